@@ -1,0 +1,3 @@
+//! The `odfs` binary.
+
+fn main() {}

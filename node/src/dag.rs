@@ -1,0 +1,1 @@
+//! Links of a block, whatever its codec, and bounded walks over them.

@@ -1,0 +1,1 @@
+//! HTTP gateway: /ipfs and /ipns paths, ranges, directories, raw blocks.

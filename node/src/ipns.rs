@@ -1,0 +1,1 @@
+//! Names: signed records, publishing, resolving, re-putting before they expire.

@@ -1,0 +1,20 @@
+//! `odfs-node`: an embedded IPFS peer that knows nothing of datasets.
+//!
+//! The modules follow the way of the data: a [`block`] is bytes under a CID, [`dag`] and [`unixfs`] give blocks
+//! their shape, [`store`] keeps them, [`exchange`] moves them between peers, [`routing`] and [`ipns`] find them and
+//! name them. [`peer`] ties these to one libp2p swarm behind a cloneable [`Node`](peer::Node) handle, and [`gateway`]
+//! serves them over HTTP.
+//!
+//! Nothing here prints, reads the environment or keeps global state, so a process may run several peers.
+
+pub mod block;
+pub mod dag;
+pub mod exchange;
+pub mod gateway;
+pub mod ipns;
+pub mod keystore;
+pub mod peer;
+pub mod routing;
+pub mod store;
+mod swarm;
+pub mod unixfs;

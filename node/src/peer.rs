@@ -1,0 +1,1 @@
+//! One task that owns the swarm, and the cloneable handle everything else holds.

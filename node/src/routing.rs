@@ -1,0 +1,1 @@
+//! The two Kademlia DHTs, their record store and the provider schedule.

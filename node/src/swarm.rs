@@ -1,0 +1,1 @@
+//! Transports and behaviours composed into one swarm.

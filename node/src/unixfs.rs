@@ -1,0 +1,1 @@
+//! UnixFS files and directories as DAGs, byte-exact with the named profiles.

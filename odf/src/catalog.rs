@@ -1,0 +1,1 @@
+//! The datasets of a workspace by name and by id.

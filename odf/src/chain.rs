@@ -1,0 +1,1 @@
+//! Which metadata block may follow which: the rules of a metadata chain, without I/O.

@@ -1,0 +1,1 @@
+//! The exact FlatBuffers bytes of a metadata block, both ways.

@@ -1,0 +1,1 @@
+//! One dataset on disk: chain file, slices, head; commits that survive a crash.

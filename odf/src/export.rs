@@ -1,0 +1,1 @@
+//! A dataset as a plain ODF dataset directory.

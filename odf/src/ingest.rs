@@ -1,0 +1,1 @@
+//! From a table in some format to an AddData event.

@@ -1,0 +1,1 @@
+//! A dataset as an IPLD DAG: format 1.

@@ -1,0 +1,1 @@
+//! Metadata blocks, events, schemas and identities as plain types.

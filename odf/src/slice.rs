@@ -1,0 +1,1 @@
+//! Parquet slices with the writer settings of the reference implementation.

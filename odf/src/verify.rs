@@ -1,0 +1,1 @@
+//! Every hash and rule of a dataset checked again.

@@ -1,0 +1,1 @@
+//! Metadata blocks in the YAML and JSON forms people read and write.
