@@ -1,1 +1,454 @@
-//! One dataset on disk: chain file, slices, head; commits that survive a crash.
+//! A dataset on disk: its chain, its slices, its head, its name.
+//!
+//! ```text
+//! <datasets>/<fed01…>/refs/head            hash of the newest metadata block, written last
+//!                     chain                every metadata block, oldest first (see [`BlockPlace`])
+//!                     data/<f1620…>        slices, plain Parquet
+//!                     checkpoints/<f1620…>
+//!                     info/alias, info/config
+//! ```
+//!
+//! A change is: the slice under a temporary name, synced, renamed; the blocks behind the chain, synced; `refs/head`
+//! replaced. Until the last step nothing of it counts, after it all of it does. Whatever a crash leaves in between is
+//! overwritten or swept away by the next change.
+//!
+//! What an append must know about the chain is small and does not grow with it. It is kept as a [`State`] in a table of the
+//! store, named by the dataset's id, and computed again from the chain file whenever it is not there or is of another head.
+
+mod aliases;
+mod files;
+mod journal;
+mod staged;
+mod state;
+mod tail;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use odf_node::store::{StoreError, Table};
+
+pub use aliases::{DatasetName, MAX_NAME_BYTES, RemoteAliases};
+pub use journal::BlockPlace;
+pub use staged::NewDataset;
+pub use state::State;
+
+use crate::codec::{DecodeError, EncodedBlock};
+use crate::metadata::{
+    DataSchema, DataSlice, DatasetId, DatasetKind, MergeStrategy, MetadataBlock, MetadataEvent, Multihash, SourceState,
+    Timestamp, Vocabulary,
+};
+use crate::slice::{SliceError, WrittenSlice};
+use files::{read_small, write_durably};
+use journal::Journal;
+
+/// Longest `refs/head` that is read.
+const MAX_HEAD_BYTES: u64 = 1024;
+
+/// A name that is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{name}` is not a dataset name: use letters and digits, words joined by `-` or `.`, at most {MAX_NAME_BYTES} \
+     characters{}",
+    .suggestion.as_ref().map(|s| format!("; `{s}` would do")).unwrap_or_default()
+)]
+pub struct NameError {
+    /// The name, shortened.
+    pub name: String,
+    /// A name like it that is valid.
+    pub suggestion: Option<String>,
+}
+
+/// Why a dataset could not be read or changed. Unless a variant says otherwise the dataset is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatasetError {
+    /// The operating system refused.
+    #[error("cannot {operation} {}: {source}", .path.display())]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A file does not hold what it must.
+    #[error("{} is damaged: {reason}", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A metadata block cannot be read, or a new one not be written.
+    #[error("metadata block {}: {source}", .sequence.map(|s| s.to_string()).unwrap_or_default())]
+    Block {
+        /// Its sequence number, if it is known.
+        sequence: Option<u64>,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+    },
+    /// Somebody else is changing the dataset right now.
+    #[error("{} is being changed by somebody else; try again", .path.display())]
+    Busy {
+        /// The chain file.
+        path: PathBuf,
+    },
+    /// The dataset has got a new head since it was opened. Open it again and repeat.
+    #[error("the head moved from {expected} to {actual} meanwhile")]
+    HeadMoved {
+        /// The head it was opened at.
+        expected: Multihash,
+        /// The head now.
+        actual: Multihash,
+    },
+    /// A dataset of this id is there already.
+    #[error("a dataset with the id {0} exists already")]
+    Exists(DatasetId),
+    /// A slice cannot be read or installed.
+    #[error(transparent)]
+    Slice(#[from] SliceError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl DatasetError {
+    fn io(operation: &'static str, path: &Path, source: io::Error) -> DatasetError {
+        DatasetError::Io { operation, path: path.to_owned(), source }
+    }
+
+    /// Whether the disk, or the quota on it, had no room.
+    pub fn is_disk_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self {
+            DatasetError::Io { source, .. } => matches!(source.kind(), StorageFull | QuotaExceeded),
+            DatasetError::Slice(error) => error.is_disk_full(),
+            DatasetError::Store(StoreError::Full { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
+/// A metadata block of the chain and where its bytes lie in the chain file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBlock {
+    /// The block with its exact bytes.
+    pub block: EncodedBlock,
+    /// Where they lie.
+    pub place: BlockPlace,
+}
+
+/// A dataset that is open at one head. Cheap to open; holds no files open.
+pub struct Dataset {
+    dir: PathBuf,
+    states: Table,
+    state: State,
+}
+
+impl Dataset {
+    /// Opens the dataset in `dir`. `states` is the table in which states are kept.
+    ///
+    /// # Errors
+    /// [`DatasetError::Damaged`] if the chain does not hold the block that `refs/head` names, or a file is not what it
+    /// must be.
+    pub fn open(dir: &Path, states: &Table) -> Result<Dataset, DatasetError> {
+        let head = read_head(dir)?;
+        let id = read_id(dir)?;
+        let cached = states.get(&id.to_bytes())?;
+        let state = match cached.and_then(|bytes| State::from_bytes(&bytes)).filter(|state| *state.head() == head) {
+            Some(state) => state,
+            None => {
+                let state = State::recompute(&Journal::new(dir), &head)?;
+                states.insert(&id.to_bytes(), &state.to_bytes())?;
+                state
+            }
+        };
+        Ok(Dataset { dir: dir.to_owned(), states: states.clone(), state })
+    }
+
+    /// The directory of the dataset.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> DatasetId {
+        self.state.id()
+    }
+
+    /// Whether data comes from outside or is computed.
+    pub fn kind(&self) -> DatasetKind {
+        self.state.kind()
+    }
+
+    /// Hash of the newest metadata block.
+    pub fn head(&self) -> &Multihash {
+        self.state.head()
+    }
+
+    /// What is known about the chain without reading it.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The chain file: see [`BlockPlace`].
+    pub fn chain_path(&self) -> PathBuf {
+        self.dir.join("chain")
+    }
+
+    /// Where a slice is, or would be.
+    pub fn slice_path(&self, physical_hash: &Multihash) -> PathBuf {
+        self.dir.join("data").join(physical_hash.to_string())
+    }
+
+    /// Where a checkpoint is, or would be.
+    pub fn checkpoint_path(&self, physical_hash: &Multihash) -> PathBuf {
+        self.dir.join("checkpoints").join(physical_hash.to_string())
+    }
+
+    /// The directory new slices are written into.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// The name of the dataset in `dir`, without opening it.
+    pub(crate) fn name_in(dir: &Path) -> Result<DatasetName, DatasetError> {
+        aliases::read_name(dir)
+    }
+
+    /// The dataset's name here.
+    pub fn name(&self) -> Result<DatasetName, DatasetError> {
+        aliases::read_name(&self.dir)
+    }
+
+    /// Gives the dataset another name. That it is free is for the [catalog](crate::catalog) to see to.
+    pub(crate) fn set_name(&self, name: &DatasetName) -> Result<(), DatasetError> {
+        aliases::write_name(&self.dir, name)
+    }
+
+    /// Where it is pulled from and pushed to.
+    pub fn remote_aliases(&self) -> Result<RemoteAliases, DatasetError> {
+        aliases::read_remote(&self.dir)
+    }
+
+    /// Replaces where it is pulled from and pushed to.
+    pub fn set_remote_aliases(&self, aliases: &RemoteAliases) -> Result<(), DatasetError> {
+        aliases::write_remote(&self.dir, aliases)
+    }
+
+    /// The schema in force, if data was ever declared.
+    pub fn schema(&self) -> Result<Option<DataSchema>, DatasetError> {
+        let Some(place) = self.state.schema() else { return Ok(None) };
+        match self.event_at(place)? {
+            MetadataEvent::SetDataSchema(event) => Ok(event.schema),
+            other => Err(self.unexpected(place, &other)),
+        }
+    }
+
+    /// The names of the system columns in force.
+    pub fn vocabulary(&self) -> Result<Vocabulary, DatasetError> {
+        let Some(place) = self.state.vocabulary() else { return Ok(Vocabulary::default()) };
+        match self.event_at(place)? {
+            MetadataEvent::SetVocab(event) => Ok(Vocabulary::from(&event)),
+            other => Err(self.unexpected(place, &other)),
+        }
+    }
+
+    /// The merge strategy of the source in force: the polling source, else the push source called `default`, else the only
+    /// push source. None if there is no source, or several of which none is called `default`.
+    pub fn merge_strategy(&self) -> Result<Option<MergeStrategy>, DatasetError> {
+        let Some(place) = self.state.source() else { return Ok(None) };
+        match self.event_at(place)? {
+            MetadataEvent::SetPollingSource(event) => Ok(Some(event.merge)),
+            MetadataEvent::AddPushSource(event) => Ok(Some(event.merge)),
+            other => Err(self.unexpected(place, &other)),
+        }
+    }
+
+    /// The source state of the newest AddData, which is the only one that counts (odf-facts §8.2).
+    pub fn source_state(&self) -> Result<Option<SourceState>, DatasetError> {
+        let Some(place) = self.state.data() else { return Ok(None) };
+        match self.event_at(place)? {
+            MetadataEvent::AddData(event) => Ok(event.new_source_state),
+            _ => Ok(None),
+        }
+    }
+
+    fn event_at(&self, place: BlockPlace) -> Result<MetadataEvent, DatasetError> {
+        Ok(self.block_at(place)?.block.into_block().event)
+    }
+
+    fn unexpected(&self, place: BlockPlace, event: &MetadataEvent) -> DatasetError {
+        let reason = format!("a {} block at {}", event.kind(), place.offset);
+        DatasetError::Damaged { path: self.chain_path(), reason }
+    }
+
+    fn journal(&self) -> Journal {
+        Journal::new(&self.dir)
+    }
+
+    /// The block at a place of the chain file.
+    pub fn block_at(&self, place: BlockPlace) -> Result<StoredBlock, DatasetError> {
+        let bytes = self.journal().read(place)?;
+        let block = EncodedBlock::decode(bytes).map_err(|source| DatasetError::Block { sequence: None, source })?;
+        Ok(StoredBlock { block, place })
+    }
+
+    /// The places of all blocks, oldest first: the block with sequence number `n` is the `n`th. Reads lengths only.
+    pub fn places(&self) -> Result<Vec<BlockPlace>, DatasetError> {
+        self.journal().places(self.state.chain_len())
+    }
+
+    /// The exact bytes at a place of the chain file, not looked at.
+    pub fn bytes_at(&self, place: BlockPlace) -> Result<Bytes, DatasetError> {
+        self.journal().read(place)
+    }
+
+    /// All blocks, oldest first, read one by one.
+    pub fn blocks(&self) -> Result<impl DoubleEndedIterator<Item = Result<StoredBlock, DatasetError>> + '_, DatasetError> {
+        Ok(self.places()?.into_iter().map(|place| self.block_at(place)))
+    }
+
+    /// The block with this sequence number.
+    pub fn block_by_sequence(&self, sequence: u64) -> Result<Option<StoredBlock>, DatasetError> {
+        let places = self.places()?;
+        let place = usize::try_from(sequence).ok().and_then(|at| places.get(at));
+        place.map(|place| self.block_at(*place)).transpose()
+    }
+
+    /// The block with this hash. Reads the chain backwards until it is found.
+    pub fn block_by_hash(&self, hash: &Multihash) -> Result<Option<StoredBlock>, DatasetError> {
+        for block in self.blocks()?.rev() {
+            let block = block?;
+            if block.block.hash() == hash {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every slice of the chain, oldest first.
+    pub fn slices(&self) -> Result<Vec<DataSlice>, DatasetError> {
+        let mut slices = Vec::new();
+        for block in self.blocks()? {
+            let event = block?.block.into_block().event;
+            slices.extend(match event {
+                MetadataEvent::AddData(event) => event.new_data,
+                MetadataEvent::ExecuteTransform(event) => event.new_data,
+                _ => None,
+            });
+        }
+        Ok(slices)
+    }
+
+    /// Makes blocks of the events, all at `system_time`, and appends them. See [`Self::append`].
+    pub fn append_events(
+        &mut self,
+        events: Vec<MetadataEvent>,
+        system_time: Timestamp,
+        slice: Option<WrittenSlice>,
+    ) -> Result<Vec<StoredBlock>, DatasetError> {
+        let mut blocks = Vec::with_capacity(events.len());
+        let mut previous = *self.head();
+        for (sequence, event) in (self.state.sequence_number() + 1..).zip(events) {
+            let block =
+                MetadataBlock { system_time, prev_block_hash: Some(previous), sequence_number: sequence, event };
+            let block = EncodedBlock::encode(block)
+                .map_err(|source| DatasetError::Block { sequence: Some(sequence), source })?;
+            previous = *block.hash();
+            blocks.push(block);
+        }
+        self.append(blocks, slice)
+    }
+
+    /// Appends blocks and moves the head to the last of them; when this returns they survive power loss.
+    ///
+    /// The blocks are checked against the rules of the chain first, then `slice` is installed, the blocks are written, and
+    /// the head is moved. Objects of blocks made elsewhere (pull) must be in place already.
+    ///
+    /// # Errors
+    /// [`DatasetError::Chain`] names the rule that a block breaks; [`DatasetError::Busy`] and [`DatasetError::HeadMoved`]
+    /// tell of other writers.
+    pub fn append(
+        &mut self,
+        blocks: Vec<EncodedBlock>,
+        slice: Option<WrittenSlice>,
+    ) -> Result<Vec<StoredBlock>, DatasetError> {
+        let journal = self.journal();
+        let lock = journal.lock()?;
+        let actual = read_head(&self.dir)?;
+        if actual != *self.head() {
+            return Err(DatasetError::HeadMoved { expected: *self.head(), actual });
+        }
+        let (stored, state) = write_blocks(&self.dir, &journal, &lock, Some(&self.state), blocks, slice)?;
+        self.state = state;
+        // The state is a copy of what the chain says: losing it costs a recomputation, no more.
+        if let Err(error) = self.states.insert(&self.id().to_bytes(), &self.state.to_bytes()) {
+            tracing::warn!(dataset = %self.id(), %error, "the state of the dataset could not be kept");
+        }
+        drop(lock);
+        Ok(stored)
+    }
+}
+
+/// Validates blocks on top of `state`, then makes slice, blocks and head durable, in this order.
+fn write_blocks(
+    dir: &Path,
+    journal: &Journal,
+    lock: &fs::File,
+    state: Option<&State>,
+    blocks: Vec<EncodedBlock>,
+    slice: Option<WrittenSlice>,
+) -> Result<(Vec<StoredBlock>, State), DatasetError> {
+    let end = state.map_or(0, State::chain_len);
+    let mut next = state.cloned();
+    let mut place_end = end;
+    for block in &blocks {
+        let place = BlockPlace::behind(place_end, block.bytes());
+        next = State::advance(next, block, place);
+        place_end = place.end();
+    }
+    let Some(next) = next.filter(|_| !blocks.is_empty()) else {
+        return Err(DatasetError::Damaged { path: dir.to_owned(), reason: "no blocks to append".to_owned() });
+    };
+    crash_point("checked");
+    if let Some(slice) = slice {
+        slice.install(&dir.join("data"))?;
+    }
+    crash_point("slice installed");
+    let bytes: Vec<Bytes> = blocks.iter().map(|block| block.bytes().clone()).collect();
+    let places = journal.append(lock, end, &bytes)?;
+    crash_point("blocks written");
+    write_durably(&dir.join("refs"), "head", next.head().to_string().as_bytes())?;
+    crash_point("head moved");
+    let stored = blocks.into_iter().zip(places).map(|(block, place)| StoredBlock { block, place }).collect();
+    Ok((stored, next))
+}
+
+/// In tests, ends the process here if it was asked to.
+#[cfg(not(test))]
+fn crash_point(_: &str) {}
+#[cfg(test)]
+use tests::crash::crash_point;
+
+/// Reads `refs/head`.
+fn read_head(dir: &Path) -> Result<Multihash, DatasetError> {
+    let path = dir.join("refs/head");
+    let text = read_small(&path, MAX_HEAD_BYTES)?;
+    text.parse().map_err(|error| DatasetError::Damaged { path, reason: format!("{error}") })
+}
+
+/// The id that the name of the directory stands for.
+fn read_id(dir: &Path) -> Result<DatasetId, DatasetError> {
+    let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    DatasetId::from_multibase(name)
+        .map_err(|error| DatasetError::Damaged { path: dir.to_owned(), reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -141,6 +141,12 @@ fn header(records: &mut Records<'_>) -> Result<Vec<String>, SourceError> {
     Ok(names)
 }
 
+/// The names of the columns.
+pub(super) fn names(source: &Source) -> Result<Vec<String>, SourceError> {
+    let end = source.len()?;
+    header(&mut Records::open(source, Span { start: 0, line: 0, end })?)
+}
+
 fn refuse_utf16(source: &Source) -> Result<(), SourceError> {
     let mut start = [0u8; 2];
     let mut input = source.open_at(0)?;

@@ -1,0 +1,166 @@
+//! The chain file: every metadata block of a dataset, oldest first, as `u32` little-endian length and exact bytes.
+//!
+//! Blocks are only ever added at the end that belongs to the current head. What lies behind that end was being written
+//! when a process died; it is not part of the chain and is cut off by the next append.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::DatasetError;
+use crate::codec::MAX_BLOCK_BYTES;
+
+const LENGTH_BYTES: u64 = 4;
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// Where the bytes of a metadata block lie in the chain file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BlockPlace {
+    /// Position of the first byte of the block itself, behind its length.
+    pub offset: u64,
+    /// Length of the block in bytes.
+    pub len: u32,
+}
+
+impl BlockPlace {
+    /// Position behind the block, where the next entry begins.
+    pub fn end(&self) -> u64 {
+        self.offset + u64::from(self.len)
+    }
+
+    /// The place of a block whose entry begins at `position`.
+    pub(super) fn behind(position: u64, block: &Bytes) -> BlockPlace {
+        // A metadata block is at most 2 MiB.
+        BlockPlace { offset: position + LENGTH_BYTES, len: u32::try_from(block.len()).unwrap_or(u32::MAX) }
+    }
+}
+
+/// The chain file of one dataset.
+pub(super) struct Journal {
+    path: PathBuf,
+}
+
+impl Journal {
+    pub(super) fn new(dataset: &Path) -> Journal {
+        Journal { path: dataset.join("chain") }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open(&self) -> Result<File, DatasetError> {
+        File::open(&self.path).map_err(|e| DatasetError::io("open", &self.path, e))
+    }
+
+    /// The bytes at a place that was noted earlier.
+    pub(super) fn read(&self, place: BlockPlace) -> Result<Bytes, DatasetError> {
+        read_at(&self.open()?, &self.path, place)
+    }
+
+    /// The places of all blocks up to `end`, oldest first, without reading the blocks.
+    pub(super) fn places(&self, end: u64) -> Result<Vec<BlockPlace>, DatasetError> {
+        let fail = |e| DatasetError::io("read", &self.path, e);
+        let mut reader = BufReader::with_capacity(BUFFER_BYTES, self.open()?);
+        let mut places = Vec::new();
+        let mut position = 0;
+        while position < end {
+            let mut length = [0; LENGTH_BYTES as usize];
+            reader.read_exact(&mut length).map_err(fail)?;
+            let length = u32::from_le_bytes(length);
+            let place = BlockPlace { offset: position + LENGTH_BYTES, len: length };
+            if length as usize > MAX_BLOCK_BYTES || place.end() > end {
+                let reason = format!("an entry of {length} bytes at {position}");
+                return Err(DatasetError::Damaged { path: self.path.clone(), reason });
+            }
+            reader.seek_relative(i64::from(length)).map_err(fail)?;
+            position = place.end();
+            places.push(place);
+        }
+        Ok(places)
+    }
+
+    /// Visits entries from the beginning, as many as are whole, until `visit` says to stop.
+    pub(super) fn scan(
+        &self,
+        visit: &mut dyn FnMut(BlockPlace, Bytes) -> Result<std::ops::ControlFlow<()>, DatasetError>,
+    ) -> Result<(), DatasetError> {
+        let file = self.open()?;
+        let end = file.metadata().map_err(|e| DatasetError::io("read", &self.path, e))?.len();
+        let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
+        let mut position = 0;
+        loop {
+            let mut length = [0; LENGTH_BYTES as usize];
+            match reader.read_exact(&mut length) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                Err(error) => return Err(DatasetError::io("read", &self.path, error)),
+            }
+            let place = BlockPlace { offset: position + LENGTH_BYTES, len: u32::from_le_bytes(length) };
+            if place.len as usize > MAX_BLOCK_BYTES || place.end() > end {
+                return Ok(());
+            }
+            let mut bytes = vec![0; place.len as usize];
+            reader.read_exact(&mut bytes).map_err(|e| DatasetError::io("read", &self.path, e))?;
+            position = place.end();
+            if visit(place, Bytes::from(bytes))?.is_break() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes blocks behind `end`, cutting off whatever was there, and makes them durable.
+    pub(super) fn append(
+        &self,
+        lock: &File,
+        end: u64,
+        blocks: &[Bytes],
+    ) -> Result<Vec<BlockPlace>, DatasetError> {
+        let fail = |e| DatasetError::io("write", &self.path, e);
+        let mut places = Vec::with_capacity(blocks.len());
+        let mut entries = Vec::new();
+        let mut position = end;
+        for block in blocks {
+            let place = BlockPlace::behind(position, block);
+            entries.extend_from_slice(&place.len.to_le_bytes());
+            entries.extend_from_slice(block);
+            position = place.end();
+            places.push(place);
+        }
+        let mut file = lock;
+        file.set_len(end).map_err(fail)?;
+        file.seek(SeekFrom::Start(end)).map_err(fail)?;
+        file.write_all(&entries).map_err(fail)?;
+        file.sync_all().map_err(fail)?;
+        Ok(places)
+    }
+
+    /// Opens the file for appending and takes the lock that keeps other writers away until it is dropped.
+    pub(super) fn lock(&self) -> Result<File, DatasetError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&self.path)
+            .map_err(|e| DatasetError::io("open", &self.path, e))?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(DatasetError::Busy { path: self.path.clone() }),
+            Err(error) => Err(DatasetError::io("lock", &self.path, error.into())),
+        }
+    }
+}
+
+fn read_at(file: &File, path: &Path, place: BlockPlace) -> Result<Bytes, DatasetError> {
+    if place.len as usize > MAX_BLOCK_BYTES {
+        let reason = format!("an entry of {} bytes at {}", place.len, place.offset);
+        return Err(DatasetError::Damaged { path: path.to_owned(), reason });
+    }
+    let mut bytes = vec![0; place.len as usize];
+    file.read_exact_at(&mut bytes, place.offset).map_err(|e| DatasetError::io("read", path, e))?;
+    Ok(Bytes::from(bytes))
+}

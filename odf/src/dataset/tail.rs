@@ -1,0 +1,81 @@
+//! The newest rows of a dataset.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, new_null_array};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+
+use super::{Dataset, DatasetError};
+use crate::metadata::{DataSlice, MetadataEvent};
+use crate::slice::{SliceError, SliceReader};
+
+/// The most rows [`Dataset::tail`] gives.
+pub const MAX_TAIL_ROWS: u64 = 1_000_000;
+
+impl Dataset {
+    /// The last `rows` rows in the order of their offsets, all columns; none if the dataset has no rows. Reads only the
+    /// slices that hold them.
+    ///
+    /// Columns are those of the newest slice; where an older one lacks a column its rows have nulls there.
+    pub fn tail(&self, rows: u64) -> Result<Option<RecordBatch>, DatasetError> {
+        let mut wanted = rows.min(MAX_TAIL_ROWS);
+        let mut parts: Vec<RecordBatch> = Vec::new();
+        let mut schema: Option<SchemaRef> = None;
+        if wanted == 0 || self.state.data().is_none() {
+            return Ok(None);
+        }
+        for block in self.blocks()?.rev() {
+            let event = block?.block.into_block().event;
+            let (MetadataEvent::AddData(crate::metadata::AddData { new_data, .. })
+            | MetadataEvent::ExecuteTransform(crate::metadata::ExecuteTransform { new_data, .. })) = event
+            else {
+                continue;
+            };
+            let Some(slice) = new_data else { continue };
+            let mut part = self.end_of(&slice, wanted, &mut schema)?;
+            wanted -= part.iter().map(|batch| batch.num_rows() as u64).sum::<u64>().min(wanted);
+            part.reverse();
+            parts.extend(part);
+            if wanted == 0 {
+                break;
+            }
+        }
+        parts.reverse();
+        let Some(schema) = schema else { return Ok(None) };
+        let whole = concat_batches(&schema, &parts)
+            .map_err(|source| SliceError::Arrow { path: self.data_dir(), source })?;
+        Ok(Some(whole))
+    }
+
+    /// The last rows of one slice under the schema of the newest slice.
+    fn end_of(
+        &self,
+        slice: &DataSlice,
+        wanted: u64,
+        schema: &mut Option<SchemaRef>,
+    ) -> Result<Vec<RecordBatch>, DatasetError> {
+        let path = self.slice_path(&slice.physical_hash);
+        let rows = SliceReader::open(&path)?.rows();
+        let reader = SliceReader::open_part(&path, None, rows.saturating_sub(wanted))?;
+        let schema = schema.get_or_insert_with(|| {
+            let optional = reader.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
+            Arc::new(Schema::new(optional.collect::<Vec<_>>()))
+        });
+        let mut batches = Vec::new();
+        for batch in reader {
+            let batch = batch?;
+            let column = |field: &Arc<arrow::datatypes::Field>| -> Result<ArrayRef, arrow::error::ArrowError> {
+                match batch.column_by_name(field.name()) {
+                    Some(array) => cast(array, field.data_type()),
+                    None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+                }
+            };
+            let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>();
+            let whole = columns.and_then(|columns| RecordBatch::try_new(schema.clone(), columns));
+            batches.push(whole.map_err(|source| SliceError::Arrow { path: path.clone(), source })?);
+        }
+        Ok(batches)
+    }
+}

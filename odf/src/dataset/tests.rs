@@ -1,0 +1,1 @@
+pub(super) mod crash { pub(in crate::dataset) fn crash_point(_: &str) {} }

@@ -1,0 +1,92 @@
+//! Rows of a table, completed with the system columns and written to a slice.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Date32Array, Int32Array, Int64Array, TimestampMillisecondArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Date32Type, TimestampMillisecondType};
+use arrow::record_batch::RecordBatch;
+
+use super::infer::UTC;
+use super::merge::{MergeError, Operations, Sink};
+use super::plan::{Plan, Role};
+use crate::slice::SliceWriter;
+
+const DAY_MILLIS: i64 = 86_400_000;
+
+/// Completes rows and writes them.
+pub(super) struct Assembly<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) writer: SliceWriter,
+    /// Offset of the next row.
+    pub(super) next_offset: i64,
+    /// System time of all rows, in milliseconds.
+    pub(super) system_time: i64,
+    /// Event time of rows that have none, in milliseconds.
+    pub(super) event_time: i64,
+    /// The latest event time written, in milliseconds.
+    pub(super) latest: Option<i64>,
+}
+
+impl Assembly<'_> {
+    fn operations(operations: Operations<'_>, rows: usize) -> Int32Array {
+        match operations {
+            Operations::All(operation) => Int32Array::from_value(operation as i32, rows),
+            Operations::Each(each) => each.iter().map(|operation| *operation as i32).collect(),
+        }
+    }
+
+    /// The event times with gaps filled.
+    fn event_times(&mut self, given: Option<&ArrayRef>, data_type: &DataType, rows: usize) -> Result<ArrayRef, MergeError> {
+        let fallback_day = i32::try_from(self.event_time.div_euclid(DAY_MILLIS)).unwrap_or(i32::MAX);
+        let filled: ArrayRef = match (data_type, given) {
+            (DataType::Date32, None) => Arc::new(Date32Array::from_value(fallback_day, rows)),
+            (DataType::Date32, Some(given)) => {
+                let days = given.as_primitive::<Date32Type>();
+                Arc::new(days.iter().map(|day| Some(day.unwrap_or(fallback_day))).collect::<Date32Array>())
+            }
+            (_, None) => Arc::new(TimestampMillisecondArray::from_value(self.event_time, rows).with_timezone(UTC)),
+            (_, Some(given)) if given.null_count() == 0 => given.clone(),
+            (_, Some(given)) => {
+                let fallback = self.event_time;
+                let millis = given.as_primitive::<TimestampMillisecondType>();
+                let filled: TimestampMillisecondArray =
+                    millis.iter().map(|time| Some(time.unwrap_or(fallback))).collect();
+                Arc::new(filled.with_timezone(UTC))
+            }
+        };
+        let latest = match data_type {
+            DataType::Date32 => {
+                let days = filled.as_primitive::<Date32Type>().values().iter().max().copied();
+                days.map(|day| i64::from(day) * DAY_MILLIS)
+            }
+            _ => filled.as_primitive::<TimestampMillisecondType>().values().iter().max().copied(),
+        };
+        self.latest = self.latest.max(latest);
+        Ok(filled)
+    }
+}
+
+impl Sink for Assembly<'_> {
+    fn accept(&mut self, batch: &RecordBatch, operations: Operations<'_>) -> Result<(), MergeError> {
+        let rows = batch.num_rows();
+        let end = self.next_offset + i64::try_from(rows).unwrap_or(i64::MAX);
+        let plan = self.plan;
+        let mut columns = Vec::with_capacity(plan.roles.len());
+        for (role, field) in plan.roles.iter().zip(plan.schema.fields()) {
+            let array: ArrayRef = match role {
+                Role::Offset => Arc::new(Int64Array::from_iter_values(self.next_offset..end)),
+                Role::Operation => Arc::new(Self::operations(operations, rows)),
+                Role::SystemTime => {
+                    Arc::new(TimestampMillisecondArray::from_value(self.system_time, rows).with_timezone(UTC))
+                }
+                Role::EventTime(at) => self.event_times(at.map(|at| batch.column(at)), field.data_type(), rows)?,
+                Role::Data(at) => batch.column(*at).clone(),
+            };
+            columns.push(if array.data_type() == field.data_type() { array } else { cast(&array, field.data_type())? });
+        }
+        self.next_offset = end;
+        self.writer.write(RecordBatch::try_new(plan.schema.clone(), columns)?)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! The push source that says in the chain how rows come into a dataset, both ways.
+
+use arrow::datatypes::Schema;
+
+use super::IngestError;
+use super::ddl::parse_column;
+use super::infer::{Inferred, InferredColumn};
+use super::plan::Plan;
+use super::source::{Format, Source};
+use super::taken::SOURCE_NAME;
+use super::types::{from_arrow, to_arrow};
+use crate::dataset::Dataset;
+use crate::metadata::{AddPushSource, DataSchema, MergeStrategy, MetadataEvent, ReadStep, ReadStepCsv};
+
+/// The columns that the source in force declares, in either way; none if it leaves them open.
+pub(super) fn declared_columns(dataset: &Dataset) -> Result<Option<Inferred>, IngestError> {
+    let Some(place) = dataset.state().source() else { return Ok(None) };
+    let read = match dataset.block_at(place)?.block.into_block().event {
+        // What a query makes of the columns is not known here.
+        MetadataEvent::SetPollingSource(source) if source.preprocess.is_none() => source.read,
+        MetadataEvent::AddPushSource(source) if source.preprocess.is_none() => source.read,
+        _ => return Ok(None),
+    };
+    let fields = match read.schemas() {
+        (_, Some(schema)) => to_arrow(schema)?.fields().iter().map(|f| f.as_ref().clone()).collect(),
+        (Some(ddl), None) => {
+            let parsed: Result<Vec<_>, _> = ddl.iter().map(|text| parse_column(text)).collect();
+            parsed.map_err(|error| IngestError::Declaration(error.to_string()))?
+        }
+        (None, None) => return Ok(None),
+    };
+    let columns = fields
+        .into_iter()
+        .map(|field| InferredColumn {
+            name: field.name().clone(),
+            data_type: field.data_type().clone(),
+            nullable: field.is_nullable(),
+        })
+        .collect();
+    Ok(Some(Inferred { columns, rows: 0 }))
+}
+
+/// The source for a table with these columns. Their order is that of the file, because kamu reads CSV by position.
+pub(super) fn push_source(
+    source: &Source,
+    plan: &Plan,
+    columns: Option<&Inferred>,
+    merge: MergeStrategy,
+) -> Result<MetadataEvent, IngestError> {
+    let shape = plan.shape();
+    let order: Vec<usize> = match columns {
+        Some(columns) => columns.columns.iter().filter_map(|column| shape.position(&column.name)).collect(),
+        None => (0..shape.width()).collect(),
+    };
+    let fields: Vec<_> = order.into_iter().map(|at| shape.schema().field(at).clone()).collect();
+    let schema: DataSchema = from_arrow(&Schema::new(fields))?;
+    Ok(MetadataEvent::AddPushSource(AddPushSource {
+        source_name: SOURCE_NAME.to_owned(),
+        read: read_step(source, schema),
+        preprocess: None,
+        merge,
+    }))
+}
+
+fn read_step(source: &Source, schema: DataSchema) -> ReadStep {
+    let schema = Some(schema);
+    let (ddl_schema, date_format, encoding, timestamp_format) = (None, None, None, None);
+    match source.format() {
+        Format::Csv => ReadStep::Csv(ReadStepCsv {
+            separator: source.options().separator.filter(|s| *s != b',').map(|s| char::from(s).to_string()),
+            // Quotes are doubled, a backslash is a backslash; kamu's default is the other way round.
+            escape: Some(String::new()),
+            header: Some(true),
+            schema,
+            ..ReadStepCsv::default()
+        }),
+        Format::Ndjson => ReadStep::NdJson { ddl_schema, date_format, encoding, timestamp_format, schema },
+        Format::Json => {
+            let sub_path = source.options().member.clone();
+            ReadStep::Json { sub_path, ddl_schema, date_format, encoding, timestamp_format, schema }
+        }
+        Format::GeoJson => ReadStep::GeoJson { ddl_schema, schema },
+        Format::Parquet => ReadStep::Parquet { ddl_schema, schema },
+    }
+}
