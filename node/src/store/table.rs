@@ -1,0 +1,135 @@
+//! Ordered tables of small values, for the state of other modules: names, provider records, schedules.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use super::StoreError;
+
+/// The longest key a table takes.
+pub const MAX_KEY_BYTES: usize = 4 << 10;
+/// The longest value a table takes. sled copes badly with large values, and nothing large belongs here.
+pub const MAX_VALUE_BYTES: usize = 1 << 20;
+
+/// A key and its new value, or `None` to remove it.
+pub type Change = (Vec<u8>, Option<Vec<u8>>);
+
+/// An ordered map of small values under a name of its own. Cloning gives another handle on the same table.
+///
+/// Changes are visible at once and durable after [`Store::flush`](super::Store::flush). Tables are lost when a damaged
+/// index is rebuilt, so whatever they hold must be either replaceable or derived from files.
+#[derive(Clone)]
+pub struct Table(Backing);
+
+#[derive(Clone)]
+enum Backing {
+    Sled(sled::Tree),
+    Memory(Arc<RwLock<BTreeMap<Vec<u8>, Vec<u8>>>>),
+}
+
+impl Table {
+    /// A table that is not on disk.
+    pub fn in_memory() -> Self {
+        Self(Backing::Memory(Arc::default()))
+    }
+
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match &self.0 {
+            Backing::Sled(tree) => Ok(tree.get(key)?.map(|value| value.to_vec())),
+            Backing::Memory(map) => Ok(map.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()),
+        }
+    }
+
+    /// Sets the value of `key`.
+    ///
+    /// # Errors
+    /// An entry over [`MAX_KEY_BYTES`] or [`MAX_VALUE_BYTES`], a full disk, or a failing index; nothing changes then.
+    pub fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.apply(&[(key.to_vec(), Some(value.to_vec()))])
+    }
+
+    /// Removes `key`, if it is there.
+    ///
+    /// # Errors
+    /// The index cannot be written.
+    pub fn remove(&self, key: &[u8]) -> Result<(), StoreError> {
+        self.apply(&[(key.to_vec(), None)])
+    }
+
+    /// Makes all changes or none, also over a crash.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
+    pub fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
+        for (key, value) in changes {
+            check(key.len(), MAX_KEY_BYTES)?;
+            check(value.as_ref().map_or(0, Vec::len), MAX_VALUE_BYTES)?;
+        }
+        match &self.0 {
+            Backing::Sled(tree) => {
+                let mut batch = sled::Batch::default();
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => batch.insert(&key[..], &value[..]),
+                        None => batch.remove(&key[..]),
+                    }
+                }
+                tree.apply_batch(batch)?;
+            }
+            Backing::Memory(map) => {
+                let mut map = map.write().unwrap_or_else(PoisonError::into_inner);
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => map.insert(key.clone(), value.clone()),
+                        None => map.remove(key),
+                    };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries whose key begins with `prefix`, in the order of their keys. An empty prefix gives all of them.
+    ///
+    /// Changes made while iterating may or may not be seen.
+    pub fn scan_prefix(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>> + use<> {
+        match &self.0 {
+            Backing::Sled(tree) => Scan::Sled(tree.scan_prefix(prefix)),
+            Backing::Memory(map) => {
+                let map = map.read().unwrap_or_else(PoisonError::into_inner);
+                let entries: Vec<_> = map
+                    .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
+                    .take_while(|(key, _)| key.starts_with(prefix))
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect();
+                Scan::Memory(entries.into_iter())
+            }
+        }
+    }
+}
+
+enum Scan {
+    Sled(sled::Iter),
+    Memory(std::vec::IntoIter<(Vec<u8>, Vec<u8>)>),
+}
+
+impl Iterator for Scan {
+    type Item = Result<(Vec<u8>, Vec<u8>), StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Sled(iter) => Some(iter.next()?.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(Into::into)),
+            Self::Memory(iter) => iter.next().map(Ok),
+        }
+    }
+}
+
+fn check(len: usize, limit: usize) -> Result<(), StoreError> {
+    if len > limit { Err(StoreError::EntryTooLarge { len, limit }) } else { Ok(()) }
+}

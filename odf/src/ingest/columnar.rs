@@ -1,0 +1,208 @@
+//! Parquet tables. Types are brought to those a slice has; what the logical hash cannot cover is refused by name.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Schema};
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::file::reader::ChunkReader;
+
+use super::columns::epoch_millis;
+use super::delimited::unsupported;
+use super::infer::{Inferred, InferredColumn, timestamp};
+use super::shape::{Shape, type_name};
+use super::source::{BATCH_ROWS, Batches, Problem, RandomAccess, Source, SourceError, check_names};
+
+/// The type a Parquet column gets in a slice; none if it has no place there.
+///
+/// Encodings (large, view, dictionary) are dropped, times become milliseconds in UTC. Durations, intervals, maps, unions
+/// and lists of structs are what `arrow-digest` cannot hash (odf-facts §6.1).
+fn slice_type(data_type: &DataType) -> Option<DataType> {
+    Some(match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => DataType::Utf8,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
+        DataType::Dictionary(_, value) => slice_type(value)?,
+        DataType::Timestamp(_, _) => timestamp(),
+        DataType::Date32 | DataType::Date64 => DataType::Date32,
+        DataType::Boolean
+        | DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::UInt8
+        | DataType::UInt16
+        | DataType::UInt32
+        | DataType::UInt64
+        | DataType::Float16
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Time32(_)
+        | DataType::Time64(_)
+        | DataType::FixedSizeBinary(_)
+        | DataType::Decimal128(_, _) => data_type.clone(),
+        DataType::List(item) | DataType::LargeList(item) => match slice_type(item.data_type())? {
+            DataType::Struct(_) | DataType::List(_) => return None,
+            inner => DataType::List(Arc::new(item.as_ref().clone().with_name("item").with_data_type(inner))),
+        },
+        DataType::Struct(fields) => {
+            let fields = fields
+                .iter()
+                .map(|f| slice_type(f.data_type()).map(|t| f.as_ref().clone().with_data_type(t)))
+                .collect::<Option<Vec<_>>>()?;
+            DataType::Struct(fields.into())
+        }
+        _ => return None,
+    })
+}
+
+/// Runs `$body` with `$builder` bound to a reader builder over the file or the bytes.
+macro_rules! open {
+    ($source:expr, $builder:ident => $body:expr) => {
+        match $source.random_access()? {
+            RandomAccess::File(file) => {
+                let $builder = builder($source, file)?;
+                $body
+            }
+            RandomAccess::Bytes(bytes) => {
+                let $builder = builder($source, bytes)?;
+                $body
+            }
+        }
+    };
+}
+
+fn builder<T: ChunkReader + 'static>(
+    source: &Source,
+    input: T,
+) -> Result<ParquetRecordBatchReaderBuilder<T>, SourceError> {
+    ParquetRecordBatchReaderBuilder::try_new(input)
+        .map_err(|error| source.error(Problem::Syntax(format!("not a readable Parquet file: {error}"))))
+}
+
+/// Columns as the file declares them.
+pub(super) fn infer(source: &Source) -> Result<Inferred, SourceError> {
+    let (schema, rows): (Arc<Schema>, i64) =
+        open!(source, builder => (builder.schema().clone(), builder.metadata().file_metadata().num_rows()));
+    check_names(source, schema.fields().iter().map(|f| f.name().as_str()))?;
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let refuse = || source.column_error(field.name(), Problem::Unsupported(field.data_type().to_string()));
+        let data_type = slice_type(field.data_type()).ok_or_else(refuse)?;
+        columns.push(InferredColumn { name: field.name().clone(), data_type, nullable: field.is_nullable() });
+    }
+    Ok(Inferred { columns, rows: u64::try_from(rows).unwrap_or(0) })
+}
+
+/// Batches with the columns and types of the dataset.
+pub(super) struct Rows<'a> {
+    source: &'a Source,
+    shape: &'a Shape,
+    reader: ParquetRecordBatchReader,
+    /// For each column of the shape its position in the file.
+    positions: Vec<usize>,
+    row: u64,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn open(source: &'a Source, shape: &'a Shape) -> Result<Rows<'a>, SourceError> {
+        let inferred = infer(source)?;
+        for column in &inferred.columns {
+            if shape.position(&column.name).is_none() {
+                return Err(source.column_error(&column.name, Problem::NotInDataset(shape.names())));
+            }
+        }
+        let mut positions = Vec::with_capacity(shape.width());
+        for (at, field) in shape.schema().fields().iter().enumerate() {
+            let found = inferred.columns.iter().position(|c| c.name == *field.name());
+            let position = found.ok_or_else(|| source.column_error(field.name(), Problem::NotInFile))?;
+            let (has, wants) = (&inferred.columns[position].data_type, field.data_type());
+            let is_epoch = shape.event_time() == Some(at) && has.is_integer() && matches!(wants, DataType::Timestamp(_, _));
+            if !is_epoch && !widens(has, wants) {
+                let expected = format!("a {}", type_name(wants));
+                let value = format!("{} in the file", type_name(has));
+                return Err(source.column_error(field.name(), Problem::NotType { value, expected }));
+            }
+            if slice_type(wants).is_none() {
+                return Err(unsupported(source, shape, at));
+            }
+            positions.push(position);
+        }
+        let reader = open!(source, builder => builder
+            .with_batch_size(BATCH_ROWS)
+            .with_projection(ProjectionMask::all())
+            .build()
+            .map_err(|error| source.error(Problem::Syntax(error.to_string())))?);
+        Ok(Rows { source, shape, reader, positions, row: 0 })
+    }
+
+    fn column(&self, batch: &RecordBatch, at: usize) -> Result<ArrayRef, SourceError> {
+        let field = self.shape.schema().field(at);
+        let array = batch.column(self.positions[at]);
+        let fail = |problem| self.source.column_error(field.name(), problem);
+        let array = if self.shape.event_time() == Some(at) && array.data_type().is_integer() {
+            let seconds = cast(array, &DataType::Int64).map_err(|e| fail(Problem::Syntax(e.to_string())))?;
+            let seconds: Option<&Int64Array> = seconds.as_any().downcast_ref();
+            let millis: Int64Array =
+                seconds.into_iter().flatten().map(|value| value.and_then(epoch_millis)).collect();
+            Arc::new(millis) as ArrayRef
+        } else {
+            array.clone()
+        };
+        let array = cast(&array, field.data_type()).map_err(|e| fail(Problem::Syntax(e.to_string())))?;
+        if !field.is_nullable()
+            && let Some(row) = (0..array.len()).find(|row| array.is_null(*row))
+        {
+            return Err(self.source.error_in_row(self.row + row as u64 + 1, Some(field.name()), Problem::Missing));
+        }
+        Ok(array)
+    }
+}
+
+/// Whether every value of `has` is a value of `wants`.
+fn widens(has: &DataType, wants: &DataType) -> bool {
+    use DataType::{Date32, Float16, Float32, Float64, Int8, Int16, Int32, Int64, Timestamp, UInt8, UInt16, UInt32, UInt64};
+    if has == wants || slice_type(wants).as_ref() == Some(has) {
+        return true;
+    }
+    match (has, wants) {
+        (Int8, Int16 | Int32 | Int64 | Float32 | Float64)
+        | (Int16, Int32 | Int64 | Float32 | Float64)
+        | (Int32, Int64 | Float64)
+        | (UInt8, UInt16 | UInt32 | UInt64 | Int16 | Int32 | Int64 | Float32 | Float64)
+        | (UInt16, UInt32 | UInt64 | Int32 | Int64 | Float32 | Float64)
+        | (UInt32, UInt64 | Int64 | Float64)
+        | (Float16, Float32 | Float64)
+        | (Float32, Float64)
+        | (Date32, Timestamp(_, _)) => true,
+        // List items and struct members may differ in nullability and in the names of items.
+        (DataType::List(a), DataType::List(b)) => widens(a.data_type(), b.data_type()),
+        (DataType::Struct(a), DataType::Struct(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name() == b.name() && widens(a.data_type(), b.data_type()))
+        }
+        _ => false,
+    }
+}
+
+impl Batches for Rows<'_> {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        let batch = match self.reader.next() {
+            None => return Ok(None),
+            Some(Err(error)) => {
+                return Err(self.source.error_in_row(self.row + 1, None, Problem::Syntax(error.to_string())));
+            }
+            Some(Ok(batch)) => batch,
+        };
+        let columns = (0..self.shape.width()).map(|at| self.column(&batch, at)).collect::<Result<Vec<_>, _>>()?;
+        self.row += batch.num_rows() as u64;
+        RecordBatch::try_new(self.shape.schema().clone(), columns)
+            .map(Some)
+            .map_err(|error| self.source.error(Problem::Syntax(error.to_string())))
+    }
+
+    fn bytes(&self) -> u64 {
+        0
+    }
+}

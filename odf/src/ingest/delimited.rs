@@ -1,0 +1,240 @@
+//! CSV and its kin: a header line, one record per row, RFC 4180 quoting (values may contain line breaks).
+//!
+//! A byte order mark is skipped; UTF-16 is refused by name. Blank lines are skipped. A header field without a name is
+//! called `column_N` after its place, because data frames write their index like that.
+
+use std::io::{self, Read, Take};
+
+use arrow::record_batch::RecordBatch;
+use csv::{ErrorKind, ReaderBuilder, StringRecord};
+
+use super::columns::Table;
+use super::infer::{Inferred, InferredColumn, Kinds, kind_of_text};
+use super::shape::Shape;
+use super::source::{
+    BATCH_ROWS, Batches, Input, MAX_ROW_BYTES, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report,
+    shorten,
+};
+
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// A reader that refuses to go on when one row takes more than [`MAX_ROW_BYTES`].
+struct Bounded<R> {
+    inner: R,
+    left: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("row too long")]
+struct RowTooLong;
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, RowTooLong));
+        }
+        let most = buf.len().min(self.left);
+        let read = self.inner.read(&mut buf[..most])?;
+        self.left -= read;
+        Ok(read)
+    }
+}
+
+/// Records with places, from a part of a file.
+struct Records<'a> {
+    source: &'a Source,
+    reader: csv::Reader<Bounded<Take<Box<dyn Input>>>>,
+    record: StringRecord,
+    start: u64,
+    line_offset: u64,
+    quotes_open: bool,
+}
+
+impl<'a> Records<'a> {
+    fn open(source: &'a Source, span: Span) -> Result<Records<'a>, SourceError> {
+        let input = source.open_at(span.start)?;
+        let input = Bounded { inner: input.take(span.end.saturating_sub(span.start)), left: MAX_ROW_BYTES };
+        let reader = ReaderBuilder::new()
+            .delimiter(source.options().separator.unwrap_or(b','))
+            .has_headers(false)
+            .flexible(true)
+            .buffer_capacity(BUFFER_BYTES)
+            .from_reader(input);
+        Ok(Records {
+            source,
+            reader,
+            record: StringRecord::new(),
+            start: span.start,
+            line_offset: span.line,
+            quotes_open: false,
+        })
+    }
+
+    /// Reads the next record into `self.record`; false at the end.
+    fn advance(&mut self) -> Result<bool, SourceError> {
+        let more = match self.reader.read_record(&mut self.record) {
+            Ok(more) => more,
+            Err(error) => return Err(self.refusal(&error)),
+        };
+        if more {
+            self.reader.get_mut().left = MAX_ROW_BYTES;
+            // Only a quote that never closes swallows the final line break of the file into a value.
+            self.quotes_open = self.record.get(self.record.len().saturating_sub(1)).is_some_and(|f| f.ends_with('\n'));
+        } else if self.quotes_open && self.reader.get_ref().inner.limit() == 0 {
+            let problem = Problem::Syntax("a quoted value is not closed before the end of the file".to_owned());
+            return Err(self.source.error_at(self.line(), None, problem));
+        }
+        Ok(more)
+    }
+
+    /// Line on which the current record begins.
+    fn line(&self) -> u64 {
+        self.line_offset + self.record.position().map_or(1, csv::Position::line)
+    }
+
+    fn position(&self) -> u64 {
+        self.start + self.reader.position().byte()
+    }
+
+    fn refusal(&self, error: &csv::Error) -> SourceError {
+        let line = self.line_offset + error.position().map_or_else(|| self.reader.position().line(), csv::Position::line);
+        match error.kind() {
+            ErrorKind::Io(io) if io.get_ref().is_some_and(|e| e.is::<RowTooLong>()) => {
+                let hint = "; is a quote not closed?";
+                self.source.error_at(line, None, Problem::TooLarge { limit: MAX_ROW_BYTES, unit: "bytes for one row", hint })
+            }
+            ErrorKind::Io(io) => self.source.error(Problem::Io(io::Error::new(io.kind(), io.to_string()))),
+            ErrorKind::Utf8 { err, .. } => {
+                let field = format!("field {}", err.field() + 1);
+                self.source.error_at(line, Some(&field), Problem::NotUtf8(""))
+            }
+            _ => self.source.error_at(line, None, Problem::Syntax(error.to_string())),
+        }
+    }
+
+    fn check_width(&self, names: &[String]) -> Result<(), SourceError> {
+        if self.record.len() == names.len() {
+            return Ok(());
+        }
+        let column = names.get(self.record.len()).or(names.last()).map(String::as_str);
+        let problem = Problem::Ragged { found: self.record.len() as u64, expected: names.len() as u64 };
+        Err(self.source.error_at(self.line(), column, problem))
+    }
+}
+
+/// Reads the names from the current record.
+fn header(records: &mut Records<'_>) -> Result<Vec<String>, SourceError> {
+    refuse_utf16(records.source)?;
+    if !records.advance()? {
+        return Err(records.source.error(Problem::Empty));
+    }
+    let names: Vec<String> = records
+        .record
+        .iter()
+        .enumerate()
+        .map(|(at, name)| match name.trim() {
+            "" => format!("column_{}", at + 1),
+            name => name.to_owned(),
+        })
+        .collect();
+    check_names(records.source, names.iter().map(String::as_str))?;
+    Ok(names)
+}
+
+fn refuse_utf16(source: &Source) -> Result<(), SourceError> {
+    let mut start = [0u8; 2];
+    let mut input = source.open_at(0)?;
+    if input.read_exact(&mut start).is_ok() && matches!(start, [0xff, 0xfe] | [0xfe, 0xff]) {
+        return Err(source.error(Problem::NotUtf8(": it looks like UTF-16; save it as UTF-8")));
+    }
+    Ok(())
+}
+
+/// Types of all columns from all rows.
+pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) -> Result<Inferred, SourceError> {
+    let mut records = Records::open(source, Span { start: 0, line: 0, end })?;
+    let names = header(&mut records)?;
+    let mut kinds = vec![Kinds::default(); names.len()];
+    let mut rows = 0u64;
+    while records.advance()? {
+        records.check_width(&names)?;
+        for (field, kind) in records.record.iter().zip(&mut kinds) {
+            if !field.is_empty() && !kind.settled() {
+                kind.add(kind_of_text(field));
+            }
+        }
+        rows += 1;
+        if rows.is_multiple_of(BATCH_ROWS as u64) {
+            report(source, progress, Phase::Inferring, records.position(), end, rows)?;
+        }
+    }
+    report(source, progress, Phase::Inferring, end, end, rows)?;
+    let columns = names
+        .into_iter()
+        .zip(kinds)
+        .map(|(name, kinds)| InferredColumn { name, data_type: kinds.data_type(), nullable: true })
+        .collect();
+    Ok(Inferred { columns, rows })
+}
+
+/// Batches of typed rows.
+pub(super) struct Rows<'a> {
+    records: Records<'a>,
+    names: Vec<String>,
+    /// For each field of a record the column it goes to.
+    targets: Vec<usize>,
+    table: Table<'a>,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn open(source: &'a Source, shape: &'a Shape, span: Span) -> Result<Rows<'a>, SourceError> {
+        let mut records = Records::open(source, Span { start: 0, line: 0, end: span.end })?;
+        let names = header(&mut records)?;
+        if span.start > 0 {
+            records = Records::open(source, span)?;
+        }
+        let mut targets = Vec::with_capacity(names.len());
+        for name in &names {
+            let target = shape
+                .position(name)
+                .ok_or_else(|| source.error_at(1, Some(name), Problem::NotInDataset(shape.names())))?;
+            targets.push(target);
+        }
+        if let Some(missing) = (0..shape.width()).find(|at| !targets.contains(at)) {
+            return Err(source.error_at(1, Some(shape.name(missing)), Problem::NotInFile));
+        }
+        let table = Table::new(shape).map_err(|at| unsupported(source, shape, at))?;
+        Ok(Rows { records, names, targets, table })
+    }
+
+    fn fill(&mut self) -> Result<(), SourceError> {
+        while !self.table.full() && self.records.advance()? {
+            self.records.check_width(&self.names)?;
+            for (at, field) in self.records.record.iter().enumerate() {
+                if let Err(problem) = self.table.column(self.targets[at]).push_text(field) {
+                    return Err(self.records.source.error_at(self.records.line(), Some(&self.names[at]), problem));
+                }
+            }
+            self.table.row_done(self.records.record.as_slice().len());
+        }
+        Ok(())
+    }
+}
+
+impl Batches for Rows<'_> {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        self.fill()?;
+        let source = self.records.source;
+        self.table.take().map_err(|problem| source.error(problem))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.records.position()
+    }
+}
+
+/// The refusal of a column whose type cannot be read from text.
+pub(super) fn unsupported(source: &Source, shape: &Shape, at: usize) -> SourceError {
+    let data_type = super::shape::type_name(shape.schema().field(at).data_type());
+    source.column_error(&shorten(shape.name(at)), Problem::Unsupported(data_type))
+}

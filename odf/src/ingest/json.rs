@@ -1,0 +1,359 @@
+//! NDJSON, JSON documents with an array of objects, and GeoJSON feature collections: all are streams of objects.
+//!
+//! The text of a document is cut into the elements of its array by a small scanner that holds one element at a time, so
+//! a document of any size is read in bounded memory. Values are parsed from the text as written: integers keep all their
+//! digits, floats are rounded once. Arrays and objects become JSON text without blanks, keys sorted, numbers as written.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Take};
+
+use arrow::record_batch::RecordBatch;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::columns::Table;
+use super::delimited::unsupported;
+use super::infer::{Inferred, InferredColumn, Kinds, kind_of_json_string, kind_of_number};
+use super::shape::Shape;
+use super::source::{
+    BATCH_ROWS, Batches, Format, Input, MAX_COLUMNS, MAX_ROW_BYTES, OnProgress, Phase, Problem, Source, SourceError, Span,
+    check_names, report,
+};
+
+mod scan;
+
+use scan::Elements;
+
+/// How deep arrays and objects may nest inside one value.
+pub const MAX_DEPTH: usize = 64;
+
+/// The column that holds the geometry of a GeoJSON feature.
+pub const GEOMETRY: &str = "geometry";
+
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// The objects of a table, one after the other, as text.
+enum Objects<'a> {
+    Lines { source: &'a Source, input: BufReader<Take<Box<dyn Input>>>, line: u64, consumed: u64 },
+    Elements(Elements<'a>),
+}
+
+impl<'a> Objects<'a> {
+    fn open(source: &'a Source, span: Span) -> Result<Objects<'a>, SourceError> {
+        let input = BufReader::with_capacity(BUFFER_BYTES, source.open_at(span.start)?.take(span.end - span.start));
+        Ok(match source.format() {
+            Format::Ndjson => Objects::Lines { source, input, line: span.line, consumed: span.start },
+            Format::GeoJson => Objects::Elements(Elements::new(source, input, Some("features"))),
+            _ => Objects::Elements(Elements::new(source, input, source.options().member.as_deref())),
+        })
+    }
+
+    /// Puts the text of the next object into `text` and says on which line it begins.
+    fn next(&mut self, text: &mut Vec<u8>) -> Result<Option<u64>, SourceError> {
+        match self {
+            Objects::Elements(elements) => elements.next(text),
+            Objects::Lines { source, input, line, consumed } => loop {
+                text.clear();
+                let mut bounded = input.by_ref().take(MAX_ROW_BYTES as u64 + 1);
+                let read = bounded.read_until(b'\n', text).map_err(|e| source.error(Problem::Io(e)))?;
+                if read == 0 {
+                    return Ok(None);
+                }
+                *line += 1;
+                *consumed += read as u64;
+                if text.len() > MAX_ROW_BYTES {
+                    let problem = Problem::TooLarge { limit: MAX_ROW_BYTES, unit: "bytes for one row", hint: "" };
+                    return Err(source.error_at(*line, None, problem));
+                }
+                if *line == 1 && text.starts_with(b"\xef\xbb\xbf") {
+                    text.drain(..3);
+                }
+                if !text.trim_ascii().is_empty() {
+                    return Ok(Some(*line));
+                }
+            },
+        }
+    }
+
+    fn consumed(&self) -> u64 {
+        match self {
+            Objects::Elements(elements) => elements.consumed(),
+            Objects::Lines { consumed, .. } => *consumed,
+        }
+    }
+}
+
+/// Calls `visit` for every member of the JSON object `text`, values as written.
+fn members(
+    text: &str,
+    visit: &mut dyn FnMut(Cow<'_, str>, &str) -> Result<(), (Option<String>, Problem)>,
+) -> Result<(), (Option<String>, Problem)> {
+    struct Walk<'v> {
+        visit: &'v mut dyn FnMut(Cow<'_, str>, &str) -> Result<(), (Option<String>, Problem)>,
+        refused: &'v mut Option<(Option<String>, Problem)>,
+    }
+    impl<'de> Visitor<'de> for Walk<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a JSON object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(key) = map.next_key::<Key<'de>>()? {
+                let value: &RawValue = map.next_value()?;
+                if self.refused.is_none()
+                    && let Err(refused) = (self.visit)(key.0, value.get())
+                {
+                    *self.refused = Some(refused);
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut refused = None;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let walked = deserializer
+        .deserialize_map(Walk { visit, refused: &mut refused })
+        .and_then(|()| deserializer.end());
+    match (walked, refused) {
+        (Err(error), _) => Err((None, Problem::Syntax(format!("not a JSON object: {error}")))),
+        (Ok(()), Some(refused)) => Err(refused),
+        (Ok(()), None) => Ok(()),
+    }
+}
+
+/// A key, borrowed where it has no escapes.
+struct Key<'de>(Cow<'de, str>);
+
+impl<'de> serde::Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Key<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// The text of a JSON string.
+pub(super) fn decode_string(raw: &str) -> Result<Cow<'_, str>, Problem> {
+    let key: Key<'_> =
+        serde_json::from_str(raw).map_err(|error| Problem::Syntax(format!("not a JSON string: {error}")))?;
+    Ok(key.0)
+}
+
+/// A JSON value without blanks and with sorted keys; scalars stay as written. The last of two equal keys wins.
+pub(super) fn canonical(raw: &str) -> Result<String, Problem> {
+    let mut out = String::with_capacity(raw.len());
+    write_canonical(raw, 0, &mut out)?;
+    Ok(out)
+}
+
+fn write_canonical(raw: &str, depth: usize, out: &mut String) -> Result<(), Problem> {
+    if depth > MAX_DEPTH {
+        return Err(Problem::TooLarge { limit: MAX_DEPTH, unit: "levels of nesting", hint: "" });
+    }
+    let syntax = |error: serde_json::Error| Problem::Syntax(format!("not JSON: {error}"));
+    match raw.as_bytes().first() {
+        Some(b'{') => {
+            let members: BTreeMap<String, &RawValue> = serde_json::from_str(raw).map_err(syntax)?;
+            out.push('{');
+            for (at, (key, value)) in members.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                out.push_str(&serde_json::to_string(key).map_err(syntax)?);
+                out.push(':');
+                write_canonical(value.get(), depth + 1, out)?;
+            }
+            out.push('}');
+        }
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(syntax)?;
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                write_canonical(item.get(), depth + 1, out)?;
+            }
+            out.push(']');
+        }
+        _ => out.push_str(raw),
+    }
+    Ok(())
+}
+
+/// Calls `visit` with every column of a row: the members of an object, or the properties and geometry of a feature.
+fn cells(
+    format: Format,
+    text: &str,
+    visit: &mut dyn FnMut(Cow<'_, str>, &str) -> Result<(), (Option<String>, Problem)>,
+) -> Result<(), (Option<String>, Problem)> {
+    if format != Format::GeoJson {
+        return members(text, visit);
+    }
+    let mut properties = None;
+    let mut geometry = None;
+    members(text, &mut |key, raw| {
+        match key.as_ref() {
+            "properties" => properties = Some(raw.to_owned()),
+            GEOMETRY => geometry = Some(raw.to_owned()),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    match properties.as_deref() {
+        Some("null") => {}
+        Some(raw) => members(raw, visit)?,
+        None => return Err((None, Problem::Syntax("not a GeoJSON feature: it has no `properties`".to_owned()))),
+    }
+    visit(Cow::Borrowed(GEOMETRY), geometry.as_deref().unwrap_or("null"))
+}
+
+fn kind_of_json(raw: &str) -> Result<Option<Kinds>, Problem> {
+    Ok(match raw.as_bytes().first() {
+        Some(b'n') => None,
+        Some(b't' | b'f') => Some(Kinds::BOOL),
+        Some(b'"') => Some(kind_of_json_string(&decode_string(raw)?)),
+        Some(b'{' | b'[') => Some(Kinds::TEXT),
+        _ => Some(kind_of_number(raw)),
+    })
+}
+
+fn utf8<'t>(source: &Source, line: u64, text: &'t [u8]) -> Result<&'t str, SourceError> {
+    std::str::from_utf8(text).map_err(|_| source.error_at(line, None, Problem::NotUtf8("")))
+}
+
+/// Types of all columns from all rows; columns in the order in which they first appear.
+pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) -> Result<Inferred, SourceError> {
+    let mut objects = Objects::open(source, Span { start: 0, line: 0, end })?;
+    let mut names: Vec<String> = Vec::new();
+    let mut kinds: Vec<Kinds> = Vec::new();
+    let mut by_name: HashMap<String, usize> = HashMap::new();
+    let mut text = Vec::new();
+    let mut rows = 0u64;
+    while let Some(line) = objects.next(&mut text)? {
+        let mut expected = 0;
+        cells(source.format(), utf8(source, line, &text)?, &mut |key, raw| {
+            let at = match names.get(expected).filter(|name| **name == key) {
+                Some(_) => expected,
+                None => *by_name.entry(key.to_string()).or_insert_with(|| {
+                    names.push(key.to_string());
+                    kinds.push(Kinds::default());
+                    names.len() - 1
+                }),
+            };
+            expected = at + 1;
+            if names.len() > MAX_COLUMNS {
+                return Err((None, Problem::TooLarge { limit: MAX_COLUMNS, unit: "columns", hint: "" }));
+            }
+            if !kinds[at].settled()
+                && let Some(kind) = kind_of_json(raw).map_err(|problem| (Some(key.to_string()), problem))?
+            {
+                kinds[at].add(kind);
+            }
+            Ok(())
+        })
+        .map_err(|(column, problem)| source.error_at(line, column.as_deref(), problem))?;
+        rows += 1;
+        if rows.is_multiple_of(BATCH_ROWS as u64) {
+            report(source, progress, Phase::Inferring, objects.consumed(), end, rows)?;
+        }
+    }
+    if rows == 0 && source.format() == Format::Ndjson {
+        return Err(source.error(Problem::Empty));
+    }
+    if source.format() == Format::GeoJson
+        && let Some(at) = by_name.get(GEOMETRY).copied()
+    {
+        // Features may differ in their properties; the geometry stays behind all of them.
+        let name = names.remove(at);
+        let kind = kinds.remove(at);
+        names.push(name);
+        kinds.push(kind);
+    }
+    check_names(source, names.iter().map(String::as_str))?;
+    report(source, progress, Phase::Inferring, end, end, rows)?;
+    let columns = names
+        .into_iter()
+        .zip(kinds)
+        .map(|(name, kinds)| InferredColumn { name, data_type: kinds.data_type(), nullable: true })
+        .collect();
+    Ok(Inferred { columns, rows })
+}
+
+/// Batches of typed rows. A member that a row lacks is null; one that the dataset lacks is refused.
+pub(super) struct Rows<'a> {
+    source: &'a Source,
+    shape: &'a Shape,
+    objects: Objects<'a>,
+    table: Table<'a>,
+    text: Vec<u8>,
+    /// Row in which each column was last given a value, counted from 1.
+    given: Vec<u64>,
+    row: u64,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn open(source: &'a Source, shape: &'a Shape, span: Span) -> Result<Rows<'a>, SourceError> {
+        let table = Table::new(shape).map_err(|at| unsupported(source, shape, at))?;
+        let objects = Objects::open(source, span)?;
+        Ok(Rows { source, shape, objects, table, text: Vec::new(), given: vec![0; shape.width()], row: 0 })
+    }
+
+    fn fill(&mut self) -> Result<(), SourceError> {
+        while !self.table.full() {
+            let Some(line) = self.objects.next(&mut self.text)? else { return Ok(()) };
+            self.row += 1;
+            let (row, shape, table, given) = (self.row, self.shape, &mut self.table, &mut self.given);
+            let mut expected = 0;
+            cells(self.source.format(), utf8(self.source, line, &self.text)?, &mut |key, raw| {
+                let at = if expected < shape.width() && shape.name(expected) == key {
+                    expected
+                } else {
+                    let unknown = || (Some(key.to_string()), Problem::NotInDataset(shape.names()));
+                    shape.position(&key).ok_or_else(unknown)?
+                };
+                expected = at + 1;
+                if given[at] == row {
+                    return Err((Some(key.to_string()), Problem::Duplicate));
+                }
+                given[at] = row;
+                table.column(at).push_json(raw).map_err(|problem| (Some(key.to_string()), problem))
+            })
+            .map_err(|(column, problem)| self.source.error_at(line, column.as_deref(), problem))?;
+            for at in 0..shape.width() {
+                if given[at] != row {
+                    let missing = |problem| self.source.error_at(line, Some(shape.name(at)), problem);
+                    table.column(at).push_null().map_err(missing)?;
+                }
+            }
+            self.table.row_done(self.text.len());
+        }
+        Ok(())
+    }
+}
+
+impl Batches for Rows<'_> {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        self.fill()?;
+        self.table.take().map_err(|problem| self.source.error(problem))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.objects.consumed()
+    }
+}

@@ -1,0 +1,67 @@
+//! The columns that a reading gives, in the order and with the types they will have in the dataset.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+/// Columns wanted from a table. Names are matched exactly; the order in the file does not matter.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    schema: SchemaRef,
+    by_name: HashMap<String, usize>,
+    event_time: Option<usize>,
+}
+
+impl Shape {
+    /// The fields in the order of the dataset. `event_time` names the one whose integers are Unix times; it may be absent.
+    pub fn new(fields: Vec<Field>, event_time: Option<&str>) -> Shape {
+        let by_name: HashMap<String, usize> =
+            fields.iter().enumerate().map(|(at, field)| (field.name().clone(), at)).collect();
+        let event_time = event_time.and_then(|name| by_name.get(name).copied());
+        Shape { schema: Arc::new(Schema::new(fields)), by_name, event_time }
+    }
+
+    /// The Arrow schema of every batch.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Position of the event time column.
+    pub fn event_time(&self) -> Option<usize> {
+        self.event_time
+    }
+
+    /// Position of a column.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Number of columns.
+    pub fn width(&self) -> usize {
+        self.schema.fields().len()
+    }
+
+    /// Name of a column.
+    pub fn name(&self, at: usize) -> &str {
+        self.schema.field(at).name()
+    }
+
+    /// All names, for messages.
+    pub fn names(&self) -> String {
+        let names: Vec<&str> = self.schema.fields().iter().map(|f| f.name().as_str()).collect();
+        names.join(", ")
+    }
+}
+
+/// The name of a type in messages: the one ODF and kamu use.
+pub fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "String".to_owned(),
+        DataType::Boolean => "Bool".to_owned(),
+        DataType::Date32 | DataType::Date64 => "Date".to_owned(),
+        DataType::Timestamp(_, _) => "Timestamp".to_owned(),
+        DataType::Decimal128(precision, scale) => format!("Decimal({precision}, {scale})"),
+        other => other.to_string(),
+    }
+}

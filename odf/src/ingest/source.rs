@@ -1,0 +1,512 @@
+//! Where rows come from: a table file in one of five formats, opened as often as needed and read in bounded batches.
+//!
+//! A [`Source`] is looked at in up to two passes. The first ([`Source::infer`]) examines **every** row and settles the
+//! type of each column; it is skipped when the dataset already has a schema. The second ([`Source::rows`]) reads typed
+//! batches of [`BATCH_ROWS`] rows. Neither keeps more than one batch (for CSV, NDJSON, JSON and GeoJSON: plus one row) in
+//! memory, whatever the size of the file.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+
+use super::columnar;
+use super::delimited;
+use super::infer::Inferred;
+use super::json;
+use super::shape::Shape;
+
+/// Rows per batch. A multiple of 1024, which the byte-exact page boundaries of a slice depend on (odf-facts §6).
+pub const BATCH_ROWS: usize = 8192;
+
+/// A batch is closed early when its text reaches this many bytes, so that wide rows do not multiply [`BATCH_ROWS`].
+pub const BATCH_BYTES: usize = 64 << 20;
+
+/// The longest row (line, record, JSON element) in bytes. A forgotten closing quote ends here and not in memory.
+pub const MAX_ROW_BYTES: usize = 16 << 20;
+
+/// The most columns a table may have.
+pub const MAX_COLUMNS: usize = 4096;
+
+/// The longest column name in bytes.
+pub const MAX_COLUMN_NAME_BYTES: usize = 1024;
+
+/// A table format that [`Source`] reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Comma separated values with a header line; RFC 4180 quoting. `.tsv` is the same with tabs.
+    Csv,
+    /// One JSON object per line.
+    Ndjson,
+    /// One JSON array of objects, or an object that has exactly one array of objects as a member.
+    Json,
+    /// A FeatureCollection: the properties become columns, the geometry a column of JSON text.
+    GeoJson,
+    /// Apache Parquet.
+    Parquet,
+}
+
+impl Format {
+    /// Every format, in the order help texts list them.
+    pub const ALL: [Format; 5] = [Format::Csv, Format::Ndjson, Format::Json, Format::GeoJson, Format::Parquet];
+
+    /// The format that the extension of `path` stands for, if any.
+    pub fn from_path(path: &Path) -> Option<Format> {
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+        match extension.as_str() {
+            "csv" | "tsv" => Some(Format::Csv),
+            "ndjson" | "jsonl" | "ldjson" => Some(Format::Ndjson),
+            "json" => Some(Format::Json),
+            "geojson" => Some(Format::GeoJson),
+            "parquet" | "pq" => Some(Format::Parquet),
+            _ => None,
+        }
+    }
+
+    /// The name used in options, messages and source states.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Csv => "csv",
+            Format::Ndjson => "ndjson",
+            Format::Json => "json",
+            Format::GeoJson => "geojson",
+            Format::Parquet => "parquet",
+        }
+    }
+
+    /// Whether a file of this format may grow at its end and keep its earlier rows as they are.
+    pub fn grows(self) -> bool {
+        matches!(self, Format::Csv | Format::Ndjson)
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let lower = text.to_ascii_lowercase();
+        match lower.as_str() {
+            "tsv" => Ok(Format::Csv),
+            "jsonl" => Ok(Format::Ndjson),
+            _ => Format::ALL.into_iter().find(|f| f.name() == lower).ok_or_else(|| UnknownFormat(text.to_owned())),
+        }
+    }
+}
+
+/// A format name nobody knows.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a format; use csv, ndjson, json, geojson or parquet")]
+pub struct UnknownFormat(pub String);
+
+/// What went wrong in a table, and where: the file, the place and the column as far as they are known.
+#[derive(Debug)]
+pub struct SourceError {
+    /// The file (or `-`, or the URL) as the user named it.
+    pub name: String,
+    /// Where in the file.
+    pub place: Option<Place>,
+    /// Name of the column.
+    pub column: Option<String>,
+    /// What is wrong there.
+    pub problem: Problem,
+}
+
+/// A place in a table, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A line of a text file; the first line of a row that spans several.
+    Line(u64),
+    /// A row of a Parquet file.
+    Row(u64),
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        match self.place {
+            Some(Place::Line(line)) => write!(f, ", line {line}")?,
+            Some(Place::Row(row)) => write!(f, ", row {row}")?,
+            None => {}
+        }
+        if let Some(column) = &self.column {
+            write!(f, ", column `{column}`")?;
+        }
+        write!(f, ": {}", self.problem)
+    }
+}
+
+impl std::error::Error for SourceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.problem {
+            Problem::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// What can be wrong with a table. The place is in the [`SourceError`] around it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// No such file.
+    #[error("no such file")]
+    NotFound,
+    /// A directory was named.
+    #[error("is a directory; name one table file")]
+    Directory,
+    /// The file could not be read.
+    #[error("cannot be read: {0}")]
+    Io(#[source] io::Error),
+    /// Neither the extension nor an option says what the file is.
+    #[error("the format is not clear from the name; say it with --format csv|ndjson|json|geojson|parquet")]
+    FormatUnknown,
+    /// No bytes, or nothing but blanks.
+    #[error("the file is empty")]
+    Empty,
+    /// A header and no rows, or an empty array.
+    #[error("there are no rows")]
+    NoRows,
+    /// A CSV record has another number of fields than the header.
+    #[error("{found} field(s) where the header has {expected}")]
+    Ragged {
+        /// Fields in this record.
+        found: u64,
+        /// Fields in the header.
+        expected: u64,
+    },
+    /// The bytes are not UTF-8.
+    #[error("not UTF-8 text{0}")]
+    NotUtf8(&'static str),
+    /// The text is not what the format asks for.
+    #[error("{0}")]
+    Syntax(String),
+    /// The value cannot be read as the type of its column.
+    #[error("`{value}` is not {expected}, the type of this column")]
+    NotType {
+        /// The value as it stands in the file, shortened.
+        value: String,
+        /// The type that the column has.
+        expected: String,
+    },
+    /// No value in a column that must have one.
+    #[error("no value, but this column must have one")]
+    Missing,
+    /// Two columns of one name.
+    #[error("this column appears twice; names must differ")]
+    Duplicate,
+    /// A name that ODF keeps for itself.
+    #[error("this name is reserved by ODF (offset, op, system_time); rename the column in the file")]
+    Reserved,
+    /// The dataset does not have this column.
+    #[error("the dataset has no such column; its columns are {0}")]
+    NotInDataset(String),
+    /// The dataset has a column that the table lacks.
+    #[error("the dataset has this column and the file does not")]
+    NotInFile,
+    /// A column was asked for by name (key or event time) and is not there.
+    #[error("no such column; the file has {0}")]
+    NoColumn(String),
+    /// The event time column holds something else than times.
+    #[error(
+        "{0} cannot serve as event time; it takes RFC 3339 times, dates, or integers (Unix seconds, or milliseconds from \
+         100000000000 up)"
+    )]
+    NotATime(String),
+    /// A Parquet type that a dataset cannot hold.
+    #[error("the type {0} is not supported; cast it to another one first")]
+    Unsupported(String),
+    /// A limit of this reader.
+    #[error("larger than the limit of {limit} {unit}{hint}")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+        /// What is counted.
+        unit: &'static str,
+        /// What usually causes it, or nothing.
+        hint: &'static str,
+    },
+    /// The progress callback asked to stop.
+    #[error("stopped")]
+    Cancelled,
+}
+
+/// How far a reading has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// Bytes of the file seen in this phase.
+    pub bytes: u64,
+    /// Length of the file.
+    pub total_bytes: u64,
+    /// Rows seen in this phase.
+    pub rows: u64,
+}
+
+/// The phases of an ingest, in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Hashing the part that was taken earlier.
+    #[default]
+    Checking,
+    /// Settling the types of columns.
+    Inferring,
+    /// Reading rows.
+    Reading,
+    /// Writing the slice.
+    Writing,
+}
+
+/// Called now and then with the progress; `Break` stops the work, nothing is changed then.
+pub type OnProgress<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
+
+/// How a text table is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// Field separator of CSV; absent: a tab for `.tsv`, else a comma.
+    pub separator: Option<u8>,
+    /// The member of a JSON document that holds the rows; absent: the only array of objects there is.
+    pub member: Option<String>,
+}
+
+enum Content {
+    File(PathBuf),
+    Bytes(Bytes),
+}
+
+/// One table, readable several times from the start.
+pub struct Source {
+    name: String,
+    content: Content,
+    format: Format,
+    options: ReadOptions,
+}
+
+/// What [`Source`] reads from.
+pub(super) trait Input: Read + Seek + Send {}
+impl<T: Read + Seek + Send> Input for T {}
+
+impl Source {
+    /// A file on disk. Without `format` the extension decides.
+    pub fn file(path: &Path, format: Option<Format>, options: ReadOptions) -> Result<Source, SourceError> {
+        let name = path.display().to_string();
+        let fail = |problem| SourceError { name: name.clone(), place: None, column: None, problem };
+        let meta = std::fs::metadata(path).map_err(|error| {
+            fail(if error.kind() == io::ErrorKind::NotFound { Problem::NotFound } else { Problem::Io(error) })
+        })?;
+        if meta.is_dir() {
+            return Err(fail(Problem::Directory));
+        }
+        let format = format.or_else(|| Format::from_path(path)).ok_or_else(|| fail(Problem::FormatUnknown))?;
+        let mut options = options;
+        if options.separator.is_none() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv")) {
+            options.separator = Some(b'\t');
+        }
+        Ok(Source { name, content: Content::File(path.to_owned()), format, options })
+    }
+
+    /// A table that is already in memory. `name` is used in messages.
+    pub fn bytes(name: &str, bytes: Bytes, format: Format, options: ReadOptions) -> Source {
+        Source { name: name.to_owned(), content: Content::Bytes(bytes), format, options }
+    }
+
+    /// A stream (standard input, a download), written to the file `spool` first because types are settled in a pass of
+    /// their own. `spool` is the caller's to remove. `limit` bounds the bytes taken.
+    pub fn spool(
+        name: &str,
+        reader: &mut dyn Read,
+        spool: &Path,
+        limit: u64,
+        format: Format,
+        options: ReadOptions,
+    ) -> Result<Source, SourceError> {
+        let fail = |problem| SourceError { name: name.to_owned(), place: None, column: None, problem };
+        let mut file = File::create(spool).map_err(|e| fail(Problem::Io(e)))?;
+        let copied = io::copy(&mut reader.take(limit), &mut file).map_err(|e| fail(Problem::Io(e)))?;
+        let mut one = [0u8; 1];
+        if copied == limit && reader.read(&mut one).map_err(|e| fail(Problem::Io(e)))? > 0 {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            return Err(fail(Problem::TooLarge { limit, unit: "bytes", hint: "" }));
+        }
+        file.flush().map_err(|e| fail(Problem::Io(e)))?;
+        Ok(Source { name: name.to_owned(), content: Content::File(spool.to_owned()), format, options })
+    }
+
+    /// The name messages use.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The format of the table.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// How it is written.
+    pub fn options(&self) -> &ReadOptions {
+        &self.options
+    }
+
+    /// An error about this table as a whole.
+    pub(super) fn error(&self, problem: Problem) -> SourceError {
+        SourceError { name: self.name.clone(), place: None, column: None, problem }
+    }
+
+    /// An error about a column of this table.
+    pub(super) fn column_error(&self, column: &str, problem: Problem) -> SourceError {
+        SourceError { name: self.name.clone(), place: None, column: Some(column.to_owned()), problem }
+    }
+
+    /// An error at a place of this table.
+    pub(super) fn error_at(&self, line: u64, column: Option<&str>, problem: Problem) -> SourceError {
+        let place = Some(Place::Line(line));
+        SourceError { name: self.name.clone(), place, column: column.map(str::to_owned), problem }
+    }
+
+    /// An error in a row of this table, for formats without lines.
+    pub(super) fn error_in_row(&self, row: u64, column: Option<&str>, problem: Problem) -> SourceError {
+        SourceError { place: Some(Place::Row(row)), ..self.error_at(row, column, problem) }
+    }
+
+    /// Length in bytes now.
+    pub fn len(&self) -> Result<u64, SourceError> {
+        match &self.content {
+            Content::File(path) => Ok(std::fs::metadata(path).map_err(|e| self.error(Problem::Io(e)))?.len()),
+            Content::Bytes(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
+    /// Whether there are no bytes at all.
+    pub fn is_empty(&self) -> Result<bool, SourceError> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Opens the bytes at `from`.
+    pub(super) fn open_at(&self, from: u64) -> Result<Box<dyn Input>, SourceError> {
+        let mut input: Box<dyn Input> = match &self.content {
+            Content::File(path) => Box::new(File::open(path).map_err(|e| self.error(Problem::Io(e)))?),
+            Content::Bytes(bytes) => Box::new(io::Cursor::new(bytes.clone())),
+        };
+        if from > 0 {
+            input.seek(SeekFrom::Start(from)).map_err(|e| self.error(Problem::Io(e)))?;
+        }
+        Ok(input)
+    }
+
+    /// The file or the bytes, for readers that need random access.
+    pub(super) fn random_access(&self) -> Result<RandomAccess, SourceError> {
+        Ok(match &self.content {
+            Content::File(path) => RandomAccess::File(File::open(path).map_err(|e| self.error(Problem::Io(e)))?),
+            Content::Bytes(bytes) => RandomAccess::Bytes(bytes.clone()),
+        })
+    }
+
+    /// Looks at every row and says which columns there are and what fits into them.
+    ///
+    /// `end` bounds the bytes read: a file that grows meanwhile is read up to there, so that both passes see the same.
+    pub fn infer(&self, end: u64, progress: &mut OnProgress<'_>) -> Result<Inferred, SourceError> {
+        if end == 0 {
+            return Err(self.error(Problem::Empty));
+        }
+        match self.format {
+            Format::Csv => delimited::infer(self, end, progress),
+            Format::Ndjson | Format::Json | Format::GeoJson => json::infer(self, end, progress),
+            Format::Parquet => columnar::infer(self),
+        }
+    }
+
+    /// Reads the rows between the byte positions `span` into batches of the given shape.
+    ///
+    /// For CSV the header is read from the start of the file even if `span` begins later. Formats that do not grow take
+    /// the whole file.
+    pub fn rows<'a>(&'a self, shape: &'a Shape, span: Span) -> Result<Box<dyn Batches + 'a>, SourceError> {
+        if span.end == 0 {
+            return Err(self.error(Problem::Empty));
+        }
+        Ok(match self.format {
+            Format::Csv => Box::new(delimited::Rows::open(self, shape, span)?),
+            Format::Ndjson | Format::Json | Format::GeoJson => Box::new(json::Rows::open(self, shape, span)?),
+            Format::Parquet => Box::new(columnar::Rows::open(self, shape)?),
+        })
+    }
+}
+
+pub(super) enum RandomAccess {
+    File(File),
+    Bytes(Bytes),
+}
+
+/// A part of a file in bytes: from `start` up to, not including, `end`. `start` is the beginning of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u64,
+    /// Number of lines before `start`, for messages.
+    pub line: u64,
+    /// One past the last byte.
+    pub end: u64,
+}
+
+/// Batches of a table, one after the other.
+pub trait Batches {
+    /// The next batch, or none at the end. A batch has at least one row.
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError>;
+
+    /// Bytes of the file consumed so far.
+    fn bytes(&self) -> u64;
+}
+
+/// Shortens a value for a message.
+pub(super) fn shorten(value: &str) -> String {
+    const LONGEST: usize = 60;
+    if value.chars().count() <= LONGEST {
+        value.to_owned()
+    } else {
+        let head: String = value.chars().take(LONGEST).collect();
+        format!("{head}…")
+    }
+}
+
+/// Tells the progress callback, and turns its `Break` into an error.
+pub(super) fn report(
+    source: &Source,
+    progress: &mut OnProgress<'_>,
+    phase: Phase,
+    bytes: u64,
+    total_bytes: u64,
+    rows: u64,
+) -> Result<(), SourceError> {
+    match progress(Progress { phase, bytes, total_bytes, rows }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(source.error(Problem::Cancelled)),
+    }
+}
+
+/// Checks names that come from a file: not twice, not too many, not too long.
+pub(super) fn check_names<'n>(source: &Source, names: impl Iterator<Item = &'n str>) -> Result<(), SourceError> {
+    let mut seen = std::collections::HashSet::new();
+    for (at, name) in names.enumerate() {
+        if at >= MAX_COLUMNS {
+            return Err(source.error(Problem::TooLarge { limit: MAX_COLUMNS, unit: "columns", hint: "" }));
+        }
+        if name.len() > MAX_COLUMN_NAME_BYTES {
+            let problem = Problem::TooLarge { limit: MAX_COLUMN_NAME_BYTES, unit: "bytes for a column name", hint: "" };
+            return Err(source.column_error(&shorten(name), problem));
+        }
+        if !seen.insert(name) {
+            return Err(source.column_error(name, Problem::Duplicate));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! Writing a slice, and making it durable under the name of its hash.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use arrow::compute::BatchCoalescer;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::metadata::SortingColumn;
+use parquet::file::properties::WriterProperties;
+use sha3::{Digest, Sha3_256};
+
+use super::{LogicalHasher, PENDING_PREFIX, SliceError, is_hashable};
+use crate::metadata::Multihash;
+
+/// Rows handed to the Parquet writer at once. Page boundaries, and with them the bytes of the file, depend on this being
+/// a multiple of 1024.
+const ROWS_PER_CALL: usize = 8192;
+
+const FILE_BUFFER_BYTES: usize = 256 << 10;
+
+/// What may differ between writers of slices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceOptions {
+    /// The `created_by` of the file.
+    pub created_by: String,
+}
+
+impl Default for SliceOptions {
+    fn default() -> Self {
+        SliceOptions { created_by: concat!("odfs ", env!("CARGO_PKG_VERSION")).to_owned() }
+    }
+}
+
+/// Passes bytes on to a file, hashing and counting them.
+struct Hashing {
+    file: BufWriter<File>,
+    hasher: Sha3_256,
+    written: u64,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(buf)?;
+        self.hasher.update(&buf[..written]);
+        self.written += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Removes the file again unless it was kept.
+struct Pending(Option<PathBuf>);
+
+impl Pending {
+    fn path(&self) -> &Path {
+        self.0.as_deref().unwrap_or(Path::new(""))
+    }
+
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0
+            && let Err(error) = fs::remove_file(path)
+        {
+            tracing::debug!(path = %path.display(), %error, "an unfinished slice stays until the next start");
+        }
+    }
+}
+
+/// A slice under construction.
+pub struct SliceWriter {
+    writer: ArrowWriter<Hashing>,
+    logical: LogicalHasher,
+    coalescer: BatchCoalescer,
+    pending: Pending,
+    rows: u64,
+}
+
+impl SliceWriter {
+    /// Begins a slice in `dir` under a temporary name. The first column must be the offset.
+    ///
+    /// Only one slice may be under construction in a directory at a time.
+    ///
+    /// # Errors
+    /// [`SliceError::NotHashable`] before anything is created, else what the file system says.
+    pub fn create(dir: &Path, schema: SchemaRef, options: &SliceOptions) -> Result<SliceWriter, SliceError> {
+        if let Some(field) = schema.fields().iter().find(|f| !is_hashable(f.data_type())) {
+            return Err(SliceError::NotHashable {
+                column: field.name().clone(),
+                data_type: field.data_type().to_string(),
+            });
+        }
+        let path = dir.join(format!("{PENDING_PREFIX}slice"));
+        let file = File::create(&path).map_err(|e| SliceError::io("create", &path, e))?;
+        let pending = Pending(Some(path));
+        let sink = Hashing {
+            file: BufWriter::with_capacity(FILE_BUFFER_BYTES, file),
+            hasher: Sha3_256::new(),
+            written: 0,
+        };
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_created_by(options.created_by.clone())
+            .set_sorting_columns(Some(vec![SortingColumn { column_idx: 0, descending: false, nulls_first: false }]))
+            .build();
+        let writer = ArrowWriter::try_new(sink, schema.clone(), Some(properties))
+            .map_err(|e| SliceError::parquet(pending.path(), e))?;
+        Ok(SliceWriter {
+            writer,
+            logical: LogicalHasher::new(&schema),
+            coalescer: BatchCoalescer::new(schema, ROWS_PER_CALL),
+            pending,
+            rows: 0,
+        })
+    }
+
+    /// Adds rows. Batches of any size are regrouped, so the bytes of the file do not depend on how rows were batched.
+    pub fn write(&mut self, batch: RecordBatch) -> Result<(), SliceError> {
+        self.rows += batch.num_rows() as u64;
+        self.coalescer.push_batch(batch).map_err(|e| SliceError::arrow(self.pending.path(), e))?;
+        self.drain()
+    }
+
+    fn drain(&mut self) -> Result<(), SliceError> {
+        while let Some(batch) = self.coalescer.next_completed_batch() {
+            self.logical.update(&batch);
+            self.writer.write(&batch).map_err(|e| SliceError::parquet(self.pending.path(), e))?;
+        }
+        Ok(())
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Completes the file, still under its temporary name and not yet durable.
+    ///
+    /// # Errors
+    /// [`SliceError::NoRows`] when nothing was written; the file is gone then.
+    pub fn finish(mut self) -> Result<WrittenSlice, SliceError> {
+        if self.rows == 0 {
+            return Err(SliceError::NoRows);
+        }
+        self.coalescer.finish_buffered_batch().map_err(|e| SliceError::arrow(self.pending.path(), e))?;
+        self.drain()?;
+        let path = self.pending.path();
+        let sink = self.writer.into_inner().map_err(|e| SliceError::parquet(path, e))?;
+        let size = sink.written;
+        let physical = Multihash::from_sha3_256(sink.hasher.finalize().into());
+        let file = sink.file.into_inner().map_err(|e| SliceError::io("write", path, e.into_error()))?;
+        Ok(WrittenSlice {
+            physical_hash: physical,
+            logical_hash: self.logical.finish(),
+            size,
+            rows: self.rows,
+            file,
+            pending: self.pending,
+        })
+    }
+}
+
+/// A complete slice that does not have its name yet. Dropping it removes the file.
+pub struct WrittenSlice {
+    physical_hash: Multihash,
+    logical_hash: Multihash,
+    size: u64,
+    rows: u64,
+    file: File,
+    pending: Pending,
+}
+
+impl WrittenSlice {
+    /// SHA3-256 of the file: its name.
+    pub fn physical_hash(&self) -> &Multihash {
+        &self.physical_hash
+    }
+
+    /// arrow0-sha3-256 of the rows.
+    pub fn logical_hash(&self) -> &Multihash {
+        &self.logical_hash
+    }
+
+    /// Length of the file in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Makes the file durable and names it `<dir>/<physical hash>`. Afterwards it survives power loss. A file that was
+    /// there under this name is replaced by the same bytes.
+    pub fn install(self, dir: &Path) -> Result<PathBuf, SliceError> {
+        let target = dir.join(self.physical_hash.to_string());
+        self.file.sync_all().map_err(|e| SliceError::io("write", self.pending.path(), e))?;
+        fs::rename(self.pending.path(), &target).map_err(|e| SliceError::io("rename", self.pending.path(), e))?;
+        self.pending.keep();
+        File::open(dir).and_then(|d| d.sync_all()).map_err(|e| SliceError::io("sync", dir, e))?;
+        Ok(target)
+    }
+}
