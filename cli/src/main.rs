@@ -1,3 +1,16 @@
-//! The `odfs` binary.
+//! The `odfs` binary: arguments, settings, output. Only this package prints or reads the environment.
 
-fn main() {}
+mod args;
+mod attach;
+mod commands;
+mod failure;
+mod io;
+mod output;
+mod process;
+mod session;
+mod settings;
+mod workspace;
+
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::from(process::run())
+}

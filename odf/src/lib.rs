@@ -10,6 +10,8 @@ pub mod codec;
 pub mod dataset;
 pub mod digest;
 pub mod export;
+#[cfg(test)]
+pub(crate) mod golden;
 pub mod ingest;
 pub mod layout;
 pub mod metadata;

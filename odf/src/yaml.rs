@@ -1,1 +1,248 @@
-//! Metadata blocks in the YAML and JSON forms people read and write.
+//! The text forms of metadata: manifests in YAML, events in JSON.
+//!
+//! A manifest is `{kind, version, content}`. Field names are those of the schema in camelCase, fields that are
+//! absent are left out, unknown ones refused; what is written is what kamu writes, character for character.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, EncodedBlock};
+use crate::metadata::{DatasetKind, MetadataBlock, MetadataEvent, Multihash};
+
+/// Longest manifest file that is read.
+pub const MAX_MANIFEST_BYTES: usize = 8 << 20;
+/// Most documents read from one file.
+pub const MAX_DOCUMENTS: usize = 10_000;
+
+/// Version of the `DatasetSnapshot` and `MetadataEvent` manifests.
+const MANIFEST_VERSION: i32 = 1;
+
+/// Why text is not the manifest it should be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum YamlError {
+    /// Not YAML, or not of the form that the kind asks for.
+    #[error("document {document}: {source}")]
+    Malformed {
+        /// Position of the document in the file, from 1.
+        document: usize,
+        /// What and where.
+        source: serde_norway::Error,
+    },
+    /// A manifest of another kind.
+    #[error("document {document} is a {found}, not a {expected}")]
+    OtherKind {
+        /// Position of the document in the file, from 1.
+        document: usize,
+        /// Kind wanted.
+        expected: &'static str,
+        /// Kind found.
+        found: String,
+    },
+    /// A manifest of a version that is not known.
+    #[error("document {document}: version {found} of {kind} is not supported, only {supported}")]
+    OtherVersion {
+        /// Position of the document in the file, from 1.
+        document: usize,
+        /// Kind of the manifest.
+        kind: &'static str,
+        /// Version found.
+        found: i32,
+        /// Versions that are read.
+        supported: &'static str,
+    },
+    /// Longer than [`MAX_MANIFEST_BYTES`].
+    #[error("a manifest of {len} bytes exceeds the limit of {MAX_MANIFEST_BYTES}")]
+    TooLarge {
+        /// Length found.
+        len: usize,
+    },
+    /// More than [`MAX_DOCUMENTS`].
+    #[error("more than {MAX_DOCUMENTS} documents in one file")]
+    TooManyDocuments,
+    /// Nothing but comments.
+    #[error("no {expected} in the file")]
+    Empty {
+        /// Kind wanted.
+        expected: &'static str,
+    },
+    /// A value cannot be written.
+    #[error("cannot be written as YAML: {0}")]
+    Unwritable(serde_norway::Error),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest<T> {
+    kind: String,
+    version: i32,
+    content: T,
+}
+
+/// The kind and the version alone, to say so before anything is said about the content.
+#[derive(Deserialize)]
+struct Envelope {
+    kind: String,
+    version: i32,
+}
+
+/// What a dataset is to become: the manifest that people write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetSnapshot {
+    /// Its name, `name` or `account/name`.
+    pub name: String,
+    /// Whether it has sources or inputs.
+    pub kind: DatasetKind,
+    /// The events after the Seed.
+    pub metadata: Vec<MetadataEvent>,
+}
+
+struct ManifestKind {
+    name: &'static str,
+    versions: std::ops::RangeInclusive<i32>,
+    supported: &'static str,
+}
+
+const METADATA_BLOCK: ManifestKind = ManifestKind {
+    name: "MetadataBlock",
+    versions: codec::MIN_VERSION..=codec::VERSION,
+    supported: "2 and 3",
+};
+const METADATA_EVENT: ManifestKind = ManifestKind {
+    name: "MetadataEvent",
+    versions: MANIFEST_VERSION..=MANIFEST_VERSION,
+    supported: "1",
+};
+const DATASET_SNAPSHOT: ManifestKind = ManifestKind {
+    name: "DatasetSnapshot",
+    versions: MANIFEST_VERSION..=MANIFEST_VERSION,
+    supported: "1",
+};
+
+fn read_all<T: DeserializeOwned>(text: &str, kind: &ManifestKind) -> Result<Vec<T>, YamlError> {
+    if text.len() > MAX_MANIFEST_BYTES {
+        return Err(YamlError::TooLarge { len: text.len() });
+    }
+    // Twice over: once for the envelopes, so that a wrong kind is called that, and once straight from the text, so
+    // that an error knows its line. Both readers see the same documents.
+    let envelopes = serde_norway::Deserializer::from_str(text);
+    let contents = serde_norway::Deserializer::from_str(text);
+    let mut found = Vec::new();
+    for (index, (envelope, content)) in envelopes.zip(contents).enumerate() {
+        let document = index + 1;
+        if document > MAX_DOCUMENTS {
+            return Err(YamlError::TooManyDocuments);
+        }
+        let malformed = |source| YamlError::Malformed { document, source };
+        let Some(envelope) = Option::<Envelope>::deserialize(envelope).map_err(malformed)? else {
+            continue;
+        };
+        if envelope.kind != kind.name {
+            return Err(YamlError::OtherKind {
+                document,
+                expected: kind.name,
+                found: envelope.kind,
+            });
+        }
+        if !kind.versions.contains(&envelope.version) {
+            let (found, supported) = (envelope.version, kind.supported);
+            return Err(YamlError::OtherVersion {
+                document,
+                kind: kind.name,
+                found,
+                supported,
+            });
+        }
+        found.push(Manifest::<T>::deserialize(content).map_err(malformed)?.content);
+    }
+    if found.is_empty() {
+        Err(YamlError::Empty { expected: kind.name })
+    } else {
+        Ok(found)
+    }
+}
+
+fn write<T: Serialize>(kind: &ManifestKind, content: T) -> Result<String, YamlError> {
+    let manifest = Manifest {
+        kind: kind.name.to_owned(),
+        version: *kind.versions.end(),
+        content,
+    };
+    serde_norway::to_string(&manifest).map_err(YamlError::Unwritable)
+}
+
+/// Reads the metadata blocks of a file, one or several documents, in the file's order.
+///
+/// # Errors
+/// See [`YamlError`].
+pub fn read_blocks(text: &str) -> Result<Vec<MetadataBlock>, YamlError> {
+    read_all(text, &METADATA_BLOCK)
+}
+
+/// Reads the events of a file of `MetadataEvent` manifests.
+///
+/// # Errors
+/// See [`YamlError`].
+pub fn read_events(text: &str) -> Result<Vec<MetadataEvent>, YamlError> {
+    read_all(text, &METADATA_EVENT)
+}
+
+/// Reads the datasets of a file of `DatasetSnapshot` manifests.
+///
+/// # Errors
+/// See [`YamlError`].
+pub fn read_snapshots(text: &str) -> Result<Vec<DatasetSnapshot>, YamlError> {
+    read_all(text, &DATASET_SNAPSHOT)
+}
+
+/// A block as a `MetadataBlock` manifest of the newest version, whichever its bytes are of.
+///
+/// # Errors
+/// [`YamlError::Unwritable`].
+pub fn write_block(block: &MetadataBlock) -> Result<String, YamlError> {
+    write(&METADATA_BLOCK, block)
+}
+
+/// An event as a `MetadataEvent` manifest.
+///
+/// # Errors
+/// [`YamlError::Unwritable`].
+pub fn write_event(event: &MetadataEvent) -> Result<String, YamlError> {
+    write(&METADATA_EVENT, event)
+}
+
+/// A dataset as a `DatasetSnapshot` manifest.
+///
+/// # Errors
+/// [`YamlError::Unwritable`].
+pub fn write_snapshot(snapshot: &DatasetSnapshot) -> Result<String, YamlError> {
+    write(&DATASET_SNAPSHOT, snapshot)
+}
+
+/// One entry of `log --output yaml`; the log is the entries one after another, newest first.
+///
+/// # Errors
+/// [`YamlError::Unwritable`].
+pub fn log_entry(block: &EncodedBlock) -> Result<String, YamlError> {
+    log_entry_of(block.hash(), block.block())
+}
+
+/// [`log_entry`] for a block whose bytes are not at hand.
+///
+/// # Errors
+/// [`YamlError::Unwritable`].
+pub fn log_entry_of(hash: &Multihash, block: &MetadataBlock) -> Result<String, YamlError> {
+    Ok(format!("---\n# Block: {hash}\n{}\n\n", write_block(block)?))
+}
+
+/// An event in its JSON form, the one that chain nodes of a published DAG hold.
+///
+/// # Errors
+/// What `serde_json` says; no event of the schema gives an error.
+pub fn event_to_json(event: &MetadataEvent) -> Result<serde_json::Value, serde_json::Error> {
+    serde_json::to_value(event)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,55 @@
 //! Repository tasks, the same here and in CI.
+//!
+//! `cargo xtask test` is the whole test command: it installs the foreign peers and runs every test against them.
 
-fn main() {}
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a task runner talks to whoever runs it
+
+mod bench;
+mod cargo;
+mod check;
+mod peers;
+mod test;
+
+use interop_tests::Failure;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask TASK
+
+  peers            install Kubo and Helia into the user's cache directory; quick when they are there
+  test [ARG]...    peers, then every test of the workspace; ARGs go to `cargo test`
+  bench [OPTION]...  odfs beside Kubo in one table
+      --size SIZE    what is imported and moved (1GiB; also 64MiB, 500KB, ...)
+      --small        a run of seconds that proves that every row works
+      --only NAME    one row: import, transfer, push, pull, start, idle
+  check            formatting, lints and documentation, as CI checks them
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (task, rest) = match args.split_first() {
+        Some((task, rest)) => (task.as_str(), rest),
+        None => ("", [].as_slice()),
+    };
+    let result = match task {
+        "peers" if rest.is_empty() => peers::install().map(|peers| {
+            for (name, value) in peers.env() {
+                println!("{name}={}", value.display());
+            }
+        }),
+        "test" => test::run_tests(rest),
+        "bench" => bench::run(rest),
+        "check" if rest.is_empty() => check::run_checks(),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask {task}: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

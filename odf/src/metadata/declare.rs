@@ -187,19 +187,17 @@ macro_rules! union {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                use serde::de::Error as _;
                 const MEMBERS: &[&str] = &[$( stringify!($member) ),*];
                 let short = [$( stringify!($short) )?].contains(&"short");
-                let (name, map) = $crate::metadata::text::read_union(deserializer, stringify!($name), MEMBERS, short)?;
-                match name {
+                let read_member = |name: &'static str, map: serde_norway::Value| match name {
                     $(
                         stringify!($member) => $crate::metadata::declare::member_from_map!(
                             map, (Self::$member), [$($ty)?] [$( $( { $(#[$field_meta])* $field : $field_ty } )* )?]
-                        )
-                        .map_err(|error| D::Error::custom(format_args!("{name}: {error}"))),
+                        ),
                     )*
-                    other => Err(D::Error::unknown_variant(other, MEMBERS)),
-                }
+                    other => Err(serde::de::Error::unknown_variant(other, MEMBERS)),
+                };
+                $crate::metadata::text::read_union(deserializer, stringify!($name), MEMBERS, short, read_member)
             }
         }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_norway::{Mapping, Value};
 
 /// The name among `names` that `text` spells: as it is, in camelCase, or in lowercase.
 pub(crate) fn find_name(text: &str, names: &[&'static str]) -> Option<&'static str> {
@@ -19,24 +19,40 @@ pub(crate) fn find_name(text: &str, names: &[&'static str]) -> Option<&'static s
 
 /// Reads a union: a map with its member's name under `kind`, or (if `short`) just the name.
 ///
-/// Gives the member's name and the map without `kind`.
-pub(crate) fn read_union<'de, D: Deserializer<'de>>(
+/// `read_member` gets the member's name and the map without `kind`. It runs inside the visitor, because there the
+/// deserializer adds to an error where in the text it is.
+pub(crate) fn read_union<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     union: &'static str,
     members: &'static [&'static str],
     short: bool,
-) -> Result<(&'static str, Value), D::Error> {
-    deserializer.deserialize_any(UnionVisitor { union, members, short })
+    read_member: fn(&'static str, Value) -> Result<T, serde_norway::Error>,
+) -> Result<T, D::Error> {
+    deserializer.deserialize_any(UnionVisitor {
+        union,
+        members,
+        short,
+        read_member,
+    })
 }
 
-struct UnionVisitor {
+struct UnionVisitor<T> {
     union: &'static str,
     members: &'static [&'static str],
     short: bool,
+    read_member: fn(&'static str, Value) -> Result<T, serde_norway::Error>,
 }
 
-impl<'de> Visitor<'de> for UnionVisitor {
-    type Value = (&'static str, Value);
+impl<T> UnionVisitor<T> {
+    fn member<E: Error>(&self, kind: &str, map: Mapping) -> Result<T, E> {
+        let name = find_name(kind, self.members).ok_or_else(|| E::unknown_variant(kind, self.members))?;
+        let member = (self.read_member)(name, Value::Mapping(map));
+        member.map_err(|error| E::custom(format_args!("{name}: {error}")))
+    }
+}
+
+impl<'de, T> Visitor<'de> for UnionVisitor<T> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -47,33 +63,27 @@ impl<'de> Visitor<'de> for UnionVisitor {
         )
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
         if !self.short {
             return Err(E::invalid_type(serde::de::Unexpected::Str(text), &self));
         }
-        match find_name(text, self.members) {
-            Some(name) => Ok((name, Value::Object(Map::new()))),
-            None => Err(E::unknown_variant(text, self.members)),
-        }
+        self.member(text, Mapping::new())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<T, A::Error> {
         let mut kind = None;
-        let mut map = Map::new();
+        let mut map = Mapping::new();
         while let Some(key) = access.next_key::<String>()? {
             if key == "kind" {
                 if kind.replace(access.next_value::<String>()?).is_some() {
                     return Err(A::Error::duplicate_field("kind"));
                 }
-            } else if map.insert(key.clone(), access.next_value()?).is_some() {
+            } else if map.insert(Value::String(key.clone()), access.next_value()?).is_some() {
                 return Err(A::Error::custom(format_args!("duplicate field `{key}`")));
             }
         }
         let kind = kind.ok_or_else(|| A::Error::missing_field("kind"))?;
-        match find_name(&kind, self.members) {
-            Some(name) => Ok((name, Value::Object(map))),
-            None => Err(A::Error::unknown_variant(&kind, self.members)),
-        }
+        self.member(&kind, map)
     }
 }
 

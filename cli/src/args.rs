@@ -1,0 +1,88 @@
+//! The command line: global options and the root of the command tree.
+
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+
+use crate::commands::Command;
+use crate::failure;
+
+/// Publish, find, pull and verify Open Data Fabric datasets over IPFS, with no other daemon
+///
+/// Everything works on a workspace: the nearest `.odfs` directory upwards from here, else $ODFS_PATH, else the
+/// platform's data directory. It is made on first use. Several odfs processes may use it at the same time.
+#[derive(Parser, Debug)]
+#[command(name = "odfs", version, max_term_width = 120, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// Show on standard error what the peer does (-vv: more). ODFS_LOG takes a filter such as odfs_node=debug
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Answer every question with yes
+    #[arg(short = 'y', long, global = true)]
+    pub(crate) yes: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The command tree, with the exit codes at the end of the long help.
+pub(crate) fn tree() -> clap::Command {
+    Cli::command().after_long_help(failure::exit_codes())
+}
+
+/// Reads a command line, program name first.
+///
+/// # Errors
+/// It is wrong, or asks for help or the version; the error knows what to print and where.
+pub(crate) fn parse<I, T>(argv: I) -> Result<Cli, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<std::ffi::OsString> + Clone,
+{
+    Cli::from_arg_matches(&tree().try_get_matches_from(argv)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+
+    /// Columns of the reference page.
+    const WIDTH: usize = 110;
+
+    #[test]
+    fn the_tree_is_sound() {
+        tree().debug_assert();
+    }
+
+    /// The reference page is the help itself. `ODFS_BLESS=1 cargo test -p odfs` rewrites it.
+    #[test]
+    fn the_reference_page_is_the_help() {
+        let mut page = String::from(
+            "# odfs: command reference\n\nWritten by `ODFS_BLESS=1 cargo test -p odfs`; a test fails when it differs from `--help`.\n",
+        );
+        let mut root = tree().term_width(WIDTH);
+        root.build();
+        describe(&mut root, &mut page);
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli-reference.md");
+        if std::env::var_os("ODFS_BLESS").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &page).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            written == page,
+            "docs/cli-reference.md is out of date: run ODFS_BLESS=1 cargo test -p odfs"
+        );
+    }
+
+    fn describe(command: &mut clap::Command, page: &mut String) {
+        let help = command.render_long_help().to_string();
+        let name = command.get_bin_name().unwrap_or_else(|| command.get_name()).to_owned();
+        write!(page, "\n## {name}\n\n```text\n").unwrap();
+        for line in help.lines() {
+            writeln!(page, "{}", line.trim_end()).unwrap();
+        }
+        page.push_str("```\n");
+        for inner in command.get_subcommands_mut().filter(|inner| !inner.is_hide_set()) {
+            describe(inner, page);
+        }
+    }
+}

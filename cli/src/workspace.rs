@@ -1,0 +1,236 @@
+//! The workspace: where it is, and which process owns it.
+//!
+//! One process at a time owns a workspace, by an exclusive `flock` on its `lock` file. The kernel drops the lock when
+//! the process ends in any way, so a stale lock cannot exist and nobody ever has to delete a file.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use crate::failure::{Failure, Kind};
+
+/// Name of the directory that makes its parent, and everything below, use a workspace of their own.
+const MARK: &str = ".odfs";
+/// The longest note that is read from a lock file.
+const MAX_NOTE_BYTES: u64 = 4096;
+
+/// The environment variables that say where a workspace is.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    /// `$ODFS_PATH`.
+    pub(crate) odfs_path: Option<PathBuf>,
+    /// `$XDG_DATA_HOME`.
+    pub(crate) xdg_data_home: Option<PathBuf>,
+    /// `$HOME`.
+    pub(crate) home: Option<PathBuf>,
+}
+
+impl Places {
+    /// Those of this process. Empty ones count as not set.
+    pub(crate) fn of_process() -> Self {
+        let variable = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        Self {
+            odfs_path: variable("ODFS_PATH"),
+            xdg_data_home: variable("XDG_DATA_HOME"),
+            home: variable("HOME"),
+        }
+    }
+}
+
+/// A workspace directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Workspace {
+    root: PathBuf,
+}
+
+/// The lock on a workspace, held until dropped.
+#[derive(Debug)]
+pub(crate) struct Ownership {
+    _lock: File,
+}
+
+/// Whether the workspace could be taken.
+pub(crate) enum Claim {
+    /// This process owns it now.
+    Owned(Ownership),
+    /// Another one does; what it wrote about itself, for messages.
+    Taken(String),
+}
+
+impl Workspace {
+    /// Finds the workspace: the nearest `.odfs` from `cwd` upwards, else `$ODFS_PATH`, else the platform's data
+    /// directory. Creates nothing.
+    ///
+    /// # Errors
+    /// There is no home directory either.
+    pub(crate) fn discover(cwd: &Path, places: &Places) -> Result<Self, Failure> {
+        if let Some(root) = cwd.ancestors().map(|dir| dir.join(MARK)).find(|root| root.is_dir()) {
+            return Ok(Self { root });
+        }
+        if let Some(root) = &places.odfs_path {
+            return Ok(Self { root: cwd.join(root) });
+        }
+        let data = match (&places.xdg_data_home, &places.home) {
+            (Some(data), _) if data.is_absolute() => data.clone(),
+            (_, Some(home)) if cfg!(target_os = "macos") => home.join("Library/Application Support"),
+            (_, Some(home)) => home.join(".local/share"),
+            (_, None) => {
+                return Err(
+                    Failure::usage("there is no workspace: neither ODFS_PATH nor HOME is set")
+                        .next("set ODFS_PATH to a directory for the workspace, or make a directory `.odfs` here"),
+                );
+            }
+        };
+        Ok(Self {
+            root: data.join("odfs"),
+        })
+    }
+
+    /// The directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The settings file.
+    pub(crate) fn settings_file(&self) -> PathBuf {
+        self.root.join("config.toml")
+    }
+
+    /// The socket that the owner listens on.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.root.join("node.sock")
+    }
+
+    /// Makes the directory when it is missing, readable by its owner only.
+    ///
+    /// # Errors
+    /// It cannot be made, or it belongs to another user: files written here by two users would lock both out.
+    pub(crate) fn create(&self) -> Result<(), Failure> {
+        let failed = |error: io::Error| self.explain(&self.root, &error);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.root)
+            .map_err(failed)?;
+        let owner = fs::metadata(&self.root).map_err(failed)?.uid();
+        let me = rustix::process::geteuid().as_raw();
+        if owner == me {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Kind::Permission,
+            format!(
+                "the workspace {} belongs to user {owner}, and this is user {me}",
+                self.root.display()
+            ),
+        )
+        .next("run odfs as that user, or set ODFS_PATH to a directory of your own"))
+    }
+
+    /// Takes the workspace if no other process has it. `note` tells others who took it.
+    ///
+    /// # Errors
+    /// The lock file cannot be opened or locked.
+    pub(crate) fn claim(&self, note: &str) -> Result<Claim, Failure> {
+        self.create()?;
+        let path = self.root.join("lock");
+        let failed = |error: io::Error| self.explain(&path, &error);
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                // The note only serves messages: a disk too full for it must not keep anybody out.
+                let _ = lock
+                    .set_len(0)
+                    .and_then(|()| lock.rewind())
+                    .and_then(|()| lock.write_all(note.as_bytes()));
+                Ok(Claim::Owned(Ownership { _lock: lock }))
+            }
+            Err(error) if error == rustix::io::Errno::WOULDBLOCK => {
+                let mut note = String::new();
+                let _ = lock.take(MAX_NOTE_BYTES).read_to_string(&mut note);
+                Ok(Claim::Taken(note.trim().to_owned()))
+            }
+            Err(error) => Err(failed(error.into())
+                .next("the file system under the workspace must support flock; set ODFS_PATH to a local disk")),
+        }
+    }
+
+    fn explain(&self, path: &Path, error: &io::Error) -> Failure {
+        let failure = Failure::file(path, error);
+        match failure.kind() {
+            Kind::Permission => failure.next(
+                "the workspace belongs to another user or is read-only; set ODFS_PATH to a directory of your own",
+            ),
+            Kind::DiskFull => failure,
+            _ => failure.next("check the workspace directory, or set ODFS_PATH to another one"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_mark_wins_over_the_environment() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b/c");
+        fs::create_dir_all(&deep).unwrap();
+        let places = Places {
+            odfs_path: Some("/elsewhere".into()),
+            ..Places::default()
+        };
+        assert_eq!(
+            Workspace::discover(&deep, &places).unwrap().root(),
+            Path::new("/elsewhere")
+        );
+        fs::create_dir(dir.path().join("a/.odfs")).unwrap();
+        assert_eq!(
+            Workspace::discover(&deep, &places).unwrap().root(),
+            dir.path().join("a/.odfs")
+        );
+    }
+
+    #[test]
+    fn without_anything_it_is_the_data_directory() {
+        let places = Places {
+            home: Some("/home/me".into()),
+            ..Places::default()
+        };
+        let root = Workspace::discover(Path::new("/nowhere"), &places).unwrap().root;
+        assert!(root.starts_with("/home/me") && root.ends_with("odfs"));
+        let failure = Workspace::discover(Path::new("/nowhere"), &Places::default()).unwrap_err();
+        assert_eq!(failure.kind(), Kind::Usage);
+    }
+
+    #[test]
+    fn one_owner_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = Workspace {
+            root: dir.path().join("w"),
+        };
+        let Claim::Owned(first) = workspace.claim("process 1").unwrap() else {
+            panic!("nobody has it")
+        };
+        let Claim::Taken(note) = workspace.claim("process 2").unwrap() else {
+            panic!("it is taken")
+        };
+        assert_eq!(note, "process 1");
+        drop(first);
+        assert!(matches!(workspace.claim("process 2").unwrap(), Claim::Owned(_)));
+    }
+}

@@ -1,0 +1,48 @@
+//! Helia: a script that fetches one path from one peer.
+
+use crate::Outcome;
+use crate::peers::{ODFS_HELIA_DIR, ODFS_HELIA_NODE, installed};
+use crate::process::{Finished, run};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// How long the script may take, start of Node included.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long the script gives the network, in milliseconds.
+const NETWORK_MILLISECONDS: &str = "40000";
+
+/// An installed Helia.
+pub struct Helia {
+    node: PathBuf,
+    dir: PathBuf,
+}
+
+impl Helia {
+    /// The installed Helia, or nothing when it is not installed and need not be; then the test has been reported as
+    /// skipped.
+    ///
+    /// # Errors
+    /// Helia is required and missing.
+    pub fn find() -> Outcome<Option<Self>> {
+        let Some(node) = installed(ODFS_HELIA_NODE)? else {
+            return Ok(None);
+        };
+        let Some(dir) = installed(ODFS_HELIA_DIR)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self { node, dir }))
+    }
+
+    /// Fetches `/ipns/NAME/…` or `/ipfs/CID/…` from the peer at `address`, dialling nobody else.
+    ///
+    /// # Errors
+    /// The script cannot be started or does not end. Its exit code is the caller's to look at.
+    pub fn fetch(&self, address: &str, path: &str) -> Outcome<Finished> {
+        let mut command = Command::new(&self.node);
+        command
+            .current_dir(&self.dir)
+            .args(["fetch.mjs", address, path, NETWORK_MILLISECONDS]);
+        run(command, LIMIT)
+    }
+}

@@ -1,0 +1,214 @@
+//! Kubo: a throw-away repository, its daemon and its command line.
+
+use crate::peers::{ODFS_KUBO, installed};
+use crate::process::{Finished, Running, run};
+use crate::{Failure, Outcome};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long one `ipfs` command may take.
+pub const LIMIT: Duration = Duration::from_secs(120);
+/// How long the daemon may take to come up.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How often a condition on the daemon is looked at again.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// One Kubo node: `ipfs init --profile test`, so it listens on loopback at ports of the system's choice, knows no
+/// bootstrap peer, and puts loopback addresses into the LAN DHT. Dropping it kills the daemon and removes the
+/// repository.
+pub struct Kubo {
+    binary: PathBuf,
+    dir: TempDir,
+    daemon: Option<Running>,
+}
+
+impl Kubo {
+    /// A fresh repository without a daemon, or nothing when Kubo is not installed and need not be; then the test has
+    /// been reported as skipped.
+    ///
+    /// # Errors
+    /// Kubo is required and missing, or cannot make its repository.
+    pub fn init() -> Outcome<Option<Self>> {
+        Self::init_with(&[])
+    }
+
+    /// As [`Kubo::init`], with further configuration profiles.
+    ///
+    /// # Errors
+    /// As for [`Kubo::init`].
+    pub fn init_with(profiles: &[&str]) -> Outcome<Option<Self>> {
+        let Some(binary) = installed(ODFS_KUBO)? else {
+            return Ok(None);
+        };
+        let dir = tempfile::Builder::new().prefix("odfs-kubo-").tempdir()?;
+        let kubo = Self {
+            binary,
+            dir,
+            daemon: None,
+        };
+        let mut profile = "test".to_owned();
+        for more in profiles {
+            profile.push(',');
+            profile.push_str(more);
+        }
+        kubo.ok(["init", "--profile", &profile])?;
+        Ok(Some(kubo))
+    }
+
+    /// A fresh repository with its daemon running, or nothing as for [`Kubo::init`].
+    ///
+    /// # Errors
+    /// As for [`Kubo::init`] and [`Kubo::start`].
+    pub fn daemon() -> Outcome<Option<Self>> {
+        let Some(mut kubo) = Self::init()? else { return Ok(None) };
+        kubo.start()?;
+        Ok(Some(kubo))
+    }
+
+    /// Starts the daemon and waits until it answers.
+    ///
+    /// # Errors
+    /// It does not come up in time.
+    pub fn start(&mut self) -> Outcome {
+        let mut daemon = Running::start(self.command(["daemon"]))?;
+        daemon.wait_for(START_LIMIT, |said| said.contains("Daemon is ready").then_some(()))?;
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
+    /// Stops the daemon in order.
+    ///
+    /// # Errors
+    /// It does not stop, or none runs.
+    pub fn stop(&mut self) -> Outcome {
+        let daemon = self.daemon.take().ok_or("no Kubo daemon runs")?;
+        self.ok(["shutdown"])?;
+        daemon.finish(LIMIT)?.success().map(drop)
+    }
+
+    /// The folder that holds the repository; free for files of the test, too.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The repository: `$IPFS_PATH`.
+    pub fn repository(&self) -> PathBuf {
+        self.dir.path().join("repo")
+    }
+
+    /// The process id of the daemon, if one runs.
+    pub fn daemon_id(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Running::id)
+    }
+
+    /// `ipfs ARGS` on this repository.
+    pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(args).current_dir(self.path()).env_clear();
+        command
+            .env("IPFS_PATH", self.repository())
+            .env("HOME", self.path())
+            .env("IPFS_TELEMETRY", "off");
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        command
+    }
+
+    /// Runs `ipfs ARGS` to its end, whatever that is.
+    ///
+    /// # Errors
+    /// It cannot be started, or has not ended after [`LIMIT`].
+    pub fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Outcome<Finished> {
+        run(self.command(args), LIMIT)
+    }
+
+    /// Runs `ipfs ARGS`, which must succeed, and returns what it printed without the white space around it.
+    ///
+    /// # Errors
+    /// It fails; the failure shows its output.
+    pub fn ok<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Outcome<String> {
+        Ok(self.run(args)?.success()?.text())
+    }
+
+    /// The peer id.
+    ///
+    /// # Errors
+    /// The repository is damaged.
+    pub fn peer_id(&self) -> Outcome<String> {
+        self.ok(["config", "Identity.PeerID"])
+    }
+
+    /// A TCP multiaddress of the running daemon, with its peer id.
+    ///
+    /// # Errors
+    /// No daemon runs, or it listens nowhere.
+    pub fn address(&self) -> Outcome<String> {
+        let addresses = self.ok(["id", "-f", "<addrs>"])?;
+        let address = addresses
+            .lines()
+            .find(|line| line.contains("/tcp/") && line.contains("/p2p/"));
+        address
+            .map(str::to_owned)
+            .ok_or_else(|| Failure::new(format!("Kubo listens nowhere on TCP: {addresses}")))
+    }
+
+    /// The URL of the running daemon's gateway, without a slash at the end.
+    ///
+    /// # Errors
+    /// No daemon runs.
+    pub fn gateway(&self) -> Outcome<String> {
+        let url = std::fs::read_to_string(self.repository().join("gateway"))?;
+        Ok(url.trim().trim_end_matches('/').to_owned())
+    }
+
+    /// The multiaddress of the running daemon's RPC API.
+    ///
+    /// # Errors
+    /// No daemon runs.
+    pub fn api(&self) -> Outcome<String> {
+        Ok(std::fs::read_to_string(self.repository().join("api"))?
+            .trim()
+            .to_owned())
+    }
+
+    /// Connects the daemon to a peer.
+    ///
+    /// # Errors
+    /// The peer cannot be dialled.
+    pub fn connect(&self, address: &str) -> Outcome {
+        self.ok(["swarm", "connect", address]).map(drop)
+    }
+
+    /// Waits until the daemon has `peer` in its LAN routing table, so that both can use each other's DHT.
+    ///
+    /// # Errors
+    /// It has not after `limit`.
+    pub fn wait_for_dht_peer(&self, peer: &str, limit: Duration) -> Outcome {
+        let deadline = Instant::now() + limit;
+        loop {
+            let table = self.ok(["stats", "dht", "lan"])?;
+            if table.contains(peer) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("Kubo's LAN DHT did not take {peer} in {limit:?}:\n{table}").into());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Adds a file or a directory with the given flags and returns the root CID.
+    ///
+    /// # Errors
+    /// Kubo refuses it.
+    pub fn add(&self, path: &Path, flags: &[&str]) -> Outcome<String> {
+        let mut args: Vec<&OsStr> = ["add", "-Q", "-r"].map(OsStr::new).to_vec();
+        args.extend(flags.iter().map(OsStr::new));
+        args.push(path.as_os_str());
+        self.ok(args)
+    }
+}

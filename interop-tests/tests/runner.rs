@@ -1,0 +1,6 @@
+//! Acceptance tests: the built odfs against itself, Kubo and Helia.
+//!
+//! One binary for all of them. A test that needs a foreign peer says so on the terminal when it has none, and fails
+//! under `cargo xtask test` and in CI.
+
+mod harness;

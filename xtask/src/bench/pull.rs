@@ -1,0 +1,39 @@
+//! First pull of a dataset of many slices.
+
+use super::push::{Growing, KAMU_FLAGS, NAME};
+use super::{Figure, Row, Scale};
+use crate::Failure;
+use interop_tests::{Kubo, Workspace};
+
+/// odfs pulls, verifies and moves the head. Beside it a second Kubo fetches the same directory from the first, into
+/// its store and out to files, and verifies nothing but hashes of blocks.
+pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
+    let dataset = Growing::new()?;
+    dataset.grow_to(scale.slices)?;
+    let name = dataset.workspace.odfs(["list", "--wide", "--output", "json"])?.json()?;
+    let name = name[0]["name_ipns"]
+        .as_str()
+        .or_else(|| name[0]["IPNS"].as_str())
+        .map(str::to_owned);
+    let name = name.ok_or("`odfs list --wide` names no IPNS name")?;
+    let to = Workspace::new()?;
+    let odfs = to
+        .odfs(["pull", &format!("ipns://{name}"), "--peer", &dataset.node.address])?
+        .took;
+
+    let kubo = (
+        Kubo::daemon()?.ok_or("Kubo is required")?,
+        Kubo::daemon()?.ok_or("Kubo is required")?,
+    );
+    let copy = kubo.0.path().join("dataset");
+    dataset.workspace.odfs(["export", NAME, &copy.display().to_string()])?;
+    let root = kubo.0.add(&copy, &KAMU_FLAGS)?;
+    kubo.1.connect(&kubo.0.address()?)?;
+    let fetched = kubo.1.run(["get", &root])?.success()?.took;
+    let what = format!("first pull of {} slices", scale.slices);
+    Ok(vec![Row {
+        what,
+        odfs: Figure::Took(odfs),
+        kubo: Figure::Took(fetched),
+    }])
+}

@@ -1,0 +1,67 @@
+//! Running cargo and other programs from the root of the repository.
+
+use crate::Failure;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The root of the repository: this crate's folder is one below it.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// The cargo that runs this task.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs `command` with its output shown.
+///
+/// # Errors
+/// It cannot be started, or it ends with anything but success; the message holds the command.
+pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
+    let shown = shown(command);
+    eprintln!("+ {shown}");
+    let status = command
+        .status()
+        .map_err(|error| format!("cannot start `{shown}`: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("`{shown}` failed: {status}").into())
+    }
+}
+
+/// Builds the release binary and says where it is.
+///
+/// All binaries of the workspace are built together, so that the features of shared dependencies are those of a
+/// workspace-wide test build and nothing is compiled twice.
+///
+/// # Errors
+/// The build fails.
+pub(crate) fn release_binary() -> Result<PathBuf, Failure> {
+    run(cargo().args(["build", "--release", "--workspace", "--bins"]))?;
+    Ok(target_directory()?.join("release").join("odfs"))
+}
+
+fn target_directory() -> Result<PathBuf, Failure> {
+    let output = cargo()
+        .args(["metadata", "--format-version", "1", "--no-deps"])
+        .output()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let directory = metadata["target_directory"]
+        .as_str()
+        .ok_or("cargo metadata names no target directory")?;
+    Ok(PathBuf::from(directory))
+}
+
+fn shown(command: &Command) -> String {
+    let mut shown = command.get_program().to_string_lossy().into_owned();
+    for arg in command.get_args() {
+        shown.push(' ');
+        shown.push_str(&arg.to_string_lossy());
+    }
+    shown
+}
