@@ -17,6 +17,7 @@
 
 mod aliases;
 mod files;
+mod incoming;
 mod journal;
 mod staged;
 mod state;
@@ -30,6 +31,7 @@ use bytes::Bytes;
 use odf_node::store::{StoreError, Table};
 
 pub use aliases::{DatasetName, MAX_NAME_BYTES, RemoteAliases};
+pub use incoming::{INCOMING_PREFIX, Incoming};
 pub use journal::BlockPlace;
 pub use staged::NewDataset;
 pub use state::State;
@@ -143,7 +145,8 @@ pub struct StoredBlock {
     pub place: BlockPlace,
 }
 
-/// A dataset that is open at one head. Cheap to open; holds no files open.
+/// A dataset that is open at one head. Cheap to open and to clone; holds no files open.
+#[derive(Clone)]
 pub struct Dataset {
     dir: PathBuf,
     states: Table,
