@@ -6,7 +6,7 @@
 //! block that was read is never written again: [`EncodedBlock`] keeps its bytes.
 
 pub(crate) mod field;
-mod legacy;
+pub(crate) mod legacy;
 pub(crate) mod reader;
 pub(crate) mod scalar;
 

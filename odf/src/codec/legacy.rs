@@ -142,6 +142,20 @@ fn read_type(id: u8, table: &Table<'_>, field: &Table<'_>) -> Result<DataType, D
             fixed_length: length(table)?,
         },
         16 => item(length(table)?)?,
+        17 => {
+            let Some(DataType::Struct { fields }) = read_fields(field, 5)?.pop().map(|entries| entries.data_type)
+            else {
+                return Err(missing(field, "entries"));
+            };
+            let Ok([key, value]) = <[DataField; 2]>::try_from(fields) else {
+                return Err(missing(field, "key and value"));
+            };
+            DataType::Map {
+                key_type: Box::new(key.data_type),
+                value_type: Box::new(value.data_type),
+                keys_sorted: Some(bool::read(table, 0, "keysSorted")?),
+            }
+        }
         18 => DataType::Duration {
             unit: unit(table, TimeUnit::Millisecond)?,
         },

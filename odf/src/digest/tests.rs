@@ -151,10 +151,11 @@ fn types_without_a_logical_hash_are_errors() {
     let mut hasher = LogicalHasher::new(&Schema::new(vec![Field::new("a", DataType::Int32, false)])).unwrap();
     let other = one("a", Int64Array::from(vec![1]));
     assert!(matches!(hasher.update(&other), Err(DigestError::OtherSchema { .. })));
-    assert!(matches!(
-        hasher.update(&usual(0, Arc::new(StringArray::from(Vec::<&str>::new())))),
-        Err(_)
-    ));
+    assert!(
+        hasher
+            .update(&usual(0, Arc::new(StringArray::from(Vec::<&str>::new()))))
+            .is_err()
+    );
 }
 
 #[test]
