@@ -4,3 +4,4 @@
 //! under `cargo xtask test` and in CI.
 
 mod harness;
+mod tidy;
