@@ -18,15 +18,8 @@ pub enum VerifyError {
     #[error(transparent)]
     Dataset(#[from] DatasetError),
     /// A metadata block breaks a rule.
-    #[error("metadata block {sequence} ({hash}): {source}")]
-    Chain {
-        /// Its sequence number.
-        sequence: u64,
-        /// Its hash.
-        hash: Multihash,
-        /// The rule.
-        source: ChainError,
-    },
+    #[error(transparent)]
+    Chain(#[from] ChainError),
     /// The chain does not end at the head.
     #[error("the chain ends at {found}, but the head is {head}")]
     Head {
@@ -99,17 +92,13 @@ pub fn verify(dataset: &Dataset, progress: &(dyn Fn(u64) + Send + Sync)) -> Resu
         let block = stored?.block;
         let (hash, content) = (*block.hash(), block.block());
         let sequence = content.sequence_number;
-        state = Some(ChainState::next(state, &hash, content).map_err(|source| VerifyError::Chain {
-            sequence,
-            hash,
-            source,
-        })?);
+        ChainState::append(&mut state, &block)?;
         verified.blocks += 1;
         let slice = content.event.new_data().cloned().map(What::Slice);
         let checkpoint = content.event.new_checkpoint().cloned().map(What::Checkpoint);
         checks.extend(slice.into_iter().chain(checkpoint).map(|what| Check { sequence, hash, what }));
     }
-    if let Some(found) = state.map(|state| *state.head()).filter(|found| found != dataset.head()) {
+    if let Some(found) = state.map(|state| state.head).filter(|found| found != dataset.head()) {
         return Err(VerifyError::Head { found, head: *dataset.head() });
     }
     for check in &checks {
