@@ -8,12 +8,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use crate::block::{Block, Cid, DAG_CBOR, DAG_PB, RAW};
 use crate::dag::{self, DagError};
 use crate::exchange::{FetchError as ExchangeError, Session};
-use crate::store::{Blocks as _, FileId, Store, StoreError};
+use crate::store::{Blocks as _, FileId, Leaf, Store, StoreError};
 use crate::unixfs::directory::{DirectoryError, Link, Listing, MAX_LISTED};
 use crate::unixfs::export::{self, ExportError, Part};
 use crate::unixfs::resolve::{ResolveError, Resolved, Resolver, Step};
@@ -217,28 +218,33 @@ impl Fetcher {
     }
 
     async fn part(&self, part: Part, file: FileId, limit: u64) -> Result<(Part, export::Opened), FetchError> {
-        let local = self.local(part.cid).await?;
-        let known = local.is_some();
-        let block = match local {
-            Some(block) => block,
+        if let (true, Some(size)) = (part.is_raw(), part.size)
+            && self.on_store(move |store| is_in_place(store, &part, file, size)).await?
+        {
+            self.counters.local.fetch_add(1, Ordering::Relaxed);
+            return Ok((part, export::Opened { size, data: Bytes::new(), children: Vec::new() }));
+        }
+        let block = match self.local(part.cid).await? {
+            Some(block) => {
+                self.counters.local.fetch_add(1, Ordering::Relaxed);
+                block
+            }
             None => self.remote(&part.cid).await?,
         };
         let opened = export::open(&part, &block)?;
         if part.offset.saturating_add(opened.size) > limit {
             return Err(ExportError::SizeMismatch { cid: part.cid }.into());
         }
-        if part.is_raw() {
-            self.on_store(move |store| store.write_leaf(file, part.offset, &block)).await?;
-        } else {
-            let data = opened.data.clone();
-            self.on_store(move |store| {
-                if !known {
-                    store.put(std::slice::from_ref(&block))?;
-                }
-                if data.is_empty() { Ok(()) } else { store.write_at(file, part.offset, &data) }
-            })
-            .await?;
-        }
+        let data = opened.data.clone();
+        self.on_store(move |store| {
+            if part.is_raw() {
+                return store.write_leaf(file, part.offset, &block);
+            }
+            store.put(std::slice::from_ref(&block))?;
+            // Content inside a dag-pb node is no block of its own, so nothing can refer to its place.
+            if data.is_empty() { Ok(()) } else { store.write_at(file, part.offset, &data) }
+        })
+        .await?;
         Ok((part, opened))
     }
 
@@ -307,4 +313,15 @@ impl Fetcher {
             Err(_) => Err(FetchError::Stopped),
         }
     }
+}
+
+/// Whether a leaf is at its place in the file already, as after an interruption. If the store has it elsewhere only, or
+/// not at all, the file is not read.
+fn is_in_place(store: &Store, part: &Part, file: FileId, size: u64) -> Result<bool, StoreError> {
+    let Ok(len) = u32::try_from(size) else { return Ok(false) };
+    if !store.has(&part.cid)? {
+        return Ok(false);
+    }
+    let there = store.adopt_references(file, &[Leaf { cid: part.cid, offset: part.offset, len }])?;
+    Ok(there == [true])
 }
