@@ -1,1 +1,292 @@
 //! Named private keys on disk, readable by their owner only, in Kubo's file form.
+//!
+//! One file a key: the libp2p protobuf of the private key, under the name `key_` and the base32 of the key's name, as in
+//! a Kubo repository, so keys move both ways by copying. A file appears whole or not at all, and is never overwritten.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use libp2p::identity::Keypair;
+use multibase::Base;
+
+/// The longest name of a key in bytes: its file name must stay below 255.
+pub const MAX_NAME_BYTES: usize = 128;
+/// The largest key file that is read; an RSA key of 16,384 bits has 9 KiB.
+pub const MAX_KEY_BYTES: u64 = 64 << 10;
+
+const PREFIX: &str = "key_";
+/// Of files being written; left by a crash, and overwritten by the next key of the name.
+const UNFINISHED: &str = ".new_";
+
+/// Why a key could not be read or kept. The keys on disk are as they were.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeystoreError {
+    /// The operating system refused.
+    #[error("cannot {operation} {}", .path.display())]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A key of this name is there already.
+    #[error("a key named {name:?} is there already")]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// The name is empty, longer than [`MAX_NAME_BYTES`], or has slashes or control characters.
+    #[error("{name:?} cannot be the name of a key")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// The bytes are no private key of a kind that is known here.
+    #[error("{what} is no private key: {reason}")]
+    NotAKey {
+        /// The file, or whatever the bytes came from.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// A directory of keys. Cloning gives another handle on it.
+#[derive(Clone, Debug)]
+pub struct Keystore {
+    dir: PathBuf,
+}
+
+impl Keystore {
+    /// Opens the keys in `dir`, making the directory (mode 0700) if need be.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Io`].
+    pub fn open(dir: &Path) -> Result<Self, KeystoreError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|source| failed("create", dir, source))?;
+        Ok(Self { dir: dir.to_path_buf() })
+    }
+
+    /// Names of all keys, sorted. Files that are no keys are passed over.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Io`].
+    pub fn names(&self) -> Result<Vec<String>, KeystoreError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(|source| failed("read", &self.dir, source))? {
+            let entry = entry.map_err(|source| failed("read", &self.dir, source))?;
+            names.extend(entry.file_name().to_str().and_then(name_of_file));
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// The key of that name, if there is one.
+    ///
+    /// # Errors
+    /// The name is none, or the file cannot be read or holds no key.
+    pub fn get(&self, name: &str) -> Result<Option<Keypair>, KeystoreError> {
+        let path = self.path(PREFIX, name)?;
+        let mut bytes = Vec::new();
+        match File::open(&path).and_then(|file| file.take(MAX_KEY_BYTES + 1).read_to_end(&mut bytes)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(failed("read", &path, source)),
+            Ok(_) => decode(&bytes, &path.display().to_string()).map(Some),
+        }
+    }
+
+    /// The first key that `wanted` says yes to. Files that cannot be read are passed over.
+    pub fn find(&self, wanted: impl Fn(&Keypair) -> bool) -> Option<Keypair> {
+        self.names()
+            .ok()?
+            .iter()
+            .filter_map(|name| self.get(name).ok()?)
+            .find(wanted)
+    }
+
+    /// The key of that name; a fresh ed25519 key under it when there was none.
+    ///
+    /// # Errors
+    /// As [`Keystore::get`] and [`Keystore::insert`].
+    pub fn get_or_generate(&self, name: &str) -> Result<Keypair, KeystoreError> {
+        match self.get(name)? {
+            Some(key) => Ok(key),
+            None => self.generate(name),
+        }
+    }
+
+    /// Makes a fresh ed25519 key.
+    ///
+    /// # Errors
+    /// As [`Keystore::insert`].
+    pub fn generate(&self, name: &str) -> Result<Keypair, KeystoreError> {
+        let key = Keypair::generate_ed25519();
+        self.insert(name, &key)?;
+        Ok(key)
+    }
+
+    /// Keeps a key under a name that is free. It survives power loss when this returns.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Exists`]; a name that is none; the file cannot be written.
+    pub fn insert(&self, name: &str, key: &Keypair) -> Result<(), KeystoreError> {
+        let (path, fresh) = (self.path(PREFIX, name)?, self.path(UNFINISHED, name)?);
+        let bytes = encode(key)?;
+        let write = || {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&fresh)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            // Unlike a rename, a link does not replace a key that is there.
+            let linked = fs::hard_link(&fresh, &path);
+            fs::remove_file(&fresh)?;
+            linked?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => KeystoreError::Exists { name: name.to_owned() },
+            _ => failed("write", &path, source),
+        })
+    }
+
+    /// Removes the key of that name; whether there was one.
+    ///
+    /// # Errors
+    /// The name is none, or the file cannot be removed.
+    pub fn remove(&self, name: &str) -> Result<bool, KeystoreError> {
+        let path = self.path(PREFIX, name)?;
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(failed("remove", &path, source)),
+        }
+    }
+
+    fn path(&self, prefix: &str, name: &str) -> Result<PathBuf, KeystoreError> {
+        let fits = (1..=MAX_NAME_BYTES).contains(&name.len());
+        if !fits || name.contains('/') || name.chars().any(char::is_control) {
+            return Err(KeystoreError::BadName {
+                name: name.chars().take(MAX_NAME_BYTES).collect(),
+            });
+        }
+        Ok(self.dir.join(format!("{prefix}{}", Base::Base32Lower.encode(name))))
+    }
+}
+
+/// The private key in the form of Kubo's `key export`: libp2p's protobuf, not encrypted.
+///
+/// # Errors
+/// [`KeystoreError::NotAKey`] for a kind of key that has no such form here.
+pub fn encode(key: &Keypair) -> Result<Vec<u8>, KeystoreError> {
+    key.to_protobuf_encoding().map_err(|error| KeystoreError::NotAKey {
+        what: "the key".to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// Reads a private key that [`encode`] or Kubo wrote. `what` says where the bytes are from, for the message.
+///
+/// # Errors
+/// [`KeystoreError::NotAKey`].
+pub fn decode(bytes: &[u8], what: &str) -> Result<Keypair, KeystoreError> {
+    let refused = |reason: String| KeystoreError::NotAKey {
+        what: what.to_owned(),
+        reason,
+    };
+    if bytes.len() as u64 > MAX_KEY_BYTES {
+        return Err(refused(format!("it is longer than {MAX_KEY_BYTES} bytes")));
+    }
+    Keypair::from_protobuf_encoding(bytes).map_err(|error| refused(error.to_string()))
+}
+
+fn name_of_file(file: &str) -> Option<String> {
+    String::from_utf8(Base::Base32Lower.decode(file.strip_prefix(PREFIX)?).ok()?).ok()
+}
+
+fn failed(operation: &'static str, path: &Path, source: io::Error) -> KeystoreError {
+    KeystoreError::Io {
+        operation,
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn open() -> (tempfile::TempDir, Keystore) {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keystore::open(&dir.path().join("keys")).unwrap();
+        (dir, keys)
+    }
+
+    #[test]
+    fn keys_come_back_under_their_names() {
+        let (_dir, keys) = open();
+        let made = keys.generate("second").unwrap();
+        keys.generate("first key").unwrap();
+        assert_eq!(keys.names().unwrap(), ["first key", "second"]);
+        assert_eq!(keys.get("second").unwrap().unwrap().public(), made.public());
+        assert_eq!(keys.get_or_generate("second").unwrap().public(), made.public());
+        assert!(keys.get("third").unwrap().is_none());
+        assert!(keys.remove("second").unwrap());
+        assert!(!keys.remove("second").unwrap());
+    }
+
+    #[test]
+    fn files_are_those_of_kubo_and_private() {
+        let (dir, keys) = open();
+        keys.generate("self").unwrap();
+        let file = dir.path().join("keys/key_onswyzq");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(dir.path().join("keys")).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        let bytes = fs::read(&file).unwrap();
+        // KeyType 1 = Ed25519, then 64 bytes: secret and public part.
+        assert_eq!((bytes.len(), &bytes[..4]), (68, &[0x08, 0x01, 0x12, 0x40][..]));
+    }
+
+    #[test]
+    fn a_key_is_never_overwritten() {
+        let (_dir, keys) = open();
+        let made = keys.generate("a").unwrap();
+        assert!(matches!(keys.generate("a"), Err(KeystoreError::Exists { .. })));
+        assert_eq!(keys.get("a").unwrap().unwrap().public(), made.public());
+        assert_eq!(keys.names().unwrap(), ["a"], "nothing unfinished is left");
+    }
+
+    #[test]
+    fn bad_names_and_bad_files_are_refused() {
+        let (dir, keys) = open();
+        for name in ["", "../x", "a\nb", &"x".repeat(MAX_NAME_BYTES + 1)] {
+            assert!(
+                matches!(keys.generate(name), Err(KeystoreError::BadName { .. })),
+                "{name:?}"
+            );
+        }
+        keys.generate(&"x".repeat(MAX_NAME_BYTES)).unwrap();
+        fs::write(dir.path().join("keys/key_onswyzq"), b"junk").unwrap();
+        assert!(matches!(keys.get("self"), Err(KeystoreError::NotAKey { .. })));
+        let key = encode(&Keypair::generate_ed25519()).unwrap();
+        assert!(decode(&key, "x").is_ok());
+        let limit = usize::try_from(MAX_KEY_BYTES).unwrap();
+        assert!(matches!(
+            decode(&vec![0; limit + 1], "x"),
+            Err(KeystoreError::NotAKey { .. })
+        ));
+    }
+}
