@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use libp2p::identity::Keypair;
+pub use libp2p::identity::Keypair;
 use multibase::Base;
 
 /// The longest name of a key in bytes: its file name must stay below 255.
