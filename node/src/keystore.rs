@@ -1,66 +1,31 @@
 //! Named private keys on disk, readable by their owner only, in Kubo's file form.
 //!
-//! A key named `n` is the file `key_<base32 of n, lower case, no padding>` that holds a libp2p protobuf `PrivateKey`, so
-//! a Kubo keystore directory can be read as it is. Keys travel in the two forms of `ipfs key export`: that protobuf, and
-//! PKCS#8 in PEM.
-//!
-//! # Limitations
-//! Keys are not encrypted; whoever can read the file has the key. New keys are ed25519; other kinds that libp2p knows
-//! are kept and used, but leave only as protobuf.
+//! One file a key: the libp2p protobuf of the private key, under the name `key_` and the base32 of the key's name, as in
+//! a Kubo repository, so keys move both ways by copying. A file appears whole or not at all, and is never overwritten.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 pub use libp2p::identity::Keypair;
 use multibase::Base;
 
-/// What every file name begins with.
-const PREFIX: &str = "key_";
-/// The longest name of a key, in bytes: its file name has to fit into 255.
+/// The longest name of a key in bytes: its file name must stay below 255.
 pub const MAX_NAME_BYTES: usize = 128;
-/// The longest key file that is read; an RSA key of 8192 bits is under 5 KiB.
-pub const MAX_KEY_BYTES: u64 = 16 << 10;
-/// The name that stands for the peer's own key and cannot be given to another one.
-pub const SELF: &str = "self";
+/// The largest key file that is read; an RSA key of 16,384 bits has 9 KiB.
+pub const MAX_KEY_BYTES: u64 = 64 << 10;
 
-const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
-const PEM_END: &str = "-----END PRIVATE KEY-----";
-/// PKCS#8 version 1 header of an ed25519 key (RFC 8410): the 32 bytes of the seed follow.
-const PKCS8_ED25519: [u8; 16] =
-    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+const PREFIX: &str = "key_";
+/// Of files being written; left by a crash, and overwritten by the next key of the name.
+const UNFINISHED: &str = ".new_";
 
-/// How a key is written outside the keystore; the names are those of `ipfs key export --format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// `libp2p-protobuf-cleartext`: the bytes of the keystore file.
-    Protobuf,
-    /// `pem-pkcs8-cleartext`.
-    Pem,
-}
-
-/// Why a key could not be had, made or kept. Unless a variant says otherwise nothing has changed.
+/// Why a key could not be read or kept. The keys on disk are as they were.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeystoreError {
-    /// Not a name for a key.
-    #[error("{0:?} cannot be the name of a key: 1 to {MAX_NAME_BYTES} bytes, no slash, not `{SELF}`")]
-    BadName(String),
-    /// No key has the name.
-    #[error("no key by the given name was found: {0}")]
-    Unknown(String),
-    /// The name is in use.
-    #[error("key with name '{0}' already exists")]
-    Exists(String),
-    /// The bytes are no private key of a known kind.
-    #[error("not a private key: {0}")]
-    Malformed(String),
-    /// The key has no such form.
-    #[error("only ed25519 keys can be written as PKCS#8; use the protobuf form")]
-    NoPem,
     /// The operating system refused.
-    #[error("cannot {operation} {}: {source}", .path.display())]
+    #[error("cannot {operation} {}", .path.display())]
     Io {
         /// What was tried, as a verb.
         operation: &'static str,
@@ -69,255 +34,259 @@ pub enum KeystoreError {
         /// Why not.
         source: io::Error,
     },
+    /// A key of this name is there already.
+    #[error("a key named {name:?} is there already")]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// The name is empty, longer than [`MAX_NAME_BYTES`], or has slashes or control characters.
+    #[error("{name:?} cannot be the name of a key")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// The bytes are no private key of a kind that is known here.
+    #[error("{what} is no private key: {reason}")]
+    NotAKey {
+        /// The file, or whatever the bytes came from.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
 }
 
-/// A directory of keys. Cheap to clone; holds nothing open.
-#[derive(Debug, Clone)]
+/// A directory of keys. Cloning gives another handle on it.
+#[derive(Clone, Debug)]
 pub struct Keystore {
     dir: PathBuf,
 }
 
 impl Keystore {
-    /// Uses `dir`, which is made with mode 0700 if it is not there.
+    /// Opens the keys in `dir`, making the directory (mode 0700) if need be.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// [`KeystoreError::Io`].
     pub fn open(dir: &Path) -> Result<Self, KeystoreError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("create", dir))?;
-        Ok(Self { dir: dir.to_owned() })
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|source| failed("create", dir, source))?;
+        Ok(Self { dir: dir.to_path_buf() })
     }
 
-    /// Names and keys, sorted by name. Files of other names are passed over.
+    /// Names of all keys, sorted. Files that are no keys are passed over.
     ///
     /// # Errors
-    /// The directory or a key cannot be read.
-    pub fn list(&self) -> Result<Vec<(String, Keypair)>, KeystoreError> {
-        let mut keys = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(failed("read", &self.dir))? {
-            let entry = entry.map_err(failed("read", &self.dir))?;
-            if let Some(name) = entry.file_name().to_str().and_then(decode_name) {
-                let key = self.read(&name, &entry.path())?;
-                keys.push((name, key));
-            }
+    /// [`KeystoreError::Io`].
+    pub fn names(&self) -> Result<Vec<String>, KeystoreError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(|source| failed("read", &self.dir, source))? {
+            let entry = entry.map_err(|source| failed("read", &self.dir, source))?;
+            names.extend(entry.file_name().to_str().and_then(name_of_file));
         }
-        keys.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(keys)
+        names.sort();
+        Ok(names)
     }
 
-    /// The key of this name.
+    /// The key of that name, if there is one.
     ///
     /// # Errors
-    /// [`KeystoreError::Unknown`], or it cannot be read.
-    pub fn get(&self, name: &str) -> Result<Keypair, KeystoreError> {
-        self.read(name, &self.path(name)?)
+    /// The name is none, or the file cannot be read or holds no key.
+    pub fn get(&self, name: &str) -> Result<Option<Keypair>, KeystoreError> {
+        let path = self.path(PREFIX, name)?;
+        let mut bytes = Vec::new();
+        match File::open(&path).and_then(|file| file.take(MAX_KEY_BYTES + 1).read_to_end(&mut bytes)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(failed("read", &path, source)),
+            Ok(_) => decode(&bytes, &path.display().to_string()).map(Some),
+        }
     }
 
-    /// Whether a key has this name.
-    ///
-    /// # Errors
-    /// [`KeystoreError::BadName`].
-    pub fn contains(&self, name: &str) -> Result<bool, KeystoreError> {
-        Ok(self.path(name)?.exists())
+    /// The first key that `wanted` says yes to. Files that cannot be read are passed over.
+    pub fn find(&self, wanted: impl Fn(&Keypair) -> bool) -> Option<Keypair> {
+        self.names()
+            .ok()?
+            .iter()
+            .filter_map(|name| self.get(name).ok()?)
+            .find(wanted)
     }
 
-    /// Makes a new ed25519 key and keeps it.
+    /// The key of that name; a fresh ed25519 key under it when there was none.
     ///
     /// # Errors
-    /// [`KeystoreError::Exists`], or it cannot be written.
+    /// As [`Keystore::get`] and [`Keystore::insert`].
+    pub fn get_or_generate(&self, name: &str) -> Result<Keypair, KeystoreError> {
+        match self.get(name)? {
+            Some(key) => Ok(key),
+            None => self.generate(name),
+        }
+    }
+
+    /// Makes a fresh ed25519 key.
+    ///
+    /// # Errors
+    /// As [`Keystore::insert`].
     pub fn generate(&self, name: &str) -> Result<Keypair, KeystoreError> {
         let key = Keypair::generate_ed25519();
         self.insert(name, &key)?;
         Ok(key)
     }
 
-    /// Keeps a key under a new name; it is durable when this returns.
+    /// Keeps a key under a name that is free. It survives power loss when this returns.
     ///
     /// # Errors
-    /// [`KeystoreError::Exists`], or it cannot be written.
+    /// [`KeystoreError::Exists`]; a name that is none; the file cannot be written.
     pub fn insert(&self, name: &str, key: &Keypair) -> Result<(), KeystoreError> {
-        let path = self.path(name)?;
-        if path.exists() {
-            return Err(KeystoreError::Exists(name.to_owned()));
-        }
-        // A name that is no key's, so a crash in between leaves a file that is passed over.
-        let pending = self.dir.join(format!(".pending-{}", encode_name(name)));
-        let written = write_private(&pending, &protobuf(key)?).and_then(|()| fs::rename(&pending, &path));
-        if let Err(error) = written {
-            let _ = fs::remove_file(&pending);
-            return Err(failed("write", &path)(error));
-        }
-        self.sync()
+        let (path, fresh) = (self.path(PREFIX, name)?, self.path(UNFINISHED, name)?);
+        let bytes = encode(key)?;
+        let write = || {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&fresh)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            // Unlike a rename, a link does not replace a key that is there.
+            let linked = fs::hard_link(&fresh, &path);
+            fs::remove_file(&fresh)?;
+            linked?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => KeystoreError::Exists { name: name.to_owned() },
+            _ => failed("write", &path, source),
+        })
     }
 
-    /// Gives a key another name, replacing the key of that name if `replace` is set. Says whether one was.
+    /// Removes the key of that name; whether there was one.
     ///
     /// # Errors
-    /// [`KeystoreError::Unknown`], [`KeystoreError::Exists`].
-    pub fn rename(&self, from: &str, to: &str, replace: bool) -> Result<bool, KeystoreError> {
-        let (old, new) = (self.path(from)?, self.path(to)?);
-        if !old.exists() {
-            return Err(KeystoreError::Unknown(from.to_owned()));
-        }
-        let replaced = old != new && new.exists();
-        if replaced && !replace {
-            return Err(KeystoreError::Exists(to.to_owned()));
-        }
-        fs::rename(&old, &new).map_err(failed("rename", &old))?;
-        self.sync()?;
-        Ok(replaced)
-    }
-
-    /// Removes a key for good and returns it.
-    ///
-    /// # Errors
-    /// [`KeystoreError::Unknown`], or it cannot be removed.
-    pub fn remove(&self, name: &str) -> Result<Keypair, KeystoreError> {
-        let key = self.get(name)?;
-        let path = self.path(name)?;
-        fs::remove_file(&path).map_err(failed("remove", &path))?;
-        self.sync()?;
-        Ok(key)
-    }
-
-    fn path(&self, name: &str) -> Result<PathBuf, KeystoreError> {
-        if name.is_empty() || name.len() > MAX_NAME_BYTES || name == SELF || name.contains(['/', '\0']) {
-            return Err(KeystoreError::BadName(name.chars().take(MAX_NAME_BYTES).collect()));
-        }
-        Ok(self.dir.join(encode_name(name)))
-    }
-
-    fn read(&self, name: &str, path: &Path) -> Result<Keypair, KeystoreError> {
-        match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(KeystoreError::Unknown(name.to_owned())),
-            Err(error) => Err(failed("open", path)(error)),
-            Ok(file) => {
-                let mut bytes = Vec::new();
-                file.take(MAX_KEY_BYTES + 1).read_to_end(&mut bytes).map_err(failed("read", path))?;
-                decode(&bytes)
-            }
+    /// The name is none, or the file cannot be removed.
+    pub fn remove(&self, name: &str) -> Result<bool, KeystoreError> {
+        let path = self.path(PREFIX, name)?;
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(failed("remove", &path, source)),
         }
     }
 
-    fn sync(&self) -> Result<(), KeystoreError> {
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", &self.dir))
+    fn path(&self, prefix: &str, name: &str) -> Result<PathBuf, KeystoreError> {
+        let fits = (1..=MAX_NAME_BYTES).contains(&name.len());
+        if !fits || name.contains('/') || name.chars().any(char::is_control) {
+            return Err(KeystoreError::BadName {
+                name: name.chars().take(MAX_NAME_BYTES).collect(),
+            });
+        }
+        Ok(self.dir.join(format!("{prefix}{}", Base::Base32Lower.encode(name))))
     }
 }
 
-/// Writes a key for another program.
+/// The private key in the form of Kubo's `key export`: libp2p's protobuf, not encrypted.
 ///
 /// # Errors
-/// [`KeystoreError::NoPem`] for PKCS#8 of a key that is not ed25519.
-pub fn encode(key: &Keypair, format: Format) -> Result<Vec<u8>, KeystoreError> {
-    match format {
-        Format::Protobuf => protobuf(key),
-        Format::Pem => {
-            let key = key.clone().try_into_ed25519().map_err(|_| KeystoreError::NoPem)?;
-            let mut der = PKCS8_ED25519.to_vec();
-            der.extend_from_slice(key.secret().as_ref());
-            let text = Base::Base64Pad.encode(&der);
-            Ok(format!("{PEM_BEGIN}\n{text}\n{PEM_END}\n").into_bytes())
-        }
-    }
+/// [`KeystoreError::NotAKey`] for a kind of key that has no such form here.
+pub fn encode(key: &Keypair) -> Result<Vec<u8>, KeystoreError> {
+    key.to_protobuf_encoding().map_err(|error| KeystoreError::NotAKey {
+        what: "the key".to_owned(),
+        reason: error.to_string(),
+    })
 }
 
-/// Reads a key that another program wrote, in either [`Format`].
+/// Reads a private key that [`encode`] or Kubo wrote. `what` says where the bytes are from, for the message.
 ///
 /// # Errors
-/// [`KeystoreError::Malformed`].
-pub fn decode(bytes: &[u8]) -> Result<Keypair, KeystoreError> {
-    let malformed = |reason: &str| KeystoreError::Malformed(reason.to_owned());
-    if bytes.len() as u64 > MAX_KEY_BYTES {
-        return Err(malformed("it is too long"));
-    }
-    let pem = std::str::from_utf8(bytes).ok().map(str::trim).and_then(|text| text.strip_prefix(PEM_BEGIN));
-    let Some(pem) = pem else {
-        return Keypair::from_protobuf_encoding(bytes).map_err(|error| KeystoreError::Malformed(error.to_string()));
+/// [`KeystoreError::NotAKey`].
+pub fn decode(bytes: &[u8], what: &str) -> Result<Keypair, KeystoreError> {
+    let refused = |reason: String| KeystoreError::NotAKey {
+        what: what.to_owned(),
+        reason,
     };
-    let body = pem.strip_suffix(PEM_END).ok_or_else(|| malformed("the PEM has no end"))?;
-    let body: String = body.split_whitespace().collect();
-    let der = Base::Base64Pad.decode(body).map_err(|_| malformed("the PEM is not base64"))?;
-    let seed = der.strip_prefix(&PKCS8_ED25519).and_then(|rest| rest.get(..32));
-    let mut seed: [u8; 32] =
-        seed.and_then(|seed| seed.try_into().ok()).ok_or_else(|| malformed("the PEM holds no ed25519 key"))?;
-    Keypair::ed25519_from_bytes(&mut seed).map_err(|error| KeystoreError::Malformed(error.to_string()))
+    if bytes.len() as u64 > MAX_KEY_BYTES {
+        return Err(refused(format!("it is longer than {MAX_KEY_BYTES} bytes")));
+    }
+    Keypair::from_protobuf_encoding(bytes).map_err(|error| refused(error.to_string()))
 }
 
-fn protobuf(key: &Keypair) -> Result<Vec<u8>, KeystoreError> {
-    key.to_protobuf_encoding().map_err(|error| KeystoreError::Malformed(error.to_string()))
+fn name_of_file(file: &str) -> Option<String> {
+    String::from_utf8(Base::Base32Lower.decode(file.strip_prefix(PREFIX)?).ok()?).ok()
 }
 
-fn encode_name(name: &str) -> String {
-    format!("{PREFIX}{}", Base::Base32Lower.encode(name))
-}
-
-fn decode_name(file: &str) -> Option<String> {
-    let bytes = Base::Base32Lower.decode(file.strip_prefix(PREFIX)?).ok()?;
-    String::from_utf8(bytes).ok()
-}
-
-/// Writes a file that nobody else can read, and syncs it.
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeystoreError + use<> {
-    let path = path.to_owned();
-    move |source| KeystoreError::Io { operation, path, source }
+fn failed(operation: &'static str, path: &Path, source: io::Error) -> KeystoreError {
+    KeystoreError::Io {
+        operation,
+        path: path.to_path_buf(),
+        source,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::*;
-
-    #[test]
-    fn keys_come_back_and_are_private() {
+    fn open() -> (tempfile::TempDir, Keystore) {
         let dir = tempfile::tempdir().unwrap();
         let keys = Keystore::open(&dir.path().join("keys")).unwrap();
-        let key = keys.generate("my key").unwrap();
-        assert_eq!(keys.get("my key").unwrap().public(), key.public());
-        assert_eq!(keys.list().unwrap().len(), 1);
-        let path = dir.path().join("keys/key_nv4sa23fpe");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(matches!(keys.generate("my key"), Err(KeystoreError::Exists(_))));
-        assert!(!keys.rename("my key", "other", false).unwrap());
-        assert!(matches!(keys.get("my key"), Err(KeystoreError::Unknown(_))));
-        keys.remove("other").unwrap();
-        assert!(keys.list().unwrap().is_empty());
+        (dir, keys)
     }
 
     #[test]
-    fn names_stay_inside_the_directory() {
-        let dir = tempfile::tempdir().unwrap();
-        let keys = Keystore::open(dir.path()).unwrap();
-        for name in ["", "self", "../x", "a/b", &"a".repeat(MAX_NAME_BYTES + 1)] {
-            assert!(matches!(keys.generate(name), Err(KeystoreError::BadName(_))), "{name}");
-        }
-        keys.generate(&"é".repeat(MAX_NAME_BYTES / 2)).unwrap();
+    fn keys_come_back_under_their_names() {
+        let (_dir, keys) = open();
+        let made = keys.generate("second").unwrap();
+        keys.generate("first key").unwrap();
+        assert_eq!(keys.names().unwrap(), ["first key", "second"]);
+        assert_eq!(keys.get("second").unwrap().unwrap().public(), made.public());
+        assert_eq!(keys.get_or_generate("second").unwrap().public(), made.public());
+        assert!(keys.get("third").unwrap().is_none());
+        assert!(keys.remove("second").unwrap());
+        assert!(!keys.remove("second").unwrap());
     }
 
     #[test]
-    fn both_forms_carry_the_key() {
-        let key = Keypair::generate_ed25519();
-        for format in [Format::Protobuf, Format::Pem] {
-            let written = encode(&key, format).unwrap();
-            assert_eq!(decode(&written).unwrap().public(), key.public());
-        }
-        // RFC 8410, section 10.3.
-        let pem = "-----BEGIN PRIVATE KEY-----\n\
-                   MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
-                   -----END PRIVATE KEY-----\n";
-        let key = decode(pem.as_bytes()).unwrap();
-        assert_eq!(encode(&key, Format::Pem).unwrap(), pem.as_bytes());
+    fn files_are_those_of_kubo_and_private() {
+        let (dir, keys) = open();
+        keys.generate("self").unwrap();
+        let file = dir.path().join("keys/key_onswyzq");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(dir.path().join("keys")).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        let bytes = fs::read(&file).unwrap();
+        // KeyType 1 = Ed25519, then 64 bytes: secret and public part.
+        assert_eq!((bytes.len(), &bytes[..4]), (68, &[0x08, 0x01, 0x12, 0x40][..]));
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
-        for bytes in [&b""[..], b"\x08", b"-----BEGIN PRIVATE KEY-----", &[0xff; 80], &vec![0; 20_000]] {
-            assert!(matches!(decode(bytes), Err(KeystoreError::Malformed(_))));
+    fn a_key_is_never_overwritten() {
+        let (_dir, keys) = open();
+        let made = keys.generate("a").unwrap();
+        assert!(matches!(keys.generate("a"), Err(KeystoreError::Exists { .. })));
+        assert_eq!(keys.get("a").unwrap().unwrap().public(), made.public());
+        assert_eq!(keys.names().unwrap(), ["a"], "nothing unfinished is left");
+    }
+
+    #[test]
+    fn bad_names_and_bad_files_are_refused() {
+        let (dir, keys) = open();
+        for name in ["", "../x", "a\nb", &"x".repeat(MAX_NAME_BYTES + 1)] {
+            assert!(
+                matches!(keys.generate(name), Err(KeystoreError::BadName { .. })),
+                "{name:?}"
+            );
         }
+        keys.generate(&"x".repeat(MAX_NAME_BYTES)).unwrap();
+        fs::write(dir.path().join("keys/key_onswyzq"), b"junk").unwrap();
+        assert!(matches!(keys.get("self"), Err(KeystoreError::NotAKey { .. })));
+        let key = encode(&Keypair::generate_ed25519()).unwrap();
+        assert!(decode(&key, "x").is_ok());
+        let limit = usize::try_from(MAX_KEY_BYTES).unwrap();
+        assert!(matches!(
+            decode(&vec![0; limit + 1], "x"),
+            Err(KeystoreError::NotAKey { .. })
+        ));
     }
 }
