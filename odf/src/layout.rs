@@ -191,7 +191,7 @@ impl Layout {
 
     /// Whether the chain still holds the block that the layout was made at, and the layout's nodes are still here.
     fn is_whole(&self, dataset: &Dataset, root: &Root) -> Result<bool, LayoutError> {
-        if root.place.end() > dataset.state().chain_len() {
+        if root.place.end() > dataset.chain_len() {
             return Ok(false);
         }
         let same_chain = Multihash::sha3_256(&dataset.bytes_at(root.place)?) == root.head;

@@ -103,7 +103,7 @@ pub async fn publish(
         // Nothing is known, so nothing is expected to be there.
         Err(_) => String::new(),
     };
-    let min_sequence = dataset.state().sequence_number();
+    let min_sequence = dataset.state().sequence_number;
     for _ in 0..MAX_ATTEMPTS {
         let options = PublishOptions {
             min_sequence,

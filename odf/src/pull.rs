@@ -19,6 +19,7 @@ use odf_node::store::StoreError;
 use odf_node::unixfs::Entry;
 
 use crate::catalog::CatalogError;
+use crate::chain::ChainState;
 use crate::codec::{self, DecodeError, EncodedBlock};
 use crate::dataset::{Dataset, DatasetError, DatasetName, INCOMING_PREFIX};
 use crate::digest;
@@ -373,7 +374,7 @@ impl Transfer<'_> {
         let old_head = local.as_ref().map(|dataset| *dataset.head());
         let (dataset, objects, known) = match local {
             Some(mut dataset) => {
-                chain::check(Some(&dataset), &new)?;
+                check_rules(Some(dataset.state().clone()), &new)?;
                 let (objects, known) = self.objects(dataset.dir(), &new).await?;
                 dataset.append(new, None)?;
                 (dataset, objects, known)
@@ -381,7 +382,7 @@ impl Transfer<'_> {
             None => {
                 let id = seed_id(&new).ok_or_else(|| self.not_a_dataset("its chain does not begin with a Seed"))?;
                 let incoming = catalog.receive(id, &destination.name)?;
-                chain::check(None, &new)?;
+                check_rules(None, &new)?;
                 let (objects, known) = self.objects(incoming.dir(), &new).await?;
                 (incoming.install(new, catalog.states())?, objects, known)
             }
@@ -554,7 +555,8 @@ impl Transfer<'_> {
             let unfinished = unfinished.clone();
             blocking(move || digest::physical_hash(&unfinished)).await?
         };
-        let found = checked.map_err(|source| PullError::Io { operation: "read", path: unfinished.clone(), source })?;
+        let (found, _) =
+            checked.map_err(|source| PullError::Io { operation: "read", path: unfinished.clone(), source })?;
         if size != object.size || found != object.hash {
             store.remove_file(file)?;
             let (expected, found) = match size == object.size {
@@ -586,6 +588,11 @@ impl Object {
 struct Located {
     cid: Cid,
     tsize: u64,
+}
+
+/// Checks the rules of the chain before anything large is fetched; the commit checks them again.
+fn check_rules(mut state: Option<ChainState>, new: &[EncodedBlock]) -> Result<(), PullError> {
+    new.iter().try_for_each(|block| ChainState::append(&mut state, block)).map_err(|error| DatasetError::Chain(error).into())
 }
 
 fn seed_id(blocks: &[EncodedBlock]) -> Option<DatasetId> {

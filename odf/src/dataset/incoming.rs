@@ -77,7 +77,7 @@ impl Dataset {
         &self,
         after: Option<BlockPlace>,
     ) -> Result<impl Iterator<Item = Result<StoredBlock, DatasetError>> + '_, DatasetError> {
-        let mut entries = self.journal().entries(after.map_or(0, |place| place.end()), self.state.chain_len())?;
+        let mut entries = self.journal().entries(after.map_or(0, |place| place.end()), self.chain_len())?;
         Ok(std::iter::from_fn(move || entries.next().map(|entry| entry.and_then(decode))))
     }
 }
