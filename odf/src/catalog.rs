@@ -98,7 +98,10 @@ impl Catalog {
     /// Only the owner of the workspace may do that. `states` is the table in which states of datasets are kept.
     pub fn open(dir: &Path, states: Table) -> Result<Catalog, CatalogError> {
         fs::create_dir_all(dir).map_err(|e| io_error("create", dir, e))?;
-        let catalog = Catalog { dir: dir.to_owned(), states };
+        let catalog = Catalog {
+            dir: dir.to_owned(),
+            states,
+        };
         for entry in fs::read_dir(dir).map_err(|e| io_error("read", dir, e))? {
             let entry = entry.map_err(|e| io_error("read", dir, e))?;
             if entry.file_name().to_string_lossy().starts_with(PENDING_PREFIX) {
@@ -133,7 +136,11 @@ impl Catalog {
             if let Err(error) = &name {
                 tracing::warn!(dataset = %id, %error, "the name of a dataset cannot be read");
             }
-            entries.push(Entry { id, name: name.ok(), dir });
+            entries.push(Entry {
+                id,
+                name: name.ok(),
+                dir,
+            });
         }
         let key = |entry: &Entry| {
             let name = entry.name.as_ref().map(|name| name.as_str().to_ascii_lowercase());
@@ -147,7 +154,10 @@ impl Catalog {
         let mut ids = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(|e| io_error("read", &self.dir, e))? {
             let entry = entry.map_err(|e| io_error("read", &self.dir, e))?;
-            let id = entry.file_name().to_str().and_then(|name| DatasetId::from_multibase(name).ok());
+            let id = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| DatasetId::from_multibase(name).ok());
             // Only the form this program writes: an id has other spellings, which must not count twice.
             // A directory without a head is still being received.
             ids.extend(id.filter(|id| *entry.file_name() == *id.to_multibase() && Dataset::is_in(&entry.path())));
@@ -163,7 +173,11 @@ impl Catalog {
     /// Opens the dataset with this id, if it is here.
     pub fn by_id(&self, id: &DatasetId) -> Result<Option<Dataset>, DatasetError> {
         let dir = self.dataset_dir(id);
-        if Dataset::is_in(&dir) { Dataset::open(&dir, &self.states).map(Some) } else { Ok(None) }
+        if Dataset::is_in(&dir) {
+            Dataset::open(&dir, &self.states).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Opens the dataset that `text` stands for: a name (in any case), a `did:odf:fed01…`, or the beginning of an id.
@@ -179,7 +193,12 @@ impl Catalog {
     /// As [`Self::find`], without opening it.
     pub fn find_entry(&self, text: &str) -> Result<Entry, CatalogError> {
         let entries = self.entries()?;
-        let named = |entry: &&Entry| entry.name.as_ref().is_some_and(|name| name.as_str().eq_ignore_ascii_case(text));
+        let named = |entry: &&Entry| {
+            entry
+                .name
+                .as_ref()
+                .is_some_and(|name| name.as_str().eq_ignore_ascii_case(text))
+        };
         let mut found: Vec<&Entry> = entries.iter().filter(named).collect();
         if found.is_empty() {
             let id = text.strip_prefix("did:odf:").unwrap_or(text);
@@ -192,7 +211,10 @@ impl Catalog {
             found = entries.iter().filter(matches).collect();
         }
         match found.as_slice() {
-            [] => Err(CatalogError::Unknown { name: text.chars().take(200).collect(), nearest: nearest(text, &entries) }),
+            [] => Err(CatalogError::Unknown {
+                name: text.chars().take(200).collect(),
+                nearest: nearest(text, &entries),
+            }),
             [entry] => Ok((*entry).clone()),
             several => Err(CatalogError::Ambiguous {
                 name: text.to_owned(),
@@ -237,7 +259,10 @@ impl Catalog {
     fn check_free(&self, name: &DatasetName, except: Option<DatasetId>) -> Result<(), CatalogError> {
         let taken = |entry: &Entry| entry.name.as_ref() == Some(name) && Some(entry.id) != except;
         match self.entries()?.into_iter().find(taken) {
-            Some(entry) => Err(CatalogError::NameTaken { name: name.to_string(), id: entry.id }),
+            Some(entry) => Err(CatalogError::NameTaken {
+                name: name.to_string(),
+                id: entry.id,
+            }),
             None => Ok(()),
         }
     }
@@ -247,7 +272,10 @@ impl Catalog {
         let entries = self.entries()?;
         let free = |name: &DatasetName| !entries.iter().any(|entry| entry.name.as_ref() == Some(name));
         let numbered = (2..=entries.len() + 2).filter_map(|n| format!("{wanted}-{n}").parse().ok());
-        Ok(std::iter::once(wanted.clone()).chain(numbered).find(free).unwrap_or_else(|| wanted.clone()))
+        Ok(std::iter::once(wanted.clone())
+            .chain(numbered)
+            .find(free)
+            .unwrap_or_else(|| wanted.clone()))
     }
 
     /// Removes a dataset with everything in it. The directory goes out of sight first, so a crash leaves the whole of it
@@ -256,23 +284,33 @@ impl Catalog {
         let dir = self.dataset_dir(id);
         let gone = self.dir.join(format!("{PENDING_PREFIX}gone-{}", id.to_multibase()));
         fs::rename(&dir, &gone).map_err(|e| io_error("remove", &dir, e))?;
-        fs::File::open(&self.dir).and_then(|d| d.sync_all()).map_err(|e| io_error("sync", &self.dir, e))?;
+        fs::File::open(&self.dir)
+            .and_then(|d| d.sync_all())
+            .map_err(|e| io_error("sync", &self.dir, e))?;
         self.states.remove(&id.to_bytes())?;
         fs::remove_dir_all(&gone).map_err(|e| io_error("remove", &gone, e))
     }
 }
 
 fn io_error(operation: &'static str, path: &Path, source: io::Error) -> CatalogError {
-    CatalogError::Io { operation, path: path.to_owned(), source }
+    CatalogError::Io {
+        operation,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Whether `name` matches a pattern in which `%` stands for any text.
 fn like(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
     let mut parts = pattern.split('%');
-    let Some(rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(rest) = name.strip_prefix(parts.next().unwrap_or_default()) else {
+        return false;
+    };
     let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
     let mut rest = rest;
     for part in parts {
         match rest.find(part) {
@@ -303,7 +341,11 @@ fn nearest(text: &str, entries: &[Entry]) -> Vec<String> {
         .filter(|(distance, name)| *distance <= 1 + name.len().min(text.len()) / 4)
         .collect();
     scored.sort_unstable();
-    scored.into_iter().take(MAX_SUGGESTIONS).map(|(_, name)| name.to_owned()).collect()
+    scored
+        .into_iter()
+        .take(MAX_SUGGESTIONS)
+        .map(|(_, name)| name.to_owned())
+        .collect()
 }
 
 /// Insertions, removals, replacements and swaps of neighbours that lead from one text to the other.

@@ -12,19 +12,20 @@
 //! replaced. Until the last step nothing of it counts, after it all of it does. Whatever a crash leaves in between is
 //! overwritten or swept away by the next change.
 //!
-//! What an append must know about the chain is small and does not grow with it. It is kept as a [`State`] in a table of the
-//! store, named by the dataset's id, and computed again from the chain file whenever it is not there or is of another head.
+//! What an append must know about the chain is a [`ChainState`], which is small and does not grow with it. It is kept in a
+//! table of the store under the dataset's id, and computed again from the chain file whenever it is not there or is of
+//! another head.
 
 mod aliases;
 mod files;
 mod incoming;
 mod journal;
 mod staged;
-mod state;
 mod tail;
 
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -34,12 +35,13 @@ pub use aliases::{DatasetName, MAX_NAME_BYTES, RemoteAliases};
 pub use incoming::{INCOMING_PREFIX, Incoming};
 pub use journal::BlockPlace;
 pub use staged::NewDataset;
-pub use state::State;
+pub use tail::MAX_TAIL_ROWS;
 
+use crate::chain::{ChainError, ChainState};
 use crate::codec::{DecodeError, EncodedBlock};
+use crate::ingest::taken::SOURCE_NAME;
 use crate::metadata::{
-    DataSchema, DataSlice, DatasetId, DatasetKind, MergeStrategy, MetadataBlock, MetadataEvent, Multihash, SourceState,
-    Timestamp, Vocabulary,
+    AddPushSource, DataSlice, DatasetId, DatasetKind, MergeStrategy, MetadataBlock, MetadataEvent, Multihash, Timestamp,
 };
 use crate::slice::{SliceError, WrittenSlice};
 use files::{read_small, write_durably};
@@ -94,6 +96,9 @@ pub enum DatasetError {
         #[source]
         source: DecodeError,
     },
+    /// A block breaks a rule of the chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
     /// Somebody else is changing the dataset right now.
     #[error("{} is being changed by somebody else; try again", .path.display())]
     Busy {
@@ -121,7 +126,11 @@ pub enum DatasetError {
 
 impl DatasetError {
     fn io(operation: &'static str, path: &Path, source: io::Error) -> DatasetError {
-        DatasetError::Io { operation, path: path.to_owned(), source }
+        DatasetError::Io {
+            operation,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// Whether the disk, or the quota on it, had no room.
@@ -150,7 +159,7 @@ pub struct StoredBlock {
 pub struct Dataset {
     dir: PathBuf,
     states: Table,
-    state: State,
+    state: ChainState,
 }
 
 impl Dataset {
@@ -163,15 +172,22 @@ impl Dataset {
         let head = read_head(dir)?;
         let id = read_id(dir)?;
         let cached = states.get(&id.to_bytes())?;
-        let state = match cached.and_then(|bytes| State::from_bytes(&bytes)).filter(|state| *state.head() == head) {
+        let state = match cached
+            .and_then(|bytes| read_state(&bytes))
+            .filter(|state| state.head == head)
+        {
             Some(state) => state,
             None => {
-                let state = State::recompute(&Journal::new(dir), &head)?;
-                states.insert(&id.to_bytes(), &state.to_bytes())?;
+                let state = recompute(&Journal::new(dir), &head)?;
+                keep_state(states, &state);
                 state
             }
         };
-        Ok(Dataset { dir: dir.to_owned(), states: states.clone(), state })
+        Ok(Dataset {
+            dir: dir.to_owned(),
+            states: states.clone(),
+            state,
+        })
     }
 
     /// The directory of the dataset.
@@ -181,22 +197,27 @@ impl Dataset {
 
     /// Its identity.
     pub fn id(&self) -> DatasetId {
-        self.state.id()
+        self.state.dataset_id
     }
 
     /// Whether data comes from outside or is computed.
     pub fn kind(&self) -> DatasetKind {
-        self.state.kind()
+        self.state.kind
     }
 
     /// Hash of the newest metadata block.
     pub fn head(&self) -> &Multihash {
-        self.state.head()
+        &self.state.head
     }
 
-    /// What is known about the chain without reading it.
-    pub fn state(&self) -> &State {
+    /// What the chain amounts to at the head: schema, sources, watermark, sums. Nothing is read for it.
+    pub fn state(&self) -> &ChainState {
         &self.state
+    }
+
+    /// Length of the part of the chain file that counts.
+    pub fn chain_len(&self) -> u64 {
+        journal::len_of(&self.state)
     }
 
     /// The chain file: see [`BlockPlace`].
@@ -244,51 +265,20 @@ impl Dataset {
         aliases::write_remote(&self.dir, aliases)
     }
 
-    /// The schema in force, if data was ever declared.
-    pub fn schema(&self) -> Result<Option<DataSchema>, DatasetError> {
-        let Some(place) = self.state.schema() else { return Ok(None) };
-        match self.event_at(place)? {
-            MetadataEvent::SetDataSchema(event) => Ok(event.schema),
-            other => Err(self.unexpected(place, &other)),
-        }
-    }
-
-    /// The names of the system columns in force.
-    pub fn vocabulary(&self) -> Result<Vocabulary, DatasetError> {
-        let Some(place) = self.state.vocabulary() else { return Ok(Vocabulary::default()) };
-        match self.event_at(place)? {
-            MetadataEvent::SetVocab(event) => Ok(Vocabulary::from(&event)),
-            other => Err(self.unexpected(place, &other)),
-        }
-    }
-
     /// The merge strategy of the source in force: the polling source, else the push source called `default`, else the only
     /// push source. None if there is no source, or several of which none is called `default`.
-    pub fn merge_strategy(&self) -> Result<Option<MergeStrategy>, DatasetError> {
-        let Some(place) = self.state.source() else { return Ok(None) };
-        match self.event_at(place)? {
-            MetadataEvent::SetPollingSource(event) => Ok(Some(event.merge)),
-            MetadataEvent::AddPushSource(event) => Ok(Some(event.merge)),
-            other => Err(self.unexpected(place, &other)),
+    pub fn merge_strategy(&self) -> Option<&MergeStrategy> {
+        match &self.state.polling_source {
+            Some(source) => Some(&source.merge),
+            None => self.push_source().map(|source| &source.merge),
         }
     }
 
-    /// The source state of the newest AddData, which is the only one that counts (odf-facts §8.2).
-    pub fn source_state(&self) -> Result<Option<SourceState>, DatasetError> {
-        let Some(place) = self.state.data() else { return Ok(None) };
-        match self.event_at(place)? {
-            MetadataEvent::AddData(event) => Ok(event.new_source_state),
-            _ => Ok(None),
-        }
-    }
-
-    fn event_at(&self, place: BlockPlace) -> Result<MetadataEvent, DatasetError> {
-        Ok(self.block_at(place)?.block.into_block().event)
-    }
-
-    fn unexpected(&self, place: BlockPlace, event: &MetadataEvent) -> DatasetError {
-        let reason = format!("a {} block at {}", event.kind(), place.offset);
-        DatasetError::Damaged { path: self.chain_path(), reason }
+    /// The push source called `default`, else the only one.
+    pub fn push_source(&self) -> Option<&AddPushSource> {
+        let sources = &self.state.push_sources;
+        let only = || sources.values().next().filter(|_| sources.len() == 1);
+        sources.get(SOURCE_NAME).or_else(only)
     }
 
     fn journal(&self) -> Journal {
@@ -304,7 +294,7 @@ impl Dataset {
 
     /// The places of all blocks, oldest first: the block with sequence number `n` is the `n`th. Reads lengths only.
     pub fn places(&self) -> Result<Vec<BlockPlace>, DatasetError> {
-        self.journal().places(self.state.chain_len())
+        self.journal().places(self.chain_len())
     }
 
     /// The exact bytes at a place of the chain file, not looked at.
@@ -313,7 +303,9 @@ impl Dataset {
     }
 
     /// All blocks, oldest first, read one by one.
-    pub fn blocks(&self) -> Result<impl DoubleEndedIterator<Item = Result<StoredBlock, DatasetError>> + '_, DatasetError> {
+    pub fn blocks(
+        &self,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<StoredBlock, DatasetError>> + '_, DatasetError> {
         Ok(self.places()?.into_iter().map(|place| self.block_at(place)))
     }
 
@@ -356,15 +348,10 @@ impl Dataset {
         system_time: Timestamp,
         slice: Option<WrittenSlice>,
     ) -> Result<Vec<StoredBlock>, DatasetError> {
-        let mut blocks = Vec::with_capacity(events.len());
-        let mut previous = *self.head();
-        for (sequence, event) in (self.state.sequence_number() + 1..).zip(events) {
-            let block =
-                MetadataBlock { system_time, prev_block_hash: Some(previous), sequence_number: sequence, event };
-            let block = EncodedBlock::encode(block)
-                .map_err(|source| DatasetError::Block { sequence: Some(sequence), source })?;
-            previous = *block.hash();
-            blocks.push(block);
+        let mut blocks: Vec<EncodedBlock> = Vec::with_capacity(events.len());
+        for (sequence, event) in (self.state.sequence_number.saturating_add(1)..).zip(events) {
+            let previous = blocks.last().map_or(self.state.head, |block| *block.hash());
+            blocks.push(encode(sequence, Some(previous), event, system_time)?);
         }
         self.append(blocks, slice)
     }
@@ -385,18 +372,37 @@ impl Dataset {
         let journal = self.journal();
         let lock = journal.lock()?;
         let actual = read_head(&self.dir)?;
-        if actual != *self.head() {
-            return Err(DatasetError::HeadMoved { expected: *self.head(), actual });
+        if actual != self.state.head {
+            return Err(DatasetError::HeadMoved {
+                expected: self.state.head,
+                actual,
+            });
         }
         let (stored, state) = write_blocks(&self.dir, &journal, &lock, Some(&self.state), blocks, slice)?;
         self.state = state;
-        // The state is a copy of what the chain says: losing it costs a recomputation, no more.
-        if let Err(error) = self.states.insert(&self.id().to_bytes(), &self.state.to_bytes()) {
-            tracing::warn!(dataset = %self.id(), %error, "the state of the dataset could not be kept");
-        }
+        keep_state(&self.states, &self.state);
         drop(lock);
         Ok(stored)
     }
+}
+
+/// Makes a block of an event.
+fn encode(
+    sequence: u64,
+    previous: Option<Multihash>,
+    event: MetadataEvent,
+    system_time: Timestamp,
+) -> Result<EncodedBlock, DatasetError> {
+    let block = MetadataBlock {
+        system_time,
+        prev_block_hash: previous,
+        sequence_number: sequence,
+        event,
+    };
+    EncodedBlock::encode(block).map_err(|source| DatasetError::Block {
+        sequence: Some(sequence),
+        source,
+    })
 }
 
 /// Validates blocks on top of `state`, then makes slice, blocks and head durable, in this order.
@@ -404,20 +410,20 @@ fn write_blocks(
     dir: &Path,
     journal: &Journal,
     lock: &fs::File,
-    state: Option<&State>,
+    state: Option<&ChainState>,
     blocks: Vec<EncodedBlock>,
     slice: Option<WrittenSlice>,
-) -> Result<(Vec<StoredBlock>, State), DatasetError> {
-    let end = state.map_or(0, State::chain_len);
+) -> Result<(Vec<StoredBlock>, ChainState), DatasetError> {
+    let end = state.map_or(0, journal::len_of);
     let mut next = state.cloned();
-    let mut place_end = end;
     for block in &blocks {
-        let place = BlockPlace::behind(place_end, block.bytes());
-        next = State::advance(next, block, place);
-        place_end = place.end();
+        ChainState::append(&mut next, block)?;
     }
     let Some(next) = next.filter(|_| !blocks.is_empty()) else {
-        return Err(DatasetError::Damaged { path: dir.to_owned(), reason: "no blocks to append".to_owned() });
+        return Err(DatasetError::Damaged {
+            path: dir.to_owned(),
+            reason: "no blocks to append".to_owned(),
+        });
     };
     crash_point("checked");
     if let Some(slice) = slice {
@@ -427,10 +433,61 @@ fn write_blocks(
     let bytes: Vec<Bytes> = blocks.iter().map(|block| block.bytes().clone()).collect();
     let places = journal.append(lock, end, &bytes)?;
     crash_point("blocks written");
-    write_durably(&dir.join("refs"), "head", next.head().to_string().as_bytes())?;
+    write_durably(&dir.join("refs"), "head", next.head.to_string().as_bytes())?;
     crash_point("head moved");
-    let stored = blocks.into_iter().zip(places).map(|(block, place)| StoredBlock { block, place }).collect();
+    let stored = blocks
+        .into_iter()
+        .zip(places)
+        .map(|(block, place)| StoredBlock { block, place })
+        .collect();
     Ok((stored, next))
+}
+
+/// Reads the chain file up to the block `head`, checking every rule on the way.
+fn recompute(journal: &Journal, head: &Multihash) -> Result<ChainState, DatasetError> {
+    let mut state: Option<ChainState> = None;
+    journal.scan(&mut |bytes| {
+        let sequence = state.as_ref().map_or(0, ChainState::blocks);
+        let block = EncodedBlock::decode(bytes).map_err(|source| DatasetError::Block {
+            sequence: Some(sequence),
+            source,
+        })?;
+        ChainState::append(&mut state, &block)?;
+        Ok(if block.hash() == head {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    })?;
+    state
+        .filter(|state| state.head == *head)
+        .ok_or_else(|| DatasetError::Damaged {
+            path: journal.path().to_owned(),
+            reason: format!("it does not hold the head {head}"),
+        })
+}
+
+/// Version of the kept form of a state; another one is computed again.
+const STATE_VERSION: u8 = 1;
+
+fn read_state(bytes: &[u8]) -> Option<ChainState> {
+    let json = bytes.strip_prefix(&[STATE_VERSION])?;
+    serde_json::from_slice(json).ok()
+}
+
+/// Keeps a state. It is a copy of what the chain says: not having it costs a recomputation, no more.
+fn keep_state(states: &Table, state: &ChainState) {
+    let mut bytes = vec![STATE_VERSION];
+    let kept = serde_json::to_writer(&mut bytes, state)
+        .map_err(|error| error.to_string())
+        .and_then(|()| {
+            states
+                .insert(&state.dataset_id.to_bytes(), &bytes)
+                .map_err(|error| error.to_string())
+        });
+    if let Err(error) = kept {
+        tracing::warn!(dataset = %state.dataset_id, error, "the state of a dataset could not be kept");
+    }
 }
 
 /// In tests, ends the process here if it was asked to.
@@ -443,14 +500,19 @@ use tests::crash::crash_point;
 fn read_head(dir: &Path) -> Result<Multihash, DatasetError> {
     let path = dir.join("refs/head");
     let text = read_small(&path, MAX_HEAD_BYTES)?;
-    text.parse().map_err(|error| DatasetError::Damaged { path, reason: format!("{error}") })
+    text.parse().map_err(|error| DatasetError::Damaged {
+        path,
+        reason: format!("{error}"),
+    })
 }
 
 /// The id that the name of the directory stands for.
 fn read_id(dir: &Path) -> Result<DatasetId, DatasetError> {
     let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    DatasetId::from_multibase(name)
-        .map_err(|error| DatasetError::Damaged { path: dir.to_owned(), reason: error.to_string() })
+    DatasetId::from_multibase(name).map_err(|error| DatasetError::Damaged {
+        path: dir.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -26,8 +26,8 @@ mod assemble;
 mod columnar;
 mod columns;
 mod ddl;
-mod delimited;
 mod declare;
+mod delimited;
 mod json;
 
 use std::path::{Path, PathBuf};
@@ -131,7 +131,10 @@ pub struct Update {
 
 impl std::fmt::Debug for Dataset {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Dataset").field("id", &self.id()).field("head", self.head()).finish_non_exhaustive()
+        f.debug_struct("Dataset")
+            .field("id", &self.id())
+            .field("head", self.head())
+            .finish_non_exhaustive()
     }
 }
 
@@ -194,6 +197,9 @@ pub enum IngestError {
     /// The dataset is fed by polling with another strategy.
     #[error("the dataset has a polling source; its merge strategy cannot be changed by publishing")]
     Polling,
+    /// The schema is in the form of before 2025, which says less than is needed.
+    #[error("the dataset's schema is in the legacy Arrow form; let kamu write its SetDataSchema anew first")]
+    LegacySchema,
     /// A number is beyond what a slice can hold.
     #[error("the dataset is full: offsets end at {}", i64::MAX)]
     Full,
@@ -236,7 +242,10 @@ pub fn merge_option(merge: Option<&str>, primary_key: Vec<String>) -> Result<Opt
     match merge.map(str::to_ascii_lowercase).as_deref() {
         None if !keyed => Ok(None),
         None | Some("ledger") if keyed => Ok(Some(MergeStrategy::Ledger { primary_key })),
-        Some("snapshot") if keyed => Ok(Some(MergeStrategy::Snapshot { primary_key, compare_columns: None })),
+        Some("snapshot") if keyed => Ok(Some(MergeStrategy::Snapshot {
+            primary_key,
+            compare_columns: None,
+        })),
         Some("append") if keyed => Err(MergeOptionError::KeyUnused),
         Some("append") => Ok(Some(MergeStrategy::Append)),
         Some("ledger") | None => Err(MergeOptionError::KeyMissing("ledger")),
@@ -267,7 +276,10 @@ impl Before {
         Before {
             strategy: options.merge.clone().unwrap_or(MergeStrategy::Append),
             new_source: true,
-            vocabulary: Vocabulary::from(&SetVocab { event_time_column: options.event_time.clone(), ..SetVocab::default() }),
+            vocabulary: Vocabulary::from(&SetVocab {
+                event_time_column: options.event_time.clone(),
+                ..SetVocab::default()
+            }),
             schema: None,
             declared: None,
             taken: None,
@@ -284,35 +296,56 @@ impl Before {
             return Err(IngestError::Derivative);
         }
         let state = dataset.state();
-        let recorded = dataset.merge_strategy()?;
-        let new_source = options.merge.is_some() && options.merge != recorded;
-        if new_source && state.has_polling_source() {
+        let recorded = dataset.merge_strategy();
+        let new_source = options.merge.is_some() && options.merge.as_ref() != recorded;
+        if new_source && state.polling_source.is_some() {
             return Err(IngestError::Polling);
         }
-        let strategy = options.merge.clone().or(recorded).unwrap_or(MergeStrategy::Append);
-        let vocabulary = dataset.vocabulary()?;
+        let strategy = options
+            .merge
+            .as_ref()
+            .or(recorded)
+            .cloned()
+            .unwrap_or(MergeStrategy::Append);
+        let vocabulary = state.vocabulary();
         if let Some(wanted) = &options.event_time
             && *wanted != vocabulary.event_time_column
         {
             let actual = vocabulary.event_time_column;
-            return Err(IngestError::EventTimeFixed { actual, wanted: wanted.clone() });
+            return Err(IngestError::EventTimeFixed {
+                actual,
+                wanted: wanted.clone(),
+            });
         }
         let needs_history = !matches!(strategy, MergeStrategy::Append);
         let slices = if needs_history { dataset.slices()? } else { Vec::new() };
-        let schema = dataset.schema()?;
-        let declared = if schema.is_none() { declare::declared_columns(dataset)? } else { None };
+        let schema = match &state.schema {
+            None => None,
+            Some(SetDataSchema {
+                schema: Some(schema), ..
+            }) => Some(schema.clone()),
+            Some(SetDataSchema { schema: None, .. }) => return Err(IngestError::LegacySchema),
+        };
+        let declared = if schema.is_none() {
+            declare::declared_columns(dataset)?
+        } else {
+            None
+        };
         Ok(Before {
             strategy,
             new_source,
             vocabulary,
             schema,
             declared,
-            taken: dataset.source_state()?.as_ref().and_then(Taken::from_state),
-            slices: slices.iter().map(|slice| dataset.slice_path(&slice.physical_hash)).collect(),
-            rows: state.rows(),
-            prev_offset: state.last_offset(),
-            prev_checkpoint: state.checkpoint(),
-            watermark: state.watermark(),
+            taken: state.source_state.as_ref().and_then(Taken::from_state),
+            slices: slices
+                .iter()
+                .map(|slice| dataset.slice_path(&slice.physical_hash))
+                .collect(),
+            rows: state.totals.records,
+            prev_offset: state.last_offset,
+            prev_checkpoint: state.checkpoint.as_ref().map(|checkpoint| checkpoint.physical_hash),
+            watermark: state.watermark,
         })
     }
 
@@ -324,7 +357,16 @@ impl Before {
         progress: &mut OnProgress<'_>,
     ) -> Result<Option<(Span, Taken)>, IngestError> {
         let comparison = taken::compare(source, self.taken.as_ref(), progress)?;
-        let whole = |taken: Taken| (Span { start: 0, line: 0, end: taken.length }, taken);
+        let whole = |taken: Taken| {
+            (
+                Span {
+                    start: 0,
+                    line: 0,
+                    end: taken.length,
+                },
+                taken,
+            )
+        };
         let append = self.strategy == MergeStrategy::Append;
         Ok(match comparison {
             // The same file under another strategy may still change what is there.
@@ -335,12 +377,18 @@ impl Before {
             Comparison::Grew { span, taken } => Some((span, taken)),
             Comparison::Fresh { taken, .. } if self.rows == 0 || changed == Changed::TakeAll => Some(whole(taken)),
             Comparison::Fresh { .. } => {
-                return Err(IngestError::Unknown { name: source.name().to_owned(), rows: self.rows });
+                return Err(IngestError::Unknown {
+                    name: source.name().to_owned(),
+                    rows: self.rows,
+                });
             }
             Comparison::Changed { taken } if changed == Changed::TakeAll => Some(whole(taken)),
             Comparison::Changed { .. } => {
                 let length = self.taken.as_ref().map_or(0, |taken| taken.length);
-                return Err(IngestError::Changed { name: source.name().to_owned(), length });
+                return Err(IngestError::Changed {
+                    name: source.name().to_owned(),
+                    length,
+                });
             }
         })
     }
@@ -362,41 +410,61 @@ pub fn ingest(
 ) -> Result<Outcome, IngestError> {
     let (before, system_time, data_dir) = match &target {
         Target::Existing(dataset) => {
-            let system_time = system_time.max(dataset.state().system_time());
+            let system_time = system_time.max(dataset.state().system_time);
             (Before::of(dataset, options)?, system_time, dataset.data_dir())
         }
         Target::New { staged, .. } => (Before::nothing(options), system_time, staged.data_dir()),
     };
-    let Some((span, taken)) = before.part(source, options.changed, progress)? else { return Ok(Outcome::UpToDate) };
+    let Some((span, taken)) = before.part(source, options.changed, progress)? else {
+        return Ok(Outcome::UpToDate);
+    };
     let is_new = matches!(target, Target::New { .. });
     let (plan, columns) = settle(&before, source, span, options, progress)?;
     let default_event_time = options.default_event_time.unwrap_or(system_time);
     let times = (system_time.millis(), default_event_time.millis());
     let Some((slice, latest)) = write_slice(&before, &plan, source, span, &data_dir, options, times, progress)? else {
         // A dataset without rows would have a schema that nobody has seen a value of.
-        return if is_new { Err(source.error(Problem::NoRows).into()) } else { Ok(Outcome::UpToDate) };
+        return if is_new {
+            Err(source.error(Problem::NoRows).into())
+        } else {
+            Ok(Outcome::UpToDate)
+        };
     };
 
     let start = before.prev_offset.map_or(0, |last| last + 1);
     let data = DataSlice {
         logical_hash: *slice.logical_hash(),
         physical_hash: *slice.physical_hash(),
-        offset_interval: OffsetInterval { start, end: start + slice.rows() - 1 },
+        offset_interval: OffsetInterval {
+            start,
+            end: start + slice.rows() - 1,
+        },
         size: slice.size(),
     };
     let mut events = Vec::new();
     if before.new_source {
-        events.push(declare::push_source(source, &plan, columns.as_ref(), before.strategy.clone())?);
+        events.push(declare::push_source(
+            source,
+            &plan,
+            columns.as_ref(),
+            before.strategy.clone(),
+        )?);
     }
     if is_new {
         if let Some(column) = options.event_time.clone().filter(|column| column != plan::EVENT_TIME) {
-            events.push(MetadataEvent::SetVocab(SetVocab { event_time_column: Some(column), ..SetVocab::default() }));
+            events.push(MetadataEvent::SetVocab(SetVocab {
+                event_time_column: Some(column),
+                ..SetVocab::default()
+            }));
         }
         events.extend(options.events.iter().cloned());
     }
     if before.schema.is_none() {
         let schema = Some(from_arrow(plan.schema())?);
-        events.push(MetadataEvent::SetDataSchema(SetDataSchema { raw_arrow_schema: None, schema }));
+        events.push(MetadataEvent::SetDataSchema(SetDataSchema {
+            raw_arrow_schema: None,
+            schema,
+        }));
     }
     events.push(MetadataEvent::AddData(AddData {
         prev_checkpoint: before.prev_checkpoint,
@@ -415,7 +483,11 @@ pub fn ingest(
     let (old_head, blocks, created) = match target {
         Target::Existing(dataset) => {
             let old_head = *dataset.head();
-            (Some(old_head), dataset.append_events(events, system_time, Some(slice))?, None)
+            (
+                Some(old_head),
+                dataset.append_events(events, system_time, Some(slice))?,
+                None,
+            )
         }
         Target::New { staged, states } => {
             let (dataset, blocks) =
@@ -423,9 +495,17 @@ pub fn ingest(
             (None, blocks, Some(dataset))
         }
     };
-    let new_head = blocks.last().map_or_else(Default::default, |stored| Some(*stored.block.hash()));
-    let Some(new_head) = new_head.or(old_head) else { return Ok(Outcome::UpToDate) };
-    Ok(Outcome::Updated(Update { old_head, new_head, blocks, slice: data, rows, created }))
+    let Some(new_head) = blocks.last().map(|stored| *stored.block.hash()) else {
+        return Ok(Outcome::UpToDate);
+    };
+    Ok(Outcome::Updated(Update {
+        old_head,
+        new_head,
+        blocks,
+        slice: data,
+        rows,
+        created,
+    }))
 }
 
 /// Settles which column of the table becomes which of the dataset; also the columns of the table where they were looked at.
@@ -470,15 +550,34 @@ fn write_slice(
     progress: &mut OnProgress<'_>,
 ) -> Result<Option<(WrittenSlice, Option<i64>)>, IngestError> {
     let next_offset = before.prev_offset.map_or(Some(0), |last| last.checked_add(1));
-    let next_offset = next_offset.and_then(|next| i64::try_from(next).ok()).ok_or(IngestError::Full)?;
-    let history = History { slices: &before.slices, vocabulary: &before.vocabulary };
+    let next_offset = next_offset
+        .and_then(|next| i64::try_from(next).ok())
+        .ok_or(IngestError::Full)?;
+    let history = History {
+        slices: &before.slices,
+        vocabulary: &before.vocabulary,
+    };
     for sort in [false, true] {
         let writer = SliceWriter::create(data_dir, plan.schema().clone(), &options.slice)?;
-        let mut assembly = Assembly { plan, writer, next_offset, system_time, event_time, latest: None };
+        let mut assembly = Assembly {
+            plan,
+            writer,
+            next_offset,
+            system_time,
+            event_time,
+            latest: None,
+        };
         let mut batches = source.rows(plan.shape(), span)?;
         let mut on_batch = |bytes, rows| report(source, progress, Phase::Reading, bytes, span.end, rows);
-        let merged =
-            merge::merge(&before.strategy, &mut *batches, plan.shape(), &history, sort, &mut assembly, &mut on_batch)?;
+        let merged = merge::merge(
+            &before.strategy,
+            &mut *batches,
+            plan.shape(),
+            &history,
+            sort,
+            &mut assembly,
+            &mut on_batch,
+        )?;
         match merged {
             Merged::OutOfOrder => continue,
             // An empty snapshot would take every row away; a file that was cut short must not.
@@ -490,7 +589,14 @@ fn write_slice(
         if assembly.writer.rows() == 0 {
             return Ok(None);
         }
-        report(source, progress, Phase::Writing, span.end, span.end, assembly.writer.rows())?;
+        report(
+            source,
+            progress,
+            Phase::Writing,
+            span.end,
+            span.end,
+            assembly.writer.rows(),
+        )?;
         return Ok(Some((assembly.writer.finish()?, assembly.latest)));
     }
     Ok(None)

@@ -10,15 +10,16 @@
 mod read;
 mod write;
 
-pub use read::{LogicalHasher, SliceReader, logical_hash, physical_hash};
+pub use read::{SliceReader, logical_hash};
 pub use write::{SliceOptions, SliceWriter, WrittenSlice};
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
+
+use crate::digest::DigestError;
 
 /// What every name of an unfinished file begins with.
 pub const PENDING_PREFIX: &str = ".pending-";
@@ -56,14 +57,9 @@ pub enum SliceError {
         #[source]
         source: ArrowError,
     },
-    /// A type that the logical hash of ODF does not cover (odf-facts §6.1).
-    #[error("column `{column}` has the type {data_type}, which has no logical hash")]
-    NotHashable {
-        /// The column.
-        column: String,
-        /// Its type.
-        data_type: String,
-    },
+    /// The rows have no logical hash.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
     /// A column that is wanted is not in the file.
     #[error("{}: no column `{column}`", .path.display())]
     NoColumn {
@@ -79,7 +75,11 @@ pub enum SliceError {
 
 impl SliceError {
     pub(crate) fn io(operation: &'static str, path: &Path, source: io::Error) -> SliceError {
-        SliceError::Io { operation, path: path.to_owned(), source }
+        SliceError::Io {
+            operation,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     fn parquet(path: &Path, source: ParquetError) -> SliceError {
@@ -91,39 +91,23 @@ impl SliceError {
             },
             other => other,
         };
-        SliceError::Parquet { path: path.to_owned(), source }
+        SliceError::Parquet {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     fn arrow(path: &Path, source: ArrowError) -> SliceError {
-        SliceError::Arrow { path: path.to_owned(), source }
+        SliceError::Arrow {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// Whether the disk, or the quota on it, had no room.
     pub fn is_disk_full(&self) -> bool {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
         matches!(self, SliceError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
-    }
-}
-
-/// Whether `arrow-digest` covers a type; it panics on the others.
-pub fn is_hashable(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Null
-        | DataType::Duration(_)
-        | DataType::Interval(_)
-        | DataType::Map(_, _)
-        | DataType::Dictionary(_, _)
-        | DataType::Union(_, _)
-        | DataType::RunEndEncoded(_, _)
-        | DataType::ListView(_)
-        | DataType::LargeListView(_)
-        | DataType::Decimal32(_, _)
-        | DataType::Decimal64(_, _) => false,
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            !matches!(item.data_type(), DataType::Struct(_)) && is_hashable(item.data_type())
-        }
-        DataType::Struct(fields) => fields.iter().all(|f| is_hashable(f.data_type())),
-        _ => true,
     }
 }
 

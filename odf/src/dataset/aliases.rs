@@ -27,7 +27,10 @@ impl DatasetName {
     /// Makes a name out of any text, such as a file name: what does not belong becomes `-`. None if nothing is left.
     pub fn from_text(text: &str) -> Option<DatasetName> {
         let words = text.split('.').map(|part| {
-            let pieces: Vec<&str> = part.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
+            let pieces: Vec<&str> = part
+                .split(|c: char| !c.is_ascii_alphanumeric())
+                .filter(|w| !w.is_empty())
+                .collect();
             pieces.join("-")
         });
         let mut name = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(".");
@@ -59,8 +62,13 @@ impl std::str::FromStr for DatasetName {
         if valid && text.len() <= MAX_NAME_BYTES {
             Ok(DatasetName(text.to_owned()))
         } else {
-            let suggestion = (text.len() <= MAX_NAME_BYTES).then(|| DatasetName::from_text(text)).flatten();
-            Err(NameError { name: text.chars().take(MAX_NAME_BYTES).collect(), suggestion: suggestion.map(|n| n.0) })
+            let suggestion = (text.len() <= MAX_NAME_BYTES)
+                .then(|| DatasetName::from_text(text))
+                .flatten();
+            Err(NameError {
+                name: text.chars().take(MAX_NAME_BYTES).collect(),
+                suggestion: suggestion.map(|n| n.0),
+            })
         }
     }
 }
@@ -92,7 +100,10 @@ pub(super) fn read_name(dataset: &Path) -> Result<DatasetName, DatasetError> {
     let text = read_small(&path, MAX_INFO_BYTES)?;
     let name = text.trim();
     let name = name.rsplit_once('/').map_or(name, |(_, name)| name);
-    name.parse().map_err(|error: NameError| DatasetError::Damaged { path, reason: error.to_string() })
+    name.parse().map_err(|error: NameError| DatasetError::Damaged {
+        path,
+        reason: error.to_string(),
+    })
 }
 
 pub(super) fn write_name(dataset: &Path, name: &DatasetName) -> Result<(), DatasetError> {
@@ -106,7 +117,10 @@ pub(super) fn read_remote(dataset: &Path) -> Result<RemoteAliases, DatasetError>
         return Ok(RemoteAliases::default());
     }
     let text = read_small(&path, MAX_INFO_BYTES)?;
-    let damaged = |reason: String| DatasetError::Damaged { path: path.clone(), reason };
+    let damaged = |reason: String| DatasetError::Damaged {
+        path: path.clone(),
+        reason,
+    };
     let manifest: Manifest = serde_norway::from_str(&text).map_err(|e| damaged(e.to_string()))?;
     if manifest.kind != CONFIG_KIND {
         return Err(damaged(format!("kind {} where {CONFIG_KIND} is wanted", manifest.kind)));
@@ -115,10 +129,16 @@ pub(super) fn read_remote(dataset: &Path) -> Result<RemoteAliases, DatasetError>
 }
 
 pub(super) fn write_remote(dataset: &Path, aliases: &RemoteAliases) -> Result<(), DatasetError> {
-    let manifest = Manifest { kind: CONFIG_KIND.to_owned(), version: 1, content: aliases.clone() };
+    let manifest = Manifest {
+        kind: CONFIG_KIND.to_owned(),
+        version: 1,
+        content: aliases.clone(),
+    };
     let path = dataset.join("info/config");
-    let text = serde_norway::to_string(&manifest)
-        .map_err(|e| DatasetError::Damaged { path, reason: e.to_string() })?;
+    let text = serde_norway::to_string(&manifest).map_err(|e| DatasetError::Damaged {
+        path,
+        reason: e.to_string(),
+    })?;
     write_durably(&dataset.join("info"), "config", text.as_bytes())
 }
 
@@ -131,7 +151,20 @@ mod tests {
         for good in ["a", "A1", "ca.van", "net.example-2.x", "0", &"a".repeat(MAX_NAME_BYTES)] {
             assert!(good.parse::<DatasetName>().is_ok(), "{good}");
         }
-        for bad in ["", ".", "a.", "-a", "a--b", "a..b", "a_b", "a b", "a/b", "é", "%", &"a".repeat(MAX_NAME_BYTES + 1)] {
+        for bad in [
+            "",
+            ".",
+            "a.",
+            "-a",
+            "a--b",
+            "a..b",
+            "a_b",
+            "a b",
+            "a/b",
+            "é",
+            "%",
+            &"a".repeat(MAX_NAME_BYTES + 1),
+        ] {
             assert!(bad.parse::<DatasetName>().is_err(), "{bad}");
         }
         assert_eq!("Ca.Van".parse::<DatasetName>().unwrap(), "ca.van".parse().unwrap());
@@ -148,7 +181,11 @@ mod tests {
             ("___", None),
             ("", None),
         ] {
-            assert_eq!(DatasetName::from_text(text).as_ref().map(DatasetName::as_str), name, "{text}");
+            assert_eq!(
+                DatasetName::from_text(text).as_ref().map(DatasetName::as_str),
+                name,
+                "{text}"
+            );
         }
         let long = DatasetName::from_text(&"ab-".repeat(60)).unwrap();
         assert!(long.as_str().len() <= MAX_NAME_BYTES);

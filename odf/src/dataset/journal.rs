@@ -5,12 +5,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
 use super::DatasetError;
+use crate::chain::ChainState;
 use crate::codec::MAX_BLOCK_BYTES;
 
 const LENGTH_BYTES: u64 = 4;
@@ -34,8 +36,16 @@ impl BlockPlace {
     /// The place of a block whose entry begins at `position`.
     pub(super) fn behind(position: u64, block: &Bytes) -> BlockPlace {
         // A metadata block is at most 2 MiB.
-        BlockPlace { offset: position + LENGTH_BYTES, len: u32::try_from(block.len()).unwrap_or(u32::MAX) }
+        BlockPlace {
+            offset: position + LENGTH_BYTES,
+            len: u32::try_from(block.len()).unwrap_or(u32::MAX),
+        }
     }
+}
+
+/// Length of the part of a chain file that belongs to this state.
+pub(super) fn len_of(state: &ChainState) -> u64 {
+    state.totals.block_bytes + state.blocks() * LENGTH_BYTES
 }
 
 /// The chain file of one dataset.
@@ -45,7 +55,9 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn new(dataset: &Path) -> Journal {
-        Journal { path: dataset.join("chain") }
+        Journal {
+            path: dataset.join("chain"),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -71,10 +83,16 @@ impl Journal {
             let mut length = [0; LENGTH_BYTES as usize];
             reader.read_exact(&mut length).map_err(fail)?;
             let length = u32::from_le_bytes(length);
-            let place = BlockPlace { offset: position + LENGTH_BYTES, len: length };
+            let place = BlockPlace {
+                offset: position + LENGTH_BYTES,
+                len: length,
+            };
             if length as usize > MAX_BLOCK_BYTES || place.end() > end {
                 let reason = format!("an entry of {length} bytes at {position}");
-                return Err(DatasetError::Damaged { path: self.path.clone(), reason });
+                return Err(DatasetError::Damaged {
+                    path: self.path.clone(),
+                    reason,
+                });
             }
             reader.seek_relative(i64::from(length)).map_err(fail)?;
             position = place.end();
@@ -94,10 +112,13 @@ impl Journal {
     /// Visits entries from the beginning, as many as are whole, until `visit` says to stop.
     pub(super) fn scan(
         &self,
-        visit: &mut dyn FnMut(BlockPlace, Bytes) -> Result<std::ops::ControlFlow<()>, DatasetError>,
+        visit: &mut dyn FnMut(Bytes) -> Result<ControlFlow<()>, DatasetError>,
     ) -> Result<(), DatasetError> {
         let file = self.open()?;
-        let end = file.metadata().map_err(|e| DatasetError::io("read", &self.path, e))?.len();
+        let end = file
+            .metadata()
+            .map_err(|e| DatasetError::io("read", &self.path, e))?
+            .len();
         let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
         let mut position = 0;
         loop {
@@ -107,26 +128,26 @@ impl Journal {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
                 Err(error) => return Err(DatasetError::io("read", &self.path, error)),
             }
-            let place = BlockPlace { offset: position + LENGTH_BYTES, len: u32::from_le_bytes(length) };
+            let place = BlockPlace {
+                offset: position + LENGTH_BYTES,
+                len: u32::from_le_bytes(length),
+            };
             if place.len as usize > MAX_BLOCK_BYTES || place.end() > end {
                 return Ok(());
             }
             let mut bytes = vec![0; place.len as usize];
-            reader.read_exact(&mut bytes).map_err(|e| DatasetError::io("read", &self.path, e))?;
+            reader
+                .read_exact(&mut bytes)
+                .map_err(|e| DatasetError::io("read", &self.path, e))?;
             position = place.end();
-            if visit(place, Bytes::from(bytes))?.is_break() {
+            if visit(Bytes::from(bytes))?.is_break() {
                 return Ok(());
             }
         }
     }
 
     /// Writes blocks behind `end`, cutting off whatever was there, and makes them durable.
-    pub(super) fn append(
-        &self,
-        lock: &File,
-        end: u64,
-        blocks: &[Bytes],
-    ) -> Result<Vec<BlockPlace>, DatasetError> {
+    pub(super) fn append(&self, lock: &File, end: u64, blocks: &[Bytes]) -> Result<Vec<BlockPlace>, DatasetError> {
         let fail = |e| DatasetError::io("write", &self.path, e);
         let mut places = Vec::with_capacity(blocks.len());
         let mut entries = Vec::new();
@@ -157,7 +178,9 @@ impl Journal {
             .map_err(|e| DatasetError::io("open", &self.path, e))?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(DatasetError::Busy { path: self.path.clone() }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(DatasetError::Busy {
+                path: self.path.clone(),
+            }),
             Err(error) => Err(DatasetError::io("lock", &self.path, error.into())),
         }
     }
@@ -205,9 +228,13 @@ impl Iterator for Entries {
 fn read_at(file: &File, path: &Path, place: BlockPlace) -> Result<Bytes, DatasetError> {
     if place.len as usize > MAX_BLOCK_BYTES {
         let reason = format!("an entry of {} bytes at {}", place.len, place.offset);
-        return Err(DatasetError::Damaged { path: path.to_owned(), reason });
+        return Err(DatasetError::Damaged {
+            path: path.to_owned(),
+            reason,
+        });
     }
     let mut bytes = vec![0; place.len as usize];
-    file.read_exact_at(&mut bytes, place.offset).map_err(|e| DatasetError::io("read", path, e))?;
+    file.read_exact_at(&mut bytes, place.offset)
+        .map_err(|e| DatasetError::io("read", path, e))?;
     Ok(Bytes::from(bytes))
 }

@@ -7,9 +7,12 @@ use odf_node::store::Table;
 
 use super::files::sync_dir;
 use super::journal::Journal;
-use super::{Dataset, DatasetError, DatasetName, RemoteAliases, StoredBlock, aliases, write_blocks};
+use super::{
+    Dataset, DatasetError, DatasetName, RemoteAliases, StoredBlock, aliases, crash_point, encode, keep_state,
+    write_blocks,
+};
 use crate::codec::EncodedBlock;
-use crate::metadata::{DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Seed, Timestamp};
+use crate::metadata::{DatasetId, DatasetKind, MetadataEvent, Seed, Timestamp};
 use crate::slice::{PENDING_PREFIX, WrittenSlice};
 
 /// A dataset under construction in a directory of its own. Dropping it removes the directory.
@@ -71,15 +74,14 @@ impl NewDataset {
         slice: Option<WrittenSlice>,
         states: &Table,
     ) -> Result<(Dataset, Vec<StoredBlock>), DatasetError> {
-        let seed = MetadataEvent::Seed(Seed { dataset_id: self.id, dataset_kind: kind });
+        let seed = MetadataEvent::Seed(Seed {
+            dataset_id: self.id,
+            dataset_kind: kind,
+        });
         let mut blocks: Vec<EncodedBlock> = Vec::with_capacity(events.len() + 1);
         for (sequence, event) in (0..).zip(std::iter::once(seed).chain(events)) {
-            let prev_block_hash = blocks.last().map(|block| *block.hash());
-            let block = MetadataBlock { system_time, prev_block_hash, sequence_number: sequence, event };
-            blocks.push(
-                EncodedBlock::encode(block)
-                    .map_err(|source| DatasetError::Block { sequence: Some(sequence), source })?,
-            );
+            let previous = blocks.last().map(|block| *block.hash());
+            blocks.push(encode(sequence, previous, event, system_time)?);
         }
         self.install(blocks, slice, states)
     }
@@ -97,9 +99,12 @@ impl NewDataset {
         let journal = Journal::new(&self.staged);
         let lock = journal.lock()?;
         let (stored, state) = write_blocks(&self.staged, &journal, &lock, None, blocks, slice)?;
-        if state.id() != self.id {
-            let reason = format!("the chain is of {}", state.id());
-            return Err(DatasetError::Damaged { path: self.staged.clone(), reason });
+        if state.dataset_id != self.id {
+            let reason = format!("the chain is of {}", state.dataset_id);
+            return Err(DatasetError::Damaged {
+                path: self.staged.clone(),
+                reason,
+            });
         }
         for part in ["info", "data", "checkpoints"] {
             sync_dir(&self.staged.join(part))?;
@@ -109,9 +114,16 @@ impl NewDataset {
         if let Some(datasets) = self.target.parent() {
             sync_dir(datasets)?;
         }
-        super::crash_point("dataset in place");
-        states.insert(&state.id().to_bytes(), &state.to_bytes())?;
-        Ok((Dataset { dir: self.target.clone(), states: states.clone(), state }, stored))
+        crash_point("dataset in place");
+        keep_state(states, &state);
+        Ok((
+            Dataset {
+                dir: self.target.clone(),
+                states: states.clone(),
+                state,
+            },
+            stored,
+        ))
     }
 }
 

@@ -23,7 +23,7 @@ impl Dataset {
         let mut wanted = rows.min(MAX_TAIL_ROWS);
         let mut parts: Vec<RecordBatch> = Vec::new();
         let mut schema: Option<SchemaRef> = None;
-        if wanted == 0 || self.state.data().is_none() {
+        if wanted == 0 || self.state.last_offset.is_none() {
             return Ok(None);
         }
         for block in self.blocks()?.rev() {
@@ -35,7 +35,11 @@ impl Dataset {
             };
             let Some(slice) = new_data else { continue };
             let mut part = self.end_of(&slice, wanted, &mut schema)?;
-            wanted -= part.iter().map(|batch| batch.num_rows() as u64).sum::<u64>().min(wanted);
+            wanted -= part
+                .iter()
+                .map(|batch| batch.num_rows() as u64)
+                .sum::<u64>()
+                .min(wanted);
             part.reverse();
             parts.extend(part);
             if wanted == 0 {
@@ -44,8 +48,10 @@ impl Dataset {
         }
         parts.reverse();
         let Some(schema) = schema else { return Ok(None) };
-        let whole = concat_batches(&schema, &parts)
-            .map_err(|source| SliceError::Arrow { path: self.data_dir(), source })?;
+        let whole = concat_batches(&schema, &parts).map_err(|source| SliceError::Arrow {
+            path: self.data_dir(),
+            source,
+        })?;
         Ok(Some(whole))
     }
 
@@ -60,7 +66,11 @@ impl Dataset {
         let rows = SliceReader::open(&path)?.rows();
         let reader = SliceReader::open_part(&path, None, rows.saturating_sub(wanted))?;
         let schema = schema.get_or_insert_with(|| {
-            let optional = reader.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
+            let optional = reader
+                .schema()
+                .fields()
+                .iter()
+                .map(|f| f.as_ref().clone().with_nullable(true));
             Arc::new(Schema::new(optional.collect::<Vec<_>>()))
         });
         let mut batches = Vec::new();
@@ -74,7 +84,10 @@ impl Dataset {
             };
             let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>();
             let whole = columns.and_then(|columns| RecordBatch::try_new(schema.clone(), columns));
-            batches.push(whole.map_err(|source| SliceError::Arrow { path: path.clone(), source })?);
+            batches.push(whole.map_err(|source| SliceError::Arrow {
+                path: path.clone(),
+                source,
+            })?);
         }
         Ok(batches)
     }

@@ -37,13 +37,22 @@ impl Assembly<'_> {
     }
 
     /// The event times with gaps filled.
-    fn event_times(&mut self, given: Option<&ArrayRef>, data_type: &DataType, rows: usize) -> Result<ArrayRef, MergeError> {
+    fn event_times(
+        &mut self,
+        given: Option<&ArrayRef>,
+        data_type: &DataType,
+        rows: usize,
+    ) -> Result<ArrayRef, MergeError> {
         let fallback_day = i32::try_from(self.event_time.div_euclid(DAY_MILLIS)).unwrap_or(i32::MAX);
         let filled: ArrayRef = match (data_type, given) {
             (DataType::Date32, None) => Arc::new(Date32Array::from_value(fallback_day, rows)),
             (DataType::Date32, Some(given)) => {
                 let days = given.as_primitive::<Date32Type>();
-                Arc::new(days.iter().map(|day| Some(day.unwrap_or(fallback_day))).collect::<Date32Array>())
+                Arc::new(
+                    days.iter()
+                        .map(|day| Some(day.unwrap_or(fallback_day)))
+                        .collect::<Date32Array>(),
+                )
             }
             (_, None) => Arc::new(TimestampMillisecondArray::from_value(self.event_time, rows).with_timezone(UTC)),
             (_, Some(given)) if given.null_count() == 0 => given.clone(),
@@ -60,7 +69,12 @@ impl Assembly<'_> {
                 let days = filled.as_primitive::<Date32Type>().values().iter().max().copied();
                 days.map(|day| i64::from(day) * DAY_MILLIS)
             }
-            _ => filled.as_primitive::<TimestampMillisecondType>().values().iter().max().copied(),
+            _ => filled
+                .as_primitive::<TimestampMillisecondType>()
+                .values()
+                .iter()
+                .max()
+                .copied(),
         };
         self.latest = self.latest.max(latest);
         Ok(filled)
@@ -83,7 +97,11 @@ impl Sink for Assembly<'_> {
                 Role::EventTime(at) => self.event_times(at.map(|at| batch.column(at)), field.data_type(), rows)?,
                 Role::Data(at) => batch.column(*at).clone(),
             };
-            columns.push(if array.data_type() == field.data_type() { array } else { cast(&array, field.data_type())? });
+            columns.push(if array.data_type() == field.data_type() {
+                array
+            } else {
+                cast(&array, field.data_type())?
+            });
         }
         self.next_offset = end;
         self.writer.write(RecordBatch::try_new(plan.schema.clone(), columns)?)?;

@@ -91,9 +91,16 @@ pub(super) fn infer(source: &Source) -> Result<Inferred, SourceError> {
     for field in schema.fields() {
         let refuse = || source.column_error(field.name(), Problem::Unsupported(field.data_type().to_string()));
         let data_type = slice_type(field.data_type()).ok_or_else(refuse)?;
-        columns.push(InferredColumn { name: field.name().clone(), data_type, nullable: field.is_nullable() });
+        columns.push(InferredColumn {
+            name: field.name().clone(),
+            data_type,
+            nullable: field.is_nullable(),
+        });
     }
-    Ok(Inferred { columns, rows: u64::try_from(rows).unwrap_or(0) })
+    Ok(Inferred {
+        columns,
+        rows: u64::try_from(rows).unwrap_or(0),
+    })
 }
 
 /// Batches with the columns and types of the dataset.
@@ -119,7 +126,8 @@ impl<'a> Rows<'a> {
             let found = inferred.columns.iter().position(|c| c.name == *field.name());
             let position = found.ok_or_else(|| source.column_error(field.name(), Problem::NotInFile))?;
             let (has, wants) = (&inferred.columns[position].data_type, field.data_type());
-            let is_epoch = shape.event_time() == Some(at) && has.is_integer() && matches!(wants, DataType::Timestamp(_, _));
+            let is_epoch =
+                shape.event_time() == Some(at) && has.is_integer() && matches!(wants, DataType::Timestamp(_, _));
             if !is_epoch && !widens(has, wants) {
                 let expected = format!("a {}", type_name(wants));
                 let value = format!("{} in the file", type_name(has));
@@ -135,7 +143,13 @@ impl<'a> Rows<'a> {
             .with_projection(ProjectionMask::all())
             .build()
             .map_err(|error| source.error(Problem::Syntax(error.to_string())))?);
-        Ok(Rows { source, shape, reader, positions, row: 0 })
+        Ok(Rows {
+            source,
+            shape,
+            reader,
+            positions,
+            row: 0,
+        })
     }
 
     fn column(&self, batch: &RecordBatch, at: usize) -> Result<ArrayRef, SourceError> {
@@ -145,8 +159,11 @@ impl<'a> Rows<'a> {
         let array = if self.shape.event_time() == Some(at) && array.data_type().is_integer() {
             let seconds = cast(array, &DataType::Int64).map_err(|e| fail(Problem::Syntax(e.to_string())))?;
             let seconds: Option<&Int64Array> = seconds.as_any().downcast_ref();
-            let millis: Int64Array =
-                seconds.into_iter().flatten().map(|value| value.and_then(epoch_millis)).collect();
+            let millis: Int64Array = seconds
+                .into_iter()
+                .flatten()
+                .map(|value| value.and_then(epoch_millis))
+                .collect();
             Arc::new(millis) as ArrayRef
         } else {
             array.clone()
@@ -155,7 +172,9 @@ impl<'a> Rows<'a> {
         if !field.is_nullable()
             && let Some(row) = (0..array.len()).find(|row| array.is_null(*row))
         {
-            return Err(self.source.error_in_row(self.row + row as u64 + 1, Some(field.name()), Problem::Missing));
+            return Err(self
+                .source
+                .error_in_row(self.row + row as u64 + 1, Some(field.name()), Problem::Missing));
         }
         Ok(array)
     }
@@ -163,7 +182,9 @@ impl<'a> Rows<'a> {
 
 /// Whether every value of `has` is a value of `wants`.
 fn widens(has: &DataType, wants: &DataType) -> bool {
-    use DataType::{Date32, Float16, Float32, Float64, Int8, Int16, Int32, Int64, Timestamp, UInt8, UInt16, UInt32, UInt64};
+    use DataType::{
+        Date32, Float16, Float32, Float64, Int8, Int16, Int32, Int64, Timestamp, UInt8, UInt16, UInt32, UInt64,
+    };
     if has == wants || slice_type(wants).as_ref() == Some(has) {
         return true;
     }
@@ -180,7 +201,10 @@ fn widens(has: &DataType, wants: &DataType) -> bool {
         // List items and struct members may differ in nullability and in the names of items.
         (DataType::List(a), DataType::List(b)) => widens(a.data_type(), b.data_type()),
         (DataType::Struct(a), DataType::Struct(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name() == b.name() && widens(a.data_type(), b.data_type()))
+            a.len() == b.len()
+                && a.iter()
+                    .zip(b)
+                    .all(|(a, b)| a.name() == b.name() && widens(a.data_type(), b.data_type()))
         }
         _ => false,
     }
@@ -191,11 +215,15 @@ impl Batches for Rows<'_> {
         let batch = match self.reader.next() {
             None => return Ok(None),
             Some(Err(error)) => {
-                return Err(self.source.error_in_row(self.row + 1, None, Problem::Syntax(error.to_string())));
+                return Err(self
+                    .source
+                    .error_in_row(self.row + 1, None, Problem::Syntax(error.to_string())));
             }
             Some(Ok(batch)) => batch,
         };
-        let columns = (0..self.shape.width()).map(|at| self.column(&batch, at)).collect::<Result<Vec<_>, _>>()?;
+        let columns = (0..self.shape.width())
+            .map(|at| self.column(&batch, at))
+            .collect::<Result<Vec<_>, _>>()?;
         self.row += batch.num_rows() as u64;
         RecordBatch::try_new(self.shape.schema().clone(), columns)
             .map(Some)

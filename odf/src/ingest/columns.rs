@@ -88,7 +88,9 @@ impl Column {
             DataType::Float32 => Values::Float32(Float32Builder::new()),
             DataType::Float64 => Values::Float64(Float64Builder::new()),
             DataType::Decimal128(precision, scale) => {
-                let builder = Decimal128Builder::new().with_precision_and_scale(*precision, *scale).ok()?;
+                let builder = Decimal128Builder::new()
+                    .with_precision_and_scale(*precision, *scale)
+                    .ok()?;
                 Values::Decimal(builder, *precision, *scale)
             }
             DataType::Date32 => Values::Date(Date32Builder::new()),
@@ -98,7 +100,12 @@ impl Column {
             DataType::Utf8 => Values::Text(StringBuilder::new()),
             _ => return None,
         };
-        Some(Column { values, data_type: data_type.clone(), nullable, epoch })
+        Some(Column {
+            values,
+            data_type: data_type.clone(),
+            nullable,
+            epoch,
+        })
     }
 
     /// No value.
@@ -193,7 +200,9 @@ impl Column {
 
     fn push_moment(&mut self, text: &str) -> Result<(), Problem> {
         let epoch = self.epoch;
-        let Values::Timestamp(b) = &mut self.values else { return Err(self.not_type(text)) };
+        let Values::Timestamp(b) = &mut self.values else {
+            return Err(self.not_type(text));
+        };
         let millis = parse_timestamp(text)
             .or_else(|| parse_date(text).map(|days| i64::from(days) * 86_400_000))
             .or_else(|| if epoch { epoch_millis(text.parse().ok()?) } else { None });
@@ -248,8 +257,15 @@ impl Column {
 
     fn not_type(&self, value: &str) -> Problem {
         let name = type_name(&self.data_type);
-        let article = if matches!(name.as_bytes().first(), Some(b'A' | b'I' | b'U' | b'O' | b'E')) { "an" } else { "a" };
-        Problem::NotType { value: shorten(value), expected: format!("{article} {name}") }
+        let article = if matches!(name.as_bytes().first(), Some(b'A' | b'I' | b'U' | b'O' | b'E')) {
+            "an"
+        } else {
+            "a"
+        };
+        Problem::NotType {
+            value: shorten(value),
+            expected: format!("{article} {name}"),
+        }
     }
 
     fn finish(&mut self) -> ArrayRef {
@@ -269,7 +285,11 @@ fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
 
 /// Unix seconds or milliseconds, told apart by size, as milliseconds.
 pub(super) fn epoch_millis(value: i64) -> Option<i64> {
-    if value.unsigned_abs() >= EPOCH_MILLIS_FROM.unsigned_abs() { Some(value) } else { value.checked_mul(1000) }
+    if value.unsigned_abs() >= EPOCH_MILLIS_FROM.unsigned_abs() {
+        Some(value)
+    } else {
+        value.checked_mul(1000)
+    }
 }
 
 /// The columns of one batch under construction.
@@ -290,7 +310,12 @@ impl<'s> Table<'s> {
             .enumerate()
             .map(|(at, f)| Column::new(f.data_type(), f.is_nullable(), shape.event_time() == Some(at)).ok_or(at))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Table { shape, columns, rows: 0, bytes: 0 })
+        Ok(Table {
+            shape,
+            columns,
+            rows: 0,
+            bytes: 0,
+        })
     }
 
     pub(super) fn column(&mut self, at: usize) -> &mut Column {

@@ -57,7 +57,11 @@ fn data_type(text: &str) -> Option<DataType> {
         "STRING" | "VARCHAR" | "TEXT" | "CHAR" => DataType::Utf8,
         _ => {
             if let Some(inner) = text.strip_prefix("ARRAY<").and_then(|t| t.strip_suffix('>')) {
-                return Some(DataType::List(Arc::new(Field::new("item", data_type(inner.trim())?, true))));
+                return Some(DataType::List(Arc::new(Field::new(
+                    "item",
+                    data_type(inner.trim())?,
+                    true,
+                ))));
             }
             let arguments = |name: &str| text.strip_prefix(name)?.trim().strip_prefix('(')?.strip_suffix(')');
             if arguments("VARCHAR").is_some() || arguments("CHAR").is_some() {
@@ -65,7 +69,9 @@ fn data_type(text: &str) -> Option<DataType> {
             }
             let (precision, scale) = arguments("DECIMAL")?.split_once(',')?;
             let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
-            return (1..=MAX_PRECISION).contains(&precision).then_some(DataType::Decimal128(precision, scale));
+            return (1..=MAX_PRECISION)
+                .contains(&precision)
+                .then_some(DataType::Decimal128(precision, scale));
         }
     })
 }
@@ -76,14 +82,18 @@ mod tests {
 
     #[test]
     fn declarations_of_kamus_manifests_are_read() {
-        let column = |text: &str| parse_column(text).map(|f| (f.name().clone(), f.data_type().clone(), f.is_nullable()));
+        let column =
+            |text: &str| parse_column(text).map(|f| (f.name().clone(), f.data_type().clone(), f.is_nullable()));
         let named = |name: &str, data_type, nullable| Ok((name.to_owned(), data_type, nullable));
         assert_eq!(column("ts TIMESTAMP"), named("ts", timestamp(), true));
         assert_eq!(column("a: INT"), named("a", DataType::Int32, true));
         assert_eq!(column("a BIGINT NOT NULL"), named("a", DataType::Int64, false));
         assert_eq!(column("\"my col\" double"), named("my col", DataType::Float64, true));
         assert_eq!(column("date DATE"), named("date", DataType::Date32, false));
-        assert_eq!(column("d DECIMAL(10, 2)"), named("d", DataType::Decimal128(10, 2), false));
+        assert_eq!(
+            column("d DECIMAL(10, 2)"),
+            named("d", DataType::Decimal128(10, 2), false)
+        );
         assert_eq!(column("v VARCHAR(20)"), named("v", DataType::Utf8, true));
         let list = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
         assert_eq!(column("l ARRAY<STRING>"), named("l", list, true));

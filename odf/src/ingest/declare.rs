@@ -14,12 +14,15 @@ use crate::metadata::{AddPushSource, DataSchema, MergeStrategy, MetadataEvent, R
 
 /// The columns that the source in force declares, in either way; none if it leaves them open.
 pub(super) fn declared_columns(dataset: &Dataset) -> Result<Option<Inferred>, IngestError> {
-    let Some(place) = dataset.state().source() else { return Ok(None) };
-    let read = match dataset.block_at(place)?.block.into_block().event {
-        // What a query makes of the columns is not known here.
-        MetadataEvent::SetPollingSource(source) if source.preprocess.is_none() => source.read,
-        MetadataEvent::AddPushSource(source) if source.preprocess.is_none() => source.read,
-        _ => return Ok(None),
+    let polling = dataset
+        .state()
+        .polling_source
+        .as_ref()
+        .map(|source| (&source.read, &source.preprocess));
+    let push = || dataset.push_source().map(|source| (&source.read, &source.preprocess));
+    // What a query makes of the columns is not known here.
+    let Some((read, None)) = polling.or_else(push) else {
+        return Ok(None);
     };
     let fields = match read.schemas() {
         (_, Some(schema)) => to_arrow(schema)?.fields().iter().map(|f| f.as_ref().clone()).collect(),
@@ -49,7 +52,11 @@ pub(super) fn push_source(
 ) -> Result<MetadataEvent, IngestError> {
     let shape = plan.shape();
     let order: Vec<usize> = match columns {
-        Some(columns) => columns.columns.iter().filter_map(|column| shape.position(&column.name)).collect(),
+        Some(columns) => columns
+            .columns
+            .iter()
+            .filter_map(|column| shape.position(&column.name))
+            .collect(),
         None => (0..shape.width()).collect(),
     };
     let fields: Vec<_> = order.into_iter().map(|at| shape.schema().field(at).clone()).collect();
@@ -67,17 +74,34 @@ fn read_step(source: &Source, schema: DataSchema) -> ReadStep {
     let (ddl_schema, date_format, encoding, timestamp_format) = (None, None, None, None);
     match source.format() {
         Format::Csv => ReadStep::Csv(ReadStepCsv {
-            separator: source.options().separator.filter(|s| *s != b',').map(|s| char::from(s).to_string()),
+            separator: source
+                .options()
+                .separator
+                .filter(|s| *s != b',')
+                .map(|s| char::from(s).to_string()),
             // Quotes are doubled, a backslash is a backslash; kamu's default is the other way round.
             escape: Some(String::new()),
             header: Some(true),
             schema,
             ..ReadStepCsv::default()
         }),
-        Format::Ndjson => ReadStep::NdJson { ddl_schema, date_format, encoding, timestamp_format, schema },
+        Format::Ndjson => ReadStep::NdJson {
+            ddl_schema,
+            date_format,
+            encoding,
+            timestamp_format,
+            schema,
+        },
         Format::Json => {
             let sub_path = source.options().member.clone();
-            ReadStep::Json { sub_path, ddl_schema, date_format, encoding, timestamp_format, schema }
+            ReadStep::Json {
+                sub_path,
+                ddl_schema,
+                date_format,
+                encoding,
+                timestamp_format,
+                schema,
+            }
         }
         Format::GeoJson => ReadStep::GeoJson { ddl_schema, schema },
         Format::Parquet => ReadStep::Parquet { ddl_schema, schema },

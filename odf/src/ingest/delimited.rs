@@ -12,8 +12,8 @@ use super::columns::Table;
 use super::infer::{Inferred, InferredColumn, Kinds, kind_of_text};
 use super::shape::Shape;
 use super::source::{
-    BATCH_ROWS, Batches, Input, MAX_ROW_BYTES, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report,
-    shorten,
+    BATCH_ROWS, Batches, Input, MAX_ROW_BYTES, OnProgress, Phase, Problem, Source, SourceError, Span, check_names,
+    report, shorten,
 };
 
 const BUFFER_BYTES: usize = 256 << 10;
@@ -53,7 +53,10 @@ struct Records<'a> {
 impl<'a> Records<'a> {
     fn open(source: &'a Source, span: Span) -> Result<Records<'a>, SourceError> {
         let input = source.open_at(span.start)?;
-        let input = Bounded { inner: input.take(span.end.saturating_sub(span.start)), left: MAX_ROW_BYTES };
+        let input = Bounded {
+            inner: input.take(span.end.saturating_sub(span.start)),
+            left: MAX_ROW_BYTES,
+        };
         let reader = ReaderBuilder::new()
             .delimiter(source.options().separator.unwrap_or(b','))
             .has_headers(false)
@@ -79,7 +82,10 @@ impl<'a> Records<'a> {
         if more {
             self.reader.get_mut().left = MAX_ROW_BYTES;
             // Only a quote that never closes swallows the final line break of the file into a value.
-            self.quotes_open = self.record.get(self.record.len().saturating_sub(1)).is_some_and(|f| f.ends_with('\n'));
+            self.quotes_open = self
+                .record
+                .get(self.record.len().saturating_sub(1))
+                .is_some_and(|f| f.ends_with('\n'));
         } else if self.quotes_open && self.reader.get_ref().inner.limit() == 0 {
             let problem = Problem::Syntax("a quoted value is not closed before the end of the file".to_owned());
             return Err(self.source.error_at(self.line(), None, problem));
@@ -97,13 +103,26 @@ impl<'a> Records<'a> {
     }
 
     fn refusal(&self, error: &csv::Error) -> SourceError {
-        let line = self.line_offset + error.position().map_or_else(|| self.reader.position().line(), csv::Position::line);
+        let line = self.line_offset
+            + error
+                .position()
+                .map_or_else(|| self.reader.position().line(), csv::Position::line);
         match error.kind() {
             ErrorKind::Io(io) if io.get_ref().is_some_and(|e| e.is::<RowTooLong>()) => {
                 let hint = "; is a quote not closed?";
-                self.source.error_at(line, None, Problem::TooLarge { limit: MAX_ROW_BYTES, unit: "bytes for one row", hint })
+                self.source.error_at(
+                    line,
+                    None,
+                    Problem::TooLarge {
+                        limit: MAX_ROW_BYTES,
+                        unit: "bytes for one row",
+                        hint,
+                    },
+                )
             }
-            ErrorKind::Io(io) => self.source.error(Problem::Io(io::Error::new(io.kind(), io.to_string()))),
+            ErrorKind::Io(io) => self
+                .source
+                .error(Problem::Io(io::Error::new(io.kind(), io.to_string()))),
             ErrorKind::Utf8 { err, .. } => {
                 let field = format!("field {}", err.field() + 1);
                 self.source.error_at(line, Some(&field), Problem::NotUtf8(""))
@@ -117,7 +136,10 @@ impl<'a> Records<'a> {
             return Ok(());
         }
         let column = names.get(self.record.len()).or(names.last()).map(String::as_str);
-        let problem = Problem::Ragged { found: self.record.len() as u64, expected: names.len() as u64 };
+        let problem = Problem::Ragged {
+            found: self.record.len() as u64,
+            expected: names.len() as u64,
+        };
         Err(self.source.error_at(self.line(), column, problem))
     }
 }
@@ -178,7 +200,11 @@ pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
     let columns = names
         .into_iter()
         .zip(kinds)
-        .map(|(name, kinds)| InferredColumn { name, data_type: kinds.data_type(), nullable: true })
+        .map(|(name, kinds)| InferredColumn {
+            name,
+            data_type: kinds.data_type(),
+            nullable: true,
+        })
         .collect();
     Ok(Inferred { columns, rows })
 }
@@ -194,7 +220,14 @@ pub(super) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     pub(super) fn open(source: &'a Source, shape: &'a Shape, span: Span) -> Result<Rows<'a>, SourceError> {
-        let mut records = Records::open(source, Span { start: 0, line: 0, end: span.end })?;
+        let mut records = Records::open(
+            source,
+            Span {
+                start: 0,
+                line: 0,
+                end: span.end,
+            },
+        )?;
         let names = header(&mut records)?;
         if span.start > 0 {
             records = Records::open(source, span)?;
@@ -210,7 +243,12 @@ impl<'a> Rows<'a> {
             return Err(source.error_at(1, Some(shape.name(missing)), Problem::NotInFile));
         }
         let table = Table::new(shape).map_err(|at| unsupported(source, shape, at))?;
-        Ok(Rows { records, names, targets, table })
+        Ok(Rows {
+            records,
+            names,
+            targets,
+            table,
+        })
     }
 
     fn fill(&mut self) -> Result<(), SourceError> {
@@ -218,7 +256,10 @@ impl<'a> Rows<'a> {
             self.records.check_width(&self.names)?;
             for (at, field) in self.records.record.iter().enumerate() {
                 if let Err(problem) = self.table.column(self.targets[at]).push_text(field) {
-                    return Err(self.records.source.error_at(self.records.line(), Some(&self.names[at]), problem));
+                    return Err(self
+                        .records
+                        .source
+                        .error_at(self.records.line(), Some(&self.names[at]), problem));
                 }
             }
             self.table.row_done(self.records.record.as_slice().len());

@@ -86,7 +86,11 @@ pub(super) fn kind_of_text(text: &str) -> Kinds {
     match text.as_bytes().first() {
         Some(b'0'..=b'9' | b'-' | b'.') => {
             let number = kind_of_number(text);
-            if number == Kinds::TEXT { kind_of_moment(text) } else { number }
+            if number == Kinds::TEXT {
+                kind_of_moment(text)
+            } else {
+                number
+            }
         }
         Some(b't' | b'T' | b'f' | b'F') if parse_bool(text).is_some() => Kinds::BOOL,
         Some(b'N' | b'i') if matches!(text, "NaN" | "inf") => Kinds::FLOAT,
@@ -111,11 +115,21 @@ pub(super) fn kind_of_number(text: &str) -> Kinds {
         return Kinds::TEXT;
     }
     if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit) {
-        return if text.parse::<i64>().is_ok() { Kinds::INT } else { Kinds::TEXT };
+        return if text.parse::<i64>().is_ok() {
+            Kinds::INT
+        } else {
+            Kinds::TEXT
+        };
     }
     let plausible = bytes.iter().any(u8::is_ascii_digit)
-        && bytes.iter().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
-    if text == "-inf" || (plausible && text.parse::<f64>().is_ok()) { Kinds::FLOAT } else { Kinds::TEXT }
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
+    if text == "-inf" || (plausible && text.parse::<f64>().is_ok()) {
+        Kinds::FLOAT
+    } else {
+        Kinds::TEXT
+    }
 }
 
 fn kind_of_moment(text: &str) -> Kinds {
@@ -146,11 +160,14 @@ pub(super) fn parse_date(text: &str) -> Option<i32> {
         return None;
     }
     let number = |part: &[u8]| {
-        part.iter().try_fold(0u32, |n, d| d.is_ascii_digit().then(|| n * 10 + u32::from(d - b'0')))
+        part.iter()
+            .try_fold(0u32, |n, d| d.is_ascii_digit().then(|| n * 10 + u32::from(d - b'0')))
     };
     let year = i32::try_from(number(&b[0..4])?).ok()?;
     let date = NaiveDate::from_ymd_opt(year, number(&b[5..7])?, number(&b[8..10])?)?;
-    let days = date.signed_duration_since(NaiveDate::from_ymd_opt(1970, 1, 1)?).num_days();
+    let days = date
+        .signed_duration_since(NaiveDate::from_ymd_opt(1970, 1, 1)?)
+        .num_days();
     i32::try_from(days).ok()
 }
 
@@ -158,7 +175,12 @@ pub(super) fn parse_date(text: &str) -> Option<i32> {
 pub(super) fn parse_timestamp(text: &str) -> Option<i64> {
     const SHORTEST: usize = "2024-01-01T00:00".len();
     let b = text.as_bytes();
-    if b.len() < SHORTEST || b[4] != b'-' || b[7] != b'-' || !matches!(b[10], b'T' | b't' | b' ') || !b[0].is_ascii_digit() {
+    if b.len() < SHORTEST
+        || b[4] != b'-'
+        || b[7] != b'-'
+        || !matches!(b[10], b'T' | b't' | b' ')
+        || !b[0].is_ascii_digit()
+    {
         return None;
     }
     string_to_datetime(&Utc, text).ok().map(|t| t.timestamp_millis())
@@ -197,7 +219,10 @@ mod tests {
             (&["2024-02-29"], DataType::Date32),
             (&["2023-02-29"], DataType::Utf8),
             (&["2024-02-29", "2024-02-29T12:00:00Z"], timestamp()),
-            (&["2024-02-29 12:00:00.123456+02:00", "2024-02-29 12:00:00"], timestamp()),
+            (
+                &["2024-02-29 12:00:00.123456+02:00", "2024-02-29 12:00:00"],
+                timestamp(),
+            ),
             (&["2024-02-29", "5"], DataType::Utf8),
             (&["2024-13-01T00:00:00Z"], DataType::Utf8),
         ];

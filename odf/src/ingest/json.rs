@@ -18,8 +18,8 @@ use super::delimited::unsupported;
 use super::infer::{Inferred, InferredColumn, Kinds, kind_of_json_string, kind_of_number};
 use super::shape::Shape;
 use super::source::{
-    BATCH_ROWS, Batches, Format, Input, MAX_COLUMNS, MAX_ROW_BYTES, OnProgress, Phase, Problem, Source, SourceError, Span,
-    check_names, report,
+    BATCH_ROWS, Batches, Format, Input, MAX_COLUMNS, MAX_ROW_BYTES, OnProgress, Phase, Problem, Source, SourceError,
+    Span, check_names, report,
 };
 
 mod scan;
@@ -36,7 +36,12 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 /// The objects of a table, one after the other, as text.
 enum Objects<'a> {
-    Lines { source: &'a Source, input: BufReader<Take<Box<dyn Input>>>, line: u64, consumed: u64 },
+    Lines {
+        source: &'a Source,
+        input: BufReader<Take<Box<dyn Input>>>,
+        line: u64,
+        consumed: u64,
+    },
     Elements(Elements<'a>),
 }
 
@@ -44,7 +49,12 @@ impl<'a> Objects<'a> {
     fn open(source: &'a Source, span: Span) -> Result<Objects<'a>, SourceError> {
         let input = BufReader::with_capacity(BUFFER_BYTES, source.open_at(span.start)?.take(span.end - span.start));
         Ok(match source.format() {
-            Format::Ndjson => Objects::Lines { source, input, line: span.line, consumed: span.start },
+            Format::Ndjson => Objects::Lines {
+                source,
+                input,
+                line: span.line,
+                consumed: span.start,
+            },
             Format::GeoJson => Objects::Elements(Elements::new(source, input, Some("features"))),
             _ => Objects::Elements(Elements::new(source, input, source.options().member.as_deref())),
         })
@@ -54,17 +64,28 @@ impl<'a> Objects<'a> {
     fn next(&mut self, text: &mut Vec<u8>) -> Result<Option<u64>, SourceError> {
         match self {
             Objects::Elements(elements) => elements.next(text),
-            Objects::Lines { source, input, line, consumed } => loop {
+            Objects::Lines {
+                source,
+                input,
+                line,
+                consumed,
+            } => loop {
                 text.clear();
                 let mut bounded = input.by_ref().take(MAX_ROW_BYTES as u64 + 1);
-                let read = bounded.read_until(b'\n', text).map_err(|e| source.error(Problem::Io(e)))?;
+                let read = bounded
+                    .read_until(b'\n', text)
+                    .map_err(|e| source.error(Problem::Io(e)))?;
                 if read == 0 {
                     return Ok(None);
                 }
                 *line += 1;
                 *consumed += read as u64;
                 if text.len() > MAX_ROW_BYTES {
-                    let problem = Problem::TooLarge { limit: MAX_ROW_BYTES, unit: "bytes for one row", hint: "" };
+                    let problem = Problem::TooLarge {
+                        limit: MAX_ROW_BYTES,
+                        unit: "bytes for one row",
+                        hint: "",
+                    };
                     return Err(source.error_at(*line, None, problem));
                 }
                 if *line == 1 && text.starts_with(b"\xef\xbb\xbf") {
@@ -116,7 +137,10 @@ fn members(
     let mut refused = None;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let walked = deserializer
-        .deserialize_map(Walk { visit, refused: &mut refused })
+        .deserialize_map(Walk {
+            visit,
+            refused: &mut refused,
+        })
         .and_then(|()| deserializer.end());
     match (walked, refused) {
         (Err(error), _) => Err((None, Problem::Syntax(format!("not a JSON object: {error}")))),
@@ -163,7 +187,11 @@ pub(super) fn canonical(raw: &str) -> Result<String, Problem> {
 
 fn write_canonical(raw: &str, depth: usize, out: &mut String) -> Result<(), Problem> {
     if depth > MAX_DEPTH {
-        return Err(Problem::TooLarge { limit: MAX_DEPTH, unit: "levels of nesting", hint: "" });
+        return Err(Problem::TooLarge {
+            limit: MAX_DEPTH,
+            unit: "levels of nesting",
+            hint: "",
+        });
     }
     let syntax = |error: serde_json::Error| Problem::Syntax(format!("not JSON: {error}"));
     match raw.as_bytes().first() {
@@ -218,7 +246,12 @@ fn cells(
     match properties.as_deref() {
         Some("null") => {}
         Some(raw) => members(raw, visit)?,
-        None => return Err((None, Problem::Syntax("not a GeoJSON feature: it has no `properties`".to_owned()))),
+        None => {
+            return Err((
+                None,
+                Problem::Syntax("not a GeoJSON feature: it has no `properties`".to_owned()),
+            ));
+        }
     }
     visit(Cow::Borrowed(GEOMETRY), geometry.as_deref().unwrap_or("null"))
 }
@@ -258,7 +291,14 @@ pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
             };
             expected = at + 1;
             if names.len() > MAX_COLUMNS {
-                return Err((None, Problem::TooLarge { limit: MAX_COLUMNS, unit: "columns", hint: "" }));
+                return Err((
+                    None,
+                    Problem::TooLarge {
+                        limit: MAX_COLUMNS,
+                        unit: "columns",
+                        hint: "",
+                    },
+                ));
             }
             if !kinds[at].settled()
                 && let Some(kind) = kind_of_json(raw).map_err(|problem| (Some(key.to_string()), problem))?
@@ -290,7 +330,11 @@ pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
     let columns = names
         .into_iter()
         .zip(kinds)
-        .map(|(name, kinds)| InferredColumn { name, data_type: kinds.data_type(), nullable: true })
+        .map(|(name, kinds)| InferredColumn {
+            name,
+            data_type: kinds.data_type(),
+            nullable: true,
+        })
         .collect();
     Ok(Inferred { columns, rows })
 }
@@ -311,29 +355,46 @@ impl<'a> Rows<'a> {
     pub(super) fn open(source: &'a Source, shape: &'a Shape, span: Span) -> Result<Rows<'a>, SourceError> {
         let table = Table::new(shape).map_err(|at| unsupported(source, shape, at))?;
         let objects = Objects::open(source, span)?;
-        Ok(Rows { source, shape, objects, table, text: Vec::new(), given: vec![0; shape.width()], row: 0 })
+        Ok(Rows {
+            source,
+            shape,
+            objects,
+            table,
+            text: Vec::new(),
+            given: vec![0; shape.width()],
+            row: 0,
+        })
     }
 
     fn fill(&mut self) -> Result<(), SourceError> {
         while !self.table.full() {
-            let Some(line) = self.objects.next(&mut self.text)? else { return Ok(()) };
+            let Some(line) = self.objects.next(&mut self.text)? else {
+                return Ok(());
+            };
             self.row += 1;
             let (row, shape, table, given) = (self.row, self.shape, &mut self.table, &mut self.given);
             let mut expected = 0;
-            cells(self.source.format(), utf8(self.source, line, &self.text)?, &mut |key, raw| {
-                let at = if expected < shape.width() && shape.name(expected) == key {
-                    expected
-                } else {
-                    let unknown = || (Some(key.to_string()), Problem::NotInDataset(shape.names()));
-                    shape.position(&key).ok_or_else(unknown)?
-                };
-                expected = at + 1;
-                if given[at] == row {
-                    return Err((Some(key.to_string()), Problem::Duplicate));
-                }
-                given[at] = row;
-                table.column(at).push_json(raw).map_err(|problem| (Some(key.to_string()), problem))
-            })
+            cells(
+                self.source.format(),
+                utf8(self.source, line, &self.text)?,
+                &mut |key, raw| {
+                    let at = if expected < shape.width() && shape.name(expected) == key {
+                        expected
+                    } else {
+                        let unknown = || (Some(key.to_string()), Problem::NotInDataset(shape.names()));
+                        shape.position(&key).ok_or_else(unknown)?
+                    };
+                    expected = at + 1;
+                    if given[at] == row {
+                        return Err((Some(key.to_string()), Problem::Duplicate));
+                    }
+                    given[at] = row;
+                    table
+                        .column(at)
+                        .push_json(raw)
+                        .map_err(|problem| (Some(key.to_string()), problem))
+                },
+            )
             .map_err(|(column, problem)| self.source.error_at(line, column.as_deref(), problem))?;
             for at in 0..shape.width() {
                 if given[at] != row {

@@ -95,10 +95,17 @@ impl History<'_> {
         visit: &mut dyn FnMut(&[ArrayRef]) -> Result<(), MergeError>,
     ) -> Result<(), MergeError> {
         for path in self.slices {
-            let present: Vec<String> =
-                SliceReader::open(path)?.schema().fields().iter().map(|f| f.name().clone()).collect();
-            let names: Vec<&str> =
-                fields.iter().map(|f| f.name().as_str()).filter(|n| present.iter().any(|p| p == n)).collect();
+            let present: Vec<String> = SliceReader::open(path)?
+                .schema()
+                .fields()
+                .iter()
+                .map(|f| f.name().clone())
+                .collect();
+            let names: Vec<&str> = fields
+                .iter()
+                .map(|f| f.name().as_str())
+                .filter(|n| present.iter().any(|p| p == n))
+                .collect();
             for batch in SliceReader::open_part(path, Some(&names), 0)? {
                 let batch = batch?;
                 let columns = fields
@@ -110,7 +117,10 @@ impl History<'_> {
                         None => Err(field),
                     })
                     .collect::<Result<Vec<_>, &Field>>()
-                    .map_err(|field| MergeError::History { path: path.clone(), column: field.name().clone() })?;
+                    .map_err(|field| MergeError::History {
+                        path: path.clone(),
+                        column: field.name().clone(),
+                    })?;
                 visit(&columns)?;
             }
         }
@@ -163,9 +173,18 @@ pub(super) fn merge(
             history.scan(&fields, &mut |columns| seen.insert(columns))?;
             pass(batches, shape, Some(&seen), sort, sink, on_batch)
         }
-        MergeStrategy::Snapshot { primary_key, compare_columns } => {
-            snapshot::merge(primary_key, compare_columns.as_deref(), batches, shape, history, sink, on_batch)
-        }
+        MergeStrategy::Snapshot {
+            primary_key,
+            compare_columns,
+        } => snapshot::merge(
+            primary_key,
+            compare_columns.as_deref(),
+            batches,
+            shape,
+            history,
+            sink,
+            on_batch,
+        ),
         MergeStrategy::ChangelogStream { .. } => Err(MergeError::Unsupported("ChangelogStream")),
         MergeStrategy::UpsertStream { .. } => Err(MergeError::Unsupported("UpsertStream")),
     }
@@ -231,7 +250,10 @@ fn hand_on_sorted(batches: &[RecordBatch], event_time: usize, sink: &mut dyn Sin
     let batches: Vec<&RecordBatch> = batches.iter().collect();
     for chunk in order.chunks(BATCH_ROWS) {
         let places: Vec<(usize, usize)> = chunk.iter().map(|(_, batch, row)| (*batch, *row)).collect();
-        sink.accept(&interleave_record_batch(&batches, &places)?, Operations::All(OperationType::Append))?;
+        sink.accept(
+            &interleave_record_batch(&batches, &places)?,
+            Operations::All(OperationType::Append),
+        )?;
     }
     Ok(())
 }

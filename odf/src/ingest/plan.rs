@@ -64,7 +64,14 @@ impl Plan {
         event_time_wanted: bool,
         primary_key: &[String],
     ) -> Result<Plan, SourceError> {
-        let names = || inferred.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
+        let names = || {
+            inferred
+                .columns
+                .iter()
+                .map(|c| c.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         for name in primary_key {
             if !inferred.columns.iter().any(|c| c.name == *name) {
                 return Err(source.column_error(name, Problem::NoColumn(names())));
@@ -74,8 +81,11 @@ impl Plan {
         let mut event_type = None;
         let mut rest = Vec::new();
         for column in &inferred.columns {
-            let system =
-                [&vocabulary.offset_column, &vocabulary.operation_type_column, &vocabulary.system_time_column];
+            let system = [
+                &vocabulary.offset_column,
+                &vocabulary.operation_type_column,
+                &vocabulary.system_time_column,
+            ];
             if system.contains(&&column.name) {
                 return Err(source.column_error(&column.name, Problem::Reserved));
             }
@@ -100,7 +110,11 @@ impl Plan {
             Field::new(event_name, event_type.clone().unwrap_or_else(timestamp), false),
         ];
         fields.extend(rest);
-        Ok(Plan::new(Arc::new(Schema::new(fields)), vocabulary, event_type.is_some()))
+        Ok(Plan::new(
+            Arc::new(Schema::new(fields)),
+            vocabulary,
+            event_type.is_some(),
+        ))
     }
 
     /// For a dataset that has a schema: the table must fit.
@@ -147,7 +161,11 @@ impl Plan {
             });
         }
         let event_time = has_event_time.then_some(vocabulary.event_time_column.as_str());
-        Plan { schema, roles, shape: Shape::new(fields, event_time) }
+        Plan {
+            schema,
+            roles,
+            shape: Shape::new(fields, event_time),
+        }
     }
 
     /// Every column of the dataset in its order.
@@ -166,9 +184,13 @@ impl Source {
     pub(super) fn declared_names(&self) -> Result<Option<Vec<String>>, SourceError> {
         match self.format() {
             Format::Csv => super::delimited::names(self).map(Some),
-            Format::Parquet => {
-                Ok(Some(super::columnar::infer(self)?.columns.into_iter().map(|c| c.name).collect()))
-            }
+            Format::Parquet => Ok(Some(
+                super::columnar::infer(self)?
+                    .columns
+                    .into_iter()
+                    .map(|c| c.name)
+                    .collect(),
+            )),
             Format::Ndjson | Format::Json | Format::GeoJson => Ok(None),
         }
     }

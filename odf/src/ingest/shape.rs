@@ -16,10 +16,17 @@ pub struct Shape {
 impl Shape {
     /// The fields in the order of the dataset. `event_time` names the one whose integers are Unix times; it may be absent.
     pub fn new(fields: Vec<Field>, event_time: Option<&str>) -> Shape {
-        let by_name: HashMap<String, usize> =
-            fields.iter().enumerate().map(|(at, field)| (field.name().clone(), at)).collect();
+        let by_name: HashMap<String, usize> = fields
+            .iter()
+            .enumerate()
+            .map(|(at, field)| (field.name().clone(), at))
+            .collect();
         let event_time = event_time.and_then(|name| by_name.get(name).copied());
-        Shape { schema: Arc::new(Schema::new(fields)), by_name, event_time }
+        Shape {
+            schema: Arc::new(Schema::new(fields)),
+            by_name,
+            event_time,
+        }
     }
 
     /// The Arrow schema of every batch.

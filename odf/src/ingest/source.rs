@@ -53,7 +53,13 @@ pub enum Format {
 
 impl Format {
     /// Every format, in the order help texts list them.
-    pub const ALL: [Format; 5] = [Format::Csv, Format::Ndjson, Format::Json, Format::GeoJson, Format::Parquet];
+    pub const ALL: [Format; 5] = [
+        Format::Csv,
+        Format::Ndjson,
+        Format::Json,
+        Format::GeoJson,
+        Format::Parquet,
+    ];
 
     /// The format that the extension of `path` stands for, if any.
     pub fn from_path(path: &Path) -> Option<Format> {
@@ -99,7 +105,10 @@ impl FromStr for Format {
         match lower.as_str() {
             "tsv" => Ok(Format::Csv),
             "jsonl" => Ok(Format::Ndjson),
-            _ => Format::ALL.into_iter().find(|f| f.name() == lower).ok_or_else(|| UnknownFormat(text.to_owned())),
+            _ => Format::ALL
+                .into_iter()
+                .find(|f| f.name() == lower)
+                .ok_or_else(|| UnknownFormat(text.to_owned())),
         }
     }
 }
@@ -301,24 +310,45 @@ impl Source {
     /// A file on disk. Without `format` the extension decides.
     pub fn file(path: &Path, format: Option<Format>, options: ReadOptions) -> Result<Source, SourceError> {
         let name = path.display().to_string();
-        let fail = |problem| SourceError { name: name.clone(), place: None, column: None, problem };
+        let fail = |problem| SourceError {
+            name: name.clone(),
+            place: None,
+            column: None,
+            problem,
+        };
         let meta = std::fs::metadata(path).map_err(|error| {
-            fail(if error.kind() == io::ErrorKind::NotFound { Problem::NotFound } else { Problem::Io(error) })
+            fail(if error.kind() == io::ErrorKind::NotFound {
+                Problem::NotFound
+            } else {
+                Problem::Io(error)
+            })
         })?;
         if meta.is_dir() {
             return Err(fail(Problem::Directory));
         }
-        let format = format.or_else(|| Format::from_path(path)).ok_or_else(|| fail(Problem::FormatUnknown))?;
+        let format = format
+            .or_else(|| Format::from_path(path))
+            .ok_or_else(|| fail(Problem::FormatUnknown))?;
         let mut options = options;
         if options.separator.is_none() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv")) {
             options.separator = Some(b'\t');
         }
-        Ok(Source { name, content: Content::File(path.to_owned()), format, options })
+        Ok(Source {
+            name,
+            content: Content::File(path.to_owned()),
+            format,
+            options,
+        })
     }
 
     /// A table that is already in memory. `name` is used in messages.
     pub fn bytes(name: &str, bytes: Bytes, format: Format, options: ReadOptions) -> Source {
-        Source { name: name.to_owned(), content: Content::Bytes(bytes), format, options }
+        Source {
+            name: name.to_owned(),
+            content: Content::Bytes(bytes),
+            format,
+            options,
+        }
     }
 
     /// A stream (standard input, a download), written to the file `spool` first because types are settled in a pass of
@@ -331,16 +361,30 @@ impl Source {
         format: Format,
         options: ReadOptions,
     ) -> Result<Source, SourceError> {
-        let fail = |problem| SourceError { name: name.to_owned(), place: None, column: None, problem };
+        let fail = |problem| SourceError {
+            name: name.to_owned(),
+            place: None,
+            column: None,
+            problem,
+        };
         let mut file = File::create(spool).map_err(|e| fail(Problem::Io(e)))?;
         let copied = io::copy(&mut reader.take(limit), &mut file).map_err(|e| fail(Problem::Io(e)))?;
         let mut one = [0u8; 1];
         if copied == limit && reader.read(&mut one).map_err(|e| fail(Problem::Io(e)))? > 0 {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            return Err(fail(Problem::TooLarge { limit, unit: "bytes", hint: "" }));
+            return Err(fail(Problem::TooLarge {
+                limit,
+                unit: "bytes",
+                hint: "",
+            }));
         }
         file.flush().map_err(|e| fail(Problem::Io(e)))?;
-        Ok(Source { name: name.to_owned(), content: Content::File(spool.to_owned()), format, options })
+        Ok(Source {
+            name: name.to_owned(),
+            content: Content::File(spool.to_owned()),
+            format,
+            options,
+        })
     }
 
     /// The name messages use.
@@ -360,23 +404,41 @@ impl Source {
 
     /// An error about this table as a whole.
     pub(super) fn error(&self, problem: Problem) -> SourceError {
-        SourceError { name: self.name.clone(), place: None, column: None, problem }
+        SourceError {
+            name: self.name.clone(),
+            place: None,
+            column: None,
+            problem,
+        }
     }
 
     /// An error about a column of this table.
     pub(super) fn column_error(&self, column: &str, problem: Problem) -> SourceError {
-        SourceError { name: self.name.clone(), place: None, column: Some(column.to_owned()), problem }
+        SourceError {
+            name: self.name.clone(),
+            place: None,
+            column: Some(column.to_owned()),
+            problem,
+        }
     }
 
     /// An error at a place of this table.
     pub(super) fn error_at(&self, line: u64, column: Option<&str>, problem: Problem) -> SourceError {
         let place = Some(Place::Line(line));
-        SourceError { name: self.name.clone(), place, column: column.map(str::to_owned), problem }
+        SourceError {
+            name: self.name.clone(),
+            place,
+            column: column.map(str::to_owned),
+            problem,
+        }
     }
 
     /// An error in a row of this table, for formats without lines.
     pub(super) fn error_in_row(&self, row: u64, column: Option<&str>, problem: Problem) -> SourceError {
-        SourceError { place: Some(Place::Row(row)), ..self.error_at(row, column, problem) }
+        SourceError {
+            place: Some(Place::Row(row)),
+            ..self.error_at(row, column, problem)
+        }
     }
 
     /// Length in bytes now.
@@ -399,7 +461,9 @@ impl Source {
             Content::Bytes(bytes) => Box::new(io::Cursor::new(bytes.clone())),
         };
         if from > 0 {
-            input.seek(SeekFrom::Start(from)).map_err(|e| self.error(Problem::Io(e)))?;
+            input
+                .seek(SeekFrom::Start(from))
+                .map_err(|e| self.error(Problem::Io(e)))?;
         }
         Ok(input)
     }
@@ -487,7 +551,12 @@ pub(super) fn report(
     total_bytes: u64,
     rows: u64,
 ) -> Result<(), SourceError> {
-    match progress(Progress { phase, bytes, total_bytes, rows }) {
+    match progress(Progress {
+        phase,
+        bytes,
+        total_bytes,
+        rows,
+    }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(source.error(Problem::Cancelled)),
     }
@@ -498,10 +567,18 @@ pub(super) fn check_names<'n>(source: &Source, names: impl Iterator<Item = &'n s
     let mut seen = std::collections::HashSet::new();
     for (at, name) in names.enumerate() {
         if at >= MAX_COLUMNS {
-            return Err(source.error(Problem::TooLarge { limit: MAX_COLUMNS, unit: "columns", hint: "" }));
+            return Err(source.error(Problem::TooLarge {
+                limit: MAX_COLUMNS,
+                unit: "columns",
+                hint: "",
+            }));
         }
         if name.len() > MAX_COLUMN_NAME_BYTES {
-            let problem = Problem::TooLarge { limit: MAX_COLUMN_NAME_BYTES, unit: "bytes for a column name", hint: "" };
+            let problem = Problem::TooLarge {
+                limit: MAX_COLUMN_NAME_BYTES,
+                unit: "bytes for a column name",
+                hint: "",
+            };
             return Err(source.column_error(&shorten(name), problem));
         }
         if !seen.insert(name) {

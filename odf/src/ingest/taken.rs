@@ -47,7 +47,9 @@ impl Taken {
             return None;
         }
         let mut words = state.value.split(' ');
-        let format = Format::ALL.into_iter().find(|f| Some(f.name()) == words.clone().next())?;
+        let format = Format::ALL
+            .into_iter()
+            .find(|f| Some(f.name()) == words.clone().next())?;
         words.next();
         let length = words.next()?.parse().ok()?;
         let hash: Multihash = words.next()?.parse().ok()?;
@@ -103,16 +105,26 @@ pub fn compare(
     };
     let (start, line, on_boundary) = (reading.at, reading.lines, reading.last == b'\n');
     reading.to(end, progress)?;
-    let taken = Taken { format: source.format(), length: end, hash: reading.hash()? };
+    let taken = Taken {
+        format: source.format(),
+        length: end,
+        hash: reading.hash()?,
+    };
     let Some(earlier) = earlier else {
-        return Ok(Comparison::Fresh { span: Span { start: 0, line: 0, end }, taken });
+        return Ok(Comparison::Fresh {
+            span: Span { start: 0, line: 0, end },
+            taken,
+        });
     };
     if kept && earlier.length == end {
         return Ok(Comparison::Same);
     }
     let goes_on = on_boundary || matches!(reading.after(earlier.length), Some(b'\n' | b'\r'));
     if kept && goes_on && source.format().grows() && earlier.format == source.format() {
-        return Ok(Comparison::Grew { span: Span { start, line, end }, taken });
+        return Ok(Comparison::Grew {
+            span: Span { start, line, end },
+            taken,
+        });
     }
     Ok(Comparison::Changed { taken })
 }
@@ -135,14 +147,29 @@ impl<'a> Reading<'a> {
     fn open(source: &'a Source, end: u64) -> Result<Reading<'a>, SourceError> {
         let input = source.open_at(0)?;
         let buffer = vec![0; BUFFER_BYTES];
-        Ok(Reading { source, input, hasher: Sha256::new(), buffer, at: 0, end, lines: 0, last: 0, first: None })
+        Ok(Reading {
+            source,
+            input,
+            hasher: Sha256::new(),
+            buffer,
+            at: 0,
+            end,
+            lines: 0,
+            last: 0,
+            first: None,
+        })
     }
 
     fn to(&mut self, target: u64, progress: &mut OnProgress<'_>) -> Result<(), SourceError> {
         let begin = self.at;
         while self.at < target {
-            let most = usize::try_from(target - self.at).unwrap_or(usize::MAX).min(self.buffer.len());
-            let read = self.input.read(&mut self.buffer[..most]).map_err(|e| self.source.error(Problem::Io(e)))?;
+            let most = usize::try_from(target - self.at)
+                .unwrap_or(usize::MAX)
+                .min(self.buffer.len());
+            let read = self
+                .input
+                .read(&mut self.buffer[..most])
+                .map_err(|e| self.source.error(Problem::Io(e)))?;
             if read == 0 {
                 let error = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the file became shorter meanwhile");
                 return Err(self.source.error(Problem::Io(error)));
@@ -182,7 +209,12 @@ mod tests {
     use crate::ingest::source::ReadOptions;
 
     fn source(text: &str, format: Format) -> Source {
-        Source::bytes("t", Bytes::copy_from_slice(text.as_bytes()), format, ReadOptions::default())
+        Source::bytes(
+            "t",
+            Bytes::copy_from_slice(text.as_bytes()),
+            format,
+            ReadOptions::default(),
+        )
     }
 
     fn state_of(text: &str, format: Format) -> Taken {
@@ -194,7 +226,11 @@ mod tests {
 
     fn after(old: &str, new: &str, format: Format) -> Comparison {
         let taken = state_of(old, format);
-        assert_eq!(Taken::from_state(&taken.to_state()), Some(taken.clone()), "the state survives the chain");
+        assert_eq!(
+            Taken::from_state(&taken.to_state()),
+            Some(taken.clone()),
+            "the state survives the chain"
+        );
         compare(&source(new, format), Some(&taken), &mut |_| ControlFlow::Continue(())).unwrap()
     }
 
@@ -202,25 +238,52 @@ mod tests {
     fn a_file_is_the_same_longer_or_another() {
         let old = "a\n1\n2\n";
         assert_eq!(after(old, old, Format::Csv), Comparison::Same);
-        let Comparison::Grew { span, taken } = after(old, "a\n1\n2\n3\n", Format::Csv) else { panic!("it grew") };
-        assert_eq!(span, Span { start: 6, line: 3, end: 8 });
+        let Comparison::Grew { span, taken } = after(old, "a\n1\n2\n3\n", Format::Csv) else {
+            panic!("it grew")
+        };
+        assert_eq!(
+            span,
+            Span {
+                start: 6,
+                line: 3,
+                end: 8
+            }
+        );
         assert_eq!(taken, state_of("a\n1\n2\n3\n", Format::Csv));
         for changed in ["a\n1\n3\n", "a\n1\n", "b\n1\n2\n3\n", "a"] {
-            assert!(matches!(after(old, changed, Format::Csv), Comparison::Changed { .. }), "{changed:?}");
+            assert!(
+                matches!(after(old, changed, Format::Csv), Comparison::Changed { .. }),
+                "{changed:?}"
+            );
         }
     }
 
     #[test]
     fn a_last_line_without_a_line_break_may_be_followed_but_not_lengthened() {
-        assert!(matches!(after("a\n1", "a\n1\n2\n", Format::Csv), Comparison::Grew { .. }));
-        assert!(matches!(after("a\n1", "a\n1\r\n2\r\n", Format::Csv), Comparison::Grew { .. }));
-        assert!(matches!(after("a\n1", "a\n12\n", Format::Csv), Comparison::Changed { .. }));
+        assert!(matches!(
+            after("a\n1", "a\n1\n2\n", Format::Csv),
+            Comparison::Grew { .. }
+        ));
+        assert!(matches!(
+            after("a\n1", "a\n1\r\n2\r\n", Format::Csv),
+            Comparison::Grew { .. }
+        ));
+        assert!(matches!(
+            after("a\n1", "a\n12\n", Format::Csv),
+            Comparison::Changed { .. }
+        ));
     }
 
     #[test]
     fn only_line_formats_grow() {
-        assert!(matches!(after("[{}]", "[{}]\n[{}]", Format::Json), Comparison::Changed { .. }));
-        assert!(matches!(after("{}\n", "{}\n{}\n", Format::Ndjson), Comparison::Grew { .. }));
+        assert!(matches!(
+            after("[{}]", "[{}]\n[{}]", Format::Json),
+            Comparison::Changed { .. }
+        ));
+        assert!(matches!(
+            after("{}\n", "{}\n{}\n", Format::Ndjson),
+            Comparison::Grew { .. }
+        ));
     }
 
     #[test]
@@ -233,7 +296,11 @@ mod tests {
             (STATE_KIND, ours.value.replace("f1220", "f1620")),
             (STATE_KIND, String::new()),
         ] {
-            let state = SourceState { source_name: SOURCE_NAME.to_owned(), kind: kind.to_owned(), value };
+            let state = SourceState {
+                source_name: SOURCE_NAME.to_owned(),
+                kind: kind.to_owned(),
+                value,
+            };
             assert_eq!(Taken::from_state(&state), None, "{state:?}");
         }
     }

@@ -27,13 +27,20 @@ pub struct NoCounterpart {
 /// The Arrow schema of slices with this ODF schema. Attributes about encodings are not looked at: every encoding of a type
 /// reads as the plain one.
 pub fn to_arrow(schema: &DataSchema) -> Result<Schema, NoCounterpart> {
-    let fields = schema.fields.iter().map(field_to_arrow).collect::<Result<Vec<_>, _>>()?;
+    let fields = schema
+        .fields
+        .iter()
+        .map(field_to_arrow)
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(Schema::new(fields))
 }
 
 /// The Arrow field of one column.
 pub fn field_to_arrow(field: &DataField) -> Result<Field, NoCounterpart> {
-    let refuse = || NoCounterpart { column: field.name.clone(), data_type: format!("{:?}", field.data_type) };
+    let refuse = || NoCounterpart {
+        column: field.name.clone(),
+        data_type: format!("{:?}", field.data_type),
+    };
     let (data_type, nullable) = type_to_arrow(&field.data_type, 0).ok_or_else(refuse)?;
     Ok(Field::new(&field.name, data_type, nullable))
 }
@@ -46,7 +53,9 @@ fn type_to_arrow(data_type: &DataType, depth: usize) -> Option<(Arrow, bool)> {
     let plain = match data_type {
         DataType::Option { inner: of } => return Some((inner(of)?.0, true)),
         DataType::Binary { fixed_length: None } => Arrow::Binary,
-        DataType::Binary { fixed_length: Some(length) } => Arrow::FixedSizeBinary(i32::try_from(*length).ok()?),
+        DataType::Binary {
+            fixed_length: Some(length),
+        } => Arrow::FixedSizeBinary(i32::try_from(*length).ok()?),
         DataType::Bool => Arrow::Boolean,
         DataType::Date => Arrow::Date32,
         DataType::Decimal { precision, scale } => {
@@ -69,7 +78,10 @@ fn type_to_arrow(data_type: &DataType, depth: usize) -> Option<(Arrow, bool)> {
         DataType::UInt16 => Arrow::UInt16,
         DataType::UInt32 => Arrow::UInt32,
         DataType::UInt64 => Arrow::UInt64,
-        DataType::List { item_type, fixed_length } => {
+        DataType::List {
+            item_type,
+            fixed_length,
+        } => {
             let (item, nullable) = inner(item_type)?;
             let item = Arc::new(Field::new("item", item, nullable));
             match fixed_length {
@@ -110,14 +122,24 @@ fn unit_to_arrow(unit: Option<TimeUnit>) -> ArrowUnit {
 /// The ODF schema of slices with this Arrow schema, in the form kamu writes it: timestamps with explicit unit and zone, no
 /// attributes about encodings.
 pub fn from_arrow(schema: &Schema) -> Result<DataSchema, NoCounterpart> {
-    let fields = schema.fields().iter().map(|f| field_from_arrow(f)).collect::<Result<Vec<_>, _>>()?;
+    let fields = schema
+        .fields()
+        .iter()
+        .map(|f| field_from_arrow(f))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(DataSchema { fields, extra: None })
 }
 
 /// The ODF field of one column.
 pub fn field_from_arrow(field: &Field) -> Result<DataField, NoCounterpart> {
-    let refuse = || NoCounterpart { column: field.name().clone(), data_type: field.data_type().to_string() };
-    Ok(DataField::new(field.name(), type_from_arrow(field, 0).ok_or_else(refuse)?))
+    let refuse = || NoCounterpart {
+        column: field.name().clone(),
+        data_type: field.data_type().to_string(),
+    };
+    Ok(DataField::new(
+        field.name(),
+        type_from_arrow(field, 0).ok_or_else(refuse)?,
+    ))
 }
 
 fn type_from_arrow(field: &Field, depth: usize) -> Option<DataType> {
@@ -128,13 +150,18 @@ fn type_from_arrow(field: &Field, depth: usize) -> Option<DataType> {
     let plain = match field.data_type() {
         Arrow::Utf8 | Arrow::LargeUtf8 | Arrow::Utf8View => DataType::String,
         Arrow::Binary | Arrow::LargeBinary | Arrow::BinaryView => DataType::Binary { fixed_length: None },
-        Arrow::FixedSizeBinary(length) => DataType::Binary { fixed_length: Some(u64::try_from(*length).ok()?) },
+        Arrow::FixedSizeBinary(length) => DataType::Binary {
+            fixed_length: Some(u64::try_from(*length).ok()?),
+        },
         Arrow::Boolean => DataType::Bool,
         Arrow::Date32 | Arrow::Date64 => DataType::Date,
-        Arrow::Decimal128(precision, scale) | Arrow::Decimal256(precision, scale) => {
-            DataType::Decimal { precision: u32::from(*precision), scale: i32::from(*scale) }
-        }
-        Arrow::Duration(unit) => DataType::Duration { unit: Some(unit_from_arrow(*unit)) },
+        Arrow::Decimal128(precision, scale) | Arrow::Decimal256(precision, scale) => DataType::Decimal {
+            precision: u32::from(*precision),
+            scale: i32::from(*scale),
+        },
+        Arrow::Duration(unit) => DataType::Duration {
+            unit: Some(unit_from_arrow(*unit)),
+        },
         Arrow::Float16 => DataType::Float16,
         Arrow::Float32 => DataType::Float32,
         Arrow::Float64 => DataType::Float64,
@@ -146,19 +173,23 @@ fn type_from_arrow(field: &Field, depth: usize) -> Option<DataType> {
         Arrow::UInt16 => DataType::UInt16,
         Arrow::UInt32 => DataType::UInt32,
         Arrow::UInt64 => DataType::UInt64,
-        Arrow::List(item) | Arrow::LargeList(item) => {
-            DataType::List { item_type: Box::new(inner(item)?), fixed_length: None }
-        }
-        Arrow::FixedSizeList(item, length) => {
-            DataType::List { item_type: Box::new(inner(item)?), fixed_length: Some(u64::try_from(*length).ok()?) }
-        }
+        Arrow::List(item) | Arrow::LargeList(item) => DataType::List {
+            item_type: Box::new(inner(item)?),
+            fixed_length: None,
+        },
+        Arrow::FixedSizeList(item, length) => DataType::List {
+            item_type: Box::new(inner(item)?),
+            fixed_length: Some(u64::try_from(*length).ok()?),
+        },
         Arrow::Struct(fields) => DataType::Struct {
             fields: fields
                 .iter()
                 .map(|f| inner(f).map(|t| DataField::new(f.name(), t)))
                 .collect::<Option<Vec<_>>>()?,
         },
-        Arrow::Time32(unit) | Arrow::Time64(unit) => DataType::Time { unit: Some(unit_from_arrow(*unit)) },
+        Arrow::Time32(unit) | Arrow::Time64(unit) => DataType::Time {
+            unit: Some(unit_from_arrow(*unit)),
+        },
         Arrow::Timestamp(unit, zone) => DataType::Timestamp {
             unit: Some(unit_from_arrow(*unit)),
             timezone: Some(zone.as_deref().unwrap_or(UTC).to_owned()),
@@ -193,7 +224,11 @@ mod tests {
             Field::new("f", timestamp(), true),
             Field::new("g", Arrow::Decimal128(10, 2), true),
             Field::new("h", Arrow::List(Arc::new(Field::new("item", Arrow::Utf8, true))), true),
-            Field::new("i", Arrow::Struct(vec![Field::new("x", Arrow::Int32, false)].into()), true),
+            Field::new(
+                "i",
+                Arrow::Struct(vec![Field::new("x", Arrow::Int32, false)].into()),
+                true,
+            ),
             Field::new("j", Arrow::FixedSizeBinary(4), true),
             Field::new("k", Arrow::Time64(ArrowUnit::Microsecond), true),
         ];
@@ -210,7 +245,10 @@ mod tests {
         assert_eq!(field_to_arrow(&decimal(77)).unwrap_err().column, "d");
         let mut deep = DataType::Bool;
         for _ in 0..=MAX_DEPTH {
-            deep = DataType::List { item_type: Box::new(deep), fixed_length: None };
+            deep = DataType::List {
+                item_type: Box::new(deep),
+                fixed_length: None,
+            };
         }
         assert!(field_to_arrow(&DataField::new("deep", deep)).is_err());
     }

@@ -11,9 +11,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::WriterProperties;
-use sha3::{Digest, Sha3_256};
 
-use super::{LogicalHasher, PENDING_PREFIX, SliceError, is_hashable};
+use super::{PENDING_PREFIX, SliceError};
+use crate::digest::{LogicalHasher, PhysicalHasher};
 use crate::metadata::Multihash;
 
 /// Rows handed to the Parquet writer at once. Page boundaries, and with them the bytes of the file, depend on this being
@@ -31,22 +31,22 @@ pub struct SliceOptions {
 
 impl Default for SliceOptions {
     fn default() -> Self {
-        SliceOptions { created_by: concat!("odfs ", env!("CARGO_PKG_VERSION")).to_owned() }
+        SliceOptions {
+            created_by: concat!("odfs ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
     }
 }
 
-/// Passes bytes on to a file, hashing and counting them.
+/// Passes bytes on to a file and hashes them.
 struct Hashing {
     file: BufWriter<File>,
-    hasher: Sha3_256,
-    written: u64,
+    hasher: PhysicalHasher,
 }
 
 impl Write for Hashing {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let written = self.file.write(buf)?;
         self.hasher.update(&buf[..written]);
-        self.written += written as u64;
         Ok(written)
     }
 
@@ -93,32 +93,30 @@ impl SliceWriter {
     /// Only one slice may be under construction in a directory at a time.
     ///
     /// # Errors
-    /// [`SliceError::NotHashable`] before anything is created, else what the file system says.
+    /// [`SliceError::Digest`] before anything is created, else what the file system says.
     pub fn create(dir: &Path, schema: SchemaRef, options: &SliceOptions) -> Result<SliceWriter, SliceError> {
-        if let Some(field) = schema.fields().iter().find(|f| !is_hashable(f.data_type())) {
-            return Err(SliceError::NotHashable {
-                column: field.name().clone(),
-                data_type: field.data_type().to_string(),
-            });
-        }
+        let logical = LogicalHasher::new(&schema)?;
         let path = dir.join(format!("{PENDING_PREFIX}slice"));
         let file = File::create(&path).map_err(|e| SliceError::io("create", &path, e))?;
         let pending = Pending(Some(path));
         let sink = Hashing {
             file: BufWriter::with_capacity(FILE_BUFFER_BYTES, file),
-            hasher: Sha3_256::new(),
-            written: 0,
+            hasher: PhysicalHasher::new(),
         };
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_created_by(options.created_by.clone())
-            .set_sorting_columns(Some(vec![SortingColumn { column_idx: 0, descending: false, nulls_first: false }]))
+            .set_sorting_columns(Some(vec![SortingColumn {
+                column_idx: 0,
+                descending: false,
+                nulls_first: false,
+            }]))
             .build();
         let writer = ArrowWriter::try_new(sink, schema.clone(), Some(properties))
             .map_err(|e| SliceError::parquet(pending.path(), e))?;
         Ok(SliceWriter {
             writer,
-            logical: LogicalHasher::new(&schema),
+            logical,
             coalescer: BatchCoalescer::new(schema, ROWS_PER_CALL),
             pending,
             rows: 0,
@@ -128,14 +126,18 @@ impl SliceWriter {
     /// Adds rows. Batches of any size are regrouped, so the bytes of the file do not depend on how rows were batched.
     pub fn write(&mut self, batch: RecordBatch) -> Result<(), SliceError> {
         self.rows += batch.num_rows() as u64;
-        self.coalescer.push_batch(batch).map_err(|e| SliceError::arrow(self.pending.path(), e))?;
+        self.coalescer
+            .push_batch(batch)
+            .map_err(|e| SliceError::arrow(self.pending.path(), e))?;
         self.drain()
     }
 
     fn drain(&mut self) -> Result<(), SliceError> {
         while let Some(batch) = self.coalescer.next_completed_batch() {
-            self.logical.update(&batch);
-            self.writer.write(&batch).map_err(|e| SliceError::parquet(self.pending.path(), e))?;
+            self.logical.update(&batch)?;
+            self.writer
+                .write(&batch)
+                .map_err(|e| SliceError::parquet(self.pending.path(), e))?;
         }
         Ok(())
     }
@@ -153,15 +155,19 @@ impl SliceWriter {
         if self.rows == 0 {
             return Err(SliceError::NoRows);
         }
-        self.coalescer.finish_buffered_batch().map_err(|e| SliceError::arrow(self.pending.path(), e))?;
+        self.coalescer
+            .finish_buffered_batch()
+            .map_err(|e| SliceError::arrow(self.pending.path(), e))?;
         self.drain()?;
         let path = self.pending.path();
         let sink = self.writer.into_inner().map_err(|e| SliceError::parquet(path, e))?;
-        let size = sink.written;
-        let physical = Multihash::from_sha3_256(sink.hasher.finalize().into());
-        let file = sink.file.into_inner().map_err(|e| SliceError::io("write", path, e.into_error()))?;
+        let (physical_hash, size) = sink.hasher.finish();
+        let file = sink
+            .file
+            .into_inner()
+            .map_err(|e| SliceError::io("write", path, e.into_error()))?;
         Ok(WrittenSlice {
-            physical_hash: physical,
+            physical_hash,
             logical_hash: self.logical.finish(),
             size,
             rows: self.rows,
@@ -206,10 +212,14 @@ impl WrittenSlice {
     /// there under this name is replaced by the same bytes.
     pub fn install(self, dir: &Path) -> Result<PathBuf, SliceError> {
         let target = dir.join(self.physical_hash.to_string());
-        self.file.sync_all().map_err(|e| SliceError::io("write", self.pending.path(), e))?;
+        self.file
+            .sync_all()
+            .map_err(|e| SliceError::io("write", self.pending.path(), e))?;
         fs::rename(self.pending.path(), &target).map_err(|e| SliceError::io("rename", self.pending.path(), e))?;
         self.pending.keep();
-        File::open(dir).and_then(|d| d.sync_all()).map_err(|e| SliceError::io("sync", dir, e))?;
+        File::open(dir)
+            .and_then(|d| d.sync_all())
+            .map_err(|e| SliceError::io("sync", dir, e))?;
         Ok(target)
     }
 }

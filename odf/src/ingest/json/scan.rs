@@ -4,9 +4,7 @@
 
 use std::io::{BufRead, BufReader, Take};
 
-use crate::ingest::source::{
-    Input, MAX_COLUMN_NAME_BYTES, MAX_ROW_BYTES, Problem, Source, SourceError, shorten,
-};
+use crate::ingest::source::{Input, MAX_COLUMN_NAME_BYTES, MAX_ROW_BYTES, Problem, Source, SourceError, shorten};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -39,7 +37,16 @@ impl<'a> Elements<'a> {
         input: BufReader<Take<Box<dyn Input>>>,
         wanted: Option<&'a str>,
     ) -> Elements<'a> {
-        Elements { source, input, wanted, found: None, bare: false, state: State::Start, line: 1, consumed: 0 }
+        Elements {
+            source,
+            input,
+            wanted,
+            found: None,
+            bare: false,
+            state: State::Start,
+            line: 1,
+            consumed: 0,
+        }
     }
 
     pub(super) fn consumed(&self) -> u64 {
@@ -195,13 +202,21 @@ impl<'a> Elements<'a> {
             };
             let ends_scalar = matches!(byte, b',' | b']' | b'}' | b':') || byte.is_ascii_whitespace();
             if !in_string && depth == 0 && ends_scalar {
-                return if begun { Ok(()) } else { Err(self.syntax("a value is missing here")) };
+                return if begun {
+                    Ok(())
+                } else {
+                    Err(self.syntax("a value is missing here"))
+                };
             }
             self.bump()?;
             begun = true;
             if let Some(text) = keep.as_deref_mut() {
                 if text.len() >= limit {
-                    let problem = Problem::TooLarge { limit, unit: "bytes for one row or name", hint: "" };
+                    let problem = Problem::TooLarge {
+                        limit,
+                        unit: "bytes for one row or name",
+                        hint: "",
+                    };
                     return Err(self.source.error_at(self.line, None, problem));
                 }
                 text.push(byte);
@@ -263,12 +278,17 @@ impl<'a> Elements<'a> {
     }
 
     fn syntax(&self, what: &str) -> SourceError {
-        self.source.error_at(self.line, None, Problem::Syntax(shorten_message(what)))
+        self.source
+            .error_at(self.line, None, Problem::Syntax(shorten_message(what)))
     }
 }
 
 /// Keeps a message with a name from the file within bounds.
 fn shorten_message(what: &str) -> String {
     const LONGEST: usize = 300;
-    if what.len() <= LONGEST { what.to_owned() } else { shorten(what) }
+    if what.len() <= LONGEST {
+        what.to_owned()
+    } else {
+        shorten(what)
+    }
 }

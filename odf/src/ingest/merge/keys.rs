@@ -24,7 +24,10 @@ pub(super) struct RowHasher {
 impl RowHasher {
     pub(super) fn new(fields: &[Field]) -> Result<RowHasher, MergeError> {
         let converter = RowConverter::new(fields.iter().map(|f| SortField::new(f.data_type().clone())).collect())?;
-        Ok(RowHasher { converter, states: [RandomState::new(), RandomState::new()] })
+        Ok(RowHasher {
+            converter,
+            states: [RandomState::new(), RandomState::new()],
+        })
     }
 
     /// One hash for each row. Columns must have the types of the fields.
@@ -45,13 +48,23 @@ pub(super) struct Key {
 
 impl Key {
     pub(super) fn new(shape: &Shape, primary_key: &[String]) -> Result<Key, MergeError> {
-        let find = |name: &String| shape.position(name).ok_or_else(|| MergeError::NoKeyColumn(name.clone()));
+        let find = |name: &String| {
+            shape
+                .position(name)
+                .ok_or_else(|| MergeError::NoKeyColumn(name.clone()))
+        };
         let positions = primary_key.iter().map(find).collect::<Result<Vec<_>, _>>()?;
         // Earlier rows may lack a value even where new ones must have it: kamu writes such keys.
-        let fields: Vec<Field> =
-            positions.iter().map(|at| shape.schema().field(*at).clone().with_nullable(true)).collect();
+        let fields: Vec<Field> = positions
+            .iter()
+            .map(|at| shape.schema().field(*at).clone().with_nullable(true))
+            .collect();
         let hasher = RowHasher::new(&fields)?;
-        Ok(Key { positions, fields, hasher })
+        Ok(Key {
+            positions,
+            fields,
+            hasher,
+        })
     }
 
     /// The key hash of every row of a batch. `before` rows of the table came earlier, for messages.
@@ -61,7 +74,10 @@ impl Key {
             if column.null_count() > 0
                 && let Some(row) = (0..column.len()).find(|row| column.is_null(*row))
             {
-                return Err(MergeError::NullKey { row: before + row as u64 + 1, column: field.name().clone() });
+                return Err(MergeError::NullKey {
+                    row: before + row as u64 + 1,
+                    column: field.name().clone(),
+                });
             }
         }
         self.hasher.hash(&columns)
@@ -76,7 +92,10 @@ pub(super) struct KeySet {
 
 impl KeySet {
     pub(super) fn new(shape: &Shape, primary_key: &[String]) -> Result<KeySet, MergeError> {
-        Ok(KeySet { key: Key::new(shape, primary_key)?, seen: HashSet::new() })
+        Ok(KeySet {
+            key: Key::new(shape, primary_key)?,
+            seen: HashSet::new(),
+        })
     }
 
     /// The columns to read from earlier slices.

@@ -6,7 +6,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray};
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
@@ -40,7 +40,11 @@ impl Comparison {
         let candidates: Vec<usize> = match columns {
             Some(names) => names
                 .iter()
-                .map(|name| shape.position(name).ok_or_else(|| MergeError::NoKeyColumn(name.clone())))
+                .map(|name| {
+                    shape
+                        .position(name)
+                        .ok_or_else(|| MergeError::NoKeyColumn(name.clone()))
+                })
                 .collect::<Result<_, _>>()?,
             None => (0..shape.width()).collect(),
         };
@@ -48,7 +52,11 @@ impl Comparison {
         let outside_key = candidates.into_iter().filter(|at| !key.positions.contains(at));
         let (times, positions): (Vec<usize>, Vec<usize>) = outside_key.partition(is_time);
         let fields: Vec<Field> = positions.iter().map(|at| shape.schema().field(*at).clone()).collect();
-        Ok(Comparison { hasher: RowHasher::new(&fields)?, positions, event_time: times.first().copied() })
+        Ok(Comparison {
+            hasher: RowHasher::new(&fields)?,
+            positions,
+            event_time: times.first().copied(),
+        })
     }
 
     /// Hash and event time of every row.
@@ -104,7 +112,11 @@ pub(super) fn merge(
             match first_row_of.entry(hash) {
                 Entry::Occupied(first) => {
                     let key = describe(&project(&batch, &key.positions), row)?;
-                    return Err(MergeError::RepeatedKey { first: *first.get(), second: number, key });
+                    return Err(MergeError::RepeatedKey {
+                        first: *first.get(),
+                        second: number,
+                        key,
+                    });
                 }
                 Entry::Vacant(entry) => entry.insert(number),
             };
@@ -121,7 +133,11 @@ pub(super) fn merge(
             };
             keep.push(operation.is_some());
             if let Some(operation) = operation {
-                plan.push(Planned { batch: kept.len(), row: kept_rows, operation });
+                plan.push(Planned {
+                    batch: kept.len(),
+                    row: kept_rows,
+                    operation,
+                });
                 kept_rows += 1;
             }
         }
@@ -156,7 +172,14 @@ fn latest_state(
         for (row, (hash, (compared, event_time))) in hashes.into_iter().zip(compared).enumerate() {
             match OperationType::try_from(operations.value(row)) {
                 Ok(OperationType::Append | OperationType::CorrectTo) => {
-                    state.insert(hash, Latest { offset: offsets.value(row), compared, event_time });
+                    state.insert(
+                        hash,
+                        Latest {
+                            offset: offsets.value(row),
+                            compared,
+                            event_time,
+                        },
+                    );
                 }
                 Ok(OperationType::Retract | OperationType::CorrectFrom) | Err(_) => {
                     state.remove(&hash);
@@ -174,7 +197,13 @@ fn fields_with_system(history: &History<'_>, shape: &Shape) -> Vec<Field> {
         Field::new(&history.vocabulary.offset_column, DataType::Int64, false),
         Field::new(&history.vocabulary.operation_type_column, DataType::Int32, false),
     ];
-    fields.extend(shape.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)));
+    fields.extend(
+        shape
+            .schema()
+            .fields()
+            .iter()
+            .map(|f| f.as_ref().clone().with_nullable(true)),
+    );
     fields
 }
 
@@ -198,7 +227,11 @@ fn recall(
             let operation = recalled.get(offset).filter(|_| found.insert(*offset));
             keep.push(operation.is_some());
             if let Some(operation) = operation {
-                plan.push(Planned { batch: kept.len(), row: kept_rows, operation: *operation });
+                plan.push(Planned {
+                    batch: kept.len(),
+                    row: kept_rows,
+                    operation: *operation,
+                });
                 kept_rows += 1;
             }
         }
@@ -215,7 +248,12 @@ fn hand_on(key: &Key, kept: &[RecordBatch], plan: Vec<Planned>, sink: &mut dyn S
         return Ok(());
     }
     // Ascending with nulls first is the default of both SortField and kamu.
-    let converter = RowConverter::new(key.fields.iter().map(|f| SortField::new(f.data_type().clone())).collect())?;
+    let converter = RowConverter::new(
+        key.fields
+            .iter()
+            .map(|f| SortField::new(f.data_type().clone()))
+            .collect(),
+    )?;
     let keys = kept
         .iter()
         .map(|batch| converter.convert_columns(&project(batch, &key.positions)))
@@ -229,13 +267,19 @@ fn hand_on(key: &Key, kept: &[RecordBatch], plan: Vec<Planned>, sink: &mut dyn S
     for chunk in plan.chunks(BATCH_ROWS) {
         let places: Vec<(usize, usize)> = chunk.iter().map(|p| (p.batch, p.row)).collect();
         let operations: Vec<OperationType> = chunk.iter().map(|p| p.operation).collect();
-        sink.accept(&interleave_record_batch(&batches, &places)?, Operations::Each(&operations))?;
+        sink.accept(
+            &interleave_record_batch(&batches, &places)?,
+            Operations::Each(&operations),
+        )?;
     }
     Ok(())
 }
 
 /// The values of a row for a message.
 fn describe(columns: &[ArrayRef], row: usize) -> Result<String, MergeError> {
-    let values = columns.iter().map(|c| array_value_to_string(c, row)).collect::<Result<Vec<_>, _>>()?;
+    let values = columns
+        .iter()
+        .map(|c| array_value_to_string(c, row))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(shorten(&values.join(", ")))
 }
