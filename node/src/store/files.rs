@@ -108,12 +108,7 @@ impl Store {
     /// [`StoreError::Full`]: the file may have grown, but nothing refers to what is missing. Or the file is unknown,
     /// or cannot be written.
     pub fn write_leaf(&self, file: FileId, offset: u64, block: &Block) -> Result<(), StoreError> {
-        self.inner.index.guard.room()?;
-        let handle = self.writable(file)?;
-        if let Err(error) = handle.write_all_at(block.data(), offset) {
-            return Err(StoreError::io("write", &self.registered(file)?, error));
-        }
-        self.mark_dirty(file.0, None);
+        self.write_at(file, offset, block.data())?;
         self.refer(
             file,
             &Leaf {
@@ -122,6 +117,21 @@ impl Store {
                 len: block.data().len() as u32,
             },
         )
+    }
+
+    /// Writes bytes that are no block of their own into the file at `offset`; otherwise as
+    /// [`write_leaf`](Self::write_leaf).
+    ///
+    /// # Errors
+    /// As [`write_leaf`](Self::write_leaf).
+    pub fn write_at(&self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        self.inner.index.guard.room()?;
+        let handle = self.writable(file)?;
+        if let Err(error) = handle.write_all_at(bytes, offset) {
+            return Err(StoreError::io("write", &self.registered(file)?, error));
+        }
+        self.mark_dirty(file.0, None);
+        Ok(())
     }
 
     /// Renames registered files, on disk and in the index, replacing what is at the new paths. Either all of it
