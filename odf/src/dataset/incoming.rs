@@ -9,7 +9,7 @@ use odf_node::store::Table;
 
 use super::files::sync_dir;
 use super::journal::{BlockPlace, Journal};
-use super::{Dataset, DatasetError, DatasetName, StoredBlock, aliases, write_blocks};
+use super::{Dataset, DatasetError, DatasetName, StoredBlock, aliases, keep_state, write_blocks};
 use crate::codec::EncodedBlock;
 use crate::metadata::DatasetId;
 
@@ -58,7 +58,7 @@ impl Incoming {
         sync_dir(&self.dir)?;
         self.dir.parent().map_or(Ok(()), sync_dir)?;
         let (_, state) = write_blocks(&self.dir, &journal, &lock, None, blocks, None)?;
-        states.insert(&self.id.to_bytes(), &state.to_bytes())?;
+        keep_state(states, &state);
         Ok(Dataset { dir: self.dir, states: states.clone(), state })
     }
 }
