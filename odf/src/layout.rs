@@ -166,6 +166,26 @@ impl Layout {
         Ok(self.table.remove(&id.to_bytes())?)
     }
 
+    /// The files of a dataset that are registered with the store.
+    ///
+    /// # Errors
+    /// The chain or the index cannot be read.
+    pub fn files_of(&self, dataset: &Dataset) -> Result<Vec<FileId>, LayoutError> {
+        let mut paths = vec![dataset.chain_path()];
+        for stored in dataset.blocks_after(None)? {
+            let event = &stored?.block.into_block().event;
+            paths.extend(event.new_data().map(|slice| dataset.slice_path(&slice.physical_hash)));
+            paths.extend(event.new_checkpoint().map(|file| dataset.checkpoint_path(&file.physical_hash)));
+        }
+        let mut files = Vec::new();
+        for path in paths {
+            if let Ok(inside) = path.strip_prefix(self.store.root()) {
+                files.extend(self.store.file_at(inside)?);
+            }
+        }
+        Ok(files)
+    }
+
     /// Lays out everything up to the dataset's head and returns the root. Files in `known` are not read again.
     ///
     /// Afterwards all blocks of the DAG are in the store, durable, and marked complete.

@@ -8,6 +8,9 @@
 //! Two forms of roots are taken: format 1 of odfs ([`crate::layout`]), and a plain UnixFS directory with
 //! `refs blocks data checkpoints`, as kamu publishes through Kubo.
 
+mod address;
+mod update;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +18,8 @@ use futures::stream::{StreamExt as _, TryStreamExt as _};
 use odf_node::block::{Block, Cid, DAG_CBOR};
 use odf_node::dag;
 use odf_node::fetch::{FetchError, Fetched, Fetcher, MAX_NODES_IN_FLIGHT};
+use odf_node::ipns::ResolveError;
+use odf_node::routing::RoutingError;
 use odf_node::store::StoreError;
 use odf_node::unixfs::Entry;
 
@@ -26,6 +31,9 @@ use crate::digest;
 use crate::layout::{FORMAT, KnownFiles, LayoutError, Root};
 use crate::metadata::{DatasetId, MetadataEvent, Multihash};
 use crate::workspace::Workspace;
+
+pub use address::{Address, AddressError, name_of};
+pub use update::{PullOptions, Pulled, pull_from};
 
 const DATA: &str = "data";
 const CHECKPOINTS: &str = "checkpoints";
@@ -39,6 +47,15 @@ const MAX_HEAD_BYTES: usize = 128;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PullError {
+    /// What a name stands for could not be found out.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The DHTs.
+    #[error(transparent)]
+    Routing(#[from] RoutingError),
+    /// Nothing in the address can be the name of a dataset.
+    #[error("`{0}` gives no name for the dataset")]
+    NoName(String),
     /// Blocks could not be had.
     #[error(transparent)]
     Fetch(#[from] FetchError),

@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-use odf_node::keystore::{Keystore, KeystoreError};
+use odf_node::keystore::{Keypair, Keystore, KeystoreError};
 use odf_node::store::{Store, StoreError, StoreOptions};
 
 use crate::catalog::{Catalog, CatalogError};
-use crate::dataset::DatasetError;
+use crate::dataset::{Dataset, DatasetError, DatasetName};
+use crate::ingest::source::{OnProgress, Source};
+use crate::ingest::{self, IngestError, Target};
 use crate::layout::{KnownFiles, Layout, LayoutError};
+use crate::metadata::{DatasetId, Timestamp};
 
 /// Table that holds what is known of each chain.
 const STATES: &str = "odf.states";
@@ -31,6 +34,27 @@ pub enum WorkspaceError {
     /// The keys.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
+}
+
+/// Why the rows of a table were not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TakeError {
+    /// The table, or its rows.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// The dataset could not be found or made.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The dataset could not be read.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The key.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// A table without rows does not make a dataset.
+    #[error("the table has no rows, so there is nothing to make a dataset of")]
+    NothingTaken,
 }
 
 /// What one odfs instance owns. Cheap to clone. Only one process may have a workspace open; seeing to that (a lock) is
@@ -68,6 +92,82 @@ impl Workspace {
             self.layout.update(&dataset, &KnownFiles::new())?;
         }
         Ok(self.store.rebuild_finished()?)
+    }
+
+    /// Takes the rows of `source` that are new into the dataset called `name`. The first time that makes the dataset,
+    /// and an ed25519 key of the same name whose public half is the dataset's id.
+    ///
+    /// # Errors
+    /// See [`TakeError`]; the dataset is as it was, and a new one is not there.
+    pub fn take(
+        &self,
+        name: &DatasetName,
+        source: &Source,
+        options: &ingest::Options,
+        now: Timestamp,
+        progress: &mut OnProgress<'_>,
+    ) -> Result<(Dataset, ingest::Outcome), TakeError> {
+        match self.catalog.find_entry(name.as_str()) {
+            Ok(entry) => {
+                let mut dataset = self.catalog.open_entry(&entry)?;
+                let outcome = ingest::ingest(Target::Existing(&mut dataset), source, options, now, progress)?;
+                Ok((dataset, outcome))
+            }
+            Err(CatalogError::Unknown { .. }) => {
+                let (id, made) = self.new_id(name)?;
+                let target = Target::New { staged: self.catalog.stage(id, name)?, states: self.catalog.states() };
+                let outcome = ingest::ingest(target, source, options, now, progress);
+                if let (Err(_), Some(key)) = (&outcome, made) {
+                    self.keys.remove(&key)?;
+                }
+                let outcome = outcome?;
+                let dataset = self.catalog.by_id(&id)?.ok_or(TakeError::NothingTaken)?;
+                Ok((dataset, outcome))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// An id for a new dataset: the public half of the key called `name`, or `name-2` and so on if a dataset has that
+    /// key already. Says which key was made for it, if one was.
+    fn new_id(&self, name: &DatasetName) -> Result<(DatasetId, Option<String>), TakeError> {
+        let numbered = (2..).map(|number: u32| format!("{name}-{number}"));
+        for key_name in std::iter::once(name.to_string()).chain(numbered) {
+            let existing = self.keys.get(&key_name)?;
+            let made = existing.is_none().then(|| key_name.clone());
+            let key = match existing {
+                Some(key) => key,
+                None => self.keys.generate(&key_name)?,
+            };
+            // A key of another kind is somebody's, for another purpose.
+            let Ok(public) = key.public().try_into_ed25519() else { continue };
+            let id = DatasetId::from_public_key(public.to_bytes());
+            if self.catalog.by_id(&id)?.is_none() {
+                return Ok((id, made));
+            }
+        }
+        Err(TakeError::NothingTaken)
+    }
+
+    /// The private key whose public half is the dataset's id, if it is here: only then can the dataset be published
+    /// under its own name.
+    pub fn key_of(&self, id: &DatasetId) -> Option<Keypair> {
+        self.keys.find(|key| {
+            let public = key.public().try_into_ed25519();
+            public.is_ok_and(|public| public.to_bytes() == *id.public_key())
+        })
+    }
+
+    /// Removes a dataset with its files, layout and pins. Its key stays.
+    ///
+    /// # Errors
+    /// A part cannot be removed; the dataset may be there or not, never half.
+    pub fn delete(&self, dataset: &Dataset) -> Result<(), WorkspaceError> {
+        let id = dataset.id();
+        self.layout.forget(&id)?;
+        self.store.unpin_all(&id.to_string())?;
+        self.store.remove_files(&self.layout.files_of(dataset)?)?;
+        Ok(self.catalog.delete(&id)?)
     }
 
     /// The block store.
