@@ -55,7 +55,11 @@ fn start(store: MemoryStore) -> Outcome<(Swarm<Behaviour>, Handle)> {
     let (behaviour, handle) = exchange::new(Arc::new(store), Config::default());
     let swarm = libp2p::SwarmBuilder::with_new_identity()
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)?
+        .with_tcp(
+            tcp::Config::default().nodelay(true),
+            noise::Config::new,
+            yamux::Config::default,
+        )?
         .with_quic()
         .with_behaviour(|_| behaviour)?
         .build();
@@ -68,7 +72,11 @@ async fn provide(plan: &Plan) -> Outcome<()> {
         store.put(&[block?])?;
     }
     let (mut swarm, _handle) = start(store)?;
-    let address = if plan.quic { "/ip4/127.0.0.1/udp/0/quic-v1" } else { "/ip4/127.0.0.1/tcp/0" };
+    let address = if plan.quic {
+        "/ip4/127.0.0.1/udp/0/quic-v1"
+    } else {
+        "/ip4/127.0.0.1/tcp/0"
+    };
     swarm.listen_on(address.parse()?)?;
     loop {
         if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
@@ -79,8 +87,13 @@ async fn provide(plan: &Plan) -> Outcome<()> {
 }
 
 async fn fetch(plan: &Plan, address: Multiaddr) -> Outcome<()> {
-    let cids = plan.blocks().map(|block| Ok(*block?.cid())).collect::<Outcome<Vec<_>>>()?;
-    let Some(Protocol::P2p(provider)) = address.iter().last() else { return Err("no peer id".into()) };
+    let cids = plan
+        .blocks()
+        .map(|block| Ok(*block?.cid()))
+        .collect::<Outcome<Vec<_>>>()?;
+    let Some(Protocol::P2p(provider)) = address.iter().last() else {
+        return Err("no peer id".into());
+    };
     let (mut swarm, handle) = start(MemoryStore::new())?;
     swarm.dial(address)?;
     while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionEstablished { .. }) {}
@@ -89,7 +102,9 @@ async fn fetch(plan: &Plan, address: Multiaddr) -> Outcome<()> {
     let session = handle.session();
     session.add_provider(provider);
     let begin = Instant::now();
-    let mut fetches = stream::iter(&cids).map(|cid| session.fetch(cid)).buffer_unordered(CONCURRENT);
+    let mut fetches = stream::iter(&cids)
+        .map(|cid| session.fetch(cid))
+        .buffer_unordered(CONCURRENT);
     while let Some(block) = fetches.next().await {
         block?;
     }
@@ -114,11 +129,19 @@ async fn main() -> Outcome<()> {
     }
     let number = |at: usize, default| args.get(at).map_or(Ok(default), |arg| arg.parse());
     let quic = args.get(2).is_some_and(|arg| arg == "quic");
-    let plan = Plan { mib: number(0, 1024)?, block: number(1, 1 << 20)?, quic };
+    let plan = Plan {
+        mib: number(0, 1024)?,
+        block: number(1, 1 << 20)?,
+        quic,
+    };
     if provider {
         return provide(&plan).await;
     }
-    let mut child = Command::new(std::env::current_exe()?).arg("provide").args(&args).stdout(Stdio::piped()).spawn()?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg("provide")
+        .args(&args)
+        .stdout(Stdio::piped())
+        .spawn()?;
     let mut address = String::new();
     if let Some(stdout) = child.stdout.take() {
         BufReader::new(stdout).read_line(&mut address)?;

@@ -69,7 +69,9 @@ pub struct Behaviour {
 
 impl std::fmt::Debug for Behaviour {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("exchange::Behaviour").field("stats", &self.stats).finish_non_exhaustive()
+        f.debug_struct("exchange::Behaviour")
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
     }
 }
 
@@ -125,7 +127,12 @@ impl Behaviour {
             Command::Close(id) => self.client.close(id),
             Command::Provider(id, peer) => self.client.add_provider(id, peer, now),
             Command::Found(id, peers) => self.client.found(id, peers, now),
-            Command::Fetch { session, ticket, cid, reply } => {
+            Command::Fetch {
+                session,
+                ticket,
+                cid,
+                reply,
+            } => {
                 self.replies.insert(ticket, reply);
                 self.client.fetch(session, ticket, cid, now);
             }
@@ -145,22 +152,30 @@ impl Behaviour {
                 }
             }
             Action::Dial(peer) => {
-                let opts = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing).build();
+                let opts = DialOpts::peer_id(peer)
+                    .condition(PeerCondition::DisconnectedAndNotDialing)
+                    .build();
                 self.to_swarm.push_back(ToSwarm::Dial { opts });
             }
             Action::NeedProviders(session, cid) => {
-                self.to_swarm.push_back(ToSwarm::GenerateEvent(Event::NeedProviders { session, cid }));
+                self.to_swarm
+                    .push_back(ToSwarm::GenerateEvent(Event::NeedProviders { session, cid }));
             }
             Action::Disconnect(peer_id) => {
                 let connection = CloseConnection::All;
-                self.to_swarm.push_back(ToSwarm::CloseConnection { peer_id, connection });
+                self.to_swarm
+                    .push_back(ToSwarm::CloseConnection { peer_id, connection });
             }
         }
     }
 
     fn notify(&mut self, peer_id: PeerId, event: FromBehaviour) {
         if let Some(id) = self.peers.get(&peer_id).and_then(|connections| connections.ids.first()) {
-            self.to_swarm.push_back(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(*id), event });
+            self.to_swarm.push_back(ToSwarm::NotifyHandler {
+                peer_id,
+                handler: NotifyHandler::One(*id),
+                event,
+            });
         }
     }
 
@@ -176,7 +191,14 @@ impl Behaviour {
     }
 
     fn received(&mut self, peer: PeerId, checked: Checked) {
-        let Checked { full, entries, presences, blocks, unusable, .. } = checked;
+        let Checked {
+            full,
+            entries,
+            presences,
+            blocks,
+            unusable,
+            ..
+        } = checked;
         self.server.wantlist(peer, entries, full);
         let receipt = self.client.received(peer, blocks, presences, unusable, Instant::now());
         self.stats.blocks_received += receipt.blocks;
@@ -192,8 +214,12 @@ impl Behaviour {
             return;
         }
         let idle = |peer: &PeerId| !self.client.needs(peer) && !self.server.is_busy(peer);
-        let idle: Vec<PeerId> =
-            self.peers.iter().filter(|(peer, of)| of.kept && idle(peer)).map(|(peer, _)| *peer).collect();
+        let idle: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(peer, of)| of.kept && idle(peer))
+            .map(|(peer, _)| *peer)
+            .collect();
         for peer in idle {
             if let Some(connections) = self.peers.get_mut(&peer) {
                 connections.kept = false;
@@ -218,12 +244,24 @@ impl Behaviour {
         self.sweep(now);
         self.client.drive(now);
         self.client.search_due(now);
+        if !self.client.actions.is_empty() {
+            // Whoever gets an answer finds it counted.
+            self.publish_stats();
+        }
         while let Some(action) = self.client.actions.pop_front() {
             self.act(action);
         }
         while let Some((peer, message)) = self.client.next_message() {
             self.messages += 1;
-            self.send(peer, Parcel { lane: Lane::Wants, id: self.messages, message }, now);
+            self.send(
+                peer,
+                Parcel {
+                    lane: Lane::Wants,
+                    id: self.messages,
+                    message,
+                },
+                now,
+            );
         }
         loop {
             while let Some(job) = self.server.next_job() {
@@ -231,7 +269,9 @@ impl Behaviour {
                 let read = tokio::task::spawn_blocking(move || job.run(&*store));
                 self.jobs.push(Box::pin(async move { (peer, read.await) }));
             }
-            let Poll::Ready(Some((peer, found))) = self.jobs.poll_next_unpin(cx) else { break };
+            let Poll::Ready(Some((peer, found))) = self.jobs.poll_next_unpin(cx) else {
+                break;
+            };
             match found {
                 Ok(found) => self.answer(found, now),
                 Err(error) => {
@@ -243,10 +283,25 @@ impl Behaviour {
     }
 
     fn answer(&mut self, found: Found, now: Instant) {
-        let Some(outgoing) = self.server.finished(found) else { return };
+        let Some(outgoing) = self.server.finished(found) else {
+            return;
+        };
         self.stats.blocks_sent += outgoing.message.blocks.len() as u64;
-        self.stats.bytes_sent += outgoing.message.blocks.iter().map(|block| block.data().len() as u64).sum::<u64>();
-        self.send(outgoing.peer, Parcel { lane: Lane::Answers, id: outgoing.id, message: outgoing.message }, now);
+        self.stats.bytes_sent += outgoing
+            .message
+            .blocks
+            .iter()
+            .map(|block| block.data().len() as u64)
+            .sum::<u64>();
+        self.send(
+            outgoing.peer,
+            Parcel {
+                lane: Lane::Answers,
+                id: outgoing.id,
+                message: outgoing.message,
+            },
+            now,
+        );
     }
 
     /// Sets the timer to the next time that something must be done. Returns whether that is now.
@@ -259,7 +314,9 @@ impl Behaviour {
                 return false;
             }
         };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next.into())));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next.into())));
         if timer.deadline() != next.into() {
             timer.as_mut().reset(next.into());
         }
@@ -275,7 +332,9 @@ impl Behaviour {
     }
 
     fn connection_closed(&mut self, peer: PeerId, id: ConnectionId) {
-        let Some(connections) = self.peers.get_mut(&peer) else { return };
+        let Some(connections) = self.peers.get_mut(&peer) else {
+            return;
+        };
         let carried = connections.ids.first() == Some(&id);
         connections.ids.retain(|other| *other != id);
         if !carried {
@@ -342,7 +401,9 @@ impl NetworkBehaviour for Behaviour {
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: ToBehaviour) {
-        let Some(connections) = self.peers.get(&peer) else { return };
+        let Some(connections) = self.peers.get(&peer) else {
+            return;
+        };
         let carries = connections.ids.first() == Some(&id);
         match event {
             ToBehaviour::Received(checked) => self.received(peer, checked),

@@ -6,9 +6,10 @@
 //! nothing is known are asked whether they have it. A refusal or a silence passes the want on; when nobody is left,
 //! providers are searched; when that finds nobody new, the fetch fails and says what was tried.
 //!
-//! `schedule.rs` decides who is asked, `tick.rs` what happens as time passes, `peer.rs` keeps one peer's books.
+//! `schedule.rs` decides who is asked, `receive.rs` takes answers, `tick.rs` what happens as time passes, `peer.rs` keeps one peer's books.
 
 mod peer;
+mod receive;
 mod schedule;
 mod tick;
 
@@ -18,18 +19,14 @@ use std::time::{Duration, Instant};
 use cid::Cid;
 use libp2p::PeerId;
 
-use super::message::{Message, Presence, WantKind};
-use super::session::{SessionId, SharedSessionStats, Ticket, lock};
 use super::FetchError;
+use super::message::Message;
+use super::session::{SessionId, SharedSessionStats, Ticket};
 use crate::block::Block;
 use peer::{Link, Meter, Peer, PeerNo};
 
 /// How many blocks that nobody asked for a peer may send before the connection is closed.
 pub(super) const MAX_UNREQUESTED: u32 = 8;
-/// How long a peer that sent too many of those is not talked to.
-const BAN: Duration = Duration::from_secs(300);
-/// The most peers shut out at a time; further ones are only disconnected.
-const MAX_BANNED: usize = 1024;
 /// After this many refusals in a row a peer is asked only when nobody else is left (Kubo's number).
 const MAX_REFUSALS: u32 = 16;
 
@@ -180,7 +177,8 @@ impl Client {
 
     /// Whether an open session hopes for something from the peer.
     pub(super) fn needs(&self, peer: &PeerId) -> bool {
-        self.peer(peer).is_some_and(|peer| !peer.sessions.is_empty() || !peer.asks.is_empty())
+        self.peer(peer)
+            .is_some_and(|peer| !peer.sessions.is_empty() || !peer.asks.is_empty())
     }
 
     /// Opens a session.
@@ -204,7 +202,9 @@ impl Client {
 
     /// Ends a session; its fetches are withdrawn without an answer.
     pub(super) fn close(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.remove(&id) else { return };
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
         for cid in session.wants {
             if let Some(want) = self.wants.get_mut(&cid) {
                 for (_, ticket) in want.tickets.extract_if(.., |(of, _)| *of == id) {
@@ -253,7 +253,9 @@ impl Client {
     /// Begins a fetch.
     pub(super) fn fetch(&mut self, id: SessionId, ticket: Ticket, cid: Cid, now: Instant) {
         let Some(session) = self.sessions.get_mut(&id) else {
-            return self.actions.push_back(Action::Deliver(ticket, Err(FetchError::Closed { cid })));
+            return self
+                .actions
+                .push_back(Action::Deliver(ticket, Err(FetchError::Closed { cid })));
         };
         if session.wants.is_empty() {
             session.last_progress = now;
@@ -285,9 +287,13 @@ impl Client {
 
     /// The caller of a fetch has gone.
     pub(super) fn cancel(&mut self, ticket: Ticket) {
-        let Some(cid) = self.tickets.remove(&ticket) else { return };
+        let Some(cid) = self.tickets.remove(&ticket) else {
+            return;
+        };
         let Some(want) = self.wants.get_mut(&cid) else { return };
-        let Some(at) = want.tickets.iter().position(|(_, of)| *of == ticket) else { return };
+        let Some(at) = want.tickets.iter().position(|(_, of)| *of == ticket) else {
+            return;
+        };
         let (id, _) = want.tickets.swap_remove(at);
         if !want.tickets.iter().any(|(of, _)| *of == id)
             && let Some(session) = self.sessions.get_mut(&id)
@@ -358,54 +364,15 @@ impl Client {
 
     /// Part of a large message came in.
     pub(super) fn heard(&mut self, peer: &PeerId, now: Instant) {
-        let Some(peer) = self.numbers.get(peer).and_then(|no| self.peers.get_mut(no)) else { return };
+        let Some(peer) = self.numbers.get(peer).and_then(|no| self.peers.get_mut(no)) else {
+            return;
+        };
         peer.heard(now);
         for id in &peer.sessions {
             if let Some(session) = self.sessions.get_mut(id) {
                 session.last_progress = now;
             }
         }
-    }
-
-    /// A message came from a connected peer: blocks under the CIDs of their bytes, answers, and a number of blocks
-    /// that nobody can have asked for.
-    pub(super) fn received(
-        &mut self,
-        peer: PeerId,
-        blocks: Vec<Block>,
-        presences: Vec<(Cid, Presence)>,
-        unusable: usize,
-        now: Instant,
-    ) -> Receipt {
-        let mut receipt = Receipt::default();
-        let Some(&no) = self.numbers.get(&peer) else { return receipt };
-        let Some(state) = self.peers.get_mut(&no).filter(|peer| peer.is_connected()) else { return receipt };
-        state.heard(now);
-        if (!blocks.is_empty() || !presences.is_empty()) && state.forgive(now, self.times.answer) {
-            for id in state.sessions.clone() {
-                self.unstick(id);
-            }
-        }
-        for block in blocks {
-            self.received_block(no, block, &mut receipt, now);
-        }
-        for _ in 0..unusable {
-            receipt.unrequested += 1;
-            self.strike(no, now);
-        }
-        for (cid, presence) in presences {
-            match presence {
-                Presence::Have => self.received_have(no, cid, now),
-                Presence::DontHave => self.received_dont_have(no, cid, now),
-            }
-        }
-        if let Some(peer) = self.peers.get_mut(&no) {
-            peer.settle(now);
-            for id in peer.sessions.clone() {
-                self.run(id);
-            }
-        }
-        receipt
     }
 
     /// The next wantlist message to any peer.
@@ -430,114 +397,11 @@ impl Client {
         }
     }
 
-    fn received_block(&mut self, no: PeerNo, block: Block, receipt: &mut Receipt, now: Instant) {
-        let (cid, bytes) = (*block.cid(), block.data().len());
-        let Some(peer) = self.peers.get_mut(&no) else { return };
-        peer.meter.add(bytes, now);
-        let asked = peer.was_asked(&cid);
-        peer.answered(&cid, now);
-        let Some(want) = self.wants.remove(&cid) else {
-            if asked {
-                receipt.duplicates += 1;
-                receipt.duplicate_bytes += bytes as u64;
-                if let Some(session) = peer.sessions.first().and_then(|id| self.sessions.get(id)) {
-                    lock(&session.stats).duplicates += 1;
-                }
-            } else {
-                receipt.unrequested += 1;
-                self.strike(no, now);
-            }
-            return;
-        };
-        receipt.blocks += 1;
-        receipt.bytes += bytes as u64;
-        peer.blocks += 1;
-        for other in want.told.iter().filter(|other| **other != no) {
-            self.cancel_at(*other, &cid);
-        }
-        let mut credited: Option<SessionId> = None;
-        for (id, ticket) in want.tickets {
-            self.tickets.remove(&ticket);
-            self.actions.push_back(Action::Deliver(ticket, Ok(block.clone())));
-            if credited != Some(id) {
-                credited = Some(id);
-                self.credit(id, no, &cid, bytes, now);
-            }
-        }
-    }
-
-    /// A session's want has been met by a peer.
-    fn credit(&mut self, id: SessionId, no: PeerNo, cid: &Cid, bytes: usize, now: Instant) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if !session.wants.remove(cid) {
-            return;
-        }
-        session.stuck.remove(cid);
-        session.last_progress = now;
-        session.search = Search::Idle;
-        session.estimate = (session.estimate * 7 + bytes) / 8;
-        session.meter.add(bytes, now);
-        if !session.members.contains_key(&no) {
-            self.join(id, no);
-        }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let mut first = false;
-        if let Some(member) = session.members.get_mut(&no) {
-            first = member.blocks == 0;
-            member.blocks += 1;
-            member.refusals = 0;
-        }
-        let mut stats = lock(&session.stats);
-        stats.blocks += 1;
-        stats.bytes += bytes as u64;
-        stats.providers += usize::from(first);
-        stats.rate = session.meter.rate().unwrap_or(0.0);
-    }
-
-    fn received_have(&mut self, no: PeerNo, cid: Cid, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&no) else { return };
-        if peer.asks.get(&cid).is_none_or(|ask| ask.kind == WantKind::Block) {
-            return;
-        }
-        peer.answered(&cid, now);
-        let Some(want) = self.wants.get_mut(&cid) else { return };
-        want.told.retain(|other| *other != no);
-        want.say(no, Said::Have);
-        let held = want.holder.is_some();
-        for id in want.sessions() {
-            self.join(id, no);
-            if !held {
-                self.queue_first(id, cid);
-            }
-        }
-    }
-
-    fn received_dont_have(&mut self, no: PeerNo, cid: Cid, now: Instant) {
-        let Some(ask) = self.peers.get_mut(&no).and_then(|peer| peer.refused(&cid, now)) else { return };
-        let Some(want) = self.wants.get_mut(&cid) else { return };
-        want.say(no, Said::DontHave);
-        let held = want.holder == Some(no);
-        if held {
-            want.holder = None;
-        }
-        for id in want.sessions() {
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
-            if ask.kind == WantKind::Block
-                && let Some(member) = session.members.get_mut(&no)
-            {
-                member.refusals = member.refusals.saturating_add(1);
-            }
-            if held {
-                self.queue_first(id, cid);
-            } else if session.stuck.contains(&cid) {
-                self.settle_stuck(id, &cid, now);
-            }
-        }
-    }
-
     /// Puts a want that lost its holder before the others of its session.
     fn queue_first(&mut self, id: SessionId, cid: Cid) {
-        let (Some(session), Some(want)) = (self.sessions.get_mut(&id), self.wants.get_mut(&cid)) else { return };
+        let (Some(session), Some(want)) = (self.sessions.get_mut(&id), self.wants.get_mut(&cid)) else {
+            return;
+        };
         session.stuck.remove(&cid);
         want.queued = true;
         session.queue.push_front(cid);
@@ -546,7 +410,9 @@ impl Client {
 
     /// All that nobody was left for is tried again.
     fn unstick(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         for cid in session.stuck.drain() {
             if let Some(want) = self.wants.get_mut(&cid) {
                 want.queued = true;
@@ -595,44 +461,17 @@ impl Client {
         }
     }
 
-    /// Counts a block that nobody asked for.
-    fn strike(&mut self, no: PeerNo, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&no) else { return };
-        peer.unrequested += 1;
-        if peer.unrequested == MAX_UNREQUESTED {
-            self.ban(no, now);
-        }
-    }
-
-    fn ban(&mut self, no: PeerNo, now: Instant) {
-        self.peers.retain(|_, peer| {
-            let keep = peer.link != Link::Absent || peer.banned_until.is_none_or(|until| until > now);
-            if !keep {
-                self.numbers.remove(&peer.id);
-            }
-            keep
-        });
-        let banned = self.peers.values().filter(|peer| peer.banned_until.is_some()).count();
-        let until = if banned < MAX_BANNED { now + BAN } else { now };
-        let Some(peer) = self.peers.get_mut(&no) else { return };
-        peer.banned_until = Some(until);
-        tracing::warn!(peer = %peer.id, "disconnecting a peer that sends blocks nobody asked for");
-        self.actions.push_back(Action::Disconnect(peer.id));
-        for id in std::mem::take(&mut peer.sessions) {
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.members.remove(&no);
-            }
-        }
-        self.lose(no);
-    }
-
     /// Whether a peer is shut out for now.
     pub(super) fn is_banned(&self, peer: &PeerId, now: Instant) -> bool {
-        self.peer(peer).and_then(|peer| peer.banned_until).is_some_and(|until| until > now)
+        self.peer(peer)
+            .and_then(|peer| peer.banned_until)
+            .is_some_and(|until| until > now)
     }
 
     fn join(&mut self, id: SessionId, no: PeerNo) {
-        let (Some(session), Some(peer)) = (self.sessions.get_mut(&id), self.peers.get_mut(&no)) else { return };
+        let (Some(session), Some(peer)) = (self.sessions.get_mut(&id), self.peers.get_mut(&no)) else {
+            return;
+        };
         session.members.entry(no).or_default().known = true;
         if !peer.sessions.contains(&id) {
             peer.sessions.push(id);

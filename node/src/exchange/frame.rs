@@ -54,7 +54,10 @@ impl FrameReader {
 
     /// Bytes of the frame under way that count against the caller's budget.
     pub(super) fn reserved(&self) -> usize {
-        self.body.as_ref().filter(|body| body.buffer.is_some()).map_or(0, |body| body.len)
+        self.body
+            .as_ref()
+            .filter(|body| body.buffer.is_some())
+            .map_or(0, |body| body.len)
     }
 
     /// The next frame without its prefix; nothing at the end of the stream.
@@ -81,7 +84,11 @@ impl FrameReader {
                 }
                 if let Some(len) = self.push_prefix(byte[0])? {
                     self.prefix_len = 0;
-                    self.body = (len > 0).then_some(Body { len, filled: 0, buffer: None });
+                    self.body = (len > 0).then_some(Body {
+                        len,
+                        filled: 0,
+                        buffer: None,
+                    });
                 }
                 continue;
             };
@@ -113,11 +120,22 @@ impl FrameReader {
         self.prefix[self.prefix_len] = byte;
         self.prefix_len += 1;
         if byte & 0x80 != 0 {
-            return if self.prefix_len < MAX_PREFIX_BYTES { Ok(None) } else { Err(FrameError::TooLarge) };
+            return if self.prefix_len < MAX_PREFIX_BYTES {
+                Ok(None)
+            } else {
+                Err(FrameError::TooLarge)
+            };
         }
         let bytes = &self.prefix[..self.prefix_len];
-        let len = bytes.iter().rev().fold(0usize, |len, byte| len << 7 | usize::from(byte & 0x7f));
-        if len > MAX_FRAME_BYTES { Err(FrameError::TooLarge) } else { Ok(Some(len)) }
+        let len = bytes
+            .iter()
+            .rev()
+            .fold(0usize, |len, byte| len << 7 | usize::from(byte & 0x7f));
+        if len > MAX_FRAME_BYTES {
+            Err(FrameError::TooLarge)
+        } else {
+            Ok(Some(len))
+        }
     }
 }
 
@@ -130,7 +148,9 @@ pub(super) struct FrameWriter {
 impl FrameWriter {
     /// Begins with the segments of one frame.
     pub(super) fn new(segments: Vec<Bytes>) -> Self {
-        Self { segments: segments.into() }
+        Self {
+            segments: segments.into(),
+        }
     }
 
     /// Hands everything to the stream. Ready when the stream has taken it all; it is not yet flushed.
@@ -194,7 +214,10 @@ mod tests {
     #[test]
     fn an_end_within_a_frame_is_an_error() {
         for bytes in [&[3u8, 1, 2][..], &[0x80]] {
-            assert!(matches!(read_all(bytes, 1 << 20).1, Some(FrameError::Io(_))), "{bytes:?}");
+            assert!(
+                matches!(read_all(bytes, 1 << 20).1, Some(FrameError::Io(_))),
+                "{bytes:?}"
+            );
         }
     }
 
@@ -207,7 +230,10 @@ mod tests {
         assert!(error.is_none());
         let over = [0x81, 0x80, 0x80, 0x02];
         assert!(matches!(read_all(&over, usize::MAX).1, Some(FrameError::TooLarge)));
-        assert!(matches!(read_all(&[0xff; 10], usize::MAX).1, Some(FrameError::TooLarge)));
+        assert!(matches!(
+            read_all(&[0xff; 10], usize::MAX).1,
+            Some(FrameError::TooLarge)
+        ));
     }
 
     #[test]
@@ -231,7 +257,10 @@ mod tests {
         let mut io = futures::io::Cursor::new(Vec::new());
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut writer = FrameWriter::new(segments);
-        assert!(matches!(writer.poll_write(Pin::new(&mut io), &mut cx), Poll::Ready(Ok(()))));
+        assert!(matches!(
+            writer.poll_write(Pin::new(&mut io), &mut cx),
+            Poll::Ready(Ok(()))
+        ));
         assert_eq!(io.into_inner(), expected);
     }
 }

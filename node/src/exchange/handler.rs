@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cid::Cid;
+use futures::AsyncWrite as _;
 use futures::future::{Ready, ready};
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use futures::AsyncWrite as _;
 use libp2p::core::upgrade::{InboundUpgrade, OutboundUpgrade, UpgradeInfo};
 use libp2p::swarm::handler::{
     ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound, StreamUpgradeError,
@@ -142,7 +142,10 @@ impl UpgradeInfo for Bitswap {
 }
 
 fn negotiated(stream: Stream, info: &StreamProtocol) -> Negotiated {
-    let version = PROTOCOLS.iter().find(|(protocol, _)| protocol == info).map_or(Version::V1_0, |(_, version)| *version);
+    let version = PROTOCOLS
+        .iter()
+        .find(|(protocol, _)| protocol == info)
+        .map_or(Version::V1_0, |(_, version)| *version);
     Negotiated { stream, version }
 }
 
@@ -249,7 +252,8 @@ impl Handler {
             self.deliver(checked);
         } else {
             self.hashing_everywhere.fetch_add(1, Ordering::Relaxed);
-            self.hashing.push(tokio::task::spawn_blocking(move || check(received, bytes)));
+            self.hashing
+                .push(tokio::task::spawn_blocking(move || check(received, bytes)));
         }
         Ok(())
     }
@@ -277,7 +281,10 @@ impl Handler {
                 return;
             }
             let before = inbound.reader.is_within_frame();
-            match inbound.reader.poll_frame(Pin::new(&mut inbound.stream), cx, &mut self.budget) {
+            match inbound
+                .reader
+                .poll_frame(Pin::new(&mut inbound.stream), cx, &mut self.budget)
+            {
                 Poll::Ready(Ok(Some(frame))) => {
                     if let Err(error) = self.take_frame(frame) {
                         tracing::debug!(%error, "resetting a stream with a bad message");
@@ -315,7 +322,9 @@ impl Handler {
 
     /// Writes what waits on one lane. Returns whether a stream must be opened for it.
     fn poll_outbound(&mut self, lane: usize, cx: &mut Context<'_>) -> bool {
-        let Some(outbound) = self.outbound.get_mut(lane) else { return false };
+        let Some(outbound) = self.outbound.get_mut(lane) else {
+            return false;
+        };
         loop {
             let Out::Open(open) = &mut outbound.out else { break };
             let mut stream = Pin::new(&mut open.stream);
@@ -329,8 +338,9 @@ impl Handler {
                 }
                 return false;
             };
-            let writer =
-                outbound.writing.get_or_insert_with(|| FrameWriter::new(parcel.message.encode(open.version)));
+            let writer = outbound
+                .writing
+                .get_or_insert_with(|| FrameWriter::new(parcel.message.encode(open.version)));
             match writer.poll_write(stream.as_mut(), cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(())) => {
@@ -355,7 +365,10 @@ impl Handler {
 
 impl Parcel {
     fn ticket(&self) -> Ticket {
-        Ticket { lane: self.lane, id: self.id }
+        Ticket {
+            lane: self.lane,
+            id: self.id,
+        }
     }
 }
 
@@ -373,10 +386,26 @@ impl Outbound {
 
 /// Hashes the blocks of a message.
 fn check(received: Received, bytes: usize) -> Checked {
-    let Received { full, entries, payloads, presences, .. } = received;
+    let Received {
+        full,
+        entries,
+        payloads,
+        presences,
+        ..
+    } = received;
     let count = payloads.len();
-    let blocks: Vec<Block> = payloads.into_iter().filter_map(|payload| payload.into_block(bytes)).collect();
-    Checked { full, entries, presences, unusable: count - blocks.len(), blocks, bytes }
+    let blocks: Vec<Block> = payloads
+        .into_iter()
+        .filter_map(|payload| payload.into_block(bytes))
+        .collect();
+    Checked {
+        full,
+        entries,
+        presences,
+        unusable: count - blocks.len(),
+        blocks,
+        bytes,
+    }
 }
 
 impl ConnectionHandler for Handler {
@@ -417,12 +446,17 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { mut protocol, .. }) => {
                 if self.inbound.len() < MAX_INBOUND_STREAMS {
                     protocol.stream.ignore_for_keep_alive();
-                    self.inbound.push(Inbound { stream: protocol.stream, reader: FrameReader::default() });
+                    self.inbound.push(Inbound {
+                        stream: protocol.stream,
+                        reader: FrameReader::default(),
+                    });
                 }
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { mut protocol, info }) => {
                 protocol.stream.ignore_for_keep_alive();
-                self.events.push_back(ToBehaviour::Speaks { presences: protocol.version >= Version::V1_2 });
+                self.events.push_back(ToBehaviour::Speaks {
+                    presences: protocol.version >= Version::V1_2,
+                });
                 if let Some(outbound) = self.outbound.get_mut(info) {
                     outbound.out = Out::Open(protocol);
                 }

@@ -4,9 +4,12 @@
 //! segments in which every large block is the stored bytes themselves. Unknown fields are skipped, limits are checked
 //! before anything is kept, and a CID that is too long to be held here is ignored, as Kubo ignores it.
 
+mod wire;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use cid::{Cid, Version as CidVersion};
 
+use self::wire::{Value, field_len, int_len, next_field, put_cid, put_key, put_varint, varint, varint_len};
 use crate::block::{self, Block, DAG_PB, MAX_BLOCK_BYTES, SHA2_256};
 
 /// The largest frame that is read or written, in bytes without its length prefix (go-bitswap's `MessageSizeMax`).
@@ -166,7 +169,16 @@ impl Prefix {
         let version = CidVersion::try_from(next()?).map_err(|_| MessageError::Prefix)?;
         let (codec, hash) = (next()?, next()?);
         let digest_len = usize::try_from(next()?).map_err(|_| MessageError::Prefix)?;
-        if bytes.is_empty() { Ok(Self { version, codec, hash, digest_len }) } else { Err(MessageError::Prefix) }
+        if bytes.is_empty() {
+            Ok(Self {
+                version,
+                codec,
+                hash,
+                digest_len,
+            })
+        } else {
+            Err(MessageError::Prefix)
+        }
     }
 
     fn fields(&self) -> [u64; 4] {
@@ -190,7 +202,11 @@ impl Payload {
     /// A block that is a small part of its frame is copied, so that keeping it does not keep the frame.
     pub(super) fn into_block(self, frame_len: usize) -> Option<Block> {
         let Self { prefix, data } = self;
-        let data = if data.len() < frame_len / 4 { Bytes::copy_from_slice(&data) } else { data };
+        let data = if data.len() < frame_len / 4 {
+            Bytes::copy_from_slice(&data)
+        } else {
+            data
+        };
         let block = match (prefix.version, prefix.hash) {
             (CidVersion::V1, SHA2_256) => Block::new(prefix.codec, data).ok()?,
             (CidVersion::V0, SHA2_256) if prefix.codec == DAG_PB => Block::new_v0(data).ok()?,
@@ -216,11 +232,22 @@ impl Message {
         let wantlist = self.wantlist_len(version);
         let has_wantlist = self.full || !self.entries.is_empty();
         let presences: &[_] = if version >= Version::V1_2 { &self.presences } else { &[] };
-        let pending = if version >= Version::V1_2 { self.pending_bytes } else { 0 };
+        let pending = if version >= Version::V1_2 {
+            self.pending_bytes
+        } else {
+            0
+        };
 
         let mut len = if has_wantlist { field_len(wantlist) } else { 0 };
-        len += self.blocks.iter().map(|block| field_len(block_len(block, version))).sum::<usize>();
-        len += presences.iter().map(|(cid, kind)| field_len(presence_len(cid, *kind))).sum::<usize>();
+        len += self
+            .blocks
+            .iter()
+            .map(|block| field_len(block_len(block, version)))
+            .sum::<usize>();
+        len += presences
+            .iter()
+            .map(|(cid, kind)| field_len(presence_len(cid, *kind)))
+            .sum::<usize>();
         len += if pending == 0 { 0 } else { 1 + int_len(pending) };
 
         let mut segments = Vec::with_capacity(1 + 2 * self.blocks.len());
@@ -257,7 +284,11 @@ impl Message {
     }
 
     fn wantlist_len(&self, version: Version) -> usize {
-        let entries: usize = self.entries.iter().map(|entry| field_len(entry_len(entry, version))).sum();
+        let entries: usize = self
+            .entries
+            .iter()
+            .map(|entry| field_len(entry_len(entry, version)))
+            .sum();
         entries + if self.full { 2 } else { 0 }
     }
 }
@@ -274,7 +305,12 @@ impl Received {
             match (field, value) {
                 (1, Value::Bytes(bytes)) => message.decode_wantlist(bytes)?,
                 (2, Value::Bytes(bytes)) => message.push_payload(
-                    Prefix { version: CidVersion::V0, codec: DAG_PB, hash: SHA2_256, digest_len: 32 },
+                    Prefix {
+                        version: CidVersion::V0,
+                        codec: DAG_PB,
+                        hash: SHA2_256,
+                        digest_len: 32,
+                    },
                     frame.slice_ref(bytes),
                 )?,
                 (3, Value::Bytes(bytes)) => {
@@ -283,7 +319,12 @@ impl Received {
                 }
                 (4, Value::Bytes(bytes)) => message.decode_presence(bytes)?,
                 (5, Value::Int(value)) => message.pending_bytes = value as i32,
-                (1..=5, value) => return Err(MessageError::WireType { field, wire_type: value.wire_type() }),
+                (1..=5, value) => {
+                    return Err(MessageError::WireType {
+                        field,
+                        wire_type: value.wire_type(),
+                    });
+                }
                 _ => {}
             }
         }
@@ -306,7 +347,12 @@ impl Received {
                     }
                 }
                 (2, Value::Int(value)) => self.full = value != 0,
-                (1 | 2, value) => return Err(MessageError::WireType { field, wire_type: value.wire_type() }),
+                (1 | 2, value) => {
+                    return Err(MessageError::WireType {
+                        field,
+                        wire_type: value.wire_type(),
+                    });
+                }
                 _ => {}
             }
         }
@@ -319,7 +365,12 @@ impl Received {
             match (field, value) {
                 (1, Value::Bytes(bytes)) => cid = bytes,
                 (2, Value::Int(value)) => kind = if value == 0 { Presence::Have } else { Presence::DontHave },
-                (1 | 2, value) => return Err(MessageError::WireType { field, wire_type: value.wire_type() }),
+                (1 | 2, value) => {
+                    return Err(MessageError::WireType {
+                        field,
+                        wire_type: value.wire_type(),
+                    });
+                }
                 _ => {}
             }
         }
@@ -344,7 +395,12 @@ fn decode_block(mut bytes: &[u8]) -> Result<(Prefix, &[u8]), MessageError> {
         match (field, value) {
             (1, Value::Bytes(bytes)) => prefix = bytes,
             (2, Value::Bytes(bytes)) => data = bytes,
-            (1 | 2, value) => return Err(MessageError::WireType { field, wire_type: value.wire_type() }),
+            (1 | 2, value) => {
+                return Err(MessageError::WireType {
+                    field,
+                    wire_type: value.wire_type(),
+                });
+            }
             _ => {}
         }
     }
@@ -352,7 +408,8 @@ fn decode_block(mut bytes: &[u8]) -> Result<(Prefix, &[u8]), MessageError> {
 }
 
 fn decode_entry(mut bytes: &[u8]) -> Result<Option<Entry>, MessageError> {
-    let (mut cid, mut priority, mut cancel, mut kind, mut send_dont_have) = (&b""[..], 0, false, WantKind::Block, false);
+    let (mut cid, mut priority, mut cancel, mut kind, mut send_dont_have) =
+        (&b""[..], 0, false, WantKind::Block, false);
     while let Some((field, value)) = next_field(&mut bytes)? {
         match (field, value) {
             (1, Value::Bytes(bytes)) => cid = bytes,
@@ -360,11 +417,22 @@ fn decode_entry(mut bytes: &[u8]) -> Result<Option<Entry>, MessageError> {
             (3, Value::Int(value)) => cancel = value != 0,
             (4, Value::Int(value)) => kind = if value == 1 { WantKind::Have } else { WantKind::Block },
             (5, Value::Int(value)) => send_dont_have = value != 0,
-            (1..=5, value) => return Err(MessageError::WireType { field, wire_type: value.wire_type() }),
+            (1..=5, value) => {
+                return Err(MessageError::WireType {
+                    field,
+                    wire_type: value.wire_type(),
+                });
+            }
             _ => {}
         }
     }
-    Ok(read_cid(cid)?.map(|cid| Entry { cid, priority, cancel, kind, send_dont_have }))
+    Ok(read_cid(cid)?.map(|cid| Entry {
+        cid,
+        priority,
+        cancel,
+        kind,
+        send_dont_have,
+    }))
 }
 
 /// Reads a CID that fills `bytes`. Nothing for one that is well formed but longer than can be held or is kept.
@@ -387,101 +455,22 @@ fn read_cid(bytes: &[u8]) -> Result<Option<Cid>, MessageError> {
     }
 }
 
-enum Value<'a> {
-    Int(u64),
-    Fixed64,
-    Bytes(&'a [u8]),
-    Fixed32,
-}
-
-impl Value<'_> {
-    fn wire_type(&self) -> u8 {
-        match self {
-            Value::Int(_) => 0,
-            Value::Fixed64 => 1,
-            Value::Bytes(_) => 2,
-            Value::Fixed32 => 5,
-        }
-    }
-}
-
-fn next_field<'a>(bytes: &mut &'a [u8]) -> Result<Option<(u64, Value<'a>)>, MessageError> {
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    let key = varint(bytes)?;
-    let (field, wire_type) = (key >> 3, (key & 7) as u8);
-    let value = match wire_type {
-        0 => Value::Int(varint(bytes)?),
-        1 => take(bytes, 8).map(|_| Value::Fixed64)?,
-        2 => {
-            let len = usize::try_from(varint(bytes)?).map_err(|_| MessageError::Truncated)?;
-            Value::Bytes(take(bytes, len)?)
-        }
-        5 => take(bytes, 4).map(|_| Value::Fixed32)?,
-        _ => return Err(MessageError::WireType { field, wire_type }),
-    };
-    Ok(Some((field, value)))
-}
-
-fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Result<&'a [u8], MessageError> {
-    let (head, tail) = bytes.split_at_checked(len).ok_or(MessageError::Truncated)?;
-    *bytes = tail;
-    Ok(head)
-}
-
-fn varint(bytes: &mut &[u8]) -> Result<u64, MessageError> {
-    let mut value = 0u64;
-    for shift in (0..70).step_by(7) {
-        let (byte, rest) = bytes.split_first().ok_or(MessageError::Truncated)?;
-        *bytes = rest;
-        if shift == 63 && *byte > 1 {
-            return Err(MessageError::Varint);
-        }
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err(MessageError::Varint)
-}
-
-fn varint_len(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
-}
-
-fn int_len(value: i32) -> usize {
-    varint_len(i64::from(value) as u64)
-}
-
-/// Length of a field with a one-byte key and `len` bytes of content.
-fn field_len(len: usize) -> usize {
-    1 + varint_len(len as u64) + len
-}
-
-fn put_varint(out: &mut BytesMut, value: u64) {
-    let mut buffer = unsigned_varint::encode::u64_buffer();
-    out.put_slice(unsigned_varint::encode::u64(value, &mut buffer));
-}
-
-fn put_key(out: &mut BytesMut, field: u8, len: usize) {
-    out.put_u8(field << 3 | 2);
-    put_varint(out, len as u64);
-}
-
-fn put_cid(out: &mut BytesMut, cid: &Cid) {
-    // Writing into memory cannot fail.
-    let _ = cid.write_bytes(out.writer());
-}
-
 fn entry_kind(entry: &Entry, version: Version) -> (WantKind, bool) {
-    if version >= Version::V1_2 { (entry.kind, entry.send_dont_have) } else { (WantKind::Block, false) }
+    if version >= Version::V1_2 {
+        (entry.kind, entry.send_dont_have)
+    } else {
+        (WantKind::Block, false)
+    }
 }
 
 fn entry_len(entry: &Entry, version: Version) -> usize {
     let (kind, send_dont_have) = entry_kind(entry, version);
     let mut len = field_len(entry.cid.encoded_len());
-    len += if entry.priority == 0 { 0 } else { 1 + int_len(entry.priority) };
+    len += if entry.priority == 0 {
+        0
+    } else {
+        1 + int_len(entry.priority)
+    };
     len += if entry.cancel { 2 } else { 0 };
     len += if kind == WantKind::Have { 2 } else { 0 };
     len + if send_dont_have { 2 } else { 0 }

@@ -224,9 +224,15 @@ impl Server {
             return;
         }
         if full {
-            let kept: Vec<Cid> = self.peers.get(&peer).map_or_else(Vec::new, |l| l.wants.keys().copied().collect());
-            let named: std::collections::HashSet<&Cid> =
-                entries.iter().filter(|entry| !entry.cancel).map(|entry| &entry.cid).collect();
+            let kept: Vec<Cid> = self
+                .peers
+                .get(&peer)
+                .map_or_else(Vec::new, |l| l.wants.keys().copied().collect());
+            let named: std::collections::HashSet<&Cid> = entries
+                .iter()
+                .filter(|entry| !entry.cancel)
+                .map(|entry| &entry.cid)
+                .collect();
             for cid in kept.iter().filter(|cid| !named.contains(cid)) {
                 self.remove(&peer, cid);
             }
@@ -245,7 +251,9 @@ impl Server {
     pub(super) fn blocks_added<'a>(&mut self, cids: impl IntoIterator<Item = &'a Cid>) {
         for cid in cids {
             for (peer, wanted) in self.waiting.remove(cid.hash()).unwrap_or_default() {
-                let Some(ledger) = self.peers.get_mut(&peer) else { continue };
+                let Some(ledger) = self.peers.get_mut(&peer) else {
+                    continue;
+                };
                 if let Some(want) = ledger.wants.get_mut(&wanted) {
                     want.state = WantState::Queued;
                     ledger.queue.insert(want.rank, wanted);
@@ -262,7 +270,9 @@ impl Server {
     pub(super) fn anything_added(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
         for (peer, wanted) in waiting.into_values().flatten() {
-            let Some(ledger) = self.peers.get_mut(&peer) else { continue };
+            let Some(ledger) = self.peers.get_mut(&peer) else {
+                continue;
+            };
             if let Some(want) = ledger.wants.get_mut(&wanted) {
                 want.state = WantState::Queued;
                 ledger.queue.insert(want.rank, wanted);
@@ -279,7 +289,9 @@ impl Server {
         }
         for _ in 0..self.turns.len() {
             let peer = self.turns.pop_front()?;
-            let Some(ledger) = self.peers.get_mut(&peer) else { continue };
+            let Some(ledger) = self.peers.get_mut(&peer) else {
+                continue;
+            };
             ledger.in_line = false;
             if ledger.bytes >= self.limits.peer_bytes || ledger.jobs >= JOBS_PER_PEER {
                 // Put back in line when a message has gone or a job has ended.
@@ -287,7 +299,9 @@ impl Server {
             }
             let mut wants = Vec::new();
             while wants.len() < WANTS_PER_JOB {
-                let Some((_, cid)) = ledger.queue.pop_first() else { break };
+                let Some((_, cid)) = ledger.queue.pop_first() else {
+                    break;
+                };
                 if let Some(want) = ledger.wants.get_mut(&cid) {
                     want.state = WantState::Reading { again: false };
                     wants.push((cid, want.kind));
@@ -308,13 +322,20 @@ impl Server {
     /// A job has ended. Gives the message to send, if its peer still wants any of it.
     pub(super) fn finished(&mut self, found: Found) -> Option<Outgoing> {
         self.jobs = self.jobs.saturating_sub(1);
-        let Found { job: Job { peer, epoch, wants }, answers } = found;
+        let Found {
+            job: Job { peer, epoch, wants },
+            answers,
+        } = found;
         let ledger = self.peers.get_mut(&peer).filter(|ledger| ledger.epoch == epoch)?;
         ledger.jobs = ledger.jobs.saturating_sub(1);
         let (mut message, mut gone, mut bytes) = (Message::default(), Vec::new(), 0);
         for ((cid, asked), answer) in wants.into_iter().zip(answers) {
-            let Some(want) = ledger.wants.get_mut(&cid) else { continue };
-            let WantState::Reading { again } = want.state else { continue };
+            let Some(want) = ledger.wants.get_mut(&cid) else {
+                continue;
+            };
+            let WantState::Reading { again } = want.state else {
+                continue;
+            };
             let outdated = match &answer {
                 Answer::Have => want.kind == WantKind::Block && asked == WantKind::Have,
                 Answer::Missing => again,
@@ -366,8 +387,12 @@ impl Server {
 
     /// A message has been written to the peer's connection.
     pub(super) fn sent(&mut self, peer: PeerId, id: u64) {
-        let Some(ledger) = self.peers.get_mut(&peer) else { return };
-        let Some(message) = ledger.in_flight.remove(&id) else { return };
+        let Some(ledger) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        let Some(message) = ledger.in_flight.remove(&id) else {
+            return;
+        };
         ledger.failures = 0;
         ledger.bytes -= message.bytes;
         self.bytes -= message.bytes;
@@ -376,8 +401,12 @@ impl Server {
 
     /// A message was not written. Its wants are taken up again, unless that has failed too often.
     pub(super) fn lost(&mut self, peer: PeerId, id: u64) {
-        let Some(ledger) = self.peers.get_mut(&peer) else { return };
-        let Some(message) = ledger.in_flight.remove(&id) else { return };
+        let Some(ledger) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        let Some(message) = ledger.in_flight.remove(&id) else {
+            return;
+        };
         ledger.bytes -= message.bytes;
         self.bytes -= message.bytes;
         ledger.failures += 1;
@@ -394,7 +423,9 @@ impl Server {
     /// The connection that carried everything to a peer is gone, but there is another: what may not have arrived is
     /// sent again.
     pub(super) fn rerouted(&mut self, peer: PeerId) {
-        let Some(ledger) = self.peers.get_mut(&peer) else { return };
+        let Some(ledger) = self.peers.get_mut(&peer) else {
+            return;
+        };
         let lost = std::mem::take(&mut ledger.in_flight);
         self.bytes -= std::mem::take(&mut ledger.bytes);
         for (cid, priority, kind, send_dont_have) in lost.into_values().flat_map(|message| message.wants) {
@@ -412,13 +443,20 @@ impl Server {
     fn insert(&mut self, peer: PeerId, cid: Cid, priority: i32, kind: WantKind, send_dont_have: bool) {
         self.counter += 1;
         let counter = self.counter;
-        let ledger = self.peers.entry(peer).or_insert_with(|| Ledger { epoch: counter, ..Ledger::default() });
+        let ledger = self.peers.entry(peer).or_insert_with(|| Ledger {
+            epoch: counter,
+            ..Ledger::default()
+        });
         let rank = (Reverse(priority), counter);
         if let Some(want) = ledger.wants.get_mut(&cid) {
             ledger.ranks.remove(&want.rank);
             ledger.queue.remove(&want.rank);
             // A want for the block is not weakened to a question: the peer asked for the block and has not cancelled.
-            let kind = if want.kind == WantKind::Block { WantKind::Block } else { kind };
+            let kind = if want.kind == WantKind::Block {
+                WantKind::Block
+            } else {
+                kind
+            };
             let state = match want.state {
                 WantState::Waiting => {
                     forget_waiting(&mut self.waiting, &cid, &peer);
@@ -426,7 +464,12 @@ impl Server {
                 }
                 state => state,
             };
-            *want = Want { rank, kind, send_dont_have: send_dont_have || want.send_dont_have, state };
+            *want = Want {
+                rank,
+                kind,
+                send_dont_have: send_dont_have || want.send_dont_have,
+                state,
+            };
             if state == WantState::Queued {
                 ledger.queue.insert(rank, cid);
             }
@@ -442,9 +485,19 @@ impl Server {
                 _ => return,
             }
         }
-        let Some(ledger) = self.peers.get_mut(&peer) else { return };
+        let Some(ledger) = self.peers.get_mut(&peer) else {
+            return;
+        };
         self.wants += 1;
-        ledger.wants.insert(cid, Want { rank, kind, send_dont_have, state: WantState::Queued });
+        ledger.wants.insert(
+            cid,
+            Want {
+                rank,
+                kind,
+                send_dont_have,
+                state: WantState::Queued,
+            },
+        );
         ledger.ranks.insert(rank, cid);
         ledger.queue.insert(rank, cid);
     }

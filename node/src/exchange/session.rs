@@ -42,7 +42,12 @@ pub(super) enum Command {
     Provider(SessionId, PeerId),
     /// The answer to a search.
     Found(SessionId, Vec<PeerId>),
-    Fetch { session: SessionId, ticket: Ticket, cid: Cid, reply: Reply },
+    Fetch {
+        session: SessionId,
+        ticket: Ticket,
+        cid: Cid,
+        reply: Reply,
+    },
     Cancel(Ticket),
 }
 
@@ -84,7 +89,10 @@ impl Shared {
     /// Takes what has come, and has the task of `cx` woken when more comes.
     pub(super) fn take(&self, cx: &mut Context<'_>) -> Inbox {
         let mut inbox = lock(&self.inbox);
-        inbox.waker.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
+        inbox
+            .waker
+            .get_or_insert_with(|| cx.waker().clone())
+            .clone_from(cx.waker());
         Inbox {
             commands: std::mem::take(&mut inbox.commands),
             added: std::mem::take(&mut inbox.added),
@@ -141,7 +149,13 @@ impl Handle {
         let id = SessionId(self.shared.next());
         let stats = SharedSessionStats::default();
         self.shared.command(Command::Open(id, stats.clone()));
-        Session { inner: Arc::new(Inner { id, shared: self.shared.clone(), stats }) }
+        Session {
+            inner: Arc::new(Inner {
+                id,
+                shared: self.shared.clone(),
+                stats,
+            }),
+        }
     }
 
     /// Answers [`Event::NeedProviders`](super::Event::NeedProviders): these peers are said to have the block, at most
@@ -210,15 +224,27 @@ impl Session {
             return Ok(block);
         }
         if block::digest(cid.hash().code(), b"").is_none() {
-            return Err(FetchError::Unverifiable { cid: *cid, code: cid.hash().code() });
+            return Err(FetchError::Unverifiable {
+                cid: *cid,
+                code: cid.hash().code(),
+            });
         }
         let shared = &self.inner.shared;
         let closed = || FetchError::Closed { cid: *cid };
         let _permit = shared.fetches.clone().acquire_owned().await.map_err(|_| closed())?;
         let ticket = Ticket(shared.next());
         let (reply, answer) = oneshot::channel();
-        shared.command(Command::Fetch { session: self.inner.id, ticket, cid: *cid, reply });
-        let mut guard = CancelOnDrop { shared, ticket, armed: true };
+        shared.command(Command::Fetch {
+            session: self.inner.id,
+            ticket,
+            cid: *cid,
+            reply,
+        });
+        let mut guard = CancelOnDrop {
+            shared,
+            ticket,
+            armed: true,
+        };
         let answer = answer.await;
         guard.armed = false;
         answer.unwrap_or_else(|_| Err(closed()))

@@ -50,7 +50,11 @@ fn quick() -> Config {
 fn swarm_of(behaviour: Behaviour) -> Swarm<Behaviour> {
     libp2p::SwarmBuilder::with_new_identity()
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .with_tcp(
+            tcp::Config::default().nodelay(true),
+            noise::Config::new,
+            yamux::Config::default,
+        )
         .unwrap()
         .with_quic()
         .with_behaviour(|_| behaviour)
@@ -76,7 +80,11 @@ impl Peer {
     async fn over(net: Net, config: Config, served: Arc<dyn Blocks>, store: Arc<MemoryStore>) -> Self {
         let (behaviour, handle) = new(served, config);
         let mut swarm = swarm_of(behaviour);
-        let address = if net == Net::Tcp { "/ip4/127.0.0.1/tcp/0" } else { "/ip4/127.0.0.1/udp/0/quic-v1" };
+        let address = if net == Net::Tcp {
+            "/ip4/127.0.0.1/tcp/0"
+        } else {
+            "/ip4/127.0.0.1/udp/0/quic-v1"
+        };
         swarm.listen_on(address.parse().unwrap()).unwrap();
         let mut addresses = Vec::new();
         while addresses.is_empty() {
@@ -86,7 +94,10 @@ impl Peer {
         }
         let id = *swarm.local_peer_id();
         let (dial, mut dials) = mpsc::channel::<Multiaddr>(16);
-        let (finds, searches) = (Arc::new(Mutex::new(None::<Vec<PeerId>>)), Arc::new(Mutex::new(HashMap::new())));
+        let (finds, searches) = (
+            Arc::new(Mutex::new(None::<Vec<PeerId>>)),
+            Arc::new(Mutex::new(HashMap::new())),
+        );
         let (answers, counts, asked) = (finds.clone(), searches.clone(), handle.clone());
         let task = tokio::spawn(async move {
             loop {
@@ -103,7 +114,16 @@ impl Peer {
                 }
             }
         });
-        Self { id, store, handle, addresses, dial, task, finds, searches }
+        Self {
+            id,
+            store,
+            handle,
+            addresses,
+            dial,
+            task,
+            finds,
+            searches,
+        }
     }
 
     async fn connect(&self, other: &Peer) {
@@ -117,7 +137,8 @@ impl Peer {
 
     fn put(&self, blocks: &[Block]) {
         self.store.put(blocks).unwrap();
-        self.handle.blocks_added(&blocks.iter().map(|block| *block.cid()).collect::<Vec<_>>());
+        self.handle
+            .blocks_added(&blocks.iter().map(|block| *block.cid()).collect::<Vec<_>>());
     }
 }
 
@@ -135,6 +156,17 @@ fn blocks(count: usize, len: usize) -> Vec<Block> {
             Block::new(RAW, data).unwrap()
         })
         .collect()
+}
+
+/// Waits until something is so, for as long as a loaded machine may need.
+async fn eventually(is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
+    assert!(waited.is_ok(), "waited for too long");
 }
 
 async fn fetch_all(session: &Session, blocks: &[Block]) {
@@ -158,7 +190,10 @@ async fn fetches_over(net: Net) {
     let stats = session.stats();
     assert_eq!((stats.blocks, stats.providers, stats.duplicates), (3020, 1, 0));
     let stats = b.handle.stats();
-    assert_eq!((stats.blocks_received, stats.duplicates, stats.unrequested, stats.wants), (3020, 0, 0, 0));
+    assert_eq!(
+        (stats.blocks_received, stats.duplicates, stats.unrequested, stats.wants),
+        (3020, 0, 0, 0)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -186,14 +221,42 @@ async fn a_missing_block_fails_with_what_was_tried() {
     *b.finds.lock().unwrap() = Some(vec![]);
     let wanted = blocks(1, 10).remove(0);
     let error = b.handle.session().fetch(wanted.cid()).await.unwrap_err();
-    assert!(matches!(error, FetchError::NotFound { verdict: Verdict { asked: 0, known: 0, .. }, .. }), "{error}");
-    assert_eq!(error.to_string(), format!("block {} was not found: no peer could be asked, no provider is known", wanted.cid()));
+    assert!(
+        matches!(
+            error,
+            FetchError::NotFound {
+                verdict: Verdict { asked: 0, known: 0, .. },
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "block {} was not found: no peer could be asked, no provider is known",
+            wanted.cid()
+        )
+    );
 
     b.connect(&a).await;
     let session = b.handle.session();
     session.add_provider(a.id);
     let error = session.fetch(wanted.cid()).await.unwrap_err();
-    assert!(matches!(error, FetchError::NotFound { verdict: Verdict { asked: 1, refused: 1, .. }, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            FetchError::NotFound {
+                verdict: Verdict {
+                    asked: 1,
+                    refused: 1,
+                    ..
+                },
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert_eq!(b.searches.lock().unwrap()[wanted.cid()], 2);
 }
 
@@ -204,7 +267,20 @@ async fn a_provider_that_cannot_be_reached_is_named_in_the_error() {
     let session = b.handle.session();
     session.add_provider(PeerId::random());
     let error = session.fetch(blocks(1, 10)[0].cid()).await.unwrap_err();
-    assert!(matches!(error, FetchError::NotFound { verdict: Verdict { known: 1, unreachable: 1, .. }, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            FetchError::NotFound {
+                verdict: Verdict {
+                    known: 1,
+                    unreachable: 1,
+                    ..
+                },
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -221,23 +297,29 @@ async fn a_block_that_arrives_later_is_pushed() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     a.put(&wanted);
     let (first, second) = fetching.await.unwrap();
-    assert_eq!((first.unwrap(), second.unwrap()), (wanted[0].clone(), wanted[1].clone()));
+    assert_eq!(
+        (first.unwrap(), second.unwrap()),
+        (wanted[0].clone(), wanted[1].clone())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_fetch_is_withdrawn_everywhere() {
-    let (a, b) = (Peer::start(Net::Tcp).await, Peer::start(Net::Tcp).await);
+    let (a, b) = (
+        Peer::start(Net::Tcp).await,
+        Peer::with(Net::Tcp, Config::default()).await,
+    );
     b.connect(&a).await;
     let session = b.handle.session();
     session.add_provider(a.id);
     let wanted = blocks(100, 10);
-    {
-        let fetching = join_all(wanted.iter().map(|block| session.fetch(block.cid())));
-        let _ = tokio::time::timeout(Duration::from_millis(200), fetching).await;
-        assert_eq!((b.handle.stats().wants, a.handle.stats().peer_wants), (100, 100));
+    let fetching = join_all(wanted.iter().map(|block| session.fetch(block.cid())));
+    let counts = || (b.handle.stats().wants, a.handle.stats().peer_wants);
+    tokio::select! {
+        _ = fetching => panic!("nobody has these"),
+        () = eventually(|| counts() == (100, 100)) => {}
     }
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!((b.handle.stats().wants, a.handle.stats().peer_wants), (0, 0));
+    eventually(|| counts() == (0, 0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -256,19 +338,32 @@ async fn the_load_is_spread_over_all_providers() {
     fetch_all(&session, &wanted).await;
     assert_eq!(session.stats().providers, 3);
     for provider in &providers {
-        assert!(provider.handle.stats().blocks_sent >= 5, "{:?}", provider.handle.stats());
+        assert!(
+            provider.handle.stats().blocks_sent >= 5,
+            "{:?}",
+            provider.handle.stats()
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_every_peer_has_needs_no_peer() {
     let b = Peer::start(Net::Tcp).await;
-    for cid in ["bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku", "bafkqaaa", "bafkqabdborsxg5a"] {
+    for cid in [
+        "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku",
+        "bafkqaaa",
+        "bafkqabdborsxg5a",
+    ] {
         assert!(b.handle.session().fetch(&cid.parse().unwrap()).await.is_ok(), "{cid}");
     }
-    let blake: Cid = "bafk2bzacedlxqjw4yxhlqdbdpmbpsoznilvuotbtmeqmlbjivpyzc4a4dhbk4".parse().unwrap();
+    let blake: Cid = "bafk2bzacedlxqjw4yxhlqdbdpmbpsoznilvuotbtmeqmlbjivpyzc4a4dhbk4"
+        .parse()
+        .unwrap();
     let error = b.handle.session().fetch(&blake).await.unwrap_err();
-    assert!(matches!(error, FetchError::Unverifiable { code: 0xb220, .. }), "{error}");
+    assert!(
+        matches!(error, FetchError::Unverifiable { code: 0xb220, .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -286,7 +286,10 @@ impl Peer {
             self.take_ask(&cid);
         }
         let alone = self.open_blocks == 0 && self.open_haves == 0;
-        let queued = self.meter.rate().map_or(0.0, |rate| 2.0 * self.open_bytes as f64 / rate.max(1.0));
+        let queued = self
+            .meter
+            .rate()
+            .map_or(0.0, |rate| 2.0 * self.open_bytes as f64 / rate.max(1.0));
         let patience = self.latency.map_or(answer_within, |latency| {
             (latency * 4 + latency.min(MIN_ANSWER)).clamp(MIN_ANSWER.min(answer_within), answer_within)
         });
@@ -313,7 +316,13 @@ impl Peer {
                 alone,
             },
         );
-        self.outbox.set(Entry { cid, priority, cancel: false, kind, send_dont_have: true });
+        self.outbox.set(Entry {
+            cid,
+            priority,
+            cancel: false,
+            kind,
+            send_dont_have: true,
+        });
         true
     }
 
@@ -408,7 +417,9 @@ impl Peer {
         if self.open_blocks == 0 && self.open_haves == 0 && self.late == 0 {
             return Vec::new();
         }
-        let quiet = self.last_heard.is_none_or(|heard| now.saturating_duration_since(heard) > QUIET);
+        let quiet = self
+            .last_heard
+            .is_none_or(|heard| now.saturating_duration_since(heard) > QUIET);
         let (mut late, mut repeats) = (Vec::new(), Vec::new());
         for (cid, ask) in &mut self.asks {
             let over = now.checked_duration_since(ask.deadline);
@@ -464,7 +475,10 @@ impl Peer {
             }
         }
         self.messages_waiting += 1;
-        Some(Message { entries, ..Message::default() })
+        Some(Message {
+            entries,
+            ..Message::default()
+        })
     }
 
     /// A wantlist message has gone, or was lost with its stream.

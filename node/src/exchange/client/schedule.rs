@@ -53,9 +53,15 @@ impl Client {
         let mut waiting = Vec::new();
         let mut asked = 0;
         while asked < QUANTUM {
-            let Some(cid) = self.sessions.get_mut(&id).and_then(|session| session.queue.pop_front()) else { break };
-            let Some(session) = self.sessions.get(&id) else { return false };
-            let Some(want) = self.wants.get(&cid).filter(|want| want.holder.is_none()) else { continue };
+            let Some(cid) = self.sessions.get_mut(&id).and_then(|session| session.queue.pop_front()) else {
+                break;
+            };
+            let Some(session) = self.sessions.get(&id) else {
+                return false;
+            };
+            let Some(want) = self.wants.get(&cid).filter(|want| want.holder.is_none()) else {
+                continue;
+            };
             if !session.wants.contains(&cid) {
                 continue;
             }
@@ -93,7 +99,11 @@ impl Client {
             }
         }
         let (alone, full) = (here < 2, asks >= MAX_SESSION_ASKS);
-        let fallback = if rated == 0 { GUESSED_RATE } else { rates / f64::from(rated) };
+        let fallback = if rated == 0 {
+            GUESSED_RATE
+        } else {
+            rates / f64::from(rated)
+        };
 
         let (mut best, mut last_resort, mut eligible, mut room) = (None, None, false, false);
         for (no, member) in &session.members {
@@ -129,7 +139,9 @@ impl Client {
     }
 
     pub(super) fn assign(&mut self, id: SessionId, cid: Cid, no: PeerNo, now: Instant) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         let fresh = session.probed < PROBED_WANTS && session.members.values().all(|member| member.blocks == 0);
         session.probed += usize::from(fresh);
         session.stuck.remove(&cid);
@@ -150,7 +162,9 @@ impl Client {
         if let Some(want) = self.wants.get_mut(&cid) {
             want.queued = false;
         }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         session.stuck.insert(cid);
         self.probe_guests(id, cid, now);
         self.settle_stuck(id, &cid, now);
@@ -159,8 +173,13 @@ impl Client {
     /// Says when a search is due for a stuck want: at once if nobody can answer any more.
     pub(super) fn settle_stuck(&mut self, id: SessionId, cid: &Cid, now: Instant) {
         let hopeless = !self.is_awaited(id, cid);
-        let (after, again) = (self.times.search_after, self.times.search_every.min(super::tick::SEARCH_AGAIN));
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let (after, again) = (
+            self.times.search_after,
+            self.times.search_every.min(super::tick::SEARCH_AGAIN),
+        );
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         let due = if hopeless { now } else { now + after };
         match session.search {
             Search::Idle => session.search = Search::Due(due),
@@ -194,7 +213,9 @@ impl Client {
     fn probe_guests(&mut self, id: SessionId, cid: Cid, now: Instant) {
         let Some(session) = self.sessions.get(&id) else { return };
         let strangers = self.peers.iter().filter(|(no, _)| !session.members.contains_key(no));
-        let mut guests: Vec<_> = strangers.map(|(no, peer)| (std::cmp::Reverse(peer.blocks), *no)).collect();
+        let mut guests: Vec<_> = strangers
+            .map(|(no, peer)| (std::cmp::Reverse(peer.blocks), *no))
+            .collect();
         guests.sort_unstable();
         self.probe(guests.into_iter().map(|(_, no)| no).collect(), PROBED_GUESTS, cid, now);
     }
@@ -220,7 +241,9 @@ impl Client {
             if asked == most {
                 break;
             }
-            let (Some(want), Some(peer)) = (self.wants.get(&cid), self.peers.get(&no)) else { continue };
+            let (Some(want), Some(peer)) = (self.wants.get(&cid), self.peers.get(&no)) else {
+                continue;
+            };
             let fit = peer.is_connected() && peer.presences && !peer.is_unresponsive();
             if fit && want.said(no).is_none() && !peer.asks.contains_key(&cid) && peer.open_haves < MAX_HAVE_ASKS {
                 self.ask(no, cid, WantKind::Have, 0, now);
@@ -230,7 +253,9 @@ impl Client {
     }
 
     fn ask(&mut self, no: PeerNo, cid: Cid, kind: WantKind, estimate: usize, now: Instant) {
-        let (Some(want), Some(peer)) = (self.wants.get_mut(&cid), self.peers.get_mut(&no)) else { return };
+        let (Some(want), Some(peer)) = (self.wants.get_mut(&cid), self.peers.get_mut(&no)) else {
+            return;
+        };
         if peer.ask(cid, want.priority, kind, estimate, now, self.times.answer) {
             if !want.told.contains(&no) {
                 want.told.push(no);

@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
+use super::receive::BAN;
 use super::*;
 use crate::block::RAW;
 use crate::exchange::SessionStats;
-use crate::exchange::message::Entry;
+use crate::exchange::message::{Entry, Presence, WantKind};
+use crate::exchange::session::lock;
 
 const TIMES: Times = Times {
     answer: Duration::from_secs(5),
@@ -98,7 +100,8 @@ impl Bench {
     }
 
     fn answer(&mut self, peer: PeerId, block: &Block, presence: Presence) {
-        self.client.received(peer, Vec::new(), vec![(*block.cid(), presence)], 0, self.now);
+        self.client
+            .received(peer, Vec::new(), vec![(*block.cid(), presence)], 0, self.now);
     }
 
     fn pass(&mut self, time: Duration) -> HashMap<PeerId, Vec<Entry>> {
@@ -120,13 +123,20 @@ impl Bench {
             && client.tickets.is_empty()
             && session.wants.is_empty()
             && session.stuck.is_empty()
-            && client.peers.values().all(|peer| peer.asks.is_empty() && (peer.open_blocks, peer.open_haves) == (0, 0))
+            && client
+                .peers
+                .values()
+                .all(|peer| peer.asks.is_empty() && (peer.open_blocks, peer.open_haves) == (0, 0))
     }
 }
 
 fn of_kind(entries: Option<&Vec<Entry>>, kind: WantKind) -> Vec<Cid> {
     let entries = entries.map(Vec::as_slice).unwrap_or_default();
-    entries.iter().filter(|entry| !entry.cancel && entry.kind == kind).map(|entry| entry.cid).collect()
+    entries
+        .iter()
+        .filter(|entry| !entry.cancel && entry.kind == kind)
+        .map(|entry| entry.cid)
+        .collect()
 }
 
 fn wants(entries: Option<&Vec<Entry>>) -> Vec<Cid> {
@@ -139,7 +149,11 @@ fn haves(entries: Option<&Vec<Entry>>) -> Vec<Cid> {
 
 fn cancels(entries: Option<&Vec<Entry>>) -> Vec<Cid> {
     let entries = entries.map(Vec::as_slice).unwrap_or_default();
-    entries.iter().filter(|entry| entry.cancel).map(|entry| entry.cid).collect()
+    entries
+        .iter()
+        .filter(|entry| entry.cancel)
+        .map(|entry| entry.cid)
+        .collect()
 }
 
 #[test]
@@ -154,7 +168,14 @@ fn a_provider_is_asked_for_the_block_and_strangers_whether_they_have_it() {
     assert!(said.values().flatten().all(|entry| entry.send_dont_have));
 
     let receipt = bench.give(provider, std::slice::from_ref(&wanted));
-    assert_eq!(receipt, Receipt { blocks: 1, bytes: 8, ..Receipt::default() });
+    assert_eq!(
+        receipt,
+        Receipt {
+            blocks: 1,
+            bytes: 8,
+            ..Receipt::default()
+        }
+    );
     let said = bench.said();
     assert_eq!(cancels(said.get(&stranger)), [*wanted.cid()]);
     assert_eq!(said.get(&provider), None);
@@ -162,7 +183,16 @@ fn a_provider_is_asked_for_the_block_and_strangers_whether_they_have_it() {
     assert!(bench.is_clean());
     assert!(bench.searches.is_empty());
     let stats = lock(&bench.stats).clone();
-    assert_eq!(stats, SessionStats { blocks: 1, bytes: 8, providers: 1, rate: stats.rate, ..SessionStats::default() });
+    assert_eq!(
+        stats,
+        SessionStats {
+            blocks: 1,
+            bytes: 8,
+            providers: 1,
+            rate: stats.rate,
+            ..SessionStats::default()
+        }
+    );
 }
 
 #[test]
@@ -211,7 +241,10 @@ fn a_stranger_that_has_the_block_is_asked_for_it_and_for_the_next() {
     bench.fetch(&second);
     let said = bench.said();
     assert_eq!(wants(said.get(&stranger)), [*second.cid()]);
-    assert!(haves(said.get(&other)).is_empty(), "a session with a known source asks no strangers");
+    assert!(
+        haves(said.get(&other)).is_empty(),
+        "a session with a known source asks no strangers"
+    );
 }
 
 #[test]
@@ -246,10 +279,19 @@ fn when_all_refuse_and_nobody_else_is_found_the_fetch_fails_with_the_count() {
     bench.client.found(SESSION, vec![a], bench.now);
     let said = bench.said();
     for peer in [a, b, stranger] {
-        assert_eq!(cancels(said.get(&peer)), [*wanted.cid()], "a refusing peer keeps the want");
+        assert_eq!(
+            cancels(said.get(&peer)),
+            [*wanted.cid()],
+            "a refusing peer keeps the want"
+        );
     }
-    let Err(FetchError::NotFound { cid, verdict }) = &bench.results[&ticket] else { panic!("{:?}", bench.results) };
-    assert_eq!((*cid, verdict.asked, verdict.refused, verdict.known, verdict.unreachable), (*wanted.cid(), 3, 3, 2, 0));
+    let Err(FetchError::NotFound { cid, verdict }) = &bench.results[&ticket] else {
+        panic!("{:?}", bench.results)
+    };
+    assert_eq!(
+        (*cid, verdict.asked, verdict.refused, verdict.known, verdict.unreachable),
+        (*wanted.cid(), 3, 3, 2, 0)
+    );
     assert_eq!(verdict.to_string(), "asked 3 peers, 3 not having it");
     assert!(bench.is_clean());
 }
@@ -262,6 +304,7 @@ fn a_silent_peer_is_passed_over_and_may_still_answer() {
     let ticket = bench.fetch(&wanted);
     let said = bench.said();
     let (silent, other) = if wants(said.get(&a)).is_empty() { (b, a) } else { (a, b) };
+    bench.answer(other, &wanted, Presence::Have);
     assert!(wants(bench.pass(Duration::from_secs(4)).get(&other)).is_empty());
     assert_eq!(wants(bench.pass(Duration::from_secs(2)).get(&other)), [*wanted.cid()]);
     bench.give(silent, std::slice::from_ref(&wanted));
@@ -294,7 +337,10 @@ fn an_open_want_is_repeated_after_half_a_minute() {
     bench.fetch(&wanted);
     bench.said();
     assert!(wants(bench.pass(Duration::from_secs(29)).get(&provider)).is_empty());
-    assert_eq!(wants(bench.pass(Duration::from_secs(2)).get(&provider)), [*wanted.cid()]);
+    assert_eq!(
+        wants(bench.pass(Duration::from_secs(2)).get(&provider)),
+        [*wanted.cid()]
+    );
 }
 
 #[test]
@@ -304,7 +350,9 @@ fn nothing_for_a_long_time_is_a_stall() {
     let wanted = block(1);
     let ticket = bench.fetch(&wanted);
     bench.pass(TIMES.patience + Duration::from_secs(1));
-    let Err(FetchError::Stalled { verdict, .. }) = &bench.results[&ticket] else { panic!("{:?}", bench.results) };
+    let Err(FetchError::Stalled { verdict, .. }) = &bench.results[&ticket] else {
+        panic!("{:?}", bench.results)
+    };
     assert_eq!((verdict.asked, verdict.silent, verdict.refused), (1, 1, 0));
     assert!(bench.is_clean());
 }
@@ -516,6 +564,8 @@ fn a_peer_that_speaks_no_bitswap_counts_as_unreachable() {
     bench.said();
     bench.client.found(SESSION, vec![], bench.now);
     bench.said();
-    let Err(FetchError::NotFound { verdict, .. }) = &bench.results[&ticket] else { panic!("{:?}", bench.results) };
+    let Err(FetchError::NotFound { verdict, .. }) = &bench.results[&ticket] else {
+        panic!("{:?}", bench.results)
+    };
     assert_eq!((verdict.known, verdict.unreachable), (1, 1));
 }

@@ -64,7 +64,11 @@ impl Client {
         for id in want.sessions() {
             if held {
                 self.queue_first(id, cid);
-            } else if self.sessions.get(&id).is_some_and(|session| session.stuck.contains(&cid)) {
+            } else if self
+                .sessions
+                .get(&id)
+                .is_some_and(|session| session.stuck.contains(&cid))
+            {
                 self.settle_stuck(id, &cid, now);
             }
         }
@@ -103,7 +107,11 @@ impl Client {
         if !session.queue.is_empty() || session.wants.is_empty() {
             return;
         }
-        let usable = |no: &PeerNo| self.peers.get(no).filter(|peer| peer.is_connected() && !peer.is_unresponsive());
+        let usable = |no: &PeerNo| {
+            self.peers
+                .get(no)
+                .filter(|peer| peer.is_connected() && !peer.is_unresponsive())
+        };
         let idle = session.members.iter().find(|(no, member)| {
             member.blocks > 0 && member.refusals == 0 && usable(no).is_some_and(|peer| peer.open_blocks == 0)
         });
@@ -114,7 +122,10 @@ impl Client {
             let asks = peer.open_since();
             let Some((oldest, _)) = asks.last() else { continue };
             let age = now.saturating_duration_since(*oldest);
-            let left = peer.meter.rate().map(|rate| Duration::from_secs_f64((peer.open_bytes as f64 / rate).min(1e6)));
+            let left = peer
+                .meter
+                .rate()
+                .map(|rate| Duration::from_secs_f64((peer.open_bytes as f64 / rate).min(1e6)));
             if age < STEAL_AFTER.max(peer.usual_answer()) || left.is_some_and(|left| left < STEAL_AFTER) {
                 continue;
             }
@@ -135,7 +146,9 @@ impl Client {
     /// Asks for providers when it is time to.
     fn search(&mut self, id: SessionId, now: Instant) {
         let times = self.times;
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         if session.wants.is_empty() {
             return;
         }
@@ -143,18 +156,27 @@ impl Client {
         session.search = match session.search {
             Search::Idle
                 if quiet >= times.search_after
-                    && session.last_search.is_none_or(|at| now.saturating_duration_since(at) >= times.search_every) =>
+                    && session
+                        .last_search
+                        .is_none_or(|at| now.saturating_duration_since(at) >= times.search_every) =>
             {
                 Search::Due(now)
             }
-            Search::Done(at) if now.saturating_duration_since(at) >= times.search_every && quiet >= times.search_every => {
+            Search::Done(at)
+                if now.saturating_duration_since(at) >= times.search_every && quiet >= times.search_every =>
+            {
                 Search::Due(now)
             }
             Search::Running(since) if now.saturating_duration_since(since) >= times.search => Search::Done(now),
             search => search,
         };
         if matches!(session.search, Search::Due(at) if at <= now)
-            && let Some(cid) = session.stuck.iter().next().or_else(|| session.wants.iter().next()).copied()
+            && let Some(cid) = session
+                .stuck
+                .iter()
+                .next()
+                .or_else(|| session.wants.iter().next())
+                .copied()
         {
             session.search = Search::Running(now);
             session.last_search = Some(now);
@@ -184,14 +206,18 @@ impl Client {
         let mut over: Vec<(Cid, bool)> = Vec::new();
         if searched {
             let silent = |cid: &Cid| {
-                self.wants.get(cid).is_some_and(|want| want.said.iter().any(|(_, said)| *said == Said::Nothing))
+                self.wants
+                    .get(cid)
+                    .is_some_and(|want| want.said.iter().any(|(_, said)| *said == Said::Nothing))
             };
             let hopeless = |cid: &&Cid| !self.is_awaited(id, cid) && !silent(cid);
             over.extend(session.stuck.iter().filter(hopeless).map(|cid| (*cid, false)));
         }
         if quiet {
             let old = |cid: &&Cid| {
-                self.wants.get(*cid).is_some_and(|want| now.saturating_duration_since(want.since) >= patience)
+                self.wants
+                    .get(*cid)
+                    .is_some_and(|want| now.saturating_duration_since(want.since) >= patience)
             };
             over.extend(session.wants.iter().filter(old).map(|cid| (*cid, true)));
         }
@@ -205,7 +231,12 @@ impl Client {
         let Some(want) = self.wants.get(&cid) else { return };
         let verdict = self.verdict(id, want);
         let waited = now.saturating_duration_since(want.since);
-        let tickets: Vec<_> = want.tickets.iter().filter(|(of, _)| *of == id).map(|(_, ticket)| *ticket).collect();
+        let tickets: Vec<_> = want
+            .tickets
+            .iter()
+            .filter(|(of, _)| *of == id)
+            .map(|(_, ticket)| *ticket)
+            .collect();
         for ticket in tickets {
             let error = match stalled {
                 true => FetchError::Stalled { cid, waited, verdict },
@@ -218,7 +249,12 @@ impl Client {
 
     fn verdict(&self, id: SessionId, want: &super::Want) -> Verdict {
         let said = |what| want.said.iter().filter(|(_, said)| *said == what).count();
-        let mut asked: Vec<PeerNo> = want.told.iter().chain(want.said.iter().map(|(no, _)| no)).copied().collect();
+        let mut asked: Vec<PeerNo> = want
+            .told
+            .iter()
+            .chain(want.said.iter().map(|(no, _)| no))
+            .copied()
+            .collect();
         asked.sort_unstable();
         asked.dedup();
         let mut verdict = Verdict {

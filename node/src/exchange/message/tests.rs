@@ -8,7 +8,13 @@ fn abc() -> Block {
 }
 
 fn want(cid: Cid) -> Entry {
-    Entry { cid, priority: 1, cancel: false, kind: WantKind::Block, send_dont_have: true }
+    Entry {
+        cid,
+        priority: 1,
+        cancel: false,
+        kind: WantKind::Block,
+        send_dont_have: true,
+    }
 }
 
 fn frame(message: &Message, version: Version) -> Vec<u8> {
@@ -32,7 +38,10 @@ fn seen(message: &Message) -> Received {
         payloads: message
             .blocks
             .iter()
-            .map(|block| Payload { prefix: Prefix::of(block.cid()), data: block.data().clone() })
+            .map(|block| Payload {
+                prefix: Prefix::of(block.cid()),
+                data: block.data().clone(),
+            })
             .collect(),
         presences: message.presences.clone(),
         pending_bytes: message.pending_bytes,
@@ -42,16 +51,31 @@ fn seen(message: &Message) -> Received {
 const ABC: &str = "01551220ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
 fn hex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
 }
 
 #[test]
 fn frames_are_those_of_go_bitswap() {
-    let message = Message { entries: vec![want(*abc().cid())], ..Message::default() };
-    assert_eq!(frame(&message, Version::V1_2), hex(&format!("2e0a2c0a2a0a24{ABC}10012801")));
-    let message = Message { blocks: vec![abc()], ..Message::default() };
+    let message = Message {
+        entries: vec![want(*abc().cid())],
+        ..Message::default()
+    };
+    assert_eq!(
+        frame(&message, Version::V1_2),
+        hex(&format!("2e0a2c0a2a0a24{ABC}10012801"))
+    );
+    let message = Message {
+        blocks: vec![abc()],
+        ..Message::default()
+    };
     assert_eq!(frame(&message, Version::V1_2), hex("0d1a0b0a04015512201203616263"));
-    let message = Message { presences: vec![(*abc().cid(), Presence::DontHave)], ..Message::default() };
+    let message = Message {
+        presences: vec![(*abc().cid(), Presence::DontHave)],
+        ..Message::default()
+    };
     assert_eq!(frame(&message, Version::V1_2), hex(&format!("2a22280a24{ABC}1001")));
 }
 
@@ -66,9 +90,18 @@ fn the_empty_message_is_an_empty_frame() {
 fn everything_survives_the_wire() {
     let old = Block::new_v0(&b"old"[..]).unwrap();
     let large = Block::new(DAG_PB, vec![7u8; COALESCE_BELOW + 1]).unwrap();
-    let cancel =
-        Entry { cid: *old.cid(), priority: -3, cancel: true, kind: WantKind::Block, send_dont_have: false };
-    let have = Entry { kind: WantKind::Have, priority: i32::MAX, ..want(*large.cid()) };
+    let cancel = Entry {
+        cid: *old.cid(),
+        priority: -3,
+        cancel: true,
+        kind: WantKind::Block,
+        send_dont_have: false,
+    };
+    let have = Entry {
+        kind: WantKind::Have,
+        priority: i32::MAX,
+        ..want(*large.cid())
+    };
     let message = Message {
         full: true,
         entries: vec![want(*abc().cid()), cancel, have],
@@ -79,14 +112,21 @@ fn everything_survives_the_wire() {
     let received = Received::decode(&body(&message, Version::V1_2)).unwrap();
     assert_eq!(received, seen(&message));
     let frame_len = body(&message, Version::V1_2).len();
-    let blocks: Vec<_> = received.payloads.into_iter().map(|payload| payload.into_block(frame_len).unwrap()).collect();
+    let blocks: Vec<_> = received
+        .payloads
+        .into_iter()
+        .map(|payload| payload.into_block(frame_len).unwrap())
+        .collect();
     assert_eq!(blocks, [old, large, abc()]);
 }
 
 #[test]
 fn large_blocks_are_written_and_read_without_a_copy() {
     let large = Block::new(RAW, vec![7u8; 1 << 20]).unwrap();
-    let message = Message { blocks: vec![large.clone()], ..Message::default() };
+    let message = Message {
+        blocks: vec![large.clone()],
+        ..Message::default()
+    };
     let segments = message.encode(Version::V1_2);
     assert!(segments.iter().any(|segment| segment.as_ptr() == large.data().as_ptr()));
     let body = body(&message, Version::V1_2);
@@ -97,7 +137,10 @@ fn large_blocks_are_written_and_read_without_a_copy() {
 
 #[test]
 fn older_peers_get_what_they_understand() {
-    let have = Entry { kind: WantKind::Have, ..want(*abc().cid()) };
+    let have = Entry {
+        kind: WantKind::Have,
+        ..want(*abc().cid())
+    };
     let old = Block::new_v0(&b"old"[..]).unwrap();
     let message = Message {
         entries: vec![have.clone()],
@@ -105,7 +148,11 @@ fn older_peers_get_what_they_understand() {
         presences: vec![(*abc().cid(), Presence::Have)],
         ..Message::default()
     };
-    let asked = Entry { kind: WantKind::Block, send_dont_have: false, ..have };
+    let asked = Entry {
+        kind: WantKind::Block,
+        send_dont_have: false,
+        ..have
+    };
     let received = Received::decode(&body(&message, Version::V1_1)).unwrap();
     assert_eq!((received.entries, received.presences), (vec![asked.clone()], vec![]));
     let received = Received::decode(&body(&message, Version::V1_0)).unwrap();
@@ -117,19 +164,31 @@ fn older_peers_get_what_they_understand() {
 fn long_cids_are_ignored_and_broken_ones_refused() {
     let entry = |cid: &[u8]| {
         let mut entry = vec![0x0a];
-        entry.extend(unsigned_varint::encode::usize(cid.len(), &mut unsigned_varint::encode::usize_buffer()));
+        entry.extend(unsigned_varint::encode::usize(
+            cid.len(),
+            &mut unsigned_varint::encode::usize_buffer(),
+        ));
         entry.extend(cid);
         let mut list = vec![0x0a];
-        list.extend(unsigned_varint::encode::usize(entry.len(), &mut unsigned_varint::encode::usize_buffer()));
+        list.extend(unsigned_varint::encode::usize(
+            entry.len(),
+            &mut unsigned_varint::encode::usize_buffer(),
+        ));
         list.extend(entry);
         let mut message = vec![0x0a];
-        message.extend(unsigned_varint::encode::usize(list.len(), &mut unsigned_varint::encode::usize_buffer()));
+        message.extend(unsigned_varint::encode::usize(
+            list.len(),
+            &mut unsigned_varint::encode::usize_buffer(),
+        ));
         message.extend(list);
         Received::decode(&Bytes::from(message)).map(|message| message.entries.len())
     };
     let identity = |len: u8| {
         let mut cid = vec![0x01, 0x55, 0x00];
-        cid.extend(unsigned_varint::encode::u8(len, &mut unsigned_varint::encode::u8_buffer()));
+        cid.extend(unsigned_varint::encode::u8(
+            len,
+            &mut unsigned_varint::encode::u8_buffer(),
+        ));
         cid.resize(cid.len() + usize::from(len), 9);
         cid
     };
@@ -146,16 +205,31 @@ fn long_cids_are_ignored_and_broken_ones_refused() {
 #[test]
 fn lists_over_their_limit_are_refused() {
     let cid = *abc().cid();
-    let entries = |count| Message { entries: vec![want(cid); count], ..Message::default() };
-    assert_eq!(Received::decode(&body(&entries(MAX_ENTRIES), Version::V1_2)).unwrap().entries.len(), MAX_ENTRIES);
+    let entries = |count| Message {
+        entries: vec![want(cid); count],
+        ..Message::default()
+    };
+    assert_eq!(
+        Received::decode(&body(&entries(MAX_ENTRIES), Version::V1_2))
+            .unwrap()
+            .entries
+            .len(),
+        MAX_ENTRIES
+    );
     let error = Received::decode(&body(&entries(MAX_ENTRIES + 1), Version::V1_2)).unwrap_err();
     assert!(matches!(error, MessageError::TooMany { limit: MAX_ENTRIES, .. }));
 
-    let presences = |count| Message { presences: vec![(cid, Presence::Have); count], ..Message::default() };
+    let presences = |count| Message {
+        presences: vec![(cid, Presence::Have); count],
+        ..Message::default()
+    };
     assert!(Received::decode(&body(&presences(MAX_PRESENCES), Version::V1_2)).is_ok());
     assert!(Received::decode(&body(&presences(MAX_PRESENCES + 1), Version::V1_2)).is_err());
 
-    let blocks = |count| Message { blocks: vec![abc(); count], ..Message::default() };
+    let blocks = |count| Message {
+        blocks: vec![abc(); count],
+        ..Message::default()
+    };
     assert!(Received::decode(&body(&blocks(MAX_BLOCKS), Version::V1_2)).is_ok());
     assert!(Received::decode(&body(&blocks(MAX_BLOCKS + 1), Version::V1_2)).is_err());
 }

@@ -1,9 +1,13 @@
 use super::*;
 use crate::block::{MAX_BLOCK_BYTES, RAW};
 use crate::exchange::message::{MAX_FRAME_BYTES, Version};
-use crate::store::{Blocks as _, MemoryStore};
+use crate::store::MemoryStore;
 
-const LIMITS: Limits = Limits { peer_bytes: 2 << 20, total_bytes: 8 << 20, jobs: 8 };
+const LIMITS: Limits = Limits {
+    peer_bytes: 2 << 20,
+    total_bytes: 8 << 20,
+    jobs: 8,
+};
 
 fn block(seed: usize, len: usize) -> Block {
     let mut data = vec![seed as u8; len.max(8)];
@@ -12,15 +16,27 @@ fn block(seed: usize, len: usize) -> Block {
 }
 
 fn want(block: &Block) -> Entry {
-    Entry { cid: *block.cid(), priority: 1, cancel: false, kind: WantKind::Block, send_dont_have: true }
+    Entry {
+        cid: *block.cid(),
+        priority: 1,
+        cancel: false,
+        kind: WantKind::Block,
+        send_dont_have: true,
+    }
 }
 
 fn have(block: &Block) -> Entry {
-    Entry { kind: WantKind::Have, ..want(block) }
+    Entry {
+        kind: WantKind::Have,
+        ..want(block)
+    }
 }
 
 fn cancel(block: &Block) -> Entry {
-    Entry { cancel: true, ..want(block) }
+    Entry {
+        cancel: true,
+        ..want(block)
+    }
 }
 
 struct Bench {
@@ -30,7 +46,10 @@ struct Bench {
 
 impl Bench {
     fn new(limits: Limits) -> Self {
-        Self { server: Server::new(limits), store: MemoryStore::new() }
+        Self {
+            server: Server::new(limits),
+            store: MemoryStore::new(),
+        }
     }
 
     fn put(&mut self, blocks: &[Block]) {
@@ -74,11 +93,16 @@ impl Bench {
 }
 
 fn cids(sent: &[Outgoing]) -> Vec<Cid> {
-    sent.iter().flat_map(|outgoing| &outgoing.message.blocks).map(|block| *block.cid()).collect()
+    sent.iter()
+        .flat_map(|outgoing| &outgoing.message.blocks)
+        .map(|block| *block.cid())
+        .collect()
 }
 
 fn presences(sent: &[Outgoing]) -> Vec<(Cid, Presence)> {
-    sent.iter().flat_map(|outgoing| outgoing.message.presences.clone()).collect()
+    sent.iter()
+        .flat_map(|outgoing| outgoing.message.presences.clone())
+        .collect()
 }
 
 #[test]
@@ -86,14 +110,22 @@ fn answers_follow_the_kind_of_the_question() {
     let (mut bench, peer) = (Bench::new(LIMITS), PeerId::random());
     let (small, large, missing) = (block(1, INLINE_BYTES), block(2, INLINE_BYTES + 1), block(3, 9));
     bench.put(&[small.clone(), large.clone()]);
-    bench.server.wantlist(peer, vec![have(&small), have(&large), have(&missing)], false);
+    bench
+        .server
+        .wantlist(peer, vec![have(&small), have(&large), have(&missing)], false);
     let sent = bench.drain();
     assert_eq!(cids(&sent), [*small.cid()]);
-    assert_eq!(presences(&sent), [(*large.cid(), Presence::Have), (*missing.cid(), Presence::DontHave)]);
+    assert_eq!(
+        presences(&sent),
+        [(*large.cid(), Presence::Have), (*missing.cid(), Presence::DontHave)]
+    );
 
     bench.server.wantlist(peer, vec![want(&large)], false);
     assert_eq!(cids(&bench.drain()), [*large.cid()]);
-    let silent = Entry { send_dont_have: false, ..want(&block(4, 9)) };
+    let silent = Entry {
+        send_dont_have: false,
+        ..want(&block(4, 9))
+    };
     bench.server.wantlist(peer, vec![silent], false);
     assert!(bench.drain().is_empty());
     assert_eq!(bench.server.wants(), 2);
@@ -111,12 +143,17 @@ fn what_every_peer_has_is_served_from_an_empty_store() {
 fn a_block_that_arrives_later_is_pushed_once() {
     let (mut bench, peer) = (Bench::new(LIMITS), PeerId::random());
     let (first, second, third) = (block(1, 10), block(2, 5000), block(3, 10));
-    bench.server.wantlist(peer, vec![want(&first), have(&second), want(&third)], false);
+    bench
+        .server
+        .wantlist(peer, vec![want(&first), have(&second), want(&third)], false);
     assert_eq!(presences(&bench.drain()).len(), 3);
     bench.server.wantlist(peer, vec![cancel(&third)], false);
     bench.put(&[first.clone(), second.clone(), third]);
     let sent = bench.drain();
-    assert_eq!((cids(&sent), presences(&sent)), (vec![*first.cid()], vec![(*second.cid(), Presence::Have)]));
+    assert_eq!(
+        (cids(&sent), presences(&sent)),
+        (vec![*first.cid()], vec![(*second.cid(), Presence::Have)])
+    );
     bench.put(&[first, second]);
     assert!(bench.drain().is_empty());
     bench.server.disconnected(&peer);
@@ -128,7 +165,13 @@ fn a_block_is_pushed_to_whoever_names_it_by_another_codec() {
     let (mut bench, peer) = (Bench::new(LIMITS), PeerId::random());
     let raw = block(1, 10);
     let node = Cid::new_v1(block::DAG_PB, *raw.cid().hash());
-    let both = vec![want(&raw), Entry { cid: node, ..want(&raw) }];
+    let both = vec![
+        want(&raw),
+        Entry {
+            cid: node,
+            ..want(&raw)
+        },
+    ];
     bench.server.wantlist(peer, both, false);
     bench.drain();
     bench.server.wantlist(peer, vec![cancel(&raw)], false);
@@ -171,7 +214,14 @@ fn higher_priority_goes_first() {
     let blocks: Vec<Block> = (0..4).map(|seed| block(seed, 10)).collect();
     bench.put(&blocks);
     let priorities = [5, -1, 7, 5];
-    let entries = blocks.iter().zip(priorities).map(|(block, priority)| Entry { priority, ..want(block) }).collect();
+    let entries = blocks
+        .iter()
+        .zip(priorities)
+        .map(|(block, priority)| Entry {
+            priority,
+            ..want(block)
+        })
+        .collect();
     bench.server.wantlist(peer, entries, false);
     let order: Vec<Cid> = [2, 0, 3, 1].map(|at: usize| *blocks[at].cid()).into();
     assert_eq!(cids(&bench.drain()), order);
@@ -206,16 +256,30 @@ fn a_question_raised_to_a_want_while_it_is_read_gets_the_block() {
 fn a_flood_of_wants_keeps_the_highest() {
     let (mut bench, peer) = (Bench::new(LIMITS), PeerId::random());
     let blocks: Vec<Block> = (0..3 * MAX_WANTS_PER_PEER).map(|seed| block(seed, 8)).collect();
-    let entries =
-        blocks.iter().enumerate().map(|(at, block)| Entry { priority: at as i32, ..want(block) }).collect::<Vec<_>>();
+    let entries = blocks
+        .iter()
+        .enumerate()
+        .map(|(at, block)| Entry {
+            priority: at as i32,
+            ..want(block)
+        })
+        .collect::<Vec<_>>();
     for full in [false, true] {
         bench.server.wantlist(peer, entries.clone(), full);
         assert_eq!(bench.server.wants(), MAX_WANTS_PER_PEER);
         assert_eq!(bench.server.peers[&peer].ranks.len(), MAX_WANTS_PER_PEER);
-        assert!(bench.server.peers[&peer].wants.contains_key(blocks[3 * MAX_WANTS_PER_PEER - 1].cid()));
+        assert!(
+            bench.server.peers[&peer]
+                .wants
+                .contains_key(blocks[3 * MAX_WANTS_PER_PEER - 1].cid())
+        );
     }
     // One of the lowest priority finds no place; what is known may be said again.
-    bench.server.wantlist(peer, vec![want(&block(99_999, 8)), entries[3 * MAX_WANTS_PER_PEER - 1].clone()], false);
+    bench.server.wantlist(
+        peer,
+        vec![want(&block(99_999, 8)), entries[3 * MAX_WANTS_PER_PEER - 1].clone()],
+        false,
+    );
     assert_eq!(bench.server.wants(), MAX_WANTS_PER_PEER);
     assert!(!bench.server.peers[&peer].wants.contains_key(block(99_999, 8).cid()));
     bench.server.disconnected(&peer);
@@ -224,18 +288,32 @@ fn a_flood_of_wants_keeps_the_highest() {
 
 #[test]
 fn messages_stay_below_the_frame_limit() {
-    let (mut bench, peer) = (Bench::new(Limits { peer_bytes: usize::MAX, ..LIMITS }), PeerId::random());
+    let (mut bench, peer) = (
+        Bench::new(Limits {
+            peer_bytes: usize::MAX,
+            ..LIMITS
+        }),
+        PeerId::random(),
+    );
     let mut blocks: Vec<Block> = (0..5).map(|seed| block(seed, MAX_BLOCK_BYTES)).collect();
     blocks.extend((5..40).map(|seed| block(seed, 200_000)));
     blocks.extend((40..900).map(|seed| block(seed, 100)));
     bench.put(&blocks);
     // The worst order: a message that is nearly full when the largest block comes.
-    let entries = blocks.iter().enumerate().map(|(at, block)| Entry { priority: (at * 7 % 900) as i32, ..want(block) });
+    let entries = blocks.iter().enumerate().map(|(at, block)| Entry {
+        priority: (at * 7 % 900) as i32,
+        ..want(block)
+    });
     bench.server.wantlist(peer, entries.collect(), false);
     let sent = bench.drain();
     assert_eq!(cids(&sent).len(), blocks.len());
     for outgoing in &sent {
-        let len: usize = outgoing.message.encode(Version::V1_2).iter().map(|segment| segment.len()).sum();
+        let len: usize = outgoing
+            .message
+            .encode(Version::V1_2)
+            .iter()
+            .map(|segment| segment.len())
+            .sum();
         assert!(len <= MAX_FRAME_BYTES, "{len}");
         assert!(!outgoing.message.blocks.is_empty());
     }
@@ -249,7 +327,11 @@ fn a_peer_that_takes_nothing_holds_little() {
     bench.server.wantlist(peer, blocks.iter().map(want).collect(), false);
     let sent = bench.run();
     let slack = JOBS_PER_PEER << 20;
-    assert!(bench.server.bytes <= LIMITS.peer_bytes + slack, "{}", bench.server.bytes);
+    assert!(
+        bench.server.bytes <= LIMITS.peer_bytes + slack,
+        "{}",
+        bench.server.bytes
+    );
     assert!(bench.run().is_empty());
     for outgoing in sent {
         bench.server.sent(peer, outgoing.id);
@@ -263,15 +345,25 @@ fn all_peers_together_hold_no_more_than_the_total() {
     let blocks: Vec<Block> = (0..4).map(|seed| block(seed, 1 << 20)).collect();
     bench.put(&blocks);
     for _ in 0..100 {
-        bench.server.wantlist(PeerId::random(), blocks.iter().map(want).collect(), false);
+        bench
+            .server
+            .wantlist(PeerId::random(), blocks.iter().map(want).collect(), false);
     }
     bench.run();
-    assert!(bench.server.bytes <= LIMITS.total_bytes + (LIMITS.jobs << 20), "{}", bench.server.bytes);
+    assert!(
+        bench.server.bytes <= LIMITS.total_bytes + (LIMITS.jobs << 20),
+        "{}",
+        bench.server.bytes
+    );
 }
 
 #[test]
 fn peers_take_turns() {
-    let mut bench = Bench::new(Limits { jobs: 1, peer_bytes: usize::MAX, total_bytes: usize::MAX });
+    let mut bench = Bench::new(Limits {
+        jobs: 1,
+        peer_bytes: usize::MAX,
+        total_bytes: usize::MAX,
+    });
     let blocks: Vec<Block> = (0..20).map(|seed| block(seed, 1 << 20)).collect();
     bench.put(&blocks);
     let (greedy, modest) = (PeerId::random(), PeerId::random());

@@ -52,8 +52,17 @@ impl crate::store::Blocks for BadStore {
 }
 
 fn want(block: &Block) -> Message {
-    let entry = Entry { cid: *block.cid(), priority: 1, cancel: false, kind: WantKind::Block, send_dont_have: true };
-    Message { entries: vec![entry], ..Message::default() }
+    let entry = Entry {
+        cid: *block.cid(),
+        priority: 1,
+        cancel: false,
+        kind: WantKind::Block,
+        send_dont_have: true,
+    };
+    Message {
+        entries: vec![entry],
+        ..Message::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,7 +71,14 @@ async fn a_liar_and_a_staller_among_three_providers_cost_nothing_but_time() {
     let wanted = blocks(60, 10_000);
     let honest = Peer::start(Net::Tcp).await;
     honest.put(&wanted);
-    let liar = Peer::serving(Net::Tcp, Arc::new(BadStore { lies: true, ..BadStore::default() })).await;
+    let liar = Peer::serving(
+        Net::Tcp,
+        Arc::new(BadStore {
+            lies: true,
+            ..BadStore::default()
+        }),
+    )
+    .await;
     let silent = Release(Arc::default());
     let staller = Peer::serving(Net::Tcp, silent.0.clone()).await;
     let session = client.handle.session();
@@ -76,8 +92,7 @@ async fn a_liar_and_a_staller_among_three_providers_cost_nothing_but_time() {
     assert_eq!((stats.blocks_received, stats.wants), (60, 0));
     assert_eq!(session.stats().providers, 1);
     // The liar has been disconnected, and cannot come back.
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(client.handle.stats().peers, 2);
+    eventually(|| client.handle.stats().peers == 2).await;
     liar.dial.send(client.addresses[0].clone()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(client.handle.stats().peers, 2);
@@ -103,13 +118,18 @@ async fn answers_on_many_parallel_streams_are_all_taken() {
     for group in wanted.chunks(8) {
         let mut streams = Vec::new();
         for block in group {
-            let message = Message { blocks: vec![block.clone()], ..Message::default() };
+            let message = Message {
+                blocks: vec![block.clone()],
+                ..Message::default()
+            };
             streams.push((raw.open().await, frame(&message)));
         }
         for part in 0..4 {
             for (stream, frame) in &mut streams {
                 let step = frame.len().div_ceil(4);
-                send(stream, &frame[part * step..frame.len().min((part + 1) * step)]).await.unwrap();
+                send(stream, &frame[part * step..frame.len().min((part + 1) * step)])
+                    .await
+                    .unwrap();
             }
         }
         for (mut stream, _) in streams {
@@ -134,7 +154,12 @@ async fn a_stream_carries_many_messages_and_a_bad_one_ends_only_its_stream() {
     let over = u32::try_from(MAX_FRAME_BYTES + 1).unwrap();
     let mut buffer = unsigned_varint::encode::u32_buffer();
     let too_long = unsigned_varint::encode::u32(over, &mut buffer);
-    for bad in [too_long, &[0xff; 12], b"\x05\x0a\x7f\x01\x02\x03", b"\x06\x0a\x04\x0a\x02\x0a\x00"] {
+    for bad in [
+        too_long,
+        &[0xff; 12],
+        b"\x05\x0a\x7f\x01\x02\x03",
+        b"\x06\x0a\x04\x0a\x02\x0a\x00",
+    ] {
         let mut stream = raw.open().await;
         send(&mut stream, bad).await.unwrap();
         let mut rest = Vec::new();
@@ -173,23 +198,28 @@ async fn a_flood_of_wants_is_cut_and_the_last_word_counts() {
     let mut stream = raw.open().await;
     for full in [false, true] {
         let entries = absent.iter().flat_map(|block| want(block).entries).collect();
-        send(&mut stream, &frame(&Message { entries, full, ..Message::default() })).await.unwrap();
+        send(
+            &mut stream,
+            &frame(&Message {
+                entries,
+                full,
+                ..Message::default()
+            }),
+        )
+        .await
+        .unwrap();
     }
-    tokio::time::timeout(Duration::from_secs(10), async {
-        while peer.handle.stats().peer_wants != 1024 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
+    eventually(|| peer.handle.stats().peer_wants == 1024).await;
+    send(
+        &mut stream,
+        &frame(&Message {
+            full: true,
+            ..Message::default()
+        }),
+    )
     .await
     .unwrap();
-    send(&mut stream, &frame(&Message { full: true, ..Message::default() })).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(5), async {
-        while peer.handle.stats().peer_wants != 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
-    .unwrap();
+    eventually(|| peer.handle.stats().peer_wants == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,33 +230,64 @@ async fn a_peer_that_reads_nothing_is_sent_only_so_much() {
     peer.put(&held);
     let mut stream = raw.open().await;
     let entries = held.iter().flat_map(|block| want(block).entries).collect();
-    send(&mut stream, &frame(&Message { entries, ..Message::default() })).await.unwrap();
+    send(
+        &mut stream,
+        &frame(&Message {
+            entries,
+            ..Message::default()
+        }),
+    )
+    .await
+    .unwrap();
     let _unread = raw.accept().await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let sent = peer.handle.stats().bytes_sent;
     assert!((1 << 20..=10 << 20).contains(&sent), "{sent}");
     drop(raw);
-    tokio::time::timeout(Duration::from_secs(5), async {
-        while peer.handle.stats().peer_wants != 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
-    .unwrap();
+    eventually(|| peer.handle.stats().peer_wants == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn presences_and_inline_blocks_follow_the_rule_of_1024() {
     let peer = Peer::start(Net::Tcp).await;
     let mut raw = RawPeer::dial(&peer).await;
-    let (small, large, absent) = (blocks(1, 1024).remove(0), blocks(1, 1025).remove(0), blocks(1, 8).remove(0));
+    let (small, large, absent) = (
+        blocks(1, 1024).remove(0),
+        blocks(1, 1025).remove(0),
+        blocks(1, 8).remove(0),
+    );
     peer.put(&[small.clone(), large.clone()]);
     let mut stream = raw.open().await;
-    let entries = [&small, &large, &absent].iter().flat_map(|block| want(block).entries);
-    let entries = entries.map(|entry| Entry { kind: WantKind::Have, ..entry }).collect();
-    send(&mut stream, &frame(&Message { entries, ..Message::default() })).await.unwrap();
+    let entries = [&small, &large, &absent]
+        .into_iter()
+        .flat_map(|block| want(block).entries);
+    let entries = entries
+        .map(|entry| Entry {
+            kind: WantKind::Have,
+            ..entry
+        })
+        .collect();
+    send(
+        &mut stream,
+        &frame(&Message {
+            entries,
+            ..Message::default()
+        }),
+    )
+    .await
+    .unwrap();
     let mut answers = raw.accept().await;
     let answer = read(&mut answers).await;
-    assert_eq!(answer.payloads.into_iter().map(|payload| payload.into_block(0).unwrap()).collect::<Vec<_>>(), [small]);
-    assert_eq!(answer.presences, [(*large.cid(), Presence::Have), (*absent.cid(), Presence::DontHave)]);
+    assert_eq!(
+        answer
+            .payloads
+            .into_iter()
+            .map(|payload| payload.into_block(0).unwrap())
+            .collect::<Vec<_>>(),
+        [small]
+    );
+    assert_eq!(
+        answer.presences,
+        [(*large.cid(), Presence::Have), (*absent.cid(), Presence::DontHave)]
+    );
 }

@@ -45,7 +45,9 @@ fn drive(
             waiting.push_back(open);
         }
         while !waiting.is_empty() {
-            let Poll::Ready(Ok(stream)) = muxer.poll_outbound_unpin(cx) else { break };
+            let Poll::Ready(Ok(stream)) = muxer.poll_outbound_unpin(cx) else {
+                break;
+            };
             let _ = waiting.pop_front().unwrap().send(stream);
         }
         while let Poll::Ready(stream) = muxer.poll_inbound_unpin(cx) {
@@ -66,12 +68,20 @@ impl RawPeer {
             .authenticate(noise::Config::new(&key).unwrap())
             .multiplex(yamux::Config::default())
             .boxed();
-        let opts = DialOpts { role: libp2p::core::Endpoint::Dialer, port_use: PortUse::New };
+        let opts = DialOpts {
+            role: libp2p::core::Endpoint::Dialer,
+            port_use: PortUse::New,
+        };
         let (id, muxer) = transport.dial(other.addresses[0].clone(), opts).unwrap().await.unwrap();
         assert_eq!(id, other.id);
         let (opens, requests) = mpsc::channel(64);
         let (streams, inbound) = mpsc::channel(64);
-        let raw = Self { id: key.public().to_peer_id(), opens, inbound, driver: drive(muxer, requests, streams) };
+        let raw = Self {
+            id: key.public().to_peer_id(),
+            opens,
+            inbound,
+            driver: drive(muxer, requests, streams),
+        };
         while other.handle.stats().peers == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
