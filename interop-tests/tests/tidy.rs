@@ -201,7 +201,7 @@ fn one_task_owns_the_swarm() -> Outcome {
         let owned =
             source.path.starts_with("node/src") || source.path.starts_with("odf/") || source.path.starts_with("cli/");
         for (n, line) in source.lines().filter(|_| owned) {
-            if line.contains("Swarm<") || line.contains("SwarmBuilder") {
+            if words(line).any(|word| matches!(word, "Swarm" | "SwarmBuilder")) {
                 faults.push(format!("{}:{n}: I2: only node::peer owns the swarm", source.path));
             }
         }
