@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-pub use libp2p::identity::Keypair;
+pub use libp2p::identity::{Keypair, PublicKey};
 use multibase::Base;
 
 /// The longest name of a key in bytes: its file name must stay below 255.
@@ -207,6 +207,13 @@ pub fn decode(bytes: &[u8], what: &str) -> Result<Keypair, KeystoreError> {
         return Err(refused(format!("it is longer than {MAX_KEY_BYTES} bytes")));
     }
     Keypair::from_protobuf_encoding(bytes).map_err(|error| refused(error.to_string()))
+}
+
+/// The ed25519 public key with these bytes, if they are one.
+pub fn ed25519_public(bytes: &[u8; 32]) -> Option<PublicKey> {
+    libp2p::identity::ed25519::PublicKey::try_from_bytes(bytes)
+        .ok()
+        .map(PublicKey::from)
 }
 
 fn name_of_file(file: &str) -> Option<String> {

@@ -165,7 +165,10 @@ impl Workspace {
     pub fn delete(&self, dataset: &Dataset) -> Result<(), WorkspaceError> {
         let id = dataset.id();
         self.layout.forget(&id)?;
-        self.store.unpin_all(&id.to_string())?;
+        let owner = id.to_string();
+        for pin in self.store.pins(Some(&owner))? {
+            self.store.unpin(&owner, &pin.cid)?;
+        }
         self.store.remove_files(&self.layout.files_of(dataset)?)?;
         Ok(self.catalog.delete(&id)?)
     }

@@ -71,12 +71,8 @@ impl Address {
 
 /// The name under the dataset's own key.
 pub fn name_of(id: &DatasetId) -> Option<Name> {
-    let key = libp2p_key(id.public_key())?;
+    let key = odf_node::keystore::ed25519_public(id.public_key())?;
     Some(Name::from(&key))
-}
-
-fn libp2p_key(bytes: &[u8; 32]) -> Option<odf_node::keystore::PublicKey> {
-    odf_node::keystore::ed25519_public(bytes)
 }
 
 #[cfg(test)]
