@@ -96,7 +96,7 @@ pub async fn publish(
     force: bool,
 ) -> Result<Published, PublishError> {
     let root = lay_out(workspace, dataset).await?;
-    let name = Name::from(&key.public());
+    let name = Name::from_public_key(&key.public());
     let value = format!("/ipfs/{}", root.cid);
     let mut expected = match node.names().resolve(&name, Freshness::Cached).await {
         Ok(known) => known.value,

@@ -72,7 +72,7 @@ impl Address {
 /// The name under the dataset's own key.
 pub fn name_of(id: &DatasetId) -> Option<Name> {
     let key = odf_node::keystore::ed25519_public(id.public_key())?;
-    Some(Name::from(&key))
+    Some(Name::from_public_key(&key))
 }
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_dataset_and_its_name_are_one_key() {
         let key = odf_node::keystore::Keypair::generate_ed25519();
-        let name = Name::from(&key.public());
+        let name = Name::from_public_key(&key.public());
         let id = DatasetId::from_public_key(key.public().try_into_ed25519().unwrap().to_bytes());
         let forms = [id.to_string(), name.to_string(), format!("ipns://{name}"), format!("ipns://{name}/"), format!("/ipns/{name}")];
         for form in forms {
