@@ -75,7 +75,7 @@ impl Shard {
 
     fn parse(node: PbNode, data: &Data) -> Result<Self, Malformed> {
         let fanout = data.fanout.unwrap_or(0);
-        if !fanout.is_power_of_two() || fanout % 8 != 0 || fanout > MAX_FANOUT {
+        if !fanout.is_power_of_two() || !fanout.is_multiple_of(8) || fanout > MAX_FANOUT {
             return Err(Malformed::BadShard("its fanout is not a power of two from 8 to 1024"));
         }
         if data.hash_type != Some(MURMUR3_X64_64) {
