@@ -1,16 +1,21 @@
 //! Named private keys on disk, readable by their owner only, in Kubo's file form.
 //!
 //! One file a key: the libp2p protobuf of the private key, under the name `key_` and the base32 of the key's name, as in
-//! a Kubo repository, so keys move both ways by copying. A file appears whole or not at all, and is never overwritten.
+//! a Kubo repository, so keys move both ways by copying. A file appears whole or not at all, and is never overwritten
+//! unless that is asked for. [`format`] knows the forms in which keys leave and enter.
+
+pub mod format;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 pub use libp2p::identity::{Keypair, PublicKey};
 use multibase::Base;
 
+/// Name of the peer's own key, which is not renamed, replaced or removed.
+pub const SELF: &str = "self";
 /// The longest name of a key in bytes: its file name must stay below 255.
 pub const MAX_NAME_BYTES: usize = 128;
 /// The largest key file that is read; an RSA key of 16,384 bits has 9 KiB.
@@ -46,6 +51,29 @@ pub enum KeystoreError {
         /// The name.
         name: String,
     },
+    /// No key has that name.
+    #[error("there is no key named {name:?}")]
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// The peer's own key stays under its name.
+    #[error("{SELF:?} is the peer's own key; it cannot be renamed, replaced or removed")]
+    Reserved,
+    /// The key is of a kind that is not used here.
+    #[error("{what} is an {kind} key; only ed25519 keys are supported")]
+    UnsupportedKind {
+        /// The file, or whatever the bytes came from.
+        what: String,
+        /// The kind found.
+        kind: String,
+    },
+    /// The word is none of Kubo's formats.
+    #[error("{format:?} is not a key format; use libp2p-protobuf-cleartext or pem-pkcs8-cleartext")]
+    UnknownFormat {
+        /// The word.
+        format: String,
+    },
     /// The bytes are no private key of a kind that is known here.
     #[error("{what} is no private key: {reason}")]
     NotAKey {
@@ -63,13 +91,21 @@ pub struct Keystore {
 }
 
 impl Keystore {
-    /// Opens the keys in `dir`, making the directory (mode 0700) if need be.
+    /// Opens the keys in `dir`, making the directory if need be. It is closed to everybody but its owner (mode 0700).
     ///
     /// # Errors
     /// [`KeystoreError::Io`].
     pub fn open(dir: &Path) -> Result<Self, KeystoreError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(|source| failed("create", dir, source))?;
+        let mode = fs::metadata(dir)
+            .map_err(|source| failed("read", dir, source))?
+            .permissions()
+            .mode();
+        if mode & 0o077 != 0 {
+            let closed = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
+            closed.map_err(|source| failed("close to others", dir, source))?;
+        }
         Ok(Self { dir: dir.to_path_buf() })
     }
 
@@ -159,13 +195,36 @@ impl Keystore {
         })
     }
 
+    /// Gives the key `from` the name `to`; with `replace` also if a key has it, which is then gone.
+    ///
+    /// # Errors
+    /// [`KeystoreError::NotFound`], [`KeystoreError::Exists`], [`KeystoreError::Reserved`], a name that is none, or the
+    /// file cannot be renamed. The keys are as they were.
+    pub fn rename(&self, from: &str, to: &str, replace: bool) -> Result<(), KeystoreError> {
+        let (source, target) = (self.path(PREFIX, from)?, self.path(PREFIX, to)?);
+        if from == SELF || to == SELF {
+            return Err(KeystoreError::Reserved);
+        }
+        if !source.exists() {
+            return Err(KeystoreError::NotFound { name: from.to_owned() });
+        }
+        if from != to && target.exists() && !replace {
+            return Err(KeystoreError::Exists { name: to.to_owned() });
+        }
+        let renamed = fs::rename(&source, &target).and_then(|()| File::open(&self.dir)?.sync_all());
+        renamed.map_err(|error| failed("rename", &source, error))
+    }
+
     /// Removes the key of that name; whether there was one.
     ///
     /// # Errors
-    /// The name is none, or the file cannot be removed.
+    /// [`KeystoreError::Reserved`], a name that is none, or the file cannot be removed.
     pub fn remove(&self, name: &str) -> Result<bool, KeystoreError> {
         let path = self.path(PREFIX, name)?;
-        match fs::remove_file(&path) {
+        if name == SELF {
+            return Err(KeystoreError::Reserved);
+        }
+        match fs::remove_file(&path).and_then(|()| File::open(&self.dir)?.sync_all()) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(source) => Err(failed("remove", &path, source)),
@@ -183,30 +242,21 @@ impl Keystore {
     }
 }
 
-/// The private key in the form of Kubo's `key export`: libp2p's protobuf, not encrypted.
+/// The private key in the form of a key file, which is also that of Kubo's `key export`: libp2p's protobuf, not
+/// encrypted.
 ///
 /// # Errors
 /// [`KeystoreError::NotAKey`] for a kind of key that has no such form here.
 pub fn encode(key: &Keypair) -> Result<Vec<u8>, KeystoreError> {
-    key.to_protobuf_encoding().map_err(|error| KeystoreError::NotAKey {
-        what: "the key".to_owned(),
-        reason: error.to_string(),
-    })
+    format::encode(key, format::KeyFormat::Libp2pProtobuf)
 }
 
 /// Reads a private key that [`encode`] or Kubo wrote. `what` says where the bytes are from, for the message.
 ///
 /// # Errors
-/// [`KeystoreError::NotAKey`].
+/// [`KeystoreError::NotAKey`], [`KeystoreError::UnsupportedKind`].
 pub fn decode(bytes: &[u8], what: &str) -> Result<Keypair, KeystoreError> {
-    let refused = |reason: String| KeystoreError::NotAKey {
-        what: what.to_owned(),
-        reason,
-    };
-    if bytes.len() as u64 > MAX_KEY_BYTES {
-        return Err(refused(format!("it is longer than {MAX_KEY_BYTES} bytes")));
-    }
-    Keypair::from_protobuf_encoding(bytes).map_err(|error| refused(error.to_string()))
+    format::decode(bytes, Some(format::KeyFormat::Libp2pProtobuf), what)
 }
 
 /// The ed25519 public key with these bytes, if they are one.
@@ -231,7 +281,6 @@ fn failed(operation: &'static str, path: &Path, source: io::Error) -> KeystoreEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     fn open() -> (tempfile::TempDir, Keystore) {
         let dir = tempfile::tempdir().unwrap();
@@ -250,6 +299,30 @@ mod tests {
         assert!(keys.get("third").unwrap().is_none());
         assert!(keys.remove("second").unwrap());
         assert!(!keys.remove("second").unwrap());
+    }
+
+    #[test]
+    fn keys_change_names_but_the_peers_own_does_not() {
+        let (_dir, keys) = open();
+        let [a, b, own] = ["a", "b", SELF].map(|name| keys.generate(name).unwrap().public());
+        let public = |name: &str| keys.get(name).unwrap().map(|key| key.public());
+        assert!(matches!(
+            keys.rename("x", "y", false),
+            Err(KeystoreError::NotFound { .. })
+        ));
+        assert!(matches!(
+            keys.rename("a", "b", false),
+            Err(KeystoreError::Exists { .. })
+        ));
+        assert!(matches!(keys.rename("a", "", true), Err(KeystoreError::BadName { .. })));
+        assert_eq!((public("a"), public("b")), (Some(a.clone()), Some(b)));
+        keys.rename("a", "a", false).unwrap();
+        keys.rename("a", "b", true).unwrap();
+        assert_eq!((public("a"), public("b")), (None, Some(a)));
+        assert!(matches!(keys.rename(SELF, "c", true), Err(KeystoreError::Reserved)));
+        assert!(matches!(keys.rename("b", SELF, true), Err(KeystoreError::Reserved)));
+        assert!(matches!(keys.remove(SELF), Err(KeystoreError::Reserved)));
+        assert_eq!(public(SELF), Some(own));
     }
 
     #[test]

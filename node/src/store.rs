@@ -114,6 +114,9 @@ pub enum StoreError {
     /// sled stopped on damaged data. Reopening the store rebuilds the index from the packs and files.
     #[error("the block index is damaged; it is rebuilt when the workspace is opened again")]
     IndexDamaged,
+    /// Another process, or another opening in this one, has the store.
+    #[error("{} is in use by another process", .0.display())]
+    InUse(PathBuf),
     /// A key or value is longer than a table takes.
     #[error("a table entry of {len} bytes exceeds the limit of {limit}")]
     EntryTooLarge {
@@ -128,7 +131,7 @@ pub enum StoreError {
     /// Paths given to the store are relative to the workspace and stay inside it.
     #[error("{} is not a path inside the workspace", .0.display())]
     OutsideWorkspace(PathBuf),
-    /// Another registered file has that path.
+    /// A path is wanted for two files at once.
     #[error("{} belongs to another file of the store", .0.display())]
     PathTaken(PathBuf),
     /// The name of an owner of pins is empty, too long or has control characters.

@@ -109,21 +109,22 @@ impl Store {
     /// or cannot be written.
     pub fn write_leaf(&self, file: FileId, offset: u64, block: &Block) -> Result<(), StoreError> {
         self.write_at(file, offset, block.data())?;
+        let len = block.data().len() as u32;
         self.refer(
             file,
             &Leaf {
                 cid: *block.cid(),
                 offset,
-                len: block.data().len() as u32,
+                len,
             },
         )
     }
 
-    /// Writes bytes that are no block of their own into the file at `offset`; otherwise as
-    /// [`write_leaf`](Self::write_leaf).
+    /// Writes bytes that are no block of their own into the file, as content inside a dag-pb node is. Makes the file as
+    /// [`write_leaf`](Self::write_leaf) does.
     ///
     /// # Errors
-    /// As [`write_leaf`](Self::write_leaf).
+    /// [`StoreError::Full`], or the file is unknown or cannot be written.
     pub fn write_at(&self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         self.inner.index.guard.room()?;
         let handle = self.writable(file)?;
@@ -134,25 +135,34 @@ impl Store {
         Ok(())
     }
 
-    /// Renames registered files, on disk and in the index, replacing what is at the new paths. Either all of it
-    /// happens or, after a crash, what happened on disk is what the index says.
+    /// Renames registered files, on disk and in the index. A file at a new path is replaced, as
+    /// [`remove_file`](Self::remove_file) would remove it. After a crash the index says what happened on disk.
     ///
     /// # Errors
-    /// A file is unknown, a new path is outside the workspace or belongs to another registered file (nothing changed),
-    /// or the system refused (files before it are renamed).
+    /// A file is unknown, a new path is outside the workspace or is that of another file to be renamed (nothing
+    /// changed), or the system refused (files before it are renamed).
     pub fn rename_files(&self, renames: &[(FileId, &Path)]) -> Result<(), StoreError> {
         let index = &self.inner.index;
+        let mut replaced = Vec::new();
         for (file, to) in renames {
             self.registered(*file)?;
-            if self.file_at(check_path(to)?)?.is_some_and(|other| other != *file) {
+            let other = self.file_at(check_path(to)?)?.filter(|other| other != file);
+            if other.is_some_and(|other| renames.iter().any(|(file, _)| *file == other)) {
                 return Err(StoreError::PathTaken(to.to_path_buf()));
             }
+            replaced.extend(other);
         }
+        self.unregister(&replaced)?;
         for (file, to) in renames {
             index.run(|| index.renames.insert(file.0.to_be_bytes(), to.as_os_str().as_bytes()))?;
         }
-        // sled loses what it has not flushed when the process dies, so the intent is flushed before the deed.
-        index.flush()?;
+        // sled loses what it has not flushed when the process dies, so the intent is flushed before the deed. Blocks that
+        // moved out of a replaced file are synced with it.
+        if replaced.is_empty() {
+            index.flush()?
+        } else {
+            self.flush()?
+        }
         for (file, to) in renames {
             let (from, target) = (self.registered(*file)?, self.inner.root.join(to));
             let mut dirs = self.make_parents(&target)?;
@@ -182,6 +192,19 @@ impl Store {
     /// # Errors
     /// The index cannot be written, or a file not be removed; what was done until then stays done.
     pub fn remove_files(&self, files: &[FileId]) -> Result<(), StoreError> {
+        let paths = self.unregister(files)?;
+        self.flush()?;
+        for path in paths {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                other => other.map_err(|error| StoreError::io("remove", &path, error))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the files and what refers to them from the index. Gives their paths.
+    fn unregister(&self, files: &[FileId]) -> Result<Vec<PathBuf>, StoreError> {
         let index = &self.inner.index;
         let mut paths = Vec::new();
         let mut lost = false;
@@ -203,14 +226,7 @@ impl Store {
         if lost {
             self.forget_completeness()?;
         }
-        self.flush()?;
-        for path in paths {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                other => other.map_err(|error| StoreError::io("remove", &path, error))?,
-            }
-        }
-        Ok(())
+        Ok(paths)
     }
 
     /// Removes one file; see [`remove_files`](Self::remove_files).

@@ -15,12 +15,16 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use super::StoreError;
 
 /// How often sled's own thread looks for space to reclaim, in milliseconds.
 const RECLAIM_EVERY_MS: u64 = 5_000;
+/// How long opening waits for the lock of an earlier opening.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+const LOCK_POLL: Duration = Duration::from_millis(5);
 /// The most places that are remembered for one block. Files beyond that are not lost: see [`Entry::keep`].
 pub(super) const MAX_PLACES: usize = 16;
 /// Length of one encoded place: kind, container, offset, length.
@@ -197,6 +201,11 @@ fn is_damage(error: &sled::Error) -> bool {
     }
 }
 
+/// sled names the lock in words only.
+fn is_lock_held(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io { source, .. } if source.to_string().contains("could not acquire lock"))
+}
+
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
@@ -240,7 +249,7 @@ impl Index {
             .path(dir)
             .cache_capacity(cache_bytes)
             .flush_every_ms(Some(RECLAIM_EVERY_MS));
-        let ([blocks, leaves, files, paths], [renames, pins, complete, meta], db) = guard.run(|| {
+        let open = || {
             let db = config.open()?;
             let tree = |name: &str| db.open_tree(name);
             Ok((
@@ -248,7 +257,17 @@ impl Index {
                 [tree("renames")?, tree("pins")?, tree("complete")?, tree("meta")?],
                 db,
             ))
-        })?;
+        };
+        // After the last handle is dropped, threads of sled's keep its lock for a moment.
+        let deadline = Instant::now() + LOCK_WAIT;
+        let ([blocks, leaves, files, paths], [renames, pins, complete, meta], db) = loop {
+            match guard.run(open) {
+                Err(error) if !is_lock_held(&error) => return Err(error),
+                Err(_) if Instant::now() >= deadline => return Err(StoreError::InUse(dir.to_path_buf())),
+                Err(_) => std::thread::sleep(LOCK_POLL),
+                Ok(opened) => break opened,
+            }
+        };
 
         let io = |error| StoreError::io("open", witness, error);
         let file = File::options()

@@ -219,7 +219,7 @@ fn a_second_opening_is_refused_and_harms_nothing() {
     let block = block(1, 100);
     store.put(std::slice::from_ref(&block)).unwrap();
     let error = Store::open(dir.path(), options()).map(|_| ()).unwrap_err();
-    assert!(matches!(error, StoreError::Io { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::InUse(_)), "{error:?}");
     assert_eq!(store.get(block.cid()).unwrap(), Some(block));
     store.flush().unwrap();
 }

@@ -85,7 +85,7 @@ fn kill_9_loses_nothing_that_was_flushed() {
     for kill in 0..KILLS {
         let mut running = child("kill_9_loses_nothing_that_was_flushed", dir.path())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
         let lines = BufReader::new(running.stdout.take().unwrap()).lines();

@@ -70,10 +70,8 @@ fn a_renamed_file_keeps_its_blocks() {
     let other = store.add_file(Path::new("b")).unwrap();
     store.write_leaf(file, 10, &block).unwrap();
 
-    assert!(matches!(
-        store.rename_file(file, Path::new("b")),
-        Err(StoreError::PathTaken(_))
-    ));
+    let crossed = [(file, Path::new("b")), (other, Path::new("c"))];
+    assert!(matches!(store.rename_files(&crossed), Err(StoreError::PathTaken(_))));
     for outside in ["/etc/x", "../x", "", "a/../x"] {
         assert!(matches!(
             store.rename_file(file, Path::new(outside)),
@@ -95,6 +93,17 @@ fn a_renamed_file_keeps_its_blocks() {
     let store = open(dir.path());
     assert_eq!(store.file_at(Path::new("c/d/whole")).unwrap(), Some(file));
     assert_eq!(store.get(block.cid()).unwrap().as_ref(), Some(&block));
+
+    // A file at the new path gives way, with what only it held.
+    let (again, gone) = (store.add_file(Path::new("again")).unwrap(), super::block(2, 10));
+    store.write_leaf(file, 6000, &gone).unwrap();
+    store.write_leaf(again, 0, &block).unwrap();
+    store.rename_file(again, Path::new("c/d/whole")).unwrap();
+    assert_eq!(store.file_at(Path::new("c/d/whole")).unwrap(), Some(again));
+    assert!(matches!(store.registered(file), Err(StoreError::UnknownFile(_))));
+    assert_eq!(store.get(block.cid()).unwrap().as_ref(), Some(&block));
+    assert!(!store.has(gone.cid()).unwrap());
+    assert_eq!(fs::metadata(dir.path().join("c/d/whole")).unwrap().len(), 5000);
 }
 
 #[test]
