@@ -121,8 +121,8 @@ pub struct Update {
     pub new_head: Multihash,
     /// The blocks between them, with their places in the chain file.
     pub blocks: Vec<StoredBlock>,
-    /// The new slice.
-    pub slice: DataSlice,
+    /// The new slice; none if only the source changed.
+    pub slice: Option<DataSlice>,
     /// Rows written, retractions and corrections included.
     pub rows: u64,
     /// The dataset, if it is new.
@@ -263,6 +263,7 @@ struct Before {
     /// The schema, or else the columns that the source declares.
     schema: Option<crate::metadata::DataSchema>,
     declared: Option<Inferred>,
+    source_state: Option<SourceState>,
     taken: Option<Taken>,
     slices: Vec<PathBuf>,
     rows: u64,
@@ -282,6 +283,7 @@ impl Before {
             }),
             schema: None,
             declared: None,
+            source_state: None,
             taken: None,
             slices: Vec::new(),
             rows: 0,
@@ -337,6 +339,7 @@ impl Before {
             vocabulary,
             schema,
             declared,
+            source_state: state.source_state.clone(),
             taken: state.source_state.as_ref().and_then(Taken::from_state),
             slices: slices
                 .iter()
@@ -347,6 +350,20 @@ impl Before {
             prev_checkpoint: state.checkpoint.as_ref().map(|checkpoint| checkpoint.physical_hash),
             watermark: state.watermark,
         })
+    }
+
+    /// What the chain says about a slice that follows.
+    fn describe(&self, slice: &WrittenSlice) -> DataSlice {
+        let start = self.prev_offset.map_or(0, |last| last + 1);
+        DataSlice {
+            logical_hash: *slice.logical_hash(),
+            physical_hash: *slice.physical_hash(),
+            offset_interval: OffsetInterval {
+                start,
+                end: start + slice.rows() - 1,
+            },
+            size: slice.size(),
+        }
     }
 
     /// Which part of the file to read, and the state after it; none if there is nothing new.
@@ -422,33 +439,21 @@ pub fn ingest(
     let (plan, columns) = settle(&before, source, span, options, progress)?;
     let default_event_time = options.default_event_time.unwrap_or(system_time);
     let times = (system_time.millis(), default_event_time.millis());
-    let Some((slice, latest)) = write_slice(&before, &plan, source, span, &data_dir, options, times, progress)? else {
+    let written = write_slice(&before, &plan, source, span, &data_dir, options, times, progress)?;
+    if is_new && written.is_none() {
         // A dataset without rows would have a schema that nobody has seen a value of.
-        return if is_new {
-            Err(source.error(Problem::NoRows).into())
-        } else {
-            Ok(Outcome::UpToDate)
-        };
+        return Err(source.error(Problem::NoRows).into());
+    }
+    let (slice, latest) = match written {
+        Some((slice, latest)) => (Some(slice), latest),
+        None => (None, None),
     };
 
-    let start = before.prev_offset.map_or(0, |last| last + 1);
-    let data = DataSlice {
-        logical_hash: *slice.logical_hash(),
-        physical_hash: *slice.physical_hash(),
-        offset_interval: OffsetInterval {
-            start,
-            end: start + slice.rows() - 1,
-        },
-        size: slice.size(),
-    };
+    let data = slice.as_ref().map(|slice| before.describe(slice));
     let mut events = Vec::new();
     if before.new_source {
-        events.push(declare::push_source(
-            source,
-            &plan,
-            columns.as_ref(),
-            before.strategy.clone(),
-        )?);
+        let merge = before.strategy.clone();
+        events.push(declare::push_source(source, &plan, columns.as_ref(), merge)?);
     }
     if is_new {
         if let Some(column) = options.event_time.clone().filter(|column| column != plan::EVENT_TIME) {
@@ -459,39 +464,42 @@ pub fn ingest(
         }
         events.extend(options.events.iter().cloned());
     }
-    if before.schema.is_none() {
+    if before.schema.is_none() && data.is_some() {
         let schema = Some(from_arrow(plan.schema())?);
         events.push(MetadataEvent::SetDataSchema(SetDataSchema {
             raw_arrow_schema: None,
             schema,
         }));
     }
-    events.push(MetadataEvent::AddData(AddData {
-        prev_checkpoint: before.prev_checkpoint,
-        prev_offset: before.prev_offset,
-        new_data: Some(data.clone()),
-        new_checkpoint: None,
-        new_watermark: before.watermark.max(latest.and_then(Timestamp::from_millis)),
-        new_source_state: match &options.remember {
-            Remember::Prefix => Some(taken.to_state()),
-            Remember::Nothing => None,
-            Remember::State(state) => Some(state.clone()),
-        },
-        extra: None,
-    }));
-    let rows = slice.rows();
+    let new_source_state = match &options.remember {
+        Remember::Prefix => data.is_some().then(|| taken.to_state()),
+        Remember::Nothing => None,
+        Remember::State(state) => Some(state.clone()),
+    };
+    // A state that moved on is worth a block of its own where somebody else keeps it; ours can be found out again.
+    let state_moved = matches!(options.remember, Remember::State(_)) && new_source_state != before.source_state;
+    if data.is_some() || state_moved {
+        events.push(MetadataEvent::AddData(AddData {
+            prev_checkpoint: before.prev_checkpoint,
+            prev_offset: before.prev_offset,
+            new_data: data.clone(),
+            new_checkpoint: None,
+            new_watermark: before.watermark.max(latest.and_then(Timestamp::from_millis)),
+            new_source_state,
+            extra: None,
+        }));
+    }
+    if events.is_empty() {
+        return Ok(Outcome::UpToDate);
+    }
+    let rows = slice.as_ref().map_or(0, WrittenSlice::rows);
     let (old_head, blocks, created) = match target {
         Target::Existing(dataset) => {
             let old_head = *dataset.head();
-            (
-                Some(old_head),
-                dataset.append_events(events, system_time, Some(slice))?,
-                None,
-            )
+            (Some(old_head), dataset.append_events(events, system_time, slice)?, None)
         }
         Target::New { staged, states } => {
-            let (dataset, blocks) =
-                staged.install_events(DatasetKind::Root, events, system_time, Some(slice), states)?;
+            let (dataset, blocks) = staged.install_events(DatasetKind::Root, events, system_time, slice, states)?;
             (None, blocks, Some(dataset))
         }
     };

@@ -10,7 +10,8 @@
 mod read;
 mod write;
 
-pub use read::{SliceReader, logical_hash};
+pub(crate) use read::displayable_column;
+pub use read::{SliceReader, displayable, logical_hash};
 pub use write::{SliceOptions, SliceWriter, WrittenSlice};
 
 use std::io;

@@ -35,8 +35,14 @@ impl DatasetName {
         });
         let mut name = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(".");
         name.truncate(MAX_NAME_BYTES);
-        name.trim_end_matches(['.', '-']).parse().ok()
+        let name = name.trim_end_matches(['.', '-']);
+        is_valid(name).then(|| DatasetName(name.to_owned()))
     }
+}
+
+fn is_valid(name: &str) -> bool {
+    let word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric());
+    name.len() <= MAX_NAME_BYTES && name.split('.').all(|part| part.split('-').all(word))
 }
 
 impl std::fmt::Display for DatasetName {
@@ -57,9 +63,7 @@ impl std::str::FromStr for DatasetName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric());
-        let valid = text.split('.').all(|part| part.split('-').all(word));
-        if valid && text.len() <= MAX_NAME_BYTES {
+        if is_valid(text) {
             Ok(DatasetName(text.to_owned()))
         } else {
             let suggestion = (text.len() <= MAX_NAME_BYTES)

@@ -37,31 +37,20 @@ impl Assembly<'_> {
     }
 
     /// The event times with gaps filled.
-    fn event_times(
-        &mut self,
-        given: Option<&ArrayRef>,
-        data_type: &DataType,
-        rows: usize,
-    ) -> Result<ArrayRef, MergeError> {
+    fn event_times(&mut self, given: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, MergeError> {
         let fallback_day = i32::try_from(self.event_time.div_euclid(DAY_MILLIS)).unwrap_or(i32::MAX);
-        let filled: ArrayRef = match (data_type, given) {
-            (DataType::Date32, None) => Arc::new(Date32Array::from_value(fallback_day, rows)),
-            (DataType::Date32, Some(given)) => {
+        let filled: ArrayRef = match data_type {
+            _ if given.null_count() == 0 => given.clone(),
+            DataType::Date32 => {
                 let days = given.as_primitive::<Date32Type>();
-                Arc::new(
-                    days.iter()
-                        .map(|day| Some(day.unwrap_or(fallback_day)))
-                        .collect::<Date32Array>(),
-                )
+                let filled = days.iter().map(|day| Some(day.unwrap_or(fallback_day)));
+                Arc::new(filled.collect::<Date32Array>())
             }
-            (_, None) => Arc::new(TimestampMillisecondArray::from_value(self.event_time, rows).with_timezone(UTC)),
-            (_, Some(given)) if given.null_count() == 0 => given.clone(),
-            (_, Some(given)) => {
+            _ => {
                 let fallback = self.event_time;
                 let millis = given.as_primitive::<TimestampMillisecondType>();
-                let filled: TimestampMillisecondArray =
-                    millis.iter().map(|time| Some(time.unwrap_or(fallback))).collect();
-                Arc::new(filled.with_timezone(UTC))
+                let filled = millis.iter().map(|time| Some(time.unwrap_or(fallback)));
+                Arc::new(filled.collect::<TimestampMillisecondArray>().with_timezone(UTC))
             }
         };
         let latest = match data_type {
@@ -94,7 +83,7 @@ impl Sink for Assembly<'_> {
                 Role::SystemTime => {
                     Arc::new(TimestampMillisecondArray::from_value(self.system_time, rows).with_timezone(UTC))
                 }
-                Role::EventTime(at) => self.event_times(at.map(|at| batch.column(at)), field.data_type(), rows)?,
+                Role::EventTime(at) => self.event_times(batch.column(*at), field.data_type())?,
                 Role::Data(at) => batch.column(*at).clone(),
             };
             columns.push(if array.data_type() == field.data_type() {

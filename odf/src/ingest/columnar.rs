@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, new_null_array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Schema, TimeUnit, TimestampMillisecondType};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -12,7 +13,7 @@ use parquet::file::reader::ChunkReader;
 
 use super::columns::epoch_millis;
 use super::delimited::unsupported;
-use super::infer::{Inferred, InferredColumn, timestamp};
+use super::infer::{Inferred, InferredColumn, UTC, timestamp};
 use super::shape::{Shape, type_name};
 use super::source::{BATCH_ROWS, Batches, Problem, RandomAccess, Source, SourceError, check_names};
 
@@ -108,8 +109,8 @@ pub(super) struct Rows<'a> {
     source: &'a Source,
     shape: &'a Shape,
     reader: ParquetRecordBatchReader,
-    /// For each column of the shape its position in the file.
-    positions: Vec<usize>,
+    /// For each column of the shape its position in the file, if it is there.
+    positions: Vec<Option<usize>>,
     row: u64,
 }
 
@@ -124,7 +125,13 @@ impl<'a> Rows<'a> {
         let mut positions = Vec::with_capacity(shape.width());
         for (at, field) in shape.schema().fields().iter().enumerate() {
             let found = inferred.columns.iter().position(|c| c.name == *field.name());
-            let position = found.ok_or_else(|| source.column_error(field.name(), Problem::NotInFile))?;
+            let Some(position) = found else {
+                if !shape.is_optional(at) {
+                    return Err(source.column_error(field.name(), Problem::NotInFile));
+                }
+                positions.push(None);
+                continue;
+            };
             let (has, wants) = (&inferred.columns[position].data_type, field.data_type());
             let is_epoch =
                 shape.event_time() == Some(at) && has.is_integer() && matches!(wants, DataType::Timestamp(_, _));
@@ -136,7 +143,7 @@ impl<'a> Rows<'a> {
             if slice_type(wants).is_none() {
                 return Err(unsupported(source, shape, at));
             }
-            positions.push(position);
+            positions.push(Some(position));
         }
         let reader = open!(source, builder => builder
             .with_batch_size(BATCH_ROWS)
@@ -154,7 +161,10 @@ impl<'a> Rows<'a> {
 
     fn column(&self, batch: &RecordBatch, at: usize) -> Result<ArrayRef, SourceError> {
         let field = self.shape.schema().field(at);
-        let array = batch.column(self.positions[at]);
+        let Some(position) = self.positions[at] else {
+            return Ok(new_null_array(field.data_type(), batch.num_rows()));
+        };
+        let array = batch.column(position);
         let fail = |problem| self.source.column_error(field.name(), problem);
         let array = if self.shape.event_time() == Some(at) && array.data_type().is_integer() {
             let seconds = cast(array, &DataType::Int64).map_err(|e| fail(Problem::Syntax(e.to_string())))?;
@@ -168,7 +178,7 @@ impl<'a> Rows<'a> {
         } else {
             array.clone()
         };
-        let array = cast(&array, field.data_type()).map_err(|e| fail(Problem::Syntax(e.to_string())))?;
+        let array = convert(&array, field.data_type()).map_err(|e| fail(Problem::Syntax(e.to_string())))?;
         if !field.is_nullable()
             && let Some(row) = (0..array.len()).find(|row| array.is_null(*row))
         {
@@ -178,6 +188,24 @@ impl<'a> Rows<'a> {
         }
         Ok(array)
     }
+}
+
+/// Casts to the type of a slice. Times without a zone are in UTC; the cast itself would ask for a time zone database.
+fn convert(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
+    if *wanted != timestamp() {
+        return cast(array, wanted);
+    }
+    let zoneless = match array.data_type() {
+        DataType::Timestamp(unit, Some(_)) => cast(array, &DataType::Timestamp(*unit, None))?,
+        _ => array.clone(),
+    };
+    let millis = cast(&zoneless, &DataType::Timestamp(TimeUnit::Millisecond, None))?;
+    Ok(Arc::new(
+        millis
+            .as_primitive::<TimestampMillisecondType>()
+            .clone()
+            .with_timezone(UTC),
+    ))
 }
 
 /// Whether every value of `has` is a value of `wants`.

@@ -48,6 +48,7 @@ struct Records<'a> {
     start: u64,
     line_offset: u64,
     quotes_open: bool,
+    last_line: u64,
 }
 
 impl<'a> Records<'a> {
@@ -70,6 +71,7 @@ impl<'a> Records<'a> {
             start: span.start,
             line_offset: span.line,
             quotes_open: false,
+            last_line: 0,
         })
     }
 
@@ -86,9 +88,10 @@ impl<'a> Records<'a> {
                 .record
                 .get(self.record.len().saturating_sub(1))
                 .is_some_and(|f| f.ends_with('\n'));
+            self.last_line = self.line();
         } else if self.quotes_open && self.reader.get_ref().inner.limit() == 0 {
             let problem = Problem::Syntax("a quoted value is not closed before the end of the file".to_owned());
-            return Err(self.source.error_at(self.line(), None, problem));
+            return Err(self.source.error_at(self.last_line, None, problem));
         }
         Ok(more)
     }
@@ -215,6 +218,8 @@ pub(super) struct Rows<'a> {
     names: Vec<String>,
     /// For each field of a record the column it goes to.
     targets: Vec<usize>,
+    /// A column that the file may be, and is, without.
+    absent: Option<usize>,
     table: Table<'a>,
 }
 
@@ -239,14 +244,17 @@ impl<'a> Rows<'a> {
                 .ok_or_else(|| source.error_at(1, Some(name), Problem::NotInDataset(shape.names())))?;
             targets.push(target);
         }
-        if let Some(missing) = (0..shape.width()).find(|at| !targets.contains(at)) {
-            return Err(source.error_at(1, Some(shape.name(missing)), Problem::NotInFile));
+        let absent = (0..shape.width()).filter(|at| !targets.contains(at));
+        let (absent, missing): (Vec<usize>, Vec<usize>) = absent.partition(|at| shape.is_optional(*at));
+        if let Some(missing) = missing.first() {
+            return Err(source.error_at(1, Some(shape.name(*missing)), Problem::NotInFile));
         }
         let table = Table::new(shape).map_err(|at| unsupported(source, shape, at))?;
         Ok(Rows {
             records,
             names,
             targets,
+            absent: absent.first().copied(),
             table,
         })
     }
@@ -261,6 +269,11 @@ impl<'a> Rows<'a> {
                         .source
                         .error_at(self.records.line(), Some(&self.names[at]), problem));
                 }
+            }
+            if let Some(at) = self.absent
+                && let Err(problem) = self.table.column(at).push_null()
+            {
+                return Err(self.records.source.error_at(self.records.line(), None, problem));
             }
             self.table.row_done(self.records.record.as_slice().len());
         }

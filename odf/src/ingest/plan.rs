@@ -20,8 +20,8 @@ pub(super) enum Role {
     Offset,
     Operation,
     SystemTime,
-    /// The column of the shape with the event time, if the table has one; gaps are filled.
-    EventTime(Option<usize>),
+    /// The column of the shape with the event time; gaps are filled.
+    EventTime(usize),
     /// A column of the shape.
     Data(usize),
 }
@@ -139,9 +139,10 @@ impl Plan {
         Ok(Plan::new(schema, vocabulary, has_event_time))
     }
 
+    /// The event time column is read as nulls unless the table has it, so that earlier rows keep theirs.
     fn new(schema: SchemaRef, vocabulary: &Vocabulary, has_event_time: bool) -> Plan {
         let mut fields = Vec::new();
-        if has_event_time && let Ok(field) = schema.field_with_name(&vocabulary.event_time_column) {
+        if let Ok(field) = schema.field_with_name(&vocabulary.event_time_column) {
             fields.push(field.clone().with_nullable(true));
         }
         let mut roles = Vec::with_capacity(schema.fields().len());
@@ -154,18 +155,17 @@ impl Plan {
             } else if *name == vocabulary.system_time_column {
                 Role::SystemTime
             } else if *name == vocabulary.event_time_column {
-                Role::EventTime(has_event_time.then_some(0))
+                Role::EventTime(0)
             } else {
                 fields.push(field.as_ref().clone());
                 Role::Data(fields.len() - 1)
             });
         }
-        let event_time = has_event_time.then_some(vocabulary.event_time_column.as_str());
-        Plan {
-            schema,
-            roles,
-            shape: Shape::new(fields, event_time),
+        let mut shape = Shape::new(fields, Some(&vocabulary.event_time_column));
+        if !has_event_time {
+            shape = shape.with_optional_event_time();
         }
+        Plan { schema, roles, shape }
     }
 
     /// Every column of the dataset in its order.

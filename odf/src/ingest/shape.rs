@@ -11,10 +11,11 @@ pub struct Shape {
     schema: SchemaRef,
     by_name: HashMap<String, usize>,
     event_time: Option<usize>,
+    event_time_optional: bool,
 }
 
 impl Shape {
-    /// The fields in the order of the dataset. `event_time` names the one whose integers are Unix times; it may be absent.
+    /// The fields in the order of the dataset. `event_time` names the one whose integers are Unix times.
     pub fn new(fields: Vec<Field>, event_time: Option<&str>) -> Shape {
         let by_name: HashMap<String, usize> = fields
             .iter()
@@ -26,7 +27,21 @@ impl Shape {
             schema: Arc::new(Schema::new(fields)),
             by_name,
             event_time,
+            event_time_optional: false,
         }
+    }
+
+    /// Lets a table be without the event time column: it is read as nulls then.
+    pub fn with_optional_event_time(self) -> Shape {
+        Shape {
+            event_time_optional: true,
+            ..self
+        }
+    }
+
+    /// Whether a table may be without this column.
+    pub fn is_optional(&self, at: usize) -> bool {
+        self.event_time_optional && self.event_time == Some(at)
     }
 
     /// The Arrow schema of every batch.

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -81,6 +83,45 @@ impl Iterator for SliceReader {
 
     fn next(&mut self) -> Option<Self::Item> {
         Some(self.reader.next()?.map_err(|e| SliceError::arrow(&self.path, e)))
+    }
+}
+
+/// The same rows with the time zone `UTC` of timestamp columns written as `+00:00`.
+///
+/// Arrow's formatters and JSON and CSV writers know names of time zones only with a time zone database built in, which
+/// this program does not need. Rows that are to be shown go through here first.
+pub fn displayable(batch: &RecordBatch) -> RecordBatch {
+    let columns: Vec<ArrayRef> = batch.columns().iter().map(displayable_column).collect();
+    let fields = batch
+        .schema()
+        .fields()
+        .iter()
+        .zip(&columns)
+        .map(|(field, column)| field.as_ref().clone().with_data_type(column.data_type().clone()))
+        .collect::<Vec<_>>();
+    let schema = Schema::new_with_metadata(fields, batch.schema().metadata().clone());
+    // Only the zone of columns changed, in schema and columns alike.
+    RecordBatch::try_new(Arc::new(schema), columns).unwrap_or_else(|_| batch.clone())
+}
+
+/// One column of [`displayable`].
+pub(crate) fn displayable_column(column: &ArrayRef) -> ArrayRef {
+    use arrow::datatypes::{
+        TimestampMicrosecondType as Micros, TimestampMillisecondType as Millis, TimestampNanosecondType as Nanos,
+        TimestampSecondType as Seconds,
+    };
+    let DataType::Timestamp(unit, Some(zone)) = column.data_type() else {
+        return column.clone();
+    };
+    if zone.as_ref() != "UTC" {
+        return column.clone();
+    }
+    const ZONE: &str = "+00:00";
+    match unit {
+        TimeUnit::Second => Arc::new(column.as_primitive::<Seconds>().clone().with_timezone(ZONE)),
+        TimeUnit::Millisecond => Arc::new(column.as_primitive::<Millis>().clone().with_timezone(ZONE)),
+        TimeUnit::Microsecond => Arc::new(column.as_primitive::<Micros>().clone().with_timezone(ZONE)),
+        TimeUnit::Nanosecond => Arc::new(column.as_primitive::<Nanos>().clone().with_timezone(ZONE)),
     }
 }
 

@@ -18,6 +18,7 @@ use super::{History, MergeError, Merged, OnBatch, Operations, Sink, Times, batch
 use crate::ingest::shape::Shape;
 use crate::ingest::source::{BATCH_ROWS, Batches, shorten};
 use crate::metadata::OperationType;
+use crate::slice::displayable_column;
 
 /// The latest row of a key.
 #[derive(Clone, Copy)]
@@ -279,7 +280,7 @@ fn hand_on(key: &Key, kept: &[RecordBatch], plan: Vec<Planned>, sink: &mut dyn S
 fn describe(columns: &[ArrayRef], row: usize) -> Result<String, MergeError> {
     let values = columns
         .iter()
-        .map(|c| array_value_to_string(c, row))
+        .map(|c| array_value_to_string(&displayable_column(c), row))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(shorten(&values.join(", ")))
 }

@@ -76,7 +76,7 @@ fn replay(golden: &Golden) {
         match ingest(Target::Existing(&mut dataset), &source, &options, system_time, progress).unwrap() {
             Outcome::UpToDate => continue,
             Outcome::Updated(update) => {
-                assert_eq!(Some(&update.slice), wanted.new_data.as_ref(), "{}", path.display());
+                assert_eq!(update.slice, wanted.new_data, "{}", path.display());
                 additions.next();
             }
         }

@@ -29,7 +29,7 @@ fn a_file_that_grew_goes_on_where_it_ended() {
         for (at, text) in steps.into_iter().enumerate() {
             let update = updated(world.publish_text(text, format, &Options::default()));
             assert_eq!(update.rows, 1, "{text:?}");
-            assert_eq!(update.slice.offset_interval.start, at as u64);
+            assert_eq!(update.slice.unwrap().offset_interval.start, at as u64);
             up_to_date(world.publish_text(text, format, &Options::default()));
         }
         let values: Vec<String> = world

@@ -252,7 +252,7 @@ fn bad_json_is_refused_with_its_place() {
             "[{\"a\":1} {\"a\":2}]",
             "t.json, line 1: a comma or `]` is missing here",
         ),
-        ("[{\"a\":1]", "t.json, line 1: the document ends within"),
+        ("[{\"a\":1]", "t.json, line 1: not a JSON object: expected"),
         ("[\n{\"a\":1}]}", "t.json, line 2: not a JSON object"),
         (
             "{\"a\":[{\"x\":1}],\"b\":[{\"x\":2}]}",

@@ -220,6 +220,19 @@ fn the_strategy_of_a_dataset_is_remembered_and_can_be_changed() {
 }
 
 #[test]
+fn a_new_strategy_is_noted_even_if_no_row_is_new() {
+    let mut world = World::new();
+    updated(world.publish_text("id,v\na,1\n", Format::Csv, &Options::default()));
+    let update = updated(world.publish_text("id,v\na,1\n", Format::Csv, &keyed("ledger", &["id"])));
+    assert_eq!((update.rows, update.slice.is_none(), update.blocks.len()), (0, true, 1));
+    up_to_date(world.publish_text("id,v\na,1\n", Format::Csv, &keyed("ledger", &["id"])));
+    assert_eq!(
+        updated(world.publish_text("id,v\nb,1\n", Format::Csv, &Options::default())).rows,
+        1
+    );
+}
+
+#[test]
 fn many_batches_merge_as_one() {
     // Three and a half batches, event times going backwards, so that sorting crosses batches.
     let rows = source::BATCH_ROWS * 3 + 4000;
