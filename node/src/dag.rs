@@ -18,6 +18,11 @@ use crate::block::{Block, DAG_CBOR, DAG_PB, RAW};
 /// The most links that one block may hold. A 2 MiB directory of one-letter names holds about 45,000.
 pub const MAX_LINKS: usize = 1 << 16;
 
+/// Multicodec of CBOR that is not dag-cbor, and has no links.
+const PLAIN_CBOR: u64 = 0x51;
+/// Multicodec of JSON that is not dag-json, and has no links.
+const PLAIN_JSON: u64 = 0x0200;
+
 /// What is wrong with bytes that claim to be dag-pb, UnixFS or dag-cbor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -111,14 +116,15 @@ pub enum DagError {
     },
 }
 
-/// All links of a block in the order of its bytes, repeated ones as often as they occur. Raw blocks have none.
+/// All links of a block in the order of its bytes, repeated ones as often as they occur. Raw blocks have none, nor have
+/// plain JSON and plain CBOR.
 ///
 /// # Errors
-/// Malformed bytes, or a codec other than raw, dag-pb and dag-cbor.
+/// Malformed bytes, or a codec other than these, dag-pb and dag-cbor.
 pub fn links(block: &Block) -> Result<Vec<Cid>, DagError> {
     let cid = *block.cid();
     let found = match cid.codec() {
-        RAW => Ok(Vec::new()),
+        RAW | PLAIN_CBOR | PLAIN_JSON => Ok(Vec::new()),
         DAG_PB => PbNode::decode(block.data()).map(|node| node.links.into_iter().map(|link| link.cid).collect()),
         DAG_CBOR => cbor::links(block.data()),
         codec => return Err(DagError::UnsupportedCodec { cid, codec }),
@@ -129,7 +135,7 @@ pub fn links(block: &Block) -> Result<Vec<Cid>, DagError> {
 /// A block as a value of the IPLD data model: raw as bytes, dag-pb as `{Data, Links: [{Hash, Name, Tsize}]}`.
 ///
 /// # Errors
-/// As [`links`], and a dag-cbor block of more than [`MAX_VALUES`] values.
+/// Malformed bytes, a codec other than raw, dag-pb and dag-cbor, and a dag-cbor block of more than [`MAX_VALUES`] values.
 pub fn value(block: &Block) -> Result<Ipld, DagError> {
     let cid = *block.cid();
     let value = match cid.codec() {

@@ -145,6 +145,8 @@ fn links_come_in_order_from_every_codec() {
         value_at(&node, &["Links", "0", "Name"]).unwrap(),
         Ipld::String("x".into())
     );
+    let plain = Block::new(PLAIN_JSON, &b"{}"[..]).unwrap();
+    assert!(links(&plain).unwrap().is_empty());
     let foreign = Block::new(0x85, &b"git"[..]).unwrap();
     assert!(matches!(
         links(&foreign),
