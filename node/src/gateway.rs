@@ -51,11 +51,17 @@ pub const MAX_NAME_DEPTH: usize = 32;
 ///
 /// Futures may be dropped at any time; that is how a request is cancelled.
 pub trait Source: Send + Sync + 'static {
+    /// What one request keeps between its blocks, which are likely to be found in the same place.
+    type Session: Send + Sync + 'static;
+
+    /// Begins a request.
+    fn session(&self) -> Self::Session;
+
     /// The block, from the local store or from peers.
     ///
     /// # Errors
     /// Nobody has it, or time ran out.
-    fn block(&self, cid: &Cid) -> impl Future<Output = Result<Block, SourceError>> + Send;
+    fn block(&self, session: &Self::Session, cid: &Cid) -> impl Future<Output = Result<Block, SourceError>> + Send;
 
     /// Whether the block is here, without asking anybody.
     fn has(&self, cid: &Cid) -> impl Future<Output = bool> + Send;
@@ -117,12 +123,18 @@ impl Default for Options {
     }
 }
 
-/// A gateway over a source. Cheap to clone through its [`Arc`].
+/// A gateway over a source, shared by all requests.
 struct Gateway<S> {
     source: S,
     options: Options,
     requests: Arc<Semaphore>,
     ahead: Arc<Semaphore>,
+}
+
+/// One request at the source.
+struct Asking<S: Source> {
+    gateway: Arc<Gateway<S>>,
+    session: S::Session,
 }
 
 /// The gateway as a router, to be served by itself or nested into another.
@@ -180,11 +192,15 @@ async fn respond<S: Source>(gateway: Arc<Gateway<S>>, request: &Parts) -> Result
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests").with(header::RETRY_AFTER, "1")
     })?;
     let question = Question::read(request)?;
+    let asking = Arc::new(Asking {
+        session: gateway.source.session(),
+        gateway: Arc::clone(&gateway),
+    });
     let (root, path, max_age) = gateway.root(&question).await?;
     if question.only_if_cached && !(inherent(&root).is_some() || gateway.source.has(&root).await) {
         return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, format!("{root} is not here")).at(&question));
     }
-    let resolved = gateway
+    let resolved = asking
         .resolve(root, &path)
         .await
         .map_err(|refusal| refusal.at(&question))?;
@@ -200,13 +216,13 @@ async fn respond<S: Source>(gateway: Arc<Gateway<S>>, request: &Parts) -> Result
             StatusCode::NOT_ACCEPTABLE,
             format!("this gateway does not serve {}", format.media_type()),
         )),
-        Some(question::Format::Raw) => dag::raw(&gateway, &place).await,
+        Some(question::Format::Raw) => dag::raw(&asking, &place).await,
         // UnixFS under a plain media type is the file itself, which may well be JSON.
         Some(format) if !(format.is_plain() && matches!(codec, DAG_PB | RAW)) => {
-            dag::node(&gateway, &place, Some(format)).await
+            dag::node(&asking, &place, Some(format)).await
         }
-        _ if matches!(codec, DAG_PB | RAW) => directory::entry(&gateway, &place).await,
-        _ => dag::node(&gateway, &place, None).await,
+        _ if matches!(codec, DAG_PB | RAW) => directory::entry(&asking, &place).await,
+        _ => dag::node(&asking, &place, None).await,
     };
     let response = response.map_err(|refusal| refusal.at(&place.question))?;
     // The request counts until its body has been sent or dropped.
@@ -214,20 +230,6 @@ async fn respond<S: Source>(gateway: Arc<Gateway<S>>, request: &Parts) -> Result
 }
 
 impl<S: Source> Gateway<S> {
-    /// The block, from nowhere if its CID says it all, else from the source within the limit.
-    async fn block(&self, cid: &Cid) -> Result<Block, SourceError> {
-        if let Some(block) = inherent(cid) {
-            return Ok(block);
-        }
-        match tokio::time::timeout(self.options.block_limit, self.source.block(cid)).await {
-            Ok(result) => result,
-            Err(_) => Err(SourceError::TimedOut(format!(
-                "{cid} did not arrive within {} s",
-                self.options.block_limit.as_secs()
-            ))),
-        }
-    }
-
     /// Follows names to a CID; the path within it, and how long a name's answer holds.
     async fn root(&self, question: &Question) -> Result<(Cid, String, Option<Duration>), Refusal> {
         let mut root = question.root.clone();
@@ -258,6 +260,23 @@ impl<S: Source> Gateway<S> {
         }
         let reason = format!("the name leads through more than {MAX_NAME_DEPTH} others");
         Err(Refusal::new(StatusCode::BAD_GATEWAY, reason).at(question))
+    }
+}
+
+impl<S: Source> Asking<S> {
+    /// The block, from nowhere if its CID says it all, else from the source within the limit.
+    async fn block(&self, cid: &Cid) -> Result<Block, SourceError> {
+        if let Some(block) = inherent(cid) {
+            return Ok(block);
+        }
+        let limit = self.gateway.options.block_limit;
+        match tokio::time::timeout(limit, self.gateway.source.block(&self.session, cid)).await {
+            Ok(result) => result,
+            Err(_) => Err(SourceError::TimedOut(format!(
+                "{cid} did not arrive within {} s",
+                limit.as_secs()
+            ))),
+        }
     }
 
     /// Follows a path from a root.

@@ -11,7 +11,7 @@ use ipld_core::ipld::Ipld;
 use super::answer::{Place, Refusal, set};
 use super::directory::page_answer;
 use super::question::Format;
-use super::{Gateway, Source, file, html};
+use super::{Asking, Source, file, html};
 use crate::block::{Block, DAG_CBOR, DAG_PB, RAW, sha2_256};
 use crate::dag;
 use crate::unixfs::resolve::Resolved;
@@ -29,14 +29,14 @@ const PAGE_VERSION: u32 = 1;
 ///
 /// # Errors
 /// The block cannot be had, or the path leads on into it.
-pub(super) async fn raw<S: Source>(gateway: &Arc<Gateway<S>>, place: &Place) -> Result<Response, Refusal> {
+pub(super) async fn raw<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> Result<Response, Refusal> {
     no_remainder(place)?;
     let cid = place.resolved.cid;
     let etag = format!("\"{cid}.raw\"");
     if place.question.has(&etag) {
         return Ok(place.not_modified(&etag));
     }
-    let block = gateway.block(&cid).await?;
+    let block = asking.block(&cid).await?;
     let mut response = place.answer(&etag);
     let headers = response.headers_mut();
     set(headers, header::CONTENT_TYPE, Format::Raw.media_type());
@@ -50,7 +50,7 @@ pub(super) async fn raw<S: Source>(gateway: &Arc<Gateway<S>>, place: &Place) -> 
 /// # Errors
 /// The block cannot be had, is malformed, or cannot be shown in the form that was asked for.
 pub(super) async fn node<S: Source>(
-    gateway: &Arc<Gateway<S>>,
+    asking: &Arc<Asking<S>>,
     place: &Place,
     wanted: Option<Format>,
 ) -> Result<Response, Refusal> {
@@ -63,7 +63,7 @@ pub(super) async fn node<S: Source>(
         _ => None,
     };
     if wanted.is_none() && natural == Some(Format::DagCbor) && place.question.wants_html && !place.question.download {
-        return page(gateway, place).await;
+        return page(asking, place).await;
     }
     let format = match (wanted, natural) {
         (Some(wanted), _) => wanted,
@@ -83,7 +83,7 @@ pub(super) async fn node<S: Source>(
                 (Format::DagCbor, Format::Cbor) | (Format::DagJson, Format::Json)
             )
     });
-    let convertible = gateway.options.convert && format.is_json() && matches!(cid.codec(), DAG_CBOR | DAG_PB);
+    let convertible = asking.gateway.options.convert && format.is_json() && matches!(cid.codec(), DAG_CBOR | DAG_PB);
     if !(as_it_is || convertible) {
         let reason = format!(
             "{cid} has codec 0x{:x} and is not shown as {}",
@@ -99,7 +99,7 @@ pub(super) async fn node<S: Source>(
     if place.question.has(&etag) {
         return Ok(place.not_modified(&etag));
     }
-    let block = gateway.block(&cid).await?;
+    let block = asking.block(&cid).await?;
     let data = if as_it_is {
         checked(&block)?
     } else {
@@ -128,13 +128,13 @@ fn checked(block: &Block) -> Result<Bytes, Refusal> {
 }
 
 /// A value with its links, for people.
-async fn page<S: Source>(gateway: &Arc<Gateway<S>>, place: &Place) -> Result<Response, Refusal> {
+async fn page<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> Result<Response, Refusal> {
     let cid = place.resolved.cid;
     let etag = inner_etag(place, &format!("DagIndex-{PAGE_VERSION}"));
     if place.question.has(&etag) {
         return Ok(place.not_modified(&etag));
     }
-    let block = gateway.block(&cid).await?;
+    let block = asking.block(&cid).await?;
     let value = dag::value_at(&block, &place.resolved.remainder)?;
     let links = links(&value);
     let json = json(&value)?;

@@ -8,7 +8,7 @@ use axum::response::Response;
 use cid::Cid;
 
 use super::answer::{Place, Refusal, set, set_nosniff};
-use super::{Gateway, Source, file, html};
+use super::{Asking, Source, file, html};
 use crate::unixfs::directory::{Found, Link, Listing, Lookup};
 use crate::unixfs::node::{Stat, stat};
 
@@ -23,19 +23,19 @@ const INDEX: &str = "index.html";
 ///
 /// # Errors
 /// Its blocks cannot be had, or are malformed.
-pub(super) async fn entry<S: Source>(gateway: &Arc<Gateway<S>>, place: &Place) -> Result<Response, Refusal> {
+pub(super) async fn entry<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> Result<Response, Refusal> {
     let name = place
         .question
         .inner_path
         .rsplit('/')
         .find(|segment| !segment.is_empty());
     if place.resolved.cid.codec() == crate::block::RAW {
-        return file::file(gateway, place, name).await;
+        return file::file(asking, place, name).await;
     }
-    let root = gateway.block(&place.resolved.cid).await?;
+    let root = asking.block(&place.resolved.cid).await?;
     match stat(&root)? {
-        Stat::File(_) => file::file(gateway, place, name).await,
-        Stat::Directory => directory(gateway, place).await,
+        Stat::File(_) => file::file(asking, place, name).await,
+        Stat::Directory => directory(asking, place).await,
         Stat::Symlink(target) => {
             let etag = format!("\"{}\"", root.cid());
             if place.question.has(&etag) {
@@ -48,21 +48,21 @@ pub(super) async fn entry<S: Source>(gateway: &Arc<Gateway<S>>, place: &Place) -
     }
 }
 
-async fn directory<S: Source>(gateway: &Arc<Gateway<S>>, place: &Place) -> Result<Response, Refusal> {
+async fn directory<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> Result<Response, Refusal> {
     if !place.question.path.ends_with('/') {
         return Ok(place.to_slash());
     }
-    if let Some(index) = find(gateway, place.resolved.cid, INDEX).await? {
-        let block = gateway.block(&index.cid).await?;
+    if let Some(index) = find(asking, place.resolved.cid, INDEX).await? {
+        let block = asking.block(&index.cid).await?;
         if matches!(stat(&block), Ok(Stat::File(_))) {
-            return file::file(gateway, &place.entry(index.cid), Some(INDEX)).await;
+            return file::file(asking, &place.entry(index.cid), Some(INDEX)).await;
         }
     }
     let etag = format!("\"DirIndex-{PAGE_VERSION}_CID-{}\"", place.resolved.cid);
     if place.question.has(&etag) {
         return Ok(place.not_modified(&etag));
     }
-    let (links, hidden) = list(gateway, place.resolved.cid).await?;
+    let (links, hidden) = list(asking, place.resolved.cid).await?;
     let rows: Vec<_> = links
         .iter()
         .map(|link| html::Row {
@@ -86,11 +86,11 @@ pub(super) fn page_answer(place: &Place, etag: &str, page: String) -> Response {
     response
 }
 
-async fn find<S: Source>(gateway: &Gateway<S>, root: Cid, name: &str) -> Result<Option<Link>, Refusal> {
+async fn find<S: Source>(asking: &Asking<S>, root: Cid, name: &str) -> Result<Option<Link>, Refusal> {
     let mut lookup = Lookup::new(name);
     let mut at = root;
     loop {
-        match lookup.feed(&gateway.block(&at).await?)? {
+        match lookup.feed(&asking.block(&at).await?)? {
             Found::Entry(link) => return Ok(Some(link)),
             Found::Missing => return Ok(None),
             Found::Below(next) => at = next,
@@ -99,12 +99,12 @@ async fn find<S: Source>(gateway: &Gateway<S>, root: Cid, name: &str) -> Result<
 }
 
 /// The entries in order of their names, at most [`MAX_ROWS`], and whether there are more.
-async fn list<S: Source>(gateway: &Gateway<S>, root: Cid) -> Result<(Vec<Link>, bool), Refusal> {
+async fn list<S: Source>(asking: &Asking<S>, root: Cid) -> Result<(Vec<Link>, bool), Refusal> {
     let mut listing = Listing::new(root);
     let mut links = Vec::new();
     loop {
         let Some(next) = listing.needs().next() else { break };
-        links.append(&mut listing.feed(&gateway.block(&next).await?)?);
+        links.append(&mut listing.feed(&asking.block(&next).await?)?);
         if links.len() > MAX_ROWS {
             break;
         }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::answer::{Place, Refusal, set, set_nosniff};
 use super::question::Span;
-use super::{Gateway, Source, SourceError, media};
+use super::{Asking, Source, SourceError, media};
 use crate::block::Block;
 use crate::unixfs::export::{FileCursor, Step};
 
@@ -24,7 +24,7 @@ const READ_AHEAD: usize = 8;
 /// # Errors
 /// The blocks that the header fields depend on cannot be had. What is missing later ends the body early.
 pub(super) async fn file<S: Source>(
-    gateway: &Arc<Gateway<S>>,
+    asking: &Arc<Asking<S>>,
     place: &Place,
     name: Option<&str>,
 ) -> Result<Response, Refusal> {
@@ -33,7 +33,7 @@ pub(super) async fn file<S: Source>(
     if place.question.has(&etag) {
         return Ok(place.not_modified(&etag));
     }
-    let mut start = Reader::new(gateway, FileCursor::with_range(cid, 0..media::SNIFFED_BYTES));
+    let mut start = Reader::new(asking, FileCursor::with_range(cid, 0..media::SNIFFED_BYTES));
     let name = place.question.filename.as_deref().or(name);
     let media_type = match name.and_then(media::by_name) {
         Some(media_type) => media_type,
@@ -45,12 +45,12 @@ pub(super) async fn file<S: Source>(
     let headers = response.headers_mut();
     set(headers, header::CONTENT_TYPE, media_type);
     place.disposition(headers, false, None);
-    ranged(gateway, place, response, size, &etag)
+    ranged(asking, place, response, size, &etag)
 }
 
 /// Puts the part of the content that was asked for into an answer.
 fn ranged<S: Source>(
-    gateway: &Arc<Gateway<S>>,
+    asking: &Arc<Asking<S>>,
     place: &Place,
     mut response: Response,
     size: u64,
@@ -72,7 +72,7 @@ fn ranged<S: Source>(
     let headers = response.headers_mut();
     set(headers, header::ACCEPT_RANGES, "bytes");
     set(headers, header::CONTENT_LENGTH, &(range.end - range.start).to_string());
-    let reader = Reader::new(gateway, FileCursor::with_range(place.resolved.cid, range));
+    let reader = Reader::new(asking, FileCursor::with_range(place.resolved.cid, range));
     *response.body_mut() = reader.into_body();
     Ok(response)
 }
@@ -114,8 +114,8 @@ fn unsatisfiable(size: u64) -> Refusal {
 }
 
 /// A file, or a range of it, being read.
-struct Reader<S> {
-    gateway: Arc<Gateway<S>>,
+struct Reader<S: Source> {
+    asking: Arc<Asking<S>>,
     cursor: FileCursor,
     ahead: HashMap<Cid, Ahead>,
 }
@@ -133,9 +133,9 @@ impl Drop for Ahead {
 }
 
 impl<S: Source> Reader<S> {
-    fn new(gateway: &Arc<Gateway<S>>, cursor: FileCursor) -> Self {
+    fn new(asking: &Arc<Asking<S>>, cursor: FileCursor) -> Self {
         Self {
-            gateway: Arc::clone(gateway),
+            asking: Arc::clone(asking),
             cursor,
             ahead: HashMap::new(),
         }
@@ -176,7 +176,7 @@ impl<S: Source> Reader<S> {
         let early = self.ahead.remove(cid);
         self.fetch_ahead(cid);
         let Some(mut early) = early else {
-            return self.gateway.block(cid).await;
+            return self.asking.block(cid).await;
         };
         match (&mut early.task).await {
             Ok(result) => result,
@@ -191,11 +191,11 @@ impl<S: Source> Reader<S> {
             if self.ahead.contains_key(&cid) {
                 continue;
             }
-            let Ok(permit) = Arc::clone(&self.gateway.ahead).try_acquire_owned() else {
+            let Ok(permit) = Arc::clone(&self.asking.gateway.ahead).try_acquire_owned() else {
                 return;
             };
-            let gateway = Arc::clone(&self.gateway);
-            let task = tokio::spawn(async move { gateway.block(&cid).await });
+            let asking = Arc::clone(&self.asking);
+            let task = tokio::spawn(async move { asking.block(&cid).await });
             self.ahead.insert(cid, Ahead { task, _permit: permit });
         }
     }

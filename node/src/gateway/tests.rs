@@ -36,7 +36,11 @@ struct Shelf {
 }
 
 impl Source for Arc<Shelf> {
-    async fn block(&self, cid: &Cid) -> Result<Block, SourceError> {
+    type Session = ();
+
+    fn session(&self) {}
+
+    async fn block(&self, (): &(), cid: &Cid) -> Result<Block, SourceError> {
         self.fetched.fetch_add(1, Ordering::SeqCst);
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_running.fetch_max(running, Ordering::SeqCst);
