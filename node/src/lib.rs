@@ -7,6 +7,7 @@
 //!
 //! Nothing here prints, reads the environment or keeps global state, so a process may run several peers.
 
+pub mod add;
 pub mod block;
 pub mod dag;
 pub mod exchange;
