@@ -162,6 +162,15 @@ pub struct Dataset {
     state: ChainState,
 }
 
+impl std::fmt::Debug for Dataset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dataset")
+            .field("id", &self.id())
+            .field("head", self.head())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Dataset {
     /// Opens the dataset in `dir`. `states` is the table in which states are kept.
     ///
@@ -426,12 +435,23 @@ fn write_blocks(
         });
     };
     crash_point("checked");
-    if let Some(slice) = slice {
-        slice.install(&dir.join("data"))?;
-    }
+    let installed = match slice {
+        Some(slice) => Some(slice.install(&dir.join("data"))?),
+        None => None,
+    };
     crash_point("slice installed");
     let bytes: Vec<Bytes> = blocks.iter().map(|block| block.bytes().clone()).collect();
-    let places = journal.append(lock, end, &bytes)?;
+    let places = match journal.append(lock, end, &bytes) {
+        Ok(places) => places,
+        Err(error) => {
+            // Most likely the disk is full: leave it no fuller than it was.
+            if let Some(path) = installed {
+                let removed = fs::remove_file(&path);
+                tracing::debug!(path = %path.display(), ?removed, "the slice of a change that failed");
+            }
+            return Err(error);
+        }
+    };
     crash_point("blocks written");
     write_durably(&dir.join("refs"), "head", next.head.to_string().as_bytes())?;
     crash_point("head moved");

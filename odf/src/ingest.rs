@@ -28,26 +28,29 @@ mod columns;
 mod ddl;
 mod declare;
 mod delimited;
+mod error;
 mod json;
 
 use std::path::{Path, PathBuf};
 
 use odf_node::store::Table;
 
-use crate::dataset::{Dataset, DatasetError, NewDataset, StoredBlock};
+use crate::dataset::{Dataset, NewDataset, StoredBlock};
 use crate::metadata::{
     AddData, DataSlice, DatasetKind, MergeStrategy, MetadataEvent, Multihash, OffsetInterval, SetDataSchema, SetVocab,
     SourceState, Timestamp, Vocabulary,
 };
-use crate::slice::{SliceError, SliceOptions, SliceWriter, WrittenSlice};
+use crate::slice::{SliceOptions, SliceWriter, WrittenSlice};
+
+pub use error::{IngestError, MergeOptionError};
 
 use assemble::Assembly;
 use infer::Inferred;
-use merge::{History, MergeError, Merged};
-use plan::{Plan, PlanError};
-use source::{OnProgress, Phase, Problem, Source, SourceError, Span, report};
+use merge::{History, Merged};
+use plan::Plan;
+use source::{OnProgress, Phase, Problem, Source, Span, report};
 use taken::{Comparison, Taken};
-use types::{NoCounterpart, from_arrow};
+use types::from_arrow;
 
 /// What to do with a file of an append dataset that is not the one taken before, or not with more behind it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,113 +130,6 @@ pub struct Update {
     pub rows: u64,
     /// The dataset, if it is new.
     pub created: Option<Dataset>,
-}
-
-impl std::fmt::Debug for Dataset {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Dataset")
-            .field("id", &self.id())
-            .field("head", self.head())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why a table could not be taken. The dataset is as it was, and a new one is not there.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum IngestError {
-    /// Something is wrong with the table.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The table does not fit the dataset.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// Rows could not be merged with those that are there.
-    #[error(transparent)]
-    Merge(#[from] MergeError),
-    /// The slice could not be written.
-    #[error(transparent)]
-    Slice(#[from] SliceError),
-    /// The dataset could not be read or changed.
-    #[error(transparent)]
-    Dataset(#[from] DatasetError),
-    /// A source declares a column in a way that cannot be read.
-    #[error("the source of the dataset declares a column that cannot be read: {0}")]
-    Declaration(String),
-    /// The file is not the one taken before with more behind it.
-    #[error(
-        "{name} is not what was published before with more rows behind it: its first {length} bytes changed. Ways out: \
-         publish the file under another name (--name), append all of its rows again (--append-all), or key the rows \
-         (--merge ledger or snapshot with --primary-key)"
-    )]
-    Changed {
-        /// The file.
-        name: String,
-        /// How many bytes were taken before.
-        length: u64,
-    },
-    /// The dataset has rows and no note of which file they are from.
-    #[error(
-        "the dataset has {rows} rows, and which of {name}'s rows are among them is not known. Ways out: append all of \
-         them (--append-all), key the rows (--merge ledger or snapshot with --primary-key), or publish under another name"
-    )]
-    Unknown {
-        /// The file.
-        name: String,
-        /// Rows of the dataset.
-        rows: u64,
-    },
-    /// Another event time column than the dataset's was asked for.
-    #[error("the event time of the dataset is `{actual}`; it cannot become `{wanted}`")]
-    EventTimeFixed {
-        /// The column the dataset has.
-        actual: String,
-        /// The column asked for.
-        wanted: String,
-    },
-    /// Derivative datasets are computed, not published.
-    #[error("the dataset is derivative: its rows are computed from other datasets")]
-    Derivative,
-    /// The dataset is fed by polling with another strategy.
-    #[error("the dataset has a polling source; its merge strategy cannot be changed by publishing")]
-    Polling,
-    /// The schema is in the form of before 2025, which says less than is needed.
-    #[error("the dataset's schema is in the legacy Arrow form; let kamu write its SetDataSchema anew first")]
-    LegacySchema,
-    /// A number is beyond what a slice can hold.
-    #[error("the dataset is full: offsets end at {}", i64::MAX)]
-    Full,
-}
-
-impl From<NoCounterpart> for IngestError {
-    fn from(error: NoCounterpart) -> Self {
-        IngestError::Plan(PlanError::NoCounterpart(error))
-    }
-}
-
-impl IngestError {
-    /// Whether the disk, or the quota on it, had no room.
-    pub fn is_disk_full(&self) -> bool {
-        match self {
-            IngestError::Dataset(error) => error.is_disk_full(),
-            IngestError::Slice(error) | IngestError::Merge(MergeError::Slice(error)) => error.is_disk_full(),
-            _ => false,
-        }
-    }
-}
-
-/// A merge strategy from the words of the command line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MergeOptionError {
-    /// No such strategy.
-    #[error("`{0}` is not a merge strategy; use append, ledger or snapshot")]
-    Unknown(String),
-    /// The strategy needs to know which rows are the same.
-    #[error("{0} needs --primary-key")]
-    KeyMissing(&'static str),
-    /// The strategy has no use for a key.
-    #[error("append takes all rows and has no primary key; leave --primary-key away, or use ledger or snapshot")]
-    KeyUnused,
 }
 
 /// The merge strategy that `--merge` and `--primary-key` stand for: none if neither is given, ledger if only the key is.

@@ -15,9 +15,10 @@ use super::infer::{UTC, parse_bool, parse_date, parse_timestamp};
 use super::json;
 use super::shape::{Shape, type_name};
 use super::source::{Problem, shorten};
+use crate::metadata::Timestamp;
 
 /// Integers from here up are Unix milliseconds, below Unix seconds: 1973-03-03 in milliseconds, the year 5138 in seconds.
-pub const EPOCH_MILLIS_FROM: i64 = 100_000_000_000;
+pub(super) const EPOCH_MILLIS_FROM: i64 = 100_000_000_000;
 
 /// The largest float below which every integral float is exactly one integer.
 const EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
@@ -283,13 +284,11 @@ fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
     parse_decimal::<Decimal128Type>(text, precision, scale).ok()
 }
 
-/// Unix seconds or milliseconds, told apart by size, as milliseconds.
+/// Unix seconds or milliseconds, told apart by size, as milliseconds; none outside of the years 0 to 9999.
 pub(super) fn epoch_millis(value: i64) -> Option<i64> {
-    if value.unsigned_abs() >= EPOCH_MILLIS_FROM.unsigned_abs() {
-        Some(value)
-    } else {
-        value.checked_mul(1000)
-    }
+    let is_millis = value.unsigned_abs() >= EPOCH_MILLIS_FROM.unsigned_abs();
+    let millis = if is_millis { value } else { value.checked_mul(1000)? };
+    Timestamp::from_millis(millis).map(|_| millis)
 }
 
 /// The columns of one batch under construction.

@@ -9,13 +9,13 @@ use super::infer::timestamp;
 /// A column declaration that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` does not declare a column")]
-pub struct DdlError(pub String);
+pub(super) struct DdlError(pub(super) String);
 
 const MAX_PRECISION: u8 = 38;
 
 /// The column that a declaration stands for. Columns are optional unless `NOT NULL` is said, except that dates and
 /// decimals are always required: so kamu reads them.
-pub fn parse_column(text: &str) -> Result<Field, DdlError> {
+pub(super) fn parse_column(text: &str) -> Result<Field, DdlError> {
     parse(text).ok_or_else(|| DdlError(text.chars().take(200).collect()))
 }
 

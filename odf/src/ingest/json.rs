@@ -27,12 +27,18 @@ mod scan;
 use scan::Elements;
 
 /// How deep arrays and objects may nest inside one value.
-pub const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 
 /// The column that holds the geometry of a GeoJSON feature.
-pub const GEOMETRY: &str = "geometry";
+pub(super) const GEOMETRY: &str = "geometry";
 
 const BUFFER_BYTES: usize = 256 << 10;
+
+/// What is wrong with a row, and in which column if that is known.
+type Refused = (Option<String>, Problem);
+
+/// Called with the name and the text of a value.
+type OnCell<'c> = dyn FnMut(Cow<'_, str>, &str) -> Result<(), Refused> + 'c;
 
 /// The objects of a table, one after the other, as text.
 enum Objects<'a> {
@@ -107,13 +113,10 @@ impl<'a> Objects<'a> {
 }
 
 /// Calls `visit` for every member of the JSON object `text`, values as written.
-fn members(
-    text: &str,
-    visit: &mut dyn FnMut(Cow<'_, str>, &str) -> Result<(), (Option<String>, Problem)>,
-) -> Result<(), (Option<String>, Problem)> {
+fn members(text: &str, visit: &mut OnCell<'_>) -> Result<(), Refused> {
     struct Walk<'v> {
-        visit: &'v mut dyn FnMut(Cow<'_, str>, &str) -> Result<(), (Option<String>, Problem)>,
-        refused: &'v mut Option<(Option<String>, Problem)>,
+        visit: &'v mut dyn FnMut(Cow<'_, str>, &str) -> Result<(), Refused>,
+        refused: &'v mut Option<Refused>,
     }
     impl<'de> Visitor<'de> for Walk<'_> {
         type Value = ();
@@ -225,11 +228,7 @@ fn write_canonical(raw: &str, depth: usize, out: &mut String) -> Result<(), Prob
 }
 
 /// Calls `visit` with every column of a row: the members of an object, or the properties and geometry of a feature.
-fn cells(
-    format: Format,
-    text: &str,
-    visit: &mut dyn FnMut(Cow<'_, str>, &str) -> Result<(), (Option<String>, Problem)>,
-) -> Result<(), (Option<String>, Problem)> {
+fn cells(format: Format, text: &str, visit: &mut OnCell<'_>) -> Result<(), Refused> {
     if format != Format::GeoJson {
         return members(text, visit);
     }
@@ -396,8 +395,8 @@ impl<'a> Rows<'a> {
                 },
             )
             .map_err(|(column, problem)| self.source.error_at(line, column.as_deref(), problem))?;
-            for at in 0..shape.width() {
-                if given[at] != row {
+            for (at, given) in given.iter().enumerate() {
+                if *given != row {
                     let missing = |problem| self.source.error_at(line, Some(shape.name(at)), problem);
                     table.column(at).push_null().map_err(missing)?;
                 }

@@ -103,7 +103,7 @@ pub fn compare(
         }
         _ => false,
     };
-    let (start, line, on_boundary) = (reading.at, reading.lines, reading.last == b'\n');
+    let (start, line, on_boundary) = (reading.at, reading.lines, matches!(reading.last, b'\n' | b'\r'));
     reading.to(end, progress)?;
     let taken = Taken {
         format: source.format(),

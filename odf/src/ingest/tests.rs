@@ -7,13 +7,15 @@ use arrow::util::display::array_value_to_string;
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::source::{Format, ReadOptions};
+use super::source::{Format, ReadOptions, SourceError};
 use super::*;
 use crate::catalog::Catalog;
 use crate::metadata::DatasetId;
 
 mod golden;
 mod growing;
+mod parquet;
+mod properties;
 mod readers;
 mod strategies;
 
@@ -261,4 +263,64 @@ fn the_words_of_the_command_line_make_a_strategy() {
 /// The offsets of a batch.
 fn offsets(batch: &RecordBatch) -> Vec<i64> {
     batch.column(0).as_primitive::<Int64Type>().values().to_vec()
+}
+
+#[test]
+fn the_example_table_is_read_as_people_would_read_it() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/earthquakes.csv");
+    let mut world = World::new();
+    let source = Source::file(&path, None, ReadOptions::default()).unwrap();
+    let options = Options {
+        event_time: Some("time".into()),
+        ..keyed("ledger", &["id"])
+    };
+    let update = updated(world.publish(&source, &options));
+    assert_eq!(update.rows, 1707);
+    let dataset = update.created.unwrap();
+    let schema = dataset
+        .state()
+        .schema
+        .as_ref()
+        .and_then(|event| event.schema.as_ref())
+        .unwrap();
+    let columns: Vec<String> = types::to_arrow(schema)
+        .unwrap()
+        .fields()
+        .iter()
+        .map(|f| {
+            format!(
+                "{}:{}{}",
+                f.name(),
+                shape::type_name(f.data_type()),
+                if f.is_nullable() { "?" } else { "" }
+            )
+        })
+        .collect();
+    assert_eq!(
+        columns,
+        [
+            "offset:Int64",
+            "op:Int32",
+            "system_time:Timestamp",
+            "time:Timestamp",
+            "id:String",
+            "latitude:Float64?",
+            "longitude:Float64?",
+            "depth:Float64?",
+            "mag:Float64?",
+            "magType:String?",
+            "type:String?",
+            "place:String?",
+            "net:String?",
+            "status:String?",
+            "sig:Int64?",
+            "tsunami:Int64?",
+            "felt:Int64?",
+            "nst:Int64?",
+            "gap:Float64?",
+            "dmin:Float64?",
+            "rms:Float64?",
+        ]
+    );
+    up_to_date(world.publish(&source, &options));
 }
