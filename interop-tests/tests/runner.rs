@@ -4,6 +4,7 @@
 //! under `cargo xtask test` and in CI.
 
 mod crashes;
+mod gateway;
 mod harness;
 mod helia;
 mod kubo;

@@ -64,6 +64,7 @@ impl Place {
     pub(super) fn not_modified(&self, etag: &str) -> Response {
         let mut response = self.answer(etag);
         *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response.headers_mut().remove(X_IPFS_ROOTS);
         response
     }
 

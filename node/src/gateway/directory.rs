@@ -30,11 +30,11 @@ pub(super) async fn entry<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> 
         .rsplit('/')
         .find(|segment| !segment.is_empty());
     if place.resolved.cid.codec() == crate::block::RAW {
-        return file::file(asking, place, name).await;
+        return file::file(asking, place, name, &place.resolved.cid).await;
     }
     let root = asking.block(&place.resolved.cid).await?;
     match stat(&root)? {
-        Stat::File(_) => file::file(asking, place, name).await,
+        Stat::File(_) => file::file(asking, place, name, &place.resolved.cid).await,
         Stat::Directory => directory(asking, place).await,
         Stat::Symlink(target) => {
             let etag = format!("\"{}\"", root.cid());
@@ -55,7 +55,7 @@ async fn directory<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> Result<
     if let Some(index) = find(asking, place.resolved.cid, INDEX).await? {
         let block = asking.block(&index.cid).await?;
         if matches!(stat(&block), Ok(Stat::File(_))) {
-            return file::file(asking, &place.entry(index.cid), Some(INDEX)).await;
+            return file::file(asking, &place.entry(index.cid), Some(INDEX), &place.resolved.cid).await;
         }
     }
     let etag = format!("\"DirIndex-{PAGE_VERSION}_CID-{}\"", place.resolved.cid);

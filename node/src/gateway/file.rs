@@ -19,7 +19,8 @@ use crate::unixfs::export::{FileCursor, Step};
 /// The most blocks of one file that are fetched before their turn.
 const READ_AHEAD: usize = 8;
 
-/// Answers with a file of which `root` is the root block.
+/// Answers with the file at a place. `version` is what its tag is made from: its own root, or the directory that it
+/// answers for.
 ///
 /// # Errors
 /// The blocks that the header fields depend on cannot be had. What is missing later ends the body early.
@@ -27,9 +28,10 @@ pub(super) async fn file<S: Source>(
     asking: &Arc<Asking<S>>,
     place: &Place,
     name: Option<&str>,
+    version: &Cid,
 ) -> Result<Response, Refusal> {
     let cid = place.resolved.cid;
-    let etag = format!("\"{cid}\"");
+    let etag = format!("\"{version}\"");
     if place.question.has(&etag) {
         return Ok(place.not_modified(&etag));
     }

@@ -231,7 +231,10 @@ fn span(range: &str, size: u64) -> Option<Span> {
     if last < start {
         return None;
     }
-    // Nothing can be satisfied of an empty file.
+    // An empty file is served whole to whoever asks for its beginning, as by most servers.
+    if size == 0 {
+        return Some(Span::Whole);
+    }
     if start >= size {
         return Some(Span::Unsatisfiable);
     }
@@ -360,7 +363,7 @@ mod tests {
         ] {
             assert_eq!(span(range, 10), expected, "{range}");
         }
-        assert_eq!(span("bytes=0-", 0), Some(Span::Unsatisfiable));
+        assert_eq!(span("bytes=0-", 0), Some(Span::Whole));
     }
 
     #[test]

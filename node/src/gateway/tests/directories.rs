@@ -20,6 +20,7 @@ async fn directories_redirect_list_and_show_their_index() {
     let answer = server.get(&format!("/ipfs/{}/site/?x=1", root.cid)).await;
     assert_eq!((answer.status, answer.text().as_str()), (200, "<h1>hello</h1>"));
     assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
+    assert_eq!(answer.header("etag"), format!("\"{}\"", site.cid));
 
     let path = format!("/ipfs/{}/", root.cid);
     let answer = server.get(&path).await;

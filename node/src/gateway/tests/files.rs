@@ -83,7 +83,7 @@ async fn every_range_is_that_part_of_the_file() {
     let answer = server
         .ask("GET", &format!("/ipfs/{}", empty.cid), &[("Range", "bytes=0-")])
         .await;
-    assert_eq!((answer.status, answer.header("content-range")), (416, "bytes */0"));
+    assert_eq!((answer.status, answer.header("content-length")), (200, "0"));
 
     let stale = [("Range", "bytes=0-0"), ("If-Range", "\"other\"")];
     assert_eq!(server.ask("GET", &path, &stale).await.body.len(), 10_001);
