@@ -7,7 +7,7 @@ use odf_node::peer::Node;
 use odf_node::store::{Blocks, MemoryStore};
 
 #[tokio::main]
-pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // On loopback, with nobody else to talk to: leave out `listen`, `bootstrap` and `mdns` to join the public network.
     let quiet = |store: &MemoryStore| {
         let builder = Node::throwaway(Arc::new(store.clone())).bootstrap(Vec::new()).mdns(false);

@@ -9,7 +9,7 @@ use odf_node::peer::{Builder, Node};
 use odf_node::store::{Blocks, MemoryStore, Store, StoreOptions};
 
 #[tokio::main]
-pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let workspace = tempfile::tempdir()?;
     let store = Store::open(workspace.path(), StoreOptions::default())?;
     let publisher = on_loopback(Node::builder(&store)?)?.start().await?;

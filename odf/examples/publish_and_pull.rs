@@ -11,7 +11,7 @@ use odf_node::fetch::Fetcher;
 use odf_node::peer::Node;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
     let (here, node) = open(&dir.path().join("here")).await?;
     let (there, other) = open(&dir.path().join("there")).await?;

@@ -11,7 +11,7 @@ use super::files::sync_dir;
 use super::journal::{BlockPlace, Journal};
 use super::{Dataset, DatasetError, DatasetName, StoredBlock, aliases, keep_state, write_blocks};
 use crate::codec::EncodedBlock;
-use crate::metadata::DatasetId;
+use crate::metadata::{DatasetId, MetadataEvent};
 
 /// What every name of a slice or checkpoint begins with while its parts arrive.
 pub const INCOMING_PREFIX: &str = ".incoming-";
@@ -57,6 +57,11 @@ impl Incoming {
         }
         sync_dir(&self.dir)?;
         self.dir.parent().map_or(Ok(()), sync_dir)?;
+        let first = blocks.first().map(|block| &block.block().event);
+        if !matches!(first, Some(MetadataEvent::Seed(seed)) if seed.dataset_id == self.id) {
+            let reason = format!("the chain is not of {}", self.id);
+            return Err(DatasetError::Damaged { path: self.dir, reason });
+        }
         let (_, state) = write_blocks(&self.dir, &journal, &lock, None, blocks, None)?;
         keep_state(states, &state);
         Ok(Dataset { dir: self.dir, states: states.clone(), state })
