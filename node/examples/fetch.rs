@@ -10,7 +10,9 @@ use odf_node::store::{Blocks, MemoryStore};
 pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // On loopback, with nobody else to talk to: leave out `listen`, `bootstrap` and `mdns` to join the public network.
     let quiet = |store: &MemoryStore| {
-        let builder = Node::throwaway(Arc::new(store.clone())).bootstrap(Vec::new()).mdns(false);
+        let builder = Node::throwaway(Arc::new(store.clone()))
+            .bootstrap(Vec::new())
+            .mdns(false);
         Ok::<_, libp2p::multiaddr::Error>(builder.listen(vec!["/ip4/127.0.0.1/tcp/0".parse()?]))
     };
     let (here, there) = (MemoryStore::default(), MemoryStore::default());

@@ -13,7 +13,9 @@ pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let workspace = tempfile::tempdir()?;
     let store = Store::open(workspace.path(), StoreOptions::default())?;
     let publisher = on_loopback(Node::builder(&store)?)?.start().await?;
-    let reader = on_loopback(Node::throwaway(Arc::new(MemoryStore::default())))?.start().await?;
+    let reader = on_loopback(Node::throwaway(Arc::new(MemoryStore::default())))?
+        .start()
+        .await?;
     reader.dial(publisher.listen_addrs().remove(0)).await?;
 
     let key = Keypair::generate_ed25519();
@@ -21,7 +23,10 @@ pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let block = Block::new(RAW, text.as_bytes().to_vec())?;
         store.put(std::slice::from_ref(&block))?;
         let value = format!("/ipfs/{}", block.cid());
-        let published = publisher.names().publish(&key, &value, PublishOptions::default()).await?;
+        let published = publisher
+            .names()
+            .publish(&key, &value, PublishOptions::default())
+            .await?;
 
         let resolved = reader.names().resolve(&published.name, Freshness::Network).await?;
         assert_eq!(resolved.value, value);
@@ -37,5 +42,8 @@ pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Leave this out to join the public network.
 fn on_loopback(builder: Builder) -> Result<Builder, libp2p::multiaddr::Error> {
-    Ok(builder.listen(vec!["/ip4/127.0.0.1/tcp/0".parse()?]).bootstrap(Vec::new()).mdns(false))
+    Ok(builder
+        .listen(vec!["/ip4/127.0.0.1/tcp/0".parse()?])
+        .bootstrap(Vec::new())
+        .mdns(false))
 }

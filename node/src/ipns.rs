@@ -52,7 +52,9 @@ const MAX_BACKGROUND: usize = 32;
 
 /// Where private keys are found when a record of an own name has to be signed anew.
 #[derive(Clone)]
-pub struct KeySource(Arc<dyn Fn(&Name) -> Option<Keypair> + Send + Sync>);
+pub struct KeySource(Arc<FindKey>);
+
+type FindKey = dyn Fn(&Name) -> Option<Keypair> + Send + Sync;
 
 impl KeySource {
     /// No keys but those that [`Names::publish`] was given.

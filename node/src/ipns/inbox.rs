@@ -52,7 +52,9 @@ impl Inbox {
 /// Keeps a checked record for others to fetch from us, at most until `deadline`, unless a better one is there.
 pub(super) fn keep(records: &Records, name: &Name, record: &Record, deadline: u64) -> bool {
     let key = name.routing_key();
-    let known = records.value(&key).and_then(|bytes| Record::verify_signature(*name, bytes.into()).ok());
+    let known = records
+        .value(&key)
+        .and_then(|bytes| Record::verify_signature(*name, bytes.into()).ok());
     if known.is_some_and(|known| known.bytes() != record.bytes() && !record.compare(&known).is_gt()) {
         return false;
     }
@@ -64,7 +66,9 @@ pub(super) fn keep(records: &Records, name: &Name, record: &Record, deadline: u6
 /// Keeps a checked record of an own or followed name for as long as it is valid, whatever others have left here.
 pub(super) fn keep_kept(records: &Records, name: &Name, record: &Record) {
     let key = name.routing_key();
-    let known = records.value(&key).and_then(|bytes| Record::verify_signature(*name, bytes.into()).ok());
+    let known = records
+        .value(&key)
+        .and_then(|bytes| Record::verify_signature(*name, bytes.into()).ok());
     if known.is_none_or(|known| record.bytes() == known.bytes() || record.compare(&known).is_gt()) {
         records.put_kept(&key, record.bytes(), to_unix(record.valid_until()));
     }

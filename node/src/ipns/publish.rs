@@ -133,7 +133,15 @@ impl Names {
                 .saturating_add(1),
         };
         let valid_until = self.inner.clock.now() + options.validity;
-        let record = Record::create(key, &Contents { value, sequence, valid_until, ttl: options.ttl })?;
+        let record = Record::create(
+            key,
+            &Contents {
+                value,
+                sequence,
+                valid_until,
+                ttl: options.ttl,
+            },
+        )?;
         lock(&self.inner.used_keys).insert(name, key.clone());
         self.keep_own(&name, &record).await?;
 

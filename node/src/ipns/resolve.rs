@@ -111,7 +111,7 @@ impl Names {
         let known = entry.record(name);
         if freshness == Freshness::Cached {
             let record = known.ok_or_else(|| ResolveError::NotCached { name: *name })?;
-            return self.from_cache(record, entry.confirmed);
+            return self.remembered(record, entry.confirmed);
         }
         let mut arrivals = self.inner.routing.arrivals();
         let mut survey = self.survey(name, PATIENCE).await?;
@@ -122,7 +122,7 @@ impl Names {
         let Some(found) = survey.best.clone() else {
             let name = *name;
             return match known {
-                Some(record) => self.from_cache(record, entry.confirmed),
+                Some(record) => self.remembered(record, entry.confirmed),
                 None if survey.refused > 0 => Err(ResolveError::Refused {
                     name,
                     refused: survey.refused,
@@ -187,7 +187,7 @@ impl Names {
         }
     }
 
-    fn from_cache(&self, record: Record, confirmed: u64) -> Result<Resolved, ResolveError> {
+    fn remembered(&self, record: Record, confirmed: u64) -> Result<Resolved, ResolveError> {
         let now = self.inner.clock.now();
         let confirmed = (confirmed > 0).then(|| from_unix(confirmed));
         Ok(Resolved {

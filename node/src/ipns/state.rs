@@ -62,7 +62,9 @@ impl Entry {
 
     /// Takes `record` if it is better than what is known. It has been checked against the name.
     pub(super) fn offer(&mut self, record: &Record) -> bool {
-        let better = self.record(&record.name()).is_none_or(|known| record.compare(&known).is_gt());
+        let better = self
+            .record(&record.name())
+            .is_none_or(|known| record.compare(&known).is_gt());
         if better {
             self.record = record.bytes().to_vec();
             // Nobody is known to hold the new one.

@@ -24,7 +24,16 @@ fn key() -> (Keypair, Name) {
 
 fn record(key: &Keypair, value: &str, sequence: u64, life: Duration) -> Record {
     let (valid_until, ttl) = (SystemTime::now() + life, Duration::from_secs(300));
-    Record::create(key, &Contents { value, sequence, valid_until, ttl }).unwrap()
+    Record::create(
+        key,
+        &Contents {
+            value,
+            sequence,
+            valid_until,
+            ttl,
+        },
+    )
+    .unwrap()
 }
 
 /// Makes `node` hold these bytes under this name, as if somebody had got them past its checks.
@@ -184,7 +193,16 @@ async fn forged_expired_and_foreign_records_are_refused() {
     let other_key = Keypair::generate_ed25519();
     let foreign = record(&other_key, TWO, 9, Duration::from_secs(DAY));
     let valid_until = SystemTime::now() - Duration::from_secs(1);
-    let expired = Record::create(&key, &Contents { value: TWO, sequence: 9, valid_until, ttl: Duration::ZERO }).unwrap();
+    let expired = Record::create(
+        &key,
+        &Contents {
+            value: TWO,
+            sequence: 9,
+            valid_until,
+            ttl: Duration::ZERO,
+        },
+    )
+    .unwrap();
 
     for bytes in [&forged[..], &foreign.bytes()[..], &expired.bytes()[..], b"rubbish"] {
         // Found on the network.

@@ -133,7 +133,15 @@ impl Names {
         let valid_until = self.inner.clock.now() + DEFAULT_VALIDITY;
         let ttl = Some(record.ttl()).filter(|ttl| !ttl.is_zero()).unwrap_or(DEFAULT_TTL);
         match record.path().and_then(|value| {
-            Record::create(&key, &Contents { value: &value, sequence: record.sequence(), valid_until, ttl })
+            Record::create(
+                &key,
+                &Contents {
+                    value: &value,
+                    sequence: record.sequence(),
+                    valid_until,
+                    ttl,
+                },
+            )
         }) {
             Ok(anew) => Some(anew),
             Err(error) => {

@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use libp2p::PeerId;
 use libp2p::kad::store::RecordStore;
 use libp2p::kad::{
-    self, GetProvidersOk, GetRecordError, GetRecordOk, PutRecordError, QueryId, QueryResult, Quorum, Record, RecordKey,
+    self, GetProvidersOk, GetRecordError, GetRecordOk, PeerRecord, PutRecordError, QueryId, QueryResult, Quorum,
+    Record, RecordKey,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::Provider;
 use super::dht::{Dht, Network};
+use super::records::MAX_PROVIDER_ADDRESSES;
+use super::{MAX_ANSWERS_WAITING, Provider};
 
 /// Something to ask the network, and where the answer goes.
 pub(crate) enum Walk {
@@ -131,7 +133,7 @@ impl Queries {
         }
     }
 
-    /// Passes on what a walk has found.
+    /// Passes on what a walk has found, and how it ended. `reached` counts the peers that answered.
     pub(crate) fn progress(
         &mut self,
         network: Network,
@@ -142,35 +144,22 @@ impl Queries {
         reached: u32,
     ) {
         let at = (network, id);
-        let Some(waiting) = self.0.get(&at) else { return };
-        match (&result, &*waiting) {
+        match (self.0.get(&at), &result) {
             (
+                Some(Waiting::Providers { key, found }),
                 QueryResult::GetProviders(Ok(GetProvidersOk::FoundProviders { providers, .. })),
-                Waiting::Providers { key, found },
             ) => {
-                let stored = dht.store_mut().providers(&RecordKey::new(key));
-                for peer in providers {
-                    // Addresses live as long as the walk does, so they are taken now.
-                    let mut addresses = dht.addresses_of(*peer);
-                    if let Some(record) = stored.iter().find(|record| record.provider == *peer) {
-                        addresses.extend(
-                            record
-                                .addresses
-                                .iter()
-                                .filter(|a| !addresses.contains(a))
-                                .cloned()
-                                .collect::<Vec<_>>(),
-                        );
-                    }
+                for peer in providers.iter().take(MAX_ANSWERS_WAITING) {
                     // A full channel means that the caller has plenty already.
-                    let _ = found.try_send(Provider { peer: *peer, addresses });
+                    let _ = found.try_send(provider(dht, key, *peer));
                 }
             }
-            (QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(record))), Waiting::Values { key, found, .. }) => {
-                // libp2p does not compare the key of an answer with the one asked for.
-                if record.record.key.as_ref() == key.as_slice() {
-                    let _ = found.try_send((record.peer, record.record.value.clone()));
-                }
+            (
+                Some(Waiting::Values { key, found, .. }),
+                QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(PeerRecord { peer, record }))),
+            ) if record.key.as_ref() == key.as_slice() => {
+                // libp2p does not compare the key of an answer with the one asked for: hence the guard.
+                let _ = found.try_send((*peer, record.value.clone()));
             }
             _ => {}
         }
@@ -201,4 +190,21 @@ impl Queries {
             _ => {}
         }
     }
+}
+
+/// A found provider with its addresses. They live as long as the walk does, so they are taken when it is found.
+fn provider(dht: &mut Dht, key: &[u8], peer: PeerId) -> Provider {
+    let mut addresses = dht.addresses_of(peer);
+    let stored = dht.store_mut().providers(&RecordKey::new(&key));
+    for address in stored
+        .into_iter()
+        .filter(|record| record.provider == peer)
+        .flat_map(|record| record.addresses)
+    {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses.truncate(MAX_PROVIDER_ADDRESSES);
+    Provider { peer, addresses }
 }
