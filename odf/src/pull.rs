@@ -378,7 +378,7 @@ impl Transfer<'_> {
             }
         }
         let new = match (gap, &local) {
-            (Gap::Ahead, Some(dataset)) if *dataset.head() == self.remote.head => {
+            (_, Some(dataset)) if *dataset.head() == self.remote.head => {
                 return Ok(Outcome::UpToDate { dataset: dataset.clone() });
             }
             (Gap::Ahead, Some(dataset)) => {
