@@ -12,6 +12,7 @@ pub mod block;
 pub mod dag;
 pub mod exchange;
 pub mod fetch;
+pub mod files;
 pub mod gateway;
 pub mod ipns;
 pub mod keystore;

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use odf::pull::name_of;
 use odf_node::ipns::Name;
 use odf_node::keystore::{self, Keystore, MAX_KEY_BYTES};
 
@@ -16,8 +17,7 @@ use crate::session::{PEER_KEY, Session};
 
 /// Work with the keys of the workspace
 ///
-/// A dataset made here has its own key, named by the dataset's id: it signs the name that the dataset is published
-/// under. The key `self` is that of the peer. Whoever has a key can publish under its name: keep a copy of those that
+/// A dataset made here has its own key, called like the dataset: it signs the name that the dataset is published under. The key `self` is that of the peer. Whoever has a key can publish under its name: keep a copy of those that
 /// matter with `odfs key export`, and keep it to yourself.
 #[derive(Subcommand, Debug)]
 pub(crate) enum KeyCommand {
@@ -134,7 +134,8 @@ fn remove(keys: &Keystore, names: &[String], session: &Session, io: &mut Io) -> 
         gone.push((name, Name::from(&key.public())));
     }
     for (name, ipns) in &gone {
-        let used = session.workspace()?.catalog().entries()?.into_iter().find(|entry| entry.id.to_multibase() == **name);
+        let used = session.workspace()?.catalog().entries()?;
+        let used = used.into_iter().find(|entry| name_of(&entry.id).is_some_and(|own| own == *ipns));
         let use_of = match used.and_then(|entry| entry.name) {
             Some(dataset) => format!("; the dataset {dataset} is published with it"),
             None => String::new(),

@@ -3,7 +3,7 @@
 use clap::Args;
 use odf::catalog::Entry;
 use odf::metadata::DatasetKind;
-use odf_node::ipns::Name;
+use odf::pull::name_of;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -68,7 +68,7 @@ fn row(entry: &Entry, wide: bool, session: &Session) -> Result<Vec<Cell>, Failur
             Cell::count(state.sequence_number() + 1),
             size,
             time(state.watermark().map(|at| at.datetime())),
-            Name::from_ed25519(entry.id.public_key()).map_or(Value::Null, |name| name.to_string().into()).into(),
+            name_of(&entry.id).map_or(Value::Null, |name| name.to_string().into()).into(),
         ]
     } else {
         vec![name, kind.into(), time(updated), records, size]

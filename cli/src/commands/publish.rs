@@ -3,12 +3,12 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use chrono::Utc;
 use clap::Args;
 use odf::catalog::CatalogError;
 use odf::dataset::{Dataset, DatasetName};
-use odf::ingest::source::{OnProgress, Phase, Progress};
-use odf::ingest::{self, Changed, Outcome, Remember, Target, Update, merge_option};
-use odf::metadata::DatasetId;
+use odf::ingest::source::{Phase, Progress};
+use odf::ingest::{self, Changed, Outcome, Update, merge_option};
 use odf_node::keystore::Keypair;
 
 use super::After;
@@ -66,14 +66,14 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         merge,
         event_time: args.event_time.clone(),
         changed: if args.append_all { Changed::TakeAll } else { Changed::Refuse },
-        remember: Remember::Prefix,
         ..ingest::Options::default()
     };
     if let Some(created_by) = &session.settings().parquet_created_by {
         options.slice.created_by.clone_from(created_by);
     }
 
-    let (dataset, key, update) = take_rows(&name, &input, &options, session, io)?;
+    let (dataset, update) = take(&name, &input, &options, session, io)?;
+    let key = own_key(&dataset, session)?;
     let announcement = Announcement::make(session, &dataset, &key, args.force, !args.exit || session.is_lasting(), io)?;
     announcement.report(&dataset, update.as_ref(), args.report, session, io)?;
     if args.exit {
@@ -87,77 +87,55 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
 }
 
 /// Takes the new rows into the dataset called `name`, making it if there is none.
-fn take_rows(
+fn take(
     name: &DatasetName,
     input: &Input,
     options: &ingest::Options,
     session: &Session,
     io: &mut Io,
-) -> Result<(Dataset, Keypair, Option<Update>), Failure> {
+) -> Result<(Dataset, Option<Update>), Failure> {
     let workspace = session.workspace()?;
-    let catalog = workspace.catalog();
-    let now = chrono::Utc::now().into();
+    if let Some(dataset) = find(name, session)? {
+        if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
+            return Err(Failure::new(Kind::Refused, format!("{name} is pulled from {alias}; rows are added there"))
+                .next(format!("publish under another name with --name, or update it with `odfs pull {name}`")));
+        }
+        // Before anything is appended that could not be announced.
+        own_key(&dataset, session)?;
+    }
     let (cancel, progress) = (io.cancel().clone(), io.progress().clone());
     let mut on_progress = move |at: Progress| {
         progress.show(|| step(&at));
         if cancel.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let on_progress: &mut OnProgress<'_> = &mut on_progress;
-    match catalog.find(name.as_str()) {
-        Ok(mut dataset) => {
-            if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
-                return Err(Failure::new(Kind::Refused, format!("{name} is pulled from {alias}; rows are added there"))
-                    .next(format!("publish under another name with --name, or update it with `odfs pull {name}`")));
-            }
-            let key = own_key(&dataset, session)?;
-            let update = match ingest::ingest(Target::Existing(&mut dataset), input.source(), options, now, on_progress)? {
-                Outcome::UpToDate => None,
-                Outcome::Updated(update) => Some(update),
-            };
-            Ok((dataset, key, update))
-        }
-        Err(CatalogError::Unknown { .. }) => {
-            let key = Keypair::generate_ed25519();
-            let id = id_of(&key)?;
-            let staged = catalog.stage(id, name)?;
-            // The key first: a dataset whose key is lost could never be published again.
-            session.keys()?.insert(&id.to_multibase(), &key)?;
-            let target = Target::New { staged, states: catalog.states() };
-            let outcome = ingest::ingest(target, input.source(), options, now, on_progress);
-            let mut update = match outcome {
-                Ok(Outcome::Updated(update)) => update,
-                Ok(Outcome::UpToDate) => return Err(Failure::new(Kind::EmptyInput, "there are no rows to publish")),
-                Err(error) => {
-                    session.keys()?.remove(&id.to_multibase())?;
-                    return Err(error.into());
-                }
-            };
-            let dataset = match update.created.take() {
-                Some(dataset) => dataset,
-                None => catalog.find(name.as_str())?,
-            };
-            show_schema(&dataset, io)?;
-            Ok((dataset, key, Some(update)))
-        }
+    let now = Utc::now().try_into().map_err(|error| Failure::new(Kind::General, error).about("the clock"))?;
+    let (dataset, outcome) = workspace.take(name, input.source(), options, now, &mut on_progress)?;
+    let update = match outcome {
+        Outcome::UpToDate => None,
+        Outcome::Updated(update) => Some(update),
+    };
+    if update.as_ref().is_some_and(|update| update.old_head.is_none()) {
+        show_schema(&dataset, io)?;
+    }
+    Ok((dataset, update))
+}
+
+fn find(name: &DatasetName, session: &Session) -> Result<Option<Dataset>, Failure> {
+    match session.workspace()?.catalog().find(name.as_str()) {
+        Ok(dataset) => Ok(Some(dataset)),
+        Err(CatalogError::Unknown { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
 /// The dataset's own key, if it is here.
 pub(super) fn own_key(dataset: &Dataset, session: &Session) -> Result<Keypair, Failure> {
-    let name = dataset.id().to_multibase();
-    session.keys()?.get(&name)?.ok_or_else(|| {
-        let dataset = dataset.name().map_or_else(|_| name.clone(), |name| name.to_string());
-        Failure::new(Kind::Refused, format!("the key of {dataset} is not in this workspace"))
-            .next(format!("`odfs push {dataset} --to ipns://K` publishes it under a key of yours (`odfs key list`)"))
-    })
-}
-
-/// The id of the dataset whose key this is.
-fn id_of(key: &Keypair) -> Result<DatasetId, Failure> {
-    let wrong = || Failure::new(Kind::Bug, "the key of a dataset is not ed25519");
-    let public = key.public().try_into_ed25519().map_err(|_| wrong())?;
-    Ok(DatasetId::from_public_key(public.to_bytes()))
+    let missing = || {
+        let name = dataset.name().map_or_else(|_| dataset.id().to_string(), |name| name.to_string());
+        Failure::new(Kind::Refused, format!("the key of {name} is not in this workspace"))
+            .next(format!("`odfs push {name} --to ipns://K` publishes it under a key of yours (`odfs key list`)"))
+    };
+    session.workspace()?.key_of(&dataset.id()).ok_or_else(missing)
 }
 
 fn show_schema(dataset: &Dataset, io: &mut Io) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
+use odf::pull::name_of;
 use odf_node::ipns::NameStatus;
 use serde_json::{Value, json};
 
@@ -97,10 +98,7 @@ fn names_listing(names: &[NameStatus], session: &Session) -> Result<Listing, Fai
     for status in names {
         let name = status.name.to_string();
         // A dataset's own name says which dataset it is; others are known by the address that they are pulled from.
-        let dataset = datasets.iter().find(|entry| {
-            let own = odf_node::ipns::Name::from_ed25519(entry.id.public_key());
-            own.is_ok_and(|own| own == status.name)
-        });
+        let dataset = datasets.iter().find(|entry| name_of(&entry.id).is_some_and(|own| own == status.name));
         let dataset = dataset.and_then(|entry| entry.name.as_ref()).map(|name| name.as_str().to_owned());
         let role = match (status.own, status.followed) {
             (true, _) => "published",

@@ -11,10 +11,10 @@ use odf::ingest::source::{Problem, SourceError, UnknownFormat};
 use odf::ingest::{IngestError, MergeOptionError};
 use odf::layout::LayoutError;
 use odf::publish::PublishError;
-use odf::pull::PullError;
+use odf::pull::{AddressError, PullError};
 use odf::slice::SliceError;
 use odf::verify::VerifyError;
-use odf::workspace::WorkspaceError;
+use odf::workspace::{TakeError, WorkspaceError};
 use odf::yaml::YamlError;
 
 use super::{damaged, disk_full, of_io, untrusted};
@@ -228,6 +228,25 @@ impl From<PullError> for Failure {
                 Failure::new(Kind::Refused, &error).next("pull it under another name with --as")
             }
             error => untrusted(&error),
+        }
+    }
+}
+
+impl From<AddressError> for Failure {
+    fn from(error: AddressError) -> Self {
+        Failure::usage(&error).next("`odfs list` shows the datasets that are here by their names")
+    }
+}
+
+impl From<TakeError> for Failure {
+    fn from(error: TakeError) -> Self {
+        match error {
+            TakeError::Ingest(error) => error.into(),
+            TakeError::Catalog(error) => error.into(),
+            TakeError::Dataset(error) => error.into(),
+            TakeError::Keystore(error) => error.into(),
+            TakeError::NothingTaken => Failure::new(Kind::EmptyInput, &error).next("publish it again when it has rows"),
+            error => Failure::new(Kind::General, chain(&error)),
         }
     }
 }
