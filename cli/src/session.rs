@@ -149,7 +149,7 @@ impl Session {
                 .port_fallback(listen.is_none())
                 .bootstrap(parse_all("network.bootstrap", &bootstrap.clone().unwrap_or_else(public))?)
                 .mdns(*mdns)
-                .keys(KeySource::from_fn(move |name| keys.find(|key| Name::from(&key.public()) == *name)));
+                .keys(KeySource::from_fn(move |name| keys.find(|key| Name::from_public_key(&key.public()) == *name)));
             let runtime = self.runtime()?;
             Ok(runtime.block_on(builder.start())?)
         })
@@ -160,7 +160,7 @@ impl Session {
     /// # Errors
     /// The key cannot be read or made.
     pub(crate) fn peer_name(&self) -> Result<Name, Failure> {
-        Ok(Name::from(&self.keys()?.get_or_generate(PEER_KEY)?.public()))
+        Ok(Name::from_public_key(&self.keys()?.get_or_generate(PEER_KEY)?.public()))
     }
 
     /// Tells the running peer of content that was added, so that it goes to peers that wait for it. Without a running

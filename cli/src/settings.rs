@@ -43,14 +43,7 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            listen: [
-                "/ip4/0.0.0.0/tcp/0",
-                "/ip4/0.0.0.0/udp/0/quic-v1",
-                "/ip6/::/tcp/0",
-                "/ip6/::/udp/0/quic-v1",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+            listen: None,
             bootstrap: None,
             mdns: true,
             gateway_listen: "127.0.0.1:8080".to_owned(),

@@ -12,12 +12,13 @@ pub mod block;
 pub mod dag;
 pub mod exchange;
 pub mod fetch;
-pub mod files;
 pub mod gateway;
 pub mod ipns;
 pub mod keystore;
 pub mod peer;
 pub mod routing;
 pub mod store;
+pub use libp2p::{Multiaddr, PeerId};
+
 mod swarm;
 pub mod unixfs;

@@ -41,17 +41,18 @@ pub(crate) enum SchemaFormat {
 pub(super) fn run(command: &InspectCommand, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let InspectCommand::Schema { dataset, output } = command;
     let dataset = session.workspace()?.catalog().find(dataset)?;
-    let schema = dataset.schema()?.ok_or_else(|| {
+    let declared = dataset.state().schema.as_ref().and_then(|event| event.schema.as_ref());
+    let schema = declared.ok_or_else(|| {
         Failure::new(Kind::NotFound, "the dataset has no schema yet").next("publish rows into it first")
     })?;
     let default = if io.terminal().output { SchemaFormat::Table } else { SchemaFormat::Json };
     let format = match output.unwrap_or(default) {
         SchemaFormat::OdfYaml => {
-            let text = serde_norway::to_string(&schema)
+            let text = serde_norway::to_string(schema)
                 .map_err(|error| Failure::new(Kind::General, error).about("writing the schema"))?;
             return Ok(io.out().write_all(text.as_bytes())?);
         }
-        SchemaFormat::OdfJson => return io.line(serde_json::to_string_pretty(&schema).map_err(std::io::Error::from)?),
+        SchemaFormat::OdfJson => return io.line(serde_json::to_string_pretty(schema).map_err(std::io::Error::from)?),
         SchemaFormat::Table => Format::Table,
         SchemaFormat::Json => Format::Json,
         SchemaFormat::Ndjson => Format::Ndjson,

@@ -64,7 +64,7 @@ pub(super) fn run(command: &KeyCommand, session: &Session, io: &mut Io) -> Resul
             for name in keys.names()? {
                 if let Some(key) = keys.get(&name)? {
                     let kind = format!("{:?}", key.key_type()).to_ascii_lowercase();
-                    listing.row([name.into(), Name::from(&key.public()).to_string().into(), kind.into()]);
+                    listing.row([name.into(), Name::from_public_key(&key.public()).to_string().into(), kind.into()]);
                 }
             }
             listing.write(output.format(io), io)
@@ -72,7 +72,7 @@ pub(super) fn run(command: &KeyCommand, session: &Session, io: &mut Io) -> Resul
         KeyCommand::Gen { name } => {
             refuse_reserved(name)?;
             let key = keys.generate(name)?;
-            io.line(Name::from(&key.public()))
+            io.line(Name::from_public_key(&key.public()))
         }
         KeyCommand::Export { name, output } => export(&keys, name, output.as_deref(), io),
         KeyCommand::Import { name, file } => {
@@ -80,7 +80,7 @@ pub(super) fn run(command: &KeyCommand, session: &Session, io: &mut Io) -> Resul
             let bytes = read(file, io)?;
             let key = keystore::decode(&bytes, &file.display().to_string())?;
             keys.insert(name, &key)?;
-            io.line(Name::from(&key.public()))
+            io.line(Name::from_public_key(&key.public()))
         }
         KeyCommand::Rm { names } => remove(&keys, names, session, io),
     }
@@ -131,7 +131,7 @@ fn remove(keys: &Keystore, names: &[String], session: &Session, io: &mut Io) -> 
             return Err(Failure::new(Kind::Refused, "`self` is the key of this peer and stays"));
         }
         let key = keys.get(name)?.ok_or_else(|| unknown(name))?;
-        gone.push((name, Name::from(&key.public())));
+        gone.push((name, Name::from_public_key(&key.public())));
     }
     for (name, ipns) in &gone {
         let used = session.workspace()?.catalog().entries()?;

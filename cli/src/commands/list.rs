@@ -46,16 +46,15 @@ fn row(entry: &Entry, wide: bool, session: &Session) -> Result<Vec<Cell>, Failur
     let pulled = !dataset.remote_aliases()?.pull_aliases.is_empty();
     let kind = if pulled { format!("Remote({kind})") } else { kind.to_owned() };
     // The time of the newest block with data says when rows came last, here or where they were published.
-    let updated = state.data().map(|place| dataset.block_at(place)).transpose()?;
-    let updated = updated.map(|stored| stored.block.block().system_time.datetime());
+    let updated = state.last_data_block.map(|block| block.system_time.datetime());
     let time = |at: Option<chrono::DateTime<chrono::Utc>>| match at {
         Some(at) => Cell::shown(at.to_rfc3339_opts(chrono::SecondsFormat::Micros, false), output::time(at)),
         None => Value::Null.into(),
     };
     let name = entry.name.as_ref().map(|name| name.as_str().to_owned());
     let name = Cell::from(name.map_or(Value::Null, Value::String));
-    let records = Cell::count(state.rows());
-    let size = Cell::bytes(state.slice_bytes() + state.checkpoint_bytes());
+    let records = Cell::count(state.totals.records);
+    let size = Cell::bytes(state.totals.data_bytes + state.totals.checkpoint_bytes);
     Ok(if wide {
         let head = dataset.head();
         vec![
@@ -65,9 +64,9 @@ fn row(entry: &Entry, wide: bool, session: &Session) -> Result<Vec<Cell>, Failur
             Cell::shown(head.to_string(), head.short()),
             time(updated),
             records,
-            Cell::count(state.sequence_number() + 1),
+            Cell::count(state.blocks()),
             size,
-            time(state.watermark().map(|at| at.datetime())),
+            time(state.watermark.map(|at| at.datetime())),
             name_of(&entry.id).map_or(Value::Null, |name| name.to_string().into()).into(),
         ]
     } else {

@@ -139,7 +139,7 @@ pub(super) fn own_key(dataset: &Dataset, session: &Session) -> Result<Keypair, F
 }
 
 fn show_schema(dataset: &Dataset, io: &mut Io) -> Result<(), Failure> {
-    let Some(schema) = dataset.schema()? else { return Ok(()) };
+    let Some(schema) = dataset.state().schema.as_ref().and_then(|event| event.schema.as_ref()) else { return Ok(()) };
     let mut rows = Rows::new(vec!["Column".to_owned(), "Type".to_owned()], vec![false, false]);
     for field in &schema.fields {
         let (data_type, optional) = type_in_words(field);

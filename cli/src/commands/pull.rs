@@ -7,7 +7,6 @@ use clap::Args;
 use odf::dataset::{Dataset, DatasetName};
 use odf::pull::{Address, Outcome, Progress, PullOptions, Pulled, pull_from};
 use odf_node::fetch::Fetcher;
-use odf_node::peer::PeerId;
 
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
@@ -130,7 +129,7 @@ fn pulled_from(address: &Address, session: &Session) -> Result<Option<Dataset>, 
 }
 
 /// Connects to the peers that were named. One of several that cannot be reached is only told.
-fn dial(addresses: &[String], session: &Session, io: &mut Io) -> Result<Vec<PeerId>, Failure> {
+fn dial(addresses: &[String], session: &Session, io: &mut Io) -> Result<Vec<odf_node::PeerId>, Failure> {
     let node = session.node()?;
     let mut peers = Vec::new();
     let mut last = None;
@@ -156,7 +155,7 @@ fn dial(addresses: &[String], session: &Session, io: &mut Io) -> Result<Vec<Peer
 }
 
 /// Pulls one dataset; whether anything was new.
-fn one(job: &Job, args: &PullArgs, peers: &[PeerId], session: &Session, io: &mut Io) -> Result<bool, Failure> {
+fn one(job: &Job, args: &PullArgs, peers: &[odf_node::PeerId], session: &Session, io: &mut Io) -> Result<bool, Failure> {
     let workspace = session.workspace()?;
     let node = session.node()?;
     let exchange = node.exchange().session();

@@ -47,7 +47,7 @@ pub(super) fn run(args: &PushArgs, session: &Session, io: &mut Io) -> Result<(),
     };
     let announcement = Announcement::make(session, &dataset, &key, args.force, session.is_lasting(), io)?;
     if args.to.is_some() && !args.no_alias {
-        remember(&dataset, &Name::from(&key.public()))?;
+        remember(&dataset, &Name::from_public_key(&key.public()))?;
     }
     announcement.report(&dataset, None, args.report, session, io)?;
     if !session.is_lasting() {
@@ -67,7 +67,7 @@ fn key_of(to: &str, session: &Session) -> Result<Keypair, Failure> {
         return Err(Failure::usage(format!("{to} has a path; a name holds one dataset")).next("push to ipns://K"));
     }
     let name: Name = text.parse().map_err(|error| Failure::usage(format!("{to:?} is no IPNS name: {error}")))?;
-    session.keys()?.find(|key| Name::from(&key.public()) == name).ok_or_else(|| {
+    session.keys()?.find(|key| Name::from_public_key(&key.public()) == name).ok_or_else(|| {
         Failure::new(Kind::NotFound, format!("the private key of {name} is not in this workspace"))
             .next("`odfs key list` shows the keys that are, `odfs key gen` makes one")
     })

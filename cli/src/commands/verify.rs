@@ -48,7 +48,7 @@ pub(super) fn run(args: &VerifyArgs, session: &Session, io: &mut Io) -> Result<(
 
 fn one(entry: &Entry, name: &str, session: &Session, io: &Io) -> Result<Verified, Failure> {
     let dataset = session.workspace()?.catalog().open_entry(entry)?;
-    let total = dataset.state().slice_bytes() + dataset.state().checkpoint_bytes();
+    let total = dataset.state().totals.data_bytes + dataset.state().totals.checkpoint_bytes;
     let (done, progress) = (AtomicU64::new(0), io.progress());
     Ok(verify::verify(&dataset, &|bytes| {
         let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;

@@ -6,7 +6,7 @@ use cid::Cid;
 
 use super::{NameValue, Source, SourceError};
 use crate::block::Block;
-use crate::exchange::FetchError as ExchangeError;
+use crate::exchange::{self, FetchError as ExchangeError};
 use crate::fetch::{FetchError, Fetcher};
 use crate::ipns::{Freshness, Name, Names, ResolveError, Resolved};
 use crate::peer::Node;
@@ -18,15 +18,14 @@ use crate::store::{Blocks as _, Store};
 /// others too for as long as their record's TTL says.
 pub struct PeerSource {
     store: Store,
-    fetcher: Fetcher,
+    exchange: exchange::Handle,
     names: Names,
 }
 
 impl PeerSource {
     /// A source over a peer and the store that it serves from.
     pub fn new(store: Store, node: &Node) -> Self {
-        let fetcher = Fetcher::new(store.clone(), Some(node.exchange().session()));
-        Self { store, fetcher, names: node.names().clone() }
+        Self { store, exchange: node.exchange().clone(), names: node.names().clone() }
     }
 
     /// What memory knows of the name, if that will do.
@@ -39,8 +38,14 @@ impl PeerSource {
 }
 
 impl Source for PeerSource {
-    async fn block(&self, cid: &Cid) -> Result<Block, SourceError> {
-        self.fetcher.block(cid).await.map_err(|error| match error {
+    type Session = Fetcher;
+
+    fn session(&self) -> Fetcher {
+        Fetcher::new(self.store.clone(), Some(self.exchange.session()))
+    }
+
+    async fn block(&self, session: &Fetcher, cid: &Cid) -> Result<Block, SourceError> {
+        session.block(cid).await.map_err(|error| match error {
             FetchError::Exchange(error @ (ExchangeError::NotFound { .. } | ExchangeError::Unverifiable { .. })) => {
                 SourceError::NotFound(error.to_string())
             }

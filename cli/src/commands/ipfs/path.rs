@@ -7,7 +7,7 @@ use odf_node::ipns::Name;
 
 /// What a path begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Root {
+pub(crate) enum Root {
     /// Content.
     Cid(Cid),
     /// Whatever the name stands for.
@@ -16,13 +16,13 @@ pub(super) enum Root {
 
 /// A path into content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct IpfsPath {
+pub(crate) struct IpfsPath {
     /// Where it begins.
-    pub(super) root: Root,
+    pub(crate) root: Root,
     /// What follows, segments between slashes.
-    pub(super) rest: String,
+    pub(crate) rest: String,
     /// As it was typed.
-    pub(super) typed: String,
+    pub(crate) typed: String,
 }
 
 impl IpfsPath {

@@ -55,7 +55,7 @@ impl From<DatasetError> for Failure {
                 Failure::new(Kind::Busy, &error).next("run the command again")
             }
             DatasetError::Exists(_) => Failure::new(Kind::Refused, &error).next("`odfs list` shows it"),
-            DatasetError::Chain(error) => (*error).into(),
+            DatasetError::Chain(error) => error.into(),
             DatasetError::Slice(error) => error.into(),
             DatasetError::Store(error) => error.into(),
             error => damaged(&error),
@@ -76,7 +76,7 @@ impl From<SliceError> for Failure {
         }
         match &error {
             SliceError::Io { source, .. } => of_io(&error, source),
-            SliceError::NotHashable { .. } | SliceError::NoColumn { .. } => Failure::new(Kind::Schema, chain(&error)),
+            SliceError::Digest(_) | SliceError::NoColumn { .. } => Failure::new(Kind::Schema, chain(&error)),
             SliceError::NoRows => Failure::new(Kind::EmptyInput, &error),
             _ => damaged(&error),
         }
