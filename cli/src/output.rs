@@ -1,12 +1,15 @@
 //! Listings: one table of typed cells, written as people or programs want it.
 
 use clap::{Args, ValueEnum};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, Table, Width, presets};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::io::Io;
+
+/// Spaces around the text of a cell.
+const PADDING: usize = 2;
 
 mod words;
 
@@ -199,6 +202,8 @@ impl Listing {
 pub(crate) struct Rows {
     table: Table,
     numeric: Vec<bool>,
+    /// The longest word of each column, which is never broken: ids are there to be copied.
+    longest: Vec<usize>,
 }
 
 impl Rows {
@@ -208,22 +213,36 @@ impl Rows {
         table.load_preset(presets::UTF8_FULL_CONDENSED);
         table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
         table.set_header(names.iter().map(|name| printable(name)));
-        Self { table, numeric }
+        let longest = names.iter().map(|name| longest_word(name)).collect();
+        Self { table, numeric, longest }
     }
 
     /// Adds a row with one text a column.
     pub(crate) fn push(&mut self, cells: Vec<String>) {
+        for (longest, text) in self.longest.iter_mut().zip(&cells) {
+            *longest = (*longest).max(longest_word(text));
+        }
         self.table.add_row(cells.iter().zip(&self.numeric).map(|(text, numeric)| {
             let align = if *numeric { CellAlignment::Right } else { CellAlignment::Left };
             comfy_table::Cell::new(printable(text)).set_alignment(align)
         }));
     }
 
-    /// The table, lines broken to fit into `width` columns.
+    /// The table, lines broken between words to fit into `width` columns as far as the words allow.
     pub(crate) fn table(mut self, width: u16) -> String {
         self.table.set_width(width);
+        for (column, longest) in self.longest.iter().enumerate() {
+            if let Some(column) = self.table.column_mut(column) {
+                let width = u16::try_from(longest + PADDING).unwrap_or(u16::MAX);
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+            }
+        }
         self.table.to_string()
     }
+}
+
+fn longest_word(text: &str) -> usize {
+    text.split_whitespace().map(|word| word.chars().count()).max().unwrap_or(0)
 }
 
 /// A row as a JSON object, its keys in the order of the columns.

@@ -1,6 +1,9 @@
 //! `odfs tail`
 
-use arrow::array::RecordBatch;
+use std::sync::Arc;
+
+use arrow::array::{Array, RecordBatch, make_array};
+use arrow::datatypes::{DataType, Schema};
 use arrow::json::writer::{JsonArray, LineDelimited, WriterBuilder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::Args;
@@ -44,14 +47,17 @@ pub(super) fn run(args: &TailArgs, session: &Session, io: &mut Io) -> Result<(),
     }
 }
 
+/// Times in UTC, to the digits that they have.
+const TIME: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
+
 /// Writes rows in the form of a listing.
 pub(super) fn write(batch: &RecordBatch, format: Format, io: &mut Io) -> Result<(), Failure> {
+    let batch = &in_offset_zones(batch)?;
     match format {
         Format::Table => {
             let names = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
             let mut rows = Rows::new(names, batch.columns().iter().map(|c| c.data_type().is_numeric()).collect());
-            let options = FormatOptions::default().with_null("-").with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.fZ"))
-                .with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.fZ"));
+            let options = FormatOptions::default().with_null("-").with_timestamp_tz_format(Some(TIME));
             let columns = batch
                 .columns()
                 .iter()
@@ -64,16 +70,45 @@ pub(super) fn write(batch: &RecordBatch, format: Format, io: &mut Io) -> Result<
             io.line(text)
         }
         Format::Json => {
-            let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(io.out());
+            let mut writer = json().build::<_, JsonArray>(io.out());
             writer.write(batch)?;
             writer.finish()?;
             io.line("")
         }
         Format::Ndjson => {
-            let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(io.out());
+            let mut writer = json().build::<_, LineDelimited>(io.out());
             writer.write(batch)?;
             Ok(writer.finish()?)
         }
-        Format::Csv => Ok(arrow::csv::Writer::new(io.out()).write(batch)?),
+        Format::Csv => {
+            let builder = arrow::csv::WriterBuilder::new().with_timestamp_tz_format(TIME.to_owned());
+            Ok(builder.build(io.out()).write(batch)?)
+        }
     }
+}
+
+fn json() -> WriterBuilder {
+    WriterBuilder::new().with_explicit_nulls(true).with_timestamp_tz_format(TIME.to_owned())
+}
+
+/// The same rows with `UTC` written as an offset, the only form of time zone that arrow formats without a database.
+fn in_offset_zones(batch: &RecordBatch) -> Result<RecordBatch, Failure> {
+    let utc = |zone: &str| ["utc", "z", "etc/utc"].contains(&zone.to_ascii_lowercase().as_str());
+    let mut fields = Vec::new();
+    let mut columns = Vec::new();
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        match column.data_type() {
+            DataType::Timestamp(unit, Some(zone)) if utc(zone) => {
+                let data_type = DataType::Timestamp(*unit, Some("+00:00".into()));
+                let data = column.to_data().into_builder().data_type(data_type.clone()).build()?;
+                fields.push(field.as_ref().clone().with_data_type(data_type));
+                columns.push(make_array(data));
+            }
+            _ => {
+                fields.push(field.as_ref().clone());
+                columns.push(column.clone());
+            }
+        }
+    }
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use clap::{ArgAction, Args, ValueEnum};
+use odf_node::add::{self, AddOptions, Progress};
 use odf_node::block::Cid;
-use odf_node::files::Adder;
-use odf_node::store::Blocks;
+use odf_node::store::{Blocks as _, Store};
+use odf_node::unixfs::directory;
 use odf_node::unixfs::{Entry, KUBO_CIDV1, Profile, UNIXFS_V0_2015, UNIXFS_V1_2025};
 
 use super::PIN_OWNER;
@@ -21,8 +22,6 @@ use crate::session::Session;
 
 /// The longest chunk that Kubo takes: a block less the space for a wrapping.
 const MAX_CHUNK_BYTES: usize = (2 << 20) - 256;
-/// Directories inside each other that are followed.
-const MAX_DEPTH: usize = 256;
 /// The largest file of ignore rules.
 const MAX_RULES_BYTES: u64 = 1 << 20;
 
@@ -133,73 +132,71 @@ impl AddArgs {
     }
 }
 
-/// Something to add, as found on disk.
-enum Item {
-    File(PathBuf),
-    Symlink(String),
-    Directory(Vec<(String, Item)>),
-    Input,
-}
-
 pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let ignore = args.ignore_rules(io)?;
-    let mut walk = Walk { args, ignore: &ignore, bytes: 0 };
-    let mut items = Vec::new();
     let dash = PathBuf::from("-");
     let paths = if args.paths.is_empty() { std::slice::from_ref(&dash) } else { &args.paths };
-    for path in paths {
-        items.push(if *path == dash {
-            (args.stdin_name.clone().unwrap_or_default(), Item::Input)
-        } else {
-            let real = io.resolve(path);
-            (base_name(&real)?, walk.item(&real, true, 0, io)?)
-        });
-    }
-    let total = walk.bytes;
+    // Before anything is added, so that one wrong word of many adds nothing.
+    let inputs = paths.iter().map(|path| Input::find(path, args, io)).collect::<Result<Vec<_>, _>>()?;
+    let store = session.workspace()?.store();
+    let hold = store.hold();
 
-    let store = if args.only_hash { None } else { Some(session.workspace()?.store()) };
-    let hold = store.map(odf_node::store::Store::hold);
     let profile = args.import_profile();
     let shows = args.progress.unwrap_or(true) && !args.quiet && !args.quieter && !args.silent;
+    let total = inputs.iter().map(|input| input.bytes).sum::<Option<u64>>();
     let (done, cancel, progress) = (AtomicU64::new(0), io.cancel().clone(), io.progress().clone());
-    let on_bytes = |count: u64| {
-        let done = done.fetch_add(count, Ordering::Relaxed) + count;
-        if shows {
-            progress.show(|| Step {
-                text: format!("{} / {}", output::bytes(done), output::bytes(total.max(done))),
-                done,
-                total: (total > 0).then_some(total),
-            });
+    let added: Mutex<Vec<(Cid, String)>> = Mutex::default();
+    let watch = |at: Progress<'_>| match at {
+        Progress::Bytes(count) => {
+            let done = done.fetch_add(count, Ordering::Relaxed) + count;
+            if shows {
+                progress.show(|| Step { text: output::bytes(done), done, total });
+            }
         }
-        if cancel.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        Progress::Added { path, entry } => {
+            let mut added = added.lock().unwrap_or_else(PoisonError::into_inner);
+            added.push((entry.cid, path.display().to_string()));
+        }
+        _ => {}
     };
-    let mut add = Add {
-        adder: Adder::new(&profile, store.map(|store| store as &dyn Blocks), &on_bytes),
-        args,
-        last: None,
+    let options = AddOptions {
+        only_hash: args.only_hash,
+        hidden: args.hidden,
+        ignore: &|name| ignore.matches(name),
+        watch: &watch,
+        stop: &|| cancel.is_set(),
+        ..AddOptions::new(profile)
     };
 
-    let mut roots: Vec<Cid> = Vec::new();
-    let mut wrapped = Vec::new();
-    for (name, item) in &items {
-        let entry = add.top(name, item, io)?;
-        if args.wrap {
-            let name = if name.is_empty() { entry.cid.to_string() } else { name.clone() };
-            wrapped.push((name, entry));
-        } else {
-            roots.push(entry.cid);
+    let mut roots = Vec::new();
+    let mut last = None;
+    for input in inputs {
+        let entry = input.add(store, &options, io)?;
+        let name = input.name.unwrap_or_else(|| entry.cid.to_string());
+        let mut listed = std::mem::take(&mut *added.lock().unwrap_or_else(PoisonError::into_inner));
+        if listed.is_empty() {
+            listed.push((entry.cid, name.clone()));
         }
+        for (cid, name) in listed {
+            args.tell(cid, &name, io)?;
+        }
+        last = Some(entry.cid);
+        roots.push((name, entry));
     }
     if args.wrap {
-        let entry = add.adder.directory(wrapped)?;
-        add.tell(entry.cid, "", io)?;
-        roots.push(entry.cid);
+        let built = directory::build(&profile, roots)?;
+        if !args.only_hash {
+            store.put(&built.blocks)?;
+        }
+        args.tell(built.entry.cid, "", io)?;
+        last = Some(built.entry.cid);
+        roots = vec![(String::new(), built.entry)];
     }
-    if let Some(cid) = add.last.filter(|_| args.quieter && !args.silent) {
+    if let Some(cid) = last.filter(|_| args.quieter && !args.silent) {
         io.line(cid)?;
     }
-    add.adder.finish()?;
-    if let Some(store) = store {
+    if !args.only_hash {
+        let roots: Vec<Cid> = roots.into_iter().map(|(_, entry)| entry.cid).collect();
         if args.pin {
             for root in &roots {
                 store.pin(PIN_OWNER, root)?;
@@ -212,72 +209,11 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
     Ok(())
 }
 
-struct Add<'a> {
-    adder: Adder<'a>,
-    args: &'a AddArgs,
-    last: Option<Cid>,
-}
-
-impl Add<'_> {
-    /// Adds one argument: files as they come, then the directories from below.
-    fn top(&mut self, name: &str, item: &Item, io: &mut Io) -> Result<Entry, Failure> {
-        match item {
-            Item::Input => {
-                let input = io.take_input();
-                let entry = self.adder.reader(Path::new("standard input"), input)?;
-                let shown = if name.is_empty() { entry.cid.to_string() } else { name.to_owned() };
-                self.tell(entry.cid, &shown, io)?;
-                Ok(entry)
-            }
-            _ => {
-                let mut directories = Vec::new();
-                let entry = self.item(name, item, &mut directories, io)?;
-                for (cid, name) in directories {
-                    self.tell(cid, &name, io)?;
-                }
-                Ok(entry)
-            }
-        }
-    }
-
-    fn item(
-        &mut self,
-        name: &str,
-        item: &Item,
-        directories: &mut Vec<(Cid, String)>,
-        io: &mut Io,
-    ) -> Result<Entry, Failure> {
-        io.check()?;
-        match item {
-            Item::File(path) => {
-                let entry = self.adder.file(path)?;
-                self.tell(entry.cid, name, io)?;
-                Ok(entry)
-            }
-            Item::Symlink(target) => {
-                let entry = self.adder.symlink(target)?;
-                self.tell(entry.cid, name, io)?;
-                Ok(entry)
-            }
-            Item::Directory(inner) => {
-                let mut entries = Vec::with_capacity(inner.len());
-                for (inner_name, item) in inner {
-                    let entry = self.item(&format!("{name}/{inner_name}"), item, directories, io)?;
-                    entries.push((inner_name.clone(), entry));
-                }
-                let entry = self.adder.directory(entries)?;
-                directories.push((entry.cid, name.to_owned()));
-                Ok(entry)
-            }
-            Item::Input => Err(Failure::new(Kind::Bug, "standard input inside a directory")),
-        }
-    }
-
-    fn tell(&mut self, cid: Cid, name: &str, io: &mut Io) -> Result<(), Failure> {
-        self.last = Some(cid);
-        if self.args.silent || self.args.quieter {
+impl AddArgs {
+    fn tell(&self, cid: Cid, name: &str, io: &mut Io) -> Result<(), Failure> {
+        if self.silent || self.quieter {
             Ok(())
-        } else if self.args.quiet {
+        } else if self.quiet {
             io.line(cid)
         } else {
             io.line(format_args!("added {cid} {}", output::printable(name)))
@@ -285,77 +221,61 @@ impl Add<'_> {
     }
 }
 
-/// Finds out what there is to add.
-struct Walk<'a> {
-    args: &'a AddArgs,
-    ignore: &'a Ignore,
-    bytes: u64,
+/// One argument.
+struct Input {
+    /// Where it is; nothing for standard input.
+    path: Option<PathBuf>,
+    /// What it is called; nothing for standard input without a name.
+    name: Option<String>,
+    /// It is read to its end rather than looked at: a pipe, a device, standard input.
+    stream: bool,
+    /// Length, where it is known.
+    bytes: Option<u64>,
 }
 
-impl Walk<'_> {
-    /// `path` itself is taken whatever its name; the rules are for what is below it.
-    fn item(&mut self, path: &Path, top: bool, depth: usize, io: &Io) -> Result<Item, Failure> {
-        let failed = |error: std::io::Error| Failure::file(path, &error);
-        let metadata = fs::symlink_metadata(path).map_err(failed)?;
+impl Input {
+    fn find(path: &Path, args: &AddArgs, io: &Io) -> Result<Self, Failure> {
+        if path == Path::new("-") {
+            return Ok(Self { path: None, name: args.stdin_name.clone(), stream: true, bytes: None });
+        }
+        let mut path = io.resolve(path);
+        let failed = |path: &Path, error: std::io::Error| Failure::file(path, &error);
+        if path.file_name().is_none() {
+            path = fs::canonicalize(&path).map_err(|error| failed(&path, error))?;
+        }
+        let metadata = fs::symlink_metadata(&path).map_err(|error| failed(&path, error))?;
         let kind = metadata.file_type();
-        if kind.is_symlink() && !is_descriptor(path) {
-            let target = fs::read_link(path).map_err(failed)?;
-            let target = target.into_os_string().into_string();
-            return target.map(Item::Symlink).map_err(|_| not_utf8(path));
-        }
-        if !kind.is_dir() {
-            // A pipe named by the user is read like a file; one found in a directory would hang for ever.
-            if !kind.is_file() && !top {
-                return Err(Failure::new(Kind::BadInput, format!("unrecognized file type for {}", path.display()))
-                    .next("only files, directories and symlinks can be added; leave it out with --ignore"));
-            }
-            self.bytes += metadata.len();
-            return Ok(Item::File(path.to_owned()));
-        }
-        if top && !self.args.recursive {
+        if kind.is_dir() && !args.recursive {
             return Err(Failure::usage(format!(
                 "'{}' is a directory, use the '-r' flag to specify directories",
                 path.display()
             )));
         }
-        if depth > MAX_DEPTH {
-            return Err(Failure::new(Kind::BadInput, format!("{}: nested deeper than {MAX_DEPTH}", path.display())));
-        }
-        let mut inner = Vec::new();
-        for entry in fs::read_dir(path).map_err(failed)? {
-            io.check()?;
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name().into_string().map_err(|_| not_utf8(&entry.path()))?;
-            if (self.args.hidden || !name.starts_with('.')) && !self.ignore.matches(&name) {
-                inner.push((name, entry.path()));
+        let name = path.file_name().unwrap_or_default().to_str().map(str::to_owned);
+        let name = name.ok_or_else(|| {
+            Failure::new(Kind::BadInput, format!("the name of {} is not UTF-8", path.display())).next("rename it")
+        })?;
+        let stream = !(kind.is_file() || kind.is_dir() || kind.is_symlink()) || is_descriptor(&path);
+        let bytes = kind.is_file().then_some(metadata.len());
+        Ok(Self { path: Some(path), name: Some(name), stream, bytes })
+    }
+
+    fn add(&self, store: &Store, options: &AddOptions<'_>, io: &mut Io) -> Result<Entry, Failure> {
+        let added = match &self.path {
+            None => add::add_reader(store, Path::new("standard input"), io.take_input(), options)?,
+            Some(path) if self.stream => {
+                let file = fs::File::open(path).map_err(|error| Failure::file(path, &error))?;
+                add::add_reader(store, path, file, options)?
             }
-        }
-        inner.sort();
-        let items = inner.into_iter().map(|(name, path)| Ok((name, self.item(&path, false, depth + 1, io)?)));
-        Ok(Item::Directory(items.collect::<Result<_, Failure>>()?))
+            Some(path) => add::add_path(store, path, options)?,
+        };
+        Ok(added.entry)
     }
 }
 
 /// Whether the path is a descriptor of some process, which looks like a symlink but is the open file.
 fn is_descriptor(path: &Path) -> bool {
     path.starts_with("/dev/fd") || path == Path::new("/dev/stdin") || path.starts_with("/proc")
-}
-
-fn base_name(path: &Path) -> Result<String, Failure> {
-    let real;
-    let name = match path.file_name() {
-        Some(name) => name,
-        None => {
-            real = fs::canonicalize(path).map_err(|error| Failure::file(path, &error))?;
-            real.file_name().unwrap_or_default()
-        }
-    };
-    name.to_str().map(str::to_owned).ok_or_else(|| not_utf8(path))
-}
-
-fn not_utf8(path: &Path) -> Failure {
-    Failure::new(Kind::BadInput, format!("the name of {} is not UTF-8", path.display()))
-        .next("rename it, or leave it out with --ignore")
 }
 
 /// `size-BYTES`, the only way of cutting that gives everybody the same CIDs.

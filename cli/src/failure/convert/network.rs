@@ -1,10 +1,10 @@
 //! Errors of the peer: blocks, store, exchange, names.
 
+use odf_node::add::AddError;
 use odf_node::block::BlockError;
 use odf_node::dag::DagError;
 use odf_node::exchange;
 use odf_node::fetch::FetchError;
-use odf_node::files::AddError;
 use odf_node::ipns::{PublishError, ResolveError};
 use odf_node::keystore::KeystoreError;
 use odf_node::peer::{DialError, StartError};
@@ -120,14 +120,12 @@ impl From<AddError> for Failure {
     fn from(error: AddError) -> Self {
         match error {
             AddError::Read { ref source, .. } => of_io(&error, source),
-            AddError::Changed { .. } => {
-                Failure::new(Kind::BadInput, &error).next("run the command again when the file is still")
+            AddError::Special { .. } | AddError::Name { .. } | AddError::TooDeep { .. } => {
+                Failure::new(Kind::BadInput, &error).next("leave it out with --ignore")
             }
             AddError::Store(error) => error.into(),
-            AddError::Block(error) => error.into(),
-            AddError::Directory(error) => error.into(),
             AddError::Stopped => Failure::interrupted(),
-            error => Failure::new(Kind::General, chain(&error)),
+            error => Failure::new(Kind::BadInput, chain(&error)),
         }
     }
 }
