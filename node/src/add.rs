@@ -49,10 +49,14 @@ pub struct AddOptions<'a> {
     pub only_hash: bool,
     /// Take entries of directories whose names begin with a dot, too.
     pub hidden: bool,
+    /// Says which entries of directories, by their names, are left out.
+    pub ignore: &'a (dyn Fn(&str) -> bool + Sync),
     /// Threads that hash and write; as many as there are cores if not given.
     pub workers: Option<NonZeroUsize>,
     /// Is told how things go, from several threads.
     pub watch: &'a (dyn Fn(Progress<'_>) + Sync),
+    /// Is asked now and then, from several threads, whether to stop.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl AddOptions<'_> {
@@ -62,9 +66,15 @@ impl AddOptions<'_> {
             profile,
             only_hash: false,
             hidden: false,
+            ignore: &|_| false,
             workers: None,
             watch: &|_| {},
+            stop: &|| false,
         }
+    }
+
+    fn check(&self) -> Result<(), AddError> {
+        if (self.stop)() { Err(AddError::Stopped) } else { Ok(()) }
     }
 }
 
@@ -74,8 +84,8 @@ impl AddOptions<'_> {
 pub enum Progress<'a> {
     /// This many more bytes are read, hashed and written.
     Bytes(u64),
-    /// A file, symlink or directory is whole. Files come first, in the order of their paths, then directories, inner ones
-    /// before outer ones, as `ipfs add` lists them. Said once all content is read.
+    /// A file, symlink or directory is whole. Files and symlinks come first, in the order of their paths, then
+    /// directories, inner ones before outer ones, as `ipfs add` lists them. Said once all content is read.
     Added {
         /// Where it was, beginning with the name of what was added.
         path: &'a Path,
@@ -142,6 +152,9 @@ pub enum AddError {
         /// Why not.
         source: DirectoryError,
     },
+    /// [`AddOptions::stop`] said so.
+    #[error("stopped")]
+    Stopped,
     /// The store failed; [`StoreError::Full`] when the disk is full.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -447,6 +460,7 @@ impl<'a, I: Iterator<Item = Result<Source<'a>, AddError>> + Send> Work<'a, I> {
         let chunk_bytes = self.options.profile.chunk_bytes.max(1);
         let mut buffer = vec![0; chunk_bytes];
         while !self.failed.load(Ordering::Relaxed) {
+            self.options.check()?;
             let fed = lock(&self.feeder).next(&mut buffer)?;
             match fed {
                 Fed::Done => return Ok(()),

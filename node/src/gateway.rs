@@ -17,6 +17,7 @@ mod directory;
 mod file;
 mod html;
 mod media;
+mod peer;
 mod question;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,8 @@ use axum::response::Response;
 use cid::Cid;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+
+pub use self::peer::PeerSource;
 
 use self::answer::{Refusal, with_cors};
 use self::question::{Question, Root};

@@ -18,5 +18,7 @@ pub mod keystore;
 pub mod peer;
 pub mod routing;
 pub mod store;
+pub use libp2p::{Multiaddr, PeerId};
+
 mod swarm;
 pub mod unixfs;

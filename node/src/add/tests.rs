@@ -151,8 +151,8 @@ fn a_tree_becomes_directories_from_the_inside_out() {
     .unwrap();
     let seen = seen.into_inner().unwrap();
     let names: Vec<&str> = seen.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names[..4], ["top/a", "top/b/zero", "top/b/ü", "top/c00"]);
-    assert_eq!(names[names.len() - 4..], ["top/b/empty", "top/b/link", "top/b", "top"]);
+    assert_eq!(names[..5], ["top/a", "top/b/link", "top/b/zero", "top/b/ü", "top/c00"]);
+    assert_eq!(names[names.len() - 3..], ["top/b/empty", "top/b", "top"]);
     assert_eq!(seen.last().unwrap().1, added.entry);
     assert_eq!((added.files, added.bytes), (53, 1234 + 4 + 12_250));
     assert_eq!(bytes.into_inner(), added.bytes);
@@ -178,6 +178,10 @@ fn a_tree_becomes_directories_from_the_inside_out() {
     );
     walk_all(&store, added.entry.cid);
 
+    let ignoring = AddOptions { ignore: &|name| name.starts_with('c'), ..AddOptions::new(profile) };
+    assert_eq!(add_path(&store, &top, &ignoring).unwrap().files, 3);
+    let stopping = AddOptions { stop: &|| true, ..AddOptions::new(profile) };
+    assert!(matches!(add_path(&store, &top, &stopping), Err(AddError::Stopped)));
     let with_hidden = AddOptions {
         hidden: true,
         ..AddOptions::new(profile)

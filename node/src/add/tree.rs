@@ -17,22 +17,23 @@ pub(super) const MAX_DEPTH: usize = 512;
 
 /// What was found at a path.
 enum Found {
-    /// The regular file of that number.
-    File(usize),
+    /// The next regular file in order.
+    File,
     Symlink(Entry, Block),
     Directory(Vec<(String, Found)>),
 }
 
 pub(super) fn add(store: &Store, path: &Path, options: &AddOptions<'_>) -> Result<Added, AddError> {
-    let mut files = Vec::new();
-    let found = walk(path, 0, options, &mut files)?;
-    let sources = files.iter().map(|path: &PathBuf| {
+    let mut listed = Vec::new();
+    let found = walk(path, 0, options, &mut listed)?;
+    let files: Vec<&PathBuf> = listed.iter().filter(|(_, link)| link.is_none()).map(|(path, _)| path).collect();
+    let sources = files.iter().map(|path| {
         let file = File::open(path).map_err(|source| AddError::Read {
-            path: path.clone(),
+            path: path.to_path_buf(),
             source,
         })?;
         Ok(Source {
-            path: path.clone(),
+            path: path.to_path_buf(),
             reader: Box::new(file),
         })
     });
@@ -45,18 +46,25 @@ pub(super) fn add(store: &Store, path: &Path, options: &AddOptions<'_>) -> Resul
             .map_or_else(|_| path.to_path_buf(), Path::to_path_buf)
     };
     let mut entries = Vec::with_capacity(files.len());
-    for (path, entry) in files.iter().zip(run.entries) {
-        let entry = entry.ok_or_else(|| cut_off(path))?;
+    let mut added = run.entries.into_iter();
+    for (path, link) in &listed {
+        let entry = match link {
+            Some(entry) => *entry,
+            None => {
+                let entry = added.next().flatten().ok_or_else(|| cut_off(path))?;
+                entries.push(entry);
+                entry
+            }
+        };
         (options.watch)(Progress::Added {
             path: &shown(path),
             entry,
         });
-        entries.push(entry);
     }
     let mut make = Make {
         store,
         options,
-        entries: &entries,
+        entries: entries.iter(),
         shown: &shown,
     };
     let entry = make.entry(path, found)?;
@@ -67,7 +75,11 @@ pub(super) fn add(store: &Store, path: &Path, options: &AddOptions<'_>) -> Resul
     })
 }
 
-fn walk(path: &Path, depth: usize, options: &AddOptions<'_>, files: &mut Vec<PathBuf>) -> Result<Found, AddError> {
+/// Paths of files and symlinks in order, a symlink with what it became.
+type Listed = Vec<(PathBuf, Option<Entry>)>;
+
+fn walk(path: &Path, depth: usize, options: &AddOptions<'_>, listed: &mut Listed) -> Result<Found, AddError> {
+    options.check()?;
     let read = |source| AddError::Read {
         path: path.to_path_buf(),
         source,
@@ -79,13 +91,14 @@ fn walk(path: &Path, depth: usize, options: &AddOptions<'_>, files: &mut Vec<Pat
     }
     let kind = fs::symlink_metadata(path).map_err(read)?.file_type();
     if kind.is_file() {
-        files.push(path.to_path_buf());
-        return Ok(Found::File(files.len() - 1));
+        listed.push((path.to_path_buf(), None));
+        return Ok(Found::File);
     }
     if kind.is_symlink() {
         let target = fs::read_link(path).map_err(read)?;
         let target = target.to_str().ok_or_else(|| AddError::Name { path: target.clone() })?;
         let (entry, block) = node::symlink(&options.profile, target)?;
+        listed.push((path.to_path_buf(), Some(entry)));
         return Ok(Found::Symlink(entry, block));
     }
     if !kind.is_dir() {
@@ -99,14 +112,14 @@ fn walk(path: &Path, depth: usize, options: &AddOptions<'_>, files: &mut Vec<Pat
         let name = name
             .into_string()
             .map_err(|name| AddError::Name { path: path.join(name) })?;
-        if options.hidden || !name.starts_with('.') {
+        if (options.hidden || !name.starts_with('.')) && !(options.ignore)(&name) {
             names.push(name);
         }
     }
     names.sort_unstable();
     let mut children = Vec::with_capacity(names.len());
     for name in names {
-        let child = walk(&path.join(&name), depth + 1, options, files)?;
+        let child = walk(&path.join(&name), depth + 1, options, listed)?;
         children.push((name, child));
     }
     Ok(Found::Directory(children))
@@ -116,17 +129,18 @@ fn walk(path: &Path, depth: usize, options: &AddOptions<'_>, files: &mut Vec<Pat
 struct Make<'a> {
     store: &'a Store,
     options: &'a AddOptions<'a>,
-    entries: &'a [Entry],
+    /// What the files became, in order.
+    entries: std::slice::Iter<'a, Entry>,
     shown: &'a dyn Fn(&Path) -> PathBuf,
 }
 
 impl Make<'_> {
     fn entry(&mut self, path: &Path, found: Found) -> Result<Entry, AddError> {
         let entry = match found {
-            Found::File(number) => return Ok(self.entries[number]),
+            Found::File => return self.entries.next().copied().ok_or_else(|| cut_off(path)),
             Found::Symlink(entry, block) => {
                 self.put(&[block])?;
-                entry
+                return Ok(entry);
             }
             Found::Directory(children) => {
                 let mut links = Vec::with_capacity(children.len());

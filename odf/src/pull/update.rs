@@ -65,7 +65,9 @@ pub async fn pull_from(
         let (dataset, alias) = (outcome.dataset().clone(), address.to_string());
         blocking(move || add_pull_alias(&dataset, alias)).await??;
     }
-    if let Outcome::Updated { root, .. } = &outcome {
+    if let Outcome::Updated { root, dataset, .. } = &outcome {
+        let (store, owner, cid) = (workspace.store().clone(), dataset.id().to_string(), root.cid);
+        blocking(move || store.pin(&owner, &cid).and_then(|()| store.flush())).await??;
         node.exchange().blocks_added(&root.entities());
         node.provide(root.entities()).await?;
     }
