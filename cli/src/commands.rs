@@ -5,19 +5,55 @@ use clap::Subcommand;
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::session::Session;
-use crate::workspace::Workspace;
+use crate::workspace::WorkspaceDir;
 
+mod announce;
 mod completions;
 mod config;
+mod delete;
+mod export;
+mod input;
+mod inspect;
+mod ipfs;
+mod key;
+mod list;
+mod log;
 pub(crate) mod node;
+mod publish;
+mod pull;
+mod push;
+mod rename;
+mod status;
+mod tail;
+mod verify;
 
 /// What odfs does.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    Publish(publish::PublishArgs),
+    Pull(pull::PullArgs),
+    Push(push::PushArgs),
+    #[command(visible_alias = "ls")]
+    List(list::ListArgs),
+    Log(log::LogArgs),
+    Tail(tail::TailArgs),
+    #[command(subcommand)]
+    Inspect(inspect::InspectCommand),
+    Verify(verify::VerifyArgs),
+    Export(export::ExportArgs),
+    #[command(visible_alias = "rm")]
+    Delete(delete::DeleteArgs),
+    #[command(visible_alias = "mv")]
+    Rename(rename::RenameArgs),
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     Node(node::NodeArgs),
+    Status(status::StatusArgs),
     #[command(subcommand)]
     Config(config::ConfigCommand),
     Completions(completions::CompletionsArgs),
+    #[command(subcommand)]
+    Ipfs(ipfs::IpfsCommand),
 }
 
 /// Where a command can run.
@@ -55,6 +91,7 @@ impl Command {
             Self::Completions(_) => Place::Anywhere,
             Self::Config(_) => Place::Files,
             Self::Node(_) => Place::Serving { published: false },
+            _ => Place::Owner,
         }
     }
 }
@@ -71,7 +108,7 @@ pub(crate) fn run_anywhere(command: Command, io: &mut Io) -> Result<After, Failu
 /// Runs a command whose place is [`Place::Files`]. `environment` is `$ODFS_CONFIG`.
 pub(crate) fn run_on_files(
     command: Command,
-    workspace: &Workspace,
+    workspace: &WorkspaceDir,
     environment: Option<&str>,
     io: &mut Io,
 ) -> Result<After, Failure> {
@@ -85,10 +122,23 @@ pub(crate) fn run_on_files(
 /// Runs a command in the process that owns the workspace, for a terminal here or elsewhere.
 pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<After, Failure> {
     match command {
+        Command::Publish(args) => return publish::run(&args, session, io),
+        Command::Pull(args) => pull::run(&args, session, io)?,
+        Command::Push(args) => push::run(&args, session, io)?,
+        Command::Verify(args) => verify::run(&args, session, io)?,
+        Command::Export(args) => export::run(&args, session, io)?,
+        Command::Delete(args) => delete::run(&args, session, io)?,
+        Command::Status(args) => status::run(&args, session, io)?,
+        Command::List(args) => list::run(&args, session, io)?,
+        Command::Log(args) => log::run(&args, session, io)?,
+        Command::Tail(args) => tail::run(&args, session, io)?,
+        Command::Inspect(command) => inspect::run(&command, session, io)?,
+        Command::Rename(args) => rename::run(&args, session, io)?,
+        Command::Key(command) => key::run(&command, session, io)?,
         Command::Node(_) => return Ok(After::Serve { gateway: true }),
+        Command::Ipfs(command) => ipfs::run(&command, session, io)?,
         other @ (Command::Config(_) | Command::Completions(_)) => return Err(misplaced(&other)),
     }
-    #[allow(unreachable_code)]
     Ok(After::Done)
 }
 

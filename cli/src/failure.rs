@@ -161,6 +161,11 @@ impl Failure {
         self.kind
     }
 
+    /// What went wrong, without the next step.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// What the process returns to its parent.
     pub(crate) fn exit_code(&self) -> u8 {
         self.kind.code().0

@@ -157,6 +157,14 @@ impl Io {
         &mut self.out
     }
 
+    /// Results as bytes.
+    ///
+    /// # Errors
+    /// The reader went away.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        Ok(self.out().write_all(bytes)?)
+    }
+
     /// One line of results.
     ///
     /// # Errors

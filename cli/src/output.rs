@@ -1,12 +1,15 @@
 //! Listings: one table of typed cells, written as people or programs want it.
 
 use clap::{Args, ValueEnum};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, Table, Width, presets};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::io::Io;
+
+/// Spaces around the text of a cell.
+const PADDING: usize = 2;
 
 mod words;
 
@@ -168,6 +171,15 @@ impl Listing {
         Ok(())
     }
 
+    /// The rows as a JSON array of objects.
+    ///
+    /// # Errors
+    /// None that is known; whatever `serde_json` says.
+    pub(crate) fn to_json(&self) -> Result<Value, Failure> {
+        let rows: Vec<Row<'_>> = self.objects().collect();
+        Ok(serde_json::to_value(rows).map_err(std::io::Error::from)?)
+    }
+
     fn objects(&self) -> impl Iterator<Item = Row<'_>> {
         self.rows.iter().map(|cells| Row {
             columns: &self.columns,
@@ -176,22 +188,61 @@ impl Listing {
     }
 
     fn table(&self, width: u16) -> String {
-        let mut table = Table::new();
-        table.load_preset(presets::UTF8_FULL_CONDENSED).set_width(width);
-        table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
-        table.set_header(self.columns.iter().copied());
+        let numeric = |column: usize| self.rows.iter().any(|row| row.get(column).is_some_and(|c| c.value.is_number()));
+        let names = self.columns.iter().map(|name| (*name).to_owned()).collect();
+        let mut rows = Rows::new(names, (0..self.columns.len()).map(numeric).collect());
         for row in &self.rows {
-            table.add_row(row.iter().map(|cell| {
-                let align = if cell.value.is_number() {
-                    CellAlignment::Right
-                } else {
-                    CellAlignment::Left
-                };
-                comfy_table::Cell::new(printable(&cell.for_people())).set_alignment(align)
-            }));
+            rows.push(row.iter().map(Cell::for_people).collect());
         }
-        table.to_string()
+        rows.table(width)
     }
+}
+
+/// A table for people whose columns are only known when it is made.
+pub(crate) struct Rows {
+    table: Table,
+    numeric: Vec<bool>,
+    /// The longest word of each column, which is never broken: ids are there to be copied.
+    longest: Vec<usize>,
+}
+
+impl Rows {
+    /// No rows yet. Numeric columns are aligned at the right.
+    pub(crate) fn new(names: Vec<String>, numeric: Vec<bool>) -> Self {
+        let mut table = Table::new();
+        table.load_preset(presets::UTF8_FULL_CONDENSED);
+        table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+        table.set_header(names.iter().map(|name| printable(name)));
+        let longest = names.iter().map(|name| longest_word(name)).collect();
+        Self { table, numeric, longest }
+    }
+
+    /// Adds a row with one text a column.
+    pub(crate) fn push(&mut self, cells: Vec<String>) {
+        for (longest, text) in self.longest.iter_mut().zip(&cells) {
+            *longest = (*longest).max(longest_word(text));
+        }
+        self.table.add_row(cells.iter().zip(&self.numeric).map(|(text, numeric)| {
+            let align = if *numeric { CellAlignment::Right } else { CellAlignment::Left };
+            comfy_table::Cell::new(printable(text)).set_alignment(align)
+        }));
+    }
+
+    /// The table, lines broken between words to fit into `width` columns as far as the words allow.
+    pub(crate) fn table(mut self, width: u16) -> String {
+        self.table.set_width(width);
+        for (column, longest) in self.longest.iter().enumerate() {
+            if let Some(column) = self.table.column_mut(column) {
+                let width = u16::try_from(longest + PADDING).unwrap_or(u16::MAX);
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+            }
+        }
+        self.table.to_string()
+    }
+}
+
+fn longest_word(text: &str) -> usize {
+    text.split_whitespace().map(|word| word.chars().count()).max().unwrap_or(0)
 }
 
 /// A row as a JSON object, its keys in the order of the columns.

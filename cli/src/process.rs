@@ -13,7 +13,7 @@ use crate::failure::{self, Failure, Kind};
 use crate::io::{Cancel, Io};
 use crate::session::Session;
 use crate::settings::{self, Settings};
-use crate::workspace::{Claim, Ownership, Places, Workspace};
+use crate::workspace::{Claim, Ownership, Places, WorkspaceDir};
 
 /// How long to look for the owner of a workspace that is taken before giving up: it may be starting or ending.
 const OWNER_DEADLINE: Duration = Duration::from_secs(10);
@@ -63,7 +63,7 @@ fn dispatch(cli: Cli, argv: &[OsString], door: &OnceLock<Arc<Door>>, io: &mut Io
         let result = commands::run_anywhere(cli.command, io);
         return Ok(conclude(result, io));
     }
-    let workspace = Workspace::discover(io.cwd(), &Places::of_process())?;
+    let workspace = WorkspaceDir::discover(io.cwd(), &Places::of_process())?;
     let environment = settings_environment()?;
     if place == Place::Files {
         workspace.create()?;
@@ -172,7 +172,7 @@ impl Search {
 /// other processes are answered.
 #[allow(clippy::too_many_arguments)]
 fn own(
-    workspace: Workspace,
+    workspace: WorkspaceDir,
     ownership: Ownership,
     settings: Settings,
     cli: Cli,

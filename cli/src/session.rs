@@ -1,42 +1,79 @@
 //! What the commands of one workspace share in the process that owns it. Everything in it starts on first use, so a
-//! command pays only for what it needs: `odfs list` opens no socket, `odfs completions` no store.
+//! command pays only for what it needs: `odfs list` starts no peer, `odfs key list` opens no store.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use odf::workspace::Workspace;
+use odf_node::block::Cid;
+use odf_node::ipns::{KeySource, Name};
+use odf_node::keystore::Keystore;
+use odf_node::peer::{BOOTSTRAP_PEERS, DEFAULT_LISTEN, Node};
+use odf_node::store::StoreOptions;
 
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::settings::Settings;
-use crate::workspace::Workspace;
+use crate::workspace::WorkspaceDir;
 
 mod lazy;
 
 use lazy::Lazy;
 
+/// Name of the key that says who this peer is.
+pub(crate) const PEER_KEY: &str = "self";
+
 /// The shared state of one owner.
 pub(crate) struct Session {
-    workspace: Workspace,
+    dir: WorkspaceDir,
     settings: Settings,
-    runtime: Lazy<tokio::runtime::Runtime>,
     lasting: Arc<AtomicBool>,
+    runtime: Lazy<tokio::runtime::Runtime>,
+    keys: Lazy<Keystore>,
+    workspace: Lazy<Workspace>,
+    node: Lazy<Node>,
+    /// Whether the spool directory was made.
+    spool: Lazy<()>,
 }
 
 impl Session {
     /// Starts nothing yet. The caller owns the workspace for as long as this lives.
-    pub(crate) fn new(workspace: Workspace, settings: Settings) -> Self {
+    pub(crate) fn new(dir: WorkspaceDir, settings: Settings) -> Self {
         Self {
-            workspace,
+            dir,
             settings,
-            runtime: Lazy::new(),
             lasting: Arc::default(),
+            runtime: Lazy::new(),
+            keys: Lazy::new(),
+            workspace: Lazy::new(),
+            node: Lazy::new(),
+            spool: Lazy::new(),
         }
     }
 
     /// The workspace directory.
     pub(crate) fn root(&self) -> &Path {
-        self.workspace.root()
+        self.dir.root()
+    }
+
+    /// A directory for streams that have to be read twice. Whatever an earlier process left in it is gone.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(crate) fn spool_dir(&self) -> Result<PathBuf, Failure> {
+        let dir = self.dir.root().join("spool");
+        self.spool
+            .get_or_start(|| {
+                match std::fs::remove_dir_all(&dir) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+                std::fs::create_dir(&dir)
+            })
+            .map_err(|error| Failure::file(&dir, &error))?;
+        Ok(dir)
     }
 
     /// The settings in force.
@@ -73,6 +110,73 @@ impl Session {
         })
     }
 
+    /// The private keys.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(crate) fn keys(&self) -> Result<&Keystore, Failure> {
+        self.keys.get_or_start(|| Ok(Keystore::open(&self.dir.root().join("keys"))?))
+    }
+
+    /// The store and the datasets.
+    ///
+    /// # Errors
+    /// They cannot be opened.
+    pub(crate) fn workspace(&self) -> Result<&Workspace, Failure> {
+        self.workspace.get_or_start(|| Ok(Workspace::open(self.dir.root(), StoreOptions::default())?))
+    }
+
+    /// The peer, if a command has needed it yet.
+    pub(crate) fn running_node(&self) -> Option<&Node> {
+        self.node.get()
+    }
+
+    /// The peer; starts it when this is the first command that needs it. It stays until the process ends.
+    ///
+    /// # Errors
+    /// An address is in use, a setting is no address, or the store fails.
+    pub(crate) fn node(&self) -> Result<&Node, Failure> {
+        self.node.get_or_start(|| {
+            let Settings { listen, bootstrap, mdns, .. } = &self.settings;
+            let store = self.workspace()?.store();
+            let keys = self.keys()?.clone();
+            let public = || BOOTSTRAP_PEERS.map(str::to_owned).to_vec();
+            let default = || DEFAULT_LISTEN.map(str::to_owned).to_vec();
+            let builder = Node::builder(store)?
+                .keypair(keys.get_or_generate(PEER_KEY)?)
+                .listen(parse_all("network.listen", &listen.clone().unwrap_or_else(default))?)
+                // Somebody else on the usual port is no reason to fail; on a port that was asked for, it is.
+                .port_fallback(listen.is_none())
+                .bootstrap(parse_all("network.bootstrap", &bootstrap.clone().unwrap_or_else(public))?)
+                .mdns(*mdns)
+                .keys(KeySource::from_fn(move |name| keys.find(|key| Name::from_public_key(&key.public()) == *name)));
+            let runtime = self.runtime()?;
+            Ok(runtime.block_on(builder.start())?)
+        })
+    }
+
+    /// The IPNS name of the peer's own key.
+    ///
+    /// # Errors
+    /// The key cannot be read or made.
+    pub(crate) fn peer_name(&self) -> Result<Name, Failure> {
+        Ok(Name::from_public_key(&self.keys()?.get_or_generate(PEER_KEY)?.public()))
+    }
+
+    /// Tells the running peer of content that was added, so that it goes to peers that wait for it. Without a running
+    /// peer there is nobody to tell.
+    pub(crate) fn added(&self, roots: &[Cid]) {
+        if let (Some(node), Ok(runtime)) = (self.running_node(), self.runtime()) {
+            node.exchange().blocks_added(roots);
+            let (node, roots) = (node.clone(), roots.to_vec());
+            runtime.spawn(async move {
+                if let Err(error) = node.provide(roots).await {
+                    tracing::warn!(%error, "content that was added is not announced");
+                }
+            });
+        }
+    }
+
     /// Waits for `work`, or for the user's wish to stop; `work` is then dropped.
     ///
     /// # Errors
@@ -92,6 +196,26 @@ impl Session {
         })
     }
 
-    /// Stops the peer and puts everything on disk. The end of the process does the rest.
-    pub(crate) fn close(&self) {}
+    /// Stops the peer and puts everything on disk.
+    pub(crate) fn close(&self) {
+        if let (Some(node), Some(runtime)) = (self.node.get(), self.runtime.get()) {
+            runtime.block_on(node.shutdown());
+        }
+        if let Some(workspace) = self.workspace.get()
+            && let Err(error) = workspace.store().flush()
+        {
+            tracing::warn!(%error, "the last flush of the store failed");
+        }
+    }
+}
+
+fn parse_all<T>(setting: &str, texts: &[String]) -> Result<Vec<T>, Failure>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    texts
+        .iter()
+        .map(|text| text.parse().map_err(|error| Failure::usage(format!("{setting} has {text:?}: {error}"))))
+        .collect()
 }

@@ -23,8 +23,9 @@ const MAX_SUGGESTION_EDITS: usize = 4;
 /// The settings of one process.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
-    /// Multiaddrs that the peer listens on.
-    pub(crate) listen: Vec<String>,
+    /// Multiaddrs that the peer listens on. `None` stands for the usual port of IPFS on every interface, or any free
+    /// port if that is taken.
+    pub(crate) listen: Option<Vec<String>>,
     /// Peers dialled to join the public network. `None` stands for the public list; an empty list joins nothing.
     pub(crate) bootstrap: Option<Vec<String>>,
     /// Whether peers on the local network are found by mDNS.
@@ -42,14 +43,7 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            listen: [
-                "/ip4/0.0.0.0/tcp/0",
-                "/ip4/0.0.0.0/udp/0/quic-v1",
-                "/ip6/::/tcp/0",
-                "/ip6/::/udp/0/quic-v1",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+            listen: None,
             bootstrap: None,
             mdns: true,
             gateway_listen: "127.0.0.1:8080".to_owned(),
@@ -286,7 +280,7 @@ mod tests {
         )
         .unwrap();
         let layers = load(&file, Some("network.bootstrap=[]; network.mdns=true\nretention=all")).unwrap();
-        assert_eq!(layers.settings.listen, ["/ip4/127.0.0.1/tcp/0"]);
+        assert_eq!(layers.settings.listen, Some(vec!["/ip4/127.0.0.1/tcp/0".to_owned()]));
         assert_eq!(layers.settings.bootstrap, Some(vec![]));
         assert!(layers.settings.mdns);
         assert_eq!(layers.settings.retention, None);

@@ -46,7 +46,7 @@ impl Places {
 
 /// A workspace directory.
 #[derive(Clone, Debug)]
-pub(crate) struct Workspace {
+pub(crate) struct WorkspaceDir {
     root: PathBuf,
 }
 
@@ -64,7 +64,7 @@ pub(crate) enum Claim {
     Taken(String),
 }
 
-impl Workspace {
+impl WorkspaceDir {
     /// Finds the workspace: the nearest `.odfs` from `cwd` upwards, else `$ODFS_PATH`, else the platform's data
     /// directory. Creates nothing.
     ///
@@ -195,12 +195,12 @@ mod tests {
             ..Places::default()
         };
         assert_eq!(
-            Workspace::discover(&deep, &places).unwrap().root(),
+            WorkspaceDir::discover(&deep, &places).unwrap().root(),
             Path::new("/elsewhere")
         );
         fs::create_dir(dir.path().join("a/.odfs")).unwrap();
         assert_eq!(
-            Workspace::discover(&deep, &places).unwrap().root(),
+            WorkspaceDir::discover(&deep, &places).unwrap().root(),
             dir.path().join("a/.odfs")
         );
     }
@@ -211,16 +211,16 @@ mod tests {
             home: Some("/home/me".into()),
             ..Places::default()
         };
-        let root = Workspace::discover(Path::new("/nowhere"), &places).unwrap().root;
+        let root = WorkspaceDir::discover(Path::new("/nowhere"), &places).unwrap().root;
         assert!(root.starts_with("/home/me") && root.ends_with("odfs"));
-        let failure = Workspace::discover(Path::new("/nowhere"), &Places::default()).unwrap_err();
+        let failure = WorkspaceDir::discover(Path::new("/nowhere"), &Places::default()).unwrap_err();
         assert_eq!(failure.kind(), Kind::Usage);
     }
 
     #[test]
     fn one_owner_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
-        let workspace = Workspace {
+        let workspace = WorkspaceDir {
             root: dir.path().join("w"),
         };
         let Claim::Owned(first) = workspace.claim("process 1").unwrap() else {

@@ -11,6 +11,15 @@ use tempfile::TempDir;
 
 /// How long one `ipfs` command may take.
 pub const LIMIT: Duration = Duration::from_secs(120);
+/// The flags with which kamu adds a dataset directory.
+pub const KAMU_FLAGS: [&str; 6] = [
+    "--cid-version=1",
+    "--raw-leaves",
+    "--ignore",
+    "/config",
+    "--ignore",
+    "/info",
+];
 /// How long the daemon may take to come up.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How often a condition on the daemon is looked at again.

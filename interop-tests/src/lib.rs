@@ -5,6 +5,7 @@
 //! anything but loopback and namespaces that a test made itself. Whatever is started is killed and whatever is made
 //! is removed when its value goes away, also when a test fails half-way.
 
+pub mod content;
 pub mod failure;
 pub mod helia;
 pub mod http;

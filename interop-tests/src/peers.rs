@@ -48,9 +48,13 @@ pub fn required() -> bool {
 /// Says on the terminal that the running test is skipped, past the runner's capture of output.
 pub fn skip(why: &str) {
     let thread = std::thread::current();
-    let test = thread.name().unwrap_or("a test");
-    // Nothing can be done about a terminal that cannot be written to, and the test's result does not depend on it.
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+    note(&format!("SKIPPED {}: {why}", thread.name().unwrap_or("a test")));
+}
+
+/// Says something on the terminal, past the runner's capture of output.
+pub fn note(what: &str) {
+    // Nothing can be done about a terminal that cannot be written to, and no test's result depends on it.
+    let _ = writeln!(std::io::stderr(), "{what}");
 }
 
 /// The `odfs` binary: the one that the environment names, else one built from this tree in the profile of the tests.

@@ -1,6 +1,8 @@
 //! A throw-away odfs workspace on this machine, and the commands that run in it.
 
-use crate::peers::odfs_binary;
+pub mod dataset;
+
+use crate::peers::{odfs_binary, required, skip};
 use crate::process::{Finished, Running, run};
 use crate::{Failure, Outcome};
 use std::ffi::OsStr;
@@ -25,8 +27,33 @@ enum Reach {
 ///
 /// The settings empty the bootstrap list, so nothing that runs here dials the public network.
 pub struct Workspace {
+    // Before the folder, so that it is unmounted first.
+    _disk: Option<Disk>,
     dir: TempDir,
     reach: Reach,
+}
+
+/// A file system of its own, in memory, unmounted when it goes away.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: &Path, bytes: u64) -> Outcome<Self> {
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes},mode=0755"), "odfs-test"])
+            .arg(at);
+        run(mount, LIMIT)?.success()?;
+        Ok(Self(at.to_path_buf()))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let mut unmount = Command::new("umount");
+        unmount.arg(&self.0);
+        // The folder then cannot be removed either, which is what remains to be seen.
+        let _ = run(unmount, LIMIT);
+    }
 }
 
 /// A running `odfs node`.
@@ -58,9 +85,33 @@ impl Workspace {
         Self::with(Reach::Namespace(name.to_owned()))
     }
 
-    fn with(reach: Reach) -> Outcome<Self> {
+    /// A workspace on a disk of `bytes` bytes, or nothing when this user may not mount one and need not; then the
+    /// test has been reported as skipped.
+    ///
+    /// # Errors
+    /// The disk is required and cannot be mounted.
+    pub fn on_small_disk(bytes: u64) -> Outcome<Option<Self>> {
         let dir = tempfile::Builder::new().prefix("odfs-").tempdir()?;
-        let workspace = Self { dir, reach };
+        match Disk::mount(dir.path(), bytes) {
+            Ok(disk) => Self::at(dir, Reach::Loopback, Some(disk)).map(Some),
+            Err(failure) if required() => Err(failure.during("a small disk is needed (run as root)")),
+            Err(failure) => {
+                skip(&format!("no disk can be mounted here: {failure}"));
+                Ok(None)
+            }
+        }
+    }
+
+    fn with(reach: Reach) -> Outcome<Self> {
+        Self::at(tempfile::Builder::new().prefix("odfs-").tempdir()?, reach, None)
+    }
+
+    fn at(dir: TempDir, reach: Reach, disk: Option<Disk>) -> Outcome<Self> {
+        let workspace = Self {
+            _disk: disk,
+            dir,
+            reach,
+        };
         fs::create_dir_all(workspace.store())?;
         fs::create_dir(workspace.home())?;
         let (listen, mdns) = match workspace.reach {

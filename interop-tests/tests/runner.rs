@@ -3,4 +3,13 @@
 //! One binary for all of them. A test that needs a foreign peer says so on the terminal when it has none, and fails
 //! under `cargo xtask test` and in CI.
 
+mod crashes;
+mod gateway;
 mod harness;
+mod helia;
+mod kubo;
+mod lan;
+mod refusals;
+mod shapes;
+mod tidy;
+mod two_processes;

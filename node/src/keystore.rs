@@ -1,1 +1,372 @@
 //! Named private keys on disk, readable by their owner only, in Kubo's file form.
+//!
+//! One file a key: the libp2p protobuf of the private key, under the name `key_` and the base32 of the key's name, as in
+//! a Kubo repository, so keys move both ways by copying. A file appears whole or not at all, and is never overwritten
+//! unless that is asked for. [`format`] knows the forms in which keys leave and enter.
+
+pub mod format;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+pub use libp2p::identity::{Keypair, PublicKey};
+use multibase::Base;
+
+/// Name of the peer's own key, which is not renamed, replaced or removed.
+pub const SELF: &str = "self";
+/// The longest name of a key in bytes: its file name must stay below 255.
+pub const MAX_NAME_BYTES: usize = 128;
+/// The largest key file that is read; an RSA key of 16,384 bits has 9 KiB.
+pub const MAX_KEY_BYTES: u64 = 64 << 10;
+
+const PREFIX: &str = "key_";
+/// Of files being written; left by a crash, and overwritten by the next key of the name.
+const UNFINISHED: &str = ".new_";
+
+/// Why a key could not be read or kept. The keys on disk are as they were.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeystoreError {
+    /// The operating system refused.
+    #[error("cannot {operation} {}", .path.display())]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A key of this name is there already.
+    #[error("a key named {name:?} is there already")]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// The name is empty, longer than [`MAX_NAME_BYTES`], or has slashes or control characters.
+    #[error("{name:?} cannot be the name of a key")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// No key has that name.
+    #[error("there is no key named {name:?}")]
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// The peer's own key stays under its name.
+    #[error("{SELF:?} is the peer's own key; it cannot be renamed, replaced or removed")]
+    Reserved,
+    /// The key is of a kind that is not used here.
+    #[error("{what} is an {kind} key; only ed25519 keys are supported")]
+    UnsupportedKind {
+        /// The file, or whatever the bytes came from.
+        what: String,
+        /// The kind found.
+        kind: String,
+    },
+    /// The word is none of Kubo's formats.
+    #[error("{format:?} is not a key format; use libp2p-protobuf-cleartext or pem-pkcs8-cleartext")]
+    UnknownFormat {
+        /// The word.
+        format: String,
+    },
+    /// The bytes are no private key of a kind that is known here.
+    #[error("{what} is no private key: {reason}")]
+    NotAKey {
+        /// The file, or whatever the bytes came from.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// A directory of keys. Cloning gives another handle on it.
+#[derive(Clone, Debug)]
+pub struct Keystore {
+    dir: PathBuf,
+}
+
+impl Keystore {
+    /// Opens the keys in `dir`, making the directory if need be. It is closed to everybody but its owner (mode 0700).
+    ///
+    /// # Errors
+    /// [`KeystoreError::Io`].
+    pub fn open(dir: &Path) -> Result<Self, KeystoreError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|source| failed("create", dir, source))?;
+        let mode = fs::metadata(dir)
+            .map_err(|source| failed("read", dir, source))?
+            .permissions()
+            .mode();
+        if mode & 0o077 != 0 {
+            let closed = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
+            closed.map_err(|source| failed("close to others", dir, source))?;
+        }
+        Ok(Self { dir: dir.to_path_buf() })
+    }
+
+    /// Names of all keys, sorted. Files that are no keys are passed over.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Io`].
+    pub fn names(&self) -> Result<Vec<String>, KeystoreError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(|source| failed("read", &self.dir, source))? {
+            let entry = entry.map_err(|source| failed("read", &self.dir, source))?;
+            names.extend(entry.file_name().to_str().and_then(name_of_file));
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// The key of that name, if there is one.
+    ///
+    /// # Errors
+    /// The name is none, or the file cannot be read or holds no key.
+    pub fn get(&self, name: &str) -> Result<Option<Keypair>, KeystoreError> {
+        let path = self.path(PREFIX, name)?;
+        let mut bytes = Vec::new();
+        match File::open(&path).and_then(|file| file.take(MAX_KEY_BYTES + 1).read_to_end(&mut bytes)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(failed("read", &path, source)),
+            Ok(_) => decode(&bytes, &path.display().to_string()).map(Some),
+        }
+    }
+
+    /// The first key that `wanted` says yes to. Files that cannot be read are passed over.
+    pub fn find(&self, wanted: impl Fn(&Keypair) -> bool) -> Option<Keypair> {
+        self.names()
+            .ok()?
+            .iter()
+            .filter_map(|name| self.get(name).ok()?)
+            .find(wanted)
+    }
+
+    /// The key of that name; a fresh ed25519 key under it when there was none.
+    ///
+    /// # Errors
+    /// As [`Keystore::get`] and [`Keystore::insert`].
+    pub fn get_or_generate(&self, name: &str) -> Result<Keypair, KeystoreError> {
+        match self.get(name)? {
+            Some(key) => Ok(key),
+            None => self.generate(name),
+        }
+    }
+
+    /// Makes a fresh ed25519 key.
+    ///
+    /// # Errors
+    /// As [`Keystore::insert`].
+    pub fn generate(&self, name: &str) -> Result<Keypair, KeystoreError> {
+        let key = Keypair::generate_ed25519();
+        self.insert(name, &key)?;
+        Ok(key)
+    }
+
+    /// Keeps a key under a name that is free. It survives power loss when this returns.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Exists`]; a name that is none; the file cannot be written.
+    pub fn insert(&self, name: &str, key: &Keypair) -> Result<(), KeystoreError> {
+        let (path, fresh) = (self.path(PREFIX, name)?, self.path(UNFINISHED, name)?);
+        let bytes = encode(key)?;
+        let write = || {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&fresh)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            // Unlike a rename, a link does not replace a key that is there.
+            let linked = fs::hard_link(&fresh, &path);
+            fs::remove_file(&fresh)?;
+            linked?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => KeystoreError::Exists { name: name.to_owned() },
+            _ => failed("write", &path, source),
+        })
+    }
+
+    /// Gives the key `from` the name `to`; with `replace` also if a key has it, which is then gone.
+    ///
+    /// # Errors
+    /// [`KeystoreError::NotFound`], [`KeystoreError::Exists`], [`KeystoreError::Reserved`], a name that is none, or the
+    /// file cannot be renamed. The keys are as they were.
+    pub fn rename(&self, from: &str, to: &str, replace: bool) -> Result<(), KeystoreError> {
+        let (source, target) = (self.path(PREFIX, from)?, self.path(PREFIX, to)?);
+        if from == SELF || to == SELF {
+            return Err(KeystoreError::Reserved);
+        }
+        if !source.exists() {
+            return Err(KeystoreError::NotFound { name: from.to_owned() });
+        }
+        if from != to && target.exists() && !replace {
+            return Err(KeystoreError::Exists { name: to.to_owned() });
+        }
+        let renamed = fs::rename(&source, &target).and_then(|()| File::open(&self.dir)?.sync_all());
+        renamed.map_err(|error| failed("rename", &source, error))
+    }
+
+    /// Removes the key of that name; whether there was one.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Reserved`], a name that is none, or the file cannot be removed.
+    pub fn remove(&self, name: &str) -> Result<bool, KeystoreError> {
+        let path = self.path(PREFIX, name)?;
+        if name == SELF {
+            return Err(KeystoreError::Reserved);
+        }
+        match fs::remove_file(&path).and_then(|()| File::open(&self.dir)?.sync_all()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(failed("remove", &path, source)),
+        }
+    }
+
+    fn path(&self, prefix: &str, name: &str) -> Result<PathBuf, KeystoreError> {
+        let fits = (1..=MAX_NAME_BYTES).contains(&name.len());
+        if !fits || name.contains('/') || name.chars().any(char::is_control) {
+            return Err(KeystoreError::BadName {
+                name: name.chars().take(MAX_NAME_BYTES).collect(),
+            });
+        }
+        Ok(self.dir.join(format!("{prefix}{}", Base::Base32Lower.encode(name))))
+    }
+}
+
+/// The private key in the form of a key file, which is also that of Kubo's `key export`: libp2p's protobuf, not
+/// encrypted.
+///
+/// # Errors
+/// [`KeystoreError::NotAKey`] for a kind of key that has no such form here.
+pub fn encode(key: &Keypair) -> Result<Vec<u8>, KeystoreError> {
+    format::encode(key, format::KeyFormat::Libp2pProtobuf)
+}
+
+/// Reads a private key that [`encode`] or Kubo wrote. `what` says where the bytes are from, for the message.
+///
+/// # Errors
+/// [`KeystoreError::NotAKey`], [`KeystoreError::UnsupportedKind`].
+pub fn decode(bytes: &[u8], what: &str) -> Result<Keypair, KeystoreError> {
+    format::decode(bytes, Some(format::KeyFormat::Libp2pProtobuf), what)
+}
+
+/// The ed25519 public key with these bytes, if they are one.
+pub fn ed25519_public(bytes: &[u8; 32]) -> Option<PublicKey> {
+    libp2p::identity::ed25519::PublicKey::try_from_bytes(bytes)
+        .ok()
+        .map(PublicKey::from)
+}
+
+fn name_of_file(file: &str) -> Option<String> {
+    String::from_utf8(Base::Base32Lower.decode(file.strip_prefix(PREFIX)?).ok()?).ok()
+}
+
+fn failed(operation: &'static str, path: &Path, source: io::Error) -> KeystoreError {
+    KeystoreError::Io {
+        operation,
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> (tempfile::TempDir, Keystore) {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keystore::open(&dir.path().join("keys")).unwrap();
+        (dir, keys)
+    }
+
+    #[test]
+    fn keys_come_back_under_their_names() {
+        let (_dir, keys) = open();
+        let made = keys.generate("second").unwrap();
+        keys.generate("first key").unwrap();
+        assert_eq!(keys.names().unwrap(), ["first key", "second"]);
+        assert_eq!(keys.get("second").unwrap().unwrap().public(), made.public());
+        assert_eq!(keys.get_or_generate("second").unwrap().public(), made.public());
+        assert!(keys.get("third").unwrap().is_none());
+        assert!(keys.remove("second").unwrap());
+        assert!(!keys.remove("second").unwrap());
+    }
+
+    #[test]
+    fn keys_change_names_but_the_peers_own_does_not() {
+        let (_dir, keys) = open();
+        let [a, b, own] = ["a", "b", SELF].map(|name| keys.generate(name).unwrap().public());
+        let public = |name: &str| keys.get(name).unwrap().map(|key| key.public());
+        assert!(matches!(
+            keys.rename("x", "y", false),
+            Err(KeystoreError::NotFound { .. })
+        ));
+        assert!(matches!(
+            keys.rename("a", "b", false),
+            Err(KeystoreError::Exists { .. })
+        ));
+        assert!(matches!(keys.rename("a", "", true), Err(KeystoreError::BadName { .. })));
+        assert_eq!((public("a"), public("b")), (Some(a.clone()), Some(b)));
+        keys.rename("a", "a", false).unwrap();
+        keys.rename("a", "b", true).unwrap();
+        assert_eq!((public("a"), public("b")), (None, Some(a)));
+        assert!(matches!(keys.rename(SELF, "c", true), Err(KeystoreError::Reserved)));
+        assert!(matches!(keys.rename("b", SELF, true), Err(KeystoreError::Reserved)));
+        assert!(matches!(keys.remove(SELF), Err(KeystoreError::Reserved)));
+        assert_eq!(public(SELF), Some(own));
+    }
+
+    #[test]
+    fn files_are_those_of_kubo_and_private() {
+        let (dir, keys) = open();
+        keys.generate("self").unwrap();
+        let file = dir.path().join("keys/key_onswyzq");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(dir.path().join("keys")).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        let bytes = fs::read(&file).unwrap();
+        // KeyType 1 = Ed25519, then 64 bytes: secret and public part.
+        assert_eq!((bytes.len(), &bytes[..4]), (68, &[0x08, 0x01, 0x12, 0x40][..]));
+    }
+
+    #[test]
+    fn a_key_is_never_overwritten() {
+        let (_dir, keys) = open();
+        let made = keys.generate("a").unwrap();
+        assert!(matches!(keys.generate("a"), Err(KeystoreError::Exists { .. })));
+        assert_eq!(keys.get("a").unwrap().unwrap().public(), made.public());
+        assert_eq!(keys.names().unwrap(), ["a"], "nothing unfinished is left");
+    }
+
+    #[test]
+    fn bad_names_and_bad_files_are_refused() {
+        let (dir, keys) = open();
+        for name in ["", "../x", "a\nb", &"x".repeat(MAX_NAME_BYTES + 1)] {
+            assert!(
+                matches!(keys.generate(name), Err(KeystoreError::BadName { .. })),
+                "{name:?}"
+            );
+        }
+        keys.generate(&"x".repeat(MAX_NAME_BYTES)).unwrap();
+        fs::write(dir.path().join("keys/key_onswyzq"), b"junk").unwrap();
+        assert!(matches!(keys.get("self"), Err(KeystoreError::NotAKey { .. })));
+        let key = encode(&Keypair::generate_ed25519()).unwrap();
+        assert!(decode(&key, "x").is_ok());
+        let limit = usize::try_from(MAX_KEY_BYTES).unwrap();
+        assert!(matches!(
+            decode(&vec![0; limit + 1], "x"),
+            Err(KeystoreError::NotAKey { .. })
+        ));
+    }
+}

@@ -7,14 +7,18 @@
 //!
 //! Nothing here prints, reads the environment or keeps global state, so a process may run several peers.
 
+pub mod add;
 pub mod block;
 pub mod dag;
 pub mod exchange;
+pub mod fetch;
 pub mod gateway;
 pub mod ipns;
 pub mod keystore;
 pub mod peer;
 pub mod routing;
 pub mod store;
+pub use libp2p::{Multiaddr, PeerId};
+
 mod swarm;
 pub mod unixfs;

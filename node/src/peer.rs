@@ -1,1 +1,281 @@
-//! One task that owns the swarm, and the cloneable handle everything else holds.
+//! A peer: one libp2p swarm, and a cheap handle on everything it can do.
+//!
+//! ```no_run
+//! # async fn example(store: odf_node::store::Store, cid: odf_node::block::Cid) -> Result<(), Box<dyn std::error::Error>> {
+//! use odf_node::peer::Node;
+//!
+//! let node = Node::builder(&store)?.bootstrap(Vec::new()).start().await?;
+//! node.dial("/ip4/192.0.2.1/tcp/4001/p2p/12D3KooW…".parse()?).await?;
+//! let block = node.exchange().session().fetch(&cid).await?;
+//! node.shutdown().await;
+//! # Ok(()) }
+//! ```
+//!
+//! [`Node`] is a handle: clones share one peer, which stops at [`Node::shutdown`] or when the last clone is dropped. A
+//! process may run several. One task, the [driver], owns the swarm; everything else talks to it through bounded queues.
+
+pub mod address;
+pub(crate) mod clock;
+pub(crate) mod driver;
+pub(crate) mod hold;
+mod start;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use clock::Clock;
+use libp2p::{Multiaddr, PeerId};
+pub use start::{BOOTSTRAP_PEERS, Builder, DEFAULT_LISTEN, StartError};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::block::Cid;
+use crate::exchange;
+use crate::ipns::Names;
+use crate::routing::{Announced, DEFAULT_PROVIDERS, Provider, Routing, RoutingError};
+use crate::store::{Blocks, Store, StoreError};
+use driver::Command;
+
+/// How long [`Node::provide`] and [`Node::find_providers`] take at most.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(15);
+/// How long [`Node::shutdown`] waits for work under way before it is cut off.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// A running peer. See the module's words.
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    peer_id: PeerId,
+    commands: mpsc::Sender<Command>,
+    exchange: exchange::Handle,
+    routing: Routing,
+    names: Names,
+    blocks: Arc<dyn Blocks>,
+    listening: watch::Receiver<Vec<Multiaddr>>,
+    stop: watch::Sender<bool>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A peer that is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerInfo {
+    /// Who.
+    pub peer: PeerId,
+    /// The other end of each connection.
+    pub addresses: Vec<Multiaddr>,
+    /// What it calls itself, once it has said so.
+    pub agent: Option<String>,
+    /// Whether the first connection was opened from here.
+    pub dialled_by_us: bool,
+    /// Round-trip time of the last ping.
+    pub latency: Option<Duration>,
+}
+
+/// Why a connection could not be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// The peer to dial is this one.
+    #[error("that is this peer itself")]
+    Myself,
+    /// No address of the peer is known.
+    #[error("no address of the peer is known")]
+    NoAddresses,
+    /// Somebody else answered at that address.
+    #[error("another peer answers at {address}: {found}")]
+    OtherPeer {
+        /// Who answered.
+        found: PeerId,
+        /// Where.
+        address: Multiaddr,
+    },
+    /// None of the addresses could be reached.
+    #[error("cannot be reached: {reason}")]
+    Unreachable {
+        /// What went wrong at each address.
+        reason: String,
+    },
+    /// A limit on connections stands in the way.
+    #[error("refused by this peer itself: {reason}")]
+    Denied {
+        /// Which limit.
+        reason: String,
+    },
+    /// The peer has been shut down.
+    #[error("the peer has been shut down")]
+    Stopped,
+}
+
+impl DialError {
+    pub(crate) fn from_libp2p(error: &libp2p::swarm::DialError) -> Self {
+        use libp2p::swarm::DialError as Theirs;
+        match error {
+            Theirs::LocalPeerId { .. } => Self::Myself,
+            Theirs::NoAddresses => Self::NoAddresses,
+            Theirs::WrongPeerId { obtained, address } => Self::OtherPeer {
+                found: *obtained,
+                address: address.clone(),
+            },
+            Theirs::Denied { cause } => Self::Denied {
+                reason: cause.to_string(),
+            },
+            Theirs::Transport(attempts) => {
+                let attempts = attempts
+                    .iter()
+                    .map(|(address, error)| format!("{address}: {}", innermost(error)));
+                Self::Unreachable {
+                    reason: attempts.collect::<Vec<_>>().join("; "),
+                }
+            }
+            other => Self::Unreachable {
+                reason: other.to_string(),
+            },
+        }
+    }
+}
+
+/// The message at the end of a chain of errors, where libp2p hides what happened.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+impl Node {
+    /// A peer to be, on a durable store. Nothing is opened or dialled before [`Builder::start`].
+    ///
+    /// # Errors
+    /// The store's tables cannot be opened.
+    pub fn builder(store: &Store) -> Result<Builder, StoreError> {
+        Builder::on_store(store)
+    }
+
+    /// A peer to be that keeps nothing but what `blocks` keeps: names, records and schedules are forgotten at the end.
+    pub fn throwaway(blocks: Arc<dyn Blocks>) -> Builder {
+        Builder::in_memory(blocks)
+    }
+
+    /// Who this peer is.
+    pub fn peer_id(&self) -> PeerId {
+        self.inner.peer_id
+    }
+
+    /// Where this peer listens, each address with `/p2p/` and its id at the end: what others need to dial it.
+    pub fn listen_addrs(&self) -> Vec<Multiaddr> {
+        let own = libp2p::multiaddr::Protocol::P2p(self.inner.peer_id);
+        self.inner
+            .listening
+            .borrow()
+            .iter()
+            .map(|address| address.clone().with(own.clone()))
+            .collect()
+    }
+
+    /// The peers that are connected now. Empty once the peer is shut down.
+    pub async fn peers(&self) -> Vec<PeerInfo> {
+        let (reply, answer) = oneshot::channel();
+        match self.inner.commands.send(Command::Peers { reply }).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Connects to the peer at `address` and keeps the connection. Returns who it is.
+    ///
+    /// With `/p2p/<id>` at the end, only that peer will do. A peer named like this is asked for names and blocks like
+    /// one on the local network, wherever it is.
+    ///
+    /// # Errors
+    /// See [`DialError`]. No connection has been made.
+    pub async fn dial(&self, address: Multiaddr) -> Result<PeerId, DialError> {
+        let (address, peer) = address::split_peer(address);
+        let addresses = if address.is_empty() { Vec::new() } else { vec![address] };
+        let named = self.inner.routing.connect(peer, addresses, true).await?;
+        if peer.is_none() {
+            // Now that it has a name, hold it.
+            self.inner.routing.connect(Some(named), Vec::new(), true).await?;
+        }
+        Ok(named)
+    }
+
+    /// Closes the connections to `peer` and no longer keeps them. Returns whether there were any.
+    pub async fn disconnect(&self, peer: PeerId) -> bool {
+        let (reply, answer) = oneshot::channel();
+        match self.inner.commands.send(Command::Disconnect { peer, reply }).await {
+            Ok(()) => answer.await.unwrap_or(false),
+            Err(_) => false,
+        }
+    }
+
+    /// Where blocks are fetched from and served.
+    pub fn exchange(&self) -> &exchange::Handle {
+        &self.inner.exchange
+    }
+
+    /// The blocks that are here.
+    pub fn blocks(&self) -> &Arc<dyn Blocks> {
+        &self.inner.blocks
+    }
+
+    /// Names: publish, resolve, follow.
+    pub fn names(&self) -> &Names {
+        &self.inner.names
+    }
+
+    /// The DHTs, for those who want more than [`provide`](Self::provide) and [`find_providers`](Self::find_providers).
+    pub fn routing(&self) -> &Routing {
+        &self.inner.routing
+    }
+
+    /// Announces that `cids` can be fetched here, now and from now on. See [`Routing::provide`].
+    ///
+    /// # Errors
+    /// As [`Routing::provide`].
+    pub async fn provide(&self, cids: Vec<Cid>) -> Result<Announced, RoutingError> {
+        self.inner.routing.provide(cids, DEFAULT_DEADLINE).await
+    }
+
+    /// Peers that say they have `cid`. See [`Routing::find_providers`].
+    ///
+    /// # Errors
+    /// The peer has been shut down.
+    pub async fn find_providers(&self, cid: &Cid) -> Result<Vec<Provider>, RoutingError> {
+        self.inner
+            .routing
+            .find_providers(cid, DEFAULT_PROVIDERS, DEFAULT_DEADLINE)
+            .await
+    }
+
+    /// Ends the peer: connections are closed, sockets free, tasks gone when this returns. Other clones of the handle
+    /// get errors from then on. A second call does nothing.
+    pub async fn shutdown(&self) {
+        self.inner.stop.send_replace(true);
+        let tasks = std::mem::take(&mut *self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let until = tokio::time::Instant::now() + SHUTDOWN_GRACE;
+        for mut task in tasks {
+            if tokio::time::timeout_at(until, &mut task).await.is_err() {
+                task.abort();
+                let _ = task.await;
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Node({})", self.inner.peer_id)
+    }
+}

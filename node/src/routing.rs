@@ -1,1 +1,481 @@
-//! The two Kademlia DHTs, their record store and the provider schedule.
+//! Finding out who has a block, and telling others what is here, on two Kademlia DHTs.
+//!
+//! The public DHT is used for announcements when anybody of it is known, the local one otherwise; questions go to both
+//! at once (Kubo's rule). libp2p's Kademlia does the walks. What it lacks is here: [records on disk](records) with
+//! limits and validation, a [schedule](schedule) of announcements that survives restarts, answers checked and counted.
+//!
+//! [`Routing`] is a handle: cheap to clone, and of no use once its peer is shut down ([`RoutingError::Stopped`]).
+
+pub(crate) mod dht;
+pub(crate) mod queries;
+pub mod records;
+pub mod schedule;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::{Multiaddr, PeerId};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+
+pub use dht::Network;
+use queries::Walk;
+use schedule::Schedule;
+
+use crate::block::Cid;
+use crate::peer::DialError;
+use crate::peer::driver::Command;
+use crate::store::StoreError;
+
+/// Providers collected by one search, unless told otherwise: enough to pull from, few enough to dial.
+pub const DEFAULT_PROVIDERS: usize = 20;
+/// Announcements under way at the same time. Each is a walk with ten requests in flight.
+const MAX_ANNOUNCEMENTS: usize = 16;
+/// Found providers or records waiting to be taken by whoever asked. Over that, further ones are dropped.
+pub(crate) const MAX_ANSWERS_WAITING: usize = 64;
+/// How often the schedule is looked at when nothing happens; it bounds how late a laptop that slept finds out.
+const SCHEDULE_TICK: Duration = Duration::from_secs(60);
+
+/// How long after the start the public DHT may take to be joined before it counts as out of reach.
+const JOIN_WAN: Duration = Duration::from_secs(10);
+/// How long after the start peers on the local network may take to be found.
+const JOIN_LAN: Duration = Duration::from_secs(3);
+
+/// Where peers may still come from, just after the start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Expected {
+    pub(crate) lan: bool,
+    pub(crate) wan: bool,
+}
+
+/// Why routing cannot answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RoutingError {
+    /// The peer has been shut down.
+    #[error("the peer has been shut down")]
+    Stopped,
+    /// The schedule of announcements cannot be read or written.
+    #[error("the schedule of announcements cannot be used")]
+    Store(#[from] StoreError),
+}
+
+/// Somebody who says that they have a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provider {
+    /// Who.
+    pub peer: PeerId,
+    /// Where they can be dialled, as far as is known; may be empty for a peer that is connected.
+    pub addresses: Vec<Multiaddr>,
+}
+
+/// What came of an announcement.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// Keys that others now know to be here.
+    pub reached: usize,
+    /// Keys that nobody could be told about yet; the schedule goes on with them.
+    pub pending: usize,
+}
+
+/// Number of peers in the two routing tables.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TableSizes {
+    /// On the local network.
+    pub lan: usize,
+    /// On the public network.
+    pub wan: usize,
+}
+
+impl TableSizes {
+    /// The DHT that announcements and records go to: the public one if anybody of it is known.
+    pub fn target(self) -> Option<Network> {
+        match self {
+            Self { wan: 1.., .. } => Some(Network::Wan),
+            Self { lan: 1.., .. } => Some(Network::Lan),
+            _ => None,
+        }
+    }
+}
+
+/// The handle. See the module's words.
+#[derive(Clone)]
+pub struct Routing {
+    commands: mpsc::Sender<Command>,
+    sizes: watch::Receiver<TableSizes>,
+    schedule: Schedule,
+    announcements: Arc<Semaphore>,
+    local: PeerId,
+    expected: Expected,
+    started: Instant,
+}
+
+impl Routing {
+    pub(crate) fn new(
+        commands: mpsc::Sender<Command>,
+        sizes: watch::Receiver<TableSizes>,
+        schedule: Schedule,
+        local: PeerId,
+        expected: Expected,
+    ) -> Self {
+        let announcements = Arc::new(Semaphore::new(MAX_ANNOUNCEMENTS));
+        Self {
+            commands,
+            sizes,
+            schedule,
+            announcements,
+            local,
+            expected,
+            started: Instant::now(),
+        }
+    }
+
+    /// How many peers of each DHT are known now.
+    pub fn table_sizes(&self) -> TableSizes {
+        *self.sizes.borrow()
+    }
+
+    /// Until when peers are still expected to appear: only just after the start, and only in a network where nobody is
+    /// known yet.
+    fn joining_until(&self) -> Option<Instant> {
+        let sizes = self.table_sizes();
+        let wan = (self.expected.wan && sizes.wan == 0).then(|| self.started + JOIN_WAN);
+        let lan = (self.expected.lan && sizes.lan == 0).then(|| self.started + JOIN_LAN);
+        wan.max(lan).filter(|until| *until > Instant::now())
+    }
+
+    /// To be taken before a question that perhaps nobody can answer yet.
+    pub fn arrivals(&self) -> Arrivals {
+        Arrivals {
+            known: self.table_sizes(),
+            routing: self.clone(),
+        }
+    }
+
+    /// Waits until one of the tables changes in size. Returns false when the peer is shut down.
+    pub(crate) async fn tables_changed(&mut self) -> bool {
+        self.sizes.changed().await.is_ok()
+    }
+
+    /// Announces that this peer has `cids`, now and every 22 hours from now on, also after a restart.
+    ///
+    /// Returns when everybody who should be told has been, or after `deadline`, whichever comes first; the schedule
+    /// goes on with what is pending. When this returns, all of `cids` are in the schedule.
+    ///
+    /// # Errors
+    /// The schedule cannot be written, or the peer has been shut down.
+    pub async fn provide(&self, cids: Vec<Cid>, deadline: Duration) -> Result<Announced, RoutingError> {
+        let keys: HashSet<Vec<u8>> = cids.iter().map(|cid| cid.hash().to_bytes()).collect();
+        let total = keys.len();
+        let schedule = self.schedule.clone();
+        let keys = blocking(move || schedule.add(keys.iter().map(Vec::as_slice)).map(|()| keys)).await??;
+        if self.table_sizes().target().is_none() {
+            return Ok(Announced {
+                reached: 0,
+                pending: total,
+            });
+        }
+        let until = Instant::now() + deadline;
+        let mut walks = JoinSet::new();
+        let mut reached = 0;
+        for key in keys {
+            // Started as permits come free, so that a million keys are not a million tasks.
+            let Ok(permit) = timeout_at(until, Arc::clone(&self.announcements).acquire_owned()).await else {
+                break;
+            };
+            let routing = self.clone();
+            walks.spawn(async move {
+                let _permit = permit;
+                routing.announce(key).await
+            });
+            while let Some(result) = walks.try_join_next() {
+                reached += usize::from(matches!(result, Ok(Ok(true))));
+            }
+        }
+        while let Ok(Some(result)) = timeout_at(until, walks.join_next()).await {
+            match result {
+                Ok(Ok(true)) => reached += 1,
+                Ok(Err(RoutingError::Stopped)) => return Err(RoutingError::Stopped),
+                _ => {}
+            }
+        }
+        walks.detach_all();
+        Ok(Announced {
+            reached,
+            pending: total.saturating_sub(reached),
+        })
+    }
+
+    /// Stops announcing `cids`. Others forget them within 48 hours.
+    ///
+    /// # Errors
+    /// The schedule cannot be written.
+    pub async fn unprovide(&self, cids: Vec<Cid>) -> Result<(), RoutingError> {
+        let schedule = self.schedule.clone();
+        blocking(move || cids.iter().try_for_each(|cid| schedule.remove(&cid.hash().to_bytes()))).await??;
+        Ok(())
+    }
+
+    /// Number of keys this peer announces.
+    ///
+    /// # Errors
+    /// The peer has been shut down.
+    pub async fn provided(&self) -> Result<usize, RoutingError> {
+        let schedule = self.schedule.clone();
+        blocking(move || schedule.len()).await
+    }
+
+    /// Tells the peers closest to `key`, and notes in the schedule how it went.
+    async fn announce(&self, key: Vec<u8>) -> Result<bool, RoutingError> {
+        let Some(network) = self.table_sizes().target() else {
+            return Ok(false);
+        };
+        let mut reached = self.announce_on(network, &key).await?;
+        if !reached && network == Network::Wan && self.table_sizes().lan > 0 {
+            // The way to the internet is down, though the table does not know it yet.
+            reached = self.announce_on(Network::Lan, &key).await?;
+        }
+        let schedule = self.schedule.clone();
+        blocking(move || schedule.announced(&key, reached)).await??;
+        Ok(reached)
+    }
+
+    async fn announce_on(&self, network: Network, key: &[u8]) -> Result<bool, RoutingError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Walk {
+            network,
+            walk: Walk::Announce {
+                key: key.to_vec(),
+                reply,
+            },
+        })
+        .await?;
+        answer.await.map_err(|_| RoutingError::Stopped)
+    }
+
+    /// Searches both DHTs for providers of `cid`: a channel that gives each of them once, as they are found, and ends
+    /// when nobody is left to ask. Dropping it ends the search. This peer itself is left out.
+    pub fn providers(&self, cid: &Cid) -> mpsc::Receiver<Provider> {
+        let (found, providers) = mpsc::channel(MAX_ANSWERS_WAITING);
+        let (routing, key) = (self.clone(), cid.hash().to_bytes());
+        tokio::spawn(async move {
+            let (walk_found, mut walk_providers) = mpsc::channel(MAX_ANSWERS_WAITING);
+            for network in Network::BOTH {
+                let walk = Walk::Providers {
+                    key: key.clone(),
+                    found: walk_found.clone(),
+                };
+                if routing.send(Command::Walk { network, walk }).await.is_err() {
+                    return;
+                }
+            }
+            drop(walk_found);
+            let mut seen = HashSet::from([routing.local]);
+            loop {
+                let provider: Provider = tokio::select! {
+                    () = found.closed() => return,
+                    provider = walk_providers.recv() => match provider {
+                        Some(provider) => provider,
+                        None => return,
+                    },
+                };
+                if seen.insert(provider.peer) && found.send(provider).await.is_err() {
+                    return;
+                }
+            }
+        });
+        providers
+    }
+
+    /// Collects up to `limit` providers of `cid`, for at most `deadline`.
+    ///
+    /// On a local network this takes milliseconds: the search ends when nobody is left to ask.
+    ///
+    /// # Errors
+    /// The peer has been shut down.
+    pub async fn find_providers(
+        &self,
+        cid: &Cid,
+        limit: usize,
+        deadline: Duration,
+    ) -> Result<Vec<Provider>, RoutingError> {
+        if self.commands.is_closed() {
+            return Err(RoutingError::Stopped);
+        }
+        let until = Instant::now() + deadline;
+        let mut search = self.providers(cid);
+        let mut providers = Vec::new();
+        while providers.len() < limit {
+            match timeout_at(until, search.recv()).await {
+                Ok(Some(provider)) => providers.push(provider),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(providers)
+    }
+
+    /// Asks the peers of `network` closest to `key` for its value record. Records stream through the first channel,
+    /// unchecked, with who gave them (`None`: kept here); the second gives, at the end, the closest peers that have
+    /// none. The end comes when nobody is left to ask, at `until`, or soon after the first channel is dropped.
+    pub(crate) async fn values(&self, network: Network, key: &[u8], until: Instant) -> Result<Values, RoutingError> {
+        let (found, records) = mpsc::channel(MAX_ANSWERS_WAITING);
+        let (closest, without) = oneshot::channel();
+        self.send(Command::Walk {
+            network,
+            walk: Walk::Values {
+                key: key.to_vec(),
+                found,
+                closest,
+                until,
+            },
+        })
+        .await?;
+        Ok(Values { records, without })
+    }
+
+    /// Gives one peer a value record; whether it took it.
+    pub(crate) async fn put_to(
+        &self,
+        network: Network,
+        peer: PeerId,
+        key: Vec<u8>,
+        value: Vec<u8>,
+    ) -> Result<bool, RoutingError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Walk {
+            network,
+            walk: Walk::Put {
+                peer,
+                key,
+                value,
+                reply,
+            },
+        })
+        .await?;
+        answer.await.map_err(|_| RoutingError::Stopped)
+    }
+
+    /// Opens a connection to `peer`, if there is none.
+    pub(crate) async fn connect(
+        &self,
+        peer: Option<PeerId>,
+        addresses: Vec<Multiaddr>,
+        named: bool,
+    ) -> Result<PeerId, DialError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Dial {
+            peer,
+            addresses,
+            named,
+            reply,
+        };
+        self.commands.send(command).await.map_err(|_| DialError::Stopped)?;
+        answer.await.map_err(|_| DialError::Stopped)?
+    }
+
+    async fn send(&self, command: Command) -> Result<(), RoutingError> {
+        self.commands.send(command).await.map_err(|_| RoutingError::Stopped)
+    }
+
+    /// Announces what is due, for as long as the peer runs.
+    pub(crate) async fn run_schedule(mut self) {
+        loop {
+            let pause = match self.announce_due().await {
+                Ok(0) => SCHEDULE_TICK,
+                Ok(_) => Duration::ZERO,
+                Err(RoutingError::Stopped) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "announcements are put off");
+                    SCHEDULE_TICK
+                }
+            };
+            let had_nobody = self.table_sizes().target().is_none();
+            if let Ok(running) = timeout(pause, self.tables_changed()).await {
+                if !running {
+                    return;
+                }
+                if had_nobody && self.table_sizes().target().is_some() {
+                    let schedule = self.schedule.clone();
+                    let retried = blocking(move || schedule.retry_now(MAX_RETRIES_AT_ONCE)).await;
+                    if let Ok(Err(error)) = retried {
+                        tracing::warn!(%error, "announcements are put off");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Announces one batch of what is due; returns how many keys that was.
+    async fn announce_due(&self) -> Result<usize, RoutingError> {
+        if self.table_sizes().target().is_none() {
+            return Ok(0);
+        }
+        let schedule = self.schedule.clone();
+        let due = blocking(move || schedule.due(MAX_ANNOUNCEMENTS)).await??;
+        let mut walks = JoinSet::new();
+        let count = due.len();
+        for key in due {
+            let Ok(permit) = Arc::clone(&self.announcements).acquire_owned().await else {
+                break;
+            };
+            let routing = self.clone();
+            walks.spawn(async move {
+                let _permit = permit;
+                routing.announce(key).await
+            });
+        }
+        while let Some(result) = walks.join_next().await {
+            if let Ok(Err(error)) = result {
+                return Err(error);
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// The peers that appear just after the start.
+///
+/// A command that starts a peer and asks it something right away asks again after each arrival, and so gets its answer
+/// instead of "nobody knows" within a millisecond.
+pub struct Arrivals {
+    known: TableSizes,
+    routing: Routing,
+}
+
+impl Arrivals {
+    /// Waits until somebody new can be asked. Returns false if nobody is to be expected any more, which is at once for
+    /// a peer that has been running for a while.
+    pub async fn next(&mut self) -> bool {
+        loop {
+            let known = std::mem::replace(&mut self.known, self.routing.table_sizes());
+            if self.known.lan > known.lan || self.known.wan > known.wan {
+                return true;
+            }
+            let Some(until) = self.routing.joining_until() else {
+                return false;
+            };
+            if let Ok(Err(_)) = timeout_at(until, self.routing.sizes.changed()).await {
+                return false;
+            }
+        }
+    }
+}
+
+/// Failed announcements made due again at once when the first peer appears.
+const MAX_RETRIES_AT_ONCE: usize = 10_000;
+
+/// A search for value records under way.
+pub(crate) struct Values {
+    pub(crate) records: mpsc::Receiver<(Option<PeerId>, Vec<u8>)>,
+    pub(crate) without: oneshot::Receiver<Vec<PeerId>>,
+}
+
+/// Runs something that touches the disk where that is allowed.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RoutingError> {
+    // A task is lost only when the runtime goes down, and then so does the peer.
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| RoutingError::Stopped)
+}

@@ -5,7 +5,17 @@
 //!
 //! Blocks are keyed by the multihash of their CID, so the same bytes under two codecs are one entry.
 
+mod durable;
+mod files;
+mod gate;
+mod gc;
+mod handles;
+mod index;
 mod memory;
+mod pack;
+mod pins;
+mod recover;
+mod reserve;
 mod table;
 
 use std::{
@@ -13,7 +23,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use durable::{Store, StoreOptions, StoreStats};
+pub use files::MAX_PATH_BYTES;
+pub use gate::Hold;
+pub use gc::{GcReport, LinksError};
 pub use memory::MemoryStore;
+pub use pins::{MAX_OWNER_BYTES, Pin};
 pub use table::{Change, MAX_KEY_BYTES, MAX_VALUE_BYTES, Table};
 
 use crate::block::{Block, Cid};
@@ -99,6 +114,9 @@ pub enum StoreError {
     /// sled stopped on damaged data. Reopening the store rebuilds the index from the packs and files.
     #[error("the block index is damaged; it is rebuilt when the workspace is opened again")]
     IndexDamaged,
+    /// Another process, or another opening in this one, has the store.
+    #[error("{} is in use by another process", .0.display())]
+    InUse(PathBuf),
     /// A key or value is longer than a table takes.
     #[error("a table entry of {len} bytes exceeds the limit of {limit}")]
     EntryTooLarge {
@@ -113,6 +131,21 @@ pub enum StoreError {
     /// Paths given to the store are relative to the workspace and stay inside it.
     #[error("{} is not a path inside the workspace", .0.display())]
     OutsideWorkspace(PathBuf),
+    /// A path is wanted for two files at once.
+    #[error("{} belongs to another file of the store", .0.display())]
+    PathTaken(PathBuf),
+    /// The name of an owner of pins is empty, too long or has control characters.
+    #[error("{0:?} cannot own pins")]
+    BadOwner(String),
+    /// Work in progress, or another collection, keeps GC out.
+    #[error("garbage collection has to wait: a publish, a pull or another collection is under way")]
+    Busy,
+    /// GC is not sure what is needed, so it removed nothing.
+    #[error("garbage collection removed nothing: {reason}")]
+    GcRefused {
+        /// What it is in doubt about.
+        reason: String,
+    },
 }
 
 impl StoreError {
@@ -122,16 +155,14 @@ impl StoreError {
         let path = path.to_path_buf();
         match source.kind() {
             StorageFull | QuotaExceeded | FileTooLarge => Self::Full { path },
-            _ => Self::Io { operation, path, source },
+            _ => Self::Io {
+                operation,
+                path,
+                source,
+            },
         }
     }
 }
 
-impl From<sled::Error> for StoreError {
-    fn from(error: sled::Error) -> Self {
-        match error {
-            sled::Error::Io(source) => Self::io("write the index of", Path::new("store"), source),
-            other => Self::Index(other),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,211 @@
-//! Transports and behaviours composed into one swarm.
+//! Transports and behaviours, put together into one swarm.
+//!
+//! Nothing here decides anything: the [driver](crate::peer) owns the swarm and does.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::identity::Keypair;
+use libp2p::multiaddr::{Multiaddr, Protocol};
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{Swarm, SwarmBuilder, dns, identify, mdns, noise, ping, tcp, yamux};
+
+use crate::exchange;
+use crate::peer::StartError;
+use crate::peer::hold::Hold;
+use crate::routing::dht::Dht;
+
+/// What identify calls the family of protocols; Kubo says the same.
+const PROTOCOL_VERSION: &str = "ipfs/0.1.0";
+/// Connections being set up at the same time, in each direction.
+const MAX_PENDING: u32 = 64;
+/// Connections to one peer: simultaneous dials make two, a change of address a third.
+const MAX_PER_PEER: u32 = 4;
+/// Time from the first packet to the end of the handshakes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams that negotiate their protocol at the same time on one connection. A serving Kubo opens a stream for each
+/// response, so the default of 128 is kept in mind rather than lowered.
+const MAX_NEGOTIATING_STREAMS: usize = 128;
+/// Streams that may be open on one connection.
+const MAX_STREAMS: usize = 1024;
+
+/// Everything a peer speaks. Limits come first, so that they are asked first.
+#[derive(NetworkBehaviour)]
+pub(crate) struct Behaviour {
+    pub(crate) limits: connection_limits::Behaviour,
+    pub(crate) hold: Hold,
+    pub(crate) identify: identify::Behaviour,
+    pub(crate) ping: ping::Behaviour,
+    pub(crate) lan: Dht,
+    pub(crate) wan: Dht,
+    pub(crate) exchange: exchange::Behaviour,
+    pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+}
+
+/// What [`build`] needs besides the parts that are made elsewhere.
+pub(crate) struct Settings {
+    pub(crate) keypair: Keypair,
+    pub(crate) agent: String,
+    pub(crate) mdns: bool,
+    pub(crate) max_connections: u32,
+    pub(crate) idle_timeout: Duration,
+}
+
+/// Makes the swarm. Opens no socket but those of mDNS.
+pub(crate) fn build(
+    settings: &Settings,
+    [lan, wan]: [Dht; 2],
+    exchange: exchange::Behaviour,
+) -> Result<Swarm<Behaviour>, StartError> {
+    let local = settings.keypair.public().to_peer_id();
+    let mdns = settings
+        .mdns
+        .then(|| mdns::tokio::Behaviour::new(mdns::Config::default(), local));
+    let mdns = mdns.transpose().unwrap_or_else(|error| {
+        // A machine without multicast still works with addresses.
+        tracing::warn!(%error, "peers on the local network will not be found by themselves: mDNS cannot be used");
+        None
+    });
+    let limits = ConnectionLimits::default()
+        .with_max_pending_incoming(Some(MAX_PENDING))
+        .with_max_pending_outgoing(Some(MAX_PENDING))
+        .with_max_established_per_peer(Some(MAX_PER_PEER))
+        // Room for our own dials is kept even when strangers want all of it.
+        .with_max_established_incoming(Some(settings.max_connections.saturating_mul(3).div_ceil(4)))
+        .with_max_established(Some(settings.max_connections));
+    let identify = identify::Config::new(PROTOCOL_VERSION.to_owned(), settings.keypair.public())
+        .with_agent_version(settings.agent.clone())
+        .with_push_listen_addr_updates(true)
+        // Addresses come from the DHTs, which check them; identify would remember and dial whatever peers claim.
+        .with_cache_size(0);
+    let behaviour = Behaviour {
+        limits: connection_limits::Behaviour::new(limits),
+        hold: Hold::default(),
+        identify: identify::Behaviour::new(identify),
+        ping: ping::Behaviour::default(),
+        lan,
+        wan,
+        exchange,
+        mdns: mdns.into(),
+    };
+
+    let transport = |error: &dyn std::fmt::Display| StartError::Transport {
+        reason: error.to_string(),
+    };
+    let muxer = || {
+        let mut config = yamux::Config::default();
+        config.set_max_num_streams(MAX_STREAMS);
+        config
+    };
+    let transports = SwarmBuilder::with_existing_identity(settings.keypair.clone())
+        .with_tokio()
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, muxer)
+        .map_err(|error| transport(&error))?
+        .with_quic();
+    let swarm_config = |config: libp2p::swarm::Config| {
+        config
+            .with_idle_connection_timeout(settings.idle_timeout)
+            .with_max_negotiating_inbound_streams(MAX_NEGOTIATING_STREAMS)
+    };
+    // The transports of both arms have different types; the swarms do not.
+    let swarm = if system_resolver_is_usable() {
+        let with_dns = transports.with_dns().map_err(|error| transport(&error))?;
+        let with_behaviour = with_dns
+            .with_behaviour(move |_| behaviour)
+            .map_err(|error| transport(&error))?;
+        with_behaviour
+            .with_swarm_config(swarm_config)
+            .with_connection_timeout(CONNECT_TIMEOUT)
+            .build()
+    } else {
+        tracing::warn!("names in addresses cannot be looked up: the system's resolver configuration is unreadable");
+        let with_behaviour = transports
+            .with_behaviour(move |_| behaviour)
+            .map_err(|error| transport(&error))?;
+        with_behaviour
+            .with_swarm_config(swarm_config)
+            .with_connection_timeout(CONNECT_TIMEOUT)
+            .build()
+    };
+    Ok(swarm)
+}
+
+/// Whether the DNS transport can be made: it refuses to exist without a resolver configuration, and consumes the
+/// builder when it does.
+fn system_resolver_is_usable() -> bool {
+    dns::tokio::Transport::system(tcp::tokio::Transport::new(tcp::Config::default())).is_ok()
+}
+
+/// Listens on `addresses`. A port that somebody else listens on is an error, or replaced by a free one with
+/// `port_fallback`. Returns how many listeners there are.
+pub(crate) fn listen(
+    swarm: &mut Swarm<Behaviour>,
+    addresses: &[Multiaddr],
+    port_fallback: bool,
+) -> Result<usize, StartError> {
+    let mut listening = HashSet::new();
+    for address in addresses {
+        let chosen = match probe(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && port_fallback => {
+                tracing::info!(%address, "the port is taken: another one is used");
+                with_free_port(address)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(StartError::AddressInUse {
+                    address: address.clone(),
+                });
+            }
+            // Whatever else is wrong, the transport says it better.
+            Ok(()) | Err(_) => address.clone(),
+        };
+        if !listening.insert(chosen.clone()) {
+            continue;
+        }
+        if let Err(error) = swarm.listen_on(chosen.clone()) {
+            let any_v6 = matches!(chosen.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unspecified());
+            if !any_v6 {
+                return Err(StartError::Listen {
+                    address: address.clone(),
+                    reason: error.to_string(),
+                });
+            }
+            // Asking for every IPv6 interface of a machine that has none asks for nothing.
+            tracing::info!(%address, %error, "not listening on IPv6");
+            listening.remove(&chosen);
+        }
+    }
+    Ok(listening.len())
+}
+
+/// Whether nobody listens on `address` yet.
+///
+/// libp2p sets SO_REUSEPORT on its TCP listeners, and so does Kubo: the kernel would let both of them, or two of us, listen on
+/// one port and deal connections out at random. A plain bind before is told the truth.
+fn probe(address: &Multiaddr) -> io::Result<()> {
+    let mut parts = address.iter();
+    let ip = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return Ok(()),
+    };
+    match parts.next() {
+        Some(Protocol::Tcp(port)) if port != 0 => TcpListener::bind(SocketAddr::new(ip, port)).map(drop),
+        Some(Protocol::Udp(port)) if port != 0 => UdpSocket::bind(SocketAddr::new(ip, port)).map(drop),
+        _ => Ok(()),
+    }
+}
+
+fn with_free_port(address: &Multiaddr) -> Multiaddr {
+    address
+        .iter()
+        .map(|part| match part {
+            Protocol::Tcp(_) => Protocol::Tcp(0),
+            Protocol::Udp(_) => Protocol::Udp(0),
+            other => other,
+        })
+        .collect()
+}

@@ -1,1 +1,100 @@
 //! UnixFS files and directories as DAGs, byte-exact with the named profiles.
+//!
+//! Spec: <https://specs.ipfs.tech/unixfs/>, profiles: IPIP-499. All of it is pure: blocks go in and out as values,
+//! and where a block is missing the caller is told which one. [`import`] makes files, [`directory`] and [`update`]
+//! make directories, [`export`] reads files, [`resolve`] follows paths.
+
+pub mod directory;
+pub mod export;
+mod hamt;
+pub mod import;
+pub mod node;
+pub mod resolve;
+pub mod update;
+
+use cid::{Cid, Version};
+
+use crate::block::{Block, BlockError};
+
+/// Everything that decides which CID content gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// The name people know it by.
+    pub name: &'static str,
+    /// Version of the CIDs of nodes. Raw leaves are always version 1.
+    pub version: Version,
+    /// Whether a leaf is the bare bytes, or a dag-pb node around them.
+    pub raw_leaves: bool,
+    /// Length of every chunk of a file but the last, in bytes.
+    pub chunk_bytes: usize,
+    /// The most links of one node of a file.
+    pub max_links: usize,
+    /// A directory whose size by [`Profile::estimate`] exceeds this many bytes is sharded.
+    pub shard_above: u64,
+    /// How the size of a directory is reckoned.
+    pub estimate: Estimate,
+}
+
+/// How the size of a directory is reckoned when deciding whether to shard it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Estimate {
+    /// Length of the names and binary CIDs.
+    LinksBytes,
+    /// Length of the block that the directory would be.
+    BlockBytes,
+}
+
+/// IPIP-499 `unixfs-v1-2025`: what published datasets use.
+pub const UNIXFS_V1_2025: Profile = Profile {
+    name: "unixfs-v1-2025",
+    version: Version::V1,
+    raw_leaves: true,
+    chunk_bytes: 1 << 20,
+    max_links: 1024,
+    shard_above: 256 << 10,
+    estimate: Estimate::BlockBytes,
+};
+
+/// IPIP-499 `unixfs-v0-2015`: what `ipfs add` gives when nothing is set.
+pub const UNIXFS_V0_2015: Profile = Profile {
+    name: "unixfs-v0-2015",
+    version: Version::V0,
+    raw_leaves: false,
+    chunk_bytes: 256 << 10,
+    max_links: 174,
+    shard_above: 256 << 10,
+    estimate: Estimate::LinksBytes,
+};
+
+/// `ipfs add --cid-version 1 --raw-leaves` in a repository with default settings: what kamu publishes. No named
+/// profile: the chunks and widths of 2015 under CIDs of version 1.
+pub const KUBO_CIDV1: Profile = Profile {
+    name: "kubo-cidv1",
+    version: Version::V1,
+    raw_leaves: true,
+    ..UNIXFS_V0_2015
+};
+
+impl Profile {
+    /// Names the encoded dag-pb node `data` as this profile does.
+    pub(crate) fn node(&self, data: Vec<u8>) -> Result<Block, BlockError> {
+        match self.version {
+            Version::V0 => Block::new_v0(data),
+            Version::V1 => Block::new(crate::block::DAG_PB, data),
+        }
+    }
+}
+
+/// A finished file, directory or symlink: what a directory needs to know to link to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The root of its DAG.
+    pub cid: Cid,
+    /// Length of all blocks of the DAG in bytes, repeated ones as often as they are linked to.
+    pub tsize: u64,
+    /// Content in bytes: of a file its length, of a symlink that of its target, of a directory 0.
+    pub size: u64,
+}
+
+#[cfg(test)]
+mod tests;

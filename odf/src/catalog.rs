@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use odf_node::store::{StoreError, Table};
 
-use crate::dataset::{Dataset, DatasetError, DatasetName, NewDataset};
+use crate::dataset::{Dataset, DatasetError, DatasetName, Incoming, NewDataset};
 use crate::metadata::DatasetId;
 use crate::slice::PENDING_PREFIX;
 
@@ -159,7 +159,8 @@ impl Catalog {
                 .to_str()
                 .and_then(|name| DatasetId::from_multibase(name).ok());
             // Only the form this program writes: an id has other spellings, which must not count twice.
-            ids.extend(id.filter(|id| *entry.file_name() == *id.to_multibase()));
+            // A directory without a head is still being received.
+            ids.extend(id.filter(|id| *entry.file_name() == *id.to_multibase() && Dataset::is_in(&entry.path())));
         }
         Ok(ids)
     }
@@ -172,7 +173,7 @@ impl Catalog {
     /// Opens the dataset with this id, if it is here.
     pub fn by_id(&self, id: &DatasetId) -> Result<Option<Dataset>, DatasetError> {
         let dir = self.dataset_dir(id);
-        if dir.is_dir() {
+        if Dataset::is_in(&dir) {
             Dataset::open(&dir, &self.states).map(Some)
         } else {
             Ok(None)
@@ -235,6 +236,15 @@ impl Catalog {
     pub fn stage(&self, id: DatasetId, name: &DatasetName) -> Result<NewDataset, CatalogError> {
         self.check_free(name, None)?;
         Ok(NewDataset::stage(&self.dir, id, name)?)
+    }
+
+    /// Prepares, or goes on with, a dataset that is pulled.
+    ///
+    /// # Errors
+    /// [`CatalogError::NameTaken`], [`DatasetError::Exists`].
+    pub fn receive(&self, id: DatasetId, name: &DatasetName) -> Result<Incoming, CatalogError> {
+        self.check_free(name, None)?;
+        Ok(Incoming::open(&self.dir, id, name)?)
     }
 
     /// Gives a dataset another name.

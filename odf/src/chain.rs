@@ -29,13 +29,13 @@ pub struct ChainError {
     /// Its sequence number, as it says itself.
     pub sequence_number: u64,
     /// The rule it breaks.
-    pub rule: ChainRule,
+    pub rule: Box<ChainRule>,
 }
 
 impl ChainError {
     /// Whether the block is in order but says nothing new: for a writer that means "up to date".
     pub fn is_no_op(&self) -> bool {
-        matches!(self.rule, ChainRule::NoOpEvent { .. })
+        matches!(*self.rule, ChainRule::NoOpEvent { .. })
     }
 }
 
@@ -335,7 +335,7 @@ fn error(block: &EncodedBlock, rule: ChainRule) -> ChainError {
     ChainError {
         block: *block.hash(),
         sequence_number: block.block().sequence_number,
-        rule,
+        rule: Box::new(rule),
     }
 }
 

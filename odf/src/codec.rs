@@ -1,9 +1,9 @@
 //! The exact FlatBuffers bytes of a metadata block, both ways.
 //!
 //! A block file is a `Manifest` table around the finished bytes of a `MetadataBlock` table, and its name is the
-//! sha3-256 multihash of the file. Writing is deterministic (one order of builder calls for the whole schema, see
-//! [`field`]) and gives the bytes kamu gives. Reading takes versions 2 and 3, trusts nothing, and never panics. A
-//! block that was read is never written again: [`EncodedBlock`] keeps its bytes.
+//! sha3-256 multihash of the file. Writing is deterministic (one order of builder calls for the whole schema) and
+//! gives the bytes kamu gives. Reading takes versions 2 and 3, trusts nothing, and never panics. A block that was
+//! read is never written again: [`EncodedBlock`] keeps its bytes.
 
 pub(crate) mod field;
 pub(crate) mod legacy;

@@ -18,6 +18,7 @@
 
 mod aliases;
 mod files;
+mod incoming;
 mod journal;
 mod staged;
 mod tail;
@@ -31,6 +32,7 @@ use bytes::Bytes;
 use odf_node::store::{StoreError, Table};
 
 pub use aliases::{DatasetName, MAX_NAME_BYTES, RemoteAliases};
+pub use incoming::{INCOMING_PREFIX, Incoming};
 pub use journal::BlockPlace;
 pub use staged::NewDataset;
 pub use tail::MAX_TAIL_ROWS;
@@ -152,7 +154,8 @@ pub struct StoredBlock {
     pub place: BlockPlace,
 }
 
-/// A dataset that is open at one head. Cheap to open; holds no files open.
+/// A dataset that is open at one head. Cheap to open and to clone; holds no files open.
+#[derive(Clone)]
 pub struct Dataset {
     dir: PathBuf,
     states: Table,

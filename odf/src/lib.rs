@@ -19,4 +19,5 @@ pub mod publish;
 pub mod pull;
 pub mod slice;
 pub mod verify;
+pub mod workspace;
 pub mod yaml;

@@ -1,1 +1,172 @@
 //! From a head to a pinned root, a signed name and provider records.
+//!
+//! A name is moved only forward: if the network knows a value that this workspace did not publish, the head found
+//! there must be part of the local chain, or publishing is refused, so that two machines with one key cannot undo each
+//! other's work unnoticed.
+
+use std::time::SystemTime;
+
+use odf_node::block::Cid;
+use odf_node::fetch::Fetcher;
+use odf_node::ipns::{self, Freshness, Name, PublishOptions};
+use odf_node::peer::Node;
+use odf_node::routing::RoutingError;
+use odf_node::store::StoreError;
+
+use crate::dataset::{Dataset, DatasetError};
+use crate::layout::{KnownFiles, LayoutError, Root};
+use crate::metadata::Multihash;
+use crate::pull::{self, PullError};
+use crate::workspace::Workspace;
+
+/// How often a name may move under our hands before publishing gives up.
+const MAX_ATTEMPTS: usize = 3;
+
+/// Why a dataset was not published. The dataset itself is unchanged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The DAG could not be made.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The dataset cannot be read.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The record could not be made or kept.
+    #[error(transparent)]
+    Name(#[from] ipns::PublishError),
+    /// The DHTs.
+    #[error(transparent)]
+    Routing(#[from] RoutingError),
+    /// The name stands for something that is not an ancestor of the local head.
+    #[error("{name} already stands for {found}, whose head {head} is not part of the local chain")]
+    Diverged {
+        /// The name.
+        name: Name,
+        /// What it stands for.
+        found: String,
+        /// The head found there.
+        head: Multihash,
+    },
+    /// The name stands for something whose head cannot be read.
+    #[error("{name} already stands for {found}, and it cannot be told whether that is older: {source}")]
+    Unreadable {
+        /// The name.
+        name: Name,
+        /// What it stands for.
+        found: String,
+        /// Why not.
+        source: Box<PullError>,
+    },
+    /// The process is stopping.
+    #[error("publishing was stopped with the process")]
+    Stopped,
+}
+
+/// What was published.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The name.
+    pub name: Name,
+    /// The root it stands for now.
+    pub root: Root,
+    /// Sequence number of its record.
+    pub sequence: u64,
+    /// When the record expires.
+    pub valid_until: SystemTime,
+    /// Peers that hold the record; 0 when nobody is in reach, and it is put as soon as somebody is.
+    pub holders: usize,
+}
+
+/// Lays the dataset out, pins its root, moves the name of `key` to it and announces both.
+///
+/// With nobody in reach this succeeds too: record and announcements are kept and go out when peers appear. `force`
+/// publishes over whatever the name stands for.
+///
+/// # Errors
+/// See [`PublishError`]. After [`PublishError::Diverged`] nothing has been announced.
+pub async fn publish(
+    workspace: &Workspace,
+    node: &Node,
+    dataset: &Dataset,
+    key: &odf_node::keystore::Keypair,
+    force: bool,
+) -> Result<Published, PublishError> {
+    let root = lay_out(workspace, dataset).await?;
+    let name = Name::from_public_key(&key.public());
+    let value = format!("/ipfs/{}", root.cid);
+    let mut expected = match node.names().resolve(&name, Freshness::Cached).await {
+        Ok(known) => known.value,
+        // Nothing is known, so nothing is expected to be there.
+        Err(_) => String::new(),
+    };
+    let min_sequence = dataset.state().sequence_number;
+    for _ in 0..MAX_ATTEMPTS {
+        let options = PublishOptions {
+            min_sequence,
+            expected: Some(expected.clone()).filter(|_| !force),
+            ..PublishOptions::default()
+        };
+        match node.names().publish(key, &value, options).await {
+            Err(ipns::PublishError::Superseded { name, found, .. }) => {
+                check_ancestor(workspace, node, dataset, &name, &found).await?;
+                expected = found;
+            }
+            Err(error) => return Err(error.into()),
+            Ok(published) => {
+                node.provide(root.entities()).await?;
+                return Ok(Published {
+                    name,
+                    root,
+                    sequence: published.record.sequence(),
+                    valid_until: published.record.valid_until(),
+                    holders: published.holders,
+                });
+            }
+        }
+    }
+    Err(ipns::PublishError::Superseded { name, found: expected, expected: value }.into())
+}
+
+/// Lays the dataset out at its head and pins the root.
+///
+/// # Errors
+/// See [`LayoutError`].
+pub async fn lay_out(workspace: &Workspace, dataset: &Dataset) -> Result<Root, PublishError> {
+    let (workspace, dataset) = (workspace.clone(), dataset.clone());
+    let work = move || -> Result<Root, PublishError> {
+        let root = workspace.layout().update(&dataset, &KnownFiles::new())?;
+        workspace.store().pin(&dataset.id().to_string(), &root.cid)?;
+        Ok(root)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| PublishError::Stopped)?
+}
+
+/// Whether what a name stands for is an older state of the dataset.
+async fn check_ancestor(
+    workspace: &Workspace,
+    node: &Node,
+    dataset: &Dataset,
+    name: &Name,
+    found: &str,
+) -> Result<(), PublishError> {
+    let unreadable =
+        |source: PullError| PublishError::Unreadable { name: name.clone(), found: found.to_owned(), source: source.into() };
+    let fetcher = Fetcher::new(workspace.store().clone(), Some(node.exchange().session()));
+    let root = pull::root_of(&fetcher, found).await.map_err(unreadable)?;
+    let remote = pull::open(&fetcher, root).await.map_err(unreadable)?;
+    if dataset.block_by_hash(&remote.head)?.is_some() {
+        return Ok(());
+    }
+    Err(PublishError::Diverged { name: name.clone(), found: found.to_owned(), head: remote.head })
+}
+
+impl Root {
+    /// What is announced: the entities somebody may ask for first. Everything below them is found at the same peer.
+    pub fn entities(&self) -> Vec<Cid> {
+        vec![self.cid, self.files, self.chain_node]
+    }
+}

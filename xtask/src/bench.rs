@@ -15,9 +15,6 @@ use crate::cargo::release_binary;
 use crate::peers;
 use interop_tests::peers::{ODFS_BIN, REQUIRE_PEERS};
 use std::fmt;
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -145,24 +142,6 @@ fn bytes(text: &str) -> Option<u64> {
         _ => return None,
     };
     text[..digits].parse::<u64>().ok()?.checked_mul(unit)
-}
-
-/// Writes `size` bytes that do not compress and hold no chunk twice; the same for the same `seed`.
-fn random_file(path: &Path, size: u64, seed: u64) -> Result<(), Failure> {
-    let mut out = BufWriter::new(File::create(path)?);
-    // xorshift64*: fast, and good enough for content that only has to differ.
-    let mut state = seed | 1;
-    let mut left = size;
-    while left > 0 {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        let word = state.wrapping_mul(0x2545_F491_4F6C_DD1D).to_le_bytes();
-        let taken = if left < 8 { &word[..left as usize] } else { &word[..] };
-        out.write_all(taken)?;
-        left -= taken.len() as u64;
-    }
-    Ok(out.flush()?)
 }
 
 /// The shortest of several runs of the same work.

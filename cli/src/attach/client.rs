@@ -1,7 +1,7 @@
 //! The terminal's side: write what the owner sends, until it says how the command ended.
 
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;

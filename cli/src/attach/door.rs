@@ -18,6 +18,8 @@ use crate::io::{Cancel, Draw, Io, Progress, Remote, Step};
 const MAX_ATTACHED: usize = 64;
 /// How long a greeted process may take to send its command line.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the end of a process may be held up before its user is told why.
+const NOTICE_AFTER: Duration = Duration::from_millis(500);
 /// How often a command that waits for input looks whether it should stop.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
 /// Pieces of input that wait for the command: one, because each was asked for.
@@ -87,11 +89,15 @@ impl Door {
     /// wait, with the number of commands. Commands that come meanwhile are still served.
     pub(crate) fn close(&self, mut notice: impl FnMut(usize)) {
         let mut state = self.shared.lock();
-        if state.attached > 0 {
-            notice(state.attached);
-        }
+        let mut wait = NOTICE_AFTER;
         while state.attached > 0 {
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let (next, waited) =
+                self.shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
+            state = next;
+            if waited.timed_out() && wait == NOTICE_AFTER && state.attached > 0 {
+                wait = Duration::MAX;
+                notice(state.attached);
+            }
         }
         state.closed = true;
         // Removed while the lock on the workspace is held, so the next owner's socket cannot be the one removed.

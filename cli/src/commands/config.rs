@@ -6,7 +6,7 @@ use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::output::{Listing, OutputArgs};
 use crate::settings::{self, KEYS};
-use crate::workspace::Workspace;
+use crate::workspace::WorkspaceDir;
 
 /// Show or change the settings of the workspace
 ///
@@ -39,7 +39,7 @@ pub(crate) enum ConfigCommand {
 
 pub(super) fn run(
     command: &ConfigCommand,
-    workspace: &Workspace,
+    workspace: &WorkspaceDir,
     environment: Option<&str>,
     io: &mut Io,
 ) -> Result<(), Failure> {

@@ -1,20 +1,122 @@
 //! `odfs node`, and the serving that a publish goes on with.
 
-use clap::Args;
+use std::time::Duration;
 
-use crate::failure::Failure;
-use crate::io::Io;
+use chrono::{DateTime, Utc};
+use clap::Args;
+use odf_node::gateway::{self, PeerSource};
+use odf_node::peer::Node;
+use tokio::net::TcpListener;
+
+use crate::failure::{Failure, Kind};
+use crate::io::{Io, Progress, Step};
+use crate::output;
 use crate::session::Session;
+
+/// How often the status line is drawn anew.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
 
 /// Run the peer and the HTTP gateway until stopped
 ///
-/// Serves everything in the workspace to other peers, keeps the names published here alive, and answers
-/// `/ipfs/…` and `/ipns/…` on gateway.listen. Other odfs commands on this workspace work through it.
+/// Serves everything in the workspace to other peers, keeps the names that are published or followed here alive, and
+/// answers `/ipfs/…` and `/ipns/…` on gateway.listen. Other odfs commands on this workspace work through it.
 #[derive(Args, Debug)]
 pub(crate) struct NodeArgs {}
 
 /// Serves until told to stop.
-pub(crate) fn serve(session: &Session, _gateway: bool, io: &mut Io) -> Result<(), Failure> {
+///
+/// # Errors
+/// The peer or the gateway cannot start; being told to stop is an interruption.
+pub(crate) fn serve(session: &Session, with_gateway: bool, io: &mut Io) -> Result<(), Failure> {
+    let listener = with_gateway.then(|| listen(session)).transpose()?;
+    let node = session.node()?;
+    // Where everything is, one `key: value` a line.
+    let mut lines = vec![format!("Peer: {}", node.peer_id())];
+    lines.extend(node.listen_addrs().iter().map(|address| format!("Address: {address}")));
+    if let Some((_, address)) = &listener {
+        lines.push(format!("Gateway: http://{address}/"));
+    }
     session.set_lasting();
-    session.wait(io, std::future::pending::<Result<(), Failure>>())
+    for line in lines {
+        if with_gateway {
+            io.line(line)?;
+        } else {
+            io.say(line);
+        }
+    }
+    io.finish()?;
+    let server = match listener {
+        Some((listener, _)) => {
+            let source = PeerSource::new(session.workspace()?.store().clone(), node);
+            let router = gateway::router(source, gateway::Options::default());
+            let stop = io.cancel().clone();
+            Some(session.runtime()?.spawn(async move { gateway::serve(listener, router, async move { stop.wait().await }).await }))
+        }
+        None => None,
+    };
+    let progress = io.progress().clone();
+    let outcome: Result<(), Failure> = session.wait(io, async {
+        match server {
+            Some(server) => tokio::select! {
+                ended = server => match ended {
+                    Ok(Err(error)) => Err(Failure::from(error).about("the gateway stopped")),
+                    _ => std::future::pending().await,
+                },
+                () = show_status(node, &progress) => Ok(()),
+            },
+            None => {
+                show_status(node, &progress).await;
+                Ok(())
+            }
+        }
+    });
+    progress.clear();
+    outcome
+}
+
+fn listen(session: &Session) -> Result<(TcpListener, std::net::SocketAddr), Failure> {
+    let address = &session.settings().gateway_listen;
+    let bound = session.runtime()?.block_on(async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok::<_, std::io::Error>((listener, address))
+    });
+    bound.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            Failure::new(Kind::PortInUse, format!("{address}, the address of the gateway, is in use by another program"))
+                .next("stop that program, or choose another address: odfs config set gateway.listen 127.0.0.1:8081")
+        }
+        _ => Failure::from(error).about(format!("listening on {address}")),
+    })
+}
+
+/// Shows peers, what was served, and until when the names are safe. Never ends.
+async fn show_status(node: &Node, progress: &Progress) {
+    let mut tick = tokio::time::interval(STATUS_EVERY);
+    loop {
+        tick.tick().await;
+        if !progress.is_watched() {
+            continue;
+        }
+        let stats = node.exchange().stats();
+        let mut text = format!(
+            "{} peers · {} blocks served, {}",
+            stats.peers,
+            output::count(stats.blocks_sent),
+            output::bytes(stats.bytes_sent)
+        );
+        if let Ok(names) = node.names().list().await {
+            let own = || names.iter().filter(|name| name.own);
+            let safe = own().map(|name| name.safe_until).min().flatten();
+            match safe {
+                Some(at) => {
+                    let at = DateTime::<Utc>::from(at).format("%Y-%m-%d %H:%M");
+                    text.push_str(&format!(" · names safe until {at} without this node"));
+                }
+                None if own().next().is_some() => text.push_str(" · nobody else holds the names yet"),
+                None => {}
+            }
+        }
+        progress.show(|| Step { text, ..Step::default() });
+    }
 }

@@ -34,7 +34,11 @@ impl MemoryStore {
 
     /// Forgets the block; true if it was here.
     pub fn remove(&self, cid: &Cid) -> bool {
-        self.blocks.write().unwrap_or_else(PoisonError::into_inner).remove(cid.hash()).is_some()
+        self.blocks
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(cid.hash())
+            .is_some()
     }
 
     /// Number of blocks held.
@@ -48,7 +52,11 @@ impl MemoryStore {
     }
 
     fn bytes(&self, cid: &Cid) -> Option<Bytes> {
-        self.blocks.read().unwrap_or_else(PoisonError::into_inner).get(cid.hash()).cloned()
+        self.blocks
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(cid.hash())
+            .cloned()
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::StoreError;
+use super::{StoreError, index::Guard};
 
 /// The longest key a table takes.
 pub const MAX_KEY_BYTES: usize = 4 << 10;
@@ -25,7 +25,7 @@ pub struct Table(Backing);
 
 #[derive(Clone)]
 enum Backing {
-    Sled(sled::Tree),
+    Sled(sled::Tree, Guard),
     Memory(Arc<RwLock<BTreeMap<Vec<u8>, Vec<u8>>>>),
 }
 
@@ -35,13 +35,17 @@ impl Table {
         Self(Backing::Memory(Arc::default()))
     }
 
+    pub(super) fn new(tree: sled::Tree, guard: Guard) -> Self {
+        Self(Backing::Sled(tree, guard))
+    }
+
     /// The value of `key`.
     ///
     /// # Errors
     /// The index cannot be read.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match &self.0 {
-            Backing::Sled(tree) => Ok(tree.get(key)?.map(|value| value.to_vec())),
+            Backing::Sled(tree, guard) => Ok(guard.run(|| tree.get(key))?.map(|value| value.to_vec())),
             Backing::Memory(map) => Ok(map.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()),
         }
     }
@@ -72,7 +76,10 @@ impl Table {
             check(value.as_ref().map_or(0, Vec::len), MAX_VALUE_BYTES)?;
         }
         match &self.0 {
-            Backing::Sled(tree) => {
+            Backing::Sled(tree, guard) => {
+                if changes.iter().any(|(_, value)| value.is_some()) {
+                    guard.room()?;
+                }
                 let mut batch = sled::Batch::default();
                 for (key, value) in changes {
                     match value {
@@ -80,7 +87,7 @@ impl Table {
                         None => batch.remove(&key[..]),
                     }
                 }
-                tree.apply_batch(batch)?;
+                guard.run(|| tree.apply_batch(batch))?;
             }
             Backing::Memory(map) => {
                 let mut map = map.write().unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +107,7 @@ impl Table {
     /// Changes made while iterating may or may not be seen.
     pub fn scan_prefix(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>> + use<> {
         match &self.0 {
-            Backing::Sled(tree) => Scan::Sled(tree.scan_prefix(prefix)),
+            Backing::Sled(tree, guard) => Scan::Sled(tree.scan_prefix(prefix), guard.clone()),
             Backing::Memory(map) => {
                 let map = map.read().unwrap_or_else(PoisonError::into_inner);
                 let entries: Vec<_> = map
@@ -115,7 +122,7 @@ impl Table {
 }
 
 enum Scan {
-    Sled(sled::Iter),
+    Sled(sled::Iter, Guard),
     Memory(std::vec::IntoIter<(Vec<u8>, Vec<u8>)>),
 }
 
@@ -124,12 +131,19 @@ impl Iterator for Scan {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Self::Sled(iter) => Some(iter.next()?.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(Into::into)),
+            Self::Sled(iter, guard) => {
+                let entry = guard.run(|| iter.next().transpose()).transpose()?;
+                Some(entry.map(|(key, value)| (key.to_vec(), value.to_vec())))
+            }
             Self::Memory(iter) => iter.next().map(Ok),
         }
     }
 }
 
 fn check(len: usize, limit: usize) -> Result<(), StoreError> {
-    if len > limit { Err(StoreError::EntryTooLarge { len, limit }) } else { Ok(()) }
+    if len > limit {
+        Err(StoreError::EntryTooLarge { len, limit })
+    } else {
+        Ok(())
+    }
 }

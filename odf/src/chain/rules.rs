@@ -172,13 +172,13 @@ impl ChainState {
                 format!("prevOffset is {found}, the last offset before is {expected}"),
             ));
         }
-        if let Some(previous) = self.watermark {
-            if data.new_watermark.is_none_or(|found| found < previous) {
-                return Err(ChainRule::WatermarkIsNotMonotonic {
-                    previous,
-                    found: data.new_watermark,
-                });
-            }
+        if let Some(previous) = self.watermark
+            && data.new_watermark.is_none_or(|found| found < previous)
+        {
+            return Err(ChainRule::WatermarkIsNotMonotonic {
+                previous,
+                found: data.new_watermark,
+            });
         }
         let expected = self.checkpoint.as_ref().map(|checkpoint| &checkpoint.physical_hash);
         if data.prev_checkpoint != expected {

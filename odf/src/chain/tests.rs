@@ -3,6 +3,7 @@ use crate::golden;
 use crate::metadata::*;
 
 mod evolution;
+mod sources;
 mod transform;
 
 fn time(second: u32) -> Timestamp {
@@ -50,7 +51,7 @@ impl Chain {
     fn try_add(&mut self, event: impl Into<MetadataEvent>) -> Result<(), ChainRule> {
         let block = self.0.next_block(event.into(), time(1));
         let before = self.0.clone();
-        let result = self.0.apply(&encoded(block)).map_err(|error| error.rule);
+        let result = self.0.apply(&encoded(block)).map_err(|error| *error.rule);
         if result.is_err() {
             assert_eq!(self.0, before, "a refused block changes nothing");
         }
@@ -137,6 +138,20 @@ fn rows(prev_offset: Option<u64>, start: u64, end: u64) -> AddData {
     }
 }
 
+fn sql(query: Option<&str>, queries: Option<&[Option<&str>]>) -> Transform {
+    let step = |alias: &Option<&str>| SqlQueryStep {
+        alias: alias.map(str::to_owned),
+        query: "select 1".to_owned(),
+    };
+    Transform::Sql(TransformSql {
+        engine: "datafusion".to_owned(),
+        version: None,
+        query: query.map(str::to_owned),
+        queries: queries.map(|queries| queries.iter().map(step).collect()),
+        temporal_tables: None,
+    })
+}
+
 /// Rows 0 to 9 are there.
 fn filled() -> Chain {
     Chain::new().with(schema()).with(rows(None, 0, 9))
@@ -180,7 +195,7 @@ fn golden_chains_are_valid() {
 
 #[test]
 fn the_first_block_is_a_seed() {
-    let begin = |block| ChainState::begin(&encoded(block)).map_err(|error| error.rule);
+    let begin = |block| ChainState::begin(&encoded(block)).map_err(|error| *error.rule);
     let seed = seed_block(DatasetKind::Root);
     assert!(begin(seed.clone()).is_ok());
     let event = MetadataEvent::SetInfo(SetInfo::default());
@@ -213,7 +228,7 @@ fn a_seed_comes_only_first() {
     let mut chain = Chain::new();
     let seed = encoded(seed_block(DatasetKind::Root));
     let error = chain.0.apply(&seed).unwrap_err();
-    assert_eq!(error.rule, ChainRule::AppendingSeedBlockToNonEmptyChain);
+    assert_eq!(*error.rule, ChainRule::AppendingSeedBlockToNonEmptyChain);
     assert_eq!(error.block, *seed.hash());
 }
 
@@ -382,155 +397,6 @@ fn an_add_data_that_says_nothing_new_is_a_no_op() {
         None,
         "the state is that of the last AddData, even if absent"
     );
-}
-
-fn read() -> ReadStep {
-    ReadStep::Parquet {
-        ddl_schema: None,
-        schema: None,
-    }
-}
-
-fn push(name: &str) -> AddPushSource {
-    AddPushSource {
-        source_name: name.to_owned(),
-        read: read(),
-        preprocess: None,
-        merge: MergeStrategy::Append,
-    }
-}
-
-fn polling() -> SetPollingSource {
-    let url = "http://localhost".to_owned();
-    SetPollingSource {
-        fetch: FetchStep::Url {
-            url,
-            event_time: None,
-            cache: None,
-            headers: None,
-        },
-        prepare: None,
-        read: read(),
-        preprocess: None,
-        merge: MergeStrategy::Append,
-    }
-}
-
-#[test]
-fn a_dataset_is_either_polled_or_pushed_to() {
-    Chain::new()
-        .with(push("a"))
-        .calls_invalid(polling(), "has push sources");
-    Chain::new()
-        .with(polling())
-        .calls_invalid(push("a"), "has a polling source");
-    Chain::new().with(polling()).with(polling());
-}
-
-#[test]
-fn a_push_source_is_not_defined_twice_the_same_way() {
-    let chain = Chain::new().with(push("a"));
-    chain.calls_no_op(push("a"));
-    let merge = MergeStrategy::Ledger {
-        primary_key: vec!["k".to_owned()],
-    };
-    let chain = chain.with(push("b")).with(AddPushSource {
-        merge: merge.clone(),
-        ..push("a")
-    });
-    assert_eq!(chain.0.push_sources.len(), 2);
-    assert_eq!(chain.0.push_sources["a"].merge, merge);
-    chain.with(push("a"));
-}
-
-#[test]
-fn sources_are_consistent() {
-    let (ddl_schema, schema) = (Some(vec!["a INT".to_owned()]), Some(DataSchema::default()));
-    let both = ReadStep::Parquet { ddl_schema, schema };
-    Chain::new().calls_invalid(
-        AddPushSource {
-            read: both.clone(),
-            ..push("a")
-        },
-        "both schema and ddlSchema",
-    );
-    Chain::new().calls_invalid(
-        SetPollingSource {
-            read: both,
-            ..polling()
-        },
-        "both schema and ddlSchema",
-    );
-    let nowhere = FetchStep::EthereumLogs {
-        chain_id: None,
-        node_url: None,
-        filter: None,
-        signature: None,
-    };
-    Chain::new().calls_invalid(
-        SetPollingSource {
-            fetch: nowhere,
-            ..polling()
-        },
-        "chainId or nodeUrl",
-    );
-    let somewhere = FetchStep::EthereumLogs {
-        chain_id: Some(1),
-        node_url: None,
-        filter: None,
-        signature: None,
-    };
-    Chain::new().with(SetPollingSource {
-        fetch: somewhere,
-        ..polling()
-    });
-}
-
-fn sql(query: Option<&str>, queries: Option<&[Option<&str>]>) -> Transform {
-    let step = |alias: &Option<&str>| SqlQueryStep {
-        alias: alias.map(str::to_owned),
-        query: "select 1".to_owned(),
-    };
-    Transform::Sql(TransformSql {
-        engine: "datafusion".to_owned(),
-        version: None,
-        query: query.map(str::to_owned),
-        queries: queries.map(|queries| queries.iter().map(step).collect()),
-        temporal_tables: None,
-    })
-}
-
-#[test]
-fn sql_is_normalized() {
-    let cases: [(Transform, &str); 5] = [
-        (sql(Some("select 1"), None), "`query` instead of `queries`"),
-        (sql(None, None), "no queries"),
-        (sql(None, Some(&[])), "no queries"),
-        (sql(None, Some(&[Some("a"), Some("b")])), "the last query has a name"),
-        (sql(None, Some(&[None, None])), "a query before the last has no name"),
-    ];
-    for (transform, said) in cases {
-        let preprocess = Some(transform);
-        Chain::new().calls_invalid(
-            AddPushSource {
-                preprocess: preprocess.clone(),
-                ..push("a")
-            },
-            said,
-        );
-        Chain::new().calls_invalid(
-            SetPollingSource {
-                preprocess,
-                ..polling()
-            },
-            said,
-        );
-    }
-    let preprocess = Some(sql(None, Some(&[Some("a"), None])));
-    Chain::new().with(AddPushSource {
-        preprocess,
-        ..push("a")
-    });
 }
 
 #[test]

@@ -101,6 +101,14 @@ impl Journal {
         Ok(places)
     }
 
+    /// The entries between two positions, read as they are asked for. Ends after the first that is damaged.
+    pub(super) fn entries(&self, from: u64, end: u64) -> Result<Entries, DatasetError> {
+        let mut file = self.open()?;
+        file.seek(SeekFrom::Start(from)).map_err(|e| DatasetError::io("read", &self.path, e))?;
+        let reader = BufReader::with_capacity(BUFFER_BYTES, file);
+        Ok(Entries { path: self.path.clone(), reader, position: from, end })
+    }
+
     /// Visits entries from the beginning, as many as are whole, until `visit` says to stop.
     pub(super) fn scan(
         &self,
@@ -175,6 +183,45 @@ impl Journal {
             }),
             Err(error) => Err(DatasetError::io("lock", &self.path, error.into())),
         }
+    }
+}
+
+/// Entries of a chain file in order.
+pub(super) struct Entries {
+    path: PathBuf,
+    reader: BufReader<File>,
+    position: u64,
+    end: u64,
+}
+
+impl Entries {
+    fn read(&mut self) -> Result<(BlockPlace, Bytes), DatasetError> {
+        let mut length = [0; LENGTH_BYTES as usize];
+        self.reader.read_exact(&mut length).map_err(|e| DatasetError::io("read", &self.path, e))?;
+        let place = BlockPlace { offset: self.position + LENGTH_BYTES, len: u32::from_le_bytes(length) };
+        if place.len as usize > MAX_BLOCK_BYTES || place.end() > self.end {
+            let reason = format!("an entry of {} bytes at {}", place.len, self.position);
+            return Err(DatasetError::Damaged { path: self.path.clone(), reason });
+        }
+        let mut bytes = vec![0; place.len as usize];
+        self.reader.read_exact(&mut bytes).map_err(|e| DatasetError::io("read", &self.path, e))?;
+        self.position = place.end();
+        Ok((place, Bytes::from(bytes)))
+    }
+}
+
+impl Iterator for Entries {
+    type Item = Result<(BlockPlace, Bytes), DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.position >= self.end {
+            return None;
+        }
+        let entry = self.read();
+        if entry.is_err() {
+            self.position = self.end;
+        }
+        Some(entry)
     }
 }
 

@@ -193,7 +193,7 @@ fn what_breaks_a_rule_changes_nothing() {
     let Err(DatasetError::Chain(error)) = add(&mut dataset, 5, 6) else {
         panic!("a gap in the offsets")
     };
-    assert!(matches!(error.rule, ChainRule::InvalidEvent { .. }), "{error}");
+    assert!(matches!(*error.rule, ChainRule::InvalidEvent { .. }), "{error}");
     let again = dataset.append_events(vec![schema_event()], time(1), None);
     assert!(matches!(again, Err(DatasetError::Chain(error)) if error.is_no_op()));
     assert!(dataset.append(vec![], None).is_err());

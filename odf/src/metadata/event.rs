@@ -318,3 +318,23 @@ table! {
         pub schema: Option<DataSchema>,
     }
 }
+
+impl MetadataEvent {
+    /// The slice that the event adds, if it is one that can.
+    pub fn new_data(&self) -> Option<&DataSlice> {
+        match self {
+            Self::AddData(event) => event.new_data.as_ref(),
+            Self::ExecuteTransform(event) => event.new_data.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The checkpoint that the event adds, if it is one that can.
+    pub fn new_checkpoint(&self) -> Option<&Checkpoint> {
+        match self {
+            Self::AddData(event) => event.new_checkpoint.as_ref(),
+            Self::ExecuteTransform(event) => event.new_checkpoint.as_ref(),
+            _ => None,
+        }
+    }
+}

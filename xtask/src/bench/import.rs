@@ -1,9 +1,9 @@
 //! Adding one file to the store.
 
-use super::{Figure, Row, Scale, fastest, random_file};
+use super::{Figure, Row, Scale, fastest};
 use crate::Failure;
 use interop_tests::process::run;
-use interop_tests::{Kubo, Workspace};
+use interop_tests::{Kubo, Workspace, content};
 use std::time::Duration;
 
 /// How long one import may take.
@@ -15,7 +15,7 @@ const REPEATS: u32 = 2;
 pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
     let place = Workspace::new()?;
     let file = place.path().join("file");
-    random_file(&file, scale.size, 1)?;
+    content::write(&file, scale.size, 1)?;
     std::io::copy(&mut std::fs::File::open(&file)?, &mut std::io::sink())?;
 
     let mut cids = (String::new(), String::new());

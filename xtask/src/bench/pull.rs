@@ -1,8 +1,9 @@
 //! First pull of a dataset of many slices.
 
-use super::push::{Growing, KAMU_FLAGS, NAME};
+use super::push::{Growing, NAME};
 use super::{Figure, Row, Scale};
 use crate::Failure;
+use interop_tests::kubo::KAMU_FLAGS;
 use interop_tests::{Kubo, Workspace};
 
 /// odfs pulls, verifies and moves the head. Beside it a second Kubo fetches the same directory from the first, into

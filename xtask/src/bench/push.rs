@@ -2,6 +2,7 @@
 
 use super::{Figure, Row, Scale};
 use crate::Failure;
+use interop_tests::kubo::KAMU_FLAGS;
 use interop_tests::workspace::LIMIT;
 use interop_tests::{Kubo, Workspace};
 use std::time::Duration;
@@ -42,15 +43,6 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// The flags with which kamu adds a dataset directory.
-pub(super) const KAMU_FLAGS: [&str; 6] = [
-    "--cid-version=1",
-    "--raw-leaves",
-    "--ignore",
-    "/config",
-    "--ignore",
-    "/info",
-];
 /// The dataset that grows.
 pub(super) const NAME: &str = "growing";
 

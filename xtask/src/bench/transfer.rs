@@ -1,10 +1,10 @@
 //! Moving one file between two peers on loopback, from a store that holds it to an empty one.
 
 use super::import::size;
-use super::{Figure, Row, Scale, random_file};
+use super::{Figure, Row, Scale};
 use crate::Failure;
 use interop_tests::process::run;
-use interop_tests::{Kubo, Workspace};
+use interop_tests::{Kubo, Workspace, content};
 use std::time::Duration;
 
 /// How long one transfer may take.
@@ -24,7 +24,7 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
 fn odfs(scale: &Scale) -> Result<Duration, Failure> {
     let (from, to) = (Workspace::new()?, Workspace::new()?);
     let file = from.path().join("file");
-    random_file(&file, scale.size, 2)?;
+    content::write(&file, scale.size, 2)?;
     let mut add = from.command(["ipfs", "add", "-Q", "--cid-version", "1", "--raw-leaves"])?;
     add.arg(&file);
     let cid = run(add, LIMIT)?.success()?.text();
@@ -37,7 +37,7 @@ fn kubo(scale: &Scale) -> Result<Duration, Failure> {
     let from = Kubo::daemon()?.ok_or("Kubo is required")?;
     let to = Kubo::daemon()?.ok_or("Kubo is required")?;
     let file = from.path().join("file");
-    random_file(&file, scale.size, 2)?;
+    content::write(&file, scale.size, 2)?;
     let mut add = from.command(["add", "-Q", "--cid-version", "1", "--raw-leaves"]);
     add.arg(&file);
     let cid = run(add, LIMIT)?.success()?.text();

@@ -1,0 +1,197 @@
+//! What `odfs publish` reads: a file, standard input, or a download. Streams are written to a file in the workspace
+//! first, because a table is read twice.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use odf::dataset::DatasetName;
+use odf::ingest::source::{Format, ReadOptions, Source};
+use tempfile::NamedTempFile;
+
+use super::publish::name_from_path;
+use crate::failure::{Failure, Kind};
+use crate::io::{Cancel, Io, Progress, Step};
+use crate::output;
+use crate::session::Session;
+
+/// The most bytes that are taken from a stream.
+const MAX_STREAM_BYTES: u64 = 1 << 40;
+/// How long a server may take to connect and to begin its answer.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What to read, and as what.
+#[derive(Args, Debug)]
+pub(crate) struct SourceArgs {
+    /// The table: a file, `-` for standard input, or an http(s) URL
+    #[arg(value_name = "PATH|-|URL")]
+    table: String,
+    /// Its format: csv, ndjson, json, geojson or parquet [default: by the extension]
+    #[arg(long)]
+    format: Option<Format>,
+    /// Field separator of CSV [default: a tab for .tsv, else a comma]
+    #[arg(long, value_name = "CHARACTER", value_parser = separator)]
+    separator: Option<u8>,
+    /// Member of a JSON document that holds the rows [default: the only array of objects in it]
+    #[arg(long, value_name = "NAME")]
+    member: Option<String>,
+}
+
+/// A table that is ready to be read.
+pub(super) struct Input {
+    source: Source,
+    /// A file or URL path, which may give a dataset its name.
+    origin: Option<PathBuf>,
+    /// Removed when the input is dropped.
+    _spool: Option<NamedTempFile>,
+}
+
+impl Input {
+    /// Opens what the arguments name.
+    ///
+    /// # Errors
+    /// It is not there, its format is not known, or a stream breaks off.
+    pub(super) fn open(args: &SourceArgs, session: &Session, io: &mut Io) -> Result<Self, Failure> {
+        let options = ReadOptions { separator: args.separator, member: args.member.clone() };
+        if args.table.starts_with("http://") || args.table.starts_with("https://") {
+            return Self::download(args, options, session, io);
+        }
+        if args.table == "-" {
+            let format = args.format.ok_or_else(|| {
+                Failure::usage("the format of standard input is not known")
+                    .next("say it with --format csv|ndjson|json|geojson|parquet")
+            })?;
+            let mut input = io.take_input();
+            return Self::spool("standard input", &mut input, format, options, None, session, io);
+        }
+        let path = io.resolve(Path::new(&args.table));
+        let is_stream = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
+        if is_stream {
+            let format = args.format.or_else(|| Format::from_path(&path)).ok_or_else(|| unknown_format(&args.table))?;
+            let mut file = fs::File::open(&path).map_err(|error| Failure::file(&path, &error))?;
+            return Self::spool(&args.table, &mut file, format, options, None, session, io);
+        }
+        let source = Source::file(&path, args.format, options)?;
+        Ok(Self { source, origin: Some(path), _spool: None })
+    }
+
+    fn download(args: &SourceArgs, options: ReadOptions, session: &Session, io: &mut Io) -> Result<Self, Failure> {
+        let url = &args.table;
+        let path = url.split(['?', '#']).next().unwrap_or(url);
+        // Behind the scheme and host, so that a host's name is not taken for a file's.
+        let path = path.splitn(4, '/').nth(3).map(PathBuf::from);
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_connect(Some(CONNECT_DEADLINE))
+            .timeout_recv_response(Some(CONNECT_DEADLINE))
+            .user_agent(concat!("odfs/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .into();
+        let response = agent.get(url).call().map_err(|error| download_failed(url, &error))?;
+        let by_type = response.headers().get("content-type").and_then(|value| format_of_type(value.to_str().ok()?));
+        let format = args.format.or_else(|| Format::from_path(path.as_deref()?)).or(by_type);
+        let format = format.ok_or_else(|| unknown_format(url))?;
+        let mut body = response.into_body().into_reader();
+        Self::spool(url, &mut body, format, options, path, session, io)
+    }
+
+    fn spool(
+        name: &str,
+        reader: &mut dyn Read,
+        format: Format,
+        options: ReadOptions,
+        origin: Option<PathBuf>,
+        session: &Session,
+        io: &Io,
+    ) -> Result<Self, Failure> {
+        let dir = session.spool_dir()?;
+        let file = NamedTempFile::new_in(&dir).map_err(|error| Failure::file(&dir, &error))?;
+        let mut reader = Watched { reader, taken: 0, cancel: io.cancel().clone(), progress: io.progress().clone() };
+        let source = Source::spool(name, &mut reader, file.path(), MAX_STREAM_BYTES, format, options)?;
+        Ok(Self { source, origin, _spool: Some(file) })
+    }
+
+    /// The table.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// A name for a dataset made of this table.
+    ///
+    /// # Errors
+    /// Nothing about the table suggests one.
+    pub(super) fn suggested_name(&self) -> Result<DatasetName, Failure> {
+        self.origin.as_deref().and_then(name_from_path).ok_or_else(|| {
+            Failure::usage(format!("{} does not suggest a name for the dataset", self.source.name()))
+                .next("say it with --name")
+        })
+    }
+}
+
+/// Shows how much of a stream was read, and ends it when the user wants to stop.
+struct Watched<'a> {
+    reader: &'a mut dyn Read,
+    taken: u64,
+    cancel: Cancel,
+    progress: Progress,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cancel.is_set() {
+            return Err(io::Error::other("interrupted"));
+        }
+        let count = self.reader.read(buffer)?;
+        self.taken += count as u64;
+        self.progress.show(|| Step { text: format!("reading {}", output::bytes(self.taken)), ..Step::default() });
+        Ok(count)
+    }
+}
+
+fn separator(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"\\t" | b"tab" => Ok(b'\t'),
+        [byte] if byte.is_ascii() => Ok(*byte),
+        _ => Err("one ASCII character is expected, or \\t".to_owned()),
+    }
+}
+
+fn format_of_type(content_type: &str) -> Option<Format> {
+    match content_type.split(';').next()?.trim() {
+        "text/csv" => Some(Format::Csv),
+        "application/x-ndjson" | "application/jsonl" => Some(Format::Ndjson),
+        "application/geo+json" => Some(Format::GeoJson),
+        "application/json" => Some(Format::Json),
+        "application/vnd.apache.parquet" => Some(Format::Parquet),
+        _ => None,
+    }
+}
+
+fn unknown_format(what: &str) -> Failure {
+    Failure::usage(format!("the format of {what} is not clear from its name"))
+        .next("say it with --format csv|ndjson|json|geojson|parquet")
+}
+
+fn download_failed(url: &str, error: &ureq::Error) -> Failure {
+    match error {
+        ureq::Error::StatusCode(404 | 410) => Failure::new(Kind::NotFound, format!("{url} does not exist")),
+        ureq::Error::StatusCode(code) => Failure::new(Kind::Unreachable, format!("{url} answered {code}")),
+        ureq::Error::BadUri(reason) => Failure::usage(format!("{url} is no URL: {reason}")),
+        error => Failure::new(Kind::Unreachable, format!("{url} cannot be downloaded: {error}"))
+            .next("check the URL and the connection, or download it and publish the file"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn separators_are_one_character() {
+        assert_eq!(separator(";"), Ok(b';'));
+        assert_eq!(separator("\\t"), Ok(b'\t'));
+        assert!(separator("ab").is_err());
+        assert!(separator("é").is_err());
+    }
+}

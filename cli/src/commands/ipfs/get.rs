@@ -1,0 +1,147 @@
+//! `odfs ipfs get`
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use odf_node::block::{Block, Cid};
+use odf_node::unixfs::directory::{Listing, is_plain_name};
+use odf_node::unixfs::export::FileCursor;
+use odf_node::unixfs::node::{Stat, stat};
+
+use super::path::IpfsPath;
+use super::source::{Source, whole_block};
+use crate::failure::{Failure, Kind};
+use crate::io::{Io, Step};
+use crate::output;
+use crate::session::Session;
+
+/// Directories inside each other that are followed.
+const MAX_DEPTH: usize = 256;
+
+/// Save files and directories
+#[derive(Args, Debug)]
+pub(crate) struct GetArgs {
+    /// Path to save: /ipfs/CID/…, /ipns/NAME/… or CID/…
+    #[arg(value_name = "IPFS_PATH")]
+    path: IpfsPath,
+    /// Where to save it [default: the last part of the path, in this directory]
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Show progress on a terminal
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", action = clap::ArgAction::Set)]
+    progress: bool,
+}
+
+pub(super) fn run(args: &GetArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let mut source = Source::new(session)?;
+    let resolved = source.resolve(&args.path, io)?;
+    let cid = whole_block(&resolved, &args.path)?;
+    let root = source.block(&cid, io)?;
+    let kind = stat(&root)?;
+
+    let shown = match &args.output {
+        Some(output) => output.clone(),
+        None => {
+            let name = args.path.last_segment();
+            if !is_plain_name(&name) {
+                return Err(Failure::usage(format!("{name:?} cannot be a file name")).next("pass --output"));
+            }
+            PathBuf::from(name)
+        }
+    };
+    let mut target = io.resolve(&shown);
+    if !matches!(kind, Stat::Directory) && target.is_dir() {
+        target.push(args.path.last_segment());
+    }
+    io.line(format_args!("Saving file(s) to {}", shown.display()))?;
+    let mut saver = Saver { source, saved: 0, progress: args.progress };
+    saver.save(&root, &kind, &target, 0, io)
+}
+
+struct Saver<'a> {
+    source: Source<'a>,
+    saved: u64,
+    progress: bool,
+}
+
+impl Saver<'_> {
+    fn save(&mut self, root: &Block, kind: &Stat, target: &Path, depth: usize, io: &mut Io) -> Result<(), Failure> {
+        if depth > MAX_DEPTH {
+            return Err(Failure::new(Kind::BadInput, format!("directories are nested deeper than {MAX_DEPTH}")));
+        }
+        let failed = |error: io::Error| Failure::file(target, &error);
+        match kind {
+            Stat::File(_) => {
+                let mut file = replace(target).map_err(failed)?;
+                let (mut saved, progress) = (self.saved, self.progress);
+                self.source.read(FileCursor::new(*root.cid()), io, &mut |bytes, _, io| {
+                    saved += bytes.len() as u64;
+                    if progress {
+                        io.progress().show(|| Step { text: output::bytes(saved), ..Step::default() });
+                    }
+                    file.write_all(bytes).map_err(failed)
+                })?;
+                self.saved = saved;
+                Ok(())
+            }
+            Stat::Symlink(link) => {
+                let link = std::str::from_utf8(link)
+                    .map_err(|_| Failure::new(Kind::BadInput, "a symlink leads to a path that is not UTF-8"))?;
+                remove_file(target).map_err(failed)?;
+                std::os::unix::fs::symlink(link, target).map_err(failed)
+            }
+            Stat::Directory => {
+                // What is there may be a symlink that leads elsewhere; only a real directory will do.
+                match fs::symlink_metadata(target) {
+                    Ok(metadata) if metadata.is_dir() => {}
+                    Ok(_) => {
+                        return Err(Failure::new(Kind::Refused, format!("{} is not a directory", target.display())));
+                    }
+                    Err(_) => fs::create_dir(target).map_err(failed)?,
+                }
+                for (name, cid) in self.entries(root, io)? {
+                    io.check()?;
+                    let block = self.source.block(&cid, io)?;
+                    let kind = stat(&block)?;
+                    self.save(&block, &kind, &target.join(name), depth + 1, io)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn entries(&mut self, root: &Block, io: &Io) -> Result<Vec<(String, Cid)>, Failure> {
+        let mut listing = Listing::new(*root.cid());
+        let mut entries = Vec::new();
+        loop {
+            let Some(next) = listing.needs().next() else { break };
+            for link in listing.feed(&self.source.block(&next, io)?)? {
+                if !is_plain_name(&link.name) {
+                    let name = output::printable(&link.name);
+                    return Err(Failure::new(
+                        Kind::BadInput,
+                        format!("{} has an entry {name:?}, which cannot be a file name", root.cid()),
+                    ));
+                }
+                entries.push((link.name, link.cid));
+            }
+        }
+        entries.sort();
+        Ok(entries)
+    }
+}
+
+/// A new file in the place of whatever file or link was there.
+fn replace(target: &Path) -> io::Result<File> {
+    remove_file(target)?;
+    OpenOptions::new().write(true).create_new(true).open(target)
+}
+
+fn remove_file(target: &Path) -> io::Result<()> {
+    match fs::remove_file(target) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,171 @@
+//! Blocks for one command: from the store, else from peers. What comes from peers is kept until the next GC.
+
+use std::collections::HashMap;
+
+use odf_node::block::{Block, Cid};
+use odf_node::fetch::{FetchError, Fetcher};
+use odf_node::ipns::Freshness;
+use odf_node::store::{Blocks as _, Store};
+use odf_node::unixfs::export::{self, FileCursor};
+use odf_node::unixfs::resolve::{Resolved, Resolver, Step};
+use tokio::task::JoinHandle;
+
+use super::path::{IpfsPath, Root};
+use crate::failure::{Failure, Kind};
+use crate::io::Io;
+use crate::session::Session;
+
+/// Blocks that are fetched before their turn.
+const READ_AHEAD: usize = 32;
+/// Names that one path may lead through, one naming the next.
+const MAX_NAME_DEPTH: usize = 32;
+
+/// Where a command reads blocks from.
+pub(super) struct Source<'a> {
+    session: &'a Session,
+    store: &'a Store,
+    /// Made when the first block is missing here, so that reading what is here starts no peer.
+    peers: Option<Peers>,
+}
+
+struct Peers {
+    fetcher: Fetcher,
+    ahead: HashMap<Cid, JoinHandle<Result<Block, FetchError>>>,
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        for task in self.ahead.values() {
+            task.abort();
+        }
+    }
+}
+
+impl<'a> Source<'a> {
+    /// Reads through the session's store and, where needed, its peer.
+    pub(super) fn new(session: &'a Session) -> Result<Self, Failure> {
+        Ok(Self { session, store: session.workspace()?.store(), peers: None })
+    }
+
+    /// The block, wherever it is.
+    ///
+    /// # Errors
+    /// Nobody who can be reached has it, the store fails, or the user stops the wait.
+    pub(super) fn block(&mut self, cid: &Cid, io: &Io) -> Result<Block, Failure> {
+        if let Some(block) = self.store.get(cid)? {
+            return Ok(block);
+        }
+        let task = self.fetch(cid)?;
+        self.session.wait(io, async {
+            match task.await {
+                Ok(fetched) => fetched.map_err(Failure::from),
+                Err(_) => Err(Failure::new(Kind::Bug, format!("the fetch of {cid} was lost"))),
+            }
+        })
+    }
+
+    /// Lets blocks come that will be needed soon, if peers are in use anyway.
+    fn read_ahead(&mut self, upcoming: impl Iterator<Item = Cid>) -> Result<(), Failure> {
+        if self.peers.is_none() {
+            return Ok(());
+        }
+        for cid in upcoming.take(READ_AHEAD) {
+            let known = self.peers.as_ref().is_some_and(|peers| peers.ahead.contains_key(&cid));
+            if !known && !self.store.has(&cid)? {
+                let task = self.fetch(&cid)?;
+                if let Some(peers) = &mut self.peers {
+                    peers.ahead.insert(cid, task);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fetch(&mut self, cid: &Cid) -> Result<JoinHandle<Result<Block, FetchError>>, Failure> {
+        let peers = match &mut self.peers {
+            Some(peers) => peers,
+            none => {
+                let session = self.session.node()?.exchange().session();
+                let fetcher = Fetcher::new(self.store.clone(), Some(session));
+                none.insert(Peers { fetcher, ahead: HashMap::new() })
+            }
+        };
+        if let Some(task) = peers.ahead.remove(cid) {
+            return Ok(task);
+        }
+        let (fetcher, cid) = (peers.fetcher.clone(), *cid);
+        Ok(self.session.runtime()?.spawn(async move { fetcher.block(&cid).await }))
+    }
+
+    /// Follows a path to the block it means.
+    ///
+    /// # Errors
+    /// A name that nobody knows, a segment that does not exist, or a block that cannot be had.
+    pub(super) fn resolve(&mut self, path: &IpfsPath, io: &Io) -> Result<Resolved, Failure> {
+        let mut root = path.root.clone();
+        let mut rest = path.rest.clone();
+        for _ in 0..=MAX_NAME_DEPTH {
+            let name = match root {
+                Root::Cid(cid) => {
+                    let mut resolver = Resolver::new(cid, &rest)?;
+                    loop {
+                        match resolver.step() {
+                            Step::Done(resolved) => return Ok(resolved),
+                            Step::Need(cid) => resolver.feed(&self.block(&cid, io)?)?,
+                        }
+                    }
+                }
+                Root::Name(name) => name,
+            };
+            let node = self.session.node()?;
+            let found = self.session.wait(io, node.names().resolve(&name, Freshness::Network))?;
+            let next: IpfsPath = found.value.parse().map_err(|reason: String| {
+                Failure::new(Kind::BadRecord, format!("{name} stands for {:?}: {reason}", found.value))
+            })?;
+            rest = if next.rest.is_empty() { rest } else { format!("{}/{rest}", next.rest) };
+            root = next.root;
+        }
+        Err(Failure::new(Kind::BadRecord, format!("{} leads through more than {MAX_NAME_DEPTH} names", path.typed)))
+    }
+
+    /// Reads a file, or a range of it, in order. `take` gets each piece and the length of the whole file.
+    ///
+    /// # Errors
+    /// Not a file, a block that cannot be had, or whatever `take` says.
+    pub(super) fn read(
+        &mut self,
+        mut cursor: FileCursor,
+        io: &mut Io,
+        take: &mut dyn FnMut(&[u8], u64, &mut Io) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        loop {
+            match cursor.step() {
+                export::Step::Done => return Ok(()),
+                export::Step::Need(cid) => {
+                    let block = self.block(&cid, io)?;
+                    cursor.feed(&block)?;
+                    self.read_ahead(cursor.upcoming())?;
+                }
+                export::Step::Data { bytes, .. } => {
+                    io.check()?;
+                    take(&bytes, cursor.size().unwrap_or_default(), io)?;
+                }
+            }
+        }
+    }
+}
+
+/// A path that has to end at a block: a value within a dag-cbor block is none.
+///
+/// # Errors
+/// The path goes on inside the block.
+pub(super) fn whole_block(resolved: &Resolved, path: &IpfsPath) -> Result<Cid, Failure> {
+    if resolved.remainder.is_empty() {
+        return Ok(resolved.cid);
+    }
+    Err(Failure::new(
+        Kind::BadInput,
+        format!("{} is a value within the block {}, not a block", path.typed, resolved.cid),
+    )
+    .next("`odfs ipfs dag get` shows values"))
+}

@@ -1,0 +1,161 @@
+//! `odfs key`
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use odf::pull::name_of;
+use odf_node::ipns::Name;
+use odf_node::keystore::{self, Keystore, MAX_KEY_BYTES};
+
+use crate::failure::{Failure, Kind};
+use crate::io::Io;
+use crate::output::{Listing, OutputArgs};
+use crate::session::{PEER_KEY, Session};
+
+/// Work with the keys of the workspace
+///
+/// A dataset made here has its own key, called like the dataset: it signs the name that the dataset is published under. The key `self` is that of the peer. Whoever has a key can publish under its name: keep a copy of those that
+/// matter with `odfs key export`, and keep it to yourself.
+#[derive(Subcommand, Debug)]
+pub(crate) enum KeyCommand {
+    /// List the keys with their IPNS names
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Make an ed25519 key and print its IPNS name
+    Gen {
+        /// Name of the new key
+        name: String,
+    },
+    /// Write a private key to a file, in the form of `ipfs key export`
+    Export {
+        /// Name of the key
+        name: String,
+        /// File to write; `-` for standard output [default: NAME.key]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Read a private key that `odfs key export` or `ipfs key export` wrote, and print its IPNS name
+    Import {
+        /// Name for the key
+        name: String,
+        /// File to read; `-` for standard input
+        file: PathBuf,
+    },
+    /// Remove keys; without a copy, what was published under them can never be changed again
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// Names of the keys
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+}
+
+pub(super) fn run(command: &KeyCommand, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let keys = session.keys()?;
+    match command {
+        KeyCommand::List { output } => {
+            let mut listing = Listing::new(&["Name", "ID", "Type"]).when_empty("no keys yet");
+            for name in keys.names()? {
+                if let Some(key) = keys.get(&name)? {
+                    let kind = format!("{:?}", key.key_type()).to_ascii_lowercase();
+                    listing.row([name.into(), Name::from_public_key(&key.public()).to_string().into(), kind.into()]);
+                }
+            }
+            listing.write(output.format(io), io)
+        }
+        KeyCommand::Gen { name } => {
+            refuse_reserved(name)?;
+            let key = keys.generate(name)?;
+            io.line(Name::from_public_key(&key.public()))
+        }
+        KeyCommand::Export { name, output } => export(&keys, name, output.as_deref(), io),
+        KeyCommand::Import { name, file } => {
+            refuse_reserved(name)?;
+            let bytes = read(file, io)?;
+            let key = keystore::decode(&bytes, &file.display().to_string())?;
+            keys.insert(name, &key)?;
+            io.line(Name::from_public_key(&key.public()))
+        }
+        KeyCommand::Rm { names } => remove(&keys, names, session, io),
+    }
+}
+
+fn export(keys: &Keystore, name: &str, output: Option<&Path>, io: &mut Io) -> Result<(), Failure> {
+    let key = keys.get(name)?.ok_or_else(|| unknown(name))?;
+    let bytes = keystore::encode(&key)?;
+    if output == Some(Path::new("-")) {
+        return io.write(&bytes);
+    }
+    let shown = output.map_or_else(|| PathBuf::from(format!("{name}.key")), Path::to_path_buf);
+    let path = io.resolve(&shown);
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()));
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => Failure::new(Kind::Refused, format!("{} is there already", shown.display()))
+            .next("name another file with --output, or remove that one"),
+        _ => Failure::file(&path, &error),
+    })?;
+    io.say(format_args!("Wrote the private key {name} to {}; keep it to yourself", shown.display()));
+    Ok(())
+}
+
+fn read(file: &Path, io: &mut Io) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    if file == Path::new("-") {
+        io.input().take(MAX_KEY_BYTES + 1).read_to_end(&mut bytes)?;
+    } else {
+        let path = io.resolve(file);
+        let opened = fs::File::open(&path).and_then(|file| file.take(MAX_KEY_BYTES + 1).read_to_end(&mut bytes));
+        opened.map_err(|error| Failure::file(&path, &error))?;
+    }
+    if bytes.is_empty() {
+        return Err(Failure::new(Kind::EmptyInput, format!("{} is empty", file.display())));
+    }
+    Ok(bytes)
+}
+
+fn remove(keys: &Keystore, names: &[String], session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let mut gone = Vec::new();
+    for name in names {
+        if name == PEER_KEY {
+            return Err(Failure::new(Kind::Refused, "`self` is the key of this peer and stays"));
+        }
+        let key = keys.get(name)?.ok_or_else(|| unknown(name))?;
+        gone.push((name, Name::from_public_key(&key.public())));
+    }
+    for (name, ipns) in &gone {
+        let used = session.workspace()?.catalog().entries()?;
+        let used = used.into_iter().find(|entry| name_of(&entry.id).is_some_and(|own| own == *ipns));
+        let use_of = match used.and_then(|entry| entry.name) {
+            Some(dataset) => format!("; the dataset {dataset} is published with it"),
+            None => String::new(),
+        };
+        io.confirm(&format!("Remove the private key {name} ({ipns}){use_of}?"))?;
+    }
+    for (name, ipns) in gone {
+        keys.remove(name)?;
+        io.line(format_args!("{ipns} {name}"))?;
+    }
+    Ok(())
+}
+
+fn unknown(name: &str) -> Failure {
+    Failure::new(Kind::NotFound, format!("no key named {name:?} was found")).next("`odfs key list` shows them all")
+}
+
+fn refuse_reserved(name: &str) -> Result<(), Failure> {
+    if name == PEER_KEY {
+        return Err(Failure::new(Kind::Refused, "`self` is the key of this peer").next("choose another name"));
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! `odfs publish`
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use chrono::Utc;
+use clap::Args;
+use odf::catalog::CatalogError;
+use odf::dataset::{Dataset, DatasetName};
+use odf::ingest::source::{Phase, Progress};
+use odf::ingest::{self, Changed, Outcome, Update, merge_option};
+use odf_node::keystore::Keypair;
+
+use super::After;
+use super::announce::{Announcement, ReportArgs};
+use super::input::{Input, SourceArgs};
+use super::inspect::type_in_words;
+use crate::failure::{Failure, Kind};
+use crate::io::{Io, Step};
+use crate::output::{self, Rows};
+use crate::session::Session;
+
+/// Publish a table: make a dataset of it or append what is new, and announce it under its name
+///
+/// The dataset is made on first use, with a key of its own that is its id and its name. Publishing the same file again
+/// takes only the rows that are new. Then the peer serves the dataset until Ctrl-C; with a node running on the
+/// workspace it hands over to that and returns.
+#[derive(Args, Debug)]
+pub(crate) struct PublishArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Name of the dataset here [default: that of the file]
+    #[arg(long)]
+    name: Option<DatasetName>,
+    /// How new rows meet those that are there: append, ledger or snapshot [default: what the dataset has; for a new one
+    /// ledger with --primary-key, else append]
+    #[arg(long, value_name = "STRATEGY")]
+    merge: Option<String>,
+    /// Columns that identify a row
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
+    primary_key: Vec<String>,
+    /// Column that says when a row happened [default: event_time]
+    #[arg(long, value_name = "COLUMN")]
+    event_time: Option<String>,
+    /// Append all rows of a file that changed otherwise than by growing
+    #[arg(long)]
+    append_all: bool,
+    /// Move the name even if it stands for something that is not part of the dataset's history
+    #[arg(long)]
+    force: bool,
+    /// Return once announced instead of serving
+    #[arg(long)]
+    exit: bool,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<After, Failure> {
+    let merge = merge_option(args.merge.as_deref(), args.primary_key.clone())?;
+    let input = Input::open(&args.source, session, io)?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => input.suggested_name()?,
+    };
+    let mut options = ingest::Options {
+        merge,
+        event_time: args.event_time.clone(),
+        changed: if args.append_all { Changed::TakeAll } else { Changed::Refuse },
+        ..ingest::Options::default()
+    };
+    if let Some(created_by) = &session.settings().parquet_created_by {
+        options.slice.created_by.clone_from(created_by);
+    }
+
+    let (dataset, update) = take(&name, &input, &options, session, io)?;
+    let key = own_key(&dataset, session)?;
+    let announcement = Announcement::make(session, &dataset, &key, args.force, !args.exit || session.is_lasting(), io)?;
+    announcement.report(&dataset, update.as_ref(), args.report, session, io)?;
+    if args.exit {
+        return Ok(After::Done);
+    }
+    if session.is_lasting() {
+        io.say("the node that runs on this workspace serves it");
+        return Ok(After::Done);
+    }
+    Ok(After::Serve { gateway: false })
+}
+
+/// Takes the new rows into the dataset called `name`, making it if there is none.
+fn take(
+    name: &DatasetName,
+    input: &Input,
+    options: &ingest::Options,
+    session: &Session,
+    io: &mut Io,
+) -> Result<(Dataset, Option<Update>), Failure> {
+    let workspace = session.workspace()?;
+    if let Some(dataset) = find(name, session)? {
+        if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
+            return Err(Failure::new(Kind::Refused, format!("{name} is pulled from {alias}; rows are added there"))
+                .next(format!("publish under another name with --name, or update it with `odfs pull {name}`")));
+        }
+        // Before anything is appended that could not be announced.
+        own_key(&dataset, session)?;
+    }
+    let (cancel, progress) = (io.cancel().clone(), io.progress().clone());
+    let mut on_progress = move |at: Progress| {
+        progress.show(|| step(&at));
+        if cancel.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let now = Utc::now().try_into().map_err(|error| Failure::new(Kind::General, error).about("the clock"))?;
+    let (dataset, outcome) = workspace.take(name, input.source(), options, now, &mut on_progress)?;
+    let update = match outcome {
+        Outcome::UpToDate => None,
+        Outcome::Updated(update) => Some(update),
+    };
+    if update.as_ref().is_some_and(|update| update.old_head.is_none()) {
+        show_schema(&dataset, io)?;
+    }
+    Ok((dataset, update))
+}
+
+fn find(name: &DatasetName, session: &Session) -> Result<Option<Dataset>, Failure> {
+    match session.workspace()?.catalog().find(name.as_str()) {
+        Ok(dataset) => Ok(Some(dataset)),
+        Err(CatalogError::Unknown { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The dataset's own key, if it is here.
+pub(super) fn own_key(dataset: &Dataset, session: &Session) -> Result<Keypair, Failure> {
+    let missing = || {
+        let name = dataset.name().map_or_else(|_| dataset.id().to_string(), |name| name.to_string());
+        Failure::new(Kind::Refused, format!("the key of {name} is not in this workspace"))
+            .next(format!("`odfs push {name} --to ipns://K` publishes it under a key of yours (`odfs key list`)"))
+    };
+    session.workspace()?.key_of(&dataset.id()).ok_or_else(missing)
+}
+
+fn show_schema(dataset: &Dataset, io: &mut Io) -> Result<(), Failure> {
+    let Some(schema) = dataset.state().schema.as_ref().and_then(|event| event.schema.as_ref()) else { return Ok(()) };
+    let mut rows = Rows::new(vec!["Column".to_owned(), "Type".to_owned()], vec![false, false]);
+    for field in &schema.fields {
+        let (data_type, optional) = type_in_words(field);
+        rows.push(vec![field.name.clone(), if optional { format!("{data_type}, optional") } else { data_type }]);
+    }
+    let text = rows.table(io.terminal().width);
+    io.say(text);
+    Ok(())
+}
+
+fn step(at: &Progress) -> Step {
+    let doing = match at.phase {
+        Phase::Checking => "checking rows already taken",
+        Phase::Inferring => "finding out the schema",
+        Phase::Reading => "reading rows",
+        Phase::Writing => "writing the slice",
+    };
+    Step {
+        text: format!(
+            "{doing}: {} of {}, {} rows",
+            output::bytes(at.bytes),
+            output::bytes(at.total_bytes),
+            output::count(at.rows)
+        ),
+        done: at.bytes,
+        total: Some(at.total_bytes),
+    }
+}
+
+/// The name of a dataset made of a file's name: without its directory and extension.
+pub(super) fn name_from_path(path: &Path) -> Option<DatasetName> {
+    DatasetName::from_text(path.file_stem()?.to_str()?)
+}

@@ -1,0 +1,140 @@
+//! `odfs status`
+
+use std::time::SystemTime;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::Args;
+use odf::pull::name_of;
+use odf_node::ipns::NameStatus;
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::io::Io;
+use crate::output::{self, Cell, Format, Listing, OutputArgs};
+use crate::session::Session;
+
+/// Show the peer, the names with their age and safety, and the size of the store
+///
+/// Asks nobody. Without a running node, addresses and peers are empty.
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    /// Form of the status; csv and ndjson list the names alone
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let workspace = session.workspace()?;
+    let node = session.running_node();
+    let peer_id = session.keys()?.get_or_generate(crate::session::PEER_KEY)?.public().to_peer_id();
+    let (addresses, peers) = match node {
+        Some(node) => {
+            let peers = session.wait(io, async { Ok::<_, Failure>(node.peers().await) })?;
+            (node.listen_addrs(), peers)
+        }
+        None => (Vec::new(), Vec::new()),
+    };
+    let names = odf_node::ipns::kept(workspace.store())?;
+    let names = names_listing(&names, session)?;
+    let stats = workspace.store().stats()?;
+    let format = args.output.format(io);
+    if matches!(format, Format::Csv | Format::Ndjson) {
+        return names.write(format, io);
+    }
+    let size = stats.pack_bytes + stats.file_bytes + stats.index_bytes;
+    if format == Format::Json {
+        let peers: Vec<Value> = peers
+            .iter()
+            .map(|peer| {
+                json!({
+                    "peer_id": peer.peer.to_string(),
+                    "addresses": peer.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                    "agent": peer.agent,
+                    "latency_ms": peer.latency.map(|latency| latency.as_secs_f64() * 1000.0),
+                })
+            })
+            .collect();
+        let exchange = node.map(|node| node.exchange().stats());
+        return io.line(json!({
+            "workspace": session.root(),
+            "running": node.is_some(),
+            "peer_id": peer_id.to_string(),
+            "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "peers": peers,
+            "names": names.to_json()?,
+            "served_blocks": exchange.as_ref().map(|stats| stats.blocks_sent),
+            "served_bytes": exchange.as_ref().map(|stats| stats.bytes_sent),
+            "store": {
+                "bytes": size,
+                "blocks": stats.blocks,
+                "pack_bytes": stats.pack_bytes,
+                "file_bytes": stats.file_bytes,
+                "index_bytes": stats.index_bytes,
+                "pins": stats.pins,
+            },
+        }));
+    }
+    io.line(format_args!("Workspace: {}", session.root().display()))?;
+    io.line(format_args!("Peer: {peer_id}{}", if node.is_some() { "" } else { " (not running; `odfs node` starts it)" }))?;
+    for address in &addresses {
+        io.line(format_args!("Address: {address}"))?;
+    }
+    io.line(format_args!("Peers: {}", peers.len()))?;
+    io.line(format_args!(
+        "Store: {} in {} blocks ({} in files of datasets, {} in packs, index {})",
+        output::bytes(size),
+        output::count(stats.blocks),
+        output::bytes(stats.file_bytes),
+        output::bytes(stats.pack_bytes),
+        output::bytes(stats.index_bytes)
+    ))?;
+    names.write(Format::Table, io)
+}
+
+fn names_listing(names: &[NameStatus], session: &Session) -> Result<Listing, Failure> {
+    let columns = ["Name", "Dataset", "Role", "Value", "Sequence", "Confirmed", "Holders", "Safe until", "Valid until"];
+    let mut listing = Listing::new(&columns).when_empty("Names: none published or followed yet");
+    let datasets = session.workspace()?.catalog().entries()?;
+    for status in names {
+        let name = status.name.to_string();
+        // A dataset's own name says which dataset it is; others are known by the address that they are pulled from.
+        let dataset = datasets.iter().find(|entry| name_of(&entry.id).is_some_and(|own| own == status.name));
+        let dataset = dataset.and_then(|entry| entry.name.as_ref()).map(|name| name.as_str().to_owned());
+        let role = match (status.own, status.followed) {
+            (true, _) => "published",
+            (false, true) => "followed",
+            (false, false) => "known",
+        };
+        listing.row([
+            name.into(),
+            dataset.map_or(Value::Null, Value::String).into(),
+            role.into(),
+            status.value.clone().map_or(Value::Null, Value::String).into(),
+            status.sequence.map_or(Value::Null, Value::from).into(),
+            age(status.confirmed),
+            u64::from(status.holders).into(),
+            time(status.safe_until),
+            time(status.valid_until),
+        ]);
+    }
+    Ok(listing)
+}
+
+fn time(at: Option<SystemTime>) -> Cell {
+    match at.map(DateTime::<Utc>::from) {
+        Some(at) => Cell::shown(at.to_rfc3339_opts(SecondsFormat::Secs, true), at.format("%Y-%m-%d %H:%M")),
+        None => Value::Null.into(),
+    }
+}
+
+/// When, for programs; how long ago, for people.
+fn age(at: Option<SystemTime>) -> Cell {
+    match at {
+        Some(at) => {
+            let ago = SystemTime::now().duration_since(at).unwrap_or_default();
+            let at = DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Secs, true);
+            Cell::shown(at, format!("{} ago", output::duration(ago)))
+        }
+        None => Value::Null.into(),
+    }
+}

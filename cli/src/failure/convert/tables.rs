@@ -1,0 +1,280 @@
+//! Errors of datasets: catalog, chain, ingest, publish, pull, verify.
+
+use arrow::error::ArrowError;
+use odf::catalog::CatalogError;
+use odf::chain::ChainError;
+use odf::dataset::{DatasetError, NameError};
+use odf::export::ExportError;
+use odf::ingest::merge::MergeError;
+use odf::ingest::plan::PlanError;
+use odf::ingest::source::{Problem, SourceError, UnknownFormat};
+use odf::ingest::{IngestError, MergeOptionError};
+use odf::layout::LayoutError;
+use odf::publish::PublishError;
+use odf::pull::{AddressError, PullError};
+use odf::slice::SliceError;
+use odf::verify::VerifyError;
+use odf::workspace::{TakeError, WorkspaceError};
+use odf::yaml::YamlError;
+
+use super::{damaged, disk_full, of_io, untrusted};
+use crate::failure::{Failure, Kind, chain};
+
+impl From<CatalogError> for Failure {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::Unknown { .. } => {
+                Failure::new(Kind::NotFound, &error).next("`odfs list` shows the datasets that are here")
+            }
+            CatalogError::Ambiguous { .. } => Failure::usage(&error).next("use more of the id"),
+            CatalogError::NameTaken { .. } => {
+                Failure::new(Kind::Refused, &error).next("choose another name, or rename that one with `odfs rename`")
+            }
+            CatalogError::Io { ref source, .. } => of_io(&error, source),
+            CatalogError::Dataset(error) => error.into(),
+            CatalogError::Store(error) => error.into(),
+            error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<NameError> for Failure {
+    fn from(error: NameError) -> Self {
+        Failure::usage(&error)
+    }
+}
+
+impl From<DatasetError> for Failure {
+    fn from(error: DatasetError) -> Self {
+        if error.is_disk_full() {
+            return disk_full(&error);
+        }
+        match error {
+            DatasetError::Io { ref source, .. } => of_io(&error, source),
+            DatasetError::Busy { .. } | DatasetError::HeadMoved { .. } => {
+                Failure::new(Kind::Busy, &error).next("run the command again")
+            }
+            DatasetError::Exists(_) => Failure::new(Kind::Refused, &error).next("`odfs list` shows it"),
+            DatasetError::Chain(error) => error.into(),
+            DatasetError::Slice(error) => error.into(),
+            DatasetError::Store(error) => error.into(),
+            error => damaged(&error),
+        }
+    }
+}
+
+impl From<ChainError> for Failure {
+    fn from(error: ChainError) -> Self {
+        Failure::new(Kind::Integrity, chain(&error)).next("the chain was not changed; `odfs verify` checks what is there")
+    }
+}
+
+impl From<SliceError> for Failure {
+    fn from(error: SliceError) -> Self {
+        if error.is_disk_full() {
+            return disk_full(&error);
+        }
+        match &error {
+            SliceError::Io { source, .. } => of_io(&error, source),
+            SliceError::Digest(_) | SliceError::NoColumn { .. } => Failure::new(Kind::Schema, chain(&error)),
+            SliceError::NoRows => Failure::new(Kind::EmptyInput, &error),
+            _ => damaged(&error),
+        }
+    }
+}
+
+impl From<ArrowError> for Failure {
+    fn from(error: ArrowError) -> Self {
+        match error {
+            ArrowError::IoError(_, error) => error.into(),
+            error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<WorkspaceError> for Failure {
+    fn from(error: WorkspaceError) -> Self {
+        match error {
+            WorkspaceError::Store(error) => error.into(),
+            WorkspaceError::Catalog(error) => error.into(),
+            WorkspaceError::Dataset(error) => error.into(),
+            WorkspaceError::Layout(error) => error.into(),
+            WorkspaceError::Keystore(error) => error.into(),
+            error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<LayoutError> for Failure {
+    fn from(error: LayoutError) -> Self {
+        match error {
+            LayoutError::Store(error) => error.into(),
+            LayoutError::Dataset(error) => error.into(),
+            LayoutError::Block(error) => error.into(),
+            LayoutError::Read { ref source, .. } => of_io(&error, source),
+            LayoutError::Length { .. } => damaged(&error),
+            error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        let failure = |kind| Failure::new(kind, &error);
+        match &error.problem {
+            Problem::NotFound => failure(Kind::NotFound).next("check the path"),
+            Problem::Directory | Problem::FormatUnknown => failure(Kind::Usage),
+            Problem::NoColumn(_) => failure(Kind::Usage).next("use a column that is there"),
+            Problem::Io(source) => of_io(&error, source),
+            Problem::Empty | Problem::NoRows => failure(Kind::EmptyInput).next("publish it again when it has rows"),
+            Problem::NotInDataset(_) | Problem::NotInFile => failure(Kind::Schema)
+                .next("mend the columns of the file, or publish it under another name with --name"),
+            Problem::NotType { .. } | Problem::Missing => failure(Kind::Schema)
+                .next("mend the value, or publish the file under another name with --name: its schema is found anew"),
+            Problem::Unsupported(_) | Problem::NotATime(_) => failure(Kind::Schema),
+            Problem::Cancelled => Failure::interrupted(),
+            _ => failure(Kind::BadInput).next("mend the file and run the command again; nothing was changed"),
+        }
+    }
+}
+
+impl From<UnknownFormat> for Failure {
+    fn from(error: UnknownFormat) -> Self {
+        Failure::usage(&error)
+    }
+}
+
+impl From<MergeOptionError> for Failure {
+    fn from(error: MergeOptionError) -> Self {
+        Failure::usage(&error).next("`odfs publish --help` tells what each strategy does")
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Source(error) => error.into(),
+            error => Failure::new(Kind::Schema, chain(&error)),
+        }
+    }
+}
+
+impl From<MergeError> for Failure {
+    fn from(error: MergeError) -> Self {
+        match error {
+            MergeError::Source(error) => error.into(),
+            MergeError::Slice(error) => error.into(),
+            MergeError::NullKey { .. } | MergeError::RepeatedKey { .. } => Failure::new(Kind::BadInput, &error)
+                .next("mend the file, or choose other columns with --primary-key"),
+            MergeError::NoKeyColumn(_) => Failure::usage(&error).next("name columns of the data with --primary-key"),
+            MergeError::Unsupported(_) => Failure::new(Kind::Refused, &error).next("choose one with --merge"),
+            MergeError::History { .. } => damaged(&error),
+            error => Failure::new(Kind::Schema, chain(&error)),
+        }
+    }
+}
+
+impl From<IngestError> for Failure {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::Source(error) => error.into(),
+            IngestError::Plan(error) => error.into(),
+            IngestError::Merge(error) => error.into(),
+            IngestError::Slice(error) => error.into(),
+            IngestError::Dataset(error) => error.into(),
+            IngestError::EventTimeFixed { .. } => {
+                Failure::new(Kind::Schema, &error).next("leave --event-time away, or publish under another name")
+            }
+            IngestError::Declaration(_) => Failure::new(Kind::Schema, &error),
+            // The ways out are in the message.
+            error => Failure::new(Kind::Refused, &error),
+        }
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Layout(error) => error.into(),
+            PublishError::Dataset(error) => error.into(),
+            PublishError::Store(error) => error.into(),
+            PublishError::Name(error) => error.into(),
+            PublishError::Routing(error) => error.into(),
+            PublishError::Diverged { ref name, .. } => Failure::new(Kind::Refused, &error)
+                .next(format!("look at it with `odfs pull ipns://{name} --as other`; --force publishes over it")),
+            PublishError::Unreadable { source, name, .. } => Failure::from(*source)
+                .about(format!("{name} stands for something that cannot be read"))
+                .next("run the command again later, or publish over it with --force"),
+            error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<PullError> for Failure {
+    fn from(error: PullError) -> Self {
+        match error {
+            PullError::Fetch(error) => error.into(),
+            PullError::Dataset(error) => error.into(),
+            PullError::Catalog(error) => error.into(),
+            PullError::Layout(error) => error.into(),
+            PullError::Store(error) => error.into(),
+            PullError::Io { ref source, .. } => of_io(&error, source),
+            PullError::NotADataset { .. } | PullError::NotAPath(_) => Failure::new(Kind::BadInput, chain(&error))
+                .next("`odfs ipfs ls` shows what is there; `odfs ipfs get` saves files"),
+            PullError::NewerFormat { .. } => Failure::new(Kind::BadInput, &error).next("update odfs"),
+            PullError::Diverged { .. } => Failure::new(Kind::Refused, &error)
+                .next("delete or rename the local dataset, then pull it again; or pull it under another name with --as"),
+            PullError::OtherDataset { .. } => {
+                Failure::new(Kind::Refused, &error).next("pull it under another name with --as")
+            }
+            error => untrusted(&error),
+        }
+    }
+}
+
+impl From<AddressError> for Failure {
+    fn from(error: AddressError) -> Self {
+        Failure::usage(&error).next("`odfs list` shows the datasets that are here by their names")
+    }
+}
+
+impl From<TakeError> for Failure {
+    fn from(error: TakeError) -> Self {
+        match error {
+            TakeError::Ingest(error) => error.into(),
+            TakeError::Catalog(error) => error.into(),
+            TakeError::Dataset(error) => error.into(),
+            TakeError::Keystore(error) => error.into(),
+            TakeError::NothingTaken => Failure::new(Kind::EmptyInput, &error).next("publish it again when it has rows"),
+            error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Dataset(error @ (DatasetError::Io { .. } | DatasetError::Store(_))) => error.into(),
+            error => damaged(&error),
+        }
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Dataset(error) => error.into(),
+            ExportError::NotEmpty(_) => {
+                Failure::new(Kind::Refused, &error).next("name a directory that is new or empty")
+            }
+            ExportError::Io { ref source, .. } => of_io(&error, source),
+            error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<YamlError> for Failure {
+    fn from(error: YamlError) -> Self {
+        Failure::new(Kind::General, chain(&error))
+    }
+}

@@ -1,0 +1,179 @@
+//! Kubo, both directions: it reads what odfs publishes, odfs pulls what it publishes.
+
+use interop_tests::kubo::KAMU_FLAGS;
+use interop_tests::workspace::dataset::{same_dataset, table, tree};
+use interop_tests::{Kubo, Outcome, Workspace, content, http};
+use std::time::Duration;
+
+/// How long two connected peers may take to have each other in their DHTs.
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn kubo_reads_what_odfs_publishes() -> Outcome {
+    let Some(kubo) = Kubo::daemon()? else { return Ok(()) };
+    let workspace = Workspace::new()?;
+    let node = workspace.node()?;
+    kubo.connect(&node.address)?;
+    kubo.wait_for_dht_peer(&node.peer_id, SOON)?;
+    let file = workspace.write("t.csv", table(1_500))?.display().to_string();
+    let published = workspace.publish(&[&file, "--name", "t"])?;
+    let (name, root) = (&published.name, &published.root);
+    let head = workspace.dataset("t")?.head;
+
+    assert_eq!(
+        kubo.ok(["name", "resolve", "--nocache", name])?,
+        format!("/ipfs/{root}")
+    );
+
+    let fetched = kubo.path().join("files");
+    kubo.ok([
+        "get",
+        &format!("/ipns/{name}/files"),
+        "-o",
+        &fetched.display().to_string(),
+    ])?;
+    let exported = tree(&workspace.export("t", "exported")?)?;
+    let fetched = tree(&fetched)?;
+    assert_eq!(fetched.keys().collect::<Vec<_>>(), exported.keys().collect::<Vec<_>>());
+    assert!(fetched == exported, "the files that Kubo got differ from the export");
+    assert_eq!(fetched["refs/head"], head.as_bytes());
+
+    let event: serde_json::Value =
+        serde_json::from_str(&kubo.ok(["dag", "get", &format!("/ipns/{name}/head/event")])?)?;
+    assert_eq!(event["kind"], "AddData", "{event}");
+    assert_eq!(event["newData"]["offsetInterval"]["end"], 1_499, "{event}");
+    let seq = kubo.ok(["dag", "get", &format!("/ipns/{name}/head/seq")])?;
+    assert_eq!(seq.parse::<u64>().ok(), Some(workspace.dataset("t")?.blocks - 1));
+
+    // The layout that kamu reads, from Kubo's gateway and from ours.
+    for gateway in [kubo.gateway()?, node.gateway.clone()] {
+        for (path, bytes) in &exported {
+            let answer = http::get(&format!("{gateway}/ipns/{name}/{path}"), &[])?;
+            assert_eq!(answer.status, 200, "{gateway} {path}: {}", answer.text());
+            assert!(&answer.body == bytes, "{gateway} {path}");
+        }
+        let missing = http::get(&format!("{gateway}/ipns/{name}/refs/nothing"), &[])?;
+        assert_eq!(missing.status, 404, "{gateway}: {}", missing.text());
+    }
+
+    // The next version is there at once for whoever asks the network.
+    workspace.write("t.csv", table(1_600))?;
+    let grown = workspace.publish(&[&file, "--name", "t"])?;
+    assert_eq!(
+        kubo.ok(["name", "resolve", "--nocache", name])?,
+        format!("/ipfs/{}", grown.root)
+    );
+    assert_eq!(
+        kubo.ok(["cat", &format!("/ipfs/{}/refs/head", grown.root)])?,
+        workspace.dataset("t")?.head
+    );
+    // Adding an export gives the CID that the root names.
+    let files = kubo.ok(["resolve", &format!("/ipfs/{}/files", grown.root)])?;
+    let Some(modern) = Kubo::init_with(&["unixfs-v1-2025"])? else {
+        return Ok(());
+    };
+    let added = modern.add(&workspace.export("t", "grown")?, &[])?;
+    assert_eq!(files, format!("/ipfs/{added}"));
+    Ok(())
+}
+
+#[test]
+fn odfs_pulls_what_kubo_publishes() -> Outcome {
+    let Some(kubo) = Kubo::daemon()? else { return Ok(()) };
+    let (origin, there) = (Workspace::new()?, Workspace::new()?);
+    let file = origin.write("t.csv", table(1_500))?.display().to_string();
+    origin.publish(&[&file, "--name", "t"])?;
+    let exported = origin.export("t", "exported")?;
+
+    // What kamu does: add the directory with its flags, publish the root under a key of its own.
+    let root = kubo.add(&exported, &KAMU_FLAGS)?;
+    let key = kubo.ok(["key", "gen", "t"])?;
+    kubo.ok([
+        "name",
+        "publish",
+        "-Q",
+        "--key",
+        "t",
+        "--allow-offline",
+        "--resolve=false",
+        &format!("/ipfs/{root}"),
+    ])?;
+    let address = kubo.address()?;
+
+    there.odfs(["pull", &format!("ipfs://{root}"), "--as", "by-cid", "--peer", &address])?;
+    same_dataset((&origin, "t"), (&there, "by-cid"))?;
+    let other = Workspace::new()?;
+    other.odfs(["pull", &format!("ipns://{key}"), "--as", "by-name", "--peer", &address])?;
+    same_dataset((&origin, "t"), (&other, "by-name"))?;
+
+    // An update through Kubo: only what is new comes, and the head moves.
+    origin.write("t.csv", table(1_600))?;
+    origin.publish(&[&file, "--name", "t"])?;
+    let root = kubo.add(&origin.export("t", "grown")?, &KAMU_FLAGS)?;
+    kubo.ok([
+        "name",
+        "publish",
+        "-Q",
+        "--key",
+        "t",
+        "--allow-offline",
+        "--resolve=false",
+        &format!("/ipfs/{root}"),
+    ])?;
+    other.odfs(["pull", "by-name", "--peer", &address])?;
+    same_dataset((&origin, "t"), (&other, "by-name"))
+}
+
+#[test]
+fn files_move_between_kubo_and_odfs() -> Outcome {
+    let Some(kubo) = Kubo::daemon()? else { return Ok(()) };
+    let workspace = Workspace::new()?;
+    let node = workspace.node()?;
+    kubo.connect(&node.address)?;
+    let content = content::bytes(3_000_000, 7);
+    let ours = workspace.write("ours/deep/file.bin", &content)?;
+    let cid = workspace.odfs(["ipfs", "add", "-Q", "-r", "ours"])?.text();
+    assert_eq!(
+        kubo.run(["cat", &format!("/ipfs/{cid}/deep/file.bin")])?
+            .success()?
+            .stdout,
+        content
+    );
+
+    let theirs = kubo.path().join("theirs");
+    std::fs::create_dir(&theirs)?;
+    std::fs::copy(&ours, theirs.join("copy.bin"))?;
+    std::fs::write(theirs.join("empty"), "")?;
+    let cid = kubo.add(&theirs, &["--cid-version=1"])?;
+    let read = workspace.odfs(["ipfs", "cat", &format!("/ipfs/{cid}/copy.bin")])?;
+    assert!(read.stdout == content, "odfs reads other bytes than Kubo added");
+    workspace.odfs(["ipfs", "get", &cid, "-o", "got"])?;
+    assert_eq!(tree(&workspace.path().join("got"))?, tree(&theirs)?);
+    let lists = (workspace.odfs(["ipfs", "ls", &cid])?.text(), kubo.ok(["ls", &cid])?);
+    assert_eq!(lists.0, lists.1);
+    let block = workspace.odfs(["ipfs", "block", "get", &cid])?.stdout;
+    assert_eq!(block, kubo.run(["block", "get", &cid])?.success()?.stdout);
+    assert_eq!(
+        workspace.odfs(["ipfs", "dag", "get", &cid])?.text(),
+        kubo.ok(["dag", "get", &cid])?
+    );
+    Ok(())
+}
+
+#[test]
+fn keys_move_between_kubo_and_odfs() -> Outcome {
+    let Some(kubo) = Kubo::init()? else { return Ok(()) };
+    let workspace = Workspace::new()?;
+    let theirs = kubo.ok(["key", "gen", "theirs"])?;
+    let file = kubo.path().join("theirs.key");
+    kubo.ok(["key", "export", "theirs", "-o", &file.display().to_string()])?;
+    let imported = workspace.odfs(["key", "import", "theirs", &file.display().to_string()])?;
+    assert!(imported.text().contains(&theirs), "{}", imported.text());
+
+    let ours = workspace.odfs(["key", "gen", "ours"])?.text();
+    let file = workspace.path().join("ours.key");
+    workspace.odfs(["key", "export", "ours", "-o", &file.display().to_string()])?;
+    let imported = kubo.ok(["key", "import", "ours", &file.display().to_string()])?;
+    assert!(ours.contains(&imported), "{ours} is not {imported}");
+    Ok(())
+}

@@ -1,0 +1,532 @@
+//! Files and directory trees into a store as UnixFS, as fast as the machine hashes.
+//!
+//! Every worker takes the next chunk from whatever is being read, hashes it and writes it where it stays, all from one
+//! buffer of its own that it fills again and again: the bytes are copied from the page cache once and to it once. Only
+//! reading is done one after the other. Leaves are put in order by their numbers afterwards, so a single file, a pipe and
+//! a tree of small files all use every core.
+//!
+//! Nothing here pins or flushes. Take a [`Hold`](crate::store::Hold) before adding, and pin, then flush, afterwards.
+
+mod tree;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    io::{self, ErrorKind, Read},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+
+use crate::{
+    block::{Block, BlockError, inherent},
+    store::{Blocks as _, FileId, Leaf, Store, StoreError},
+    unixfs::{
+        Entry, Profile,
+        directory::DirectoryError,
+        import::{self, FileBuilder},
+    },
+};
+
+/// Nodes above the leaves are put in batches of about this many bytes.
+const NODE_BATCH_BYTES: usize = 1 << 20;
+/// Leaves of a file in place are referred to in batches of this many.
+const LEAF_BATCH: usize = 256;
+/// More workers than this do not help: reading is done by one at a time.
+const MAX_WORKERS: usize = 16;
+
+/// How to add.
+#[derive(Clone, Copy)]
+pub struct AddOptions<'a> {
+    /// Decides which CIDs come out.
+    pub profile: Profile,
+    /// Compute the CIDs, keep nothing.
+    pub only_hash: bool,
+    /// Take entries of directories whose names begin with a dot, too.
+    pub hidden: bool,
+    /// Says which entries of directories, by their names, are left out.
+    pub ignore: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Threads that hash and write; as many as there are cores if not given.
+    pub workers: Option<NonZeroUsize>,
+    /// Is told how things go, from several threads.
+    pub watch: &'a (dyn Fn(Progress<'_>) + Sync),
+    /// Is asked now and then, from several threads, whether to stop.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl AddOptions<'_> {
+    /// Keeps everything but hidden files, with all cores, watched by nobody.
+    pub fn new(profile: Profile) -> Self {
+        Self {
+            profile,
+            only_hash: false,
+            hidden: false,
+            ignore: &|_| false,
+            workers: None,
+            watch: &|_| {},
+            stop: &|| false,
+        }
+    }
+
+    fn check(&self) -> Result<(), AddError> {
+        if (self.stop)() { Err(AddError::Stopped) } else { Ok(()) }
+    }
+}
+
+/// How things go.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Progress<'a> {
+    /// This many more bytes are read, hashed and written.
+    Bytes(u64),
+    /// A file, symlink or directory is whole. Files and symlinks come first, in the order of their paths, then
+    /// directories, inner ones before outer ones, as `ipfs add` lists them. Said once all content is read.
+    Added {
+        /// Where it was, beginning with the name of what was added.
+        path: &'a Path,
+        /// What it became.
+        entry: Entry,
+    },
+}
+
+/// What was added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Added {
+    /// The root.
+    pub entry: Entry,
+    /// Regular files.
+    pub files: u64,
+    /// Bytes of their content.
+    pub bytes: u64,
+}
+
+/// Why something could not be added. What was kept until then is without a pin, so GC removes it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddError {
+    /// A file or directory cannot be read.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// UnixFS knows files, directories and symlinks only.
+    #[error("{} is neither a file nor a directory nor a symlink", .path.display())]
+    Special {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Names in UnixFS are UTF-8.
+    #[error("the name of {} is not UTF-8", .path.display())]
+    Name {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Directories are nested too deeply.
+    #[error("{} is nested more than {} directories deep", .path.display(), tree::MAX_DEPTH)]
+    TooDeep {
+        /// The first one that is too deep.
+        path: PathBuf,
+    },
+    /// A file can be added where it is only if its leaves are its own bytes.
+    #[error("profile {profile} wraps the leaves of files, so they cannot stay in place")]
+    WrapsLeaves {
+        /// Name of the profile.
+        profile: &'static str,
+    },
+    /// The profile's chunks or nodes do not fit into blocks.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// A directory cannot be made.
+    #[error("cannot make a directory of {}", .path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: DirectoryError,
+    },
+    /// [`AddOptions::stop`] said so.
+    #[error("stopped")]
+    Stopped,
+    /// The store failed; [`StoreError::Full`] when the disk is full.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Adds what a reader gives, to its end. `name` stands for it in messages.
+///
+/// # Errors
+/// See [`AddError`].
+pub fn add_reader(
+    store: &Store,
+    name: &Path,
+    reader: impl Read + Send,
+    options: &AddOptions<'_>,
+) -> Result<Added, AddError> {
+    let source = Source {
+        path: name.to_path_buf(),
+        reader: Box::new(reader),
+    };
+    let sink = if options.only_hash { Sink::Nothing } else { Sink::Packs };
+    run(store, std::iter::once(Ok(source)), sink, options)?.single(name)
+}
+
+/// Adds a file, a symlink (as what it is) or a directory with everything in it.
+///
+/// # Errors
+/// See [`AddError`].
+pub fn add_path(store: &Store, path: &Path, options: &AddOptions<'_>) -> Result<Added, AddError> {
+    tree::add(store, path, options)
+}
+
+/// Takes a registered file into the store where it is: nothing is copied, its leaves become references.
+///
+/// # Errors
+/// [`AddError::WrapsLeaves`] for a profile without raw leaves, or see [`AddError`].
+pub fn add_in_place(store: &Store, file: FileId, options: &AddOptions<'_>) -> Result<Added, AddError> {
+    if !options.profile.raw_leaves {
+        return Err(AddError::WrapsLeaves {
+            profile: options.profile.name,
+        });
+    }
+    let path = store.registered(file)?;
+    let name = path.clone();
+    let reader = File::open(&path).map_err(|source| AddError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    let source = Source {
+        path,
+        reader: Box::new(reader),
+    };
+    let sink = if options.only_hash {
+        Sink::Nothing
+    } else {
+        Sink::InPlace(file)
+    };
+    run(store, std::iter::once(Ok(source)), sink, options)?.single(&name)
+}
+
+/// Where leaves go.
+#[derive(Clone, Copy)]
+enum Sink {
+    Packs,
+    InPlace(FileId),
+    Nothing,
+}
+
+/// Something to read to its end: it becomes one file.
+struct Source<'a> {
+    path: PathBuf,
+    reader: Box<dyn Read + Send + 'a>,
+}
+
+/// Gives out the chunks of one source after the other.
+struct Feeder<I, S> {
+    sources: I,
+    current: Option<Reading<S>>,
+    opened: usize,
+}
+
+struct Reading<S> {
+    source: S,
+    file: usize,
+    chunks: u64,
+}
+
+/// What a worker is given.
+enum Fed {
+    /// `len` bytes of chunk `number` of a file are in the buffer. A short one is the last, and so is one that is told to
+    /// be by [`Fed::End`].
+    Chunk { file: usize, number: u64, len: usize },
+    /// A file has this many chunks.
+    End { file: usize, chunks: u64 },
+    /// Everything has been given out.
+    Done,
+}
+
+impl<'a, I: Iterator<Item = Result<Source<'a>, AddError>>> Feeder<I, Source<'a>> {
+    fn next(&mut self, buffer: &mut [u8]) -> Result<Fed, AddError> {
+        let reading = match &mut self.current {
+            Some(reading) => reading,
+            none => {
+                let Some(source) = self.sources.next() else {
+                    return Ok(Fed::Done);
+                };
+                self.opened += 1;
+                none.insert(Reading {
+                    source: source?,
+                    file: self.opened - 1,
+                    chunks: 0,
+                })
+            }
+        };
+        let len = fill(&mut reading.source.reader, buffer).map_err(|source| AddError::Read {
+            path: reading.source.path.clone(),
+            source,
+        })?;
+        let (file, chunks) = (reading.file, reading.chunks);
+        if len == 0 {
+            self.current = None;
+            return Ok(Fed::End { file, chunks });
+        }
+        reading.chunks += 1;
+        if len < buffer.len() {
+            self.current = None;
+        }
+        Ok(Fed::Chunk {
+            file,
+            number: chunks,
+            len,
+        })
+    }
+}
+
+/// Fills the buffer, or less at the end.
+fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Puts the leaves of files in order and builds the nodes above them.
+struct Assembler {
+    profile: Profile,
+    open: HashMap<usize, Assembly>,
+    /// What the files became, by their number.
+    entries: Vec<Option<Entry>>,
+    nodes: Vec<Block>,
+    node_bytes: usize,
+    leaves: Vec<Leaf>,
+}
+
+struct Assembly {
+    builder: FileBuilder,
+    next: u64,
+    early: BTreeMap<u64, import::Leaf>,
+    chunks: Option<u64>,
+}
+
+impl Assembler {
+    fn new(profile: Profile) -> Self {
+        let (open, entries, nodes, leaves) = (HashMap::new(), Vec::new(), Vec::new(), Vec::new());
+        Self {
+            profile,
+            open,
+            entries,
+            nodes,
+            node_bytes: 0,
+            leaves,
+        }
+    }
+
+    fn take(&mut self, file: usize, leaf: Option<(u64, import::Leaf)>, chunks: Option<u64>) -> Result<(), AddError> {
+        let profile = &self.profile;
+        let assembly = self.open.entry(file).or_insert_with(|| Assembly {
+            builder: FileBuilder::new(profile),
+            next: 0,
+            early: BTreeMap::new(),
+            chunks: None,
+        });
+        assembly.early.extend(leaf);
+        assembly.chunks = assembly.chunks.or(chunks);
+        let known = self.nodes.len();
+        while let Some(leaf) = assembly.early.remove(&assembly.next) {
+            assembly.builder.push(leaf, &mut self.nodes)?;
+            assembly.next += 1;
+        }
+        if assembly.chunks == Some(assembly.next)
+            && let Some(whole) = self.open.remove(&file)
+        {
+            let entry = whole.builder.finish(&mut self.nodes)?;
+            if self.entries.len() <= file {
+                self.entries.resize(file + 1, None);
+            }
+            self.entries[file] = Some(entry);
+        }
+        self.node_bytes += self.nodes[known..].iter().map(|node| node.data().len()).sum::<usize>();
+        Ok(())
+    }
+
+    fn take_nodes(&mut self, at_least: usize) -> Vec<Block> {
+        if self.node_bytes < at_least {
+            return Vec::new();
+        }
+        self.node_bytes = 0;
+        std::mem::take(&mut self.nodes)
+    }
+
+    fn take_leaves(&mut self, at_least: usize) -> Vec<Leaf> {
+        if self.leaves.len() < at_least {
+            Vec::new()
+        } else {
+            std::mem::take(&mut self.leaves)
+        }
+    }
+}
+
+/// The files that came out of a run.
+struct Run {
+    entries: Vec<Option<Entry>>,
+    bytes: u64,
+}
+
+impl Run {
+    /// The only file of a run over one source.
+    fn single(self, path: &Path) -> Result<Added, AddError> {
+        let entry = self.entries.first().copied().flatten().ok_or_else(|| cut_off(path))?;
+        Ok(Added { entry, files: 1, bytes: self.bytes })
+    }
+}
+
+fn cut_off(path: &Path) -> AddError {
+    AddError::Read { path: path.to_path_buf(), source: ErrorKind::UnexpectedEof.into() }
+}
+
+/// One run over any number of sources.
+struct Work<'a, I> {
+    store: &'a Store,
+    sink: Sink,
+    options: &'a AddOptions<'a>,
+    feeder: Mutex<Feeder<I, Source<'a>>>,
+    assembler: Mutex<Assembler>,
+    bytes: AtomicU64,
+    failed: AtomicBool,
+}
+
+fn run<'a>(
+    store: &'a Store,
+    sources: impl Iterator<Item = Result<Source<'a>, AddError>> + Send,
+    sink: Sink,
+    options: &'a AddOptions<'a>,
+) -> Result<Run, AddError> {
+    let work = Work {
+        store,
+        sink,
+        options,
+        feeder: Mutex::new(Feeder {
+            sources,
+            current: None,
+            opened: 0,
+        }),
+        assembler: Mutex::new(Assembler::new(options.profile)),
+        bytes: AtomicU64::new(0),
+        failed: AtomicBool::new(false),
+    };
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let workers = options.workers.map_or_else(cores, NonZeroUsize::get).min(MAX_WORKERS);
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..workers).map(|_| scope.spawn(|| work.work())).collect();
+        let mut outcome = work.work();
+        for other in others {
+            // A panic of a worker goes on in the caller.
+            let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            outcome = outcome.and(other);
+        }
+        outcome
+    })?;
+    work.settle(0, 0)?;
+    let assembler = work.assembler.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Run {
+        entries: assembler.entries,
+        bytes: work.bytes.into_inner(),
+    })
+}
+
+impl<'a, I: Iterator<Item = Result<Source<'a>, AddError>> + Send> Work<'a, I> {
+    fn work(&self) -> Result<(), AddError> {
+        let outcome = self.until_done();
+        if outcome.is_err() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn until_done(&self) -> Result<(), AddError> {
+        let chunk_bytes = self.options.profile.chunk_bytes.max(1);
+        let mut buffer = vec![0; chunk_bytes];
+        while !self.failed.load(Ordering::Relaxed) {
+            self.options.check()?;
+            let fed = lock(&self.feeder).next(&mut buffer)?;
+            match fed {
+                Fed::Done => return Ok(()),
+                Fed::End { file, chunks } => lock(&self.assembler).take(file, None, Some(chunks))?,
+                Fed::Chunk { file, number, len } => {
+                    let leaf = self.leaf(&buffer[..len])?;
+                    let last = (len < chunk_bytes).then_some(number + 1);
+                    let mut assembler = lock(&self.assembler);
+                    if let Sink::InPlace(_) = self.sink {
+                        let offset = number * chunk_bytes as u64;
+                        assembler.leaves.push(Leaf {
+                            cid: leaf.cid,
+                            offset,
+                            len: len as u32,
+                        });
+                    }
+                    assembler.take(file, Some((number, leaf)), last)?;
+                    drop(assembler);
+                    self.bytes.fetch_add(len as u64, Ordering::Relaxed);
+                    (self.options.watch)(Progress::Bytes(len as u64));
+                }
+            }
+            self.settle(NODE_BATCH_BYTES, LEAF_BATCH)?;
+        }
+        Ok(())
+    }
+
+    /// Hashes a chunk and writes it where it stays.
+    fn leaf(&self, chunk: &[u8]) -> Result<import::Leaf, AddError> {
+        if self.options.profile.raw_leaves {
+            let leaf = import::hash_leaf(&self.options.profile, chunk)?;
+            if matches!(self.sink, Sink::Packs) && inherent(&leaf.cid).is_none() {
+                let key = leaf.cid.hash().to_bytes();
+                if self.store.is_wanting(&key)? {
+                    self.store.append(&[(key, chunk)])?;
+                }
+            }
+            return Ok(leaf);
+        }
+        let (leaf, block) = import::leaf(&self.options.profile, Bytes::copy_from_slice(chunk))?;
+        if !matches!(self.sink, Sink::Nothing) {
+            self.store.put(&[block])?;
+        }
+        Ok(leaf)
+    }
+
+    /// Hands nodes and references to the store, once there are enough of them.
+    fn settle(&self, node_bytes: usize, leaves: usize) -> Result<(), AddError> {
+        let mut assembler = lock(&self.assembler);
+        let (nodes, leaves) = (assembler.take_nodes(node_bytes), assembler.take_leaves(leaves));
+        drop(assembler);
+        if let Sink::InPlace(file) = self.sink
+            && !leaves.is_empty()
+        {
+            self.store.put_references(file, &leaves)?;
+        }
+        if !nodes.is_empty() && !matches!(self.sink, Sink::Nothing) {
+            self.store.put(&nodes)?;
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

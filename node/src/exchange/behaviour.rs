@@ -1,0 +1,437 @@
+//! The exchange as a part of a libp2p swarm: moves inputs to the state machines and their outputs to the swarm.
+//!
+//! Runs on the task that polls the swarm and never blocks there: store reads go to Tokio's blocking threads, hashing
+//! is done by the connections.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use libp2p::core::Endpoint;
+use libp2p::core::transport::PortUse;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{
+    CloseConnection, ConnectionDenied, ConnectionId, DialError, FromSwarm, NetworkBehaviour, NotifyHandler, ToSwarm,
+};
+use libp2p::{Multiaddr, PeerId};
+use tokio::task::JoinError;
+
+use super::client::{Action, Client, Times};
+use super::handler::{Checked, FromBehaviour, Handler, Hashing, Lane, Parcel, ToBehaviour};
+use super::server::{Found, Limits, Server};
+use super::session::{Command, Replies, Shared};
+use super::{Config, Event, Stats};
+use crate::store::Blocks;
+
+/// How often connections that have nothing to do any more are looked for.
+const SWEEP: Duration = Duration::from_secs(5);
+/// Hashing jobs for each processor, over all connections.
+const HASHING_PER_CPU: usize = 2;
+
+/// A peer that misbehaved is not let in for a while.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} sent blocks that nobody asked for and is shut out for now")]
+struct Banned(PeerId);
+
+/// The connections to one peer.
+#[derive(Debug, Default)]
+struct Connections {
+    /// Oldest first; the first one carries everything we send.
+    ids: Vec<ConnectionId>,
+    /// Whether the first one has been told to stay.
+    kept: bool,
+}
+
+type Job = BoxFuture<'static, (PeerId, Result<Found, JoinError>)>;
+
+/// The exchange within a swarm; made by [`exchange::new`](super::new).
+pub struct Behaviour {
+    store: Arc<dyn Blocks>,
+    client: Client,
+    server: Server,
+    shared: Arc<Shared>,
+    replies: Replies,
+    peers: HashMap<PeerId, Connections>,
+    jobs: FuturesUnordered<Job>,
+    hashing: Hashing,
+    max_hashing: usize,
+    to_swarm: VecDeque<ToSwarm<Event, FromBehaviour>>,
+    stats: Stats,
+    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    next_sweep: Option<Instant>,
+    messages: u64,
+}
+
+impl std::fmt::Debug for Behaviour {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("exchange::Behaviour")
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Behaviour {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl Behaviour {
+    pub(super) fn new(store: Arc<dyn Blocks>, config: &Config, shared: Arc<Shared>) -> Self {
+        let times = Times {
+            answer: config.answer_timeout,
+            search_after: config.search_after,
+            search_every: config.search_every,
+            search: config.search_timeout,
+            patience: config.patience,
+        };
+        let limits = Limits {
+            peer_bytes: config.peer_outstanding,
+            total_bytes: config.total_outstanding,
+            jobs: config.store_reads.max(1),
+        };
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            store,
+            client: Client::new(times),
+            server: Server::new(limits),
+            shared,
+            replies: Replies::new(),
+            peers: HashMap::new(),
+            jobs: FuturesUnordered::new(),
+            hashing: Arc::new(AtomicUsize::new(0)),
+            max_hashing: cpus * HASHING_PER_CPU,
+            to_swarm: VecDeque::new(),
+            stats: Stats::default(),
+            timer: None,
+            next_sweep: None,
+            messages: 0,
+        }
+    }
+
+    fn new_handler(&self, peer: PeerId) -> Result<Handler, ConnectionDenied> {
+        if self.client.is_banned(&peer, Instant::now()) {
+            return Err(ConnectionDenied::new(Banned(peer)));
+        }
+        Ok(Handler::new(self.hashing.clone(), self.max_hashing))
+    }
+
+    fn command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Open(id, stats) => self.client.open(id, stats, now),
+            Command::Close(id) => self.client.close(id),
+            Command::Provider(id, peer) => self.client.add_provider(id, peer, now),
+            Command::Found(id, peers) => self.client.found(id, peers, now),
+            Command::Fetch {
+                session,
+                ticket,
+                cid,
+                reply,
+            } => {
+                self.replies.insert(ticket, reply);
+                self.client.fetch(session, ticket, cid, now);
+            }
+            Command::Cancel(ticket) => {
+                self.replies.remove(&ticket);
+                self.client.cancel(ticket);
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Deliver(ticket, result) => {
+                if let Some(reply) = self.replies.remove(&ticket) {
+                    // A caller that has just gone away needs no answer.
+                    let _ = reply.send(result);
+                }
+            }
+            Action::Dial(peer) => {
+                let opts = DialOpts::peer_id(peer)
+                    .condition(PeerCondition::DisconnectedAndNotDialing)
+                    .build();
+                self.to_swarm.push_back(ToSwarm::Dial { opts });
+            }
+            Action::NeedProviders(session, cid) => {
+                self.to_swarm
+                    .push_back(ToSwarm::GenerateEvent(Event::NeedProviders { session, cid }));
+            }
+            Action::Disconnect(peer_id) => {
+                let connection = CloseConnection::All;
+                self.to_swarm
+                    .push_back(ToSwarm::CloseConnection { peer_id, connection });
+            }
+        }
+    }
+
+    fn notify(&mut self, peer_id: PeerId, event: FromBehaviour) {
+        if let Some(id) = self.peers.get(&peer_id).and_then(|connections| connections.ids.first()) {
+            self.to_swarm.push_back(ToSwarm::NotifyHandler {
+                peer_id,
+                handler: NotifyHandler::One(*id),
+                event,
+            });
+        }
+    }
+
+    fn send(&mut self, peer: PeerId, parcel: Parcel, now: Instant) {
+        if let Some(connections) = self.peers.get_mut(&peer)
+            && !connections.kept
+        {
+            connections.kept = true;
+            self.notify(peer, FromBehaviour::KeepAlive(true));
+            self.next_sweep.get_or_insert(now + SWEEP);
+        }
+        self.notify(peer, FromBehaviour::Send(parcel));
+    }
+
+    fn received(&mut self, peer: PeerId, checked: Checked) {
+        let Checked {
+            full,
+            entries,
+            presences,
+            blocks,
+            unusable,
+            ..
+        } = checked;
+        self.server.wantlist(peer, entries, full);
+        let receipt = self.client.received(peer, blocks, presences, unusable, Instant::now());
+        self.stats.blocks_received += receipt.blocks;
+        self.stats.bytes_received += receipt.bytes;
+        self.stats.duplicates += receipt.duplicates;
+        self.stats.duplicate_bytes += receipt.duplicate_bytes;
+        self.stats.unrequested += receipt.unrequested;
+    }
+
+    /// Lets go of connections on which nothing has happened for a while.
+    fn sweep(&mut self, now: Instant) {
+        if self.next_sweep.is_none_or(|at| at > now) {
+            return;
+        }
+        let idle = |peer: &PeerId| !self.client.needs(peer) && !self.server.is_busy(peer);
+        let idle: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(peer, of)| of.kept && idle(peer))
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in idle {
+            if let Some(connections) = self.peers.get_mut(&peer) {
+                connections.kept = false;
+            }
+            self.notify(peer, FromBehaviour::KeepAlive(false));
+        }
+        let any = self.peers.values().any(|connections| connections.kept);
+        self.next_sweep = any.then_some(now + SWEEP);
+    }
+
+    /// Empties the inbox and moves everything that can move.
+    fn work(&mut self, cx: &mut Context<'_>) {
+        let now = Instant::now();
+        let inbox = self.shared.take(cx);
+        for command in inbox.commands {
+            self.command(command, now);
+        }
+        match inbox.added_more {
+            true => self.server.anything_added(),
+            false => self.server.blocks_added(&inbox.added),
+        }
+        self.sweep(now);
+        self.client.drive(now);
+        self.client.search_due(now);
+        if !self.client.actions.is_empty() {
+            // Whoever gets an answer finds it counted.
+            self.publish_stats();
+        }
+        while let Some(action) = self.client.actions.pop_front() {
+            self.act(action);
+        }
+        while let Some((peer, message)) = self.client.next_message() {
+            self.messages += 1;
+            self.send(
+                peer,
+                Parcel {
+                    lane: Lane::Wants,
+                    id: self.messages,
+                    message,
+                },
+                now,
+            );
+        }
+        loop {
+            while let Some(job) = self.server.next_job() {
+                let (store, peer) = (self.store.clone(), job.peer());
+                let read = tokio::task::spawn_blocking(move || job.run(&*store));
+                self.jobs.push(Box::pin(async move { (peer, read.await) }));
+            }
+            let Poll::Ready(Some((peer, found))) = self.jobs.poll_next_unpin(cx) else {
+                break;
+            };
+            match found {
+                Ok(found) => self.answer(found, now),
+                Err(error) => {
+                    tracing::error!(%peer, %error, "reading the store for a peer failed");
+                    self.server.job_lost(&peer);
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, found: Found, now: Instant) {
+        let Some(outgoing) = self.server.finished(found) else {
+            return;
+        };
+        self.stats.blocks_sent += outgoing.message.blocks.len() as u64;
+        self.stats.bytes_sent += outgoing
+            .message
+            .blocks
+            .iter()
+            .map(|block| block.data().len() as u64)
+            .sum::<u64>();
+        self.send(
+            outgoing.peer,
+            Parcel {
+                lane: Lane::Answers,
+                id: outgoing.id,
+                message: outgoing.message,
+            },
+            now,
+        );
+    }
+
+    /// Sets the timer to the next time that something must be done. Returns whether that is now.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let next = match (self.client.next_tick(), self.next_sweep) {
+            (Some(a), Some(b)) => a.min(b),
+            (Some(at), None) | (None, Some(at)) => at,
+            (None, None) => {
+                self.timer = None;
+                return false;
+            }
+        };
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next.into())));
+        if timer.deadline() != next.into() {
+            timer.as_mut().reset(next.into());
+        }
+        timer.as_mut().poll(cx).is_ready()
+    }
+
+    fn publish_stats(&mut self) {
+        self.stats.peers = self.peers.len();
+        self.stats.sessions = self.client.sessions();
+        self.stats.wants = self.client.wants();
+        self.stats.peer_wants = self.server.wants();
+        self.shared.set_stats(&self.stats);
+    }
+
+    fn connection_closed(&mut self, peer: PeerId, id: ConnectionId) {
+        let Some(connections) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        let carried = connections.ids.first() == Some(&id);
+        connections.ids.retain(|other| *other != id);
+        if !carried {
+            return;
+        }
+        connections.kept = false;
+        let now = Instant::now();
+        self.client.disconnected(&peer, now);
+        if connections.ids.is_empty() {
+            self.peers.remove(&peer);
+            self.server.disconnected(&peer);
+        } else {
+            // What was on its way over that connection is asked and sent again over the next one.
+            self.client.connected(peer, now);
+            self.server.rerouted(peer);
+        }
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = Event;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<Handler, ConnectionDenied> {
+        self.new_handler(peer)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<Handler, ConnectionDenied> {
+        self.new_handler(peer)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(event) => {
+                let connections = self.peers.entry(event.peer_id).or_default();
+                connections.ids.push(event.connection_id);
+                if connections.ids.len() == 1 {
+                    self.client.connected(event.peer_id, Instant::now());
+                }
+            }
+            FromSwarm::ConnectionClosed(event) => self.connection_closed(event.peer_id, event.connection_id),
+            FromSwarm::DialFailure(event) => {
+                // A dial that was not made because another is under way, or done, is not a failure.
+                let redundant = matches!(event.error, DialError::DialPeerConditionFalse(_));
+                if let Some(peer) = event.peer_id.filter(|_| !redundant) {
+                    self.client.dial_failed(&peer, Instant::now());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: ToBehaviour) {
+        let Some(connections) = self.peers.get(&peer) else {
+            return;
+        };
+        let carries = connections.ids.first() == Some(&id);
+        match event {
+            ToBehaviour::Received(checked) => self.received(peer, checked),
+            ToBehaviour::Progress => self.client.heard(&peer, Instant::now()),
+            ToBehaviour::Speaks { presences } => self.client.speaks(&peer, presences),
+            ToBehaviour::Mute if carries => self.client.mute(&peer),
+            ToBehaviour::Sent(ticket) => match ticket.lane {
+                Lane::Wants => self.client.message_gone(&peer),
+                Lane::Answers => self.server.sent(peer, ticket.id),
+            },
+            ToBehaviour::Lost(ticket) => match ticket.lane {
+                Lane::Wants => self.client.message_gone(&peer),
+                Lane::Answers => self.server.lost(peer, ticket.id),
+            },
+            ToBehaviour::Mute => {}
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, FromBehaviour>> {
+        loop {
+            if let Some(event) = self.to_swarm.pop_front() {
+                return Poll::Ready(event);
+            }
+            self.work(cx);
+            if self.to_swarm.is_empty() && !self.poll_timer(cx) {
+                self.publish_stats();
+                return Poll::Pending;
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Who is asked for what.
+
+use std::time::Instant;
+
+use cid::Cid;
+
+use super::peer::{AskState, Link, MAX_HAVE_ASKS, PeerNo};
+use super::{Client, MAX_REFUSALS, Said, Search, SessionState, Want};
+use crate::exchange::message::WantKind;
+use crate::exchange::session::SessionId;
+
+/// How many wants of one session are asked before the next session has its turn.
+const QUANTUM: usize = 32;
+/// How far behind a want that nobody has room for another one is looked for.
+const SCAN: usize = 64;
+/// The most blocks that one session asks of all peers together.
+const MAX_SESSION_ASKS: usize = 4096;
+/// In a new session, this many wants are asked of others beside the first choice.
+const PROBED_WANTS: usize = 16;
+/// How many members of a session are asked beside the first choice.
+const PROBED_MEMBERS: usize = 4;
+/// How many connected peers outside a session are asked along.
+const PROBED_GUESTS: usize = 16;
+/// A rate for peers of which nothing is known, in bytes per second.
+const GUESSED_RATE: f64 = (1 << 20) as f64;
+
+enum Choice {
+    Ask(PeerNo),
+    /// Somebody may have it, but has no room now.
+    Wait {
+        /// Whether any peer of the session has room.
+        room: bool,
+    },
+    Nobody,
+}
+
+impl Client {
+    /// Asks whatever can be asked now.
+    pub(in crate::exchange) fn drive(&mut self, now: Instant) {
+        self.tick(now);
+        while let Some(id) = self.runnable.pop_front() {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.runnable = false;
+            }
+            if self.schedule(id, now) {
+                self.run(id);
+            }
+        }
+    }
+
+    /// Gives one session its turn. Returns whether it has more to ask.
+    fn schedule(&mut self, id: SessionId, now: Instant) -> bool {
+        let mut waiting = Vec::new();
+        let mut asked = 0;
+        while asked < QUANTUM {
+            let Some(cid) = self.sessions.get_mut(&id).and_then(|session| session.queue.pop_front()) else {
+                break;
+            };
+            let Some(session) = self.sessions.get(&id) else {
+                return false;
+            };
+            let Some(want) = self.wants.get(&cid).filter(|want| want.holder.is_none()) else {
+                continue;
+            };
+            if !session.wants.contains(&cid) {
+                continue;
+            }
+            match self.choose(session, want) {
+                Choice::Ask(no) => {
+                    self.assign(id, cid, no, now);
+                    asked += 1;
+                }
+                Choice::Wait { room } => {
+                    waiting.push(cid);
+                    if !room || waiting.len() >= SCAN {
+                        break;
+                    }
+                }
+                Choice::Nobody => self.stick(id, cid, now),
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            for cid in waiting.into_iter().rev() {
+                session.queue.push_front(cid);
+            }
+        }
+        asked == QUANTUM
+    }
+
+    fn choose(&self, session: &SessionState, want: &Want) -> Choice {
+        let connected = |no: &PeerNo| self.peers.get(no).filter(|peer| peer.is_connected());
+        let (mut here, mut asks, mut rated, mut rates) = (0, 0, 0, 0.0);
+        for peer in session.members.keys().filter_map(connected) {
+            here += 1;
+            asks += peer.open_blocks;
+            if let Some(rate) = peer.meter.rate() {
+                rated += 1;
+                rates += rate;
+            }
+        }
+        let (alone, full) = (here < 2, asks >= MAX_SESSION_ASKS);
+        let fallback = if rated == 0 {
+            GUESSED_RATE
+        } else {
+            rates / f64::from(rated)
+        };
+
+        let (mut best, mut last_resort, mut eligible, mut room) = (None, None, false, false);
+        for (no, member) in &session.members {
+            let Some(peer) = connected(no) else { continue };
+            let has_room = !full && peer.has_room(session.estimate, alone);
+            room |= has_room;
+            let said = want.said(*no);
+            if matches!(said, Some(Said::DontHave | Said::Nothing)) || peer.is_unresponsive() {
+                continue;
+            }
+            if member.refusals >= MAX_REFUSALS && said != Some(Said::Have) {
+                if has_room {
+                    last_resort = Some(*no);
+                }
+                eligible |= alone;
+                continue;
+            }
+            eligible = true;
+            if !has_room {
+                continue;
+            }
+            let finish = peer.finish(session.estimate, fallback) * if said == Some(Said::Have) { 0.5 } else { 1.0 };
+            if best.is_none_or(|(least, _)| finish < least) {
+                best = Some((finish, *no));
+            }
+        }
+        match (best, last_resort) {
+            (Some((_, no)), _) => Choice::Ask(no),
+            (None, Some(no)) if !eligible || alone => Choice::Ask(no),
+            (None, _) if eligible => Choice::Wait { room },
+            (None, _) => Choice::Nobody,
+        }
+    }
+
+    pub(super) fn assign(&mut self, id: SessionId, cid: Cid, no: PeerNo, now: Instant) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let fresh = session.probed < PROBED_WANTS && session.members.values().all(|member| member.blocks == 0);
+        session.probed += usize::from(fresh);
+        session.stuck.remove(&cid);
+        let estimate = session.estimate;
+        if let Some(want) = self.wants.get_mut(&cid) {
+            want.holder = Some(no);
+            want.queued = false;
+        }
+        self.ask(no, cid, WantKind::Block, estimate, now);
+        if fresh {
+            self.probe_members(id, cid, now);
+            self.probe_guests(id, cid, now);
+        }
+    }
+
+    /// Nobody is left to be asked for a want: strangers are asked whether they have it, and a search is due.
+    fn stick(&mut self, id: SessionId, cid: Cid, now: Instant) {
+        if let Some(want) = self.wants.get_mut(&cid) {
+            want.queued = false;
+        }
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.stuck.insert(cid);
+        self.probe_guests(id, cid, now);
+        self.settle_stuck(id, &cid, now);
+    }
+
+    /// Says when a search is due for a stuck want: at once if nobody can answer any more.
+    pub(super) fn settle_stuck(&mut self, id: SessionId, cid: &Cid, now: Instant) {
+        let hopeless = !self.is_awaited(id, cid);
+        let (after, again) = (
+            self.times.search_after,
+            self.times.search_every.min(super::tick::SEARCH_AGAIN),
+        );
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let due = if hopeless { now } else { now + after };
+        match session.search {
+            Search::Idle => session.search = Search::Due(due),
+            Search::Due(at) if due < at => session.search = Search::Due(due),
+            Search::Done(at) if now.saturating_duration_since(at) >= again => session.search = Search::Due(due),
+            Search::Done(_) if hopeless => self.judge(id, now),
+            _ => {}
+        }
+    }
+
+    /// Whether somebody may still answer for a stuck want without a search: an open question, or a dial.
+    pub(super) fn is_awaited(&self, id: SessionId, cid: &Cid) -> bool {
+        let Some(want) = self.wants.get(cid) else { return false };
+        let open = |no: &PeerNo| {
+            let ask = self.peers.get(no).and_then(|peer| peer.asks.get(cid));
+            ask.is_some_and(|ask| ask.state == AskState::Open)
+        };
+        want.told.iter().any(open)
+            || self.sessions.get(&id).is_some_and(|session| {
+                let link = |no| self.peers.get(no).map(|peer| peer.link);
+                session.members.keys().any(|no| matches!(link(no), Some(Link::Dialing)))
+            })
+    }
+
+    fn probe_members(&mut self, id: SessionId, cid: Cid, now: Instant) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let members: Vec<_> = session.members.keys().copied().collect();
+        self.probe(members, PROBED_MEMBERS, cid, now);
+    }
+
+    fn probe_guests(&mut self, id: SessionId, cid: Cid, now: Instant) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let strangers = self.peers.iter().filter(|(no, _)| !session.members.contains_key(no));
+        let mut guests: Vec<_> = strangers
+            .map(|(no, peer)| (std::cmp::Reverse(peer.blocks), *no))
+            .collect();
+        guests.sort_unstable();
+        self.probe(guests.into_iter().map(|(_, no)| no).collect(), PROBED_GUESTS, cid, now);
+    }
+
+    /// A peer has just connected: it is asked about wants that nobody else is left for.
+    pub(super) fn greet(&mut self, no: PeerNo, now: Instant) {
+        let stuck: Vec<Cid> = self
+            .sessions
+            .values()
+            .filter(|session| !session.members.contains_key(&no))
+            .flat_map(|session| session.stuck.iter().take(MAX_HAVE_ASKS))
+            .take(MAX_HAVE_ASKS)
+            .copied()
+            .collect();
+        for cid in stuck {
+            self.probe(vec![no], 1, cid, now);
+        }
+    }
+
+    fn probe(&mut self, peers: Vec<PeerNo>, most: usize, cid: Cid, now: Instant) {
+        let mut asked = 0;
+        for no in peers {
+            if asked == most {
+                break;
+            }
+            let (Some(want), Some(peer)) = (self.wants.get(&cid), self.peers.get(&no)) else {
+                continue;
+            };
+            let fit = peer.is_connected() && peer.presences && !peer.is_unresponsive();
+            if fit && want.said(no).is_none() && !peer.asks.contains_key(&cid) && peer.open_haves < MAX_HAVE_ASKS {
+                self.ask(no, cid, WantKind::Have, 0, now);
+                asked += 1;
+            }
+        }
+    }
+
+    fn ask(&mut self, no: PeerNo, cid: Cid, kind: WantKind, estimate: usize, now: Instant) {
+        let (Some(want), Some(peer)) = (self.wants.get_mut(&cid), self.peers.get_mut(&no)) else {
+            return;
+        };
+        if peer.ask(cid, want.priority, kind, estimate, now, self.times.answer) {
+            if !want.told.contains(&no) {
+                want.told.push(no);
+            }
+            self.talk.insert(no);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The caller's side: [`Handle`] and [`Session`], which may be used from any task or thread.
+//!
+//! Callers leave commands in an [`Inbox`] that the behaviour empties when it is polled, and wait for their answer on a
+//! one-shot channel. The inbox is bounded: fetches by a semaphore, held until the fetch ends; notices of new blocks by
+//! a count, past which the behaviour looks again at everything that is wanted; the rest by the number of sessions.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+use cid::Cid;
+use libp2p::PeerId;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::{FetchError, SessionStats, Stats};
+use crate::block::{self, Block};
+
+/// The most fetches under way in one exchange; the next one waits.
+pub(super) const MAX_FETCHES: usize = 65_536;
+/// The most new blocks the inbox names one by one.
+pub(super) const MAX_ADDED: usize = 65_536;
+/// The most providers taken from one answer to a search.
+pub(super) const MAX_PROVIDERS: usize = 128;
+
+/// Names a [`Session`] towards whoever finds providers for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub(super) u64);
+
+/// Names one call of [`Session::fetch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Ticket(pub(super) u64);
+
+pub(super) type Reply = oneshot::Sender<Result<Block, FetchError>>;
+pub(super) type SharedSessionStats = Arc<Mutex<SessionStats>>;
+
+/// What callers ask of the behaviour.
+#[derive(Debug)]
+pub(super) enum Command {
+    Open(SessionId, SharedSessionStats),
+    Close(SessionId),
+    Provider(SessionId, PeerId),
+    /// The answer to a search.
+    Found(SessionId, Vec<PeerId>),
+    Fetch {
+        session: SessionId,
+        ticket: Ticket,
+        cid: Cid,
+        reply: Reply,
+    },
+    Cancel(Ticket),
+}
+
+/// What waits for the behaviour.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    pub(super) commands: VecDeque<Command>,
+    pub(super) added: Vec<Cid>,
+    /// More blocks were added than are named in `added`.
+    pub(super) added_more: bool,
+    waker: Option<Waker>,
+    closed: bool,
+}
+
+/// State that handles and the behaviour share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    inbox: Mutex<Inbox>,
+    stats: Mutex<Stats>,
+    fetches: Arc<Semaphore>,
+    counter: AtomicU64,
+}
+
+/// A mutex here guards plain values that are whole at every step, so a panic elsewhere does not spoil them.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            inbox: Mutex::default(),
+            stats: Mutex::default(),
+            fetches: Arc::new(Semaphore::new(MAX_FETCHES)),
+            counter: AtomicU64::new(0),
+        })
+    }
+
+    /// Takes what has come, and has the task of `cx` woken when more comes.
+    pub(super) fn take(&self, cx: &mut Context<'_>) -> Inbox {
+        let mut inbox = lock(&self.inbox);
+        inbox
+            .waker
+            .get_or_insert_with(|| cx.waker().clone())
+            .clone_from(cx.waker());
+        Inbox {
+            commands: std::mem::take(&mut inbox.commands),
+            added: std::mem::take(&mut inbox.added),
+            added_more: std::mem::take(&mut inbox.added_more),
+            waker: None,
+            closed: false,
+        }
+    }
+
+    /// Ends every fetch, now and later, with [`FetchError::Closed`].
+    pub(super) fn close(&self) {
+        let mut inbox = lock(&self.inbox);
+        inbox.closed = true;
+        inbox.commands.clear();
+        inbox.added = Vec::new();
+    }
+
+    pub(super) fn set_stats(&self, stats: &Stats) {
+        lock(&self.stats).clone_from(stats);
+    }
+
+    fn next(&self) -> u64 {
+        self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn push(&self, change: impl FnOnce(&mut Inbox)) {
+        let waker = {
+            let mut inbox = lock(&self.inbox);
+            if inbox.closed {
+                return;
+            }
+            change(&mut inbox);
+            inbox.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn command(&self, command: Command) {
+        self.push(|inbox| inbox.commands.push_back(command));
+    }
+}
+
+/// Fetches and announces blocks, from any task. Cheap to clone; all clones are one exchange.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// Begins a session: blocks that belong together and are likely to be found at the same peers.
+    pub fn session(&self) -> Session {
+        let id = SessionId(self.shared.next());
+        let stats = SharedSessionStats::default();
+        self.shared.command(Command::Open(id, stats.clone()));
+        Session {
+            inner: Arc::new(Inner {
+                id,
+                shared: self.shared.clone(),
+                stats,
+            }),
+        }
+    }
+
+    /// Answers [`Event::NeedProviders`](super::Event::NeedProviders): these peers are said to have the block, at most
+    /// [`MAX_PROVIDERS`] of them. An empty list says that nobody was found, which lets fetches fail.
+    ///
+    /// Peers that are not connected are dialled, so their addresses must be known to the swarm before the call.
+    pub fn provide_peers(&self, session: SessionId, mut peers: Vec<PeerId>) {
+        peers.truncate(MAX_PROVIDERS);
+        self.shared.command(Command::Found(session, peers));
+    }
+
+    /// Says that these blocks are in the store now, so that they are sent to the peers that wait for them.
+    pub fn blocks_added(&self, cids: &[Cid]) {
+        self.shared.push(|inbox| {
+            let room = MAX_ADDED - inbox.added.len().min(MAX_ADDED);
+            inbox.added.extend_from_slice(&cids[..cids.len().min(room)]);
+            inbox.added_more |= cids.len() > room;
+        });
+    }
+
+    /// What has been moved since the start, and what is under way.
+    pub fn stats(&self) -> Stats {
+        lock(&self.shared.stats).clone()
+    }
+}
+
+/// Fetches blocks that belong together. Cheap to clone; when the last clone is dropped, its fetches are cancelled.
+#[derive(Debug, Clone)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    id: SessionId,
+    shared: Arc<Shared>,
+    stats: SharedSessionStats,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.command(Command::Close(self.id));
+    }
+}
+
+impl Session {
+    /// The name under which providers are searched for this session.
+    pub fn id(&self) -> SessionId {
+        self.inner.id
+    }
+
+    /// Names a peer that is likely to have the blocks. It is dialled when it is not connected.
+    pub fn add_provider(&self, peer: PeerId) {
+        self.inner.shared.command(Command::Provider(self.inner.id, peer));
+    }
+
+    /// Fetches one block from whichever peer has it. The bytes are checked against `cid`; they are **not** put into
+    /// the store, which is the caller's to do, as is looking there first. Any number of calls may run at once, up to
+    /// [`MAX_FETCHES`] for the whole exchange. Dropping the future withdraws the want.
+    ///
+    /// # Errors
+    /// See [`FetchError`]. The session goes on after each of them, and the call may be repeated, but for
+    /// [`FetchError::Closed`].
+    pub async fn fetch(&self, cid: &Cid) -> Result<Block, FetchError> {
+        if let Some(block) = block::inherent(cid) {
+            return Ok(block);
+        }
+        if block::digest(cid.hash().code(), b"").is_none() {
+            return Err(FetchError::Unverifiable {
+                cid: *cid,
+                code: cid.hash().code(),
+            });
+        }
+        let shared = &self.inner.shared;
+        let closed = || FetchError::Closed { cid: *cid };
+        let _permit = shared.fetches.clone().acquire_owned().await.map_err(|_| closed())?;
+        let ticket = Ticket(shared.next());
+        let (reply, answer) = oneshot::channel();
+        shared.command(Command::Fetch {
+            session: self.inner.id,
+            ticket,
+            cid: *cid,
+            reply,
+        });
+        let mut guard = CancelOnDrop {
+            shared,
+            ticket,
+            armed: true,
+        };
+        let answer = answer.await;
+        guard.armed = false;
+        answer.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// What this session has fetched, from whom, and how fast.
+    pub fn stats(&self) -> SessionStats {
+        lock(&self.inner.stats).clone()
+    }
+}
+
+struct CancelOnDrop<'a> {
+    shared: &'a Shared,
+    ticket: Ticket,
+    armed: bool,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.shared.command(Command::Cancel(self.ticket));
+        }
+    }
+}
+
+/// The waiting ends of all fetches.
+pub(super) type Replies = HashMap<Ticket, Reply>;

@@ -1,0 +1,197 @@
+//! Blocks and values: raw, dag-cbor, and JSON for people.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::http::{StatusCode, header};
+use axum::response::Response;
+use cid::Cid;
+use ipld_core::ipld::Ipld;
+
+use super::answer::{Place, Refusal, set};
+use super::directory::page_answer;
+use super::question::Format;
+use super::{Asking, Source, file, html};
+use crate::block::{Block, DAG_CBOR, DAG_PB, RAW, sha2_256};
+use crate::dag;
+use crate::unixfs::resolve::Resolved;
+
+/// Multicodec of plain CBOR.
+const CBOR: u64 = 0x51;
+/// Multicodec of plain JSON.
+const JSON: u64 = 0x0200;
+/// Multicodec of dag-json.
+const DAG_JSON: u64 = 0x0129;
+/// Goes up when the page of a value changes, so that caches fetch the new one.
+const PAGE_VERSION: u32 = 1;
+
+/// Answers with the bytes of a block.
+///
+/// # Errors
+/// The block cannot be had, or the path leads on into it.
+pub(super) async fn raw<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> Result<Response, Refusal> {
+    no_remainder(place)?;
+    let cid = place.resolved.cid;
+    let etag = format!("\"{cid}.raw\"");
+    if place.question.has(&etag) {
+        return Ok(place.not_modified(&etag));
+    }
+    let block = asking.block(&cid).await?;
+    let mut response = place.answer(&etag);
+    let headers = response.headers_mut();
+    set(headers, header::CONTENT_TYPE, Format::Raw.media_type());
+    place.disposition(headers, true, Some(&format!("{cid}.bin")));
+    place.content_location(headers);
+    file::bytes(place, response, block.data(), &etag)
+}
+
+/// Answers with a value: as it is, as JSON, or as a page for people.
+///
+/// # Errors
+/// The block cannot be had, is malformed, or cannot be shown in the form that was asked for.
+pub(super) async fn node<S: Source>(
+    asking: &Arc<Asking<S>>,
+    place: &Place,
+    wanted: Option<Format>,
+) -> Result<Response, Refusal> {
+    let cid = place.resolved.cid;
+    let natural = match cid.codec() {
+        DAG_CBOR => Some(Format::DagCbor),
+        DAG_JSON => Some(Format::DagJson),
+        CBOR => Some(Format::Cbor),
+        JSON => Some(Format::Json),
+        _ => None,
+    };
+    if wanted.is_none() && natural == Some(Format::DagCbor) && place.question.wants_html && !place.question.download {
+        return page(asking, place).await;
+    }
+    let format = match (wanted, natural) {
+        (Some(wanted), _) => wanted,
+        (None, Some(natural)) => natural,
+        (None, None) => {
+            let reason = format!(
+                "{cid} has codec 0x{:x}, which is served only with format=raw",
+                cid.codec()
+            );
+            return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, reason));
+        }
+    };
+    let as_it_is = natural.is_some_and(|natural| {
+        natural == format
+            || matches!(
+                (natural, format),
+                (Format::DagCbor, Format::Cbor) | (Format::DagJson, Format::Json)
+            )
+    });
+    let convertible = asking.gateway.options.convert && format.is_json() && matches!(cid.codec(), DAG_CBOR | DAG_PB);
+    if !(as_it_is || convertible) {
+        let reason = format!(
+            "{cid} has codec 0x{:x} and is not shown as {}",
+            cid.codec(),
+            format.media_type()
+        );
+        return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, reason));
+    }
+    if !convertible {
+        no_remainder(place)?;
+    }
+    let etag = inner_etag(place, format.query());
+    if place.question.has(&etag) {
+        return Ok(place.not_modified(&etag));
+    }
+    let block = asking.block(&cid).await?;
+    let data = if as_it_is {
+        checked(&block)?
+    } else {
+        json(&dag::value_at(&block, &place.resolved.remainder)?)?
+    };
+
+    let mut response = place.answer(&etag);
+    let headers = response.headers_mut();
+    set(headers, header::CONTENT_TYPE, format.media_type());
+    // Browsers show JSON well; CBOR they can only save.
+    place.disposition(
+        headers,
+        !format.is_json(),
+        Some(&format!("{cid}.{}", if format.is_json() { "json" } else { "cbor" })),
+    );
+    place.content_location(headers);
+    file::bytes(place, response, &data, &etag)
+}
+
+/// The bytes of a block whose codec is read here are checked to be of it before they are passed on as such.
+fn checked(block: &Block) -> Result<Bytes, Refusal> {
+    if block.cid().codec() == DAG_CBOR {
+        dag::links(block)?;
+    }
+    Ok(block.data().clone())
+}
+
+/// A value with its links, for people.
+async fn page<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> Result<Response, Refusal> {
+    let cid = place.resolved.cid;
+    let etag = inner_etag(place, &format!("DagIndex-{PAGE_VERSION}"));
+    if place.question.has(&etag) {
+        return Ok(place.not_modified(&etag));
+    }
+    let block = asking.block(&cid).await?;
+    let value = dag::value_at(&block, &place.resolved.remainder)?;
+    let links = links(&value);
+    let json = json(&value)?;
+    let pretty =
+        serde_json::from_slice::<serde_json::Value>(&json).and_then(|value| serde_json::to_string_pretty(&value));
+    let text = pretty.unwrap_or_else(|_| String::from_utf8_lossy(&json).into_owned());
+    Ok(page_answer(
+        place,
+        &etag,
+        html::value(&place.question.path, &cid, &text, &links),
+    ))
+}
+
+/// The version of one form of a value. A path within the block is in it as a hash, which any header field can hold.
+fn inner_etag(place: &Place, form: &str) -> String {
+    let Resolved { cid, remainder, .. } = &place.resolved;
+    if remainder.is_empty() {
+        return format!("\"{cid}.{form}\"");
+    }
+    let inner = sha2_256(remainder.join("/").as_bytes());
+    format!("\"{cid}.{}.{form}\"", Cid::new_v1(RAW, inner))
+}
+
+/// The links that a value holds directly.
+fn links(value: &Ipld) -> Vec<(String, Cid)> {
+    let link = |name: String, value: &Ipld| match value {
+        Ipld::Link(target) => Some((name, *target)),
+        _ => None,
+    };
+    match value {
+        Ipld::Map(map) => map
+            .iter()
+            .filter_map(|(name, value)| link(name.clone(), value))
+            .collect(),
+        Ipld::List(list) => list
+            .iter()
+            .enumerate()
+            .filter_map(|(n, value)| link(n.to_string(), value))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn json(value: &Ipld) -> Result<Bytes, Refusal> {
+    let failed = |error: String| Refusal::new(StatusCode::BAD_GATEWAY, format!("the value has no JSON form: {error}"));
+    serde_ipld_dagjson::to_vec(value)
+        .map(Bytes::from)
+        .map_err(|error| failed(error.to_string()))
+}
+
+fn no_remainder(place: &Place) -> Result<(), Refusal> {
+    let Resolved { cid, remainder, .. } = &place.resolved;
+    if remainder.is_empty() {
+        return Ok(());
+    }
+    let inner = remainder.join("/");
+    let reason =
+        format!("{inner} is a value within {cid}, not a block: ask for it with format=dag-json, or for /ipfs/{cid}");
+    Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, reason))
+}

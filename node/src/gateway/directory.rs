@@ -1,0 +1,129 @@
+//! UnixFS: decides between file, directory and symlink, and lists directories.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header;
+use axum::response::Response;
+use cid::Cid;
+
+use super::answer::{Place, Refusal, set, set_nosniff};
+use super::{Asking, Source, file, html};
+use crate::unixfs::directory::{Found, Link, Listing, Lookup};
+use crate::unixfs::node::{Stat, stat};
+
+/// The most entries that a listing shows.
+const MAX_ROWS: usize = 10_000;
+/// Goes up when the page changes, so that caches fetch the new one.
+const PAGE_VERSION: u32 = 1;
+/// Served in place of a listing where a directory has it.
+const INDEX: &str = "index.html";
+
+/// Answers with whatever UnixFS entry the path leads to.
+///
+/// # Errors
+/// Its blocks cannot be had, or are malformed.
+pub(super) async fn entry<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> Result<Response, Refusal> {
+    let name = place
+        .question
+        .inner_path
+        .rsplit('/')
+        .find(|segment| !segment.is_empty());
+    if place.resolved.cid.codec() == crate::block::RAW {
+        return file::file(asking, place, name, &place.resolved.cid).await;
+    }
+    let root = asking.block(&place.resolved.cid).await?;
+    match stat(&root)? {
+        Stat::File(_) => file::file(asking, place, name, &place.resolved.cid).await,
+        Stat::Directory => directory(asking, place).await,
+        Stat::Symlink(target) => {
+            let etag = format!("\"{}\"", root.cid());
+            if place.question.has(&etag) {
+                return Ok(place.not_modified(&etag));
+            }
+            let mut response = place.answer(&etag);
+            set(response.headers_mut(), header::CONTENT_TYPE, "inode/symlink");
+            file::bytes(place, response, &target, &etag)
+        }
+    }
+}
+
+async fn directory<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> Result<Response, Refusal> {
+    if !place.question.path.ends_with('/') {
+        return Ok(place.to_slash());
+    }
+    if let Some(index) = find(asking, place.resolved.cid, INDEX).await? {
+        let block = asking.block(&index.cid).await?;
+        if matches!(stat(&block), Ok(Stat::File(_))) {
+            return file::file(asking, &place.entry(index.cid), Some(INDEX), &place.resolved.cid).await;
+        }
+    }
+    let etag = format!("\"DirIndex-{PAGE_VERSION}_CID-{}\"", place.resolved.cid);
+    if place.question.has(&etag) {
+        return Ok(place.not_modified(&etag));
+    }
+    let (links, hidden) = list(asking, place.resolved.cid).await?;
+    let rows: Vec<_> = links
+        .iter()
+        .map(|link| html::Row {
+            name: &link.name,
+            size: link.tsize,
+            cid: &link.cid,
+        })
+        .collect();
+    let page = html::listing(&place.question.path, &place.resolved.cid, &rows, hidden);
+    Ok(page_answer(place, &etag, page))
+}
+
+/// A page made here.
+pub(super) fn page_answer(place: &Place, etag: &str, page: String) -> Response {
+    let mut response = place.generated(etag);
+    let headers = response.headers_mut();
+    set(headers, header::CONTENT_TYPE, "text/html; charset=utf-8");
+    set(headers, header::CONTENT_LENGTH, &page.len().to_string());
+    set_nosniff(headers);
+    *response.body_mut() = Body::from(page);
+    response
+}
+
+async fn find<S: Source>(asking: &Asking<S>, root: Cid, name: &str) -> Result<Option<Link>, Refusal> {
+    let mut lookup = Lookup::new(name);
+    let mut at = root;
+    loop {
+        match lookup.feed(&asking.block(&at).await?)? {
+            Found::Entry(link) => return Ok(Some(link)),
+            Found::Missing => return Ok(None),
+            Found::Below(next) => at = next,
+        }
+    }
+}
+
+/// The entries in order of their names, at most [`MAX_ROWS`], and whether there are more.
+async fn list<S: Source>(asking: &Asking<S>, root: Cid) -> Result<(Vec<Link>, bool), Refusal> {
+    let mut listing = Listing::new(root);
+    let mut links = Vec::new();
+    loop {
+        let Some(next) = listing.needs().next() else { break };
+        links.append(&mut listing.feed(&asking.block(&next).await?)?);
+        if links.len() > MAX_ROWS {
+            break;
+        }
+    }
+    let hidden = links.len() > MAX_ROWS || listing.needs().next().is_some();
+    links.sort_by(|a, b| a.name.cmp(&b.name));
+    links.truncate(MAX_ROWS);
+    Ok((links, hidden))
+}
+
+impl Place {
+    /// The place of an entry of this directory that answers for it.
+    fn entry(&self, cid: Cid) -> Place {
+        let mut resolved = self.resolved.clone();
+        resolved.cid = cid;
+        Place {
+            question: self.question.clone(),
+            resolved,
+            max_age: self.max_age,
+        }
+    }
+}

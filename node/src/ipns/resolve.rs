@@ -1,0 +1,201 @@
+//! Resolving: what a name stands for now, or stood for when anybody could last be asked.
+
+use std::time::{Duration, SystemTime};
+
+use super::record::{Name, Record, RecordError};
+use super::{Names, on_disk};
+use crate::peer::clock::from_unix;
+use crate::routing::RoutingError;
+use crate::store::StoreError;
+
+/// How long the network is asked.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether the network is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Always, whatever is known here; what is known here is the answer only if nobody else has one.
+    Network,
+    /// Never: what is known here, with its age.
+    Cached,
+}
+
+/// Where an answer comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Peers were asked just now, and none had anything newer.
+    Network {
+        /// How many of them held a valid record.
+        answers: usize,
+    },
+    /// From memory.
+    Cache {
+        /// When peers were last asked and answered; nothing if never since the record came.
+        confirmed: Option<SystemTime>,
+    },
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The value: a path, `/ipfs/…` or `/ipns/…`.
+    pub value: String,
+    /// The record that says so.
+    pub record: Record,
+    /// Where it comes from.
+    pub source: Source,
+    /// Time since peers were last asked and answered: zero for [`Source::Network`], nothing if that never happened.
+    pub age: Option<Duration>,
+    /// Whether the record's time is over. Only possible for [`Source::Cache`]; the value is then what the name last
+    /// stood for.
+    pub expired: bool,
+}
+
+/// Why a name has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// Nobody could be asked, and nothing is known here.
+    #[error("nobody can be asked for {name}: this peer knows no other")]
+    NobodyToAsk {
+        /// The name.
+        name: Name,
+    },
+    /// Peers answered, but none had a record, and nothing is known here.
+    #[error("no record of {name} is known to the {answers} peers that answered")]
+    NotFound {
+        /// The name.
+        name: Name,
+        /// How many peers answered.
+        answers: usize,
+    },
+    /// Peers had records, but none that is valid for this name.
+    #[error("{refused} records of {name} were refused: {reason}")]
+    Refused {
+        /// The name.
+        name: Name,
+        /// How many records.
+        refused: usize,
+        /// What was wrong with the last of them.
+        reason: String,
+    },
+    /// Not known here, and the network was not to be asked.
+    #[error("{name} is not known here")]
+    NotCached {
+        /// The name.
+        name: Name,
+    },
+    /// The record is good, but what it says is no path.
+    #[error(transparent)]
+    Value(#[from] RecordError),
+    /// The store cannot be read.
+    #[error("the known names cannot be read")]
+    Store(#[from] StoreError),
+    /// The peer has been shut down.
+    #[error(transparent)]
+    Routing(#[from] RoutingError),
+}
+
+impl Names {
+    /// What `name` stands for.
+    ///
+    /// With [`Freshness::Network`], both DHTs are asked for a newer record than the one known here, every time; the
+    /// best valid one is kept, given to those who hold an older one, and returned. On a local network that takes
+    /// milliseconds. Without any answer, what is known here is returned, marked as such. Just after the start of a peer,
+    /// that takes until the networks have been joined or are found to be out of reach, ten seconds at most.
+    ///
+    /// # Errors
+    /// See [`ResolveError`].
+    pub async fn resolve(&self, name: &Name, freshness: Freshness) -> Result<Resolved, ResolveError> {
+        let entry = self.entry(name).await?;
+        let known = entry.record(name);
+        if freshness == Freshness::Cached {
+            let record = known.ok_or_else(|| ResolveError::NotCached { name: *name })?;
+            return self.remembered(record, entry.confirmed);
+        }
+        let mut arrivals = self.inner.routing.arrivals();
+        let mut survey = self.survey(name, PATIENCE).await?;
+        while survey.holders.is_empty() && arrivals.next().await {
+            survey = self.survey(name, PATIENCE).await?;
+        }
+        let sizes = self.inner.routing.table_sizes();
+        let Some(found) = survey.best.clone() else {
+            let name = *name;
+            return match known {
+                Some(record) => self.remembered(record, entry.confirmed),
+                None if survey.refused > 0 => Err(ResolveError::Refused {
+                    name,
+                    refused: survey.refused,
+                    reason: survey.refusal.unwrap_or_default(),
+                }),
+                None if survey.answers() == 0 && sizes.target().is_none() => Err(ResolveError::NobodyToAsk { name }),
+                None => Err(ResolveError::NotFound {
+                    name,
+                    answers: survey.answers(),
+                }),
+            };
+        };
+        let best = match known {
+            Some(known) if known.compare(&found).is_gt() && known.valid_until() > self.inner.clock.now() => known,
+            _ => found,
+        };
+        self.note_found(name, &best, survey.holders.is_empty()).await?;
+        let answers = survey.holders.len();
+        let source = if answers > 0 {
+            Source::Network { answers }
+        } else {
+            Source::Cache { confirmed: None }
+        };
+        let resolved = Resolved {
+            value: best.path()?,
+            source,
+            age: (answers > 0).then_some(Duration::ZERO),
+            expired: false,
+            record: best.clone(),
+        };
+        let (names, name) = (self.clone(), *name);
+        tokio::spawn(async move { names.correct(&name, &best, &survey).await });
+        Ok(resolved)
+    }
+
+    /// Notes what the network says.
+    pub(super) async fn note_found(&self, name: &Name, best: &Record, unconfirmed: bool) -> Result<(), StoreError> {
+        let (states, records) = (self.inner.states.clone(), self.inner.records.clone());
+        let (name, best, now) = (*name, best.clone(), self.inner.clock.unix());
+        on_disk(move || {
+            states.update(&name, |entry| {
+                entry.offer(&best);
+                if !unconfirmed {
+                    entry.confirmed = now;
+                }
+                if entry.own || entry.followed {
+                    super::inbox::keep_kept(&records, &name, &best);
+                }
+            })
+        })
+        .await
+    }
+
+    /// Gives the best record to those of the closest peers that hold an older one or none, in each network where
+    /// anybody holds one.
+    pub(super) async fn correct(&self, name: &Name, best: &Record, survey: &super::survey::Survey) {
+        for network in crate::routing::Network::BOTH {
+            if survey.holders.iter().any(|(of, ..)| *of == network) {
+                // Whether it worked matters to nobody here.
+                let _ = self.spread(network, name, best, survey, usize::MAX).await;
+            }
+        }
+    }
+
+    fn remembered(&self, record: Record, confirmed: u64) -> Result<Resolved, ResolveError> {
+        let now = self.inner.clock.now();
+        let confirmed = (confirmed > 0).then(|| from_unix(confirmed));
+        Ok(Resolved {
+            value: record.path()?,
+            source: Source::Cache { confirmed },
+            age: confirmed.and_then(|at| now.duration_since(at).ok()),
+            expired: record.is_expired(now),
+            record,
+        })
+    }
+}

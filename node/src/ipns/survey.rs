@@ -1,0 +1,193 @@
+//! Asking the network for the record of a name, and setting right those who hold an older one.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use libp2p::PeerId;
+use libp2p::kad::{K_VALUE, KBucketKey, RecordKey};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Names;
+use super::record::{Name, Record};
+use crate::routing::{Network, RoutingError};
+
+/// Valid answers from one network after which no more are waited for; Kubo stops after more than 16.
+const QUORUM: usize = 16;
+/// How long further answers are waited for once there is a valid one. A walk through the public DHT takes much longer
+/// to find that nobody is left than to find what there is.
+const AFTER_FIRST: Duration = Duration::from_secs(3);
+/// How long a walk takes to end once it is no longer wanted, at most.
+const WALK_END: Duration = Duration::from_secs(2);
+
+/// What the network says of a name.
+#[derive(Default)]
+pub(super) struct Survey {
+    /// The best valid record, if anybody had one.
+    pub(super) best: Option<Record>,
+    /// Who holds which valid record.
+    pub(super) holders: Vec<(Network, PeerId, Record)>,
+    /// The closest peers that answered and hold none.
+    pub(super) without: Vec<(Network, PeerId)>,
+    /// Answers that were refused, and why the last of them was.
+    pub(super) refused: usize,
+    pub(super) refusal: Option<String>,
+}
+
+impl Survey {
+    fn add(&mut self, other: Self) {
+        for (network, peer, record) in other.holders {
+            self.note(network, peer, record);
+        }
+        self.without.extend(other.without);
+        self.refused += other.refused;
+        self.refusal = other.refusal.or(self.refusal.take());
+    }
+
+    fn note(&mut self, network: Network, peer: PeerId, record: Record) {
+        if self.best.as_ref().is_none_or(|best| record.compare(best).is_gt()) {
+            self.best = Some(record.clone());
+        }
+        self.holders.push((network, peer, record));
+    }
+
+    /// How many peers answered at all.
+    pub(super) fn answers(&self) -> usize {
+        self.holders.len() + self.without.len() + self.refused
+    }
+
+    /// The peers of `network` closest to `name` that should be given `record`, and how many of the closest have it.
+    fn lacking(&self, network: Network, name: &Name, record: &Record) -> (Vec<PeerId>, usize) {
+        let target = KBucketKey::new(RecordKey::new(&name.routing_key()));
+        let has_it: HashSet<PeerId> = self
+            .holders
+            .iter()
+            .filter(|(of, _, held)| *of == network && held.bytes() == record.bytes())
+            .map(|(_, peer, _)| *peer)
+            .collect();
+        let holders = self
+            .holders
+            .iter()
+            .filter(|(of, ..)| *of == network)
+            .map(|(_, peer, _)| *peer);
+        let without = self
+            .without
+            .iter()
+            .filter(|(of, _)| *of == network)
+            .map(|(_, peer)| *peer);
+        let mut all: Vec<PeerId> = holders.chain(without).collect::<HashSet<_>>().into_iter().collect();
+        all.sort_by_cached_key(|peer| target.distance(&KBucketKey::from(*peer)));
+        all.truncate(K_VALUE.get());
+        let (have, lack): (Vec<_>, Vec<_>) = all.into_iter().partition(|peer| has_it.contains(peer));
+        (lack, have.len())
+    }
+}
+
+impl Names {
+    /// Asks both networks until nobody is left to ask, enough have answered, or `patience` is over.
+    pub(super) async fn survey(&self, name: &Name, patience: Duration) -> Result<Survey, RoutingError> {
+        let until = Instant::now() + patience;
+        let [lan, wan] = Network::BOTH;
+        let (lan, wan) = tokio::join!(self.survey_one(lan, name, until), self.survey_one(wan, name, until));
+        let mut survey = lan?;
+        survey.add(wan?);
+        Ok(survey)
+    }
+
+    async fn survey_one(&self, network: Network, name: &Name, until: Instant) -> Result<Survey, RoutingError> {
+        let mut survey = Survey::default();
+        let mut values = self.inner.routing.values(network, &name.routing_key(), until).await?;
+        let mut until = until;
+        while survey.holders.len() <= QUORUM {
+            let Ok(Some((peer, bytes))) = timeout_at(until, values.records.recv()).await else {
+                break;
+            };
+            match Record::verify(*name, bytes.into(), self.inner.clock.now()) {
+                Ok(record) => {
+                    if survey.best.is_none() {
+                        until = until.min(Instant::now() + AFTER_FIRST);
+                    }
+                    // What this very peer keeps for others is a record like any other, but it is nobody to be put to.
+                    match peer {
+                        Some(peer) => survey.note(network, peer, record),
+                        None if survey.best.as_ref().is_none_or(|best| record.compare(best).is_gt()) => {
+                            survey.best = Some(record);
+                        }
+                        None => {}
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%name, ?peer, %error, "an answer is refused");
+                    survey.refused += usize::from(peer.is_some());
+                    survey.refusal = Some(error.to_string());
+                    // Whoever keeps rubbish under this name should get the real one.
+                    survey.without.extend(peer.map(|peer| (network, peer)));
+                }
+            }
+        }
+        drop(values.records);
+        // Ended early or not, the walk tells whom it met, unless the driver is gone.
+        if let Ok(Ok(without)) = timeout(WALK_END, values.without).await {
+            survey.without.extend(without.into_iter().map(|peer| (network, peer)));
+        }
+        Ok(survey)
+    }
+
+    /// Gives `record` to the peers of `network` closest to `name` that lack it. Returns once `enough` of them hold it,
+    /// with their number; the rest is done in the background, and noted when it is.
+    pub(super) async fn spread(
+        &self,
+        network: Network,
+        name: &Name,
+        record: &Record,
+        survey: &Survey,
+        enough: usize,
+    ) -> Result<usize, RoutingError> {
+        let (lacking, mut holders) = survey.lacking(network, name, record);
+        let Ok(permit) = self.inner.background.clone().acquire_owned().await else {
+            return Err(RoutingError::Stopped);
+        };
+        let mut puts = JoinSet::new();
+        for peer in lacking {
+            let (routing, key, value) = (self.inner.routing.clone(), name.routing_key(), record.bytes().to_vec());
+            puts.spawn(async move { routing.put_to(network, peer, key, value).await });
+        }
+        while holders < enough {
+            match puts.join_next().await {
+                Some(Ok(Ok(true))) => holders += 1,
+                Some(Ok(Err(error))) => return Err(error),
+                Some(_) => {}
+                None => return Ok(holders),
+            }
+        }
+        if !puts.is_empty() {
+            let (names, name, record) = (self.clone(), *name, record.clone());
+            tokio::spawn(async move {
+                let _permit = permit;
+                let mut holders = holders;
+                while let Some(put) = puts.join_next().await {
+                    holders += usize::from(matches!(put, Ok(Ok(true))));
+                }
+                names.note_put(&name, &record, holders).await;
+            });
+        }
+        Ok(holders)
+    }
+
+    /// Notes who holds a record, unless there is a newer one by now.
+    pub(super) async fn note_put(&self, name: &Name, record: &Record, holders: usize) {
+        let (now, bytes) = (self.inner.clock.unix(), record.bytes().to_vec());
+        let states = self.inner.states.clone();
+        let at = *name;
+        let noted = super::on_disk(move || {
+            states.update_known(&at, |entry| {
+                if entry.record == bytes {
+                    entry.note_put(now, holders);
+                }
+            })
+        });
+        if let Err(error) = noted.await {
+            tracing::warn!(%name, %error, "a put could not be noted; it will be repeated");
+        }
+    }
+}

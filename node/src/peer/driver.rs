@@ -1,0 +1,703 @@
+//! The one task that owns the swarm.
+//!
+//! Everybody else holds the sending end of a bounded queue of [`Command`]s. The driver never waits for anything but the
+//! swarm and that queue: answers go out through channels with room reserved or are dropped, and work that takes time is
+//! spawned.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use libp2p::core::ConnectedPoint;
+use libp2p::kad::{self, InboundRequest, QueryResult};
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::address::{Reach, ip, prefer_tcp_nearby, reach, split_peer};
+use super::{DialError, PeerInfo};
+use crate::exchange;
+use crate::ipns::Inbox;
+use crate::routing::dht::{Dht, Network};
+use crate::routing::queries::{Queries, Walk};
+use crate::routing::records::Records;
+use crate::routing::{Provider, Routing, TableSizes};
+use crate::swarm::{Behaviour, BehaviourEvent};
+
+/// Commands waiting for the driver; senders wait when it is full.
+pub(crate) const MAX_COMMANDS: usize = 256;
+/// Addresses taken from one peer's identify message.
+const MAX_PEER_ADDRESSES: usize = 16;
+/// Searches for providers that run for the exchange at the same time.
+const MAX_SEARCHES: usize = 32;
+/// Providers dialled in one search for the exchange; Kubo's figure.
+const MAX_PROVIDERS_DIALLED: usize = 10;
+/// Time such a search may take.
+const SEARCH_DEADLINE: Duration = Duration::from_secs(30);
+/// Peers in one WAN routing table from one /16 of IPv4 or /32 of IPv6, as in go-libp2p-kad-dht.
+const MAX_PER_IP_GROUP: usize = 3;
+/// Peers that must see us at the same public address before we tell it to others; Kubo's figure.
+const MIN_OBSERVERS: u32 = 4;
+/// Addresses at which others saw us, counted at the same time.
+const MAX_OBSERVED: usize = 64;
+/// Callers waiting for one dial.
+const MAX_DIAL_WAITERS: usize = 64;
+/// How often walks that are no longer wanted are looked for, while there are walks.
+const REAP_TICK: Duration = Duration::from_millis(200);
+/// How often housekeeping runs.
+const TICK: Duration = Duration::from_secs(10);
+/// How often the buckets of both tables are refreshed; Kubo's figure.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
+/// How often expired records are dropped.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// First wait before unreachable bootstrap peers are tried again; doubles up to [`REFRESH_INTERVAL`].
+const BOOTSTRAP_RETRY: Duration = Duration::from_secs(20);
+
+/// What the rest of the peer asks of the driver.
+pub(crate) enum Command {
+    /// Open a connection; `named` by the user, so it is held and its peer trusted to be of our LAN.
+    Dial {
+        peer: Option<PeerId>,
+        addresses: Vec<Multiaddr>,
+        named: bool,
+        reply: DialReply,
+    },
+    /// Close all connections to a peer and stop holding it.
+    Disconnect { peer: PeerId, reply: oneshot::Sender<bool> },
+    /// The peers that are connected.
+    Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
+    /// Ask one of the DHTs.
+    Walk { network: Network, walk: Walk },
+}
+
+type DialReply = oneshot::Sender<Result<PeerId, DialError>>;
+
+struct Dialling {
+    peer: Option<PeerId>,
+    addresses: Vec<Multiaddr>,
+    waiting: Vec<DialReply>,
+}
+
+struct Connected {
+    info: PeerInfo,
+    connections: HashMap<ConnectionId, Multiaddr>,
+    dialled: Option<Multiaddr>,
+    /// Those who asked for this peer by name, until it has said what it speaks: only then can it be asked anything.
+    waiting: Vec<DialReply>,
+}
+
+impl Connected {
+    /// Answers dials of this peer: at once, or for a peer named by the user when it has said what it speaks.
+    fn answer(&mut self, named: bool, mut replies: Vec<DialReply>) {
+        if named && self.info.agent.is_none() && self.waiting.len() < MAX_DIAL_WAITERS {
+            self.waiting.append(&mut replies);
+        }
+        for reply in replies {
+            let _ = reply.send(Ok(self.info.peer));
+        }
+    }
+}
+
+/// See the module's words.
+pub(crate) struct Driver {
+    pub(crate) swarm: Swarm<Behaviour>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) listening: watch::Sender<Vec<Multiaddr>>,
+    pub(crate) sizes: watch::Sender<TableSizes>,
+    pub(crate) records: [Records; 2],
+    pub(crate) inbox: Inbox,
+    pub(crate) exchange: exchange::Handle,
+    pub(crate) routing: Routing,
+    pub(crate) bootstrap: Vec<Multiaddr>,
+    pub(crate) state: State,
+}
+
+/// What the driver remembers between events.
+pub(crate) struct State {
+    queries: Queries,
+    dials: HashMap<ConnectionId, Dialling>,
+    peers: HashMap<PeerId, Connected>,
+    named: HashSet<PeerId>,
+    observed: HashMap<Multiaddr, u32>,
+    searches: Arc<Semaphore>,
+    refresh_at: Instant,
+    sweep_at: Instant,
+    bootstrap_at: Instant,
+    bootstrap_wait: Duration,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self {
+            queries: Queries::default(),
+            dials: HashMap::new(),
+            peers: HashMap::new(),
+            named: HashSet::new(),
+            observed: HashMap::new(),
+            searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
+            refresh_at: now + REFRESH_INTERVAL,
+            sweep_at: now + SWEEP_INTERVAL,
+            bootstrap_at: now,
+            bootstrap_wait: BOOTSTRAP_RETRY,
+        }
+    }
+}
+
+impl Driver {
+    /// Runs until told to stop, or until every handle is gone.
+    pub(crate) async fn run(mut self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut reap = tokio::time::interval(REAP_TICK);
+        reap.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_event(event),
+                command = self.commands.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => break,
+                },
+                _ = tick.tick() => self.on_tick(),
+                _ = reap.tick(), if !self.state.queries.is_empty() => {
+                    let behaviour = self.swarm.behaviour_mut();
+                    self.state.queries.reap(Network::Lan, &mut behaviour.lan);
+                    self.state.queries.reap(Network::Wan, &mut behaviour.wan);
+                }
+                changed = self.stop.changed() => if changed.is_err() || *self.stop.borrow() { break },
+            }
+        }
+        tracing::debug!("the peer has stopped");
+    }
+
+    fn dht(&mut self, network: Network) -> &mut Dht {
+        let behaviour = self.swarm.behaviour_mut();
+        match network {
+            Network::Lan => &mut behaviour.lan,
+            Network::Wan => &mut behaviour.wan,
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Dial {
+                peer,
+                addresses,
+                named,
+                reply,
+            } => self.dial(peer, addresses, named, reply),
+            Command::Disconnect { peer, reply } => {
+                self.state.named.remove(&peer);
+                self.swarm.behaviour_mut().hold.release(&peer);
+                let _ = reply.send(self.swarm.disconnect_peer_id(peer).is_ok());
+            }
+            Command::Peers { reply } => {
+                let _ = reply.send(self.state.peers.values().map(|peer| peer.info.clone()).collect());
+            }
+            Command::Walk { network, walk } => {
+                let behaviour = self.swarm.behaviour_mut();
+                let dht = match network {
+                    Network::Lan => &mut behaviour.lan,
+                    Network::Wan => &mut behaviour.wan,
+                };
+                self.state.queries.start(network, dht, walk);
+            }
+        }
+    }
+
+    fn dial(&mut self, peer: Option<PeerId>, addresses: Vec<Multiaddr>, named: bool, reply: DialReply) {
+        if let Some(peer) = peer {
+            if peer == *self.swarm.local_peer_id() {
+                return drop(reply.send(Err(DialError::Myself)));
+            }
+            if named {
+                self.state.named.insert(peer);
+                self.swarm.behaviour_mut().hold.hold(peer);
+                self.swarm.behaviour_mut().limits.bypass_peer_id(&peer);
+            }
+            if let Some(connected) = self.state.peers.get_mut(&peer) {
+                connected.answer(named, vec![reply]);
+                return;
+            }
+            let under_way = self
+                .state
+                .dials
+                .values_mut()
+                .find(|dial| dial.peer == Some(peer) && dial.addresses == addresses);
+            if let Some(dial) = under_way {
+                if dial.waiting.len() < MAX_DIAL_WAITERS {
+                    dial.waiting.push(reply);
+                }
+                return;
+            }
+        }
+        let options = match (peer, addresses.first()) {
+            (Some(peer), None) => DialOpts::peer_id(peer).condition(PeerCondition::Disconnected).build(),
+            (Some(peer), Some(_)) => DialOpts::peer_id(peer)
+                .condition(PeerCondition::Disconnected)
+                .addresses(prefer_tcp_nearby(addresses.clone()))
+                .build(),
+            (None, Some(address)) => DialOpts::unknown_peer_id().address(address.clone()).build(),
+            (None, None) => return drop(reply.send(Err(DialError::NoAddresses))),
+        };
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.state.dials.insert(
+                    id,
+                    Dialling {
+                        peer,
+                        addresses,
+                        waiting: vec![reply],
+                    },
+                );
+            }
+            Err(error) => {
+                let _ = reply.send(Err(DialError::from_libp2p(&error)));
+            }
+        }
+    }
+
+    /// Dials without anybody waiting for it.
+    fn dial_quietly(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        let options = DialOpts::peer_id(peer)
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .addresses(prefer_tcp_nearby(addresses))
+            .build();
+        if let Err(error) = self.swarm.dial(options) {
+            tracing::trace!(%peer, %error, "not dialled");
+        }
+    }
+
+    fn on_tick(&mut self) {
+        let now = Instant::now();
+        let sizes = *self.sizes.borrow();
+        if sizes.wan > 0 {
+            self.state.bootstrap_wait = BOOTSTRAP_RETRY;
+        } else if !self.bootstrap.is_empty() && now >= self.state.bootstrap_at {
+            self.state.bootstrap_at = now + self.state.bootstrap_wait;
+            self.state.bootstrap_wait = (self.state.bootstrap_wait * 2).min(REFRESH_INTERVAL);
+            for address in self.bootstrap.clone() {
+                let (address, peer) = split_peer(address);
+                match peer {
+                    Some(peer) => self.dial_quietly(peer, vec![address]),
+                    None => {
+                        let _ = self.swarm.dial(address);
+                    }
+                }
+            }
+        }
+        if now >= self.state.refresh_at {
+            self.state.refresh_at = now + REFRESH_INTERVAL;
+            for network in Network::BOTH {
+                // Refuses when the table is empty, and then there is nothing to refresh.
+                let _ = self.dht(network).bootstrap();
+            }
+        }
+        if now >= self.state.sweep_at {
+            self.state.sweep_at = now + SWEEP_INTERVAL;
+            let records = self.records.clone();
+            tokio::task::spawn_blocking(move || records.iter().for_each(Records::sweep));
+        }
+    }
+
+    fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour(event),
+            SwarmEvent::NewListenAddr { address, .. } => {
+                tracing::debug!(%address, "listening");
+                self.listening.send_modify(|all| {
+                    if !all.contains(&address) {
+                        all.push(address);
+                    }
+                });
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.listening.send_modify(|all| all.retain(|one| *one != address));
+            }
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+                if let Err(error) = reason {
+                    tracing::warn!(%error, ?addresses, "no longer listening");
+                }
+                self.listening
+                    .send_modify(|all| all.retain(|one| !addresses.contains(one)));
+            }
+            SwarmEvent::ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
+            } => {
+                self.on_connected(peer_id, connection_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed {
+                peer_id,
+                connection_id,
+                num_established,
+                ..
+            } => {
+                if num_established == 0 {
+                    let gone = self.state.peers.remove(&peer_id);
+                    for reply in gone.into_iter().flat_map(|peer| peer.waiting) {
+                        let _ = reply.send(Err(DialError::Unreachable {
+                            reason: "it hung up at once".to_owned(),
+                        }));
+                    }
+                } else if let Some(peer) = self.state.peers.get_mut(&peer_id) {
+                    peer.connections.remove(&connection_id);
+                    peer.info.addresses = peer.connections.values().cloned().collect();
+                }
+            }
+            SwarmEvent::OutgoingConnectionError {
+                connection_id,
+                peer_id,
+                error,
+            } => {
+                self.on_dial_failed(connection_id, peer_id, &error);
+            }
+            SwarmEvent::NewExternalAddrCandidate { address } => self.on_observed(address),
+            _ => {}
+        }
+    }
+
+    fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
+        let remote = endpoint.get_remote_address().clone();
+        if let ConnectedPoint::Listener {
+            local_addr,
+            send_back_addr,
+        } = endpoint
+            && reach(local_addr) == Reach::Public
+            && reach(send_back_addr) == Reach::Public
+        {
+            // Somebody from the internet got through to a public address of ours: that is what a DHT server needs.
+            self.swarm.behaviour_mut().wan.serve();
+        }
+        let entry = self.state.peers.entry(peer).or_insert_with(|| Connected {
+            info: PeerInfo {
+                peer,
+                addresses: Vec::new(),
+                agent: None,
+                dialled_by_us: endpoint.is_dialer(),
+                latency: None,
+            },
+            connections: HashMap::new(),
+            dialled: None,
+            waiting: Vec::new(),
+        });
+        if endpoint.is_dialer() {
+            entry.dialled = Some(split_peer(remote.clone()).0);
+        }
+        entry.connections.insert(connection, remote);
+        entry.info.addresses = entry.connections.values().cloned().collect();
+
+        let mut answered = Vec::new();
+        self.state.dials.retain(|id, dial| {
+            let done = *id == connection || dial.peer == Some(peer);
+            if done {
+                answered.append(&mut dial.waiting);
+            }
+            !done
+        });
+        let named = self.state.named.contains(&peer);
+        entry.answer(named, answered);
+    }
+
+    /// Somebody saw us at `address`; libp2p reports that once for each connection.
+    ///
+    /// Behind a router, this is the only public address there is. It may not let anybody in, but a provider without
+    /// any address is refused by DHT servers.
+    fn on_observed(&mut self, address: Multiaddr) {
+        if reach(&address) != Reach::Public {
+            return;
+        }
+        if self.state.observed.len() >= MAX_OBSERVED && !self.state.observed.contains_key(&address) {
+            self.state.observed.retain(|_, observers| *observers >= MIN_OBSERVERS);
+        }
+        let observers = self.state.observed.entry(address.clone()).or_default();
+        *observers = observers.saturating_add(1);
+        if *observers == MIN_OBSERVERS {
+            tracing::debug!(%address, "seen from outside");
+            self.swarm.add_external_address(address);
+        }
+    }
+
+    fn on_dial_failed(&mut self, connection: ConnectionId, peer: Option<PeerId>, error: &libp2p::swarm::DialError) {
+        if let Some(dial) = self.state.dials.remove(&connection) {
+            for reply in dial.waiting {
+                let _ = reply.send(Err(DialError::from_libp2p(error)));
+            }
+        }
+        use libp2p::swarm::DialError::{LocalPeerId, NoAddresses, Transport, WrongPeerId};
+        if let (Some(peer), Transport(_) | WrongPeerId { .. } | NoAddresses | LocalPeerId { .. }) = (peer, error)
+            && !self.swarm.is_connected(&peer)
+        {
+            // libp2p keeps the unreachable in its tables. Here the size of a table decides which network is used, so
+            // only those who answer may count.
+            self.forget(peer, Network::Lan);
+            self.forget(peer, Network::Wan);
+        }
+    }
+
+    fn on_behaviour(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                self.on_identified(peer_id, info)
+            }
+            BehaviourEvent::Identify(identify::Event::Error { peer_id, .. }) => {
+                // It does not speak identify, or not well. It is connected all the same.
+                if let Some(peer) = self.state.peers.get_mut(&peer_id) {
+                    let waiting = std::mem::take(&mut peer.waiting);
+                    peer.answer(false, waiting);
+                }
+            }
+            BehaviourEvent::Lan(event) => self.on_kad(Network::Lan, event),
+            BehaviourEvent::Wan(event) => self.on_kad(Network::Wan, event),
+            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
+                let mut by_peer: HashMap<PeerId, Vec<Multiaddr>> = HashMap::new();
+                for (peer, address) in found {
+                    if reach(&address) != Reach::Nowhere {
+                        by_peer.entry(peer).or_default().push(split_peer(address).0);
+                    }
+                }
+                for (peer, addresses) in by_peer {
+                    tracing::debug!(%peer, ?addresses, "found on the local network");
+                    self.dial_quietly(peer, addresses);
+                }
+            }
+            BehaviourEvent::Ping(ping::Event {
+                peer,
+                result: Ok(latency),
+                ..
+            }) => {
+                if let Some(peer) = self.state.peers.get_mut(&peer) {
+                    peer.info.latency = Some(latency);
+                }
+            }
+            BehaviourEvent::Exchange(exchange::Event::NeedProviders { session, cid }) => {
+                self.search_for_exchange(session, cid);
+            }
+            _ => {}
+        }
+    }
+
+    /// Decides from what a peer says of itself to which routing tables it belongs.
+    fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
+        let named = self.state.named.contains(&peer);
+        let Some(connected) = self.state.peers.get_mut(&peer) else {
+            return;
+        };
+        connected.info.agent = Some(info.agent_version);
+        let waiting = std::mem::take(&mut connected.waiting);
+        let dialled = connected.dialled.clone();
+        let remotes: Vec<Reach> = connected.info.addresses.iter().map(reach).collect();
+        let nearby = remotes
+            .iter()
+            .any(|reach| matches!(reach, Reach::Loopback | Reach::Private));
+        let same_machine = remotes.contains(&Reach::Loopback);
+        if nearby || named {
+            self.swarm.behaviour_mut().hold.hold(peer);
+        }
+
+        for network in Network::BOTH {
+            let speaks = info.protocols.contains(&network.protocol());
+            let belongs = match network {
+                Network::Lan => nearby || named,
+                Network::Wan => remotes.contains(&Reach::Public),
+            };
+            if !(speaks && belongs) {
+                self.forget(peer, network);
+                continue;
+            }
+            // An address that we have just dialled is the one that certainly works.
+            let mut addresses: Vec<Multiaddr> = dialled.iter().cloned().collect();
+            addresses.extend(info.listen_addrs.iter().map(|address| split_peer(address.clone()).0));
+            addresses.retain(|address| match (network, reach(address)) {
+                (Network::Lan, Reach::Loopback) => same_machine,
+                (Network::Lan, Reach::Private) => true,
+                (Network::Lan, Reach::Public) => named,
+                (Network::Wan, reach) => reach == Reach::Public,
+                (Network::Lan, Reach::Nowhere) => false,
+            });
+            if network == Network::Wan && self.crowded(peer, &addresses) {
+                tracing::debug!(%peer, "not taken into the routing table: too many of its network are there");
+                continue;
+            }
+            for address in addresses.into_iter().take(MAX_PEER_ADDRESSES) {
+                self.dht(network).add_address(&peer, address);
+            }
+            self.count(network);
+        }
+        for reply in waiting {
+            let _ = reply.send(Ok(peer));
+        }
+    }
+
+    /// Whether the WAN table holds as many peers of this IP group as one operator may have there.
+    fn crowded(&mut self, peer: PeerId, addresses: &[Multiaddr]) -> bool {
+        let groups: HashSet<_> = addresses.iter().filter_map(ip_group).collect();
+        let table = self.swarm.behaviour_mut().wan.table();
+        let same_group = |addresses: &[Multiaddr]| {
+            addresses
+                .iter()
+                .filter_map(ip_group)
+                .any(|group| groups.contains(&group))
+        };
+        table
+            .iter()
+            .filter(|(other, addresses)| *other != peer && same_group(addresses))
+            .count()
+            >= MAX_PER_IP_GROUP
+    }
+
+    fn forget(&mut self, peer: PeerId, network: Network) {
+        if self.dht(network).remove_peer(&peer).is_some() {
+            self.count(network);
+        }
+    }
+
+    fn count(&mut self, network: Network) {
+        let len = self.dht(network).table_len();
+        self.sizes.send_if_modified(|sizes| {
+            let size = match network {
+                Network::Lan => &mut sizes.lan,
+                Network::Wan => &mut sizes.wan,
+            };
+            std::mem::replace(size, len) != len
+        });
+    }
+
+    fn on_kad(&mut self, network: Network, event: kad::Event) {
+        match event {
+            kad::Event::OutboundQueryProgressed {
+                id,
+                result,
+                stats,
+                step,
+            } => {
+                if let QueryResult::Bootstrap(_) = result {
+                    return;
+                }
+                let behaviour = self.swarm.behaviour_mut();
+                let dht = match network {
+                    Network::Lan => &mut behaviour.lan,
+                    Network::Wan => &mut behaviour.wan,
+                };
+                self.state
+                    .queries
+                    .progress(network, dht, id, result, step, stats.num_successes());
+            }
+            kad::Event::InboundRequest {
+                request: InboundRequest::PutRecord {
+                    record: Some(record), ..
+                },
+            } => {
+                self.inbox.offer(record.key.as_ref(), &record.value);
+            }
+            kad::Event::InboundRequest {
+                request: InboundRequest::AddProvider { record: Some(record) },
+            } => {
+                use libp2p::kad::store::RecordStore as _;
+                let provider = record.provider;
+                if let Err(error) = self.dht(network).store_mut().add_provider(record) {
+                    tracing::debug!(%provider, %error, "provider record refused");
+                }
+            }
+            kad::Event::RoutingUpdated { .. } => self.count(network),
+            _ => {}
+        }
+    }
+
+    /// Finds and dials providers for a session of the exchange, and tells it who answered.
+    fn search_for_exchange(&mut self, session: exchange::SessionId, cid: crate::block::Cid) {
+        let (routing, exchange) = (self.routing.clone(), self.exchange.clone());
+        let (searches, mut stop) = (Arc::clone(&self.state.searches), self.stop.clone());
+        // One task a session at most: the exchange asks again only when it has its answer, or after a minute.
+        tokio::spawn(async move {
+            let Ok(_permit) = searches.acquire_owned().await else {
+                return;
+            };
+            let search = Search {
+                routing,
+                exchange,
+                session,
+                connected: 0,
+                unreachable: Vec::new(),
+            };
+            tokio::select! {
+                () = search.run(&cid) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        });
+    }
+}
+
+/// A search for providers on behalf of the exchange.
+struct Search {
+    routing: Routing,
+    exchange: exchange::Handle,
+    session: exchange::SessionId,
+    connected: usize,
+    unreachable: Vec<PeerId>,
+}
+
+impl Search {
+    /// Hands peers over as they are reached. In the end, if there were none, those who could not be: the verdict is
+    /// then "not reachable" rather than "nobody has it".
+    async fn run(mut self, cid: &crate::block::Cid) {
+        let search = async {
+            let mut arrivals = self.routing.arrivals();
+            while !self.find_and_dial(cid).await && arrivals.next().await {}
+        };
+        let _ = tokio::time::timeout(SEARCH_DEADLINE, search).await;
+        if self.connected == 0 {
+            self.exchange.provide_peers(self.session, self.unreachable);
+        }
+    }
+
+    /// Returns whether there is now somebody to fetch from.
+    async fn find_and_dial(&mut self, cid: &crate::block::Cid) -> bool {
+        let mut found = self.routing.providers(cid);
+        let mut dials = tokio::task::JoinSet::new();
+        let mut searching = true;
+        loop {
+            tokio::select! {
+                provider = found.recv(), if searching && dials.len() < MAX_PROVIDERS_DIALLED => match provider {
+                    Some(Provider { peer, addresses }) => {
+                        let routing = self.routing.clone();
+                        dials.spawn(async move { (peer, routing.connect(Some(peer), addresses, false).await) });
+                    }
+                    None => searching = false,
+                },
+                Some(Ok((peer, dialled))) = dials.join_next() => match dialled {
+                    Ok(_) => {
+                        self.connected += 1;
+                        self.exchange.provide_peers(self.session, vec![peer]);
+                    }
+                    Err(error) => {
+                        tracing::debug!(%peer, %error, "a provider cannot be reached");
+                        self.unreachable.push(peer);
+                    }
+                },
+                else => return self.connected > 0,
+            }
+        }
+    }
+}
+
+/// What counts as one operator's network: /16 of IPv4, /32 of IPv6.
+fn ip_group(address: &Multiaddr) -> Option<[u8; 5]> {
+    match ip(address)? {
+        std::net::IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            Some([4, a, b, 0, 0])
+        }
+        std::net::IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.octets();
+            Some([6, a, b, c, d].map(|byte| byte))
+        }
+    }
+}

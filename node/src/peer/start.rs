@@ -1,0 +1,302 @@
+//! What a peer can be told before it starts, and starting it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use libp2p::Multiaddr;
+use libp2p::identity::Keypair;
+use tokio::sync::{mpsc, watch};
+
+use super::clock::Clock;
+use super::driver::{Driver, MAX_COMMANDS, State};
+use super::{Inner, Node};
+use crate::exchange;
+use crate::ipns::{KeySource, Names, NamesParts};
+use crate::routing::dht::{Dht, Network};
+use crate::routing::records::Records;
+use crate::routing::schedule::Schedule;
+use crate::routing::{Expected, Routing, TableSizes, blocking};
+use crate::store::{Blocks, Store, StoreError, Table};
+use crate::swarm;
+
+/// The public bootstrap peers of IPFS, as Kubo 0.43 has them.
+pub const BOOTSTRAP_PEERS: [&str; 6] = [
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmQCU2EcMqAqQPR2i9bChDtGNJchTbq5TbXJJ16u19uLTa",
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmbLHAnMoJPWSCR5Zhtx6BHJX9KiKNN6tpvbUcqanj75Nb",
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt",
+    "/dnsaddr/va1.bootstrap.libp2p.io/p2p/12D3KooWKnDdG3iXw9eTFijk3EWSunZcFi54Zka4wmtqtt6rPxc8",
+    "/ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ",
+];
+
+/// Where a peer listens unless told otherwise: every interface, the port that IPFS peers use.
+pub const DEFAULT_LISTEN: [&str; 4] = [
+    "/ip4/0.0.0.0/tcp/4001",
+    "/ip4/0.0.0.0/udp/4001/quic-v1",
+    "/ip6/::/tcp/4001",
+    "/ip6/::/udp/4001/quic-v1",
+];
+
+/// Connections open at the same time, unless told otherwise. A home router takes this without complaint.
+const DEFAULT_MAX_CONNECTIONS: u32 = 96;
+/// How long a connection that nobody uses or holds stays open, unless told otherwise.
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long [`Builder::start`] waits for the first address. The kernel knows it already; this only covers the first turn
+/// of the swarm on a busy machine.
+const LISTEN_WAIT: Duration = Duration::from_secs(2);
+/// How long it then waits until every listener has one. A wildcard without any interface never gets one.
+const ALL_LISTEN_WAIT: Duration = Duration::from_millis(200);
+
+/// Why a peer did not start. No socket is left open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Somebody listens there already: another peer on this machine, most likely.
+    #[error("{address} is in use by another program")]
+    AddressInUse {
+        /// The address asked for.
+        address: Multiaddr,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// The address asked for.
+        address: Multiaddr,
+        /// What the system says.
+        reason: String,
+    },
+    /// The transports cannot be set up.
+    #[error("the network transports cannot be set up: {reason}")]
+    Transport {
+        /// What libp2p says.
+        reason: String,
+    },
+    /// The tables of names, records or schedules cannot be used.
+    #[error("the store of the peer cannot be used")]
+    Store(#[from] StoreError),
+    /// The runtime is going down.
+    #[error("the runtime is shutting down")]
+    Runtime,
+}
+
+/// A peer to be. Made by [`Node::builder`]; every setting has a default.
+#[must_use = "a builder does nothing until `start`"]
+pub struct Builder {
+    blocks: Arc<dyn Blocks>,
+    dht_table: Table,
+    provide_table: Table,
+    names_table: Table,
+    keypair: Option<Keypair>,
+    listen: Vec<Multiaddr>,
+    port_fallback: bool,
+    bootstrap: Vec<Multiaddr>,
+    mdns: bool,
+    max_connections: u32,
+    idle_timeout: Duration,
+    agent: String,
+    exchange: exchange::Config,
+    keys: KeySource,
+    clock: Clock,
+}
+
+impl Builder {
+    pub(super) fn on_store(store: &Store) -> Result<Self, StoreError> {
+        let mut builder = Self::in_memory(Arc::new(store.clone()));
+        builder.dht_table = store.table("dht")?;
+        builder.provide_table = store.table("provide")?;
+        builder.names_table = store.table("names")?;
+        Ok(builder)
+    }
+
+    pub(super) fn in_memory(blocks: Arc<dyn Blocks>) -> Self {
+        Self {
+            blocks,
+            dht_table: Table::in_memory(),
+            provide_table: Table::in_memory(),
+            names_table: Table::in_memory(),
+            keypair: None,
+            // Constants of this file, checked by a test.
+            listen: DEFAULT_LISTEN.iter().filter_map(|text| text.parse().ok()).collect(),
+            port_fallback: false,
+            bootstrap: BOOTSTRAP_PEERS.iter().filter_map(|text| text.parse().ok()).collect(),
+            mdns: true,
+            max_connections: DEFAULT_MAX_CONNECTIONS,
+            idle_timeout: DEFAULT_IDLE_TIMEOUT,
+            agent: concat!("odfs/", env!("CARGO_PKG_VERSION")).to_owned(),
+            exchange: exchange::Config::default(),
+            keys: KeySource::none(),
+            clock: Clock::system(),
+        }
+    }
+
+    /// The peer's key. Default: a fresh one, so the peer has a new id each time.
+    pub fn keypair(mut self, keypair: Keypair) -> Self {
+        self.keypair = Some(keypair);
+        self
+    }
+
+    /// Where to listen. Default: [`DEFAULT_LISTEN`]. Empty: nowhere; the peer can still fetch.
+    pub fn listen(mut self, addresses: Vec<Multiaddr>) -> Self {
+        self.listen = addresses;
+        self
+    }
+
+    /// Whether a port in use is replaced by any free one, instead of [`StartError::AddressInUse`]. Default: no.
+    pub fn port_fallback(mut self, yes: bool) -> Self {
+        self.port_fallback = yes;
+        self
+    }
+
+    /// The peers to ask for the way into the public DHT, dialled in the background after the start and again whenever
+    /// nobody of it is known. Default: [`BOOTSTRAP_PEERS`]. Empty: nobody is dialled unasked.
+    pub fn bootstrap(mut self, peers: Vec<Multiaddr>) -> Self {
+        self.bootstrap = peers;
+        self
+    }
+
+    /// Whether peers on the local network find each other by mDNS. Default: yes. A machine without multicast gets a
+    /// warning in the log and goes on without.
+    pub fn mdns(mut self, yes: bool) -> Self {
+        self.mdns = yes;
+        self
+    }
+
+    /// Connections open at the same time, at most; peers named by [`Node::dial`] do not count. Default: 96.
+    pub fn max_connections(mut self, limit: u32) -> Self {
+        self.max_connections = limit;
+        self
+    }
+
+    /// How long a connection stays open on which nothing is under way. Connections to peers on the local network and to those
+    /// named by [`Node::dial`] stay open anyway. Default: a minute.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// What the peer calls itself to others. Default: `odfs/` and the version.
+    pub fn agent(mut self, agent: impl Into<String>) -> Self {
+        self.agent = agent.into();
+        self
+    }
+
+    /// Settings of the block exchange.
+    pub fn exchange(mut self, config: exchange::Config) -> Self {
+        self.exchange = config;
+        self
+    }
+
+    /// Where private keys of names are found when a record has to be signed again before it expires. Default: only
+    /// those given to [`Names::publish`] since the start.
+    pub fn keys(mut self, keys: KeySource) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Another clock, for tests.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Starts the peer inside the current tokio runtime. Never waits for the network: the first connections are made
+    /// in the background.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(self) -> Result<Node, StartError> {
+        let keypair = self.keypair.unwrap_or_else(Keypair::generate_ed25519);
+        let local = keypair.public().to_peer_id();
+        let schedule = Schedule::open(self.provide_table, self.clock.clone());
+        let (dht_table, clock, records_schedule) = (self.dht_table, self.clock.clone(), schedule.clone());
+        let [lan, wan] = blocking(move || Records::open(&dht_table, &records_schedule, local, &clock))
+            .await
+            .map_err(|_| StartError::Runtime)?;
+
+        let (behaviour, exchange) = exchange::new(Arc::clone(&self.blocks), self.exchange);
+        let settings = swarm::Settings {
+            keypair,
+            agent: self.agent,
+            mdns: self.mdns,
+            max_connections: self.max_connections,
+            idle_timeout: self.idle_timeout,
+        };
+        let records = [lan.clone(), wan.clone()];
+        let dhts = [Dht::new(Network::Lan, local, lan), Dht::new(Network::Wan, local, wan)];
+        let mut swarm = swarm::build(&settings, dhts, behaviour)?;
+        let listeners = swarm::listen(&mut swarm, &self.listen, self.port_fallback)?;
+
+        let (command_sender, commands) = mpsc::channel(MAX_COMMANDS);
+        let (listening_sender, mut listening) = watch::channel(Vec::new());
+        let (sizes_sender, sizes) = watch::channel(TableSizes::default());
+        let (stop, stopped) = watch::channel(false);
+        let expected = Expected {
+            lan: self.mdns && listeners > 0,
+            wan: !self.bootstrap.is_empty(),
+        };
+        let routing = Routing::new(command_sender.clone(), sizes, schedule, local, expected);
+        let parts = NamesParts {
+            table: self.names_table,
+            // Value records are shared by both.
+            records: records[0].clone(),
+            routing: routing.clone(),
+            keys: self.keys,
+            clock: self.clock,
+        };
+        let (names, inbox) = Names::open(parts).await?;
+        let driver = Driver {
+            swarm,
+            commands,
+            stop: stopped.clone(),
+            listening: listening_sender,
+            sizes: sizes_sender,
+            records,
+            inbox,
+            exchange: exchange.clone(),
+            routing: routing.clone(),
+            bootstrap: self.bootstrap,
+            state: State::default(),
+        };
+        let tasks = vec![
+            tokio::spawn(driver.run()),
+            tokio::spawn(until_stopped(stopped.clone(), routing.clone().run_schedule())),
+            tokio::spawn(until_stopped(stopped, names.clone().run_schedule())),
+        ];
+        if listeners > 0 {
+            let _ = tokio::time::timeout(LISTEN_WAIT, listening.wait_for(|all| !all.is_empty())).await;
+            let _ = tokio::time::timeout(ALL_LISTEN_WAIT, listening.wait_for(|all| all.len() >= listeners)).await;
+        }
+        Ok(Node {
+            inner: Arc::new(Inner {
+                peer_id: local,
+                commands: command_sender,
+                exchange,
+                routing,
+                names,
+                blocks: self.blocks,
+                listening,
+                stop,
+                tasks: Mutex::new(tasks),
+            }),
+        })
+    }
+}
+
+async fn until_stopped(mut stop: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_constants_are_addresses() {
+        for text in BOOTSTRAP_PEERS.iter().chain(&DEFAULT_LISTEN) {
+            assert!(text.parse::<Multiaddr>().is_ok(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! One Kademlia DHT as a behaviour of its own: libp2p's, with the settings of the Amino network and a guard on
+//! addresses.
+//!
+//! A peer runs two of these, as Kubo does. They differ in protocol name, in mode, and in which addresses they tell
+//! others and accept: the wide-area one deals in public addresses only, so nobody is told to dial `192.168.…`, and
+//! nobody can make us dial inside our own network. libp2p's behaviour has neither rule, hence this wrapper.
+
+use std::num::NonZeroUsize;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use libp2p::core::Endpoint;
+use libp2p::core::transport::PortUse;
+use libp2p::kad::{self, BucketInserts, Caching, K_VALUE, Mode, StoreInserts};
+use libp2p::swarm::behaviour::{ExternalAddrConfirmed, ExternalAddrExpired};
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, StreamProtocol, THandler, THandlerInEvent,
+    THandlerOutEvent, ToSwarm,
+};
+use libp2p::{Multiaddr, PeerId};
+
+use super::records::Records;
+use crate::peer::address::{Reach, prefer_tcp_nearby, reach};
+
+/// Requests in flight of one walk; Kubo's alpha.
+const PARALLELISM: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
+/// The largest message of the DHT protocol, as in go-libp2p-kad-dht. libp2p's 16 KiB cuts off honest answers.
+const MAX_PACKET_BYTES: usize = 4 << 20;
+/// Ceiling on one walk. Callers have deadlines of their own, which are shorter.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long other peers' value records are kept.
+pub(crate) const VALUE_TTL: Duration = Duration::from_secs(48 * 3600);
+/// How long other peers' provider records are kept.
+pub(crate) const PROVIDER_TTL: Duration = Duration::from_secs(48 * 3600);
+
+/// Which of the two DHTs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Network {
+    /// The local network: `/ipfs/lan/kad/1.0.0`.
+    Lan,
+    /// The public network, "Amino": `/ipfs/kad/1.0.0`.
+    Wan,
+}
+
+impl Network {
+    /// Both, the faster one first.
+    pub const BOTH: [Self; 2] = [Self::Lan, Self::Wan];
+
+    /// The protocol's name on the wire.
+    pub fn protocol(self) -> StreamProtocol {
+        StreamProtocol::new(match self {
+            Self::Lan => "/ipfs/lan/kad/1.0.0",
+            Self::Wan => "/ipfs/kad/1.0.0",
+        })
+    }
+
+    /// Whether an address of this reach may be told to, or learnt from, peers of this network.
+    pub(crate) fn admits(self, reach: Reach) -> bool {
+        match self {
+            Self::Lan => reach != Reach::Nowhere,
+            Self::Wan => reach == Reach::Public,
+        }
+    }
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Lan => "lan",
+            Self::Wan => "wan",
+        })
+    }
+}
+
+/// A DHT: see the module's words.
+pub(crate) struct Dht {
+    network: Network,
+    kad: kad::Behaviour<Records>,
+}
+
+impl Dht {
+    /// A DHT with an empty routing table. The LAN one serves others from the start; the WAN one is a client until
+    /// [`Dht::serve`].
+    pub(crate) fn new(network: Network, local: PeerId, records: Records) -> Self {
+        let mut config = kad::Config::new(network.protocol());
+        config
+            .set_parallelism(PARALLELISM)
+            .set_max_packet_size(MAX_PACKET_BYTES)
+            .set_query_timeout(QUERY_TIMEOUT)
+            .set_record_filtering(StoreInserts::FilterBoth)
+            .set_kbucket_inserts(BucketInserts::Manual)
+            .set_caching(Caching::Enabled {
+                max_peers: K_VALUE.get() as u16,
+            })
+            .set_record_ttl(Some(VALUE_TTL))
+            .set_provider_record_ttl(Some(PROVIDER_TTL))
+            // Republishing is done by schedules that know what is ours and outlive the process; refreshing of buckets
+            // by the driver, which knows whether there is anybody to ask.
+            .set_replication_interval(None)
+            .set_publication_interval(None)
+            .set_provider_publication_interval(None)
+            .set_periodic_bootstrap_interval(None);
+        let mut kad = kad::Behaviour::with_config(local, records, config);
+        kad.set_mode(Some(match network {
+            Network::Lan => Mode::Server,
+            Network::Wan => Mode::Client,
+        }));
+        Self { network, kad }
+    }
+
+    /// Answers requests of others from now on.
+    pub(crate) fn serve(&mut self) {
+        if self.kad.mode() == Mode::Client {
+            self.kad.set_mode(Some(Mode::Server));
+        }
+    }
+
+    /// Peers in the routing table.
+    pub(crate) fn table_len(&mut self) -> usize {
+        self.kad.kbuckets().map(|bucket| bucket.num_entries()).sum()
+    }
+
+    /// Every address in the routing table, with its peer.
+    pub(crate) fn table(&mut self) -> Vec<(PeerId, Vec<Multiaddr>)> {
+        let entries = self.kad.kbuckets().flat_map(|bucket| {
+            bucket
+                .iter()
+                .map(|entry| (*entry.node.key.preimage(), entry.node.value.iter().cloned().collect()))
+                .collect::<Vec<_>>()
+        });
+        entries.collect()
+    }
+
+    /// The addresses known for `peer`: from the routing table and from the walks under way.
+    pub(crate) fn addresses_of(&mut self, peer: PeerId) -> Vec<Multiaddr> {
+        // The id is not looked at, nothing is dialled: this is how libp2p asks its behaviours for addresses.
+        self.handle_pending_outbound_connection(ConnectionId::new_unchecked(0), Some(peer), &[], Endpoint::Dialer)
+            .unwrap_or_default()
+    }
+}
+
+impl std::ops::Deref for Dht {
+    type Target = kad::Behaviour<Records>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.kad
+    }
+}
+
+impl std::ops::DerefMut for Dht {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.kad
+    }
+}
+
+impl NetworkBehaviour for Dht {
+    type ConnectionHandler = <kad::Behaviour<Records> as NetworkBehaviour>::ConnectionHandler;
+    type ToSwarm = kad::Event;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.kad
+            .handle_established_inbound_connection(connection, peer, local, remote)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        role: Endpoint,
+        port_use: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.kad
+            .handle_established_outbound_connection(connection, peer, address, role, port_use)
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: Option<PeerId>,
+        addresses: &[Multiaddr],
+        role: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        let mut known = self
+            .kad
+            .handle_pending_outbound_connection(connection, peer, addresses, role)?;
+        known.retain(|address| self.network.admits(reach(address)));
+        known.sort_unstable();
+        known.dedup();
+        Ok(prefer_tcp_nearby(known))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        // Kademlia announces confirmed external addresses only. Here every listen address that this network can reach
+        // is one: on a LAN that is right, and a public listen address is as good as confirmed.
+        match event {
+            FromSwarm::NewListenAddr(new) if self.network.admits(reach(new.addr)) => {
+                self.kad
+                    .on_swarm_event(FromSwarm::ExternalAddrConfirmed(ExternalAddrConfirmed {
+                        addr: new.addr,
+                    }));
+            }
+            FromSwarm::ExpiredListenAddr(old) if self.network.admits(reach(old.addr)) => {
+                self.kad
+                    .on_swarm_event(FromSwarm::ExternalAddrExpired(ExternalAddrExpired { addr: old.addr }));
+            }
+            FromSwarm::NewListenAddr(_) | FromSwarm::ExpiredListenAddr(_) => {}
+            FromSwarm::ExternalAddrConfirmed(new) if !self.network.admits(reach(new.addr)) => {}
+            other => self.kad.on_swarm_event(other),
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
+        self.kad.on_connection_handler_event(peer, connection, event);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        self.kad.poll(cx)
+    }
+}

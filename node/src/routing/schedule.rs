@@ -1,0 +1,175 @@
+//! What this peer provides, and when each key was last announced.
+//!
+//! On disk, ordered by the time at which an announcement is due, so that a million keys cost no memory and a restart
+//! goes on where the peer stopped instead of announcing everything again.
+//!
+//! | key | value |
+//! |---|---|
+//! | `k` multihash | `due u64 BE` |
+//! | `d` `due u64 BE` multihash | empty |
+
+use std::time::Duration;
+
+use crate::peer::clock::Clock;
+use crate::store::{StoreError, Table};
+
+/// How long after an announcement the next one is due. Others forget it after 48 hours.
+pub const REPROVIDE_INTERVAL: Duration = Duration::from_secs(22 * 3600);
+/// How long after an announcement that reached nobody the next try is due.
+pub const RETRY_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+const KEY: u8 = b'k';
+const DUE: u8 = b'd';
+
+/// The keys this peer provides. Clones share the table.
+#[derive(Clone)]
+pub(crate) struct Schedule {
+    table: Table,
+    clock: Clock,
+}
+
+impl Schedule {
+    pub(crate) fn open(table: Table, clock: Clock) -> Self {
+        Self { table, clock }
+    }
+
+    /// Whether this peer provides `key`. A table that cannot be read counts as no.
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+        self.due_of(key).is_ok_and(|due| due.is_some())
+    }
+
+    /// Adds keys, due at once. Those already there become due at once too.
+    pub(crate) fn add<'a>(&self, keys: impl IntoIterator<Item = &'a [u8]>) -> Result<(), StoreError> {
+        let now = self.clock.unix();
+        keys.into_iter().try_for_each(|key| self.set_due(key, Some(now)))
+    }
+
+    /// Stops providing `key`. Others forget it when their record expires.
+    pub(crate) fn remove(&self, key: &[u8]) -> Result<(), StoreError> {
+        self.set_due(key, None)
+    }
+
+    /// Notes an announcement that has just been made, or that reached nobody. A key that was removed meanwhile stays
+    /// removed.
+    pub(crate) fn announced(&self, key: &[u8], reached: bool) -> Result<(), StoreError> {
+        if !self.contains(key) {
+            return Ok(());
+        }
+        let wait = if reached { REPROVIDE_INTERVAL } else { RETRY_INTERVAL };
+        self.set_due(key, Some(self.clock.unix() + wait.as_secs()))
+    }
+
+    /// Up to `limit` keys that are due, the longest overdue first.
+    pub(crate) fn due(&self, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let now = self.clock.unix();
+        let mut keys = Vec::new();
+        for entry in self.table.scan_prefix(&[DUE]).take(limit) {
+            let (at, _) = entry?;
+            let Some((due, key)) = at.get(1..).and_then(|rest| rest.split_first_chunk::<8>()) else {
+                continue;
+            };
+            if u64::from_be_bytes(*due) > now {
+                break;
+            }
+            keys.push(key.to_vec());
+        }
+        Ok(keys)
+    }
+
+    /// Makes everything that failed lately due now: somebody to ask has appeared.
+    pub(crate) fn retry_now(&self, limit: usize) -> Result<(), StoreError> {
+        let now = self.clock.unix();
+        let mut retries = Vec::new();
+        for entry in self.table.scan_prefix(&[DUE]).take(limit) {
+            let (at, _) = entry?;
+            let Some((due, key)) = at.get(1..).and_then(|rest| rest.split_first_chunk::<8>()) else {
+                continue;
+            };
+            if u64::from_be_bytes(*due) > now + RETRY_INTERVAL.as_secs() {
+                break;
+            }
+            retries.push(key.to_vec());
+        }
+        retries.iter().try_for_each(|key| self.set_due(key, Some(now)))
+    }
+
+    /// Number of keys provided. Reads the whole table.
+    pub(crate) fn len(&self) -> usize {
+        self.table.scan_prefix(&[KEY]).count()
+    }
+
+    fn due_of(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
+        let stored = self.table.get(&[&[KEY], key].concat())?;
+        Ok(stored.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?))))
+    }
+
+    fn set_due(&self, key: &[u8], due: Option<u64>) -> Result<(), StoreError> {
+        let mut changes = Vec::with_capacity(3);
+        if let Some(old) = self.due_of(key)? {
+            changes.push(([&[DUE][..], &old.to_be_bytes(), key].concat(), None));
+        }
+        if let Some(due) = due {
+            changes.push(([&[DUE][..], &due.to_be_bytes(), key].concat(), Some(Vec::new())));
+        }
+        changes.push(([&[KEY], key].concat(), due.map(|due| due.to_be_bytes().to_vec())));
+        self.table.apply(&changes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    fn schedule(table: &Table, now: &Arc<AtomicU64>) -> Schedule {
+        let now = Arc::clone(now);
+        let clock = Clock::from_fn(move || UNIX_EPOCH + Duration::from_secs(now.load(Ordering::Relaxed)));
+        Schedule::open(table.clone(), clock)
+    }
+
+    #[test]
+    fn the_cursor_survives_a_restart() {
+        let (table, now) = (Table::in_memory(), Arc::new(AtomicU64::new(1_000_000)));
+        let first = schedule(&table, &now);
+        first.add([&b"a"[..], b"b", b"c"]).unwrap();
+        assert_eq!(first.due(10).unwrap().len(), 3);
+        first.announced(b"a", true).unwrap();
+        first.announced(b"b", false).unwrap();
+
+        let second = schedule(&table, &now);
+        assert_eq!(second.due(10).unwrap(), [b"c".to_vec()]);
+        assert!(second.contains(b"a"));
+        now.fetch_add(RETRY_INTERVAL.as_secs(), Ordering::Relaxed);
+        assert_eq!(second.due(10).unwrap(), [b"c".to_vec(), b"b".to_vec()]);
+        now.fetch_add(REPROVIDE_INTERVAL.as_secs(), Ordering::Relaxed);
+        assert_eq!(second.due(10).unwrap(), [b"c".to_vec(), b"b".to_vec(), b"a".to_vec()]);
+        assert_eq!(second.due(2).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn failures_are_retried_when_somebody_appears_but_fresh_announcements_are_not() {
+        let (table, now) = (Table::in_memory(), Arc::new(AtomicU64::new(1_000_000)));
+        let schedule = schedule(&table, &now);
+        schedule.add([&b"a"[..], b"b"]).unwrap();
+        schedule.announced(b"a", false).unwrap();
+        schedule.announced(b"b", true).unwrap();
+        assert!(schedule.due(10).unwrap().is_empty());
+        schedule.retry_now(10).unwrap();
+        assert_eq!(schedule.due(10).unwrap(), [b"a".to_vec()]);
+    }
+
+    #[test]
+    fn what_is_removed_stays_removed() {
+        let (table, now) = (Table::in_memory(), Arc::new(AtomicU64::new(1_000_000)));
+        let schedule = schedule(&table, &now);
+        schedule.add([&b"a"[..]]).unwrap();
+        schedule.remove(b"a").unwrap();
+        schedule.announced(b"a", true).unwrap();
+        assert!(!schedule.contains(b"a"));
+        assert!(schedule.due(10).unwrap().is_empty());
+        assert_eq!(table.scan_prefix(b"").count(), 0);
+    }
+}

@@ -1,0 +1,201 @@
+//! Garbage collection.
+
+use std::{fs, path::Path};
+
+use super::*;
+use crate::block::DAG_CBOR;
+
+/// A block that links to others: their CIDs, one after the other. `links` reads it back.
+fn node(children: &[&Block]) -> Block {
+    let bytes: Vec<u8> = children.iter().flat_map(|child| child.cid().to_bytes()).collect();
+    Block::new(DAG_CBOR, bytes).unwrap()
+}
+
+fn links(block: &Block) -> Result<Vec<Cid>, LinksError> {
+    block
+        .data()
+        .chunks(36)
+        .map(|bytes| Cid::try_from(bytes).map_err(Into::into))
+        .collect()
+}
+
+fn pack_bytes(dir: &Path) -> u64 {
+    let packs = fs::read_dir(dir.join("packs")).unwrap().map(|entry| entry.unwrap());
+    let packs = packs.filter(|entry| entry.file_name().to_string_lossy().ends_with(".pack"));
+    packs
+        .map(|pack| std::os::unix::fs::MetadataExt::blocks(&pack.metadata().unwrap()) * 512)
+        .sum()
+}
+
+#[test]
+fn what_no_pin_reaches_goes_and_its_space_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let leaves: Vec<Block> = (0..60).map(|seed| block(seed, 50_000)).collect();
+    store.put(&leaves).unwrap();
+    // One in six is kept, scattered over all packs.
+    let kept: Vec<&Block> = leaves.iter().step_by(6).collect();
+    let inner = node(&kept);
+    let root = node(&[&inner, &inner]);
+    let file = store.add_file(Path::new("f")).unwrap();
+    let in_file = block(500, 1000);
+    store.write_leaf(file, 0, &in_file).unwrap();
+    store.put(&[inner.clone(), root.clone()]).unwrap();
+    store.pin("p", root.cid()).unwrap();
+    let before = pack_bytes(dir.path());
+
+    let report = store.gc(&links).unwrap();
+    assert_eq!((report.pins, report.kept_blocks), (1, 12));
+    assert_eq!((report.removed_blocks, report.removed_bytes), (50, 50 * 50_000));
+    let after = pack_bytes(dir.path());
+    assert!(after < 700_000 && before > 3_000_000, "{before} {after}");
+    assert!(report.freed_bytes > 2_300_000, "{report:?}");
+    let check = |store: &Store| {
+        for (position, leaf) in leaves.iter().enumerate() {
+            let expected = (position % 6 == 0).then_some(leaf);
+            assert_eq!(store.get(leaf.cid()).unwrap().as_ref(), expected);
+        }
+        assert_eq!(
+            store.get(in_file.cid()).unwrap().as_ref(),
+            Some(&in_file),
+            "files are not swept"
+        );
+        let stats = store.stats().unwrap();
+        assert_eq!((stats.blocks, stats.file_bytes), (13, 1000));
+    };
+    check(&store);
+    drop(store);
+    let store = open(dir.path());
+    check(&store);
+    assert_eq!(store.gc(&links).unwrap().removed_blocks, 0);
+
+    store.unpin("p", root.cid()).unwrap();
+    assert_eq!(store.gc(&links).unwrap().removed_blocks, 12);
+    assert_eq!(store.stats().unwrap().pack_bytes, 0);
+    // The bytes of swept blocks do not come back with a new index.
+    drop(store);
+    let store = Store::open(
+        dir.path(),
+        StoreOptions {
+            rebuild: true,
+            ..options()
+        },
+    )
+    .unwrap();
+    assert!(store.stats().unwrap().blocks <= 12);
+    store.put(&leaves).unwrap();
+    assert_eq!(store.get(leaves[3].cid()).unwrap().as_ref(), Some(&leaves[3]));
+}
+
+#[test]
+fn packs_with_few_dead_bytes_get_holes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(
+        dir.path(),
+        StoreOptions {
+            pack_bytes: 1 << 20,
+            ..options()
+        },
+    )
+    .unwrap();
+    let leaves: Vec<Block> = (0..30).map(|seed| block(seed, 100_000)).collect();
+    store.put(&leaves).unwrap();
+    let kept: Vec<&Block> = leaves
+        .iter()
+        .enumerate()
+        .filter(|(position, _)| position % 5 != 0)
+        .map(|(_, b)| b)
+        .collect();
+    let root = node(&kept);
+    store.put(std::slice::from_ref(&root)).unwrap();
+    store.pin("p", root.cid()).unwrap();
+    let (before, report) = (pack_bytes(dir.path()), store.gc(&links).unwrap());
+    assert_eq!(report.removed_blocks, 6);
+    assert!(pack_bytes(dir.path()) + 300_000 < before);
+    assert!(
+        kept.iter()
+            .all(|leaf| store.get(leaf.cid()).unwrap().as_ref() == Some(leaf))
+    );
+    // A scan still finds what is behind the holes.
+    drop(store);
+    let store = Store::open(
+        dir.path(),
+        StoreOptions {
+            rebuild: true,
+            ..options()
+        },
+    )
+    .unwrap();
+    assert!(
+        kept.iter()
+            .all(|leaf| store.get(leaf.cid()).unwrap().as_ref() == Some(leaf))
+    );
+}
+
+#[test]
+fn gc_in_doubt_removes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (leaf, missing, garbage) = (block(1, 100), block(2, 100), block(3, 100));
+    let root = node(&[&leaf, &missing]);
+    store.put(&[leaf.clone(), garbage.clone(), root.clone()]).unwrap();
+    store.pin("dataset d", root.cid()).unwrap();
+
+    let error = store.gc(&links).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains(&missing.cid().to_string()) && text.contains("dataset d"),
+        "{text}"
+    );
+    store.put(std::slice::from_ref(&missing)).unwrap();
+    let error = store.gc(&|_| Err("unknown form".into())).unwrap_err();
+    assert!(error.to_string().contains("unknown form"));
+    let hold = store.hold();
+    assert!(matches!(store.gc(&links), Err(StoreError::Busy)));
+    assert!(store.has(garbage.cid()).unwrap());
+
+    drop(hold);
+    assert_eq!(store.gc(&links).unwrap().removed_blocks, 1);
+    assert!(!store.has(garbage.cid()).unwrap() && store.has(leaf.cid()).unwrap());
+}
+
+#[test]
+fn blocks_put_while_gc_runs_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let old: Vec<Block> = (0..200).map(|seed| block(seed, 10_000)).collect();
+    store.put(&old).unwrap();
+    let root = node(&[&old[0]]);
+    store.put(std::slice::from_ref(&root)).unwrap();
+    store.pin("p", root.cid()).unwrap();
+    let young: Vec<Block> = (1000..1200).map(|seed| block(seed, 10_000)).collect();
+    let (begun, wait) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let (store, old, young) = (&store, &old, &young);
+        scope.spawn(move || {
+            wait.recv().unwrap();
+            young
+                .iter()
+                .for_each(|block| store.put(std::slice::from_ref(block)).unwrap());
+        });
+        scope.spawn(move || {
+            // Readers meet moved and swept blocks, never wrong ones.
+            for block in old.iter().cycle().take(2000) {
+                let found = store.get(block.cid()).unwrap();
+                assert!(found.is_none_or(|found| found == *block));
+            }
+        });
+        let report = store.gc(&|block| {
+            begun.send(())?;
+            while !store.has(young[10].cid())? {
+                std::thread::yield_now();
+            }
+            links(block)
+        });
+        assert_eq!(report.unwrap().removed_blocks, 199);
+    });
+    for block in young.iter().chain([&old[0]]) {
+        assert_eq!(store.get(block.cid()).unwrap().as_ref(), Some(block));
+    }
+    assert_eq!(store.gc(&links).unwrap().removed_blocks, 200);
+}
