@@ -108,6 +108,7 @@ pub enum Target<'a> {
 
 /// What an ingest did.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and looked at right away")]
 pub enum Outcome {
     /// There was nothing new; nothing was written.
     UpToDate,

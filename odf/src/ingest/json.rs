@@ -114,11 +114,11 @@ impl<'a> Objects<'a> {
 
 /// Calls `visit` for every member of the JSON object `text`, values as written.
 fn members(text: &str, visit: &mut OnCell<'_>) -> Result<(), Refused> {
-    struct Walk<'v> {
-        visit: &'v mut dyn FnMut(Cow<'_, str>, &str) -> Result<(), Refused>,
+    struct Walk<'v, 'c> {
+        visit: &'v mut OnCell<'c>,
         refused: &'v mut Option<Refused>,
     }
-    impl<'de> Visitor<'de> for Walk<'_> {
+    impl<'de> Visitor<'de> for Walk<'_, '_> {
         type Value = ();
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::{self, JoinHandle};
 
 use arrow::compute::BatchCoalescer;
 use arrow::datatypes::SchemaRef;
@@ -13,12 +15,15 @@ use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::WriterProperties;
 
 use super::{PENDING_PREFIX, SliceError};
-use crate::digest::{LogicalHasher, PhysicalHasher};
+use crate::digest::{DigestError, LogicalHasher, PhysicalHasher};
 use crate::metadata::Multihash;
 
 /// Rows handed to the Parquet writer at once. Page boundaries, and with them the bytes of the file, depend on this being
 /// a multiple of 1024.
 const ROWS_PER_CALL: usize = 8192;
+
+/// Batches that wait for the logical hash.
+const QUEUED_BATCHES: usize = 4;
 
 const FILE_BUFFER_BYTES: usize = 256 << 10;
 
@@ -78,10 +83,44 @@ impl Drop for Pending {
     }
 }
 
+/// Takes the logical hash on a thread of its own: it costs about as much as encoding the file.
+struct LogicalThread {
+    batches: SyncSender<RecordBatch>,
+    hash: JoinHandle<Result<Multihash, DigestError>>,
+}
+
+impl LogicalThread {
+    fn start(mut hasher: LogicalHasher) -> io::Result<LogicalThread> {
+        let (batches, queue) = mpsc::sync_channel::<RecordBatch>(QUEUED_BATCHES);
+        let hash = thread::Builder::new().name("logical-hash".to_owned()).spawn(move || {
+            for batch in queue {
+                hasher.update(&batch)?;
+            }
+            Ok(hasher.finish())
+        })?;
+        Ok(LogicalThread { batches, hash })
+    }
+
+    /// Waits while the queue is full. That the thread is gone shows in [`Self::finish`].
+    fn update(&self, batch: &RecordBatch) {
+        if self.batches.send(batch.clone()).is_err() {
+            tracing::debug!("the logical hash failed and takes no more rows");
+        }
+    }
+
+    fn finish(self) -> Result<Multihash, SliceError> {
+        drop(self.batches);
+        match self.hash.join() {
+            Ok(hash) => Ok(hash?),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
 /// A slice under construction.
 pub struct SliceWriter {
     writer: ArrowWriter<Hashing>,
-    logical: LogicalHasher,
+    logical: LogicalThread,
     coalescer: BatchCoalescer,
     pending: Pending,
     rows: u64,
@@ -95,7 +134,7 @@ impl SliceWriter {
     /// # Errors
     /// [`SliceError::Digest`] before anything is created, else what the file system says.
     pub fn create(dir: &Path, schema: SchemaRef, options: &SliceOptions) -> Result<SliceWriter, SliceError> {
-        let logical = LogicalHasher::new(&schema)?;
+        let hasher = LogicalHasher::new(&schema)?;
         let path = dir.join(format!("{PENDING_PREFIX}slice"));
         let file = File::create(&path).map_err(|e| SliceError::io("create", &path, e))?;
         let pending = Pending(Some(path));
@@ -116,7 +155,7 @@ impl SliceWriter {
             .map_err(|e| SliceError::parquet(pending.path(), e))?;
         Ok(SliceWriter {
             writer,
-            logical,
+            logical: LogicalThread::start(hasher).map_err(|e| SliceError::io("start hashing", dir, e))?,
             coalescer: BatchCoalescer::new(schema, ROWS_PER_CALL),
             pending,
             rows: 0,
@@ -134,7 +173,7 @@ impl SliceWriter {
 
     fn drain(&mut self) -> Result<(), SliceError> {
         while let Some(batch) = self.coalescer.next_completed_batch() {
-            self.logical.update(&batch)?;
+            self.logical.update(&batch);
             self.writer
                 .write(&batch)
                 .map_err(|e| SliceError::parquet(self.pending.path(), e))?;
@@ -168,7 +207,7 @@ impl SliceWriter {
             .map_err(|e| SliceError::io("write", path, e.into_error()))?;
         Ok(WrittenSlice {
             physical_hash,
-            logical_hash: self.logical.finish(),
+            logical_hash: self.logical.finish()?,
             size,
             rows: self.rows,
             file,
