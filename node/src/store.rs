@@ -7,6 +7,7 @@
 
 mod durable;
 mod files;
+mod flush;
 mod gate;
 mod gc;
 mod handles;
@@ -16,6 +17,7 @@ mod pack;
 mod pins;
 mod recover;
 mod reserve;
+mod stats;
 mod table;
 
 use std::{
@@ -23,12 +25,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use durable::{Store, StoreOptions, StoreStats};
+pub use durable::{Store, StoreOptions};
 pub use files::MAX_PATH_BYTES;
 pub use gate::Hold;
 pub use gc::{GcReport, LinksError};
 pub use memory::MemoryStore;
 pub use pins::{MAX_OWNER_BYTES, Pin};
+pub use stats::StoreStats;
 pub use table::{Change, MAX_KEY_BYTES, MAX_VALUE_BYTES, Table};
 
 use crate::block::{Block, Cid};

@@ -1,13 +1,13 @@
 //! The durable store.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::HashSet,
     fs::{self, File},
     io::ErrorKind,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -16,22 +16,22 @@ use rustix::{buffer::spare_capacity, io::Errno};
 
 use super::{
     Blocks, StoreError, Table,
+    flush::Due,
     gate::Gate,
     handles::Handles,
     index::{Entry, Guard, Holder, Index, Place, decode_u64, move_aside, sync_dir},
     pack::Packs,
     pins::Journal,
     reserve,
+    stats::Counters,
 };
 use crate::block::{Block, BlockError, Cid, inherent};
 
 /// Blocks are appended in spans of at most this many bytes (or of one block, if it is larger).
 const SPAN_BYTES: u64 = 8 << 20;
-/// Up to this many files are synced one by one; more cost one sync of the whole file system.
-const SYNC_EACH_MAX: usize = 32;
-
-const SCANNED_PACK: &str = "scanned pack";
-const SCANNED_OFFSET: &str = "scanned offset";
+/// Everything before this position of the packs is in the flushed index.
+pub(super) const SCANNED_PACK: &str = "scanned pack";
+pub(super) const SCANNED_OFFSET: &str = "scanned offset";
 const EPOCH: &str = "epoch";
 const NEXT_FILE: &str = "next file";
 const REBUILT: &str = "rebuilt";
@@ -66,24 +66,6 @@ impl Default for StoreOptions {
     }
 }
 
-/// What a store holds. Kept as counters, so asking is cheap; [`Store::gc`] counts them anew.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreStats {
-    /// Blocks known, whatever holds them.
-    pub blocks: u64,
-    /// Bytes of blocks in packs.
-    pub pack_bytes: u64,
-    /// Bytes of blocks in registered files.
-    pub file_bytes: u64,
-    /// Registered files.
-    pub files: u64,
-    /// Pins, over all owners.
-    pub pins: u64,
-    /// Size of the index on disk, in bytes.
-    pub index_bytes: u64,
-}
-
 /// The durable store of a workspace. Cloning gives another handle on the same store.
 ///
 /// A workspace may be open once at a time; sled's own lock refuses a second opening.
@@ -109,53 +91,7 @@ pub(super) struct Inner {
     /// Raised when a block is lost; marks of completeness from earlier epochs do not count.
     epoch: AtomicU64,
     rebuilt: AtomicBool,
-    dirty: Mutex<Dirty>,
-    flushing: Mutex<()>,
-}
-
-/// What must reach the disk at the next flush, besides packs and sled.
-#[derive(Default)]
-struct Dirty {
-    files: BTreeSet<u32>,
-    dirs: BTreeSet<PathBuf>,
-}
-
-#[derive(Default)]
-pub(super) struct Counters {
-    pub(super) blocks: AtomicI64,
-    pub(super) pack_bytes: AtomicI64,
-    pub(super) file_bytes: AtomicI64,
-    pub(super) files: AtomicI64,
-    pub(super) pins: AtomicI64,
-}
-
-impl Counters {
-    fn named(&self) -> [(&'static str, &AtomicI64); 5] {
-        [
-            ("count of blocks", &self.blocks),
-            ("count of pack bytes", &self.pack_bytes),
-            ("count of file bytes", &self.file_bytes),
-            ("count of files", &self.files),
-            ("count of pins", &self.pins),
-        ]
-    }
-
-    /// Follows a change of an index entry.
-    fn follow(&self, before: &Entry, after: &Entry) {
-        let bytes = |entry: &Entry, in_pack: bool| -> i64 {
-            let held = entry
-                .places
-                .iter()
-                .filter(|place| matches!(place.holder, Holder::Pack(_)) == in_pack);
-            held.map(|place| i64::from(place.len)).sum()
-        };
-        let known = |entry: &Entry| i64::from(!entry.places.is_empty());
-        self.blocks.fetch_add(known(after) - known(before), Ordering::Relaxed);
-        self.pack_bytes
-            .fetch_add(bytes(after, true) - bytes(before, true), Ordering::Relaxed);
-        self.file_bytes
-            .fetch_add(bytes(after, false) - bytes(before, false), Ordering::Relaxed);
-    }
+    pub(super) due: Due,
 }
 
 /// Paths of the store's own files in a workspace.
@@ -243,8 +179,7 @@ impl Store {
                 next_file: AtomicU32::new(index.number(NEXT_FILE)? as u32),
                 epoch: AtomicU64::new(index.number(EPOCH)?),
                 rebuilt: AtomicBool::new(rebuilt || index.number(REBUILT)? != 0),
-                dirty: Mutex::default(),
-                flushing: Mutex::default(),
+                due: Due::default(),
                 options,
                 index,
             }),
@@ -303,95 +238,6 @@ impl Store {
             self.inner.index.table(name)?,
             self.inner.index.guard.clone(),
         ))
-    }
-
-    /// Makes everything put, written, pinned or set so far survive a power loss: first packs and files, then sled.
-    ///
-    /// # Errors
-    /// Something could not be synced; it stays due, and the next flush tries again.
-    pub fn flush(&self) -> Result<(), StoreError> {
-        let inner = &*self.inner;
-        let _one_at_a_time = inner.flushing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (pack, offset) = inner.packs.watermark();
-        self.sync_bytes()?;
-        inner.index.set_number(SCANNED_PACK, u64::from(pack))?;
-        inner.index.set_number(SCANNED_OFFSET, offset)?;
-        for (name, counter) in inner.counters.named() {
-            inner.index.set_number(name, counter.load(Ordering::Relaxed) as u64)?;
-        }
-        inner.index.flush()
-    }
-
-    /// Syncs packs, files and the directories that name them, but not the index.
-    fn sync_bytes(&self) -> Result<(), StoreError> {
-        let inner = &*self.inner;
-        let (packs, packs_dir) = inner.packs.take_dirty();
-        let dirty = std::mem::take(&mut *self.dirty());
-        let synced = if packs.len() + dirty.files.len() + dirty.dirs.len() > SYNC_EACH_MAX {
-            sync_file_system(&inner.root)
-        } else {
-            self.sync_each(&packs, packs_dir, &dirty)
-        };
-        if synced.is_err() {
-            inner.packs.still_dirty(&packs, packs_dir);
-            let mut due = self.dirty();
-            due.files.extend(dirty.files);
-            due.dirs.extend(dirty.dirs);
-        }
-        synced.and_then(|()| inner.journal.sync())
-    }
-
-    fn sync_each(&self, packs: &[u32], packs_dir: bool, dirty: &Dirty) -> Result<(), StoreError> {
-        let files = dirty.files.iter().map(|id| Holder::File(*id));
-        for holder in packs.iter().map(|id| Holder::Pack(*id)).chain(files) {
-            // One that was removed since it was written has nothing to keep.
-            let Some(file) = self.handle(holder)? else { continue };
-            if let Err(error) = file.sync_data() {
-                return Err(StoreError::io(
-                    "sync",
-                    &self.path_of(holder)?.unwrap_or_default(),
-                    error,
-                ));
-            }
-        }
-        if packs_dir {
-            sync_dir(self.inner.packs.dir())?;
-        }
-        for dir in &dirty.dirs {
-            match sync_dir(dir) {
-                Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
-                other => other?,
-            }
-        }
-        Ok(())
-    }
-
-    fn dirty(&self) -> MutexGuard<'_, Dirty> {
-        self.inner.dirty.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The file, and if it is new the directories that lead to it, must be synced at the next flush.
-    pub(super) fn mark_dirty(&self, file: u32, new_dirs: impl IntoIterator<Item = PathBuf>) {
-        let mut dirty = self.dirty();
-        dirty.files.insert(file);
-        dirty.dirs.extend(new_dirs);
-    }
-
-    /// What the store holds.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    pub fn stats(&self) -> Result<StoreStats, StoreError> {
-        let count = |counter: &AtomicI64| counter.load(Ordering::Relaxed).max(0) as u64;
-        let counters = &self.inner.counters;
-        Ok(StoreStats {
-            blocks: count(&counters.blocks),
-            pack_bytes: count(&counters.pack_bytes),
-            file_bytes: count(&counters.file_bytes),
-            files: count(&counters.files),
-            pins: count(&counters.pins),
-            index_bytes: self.inner.index.size_on_disk()?,
-        })
     }
 
     /// Says that the whole DAG below each of `cids` is here, so that walks may stop there. Everything put so far is
@@ -497,7 +343,7 @@ impl Store {
     }
 
     /// An open handle for reading; nothing if the file is not registered or not there.
-    fn handle(&self, holder: Holder) -> Result<Option<Arc<File>>, StoreError> {
+    pub(super) fn handle(&self, holder: Holder) -> Result<Option<Arc<File>>, StoreError> {
         let opened = self.inner.handles.get(holder, false, || match self.path_of(holder)? {
             Some(path) => File::open(&path).map_err(|error| StoreError::io("open", &path, error)),
             None => Err(StoreError::io("open", &self.inner.root, ErrorKind::NotFound.into())),
@@ -601,11 +447,4 @@ impl Blocks for Store {
             self.append(&wanting)
         }
     }
-}
-
-/// One sync for everything, however many files were written.
-fn sync_file_system(root: &Path) -> Result<(), StoreError> {
-    let io = |error| StoreError::io("sync", root, error);
-    let dir = File::open(root).map_err(io)?;
-    rustix::fs::syncfs(&dir).map_err(|error| io(error.into()))
 }

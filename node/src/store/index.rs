@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::StoreError;
+use super::{StoreError, flush::GroupCommit};
 
 /// How often sled's own thread looks for space to reclaim, in milliseconds.
 const RECLAIM_EVERY_MS: u64 = 5_000;
@@ -237,6 +237,7 @@ pub(super) struct Index {
     dir: PathBuf,
     /// The number of the last flush, in a file outside sled.
     witness: Mutex<(File, u64)>,
+    flushing: GroupCommit,
 }
 
 impl Index {
@@ -309,6 +310,7 @@ impl Index {
             log,
             dir,
             witness,
+            flushing: GroupCommit::default(),
         })
     }
 
@@ -319,6 +321,10 @@ impl Index {
 
     /// Makes every change so far durable.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
+        self.flushing.run(|| self.flush_now())
+    }
+
+    fn flush_now(&self) -> Result<(), StoreError> {
         let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
         let next = witness.1 + 1;
         self.run(|| self.meta.insert(GENERATION, &next.to_le_bytes()))?;

@@ -173,6 +173,8 @@ impl Packs {
             });
         }
         self.write(&file, id, &mut gathered, written)?;
+        // Not before: a sync in between would take the mark without these bytes.
+        self.state().dirty.insert(id);
         Ok((places, guard))
     }
 
@@ -194,7 +196,6 @@ impl Packs {
         let (id, start) = (state.id, state.end);
         state.end += len;
         state.in_flight.insert((id, start));
-        state.dirty.insert(id);
         Ok((file, id, start))
     }
 
