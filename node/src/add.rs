@@ -389,12 +389,19 @@ impl Run {
     /// The only file of a run over one source.
     fn single(self, path: &Path) -> Result<Added, AddError> {
         let entry = self.entries.first().copied().flatten().ok_or_else(|| cut_off(path))?;
-        Ok(Added { entry, files: 1, bytes: self.bytes })
+        Ok(Added {
+            entry,
+            files: 1,
+            bytes: self.bytes,
+        })
     }
 }
 
 fn cut_off(path: &Path) -> AddError {
-    AddError::Read { path: path.to_path_buf(), source: ErrorKind::UnexpectedEof.into() }
+    AddError::Read {
+        path: path.to_path_buf(),
+        source: ErrorKind::UnexpectedEof.into(),
+    }
 }
 
 /// One run over any number of sources.

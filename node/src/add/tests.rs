@@ -178,9 +178,15 @@ fn a_tree_becomes_directories_from_the_inside_out() {
     );
     walk_all(&store, added.entry.cid);
 
-    let ignoring = AddOptions { ignore: &|name| name.starts_with('c'), ..AddOptions::new(profile) };
+    let ignoring = AddOptions {
+        ignore: &|name| name.starts_with('c'),
+        ..AddOptions::new(profile)
+    };
     assert_eq!(add_path(&store, &top, &ignoring).unwrap().files, 3);
-    let stopping = AddOptions { stop: &|| true, ..AddOptions::new(profile) };
+    let stopping = AddOptions {
+        stop: &|| true,
+        ..AddOptions::new(profile)
+    };
     assert!(matches!(add_path(&store, &top, &stopping), Err(AddError::Stopped)));
     let with_hidden = AddOptions {
         hidden: true,

@@ -19,14 +19,18 @@ pub(super) const MAX_DEPTH: usize = 512;
 enum Found {
     /// The next regular file in order.
     File,
-    Symlink(Entry, Block),
+    Symlink(Box<(Entry, Block)>),
     Directory(Vec<(String, Found)>),
 }
 
 pub(super) fn add(store: &Store, path: &Path, options: &AddOptions<'_>) -> Result<Added, AddError> {
     let mut listed = Vec::new();
     let found = walk(path, 0, options, &mut listed)?;
-    let files: Vec<&PathBuf> = listed.iter().filter(|(_, link)| link.is_none()).map(|(path, _)| path).collect();
+    let files: Vec<&PathBuf> = listed
+        .iter()
+        .filter(|(_, link)| link.is_none())
+        .map(|(path, _)| path)
+        .collect();
     let sources = files.iter().map(|path| {
         let file = File::open(path).map_err(|source| AddError::Read {
             path: path.to_path_buf(),
@@ -99,7 +103,7 @@ fn walk(path: &Path, depth: usize, options: &AddOptions<'_>, listed: &mut Listed
         let target = target.to_str().ok_or_else(|| AddError::Name { path: target.clone() })?;
         let (entry, block) = node::symlink(&options.profile, target)?;
         listed.push((path.to_path_buf(), Some(entry)));
-        return Ok(Found::Symlink(entry, block));
+        return Ok(Found::Symlink(Box::new((entry, block))));
     }
     if !kind.is_dir() {
         return Err(AddError::Special {
@@ -138,7 +142,8 @@ impl Make<'_> {
     fn entry(&mut self, path: &Path, found: Found) -> Result<Entry, AddError> {
         let entry = match found {
             Found::File => return self.entries.next().copied().ok_or_else(|| cut_off(path)),
-            Found::Symlink(entry, block) => {
+            Found::Symlink(made) => {
+                let (entry, block) = *made;
                 self.put(&[block])?;
                 return Ok(entry);
             }

@@ -107,7 +107,7 @@ impl Table {
     /// Changes made while iterating may or may not be seen.
     pub fn scan_prefix(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>> + use<> {
         match &self.0 {
-            Backing::Sled(tree, guard) => Scan::Sled(tree.scan_prefix(prefix), guard.clone()),
+            Backing::Sled(tree, guard) => Scan::Sled(Box::new(tree.scan_prefix(prefix)), guard.clone()),
             Backing::Memory(map) => {
                 let map = map.read().unwrap_or_else(PoisonError::into_inner);
                 let entries: Vec<_> = map
@@ -122,7 +122,7 @@ impl Table {
 }
 
 enum Scan {
-    Sled(sled::Iter, Guard),
+    Sled(Box<sled::Iter>, Guard),
     Memory(std::vec::IntoIter<(Vec<u8>, Vec<u8>)>),
 }
 
