@@ -1,11 +1,15 @@
 //! How fast blocks move between two processes on this machine, over Bitswap, noise and yamux (or QUIC) on loopback.
 //!
 //! ```text
-//! cargo run --release -p odf-node --example bitswap_throughput -- [MIB] [BLOCK_BYTES] [tcp|quic]
+//! bitswap_throughput                [MIB] [BLOCK_BYTES] [tcp|quic]   both sides, and the figures
+//! bitswap_throughput provide        [MIB] [BLOCK_BYTES] [tcp|quic]   one side: prints its address and serves
+//! bitswap_throughput from ADDRESS   [MIB] [BLOCK_BYTES]              the other side, from whoever has the blocks
+//! bitswap_throughput write FILE     [MIB] [BLOCK_BYTES]              the blocks as one file, for other programs
 //! ```
 //!
-//! The defaults are 1024 MiB in blocks of 1 MiB over TCP. The program starts itself a second time as the provider,
-//! which holds the blocks in memory; the fetching side checks every block and drops it.
+//! The defaults are 1024 MiB in blocks of 1 MiB over TCP. Both sides of the first form are processes; the provider
+//! holds the blocks in memory, the fetching side checks every block and drops it. To measure a Kubo node, give it
+//! the file with `ipfs add --cid-version 1 --raw-leaves --chunker size-BLOCK_BYTES` and fetch from its address.
 
 #![allow(clippy::print_stdout)]
 
@@ -17,16 +21,22 @@ use std::time::Instant;
 
 use futures::stream::{self, StreamExt as _};
 use libp2p::multiaddr::Protocol;
-use libp2p::swarm::SwarmEvent;
-use libp2p::{Multiaddr, Swarm, noise, tcp, yamux};
+use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
+use libp2p::{Multiaddr, Swarm, identify, noise, tcp, yamux};
 use odf_node::block::{Block, RAW};
-use odf_node::exchange::{self, Behaviour, Config, Handle};
+use odf_node::exchange::{self, Config, Handle};
 use odf_node::store::{Blocks as _, MemoryStore};
 
 /// How many fetches are under way at once.
 const CONCURRENT: usize = 4096;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
+
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    identify: identify::Behaviour,
+    exchange: exchange::Behaviour,
+}
 
 struct Plan {
     mib: usize,
@@ -52,7 +62,7 @@ impl Plan {
 }
 
 fn start(store: MemoryStore) -> Outcome<(Swarm<Behaviour>, Handle)> {
-    let (behaviour, handle) = exchange::new(Arc::new(store), Config::default());
+    let (exchange, handle) = exchange::new(Arc::new(store), Config::default());
     let swarm = libp2p::SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_tcp(
@@ -61,7 +71,10 @@ fn start(store: MemoryStore) -> Outcome<(Swarm<Behaviour>, Handle)> {
             yamux::Config::default,
         )?
         .with_quic()
-        .with_behaviour(|_| behaviour)?
+        .with_behaviour(|key| Behaviour {
+            identify: identify::Behaviour::new(identify::Config::new("ipfs/0.1.0".to_owned(), key.public())),
+            exchange,
+        })?
         .build();
     Ok((swarm, handle))
 }
@@ -120,13 +133,40 @@ async fn fetch(plan: &Plan, address: Multiaddr) -> Outcome<()> {
     Ok(())
 }
 
+fn write(plan: &Plan, file: &str) -> Outcome<()> {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(file)?);
+    for block in plan.blocks() {
+        file.write_all(block?.data())?;
+    }
+    Ok(file.flush()?)
+}
+
+async fn measure(plan: &Plan, args: &[String]) -> Outcome<()> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg("provide")
+        .args(args)
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut address = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut address)?;
+    }
+    let outcome = fetch(plan, address.trim().parse()?).await;
+    child.kill()?;
+    child.wait()?;
+    outcome
+}
+
 #[tokio::main]
 async fn main() -> Outcome<()> {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
-    let provider = args.first().is_some_and(|arg| arg == "provide");
-    if provider {
-        args.remove(0);
-    }
+    let word = args.first().filter(|arg| arg.parse::<usize>().is_err()).cloned();
+    let taken = match word.as_deref() {
+        None => 0,
+        Some("provide") => 1,
+        Some(_) => 2,
+    };
+    let words: Vec<String> = args.drain(..taken.min(args.len())).collect();
     let number = |at: usize, default| args.get(at).map_or(Ok(default), |arg| arg.parse());
     let quic = args.get(2).is_some_and(|arg| arg == "quic");
     let plan = Plan {
@@ -134,20 +174,11 @@ async fn main() -> Outcome<()> {
         block: number(1, 1 << 20)?,
         quic,
     };
-    if provider {
-        return provide(&plan).await;
+    match (word.as_deref(), words.get(1)) {
+        (None, _) => measure(&plan, &args).await,
+        (Some("provide"), _) => provide(&plan).await,
+        (Some("from"), Some(address)) => fetch(&plan, address.parse()?).await,
+        (Some("write"), Some(file)) => write(&plan, file),
+        _ => Err("see the head of this file for the arguments".into()),
     }
-    let mut child = Command::new(std::env::current_exe()?)
-        .arg("provide")
-        .args(&args)
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut address = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        BufReader::new(stdout).read_line(&mut address)?;
-    }
-    let outcome = fetch(&plan, address.trim().parse()?).await;
-    child.kill()?;
-    child.wait()?;
-    outcome
 }

@@ -95,15 +95,15 @@ pub enum Event {
 #[non_exhaustive]
 pub struct Verdict {
     /// Peers that the session knew.
-    pub known: usize,
+    pub known: u32,
     /// Of these, how many could not be connected to.
-    pub unreachable: usize,
+    pub unreachable: u32,
     /// Peers that were asked for the block, within the session and outside.
-    pub asked: usize,
+    pub asked: u32,
     /// Of these, how many said that they do not have it.
-    pub refused: usize,
+    pub refused: u32,
     /// Of these, how many did not answer in time.
-    pub silent: usize,
+    pub silent: u32,
 }
 
 impl fmt::Display for Verdict {
@@ -140,12 +140,12 @@ pub enum FetchError {
         verdict: Verdict,
     },
     /// Somebody may have it, but nothing came for as long as [`Config::patience`] allows.
-    #[error("block {cid} did not come within {} seconds: {verdict}", waited.as_secs())]
+    #[error("block {cid} did not come within {seconds} seconds: {verdict}")]
     Stalled {
         /// The block.
         cid: Cid,
-        /// How long was waited.
-        waited: Duration,
+        /// How long was waited, in seconds.
+        seconds: u32,
         /// What was tried.
         verdict: Verdict,
     },

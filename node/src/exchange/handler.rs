@@ -325,8 +325,7 @@ impl Handler {
         let Some(outbound) = self.outbound.get_mut(lane) else {
             return false;
         };
-        loop {
-            let Out::Open(open) = &mut outbound.out else { break };
+        while let Out::Open(open) = &mut outbound.out {
             let mut stream = Pin::new(&mut open.stream);
             let Some(parcel) = outbound.queue.front() else {
                 if outbound.unflushed {
@@ -443,14 +442,14 @@ impl ConnectionHandler for Handler {
 
     fn on_connection_event(&mut self, event: ConnectionEvent<'_, Bitswap, Bitswap, (), usize>) {
         match event {
-            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { mut protocol, .. }) => {
-                if self.inbound.len() < MAX_INBOUND_STREAMS {
-                    protocol.stream.ignore_for_keep_alive();
-                    self.inbound.push(Inbound {
-                        stream: protocol.stream,
-                        reader: FrameReader::default(),
-                    });
-                }
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { mut protocol, .. })
+                if self.inbound.len() < MAX_INBOUND_STREAMS =>
+            {
+                protocol.stream.ignore_for_keep_alive();
+                self.inbound.push(Inbound {
+                    stream: protocol.stream,
+                    reader: FrameReader::default(),
+                });
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { mut protocol, info }) => {
                 protocol.stream.ignore_for_keep_alive();

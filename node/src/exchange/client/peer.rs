@@ -11,13 +11,16 @@ use super::super::session::SessionId;
 
 /// The most blocks asked of one peer at a time. Below the 1,024 wants that Kubo keeps for a peer, so that questions
 /// for presences fit beside them.
-pub(super) const MAX_BLOCK_ASKS: usize = 896;
+pub(super) const MAX_BLOCK_ASKS: usize = 832;
 /// The most questions for presences open at one peer.
 pub(super) const MAX_HAVE_ASKS: usize = 64;
 /// The most entries in one wantlist message.
 pub(super) const MAX_ENTRIES_PER_MESSAGE: usize = 1024;
 /// How many wantlist messages may wait at the connection; changes collect until one has gone.
 const MAX_MESSAGES_WAITING: usize = 2;
+/// How many wants that a peer refused it may keep, for the blocks to be pushed when it gets them. Together with the
+/// questions above they stay within the 1,024 wants that Kubo keeps for a peer.
+const MAX_KEPT_REFUSALS: usize = 64;
 /// How many CIDs a peer is remembered to have been asked, so that a late answer is not taken for an attack.
 const MAX_RECENT: usize = 4096;
 /// What a block is thought to weigh before any has come.
@@ -110,6 +113,7 @@ pub(super) struct Peer {
     pub(super) open_bytes: usize,
     pub(super) open_haves: usize,
     late: usize,
+    kept_refusals: usize,
     /// Blocks that this peer ever gave.
     pub(super) blocks: u64,
     pub(super) unrequested: u32,
@@ -220,6 +224,7 @@ impl Peer {
             open_bytes: 0,
             open_haves: 0,
             late: 0,
+            kept_refusals: 0,
             blocks: 0,
             unrequested: 0,
             banned_until: None,
@@ -341,7 +346,7 @@ impl Peer {
             }
             (AskState::Open, WantKind::Have) => self.open_haves -= 1,
             (AskState::Late, _) => self.late -= 1,
-            (AskState::Refused, _) => {}
+            (AskState::Refused, _) => self.kept_refusals -= 1,
         }
     }
 
@@ -354,13 +359,18 @@ impl Peer {
         Some(ask)
     }
 
-    /// The peer has not got the block. It keeps the want, so a cancel is still due when the want ends.
+    /// The peer has not got the block. It keeps the want, so a cancel is due when the want ends, or at once when it
+    /// keeps many.
     pub(super) fn refused(&mut self, cid: &Cid, now: Instant) -> Option<Ask> {
         let old = self.asks.get(cid).filter(|ask| ask.state != AskState::Refused)?.clone();
         self.uncount(&old);
         self.learn_latency(&old, now);
+        self.kept_refusals += 1;
         if let Some(ask) = self.asks.get_mut(cid) {
             ask.state = AskState::Refused;
+        }
+        if self.kept_refusals > MAX_KEPT_REFUSALS {
+            self.withdraw(cid);
         }
         Some(old)
     }
@@ -489,7 +499,8 @@ impl Peer {
     /// The connection is gone, and with it what the peer knew. Returns the questions that were not refused.
     pub(super) fn disconnected(&mut self) -> Vec<Cid> {
         let asks = std::mem::take(&mut self.asks);
-        (self.open_blocks, self.open_bytes, self.open_haves, self.late) = (0, 0, 0, 0);
+        (self.open_blocks, self.open_bytes, self.open_haves) = (0, 0, 0);
+        (self.late, self.kept_refusals) = (0, 0);
         (self.outbox, self.messages_waiting) = (Outbox::default(), 0);
         (self.unrequested, self.last_heard) = (0, None);
         self.recent.clear();

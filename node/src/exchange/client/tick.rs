@@ -230,7 +230,7 @@ impl Client {
     fn fail(&mut self, id: SessionId, cid: Cid, stalled: bool, now: Instant) {
         let Some(want) = self.wants.get(&cid) else { return };
         let verdict = self.verdict(id, want);
-        let waited = now.saturating_duration_since(want.since);
+        let seconds = u32::try_from(now.saturating_duration_since(want.since).as_secs()).unwrap_or(u32::MAX);
         let tickets: Vec<_> = want
             .tickets
             .iter()
@@ -239,7 +239,7 @@ impl Client {
             .collect();
         for ticket in tickets {
             let error = match stalled {
-                true => FetchError::Stalled { cid, waited, verdict },
+                true => FetchError::Stalled { cid, seconds, verdict },
                 false => FetchError::NotFound { cid, verdict },
             };
             self.actions.push_back(Action::Deliver(ticket, Err(error)));
@@ -248,7 +248,8 @@ impl Client {
     }
 
     fn verdict(&self, id: SessionId, want: &super::Want) -> Verdict {
-        let said = |what| want.said.iter().filter(|(_, said)| *said == what).count();
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let said = |what| count(want.said.iter().filter(|(_, said)| *said == what).count());
         let mut asked: Vec<PeerNo> = want
             .told
             .iter()
@@ -258,15 +259,15 @@ impl Client {
         asked.sort_unstable();
         asked.dedup();
         let mut verdict = Verdict {
-            asked: asked.len(),
+            asked: count(asked.len()),
             refused: said(Said::DontHave),
             silent: said(Said::Nothing),
             ..Verdict::default()
         };
         if let Some(session) = self.sessions.get(&id) {
-            verdict.known = session.members.len();
+            verdict.known = count(session.members.len());
             let lost = |no: &&PeerNo| self.peers.get(no).is_some_and(|peer| !peer.is_connected());
-            verdict.unreachable = session.members.keys().filter(lost).count();
+            verdict.unreachable = count(session.members.keys().filter(lost).count());
             lock(&session.stats).last_verdict = Some(verdict);
         }
         verdict
