@@ -12,12 +12,13 @@
 //! ```
 //!
 //! [`Node`] is a handle: clones share one peer, which stops at [`Node::shutdown`] or when the last clone is dropped. A
-//! process may run several. One task, the [driver], owns the swarm; everything else talks to it through bounded queues.
+//! process may run several. One task, the driver, owns the swarm; everything else talks to it through bounded queues.
 
 pub mod address;
 pub(crate) mod clock;
 pub(crate) mod driver;
 pub(crate) mod hold;
+mod search;
 mod start;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -2,7 +2,13 @@
 //!
 //! The public DHT is used for announcements when anybody of it is known, the local one otherwise; questions go to both
 //! at once (Kubo's rule). libp2p's Kademlia does the walks. What it lacks is here: [records on disk](records) with
-//! limits and validation, a [schedule](schedule) of announcements that survives restarts, answers checked and counted.
+//! limits and validation, a [`schedule`] of announcements that survives restarts, answers checked and counted.
+//!
+//! # Limitations
+//! Whether this peer can be reached from the internet is only found out when somebody does reach it; there is no relay
+//! and no hole punching yet. Every announced key is a walk of its own: fine for the tens of keys a dataset needs, slow
+//! for a hundred thousand. A walk asks until the twenty closest have answered, so on the public network an announcement
+//! takes seconds.
 //!
 //! [`Routing`] is a handle: cheap to clone, and of no use once its peer is shut down ([`RoutingError::Stopped`]).
 
@@ -22,7 +28,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 pub use dht::Network;
 use queries::Walk;
-use schedule::Schedule;
+use schedule::{LAN_ONLY_INTERVAL, REPROVIDE_INTERVAL, RETRY_INTERVAL, Schedule};
 
 use crate::block::Cid;
 use crate::peer::DialError;
@@ -227,19 +233,35 @@ impl Routing {
         blocking(move || schedule.len()).await
     }
 
+    /// Announcements that are due now.
+    #[cfg(test)]
+    pub(crate) fn due(&self) -> usize {
+        self.schedule.due(usize::MAX).unwrap().len()
+    }
+
     /// Tells the peers closest to `key`, and notes in the schedule how it went.
     async fn announce(&self, key: Vec<u8>) -> Result<bool, RoutingError> {
         let Some(network) = self.table_sizes().target() else {
             return Ok(false);
         };
-        let mut reached = self.announce_on(network, &key).await?;
-        if !reached && network == Network::Wan && self.table_sizes().lan > 0 {
+        let mut reached = self.announce_on(network, &key).await?.then_some(network);
+        if reached.is_none() && network == Network::Wan && self.table_sizes().lan > 0 {
             // The way to the internet is down, though the table does not know it yet.
-            reached = self.announce_on(Network::Lan, &key).await?;
+            reached = self.announce_on(Network::Lan, &key).await?.then_some(Network::Lan);
         }
+        let wait = match reached {
+            Some(network) if self.is_makeshift(network) => LAN_ONLY_INTERVAL,
+            Some(_) => REPROVIDE_INTERVAL,
+            None => RETRY_INTERVAL,
+        };
         let schedule = self.schedule.clone();
-        blocking(move || schedule.announced(&key, reached)).await??;
-        Ok(reached)
+        blocking(move || schedule.announced(&key, wait)).await??;
+        Ok(reached.is_some())
+    }
+
+    /// Whether `network` only stands in for the public one, which this peer means to join.
+    pub(crate) fn is_makeshift(&self, network: Network) -> bool {
+        network == Network::Lan && self.expected.wan
     }
 
     async fn announce_on(&self, network: Network, key: &[u8]) -> Result<bool, RoutingError> {
@@ -391,12 +413,12 @@ impl Routing {
                     SCHEDULE_TICK
                 }
             };
-            let had_nobody = self.table_sizes().target().is_none();
+            let before = self.table_sizes().target();
             if let Ok(running) = timeout(pause, self.tables_changed()).await {
                 if !running {
                     return;
                 }
-                if had_nobody && self.table_sizes().target().is_some() {
+                if self.table_sizes().target() > before {
                     let schedule = self.schedule.clone();
                     let retried = blocking(move || schedule.retry_now(MAX_RETRIES_AT_ONCE)).await;
                     if let Ok(Err(error)) = retried {

@@ -145,26 +145,16 @@ impl Names {
         lock(&self.inner.used_keys).insert(name, key.clone());
         self.keep_own(&name, &record).await?;
 
-        let mut published = Published {
+        let (network, holders) = self.put(&name, &record, &survey, options.enough).await?;
+        self.note_put(&name, &record, network, holders).await;
+        self.inner.wake.notify_one();
+        Ok(Published {
             name,
             record,
             renewed,
-            network: None,
-            holders: 0,
-        };
-        if let Some(mut network) = self.inner.routing.table_sizes().target() {
-            let (name, record) = (&published.name, &published.record);
-            let mut holders = self.spread(network, name, record, &survey, options.enough).await?;
-            if holders == 0 && network == Network::Wan {
-                // The way to the internet is down, though the table does not know it yet.
-                network = Network::Lan;
-                holders = self.spread(network, name, record, &survey, options.enough).await?;
-            }
-            self.note_put(name, record, holders).await;
-            (published.network, published.holders) = (Some(network), holders);
-        }
-        self.inner.wake.notify_one();
-        Ok(published)
+            network,
+            holders,
+        })
     }
 
     /// Keeps a record of an own name, for ourselves and for whoever asks.

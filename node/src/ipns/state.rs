@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub(super) last_put: u64,
     pub(super) next_put: u64,
     pub(super) holders: u32,
+    /// The holders are of the local network, and stand in for the public one.
+    pub(super) makeshift: bool,
     pub(super) confirmed: u64,
 }
 

@@ -133,6 +133,29 @@ impl Names {
         Ok(survey)
     }
 
+    /// Puts `record` where records go: to the public network if anybody of it is known and takes it, else to the local
+    /// one. See [`spread`](Self::spread).
+    pub(super) async fn put(
+        &self,
+        name: &Name,
+        record: &Record,
+        survey: &Survey,
+        enough: usize,
+    ) -> Result<(Option<Network>, usize), RoutingError> {
+        let Some(network) = self.inner.routing.table_sizes().target() else {
+            return Ok((None, 0));
+        };
+        let holders = self.spread(network, name, record, survey, enough).await?;
+        if holders > 0 || network == Network::Lan {
+            return Ok((Some(network), holders));
+        }
+        // The way to the internet is down, though the table does not know it yet.
+        Ok((
+            Some(Network::Lan),
+            self.spread(Network::Lan, name, record, survey, enough).await?,
+        ))
+    }
+
     /// Gives `record` to the peers of `network` closest to `name` that lack it. Returns once `enough` of them hold it,
     /// with their number; the rest is done in the background, and noted when it is.
     pub(super) async fn spread(
@@ -168,21 +191,22 @@ impl Names {
                 while let Some(put) = puts.join_next().await {
                     holders += usize::from(matches!(put, Ok(Ok(true))));
                 }
-                names.note_put(&name, &record, holders).await;
+                names.note_put(&name, &record, Some(network), holders).await;
             });
         }
         Ok(holders)
     }
 
     /// Notes who holds a record, unless there is a newer one by now.
-    pub(super) async fn note_put(&self, name: &Name, record: &Record, holders: usize) {
+    pub(super) async fn note_put(&self, name: &Name, record: &Record, network: Option<Network>, holders: usize) {
+        let makeshift = network.is_some_and(|network| self.inner.routing.is_makeshift(network));
         let (now, bytes) = (self.inner.clock.unix(), record.bytes().to_vec());
         let states = self.inner.states.clone();
         let at = *name;
         let noted = super::on_disk(move || {
             states.update_known(&at, |entry| {
                 if entry.record == bytes {
-                    entry.note_put(now, holders);
+                    entry.note_put(now, holders, makeshift);
                 }
             })
         });

@@ -8,7 +8,8 @@ use tokio::time::timeout;
 use super::record::{Contents, Name, Record};
 use super::state::Entry;
 use super::{DEFAULT_TTL, DEFAULT_VALIDITY, Names, REPUT_INTERVAL, RETRY_INTERVAL, on_disk};
-use crate::routing::{Network, RoutingError};
+use crate::routing::RoutingError;
+use crate::routing::schedule::LAN_ONLY_INTERVAL;
 use crate::store::StoreError;
 
 /// An own record with less time left than this is signed anew: half its life.
@@ -22,14 +23,17 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 impl Entry {
     /// Notes a put, and when the next is due.
-    pub(super) fn note_put(&mut self, now: u64, holders: usize) {
+    pub(super) fn note_put(&mut self, now: u64, holders: usize, makeshift: bool) {
         self.holders = u32::try_from(holders).unwrap_or(u32::MAX);
-        let wait = if holders > 0 {
-            self.last_put = now;
-            REPUT_INTERVAL
-        } else {
-            RETRY_INTERVAL
+        self.makeshift = makeshift;
+        let wait = match holders {
+            0 => RETRY_INTERVAL,
+            _ if makeshift => LAN_ONLY_INTERVAL,
+            _ => REPUT_INTERVAL,
         };
+        if holders > 0 {
+            self.last_put = now;
+        }
         self.next_put = now + wait.as_secs();
     }
 }
@@ -45,7 +49,7 @@ impl Names {
                     error => tracing::warn!(%error, "names are looked after later"),
                 }
             }
-            let had_nobody = routing.table_sizes().target().is_none();
+            let before = routing.table_sizes().target();
             let pause = async {
                 tokio::select! {
                     () = self.inner.wake.notified() => true,
@@ -54,8 +58,8 @@ impl Names {
             };
             match timeout(TICK, pause).await {
                 Ok(false) => return,
-                Ok(true) if had_nobody && self.inner.routing.table_sizes().target().is_some() => {
-                    // Somebody to put to has appeared: what nobody holds yet need not wait.
+                Ok(true) if self.inner.routing.table_sizes().target() > before => {
+                    // Somebody to put to has appeared: what nobody holds yet, or only the local network, need not wait.
                     if let Err(error) = self.retry_now().await {
                         tracing::warn!(%error, "names are looked after later");
                     }
@@ -115,15 +119,9 @@ impl Names {
         if record.valid_until() <= now {
             return Ok(self.postpone(name).await?);
         }
-        let mut holders = 0;
-        if let Some(network) = self.inner.routing.table_sizes().target() {
-            holders = self.spread(network, name, &record, &survey, usize::MAX).await?;
-            if holders == 0 && network == Network::Wan {
-                holders = self.spread(Network::Lan, name, &record, &survey, usize::MAX).await?;
-            }
-        }
+        let (network, holders) = self.put(name, &record, &survey, usize::MAX).await?;
         tracing::debug!(%name, holders, sequence = record.sequence(), "put again");
-        self.note_put(name, &record, holders).await;
+        self.note_put(name, &record, network, holders).await;
         Ok(())
     }
 
@@ -160,7 +158,7 @@ impl Names {
         let states = self.inner.states.clone();
         on_disk(move || {
             for (name, entry) in states.all()? {
-                if (entry.own || entry.followed) && entry.holders == 0 {
+                if (entry.own || entry.followed) && (entry.holders == 0 || entry.makeshift) {
                     states.update(&name, |entry| entry.next_put = 0)?;
                 }
             }

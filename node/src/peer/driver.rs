@@ -2,7 +2,9 @@
 //!
 //! Everybody else holds the sending end of a bounded queue of [`Command`]s. The driver never waits for anything but the
 //! swarm and that queue: answers go out through channels with room reserved or are dropped, and work that takes time is
-//! spawned.
+//! spawned. Who belongs to which routing table is decided in [`neighbours`].
+
+mod neighbours;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,32 +19,21 @@ use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::address::{Reach, ip, prefer_tcp_nearby, reach, split_peer};
+use super::address::{Reach, prefer_tcp_nearby, reach, split_peer};
+use super::search::Search;
 use super::{DialError, PeerInfo};
 use crate::exchange;
 use crate::ipns::Inbox;
 use crate::routing::dht::{Dht, Network};
 use crate::routing::queries::{Queries, Walk};
 use crate::routing::records::Records;
-use crate::routing::{Provider, Routing, TableSizes};
+use crate::routing::{Routing, TableSizes};
 use crate::swarm::{Behaviour, BehaviourEvent};
 
 /// Commands waiting for the driver; senders wait when it is full.
 pub(crate) const MAX_COMMANDS: usize = 256;
-/// Addresses taken from one peer's identify message.
-const MAX_PEER_ADDRESSES: usize = 16;
 /// Searches for providers that run for the exchange at the same time.
 const MAX_SEARCHES: usize = 32;
-/// Providers dialled in one search for the exchange; Kubo's figure.
-const MAX_PROVIDERS_DIALLED: usize = 10;
-/// Time such a search may take.
-const SEARCH_DEADLINE: Duration = Duration::from_secs(30);
-/// Peers in one WAN routing table from one /16 of IPv4 or /32 of IPv6, as in go-libp2p-kad-dht.
-const MAX_PER_IP_GROUP: usize = 3;
-/// Peers that must see us at the same public address before we tell it to others; Kubo's figure.
-const MIN_OBSERVERS: u32 = 4;
-/// Addresses at which others saw us, counted at the same time.
-const MAX_OBSERVED: usize = 64;
 /// Callers waiting for one dial.
 const MAX_DIAL_WAITERS: usize = 64;
 /// How often walks that are no longer wanted are looked for, while there are walks.
@@ -310,6 +301,11 @@ impl Driver {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event),
             SwarmEvent::NewListenAddr { address, .. } => {
                 tracing::debug!(%address, "listening");
+                if reach(&address) > Reach::Loopback {
+                    // A network has come up: those who could not be reached before are tried again at once.
+                    self.state.bootstrap_at = Instant::now();
+                    self.state.bootstrap_wait = BOOTSTRAP_RETRY;
+                }
                 self.listening.send_modify(|all| {
                     if !all.contains(&address) {
                         all.push(address);
@@ -342,6 +338,10 @@ impl Driver {
             } => {
                 if num_established == 0 {
                     let gone = self.state.peers.remove(&peer_id);
+                    if !self.state.named.contains(&peer_id) {
+                        // Room for the next neighbour.
+                        self.swarm.behaviour_mut().hold.release(&peer_id);
+                    }
                     for reply in gone.into_iter().flat_map(|peer| peer.waiting) {
                         let _ = reply.send(Err(DialError::Unreachable {
                             reason: "it hung up at once".to_owned(),
@@ -406,25 +406,6 @@ impl Driver {
         entry.answer(named, answered);
     }
 
-    /// Somebody saw us at `address`; libp2p reports that once for each connection.
-    ///
-    /// Behind a router, this is the only public address there is. It may not let anybody in, but a provider without
-    /// any address is refused by DHT servers.
-    fn on_observed(&mut self, address: Multiaddr) {
-        if reach(&address) != Reach::Public {
-            return;
-        }
-        if self.state.observed.len() >= MAX_OBSERVED && !self.state.observed.contains_key(&address) {
-            self.state.observed.retain(|_, observers| *observers >= MIN_OBSERVERS);
-        }
-        let observers = self.state.observed.entry(address.clone()).or_default();
-        *observers = observers.saturating_add(1);
-        if *observers == MIN_OBSERVERS {
-            tracing::debug!(%address, "seen from outside");
-            self.swarm.add_external_address(address);
-        }
-    }
-
     fn on_dial_failed(&mut self, connection: ConnectionId, peer: Option<PeerId>, error: &libp2p::swarm::DialError) {
         if let Some(dial) = self.state.dials.remove(&connection) {
             for reply in dial.waiting {
@@ -478,96 +459,11 @@ impl Driver {
                 }
             }
             BehaviourEvent::Exchange(exchange::Event::NeedProviders { session, cid }) => {
-                self.search_for_exchange(session, cid);
+                let search = Search::new(self.routing.clone(), self.exchange.clone(), session);
+                tokio::spawn(search.run(cid, Arc::clone(&self.state.searches), self.stop.clone()));
             }
             _ => {}
         }
-    }
-
-    /// Decides from what a peer says of itself to which routing tables it belongs.
-    fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
-        let named = self.state.named.contains(&peer);
-        let Some(connected) = self.state.peers.get_mut(&peer) else {
-            return;
-        };
-        connected.info.agent = Some(info.agent_version);
-        let waiting = std::mem::take(&mut connected.waiting);
-        let dialled = connected.dialled.clone();
-        let remotes: Vec<Reach> = connected.info.addresses.iter().map(reach).collect();
-        let nearby = remotes
-            .iter()
-            .any(|reach| matches!(reach, Reach::Loopback | Reach::Private));
-        let same_machine = remotes.contains(&Reach::Loopback);
-        if nearby || named {
-            self.swarm.behaviour_mut().hold.hold(peer);
-        }
-
-        for network in Network::BOTH {
-            let speaks = info.protocols.contains(&network.protocol());
-            let belongs = match network {
-                Network::Lan => nearby || named,
-                Network::Wan => remotes.contains(&Reach::Public),
-            };
-            if !(speaks && belongs) {
-                self.forget(peer, network);
-                continue;
-            }
-            // An address that we have just dialled is the one that certainly works.
-            let mut addresses: Vec<Multiaddr> = dialled.iter().cloned().collect();
-            addresses.extend(info.listen_addrs.iter().map(|address| split_peer(address.clone()).0));
-            addresses.retain(|address| match (network, reach(address)) {
-                (Network::Lan, Reach::Loopback) => same_machine,
-                (Network::Lan, Reach::Private) => true,
-                (Network::Lan, Reach::Public) => named,
-                (Network::Wan, reach) => reach == Reach::Public,
-                (Network::Lan, Reach::Nowhere) => false,
-            });
-            if network == Network::Wan && self.crowded(peer, &addresses) {
-                tracing::debug!(%peer, "not taken into the routing table: too many of its network are there");
-                continue;
-            }
-            for address in addresses.into_iter().take(MAX_PEER_ADDRESSES) {
-                self.dht(network).add_address(&peer, address);
-            }
-            self.count(network);
-        }
-        for reply in waiting {
-            let _ = reply.send(Ok(peer));
-        }
-    }
-
-    /// Whether the WAN table holds as many peers of this IP group as one operator may have there.
-    fn crowded(&mut self, peer: PeerId, addresses: &[Multiaddr]) -> bool {
-        let groups: HashSet<_> = addresses.iter().filter_map(ip_group).collect();
-        let table = self.swarm.behaviour_mut().wan.table();
-        let same_group = |addresses: &[Multiaddr]| {
-            addresses
-                .iter()
-                .filter_map(ip_group)
-                .any(|group| groups.contains(&group))
-        };
-        table
-            .iter()
-            .filter(|(other, addresses)| *other != peer && same_group(addresses))
-            .count()
-            >= MAX_PER_IP_GROUP
-    }
-
-    fn forget(&mut self, peer: PeerId, network: Network) {
-        if self.dht(network).remove_peer(&peer).is_some() {
-            self.count(network);
-        }
-    }
-
-    fn count(&mut self, network: Network) {
-        let len = self.dht(network).table_len();
-        self.sizes.send_if_modified(|sizes| {
-            let size = match network {
-                Network::Lan => &mut sizes.lan,
-                Network::Wan => &mut sizes.wan,
-            };
-            std::mem::replace(size, len) != len
-        });
     }
 
     fn on_kad(&mut self, network: Network, event: kad::Event) {
@@ -608,96 +504,6 @@ impl Driver {
             }
             kad::Event::RoutingUpdated { .. } => self.count(network),
             _ => {}
-        }
-    }
-
-    /// Finds and dials providers for a session of the exchange, and tells it who answered.
-    fn search_for_exchange(&mut self, session: exchange::SessionId, cid: crate::block::Cid) {
-        let (routing, exchange) = (self.routing.clone(), self.exchange.clone());
-        let (searches, mut stop) = (Arc::clone(&self.state.searches), self.stop.clone());
-        // One task a session at most: the exchange asks again only when it has its answer, or after a minute.
-        tokio::spawn(async move {
-            let Ok(_permit) = searches.acquire_owned().await else {
-                return;
-            };
-            let search = Search {
-                routing,
-                exchange,
-                session,
-                connected: 0,
-                unreachable: Vec::new(),
-            };
-            tokio::select! {
-                () = search.run(&cid) => {}
-                _ = stop.wait_for(|stop| *stop) => {}
-            }
-        });
-    }
-}
-
-/// A search for providers on behalf of the exchange.
-struct Search {
-    routing: Routing,
-    exchange: exchange::Handle,
-    session: exchange::SessionId,
-    connected: usize,
-    unreachable: Vec<PeerId>,
-}
-
-impl Search {
-    /// Hands peers over as they are reached. In the end, if there were none, those who could not be: the verdict is
-    /// then "not reachable" rather than "nobody has it".
-    async fn run(mut self, cid: &crate::block::Cid) {
-        let search = async {
-            let mut arrivals = self.routing.arrivals();
-            while !self.find_and_dial(cid).await && arrivals.next().await {}
-        };
-        let _ = tokio::time::timeout(SEARCH_DEADLINE, search).await;
-        if self.connected == 0 {
-            self.exchange.provide_peers(self.session, self.unreachable);
-        }
-    }
-
-    /// Returns whether there is now somebody to fetch from.
-    async fn find_and_dial(&mut self, cid: &crate::block::Cid) -> bool {
-        let mut found = self.routing.providers(cid);
-        let mut dials = tokio::task::JoinSet::new();
-        let mut searching = true;
-        loop {
-            tokio::select! {
-                provider = found.recv(), if searching && dials.len() < MAX_PROVIDERS_DIALLED => match provider {
-                    Some(Provider { peer, addresses }) => {
-                        let routing = self.routing.clone();
-                        dials.spawn(async move { (peer, routing.connect(Some(peer), addresses, false).await) });
-                    }
-                    None => searching = false,
-                },
-                Some(Ok((peer, dialled))) = dials.join_next() => match dialled {
-                    Ok(_) => {
-                        self.connected += 1;
-                        self.exchange.provide_peers(self.session, vec![peer]);
-                    }
-                    Err(error) => {
-                        tracing::debug!(%peer, %error, "a provider cannot be reached");
-                        self.unreachable.push(peer);
-                    }
-                },
-                else => return self.connected > 0,
-            }
-        }
-    }
-}
-
-/// What counts as one operator's network: /16 of IPv4, /32 of IPv6.
-fn ip_group(address: &Multiaddr) -> Option<[u8; 5]> {
-    match ip(address)? {
-        std::net::IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            Some([4, a, b, 0, 0])
-        }
-        std::net::IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.octets();
-            Some([6, a, b, c, d].map(|byte| byte))
         }
     }
 }

@@ -9,7 +9,7 @@ use libp2p::identity::Keypair;
 
 use super::{Builder, DialError, Node, StartError};
 use crate::block::{Block, Cid, RAW};
-use crate::store::{Blocks, MemoryStore};
+use crate::store::{Blocks, MemoryStore, Store, StoreOptions};
 
 /// Far longer than anything here takes; a test that needs it fails.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -233,6 +233,66 @@ async fn a_key_gives_the_same_peer_again() {
     assert_eq!(first.peer_id(), key.public().to_peer_id());
     first.shutdown().await;
     assert_eq!(quiet().keypair(key).start().await.unwrap().peer_id(), first.peer_id());
+}
+
+#[tokio::test]
+async fn neighbours_stay_connected_past_the_idle_timeout() {
+    let idle = Duration::from_millis(100);
+    let (a, b) = (
+        quiet().idle_timeout(idle).start().await.unwrap(),
+        quiet().idle_timeout(idle).start().await.unwrap(),
+    );
+    introduce(&a, &b).await;
+    tokio::time::sleep(idle * 10).await;
+    assert_eq!((a.peers().await.len(), b.peers().await.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn one_connection_over_the_limit_is_refused() {
+    let full = quiet().max_connections(4).start().await.unwrap();
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        let other = start().await;
+        other.dial(address(&full)).await.unwrap();
+        others.push(other);
+    }
+    let one_more = start().await;
+    let error = one_more.dial(address(&full)).await.unwrap_err();
+    assert!(matches!(error, DialError::Unreachable { .. }), "{error}");
+    assert_eq!(full.peers().await.len(), 3);
+    // What is full for strangers is not for those whom the user names.
+    let mut inside = Vec::new();
+    for _ in 0..3 {
+        let other = start().await;
+        full.dial(address(&other)).await.unwrap();
+        inside.push(other);
+    }
+}
+
+#[tokio::test]
+async fn announcements_go_on_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = async || {
+        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        private(Node::builder(&store).unwrap()).start().await.unwrap()
+    };
+    let alone = open().await;
+    alone.provide(vec![cid("kept"), cid("dropped")]).await.unwrap();
+    alone.routing().unprovide(vec![cid("dropped")]).await.unwrap();
+    alone.shutdown().await;
+    drop(alone);
+
+    let (again, hub, reader) = (open().await, start().await, start().await);
+    assert_eq!(again.routing().provided().await.unwrap(), 1);
+    introduce(&again, &hub).await;
+    introduce(&reader, &hub).await;
+    until("the announcement", async || again.routing().due() == 0).await;
+    again.shutdown().await;
+    assert_eq!(
+        reader.find_providers(&cid("kept")).await.unwrap()[0].peer,
+        again.peer_id()
+    );
+    assert!(reader.find_providers(&cid("dropped")).await.unwrap().is_empty());
 }
 
 /// Runs one ignored test of this file in a network namespace of its own, which has one segment with these addresses: no

@@ -76,6 +76,8 @@ impl std::fmt::Display for Network {
 pub(crate) struct Dht {
     network: Network,
     kad: kad::Behaviour<Records>,
+    /// What others of this network are told about where we are.
+    told: Vec<Multiaddr>,
 }
 
 impl Dht {
@@ -105,13 +107,41 @@ impl Dht {
             Network::Lan => Mode::Server,
             Network::Wan => Mode::Client,
         }));
-        Self { network, kad }
+        Self {
+            network,
+            kad,
+            told: Vec::new(),
+        }
     }
 
     /// Answers requests of others from now on.
     pub(crate) fn serve(&mut self) {
         if self.kad.mode() == Mode::Client {
             self.kad.set_mode(Some(Mode::Server));
+        }
+    }
+
+    /// Whether there is any address under which peers of this network can reach us. An announcement without one is
+    /// refused by those who get it, silently.
+    pub(crate) fn is_reachable(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    fn tell(&mut self, address: &Multiaddr) {
+        if self.network.admits(reach(address)) && !self.told.contains(address) {
+            self.told.push(address.clone());
+            self.kad
+                .on_swarm_event(FromSwarm::ExternalAddrConfirmed(ExternalAddrConfirmed {
+                    addr: address,
+                }));
+        }
+    }
+
+    fn untell(&mut self, address: &Multiaddr) {
+        if self.told.contains(address) {
+            self.told.retain(|told| told != address);
+            self.kad
+                .on_swarm_event(FromSwarm::ExternalAddrExpired(ExternalAddrExpired { addr: address }));
         }
     }
 
@@ -200,18 +230,10 @@ impl NetworkBehaviour for Dht {
         // Kademlia announces confirmed external addresses only. Here every listen address that this network can reach
         // is one: on a LAN that is right, and a public listen address is as good as confirmed.
         match event {
-            FromSwarm::NewListenAddr(new) if self.network.admits(reach(new.addr)) => {
-                self.kad
-                    .on_swarm_event(FromSwarm::ExternalAddrConfirmed(ExternalAddrConfirmed {
-                        addr: new.addr,
-                    }));
-            }
-            FromSwarm::ExpiredListenAddr(old) if self.network.admits(reach(old.addr)) => {
-                self.kad
-                    .on_swarm_event(FromSwarm::ExternalAddrExpired(ExternalAddrExpired { addr: old.addr }));
-            }
-            FromSwarm::NewListenAddr(_) | FromSwarm::ExpiredListenAddr(_) => {}
-            FromSwarm::ExternalAddrConfirmed(new) if !self.network.admits(reach(new.addr)) => {}
+            FromSwarm::NewListenAddr(new) => self.tell(new.addr),
+            FromSwarm::ExternalAddrConfirmed(new) => self.tell(new.addr),
+            FromSwarm::ExpiredListenAddr(old) => self.untell(old.addr),
+            FromSwarm::ExternalAddrExpired(old) => self.untell(old.addr),
             other => self.kad.on_swarm_event(other),
         }
     }

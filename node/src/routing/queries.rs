@@ -91,6 +91,10 @@ impl Queries {
                     until,
                 },
             ),
+            Walk::Announce { reply, .. } if !dht.is_reachable() => {
+                let _ = reply.send(false);
+                return;
+            }
             Walk::Announce { key, reply } => match dht.start_providing(RecordKey::new(&key)) {
                 Ok(id) => (id, Waiting::Done(reply)),
                 Err(_) => {

@@ -15,6 +15,9 @@ use crate::store::{StoreError, Table};
 
 /// How long after an announcement the next one is due. Others forget it after 48 hours.
 pub const REPROVIDE_INTERVAL: Duration = Duration::from_secs(22 * 3600);
+/// The same after an announcement that reached only the local network, by a peer that is to join the public one: as
+/// soon as it has, such keys become due at once.
+pub const LAN_ONLY_INTERVAL: Duration = Duration::from_secs(3600);
 /// How long after an announcement that reached nobody the next try is due.
 pub const RETRY_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
@@ -49,13 +52,12 @@ impl Schedule {
         self.set_due(key, None)
     }
 
-    /// Notes an announcement that has just been made, or that reached nobody. A key that was removed meanwhile stays
-    /// removed.
-    pub(crate) fn announced(&self, key: &[u8], reached: bool) -> Result<(), StoreError> {
+    /// Notes that an announcement has been made or tried, and how long to wait for the next. A key that was removed
+    /// meanwhile stays removed.
+    pub(crate) fn announced(&self, key: &[u8], wait: Duration) -> Result<(), StoreError> {
         if !self.contains(key) {
             return Ok(());
         }
-        let wait = if reached { REPROVIDE_INTERVAL } else { RETRY_INTERVAL };
         self.set_due(key, Some(self.clock.unix() + wait.as_secs()))
     }
 
@@ -76,7 +78,7 @@ impl Schedule {
         Ok(keys)
     }
 
-    /// Makes everything that failed lately due now: somebody to ask has appeared.
+    /// Makes what failed lately, or reached the local network only, due now: somebody to tell has appeared.
     pub(crate) fn retry_now(&self, limit: usize) -> Result<(), StoreError> {
         let now = self.clock.unix();
         let mut retries = Vec::new();
@@ -85,7 +87,7 @@ impl Schedule {
             let Some((due, key)) = at.get(1..).and_then(|rest| rest.split_first_chunk::<8>()) else {
                 continue;
             };
-            if u64::from_be_bytes(*due) > now + RETRY_INTERVAL.as_secs() {
+            if u64::from_be_bytes(*due) > now + LAN_ONLY_INTERVAL.as_secs() {
                 break;
             }
             retries.push(key.to_vec());
@@ -136,8 +138,8 @@ mod tests {
         let first = schedule(&table, &now);
         first.add([&b"a"[..], b"b", b"c"]).unwrap();
         assert_eq!(first.due(10).unwrap().len(), 3);
-        first.announced(b"a", true).unwrap();
-        first.announced(b"b", false).unwrap();
+        first.announced(b"a", REPROVIDE_INTERVAL).unwrap();
+        first.announced(b"b", RETRY_INTERVAL).unwrap();
 
         let second = schedule(&table, &now);
         assert_eq!(second.due(10).unwrap(), [b"c".to_vec()]);
@@ -154,8 +156,8 @@ mod tests {
         let (table, now) = (Table::in_memory(), Arc::new(AtomicU64::new(1_000_000)));
         let schedule = schedule(&table, &now);
         schedule.add([&b"a"[..], b"b"]).unwrap();
-        schedule.announced(b"a", false).unwrap();
-        schedule.announced(b"b", true).unwrap();
+        schedule.announced(b"a", RETRY_INTERVAL).unwrap();
+        schedule.announced(b"b", REPROVIDE_INTERVAL).unwrap();
         assert!(schedule.due(10).unwrap().is_empty());
         schedule.retry_now(10).unwrap();
         assert_eq!(schedule.due(10).unwrap(), [b"a".to_vec()]);
@@ -167,7 +169,7 @@ mod tests {
         let schedule = schedule(&table, &now);
         schedule.add([&b"a"[..]]).unwrap();
         schedule.remove(b"a").unwrap();
-        schedule.announced(b"a", true).unwrap();
+        schedule.announced(b"a", REPROVIDE_INTERVAL).unwrap();
         assert!(!schedule.contains(b"a"));
         assert!(schedule.due(10).unwrap().is_empty());
         assert_eq!(table.scan_prefix(b"").count(), 0);

@@ -1,0 +1,139 @@
+//! Who belongs to which routing table, and where others see us: the part of the driver that judges addresses.
+
+use std::collections::HashSet;
+
+use libp2p::{Multiaddr, PeerId, identify};
+
+use super::Driver;
+use crate::peer::address::{Reach, ip, reach, split_peer};
+use crate::routing::dht::Network;
+
+/// Addresses taken from one peer's identify message.
+const MAX_PEER_ADDRESSES: usize = 16;
+/// Peers in one WAN routing table from one /16 of IPv4 or /32 of IPv6, as in go-libp2p-kad-dht.
+const MAX_PER_IP_GROUP: usize = 3;
+/// Peers that must see us at the same public address before we tell it to others; Kubo's figure.
+const MIN_OBSERVERS: u32 = 4;
+/// Addresses at which others saw us, counted at the same time.
+const MAX_OBSERVED: usize = 64;
+
+impl Driver {
+    /// Decides from what a peer says of itself to which routing tables it belongs.
+    pub(super) fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
+        let named = self.state.named.contains(&peer);
+        let Some(connected) = self.state.peers.get_mut(&peer) else {
+            return;
+        };
+        connected.info.agent = Some(info.agent_version);
+        let waiting = std::mem::take(&mut connected.waiting);
+        let dialled = connected.dialled.clone();
+        let remotes: Vec<Reach> = connected.info.addresses.iter().map(reach).collect();
+        let nearby = remotes
+            .iter()
+            .any(|reach| matches!(reach, Reach::Loopback | Reach::Private));
+        let same_machine = remotes.contains(&Reach::Loopback);
+        if nearby || named {
+            self.swarm.behaviour_mut().hold.hold(peer);
+        }
+
+        for network in Network::BOTH {
+            let speaks = info.protocols.contains(&network.protocol());
+            let belongs = match network {
+                Network::Lan => nearby || named,
+                Network::Wan => remotes.contains(&Reach::Public),
+            };
+            if !(speaks && belongs) {
+                self.forget(peer, network);
+                continue;
+            }
+            // An address that we have just dialled is the one that certainly works.
+            let mut addresses: Vec<Multiaddr> = dialled.iter().cloned().collect();
+            addresses.extend(info.listen_addrs.iter().map(|address| split_peer(address.clone()).0));
+            addresses.retain(|address| match (network, reach(address)) {
+                (Network::Lan, Reach::Loopback) => same_machine,
+                (Network::Lan, Reach::Private) => true,
+                (Network::Lan, Reach::Public) => named,
+                (Network::Wan, reach) => reach == Reach::Public,
+                (Network::Lan, Reach::Nowhere) => false,
+            });
+            if network == Network::Wan && self.crowded(peer, &addresses) {
+                tracing::debug!(%peer, "not taken into the routing table: too many of its network are there");
+                continue;
+            }
+            for address in addresses.into_iter().take(MAX_PEER_ADDRESSES) {
+                self.dht(network).add_address(&peer, address);
+            }
+            self.count(network);
+        }
+        for reply in waiting {
+            let _ = reply.send(Ok(peer));
+        }
+    }
+
+    /// Whether the WAN table holds as many peers of this IP group as one operator may have there.
+    fn crowded(&mut self, peer: PeerId, addresses: &[Multiaddr]) -> bool {
+        let groups: HashSet<_> = addresses.iter().filter_map(ip_group).collect();
+        let table = self.swarm.behaviour_mut().wan.table();
+        let same_group = |addresses: &[Multiaddr]| {
+            addresses
+                .iter()
+                .filter_map(ip_group)
+                .any(|group| groups.contains(&group))
+        };
+        table
+            .iter()
+            .filter(|(other, addresses)| *other != peer && same_group(addresses))
+            .count()
+            >= MAX_PER_IP_GROUP
+    }
+
+    pub(super) fn forget(&mut self, peer: PeerId, network: Network) {
+        if self.dht(network).remove_peer(&peer).is_some() {
+            self.count(network);
+        }
+    }
+
+    pub(super) fn count(&mut self, network: Network) {
+        let len = self.dht(network).table_len();
+        self.sizes.send_if_modified(|sizes| {
+            let size = match network {
+                Network::Lan => &mut sizes.lan,
+                Network::Wan => &mut sizes.wan,
+            };
+            std::mem::replace(size, len) != len
+        });
+    }
+
+    /// Somebody saw us at `address`; libp2p reports that once for each connection.
+    ///
+    /// Behind a router, this is the only public address there is. It may not let anybody in, but a provider without
+    /// any address is refused by DHT servers.
+    pub(super) fn on_observed(&mut self, address: Multiaddr) {
+        if reach(&address) != Reach::Public {
+            return;
+        }
+        if self.state.observed.len() >= MAX_OBSERVED && !self.state.observed.contains_key(&address) {
+            self.state.observed.clear();
+        }
+        let observers = self.state.observed.entry(address.clone()).or_default();
+        *observers = observers.saturating_add(1);
+        if *observers == MIN_OBSERVERS {
+            tracing::debug!(%address, "seen from outside");
+            self.swarm.add_external_address(address);
+        }
+    }
+}
+
+/// What counts as one operator's network: /16 of IPv4, /32 of IPv6.
+fn ip_group(address: &Multiaddr) -> Option<[u8; 5]> {
+    match ip(address)? {
+        std::net::IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            Some([4, a, b, 0, 0])
+        }
+        std::net::IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.octets();
+            Some([6, a, b, c, d])
+        }
+    }
+}
