@@ -11,6 +11,7 @@ mod announce;
 mod completions;
 mod config;
 mod delete;
+mod demo;
 mod export;
 mod input;
 mod inspect;
@@ -30,6 +31,7 @@ mod verify;
 /// What odfs does.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    Demo(demo::DemoArgs),
     Publish(publish::PublishArgs),
     Pull(pull::PullArgs),
     Push(push::PushArgs),
@@ -88,7 +90,7 @@ impl Command {
     /// Where the command runs.
     pub(crate) fn place(&self) -> Place {
         match self {
-            Self::Completions(_) => Place::Anywhere,
+            Self::Completions(_) | Self::Demo(_) => Place::Anywhere,
             Self::Config(_) => Place::Files,
             Self::Node(_) => Place::Serving { published: false },
             _ => Place::Owner,
@@ -100,6 +102,7 @@ impl Command {
 pub(crate) fn run_anywhere(command: Command, io: &mut Io) -> Result<After, Failure> {
     match command {
         Command::Completions(args) => completions::run(&args, io)?,
+        Command::Demo(args) => demo::run(&args, io)?,
         other => return Err(misplaced(&other)),
     }
     Ok(After::Done)
@@ -137,7 +140,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Key(command) => key::run(&command, session, io)?,
         Command::Node(_) => return Ok(After::Serve { gateway: true }),
         Command::Ipfs(command) => ipfs::run(&command, session, io)?,
-        other @ (Command::Config(_) | Command::Completions(_)) => return Err(misplaced(&other)),
+        other @ (Command::Config(_) | Command::Completions(_) | Command::Demo(_)) => return Err(misplaced(&other)),
     }
     Ok(After::Done)
 }

@@ -35,8 +35,10 @@ use state::{Entry, States};
 use crate::peer::{Clock, StartError};
 use crate::routing::records::Records;
 use crate::routing::{Routing, RoutingError};
-use crate::store::{StoreError, Table};
+use crate::store::{Store, StoreError, Table};
 
+/// Table of a store in which names are remembered.
+pub(crate) const TABLE: &str = "names";
 /// How long a record lasts, unless told otherwise.
 pub const DEFAULT_VALIDITY: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long readers may keep a record before they look again, unless told otherwise; Kubo's figure.
@@ -190,9 +192,7 @@ impl Names {
     /// The store cannot be read.
     pub async fn list(&self) -> Result<Vec<NameStatus>, StoreError> {
         let states = self.inner.states.clone();
-        let entries = on_disk(move || states.all()).await?;
-        let kept = entries.into_iter().filter(|(_, entry)| entry.own || entry.followed);
-        Ok(kept.map(|(name, entry)| entry.status(name)).collect())
+        on_disk(move || kept_in(&states)).await
     }
 
     /// Changes what is kept of a name.
@@ -215,6 +215,19 @@ impl Names {
         used.or_else(|| (self.inner.keys.0)(name))
             .filter(|key| Name::from_public_key(&key.public()) == *name)
     }
+}
+
+/// Own and followed names as `store` remembers them, in the order of their bytes. Needs no running peer.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn kept(store: &Store) -> Result<Vec<NameStatus>, StoreError> {
+    kept_in(&States::new(store.table(TABLE)?))
+}
+
+fn kept_in(states: &States) -> Result<Vec<NameStatus>, StoreError> {
+    let kept = states.all()?.into_iter().filter(|(_, entry)| entry.own || entry.followed);
+    Ok(kept.map(|(name, entry)| entry.status(name)).collect())
 }
 
 /// A mutex here guards a map that is whole at every step, so a panic elsewhere does not spoil it.

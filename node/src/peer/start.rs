@@ -104,7 +104,7 @@ impl Builder {
         let mut builder = Self::in_memory(Arc::new(store.clone()));
         builder.dht_table = store.table("dht")?;
         builder.provide_table = store.table("provide")?;
-        builder.names_table = store.table("names")?;
+        builder.names_table = store.table(crate::ipns::TABLE)?;
         Ok(builder)
     }
 
