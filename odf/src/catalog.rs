@@ -70,7 +70,7 @@ pub enum CatalogError {
 
 fn suggestion(nearest: &[String]) -> String {
     match nearest {
-        [] => "; `odfs list` shows all".to_owned(),
+        [] => String::new(),
         names => format!("; did you mean `{}`?", names.join("` or `")),
     }
 }

@@ -296,9 +296,7 @@ impl Dataset {
 
     /// The block at a place of the chain file.
     pub fn block_at(&self, place: BlockPlace) -> Result<StoredBlock, DatasetError> {
-        let bytes = self.journal().read(place)?;
-        let block = EncodedBlock::decode(bytes).map_err(|source| DatasetError::Block { sequence: None, source })?;
-        Ok(StoredBlock { block, place })
+        decode(place, self.journal().reader()?.read(place)?)
     }
 
     /// The places of all blocks, oldest first: the block with sequence number `n` is the `n`th. Reads lengths only.
@@ -308,14 +306,16 @@ impl Dataset {
 
     /// The exact bytes at a place of the chain file, not looked at.
     pub fn bytes_at(&self, place: BlockPlace) -> Result<Bytes, DatasetError> {
-        self.journal().read(place)
+        self.journal().reader()?.read(place)
     }
 
-    /// All blocks, oldest first, read one by one.
+    /// All blocks, read one by one from either end. Reads the length of every block first; to go through the chain from
+    /// the start, [`Self::blocks_after`] is cheaper.
     pub fn blocks(
         &self,
     ) -> Result<impl DoubleEndedIterator<Item = Result<StoredBlock, DatasetError>> + '_, DatasetError> {
-        Ok(self.places()?.into_iter().map(|place| self.block_at(place)))
+        let (places, reader) = (self.places()?, self.journal().reader()?);
+        Ok(places.into_iter().map(move |place| decode(place, reader.read(place)?)))
     }
 
     /// The block with this sequence number.
@@ -339,7 +339,7 @@ impl Dataset {
     /// Every slice of the chain, oldest first.
     pub fn slices(&self) -> Result<Vec<DataSlice>, DatasetError> {
         let mut slices = Vec::new();
-        for block in self.blocks()? {
+        for block in self.blocks_after(None)? {
             let event = block?.block.into_block().event;
             slices.extend(match event {
                 MetadataEvent::AddData(event) => event.new_data,
@@ -393,6 +393,11 @@ impl Dataset {
         drop(lock);
         Ok(stored)
     }
+}
+
+fn decode(place: BlockPlace, bytes: Bytes) -> Result<StoredBlock, DatasetError> {
+    let block = EncodedBlock::decode(bytes).map_err(|source| DatasetError::Block { sequence: None, source })?;
+    Ok(StoredBlock { block, place })
 }
 
 /// Makes a block of an event.

@@ -1,6 +1,6 @@
 //! `odf`: Open Data Fabric datasets that live on IPFS.
 //!
-//! The modules follow the way of the data: [`ingest`] turns a table into rows with offsets and a [`slice`],
+//! The modules follow the way of the data: [`ingest`] turns a table into rows with offsets and a [`slice`](mod@slice),
 //! [`chain`] decides which metadata block may follow which, [`dataset`] commits them, [`layout`] gives a dataset the
 //! shape of a DAG, [`publish`] signs and announces its root, [`pull`] brings it here, [`verify`] checks every byte.
 

@@ -75,8 +75,8 @@ fn an_unknown_name_brings_the_nearest() {
         "there is no dataset `citeis`; did you mean `cities`?"
     );
     assert!(message("usgs").contains("`earthquakes.usgs`"));
-    assert_eq!(message("zzz"), "there is no dataset `zzz`; `odfs list` shows all");
-    assert_eq!(message("fed01"), "there is no dataset `fed01`; `odfs list` shows all");
+    assert_eq!(message("zzz"), "there is no dataset `zzz`");
+    assert_eq!(message("fed01"), "there is no dataset `fed01`");
 }
 
 #[test]

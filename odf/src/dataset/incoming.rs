@@ -4,12 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use odf_node::store::Table;
 
 use super::files::sync_dir;
 use super::journal::{BlockPlace, Journal};
-use super::{Dataset, DatasetError, DatasetName, StoredBlock, aliases, keep_state, write_blocks};
+use super::{Dataset, DatasetError, DatasetName, StoredBlock, aliases, decode, keep_state, write_blocks};
 use crate::codec::EncodedBlock;
 use crate::metadata::{DatasetId, MetadataEvent};
 
@@ -83,11 +82,6 @@ impl Dataset {
         after: Option<BlockPlace>,
     ) -> Result<impl Iterator<Item = Result<StoredBlock, DatasetError>> + '_, DatasetError> {
         let mut entries = self.journal().entries(after.map_or(0, |place| place.end()), self.chain_len())?;
-        Ok(std::iter::from_fn(move || entries.next().map(|entry| entry.and_then(decode))))
+        Ok(std::iter::from_fn(move || entries.next().map(|entry| entry.and_then(|(place, bytes)| decode(place, bytes)))))
     }
-}
-
-fn decode((place, bytes): (BlockPlace, Bytes)) -> Result<StoredBlock, DatasetError> {
-    let block = EncodedBlock::decode(bytes).map_err(|source| DatasetError::Block { sequence: None, source })?;
-    Ok(StoredBlock { block, place })
 }

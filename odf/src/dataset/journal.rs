@@ -68,9 +68,9 @@ impl Journal {
         File::open(&self.path).map_err(|e| DatasetError::io("open", &self.path, e))
     }
 
-    /// The bytes at a place that was noted earlier.
-    pub(super) fn read(&self, place: BlockPlace) -> Result<Bytes, DatasetError> {
-        read_at(&self.open()?, &self.path, place)
+    /// Opens the file to read blocks at places that were noted earlier.
+    pub(super) fn reader(&self) -> Result<Reader, DatasetError> {
+        Ok(Reader { file: self.open()?, path: self.path.clone() })
     }
 
     /// The places of all blocks up to `end`, oldest first, without reading the blocks.
@@ -225,16 +225,20 @@ impl Iterator for Entries {
     }
 }
 
-fn read_at(file: &File, path: &Path, place: BlockPlace) -> Result<Bytes, DatasetError> {
-    if place.len as usize > MAX_BLOCK_BYTES {
-        let reason = format!("an entry of {} bytes at {}", place.len, place.offset);
-        return Err(DatasetError::Damaged {
-            path: path.to_owned(),
-            reason,
-        });
+/// Reads blocks at known places.
+pub(super) struct Reader {
+    file: File,
+    path: PathBuf,
+}
+
+impl Reader {
+    pub(super) fn read(&self, place: BlockPlace) -> Result<Bytes, DatasetError> {
+        if place.len as usize > MAX_BLOCK_BYTES {
+            let reason = format!("an entry of {} bytes at {}", place.len, place.offset);
+            return Err(DatasetError::Damaged { path: self.path.clone(), reason });
+        }
+        let mut bytes = vec![0; place.len as usize];
+        self.file.read_exact_at(&mut bytes, place.offset).map_err(|e| DatasetError::io("read", &self.path, e))?;
+        Ok(Bytes::from(bytes))
     }
-    let mut bytes = vec![0; place.len as usize];
-    file.read_exact_at(&mut bytes, place.offset)
-        .map_err(|e| DatasetError::io("read", path, e))?;
-    Ok(Bytes::from(bytes))
 }

@@ -94,19 +94,9 @@ impl History<'_> {
         fields: &[Field],
         visit: &mut dyn FnMut(&[ArrayRef]) -> Result<(), MergeError>,
     ) -> Result<(), MergeError> {
+        let names: Vec<&str> = fields.iter().map(|f| f.name().as_str()).collect();
         for path in self.slices {
-            let present: Vec<String> = SliceReader::open(path)?
-                .schema()
-                .fields()
-                .iter()
-                .map(|f| f.name().clone())
-                .collect();
-            let names: Vec<&str> = fields
-                .iter()
-                .map(|f| f.name().as_str())
-                .filter(|n| present.iter().any(|p| p == n))
-                .collect();
-            for batch in SliceReader::open_part(path, Some(&names), 0)? {
+            for batch in SliceReader::open_present(path, Some(&names), 0)? {
                 let batch = batch?;
                 let columns = fields
                     .iter()

@@ -35,20 +35,26 @@ impl SliceReader {
     /// # Errors
     /// [`SliceError::NoColumn`] names the first that is missing.
     pub fn open_part(path: &Path, columns: Option<&[&str]>, skip: u64) -> Result<SliceReader, SliceError> {
+        let reader = SliceReader::open_present(path, columns, skip)?;
+        let missing = |name: &&&str| reader.schema.index_of(name).is_err();
+        match columns.unwrap_or_default().iter().find(missing) {
+            None => Ok(reader),
+            Some(column) => Err(SliceError::NoColumn {
+                path: path.to_owned(),
+                column: (*column).to_owned(),
+            }),
+        }
+    }
+
+    /// As [`Self::open_part`], but leaves out columns that the file does not have.
+    pub fn open_present(path: &Path, columns: Option<&[&str]>, skip: u64) -> Result<SliceReader, SliceError> {
         let file = File::open(path).map_err(|e| SliceError::io("open", path, e))?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| SliceError::parquet(path, e))?;
         let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
         let mask = match columns {
             None => ProjectionMask::all(),
             Some(names) => {
-                let schema = builder.schema();
-                let find = |name: &&str| {
-                    schema.index_of(name).map_err(|_| SliceError::NoColumn {
-                        path: path.to_owned(),
-                        column: (*name).to_owned(),
-                    })
-                };
-                let roots = names.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+                let roots = names.iter().filter_map(|name| builder.schema().index_of(name).ok());
                 ProjectionMask::roots(builder.parquet_schema(), roots)
             }
         };
