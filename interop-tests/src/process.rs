@@ -57,31 +57,43 @@ impl Running {
     /// # Errors
     /// The program cannot be started.
     pub fn start(command: Command) -> Outcome<Self> {
-        Self::start_reading(command, Stdio::null())
+        Self::start_with(command, Stdio::null(), Stdio::piped())
     }
 
     /// Starts `command` with `stdin` as its standard input.
     ///
     /// # Errors
     /// The program cannot be started.
-    pub fn start_reading(mut command: Command, stdin: Stdio) -> Outcome<Self> {
+    pub fn start_reading(command: Command, stdin: Stdio) -> Outcome<Self> {
+        Self::start_with(command, stdin, Stdio::piped())
+    }
+
+    /// Starts `command` with its standard output thrown away unread.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn start_quiet(command: Command) -> Outcome<Self> {
+        Self::start_with(command, Stdio::null(), Stdio::null())
+    }
+
+    fn start_with(mut command: Command, stdin: Stdio, stdout: Stdio) -> Outcome<Self> {
         let what = shown(&command);
         let started = Instant::now();
         let mut child = command
             .stdin(stdin)
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()
             .map_err(|error| format!("cannot start `{what}`: {error}"))?;
-        let stdout = child.stdout.take().ok_or("a child without standard output")?;
-        let stderr = child.stderr.take().ok_or("a child without standard error")?;
+        let stdout = child.stdout.take().map_or_else(Stream::empty, Stream::collect);
+        let stderr = child.stderr.take().map_or_else(Stream::empty, Stream::collect);
         Ok(Self {
             what,
             child,
             started,
-            stdout: Stream::collect(stdout),
-            stderr: Stream::collect(stderr),
+            stdout,
+            stderr,
         })
     }
 
@@ -281,6 +293,14 @@ impl Finished {
 }
 
 impl Stream {
+    fn empty() -> Self {
+        let (_, ended) = sync_channel(1);
+        Self {
+            seen: Arc::default(),
+            ended,
+        }
+    }
+
     fn collect(mut from: impl Read + Send + 'static) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (done, ended) = sync_channel(1);

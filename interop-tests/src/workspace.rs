@@ -114,14 +114,22 @@ impl Workspace {
         };
         fs::create_dir_all(workspace.store())?;
         fs::create_dir(workspace.home())?;
-        let (listen, mdns) = match workspace.reach {
+        workspace.know(&[])?;
+        Ok(workspace)
+    }
+
+    /// Writes the usual settings with these peers as the bootstrap list: every process here connects to them.
+    ///
+    /// # Errors
+    /// The settings cannot be written.
+    pub fn know(&self, peers: &[&str]) -> Outcome {
+        let (listen, mdns) = match self.reach {
             Reach::Loopback => ("/ip4/127.0.0.1/tcp/0", false),
             Reach::Namespace(_) => ("/ip4/0.0.0.0/tcp/0", true),
         };
-        workspace.configure(&format!(
-            "[network]\nlisten = [\"{listen}\"]\nbootstrap = []\nmdns = {mdns}\n\n[gateway]\nlisten = \"127.0.0.1:0\"\n"
-        ))?;
-        Ok(workspace)
+        self.configure(&format!(
+            "[network]\nlisten = [\"{listen}\"]\nbootstrap = {peers:?}\nmdns = {mdns}\n\n[gateway]\nlisten = \"127.0.0.1:0\"\n"
+        ))
     }
 
     /// The directory in which commands run.

@@ -11,15 +11,14 @@ use interop_tests::{Kubo, Workspace};
 pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
     let dataset = Growing::new()?;
     dataset.grow_to(scale.slices)?;
-    let name = dataset.workspace.odfs(["list", "--wide", "--output", "json"])?.json()?;
-    let name = name[0]["name_ipns"]
-        .as_str()
-        .or_else(|| name[0]["IPNS"].as_str())
-        .map(str::to_owned);
-    let name = name.ok_or("`odfs list --wide` names no IPNS name")?;
     let to = Workspace::new()?;
     let odfs = to
-        .odfs(["pull", &format!("ipns://{name}"), "--peer", &dataset.node.address])?
+        .odfs([
+            "pull",
+            &format!("ipns://{}", dataset.name),
+            "--peer",
+            &dataset.node.address,
+        ])?
         .took;
 
     let kubo = (

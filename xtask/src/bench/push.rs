@@ -3,8 +3,9 @@
 use super::{Figure, Row, Scale};
 use crate::Failure;
 use interop_tests::kubo::KAMU_FLAGS;
-use interop_tests::workspace::LIMIT;
-use interop_tests::{Kubo, Workspace};
+use interop_tests::workspace::dataset::Published;
+use interop_tests::{Kubo, Node, Workspace};
+use std::cell::Cell;
 use std::time::Duration;
 
 /// odfs appends a row and publishes, node running. Beside it is what kamu does through Kubo at the same length: `ipfs
@@ -49,60 +50,46 @@ pub(super) const NAME: &str = "growing";
 /// A dataset that gets one slice of one row at a time.
 pub(super) struct Growing {
     pub(super) workspace: Workspace,
-    pub(super) node: interop_tests::Node,
-    rows: std::cell::Cell<u32>,
+    pub(super) node: Node,
+    /// The IPNS name.
+    pub(super) name: String,
+    rows: Cell<u32>,
 }
 
 impl Growing {
     pub(super) fn new() -> Result<Self, Failure> {
         let workspace = Workspace::new()?;
         let node = workspace.node()?;
-        let growing = Self {
+        let mut growing = Self {
             workspace,
             node,
-            rows: std::cell::Cell::new(0),
+            name: String::new(),
+            rows: Cell::new(0),
         };
-        growing.append()?;
+        growing.name = growing.push()?.name;
         Ok(growing)
     }
 
     /// Appends one row and publishes the new head; what that took.
     pub(super) fn append(&self) -> Result<Duration, Failure> {
+        Ok(self.push()?.said.took)
+    }
+
+    fn push(&self) -> Result<Published, Failure> {
         let row = self.rows.get() + 1;
         self.rows.set(row);
         // Only the new row is read: the clock is to show the push, not the reading of a file that grows.
-        let file = self
-            .workspace
+        self.workspace
             .write("row.ndjson", format!("{{\"row\":{row},\"reading\":{row}.5}}\n"))?;
-        let file = file.display().to_string();
-        let args = [
-            "publish",
-            &file,
-            "--name",
-            NAME,
-            "--merge",
-            "ledger",
-            "--primary-key",
-            "row",
-            "--exit",
-        ];
-        Ok(self.workspace.odfs(args)?.took)
+        self.workspace.publish(&["row.ndjson", "--name", NAME, "--append-all"])
     }
 
     /// Appends until the chain has `length` blocks.
     pub(super) fn grow_to(&self, length: u32) -> Result<(), Failure> {
-        while self.length()? < length {
-            for _ in self.length()?..length {
-                self.append()?;
-            }
+        let blocks = self.workspace.dataset(NAME)?.blocks;
+        for _ in blocks..u64::from(length) {
+            self.push()?;
         }
         Ok(())
-    }
-
-    fn length(&self) -> Result<u32, Failure> {
-        let list = self.workspace.odfs(["list", "--wide", "--output", "json"])?.json()?;
-        let blocks = list[0]["Blocks"].as_u64().or_else(|| list[0]["blocks"].as_u64());
-        let blocks = blocks.ok_or_else(|| format!("`odfs list` names no number of blocks within {LIMIT:?}: {list}"))?;
-        u32::try_from(blocks).map_err(|error| error.to_string().into())
     }
 }
