@@ -95,6 +95,18 @@ async fn without_an_id_whoever_answers_is_taken_and_with_one_only_that_peer() {
 }
 
 #[tokio::test]
+async fn an_id_alone_is_enough_where_somebody_knows_the_address() {
+    let (a, hub, b) = (start().await, start().await, start().await);
+    introduce(&a, &hub).await;
+    introduce(&b, &hub).await;
+    a.disconnect(b.peer_id()).await;
+    let id_alone = format!("/p2p/{}", b.peer_id()).parse().unwrap();
+    assert_eq!(a.dial(id_alone).await.unwrap(), b.peer_id());
+    let nobody = format!("/p2p/{}", libp2p::PeerId::random()).parse().unwrap();
+    assert!(matches!(a.dial(nobody).await, Err(DialError::NoAddresses)));
+}
+
+#[tokio::test]
 async fn quic_works_too() {
     let listen = vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()];
     let b = quiet().listen(listen.clone()).start().await.unwrap();
