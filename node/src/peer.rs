@@ -267,7 +267,7 @@ impl Node {
             .await
     }
 
-    /// Ends the peer: connections are closed, sockets free, tasks gone when this returns. Other clones of the handle
+    /// Ends the peer, half a second after its last announcement at the earliest: connections are closed, sockets free, tasks gone when this returns. Other clones of the handle
     /// get errors from then on. A second call does nothing.
     pub async fn shutdown(&self) {
         self.inner.stop.send_replace(true);
