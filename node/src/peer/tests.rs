@@ -185,11 +185,7 @@ async fn a_provider_is_found_through_a_third_peer_with_its_address() {
 
     let started = Instant::now();
     let mut found = c.find_providers(&wanted).await.unwrap();
-    assert!(
-        started.elapsed() < NO_TIMER,
-        "took {:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < NO_TIMER, "took {:?}", started.elapsed());
     assert_eq!(found.len(), 1);
     let provider = found.remove(0);
     assert_eq!(provider.peer, a.peer_id());
