@@ -221,6 +221,8 @@ pub struct Destination {
     pub name: DatasetName,
     /// Id that the remote dataset must have.
     pub expected_id: Option<DatasetId>,
+    /// Where a new dataset is pulled from, as it will remember it.
+    pub alias: Option<String>,
 }
 
 /// A dataset found under a root.
@@ -399,6 +401,9 @@ impl Transfer<'_> {
             None => {
                 let id = seed_id(&new).ok_or_else(|| self.not_a_dataset("its chain does not begin with a Seed"))?;
                 let incoming = catalog.receive(id, &destination.name)?;
+                if let Some(alias) = destination.alias {
+                    incoming.set_remote_aliases(&crate::dataset::RemoteAliases { pull_aliases: vec![alias], ..Default::default() })?;
+                }
                 check_rules(None, &new)?;
                 let (objects, known) = self.objects(incoming.dir(), &new).await?;
                 (incoming.install(new, catalog.states())?, objects, known)
