@@ -48,10 +48,10 @@ fn the_nearest_workspace_upwards_wins() {
     let deep = sandbox.path().join("project/a/b");
     std::fs::create_dir_all(&deep).unwrap();
     std::fs::create_dir(sandbox.path().join("project/.odfs")).unwrap();
-    let outcome = sandbox.command(&["config", "set", "retention", "3"]).current_dir(&deep).output().unwrap();
+    let outcome = sandbox.command(&["config", "set", "parquet.createdBy", "me"]).current_dir(&deep).output().unwrap();
     assert!(outcome.status.success());
     let text = std::fs::read_to_string(sandbox.path().join("project/.odfs/config.toml")).unwrap();
-    assert_eq!(text, "retention = 3\n");
+    assert_eq!(text, "[parquet]\ncreatedBy = \"me\"\n");
     assert!(!sandbox.workspace().exists());
 }
 

@@ -84,24 +84,6 @@ pub(crate) const KEYS: &[Key] = &[
             Ok(())
         },
     },
-    Key {
-        name: "retention",
-        about: "how many older roots of each dataset stay pinned and served, or \"all\"",
-        show: |settings| {
-            Some(match settings.retention {
-                None => Value::String("all".to_owned()),
-                Some(count) => Value::Integer(i64::try_from(count).unwrap_or(i64::MAX)),
-            })
-        },
-        set: |settings, value| {
-            settings.retention = match (value.as_str(), value.as_integer().map(u64::try_from)) {
-                (Some("all"), _) => None,
-                (_, Some(Ok(count))) => Some(count),
-                _ => return Err("a number or \"all\" is expected".to_owned()),
-            };
-            Ok(())
-        },
-    },
 ];
 
 fn list_value(list: &[String]) -> Value {
