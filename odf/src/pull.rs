@@ -214,6 +214,8 @@ pub struct Destination {
     pub name: DatasetName,
     /// Id that the remote dataset must have.
     pub expected_id: Option<DatasetId>,
+    /// Where a new dataset is pulled from, as it will remember it.
+    pub alias: Option<String>,
 }
 
 /// A dataset found under a root.

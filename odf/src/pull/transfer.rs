@@ -9,7 +9,7 @@ use odf_node::fetch::{Fetcher, MAX_NODES_IN_FLIGHT};
 use super::{Destination, Outcome, Progress, PullError, Remote, blocking, small_file};
 use crate::chain::ChainState;
 use crate::codec::{self, EncodedBlock};
-use crate::dataset::{Dataset, DatasetError};
+use crate::dataset::{Dataset, DatasetError, RemoteAliases};
 use crate::metadata::{DatasetId, MetadataEvent, Multihash};
 use crate::workspace::Workspace;
 
@@ -71,6 +71,9 @@ impl Transfer<'_> {
             None => {
                 let id = seed_id(&new).ok_or_else(|| self.not_a_dataset("its chain does not begin with a Seed"))?;
                 let incoming = catalog.receive(id, &destination.name)?;
+                if let Some(alias) = destination.alias {
+                    incoming.set_remote_aliases(&RemoteAliases { pull_aliases: vec![alias], ..Default::default() })?;
+                }
                 check_rules(None, &new)?;
                 let (objects, known) = self.objects(incoming.dir(), &new).await?;
                 let states = catalog.states().clone();

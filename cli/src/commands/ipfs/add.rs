@@ -216,7 +216,7 @@ impl AddArgs {
         } else if self.quiet {
             io.line(cid)
         } else {
-            io.line(format_args!("added {cid} {}", output::printable(name)))
+            io.line(format_args!("added {cid} {}", super::escaped(name)))
         }
     }
 }

@@ -12,7 +12,6 @@ use super::path::IpfsPath;
 use super::source::{Source, whole_block};
 use crate::failure::Failure;
 use crate::io::Io;
-use crate::output;
 use crate::session::Session;
 
 /// List the entries of directories
@@ -97,7 +96,7 @@ fn row(source: &mut Source<'_>, link: Link, args: &LsArgs, io: &Io) -> Result<Ro
             Stat::Symlink(_) => (Some(0), ""),
         }
     };
-    Ok(Row { cid: link.cid.to_string(), size, name: format!("{}{slash}", output::printable(&link.name)) })
+    Ok(Row { cid: link.cid.to_string(), size, name: format!("{}{slash}", super::escaped(&link.name)) })
 }
 
 /// Columns as Go's tabwriter aligns them: each as wide as its longest cell and one space.

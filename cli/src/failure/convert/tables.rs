@@ -213,6 +213,9 @@ impl From<PublishError> for Failure {
 impl From<PullError> for Failure {
     fn from(error: PullError) -> Self {
         match error {
+            PullError::Resolve(error) => error.into(),
+            PullError::Routing(error) => error.into(),
+            PullError::NoName(_) => Failure::usage(&error).next("name it with --as"),
             PullError::Fetch(error) => error.into(),
             PullError::Dataset(error) => error.into(),
             PullError::Catalog(error) => error.into(),
