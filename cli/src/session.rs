@@ -115,7 +115,8 @@ impl Session {
     /// # Errors
     /// The directory cannot be read.
     pub(crate) fn keys(&self) -> Result<&Keystore, Failure> {
-        self.keys.get_or_start(|| Ok(Keystore::open(&self.dir.root().join("keys"))?))
+        self.keys
+            .get_or_start(|| Ok(Keystore::open(&self.dir.root().join("keys"))?))
     }
 
     /// The store and the datasets.
@@ -123,7 +124,8 @@ impl Session {
     /// # Errors
     /// They cannot be opened.
     pub(crate) fn workspace(&self) -> Result<&Workspace, Failure> {
-        self.workspace.get_or_start(|| Ok(Workspace::open(self.dir.root(), StoreOptions::default())?))
+        self.workspace
+            .get_or_start(|| Ok(Workspace::open(self.dir.root(), StoreOptions::default())?))
     }
 
     /// The peer, if a command has needed it yet.
@@ -137,7 +139,12 @@ impl Session {
     /// An address is in use, a setting is no address, or the store fails.
     pub(crate) fn node(&self) -> Result<&Node, Failure> {
         self.node.get_or_start(|| {
-            let Settings { listen, bootstrap, mdns, .. } = &self.settings;
+            let Settings {
+                listen,
+                bootstrap,
+                mdns,
+                ..
+            } = &self.settings;
             let store = self.workspace()?.store();
             let keys = self.keys()?.clone();
             let public = || BOOTSTRAP_PEERS.map(str::to_owned).to_vec();
@@ -147,9 +154,14 @@ impl Session {
                 .listen(parse_all("network.listen", &listen.clone().unwrap_or_else(default))?)
                 // Somebody else on the usual port is no reason to fail; on a port that was asked for, it is.
                 .port_fallback(listen.is_none())
-                .bootstrap(parse_all("network.bootstrap", &bootstrap.clone().unwrap_or_else(public))?)
+                .bootstrap(parse_all(
+                    "network.bootstrap",
+                    &bootstrap.clone().unwrap_or_else(public),
+                )?)
                 .mdns(*mdns)
-                .keys(KeySource::from_fn(move |name| keys.find(|key| Name::from_public_key(&key.public()) == *name)));
+                .keys(KeySource::from_fn(move |name| {
+                    keys.find(|key| Name::from_public_key(&key.public()) == *name)
+                }));
             let runtime = self.runtime()?;
             Ok(runtime.block_on(builder.start())?)
         })
@@ -216,6 +228,9 @@ where
 {
     texts
         .iter()
-        .map(|text| text.parse().map_err(|error| Failure::usage(format!("{setting} has {text:?}: {error}"))))
+        .map(|text| {
+            text.parse()
+                .map_err(|error| Failure::usage(format!("{setting} has {text:?}: {error}")))
+        })
         .collect()
 }

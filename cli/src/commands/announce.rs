@@ -51,7 +51,10 @@ impl Announcement {
         stays: bool,
         io: &mut Io,
     ) -> Result<Self, Failure> {
-        io.progress().show(|| Step { text: "announcing".to_owned(), ..Step::default() });
+        io.progress().show(|| Step {
+            text: "announcing".to_owned(),
+            ..Step::default()
+        });
         let node = session.node()?;
         let published = session.wait(io, publish::publish(session.workspace()?, node, dataset, key, force))?;
         let mut pull = format!("odfs pull ipns://{}", published.name);
@@ -79,7 +82,13 @@ impl Announcement {
         session: &Session,
         io: &mut Io,
     ) -> Result<(), Failure> {
-        let Published { name, root, holders, valid_until, sequence } = &self.published;
+        let Published {
+            name,
+            root,
+            holders,
+            valid_until,
+            sequence,
+        } = &self.published;
         let gateway = format!("{}/ipns/{name}/", session.settings().gateway_public);
         let blocks = update.map_or(0, |update| update.blocks.len());
         let local = dataset.name()?;
@@ -101,7 +110,10 @@ impl Announcement {
         }
         match update {
             Some(update) if update.old_head.is_none() => {
-                io.line(format_args!("Created {local} with {} row(s)", output::count(update.rows)))?;
+                io.line(format_args!(
+                    "Created {local} with {} row(s)",
+                    output::count(update.rows)
+                ))?;
             }
             Some(_) => io.line(format_args!("Updated to {} ({blocks} block(s))", dataset.head()))?,
             None => io.line(format_args!("{local} is up to date"))?,

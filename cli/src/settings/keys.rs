@@ -11,7 +11,14 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         name: "network.listen",
         about: "multiaddrs that the peer listens on; \"default\" is port 4001 on every interface, or any if that is taken",
-        show: |settings| Some(settings.listen.as_ref().map_or_else(|| "default".into(), |list| list_value(list))),
+        show: |settings| {
+            Some(
+                settings
+                    .listen
+                    .as_ref()
+                    .map_or_else(|| "default".into(), |list| list_value(list)),
+            )
+        },
         set: |settings, value| {
             settings.listen = match value.as_str() {
                 Some("default") => None,

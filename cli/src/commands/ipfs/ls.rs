@@ -68,8 +68,10 @@ fn links(source: &mut Source<'_>, root: &Block, io: &Io) -> Result<Vec<Link>, Fa
         if root.cid().codec() != DAG_PB {
             return Ok(Vec::new());
         }
-        let node =
-            PbNode::decode(root.data()).map_err(|source| NodeError::Malformed { cid: *root.cid(), source })?;
+        let node = PbNode::decode(root.data()).map_err(|source| NodeError::Malformed {
+            cid: *root.cid(),
+            source,
+        })?;
         let unnamed = |link: odf_node::dag::PbLink| Link {
             name: String::from_utf8_lossy(&link.name).into_owned(),
             cid: link.cid,
@@ -97,7 +99,11 @@ fn row(source: &mut Source<'_>, link: Link, args: &LsArgs, io: &Io) -> Result<Ro
             Stat::Symlink(_) => (Some(0), ""),
         }
     };
-    Ok(Row { cid: link.cid.to_string(), size, name: format!("{}{slash}", output::printable(&link.name)) })
+    Ok(Row {
+        cid: link.cid.to_string(),
+        size,
+        name: format!("{}{slash}", output::printable(&link.name)),
+    })
 }
 
 /// Columns as Go's tabwriter aligns them: each as wide as its longest cell and one space.
