@@ -3,8 +3,8 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use odf::workspace::Workspace;
 use odf_node::block::Cid;
@@ -36,6 +36,8 @@ pub(crate) struct Session {
     node: Lazy<Node>,
     /// Whether the spool directory was made.
     spool: Lazy<()>,
+    /// Held while a dataset comes into being.
+    making: Mutex<()>,
 }
 
 impl Session {
@@ -50,6 +52,7 @@ impl Session {
             workspace: Lazy::new(),
             node: Lazy::new(),
             spool: Lazy::new(),
+            making: Mutex::default(),
         }
     }
 
@@ -74,6 +77,11 @@ impl Session {
             })
             .map_err(|error| Failure::file(&dir, &error))?;
         Ok(dir)
+    }
+
+    /// A turn at making a dataset, so that two commands with one new name make one dataset.
+    pub(crate) fn making(&self) -> MutexGuard<'_, ()> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The settings in force.

@@ -78,7 +78,7 @@ pub(super) fn run(command: &KeyCommand, session: &Session, io: &mut Io) -> Resul
             let key = keys.generate(name)?;
             io.line(Name::from_public_key(&key.public()))
         }
-        KeyCommand::Export { name, output } => export(&keys, name, output.as_deref(), io),
+        KeyCommand::Export { name, output } => export(keys, name, output.as_deref(), io),
         KeyCommand::Import { name, file } => {
             refuse_reserved(name)?;
             let bytes = read(file, io)?;
@@ -86,7 +86,7 @@ pub(super) fn run(command: &KeyCommand, session: &Session, io: &mut Io) -> Resul
             keys.insert(name, &key)?;
             io.line(Name::from_public_key(&key.public()))
         }
-        KeyCommand::Rm { names } => remove(&keys, names, session, io),
+        KeyCommand::Rm { names } => remove(keys, names, session, io),
     }
 }
 

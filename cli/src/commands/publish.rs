@@ -106,7 +106,14 @@ fn take(
     io: &mut Io,
 ) -> Result<(Dataset, Option<Update>), Failure> {
     let workspace = session.workspace()?;
-    if let Some(dataset) = find(name, session)? {
+    let mut making = None;
+    let mut dataset = find(name, session)?;
+    if dataset.is_none() {
+        making = Some(session.making());
+        dataset = find(name, session)?;
+    }
+    if let Some(dataset) = dataset {
+        making = None;
         if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
             return Err(Failure::new(
                 Kind::Refused,
@@ -132,6 +139,7 @@ fn take(
         .try_into()
         .map_err(|error| Failure::new(Kind::General, error).about("the clock"))?;
     let (dataset, outcome) = workspace.take(name, input.source(), options, now, &mut on_progress)?;
+    drop(making);
     let update = match outcome {
         Outcome::UpToDate => None,
         Outcome::Updated(update) => Some(update),

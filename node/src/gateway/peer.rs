@@ -25,12 +25,22 @@ pub struct PeerSource {
 impl PeerSource {
     /// A source over a peer and the store that it serves from.
     pub fn new(store: Store, node: &Node) -> Self {
-        Self { store, exchange: node.exchange().clone(), names: node.names().clone() }
+        Self {
+            store,
+            exchange: node.exchange().clone(),
+            names: node.names().clone(),
+        }
     }
 
     /// What memory knows of the name, if that will do.
     async fn remembered(&self, name: &Name) -> Option<Resolved> {
-        let own = self.names.status(name).await.ok().flatten().is_some_and(|status| status.own);
+        let own = self
+            .names
+            .status(name)
+            .await
+            .ok()
+            .flatten()
+            .is_some_and(|status| status.own);
         let known = self.names.resolve(name, Freshness::Cached).await.ok()?;
         let fresh = known.age.is_some_and(|age| age < known.record.ttl());
         (!known.expired && (own || fresh)).then_some(known)
@@ -56,19 +66,34 @@ impl Source for PeerSource {
 
     async fn has(&self, cid: &Cid) -> bool {
         let (store, cid) = (self.store.clone(), *cid);
-        tokio::task::spawn_blocking(move || store.has(&cid).unwrap_or(false)).await.unwrap_or(false)
+        tokio::task::spawn_blocking(move || store.has(&cid).unwrap_or(false))
+            .await
+            .unwrap_or(false)
     }
 
     async fn resolve_name(&self, name: &str) -> Result<NameValue, SourceError> {
-        let name: Name = name.parse().map_err(|error| SourceError::BadName(format!("{name:?} is no name: {error}")))?;
+        let name: Name = name
+            .parse()
+            .map_err(|error| SourceError::BadName(format!("{name:?} is no name: {error}")))?;
         let resolved = match self.remembered(&name).await {
             Some(resolved) => resolved,
-            None => self.names.resolve(&name, Freshness::Network).await.map_err(|error| match error {
-                ResolveError::Store(_) | ResolveError::Routing(_) => SourceError::Failed(error.to_string()),
-                error => SourceError::NotFound(error.to_string()),
-            })?,
+            None => self
+                .names
+                .resolve(&name, Freshness::Network)
+                .await
+                .map_err(|error| match error {
+                    ResolveError::Store(_) | ResolveError::Routing(_) => SourceError::Failed(error.to_string()),
+                    error => SourceError::NotFound(error.to_string()),
+                })?,
         };
-        let left = resolved.record.valid_until().duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
-        Ok(NameValue { path: resolved.value, max_age: resolved.record.ttl().min(left) })
+        let left = resolved
+            .record
+            .valid_until()
+            .duration_since(SystemTime::now())
+            .unwrap_or(Duration::ZERO);
+        Ok(NameValue {
+            path: resolved.value,
+            max_age: resolved.record.ttl().min(left),
+        })
     }
 }

@@ -28,6 +28,9 @@ pub(super) struct Source<'a> {
     peers: Option<Peers>,
 }
 
+/// Gets each piece of a file and the length of the whole.
+type Take<'a> = &'a mut dyn FnMut(&[u8], u64, &mut Io) -> Result<(), Failure>;
+
 struct Peers {
     fetcher: Fetcher,
     ahead: HashMap<Cid, JoinHandle<Result<Block, FetchError>>>,
@@ -149,12 +152,7 @@ impl<'a> Source<'a> {
     ///
     /// # Errors
     /// Not a file, a block that cannot be had, or whatever `take` says.
-    pub(super) fn read(
-        &mut self,
-        mut cursor: FileCursor,
-        io: &mut Io,
-        take: &mut dyn FnMut(&[u8], u64, &mut Io) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    pub(super) fn read(&mut self, mut cursor: FileCursor, io: &mut Io, take: Take<'_>) -> Result<(), Failure> {
         loop {
             match cursor.step() {
                 export::Step::Done => return Ok(()),
