@@ -145,7 +145,7 @@ mod tests {
         progress.clear();
         progress.clear();
         let (drawn, cleared) = *seen.lock().unwrap();
-        assert!(drawn >= 1 && drawn < 100, "{drawn}");
+        assert!((1..100).contains(&drawn), "{drawn}");
         assert_eq!(cleared, 1);
     }
 }
