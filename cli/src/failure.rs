@@ -109,6 +109,9 @@ pub(crate) fn exit_codes() -> String {
     text
 }
 
+/// What libraries put into their messages and tells nothing.
+const EMPTY_WORDS: [&str; 4] = ["Parquet error: ", "Arrow error: ", "External error: ", "Parser error: "];
+
 /// A failed command: what happened, what to do next, and how a script can tell.
 #[derive(Debug)]
 pub(crate) struct Failure {

@@ -218,6 +218,8 @@ impl From<PullError> for Failure {
     fn from(error: PullError) -> Self {
         match error {
             PullError::Fetch(error) => error.into(),
+            PullError::Resolve(error) => error.into(),
+            PullError::NoName(_) => Failure::usage(&error).next("say it with --as"),
             PullError::Dataset(error) => error.into(),
             PullError::Catalog(error) => error.into(),
             PullError::Layout(error) => error.into(),
