@@ -123,9 +123,12 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure with one message, without a full stop at its end.
     pub(crate) fn new(kind: Kind, message: impl fmt::Display) -> Self {
+        let message = EMPTY_WORDS
+            .iter()
+            .fold(message.to_string(), |text, words| text.replace(words, ""));
         Self {
             kind,
-            message: message.to_string(),
+            message,
             next: None,
         }
     }

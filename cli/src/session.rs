@@ -5,9 +5,11 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use odf::workspace::Workspace;
 use odf_node::block::Cid;
+use odf_node::exchange;
 use odf_node::ipns::{KeySource, Name};
 use odf_node::keystore::Keystore;
 use odf_node::peer::{BOOTSTRAP_PEERS, DEFAULT_LISTEN, Node};
@@ -22,6 +24,8 @@ mod lazy;
 
 use lazy::Lazy;
 
+/// How long a fetch waits for the next block before it fails with what was tried.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Name of the key that says who this peer is.
 pub(crate) const PEER_KEY: &str = "self";
 
@@ -167,6 +171,7 @@ impl Session {
                     &bootstrap.clone().unwrap_or_else(public),
                 )?)
                 .mdns(*mdns)
+                .exchange(patient())
                 .keys(KeySource::from_fn(move |name| {
                     keys.find(|key| Name::from_public_key(&key.public()) == *name)
                 }));
@@ -227,6 +232,13 @@ impl Session {
             tracing::warn!(%error, "the last flush of the store failed");
         }
     }
+}
+
+/// A person at a terminal wants a verdict sooner than a library has to give one.
+fn patient() -> exchange::Config {
+    let mut config = exchange::Config::default();
+    config.patience = PATIENCE;
+    config
 }
 
 fn parse_all<T>(setting: &str, texts: &[String]) -> Result<Vec<T>, Failure>

@@ -10,6 +10,7 @@ mod add;
 mod block;
 mod cat;
 mod dag;
+mod escape;
 mod get;
 mod ignore;
 mod ls;

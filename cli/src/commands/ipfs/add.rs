@@ -13,8 +13,8 @@ use odf_node::store::{Blocks as _, Store};
 use odf_node::unixfs::directory;
 use odf_node::unixfs::{Entry, KUBO_CIDV1, Profile, UNIXFS_V0_2015, UNIXFS_V1_2025};
 
-use super::PIN_OWNER;
 use super::ignore::Ignore;
+use super::{PIN_OWNER, escape};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
@@ -231,7 +231,7 @@ impl AddArgs {
         } else if self.quiet {
             io.line(cid)
         } else {
-            io.line(format_args!("added {cid} {}", output::printable(name)))
+            io.line(format_args!("added {cid} {}", escape::name(name)))
         }
     }
 }

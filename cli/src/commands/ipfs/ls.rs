@@ -8,11 +8,11 @@ use odf_node::dag::PbNode;
 use odf_node::unixfs::directory::{Link, Listing};
 use odf_node::unixfs::node::{NodeError, Stat, stat};
 
+use super::escape;
 use super::path::IpfsPath;
 use super::source::{Source, whole_block};
 use crate::failure::Failure;
 use crate::io::Io;
-use crate::output;
 use crate::session::Session;
 
 /// List the entries of directories
@@ -102,7 +102,7 @@ fn row(source: &mut Source<'_>, link: Link, args: &LsArgs, io: &Io) -> Result<Ro
     Ok(Row {
         cid: link.cid.to_string(),
         size,
-        name: format!("{}{slash}", output::printable(&link.name)),
+        name: format!("{}{slash}", escape::name(&link.name)),
     })
 }
 

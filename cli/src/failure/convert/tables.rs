@@ -219,6 +219,7 @@ impl From<PullError> for Failure {
         match error {
             PullError::Fetch(error) => error.into(),
             PullError::Resolve(error) => error.into(),
+            PullError::Routing(error) => error.into(),
             PullError::NoName(_) => Failure::usage(&error).next("say it with --as"),
             PullError::Dataset(error) => error.into(),
             PullError::Catalog(error) => error.into(),
@@ -234,7 +235,8 @@ impl From<PullError> for Failure {
             PullError::OtherDataset { .. } => {
                 Failure::new(Kind::Refused, &error).next("pull it under another name with --as")
             }
-            error => untrusted(&error),
+            PullError::Block { .. } | PullError::Lacks { .. } | PullError::Object { .. } => untrusted(&error),
+            error => Failure::new(Kind::General, chain(&error)),
         }
     }
 }
