@@ -223,9 +223,11 @@ impl Session {
 
     /// Stops the peer and puts everything on disk.
     pub(crate) fn close(&self) {
-        if let (Some(node), Some(runtime)) = (self.node.get(), self.runtime.get()) {
-            runtime.block_on(node.shutdown());
-        }
+        let (Some(node), Some(runtime)) = (self.node.get(), self.runtime.get()) else {
+            // Commands flush what they change; only the peer leaves something behind.
+            return;
+        };
+        runtime.block_on(node.shutdown());
         if let Some(workspace) = self.workspace.get()
             && let Err(error) = workspace.store().flush()
         {

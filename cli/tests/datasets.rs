@@ -271,3 +271,26 @@ fn a_pulled_dataset_is_not_published_into() {
     node.signal(Signal::INT);
     node.wait().ok();
 }
+
+#[test]
+fn older_roots_stay_as_long_as_the_setting_says() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["config", "set", "retention", "1"]).ok();
+    let mut roots = Vec::new();
+    for rows in [5, 6, 7] {
+        sandbox.file("t.csv", table(rows));
+        let report = json(sandbox.run(&["publish", "t.csv", "--exit", "-o", "json"]));
+        roots.push(report["root"].as_str().unwrap().to_owned());
+    }
+    let pins = sandbox.run(&["ipfs", "pin", "ls"]).ok();
+    assert!(
+        !pins.contains(&roots[0]) && pins.contains(&roots[1]) && pins.contains(&roots[2]),
+        "{pins}"
+    );
+    assert!(sandbox.run(&["ipfs", "repo", "gc"]).ok().starts_with("removed "));
+    let head = |root: &str| sandbox.run(&["ipfs", "cat", &format!("/ipfs/{root}/refs/head")]);
+    head(&roots[1]).ok();
+    head(&roots[2]).ok();
+    sandbox.run(&["verify", "t"]).ok();
+    sandbox.run(&["ipfs", "dag", "get", &roots[0]]).failed(9);
+}

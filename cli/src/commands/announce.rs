@@ -55,8 +55,14 @@ impl Announcement {
             text: "announcing".to_owned(),
             ..Step::default()
         });
-        let node = session.node()?;
-        let published = session.wait(io, publish::publish(session.workspace()?, node, dataset, key, force))?;
+        let (workspace, node) = (session.workspace()?, session.node()?);
+        // GC must not take what has no pin yet.
+        let hold = workspace.store().hold();
+        let published = session.wait(io, publish::publish(workspace, node, dataset, key, force))?;
+        drop(hold);
+        if let Some(keep) = session.settings().retention {
+            publish::retain(workspace, dataset, keep)?;
+        }
         let mut pull = format!("odfs pull ipns://{}", published.name);
         // Without the public network nobody finds the name by itself, except neighbours by mDNS.
         let settings = session.settings();

@@ -17,6 +17,7 @@ mod ls;
 mod name;
 mod path;
 mod pin;
+mod repo;
 mod source;
 mod swarm;
 
@@ -39,6 +40,8 @@ pub(crate) enum IpfsCommand {
     #[command(subcommand)]
     Pin(pin::PinCommand),
     #[command(subcommand)]
+    Repo(repo::RepoCommand),
+    #[command(subcommand)]
     Swarm(swarm::SwarmCommand),
 }
 
@@ -52,6 +55,7 @@ pub(super) fn run(command: &IpfsCommand, session: &Session, io: &mut Io) -> Resu
         IpfsCommand::Dag(command) => dag::run(command, session, io),
         IpfsCommand::Name(command) => name::run(command, session, io),
         IpfsCommand::Pin(command) => pin::run(command, session, io),
+        IpfsCommand::Repo(command) => repo::run(command, session, io),
         IpfsCommand::Swarm(command) => swarm::run(command, session, io),
     }
 }

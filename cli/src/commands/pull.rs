@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use odf::dataset::{Dataset, DatasetName};
+use odf::publish;
 use odf::pull::{Address, Outcome, Progress, PullOptions, Pulled, pull_from};
 use odf_node::fetch::Fetcher;
 
@@ -186,6 +187,8 @@ fn one(
 ) -> Result<bool, Failure> {
     let workspace = session.workspace()?;
     let node = session.node()?;
+    // GC must not take what has no pin yet.
+    let hold = workspace.store().hold();
     let exchange = node.exchange().session();
     peers.iter().for_each(|peer| exchange.add_provider(*peer));
     let fetcher = Fetcher::new(workspace.store().clone(), Some(exchange));
@@ -223,6 +226,10 @@ fn one(
             }
         }
     })?;
+    drop(hold);
+    if let Some(keep) = session.settings().retention {
+        publish::retain(workspace, pulled.outcome.dataset(), keep)?;
+    }
     tell(&pulled, &job.address, io)
 }
 
