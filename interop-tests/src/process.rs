@@ -57,31 +57,19 @@ impl Running {
     /// # Errors
     /// The program cannot be started.
     pub fn start(command: Command) -> Outcome<Self> {
-        Self::start_with(command, Stdio::null(), Stdio::piped())
+        Self::start_reading(command, Stdio::null())
     }
 
     /// Starts `command` with `stdin` as its standard input.
     ///
     /// # Errors
     /// The program cannot be started.
-    pub fn start_reading(command: Command, stdin: Stdio) -> Outcome<Self> {
-        Self::start_with(command, stdin, Stdio::piped())
-    }
-
-    /// Starts `command` with its standard output thrown away unread.
-    ///
-    /// # Errors
-    /// The program cannot be started.
-    pub fn start_quiet(command: Command) -> Outcome<Self> {
-        Self::start_with(command, Stdio::null(), Stdio::null())
-    }
-
-    fn start_with(mut command: Command, stdin: Stdio, stdout: Stdio) -> Outcome<Self> {
+    pub fn start_reading(mut command: Command, stdin: Stdio) -> Outcome<Self> {
         let what = shown(&command);
         let started = Instant::now();
         let mut child = command
             .stdin(stdin)
-            .stdout(stdout)
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()

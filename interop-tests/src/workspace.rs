@@ -50,8 +50,9 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         let mut unmount = Command::new("umount");
-        unmount.arg(&self.0);
-        // The folder then cannot be removed either, which is what remains to be seen.
+        // Lazy: a process that was just killed may hold it for a moment longer.
+        unmount.arg("--lazy").arg(&self.0);
+        // If it fails, the folder cannot be removed either, which is what remains to be seen.
         let _ = run(unmount, LIMIT);
     }
 }

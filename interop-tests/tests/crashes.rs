@@ -140,9 +140,17 @@ fn a_killed_pull_leaves_the_old_or_the_new_head() -> Outcome {
         let mut step = || -> Outcome<Listed> {
             cut_short += u32::from(kill_after(there.start(args)?, delay)?);
             let found = check(&there, "t", old.as_ref(), rows)?;
-            let again = if found.is_none() { &first[..] } else { &update[..] };
+            // The same again, or, now that it is there, by its name alone.
+            let again = if found.is_none() || round % 2 == 0 {
+                args
+            } else {
+                &update[..]
+            };
             usual = there.odfs(again)?.took.max(Duration::from_millis(20));
             same_dataset((&here, "t"), (&there, "t"))?;
+            if round % 7 == 0 {
+                can_be_pulled_from(&there, &name)?;
+            }
             there.dataset("t")
         };
         let now =
@@ -151,6 +159,15 @@ fn a_killed_pull_leaves_the_old_or_the_new_head() -> Outcome {
     }
     assert!(cut_short > KILLS / 4, "only {cut_short} of {KILLS} runs were cut short");
     Ok(())
+}
+
+/// Fails unless somebody who reaches only `workspace` can pull the dataset from it.
+fn can_be_pulled_from(workspace: &Workspace, name: &str) -> Outcome {
+    let node = workspace.node()?;
+    let third = Workspace::new()?;
+    third.odfs(["pull", name, "--as", "t", "--peer", &node.address])?;
+    same_dataset((workspace, "t"), (&third, "t"))?;
+    node.stop().map(drop)
 }
 
 #[test]

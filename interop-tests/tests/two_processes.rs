@@ -23,7 +23,7 @@ fn a_published_table_is_pulled_and_its_growth_follows() -> Outcome {
 
     let published = here.publish(&[&file, "--name", "quakes", "--event-time", "time"])?;
     assert_eq!(here.dataset("quakes")?.records, 1_500);
-    assert_eq!(here.dataset("quakes")?.id.len(), "did:odf:".len() + 68);
+    assert_eq!(here.dataset("quakes")?.id.len(), "did:odf:fed01".len() + 64);
 
     // What was printed for others works as it stands, but for the address that loopback peers cannot find.
     let words: Vec<&str> = published.pull.split_whitespace().skip(1).collect();
@@ -112,15 +112,6 @@ fn every_format_of_a_table_is_published() -> Outcome {
         assert_eq!(workspace.dataset(&dataset)?.records, 2, "{name}");
         workspace.odfs(["verify", &dataset])?;
     }
-    let exported = workspace.export("c-csv", "out")?;
-    let slice = fs::read_dir(exported.join("data"))?
-        .next()
-        .ok_or("an export without data")??
-        .path();
-    let parquet = slice.with_extension("parquet");
-    fs::copy(&slice, &parquet)?;
-    workspace.publish(&[&parquet.display().to_string(), "--name", "p"])?;
-    assert_eq!(workspace.dataset("p")?.records, 2);
     Ok(())
 }
 
@@ -141,11 +132,8 @@ fn the_demo_does_the_whole_job_and_ends() -> Outcome {
     let workspace = Workspace::new()?;
     let said = workspace.odfs(["demo", &earthquakes().display().to_string()])?;
     let text = said.text() + &said.stderr;
-    for step in ["publish", "pull", "verif", " ms"] {
-        assert!(
-            text.to_lowercase().contains(step),
-            "the demo does not speak of {step}:\n{text}"
-        );
+    for step in ["published", "fetched", "verified", "update arrived", " ms)"] {
+        assert!(text.contains(step), "the demo does not speak of {step}:\n{text}");
     }
     Ok(())
 }

@@ -210,6 +210,7 @@ impl Names {
         Ok(on_disk(move || states.get(&name)).await?.unwrap_or_default())
     }
 
+    /// The key of an own name. May read files.
     fn key_of(&self, name: &Name) -> Option<Keypair> {
         let used = lock(&self.inner.used_keys).get(name).cloned();
         used.or_else(|| (self.inner.keys.0)(name))
@@ -226,7 +227,10 @@ pub fn kept(store: &Store) -> Result<Vec<NameStatus>, StoreError> {
 }
 
 fn kept_in(states: &States) -> Result<Vec<NameStatus>, StoreError> {
-    let kept = states.all()?.into_iter().filter(|(_, entry)| entry.own || entry.followed);
+    let kept = states
+        .all()?
+        .into_iter()
+        .filter(|(_, entry)| entry.own || entry.followed);
     Ok(kept.map(|(name, entry)| entry.status(name)).collect())
 }
 

@@ -190,7 +190,7 @@ impl Node {
 
     /// Connects to the peer at `address` and keeps the connection. Returns who it is.
     ///
-    /// With `/p2p/<id>` at the end, only that peer will do. A peer named like this is asked for names and blocks like
+    /// With `/p2p/<id>` at the end, only that peer will do. With nothing else than that, the DHTs are asked where it is. A peer named like this is asked for names and blocks like
     /// one on the local network, wherever it is.
     ///
     /// # Errors
@@ -198,10 +198,23 @@ impl Node {
     pub async fn dial(&self, address: Multiaddr) -> Result<PeerId, DialError> {
         let (address, peer) = address::split_peer(address);
         let addresses = if address.is_empty() { Vec::new() } else { vec![address] };
-        let named = self.inner.routing.connect(peer, addresses, true).await?;
+        let routing = &self.inner.routing;
+        let named = match (routing.connect(peer, addresses, true).await, peer) {
+            (Err(DialError::NoAddresses), Some(peer)) => {
+                let found = routing
+                    .find_peer(peer, DEFAULT_DEADLINE)
+                    .await
+                    .map_err(|_| DialError::Stopped)?;
+                if found.is_empty() {
+                    return Err(DialError::NoAddresses);
+                }
+                routing.connect(Some(peer), found, true).await?
+            }
+            (result, _) => result?,
+        };
         if peer.is_none() {
             // Now that it has a name, hold it.
-            self.inner.routing.connect(Some(named), Vec::new(), true).await?;
+            routing.connect(Some(named), Vec::new(), true).await?;
         }
         Ok(named)
     }
@@ -254,7 +267,7 @@ impl Node {
             .await
     }
 
-    /// Ends the peer: connections are closed, sockets free, tasks gone when this returns. Other clones of the handle
+    /// Ends the peer, half a second after its last announcement at the earliest: connections are closed, sockets free, tasks gone when this returns. Other clones of the handle
     /// get errors from then on. A second call does nothing.
     pub async fn shutdown(&self) {
         self.inner.stop.send_replace(true);

@@ -379,6 +379,33 @@ impl Routing {
         answer.await.map_err(|_| RoutingError::Stopped)
     }
 
+    /// Asks both DHTs where `peer` can be dialled, for at most `deadline`. Only peers that serve a DHT are found.
+    ///
+    /// # Errors
+    /// The peer has been shut down.
+    pub async fn find_peer(&self, peer: PeerId, deadline: Duration) -> Result<Vec<Multiaddr>, RoutingError> {
+        let until = Instant::now() + deadline;
+        let mut addresses = Vec::new();
+        let mut walks = JoinSet::new();
+        for network in Network::BOTH {
+            let (reply, answer) = oneshot::channel();
+            self.send(Command::Walk {
+                network,
+                walk: Walk::Peer { peer, reply },
+            })
+            .await?;
+            walks.spawn(answer);
+        }
+        while let Ok(Some(answer)) = timeout_at(until, walks.join_next()).await {
+            for address in answer.into_iter().flatten().flatten() {
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+        }
+        Ok(addresses)
+    }
+
     /// Opens a connection to `peer`, if there is none.
     pub(crate) async fn connect(
         &self,

@@ -191,14 +191,14 @@ async fn check_ancestor(
     found: &str,
 ) -> Result<(), PublishError> {
     let unreadable =
-        |source: PullError| PublishError::Unreadable { name: name.clone(), found: found.to_owned(), source: source.into() };
+        |source: PullError| PublishError::Unreadable { name: *name, found: found.to_owned(), source: source.into() };
     let fetcher = Fetcher::new(workspace.store().clone(), Some(node.exchange().session()));
     let root = pull::root_of(&fetcher, found).await.map_err(unreadable)?;
     let remote = pull::open(&fetcher, root).await.map_err(unreadable)?;
     if dataset.block_by_hash(&remote.head)?.is_some() {
         return Ok(());
     }
-    Err(PublishError::Diverged { name: name.clone(), found: found.to_owned(), head: remote.head })
+    Err(PublishError::Diverged { name: *name, found: found.to_owned(), head: remote.head })
 }
 
 impl Root {

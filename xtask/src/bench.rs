@@ -54,6 +54,8 @@ pub(crate) struct Row {
     pub(crate) odfs: Figure,
     /// What Kubo took for the same.
     pub(crate) kubo: Figure,
+    /// What is wanted of odfs, in words.
+    pub(crate) wanted: &'static str,
 }
 
 /// What was measured; less is better.
@@ -96,7 +98,10 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
                 .env(MEASURING, "1"),
         );
     }
-    println!("{:<52} {:>12} {:>12} {:>8}", "", "odfs", "Kubo", "ratio");
+    println!(
+        "{:<44} {:>11} {:>11} {:>8}  wanted of odfs",
+        "", "odfs", "Kubo", "ratio"
+    );
     for (_, measure) in ROWS
         .iter()
         .filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name))
@@ -179,8 +184,8 @@ impl fmt::Display for Row {
         let ratio = self.kubo.value() / self.odfs.value();
         write!(
             f,
-            "{:<52} {:>12} {:>12} {:>7.2}x",
-            self.what, self.odfs, self.kubo, ratio
+            "{:<44} {:>11} {:>11} {:>7.2}x  {}",
+            self.what, self.odfs, self.kubo, ratio, self.wanted
         )
     }
 }

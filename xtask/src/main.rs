@@ -17,7 +17,8 @@ const USAGE: &str = "\
 cargo xtask TASK
 
   peers            install Kubo and Helia into the user's cache directory; quick when they are there
-  test [ARG]...    peers, then every test of the workspace; ARGs go to `cargo test`
+  test [ARG]...    peers, then every test of the workspace and a small run of the benchmarks; with ARGs only
+                   `cargo test ARG...`
   bench [OPTION]...  odfs beside Kubo in one table
       --size SIZE    what is imported and moved (1GiB; also 64MiB, 500KB, ...)
       --small        a run of seconds that proves that every row works

@@ -32,6 +32,10 @@ if (address == null || path == null || !/^\/ip[fn]s\/./.test(path)) {
 }
 
 const signal = AbortSignal.timeout(Number(timeout))
+/** Writes bytes and waits until they are out: what is still in memory at the exit would be lost. */
+const out = (bytes) => new Promise((resolve, reject) => {
+  process.stdout.write(bytes, (error) => error == null ? resolve() : reject(error))
+})
 const say = (line) => process.stderr.write(`${line}\n`)
 
 const helia = await withBitswap(withLibp2pLight(createHeliaLight({ codecs: [dagCbor] }), {
@@ -107,10 +111,10 @@ try {
   say(`walked ${cid}`)
 
   if (cid.code === DAG_CBOR) {
-    process.stdout.write(await block(cid))
+    await out(await block(cid))
   } else {
     for await (const part of unixfs(helia).cat(cid, { path: rest.join('/'), signal })) {
-      process.stdout.write(part)
+      await out(part)
     }
   }
 } catch (error) {

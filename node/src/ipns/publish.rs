@@ -28,6 +28,10 @@ pub struct PublishOptions {
     pub validity: Duration,
     /// How long readers may keep it before they look again.
     pub ttl: Duration,
+    /// Whether to wait, just after the start of this peer, until a network has been joined or is out of reach (ten
+    /// seconds at most). Without, a record of somebody else with the same key may go unnoticed, and nobody may hold
+    /// the new one yet when the call returns; it is put as soon as somebody appears.
+    pub join: bool,
     /// How many peers must hold it before the call returns; it returns with fewer if there are no more.
     pub enough: usize,
 }
@@ -39,6 +43,7 @@ impl Default for PublishOptions {
             expected: None,
             validity: DEFAULT_VALIDITY,
             ttl: DEFAULT_TTL,
+            join: true,
             enough: DEFAULT_ENOUGH,
         }
     }
@@ -108,7 +113,7 @@ impl Names {
         let patience = if entry.own { ASK_OWN } else { ASK_STRANGER };
         let mut arrivals = self.inner.routing.arrivals();
         let mut survey = self.survey(&name, patience).await?;
-        while self.inner.routing.table_sizes().target().is_none() && arrivals.next().await {
+        while options.join && self.inner.routing.table_sizes().target().is_none() && arrivals.next().await {
             survey = self.survey(&name, patience).await?;
         }
         let known = [entry.record(&name), survey.best.clone()].into_iter().flatten();

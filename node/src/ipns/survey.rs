@@ -27,7 +27,7 @@ pub(super) struct Survey {
     pub(super) best: Option<Record>,
     /// Who holds which valid record.
     pub(super) holders: Vec<(Network, PeerId, Record)>,
-    /// The closest peers that answered and hold none.
+    /// The closest peers that answered and hold none, or none that is valid.
     pub(super) without: Vec<(Network, PeerId)>,
     /// Answers that were refused, and why the last of them was.
     pub(super) refused: usize,
@@ -53,7 +53,7 @@ impl Survey {
 
     /// How many peers answered at all.
     pub(super) fn answers(&self) -> usize {
-        self.holders.len() + self.without.len() + self.refused
+        self.holders.len() + self.without.len()
     }
 
     /// The peers of `network` closest to `name` that should be given `record`, and how many of the closest have it.

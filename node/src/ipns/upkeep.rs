@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use super::record::{Contents, Name, Record};
 use super::state::Entry;
 use super::{DEFAULT_TTL, DEFAULT_VALIDITY, Names, REPUT_INTERVAL, RETRY_INTERVAL, on_disk};
-use crate::routing::RoutingError;
 use crate::routing::schedule::LAN_ONLY_INTERVAL;
+use crate::routing::{RoutingError, blocking};
 use crate::store::StoreError;
 
 /// An own record with less time left than this is signed anew: half its life.
@@ -108,7 +108,9 @@ impl Names {
         };
         let now = self.inner.clock.now();
         if entry.own && record.valid_until() <= now + RENEW_BEFORE {
-            match self.signed_anew(name, &record) {
+            let (names, old) = (self.clone(), record.clone());
+            let signed = blocking(move || names.signed_anew(&old)).await?;
+            match signed {
                 Some(anew) => {
                     self.keep_own(name, &anew).await?;
                     record = anew;
@@ -126,8 +128,9 @@ impl Names {
     }
 
     /// The same statement with a full life before it.
-    fn signed_anew(&self, name: &Name, record: &Record) -> Option<Record> {
-        let key = self.key_of(name)?;
+    fn signed_anew(&self, record: &Record) -> Option<Record> {
+        let name = record.name();
+        let key = self.key_of(&name)?;
         let valid_until = self.inner.clock.now() + DEFAULT_VALIDITY;
         let ttl = Some(record.ttl()).filter(|ttl| !ttl.is_zero()).unwrap_or(DEFAULT_TTL);
         match record.path().and_then(|value| {

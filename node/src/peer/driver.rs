@@ -44,6 +44,8 @@ const TICK: Duration = Duration::from_secs(10);
 const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 /// How often expired records are dropped.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// How long after its last announcement a peer stays up, so that the message is really sent.
+const FLUSH: Duration = Duration::from_millis(500);
 /// First wait before unreachable bootstrap peers are tried again; doubles up to [`REFRESH_INTERVAL`].
 const BOOTSTRAP_RETRY: Duration = Duration::from_secs(20);
 
@@ -115,6 +117,7 @@ pub(crate) struct State {
     named: HashSet<PeerId>,
     observed: HashMap<Multiaddr, u32>,
     searches: Arc<Semaphore>,
+    announced_at: Option<Instant>,
     refresh_at: Instant,
     sweep_at: Instant,
     bootstrap_at: Instant,
@@ -131,6 +134,7 @@ impl Default for State {
             named: HashSet::new(),
             observed: HashMap::new(),
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
+            announced_at: None,
             refresh_at: now + REFRESH_INTERVAL,
             sweep_at: now + SWEEP_INTERVAL,
             bootstrap_at: now,
@@ -162,6 +166,12 @@ impl Driver {
                 changed = self.stop.changed() => if changed.is_err() || *self.stop.borrow() { break },
             }
         }
+        // libp2p counts an announcement as made when it is queued. A command that announces and ends would take it back.
+        while let Some(until) = self.state.announced_at.map(|at| at + FLUSH)
+            && tokio::time::timeout_at(until, self.swarm.select_next_some())
+                .await
+                .is_ok()
+        {}
         tracing::debug!("the peer has stopped");
     }
 
@@ -474,8 +484,12 @@ impl Driver {
                 stats,
                 step,
             } => {
-                if let QueryResult::Bootstrap(_) = result {
-                    return;
+                match result {
+                    QueryResult::Bootstrap(_) => return,
+                    QueryResult::StartProviding(Ok(_)) if stats.num_successes() > 0 => {
+                        self.state.announced_at = Some(Instant::now());
+                    }
+                    _ => {}
                 }
                 let behaviour = self.swarm.behaviour_mut();
                 let dht = match network {

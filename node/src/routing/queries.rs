@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use libp2p::PeerId;
 use libp2p::kad::store::RecordStore;
 use libp2p::kad::{
-    self, GetProvidersOk, GetRecordError, GetRecordOk, PeerRecord, PutRecordError, QueryId, QueryResult, Quorum,
-    Record, RecordKey,
+    self, GetClosestPeersError, GetClosestPeersOk, GetProvidersOk, GetRecordError, GetRecordOk, PeerRecord,
+    PutRecordError, QueryId, QueryResult, Quorum, Record, RecordKey,
 };
+use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -31,6 +31,11 @@ pub(crate) enum Walk {
     },
     /// Tell the closest peers that `key` is here; whether anybody heard.
     Announce { key: Vec<u8>, reply: oneshot::Sender<bool> },
+    /// Where `peer` can be dialled, if it or somebody close to it tells.
+    Peer {
+        peer: PeerId,
+        reply: oneshot::Sender<Vec<Multiaddr>>,
+    },
     /// Give one peer a value record; whether it took it.
     Put {
         peer: PeerId,
@@ -51,6 +56,10 @@ enum Waiting {
         closest: oneshot::Sender<Vec<PeerId>>,
         until: Instant,
     },
+    Peer {
+        peer: PeerId,
+        reply: oneshot::Sender<Vec<Multiaddr>>,
+    },
     Done(oneshot::Sender<bool>),
 }
 
@@ -60,6 +69,7 @@ impl Waiting {
         match self {
             Self::Providers { found, .. } => found.is_closed(),
             Self::Values { found, until, .. } => found.is_closed() || now >= *until,
+            Self::Peer { reply, .. } => reply.is_closed(),
             Self::Done(_) => false,
         }
     }
@@ -91,6 +101,7 @@ impl Queries {
                     until,
                 },
             ),
+            Walk::Peer { peer, reply } => (dht.get_closest_peers(peer), Waiting::Peer { peer, reply }),
             Walk::Announce { reply, .. } if !dht.is_reachable() => {
                 let _ = reply.send(false);
                 return;
@@ -179,6 +190,18 @@ impl Queries {
                     Err(GetRecordError::NotFound { closest_peers, .. }) => closest_peers,
                     Ok(GetRecordOk::FoundRecord(_)) | Err(_) => Vec::new(),
                 });
+            }
+            (Some(Waiting::Peer { peer, reply }), QueryResult::GetClosestPeers(result)) => {
+                let closest = match result {
+                    Ok(GetClosestPeersOk { peers, .. }) | Err(GetClosestPeersError::Timeout { peers, .. }) => peers,
+                };
+                let found = closest.into_iter().filter(|found| found.peer_id == peer);
+                let _ = reply.send(
+                    found
+                        .flat_map(|found| found.addrs)
+                        .take(MAX_PROVIDER_ADDRESSES)
+                        .collect(),
+                );
             }
             (Some(Waiting::Done(reply)), QueryResult::StartProviding(result)) => {
                 let _ = reply.send(result.is_ok() && reached > 0);

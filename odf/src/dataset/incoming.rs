@@ -8,7 +8,7 @@ use odf_node::store::Table;
 
 use super::files::sync_dir;
 use super::journal::{BlockPlace, Journal};
-use super::{Dataset, DatasetError, DatasetName, StoredBlock, aliases, decode, keep_state, write_blocks};
+use super::{Dataset, DatasetError, DatasetName, RemoteAliases, StoredBlock, aliases, decode, keep_state, write_blocks};
 use crate::codec::EncodedBlock;
 use crate::metadata::{DatasetId, MetadataEvent};
 
@@ -42,6 +42,14 @@ impl Incoming {
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where the dataset is pulled from. It is to know that from the moment it exists.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_remote_aliases(&self, aliases: &RemoteAliases) -> Result<(), DatasetError> {
+        aliases::write_remote(&self.dir, aliases)
     }
 
     /// Writes the chain, and the head last: from then on the dataset is there. Its files must be in place and synced.

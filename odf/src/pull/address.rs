@@ -86,7 +86,7 @@ mod tests {
         let id = DatasetId::from_public_key(key.public().try_into_ed25519().unwrap().to_bytes());
         let forms = [id.to_string(), name.to_string(), format!("ipns://{name}"), format!("ipns://{name}/"), format!("/ipns/{name}")];
         for form in forms {
-            assert_eq!(form.parse::<Address>().unwrap(), Address::Name(name.clone()), "{form}");
+            assert_eq!(form.parse::<Address>().unwrap(), Address::Name(name), "{form}");
         }
     }
 

@@ -56,7 +56,8 @@ pub async fn pull_from(
         None => address.default_name().ok_or_else(|| PullError::NoName(address.to_string()))?,
     };
     let known = options.dataset.is_some();
-    let destination = Destination { dataset: options.dataset, name, expected_id: None };
+    let alias = options.alias.then(|| address.to_string());
+    let destination = Destination { dataset: options.dataset, name, expected_id: None, alias };
     let outcome = pull(workspace, fetcher, &remote, destination, progress).await?;
     if let Address::Name(name) = address {
         node.names().follow(name).await?;

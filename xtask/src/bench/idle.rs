@@ -18,6 +18,7 @@ pub(super) fn rows(_: &Scale) -> Result<Vec<Row>, Failure> {
         what: "resident memory of an idle node".to_owned(),
         odfs: Figure::Memory(resident(node.process.id())?),
         kubo: Figure::Memory(resident(kubo.daemon_id().ok_or("no Kubo daemon runs")?)?),
+        wanted: "60 MB at most",
     }])
 }
 

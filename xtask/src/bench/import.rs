@@ -39,7 +39,12 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
         return Err(format!("odfs says {} where Kubo says {}", cids.0, cids.1).into());
     }
     let what = format!("import {} (CIDv1, raw leaves)", size(scale.size));
-    Ok(vec![Row { what, odfs, kubo }])
+    Ok(vec![Row {
+        what,
+        odfs,
+        kubo,
+        wanted: "ratio of 1.5 at least",
+    }])
 }
 
 /// A size in the largest unit that keeps it at least 1.

@@ -35,5 +35,6 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
         what,
         odfs: Figure::Took(odfs),
         kubo: Figure::Took(fetched),
+        wanted: "ratio of 1 at least",
     }])
 }

@@ -39,6 +39,7 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
             what,
             odfs: Figure::Took(odfs),
             kubo: Figure::Took(started.elapsed()),
+            wanted: "within 2x of the shortest chain",
         });
     }
     Ok(rows)

@@ -18,5 +18,6 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
         kubo: fastest(scale.repeats, || {
             Ok(kubo.run(["pin", "ls", "-t", "recursive"])?.success()?.took)
         })?,
+        wanted: "50 ms at most",
     }])
 }

@@ -4,20 +4,21 @@ use super::import::size;
 use super::{Figure, Row, Scale};
 use crate::Failure;
 use interop_tests::process::run;
-use interop_tests::{Kubo, Running, Workspace, content};
+use interop_tests::{Kubo, Workspace, content};
 use std::time::Duration;
 
 /// How long one transfer may take.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Both receivers end with every block in their store. Kubo's is a running daemon, connected before the clock starts;
-/// odfs's is one command, so its figure holds the start of a peer, the connection, and writing the content out.
+/// Both receivers are running daemons that are connected to the sender before the clock starts, and end with every
+/// block stored and pinned. The command line of each is in its figure.
 pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
     let what = format!("move {} to a loopback peer", size(scale.size));
     Ok(vec![Row {
         what,
         odfs: Figure::Took(odfs(scale)?),
         kubo: Figure::Took(kubo(scale)?),
+        wanted: "ratio of 1.5 at least",
     }])
 }
 
@@ -28,12 +29,9 @@ fn odfs(scale: &Scale) -> Result<Duration, Failure> {
     let mut add = from.command(["ipfs", "add", "-Q", "--cid-version", "1", "--raw-leaves"])?;
     add.arg(&file);
     let cid = run(add, LIMIT)?.success()?.text();
-    let sender = from.node()?;
-    to.know(&[&sender.address])?;
-    Ok(Running::start_quiet(to.command(["ipfs", "cat", &cid])?)?
-        .finish(LIMIT)?
-        .success()?
-        .took)
+    let (sender, _receiver) = (from.node()?, to.node()?);
+    to.odfs(["ipfs", "swarm", "connect", &sender.address])?;
+    Ok(run(to.command(["ipfs", "pin", "add", &cid])?, LIMIT)?.success()?.took)
 }
 
 fn kubo(scale: &Scale) -> Result<Duration, Failure> {

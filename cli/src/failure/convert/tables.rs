@@ -217,10 +217,10 @@ impl From<PublishError> for Failure {
 impl From<PullError> for Failure {
     fn from(error: PullError) -> Self {
         match error {
-            PullError::Fetch(error) => error.into(),
             PullError::Resolve(error) => error.into(),
             PullError::Routing(error) => error.into(),
-            PullError::NoName(_) => Failure::usage(&error).next("say it with --as"),
+            PullError::NoName(_) => Failure::usage(&error).next("name it with --as"),
+            PullError::Fetch(error) => error.into(),
             PullError::Dataset(error) => error.into(),
             PullError::Catalog(error) => error.into(),
             PullError::Layout(error) => error.into(),

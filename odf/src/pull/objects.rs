@@ -1,0 +1,144 @@
+//! Slices and checkpoints of new metadata blocks: found in their directories, fetched into their place, checked.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use futures::stream::{StreamExt as _, TryStreamExt as _};
+use odf_node::block::Cid;
+use odf_node::unixfs::Entry;
+
+use super::transfer::Transfer;
+use super::{Progress, PullError, blocking};
+use crate::codec::EncodedBlock;
+use crate::dataset::INCOMING_PREFIX;
+use crate::digest;
+use crate::layout::KnownFiles;
+use crate::metadata::Multihash;
+
+const DATA: &str = "data";
+const CHECKPOINTS: &str = "checkpoints";
+/// How many slices and checkpoints are fetched at once.
+const MAX_OBJECTS_IN_FLIGHT: usize = 64;
+
+/// A slice or checkpoint that a metadata block names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Object {
+    directory: &'static str,
+    hash: Multihash,
+    size: u64,
+}
+
+impl Object {
+    fn of(block: &EncodedBlock) -> impl Iterator<Item = Self> + use<> {
+        let event = &block.block().event;
+        let data = event.new_data().map(|slice| (DATA, slice.physical_hash, slice.size));
+        let checkpoint = event.new_checkpoint().map(|file| (CHECKPOINTS, file.physical_hash, file.size));
+        data.into_iter().chain(checkpoint).map(|(directory, hash, size)| Self { directory, hash, size })
+    }
+
+    fn path(&self, dir: &Path) -> PathBuf {
+        dir.join(self.directory).join(self.hash.to_string())
+    }
+}
+
+/// Where a directory says that an object is.
+#[derive(Debug, Clone, Copy)]
+struct Located {
+    cid: Cid,
+    tsize: u64,
+}
+
+impl Transfer<'_> {
+    /// Slices and checkpoints of the new blocks into `dir`, checked and durable. Also gives the DAGs of those whose
+    /// form is the published one.
+    pub(super) async fn objects(&self, dir: &Path, new: &[EncodedBlock]) -> Result<(u64, KnownFiles), PullError> {
+        let wanted: Vec<Object> = new.iter().flat_map(Object::of).filter(|object| !object.path(dir).exists()).collect();
+        (self.progress)(Progress::Planned {
+            blocks: new.len() as u64,
+            objects: wanted.len() as u64,
+            bytes: wanted.iter().map(|object| object.size).sum(),
+        });
+        let mut entries = HashMap::new();
+        for (directory, root) in [(DATA, self.remote.data), (CHECKPOINTS, self.remote.checkpoints)] {
+            let needed: Vec<&Object> = wanted.iter().filter(|object| object.directory == directory).collect();
+            if !needed.is_empty() {
+                self.locate(directory, root, &needed, &mut entries).await?;
+            }
+        }
+        let count = wanted.len() as u64;
+        let fetched: Vec<(Multihash, Entry, Vec<Cid>)> = futures::stream::iter(wanted)
+            .map(|object| {
+                let link = entries.get(&object.hash).copied();
+                async move {
+                    let link = link.ok_or(PullError::Lacks { directory: object.directory, hash: object.hash })?;
+                    let size = object.size;
+                    let nodes = self.object(dir, &object, link.cid).await?;
+                    (self.progress)(Progress::Object { bytes: size });
+                    Ok::<_, PullError>((object.hash, Entry { cid: link.cid, tsize: link.tsize, size }, nodes))
+                }
+            })
+            .buffer_unordered(MAX_OBJECTS_IN_FLIGHT)
+            .try_collect()
+            .await?;
+        let (mut known, mut nodes) = (KnownFiles::new(), Vec::new());
+        for (hash, entry, below) in fetched {
+            known.insert(hash, entry);
+            nodes.extend(below);
+        }
+        if !self.remote.canonical {
+            known.clear();
+        }
+        let store = self.workspace.store().clone();
+        blocking(move || store.mark_complete(&nodes).and_then(|()| store.flush())).await??;
+        Ok((count, known))
+    }
+
+    /// Finds the DAGs of objects in a directory.
+    async fn locate(
+        &self,
+        directory: &'static str,
+        root: Option<Cid>,
+        needed: &[&Object],
+        entries: &mut HashMap<Multihash, Located>,
+    ) -> Result<(), PullError> {
+        let root = root.ok_or(PullError::Lacks { directory, hash: needed[0].hash })?;
+        for skip_complete in [true, false] {
+            let (links, _) = self.fetcher.directory(root, skip_complete).await?;
+            entries.extend(links.into_iter().filter_map(|link| {
+                let hash: Multihash = link.name.parse().ok()?;
+                Some((hash, Located { cid: link.cid, tsize: link.tsize }))
+            }));
+            if needed.iter().all(|object| entries.contains_key(&object.hash)) {
+                return Ok(());
+            }
+        }
+        let missing = needed.iter().find(|object| !entries.contains_key(&object.hash));
+        missing.map_or(Ok(()), |object| Err(PullError::Lacks { directory, hash: object.hash }))
+    }
+
+    /// One slice or checkpoint: leaves into a file of an unfinished name, hash checked, then renamed.
+    async fn object(&self, dir: &Path, object: &Object, root: Cid) -> Result<Vec<Cid>, PullError> {
+        let store = self.workspace.store();
+        let path = object.path(dir);
+        let unfinished = path.with_file_name(format!("{INCOMING_PREFIX}{}", object.hash));
+        let inside = |path: &Path| path.strip_prefix(store.root()).map(Path::to_path_buf).unwrap_or_default();
+        let file = store.add_file(&inside(&unfinished))?;
+        let (size, nodes) = self.fetcher.file(root, file, object.size).await?;
+        let checked = {
+            let unfinished = unfinished.clone();
+            blocking(move || digest::physical_hash(&unfinished)).await?
+        };
+        let (found, _) =
+            checked.map_err(|source| PullError::Io { operation: "read", path: unfinished.clone(), source })?;
+        if size != object.size || found != object.hash {
+            store.remove_file(file)?;
+            let (expected, found) = match size == object.size {
+                true => (object.hash.to_string(), found.to_string()),
+                false => (format!("{} bytes", object.size), format!("{size} bytes")),
+            };
+            return Err(PullError::Object { path, expected, found });
+        }
+        store.rename_file(file, &inside(&path))?;
+        Ok(nodes)
+    }
+}
