@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
-use crate::output;
+use crate::output::{self, Rows};
 
 /// The table that is published when no file is given.
 const EARTHQUAKES: &str = include_str!("../../../examples/earthquakes.csv");
@@ -22,6 +22,9 @@ const EARTHQUAKES: &str = include_str!("../../../examples/earthquakes.csv");
 const EARTHQUAKES_TIME: &str = "time";
 /// How many rows are kept back, to be appended later. Half of the rows of a smaller table.
 const LATE_ROWS: usize = 50;
+/// Rows and columns that are shown.
+const SHOWN_ROWS: &str = "5";
+const SHOWN_COLUMNS: usize = 6;
 /// How long a node may take to start.
 const START: Duration = Duration::from_secs(30);
 /// Settings of both nodes: loopback, no public peers, no neighbours.
@@ -88,7 +91,7 @@ pub(super) fn run(args: &DemoArgs, io: &mut Io) -> Result<(), Failure> {
     there.output(&["pull", &from, "--as", NAME, "--peer", &address])?;
     step.done(
         io,
-        "pulled it there: found the name, fetched the blocks, checked every hash, and only then showed the dataset",
+        "found the name, fetched the blocks, checked every hash, and only then showed the dataset",
     )?;
 
     there.output(&["verify", NAME])?;
@@ -97,9 +100,10 @@ pub(super) fn run(args: &DemoArgs, io: &mut Io) -> Result<(), Failure> {
         "verified it again from the files: block hashes, chain rules, physical and logical hashes",
     )?;
 
-    let tail = there.output(&["tail", NAME, "-n", "5", "--output", "table"])?;
+    let tail = there.json(&["tail", NAME, "-n", SHOWN_ROWS, "--output", "json"])?;
     step.done(io, "read the last rows on the reader's side")?;
-    io.line(tail.trim_end())?;
+    let shown = table.show(&tail, io.terminal().width);
+    io.line(shown)?;
 
     table.write(table.all)?;
     let updated = here.json(&publish)?;
@@ -167,7 +171,7 @@ impl Table {
             }
         };
         let ends: Vec<usize> = content.match_indices('\n').map(|(at, _)| at + 1).collect();
-        let late = LATE_ROWS.min(ends.len() / 2);
+        let late = LATE_ROWS.min(ends.len().saturating_sub(1) / 2);
         let early = ends
             .len()
             .checked_sub(late + 1)
@@ -189,6 +193,30 @@ impl Table {
     fn write(&self, len: usize) -> Result<(), Failure> {
         let written = fs::File::create(&self.path).and_then(|mut file| file.write_all(&self.content.as_bytes()[..len]));
         written.map_err(|error| Failure::file(&self.path, &error))
+    }
+
+    /// Rows as a table of the first columns.
+    fn show(&self, rows: &Value, width: u16) -> String {
+        let first = self.content.lines().next().unwrap_or_default();
+        let columns: Vec<String> = match serde_json::from_str::<Value>(first) {
+            Ok(Value::Object(row)) => row.keys().take(SHOWN_COLUMNS).cloned().collect(),
+            _ => first
+                .split(',')
+                .take(SHOWN_COLUMNS)
+                .map(|name| name.trim_matches('"').to_owned())
+                .collect(),
+        };
+        let numeric = vec![false; columns.len()];
+        let mut shown = Rows::new(columns.clone(), numeric);
+        for row in rows.as_array().into_iter().flatten() {
+            let cell = |column: &String| match &row[column] {
+                Value::String(text) => text.clone(),
+                Value::Null => String::new(),
+                other => other.to_string(),
+            };
+            shown.push(columns.iter().map(cell).collect());
+        }
+        shown.table(width)
     }
 
     fn text(&self) -> &str {

@@ -37,8 +37,10 @@ const PROTOCOLS: [(StreamProtocol, Version); 4] = [
     (StreamProtocol::new("/ipfs/bitswap/1.0.0"), Version::V1_0),
     (StreamProtocol::new("/ipfs/bitswap"), Version::V1_0),
 ];
-/// The most streams read at the same time on one connection; further ones are reset.
-const MAX_INBOUND_STREAMS: usize = 64;
+/// The most streams read at the same time on one connection; further ones are reset. Kubo opens one for each message
+/// and does not wait for it to be read, so a burst of small blocks comes on hundreds. Below the 512 streams at which
+/// yamux ends the connection.
+const MAX_INBOUND_STREAMS: usize = 480;
 /// The most bytes of frames under way inwards on one connection.
 const INBOUND_BYTES: usize = 16 << 20;
 /// Messages with fewer bytes of blocks are hashed on the connection's own task.

@@ -312,12 +312,12 @@ async fn a_dropped_fetch_is_withdrawn_everywhere() {
     b.connect(&a).await;
     let session = b.handle.session();
     session.add_provider(a.id);
-    let wanted = blocks(100, 10);
+    let wanted = blocks(50, 10);
     let fetching = join_all(wanted.iter().map(|block| session.fetch(block.cid())));
     let counts = || (b.handle.stats().wants, a.handle.stats().peer_wants);
     tokio::select! {
         _ = fetching => panic!("nobody has these"),
-        () = eventually(|| counts() == (100, 100)) => {}
+        () = eventually(|| counts() == (50, 50)) => {}
     }
     eventually(|| counts() == (0, 0)).await;
 }

@@ -42,7 +42,7 @@ const MIN_ANSWER: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(1);
 /// …unless it is late by this much.
 const MUCH_TOO_LATE: Duration = Duration::from_secs(30);
-/// An open question is repeated after this time (Kubo's re-want).
+/// A question that is late, and was repeated then in case it got lost, is repeated after this time (Kubo's re-want).
 const REPEAT_AFTER: Duration = Duration::from_secs(30);
 
 /// Names a peer within the client; smaller than its id.
@@ -314,7 +314,7 @@ impl Peer {
                 state: AskState::Open,
                 at: now,
                 deadline,
-                repeat_at: now + REPEAT_AFTER,
+                repeat_at: deadline,
                 priority,
                 bytes: estimate,
                 on_wire,
@@ -433,10 +433,11 @@ impl Peer {
         let (mut late, mut repeats) = (Vec::new(), Vec::new());
         for (cid, ask) in &mut self.asks {
             let over = now.checked_duration_since(ask.deadline);
-            if ask.state == AskState::Open && over.is_some_and(|over| quiet || over > MUCH_TOO_LATE) {
+            let is_late = ask.state == AskState::Open && over.is_some_and(|over| quiet || over > MUCH_TOO_LATE);
+            if is_late {
                 late.push(*cid);
             }
-            if ask.state != AskState::Refused && now >= ask.repeat_at {
+            if is_late || (ask.state == AskState::Late && now >= ask.repeat_at) {
                 ask.repeat_at = now + REPEAT_AFTER;
                 repeats.push(Entry {
                     cid: *cid,

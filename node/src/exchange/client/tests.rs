@@ -306,7 +306,7 @@ fn a_silent_peer_is_passed_over_and_may_still_answer() {
     let (silent, other) = if wants(said.get(&a)).is_empty() { (b, a) } else { (a, b) };
     bench.answer(other, &wanted, Presence::Have);
     assert!(wants(bench.pass(Duration::from_secs(4)).get(&other)).is_empty());
-    assert_eq!(wants(bench.pass(Duration::from_secs(2)).get(&other)), [*wanted.cid()]);
+    assert_eq!(wants(bench.pass(Duration::from_millis(1500)).get(&other)), [*wanted.cid()]);
     bench.give(silent, std::slice::from_ref(&wanted));
     assert_eq!(cancels(bench.said().get(&other)), [*wanted.cid()]);
     assert_eq!(bench.results[&ticket], Ok(wanted.clone()));
@@ -330,12 +330,17 @@ fn a_slow_block_is_not_late_while_it_comes() {
 }
 
 #[test]
-fn an_open_want_is_repeated_after_half_a_minute() {
+fn a_want_is_repeated_when_it_is_late_and_every_half_minute_after() {
     let mut bench = Bench::new();
     let provider = bench.provider();
     let wanted = block(1);
     bench.fetch(&wanted);
     bench.said();
+    assert!(wants(bench.pass(Duration::from_millis(4900)).get(&provider)).is_empty());
+    assert_eq!(
+        wants(bench.pass(Duration::from_millis(300)).get(&provider)),
+        [*wanted.cid()]
+    );
     assert!(wants(bench.pass(Duration::from_secs(29)).get(&provider)).is_empty());
     assert_eq!(
         wants(bench.pass(Duration::from_secs(2)).get(&provider)),

@@ -101,6 +101,17 @@ impl RawPeer {
         stream
     }
 
+    /// Sends one frame on a stream of its own without waiting for anything, as Kubo answers.
+    pub(super) async fn post(&self, frame: &[u8]) {
+        let (open, opened) = oneshot::channel();
+        self.opens.send(open).await.unwrap();
+        let mut stream = opened.await.unwrap();
+        stream.write_all(&[HEADER, PROTOCOL, frame].concat()).await.unwrap();
+        stream.close().await.unwrap();
+        // Dropping it would reset what the other side has not read yet.
+        tokio::spawn(async move { stream.read_to_end(&mut Vec::new()).await });
+    }
+
     /// The next stream that the other side opens for Bitswap.
     pub(super) async fn accept(&mut self) -> SubstreamBox {
         let mut stream = self.inbound.recv().await.unwrap();
