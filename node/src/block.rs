@@ -70,7 +70,10 @@ impl Block {
     pub fn new(codec: u64, data: impl Into<Bytes>) -> Result<Self, BlockError> {
         let data = data.into();
         check_len(&data)?;
-        Ok(Self { cid: Cid::new_v1(codec, sha2_256(&data)), data })
+        Ok(Self {
+            cid: Cid::new_v1(codec, sha2_256(&data)),
+            data,
+        })
     }
 
     /// Names `data` as CIDv0: dag-pb under sha2-256, the form of old UnixFS profiles.
@@ -93,9 +96,18 @@ impl Block {
         check_len(&data)?;
         let matches = match digest(cid.hash().code(), &data) {
             Some(hash) => hash == *cid.hash(),
-            None => return Err(BlockError::UnsupportedHash { cid, code: cid.hash().code() }),
+            None => {
+                return Err(BlockError::UnsupportedHash {
+                    cid,
+                    code: cid.hash().code(),
+                });
+            }
         };
-        if matches { Ok(Self { cid, data }) } else { Err(BlockError::HashMismatch { cid }) }
+        if matches {
+            Ok(Self { cid, data })
+        } else {
+            Err(BlockError::HashMismatch { cid })
+        }
     }
 
     /// The name of the content.
@@ -141,13 +153,19 @@ pub fn digest(code: u64, data: &[u8]) -> Option<Multihash<64>> {
 pub fn inherent(cid: &Cid) -> Option<Block> {
     let data = match cid.hash().code() {
         IDENTITY => Bytes::copy_from_slice(cid.hash().digest()),
-        code => digest(code, b"").filter(|empty| empty == cid.hash()).map(|_| Bytes::new())?,
+        code => digest(code, b"")
+            .filter(|empty| empty == cid.hash())
+            .map(|_| Bytes::new())?,
     };
     Some(Block { cid: *cid, data })
 }
 
 fn check_len(data: &Bytes) -> Result<(), BlockError> {
-    if data.len() > MAX_BLOCK_BYTES { Err(BlockError::TooLarge { len: data.len() }) } else { Ok(()) }
+    if data.len() > MAX_BLOCK_BYTES {
+        Err(BlockError::TooLarge { len: data.len() })
+    } else {
+        Ok(())
+    }
 }
 
 #[allow(clippy::expect_used)]
@@ -162,7 +180,10 @@ mod tests {
     #[test]
     fn names_follow_the_bytes() {
         let block = Block::new(RAW, &b"abc"[..]).unwrap();
-        assert_eq!(block.cid().to_string(), "bafkreif2pall7dybz7vecqka3zo24irdwabwdi4wc55jznaq75q7eaavvu");
+        assert_eq!(
+            block.cid().to_string(),
+            "bafkreif2pall7dybz7vecqka3zo24irdwabwdi4wc55jznaq75q7eaavvu"
+        );
         assert!(Block::verify(*block.cid(), Bytes::from_static(b"abc")).is_ok());
         assert!(matches!(
             Block::verify(*block.cid(), Bytes::from_static(b"abd")),
@@ -173,7 +194,10 @@ mod tests {
     #[test]
     fn one_byte_over_the_limit_is_refused() {
         assert!(Block::new(RAW, vec![0; MAX_BLOCK_BYTES]).is_ok());
-        assert!(matches!(Block::new(RAW, vec![0; MAX_BLOCK_BYTES + 1]), Err(BlockError::TooLarge { .. })));
+        assert!(matches!(
+            Block::new(RAW, vec![0; MAX_BLOCK_BYTES + 1]),
+            Err(BlockError::TooLarge { .. })
+        ));
     }
 
     #[test]

@@ -89,7 +89,11 @@ pub struct Fetcher {
 impl Fetcher {
     /// Fetches over `session`; without one, from the store alone.
     pub fn new(store: Store, session: Option<Session>) -> Self {
-        Self { store, session, counters: Arc::default() }
+        Self {
+            store,
+            session,
+            counters: Arc::default(),
+        }
     }
 
     /// The session, for its statistics and to name providers.
@@ -101,7 +105,11 @@ impl Fetcher {
     pub fn fetched(&self) -> Fetched {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let Counters { blocks, bytes, local } = &*self.counters;
-        Fetched { blocks: read(blocks), bytes: read(bytes), local: read(local) }
+        Fetched {
+            blocks: read(blocks),
+            bytes: read(bytes),
+            local: read(local),
+        }
     }
 
     /// One block, from here or from a peer; it is in the store afterwards.
@@ -115,7 +123,8 @@ impl Fetcher {
         }
         let block = self.remote(cid).await?;
         let kept = block.clone();
-        self.on_store(move |store| store.put(std::slice::from_ref(&kept))).await?;
+        self.on_store(move |store| store.put(std::slice::from_ref(&kept)))
+            .await?;
         Ok(block)
     }
 
@@ -130,7 +139,8 @@ impl Fetcher {
             return Ok(());
         }
         let block = self.remote(&cid).await?;
-        self.on_store(move |store| store.put(std::slice::from_ref(&block))).await
+        self.on_store(move |store| store.put(std::slice::from_ref(&block)))
+            .await
     }
 
     /// Where a path below `root` leads.
@@ -219,10 +229,19 @@ impl Fetcher {
 
     async fn part(&self, part: Part, file: FileId, limit: u64) -> Result<(Part, export::Opened), FetchError> {
         if let (true, Some(size)) = (part.is_raw(), part.size)
-            && self.on_store(move |store| is_in_place(store, &part, file, size)).await?
+            && self
+                .on_store(move |store| is_in_place(store, &part, file, size))
+                .await?
         {
             self.counters.local.fetch_add(1, Ordering::Relaxed);
-            return Ok((part, export::Opened { size, data: Bytes::new(), children: Vec::new() }));
+            return Ok((
+                part,
+                export::Opened {
+                    size,
+                    data: Bytes::new(),
+                    children: Vec::new(),
+                },
+            ));
         }
         let block = match self.local(part.cid).await? {
             Some(block) => {
@@ -242,7 +261,11 @@ impl Fetcher {
             }
             store.put(std::slice::from_ref(&block))?;
             // Content inside a dag-pb node is no block of its own, so nothing can refer to its place.
-            if data.is_empty() { Ok(()) } else { store.write_at(file, part.offset, &data) }
+            if data.is_empty() {
+                Ok(())
+            } else {
+                store.write_at(file, part.offset, &data)
+            }
         })
         .await?;
         Ok((part, opened))
@@ -290,7 +313,9 @@ impl Fetcher {
         let session = self.session.as_ref().ok_or(ExchangeError::Closed { cid: *cid })?;
         let block = session.fetch(cid).await?;
         self.counters.blocks.fetch_add(1, Ordering::Relaxed);
-        self.counters.bytes.fetch_add(block.data().len() as u64, Ordering::Relaxed);
+        self.counters
+            .bytes
+            .fetch_add(block.data().len() as u64, Ordering::Relaxed);
         Ok(block)
     }
 
@@ -322,6 +347,13 @@ fn is_in_place(store: &Store, part: &Part, file: FileId, size: u64) -> Result<bo
     if !store.has(&part.cid)? {
         return Ok(false);
     }
-    let there = store.adopt_references(file, &[Leaf { cid: part.cid, offset: part.offset, len }])?;
+    let there = store.adopt_references(
+        file,
+        &[Leaf {
+            cid: part.cid,
+            offset: part.offset,
+            len,
+        }],
+    )?;
     Ok(there == [true])
 }

@@ -21,7 +21,9 @@ pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(&table, "city,population\nVancouver,662248\nVictoria,91867\n")?;
     let source = Source::file(&table, None, Default::default())?;
     let now = chrono::Utc::now().try_into()?;
-    let (dataset, _) = here.take(&"cities".parse()?, &source, &Default::default(), now, &mut |_| ControlFlow::Continue(()))?;
+    let (dataset, _) = here.take(&"cities".parse()?, &source, &Default::default(), now, &mut |_| {
+        ControlFlow::Continue(())
+    })?;
     let key = here.key_of(&dataset.id()).ok_or("the key was just made")?;
     let published = publish::publish(&here, &node, &dataset, &key, false).await?;
 

@@ -61,10 +61,16 @@ pub fn export(dataset: &Dataset, dir: &Path) -> Result<Exported, ExportError> {
         exported.blocks += 1;
         exported.bytes += block.bytes().len() as u64;
         let event = &block.block().event;
-        let slice = event.new_data().map(|slice| ("data", slice.physical_hash, dataset.slice_path(&slice.physical_hash)));
-        let checkpoint = event
-            .new_checkpoint()
-            .map(|file| ("checkpoints", file.physical_hash, dataset.checkpoint_path(&file.physical_hash)));
+        let slice = event
+            .new_data()
+            .map(|slice| ("data", slice.physical_hash, dataset.slice_path(&slice.physical_hash)));
+        let checkpoint = event.new_checkpoint().map(|file| {
+            (
+                "checkpoints",
+                file.physical_hash,
+                dataset.checkpoint_path(&file.physical_hash),
+            )
+        });
         for (part, hash, from) in slice.into_iter().chain(checkpoint) {
             let to = dir.join(part).join(hash.to_string());
             exported.bytes += fs::copy(&from, &to).map_err(failed("copy", &from))?;
@@ -81,5 +87,9 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ExportError + use<> {
     let path = path.to_owned();
-    move |source| ExportError::Io { operation, path, source }
+    move |source| ExportError::Io {
+        operation,
+        path,
+        source,
+    }
 }

@@ -119,13 +119,20 @@ struct Saved {
 
 impl From<Entry> for Saved {
     fn from(entry: Entry) -> Self {
-        Self { cid: entry.cid, tsize: entry.tsize }
+        Self {
+            cid: entry.cid,
+            tsize: entry.tsize,
+        }
     }
 }
 
 impl From<Saved> for Entry {
     fn from(saved: Saved) -> Self {
-        Self { cid: saved.cid, tsize: saved.tsize, size: 0 }
+        Self {
+            cid: saved.cid,
+            tsize: saved.tsize,
+            size: 0,
+        }
     }
 }
 
@@ -145,7 +152,10 @@ impl Layout {
     /// # Errors
     /// The index cannot be read.
     pub fn open(store: &Store) -> Result<Self, LayoutError> {
-        Ok(Self { store: store.clone(), table: store.table(TABLE)? })
+        Ok(Self {
+            store: store.clone(),
+            table: store.table(TABLE)?,
+        })
     }
 
     /// The layout as it was made last, whatever the head is now.
@@ -175,7 +185,11 @@ impl Layout {
         for stored in dataset.blocks_after(None)? {
             let event = &stored?.block.into_block().event;
             paths.extend(event.new_data().map(|slice| dataset.slice_path(&slice.physical_hash)));
-            paths.extend(event.new_checkpoint().map(|file| dataset.checkpoint_path(&file.physical_hash)));
+            paths.extend(
+                event
+                    .new_checkpoint()
+                    .map(|file| dataset.checkpoint_path(&file.physical_hash)),
+            );
         }
         let mut files = Vec::new();
         for path in paths {
@@ -215,8 +229,18 @@ impl Layout {
             return Ok(false);
         }
         let same_chain = Multihash::sha3_256(&dataset.bytes_at(root.place)?) == root.head;
-        let nodes = [root.cid, root.files, root.chain_node, root.blocks.cid, root.data.cid, root.checkpoints.cid];
-        Ok(same_chain && nodes.iter().try_fold(true, |all, cid| Ok::<_, StoreError>(all && self.store.has(cid)?))?)
+        let nodes = [
+            root.cid,
+            root.files,
+            root.chain_node,
+            root.blocks.cid,
+            root.data.cid,
+            root.checkpoints.cid,
+        ];
+        Ok(same_chain
+            && nodes
+                .iter()
+                .try_fold(true, |all, cid| Ok::<_, StoreError>(all && self.store.has(cid)?))?)
     }
 }
 
@@ -257,9 +281,20 @@ impl<'a> Work<'a> {
             let stored = stored?;
             let bytes = stored.block.bytes();
             let raw = import::hash_leaf(&PROFILE, bytes)?;
-            parts.push(Leaf { cid: raw.cid, offset: stored.place.offset, len: stored.place.len });
+            parts.push(Leaf {
+                cid: raw.cid,
+                offset: stored.place.offset,
+                len: stored.place.len,
+            });
             let name = stored.block.hash().to_string();
-            self.blocks.push((name, Some(Entry { cid: raw.cid, tsize: raw.tsize, size: raw.size })));
+            self.blocks.push((
+                name,
+                Some(Entry {
+                    cid: raw.cid,
+                    tsize: raw.tsize,
+                    size: raw.size,
+                }),
+            ));
             let node = self.chain_node(&stored, raw.cid, last.map(|(cid, ..)| cid))?;
             last = Some((node, *stored.block.hash(), stored.place));
             if parts.len() == BATCH {
@@ -275,9 +310,16 @@ impl<'a> Work<'a> {
     /// Derives the chain node of a metadata block and lays out the files it names.
     fn chain_node(&mut self, stored: &StoredBlock, raw: Cid, prev: Option<Cid>) -> Result<Cid, LayoutError> {
         let event = &stored.block.block().event;
-        let mut links = Links { prev, ..Links::default() };
+        let mut links = Links {
+            prev,
+            ..Links::default()
+        };
         if let Some(slice) = event.new_data() {
-            let entry = self.file(&slice.physical_hash, &self.dataset.slice_path(&slice.physical_hash), slice.size)?;
+            let entry = self.file(
+                &slice.physical_hash,
+                &self.dataset.slice_path(&slice.physical_hash),
+                slice.size,
+            )?;
             links.data = Some(entry.cid);
             self.data.push((slice.physical_hash.to_string(), Some(entry)));
         }
@@ -294,7 +336,9 @@ impl<'a> Work<'a> {
     }
 
     fn register(&self, path: &Path) -> Result<FileId, LayoutError> {
-        let inside = path.strip_prefix(self.store.root()).map_err(|_| LayoutError::Outside(path.to_owned()))?;
+        let inside = path
+            .strip_prefix(self.store.root())
+            .map_err(|_| LayoutError::Outside(path.to_owned()))?;
         Ok(self.store.add_file(inside)?)
     }
 
@@ -303,11 +347,18 @@ impl<'a> Work<'a> {
         if let Some(entry) = self.known.get(hash) {
             return Ok(*entry);
         }
-        let failed = |source| LayoutError::Read { path: path.to_owned(), source };
+        let failed = |source| LayoutError::Read {
+            path: path.to_owned(),
+            source,
+        };
         let mut reader = std::fs::File::open(path).map_err(failed)?;
         let found = reader.metadata().map_err(failed)?.len();
         if found != expected {
-            return Err(LayoutError::Length { path: path.to_owned(), found, expected });
+            return Err(LayoutError::Length {
+                path: path.to_owned(),
+                found,
+                expected,
+            });
         }
         let id = self.register(path)?;
         let mut builder = FileBuilder::new(&PROFILE);
@@ -318,7 +369,11 @@ impl<'a> Work<'a> {
             let chunk = &mut buffer[..len];
             std::io::Read::read_exact(&mut reader, chunk).map_err(failed)?;
             let leaf = import::hash_leaf(&PROFILE, chunk)?;
-            leaves.push(Leaf { cid: leaf.cid, offset, len: len as u32 });
+            leaves.push(Leaf {
+                cid: leaf.cid,
+                offset,
+                len: len as u32,
+            });
             builder.push(leaf, &mut nodes)?;
         }
         let entry = builder.finish(&mut nodes)?;
@@ -344,12 +399,26 @@ impl<'a> Work<'a> {
         let checkpoints = self.directory(checkpoints, states)?;
         let (leaf, block) = import::leaf(&PROFILE, Bytes::from(head.to_string()))?;
         self.add(block)?;
-        let refs = self.build(vec![("head".to_owned(), Entry { cid: leaf.cid, tsize: leaf.tsize, size: leaf.size })])?;
-        let named = [("blocks", blocks), ("checkpoints", checkpoints), ("data", data), ("refs", refs)];
+        let refs = self.build(vec![(
+            "head".to_owned(),
+            Entry {
+                cid: leaf.cid,
+                tsize: leaf.tsize,
+                size: leaf.size,
+            },
+        )])?;
+        let named = [
+            ("blocks", blocks),
+            ("checkpoints", checkpoints),
+            ("data", data),
+            ("refs", refs),
+        ];
         let files = self.build(named.iter().map(|(name, entry)| ((*name).to_owned(), *entry)).collect())?;
 
-        let mut map: std::collections::BTreeMap<String, Ipld> =
-            named.iter().map(|(name, entry)| ((*name).to_owned(), Ipld::Link(entry.cid))).collect();
+        let mut map: std::collections::BTreeMap<String, Ipld> = named
+            .iter()
+            .map(|(name, entry)| ((*name).to_owned(), Ipld::Link(entry.cid)))
+            .collect();
         map.insert("odf".to_owned(), Ipld::Integer(FORMAT));
         map.insert("id".to_owned(), Ipld::String(self.dataset.id().to_string()));
         map.insert("head".to_owned(), Ipld::Link(chain_node));
@@ -360,16 +429,32 @@ impl<'a> Work<'a> {
         self.flush_pending()?;
         self.store.mark_complete(&self.nodes)?;
         let (blocks, data, checkpoints) = (blocks.into(), data.into(), checkpoints.into());
-        Ok(Root { cid, head, place, chain_node, files: files.cid, blocks, data, checkpoints })
+        Ok(Root {
+            cid,
+            head,
+            place,
+            chain_node,
+            files: files.cid,
+            blocks,
+            data,
+            checkpoints,
+        })
     }
 
     fn directory(&mut self, root: Option<Cid>, changes: Vec<(String, Option<Entry>)>) -> Result<Entry, LayoutError> {
         let Some(root) = root else {
-            return self.build(changes.into_iter().filter_map(|(name, entry)| Some((name, entry?))).collect());
+            return self.build(
+                changes
+                    .into_iter()
+                    .filter_map(|(name, entry)| Some((name, entry?)))
+                    .collect(),
+            );
         };
         let store = self.store.clone();
         let mut load = |cid: &Cid| -> Result<Block, LayoutError> {
-            store.get(cid)?.ok_or_else(|| LayoutError::Directory(format!("{cid} is missing")))
+            store
+                .get(cid)?
+                .ok_or_else(|| LayoutError::Directory(format!("{cid} is missing")))
         };
         let updated = update::update(&PROFILE, &root, changes, &mut load)?;
         for block in updated.blocks {
@@ -391,7 +476,11 @@ impl<'a> Work<'a> {
             self.nodes.push(*block.cid());
         }
         self.pending.push(block);
-        if self.pending.len() >= BATCH { self.flush_pending() } else { Ok(()) }
+        if self.pending.len() >= BATCH {
+            self.flush_pending()
+        } else {
+            Ok(())
+        }
     }
 
     fn flush_pending(&mut self) -> Result<(), LayoutError> {

@@ -130,7 +130,12 @@ pub async fn publish(
             }
         }
     }
-    Err(ipns::PublishError::Superseded { name, found: expected, expected: value }.into())
+    Err(ipns::PublishError::Superseded {
+        name,
+        found: expected,
+        expected: value,
+    }
+    .into())
 }
 
 /// Lays the dataset out at its head and pins the root.
@@ -144,7 +149,9 @@ pub async fn lay_out(workspace: &Workspace, dataset: &Dataset) -> Result<Root, P
         workspace.store().pin(&dataset.id().to_string(), &root.cid)?;
         Ok(root)
     };
-    tokio::task::spawn_blocking(work).await.map_err(|_| PublishError::Stopped)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| PublishError::Stopped)?
 }
 
 /// Gives up the oldest pinned roots of the dataset, so that beside the newest one at most `keep` stay. What only they
@@ -190,15 +197,22 @@ async fn check_ancestor(
     name: &Name,
     found: &str,
 ) -> Result<(), PublishError> {
-    let unreadable =
-        |source: PullError| PublishError::Unreadable { name: *name, found: found.to_owned(), source: source.into() };
+    let unreadable = |source: PullError| PublishError::Unreadable {
+        name: *name,
+        found: found.to_owned(),
+        source: source.into(),
+    };
     let fetcher = Fetcher::new(workspace.store().clone(), Some(node.exchange().session()));
     let root = pull::root_of(&fetcher, found).await.map_err(unreadable)?;
     let remote = pull::open(&fetcher, root).await.map_err(unreadable)?;
     if dataset.block_by_hash(&remote.head)?.is_some() {
         return Ok(());
     }
-    Err(PublishError::Diverged { name: *name, found: found.to_owned(), head: remote.head })
+    Err(PublishError::Diverged {
+        name: *name,
+        found: found.to_owned(),
+        head: remote.head,
+    })
 }
 
 impl Root {

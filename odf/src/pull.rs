@@ -97,7 +97,9 @@ pub enum PullError {
         found: String,
     },
     /// Local and remote chains went apart.
-    #[error("the local chain (head {local}) and the remote one (head {remote}) diverged after {common} common block(s)")]
+    #[error(
+        "the local chain (head {local}) and the remote one (head {remote}) diverged after {common} common block(s)"
+    )]
     Diverged {
         /// Local head.
         local: Multihash,
@@ -140,7 +142,10 @@ pub enum PullError {
 
 /// How a pull ended.
 #[derive(Debug, Clone)]
-#[allow(clippy::large_enum_variant, reason = "there is one at a time, and every variant holds a dataset")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and every variant holds a dataset"
+)]
 pub enum Outcome {
     /// The local dataset is at the remote head.
     UpToDate {
@@ -237,23 +242,39 @@ pub struct Remote {
 /// # Errors
 /// They cannot be had, or are not a dataset.
 pub async fn open(fetcher: &Fetcher, cid: Cid) -> Result<Remote, PullError> {
-    let not = |reason: &str| PullError::NotADataset { cid, reason: reason.to_owned() };
+    let not = |reason: &str| PullError::NotADataset {
+        cid,
+        reason: reason.to_owned(),
+    };
     let root = fetcher.block(&cid).await?;
-    let (files, canonical) =
-        if cid.codec() == DAG_CBOR { (files_of(&root)?, true) } else { (cid, false) };
+    let (files, canonical) = if cid.codec() == DAG_CBOR {
+        (files_of(&root)?, true)
+    } else {
+        (cid, false)
+    };
     let (links, _) = fetcher.directory(files, false).await?;
     let entry = |name: &str| links.iter().find(|link| link.name == name).map(|link| link.cid);
     let refs = entry("refs").ok_or_else(|| not("it has no directory refs"))?;
     let blocks = entry("blocks").ok_or_else(|| not("it has no directory blocks"))?;
     let (refs, _) = fetcher.directory(refs, false).await?;
-    let head = refs.iter().find(|link| link.name == "head").ok_or_else(|| not("it has no refs/head"))?;
+    let head = refs
+        .iter()
+        .find(|link| link.name == "head")
+        .ok_or_else(|| not("it has no refs/head"))?;
     let head = small_file(fetcher, head.cid, MAX_HEAD_BYTES).await?;
     let head = head
         .as_deref()
         .and_then(|bytes| std::str::from_utf8(bytes).ok())
         .and_then(|text| text.trim_end().parse().ok())
         .ok_or_else(|| not("its refs/head is not a hash"))?;
-    Ok(Remote { root: cid, head, canonical, blocks, data: entry("data"), checkpoints: entry("checkpoints") })
+    Ok(Remote {
+        root: cid,
+        head,
+        canonical,
+        blocks,
+        data: entry("data"),
+        checkpoints: entry("checkpoints"),
+    })
 }
 
 /// The CID that the value of a name leads to: `/ipfs/CID` or `/ipfs/CID/path`.
@@ -268,15 +289,24 @@ pub async fn root_of(fetcher: &Fetcher, value: &str) -> Result<Cid, PullError> {
     };
     let cid: Cid = cid.parse().map_err(|_| malformed())?;
     let resolved = fetcher.resolve(cid, path).await?;
-    if resolved.remainder.is_empty() { Ok(resolved.cid) } else { Err(malformed()) }
+    if resolved.remainder.is_empty() {
+        Ok(resolved.cid)
+    } else {
+        Err(malformed())
+    }
 }
 
 /// The link `files` of a root in format 1.
 fn files_of(root: &Block) -> Result<Cid, PullError> {
     use ipld_core::ipld::Ipld;
     let cid = *root.cid();
-    let not = |reason: &str| PullError::NotADataset { cid, reason: reason.to_owned() };
-    let Ok(Ipld::Map(map)) = dag::value(root) else { return Err(not("it is not a map")) };
+    let not = |reason: &str| PullError::NotADataset {
+        cid,
+        reason: reason.to_owned(),
+    };
+    let Ok(Ipld::Map(map)) = dag::value(root) else {
+        return Err(not("it is not a map"));
+    };
     match map.get("odf") {
         Some(Ipld::Integer(FORMAT)) => {}
         Some(Ipld::Integer(format)) => return Err(PullError::NewerFormat { cid, format: *format }),
@@ -324,12 +354,23 @@ pub async fn pull(
     if let Some(dataset) = &destination.dataset
         && *dataset.head() == remote.head
     {
-        return Ok(Outcome::UpToDate { dataset: dataset.clone() });
+        return Ok(Outcome::UpToDate {
+            dataset: dataset.clone(),
+        });
     }
-    transfer::Transfer { workspace, fetcher, remote, progress }.run(destination).await
+    transfer::Transfer {
+        workspace,
+        fetcher,
+        remote,
+        progress,
+    }
+    .run(destination)
+    .await
 }
 
 /// Runs work that reads or writes the disk beside the async tasks.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PullError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| PullError::Fetch(FetchError::Stopped))
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| PullError::Fetch(FetchError::Stopped))
 }

@@ -96,14 +96,24 @@ pub fn verify(dataset: &Dataset, progress: &(dyn Fn(u64) + Send + Sync)) -> Resu
         verified.blocks += 1;
         let slice = content.event.new_data().cloned().map(What::Slice);
         let checkpoint = content.event.new_checkpoint().cloned().map(What::Checkpoint);
-        checks.extend(slice.into_iter().chain(checkpoint).map(|what| Check { sequence, hash, what }));
+        checks.extend(
+            slice
+                .into_iter()
+                .chain(checkpoint)
+                .map(|what| Check { sequence, hash, what }),
+        );
     }
     if let Some(found) = state.map(|state| state.head).filter(|found| found != dataset.head()) {
-        return Err(VerifyError::Head { found, head: *dataset.head() });
+        return Err(VerifyError::Head {
+            found,
+            head: *dataset.head(),
+        });
     }
     for check in &checks {
         match &check.what {
-            What::Slice(slice) => (verified.slices, verified.bytes) = (verified.slices + 1, verified.bytes + slice.size),
+            What::Slice(slice) => {
+                (verified.slices, verified.bytes) = (verified.slices + 1, verified.bytes + slice.size)
+            }
             What::Checkpoint(file) => {
                 (verified.checkpoints, verified.bytes) = (verified.checkpoints + 1, verified.bytes + file.size);
             }
@@ -115,7 +125,9 @@ pub fn verify(dataset: &Dataset, progress: &(dyn Fn(u64) + Send + Sync)) -> Resu
 
 /// Checks files on all cores; the fault reported is the first in the order of the chain.
 fn all(dataset: &Dataset, checks: &[Check], progress: &(dyn Fn(u64) + Send + Sync)) -> Result<(), VerifyError> {
-    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get()).min(checks.len().max(1));
+    let workers = std::thread::available_parallelism()
+        .map_or(1, |cores| cores.get())
+        .min(checks.len().max(1));
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let first: Mutex<Option<(usize, VerifyError)>> = Mutex::new(None);
     std::thread::scope(|scope| {
@@ -144,8 +156,16 @@ fn all(dataset: &Dataset, checks: &[Check], progress: &(dyn Fn(u64) + Send + Syn
 
 fn one(dataset: &Dataset, check: &Check) -> Result<u64, VerifyError> {
     let (path, expected, size) = match &check.what {
-        What::Slice(slice) => (dataset.slice_path(&slice.physical_hash), slice.physical_hash, slice.size),
-        What::Checkpoint(file) => (dataset.checkpoint_path(&file.physical_hash), file.physical_hash, file.size),
+        What::Slice(slice) => (
+            dataset.slice_path(&slice.physical_hash),
+            slice.physical_hash,
+            slice.size,
+        ),
+        What::Checkpoint(file) => (
+            dataset.checkpoint_path(&file.physical_hash),
+            file.physical_hash,
+            file.size,
+        ),
     };
     let sequence = check.sequence;
     let other = |expected: String, found: String| VerifyError::Object {
@@ -155,9 +175,18 @@ fn one(dataset: &Dataset, check: &Check) -> Result<u64, VerifyError> {
         expected,
         found,
     };
-    let unreadable = |source| VerifyError::Unreadable { path: path.clone(), sequence, source };
-    let (found, len) = digest::physical_hash(&path)
-        .map_err(|source| unreadable(SliceError::Io { operation: "read", path: path.clone(), source }))?;
+    let unreadable = |source| VerifyError::Unreadable {
+        path: path.clone(),
+        sequence,
+        source,
+    };
+    let (found, len) = digest::physical_hash(&path).map_err(|source| {
+        unreadable(SliceError::Io {
+            operation: "read",
+            path: path.clone(),
+            source,
+        })
+    })?;
     if len != size {
         return Err(other(format!("{size} bytes"), format!("{len} bytes")));
     }

@@ -78,7 +78,12 @@ impl Workspace {
         let catalog = Catalog::open(&root.join("datasets"), store.table(STATES)?)?;
         let layout = Layout::open(&store)?;
         let keys = Keystore::open(&root.join("keys"))?;
-        let workspace = Self { store, catalog, layout, keys };
+        let workspace = Self {
+            store,
+            catalog,
+            layout,
+            keys,
+        };
         if workspace.store.rebuilt() {
             workspace.lay_out_all()?;
         }
@@ -115,7 +120,10 @@ impl Workspace {
             }
             Err(CatalogError::Unknown { .. }) => {
                 let (id, made) = self.new_id(name)?;
-                let target = Target::New { staged: self.catalog.stage(id, name)?, states: self.catalog.states() };
+                let target = Target::New {
+                    staged: self.catalog.stage(id, name)?,
+                    states: self.catalog.states(),
+                };
                 let outcome = ingest::ingest(target, source, options, now, progress);
                 if let (Err(_), Some(key)) = (&outcome, made) {
                     self.keys.remove(&key)?;
@@ -140,7 +148,9 @@ impl Workspace {
                 None => self.keys.generate(&key_name)?,
             };
             // A key of another kind is somebody's, for another purpose.
-            let Ok(public) = key.public().try_into_ed25519() else { continue };
+            let Ok(public) = key.public().try_into_ed25519() else {
+                continue;
+            };
             let id = DatasetId::from_public_key(public.to_bytes());
             if self.catalog.by_id(&id)?.is_none() {
                 return Ok((id, made));

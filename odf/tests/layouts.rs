@@ -40,7 +40,10 @@ async fn files_is_the_directory_that_an_export_is() {
     let store = Store::open(&dir.path().join("store"), Default::default()).unwrap();
     let added = add_path(&store, &exported, &AddOptions::new(PROFILE)).unwrap();
     assert_eq!(added.entry.cid, root.files);
-    assert!(matches!(export(&dataset, &exported), Err(odf::export::ExportError::NotEmpty(_))));
+    assert!(matches!(
+        export(&dataset, &exported),
+        Err(odf::export::ExportError::NotEmpty(_))
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,10 +56,25 @@ async fn a_lost_index_is_made_again_from_the_files() {
     drop(site);
     std::fs::remove_dir_all(dir.path().join("store")).unwrap();
 
-    let workspace = Workspace::open(dir.path(), odf_node::store::StoreOptions { rebuild: true, ..Default::default() }).unwrap();
+    let workspace = Workspace::open(
+        dir.path(),
+        odf_node::store::StoreOptions {
+            rebuild: true,
+            ..Default::default()
+        },
+    )
+    .unwrap();
     assert!(workspace.store().has(&root.cid).unwrap());
     let dataset = workspace.catalog().find("counter").unwrap();
-    assert_eq!(Layout::open(workspace.store()).unwrap().latest(&dataset.id()).unwrap().unwrap().cid, root.cid);
+    assert_eq!(
+        Layout::open(workspace.store())
+            .unwrap()
+            .latest(&dataset.id())
+            .unwrap()
+            .unwrap()
+            .cid,
+        root.cid
+    );
 }
 
 fn copy_all(from: &std::path::Path, to: &std::path::Path) {

@@ -30,7 +30,10 @@ async fn an_update_fetches_only_what_is_new() {
     let pulled = there.pull(&address).await.unwrap();
     let (blocks, _) = updated(&pulled.outcome);
     assert_eq!(blocks, dataset.state().blocks());
-    assert!(matches!(there.pull(&address).await.unwrap().outcome, Outcome::UpToDate { .. }));
+    assert!(matches!(
+        there.pull(&address).await.unwrap().outcome,
+        Outcome::UpToDate { .. }
+    ));
 
     let dataset = here.take("counter", 31);
     let published = here.publish(&dataset).await;
@@ -39,7 +42,12 @@ async fn an_update_fetches_only_what_is_new() {
     assert_eq!(blocks, 1);
     // The root, four directories on the way, the head, the metadata block and the slice.
     assert!(fetched <= 8, "{fetched} blocks came");
-    let Outcome::Updated { root, dataset: copy, .. } = pulled.outcome else { unreachable!() };
+    let Outcome::Updated {
+        root, dataset: copy, ..
+    } = pulled.outcome
+    else {
+        unreachable!()
+    };
     assert_eq!(root.cid, published.root.cid, "a puller derives the publisher's root");
     assert_eq!(copy.tail(100).unwrap(), dataset.tail(100).unwrap());
     assert_eq!(verify(&copy, &|_| {}).unwrap().slices, 31);
@@ -52,9 +60,19 @@ async fn a_plain_directory_is_pulled_just_the_same() {
     here.take("counter", 2);
     let dataset = here.take("counter", 3);
     let root = here.publish(&dataset).await.root;
-    let address = Address::Root { cid: root.files, path: String::new() };
+    let address = Address::Root {
+        cid: root.files,
+        path: String::new(),
+    };
     let pulled = there.pull(&address).await.unwrap();
-    let Outcome::Updated { root: local, dataset: copy, .. } = pulled.outcome else { panic!("{:?}", pulled.outcome) };
+    let Outcome::Updated {
+        root: local,
+        dataset: copy,
+        ..
+    } = pulled.outcome
+    else {
+        panic!("{:?}", pulled.outcome)
+    };
     assert_eq!(copy.head(), dataset.head());
     assert_eq!(local.cid, root.cid);
 }
@@ -69,11 +87,17 @@ async fn what_arrived_before_an_interruption_is_not_fetched_again() {
     let root = here.publish(&dataset).await.root;
     // As far as a pull gets that ends before any slice: everything but the slices is in the store.
     let fetcher = there.fetcher();
-    let (blocks, _) = fetcher.directory(fetcher.resolve(root.files, "blocks").await.unwrap().cid, false).await.unwrap();
+    let (blocks, _) = fetcher
+        .directory(fetcher.resolve(root.files, "blocks").await.unwrap().cid, false)
+        .await
+        .unwrap();
     for link in blocks {
         fetcher.ensure(&link.cid).await.unwrap();
     }
-    let address = Address::Root { cid: root.cid, path: String::new() };
+    let address = Address::Root {
+        cid: root.cid,
+        path: String::new(),
+    };
     let (_, fetched) = updated(&there.pull(&address).await.unwrap().outcome);
     assert!(fetched <= 20 + 8, "{fetched} blocks came again");
 }
@@ -88,7 +112,10 @@ async fn chains_that_went_apart_are_told() {
     let name = first.outcome.dataset().name().unwrap();
     // Rows of its own: the reader's copy goes on by itself.
     there.take(name.as_str(), 7);
-    let old = Address::Root { cid: published.root.cid, path: String::new() };
+    let old = Address::Root {
+        cid: published.root.cid,
+        path: String::new(),
+    };
     assert!(matches!(there.pull(&old).await.unwrap().outcome, Outcome::Ahead { .. }));
 
     here.take("counter", 4);
@@ -109,8 +136,13 @@ async fn a_name_is_not_moved_over_somebody_elses_head() {
     let key = here.workspace.key_of(&dataset.id()).unwrap();
     let other = there.take("other", 5);
     let refused = odf::publish::publish(&there.workspace, &there.node, &other, &key, false).await;
-    assert!(matches!(refused, Err(odf::publish::PublishError::Diverged { .. })), "{refused:?}");
-    odf::publish::publish(&there.workspace, &there.node, &other, &key, true).await.unwrap();
+    assert!(
+        matches!(refused, Err(odf::publish::PublishError::Diverged { .. })),
+        "{refused:?}"
+    );
+    odf::publish::publish(&there.workspace, &there.node, &other, &key, true)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,6 +150,9 @@ async fn what_is_no_dataset_is_refused_with_the_reason() {
     let (_dir, here, there) = two().await;
     let block = odf_node::block::Block::new(odf_node::block::RAW, &b"no dataset"[..]).unwrap();
     here.workspace.store().put(std::slice::from_ref(&block)).unwrap();
-    let address = Address::Root { cid: *block.cid(), path: String::new() };
+    let address = Address::Root {
+        cid: *block.cid(),
+        path: String::new(),
+    };
     assert!(there.pull(&address).await.is_err());
 }

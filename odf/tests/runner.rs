@@ -13,7 +13,10 @@ fn every_file_is_listed() {
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let module = name.trim_end_matches(".rs");
-        assert!(module == "runner" || source.contains(&format!("mod {module};")), "{name} is in no test binary");
+        assert!(
+            module == "runner" || source.contains(&format!("mod {module};")),
+            "{name} is in no test binary"
+        );
     }
 }
 

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use odf::dataset::Dataset;
 use odf::ingest::Outcome;
 use odf::ingest::source::{Format, Source};
-use odf::pull::{Address, PullError, PullOptions, Pulled, pull_from};
 use odf::publish::{Published, publish};
+use odf::pull::{Address, PullError, PullOptions, Pulled, pull_from};
 use odf::workspace::Workspace;
 use odf_node::fetch::Fetcher;
 use odf_node::peer::Node;
@@ -24,26 +24,44 @@ impl Site {
         let workspace = Workspace::open(dir, Default::default()).unwrap();
         let builder = Node::builder(workspace.store()).unwrap();
         let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
-        let node = builder.listen(listen).bootstrap(Vec::new()).mdns(false).start().await.unwrap();
-        Self { workspace, node, hour: 0 }
+        let node = builder
+            .listen(listen)
+            .bootstrap(Vec::new())
+            .mdns(false)
+            .start()
+            .await
+            .unwrap();
+        Self {
+            workspace,
+            node,
+            hour: 0,
+        }
     }
 
     /// Takes NDJSON rows `{"n": …}` up to `rows` into the dataset `name`; the file grows from call to call.
     pub(crate) fn take(&mut self, name: &str, rows: u32) -> Dataset {
-        let table: String = (0..rows).map(|n| format!("{{\"n\":{n},\"word\":\"row {n}\"}}\n")).collect();
+        let table: String = (0..rows)
+            .map(|n| format!("{{\"n\":{n},\"word\":\"row {n}\"}}\n"))
+            .collect();
         let source = Source::bytes("rows.ndjson", Bytes::from(table), Format::Ndjson, Default::default());
         self.hour += 1;
-        let now = format!("2026-06-{:02}T{:02}:00:00Z", 1 + self.hour / 24, self.hour % 24).parse().unwrap();
+        let now = format!("2026-06-{:02}T{:02}:00:00Z", 1 + self.hour / 24, self.hour % 24)
+            .parse()
+            .unwrap();
         let go_on = &mut |_| ControlFlow::Continue(());
-        let (dataset, outcome) =
-            self.workspace.take(&name.parse().unwrap(), &source, &Default::default(), now, go_on).unwrap();
+        let (dataset, outcome) = self
+            .workspace
+            .take(&name.parse().unwrap(), &source, &Default::default(), now, go_on)
+            .unwrap();
         assert!(matches!(outcome, Outcome::Updated(_)));
         dataset
     }
 
     pub(crate) async fn publish(&self, dataset: &Dataset) -> Published {
         let key = self.workspace.key_of(&dataset.id()).unwrap();
-        publish(&self.workspace, &self.node, dataset, &key, false).await.unwrap()
+        publish(&self.workspace, &self.node, dataset, &key, false)
+            .await
+            .unwrap()
     }
 
     pub(crate) fn fetcher(&self) -> Fetcher {
@@ -51,7 +69,15 @@ impl Site {
     }
 
     pub(crate) async fn pull(&self, address: &Address) -> Result<Pulled, PullError> {
-        pull_from(&self.workspace, &self.node, &self.fetcher(), address, PullOptions::default(), &|_| {}).await
+        pull_from(
+            &self.workspace,
+            &self.node,
+            &self.fetcher(),
+            address,
+            PullOptions::default(),
+            &|_| {},
+        )
+        .await
     }
 
     pub(crate) async fn dial(&self, other: &Self) {

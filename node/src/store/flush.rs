@@ -153,7 +153,11 @@ mod tests {
     #[test]
     fn those_who_wait_together_share_one_step_that_began_after_they_asked() {
         const THREADS: u64 = 8;
-        let (group, begun, barrier) = (GroupCommit::default(), AtomicU64::new(0), Barrier::new(THREADS as usize + 1));
+        let (group, begun, barrier) = (
+            GroupCommit::default(),
+            AtomicU64::new(0),
+            Barrier::new(THREADS as usize + 1),
+        );
         std::thread::scope(|scope| {
             let first = scope.spawn(|| {
                 group.run(|| {

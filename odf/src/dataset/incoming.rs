@@ -8,7 +8,9 @@ use odf_node::store::Table;
 
 use super::files::sync_dir;
 use super::journal::{BlockPlace, Journal};
-use super::{Dataset, DatasetError, DatasetName, RemoteAliases, StoredBlock, aliases, decode, keep_state, write_blocks};
+use super::{
+    Dataset, DatasetError, DatasetName, RemoteAliases, StoredBlock, aliases, decode, keep_state, write_blocks,
+};
 use crate::codec::EncodedBlock;
 use crate::metadata::{DatasetId, MetadataEvent};
 
@@ -71,7 +73,11 @@ impl Incoming {
         }
         let (_, state) = write_blocks(&self.dir, &journal, &lock, None, blocks, None)?;
         keep_state(states, &state);
-        Ok(Dataset { dir: self.dir, states: states.clone(), state })
+        Ok(Dataset {
+            dir: self.dir,
+            states: states.clone(),
+            state,
+        })
     }
 }
 
@@ -89,7 +95,13 @@ impl Dataset {
         &self,
         after: Option<BlockPlace>,
     ) -> Result<impl Iterator<Item = Result<StoredBlock, DatasetError>> + '_, DatasetError> {
-        let mut entries = self.journal().entries(after.map_or(0, |place| place.end()), self.chain_len())?;
-        Ok(std::iter::from_fn(move || entries.next().map(|entry| entry.and_then(|(place, bytes)| decode(place, bytes)))))
+        let mut entries = self
+            .journal()
+            .entries(after.map_or(0, |place| place.end()), self.chain_len())?;
+        Ok(std::iter::from_fn(move || {
+            entries
+                .next()
+                .map(|entry| entry.and_then(|(place, bytes)| decode(place, bytes)))
+        }))
     }
 }

@@ -70,7 +70,10 @@ impl Journal {
 
     /// Opens the file to read blocks at places that were noted earlier.
     pub(super) fn reader(&self) -> Result<Reader, DatasetError> {
-        Ok(Reader { file: self.open()?, path: self.path.clone() })
+        Ok(Reader {
+            file: self.open()?,
+            path: self.path.clone(),
+        })
     }
 
     /// The places of all blocks up to `end`, oldest first, without reading the blocks.
@@ -104,9 +107,15 @@ impl Journal {
     /// The entries between two positions, read as they are asked for. Ends after the first that is damaged.
     pub(super) fn entries(&self, from: u64, end: u64) -> Result<Entries, DatasetError> {
         let mut file = self.open()?;
-        file.seek(SeekFrom::Start(from)).map_err(|e| DatasetError::io("read", &self.path, e))?;
+        file.seek(SeekFrom::Start(from))
+            .map_err(|e| DatasetError::io("read", &self.path, e))?;
         let reader = BufReader::with_capacity(BUFFER_BYTES, file);
-        Ok(Entries { path: self.path.clone(), reader, position: from, end })
+        Ok(Entries {
+            path: self.path.clone(),
+            reader,
+            position: from,
+            end,
+        })
     }
 
     /// Visits entries from the beginning, as many as are whole, until `visit` says to stop.
@@ -197,14 +206,24 @@ pub(super) struct Entries {
 impl Entries {
     fn read(&mut self) -> Result<(BlockPlace, Bytes), DatasetError> {
         let mut length = [0; LENGTH_BYTES as usize];
-        self.reader.read_exact(&mut length).map_err(|e| DatasetError::io("read", &self.path, e))?;
-        let place = BlockPlace { offset: self.position + LENGTH_BYTES, len: u32::from_le_bytes(length) };
+        self.reader
+            .read_exact(&mut length)
+            .map_err(|e| DatasetError::io("read", &self.path, e))?;
+        let place = BlockPlace {
+            offset: self.position + LENGTH_BYTES,
+            len: u32::from_le_bytes(length),
+        };
         if place.len as usize > MAX_BLOCK_BYTES || place.end() > self.end {
             let reason = format!("an entry of {} bytes at {}", place.len, self.position);
-            return Err(DatasetError::Damaged { path: self.path.clone(), reason });
+            return Err(DatasetError::Damaged {
+                path: self.path.clone(),
+                reason,
+            });
         }
         let mut bytes = vec![0; place.len as usize];
-        self.reader.read_exact(&mut bytes).map_err(|e| DatasetError::io("read", &self.path, e))?;
+        self.reader
+            .read_exact(&mut bytes)
+            .map_err(|e| DatasetError::io("read", &self.path, e))?;
         self.position = place.end();
         Ok((place, Bytes::from(bytes)))
     }
@@ -235,10 +254,15 @@ impl Reader {
     pub(super) fn read(&self, place: BlockPlace) -> Result<Bytes, DatasetError> {
         if place.len as usize > MAX_BLOCK_BYTES {
             let reason = format!("an entry of {} bytes at {}", place.len, place.offset);
-            return Err(DatasetError::Damaged { path: self.path.clone(), reason });
+            return Err(DatasetError::Damaged {
+                path: self.path.clone(),
+                reason,
+            });
         }
         let mut bytes = vec![0; place.len as usize];
-        self.file.read_exact_at(&mut bytes, place.offset).map_err(|e| DatasetError::io("read", &self.path, e))?;
+        self.file
+            .read_exact_at(&mut bytes, place.offset)
+            .map_err(|e| DatasetError::io("read", &self.path, e))?;
         Ok(Bytes::from(bytes))
     }
 }

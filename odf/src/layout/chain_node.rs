@@ -59,6 +59,11 @@ fn from_json(json: serde_json::Value) -> Ipld {
         },
         Value::String(value) => Ipld::String(value),
         Value::Array(items) => Ipld::List(items.into_iter().map(from_json).collect()),
-        Value::Object(entries) => Ipld::Map(entries.into_iter().map(|(key, value)| (key, from_json(value))).collect()),
+        Value::Object(entries) => Ipld::Map(
+            entries
+                .into_iter()
+                .map(|(key, value)| (key, from_json(value)))
+                .collect(),
+        ),
     }
 }

@@ -36,13 +36,19 @@ impl FromStr for Address {
         if let Some(rest) = text.strip_prefix("ipfs://").or_else(|| text.strip_prefix("/ipfs/")) {
             let (cid, path) = rest.split_once('/').unwrap_or((rest, ""));
             let cid = cid.parse().map_err(|_| bad())?;
-            return Ok(Self::Root { cid, path: path.trim_matches('/').to_owned() });
+            return Ok(Self::Root {
+                cid,
+                path: path.trim_matches('/').to_owned(),
+            });
         }
         if text.starts_with("did:odf:") {
             let id: DatasetId = text.parse().map_err(|_| bad())?;
             return name_of(&id).map(Self::Name).ok_or_else(bad);
         }
-        let name = text.strip_prefix("ipns://").or_else(|| text.strip_prefix("/ipns/")).unwrap_or(text);
+        let name = text
+            .strip_prefix("ipns://")
+            .or_else(|| text.strip_prefix("/ipns/"))
+            .unwrap_or(text);
         name.trim_end_matches('/').parse().map(Self::Name).map_err(|_| bad())
     }
 }
@@ -84,7 +90,13 @@ mod tests {
         let key = odf_node::keystore::Keypair::generate_ed25519();
         let name = Name::from_public_key(&key.public());
         let id = DatasetId::from_public_key(key.public().try_into_ed25519().unwrap().to_bytes());
-        let forms = [id.to_string(), name.to_string(), format!("ipns://{name}"), format!("ipns://{name}/"), format!("/ipns/{name}")];
+        let forms = [
+            id.to_string(),
+            name.to_string(),
+            format!("ipns://{name}"),
+            format!("ipns://{name}/"),
+            format!("/ipns/{name}"),
+        ];
         for form in forms {
             assert_eq!(form.parse::<Address>().unwrap(), Address::Name(name), "{form}");
         }
@@ -96,7 +108,15 @@ mod tests {
         let address: Address = format!("ipfs://{cid}/a/b.c/").parse().unwrap();
         assert_eq!(address.to_string(), format!("ipfs://{cid}/a/b.c"));
         assert_eq!(address.default_name().unwrap().as_str(), "b.c");
-        for bad in ["", "ipfs://", "ipfs://x", "ipns://x", "did:odf:fed01", "http://example.org", "earthquakes"] {
+        for bad in [
+            "",
+            "ipfs://",
+            "ipfs://x",
+            "ipns://x",
+            "did:odf:fed01",
+            "http://example.org",
+            "earthquakes",
+        ] {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }
     }

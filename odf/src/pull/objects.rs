@@ -32,8 +32,12 @@ impl Object {
     fn of(block: &EncodedBlock) -> impl Iterator<Item = Self> + use<> {
         let event = &block.block().event;
         let data = event.new_data().map(|slice| (DATA, slice.physical_hash, slice.size));
-        let checkpoint = event.new_checkpoint().map(|file| (CHECKPOINTS, file.physical_hash, file.size));
-        data.into_iter().chain(checkpoint).map(|(directory, hash, size)| Self { directory, hash, size })
+        let checkpoint = event
+            .new_checkpoint()
+            .map(|file| (CHECKPOINTS, file.physical_hash, file.size));
+        data.into_iter()
+            .chain(checkpoint)
+            .map(|(directory, hash, size)| Self { directory, hash, size })
     }
 
     fn path(&self, dir: &Path) -> PathBuf {
@@ -52,7 +56,11 @@ impl Transfer<'_> {
     /// Slices and checkpoints of the new blocks into `dir`, checked and durable. Also gives the DAGs of those whose
     /// form is the published one.
     pub(super) async fn objects(&self, dir: &Path, new: &[EncodedBlock]) -> Result<(u64, KnownFiles), PullError> {
-        let wanted: Vec<Object> = new.iter().flat_map(Object::of).filter(|object| !object.path(dir).exists()).collect();
+        let wanted: Vec<Object> = new
+            .iter()
+            .flat_map(Object::of)
+            .filter(|object| !object.path(dir).exists())
+            .collect();
         (self.progress)(Progress::Planned {
             blocks: new.len() as u64,
             objects: wanted.len() as u64,
@@ -70,11 +78,22 @@ impl Transfer<'_> {
             .map(|object| {
                 let link = entries.get(&object.hash).copied();
                 async move {
-                    let link = link.ok_or(PullError::Lacks { directory: object.directory, hash: object.hash })?;
+                    let link = link.ok_or(PullError::Lacks {
+                        directory: object.directory,
+                        hash: object.hash,
+                    })?;
                     let size = object.size;
                     let nodes = self.object(dir, &object, link.cid).await?;
                     (self.progress)(Progress::Object { bytes: size });
-                    Ok::<_, PullError>((object.hash, Entry { cid: link.cid, tsize: link.tsize, size }, nodes))
+                    Ok::<_, PullError>((
+                        object.hash,
+                        Entry {
+                            cid: link.cid,
+                            tsize: link.tsize,
+                            size,
+                        },
+                        nodes,
+                    ))
                 }
             })
             .buffer_unordered(MAX_OBJECTS_IN_FLIGHT)
@@ -101,19 +120,33 @@ impl Transfer<'_> {
         needed: &[&Object],
         entries: &mut HashMap<Multihash, Located>,
     ) -> Result<(), PullError> {
-        let root = root.ok_or(PullError::Lacks { directory, hash: needed[0].hash })?;
+        let root = root.ok_or(PullError::Lacks {
+            directory,
+            hash: needed[0].hash,
+        })?;
         for skip_complete in [true, false] {
             let (links, _) = self.fetcher.directory(root, skip_complete).await?;
             entries.extend(links.into_iter().filter_map(|link| {
                 let hash: Multihash = link.name.parse().ok()?;
-                Some((hash, Located { cid: link.cid, tsize: link.tsize }))
+                Some((
+                    hash,
+                    Located {
+                        cid: link.cid,
+                        tsize: link.tsize,
+                    },
+                ))
             }));
             if needed.iter().all(|object| entries.contains_key(&object.hash)) {
                 return Ok(());
             }
         }
         let missing = needed.iter().find(|object| !entries.contains_key(&object.hash));
-        missing.map_or(Ok(()), |object| Err(PullError::Lacks { directory, hash: object.hash }))
+        missing.map_or(Ok(()), |object| {
+            Err(PullError::Lacks {
+                directory,
+                hash: object.hash,
+            })
+        })
     }
 
     /// One slice or checkpoint: leaves into a file of an unfinished name, hash checked, then renamed.
@@ -121,15 +154,22 @@ impl Transfer<'_> {
         let store = self.workspace.store();
         let path = object.path(dir);
         let unfinished = path.with_file_name(format!("{INCOMING_PREFIX}{}", object.hash));
-        let inside = |path: &Path| path.strip_prefix(store.root()).map(Path::to_path_buf).unwrap_or_default();
+        let inside = |path: &Path| {
+            path.strip_prefix(store.root())
+                .map(Path::to_path_buf)
+                .unwrap_or_default()
+        };
         let file = store.add_file(&inside(&unfinished))?;
         let (size, nodes) = self.fetcher.file(root, file, object.size).await?;
         let checked = {
             let unfinished = unfinished.clone();
             blocking(move || digest::physical_hash(&unfinished)).await?
         };
-        let (found, _) =
-            checked.map_err(|source| PullError::Io { operation: "read", path: unfinished.clone(), source })?;
+        let (found, _) = checked.map_err(|source| PullError::Io {
+            operation: "read",
+            path: unfinished.clone(),
+            source,
+        })?;
         if size != object.size || found != object.hash {
             store.remove_file(file)?;
             let (expected, found) = match size == object.size {

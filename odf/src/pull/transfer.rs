@@ -36,7 +36,9 @@ impl Transfer<'_> {
         let mut gap = self.gap(local.as_ref()).await?;
         if local.is_none() {
             // The same dataset under another local name is updated rather than doubled.
-            let Gap::New(chain) = &gap else { return Err(self.not_a_dataset("its chain is empty")) };
+            let Gap::New(chain) = &gap else {
+                return Err(self.not_a_dataset("its chain is empty"));
+            };
             let id = match chain.first().map(|block| &block.block().event) {
                 Some(MetadataEvent::Seed(seed)) => seed.dataset_id,
                 _ => return Err(self.not_a_dataset("its chain does not begin with a Seed")),
@@ -51,10 +53,15 @@ impl Transfer<'_> {
         }
         let new = match (gap, &local) {
             (_, Some(dataset)) if *dataset.head() == self.remote.head => {
-                return Ok(Outcome::UpToDate { dataset: dataset.clone() });
+                return Ok(Outcome::UpToDate {
+                    dataset: dataset.clone(),
+                });
             }
             (Gap::Ahead, Some(dataset)) => {
-                return Ok(Outcome::Ahead { dataset: dataset.clone(), remote: self.remote.head });
+                return Ok(Outcome::Ahead {
+                    dataset: dataset.clone(),
+                    remote: self.remote.head,
+                });
             }
             (Gap::New(new), _) => new,
             (Gap::Ahead, None) => return Err(self.not_a_dataset("its chain is empty")),
@@ -73,7 +80,10 @@ impl Transfer<'_> {
                 let incoming = catalog.receive(id, &destination.name)?;
                 if let Some(alias) = destination.alias {
                     let pull_aliases = vec![alias];
-                    incoming.set_remote_aliases(&RemoteAliases { pull_aliases, ..Default::default() })?;
+                    incoming.set_remote_aliases(&RemoteAliases {
+                        pull_aliases,
+                        ..Default::default()
+                    })?;
                 }
                 check_rules(None, &new)?;
                 let (objects, known) = self.objects(incoming.dir(), &new).await?;
@@ -87,11 +97,21 @@ impl Transfer<'_> {
             tracing::warn!(remote = %self.remote.root, local = %root.cid, "the publisher laid the dataset out otherwise");
         }
         let fetched = self.fetcher.fetched();
-        Ok(Outcome::Updated { dataset, old_head, blocks, objects, fetched, root })
+        Ok(Outcome::Updated {
+            dataset,
+            old_head,
+            blocks,
+            objects,
+            fetched,
+            root,
+        })
     }
 
     fn not_a_dataset(&self, reason: &str) -> PullError {
-        PullError::NotADataset { cid: self.remote.root, reason: reason.to_owned() }
+        PullError::NotADataset {
+            cid: self.remote.root,
+            reason: reason.to_owned(),
+        }
     }
 
     /// The metadata blocks that follow the local head.
@@ -114,10 +134,15 @@ impl Transfer<'_> {
                 break;
             }
             let Some(cid) = names.get(&hash.to_string()) else {
-                let lacks = PullError::Lacks { directory: "blocks", hash };
+                let lacks = PullError::Lacks {
+                    directory: "blocks",
+                    hash,
+                };
                 return local.map_or(Err(lacks), |dataset| self.meeting_point(dataset, &new, Some(hash)));
             };
-            let bytes = small_file(self.fetcher, *cid, codec::MAX_BLOCK_BYTES).await?.unwrap_or_default();
+            let bytes = small_file(self.fetcher, *cid, codec::MAX_BLOCK_BYTES)
+                .await?
+                .unwrap_or_default();
             let block =
                 EncodedBlock::decode_checked(&hash, bytes).map_err(|source| PullError::Block { hash, source })?;
             at = block.block().prev_block_hash;
@@ -152,11 +177,19 @@ impl Transfer<'_> {
                 common: sequence + 1,
             }),
             None => match (unlisted, seed_id(walked)) {
-                (Some(hash), _) => Err(PullError::Lacks { directory: "blocks", hash }),
-                (None, Some(found)) if found != dataset.id() => {
-                    Err(PullError::OtherDataset { found, expected: dataset.id() })
-                }
-                _ => Err(PullError::Diverged { local: *dataset.head(), remote: self.remote.head, common: 0 }),
+                (Some(hash), _) => Err(PullError::Lacks {
+                    directory: "blocks",
+                    hash,
+                }),
+                (None, Some(found)) if found != dataset.id() => Err(PullError::OtherDataset {
+                    found,
+                    expected: dataset.id(),
+                }),
+                _ => Err(PullError::Diverged {
+                    local: *dataset.head(),
+                    remote: self.remote.head,
+                    common: 0,
+                }),
             },
         }
     }
@@ -174,7 +207,9 @@ impl Transfer<'_> {
 
 /// Checks the rules of the chain before anything large is fetched; the commit checks them again.
 fn check_rules(mut state: Option<ChainState>, new: &[EncodedBlock]) -> Result<(), PullError> {
-    new.iter().try_for_each(|block| ChainState::append(&mut state, block)).map_err(|error| DatasetError::Chain(error).into())
+    new.iter()
+        .try_for_each(|block| ChainState::append(&mut state, block))
+        .map_err(|error| DatasetError::Chain(error).into())
 }
 
 fn seed_id(blocks: &[EncodedBlock]) -> Option<DatasetId> {

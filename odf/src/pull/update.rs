@@ -53,11 +53,18 @@ pub async fn pull_from(
     let remote = open(fetcher, root).await?;
     let name = match options.name {
         Some(name) => name,
-        None => address.default_name().ok_or_else(|| PullError::NoName(address.to_string()))?,
+        None => address
+            .default_name()
+            .ok_or_else(|| PullError::NoName(address.to_string()))?,
     };
     let known = options.dataset.is_some();
     let alias = options.alias.then(|| address.to_string());
-    let destination = Destination { dataset: options.dataset, name, expected_id: None, alias };
+    let destination = Destination {
+        dataset: options.dataset,
+        name,
+        expected_id: None,
+        alias,
+    };
     let outcome = pull(workspace, fetcher, &remote, destination, progress).await?;
     if let Address::Name(name) = address {
         node.names().follow(name).await?;
@@ -72,7 +79,10 @@ pub async fn pull_from(
         node.exchange().blocks_added(&root.entities());
         node.provide(root.entities()).await?;
     }
-    Ok(Pulled { outcome, stale: resolved.and_then(|resolved| resolved.age).filter(|age| !age.is_zero()) })
+    Ok(Pulled {
+        outcome,
+        stale: resolved.and_then(|resolved| resolved.age).filter(|age| !age.is_zero()),
+    })
 }
 
 async fn root(fetcher: &Fetcher, address: &Address, resolved: Option<&Resolved>) -> Result<Cid, PullError> {

@@ -306,7 +306,10 @@ fn a_silent_peer_is_passed_over_and_may_still_answer() {
     let (silent, other) = if wants(said.get(&a)).is_empty() { (b, a) } else { (a, b) };
     bench.answer(other, &wanted, Presence::Have);
     assert!(wants(bench.pass(Duration::from_secs(4)).get(&other)).is_empty());
-    assert_eq!(wants(bench.pass(Duration::from_millis(1500)).get(&other)), [*wanted.cid()]);
+    assert_eq!(
+        wants(bench.pass(Duration::from_millis(1500)).get(&other)),
+        [*wanted.cid()]
+    );
     bench.give(silent, std::slice::from_ref(&wanted));
     assert_eq!(cancels(bench.said().get(&other)), [*wanted.cid()]);
     assert_eq!(bench.results[&ticket], Ok(wanted.clone()));
