@@ -22,7 +22,7 @@ const OWNER_POLL: Duration = Duration::from_millis(10);
 /// Between two looks when another command has to end first.
 const WAIT_POLL: Duration = Duration::from_millis(200);
 /// How long a command that was told to stop may take before the process ends anyway. Everything on disk is safe then.
-const STOP_GRACE: Duration = Duration::from_secs(5);
+const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// Runs the process; the result is its exit code.
 pub(crate) fn run() -> u8 {

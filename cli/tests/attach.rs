@@ -157,3 +157,32 @@ fn two_nodes_on_one_workspace_are_one_too_many() {
     node.signal(Signal::INT);
     node.wait().ok();
 }
+
+#[test]
+fn a_command_that_only_reads_can_be_interrupted() {
+    let sandbox = Sandbox::new();
+    let mut owner = sandbox.start_owner(OWNER);
+    owner.signal(Signal::INT);
+    assert_eq!(owner.wait().code, Some(130));
+    assert_eq!(sandbox.run_with_input(OWNER, b"hello world\n").ok(), HELLO);
+}
+
+#[test]
+fn a_publish_goes_through_a_short_owner_and_then_serves_by_itself() {
+    let sandbox = Sandbox::new();
+    sandbox.file("t.csv", "a,b\n1,2\n");
+    let owner = sandbox.start_owner(OWNER);
+    let mut publish = sandbox.start(&["publish", "t.csv"]);
+    wait_for("the dataset", || {
+        sandbox.run(&["list", "-o", "csv"]).ok().contains("\nt,Root,")
+    });
+    assert!(!publish.has_ended());
+    owner.end().ok();
+    wait_for("the publish to serve", || {
+        sandbox.run(&["status", "-o", "json"]).ok().contains("\"running\":true")
+    });
+    publish.signal(Signal::TERM);
+    let outcome = publish.wait();
+    assert!(outcome.err.contains("waiting for process"), "{}", outcome.err);
+    assert!(outcome.ok().starts_with("Created t with 1 row(s)\n"));
+}

@@ -91,7 +91,7 @@ pub(super) fn run(args: &DemoArgs, io: &mut Io) -> Result<(), Failure> {
     there.output(&["pull", &from, "--as", NAME, "--peer", &address])?;
     step.done(
         io,
-        "found the name, fetched the blocks, checked every hash, and only then showed the dataset",
+        "pulled it there: found the name, fetched the blocks, checked every hash, and only then showed the dataset",
     )?;
 
     there.output(&["verify", NAME])?;
