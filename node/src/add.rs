@@ -16,9 +16,10 @@ use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread::Thread,
 };
 
 use bytes::Bytes;
@@ -37,6 +38,8 @@ use crate::{
 const NODE_BATCH_BYTES: usize = 1 << 20;
 /// Leaves of a file in place are referred to in batches of this many.
 const LEAF_BATCH: usize = 256;
+/// Whenever this many bytes are written, they are sent to the disk.
+const WRITE_BEHIND_BYTES: u64 = 64 << 20;
 /// More workers than this do not help: reading is done by one at a time.
 const MAX_WORKERS: usize = 16;
 
@@ -413,6 +416,10 @@ struct Work<'a, I> {
     assembler: Mutex<Assembler>,
     bytes: AtomicU64,
     failed: AtomicBool,
+    /// No worker runs any more.
+    ended: AtomicBool,
+    /// The thread of [`Work::write_behind`].
+    behind: OnceLock<Thread>,
 }
 
 fn run<'a>(
@@ -433,10 +440,18 @@ fn run<'a>(
         assembler: Mutex::new(Assembler::new(options.profile)),
         bytes: AtomicU64::new(0),
         failed: AtomicBool::new(false),
+        ended: AtomicBool::new(false),
+        behind: OnceLock::new(),
     };
     let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let workers = options.workers.map_or_else(cores, NonZeroUsize::get).min(MAX_WORKERS);
     std::thread::scope(|scope| {
+        let behind = scope.spawn(|| work.write_behind());
+        let _ = work.behind.set(behind.thread().clone());
+        let _ending = Ending {
+            ended: &work.ended,
+            behind: behind.thread().clone(),
+        };
         let others: Vec<_> = (1..workers).map(|_| scope.spawn(|| work.work())).collect();
         let mut outcome = work.work();
         for other in others {
@@ -454,6 +469,19 @@ fn run<'a>(
     })
 }
 
+/// Ends the thread of [`Work::write_behind`], also when a worker panics: the scope waits for it.
+struct Ending<'a> {
+    ended: &'a AtomicBool,
+    behind: Thread,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Release);
+        self.behind.unpark();
+    }
+}
+
 impl<'a, I: Iterator<Item = Result<Source<'a>, AddError>> + Send> Work<'a, I> {
     fn work(&self) -> Result<(), AddError> {
         let outcome = self.until_done();
@@ -461,6 +489,21 @@ impl<'a, I: Iterator<Item = Result<Source<'a>, AddError>> + Send> Work<'a, I> {
             self.failed.store(true, Ordering::Relaxed);
         }
         outcome
+    }
+
+    /// Sends bytes to the disk while more are hashed, so that the flush at the end finds little to do.
+    fn write_behind(&self) {
+        let mut sent = 0;
+        while !self.ended.load(Ordering::Acquire) {
+            std::thread::park();
+            let written = self.bytes.load(Ordering::Relaxed);
+            if written - sent >= WRITE_BEHIND_BYTES && !matches!(self.sink, Sink::Nothing) {
+                sent = written;
+                if let Err(error) = self.store.sync_bytes() {
+                    tracing::debug!(%error, "not synced ahead; the flush tries again");
+                }
+            }
+        }
     }
 
     fn until_done(&self) -> Result<(), AddError> {
@@ -486,7 +529,10 @@ impl<'a, I: Iterator<Item = Result<Source<'a>, AddError>> + Send> Work<'a, I> {
                     }
                     assembler.take(file, Some((number, leaf)), last)?;
                     drop(assembler);
-                    self.bytes.fetch_add(len as u64, Ordering::Relaxed);
+                    let before = self.bytes.fetch_add(len as u64, Ordering::Relaxed);
+                    if before / WRITE_BEHIND_BYTES != (before + len as u64) / WRITE_BEHIND_BYTES {
+                        self.behind.get().map(Thread::unpark);
+                    }
                     (self.options.watch)(Progress::Bytes(len as u64));
                 }
             }

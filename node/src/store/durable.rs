@@ -129,6 +129,20 @@ impl Store {
     /// # Errors
     /// The directory cannot be written, another process has the store open, or the disk is too full to open sled.
     pub fn open(root: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        match Self::open_once(root, options.clone()) {
+            // Damage that showed only when the index was read.
+            Err(StoreError::IndexDamaged) => Self::open_once(
+                root,
+                StoreOptions {
+                    rebuild: true,
+                    ..options
+                },
+            ),
+            other => other,
+        }
+    }
+
+    fn open_once(root: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let layout = Layout::of(root);
         for dir in [&layout.sled, &layout.packs] {
             fs::create_dir_all(dir).map_err(|error| StoreError::io("create", dir, error))?;

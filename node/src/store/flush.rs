@@ -78,7 +78,7 @@ impl Store {
     }
 
     /// Syncs packs, files and the directories that name them, but not the index.
-    pub(super) fn sync_bytes(&self) -> Result<(), StoreError> {
+    pub(crate) fn sync_bytes(&self) -> Result<(), StoreError> {
         self.inner.due.bytes.run(|| self.sync_bytes_now())
     }
 

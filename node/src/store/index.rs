@@ -160,6 +160,10 @@ impl Guard {
                 sled::Error::Io(source) => StoreError::io("use the index of", &self.root, source),
                 other => StoreError::Index(other),
             }),
+            // sled panics on some writes that fail; its files are as they were then.
+            Err(_) if self.room().is_err() => Err(StoreError::Full {
+                path: self.root.to_path_buf(),
+            }),
             damaged => {
                 let error = damaged
                     .err()
