@@ -173,9 +173,11 @@ fn a_publish_goes_through_a_short_owner_and_then_serves_by_itself() {
     sandbox.file("t.csv", "a,b\n1,2\n");
     let owner = sandbox.start_owner(OWNER);
     let mut publish = sandbox.start(&["publish", "t.csv"]);
-    wait_for("the dataset", || {
-        sandbox.run(&["list", "-o", "csv"]).ok().contains("\nt,Root,")
+    wait_for("the name", || {
+        sandbox.run(&["status", "-o", "csv"]).ok().contains(",t,published,")
     });
+    // From there to the end of the announcement.
+    std::thread::sleep(std::time::Duration::from_secs(1));
     assert!(!publish.has_ended());
     owner.end().ok();
     wait_for("the publish to serve", || {
