@@ -5,6 +5,9 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use crate::commands::Command;
 use crate::failure;
 
+/// Heading of the options that every command has.
+const GLOBAL: &str = "Global options";
+
 /// Publish, find, pull and verify Open Data Fabric datasets over IPFS, with no other daemon
 ///
 /// Everything works on a workspace: the nearest `.odfs` directory upwards from here, else $ODFS_PATH, else the
@@ -13,10 +16,10 @@ use crate::failure;
 #[command(name = "odfs", version, max_term_width = 120, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// Show on standard error what the peer does (-vv: more). ODFS_LOG takes a filter such as odfs_node=debug
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = GLOBAL)]
     pub(crate) verbose: u8,
     /// Answer every question with yes
-    #[arg(short = 'y', long, global = true)]
+    #[arg(short = 'y', long, global = true, help_heading = GLOBAL)]
     pub(crate) yes: bool,
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -109,6 +109,9 @@ pub(crate) fn exit_codes() -> String {
     text
 }
 
+/// What libraries put into their messages and tells nothing.
+const EMPTY_WORDS: [&str; 4] = ["Parquet error: ", "Arrow error: ", "External error: ", "Parser error: "];
+
 /// A failed command: what happened, what to do next, and how a script can tell.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -120,9 +123,12 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure with one message, without a full stop at its end.
     pub(crate) fn new(kind: Kind, message: impl fmt::Display) -> Self {
+        let message = EMPTY_WORDS
+            .iter()
+            .fold(message.to_string(), |text, words| text.replace(words, ""));
         Self {
             kind,
-            message: message.to_string(),
+            message,
             next: None,
         }
     }

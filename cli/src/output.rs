@@ -188,7 +188,11 @@ impl Listing {
     }
 
     fn table(&self, width: u16) -> String {
-        let numeric = |column: usize| self.rows.iter().any(|row| row.get(column).is_some_and(|c| c.value.is_number()));
+        let numeric = |column: usize| {
+            self.rows
+                .iter()
+                .any(|row| row.get(column).is_some_and(|c| c.value.is_number()))
+        };
         let names = self.columns.iter().map(|name| (*name).to_owned()).collect();
         let mut rows = Rows::new(names, (0..self.columns.len()).map(numeric).collect());
         for row in &self.rows {
@@ -214,7 +218,11 @@ impl Rows {
         table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
         table.set_header(names.iter().map(|name| printable(name)));
         let longest = names.iter().map(|name| longest_word(name)).collect();
-        Self { table, numeric, longest }
+        Self {
+            table,
+            numeric,
+            longest,
+        }
     }
 
     /// Adds a row with one text a column.
@@ -222,10 +230,15 @@ impl Rows {
         for (longest, text) in self.longest.iter_mut().zip(&cells) {
             *longest = (*longest).max(longest_word(text));
         }
-        self.table.add_row(cells.iter().zip(&self.numeric).map(|(text, numeric)| {
-            let align = if *numeric { CellAlignment::Right } else { CellAlignment::Left };
-            comfy_table::Cell::new(printable(text)).set_alignment(align)
-        }));
+        self.table
+            .add_row(cells.iter().zip(&self.numeric).map(|(text, numeric)| {
+                let align = if *numeric {
+                    CellAlignment::Right
+                } else {
+                    CellAlignment::Left
+                };
+                comfy_table::Cell::new(printable(text)).set_alignment(align)
+            }));
     }
 
     /// The table, lines broken between words to fit into `width` columns as far as the words allow.
@@ -242,7 +255,10 @@ impl Rows {
 }
 
 fn longest_word(text: &str) -> usize {
-    text.split_whitespace().map(|word| word.chars().count()).max().unwrap_or(0)
+    text.split_whitespace()
+        .map(|word| word.chars().count())
+        .max()
+        .unwrap_or(0)
 }
 
 /// A row as a JSON object, its keys in the order of the columns.

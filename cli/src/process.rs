@@ -22,7 +22,7 @@ const OWNER_POLL: Duration = Duration::from_millis(10);
 /// Between two looks when another command has to end first.
 const WAIT_POLL: Duration = Duration::from_millis(200);
 /// How long a command that was told to stop may take before the process ends anyway. Everything on disk is safe then.
-const STOP_GRACE: Duration = Duration::from_secs(5);
+const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// Runs the process; the result is its exit code.
 pub(crate) fn run() -> u8 {
@@ -185,8 +185,12 @@ fn own(
     let session = Arc::new(Session::new(workspace, settings));
     let through = session.clone();
     let runner: attach::Runner = Arc::new(move |argv, io| run_attached(&through, argv, io));
-    let door = Arc::new(Door::open(&socket, words, session.lasting(), runner)?);
-    let door = slot.get_or_init(|| door);
+    let door = match Door::open(&socket, words, session.lasting(), runner) {
+        Ok(door) => Some(slot.get_or_init(|| Arc::new(door))),
+        // Without room for the socket other processes have to wait, but space can still be made from here.
+        Err(failure) if failure.kind() == Kind::DiskFull => None,
+        Err(failure) => return Err(failure),
+    };
 
     let result = match place {
         Place::Serving { published: true } => Ok(After::Serve { gateway: false }),
@@ -205,13 +209,15 @@ fn own(
     } else {
         conclude(result, io)
     };
-    door.close(|count| {
-        if io.terminal().messages {
-            io.say(format_args!(
-                "waiting for {count} other odfs command(s) that work through this process (Ctrl-C again stops them)"
-            ));
-        }
-    });
+    if let Some(door) = door {
+        door.close(|count| {
+            if io.terminal().messages {
+                io.say(format_args!(
+                    "waiting for {count} other odfs command(s) that work through this process (Ctrl-C again stops them)"
+                ));
+            }
+        });
+    }
     session.close();
     drop(ownership);
     Ok(ending)

@@ -3,11 +3,13 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use odf::workspace::Workspace;
 use odf_node::block::Cid;
+use odf_node::exchange;
 use odf_node::ipns::{KeySource, Name};
 use odf_node::keystore::Keystore;
 use odf_node::peer::{BOOTSTRAP_PEERS, DEFAULT_LISTEN, Node};
@@ -22,6 +24,8 @@ mod lazy;
 
 use lazy::Lazy;
 
+/// How long a fetch waits for the next block before it fails with what was tried.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Name of the key that says who this peer is.
 pub(crate) const PEER_KEY: &str = "self";
 
@@ -36,6 +40,8 @@ pub(crate) struct Session {
     node: Lazy<Node>,
     /// Whether the spool directory was made.
     spool: Lazy<()>,
+    /// Held while a dataset comes into being.
+    making: Mutex<()>,
 }
 
 impl Session {
@@ -50,6 +56,7 @@ impl Session {
             workspace: Lazy::new(),
             node: Lazy::new(),
             spool: Lazy::new(),
+            making: Mutex::default(),
         }
     }
 
@@ -74,6 +81,11 @@ impl Session {
             })
             .map_err(|error| Failure::file(&dir, &error))?;
         Ok(dir)
+    }
+
+    /// A turn at making a dataset, so that two commands with one new name make one dataset.
+    pub(crate) fn making(&self) -> MutexGuard<'_, ()> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The settings in force.
@@ -115,7 +127,8 @@ impl Session {
     /// # Errors
     /// The directory cannot be read.
     pub(crate) fn keys(&self) -> Result<&Keystore, Failure> {
-        self.keys.get_or_start(|| Ok(Keystore::open(&self.dir.root().join("keys"))?))
+        self.keys
+            .get_or_start(|| Ok(Keystore::open(&self.dir.root().join("keys"))?))
     }
 
     /// The store and the datasets.
@@ -123,7 +136,8 @@ impl Session {
     /// # Errors
     /// They cannot be opened.
     pub(crate) fn workspace(&self) -> Result<&Workspace, Failure> {
-        self.workspace.get_or_start(|| Ok(Workspace::open(self.dir.root(), StoreOptions::default())?))
+        self.workspace
+            .get_or_start(|| Ok(Workspace::open(self.dir.root(), StoreOptions::default())?))
     }
 
     /// The peer, if a command has needed it yet.
@@ -137,7 +151,12 @@ impl Session {
     /// An address is in use, a setting is no address, or the store fails.
     pub(crate) fn node(&self) -> Result<&Node, Failure> {
         self.node.get_or_start(|| {
-            let Settings { listen, bootstrap, mdns, .. } = &self.settings;
+            let Settings {
+                listen,
+                bootstrap,
+                mdns,
+                ..
+            } = &self.settings;
             let store = self.workspace()?.store();
             let keys = self.keys()?.clone();
             let public = || BOOTSTRAP_PEERS.map(str::to_owned).to_vec();
@@ -147,9 +166,15 @@ impl Session {
                 .listen(parse_all("network.listen", &listen.clone().unwrap_or_else(default))?)
                 // Somebody else on the usual port is no reason to fail; on a port that was asked for, it is.
                 .port_fallback(listen.is_none())
-                .bootstrap(parse_all("network.bootstrap", &bootstrap.clone().unwrap_or_else(public))?)
+                .bootstrap(parse_all(
+                    "network.bootstrap",
+                    &bootstrap.clone().unwrap_or_else(public),
+                )?)
                 .mdns(*mdns)
-                .keys(KeySource::from_fn(move |name| keys.find(|key| Name::from_public_key(&key.public()) == *name)));
+                .exchange(patient())
+                .keys(KeySource::from_fn(move |name| {
+                    keys.find(|key| Name::from_public_key(&key.public()) == *name)
+                }));
             let runtime = self.runtime()?;
             Ok(runtime.block_on(builder.start())?)
         })
@@ -198,15 +223,24 @@ impl Session {
 
     /// Stops the peer and puts everything on disk.
     pub(crate) fn close(&self) {
-        if let (Some(node), Some(runtime)) = (self.node.get(), self.runtime.get()) {
-            runtime.block_on(node.shutdown());
-        }
+        let (Some(node), Some(runtime)) = (self.node.get(), self.runtime.get()) else {
+            // Commands flush what they change; only the peer leaves something behind.
+            return;
+        };
+        runtime.block_on(node.shutdown());
         if let Some(workspace) = self.workspace.get()
             && let Err(error) = workspace.store().flush()
         {
             tracing::warn!(%error, "the last flush of the store failed");
         }
     }
+}
+
+/// A person at a terminal wants a verdict sooner than a library has to give one.
+fn patient() -> exchange::Config {
+    let mut config = exchange::Config::default();
+    config.patience = PATIENCE;
+    config
 }
 
 fn parse_all<T>(setting: &str, texts: &[String]) -> Result<Vec<T>, Failure>
@@ -216,6 +250,9 @@ where
 {
     texts
         .iter()
-        .map(|text| text.parse().map_err(|error| Failure::usage(format!("{setting} has {text:?}: {error}"))))
+        .map(|text| {
+            text.parse()
+                .map_err(|error| Failure::usage(format!("{setting} has {text:?}: {error}")))
+        })
         .collect()
 }

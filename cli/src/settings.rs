@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) gateway_public: String,
     /// `created_by` in the footer of Parquet slices.
     pub(crate) parquet_created_by: Option<String>,
+    /// How many older roots of a dataset stay pinned and served. `None` keeps all of them.
+    pub(crate) retention: Option<u64>,
 }
 
 impl Default for Settings {
@@ -47,6 +49,7 @@ impl Default for Settings {
             gateway_listen: "127.0.0.1:8080".to_owned(),
             gateway_public: "https://ipfs.io".to_owned(),
             parquet_created_by: None,
+            retention: None,
         }
     }
 }
@@ -273,13 +276,14 @@ mod tests {
         let file = dir.path().join("config.toml");
         fs::write(
             &file,
-            "[network]\nmdns = false\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\n",
+            "retention = 3\n[network]\nmdns = false\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\n",
         )
         .unwrap();
-        let layers = load(&file, Some("network.bootstrap=[]; network.mdns=true")).unwrap();
+        let layers = load(&file, Some("network.bootstrap=[]; network.mdns=true\nretention=all")).unwrap();
         assert_eq!(layers.settings.listen, Some(vec!["/ip4/127.0.0.1/tcp/0".to_owned()]));
         assert_eq!(layers.settings.bootstrap, Some(vec![]));
         assert!(layers.settings.mdns);
+        assert_eq!(layers.settings.retention, None);
     }
 
     #[test]
@@ -300,6 +304,7 @@ mod tests {
         let file = dir.path().join("config.toml");
         for (name, value) in [
             ("network.mdns", "perhaps"),
+            ("retention", "-1"),
             ("gateway.listen", "8080x"),
             ("gateway.public", "example.org"),
             ("network.listen", "[1]"),

@@ -19,7 +19,10 @@ fn a_second_process_works_through_the_first() {
     assert_eq!(sandbox.run(&["ipfs", "add", "-n", "-Q", "hello.txt"]).ok(), HELLO);
     owner.stdin().write_all(b"hello world\n").unwrap();
     assert_eq!(owner.end().ok(), HELLO);
-    assert!(!sandbox.workspace().join("node.sock").exists(), "an owner that ends takes its socket away");
+    assert!(
+        !sandbox.workspace().join("node.sock").exists(),
+        "an owner that ends takes its socket away"
+    );
 }
 
 #[test]
@@ -32,7 +35,10 @@ fn streams_and_failures_are_those_of_the_sender() {
 
     // Paths are those of the sender's directory, and so are descriptors.
     let inner = sandbox.file("inner/hello.txt", "hello world\n");
-    let outcome = sandbox.command(&["ipfs", "add", "-n", "-Q", "hello.txt"]).current_dir(inner.parent().unwrap()).output();
+    let outcome = sandbox
+        .command(&["ipfs", "add", "-n", "-Q", "hello.txt"])
+        .current_dir(inner.parent().unwrap())
+        .output();
     assert_eq!(String::from_utf8_lossy(&outcome.unwrap().stdout), HELLO);
     let outcome = sandbox.run_with_input(&["ipfs", "add", "-n", "-Q", "/dev/stdin"], b"hello world\n");
     if cfg!(target_os = "linux") {
@@ -83,7 +89,10 @@ fn a_killed_owner_leaves_nothing_to_clean_up() {
     owner.signal(Signal::KILL);
     let err = client.wait().failed(15);
     assert!(err.contains("run the command again"), "{err}");
-    assert!(sandbox.workspace().join("node.sock").exists(), "the socket is stale now");
+    assert!(
+        sandbox.workspace().join("node.sock").exists(),
+        "the socket is stale now"
+    );
     assert_eq!(sandbox.run_with_input(OWNER, b"hello world\n").ok(), HELLO);
 }
 
@@ -120,7 +129,11 @@ fn a_reader_that_goes_away_is_no_error_message() {
     for attached in [true, false] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let args: &[&str] = if attached { &["ipfs", "add", "-n", "hello.txt"] } else { &["config", "list"] };
+        let args: &[&str] = if attached {
+            &["ipfs", "add", "-n", "hello.txt"]
+        } else {
+            &["config", "list"]
+        };
         sandbox.file("hello.txt", "hello world\n");
         let child = sandbox.command(args).stdout(Stdio::from(writer)).spawn().unwrap();
         let output = child.wait_with_output().unwrap();
@@ -143,4 +156,35 @@ fn two_nodes_on_one_workspace_are_one_too_many() {
     assert!(err.contains("a node already runs") && err.contains("Next: "), "{err}");
     node.signal(Signal::INT);
     node.wait().ok();
+}
+
+#[test]
+fn a_command_that_only_reads_can_be_interrupted() {
+    let sandbox = Sandbox::new();
+    let mut owner = sandbox.start_owner(OWNER);
+    owner.signal(Signal::INT);
+    assert_eq!(owner.wait().code, Some(130));
+    assert_eq!(sandbox.run_with_input(OWNER, b"hello world\n").ok(), HELLO);
+}
+
+#[test]
+fn a_publish_goes_through_a_short_owner_and_then_serves_by_itself() {
+    let sandbox = Sandbox::new();
+    sandbox.file("t.csv", "a,b\n1,2\n");
+    let owner = sandbox.start_owner(OWNER);
+    let mut publish = sandbox.start(&["publish", "t.csv"]);
+    wait_for("the name", || {
+        sandbox.run(&["status", "-o", "csv"]).ok().contains(",t,published,")
+    });
+    // From there to the end of the announcement.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(!publish.has_ended());
+    owner.end().ok();
+    wait_for("the publish to serve", || {
+        sandbox.run(&["status", "-o", "json"]).ok().contains("\"running\":true")
+    });
+    publish.signal(Signal::TERM);
+    let outcome = publish.wait();
+    assert!(outcome.err.contains("waiting for process"), "{}", outcome.err);
+    assert!(outcome.ok().starts_with("Created t with 1 row(s)\n"));
 }

@@ -19,15 +19,34 @@ fn adding_a_file_prints_what_kubo_prints() {
     let sandbox = Sandbox::new();
     sandbox.file("hello.txt", "hello world\n");
     const CID: &str = "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o";
-    assert_eq!(sandbox.run(&["ipfs", "add", "hello.txt"]).ok(), format!("added {CID} hello.txt\n"));
-    assert_eq!(sandbox.run(&["ipfs", "add", "-q", "hello.txt"]).ok(), format!("{CID}\n"));
-    assert_eq!(sandbox.run(&["ipfs", "add", "-Q", "hello.txt"]).ok(), format!("{CID}\n"));
-    assert_eq!(sandbox.run(&["ipfs", "add", "--silent", "hello.txt"]).ok(), "");
-    assert_eq!(sandbox.run_with_input(&["ipfs", "add"], b"hello world\n").ok(), format!("added {CID} {CID}\n"));
-    assert_eq!(sandbox.run(&["ipfs", "cat", CID]).ok(), "hello world\n");
-    assert_eq!(sandbox.run(&["ipfs", "cat", "-o", "6", "-l", "3", &format!("/ipfs/{CID}")]).ok(), "wor");
     assert_eq!(
-        sandbox.run(&["ipfs", "add", "-Q", "--cid-version", "1", "--raw-leaves", "hello.txt"]).ok(),
+        sandbox.run(&["ipfs", "add", "hello.txt"]).ok(),
+        format!("added {CID} hello.txt\n")
+    );
+    assert_eq!(
+        sandbox.run(&["ipfs", "add", "-q", "hello.txt"]).ok(),
+        format!("{CID}\n")
+    );
+    assert_eq!(
+        sandbox.run(&["ipfs", "add", "-Q", "hello.txt"]).ok(),
+        format!("{CID}\n")
+    );
+    assert_eq!(sandbox.run(&["ipfs", "add", "--silent", "hello.txt"]).ok(), "");
+    assert_eq!(
+        sandbox.run_with_input(&["ipfs", "add"], b"hello world\n").ok(),
+        format!("added {CID} {CID}\n")
+    );
+    assert_eq!(sandbox.run(&["ipfs", "cat", CID]).ok(), "hello world\n");
+    assert_eq!(
+        sandbox
+            .run(&["ipfs", "cat", "-o", "6", "-l", "3", &format!("/ipfs/{CID}")])
+            .ok(),
+        "wor"
+    );
+    assert_eq!(
+        sandbox
+            .run(&["ipfs", "add", "-Q", "--cid-version", "1", "--raw-leaves", "hello.txt"])
+            .ok(),
         "bafkreifjjcie6lypi6ny7amxnfftagclbuxndqonfipmb64f2km2devei4\n"
     );
 }
@@ -40,15 +59,35 @@ fn directories_come_after_their_files_and_the_root_last() {
     let names: Vec<&str> = out.lines().map(|line| line.splitn(3, ' ').nth(2).unwrap()).collect();
     assert_eq!(
         names,
-        ["dir/a.txt", "dir/config", "dir/link", "dir/sub/b.txt", "dir/sub/config", "dir/empty", "dir/sub", "dir"]
+        [
+            "dir/a.txt",
+            "dir/config",
+            "dir/link",
+            "dir/sub/b.txt",
+            "dir/sub/config",
+            "dir/empty",
+            "dir/sub",
+            "dir"
+        ]
     );
-    assert!(out.contains("added QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn dir/empty\n"), "{out}");
-    assert!(sandbox.run(&["ipfs", "add", "-r", "-H", "dir"]).ok().contains(" dir/.hidden\n"));
+    assert!(
+        out.contains("added QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn dir/empty\n"),
+        "{out}"
+    );
+    assert!(
+        sandbox
+            .run(&["ipfs", "add", "-r", "-H", "dir"])
+            .ok()
+            .contains(" dir/.hidden\n")
+    );
     // kamu's flags: a rule compares names at every depth.
     let out = sandbox.run(&["ipfs", "add", "-r", "--ignore", "/config", "dir"]).ok();
     assert!(!out.contains("config"), "{out}");
     let err = sandbox.run(&["ipfs", "add", "dir"]).failed(2);
-    assert!(err.contains("is a directory, use the '-r' flag to specify directories"), "{err}");
+    assert!(
+        err.contains("is a directory, use the '-r' flag to specify directories"),
+        "{err}"
+    );
 }
 
 #[test]
@@ -59,7 +98,10 @@ fn wrapping_gives_a_directory_without_a_name() {
     let last = out.lines().last().unwrap();
     assert!(last.starts_with("added Qm") && last.ends_with(' '), "{last:?}");
     let root = last.split(' ').nth(1).unwrap();
-    assert_eq!(sandbox.run(&["ipfs", "cat", &format!("{root}/hello.txt")]).ok(), "hello world\n");
+    assert_eq!(
+        sandbox.run(&["ipfs", "cat", &format!("{root}/hello.txt")]).ok(),
+        "hello world\n"
+    );
     assert_eq!(
         sandbox.run(&["ipfs", "ls", root]).ok(),
         "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o 12 hello.txt\n"
@@ -75,7 +117,11 @@ fn what_was_added_comes_back_as_it_was() {
     tree(&sandbox);
     let big: Vec<u8> = (0..3_000_000u32).flat_map(|i| i.to_le_bytes()).collect();
     sandbox.file("dir/big.bin", &big);
-    let profiles: [&[&str]; 3] = [&[], &["--profile", "unixfs-v1-2025"], &["--cid-version=1", "--raw-leaves"]];
+    let profiles: [&[&str]; 3] = [
+        &[],
+        &["--profile", "unixfs-v1-2025"],
+        &["--cid-version=1", "--raw-leaves"],
+    ];
     for (number, profile) in profiles.into_iter().enumerate() {
         let args = [&["ipfs", "add", "-Q", "-r"], profile, &["dir"]].concat();
         let root = sandbox.run(&args).ok();
@@ -88,7 +134,12 @@ fn what_was_added_comes_back_as_it_was() {
         assert_eq!(fs::read(copy.join("big.bin")).unwrap(), big);
         assert_eq!(fs::read_link(copy.join("link")).unwrap().to_str(), Some("a.txt"));
         assert!(copy.join("empty").is_dir());
-        assert_eq!(sandbox.run(&[&["ipfs", "add", "-Q", "-r"], profile, &[&target]].concat()).ok(), root);
+        assert_eq!(
+            sandbox
+                .run(&[&["ipfs", "add", "-Q", "-r"], profile, &[&target]].concat())
+                .ok(),
+            root
+        );
     }
 }
 
@@ -97,12 +148,17 @@ fn blocks_and_nodes_can_be_looked_at() {
     let sandbox = Sandbox::new();
     sandbox.file("hello.txt", "hello world\n");
     let cid = sandbox.run(&["ipfs", "add", "-Q", "--cid-version=1", "hello.txt"]).ok();
-    assert_eq!(sandbox.run(&["ipfs", "block", "get", cid.trim()]).bytes, b"hello world\n");
+    assert_eq!(
+        sandbox.run(&["ipfs", "block", "get", cid.trim()]).bytes,
+        b"hello world\n"
+    );
     assert_eq!(
         sandbox.run(&["ipfs", "dag", "get", cid.trim()]).ok(),
         r#"{"/":{"bytes":"aGVsbG8gd29ybGQK"}}"#
     );
-    let root = sandbox.run(&["ipfs", "add", "-Q", "-w", "--cid-version=1", "hello.txt"]).ok();
+    let root = sandbox
+        .run(&["ipfs", "add", "-Q", "-w", "--cid-version=1", "hello.txt"])
+        .ok();
     let json: serde_json::Value =
         serde_json::from_str(&sandbox.run(&["ipfs", "dag", "get", root.trim()]).ok()).unwrap();
     assert_eq!(json["Links"][0]["Name"], "hello.txt");
@@ -114,5 +170,10 @@ fn nonsense_is_refused_with_words() {
     let sandbox = Sandbox::new();
     assert!(sandbox.run(&["ipfs", "cat", "abc"]).failed(2).contains("no CID"));
     assert!(sandbox.run(&["ipfs", "add", "missing"]).failed(3).contains("missing"));
-    assert!(sandbox.run(&["ipfs", "add", "--chunker", "rabin", "x"]).failed(2).contains("size-BYTES"));
+    assert!(
+        sandbox
+            .run(&["ipfs", "add", "--chunker", "rabin", "x"])
+            .failed(2)
+            .contains("size-BYTES")
+    );
 }

@@ -9,7 +9,11 @@ fn keys_move_between_workspaces() {
     assert!(id.starts_with("k51"), "{id}");
     a.run(&["key", "export", "mine", "-o", "mine.key"]).ok();
     let bytes = std::fs::read(a.path().join("mine.key")).unwrap();
-    assert_eq!(&bytes[..4], [0x08, 0x01, 0x12, 0x40], "libp2p's protobuf of an ed25519 key");
+    assert_eq!(
+        &bytes[..4],
+        [0x08, 0x01, 0x12, 0x40],
+        "libp2p's protobuf of an ed25519 key"
+    );
     assert_eq!(b.run_with_input(&["key", "import", "theirs", "-"], &bytes).ok(), id);
     assert_eq!(b.run(&["key", "export", "theirs", "-o", "-"]).bytes, bytes);
     let csv = b.run(&["key", "ls", "-o", "csv"]).ok();

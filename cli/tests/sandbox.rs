@@ -47,7 +47,9 @@ impl Outcome {
 
 impl Sandbox {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// The current directory of the commands.
@@ -111,7 +113,9 @@ impl Sandbox {
     pub(crate) fn start_owner(&self, args: &[&str]) -> Running {
         let owner = self.start(args);
         let socket = self.workspace().join("node.sock");
-        wait_for("the owner's socket", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
+        wait_for("the owner's socket", || {
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        });
         owner
     }
 }

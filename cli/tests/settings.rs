@@ -5,13 +5,25 @@ use crate::sandbox::Sandbox;
 #[test]
 fn settings_are_kept_and_the_environment_wins() {
     let sandbox = Sandbox::new();
-    sandbox.run(&["config", "set", "gateway.public", "https://example.org/"]).ok();
-    assert_eq!(sandbox.run(&["config", "get", "gateway.public"]).ok(), "https://example.org\n");
+    sandbox
+        .run(&["config", "set", "gateway.public", "https://example.org/"])
+        .ok();
+    assert_eq!(
+        sandbox.run(&["config", "get", "gateway.public"]).ok(),
+        "https://example.org\n"
+    );
     sandbox.run(&["config", "set", "network.mdns", "true"]).ok();
-    assert_eq!(sandbox.run(&["config", "get", "network.mdns"]).ok(), "false\n", "ODFS_CONFIG says false");
+    assert_eq!(
+        sandbox.run(&["config", "get", "network.mdns"]).ok(),
+        "false\n",
+        "ODFS_CONFIG says false"
+    );
     let list = sandbox.run(&["config", "list", "--output", "csv"]).ok();
     assert!(list.starts_with("Key,Value,Origin,About\n"), "{list}");
-    assert!(list.contains("\ngateway.public,https://example.org,config.toml,"), "{list}");
+    assert!(
+        list.contains("\ngateway.public,https://example.org,config.toml,"),
+        "{list}"
+    );
     assert!(list.contains("\nnetwork.mdns,false,ODFS_CONFIG,"), "{list}");
     let json: serde_json::Value = serde_json::from_str(&sandbox.run(&["config", "list"]).ok()).unwrap();
     assert_eq!(json[1]["Key"], "network.bootstrap");
@@ -48,10 +60,14 @@ fn the_nearest_workspace_upwards_wins() {
     let deep = sandbox.path().join("project/a/b");
     std::fs::create_dir_all(&deep).unwrap();
     std::fs::create_dir(sandbox.path().join("project/.odfs")).unwrap();
-    let outcome = sandbox.command(&["config", "set", "parquet.createdBy", "me"]).current_dir(&deep).output().unwrap();
+    let outcome = sandbox
+        .command(&["config", "set", "retention", "3"])
+        .current_dir(&deep)
+        .output()
+        .unwrap();
     assert!(outcome.status.success());
     let text = std::fs::read_to_string(sandbox.path().join("project/.odfs/config.toml")).unwrap();
-    assert_eq!(text, "[parquet]\ncreatedBy = \"me\"\n");
+    assert_eq!(text, "retention = 3\n");
     assert!(!sandbox.workspace().exists());
 }
 

@@ -22,7 +22,7 @@ pub const MAX_NAME_BYTES: usize = 128;
 pub const MAX_KEY_BYTES: u64 = 64 << 10;
 
 const PREFIX: &str = "key_";
-/// Of files being written; left by a crash, and overwritten by the next key of the name.
+/// Of files being written, with a number so that two writers do not meet; a crash may leave one behind.
 const UNFINISHED: &str = ".new_";
 
 /// Why a key could not be read or kept. The keys on disk are as they were.
@@ -128,7 +128,7 @@ impl Keystore {
     /// # Errors
     /// The name is none, or the file cannot be read or holds no key.
     pub fn get(&self, name: &str) -> Result<Option<Keypair>, KeystoreError> {
-        let path = self.path(PREFIX, name)?;
+        let path = self.path(name)?;
         let mut bytes = Vec::new();
         match File::open(&path).and_then(|file| file.take(MAX_KEY_BYTES + 1).read_to_end(&mut bytes)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -151,9 +151,15 @@ impl Keystore {
     /// # Errors
     /// As [`Keystore::get`] and [`Keystore::insert`].
     pub fn get_or_generate(&self, name: &str) -> Result<Keypair, KeystoreError> {
-        match self.get(name)? {
-            Some(key) => Ok(key),
-            None => self.generate(name),
+        loop {
+            if let Some(key) = self.get(name)? {
+                return Ok(key);
+            }
+            match self.generate(name) {
+                // Somebody else was faster: theirs it is.
+                Err(KeystoreError::Exists { .. }) => {}
+                made => return made,
+            }
         }
     }
 
@@ -172,13 +178,13 @@ impl Keystore {
     /// # Errors
     /// [`KeystoreError::Exists`]; a name that is none; the file cannot be written.
     pub fn insert(&self, name: &str, key: &Keypair) -> Result<(), KeystoreError> {
-        let (path, fresh) = (self.path(PREFIX, name)?, self.path(UNFINISHED, name)?);
+        let path = self.path(name)?;
+        let fresh = self.dir.join(format!("{UNFINISHED}{:016x}", rand::random::<u64>()));
         let bytes = encode(key)?;
         let write = || {
             let mut file = OpenOptions::new()
                 .write(true)
-                .create(true)
-                .truncate(true)
+                .create_new(true)
                 .mode(0o600)
                 .open(&fresh)?;
             file.write_all(&bytes)?;
@@ -201,7 +207,7 @@ impl Keystore {
     /// [`KeystoreError::NotFound`], [`KeystoreError::Exists`], [`KeystoreError::Reserved`], a name that is none, or the
     /// file cannot be renamed. The keys are as they were.
     pub fn rename(&self, from: &str, to: &str, replace: bool) -> Result<(), KeystoreError> {
-        let (source, target) = (self.path(PREFIX, from)?, self.path(PREFIX, to)?);
+        let (source, target) = (self.path(from)?, self.path(to)?);
         if from == SELF || to == SELF {
             return Err(KeystoreError::Reserved);
         }
@@ -220,7 +226,7 @@ impl Keystore {
     /// # Errors
     /// [`KeystoreError::Reserved`], a name that is none, or the file cannot be removed.
     pub fn remove(&self, name: &str) -> Result<bool, KeystoreError> {
-        let path = self.path(PREFIX, name)?;
+        let path = self.path(name)?;
         if name == SELF {
             return Err(KeystoreError::Reserved);
         }
@@ -231,14 +237,14 @@ impl Keystore {
         }
     }
 
-    fn path(&self, prefix: &str, name: &str) -> Result<PathBuf, KeystoreError> {
+    fn path(&self, name: &str) -> Result<PathBuf, KeystoreError> {
         let fits = (1..=MAX_NAME_BYTES).contains(&name.len());
         if !fits || name.contains('/') || name.chars().any(char::is_control) {
             return Err(KeystoreError::BadName {
                 name: name.chars().take(MAX_NAME_BYTES).collect(),
             });
         }
-        Ok(self.dir.join(format!("{prefix}{}", Base::Base32Lower.encode(name))))
+        Ok(self.dir.join(format!("{PREFIX}{}", Base::Base32Lower.encode(name))))
     }
 }
 
@@ -347,6 +353,23 @@ mod tests {
         assert!(matches!(keys.generate("a"), Err(KeystoreError::Exists { .. })));
         assert_eq!(keys.get("a").unwrap().unwrap().public(), made.public());
         assert_eq!(keys.names().unwrap(), ["a"], "nothing unfinished is left");
+    }
+
+    #[test]
+    fn many_at_once_agree_on_one_key() {
+        let (_dir, keys) = open();
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let runs: Vec<_> = (0..16)
+                .map(|_| scope.spawn(|| keys.get_or_generate("self").unwrap().public()))
+                .collect();
+            runs.into_iter().map(|run| run.join().unwrap()).collect()
+        });
+        assert!(made.iter().all(|key| *key == made[0]));
+        assert_eq!(
+            fs::read_dir(&keys.dir).unwrap().count(),
+            1,
+            "nothing unfinished is left"
+        );
     }
 
     #[test]

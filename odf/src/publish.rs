@@ -6,12 +6,14 @@
 
 use std::time::SystemTime;
 
+use ipld_core::ipld::Ipld;
 use odf_node::block::Cid;
+use odf_node::dag;
 use odf_node::fetch::Fetcher;
 use odf_node::ipns::{self, Freshness, Name, PublishOptions};
 use odf_node::peer::Node;
 use odf_node::routing::RoutingError;
-use odf_node::store::StoreError;
+use odf_node::store::{Blocks as _, Store, StoreError};
 
 use crate::dataset::{Dataset, DatasetError};
 use crate::layout::{KnownFiles, LayoutError, Root};
@@ -150,6 +152,41 @@ pub async fn lay_out(workspace: &Workspace, dataset: &Dataset) -> Result<Root, P
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| PublishError::Stopped)?
+}
+
+/// Gives up the oldest pinned roots of the dataset, so that beside the newest one at most `keep` stay. What only they
+/// need goes at the next GC. Returns how many were given up.
+///
+/// # Errors
+/// The store failed; some may have been given up.
+pub fn retain(workspace: &Workspace, dataset: &Dataset, keep: u64) -> Result<u64, StoreError> {
+    let store = workspace.store();
+    let owner = dataset.id().to_string();
+    let mut roots = Vec::new();
+    for pin in store.pins(Some(&owner))? {
+        // A root whose age cannot be told is nothing to decide about.
+        if let Some(sequence) = sequence_of(store, &pin.cid)? {
+            roots.push((sequence, pin.cid));
+        }
+    }
+    roots.sort_unstable_by_key(|(sequence, _)| std::cmp::Reverse(*sequence));
+    let mut given_up = 0;
+    for (_, root) in roots.iter().skip(usize::try_from(keep).unwrap_or(usize::MAX).saturating_add(1)) {
+        given_up += u64::from(store.unpin(&owner, root)?);
+    }
+    Ok(given_up)
+}
+
+/// Sequence number of the metadata block that a root of format 1 was made at.
+fn sequence_of(store: &Store, root: &Cid) -> Result<Option<i128>, StoreError> {
+    let value = |cid: &Cid, key: &str| -> Result<Option<Ipld>, StoreError> {
+        Ok(store.get(cid)?.and_then(|block| dag::value_at(&block, &[key]).ok()))
+    };
+    let Some(Ipld::Link(head)) = value(root, "head")? else { return Ok(None) };
+    Ok(match value(&head, "seq")? {
+        Some(Ipld::Integer(sequence)) => Some(sequence),
+        _ => None,
+    })
 }
 
 /// Whether what a name stands for is an older state of the dataset.

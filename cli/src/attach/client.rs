@@ -1,10 +1,11 @@
 //! The terminal's side: write what the owner sends, until it says how the command ended.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, BufRead};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -90,6 +91,11 @@ impl Attached {
             );
         });
 
+        // Input has a thread of its own: whoever waits for a person to type must still see the owner go away.
+        let (wants, wanted) = sync_channel(1);
+        let input = io.take_input();
+        std::thread::spawn(move || send_input(input, &wanted, &sender));
+
         loop {
             let frame = frame::read(&mut stream)
                 .map_err(gone)?
@@ -112,11 +118,8 @@ impl Attached {
                     Ok(())
                 }
                 ToTerminal::WantInput => {
-                    let mut piece = vec![0; MAX_PIECE_BYTES];
-                    let got = io.input().read(&mut piece)?;
-                    piece.truncate(got);
-                    let mut sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
-                    frame::write(&mut *sender, &ToOwner::Input(piece)).map_err(gone)?;
+                    // A reader that is gone has told the owner so; it will not ask again.
+                    let _ = wants.try_send(());
                     Ok(())
                 }
                 ToTerminal::Ending(ending) => return Ok(ending),
@@ -125,6 +128,22 @@ impl Attached {
                 let _ = stream.shutdown(Shutdown::Both);
                 return Err(error.into());
             }
+        }
+    }
+}
+
+/// Answers each request for input with one piece; an empty one at the end, or when the input cannot be read.
+fn send_input(mut input: Box<dyn BufRead + Send>, wanted: &Receiver<()>, sender: &Mutex<UnixStream>) {
+    while wanted.recv().is_ok() {
+        let mut piece = vec![0; MAX_PIECE_BYTES];
+        let got = input.read(&mut piece).unwrap_or(0);
+        piece.truncate(got);
+        let sent = frame::write(
+            &mut *sender.lock().unwrap_or_else(PoisonError::into_inner),
+            &ToOwner::Input(piece),
+        );
+        if sent.is_err() {
+            return;
         }
     }
 }

@@ -91,8 +91,11 @@ impl Door {
         let mut state = self.shared.lock();
         let mut wait = NOTICE_AFTER;
         while state.attached > 0 {
-            let (next, waited) =
-                self.shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
+            let (next, waited) = self
+                .shared
+                .changed
+                .wait_timeout(state, wait)
+                .unwrap_or_else(PoisonError::into_inner);
             state = next;
             if waited.timed_out() && wait == NOTICE_AFTER && state.attached > 0 {
                 wait = Duration::MAX;

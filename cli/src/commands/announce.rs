@@ -51,9 +51,18 @@ impl Announcement {
         stays: bool,
         io: &mut Io,
     ) -> Result<Self, Failure> {
-        io.progress().show(|| Step { text: "announcing".to_owned(), ..Step::default() });
-        let node = session.node()?;
-        let published = session.wait(io, publish::publish(session.workspace()?, node, dataset, key, force))?;
+        io.progress().show(|| Step {
+            text: "announcing".to_owned(),
+            ..Step::default()
+        });
+        let (workspace, node) = (session.workspace()?, session.node()?);
+        // GC must not take what has no pin yet.
+        let hold = workspace.store().hold();
+        let published = session.wait(io, publish::publish(workspace, node, dataset, key, force))?;
+        drop(hold);
+        if let Some(keep) = session.settings().retention {
+            publish::retain(workspace, dataset, keep)?;
+        }
         let mut pull = format!("odfs pull ipns://{}", published.name);
         // Without the public network nobody finds the name by itself, except neighbours by mDNS.
         let settings = session.settings();
@@ -79,7 +88,13 @@ impl Announcement {
         session: &Session,
         io: &mut Io,
     ) -> Result<(), Failure> {
-        let Published { name, root, holders, valid_until, sequence } = &self.published;
+        let Published {
+            name,
+            root,
+            holders,
+            valid_until,
+            sequence,
+        } = &self.published;
         let gateway = format!("{}/ipns/{name}/", session.settings().gateway_public);
         let blocks = update.map_or(0, |update| update.blocks.len());
         let local = dataset.name()?;
@@ -101,7 +116,10 @@ impl Announcement {
         }
         match update {
             Some(update) if update.old_head.is_none() => {
-                io.line(format_args!("Created {local} with {} row(s)", output::count(update.rows)))?;
+                io.line(format_args!(
+                    "Created {local} with {} row(s)",
+                    output::count(update.rows)
+                ))?;
             }
             Some(_) => io.line(format_args!("Updated to {} ({blocks} block(s))", dataset.head()))?,
             None => io.line(format_args!("{local} is up to date"))?,

@@ -32,5 +32,8 @@ pub(super) fn run(args: &DeleteArgs, session: &Session, io: &mut Io) -> Result<(
 }
 
 fn shown(entry: &Entry) -> String {
-    entry.name.as_ref().map_or_else(|| entry.id.to_string(), |name| name.to_string())
+    entry
+        .name
+        .as_ref()
+        .map_or_else(|| entry.id.to_string(), |name| name.to_string())
 }

@@ -59,10 +59,16 @@ pub(super) fn run(args: &DemoArgs, io: &mut Io) -> Result<(), Failure> {
     let dir = tempfile::tempdir().map_err(|error| Failure::from(error).about("a temporary directory"))?;
     let table = Table::cut(args.file.as_deref(), dir.path(), io)?;
 
-    let mut step = Step { number: 0, at: Instant::now() };
+    let mut step = Step {
+        number: 0,
+        at: Instant::now(),
+    };
     let here = Site::start("the publisher", dir.path().join("here"))?;
     let there = Site::start("the reader", dir.path().join("there"))?;
-    step.done(io, "started two odfs processes, each with a workspace and a peer of its own")?;
+    step.done(
+        io,
+        "started two odfs processes, each with a workspace and a peer of its own",
+    )?;
 
     table.write(table.early)?;
     let mut publish = vec!["publish", table.text(), "--name", NAME, "--exit", "--output", "json"];
@@ -72,7 +78,10 @@ pub(super) fn run(args: &DemoArgs, io: &mut Io) -> Result<(), Failure> {
     let rows = published["rows"].as_u64().unwrap_or_default();
     step.done(
         io,
-        format_args!("published {} rows: a dataset, its DAG, and a name signed with its key", output::count(rows)),
+        format_args!(
+            "published {} rows: a dataset, its DAG, and a name signed with its key",
+            output::count(rows)
+        ),
     )?;
     io.line(format_args!("     ipns://{name} → {}", text(&published["root"])))?;
 
@@ -80,10 +89,16 @@ pub(super) fn run(args: &DemoArgs, io: &mut Io) -> Result<(), Failure> {
     let address = text(&status["addresses"][0]);
     let from = format!("ipns://{name}");
     there.output(&["pull", &from, "--as", NAME, "--peer", &address])?;
-    step.done(io, "found the name, fetched the blocks, checked every hash, and only then showed the dataset")?;
+    step.done(
+        io,
+        "pulled it there: found the name, fetched the blocks, checked every hash, and only then showed the dataset",
+    )?;
 
     there.output(&["verify", NAME])?;
-    step.done(io, "verified it again from the files: block hashes, chain rules, physical and logical hashes")?;
+    step.done(
+        io,
+        "verified it again from the files: block hashes, chain rules, physical and logical hashes",
+    )?;
 
     let tail = there.json(&["tail", NAME, "-n", SHOWN_ROWS, "--output", "json"])?;
     step.done(io, "read the last rows on the reader's side")?;
@@ -93,7 +108,10 @@ pub(super) fn run(args: &DemoArgs, io: &mut Io) -> Result<(), Failure> {
     table.write(table.all)?;
     let updated = here.json(&publish)?;
     let appended = updated["rows"].as_u64().unwrap_or_default();
-    step.done(io, format_args!("appended {appended} rows to the file and published it again: only those were taken"))?;
+    step.done(
+        io,
+        format_args!("appended {appended} rows to the file and published it again: only those were taken"),
+    )?;
 
     let pulled = there.output(&["pull", NAME])?;
     step.done(io, format_args!("the update arrived: {}", pulled.trim()))?;
@@ -103,8 +121,14 @@ pub(super) fn run(args: &DemoArgs, io: &mut Io) -> Result<(), Failure> {
     if same(&here)? != same(&there)? {
         return Err(Failure::new(Kind::Integrity, "the two sides do not show the same rows").about("the demo"));
     }
-    step.done(io, format_args!("both sides show the same {} rows", output::count(rows + appended)))?;
-    io.line(format_args!("Everything worked, in {} ms. Nothing of it is left behind.", started.elapsed().as_millis()))
+    step.done(
+        io,
+        format_args!("both sides show the same {} rows", output::count(rows + appended)),
+    )?;
+    io.line(format_args!(
+        "Everything worked, in {} ms. Nothing of it is left behind.",
+        started.elapsed().as_millis()
+    ))
 }
 
 /// Says what was done and how long it took.
@@ -148,12 +172,22 @@ impl Table {
         };
         let ends: Vec<usize> = content.match_indices('\n').map(|(at, _)| at + 1).collect();
         let late = LATE_ROWS.min(ends.len().saturating_sub(1) / 2);
-        let early = ends.len().checked_sub(late + 1).filter(|_| late > 0).and_then(|at| ends.get(at));
+        let early = ends
+            .len()
+            .checked_sub(late + 1)
+            .filter(|_| late > 0)
+            .and_then(|at| ends.get(at));
         let Some(&early) = early else {
             return Err(Failure::new(Kind::BadInput, "the demo needs a table of several lines")
                 .next("give it a CSV or NDJSON file, or none at all"));
         };
-        Ok(Self { path: dir.join(name), all: content.len(), content, early, event_time })
+        Ok(Self {
+            path: dir.join(name),
+            all: content.len(),
+            content,
+            early,
+            event_time,
+        })
     }
 
     fn write(&self, len: usize) -> Result<(), Failure> {
@@ -166,7 +200,11 @@ impl Table {
         let first = self.content.lines().next().unwrap_or_default();
         let columns: Vec<String> = match serde_json::from_str::<Value>(first) {
             Ok(Value::Object(row)) => row.keys().take(SHOWN_COLUMNS).cloned().collect(),
-            _ => first.split(',').take(SHOWN_COLUMNS).map(|name| name.trim_matches('"').to_owned()).collect(),
+            _ => first
+                .split(',')
+                .take(SHOWN_COLUMNS)
+                .map(|name| name.trim_matches('"').to_owned())
+                .collect(),
         };
         let numeric = vec![false; columns.len()];
         let mut shown = Rows::new(columns.clone(), numeric);
@@ -190,7 +228,12 @@ impl Site {
     /// Starts `odfs node` and waits until it says that it is ready.
     fn start(what: &'static str, root: PathBuf) -> Result<Self, Failure> {
         let mut command = command(&root)?;
-        let node = command.arg("node").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let node = command
+            .arg("node")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
         let node = node.map_err(|error| Failure::from(error).about(what))?;
         let mut site = Self { what, root, node };
         let output = site.node.stdout.take();
@@ -216,13 +259,18 @@ impl Site {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let said = String::from_utf8_lossy(&output.stderr);
-        Err(Failure::new(Kind::General, format!("`odfs {}` failed: {}", args.join(" "), said.trim())).about(self.what))
+        Err(Failure::new(
+            Kind::General,
+            format!("`odfs {}` failed: {}", args.join(" "), said.trim()),
+        )
+        .about(self.what))
     }
 
     fn json(&self, args: &[&str]) -> Result<Value, Failure> {
         let output = self.output(args)?;
-        serde_json::from_str(&output)
-            .map_err(|error| Failure::new(Kind::General, format!("`odfs {}`: {error}", args.join(" "))).about(self.what))
+        serde_json::from_str(&output).map_err(|error| {
+            Failure::new(Kind::General, format!("`odfs {}`: {error}", args.join(" "))).about(self.what)
+        })
     }
 }
 
@@ -232,7 +280,10 @@ fn command(root: &Path) -> Result<Command, Failure> {
     let mut command = Command::new(program);
     // A workspace above the current directory would win over the variable.
     fs::create_dir_all(root).map_err(|error| Failure::file(root, &error))?;
-    command.current_dir(root).env("ODFS_PATH", root.join("workspace")).env("ODFS_CONFIG", SEALED);
+    command
+        .current_dir(root)
+        .env("ODFS_PATH", root.join("workspace"))
+        .env("ODFS_CONFIG", SEALED);
     Ok(command)
 }
 

@@ -54,7 +54,10 @@ impl Input {
     /// # Errors
     /// It is not there, its format is not known, or a stream breaks off.
     pub(super) fn open(args: &SourceArgs, session: &Session, io: &mut Io) -> Result<Self, Failure> {
-        let options = ReadOptions { separator: args.separator, member: args.member.clone() };
+        let options = ReadOptions {
+            separator: args.separator,
+            member: args.member.clone(),
+        };
         if args.table.starts_with("http://") || args.table.starts_with("https://") {
             return Self::download(args, options, session, io);
         }
@@ -69,12 +72,19 @@ impl Input {
         let path = io.resolve(Path::new(&args.table));
         let is_stream = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
         if is_stream {
-            let format = args.format.or_else(|| Format::from_path(&path)).ok_or_else(|| unknown_format(&args.table))?;
+            let format = args
+                .format
+                .or_else(|| Format::from_path(&path))
+                .ok_or_else(|| unknown_format(&args.table))?;
             let mut file = fs::File::open(&path).map_err(|error| Failure::file(&path, &error))?;
             return Self::spool(&args.table, &mut file, format, options, None, session, io);
         }
         let source = Source::file(&path, args.format, options)?;
-        Ok(Self { source, origin: Some(path), _spool: None })
+        Ok(Self {
+            source,
+            origin: Some(path),
+            _spool: None,
+        })
     }
 
     fn download(args: &SourceArgs, options: ReadOptions, session: &Session, io: &mut Io) -> Result<Self, Failure> {
@@ -89,7 +99,10 @@ impl Input {
             .build()
             .into();
         let response = agent.get(url).call().map_err(|error| download_failed(url, &error))?;
-        let by_type = response.headers().get("content-type").and_then(|value| format_of_type(value.to_str().ok()?));
+        let by_type = response
+            .headers()
+            .get("content-type")
+            .and_then(|value| format_of_type(value.to_str().ok()?));
         let format = args.format.or_else(|| Format::from_path(path.as_deref()?)).or(by_type);
         let format = format.ok_or_else(|| unknown_format(url))?;
         let mut body = response.into_body().into_reader();
@@ -107,9 +120,18 @@ impl Input {
     ) -> Result<Self, Failure> {
         let dir = session.spool_dir()?;
         let file = NamedTempFile::new_in(&dir).map_err(|error| Failure::file(&dir, &error))?;
-        let mut reader = Watched { reader, taken: 0, cancel: io.cancel().clone(), progress: io.progress().clone() };
+        let mut reader = Watched {
+            reader,
+            taken: 0,
+            cancel: io.cancel().clone(),
+            progress: io.progress().clone(),
+        };
         let source = Source::spool(name, &mut reader, file.path(), MAX_STREAM_BYTES, format, options)?;
-        Ok(Self { source, origin, _spool: Some(file) })
+        Ok(Self {
+            source,
+            origin,
+            _spool: Some(file),
+        })
     }
 
     /// The table.
@@ -123,8 +145,11 @@ impl Input {
     /// Nothing about the table suggests one.
     pub(super) fn suggested_name(&self) -> Result<DatasetName, Failure> {
         self.origin.as_deref().and_then(name_from_path).ok_or_else(|| {
-            Failure::usage(format!("{} does not suggest a name for the dataset", self.source.name()))
-                .next("say it with --name")
+            Failure::usage(format!(
+                "{} does not suggest a name for the dataset",
+                self.source.name()
+            ))
+            .next("say it with --name")
         })
     }
 }
@@ -144,7 +169,10 @@ impl Read for Watched<'_> {
         }
         let count = self.reader.read(buffer)?;
         self.taken += count as u64;
-        self.progress.show(|| Step { text: format!("reading {}", output::bytes(self.taken)), ..Step::default() });
+        self.progress.show(|| Step {
+            text: format!("reading {}", output::bytes(self.taken)),
+            ..Step::default()
+        });
         Ok(count)
     }
 }

@@ -45,7 +45,11 @@ pub(super) fn run(command: &InspectCommand, session: &Session, io: &mut Io) -> R
     let schema = declared.ok_or_else(|| {
         Failure::new(Kind::NotFound, "the dataset has no schema yet").next("publish rows into it first")
     })?;
-    let default = if io.terminal().output { SchemaFormat::Table } else { SchemaFormat::Json };
+    let default = if io.terminal().output {
+        SchemaFormat::Table
+    } else {
+        SchemaFormat::Json
+    };
     let format = match output.unwrap_or(default) {
         SchemaFormat::OdfYaml => {
             let text = serde_norway::to_string(schema)
@@ -83,13 +87,19 @@ fn name(data_type: &DataType) -> String {
         DataType::Timestamp { unit: u, timezone } => {
             format!("Timestamp({}, {})", unit(u), timezone.as_deref().unwrap_or("UTC"))
         }
-        DataType::Binary { fixed_length: Some(length) } => format!("Binary({length})"),
+        DataType::Binary {
+            fixed_length: Some(length),
+        } => format!("Binary({length})"),
         DataType::List { item_type, .. } => format!("List({})", name(item_type)),
-        DataType::Map { key_type, value_type, .. } => format!("Map({}, {})", name(key_type), name(value_type)),
+        DataType::Map {
+            key_type, value_type, ..
+        } => format!("Map({}, {})", name(key_type), name(value_type)),
         DataType::Option { inner } => format!("Option({})", name(inner)),
         DataType::Struct { fields } => {
-            let fields: Vec<String> =
-                fields.iter().map(|field| format!("{}: {}", field.name, name(&field.data_type))).collect();
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|field| format!("{}: {}", field.name, name(&field.data_type)))
+                .collect();
             format!("Struct({})", fields.join(", "))
         }
         other => other.kind().to_owned(),

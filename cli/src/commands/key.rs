@@ -64,7 +64,11 @@ pub(super) fn run(command: &KeyCommand, session: &Session, io: &mut Io) -> Resul
             for name in keys.names()? {
                 if let Some(key) = keys.get(&name)? {
                     let kind = format!("{:?}", key.key_type()).to_ascii_lowercase();
-                    listing.row([name.into(), Name::from_public_key(&key.public()).to_string().into(), kind.into()]);
+                    listing.row([
+                        name.into(),
+                        Name::from_public_key(&key.public()).to_string().into(),
+                        kind.into(),
+                    ]);
                 }
             }
             listing.write(output.format(io), io)
@@ -74,7 +78,7 @@ pub(super) fn run(command: &KeyCommand, session: &Session, io: &mut Io) -> Resul
             let key = keys.generate(name)?;
             io.line(Name::from_public_key(&key.public()))
         }
-        KeyCommand::Export { name, output } => export(&keys, name, output.as_deref(), io),
+        KeyCommand::Export { name, output } => export(keys, name, output.as_deref(), io),
         KeyCommand::Import { name, file } => {
             refuse_reserved(name)?;
             let bytes = read(file, io)?;
@@ -82,7 +86,7 @@ pub(super) fn run(command: &KeyCommand, session: &Session, io: &mut Io) -> Resul
             keys.insert(name, &key)?;
             io.line(Name::from_public_key(&key.public()))
         }
-        KeyCommand::Rm { names } => remove(&keys, names, session, io),
+        KeyCommand::Rm { names } => remove(keys, names, session, io),
     }
 }
 
@@ -101,11 +105,16 @@ fn export(keys: &Keystore, name: &str, output: Option<&Path>, io: &mut Io) -> Re
         .open(&path)
         .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()));
     written.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => Failure::new(Kind::Refused, format!("{} is there already", shown.display()))
-            .next("name another file with --output, or remove that one"),
+        std::io::ErrorKind::AlreadyExists => {
+            Failure::new(Kind::Refused, format!("{} is there already", shown.display()))
+                .next("name another file with --output, or remove that one")
+        }
         _ => Failure::file(&path, &error),
     })?;
-    io.say(format_args!("Wrote the private key {name} to {}; keep it to yourself", shown.display()));
+    io.say(format_args!(
+        "Wrote the private key {name} to {}; keep it to yourself",
+        shown.display()
+    ));
     Ok(())
 }
 
@@ -135,7 +144,9 @@ fn remove(keys: &Keystore, names: &[String], session: &Session, io: &mut Io) -> 
     }
     for (name, ipns) in &gone {
         let used = session.workspace()?.catalog().entries()?;
-        let used = used.into_iter().find(|entry| name_of(&entry.id).is_some_and(|own| own == *ipns));
+        let used = used
+            .into_iter()
+            .find(|entry| name_of(&entry.id).is_some_and(|own| own == *ipns));
         let use_of = match used.and_then(|entry| entry.name) {
             Some(dataset) => format!("; the dataset {dataset} is published with it"),
             None => String::new(),

@@ -24,12 +24,23 @@ pub(crate) struct ListArgs {
 pub(super) fn run(args: &ListArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let catalog = session.workspace()?.catalog();
     let columns: &[&'static str] = if args.wide {
-        &["ID", "Name", "Kind", "Head", "Pulled", "Records", "Blocks", "Size", "Watermark", "IPNS"]
+        &[
+            "ID",
+            "Name",
+            "Kind",
+            "Head",
+            "Pulled",
+            "Records",
+            "Blocks",
+            "Size",
+            "Watermark",
+            "IPNS",
+        ]
     } else {
         &["Name", "Kind", "Pulled", "Records", "Size"]
     };
-    let mut listing =
-        Listing::new(columns).when_empty("no datasets yet: `odfs publish FILE` makes one, `odfs pull NAME` fetches one");
+    let mut listing = Listing::new(columns)
+        .when_empty("no datasets yet: `odfs publish FILE` makes one, `odfs pull NAME` fetches one");
     for entry in catalog.entries()? {
         listing.row(row(&entry, args.wide, session)?);
     }
@@ -44,11 +55,18 @@ fn row(entry: &Entry, wide: bool, session: &Session) -> Result<Vec<Cell>, Failur
         DatasetKind::Derivative => "Derivative",
     };
     let pulled = !dataset.remote_aliases()?.pull_aliases.is_empty();
-    let kind = if pulled { format!("Remote({kind})") } else { kind.to_owned() };
+    let kind = if pulled {
+        format!("Remote({kind})")
+    } else {
+        kind.to_owned()
+    };
     // The time of the newest block with data says when rows came last, here or where they were published.
     let updated = state.last_data_block.map(|block| block.system_time.datetime());
     let time = |at: Option<chrono::DateTime<chrono::Utc>>| match at {
-        Some(at) => Cell::shown(at.to_rfc3339_opts(chrono::SecondsFormat::Micros, false), output::time(at)),
+        Some(at) => Cell::shown(
+            at.to_rfc3339_opts(chrono::SecondsFormat::Micros, false),
+            output::time(at),
+        ),
         None => Value::Null.into(),
     };
     let name = entry.name.as_ref().map(|name| name.as_str().to_owned());
@@ -67,7 +85,9 @@ fn row(entry: &Entry, wide: bool, session: &Session) -> Result<Vec<Cell>, Failur
             Cell::count(state.blocks()),
             size,
             time(state.watermark.map(|at| at.datetime())),
-            name_of(&entry.id).map_or(Value::Null, |name| name.to_string().into()).into(),
+            name_of(&entry.id)
+                .map_or(Value::Null, |name| name.to_string().into())
+                .into(),
         ]
     } else {
         vec![name, kind.into(), time(updated), records, size]

@@ -73,7 +73,11 @@ impl Filter {
 
 pub(super) fn run(args: &LogArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let dataset = session.workspace()?.catalog().find(&args.dataset)?;
-    let default = if io.terminal().output { LogFormat::Table } else { LogFormat::Json };
+    let default = if io.terminal().output {
+        LogFormat::Table
+    } else {
+        LogFormat::Json
+    };
     let format = match args.output.unwrap_or(default) {
         LogFormat::Yaml => None,
         LogFormat::Table => Some(Format::Table),
@@ -117,7 +121,10 @@ fn row(encoded: &EncodedBlock, for_people: bool) -> Result<[Cell; 5], Failure> {
     Ok([
         block.sequence_number.into(),
         Cell::shown(encoded.hash().to_string(), encoded.hash().short()),
-        Cell::shown(at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true), output::time(at)),
+        Cell::shown(
+            at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+            output::time(at),
+        ),
         event.kind().into(),
         if for_people {
             details(event).into()
@@ -154,9 +161,12 @@ fn details(event: &MetadataEvent) -> String {
         MetadataEvent::AddPushSource(event) => format!("{}, {}", event.source_name, event.merge.kind()),
         MetadataEvent::SetPollingSource(event) => format!("{}, {}", event.fetch.kind(), event.merge.kind()),
         MetadataEvent::SetDataSchema(event) => match &event.schema {
-            Some(schema) => {
-                schema.fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ")
-            }
+            Some(schema) => schema
+                .fields
+                .iter()
+                .map(|field| field.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
             None => "an Arrow schema".to_owned(),
         },
         MetadataEvent::SetInfo(event) => event.description.clone().unwrap_or_default(),

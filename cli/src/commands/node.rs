@@ -50,7 +50,11 @@ pub(crate) fn serve(session: &Session, with_gateway: bool, io: &mut Io) -> Resul
             let source = PeerSource::new(session.workspace()?.store().clone(), node);
             let router = gateway::router(source, gateway::Options::default());
             let stop = io.cancel().clone();
-            Some(session.runtime()?.spawn(async move { gateway::serve(listener, router, async move { stop.wait().await }).await }))
+            Some(
+                session
+                    .runtime()?
+                    .spawn(async move { gateway::serve(listener, router, async move { stop.wait().await }).await }),
+            )
         }
         None => None,
     };
@@ -82,10 +86,11 @@ fn listen(session: &Session) -> Result<(TcpListener, std::net::SocketAddr), Fail
         Ok::<_, std::io::Error>((listener, address))
     });
     bound.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            Failure::new(Kind::PortInUse, format!("{address}, the address of the gateway, is in use by another program"))
-                .next("stop that program, or choose another address: odfs config set gateway.listen 127.0.0.1:8081")
-        }
+        std::io::ErrorKind::AddrInUse => Failure::new(
+            Kind::PortInUse,
+            format!("{address}, the address of the gateway, is in use by another program"),
+        )
+        .next("stop that program, or choose another address: odfs config set gateway.listen 127.0.0.1:8081"),
         _ => Failure::from(error).about(format!("listening on {address}")),
     })
 }
@@ -117,6 +122,9 @@ async fn show_status(node: &Node, progress: &Progress) {
                 None => {}
             }
         }
-        progress.show(|| Step { text, ..Step::default() });
+        progress.show(|| Step {
+            text,
+            ..Step::default()
+        });
     }
 }

@@ -65,7 +65,11 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
     let mut options = ingest::Options {
         merge,
         event_time: args.event_time.clone(),
-        changed: if args.append_all { Changed::TakeAll } else { Changed::Refuse },
+        changed: if args.append_all {
+            Changed::TakeAll
+        } else {
+            Changed::Refuse
+        },
         ..ingest::Options::default()
     };
     if let Some(created_by) = &session.settings().parquet_created_by {
@@ -74,7 +78,14 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
 
     let (dataset, update) = take(&name, &input, &options, session, io)?;
     let key = own_key(&dataset, session)?;
-    let announcement = Announcement::make(session, &dataset, &key, args.force, !args.exit || session.is_lasting(), io)?;
+    let announcement = Announcement::make(
+        session,
+        &dataset,
+        &key,
+        args.force,
+        !args.exit || session.is_lasting(),
+        io,
+    )?;
     announcement.report(&dataset, update.as_ref(), args.report, session, io)?;
     if args.exit {
         return Ok(After::Done);
@@ -95,10 +106,22 @@ fn take(
     io: &mut Io,
 ) -> Result<(Dataset, Option<Update>), Failure> {
     let workspace = session.workspace()?;
-    if let Some(dataset) = find(name, session)? {
+    let mut making = None;
+    let mut dataset = find(name, session)?;
+    if dataset.is_none() {
+        making = Some(session.making());
+        dataset = find(name, session)?;
+    }
+    if let Some(dataset) = dataset {
+        making = None;
         if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
-            return Err(Failure::new(Kind::Refused, format!("{name} is pulled from {alias}; rows are added there"))
-                .next(format!("publish under another name with --name, or update it with `odfs pull {name}`")));
+            return Err(Failure::new(
+                Kind::Refused,
+                format!("{name} is pulled from {alias}; rows are added there"),
+            )
+            .next(format!(
+                "publish under another name with --name, or update it with `odfs pull {name}`"
+            )));
         }
         // Before anything is appended that could not be announced.
         own_key(&dataset, session)?;
@@ -106,10 +129,17 @@ fn take(
     let (cancel, progress) = (io.cancel().clone(), io.progress().clone());
     let mut on_progress = move |at: Progress| {
         progress.show(|| step(&at));
-        if cancel.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if cancel.is_set() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     };
-    let now = Utc::now().try_into().map_err(|error| Failure::new(Kind::General, error).about("the clock"))?;
+    let now = Utc::now()
+        .try_into()
+        .map_err(|error| Failure::new(Kind::General, error).about("the clock"))?;
     let (dataset, outcome) = workspace.take(name, input.source(), options, now, &mut on_progress)?;
+    drop(making);
     let update = match outcome {
         Outcome::UpToDate => None,
         Outcome::Updated(update) => Some(update),
@@ -131,19 +161,31 @@ fn find(name: &DatasetName, session: &Session) -> Result<Option<Dataset>, Failur
 /// The dataset's own key, if it is here.
 pub(super) fn own_key(dataset: &Dataset, session: &Session) -> Result<Keypair, Failure> {
     let missing = || {
-        let name = dataset.name().map_or_else(|_| dataset.id().to_string(), |name| name.to_string());
-        Failure::new(Kind::Refused, format!("the key of {name} is not in this workspace"))
-            .next(format!("`odfs push {name} --to ipns://K` publishes it under a key of yours (`odfs key list`)"))
+        let name = dataset
+            .name()
+            .map_or_else(|_| dataset.id().to_string(), |name| name.to_string());
+        Failure::new(Kind::Refused, format!("the key of {name} is not in this workspace")).next(format!(
+            "`odfs push {name} --to ipns://K` publishes it under a key of yours (`odfs key list`)"
+        ))
     };
     session.workspace()?.key_of(&dataset.id()).ok_or_else(missing)
 }
 
 fn show_schema(dataset: &Dataset, io: &mut Io) -> Result<(), Failure> {
-    let Some(schema) = dataset.state().schema.as_ref().and_then(|event| event.schema.as_ref()) else { return Ok(()) };
+    let Some(schema) = dataset.state().schema.as_ref().and_then(|event| event.schema.as_ref()) else {
+        return Ok(());
+    };
     let mut rows = Rows::new(vec!["Column".to_owned(), "Type".to_owned()], vec![false, false]);
     for field in &schema.fields {
         let (data_type, optional) = type_in_words(field);
-        rows.push(vec![field.name.clone(), if optional { format!("{data_type}, optional") } else { data_type }]);
+        rows.push(vec![
+            field.name.clone(),
+            if optional {
+                format!("{data_type}, optional")
+            } else {
+                data_type
+            },
+        ]);
     }
     let text = rows.table(io.terminal().width);
     io.say(text);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use odf::dataset::{Dataset, DatasetName};
+use odf::publish;
 use odf::pull::{Address, Outcome, Progress, PullOptions, Pulled, pull_from};
 use odf_node::fetch::Fetcher;
 
@@ -48,7 +49,11 @@ pub(super) fn run(args: &PullArgs, session: &Session, io: &mut Io) -> Result<(),
     if args.name.is_some() && args.targets.len() > 1 {
         return Err(Failure::usage("--as names one dataset, and several are to be pulled"));
     }
-    let jobs = if args.all { all(session)? } else { named(&args.targets, session)? };
+    let jobs = if args.all {
+        all(session)?
+    } else {
+        named(&args.targets, session)?
+    };
     let peers = dial(&args.peers, session, io)?;
     let several = jobs.len() > 1;
     let (mut updated, mut current) = (0, 0);
@@ -82,12 +87,17 @@ fn all(session: &Session) -> Result<Vec<Job>, Failure> {
     for entry in catalog.entries()? {
         let dataset = catalog.open_entry(&entry)?;
         if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
-            jobs.push(Job { address: alias.parse()?, dataset: Some(dataset) });
+            jobs.push(Job {
+                address: alias.parse()?,
+                dataset: Some(dataset),
+            });
         }
     }
     if jobs.is_empty() {
-        return Err(Failure::new(Kind::NotFound, "no dataset here was pulled from elsewhere")
-            .next("`odfs pull ipns://K` fetches one"));
+        return Err(
+            Failure::new(Kind::NotFound, "no dataset here was pulled from elsewhere")
+                .next("`odfs pull ipns://K` fetches one"),
+        );
     }
     Ok(jobs)
 }
@@ -97,7 +107,10 @@ fn named(targets: &[String], session: &Session) -> Result<Vec<Job>, Failure> {
     targets
         .iter()
         .map(|target| match target.parse::<Address>() {
-            Ok(address) => Ok(Job { dataset: pulled_from(&address, session)?, address }),
+            Ok(address) => Ok(Job {
+                dataset: pulled_from(&address, session)?,
+                address,
+            }),
             Err(error) if target.contains("://") || target.contains(['/', ':']) => Err(error.into()),
             Err(_) => by_name(target, session),
         })
@@ -107,11 +120,18 @@ fn named(targets: &[String], session: &Session) -> Result<Vec<Job>, Failure> {
 fn by_name(target: &str, session: &Session) -> Result<Job, Failure> {
     let dataset = session.workspace()?.catalog().find(target)?;
     match dataset.remote_aliases()?.pull_aliases.as_slice() {
-        [only] => Ok(Job { address: only.parse()?, dataset: Some(dataset) }),
-        [] => Err(Failure::new(Kind::Refused, format!("{target} was not pulled from anywhere"))
-            .next("name the place: odfs pull ipns://K")),
-        several => Err(Failure::new(Kind::Refused, format!("{target} is pulled from {}", several.join(", ")))
-            .next("name one of them")),
+        [only] => Ok(Job {
+            address: only.parse()?,
+            dataset: Some(dataset),
+        }),
+        [] => Err(
+            Failure::new(Kind::Refused, format!("{target} was not pulled from anywhere"))
+                .next("name the place: odfs pull ipns://K"),
+        ),
+        several => Err(
+            Failure::new(Kind::Refused, format!("{target} is pulled from {}", several.join(", ")))
+                .next("name one of them"),
+        ),
     }
 }
 
@@ -121,7 +141,10 @@ fn pulled_from(address: &Address, session: &Session) -> Result<Option<Dataset>, 
     for entry in catalog.entries()? {
         let dataset = catalog.open_entry(&entry)?;
         let aliases = dataset.remote_aliases()?.pull_aliases;
-        if aliases.iter().any(|alias| alias.parse::<Address>().is_ok_and(|other| other == *address)) {
+        if aliases
+            .iter()
+            .any(|alias| alias.parse::<Address>().is_ok_and(|other| other == *address))
+        {
             return Ok(Some(dataset));
         }
     }
@@ -155,13 +178,24 @@ fn dial(addresses: &[String], session: &Session, io: &mut Io) -> Result<Vec<odf_
 }
 
 /// Pulls one dataset; whether anything was new.
-fn one(job: &Job, args: &PullArgs, peers: &[odf_node::PeerId], session: &Session, io: &mut Io) -> Result<bool, Failure> {
+fn one(
+    job: &Job,
+    args: &PullArgs,
+    peers: &[odf_node::PeerId],
+    session: &Session,
+    io: &mut Io,
+) -> Result<bool, Failure> {
     let workspace = session.workspace()?;
     let node = session.node()?;
+    // GC must not take what has no pin yet.
+    let hold = workspace.store().hold();
     let exchange = node.exchange().session();
     peers.iter().for_each(|peer| exchange.add_provider(*peer));
     let fetcher = Fetcher::new(workspace.store().clone(), Some(exchange));
-    io.progress().show(|| Step { text: format!("looking for {}", job.address), ..Step::default() });
+    io.progress().show(|| Step {
+        text: format!("looking for {}", job.address),
+        ..Step::default()
+    });
 
     let (done, total) = (AtomicU64::new(0), AtomicU64::new(0));
     let on_progress = |at: Progress| match at {
@@ -176,7 +210,11 @@ fn one(job: &Job, args: &PullArgs, peers: &[odf_node::PeerId], session: &Session
         let (done, total) = (done.load(Ordering::Relaxed), total.load(Ordering::Relaxed));
         progress.show(|| step(&fetcher, done, total));
     };
-    let options = PullOptions { dataset: job.dataset.clone(), name: args.name.clone(), alias: !args.no_alias };
+    let options = PullOptions {
+        dataset: job.dataset.clone(),
+        name: args.name.clone(),
+        alias: !args.no_alias,
+    };
     let work = pull_from(workspace, node, &fetcher, &job.address, options, &on_progress);
     let pulled = session.wait(io, async {
         tokio::pin!(work);
@@ -188,6 +226,10 @@ fn one(job: &Job, args: &PullArgs, peers: &[odf_node::PeerId], session: &Session
             }
         }
     })?;
+    drop(hold);
+    if let Some(keep) = session.settings().retention {
+        publish::retain(workspace, pulled.outcome.dataset(), keep)?;
+    }
     tell(&pulled, &job.address, io)
 }
 
@@ -205,10 +247,22 @@ fn tell(pulled: &Pulled, address: &Address, io: &mut Io) -> Result<bool, Failure
         }
         Outcome::UpToDate { .. } => io.line(format_args!("{name} is up to date"))?,
         Outcome::Ahead { remote, .. } => {
-            io.line(format_args!("{name} is up to date; it is ahead of the remote head {remote}"))?;
+            io.line(format_args!(
+                "{name} is up to date; it is ahead of the remote head {remote}"
+            ))?;
         }
-        Outcome::Updated { dataset, old_head, blocks, fetched, .. } => {
-            let words = if old_head.is_none() { format!("Pulled {name} at") } else { format!("{name}: updated to") };
+        Outcome::Updated {
+            dataset,
+            old_head,
+            blocks,
+            fetched,
+            ..
+        } => {
+            let words = if old_head.is_none() {
+                format!("Pulled {name} at")
+            } else {
+                format!("{name}: updated to")
+            };
             io.line(format_args!("{words} {} ({blocks} block(s))", dataset.head()))?;
             io.say(format_args!(
                 "{} IPLD block(s) fetched, {}; {} were here",
@@ -217,7 +271,10 @@ fn tell(pulled: &Pulled, address: &Address, io: &mut Io) -> Result<bool, Failure
                 output::count(fetched.local)
             ));
             if let Some(age) = pulled.stale {
-                io.say(format_args!("nobody answered for {address}: this is what it stood for {} ago", output::duration(age)));
+                io.say(format_args!(
+                    "nobody answered for {address}: this is what it stood for {} ago",
+                    output::duration(age)
+                ));
             }
         }
     }
@@ -226,10 +283,22 @@ fn tell(pulled: &Pulled, address: &Address, io: &mut Io) -> Result<bool, Failure
 
 fn step(fetcher: &Fetcher, done: u64, total: u64) -> Step {
     let fetched = fetcher.fetched();
-    let mut text = format!("{}, {} blocks", output::bytes(fetched.bytes), output::count(fetched.blocks));
+    let mut text = format!(
+        "{}, {} blocks",
+        output::bytes(fetched.bytes),
+        output::count(fetched.blocks)
+    );
     if let Some(session) = fetcher.session() {
         let stats = session.stats();
-        text.push_str(&format!(", {}/s, {} provider(s)", output::bytes(stats.rate as u64), stats.providers));
+        text.push_str(&format!(
+            ", {}/s, {} provider(s)",
+            output::bytes(stats.rate as u64),
+            stats.providers
+        ));
     }
-    Step { text, done: done.max(fetched.bytes.min(total)), total: (total > 0).then_some(total) }
+    Step {
+        text,
+        done: done.max(fetched.bytes.min(total)),
+        total: (total > 0).then_some(total),
+    }
 }

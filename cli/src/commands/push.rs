@@ -40,8 +40,11 @@ pub(super) fn run(args: &PushArgs, session: &Session, io: &mut Io) -> Result<(),
             [] => own_key(&dataset, session)?,
             [only] => key_of(only, session)?,
             several => {
-                return Err(Failure::new(Kind::Refused, format!("{} is pushed to {}", args.dataset, several.join(", ")))
-                    .next("choose one with --to"));
+                return Err(Failure::new(
+                    Kind::Refused,
+                    format!("{} is pushed to {}", args.dataset, several.join(", ")),
+                )
+                .next("choose one with --to"));
             }
         },
     };
@@ -66,11 +69,19 @@ fn key_of(to: &str, session: &Session) -> Result<Keypair, Failure> {
     if text.contains('/') {
         return Err(Failure::usage(format!("{to} has a path; a name holds one dataset")).next("push to ipns://K"));
     }
-    let name: Name = text.parse().map_err(|error| Failure::usage(format!("{to:?} is no IPNS name: {error}")))?;
-    session.keys()?.find(|key| Name::from_public_key(&key.public()) == name).ok_or_else(|| {
-        Failure::new(Kind::NotFound, format!("the private key of {name} is not in this workspace"))
+    let name: Name = text
+        .parse()
+        .map_err(|error| Failure::usage(format!("{to:?} is no IPNS name: {error}")))?;
+    session
+        .keys()?
+        .find(|key| Name::from_public_key(&key.public()) == name)
+        .ok_or_else(|| {
+            Failure::new(
+                Kind::NotFound,
+                format!("the private key of {name} is not in this workspace"),
+            )
             .next("`odfs key list` shows the keys that are, `odfs key gen` makes one")
-    })
+        })
 }
 
 fn remember(dataset: &Dataset, name: &Name) -> Result<(), Failure> {

@@ -26,7 +26,11 @@ pub(crate) struct StatusArgs {
 pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let workspace = session.workspace()?;
     let node = session.running_node();
-    let peer_id = session.keys()?.get_or_generate(crate::session::PEER_KEY)?.public().to_peer_id();
+    let peer_id = session
+        .keys()?
+        .get_or_generate(crate::session::PEER_KEY)?
+        .public()
+        .to_peer_id();
     let (addresses, peers) = match node {
         Some(node) => {
             let peers = session.wait(io, async { Ok::<_, Failure>(node.peers().await) })?;
@@ -75,7 +79,14 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
         }));
     }
     io.line(format_args!("Workspace: {}", session.root().display()))?;
-    io.line(format_args!("Peer: {peer_id}{}", if node.is_some() { "" } else { " (not running; `odfs node` starts it)" }))?;
+    io.line(format_args!(
+        "Peer: {peer_id}{}",
+        if node.is_some() {
+            ""
+        } else {
+            " (not running; `odfs node` starts it)"
+        }
+    ))?;
     for address in &addresses {
         io.line(format_args!("Address: {address}"))?;
     }
@@ -92,14 +103,28 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
 }
 
 fn names_listing(names: &[NameStatus], session: &Session) -> Result<Listing, Failure> {
-    let columns = ["Name", "Dataset", "Role", "Value", "Sequence", "Confirmed", "Holders", "Safe until", "Valid until"];
+    let columns = [
+        "Name",
+        "Dataset",
+        "Role",
+        "Value",
+        "Sequence",
+        "Confirmed",
+        "Holders",
+        "Safe until",
+        "Valid until",
+    ];
     let mut listing = Listing::new(&columns).when_empty("Names: none published or followed yet");
     let datasets = session.workspace()?.catalog().entries()?;
     for status in names {
         let name = status.name.to_string();
         // A dataset's own name says which dataset it is; others are known by the address that they are pulled from.
-        let dataset = datasets.iter().find(|entry| name_of(&entry.id).is_some_and(|own| own == status.name));
-        let dataset = dataset.and_then(|entry| entry.name.as_ref()).map(|name| name.as_str().to_owned());
+        let dataset = datasets
+            .iter()
+            .find(|entry| name_of(&entry.id).is_some_and(|own| own == status.name));
+        let dataset = dataset
+            .and_then(|entry| entry.name.as_ref())
+            .map(|name| name.as_str().to_owned());
         let role = match (status.own, status.followed) {
             (true, _) => "published",
             (false, true) => "followed",
@@ -122,7 +147,10 @@ fn names_listing(names: &[NameStatus], session: &Session) -> Result<Listing, Fai
 
 fn time(at: Option<SystemTime>) -> Cell {
     match at.map(DateTime::<Utc>::from) {
-        Some(at) => Cell::shown(at.to_rfc3339_opts(SecondsFormat::Secs, true), at.format("%Y-%m-%d %H:%M")),
+        Some(at) => Cell::shown(
+            at.to_rfc3339_opts(SecondsFormat::Secs, true),
+            at.format("%Y-%m-%d %H:%M"),
+        ),
         None => Value::Null.into(),
     }
 }

@@ -55,9 +55,19 @@ pub(super) fn write(batch: &RecordBatch, format: Format, io: &mut Io) -> Result<
     let batch = &in_offset_zones(batch)?;
     match format {
         Format::Table => {
-            let names = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
-            let mut rows = Rows::new(names, batch.columns().iter().map(|c| c.data_type().is_numeric()).collect());
-            let options = FormatOptions::default().with_null("-").with_timestamp_tz_format(Some(TIME));
+            let names = batch
+                .schema()
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect();
+            let mut rows = Rows::new(
+                names,
+                batch.columns().iter().map(|c| c.data_type().is_numeric()).collect(),
+            );
+            let options = FormatOptions::default()
+                .with_null("-")
+                .with_timestamp_tz_format(Some(TIME));
             let columns = batch
                 .columns()
                 .iter()
@@ -88,7 +98,9 @@ pub(super) fn write(batch: &RecordBatch, format: Format, io: &mut Io) -> Result<
 }
 
 fn json() -> WriterBuilder {
-    WriterBuilder::new().with_explicit_nulls(true).with_timestamp_tz_format(TIME.to_owned())
+    WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .with_timestamp_tz_format(TIME.to_owned())
 }
 
 /// The same rows with `UTC` written as an offset, the only form of time zone that arrow formats without a database.

@@ -26,18 +26,43 @@ pub(super) fn run(args: &VerifyArgs, session: &Session, io: &mut Io) -> Result<(
     let mut first = None;
     for entry in entries(&args.datasets, session)? {
         io.check()?;
-        let name = entry.name.as_ref().map_or_else(|| entry.id.to_string(), |name| name.to_string());
+        let name = entry
+            .name
+            .as_ref()
+            .map_or_else(|| entry.id.to_string(), |name| name.to_string());
         match one(&entry, &name, session, io) {
-            Ok(Verified { blocks, slices, checkpoints, bytes, .. }) => {
+            Ok(Verified {
+                blocks,
+                slices,
+                checkpoints,
+                bytes,
+                ..
+            }) => {
                 let figures = [blocks, slices, checkpoints].map(Cell::count);
                 let [blocks, slices, checkpoints] = figures;
                 let fault = serde_json::Value::Null;
-                listing.row([name.into(), "ok".into(), blocks, slices, checkpoints, Cell::bytes(bytes), fault.into()]);
+                listing.row([
+                    name.into(),
+                    "ok".into(),
+                    blocks,
+                    slices,
+                    checkpoints,
+                    Cell::bytes(bytes),
+                    fault.into(),
+                ]);
             }
             Err(failure) => {
                 let none = || Cell::from(serde_json::Value::Null);
                 let fault = failure.message().to_owned().into();
-                listing.row([name.clone().into(), "damaged".into(), none(), none(), none(), none(), fault]);
+                listing.row([
+                    name.clone().into(),
+                    "damaged".into(),
+                    none(),
+                    none(),
+                    none(),
+                    none(),
+                    fault,
+                ]);
                 first.get_or_insert_with(|| failure.about(name));
             }
         }
@@ -65,7 +90,11 @@ pub(super) fn entries(names: &[String], session: &Session) -> Result<Vec<Entry>,
     let catalog = session.workspace()?.catalog();
     let mut found: Vec<Entry> = Vec::new();
     for name in names {
-        let matching = if name.contains('%') { catalog.matching(name)? } else { vec![catalog.find_entry(name)?] };
+        let matching = if name.contains('%') {
+            catalog.matching(name)?
+        } else {
+            vec![catalog.find_entry(name)?]
+        };
         if matching.is_empty() {
             return Err(Failure::new(Kind::NotFound, format!("no dataset matches {name}"))
                 .next("`odfs list` shows all datasets"));

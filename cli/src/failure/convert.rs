@@ -16,7 +16,10 @@ impl From<io::Error> for Failure {
 /// The kind of a failed operation on a file, and the words for it: `operation path: reason`.
 fn of_io(error: &dyn std::error::Error, source: &io::Error) -> Failure {
     let from_io = Failure::from_io(source);
-    let failure = Failure { message: chain(error), ..from_io };
+    let failure = Failure {
+        message: chain(error),
+        ..from_io
+    };
     match failure.kind {
         Kind::Permission => failure.next("check who owns the file, or run odfs as that user"),
         Kind::Storage => failure.next("check the disk, then run the command again; nothing was lost"),

@@ -11,7 +11,14 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         name: "network.listen",
         about: "multiaddrs that the peer listens on; \"default\" is port 4001 on every interface, or any if that is taken",
-        show: |settings| Some(settings.listen.as_ref().map_or_else(|| "default".into(), |list| list_value(list))),
+        show: |settings| {
+            Some(
+                settings
+                    .listen
+                    .as_ref()
+                    .map_or_else(|| "default".into(), |list| list_value(list)),
+            )
+        },
         set: |settings, value| {
             settings.listen = match value.as_str() {
                 Some("default") => None,
@@ -81,6 +88,24 @@ pub(crate) const KEYS: &[Key] = &[
                 .filter(|text| !text.is_empty())
                 .ok_or("a text is expected")?;
             settings.parquet_created_by = Some(text.to_owned());
+            Ok(())
+        },
+    },
+    Key {
+        name: "retention",
+        about: "how many older roots of each dataset stay pinned and served, or \"all\"",
+        show: |settings| {
+            Some(match settings.retention {
+                None => Value::String("all".to_owned()),
+                Some(count) => Value::Integer(i64::try_from(count).unwrap_or(i64::MAX)),
+            })
+        },
+        set: |settings, value| {
+            settings.retention = match (value.as_str(), value.as_integer().map(u64::try_from)) {
+                (Some("all"), _) => None,
+                (_, Some(Ok(count))) => Some(count),
+                _ => return Err("a number or \"all\" is expected".to_owned()),
+            };
             Ok(())
         },
     },

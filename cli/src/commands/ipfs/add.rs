@@ -13,8 +13,8 @@ use odf_node::store::{Blocks as _, Store};
 use odf_node::unixfs::directory;
 use odf_node::unixfs::{Entry, KUBO_CIDV1, Profile, UNIXFS_V0_2015, UNIXFS_V1_2025};
 
-use super::PIN_OWNER;
 use super::ignore::Ignore;
+use super::{PIN_OWNER, escape};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
@@ -124,7 +124,11 @@ impl AddArgs {
             let path = io.resolve(path);
             let failed = |error: std::io::Error| Failure::file(&path, &error);
             let mut text = String::new();
-            fs::File::open(&path).map_err(failed)?.take(MAX_RULES_BYTES).read_to_string(&mut text).map_err(failed)?;
+            fs::File::open(&path)
+                .map_err(failed)?
+                .take(MAX_RULES_BYTES)
+                .read_to_string(&mut text)
+                .map_err(failed)?;
             text.lines().for_each(|line| ignore.add(line));
         }
         self.ignore.iter().for_each(|pattern| ignore.add(pattern));
@@ -135,9 +139,16 @@ impl AddArgs {
 pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let ignore = args.ignore_rules(io)?;
     let dash = PathBuf::from("-");
-    let paths = if args.paths.is_empty() { std::slice::from_ref(&dash) } else { &args.paths };
+    let paths = if args.paths.is_empty() {
+        std::slice::from_ref(&dash)
+    } else {
+        &args.paths
+    };
     // Before anything is added, so that one wrong word of many adds nothing.
-    let inputs = paths.iter().map(|path| Input::find(path, args, io)).collect::<Result<Vec<_>, _>>()?;
+    let inputs = paths
+        .iter()
+        .map(|path| Input::find(path, args, io))
+        .collect::<Result<Vec<_>, _>>()?;
     let store = session.workspace()?.store();
     let hold = store.hold();
 
@@ -150,7 +161,11 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
         Progress::Bytes(count) => {
             let done = done.fetch_add(count, Ordering::Relaxed) + count;
             if shows {
-                progress.show(|| Step { text: output::bytes(done), done, total });
+                progress.show(|| Step {
+                    text: output::bytes(done),
+                    done,
+                    total,
+                });
             }
         }
         Progress::Added { path, entry } => {
@@ -216,7 +231,7 @@ impl AddArgs {
         } else if self.quiet {
             io.line(cid)
         } else {
-            io.line(format_args!("added {cid} {}", super::escaped(name)))
+            io.line(format_args!("added {cid} {}", escape::name(name)))
         }
     }
 }
@@ -236,7 +251,12 @@ struct Input {
 impl Input {
     fn find(path: &Path, args: &AddArgs, io: &Io) -> Result<Self, Failure> {
         if path == Path::new("-") {
-            return Ok(Self { path: None, name: args.stdin_name.clone(), stream: true, bytes: None });
+            return Ok(Self {
+                path: None,
+                name: args.stdin_name.clone(),
+                stream: true,
+                bytes: None,
+            });
         }
         let mut path = io.resolve(path);
         let failed = |path: &Path, error: std::io::Error| Failure::file(path, &error);
@@ -257,7 +277,12 @@ impl Input {
         })?;
         let stream = !(kind.is_file() || kind.is_dir() || kind.is_symlink()) || is_descriptor(&path);
         let bytes = kind.is_file().then_some(metadata.len());
-        Ok(Self { path: Some(path), name: Some(name), stream, bytes })
+        Ok(Self {
+            path: Some(path),
+            name: Some(name),
+            stream,
+            bytes,
+        })
     }
 
     fn add(&self, store: &Store, options: &AddOptions<'_>, io: &mut Io) -> Result<Entry, Failure> {

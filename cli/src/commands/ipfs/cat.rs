@@ -56,7 +56,11 @@ pub(super) fn run(args: &CatArgs, session: &Session, io: &mut Io) -> Result<(), 
             left = left.saturating_sub(bytes.len() as u64);
             done += bytes.len() as u64;
             if !io.terminal().output {
-                io.progress().show(|| Step { text: output::bytes(done), done, total: Some(size) });
+                io.progress().show(|| Step {
+                    text: output::bytes(done),
+                    done,
+                    total: Some(size),
+                });
             }
             Ok(())
         })?;

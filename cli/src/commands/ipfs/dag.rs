@@ -53,7 +53,10 @@ pub(super) fn run(command: &DagCommand, session: &Session, io: &mut Io) -> Resul
     }
     let value = dag::value_at(&block, &resolved.remainder)?;
     let unfit = |reason: String| {
-        Failure::new(Kind::BadInput, format!("{} cannot be written as {output_codec:?}: {reason}", path.typed))
+        Failure::new(
+            Kind::BadInput,
+            format!("{} cannot be written as {output_codec:?}: {reason}", path.typed),
+        )
     };
     let bytes = match output_codec {
         Codec::DagJson => serde_ipld_dagjson::to_vec(&value).map_err(|error| unfit(error.to_string()))?,

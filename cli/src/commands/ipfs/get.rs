@@ -56,7 +56,11 @@ pub(super) fn run(args: &GetArgs, session: &Session, io: &mut Io) -> Result<(), 
         target.push(args.path.last_segment());
     }
     io.line(format_args!("Saving file(s) to {}", shown.display()))?;
-    let mut saver = Saver { source, saved: 0, progress: args.progress };
+    let mut saver = Saver {
+        source,
+        saved: 0,
+        progress: args.progress,
+    };
     saver.save(&root, &kind, &target, 0, io)
 }
 
@@ -69,20 +73,27 @@ struct Saver<'a> {
 impl Saver<'_> {
     fn save(&mut self, root: &Block, kind: &Stat, target: &Path, depth: usize, io: &mut Io) -> Result<(), Failure> {
         if depth > MAX_DEPTH {
-            return Err(Failure::new(Kind::BadInput, format!("directories are nested deeper than {MAX_DEPTH}")));
+            return Err(Failure::new(
+                Kind::BadInput,
+                format!("directories are nested deeper than {MAX_DEPTH}"),
+            ));
         }
         let failed = |error: io::Error| Failure::file(target, &error);
         match kind {
             Stat::File(_) => {
                 let mut file = replace(target).map_err(failed)?;
                 let (mut saved, progress) = (self.saved, self.progress);
-                self.source.read(FileCursor::new(*root.cid()), io, &mut |bytes, _, io| {
-                    saved += bytes.len() as u64;
-                    if progress {
-                        io.progress().show(|| Step { text: output::bytes(saved), ..Step::default() });
-                    }
-                    file.write_all(bytes).map_err(failed)
-                })?;
+                self.source
+                    .read(FileCursor::new(*root.cid()), io, &mut |bytes, _, io| {
+                        saved += bytes.len() as u64;
+                        if progress {
+                            io.progress().show(|| Step {
+                                text: output::bytes(saved),
+                                ..Step::default()
+                            });
+                        }
+                        file.write_all(bytes).map_err(failed)
+                    })?;
                 self.saved = saved;
                 Ok(())
             }
@@ -97,7 +108,10 @@ impl Saver<'_> {
                 match fs::symlink_metadata(target) {
                     Ok(metadata) if metadata.is_dir() => {}
                     Ok(_) => {
-                        return Err(Failure::new(Kind::Refused, format!("{} is not a directory", target.display())));
+                        return Err(Failure::new(
+                            Kind::Refused,
+                            format!("{} is not a directory", target.display()),
+                        ));
                     }
                     Err(_) => fs::create_dir(target).map_err(failed)?,
                 }

@@ -21,9 +21,15 @@ impl Ignore {
             return;
         }
         let (keep, pattern) = line.strip_prefix('!').map_or((false, line), |pattern| (true, pattern));
-        let pattern = pattern.strip_prefix("**/").or_else(|| pattern.strip_prefix('/')).unwrap_or(pattern);
+        let pattern = pattern
+            .strip_prefix("**/")
+            .or_else(|| pattern.strip_prefix('/'))
+            .unwrap_or(pattern);
         if !pattern.contains('/') {
-            self.rules.push(Rule { pattern: pattern.chars().collect(), keep });
+            self.rules.push(Rule {
+                pattern: pattern.chars().collect(),
+                keep,
+            });
         }
     }
 
@@ -87,7 +93,13 @@ mod tests {
         let ignore = ignore(&["# comment", "", "*.tmp", "!keep.tmp", "a?c"]);
         assert!(ignore.matches("x.tmp") && ignore.matches("abc"));
         assert!(!ignore.matches("keep.tmp") && !ignore.matches("ac"));
-        assert!(glob(&"a*b*c".chars().collect::<Vec<_>>(), &"axxbyybc".chars().collect::<Vec<_>>()));
-        assert!(!glob(&"a*b*c".chars().collect::<Vec<_>>(), &"axxbyyb".chars().collect::<Vec<_>>()));
+        assert!(glob(
+            &"a*b*c".chars().collect::<Vec<_>>(),
+            &"axxbyybc".chars().collect::<Vec<_>>()
+        ));
+        assert!(!glob(
+            &"a*b*c".chars().collect::<Vec<_>>(),
+            &"axxbyyb".chars().collect::<Vec<_>>()
+        ));
     }
 }

@@ -8,6 +8,7 @@ use odf_node::dag::PbNode;
 use odf_node::unixfs::directory::{Link, Listing};
 use odf_node::unixfs::node::{NodeError, Stat, stat};
 
+use super::escape;
 use super::path::IpfsPath;
 use super::source::{Source, whole_block};
 use crate::failure::Failure;
@@ -67,8 +68,10 @@ fn links(source: &mut Source<'_>, root: &Block, io: &Io) -> Result<Vec<Link>, Fa
         if root.cid().codec() != DAG_PB {
             return Ok(Vec::new());
         }
-        let node =
-            PbNode::decode(root.data()).map_err(|source| NodeError::Malformed { cid: *root.cid(), source })?;
+        let node = PbNode::decode(root.data()).map_err(|source| NodeError::Malformed {
+            cid: *root.cid(),
+            source,
+        })?;
         let unnamed = |link: odf_node::dag::PbLink| Link {
             name: String::from_utf8_lossy(&link.name).into_owned(),
             cid: link.cid,
@@ -96,7 +99,11 @@ fn row(source: &mut Source<'_>, link: Link, args: &LsArgs, io: &Io) -> Result<Ro
             Stat::Symlink(_) => (Some(0), ""),
         }
     };
-    Ok(Row { cid: link.cid.to_string(), size, name: format!("{}{slash}", super::escaped(&link.name)) })
+    Ok(Row {
+        cid: link.cid.to_string(),
+        size,
+        name: format!("{}{slash}", escape::name(&link.name)),
+    })
 }
 
 /// Columns as Go's tabwriter aligns them: each as wide as its longest cell and one space.

@@ -37,13 +37,23 @@ pub(crate) enum NameCommand {
 }
 
 pub(super) fn run(command: &NameCommand, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let NameCommand::Resolve { name, recursive, nocache, dht_timeout, .. } = command;
+    let NameCommand::Resolve {
+        name,
+        recursive,
+        nocache,
+        dht_timeout,
+        ..
+    } = command;
     let node = session.node()?;
     let mut name: Name = match name {
         Some(text) => {
-            let text = text.strip_prefix("/ipns/").or_else(|| text.strip_prefix("ipns://")).unwrap_or(text);
+            let text = text
+                .strip_prefix("/ipns/")
+                .or_else(|| text.strip_prefix("ipns://"))
+                .unwrap_or(text);
             let text = text.trim_end_matches('/');
-            text.parse().map_err(|error| Failure::usage(format!("{text:?} is no IPNS name: {error}")))?
+            text.parse()
+                .map_err(|error| Failure::usage(format!("{text:?} is no IPNS name: {error}")))?
         }
         None => session.peer_name()?,
     };
@@ -55,27 +65,43 @@ pub(super) fn run(command: &NameCommand, session: &Session, io: &mut Io) -> Resu
                 Some(limit) => match tokio::time::timeout(*limit, asked).await {
                     Ok(found) => found.map_err(Failure::from),
                     // As Kubo does: what is known here is the answer when time is up.
-                    Err(_) => node.names().resolve(&name, Freshness::Cached).await.map_err(Failure::from),
+                    Err(_) => node
+                        .names()
+                        .resolve(&name, Freshness::Cached)
+                        .await
+                        .map_err(Failure::from),
                 },
             }
         });
         let found = found.map_err(|failure| failure.about("could not resolve name"))?;
         if *nocache && found.age.is_none_or(|age| !age.is_zero()) {
-            return Err(Failure::new(Kind::Unreachable, format!("could not resolve name: nobody was asked for {name}")));
+            return Err(Failure::new(
+                Kind::Unreachable,
+                format!("could not resolve name: nobody was asked for {name}"),
+            ));
         }
         match found.value.parse::<IpfsPath>() {
-            Ok(IpfsPath { root: Root::Name(next), rest, .. }) if *recursive && rest.is_empty() => name = next,
+            Ok(IpfsPath {
+                root: Root::Name(next),
+                rest,
+                ..
+            }) if *recursive && rest.is_empty() => name = next,
             _ => return io.line(found.value),
         }
     }
-    Err(Failure::new(Kind::BadRecord, format!("could not resolve name: more than {MAX_NAME_DEPTH} names in a row")))
+    Err(Failure::new(
+        Kind::BadRecord,
+        format!("could not resolve name: more than {MAX_NAME_DEPTH} names in a row"),
+    ))
 }
 
 /// A time with a unit, as Kubo writes it: `1s`, `500ms`, `2m`.
 fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let number: f64 = number.parse().map_err(|_| "a time such as 30s or 500ms is expected".to_owned())?;
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "a time such as 30s or 500ms is expected".to_owned())?;
     let seconds = match unit {
         "ms" => number / 1000.0,
         "s" => number,

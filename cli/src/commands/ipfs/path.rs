@@ -50,7 +50,12 @@ impl FromStr for IpfsPath {
             (None, typed)
         };
         let (first, rest) = path.split_once('/').unwrap_or((path, ""));
-        let name = || first.parse().map(Root::Name).map_err(|error| format!("{first:?} is no IPNS name: {error}"));
+        let name = || {
+            first
+                .parse()
+                .map(Root::Name)
+                .map_err(|error| format!("{first:?} is no IPNS name: {error}"))
+        };
         let root = match space {
             Some(true) => name()?,
             Some(false) | None => match Cid::try_from(first) {
@@ -60,7 +65,11 @@ impl FromStr for IpfsPath {
                 Err(error) => return Err(format!("{first:?} is no CID: {error}")),
             },
         };
-        Ok(Self { root, rest: rest.to_owned(), typed: typed.to_owned() })
+        Ok(Self {
+            root,
+            rest: rest.to_owned(),
+            typed: typed.to_owned(),
+        })
     }
 }
 
@@ -76,7 +85,11 @@ mod tests {
 
     #[test]
     fn all_ways_of_writing_mean_the_same() {
-        for typed in [format!("/ipfs/{CID}/a/b"), format!("{CID}/a/b"), format!("ipfs://{CID}/a/b")] {
+        for typed in [
+            format!("/ipfs/{CID}/a/b"),
+            format!("{CID}/a/b"),
+            format!("ipfs://{CID}/a/b"),
+        ] {
             let path: IpfsPath = typed.parse().unwrap();
             assert_eq!(path.root, Root::Cid(Cid::try_from(CID).unwrap()));
             assert_eq!(path.rest, "a/b");

@@ -70,15 +70,18 @@ pub(super) fn run(command: &PinCommand, session: &Session, io: &mut Io) -> Resul
             let mut pins: Vec<Pin> = store.pins(None)?;
             pins.sort_by_key(|pin| pin.cid.to_string());
             pins.dedup_by_key(|pin| pin.cid);
-            pins.into_iter().try_for_each(|pin| io.line(format_args!("{} recursive", pin.cid)))
+            pins.into_iter()
+                .try_for_each(|pin| io.line(format_args!("{} recursive", pin.cid)))
         }
         PinCommand::Rm { paths } => {
             for path in paths {
                 let mut source = Source::new(session)?;
                 let cid = whole_block(&source.resolve(path, io)?, path)?;
                 if !store.unpin(PIN_OWNER, &cid)? {
-                    return Err(Failure::new(Kind::NotFound, format!("{cid} is not pinned or pinned indirectly"))
-                        .next("`odfs delete` gives up what a dataset keeps"));
+                    return Err(
+                        Failure::new(Kind::NotFound, format!("{cid} is not pinned or pinned indirectly"))
+                            .next("`odfs delete` gives up what a dataset keeps"),
+                    );
                 }
                 io.line(format_args!("unpinned {cid}"))?;
             }

@@ -28,6 +28,9 @@ pub(super) struct Source<'a> {
     peers: Option<Peers>,
 }
 
+/// Gets each piece of a file and the length of the whole.
+type Take<'a> = &'a mut dyn FnMut(&[u8], u64, &mut Io) -> Result<(), Failure>;
+
 struct Peers {
     fetcher: Fetcher,
     ahead: HashMap<Cid, JoinHandle<Result<Block, FetchError>>>,
@@ -44,7 +47,11 @@ impl Drop for Peers {
 impl<'a> Source<'a> {
     /// Reads through the session's store and, where needed, its peer.
     pub(super) fn new(session: &'a Session) -> Result<Self, Failure> {
-        Ok(Self { session, store: session.workspace()?.store(), peers: None })
+        Ok(Self {
+            session,
+            store: session.workspace()?.store(),
+            peers: None,
+        })
     }
 
     /// The block, wherever it is.
@@ -87,7 +94,10 @@ impl<'a> Source<'a> {
             none => {
                 let session = self.session.node()?.exchange().session();
                 let fetcher = Fetcher::new(self.store.clone(), Some(session));
-                none.insert(Peers { fetcher, ahead: HashMap::new() })
+                none.insert(Peers {
+                    fetcher,
+                    ahead: HashMap::new(),
+                })
             }
         };
         if let Some(task) = peers.ahead.remove(cid) {
@@ -120,24 +130,29 @@ impl<'a> Source<'a> {
             let node = self.session.node()?;
             let found = self.session.wait(io, node.names().resolve(&name, Freshness::Network))?;
             let next: IpfsPath = found.value.parse().map_err(|reason: String| {
-                Failure::new(Kind::BadRecord, format!("{name} stands for {:?}: {reason}", found.value))
+                Failure::new(
+                    Kind::BadRecord,
+                    format!("{name} stands for {:?}: {reason}", found.value),
+                )
             })?;
-            rest = if next.rest.is_empty() { rest } else { format!("{}/{rest}", next.rest) };
+            rest = if next.rest.is_empty() {
+                rest
+            } else {
+                format!("{}/{rest}", next.rest)
+            };
             root = next.root;
         }
-        Err(Failure::new(Kind::BadRecord, format!("{} leads through more than {MAX_NAME_DEPTH} names", path.typed)))
+        Err(Failure::new(
+            Kind::BadRecord,
+            format!("{} leads through more than {MAX_NAME_DEPTH} names", path.typed),
+        ))
     }
 
     /// Reads a file, or a range of it, in order. `take` gets each piece and the length of the whole file.
     ///
     /// # Errors
     /// Not a file, a block that cannot be had, or whatever `take` says.
-    pub(super) fn read(
-        &mut self,
-        mut cursor: FileCursor,
-        io: &mut Io,
-        take: &mut dyn FnMut(&[u8], u64, &mut Io) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    pub(super) fn read(&mut self, mut cursor: FileCursor, io: &mut Io, take: Take<'_>) -> Result<(), Failure> {
         loop {
             match cursor.step() {
                 export::Step::Done => return Ok(()),
@@ -165,7 +180,10 @@ pub(super) fn whole_block(resolved: &Resolved, path: &IpfsPath) -> Result<Cid, F
     }
     Err(Failure::new(
         Kind::BadInput,
-        format!("{} is a value within the block {}, not a block", path.typed, resolved.cid),
+        format!(
+            "{} is a value within the block {}, not a block",
+            path.typed, resolved.cid
+        ),
     )
     .next("`odfs ipfs dag get` shows values"))
 }

@@ -26,7 +26,9 @@ pub(super) fn run(command: &SwarmCommand, session: &Session, io: &mut Io) -> Res
             let parsed = address
                 .parse()
                 .map_err(|error| Failure::usage(format!("{address:?} is no multiaddr: {error}")))?;
-            let peer = session.wait(io, node.dial(parsed)).map_err(|failure| failure.about(address))?;
+            let peer = session
+                .wait(io, node.dial(parsed))
+                .map_err(|failure| failure.about(address))?;
             io.line(format_args!("connect {peer} success"))
         }
         SwarmCommand::Peers => {
@@ -35,7 +37,11 @@ pub(super) fn run(command: &SwarmCommand, session: &Session, io: &mut Io) -> Res
             for peer in peers {
                 for address in peer.addresses {
                     let text = address.to_string();
-                    lines.push(if text.contains("/p2p/") { text } else { format!("{text}/p2p/{}", peer.peer) });
+                    lines.push(if text.contains("/p2p/") {
+                        text
+                    } else {
+                        format!("{text}/p2p/{}", peer.peer)
+                    });
                 }
             }
             lines.sort();

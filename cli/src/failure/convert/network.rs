@@ -72,7 +72,11 @@ impl From<ExportError> for Failure {
 
 impl From<DagError> for Failure {
     fn from(error: DagError) -> Self {
-        let kind = if matches!(error, DagError::NoSuchValue { .. }) { Kind::NotFound } else { Kind::BadInput };
+        let kind = if matches!(error, DagError::NoSuchValue { .. }) {
+            Kind::NotFound
+        } else {
+            Kind::BadInput
+        };
         Failure::new(kind, chain(&error))
     }
 }
@@ -92,10 +96,12 @@ impl From<exchange::FetchError> for Failure {
     fn from(error: exchange::FetchError) -> Self {
         use exchange::FetchError as E;
         match &error {
-            E::NotFound { .. } => Failure::new(Kind::Unreachable, chain(&error))
-                .next("check the CID and the connection; name a peer that has it with --peer, where the command takes it"),
-            E::Stalled { .. } => Failure::new(Kind::Unreachable, chain(&error))
-                .next("run the command again later; what arrived is kept"),
+            E::NotFound { .. } => Failure::new(Kind::Unreachable, chain(&error)).next(
+                "check the CID and the connection; name a peer that has it with --peer, where the command takes it",
+            ),
+            E::Stalled { .. } => {
+                Failure::new(Kind::Unreachable, chain(&error)).next("run the command again later; what arrived is kept")
+            }
             E::Unverifiable { .. } => Failure::new(Kind::BadInput, chain(&error)),
             _ => Failure::new(Kind::General, chain(&error)),
         }
@@ -182,8 +188,9 @@ impl From<ResolveError> for Failure {
 impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
         match error {
-            PublishError::Superseded { .. } => Failure::new(Kind::Refused, &error)
-                .next("pull it first, or publish over it with --force"),
+            PublishError::Superseded { .. } => {
+                Failure::new(Kind::Refused, &error).next("pull it first, or publish over it with --force")
+            }
             PublishError::Store(error) => error.into(),
             PublishError::Routing(error) => error.into(),
             error => Failure::new(Kind::General, chain(&error)),

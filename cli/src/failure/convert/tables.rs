@@ -65,7 +65,8 @@ impl From<DatasetError> for Failure {
 
 impl From<ChainError> for Failure {
     fn from(error: ChainError) -> Self {
-        Failure::new(Kind::Integrity, chain(&error)).next("the chain was not changed; `odfs verify` checks what is there")
+        Failure::new(Kind::Integrity, chain(&error))
+            .next("the chain was not changed; `odfs verify` checks what is there")
     }
 }
 
@@ -127,8 +128,9 @@ impl From<SourceError> for Failure {
             Problem::NoColumn(_) => failure(Kind::Usage).next("use a column that is there"),
             Problem::Io(source) => of_io(&error, source),
             Problem::Empty | Problem::NoRows => failure(Kind::EmptyInput).next("publish it again when it has rows"),
-            Problem::NotInDataset(_) | Problem::NotInFile => failure(Kind::Schema)
-                .next("mend the columns of the file, or publish it under another name with --name"),
+            Problem::NotInDataset(_) | Problem::NotInFile => {
+                failure(Kind::Schema).next("mend the columns of the file, or publish it under another name with --name")
+            }
             Problem::NotType { .. } | Problem::Missing => failure(Kind::Schema)
                 .next("mend the value, or publish the file under another name with --name: its schema is found anew"),
             Problem::Unsupported(_) | Problem::NotATime(_) => failure(Kind::Schema),
@@ -164,8 +166,9 @@ impl From<MergeError> for Failure {
         match error {
             MergeError::Source(error) => error.into(),
             MergeError::Slice(error) => error.into(),
-            MergeError::NullKey { .. } | MergeError::RepeatedKey { .. } => Failure::new(Kind::BadInput, &error)
-                .next("mend the file, or choose other columns with --primary-key"),
+            MergeError::NullKey { .. } | MergeError::RepeatedKey { .. } => {
+                Failure::new(Kind::BadInput, &error).next("mend the file, or choose other columns with --primary-key")
+            }
             MergeError::NoKeyColumn(_) => Failure::usage(&error).next("name columns of the data with --primary-key"),
             MergeError::Unsupported(_) => Failure::new(Kind::Refused, &error).next("choose one with --merge"),
             MergeError::History { .. } => damaged(&error),
@@ -200,8 +203,9 @@ impl From<PublishError> for Failure {
             PublishError::Store(error) => error.into(),
             PublishError::Name(error) => error.into(),
             PublishError::Routing(error) => error.into(),
-            PublishError::Diverged { ref name, .. } => Failure::new(Kind::Refused, &error)
-                .next(format!("look at it with `odfs pull ipns://{name} --as other`; --force publishes over it")),
+            PublishError::Diverged { ref name, .. } => Failure::new(Kind::Refused, &error).next(format!(
+                "look at it with `odfs pull ipns://{name} --as other`; --force publishes over it"
+            )),
             PublishError::Unreadable { source, name, .. } => Failure::from(*source)
                 .about(format!("{name} stands for something that cannot be read"))
                 .next("run the command again later, or publish over it with --force"),
@@ -225,12 +229,14 @@ impl From<PullError> for Failure {
             PullError::NotADataset { .. } | PullError::NotAPath(_) => Failure::new(Kind::BadInput, chain(&error))
                 .next("`odfs ipfs ls` shows what is there; `odfs ipfs get` saves files"),
             PullError::NewerFormat { .. } => Failure::new(Kind::BadInput, &error).next("update odfs"),
-            PullError::Diverged { .. } => Failure::new(Kind::Refused, &error)
-                .next("delete or rename the local dataset, then pull it again; or pull it under another name with --as"),
+            PullError::Diverged { .. } => Failure::new(Kind::Refused, &error).next(
+                "delete or rename the local dataset, then pull it again; or pull it under another name with --as",
+            ),
             PullError::OtherDataset { .. } => {
                 Failure::new(Kind::Refused, &error).next("pull it under another name with --as")
             }
-            error => untrusted(&error),
+            PullError::Block { .. } | PullError::Lacks { .. } | PullError::Object { .. } => untrusted(&error),
+            error => Failure::new(Kind::General, chain(&error)),
         }
     }
 }

@@ -1,0 +1,47 @@
+//! `odfs ipfs repo`
+
+use clap::Subcommand;
+use odf_node::dag;
+
+use crate::failure::Failure;
+use crate::io::Io;
+use crate::output;
+use crate::session::Session;
+
+/// Work with the block store
+#[derive(Subcommand, Debug)]
+pub(crate) enum RepoCommand {
+    /// Remove blocks that nothing pinned needs, and give their space back
+    Gc,
+    /// Print figures of the store
+    Stat,
+}
+
+pub(super) fn run(command: &RepoCommand, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let store = session.workspace()?.store();
+    match command {
+        RepoCommand::Gc => {
+            let report = store.gc(&|block| dag::links(block).map_err(Into::into))?;
+            io.line(format_args!(
+                "removed {} block(s), {}; {} freed on disk; {} block(s) are kept by {} pin(s)",
+                output::count(report.removed_blocks),
+                output::bytes(report.removed_bytes),
+                output::bytes(report.freed_bytes),
+                output::count(report.kept_blocks),
+                output::count(report.pins)
+            ))
+        }
+        RepoCommand::Stat => {
+            let stats = store.stats()?;
+            let size = stats.pack_bytes + stats.file_bytes + stats.index_bytes;
+            let path = session.root().display().to_string();
+            let rows = [
+                ("NumObjects:", stats.blocks.to_string()),
+                ("RepoSize:", size.to_string()),
+                ("RepoPath:", path),
+            ];
+            rows.iter()
+                .try_for_each(|(name, value)| io.line(format_args!("{name:<11} {value}")))
+        }
+    }
+}
