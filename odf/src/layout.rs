@@ -14,10 +14,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use ipld_core::ipld::Ipld;
+use odf_node::add::{AddError, AddOptions, add_in_place};
 use odf_node::block::{Block, BlockError, Cid, RAW};
 use odf_node::store::{Blocks as _, FileId, Leaf, Store, StoreError, Table};
 use odf_node::unixfs::directory::{self, DirectoryError, LoadError};
-use odf_node::unixfs::import::{self, FileBuilder};
+use odf_node::unixfs::import;
 use odf_node::unixfs::{Entry, Profile, UNIXFS_V1_2025, update};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,9 @@ pub enum LayoutError {
     /// The block store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A slice or checkpoint cannot be hashed.
+    #[error(transparent)]
+    Add(#[from] AddError),
     /// The dataset cannot be read.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -347,41 +351,44 @@ impl<'a> Work<'a> {
         if let Some(entry) = self.known.get(hash) {
             return Ok(*entry);
         }
-        let failed = |source| LayoutError::Read {
+        let found = std::fs::metadata(path).map_err(|source| LayoutError::Read {
             path: path.to_owned(),
             source,
-        };
-        let mut reader = std::fs::File::open(path).map_err(failed)?;
-        let found = reader.metadata().map_err(failed)?.len();
-        if found != expected {
+        })?;
+        if found.len() != expected {
             return Err(LayoutError::Length {
                 path: path.to_owned(),
-                found,
+                found: found.len(),
                 expected,
             });
         }
-        let id = self.register(path)?;
-        let mut builder = FileBuilder::new(&PROFILE);
-        let mut leaves = Vec::new();
-        let mut nodes = Vec::new();
-        let mut buffer = vec![0; PROFILE.chunk_bytes.min(usize::try_from(found).unwrap_or(usize::MAX))];
-        for (offset, len) in import::chunks(&PROFILE, found) {
-            let chunk = &mut buffer[..len];
-            std::io::Read::read_exact(&mut reader, chunk).map_err(failed)?;
-            let leaf = import::hash_leaf(&PROFILE, chunk)?;
-            leaves.push(Leaf {
-                cid: leaf.cid,
-                offset,
-                len: len as u32,
-            });
-            builder.push(leaf, &mut nodes)?;
+        let file = self.register(path)?;
+        if found.len() <= PROFILE.chunk_bytes as u64 {
+            return self.single_leaf(file, path);
         }
-        let entry = builder.finish(&mut nodes)?;
-        self.store.put_references(id, &leaves)?;
-        for node in nodes {
-            self.add(node)?;
-        }
-        Ok(entry)
+        let added = add_in_place(self.store, file, &AddOptions::new(PROFILE))?;
+        self.nodes.push(added.entry.cid);
+        Ok(added.entry)
+    }
+
+    /// A file that is one leaf needs no workers and no nodes.
+    fn single_leaf(&self, file: FileId, path: &Path) -> Result<Entry, LayoutError> {
+        let content = std::fs::read(path).map_err(|source| LayoutError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let leaf = import::hash_leaf(&PROFILE, &content)?;
+        let part = Leaf {
+            cid: leaf.cid,
+            offset: 0,
+            len: content.len() as u32,
+        };
+        self.store.put_references(file, &[part])?;
+        Ok(Entry {
+            cid: leaf.cid,
+            tsize: leaf.tsize,
+            size: leaf.size,
+        })
     }
 
     /// The directories with their new entries, and the root above them.

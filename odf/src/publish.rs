@@ -171,7 +171,10 @@ pub fn retain(workspace: &Workspace, dataset: &Dataset, keep: u64) -> Result<u64
     }
     roots.sort_unstable_by_key(|(sequence, _)| std::cmp::Reverse(*sequence));
     let mut given_up = 0;
-    for (_, root) in roots.iter().skip(usize::try_from(keep).unwrap_or(usize::MAX).saturating_add(1)) {
+    for (_, root) in roots
+        .iter()
+        .skip(usize::try_from(keep).unwrap_or(usize::MAX).saturating_add(1))
+    {
         given_up += u64::from(store.unpin(&owner, root)?);
     }
     Ok(given_up)
@@ -182,7 +185,9 @@ fn sequence_of(store: &Store, root: &Cid) -> Result<Option<i128>, StoreError> {
     let value = |cid: &Cid, key: &str| -> Result<Option<Ipld>, StoreError> {
         Ok(store.get(cid)?.and_then(|block| dag::value_at(&block, &[key]).ok()))
     };
-    let Some(Ipld::Link(head)) = value(root, "head")? else { return Ok(None) };
+    let Some(Ipld::Link(head)) = value(root, "head")? else {
+        return Ok(None);
+    };
     Ok(match value(&head, "seq")? {
         Some(Ipld::Integer(sequence)) => Some(sequence),
         _ => None,

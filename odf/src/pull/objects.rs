@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 use odf_node::block::Cid;
+use odf_node::store::{FileId, Store, StoreError};
 use odf_node::unixfs::Entry;
 
 use super::transfer::Transfer;
@@ -45,6 +46,25 @@ impl Object {
     }
 }
 
+/// An object that is complete and checked, under its unfinished name.
+#[derive(Debug)]
+struct Arrived {
+    file: FileId,
+    /// Where it belongs, relative to the workspace.
+    path: PathBuf,
+    /// The nodes above its leaves.
+    nodes: Vec<Cid>,
+}
+
+/// Gives complete objects their names, all with one flush of the index, and makes everything durable.
+fn put_in_place(store: &Store, arrived: &[Arrived]) -> Result<(), StoreError> {
+    let renames: Vec<(FileId, &Path)> = arrived.iter().map(|file| (file.file, file.path.as_path())).collect();
+    store.rename_files(&renames)?;
+    let nodes: Vec<Cid> = arrived.iter().flat_map(|file| file.nodes.iter().copied()).collect();
+    store.mark_complete(&nodes)?;
+    store.flush()
+}
+
 /// Where a directory says that an object is.
 #[derive(Debug, Clone, Copy)]
 struct Located {
@@ -74,7 +94,7 @@ impl Transfer<'_> {
             }
         }
         let count = wanted.len() as u64;
-        let fetched: Vec<(Multihash, Entry, Vec<Cid>)> = futures::stream::iter(wanted)
+        let fetched: Vec<(Multihash, Entry, Arrived)> = futures::stream::iter(wanted)
             .map(|object| {
                 let link = entries.get(&object.hash).copied();
                 async move {
@@ -83,7 +103,7 @@ impl Transfer<'_> {
                         hash: object.hash,
                     })?;
                     let size = object.size;
-                    let nodes = self.object(dir, &object, link.cid).await?;
+                    let arrived = self.object(dir, &object, link.cid).await?;
                     (self.progress)(Progress::Object { bytes: size });
                     Ok::<_, PullError>((
                         object.hash,
@@ -92,23 +112,23 @@ impl Transfer<'_> {
                             tsize: link.tsize,
                             size,
                         },
-                        nodes,
+                        arrived,
                     ))
                 }
             })
             .buffer_unordered(MAX_OBJECTS_IN_FLIGHT)
             .try_collect()
             .await?;
-        let (mut known, mut nodes) = (KnownFiles::new(), Vec::new());
-        for (hash, entry, below) in fetched {
+        let (mut known, mut arrived) = (KnownFiles::new(), Vec::new());
+        for (hash, entry, file) in fetched {
             known.insert(hash, entry);
-            nodes.extend(below);
+            arrived.push(file);
         }
         if !self.remote.canonical {
             known.clear();
         }
         let store = self.workspace.store().clone();
-        blocking(move || store.mark_complete(&nodes).and_then(|()| store.flush())).await??;
+        blocking(move || put_in_place(&store, &arrived)).await??;
         Ok((count, known))
     }
 
@@ -149,8 +169,8 @@ impl Transfer<'_> {
         })
     }
 
-    /// One slice or checkpoint: leaves into a file of an unfinished name, hash checked, then renamed.
-    async fn object(&self, dir: &Path, object: &Object, root: Cid) -> Result<Vec<Cid>, PullError> {
+    /// One slice or checkpoint: leaves into a file of an unfinished name, hash checked.
+    async fn object(&self, dir: &Path, object: &Object, root: Cid) -> Result<Arrived, PullError> {
         let store = self.workspace.store();
         let path = object.path(dir);
         let unfinished = path.with_file_name(format!("{INCOMING_PREFIX}{}", object.hash));
@@ -178,7 +198,10 @@ impl Transfer<'_> {
             };
             return Err(PullError::Object { path, expected, found });
         }
-        store.rename_file(file, &inside(&path))?;
-        Ok(nodes)
+        Ok(Arrived {
+            file,
+            path: inside(&path),
+            nodes,
+        })
     }
 }
