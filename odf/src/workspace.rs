@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use odf_node::ipns::{Name, kept};
 use odf_node::keystore::{Keypair, Keystore, KeystoreError};
 use odf_node::store::{Store, StoreError, StoreOptions};
 
@@ -52,6 +53,9 @@ pub enum TakeError {
     /// The key.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
+    /// The names published before cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A table without rows does not make a dataset.
     #[error("the table has no rows, so there is nothing to make a dataset of")]
     NothingTaken,
@@ -136,9 +140,11 @@ impl Workspace {
         }
     }
 
-    /// An id for a new dataset: the public half of the key called `name`, or `name-2` and so on if a dataset has that
-    /// key already. Says which key was made for it, if one was.
+    /// An id for a new dataset: the public half of the key called `name`, or `name-2` and so on if a dataset has, or once
+    /// had, that key: whoever follows its name must not meet another history under it. Says which key was made, if one
+    /// was.
     fn new_id(&self, name: &DatasetName) -> Result<(DatasetId, Option<String>), TakeError> {
+        let published: Vec<Name> = kept(&self.store)?.into_iter().map(|status| status.name).collect();
         let numbered = (2..).map(|number: u32| format!("{name}-{number}"));
         for key_name in std::iter::once(name.to_string()).chain(numbered) {
             let existing = self.keys.get(&key_name)?;
@@ -152,7 +158,8 @@ impl Workspace {
                 continue;
             };
             let id = DatasetId::from_public_key(public.to_bytes());
-            if self.catalog.by_id(&id)?.is_none() {
+            let was_published = published.contains(&Name::from_public_key(&key.public()));
+            if !was_published && self.catalog.by_id(&id)?.is_none() {
                 return Ok((id, made));
             }
         }

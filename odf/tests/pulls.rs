@@ -156,3 +156,15 @@ async fn what_is_no_dataset_is_refused_with_the_reason() {
     };
     assert!(there.pull(&address).await.is_err());
 }
+
+/// Followers of a name must not meet another history under it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_dataset_leaves_its_name_behind() {
+    let (_dir, mut here, _there) = two().await;
+    let dataset = here.take("counter", 2);
+    here.publish(&dataset).await;
+    here.workspace.delete(&dataset).unwrap();
+    let again = here.take("counter", 3);
+    assert_ne!(again.id(), dataset.id());
+    assert_eq!(again.name().unwrap().as_str(), "counter");
+}

@@ -110,6 +110,7 @@ impl From<LayoutError> for Failure {
     fn from(error: LayoutError) -> Self {
         match error {
             LayoutError::Store(error) => error.into(),
+            LayoutError::Add(error) => error.into(),
             LayoutError::Dataset(error) => error.into(),
             LayoutError::Block(error) => error.into(),
             LayoutError::Read { ref source, .. } => of_io(&error, source),
@@ -254,6 +255,7 @@ impl From<TakeError> for Failure {
             TakeError::Catalog(error) => error.into(),
             TakeError::Dataset(error) => error.into(),
             TakeError::Keystore(error) => error.into(),
+            TakeError::Store(error) => error.into(),
             TakeError::NothingTaken => Failure::new(Kind::EmptyInput, &error).next("publish it again when it has rows"),
             error => Failure::new(Kind::General, chain(&error)),
         }
