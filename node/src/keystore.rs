@@ -2,7 +2,7 @@
 //!
 //! One file a key: the libp2p protobuf of the private key, under the name `key_` and the base32 of the key's name, as in
 //! a Kubo repository, so keys move both ways by copying. A file appears whole or not at all, and is never overwritten
-//! unless that is asked for. [`format`] knows the forms in which keys leave and enter.
+//! unless that is asked for. [`mod@format`] knows the forms in which keys leave and enter.
 
 pub mod format;
 

@@ -159,7 +159,7 @@ impl Handle {
     }
 
     /// Answers [`Event::NeedProviders`](super::Event::NeedProviders): these peers are said to have the block, at most
-    /// [`MAX_PROVIDERS`] of them. An empty list says that nobody was found, which lets fetches fail.
+    /// `MAX_PROVIDERS` of them. An empty list says that nobody was found, which lets fetches fail.
     ///
     /// Peers that are not connected are dialled, so their addresses must be known to the swarm before the call.
     pub fn provide_peers(&self, session: SessionId, mut peers: Vec<PeerId>) {
@@ -214,7 +214,7 @@ impl Session {
 
     /// Fetches one block from whichever peer has it. The bytes are checked against `cid`; they are **not** put into
     /// the store, which is the caller's to do, as is looking there first. Any number of calls may run at once, up to
-    /// [`MAX_FETCHES`] for the whole exchange. Dropping the future withdraws the want.
+    /// `MAX_FETCHES` for the whole exchange. Dropping the future withdraws the want.
     ///
     /// # Errors
     /// See [`FetchError`]. The session goes on after each of them, and the call may be repeated, but for
