@@ -83,6 +83,7 @@ enum Said {
 
 #[derive(Debug)]
 struct Want {
+    cid: Cid,
     tickets: Vec<(SessionId, Ticket)>,
     priority: i32,
     since: Instant,
@@ -268,6 +269,7 @@ impl Client {
         self.counter = self.counter.wrapping_add(1);
         let priority = i32::MAX - (self.counter & 0x3fff_ffff) as i32;
         let want = self.wants.entry(cid).or_insert_with(|| Want {
+            cid,
             tickets: Vec::new(),
             priority,
             since: now,
@@ -539,5 +541,7 @@ impl Want {
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

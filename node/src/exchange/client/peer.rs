@@ -291,14 +291,11 @@ impl Peer {
             self.take_ask(&cid);
         }
         let alone = self.open_blocks == 0 && self.open_haves == 0;
-        let queued = self
-            .meter
-            .rate()
-            .map_or(0.0, |rate| 2.0 * self.open_bytes as f64 / rate.max(1.0));
         let patience = self.latency.map_or(answer_within, |latency| {
             (latency * 4 + latency.min(MIN_ANSWER)).clamp(MIN_ANSWER.min(answer_within), answer_within)
         });
-        let deadline = now + patience + Duration::from_secs_f64(queued.min(600.0));
+        // A long queue at the peer needs no extra time: while it is worked off the peer is heard, and nothing is late.
+        let deadline = now + patience;
         match kind {
             WantKind::Block => {
                 self.open_blocks += 1;

@@ -28,6 +28,7 @@ impl Client {
         now: Instant,
     ) -> Receipt {
         let mut receipt = Receipt::default();
+        let answers = presences.len() + blocks.len();
         let Some(&no) = self.numbers.get(&peer) else {
             return receipt;
         };
@@ -57,6 +58,9 @@ impl Client {
             peer.settle(now);
             for id in peer.sessions.clone() {
                 self.run(id);
+            }
+            if answers > 0 {
+                self.greet(no, now);
             }
         }
         receipt

@@ -1,10 +1,11 @@
 //! Who is asked for what.
 
+use std::cmp::Reverse;
 use std::time::Instant;
 
 use cid::Cid;
 
-use super::peer::{AskState, Link, MAX_HAVE_ASKS, PeerNo};
+use super::peer::{AskState, Link, MAX_HAVE_ASKS, Peer, PeerNo};
 use super::{Client, MAX_REFUSALS, Said, Search, SessionState, Want};
 use crate::exchange::message::WantKind;
 use crate::exchange::session::SessionId;
@@ -105,7 +106,7 @@ impl Client {
             rates / f64::from(rated)
         };
 
-        let (mut best, mut last_resort, mut eligible, mut room) = (None, None, false, false);
+        let (mut best, mut last_resort, mut eligible, mut room, mut refusing) = (None, None, false, false, false);
         for (no, member) in &session.members {
             let Some(peer) = connected(no) else { continue };
             let has_room = !full && peer.has_room(session.estimate, alone);
@@ -115,10 +116,10 @@ impl Client {
                 continue;
             }
             if member.refusals >= MAX_REFUSALS && said != Some(Said::Have) {
+                refusing = true;
                 if has_room {
                     last_resort = Some(*no);
                 }
-                eligible |= alone;
                 continue;
             }
             eligible = true;
@@ -132,8 +133,8 @@ impl Client {
         }
         match (best, last_resort) {
             (Some((_, no)), _) => Choice::Ask(no),
-            (None, Some(no)) if !eligible || alone => Choice::Ask(no),
-            (None, _) if eligible => Choice::Wait { room },
+            (None, Some(no)) if !eligible => Choice::Ask(no),
+            (None, _) if eligible || refusing => Choice::Wait { room },
             (None, _) => Choice::Nobody,
         }
     }
@@ -172,7 +173,7 @@ impl Client {
 
     /// Says when a search is due for a stuck want: at once if nobody can answer any more.
     pub(super) fn settle_stuck(&mut self, id: SessionId, cid: &Cid, now: Instant) {
-        let hopeless = !self.is_awaited(id, cid);
+        let hopeless = !self.is_awaited(id, cid, &self.guests(id));
         let (after, again) = (
             self.times.search_after,
             self.times.search_every.min(super::tick::SEARCH_AGAIN),
@@ -190,18 +191,24 @@ impl Client {
         }
     }
 
-    /// Whether somebody may still answer for a stuck want without a search: an open question, or a dial.
-    pub(super) fn is_awaited(&self, id: SessionId, cid: &Cid) -> bool {
-        let Some(want) = self.wants.get(cid) else { return false };
-        let open = |no: &PeerNo| {
-            let ask = self.peers.get(no).and_then(|peer| peer.asks.get(cid));
-            ask.is_some_and(|ask| ask.state == AskState::Open)
+    /// Whether somebody may still answer for a stuck want without a search: an open question, a guest to be asked
+    /// when it has room, a member that has said nothing about it yet, or a dial.
+    pub(super) fn is_awaited(&self, id: SessionId, cid: &Cid, guests: &[PeerNo]) -> bool {
+        let (Some(want), Some(session)) = (self.wants.get(cid), self.sessions.get(&id)) else {
+            return false;
         };
-        want.told.iter().any(open)
-            || self.sessions.get(&id).is_some_and(|session| {
-                let link = |no| self.peers.get(no).map(|peer| peer.link);
-                session.members.keys().any(|no| matches!(link(no), Some(Link::Dialing)))
-            })
+        let ask = |no: &PeerNo| self.peers.get(no).and_then(|peer| peer.asks.get(cid));
+        let hope = |no: &PeerNo| {
+            let unasked = |peer: &Peer| peer.is_connected() && want.said(*no).is_none();
+            self.peers
+                .get(no)
+                .is_some_and(|peer| peer.link == Link::Dialing || unasked(peer))
+        };
+        want.told
+            .iter()
+            .any(|no| ask(no).is_some_and(|ask| ask.state == AskState::Open))
+            || self.guests_left(want, session, guests).next().is_some()
+            || session.members.keys().any(hope)
     }
 
     fn probe_members(&mut self, id: SessionId, cid: Cid, now: Instant) {
@@ -211,24 +218,68 @@ impl Client {
     }
 
     fn probe_guests(&mut self, id: SessionId, cid: Cid, now: Instant) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        let strangers = self.peers.iter().filter(|(no, _)| !session.members.contains_key(no));
-        let mut guests: Vec<_> = strangers
-            .map(|(no, peer)| (std::cmp::Reverse(peer.blocks), *no))
-            .collect();
-        guests.sort_unstable();
-        self.probe(guests.into_iter().map(|(_, no)| no).collect(), PROBED_GUESTS, cid, now);
+        let (Some(want), Some(session)) = (self.wants.get(&cid), self.sessions.get(&id)) else {
+            return;
+        };
+        let guests: Vec<_> = self.guests_left(want, session, &self.guests(id)).collect();
+        self.probe(guests, PROBED_GUESTS, cid, now);
     }
 
-    /// A peer has just connected: it is asked about wants that nobody else is left for.
+    /// Connected peers outside a session that can be asked whether they have a block, the most useful ones first.
+    pub(super) fn guests(&self, id: SessionId) -> Vec<PeerNo> {
+        let Some(session) = self.sessions.get(&id) else {
+            return Vec::new();
+        };
+        let fit = |no: &PeerNo, peer: &Peer| {
+            peer.is_connected() && peer.presences && !peer.is_unresponsive() && !session.members.contains_key(no)
+        };
+        let strangers = self.peers.iter().filter(|(no, peer)| fit(no, peer));
+        let mut guests: Vec<_> = strangers.map(|(no, peer)| (Reverse(peer.blocks), *no)).collect();
+        guests.sort_unstable();
+        guests.into_iter().map(|(_, no)| no).collect()
+    }
+
+    /// Which of `guests` are still to be asked about a want: as many as bring it to [`PROBED_GUESTS`].
+    fn guests_left<'a>(
+        &'a self,
+        want: &'a Want,
+        session: &SessionState,
+        guests: &'a [PeerNo],
+    ) -> impl Iterator<Item = PeerNo> + use<'a> {
+        let strangers = |no: &&PeerNo| !session.members.contains_key(no);
+        let silent_or_no = want.said.iter().map(|(no, _)| no).filter(strangers).count();
+        let asked = |no: &PeerNo| self.peers.get(no).is_some_and(|peer| peer.asks.contains_key(&want.cid));
+        let open = want
+            .told
+            .iter()
+            .filter(strangers)
+            .filter(|no| want.said(**no).is_none() && asked(no))
+            .count();
+        let left = PROBED_GUESTS.saturating_sub(silent_or_no + open);
+        guests
+            .iter()
+            .copied()
+            .filter(move |no| want.said(*no).is_none() && !asked(no))
+            .take(left)
+    }
+
+    /// A peer has connected or answered questions: it is asked about wants that nobody else is left for.
     pub(super) fn greet(&mut self, no: PeerNo, now: Instant) {
+        let Some(peer) = self.peers.get(&no).filter(|peer| peer.open_haves < MAX_HAVE_ASKS / 2) else {
+            return;
+        };
+        let room = MAX_HAVE_ASKS - peer.open_haves;
         let stuck: Vec<Cid> = self
             .sessions
             .values()
             .filter(|session| !session.members.contains_key(&no))
-            .flat_map(|session| session.stuck.iter().take(MAX_HAVE_ASKS))
-            .take(MAX_HAVE_ASKS)
-            .copied()
+            .flat_map(|session| session.stuck.iter().map(move |cid| (session, cid)))
+            .filter(|(session, cid)| {
+                let want = self.wants.get(cid);
+                want.is_some_and(|want| self.guests_left(want, session, &[no]).next().is_some())
+            })
+            .map(|(_, cid)| *cid)
+            .take(room)
             .collect();
         for cid in stuck {
             self.probe(vec![no], 1, cid, now);

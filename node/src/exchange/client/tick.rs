@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cid::Cid;
 
 use super::peer::{Link, PeerNo};
-use super::{Action, Client, Said, Search};
+use super::{Action, Client, MAX_REFUSALS, Said, Search};
 use crate::exchange::session::{SessionId, lock};
 use crate::exchange::{FetchError, Verdict};
 
@@ -113,7 +113,7 @@ impl Client {
                 .filter(|peer| peer.is_connected() && !peer.is_unresponsive())
         };
         let idle = session.members.iter().find(|(no, member)| {
-            member.blocks > 0 && member.refusals == 0 && usable(no).is_some_and(|peer| peer.open_blocks == 0)
+            member.blocks > 0 && member.refusals < MAX_REFUSALS && usable(no).is_some_and(|peer| peer.open_blocks == 0)
         });
         let Some((&idle, _)) = idle else { return };
         let mut taken = Vec::new();
@@ -200,6 +200,7 @@ impl Client {
     /// Ends the fetches of a session for which nothing is left to hope for.
     pub(super) fn judge(&mut self, id: SessionId, now: Instant) {
         let patience = self.times.patience;
+        let guests = self.guests(id);
         let Some(session) = self.sessions.get(&id) else { return };
         let quiet = now.saturating_duration_since(session.last_progress) >= patience;
         let searched = matches!(session.search, Search::Done(_));
@@ -210,7 +211,7 @@ impl Client {
                     .get(cid)
                     .is_some_and(|want| want.said.iter().any(|(_, said)| *said == Said::Nothing))
             };
-            let hopeless = |cid: &&Cid| !self.is_awaited(id, cid) && !silent(cid);
+            let hopeless = |cid: &&Cid| !self.is_awaited(id, cid, &guests) && !silent(cid);
             over.extend(session.stuck.iter().filter(hopeless).map(|cid| (*cid, false)));
         }
         if quiet {
