@@ -46,8 +46,9 @@ const SCHEDULE_TICK: Duration = Duration::from_secs(60);
 
 /// How long after the start the public DHT may take to be joined before it counts as out of reach.
 const JOIN_WAN: Duration = Duration::from_secs(10);
-/// How long after the start peers on the local network may take to be found.
-const JOIN_LAN: Duration = Duration::from_secs(3);
+/// How long after the start peers on the local network may take to be found. mDNS asks at once, after one and after three
+/// seconds, and a question may get lost.
+const JOIN_LAN: Duration = Duration::from_secs(5);
 
 /// Where peers may still come from, just after the start.
 #[derive(Debug, Clone, Copy)]
