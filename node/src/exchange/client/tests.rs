@@ -577,3 +577,49 @@ fn a_peer_that_speaks_no_bitswap_counts_as_unreachable() {
     };
     assert_eq!((verdict.known, verdict.unreachable), (1, 1));
 }
+
+#[test]
+fn a_search_begun_earlier_does_not_speak_for_a_block_missed_later() {
+    let mut bench = Bench::new();
+    let provider = bench.provider();
+    let (first, second) = (block(1), block(2));
+    bench.fetch(&first);
+    bench.said();
+    bench.answer(provider, &first, Presence::DontHave);
+    bench.said();
+    assert_eq!(bench.searches, [*first.cid()]);
+
+    bench.now += Duration::from_millis(50);
+    let ticket = bench.fetch(&second);
+    bench.said();
+    bench.answer(provider, &second, Presence::DontHave);
+    bench.said();
+    assert_eq!(bench.searches.len(), 1, "one search at a time");
+    bench.client.found(SESSION, Vec::new(), bench.now);
+    bench.said();
+    assert!(matches!(bench.results[&1], Err(FetchError::NotFound { .. })));
+    assert_eq!(bench.searches, [*first.cid(), *second.cid()]);
+    assert!(!bench.results.contains_key(&ticket));
+    bench.client.found(SESSION, Vec::new(), bench.now);
+    bench.said();
+    assert!(matches!(bench.results[&ticket], Err(FetchError::NotFound { .. })));
+    assert!(bench.is_clean());
+}
+
+#[test]
+fn a_provider_found_while_the_search_goes_on_does_not_end_it() {
+    let mut bench = Bench::new();
+    let wanted = block(1);
+    let ticket = bench.fetch(&wanted);
+    bench.said();
+    let first = bench.provider();
+    bench.said();
+    bench.answer(first, &wanted, Presence::DontHave);
+    bench.said();
+    assert!(bench.results.is_empty(), "the search may find another");
+    let second = bench.provider();
+    assert_eq!(wants(bench.said().get(&second)), [*wanted.cid()]);
+    bench.give(second, std::slice::from_ref(&wanted));
+    bench.said();
+    assert_eq!(bench.results[&ticket], Ok(wanted));
+}
