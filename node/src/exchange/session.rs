@@ -164,7 +164,7 @@ impl Handle {
     }
 
     /// Answers [`Event::NeedProviders`](super::Event::NeedProviders): the search is over, and these peers are said to
-    /// have the block, beside those already handed over; at most [`MAX_PROVIDERS`] are taken. When nobody is left to
+    /// have the block, beside those already handed over; at most 128 are taken. When nobody is left to
     /// be asked after that, fetches fail.
     ///
     /// Peers that are not connected are dialled, so their addresses must be known to the swarm before the call.
