@@ -80,8 +80,9 @@ impl Default for Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// Nobody that the session knows has given this block. Find providers, and answer with
-    /// [`Handle::provide_peers`], with an empty list if there are none.
+    /// Nobody that the session knows has given this block. Find providers, hand them over as they are found with
+    /// [`Handle::provider_found`], and end with [`Handle::provide_peers`], with an empty list if there are no more.
+    /// One search at a time is asked for each session.
     NeedProviders {
         /// Who asks.
         session: SessionId,

@@ -93,6 +93,9 @@ struct Want {
     told: Vec<PeerNo>,
     said: Vec<(PeerNo, Said)>,
     queued: bool,
+    /// When there was nobody left to be asked for the first time. Only a search begun later can say that nobody
+    /// has it.
+    stuck_since: Option<Instant>,
 }
 
 /// A peer as one session sees it.
@@ -109,6 +112,7 @@ enum Search {
     Idle,
     Due(Instant),
     Running(Instant),
+    /// The answer came for a search begun at this time.
     Done(Instant),
 }
 
@@ -240,13 +244,15 @@ impl Client {
         self.dial(no, now);
     }
 
-    /// The answer to [`Action::NeedProviders`].
+    /// The answer to [`Action::NeedProviders`], or what is left of it: the search is over.
     pub(super) fn found(&mut self, id: SessionId, peers: Vec<PeerId>, now: Instant) {
         for peer in peers {
             self.add_provider(id, peer, now);
         }
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.search = Search::Done(now);
+        if let Some(session) = self.sessions.get_mut(&id)
+            && let Search::Running(since) = session.search
+        {
+            session.search = Search::Done(since);
         }
         self.judge(id, now);
     }
@@ -277,6 +283,7 @@ impl Client {
             told: Vec::new(),
             said: Vec::new(),
             queued: false,
+            stuck_since: None,
         });
         want.tickets.push((id, ticket));
         if want.holder.is_none() {

@@ -130,6 +130,22 @@ pub struct Checked {
 /// Counts hashing jobs of all connections, so that a flood is hashed at the expense of its own connection.
 pub(super) type Hashing = Arc<AtomicUsize>;
 
+/// A hashing job that is counted until it ends, whether or not its connection still waits for it.
+struct Counted(Hashing);
+
+impl Counted {
+    fn new(jobs: &Hashing) -> Self {
+        jobs.fetch_add(1, Ordering::Relaxed);
+        Self(jobs.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The upgrade of both directions: agrees on a version, and gives the stream.
 #[derive(Debug, Clone, Copy)]
 pub struct Bitswap;
@@ -253,9 +269,12 @@ impl Handler {
             let checked = check(received, bytes);
             self.deliver(checked);
         } else {
-            self.hashing_everywhere.fetch_add(1, Ordering::Relaxed);
-            self.hashing
-                .push(tokio::task::spawn_blocking(move || check(received, bytes)));
+            let counted = Counted::new(&self.hashing_everywhere);
+            self.hashing.push(tokio::task::spawn_blocking(move || {
+                let checked = check(received, bytes);
+                drop(counted);
+                checked
+            }));
         }
         Ok(())
     }
@@ -267,7 +286,6 @@ impl Handler {
 
     fn poll_hashing(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(checked)) = self.hashing.poll_next_unpin(cx) {
-            self.hashing_everywhere.fetch_sub(1, Ordering::Relaxed);
             match checked {
                 Ok(checked) => self.deliver(checked),
                 Err(error) => tracing::error!(%error, "hashing a message failed"),

@@ -158,8 +158,14 @@ impl Handle {
         }
     }
 
-    /// Answers [`Event::NeedProviders`](super::Event::NeedProviders): these peers are said to have the block, at most
-    /// `MAX_PROVIDERS` of them. An empty list says that nobody was found, which lets fetches fail.
+    /// Names a peer found by a search that goes on, as [`Session::add_provider`] does.
+    pub fn provider_found(&self, session: SessionId, peer: PeerId) {
+        self.shared.command(Command::Provider(session, peer));
+    }
+
+    /// Answers [`Event::NeedProviders`](super::Event::NeedProviders): the search is over, and these peers are said to
+    /// have the block, beside those already handed over; at most 128 are taken. When nobody is left to
+    /// be asked after that, fetches fail.
     ///
     /// Peers that are not connected are dialled, so their addresses must be known to the swarm before the call.
     pub fn provide_peers(&self, session: SessionId, mut peers: Vec<PeerId>) {

@@ -3,7 +3,7 @@
 mod hostile;
 mod raw;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 
 use futures::StreamExt as _;
@@ -24,11 +24,18 @@ struct Peer {
     store: Arc<MemoryStore>,
     handle: Handle,
     addresses: Vec<Multiaddr>,
-    dial: mpsc::Sender<Multiaddr>,
+    orders: mpsc::Sender<Order>,
     task: JoinHandle<()>,
     /// Who is named when a search is made.
     finds: Arc<Mutex<Option<Vec<PeerId>>>>,
     searches: Arc<Mutex<HashMap<Cid, usize>>>,
+}
+
+/// What a test asks of a peer's swarm.
+#[derive(Debug)]
+enum Order {
+    Dial(Multiaddr),
+    CloseOldest,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -93,24 +100,30 @@ impl Peer {
             }
         }
         let id = *swarm.local_peer_id();
-        let (dial, mut dials) = mpsc::channel::<Multiaddr>(16);
+        let (orders, mut given) = mpsc::channel(16);
         let (finds, searches) = (
             Arc::new(Mutex::new(None::<Vec<PeerId>>)),
             Arc::new(Mutex::new(HashMap::new())),
         );
         let (answers, counts, asked) = (finds.clone(), searches.clone(), handle.clone());
         let task = tokio::spawn(async move {
+            let mut connections = VecDeque::new();
             loop {
                 tokio::select! {
                     event = swarm.select_next_some() => {
-                        if let SwarmEvent::Behaviour(Event::NeedProviders { session, cid }) = event {
+                        if let SwarmEvent::ConnectionEstablished { connection_id, .. } = event {
+                            connections.push_back(connection_id);
+                        } else if let SwarmEvent::Behaviour(Event::NeedProviders { session, cid }) = event {
                             *counts.lock().unwrap().entry(cid).or_insert(0) += 1;
                             if let Some(peers) = answers.lock().unwrap().clone() {
                                 asked.provide_peers(session, peers);
                             }
                         }
                     }
-                    Some(address) = dials.recv() => swarm.dial(address).unwrap(),
+                    Some(order) = given.recv() => match order {
+                        Order::Dial(address) => swarm.dial(address).unwrap(),
+                        Order::CloseOldest => drop(swarm.close_connection(connections.pop_front().unwrap())),
+                    },
                 }
             }
         });
@@ -119,7 +132,7 @@ impl Peer {
             store,
             handle,
             addresses,
-            dial,
+            orders,
             task,
             finds,
             searches,
@@ -129,7 +142,7 @@ impl Peer {
     async fn connect(&self, other: &Peer) {
         let address = other.addresses[0].clone().with(Protocol::P2p(other.id));
         let (here, there) = (self.handle.stats().peers, other.handle.stats().peers);
-        self.dial.send(address).await.unwrap();
+        self.orders.send(Order::Dial(address)).await.unwrap();
         while self.handle.stats().peers == here || other.handle.stats().peers == there {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -379,4 +392,25 @@ async fn a_closed_exchange_ends_its_fetches() {
     b.task.abort();
     assert_eq!(fetching.await.unwrap(), Err(FetchError::Closed { cid }));
     assert_eq!(session.fetch(&cid).await, Err(FetchError::Closed { cid }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_one_of_two_connections_goes_the_other_takes_over() {
+    let (a, b) = (Peer::start(Net::Tcp).await, Peer::start(Net::Tcp).await);
+    let wanted = blocks(300, 200_000);
+    a.put(&wanted);
+    b.connect(&a).await;
+    let again = a.addresses[0].clone();
+    b.orders.send(Order::Dial(again)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let session = b.handle.session();
+    session.add_provider(a.id);
+    let fetching = tokio::spawn({
+        let (session, wanted) = (session.clone(), wanted.clone());
+        async move { fetch_all(&session, &wanted).await }
+    });
+    eventually(|| session.stats().blocks > 20).await;
+    b.orders.send(Order::CloseOldest).await.unwrap();
+    fetching.await.unwrap();
+    assert_eq!((a.handle.stats().peers, b.handle.stats().peers), (1, 1));
 }

@@ -54,9 +54,12 @@ impl Search {
             _ = timeout(DEADLINE, search) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        if self.connected == 0 {
-            self.exchange.provide_peers(self.session, self.unreachable);
-        }
+        let unreachable = if self.connected == 0 {
+            self.unreachable
+        } else {
+            Vec::new()
+        };
+        self.exchange.provide_peers(self.session, unreachable);
     }
 
     /// Returns whether there is now somebody to fetch from.
@@ -76,7 +79,7 @@ impl Search {
                 Some(Ok((peer, dialled))) = dials.join_next() => match dialled {
                     Ok(_) => {
                         self.connected += 1;
-                        self.exchange.provide_peers(self.session, vec![peer]);
+                        self.exchange.provider_found(self.session, peer);
                     }
                     Err(error) => {
                         tracing::debug!(%peer, %error, "a provider cannot be reached");

@@ -112,7 +112,9 @@ impl Client {
         }
         session.stuck.remove(cid);
         session.last_progress = now;
-        session.search = Search::Idle;
+        if session.stuck.is_empty() && !matches!(session.search, Search::Running(_)) {
+            session.search = Search::Idle;
+        }
         session.estimate = (session.estimate * 7 + bytes) / 8;
         session.meter.add(bytes, now);
         if !session.members.contains_key(&no) {

@@ -162,6 +162,7 @@ impl Client {
     fn stick(&mut self, id: SessionId, cid: Cid, now: Instant) {
         if let Some(want) = self.wants.get_mut(&cid) {
             want.queued = false;
+            want.stuck_since.get_or_insert(now);
         }
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
@@ -174,10 +175,8 @@ impl Client {
     /// Says when a search is due for a stuck want: at once if nobody can answer any more.
     pub(super) fn settle_stuck(&mut self, id: SessionId, cid: &Cid, now: Instant) {
         let hopeless = !self.is_awaited(id, cid, &self.guests(id));
-        let (after, again) = (
-            self.times.search_after,
-            self.times.search_every.min(super::tick::SEARCH_AGAIN),
-        );
+        let after = self.times.search_after;
+        let since = self.wants.get(cid).and_then(|want| want.stuck_since).unwrap_or(now);
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -185,7 +184,7 @@ impl Client {
         match session.search {
             Search::Idle => session.search = Search::Due(due),
             Search::Due(at) if due < at => session.search = Search::Due(due),
-            Search::Done(at) if now.saturating_duration_since(at) >= again => session.search = Search::Due(due),
+            Search::Done(begun) if since > begun => session.search = Search::Due(due),
             Search::Done(_) if hopeless => self.judge(id, now),
             _ => {}
         }

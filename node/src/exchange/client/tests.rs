@@ -1,3 +1,5 @@
+mod searches;
+
 use std::sync::Arc;
 
 use super::receive::BAN;
@@ -196,39 +198,6 @@ fn a_provider_is_asked_for_the_block_and_strangers_whether_they_have_it() {
 }
 
 #[test]
-fn with_nobody_to_ask_providers_are_searched_at_once() {
-    let mut bench = Bench::new();
-    let wanted = block(1);
-    let ticket = bench.fetch(&wanted);
-    bench.said();
-    assert_eq!(bench.searches, [*wanted.cid()]);
-
-    let provider = PeerId::random();
-    bench.client.found(SESSION, vec![provider], bench.now);
-    bench.said();
-    assert_eq!(bench.dials, [provider]);
-    assert!(bench.results.is_empty());
-    bench.client.connected(provider, bench.now);
-    assert_eq!(wants(bench.said().get(&provider)), [*wanted.cid()]);
-    bench.give(provider, std::slice::from_ref(&wanted));
-    bench.said();
-    assert_eq!(bench.results[&ticket], Ok(wanted));
-}
-
-#[test]
-fn when_strangers_are_silent_providers_are_searched_after_a_second() {
-    let mut bench = Bench::new();
-    let stranger = bench.peer();
-    let wanted = block(1);
-    bench.fetch(&wanted);
-    assert_eq!(haves(bench.said().get(&stranger)), [*wanted.cid()]);
-    bench.pass(Duration::from_millis(800));
-    assert!(bench.searches.is_empty());
-    bench.pass(Duration::from_millis(500));
-    assert_eq!(bench.searches, [*wanted.cid()]);
-}
-
-#[test]
 fn a_stranger_that_has_the_block_is_asked_for_it_and_for_the_next() {
     let mut bench = Bench::new();
     let (stranger, other) = (bench.peer(), bench.peer());
@@ -260,39 +229,6 @@ fn a_refusal_passes_the_want_on_and_a_cancel_is_sent_in_the_end() {
     bench.give(second, std::slice::from_ref(&wanted));
     assert_eq!(cancels(bench.said().get(&first)), [*wanted.cid()]);
     assert_eq!(bench.results[&ticket], Ok(wanted));
-    assert!(bench.is_clean());
-}
-
-#[test]
-fn when_all_refuse_and_nobody_else_is_found_the_fetch_fails_with_the_count() {
-    let mut bench = Bench::new();
-    let (a, b, stranger) = (bench.provider(), bench.provider(), bench.peer());
-    let wanted = block(1);
-    let ticket = bench.fetch(&wanted);
-    bench.said();
-    for peer in [a, b, stranger, a, b] {
-        bench.answer(peer, &wanted, Presence::DontHave);
-        bench.said();
-    }
-    assert_eq!(bench.searches, [*wanted.cid()]);
-    assert!(bench.results.is_empty());
-    bench.client.found(SESSION, vec![a], bench.now);
-    let said = bench.said();
-    for peer in [a, b, stranger] {
-        assert_eq!(
-            cancels(said.get(&peer)),
-            [*wanted.cid()],
-            "a refusing peer keeps the want"
-        );
-    }
-    let Err(FetchError::NotFound { cid, verdict }) = &bench.results[&ticket] else {
-        panic!("{:?}", bench.results)
-    };
-    assert_eq!(
-        (*cid, verdict.asked, verdict.refused, verdict.known, verdict.unreachable),
-        (*wanted.cid(), 3, 3, 2, 0)
-    );
-    assert_eq!(verdict.to_string(), "asked 3 peers, 3 not having it");
     assert!(bench.is_clean());
 }
 
@@ -349,20 +285,6 @@ fn a_want_is_repeated_when_it_is_late_and_every_half_minute_after() {
         wants(bench.pass(Duration::from_secs(2)).get(&provider)),
         [*wanted.cid()]
     );
-}
-
-#[test]
-fn nothing_for_a_long_time_is_a_stall() {
-    let mut bench = Bench::new();
-    let _silent = bench.provider();
-    let wanted = block(1);
-    let ticket = bench.fetch(&wanted);
-    bench.pass(TIMES.patience + Duration::from_secs(1));
-    let Err(FetchError::Stalled { verdict, .. }) = &bench.results[&ticket] else {
-        panic!("{:?}", bench.results)
-    };
-    assert_eq!((verdict.asked, verdict.silent, verdict.refused), (1, 1, 0));
-    assert!(bench.is_clean());
 }
 
 #[test]
@@ -559,21 +481,4 @@ fn a_peer_without_presences_is_only_asked_for_blocks() {
     let said = bench.said();
     assert!(!said.contains_key(&old));
     assert!(said.contains_key(&provider));
-}
-
-#[test]
-fn a_peer_that_speaks_no_bitswap_counts_as_unreachable() {
-    let mut bench = Bench::new();
-    let provider = bench.provider();
-    let wanted = block(1);
-    let ticket = bench.fetch(&wanted);
-    bench.said();
-    bench.client.mute(&provider);
-    bench.said();
-    bench.client.found(SESSION, vec![], bench.now);
-    bench.said();
-    let Err(FetchError::NotFound { verdict, .. }) = &bench.results[&ticket] else {
-        panic!("{:?}", bench.results)
-    };
-    assert_eq!((verdict.known, verdict.unreachable), (1, 1));
 }

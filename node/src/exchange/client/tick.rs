@@ -11,8 +11,6 @@ use crate::exchange::{FetchError, Verdict};
 
 /// How often the clock is looked at while anything is wanted.
 pub(super) const TICK: Duration = Duration::from_millis(100);
-/// A session searches again for further missing blocks after this long.
-pub(super) const SEARCH_AGAIN: Duration = Duration::from_secs(10);
 /// A peer that went away is dialled again after this.
 pub(super) const REDIAL_AFTER: Duration = Duration::from_secs(1);
 /// A peer that could not be dialled is dialled again after this.
@@ -153,34 +151,24 @@ impl Client {
             return;
         }
         let quiet = now.saturating_duration_since(session.last_progress);
+        let rested = |at| now.saturating_duration_since(at) >= times.search_every;
         session.search = match session.search {
-            Search::Idle
-                if quiet >= times.search_after
-                    && session
-                        .last_search
-                        .is_none_or(|at| now.saturating_duration_since(at) >= times.search_every) =>
-            {
-                Search::Due(now)
-            }
-            Search::Done(at)
-                if now.saturating_duration_since(at) >= times.search_every && quiet >= times.search_every =>
-            {
-                Search::Due(now)
-            }
-            Search::Running(since) if now.saturating_duration_since(since) >= times.search => Search::Done(now),
+            Search::Idle if quiet >= times.search_after && session.last_search.is_none_or(rested) => Search::Due(now),
+            Search::Done(at) if rested(at) && quiet >= times.search_every => Search::Due(now),
+            Search::Running(since) if now.saturating_duration_since(since) >= times.search => Search::Done(since),
             search => search,
         };
-        if matches!(session.search, Search::Due(at) if at <= now)
-            && let Some(cid) = session
+        if matches!(session.search, Search::Due(at) if at <= now) {
+            // Rather one that no search has been made for.
+            let newest = session
                 .stuck
                 .iter()
-                .next()
-                .or_else(|| session.wants.iter().next())
-                .copied()
-        {
-            session.search = Search::Running(now);
-            session.last_search = Some(now);
-            self.actions.push_back(Action::NeedProviders(id, cid));
+                .max_by_key(|cid| self.wants.get(*cid).and_then(|want| want.stuck_since));
+            if let Some(cid) = newest.or_else(|| session.wants.iter().next()).copied() {
+                session.search = Search::Running(now);
+                session.last_search = Some(now);
+                self.actions.push_back(Action::NeedProviders(id, cid));
+            }
         }
     }
 
@@ -203,16 +191,20 @@ impl Client {
         let guests = self.guests(id);
         let Some(session) = self.sessions.get(&id) else { return };
         let quiet = now.saturating_duration_since(session.last_progress) >= patience;
-        let searched = matches!(session.search, Search::Done(_));
         let mut over: Vec<(Cid, bool)> = Vec::new();
-        if searched {
-            let silent = |cid: &Cid| {
-                self.wants
-                    .get(cid)
-                    .is_some_and(|want| want.said.iter().any(|(_, said)| *said == Said::Nothing))
-            };
-            let hopeless = |cid: &&Cid| !self.is_awaited(id, cid, &guests) && !silent(cid);
-            over.extend(session.stuck.iter().filter(hopeless).map(|cid| (*cid, false)));
+        let mut unsearched = false;
+        if let Search::Done(begun) = session.search {
+            for cid in &session.stuck {
+                let Some(want) = self.wants.get(cid) else { continue };
+                let silent = want.said.iter().any(|(_, said)| *said == Said::Nothing);
+                if silent || self.is_awaited(id, cid, &guests) {
+                    continue;
+                }
+                match want.stuck_since {
+                    Some(since) if since > begun => unsearched = true,
+                    _ => over.push((*cid, false)),
+                }
+            }
         }
         if quiet {
             let old = |cid: &&Cid| {
@@ -224,6 +216,9 @@ impl Client {
         }
         for (cid, stalled) in over {
             self.fail(id, cid, stalled, now);
+        }
+        if unsearched && let Some(session) = self.sessions.get_mut(&id) {
+            session.search = Search::Due(now);
         }
     }
 

@@ -93,7 +93,10 @@ async fn a_liar_and_a_staller_among_three_providers_cost_nothing_but_time() {
     assert_eq!(session.stats().providers, 1);
     // The liar has been disconnected, and cannot come back.
     eventually(|| client.handle.stats().peers == 2).await;
-    liar.dial.send(client.addresses[0].clone()).await.unwrap();
+    liar.orders
+        .send(Order::Dial(client.addresses[0].clone()))
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(client.handle.stats().peers, 2);
 }
