@@ -263,12 +263,25 @@ impl Driver {
         }
     }
 
+    /// Dials a peer that mDNS found. It finds us in the same instant and dials too: from the ports both listen on that
+    /// would be one TCP connection opened from both ends, on which each side waits for the other to answer.
+    fn dial_neighbour(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        let options = DialOpts::peer_id(peer)
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .addresses(prefer_tcp_nearby(addresses))
+            .allocate_new_port();
+        self.start_dial(peer, options.build());
+    }
+
     /// Dials without anybody waiting for it.
     fn dial_quietly(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
         let options = DialOpts::peer_id(peer)
             .condition(PeerCondition::DisconnectedAndNotDialing)
-            .addresses(prefer_tcp_nearby(addresses))
-            .build();
+            .addresses(prefer_tcp_nearby(addresses));
+        self.start_dial(peer, options.build());
+    }
+
+    fn start_dial(&mut self, peer: PeerId, options: DialOpts) {
         if let Err(error) = self.swarm.dial(options) {
             tracing::trace!(%peer, %error, "not dialled");
         }
@@ -456,7 +469,7 @@ impl Driver {
                 }
                 for (peer, addresses) in by_peer {
                     tracing::debug!(%peer, ?addresses, "found on the local network");
-                    self.dial_quietly(peer, addresses);
+                    self.dial_neighbour(peer, addresses);
                 }
             }
             BehaviourEvent::Ping(ping::Event {
