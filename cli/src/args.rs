@@ -1,6 +1,7 @@
 //! The command line: global options and the root of the command tree.
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+use odf::metadata::Timestamp;
 
 use crate::commands::Command;
 use crate::failure;
@@ -21,6 +22,9 @@ pub(crate) struct Cli {
     /// Answer every question with yes
     #[arg(short = 'y', long, global = true, help_heading = GLOBAL)]
     pub(crate) yes: bool,
+    /// Use this time as the clock (RFC 3339), as the time of new metadata blocks: for repeating what was done before
+    #[arg(long, global = true, value_name = "TIME", help_heading = GLOBAL)]
+    pub(crate) system_time: Option<Timestamp>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

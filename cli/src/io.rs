@@ -6,10 +6,12 @@
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
+use chrono::Utc;
+use odf::metadata::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 
 mod progress;
 
@@ -88,6 +90,8 @@ pub(crate) struct Io {
     sender: Option<u32>,
     /// Every question is answered with yes.
     yes: bool,
+    /// What the clock is to show; absent: the clock of this machine.
+    system_time: Option<Timestamp>,
 }
 
 /// The parts of an [`Io`] that belongs to another process.
@@ -133,6 +137,7 @@ impl Io {
             cancel,
             sender: None,
             yes: false,
+            system_time: None,
         })
     }
 
@@ -148,6 +153,7 @@ impl Io {
             cancel: remote.cancel,
             sender: remote.sender,
             yes: false,
+            system_time: None,
         }
     }
 
@@ -259,6 +265,24 @@ impl Io {
         self.yes = yes;
     }
 
+    /// From now on the clock shows this time to the command.
+    pub(crate) fn set_system_time(&mut self, time: Option<Timestamp>) {
+        self.system_time = time;
+    }
+
+    /// The time of what the command does: `--system-time`, else the clock.
+    ///
+    /// # Errors
+    /// The clock shows a year that metadata blocks cannot hold.
+    pub(crate) fn now(&self) -> Result<Timestamp, Failure> {
+        match self.system_time {
+            Some(time) => Ok(time),
+            None => Utc::now()
+                .try_into()
+                .map_err(|error| Failure::new(Kind::General, error).about("the clock")),
+        }
+    }
+
     /// Asks a yes-or-no question. Without a terminal the answer is no.
     ///
     /// # Errors
@@ -319,6 +343,7 @@ mod tests {
             cancel: Cancel::new(),
             sender,
             yes: false,
+            system_time: None,
         }
     }
 

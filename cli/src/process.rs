@@ -45,6 +45,7 @@ pub(crate) fn run() -> u8 {
         }
     };
     io.assume_yes(cli.yes);
+    io.set_system_time(cli.system_time);
     let door = Arc::new(OnceLock::new());
     stop_on_signals(cancel, door.clone());
     // A panic anywhere in the command has been told by the hook; what is left is the exit code.
@@ -231,6 +232,7 @@ fn run_attached(session: &Session, argv: Vec<OsString>, io: &mut Io) -> Ending {
         Err(error) => return conclude(Err(Failure::usage(error)), io),
     };
     io.assume_yes(cli.yes);
+    io.set_system_time(cli.system_time);
     let result = commands::run(cli.command, session, io);
     conclude(result, io)
 }

@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use chrono::Utc;
 use clap::Args;
 use odf::catalog::CatalogError;
 use odf::dataset::{Dataset, DatasetName};
@@ -135,10 +134,7 @@ fn take(
             ControlFlow::Continue(())
         }
     };
-    let now = Utc::now()
-        .try_into()
-        .map_err(|error| Failure::new(Kind::General, error).about("the clock"))?;
-    let (dataset, outcome) = workspace.take(name, input.source(), options, now, &mut on_progress)?;
+    let (dataset, outcome) = workspace.take(name, input.source(), options, io.now()?, &mut on_progress)?;
     drop(making);
     let update = match outcome {
         Outcome::UpToDate => None,
