@@ -22,6 +22,7 @@ pub mod source;
 pub mod taken;
 pub mod types;
 
+mod archive;
 mod assemble;
 mod columnar;
 mod columns;
@@ -30,6 +31,8 @@ mod declare;
 mod delimited;
 mod error;
 mod json;
+mod moment;
+mod shapes;
 
 use std::path::{Path, PathBuf};
 
