@@ -42,7 +42,7 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
     Ok(vec![Row {
         what,
         odfs,
-        kubo,
+        beside: Beside::kubo(kubo),
         wanted: "ratio of 1.5 at least",
     }])
 }
