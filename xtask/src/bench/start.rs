@@ -1,6 +1,6 @@
 //! From Enter to the answer of a local command.
 
-use super::{Row, Scale, fastest};
+use super::{Beside, Row, Scale, fastest};
 use crate::Failure;
 use interop_tests::workspace::earthquakes;
 use interop_tests::{Kubo, Workspace};
@@ -19,5 +19,6 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
             Ok(kubo.run(["pin", "ls", "-t", "recursive"])?.success()?.took)
         })?),
         wanted: "50 ms at most",
+        more: String::new(),
     }])
 }
