@@ -15,6 +15,7 @@ pub(crate) mod golden;
 pub mod ingest;
 pub mod layout;
 pub mod metadata;
+pub mod poll;
 pub mod publish;
 pub mod pull;
 pub mod slice;
