@@ -5,6 +5,7 @@ use std::io;
 use super::{Failure, Kind, chain};
 
 mod network;
+mod poll;
 mod tables;
 
 impl From<io::Error> for Failure {
