@@ -19,6 +19,7 @@ pub mod merge;
 pub mod plan;
 pub mod shape;
 pub mod source;
+pub mod sql;
 pub mod taken;
 pub mod types;
 
