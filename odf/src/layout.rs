@@ -8,6 +8,7 @@
 //! directory nodes on the way to the new names.
 
 mod chain_node;
+mod moved;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

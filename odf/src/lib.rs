@@ -17,6 +17,7 @@ pub mod layout;
 pub mod metadata;
 pub mod publish;
 pub mod pull;
+pub mod rewrite;
 pub mod slice;
 pub mod verify;
 pub mod workspace;
