@@ -13,3 +13,4 @@ mod refusals;
 mod shapes;
 mod tidy;
 mod two_processes;
+mod verify;

@@ -28,13 +28,13 @@ pub(crate) struct SourceArgs {
     /// The table: a file, `-` for standard input, or an http(s) URL
     #[arg(value_name = "PATH|-|URL")]
     table: String,
-    /// Its format: csv, ndjson, json, geojson or parquet [default: by the extension]
+    /// Its format: csv, ndjson, json, geojson, ndgeojson, parquet or esrishapefile [default: by the extension]
     #[arg(long)]
     format: Option<Format>,
     /// Field separator of CSV [default: a tab for .tsv, else a comma]
     #[arg(long, value_name = "CHARACTER", value_parser = separator)]
     separator: Option<u8>,
-    /// Member of a JSON document that holds the rows [default: the only array of objects in it]
+    /// Member of a JSON document that holds the rows, dots between levels [default: the only array of objects in it]
     #[arg(long, value_name = "NAME")]
     member: Option<String>,
 }
@@ -56,7 +56,8 @@ impl Input {
     pub(super) fn open(args: &SourceArgs, session: &Session, io: &mut Io) -> Result<Self, Failure> {
         let options = ReadOptions {
             separator: args.separator,
-            member: args.member.clone(),
+            sub_path: args.member.clone(),
+            ..ReadOptions::default()
         };
         if args.table.starts_with("http://") || args.table.starts_with("https://") {
             return Self::download(args, options, session, io);
@@ -64,7 +65,7 @@ impl Input {
         if args.table == "-" {
             let format = args.format.ok_or_else(|| {
                 Failure::usage("the format of standard input is not known")
-                    .next("say it with --format csv|ndjson|json|geojson|parquet")
+                    .next("say it with --format csv|ndjson|json|geojson|ndgeojson|parquet|esrishapefile")
             })?;
             let mut input = io.take_input();
             return Self::spool("standard input", &mut input, format, options, None, session, io);
@@ -102,7 +103,7 @@ impl Input {
         let by_type = response
             .headers()
             .get("content-type")
-            .and_then(|value| format_of_type(value.to_str().ok()?));
+            .and_then(|value| Format::from_media_type(value.to_str().ok()?));
         let format = args.format.or_else(|| Format::from_path(path.as_deref()?)).or(by_type);
         let format = format.ok_or_else(|| unknown_format(url))?;
         let mut body = response.into_body().into_reader();
@@ -185,20 +186,9 @@ fn separator(text: &str) -> Result<u8, String> {
     }
 }
 
-fn format_of_type(content_type: &str) -> Option<Format> {
-    match content_type.split(';').next()?.trim() {
-        "text/csv" => Some(Format::Csv),
-        "application/x-ndjson" | "application/jsonl" => Some(Format::Ndjson),
-        "application/geo+json" => Some(Format::GeoJson),
-        "application/json" => Some(Format::Json),
-        "application/vnd.apache.parquet" => Some(Format::Parquet),
-        _ => None,
-    }
-}
-
 fn unknown_format(what: &str) -> Failure {
     Failure::usage(format!("the format of {what} is not clear from its name"))
-        .next("say it with --format csv|ndjson|json|geojson|parquet")
+        .next("say it with --format csv|ndjson|json|geojson|ndgeojson|parquet|esrishapefile")
 }
 
 fn download_failed(url: &str, error: &ureq::Error) -> Failure {

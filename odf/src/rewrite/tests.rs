@@ -14,7 +14,7 @@ use crate::dataset::crash::{crash_dir, dies};
 use crate::ingest::source::{Format, Source};
 use crate::layout::{KnownFiles, Root};
 use crate::metadata::{DatasetId, MetadataBlock, MetadataEvent, Seed, SetInfo, Timestamp};
-use crate::verify::verify;
+use crate::verify::{Depth, verify};
 
 /// Where a replacement can be interrupted.
 const POINTS: [&str; 4] = ["checked", "next chain written", "head moved", "chain in place"];
@@ -100,7 +100,7 @@ fn check_whole(workspace: &Workspace, root: &Cid) -> usize {
 /// The dataset is in order by every way of asking, and its layout is what starting from nothing gives.
 fn check_complete(dir: &Path, workspace: &Workspace) -> Dataset {
     let dataset = workspace.catalog().find("d").unwrap();
-    verify(&dataset, &|_| {}).unwrap();
+    verify(&dataset, None, Depth::Rows, &|_| {}).unwrap();
     let alone = Catalog::open(&dir.join("datasets"), Table::in_memory()).unwrap();
     assert_eq!(alone.find("d").unwrap().state(), dataset.state());
     assert!(!dataset.dir().join("chain.next").exists());
