@@ -16,6 +16,7 @@ pub mod ingest;
 pub mod layout;
 pub mod lineage;
 pub mod metadata;
+pub mod poll;
 pub mod publish;
 pub mod pull;
 pub mod repository;

@@ -179,7 +179,7 @@ fn add(workspace: &Workspace, name: &str, read: &str, merge: &str, event_time: &
 
 fn ingest(workspace: &Workspace, name: &str, file: &Path) -> Result<Finished, Failure> {
     let file = file.display().to_string();
-    Ok(run(workspace.command(["ingest", name, &file])?, LIMIT)?.success()?)
+    run(workspace.command(["ingest", name, &file])?, LIMIT)?.success()
 }
 
 /// Rows of a large table: an id that counts, a time, a place, a measurement.
