@@ -18,6 +18,7 @@ pub mod lineage;
 pub mod metadata;
 pub mod publish;
 pub mod pull;
+pub mod schema_text;
 pub mod slice;
 pub mod snapshot;
 pub mod verify;
