@@ -324,7 +324,7 @@ impl Source {
     ///
     /// For CSV the header is read from the start of the file even if `span` begins later. Formats that do not grow take
     /// the whole file.
-    pub fn rows(&self, shape: &Shape, span: Span) -> Result<Box<dyn Batches + Send>, SourceError> {
+    pub fn rows(&self, shape: &Shape, span: Span) -> Result<Box<dyn Batches>, SourceError> {
         if span.end == 0 {
             return Err(self.error(Problem::Empty));
         }
@@ -333,7 +333,8 @@ impl Source {
             Format::Parquet => Box::new(columnar::Rows::open(self, shape)?),
             _ => Box::new(json::Rows::open(self, shape, span)?),
         };
-        Ahead::start(reader).map_err(|error| self.error(Problem::Io(error)))
+        let ahead = Ahead::start(reader).map_err(|error| self.error(Problem::Io(error)))?;
+        Ok(Box::new(ahead))
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Ahead {
 
 impl Ahead {
     /// Hands `reader` to a new thread. When the result is dropped, the thread ends after the batch it is at.
-    pub(super) fn start(mut reader: Box<dyn Batches + Send>) -> io::Result<Box<dyn Batches + Send>> {
+    pub(super) fn start(mut reader: Box<dyn Batches + Send>) -> io::Result<Ahead> {
         let (sender, batches) = mpsc::sync_channel::<Read>(AHEAD_BATCHES);
         let thread = thread::Builder::new().name("read-rows".to_owned()).spawn(move || {
             loop {
@@ -39,11 +39,11 @@ impl Ahead {
                 }
             }
         })?;
-        Ok(Box::new(Ahead {
+        Ok(Ahead {
             batches,
             thread: Some(thread),
             bytes: 0,
-        }))
+        })
     }
 }
 

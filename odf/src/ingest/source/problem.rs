@@ -166,6 +166,9 @@ pub enum Problem {
         /// What usually causes it, or nothing.
         hint: &'static str,
     },
+    /// The preprocess query failed on the rows.
+    #[error("the preprocess query failed: {0}")]
+    Query(String),
     /// The progress callback asked to stop.
     #[error("stopped")]
     Cancelled,
