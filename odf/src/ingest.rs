@@ -46,7 +46,7 @@ pub use error::{IngestError, MergeOptionError};
 
 use assemble::Assembly;
 use infer::Inferred;
-use merge::{History, Merged};
+use merge::{History, Memory, Merged};
 use plan::Plan;
 use source::{OnProgress, Phase, Problem, Source, Span, report};
 use taken::{Comparison, Taken};
@@ -216,7 +216,7 @@ impl Before {
                 wanted: wanted.clone(),
             });
         }
-        let needs_history = !matches!(strategy, MergeStrategy::Append);
+        let needs_history = merge::needs_history(&strategy);
         let slices = if needs_history { dataset.slices()? } else { Vec::new() };
         let schema = match &state.schema {
             None => None,
@@ -422,7 +422,7 @@ fn settle(
     progress: &mut OnProgress<'_>,
 ) -> Result<(Plan, Option<Inferred>), IngestError> {
     if let Some(schema) = &before.schema {
-        return Ok((Plan::fit(source, schema, &before.vocabulary)?, None));
+        return Ok((Plan::fit(source, schema, &before.vocabulary, &before.strategy)?, None));
     }
     let (inferred, declared) = match &before.declared {
         Some(declared) => (declared.clone(), true),
@@ -431,14 +431,21 @@ fn settle(
     if !declared && inferred.rows == 0 {
         return Err(source.error(Problem::NoRows).into());
     }
-    let key: &[String] = match &before.strategy {
-        MergeStrategy::Ledger { primary_key } | MergeStrategy::Snapshot { primary_key, .. } => primary_key,
-        _ => &[],
-    };
     // What a source declares is taken as it stands.
-    let required = if declared { &[][..] } else { key };
+    let required = if declared {
+        &[][..]
+    } else {
+        merge::primary_key(&before.strategy)
+    };
     let wanted = options.event_time.is_some() || before.vocabulary.event_time_column != plan::EVENT_TIME;
-    let plan = Plan::infer(source, &inferred, &before.vocabulary, wanted, required)?;
+    let plan = Plan::infer(
+        source,
+        &inferred,
+        &before.vocabulary,
+        wanted,
+        required,
+        &before.strategy,
+    )?;
     Ok((plan, Some(inferred)))
 }
 
@@ -461,6 +468,8 @@ fn write_slice(
     let history = History {
         slices: &before.slices,
         vocabulary: &before.vocabulary,
+        scratch: data_dir,
+        memory: Memory::default(),
     };
     for sort in [false, true] {
         let writer = SliceWriter::create(data_dir, plan.schema().clone(), &options.slice)?;

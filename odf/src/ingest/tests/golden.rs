@@ -92,7 +92,14 @@ fn replay(golden: &Golden) {
 
 #[test]
 fn chains_of_kamu_are_made_again_byte_for_byte() {
-    let replayed = ["sensors.push", "counter.long", "cities.snapshot", "weather.seattle"];
+    let replayed = [
+        "sensors.push",
+        "counter.long",
+        "cities.changelog",
+        "cities.snapshot",
+        "cities.upsertstream",
+        "weather.seattle",
+    ];
     for golden in golden::datasets()
         .iter()
         .filter(|golden| replayed.contains(&golden.name))
