@@ -19,6 +19,7 @@ pub mod merge;
 pub mod plan;
 pub mod shape;
 pub mod source;
+pub mod sql;
 pub mod taken;
 pub mod types;
 
@@ -30,6 +31,7 @@ mod declare;
 mod delimited;
 mod error;
 mod json;
+mod push;
 
 use std::path::{Path, PathBuf};
 
@@ -43,6 +45,7 @@ use crate::metadata::{
 use crate::slice::{SliceOptions, SliceWriter, WrittenSlice};
 
 pub use error::{IngestError, MergeOptionError};
+pub use push::{Polled, PushOptions, polled, push, set_watermark};
 
 use assemble::Assembly;
 use infer::Inferred;
@@ -131,6 +134,29 @@ pub struct Update {
     pub rows: u64,
     /// The dataset, if it is new.
     pub created: Option<Dataset>,
+}
+
+impl Outcome {
+    /// What blocks that were written amount to.
+    fn updated(
+        old_head: Option<Multihash>,
+        blocks: Vec<StoredBlock>,
+        slice: Option<DataSlice>,
+        rows: u64,
+        created: Option<Dataset>,
+    ) -> Outcome {
+        match blocks.last().map(|stored| *stored.block.hash()) {
+            None => Outcome::UpToDate,
+            Some(new_head) => Outcome::Updated(Update {
+                old_head,
+                new_head,
+                blocks,
+                slice,
+                rows,
+                created,
+            }),
+        }
+    }
 }
 
 /// The merge strategy that `--merge` and `--primary-key` stand for: none if neither is given, ledger if only the key is.
@@ -400,17 +426,7 @@ pub fn ingest(
             (None, blocks, Some(dataset))
         }
     };
-    let Some(new_head) = blocks.last().map(|stored| *stored.block.hash()) else {
-        return Ok(Outcome::UpToDate);
-    };
-    Ok(Outcome::Updated(Update {
-        old_head,
-        new_head,
-        blocks,
-        slice: data,
-        rows,
-        created,
-    }))
+    Ok(Outcome::updated(old_head, blocks, data, rows, created))
 }
 
 /// Settles which column of the table becomes which of the dataset; also the columns of the table where they were looked at.

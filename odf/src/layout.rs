@@ -8,6 +8,8 @@
 //! directory nodes on the way to the new names.
 
 mod chain_node;
+mod leaves;
+mod moved;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ use odf_node::unixfs::{Entry, Profile, UNIXFS_V1_2025, update};
 use serde::{Deserialize, Serialize};
 
 use self::chain_node::{Links, chain_node, encode};
+pub use self::leaves::FileLeaf;
 use crate::dataset::{BlockPlace, Dataset, DatasetError, StoredBlock};
 use crate::metadata::{DatasetId, Multihash};
 

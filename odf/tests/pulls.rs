@@ -1,5 +1,5 @@
 use odf::pull::{Address, Outcome, PullError};
-use odf::verify::verify;
+use odf::verify::{Depth, verify};
 use odf_node::store::Blocks as _;
 
 use crate::world::Site;
@@ -50,7 +50,7 @@ async fn an_update_fetches_only_what_is_new() {
     };
     assert_eq!(root.cid, published.root.cid, "a puller derives the publisher's root");
     assert_eq!(copy.tail(100).unwrap(), dataset.tail(100).unwrap());
-    assert_eq!(verify(&copy, &|_| {}).unwrap().slices, 31);
+    assert_eq!(verify(&copy, None, Depth::Rows, &|_| {}).unwrap().slices, 31);
     assert!(there.workspace.store().is_complete(&root.cid).unwrap());
 }
 

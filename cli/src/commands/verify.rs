@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
 use odf::catalog::Entry;
-use odf::verify::{self, Verified};
+use odf::verify::{self, Depth, Verified};
 
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
@@ -12,17 +12,24 @@ use crate::output::{self, Cell, Listing, OutputArgs};
 use crate::session::Session;
 
 /// Check every hash and rule of datasets
+///
+/// Metadata blocks, the rules of the chain, and every byte of slices and checkpoints. For a damaged file the first wrong
+/// part of it is told.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
     /// Names, ids, or patterns with % for any text
     #[arg(required = true)]
     datasets: Vec<String>,
+    /// Decode the rows too and check their logical hashes, not only every byte of the files
+    #[arg(long)]
+    logical: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
 
 pub(super) fn run(args: &VerifyArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let mut listing = Listing::new(&["Dataset", "Result", "Blocks", "Slices", "Checkpoints", "Size", "Fault"]);
+    let depth = if args.logical { Depth::Rows } else { Depth::Bytes };
     let mut first = None;
     for entry in entries(&args.datasets, session)? {
         io.check()?;
@@ -30,7 +37,7 @@ pub(super) fn run(args: &VerifyArgs, session: &Session, io: &mut Io) -> Result<(
             .name
             .as_ref()
             .map_or_else(|| entry.id.to_string(), |name| name.to_string());
-        match one(&entry, &name, session, io) {
+        match one(&entry, &name, depth, session, io) {
             Ok(Verified {
                 blocks,
                 slices,
@@ -71,11 +78,12 @@ pub(super) fn run(args: &VerifyArgs, session: &Session, io: &mut Io) -> Result<(
     first.map_or(Ok(()), Err)
 }
 
-fn one(entry: &Entry, name: &str, session: &Session, io: &Io) -> Result<Verified, Failure> {
-    let dataset = session.workspace()?.catalog().open_entry(entry)?;
+fn one(entry: &Entry, name: &str, depth: Depth, session: &Session, io: &Io) -> Result<Verified, Failure> {
+    let workspace = session.workspace()?;
+    let dataset = workspace.catalog().open_entry(entry)?;
     let total = dataset.state().totals.data_bytes + dataset.state().totals.checkpoint_bytes;
     let (done, progress) = (AtomicU64::new(0), io.progress());
-    Ok(verify::verify(&dataset, &|bytes| {
+    Ok(verify::verify(&dataset, Some(workspace.layout()), depth, &|bytes| {
         let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         progress.show(|| Step {
             text: format!("{name}: {} of {}", output::bytes(done), output::bytes(total)),

@@ -4,7 +4,10 @@ use std::io;
 
 use super::{Failure, Kind, chain};
 
+mod manifests;
 mod network;
+mod poll;
+mod repository;
 mod tables;
 
 impl From<io::Error> for Failure {

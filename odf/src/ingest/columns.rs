@@ -7,8 +7,8 @@ use arrow::array::{
     Int16Builder, Int32Builder, Int64Builder, StringBuilder, TimestampMillisecondBuilder, UInt8Builder, UInt16Builder,
     UInt32Builder, UInt64Builder,
 };
-use arrow::compute::kernels::cast_utils::parse_decimal;
-use arrow::datatypes::{DataType, Decimal128Type, TimeUnit};
+use arrow::compute::kernels::cast_utils::{Parser, parse_decimal};
+use arrow::datatypes::{DataType, Date32Type, Decimal128Type, TimeUnit};
 use arrow::record_batch::RecordBatch;
 
 use super::infer::{UTC, parse_bool, parse_date, parse_timestamp};
@@ -71,11 +71,13 @@ pub(super) struct Column {
     nullable: bool,
     /// Integers are Unix times.
     epoch: bool,
+    /// Values are read as kamu reads them: see [`Source::for_step`](super::source::Source::for_step).
+    lax: bool,
 }
 
 impl Column {
     /// None when a text format cannot hold the type.
-    pub(super) fn new(data_type: &DataType, nullable: bool, epoch: bool) -> Option<Column> {
+    pub(super) fn new(data_type: &DataType, nullable: bool, epoch: bool, lax: bool) -> Option<Column> {
         let values = match data_type {
             DataType::Boolean => Values::Bool(BooleanBuilder::new()),
             DataType::Int8 => Values::Int8(Int8Builder::new()),
@@ -106,6 +108,7 @@ impl Column {
             data_type: data_type.clone(),
             nullable,
             epoch,
+            lax,
         })
     }
 
@@ -135,7 +138,8 @@ impl Column {
                 }
                 None => Err(self.not_type(text)),
             },
-            Values::Date(b) => match parse_date(text) {
+            Values::Date(b) => match parse_date(text).or_else(|| if self.lax { Date32Type::parse(text) } else { None })
+            {
                 Some(value) => {
                     b.append_value(value);
                     Ok(())
@@ -249,7 +253,7 @@ impl Column {
             Values::Float32(b) => append!(b, text.parse().ok()),
             Values::Float64(b) => append!(b, text.parse().ok()),
             Values::Decimal(b, precision, scale) => {
-                append!(b, decimal(text, *precision, *scale));
+                append!(b, decimal(text, *precision, *scale, self.lax));
             }
             _ => return Err(self.not_type(text)),
         }
@@ -274,8 +278,11 @@ impl Column {
     }
 }
 
-/// A decimal that fits without rounding.
-fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
+/// A decimal that fits, without rounding unless `lax`.
+fn decimal(text: &str, precision: u8, scale: i8, lax: bool) -> Option<i128> {
+    if lax {
+        return parse_decimal::<Decimal128Type>(text, precision, scale).ok();
+    }
     let fraction = text.split(['e', 'E']).next()?.split_once('.').map_or("", |(_, f)| f);
     let kept = usize::try_from(scale).unwrap_or(0);
     if fraction.len() > kept && fraction.bytes().skip(kept).any(|b| b != b'0') {
@@ -301,13 +308,16 @@ pub(super) struct Table<'s> {
 
 impl<'s> Table<'s> {
     /// Fails with the position of the column that a text format cannot hold.
-    pub(super) fn new(shape: &'s Shape) -> Result<Table<'s>, usize> {
+    pub(super) fn new(shape: &'s Shape, lax: bool) -> Result<Table<'s>, usize> {
         let columns = shape
             .schema()
             .fields()
             .iter()
             .enumerate()
-            .map(|(at, f)| Column::new(f.data_type(), f.is_nullable(), shape.event_time() == Some(at)).ok_or(at))
+            .map(|(at, f)| {
+                let epoch = shape.event_time() == Some(at) && !lax;
+                Column::new(f.data_type(), f.is_nullable(), epoch, lax).ok_or(at)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Table {
             shape,

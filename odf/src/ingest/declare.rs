@@ -3,12 +3,11 @@
 use arrow::datatypes::Schema;
 
 use super::IngestError;
-use super::ddl::parse_column;
-use super::infer::{Inferred, InferredColumn};
+use super::infer::Inferred;
 use super::plan::Plan;
-use super::source::{Format, Source};
+use super::source::{self, Format, Source};
 use super::taken::SOURCE_NAME;
-use super::types::{from_arrow, to_arrow};
+use super::types::from_arrow;
 use crate::dataset::Dataset;
 use crate::metadata::{AddPushSource, DataSchema, MergeStrategy, MetadataEvent, ReadStep, ReadStepCsv};
 
@@ -24,23 +23,7 @@ pub(super) fn declared_columns(dataset: &Dataset) -> Result<Option<Inferred>, In
     let Some((read, None)) = polling.or_else(push) else {
         return Ok(None);
     };
-    let fields = match read.schemas() {
-        (_, Some(schema)) => to_arrow(schema)?.fields().iter().map(|f| f.as_ref().clone()).collect(),
-        (Some(ddl), None) => {
-            let parsed: Result<Vec<_>, _> = ddl.iter().map(|text| parse_column(text)).collect();
-            parsed.map_err(|error| IngestError::Declaration(error.to_string()))?
-        }
-        (None, None) => return Ok(None),
-    };
-    let columns = fields
-        .into_iter()
-        .map(|field| InferredColumn {
-            name: field.name().clone(),
-            data_type: field.data_type().clone(),
-            nullable: field.is_nullable(),
-        })
-        .collect();
-    Ok(Some(Inferred { columns, rows: 0 }))
+    source::declared_columns(read).map_err(|problem| IngestError::Declaration(problem.to_string()))
 }
 
 /// The source for a table with these columns. Their order is that of the file, because kamu reads CSV by position.
@@ -93,7 +76,7 @@ fn read_step(source: &Source, schema: DataSchema) -> ReadStep {
             schema,
         },
         Format::Json => {
-            let sub_path = source.options().member.clone();
+            let sub_path = source.options().sub_path.clone();
             ReadStep::Json {
                 sub_path,
                 ddl_schema,
@@ -104,6 +87,12 @@ fn read_step(source: &Source, schema: DataSchema) -> ReadStep {
             }
         }
         Format::GeoJson => ReadStep::GeoJson { ddl_schema, schema },
+        Format::NdGeoJson => ReadStep::NdGeoJson { ddl_schema, schema },
         Format::Parquet => ReadStep::Parquet { ddl_schema, schema },
+        Format::EsriShapefile => ReadStep::EsriShapefile {
+            ddl_schema,
+            sub_path: source.options().sub_path.clone(),
+            schema,
+        },
     }
 }

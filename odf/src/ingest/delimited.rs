@@ -1,7 +1,8 @@
-//! CSV and its kin: a header line, one record per row, RFC 4180 quoting (values may contain line breaks).
+//! CSV and its kin: one record per row, quoting as the options say (values may contain line breaks).
 //!
 //! A byte order mark is skipped; UTF-16 is refused by name. Blank lines are skipped. A header field without a name is
-//! called `column_N` after its place, because data frames write their index like that.
+//! called `column_N` after its place, because data frames write their index like that; so is every column of a file that
+//! has no header and whose source declares none.
 
 use std::io::{self, Read, Take};
 
@@ -58,8 +59,11 @@ impl<'a> Records<'a> {
             inner: input.take(span.end.saturating_sub(span.start)),
             left: MAX_ROW_BYTES,
         };
+        let options = source.options();
         let reader = ReaderBuilder::new()
-            .delimiter(source.options().separator.unwrap_or(b','))
+            .delimiter(options.separator.unwrap_or(b','))
+            .quote(options.quote)
+            .escape(options.escape)
             .has_headers(false)
             .flexible(true)
             .buffer_capacity(BUFFER_BYTES)
@@ -147,23 +151,53 @@ impl<'a> Records<'a> {
     }
 }
 
-/// Reads the names from the current record.
+/// The names of the columns in the order of the file, from its first record and what the source declares.
 fn header(records: &mut Records<'_>) -> Result<Vec<String>, SourceError> {
-    refuse_utf16(records.source)?;
+    let source = records.source;
+    refuse_utf16(source)?;
     if !records.advance()? {
-        return Err(records.source.error(Problem::Empty));
+        return Err(source.error(Problem::Empty));
     }
-    let names: Vec<String> = records
-        .record
-        .iter()
-        .enumerate()
-        .map(|(at, name)| match name.trim() {
-            "" => format!("column_{}", at + 1),
-            name => name.to_owned(),
-        })
-        .collect();
-    check_names(records.source, names.iter().map(String::as_str))?;
-    Ok(names)
+    let name = |(at, name): (usize, &str)| match name.trim() {
+        _ if !source.options().header => format!("column_{}", at + 1),
+        "" => format!("column_{}", at + 1),
+        name => name.to_owned(),
+    };
+    let names: Vec<String> = records.record.iter().enumerate().map(name).collect();
+    let Some(declared) = source.declared() else {
+        check_names(source, names.iter().map(String::as_str))?;
+        return Ok(names);
+    };
+    let declared = || declared.columns.iter().map(|column| &column.name);
+    if source.options().header && declared().all(|name| names.contains(name)) {
+        check_names(source, names.iter().map(String::as_str))?;
+        return Ok(names);
+    }
+    if declared().count() != names.len() {
+        let list: Vec<&str> = declared().map(String::as_str).collect();
+        let problem = Problem::Width {
+            found: names.len() as u64,
+            expected: declared().count() as u64,
+            declared: list.join(", "),
+        };
+        return Err(source.error_at(records.line(), None, problem));
+    }
+    Ok(declared().cloned().collect())
+}
+
+/// The rows of a part of a file, and the names of the columns, which may stand before that part.
+fn rows_of(source: &Source, span: Span) -> Result<(Records<'_>, Vec<String>), SourceError> {
+    let start = Span {
+        start: 0,
+        line: 0,
+        ..span
+    };
+    let mut records = Records::open(source, start)?;
+    let names = header(&mut records)?;
+    if span.start > 0 || !source.options().header {
+        records = Records::open(source, span)?;
+    }
+    Ok((records, names))
 }
 
 /// The names of the columns.
@@ -183,14 +217,17 @@ fn refuse_utf16(source: &Source) -> Result<(), SourceError> {
 
 /// Types of all columns from all rows.
 pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) -> Result<Inferred, SourceError> {
-    let mut records = Records::open(source, Span { start: 0, line: 0, end })?;
-    let names = header(&mut records)?;
+    let (mut records, names) = rows_of(source, Span { start: 0, line: 0, end })?;
     let mut kinds = vec![Kinds::default(); names.len()];
     let mut rows = 0u64;
-    while records.advance()? {
+    // Without types to find out, one row says all there is to know.
+    let enough = if source.options().infer_types { u64::MAX } else { 1 };
+    while rows < enough && records.advance()? {
         records.check_width(&names)?;
         for (field, kind) in records.record.iter().zip(&mut kinds) {
-            if !field.is_empty() && !kind.settled() {
+            if !source.options().infer_types {
+                kind.add(Kinds::TEXT);
+            } else if !field.is_empty() && !kind.settled() {
                 kind.add(kind_of_text(field));
             }
         }
@@ -216,8 +253,8 @@ pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
 pub(super) struct Rows<'a> {
     records: Records<'a>,
     names: Vec<String>,
-    /// For each field of a record the column it goes to.
-    targets: Vec<usize>,
+    /// For each field of a record the column it goes to; none if nobody asked for it.
+    targets: Vec<Option<usize>>,
     /// A column that the file may be, and is, without.
     absent: Option<usize>,
     table: Table<'a>,
@@ -225,31 +262,21 @@ pub(super) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     pub(super) fn open(source: &'a Source, shape: &'a Shape, span: Span) -> Result<Rows<'a>, SourceError> {
-        let mut records = Records::open(
-            source,
-            Span {
-                start: 0,
-                line: 0,
-                end: span.end,
-            },
-        )?;
-        let names = header(&mut records)?;
-        if span.start > 0 {
-            records = Records::open(source, span)?;
-        }
+        let (records, names) = rows_of(source, span)?;
         let mut targets = Vec::with_capacity(names.len());
         for name in &names {
-            let target = shape
-                .position(name)
-                .ok_or_else(|| source.error_at(1, Some(name), Problem::NotInDataset(shape.names())))?;
+            let target = shape.position(name);
+            if target.is_none() && source.declared().is_none() {
+                return Err(source.error_at(1, Some(name), Problem::NotInDataset(shape.names())));
+            }
             targets.push(target);
         }
-        let absent = (0..shape.width()).filter(|at| !targets.contains(at));
+        let absent = (0..shape.width()).filter(|at| !targets.contains(&Some(*at)));
         let (absent, missing): (Vec<usize>, Vec<usize>) = absent.partition(|at| shape.is_optional(*at));
         if let Some(missing) = missing.first() {
             return Err(source.error_at(1, Some(shape.name(*missing)), Problem::NotInFile));
         }
-        let table = Table::new(shape).map_err(|at| unsupported(source, shape, at))?;
+        let table = Table::new(shape, source.declared().is_some()).map_err(|at| unsupported(source, shape, at))?;
         Ok(Rows {
             records,
             names,
@@ -263,7 +290,9 @@ impl<'a> Rows<'a> {
         while !self.table.full() && self.records.advance()? {
             self.records.check_width(&self.names)?;
             for (at, field) in self.records.record.iter().enumerate() {
-                if let Err(problem) = self.table.column(self.targets[at]).push_text(field) {
+                if let Some(target) = self.targets[at]
+                    && let Err(problem) = self.table.column(target).push_text(field)
+                {
                     return Err(self
                         .records
                         .source

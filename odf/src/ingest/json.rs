@@ -55,14 +55,14 @@ impl<'a> Objects<'a> {
     fn open(source: &'a Source, span: Span) -> Result<Objects<'a>, SourceError> {
         let input = BufReader::with_capacity(BUFFER_BYTES, source.open_at(span.start)?.take(span.end - span.start));
         Ok(match source.format() {
-            Format::Ndjson => Objects::Lines {
+            Format::Ndjson | Format::NdGeoJson => Objects::Lines {
                 source,
                 input,
                 line: span.line,
                 consumed: span.start,
             },
             Format::GeoJson => Objects::Elements(Elements::new(source, input, Some("features"))),
-            _ => Objects::Elements(Elements::new(source, input, source.options().member.as_deref())),
+            _ => Objects::Elements(Elements::new(source, input, source.options().sub_path.as_deref())),
         })
     }
 
@@ -229,7 +229,7 @@ fn write_canonical(raw: &str, depth: usize, out: &mut String) -> Result<(), Prob
 
 /// Calls `visit` with every column of a row: the members of an object, or the properties and geometry of a feature.
 fn cells(format: Format, text: &str, visit: &mut OnCell<'_>) -> Result<(), Refused> {
-    if format != Format::GeoJson {
+    if !format.has_features() {
         return members(text, visit);
     }
     let mut properties = None;
@@ -312,10 +312,10 @@ pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
             report(source, progress, Phase::Inferring, objects.consumed(), end, rows)?;
         }
     }
-    if rows == 0 && source.format() == Format::Ndjson {
+    if rows == 0 && matches!(source.format(), Format::Ndjson | Format::NdGeoJson) {
         return Err(source.error(Problem::Empty));
     }
-    if source.format() == Format::GeoJson
+    if source.format().has_features()
         && let Some(at) = by_name.get(GEOMETRY).copied()
     {
         // Features may differ in their properties; the geometry stays behind all of them.
@@ -352,7 +352,7 @@ pub(super) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     pub(super) fn open(source: &'a Source, shape: &'a Shape, span: Span) -> Result<Rows<'a>, SourceError> {
-        let table = Table::new(shape).map_err(|at| unsupported(source, shape, at))?;
+        let table = Table::new(shape, source.declared().is_some()).map_err(|at| unsupported(source, shape, at))?;
         let objects = Objects::open(source, span)?;
         Ok(Rows {
             source,
@@ -372,7 +372,7 @@ impl<'a> Rows<'a> {
             };
             self.row += 1;
             let (row, shape, table, given) = (self.row, self.shape, &mut self.table, &mut self.given);
-            let mut expected = 0;
+            let (mut expected, lax) = (0, self.source.declared().is_some());
             cells(
                 self.source.format(),
                 utf8(self.source, line, &self.text)?,
@@ -380,8 +380,11 @@ impl<'a> Rows<'a> {
                     let at = if expected < shape.width() && shape.name(expected) == key {
                         expected
                     } else {
-                        let unknown = || (Some(key.to_string()), Problem::NotInDataset(shape.names()));
-                        shape.position(&key).ok_or_else(unknown)?
+                        match shape.position(&key) {
+                            Some(at) => at,
+                            None if lax => return Ok(()),
+                            None => return Err((Some(key.to_string()), Problem::NotInDataset(shape.names()))),
+                        }
                     };
                     expected = at + 1;
                     if given[at] == row {

@@ -229,7 +229,7 @@ impl Source {
                     .map(|c| c.name)
                     .collect(),
             )),
-            Format::Ndjson | Format::Json | Format::GeoJson => Ok(None),
+            Format::Ndjson | Format::Json | Format::GeoJson | Format::NdGeoJson | Format::EsriShapefile => Ok(None),
         }
     }
 }

@@ -1,16 +1,14 @@
-//! Where rows come from: a table file in one of five formats, opened as often as needed and read in bounded batches.
+//! Where rows come from: a table file in one of seven formats, opened as often as needed and read in bounded batches.
 //!
 //! A [`Source`] is looked at in up to two passes. The first ([`Source::infer`]) examines **every** row and settles the
 //! type of each column; it is skipped when the dataset already has a schema. The second ([`Source::rows`]) reads typed
 //! batches of [`BATCH_ROWS`] rows. Neither keeps more than one batch (for CSV, NDJSON, JSON and GeoJSON: plus one row) in
 //! memory, whatever the size of the file.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
@@ -20,6 +18,14 @@ use super::delimited;
 use super::infer::Inferred;
 use super::json;
 use super::shape::Shape;
+
+mod format;
+mod problem;
+mod step;
+
+pub use format::{Format, UnknownFormat};
+pub use problem::{Place, Problem, SourceError};
+pub use step::{Content, declared_columns, step_for_format};
 
 /// Rows per batch. A multiple of 1024, which the byte-exact page boundaries of a slice depend on (odf-facts §6).
 pub const BATCH_ROWS: usize = 8192;
@@ -35,220 +41,6 @@ pub const MAX_COLUMNS: usize = 4096;
 
 /// The longest column name in bytes.
 pub const MAX_COLUMN_NAME_BYTES: usize = 1024;
-
-/// A table format that [`Source`] reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Comma separated values with a header line; RFC 4180 quoting. `.tsv` is the same with tabs.
-    Csv,
-    /// One JSON object per line.
-    Ndjson,
-    /// One JSON array of objects, or an object that has exactly one array of objects as a member.
-    Json,
-    /// A FeatureCollection: the properties become columns, the geometry a column of JSON text.
-    GeoJson,
-    /// Apache Parquet.
-    Parquet,
-}
-
-impl Format {
-    /// Every format, in the order help texts list them.
-    pub const ALL: [Format; 5] = [
-        Format::Csv,
-        Format::Ndjson,
-        Format::Json,
-        Format::GeoJson,
-        Format::Parquet,
-    ];
-
-    /// The format that the extension of `path` stands for, if any.
-    pub fn from_path(path: &Path) -> Option<Format> {
-        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-        match extension.as_str() {
-            "csv" | "tsv" => Some(Format::Csv),
-            "ndjson" | "jsonl" | "ldjson" => Some(Format::Ndjson),
-            "json" => Some(Format::Json),
-            "geojson" => Some(Format::GeoJson),
-            "parquet" | "pq" => Some(Format::Parquet),
-            _ => None,
-        }
-    }
-
-    /// The name used in options, messages and source states.
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::Csv => "csv",
-            Format::Ndjson => "ndjson",
-            Format::Json => "json",
-            Format::GeoJson => "geojson",
-            Format::Parquet => "parquet",
-        }
-    }
-
-    /// Whether a file of this format may grow at its end and keep its earlier rows as they are.
-    pub fn grows(self) -> bool {
-        matches!(self, Format::Csv | Format::Ndjson)
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Format {
-    type Err = UnknownFormat;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let lower = text.to_ascii_lowercase();
-        match lower.as_str() {
-            "tsv" => Ok(Format::Csv),
-            "jsonl" => Ok(Format::Ndjson),
-            _ => Format::ALL
-                .into_iter()
-                .find(|f| f.name() == lower)
-                .ok_or_else(|| UnknownFormat(text.to_owned())),
-        }
-    }
-}
-
-/// A format name nobody knows.
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a format; use csv, ndjson, json, geojson or parquet")]
-pub struct UnknownFormat(pub String);
-
-/// What went wrong in a table, and where: the file, the place and the column as far as they are known.
-#[derive(Debug)]
-pub struct SourceError {
-    /// The file (or `-`, or the URL) as the user named it.
-    pub name: String,
-    /// Where in the file.
-    pub place: Option<Place>,
-    /// Name of the column.
-    pub column: Option<String>,
-    /// What is wrong there.
-    pub problem: Problem,
-}
-
-/// A place in a table, counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// A line of a text file; the first line of a row that spans several.
-    Line(u64),
-    /// A row of a Parquet file.
-    Row(u64),
-}
-
-impl fmt::Display for SourceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)?;
-        match self.place {
-            Some(Place::Line(line)) => write!(f, ", line {line}")?,
-            Some(Place::Row(row)) => write!(f, ", row {row}")?,
-            None => {}
-        }
-        if let Some(column) = &self.column {
-            write!(f, ", column `{column}`")?;
-        }
-        write!(f, ": {}", self.problem)
-    }
-}
-
-impl std::error::Error for SourceError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.problem {
-            Problem::Io(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-/// What can be wrong with a table. The place is in the [`SourceError`] around it.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Problem {
-    /// No such file.
-    #[error("no such file")]
-    NotFound,
-    /// A directory was named.
-    #[error("is a directory; name one table file")]
-    Directory,
-    /// The file could not be read.
-    #[error("cannot be read: {0}")]
-    Io(#[source] io::Error),
-    /// Neither the extension nor an option says what the file is.
-    #[error("the format is not clear from the name; say it with --format csv|ndjson|json|geojson|parquet")]
-    FormatUnknown,
-    /// No bytes, or nothing but blanks.
-    #[error("the file is empty")]
-    Empty,
-    /// A header and no rows, or an empty array.
-    #[error("there are no rows")]
-    NoRows,
-    /// A CSV record has another number of fields than the header.
-    #[error("{found} field(s) where the header has {expected}")]
-    Ragged {
-        /// Fields in this record.
-        found: u64,
-        /// Fields in the header.
-        expected: u64,
-    },
-    /// The bytes are not UTF-8.
-    #[error("not UTF-8 text{0}")]
-    NotUtf8(&'static str),
-    /// The text is not what the format asks for.
-    #[error("{0}")]
-    Syntax(String),
-    /// The value cannot be read as the type of its column.
-    #[error("`{value}` is not {expected}, the type of this column")]
-    NotType {
-        /// The value as it stands in the file, shortened.
-        value: String,
-        /// The type that the column has.
-        expected: String,
-    },
-    /// No value in a column that must have one.
-    #[error("no value, but this column must have one")]
-    Missing,
-    /// Two columns of one name.
-    #[error("this column appears twice; names must differ")]
-    Duplicate,
-    /// A name that ODF keeps for itself.
-    #[error("this name is reserved by ODF (offset, op, system_time); rename the column in the file")]
-    Reserved,
-    /// The dataset does not have this column.
-    #[error("the dataset has no such column; its columns are {0}")]
-    NotInDataset(String),
-    /// The dataset has a column that the table lacks.
-    #[error("the dataset has this column and the file does not")]
-    NotInFile,
-    /// A column was asked for by name (key or event time) and is not there.
-    #[error("no such column; the file has {0}")]
-    NoColumn(String),
-    /// The event time column holds something else than times.
-    #[error(
-        "{0} cannot serve as event time; it takes RFC 3339 times, dates, or integers (Unix seconds, or milliseconds from \
-         100000000000 up)"
-    )]
-    NotATime(String),
-    /// A Parquet type that a dataset cannot hold.
-    #[error("the type {0} is not supported; cast it to another one first")]
-    Unsupported(String),
-    /// A limit of this reader.
-    #[error("larger than the limit of {limit} {unit}{hint}")]
-    TooLarge {
-        /// The limit.
-        limit: usize,
-        /// What is counted.
-        unit: &'static str,
-        /// What usually causes it, or nothing.
-        hint: &'static str,
-    },
-    /// The progress callback asked to stop.
-    #[error("stopped")]
-    Cancelled,
-}
 
 /// How far a reading has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -280,26 +72,46 @@ pub enum Phase {
 /// Called now and then with the progress; `Break` stops the work, nothing is changed then.
 pub type OnProgress<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
-/// How a text table is written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// How a text table is written. The default is what people write, see [`ReadOptions::default`].
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadOptions {
     /// Field separator of CSV; absent: a tab for `.tsv`, else a comma.
     pub separator: Option<u8>,
-    /// The member of a JSON document that holds the rows; absent: the only array of objects there is.
-    pub member: Option<String>,
+    /// What stands around CSV values that hold separators, line breaks or quotes. A doubled one inside stands for itself.
+    pub quote: u8,
+    /// What makes a quote inside a quoted CSV value stand for itself, besides doubling it.
+    pub escape: Option<u8>,
+    /// Whether the first record of CSV holds the names of the columns; otherwise they are `column_1`, `column_2`, …
+    pub header: bool,
+    /// Whether the types of CSV columns are found out; otherwise every column is text.
+    pub infer_types: bool,
+    /// For JSON the dotted path to the array that holds the rows; absent: the document itself or its only array of objects.
+    /// For shapefiles the `.shp` in the archive, perhaps with wildcards; absent: the only one.
+    pub sub_path: Option<String>,
 }
 
-enum Content {
-    File(PathBuf),
-    Bytes(Bytes),
+impl Default for ReadOptions {
+    /// CSV as RFC 4180 has it, with a header and types found out, and the only array of objects in JSON.
+    fn default() -> Self {
+        ReadOptions {
+            separator: None,
+            quote: b'"',
+            escape: None,
+            header: true,
+            infer_types: true,
+            sub_path: None,
+        }
+    }
 }
 
 /// One table, readable several times from the start.
+#[derive(Clone, Debug)]
 pub struct Source {
     name: String,
     content: Content,
     format: Format,
     options: ReadOptions,
+    declared: Option<Inferred>,
 }
 
 /// What [`Source`] reads from.
@@ -338,6 +150,7 @@ impl Source {
             content: Content::File(path.to_owned()),
             format,
             options,
+            declared: None,
         })
     }
 
@@ -348,6 +161,7 @@ impl Source {
             content: Content::Bytes(bytes),
             format,
             options,
+            declared: None,
         }
     }
 
@@ -384,6 +198,7 @@ impl Source {
             content: Content::File(spool.to_owned()),
             format,
             options,
+            declared: None,
         })
     }
 
@@ -485,8 +300,9 @@ impl Source {
         }
         match self.format {
             Format::Csv => delimited::infer(self, end, progress),
-            Format::Ndjson | Format::Json | Format::GeoJson => json::infer(self, end, progress),
+            Format::Ndjson | Format::Json | Format::GeoJson | Format::NdGeoJson => json::infer(self, end, progress),
             Format::Parquet => columnar::infer(self),
+            Format::EsriShapefile => Err(self.error(Problem::Unsupported(self.format.to_string()))),
         }
     }
 
@@ -500,8 +316,11 @@ impl Source {
         }
         Ok(match self.format {
             Format::Csv => Box::new(delimited::Rows::open(self, shape, span)?),
-            Format::Ndjson | Format::Json | Format::GeoJson => Box::new(json::Rows::open(self, shape, span)?),
+            Format::Ndjson | Format::Json | Format::GeoJson | Format::NdGeoJson => {
+                Box::new(json::Rows::open(self, shape, span)?)
+            }
             Format::Parquet => Box::new(columnar::Rows::open(self, shape)?),
+            Format::EsriShapefile => return Err(self.error(Problem::Unsupported(self.format.to_string()))),
         })
     }
 }

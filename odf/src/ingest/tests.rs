@@ -17,6 +17,7 @@ mod growing;
 mod parquet;
 mod properties;
 mod readers;
+mod steps;
 mod strategies;
 
 /// A catalog in a directory of its own, and a clock that moves one hour per ingest.

@@ -222,7 +222,7 @@ fn json_rows_are_found_wherever_they_are() {
         assert_eq!(read(text, Format::Json).unwrap().1, ["1", "2"], "{text}");
     }
     let options = ReadOptions {
-        member: Some("b".into()),
+        sub_path: Some("b".into()),
         ..ReadOptions::default()
     };
     let text = Bytes::from_static(b"{\"a\":[{\"x\":1}],\"b\":[{\"x\":2}]}");
@@ -366,7 +366,7 @@ fn files_that_cannot_be_read_say_so() {
     std::fs::create_dir(dir.path().join("dir.csv")).unwrap();
     assert!(message("dir.csv").ends_with("is a directory; name one table file"));
     std::fs::write(dir.path().join("data.xyz"), "x").unwrap();
-    assert!(message("data.xyz").contains("--format csv|ndjson|json|geojson|parquet"));
+    assert!(message("data.xyz").contains("--format csv|ndjson|json|geojson|ndgeojson|parquet|esrishapefile"));
     std::fs::write(dir.path().join("empty.parquet"), "").unwrap();
     assert!(
         read_source(&open("empty.parquet").unwrap())

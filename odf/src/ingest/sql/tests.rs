@@ -1,0 +1,212 @@
+//! Queries over tables in memory.
+
+use std::cell::Cell;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
+use arrow::datatypes::{DataType, Int64Type};
+
+use super::*;
+
+/// Hands out rows `0..rows` in batches of 1000: `n`, and `Name` with a capital.
+struct Numbers<'a> {
+    next: i64,
+    rows: i64,
+    read: &'a Cell<i64>,
+}
+
+fn numbers() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("n", DataType::Int64, false),
+        Field::new("Name", DataType::Utf8, true),
+    ]))
+}
+
+impl Batches for Numbers<'_> {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        let range = self.next..(self.next + 1000).min(self.rows);
+        if range.is_empty() {
+            return Ok(None);
+        }
+        self.next = range.end;
+        self.read.set(self.read.get().max(range.end));
+        let names: StringArray = range.clone().map(|n| Some(format!("name {n}"))).collect();
+        let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(range)), Arc::new(names)];
+        Ok(Some(RecordBatch::try_new(numbers(), columns).unwrap()))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.next.unsigned_abs()
+    }
+}
+
+fn transform(engine: &str, steps: &[(Option<&str>, &str)]) -> Transform {
+    let step = |(alias, query): &(Option<&str>, &str)| SqlQueryStep {
+        alias: alias.map(str::to_owned),
+        query: (*query).to_owned(),
+    };
+    Transform::Sql(TransformSql {
+        engine: engine.to_owned(),
+        version: None,
+        query: None,
+        queries: Some(steps.iter().map(step).collect()),
+        temporal_tables: None,
+    })
+}
+
+fn plan_of(steps: &[(Option<&str>, &str)]) -> Result<Query, QueryError> {
+    Query::plan(&transform("DataFusion", steps), vec![(INPUT.to_owned(), numbers())])
+}
+
+/// The first column of the result of a query over so many rows.
+fn run(rows: i64, steps: &[(Option<&str>, &str)]) -> Result<Vec<i64>, SourceError> {
+    let query = plan_of(steps).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let read = Cell::new(0);
+    let open = |at| {
+        assert_eq!(at, 0);
+        let reader: Box<dyn Batches + '_> = Box::new(Numbers {
+            next: 0,
+            rows,
+            read: &read,
+        });
+        Ok(reader)
+    };
+    let mut answer = query.run("numbers", dir.path(), Box::new(open)).unwrap();
+    let mut values = Vec::new();
+    while let Some(batch) = answer.next_batch()? {
+        assert_eq!(batch.schema(), *query.schema());
+        values.extend(batch.column(0).as_primitive::<Int64Type>().values().iter().copied());
+    }
+    drop(answer);
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        0,
+        "temporary files are gone"
+    );
+    Ok(values)
+}
+
+#[test]
+fn steps_build_on_each_other_and_names_keep_their_case() {
+    let steps = [
+        (Some("Even"), "select n, Name from input where n % 2 = 0"),
+        (Some("last"), "select max(n) as n from Even"),
+        (None, "select n * 10 as n, (select count(*) from Even) as c from last"),
+    ];
+    assert_eq!(run(5, &steps).unwrap(), [40]);
+    let query = plan_of(&[(None, "select Name, cast(n as string) as s, n as \"N\" from input")]).unwrap();
+    let fields: Vec<String> = query
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| format!("{}:{}:{}", f.name(), f.data_type(), f.is_nullable()))
+        .collect();
+    assert_eq!(fields, ["Name:Utf8:true", "s:Utf8View:false", "N:Int64:false"]);
+    let QueryError::Invalid { message, place, .. } = plan_of(&[(None, "select n,\n  name from input")]).err().unwrap()
+    else {
+        panic!("names differ in case")
+    };
+    assert!(message.contains("name"), "{message}");
+    assert_eq!(place, Some((2, 3)));
+}
+
+#[test]
+fn an_input_may_be_read_several_times_at_once() {
+    let query = "select a.n from input a join input b on a.n = b.n + 1 order by a.n desc";
+    assert_eq!(run(4000, &[(None, query)]).unwrap().len(), 3999);
+    let union = "select n from input union all select n from input where n < 10";
+    assert_eq!(run(4000, &[(None, union)]).unwrap().len(), 4010);
+    assert_eq!(run(0, &[(None, "select n from input")]).unwrap(), Vec::<i64>::new());
+}
+
+#[test]
+fn rows_are_read_when_they_are_wanted() {
+    let query = plan_of(&[(None, "select n from input")]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let read = Cell::new(0);
+    let open = |_| {
+        let reader: Box<dyn Batches + '_> = Box::new(Numbers {
+            next: 0,
+            rows: 10_000_000,
+            read: &read,
+        });
+        Ok(reader)
+    };
+    let mut answer = query.run("numbers", dir.path(), Box::new(open)).unwrap();
+    assert!(answer.next_batch().unwrap().is_some());
+    assert!(
+        read.get() <= 20_000,
+        "{} rows were read for the first batch",
+        read.get()
+    );
+    assert!(answer.bytes() > 0);
+}
+
+#[test]
+fn what_is_no_query_is_refused() {
+    for sql in [
+        "create external table t stored as csv location '/etc/passwd'",
+        "create table t as select 1",
+        "create view v as select * from input",
+        "copy (select * from input) to '/tmp/stolen.csv'",
+        "insert into input values (1, 'a')",
+        "drop table input",
+        "set datafusion.execution.batch_size = 1",
+        "explain select * from input",
+        "show tables",
+        "describe input",
+    ] {
+        let error = plan_of(&[(None, sql)]).err();
+        assert!(
+            matches!(error, Some(QueryError::NotAQuery { .. } | QueryError::Invalid { .. })),
+            "{sql}: {error:?}"
+        );
+    }
+    for sql in [
+        "select * from '/etc/passwd'",
+        "select * from \"/etc/passwd\"",
+        "select * from read_csv('/etc/passwd')",
+        "select * from information_schema.tables",
+        "select 1; select 2",
+        "select n from input where",
+        "",
+    ] {
+        let error = plan_of(&[(None, sql)]).err();
+        assert!(matches!(error, Some(QueryError::Invalid { .. })), "{sql}: {error:?}");
+    }
+}
+
+#[test]
+fn transforms_that_cannot_be_run_say_why() {
+    let spark = Query::plan(&transform("spark", &[(None, "select 1")]), vec![])
+        .err()
+        .unwrap();
+    assert!(
+        spark.to_string().contains("`spark`") && spark.to_string().contains("datafusion"),
+        "{spark}"
+    );
+    assert_eq!(plan_of(&[]).err(), Some(QueryError::NoQuery));
+    assert_eq!(plan_of(&[(Some("a"), "select 1")]).err(), Some(QueryError::NoQuery));
+    let twice = plan_of(&[(Some("input"), "select 1"), (None, "select 2")])
+        .err()
+        .unwrap();
+    assert!(twice.to_string().contains("another table has this name"), "{twice}");
+    let long = format!("select {}", " ".repeat(MAX_QUERY_BYTES));
+    assert!(matches!(
+        plan_of(&[(None, &long)]).err(),
+        Some(QueryError::TooLarge { .. })
+    ));
+    let many = vec![(None, "select 1"); MAX_STEPS + 1];
+    assert!(matches!(plan_of(&many).err(), Some(QueryError::TooLarge { .. })));
+    let deep = format!("select {}1{}", "(".repeat(10_000), ")".repeat(10_000));
+    assert!(matches!(
+        plan_of(&[(None, &deep)]).err(),
+        Some(QueryError::Invalid { .. })
+    ));
+}
+
+#[test]
+fn a_value_that_cannot_be_computed_ends_the_rows() {
+    let error = run(10, &[(None, "select cast(Name as bigint) from input")]).unwrap_err();
+    assert!(error.to_string().contains("name 0"), "{error}");
+}
