@@ -3,7 +3,7 @@
 //!
 //! | strategy | rows written | order |
 //! |---|---|---|
-//! | append | all | event time, rows without one first; ties as in the file |
+//! | append | all | event time, once those without one have the time of the ingest; ties as in the file |
 //! | ledger | those whose primary key is in no earlier row; repeats within the file are all kept | the same |
 //! | snapshot | the difference between the file and the latest state: `+A` new, `-R` gone, `-C` `+C` changed | primary key, then operation |
 //! | changelog stream | all, each with the operation that it says | the same |
@@ -32,7 +32,7 @@ mod ledger;
 mod order;
 mod spill;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Date32Type, Int64Type, SchemaRef, TimestampMillisecondType};
@@ -112,6 +112,9 @@ pub enum MergeError {
         /// What stands there.
         value: i64,
     },
+    /// What the merged rows are for does not take one of them.
+    #[error(transparent)]
+    Refused(Box<super::IngestError>),
     /// Columns did not fit together.
     #[error("rows could not be merged: {0}")]
     Arrow(#[from] ArrowError),
@@ -186,6 +189,27 @@ pub(super) enum Merged {
 /// How many rows were read; called after each batch.
 pub(super) type OnBatch<'p> = dyn FnMut(u64, u64) -> Result<(), SourceError> + 'p;
 
+/// What a merge is about, beside the new rows.
+pub(super) struct Setting<'a> {
+    /// The columns of new rows.
+    pub(super) shape: &'a Shape,
+    /// What is there already.
+    pub(super) history: History<'a>,
+    /// Event time of rows that have none, in milliseconds.
+    pub(super) event_time: i64,
+    /// Where temporary files may be made.
+    pub(super) scratch: &'a Path,
+    /// How much may be held in memory.
+    pub(super) memory: Memory,
+}
+
+impl Setting<'_> {
+    /// Takes rows to be sorted.
+    fn sorter(&self, order: Order) -> Sorter<'_> {
+        Sorter::new(order, self.scratch, self.memory.rows)
+    }
+}
+
 /// Merges the rows of `batches` into `sink`.
 ///
 /// With `sort` false the rows of append and ledger are handed on as they come, and the answer may be
@@ -193,19 +217,18 @@ pub(super) type OnBatch<'p> = dyn FnMut(u64, u64) -> Result<(), SourceError> + '
 pub(super) fn merge(
     strategy: &MergeStrategy,
     batches: &mut dyn Batches,
-    shape: &Shape,
-    history: &History<'_>,
+    setting: &Setting<'_>,
     sort: bool,
     sink: &mut dyn Sink,
     on_batch: &mut OnBatch<'_>,
 ) -> Result<Merged, MergeError> {
     match strategy {
-        MergeStrategy::Append => pass(batches, shape, history, sort, sink, on_batch),
+        MergeStrategy::Append => pass(batches, setting, sort, sink, on_batch),
         MergeStrategy::Ledger { primary_key } => {
-            let key = Key::new(shape, primary_key)?;
-            match history.slices {
-                [] => pass(batches, shape, history, sort, sink, on_batch),
-                _ => ledger::merge(&key, batches, shape, history, sink, on_batch),
+            let key = Key::new(setting.shape, primary_key)?;
+            match setting.history.slices {
+                [] => pass(batches, setting, sort, sink, on_batch),
+                _ => ledger::merge(&key, batches, setting, sink, on_batch),
             }
         }
         MergeStrategy::Snapshot {
@@ -215,21 +238,20 @@ pub(super) fn merge(
             let compare_columns = compare_columns.as_deref();
             let rows = Rows::Snapshot { compare_columns };
             changes::merge(
-                &Key::new(shape, primary_key)?,
+                &Key::new(setting.shape, primary_key)?,
                 rows,
                 batches,
-                shape,
-                history,
+                setting,
                 sink,
                 on_batch,
             )
         }
         MergeStrategy::ChangelogStream { primary_key } => {
-            changelog(&Key::new(shape, primary_key)?, batches, shape, history, sink, on_batch)
+            changelog(&Key::new(setting.shape, primary_key)?, batches, setting, sink, on_batch)
         }
         MergeStrategy::UpsertStream { primary_key } => {
-            let key = Key::new(shape, primary_key)?;
-            changes::merge(&key, Rows::Upsert, batches, shape, history, sink, on_batch)
+            let key = Key::new(setting.shape, primary_key)?;
+            changes::merge(&key, Rows::Upsert, batches, setting, sink, on_batch)
         }
     }
 }
@@ -237,15 +259,15 @@ pub(super) fn merge(
 /// Append, or ledger without earlier rows.
 fn pass(
     batches: &mut dyn Batches,
-    shape: &Shape,
-    history: &History<'_>,
+    setting: &Setting<'_>,
     sort: bool,
     sink: &mut dyn Sink,
     on_batch: &mut OnBatch<'_>,
 ) -> Result<Merged, MergeError> {
-    let order = Order::by_event_time(shape)?;
-    let mut sorter = sort.then(|| Sorter::new(order, history.scratch, history.memory.rows));
-    let mut last: Option<i64> = None;
+    let shape = setting.shape;
+    let order = Order::by_event_time(setting)?;
+    let mut sorter = sort.then(|| setting.sorter(order));
+    let mut last = i64::MIN;
     let mut read = 0u64;
     while let Some(batch) = batches.next_batch()? {
         read += batch.num_rows() as u64;
@@ -256,8 +278,9 @@ fn pass(
         }
         if let Some(at) = shape.event_time() {
             let times = Times::new(batch.column(at))?;
+            let fallback = times.precisely(setting.event_time);
             for row in 0..batch.num_rows() {
-                let time = times.get(row);
+                let time = times.get(row).unwrap_or(fallback);
                 if time < last {
                     return Ok(Merged::OutOfOrder);
                 }
@@ -276,16 +299,14 @@ fn pass(
 fn changelog(
     key: &Key,
     batches: &mut dyn Batches,
-    shape: &Shape,
-    history: &History<'_>,
+    setting: &Setting<'_>,
     sink: &mut dyn Sink,
     on_batch: &mut OnBatch<'_>,
 ) -> Result<Merged, MergeError> {
-    let order = Order::new(shape, &key.positions, true)?;
-    let mut sorter = Sorter::new(order, history.scratch, history.memory.rows);
+    let mut sorter = setting.sorter(Order::new(setting, &key.positions, true)?);
     let mut read = 0u64;
     while let Some(batch) = batches.next_batch()? {
-        let operations = given_operations(&batch, shape, read, None)?.unwrap_or_default();
+        let operations = given_operations(&batch, setting.shape, read, None)?.unwrap_or_default();
         read += batch.num_rows() as u64;
         on_batch(batches.bytes(), read)?;
         sorter.push(&batch, Operations::Each(&operations))?;
@@ -342,6 +363,14 @@ impl<'a> Times<'a> {
         } else {
             let message = format!("the event time column has the type {}", array.data_type());
             Err(MergeError::Arrow(ArrowError::SchemaError(message)))
+        }
+    }
+
+    /// A time as such a column can hold it.
+    fn precisely(&self, millis: i64) -> i64 {
+        match self {
+            Times::Millis(_) => millis,
+            Times::Days(_) => millis.div_euclid(DAY_MILLIS) * DAY_MILLIS,
         }
     }
 

@@ -17,11 +17,13 @@ use arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::array_value_to_string;
 
-use super::history::{Bound, Condition, Extents, History};
+use super::history::{Bound, Condition, Extents};
 use super::keys::{Among, ByHash, Key, RowHasher};
 use super::order::{Order, Sorter};
 use super::spill::{PARTITIONS, Partitions, Spool};
-use super::{MergeError, Merged, OnBatch, Operations, Sink, Times, batch_of, given_operations, operation, project};
+use super::{
+    MergeError, Merged, OnBatch, Operations, Setting, Sink, Times, batch_of, given_operations, operation, project,
+};
 use crate::ingest::shape::Shape;
 use crate::ingest::source::{Batches, shorten};
 use crate::metadata::OperationType;
@@ -144,8 +146,7 @@ pub(super) fn merge(
     key: &Key,
     rows: Rows<'_>,
     batches: &mut dyn Batches,
-    shape: &Shape,
-    history: &History<'_>,
+    setting: &Setting<'_>,
     sink: &mut dyn Sink,
     on_batch: &mut OnBatch<'_>,
 ) -> Result<Merged, MergeError> {
@@ -153,10 +154,12 @@ pub(super) fn merge(
         Rows::Snapshot { compare_columns } => compare_columns,
         Rows::Upsert => None,
     };
+    let Setting {
+        shape, scratch, memory, ..
+    } = *setting;
     let comparison = Comparison::new(shape, key, compare_columns)?;
-    let memory = history.memory;
-    let mut waiting = Spool::new(history.scratch, memory.rows);
-    let mut new = Partitions::<New>::new(history.scratch, memory.keys);
+    let mut waiting = Spool::new(scratch, memory.rows);
+    let mut new = Partitions::<New>::new(scratch, memory.keys);
     let mut extents = Extents::new(&key.fields);
     let mut read = 0u64;
     while let Some(batch) = batches.next_batch()? {
@@ -193,7 +196,7 @@ pub(super) fn merge(
             Some((among, extents))
         }
     };
-    let old = earlier(key, &comparison, shape, history, filter.as_ref(), &mut || {
+    let old = earlier(key, &comparison, setting, filter.as_ref(), &mut || {
         Ok(on_batch(batches.bytes(), read)?)
     })?;
     drop(filter);
@@ -202,8 +205,8 @@ pub(super) fn merge(
         Err(repeated) => return Err(describe(repeated, key, waiting)?),
     };
 
-    let mut sorter = Sorter::new(Order::new(shape, &key.positions, true)?, history.scratch, memory.rows);
-    recall(shape, history, &verdict, &mut sorter)?;
+    let mut sorter = setting.sorter(Order::new(setting, &key.positions, true)?);
+    recall(setting, &verdict, &mut sorter)?;
     let (appended, corrected) = (verdict.appended.as_slice(), verdict.corrected.as_slice());
     let is_set = |bits: &[u8], at: usize| bits[at / 8] >> (at % 8) & 1 == 1;
     let mut at = 0;
@@ -231,18 +234,17 @@ pub(super) fn merge(
 }
 
 /// A record of every earlier row; with a filter only of those that may have one of its keys.
-fn earlier<'h>(
+fn earlier<'s>(
     key: &Key,
     comparison: &Comparison,
-    shape: &Shape,
-    history: &History<'h>,
+    setting: &Setting<'s>,
     filter: Option<&(Among, Extents)>,
     on_batch: &mut dyn FnMut() -> Result<(), MergeError>,
-) -> Result<Partitions<'h, Old>, MergeError> {
-    let mut old = Partitions::<Old>::new(history.scratch, history.memory.keys);
+) -> Result<Partitions<'s, Old>, MergeError> {
+    let mut old = Partitions::<Old>::new(setting.scratch, setting.memory.keys);
     let conditions = filter.map(|(_, extents)| extents.conditions()).unwrap_or_default();
-    history.scan(
-        &fields_with_system(history, shape),
+    setting.history.scan(
+        &fields_with_system(setting),
         &conditions,
         |mut columns, mut rows| {
             let of_key = |columns: &[ArrayRef]| {
@@ -290,13 +292,15 @@ fn earlier<'h>(
 const SYSTEM: usize = 2;
 
 /// Offset and operation, then the columns of the shape, all optional: what earlier slices are read as.
-fn fields_with_system(history: &History<'_>, shape: &Shape) -> Vec<Field> {
+fn fields_with_system(setting: &Setting<'_>) -> Vec<Field> {
+    let vocabulary = setting.history.vocabulary;
     let mut fields = vec![
-        Field::new(&history.vocabulary.offset_column, DataType::Int64, false),
-        Field::new(&history.vocabulary.operation_type_column, DataType::Int32, false),
+        Field::new(&vocabulary.offset_column, DataType::Int64, false),
+        Field::new(&vocabulary.operation_type_column, DataType::Int32, false),
     ];
     fields.extend(
-        shape
+        setting
+            .shape
             .schema()
             .fields()
             .iter()
@@ -373,23 +377,23 @@ fn compare(
 }
 
 /// Reads the earlier rows that are written again.
-fn recall(shape: &Shape, history: &History<'_>, verdict: &Verdict, sorter: &mut Sorter<'_>) -> Result<(), MergeError> {
+fn recall(setting: &Setting<'_>, verdict: &Verdict, sorter: &mut Sorter<'_>) -> Result<(), MergeError> {
     if verdict.retracted.is_empty() && verdict.replaced.is_empty() {
         return Ok(());
     }
-    let fields = fields_with_system(history, shape);
+    let fields = fields_with_system(setting);
     let condition = Condition {
         field: fields[0].clone(),
         can_hold: Box::new(|least, greatest| verdict.recalls_between(least, greatest)),
     };
-    history.scan(
+    setting.history.scan(
         &fields,
         &[condition],
         |columns, _| {
             let offsets = columns[0].as_primitive::<Int64Type>().values();
             let operations: Vec<Option<OperationType>> = offsets.iter().map(|at| verdict.recalled(*at)).collect();
             let wanted: BooleanArray = operations.iter().map(|operation| Some(operation.is_some())).collect();
-            let batch = batch_of(shape.schema(), &columns[SYSTEM..])?;
+            let batch = batch_of(setting.shape.schema(), &columns[SYSTEM..])?;
             let operations: Vec<OperationType> = operations.into_iter().flatten().collect();
             Ok((filter_record_batch(&batch, &wanted)?, operations))
         },

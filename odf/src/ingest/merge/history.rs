@@ -18,7 +18,7 @@ use arrow::datatypes::Field;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
 
-use super::{Memory, MergeError};
+use super::MergeError;
 use crate::metadata::Vocabulary;
 use crate::slice::{SliceError, SliceFile};
 
@@ -36,10 +36,6 @@ pub struct History<'a> {
     pub slices: &'a [PathBuf],
     /// Names of the system columns.
     pub vocabulary: &'a Vocabulary,
-    /// Where temporary files may be made.
-    pub scratch: &'a Path,
-    /// How much may be held in memory.
-    pub memory: Memory,
 }
 
 /// A row group to be read, and which of its rows; all if it does not say.
@@ -112,7 +108,11 @@ impl History<'_> {
                 let builder = thread::Builder::new().name("slice-reader".to_owned());
                 builder.spawn_scoped(scope, read).map_err(|e| {
                     stop.store(true, Ordering::Relaxed);
-                    SliceError::io("start reading", self.scratch, e)
+                    SliceError::io(
+                        "start reading",
+                        self.slices.first().map_or(Path::new(""), PathBuf::as_path),
+                        e,
+                    )
                 })?;
             }
             drop(sender);

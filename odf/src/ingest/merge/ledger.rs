@@ -7,12 +7,11 @@
 use arrow::array::{BooleanArray, BooleanBufferBuilder};
 use arrow::compute::filter_record_batch;
 
-use super::history::{Extents, History};
+use super::history::Extents;
 use super::keys::{Among, ByHash, Key};
-use super::order::{Order, Sorter};
+use super::order::Order;
 use super::spill::{PARTITIONS, Partitions, Record, Spool, hash_of};
-use super::{MergeError, Merged, OnBatch, Operations, Sink, project};
-use crate::ingest::shape::Shape;
+use super::{MergeError, Merged, OnBatch, Operations, Setting, Sink, project};
 use crate::ingest::source::Batches;
 use crate::metadata::OperationType;
 
@@ -65,14 +64,13 @@ impl Record for Old {
 pub(super) fn merge(
     key: &Key,
     batches: &mut dyn Batches,
-    shape: &Shape,
-    history: &History<'_>,
+    setting: &Setting<'_>,
     sink: &mut dyn Sink,
     on_batch: &mut OnBatch<'_>,
 ) -> Result<Merged, MergeError> {
-    let memory = history.memory;
-    let mut waiting = Spool::new(history.scratch, memory.rows);
-    let mut new = Partitions::<New>::new(history.scratch, memory.keys);
+    let Setting { scratch, memory, .. } = *setting;
+    let mut waiting = Spool::new(scratch, memory.rows);
+    let mut new = Partitions::<New>::new(scratch, memory.keys);
     let mut extents = Extents::new(&key.fields);
     // Whether a row's key was in no earlier row; one that lacks a value of its key is equal to no other.
     let mut unseen = BooleanBufferBuilder::new(0);
@@ -95,9 +93,9 @@ pub(super) fn merge(
 
     let mut among = Among::new(new.count());
     new.hashes(&mut |hash| among.insert(hash))?;
-    let mut old = Partitions::<Old>::new(history.scratch, memory.keys);
+    let mut old = Partitions::<Old>::new(scratch, memory.keys);
     if new.count() > 0 {
-        history.scan(
+        setting.history.scan(
             &key.fields,
             &extents.conditions(),
             |columns, rows| {
@@ -122,7 +120,7 @@ pub(super) fn merge(
     }
 
     let unseen = unseen.finish();
-    let mut sorter = Sorter::new(Order::by_event_time(shape)?, history.scratch, memory.rows);
+    let mut sorter = setting.sorter(Order::by_event_time(setting)?);
     let mut at = 0;
     if unseen.count_set_bits() > 0 {
         for batch in waiting.drain()? {

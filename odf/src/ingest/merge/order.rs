@@ -7,15 +7,16 @@ use std::cmp::Ordering;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int32Array};
-use arrow::compute::interleave_record_batch;
+use arrow::array::{Array, ArrayRef, AsArray, Date32Array, Int32Array, Scalar, TimestampMillisecondArray};
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{cast, interleave_record_batch, is_not_null};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{Row, RowConverter, Rows, SortField};
 
 use super::spill::{BatchReader, BatchWriter};
-use super::{MergeError, Operations, Sink, operation};
-use crate::ingest::shape::Shape;
+use super::{DAY_MILLIS, MergeError, Operations, Setting, Sink, operation};
+use crate::ingest::infer::UTC;
 use crate::ingest::source::BATCH_ROWS;
 
 /// Bytes of memory that a row takes while it is sorted, beside its values and its key.
@@ -41,14 +42,18 @@ fn prefix(key: Row<'_>) -> u128 {
 /// What rows are sorted by, always ascending and rows without a value first.
 pub(super) struct Order {
     positions: Vec<usize>,
+    /// The event time column, and the row whose value stands for a missing one.
+    event_time: Option<(usize, ArrayRef)>,
     /// The schema of sorted batches: the shape, and the operations in a column behind it.
     schema: SchemaRef,
     converter: RowConverter,
 }
 
 impl Order {
-    /// The columns at `positions` of the shape; at equal values, if `by_operation`, the operation.
-    pub(super) fn new(shape: &Shape, positions: &[usize], by_operation: bool) -> Result<Order, MergeError> {
+    /// The columns at `positions` of the shape; at equal values, if `by_operation`, the operation. Rows without an event
+    /// time are where those are that have the one they will get.
+    pub(super) fn new(setting: &Setting<'_>, positions: &[usize], by_operation: bool) -> Result<Order, MergeError> {
+        let shape = setting.shape;
         let mut fields = shape.schema().fields().to_vec();
         let mut positions = positions.to_vec();
         if by_operation {
@@ -58,21 +63,46 @@ impl Order {
         let by = positions
             .iter()
             .map(|at| SortField::new(fields[*at].data_type().clone()));
+        let event_time = shape.event_time().filter(|at| positions.contains(at));
+        let event_time =
+            event_time.map(|at| Ok::<_, MergeError>((at, event_time_of(setting, fields[at].data_type())?)));
         Ok(Order {
             converter: RowConverter::new(by.collect())?,
             positions,
+            event_time: event_time.transpose()?,
             schema: Arc::new(Schema::new(fields)),
         })
     }
 
-    /// The event time of a shape, where it has one.
-    pub(super) fn by_event_time(shape: &Shape) -> Result<Order, MergeError> {
-        Order::new(shape, shape.event_time().as_slice(), false)
+    /// The event time, where the shape has one.
+    pub(super) fn by_event_time(setting: &Setting<'_>) -> Result<Order, MergeError> {
+        Order::new(setting, setting.shape.event_time().as_slice(), false)
     }
 
     fn keys(&self, batch: &RecordBatch) -> Result<Rows, MergeError> {
-        let columns: Vec<ArrayRef> = self.positions.iter().map(|at| batch.column(*at).clone()).collect();
+        let column = |at: &usize| {
+            let column = batch.column(*at);
+            match &self.event_time {
+                Some((event_time, given)) if at == event_time && column.null_count() > 0 => {
+                    zip(&is_not_null(column)?, column, &Scalar::new(given.clone()))
+                }
+                _ => Ok(column.clone()),
+            }
+        };
+        let columns: Vec<ArrayRef> = self.positions.iter().map(column).collect::<Result<_, _>>()?;
         Ok(self.converter.convert_columns(&columns)?)
+    }
+}
+
+/// The event time of rows that have none, as a column of one row.
+fn event_time_of(setting: &Setting<'_>, data_type: &DataType) -> Result<ArrayRef, MergeError> {
+    let day = i32::try_from(setting.event_time.div_euclid(DAY_MILLIS)).unwrap_or(i32::MAX);
+    match data_type {
+        DataType::Date32 => Ok(Arc::new(Date32Array::from(vec![day]))),
+        _ => {
+            let millis = TimestampMillisecondArray::from(vec![setting.event_time]).with_timezone(UTC);
+            Ok(cast(&millis, data_type)?)
+        }
     }
 }
 

@@ -117,13 +117,19 @@ pub(in crate::ingest::merge) struct Extents {
 
 impl Extents {
     pub(in crate::ingest::merge) fn new(fields: &[Field]) -> Extents {
-        let extent = |field: &Field| match field.data_type() {
-            DataType::Utf8 | DataType::Date32 => Extent::Empty,
-            data_type if data_type.is_integer() || *data_type == crate::ingest::infer::timestamp() => Extent::Empty,
-            _ => Extent::Unknown,
+        let extent = |field: &Field| {
+            let field = match kind(field.data_type()) {
+                Some(Kind::Text) => field.clone().with_data_type(DataType::Utf8),
+                _ => field.clone(),
+            };
+            let known = match field.data_type() {
+                DataType::Utf8 | DataType::Date32 => true,
+                data_type => data_type.is_integer() || *data_type == crate::ingest::infer::timestamp(),
+            };
+            (field, if known { Extent::Empty } else { Extent::Unknown })
         };
         Extents {
-            columns: fields.iter().map(|field| (field.clone(), extent(field))).collect(),
+            columns: fields.iter().map(extent).collect(),
         }
     }
 
@@ -133,10 +139,11 @@ impl Extents {
         fn pair<N: Into<i128>>(least: Option<N>, greatest: Option<N>) -> Option<(Bound, Bound)> {
             Some((Bound::Number(least?.into()), Bound::Number(greatest?.into())))
         }
-        for ((_, extent), array) in self.columns.iter_mut().zip(columns) {
-            if matches!(extent, Extent::Unknown) {
+        for ((field, extent), array) in self.columns.iter_mut().zip(columns) {
+            let (Extent::Empty | Extent::Between(..), Ok(array)) = (&*extent, cast(array, field.data_type())) else {
+                *extent = Extent::Unknown;
                 continue;
-            }
+            };
             let found = with_numbers!(array, values => pair(min(values), max(values)), {
                 let texts = array.as_string::<i32>();
                 let text = |value: Option<&str>| value.map(|value| Bound::Text(value.to_owned()));
