@@ -9,5 +9,6 @@ mod datasets;
 mod ipfs;
 mod keys;
 mod polling;
+mod pushing;
 mod sandbox;
 mod settings;
