@@ -21,6 +21,7 @@ mod aliases;
 mod files;
 mod incoming;
 mod journal;
+mod object;
 mod rewrite;
 mod staged;
 mod tail;
@@ -36,6 +37,7 @@ use odf_node::store::{StoreError, Table};
 pub use aliases::{DatasetName, MAX_NAME_BYTES, RemoteAliases};
 pub use incoming::{INCOMING_PREFIX, Incoming};
 pub use journal::BlockPlace;
+pub use object::{Object, ObjectKind};
 pub use staged::NewDataset;
 pub use tail::MAX_TAIL_ROWS;
 

@@ -31,7 +31,8 @@ pub(super) fn run(args: &DeleteArgs, session: &Session, io: &mut Io) -> Result<(
     Ok(())
 }
 
-fn shown(entry: &Entry) -> String {
+/// What a dataset is called in a message.
+pub(super) fn shown(entry: &Entry) -> String {
     entry
         .name
         .as_ref()

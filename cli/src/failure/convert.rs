@@ -4,6 +4,8 @@ use std::io;
 
 use super::{Failure, Kind, chain};
 
+mod history;
+mod manifests;
 mod network;
 mod tables;
 

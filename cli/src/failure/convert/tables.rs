@@ -15,7 +15,6 @@ use odf::pull::{AddressError, PullError};
 use odf::slice::SliceError;
 use odf::verify::VerifyError;
 use odf::workspace::{TakeError, WorkspaceError};
-use odf::yaml::YamlError;
 
 use super::{damaged, disk_full, of_io, untrusted};
 use crate::failure::{Failure, Kind, chain};
@@ -287,11 +286,5 @@ impl From<ExportError> for Failure {
             ExportError::Io { ref source, .. } => of_io(&error, source),
             error => Failure::new(Kind::General, chain(&error)),
         }
-    }
-}
-
-impl From<YamlError> for Failure {
-    fn from(error: YamlError) -> Self {
-        Failure::new(Kind::General, chain(&error))
     }
 }
