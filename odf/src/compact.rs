@@ -224,7 +224,10 @@ impl Group {
     /// Takes an event in if limits allow, else gives it back.
     fn take(&mut self, next: AddData, options: &Options) -> Option<AddData> {
         if let Some(slice) = next.new_data.as_ref().filter(|_| !self.slices.is_empty()) {
-            let bytes = self.slices.iter().fold(slice.size, |sum, slice| sum.saturating_add(slice.size));
+            let bytes = self
+                .slices
+                .iter()
+                .fold(slice.size, |sum, slice| sum.saturating_add(slice.size));
             let records = self.slices.iter().fold(records(slice.offset_interval), |sum, slice| {
                 sum.saturating_add(records(slice.offset_interval))
             });
@@ -266,7 +269,10 @@ fn add_up(earlier: Option<ExtraAttributes>, later: Option<ExtraAttributes>) -> O
         (earlier.0.get(LINKED_OBJECTS), sum.0.get_mut(LINKED_OBJECTS))
     {
         for key in LINKED_SUMS {
-            if let (Some(a), Some(b)) = (earlier.get(key).and_then(Value::as_u64), sums.get(key).and_then(Value::as_u64)) {
+            if let (Some(a), Some(b)) = (
+                earlier.get(key).and_then(Value::as_u64),
+                sums.get(key).and_then(Value::as_u64),
+            ) {
                 sums.insert(key.to_owned(), Value::from(a.saturating_add(b)));
             }
         }
@@ -281,7 +287,9 @@ impl Plan {
         let mut group: Option<(u64, Group)> = None;
         let mut dropped: Option<u64> = None;
         for stored in dataset.blocks_after(None)? {
-            let MetadataBlock { sequence_number, event, .. } = stored?.block.into_block();
+            let MetadataBlock {
+                sequence_number, event, ..
+            } = stored?.block.into_block();
             match (event, &mut group) {
                 (MetadataEvent::AddData(_) | MetadataEvent::ExecuteTransform(_), _) if options.keep_metadata_only => {
                     dropped.get_or_insert(sequence_number);
@@ -305,11 +313,18 @@ impl Plan {
             return Ok(None);
         };
         let mut before = None;
-        for stored in dataset.blocks_after(None)?.take(usize::try_from(from).unwrap_or(usize::MAX)) {
+        for stored in dataset
+            .blocks_after(None)?
+            .take(usize::try_from(from).unwrap_or(usize::MAX))
+        {
             ChainState::append(&mut before, &stored?.block)?;
         }
         let Some(before) = before else { return Ok(None) };
-        let steps: Vec<Step> = steps.into_iter().filter(|(first, _)| *first >= from).map(|(_, step)| step).collect();
+        let steps: Vec<Step> = steps
+            .into_iter()
+            .filter(|(first, _)| *first >= from)
+            .map(|(_, step)| step)
+            .collect();
         let merged = steps.iter().filter_map(|step| match step {
             Step::Merged(group) if group.slices.len() > 1 => Some(&group.slices),
             _ => None,
@@ -380,7 +395,10 @@ fn merge(
     options: &Options,
     progress: &mut dyn FnMut(u64) -> Result<(), CompactError>,
 ) -> Result<DataSlice, CompactError> {
-    let paths: Vec<PathBuf> = slices.iter().map(|slice| dataset.slice_path(&slice.physical_hash)).collect();
+    let paths: Vec<PathBuf> = slices
+        .iter()
+        .map(|slice| dataset.slice_path(&slice.physical_hash))
+        .collect();
     let schema = common_schema(&paths)?;
     let mut writer = SliceWriter::create(&staging.dir, schema.clone(), &options.slice)?;
     for (slice, path) in slices.iter().zip(&paths) {

@@ -7,6 +7,8 @@ use super::{Failure, Kind, chain};
 mod history;
 mod manifests;
 mod network;
+mod poll;
+mod repository;
 mod tables;
 
 impl From<io::Error> for Failure {
