@@ -312,14 +312,9 @@ impl Plan {
         let Some(from) = dropped.into_iter().chain(merged.map(|(first, _)| *first)).min() else {
             return Ok(None);
         };
-        let mut before = None;
-        for stored in dataset
-            .blocks_after(None)?
-            .take(usize::try_from(from).unwrap_or(usize::MAX))
-        {
-            ChainState::append(&mut before, &stored?.block)?;
-        }
-        let Some(before) = before else { return Ok(None) };
+        let Some(before) = dataset.state_before(from)? else {
+            return Ok(None);
+        };
         let steps: Vec<Step> = steps
             .into_iter()
             .filter(|(first, _)| *first >= from)
