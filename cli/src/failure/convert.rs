@@ -4,6 +4,7 @@ use std::io;
 
 use super::{Failure, Kind, chain};
 
+mod history;
 mod manifests;
 mod network;
 mod poll;
