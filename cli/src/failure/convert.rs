@@ -5,6 +5,7 @@ use std::io;
 use super::{Failure, Kind, chain};
 
 mod ingest;
+mod history;
 mod manifests;
 mod network;
 mod poll;
