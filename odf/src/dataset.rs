@@ -20,6 +20,7 @@ mod aliases;
 mod files;
 mod incoming;
 mod journal;
+mod object;
 mod staged;
 mod tail;
 
@@ -34,6 +35,7 @@ use odf_node::store::{StoreError, Table};
 pub use aliases::{DatasetName, MAX_NAME_BYTES, RemoteAliases};
 pub use incoming::{INCOMING_PREFIX, Incoming};
 pub use journal::BlockPlace;
+pub use object::{Object, ObjectKind};
 pub use staged::NewDataset;
 pub use tail::MAX_TAIL_ROWS;
 

@@ -6,6 +6,7 @@ use super::{Failure, Kind, chain};
 
 mod manifests;
 mod network;
+mod poll;
 mod tables;
 
 impl From<io::Error> for Failure {

@@ -11,40 +11,13 @@ use odf_node::unixfs::Entry;
 use super::transfer::Transfer;
 use super::{Progress, PullError, blocking};
 use crate::codec::EncodedBlock;
-use crate::dataset::INCOMING_PREFIX;
+use crate::dataset::{INCOMING_PREFIX, Object, ObjectKind};
 use crate::digest;
 use crate::layout::KnownFiles;
 use crate::metadata::Multihash;
 
-const DATA: &str = "data";
-const CHECKPOINTS: &str = "checkpoints";
 /// How many slices and checkpoints are fetched at once.
 const MAX_OBJECTS_IN_FLIGHT: usize = 64;
-
-/// A slice or checkpoint that a metadata block names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Object {
-    directory: &'static str,
-    hash: Multihash,
-    size: u64,
-}
-
-impl Object {
-    fn of(block: &EncodedBlock) -> impl Iterator<Item = Self> + use<> {
-        let event = &block.block().event;
-        let data = event.new_data().map(|slice| (DATA, slice.physical_hash, slice.size));
-        let checkpoint = event
-            .new_checkpoint()
-            .map(|file| (CHECKPOINTS, file.physical_hash, file.size));
-        data.into_iter()
-            .chain(checkpoint)
-            .map(|(directory, hash, size)| Self { directory, hash, size })
-    }
-
-    fn path(&self, dir: &Path) -> PathBuf {
-        dir.join(self.directory).join(self.hash.to_string())
-    }
-}
 
 /// An object that is complete and checked, under its unfinished name.
 #[derive(Debug)]
@@ -76,21 +49,22 @@ impl Transfer<'_> {
     /// Slices and checkpoints of the new blocks into `dir`, checked and durable. Also gives the DAGs of those whose
     /// form is the published one.
     pub(super) async fn objects(&self, dir: &Path, new: &[EncodedBlock]) -> Result<(u64, KnownFiles), PullError> {
-        let wanted: Vec<Object> = new
-            .iter()
-            .flat_map(Object::of)
-            .filter(|object| !object.path(dir).exists())
-            .collect();
+        let mut wanted = Object::of_all(new);
+        wanted.retain(|object| !object.path(dir).exists());
         (self.progress)(Progress::Planned {
             blocks: new.len() as u64,
             objects: wanted.len() as u64,
             bytes: wanted.iter().map(|object| object.size).sum(),
         });
         let mut entries = HashMap::new();
-        for (directory, root) in [(DATA, self.remote.data), (CHECKPOINTS, self.remote.checkpoints)] {
-            let needed: Vec<&Object> = wanted.iter().filter(|object| object.directory == directory).collect();
+        for kind in ObjectKind::ALL {
+            let root = match kind {
+                ObjectKind::Slice => self.remote.data,
+                ObjectKind::Checkpoint => self.remote.checkpoints,
+            };
+            let needed: Vec<&Object> = wanted.iter().filter(|object| object.kind == kind).collect();
             if !needed.is_empty() {
-                self.locate(directory, root, &needed, &mut entries).await?;
+                self.locate(kind.directory(), root, &needed, &mut entries).await?;
             }
         }
         let count = wanted.len() as u64;
@@ -99,7 +73,7 @@ impl Transfer<'_> {
                 let link = entries.get(&object.hash).copied();
                 async move {
                     let link = link.ok_or(PullError::Lacks {
-                        directory: object.directory,
+                        directory: object.kind.directory(),
                         hash: object.hash,
                     })?;
                     let size = object.size;

@@ -1,0 +1,26 @@
+//! Repositories: datasets exchanged with other places than IPFS, block by block and file by file.
+//!
+//! The layout is the same everywhere, that of ODF's Simple Transfer Protocol: `refs/head`, `blocks/{hash}`,
+//! `data/{hash}`, `checkpoints/{hash}` below a directory or a URL. A [`SimpleSource`] reads it, [`pull`] brings what is
+//! new of it here, and everything that comes here, by whatever protocol, goes through an [`Arrival`]: checked while it
+//! is written, kept when the transfer breaks off, and part of the dataset only with the last step. [`files::push`] is the
+//! other direction. Heads are compared as kamu does: equal, ahead, behind, diverged.
+
+pub mod arrival;
+pub mod files;
+pub mod http;
+pub mod sync;
+
+pub use arrival::{Arrival, ArrivalError, Arrived, Sink};
+pub use sync::{Destination, Outcome, Progress, ReadError, SimpleSource, SyncError, pull};
+
+/// The URL as the base of what is below it.
+fn with_slash(url: &url::Url) -> url::Url {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    url
+}
