@@ -26,9 +26,11 @@ mod publish;
 mod pull;
 mod push;
 mod rename;
+mod repo;
 mod status;
 mod system;
 mod tail;
+mod transfer;
 mod verify;
 
 /// What odfs does.
@@ -52,6 +54,8 @@ pub(crate) enum Command {
     Delete(delete::DeleteArgs),
     #[command(visible_alias = "mv")]
     Rename(rename::RenameArgs),
+    #[command(subcommand)]
+    Repo(repo::RepoCommand),
     #[command(subcommand)]
     Key(key::KeyCommand),
     Node(node::NodeArgs),
@@ -148,6 +152,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Tail(args) => tail::run(&args, session, io)?,
         Command::Inspect(command) => inspect::run(&command, session, io)?,
         Command::Rename(args) => rename::run(&args, session, io)?,
+        Command::Repo(command) => repo::run(&command, session, io)?,
         Command::Key(command) => key::run(&command, session, io)?,
         Command::Node(_) => return Ok(After::Serve { gateway: true }),
         Command::Ipfs(command) => ipfs::run(&command, session, io)?,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use odf::repository::Repositories;
 use odf::workspace::Workspace;
 use odf_node::block::Cid;
 use odf_node::exchange;
@@ -86,6 +87,11 @@ impl Session {
     /// A turn at making a dataset, so that two commands with one new name make one dataset.
     pub(crate) fn making(&self) -> MutexGuard<'_, ()> {
         self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The repositories that are known by name.
+    pub(crate) fn repositories(&self) -> Repositories {
+        Repositories::of(self.dir.root())
     }
 
     /// The settings in force.

@@ -7,6 +7,7 @@ use super::{Failure, Kind, chain};
 mod manifests;
 mod network;
 mod poll;
+mod repository;
 mod tables;
 
 impl From<io::Error> for Failure {
