@@ -20,6 +20,7 @@ pub mod poll;
 pub mod publish;
 pub mod pull;
 pub mod repository;
+pub mod rewrite;
 pub mod slice;
 pub mod snapshot;
 pub mod verify;

@@ -53,6 +53,12 @@ impl From<DatasetError> for Failure {
             DatasetError::Busy { .. } | DatasetError::HeadMoved { .. } => {
                 Failure::new(Kind::Busy, &error).next("run the command again")
             }
+            DatasetError::NoBlock { .. } | DatasetError::NotInChain(_) => {
+                Failure::new(Kind::NotFound, &error).next("`odfs log` shows the blocks of the chain")
+            }
+            DatasetError::OtherDataset { .. } => {
+                Failure::new(Kind::Refused, &error).next("`odfs list` shows which dataset has which id")
+            }
             DatasetError::Exists(_) => Failure::new(Kind::Refused, &error).next("`odfs list` shows it"),
             DatasetError::Chain(error) => error.into(),
             DatasetError::Slice(error) => error.into(),
