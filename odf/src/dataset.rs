@@ -21,11 +21,8 @@ mod aliases;
 mod files;
 mod incoming;
 mod journal;
-<<<<<<< HEAD
 mod object;
-=======
 mod rewrite;
->>>>>>> chainops
 mod staged;
 mod tail;
 
