@@ -21,6 +21,7 @@ pub mod publish;
 pub mod pull;
 pub mod repository;
 pub mod rewrite;
+pub mod schema_text;
 pub mod slice;
 pub mod snapshot;
 pub mod verify;

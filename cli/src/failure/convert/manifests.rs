@@ -1,6 +1,7 @@
 //! Errors of manifests and of metadata blocks as files.
 
 use odf::codec::DecodeError;
+use odf::schema_text::SchemaTextError;
 use odf::snapshot::{Problem, SnapshotError};
 use odf::yaml::YamlError;
 
@@ -45,5 +46,14 @@ impl From<SnapshotError> for Failure {
 impl From<DecodeError> for Failure {
     fn from(error: DecodeError) -> Self {
         Failure::new(Kind::BadInput, chain(&error)).next("name a metadata block, the file that is called f1620…")
+    }
+}
+
+impl From<SchemaTextError> for Failure {
+    fn from(error: SchemaTextError) -> Self {
+        match error {
+            SchemaTextError::Legacy(_) => super::damaged(&error),
+            error => Failure::new(Kind::Schema, chain(&error)).next("--output odf-yaml shows every type"),
+        }
     }
 }
