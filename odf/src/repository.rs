@@ -9,6 +9,8 @@
 pub mod arrival;
 pub mod files;
 pub mod http;
+pub mod server;
+pub mod smart;
 pub mod sync;
 
 pub use arrival::{Arrival, ArrivalError, Arrived, Sink};
