@@ -7,6 +7,7 @@ use crate::io::Io;
 use crate::session::Session;
 use crate::workspace::WorkspaceDir;
 
+mod add;
 mod announce;
 mod completions;
 mod config;
@@ -19,19 +20,25 @@ mod ipfs;
 mod key;
 mod list;
 mod log;
+mod new;
 pub(crate) mod node;
 mod publish;
 mod pull;
 mod push;
 mod rename;
+mod repo;
 mod status;
+mod system;
 mod tail;
+mod transfer;
 mod verify;
 
 /// What odfs does.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     Demo(demo::DemoArgs),
+    New(new::NewArgs),
+    Add(add::AddArgs),
     Publish(publish::PublishArgs),
     Pull(pull::PullArgs),
     Push(push::PushArgs),
@@ -48,12 +55,16 @@ pub(crate) enum Command {
     #[command(visible_alias = "mv")]
     Rename(rename::RenameArgs),
     #[command(subcommand)]
+    Repo(repo::RepoCommand),
+    #[command(subcommand)]
     Key(key::KeyCommand),
     Node(node::NodeArgs),
     Status(status::StatusArgs),
     #[command(subcommand)]
     Config(config::ConfigCommand),
     Completions(completions::CompletionsArgs),
+    #[command(subcommand)]
+    System(system::SystemCommand),
     #[command(subcommand)]
     Ipfs(ipfs::IpfsCommand),
 }
@@ -90,7 +101,8 @@ impl Command {
     /// Where the command runs.
     pub(crate) fn place(&self) -> Place {
         match self {
-            Self::Completions(_) | Self::Demo(_) => Place::Anywhere,
+            Self::Completions(_) | Self::Demo(_) | Self::New(_) => Place::Anywhere,
+            Self::System(command) => command.place(),
             Self::Config(_) => Place::Files,
             Self::Node(_) => Place::Serving { published: false },
             _ => Place::Owner,
@@ -103,6 +115,8 @@ pub(crate) fn run_anywhere(command: Command, io: &mut Io) -> Result<After, Failu
     match command {
         Command::Completions(args) => completions::run(&args, io)?,
         Command::Demo(args) => demo::run(&args, io)?,
+        Command::New(args) => new::run(&args, io)?,
+        Command::System(command) => system::run_anywhere(&command, io)?,
         other => return Err(misplaced(&other)),
     }
     Ok(After::Done)
@@ -125,6 +139,7 @@ pub(crate) fn run_on_files(
 /// Runs a command in the process that owns the workspace, for a terminal here or elsewhere.
 pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<After, Failure> {
     match command {
+        Command::Add(args) => add::run(&args, session, io)?,
         Command::Publish(args) => return publish::run(&args, session, io),
         Command::Pull(args) => pull::run(&args, session, io)?,
         Command::Push(args) => push::run(&args, session, io)?,
@@ -137,10 +152,14 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Tail(args) => tail::run(&args, session, io)?,
         Command::Inspect(command) => inspect::run(&command, session, io)?,
         Command::Rename(args) => rename::run(&args, session, io)?,
+        Command::Repo(command) => repo::run(&command, session, io)?,
         Command::Key(command) => key::run(&command, session, io)?,
         Command::Node(_) => return Ok(After::Serve { gateway: true }),
         Command::Ipfs(command) => ipfs::run(&command, session, io)?,
-        other @ (Command::Config(_) | Command::Completions(_) | Command::Demo(_)) => return Err(misplaced(&other)),
+        Command::System(command) => system::run(&command, session, io)?,
+        other @ (Command::Config(_) | Command::Completions(_) | Command::Demo(_) | Command::New(_)) => {
+            return Err(misplaced(&other));
+        }
     }
     Ok(After::Done)
 }

@@ -172,6 +172,11 @@ impl Failure {
         &self.message
     }
 
+    /// What the user can do about it.
+    pub(crate) fn next_step(&self) -> Option<&str> {
+        self.next.as_deref()
+    }
+
     /// What the process returns to its parent.
     pub(crate) fn exit_code(&self) -> u8 {
         self.kind.code().0

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use odf::repository::Repositories;
 use odf::workspace::Workspace;
 use odf_node::block::Cid;
 use odf_node::exchange;
@@ -86,6 +87,11 @@ impl Session {
     /// A turn at making a dataset, so that two commands with one new name make one dataset.
     pub(crate) fn making(&self) -> MutexGuard<'_, ()> {
         self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The repositories that are known by name.
+    pub(crate) fn repositories(&self) -> Repositories {
+        Repositories::of(self.dir.root())
     }
 
     /// The settings in force.
@@ -192,13 +198,7 @@ impl Session {
     /// peer there is nobody to tell.
     pub(crate) fn added(&self, roots: &[Cid]) {
         if let (Some(node), Ok(runtime)) = (self.running_node(), self.runtime()) {
-            node.exchange().blocks_added(roots);
-            let (node, roots) = (node.clone(), roots.to_vec());
-            runtime.spawn(async move {
-                if let Err(error) = node.provide(roots).await {
-                    tracing::warn!(%error, "content that was added is not announced");
-                }
-            });
+            spread(node, runtime.handle(), roots);
         }
     }
 
@@ -255,4 +255,15 @@ where
                 .map_err(|error| Failure::usage(format!("{setting} has {text:?}: {error}")))
         })
         .collect()
+}
+
+/// Tells the running peer of content that was added, so that it goes to peers that wait for it.
+pub(crate) fn spread(node: &Node, runtime: &tokio::runtime::Handle, roots: &[Cid]) {
+    node.exchange().blocks_added(roots);
+    let (node, roots) = (node.clone(), roots.to_vec());
+    runtime.spawn(async move {
+        if let Err(error) = node.provide(roots).await {
+            tracing::warn!(%error, "content that was added is not announced");
+        }
+    });
 }

@@ -7,7 +7,9 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
+use odf::poll::HttpOptions;
 use toml::{Table, Value};
+use url::Url;
 
 use crate::failure::{Failure, Kind};
 
@@ -32,10 +34,14 @@ pub(crate) struct Settings {
     pub(crate) mdns: bool,
     /// Address of the HTTP gateway of `odfs node`.
     pub(crate) gateway_listen: String,
+    /// Address under which others reach the gateway of `odfs node`, ending in a slash; absent: the one they use.
+    pub(crate) gateway_url: Option<Url>,
     /// Base URL of the gateway that `odfs publish` prints links for.
     pub(crate) gateway_public: String,
     /// `created_by` in the footer of Parquet slices.
     pub(crate) parquet_created_by: Option<String>,
+    /// How HTTP sources of datasets are asked.
+    pub(crate) source_http: HttpOptions,
     /// How many older roots of a dataset stay pinned and served. `None` keeps all of them.
     pub(crate) retention: Option<u64>,
 }
@@ -47,8 +53,10 @@ impl Default for Settings {
             bootstrap: None,
             mdns: true,
             gateway_listen: "127.0.0.1:8080".to_owned(),
+            gateway_url: None,
             gateway_public: "https://ipfs.io".to_owned(),
             parquet_created_by: None,
+            source_http: HttpOptions::default(),
             retention: None,
         }
     }
@@ -142,15 +150,8 @@ pub(crate) fn key(name: &str) -> Result<(usize, &'static Key), Failure> {
 pub(crate) fn store(file: &Path, name: &str, text: Option<&str>) -> Result<(), Failure> {
     let (_, key) = key(name)?;
     let mut table = read_table(file)?;
-    let (section, field) = name.split_once('.').unwrap_or(("", name));
-    let inner = if section.is_empty() {
-        &mut table
-    } else {
-        let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-        entry
-            .as_table_mut()
-            .ok_or_else(|| Failure::usage(format!("{section} in {} is no table", file.display())))?
-    };
+    let (inner, field) = table_of(&mut table, name)
+        .ok_or_else(|| Failure::usage(format!("what holds {name} in {} is no table", file.display())))?;
     match text {
         Some(text) => {
             let value = parse_value(text);
@@ -161,7 +162,7 @@ pub(crate) fn store(file: &Path, name: &str, text: Option<&str>) -> Result<(), F
             inner.remove(field);
         }
     }
-    table.retain(|_, value| value.as_table().is_none_or(|inner| !inner.is_empty()));
+    drop_empty(&mut table);
     let text = toml::to_string(&table).map_err(|error| Failure::new(Kind::General, error))?;
     let failed = |error: io::Error| Failure::file(file, &error);
     let fresh = file.with_extension("toml.new");
@@ -208,19 +209,36 @@ fn read_table(file: &Path) -> Result<Table, Failure> {
 /// The leaves of a settings table, by dotted name.
 fn flatten(table: Table) -> Vec<(String, Value)> {
     let mut leaves = Vec::new();
-    for (name, value) in table {
-        match value {
-            Value::Table(inner) => {
-                leaves.extend(
-                    inner
-                        .into_iter()
-                        .map(|(field, value)| (format!("{name}.{field}"), value)),
-                );
+    let mut tables = vec![(String::new(), table)];
+    while let Some((prefix, table)) = tables.pop() {
+        for (name, value) in table {
+            match value {
+                Value::Table(inner) => tables.push((format!("{prefix}{name}."), inner)),
+                value => leaves.push((format!("{prefix}{name}"), value)),
             }
-            value => leaves.push((name, value)),
         }
     }
     leaves
+}
+
+/// The table that holds the setting `name`, and the last part of the name. Tables on the way are made.
+fn table_of<'a, 'n>(table: &'a mut Table, name: &'n str) -> Option<(&'a mut Table, &'n str)> {
+    let Some((section, rest)) = name.split_once('.') else {
+        return Some((table, name));
+    };
+    let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    table_of(entry.as_table_mut()?, rest)
+}
+
+/// Takes away tables that hold nothing.
+fn drop_empty(table: &mut Table) {
+    table.retain(|_, value| match value.as_table_mut() {
+        Some(inner) => {
+            drop_empty(inner);
+            !inner.is_empty()
+        }
+        None => true,
+    });
 }
 
 /// `key=value` pairs, one a line or separated by `;`.
@@ -268,6 +286,8 @@ fn edits(from: &str, to: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -309,6 +329,9 @@ mod tests {
             ("gateway.public", "example.org"),
             ("network.listen", "[1]"),
             ("network.listen", "tcp/0"),
+            ("source.http.connectTimeout", "30"),
+            ("source.http.connectTimeout", "30x"),
+            ("source.http.maxRedirects", "-1"),
         ] {
             assert_eq!(
                 store(&file, name, Some(value)).unwrap_err().kind(),
@@ -326,10 +349,21 @@ mod tests {
         store(&file, "network.bootstrap", Some("")).unwrap();
         store(&file, "network.mdns", Some("false")).unwrap();
         store(&file, "parquet.createdBy", Some("my tool 1")).unwrap();
+        store(&file, "source.http.userAgent", Some("me/1")).unwrap();
+        store(&file, "source.http.connectTimeout", Some("1500ms")).unwrap();
+        assert!(fs::read_to_string(&file).unwrap().contains("[source.http]"));
         let layers = load(&file, None).unwrap();
         assert_eq!(layers.settings.bootstrap, Some(vec![]));
         assert_eq!(layers.settings.parquet_created_by.as_deref(), Some("my tool 1"));
-        for key in ["network.bootstrap", "network.mdns", "parquet.createdBy"] {
+        assert_eq!(layers.settings.source_http.user_agent, "me/1");
+        assert_eq!(layers.settings.source_http.connect_timeout, Duration::from_millis(1500));
+        for key in [
+            "network.bootstrap",
+            "network.mdns",
+            "parquet.createdBy",
+            "source.http.userAgent",
+            "source.http.connectTimeout",
+        ] {
             store(&file, key, None).unwrap();
         }
         assert_eq!(load(&file, None).unwrap().settings, Settings::default());

@@ -21,6 +21,7 @@ pub struct Running {
     what: String,
     child: Child,
     started: Instant,
+    peak_memory: u64,
     stdout: Stream,
     stderr: Stream,
 }
@@ -36,6 +37,8 @@ pub struct Finished {
     pub stderr: String,
     /// From start to end.
     pub took: Duration,
+    /// The most memory it had resident, in bytes, seen within [`LOOK_EVERY`] of its end; 0 where the system does not say.
+    pub peak_memory: u64,
 }
 
 struct Stream {
@@ -49,6 +52,17 @@ struct Stream {
 /// It cannot be started, or has not ended after `limit`: then it was killed, and the failure shows its output.
 pub fn run(command: Command, limit: Duration) -> Outcome<Finished> {
     Running::start(command)?.finish(limit)
+}
+
+/// A line of `/proc/ID/status` that counts kibibytes of memory, such as `VmRSS` or `VmHWM`, in bytes; `None` once the
+/// process has ended.
+pub fn resident(id: u32, line: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let value = status
+        .lines()
+        .find_map(|found| found.strip_prefix(line)?.strip_prefix(':'))?;
+    let kibibytes: u64 = value.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 impl Running {
@@ -80,6 +94,7 @@ impl Running {
             what,
             child,
             started,
+            peak_memory: 0,
             stdout,
             stderr,
         })
@@ -162,6 +177,7 @@ impl Running {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(self.finished(status));
             }
+            self.peak_memory = resident(self.id(), "VmHWM").unwrap_or(self.peak_memory);
             if Instant::now() > deadline {
                 return Err(self.failure(&format!("still ran after {limit:?}")));
             }
@@ -179,6 +195,7 @@ impl Running {
             stdout: self.stdout.bytes(),
             stderr: self.stderr.text(),
             took,
+            peak_memory: self.peak_memory,
         }
     }
 

@@ -10,6 +10,7 @@ mod helia;
 mod kubo;
 mod lan;
 mod refusals;
+mod replay;
 mod shapes;
 mod tidy;
 mod two_processes;

@@ -38,6 +38,12 @@ pub use session::{Handle, Session, SessionId};
 
 use crate::store::Blocks;
 
+/// Whether this is a Bitswap message that a peer may send, frame length not included: the first thing that happens to
+/// bytes from outside, open to fuzzing.
+pub fn is_message(frame: &bytes::Bytes) -> bool {
+    message::Received::decode(frame).is_ok()
+}
+
 /// Settings of an exchange. The defaults suit a desktop machine and a server alike.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

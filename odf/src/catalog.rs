@@ -334,7 +334,7 @@ fn nearest(text: &str, entries: &[Entry]) -> Vec<String> {
         .filter_map(|entry| entry.name.as_ref())
         .map(|name| {
             let lower = name.as_str().to_ascii_lowercase();
-            let contained = text.len() >= 3 && (lower.contains(&text) || text.contains(&lower));
+            let contained = text.len().min(lower.len()) >= 3 && (lower.contains(&text) || text.contains(&lower));
             let distance = distance(text.as_bytes(), lower.as_bytes());
             (if contained { distance.min(1) } else { distance }, name.as_str())
         })

@@ -8,9 +8,10 @@
 //!                     info/alias, info/config
 //! ```
 //!
-//! A change is: the slice under a temporary name, synced, renamed; the blocks behind the chain, synced; `refs/head`
+//! An append is: the slice under a temporary name, synced, renamed; the blocks behind the chain, synced; `refs/head`
 //! replaced. Until the last step nothing of it counts, after it all of it does. Whatever a crash leaves in between is
-//! overwritten or swept away by the next change.
+//! overwritten or swept away by the next change. A chain that is replaced from some block on is written beside the old one
+//! (`chain.next`) and takes its place after the head has moved.
 //!
 //! What an append must know about the chain is a [`ChainState`], which is small and does not grow with it. It is kept in a
 //! table of the store under the dataset's id, and computed again from the chain file whenever it is not there or is of
@@ -21,6 +22,7 @@ mod files;
 mod incoming;
 mod journal;
 mod object;
+mod rewrite;
 mod staged;
 mod tail;
 
@@ -118,6 +120,23 @@ pub enum DatasetError {
     /// A dataset of this id is there already.
     #[error("a dataset with the id {0} exists already")]
     Exists(DatasetId),
+    /// The chain has no block with this sequence number.
+    #[error("the chain has no block {sequence}")]
+    NoBlock {
+        /// The number.
+        sequence: u64,
+    },
+    /// The chain has no block with this hash.
+    #[error("the chain does not hold block {0}")]
+    NotInChain(Multihash),
+    /// A chain is that of another dataset.
+    #[error("this is the chain of {found}, not of {expected}")]
+    OtherDataset {
+        /// Id in its Seed.
+        found: DatasetId,
+        /// Id of the dataset.
+        expected: DatasetId,
+    },
     /// A slice cannot be read or installed.
     #[error(transparent)]
     Slice(#[from] SliceError),
@@ -180,6 +199,7 @@ impl Dataset {
     /// [`DatasetError::Damaged`] if the chain does not hold the block that `refs/head` names, or a file is not what it
     /// must be.
     pub fn open(dir: &Path, states: &Table) -> Result<Dataset, DatasetError> {
+        rewrite::settle(dir)?;
         let head = read_head(dir)?;
         let id = read_id(dir)?;
         let cached = states.get(&id.to_bytes())?;
@@ -520,6 +540,8 @@ fn keep_state(states: &Table, state: &ChainState) {
 /// In tests, ends the process here if it was asked to.
 #[cfg(not(test))]
 fn crash_point(_: &str) {}
+#[cfg(test)]
+pub(crate) use tests::crash;
 #[cfg(test)]
 use tests::crash::crash_point;
 

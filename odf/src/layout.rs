@@ -9,6 +9,7 @@
 
 mod chain_node;
 mod leaves;
+mod moved;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

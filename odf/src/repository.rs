@@ -9,11 +9,15 @@
 pub mod arrival;
 pub mod files;
 pub mod http;
+pub mod place;
+pub mod registry;
 pub mod server;
 pub mod smart;
 pub mod sync;
 
 pub use arrival::{Arrival, ArrivalError, Arrived, Sink};
+pub use place::{Place, PlaceError};
+pub use registry::{RegistryError, Repositories, Repository};
 pub use sync::{Destination, Outcome, Progress, ReadError, SimpleSource, SyncError, pull};
 
 /// The URL as the base of what is below it.

@@ -143,7 +143,7 @@ impl Workspace {
     /// An id for a new dataset: the public half of the key called `name`, or `name-2` and so on if a dataset has, or once
     /// had, that key: whoever follows its name must not meet another history under it. Says which key was made, if one
     /// was.
-    fn new_id(&self, name: &DatasetName) -> Result<(DatasetId, Option<String>), TakeError> {
+    pub(crate) fn new_id(&self, name: &DatasetName) -> Result<(DatasetId, Option<String>), TakeError> {
         let published: Vec<Name> = kept(&self.store)?.into_iter().map(|status| status.name).collect();
         let numbered = (2..).map(|number: u32| format!("{name}-{number}"));
         for key_name in std::iter::once(name.to_string()).chain(numbered) {

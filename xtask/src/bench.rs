@@ -1,14 +1,17 @@
-//! odfs beside Kubo, both sides measured in the same run.
+//! odfs beside other programs, both sides measured in the same run.
 //!
 //! Each row does the same work with both programs on this machine, one after the other, and prints both figures and
-//! their ratio: Kubo's divided by odfs's, so above 1 odfs is faster or smaller. Nothing dials anything but loopback.
+//! their ratio: the other's divided by odfs's, so above 1 odfs is faster or smaller. Where the only program to compare
+//! with cannot be installed here (kamu), the row has odfs alone and its bound. Nothing dials anything but loopback.
 
 mod idle;
 mod import;
+mod ingest;
 mod pull;
 mod push;
 mod start;
 mod transfer;
+mod verify;
 
 use crate::Failure;
 use crate::cargo::release_binary;
@@ -29,6 +32,10 @@ pub(crate) struct Scale {
     pub(crate) chains: &'static [u32],
     /// Slices of the dataset that is pulled for the first time.
     pub(crate) slices: u32,
+    /// Real rows that are taken in.
+    pub(crate) flights: u64,
+    /// Earlier rows of the ledger.
+    pub(crate) ledger: u64,
     /// How often a short thing is repeated; the fastest counts.
     pub(crate) repeats: u32,
 }
@@ -37,12 +44,16 @@ const FULL: Scale = Scale {
     size: 1 << 30,
     chains: &[10, 1_000, 10_000],
     slices: 1_000,
+    flights: 3_000_000,
+    ledger: 10_000_000,
     repeats: 5,
 };
 const SMALL: Scale = Scale {
     size: 16 << 20,
     chains: &[3, 10],
     slices: 10,
+    flights: 30_000,
+    ledger: 50_000,
     repeats: 2,
 };
 
@@ -52,10 +63,27 @@ pub(crate) struct Row {
     pub(crate) what: String,
     /// What odfs took.
     pub(crate) odfs: Figure,
-    /// What Kubo took for the same.
-    pub(crate) kubo: Figure,
+    /// What another program took for the same.
+    pub(crate) beside: Option<Beside>,
     /// What is wanted of odfs, in words.
     pub(crate) wanted: &'static str,
+    /// Rates and sizes that belong to it.
+    pub(crate) more: String,
+}
+
+/// The other side of a row.
+pub(crate) struct Beside {
+    /// The program.
+    pub(crate) who: &'static str,
+    /// What it took.
+    pub(crate) figure: Figure,
+}
+
+impl Beside {
+    /// Kubo's side.
+    pub(crate) fn kubo(figure: Figure) -> Option<Self> {
+        Some(Self { who: "Kubo", figure })
+    }
 }
 
 /// What was measured; less is better.
@@ -69,13 +97,15 @@ pub(crate) enum Figure {
 
 type Measure = fn(&Scale) -> Result<Vec<Row>, Failure>;
 
-const ROWS: [(&str, Measure); 6] = [
+const ROWS: [(&str, Measure); 8] = [
     ("import", import::rows),
     ("transfer", transfer::rows),
     ("push", push::rows),
     ("pull", pull::rows),
     ("start", start::rows),
     ("idle", idle::rows),
+    ("ingest", ingest::rows),
+    ("verify", verify::rows),
 ];
 
 /// Runs the benchmarks that `args` ask for and prints the table, a row as soon as it is measured.
@@ -99,8 +129,8 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
         );
     }
     println!(
-        "{:<44} {:>11} {:>11} {:>8}  wanted of odfs",
-        "", "odfs", "Kubo", "ratio"
+        "{:<44} {:>11} {:>19} {:>8}  wanted of odfs",
+        "", "odfs", "beside", "ratio"
     );
     for (_, measure) in ROWS
         .iter()
@@ -181,11 +211,19 @@ impl fmt::Display for Figure {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ratio = self.kubo.value() / self.odfs.value();
-        write!(
-            f,
-            "{:<44} {:>11} {:>11} {:>7.2}x  {}",
-            self.what, self.odfs, self.kubo, ratio, self.wanted
-        )
+        write!(f, "{:<44} {:>11}", self.what, self.odfs)?;
+        match &self.beside {
+            Some(Beside { who, figure }) => {
+                let ratio = figure.value() / self.odfs.value();
+                write!(f, " {figure:>11} {who:<7} {ratio:>7.2}x")?;
+            }
+            None => write!(f, " {:>11} {:<7} {:>8}", "-", "", "")?,
+        }
+        write!(f, "  {}", self.wanted)?;
+        if self.more.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "; {}", self.more)
+        }
     }
 }

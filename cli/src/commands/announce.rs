@@ -19,7 +19,7 @@ use crate::session::Session;
 pub(crate) struct ReportArgs {
     /// Form of the result
     #[arg(short, long, value_enum, default_value_t = ReportFormat::Text, value_name = "FORMAT")]
-    output: ReportFormat,
+    pub(super) output: ReportFormat,
 }
 
 /// Words or an object.

@@ -2,9 +2,11 @@
 
 use clap::Args;
 use odf::catalog::Entry;
+use odf::lineage::Lineage;
+use odf::metadata::DatasetId;
 
 use super::verify::entries;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::session::Session;
 
@@ -14,15 +16,49 @@ use crate::session::Session;
 #[derive(Args, Debug)]
 pub(crate) struct DeleteArgs {
     /// Names, ids, or patterns with % for any text
-    #[arg(required = true)]
+    #[arg(required_unless_present = "all")]
     datasets: Vec<String>,
+    /// Delete all datasets
+    #[arg(short, long, conflicts_with = "datasets")]
+    all: bool,
+    /// Delete what is computed from them too
+    #[arg(short, long)]
+    recursive: bool,
 }
 
 pub(super) fn run(args: &DeleteArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let entries = entries(&args.datasets, session)?;
-    let names: Vec<String> = entries.iter().map(shown).collect();
+    let catalog = session.workspace()?.catalog();
+    let asked = if args.all {
+        catalog.entries()?
+    } else {
+        entries(&args.datasets, session)?
+    };
+    let lineage = Lineage::of(catalog)?;
+    let ids: Vec<DatasetId> = asked.iter().map(|entry| entry.id).collect();
+    // What is computed from a dataset goes before it, so nothing is ever left without its input.
+    let order = lineage.downstream(&ids);
+    if !args.recursive {
+        for entry in &asked {
+            let left = lineage.dependents(&entry.id).filter(|node| !ids.contains(&node.id));
+            let left: Vec<String> = left.map(|node| node.label()).collect();
+            if !left.is_empty() {
+                let what = format!("{} is an input of {}", shown(entry), left.join(", "));
+                return Err(Failure::new(Kind::Refused, what).next("delete those too with --recursive"));
+            }
+        }
+    }
+    let here = catalog.entries()?;
+    let order = order.iter().filter(|id| args.recursive || ids.contains(id));
+    let gone: Vec<&Entry> = order
+        .filter_map(|id| here.iter().find(|entry| entry.id == *id))
+        .collect();
+    if gone.is_empty() {
+        io.say("there is nothing to delete");
+        return Ok(());
+    }
+    let names: Vec<String> = gone.iter().map(|entry| shown(entry)).collect();
     io.confirm(&format!("Delete {} with all their rows?", names.join(", ")))?;
-    for (entry, name) in entries.iter().zip(names) {
+    for (entry, name) in gone.iter().zip(names) {
         io.check()?;
         let workspace = session.workspace()?;
         workspace.delete(&workspace.catalog().open_entry(entry)?)?;
@@ -31,7 +67,8 @@ pub(super) fn run(args: &DeleteArgs, session: &Session, io: &mut Io) -> Result<(
     Ok(())
 }
 
-fn shown(entry: &Entry) -> String {
+/// What a dataset is called in a message.
+pub(super) fn shown(entry: &Entry) -> String {
     entry
         .name
         .as_ref()

@@ -1,5 +1,5 @@
-//! What `odfs publish` reads: a file, standard input, or a download. Streams are written to a file in the workspace
-//! first, because a table is read twice.
+//! What commands read: a file, standard input, or a download. Tables that come as streams are written to a file in the
+//! workspace first, because a table is read twice.
 
 use std::fs;
 use std::io::{self, Read};
@@ -93,13 +93,7 @@ impl Input {
         let path = url.split(['?', '#']).next().unwrap_or(url);
         // Behind the scheme and host, so that a host's name is not taken for a file's.
         let path = path.splitn(4, '/').nth(3).map(PathBuf::from);
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_connect(Some(CONNECT_DEADLINE))
-            .timeout_recv_response(Some(CONNECT_DEADLINE))
-            .user_agent(concat!("odfs/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .into();
-        let response = agent.get(url).call().map_err(|error| download_failed(url, &error))?;
+        let response = get(url)?;
         let by_type = response
             .headers()
             .get("content-type")
@@ -155,6 +149,72 @@ impl Input {
     }
 }
 
+/// Text of at most `limit` bytes, from a file, `-` for standard input, or a `file:` or http(s) URL.
+///
+/// # Errors
+/// It is not there, it is longer, or it is not UTF-8.
+pub(super) fn read_text(origin: &str, limit: u64, io: &mut Io) -> Result<String, Failure> {
+    let bytes = read_bytes(origin, limit, io)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Failure::new(Kind::BadInput, format!("{origin} is not UTF-8 from byte {at} on")).next("save it as UTF-8")
+    })
+}
+
+/// As [`read_text`], whatever the bytes are.
+///
+/// # Errors
+/// It is not there, or it is longer.
+pub(super) fn read_bytes(origin: &str, limit: u64, io: &mut Io) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let cancel = io.cancel().clone();
+    let progress = io.progress().clone();
+    let mut take = |reader: &mut dyn Read| {
+        let watched = Watched {
+            reader,
+            taken: 0,
+            cancel: cancel.clone(),
+            progress: progress.clone(),
+        };
+        watched.take(limit + 1).read_to_end(&mut bytes)
+    };
+    if origin == "-" {
+        take(&mut io.input())?;
+    } else if origin.starts_with("http://") || origin.starts_with("https://") {
+        let body = get(origin)?.into_body().into_reader();
+        take(&mut { body }).map_err(|error| {
+            Failure::new(Kind::Unreachable, format!("{origin} cannot be downloaded: {error}"))
+                .next("run the command again, or download it and name the file")
+        })?;
+    } else {
+        let path = io.resolve(Path::new(origin.strip_prefix("file://").unwrap_or(origin)));
+        let mut file = fs::File::open(&path).map_err(|error| Failure::file(&path, &error))?;
+        take(&mut file).map_err(|error| Failure::file(&path, &error))?;
+    }
+    if cancel.is_set() {
+        return Err(Failure::interrupted());
+    }
+    if bytes.len() as u64 > limit {
+        let limit = output::bytes(limit);
+        return Err(Failure::new(
+            Kind::BadInput,
+            format!("{origin} is longer than the limit of {limit}"),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Asks an http(s) server for what lies at a URL.
+fn get(url: &str) -> Result<ureq::http::Response<ureq::Body>, Failure> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_connect(Some(CONNECT_DEADLINE))
+        .timeout_recv_response(Some(CONNECT_DEADLINE))
+        .user_agent(concat!("odfs/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into();
+    agent.get(url).call().map_err(|error| download_failed(url, &error))
+}
+
 /// Shows how much of a stream was read, and ends it when the user wants to stop.
 struct Watched<'a> {
     reader: &'a mut dyn Read,
@@ -197,7 +257,7 @@ fn download_failed(url: &str, error: &ureq::Error) -> Failure {
         ureq::Error::StatusCode(code) => Failure::new(Kind::Unreachable, format!("{url} answered {code}")),
         ureq::Error::BadUri(reason) => Failure::usage(format!("{url} is no URL: {reason}")),
         error => Failure::new(Kind::Unreachable, format!("{url} cannot be downloaded: {error}"))
-            .next("check the URL and the connection, or download it and publish the file"),
+            .next("check the URL and the connection, or download it and name the file"),
     }
 }
 

@@ -1,107 +1,32 @@
 //! `odfs inspect`
 
-use clap::{Subcommand, ValueEnum};
-use odf::metadata::{DataField, DataType, TimeUnit};
+use clap::Subcommand;
 
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::io::Io;
-use crate::output::{Format, Listing};
 use crate::session::Session;
+
+mod lineage;
+mod query;
+mod schema;
+mod source;
+
+pub(super) use schema::type_in_words;
 
 /// Look into a dataset
 #[derive(Subcommand, Debug)]
 pub(crate) enum InspectCommand {
-    /// Show the columns of a dataset
-    Schema {
-        /// Name or id of the dataset
-        dataset: String,
-        /// Form of the schema [default: table on a terminal, json otherwise]
-        #[arg(short, long, value_name = "FORMAT", alias = "output-format")]
-        output: Option<SchemaFormat>,
-    },
-}
-
-/// The form of a schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SchemaFormat {
-    /// One line a column, for people
-    Table,
-    /// One JSON array with an object a column
-    Json,
-    /// One JSON object a line and column
-    Ndjson,
-    /// Comma-separated values with a header
-    Csv,
-    /// The schema of ODF as YAML
-    OdfYaml,
-    /// The schema of ODF as JSON
-    OdfJson,
+    Schema(schema::SchemaArgs),
+    Source(source::SourceArgs),
+    Query(query::QueryArgs),
+    Lineage(lineage::LineageArgs),
 }
 
 pub(super) fn run(command: &InspectCommand, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let InspectCommand::Schema { dataset, output } = command;
-    let dataset = session.workspace()?.catalog().find(dataset)?;
-    let declared = dataset.state().schema.as_ref().and_then(|event| event.schema.as_ref());
-    let schema = declared.ok_or_else(|| {
-        Failure::new(Kind::NotFound, "the dataset has no schema yet").next("publish rows into it first")
-    })?;
-    let default = if io.terminal().output {
-        SchemaFormat::Table
-    } else {
-        SchemaFormat::Json
-    };
-    let format = match output.unwrap_or(default) {
-        SchemaFormat::OdfYaml => {
-            let text = serde_norway::to_string(schema)
-                .map_err(|error| Failure::new(Kind::General, error).about("writing the schema"))?;
-            return Ok(io.out().write_all(text.as_bytes())?);
-        }
-        SchemaFormat::OdfJson => return io.line(serde_json::to_string_pretty(schema).map_err(std::io::Error::from)?),
-        SchemaFormat::Table => Format::Table,
-        SchemaFormat::Json => Format::Json,
-        SchemaFormat::Ndjson => Format::Ndjson,
-        SchemaFormat::Csv => Format::Csv,
-    };
-    let mut listing = Listing::new(&["Name", "Type", "Optional"]);
-    for field in &schema.fields {
-        let (data_type, optional) = type_in_words(field);
-        listing.row([field.name.as_str().into(), data_type.into(), optional.into()]);
-    }
-    listing.write(format, io)
-}
-
-/// The type of a column without the wrapping that makes it optional, and whether it is.
-pub(super) fn type_in_words(field: &DataField) -> (String, bool) {
-    match &field.data_type {
-        DataType::Option { inner } => (name(inner), true),
-        other => (name(other), false),
-    }
-}
-
-fn name(data_type: &DataType) -> String {
-    let unit = |unit: &Option<TimeUnit>| unit.unwrap_or(TimeUnit::Millisecond).name();
-    match data_type {
-        DataType::Decimal { precision, scale } => format!("Decimal({precision}, {scale})"),
-        DataType::Duration { unit: u } => format!("Duration({})", unit(u)),
-        DataType::Time { unit: u } => format!("Time({})", unit(u)),
-        DataType::Timestamp { unit: u, timezone } => {
-            format!("Timestamp({}, {})", unit(u), timezone.as_deref().unwrap_or("UTC"))
-        }
-        DataType::Binary {
-            fixed_length: Some(length),
-        } => format!("Binary({length})"),
-        DataType::List { item_type, .. } => format!("List({})", name(item_type)),
-        DataType::Map {
-            key_type, value_type, ..
-        } => format!("Map({}, {})", name(key_type), name(value_type)),
-        DataType::Option { inner } => format!("Option({})", name(inner)),
-        DataType::Struct { fields } => {
-            let fields: Vec<String> = fields
-                .iter()
-                .map(|field| format!("{}: {}", field.name, name(&field.data_type)))
-                .collect();
-            format!("Struct({})", fields.join(", "))
-        }
-        other => other.kind().to_owned(),
+    match command {
+        InspectCommand::Schema(args) => schema::run(args, session, io),
+        InspectCommand::Source(args) => source::run(args, session, io),
+        InspectCommand::Query(args) => query::run(args, session, io),
+        InspectCommand::Lineage(args) => lineage::run(args, session, io),
     }
 }

@@ -1,6 +1,9 @@
 //! `odfs log`
 
+use std::collections::BTreeMap;
+
 use clap::{Args, ValueEnum};
+use odf::catalog::Entry;
 use odf::codec::EncodedBlock;
 use odf::metadata::MetadataEvent;
 use odf::yaml;
@@ -9,6 +12,8 @@ use crate::failure::Failure;
 use crate::io::Io;
 use crate::output::{self, Cell, Format, Listing};
 use crate::session::Session;
+
+mod shell;
 
 /// Show the metadata blocks of a dataset, newest first
 #[derive(Args, Debug)]
@@ -39,6 +44,8 @@ pub(crate) enum LogFormat {
     Csv,
     /// Whole blocks as YAML manifests, as kamu writes them
     Yaml,
+    /// Whole blocks for people, as kamu shows them
+    Shell,
 }
 
 /// Kinds of events.
@@ -72,14 +79,16 @@ impl Filter {
 }
 
 pub(super) fn run(args: &LogArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let dataset = session.workspace()?.catalog().find(&args.dataset)?;
+    let catalog = session.workspace()?.catalog();
+    let dataset = catalog.find(&args.dataset)?;
     let default = if io.terminal().output {
         LogFormat::Table
     } else {
         LogFormat::Json
     };
-    let format = match args.output.unwrap_or(default) {
-        LogFormat::Yaml => None,
+    let form = args.output.unwrap_or(default);
+    let format = match form {
+        LogFormat::Yaml | LogFormat::Shell => None,
         LogFormat::Table => Some(Format::Table),
         LogFormat::Json => Some(Format::Json),
         LogFormat::Ndjson => Some(Format::Ndjson),
@@ -89,6 +98,11 @@ pub(super) fn run(args: &LogArgs, session: &Session, io: &mut Io) -> Result<(), 
         Some(Format::Table) => &["Seq", "Block", "Time", "Event", "Details"],
         _ => &["Sequence", "Hash", "Time", "Event", "Content"],
     });
+    let named = |entry: Entry| Some((entry.id, entry.name?.to_string()));
+    let names = match form {
+        LogFormat::Shell => catalog.entries()?.into_iter().filter_map(named).collect(),
+        _ => BTreeMap::new(),
+    };
     let mut shown = 0;
     for stored in dataset.blocks()?.rev() {
         if shown == args.limit {
@@ -101,10 +115,8 @@ pub(super) fn run(args: &LogArgs, session: &Session, io: &mut Io) -> Result<(), 
         }
         shown += 1;
         match format {
-            None => {
-                let text = yaml::log_entry(&block)?;
-                io.out().write_all(text.as_bytes())?;
-            }
+            None if form == LogFormat::Shell => io.write(shell::entry(&block, &names)?.as_bytes())?,
+            None => io.write(yaml::log_entry(&block)?.as_bytes())?,
             Some(format) => listing.row(row(&block, format == Format::Table)?),
         }
     }

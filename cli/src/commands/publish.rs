@@ -188,7 +188,8 @@ fn show_schema(dataset: &Dataset, io: &mut Io) -> Result<(), Failure> {
     Ok(())
 }
 
-fn step(at: &Progress) -> Step {
+/// The progress of an ingest in words.
+pub(super) fn step(at: &Progress) -> Step {
     let doing = match at.phase {
         Phase::Checking => "checking rows already taken",
         Phase::Inferring => "finding out the schema",

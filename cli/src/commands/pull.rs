@@ -1,145 +1,164 @@
-//! `odfs pull`
+//! `odfs pull`: brings datasets up to date, each in the way it has. One file a way.
 
 use clap::Args;
 use odf::dataset::{Dataset, DatasetName};
-use odf::pull::Address;
+use odf::metadata::{DatasetId, Timestamp};
+use odf::publish;
 
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::session::Session;
 
 mod network;
+mod plan;
+mod source;
+mod watermark;
 
-/// Fetch datasets, or what is new of them
+use plan::{Job, Way};
+
+/// Bring datasets up to date: from where they were pulled, from their sources, or from their inputs
 ///
-/// A name is always looked up on the network. What is here already is not fetched again, also after an interruption.
+/// An address is looked up on the network, and what is new comes here. A dataset that is here is brought up to date in
+/// its own way: one that was pulled goes on from there, one with a polling source asks it, a derivative one is computed.
+/// What is here already is not fetched again, also after an interruption.
 #[derive(Args, Debug)]
 pub(crate) struct PullArgs {
-    /// What to pull: ipns://K, ipfs://CID, K, did:odf:…, or the name of a dataset that was pulled before
+    /// What to pull: datasets that are here, by name, id or a pattern with %, or addresses: ipns://K, ipfs://CID, K,
+    /// did:odf:…
     #[arg(required_unless_present = "all")]
     targets: Vec<String>,
-    /// Update every dataset that was pulled before
+    /// Bring every dataset up to date that has a way
     #[arg(short, long, conflicts_with_all = ["targets", "name"])]
     all: bool,
+    /// Before a derivative dataset, bring up to date what it is computed from
+    #[arg(short, long)]
+    recursive: bool,
     /// Name for the dataset here [default: the last part of the address]
     #[arg(long = "as", value_name = "NAME")]
     name: Option<DatasetName>,
     /// Do not remember where the dataset is from
     #[arg(long)]
     no_alias: bool,
+    /// Ask sources that cannot say whether there is something new, and take all they have
+    #[arg(long)]
+    fetch_uncacheable: bool,
+    /// Ask no source, but say that all rows up to this time (RFC 3339) are there
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["all", "recursive", "name", "fetch_uncacheable"])]
+    set_watermark: Option<Timestamp>,
+    /// Drop the rows of a derivative dataset and compute all anew if the history of an input was rewritten
+    #[arg(long)]
+    reset_derivatives_on_diverged_input: bool,
     /// Address of a peer to ask, ending in /p2p/ID; may be repeated
     #[arg(long = "peer", value_name = "MULTIADDR")]
     peers: Vec<String>,
-}
-
-/// One thing to pull.
-struct Job {
-    address: Address,
-    dataset: Option<Dataset>,
 }
 
 pub(super) fn run(args: &PullArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     if args.name.is_some() && args.targets.len() > 1 {
         return Err(Failure::usage("--as names one dataset, and several are to be pulled"));
     }
-    let jobs = if args.all {
-        all(session)?
+    if let Some(watermark) = args.set_watermark {
+        return watermark::set(args, watermark, session, io);
+    }
+    let jobs = plan::plan(args, session)?;
+    let from_network = jobs.iter().any(|job| matches!(job.way, Way::Network { .. }));
+    let peers = if from_network {
+        network::dial(&args.peers, session, io)?
     } else {
-        named(&args.targets, session)?
+        Vec::new()
     };
-    let peers = network::dial(&args.peers, session, io)?;
     let several = jobs.len() > 1;
-    let (mut updated, mut current) = (0, 0);
+    let mut tally = Tally::default();
     let mut first = None;
     for job in jobs {
-        match network::one(&job, args, &peers, session, io) {
-            Ok(true) => updated += 1,
-            Ok(false) => current += 1,
+        match one(&job, args, &peers, session, io) {
+            Ok(updated) => tally.count(updated),
             Err(failure) if failure.kind() == Kind::Interrupted || !several => return Err(failure),
             Err(failure) => {
-                io.say(format_args!("{}: {}", job.address, failure.message()));
+                io.say(format_args!("{}: {}", job.label, failure.message()));
+                if let Some(step) = failure.next_step() {
+                    io.say(format_args!("  {step}"));
+                }
                 first.get_or_insert(failure);
             }
         }
     }
-    for (count, what) in [(updated, "updated"), (current, "up-to-date")] {
-        if several && count > 0 {
-            io.say(format_args!("{count} dataset(s) {what}"));
-        }
-    }
+    tally.tell(io);
     first.map_or(Ok(()), |first| {
         Err(Failure::new(first.kind(), "not every dataset could be pulled")
             .next("run the command again for those; what arrived is kept"))
     })
 }
 
-/// Every dataset that was pulled before.
-fn all(session: &Session) -> Result<Vec<Job>, Failure> {
-    let catalog = session.workspace()?.catalog();
-    let mut jobs = Vec::new();
-    for entry in catalog.entries()? {
-        let dataset = catalog.open_entry(&entry)?;
-        if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
-            jobs.push(Job {
-                address: alias.parse()?,
-                dataset: Some(dataset),
-            });
+/// Does one job; whether anything was new.
+fn one(
+    job: &Job,
+    args: &PullArgs,
+    peers: &[odf_node::PeerId],
+    session: &Session,
+    io: &mut Io,
+) -> Result<bool, Failure> {
+    io.check()?;
+    match &job.way {
+        Way::Network { address, dataset } => network::one(address, *dataset, args, peers, session, io),
+        Way::Source(dataset) => source::one(dataset, args, session, io),
+        Way::Transform => Err(Failure::new(
+            Kind::Refused,
+            format!(
+                "{} is derivative, and this version computes no derivative datasets",
+                job.label
+            ),
+        )
+        .next("compute it with kamu, and pull the result")),
+        Way::Nothing => {
+            io.say(format_args!("{} has no source, so there is nothing to pull", job.label));
+            Ok(false)
         }
     }
-    if jobs.is_empty() {
-        return Err(
-            Failure::new(Kind::NotFound, "no dataset here was pulled from elsewhere")
-                .next("`odfs pull ipns://K` fetches one"),
-        );
-    }
-    Ok(jobs)
 }
 
-/// What the user named: addresses, or datasets that remember where they are from.
-fn named(targets: &[String], session: &Session) -> Result<Vec<Job>, Failure> {
-    targets
-        .iter()
-        .map(|target| match target.parse::<Address>() {
-            Ok(address) => Ok(Job {
-                dataset: pulled_from(&address, session)?,
-                address,
-            }),
-            Err(error) if target.contains("://") || target.contains(['/', ':']) => Err(error.into()),
-            Err(_) => by_name(target, session),
-        })
-        .collect()
+/// How many datasets came to what.
+#[derive(Default)]
+struct Tally {
+    updated: usize,
+    current: usize,
 }
 
-fn by_name(target: &str, session: &Session) -> Result<Job, Failure> {
-    let dataset = session.workspace()?.catalog().find(target)?;
-    match dataset.remote_aliases()?.pull_aliases.as_slice() {
-        [only] => Ok(Job {
-            address: only.parse()?,
-            dataset: Some(dataset),
-        }),
-        [] => Err(
-            Failure::new(Kind::Refused, format!("{target} was not pulled from anywhere"))
-                .next("name the place: odfs pull ipns://K"),
-        ),
-        several => Err(
-            Failure::new(Kind::Refused, format!("{target} is pulled from {}", several.join(", ")))
-                .next("name one of them"),
-        ),
-    }
-}
-
-/// The dataset that came from this very place, whatever it is called here.
-fn pulled_from(address: &Address, session: &Session) -> Result<Option<Dataset>, Failure> {
-    let catalog = session.workspace()?.catalog();
-    for entry in catalog.entries()? {
-        let dataset = catalog.open_entry(&entry)?;
-        let aliases = dataset.remote_aliases()?.pull_aliases;
-        if aliases
-            .iter()
-            .any(|alias| alias.parse::<Address>().is_ok_and(|other| other == *address))
-        {
-            return Ok(Some(dataset));
+impl Tally {
+    fn count(&mut self, updated: bool) {
+        if updated {
+            self.updated += 1;
+        } else {
+            self.current += 1;
         }
     }
-    Ok(None)
+
+    fn tell(&self, io: &mut Io) {
+        for (count, what) in [(self.updated, "updated"), (self.current, "up-to-date")] {
+            if count > 0 {
+                io.say(format_args!("{count} dataset(s) {what}"));
+            }
+        }
+    }
+}
+
+/// The dataset as it is now.
+fn open(id: &DatasetId, session: &Session) -> Result<Dataset, Failure> {
+    let dataset = session.workspace()?.catalog().by_id(id)?;
+    dataset.ok_or_else(|| {
+        Failure::new(Kind::NotFound, format!("the dataset {id} is not here any more"))
+            .next("`odfs list` shows the datasets that are here")
+    })
+}
+
+/// Gives a dataset with a new head the DAG that the peer and the gateway serve.
+fn committed(dataset: &Dataset, session: &Session, io: &Io) -> Result<(), Failure> {
+    let workspace = session.workspace()?;
+    let hold = workspace.store().hold();
+    session.wait(io, publish::lay_out(workspace, dataset))?;
+    drop(hold);
+    if let Some(keep) = session.settings().retention {
+        publish::retain(workspace, dataset, keep)?;
+    }
+    Ok(())
 }

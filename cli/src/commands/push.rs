@@ -1,7 +1,8 @@
 //! `odfs push`
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use odf::dataset::Dataset;
+use odf::repository::{Place, smart};
 use odf_node::ipns::Name;
 use odf_node::keystore::Keypair;
 
@@ -11,34 +12,67 @@ use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::session::Session;
 
-/// Announce the head of a dataset under its name, or under another key
+mod repository;
+
+/// Announce the head of a dataset under its name, or bring a repository up to date with it
 ///
-/// Nothing is appended. Others can fetch the dataset while a peer serves it: keep `odfs node` running here, or let
-/// somebody pull it.
+/// Nothing is appended. On IPFS others can fetch the dataset while a peer serves it: keep `odfs node` running here, or
+/// let somebody pull it. A repository gets the files themselves.
 #[derive(Args, Debug)]
 pub(crate) struct PushArgs {
     /// Name or id of the dataset
     dataset: String,
-    /// Name to publish under, ipns://K, of a key in this workspace [default: where it was pushed last, else its own]
-    #[arg(long, value_name = "ipns://K")]
+    /// Where to: ipns://K of a key in this workspace, file:///DIRECTORY, odf+http(s)://HOST/PATH, a repository, or
+    /// REPOSITORY/DATASET [default: where it was pushed last, else its own name]
+    #[arg(long, value_name = "PLACE")]
     to: Option<String>,
     /// Do not remember --to for the next push
     #[arg(long)]
     no_alias: bool,
-    /// Move the name even if it stands for something that is not part of the dataset's history
+    /// Move the name, or the head of the repository, even if it stands for something that is not part of the dataset's
+    /// history
     #[arg(short, long)]
     force: bool,
+    /// Who may see a dataset that the push makes, at servers that have accounts
+    #[arg(long, value_enum, default_value = "private")]
+    visibility: Visibility,
     #[command(flatten)]
     report: ReportArgs,
 }
 
+/// Who may see a dataset that a push makes.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Visibility {
+    /// Its owner, and whom that allows
+    Private,
+    /// Everybody
+    Public,
+}
+
+impl From<Visibility> for smart::Visibility {
+    fn from(visibility: Visibility) -> Self {
+        match visibility {
+            Visibility::Private => Self::Private,
+            Visibility::Public => Self::Public,
+        }
+    }
+}
+
+/// Where a push goes.
+enum Target {
+    /// To a name on IPFS, by the key behind it.
+    Name(Keypair),
+    /// To a repository.
+    Repository(Place),
+}
+
 pub(super) fn run(args: &PushArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let dataset = session.workspace()?.catalog().find(&args.dataset)?;
-    let key = match &args.to {
-        Some(to) => key_of(to, session)?,
+    let target = match &args.to {
+        Some(to) => target(to, &dataset, session)?,
         None => match dataset.remote_aliases()?.push_aliases.as_slice() {
-            [] => own_key(&dataset, session)?,
-            [only] => key_of(only, session)?,
+            [] => Target::Name(own_key(&dataset, session)?),
+            [only] => target(only, &dataset, session)?,
             several => {
                 return Err(Failure::new(
                     Kind::Refused,
@@ -48,15 +82,33 @@ pub(super) fn run(args: &PushArgs, session: &Session, io: &mut Io) -> Result<(),
             }
         },
     };
-    let announcement = Announcement::make(session, &dataset, &key, args.force, session.is_lasting(), io)?;
-    if args.to.is_some() && !args.no_alias {
-        remember(&dataset, &Name::from_public_key(&key.public()))?;
+    match target {
+        Target::Name(key) => announce(&dataset, &key, args, session, io),
+        Target::Repository(place) => repository::push(&dataset, &place, args, session, io),
     }
-    announcement.report(&dataset, None, args.report, session, io)?;
+}
+
+fn announce(dataset: &Dataset, key: &Keypair, args: &PushArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let announcement = Announcement::make(session, dataset, key, args.force, session.is_lasting(), io)?;
+    if args.to.is_some() && !args.no_alias {
+        remember(dataset, format!("ipns://{}", Name::from_public_key(&key.public())))?;
+    }
+    announcement.report(dataset, None, args.report, session, io)?;
     if !session.is_lasting() {
         io.say("This process ends now; `odfs node` keeps the dataset within reach of others.");
     }
     Ok(())
+}
+
+/// What the text after `--to`, or an alias, stands for.
+fn target(text: &str, dataset: &Dataset, session: &Session) -> Result<Target, Failure> {
+    if text.starts_with("ipns://") || text.starts_with("ipfs://") {
+        return key_of(text, session).map(Target::Name);
+    }
+    match session.repositories().resolve_target(text, &dataset.name()?)? {
+        Place::Ipfs(address) => key_of(&address.to_string(), session).map(Target::Name),
+        place => Ok(Target::Repository(place)),
+    }
 }
 
 /// The key behind `ipns://K`.
@@ -84,8 +136,8 @@ fn key_of(to: &str, session: &Session) -> Result<Keypair, Failure> {
         })
 }
 
-fn remember(dataset: &Dataset, name: &Name) -> Result<(), Failure> {
-    let alias = format!("ipns://{name}");
+/// Keeps a place for the next push.
+fn remember(dataset: &Dataset, alias: String) -> Result<(), Failure> {
     let mut aliases = dataset.remote_aliases()?;
     if !aliases.push_aliases.contains(&alias) {
         aliases.push_aliases.push(alias);

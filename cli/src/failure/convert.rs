@@ -4,7 +4,11 @@ use std::io;
 
 use super::{Failure, Kind, chain};
 
+mod manifests;
 mod network;
+mod poll;
+mod repository;
+mod smart;
 mod tables;
 
 impl From<io::Error> for Failure {

@@ -1,8 +1,10 @@
 //! The list of settings.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use toml::Value;
+use url::Url;
 
 use super::Key;
 
@@ -66,6 +68,21 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "gateway.url",
+        about: "address under which others reach the gateway and repository of `odfs node`, if a proxy is before it",
+        show: |settings| settings.gateway_url.as_ref().map(|url| Value::String(url.to_string())),
+        set: |settings, value| {
+            let url = value.as_str().and_then(|text| text.parse::<Url>().ok());
+            let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            let mut url = url.ok_or("a URL such as https://data.example.org/ is expected")?;
+            if !url.path().ends_with('/') {
+                url.set_path(&format!("{}/", url.path()));
+            }
+            settings.gateway_url = Some(url);
+            Ok(())
+        },
+    },
+    Key {
         name: "gateway.public",
         about: "gateway of the links that `odfs publish` prints",
         show: |settings| Some(Value::String(settings.gateway_public.clone())),
@@ -92,6 +109,47 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "source.http.userAgent",
+        about: "how requests to HTTP sources of datasets introduce themselves; \"\" not at all",
+        show: |settings| Some(Value::String(settings.source_http.user_agent.clone())),
+        set: |settings, value| {
+            let text = value
+                .as_str()
+                .filter(|text| text.bytes().all(|byte| (b' '..=b'~').contains(&byte)))
+                .ok_or("a text of ASCII characters is expected")?;
+            settings.source_http.user_agent = text.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        name: "source.http.connectTimeout",
+        about: "how long connecting to an HTTP source may take",
+        show: |settings| Some(Value::String(duration_text(settings.source_http.connect_timeout))),
+        set: |settings, value| {
+            settings.source_http.connect_timeout = duration(&value)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "source.http.stallTimeout",
+        about: "how long an HTTP source may be silent before it is given up",
+        show: |settings| Some(Value::String(duration_text(settings.source_http.stall_timeout))),
+        set: |settings, value| {
+            settings.source_http.stall_timeout = duration(&value)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "source.http.maxRedirects",
+        about: "how many redirects of an HTTP source are followed",
+        show: |settings| Some(Value::Integer(settings.source_http.max_redirects.into())),
+        set: |settings, value| {
+            let count = value.as_integer().and_then(|count| u32::try_from(count).ok());
+            settings.source_http.max_redirects = count.ok_or("a number is expected")?;
+            Ok(())
+        },
+    },
+    Key {
         name: "retention",
         about: "how many older roots of each dataset stay pinned and served, or \"all\"",
         show: |settings| {
@@ -110,6 +168,33 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
 ];
+
+/// A length of time as people write it: `30s`, `100ms`, `5m`, `1h`.
+fn duration(value: &Value) -> Result<Duration, String> {
+    const WANTED: &str = "a time such as 30s, 500ms or 5m is expected";
+    let text = value.as_str().ok_or(WANTED)?;
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number: u64 = text.strip_suffix(unit).and_then(|n| n.parse().ok()).ok_or(WANTED)?;
+    let millis = match unit {
+        "ms" => Some(number),
+        "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => None,
+    };
+    // Nothing can be done in no time.
+    let millis = millis.filter(|millis| *millis > 0).ok_or(WANTED)?;
+    Ok(Duration::from_millis(millis))
+}
+
+fn duration_text(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis.is_multiple_of(1_000) {
+        format!("{}s", millis / 1_000)
+    } else {
+        format!("{millis}ms")
+    }
+}
 
 fn list_value(list: &[String]) -> Value {
     Value::Array(list.iter().cloned().map(Value::String).collect())

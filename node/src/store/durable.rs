@@ -331,6 +331,31 @@ impl Store {
         Ok(())
     }
 
+    /// Writes blocks to the packs although a registered file holds them, because that file will not for much longer.
+    /// Durable when this returns. Those in a pack already are passed over.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when the disk has no room, or the index cannot be read or written: nothing that was here is gone.
+    pub fn put_beside_files(&self, blocks: &[Block]) -> Result<(), StoreError> {
+        let mut wanting = Vec::new();
+        for block in blocks.iter().filter(|block| inherent(block.cid()).is_none()) {
+            let key = block.cid().hash().to_bytes();
+            let packed = self
+                .inner
+                .index
+                .entry(&key)?
+                .is_some_and(|entry| entry.pack().is_some());
+            if !packed {
+                wanting.push((key, &block.data()[..]));
+            }
+        }
+        if wanting.is_empty() {
+            return Ok(());
+        }
+        self.append(&wanting)?;
+        self.flush()
+    }
+
     /// Whether a block that somebody wants kept must still be written. One that only a file holds need not, but is
     /// remembered as wanted for its own sake.
     pub(crate) fn is_wanting(&self, key: &[u8]) -> Result<bool, StoreError> {

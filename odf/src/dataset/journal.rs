@@ -6,10 +6,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+
+use rustix::fs::FlockOperation::{self, LockExclusive, NonBlockingLockExclusive};
 
 use super::DatasetError;
 use crate::chain::ChainState;
@@ -55,9 +57,12 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn new(dataset: &Path) -> Journal {
-        Journal {
-            path: dataset.join("chain"),
-        }
+        Journal::at(&dataset.join("chain"))
+    }
+
+    /// The file at this very path.
+    pub(super) fn at(path: &Path) -> Journal {
+        Journal { path: path.to_owned() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -178,19 +183,41 @@ impl Journal {
 
     /// Opens the file for appending and takes the lock that keeps other writers away until it is dropped.
     pub(super) fn lock(&self) -> Result<File, DatasetError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&self.path)
-            .map_err(|e| DatasetError::io("open", &self.path, e))?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(DatasetError::Busy {
-                path: self.path.clone(),
-            }),
-            Err(error) => Err(DatasetError::io("lock", &self.path, error.into())),
+        self.lock_by(NonBlockingLockExclusive)
+    }
+
+    /// As [`Self::lock`], but waits for whoever has it.
+    pub(super) fn wait_for_lock(&self) -> Result<File, DatasetError> {
+        self.lock_by(LockExclusive)
+    }
+
+    fn lock_by(&self, operation: FlockOperation) -> Result<File, DatasetError> {
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&self.path)
+                .map_err(|e| DatasetError::io("open", &self.path, e))?;
+            match rustix::fs::flock(&file, operation) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(DatasetError::Busy {
+                        path: self.path.clone(),
+                    });
+                }
+                Err(error) => return Err(DatasetError::io("lock", &self.path, error.into())),
+            }
+            // Whoever had the lock may have put another file in this one's place.
+            let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+            let locked = file.metadata().map(identity);
+            let named = std::fs::metadata(&self.path).map(identity);
+            match (locked, named) {
+                (Ok(locked), Ok(named)) if locked == named => return Ok(file),
+                (Ok(_), Ok(_)) => {}
+                (Err(error), _) | (_, Err(error)) => return Err(DatasetError::io("lock", &self.path, error)),
+            }
         }
     }
 }

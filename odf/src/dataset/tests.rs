@@ -13,7 +13,7 @@ use crate::ingest::types::from_arrow;
 use crate::metadata::{AddData, OffsetInterval, SetDataSchema, SetInfo};
 use crate::slice::{SliceOptions, SliceWriter};
 
-pub(super) mod crash;
+pub(crate) mod crash;
 
 fn id() -> DatasetId {
     DatasetId::from_public_key([9; 32])

@@ -66,6 +66,9 @@ pub enum MergeError {
     /// A strategy of kamu's that publishing a file does not cover.
     #[error("the dataset's merge strategy is {0}; publishing supports append, ledger and snapshot")]
     Unsupported(&'static str),
+    /// What the merged rows are for does not take one of them.
+    #[error(transparent)]
+    Refused(Box<super::IngestError>),
     /// Columns did not fit together.
     #[error("rows could not be merged: {0}")]
     Arrow(#[from] ArrowError),
@@ -77,6 +80,22 @@ pub enum MergeError {
         /// The column.
         column: String,
     },
+}
+
+/// The columns that identify a row; none for append.
+pub(super) fn primary_key(strategy: &MergeStrategy) -> &[String] {
+    match strategy {
+        MergeStrategy::Append => &[],
+        MergeStrategy::Ledger { primary_key }
+        | MergeStrategy::Snapshot { primary_key, .. }
+        | MergeStrategy::ChangelogStream { primary_key }
+        | MergeStrategy::UpsertStream { primary_key } => primary_key,
+    }
+}
+
+/// Whether the strategy looks at earlier rows.
+pub(super) fn needs_history(strategy: &MergeStrategy) -> bool {
+    !matches!(strategy, MergeStrategy::Append | MergeStrategy::ChangelogStream { .. })
 }
 
 /// The earlier slices of a dataset, oldest first.

@@ -139,6 +139,12 @@ impl Plan {
         Ok(Plan::new(schema, vocabulary, has_event_time))
     }
 
+    /// For rows whose columns are known: `rows` as they come, `slice` as they are written, in the same order.
+    pub(super) fn of_rows(rows: SchemaRef, slice: SchemaRef, vocabulary: &Vocabulary) -> Plan {
+        let plan = Plan::new(rows, vocabulary, true);
+        Plan { schema: slice, ..plan }
+    }
+
     /// The event time column is read as nulls unless the table has it, so that earlier rows keep theirs.
     fn new(schema: SchemaRef, vocabulary: &Vocabulary, has_event_time: bool) -> Plan {
         let mut fields = Vec::new();

@@ -34,7 +34,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
@@ -49,6 +48,8 @@ use self::uploads::Uploads;
 use super::Arrived;
 use crate::dataset::{Dataset, DatasetName, ObjectKind};
 use crate::workspace::Workspace;
+
+pub use axum::Router;
 
 pub use self::tokens::{Entry as TokenEntry, MAX_LABEL_CHARS, MAX_TOKENS, TokenError, Tokens};
 

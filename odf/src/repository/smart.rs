@@ -49,29 +49,20 @@ pub(super) const CLOSED_WITH_REASON: u16 = 1011;
 /// The longest reason of a close frame: a control frame holds 125 bytes, the code takes two.
 pub(super) const MAX_REASON_BYTES: usize = 123;
 
-/// A dataset at a server of the protocol.
+/// Where a server of the protocol has a dataset.
 #[derive(Clone)]
-pub struct Place {
+pub struct Endpoint {
     /// Its address by plain HTTP, with a slash at its end.
     http: Url,
     token: Option<String>,
 }
 
-impl Place {
-    /// The dataset at `url`, `odf+http://…` or `odf+https://…`, with the token to show there.
-    ///
-    /// # Errors
-    /// [`SmartError::NotAnAddress`].
-    pub fn new(url: &Url, token: Option<String>) -> Result<Self, SmartError> {
-        let http = url.as_str().strip_prefix("odf+");
-        let http = http.and_then(|text| Url::parse(text).ok());
-        let http = http.filter(|http| matches!(http.scheme(), "http" | "https") && http.has_host());
-        match http {
-            Some(http) => Ok(Self {
-                http: with_slash(&http),
-                token,
-            }),
-            None => Err(SmartError::NotAnAddress { url: url.to_string() }),
+impl Endpoint {
+    /// The dataset at `url`, which is `http://…` or `https://…`, with the token to show there and nowhere else.
+    pub fn new(url: &Url, token: Option<String>) -> Self {
+        Self {
+            http: with_slash(url),
+            token,
         }
     }
 
@@ -81,10 +72,10 @@ impl Place {
     }
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for Endpoint {
     /// Without the token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place")
+        f.debug_struct("Endpoint")
             .field("http", &self.http.as_str())
             .finish_non_exhaustive()
     }
@@ -95,12 +86,6 @@ impl std::fmt::Debug for Place {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SmartError {
-    /// Not an address of the protocol.
-    #[error("{url} is not an address such as odf+https://example.org/dataset")]
-    NotAnAddress {
-        /// The address.
-        url: String,
-    },
     /// The server ended the transfer and said why.
     #[error("{place} refused: {reason}")]
     Refused {

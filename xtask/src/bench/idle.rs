@@ -1,7 +1,8 @@
 //! Memory of a node that has nothing to do.
 
-use super::{Figure, Row, Scale};
+use super::{Beside, Figure, Row, Scale};
 use crate::Failure;
+use interop_tests::process::resident;
 use interop_tests::{Kubo, Workspace};
 use std::time::Duration;
 
@@ -16,24 +17,11 @@ pub(super) fn rows(_: &Scale) -> Result<Vec<Row>, Failure> {
     std::thread::sleep(SETTLE);
     Ok(vec![Row {
         what: "resident memory of an idle node".to_owned(),
-        odfs: Figure::Memory(resident(node.process.id())?),
-        kubo: Figure::Memory(resident(kubo.daemon_id().ok_or("no Kubo daemon runs")?)?),
+        odfs: Figure::Memory(resident(node.process.id(), "VmRSS").ok_or("the node has ended")?),
+        beside: Beside::kubo(Figure::Memory(
+            resident(kubo.daemon_id().ok_or("no Kubo daemon runs")?, "VmRSS").ok_or("Kubo has ended")?,
+        )),
         wanted: "60 MB at most",
+        more: String::new(),
     }])
-}
-
-/// `VmRSS` of a process, in bytes.
-fn resident(id: u32) -> Result<u64, Failure> {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .ok_or("a process without VmRSS")?;
-    let kibibytes = line
-        .trim()
-        .trim_end_matches("kB")
-        .trim()
-        .parse::<u64>()
-        .map_err(|error| error.to_string())?;
-    Ok(kibibytes * 1024)
 }

@@ -1,6 +1,6 @@
 //! Adding one file to the store.
 
-use super::{Figure, Row, Scale, fastest};
+use super::{Beside, Figure, Row, Scale, fastest};
 use crate::Failure;
 use interop_tests::process::run;
 use interop_tests::{Kubo, Workspace, content};
@@ -42,8 +42,9 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
     Ok(vec![Row {
         what,
         odfs,
-        kubo,
+        beside: Beside::kubo(kubo),
         wanted: "ratio of 1.5 at least",
+        more: String::new(),
     }])
 }
 

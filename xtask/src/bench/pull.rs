@@ -1,7 +1,7 @@
 //! First pull of a dataset of many slices.
 
 use super::push::{Growing, NAME};
-use super::{Figure, Row, Scale};
+use super::{Beside, Figure, Row, Scale};
 use crate::Failure;
 use interop_tests::kubo::KAMU_FLAGS;
 use interop_tests::{Kubo, Workspace};
@@ -34,7 +34,8 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
     Ok(vec![Row {
         what,
         odfs: Figure::Took(odfs),
-        kubo: Figure::Took(fetched),
+        beside: Beside::kubo(Figure::Took(fetched)),
         wanted: "ratio of 1 at least",
+        more: String::new(),
     }])
 }

@@ -1,6 +1,6 @@
 //! Publishing one appended row at different chain lengths.
 
-use super::{Figure, Row, Scale};
+use super::{Beside, Figure, Row, Scale};
 use crate::Failure;
 use interop_tests::kubo::KAMU_FLAGS;
 use interop_tests::workspace::dataset::Published;
@@ -38,8 +38,9 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
         rows.push(Row {
             what,
             odfs: Figure::Took(odfs),
-            kubo: Figure::Took(started.elapsed()),
+            beside: Beside::kubo(Figure::Took(started.elapsed())),
             wanted: "within 2x of the shortest chain",
+            more: String::new(),
         });
     }
     Ok(rows)

@@ -1,6 +1,6 @@
 //! From Enter to the answer of a local command.
 
-use super::{Row, Scale, fastest};
+use super::{Beside, Row, Scale, fastest};
 use crate::Failure;
 use interop_tests::workspace::earthquakes;
 use interop_tests::{Kubo, Workspace};
@@ -15,9 +15,10 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
     Ok(vec![Row {
         what: "start of `odfs list` / `ipfs pin ls`".to_owned(),
         odfs: fastest(scale.repeats, || Ok(workspace.odfs(["list"])?.took))?,
-        kubo: fastest(scale.repeats, || {
+        beside: Beside::kubo(fastest(scale.repeats, || {
             Ok(kubo.run(["pin", "ls", "-t", "recursive"])?.success()?.took)
-        })?,
+        })?),
         wanted: "50 ms at most",
+        more: String::new(),
     }])
 }

@@ -1,7 +1,7 @@
 //! Moving one file between two peers on loopback, from a store that holds it to an empty one.
 
 use super::import::size;
-use super::{Figure, Row, Scale};
+use super::{Beside, Figure, Row, Scale};
 use crate::Failure;
 use interop_tests::process::run;
 use interop_tests::{Kubo, Workspace, content};
@@ -17,8 +17,9 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
     Ok(vec![Row {
         what,
         odfs: Figure::Took(odfs(scale)?),
-        kubo: Figure::Took(kubo(scale)?),
+        beside: Beside::kubo(Figure::Took(kubo(scale)?)),
         wanted: "ratio of 1.5 at least",
+        more: String::new(),
     }])
 }
 

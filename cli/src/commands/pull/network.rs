@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use odf::metadata::DatasetId;
 use odf::publish;
 use odf::pull::{Address, Outcome, Progress, PullOptions, Pulled, pull_from};
 use odf_node::fetch::Fetcher;
 
-use super::{Job, PullArgs};
+use super::{PullArgs, open};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
@@ -44,7 +45,8 @@ pub(super) fn dial(addresses: &[String], session: &Session, io: &mut Io) -> Resu
 
 /// Pulls one dataset; whether anything was new.
 pub(super) fn one(
-    job: &Job,
+    address: &Address,
+    dataset: Option<DatasetId>,
     args: &PullArgs,
     peers: &[odf_node::PeerId],
     session: &Session,
@@ -58,7 +60,7 @@ pub(super) fn one(
     peers.iter().for_each(|peer| exchange.add_provider(*peer));
     let fetcher = Fetcher::new(workspace.store().clone(), Some(exchange));
     io.progress().show(|| Step {
-        text: format!("looking for {}", job.address),
+        text: format!("looking for {}", address),
         ..Step::default()
     });
 
@@ -76,11 +78,11 @@ pub(super) fn one(
         progress.show(|| step(&fetcher, done, total));
     };
     let options = PullOptions {
-        dataset: job.dataset.clone(),
+        dataset: dataset.map(|id| open(&id, session)).transpose()?,
         name: args.name.clone(),
         alias: !args.no_alias,
     };
-    let work = pull_from(workspace, node, &fetcher, &job.address, options, &on_progress);
+    let work = pull_from(workspace, node, &fetcher, address, options, &on_progress);
     let pulled = session.wait(io, async {
         tokio::pin!(work);
         let mut tick = tokio::time::interval(TICK);
@@ -95,7 +97,7 @@ pub(super) fn one(
     if let Some(keep) = session.settings().retention {
         publish::retain(workspace, pulled.outcome.dataset(), keep)?;
     }
-    tell(&pulled, &job.address, io)
+    tell(&pulled, address, io)
 }
 
 fn tell(pulled: &Pulled, address: &Address, io: &mut Io) -> Result<bool, Failure> {

@@ -15,7 +15,6 @@ use odf::pull::{AddressError, PullError};
 use odf::slice::SliceError;
 use odf::verify::VerifyError;
 use odf::workspace::{TakeError, WorkspaceError};
-use odf::yaml::YamlError;
 
 use super::{damaged, disk_full, of_io, untrusted};
 use crate::failure::{Failure, Kind, chain};
@@ -53,6 +52,12 @@ impl From<DatasetError> for Failure {
             DatasetError::Io { ref source, .. } => of_io(&error, source),
             DatasetError::Busy { .. } | DatasetError::HeadMoved { .. } => {
                 Failure::new(Kind::Busy, &error).next("run the command again")
+            }
+            DatasetError::NoBlock { .. } | DatasetError::NotInChain(_) => {
+                Failure::new(Kind::NotFound, &error).next("`odfs log` shows the blocks of the chain")
+            }
+            DatasetError::OtherDataset { .. } => {
+                Failure::new(Kind::Refused, &error).next("`odfs list` shows which dataset has which id")
             }
             DatasetError::Exists(_) => Failure::new(Kind::Refused, &error).next("`odfs list` shows it"),
             DatasetError::Chain(error) => error.into(),
@@ -281,11 +286,5 @@ impl From<ExportError> for Failure {
             ExportError::Io { ref source, .. } => of_io(&error, source),
             error => Failure::new(Kind::General, chain(&error)),
         }
-    }
-}
-
-impl From<YamlError> for Failure {
-    fn from(error: YamlError) -> Self {
-        Failure::new(Kind::General, chain(&error))
     }
 }

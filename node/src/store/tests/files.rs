@@ -179,3 +179,32 @@ fn a_part_written_over_is_no_longer_the_old_block() {
     assert_eq!(store.get(new.cid()).unwrap(), Some(new));
     assert_eq!(store.stats().unwrap().file_bytes, 500);
 }
+
+#[test]
+fn blocks_put_beside_files_outlive_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+    let blocks: Vec<Block> = [&b"first"[..], b"second"]
+        .map(|data| Block::new(RAW, data).unwrap())
+        .into();
+    std::fs::write(dir.path().join("file"), b"firstsecond").unwrap();
+    let file = store.add_file(Path::new("file")).unwrap();
+    let leaf = |block: &Block, offset| Leaf {
+        cid: *block.cid(),
+        offset,
+        len: block.data().len() as u32,
+    };
+    store
+        .put_references(file, &[leaf(&blocks[0], 0), leaf(&blocks[1], 5)])
+        .unwrap();
+    store.put_beside_files(&blocks[1..]).unwrap();
+    let packed = store.stats().unwrap().pack_bytes;
+    store.put_beside_files(&blocks[1..]).unwrap();
+    assert_eq!(store.stats().unwrap().pack_bytes, packed, "once is enough");
+    // Not through the store, as a crash leaves it.
+    std::fs::remove_file(dir.path().join("file")).unwrap();
+    drop(store);
+    let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+    assert!(store.get(blocks[0].cid()).unwrap().is_none());
+    assert_eq!(store.get(blocks[1].cid()).unwrap().as_ref(), Some(&blocks[1]));
+}

@@ -23,15 +23,10 @@ pub(in crate::dataset) fn crash_point(point: &str) {
     }
 }
 
-/// Runs one of the functions below in a child that dies at `point`; whether it got there.
-fn dies(test: &str, dir: &Path, point: &str) -> bool {
+/// Runs a test of this binary in a child that dies at `point`; whether it got there.
+pub(crate) fn dies(test: &str, dir: &Path, point: &str) -> bool {
     let child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            &format!("dataset::tests::crash::{test}"),
-            "--test-threads=1",
-            "--nocapture",
-        ])
+        .args(["--exact", test, "--test-threads=1", "--nocapture"])
         .env(POINT, point)
         .env(DIR, dir)
         .stdout(Stdio::null())
@@ -41,7 +36,8 @@ fn dies(test: &str, dir: &Path, point: &str) -> bool {
     !child.success()
 }
 
-fn crash_dir() -> Option<PathBuf> {
+/// The directory to work in, in a child that is to die.
+pub(crate) fn crash_dir() -> Option<PathBuf> {
     std::env::var_os(DIR).map(PathBuf::from)
 }
 
@@ -66,7 +62,7 @@ fn an_append_that_dies_leaves_the_old_or_the_new_head() {
     for point in POINTS {
         let dir = scratch();
         let before = make(&open(dir.path())).state().clone();
-        let died = dies("child_appends", dir.path(), point);
+        let died = dies("dataset::tests::crash::child_appends", dir.path(), point);
         assert_eq!(died, point != "dataset in place", "{point}");
         let mut dataset = open(dir.path()).find("d").unwrap();
         check_complete(&dataset);
@@ -88,7 +84,7 @@ fn an_append_that_dies_leaves_the_old_or_the_new_head() {
 fn a_dataset_that_dies_being_made_is_whole_or_not_there() {
     for point in POINTS {
         let dir = scratch();
-        assert!(dies("child_makes", dir.path(), point), "{point}");
+        assert!(dies("dataset::tests::crash::child_makes", dir.path(), point), "{point}");
         let catalog = open(dir.path());
         match catalog.by_id(&id()).unwrap() {
             Some(dataset) => {

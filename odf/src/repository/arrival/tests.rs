@@ -62,7 +62,7 @@ fn a_dataset_arrives_in_two_parts_and_keeps_its_bytes() {
     assert_eq!(*dataset.head(), golden.head());
     let stored: Vec<EncodedBlock> = dataset.blocks().unwrap().map(|stored| stored.unwrap().block).collect();
     assert_eq!(stored, blocks);
-    crate::verify::verify(&dataset, &|_| {}).unwrap();
+    crate::verify::verify(&dataset, None, crate::verify::Depth::Rows, &|_| {}).unwrap();
     // The same as a layout made at once.
     let other = tempfile::tempdir().unwrap();
     let at_once = self::workspace(other.path());
@@ -190,7 +190,13 @@ fn a_dataset_is_received_once_at_a_time_but_by_several_threads() {
         }
     });
     arrival.commit(blocks, false).unwrap();
-    crate::verify::verify(&workspace.catalog().find(golden.name).unwrap(), &|_| {}).unwrap();
+    crate::verify::verify(
+        &workspace.catalog().find(golden.name).unwrap(),
+        None,
+        crate::verify::Depth::Rows,
+        &|_| {},
+    )
+    .unwrap();
 }
 
 #[test]

@@ -19,7 +19,7 @@ use tungstenite::{Connector, Error, Message, WebSocket, client_tls_with_config};
 use super::messages::{
     InternalError, PullRefused, PushMetadataRefused, PushObjectsRefused, PushRefused, VERSION, VERSION_HEADER,
 };
-use super::{ANSWER_DEADLINE, CLOSED_WITH_REASON, FRAME_BYTES, MAX_MESSAGE_BYTES, Place, SmartError};
+use super::{ANSWER_DEADLINE, CLOSED_WITH_REASON, FRAME_BYTES, MAX_MESSAGE_BYTES, Endpoint, SmartError};
 use crate::repository::sync::{OnProgress, Progress, ReadError, SyncError, tell};
 
 /// How long a server may take to accept a connection and the upgrade of it.
@@ -39,7 +39,7 @@ pub(super) struct Channel {
 
 impl Channel {
     /// Opens `{place}pull` or `{place}push`. Gives nothing if the server says that there is no such dataset.
-    pub(super) fn open(place: &Place, direction: &str) -> Result<Option<Self>, SyncError> {
+    pub(super) fn open(place: &Endpoint, direction: &str) -> Result<Option<Self>, SyncError> {
         let url = format!("{}{direction}", place.http).replacen("http", "ws", 1);
         let unreachable = |reason: String| {
             SyncError::Read(ReadError::Unreachable {
@@ -301,7 +301,7 @@ pub(super) fn message_in(body: &[u8]) -> String {
 }
 
 /// Connects to the first address of the host that answers.
-fn connect(place: &Place) -> io::Result<TcpStream> {
+fn connect(place: &Endpoint) -> io::Result<TcpStream> {
     let host = place.http.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = place.http.port_or_known_default().unwrap_or(80);

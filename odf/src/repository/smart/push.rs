@@ -15,7 +15,7 @@ use super::messages::{
     PushResponse, TransferUrl, UploadProgress, Visibility,
 };
 use super::source::absolute;
-use super::{MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, Place, SmartError, bundle, plan};
+use super::{MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, Endpoint, SmartError, bundle, plan};
 use crate::chain::Relation;
 use crate::codec::EncodedBlock;
 use crate::dataset::{Dataset, Object};
@@ -37,7 +37,7 @@ const EMPTY_MESSAGE: &str = "{}";
 /// old head then.
 pub fn push(
     dataset: &Dataset,
-    place: &Place,
+    place: &Endpoint,
     visibility: Visibility,
     force: bool,
     on_progress: &OnProgress<'_>,
@@ -72,7 +72,7 @@ pub fn push(
 /// protocol has it.
 fn first_to_send(
     dataset: &Dataset,
-    place: &Place,
+    place: &Endpoint,
     there: &HttpSource,
     old_head: Option<Multihash>,
     force: bool,
@@ -128,7 +128,7 @@ fn first_to_send(
 /// A push under way.
 struct Push<'a> {
     dataset: &'a Dataset,
-    place: &'a Place,
+    place: &'a Endpoint,
     channel: Channel,
     on_progress: &'a OnProgress<'a>,
 }
@@ -368,7 +368,7 @@ impl Read for Body<'_> {
 fn send(
     dataset: &Dataset,
     object: &Object,
-    place: &Place,
+    place: &Endpoint,
     to: &TransferUrl,
     agent: &ureq::Agent,
     stop: &AtomicBool,

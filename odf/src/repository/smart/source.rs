@@ -12,7 +12,7 @@ use super::messages::{
     PullAccepted, PullMetadataRequest, PullMetadataResponse, PullObjectsRequest, PullObjectsResponse, PullRefused,
     PullRequest, PullResponse, TransferUrl,
 };
-use super::{MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, Place, SmartError, bundle, plan};
+use super::{MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, Endpoint, SmartError, bundle, plan};
 use crate::dataset::{Dataset, Object};
 use crate::metadata::Multihash;
 use crate::repository::http::{self, HttpSource};
@@ -24,7 +24,7 @@ use crate::repository::sync::{OnProgress, Progress, ReadError, SimpleSource, Syn
 /// by the simple protocol, which such servers speak too.
 pub struct Source {
     shown: String,
-    place: Place,
+    place: Endpoint,
     head: Option<Multihash>,
     blocks: HashMap<Multihash, Bytes>,
     asking: Mutex<Asking>,
@@ -50,7 +50,7 @@ impl Source {
     /// The server cannot be reached, refuses, or does not follow the protocol. That there is no such dataset is no error
     /// yet: the source has no head then.
     pub fn open(
-        place: Place,
+        place: Endpoint,
         local: Option<&Dataset>,
         force: bool,
         on_progress: &OnProgress<'_>,

@@ -1,0 +1,220 @@
+//! `odfs add`
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use odf::dataset::DatasetName;
+use odf::metadata::DatasetId;
+use odf::snapshot::{Added, Manifest, Options, Plan};
+use odf::yaml;
+
+use super::announce::ReportFormat;
+use super::input::read_text;
+use crate::failure::{Failure, Kind};
+use crate::io::Io;
+use crate::session::Session;
+
+/// How deep directories are searched for manifests.
+const MAX_DIRECTORY_DEPTH: usize = 64;
+/// The most manifest files that one call takes.
+const MAX_FILES: usize = 10_000;
+/// In how many lines, comments apart, a file must say that it holds a dataset to be found by --recursive.
+const LINES_TO_TELL: usize = 4;
+
+/// Make datasets from manifests: YAML of the kind DatasetSnapshot
+///
+/// A file may hold several documents. All manifests of one call belong together: inputs are made before what is computed
+/// from them, and if one manifest is wrong nothing is made. `odfs new` writes a manifest to begin with.
+#[derive(Args, Debug)]
+pub(crate) struct AddArgs {
+    /// Manifests: files, http(s) URLs, or `-` for standard input; directories with --recursive
+    #[arg(value_name = "FILE|-|URL", required_unless_present = "stdin")]
+    manifests: Vec<String>,
+    /// Read manifests from standard input
+    #[arg(long, conflicts_with_all = ["manifests", "recursive"])]
+    stdin: bool,
+    /// Take every .yaml and .yml file below these directories that holds a DatasetSnapshot
+    #[arg(short, long)]
+    recursive: bool,
+    /// Delete datasets of the same names first
+    #[arg(long)]
+    replace: bool,
+    /// Name of the dataset, instead of that in the manifest; for one manifest
+    #[arg(long)]
+    name: Option<DatasetName>,
+    /// Id of the dataset, instead of a new one; for one manifest. Its key is elsewhere, so publish it with `odfs push
+    /// --to ipns://K`
+    #[arg(long, value_name = "DID")]
+    dataset_id: Option<DatasetId>,
+    /// Form of the result
+    #[arg(short, long, value_enum, default_value_t = ReportFormat::Text, value_name = "FORMAT")]
+    output: ReportFormat,
+}
+
+pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let mut manifests = Vec::new();
+    for origin in origins(args, io)? {
+        io.check()?;
+        let text = read_text(&origin, yaml::MAX_MANIFEST_BYTES as u64, io)?;
+        let shown = if origin == "-" { "standard input" } else { &origin };
+        let snapshots = yaml::read_snapshots(&text).map_err(|error| Failure::from(error).about(shown))?;
+        manifests.extend((1..).zip(snapshots).map(|(document, snapshot)| Manifest {
+            origin: shown.to_owned(),
+            document,
+            snapshot,
+        }));
+    }
+    if let Some(name) = &args.name {
+        match manifests.as_mut_slice() {
+            [one] => one.snapshot.name = name.to_string(),
+            several => {
+                let count = several.len();
+                return Err(
+                    Failure::usage(format!("--name is for one manifest, and there are {count}"))
+                        .next("add the one manifest alone"),
+                );
+            }
+        }
+    }
+    let options = Options {
+        replace: args.replace,
+        id: args.dataset_id,
+    };
+    let (workspace, now) = (session.workspace()?, io.now()?);
+    // From the look at what is there until it has changed.
+    let _making = session.making();
+    let plan = Plan::make(workspace, manifests, &options, now)?;
+    let replaced: Vec<String> = plan.replaced().map(super::delete::shown).collect();
+    if !replaced.is_empty() {
+        let question = format!("Delete {} with all their rows, and add them anew?", replaced.join(", "));
+        io.confirm(&question)?;
+    }
+    let added = plan.carry_out(workspace, now)?;
+    report(&added, args.output, io)
+}
+
+fn report(added: &[Added], format: ReportFormat, io: &mut Io) -> Result<(), Failure> {
+    if format == ReportFormat::Json {
+        let objects: Vec<serde_json::Value> = added.iter().map(object).collect();
+        return io.line(serde_json::to_string_pretty(&objects).map_err(std::io::Error::from)?);
+    }
+    for Added {
+        dataset,
+        name,
+        replaced,
+    } in added
+    {
+        let done = if replaced.is_some() { "Replaced" } else { "Added" };
+        let blocks = dataset.state().blocks();
+        io.line(format_args!(
+            "{done} {name}: {}, {blocks} metadata block(s), {}",
+            dataset.kind(),
+            dataset.id()
+        ))?;
+    }
+    Ok(())
+}
+
+fn object(added: &Added) -> serde_json::Value {
+    serde_json::json!({
+        "name": added.name.as_str(),
+        "id": added.dataset.id().to_string(),
+        "kind": added.dataset.kind().name(),
+        "head": added.dataset.head().to_string(),
+        "blocks": added.dataset.state().blocks(),
+        "replaced": added.replaced.map(|id| id.to_string()),
+    })
+}
+
+/// What to read, in order, each once.
+fn origins(args: &AddArgs, io: &Io) -> Result<Vec<String>, Failure> {
+    if args.stdin {
+        return Ok(vec!["-".to_owned()]);
+    }
+    let mut found = Vec::new();
+    for manifest in &args.manifests {
+        if args.recursive {
+            search(Path::new(manifest), io, &mut found)?;
+        } else {
+            found.push(manifest.clone());
+        }
+    }
+    let mut seen = BTreeSet::new();
+    found.retain(|origin| seen.insert(origin.clone()));
+    if found.is_empty() {
+        return Err(Failure::new(
+            Kind::NotFound,
+            "there is no DatasetSnapshot in any .yaml or .yml file there",
+        ));
+    }
+    Ok(found)
+}
+
+/// The manifest files below a directory, in the order of their names. Links to directories are not followed.
+fn search(root: &Path, io: &Io, found: &mut Vec<String>) -> Result<(), Failure> {
+    let mut ahead: Vec<(PathBuf, usize)> = vec![(root.to_owned(), 0)];
+    while let Some((shown, depth)) = ahead.pop() {
+        io.check()?;
+        let path = io.resolve(&shown);
+        let failed = |error: std::io::Error| Failure::file(&path, &error);
+        let is_dir = if depth == 0 {
+            fs::metadata(&path).map_err(failed)?.is_dir()
+        } else {
+            fs::symlink_metadata(&path).map_err(failed)?.is_dir()
+        };
+        if is_dir {
+            if depth == MAX_DIRECTORY_DEPTH {
+                return Err(Failure::usage(format!(
+                    "{}: directories nest deeper than {MAX_DIRECTORY_DEPTH}",
+                    path.display()
+                )));
+            }
+            let entries = fs::read_dir(&path)
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                .map_err(failed)?;
+            let mut names: Vec<_> = entries.into_iter().map(|entry| entry.file_name()).collect();
+            names.sort_unstable_by(|a, b| b.cmp(a));
+            ahead.extend(names.into_iter().map(|name| (shown.join(name), depth + 1)));
+            continue;
+        }
+        let extension = path
+            .extension()
+            .and_then(|extension| extension.to_str())
+            .unwrap_or_default();
+        if depth > 0 && !matches!(extension, "yaml" | "yml") {
+            continue;
+        }
+        if depth > 0 && !tells_of_a_dataset(&path)? {
+            continue;
+        }
+        if found.len() == MAX_FILES {
+            return Err(
+                Failure::usage(format!("there are more than {MAX_FILES} manifest files"))
+                    .next("add them directory by directory"),
+            );
+        }
+        let name = shown.to_str().ok_or_else(|| {
+            Failure::usage(format!("{} is no name in UTF-8", shown.display())).next("rename the file")
+        })?;
+        found.push(name.to_owned());
+    }
+    Ok(())
+}
+
+/// Whether the first lines of a file name the kind DatasetSnapshot. Other YAML lies around in most directories.
+fn tells_of_a_dataset(path: &Path) -> Result<bool, Failure> {
+    /// More than any first lines with comments.
+    const MAX_HEAD_BYTES: u64 = 64 << 10;
+    use std::io::Read;
+    let mut head = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(MAX_HEAD_BYTES).read_to_end(&mut head));
+    read.map_err(|error| Failure::file(path, &error))?;
+    let head = String::from_utf8_lossy(&head);
+    let lines = head.lines().map(str::trim);
+    let mut lines = lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .take(LINES_TO_TELL);
+    Ok(lines.any(|line| line.contains("DatasetSnapshot")))
+}

@@ -1,0 +1,216 @@
+//! From what the user named to jobs, in the order in which they are done: inputs before what is computed from them.
+
+use std::collections::BTreeSet;
+
+use odf::catalog::{Catalog, CatalogError, Entry};
+use odf::dataset::Dataset;
+use odf::metadata::{DatasetId, DatasetKind};
+use odf::pull::Address;
+
+use super::PullArgs;
+use crate::failure::{Failure, Kind};
+use crate::session::Session;
+
+/// One dataset to bring up to date.
+pub(super) struct Job {
+    /// What messages call it.
+    pub(super) label: String,
+    /// How.
+    pub(super) way: Way,
+}
+
+/// How a dataset comes up to date.
+pub(super) enum Way {
+    /// From an address on IPFS.
+    Network {
+        /// The address.
+        address: Address,
+        /// The dataset to update, if it is known.
+        dataset: Option<DatasetId>,
+    },
+    /// By asking its polling source.
+    Source(DatasetId),
+    /// By computing it from its inputs.
+    Transform,
+    /// Not at all.
+    Nothing,
+}
+
+/// The jobs that the arguments ask for.
+pub(super) fn plan(args: &PullArgs, session: &Session) -> Result<Vec<Job>, Failure> {
+    let mut planner = Planner {
+        catalog: session.workspace()?.catalog(),
+        recursive: args.recursive,
+        wanted: BTreeSet::new(),
+        seen: BTreeSet::new(),
+        jobs: Vec::new(),
+    };
+    if args.all {
+        let mut wanted = Vec::new();
+        for entry in planner.catalog.entries()? {
+            let dataset = planner.catalog.open_entry(&entry)?;
+            if !matches!(way_of(&dataset)?, Way::Nothing) {
+                wanted.push(dataset);
+            }
+        }
+        if wanted.is_empty() {
+            return Err(Failure::new(
+                Kind::NotFound,
+                "no dataset here was pulled from elsewhere or has a source",
+            )
+            .next("`odfs pull ipns://K` fetches one"));
+        }
+        planner.add_all(wanted)?;
+    } else {
+        let mut wanted = Vec::new();
+        for target in &args.targets {
+            planner.resolve(target, &mut wanted)?;
+        }
+        if args.name.is_some() && !wanted.is_empty() {
+            return Err(
+                Failure::usage("--as names a dataset that is new here, and this one is here already")
+                    .next("`odfs rename` gives it another name"),
+            );
+        }
+        planner.add_all(wanted)?;
+    }
+    Ok(planner.jobs)
+}
+
+struct Planner<'a> {
+    catalog: &'a Catalog,
+    recursive: bool,
+    /// Datasets that were asked for.
+    wanted: BTreeSet<DatasetId>,
+    /// Datasets that were looked at.
+    seen: BTreeSet<DatasetId>,
+    jobs: Vec<Job>,
+}
+
+impl Planner<'_> {
+    /// Finds out what `target` stands for: addresses become jobs, datasets that are here are added to `wanted`.
+    fn resolve(&mut self, target: &str, wanted: &mut Vec<Dataset>) -> Result<(), Failure> {
+        if target.contains('%') {
+            return self.matching(target, wanted);
+        }
+        match target.parse::<Address>() {
+            Ok(address) => {
+                let known = self.pulled_from(&address)?;
+                // An id may be that of a dataset that has a way of its own.
+                let own = match target.starts_with("did:odf:") {
+                    true => self.find(target)?.filter(|dataset| known_way(dataset)),
+                    false => None,
+                };
+                match own {
+                    Some(dataset) => wanted.push(dataset),
+                    None => self.jobs.push(Job {
+                        label: address.to_string(),
+                        way: Way::Network {
+                            dataset: known.map(|dataset| dataset.id()),
+                            address,
+                        },
+                    }),
+                }
+            }
+            Err(error) if target.contains(['/', ':']) => return Err(error.into()),
+            Err(_) => wanted.push(self.catalog.find(target)?),
+        }
+        Ok(())
+    }
+
+    fn matching(&self, pattern: &str, wanted: &mut Vec<Dataset>) -> Result<(), Failure> {
+        let entries: Vec<Entry> = self.catalog.matching(pattern)?;
+        if entries.is_empty() {
+            return Err(Failure::new(Kind::NotFound, format!("no dataset matches {pattern}"))
+                .next("`odfs list` shows all datasets"));
+        }
+        for entry in entries {
+            wanted.push(self.catalog.open_entry(&entry)?);
+        }
+        Ok(())
+    }
+
+    fn find(&self, target: &str) -> Result<Option<Dataset>, Failure> {
+        match self.catalog.find(target) {
+            Ok(dataset) => Ok(Some(dataset)),
+            Err(CatalogError::Unknown { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The dataset that came from this very place, whatever it is called here.
+    fn pulled_from(&self, address: &Address) -> Result<Option<Dataset>, Failure> {
+        for entry in self.catalog.entries()? {
+            let dataset = self.catalog.open_entry(&entry)?;
+            let aliases = dataset.remote_aliases()?.pull_aliases;
+            if aliases
+                .iter()
+                .any(|alias| alias.parse::<Address>().is_ok_and(|other| other == *address))
+            {
+                return Ok(Some(dataset));
+            }
+        }
+        Ok(None)
+    }
+
+    fn add_all(&mut self, wanted: Vec<Dataset>) -> Result<(), Failure> {
+        self.wanted.extend(wanted.iter().map(Dataset::id));
+        wanted.iter().try_for_each(|dataset| self.add(dataset))
+    }
+
+    /// Adds the inputs of a dataset, if they are wanted, and then the dataset itself, if it is.
+    fn add(&mut self, dataset: &Dataset) -> Result<(), Failure> {
+        if !self.seen.insert(dataset.id()) {
+            return Ok(());
+        }
+        let way = way_of(dataset)?;
+        if let (Way::Transform, Some(transform)) = (&way, &dataset.state().transform) {
+            for input in &transform.inputs {
+                // What is wrong with an input is told when the dataset is computed.
+                let Ok(id) = input.dataset_ref.parse::<DatasetId>() else {
+                    continue;
+                };
+                if let Some(input) = self.catalog.by_id(&id)? {
+                    self.add(&input)?;
+                }
+            }
+        }
+        if self.recursive || self.wanted.contains(&dataset.id()) {
+            self.jobs.push(Job {
+                label: dataset.name()?.to_string(),
+                way,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn known_way(dataset: &Dataset) -> bool {
+    way_of(dataset).is_ok_and(|way| !matches!(way, Way::Nothing))
+}
+
+/// The way of a dataset that is here: from where it was pulled, else its own.
+fn way_of(dataset: &Dataset) -> Result<Way, Failure> {
+    let id = dataset.id();
+    match dataset.remote_aliases()?.pull_aliases.as_slice() {
+        [] => {}
+        [only] => {
+            return Ok(Way::Network {
+                address: only.parse()?,
+                dataset: Some(id),
+            });
+        }
+        several => {
+            return Err(Failure::new(
+                Kind::Refused,
+                format!("{} is pulled from {}", dataset.name()?, several.join(", ")),
+            )
+            .next("name one of them"));
+        }
+    }
+    Ok(match dataset.kind() {
+        DatasetKind::Derivative => Way::Transform,
+        DatasetKind::Root if dataset.state().polling_source.is_some() => Way::Source(id),
+        DatasetKind::Root => Way::Nothing,
+    })
+}

@@ -1,0 +1,56 @@
+//! `odfs pull --set-watermark`: says by hand how far the rows of a dataset are complete.
+
+use odf::ingest::{self, Outcome};
+use odf::metadata::{DatasetKind, Timestamp};
+
+use super::{PullArgs, Tally, committed};
+use crate::failure::{Failure, Kind};
+use crate::io::Io;
+use crate::session::Session;
+
+/// Appends the watermark to the one dataset that is named.
+pub(super) fn set(args: &PullArgs, watermark: Timestamp, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let [target] = args.targets.as_slice() else {
+        return Err(Failure::usage("--set-watermark is for one dataset"));
+    };
+    if target.contains('%') {
+        return Err(Failure::usage("--set-watermark is for one dataset, not for a pattern"));
+    }
+    let mut dataset = session.workspace()?.catalog().find(target)?;
+    let name = dataset.name()?;
+    if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
+        return Err(Failure::new(
+            Kind::Refused,
+            format!("{name} is pulled from {alias}; its watermark is set there"),
+        )
+        .next(format!("update it with `odfs pull {name}`")));
+    }
+    if dataset.kind() == DatasetKind::Derivative {
+        return Err(Failure::new(
+            Kind::Refused,
+            format!("{name} is derivative: its watermark is computed from those of its inputs"),
+        )
+        .next("set the watermarks of its inputs, then pull it"));
+    }
+    let mut tally = Tally::default();
+    match ingest::set_watermark(&mut dataset, watermark, io.now()?)? {
+        Outcome::UpToDate => {
+            let current = dataset.state().watermark.map(|time| time.to_string());
+            io.line(format_args!(
+                "{name} is up to date; its watermark is {}",
+                current.unwrap_or_default()
+            ))?;
+            tally.count(false);
+        }
+        Outcome::Updated(update) => {
+            committed(&dataset, session, io)?;
+            io.line(format_args!(
+                "{name}: watermark set to {watermark} ({})",
+                update.new_head
+            ))?;
+            tally.count(true);
+        }
+    }
+    tally.tell(io);
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! `odfs repo`
+
+use std::io::{BufRead as _, Read as _};
+
+use clap::Subcommand;
+use odf::dataset::DatasetName;
+use odf::repository::registry::MAX_TOKEN_BYTES;
+use odf::repository::{Place, Repositories};
+
+use crate::failure::{Failure, Kind};
+use crate::io::Io;
+use crate::output::{Listing, OutputArgs};
+use crate::session::Session;
+
+mod alias;
+mod token;
+
+/// Work with repositories: places where datasets are exchanged, known by a name
+///
+/// A repository is a directory (file://), a web server (http(s)://, only to pull from), or a server that speaks kamu's
+/// protocol (odf+http(s)://). Its datasets are then called NAME/DATASET, or NAME/ACCOUNT/DATASET.
+#[derive(Subcommand, Debug)]
+pub(crate) enum RepoCommand {
+    /// Remember a repository
+    Add {
+        /// What to call it
+        name: DatasetName,
+        /// Where it is: file:///DIRECTORY, http(s)://HOST/PATH, odf+http(s)://HOST/PATH or ipfs://CID
+        url: String,
+        /// Token that the server asks for; `-` reads it from standard input, so that it is in no list of processes
+        #[arg(long, value_name = "TOKEN")]
+        token: Option<String>,
+    },
+    /// List the repositories
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Forget repositories and their tokens; nothing in them is touched
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// Their names
+        #[arg(required_unless_present = "all")]
+        names: Vec<String>,
+        /// All of them
+        #[arg(short, long, conflicts_with = "names")]
+        all: bool,
+    },
+    #[command(subcommand)]
+    Alias(alias::AliasCommand),
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+}
+
+pub(super) fn run(command: &RepoCommand, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let repositories = session.repositories();
+    match command {
+        RepoCommand::Add { name, url, token } => add(&repositories, name, url, token.as_deref(), io),
+        RepoCommand::List { output } => {
+            let mut listing = Listing::new(&["Name", "Url", "Token"])
+                .when_empty("no repositories yet: `odfs repo add NAME URL` adds one");
+            for repository in repositories.list()? {
+                listing.row([
+                    repository.name.as_str().into(),
+                    repository.place.to_string().into(),
+                    repository.has_token.into(),
+                ]);
+            }
+            listing.write(output.format(io), io)
+        }
+        RepoCommand::Delete { names, all } => {
+            let names: Vec<String> = if *all {
+                let known = repositories.list()?;
+                known
+                    .into_iter()
+                    .map(|repository| repository.name.to_string())
+                    .collect()
+            } else {
+                names.clone()
+            };
+            // None of them if one is not known.
+            names.iter().try_for_each(|name| repositories.get(name).map(drop))?;
+            if names.is_empty() {
+                io.say("no repositories to delete");
+                return Ok(());
+            }
+            io.confirm(&format!("Forget {}?", names.join(", ")))?;
+            for name in names {
+                repositories.delete(&name)?;
+                io.say(format_args!("Deleted {name}"));
+            }
+            Ok(())
+        }
+        RepoCommand::Alias(command) => alias::run(command, session, io),
+        RepoCommand::Token(command) => token::run(command, session, io),
+    }
+}
+
+fn add(
+    repositories: &Repositories,
+    name: &DatasetName,
+    url: &str,
+    token: Option<&str>,
+    io: &mut Io,
+) -> Result<(), Failure> {
+    let place: Place = url.parse()?;
+    let token = match token {
+        Some("-") => Some(read_token(io)?),
+        token => token.map(str::to_owned),
+    };
+    if token.is_some() && place.server_url().is_none() {
+        return Err(
+            Failure::usage(format!("{place} is no server, so nobody asks for a token")).next("leave --token away"),
+        );
+    }
+    repositories.add(name, &place, token.as_deref())?;
+    io.say(format_args!("Added {name}: {place}"));
+    Ok(())
+}
+
+/// One line of standard input.
+fn read_token(io: &mut Io) -> Result<String, Failure> {
+    let mut line = String::new();
+    io.input().take(MAX_TOKEN_BYTES as u64 + 2).read_line(&mut line)?;
+    let token = line.trim();
+    if token.is_empty() {
+        return Err(Failure::new(Kind::EmptyInput, "there is no token on standard input"));
+    }
+    Ok(token.to_owned())
+}

@@ -1,0 +1,44 @@
+//! Errors of polling sources.
+
+use odf::poll::{PollError, TemplateError};
+
+use super::of_io;
+use crate::failure::{Failure, Kind, chain};
+
+/// What helps when the source itself is written wrongly.
+const MEND: &str = "mend the source in the dataset's manifest; nothing was taken";
+
+impl From<PollError> for Failure {
+    fn from(error: PollError) -> Self {
+        let failure = |kind| Failure::new(kind, chain(&error));
+        match &error {
+            PollError::Unsupported { instead, .. } => failure(Kind::Refused).next(*instead),
+            PollError::Template(TemplateError::NoValue { variables, .. }) => failure(Kind::Usage).next(format!(
+                "set {} in the environment of the odfs that owns the workspace (this one, or the node that runs on it), \
+                 or give the template a default: ${{{{ env.NAME || 'default' }}}}",
+                variables.join(" or ")
+            )),
+            PollError::Template(_)
+            | PollError::EventTime(_)
+            | PollError::Url { .. }
+            | PollError::Header { .. }
+            | PollError::Glob { .. }
+            | PollError::Order(_) => failure(Kind::BadInput).next(MEND),
+            PollError::NotFound(_) => failure(Kind::NotFound).next("check the source; nothing was taken"),
+            PollError::Unreachable { .. } | PollError::Status { .. } => {
+                failure(Kind::Unreachable).next("check the URL and the connection, then pull again; nothing was taken")
+            }
+            PollError::Length { .. } => {
+                failure(Kind::Unreachable).next("nothing was taken; pull again, and tell the server's owner if it stays so")
+            }
+            PollError::SameName { .. } => failure(Kind::BadInput).next("rename one of them; nothing was taken"),
+            PollError::BadFile { .. } | PollError::TooLarge { .. } | PollError::Archive { .. } => {
+                failure(Kind::BadInput).next("mend the data or the source; nothing was taken")
+            }
+            PollError::Pipe { .. } => failure(Kind::BadInput).next("run the command by hand on the data; nothing was taken"),
+            PollError::Io { source, .. } => of_io(&error, source),
+            PollError::Stopped => Failure::interrupted(),
+            _ => failure(Kind::General),
+        }
+    }
+}

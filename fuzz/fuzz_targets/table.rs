@@ -1,0 +1,33 @@
+//! Tables in every text format: types are settled, and rows of the settled types come out.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use odf::ingest::plan::Plan;
+use odf::ingest::source::{Format, ReadOptions, Source, Span};
+use odf::metadata::Vocabulary;
+use std::ops::ControlFlow;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((format, content)) = data.split_first() else {
+        return;
+    };
+    let formats = [Format::Csv, Format::Ndjson, Format::Json, Format::GeoJson];
+    let format = formats[usize::from(*format) % formats.len()];
+    let len = content.len() as u64;
+    let source = Source::bytes("fuzz", content.to_vec().into(), format, ReadOptions::default());
+    let Ok(inferred) = source.infer(len, &mut |_| ControlFlow::Continue(())) else {
+        return;
+    };
+    let Ok(plan) = Plan::infer(&source, &inferred, &Vocabulary::default(), false, &[]) else {
+        return;
+    };
+    let span = Span { start: 0, line: 0, end: len };
+    let Ok(mut rows) = source.rows(plan.shape(), span) else {
+        return;
+    };
+    let mut read = 0;
+    while let Ok(Some(batch)) = rows.next_batch() {
+        read += batch.num_rows() as u64;
+    }
+    assert!(read <= inferred.rows, "{read} rows of {}", inferred.rows);
+});

@@ -1,0 +1,174 @@
+//! A chain that is written again from some block on.
+//!
+//! The new chain is written beside the old one as `chain.next` and synced, `refs/head` is replaced, `chain.next` takes
+//! the place of `chain`. Whoever dies in between leaves both files, and [`settle`] tells by the head which of them counts.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+
+use odf_node::store::StoreError;
+
+use super::files::{sync_dir, write_durably};
+use super::journal::{self, BlockPlace, Journal};
+use super::{Dataset, DatasetError, StoredBlock, crash_point, keep_state, read_head, recompute};
+use crate::chain::ChainState;
+use crate::codec::EncodedBlock;
+use crate::metadata::Multihash;
+
+/// The new chain while it does not yet count.
+const NEXT: &str = "chain.next";
+
+/// Puts the file at the first path in the place of that at the second for somebody who has registered the latter. False
+/// if there is nobody, and nothing was done.
+pub(crate) type TakePlace<'a> = &'a mut dyn FnMut(&Path, &Path) -> Result<bool, StoreError>;
+
+impl Dataset {
+    /// Replaces the chain from sequence number `from` on; the blocks before stay as they are. Their files must be in
+    /// place already. With no blocks the chain ends before `from`. Use
+    /// [`Workspace::replace`](crate::workspace::Workspace::replace), which also keeps what older roots need.
+    ///
+    /// When this returns the new chain survives power loss; after a crash on the way the dataset is at its old or at its
+    /// new head, complete. Datasets opened before must be opened again.
+    ///
+    /// # Errors
+    /// [`DatasetError::OtherDataset`], [`DatasetError::NoBlock`] if `from` is behind the head, and those of [`Self::append`];
+    /// the dataset is at its old head. Should `take_place` fail the head has moved, and the next opening finishes what is
+    /// left.
+    pub(crate) fn replace(
+        &mut self,
+        from: u64,
+        blocks: Vec<EncodedBlock>,
+        take_place: TakePlace<'_>,
+    ) -> Result<Vec<StoredBlock>, DatasetError> {
+        let journal = self.journal();
+        let lock = journal.lock()?;
+        let actual = read_head(&self.dir)?;
+        if actual != self.state.head {
+            return Err(DatasetError::HeadMoved {
+                expected: self.state.head,
+                actual,
+            });
+        }
+        let (mut state, kept) = self.state_before(from)?;
+        for block in &blocks {
+            ChainState::append(&mut state, block)?;
+        }
+        let Some(state) = state else {
+            return Err(DatasetError::Damaged {
+                path: self.dir.clone(),
+                reason: "no blocks to replace the chain with".to_owned(),
+            });
+        };
+        if state.dataset_id != self.id() {
+            return Err(DatasetError::OtherDataset {
+                found: state.dataset_id,
+                expected: self.id(),
+            });
+        }
+        crash_point("checked");
+        let next = self.dir.join(NEXT);
+        let places = write_chain(journal.path(), &next, kept, &blocks)
+            .and_then(|places| sync_dir(&self.dir).map(|()| places))
+            .inspect_err(|_| {
+                // Most likely the disk is full: leave it no fuller than it was.
+                let removed = fs::remove_file(&next);
+                tracing::debug!(path = %next.display(), ?removed, "a chain that could not be written");
+            })?;
+        crash_point("next chain written");
+        write_durably(&self.dir.join("refs"), "head", state.head.to_string().as_bytes())?;
+        crash_point("head moved");
+        if !take_place(&next, journal.path())? {
+            fs::rename(&next, journal.path()).map_err(|e| DatasetError::io("rename", &next, e))?;
+        }
+        // An append to a chain whose name a power failure takes back would be lost with it.
+        sync_dir(&self.dir)?;
+        crash_point("chain in place");
+        self.state = state;
+        keep_state(&self.states, &self.state);
+        drop(lock);
+        let stored = |(block, place)| StoredBlock { block, place };
+        Ok(blocks.into_iter().zip(places).map(stored).collect())
+    }
+
+    /// What the chain amounts to before the block number `sequence`, and how long its file is there.
+    fn state_before(&self, sequence: u64) -> Result<(Option<ChainState>, u64), DatasetError> {
+        if sequence > self.state.blocks() {
+            return Err(DatasetError::NoBlock { sequence });
+        }
+        if sequence == self.state.blocks() {
+            return Ok((Some(self.state.clone()), self.chain_len()));
+        }
+        let mut state = None;
+        let mut blocks = self.blocks_after(None)?;
+        for _ in 0..sequence {
+            let Some(stored) = blocks.next() else { break };
+            ChainState::append(&mut state, &stored?.block)?;
+        }
+        let len = state.as_ref().map_or(0, journal::len_of);
+        Ok((state, len))
+    }
+}
+
+/// Writes the first `kept` bytes of the chain file at `old` and then the blocks into `next`, and syncs it.
+fn write_chain(old: &Path, next: &Path, kept: u64, blocks: &[EncodedBlock]) -> Result<Vec<BlockPlace>, DatasetError> {
+    let fail = |e| DatasetError::io("write", next, e);
+    let mut from = File::open(old)
+        .map_err(|e| DatasetError::io("open", old, e))?
+        .take(kept);
+    let mut file = io::BufWriter::new(File::create(next).map_err(fail)?);
+    let copied = io::copy(&mut from, &mut file).map_err(fail)?;
+    if copied < kept {
+        return Err(DatasetError::Damaged {
+            path: old.to_owned(),
+            reason: format!("it ends at {copied}, its head is behind that"),
+        });
+    }
+    let mut places = Vec::with_capacity(blocks.len());
+    let mut position = kept;
+    for block in blocks {
+        let place = BlockPlace::behind(position, block.bytes());
+        file.write_all(&place.len.to_le_bytes()).map_err(fail)?;
+        file.write_all(block.bytes()).map_err(fail)?;
+        position = place.end();
+        places.push(place);
+    }
+    let file = file.into_inner().map_err(|e| fail(e.into_error()))?;
+    file.sync_all().map_err(fail)?;
+    Ok(places)
+}
+
+/// Finishes or takes back what a crash left of a [`Dataset::replace`]: the new chain takes its place if it holds the head,
+/// else it is removed. Waits for a replacement that is under way.
+pub(super) fn settle(dir: &Path) -> Result<(), DatasetError> {
+    let next = dir.join(NEXT);
+    if !next.exists() {
+        return Ok(());
+    }
+    let journal = Journal::new(dir);
+    let _lock = journal.wait_for_lock()?;
+    if !next.exists() {
+        return Ok(());
+    }
+    let head = read_head(dir)?;
+    if holds(&Journal::at(&next), &head)? {
+        fs::rename(&next, journal.path()).map_err(|e| DatasetError::io("rename", &next, e))?;
+    } else if holds(&journal, &head)? {
+        fs::remove_file(&next).map_err(|e| DatasetError::io("remove", &next, e))?;
+    } else {
+        return Err(DatasetError::Damaged {
+            path: journal.path().to_owned(),
+            reason: format!("neither it nor {NEXT} beside it holds the head {head}"),
+        });
+    }
+    sync_dir(dir)
+}
+
+/// Whether a chain is in order up to this head.
+fn holds(journal: &Journal, head: &Multihash) -> Result<bool, DatasetError> {
+    match recompute(journal, head) {
+        Ok(_) => Ok(true),
+        Err(error @ DatasetError::Io { .. }) => Err(error),
+        Err(_) => Ok(false),
+    }
+}

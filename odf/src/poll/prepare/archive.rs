@@ -1,0 +1,161 @@
+//! Unpacking gzip and zip, within bounds.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+use zip::ZipArchive;
+use zip::result::ZipError;
+
+use super::super::spool::{CopyError, Spool, copy};
+use super::super::{MAX_CONTENT_BYTES, Phase, PollError, Progress, Surroundings};
+
+/// The most bytes that an archive may unpack to.
+pub const MAX_UNPACKED_BYTES: u64 = MAX_CONTENT_BYTES;
+
+/// How many times its own size an archive may unpack to, beyond [`UNPACK_FLOOR_BYTES`]. Tables rarely reach 50; the
+/// most that deflate can do is 1,032.
+pub const MAX_UNPACK_RATIO: u64 = 500;
+
+/// Up to this many bytes the ratio does not matter.
+pub const UNPACK_FLOOR_BYTES: u64 = 1 << 30;
+
+/// How many names of an archive are told when the wanted one is not among them.
+const MAX_NAMES_TOLD: usize = 10;
+
+/// How much may come out of an archive of this many bytes.
+pub(super) fn limit(packed: u64) -> u64 {
+    packed
+        .saturating_mul(MAX_UNPACK_RATIO)
+        .clamp(UNPACK_FLOOR_BYTES, MAX_UNPACKED_BYTES)
+}
+
+/// Unpacks all members of a gzip file.
+pub(super) fn gunzip(packed: &Path, name: &str, around: &Surroundings<'_>) -> Result<Spool, PollError> {
+    let file = open(packed)?;
+    let length = length(&file, packed)?;
+    save(
+        &mut MultiGzDecoder::new(BufReader::new(file)),
+        limit(length),
+        None,
+        name,
+        around,
+    )
+}
+
+/// Unpacks one entry of a zip file: `sub_path`, else the first that is a file.
+pub(super) fn unzip(
+    packed: &Path,
+    sub_path: Option<&str>,
+    name: &str,
+    around: &Surroundings<'_>,
+) -> Result<Spool, PollError> {
+    let bad = |reason: String| PollError::Archive {
+        name: name.to_owned(),
+        reason,
+    };
+    let file = open(packed)?;
+    let length = length(&file, packed)?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| bad(in_words(&error)))?;
+    let index = match sub_path {
+        Some(path) => archive.index_for_name(path).ok_or_else(|| {
+            let names: Vec<String> = archive
+                .file_names()
+                .flatten()
+                .take(MAX_NAMES_TOLD)
+                .map(|n| n.into())
+                .collect();
+            bad(format!("it holds no {path}; it holds {}", names.join(", ")))
+        })?,
+        None => {
+            let is_file = |index: &usize| {
+                let entry_name = archive.name_for_index(*index);
+                !entry_name.is_some_and(|name| name.is_ok_and(|name| name.ends_with('/')))
+            };
+            (0..archive.len())
+                .find(is_file)
+                .ok_or_else(|| bad("there are no files in it".to_owned()))?
+        }
+    };
+    let mut entry = archive.by_index(index).map_err(|error| bad(in_words(&error)))?;
+    // Nothing is ever written under the name of an entry, but an archive with such a name was made to do harm.
+    let entry_name = entry.name().map_err(|error| bad(in_words(&error)))?;
+    if leads_out(&entry_name) {
+        return Err(bad(format!(
+            "the name of its entry `{entry_name}` leads out of the archive"
+        )));
+    }
+    let total = entry.size();
+    save(&mut entry, limit(length), Some(total), name, around)
+}
+
+fn leads_out(name: &str) -> bool {
+    let is_drive = name.as_bytes().get(1) == Some(&b':');
+    is_drive || name.starts_with(['/', '\\']) || name.split(['/', '\\']).any(|part| part == "..")
+}
+
+fn open(path: &Path) -> Result<File, PollError> {
+    File::open(path).map_err(|error| PollError::io("read", path, error))
+}
+
+fn length(file: &File, path: &Path) -> Result<u64, PollError> {
+    Ok(file
+        .metadata()
+        .map_err(|error| PollError::io("read", path, error))?
+        .len())
+}
+
+fn save(
+    from: &mut dyn Read,
+    limit: u64,
+    total: Option<u64>,
+    name: &str,
+    around: &Surroundings<'_>,
+) -> Result<Spool, PollError> {
+    let (spool, mut file) = Spool::create(around.spool)?;
+    let copied = copy(from, &mut file, limit, |bytes| {
+        (around.progress)(Progress {
+            phase: Phase::Preparing,
+            bytes,
+            total,
+        });
+        !(around.stop)()
+    });
+    match copied {
+        Ok(_) => Ok(spool),
+        Err(CopyError::Stopped) => Err(PollError::Stopped),
+        Err(CopyError::Write(error)) => Err(PollError::io("write", spool.path(), error)),
+        Err(CopyError::TooLarge) => Err(PollError::TooLarge {
+            name: format!("{name}, unpacked,"),
+            limit,
+            hint: "; an archive that unpacks to so many times its size was made to fill disks",
+        }),
+        Err(CopyError::Read(error)) => Err(PollError::Archive {
+            name: name.to_owned(),
+            reason: match error.kind() {
+                io::ErrorKind::UnexpectedEof => "it ends too early".to_owned(),
+                _ => error.to_string(),
+            },
+        }),
+    }
+}
+
+fn in_words(error: &ZipError) -> String {
+    match error {
+        ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) => "it is encrypted".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_archives_may_unpack_to_the_floor_and_none_beyond_the_limit() {
+        assert_eq!(limit(0), UNPACK_FLOOR_BYTES);
+        assert_eq!(limit(UNPACK_FLOOR_BYTES), UNPACK_FLOOR_BYTES * MAX_UNPACK_RATIO);
+        assert_eq!(limit(u64::MAX), MAX_UNPACKED_BYTES);
+    }
+}

@@ -1,0 +1,299 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use bytes::Bytes;
+use odf_node::block::{Cid, RAW};
+use odf_node::dag;
+use odf_node::store::{Blocks as _, Table};
+
+use super::*;
+use crate::catalog::Catalog;
+use crate::dataset::crash::{crash_dir, dies};
+use crate::ingest::source::{Format, Source};
+use crate::layout::{KnownFiles, Root};
+use crate::metadata::{DatasetId, MetadataBlock, MetadataEvent, Seed, SetInfo, Timestamp};
+use crate::verify::{Depth, verify};
+
+/// Where a replacement can be interrupted.
+const POINTS: [&str; 4] = ["checked", "next chain written", "head moved", "chain in place"];
+
+fn open(dir: &Path) -> Workspace {
+    Workspace::open(dir, Default::default()).unwrap()
+}
+
+fn hour(hour: u32) -> Timestamp {
+    format!("2026-06-{:02}T{:02}:00:00Z", 1 + hour / 24, hour % 24)
+        .parse()
+        .unwrap()
+}
+
+/// Takes rows up to `rows` into the dataset `d`.
+fn take(workspace: &Workspace, rows: u32) -> Dataset {
+    let table: String = (0..rows).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    let source = Source::bytes("rows.ndjson", Bytes::from(table), Format::Ndjson, Default::default());
+    let go_on = &mut |_| ControlFlow::Continue(());
+    let name = "d".parse().unwrap();
+    let taken = workspace.take(&name, &source, &Default::default(), hour(rows), go_on);
+    taken.unwrap().0
+}
+
+/// A dataset with four slices, laid out and pinned.
+fn make(dir: &Path) -> (Workspace, Dataset, Root) {
+    let workspace = open(dir);
+    (1..4).for_each(|rows| drop(take(&workspace, rows)));
+    let dataset = take(&workspace, 4);
+    let root = lay_out(&workspace, &dataset);
+    (workspace, dataset, root)
+}
+
+fn lay_out(workspace: &Workspace, dataset: &Dataset) -> Root {
+    let root = workspace.layout().update(dataset, &KnownFiles::new()).unwrap();
+    workspace.store().pin(&dataset.id().to_string(), &root.cid).unwrap();
+    root
+}
+
+/// The blocks from `from` on as another history: an event in between, and all of it later.
+fn other_history(dataset: &Dataset, from: u64) -> Vec<EncodedBlock> {
+    let mut blocks: Vec<EncodedBlock> = dataset.blocks().unwrap().map(|stored| stored.unwrap().block).collect();
+    let mut events: Vec<MetadataEvent> = blocks
+        .split_off(from as usize)
+        .into_iter()
+        .map(|block| block.into_block().event)
+        .collect();
+    events.insert(0, info("otherwise"));
+    for event in events {
+        let block = MetadataBlock {
+            system_time: hour(40),
+            prev_block_hash: blocks.last().map(|block| *block.hash()),
+            sequence_number: blocks.len() as u64,
+            event,
+        };
+        blocks.push(EncodedBlock::encode(block).unwrap());
+    }
+    blocks.split_off(from as usize)
+}
+
+fn info(text: &str) -> MetadataEvent {
+    MetadataEvent::SetInfo(SetInfo {
+        description: Some(text.into()),
+        keywords: None,
+    })
+}
+
+/// Reads every block below a root, so each is hashed; their number.
+fn check_whole(workspace: &Workspace, root: &Cid) -> usize {
+    let (mut seen, mut due) = (BTreeSet::new(), vec![*root]);
+    while let Some(cid) = due.pop() {
+        if seen.insert(cid) {
+            let block = workspace.store().get(&cid).unwrap();
+            let block = block.unwrap_or_else(|| panic!("{cid} below {root} is missing"));
+            if cid.codec() != RAW {
+                due.extend(dag::links(&block).unwrap());
+            }
+        }
+    }
+    seen.len()
+}
+
+/// The dataset is in order by every way of asking, and its layout is what starting from nothing gives.
+fn check_complete(dir: &Path, workspace: &Workspace) -> Dataset {
+    let dataset = workspace.catalog().find("d").unwrap();
+    verify(&dataset, None, Depth::Rows, &|_| {}).unwrap();
+    let alone = Catalog::open(&dir.join("datasets"), Table::in_memory()).unwrap();
+    assert_eq!(alone.find("d").unwrap().state(), dataset.state());
+    assert!(!dataset.dir().join("chain.next").exists());
+    let root = lay_out(workspace, &dataset);
+    check_whole(workspace, &root.cid);
+    workspace.layout().forget(&dataset.id()).unwrap();
+    assert_eq!(lay_out(workspace, &dataset).cid, root.cid);
+    dataset
+}
+
+fn gc(workspace: &Workspace) {
+    workspace
+        .store()
+        .gc(&|block| dag::links(block).map_err(Into::into))
+        .unwrap();
+}
+
+#[test]
+fn a_replaced_chain_keeps_what_was_before_and_older_roots() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (workspace, mut dataset, old) = make(scratch.path());
+    let blocks = check_whole(&workspace, &old.cid);
+    let before: Vec<StoredBlock> = dataset.blocks().unwrap().map(Result::unwrap).collect();
+    for from in [3, 1] {
+        let new = other_history(&dataset, from);
+        let expected: Vec<_> = new.iter().map(|block| *block.hash()).collect();
+        let stored = workspace.replace(&mut dataset, from, new).unwrap();
+        assert_eq!(stored.iter().map(|s| *s.block.hash()).collect::<Vec<_>>(), expected);
+        for stored in &stored {
+            assert_eq!(dataset.block_at(stored.place).unwrap(), *stored);
+        }
+        assert_eq!(dataset.head(), expected.last().unwrap());
+        // Before anything is laid out again, and after.
+        assert_eq!(check_whole(&workspace, &old.cid), blocks);
+        let again = check_complete(scratch.path(), &workspace);
+        assert_eq!(again.head(), dataset.head());
+        for (before, now) in before.iter().zip(again.blocks().unwrap()).take(from as usize) {
+            assert_eq!(*before, now.unwrap());
+        }
+        assert_eq!(check_whole(&workspace, &old.cid), blocks);
+        gc(&workspace);
+        assert_eq!(check_whole(&workspace, &old.cid), blocks);
+    }
+    drop((workspace, dataset));
+    let workspace = open(scratch.path());
+    check_whole(&workspace, &old.cid);
+    // It can be gone on with.
+    let next = take(&workspace, 6);
+    assert_eq!(next.state().totals.records, 6);
+    check_complete(scratch.path(), &workspace);
+}
+
+#[test]
+fn a_dataset_that_was_reset_goes_on_from_there() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (workspace, mut dataset, old) = make(scratch.path());
+    let head = *dataset.head();
+    assert_eq!(workspace.reset(&mut dataset, &head).unwrap(), 0);
+    let (target, total) = (dataset.block_by_sequence(3).unwrap().unwrap(), dataset.state().blocks());
+    assert_eq!(workspace.reset(&mut dataset, target.block.hash()).unwrap(), total - 4);
+    assert_eq!(dataset.head(), target.block.hash());
+    let rows = dataset.state().totals.records;
+    assert!(rows < 4);
+    check_complete(scratch.path(), &workspace);
+    take(&workspace, 9);
+    let dataset = check_complete(scratch.path(), &workspace);
+    assert_eq!(dataset.state().totals.records, 9);
+    check_whole(&workspace, &old.cid);
+
+    // Down to the Seed alone, in a dataset that nobody laid out.
+    let scratch = tempfile::tempdir().unwrap();
+    let workspace = open(scratch.path());
+    let mut dataset = take(&workspace, 2);
+    let seed = dataset.block_by_sequence(0).unwrap().unwrap();
+    workspace.reset(&mut dataset, seed.block.hash()).unwrap();
+    assert_eq!(check_complete(scratch.path(), &workspace).state().blocks(), 1);
+    // What came off is no longer part of the chain.
+    let gone = workspace.reset(&mut dataset, &head);
+    assert!(matches!(gone, Err(WorkspaceError::Dataset(DatasetError::NotInChain(hash))) if hash == head));
+}
+
+#[test]
+fn what_does_not_belong_to_the_chain_is_refused() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (workspace, mut dataset, old) = make(scratch.path());
+    let before = (dataset.state().clone(), fs::read(dataset.chain_path()).unwrap());
+    let refused = |dataset: &mut Dataset, from, blocks| match workspace.replace(dataset, from, blocks) {
+        Err(WorkspaceError::Dataset(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let beyond = dataset.state().blocks() + 1;
+    assert!(matches!(refused(&mut dataset, beyond, vec![]), DatasetError::NoBlock { sequence } if sequence == beyond));
+    assert!(matches!(refused(&mut dataset, 0, vec![]), DatasetError::Damaged { .. }));
+    // One block too many left out, one too few.
+    let blocks = other_history(&dataset, 3);
+    assert!(matches!(
+        refused(&mut dataset, 2, blocks.clone()),
+        DatasetError::Chain(_)
+    ));
+    assert!(matches!(refused(&mut dataset, 4, blocks), DatasetError::Chain(_)));
+    let seed = MetadataBlock {
+        system_time: hour(1),
+        prev_block_hash: None,
+        sequence_number: 0,
+        event: MetadataEvent::Seed(Seed {
+            dataset_id: DatasetId::from_public_key([7; 32]),
+            dataset_kind: dataset.kind(),
+        }),
+    };
+    let foreign = vec![EncodedBlock::encode(seed).unwrap()];
+    assert!(matches!(
+        refused(&mut dataset, 0, foreign),
+        DatasetError::OtherDataset { .. }
+    ));
+    let mut other = workspace.catalog().find("d").unwrap();
+    other.append_events(vec![info("meanwhile")], hour(30), None).unwrap();
+    assert!(matches!(
+        refused(&mut dataset, 1, vec![]),
+        DatasetError::HeadMoved { .. }
+    ));
+    workspace.reset(&mut other, &before.0.head).unwrap();
+    let dataset = check_complete(scratch.path(), &workspace);
+    assert_eq!(
+        (dataset.state().clone(), fs::read(dataset.chain_path()).unwrap()),
+        before
+    );
+    check_whole(&workspace, &old.cid);
+}
+
+/// Run by the test below in a child; by itself it does nothing.
+#[test]
+fn child_replaces() {
+    let Some(dir) = crash_dir() else { return };
+    let workspace = open(&dir);
+    let mut dataset = workspace.catalog().find("d").unwrap();
+    let new = other_history(&dataset, 2);
+    workspace.replace(&mut dataset, 2, new).unwrap();
+}
+
+#[test]
+fn a_replacement_that_dies_leaves_the_old_or_the_new_head() {
+    for laid_out in [true, false] {
+        for point in POINTS {
+            let scratch = tempfile::tempdir().unwrap();
+            let (workspace, dataset, old) = make(scratch.path());
+            if laid_out {
+                workspace.store().flush().unwrap();
+            } else {
+                workspace.store().unpin(&dataset.id().to_string(), &old.cid).unwrap();
+                let files = workspace.layout().files_of(&dataset).unwrap();
+                assert!(!files.is_empty());
+                workspace.layout().forget(&dataset.id()).unwrap();
+            }
+            let (before, new) = (*dataset.head(), *other_history(&dataset, 2).last().unwrap().hash());
+            drop((workspace, dataset));
+            assert!(dies("rewrite::tests::child_replaces", scratch.path(), point), "{point}");
+            let workspace = open(scratch.path());
+            let dataset = check_complete(scratch.path(), &workspace);
+            let moved = matches!(point, "head moved" | "chain in place");
+            assert_eq!(*dataset.head(), if moved { new } else { before }, "{point}");
+            if laid_out {
+                check_whole(&workspace, &old.cid);
+            }
+            take(&workspace, 7);
+            check_complete(scratch.path(), &workspace);
+        }
+    }
+}
+
+#[test]
+fn a_chain_beside_the_chain_counts_only_by_the_head() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (workspace, dataset, _) = make(scratch.path());
+    let next = dataset.dir().join("chain.next");
+    let whole = fs::read(dataset.chain_path()).unwrap();
+    for (content, why) in [
+        (&b""[..], "empty"),
+        (&[0; 4096], "zeros"),
+        (&whole[..whole.len() - 1], "cut off"),
+        (&whole[1..], "garbage"),
+    ] {
+        fs::write(&next, content).unwrap();
+        check_complete(scratch.path(), &workspace);
+        assert_eq!(fs::read(dataset.chain_path()).unwrap(), whole, "{why}");
+    }
+    // The head is in neither: nothing is thrown away.
+    fs::write(&next, &whole[1..]).unwrap();
+    fs::write(dataset.chain_path(), &whole[..whole.len() - 1]).unwrap();
+    let error = workspace.catalog().find("d").unwrap_err().to_string();
+    assert!(error.contains("chain.next"), "{error}");
+    assert_eq!(fs::read(&next).unwrap(), &whole[1..]);
+    fs::write(&next, &whole).unwrap();
+    drop((workspace, dataset));
+    let workspace = open(scratch.path());
+    check_complete(scratch.path(), &workspace);
+}

@@ -1,0 +1,234 @@
+//! Taking tables in: three million rows of real data from Parquet and from CSV, a ledger against itself, and a ledger
+//! over ten million earlier rows.
+
+use super::{Figure, Row, Scale};
+use crate::Failure;
+use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMillisecondArray};
+use arrow::record_batch::RecordBatch;
+use interop_tests::Workspace;
+use interop_tests::process::{Finished, run};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long one ingest may take before the benchmark gives up.
+const LIMIT: Duration = Duration::from_secs(300);
+/// Files that the earlier rows of the large ledger come in.
+const PARTS: u64 = 10;
+/// Columns of the flights that tell one from another.
+const FLIGHT_KEY: &str = "[date, origin, destination, delay, distance]";
+
+/// Each row is an `odfs ingest` from its start to its end, with the slice hashed, written, synced and laid out.
+pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    if let Some(flights) = Flights::find(scale.flights)? {
+        rows.extend(flights.rows()?);
+    }
+    rows.push(large_ledger(scale.ledger)?);
+    Ok(rows)
+}
+
+/// The same flights as Parquet and as CSV.
+struct Flights {
+    workspace: Workspace,
+    parquet: PathBuf,
+    csv: PathBuf,
+    rows: u64,
+}
+
+impl Flights {
+    /// The first `limit` of them. Without the file: an error where nothing may be missing, else none, which is said.
+    fn find(limit: u64) -> Result<Option<Self>, Failure> {
+        let shared = std::env::var_os("ODFS_SHARED").map(PathBuf::from);
+        let shared = shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
+        let source = shared.join("data/flights-3m.parquet");
+        if !source.is_file() {
+            if interop_tests::peers::required() && std::env::var_os("CI").is_some() {
+                return Err(format!("{} is missing", source.display()).into());
+            }
+            println!("skipped: no {}", source.display());
+            return Ok(None);
+        }
+        let workspace = Workspace::new()?;
+        let (parquet, csv) = (
+            workspace.path().join("flights.parquet"),
+            workspace.path().join("flights.csv"),
+        );
+        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&source)?)
+            .map_err(text)?
+            .with_limit(usize::try_from(limit).unwrap_or(usize::MAX))
+            .build()
+            .map_err(text)?;
+        let mut table = arrow::csv::Writer::new(BufWriter::new(File::create(&csv)?));
+        let mut columns = None;
+        let mut rows = 0;
+        for batch in reader {
+            let batch = batch.map_err(text)?;
+            table.write(&batch).map_err(text)?;
+            rows += batch.num_rows() as u64;
+            if columns.is_none() {
+                columns = Some(writer(&parquet, &batch)?);
+            }
+            if let Some(columns) = &mut columns {
+                columns.write(&batch).map_err(text)?;
+            }
+        }
+        columns.ok_or("no flights")?.close().map_err(text)?;
+        if rows < limit {
+            return Err(format!("{rows} flights instead of {limit}").into());
+        }
+        if limit == 3_000_000 {
+            // As it came, for figures that others can repeat.
+            std::fs::copy(&source, &parquet)?;
+        }
+        Ok(Some(Self {
+            workspace,
+            parquet,
+            csv,
+            rows,
+        }))
+    }
+
+    fn rows(&self) -> Result<Vec<Row>, Failure> {
+        let csv = "{kind: Csv, header: true, schema: {fields: [{name: date, type: Timestamp}, {name: delay, type: Int64}, \
+                   {name: distance, type: Int64}, {name: origin, type: String}, {name: destination, type: String}]}}";
+        let append = "{kind: Append}";
+        let ledger = format!("{{kind: Ledger, primaryKey: {FLIGHT_KEY}}}");
+        add(&self.workspace, "from.parquet", "{kind: Parquet}", append, "date")?;
+        add(&self.workspace, "from.csv", csv, append, "date")?;
+        add(&self.workspace, "ledger", "{kind: Parquet}", &ledger, "date")?;
+        let parquet = ingest(&self.workspace, "from.parquet", &self.parquet)?;
+        let from_csv = ingest(&self.workspace, "from.csv", &self.csv)?;
+        ingest(&self.workspace, "ledger", &self.parquet)?;
+        let again = ingest(&self.workspace, "ledger", &self.parquet)?;
+        if self.workspace.dataset("ledger")?.records != self.rows {
+            return Err("the ledger took a row twice".into());
+        }
+        let millions = self.rows as f64 / 1e6;
+        Ok([
+            ("Parquet", parquet, &self.parquet, "2.33 s, 1 GiB (kamu: 3.5 s)"),
+            ("CSV", from_csv, &self.csv, "1.80 s, 1 GiB (kamu: 2.7 s)"),
+            (
+                "Parquet again, ledger",
+                again,
+                &self.parquet,
+                "1.47 s, 1 GiB (kamu: 2.2 s)",
+            ),
+        ]
+        .into_iter()
+        .flat_map(|(from, finished, file, wanted)| {
+            row(
+                format!("ingest {millions:.2} M rows, {from}"),
+                &finished,
+                self.rows,
+                std::fs::metadata(file).map_or(0, |meta| meta.len()),
+                wanted,
+            )
+        })
+        .collect())
+    }
+}
+
+/// A batch that is half known against `earlier` rows.
+fn large_ledger(earlier: u64) -> Result<Row, Failure> {
+    let workspace = Workspace::new()?;
+    add(
+        &workspace,
+        "large",
+        "{kind: Parquet}",
+        "{kind: Ledger, primaryKey: [id]}",
+        "at",
+    )?;
+    let part = workspace.path().join("part.parquet");
+    let size = earlier / PARTS;
+    for at in 0..PARTS {
+        generate(&part, at * size, size)?;
+        ingest(&workspace, "large", &part)?;
+    }
+    generate(&part, earlier - size / 2, size)?;
+    let finished = ingest(&workspace, "large", &part)?;
+    let records = workspace.dataset("large")?.records;
+    if records != earlier + size / 2 {
+        return Err(format!("{records} rows after all").into());
+    }
+    let what = format!("ledger: {size} rows over {:.1} M earlier", earlier as f64 / 1e6);
+    let bytes = std::fs::metadata(&part)?.len();
+    Ok(row(what, &finished, size, bytes, "1 GiB").ok_or("no figure")?)
+}
+
+/// Adds a dataset with one push source.
+fn add(workspace: &Workspace, name: &str, read: &str, merge: &str, event_time: &str) -> Result<(), Failure> {
+    let manifest = format!(
+        "kind: DatasetSnapshot\nversion: 1\ncontent:\n  name: {name}\n  kind: Root\n  metadata:\n    \
+         - {{kind: AddPushSource, sourceName: default, read: {read}, merge: {merge}}}\n    \
+         - {{kind: SetVocab, eventTimeColumn: {event_time}}}\n"
+    );
+    let file = workspace
+        .write(&format!("{name}.yaml"), manifest)?
+        .display()
+        .to_string();
+    workspace.odfs(["add", &file])?;
+    Ok(())
+}
+
+fn ingest(workspace: &Workspace, name: &str, file: &Path) -> Result<Finished, Failure> {
+    let file = file.display().to_string();
+    run(workspace.command(["ingest", name, &file])?, LIMIT)?.success()
+}
+
+/// Rows of a large table: an id that counts, a time, a place, a measurement.
+fn generate(path: &Path, first: u64, rows: u64) -> Result<(), Failure> {
+    const STEP: u64 = 1 << 16;
+    let mut columns = None;
+    let ids: Vec<i64> = (first..first + rows).map(|id| id as i64).collect();
+    for ids in ids.chunks(STEP as usize) {
+        let at = TimestampMillisecondArray::from_iter_values(ids.iter().map(|id| 1_500_000_000_000 + id * 1_000));
+        let place = StringArray::from_iter_values(ids.iter().map(|id| format!("station-{}", id % 1_000)));
+        let value = Float64Array::from_iter_values(ids.iter().map(|id| (id * 7_919 % 100_003) as f64 / 8.0));
+        let batch = RecordBatch::try_from_iter([
+            ("id", Arc::new(Int64Array::from(ids.to_vec())) as ArrayRef),
+            ("at", Arc::new(at.with_timezone("UTC"))),
+            ("place", Arc::new(place)),
+            ("value", Arc::new(value)),
+        ])
+        .map_err(text)?;
+        if columns.is_none() {
+            columns = Some(writer(path, &batch)?);
+        }
+        if let Some(columns) = &mut columns {
+            columns.write(&batch).map_err(text)?;
+        }
+    }
+    columns.ok_or("no rows")?.close().map_err(text)?;
+    Ok(())
+}
+
+fn writer(path: &Path, like: &RecordBatch) -> Result<ArrowWriter<File>, Failure> {
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    ArrowWriter::try_new(File::create(path)?, like.schema(), Some(properties)).map_err(text)
+}
+
+fn row(what: String, finished: &Finished, rows: u64, bytes: u64, wanted: &'static str) -> Option<Row> {
+    let rate = rows as f64 / finished.took.as_secs_f64() / 1e6;
+    Some(Row {
+        what,
+        odfs: Figure::Took(finished.took),
+        beside: None,
+        wanted,
+        more: format!(
+            "{rate:.2} M rows/s, {:.1} MB in, peak {:.0} MiB",
+            bytes as f64 / 1e6,
+            finished.peak_memory as f64 / f64::from(1 << 20)
+        ),
+    })
+}
+
+fn text(error: impl std::fmt::Display) -> Failure {
+    error.to_string().into()
+}
