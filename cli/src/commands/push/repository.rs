@@ -31,7 +31,9 @@ pub(super) fn push(
         Place::Http(url) => return Err(read_only(url)),
         Place::Smart(url) => {
             let endpoint = Endpoint::new(url, session.repositories().token_for(place)?);
-            smart::push(dataset, &endpoint, args.visibility.into(), args.force, &|at| watch.hear(at))?
+            smart::push(dataset, &endpoint, args.visibility.into(), args.force, &|at| {
+                watch.hear(at)
+            })?
         }
         Place::Ipfs(_) => {
             return Err(Failure::new(Kind::Refused, format!("odfs cannot push to {place}"))

@@ -23,9 +23,7 @@ impl From<SmartError> for Failure {
             E::OtherDataset { .. } | E::NameCollision { .. } => {
                 Failure::new(Kind::Refused, &error).next("choose another name for it there or here")
             }
-            E::RefCollision { .. } => {
-                Failure::new(Kind::Refused, &error).next("push to the name that it has there")
-            }
+            E::RefCollision { .. } => Failure::new(Kind::Refused, &error).next("push to the name that it has there"),
             E::NotAncestor { .. } => Failure::new(Kind::Refused, &error)
                 .next("pull from there to see how the two differ; --force makes it like the local one"),
             E::NotMoved { .. } => Failure::new(Kind::Integrity, &error)

@@ -19,7 +19,7 @@ use tungstenite::{Connector, Error, Message, WebSocket, client_tls_with_config};
 use super::messages::{
     InternalError, PullRefused, PushMetadataRefused, PushObjectsRefused, PushRefused, VERSION, VERSION_HEADER,
 };
-use super::{ANSWER_DEADLINE, CLOSED_WITH_REASON, FRAME_BYTES, MAX_MESSAGE_BYTES, Endpoint, SmartError};
+use super::{ANSWER_DEADLINE, CLOSED_WITH_REASON, Endpoint, FRAME_BYTES, MAX_MESSAGE_BYTES, SmartError};
 use crate::repository::sync::{OnProgress, Progress, ReadError, SyncError, tell};
 
 /// How long a server may take to accept a connection and the upgrade of it.

@@ -15,7 +15,7 @@ use super::messages::{
     PushResponse, TransferUrl, UploadProgress, Visibility,
 };
 use super::source::absolute;
-use super::{MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, Endpoint, SmartError, bundle, plan};
+use super::{Endpoint, MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, SmartError, bundle, plan};
 use crate::chain::Relation;
 use crate::codec::EncodedBlock;
 use crate::dataset::{Dataset, Object};

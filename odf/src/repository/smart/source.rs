@@ -12,7 +12,7 @@ use super::messages::{
     PullAccepted, PullMetadataRequest, PullMetadataResponse, PullObjectsRequest, PullObjectsResponse, PullRefused,
     PullRequest, PullResponse, TransferUrl,
 };
-use super::{MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, Endpoint, SmartError, bundle, plan};
+use super::{Endpoint, MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, SmartError, bundle, plan};
 use crate::dataset::{Dataset, Object};
 use crate::metadata::Multihash;
 use crate::repository::http::{self, HttpSource};
