@@ -10,6 +10,7 @@ mod manifests;
 mod network;
 mod poll;
 mod repository;
+mod smart;
 mod tables;
 
 impl From<io::Error> for Failure {
