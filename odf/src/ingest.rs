@@ -379,7 +379,7 @@ impl Known {
             ..
         } = &self.before;
         if let Some(schema) = schema {
-            return Ok((Plan::fit(source, schema, vocabulary)?, None));
+            return Ok((Plan::fit(source, schema, vocabulary, strategy)?, None));
         }
         let (inferred, declared) = match &self.declared {
             Some(declared) => (declared.clone(), true),
@@ -395,7 +395,7 @@ impl Known {
             merge::primary_key(strategy)
         };
         let wanted = options.event_time.is_some() || vocabulary.event_time_column != plan::EVENT_TIME;
-        let plan = Plan::infer(source, &inferred, vocabulary, wanted, required)?;
+        let plan = Plan::infer(source, &inferred, vocabulary, wanted, required, strategy)?;
         Ok((plan, Some(inferred)))
     }
 }

@@ -90,7 +90,7 @@ impl Fit {
             given.map_or_else(|| field.as_ref().clone(), |(given, _)| given.clone())
         });
         let loose = Arc::new(Schema::new(loose.collect::<Vec<_>>()));
-        let plan = Plan::of_rows(loose, schema, vocabulary);
+        let plan = Plan::of_rows(loose, schema, vocabulary, &before.strategy);
         let shape = plan.shape().schema();
         let mut columns = Vec::with_capacity(shape.fields().len());
         for wanted in shape.fields() {

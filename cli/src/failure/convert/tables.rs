@@ -179,7 +179,11 @@ impl From<MergeError> for Failure {
                 Failure::new(Kind::BadInput, &error).next("mend the file, or choose other columns with --primary-key")
             }
             MergeError::NoKeyColumn(_) => Failure::usage(&error).next("name columns of the data with --primary-key"),
-            MergeError::Unsupported(_) => Failure::new(Kind::Refused, &error).next("choose one with --merge"),
+            MergeError::NoOperation { .. } | MergeError::NotAnOperation { .. } => {
+                Failure::new(Kind::BadInput, &error).next("mend the file; nothing was taken of it")
+            }
+            MergeError::EmptyKey | MergeError::NoCompareColumn(_) => Failure::new(Kind::Schema, &error)
+                .next("give the dataset a source whose merge strategy names columns of the data"),
             MergeError::History { .. } => damaged(&error),
             error => Failure::new(Kind::Schema, chain(&error)),
         }
