@@ -28,6 +28,7 @@ mod pull;
 mod push;
 mod rename;
 mod repo;
+mod reset;
 mod status;
 mod system;
 mod tail;
@@ -56,6 +57,7 @@ pub(crate) enum Command {
     Delete(delete::DeleteArgs),
     #[command(visible_alias = "mv")]
     Rename(rename::RenameArgs),
+    Reset(reset::ResetArgs),
     #[command(subcommand)]
     Repo(repo::RepoCommand),
     #[command(subcommand)]
@@ -155,6 +157,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Tail(args) => tail::run(&args, session, io)?,
         Command::Inspect(command) => inspect::run(&command, session, io)?,
         Command::Rename(args) => rename::run(&args, session, io)?,
+        Command::Reset(args) => reset::run(&args, session, io)?,
         Command::Repo(command) => repo::run(&command, session, io)?,
         Command::Key(command) => key::run(&command, session, io)?,
         Command::Node(_) => return Ok(After::Serve { gateway: true }),

@@ -10,6 +10,7 @@ use std::path::Path;
 use odf::poll::HttpOptions;
 use odf::slice::SliceOptions;
 use toml::{Table, Value};
+use url::Url;
 
 use crate::failure::{Failure, Kind};
 
@@ -34,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) mdns: bool,
     /// Address of the HTTP gateway of `odfs node`.
     pub(crate) gateway_listen: String,
+    /// Address under which others reach the gateway of `odfs node`, ending in a slash; absent: the one they use.
+    pub(crate) gateway_url: Option<Url>,
     /// Base URL of the gateway that `odfs publish` prints links for.
     pub(crate) gateway_public: String,
     /// `created_by` in the footer of Parquet slices.
@@ -62,6 +65,7 @@ impl Default for Settings {
             bootstrap: None,
             mdns: true,
             gateway_listen: "127.0.0.1:8080".to_owned(),
+            gateway_url: None,
             gateway_public: "https://ipfs.io".to_owned(),
             parquet_created_by: None,
             source_http: HttpOptions::default(),

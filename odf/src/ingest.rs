@@ -35,6 +35,7 @@ pub mod sql;
 pub mod taken;
 pub mod types;
 
+mod archive;
 mod assemble;
 mod before;
 mod columnar;
@@ -48,7 +49,9 @@ mod fit;
 mod frame;
 mod json;
 mod linked;
+mod moment;
 mod push;
+mod shapes;
 mod stage;
 
 use odf_node::store::Table;

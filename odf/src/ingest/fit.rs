@@ -16,7 +16,8 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use super::before::Before;
-use super::infer::{UTC, parse_timestamp, timestamp};
+use super::infer::{UTC, timestamp};
+use super::moment::parse_timestamp;
 use super::plan::Plan;
 use super::shape::type_name;
 use super::source::{Batches, Place, Problem, SourceError, shorten};

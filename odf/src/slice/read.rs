@@ -4,8 +4,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
+use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -124,6 +126,20 @@ impl Iterator for SliceReader {
     fn next(&mut self) -> Option<Self::Item> {
         Some(self.reader.next()?.map_err(|e| SliceError::arrow(&self.path, e)))
     }
+}
+
+/// The same rows under another schema: columns by their names, cast where types differ, null where there are none, left out
+/// where the schema does not have them.
+///
+/// # Errors
+/// A value does not fit, or is null or missing where the schema wants one.
+pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let column = |field: &Arc<Field>| match batch.column_by_name(field.name()) {
+        Some(array) => cast(array, field.data_type()),
+        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
+    RecordBatch::try_new(schema.clone(), columns)
 }
 
 /// The same rows with the time zone `UTC` of timestamp columns written as `+00:00`.

@@ -224,12 +224,12 @@ impl From<PullError> for Failure {
             PullError::NotADataset { .. } | PullError::NotAPath(_) => Failure::new(Kind::BadInput, chain(&error))
                 .next("`odfs ipfs ls` shows what is there; `odfs ipfs get` saves files"),
             PullError::NewerFormat { .. } => Failure::new(Kind::BadInput, &error).next("update odfs"),
-            PullError::Diverged { .. } => Failure::new(Kind::Refused, &error).next(
-                "delete or rename the local dataset, then pull it again; or pull it under another name with --as",
-            ),
+            PullError::Diverged { .. } => Failure::new(Kind::Refused, &error)
+                .next("`odfs pull --force` takes the remote history and gives up the local blocks that it lacks"),
             PullError::OtherDataset { .. } => {
                 Failure::new(Kind::Refused, &error).next("pull it under another name with --as")
             }
+            PullError::Rewrite(error) => error.into(),
             PullError::Block { .. } | PullError::Lacks { .. } | PullError::Object { .. } => untrusted(&error),
             error => Failure::new(Kind::General, chain(&error)),
         }
