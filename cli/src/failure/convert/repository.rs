@@ -85,6 +85,7 @@ impl From<SyncError> for Failure {
             }
             SyncError::Read(error) => error.into(),
             SyncError::Arrival(error) => error.into(),
+            SyncError::Smart(error) => error.into(),
             SyncError::Dataset(error) => error.into(),
             SyncError::Diverged { .. } => Failure::new(Kind::Refused, &error)
                 .next("--force makes the destination like the source, and drops the blocks that only it has"),
