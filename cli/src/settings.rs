@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use odf::poll::HttpOptions;
+use odf::slice::SliceOptions;
 use toml::{Table, Value};
 use url::Url;
 
@@ -44,6 +45,17 @@ pub(crate) struct Settings {
     pub(crate) source_http: HttpOptions,
     /// How many older roots of a dataset stay pinned and served. `None` keeps all of them.
     pub(crate) retention: Option<u64>,
+}
+
+impl Settings {
+    /// How slices are written.
+    pub(crate) fn slice_options(&self) -> SliceOptions {
+        let mut options = SliceOptions::default();
+        if let Some(created_by) = &self.parquet_created_by {
+            options.created_by.clone_from(created_by);
+        }
+        options
+    }
 }
 
 impl Default for Settings {

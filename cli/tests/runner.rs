@@ -8,5 +8,7 @@ mod attach;
 mod datasets;
 mod ipfs;
 mod keys;
+mod polling;
+mod pushing;
 mod sandbox;
 mod settings;

@@ -506,7 +506,11 @@ pub fn pull(
         Relation::Ahead { by: ours } | Relation::Diverged { ours, .. } => ours,
     };
     let arrival = Arrival::into(workspace, dataset)?;
-    let arrived = take(source, &arrival, compared.theirs, ours > 0, on_progress)?;
+    let arrived = if compared.theirs.is_empty() {
+        arrival.cut(compared.common)?
+    } else {
+        take(source, &arrival, compared.theirs, ours > 0, on_progress)?
+    };
     Ok(Outcome::Updated(arrived))
 }
 
