@@ -116,13 +116,26 @@ fn file(kind: ObjectKind, bytes: Vec<u8>) -> File {
 }
 
 fn push(blocks: &mut Vec<EncodedBlock>, event: MetadataEvent) {
+    let next = match blocks.last() {
+        Some(last) => after(last, event),
+        None => encode(None, 0, event),
+    };
+    blocks.push(next);
+}
+
+/// A block on top of another.
+pub(crate) fn after(last: &EncodedBlock, event: MetadataEvent) -> EncodedBlock {
+    encode(Some(*last.hash()), last.block().sequence_number + 1, event)
+}
+
+fn encode(prev_block_hash: Option<Multihash>, sequence_number: u64, event: MetadataEvent) -> EncodedBlock {
     let block = MetadataBlock {
         system_time: time(),
-        prev_block_hash: blocks.last().map(|block| *block.hash()),
-        sequence_number: blocks.len() as u64,
+        prev_block_hash,
+        sequence_number,
         event,
     };
-    blocks.push(EncodedBlock::encode(block).unwrap());
+    EncodedBlock::encode(block).unwrap()
 }
 
 pub(crate) fn time() -> Timestamp {
