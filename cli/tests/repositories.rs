@@ -14,7 +14,11 @@ use crate::sandbox::{Outcome, Sandbox};
 fn golden() -> Option<PathBuf> {
     let shared = std::env::var_os("ODFS_SHARED").map(PathBuf::from);
     let shared = shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
-    let golden = shared.join("golden").canonicalize().ok().filter(|golden| golden.is_dir());
+    let golden = shared
+        .join("golden")
+        .canonicalize()
+        .ok()
+        .filter(|golden| golden.is_dir());
     assert!(
         golden.is_some() || std::env::var("CI").as_deref() != Ok("true"),
         "the golden datasets are missing"
@@ -89,9 +93,12 @@ fn datasets_of_kamu_come_and_go_byte_for_byte() {
         sandbox.run(&["push", &name, "--to", "out"]).ok();
         assert_eq!(tree(&out.join(&name)), tree(&dataset), "{name}");
         let told = sandbox.run(&["push", &name]).ok();
-        assert!(told.ends_with(&format!("/out/{name}/ is up to date with {name}\n")), "{told}");
+        assert!(
+            told.ends_with(&format!("/out/{name}/ is up to date with {name}\n")),
+            "{told}"
+        );
     }
-    let verified = json(sandbox.run(&["verify"]));
+    let verified = json(sandbox.run(&["verify", "%"]));
     assert_eq!(verified.as_array().unwrap().len(), names(&golden).len());
     // A dataset called like another one that is here already.
     let [first, second] = [0, 1].map(|at| url(&golden.join(&names(&golden)[at]).join("dataset")));
@@ -112,22 +119,34 @@ fn a_workspace_of_kamu_is_taken_over_and_left_alone() {
     assert!(told.starts_with("Pulled counter.long at f1620"), "{told}");
     let outcome = sandbox.run(&["pull", "--from-workspace", from]);
     let count = names(&golden).len();
-    assert!(outcome.err.contains(&format!("{} dataset(s) updated\n1 dataset(s) up-to-date", count - 1)), "{}", outcome.err);
+    assert!(
+        outcome
+            .err
+            .contains(&format!("{} dataset(s) updated\n1 dataset(s) up-to-date", count - 1)),
+        "{}",
+        outcome.err
+    );
     assert!(outcome.ok().contains("counter.long is up to date\n"));
     let list = json(sandbox.run(&["list", "--wide"]));
     for (row, name) in list.as_array().unwrap().iter().zip(names(&golden)) {
         let head = fs::read_to_string(golden.join(&name).join("dataset/refs/head")).unwrap();
-        assert_eq!((row["Name"].as_str(), row["Head"].as_str()), (Some(&*name), Some(&*head)));
+        assert_eq!(
+            (row["Name"].as_str(), row["Head"].as_str()),
+            (Some(&*name), Some(&*head))
+        );
         assert!(!row["Kind"].as_str().unwrap().contains("Remote"), "{row}");
     }
-    sandbox.run(&["verify"]).ok();
+    sandbox.run(&["verify", "%"]).ok();
     assert_eq!(tree(&workspace), before);
     let error = sandbox.run(&["pull", "--from-workspace", from, "nobody"]).failed(3);
     assert!(error.contains("no dataset `nobody`"), "{error}");
     sandbox.run(&["pull", "--from-workspace", "."]).failed(3);
     sandbox.file(".kamu/version", "6");
     let error = sandbox.run(&["pull", "--from-workspace", "."]).failed(5);
-    assert!(error.contains("workspace version 6") && error.contains("upgrade-workspace"), "{error}");
+    assert!(
+        error.contains("workspace version 6") && error.contains("upgrade-workspace"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -139,28 +158,48 @@ fn heads_are_compared_both_ways() {
     sandbox.file("t.csv", table(8));
     sandbox.run(&["publish", "t.csv", "--exit"]).ok();
     let told = sandbox.run(&["push", "t"]).ok();
-    assert!(told.starts_with("Pushed t to file:///") && told.ends_with(" (1 block(s))\n"), "{told}");
+    assert!(
+        told.starts_with("Pushed t to file:///") && told.ends_with(" (1 block(s))\n"),
+        "{told}"
+    );
     let told = other.run(&["pull", "t"]).ok();
-    assert!(told.starts_with("t: updated to f1620") && told.ends_with(" (1 block(s))\n"), "{told}");
+    assert!(
+        told.starts_with("t: updated to f1620") && told.ends_with(" (1 block(s))\n"),
+        "{told}"
+    );
     assert_eq!(json(other.run(&["tail", "t"])).as_array().unwrap().len(), 8);
 
     // Ahead of the directory, and behind it.
     let log = json(sandbox.run(&["log", "t"]));
     let head = fs::read_to_string(there.join("refs/head")).unwrap();
-    let before = log[1]["Block"].as_str().or_else(|| log[1]["Hash"].as_str()).unwrap().to_owned();
+    let before = log[1]["Block"]
+        .as_str()
+        .or_else(|| log[1]["Hash"].as_str())
+        .unwrap()
+        .to_owned();
     fs::write(there.join("refs/head"), &before).unwrap();
     let told = other.run(&["pull", "t"]).ok();
-    assert!(told.starts_with("t is up to date; it is 1 block(s) ahead of the remote head"), "{told}");
+    assert!(
+        told.starts_with("t is up to date; it is 1 block(s) ahead of the remote head"),
+        "{told}"
+    );
     let old = Sandbox::new();
     old.run(&["pull", &address, "--as", "t"]).ok();
     fs::write(there.join("refs/head"), &head).unwrap();
     let error = old.run(&["push", "t", "--to", &address]).failed(7);
-    assert!(error.contains("is ahead by 1 block(s)") && error.contains(&head) && error.contains(&before), "{error}");
+    assert!(
+        error.contains("is ahead by 1 block(s)") && error.contains(&head) && error.contains(&before),
+        "{error}"
+    );
     old.run(&["push", "t", "--to", &address, "--force"]).ok();
     assert_eq!(fs::read_to_string(there.join("refs/head")).unwrap(), before);
     old.run(&["pull", &address]).ok();
     let outcome = other.run(&["pull", "t", "--force"]);
-    assert!(outcome.err.contains("1 local block(s)") && outcome.err.contains(&head), "{}", outcome.err);
+    assert!(
+        outcome.err.contains("1 local block(s)") && outcome.err.contains(&head),
+        "{}",
+        outcome.err
+    );
     outcome.ok();
     assert_eq!(json(other.run(&["tail", "t"])).as_array().unwrap().len(), 5);
     other.run(&["verify", "t"]).ok();
@@ -174,25 +213,37 @@ fn chains_that_diverged_are_told_apart_and_force_decides() {
     let other = Sandbox::new();
     sandbox.run(&["key", "export", "t", "-o", "t.key"]).ok();
     other.run(&["pull", &address, "--as", "t", "--no-alias"]).ok();
-    other.run(&["key", "import", "t", sandbox.path().join("t.key").to_str().unwrap()]).ok();
+    other
+        .run(&["key", "import", "t", sandbox.path().join("t.key").to_str().unwrap()])
+        .ok();
     other.file("t.csv", table(7));
-    other.run(&["publish", "t.csv", "--name", "t", "--exit", "--append-all"]).ok();
+    other
+        .run(&["publish", "t.csv", "--name", "t", "--exit", "--append-all"])
+        .ok();
     sandbox.file("t.csv", table(9));
     sandbox.run(&["publish", "t.csv", "--exit"]).ok();
     sandbox.run(&["push", "t"]).ok();
-    let head = |sandbox: &Sandbox| json(sandbox.run(&["list", "-w"]))[0]["Head"].as_str().unwrap().to_owned();
+    let head = |sandbox: &Sandbox| {
+        json(sandbox.run(&["list", "-w"]))[0]["Head"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     let (mine, theirs) = (head(&other), head(&sandbox));
     for error in [
         other.run(&["pull", &address]).failed(7),
         other.run(&["push", "t", "--to", &address]).failed(7),
     ] {
         assert!(error.contains("diverged after 4 common block(s)"), "{error}");
-        assert!(error.contains(&mine) && error.contains(&theirs) && error.contains("--force"), "{error}");
+        assert!(
+            error.contains(&mine) && error.contains(&theirs) && error.contains("--force"),
+            "{error}"
+        );
     }
     assert_eq!((head(&other), head(&sandbox)), (mine, theirs.clone()));
     other.run(&["pull", &address, "--force"]).ok();
     assert_eq!(head(&other), theirs);
-    other.run(&["verify"]).ok();
+    other.run(&["verify", "t"]).ok();
     assert_eq!(other.run(&["tail", "t"]).ok(), sandbox.run(&["tail", "t"]).ok());
 }
 
@@ -201,11 +252,19 @@ fn damage_on_the_way_is_named_and_nothing_is_taken() {
     let (_sandbox, there) = pushed();
     let address = url(&there);
     let other = Sandbox::new();
-    let data = fs::read_dir(there.join("data")).unwrap().next().unwrap().unwrap().path();
+    let data = fs::read_dir(there.join("data"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     let whole = fs::read(&data).unwrap();
     fs::write(&data, &whole[..whole.len() - 1]).unwrap();
     let error = other.run(&["pull", &address]).failed(10);
-    assert!(error.contains(data.file_name().unwrap().to_str().unwrap()) && error.contains("bytes"), "{error}");
+    assert!(
+        error.contains(data.file_name().unwrap().to_str().unwrap()) && error.contains("bytes"),
+        "{error}"
+    );
     fs::write(&data, &whole).unwrap();
     let head = fs::read_to_string(there.join("refs/head")).unwrap();
     let block = there.join("blocks").join(&head);
@@ -234,7 +293,9 @@ fn serve(dir: &Path, token: &'static str) -> String {
         for stream in listener.incoming() {
             let (mut stream, dir) = (stream.unwrap(), dir.clone());
             std::thread::spawn(move || {
-                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+                let mut lines = BufReader::new(stream.try_clone().unwrap())
+                    .lines()
+                    .map_while(Result::ok);
                 let Some(first) = lines.next() else { return };
                 let wanted = format!("authorization: bearer {token}");
                 let allowed = lines
@@ -271,16 +332,32 @@ fn a_web_server_is_a_repository_to_read_from() {
     let listed = other.run(&["repo", "list"]).ok();
     assert!(!listed.contains("s3cret"), "{listed}");
     let listed: Value = serde_json::from_str(&listed).unwrap();
-    assert_eq!(listed, serde_json::json!([{"Name": "Web", "Url": server, "Token": true}]));
+    assert_eq!(
+        listed,
+        serde_json::json!([{"Name": "Web", "Url": server, "Token": true}])
+    );
     let told = other.run(&["pull", "web/there"]).ok();
     assert!(told.starts_with("Pulled there at"), "{told}");
     let aliases = json(other.run(&["repo", "alias", "list"]));
-    assert_eq!(aliases, serde_json::json!([{"Dataset": "there", "Kind": "Pull", "Alias": "web/there"}]));
+    assert_eq!(
+        aliases,
+        serde_json::json!([{"Dataset": "there", "Kind": "Pull", "Alias": "web/there"}])
+    );
     // The token goes with the URL too, and the dataset is known under either.
-    assert_eq!(other.run(&["pull", &dataset, "there"]).ok().matches("there is up to date").count(), 2);
+    assert_eq!(
+        other
+            .run(&["pull", &dataset, "there"])
+            .ok()
+            .matches("there is up to date")
+            .count(),
+        2
+    );
     assert_eq!(other.run(&["tail", "there"]).ok(), sandbox.run(&["tail", "t"]).ok());
     let error = other.run(&["push", "there", "--to", "web"]).failed(7);
-    assert!(error.contains("can only be read") && error.contains("odf+http://"), "{error}");
+    assert!(
+        error.contains("can only be read") && error.contains("odf+http://"),
+        "{error}"
+    );
     other.run(&["pull", "web/nobody"]).failed(3);
     other.run(&["pull", "wab/there"]).failed(3);
 }
@@ -298,8 +375,12 @@ fn repositories_and_aliases_are_kept_and_dropped() {
     sandbox.run(&["repo", "add", "bad name", &repo]).failed(2);
     sandbox.run(&["repo", "add", "bad", &repo, "--token", "x"]).failed(2);
     sandbox.run(&["repo", "alias", "add", "t", "many/t"]).failed(2);
-    sandbox.run(&["repo", "alias", "add", "t", "other/t", "--push"]).failed(3);
-    sandbox.run(&["repo", "alias", "add", "t", "many/t", "--push", "--pull"]).ok();
+    sandbox
+        .run(&["repo", "alias", "add", "t", "other/t", "--push"])
+        .failed(3);
+    sandbox
+        .run(&["repo", "alias", "add", "t", "many/t", "--push", "--pull"])
+        .ok();
     let aliases = || -> Vec<(String, String)> {
         let rows = json(sandbox.run(&["repo", "alias", "list", "t"]));
         let rows = rows.as_array().unwrap().iter();
@@ -309,7 +390,10 @@ fn repositories_and_aliases_are_kept_and_dropped() {
     };
     let pair = |kind: &str, alias: &str| (kind.to_owned(), alias.to_owned());
     let first = format!("{}/", url(&there));
-    assert_eq!(aliases(), [pair("Pull", "many/t"), pair("Push", &first), pair("Push", "many/t")]);
+    assert_eq!(
+        aliases(),
+        [pair("Pull", "many/t"), pair("Push", &first), pair("Push", "many/t")]
+    );
     // Several places: one has to be named. A pulled dataset takes no rows.
     let error = sandbox.run(&["push", "t"]).failed(7);
     assert!(error.contains("many/t") && error.contains("--to"), "{error}");
