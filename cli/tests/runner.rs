@@ -10,5 +10,6 @@ mod ipfs;
 mod keys;
 mod polling;
 mod pushing;
+mod repositories;
 mod sandbox;
 mod settings;
