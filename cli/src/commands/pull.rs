@@ -4,6 +4,7 @@ use clap::Args;
 use odf::dataset::{Dataset, DatasetName};
 use odf::metadata::{DatasetId, Timestamp};
 use odf::publish;
+use odf::slice::SliceOptions;
 
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -12,6 +13,7 @@ use crate::session::Session;
 mod network;
 mod plan;
 mod source;
+mod transform;
 mod watermark;
 
 use plan::{Job, Way};
@@ -45,6 +47,9 @@ pub(crate) struct PullArgs {
     /// Ask no source, but say that all rows up to this time (RFC 3339) are there
     #[arg(long, value_name = "TIME", conflicts_with_all = ["all", "recursive", "name", "fetch_uncacheable"])]
     set_watermark: Option<Timestamp>,
+    /// Take the history of the remote if the local one went apart from it or is ahead
+    #[arg(short, long)]
+    force: bool,
     /// Drop the rows of a derivative dataset and compute all anew if the history of an input was rewritten
     #[arg(long)]
     reset_derivatives_on_diverged_input: bool,
@@ -102,14 +107,7 @@ fn one(
     match &job.way {
         Way::Network { address, dataset } => network::one(address, *dataset, args, peers, session, io),
         Way::Source(dataset) => source::one(dataset, args, session, io),
-        Way::Transform => Err(Failure::new(
-            Kind::Refused,
-            format!(
-                "{} is derivative, and this version computes no derivative datasets",
-                job.label
-            ),
-        )
-        .next("compute it with kamu, and pull the result")),
+        Way::Transform(dataset) => transform::one(dataset, args, session, io),
         Way::Nothing => {
             io.say(format_args!("{} has no source, so there is nothing to pull", job.label));
             Ok(false)
@@ -149,6 +147,15 @@ fn open(id: &DatasetId, session: &Session) -> Result<Dataset, Failure> {
         Failure::new(Kind::NotFound, format!("the dataset {id} is not here any more"))
             .next("`odfs list` shows the datasets that are here")
     })
+}
+
+/// How new slices are written.
+fn slice_options(session: &Session) -> SliceOptions {
+    let mut options = SliceOptions::default();
+    if let Some(created_by) = &session.settings().parquet_created_by {
+        options.created_by.clone_from(created_by);
+    }
+    options
 }
 
 /// Gives a dataset with a new head the DAG that the peer and the gateway serve.

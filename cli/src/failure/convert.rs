@@ -10,6 +10,7 @@ mod network;
 mod poll;
 mod repository;
 mod tables;
+mod transform;
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {

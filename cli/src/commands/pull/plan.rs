@@ -31,7 +31,7 @@ pub(super) enum Way {
     /// By asking its polling source.
     Source(DatasetId),
     /// By computing it from its inputs.
-    Transform,
+    Transform(DatasetId),
     /// Not at all.
     Nothing,
 }
@@ -98,7 +98,7 @@ impl Planner<'_> {
                 let known = self.pulled_from(&address)?;
                 // An id may be that of a dataset that has a way of its own.
                 let own = match target.starts_with("did:odf:") {
-                    true => self.find(target)?.filter(|dataset| known_way(dataset)),
+                    true => self.find(target)?.filter(known_way),
                     false => None,
                 };
                 match own {
@@ -106,7 +106,7 @@ impl Planner<'_> {
                     None => self.jobs.push(Job {
                         label: address.to_string(),
                         way: Way::Network {
-                            dataset: known.map(|dataset| dataset.id()),
+                            dataset: known.as_ref().map(Dataset::id),
                             address,
                         },
                     }),
@@ -164,7 +164,7 @@ impl Planner<'_> {
             return Ok(());
         }
         let way = way_of(dataset)?;
-        if let (Way::Transform, Some(transform)) = (&way, &dataset.state().transform) {
+        if let (Way::Transform(_), Some(transform)) = (&way, &dataset.state().transform) {
             for input in &transform.inputs {
                 // What is wrong with an input is told when the dataset is computed.
                 let Ok(id) = input.dataset_ref.parse::<DatasetId>() else {
@@ -209,7 +209,7 @@ fn way_of(dataset: &Dataset) -> Result<Way, Failure> {
         }
     }
     Ok(match dataset.kind() {
-        DatasetKind::Derivative => Way::Transform,
+        DatasetKind::Derivative => Way::Transform(id),
         DatasetKind::Root if dataset.state().polling_source.is_some() => Way::Source(id),
         DatasetKind::Root => Way::Nothing,
     })

@@ -7,9 +7,8 @@ use odf::ingest::source as reading;
 use odf::ingest::{self, Polled};
 use odf::metadata::{DatasetId, PrepStep};
 use odf::poll::{self, Fetched, Phase, Surroundings};
-use odf::slice::SliceOptions;
 
-use super::{PullArgs, committed, open};
+use super::{PullArgs, committed, open, slice_options};
 use crate::failure::Failure;
 use crate::io::{Io, Step};
 use crate::output;
@@ -93,16 +92,12 @@ fn fetch(dataset: &Dataset, session: &Session, io: &Io) -> Result<Option<Fetched
 }
 
 fn ingest(dataset: &mut Dataset, fetched: &Fetched, session: &Session, io: &Io) -> Result<ingest::Outcome, Failure> {
-    let mut slice = SliceOptions::default();
-    if let Some(created_by) = &session.settings().parquet_created_by {
-        slice.created_by.clone_from(created_by);
-    }
     let polled = Polled {
         name: &fetched.name,
         content: fetched.path(),
         event_time: Some(fetched.event_time),
         state: fetched.state.as_ref(),
-        slice: &slice,
+        slice: &slice_options(session),
     };
     let (cancel, progress) = (io.cancel().clone(), io.progress().clone());
     let mut on_progress = move |at: reading::Progress| {
