@@ -14,6 +14,7 @@ mod config;
 mod delete;
 mod demo;
 mod export;
+mod ingest;
 mod input;
 mod inspect;
 mod ipfs;
@@ -41,6 +42,7 @@ pub(crate) enum Command {
     New(new::NewArgs),
     Add(add::AddArgs),
     Publish(publish::PublishArgs),
+    Ingest(ingest::IngestArgs),
     Pull(pull::PullArgs),
     Push(push::PushArgs),
     #[command(visible_alias = "ls")]
@@ -143,6 +145,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
     match command {
         Command::Add(args) => add::run(&args, session, io)?,
         Command::Publish(args) => return publish::run(&args, session, io),
+        Command::Ingest(args) => ingest::run(&args, session, io)?,
         Command::Pull(args) => pull::run(&args, session, io)?,
         Command::Push(args) => push::run(&args, session, io)?,
         Command::Verify(args) => verify::run(&args, session, io)?,

@@ -10,5 +10,6 @@ mod derivatives;
 mod ipfs;
 mod keys;
 mod polling;
+mod pushing;
 mod sandbox;
 mod settings;

@@ -23,6 +23,7 @@ pub mod sql;
 pub mod taken;
 pub mod types;
 
+mod archive;
 mod assemble;
 mod before;
 mod columnar;
@@ -36,7 +37,9 @@ mod fit;
 mod frame;
 mod json;
 mod linked;
+mod moment;
 mod push;
+mod shapes;
 mod stage;
 
 use odf_node::store::Table;
@@ -365,7 +368,7 @@ impl Known {
             ..
         } = &self.before;
         if let Some(schema) = schema {
-            return Ok((Plan::fit(source, schema, vocabulary)?, None));
+            return Ok((Plan::fit(source, schema, vocabulary, strategy)?, None));
         }
         let (inferred, declared) = match &self.declared {
             Some(declared) => (declared.clone(), true),
@@ -381,7 +384,7 @@ impl Known {
             merge::primary_key(strategy)
         };
         let wanted = options.event_time.is_some() || vocabulary.event_time_column != plan::EVENT_TIME;
-        let plan = Plan::infer(source, &inferred, vocabulary, wanted, required)?;
+        let plan = Plan::infer(source, &inferred, vocabulary, wanted, required, strategy)?;
         Ok((plan, Some(inferred)))
     }
 }

@@ -11,6 +11,8 @@ pub mod files;
 pub mod http;
 pub mod place;
 pub mod registry;
+pub mod server;
+pub mod smart;
 pub mod sync;
 
 pub use arrival::{Arrival, ArrivalError, Arrived, Sink};

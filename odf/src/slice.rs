@@ -10,7 +10,7 @@
 mod read;
 mod write;
 
-pub(crate) use read::displayable_column;
+pub(crate) use read::{SliceFile, displayable_column};
 pub use read::{SliceReader, conform, displayable, logical_hash};
 pub use write::{SliceOptions, SliceWriter, WrittenSlice};
 

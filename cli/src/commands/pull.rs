@@ -4,7 +4,6 @@ use clap::Args;
 use odf::dataset::{Dataset, DatasetName};
 use odf::metadata::{DatasetId, Timestamp};
 use odf::publish;
-use odf::slice::SliceOptions;
 
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -149,17 +148,8 @@ fn open(id: &DatasetId, session: &Session) -> Result<Dataset, Failure> {
     })
 }
 
-/// How new slices are written.
-fn slice_options(session: &Session) -> SliceOptions {
-    let mut options = SliceOptions::default();
-    if let Some(created_by) = &session.settings().parquet_created_by {
-        options.created_by.clone_from(created_by);
-    }
-    options
-}
-
 /// Gives a dataset with a new head the DAG that the peer and the gateway serve.
-fn committed(dataset: &Dataset, session: &Session, io: &Io) -> Result<(), Failure> {
+pub(super) fn committed(dataset: &Dataset, session: &Session, io: &Io) -> Result<(), Failure> {
     let workspace = session.workspace()?;
     let hold = workspace.store().hold();
     session.wait(io, publish::lay_out(workspace, dataset))?;

@@ -5,10 +5,12 @@ use std::io;
 use super::{Failure, Kind, chain};
 
 mod history;
+mod ingest;
 mod manifests;
 mod network;
 mod poll;
 mod repository;
+mod smart;
 mod tables;
 mod transform;
 

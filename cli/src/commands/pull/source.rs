@@ -1,14 +1,12 @@
 //! Pulling from the polling source of a dataset.
 
-use std::ops::ControlFlow;
-
 use odf::dataset::Dataset;
-use odf::ingest::source as reading;
 use odf::ingest::{self, Polled};
 use odf::metadata::{DatasetId, PrepStep};
 use odf::poll::{self, Fetched, Phase, Surroundings};
 
-use super::{PullArgs, committed, open, slice_options};
+use super::{PullArgs, committed, open};
+use crate::commands::publish::watch;
 use crate::failure::Failure;
 use crate::io::{Io, Step};
 use crate::output;
@@ -92,23 +90,15 @@ fn fetch(dataset: &Dataset, session: &Session, io: &Io) -> Result<Option<Fetched
 }
 
 fn ingest(dataset: &mut Dataset, fetched: &Fetched, session: &Session, io: &Io) -> Result<ingest::Outcome, Failure> {
+    let slice = session.settings().slice_options();
     let polled = Polled {
         name: &fetched.name,
         content: fetched.path(),
         event_time: Some(fetched.event_time),
         state: fetched.state.as_ref(),
-        slice: &slice_options(session),
+        slice: &slice,
     };
-    let (cancel, progress) = (io.cancel().clone(), io.progress().clone());
-    let mut on_progress = move |at: reading::Progress| {
-        progress.show(|| crate::commands::publish::step(&at));
-        if cancel.is_set() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    };
-    Ok(ingest::polled(dataset, polled, io.now()?, &mut on_progress)?)
+    Ok(ingest::polled(dataset, polled, io.now()?, &mut watch(io))?)
 }
 
 /// Commands of a source run with the rights of whoever pulls. In a dataset whose key is not here they may be somebody

@@ -4,11 +4,12 @@ use std::ops::ControlFlow;
 
 use odf::compact;
 use odf::dataset::Dataset;
-use odf::ingest::{Outcome, source};
+use odf::ingest::Outcome;
 use odf::metadata::DatasetId;
 use odf::transform::{self, Planned, TransformError};
 
-use super::{PullArgs, committed, open, slice_options};
+use super::{PullArgs, committed, open};
+use crate::commands::publish::watch;
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::output;
@@ -20,25 +21,14 @@ pub(super) fn one(id: &DatasetId, args: &PullArgs, session: &Session, io: &mut I
     let name = dataset.name()?;
     let planned = plan(&mut dataset, args, session, io).map_err(|failure| failure.about(&name))?;
     let outcome = match planned {
-        Planned::Ready(plan) => {
-            let (cancel, progress) = (io.cancel().clone(), io.progress().clone());
-            let mut on_progress = move |at: source::Progress| {
-                progress.show(|| crate::commands::publish::step(&at));
-                if cancel.is_set() {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            };
-            transform::run(
-                &mut dataset,
-                &plan,
-                &slice_options(session),
-                io.now()?,
-                &mut on_progress,
-            )
-            .map_err(|error| Failure::from(error).about(&name))?
-        }
+        Planned::Ready(plan) => transform::run(
+            &mut dataset,
+            &plan,
+            &slice_options(session),
+            io.now()?,
+            &mut on_progress,
+        )
+        .map_err(|error| Failure::from(error).about(&name))?,
         Planned::UpToDate => Outcome::UpToDate,
         Planned::NoSchema { input } => {
             io.say(format_args!(
@@ -82,7 +72,7 @@ fn plan(dataset: &mut Dataset, args: &PullArgs, session: &Session, io: &mut Io) 
 fn reset(dataset: &mut Dataset, session: &Session, io: &Io) -> Result<(), Failure> {
     let options = compact::Options {
         keep_metadata_only: true,
-        slice: slice_options(session),
+        slice: session.settings().slice_options(),
         ..compact::Options::default()
     };
     compact::compact(session.workspace()?, dataset, &options, io.now()?, &mut |_, _| {
