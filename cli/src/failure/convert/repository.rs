@@ -71,7 +71,6 @@ impl From<ArrivalError> for Failure {
             ArrivalError::Catalog(error) => error.into(),
             ArrivalError::Layout(error) => error.into(),
             ArrivalError::Store(error) => error.into(),
-            ArrivalError::Workspace(error) => error.into(),
             ArrivalError::Io { ref source, .. } => of_io(&error, source),
             error => theirs(&error),
         }
