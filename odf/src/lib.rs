@@ -7,6 +7,7 @@
 pub mod catalog;
 pub mod chain;
 pub mod codec;
+pub mod compact;
 pub mod dataset;
 pub mod digest;
 pub mod export;
@@ -24,6 +25,7 @@ pub mod rewrite;
 pub mod schema_text;
 pub mod slice;
 pub mod snapshot;
+pub mod transform;
 pub mod verify;
 pub mod workspace;
 pub mod yaml;

@@ -91,7 +91,7 @@ impl Fit {
             given.map_or_else(|| field.as_ref().clone(), |(given, _)| given.clone())
         });
         let loose = Arc::new(Schema::new(loose.collect::<Vec<_>>()));
-        let plan = Plan::of_rows(loose, schema, vocabulary);
+        let plan = Plan::of_rows(loose, schema, vocabulary, &before.strategy);
         let shape = plan.shape().schema();
         let mut columns = Vec::with_capacity(shape.fields().len());
         for wanted in shape.fields() {
@@ -210,7 +210,7 @@ fn slice_schema(taken: &[(Field, Column)], before: &Before, declared: Option<&Sc
 }
 
 /// Whether a slice with these columns can follow in a dataset with that schema.
-fn compatible(dataset: &Schema, slice: &Schema) -> Result<(), FitError> {
+pub(crate) fn compatible(dataset: &Schema, slice: &Schema) -> Result<(), FitError> {
     let refuse = |detail: String| Err(FitError::Incompatible(detail));
     for (at, (old, new)) in dataset.fields().iter().zip(slice.fields()).enumerate() {
         let place = at + 1;

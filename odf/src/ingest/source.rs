@@ -180,24 +180,7 @@ impl Source {
         format: Format,
         options: ReadOptions,
     ) -> Result<Source, SourceError> {
-        let fail = |problem| SourceError {
-            name: name.to_owned(),
-            place: None,
-            column: None,
-            problem,
-        };
-        let mut file = File::create(spool).map_err(|e| fail(Problem::Io(e)))?;
-        let copied = io::copy(&mut reader.take(limit), &mut file).map_err(|e| fail(Problem::Io(e)))?;
-        let mut one = [0u8; 1];
-        if copied == limit && reader.read(&mut one).map_err(|e| fail(Problem::Io(e)))? > 0 {
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            return Err(fail(Problem::TooLarge {
-                limit,
-                unit: "bytes",
-                hint: "",
-            }));
-        }
-        file.flush().map_err(|e| fail(Problem::Io(e)))?;
+        self::spool(name, reader, spool, limit)?;
         Ok(Source {
             name: name.to_owned(),
             content: Content::File(spool.to_owned()),
@@ -337,6 +320,32 @@ impl Source {
         let ahead = Ahead::start(reader).map_err(|error| self.error(Problem::Io(error)))?;
         Ok(Box::new(ahead))
     }
+}
+
+/// Writes a stream to the file `spool`, so that it can be read more than once. `name` stands for the stream in messages.
+///
+/// # Errors
+/// The stream breaks off, is longer than `limit` bytes, or the file cannot be written. What was written stays; it is the
+/// caller's to remove.
+pub fn spool(name: &str, reader: &mut dyn Read, spool: &Path, limit: u64) -> Result<(), SourceError> {
+    let fail = |problem| SourceError {
+        name: name.to_owned(),
+        place: None,
+        column: None,
+        problem,
+    };
+    let mut file = File::create(spool).map_err(|e| fail(Problem::Io(e)))?;
+    let copied = io::copy(&mut reader.take(limit), &mut file).map_err(|e| fail(Problem::Io(e)))?;
+    let mut one = [0u8; 1];
+    if copied == limit && reader.read(&mut one).map_err(|e| fail(Problem::Io(e)))? > 0 {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        return Err(fail(Problem::TooLarge {
+            limit,
+            unit: "bytes",
+            hint: "",
+        }));
+    }
+    file.flush().map_err(|e| fail(Problem::Io(e)))
 }
 
 pub(super) enum RandomAccess {
