@@ -8,5 +8,6 @@ mod attach;
 mod datasets;
 mod ipfs;
 mod keys;
+mod manifests;
 mod sandbox;
 mod settings;
