@@ -9,5 +9,8 @@ mod datasets;
 mod ipfs;
 mod keys;
 mod manifests;
+mod polling;
+mod pushing;
+mod repositories;
 mod sandbox;
 mod settings;

@@ -9,8 +9,11 @@
 pub mod arrival;
 pub mod files;
 pub mod http;
+pub mod kamu_workspace;
 pub mod place;
 pub mod registry;
+pub mod server;
+pub mod smart;
 pub mod sync;
 
 pub use arrival::{Arrival, ArrivalError, Arrived, Sink};

@@ -16,7 +16,8 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use super::before::Before;
-use super::infer::{UTC, parse_timestamp, timestamp};
+use super::infer::{UTC, timestamp};
+use super::moment::parse_timestamp;
 use super::plan::Plan;
 use super::shape::type_name;
 use super::source::{Batches, Place, Problem, SourceError, shorten};
@@ -90,7 +91,7 @@ impl Fit {
             given.map_or_else(|| field.as_ref().clone(), |(given, _)| given.clone())
         });
         let loose = Arc::new(Schema::new(loose.collect::<Vec<_>>()));
-        let plan = Plan::of_rows(loose, schema, vocabulary);
+        let plan = Plan::of_rows(loose, schema, vocabulary, &before.strategy);
         let shape = plan.shape().schema();
         let mut columns = Vec::with_capacity(shape.fields().len());
         for wanted in shape.fields() {

@@ -6,7 +6,7 @@ use super::IngestError;
 use super::assemble::Assembly;
 use super::before::Before;
 use super::linked::Linked;
-use super::merge::{self, History, MergeError, Merged};
+use super::merge::{self, History, Memory, MergeError, Merged, Setting};
 use super::plan::Plan;
 use super::source::{Batches, OnProgress, Phase, Place, Problem, Source, SourceError, report};
 use crate::metadata::{ExtraAttributes, MergeStrategy, Timestamp};
@@ -49,9 +49,15 @@ pub(super) struct Staged {
 impl Staging<'_> {
     /// Reads, merges and writes; none if no row is left to write.
     pub(super) fn run(&self, rows: &Rows<'_>, progress: &mut OnProgress<'_>) -> Result<Option<Staged>, IngestError> {
-        let history = History {
-            slices: &self.before.slices,
-            vocabulary: &self.before.vocabulary,
+        let setting = Setting {
+            shape: self.plan.shape(),
+            history: History {
+                slices: &self.before.slices,
+                vocabulary: &self.before.vocabulary,
+            },
+            event_time: self.event_time.millis(),
+            scratch: self.data_dir,
+            memory: Memory::default(),
         };
         let next_offset = self.before.next_offset()?;
         for sort in [false, true] {
@@ -69,8 +75,7 @@ impl Staging<'_> {
             let merged = merge::merge(
                 &self.before.strategy,
                 &mut *batches,
-                self.plan.shape(),
-                &history,
+                &setting,
                 sort,
                 &mut assembly,
                 &mut on_batch,

@@ -16,6 +16,7 @@ use crate::metadata::DatasetId;
 mod golden;
 mod growing;
 mod parquet;
+mod pipeline;
 mod properties;
 mod readers;
 mod steps;

@@ -18,6 +18,7 @@ use crate::dataset::{Dataset, DatasetError, DatasetName, Object, ObjectKind, Rem
 use crate::digest::PhysicalHasher;
 use crate::layout::{KnownFiles, LayoutError, Root};
 use crate::metadata::{DatasetId, Multihash};
+use crate::rewrite::RewriteError;
 use crate::workspace::Workspace;
 
 /// What every name of an object begins with while its bytes arrive.
@@ -93,6 +94,15 @@ pub enum ArrivalError {
     },
 }
 
+impl From<RewriteError> for ArrivalError {
+    fn from(error: RewriteError) -> Self {
+        match error {
+            RewriteError::Dataset(error) => error.into(),
+            RewriteError::Layout(error) => error.into(),
+        }
+    }
+}
+
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ArrivalError + use<> {
     let path = path.to_owned();
     move |source| ArrivalError::Io {
@@ -139,6 +149,8 @@ pub struct Arrived {
     pub old_head: Option<Multihash>,
     /// Metadata blocks that were new.
     pub blocks: u64,
+    /// Metadata blocks that were here before and are not part of the chain any more.
+    pub dropped: u64,
     /// The root of its DAG, pinned: what is announced on IPFS.
     pub root: Root,
 }
@@ -316,29 +328,52 @@ impl Arrival {
             sync_dir(&self.dir.join(kind.directory()))?;
         }
         let count = blocks.len() as u64;
-        let (dataset, old_head) = match &self.target {
-            Target::Existing(dataset) => {
-                let mut dataset = dataset.clone();
-                let old_head = *dataset.head();
-                match start {
-                    None => dataset.append(blocks, None)?,
-                    Some(_) => {
-                        return Err(ArrivalError::NotAhead {
-                            local: old_head,
-                            follows: None,
-                        });
-                    }
-                };
-                (dataset, Some(old_head))
-            }
+        match &self.target {
+            Target::Existing(dataset) => match start {
+                None => {
+                    let (mut dataset, old_head) = (dataset.clone(), *dataset.head());
+                    dataset.append(blocks, None)?;
+                    self.lay_out(dataset, Some(old_head), count, 0)
+                }
+                Some(from) => self.replace(from, blocks),
+            },
             Target::New { id, name, aliases, .. } => {
                 let incoming = self.workspace.catalog().receive(*id, name)?;
                 if *aliases != RemoteAliases::default() {
                     incoming.set_remote_aliases(aliases)?;
                 }
-                (incoming.install(blocks, self.workspace.catalog().states())?, None)
+                let dataset = incoming.install(blocks, self.workspace.catalog().states())?;
+                self.lay_out(dataset, None, count, 0)
             }
+        }
+    }
+
+    /// Makes the chain end before the block with sequence number `from`.
+    ///
+    /// # Errors
+    /// [`DatasetError::NoBlock`], or the files cannot be written; there must be a local dataset.
+    pub fn cut(&self, from: u64) -> Result<Arrived, ArrivalError> {
+        self.replace(from, Vec::new())
+    }
+
+    fn replace(&self, from: u64, blocks: Vec<EncodedBlock>) -> Result<Arrived, ArrivalError> {
+        let Target::Existing(dataset) = &self.target else {
+            return Err(DatasetError::NoBlock { sequence: from }.into());
         };
+        let (mut dataset, old_head) = (dataset.clone(), *dataset.head());
+        let (count, dropped) = (blocks.len() as u64, dataset.state().blocks().saturating_sub(from));
+        self.workspace.replace(&mut dataset, from, blocks)?;
+        self.lay_out(dataset, Some(old_head), count, dropped)
+    }
+
+    /// Gives the dataset at its new head the DAG that others fetch.
+    fn lay_out(
+        &self,
+        dataset: Dataset,
+        old_head: Option<Multihash>,
+        blocks: u64,
+        dropped: u64,
+    ) -> Result<Arrived, ArrivalError> {
         let root = self.workspace.layout().update(&dataset, &KnownFiles::new())?;
         let store = self.workspace.store();
         store.pin(&dataset.id().to_string(), &root.cid)?;
@@ -346,7 +381,8 @@ impl Arrival {
         Ok(Arrived {
             dataset,
             old_head,
-            blocks: count,
+            blocks,
+            dropped,
             root,
         })
     }

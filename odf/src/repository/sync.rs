@@ -15,6 +15,7 @@ use std::thread;
 use bytes::Bytes;
 
 use super::arrival::{Arrival, ArrivalError, Arrived};
+use super::smart::SmartError;
 use crate::chain::{Relation, compare_by};
 use crate::codec::{DecodeError, EncodedBlock};
 use crate::dataset::{BlockPlace, Dataset, DatasetError, DatasetName, Object, RemoteAliases};
@@ -214,6 +215,9 @@ pub enum SyncError {
     /// What came is not what it should be, or could not be kept.
     #[error(transparent)]
     Arrival(#[from] ArrivalError),
+    /// A transfer by the smart protocol.
+    #[error(transparent)]
+    Smart(#[from] SmartError),
     /// The local dataset.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -502,7 +506,11 @@ pub fn pull(
         Relation::Ahead { by: ours } | Relation::Diverged { ours, .. } => ours,
     };
     let arrival = Arrival::into(workspace, dataset)?;
-    let arrived = take(source, &arrival, compared.theirs, ours > 0, on_progress)?;
+    let arrived = if compared.theirs.is_empty() {
+        arrival.cut(compared.common)?
+    } else {
+        take(source, &arrival, compared.theirs, ours > 0, on_progress)?
+    };
     Ok(Outcome::Updated(arrived))
 }
 
