@@ -4,14 +4,15 @@ use std::io;
 
 use super::{Failure, Kind, chain};
 
-mod ingest;
 mod history;
+mod ingest;
 mod manifests;
 mod network;
 mod poll;
 mod repository;
 mod smart;
 mod tables;
+mod transform;
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
