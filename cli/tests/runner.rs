@@ -6,9 +6,11 @@
 
 mod attach;
 mod datasets;
+mod derivatives;
 mod ipfs;
 mod keys;
 mod polling;
 mod pushing;
+mod repositories;
 mod sandbox;
 mod settings;
