@@ -14,6 +14,7 @@ mod config;
 mod delete;
 mod demo;
 mod export;
+mod ingest;
 mod input;
 mod inspect;
 mod ipfs;
@@ -27,6 +28,7 @@ mod pull;
 mod push;
 mod rename;
 mod repo;
+mod reset;
 mod status;
 mod system;
 mod tail;
@@ -40,6 +42,7 @@ pub(crate) enum Command {
     New(new::NewArgs),
     Add(add::AddArgs),
     Publish(publish::PublishArgs),
+    Ingest(ingest::IngestArgs),
     Pull(pull::PullArgs),
     Push(push::PushArgs),
     #[command(visible_alias = "ls")]
@@ -54,6 +57,7 @@ pub(crate) enum Command {
     Delete(delete::DeleteArgs),
     #[command(visible_alias = "mv")]
     Rename(rename::RenameArgs),
+    Reset(reset::ResetArgs),
     #[command(subcommand)]
     Repo(repo::RepoCommand),
     #[command(subcommand)]
@@ -141,6 +145,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
     match command {
         Command::Add(args) => add::run(&args, session, io)?,
         Command::Publish(args) => return publish::run(&args, session, io),
+        Command::Ingest(args) => ingest::run(&args, session, io)?,
         Command::Pull(args) => pull::run(&args, session, io)?,
         Command::Push(args) => push::run(&args, session, io)?,
         Command::Verify(args) => verify::run(&args, session, io)?,
@@ -152,6 +157,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Tail(args) => tail::run(&args, session, io)?,
         Command::Inspect(command) => inspect::run(&command, session, io)?,
         Command::Rename(args) => rename::run(&args, session, io)?,
+        Command::Reset(args) => reset::run(&args, session, io)?,
         Command::Repo(command) => repo::run(&command, session, io)?,
         Command::Key(command) => key::run(&command, session, io)?,
         Command::Node(_) => return Ok(After::Serve { gateway: true }),

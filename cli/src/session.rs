@@ -198,13 +198,7 @@ impl Session {
     /// peer there is nobody to tell.
     pub(crate) fn added(&self, roots: &[Cid]) {
         if let (Some(node), Ok(runtime)) = (self.running_node(), self.runtime()) {
-            node.exchange().blocks_added(roots);
-            let (node, roots) = (node.clone(), roots.to_vec());
-            runtime.spawn(async move {
-                if let Err(error) = node.provide(roots).await {
-                    tracing::warn!(%error, "content that was added is not announced");
-                }
-            });
+            spread(node, runtime.handle(), roots);
         }
     }
 
@@ -261,4 +255,15 @@ where
                 .map_err(|error| Failure::usage(format!("{setting} has {text:?}: {error}")))
         })
         .collect()
+}
+
+/// Tells the running peer of content that was added, so that it goes to peers that wait for it.
+pub(crate) fn spread(node: &Node, runtime: &tokio::runtime::Handle, roots: &[Cid]) {
+    node.exchange().blocks_added(roots);
+    let (node, roots) = (node.clone(), roots.to_vec());
+    runtime.spawn(async move {
+        if let Err(error) = node.provide(roots).await {
+            tracing::warn!(%error, "content that was added is not announced");
+        }
+    });
 }

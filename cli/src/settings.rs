@@ -8,7 +8,9 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use odf::poll::HttpOptions;
+use odf::slice::SliceOptions;
 use toml::{Table, Value};
+use url::Url;
 
 use crate::failure::{Failure, Kind};
 
@@ -33,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) mdns: bool,
     /// Address of the HTTP gateway of `odfs node`.
     pub(crate) gateway_listen: String,
+    /// Address under which others reach the gateway of `odfs node`, ending in a slash; absent: the one they use.
+    pub(crate) gateway_url: Option<Url>,
     /// Base URL of the gateway that `odfs publish` prints links for.
     pub(crate) gateway_public: String,
     /// `created_by` in the footer of Parquet slices.
@@ -43,6 +47,17 @@ pub(crate) struct Settings {
     pub(crate) retention: Option<u64>,
 }
 
+impl Settings {
+    /// How slices are written.
+    pub(crate) fn slice_options(&self) -> SliceOptions {
+        let mut options = SliceOptions::default();
+        if let Some(created_by) = &self.parquet_created_by {
+            options.created_by.clone_from(created_by);
+        }
+        options
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -50,6 +65,7 @@ impl Default for Settings {
             bootstrap: None,
             mdns: true,
             gateway_listen: "127.0.0.1:8080".to_owned(),
+            gateway_url: None,
             gateway_public: "https://ipfs.io".to_owned(),
             parquet_created_by: None,
             source_http: HttpOptions::default(),

@@ -9,5 +9,7 @@ mod datasets;
 mod ipfs;
 mod keys;
 mod repositories;
+mod polling;
+mod pushing;
 mod sandbox;
 mod settings;

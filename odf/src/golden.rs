@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::chain::ChainState;
 use crate::codec::EncodedBlock;
+use crate::dataset::{Dataset, Object};
 use crate::metadata::Multihash;
+use crate::workspace::Workspace;
 
 /// The datasets there must be.
 const NAMES: [&str; 8] = [
@@ -74,5 +77,16 @@ impl Golden {
         }
         blocks.reverse();
         blocks
+    }
+
+    /// The dataset in a workspace, as a copy that came from elsewhere.
+    pub(crate) fn receive(&self, workspace: &Workspace) -> Dataset {
+        let blocks = self.blocks();
+        let id = ChainState::begin(&blocks[0]).unwrap().dataset_id;
+        let incoming = workspace.catalog().receive(id, &self.name.parse().unwrap()).unwrap();
+        for object in Object::of_all(&blocks) {
+            fs::copy(self.object(&object.to_string()), object.path(incoming.dir())).unwrap();
+        }
+        incoming.install(blocks, workspace.catalog().states()).unwrap()
     }
 }

@@ -175,6 +175,17 @@ impl Layout {
         Ok(saved.and_then(|bytes| serde_ipld_dagcbor::from_slice(&bytes).ok()))
     }
 
+    /// The layout as it was made last, if the chain still holds the block that it was made at, and its nodes are here.
+    ///
+    /// # Errors
+    /// The index or the chain cannot be read.
+    pub fn latest_of(&self, dataset: &Dataset) -> Result<Option<Root>, LayoutError> {
+        Ok(match self.latest(&dataset.id())? {
+            Some(root) if self.is_whole(dataset, &root)? => Some(root),
+            _ => None,
+        })
+    }
+
     /// Forgets a dataset.
     ///
     /// # Errors
@@ -214,10 +225,7 @@ impl Layout {
     /// # Errors
     /// See [`LayoutError`].
     pub fn update(&self, dataset: &Dataset, known: &KnownFiles) -> Result<Root, LayoutError> {
-        let before = match self.latest(&dataset.id())? {
-            Some(root) if self.is_whole(dataset, &root)? => Some(root),
-            _ => None,
-        };
+        let before = self.latest_of(dataset)?;
         if let Some(root) = before.as_ref().filter(|root| root.head == *dataset.head()) {
             return Ok(root.clone());
         }

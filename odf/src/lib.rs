@@ -7,6 +7,7 @@
 pub mod catalog;
 pub mod chain;
 pub mod codec;
+pub mod compact;
 pub mod dataset;
 pub mod digest;
 pub mod export;

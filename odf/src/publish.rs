@@ -1,8 +1,8 @@
 //! From a head to a pinned root, a signed name and provider records.
 //!
-//! A name is moved only forward: if the network knows a value that this workspace did not publish, the head found
-//! there must be part of the local chain, or publishing is refused, so that two machines with one key cannot undo each
-//! other's work unnoticed.
+//! A name is moved only forward: the head that it stands for must be part of the local chain, or publishing is refused, so
+//! that two machines with one key cannot undo each other's work unnoticed, and followers do not meet another history by
+//! mistake.
 
 use std::time::SystemTime;
 
@@ -17,7 +17,7 @@ use odf_node::store::{Blocks as _, Store, StoreError};
 
 use crate::dataset::{Dataset, DatasetError};
 use crate::layout::{KnownFiles, LayoutError, Root};
-use crate::metadata::Multihash;
+use crate::metadata::{Multihash, Timestamp};
 use crate::pull::{self, PullError};
 use crate::workspace::Workspace;
 
@@ -97,14 +97,20 @@ pub async fn publish(
     key: &odf_node::keystore::Keypair,
     force: bool,
 ) -> Result<Published, PublishError> {
-    let root = lay_out(workspace, dataset).await?;
+    let (root, ancestor) = lay_out_after(workspace, dataset).await?;
     let name = Name::from_public_key(&key.public());
-    let value = format!("/ipfs/{}", root.cid);
+    let value = path_of(&root);
     let mut expected = match node.names().resolve(&name, Freshness::Cached).await {
         Ok(known) => known.value,
         // Nothing is known, so nothing is expected to be there.
         Err(_) => String::new(),
     };
+    // What was published from here may be of a history that was written again since.
+    let is_ancestor =
+        expected.is_empty() || expected == value || ancestor.is_some_and(|root| path_of(&root) == expected);
+    if !force && !is_ancestor {
+        check_ancestor(workspace, node, dataset, &name, &expected).await?;
+    }
     let min_sequence = dataset.state().sequence_number;
     for _ in 0..MAX_ATTEMPTS {
         let options = PublishOptions {
@@ -143,53 +149,68 @@ pub async fn publish(
 /// # Errors
 /// See [`LayoutError`].
 pub async fn lay_out(workspace: &Workspace, dataset: &Dataset) -> Result<Root, PublishError> {
+    Ok(lay_out_after(workspace, dataset).await?.0)
+}
+
+/// As [`lay_out`]; also gives the root that was made before it, if that is of an earlier head of the same history.
+async fn lay_out_after(workspace: &Workspace, dataset: &Dataset) -> Result<(Root, Option<Root>), PublishError> {
     let (workspace, dataset) = (workspace.clone(), dataset.clone());
-    let work = move || -> Result<Root, PublishError> {
+    let work = move || -> Result<(Root, Option<Root>), PublishError> {
+        let before = workspace.layout().latest_of(&dataset)?;
         let root = workspace.layout().update(&dataset, &KnownFiles::new())?;
         workspace.store().pin(&dataset.id().to_string(), &root.cid)?;
-        Ok(root)
+        Ok((root, before))
     };
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| PublishError::Stopped)?
 }
 
-/// Gives up the oldest pinned roots of the dataset, so that beside the newest one at most `keep` stay. What only they
+/// What a name that stands for a root says.
+fn path_of(root: &Root) -> String {
+    format!("/ipfs/{}", root.cid)
+}
+
+/// Gives up the oldest pinned roots of the dataset, so that beside the one laid out last at most `keep` stay. What only they
 /// need goes at the next GC. Returns how many were given up.
 ///
 /// # Errors
 /// The store failed; some may have been given up.
-pub fn retain(workspace: &Workspace, dataset: &Dataset, keep: u64) -> Result<u64, StoreError> {
+pub fn retain(workspace: &Workspace, dataset: &Dataset, keep: u64) -> Result<u64, LayoutError> {
     let store = workspace.store();
     let owner = dataset.id().to_string();
     let mut roots = Vec::new();
+    // After a reset it is older than others, and the one that is needed all the same.
+    let current = workspace.layout().latest(&dataset.id())?.map(|root| root.cid);
     for pin in store.pins(Some(&owner))? {
         // A root whose age cannot be told is nothing to decide about.
-        if let Some(sequence) = sequence_of(store, &pin.cid)? {
-            roots.push((sequence, pin.cid));
-        }
+        let age = if Some(pin.cid) == current {
+            None
+        } else {
+            age_of(store, &pin.cid)?
+        };
+        roots.extend(age.map(|age| (age, pin.cid)));
     }
-    roots.sort_unstable_by_key(|(sequence, _)| std::cmp::Reverse(*sequence));
+    roots.sort_unstable_by_key(|(age, _)| std::cmp::Reverse(*age));
+    let kept = keep.saturating_add(u64::from(current.is_none()));
     let mut given_up = 0;
-    for (_, root) in roots
-        .iter()
-        .skip(usize::try_from(keep).unwrap_or(usize::MAX).saturating_add(1))
-    {
+    for (_, root) in roots.iter().skip(usize::try_from(kept).unwrap_or(usize::MAX)) {
         given_up += u64::from(store.unpin(&owner, root)?);
     }
     Ok(given_up)
 }
 
-/// Sequence number of the metadata block that a root of format 1 was made at.
-fn sequence_of(store: &Store, root: &Cid) -> Result<Option<i128>, StoreError> {
+/// Time and sequence number of the metadata block that a root of format 1 was made at. A history that was written again is
+/// newer and may be shorter.
+fn age_of(store: &Store, root: &Cid) -> Result<Option<(Timestamp, i128)>, StoreError> {
     let value = |cid: &Cid, key: &str| -> Result<Option<Ipld>, StoreError> {
         Ok(store.get(cid)?.and_then(|block| dag::value_at(&block, &[key]).ok()))
     };
     let Some(Ipld::Link(head)) = value(root, "head")? else {
         return Ok(None);
     };
-    Ok(match value(&head, "seq")? {
-        Some(Ipld::Integer(sequence)) => Some(sequence),
+    Ok(match (value(&head, "time")?, value(&head, "seq")?) {
+        (Some(Ipld::String(time)), Some(Ipld::Integer(sequence))) => time.parse().ok().map(|time| (time, sequence)),
         _ => None,
     })
 }

@@ -27,6 +27,7 @@ use crate::codec::DecodeError;
 use crate::dataset::{Dataset, DatasetError, DatasetName};
 use crate::layout::{FORMAT, LayoutError, Root};
 use crate::metadata::{DatasetId, Multihash};
+use crate::rewrite::RewriteError;
 use crate::workspace::Workspace;
 
 pub use address::{Address, AddressError, name_of};
@@ -119,6 +120,9 @@ pub enum PullError {
     /// The local dataset.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
+    /// The local chain could not be replaced.
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
     /// The local dataset could not be found or made.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -159,7 +163,7 @@ pub enum Outcome {
         /// Head of the remote one.
         remote: Multihash,
     },
-    /// New metadata blocks came.
+    /// The dataset is at the remote head now.
     Updated {
         /// The dataset.
         dataset: Dataset,
@@ -167,6 +171,8 @@ pub enum Outcome {
         old_head: Option<Multihash>,
         /// Metadata blocks that came.
         blocks: u64,
+        /// Local metadata blocks that were given up for them, or for being ahead.
+        dropped: u64,
         /// Slices and checkpoints that came.
         objects: u64,
         /// What the network gave and what was here.
@@ -221,6 +227,8 @@ pub struct Destination {
     pub expected_id: Option<DatasetId>,
     /// Where a new dataset is pulled from, as it will remember it.
     pub alias: Option<String>,
+    /// Make the local chain the remote one whatever it holds. A dataset of another id is refused all the same.
+    pub force: bool,
 }
 
 /// A dataset found under a root.

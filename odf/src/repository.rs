@@ -12,6 +12,8 @@ pub mod http;
 pub mod kamu_workspace;
 pub mod place;
 pub mod registry;
+pub mod server;
+pub mod smart;
 pub mod sync;
 
 pub use arrival::{Arrival, ArrivalError, Arrived, Sink};

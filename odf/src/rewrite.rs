@@ -5,8 +5,21 @@
 
 use crate::codec::EncodedBlock;
 use crate::dataset::{Dataset, DatasetError, StoredBlock};
+use crate::layout::LayoutError;
 use crate::metadata::Multihash;
-use crate::workspace::{Workspace, WorkspaceError};
+use crate::workspace::Workspace;
+
+/// Why history was not written again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RewriteError {
+    /// The dataset cannot be changed like that, or at all.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// What older roots need could not be kept.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
 
 impl Workspace {
     /// Replaces the chain of a dataset from sequence number `from` on: the blocks before stay, `blocks` follow them. Slices
@@ -25,7 +38,7 @@ impl Workspace {
         dataset: &mut Dataset,
         from: u64,
         blocks: Vec<EncodedBlock>,
-    ) -> Result<Vec<StoredBlock>, WorkspaceError> {
+    ) -> Result<Vec<StoredBlock>, RewriteError> {
         let same = self.layout().keep_from(dataset, from)?;
         let take_place = &mut |next: &_, chain: &_| self.layout().take_place(next, chain, &same);
         Ok(dataset.replace(from, blocks, take_place)?)
@@ -35,7 +48,7 @@ impl Workspace {
     ///
     /// # Errors
     /// [`DatasetError::NotInChain`], else as [`Self::replace`].
-    pub fn reset(&self, dataset: &mut Dataset, to: &Multihash) -> Result<u64, WorkspaceError> {
+    pub fn reset(&self, dataset: &mut Dataset, to: &Multihash) -> Result<u64, RewriteError> {
         let target = dataset.block_by_hash(to)?.ok_or(DatasetError::NotInChain(*to))?;
         let kept = target.block.block().sequence_number + 1;
         let dropped = dataset.state().blocks() - kept;

@@ -10,8 +10,8 @@
 mod read;
 mod write;
 
-pub(crate) use read::displayable_column;
-pub use read::{SliceReader, displayable, logical_hash};
+pub(crate) use read::{SliceFile, displayable_column};
+pub use read::{SliceReader, conform, displayable, logical_hash};
 pub use write::{SliceOptions, SliceWriter, WrittenSlice};
 
 use std::io;
@@ -98,7 +98,7 @@ impl SliceError {
         }
     }
 
-    fn arrow(path: &Path, source: ArrowError) -> SliceError {
+    pub(crate) fn arrow(path: &Path, source: ArrowError) -> SliceError {
         SliceError::Arrow {
             path: path.to_owned(),
             source,

@@ -3,9 +3,14 @@
 //! A manifest is `{kind, version, content}`. Field names are those of the schema in camelCase, fields that are
 //! absent are left out, unknown ones refused; what is written is what kamu writes, character for character.
 
-use serde::de::DeserializeOwned;
+mod header;
+
+use std::cell::RefCell;
+
+use serde::de::{DeserializeOwned, DeserializeSeed as _};
 use serde::{Deserialize, Serialize};
 
+use self::header::{Header, Mismatch};
 use crate::codec::{self, EncodedBlock};
 use crate::metadata::{DatasetKind, MetadataBlock, MetadataEvent, Multihash};
 
@@ -13,9 +18,13 @@ use crate::metadata::{DatasetKind, MetadataBlock, MetadataEvent, Multihash};
 pub const MAX_MANIFEST_BYTES: usize = 8 << 20;
 /// Most documents read from one file.
 pub const MAX_DOCUMENTS: usize = 10_000;
+/// How much a document may weigh when aliases have been followed: 8 for every value and the bytes of its text.
+pub const MAX_EXPANDED: usize = 16 * MAX_MANIFEST_BYTES;
+/// How much brackets may nest: the open ones, summed over every byte of a file. Reading takes time by that.
+pub const MAX_NESTED_BYTES: u64 = 1 << 30;
 
 /// Version of the `DatasetSnapshot` and `MetadataEvent` manifests.
-const MANIFEST_VERSION: i32 = 1;
+const MANIFEST_VERSION: i64 = 1;
 
 /// Why text is not the manifest it should be.
 #[derive(Debug, thiserror::Error)]
@@ -30,24 +39,28 @@ pub enum YamlError {
         source: serde_norway::Error,
     },
     /// A manifest of another kind.
-    #[error("document {document} is a {found}, not a {expected}")]
+    #[error("document {document} is a {found}, not a {expected}, at line {line}")]
     OtherKind {
         /// Position of the document in the file, from 1.
         document: usize,
+        /// Line of the file, from 1.
+        line: usize,
         /// Kind wanted.
         expected: &'static str,
         /// Kind found.
         found: String,
     },
     /// A manifest of a version that is not known.
-    #[error("document {document}: version {found} of {kind} is not supported, only {supported}")]
+    #[error("document {document}: version {found} of {kind} is not supported, only {supported}, at line {line}")]
     OtherVersion {
         /// Position of the document in the file, from 1.
         document: usize,
+        /// Line of the file, from 1.
+        line: usize,
         /// Kind of the manifest.
         kind: &'static str,
         /// Version found.
-        found: i32,
+        found: i64,
         /// Versions that are read.
         supported: &'static str,
     },
@@ -57,6 +70,17 @@ pub enum YamlError {
         /// Length found.
         len: usize,
     },
+    /// More than [`MAX_EXPANDED`].
+    #[error("document {document}: aliases make it larger than the limit, at line {line}")]
+    Expanded {
+        /// Position of the document in the file, from 1.
+        document: usize,
+        /// Line of the alias that is too much, from 1.
+        line: usize,
+    },
+    /// More than [`MAX_NESTED_BYTES`].
+    #[error("brackets nest too deep")]
+    Nested,
     /// More than [`MAX_DOCUMENTS`].
     #[error("more than {MAX_DOCUMENTS} documents in one file")]
     TooManyDocuments,
@@ -75,15 +99,8 @@ pub enum YamlError {
 #[serde(deny_unknown_fields)]
 struct Manifest<T> {
     kind: String,
-    version: i32,
+    version: i64,
     content: T,
-}
-
-/// The kind and the version alone, to say so before anything is said about the content.
-#[derive(Deserialize)]
-struct Envelope {
-    kind: String,
-    version: i32,
 }
 
 /// What a dataset is to become: the manifest that people write.
@@ -100,13 +117,13 @@ pub struct DatasetSnapshot {
 
 struct ManifestKind {
     name: &'static str,
-    versions: std::ops::RangeInclusive<i32>,
+    versions: std::ops::RangeInclusive<i64>,
     supported: &'static str,
 }
 
 const METADATA_BLOCK: ManifestKind = ManifestKind {
     name: "MetadataBlock",
-    versions: codec::MIN_VERSION..=codec::VERSION,
+    versions: codec::MIN_VERSION as i64..=codec::VERSION as i64,
     supported: "2 and 3",
 };
 const METADATA_EVENT: ManifestKind = ManifestKind {
@@ -124,42 +141,62 @@ fn read_all<T: DeserializeOwned>(text: &str, kind: &ManifestKind) -> Result<Vec<
     if text.len() > MAX_MANIFEST_BYTES {
         return Err(YamlError::TooLarge { len: text.len() });
     }
-    // Twice over: once for the envelopes, so that a wrong kind is called that, and once straight from the text, so
-    // that an error knows its line. Both readers see the same documents.
-    let envelopes = serde_norway::Deserializer::from_str(text);
+    if header::nests_too_much(text) {
+        return Err(YamlError::Nested);
+    }
+    // Twice over: once for a first look, so that a wrong kind is called that and nothing is built that is too large, and
+    // once straight from the text, so that an error knows its line. Both readers see the same documents.
+    let headers = serde_norway::Deserializer::from_str(text);
     let contents = serde_norway::Deserializer::from_str(text);
     let mut found = Vec::new();
-    for (index, (envelope, content)) in envelopes.zip(contents).enumerate() {
+    for (index, (header, content)) in headers.zip(contents).enumerate() {
         let document = index + 1;
         if document > MAX_DOCUMENTS {
             return Err(YamlError::TooManyDocuments);
         }
-        let malformed = |source| YamlError::Malformed { document, source };
-        let Some(envelope) = Option::<Envelope>::deserialize(envelope).map_err(malformed)? else {
-            continue;
+        let mismatch = RefCell::new(None);
+        let looked = Header {
+            kind,
+            mismatch: &mismatch,
         };
-        if envelope.kind != kind.name {
-            return Err(YamlError::OtherKind {
-                document,
-                expected: kind.name,
-                found: envelope.kind,
-            });
+        match looked.deserialize(header) {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(source) => return Err(refuse(document, kind, mismatch.take(), source)),
         }
-        if !kind.versions.contains(&envelope.version) {
-            let (found, supported) = (envelope.version, kind.supported);
-            return Err(YamlError::OtherVersion {
-                document,
-                kind: kind.name,
-                found,
-                supported,
-            });
-        }
-        found.push(Manifest::<T>::deserialize(content).map_err(malformed)?.content);
+        let manifest = Manifest::<T>::deserialize(content);
+        found.push(
+            manifest
+                .map_err(|source| YamlError::Malformed { document, source })?
+                .content,
+        );
     }
     if found.is_empty() {
         Err(YamlError::Empty { expected: kind.name })
     } else {
         Ok(found)
+    }
+}
+
+/// What the first look at a document found, with the line that the deserializer has added to its error.
+fn refuse(document: usize, kind: &ManifestKind, found: Option<Mismatch>, source: serde_norway::Error) -> YamlError {
+    let line = source.location().map_or(0, |place| place.line());
+    match found {
+        None => YamlError::Malformed { document, source },
+        Some(Mismatch::Expanded) => YamlError::Expanded { document, line },
+        Some(Mismatch::Kind(found)) => YamlError::OtherKind {
+            document,
+            line,
+            expected: kind.name,
+            found,
+        },
+        Some(Mismatch::Version(found)) => YamlError::OtherVersion {
+            document,
+            line,
+            kind: kind.name,
+            found,
+            supported: kind.supported,
+        },
     }
 }
 

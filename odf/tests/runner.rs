@@ -4,6 +4,7 @@
 
 mod layouts;
 mod pulls;
+mod rewrites;
 mod world;
 
 /// Every file in this folder is a module of this binary.

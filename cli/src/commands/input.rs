@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use odf::dataset::DatasetName;
-use odf::ingest::source::{Format, ReadOptions, Source};
+use odf::ingest::source::{self, Format, ReadOptions, Source};
 use tempfile::NamedTempFile;
 
 use super::publish::name_from_path;
@@ -113,14 +113,8 @@ impl Input {
         session: &Session,
         io: &Io,
     ) -> Result<Self, Failure> {
-        let dir = session.spool_dir()?;
-        let file = NamedTempFile::new_in(&dir).map_err(|error| Failure::file(&dir, &error))?;
-        let mut reader = Watched {
-            reader,
-            taken: 0,
-            cancel: io.cancel().clone(),
-            progress: io.progress().clone(),
-        };
+        let file = spool_file(session)?;
+        let mut reader = Watched::new(reader, io);
         let source = Source::spool(name, &mut reader, file.path(), MAX_STREAM_BYTES, format, options)?;
         Ok(Self {
             source,
@@ -204,6 +198,22 @@ pub(super) fn read_bytes(origin: &str, limit: u64, io: &mut Io) -> Result<Vec<u8
     Ok(bytes)
 }
 
+/// Writes a stream to a file in the workspace, which is removed when it is dropped. `name` stands for the stream in
+/// messages.
+///
+/// # Errors
+/// The stream breaks off, or the user wants to stop.
+pub(super) fn spool(name: &str, reader: &mut dyn Read, session: &Session, io: &Io) -> Result<NamedTempFile, Failure> {
+    let file = spool_file(session)?;
+    source::spool(name, &mut Watched::new(reader, io), file.path(), MAX_STREAM_BYTES)?;
+    Ok(file)
+}
+
+fn spool_file(session: &Session) -> Result<NamedTempFile, Failure> {
+    let dir = session.spool_dir()?;
+    NamedTempFile::new_in(&dir).map_err(|error| Failure::file(&dir, &error))
+}
+
 /// Asks an http(s) server for what lies at a URL.
 fn get(url: &str) -> Result<ureq::http::Response<ureq::Body>, Failure> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
@@ -221,6 +231,17 @@ struct Watched<'a> {
     taken: u64,
     cancel: Cancel,
     progress: Progress,
+}
+
+impl<'a> Watched<'a> {
+    fn new(reader: &'a mut dyn Read, io: &Io) -> Self {
+        Self {
+            reader,
+            taken: 0,
+            cancel: io.cancel().clone(),
+            progress: io.progress().clone(),
+        }
+    }
 }
 
 impl Read for Watched<'_> {

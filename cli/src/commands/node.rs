@@ -1,9 +1,13 @@
 //! `odfs node`, and the serving that a publish goes on with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
+use odf::publish;
+use odf::repository::Arrived;
+use odf::repository::server::{self, Tokens};
 use odf_node::gateway::{self, PeerSource};
 use odf_node::peer::Node;
 use tokio::net::TcpListener;
@@ -11,15 +15,17 @@ use tokio::net::TcpListener;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Progress, Step};
 use crate::output;
-use crate::session::Session;
+use crate::session::{Session, spread};
 
 /// How often the status line is drawn anew.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
-/// Run the peer and the HTTP gateway until stopped
+/// Run the peer, the HTTP gateway and the repository until stopped
 ///
 /// Serves everything in the workspace to other peers, keeps the names that are published or followed here alive, and
-/// answers `/ipfs/…` and `/ipns/…` on gateway.listen. Other odfs commands on this workspace work through it.
+/// answers `/ipfs/…` and `/ipns/…` on gateway.listen. The same address is an ODF repository: odfs and kamu pull from
+/// `odf+http://ADDRESS/DATASET`, and push there with a token (`odfs repo token add`). Other odfs commands on this
+/// workspace work through it.
 #[derive(Args, Debug)]
 pub(crate) struct NodeArgs {}
 
@@ -35,6 +41,10 @@ pub(crate) fn serve(session: &Session, with_gateway: bool, io: &mut Io) -> Resul
     lines.extend(node.listen_addrs().iter().map(|address| format!("Address: {address}")));
     if let Some((_, address)) = &listener {
         lines.push(format!("Gateway: http://{address}/"));
+        lines.push(match &session.settings().gateway_url {
+            Some(url) => format!("Repository: odf+{url}"),
+            None => format!("Repository: odf+http://{address}/"),
+        });
     }
     session.set_lasting();
     for line in lines {
@@ -48,7 +58,8 @@ pub(crate) fn serve(session: &Session, with_gateway: bool, io: &mut Io) -> Resul
     let server = match listener {
         Some((listener, _)) => {
             let source = PeerSource::new(session.workspace()?.store().clone(), node);
-            let router = gateway::router(source, gateway::Options::default());
+            let gateway = gateway::router(source, gateway::Options::default());
+            let router = repository(session, node, gateway)?;
             let stop = io.cancel().clone();
             Some(
                 session
@@ -76,6 +87,24 @@ pub(crate) fn serve(session: &Session, with_gateway: bool, io: &mut Io) -> Resul
     });
     progress.clear();
     outcome
+}
+
+/// The workspace as a repository; what it does not answer goes to the gateway.
+fn repository(session: &Session, node: &Node, gateway: server::Router) -> Result<server::Router, Failure> {
+    let workspace = session.workspace()?.clone();
+    let (node, runtime) = (node.clone(), session.runtime()?.handle().clone());
+    let (retention, pins) = (session.settings().retention, workspace.clone());
+    let on_arrived = move |arrived: &Arrived| {
+        if let Some(Err(error)) = retention.map(|keep| publish::retain(&pins, &arrived.dataset, keep)) {
+            tracing::warn!(%error, "older roots of a dataset that was pushed here stay pinned");
+        }
+        spread(&node, &runtime, &arrived.root.entities());
+    };
+    let options = server::Options {
+        public_url: session.settings().gateway_url.clone(),
+        on_arrived: Some(Arc::new(on_arrived)),
+    };
+    Ok(server::router(workspace, Tokens::of(session.root()), options, gateway))
 }
 
 fn listen(session: &Session) -> Result<(TcpListener, std::net::SocketAddr), Failure> {

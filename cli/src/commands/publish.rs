@@ -61,7 +61,7 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         Some(name) => name.clone(),
         None => input.suggested_name()?,
     };
-    let mut options = ingest::Options {
+    let options = ingest::Options {
         merge,
         event_time: args.event_time.clone(),
         changed: if args.append_all {
@@ -69,11 +69,9 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         } else {
             Changed::Refuse
         },
+        slice: session.settings().slice_options(),
         ..ingest::Options::default()
     };
-    if let Some(created_by) = &session.settings().parquet_created_by {
-        options.slice.created_by.clone_from(created_by);
-    }
 
     let (dataset, update) = take(&name, &input, &options, session, io)?;
     let key = own_key(&dataset, session)?;
@@ -125,16 +123,7 @@ fn take(
         // Before anything is appended that could not be announced.
         own_key(&dataset, session)?;
     }
-    let (cancel, progress) = (io.cancel().clone(), io.progress().clone());
-    let mut on_progress = move |at: Progress| {
-        progress.show(|| step(&at));
-        if cancel.is_set() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    };
-    let (dataset, outcome) = workspace.take(name, input.source(), options, io.now()?, &mut on_progress)?;
+    let (dataset, outcome) = workspace.take(name, input.source(), options, io.now()?, &mut watch(io))?;
     drop(making);
     let update = match outcome {
         Outcome::UpToDate => None,
@@ -188,8 +177,20 @@ fn show_schema(dataset: &Dataset, io: &mut Io) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The progress of an ingest in words.
-pub(super) fn step(at: &Progress) -> Step {
+/// Shows the progress of an ingest, and ends it when the user wants to stop.
+pub(super) fn watch(io: &Io) -> impl FnMut(Progress) -> ControlFlow<()> + use<> {
+    let (cancel, progress) = (io.cancel().clone(), io.progress().clone());
+    move |at: Progress| {
+        progress.show(|| step(&at));
+        if cancel.is_set() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+fn step(at: &Progress) -> Step {
     let doing = match at.phase {
         Phase::Checking => "checking rows already taken",
         Phase::Inferring => "finding out the schema",

@@ -167,7 +167,7 @@ fn open(id: &DatasetId, session: &Session) -> Result<Dataset, Failure> {
 }
 
 /// Gives a dataset with a new head the DAG that the peer and the gateway serve.
-fn committed(dataset: &Dataset, session: &Session, io: &Io) -> Result<(), Failure> {
+pub(super) fn committed(dataset: &Dataset, session: &Session, io: &Io) -> Result<(), Failure> {
     let workspace = session.workspace()?;
     let hold = workspace.store().hold();
     session.wait(io, publish::lay_out(workspace, dataset))?;

@@ -1,9 +1,9 @@
 //! `odfs push`
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use odf::dataset::Dataset;
 use odf::pull::Address;
-use odf::repository::Place;
+use odf::repository::{Place, smart};
 use odf_node::ipns::Name;
 use odf_node::keystore::Keypair;
 
@@ -34,8 +34,29 @@ pub(crate) struct PushArgs {
     /// history
     #[arg(short, long)]
     force: bool,
+    /// Who may see a dataset that the push makes, at servers that have accounts
+    #[arg(long, value_enum, default_value = "private")]
+    visibility: Visibility,
     #[command(flatten)]
     report: ReportArgs,
+}
+
+/// Who may see a dataset that a push makes.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Visibility {
+    /// Its owner, and whom that allows
+    Private,
+    /// Everybody
+    Public,
+}
+
+impl From<Visibility> for smart::Visibility {
+    fn from(visibility: Visibility) -> Self {
+        match visibility {
+            Visibility::Private => Self::Private,
+            Visibility::Public => Self::Public,
+        }
+    }
 }
 
 /// Where a push goes.

@@ -13,6 +13,7 @@ use crate::output::{Listing, OutputArgs};
 use crate::session::Session;
 
 mod alias;
+mod token;
 
 /// Work with repositories: places where datasets are exchanged, known by a name
 ///
@@ -48,6 +49,8 @@ pub(crate) enum RepoCommand {
     },
     #[command(subcommand)]
     Alias(alias::AliasCommand),
+    #[command(subcommand)]
+    Token(token::TokenCommand),
 }
 
 pub(super) fn run(command: &RepoCommand, session: &Session, io: &mut Io) -> Result<(), Failure> {
@@ -90,6 +93,7 @@ pub(super) fn run(command: &RepoCommand, session: &Session, io: &mut Io) -> Resu
             Ok(())
         }
         RepoCommand::Alias(command) => alias::run(command, session, io),
+        RepoCommand::Token(command) => token::run(command, session, io),
     }
 }
 

@@ -4,10 +4,13 @@ use std::io;
 
 use super::{Failure, Kind, chain};
 
+mod ingest;
+mod history;
 mod manifests;
 mod network;
 mod poll;
 mod repository;
+mod smart;
 mod tables;
 
 impl From<io::Error> for Failure {

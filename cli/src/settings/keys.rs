@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use toml::Value;
+use url::Url;
 
 use super::Key;
 
@@ -63,6 +64,21 @@ pub(crate) const KEYS: &[Key] = &[
             text.parse::<SocketAddr>()
                 .map_err(|_| "an address such as 127.0.0.1:8080 is expected")?;
             settings.gateway_listen = text.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.url",
+        about: "address under which others reach the gateway and repository of `odfs node`, if a proxy is before it",
+        show: |settings| settings.gateway_url.as_ref().map(|url| Value::String(url.to_string())),
+        set: |settings, value| {
+            let url = value.as_str().and_then(|text| text.parse::<Url>().ok());
+            let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            let mut url = url.ok_or("a URL such as https://data.example.org/ is expected")?;
+            if !url.path().ends_with('/') {
+                url.set_path(&format!("{}/", url.path()));
+            }
+            settings.gateway_url = Some(url);
             Ok(())
         },
     },

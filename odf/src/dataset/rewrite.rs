@@ -50,7 +50,8 @@ impl Dataset {
                 actual,
             });
         }
-        let (mut state, kept) = self.state_before(from)?;
+        let mut state = self.state_before(from)?;
+        let kept = state.as_ref().map_or(0, journal::len_of);
         for block in &blocks {
             ChainState::append(&mut state, block)?;
         }
@@ -91,13 +92,17 @@ impl Dataset {
         Ok(blocks.into_iter().zip(places).map(stored).collect())
     }
 
-    /// What the chain amounts to before the block number `sequence`, and how long its file is there.
-    fn state_before(&self, sequence: u64) -> Result<(Option<ChainState>, u64), DatasetError> {
+    /// What the chain amounts to before the block with this sequence number; nothing before the Seed. Reads the chain up to
+    /// there.
+    ///
+    /// # Errors
+    /// [`DatasetError::NoBlock`] if that is behind the next block.
+    pub(crate) fn state_before(&self, sequence: u64) -> Result<Option<ChainState>, DatasetError> {
         if sequence > self.state.blocks() {
             return Err(DatasetError::NoBlock { sequence });
         }
         if sequence == self.state.blocks() {
-            return Ok((Some(self.state.clone()), self.chain_len()));
+            return Ok(Some(self.state.clone()));
         }
         let mut state = None;
         let mut blocks = self.blocks_after(None)?;
@@ -105,8 +110,7 @@ impl Dataset {
             let Some(stored) = blocks.next() else { break };
             ChainState::append(&mut state, &stored?.block)?;
         }
-        let len = state.as_ref().map_or(0, journal::len_of);
-        Ok((state, len))
+        Ok(state)
     }
 }
 

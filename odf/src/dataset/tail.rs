@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, new_null_array};
-use arrow::compute::{cast, concat_batches};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::{Dataset, DatasetError};
 use crate::metadata::{DataSlice, MetadataEvent};
-use crate::slice::{SliceError, SliceReader};
+use crate::slice::{SliceError, SliceReader, conform};
 
 /// The most rows [`Dataset::tail`] gives.
 pub const MAX_TAIL_ROWS: u64 = 1_000_000;
@@ -75,19 +74,8 @@ impl Dataset {
         });
         let mut batches = Vec::new();
         for batch in reader {
-            let batch = batch?;
-            let column = |field: &Arc<arrow::datatypes::Field>| -> Result<ArrayRef, arrow::error::ArrowError> {
-                match batch.column_by_name(field.name()) {
-                    Some(array) => cast(array, field.data_type()),
-                    None => Ok(new_null_array(field.data_type(), batch.num_rows())),
-                }
-            };
-            let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>();
-            let whole = columns.and_then(|columns| RecordBatch::try_new(schema.clone(), columns));
-            batches.push(whole.map_err(|source| SliceError::Arrow {
-                path: path.clone(),
-                source,
-            })?);
+            let whole = conform(&batch?, schema).map_err(|source| SliceError::arrow(&path, source))?;
+            batches.push(whole);
         }
         Ok(batches)
     }

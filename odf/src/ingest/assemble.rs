@@ -7,9 +7,12 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Date32Type, TimestampMillisecondType};
 use arrow::record_batch::RecordBatch;
 
+use super::IngestError;
 use super::infer::UTC;
+use super::linked::Linked;
 use super::merge::{MergeError, Operations, Sink};
 use super::plan::{Plan, Role};
+use super::source::{Problem, SourceError};
 use crate::slice::SliceWriter;
 
 const DAY_MILLIS: i64 = 86_400_000;
@@ -26,6 +29,8 @@ pub(super) struct Assembly<'a> {
     pub(super) event_time: i64,
     /// The latest event time written, in milliseconds.
     pub(super) latest: Option<i64>,
+    /// Sums over links to objects, if the dataset has any.
+    pub(super) linked: Option<Linked>,
 }
 
 impl Assembly<'_> {
@@ -70,6 +75,16 @@ impl Assembly<'_> {
     }
 }
 
+/// A required column has no value. Which row it was is found out by who knows the source.
+fn missing(column: &str) -> MergeError {
+    MergeError::Refused(Box::new(IngestError::Source(SourceError {
+        name: "the data".to_owned(),
+        place: None,
+        column: Some(column.to_owned()),
+        problem: Problem::Missing,
+    })))
+}
+
 impl Sink for Assembly<'_> {
     fn accept(&mut self, batch: &RecordBatch, operations: Operations<'_>) -> Result<(), MergeError> {
         let rows = batch.num_rows();
@@ -86,6 +101,9 @@ impl Sink for Assembly<'_> {
                 Role::EventTime(at) => self.event_times(batch.column(*at), field.data_type())?,
                 Role::Data(at) => batch.column(*at).clone(),
             };
+            if !field.is_nullable() && array.null_count() > 0 {
+                return Err(missing(field.name()));
+            }
             columns.push(if array.data_type() == field.data_type() {
                 array
             } else {
@@ -93,7 +111,13 @@ impl Sink for Assembly<'_> {
             });
         }
         self.next_offset = end;
-        self.writer.write(RecordBatch::try_new(plan.schema.clone(), columns)?)?;
+        let rows = RecordBatch::try_new(plan.schema.clone(), columns)?;
+        if let Some(linked) = &mut self.linked {
+            linked
+                .add(&rows)
+                .map_err(|error| MergeError::Refused(Box::new(error)))?;
+        }
+        self.writer.write(rows)?;
         Ok(())
     }
 }

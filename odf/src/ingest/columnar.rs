@@ -105,17 +105,17 @@ pub(super) fn infer(source: &Source) -> Result<Inferred, SourceError> {
 }
 
 /// Batches with the columns and types of the dataset.
-pub(super) struct Rows<'a> {
-    source: &'a Source,
-    shape: &'a Shape,
+pub(super) struct Rows {
+    source: Source,
+    shape: Shape,
     reader: ParquetRecordBatchReader,
     /// For each column of the shape its position in the file, if it is there.
     positions: Vec<Option<usize>>,
     row: u64,
 }
 
-impl<'a> Rows<'a> {
-    pub(super) fn open(source: &'a Source, shape: &'a Shape) -> Result<Rows<'a>, SourceError> {
+impl Rows {
+    pub(super) fn open(source: &Source, shape: &Shape) -> Result<Rows, SourceError> {
         let inferred = infer(source)?;
         for column in &inferred.columns {
             if shape.position(&column.name).is_none() {
@@ -151,8 +151,8 @@ impl<'a> Rows<'a> {
             .build()
             .map_err(|error| source.error(Problem::Syntax(error.to_string())))?);
         Ok(Rows {
-            source,
-            shape,
+            source: source.clone(),
+            shape: shape.clone(),
             reader,
             positions,
             row: 0,
@@ -238,7 +238,7 @@ fn widens(has: &DataType, wants: &DataType) -> bool {
     }
 }
 
-impl Batches for Rows<'_> {
+impl Batches for Rows {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         let batch = match self.reader.next() {
             None => return Ok(None),

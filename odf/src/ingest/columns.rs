@@ -1,18 +1,28 @@
 //! Typed column builders for text formats: every value is parsed straight into its column, or refused with a reason.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::array::timezone::Tz;
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder, Int8Builder,
-    Int16Builder, Int32Builder, Int64Builder, StringBuilder, TimestampMillisecondBuilder, UInt8Builder, UInt16Builder,
-    UInt32Builder, UInt64Builder,
+    Array, ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
+    FixedSizeBinaryBuilder, FixedSizeListArray, Float16Builder, Float32Builder, Float64Builder, Int8Builder,
+    Int16Builder, Int32Builder, Int64Array, Int64Builder, ListArray, StringBuilder, StructArray, UInt8Builder,
+    UInt16Builder, UInt32Builder, UInt64Builder,
 };
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::cast;
 use arrow::compute::kernels::cast_utils::{Parser, parse_decimal};
-use arrow::datatypes::{DataType, Date32Type, Decimal128Type, TimeUnit};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Decimal256Type, DecimalType, Field, FieldRef, Fields, Float16Type, TimeUnit,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
-use super::infer::{UTC, parse_bool, parse_date, parse_timestamp};
+use super::infer::{UTC, parse_bool};
 use super::json;
+use super::moment::{parse_date, parse_date_lax, parse_moment, parse_time};
 use super::shape::{Shape, type_name};
 use super::source::{Problem, shorten};
 use crate::metadata::Timestamp;
@@ -22,6 +32,18 @@ pub(super) const EPOCH_MILLIS_FROM: i64 = 100_000_000_000;
 
 /// The largest float below which every integral float is exactly one integer.
 const EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
+
+/// The longest lists of one length for all: a list that is missing takes as much room as one that is there.
+const MAX_FIXED_LENGTH: i32 = 65_536;
+
+/// How values are to be understood.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    /// As kamu does: see [`Source::for_step`](super::source::Source::for_step).
+    pub(super) lax: bool,
+    /// The format has lists and objects.
+    pub(super) nested: bool,
+}
 
 enum Values {
     Bool(BooleanBuilder),
@@ -33,17 +55,43 @@ enum Values {
     UInt16(UInt16Builder),
     UInt32(UInt32Builder),
     UInt64(UInt64Builder),
+    Float16(Float16Builder),
     Float32(Float32Builder),
     Float64(Float64Builder),
-    Decimal(Decimal128Builder, u8, i8),
+    Decimal128(Decimal128Builder, u8, i8),
+    Decimal256(Decimal256Builder, u8, i8),
     Date(Date32Builder),
-    Timestamp(TimestampMillisecondBuilder),
+    /// Times with a date; the zone is that of values without one, none stands for UTC.
+    Moment(Int64Builder, TimeUnit, Option<Tz>),
+    /// Times of day.
+    Time(Int64Builder, TimeUnit),
     Text(StringBuilder),
+    Binary(BinaryBuilder),
+    FixedBinary(FixedSizeBinaryBuilder),
+    List(List),
+    Struct(Struct),
 }
 
-/// Runs `$body` with `$builder` bound to whatever typed builder is inside.
+/// Lists under construction. All have `length` items if that is given.
+struct List {
+    item: Box<Column>,
+    field: FieldRef,
+    length: Option<i32>,
+    offsets: Vec<i32>,
+    valid: Vec<bool>,
+}
+
+/// Objects under construction.
+struct Struct {
+    fields: Fields,
+    by_name: HashMap<String, usize>,
+    members: Vec<Column>,
+    valid: Vec<bool>,
+}
+
+/// Runs `$body` with `$builder` bound to whatever typed builder is inside, or `$list` and `$object`.
 macro_rules! with_builder {
-    ($values:expr, $builder:ident => $body:expr) => {
+    ($values:expr, $builder:ident => $body:expr, $list:ident => $of_list:expr, $object:ident => $of_object:expr) => {
         match $values {
             Values::Bool($builder) => $body,
             Values::Int8($builder) => $body,
@@ -54,12 +102,19 @@ macro_rules! with_builder {
             Values::UInt16($builder) => $body,
             Values::UInt32($builder) => $body,
             Values::UInt64($builder) => $body,
+            Values::Float16($builder) => $body,
             Values::Float32($builder) => $body,
             Values::Float64($builder) => $body,
-            Values::Decimal($builder, _, _) => $body,
+            Values::Decimal128($builder, _, _) => $body,
+            Values::Decimal256($builder, _, _) => $body,
             Values::Date($builder) => $body,
-            Values::Timestamp($builder) => $body,
+            Values::Moment($builder, _, _) => $body,
+            Values::Time($builder, _) => $body,
             Values::Text($builder) => $body,
+            Values::Binary($builder) => $body,
+            Values::FixedBinary($builder) => $body,
+            Values::List($list) => $of_list,
+            Values::Struct($object) => $of_object,
         }
     };
 }
@@ -71,13 +126,13 @@ pub(super) struct Column {
     nullable: bool,
     /// Integers are Unix times.
     epoch: bool,
-    /// Values are read as kamu reads them: see [`Source::for_step`](super::source::Source::for_step).
     lax: bool,
 }
 
 impl Column {
-    /// None when a text format cannot hold the type.
-    pub(super) fn new(data_type: &DataType, nullable: bool, epoch: bool, lax: bool) -> Option<Column> {
+    /// None when the format cannot hold the type.
+    pub(super) fn new(field: &Field, epoch: bool, reading: Reading) -> Option<Column> {
+        let data_type = field.data_type();
         let values = match data_type {
             DataType::Boolean => Values::Bool(BooleanBuilder::new()),
             DataType::Int8 => Values::Int8(Int8Builder::new()),
@@ -88,28 +143,64 @@ impl Column {
             DataType::UInt16 => Values::UInt16(UInt16Builder::new()),
             DataType::UInt32 => Values::UInt32(UInt32Builder::new()),
             DataType::UInt64 => Values::UInt64(UInt64Builder::new()),
+            DataType::Float16 => Values::Float16(Float16Builder::new()),
             DataType::Float32 => Values::Float32(Float32Builder::new()),
             DataType::Float64 => Values::Float64(Float64Builder::new()),
             DataType::Decimal128(precision, scale) => {
-                let builder = Decimal128Builder::new()
-                    .with_precision_and_scale(*precision, *scale)
-                    .ok()?;
-                Values::Decimal(builder, *precision, *scale)
+                let builder = Decimal128Builder::new().with_precision_and_scale(*precision, *scale);
+                Values::Decimal128(builder.ok()?, *precision, *scale)
             }
-            DataType::Date32 => Values::Date(Date32Builder::new()),
-            DataType::Timestamp(TimeUnit::Millisecond, _) => {
-                Values::Timestamp(TimestampMillisecondBuilder::new().with_timezone(UTC))
+            DataType::Decimal256(precision, scale) => {
+                let builder = Decimal256Builder::new().with_precision_and_scale(*precision, *scale);
+                Values::Decimal256(builder.ok()?, *precision, *scale)
             }
-            DataType::Utf8 => Values::Text(StringBuilder::new()),
+            DataType::Date32 | DataType::Date64 => Values::Date(Date32Builder::new()),
+            DataType::Timestamp(unit, zone) => {
+                let zone = match zone.as_deref() {
+                    None | Some(UTC | "Z" | "+00:00") => None,
+                    Some(zone) => Some(zone.parse().ok()?),
+                };
+                Values::Moment(Int64Builder::new(), *unit, zone)
+            }
+            DataType::Time32(unit) | DataType::Time64(unit) => Values::Time(Int64Builder::new(), *unit),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Values::Text(StringBuilder::new()),
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Values::Binary(BinaryBuilder::new()),
+            DataType::FixedSizeBinary(length) if *length >= 0 => {
+                Values::FixedBinary(FixedSizeBinaryBuilder::new(*length))
+            }
+            DataType::List(item) | DataType::LargeList(item) if reading.nested => {
+                Values::List(List::new(item, None, reading)?)
+            }
+            DataType::FixedSizeList(item, length) if reading.nested && (0..=MAX_FIXED_LENGTH).contains(length) => {
+                Values::List(List::new(item, Some(*length), reading)?)
+            }
+            DataType::Struct(fields) if reading.nested => Values::Struct(Struct {
+                by_name: fields
+                    .iter()
+                    .enumerate()
+                    .map(|(at, f)| (f.name().clone(), at))
+                    .collect(),
+                members: fields
+                    .iter()
+                    .map(|f| Column::new(f, false, reading))
+                    .collect::<Option<Vec<_>>>()?,
+                fields: fields.clone(),
+                valid: Vec::new(),
+            }),
             _ => return None,
         };
         Some(Column {
             values,
             data_type: data_type.clone(),
-            nullable,
+            nullable: field.is_nullable(),
             epoch,
-            lax,
+            lax: reading.lax,
         })
+    }
+
+    /// Values so far.
+    fn len(&self) -> usize {
+        with_builder!(&self.values, builder => builder.len(), list => list.valid.len(), object => object.valid.len())
     }
 
     /// No value.
@@ -117,8 +208,17 @@ impl Column {
         if !self.nullable {
             return Err(Problem::Missing);
         }
-        with_builder!(&mut self.values, b => b.append_null());
+        self.push_nothing();
         Ok(())
+    }
+
+    /// A place without a value, be it allowed or not: for the members of an object that is not there itself.
+    fn push_nothing(&mut self) {
+        with_builder!(&mut self.values,
+            builder => builder.append_null(),
+            list => list.push_nothing(),
+            object => object.push_nothing()
+        );
     }
 
     /// A field of a CSV record; an empty one is null.
@@ -138,15 +238,9 @@ impl Column {
                 }
                 None => Err(self.not_type(text)),
             },
-            Values::Date(b) => match parse_date(text).or_else(|| if self.lax { Date32Type::parse(text) } else { None })
-            {
-                Some(value) => {
-                    b.append_value(value);
-                    Ok(())
-                }
-                None => Err(self.not_type(text)),
-            },
-            Values::Timestamp(_) => self.push_moment(text),
+            Values::Date(_) | Values::Moment(..) | Values::Time(..) => self.push_moment(text),
+            Values::Binary(_) | Values::FixedBinary(_) => self.push_hex(text),
+            _ if self.lax => self.push_number(text.trim()),
             _ => self.push_number(text),
         }
     }
@@ -162,14 +256,12 @@ impl Column {
                         b.append_value(&text);
                         Ok(())
                     }
-                    Values::Date(_) | Values::Timestamp(_) => {
-                        if text.is_empty() {
-                            return Err(self.not_type(raw));
-                        }
-                        self.push_text(&text)
-                    }
-                    // Kept as text by those who fear for the last digit.
-                    Values::Decimal(..) => self.push_number(&text),
+                    Values::Date(_) | Values::Moment(..) | Values::Time(..) => self.push_moment(&text),
+                    Values::Binary(_) | Values::FixedBinary(_) => self.push_hex(&text),
+                    // Decimals are kept as text by those who fear for the last digit.
+                    Values::Decimal128(..) | Values::Decimal256(..) => self.push_number(&text),
+                    Values::Bool(_) | Values::List(_) | Values::Struct(_) => Err(self.not_type(raw)),
+                    _ if self.lax => self.push_number(text.trim()),
                     _ => Err(self.not_type(raw)),
                 }
             }
@@ -184,6 +276,8 @@ impl Column {
                 }
                 _ => Err(self.not_type(raw)),
             },
+            Some(b'[') if matches!(self.values, Values::List(_)) => self.push_list(raw),
+            Some(b'{') if matches!(self.values, Values::Struct(_)) => self.push_object(raw),
             Some(b'{' | b'[') => match &mut self.values {
                 Values::Text(b) => {
                     b.append_value(json::canonical(raw)?);
@@ -196,28 +290,128 @@ impl Column {
                     b.append_value(raw);
                     Ok(())
                 }
-                Values::Timestamp(_) => self.push_moment(raw),
-                Values::Bool(_) | Values::Date(_) => Err(self.not_type(raw)),
+                Values::Moment(..) => self.push_moment(raw),
+                Values::Date(_) | Values::Time(..) if self.lax => self.push_count(raw),
                 _ => self.push_number(raw),
             },
         }
     }
 
-    fn push_moment(&mut self, text: &str) -> Result<(), Problem> {
-        let epoch = self.epoch;
-        let Values::Timestamp(b) = &mut self.values else {
-            return Err(self.not_type(text));
+    fn push_list(&mut self, raw: &str) -> Result<(), Problem> {
+        let items = json::items(raw)?;
+        let count = items.len();
+        let Values::List(list) = &mut self.values else {
+            return Err(self.not_type(raw));
         };
-        let millis = parse_timestamp(text)
-            .or_else(|| parse_date(text).map(|days| i64::from(days) * 86_400_000))
-            .or_else(|| if epoch { epoch_millis(text.parse().ok()?) } else { None });
-        match millis {
-            Some(value) => {
-                b.append_value(value);
-                Ok(())
-            }
-            None => Err(self.not_type(text)),
+        if list.length.is_some_and(|length| usize::try_from(length) != Ok(count)) {
+            return Err(self.not_type(raw));
         }
+        for item in items {
+            list.item.push_json(item.get())?;
+        }
+        list.close()
+    }
+
+    fn push_object(&mut self, raw: &str) -> Result<(), Problem> {
+        let Values::Struct(object) = &mut self.values else {
+            return Err(self.not_type(raw));
+        };
+        let mut given = vec![false; object.members.len()];
+        let pushed = json::members(raw, &mut |key, value| {
+            let Some(at) = object.by_name.get(key.as_ref()).copied() else {
+                return Ok(());
+            };
+            if std::mem::replace(&mut given[at], true) {
+                return Err((Some(key.to_string()), Problem::Duplicate));
+            }
+            let in_member = |problem| (Some(key.to_string()), problem);
+            object.members[at].push_json(value).map_err(in_member)
+        });
+        let within = |(member, problem): (Option<String>, Problem)| match member {
+            Some(member) => Problem::Within {
+                member,
+                problem: Box::new(problem),
+            },
+            None => problem,
+        };
+        pushed.map_err(within)?;
+        for (at, given) in given.into_iter().enumerate() {
+            if !given {
+                let name = || object.fields[at].name().clone();
+                object.members[at]
+                    .push_null()
+                    .map_err(|problem| within((Some(name()), problem)))?;
+            }
+        }
+        object.valid.push(true);
+        Ok(())
+    }
+
+    fn push_moment(&mut self, text: &str) -> Result<(), Problem> {
+        let (epoch, lax) = (self.epoch, self.lax);
+        match &mut self.values {
+            Values::Date(b) => {
+                if let Some(days) = if lax { parse_date_lax(text) } else { parse_date(text) } {
+                    b.append_value(days);
+                    return Ok(());
+                }
+            }
+            Values::Moment(b, unit, zone) => {
+                // A number is taken in the unit of the column where kamu's rules hold.
+                let count = || match text.parse().ok()? {
+                    count if lax => Some(count),
+                    count if epoch => epoch_millis(count),
+                    _ => None,
+                };
+                if let Some(value) = parse_moment(text, *unit, *zone).or_else(count) {
+                    b.append_value(value);
+                    return Ok(());
+                }
+            }
+            Values::Time(b, unit) => {
+                if let Some(value) = parse_time(text, *unit) {
+                    b.append_value(value);
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+        Err(self.not_type(text))
+    }
+
+    /// A number of days, or of units of a time of day.
+    fn push_count(&mut self, text: &str) -> Result<(), Problem> {
+        match &mut self.values {
+            Values::Date(b) => match text.parse() {
+                Ok(days) => b.append_value(days),
+                Err(_) => return Err(self.not_type(text)),
+            },
+            Values::Time(b, _) => match text.parse() {
+                Ok(count) => b.append_value(count),
+                Err(_) => return Err(self.not_type(text)),
+            },
+            _ => return Err(self.not_type(text)),
+        }
+        Ok(())
+    }
+
+    /// Bytes as hexadecimal digits.
+    fn push_hex(&mut self, text: &str) -> Result<(), Problem> {
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let pairs = text.as_bytes().chunks(2).map(|pair| match pair {
+            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+            _ => None,
+        });
+        let bytes: Option<Vec<u8>> = pairs.collect();
+        let pushed = match (&mut self.values, bytes) {
+            (Values::Binary(b), Some(bytes)) => {
+                b.append_value(bytes);
+                true
+            }
+            (Values::FixedBinary(b), Some(bytes)) => b.append_value(bytes).is_ok(),
+            _ => false,
+        };
+        if pushed { Ok(()) } else { Err(self.not_type(text)) }
     }
 
     fn push_number(&mut self, text: &str) -> Result<(), Problem> {
@@ -241,6 +435,7 @@ impl Column {
                 }
             };
         }
+        let lax = self.lax;
         match &mut self.values {
             Values::Int8(b) => append!(b, integer(text)),
             Values::Int16(b) => append!(b, integer(text)),
@@ -250,10 +445,14 @@ impl Column {
             Values::UInt16(b) => append!(b, integer(text)),
             Values::UInt32(b) => append!(b, integer(text)),
             Values::UInt64(b) => append!(b, integer(text)),
+            Values::Float16(b) => append!(b, Float16Type::parse(text)),
             Values::Float32(b) => append!(b, text.parse().ok()),
             Values::Float64(b) => append!(b, text.parse().ok()),
-            Values::Decimal(b, precision, scale) => {
-                append!(b, decimal(text, *precision, *scale, self.lax));
+            Values::Decimal128(b, precision, scale) => {
+                append!(b, decimal::<Decimal128Type>(text, *precision, *scale, lax));
+            }
+            Values::Decimal256(b, precision, scale) => {
+                append!(b, decimal::<Decimal256Type>(text, *precision, *scale, lax));
             }
             _ => return Err(self.not_type(text)),
         }
@@ -273,22 +472,122 @@ impl Column {
         }
     }
 
-    fn finish(&mut self) -> ArrayRef {
-        with_builder!(&mut self.values, b => Arc::new(b.finish()))
+    /// The values so far as an array of the column's type, leaving the column empty.
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let array: ArrayRef = match &mut self.values {
+            Values::Moment(b, unit, _) => moments(b.finish(), *unit),
+            values => with_builder!(values,
+                builder => Arc::new(builder.finish()),
+                list => list.finish()?,
+                object => object.finish()?
+            ),
+        };
+        match (&self.data_type, array.data_type()) {
+            (wanted, has) if wanted == has => Ok(array),
+            // Changes nothing but the type: the zone was taken into account for each value.
+            (DataType::Timestamp(_, zone), _) => with_zone(&array, zone.clone()),
+            (wanted @ DataType::Time32(_), _) => cast(&cast(&array, &DataType::Int32)?, wanted),
+            (wanted, _) => cast(&array, wanted),
+        }
     }
 }
 
-/// A decimal that fits, without rounding unless `lax`.
-fn decimal(text: &str, precision: u8, scale: i8, lax: bool) -> Option<i128> {
-    if lax {
-        return parse_decimal::<Decimal128Type>(text, precision, scale).ok();
+impl List {
+    fn new(item: &FieldRef, length: Option<i32>, reading: Reading) -> Option<List> {
+        Some(List {
+            item: Box::new(Column::new(item, false, reading)?),
+            field: item.clone(),
+            length,
+            offsets: vec![0],
+            valid: Vec::new(),
+        })
     }
+
+    fn push_nothing(&mut self) {
+        for _ in 0..self.length.unwrap_or(0) {
+            self.item.push_nothing();
+        }
+        self.offsets.push(self.offsets.last().copied().unwrap_or(0));
+        self.valid.push(false);
+    }
+
+    /// Ends a list behind the items pushed since the last.
+    fn close(&mut self) -> Result<(), Problem> {
+        let end = i32::try_from(self.item.len()).map_err(|_| Problem::TooLarge {
+            limit: i32::MAX.unsigned_abs() as usize,
+            unit: "items in the lists of a batch",
+            hint: "",
+        })?;
+        self.offsets.push(end);
+        self.valid.push(true);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let items = self.item.finish()?;
+        let offsets = OffsetBuffer::new(std::mem::replace(&mut self.offsets, vec![0]).into());
+        let valid = nulls(std::mem::take(&mut self.valid));
+        Ok(match self.length {
+            None => Arc::new(ListArray::try_new(self.field.clone(), offsets, items, valid)?),
+            Some(length) => Arc::new(FixedSizeListArray::try_new(self.field.clone(), length, items, valid)?),
+        })
+    }
+}
+
+impl Struct {
+    fn push_nothing(&mut self) {
+        self.members.iter_mut().for_each(Column::push_nothing);
+        self.valid.push(false);
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let length = self.valid.len();
+        let valid = nulls(std::mem::take(&mut self.valid));
+        let members = self
+            .members
+            .iter_mut()
+            .map(Column::finish)
+            .collect::<Result<Vec<_>, _>>()?;
+        let array = StructArray::try_new_with_length(self.fields.clone(), members, valid, length)?;
+        Ok(Arc::new(array))
+    }
+}
+
+fn nulls(valid: Vec<bool>) -> Option<NullBuffer> {
+    valid.contains(&false).then(|| NullBuffer::from(valid))
+}
+
+/// Counts since 1970 as times in UTC.
+fn moments(counts: Int64Array, unit: TimeUnit) -> ArrayRef {
+    match unit {
+        TimeUnit::Second => Arc::new(counts.reinterpret_cast::<TimestampSecondType>().with_timezone(UTC)),
+        TimeUnit::Millisecond => Arc::new(counts.reinterpret_cast::<TimestampMillisecondType>().with_timezone(UTC)),
+        TimeUnit::Microsecond => Arc::new(counts.reinterpret_cast::<TimestampMicrosecondType>().with_timezone(UTC)),
+        TimeUnit::Nanosecond => Arc::new(counts.reinterpret_cast::<TimestampNanosecondType>().with_timezone(UTC)),
+    }
+}
+
+/// The same times said to be in another zone.
+fn with_zone(array: &ArrayRef, zone: Option<Arc<str>>) -> Result<ArrayRef, ArrowError> {
+    let DataType::Timestamp(unit, _) = array.data_type() else {
+        return Ok(array.clone());
+    };
+    let data = array
+        .to_data()
+        .into_builder()
+        .data_type(DataType::Timestamp(*unit, zone))
+        .build()?;
+    Ok(arrow::array::make_array(data))
+}
+
+/// A decimal that fits, without rounding unless `lax`.
+fn decimal<T: DecimalType>(text: &str, precision: u8, scale: i8, lax: bool) -> Option<T::Native> {
     let fraction = text.split(['e', 'E']).next()?.split_once('.').map_or("", |(_, f)| f);
     let kept = usize::try_from(scale).unwrap_or(0);
-    if fraction.len() > kept && fraction.bytes().skip(kept).any(|b| b != b'0') {
+    if !lax && fraction.len() > kept && fraction.bytes().skip(kept).any(|b| b != b'0') {
         return None;
     }
-    parse_decimal::<Decimal128Type>(text, precision, scale).ok()
+    parse_decimal::<T>(text, precision, scale).ok()
 }
 
 /// Unix seconds or milliseconds, told apart by size, as milliseconds; none outside of the years 0 to 9999.
@@ -299,29 +598,24 @@ pub(super) fn epoch_millis(value: i64) -> Option<i64> {
 }
 
 /// The columns of one batch under construction.
-pub(super) struct Table<'s> {
-    shape: &'s Shape,
+pub(super) struct Table {
+    shape: Shape,
     columns: Vec<Column>,
     rows: usize,
     bytes: usize,
 }
 
-impl<'s> Table<'s> {
-    /// Fails with the position of the column that a text format cannot hold.
-    pub(super) fn new(shape: &'s Shape, lax: bool) -> Result<Table<'s>, usize> {
-        let columns = shape
-            .schema()
-            .fields()
-            .iter()
-            .enumerate()
-            .map(|(at, f)| {
-                let epoch = shape.event_time() == Some(at) && !lax;
-                Column::new(f.data_type(), f.is_nullable(), epoch, lax).ok_or(at)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+impl Table {
+    /// Fails with the position of the column that the format cannot hold.
+    pub(super) fn new(shape: &Shape, reading: Reading) -> Result<Table, usize> {
+        let column = |(at, field): (usize, &FieldRef)| {
+            let epoch = shape.event_time() == Some(at) && !reading.lax;
+            Column::new(field, epoch, reading).ok_or(at)
+        };
+        let fields = shape.schema().fields().iter().enumerate();
         Ok(Table {
-            shape,
-            columns,
+            columns: fields.map(column).collect::<Result<Vec<_>, _>>()?,
+            shape: shape.clone(),
             rows: 0,
             bytes: 0,
         })
@@ -348,8 +642,13 @@ impl<'s> Table<'s> {
         }
         self.rows = 0;
         self.bytes = 0;
-        let arrays = self.columns.iter_mut().map(Column::finish).collect();
-        RecordBatch::try_new(self.shape.schema().clone(), arrays)
+        let arrays = self
+            .columns
+            .iter_mut()
+            .map(Column::finish)
+            .collect::<Result<Vec<_>, _>>();
+        arrays
+            .and_then(|arrays| RecordBatch::try_new(self.shape.schema().clone(), arrays))
             .map(Some)
             .map_err(|error| Problem::Syntax(error.to_string()))
     }

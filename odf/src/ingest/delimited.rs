@@ -42,8 +42,8 @@ impl<R: Read> Read for Bounded<R> {
 }
 
 /// Records with places, from a part of a file.
-struct Records<'a> {
-    source: &'a Source,
+struct Records {
+    source: Source,
     reader: csv::Reader<Bounded<Take<Box<dyn Input>>>>,
     record: StringRecord,
     start: u64,
@@ -52,8 +52,8 @@ struct Records<'a> {
     last_line: u64,
 }
 
-impl<'a> Records<'a> {
-    fn open(source: &'a Source, span: Span) -> Result<Records<'a>, SourceError> {
+impl Records {
+    fn open(source: &Source, span: Span) -> Result<Records, SourceError> {
         let input = source.open_at(span.start)?;
         let input = Bounded {
             inner: input.take(span.end.saturating_sub(span.start)),
@@ -69,7 +69,7 @@ impl<'a> Records<'a> {
             .buffer_capacity(BUFFER_BYTES)
             .from_reader(input);
         Ok(Records {
-            source,
+            source: source.clone(),
             reader,
             record: StringRecord::new(),
             start: span.start,
@@ -152,9 +152,9 @@ impl<'a> Records<'a> {
 }
 
 /// The names of the columns in the order of the file, from its first record and what the source declares.
-fn header(records: &mut Records<'_>) -> Result<Vec<String>, SourceError> {
-    let source = records.source;
-    refuse_utf16(source)?;
+fn header(records: &mut Records) -> Result<Vec<String>, SourceError> {
+    let source = records.source.clone();
+    refuse_utf16(&source)?;
     if !records.advance()? {
         return Err(source.error(Problem::Empty));
     }
@@ -165,12 +165,12 @@ fn header(records: &mut Records<'_>) -> Result<Vec<String>, SourceError> {
     };
     let names: Vec<String> = records.record.iter().enumerate().map(name).collect();
     let Some(declared) = source.declared() else {
-        check_names(source, names.iter().map(String::as_str))?;
+        check_names(&source, names.iter().map(String::as_str))?;
         return Ok(names);
     };
     let declared = || declared.columns.iter().map(|column| &column.name);
     if source.options().header && declared().all(|name| names.contains(name)) {
-        check_names(source, names.iter().map(String::as_str))?;
+        check_names(&source, names.iter().map(String::as_str))?;
         return Ok(names);
     }
     if declared().count() != names.len() {
@@ -186,7 +186,7 @@ fn header(records: &mut Records<'_>) -> Result<Vec<String>, SourceError> {
 }
 
 /// The rows of a part of a file, and the names of the columns, which may stand before that part.
-fn rows_of(source: &Source, span: Span) -> Result<(Records<'_>, Vec<String>), SourceError> {
+fn rows_of(source: &Source, span: Span) -> Result<(Records, Vec<String>), SourceError> {
     let start = Span {
         start: 0,
         line: 0,
@@ -250,18 +250,18 @@ pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
 }
 
 /// Batches of typed rows.
-pub(super) struct Rows<'a> {
-    records: Records<'a>,
+pub(super) struct Rows {
+    records: Records,
     names: Vec<String>,
     /// For each field of a record the column it goes to; none if nobody asked for it.
     targets: Vec<Option<usize>>,
     /// A column that the file may be, and is, without.
     absent: Option<usize>,
-    table: Table<'a>,
+    table: Table,
 }
 
-impl<'a> Rows<'a> {
-    pub(super) fn open(source: &'a Source, shape: &'a Shape, span: Span) -> Result<Rows<'a>, SourceError> {
+impl Rows {
+    pub(super) fn open(source: &Source, shape: &Shape, span: Span) -> Result<Rows, SourceError> {
         let (records, names) = rows_of(source, span)?;
         let mut targets = Vec::with_capacity(names.len());
         for name in &names {
@@ -276,7 +276,7 @@ impl<'a> Rows<'a> {
         if let Some(missing) = missing.first() {
             return Err(source.error_at(1, Some(shape.name(*missing)), Problem::NotInFile));
         }
-        let table = Table::new(shape, source.declared().is_some()).map_err(|at| unsupported(source, shape, at))?;
+        let table = Table::new(shape, source.reading()).map_err(|at| unsupported(source, shape, at))?;
         Ok(Rows {
             records,
             names,
@@ -310,11 +310,10 @@ impl<'a> Rows<'a> {
     }
 }
 
-impl Batches for Rows<'_> {
+impl Batches for Rows {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         self.fill()?;
-        let source = self.records.source;
-        self.table.take().map_err(|problem| source.error(problem))
+        self.table.take().map_err(|problem| self.records.source.error(problem))
     }
 
     fn bytes(&self) -> u64 {

@@ -3,6 +3,7 @@
 use super::merge::MergeError;
 use super::plan::PlanError;
 use super::source::SourceError;
+use super::sql::QueryError;
 use super::types::NoCounterpart;
 use crate::dataset::DatasetError;
 use crate::slice::SliceError;
@@ -17,9 +18,15 @@ pub enum IngestError {
     /// The table does not fit the dataset.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The rows of a source do not fit the dataset.
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    /// The preprocess query of a source cannot be run.
+    #[error(transparent)]
+    Query(#[from] QueryError),
     /// Rows could not be merged with those that are there.
     #[error(transparent)]
-    Merge(#[from] MergeError),
+    Merge(MergeError),
     /// The slice could not be written.
     #[error(transparent)]
     Slice(#[from] SliceError),
@@ -60,6 +67,39 @@ pub enum IngestError {
         /// The column asked for.
         wanted: String,
     },
+    /// Nothing in the chain says how pushed rows are read.
+    #[error("the dataset has no push source, so nothing says how the rows are to be read")]
+    NoPushSource,
+    /// It does not have the push source that was named.
+    #[error("the dataset has no push source `{wanted}`; it has {}", .names.join(", "))]
+    OtherPushSource {
+        /// The name.
+        wanted: String,
+        /// The names there are.
+        names: Vec<String>,
+    },
+    /// It has several, and none was named.
+    #[error("the dataset has several push sources: {}", .names.join(", "))]
+    WhichPushSource {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Rows are fetched, not pushed.
+    #[error("the dataset fetches its rows from a polling source; none can be pushed into it")]
+    NotPushed,
+    /// Rows cannot be fetched because nothing says from where.
+    #[error("the dataset has no polling source")]
+    NoPollingSource,
+    /// A link to an object that cannot be followed.
+    #[error("column `{column}`: the link to an object `{link}` is refused: {reason}")]
+    Link {
+        /// The column.
+        column: String,
+        /// The link, or the attribute that declares links.
+        link: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Derivative datasets are computed, not published.
     #[error("the dataset is derivative: its rows are computed from other datasets")]
     Derivative,
@@ -72,6 +112,63 @@ pub enum IngestError {
     /// A number is beyond what a slice can hold.
     #[error("the dataset is full: offsets end at {}", i64::MAX)]
     Full,
+}
+
+/// Why the rows of a source do not fit the dataset.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FitError {
+    /// A name that ODF keeps for itself.
+    #[error(
+        "the data has a column `{0}`, which the dataset needs for itself; give the column another name in the preprocess \
+         query or the read step, or another name to the dataset's own with SetVocab"
+    )]
+    Reserved(String),
+    /// The event time holds something else than times.
+    #[error("the event time column `{column}` must hold dates or timestamps, and it holds {found}")]
+    EventTime {
+        /// The column.
+        column: String,
+        /// Its type.
+        found: String,
+    },
+    /// The operations are something else than numbers.
+    #[error(
+        "the operation column `{column}` must hold integers (0 append, 1 retract, 2 correct from, 3 correct to), and it \
+         holds {found}"
+    )]
+    Operation {
+        /// The column.
+        column: String,
+        /// Its type.
+        found: String,
+    },
+    /// A stream of changes must say what each row is.
+    #[error("the merge strategy ChangelogStream needs the column `{0}`, which the data does not have")]
+    NoOperation(String),
+    /// A column of the key is not in the data.
+    #[error("the primary key column `{column}` is not in the data, which has {columns}")]
+    NoKeyColumn {
+        /// The column.
+        column: String,
+        /// Those that are there.
+        columns: String,
+    },
+    /// Other columns than the dataset's.
+    #[error("the rows do not fit the dataset's schema: {0}")]
+    Incompatible(String),
+    /// A column has a type that ODF does not have.
+    #[error(transparent)]
+    NoCounterpart(#[from] NoCounterpart),
+}
+
+impl From<MergeError> for IngestError {
+    fn from(error: MergeError) -> Self {
+        match error {
+            MergeError::Refused(error) => *error,
+            error => IngestError::Merge(error),
+        }
+    }
 }
 
 impl From<NoCounterpart> for IngestError {

@@ -14,9 +14,9 @@
 //! missing tomorrow must not make the dataset unpublishable, and ODF lets nobody turn a required column into an optional
 //! one later. Primary keys and the event time are required.
 
-use arrow::compute::kernels::cast_utils::string_to_datetime;
 use arrow::datatypes::{DataType, TimeUnit};
-use chrono::{NaiveDate, Utc};
+
+use super::moment::{parse_date, parse_timestamp};
 
 /// The time zone of every timestamp column.
 pub const UTC: &str = "UTC";
@@ -153,39 +153,6 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// `YYYY-MM-DD` as days since 1970.
-pub(super) fn parse_date(text: &str) -> Option<i32> {
-    let b = text.as_bytes();
-    if b.len() != 10 || b[4] != b'-' || b[7] != b'-' {
-        return None;
-    }
-    let number = |part: &[u8]| {
-        part.iter()
-            .try_fold(0u32, |n, d| d.is_ascii_digit().then(|| n * 10 + u32::from(d - b'0')))
-    };
-    let year = i32::try_from(number(&b[0..4])?).ok()?;
-    let date = NaiveDate::from_ymd_opt(year, number(&b[5..7])?, number(&b[8..10])?)?;
-    let days = date
-        .signed_duration_since(NaiveDate::from_ymd_opt(1970, 1, 1)?)
-        .num_days();
-    i32::try_from(days).ok()
-}
-
-/// RFC 3339 (blank or `T`, any fraction, any offset; none means UTC) as milliseconds since 1970, rounded down.
-pub(super) fn parse_timestamp(text: &str) -> Option<i64> {
-    const SHORTEST: usize = "2024-01-01T00:00".len();
-    let b = text.as_bytes();
-    if b.len() < SHORTEST
-        || b[4] != b'-'
-        || b[7] != b'-'
-        || !matches!(b[10], b'T' | b't' | b' ')
-        || !b[0].is_ascii_digit()
-    {
-        return None;
-    }
-    string_to_datetime(&Utc, text).ok().map(|t| t.timestamp_millis())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,17 +196,5 @@ mod tests {
         for (values, wanted) in cases {
             assert_eq!(infer(values), *wanted, "{values:?}");
         }
-    }
-
-    #[test]
-    fn times_are_read_in_any_offset_and_rounded_down_to_milliseconds() {
-        assert_eq!(parse_timestamp("1970-01-01T00:00:01Z"), Some(1000));
-        assert_eq!(parse_timestamp("1970-01-01T02:00:00.0019+02:00"), Some(1));
-        assert_eq!(parse_timestamp("1970-01-01 00:00:01"), Some(1000));
-        assert_eq!(parse_timestamp("1969-12-31T23:59:59.9995Z"), Some(-1));
-        assert_eq!(parse_timestamp("1970-01-01"), None);
-        assert_eq!(parse_date("1970-01-02"), Some(1));
-        assert_eq!(parse_date("1969-12-31"), Some(-1));
-        assert_eq!(parse_date("1970-1-02"), None);
     }
 }

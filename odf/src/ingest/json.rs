@@ -17,9 +17,10 @@ use super::columns::Table;
 use super::delimited::unsupported;
 use super::infer::{Inferred, InferredColumn, Kinds, kind_of_json_string, kind_of_number};
 use super::shape::Shape;
+use super::shapes::Shapes;
 use super::source::{
-    BATCH_ROWS, Batches, Format, Input, MAX_COLUMNS, MAX_ROW_BYTES, OnProgress, Phase, Problem, Source, SourceError,
-    Span, check_names, report,
+    BATCH_ROWS, Batches, Format, Input, MAX_COLUMNS, MAX_ROW_BYTES, OnProgress, Phase, Place, Problem, Source,
+    SourceError, Span, check_names, report,
 };
 
 mod scan;
@@ -35,28 +36,32 @@ pub(super) const GEOMETRY: &str = "geometry";
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// What is wrong with a row, and in which column if that is known.
-type Refused = (Option<String>, Problem);
+pub(super) type Refused = (Option<String>, Problem);
 
 /// Called with the name and the text of a value.
-type OnCell<'c> = dyn FnMut(Cow<'_, str>, &str) -> Result<(), Refused> + 'c;
+pub(super) type OnCell<'c> = dyn FnMut(Cow<'_, str>, &str) -> Result<(), Refused> + 'c;
 
 /// The objects of a table, one after the other, as text.
-enum Objects<'a> {
+enum Objects {
     Lines {
-        source: &'a Source,
+        source: Source,
         input: BufReader<Take<Box<dyn Input>>>,
         line: u64,
         consumed: u64,
     },
-    Elements(Elements<'a>),
+    Elements(Elements),
+    Shapes(Shapes),
 }
 
-impl<'a> Objects<'a> {
-    fn open(source: &'a Source, span: Span) -> Result<Objects<'a>, SourceError> {
+impl Objects {
+    fn open(source: &Source, span: Span) -> Result<Objects, SourceError> {
+        if source.format() == Format::EsriShapefile {
+            return Shapes::open(source).map(Objects::Shapes);
+        }
         let input = BufReader::with_capacity(BUFFER_BYTES, source.open_at(span.start)?.take(span.end - span.start));
         Ok(match source.format() {
             Format::Ndjson | Format::NdGeoJson => Objects::Lines {
-                source,
+                source: source.clone(),
                 input,
                 line: span.line,
                 consumed: span.start,
@@ -66,10 +71,11 @@ impl<'a> Objects<'a> {
         })
     }
 
-    /// Puts the text of the next object into `text` and says on which line it begins.
-    fn next(&mut self, text: &mut Vec<u8>) -> Result<Option<u64>, SourceError> {
+    /// Puts the text of the next object into `text` and says where it begins.
+    fn next(&mut self, text: &mut Vec<u8>) -> Result<Option<Place>, SourceError> {
         match self {
-            Objects::Elements(elements) => elements.next(text),
+            Objects::Elements(elements) => Ok(elements.next(text)?.map(Place::Line)),
+            Objects::Shapes(shapes) => Ok(shapes.next(text)?.map(Place::Row)),
             Objects::Lines {
                 source,
                 input,
@@ -98,7 +104,7 @@ impl<'a> Objects<'a> {
                     text.drain(..3);
                 }
                 if !text.trim_ascii().is_empty() {
-                    return Ok(Some(*line));
+                    return Ok(Some(Place::Line(*line)));
                 }
             },
         }
@@ -107,13 +113,14 @@ impl<'a> Objects<'a> {
     fn consumed(&self) -> u64 {
         match self {
             Objects::Elements(elements) => elements.consumed(),
+            Objects::Shapes(shapes) => shapes.consumed(),
             Objects::Lines { consumed, .. } => *consumed,
         }
     }
 }
 
 /// Calls `visit` for every member of the JSON object `text`, values as written.
-fn members(text: &str, visit: &mut OnCell<'_>) -> Result<(), Refused> {
+pub(super) fn members(text: &str, visit: &mut OnCell<'_>) -> Result<(), Refused> {
     struct Walk<'v, 'c> {
         visit: &'v mut OnCell<'c>,
         refused: &'v mut Option<Refused>,
@@ -181,14 +188,39 @@ pub(super) fn decode_string(raw: &str) -> Result<Cow<'_, str>, Problem> {
     Ok(key.0)
 }
 
+/// The items of a JSON array as written.
+pub(super) fn items(raw: &str) -> Result<Vec<&RawValue>, Problem> {
+    serde_json::from_str(raw).map_err(|error| Problem::Syntax(format!("not a JSON array: {error}")))
+}
+
 /// A JSON value without blanks and with sorted keys; scalars stay as written. The last of two equal keys wins.
 pub(super) fn canonical(raw: &str) -> Result<String, Problem> {
     let mut out = String::with_capacity(raw.len());
-    write_canonical(raw, 0, &mut out)?;
+    write_canonical(raw, 0, &mut |scalar, out| Ok(out.push_str(scalar)), &mut out)?;
     Ok(out)
 }
 
-fn write_canonical(raw: &str, depth: usize, out: &mut String) -> Result<(), Problem> {
+/// A JSON value likewise, but with scalars in the one form that a whole parse and a print give them: how kamu writes
+/// geometries.
+fn reprinted(raw: &str) -> Result<String, Problem> {
+    let mut out = String::with_capacity(raw.len());
+    let mut reprint = |scalar: &str, out: &mut String| {
+        let value: serde_json::Value = serde_json::from_str(scalar).map_err(not_json)?;
+        out.push_str(&value.to_string());
+        Ok(())
+    };
+    write_canonical(raw, 0, &mut reprint, &mut out)?;
+    Ok(out)
+}
+
+fn not_json(error: serde_json::Error) -> Problem {
+    Problem::Syntax(format!("not JSON: {error}"))
+}
+
+/// Called with a scalar as written and the text to append it to.
+type OnScalar<'s> = dyn FnMut(&str, &mut String) -> Result<(), Problem> + 's;
+
+fn write_canonical(raw: &str, depth: usize, scalar: &mut OnScalar<'_>, out: &mut String) -> Result<(), Problem> {
     if depth > MAX_DEPTH {
         return Err(Problem::TooLarge {
             limit: MAX_DEPTH,
@@ -196,33 +228,32 @@ fn write_canonical(raw: &str, depth: usize, out: &mut String) -> Result<(), Prob
             hint: "",
         });
     }
-    let syntax = |error: serde_json::Error| Problem::Syntax(format!("not JSON: {error}"));
     match raw.as_bytes().first() {
         Some(b'{') => {
-            let members: BTreeMap<String, &RawValue> = serde_json::from_str(raw).map_err(syntax)?;
+            let members: BTreeMap<String, &RawValue> = serde_json::from_str(raw).map_err(not_json)?;
             out.push('{');
             for (at, (key, value)) in members.iter().enumerate() {
                 if at > 0 {
                     out.push(',');
                 }
-                out.push_str(&serde_json::to_string(key).map_err(syntax)?);
+                out.push_str(&serde_json::to_string(key).map_err(not_json)?);
                 out.push(':');
-                write_canonical(value.get(), depth + 1, out)?;
+                write_canonical(value.get(), depth + 1, scalar, out)?;
             }
             out.push('}');
         }
         Some(b'[') => {
-            let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(syntax)?;
+            let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(not_json)?;
             out.push('[');
             for (at, item) in items.iter().enumerate() {
                 if at > 0 {
                     out.push(',');
                 }
-                write_canonical(item.get(), depth + 1, out)?;
+                write_canonical(item.get(), depth + 1, scalar, out)?;
             }
             out.push(']');
         }
-        _ => out.push_str(raw),
+        _ => scalar(raw, out)?,
     }
     Ok(())
 }
@@ -244,7 +275,10 @@ fn cells(format: Format, text: &str, visit: &mut OnCell<'_>) -> Result<(), Refus
     })?;
     match properties.as_deref() {
         Some("null") => {}
-        Some(raw) => members(raw, visit)?,
+        // The geometry hides a property of its name.
+        Some(raw) => members(raw, &mut |key, raw| {
+            if key == GEOMETRY { Ok(()) } else { visit(key, raw) }
+        })?,
         None => {
             return Err((
                 None,
@@ -252,7 +286,14 @@ fn cells(format: Format, text: &str, visit: &mut OnCell<'_>) -> Result<(), Refus
             ));
         }
     }
-    visit(Cow::Borrowed(GEOMETRY), geometry.as_deref().unwrap_or("null"))
+    let geometry = match geometry.as_deref() {
+        None | Some("null") => "null".to_owned(),
+        Some(raw) => {
+            let printed = reprinted(raw).map_err(|problem| (Some(GEOMETRY.to_owned()), problem))?;
+            serde_json::Value::from(printed).to_string()
+        }
+    };
+    visit(Cow::Borrowed(GEOMETRY), &geometry)
 }
 
 fn kind_of_json(raw: &str) -> Result<Option<Kinds>, Problem> {
@@ -265,8 +306,8 @@ fn kind_of_json(raw: &str) -> Result<Option<Kinds>, Problem> {
     })
 }
 
-fn utf8<'t>(source: &Source, line: u64, text: &'t [u8]) -> Result<&'t str, SourceError> {
-    std::str::from_utf8(text).map_err(|_| source.error_at(line, None, Problem::NotUtf8("")))
+fn utf8<'t>(source: &Source, place: Place, text: &'t [u8]) -> Result<&'t str, SourceError> {
+    std::str::from_utf8(text).map_err(|_| source.error_in(place, None, Problem::NotUtf8("")))
 }
 
 /// Types of all columns from all rows; columns in the order in which they first appear.
@@ -277,9 +318,9 @@ pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
     let mut by_name: HashMap<String, usize> = HashMap::new();
     let mut text = Vec::new();
     let mut rows = 0u64;
-    while let Some(line) = objects.next(&mut text)? {
+    while let Some(place) = objects.next(&mut text)? {
         let mut expected = 0;
-        cells(source.format(), utf8(source, line, &text)?, &mut |key, raw| {
+        cells(source.format(), utf8(source, place, &text)?, &mut |key, raw| {
             let at = match names.get(expected).filter(|name| **name == key) {
                 Some(_) => expected,
                 None => *by_name.entry(key.to_string()).or_insert_with(|| {
@@ -306,7 +347,7 @@ pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
             }
             Ok(())
         })
-        .map_err(|(column, problem)| source.error_at(line, column.as_deref(), problem))?;
+        .map_err(|(column, problem)| source.error_in(place, column.as_deref(), problem))?;
         rows += 1;
         if rows.is_multiple_of(BATCH_ROWS as u64) {
             report(source, progress, Phase::Inferring, objects.consumed(), end, rows)?;
@@ -338,25 +379,26 @@ pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
     Ok(Inferred { columns, rows })
 }
 
-/// Batches of typed rows. A member that a row lacks is null; one that the dataset lacks is refused.
-pub(super) struct Rows<'a> {
-    source: &'a Source,
-    shape: &'a Shape,
-    objects: Objects<'a>,
-    table: Table<'a>,
+/// Batches of typed rows. A member that a row lacks is null; one that the dataset lacks is refused, unless the source
+/// declares its columns: then it was left out on purpose.
+pub(super) struct Rows {
+    source: Source,
+    shape: Shape,
+    objects: Objects,
+    table: Table,
     text: Vec<u8>,
     /// Row in which each column was last given a value, counted from 1.
     given: Vec<u64>,
     row: u64,
 }
 
-impl<'a> Rows<'a> {
-    pub(super) fn open(source: &'a Source, shape: &'a Shape, span: Span) -> Result<Rows<'a>, SourceError> {
-        let table = Table::new(shape, source.declared().is_some()).map_err(|at| unsupported(source, shape, at))?;
+impl Rows {
+    pub(super) fn open(source: &Source, shape: &Shape, span: Span) -> Result<Rows, SourceError> {
+        let table = Table::new(shape, source.reading()).map_err(|at| unsupported(source, shape, at))?;
         let objects = Objects::open(source, span)?;
         Ok(Rows {
-            source,
-            shape,
+            source: source.clone(),
+            shape: shape.clone(),
             objects,
             table,
             text: Vec::new(),
@@ -367,15 +409,15 @@ impl<'a> Rows<'a> {
 
     fn fill(&mut self) -> Result<(), SourceError> {
         while !self.table.full() {
-            let Some(line) = self.objects.next(&mut self.text)? else {
+            let Some(place) = self.objects.next(&mut self.text)? else {
                 return Ok(());
             };
             self.row += 1;
-            let (row, shape, table, given) = (self.row, self.shape, &mut self.table, &mut self.given);
+            let (row, shape, table, given) = (self.row, &self.shape, &mut self.table, &mut self.given);
             let (mut expected, lax) = (0, self.source.declared().is_some());
             cells(
                 self.source.format(),
-                utf8(self.source, line, &self.text)?,
+                utf8(&self.source, place, &self.text)?,
                 &mut |key, raw| {
                     let at = if expected < shape.width() && shape.name(expected) == key {
                         expected
@@ -397,10 +439,10 @@ impl<'a> Rows<'a> {
                         .map_err(|problem| (Some(key.to_string()), problem))
                 },
             )
-            .map_err(|(column, problem)| self.source.error_at(line, column.as_deref(), problem))?;
+            .map_err(|(column, problem)| self.source.error_in(place, column.as_deref(), problem))?;
             for (at, given) in given.iter().enumerate() {
                 if *given != row {
-                    let missing = |problem| self.source.error_at(line, Some(shape.name(at)), problem);
+                    let missing = |problem| self.source.error_in(place, Some(shape.name(at)), problem);
                     table.column(at).push_null().map_err(missing)?;
                 }
             }
@@ -410,7 +452,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-impl Batches for Rows<'_> {
+impl Batches for Rows {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         self.fill()?;
         self.table.take().map_err(|problem| self.source.error(problem))

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::infer::{Inferred, timestamp};
-use super::merge::is_event_time;
+use super::merge::{OperationColumn, is_event_time};
 use super::shape::{Shape, type_name};
 use super::source::{Format, Problem, Source, SourceError};
 use super::types::{NoCounterpart, to_arrow};
-use crate::metadata::{DataSchema, Vocabulary};
+use crate::metadata::{DataSchema, MergeStrategy, Vocabulary};
 
 /// The default name of the event time column; a table that has it need not name it.
 pub const EVENT_TIME: &str = "event_time";
@@ -56,13 +56,15 @@ impl Plan {
     /// For a dataset without a schema: the table decides. Columns of `primary_key` are required.
     ///
     /// The event time column is the one that `vocabulary` names. If the table does not have it, that is an error only
-    /// when `event_time_wanted`; otherwise the column is made of the fallback time.
+    /// when `event_time_wanted`; otherwise the column is made of the fallback time. Whether the table may, or must, have an
+    /// operation column depends on the `strategy`.
     pub fn infer(
         source: &Source,
         inferred: &Inferred,
         vocabulary: &Vocabulary,
         event_time_wanted: bool,
         primary_key: &[String],
+        strategy: &MergeStrategy,
     ) -> Result<Plan, SourceError> {
         let names = || {
             inferred
@@ -78,9 +80,20 @@ impl Plan {
             }
         }
         let event_name = &vocabulary.event_time_column;
+        let operation = OperationColumn::of(strategy);
         let mut event_type = None;
+        let mut given_operation = None;
         let mut rest = Vec::new();
         for column in &inferred.columns {
+            if column.name == vocabulary.operation_type_column && operation != OperationColumn::Reserved {
+                if !column.data_type.is_integer() {
+                    let value = format!("{} in the file", type_name(&column.data_type));
+                    let expected = "an integer (0 append, 1 retract, 2 correct from, 3 correct to)".to_owned();
+                    return Err(source.column_error(&column.name, Problem::NotType { value, expected }));
+                }
+                given_operation = Some(Field::new(&column.name, column.data_type.clone(), column.nullable));
+                continue;
+            }
             let system = [
                 &vocabulary.offset_column,
                 &vocabulary.operation_type_column,
@@ -103,9 +116,15 @@ impl Plan {
         if event_time_wanted && event_type.is_none() {
             return Err(source.column_error(event_name, Problem::NoColumn(names())));
         }
+        if operation == OperationColumn::Required && given_operation.is_none() {
+            return Err(source.column_error(&vocabulary.operation_type_column, Problem::NoColumn(names())));
+        }
+        // A stream of changes is taken as it is, the column of its operations included.
+        let kept_operation = given_operation.filter(|_| operation == OperationColumn::Required);
+        let default_operation = || Field::new(&vocabulary.operation_type_column, DataType::Int32, false);
         let mut fields = vec![
             Field::new(&vocabulary.offset_column, DataType::Int64, false),
-            Field::new(&vocabulary.operation_type_column, DataType::Int32, false),
+            kept_operation.unwrap_or_else(default_operation),
             Field::new(&vocabulary.system_time_column, timestamp(), false),
             Field::new(event_name, event_type.clone().unwrap_or_else(timestamp), false),
         ];
@@ -114,11 +133,17 @@ impl Plan {
             Arc::new(Schema::new(fields)),
             vocabulary,
             event_type.is_some(),
+            operation,
         ))
     }
 
     /// For a dataset that has a schema: the table must fit.
-    pub fn fit(source: &Source, schema: &DataSchema, vocabulary: &Vocabulary) -> Result<Plan, PlanError> {
+    pub fn fit(
+        source: &Source,
+        schema: &DataSchema,
+        vocabulary: &Vocabulary,
+        strategy: &MergeStrategy,
+    ) -> Result<Plan, PlanError> {
         let schema = Arc::new(to_arrow(schema)?);
         for (name, usable) in [
             (&vocabulary.offset_column, DataType::is_integer as fn(&DataType) -> bool),
@@ -136,14 +161,30 @@ impl Plan {
             Some(names) => event_name != EVENT_TIME || names.contains(event_name),
             None => true,
         };
-        Ok(Plan::new(schema, vocabulary, has_event_time))
+        let operation = OperationColumn::of(strategy);
+        Ok(Plan::new(schema, vocabulary, has_event_time, operation))
+    }
+
+    /// For rows whose columns are known: `rows` as they come, `slice` as they are written, in the same order.
+    pub(super) fn of_rows(
+        rows: SchemaRef,
+        slice: SchemaRef,
+        vocabulary: &Vocabulary,
+        strategy: &MergeStrategy,
+    ) -> Plan {
+        let plan = Plan::new(rows, vocabulary, true, OperationColumn::of(strategy));
+        Plan { schema: slice, ..plan }
     }
 
     /// The event time column is read as nulls unless the table has it, so that earlier rows keep theirs.
-    fn new(schema: SchemaRef, vocabulary: &Vocabulary, has_event_time: bool) -> Plan {
+    fn new(schema: SchemaRef, vocabulary: &Vocabulary, has_event_time: bool, operation: OperationColumn) -> Plan {
         let mut fields = Vec::new();
         if let Ok(field) = schema.field_with_name(&vocabulary.event_time_column) {
             fields.push(field.clone().with_nullable(true));
+        }
+        if operation != OperationColumn::Reserved {
+            // The widest integers, and optional: the merge says itself what is wrong with a value, and in which row.
+            fields.push(Field::new(&vocabulary.operation_type_column, DataType::Int64, true));
         }
         let mut roles = Vec::with_capacity(schema.fields().len());
         for field in schema.fields() {
@@ -163,7 +204,15 @@ impl Plan {
         }
         let mut shape = Shape::new(fields, Some(&vocabulary.event_time_column));
         if !has_event_time {
-            shape = shape.with_optional_event_time();
+            let event_time = shape.event_time();
+            shape = shape.with_optional(event_time);
+        }
+        if operation != OperationColumn::Reserved {
+            shape = shape.with_operation(&vocabulary.operation_type_column);
+        }
+        if operation == OperationColumn::Optional {
+            let operation = shape.operation();
+            shape = shape.with_optional(operation);
         }
         Plan { schema, roles, shape }
     }

@@ -5,10 +5,17 @@
 
 use std::path::Path;
 
-use super::source::{Format, OnProgress, ReadOptions, Source};
-use super::{Changed, IngestError, Options, Outcome, Remember, Target, ingest};
+use super::before::Before;
+use super::commit::{Additions, Reached};
+use super::fit::Fit;
+use super::frame::Frame;
+use super::source::{Format, OnProgress, step_for_format};
+use super::stage::{Rows, Staging};
+use super::{IngestError, Outcome};
 use crate::dataset::Dataset;
-use crate::metadata::{AddData, DatasetKind, MetadataEvent, SourceState, Timestamp};
+use crate::metadata::{
+    AddData, AddPushSource, DatasetKind, MergeStrategy, MetadataEvent, ReadStep, SourceState, Timestamp, Transform,
+};
 use crate::slice::SliceOptions;
 
 /// How pushed rows are taken.
@@ -53,16 +60,41 @@ pub fn push(
     now: Timestamp,
     progress: &mut OnProgress<'_>,
 ) -> Result<Outcome, IngestError> {
-    let _ = name;
-    let source = Source::file(content, options.input_format, ReadOptions::default())?;
-    let options = Options {
-        default_event_time: options.event_time,
-        changed: Changed::TakeAll,
-        remember: Remember::Nothing,
-        slice: options.slice.clone(),
-        ..Options::default()
+    let source = push_source(dataset, options.source_name.as_deref())?.clone();
+    let read = match options.input_format {
+        Some(format) => step_for_format(&source.read, format),
+        None => source.read,
     };
-    ingest(Target::Existing(dataset), &source, &options, now, progress)
+    let given = Given {
+        name,
+        content,
+        read: &read,
+        preprocess: source.preprocess.as_ref(),
+        merge: source.merge,
+        event_time: options.event_time,
+        reached: Reached::WithRows(None),
+        slice: &options.slice,
+    };
+    take(dataset, given, now, progress)
+}
+
+/// The push source of this name, or the only one.
+fn push_source<'d>(dataset: &'d Dataset, wanted: Option<&str>) -> Result<&'d AddPushSource, IngestError> {
+    if dataset.kind() == DatasetKind::Derivative {
+        return Err(IngestError::Derivative);
+    }
+    let sources = &dataset.state().push_sources;
+    let names = || sources.keys().cloned().collect();
+    match (wanted, sources.len()) {
+        (_, 0) if dataset.state().polling_source.is_some() => Err(IngestError::NotPushed),
+        (_, 0) => Err(IngestError::NoPushSource),
+        (Some(wanted), _) => sources.get(wanted).ok_or_else(|| IngestError::OtherPushSource {
+            wanted: wanted.to_owned(),
+            names: names(),
+        }),
+        (None, 1) => sources.values().next().ok_or(IngestError::NoPushSource),
+        (None, _) => Err(IngestError::WhichPushSource { names: names() }),
+    }
 }
 
 /// Takes what the polling source of the dataset has fetched.
@@ -78,17 +110,87 @@ pub fn polled(
     now: Timestamp,
     progress: &mut OnProgress<'_>,
 ) -> Result<Outcome, IngestError> {
-    let source = Source::file(polled.content, None, ReadOptions::default())?;
-    let options = Options {
-        default_event_time: polled.event_time,
-        changed: Changed::TakeAll,
-        remember: polled
-            .state
-            .map_or(Remember::Nothing, |state| Remember::State(state.clone())),
-        slice: polled.slice.clone(),
-        ..Options::default()
+    let Some(source) = dataset.state().polling_source.clone() else {
+        return Err(IngestError::NoPollingSource);
     };
-    ingest(Target::Existing(dataset), &source, &options, now, progress)
+    let given = Given {
+        name: polled.name,
+        content: polled.content,
+        read: &source.read,
+        preprocess: source.preprocess.as_ref(),
+        merge: source.merge,
+        event_time: polled.event_time,
+        reached: Reached::Always(polled.state.cloned()),
+        slice: polled.slice,
+    };
+    take(dataset, given, now, progress)
+}
+
+/// Content, and what a source in the chain says about it.
+struct Given<'a> {
+    name: &'a str,
+    content: &'a Path,
+    read: &'a ReadStep,
+    preprocess: Option<&'a Transform>,
+    merge: MergeStrategy,
+    event_time: Option<Timestamp>,
+    reached: Reached,
+    slice: &'a SliceOptions,
+}
+
+fn take(
+    dataset: &mut Dataset,
+    given: Given<'_>,
+    now: Timestamp,
+    progress: &mut OnProgress<'_>,
+) -> Result<Outcome, IngestError> {
+    let before = Before::of(dataset, given.merge)?;
+    let system_time = now.max(dataset.state().system_time);
+    let data_dir = dataset.data_dir();
+    let frame = Frame::of_step(
+        given.name,
+        given.content,
+        given.read,
+        given.preprocess,
+        data_dir.clone(),
+        progress,
+    )?;
+    let additions = match &frame {
+        None => Additions::new(&before, None, None, given.reached)?,
+        Some(frame) => {
+            let chosen = given.preprocess.is_some() || given.read.schemas().1.is_some();
+            let fit = Fit::new(frame.schema(), &before, chosen)?;
+            let open = || Ok(fit.rows(given.name, frame.open()?));
+            let rows = Rows {
+                source: frame.source(),
+                open: &open,
+                end: frame.len(),
+                may_be_empty: true,
+            };
+            let staging = Staging {
+                before: &before,
+                plan: fit.plan(),
+                data_dir: &data_dir,
+                slice: given.slice,
+                system_time,
+                event_time: given.event_time.unwrap_or(system_time),
+            };
+            let staged = staging.run(&rows, progress)?;
+            Additions::new(&before, Some(fit.plan().schema()), staged, given.reached)?
+        }
+    };
+    if additions.events.is_empty() {
+        return Ok(Outcome::UpToDate);
+    }
+    let old_head = *dataset.head();
+    let blocks = dataset.append_events(additions.events, system_time, additions.slice)?;
+    Ok(Outcome::updated(
+        Some(old_head),
+        blocks,
+        additions.data,
+        additions.rows,
+        None,
+    ))
 }
 
 /// Says that all rows up to `watermark` are there. Up to date if that was said already.

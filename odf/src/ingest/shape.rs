@@ -11,7 +11,9 @@ pub struct Shape {
     schema: SchemaRef,
     by_name: HashMap<String, usize>,
     event_time: Option<usize>,
-    event_time_optional: bool,
+    operation: Option<usize>,
+    /// Columns that a table may be without.
+    optional: Vec<usize>,
 }
 
 impl Shape {
@@ -27,21 +29,28 @@ impl Shape {
             schema: Arc::new(Schema::new(fields)),
             by_name,
             event_time,
-            event_time_optional: false,
+            operation: None,
+            optional: Vec::new(),
         }
     }
 
-    /// Lets a table be without the event time column: it is read as nulls then.
-    pub fn with_optional_event_time(self) -> Shape {
+    /// Says which column holds the operation of each row. It is read, and its values are not among those written.
+    pub fn with_operation(self, name: &str) -> Shape {
         Shape {
-            event_time_optional: true,
+            operation: self.position(name),
             ..self
         }
     }
 
+    /// Lets a table be without a column: it is read as nulls then.
+    pub fn with_optional(mut self, at: Option<usize>) -> Shape {
+        self.optional.extend(at);
+        self
+    }
+
     /// Whether a table may be without this column.
     pub fn is_optional(&self, at: usize) -> bool {
-        self.event_time_optional && self.event_time == Some(at)
+        self.optional.contains(&at)
     }
 
     /// The Arrow schema of every batch.
@@ -52,6 +61,11 @@ impl Shape {
     /// Position of the event time column.
     pub fn event_time(&self) -> Option<usize> {
         self.event_time
+    }
+
+    /// Position of the column with the operation of each row, where the table says it.
+    pub fn operation(&self) -> Option<usize> {
+        self.operation
     }
 
     /// Position of a column.

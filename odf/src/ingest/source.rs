@@ -9,19 +9,24 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 
 use super::columnar;
+use super::columns::Reading;
 use super::delimited;
 use super::infer::Inferred;
 use super::json;
 use super::shape::Shape;
 
+mod ahead;
 mod format;
 mod problem;
 mod step;
+
+use ahead::Ahead;
 
 pub use format::{Format, UnknownFormat};
 pub use problem::{Place, Problem, SourceError};
@@ -111,7 +116,7 @@ pub struct Source {
     content: Content,
     format: Format,
     options: ReadOptions,
-    declared: Option<Inferred>,
+    declared: Option<Arc<Inferred>>,
 }
 
 /// What [`Source`] reads from.
@@ -175,24 +180,7 @@ impl Source {
         format: Format,
         options: ReadOptions,
     ) -> Result<Source, SourceError> {
-        let fail = |problem| SourceError {
-            name: name.to_owned(),
-            place: None,
-            column: None,
-            problem,
-        };
-        let mut file = File::create(spool).map_err(|e| fail(Problem::Io(e)))?;
-        let copied = io::copy(&mut reader.take(limit), &mut file).map_err(|e| fail(Problem::Io(e)))?;
-        let mut one = [0u8; 1];
-        if copied == limit && reader.read(&mut one).map_err(|e| fail(Problem::Io(e)))? > 0 {
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            return Err(fail(Problem::TooLarge {
-                limit,
-                unit: "bytes",
-                hint: "",
-            }));
-        }
-        file.flush().map_err(|e| fail(Problem::Io(e)))?;
+        self::spool(name, reader, spool, limit)?;
         Ok(Source {
             name: name.to_owned(),
             content: Content::File(spool.to_owned()),
@@ -238,21 +226,30 @@ impl Source {
     }
 
     /// An error at a place of this table.
-    pub(super) fn error_at(&self, line: u64, column: Option<&str>, problem: Problem) -> SourceError {
-        let place = Some(Place::Line(line));
+    pub(super) fn error_in(&self, place: Place, column: Option<&str>, problem: Problem) -> SourceError {
         SourceError {
             name: self.name.clone(),
-            place,
+            place: Some(place),
             column: column.map(str::to_owned),
             problem,
         }
     }
 
+    /// An error on a line of this table.
+    pub(super) fn error_at(&self, line: u64, column: Option<&str>, problem: Problem) -> SourceError {
+        self.error_in(Place::Line(line), column, problem)
+    }
+
     /// An error in a row of this table, for formats without lines.
     pub(super) fn error_in_row(&self, row: u64, column: Option<&str>, problem: Problem) -> SourceError {
-        SourceError {
-            place: Some(Place::Row(row)),
-            ..self.error_at(row, column, problem)
+        self.error_in(Place::Row(row), column, problem)
+    }
+
+    /// How its values are to be understood.
+    pub(super) fn reading(&self) -> Reading {
+        Reading {
+            lax: self.declared.is_some(),
+            nested: self.format != Format::Csv,
         }
     }
 
@@ -300,29 +297,54 @@ impl Source {
         }
         match self.format {
             Format::Csv => delimited::infer(self, end, progress),
-            Format::Ndjson | Format::Json | Format::GeoJson | Format::NdGeoJson => json::infer(self, end, progress),
             Format::Parquet => columnar::infer(self),
-            Format::EsriShapefile => Err(self.error(Problem::Unsupported(self.format.to_string()))),
+            _ => json::infer(self, end, progress),
         }
     }
 
-    /// Reads the rows between the byte positions `span` into batches of the given shape.
+    /// Reads the rows between the byte positions `span` into batches of the given shape, a few batches ahead of the caller
+    /// on a thread of its own.
     ///
     /// For CSV the header is read from the start of the file even if `span` begins later. Formats that do not grow take
     /// the whole file.
-    pub fn rows<'a>(&'a self, shape: &'a Shape, span: Span) -> Result<Box<dyn Batches + 'a>, SourceError> {
+    pub fn rows(&self, shape: &Shape, span: Span) -> Result<Box<dyn Batches>, SourceError> {
         if span.end == 0 {
             return Err(self.error(Problem::Empty));
         }
-        Ok(match self.format {
+        let reader: Box<dyn Batches + Send> = match self.format {
             Format::Csv => Box::new(delimited::Rows::open(self, shape, span)?),
-            Format::Ndjson | Format::Json | Format::GeoJson | Format::NdGeoJson => {
-                Box::new(json::Rows::open(self, shape, span)?)
-            }
             Format::Parquet => Box::new(columnar::Rows::open(self, shape)?),
-            Format::EsriShapefile => return Err(self.error(Problem::Unsupported(self.format.to_string()))),
-        })
+            _ => Box::new(json::Rows::open(self, shape, span)?),
+        };
+        let ahead = Ahead::start(reader).map_err(|error| self.error(Problem::Io(error)))?;
+        Ok(Box::new(ahead))
     }
+}
+
+/// Writes a stream to the file `spool`, so that it can be read more than once. `name` stands for the stream in messages.
+///
+/// # Errors
+/// The stream breaks off, is longer than `limit` bytes, or the file cannot be written. What was written stays; it is the
+/// caller's to remove.
+pub fn spool(name: &str, reader: &mut dyn Read, spool: &Path, limit: u64) -> Result<(), SourceError> {
+    let fail = |problem| SourceError {
+        name: name.to_owned(),
+        place: None,
+        column: None,
+        problem,
+    };
+    let mut file = File::create(spool).map_err(|e| fail(Problem::Io(e)))?;
+    let copied = io::copy(&mut reader.take(limit), &mut file).map_err(|e| fail(Problem::Io(e)))?;
+    let mut one = [0u8; 1];
+    if copied == limit && reader.read(&mut one).map_err(|e| fail(Problem::Io(e)))? > 0 {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        return Err(fail(Problem::TooLarge {
+            limit,
+            unit: "bytes",
+            hint: "",
+        }));
+    }
+    file.flush().map_err(|e| fail(Problem::Io(e)))
 }
 
 pub(super) enum RandomAccess {

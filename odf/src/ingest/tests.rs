@@ -1,4 +1,5 @@
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
@@ -7,7 +8,7 @@ use arrow::util::display::array_value_to_string;
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::source::{Format, ReadOptions, SourceError};
+use super::source::{Format, Phase, ReadOptions, SourceError};
 use super::*;
 use crate::catalog::Catalog;
 use crate::metadata::DatasetId;
@@ -15,6 +16,7 @@ use crate::metadata::DatasetId;
 mod golden;
 mod growing;
 mod parquet;
+mod pipeline;
 mod properties;
 mod readers;
 mod steps;

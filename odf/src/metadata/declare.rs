@@ -185,19 +185,26 @@ macro_rules! union {
 
         $crate::metadata::declare::union_field!($name);
 
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                const MEMBERS: &[&str] = &[$( stringify!($member) ),*];
-                let short = [$( stringify!($short) )?].contains(&"short");
-                let read_member = |name: &'static str, map: serde_norway::Value| match name {
+        impl $crate::metadata::text::TextUnion for $name {
+            const NAME: &'static str = stringify!($name);
+            const MEMBERS: &'static [&'static str] = &[$( stringify!($member) ),*];
+            const SHORT: bool = !<[&str]>::is_empty(&[$( stringify!($short) )?]);
+
+            fn read_member<'de, D: serde::Deserializer<'de>>(name: &'static str, fields: D) -> Result<Self, D::Error> {
+                match name {
                     $(
                         stringify!($member) => $crate::metadata::declare::member_from_map!(
-                            map, (Self::$member), [$($ty)?] [$( $( { $(#[$field_meta])* $field : $field_ty } )* )?]
+                            fields, (Self::$member), [$($ty)?] [$( $( { $(#[$field_meta])* $field : $field_ty } )* )?]
                         ),
                     )*
-                    other => Err(serde::de::Error::unknown_variant(other, MEMBERS)),
-                };
-                $crate::metadata::text::read_union(deserializer, stringify!($name), MEMBERS, short, read_member)
+                    other => Err(serde::de::Error::unknown_variant(other, Self::MEMBERS)),
+                }
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $crate::metadata::text::read_union(deserializer)
             }
         }
 
@@ -347,12 +354,10 @@ macro_rules! scalar_enum {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                use serde::de::Error as _;
                 const VALUES: &[&str] = &[$( stringify!($value) ),*];
-                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
-                match $crate::metadata::text::find_name(&text, VALUES) {
-                    $( Some(stringify!($value)) => Ok(Self::$value), )*
-                    _ => Err(D::Error::unknown_variant(&text, VALUES)),
+                match $crate::metadata::text::read_name(deserializer, VALUES)? {
+                    $( stringify!($value) => Ok(Self::$value), )*
+                    other => Err(serde::de::Error::unknown_variant(other, VALUES)),
                 }
             }
         }

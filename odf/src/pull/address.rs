@@ -12,8 +12,15 @@ use crate::metadata::DatasetId;
 /// A dataset on IPFS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// Whatever a name stands for: `ipns://k51…`, `k51…`, or `did:odf:…`, whose key is the name's key.
+    /// Whatever a name stands for: `ipns://k51…`, `k51…`.
     Name(Name),
+    /// What the owner of a dataset publishes under its own key, and nothing but this dataset: `did:odf:…`.
+    Dataset {
+        /// The dataset.
+        id: DatasetId,
+        /// The name whose key is the dataset's.
+        name: Name,
+    },
     /// One fixed root, or a directory below one: `ipfs://CID`, `ipfs://CID/path`.
     Root {
         /// The CID.
@@ -43,7 +50,8 @@ impl FromStr for Address {
         }
         if text.starts_with("did:odf:") {
             let id: DatasetId = text.parse().map_err(|_| bad())?;
-            return name_of(&id).map(Self::Name).ok_or_else(bad);
+            let name = name_of(&id).ok_or_else(bad)?;
+            return Ok(Self::Dataset { id, name });
         }
         let name = text
             .strip_prefix("ipns://")
@@ -57,6 +65,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => write!(f, "ipns://{name}"),
+            Self::Dataset { id, .. } => id.fmt(f),
             Self::Root { cid, path } if path.is_empty() => write!(f, "ipfs://{cid}"),
             Self::Root { cid, path } => write!(f, "ipfs://{cid}/{path}"),
         }
@@ -64,10 +73,26 @@ impl fmt::Display for Address {
 }
 
 impl Address {
+    /// The name to resolve; none for a fixed root.
+    pub fn name(&self) -> Option<&Name> {
+        match self {
+            Self::Name(name) | Self::Dataset { name, .. } => Some(name),
+            Self::Root { .. } => None,
+        }
+    }
+
+    /// The only dataset that may be found there, if the address says which.
+    pub fn dataset_id(&self) -> Option<DatasetId> {
+        match self {
+            Self::Dataset { id, .. } => Some(*id),
+            Self::Name(_) | Self::Root { .. } => None,
+        }
+    }
+
     /// What a dataset pulled from here is called when nobody says otherwise: the last part of the address.
     pub fn default_name(&self) -> Option<DatasetName> {
         let text = match self {
-            Self::Name(name) => name.to_string(),
+            Self::Name(name) | Self::Dataset { name, .. } => name.to_string(),
             Self::Root { cid, path } if path.is_empty() => cid.to_string(),
             Self::Root { path, .. } => path.rsplit('/').next().unwrap_or_default().to_owned(),
         };
@@ -90,8 +115,12 @@ mod tests {
         let key = odf_node::keystore::Keypair::generate_ed25519();
         let name = Name::from_public_key(&key.public());
         let id = DatasetId::from_public_key(key.public().try_into_ed25519().unwrap().to_bytes());
+        assert_eq!(
+            id.to_string().parse::<Address>().unwrap(),
+            Address::Dataset { id, name }
+        );
+        assert_eq!(Address::Dataset { id, name }.to_string(), id.to_string());
         let forms = [
-            id.to_string(),
             name.to_string(),
             format!("ipns://{name}"),
             format!("ipns://{name}/"),

@@ -19,6 +19,8 @@ enum Gap {
     New(Vec<EncodedBlock>),
     /// The local chain holds the remote head.
     Ahead,
+    /// The first so many blocks are the same; these follow them instead of the local ones, oldest first.
+    Diverged(u64, Vec<EncodedBlock>),
 }
 
 /// What one pull works with.
@@ -33,6 +35,11 @@ impl Transfer<'_> {
     pub(super) async fn run(&self, destination: Destination) -> Result<Outcome, PullError> {
         let catalog = self.workspace.catalog();
         let mut local = destination.dataset;
+        let other = |found: DatasetId| match destination.expected_id.filter(|expected| *expected != found) {
+            Some(expected) => Err(PullError::OtherDataset { found, expected }),
+            None => Ok(()),
+        };
+        local.as_ref().map_or(Ok(()), |dataset| other(dataset.id()))?;
         let mut gap = self.gap(local.as_ref()).await?;
         if local.is_none() {
             // The same dataset under another local name is updated rather than doubled.
@@ -43,39 +50,63 @@ impl Transfer<'_> {
                 Some(MetadataEvent::Seed(seed)) => seed.dataset_id,
                 _ => return Err(self.not_a_dataset("its chain does not begin with a Seed")),
             };
-            if let Some(expected) = destination.expected_id.filter(|expected| *expected != id) {
-                return Err(PullError::OtherDataset { found: id, expected });
-            }
+            other(id)?;
             if let Some(dataset) = catalog.by_id(&id)? {
                 gap = self.gap(Some(&dataset)).await?;
                 local = Some(dataset);
             }
         }
+        let mut common = None;
         let new = match (gap, &local) {
             (_, Some(dataset)) if *dataset.head() == self.remote.head => {
                 return Ok(Outcome::UpToDate {
                     dataset: dataset.clone(),
                 });
             }
-            (Gap::Ahead, Some(dataset)) => {
+            (Gap::Ahead, Some(dataset)) if !destination.force => {
                 return Ok(Outcome::Ahead {
                     dataset: dataset.clone(),
                     remote: self.remote.head,
                 });
             }
+            (Gap::Ahead, Some(dataset)) => {
+                let head = dataset.block_by_hash(&self.remote.head)?;
+                common = head.map(|stored| stored.block.block().sequence_number + 1);
+                Vec::new()
+            }
+            (Gap::Diverged(at, _), Some(dataset)) if !destination.force => {
+                return Err(PullError::Diverged {
+                    local: *dataset.head(),
+                    remote: self.remote.head,
+                    common: at,
+                });
+            }
+            (Gap::Diverged(at, new), Some(_)) => {
+                common = Some(at);
+                new
+            }
             (Gap::New(new), _) => new,
-            (Gap::Ahead, None) => return Err(self.not_a_dataset("its chain is empty")),
+            (Gap::Ahead | Gap::Diverged(..), None) => return Err(self.not_a_dataset("its chain is empty")),
         };
         let blocks = new.len() as u64;
         let old_head = local.as_ref().map(|dataset| *dataset.head());
-        let (dataset, objects, known) = match local {
-            Some(mut dataset) => {
+        let had = local.as_ref().map_or(0, |dataset| dataset.state().blocks());
+        let dropped = common.map_or(0, |common| had - common);
+        let (dataset, objects, known) = match (local, common) {
+            (Some(mut dataset), Some(common)) => {
+                check_rules(dataset.state_before(common)?, &new)?;
+                let (objects, known) = self.objects(dataset.dir(), &new).await?;
+                let workspace = self.workspace.clone();
+                let replace = move || workspace.replace(&mut dataset, common, new).map(|_| dataset);
+                (blocking(replace).await??, objects, known)
+            }
+            (Some(mut dataset), None) => {
                 check_rules(Some(dataset.state().clone()), &new)?;
                 let (objects, known) = self.objects(dataset.dir(), &new).await?;
                 let dataset = blocking(move || dataset.append(new, None).map(|_| dataset)).await??;
                 (dataset, objects, known)
             }
-            None => {
+            (None, _) => {
                 let id = seed_id(&new).ok_or_else(|| self.not_a_dataset("its chain does not begin with a Seed"))?;
                 let incoming = catalog.receive(id, &destination.name)?;
                 if let Some(alias) = destination.alias {
@@ -101,6 +132,7 @@ impl Transfer<'_> {
             dataset,
             old_head,
             blocks,
+            dropped,
             objects,
             fetched,
             root,
@@ -168,14 +200,11 @@ impl Transfer<'_> {
             let block = stored?.block;
             local.insert(*block.hash(), block.block().sequence_number);
         }
-        let mut hashes = walked.iter().map(|block| *block.hash()).chain(unlisted);
-        match hashes.find_map(|hash| Some((hash, *local.get(&hash)?))) {
-            Some((hash, _)) if hash == self.remote.head => Ok(Gap::Ahead),
-            Some((_, sequence)) => Err(PullError::Diverged {
-                local: *dataset.head(),
-                remote: self.remote.head,
-                common: sequence + 1,
-            }),
+        let mut hashes = walked.iter().map(|block| *block.hash()).chain(unlisted).enumerate();
+        let new = |count: usize| walked.iter().take(count).rev().cloned().collect();
+        match hashes.find_map(|(newer, hash)| Some((newer, *local.get(&hash)?))) {
+            Some((0, _)) => Ok(Gap::Ahead),
+            Some((newer, sequence)) => Ok(Gap::Diverged(sequence + 1, new(newer))),
             None => match (unlisted, seed_id(walked)) {
                 (Some(hash), _) => Err(PullError::Lacks {
                     directory: "blocks",
@@ -185,11 +214,7 @@ impl Transfer<'_> {
                     found,
                     expected: dataset.id(),
                 }),
-                _ => Err(PullError::Diverged {
-                    local: *dataset.head(),
-                    remote: self.remote.head,
-                    common: 0,
-                }),
+                _ => Ok(Gap::Diverged(0, new(walked.len()))),
             },
         }
     }

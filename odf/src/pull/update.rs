@@ -29,6 +29,8 @@ pub struct PullOptions {
     pub name: Option<DatasetName>,
     /// Remember the address with a new dataset, so that its name is enough next time.
     pub alias: bool,
+    /// Take the remote chain also if the local one diverged from it or is ahead; local blocks that it lacks are given up.
+    pub force: bool,
 }
 
 /// Resolves the address, pulls what is new, and keeps the name alive from then on.
@@ -45,9 +47,9 @@ pub async fn pull_from(
     options: PullOptions,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Pulled, PullError> {
-    let resolved = match address {
-        Address::Name(name) => Some(node.names().resolve(name, Freshness::Network).await?),
-        Address::Root { .. } => None,
+    let resolved = match address.name() {
+        Some(name) => Some(node.names().resolve(name, Freshness::Network).await?),
+        None => None,
     };
     let root = root(fetcher, address, resolved.as_ref()).await?;
     let remote = open(fetcher, root).await?;
@@ -62,11 +64,12 @@ pub async fn pull_from(
     let destination = Destination {
         dataset: options.dataset,
         name,
-        expected_id: None,
+        expected_id: address.dataset_id(),
         alias,
+        force: options.force,
     };
     let outcome = pull(workspace, fetcher, &remote, destination, progress).await?;
-    if let Address::Name(name) = address {
+    if let Some(name) = address.name() {
         node.names().follow(name).await?;
     }
     if options.alias && !known {
@@ -88,8 +91,8 @@ pub async fn pull_from(
 async fn root(fetcher: &Fetcher, address: &Address, resolved: Option<&Resolved>) -> Result<Cid, PullError> {
     match (address, resolved) {
         (Address::Root { cid, path }, _) => root_of(fetcher, &format!("/ipfs/{cid}/{path}")).await,
-        (Address::Name(_), Some(resolved)) => root_of(fetcher, &resolved.value).await,
-        (Address::Name(_), None) => Err(PullError::NotAPath(address.to_string())),
+        (_, Some(resolved)) => root_of(fetcher, &resolved.value).await,
+        (_, None) => Err(PullError::NotAPath(address.to_string())),
     }
 }
 

@@ -18,7 +18,8 @@ use crate::dataset::{Dataset, DatasetError, DatasetName, Object, ObjectKind, Rem
 use crate::digest::PhysicalHasher;
 use crate::layout::{KnownFiles, LayoutError, Root};
 use crate::metadata::{DatasetId, Multihash};
-use crate::workspace::{Workspace, WorkspaceError};
+use crate::rewrite::RewriteError;
+use crate::workspace::Workspace;
 
 /// What every name of an object begins with while its bytes arrive.
 const ARRIVING_PREFIX: &str = ".arriving-";
@@ -81,9 +82,6 @@ pub enum ArrivalError {
     /// The block store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The local chain could not be replaced.
-    #[error(transparent)]
-    Workspace(#[from] WorkspaceError),
     /// A file.
     #[error("cannot {operation} {}: {source}", .path.display())]
     Io {
@@ -96,6 +94,15 @@ pub enum ArrivalError {
     },
 }
 
+impl From<RewriteError> for ArrivalError {
+    fn from(error: RewriteError) -> Self {
+        match error {
+            RewriteError::Dataset(error) => error.into(),
+            RewriteError::Layout(error) => error.into(),
+        }
+    }
+}
+
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ArrivalError + use<> {
     let path = path.to_owned();
     move |source| ArrivalError::Io {
@@ -106,6 +113,7 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Arr
 }
 
 /// Where it arrives.
+#[allow(clippy::large_enum_variant, reason = "there is one in each arrival")]
 enum Target {
     /// A dataset that is here.
     Existing(Dataset),

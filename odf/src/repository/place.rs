@@ -154,7 +154,7 @@ impl Place {
                 cid: *cid,
                 path: format!("{path}/{below}").trim_matches('/').to_owned(),
             }),
-            Self::Ipfs(name @ Address::Name(_)) => {
+            Self::Ipfs(name @ (Address::Name(_) | Address::Dataset { .. })) => {
                 return Err(PlaceError::Malformed {
                     text: name.to_string(),
                     reason: "a name stands for one dataset and cannot be a repository of several".to_owned(),

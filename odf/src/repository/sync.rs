@@ -15,6 +15,7 @@ use std::thread;
 use bytes::Bytes;
 
 use super::arrival::{Arrival, ArrivalError, Arrived};
+use super::smart::SmartError;
 use crate::chain::{Relation, compare_by};
 use crate::codec::{DecodeError, EncodedBlock};
 use crate::dataset::{BlockPlace, Dataset, DatasetError, DatasetName, Object, RemoteAliases};
@@ -214,6 +215,9 @@ pub enum SyncError {
     /// What came is not what it should be, or could not be kept.
     #[error(transparent)]
     Arrival(#[from] ArrivalError),
+    /// A transfer by the smart protocol.
+    #[error(transparent)]
+    Smart(#[from] SmartError),
     /// The local dataset.
     #[error(transparent)]
     Dataset(#[from] DatasetError),

@@ -179,7 +179,7 @@ fn a_dataset_that_was_reset_goes_on_from_there() {
     assert_eq!(check_complete(scratch.path(), &workspace).state().blocks(), 1);
     // What came off is no longer part of the chain.
     let gone = workspace.reset(&mut dataset, &head);
-    assert!(matches!(gone, Err(WorkspaceError::Dataset(DatasetError::NotInChain(hash))) if hash == head));
+    assert!(matches!(gone, Err(RewriteError::Dataset(DatasetError::NotInChain(hash))) if hash == head));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn what_does_not_belong_to_the_chain_is_refused() {
     let (workspace, mut dataset, old) = make(scratch.path());
     let before = (dataset.state().clone(), fs::read(dataset.chain_path()).unwrap());
     let refused = |dataset: &mut Dataset, from, blocks| match workspace.replace(dataset, from, blocks) {
-        Err(WorkspaceError::Dataset(error)) => error,
+        Err(RewriteError::Dataset(error)) => error,
         other => panic!("{other:?}"),
     };
     let beyond = dataset.state().blocks() + 1;

@@ -4,17 +4,77 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
+use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::file::metadata::PageIndexPolicy;
 
 use super::SliceError;
 use crate::digest::LogicalHasher;
 use crate::metadata::Multihash;
 
 const ROWS_PER_BATCH: usize = 8192;
+
+/// A slice whose footer has been read, so that parts of it can be chosen.
+#[derive(Clone)]
+pub(crate) struct SliceFile {
+    path: PathBuf,
+    metadata: ArrowReaderMetadata,
+}
+
+impl SliceFile {
+    /// Reads the footer and, if wanted and there, the page index.
+    pub(crate) fn open(path: &Path, page_index: bool) -> Result<SliceFile, SliceError> {
+        let file = File::open(path).map_err(|e| SliceError::io("open", path, e))?;
+        let policy = if page_index {
+            PageIndexPolicy::Optional
+        } else {
+            PageIndexPolicy::Skip
+        };
+        let options = ArrowReaderOptions::new().with_page_index_policy(policy);
+        let metadata = ArrowReaderMetadata::load(&file, options).map_err(|e| SliceError::parquet(path, e))?;
+        Ok(SliceFile {
+            path: path.to_owned(),
+            metadata,
+        })
+    }
+
+    /// What the footer says.
+    pub(crate) fn metadata(&self) -> &ArrowReaderMetadata {
+        &self.metadata
+    }
+
+    /// Reads those of the named columns that the file has (all if absent), from the rows that `part` selects.
+    pub(crate) fn rows(
+        &self,
+        columns: Option<&[&str]>,
+        part: impl FnOnce(ParquetRecordBatchReaderBuilder<File>) -> ParquetRecordBatchReaderBuilder<File>,
+    ) -> Result<SliceReader, SliceError> {
+        let file = File::open(&self.path).map_err(|e| SliceError::io("open", &self.path, e))?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
+        let mask = match columns {
+            None => ProjectionMask::all(),
+            Some(names) => {
+                let roots = names.iter().filter_map(|name| builder.schema().index_of(name).ok());
+                ProjectionMask::roots(builder.parquet_schema(), roots)
+            }
+        };
+        let builder = builder.with_projection(mask).with_batch_size(ROWS_PER_BATCH);
+        let reader = part(builder).build().map_err(|e| SliceError::parquet(&self.path, e))?;
+        Ok(SliceReader {
+            path: self.path.clone(),
+            schema: arrow::record_batch::RecordBatchReader::schema(&reader),
+            rows: u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0),
+            reader,
+        })
+    }
+}
 
 /// The rows of one slice, batch by batch in the order of the file.
 pub struct SliceReader {
@@ -35,7 +95,10 @@ impl SliceReader {
     /// # Errors
     /// [`SliceError::NoColumn`] names the first that is missing.
     pub fn open_part(path: &Path, columns: Option<&[&str]>, skip: u64) -> Result<SliceReader, SliceError> {
-        let reader = SliceReader::open_present(path, columns, skip)?;
+        let slice = SliceFile::open(path, false)?;
+        let reader = slice.rows(columns, |reader| {
+            reader.with_offset(usize::try_from(skip).unwrap_or(usize::MAX))
+        })?;
         let missing = |name: &&&str| reader.schema.index_of(name).is_err();
         match columns.unwrap_or_default().iter().find(missing) {
             None => Ok(reader),
@@ -44,33 +107,6 @@ impl SliceReader {
                 column: (*column).to_owned(),
             }),
         }
-    }
-
-    /// As [`Self::open_part`], but leaves out columns that the file does not have.
-    pub fn open_present(path: &Path, columns: Option<&[&str]>, skip: u64) -> Result<SliceReader, SliceError> {
-        let file = File::open(path).map_err(|e| SliceError::io("open", path, e))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| SliceError::parquet(path, e))?;
-        let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-        let mask = match columns {
-            None => ProjectionMask::all(),
-            Some(names) => {
-                let roots = names.iter().filter_map(|name| builder.schema().index_of(name).ok());
-                ProjectionMask::roots(builder.parquet_schema(), roots)
-            }
-        };
-        let reader = builder
-            .with_projection(mask)
-            .with_offset(usize::try_from(skip).unwrap_or(usize::MAX))
-            .with_batch_size(ROWS_PER_BATCH)
-            .build()
-            .map_err(|e| SliceError::parquet(path, e))?;
-        let schema = arrow::record_batch::RecordBatchReader::schema(&reader);
-        Ok(SliceReader {
-            path: path.to_owned(),
-            schema,
-            rows,
-            reader,
-        })
     }
 
     /// The Arrow schema of the batches.
@@ -90,6 +126,20 @@ impl Iterator for SliceReader {
     fn next(&mut self) -> Option<Self::Item> {
         Some(self.reader.next()?.map_err(|e| SliceError::arrow(&self.path, e)))
     }
+}
+
+/// The same rows under another schema: columns by their names, cast where types differ, null where there are none, left out
+/// where the schema does not have them.
+///
+/// # Errors
+/// A value does not fit, or is null or missing where the schema wants one.
+pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let column = |field: &Arc<Field>| match batch.column_by_name(field.name()) {
+        Some(array) => cast(array, field.data_type()),
+        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
+    RecordBatch::try_new(schema.clone(), columns)
 }
 
 /// The same rows with the time zone `UTC` of timestamp columns written as `+00:00`.

@@ -149,15 +149,18 @@ fn what_the_schema_does_not_know_is_refused_by_name() {
         "{kind: AddData, newWatermark: yesterday}",
         "`yesterday` is not an RFC 3339 time",
     );
-    refused("{kind: AddData, prevOffset: -1}", "invalid value");
+    refused(
+        "{kind: AddData, prevOffset: -1}",
+        "prevOffset: invalid type: integer `-1`, expected u64",
+    );
     let push = "kind: AddPushSource, sourceName: s, merge: {kind: Append}";
     refused(
         &format!("{{{push}, read: {{kind: Csv, headr: true}}}}"),
-        "Csv: unknown field `headr`",
+        "content.read: unknown field `headr`",
     );
     refused(
         &format!("{{{push}, read: {{kind: Parquet, x: 1}}}}"),
-        "Parquet: unknown field `x`",
+        "content.read: unknown field `x`",
     );
     refused(
         &format!("{{{push}, read: Parquet}}"),
@@ -226,4 +229,116 @@ fn bytes_are_base64() {
     };
     assert_eq!(set.raw_arrow_schema.as_ref().unwrap().0, [0, 1, 2, 255]);
     assert_eq!(write_event(event).unwrap(), text);
+}
+
+/// Every mistake is in line 9 of the file, in the second document.
+#[test]
+fn mistakes_are_found_in_their_line() {
+    let first = "# A file.\n---\nkind: DatasetSnapshot\nversion: 1\ncontent: {name: a, kind: Root, metadata: []}\n";
+    let said = |rest: &str| {
+        let error = read_snapshots(&format!("{first}---\n{rest}")).unwrap_err().to_string();
+        assert!(error.starts_with("document 2"), "{rest}: {error}");
+        assert!(error.contains("at line 9"), "{rest}: {error}");
+        error
+    };
+    assert!(said("version: 1\n\nkind: DatasetSnapshott\ncontent: {}").contains("is a DatasetSnapshott"));
+    assert!(said("kind: DatasetSnapshot\n\nversion: 2\ncontent: {}").contains("version 2 of DatasetSnapshot"));
+    assert!(said("kind: DatasetSnapshot\nversion: 1\ncontents: {}").contains("unknown field `contents`"));
+    said("kind: DatasetSnapshot\n\nversion: one\ncontent: {}");
+    let content = |content: &str| said(&format!("kind: DatasetSnapshot\nversion: 1\n{content}"));
+    assert!(content("content: {name: b, kind: Roott, metadata: []}").contains("content.kind: unknown variant `Roott`"));
+    content("content: {name: b, kind: ]}");
+    content("content: {name: b, kind: Root, metadata: [{kind: SetInfo, description: *nowhere}]}");
+    let event = |event: &str| {
+        said(&format!(
+            "content: {{name: b, metadata: [{event}], kind: Root}}\nkind: DatasetSnapshot\nversion: 1"
+        ))
+    };
+    // The event begins in line 7; the mistake is two lines below.
+    assert!(event("{kind: SetInfo,\n\n  describtion: d}").contains("metadata[0]: unknown field `describtion`"));
+    assert!(
+        event("{kind: SetPollingSource, fetch: {kind: Url, url: x,\n\n  headers: [{naem: a}]}}").contains("`naem`")
+    );
+    assert!(event("{kind:\n\n  SetMagic}").contains("unknown variant `SetMagic`"));
+    assert!(event("{kind: Seed, datasetKind:\n\n  Rot}").contains("datasetKind: unknown variant `Rot`"));
+    assert!(event("{kind: AddData, newWatermark:\n\n  noon}").contains("newWatermark: `noon` is not"));
+    assert!(event("{kind: SetDataSchema, schema: {fields: [{name: a,\n\n  type: Int65}]}}").contains("`Int65`"));
+    assert!(event("{kind: SetVocab,\n\n  kind: SetInfo}").contains("duplicate field `kind`"));
+    assert!(event("{kind: SetVocab, offsetColumn: a,\n\n  offsetColumn: b}").contains("duplicate field"));
+    assert!(
+        event("{kind: AddPushSource, sourceName: a, merge:\n\n  {kind: Ledger}}")
+            .contains("missing field `primaryKey`")
+    );
+    // Where the kind comes last, the line is that of the map.
+    assert!(event("\n\n  {describtion: d, kind: SetInfo}").contains("SetInfo: unknown field `describtion`"));
+    assert!(event("\n\n  {description: d}").contains("missing field `kind`"));
+    assert!(event("\n\n  {description: d, kind: SetInfo, kind: SetInfo}").contains("duplicate field `kind`"));
+    assert!(event("{kind: SetInfo, description:\n\n  !secret d}").contains("invalid type"));
+}
+
+#[test]
+fn aliases_are_read_and_bounded() {
+    let list = |words: usize, lists: usize| {
+        let words = vec!["xxxxxxxx"; words].join(",");
+        let event = |words: &str| format!("{{kind: SetInfo, keywords: {words}}}");
+        let aliases = vec![event("*w"); lists].join(",\n");
+        let events = [event(&format!("&w [{words}]")), aliases].join(",\n");
+        format!("kind: DatasetSnapshot\nversion: 1\ncontent: {{name: a, kind: Root, metadata: [{events}]}}\n")
+    };
+    let [snapshot] = &read_snapshots(&list(3, 2)).unwrap()[..] else {
+        panic!()
+    };
+    assert_eq!(snapshot.metadata.len(), 3);
+    assert_eq!(snapshot.metadata[0], snapshot.metadata[2]);
+    // Each list weighs 16 a word; so many fill the limit, and a few more exceed it.
+    let words = 1 << 15;
+    let fits = MAX_EXPANDED / (words * 16) - 2;
+    assert!(read_snapshots(&list(words, fits)).is_ok());
+    assert!(matches!(
+        read_snapshots(&list(words, fits + 2)),
+        Err(YamlError::Expanded { document: 1, .. })
+    ));
+    // Nine levels of nine: a small file that stands for 400 million words.
+    let mut laughs = String::from("kind: MetadataEvent\nversion: 1\nl0: &l0 lol\n");
+    for level in 1..=9 {
+        let below = vec![format!("*l{}", level - 1); 9].join(",");
+        laughs.push_str(&format!("l{level}: &l{level} [{below}]\n"));
+    }
+    assert!(read_events(&laughs).is_err());
+}
+
+#[test]
+fn nesting_is_bounded_before_it_takes_time() {
+    // What the sum of open brackets over the file may be, and one more.
+    let depth = 1 << 12;
+    let nested = |len: usize| format!("{}{}", "[".repeat(depth), " ".repeat(len));
+    let openers: u64 = (1..=depth as u64).sum();
+    let len = usize::try_from((MAX_NESTED_BYTES - openers) / depth as u64).unwrap();
+    assert!(!header::nests_too_much(&nested(len)));
+    assert!(header::nests_too_much(&nested(len + 1)));
+    let head = "kind: MetadataEvent\nversion: 1\ncontent: ";
+    let room = MAX_MANIFEST_BYTES - head.len();
+    for deep in [
+        "[".repeat(room),
+        "{".repeat(room),
+        "[a,".repeat(room / 3),
+        "- ".repeat(room / 2),
+        "? ".repeat(room / 2),
+        "!a ".repeat(room / 3),
+        "&a ".repeat(room / 3),
+        "\n".repeat(room),
+        "'".repeat(room),
+        "a: ".repeat(room / 3),
+        (0..4_000)
+            .map(|depth| format!("\n{}-", " ".repeat(depth)))
+            .collect::<String>(),
+        (0..4_000)
+            .map(|depth| format!("\n{}a:", " ".repeat(depth)))
+            .collect::<String>(),
+        format!("{}{}", "[".repeat(100), "a,".repeat(1 << 18)),
+    ] {
+        let one = std::time::Instant::now();
+        assert!(read_events(&format!("{head}{deep}")).is_err());
+        assert!(one.elapsed().as_secs() < 60, "{:?}: {:?}", &deep[..8], one.elapsed());
+    }
 }

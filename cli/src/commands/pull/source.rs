@@ -1,15 +1,12 @@
 //! Pulling from the polling source of a dataset.
 
-use std::ops::ControlFlow;
-
 use odf::dataset::Dataset;
-use odf::ingest::source as reading;
 use odf::ingest::{self, Polled};
 use odf::metadata::{DatasetId, PrepStep};
 use odf::poll::{self, Fetched, Phase, Surroundings};
-use odf::slice::SliceOptions;
 
 use super::{PullArgs, committed, open};
+use crate::commands::publish::watch;
 use crate::failure::Failure;
 use crate::io::{Io, Step};
 use crate::output;
@@ -93,10 +90,7 @@ fn fetch(dataset: &Dataset, session: &Session, io: &Io) -> Result<Option<Fetched
 }
 
 fn ingest(dataset: &mut Dataset, fetched: &Fetched, session: &Session, io: &Io) -> Result<ingest::Outcome, Failure> {
-    let mut slice = SliceOptions::default();
-    if let Some(created_by) = &session.settings().parquet_created_by {
-        slice.created_by.clone_from(created_by);
-    }
+    let slice = session.settings().slice_options();
     let polled = Polled {
         name: &fetched.name,
         content: fetched.path(),
@@ -104,16 +98,7 @@ fn ingest(dataset: &mut Dataset, fetched: &Fetched, session: &Session, io: &Io) 
         state: fetched.state.as_ref(),
         slice: &slice,
     };
-    let (cancel, progress) = (io.cancel().clone(), io.progress().clone());
-    let mut on_progress = move |at: reading::Progress| {
-        progress.show(|| crate::commands::publish::step(&at));
-        if cancel.is_set() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    };
-    Ok(ingest::polled(dataset, polled, io.now()?, &mut on_progress)?)
+    Ok(ingest::polled(dataset, polled, io.now()?, &mut watch(io))?)
 }
 
 /// Commands of a source run with the rights of whoever pulls. In a dataset whose key is not here they may be somebody

@@ -5,6 +5,7 @@ use std::path::Path;
 use odf::dataset::Dataset;
 use odf::repository::Place;
 use odf::repository::files::{self, Pushed};
+use odf::repository::smart::{self, Endpoint};
 use serde_json::json;
 use url::Url;
 
@@ -28,7 +29,13 @@ pub(super) fn push(
     let pushed = match place {
         Place::Files(dir) => to_directory(dataset, dir, args.force, &watch)?,
         Place::Http(url) => return Err(read_only(url)),
-        Place::Ipfs(_) | Place::Smart(_) => {
+        Place::Smart(url) => {
+            let endpoint = Endpoint::new(url, session.repositories().token_for(place)?);
+            smart::push(dataset, &endpoint, args.visibility.into(), args.force, &|at| {
+                watch.hear(at)
+            })?
+        }
+        Place::Ipfs(_) => {
             return Err(Failure::new(Kind::Refused, format!("odfs cannot push to {place}"))
                 .next("push to ipns://K or file:///DIRECTORY"));
         }

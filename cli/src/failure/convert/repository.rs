@@ -72,7 +72,6 @@ impl From<ArrivalError> for Failure {
             ArrivalError::Catalog(error) => error.into(),
             ArrivalError::Layout(error) => error.into(),
             ArrivalError::Store(error) => error.into(),
-            ArrivalError::Workspace(error) => error.into(),
             ArrivalError::Io { ref source, .. } => of_io(&error, source),
             error => theirs(&error),
         }
@@ -87,6 +86,7 @@ impl From<SyncError> for Failure {
             }
             SyncError::Read(error) => error.into(),
             SyncError::Arrival(error) => error.into(),
+            SyncError::Smart(error) => error.into(),
             SyncError::Dataset(error) => error.into(),
             SyncError::Diverged { .. } => Failure::new(Kind::Refused, &error)
                 .next("--force makes the destination like the source, and drops the blocks that only it has"),

@@ -5,10 +5,10 @@ use odf::catalog::CatalogError;
 use odf::chain::ChainError;
 use odf::dataset::{DatasetError, NameError};
 use odf::export::ExportError;
+use odf::ingest::MergeOptionError;
 use odf::ingest::merge::MergeError;
 use odf::ingest::plan::PlanError;
 use odf::ingest::source::{Problem, SourceError, UnknownFormat};
-use odf::ingest::{IngestError, MergeOptionError};
 use odf::layout::LayoutError;
 use odf::publish::PublishError;
 use odf::pull::{AddressError, PullError};
@@ -140,6 +140,9 @@ impl From<SourceError> for Failure {
             Problem::NotType { .. } | Problem::Missing => failure(Kind::Schema)
                 .next("mend the value, or publish the file under another name with --name: its schema is found anew"),
             Problem::Unsupported(_) | Problem::NotATime(_) => failure(Kind::Schema),
+            Problem::Query(_) => {
+                failure(Kind::BadInput).next("mend the query of the source, or the rows; nothing was taken")
+            }
             Problem::Cancelled => Failure::interrupted(),
             _ => failure(Kind::BadInput).next("mend the file and run the command again; nothing was changed"),
         }
@@ -176,27 +179,13 @@ impl From<MergeError> for Failure {
                 Failure::new(Kind::BadInput, &error).next("mend the file, or choose other columns with --primary-key")
             }
             MergeError::NoKeyColumn(_) => Failure::usage(&error).next("name columns of the data with --primary-key"),
-            MergeError::Unsupported(_) => Failure::new(Kind::Refused, &error).next("choose one with --merge"),
+            MergeError::NoOperation { .. } | MergeError::NotAnOperation { .. } => {
+                Failure::new(Kind::BadInput, &error).next("mend the file; nothing was taken of it")
+            }
+            MergeError::EmptyKey | MergeError::NoCompareColumn(_) => Failure::new(Kind::Schema, &error)
+                .next("give the dataset a source whose merge strategy names columns of the data"),
             MergeError::History { .. } => damaged(&error),
             error => Failure::new(Kind::Schema, chain(&error)),
-        }
-    }
-}
-
-impl From<IngestError> for Failure {
-    fn from(error: IngestError) -> Self {
-        match error {
-            IngestError::Source(error) => error.into(),
-            IngestError::Plan(error) => error.into(),
-            IngestError::Merge(error) => error.into(),
-            IngestError::Slice(error) => error.into(),
-            IngestError::Dataset(error) => error.into(),
-            IngestError::EventTimeFixed { .. } => {
-                Failure::new(Kind::Schema, &error).next("leave --event-time away, or publish under another name")
-            }
-            IngestError::Declaration(_) => Failure::new(Kind::Schema, &error),
-            // The ways out are in the message.
-            error => Failure::new(Kind::Refused, &error),
         }
     }
 }
@@ -235,12 +224,12 @@ impl From<PullError> for Failure {
             PullError::NotADataset { .. } | PullError::NotAPath(_) => Failure::new(Kind::BadInput, chain(&error))
                 .next("`odfs ipfs ls` shows what is there; `odfs ipfs get` saves files"),
             PullError::NewerFormat { .. } => Failure::new(Kind::BadInput, &error).next("update odfs"),
-            PullError::Diverged { .. } => Failure::new(Kind::Refused, &error).next(
-                "delete or rename the local dataset, then pull it again; or pull it under another name with --as",
-            ),
+            PullError::Diverged { .. } => Failure::new(Kind::Refused, &error)
+                .next("`odfs pull --force` takes the remote history and gives up the local blocks that it lacks"),
             PullError::OtherDataset { .. } => {
                 Failure::new(Kind::Refused, &error).next("pull it under another name with --as")
             }
+            PullError::Rewrite(error) => error.into(),
             PullError::Block { .. } | PullError::Lacks { .. } | PullError::Object { .. } => untrusted(&error),
             error => Failure::new(Kind::General, chain(&error)),
         }

@@ -17,11 +17,13 @@ enum State {
 }
 
 /// The objects of a document's array.
-pub(super) struct Elements<'a> {
-    source: &'a Source,
+pub(super) struct Elements {
+    source: Source,
     input: BufReader<Take<Box<dyn Input>>>,
-    /// The member that holds the rows, if it was named.
-    wanted: Option<&'a str>,
+    /// The members that lead to the rows, from the outside in; none if any array of objects will do.
+    path: Vec<String>,
+    /// How many of them lie around the scanner.
+    inside: usize,
     /// The member in which rows were found.
     found: Option<String>,
     /// The array of rows is the document itself.
@@ -31,16 +33,14 @@ pub(super) struct Elements<'a> {
     consumed: u64,
 }
 
-impl<'a> Elements<'a> {
-    pub(super) fn new(
-        source: &'a Source,
-        input: BufReader<Take<Box<dyn Input>>>,
-        wanted: Option<&'a str>,
-    ) -> Elements<'a> {
+impl Elements {
+    /// `path` has the names of the members around the rows, with dots between them.
+    pub(super) fn new(source: &Source, input: BufReader<Take<Box<dyn Input>>>, path: Option<&str>) -> Elements {
         Elements {
-            source,
+            source: source.clone(),
             input,
-            wanted,
+            path: path.map_or_else(Vec::new, |path| path.split('.').map(str::to_owned).collect()),
+            inside: 0,
             found: None,
             bare: false,
             state: State::Start,
@@ -93,8 +93,9 @@ impl<'a> Elements<'a> {
         match self.after_blanks()? {
             None => Err(self.source.error(Problem::Empty)),
             Some(b'[') => {
-                if let Some(wanted) = self.wanted {
-                    return Err(self.syntax(&format!("an object with the member `{wanted}` is wanted, not an array")));
+                if !self.path.is_empty() {
+                    let path = self.path.join(".");
+                    return Err(self.syntax(&format!("an object with an array `{path}` is wanted, not an array")));
                 }
                 self.bump()?;
                 self.bare = true;
@@ -114,11 +115,16 @@ impl<'a> Elements<'a> {
         match self.after_blanks()? {
             Some(b'}') => {
                 self.bump()?;
+                if self.inside > 0 {
+                    self.inside -= 1;
+                    self.state = State::Members(true);
+                    return Ok(());
+                }
                 self.state = State::End;
-                return match (&self.found, self.wanted) {
-                    (Some(_), _) => Ok(()),
-                    (None, Some(wanted)) => Err(self.syntax(&format!("the document has no array `{wanted}`"))),
-                    (None, None) => Err(self.syntax("the document has no array of objects")),
+                return match &self.found {
+                    Some(_) => Ok(()),
+                    None if self.path.is_empty() => Err(self.syntax("the document has no array of objects")),
+                    None => Err(self.syntax(&format!("the document has no array `{}`", self.path.join(".")))),
                 };
             }
             Some(b',') if some => {
@@ -140,12 +146,20 @@ impl<'a> Elements<'a> {
         }
         self.bump()?;
         self.state = State::Members(true);
-        let is_array = self.after_blanks()? == Some(b'[');
-        if !is_array || self.wanted.is_some_and(|wanted| wanted != key) {
+        let begins = self.after_blanks()?;
+        let on_path = self.path.get(self.inside).is_some_and(|wanted| *wanted == key);
+        if on_path && self.inside + 1 < self.path.len() && begins == Some(b'{') {
+            self.bump()?;
+            self.inside += 1;
+            self.state = State::Members(false);
+            return Ok(());
+        }
+        let may_be_rows = self.path.is_empty() || on_path && self.inside + 1 == self.path.len();
+        if !may_be_rows || begins != Some(b'[') {
             return self.value(None, usize::MAX);
         }
         self.bump()?;
-        if self.wanted.is_none() && !matches!(self.after_blanks()?, Some(b'{')) {
+        if self.path.is_empty() && !matches!(self.after_blanks()?, Some(b'{')) {
             // Not rows: skip the rest of this array.
             return self.rest_of_array();
         }

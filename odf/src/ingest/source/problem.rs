@@ -124,6 +124,14 @@ pub enum Problem {
     /// No value in a column that must have one.
     #[error("no value, but this column must have one")]
     Missing,
+    /// Something is wrong with a member of an object in the column.
+    #[error("member `{member}`: {problem}")]
+    Within {
+        /// Name of the member.
+        member: String,
+        /// What is wrong with it.
+        problem: Box<Problem>,
+    },
     /// Two columns of one name.
     #[error("this column appears twice; names must differ")]
     Duplicate,

@@ -1,7 +1,9 @@
 //! From the read step of a source in the chain to a table that can be read (odf-facts §8.4).
 
-use bytes::Bytes;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::format::Format;
 use super::problem::{Problem, SourceError};
@@ -46,14 +48,14 @@ impl Source {
         if let Some(declared) = &declared {
             check_names(&source, declared.columns.iter().map(|c| c.name.as_str()))?;
         }
-        source.declared = declared;
+        source.declared = declared.map(Arc::new);
         Ok(source)
     }
 
     /// The columns that the read step declares, in its order; none if it leaves them open or there is no step.
     /// The number of rows is not known and given as 0.
     pub fn declared(&self) -> Option<&Inferred> {
-        self.declared.as_ref()
+        self.declared.as_deref()
     }
 }
 

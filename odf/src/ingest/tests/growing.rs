@@ -104,11 +104,9 @@ fn the_same_rows_in_another_format_are_another_file() {
 #[test]
 fn rows_of_unknown_origin_are_not_doubled() {
     let mut world = World::new();
-    let foreign = Options {
-        remember: Remember::Nothing,
-        ..Options::default()
-    };
-    updated(world.publish_text("a\n1\n2\n", Format::Csv, &foreign));
+    updated(world.publish_text("a\n1\n2\n", Format::Csv, &Options::default()));
+    // The block carries no state of the source.
+    updated(set_watermark(&mut world.dataset(), hour(9), hour(1)));
     let error = world
         .publish_text("a\n1\n2\n", Format::Csv, &Options::default())
         .unwrap_err();

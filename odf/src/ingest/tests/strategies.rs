@@ -33,7 +33,7 @@ fn run(options: &Options, files: &[&str]) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn append_orders_by_event_time_rows_without_one_first() {
+fn append_orders_by_event_time_which_may_be_that_of_the_ingest() {
     let options = with_event_time(Options {
         changed: Changed::TakeAll,
         ..Options::default()
@@ -44,11 +44,11 @@ fn append_orders_by_event_time_rows_without_one_first() {
     assert_eq!(
         added[0],
         [
-            "0 0 2026-06-01 c 3",
-            "1 0 2026-06-01 e 5",
-            "2 0 2024-01-01 b 2",
-            "3 0 2024-01-02 a 1",
-            "4 0 2024-01-02 d 4"
+            "0 0 2024-01-01 b 2",
+            "1 0 2024-01-02 a 1",
+            "2 0 2024-01-02 d 4",
+            "3 0 2026-06-01 c 3",
+            "4 0 2026-06-01 e 5"
         ]
     );
     assert_eq!(added[1], ["5 0 2023-01-01 a 1", "6 0 2023-01-01 z 2"]);

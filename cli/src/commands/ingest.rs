@@ -1,0 +1,176 @@
+//! `odfs ingest`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use odf::dataset::Dataset;
+use odf::ingest::source::Format;
+use odf::ingest::{self, Outcome, PushOptions};
+use odf::metadata::Timestamp;
+use tempfile::NamedTempFile;
+
+use super::announce::ReportFormat;
+use super::input::spool;
+use super::publish::watch;
+use super::pull::committed;
+use crate::failure::{Failure, Kind};
+use crate::io::Io;
+use crate::output;
+use crate::session::Session;
+
+/// Push rows into a dataset that says itself how they are read
+///
+/// The dataset has a push source, made by its manifest (`odfs add`) or by `odfs publish`: its read step, preprocess query
+/// and merge strategy say what becomes of the rows. Several files are taken one after another, each in metadata blocks of
+/// its own. `odfs push` then publishes what is new.
+#[derive(Args, Debug)]
+pub(crate) struct IngestArgs {
+    /// The dataset
+    dataset: String,
+    /// Files with rows, in order; `-` for standard input
+    #[arg(value_name = "FILE|-", required_unless_present = "stdin")]
+    files: Vec<String>,
+    /// Read rows from standard input
+    #[arg(long, conflicts_with = "files")]
+    stdin: bool,
+    /// Which push source, if the dataset has several
+    #[arg(long, value_name = "NAME")]
+    source_name: Option<String>,
+    /// Event time (RFC 3339) of rows that have none [default: now]
+    #[arg(long, value_name = "TIME")]
+    event_time: Option<Timestamp>,
+    /// Format of the rows: csv, ndjson, json, geojson, ndgeojson, parquet or esrishapefile [default: what the source
+    /// reads]
+    #[arg(long, value_name = "FORMAT")]
+    input_format: Option<Format>,
+    /// Form of the result
+    #[arg(short, long, value_enum, default_value_t = ReportFormat::Text, value_name = "FORMAT")]
+    output: ReportFormat,
+}
+
+pub(super) fn run(args: &IngestArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let mut dataset = session.workspace()?.catalog().find(&args.dataset)?;
+    let name = dataset.name()?;
+    if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
+        return Err(Failure::new(
+            Kind::Refused,
+            format!("{name} is pulled from {alias}; rows pushed here would make its history differ from the one there"),
+        )
+        .next(format!("push them where it comes from, then `odfs pull {name}`")));
+    }
+    let options = PushOptions {
+        source_name: args.source_name.clone(),
+        input_format: args.input_format,
+        event_time: args.event_time,
+        slice: session.settings().slice_options(),
+    };
+    let standard_input = ["-".to_owned()];
+    let files = if args.stdin { &standard_input[..] } else { &args.files };
+    let old_head = *dataset.head();
+    let mut pushed = Pushed::default();
+    let result = push_all(files, &mut dataset, &options, &mut pushed, session, io);
+    // What was taken before a failure is there, and stays.
+    if *dataset.head() != old_head {
+        committed(&dataset, session, io)?;
+    }
+    report(&dataset, &pushed, result.is_ok(), args.output, io)?;
+    result
+}
+
+/// What all files together came to.
+#[derive(Default)]
+struct Pushed {
+    blocks: usize,
+    rows: u64,
+}
+
+fn push_all(
+    files: &[String],
+    dataset: &mut Dataset,
+    options: &PushOptions,
+    pushed: &mut Pushed,
+    session: &Session,
+    io: &mut Io,
+) -> Result<(), Failure> {
+    let several = files.len() > 1;
+    for file in files {
+        io.check()?;
+        let content = Content::open(file, session, io)?;
+        let progress = &mut watch(io);
+        match ingest::push(dataset, &content.name, &content.path, options, io.now()?, progress)? {
+            Outcome::UpToDate if several => io.say(format_args!("{file}: nothing new")),
+            Outcome::UpToDate => {}
+            Outcome::Updated(update) => {
+                pushed.blocks += update.blocks.len();
+                pushed.rows += update.rows;
+                if several {
+                    io.say(format_args!("{file}: {} row(s)", output::count(update.rows)));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn report(dataset: &Dataset, pushed: &Pushed, whole: bool, format: ReportFormat, io: &mut Io) -> Result<(), Failure> {
+    let name = dataset.name()?;
+    let Pushed { blocks, rows } = *pushed;
+    match (format, blocks) {
+        (_, 0) if !whole => Ok(()),
+        (ReportFormat::Json, _) => io.line(serde_json::json!({
+            "dataset": name.as_str(),
+            "id": dataset.id().to_string(),
+            "head": dataset.head().to_string(),
+            "blocks": blocks,
+            "rows": rows,
+        })),
+        (ReportFormat::Text, 0) => io.line(format_args!("{name} is up to date")),
+        (ReportFormat::Text, _) => io.line(format_args!(
+            "{name}: updated to {} ({blocks} block(s), {} row(s))",
+            dataset.head(),
+            output::count(rows)
+        )),
+    }
+}
+
+/// Rows in a file, which is read several times: streams are written to one first.
+struct Content {
+    /// As the user named it.
+    name: String,
+    path: PathBuf,
+    /// Removed when the content is dropped.
+    _spool: Option<NamedTempFile>,
+}
+
+impl Content {
+    fn open(file: &str, session: &Session, io: &mut Io) -> Result<Self, Failure> {
+        if file == "-" {
+            let name = "standard input";
+            let mut input = io.take_input();
+            return Self::spooled(name, spool(name, &mut input, session, io)?);
+        }
+        let path = io.resolve(Path::new(file));
+        let metadata = fs::metadata(&path).map_err(|error| Failure::file(&path, &error))?;
+        if metadata.is_dir() {
+            return Err(Failure::usage(format!("{file} is a directory")).next("name the files in it"));
+        }
+        if !metadata.is_file() {
+            let mut stream = fs::File::open(&path).map_err(|error| Failure::file(&path, &error))?;
+            return Self::spooled(file, spool(file, &mut stream, session, io)?);
+        }
+        Ok(Self {
+            name: file.to_owned(),
+            path,
+            _spool: None,
+        })
+    }
+
+    fn spooled(name: &str, spool: NamedTempFile) -> Result<Self, Failure> {
+        Ok(Self {
+            name: name.to_owned(),
+            path: spool.path().to_owned(),
+            _spool: Some(spool),
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! `odfs reset`
+
+use clap::Args;
+use odf::dataset::Dataset;
+use odf::metadata::Multihash;
+
+use crate::failure::Failure;
+use crate::io::Io;
+use crate::output;
+use crate::session::Session;
+
+/// Set a dataset back to an earlier block
+///
+/// Blocks behind it come off, with their rows. What was published stays with those who have it, and here for as long as
+/// its roots are kept; a name that stands for it is moved only by `odfs push --force`.
+#[derive(Args, Debug)]
+pub(crate) struct ResetArgs {
+    /// Name or id of the dataset
+    dataset: String,
+    /// Hash of the block that becomes the head, f1620…
+    block: Multihash,
+}
+
+pub(super) fn run(args: &ResetArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let workspace = session.workspace()?;
+    let mut dataset = workspace.catalog().find(&args.dataset)?;
+    let name = dataset.name()?;
+    if dataset.head() == &args.block {
+        return io.line(format_args!("{name} is at {} already", args.block));
+    }
+    if dataset.block_by_hash(&args.block)?.is_none() {
+        return Err(odf::dataset::DatasetError::NotInChain(args.block).into());
+    }
+    io.confirm(&format!(
+        "Set {name} back to {}? What was added since is given up.",
+        args.block
+    ))?;
+    let dropped = workspace.reset(&mut dataset, &args.block)?;
+    io.line(format_args!(
+        "{name} was set back to {} ({} block(s) came off)",
+        args.block,
+        output::count(dropped)
+    ))?;
+    tell_followers(&dataset, session, io)
+}
+
+/// Says what becomes of those who have the history that `dataset` had before, if there may be somebody.
+pub(super) fn tell_followers(dataset: &Dataset, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let store = session.workspace()?.store();
+    let aliases = dataset.remote_aliases()?;
+    if !store.pins(Some(&dataset.id().to_string()))?.is_empty() || !aliases.push_aliases.is_empty() {
+        let name = dataset.name()?;
+        io.say(format_args!(
+            "Whoever has it has another history now: `odfs push --force {name}` publishes this one, and they take it with \
+             `odfs pull --force`."
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! Errors of history that is written again: reset and compaction.
+
+use odf::compact::CompactError;
+use odf::rewrite::RewriteError;
+
+use super::damaged;
+use crate::failure::{Failure, Kind, chain};
+
+impl From<RewriteError> for Failure {
+    fn from(error: RewriteError) -> Self {
+        match error {
+            RewriteError::Dataset(error) => error.into(),
+            RewriteError::Layout(error) => error.into(),
+            error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<CompactError> for Failure {
+    fn from(error: CompactError) -> Self {
+        match error {
+            CompactError::Derivative(_) => {
+                Failure::new(Kind::Refused, &error).next("pass --keep-metadata-only to drop its data")
+            }
+            CompactError::TimeBeforeHead { .. } => {
+                Failure::new(Kind::Refused, &error).next("check the clock, or --system-time")
+            }
+            CompactError::Rows { .. } => damaged(&error),
+            CompactError::Dataset(error) => error.into(),
+            CompactError::Slice(error) => error.into(),
+            CompactError::Chain(error) => error.into(),
+            CompactError::Rewrite(error) => error.into(),
+            CompactError::Stopped => Failure::interrupted(),
+            error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}

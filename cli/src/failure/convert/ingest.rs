@@ -1,0 +1,65 @@
+//! Errors on the way of rows into a dataset.
+
+use odf::ingest::sql::QueryError;
+use odf::ingest::{FitError, IngestError};
+
+use crate::failure::{Failure, Kind, chain};
+
+/// What helps when a manifest is written wrongly.
+const MEND: &str = "mend the source in the dataset's manifest; nothing was taken";
+
+impl From<IngestError> for Failure {
+    fn from(error: IngestError) -> Self {
+        let failure = |kind| Failure::new(kind, chain(&error));
+        match error {
+            IngestError::Source(error) => error.into(),
+            IngestError::Plan(error) => error.into(),
+            IngestError::Fit(error) => error.into(),
+            IngestError::Query(error) => error.into(),
+            IngestError::Merge(error) => error.into(),
+            IngestError::Slice(error) => error.into(),
+            IngestError::Dataset(error) => error.into(),
+            IngestError::EventTimeFixed { .. } => {
+                failure(Kind::Schema).next("leave --event-time away, or publish under another name")
+            }
+            IngestError::Declaration(_) => failure(Kind::Schema),
+            IngestError::NoPushSource => failure(Kind::Refused)
+                .next("give it one with AddPushSource in its manifest, or publish the table with `odfs publish`"),
+            IngestError::NotPushed => failure(Kind::Refused).next("`odfs pull` asks the source"),
+            IngestError::NoPollingSource => failure(Kind::Refused).next("`odfs ingest` pushes rows into it"),
+            IngestError::OtherPushSource { .. } | IngestError::WhichPushSource { .. } => {
+                failure(Kind::Usage).next("name one with --source-name")
+            }
+            IngestError::Link { .. } => failure(Kind::BadInput).next("nothing was taken"),
+            IngestError::Derivative => failure(Kind::Refused).next("`odfs pull` computes it"),
+            // The ways out are in the message.
+            _ => failure(Kind::Refused),
+        }
+    }
+}
+
+impl From<FitError> for Failure {
+    fn from(error: FitError) -> Self {
+        let failure = Failure::new(Kind::Schema, chain(&error));
+        match error {
+            FitError::Incompatible(_) => failure.next(
+                "mend the read step or the query of the source, or say with SetDataSchema what the dataset is to become; \
+                 nothing was taken",
+            ),
+            // The ways out are in the message.
+            FitError::Reserved(_) => failure.next("nothing was taken"),
+            _ => failure.next(MEND),
+        }
+    }
+}
+
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Self {
+        match &error {
+            // The ways out are in the message.
+            QueryError::Engine(_) => Failure::new(Kind::Refused, &error).next("nothing was taken"),
+            QueryError::Engineless(_) => Failure::new(Kind::General, &error),
+            _ => Failure::new(Kind::BadInput, &error).next(MEND),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What is known of a dataset before its new rows.
+
+use std::path::PathBuf;
+
+use super::{IngestError, merge};
+use crate::dataset::Dataset;
+use crate::metadata::{
+    DataSchema, DataSlice, DatasetKind, MergeStrategy, Multihash, OffsetInterval, SetDataSchema, SetVocab, SourceState,
+    Timestamp, Vocabulary,
+};
+use crate::slice::WrittenSlice;
+
+/// The state that new rows meet.
+pub(super) struct Before {
+    /// How they meet it.
+    pub(super) strategy: MergeStrategy,
+    pub(super) vocabulary: Vocabulary,
+    pub(super) schema: Option<DataSchema>,
+    pub(super) source_state: Option<SourceState>,
+    /// The earlier slices, oldest first; empty if the strategy does not look at them.
+    pub(super) slices: Vec<PathBuf>,
+    /// Earlier rows.
+    pub(super) rows: u64,
+    pub(super) prev_offset: Option<u64>,
+    pub(super) prev_checkpoint: Option<Multihash>,
+    pub(super) watermark: Option<Timestamp>,
+}
+
+impl Before {
+    /// A dataset that is still to be made.
+    pub(super) fn nothing(strategy: MergeStrategy, event_time: Option<&str>) -> Before {
+        Before {
+            strategy,
+            vocabulary: Vocabulary::from(&SetVocab {
+                event_time_column: event_time.map(str::to_owned),
+                ..SetVocab::default()
+            }),
+            schema: None,
+            source_state: None,
+            slices: Vec::new(),
+            rows: 0,
+            prev_offset: None,
+            prev_checkpoint: None,
+            watermark: None,
+        }
+    }
+
+    /// A root dataset that is there.
+    pub(super) fn of(dataset: &Dataset, strategy: MergeStrategy) -> Result<Before, IngestError> {
+        if dataset.kind() == DatasetKind::Derivative {
+            return Err(IngestError::Derivative);
+        }
+        let state = dataset.state();
+        let slices = if merge::needs_history(&strategy) {
+            dataset.slices()?
+        } else {
+            Vec::new()
+        };
+        let schema = match &state.schema {
+            None => None,
+            Some(SetDataSchema {
+                schema: Some(schema), ..
+            }) => Some(schema.clone()),
+            Some(SetDataSchema { schema: None, .. }) => return Err(IngestError::LegacySchema),
+        };
+        Ok(Before {
+            strategy,
+            vocabulary: state.vocabulary(),
+            schema,
+            source_state: state.source_state.clone(),
+            slices: slices
+                .iter()
+                .map(|slice| dataset.slice_path(&slice.physical_hash))
+                .collect(),
+            rows: state.totals.records,
+            prev_offset: state.last_offset,
+            prev_checkpoint: state.checkpoint.as_ref().map(|checkpoint| checkpoint.physical_hash),
+            watermark: state.watermark,
+        })
+    }
+
+    /// The offset of the first new row.
+    pub(super) fn next_offset(&self) -> Result<i64, IngestError> {
+        let next = self.prev_offset.map_or(Some(0), |last| last.checked_add(1));
+        next.and_then(|next| i64::try_from(next).ok()).ok_or(IngestError::Full)
+    }
+
+    /// What the chain says about a slice that follows.
+    pub(super) fn describe(&self, slice: &WrittenSlice) -> DataSlice {
+        let start = self.prev_offset.map_or(0, |last| last + 1);
+        DataSlice {
+            logical_hash: *slice.logical_hash(),
+            physical_hash: *slice.physical_hash(),
+            offset_interval: OffsetInterval {
+                start,
+                end: start + slice.rows() - 1,
+            },
+            size: slice.size(),
+        }
+    }
+}
