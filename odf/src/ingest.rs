@@ -61,6 +61,7 @@ use crate::metadata::{DataSlice, DatasetKind, MergeStrategy, MetadataEvent, Mult
 use crate::slice::SliceOptions;
 
 pub use error::{FitError, IngestError, MergeOptionError};
+pub(crate) use fit::compatible;
 pub use push::{Polled, PushOptions, polled, push, set_watermark};
 
 use before::Before;
@@ -140,7 +141,7 @@ pub struct Update {
 
 impl Outcome {
     /// What blocks that were written amount to.
-    fn updated(
+    pub(crate) fn updated(
         old_head: Option<Multihash>,
         blocks: Vec<StoredBlock>,
         slice: Option<DataSlice>,
