@@ -10,5 +10,7 @@ mod ipfs;
 mod keys;
 mod polling;
 mod pushing;
+mod repositories;
 mod sandbox;
 mod settings;
+mod smart;

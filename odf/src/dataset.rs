@@ -54,6 +54,11 @@ use journal::Journal;
 /// Longest `refs/head` that is read.
 const MAX_HEAD_BYTES: u64 = 1024;
 
+/// Where the dataset in `dir` is pulled from and pushed to, without opening it: `info/config`, which kamu has too.
+pub(crate) fn remote_aliases_in(dir: &Path) -> Result<RemoteAliases, DatasetError> {
+    aliases::read_remote(dir)
+}
+
 /// A name that is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(

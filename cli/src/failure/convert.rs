@@ -4,8 +4,8 @@ use std::io;
 
 use super::{Failure, Kind, chain};
 
-mod ingest;
 mod history;
+mod ingest;
 mod manifests;
 mod network;
 mod poll;
