@@ -374,6 +374,7 @@ fn golden(name: &str) -> Option<PathBuf> {
     Some(shared.join("golden").join(name)).filter(|dir| dir.is_dir())
 }
 
+#[allow(clippy::print_stdout, reason = "a test that was skipped says so")]
 /// Replays a polled dataset of kamu over HTTP, at the times it was made: the blocks must be the same to the last byte.
 fn replay(name: &str, inputs: &[(&str, &str)]) {
     let Some(dir) = golden(name) else {

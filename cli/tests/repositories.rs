@@ -98,7 +98,7 @@ fn datasets_of_kamu_come_and_go_byte_for_byte() {
             "{told}"
         );
     }
-    let verified = json(sandbox.run(&["verify"]));
+    let verified = json(sandbox.run(&["verify", "%"]));
     assert_eq!(verified.as_array().unwrap().len(), names(&golden).len());
     // A dataset called like another one that is here already.
     let [first, second] = [0, 1].map(|at| url(&golden.join(&names(&golden)[at]).join("dataset")));
@@ -136,7 +136,7 @@ fn a_workspace_of_kamu_is_taken_over_and_left_alone() {
         );
         assert!(!row["Kind"].as_str().unwrap().contains("Remote"), "{row}");
     }
-    sandbox.run(&["verify"]).ok();
+    sandbox.run(&["verify", "%"]).ok();
     assert_eq!(tree(&workspace), before);
     let error = sandbox.run(&["pull", "--from-workspace", from, "nobody"]).failed(3);
     assert!(error.contains("no dataset `nobody`"), "{error}");
@@ -243,7 +243,7 @@ fn chains_that_diverged_are_told_apart_and_force_decides() {
     assert_eq!((head(&other), head(&sandbox)), (mine, theirs.clone()));
     other.run(&["pull", &address, "--force"]).ok();
     assert_eq!(head(&other), theirs);
-    other.run(&["verify"]).ok();
+    other.run(&["verify", "t"]).ok();
     assert_eq!(other.run(&["tail", "t"]).ok(), sandbox.run(&["tail", "t"]).ok());
 }
 

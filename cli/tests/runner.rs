@@ -6,6 +6,7 @@
 
 mod attach;
 mod datasets;
+mod derivatives;
 mod ipfs;
 mod keys;
 mod polling;

@@ -405,15 +405,7 @@ impl Dataset {
         blocks: Vec<EncodedBlock>,
         slice: Option<WrittenSlice>,
     ) -> Result<Vec<StoredBlock>, DatasetError> {
-        let journal = self.journal();
-        let lock = journal.lock()?;
-        let actual = read_head(&self.dir)?;
-        if actual != self.state.head {
-            return Err(DatasetError::HeadMoved {
-                expected: self.state.head,
-                actual,
-            });
-        }
+        let (journal, lock) = (self.journal(), self.lock_at_head()?);
         let (stored, state) = write_blocks(&self.dir, &journal, &lock, Some(&self.state), blocks, slice)?;
         self.state = state;
         keep_state(&self.states, &self.state);

@@ -25,6 +25,7 @@ pub mod rewrite;
 pub mod schema_text;
 pub mod slice;
 pub mod snapshot;
+pub mod transform;
 pub mod verify;
 pub mod workspace;
 pub mod yaml;

@@ -15,6 +15,7 @@ mod network;
 mod plan;
 mod repository;
 mod source;
+mod transform;
 mod watermark;
 mod workspace;
 
@@ -53,6 +54,9 @@ pub(crate) struct PullArgs {
     /// Ask no source, but say that all rows up to this time (RFC 3339) are there
     #[arg(long, value_name = "TIME", conflicts_with_all = ["all", "recursive", "name", "fetch_uncacheable"])]
     set_watermark: Option<Timestamp>,
+    /// Take the history of the remote if the local one went apart from it or is ahead
+    #[arg(short, long)]
+    force: bool,
     /// Drop the rows of a derivative dataset and compute all anew if the history of an input was rewritten
     #[arg(long)]
     reset_derivatives_on_diverged_input: bool,
@@ -117,14 +121,7 @@ fn one(
         Way::Network { address, dataset } => network::one(address, *dataset, args, peers, session, io),
         Way::Repository { place, alias, dataset } => repository::one(place, alias, dataset.as_ref(), args, session, io),
         Way::Source(dataset) => source::one(dataset, args, session, io),
-        Way::Transform => Err(Failure::new(
-            Kind::Refused,
-            format!(
-                "{} is derivative, and this version computes no derivative datasets",
-                job.label
-            ),
-        )
-        .next("compute it with kamu, and pull the result")),
+        Way::Transform(dataset) => transform::one(dataset, args, session, io),
         Way::Nothing => {
             io.say(format_args!("{} has no source, so there is nothing to pull", job.label));
             Ok(false)

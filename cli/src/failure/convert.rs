@@ -12,6 +12,7 @@ mod poll;
 mod repository;
 mod smart;
 mod tables;
+mod transform;
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {

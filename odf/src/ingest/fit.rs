@@ -210,7 +210,7 @@ fn slice_schema(taken: &[(Field, Column)], before: &Before, declared: Option<&Sc
 }
 
 /// Whether a slice with these columns can follow in a dataset with that schema.
-fn compatible(dataset: &Schema, slice: &Schema) -> Result<(), FitError> {
+pub(crate) fn compatible(dataset: &Schema, slice: &Schema) -> Result<(), FitError> {
     let refuse = |detail: String| Err(FitError::Incompatible(detail));
     for (at, (old, new)) in dataset.fields().iter().zip(slice.fields()).enumerate() {
         let place = at + 1;

@@ -81,7 +81,7 @@ pub(super) fn one(
         dataset: dataset.map(|id| open(&id, session)).transpose()?,
         name: args.name.clone(),
         alias: !args.no_alias,
-        ..PullOptions::default()
+        force: args.force,
     };
     let work = pull_from(workspace, node, &fetcher, address, options, &on_progress);
     let pulled = session.wait(io, async {

@@ -41,7 +41,7 @@ pub(super) enum Way {
     /// By asking its polling source.
     Source(DatasetId),
     /// By computing it from its inputs.
-    Transform,
+    Transform(DatasetId),
     /// Not at all.
     Nothing,
 }
@@ -173,7 +173,7 @@ impl Planner<'_> {
             return Ok(());
         }
         let way = self.way_of(dataset)?;
-        if let (Way::Transform, Some(transform)) = (&way, &dataset.state().transform) {
+        if let (Way::Transform(_), Some(transform)) = (&way, &dataset.state().transform) {
             for input in &transform.inputs {
                 // What is wrong with an input is told when the dataset is computed.
                 let Ok(id) = input.dataset_ref.parse::<DatasetId>() else {
@@ -212,7 +212,7 @@ impl Planner<'_> {
             }
         }
         Ok(match dataset.kind() {
-            DatasetKind::Derivative => Way::Transform,
+            DatasetKind::Derivative => Way::Transform(id),
             DatasetKind::Root if dataset.state().polling_source.is_some() => Way::Source(id),
             DatasetKind::Root => Way::Nothing,
         })

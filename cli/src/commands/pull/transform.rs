@@ -1,0 +1,82 @@
+//! Bringing a derivative dataset up to date: computing it from what is new in its inputs.
+
+use std::ops::ControlFlow;
+
+use odf::compact;
+use odf::dataset::Dataset;
+use odf::ingest::Outcome;
+use odf::metadata::DatasetId;
+use odf::transform::{self, Planned, TransformError};
+
+use super::{PullArgs, committed, open};
+use crate::commands::publish::watch;
+use crate::failure::Failure;
+use crate::io::Io;
+use crate::output;
+use crate::session::Session;
+
+/// Computes one dataset; whether anything was new.
+pub(super) fn one(id: &DatasetId, args: &PullArgs, session: &Session, io: &mut Io) -> Result<bool, Failure> {
+    let mut dataset = open(id, session)?;
+    let name = dataset.name()?;
+    let planned = plan(&mut dataset, args, session, io).map_err(|failure| failure.about(&name))?;
+    let outcome = match planned {
+        Planned::Ready(plan) => transform::run(
+            &mut dataset,
+            &plan,
+            &slice_options(session),
+            io.now()?,
+            &mut on_progress,
+        )
+        .map_err(|error| Failure::from(error).about(&name))?,
+        Planned::UpToDate => Outcome::UpToDate,
+        Planned::NoSchema { input } => {
+            io.say(format_args!(
+                "{name}: its input {input} has no rows yet, so there is nothing to compute"
+            ));
+            Outcome::UpToDate
+        }
+    };
+    match outcome {
+        Outcome::UpToDate => {
+            io.line(format_args!("{name} is up to date"))?;
+            Ok(false)
+        }
+        Outcome::Updated(update) => {
+            committed(&dataset, session, io)?;
+            io.line(format_args!(
+                "{name}: updated to {} ({} block(s), {} row(s))",
+                update.new_head,
+                update.blocks.len(),
+                output::count(update.rows)
+            ))?;
+            Ok(true)
+        }
+    }
+}
+
+/// What there is to compute; drops what was computed before if that is wanted and an input was rewritten.
+fn plan(dataset: &mut Dataset, args: &PullArgs, session: &Session, io: &mut Io) -> Result<Planned, Failure> {
+    let catalog = session.workspace()?.catalog();
+    match transform::plan(dataset, catalog) {
+        Err(error @ TransformError::Diverged { .. }) if args.reset_derivatives_on_diverged_input => {
+            io.say(format_args!("{error}; what was computed is dropped and computed anew"));
+            reset(dataset, session, io)?;
+            Ok(transform::plan(dataset, catalog)?)
+        }
+        planned => Ok(planned?),
+    }
+}
+
+/// Drops the rows of a dataset and keeps what was declared.
+fn reset(dataset: &mut Dataset, session: &Session, io: &Io) -> Result<(), Failure> {
+    let options = compact::Options {
+        keep_metadata_only: true,
+        slice: session.settings().slice_options(),
+        ..compact::Options::default()
+    };
+    compact::compact(session.workspace()?, dataset, &options, io.now()?, &mut |_, _| {
+        ControlFlow::Continue(())
+    })?;
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! Errors of derivative datasets.
+
+use odf::ingest::source::{Problem, SourceError};
+use odf::transform::TransformError;
+
+use crate::failure::{Failure, Kind, chain};
+
+impl From<TransformError> for Failure {
+    fn from(error: TransformError) -> Self {
+        let failure = |kind| Failure::new(kind, chain(&error));
+        match error {
+            TransformError::Engine(_) => {
+                failure(Kind::Refused).next("compute it with kamu, and pull the result from there with odfs")
+            }
+            TransformError::NoInput { id, .. } => {
+                failure(Kind::NotFound).next(format!("add or pull the dataset {id}, then pull again"))
+            }
+            TransformError::Diverged { .. } => failure(Kind::Refused)
+                .next("--reset-derivatives-on-diverged-input drops what was computed and computes it anew"),
+            TransformError::LegacySchema(_) => {
+                failure(Kind::Refused).next("let kamu write its SetDataSchema anew first")
+            }
+            TransformError::Source(SourceError {
+                problem: Problem::Query(_),
+                ..
+            }) => failure(Kind::BadInput)
+                .next("mend the transform in the dataset's manifest, or the rows it reads; nothing was changed"),
+            TransformError::Source(error) => error.into(),
+            TransformError::Slice(error) => error.into(),
+            TransformError::Dataset(error) => error.into(),
+            TransformError::Query(_)
+            | TransformError::Fit(_)
+            | TransformError::NoTransform
+            | TransformError::Unresolved(_)
+            | TransformError::Reserved(_)
+            | TransformError::NoEventTime { .. }
+            | TransformError::NoCounterpart(_) => {
+                failure(Kind::Schema).next("mend the transform in the dataset's manifest; nothing was changed")
+            }
+            TransformError::Moved => failure(Kind::Busy).next("run the command again"),
+            TransformError::Stopped => Failure::interrupted(),
+            _ => failure(Kind::Refused),
+        }
+    }
+}
