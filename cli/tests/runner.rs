@@ -11,5 +11,6 @@ mod ipfs;
 mod keys;
 mod polling;
 mod pushing;
+mod repositories;
 mod sandbox;
 mod settings;

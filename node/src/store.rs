@@ -28,7 +28,7 @@ use std::{
 pub use durable::{Store, StoreOptions};
 pub use files::MAX_PATH_BYTES;
 pub use gate::Hold;
-pub use gc::{GcReport, LinksError};
+pub use gc::{GcReport, GivenUp, LinksError};
 pub use memory::MemoryStore;
 pub use pins::{MAX_OWNER_BYTES, Pin};
 pub use stats::StoreStats;

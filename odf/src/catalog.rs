@@ -11,7 +11,7 @@ use odf_node::store::{StoreError, Table};
 
 use crate::dataset::{Dataset, DatasetError, DatasetName, Incoming, NewDataset};
 use crate::metadata::DatasetId;
-use crate::slice::PENDING_PREFIX;
+use crate::slice::{PENDING_PREFIX, remove_pending};
 
 /// The shortest part of an id, in characters after `fed01`, that may stand for a dataset.
 pub const MIN_ID_PREFIX: usize = 4;
@@ -103,10 +103,12 @@ impl Catalog {
             states,
         };
         for entry in fs::read_dir(dir).map_err(|e| io_error("read", dir, e))? {
-            let entry = entry.map_err(|e| io_error("read", dir, e))?;
-            if entry.file_name().to_string_lossy().starts_with(PENDING_PREFIX) {
-                let path = entry.path();
+            let path = entry.map_err(|e| io_error("read", dir, e))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(PENDING_PREFIX) {
                 fs::remove_dir_all(&path).map_err(|e| io_error("remove", &path, e))?;
+            } else {
+                remove_pending(&path.join("data")).map_err(DatasetError::from)?;
             }
         }
         Ok(catalog)

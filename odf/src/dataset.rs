@@ -54,6 +54,11 @@ use journal::Journal;
 /// Longest `refs/head` that is read.
 const MAX_HEAD_BYTES: u64 = 1024;
 
+/// Where the dataset in `dir` is pulled from and pushed to, without opening it: `info/config`, which kamu has too.
+pub(crate) fn remote_aliases_in(dir: &Path) -> Result<RemoteAliases, DatasetError> {
+    aliases::read_remote(dir)
+}
+
 /// A name that is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -400,15 +405,7 @@ impl Dataset {
         blocks: Vec<EncodedBlock>,
         slice: Option<WrittenSlice>,
     ) -> Result<Vec<StoredBlock>, DatasetError> {
-        let journal = self.journal();
-        let lock = journal.lock()?;
-        let actual = read_head(&self.dir)?;
-        if actual != self.state.head {
-            return Err(DatasetError::HeadMoved {
-                expected: self.state.head,
-                actual,
-            });
-        }
+        let (journal, lock) = (self.journal(), self.lock_at_head()?);
         let (stored, state) = write_blocks(&self.dir, &journal, &lock, Some(&self.state), blocks, slice)?;
         self.state = state;
         keep_state(&self.states, &self.state);

@@ -1,7 +1,19 @@
 //! Ingest: a table becomes rows with offsets, operations and times, in one new slice of a dataset.
 //!
-//! [`ingest`] is the whole way: compare the file with what was taken of it, settle types, read, merge with what is there,
-//! write the slice, commit. Everything random or dependent on the clock is an argument.
+//! Three ways in, one pipeline: rows are read, fitted to the dataset, merged with what is there, written as a slice and
+//! committed. [`push()`] and [`polled()`] follow a source in the chain: its read step, preprocess query and merge strategy.
+//! [`ingest()`] publishes a file that nothing in the chain describes yet: it compares the file with what was taken of it,
+//! finds out the types, and makes such a source. Everything random or dependent on the clock is an argument.
+//!
+//! | step | module |
+//! |---|---|
+//! | which bytes of a file are new | [`taken`] |
+//! | bytes to rows | [`source`], [`infer`] |
+//! | rows to other rows by SQL | [`sql`] |
+//! | columns of the source to columns of the dataset | `fit` (sources in the chain), [`plan`] (published files) |
+//! | new rows against earlier ones | [`merge`] |
+//! | system columns, the slice | `stage`, `assemble` |
+//! | metadata blocks | `commit` |
 //!
 //! # Event time
 //! `--event-time COL` is written into the chain as `SetVocab{eventTimeColumn: COL}`: the column keeps its name and its
@@ -282,6 +294,9 @@ impl Known {
         let new_source = options.merge.is_some() && options.merge.as_ref() != recorded;
         if new_source && dataset.state().polling_source.is_some() {
             return Err(IngestError::Polling);
+        }
+        if dataset.push_source().is_some_and(|source| source.preprocess.is_some()) {
+            return Err(IngestError::Preprocessed);
         }
         let strategy = options.merge.as_ref().or(recorded);
         let before = Before::of(dataset, strategy.cloned().unwrap_or(MergeStrategy::Append))?;

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use self::chain_node::{Links, chain_node, encode};
 pub use self::leaves::FileLeaf;
-use crate::dataset::{BlockPlace, Dataset, DatasetError, StoredBlock};
+use crate::dataset::{BlockPlace, Dataset, DatasetError, ObjectKind, StoredBlock};
 use crate::metadata::{DatasetId, Multihash};
 
 /// The format that is written, the value of `odf` in the root.
@@ -194,20 +194,21 @@ impl Layout {
         Ok(self.table.remove(&id.to_bytes())?)
     }
 
-    /// The files of a dataset that are registered with the store.
+    /// The files of a dataset that are registered with the store, those of older roots included.
     ///
     /// # Errors
-    /// The chain or the index cannot be read.
+    /// A directory or the index cannot be read.
     pub fn files_of(&self, dataset: &Dataset) -> Result<Vec<FileId>, LayoutError> {
         let mut paths = vec![dataset.chain_path()];
-        for stored in dataset.blocks_after(None)? {
-            let event = &stored?.block.into_block().event;
-            paths.extend(event.new_data().map(|slice| dataset.slice_path(&slice.physical_hash)));
-            paths.extend(
-                event
-                    .new_checkpoint()
-                    .map(|file| dataset.checkpoint_path(&file.physical_hash)),
-            );
+        for kind in ObjectKind::ALL {
+            let dir = dataset.dir().join(kind.directory());
+            let failed = |source| LayoutError::Read {
+                path: dir.clone(),
+                source,
+            };
+            for entry in std::fs::read_dir(&dir).map_err(failed)? {
+                paths.push(entry.map_err(failed)?.path());
+            }
         }
         let mut files = Vec::new();
         for path in paths {
@@ -362,19 +363,21 @@ impl<'a> Work<'a> {
         if let Some(entry) = self.known.get(hash) {
             return Ok(*entry);
         }
-        let found = std::fs::metadata(path).map_err(|source| LayoutError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        if found.len() != expected {
+        let found = len_of(path)?;
+        if found != expected {
             return Err(LayoutError::Length {
                 path: path.to_owned(),
-                found: found.len(),
+                found,
                 expected,
             });
         }
+        self.content(path, found)
+    }
+
+    /// As [`Self::file`], for a file of this length that is not looked for elsewhere.
+    fn content(&mut self, path: &Path, len: u64) -> Result<Entry, LayoutError> {
         let file = self.register(path)?;
-        if found.len() <= PROFILE.chunk_bytes as u64 {
+        if len <= PROFILE.chunk_bytes as u64 {
             return self.single_leaf(file, path);
         }
         let added = add_in_place(self.store, file, &AddOptions::new(PROFILE))?;
@@ -506,4 +509,13 @@ impl<'a> Work<'a> {
         self.pending.clear();
         Ok(())
     }
+}
+
+/// Length of a file in bytes.
+fn len_of(path: &Path) -> Result<u64, LayoutError> {
+    let found = std::fs::metadata(path).map_err(|source| LayoutError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(found.len())
 }

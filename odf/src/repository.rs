@@ -9,6 +9,7 @@
 pub mod arrival;
 pub mod files;
 pub mod http;
+pub mod kamu_workspace;
 pub mod place;
 pub mod registry;
 pub mod server;

@@ -1,13 +1,30 @@
 //! History that is written again: chains replaced from some block on, and heads set back.
 //!
 //! What others pulled or cite stays: roots published before are served for as long as they are pinned, with their metadata
-//! blocks, slices and checkpoints. Followers see a diverged history and must agree to it.
+//! blocks, slices and checkpoints. Followers see a diverged history and must agree to it. What no pinned root needs any more
+//! goes with the garbage.
 
+use odf_node::dag;
+use odf_node::store::{GcReport, StoreError};
+
+use crate::catalog::CatalogError;
 use crate::codec::EncodedBlock;
 use crate::dataset::{Dataset, DatasetError, StoredBlock};
 use crate::layout::LayoutError;
 use crate::metadata::Multihash;
 use crate::workspace::Workspace;
+
+/// Why garbage was not collected, or not all of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CollectError {
+    /// The datasets cannot be listed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The block store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 /// Why history was not written again.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +73,41 @@ impl Workspace {
             self.replace(dataset, kept, Vec::new())?;
         }
         Ok(dropped)
+    }
+}
+
+impl Workspace {
+    /// Removes what nothing needs: blocks that no pin reaches, and slices and checkpoints that are named neither by their
+    /// dataset's chain nor by a pinned root. A dataset that is being changed is passed over.
+    ///
+    /// # Errors
+    /// As [`Store::gc_with_files`](odf_node::store::Store::gc_with_files).
+    pub fn collect_garbage(&self) -> Result<GcReport, CollectError> {
+        let datasets = self.catalog().entries()?;
+        let mut passed_over = Vec::new();
+        let report = self
+            .store()
+            .gc_with_files(&|block| dag::links(block).map_err(Into::into), &mut |files| {
+                for entry in &datasets {
+                    let opened = self.catalog().open_entry(entry);
+                    let swept = opened.and_then(|dataset| {
+                        dataset.each_unnamed(&mut |path| {
+                            let inside = path.strip_prefix(self.store().root()).unwrap_or(path);
+                            files.remove_unless_needed(inside).map(drop)
+                        })
+                    });
+                    match swept {
+                        Err(DatasetError::Store(error)) => return Err(error),
+                        Err(error) => passed_over.push((entry.id, error)),
+                        Ok(()) => {}
+                    }
+                }
+                Ok(())
+            })?;
+        for (id, error) in passed_over {
+            tracing::warn!(dataset = %id, %error, "the files of a dataset were passed over by the collection of garbage");
+        }
+        Ok(report)
     }
 }
 

@@ -5,7 +5,7 @@
 //! and logical hash (`arrow-digest` of the rows) are taken while the rows go by; nothing is read twice.
 //!
 //! The file is born under a temporary name. [`WrittenSlice::install`] makes it durable and gives it the name of its hash;
-//! until then a crash, or dropping the writer, leaves at most one temporary file, which [`remove_pending`] sweeps away.
+//! until then a crash leaves a temporary file, which [`remove_pending`] sweeps away; dropping the writer leaves none.
 
 mod read;
 mod write;
@@ -112,7 +112,7 @@ impl SliceError {
     }
 }
 
-/// Removes what unfinished writings left in a directory. Call it only where nobody else is writing.
+/// Removes what unfinished writings and queries left in a directory. Call it only where nobody else is writing.
 pub fn remove_pending(dir: &Path) -> Result<(), SliceError> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -123,7 +123,12 @@ pub fn remove_pending(dir: &Path) -> Result<(), SliceError> {
         let entry = entry.map_err(|e| SliceError::io("read", dir, e))?;
         if entry.file_name().to_string_lossy().starts_with(PENDING_PREFIX) {
             let path = entry.path();
-            std::fs::remove_file(&path).map_err(|e| SliceError::io("remove", &path, e))?;
+            let removed = if path.is_dir() {
+                std::fs::remove_dir_all(&path)
+            } else {
+                std::fs::remove_file(&path)
+            };
+            removed.map_err(|e| SliceError::io("remove", &path, e))?;
         }
     }
     Ok(())

@@ -99,6 +99,7 @@ impl Workspace {
         for entry in self.catalog.entries()? {
             let dataset = self.catalog.open_entry(&entry)?;
             self.layout.update(&dataset, &KnownFiles::new())?;
+            self.layout.adopt_unnamed(&dataset)?;
         }
         Ok(self.store.rebuild_finished()?)
     }

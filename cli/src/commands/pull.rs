@@ -1,5 +1,7 @@
 //! `odfs pull`: brings datasets up to date, each in the way it has. One file a way.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use odf::dataset::{Dataset, DatasetName};
 use odf::metadata::{DatasetId, Timestamp};
@@ -11,9 +13,11 @@ use crate::session::Session;
 
 mod network;
 mod plan;
+mod repository;
 mod source;
 mod transform;
 mod watermark;
+mod workspace;
 
 use plan::{Job, Way};
 
@@ -25,8 +29,8 @@ use plan::{Job, Way};
 #[derive(Args, Debug)]
 pub(crate) struct PullArgs {
     /// What to pull: datasets that are here, by name, id or a pattern with %, or addresses: ipns://K, ipfs://CID, K,
-    /// did:odf:…
-    #[arg(required_unless_present = "all")]
+    /// did:odf:…, file:///DIRECTORY, http(s)://HOST/PATH, odf+http(s)://HOST/PATH, REPOSITORY/DATASET
+    #[arg(required_unless_present_any = ["all", "from_workspace"])]
     targets: Vec<String>,
     /// Bring every dataset up to date that has a way
     #[arg(short, long, conflicts_with_all = ["targets", "name"])]
@@ -40,6 +44,10 @@ pub(crate) struct PullArgs {
     /// Do not remember where the dataset is from
     #[arg(long)]
     no_alias: bool,
+    /// Make the local dataset like the one it is pulled from, also if it is ahead or went another way: local blocks that
+    /// the other lacks are dropped
+    #[arg(short, long)]
+    force: bool,
     /// Ask sources that cannot say whether there is something new, and take all they have
     #[arg(long)]
     fetch_uncacheable: bool,
@@ -52,6 +60,9 @@ pub(crate) struct PullArgs {
     /// Drop the rows of a derivative dataset and compute all anew if the history of an input was rewritten
     #[arg(long)]
     reset_derivatives_on_diverged_input: bool,
+    /// Take datasets out of a workspace of kamu, which is only read: those that are named, or all
+    #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["all", "recursive", "set_watermark", "peers"])]
+    from_workspace: Option<PathBuf>,
     /// Address of a peer to ask, ending in /p2p/ID; may be repeated
     #[arg(long = "peer", value_name = "MULTIADDR")]
     peers: Vec<String>,
@@ -60,6 +71,9 @@ pub(crate) struct PullArgs {
 pub(super) fn run(args: &PullArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     if args.name.is_some() && args.targets.len() > 1 {
         return Err(Failure::usage("--as names one dataset, and several are to be pulled"));
+    }
+    if let Some(path) = &args.from_workspace {
+        return workspace::import(path, args, session, io);
     }
     if let Some(watermark) = args.set_watermark {
         return watermark::set(args, watermark, session, io);
@@ -105,6 +119,7 @@ fn one(
     io.check()?;
     match &job.way {
         Way::Network { address, dataset } => network::one(address, *dataset, args, peers, session, io),
+        Way::Repository { place, alias, dataset } => repository::one(place, alias, dataset.as_ref(), args, session, io),
         Way::Source(dataset) => source::one(dataset, args, session, io),
         Way::Transform(dataset) => transform::one(dataset, args, session, io),
         Way::Nothing => {

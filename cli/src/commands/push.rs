@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use odf::dataset::Dataset;
+use odf::pull::Address;
 use odf::repository::{Place, smart};
 use odf_node::ipns::Name;
 use odf_node::keystore::Keypair;
@@ -91,7 +92,8 @@ pub(super) fn run(args: &PushArgs, session: &Session, io: &mut Io) -> Result<(),
 fn announce(dataset: &Dataset, key: &Keypair, args: &PushArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let announcement = Announcement::make(session, dataset, key, args.force, session.is_lasting(), io)?;
     if args.to.is_some() && !args.no_alias {
-        remember(dataset, format!("ipns://{}", Name::from_public_key(&key.public())))?;
+        let name = Name::from_public_key(&key.public());
+        remember(dataset, &Place::Ipfs(Address::Name(name)), session)?;
     }
     announcement.report(dataset, None, args.report, session, io)?;
     if !session.is_lasting() {
@@ -136,11 +138,12 @@ fn key_of(to: &str, session: &Session) -> Result<Keypair, Failure> {
         })
 }
 
-/// Keeps a place for the next push.
-fn remember(dataset: &Dataset, alias: String) -> Result<(), Failure> {
-    let mut aliases = dataset.remote_aliases()?;
-    if !aliases.push_aliases.contains(&alias) {
-        aliases.push_aliases.push(alias);
+/// Keeps a place for the next push, unless it is kept already, be it by another word.
+fn remember(dataset: &Dataset, place: &Place, session: &Session) -> Result<(), Failure> {
+    let (repositories, mut aliases) = (session.repositories(), dataset.remote_aliases()?);
+    let is_it = |alias: &String| repositories.resolve(alias).is_ok_and(|known| known == *place);
+    if !aliases.push_aliases.iter().any(is_it) {
+        aliases.push_aliases.push(place.to_string());
         dataset.set_remote_aliases(&aliases)?;
     }
     Ok(())

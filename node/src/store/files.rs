@@ -385,7 +385,7 @@ impl Store {
     }
 }
 
-fn check_path(path: &Path) -> Result<&Path, StoreError> {
+pub(super) fn check_path(path: &Path) -> Result<&Path, StoreError> {
     let inside =
         path.components().all(|part| matches!(part, Component::Normal(_))) && path.components().next().is_some();
     if inside && path.as_os_str().len() <= MAX_PATH_BYTES {

@@ -1,12 +1,13 @@
 //! Garbage collection: mark from the pins, sweep the index, give the space of packs back.
 //!
 //! It stops before touching anything when it is in doubt: a pinned block that is missing or cannot be read might have
-//! links to blocks that would then be swept. Registered files are never touched; only packs lose blocks.
+//! links to blocks that would then be swept. Only packs lose blocks; registered files are touched only if their owner gives
+//! them up.
 
 use std::{
     collections::{BTreeMap, HashSet},
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::Ordering,
 };
 
@@ -15,6 +16,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use super::{
     Blocks as _, Hold, Store, StoreError,
+    files::check_path,
     index::{Entry, Holder, Place, free_bytes},
     pack::{self, Position},
     pins::Pin,
@@ -46,8 +48,47 @@ pub struct GcReport {
     pub removed_blocks: u64,
     /// Bytes of the blocks removed.
     pub removed_bytes: u64,
-    /// Bytes of disk given back by packs.
+    /// Files removed that their owner gave up and no pin needed.
+    pub removed_files: u64,
+    /// Bytes of disk given back by packs and files.
     pub freed_bytes: u64,
+}
+
+/// Files in the workspace that their owner has no use for, to be removed if no pin needs them.
+pub struct GivenUp<'a> {
+    store: &'a Store,
+    live: &'a Live,
+    removed_files: u64,
+    freed_bytes: u64,
+}
+
+impl GivenUp<'_> {
+    /// Removes a file, given by its path relative to the workspace, unless a pin reaches a block in it. Says whether the
+    /// file is gone. One that is not registered is needed by no pin.
+    ///
+    /// # Errors
+    /// [`StoreError::OutsideWorkspace`], or the file cannot be removed or the index not be changed.
+    pub fn remove_unless_needed(&mut self, path: &Path) -> Result<bool, StoreError> {
+        let path = check_path(path)?;
+        let full = self.store.root().join(path);
+        let len = fs::symlink_metadata(&full).map_or(0, |file| file.len());
+        match self.store.file_at(path)? {
+            Some(file) => {
+                let index = &self.store.inner.index;
+                let mut leaves = index.leaves.scan_prefix(file.0.to_be_bytes());
+                while let Some((_, hash)) = index.run(|| leaves.next().transpose())? {
+                    if Multihash::from_bytes(&hash).is_ok_and(|hash| self.live.contains(&hash)) {
+                        return Ok(false);
+                    }
+                }
+                self.store.remove_file(file)?;
+            }
+            None => fs::remove_file(&full).map_err(|error| StoreError::io("remove", &full, error))?,
+        }
+        self.removed_files += 1;
+        self.freed_bytes += len;
+        Ok(true)
+    }
 }
 
 /// The hashes that pins keep. 32 bytes each, since there may be millions.
@@ -89,6 +130,19 @@ impl Store {
     /// [`StoreError::GcRefused`] (a pinned block is missing or unreadable, or files are still to be registered after a
     /// rebuild). On others, what was removed is what nothing needs; the next collection goes on.
     pub fn gc(&self, links: &dyn Fn(&Block) -> Result<Vec<Cid>, LinksError>) -> Result<GcReport, StoreError> {
+        self.gc_with_files(links, &mut |_| Ok(()))
+    }
+
+    /// As [`gc`](Self::gc), and `files` names files that their owner has no use for any more. It is called while nobody
+    /// has a [`Hold`].
+    ///
+    /// # Errors
+    /// As [`gc`](Self::gc), and those of `files`.
+    pub fn gc_with_files(
+        &self,
+        links: &dyn Fn(&Block) -> Result<Vec<Cid>, LinksError>,
+        files: &mut dyn FnMut(&mut GivenUp<'_>) -> Result<(), StoreError>,
+    ) -> Result<GcReport, StoreError> {
         let inner = &*self.inner;
         let Some(_collecting) = inner.gate.collect() else {
             return Err(StoreError::Busy);
@@ -107,7 +161,19 @@ impl Store {
         reserve::release(&reserve);
         let outcome = self
             .collect(&live, watermark, &mut report)
-            .and_then(|()| self.trim_journal(&pins));
+            .and_then(|()| self.trim_journal(&pins))
+            .and_then(|()| {
+                let mut given_up = GivenUp {
+                    store: self,
+                    live: &live,
+                    removed_files: 0,
+                    freed_bytes: 0,
+                };
+                let outcome = files(&mut given_up);
+                report.removed_files += given_up.removed_files;
+                report.freed_bytes += given_up.freed_bytes;
+                outcome
+            });
         reserve::hold(&reserve, inner.options.reserve_bytes, inner.options.min_free_bytes);
         outcome.map(|()| report)
     }

@@ -3,6 +3,7 @@
 //! The new chain is written beside the old one as `chain.next` and synced, `refs/head` is replaced, `chain.next` takes
 //! the place of `chain`. Whoever dies in between leaves both files, and [`settle`] tells by the head which of them counts.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
@@ -11,7 +12,7 @@ use odf_node::store::StoreError;
 
 use super::files::{sync_dir, write_durably};
 use super::journal::{self, BlockPlace, Journal};
-use super::{Dataset, DatasetError, StoredBlock, crash_point, keep_state, read_head, recompute};
+use super::{Dataset, DatasetError, Object, ObjectKind, StoredBlock, crash_point, keep_state, read_head, recompute};
 use crate::chain::ChainState;
 use crate::codec::EncodedBlock;
 use crate::metadata::Multihash;
@@ -42,14 +43,7 @@ impl Dataset {
         take_place: TakePlace<'_>,
     ) -> Result<Vec<StoredBlock>, DatasetError> {
         let journal = self.journal();
-        let lock = journal.lock()?;
-        let actual = read_head(&self.dir)?;
-        if actual != self.state.head {
-            return Err(DatasetError::HeadMoved {
-                expected: self.state.head,
-                actual,
-            });
-        }
+        let lock = self.lock_at_head()?;
         let mut state = self.state_before(from)?;
         let kept = state.as_ref().map_or(0, journal::len_of);
         for block in &blocks {
@@ -111,6 +105,54 @@ impl Dataset {
             ChainState::append(&mut state, &stored?.block)?;
         }
         Ok(state)
+    }
+}
+
+impl Dataset {
+    /// Names the slices and checkpoints that no block of the chain names: those of a history before it was written again,
+    /// and what a crash left of an append. Nobody else may append while `each` gets their paths.
+    ///
+    /// # Errors
+    /// [`DatasetError::Busy`] and [`DatasetError::HeadMoved`] tell of other writers; the chain or a directory cannot be read;
+    /// those of `each`.
+    pub(crate) fn each_unnamed(
+        &self,
+        each: &mut dyn FnMut(&Path) -> Result<(), StoreError>,
+    ) -> Result<(), DatasetError> {
+        let _lock = self.lock_at_head()?;
+        let mut named = HashSet::new();
+        for stored in self.blocks_after(None)? {
+            named.extend(Object::of(&stored?.block).map(|object| (object.kind, object.hash)));
+        }
+        for kind in ObjectKind::ALL {
+            let dir = self.dir.join(kind.directory());
+            let failed = |e| DatasetError::io("read", &dir, e);
+            for entry in fs::read_dir(&dir).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                // What is still being written has another name.
+                let hash = entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse::<Multihash>().ok());
+                if hash.is_some_and(|hash| !named.contains(&(kind, hash))) {
+                    each(&entry.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps other writers away; the head is the one that this was opened at.
+    pub(super) fn lock_at_head(&self) -> Result<File, DatasetError> {
+        let lock = self.journal().lock()?;
+        let actual = read_head(&self.dir)?;
+        if actual == self.state.head {
+            return Ok(lock);
+        }
+        Err(DatasetError::HeadMoved {
+            expected: self.state.head,
+            actual,
+        })
     }
 }
 

@@ -84,6 +84,9 @@ pub enum IngestError {
         /// Their names.
         names: Vec<String>,
     },
+    /// Publishing takes rows as they stand, and the source does something to them first.
+    #[error("the push source of the dataset sends rows through a query first, which publishing does not")]
+    Preprocessed,
     /// Rows are fetched, not pushed.
     #[error("the dataset fetches its rows from a polling source; none can be pushed into it")]
     NotPushed,

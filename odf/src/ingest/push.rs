@@ -1,7 +1,7 @@
 //! Rows for a dataset that says itself, in its chain, how they are read: pushed by hand, or fetched by polling.
 //!
-//! The three ways in share one pipeline (odf-facts §8): read, preprocess, check, merge, write, commit. [`push`] and
-//! [`polled`] follow the source in the chain to the letter; [`super::ingest`] (publish) makes such a source on its way.
+//! The three ways in share one pipeline (odf-facts §8): read, preprocess, check, merge, write, commit. [`push()`] and
+//! [`polled()`] follow the source in the chain to the letter; [`super::ingest`] (publish) makes such a source on its way.
 
 use std::path::Path;
 

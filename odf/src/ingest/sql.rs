@@ -2,7 +2,8 @@
 //!
 //! A query means what it means in kamu, which uses the same engine: the rows that were read are the table `input`, every
 //! named step is a view for the steps behind it, the nameless last step gives the rows of the result, and identifiers
-//! keep their case. Only queries are run; they reach nothing but their inputs, neither files nor the network.
+//! keep their case. DataFusion's own functions are there, and those for JSON (`json_get`, `->>`); kamu's for Ethereum are
+//! not. Only queries are run; they reach nothing but their inputs, neither files nor the network.
 //!
 //! Rows stream through. DataFusion asks for batches of an input when it wants them, and they are read on the thread that
 //! takes the result, so that nothing runs ahead. Steps that have to hold rows (sorting, grouping, joining) may use
@@ -225,7 +226,8 @@ fn plan(
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(files))
         .build_arc()
         .map_err(engineless)?;
-    let context = SessionContext::new_with_config_rt(config, environment);
+    let mut context = SessionContext::new_with_config_rt(config, environment);
+    datafusion_functions_json::register_all(&mut context).map_err(engineless)?;
     for (at, (name, schema)) in inputs.iter().enumerate() {
         let table = Input::table(at, schema.clone(), feeds.clone()).map_err(engineless)?;
         context
@@ -291,7 +293,7 @@ fn message(error: &DataFusionError) -> String {
     }
 }
 
-/// Directory for temporary files; removed when dropped.
+/// Directory for temporary files. The engine removes its files when a query ends, and this the directory.
 struct Spill(PathBuf);
 
 impl Spill {
@@ -303,7 +305,7 @@ impl Spill {
 
 impl Drop for Spill {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
+        if let Err(error) = fs::remove_dir(&self.0) {
             tracing::debug!(path = %self.0.display(), %error, "temporary files of a query stay until the next start");
         }
     }

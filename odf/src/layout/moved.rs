@@ -6,7 +6,7 @@ use odf_node::block::Block;
 use odf_node::store::{Blocks as _, Leaf, StoreError};
 use odf_node::unixfs::import;
 
-use super::{BATCH, Layout, LayoutError, PROFILE};
+use super::{BATCH, KnownFiles, Layout, LayoutError, PROFILE, Work, len_of};
 use crate::dataset::Dataset;
 
 impl Layout {
@@ -41,6 +41,25 @@ impl Layout {
         }
         self.store.put_beside_files(&kept)?;
         Ok(same)
+    }
+
+    /// Makes blocks of the slices and checkpoints that no block of the chain names, as roots of an earlier history need them.
+    ///
+    /// # Errors
+    /// See [`LayoutError`].
+    pub(crate) fn adopt_unnamed(&self, dataset: &Dataset) -> Result<(), LayoutError> {
+        let mut paths = Vec::new();
+        dataset.each_unnamed(&mut |path| {
+            paths.push(path.to_owned());
+            Ok(())
+        })?;
+        let known = KnownFiles::new();
+        let mut work = Work::new(self, dataset, &known);
+        for path in paths {
+            work.content(&path, len_of(&path)?)?;
+        }
+        work.flush_pending()?;
+        Ok(self.store.mark_complete(&work.nodes)?)
     }
 
     /// Puts the file `next` in the place of the chain file `chain`; `same` are the blocks that both hold at one place.

@@ -335,6 +335,3 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Syn
         source,
     }
 }
-
-#[cfg(test)]
-mod tests;

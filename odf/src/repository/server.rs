@@ -133,6 +133,7 @@ pub fn router(workspace: Workspace, tokens: Tokens, options: Options, gateway: R
             .route(&format!("{base}/push"), get(push::begin));
     }
     let plain = plain.layer(middleware::from_fn_with_state(Arc::clone(&server), limited));
+    let gateway = gateway.into_service();
     plain
         .merge(transfers)
         .layer(middleware::from_fn_with_state(Arc::clone(&server), access::checked))

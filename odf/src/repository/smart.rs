@@ -19,6 +19,8 @@ mod push;
 #[cfg(test)]
 pub(super) mod sample;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

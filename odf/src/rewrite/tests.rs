@@ -111,13 +111,6 @@ fn check_complete(dir: &Path, workspace: &Workspace) -> Dataset {
     dataset
 }
 
-fn gc(workspace: &Workspace) {
-    workspace
-        .store()
-        .gc(&|block| dag::links(block).map_err(Into::into))
-        .unwrap();
-}
-
 #[test]
 fn a_replaced_chain_keeps_what_was_before_and_older_roots() {
     let scratch = tempfile::tempdir().unwrap();
@@ -141,7 +134,7 @@ fn a_replaced_chain_keeps_what_was_before_and_older_roots() {
             assert_eq!(*before, now.unwrap());
         }
         assert_eq!(check_whole(&workspace, &old.cid), blocks);
-        gc(&workspace);
+        workspace.collect_garbage().unwrap();
         assert_eq!(check_whole(&workspace, &old.cid), blocks);
     }
     drop((workspace, dataset));
@@ -228,6 +221,50 @@ fn what_does_not_belong_to_the_chain_is_refused() {
         before
     );
     check_whole(&workspace, &old.cid);
+}
+
+/// What was given up stays for pinned roots, over a lost index too, and goes with the last of them.
+#[test]
+fn slices_of_an_earlier_history_go_with_its_last_root() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (workspace, mut dataset, old) = make(scratch.path());
+    let (seed, files) = (
+        dataset.block_by_sequence(0).unwrap().unwrap(),
+        dataset.slices().unwrap(),
+    );
+    let whole = check_whole(&workspace, &old.cid);
+    workspace.reset(&mut dataset, seed.block.hash()).unwrap();
+    // What a crash leaves between a slice and its block.
+    fs::write(dataset.slice_path(&Multihash::sha3_256(b"orphan")), b"orphan").unwrap();
+    fs::write(dataset.data_dir().join(".pending-slice"), b"being written").unwrap();
+    let (data, owner) = (dataset.data_dir(), dataset.id().to_string());
+    let count = || fs::read_dir(&data).unwrap().count();
+    assert_eq!(workspace.collect_garbage().unwrap().removed_files, 1);
+    assert_eq!(count(), files.len() + 1);
+    assert_eq!(check_whole(&workspace, &old.cid), whole);
+    drop((workspace, dataset));
+
+    fs::remove_dir_all(scratch.path().join("store")).unwrap();
+    let options = odf_node::store::StoreOptions {
+        rebuild: true,
+        ..Default::default()
+    };
+    let workspace = Workspace::open(scratch.path(), options).unwrap();
+    assert_eq!(check_whole(&workspace, &old.cid), whole);
+    assert_eq!(workspace.collect_garbage().unwrap().removed_files, 0);
+    assert_eq!(check_whole(&workspace, &old.cid), whole);
+    workspace.store().unpin(&owner, &old.cid).unwrap();
+    // Somebody who holds on to what is here keeps all of it.
+    let hold = workspace.store().hold();
+    assert!(workspace.collect_garbage().is_err());
+    drop(hold);
+    let report = workspace.collect_garbage().unwrap();
+    assert_eq!(report.removed_files, files.len() as u64);
+    assert!(report.freed_bytes >= files.iter().map(|slice| slice.size).sum());
+    assert_eq!(count(), 1);
+    let dataset = check_complete(scratch.path(), &workspace);
+    workspace.delete(&dataset).unwrap();
+    assert_eq!(workspace.store().stats().unwrap().files, 0);
 }
 
 /// Run by the test below in a child; by itself it does nothing.

@@ -108,6 +108,7 @@ fn bytes_do_not_depend_on_how_rows_come() {
     };
     assert_eq!(hash(30_000), hash(1000));
     assert_eq!(hash(30_000), hash(8191));
+    assert_eq!(hash(30_000), hash(8192));
 }
 
 #[test]
@@ -144,7 +145,18 @@ fn a_slice_has_its_name_only_when_it_is_whole() {
         .unwrap_err();
     assert!(missing.to_string().contains("no column `nope`"));
 
+    // Two at once do not meet.
+    let mut writers = [0, 1].map(|_| SliceWriter::create(dir.path(), batch.schema(), &kamu()).unwrap());
+    for writer in &mut writers {
+        writer.write(batch.clone()).unwrap();
+    }
+    for writer in writers {
+        assert_eq!(writer.finish().unwrap().install(dir.path()).unwrap(), path);
+    }
+    assert_eq!(crate::digest::physical_hash(&path).unwrap().0, physical);
+
     fs::write(dir.path().join(".pending-slice"), "half").unwrap();
+    fs::create_dir_all(dir.path().join(".pending-query/spilled")).unwrap();
     remove_pending(dir.path()).unwrap();
     assert_eq!(count(), 1);
     fs::write(&path, "no Parquet").unwrap();

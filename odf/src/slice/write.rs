@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 
@@ -24,6 +25,9 @@ const ROWS_PER_CALL: usize = 8192;
 
 /// Batches that wait for the logical hash.
 const QUEUED_BATCHES: usize = 4;
+
+/// Tells the files of writers apart: two commands may work on one dataset, and only one of them will commit.
+static WRITERS: AtomicU64 = AtomicU64::new(0);
 
 const FILE_BUFFER_BYTES: usize = 256 << 10;
 
@@ -129,13 +133,12 @@ pub struct SliceWriter {
 impl SliceWriter {
     /// Begins a slice in `dir` under a temporary name. The first column must be the offset.
     ///
-    /// Only one slice may be under construction in a directory at a time.
-    ///
     /// # Errors
     /// [`SliceError::Digest`] before anything is created, else what the file system says.
     pub fn create(dir: &Path, schema: SchemaRef, options: &SliceOptions) -> Result<SliceWriter, SliceError> {
         let hasher = LogicalHasher::new(&schema)?;
-        let path = dir.join(format!("{PENDING_PREFIX}slice"));
+        let number = WRITERS.fetch_add(1, Ordering::Relaxed);
+        let path = dir.join(format!("{PENDING_PREFIX}slice-{number}"));
         let file = File::create(&path).map_err(|e| SliceError::io("create", &path, e))?;
         let pending = Pending(Some(path));
         let sink = Hashing {
@@ -165,6 +168,10 @@ impl SliceWriter {
     /// Adds rows. Batches of any size are regrouped, so the bytes of the file do not depend on how rows were batched.
     pub fn write(&mut self, batch: RecordBatch) -> Result<(), SliceError> {
         self.rows += batch.num_rows() as u64;
+        if batch.num_rows() == ROWS_PER_CALL && self.coalescer.is_empty() {
+            // Nothing to regroup, so nothing to copy.
+            return self.encode(&batch);
+        }
         self.coalescer
             .push_batch(batch)
             .map_err(|e| SliceError::arrow(self.pending.path(), e))?;
@@ -173,12 +180,16 @@ impl SliceWriter {
 
     fn drain(&mut self) -> Result<(), SliceError> {
         while let Some(batch) = self.coalescer.next_completed_batch() {
-            self.logical.update(&batch);
-            self.writer
-                .write(&batch)
-                .map_err(|e| SliceError::parquet(self.pending.path(), e))?;
+            self.encode(&batch)?;
         }
         Ok(())
+    }
+
+    fn encode(&mut self, batch: &RecordBatch) -> Result<(), SliceError> {
+        self.logical.update(batch);
+        self.writer
+            .write(batch)
+            .map_err(|e| SliceError::parquet(self.pending.path(), e))
     }
 
     /// Rows so far.

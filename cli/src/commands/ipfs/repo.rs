@@ -1,7 +1,6 @@
 //! `odfs ipfs repo`
 
 use clap::Subcommand;
-use odf_node::dag;
 
 use crate::failure::Failure;
 use crate::io::Io;
@@ -11,17 +10,23 @@ use crate::session::Session;
 /// Work with the block store
 #[derive(Subcommand, Debug)]
 pub(crate) enum RepoCommand {
-    /// Remove blocks that nothing pinned needs, and give their space back
+    /// Remove blocks that nothing pinned needs, and slices that no history needs, and give their space back
     Gc,
     /// Print figures of the store
     Stat,
 }
 
 pub(super) fn run(command: &RepoCommand, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let store = session.workspace()?.store();
+    let workspace = session.workspace()?;
     match command {
         RepoCommand::Gc => {
-            let report = store.gc(&|block| dag::links(block).map_err(Into::into))?;
+            let report = workspace.collect_garbage()?;
+            if report.removed_files > 0 {
+                let files = output::count(report.removed_files);
+                io.say(format_args!(
+                    "removed {files} slice(s) and checkpoint(s) that no history needs"
+                ));
+            }
             io.line(format_args!(
                 "removed {} block(s), {}; {} freed on disk; {} block(s) are kept by {} pin(s)",
                 output::count(report.removed_blocks),
@@ -32,7 +37,7 @@ pub(super) fn run(command: &RepoCommand, session: &Session, io: &mut Io) -> Resu
             ))
         }
         RepoCommand::Stat => {
-            let stats = store.stats()?;
+            let stats = workspace.store().stats()?;
             let size = stats.pack_bytes + stats.file_bytes + stats.index_bytes;
             let path = session.root().display().to_string();
             let rows = [

@@ -6,6 +6,7 @@ use odf::catalog::{Catalog, CatalogError, Entry};
 use odf::dataset::Dataset;
 use odf::metadata::{DatasetId, DatasetKind};
 use odf::pull::Address;
+use odf::repository::{Place, Repositories};
 
 use super::PullArgs;
 use crate::failure::{Failure, Kind};
@@ -28,6 +29,15 @@ pub(super) enum Way {
         /// The dataset to update, if it is known.
         dataset: Option<DatasetId>,
     },
+    /// From a directory or a server.
+    Repository {
+        /// Where it is.
+        place: Place,
+        /// The place as it is remembered: an address, or a name in a repository.
+        alias: String,
+        /// The dataset to update, if it is known.
+        dataset: Option<DatasetId>,
+    },
     /// By asking its polling source.
     Source(DatasetId),
     /// By computing it from its inputs.
@@ -40,6 +50,7 @@ pub(super) enum Way {
 pub(super) fn plan(args: &PullArgs, session: &Session) -> Result<Vec<Job>, Failure> {
     let mut planner = Planner {
         catalog: session.workspace()?.catalog(),
+        repositories: session.repositories(),
         recursive: args.recursive,
         wanted: BTreeSet::new(),
         seen: BTreeSet::new(),
@@ -49,7 +60,7 @@ pub(super) fn plan(args: &PullArgs, session: &Session) -> Result<Vec<Job>, Failu
         let mut wanted = Vec::new();
         for entry in planner.catalog.entries()? {
             let dataset = planner.catalog.open_entry(&entry)?;
-            if !matches!(way_of(&dataset)?, Way::Nothing) {
+            if !matches!(planner.way_of(&dataset)?, Way::Nothing) {
                 wanted.push(dataset);
             }
         }
@@ -79,6 +90,7 @@ pub(super) fn plan(args: &PullArgs, session: &Session) -> Result<Vec<Job>, Failu
 
 struct Planner<'a> {
     catalog: &'a Catalog,
+    repositories: Repositories,
     recursive: bool,
     /// Datasets that were asked for.
     wanted: BTreeSet<DatasetId>,
@@ -93,22 +105,19 @@ impl Planner<'_> {
         if target.contains('%') {
             return self.matching(target, wanted);
         }
-        match target.parse::<Address>() {
-            Ok(address) => {
-                let known = self.pulled_from(&address)?;
+        match self.repositories.resolve(target) {
+            Ok(place) => {
+                let known = self.pulled_from(&place)?;
                 // An id may be that of a dataset that has a way of its own.
                 let own = match target.starts_with("did:odf:") {
-                    true => self.find(target)?.filter(known_way),
+                    true => self.find(target)?.filter(|dataset| self.has_way(dataset)),
                     false => None,
                 };
                 match own {
                     Some(dataset) => wanted.push(dataset),
                     None => self.jobs.push(Job {
-                        label: address.to_string(),
-                        way: Way::Network {
-                            dataset: known.as_ref().map(Dataset::id),
-                            address,
-                        },
+                        label: place.to_string(),
+                        way: way_to(place, target, known.map(|dataset| dataset.id())),
                     }),
                 }
             }
@@ -139,13 +148,13 @@ impl Planner<'_> {
     }
 
     /// The dataset that came from this very place, whatever it is called here.
-    fn pulled_from(&self, address: &Address) -> Result<Option<Dataset>, Failure> {
+    fn pulled_from(&self, place: &Place) -> Result<Option<Dataset>, Failure> {
         for entry in self.catalog.entries()? {
             let dataset = self.catalog.open_entry(&entry)?;
             let aliases = dataset.remote_aliases()?.pull_aliases;
             if aliases
                 .iter()
-                .any(|alias| alias.parse::<Address>().is_ok_and(|other| other == *address))
+                .any(|alias| self.repositories.resolve(alias).is_ok_and(|other| other == *place))
             {
                 return Ok(Some(dataset));
             }
@@ -163,7 +172,7 @@ impl Planner<'_> {
         if !self.seen.insert(dataset.id()) {
             return Ok(());
         }
-        let way = way_of(dataset)?;
+        let way = self.way_of(dataset)?;
         if let (Way::Transform(_), Some(transform)) = (&way, &dataset.state().transform) {
             for input in &transform.inputs {
                 // What is wrong with an input is told when the dataset is computed.
@@ -183,34 +192,46 @@ impl Planner<'_> {
         }
         Ok(())
     }
-}
 
-fn known_way(dataset: &Dataset) -> bool {
-    way_of(dataset).is_ok_and(|way| !matches!(way, Way::Nothing))
-}
-
-/// The way of a dataset that is here: from where it was pulled, else its own.
-fn way_of(dataset: &Dataset) -> Result<Way, Failure> {
-    let id = dataset.id();
-    match dataset.remote_aliases()?.pull_aliases.as_slice() {
-        [] => {}
-        [only] => {
-            return Ok(Way::Network {
-                address: only.parse()?,
-                dataset: Some(id),
-            });
-        }
-        several => {
-            return Err(Failure::new(
-                Kind::Refused,
-                format!("{} is pulled from {}", dataset.name()?, several.join(", ")),
-            )
-            .next("name one of them"));
-        }
+    fn has_way(&self, dataset: &Dataset) -> bool {
+        self.way_of(dataset).is_ok_and(|way| !matches!(way, Way::Nothing))
     }
-    Ok(match dataset.kind() {
-        DatasetKind::Derivative => Way::Transform(id),
-        DatasetKind::Root if dataset.state().polling_source.is_some() => Way::Source(id),
-        DatasetKind::Root => Way::Nothing,
-    })
+
+    /// The way of a dataset that is here: from where it was pulled, else its own.
+    fn way_of(&self, dataset: &Dataset) -> Result<Way, Failure> {
+        let id = dataset.id();
+        match dataset.remote_aliases()?.pull_aliases.as_slice() {
+            [] => {}
+            [only] => return Ok(way_to(self.repositories.resolve(only)?, only, Some(id))),
+            several => {
+                return Err(Failure::new(
+                    Kind::Refused,
+                    format!("{} is pulled from {}", dataset.name()?, several.join(", ")),
+                )
+                .next("name one of them"));
+            }
+        }
+        Ok(match dataset.kind() {
+            DatasetKind::Derivative => Way::Transform(id),
+            DatasetKind::Root if dataset.state().polling_source.is_some() => Way::Source(id),
+            DatasetKind::Root => Way::Nothing,
+        })
+    }
+}
+
+/// The way to a place that was called `text`.
+fn way_to(place: Place, text: &str, dataset: Option<DatasetId>) -> Way {
+    match place {
+        Place::Ipfs(address) => Way::Network { address, dataset },
+        place => Way::Repository {
+            // An address in its one form, which `repo alias` shows and compares.
+            alias: if text.contains("://") {
+                place.to_string()
+            } else {
+                text.to_owned()
+            },
+            place,
+            dataset,
+        },
+    }
 }

@@ -41,9 +41,8 @@ pub(super) fn push(
         }
     };
     if !args.no_alias {
-        remember(dataset, place.to_string())?;
+        remember(dataset, place, session)?;
     }
-    session.workspace()?.store().flush()?;
     report(dataset, place, pushed, &watch, args, io)
 }
 

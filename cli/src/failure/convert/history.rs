@@ -1,7 +1,7 @@
 //! Errors of history that is written again: reset and compaction.
 
 use odf::compact::CompactError;
-use odf::rewrite::RewriteError;
+use odf::rewrite::{CollectError, RewriteError};
 
 use super::damaged;
 use crate::failure::{Failure, Kind, chain};
@@ -11,6 +11,16 @@ impl From<RewriteError> for Failure {
         match error {
             RewriteError::Dataset(error) => error.into(),
             RewriteError::Layout(error) => error.into(),
+            error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<CollectError> for Failure {
+    fn from(error: CollectError) -> Self {
+        match error {
+            CollectError::Catalog(error) => error.into(),
+            CollectError::Store(error) => error.into(),
             error => Failure::new(Kind::General, chain(&error)),
         }
     }

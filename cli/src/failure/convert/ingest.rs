@@ -25,6 +25,7 @@ impl From<IngestError> for Failure {
             IngestError::Declaration(_) => failure(Kind::Schema),
             IngestError::NoPushSource => failure(Kind::Refused)
                 .next("give it one with AddPushSource in its manifest, or publish the table with `odfs publish`"),
+            IngestError::Preprocessed => failure(Kind::Refused).next("push the rows with `odfs ingest`"),
             IngestError::NotPushed => failure(Kind::Refused).next("`odfs pull` asks the source"),
             IngestError::NoPollingSource => failure(Kind::Refused).next("`odfs ingest` pushes rows into it"),
             IngestError::OtherPushSource { .. } | IngestError::WhichPushSource { .. } => {

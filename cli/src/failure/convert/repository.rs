@@ -1,5 +1,6 @@
 //! Errors of repositories: addresses, arrivals, syncs.
 
+use odf::repository::kamu_workspace::KamuWorkspaceError;
 use odf::repository::{ArrivalError, PlaceError, ReadError, RegistryError, SyncError};
 
 use super::{damaged, of_io};
@@ -99,6 +100,22 @@ impl From<SyncError> for Failure {
             SyncError::Io { ref source, .. } => of_io(&error, source),
             SyncError::Cancelled => Failure::interrupted(),
             error => theirs(&error),
+        }
+    }
+}
+
+impl From<KamuWorkspaceError> for Failure {
+    fn from(error: KamuWorkspaceError) -> Self {
+        use KamuWorkspaceError as E;
+        match error {
+            E::NotAWorkspace(_) => Failure::new(Kind::NotFound, &error).next("name the directory that holds `.kamu`"),
+            E::Version { .. } => Failure::new(Kind::BadInput, &error)
+                .next("bring it up to date with `kamu system upgrade-workspace`, or odfs if it is newer"),
+            E::Database { .. } | E::Damaged { .. } => Failure::new(Kind::BadInput, chain(&error))
+                .next("stop kamu if it works there, then run the command again"),
+            E::Unknown { .. } => Failure::new(Kind::NotFound, &error).next("name it as `kamu list` shows it"),
+            E::Io { ref source, .. } => of_io(&error, source),
+            error => Failure::new(Kind::General, chain(&error)),
         }
     }
 }

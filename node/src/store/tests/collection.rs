@@ -199,3 +199,39 @@ fn blocks_put_while_gc_runs_stay() {
     }
     assert_eq!(store.gc(&links).unwrap().removed_blocks, 200);
 }
+
+#[test]
+fn files_that_are_given_up_stay_while_a_pin_needs_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let blocks: Vec<Block> = (0..2).map(|seed| block(seed, 1000)).collect();
+    for (block, path) in blocks.iter().zip(["needed", "not needed"]) {
+        let file = store.add_file(Path::new(path)).unwrap();
+        store.write_leaf(file, 0, block).unwrap();
+    }
+    fs::write(dir.path().join("unknown"), b"12345").unwrap();
+    let root = node(&[&blocks[0]]);
+    store.put(std::slice::from_ref(&root)).unwrap();
+    store.pin("owner", root.cid()).unwrap();
+    let collect = || {
+        let mut gone = Vec::new();
+        let report = store.gc_with_files(&links, &mut |files| {
+            assert!(files.remove_unless_needed(Path::new("../outside")).is_err());
+            for path in ["needed", "not needed", "unknown"] {
+                if dir.path().join(path).exists() && files.remove_unless_needed(Path::new(path))? {
+                    gone.push(path);
+                }
+            }
+            Ok(())
+        });
+        let report = report.unwrap();
+        assert_eq!(report.removed_files, gone.len() as u64);
+        (gone, report.freed_bytes)
+    };
+    assert_eq!(collect(), (vec!["not needed", "unknown"], 1005));
+    assert_eq!(store.get(blocks[0].cid()).unwrap().as_ref(), Some(&blocks[0]));
+    assert!(!store.has(blocks[1].cid()).unwrap());
+    store.unpin("owner", root.cid()).unwrap();
+    assert_eq!(collect().0, ["needed"]);
+    assert_eq!(store.stats().unwrap().files, 0);
+}

@@ -1,0 +1,106 @@
+//! Pulling from directories and servers.
+
+use odf::dataset::RemoteAliases;
+use odf::metadata::DatasetId;
+use odf::publish;
+use odf::repository::files::FilesSource;
+use odf::repository::http::HttpSource;
+use odf::repository::{self, Arrived, Destination, Outcome, Place, SimpleSource};
+
+use super::{PullArgs, open};
+use crate::commands::transfer::Watch;
+use crate::failure::{Failure, Kind};
+use crate::io::Io;
+use crate::output;
+use crate::session::Session;
+
+/// Pulls one dataset; whether anything was new. `alias` is how a new one remembers where it is from.
+pub(super) fn one(
+    place: &Place,
+    alias: &str,
+    dataset: Option<&DatasetId>,
+    args: &PullArgs,
+    session: &Session,
+    io: &mut Io,
+) -> Result<bool, Failure> {
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => place.default_name().ok_or_else(|| {
+            Failure::usage(format!("`{place}` gives no name for the dataset")).next("name it with --as")
+        })?,
+    };
+    let mut aliases = RemoteAliases::default();
+    if !args.no_alias {
+        aliases.pull_aliases.push(alias.to_owned());
+    }
+    let destination = Destination {
+        dataset: dataset.map(|id| open(id, session)).transpose()?,
+        name,
+        aliases,
+    };
+    match place {
+        Place::Files(dir) => simple(&FilesSource::new(dir), destination, args.force, session, io),
+        Place::Http(url) => {
+            let token = session.repositories().token_for(place)?;
+            simple(&HttpSource::new(url, token), destination, args.force, session, io)
+        }
+        Place::Ipfs(_) | Place::Smart(_) => Err(Failure::new(Kind::Refused, format!("odfs cannot pull from {place}"))
+            .next("if its files are served over plain HTTP, leave `odf+` away")),
+    }
+}
+
+/// Pulls by the Simple Transfer Protocol; whether anything was new.
+pub(super) fn simple(
+    source: &dyn SimpleSource,
+    destination: Destination,
+    force: bool,
+    session: &Session,
+    io: &mut Io,
+) -> Result<bool, Failure> {
+    let watch = Watch::new(io);
+    // Two commands that pull the same new dataset make one.
+    let making = destination.dataset.is_none().then(|| session.making());
+    let outcome = repository::pull(session.workspace()?, source, destination, force, &|at| watch.hear(at))?;
+    drop(making);
+    finish(&outcome, &watch, session, io)
+}
+
+/// Tells how a pull ended, and serves what is new; whether anything was.
+pub(super) fn finish(outcome: &Outcome, watch: &Watch, session: &Session, io: &mut Io) -> Result<bool, Failure> {
+    let name = outcome.dataset().name()?;
+    match outcome {
+        Outcome::UpToDate { .. } => io.line(format_args!("{name} is up to date"))?,
+        Outcome::Ahead { remote, by, .. } => io.line(format_args!(
+            "{name} is up to date; it is {by} block(s) ahead of the remote head {remote}"
+        ))?,
+        Outcome::Updated(Arrived {
+            dataset,
+            old_head,
+            blocks,
+            dropped,
+            root,
+        }) => {
+            let workspace = session.workspace()?;
+            if let Some(keep) = session.settings().retention {
+                publish::retain(workspace, dataset, keep)?;
+            }
+            session.added(&root.entities());
+            let words = match old_head {
+                None => format!("Pulled {name} at"),
+                Some(_) => format!("{name}: updated to"),
+            };
+            io.line(format_args!("{words} {} ({blocks} block(s))", dataset.head()))?;
+            if *dropped > 0 {
+                io.say(format_args!(
+                    "{dropped} local block(s) that the other lacks were dropped; the old head was {}",
+                    old_head.map(|head| head.to_string()).unwrap_or_default()
+                ));
+            }
+            io.say(format_args!(
+                "{} of slices and checkpoints came",
+                output::bytes(watch.bytes())
+            ));
+        }
+    }
+    Ok(matches!(outcome, Outcome::Updated(_)))
+}
