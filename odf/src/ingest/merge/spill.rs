@@ -10,9 +10,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
-use arrow::record_batch::RecordBatch;
 
 use super::MergeError;
 use crate::slice::{PENDING_PREFIX, SliceError};
