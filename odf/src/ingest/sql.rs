@@ -226,8 +226,7 @@ fn plan(
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(files))
         .build_arc()
         .map_err(engineless)?;
-    let mut context = SessionContext::new_with_config_rt(config, environment);
-    datafusion_functions_json::register_all(&mut context).map_err(engineless)?;
+    let context = SessionContext::new_with_config_rt(config, environment);
     for (at, (name, schema)) in inputs.iter().enumerate() {
         let table = Input::table(at, schema.clone(), feeds.clone()).map_err(engineless)?;
         context
