@@ -15,3 +15,4 @@ mod pushing;
 mod repositories;
 mod sandbox;
 mod settings;
+mod smart;
