@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -109,6 +109,13 @@ impl Sandbox {
         Running(Some(self.command(args).stdin(Stdio::piped()).spawn().unwrap()))
     }
 
+    /// As [`Self::start`], with one more setting.
+    pub(crate) fn start_with_setting(&self, args: &[&str], setting: &str) -> Running {
+        let mut command = self.command(args);
+        command.env("ODFS_CONFIG", format!("{SEALED};{setting}"));
+        Running(Some(command.stdin(Stdio::piped()).spawn().unwrap()))
+    }
+
     /// Starts a process and waits until it owns the workspace and can be reached.
     pub(crate) fn start_owner(&self, args: &[&str]) -> Running {
         let owner = self.start(args);
@@ -130,6 +137,10 @@ impl Running {
 
     pub(crate) fn stdin(&mut self) -> ChildStdin {
         self.child().stdin.take().unwrap()
+    }
+
+    pub(crate) fn stdout(&mut self) -> ChildStdout {
+        self.child().stdout.take().unwrap()
     }
 
     /// Closes standard input and waits for the end.

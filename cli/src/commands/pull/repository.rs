@@ -5,6 +5,7 @@ use odf::metadata::DatasetId;
 use odf::publish;
 use odf::repository::files::FilesSource;
 use odf::repository::http::HttpSource;
+use odf::repository::smart::{Endpoint, Source};
 use odf::repository::{self, Arrived, Destination, Outcome, Place, SimpleSource};
 
 use super::{PullArgs, open};
@@ -44,8 +45,16 @@ pub(super) fn one(
             let token = session.repositories().token_for(place)?;
             simple(&HttpSource::new(url, token), destination, args.force, session, io)
         }
-        Place::Ipfs(_) | Place::Smart(_) => Err(Failure::new(Kind::Refused, format!("odfs cannot pull from {place}"))
-            .next("if its files are served over plain HTTP, leave `odf+` away")),
+        Place::Smart(url) => {
+            let endpoint = Endpoint::new(url, session.repositories().token_for(place)?);
+            let watch = Watch::new(io);
+            let source = Source::open(endpoint, destination.dataset.as_ref(), args.force, &|at| watch.hear(at))?;
+            simple(&source, destination, args.force, session, io)
+        }
+        Place::Ipfs(_) => Err(
+            Failure::new(Kind::Refused, format!("{place} is not pulled as a repository"))
+                .next("pull it by its name or CID: odfs pull ipns://K"),
+        ),
     }
 }
 
