@@ -9,6 +9,7 @@ mod datasets;
 mod derivatives;
 mod ipfs;
 mod keys;
+mod manifests;
 mod polling;
 mod pushing;
 mod repositories;

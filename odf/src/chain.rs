@@ -16,7 +16,7 @@ pub use self::compare::{Relation, compare, compare_by};
 pub use self::schema::SchemaChange;
 use crate::codec::EncodedBlock;
 use crate::metadata::{
-    AddPushSource, Checkpoint, DatasetId, DatasetKind, ExecuteTransformInput, MetadataBlock, MetadataEvent, Multihash,
+    AddPushSource, DatasetId, DatasetKind, ExecuteTransformInput, MetadataBlock, MetadataEvent, Multihash,
     SetDataSchema, SetInfo, SetLicense, SetPollingSource, SetTransform, SetVocab, SourceState, Timestamp, Vocabulary,
 };
 
@@ -129,12 +129,14 @@ pub struct ChainState {
     pub system_time: Timestamp,
     /// The last AddData or ExecuteTransform.
     pub last_data_block: Option<BlockRef>,
-    /// The last offset written; `None` before the first row.
+    /// The last offset written, as the last AddData or ExecuteTransform has or carries it; `None` before the first row.
     pub last_offset: Option<u64>,
     /// The watermark of the last AddData or ExecuteTransform.
     pub watermark: Option<Timestamp>,
-    /// The checkpoint of the last AddData or ExecuteTransform, `None` if that one has none.
-    pub checkpoint: Option<Checkpoint>,
+    /// What the last AddData hands on to the next.
+    pub last_added: Option<Carried>,
+    /// What the last ExecuteTransform hands on to the next.
+    pub last_computed: Option<Carried>,
     /// The source state of the last AddData, `None` if that one has none.
     pub source_state: Option<SourceState>,
     /// What the last ExecuteTransform read; empty before the first.
@@ -157,6 +159,15 @@ pub struct ChainState {
     pub attachments: Option<BlockRef>,
     /// Sums over the chain.
     pub totals: Totals,
+}
+
+/// What an event hands on to the next of its kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// The checkpoint that it wrote, which the next one starts from.
+    pub checkpoint: Option<Multihash>,
+    /// Its watermark.
+    pub watermark: Option<Timestamp>,
 }
 
 /// A block by name and by place.
@@ -204,7 +215,8 @@ impl ChainState {
             last_data_block: None,
             last_offset: None,
             watermark: None,
-            checkpoint: None,
+            last_added: None,
+            last_computed: None,
             source_state: None,
             query_inputs: Vec::new(),
             vocab: None,
@@ -298,10 +310,20 @@ impl ChainState {
         if let Some(data) = rules::DataEvent::of(&block.event) {
             self.last_data_block = Some(place);
             self.watermark = data.new_watermark;
-            self.checkpoint = data.new_checkpoint.cloned();
+            let carried = Some(Carried {
+                checkpoint: data.new_checkpoint.map(|checkpoint| checkpoint.physical_hash),
+                watermark: data.new_watermark,
+            });
+            match block.event {
+                MetadataEvent::AddData(_) => self.last_added = carried,
+                _ => self.last_computed = carried,
+            }
+            self.last_offset = data
+                .new_data
+                .map(|slice| slice.offset_interval.end)
+                .or(data.prev_offset);
             if let Some(slice) = data.new_data {
                 let offsets = slice.offset_interval;
-                self.last_offset = Some(offsets.end);
                 let records = (offsets.end - offsets.start).saturating_add(1);
                 self.totals.records = self.totals.records.saturating_add(records);
                 self.totals.slices += 1;

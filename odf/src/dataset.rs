@@ -512,7 +512,7 @@ fn recompute(journal: &Journal, head: &Multihash) -> Result<ChainState, DatasetE
 }
 
 /// Version of the kept form of a state; another one is computed again.
-const STATE_VERSION: u8 = 1;
+const STATE_VERSION: u8 = 2;
 
 fn read_state(bytes: &[u8]) -> Option<ChainState> {
     let json = bytes.strip_prefix(&[STATE_VERSION])?;

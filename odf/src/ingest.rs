@@ -38,6 +38,7 @@ pub mod types;
 mod archive;
 mod assemble;
 mod before;
+mod chunks;
 mod columnar;
 mod columns;
 mod commit;

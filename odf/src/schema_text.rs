@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::codec::DecodeError;
 use crate::ingest::types::{NoCounterpart, to_arrow};
-use crate::metadata::{DataField, DataSchema, DataType, SetDataSchema};
+use crate::metadata::{DataField, DataSchema, DataType};
 
 /// Why a schema cannot be shown in some form.
 #[derive(Debug, thiserror::Error)]
@@ -26,18 +26,6 @@ pub enum SchemaTextError {
     /// The legacy form of the schema cannot be read.
     #[error("the schema is in the legacy form and cannot be read: {0}")]
     Legacy(#[from] DecodeError),
-}
-
-/// The schema that an event sets, whichever form it is in; `None` if the event holds none.
-///
-/// # Errors
-/// [`SchemaTextError::Legacy`].
-pub fn declared(event: &SetDataSchema) -> Result<Option<DataSchema>, SchemaTextError> {
-    match (&event.schema, &event.raw_arrow_schema) {
-        (Some(schema), _) => Ok(Some(schema.clone())),
-        (None, Some(raw)) => Ok(Some(raw.to_data_schema()?)),
-        (None, None) => Ok(None),
-    }
 }
 
 /// The Arrow schema as one JSON object in the form that kamu prints: that of serde in the Arrow crate.
@@ -314,7 +302,7 @@ mod tests {
                     MetadataEvent::SetDataSchema(event) => Some(event),
                     _ => None,
                 });
-            let found = set.map(|event| arrow_json(&declared(&event).unwrap().unwrap()).unwrap());
+            let found = set.map(|event| arrow_json(&event.declared().unwrap().unwrap()).unwrap());
             assert_eq!(found.unwrap_or_default(), expected.trim_end(), "{}", dataset.name);
         }
     }

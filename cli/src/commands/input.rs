@@ -190,10 +190,8 @@ pub(super) fn read_bytes(origin: &str, limit: u64, io: &mut Io) -> Result<Vec<u8
     }
     if bytes.len() as u64 > limit {
         let limit = output::bytes(limit);
-        return Err(Failure::new(
-            Kind::BadInput,
-            format!("{origin} is longer than the limit of {limit}"),
-        ));
+        let error = format!("{origin} is longer than the limit of {limit}");
+        return Err(Failure::new(Kind::BadInput, error).next("check that it is the file you mean, or split it"));
     }
     Ok(bytes)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ChainRule, ChainState, schema};
+use super::{Carried, ChainRule, ChainState, schema};
 use crate::metadata::{
     AddData, AddPushSource, Checkpoint, DataSlice, DatasetId, ExecuteTransform, FetchStep, MetadataBlock,
     MetadataEvent, Multihash, ReadStep, Seed, SetDataSchema, SetPollingSource, SetTransform, Timestamp, Transform,
@@ -138,8 +138,8 @@ impl ChainState {
         Ok(())
     }
 
-    /// Offsets, watermark and checkpoint of an event that may carry data.
-    fn check_data(&self, kind: &'static str, data: &DataEvent<'_>) -> Result<(), ChainRule> {
+    /// Offsets, watermark and checkpoint of an event that may carry data. `before` is what the last one of its kind hands on.
+    fn check_data(&self, kind: &'static str, data: &DataEvent<'_>, before: &Carried) -> Result<(), ChainRule> {
         if let Some(slice) = data.new_data {
             let offsets = slice.offset_interval;
             if self.schema.is_none() {
@@ -164,7 +164,7 @@ impl ChainState {
                 });
             }
         }
-        if self.last_offset.is_some() && data.prev_offset != self.last_offset {
+        if self.last_data_block.is_some() && data.prev_offset != self.last_offset {
             let found = super::or_nothing(&data.prev_offset);
             let expected = super::or_nothing(&self.last_offset);
             return Err(invalid(
@@ -180,7 +180,7 @@ impl ChainState {
                 found: data.new_watermark,
             });
         }
-        let expected = self.checkpoint.as_ref().map(|checkpoint| &checkpoint.physical_hash);
+        let expected = before.checkpoint.as_ref();
         if data.prev_checkpoint != expected {
             let found = super::or_nothing(&data.prev_checkpoint);
             let expected = super::or_nothing(&expected);
@@ -193,10 +193,10 @@ impl ChainState {
     }
 
     /// Whether data, checkpoint or watermark of an event that passed [`Self::check_data`] moved on.
-    fn advances(&self, data: &DataEvent<'_>) -> bool {
+    fn advances(data: &DataEvent<'_>, before: &Carried) -> bool {
         data.new_data.is_some()
             || data.new_checkpoint.map(|checkpoint| &checkpoint.physical_hash) != data.prev_checkpoint
-            || data.new_watermark != self.watermark
+            || data.new_watermark != before.watermark
     }
 
     fn check_add_data(&self, event: &AddData) -> Result<(), ChainRule> {
@@ -209,8 +209,9 @@ impl ChainState {
             return Err(no_op(KIND, "it holds nothing"));
         }
         let data = DataEvent::from(event);
-        self.check_data(KIND, &data)?;
-        if !self.advances(&data) && event.new_source_state == self.source_state {
+        let before = self.last_added.unwrap_or_default();
+        self.check_data(KIND, &data, &before)?;
+        if !Self::advances(&data, &before) && event.new_source_state == self.source_state {
             return Err(no_op(
                 KIND,
                 "neither data nor checkpoint, watermark or source state moved on",
@@ -225,7 +226,8 @@ impl ChainState {
             return Err(no_op(KIND, "it holds nothing"));
         }
         let data = DataEvent::from(event);
-        self.check_data(KIND, &data)?;
+        let carried = self.last_computed.unwrap_or_default();
+        self.check_data(KIND, &data, &carried)?;
         let Some(transform) = &self.transform else {
             return Err(invalid(KIND, "there is no SetTransform before"));
         };
@@ -264,7 +266,7 @@ impl ChainState {
             }
         }
         let read = event.query_inputs.iter().any(|input| input.new_block_hash.is_some());
-        if !self.advances(&data) && !read {
+        if !Self::advances(&data, &carried) && !read {
             return Err(no_op(KIND, "neither data nor checkpoint, watermark or input moved on"));
         }
         Ok(())
@@ -305,18 +307,20 @@ impl ChainState {
 
     fn check_schema(&self, event: &SetDataSchema) -> Result<(), ChainRule> {
         const KIND: &str = "SetDataSchema";
-        if event.schema.is_none() && event.raw_arrow_schema.is_none() {
-            return Err(invalid(KIND, "there is no schema"));
-        }
+        let Some(new) = &event.schema else {
+            // Kamu wrote the legacy form without comparing it to anything, so chains that have it are not held to more.
+            return match event.raw_arrow_schema {
+                Some(_) => Ok(()),
+                None => Err(invalid(KIND, "there is no schema")),
+            };
+        };
         let Some(current) = &self.schema else { return Ok(()) };
-        let (new, _) = schema::logical(event).map_err(|reason| invalid(KIND, reason))?;
-        let (old, legacy) = schema::logical(current).map_err(|reason| invalid(KIND, reason))?;
-        // Saying an old schema again in the new form says something new.
-        let same_form = current.schema.is_some() == event.schema.is_some();
-        if same_form && schema::same(&old, &new) {
+        let old = current.declared().map_err(|error| invalid(KIND, error.to_string()))?;
+        let Some(old) = old else { return Ok(()) };
+        if schema::same(&old, new) {
             return Err(no_op(KIND, "the schema is the current one"));
         }
-        schema::check_evolution(&old, &new, legacy).map_err(|change| invalid(KIND, change.to_string()))
+        schema::check_evolution(&old, new, current.is_legacy()).map_err(|change| invalid(KIND, change.to_string()))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Rows written under every earlier schema stay in the dataset, so a later schema must be able to read them: fields
 //! may move, gain optional siblings and change their attributes, and nothing else.
 
-use crate::metadata::{DataField, DataSchema, DataType, SetDataSchema, TimeUnit};
+use crate::metadata::{DataField, DataSchema, DataType, TimeUnit};
 
 /// A change of schema that rows written before would not survive.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,57 +33,48 @@ pub enum SchemaChange {
     },
 }
 
-/// The schema that an event sets, and whether it is in the legacy form, which does not say for sure which fields
-/// are optional.
-pub(super) fn logical(event: &SetDataSchema) -> Result<(DataSchema, bool), String> {
-    match (&event.schema, &event.raw_arrow_schema) {
-        (Some(schema), _) => Ok((schema.clone(), false)),
-        (None, Some(raw)) => raw
-            .to_data_schema()
-            .map(|schema| (schema, true))
-            .map_err(|error| error.to_string()),
-        (None, None) => Err("there is no schema".to_owned()),
-    }
-}
-
 /// Whether two schemas say the same: an absent unit or time zone is its default.
 pub(super) fn same(old: &DataSchema, new: &DataSchema) -> bool {
-    fn same_fields(old: &[DataField], new: &[DataField]) -> bool {
-        old.len() == new.len()
-            && old.iter().zip(new).all(|(old, new)| {
-                old.name == new.name && old.extra == new.extra && same_type(&old.data_type, &new.data_type)
-            })
-    }
-    fn same_type(old: &DataType, new: &DataType) -> bool {
-        match (old, new) {
-            (DataType::Option { inner: old }, DataType::Option { inner: new }) => same_type(old, new),
-            (DataType::Struct { fields: old }, DataType::Struct { fields: new }) => same_fields(old, new),
-            (
-                DataType::List {
-                    item_type: old,
-                    fixed_length: old_length,
-                },
-                DataType::List {
-                    item_type: new,
-                    fixed_length: new_length,
-                },
-            ) => old_length == new_length && same_type(old, new),
-            (
-                DataType::Map {
-                    key_type: old_key,
-                    value_type: old_value,
-                    keys_sorted: old_sorted,
-                },
-                DataType::Map {
-                    key_type: new_key,
-                    value_type: new_value,
-                    keys_sorted: new_sorted,
-                },
-            ) => old_sorted == new_sorted && same_type(old_key, new_key) && same_type(old_value, new_value),
-            (old, new) => same_scalar(old, new),
-        }
-    }
     old.extra == new.extra && same_fields(&old.fields, &new.fields)
+}
+
+/// Whether fields say the same, in the same order.
+fn same_fields(old: &[DataField], new: &[DataField]) -> bool {
+    old.len() == new.len()
+        && old.iter().zip(new).all(|(old, new)| {
+            old.name == new.name && old.extra == new.extra && same_type(&old.data_type, &new.data_type)
+        })
+}
+
+/// Whether types say the same, with everything in them.
+fn same_type(old: &DataType, new: &DataType) -> bool {
+    match (old, new) {
+        (DataType::Option { inner: old }, DataType::Option { inner: new }) => same_type(old, new),
+        (DataType::Struct { fields: old }, DataType::Struct { fields: new }) => same_fields(old, new),
+        (
+            DataType::List {
+                item_type: old,
+                fixed_length: old_length,
+            },
+            DataType::List {
+                item_type: new,
+                fixed_length: new_length,
+            },
+        ) => old_length == new_length && same_type(old, new),
+        (
+            DataType::Map {
+                key_type: old_key,
+                value_type: old_value,
+                keys_sorted: old_sorted,
+            },
+            DataType::Map {
+                key_type: new_key,
+                value_type: new_value,
+                keys_sorted: new_sorted,
+            },
+        ) => old_sorted == new_sorted && same_type(old_key, new_key) && same_type(old_value, new_value),
+        (old, new) => same_scalar(old, new),
+    }
 }
 
 /// Whether two types without parts are the same.
@@ -153,22 +144,8 @@ fn check_type(name: &str, old: &DataType, new: &DataType, lax: bool) -> Result<(
                 fixed_length: new_length,
             },
         ) if old_length == new_length => check_type(&format!("{name}[]"), old, new, lax),
-        (
-            DataType::Map {
-                key_type: old_key,
-                value_type: old_value,
-                keys_sorted: old_sorted,
-            },
-            DataType::Map {
-                key_type: new_key,
-                value_type: new_value,
-                keys_sorted: new_sorted,
-            },
-        ) if old_sorted == new_sorted => {
-            check_type(&format!("{name}[key]"), old_key, new_key, lax)?;
-            check_type(&format!("{name}[]"), old_value, new_value, lax)
-        }
-        (old, new) if same_scalar(old, new) => Ok(()),
+        // Nothing changes within a map.
+        (old, new) if same_type(old, new) => Ok(()),
         (old, new) => Err(SchemaChange::Changed {
             field: name.to_owned(),
             old: describe(old),

@@ -3,7 +3,9 @@ use crate::golden;
 use crate::metadata::*;
 
 mod evolution;
+mod model;
 mod sources;
+mod table;
 mod transform;
 
 fn time(second: u32) -> Timestamp {
@@ -366,6 +368,61 @@ fn checkpoints_are_chained() {
     let chain = chain.with(with(Some("a"), "b"));
     assert_eq!((chain.0.totals.checkpoints, chain.0.totals.checkpoint_bytes), (2, 14));
     chain.calls_no_op(with(Some("b"), "b"));
+}
+
+/// As kamu has it: each kind goes on with its own checkpoint, both with the same offsets and watermark.
+#[test]
+fn rows_added_and_rows_computed_have_checkpoints_of_their_own() {
+    let added = AddData {
+        new_checkpoint: checkpoint("a"),
+        ..rows(None, 0, 9)
+    };
+    let input = TransformInput {
+        dataset_ref: id(2).to_string(),
+        alias: Some("two".to_owned()),
+    };
+    let declared = SetTransform {
+        inputs: vec![input],
+        transform: sql(None, Some(&[None])),
+    };
+    let run = |prev_checkpoint, start| ExecuteTransform {
+        query_inputs: vec![ExecuteTransformInput {
+            dataset_id: id(2),
+            prev_block_hash: None,
+            new_block_hash: None,
+            prev_offset: None,
+            new_offset: None,
+        }],
+        prev_checkpoint,
+        prev_offset: Some(start - 1),
+        new_data: slice(start, start),
+        new_checkpoint: checkpoint("e"),
+        new_watermark: None,
+    };
+    let chain = Chain::new().with(schema()).with(declared).with(added);
+    chain.calls_invalid(run(Some(hash("a")), 10), "prevCheckpoint");
+    let chain = chain.with(run(None, 10));
+    let next = |prev_checkpoint| AddData {
+        prev_checkpoint,
+        ..rows(Some(10), 11, 12)
+    };
+    chain.calls_invalid(next(Some(hash("e"))), "prevCheckpoint");
+    chain.with(next(Some(hash("a"))));
+}
+
+/// Also before the first row: a block without rows says that there are none.
+#[test]
+fn offsets_are_carried_from_the_first_event_on() {
+    let idle = |prev_offset, second| AddData {
+        prev_offset,
+        new_watermark: Some(time(second)),
+        ..AddData::default()
+    };
+    let chain = Chain::new().with(schema()).with(idle(None, 1));
+    chain.calls_invalid(idle(Some(3), 2), "prevOffset is 3, the last offset before is nothing");
+    let chain = Chain::new().with(schema()).with(idle(Some(3), 1));
+    chain.calls_invalid(idle(None, 2), "prevOffset is nothing, the last offset before is 3");
+    assert_eq!(chain.0.next_offset(), 4);
 }
 
 #[test]

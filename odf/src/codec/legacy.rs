@@ -3,7 +3,26 @@
 use super::DecodeError;
 use super::field::{Field as _, missing};
 use super::reader::{Source, Table};
-use crate::metadata::{ArrowSchemaBytes, DataField, DataSchema, DataType, TimeUnit};
+use crate::metadata::{ArrowSchemaBytes, DataField, DataSchema, DataType, SetDataSchema, TimeUnit};
+
+impl SetDataSchema {
+    /// The schema that the event sets, whichever form it is in; `None` if the event holds none.
+    ///
+    /// # Errors
+    /// As [`ArrowSchemaBytes::to_data_schema`].
+    pub fn declared(&self) -> Result<Option<DataSchema>, DecodeError> {
+        match (&self.schema, &self.raw_arrow_schema) {
+            (Some(schema), _) => Ok(Some(schema.clone())),
+            (None, Some(raw)) => raw.to_data_schema().map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Whether only the legacy form is there, which does not say for sure which fields are optional.
+    pub fn is_legacy(&self) -> bool {
+        self.schema.is_none()
+    }
+}
 
 impl ArrowSchemaBytes {
     /// The schema in ODF's own terms. Attributes of the Arrow schema are left out.

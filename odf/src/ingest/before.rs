@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{IngestError, merge};
 use crate::dataset::Dataset;
 use crate::metadata::{
-    DataSchema, DataSlice, DatasetKind, MergeStrategy, Multihash, OffsetInterval, SetDataSchema, SetVocab, SourceState,
+    DataSchema, DataSlice, DataType, DatasetKind, MergeStrategy, Multihash, OffsetInterval, SetVocab, SourceState,
     Timestamp, Vocabulary,
 };
 use crate::slice::WrittenSlice;
@@ -57,11 +57,9 @@ impl Before {
             Vec::new()
         };
         let schema = match &state.schema {
+            Some(event) if event.is_legacy() => event.declared()?.map(loosened),
+            Some(event) => event.declared()?,
             None => None,
-            Some(SetDataSchema {
-                schema: Some(schema), ..
-            }) => Some(schema.clone()),
-            Some(SetDataSchema { schema: None, .. }) => return Err(IngestError::LegacySchema),
         };
         Ok(Before {
             strategy,
@@ -74,7 +72,7 @@ impl Before {
                 .collect(),
             rows: state.totals.records,
             prev_offset: state.last_offset,
-            prev_checkpoint: state.checkpoint.as_ref().map(|checkpoint| checkpoint.physical_hash),
+            prev_checkpoint: state.last_added.and_then(|last| last.checkpoint),
             watermark: state.watermark,
         })
     }
@@ -98,4 +96,15 @@ impl Before {
             size: slice.size(),
         }
     }
+}
+
+/// A schema of the legacy form with every column optional: what that form says about it is not to be relied on.
+fn loosened(mut schema: DataSchema) -> DataSchema {
+    for field in &mut schema.fields {
+        if !matches!(field.data_type, DataType::Option { .. }) {
+            let required = std::mem::replace(&mut field.data_type, DataType::Null);
+            field.data_type = required.optional();
+        }
+    }
+    schema
 }

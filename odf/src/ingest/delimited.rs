@@ -4,17 +4,18 @@
 //! called `column_N` after its place, because data frames write their index like that; so is every column of a file that
 //! has no header and whose source declares none.
 
-use std::io::{self, Read, Take};
+use std::io::{self, Read};
+use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
+use super::chunks::{self, BYTE_ORDER_MARK, Chunk, Chunked, Ordered, Rule};
 use super::columns::Table;
 use super::infer::{Inferred, InferredColumn, Kinds, kind_of_text};
 use super::shape::Shape;
 use super::source::{
-    BATCH_ROWS, Batches, Input, MAX_ROW_BYTES, OnProgress, Phase, Problem, Source, SourceError, Span, check_names,
-    report, shorten,
+    Batches, MAX_ROW_BYTES, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report, shorten,
 };
 
 const BUFFER_BYTES: usize = 256 << 10;
@@ -44,19 +45,35 @@ impl<R: Read> Read for Bounded<R> {
 /// Records with places, from a part of a file.
 struct Records {
     source: Source,
-    reader: csv::Reader<Bounded<Take<Box<dyn Input>>>>,
+    reader: csv::Reader<Bounded<Box<dyn Read + Send>>>,
     record: StringRecord,
     start: u64,
     line_offset: u64,
-    quotes_open: bool,
+    /// The file ends inside of quotes.
+    open: bool,
     last_line: u64,
 }
 
 impl Records {
-    fn open(source: &Source, span: Span) -> Result<Records, SourceError> {
-        let input = source.open_at(span.start)?;
+    /// From the beginning of the file.
+    fn open(source: &Source, end: u64) -> Result<Records, SourceError> {
+        let input = Box::new(source.open_at(0)?.take(end));
+        Ok(Records::over(source, input, 0, 0, false))
+    }
+
+    fn of(source: &Source, chunk: Chunk) -> Records {
+        let (start, line, open) = (chunk.start, chunk.line, chunk.open);
+        if start > 0 && chunk.bytes.starts_with(BYTE_ORDER_MARK) {
+            // Only at the start of a file these bytes are none of its text. A blank line before them keeps them.
+            let input = Box::new(io::Cursor::new(b"\n").chain(chunks::input(chunk)));
+            return Records::over(source, input, start - 1, line.saturating_sub(1), open);
+        }
+        Records::over(source, Box::new(chunks::input(chunk)), start, line, open)
+    }
+
+    fn over(source: &Source, input: Box<dyn Read + Send>, start: u64, line: u64, open: bool) -> Records {
         let input = Bounded {
-            inner: input.take(span.end.saturating_sub(span.start)),
+            inner: input,
             left: MAX_ROW_BYTES,
         };
         let options = source.options();
@@ -68,15 +85,15 @@ impl Records {
             .flexible(true)
             .buffer_capacity(BUFFER_BYTES)
             .from_reader(input);
-        Ok(Records {
+        Records {
             source: source.clone(),
             reader,
             record: StringRecord::new(),
-            start: span.start,
-            line_offset: span.line,
-            quotes_open: false,
-            last_line: 0,
-        })
+            start,
+            line_offset: line,
+            open,
+            last_line: line + 1,
+        }
     }
 
     /// Reads the next record into `self.record`; false at the end.
@@ -87,13 +104,8 @@ impl Records {
         };
         if more {
             self.reader.get_mut().left = MAX_ROW_BYTES;
-            // Only a quote that never closes swallows the final line break of the file into a value.
-            self.quotes_open = self
-                .record
-                .get(self.record.len().saturating_sub(1))
-                .is_some_and(|f| f.ends_with('\n'));
             self.last_line = self.line();
-        } else if self.quotes_open && self.reader.get_ref().inner.limit() == 0 {
+        } else if self.open {
             let problem = Problem::Syntax("a quoted value is not closed before the end of the file".to_owned());
             return Err(self.source.error_at(self.last_line, None, problem));
         }
@@ -105,8 +117,13 @@ impl Records {
         self.line_offset + self.record.position().map_or(1, csv::Position::line)
     }
 
-    fn position(&self) -> u64 {
-        self.start + self.reader.position().byte()
+    /// Where the record behind the current one begins in the file, and the number of lines before it.
+    fn behind(&self) -> (u64, u64) {
+        let position = self.reader.position();
+        (
+            self.start + position.byte(),
+            self.line_offset + position.line().saturating_sub(1),
+        )
     }
 
     fn refusal(&self, error: &csv::Error) -> SourceError {
@@ -185,25 +202,29 @@ fn header(records: &mut Records) -> Result<Vec<String>, SourceError> {
     Ok(declared().cloned().collect())
 }
 
-/// The rows of a part of a file, and the names of the columns, which may stand before that part.
-fn rows_of(source: &Source, span: Span) -> Result<(Records, Vec<String>), SourceError> {
-    let start = Span {
-        start: 0,
-        line: 0,
-        ..span
-    };
-    let mut records = Records::open(source, start)?;
+/// The names of the columns, and the part of `span` that has rows.
+fn names_and_rows(source: &Source, span: Span) -> Result<(Vec<String>, Span), SourceError> {
+    let mut records = Records::open(source, span.end)?;
     let names = header(&mut records)?;
     if span.start > 0 || !source.options().header {
-        records = Records::open(source, span)?;
+        return Ok((names, span));
     }
-    Ok((records, names))
+    let (start, line) = records.behind();
+    Ok((names, Span { start, line, ..span }))
 }
 
 /// The names of the columns.
 pub(super) fn names(source: &Source) -> Result<Vec<String>, SourceError> {
-    let end = source.len()?;
-    header(&mut Records::open(source, Span { start: 0, line: 0, end })?)
+    header(&mut Records::open(source, source.len()?)?)
+}
+
+fn rule(source: &Source) -> Rule {
+    let options = source.options();
+    Rule::Quoted {
+        separator: options.separator.unwrap_or(b','),
+        quote: options.quote,
+        escape: options.escape,
+    }
 }
 
 fn refuse_utf16(source: &Source) -> Result<(), SourceError> {
@@ -215,26 +236,26 @@ fn refuse_utf16(source: &Source) -> Result<(), SourceError> {
     Ok(())
 }
 
-/// Types of all columns from all rows.
+/// Types of all columns from all rows; text for all of them, and only one row looked at, if types are not to be found out.
 pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) -> Result<Inferred, SourceError> {
-    let (mut records, names) = rows_of(source, Span { start: 0, line: 0, end })?;
+    let whole = Span { start: 0, line: 0, end };
+    let (names, span) = names_and_rows(source, whole)?;
     let mut kinds = vec![Kinds::default(); names.len()];
     let mut rows = 0u64;
-    // Without types to find out, one row says all there is to know.
-    let enough = if source.options().infer_types { u64::MAX } else { 1 };
-    while rows < enough && records.advance()? {
-        records.check_width(&names)?;
-        for (field, kind) in records.record.iter().zip(&mut kinds) {
-            if !source.options().infer_types {
-                kind.add(Kinds::TEXT);
-            } else if !field.is_empty() && !kind.settled() {
-                kind.add(kind_of_text(field));
-            }
+    if source.options().infer_types {
+        let (reader, columns) = (source.clone(), names.clone());
+        let work = move |chunk| examine(Records::of(&reader, chunk), &columns);
+        let mut chunks = Ordered::start(source, span, rule(source), work)?;
+        while let Some(((seen, some), at)) = chunks.next()? {
+            kinds.iter_mut().zip(seen).for_each(|(kind, seen)| kind.add(seen));
+            rows += some;
+            report(source, progress, Phase::Inferring, at, end, rows)?;
         }
-        rows += 1;
-        if rows.is_multiple_of(BATCH_ROWS as u64) {
-            report(source, progress, Phase::Inferring, records.position(), end, rows)?;
-        }
+    } else {
+        kinds.fill(Kinds::TEXT);
+        let mut records = Records::open(source, end)?;
+        let skipped = !source.options().header || records.advance()?;
+        rows = u64::from(skipped && records.advance()?);
     }
     report(source, progress, Phase::Inferring, end, end, rows)?;
     let columns = names
@@ -249,57 +270,84 @@ pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
     Ok(Inferred { columns, rows })
 }
 
-/// Batches of typed rows.
-pub(super) struct Rows {
-    records: Records,
+/// The kinds of values in each column, and the number of rows.
+fn examine(mut records: Records, names: &[String]) -> Result<(Vec<Kinds>, u64), SourceError> {
+    let mut kinds = vec![Kinds::default(); names.len()];
+    let mut rows = 0u64;
+    while records.advance()? {
+        records.check_width(names)?;
+        for (field, kind) in records.record.iter().zip(&mut kinds) {
+            if !field.is_empty() && !kind.settled() {
+                kind.add(kind_of_text(field));
+            }
+        }
+        rows += 1;
+    }
+    Ok((kinds, rows))
+}
+
+/// Typed rows of the part `span` of a file, in batches.
+pub(super) fn rows(source: &Source, shape: &Shape, span: Span) -> Result<Chunked, SourceError> {
+    let (names, span) = names_and_rows(source, span)?;
+    let mut targets = Vec::with_capacity(names.len());
+    for name in &names {
+        let target = shape.position(name);
+        if target.is_none() && source.declared().is_none() {
+            return Err(source.error_at(1, Some(name), Problem::NotInDataset(shape.names())));
+        }
+        targets.push(target);
+    }
+    let absent = (0..shape.width()).filter(|at| !targets.contains(&Some(*at)));
+    let (absent, missing): (Vec<usize>, Vec<usize>) = absent.partition(|at| shape.is_optional(*at));
+    if let Some(missing) = missing.first() {
+        return Err(source.error_at(1, Some(shape.name(*missing)), Problem::NotInFile));
+    }
+    let layout = Arc::new(Layout {
+        names,
+        targets,
+        absent: absent.first().copied(),
+    });
+    Table::new(shape, source.reading()).map_err(|at| unsupported(source, shape, at))?;
+    let (reader, shape) = (source.clone(), shape.clone());
+    Chunked::start(source, span, rule(source), move |chunk| {
+        Ok(Rows {
+            records: Records::of(&reader, chunk),
+            layout: layout.clone(),
+            table: Table::new(&shape, reader.reading()).map_err(|at| unsupported(&reader, &shape, at))?,
+        })
+    })
+}
+
+/// Which column of the file goes where.
+struct Layout {
     names: Vec<String>,
     /// For each field of a record the column it goes to; none if nobody asked for it.
     targets: Vec<Option<usize>>,
     /// A column that the file may be, and is, without.
     absent: Option<usize>,
+}
+
+/// Batches of typed rows.
+struct Rows {
+    records: Records,
+    layout: Arc<Layout>,
     table: Table,
 }
 
 impl Rows {
-    pub(super) fn open(source: &Source, shape: &Shape, span: Span) -> Result<Rows, SourceError> {
-        let (records, names) = rows_of(source, span)?;
-        let mut targets = Vec::with_capacity(names.len());
-        for name in &names {
-            let target = shape.position(name);
-            if target.is_none() && source.declared().is_none() {
-                return Err(source.error_at(1, Some(name), Problem::NotInDataset(shape.names())));
-            }
-            targets.push(target);
-        }
-        let absent = (0..shape.width()).filter(|at| !targets.contains(&Some(*at)));
-        let (absent, missing): (Vec<usize>, Vec<usize>) = absent.partition(|at| shape.is_optional(*at));
-        if let Some(missing) = missing.first() {
-            return Err(source.error_at(1, Some(shape.name(*missing)), Problem::NotInFile));
-        }
-        let table = Table::new(shape, source.reading()).map_err(|at| unsupported(source, shape, at))?;
-        Ok(Rows {
-            records,
-            names,
-            targets,
-            absent: absent.first().copied(),
-            table,
-        })
-    }
-
     fn fill(&mut self) -> Result<(), SourceError> {
+        let layout = &*self.layout;
         while !self.table.full() && self.records.advance()? {
-            self.records.check_width(&self.names)?;
+            self.records.check_width(&layout.names)?;
             for (at, field) in self.records.record.iter().enumerate() {
-                if let Some(target) = self.targets[at]
+                if let Some(target) = layout.targets[at]
                     && let Err(problem) = self.table.column(target).push_text(field)
                 {
-                    return Err(self
-                        .records
-                        .source
-                        .error_at(self.records.line(), Some(&self.names[at]), problem));
+                    let line = self.records.line();
+                    return Err(self.records.source.error_at(line, Some(&layout.names[at]), problem));
                 }
             }
-            if let Some(at) = self.absent
+            if let Some(at) = layout.absent
                 && let Err(problem) = self.table.column(at).push_null()
             {
                 return Err(self.records.source.error_at(self.records.line(), None, problem));
@@ -317,7 +365,7 @@ impl Batches for Rows {
     }
 
     fn bytes(&self) -> u64 {
-        self.records.position()
+        self.records.behind().0
     }
 }
 

@@ -5,6 +5,7 @@ use super::plan::PlanError;
 use super::source::SourceError;
 use super::sql::QueryError;
 use super::types::NoCounterpart;
+use crate::codec::DecodeError;
 use crate::dataset::DatasetError;
 use crate::slice::SliceError;
 
@@ -109,9 +110,9 @@ pub enum IngestError {
     /// The dataset is fed by polling with another strategy.
     #[error("the dataset has a polling source; its merge strategy cannot be changed by publishing")]
     Polling,
-    /// The schema is in the form of before 2025, which says less than is needed.
-    #[error("the dataset's schema is in the legacy Arrow form; let kamu write its SetDataSchema anew first")]
-    LegacySchema,
+    /// The schema is in the form of before 2025 and cannot be read.
+    #[error("the dataset's schema is in the legacy Arrow form and cannot be read: {0}")]
+    LegacySchema(#[from] DecodeError),
     /// A number is beyond what a slice can hold.
     #[error("the dataset is full: offsets end at {}", i64::MAX)]
     Full,

@@ -7,12 +7,13 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::io::{BufRead, BufReader, Read, Take};
+use std::io::{BufRead, BufReader, Read};
 
 use arrow::record_batch::RecordBatch;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::chunks::{self, BYTE_ORDER_MARK, Chunk, Chunked, Ordered, Rule};
 use super::columns::Table;
 use super::delimited::unsupported;
 use super::infer::{Inferred, InferredColumn, Kinds, kind_of_json_string, kind_of_number};
@@ -45,7 +46,7 @@ pub(super) type OnCell<'c> = dyn FnMut(Cow<'_, str>, &str) -> Result<(), Refused
 enum Objects {
     Lines {
         source: Source,
-        input: BufReader<Take<Box<dyn Input>>>,
+        input: BufReader<Box<dyn Input>>,
         line: u64,
         consumed: u64,
     },
@@ -54,21 +55,26 @@ enum Objects {
 }
 
 impl Objects {
+    /// Those of a document, which is one whole.
     fn open(source: &Source, span: Span) -> Result<Objects, SourceError> {
         if source.format() == Format::EsriShapefile {
             return Shapes::open(source).map(Objects::Shapes);
         }
         let input = BufReader::with_capacity(BUFFER_BYTES, source.open_at(span.start)?.take(span.end - span.start));
         Ok(match source.format() {
-            Format::Ndjson | Format::NdGeoJson => Objects::Lines {
-                source: source.clone(),
-                input,
-                line: span.line,
-                consumed: span.start,
-            },
             Format::GeoJson => Objects::Elements(Elements::new(source, input, Some("features"))),
             _ => Objects::Elements(Elements::new(source, input, source.options().sub_path.as_deref())),
         })
+    }
+
+    fn of(source: &Source, chunk: Chunk) -> Objects {
+        let (line, consumed) = (chunk.line, chunk.start);
+        Objects::Lines {
+            source: source.clone(),
+            input: BufReader::with_capacity(BUFFER_BYTES, chunks::input(chunk)),
+            line,
+            consumed,
+        }
     }
 
     /// Puts the text of the next object into `text` and says where it begins.
@@ -100,7 +106,7 @@ impl Objects {
                     };
                     return Err(source.error_at(*line, None, problem));
                 }
-                if *line == 1 && text.starts_with(b"\xef\xbb\xbf") {
+                if *line == 1 && text.starts_with(BYTE_ORDER_MARK) {
                     text.drain(..3);
                 }
                 if !text.trim_ascii().is_empty() {
@@ -312,71 +318,123 @@ fn utf8<'t>(source: &Source, place: Place, text: &'t [u8]) -> Result<&'t str, So
 
 /// Types of all columns from all rows; columns in the order in which they first appear.
 pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) -> Result<Inferred, SourceError> {
-    let mut objects = Objects::open(source, Span { start: 0, line: 0, end })?;
-    let mut names: Vec<String> = Vec::new();
-    let mut kinds: Vec<Kinds> = Vec::new();
-    let mut by_name: HashMap<String, usize> = HashMap::new();
-    let mut text = Vec::new();
-    let mut rows = 0u64;
-    while let Some(place) = objects.next(&mut text)? {
-        let mut expected = 0;
-        cells(source.format(), utf8(source, place, &text)?, &mut |key, raw| {
-            let at = match names.get(expected).filter(|name| **name == key) {
-                Some(_) => expected,
-                None => *by_name.entry(key.to_string()).or_insert_with(|| {
-                    names.push(key.to_string());
-                    kinds.push(Kinds::default());
-                    names.len() - 1
-                }),
-            };
-            expected = at + 1;
-            if names.len() > MAX_COLUMNS {
-                return Err((
-                    None,
-                    Problem::TooLarge {
-                        limit: MAX_COLUMNS,
-                        unit: "columns",
-                        hint: "",
-                    },
-                ));
-            }
-            if !kinds[at].settled()
-                && let Some(kind) = kind_of_json(raw).map_err(|problem| (Some(key.to_string()), problem))?
-            {
-                kinds[at].add(kind);
-            }
-            Ok(())
-        })
-        .map_err(|(column, problem)| source.error_in(place, column.as_deref(), problem))?;
-        rows += 1;
-        if rows.is_multiple_of(BATCH_ROWS as u64) {
-            report(source, progress, Phase::Inferring, objects.consumed(), end, rows)?;
+    let whole = Span { start: 0, line: 0, end };
+    let mut all = Seen::default();
+    if matches!(source.format(), Format::Ndjson | Format::NdGeoJson) {
+        let reader = source.clone();
+        let work = move |chunk| {
+            let mut seen = Seen::default();
+            seen.examine(&reader, Objects::of(&reader, chunk), &mut |_, _| Ok(()))?;
+            Ok(seen)
+        };
+        let mut chunks = Ordered::start(source, whole, Rule::Lines, work)?;
+        while let Some((seen, at)) = chunks.next()? {
+            all.join(seen).map_err(|problem| source.error(problem))?;
+            report(source, progress, Phase::Inferring, at, end, all.rows)?;
         }
-    }
-    if rows == 0 && matches!(source.format(), Format::Ndjson | Format::NdGeoJson) {
-        return Err(source.error(Problem::Empty));
+        if all.rows == 0 {
+            return Err(source.error(Problem::Empty));
+        }
+    } else {
+        let mut on_rows = |at, rows| report(source, progress, Phase::Inferring, at, end, rows);
+        all.examine(source, Objects::open(source, whole)?, &mut on_rows)?;
     }
     if source.format().has_features()
-        && let Some(at) = by_name.get(GEOMETRY).copied()
+        && let Some(at) = all.by_name.get(GEOMETRY).copied()
     {
         // Features may differ in their properties; the geometry stays behind all of them.
-        let name = names.remove(at);
-        let kind = kinds.remove(at);
-        names.push(name);
-        kinds.push(kind);
+        let geometry = all.columns.remove(at);
+        all.columns.push(geometry);
     }
-    check_names(source, names.iter().map(String::as_str))?;
-    report(source, progress, Phase::Inferring, end, end, rows)?;
-    let columns = names
-        .into_iter()
-        .zip(kinds)
-        .map(|(name, kinds)| InferredColumn {
-            name,
-            data_type: kinds.data_type(),
-            nullable: true,
-        })
-        .collect();
-    Ok(Inferred { columns, rows })
+    check_names(source, all.columns.iter().map(|(name, _)| name.as_str()))?;
+    report(source, progress, Phase::Inferring, end, end, all.rows)?;
+    let column = |(name, kinds): (String, Kinds)| InferredColumn {
+        name,
+        data_type: kinds.data_type(),
+        nullable: true,
+    };
+    Ok(Inferred {
+        columns: all.columns.into_iter().map(column).collect(),
+        rows: all.rows,
+    })
+}
+
+/// The columns of some rows.
+#[derive(Default)]
+struct Seen {
+    columns: Vec<(String, Kinds)>,
+    by_name: HashMap<String, usize>,
+    rows: u64,
+}
+
+impl Seen {
+    /// Called now and then with the bytes and rows so far.
+    fn examine(
+        &mut self,
+        source: &Source,
+        mut objects: Objects,
+        on_rows: &mut dyn FnMut(u64, u64) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        let mut text = Vec::new();
+        while let Some(place) = objects.next(&mut text)? {
+            let mut expected = 0;
+            cells(source.format(), utf8(source, place, &text)?, &mut |key, raw| {
+                let at = match self.columns.get(expected).filter(|(name, _)| **name == key) {
+                    Some(_) => expected,
+                    None => self.position(&key).map_err(|problem| (None, problem))?,
+                };
+                expected = at + 1;
+                let kinds = &mut self.columns[at].1;
+                if !kinds.settled()
+                    && let Some(kind) = kind_of_json(raw).map_err(|problem| (Some(key.to_string()), problem))?
+                {
+                    kinds.add(kind);
+                }
+                Ok(())
+            })
+            .map_err(|(column, problem)| source.error_in(place, column.as_deref(), problem))?;
+            self.rows += 1;
+            if self.rows.is_multiple_of(BATCH_ROWS as u64) {
+                on_rows(objects.consumed(), self.rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where this column is, be it new or not.
+    fn position(&mut self, name: &str) -> Result<usize, Problem> {
+        if let Some(at) = self.by_name.get(name) {
+            return Ok(*at);
+        }
+        if self.columns.len() == MAX_COLUMNS {
+            return Err(Problem::TooLarge {
+                limit: MAX_COLUMNS,
+                unit: "columns",
+                hint: "",
+            });
+        }
+        self.by_name.insert(name.to_owned(), self.columns.len());
+        self.columns.push((name.to_owned(), Kinds::default()));
+        Ok(self.columns.len() - 1)
+    }
+
+    /// Adds what was seen in the rows behind.
+    fn join(&mut self, later: Seen) -> Result<(), Problem> {
+        for (name, kinds) in later.columns {
+            let at = self.position(&name)?;
+            self.columns[at].1.add(kinds);
+        }
+        self.rows += later.rows;
+        Ok(())
+    }
+}
+
+/// Typed rows of a file with one object per line, in batches.
+pub(super) fn lines(source: &Source, shape: &Shape, span: Span) -> Result<Chunked, SourceError> {
+    Table::new(shape, source.reading()).map_err(|at| unsupported(source, shape, at))?;
+    let (reader, shape) = (source.clone(), shape.clone());
+    let rows = move |chunk| Rows::new(&reader, &shape, Objects::of(&reader, chunk));
+    Chunked::start(source, span, Rule::Lines, rows)
 }
 
 /// Batches of typed rows. A member that a row lacks is null; one that the dataset lacks is refused, unless the source
@@ -394,8 +452,11 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn open(source: &Source, shape: &Shape, span: Span) -> Result<Rows, SourceError> {
+        Rows::new(source, shape, Objects::open(source, span)?)
+    }
+
+    fn new(source: &Source, shape: &Shape, objects: Objects) -> Result<Rows, SourceError> {
         let table = Table::new(shape, source.reading()).map_err(|at| unsupported(source, shape, at))?;
-        let objects = Objects::open(source, span)?;
         Ok(Rows {
             source: source.clone(),
             shape: shape.clone(),

@@ -208,7 +208,7 @@ pub fn set_watermark(dataset: &mut Dataset, watermark: Timestamp, now: Timestamp
         return Ok(Outcome::UpToDate);
     }
     let event = MetadataEvent::AddData(AddData {
-        prev_checkpoint: state.checkpoint.as_ref().map(|checkpoint| checkpoint.physical_hash),
+        prev_checkpoint: state.last_added.and_then(|last| last.checkpoint),
         prev_offset: state.last_offset,
         new_data: None,
         new_checkpoint: None,

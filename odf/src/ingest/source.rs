@@ -302,8 +302,8 @@ impl Source {
         }
     }
 
-    /// Reads the rows between the byte positions `span` into batches of the given shape, a few batches ahead of the caller
-    /// on a thread of its own.
+    /// Reads the rows between the byte positions `span` into batches of the given shape, a little ahead of the caller on
+    /// threads of their own: one for each processor where rows stand in lines, else one.
     ///
     /// For CSV the header is read from the start of the file even if `span` begins later. Formats that do not grow take
     /// the whole file.
@@ -312,7 +312,8 @@ impl Source {
             return Err(self.error(Problem::Empty));
         }
         let reader: Box<dyn Batches + Send> = match self.format {
-            Format::Csv => Box::new(delimited::Rows::open(self, shape, span)?),
+            Format::Csv => return Ok(Box::new(delimited::rows(self, shape, span)?)),
+            Format::Ndjson | Format::NdGeoJson => return Ok(Box::new(json::lines(self, shape, span)?)),
             Format::Parquet => Box::new(columnar::Rows::open(self, shape)?),
             _ => Box::new(json::Rows::open(self, shape, span)?),
         };

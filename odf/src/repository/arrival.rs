@@ -113,6 +113,7 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Arr
 }
 
 /// Where it arrives.
+#[allow(clippy::large_enum_variant, reason = "there is one in each arrival")]
 enum Target {
     /// A dataset that is here.
     Existing(Dataset),

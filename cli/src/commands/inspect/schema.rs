@@ -1,7 +1,7 @@
 //! `odfs inspect schema`
 
 use clap::{Args, ValueEnum};
-use odf::metadata::{DataField, DataType, TimeUnit};
+use odf::metadata::{DataField, DataType, SetDataSchema, TimeUnit};
 use odf::schema_text;
 
 use crate::failure::{Failure, Kind};
@@ -46,7 +46,8 @@ pub(crate) enum SchemaFormat {
 
 pub(super) fn run(args: &SchemaArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let dataset = session.workspace()?.catalog().find(&args.dataset)?;
-    let declared = dataset.state().schema.as_ref().map(schema_text::declared).transpose()?;
+    let declared = dataset.state().schema.as_ref().map(SetDataSchema::declared).transpose();
+    let declared = declared.map_err(schema_text::SchemaTextError::from)?;
     let schema = declared.flatten().ok_or_else(|| {
         Failure::new(Kind::NotFound, "the dataset has no schema yet").next("it gets one with its first rows")
     })?;

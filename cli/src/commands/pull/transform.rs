@@ -24,9 +24,9 @@ pub(super) fn one(id: &DatasetId, args: &PullArgs, session: &Session, io: &mut I
         Planned::Ready(plan) => transform::run(
             &mut dataset,
             &plan,
-            &slice_options(session),
+            &session.settings().slice_options(),
             io.now()?,
-            &mut on_progress,
+            &mut watch(io),
         )
         .map_err(|error| Failure::from(error).about(&name))?,
         Planned::UpToDate => Outcome::UpToDate,

@@ -10,7 +10,8 @@ use crate::failure::{Failure, Kind, chain};
 impl From<YamlError> for Failure {
     fn from(error: YamlError) -> Self {
         match error {
-            YamlError::Empty { .. } => Failure::new(Kind::EmptyInput, &error),
+            YamlError::Empty { .. } => Failure::new(Kind::EmptyInput, &error)
+                .next("name a file that holds one; `odfs new` writes a manifest to begin with"),
             YamlError::Unwritable(_) => Failure::new(Kind::General, chain(&error)),
             error => Failure::new(Kind::BadInput, chain(&error)).next("mend the manifest; nothing was changed"),
         }

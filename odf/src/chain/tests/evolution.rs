@@ -137,9 +137,11 @@ fn the_legacy_form_does_not_say_what_is_optional() {
         schema: None,
     };
     let chain = Chain::new().with(legacy.clone());
-    chain.calls_no_op(legacy);
+    // Kamu compares nothing with a schema of that form, and so do we.
+    chain.clone().with(legacy.clone());
+    Chain::new().with(set(start())).with(legacy);
     let fields = |a, b| vec![field("a", a), field("b", b)];
-    chain.clone().with(set(fields(DataType::Int64, DataType::Bool)));
+    chain.calls_no_op(set(fields(DataType::Int64, DataType::Bool)));
     chain
         .clone()
         .with(set(fields(DataType::Int64.optional(), DataType::Bool)));
@@ -148,4 +150,36 @@ fn the_legacy_form_does_not_say_what_is_optional() {
         "`a` changed from Int64 to String",
     );
     chain.calls_invalid(set(vec![field("a", DataType::Int64)]), "`b` was removed");
+    let damaged = SetDataSchema {
+        raw_arrow_schema: Some(ArrowSchemaBytes(vec![1, 2, 3])),
+        schema: None,
+    };
+    let chain = Chain::new().with(damaged);
+    chain.calls_invalid(set(start()), "broken block");
+    Chain::new().calls_invalid(
+        SetDataSchema {
+            raw_arrow_schema: None,
+            schema: None,
+        },
+        "there is no schema",
+    );
+}
+
+#[test]
+fn nothing_changes_within_a_map() {
+    let map = |value_type: DataType| {
+        vec![field(
+            "m",
+            DataType::Map {
+                key_type: Box::new(DataType::String),
+                value_type: Box::new(value_type),
+                keys_sorted: None,
+            },
+        )]
+    };
+    let value = |fields| map(structure(fields));
+    let chain = Chain::new().with(set(value(vec![field("a", DataType::Int64)])));
+    chain.calls_no_op(set(value(vec![field("a", DataType::Int64)])));
+    let more = vec![field("a", DataType::Int64), field("b", DataType::Int64.optional())];
+    chain.calls_invalid(set(value(more)), "`m` changed from Map to Map");
 }

@@ -81,7 +81,7 @@ fn three() -> ExecuteTransformInput {
 fn runs_follow_one_another() {
     let chain = derivative().with(first()).with(second(two(), three()));
     assert_eq!(chain.0.next_offset(), 7);
-    assert_eq!(chain.0.checkpoint, None);
+    assert_eq!(chain.0.last_computed.unwrap().checkpoint, None);
     let again = ExecuteTransform {
         prev_checkpoint: None,
         prev_offset: Some(6),
