@@ -363,7 +363,7 @@ fn a_death_half_way_loses_nothing() {
     });
     let reader = Sandbox::new();
     for delay in [10, 40, 80] {
-        let pull = reader.start(&["pull", &format!("{url}t")]);
+        let mut pull = reader.start(&["pull", &format!("{url}t")]);
         std::thread::sleep(Duration::from_millis(delay));
         pull.signal(Signal::KILL);
         let _ = pull.wait();
