@@ -334,7 +334,9 @@ impl Server {
 
 impl ServerState {
     fn answer(&self, mut stream: TcpStream) {
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+        let mut lines = BufReader::new(stream.try_clone().unwrap())
+            .lines()
+            .map_while(Result::ok);
         let Some(first) = lines.next() else { return };
         let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
         let allowed = self.token.is_none_or(|token| {
@@ -350,10 +352,18 @@ impl ServerState {
         };
         let length = body.len();
         let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
-        let is_stalled = || self.stalled.lock().unwrap().as_ref().is_some_and(|file| path.ends_with(file));
+        let is_stalled = || {
+            self.stalled
+                .lock()
+                .unwrap()
+                .as_ref()
+                .is_some_and(|file| path.ends_with(file))
+        };
         let half = if is_stalled() { length / 2 } else { length };
         // The client may have seen enough.
-        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..half]));
+        let _ = stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(&body[..half]));
         while is_stalled() {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
@@ -384,7 +394,9 @@ fn a_pull_that_is_killed_goes_on_where_it_was() {
     let arrived = || {
         let datasets = fs::read_dir(other.workspace().join("datasets")).into_iter().flatten();
         let dirs: Vec<PathBuf> = datasets.map(|entry| entry.unwrap().path().join("data")).collect();
-        slices[1..].iter().all(|slice| dirs.iter().any(|dir| dir.join(slice).is_file()))
+        slices[1..]
+            .iter()
+            .all(|slice| dirs.iter().any(|dir| dir.join(slice).is_file()))
             && server.asked().iter().any(|path| path.ends_with(slices[0]))
     };
     wait_for("the other slices", arrived);
