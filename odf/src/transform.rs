@@ -124,7 +124,7 @@ pub fn run(
     if data.is_some() || watermark.is_some() {
         events.push(MetadataEvent::ExecuteTransform(ExecuteTransform {
             query_inputs: plan.parts.iter().map(|part| part.record.clone()).collect(),
-            prev_checkpoint: state.checkpoint.as_ref().map(|checkpoint| checkpoint.physical_hash),
+            prev_checkpoint: state.last_computed.and_then(|last| last.checkpoint),
             prev_offset: state.last_offset,
             new_data: data.clone(),
             new_checkpoint: None,
