@@ -208,8 +208,8 @@ fn columns_that_nobody_named_give_way_to_the_system() {
     updated(seconds.push("{\"event_time\":1704067200}\n{}\n"));
     assert_eq!(
         seconds.world.rows(),
-        ["0 0 2026-06-01T01:00:00.500Z", "1 0 2024-01-01T00:00:00Z"],
-        "rows without an event time come first and get that of the push"
+        ["0 0 2024-01-01T00:00:00Z", "1 0 2026-06-01T01:00:00.500Z"],
+        "rows without an event time get that of the push and their place by it"
     );
 
     // Columns that somebody chose are refused.
