@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, new_null_array};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Schema, TimeUnit, TimestampMillisecondType};
+use arrow::compute::{can_cast_types, cast};
+use arrow::datatypes::{DataType, Int64Type, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
+use arrow::util::display::array_value_to_string;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::file::reader::ChunkReader;
 
-use super::columns::epoch_millis;
+use super::columns::{epoch_millis, not_type, with_zone};
 use super::delimited::unsupported;
-use super::infer::{Inferred, InferredColumn, UTC, timestamp};
+use super::infer::{Inferred, InferredColumn, timestamp};
 use super::shape::{Shape, type_name};
 use super::source::{BATCH_ROWS, Batches, Problem, RandomAccess, Source, SourceError, check_names};
 
@@ -104,52 +105,68 @@ pub(super) fn infer(source: &Source) -> Result<Inferred, SourceError> {
     })
 }
 
-/// Batches with the columns and types of the dataset.
+/// Batches with the columns and types that are asked for. Only those columns are decoded.
 pub(super) struct Rows {
     source: Source,
     shape: Shape,
     reader: ParquetRecordBatchReader,
-    /// For each column of the shape its position in the file, if it is there.
+    /// For each column of the shape its position among those decoded, if it is there.
     positions: Vec<Option<usize>>,
     row: u64,
 }
 
 impl Rows {
     pub(super) fn open(source: &Source, shape: &Shape) -> Result<Rows, SourceError> {
-        let inferred = infer(source)?;
-        for column in &inferred.columns {
-            if shape.position(&column.name).is_none() {
-                return Err(source.column_error(&column.name, Problem::NotInDataset(shape.names())));
+        // What a source declares is what it selects; the dataset itself takes all or nothing.
+        let selects = source.declared().is_some();
+        if !selects {
+            for column in &infer(source)?.columns {
+                if shape.position(&column.name).is_none() {
+                    return Err(source.column_error(&column.name, Problem::NotInDataset(shape.names())));
+                }
             }
         }
-        let mut positions = Vec::with_capacity(shape.width());
+        let file: Arc<Schema> = open!(source, builder => builder.schema().clone());
+        check_names(source, file.fields().iter().map(|f| f.name().as_str()))?;
+        let mut found = Vec::with_capacity(shape.width());
         for (at, field) in shape.schema().fields().iter().enumerate() {
-            let found = inferred.columns.iter().position(|c| c.name == *field.name());
-            let Some(position) = found else {
-                if !shape.is_optional(at) {
+            let Some((position, column)) = file.column_with_name(field.name()) else {
+                if !shape.is_optional(at) && !(selects && field.is_nullable()) {
                     return Err(source.column_error(field.name(), Problem::NotInFile));
                 }
-                positions.push(None);
+                found.push(None);
                 continue;
             };
-            let (has, wants) = (&inferred.columns[position].data_type, field.data_type());
-            let is_epoch =
-                shape.event_time() == Some(at) && has.is_integer() && matches!(wants, DataType::Timestamp(_, _));
-            if !is_epoch && !widens(has, wants) {
-                let expected = format!("a {}", type_name(wants));
+            let (has, wants) = (column.data_type(), field.data_type());
+            let fits = match slice_type(has) {
+                _ if selects => can_convert(has, wants),
+                None => false,
+                Some(has) if has.is_integer() && shape.event_time() == Some(at) => {
+                    matches!(wants, DataType::Timestamp(_, _)) || widens(&has, wants)
+                }
+                Some(has) => widens(&has, wants),
+            };
+            if !fits {
                 let value = format!("{} in the file", type_name(has));
-                return Err(source.column_error(field.name(), Problem::NotType { value, expected }));
+                return Err(source.column_error(field.name(), not_type(&value, wants)));
             }
-            if slice_type(wants).is_none() {
+            if !selects && slice_type(wants).is_none() {
                 return Err(unsupported(source, shape, at));
             }
-            positions.push(Some(position));
+            found.push(Some(position));
         }
-        let reader = open!(source, builder => builder
-            .with_batch_size(BATCH_ROWS)
-            .with_projection(ProjectionMask::all())
-            .build()
-            .map_err(|error| source.error(Problem::Syntax(error.to_string())))?);
+        let mut decoded: Vec<usize> = found.iter().copied().flatten().collect();
+        decoded.sort_unstable();
+        let rank = |position: Option<usize>| position.and_then(|position| decoded.binary_search(&position).ok());
+        let positions = found.into_iter().map(rank).collect();
+        let reader = open!(source, builder => {
+            let mask = ProjectionMask::roots(builder.parquet_schema(), decoded.iter().copied());
+            builder
+                .with_batch_size(BATCH_ROWS)
+                .with_projection(mask)
+                .build()
+                .map_err(|error| source.error(Problem::Syntax(error.to_string())))?
+        });
         Ok(Rows {
             source: source.clone(),
             shape: shape.clone(),
@@ -161,51 +178,76 @@ impl Rows {
 
     fn column(&self, batch: &RecordBatch, at: usize) -> Result<ArrayRef, SourceError> {
         let field = self.shape.schema().field(at);
-        let Some(position) = self.positions[at] else {
-            return Ok(new_null_array(field.data_type(), batch.num_rows()));
+        let in_row = |row: usize, problem| {
+            let row = self.row + row as u64 + 1;
+            self.source.error_in_row(row, Some(field.name()), problem)
         };
-        let array = batch.column(position);
-        let fail = |problem| self.source.column_error(field.name(), problem);
-        let array = if self.shape.event_time() == Some(at) && array.data_type().is_integer() {
-            let seconds = cast(array, &DataType::Int64).map_err(|e| fail(Problem::Syntax(e.to_string())))?;
-            let seconds: Option<&Int64Array> = seconds.as_any().downcast_ref();
-            let millis: Int64Array = seconds
-                .into_iter()
-                .flatten()
-                .map(|value| value.and_then(epoch_millis))
-                .collect();
-            Arc::new(millis) as ArrayRef
-        } else {
-            array.clone()
+        let array = match self.positions[at] {
+            None => new_null_array(field.data_type(), batch.num_rows()),
+            Some(position) => {
+                let given = batch.column(position);
+                let fail = |error: ArrowError| {
+                    self.source
+                        .column_error(field.name(), Problem::Syntax(error.to_string()))
+                };
+                let is_epoch = self.source.declared().is_none() && self.shape.event_time() == Some(at);
+                let given = match is_epoch && given.data_type().is_integer() {
+                    true => epochs(given).map_err(fail)?,
+                    false => given.clone(),
+                };
+                let array = convert(&given, field.data_type()).map_err(fail)?;
+                // What cannot be converted has become null.
+                if array.null_count() > given.null_count()
+                    && let Some(row) = (0..array.len()).find(|row| array.is_null(*row) && given.is_valid(*row))
+                {
+                    let value = array_value_to_string(&given, row).map_err(fail)?;
+                    return Err(in_row(row, not_type(&value, field.data_type())));
+                }
+                array
+            }
         };
-        let array = convert(&array, field.data_type()).map_err(|e| fail(Problem::Syntax(e.to_string())))?;
         if !field.is_nullable()
+            && array.null_count() > 0
             && let Some(row) = (0..array.len()).find(|row| array.is_null(*row))
         {
-            return Err(self
-                .source
-                .error_in_row(self.row + row as u64 + 1, Some(field.name()), Problem::Missing));
+            return Err(in_row(row, Problem::Missing));
         }
         Ok(array)
     }
 }
 
-/// Casts to the type of a slice. Times without a zone are in UTC; the cast itself would ask for a time zone database.
-fn convert(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
-    if *wanted != timestamp() {
-        return cast(array, wanted);
+/// Unix times as milliseconds.
+fn epochs(given: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let numbers = cast(given, &DataType::Int64)?;
+    let millis = numbers
+        .as_primitive::<Int64Type>()
+        .iter()
+        .map(|value| value.and_then(epoch_millis));
+    Ok(Arc::new(millis.collect::<Int64Array>()))
+}
+
+/// Whether [`convert`] knows a way; the values decide.
+fn can_convert(has: &DataType, wants: &DataType) -> bool {
+    match wants {
+        DataType::Timestamp(unit, Some(_)) => can_cast_types(has, &DataType::Timestamp(*unit, None)),
+        _ => can_cast_types(has, wants),
     }
+}
+
+/// Casts to the type of a column; values that do not fit become null. Times without a zone are in UTC; the cast itself
+/// would ask for a time zone database.
+fn convert(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
+    if array.data_type() == wanted {
+        return Ok(array.clone());
+    }
+    let DataType::Timestamp(unit, zone) = wanted else {
+        return cast(array, wanted);
+    };
     let zoneless = match array.data_type() {
-        DataType::Timestamp(unit, Some(_)) => cast(array, &DataType::Timestamp(*unit, None))?,
+        DataType::Timestamp(_, Some(_)) => with_zone(array, None)?,
         _ => array.clone(),
     };
-    let millis = cast(&zoneless, &DataType::Timestamp(TimeUnit::Millisecond, None))?;
-    Ok(Arc::new(
-        millis
-            .as_primitive::<TimestampMillisecondType>()
-            .clone()
-            .with_timezone(UTC),
-    ))
+    with_zone(&cast(&zoneless, &DataType::Timestamp(*unit, None))?, zone.clone())
 }
 
 /// Whether every value of `has` is a value of `wants`.

@@ -1,20 +1,17 @@
 //! Typed column builders for text formats: every value is parsed straight into its column, or refused with a reason.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
-    FixedSizeBinaryBuilder, FixedSizeListArray, Float16Builder, Float32Builder, Float64Builder, Int8Builder,
-    Int16Builder, Int32Builder, Int64Array, Int64Builder, ListArray, StringBuilder, StructArray, UInt8Builder,
-    UInt16Builder, UInt32Builder, UInt64Builder,
+    FixedSizeBinaryBuilder, Float16Builder, Float32Builder, Float64Builder, Int8Builder, Int16Builder, Int32Builder,
+    Int64Array, Int64Builder, StringBuilder, UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
 };
-use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::compute::kernels::cast_utils::{Parser, parse_decimal};
 use arrow::datatypes::{
-    DataType, Decimal128Type, Decimal256Type, DecimalType, Field, FieldRef, Fields, Float16Type, TimeUnit,
+    DataType, Decimal128Type, Decimal256Type, DecimalType, Field, FieldRef, Float16Type, TimeUnit,
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
 use arrow::error::ArrowError;
@@ -27,14 +24,15 @@ use super::shape::{Shape, type_name};
 use super::source::{Problem, shorten};
 use crate::metadata::Timestamp;
 
+mod nested;
+
+use nested::{List, Struct};
+
 /// Integers from here up are Unix milliseconds, below Unix seconds: 1973-03-03 in milliseconds, the year 5138 in seconds.
 pub(super) const EPOCH_MILLIS_FROM: i64 = 100_000_000_000;
 
 /// The largest float below which every integral float is exactly one integer.
 const EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
-
-/// The longest lists of one length for all: a list that is missing takes as much room as one that is there.
-const MAX_FIXED_LENGTH: i32 = 65_536;
 
 /// How values are to be understood.
 #[derive(Clone, Copy, Debug)]
@@ -70,23 +68,6 @@ enum Values {
     FixedBinary(FixedSizeBinaryBuilder),
     List(List),
     Struct(Struct),
-}
-
-/// Lists under construction. All have `length` items if that is given.
-struct List {
-    item: Box<Column>,
-    field: FieldRef,
-    length: Option<i32>,
-    offsets: Vec<i32>,
-    valid: Vec<bool>,
-}
-
-/// Objects under construction.
-struct Struct {
-    fields: Fields,
-    by_name: HashMap<String, usize>,
-    members: Vec<Column>,
-    valid: Vec<bool>,
 }
 
 /// Runs `$body` with `$builder` bound to whatever typed builder is inside, or `$list` and `$object`.
@@ -171,22 +152,10 @@ impl Column {
             DataType::List(item) | DataType::LargeList(item) if reading.nested => {
                 Values::List(List::new(item, None, reading)?)
             }
-            DataType::FixedSizeList(item, length) if reading.nested && (0..=MAX_FIXED_LENGTH).contains(length) => {
+            DataType::FixedSizeList(item, length) if reading.nested => {
                 Values::List(List::new(item, Some(*length), reading)?)
             }
-            DataType::Struct(fields) if reading.nested => Values::Struct(Struct {
-                by_name: fields
-                    .iter()
-                    .enumerate()
-                    .map(|(at, f)| (f.name().clone(), at))
-                    .collect(),
-                members: fields
-                    .iter()
-                    .map(|f| Column::new(f, false, reading))
-                    .collect::<Option<Vec<_>>>()?,
-                fields: fields.clone(),
-                valid: Vec::new(),
-            }),
+            DataType::Struct(fields) if reading.nested => Values::Struct(Struct::new(fields, reading)?),
             _ => return None,
         };
         Some(Column {
@@ -200,7 +169,7 @@ impl Column {
 
     /// Values so far.
     fn len(&self) -> usize {
-        with_builder!(&self.values, builder => builder.len(), list => list.valid.len(), object => object.valid.len())
+        with_builder!(&self.values, builder => builder.len(), list => list.len(), object => object.len())
     }
 
     /// No value.
@@ -277,8 +246,8 @@ impl Column {
                 _ => Err(self.not_type(raw)),
             },
             Some(b'[') if matches!(self.values, Values::List(_)) => self.push_list(raw),
-            Some(b'{') if matches!(self.values, Values::Struct(_)) => self.push_object(raw),
             Some(b'{' | b'[') => match &mut self.values {
+                Values::Struct(object) if raw.starts_with('{') => object.push(raw),
                 Values::Text(b) => {
                     b.append_value(json::canonical(raw)?);
                     Ok(())
@@ -298,53 +267,11 @@ impl Column {
     }
 
     fn push_list(&mut self, raw: &str) -> Result<(), Problem> {
-        let items = json::items(raw)?;
-        let count = items.len();
-        let Values::List(list) = &mut self.values else {
-            return Err(self.not_type(raw));
+        let pushed = match &mut self.values {
+            Values::List(list) => list.push(raw)?,
+            _ => false,
         };
-        if list.length.is_some_and(|length| usize::try_from(length) != Ok(count)) {
-            return Err(self.not_type(raw));
-        }
-        for item in items {
-            list.item.push_json(item.get())?;
-        }
-        list.close()
-    }
-
-    fn push_object(&mut self, raw: &str) -> Result<(), Problem> {
-        let Values::Struct(object) = &mut self.values else {
-            return Err(self.not_type(raw));
-        };
-        let mut given = vec![false; object.members.len()];
-        let pushed = json::members(raw, &mut |key, value| {
-            let Some(at) = object.by_name.get(key.as_ref()).copied() else {
-                return Ok(());
-            };
-            if std::mem::replace(&mut given[at], true) {
-                return Err((Some(key.to_string()), Problem::Duplicate));
-            }
-            let in_member = |problem| (Some(key.to_string()), problem);
-            object.members[at].push_json(value).map_err(in_member)
-        });
-        let within = |(member, problem): (Option<String>, Problem)| match member {
-            Some(member) => Problem::Within {
-                member,
-                problem: Box::new(problem),
-            },
-            None => problem,
-        };
-        pushed.map_err(within)?;
-        for (at, given) in given.into_iter().enumerate() {
-            if !given {
-                let name = || object.fields[at].name().clone();
-                object.members[at]
-                    .push_null()
-                    .map_err(|problem| within((Some(name()), problem)))?;
-            }
-        }
-        object.valid.push(true);
-        Ok(())
+        if pushed { Ok(()) } else { Err(self.not_type(raw)) }
     }
 
     fn push_moment(&mut self, text: &str) -> Result<(), Problem> {
@@ -460,16 +387,7 @@ impl Column {
     }
 
     fn not_type(&self, value: &str) -> Problem {
-        let name = type_name(&self.data_type);
-        let article = if matches!(name.as_bytes().first(), Some(b'A' | b'I' | b'U' | b'O' | b'E')) {
-            "an"
-        } else {
-            "a"
-        };
-        Problem::NotType {
-            value: shorten(value),
-            expected: format!("{article} {name}"),
-        }
+        not_type(value, &self.data_type)
     }
 
     /// The values so far as an array of the column's type, leaving the column empty.
@@ -492,69 +410,18 @@ impl Column {
     }
 }
 
-impl List {
-    fn new(item: &FieldRef, length: Option<i32>, reading: Reading) -> Option<List> {
-        Some(List {
-            item: Box::new(Column::new(item, false, reading)?),
-            field: item.clone(),
-            length,
-            offsets: vec![0],
-            valid: Vec::new(),
-        })
+/// The refusal of a value that is not of this type.
+pub(super) fn not_type(value: &str, data_type: &DataType) -> Problem {
+    let name = type_name(data_type);
+    let article = if matches!(name.as_bytes().first(), Some(b'A' | b'I' | b'U' | b'O' | b'E')) {
+        "an"
+    } else {
+        "a"
+    };
+    Problem::NotType {
+        value: shorten(value),
+        expected: format!("{article} {name}"),
     }
-
-    fn push_nothing(&mut self) {
-        for _ in 0..self.length.unwrap_or(0) {
-            self.item.push_nothing();
-        }
-        self.offsets.push(self.offsets.last().copied().unwrap_or(0));
-        self.valid.push(false);
-    }
-
-    /// Ends a list behind the items pushed since the last.
-    fn close(&mut self) -> Result<(), Problem> {
-        let end = i32::try_from(self.item.len()).map_err(|_| Problem::TooLarge {
-            limit: i32::MAX.unsigned_abs() as usize,
-            unit: "items in the lists of a batch",
-            hint: "",
-        })?;
-        self.offsets.push(end);
-        self.valid.push(true);
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let items = self.item.finish()?;
-        let offsets = OffsetBuffer::new(std::mem::replace(&mut self.offsets, vec![0]).into());
-        let valid = nulls(std::mem::take(&mut self.valid));
-        Ok(match self.length {
-            None => Arc::new(ListArray::try_new(self.field.clone(), offsets, items, valid)?),
-            Some(length) => Arc::new(FixedSizeListArray::try_new(self.field.clone(), length, items, valid)?),
-        })
-    }
-}
-
-impl Struct {
-    fn push_nothing(&mut self) {
-        self.members.iter_mut().for_each(Column::push_nothing);
-        self.valid.push(false);
-    }
-
-    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let length = self.valid.len();
-        let valid = nulls(std::mem::take(&mut self.valid));
-        let members = self
-            .members
-            .iter_mut()
-            .map(Column::finish)
-            .collect::<Result<Vec<_>, _>>()?;
-        let array = StructArray::try_new_with_length(self.fields.clone(), members, valid, length)?;
-        Ok(Arc::new(array))
-    }
-}
-
-fn nulls(valid: Vec<bool>) -> Option<NullBuffer> {
-    valid.contains(&false).then(|| NullBuffer::from(valid))
 }
 
 /// Counts since 1970 as times in UTC.
@@ -568,7 +435,7 @@ fn moments(counts: Int64Array, unit: TimeUnit) -> ArrayRef {
 }
 
 /// The same times said to be in another zone.
-fn with_zone(array: &ArrayRef, zone: Option<Arc<str>>) -> Result<ArrayRef, ArrowError> {
+pub(super) fn with_zone(array: &ArrayRef, zone: Option<Arc<str>>) -> Result<ArrayRef, ArrowError> {
     let DataType::Timestamp(unit, _) = array.data_type() else {
         return Ok(array.clone());
     };

@@ -51,7 +51,8 @@ struct Records {
     line_offset: u64,
     /// The file ends inside of quotes.
     open: bool,
-    last_line: u64,
+    /// Where the last record begins.
+    last: csv::Position,
 }
 
 impl Records {
@@ -92,7 +93,7 @@ impl Records {
             start,
             line_offset: line,
             open,
-            last_line: line + 1,
+            last: csv::Position::new(),
         }
     }
 
@@ -104,17 +105,37 @@ impl Records {
         };
         if more {
             self.reader.get_mut().left = MAX_ROW_BYTES;
-            self.last_line = self.line();
+            if let Some(position) = self.record.position() {
+                self.last.clone_from(position);
+            }
         } else if self.open {
             let problem = Problem::Syntax("a quoted value is not closed before the end of the file".to_owned());
-            return Err(self.source.error_at(self.last_line, None, problem));
+            return Err(self.source.error_at(self.line_of(&self.last), None, problem));
         }
         Ok(more)
     }
 
     /// Line on which the current record begins.
     fn line(&self) -> u64 {
-        self.line_offset + self.record.position().map_or(1, csv::Position::line)
+        self.record
+            .position()
+            .map_or(self.line_offset + 1, |position| self.line_of(position))
+    }
+
+    /// Line of the record at a position. The parser's position lies before the line feed of the record before and before
+    /// blank lines, so those are looked up: this is only for messages.
+    fn line_of(&self, position: &csv::Position) -> u64 {
+        let mut line = self.line_offset + position.line();
+        if let Ok(input) = self.source.open_at(self.start + position.byte()) {
+            for byte in io::BufReader::new(input).bytes() {
+                match byte {
+                    Ok(b'\n') => line += 1,
+                    Ok(b'\r') => {}
+                    _ => break,
+                }
+            }
+        }
+        line
     }
 
     /// Where the record behind the current one begins in the file, and the number of lines before it.
@@ -127,10 +148,7 @@ impl Records {
     }
 
     fn refusal(&self, error: &csv::Error) -> SourceError {
-        let line = self.line_offset
-            + error
-                .position()
-                .map_or_else(|| self.reader.position().line(), csv::Position::line);
+        let line = self.line_of(error.position().unwrap_or_else(|| self.reader.position()));
         match error.kind() {
             ErrorKind::Io(io) if io.get_ref().is_some_and(|e| e.is::<RowTooLong>()) => {
                 let hint = "; is a quote not closed?";

@@ -5,7 +5,7 @@
 //! digits, floats are rounded once. Arrays and objects become JSON text without blanks, keys sorted, numbers as written.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 
@@ -13,19 +13,17 @@ use arrow::record_batch::RecordBatch;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::chunks::{self, BYTE_ORDER_MARK, Chunk, Chunked, Ordered, Rule};
+use super::chunks::{self, BYTE_ORDER_MARK, Chunk, Chunked, Rule};
 use super::columns::Table;
 use super::delimited::unsupported;
-use super::infer::{Inferred, InferredColumn, Kinds, kind_of_json_string, kind_of_number};
 use super::shape::Shape;
 use super::shapes::Shapes;
-use super::source::{
-    BATCH_ROWS, Batches, Format, Input, MAX_COLUMNS, MAX_ROW_BYTES, OnProgress, Phase, Place, Problem, Source,
-    SourceError, Span, check_names, report,
-};
+use super::source::{Batches, Format, Input, MAX_ROW_BYTES, Place, Problem, Source, SourceError, Span};
 
+mod look;
 mod scan;
 
+pub(super) use look::infer;
 use scan::Elements;
 
 /// How deep arrays and objects may nest inside one value.
@@ -302,131 +300,8 @@ fn cells(format: Format, text: &str, visit: &mut OnCell<'_>) -> Result<(), Refus
     visit(Cow::Borrowed(GEOMETRY), &geometry)
 }
 
-fn kind_of_json(raw: &str) -> Result<Option<Kinds>, Problem> {
-    Ok(match raw.as_bytes().first() {
-        Some(b'n') => None,
-        Some(b't' | b'f') => Some(Kinds::BOOL),
-        Some(b'"') => Some(kind_of_json_string(&decode_string(raw)?)),
-        Some(b'{' | b'[') => Some(Kinds::TEXT),
-        _ => Some(kind_of_number(raw)),
-    })
-}
-
 fn utf8<'t>(source: &Source, place: Place, text: &'t [u8]) -> Result<&'t str, SourceError> {
     std::str::from_utf8(text).map_err(|_| source.error_in(place, None, Problem::NotUtf8("")))
-}
-
-/// Types of all columns from all rows; columns in the order in which they first appear.
-pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) -> Result<Inferred, SourceError> {
-    let whole = Span { start: 0, line: 0, end };
-    let mut all = Seen::default();
-    if matches!(source.format(), Format::Ndjson | Format::NdGeoJson) {
-        let reader = source.clone();
-        let work = move |chunk| {
-            let mut seen = Seen::default();
-            seen.examine(&reader, Objects::of(&reader, chunk), &mut |_, _| Ok(()))?;
-            Ok(seen)
-        };
-        let mut chunks = Ordered::start(source, whole, Rule::Lines, work)?;
-        while let Some((seen, at)) = chunks.next()? {
-            all.join(seen).map_err(|problem| source.error(problem))?;
-            report(source, progress, Phase::Inferring, at, end, all.rows)?;
-        }
-        if all.rows == 0 {
-            return Err(source.error(Problem::Empty));
-        }
-    } else {
-        let mut on_rows = |at, rows| report(source, progress, Phase::Inferring, at, end, rows);
-        all.examine(source, Objects::open(source, whole)?, &mut on_rows)?;
-    }
-    if source.format().has_features()
-        && let Some(at) = all.by_name.get(GEOMETRY).copied()
-    {
-        // Features may differ in their properties; the geometry stays behind all of them.
-        let geometry = all.columns.remove(at);
-        all.columns.push(geometry);
-    }
-    check_names(source, all.columns.iter().map(|(name, _)| name.as_str()))?;
-    report(source, progress, Phase::Inferring, end, end, all.rows)?;
-    let column = |(name, kinds): (String, Kinds)| InferredColumn {
-        name,
-        data_type: kinds.data_type(),
-        nullable: true,
-    };
-    Ok(Inferred {
-        columns: all.columns.into_iter().map(column).collect(),
-        rows: all.rows,
-    })
-}
-
-/// The columns of some rows.
-#[derive(Default)]
-struct Seen {
-    columns: Vec<(String, Kinds)>,
-    by_name: HashMap<String, usize>,
-    rows: u64,
-}
-
-impl Seen {
-    /// Called now and then with the bytes and rows so far.
-    fn examine(
-        &mut self,
-        source: &Source,
-        mut objects: Objects,
-        on_rows: &mut dyn FnMut(u64, u64) -> Result<(), SourceError>,
-    ) -> Result<(), SourceError> {
-        let mut text = Vec::new();
-        while let Some(place) = objects.next(&mut text)? {
-            let mut expected = 0;
-            cells(source.format(), utf8(source, place, &text)?, &mut |key, raw| {
-                let at = match self.columns.get(expected).filter(|(name, _)| **name == key) {
-                    Some(_) => expected,
-                    None => self.position(&key).map_err(|problem| (None, problem))?,
-                };
-                expected = at + 1;
-                let kinds = &mut self.columns[at].1;
-                if !kinds.settled()
-                    && let Some(kind) = kind_of_json(raw).map_err(|problem| (Some(key.to_string()), problem))?
-                {
-                    kinds.add(kind);
-                }
-                Ok(())
-            })
-            .map_err(|(column, problem)| source.error_in(place, column.as_deref(), problem))?;
-            self.rows += 1;
-            if self.rows.is_multiple_of(BATCH_ROWS as u64) {
-                on_rows(objects.consumed(), self.rows)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Where this column is, be it new or not.
-    fn position(&mut self, name: &str) -> Result<usize, Problem> {
-        if let Some(at) = self.by_name.get(name) {
-            return Ok(*at);
-        }
-        if self.columns.len() == MAX_COLUMNS {
-            return Err(Problem::TooLarge {
-                limit: MAX_COLUMNS,
-                unit: "columns",
-                hint: "",
-            });
-        }
-        self.by_name.insert(name.to_owned(), self.columns.len());
-        self.columns.push((name.to_owned(), Kinds::default()));
-        Ok(self.columns.len() - 1)
-    }
-
-    /// Adds what was seen in the rows behind.
-    fn join(&mut self, later: Seen) -> Result<(), Problem> {
-        for (name, kinds) in later.columns {
-            let at = self.position(&name)?;
-            self.columns[at].1.add(kinds);
-        }
-        self.rows += later.rows;
-        Ok(())
-    }
 }
 
 /// Typed rows of a file with one object per line, in batches.

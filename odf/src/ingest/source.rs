@@ -116,6 +116,8 @@ pub struct Source {
     content: Content,
     format: Format,
     options: ReadOptions,
+    /// It is read as a source in the chain says.
+    has_step: bool,
     declared: Option<Arc<Inferred>>,
 }
 
@@ -155,6 +157,7 @@ impl Source {
             content: Content::File(path.to_owned()),
             format,
             options,
+            has_step: false,
             declared: None,
         })
     }
@@ -166,6 +169,7 @@ impl Source {
             content: Content::Bytes(bytes),
             format,
             options,
+            has_step: false,
             declared: None,
         }
     }
@@ -186,6 +190,7 @@ impl Source {
             content: Content::File(spool.to_owned()),
             format,
             options,
+            has_step: false,
             declared: None,
         })
     }
@@ -243,6 +248,11 @@ impl Source {
     /// An error in a row of this table, for formats without lines.
     pub(super) fn error_in_row(&self, row: u64, column: Option<&str>, problem: Problem) -> SourceError {
         self.error_in(Place::Row(row), column, problem)
+    }
+
+    /// Whether a source in the chain says how it is read.
+    pub(super) fn has_step(&self) -> bool {
+        self.has_step
     }
 
     /// How its values are to be understood.

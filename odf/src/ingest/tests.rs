@@ -13,6 +13,7 @@ use super::*;
 use crate::catalog::Catalog;
 use crate::metadata::DatasetId;
 
+mod formats;
 mod golden;
 mod growing;
 mod parquet;

@@ -32,6 +32,9 @@ impl Source {
     /// - values are read as kamu reads them, which is laxer: integers in a time column are in the unit of the column, a date
     ///   may be cut from a time, decimals are rounded to their scale.
     ///
+    /// If it does not, types found out in JSON are those that kamu sees: lists and objects have types of their own, text is
+    /// text even where it looks like a date. Yet all rows are looked at, not the first thousand.
+    ///
     /// # Errors
     /// [`Problem::Option`] for an option with a value that is not supported, [`Problem::Declaration`] for columns that cannot
     /// be understood. The content is not looked at.
@@ -41,6 +44,7 @@ impl Source {
             content,
             format: Format::of_step(step),
             options: ReadOptions::default(),
+            has_step: true,
             declared: None,
         };
         source.options = options(step).map_err(|problem| source.error(problem))?;

@@ -146,7 +146,7 @@ fn types_may_widen_and_nothing_else() {
     let error = publish(&mut world, &numbers(Arc::new(Float64Array::from(vec![1.0])))).unwrap_err();
     assert_eq!(
         error,
-        "t.parquet, column `n`: `Float64 in the file` is not a Int64, the type of this column"
+        "t.parquet, column `n`: `Float64 in the file` is not an Int64, the type of this column"
     );
     let error = publish(
         &mut world,

@@ -80,6 +80,8 @@ fn csv_is_read_as_people_write_it() {
 
 #[test]
 fn csv_values_may_span_lines_and_headers_lack_names() {
+    // Also at the very end of the file.
+    assert_eq!(read("a\n\"x\n\"", Format::Csv).unwrap().1, ["x\n"]);
     let (columns, rows) = read(",a\n0,\"x\ny\"\n1,z", Format::Csv).unwrap();
     assert_eq!(columns, ["column_1:Int64", "a:String"]);
     assert_eq!(rows, ["0 x\ny", "1 z"]);
@@ -111,6 +113,10 @@ fn bad_csv_is_refused_with_its_place() {
         (
             "a,b\n1,2,3\n",
             "t.csv, line 2, column `b`: 3 field(s) where the header has 2",
+        ),
+        (
+            "a,b\r\n1,2\r\n\r\n1\r\n",
+            "t.csv, line 4, column `b`: 1 field(s) where the header has 2",
         ),
         (
             "a,b,a\n1,2,3\n",

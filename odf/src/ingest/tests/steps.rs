@@ -575,13 +575,13 @@ fn shapes(sub_path: Option<&str>, columns: &[&str]) -> ReadStep {
 fn shapefiles_are_found_in_their_archive_and_read() {
     let one = shapefiles(&[("d/towns", &[("Zürich", 1.5), ("Bern", 2.0)])]);
     let (columns, rows) = read(&one, &shapes(None, &[])).unwrap();
-    assert_eq!(columns, ["name:String?", "size:Float64?", "geometry:String?"]);
+    assert_eq!(columns, ["geometry:String?", "name:String?", "size:Float64?"]);
     let point = |x: &str| format!("{{\"type\":\"Point\",\"coordinates\":[{x},0.5]}}");
     assert_eq!(
         rows,
         [
-            format!("Zürich 1.5 {}", point("0.0")),
-            format!("Bern 2.0 {}", point("1.0"))
+            format!("{} Zürich 1.5", point("0.0")),
+            format!("{} Bern 2.0", point("1.0"))
         ]
     );
     let declared = shapes(Some("d/*.shp"), &["geometry STRING", "size DECIMAL(5,2)"]);
@@ -633,4 +633,90 @@ fn damaged_archives_are_refused_and_never_more() {
         let _ = read(&bytes, &shapes(None, &[]));
         let _ = read(&whole[..at], &shapes(None, &[]));
     }
+}
+
+#[test]
+fn undeclared_json_has_the_types_that_kamu_sees() {
+    let text = "{\"z\":1,\"a\":{\"y\":[1,2.5],\"x\":null},\"t\":\"2024-01-01\",\"m\":[1]}\n\
+                {\"z\":2.5,\"b\":true,\"a\":{\"w\":\"v\",\"y\":null},\"m\":\"text\"}\n{\"a\":null}\n";
+    let open = ReadStep::NdJson {
+        ddl_schema: None,
+        date_format: None,
+        encoding: None,
+        timestamp_format: None,
+        schema: None,
+    };
+    let (columns, rows) = read(text.as_bytes(), &open).unwrap();
+    let names: Vec<&str> = columns.iter().filter_map(|column| column.split(':').next()).collect();
+    assert_eq!(names, ["z", "a", "t", "m", "b"]);
+    assert!(
+        columns.contains(&"t:String?".to_owned()) && columns.contains(&"m:String?".to_owned()),
+        "{columns:?}"
+    );
+    assert_eq!(
+        rows,
+        [
+            "1.0 {y: [1.0, 2.5], x: , w: } 2024-01-01 [1] -",
+            "2.5 {y: , x: , w: v} - text true",
+            "- - - - -"
+        ]
+    );
+    let document = format!("[{}]", text.trim().replace('\n', ","));
+    let open = ReadStep::Json {
+        sub_path: None,
+        ddl_schema: None,
+        date_format: None,
+        encoding: None,
+        timestamp_format: None,
+        schema: None,
+    };
+    let (columns, rows) = read(document.as_bytes(), &open).unwrap();
+    let names: Vec<&str> = columns.iter().filter_map(|column| column.split(':').next()).collect();
+    assert_eq!(names, ["a", "m", "t", "z", "b"]);
+    assert_eq!(rows[0], "{x: , y: [1.0, 2.5], w: } [1] 2024-01-01 1.0 -");
+}
+
+#[test]
+fn text_comes_out_as_it_went_in_wherever_chunks_begin() {
+    // Rows that begin with what would be a byte order mark at the start of a file, over several chunks.
+    let row = "\u{feff}x,\"a\nb\n\"\r\n";
+    let count = 300_000;
+    let text = format!("\u{feff}k,v\n{}", row.repeat(count));
+    let step = ReadStepCsv {
+        header: Some(true),
+        ..csv(&["k STRING", "v STRING"])
+    };
+    let read = rows(&text, step);
+    assert_eq!(read.len(), count);
+    assert!(read.iter().all(|row| row == "\u{feff}x a\nb\n"));
+    let plain = "\u{feff}x,1\n".repeat(count);
+    let read = rows(&plain, csv(&["k STRING", "v INT"]));
+    assert_eq!((read.len(), read[0].as_str()), (count, "x 1"));
+    assert!(read[1..].iter().all(|row| row == "\u{feff}x 1"));
+    // The place of an error is right in a late chunk, too.
+    let error = refusal(
+        &format!("{text}y,\"open\n"),
+        &ReadStep::Csv(ReadStepCsv {
+            header: Some(true),
+            ..csv(&["k STRING", "v STRING"])
+        }),
+    );
+    assert_eq!(
+        error,
+        format!(
+            "t.csv, line {}: a quoted value is not closed before the end of the file",
+            count * 3 + 2
+        )
+    );
+    let error = refusal(&format!("{plain}y,z\n"), &ReadStep::Csv(csv(&["k STRING", "v INT"])));
+    assert!(
+        error.starts_with(&format!("t.csv, line {}, column `v`: `z` is not an Int32", count + 1)),
+        "{error}"
+    );
+    let lines = "{\"a\":1}\n".repeat(count);
+    let error = refusal(&format!("{lines}{{\"a\":true}}"), &ndjson(&["a BIGINT"]));
+    assert!(
+        error.starts_with(&format!("t.ndjson, line {}, column `a`: `true`", count + 1)),
+        "{error}"
+    );
 }
