@@ -7,6 +7,7 @@
 mod attach;
 mod datasets;
 mod derivatives;
+mod history;
 mod ipfs;
 mod keys;
 mod manifests;

@@ -173,10 +173,14 @@ pub fn merge_option(merge: Option<&str>, primary_key: Vec<String>) -> Result<Opt
             primary_key,
             compare_columns: None,
         })),
+        Some("changelog") if keyed => Ok(Some(MergeStrategy::ChangelogStream { primary_key })),
+        Some("upsert") if keyed => Ok(Some(MergeStrategy::UpsertStream { primary_key })),
         Some("append") if keyed => Err(MergeOptionError::KeyUnused),
         Some("append") => Ok(Some(MergeStrategy::Append)),
         Some("ledger") | None => Err(MergeOptionError::KeyMissing("ledger")),
         Some("snapshot") => Err(MergeOptionError::KeyMissing("snapshot")),
+        Some("changelog") => Err(MergeOptionError::KeyMissing("changelog")),
+        Some("upsert") => Err(MergeOptionError::KeyMissing("upsert")),
         Some(other) => Err(MergeOptionError::Unknown(other.to_owned())),
     }
 }
@@ -340,7 +344,8 @@ impl Known {
                 taken,
             )
         };
-        let append = self.before.strategy == MergeStrategy::Append;
+        // A strategy that does not look at earlier rows would write every row again.
+        let append = !merge::needs_history(&self.before.strategy);
         Ok(match comparison {
             // The same file under another strategy may still change what is there.
             Comparison::Same if self.new_source => self.taken.clone().map(whole),

@@ -31,8 +31,8 @@ pub(crate) struct PublishArgs {
     /// Name of the dataset here [default: that of the file]
     #[arg(long)]
     name: Option<DatasetName>,
-    /// How new rows meet those that are there: append, ledger or snapshot [default: what the dataset has; for a new one
-    /// ledger with --primary-key, else append]
+    /// How new rows meet those that are there: append, ledger, snapshot, changelog or upsert [default: what the dataset
+    /// has; for a new one ledger with --primary-key, else append]
     #[arg(long, value_name = "STRATEGY")]
     merge: Option<String>,
     /// Columns that identify a row

@@ -320,11 +320,7 @@ pub(super) fn rows(source: &Source, shape: &Shape, span: Span) -> Result<Chunked
     if let Some(missing) = missing.first() {
         return Err(source.error_at(1, Some(shape.name(*missing)), Problem::NotInFile));
     }
-    let layout = Arc::new(Layout {
-        names,
-        targets,
-        absent: absent.first().copied(),
-    });
+    let layout = Arc::new(Layout { names, targets, absent });
     Table::new(shape, source.reading()).map_err(|at| unsupported(source, shape, at))?;
     let (reader, shape) = (source.clone(), shape.clone());
     Chunked::start(source, span, rule(source), move |chunk| {
@@ -341,8 +337,8 @@ struct Layout {
     names: Vec<String>,
     /// For each field of a record the column it goes to; none if nobody asked for it.
     targets: Vec<Option<usize>>,
-    /// A column that the file may be, and is, without.
-    absent: Option<usize>,
+    /// Columns that the file may be, and is, without.
+    absent: Vec<usize>,
 }
 
 /// Batches of typed rows.
@@ -365,10 +361,9 @@ impl Rows {
                     return Err(self.records.source.error_at(line, Some(&layout.names[at]), problem));
                 }
             }
-            if let Some(at) = layout.absent
-                && let Err(problem) = self.table.column(at).push_null()
-            {
-                return Err(self.records.source.error_at(self.records.line(), None, problem));
+            for at in &layout.absent {
+                let pushed = self.table.column(*at).push_null();
+                pushed.map_err(|problem| self.records.source.error_at(self.records.line(), None, problem))?;
             }
             self.table.row_done(self.records.record.as_slice().len());
         }

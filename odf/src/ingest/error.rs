@@ -196,7 +196,7 @@ impl IngestError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MergeOptionError {
     /// No such strategy.
-    #[error("`{0}` is not a merge strategy; use append, ledger or snapshot")]
+    #[error("`{0}` is not a merge strategy; use append, ledger, snapshot, changelog or upsert")]
     Unknown(String),
     /// The strategy needs to know which rows are the same.
     #[error("{0} needs --primary-key")]

@@ -92,20 +92,20 @@ pub enum MergeError {
     #[error("the column `{0}`, which the merge strategy compares, is not in the data")]
     NoCompareColumn(String),
     /// A row of a stream of changes does not say what it does.
-    #[error("row {row}: the operation column `{column}` has no value")]
+    #[error("new row {row}: the operation column `{column}` has no value")]
     NoOperation {
-        /// Row of the table, from 1, the header not counted.
+        /// Row of those that were read, from 1, the header not counted.
         row: u64,
         /// The column.
         column: String,
     },
     /// A row says something that is no operation.
     #[error(
-        "row {row}: {value} in the column `{column}` is no operation; it takes 0 (append), 1 (retract), 2 (correct from) \
+        "new row {row}: {value} in the column `{column}` is no operation; it takes 0 (append), 1 (retract), 2 (correct from) \
          and 3 (correct to)"
     )]
     NotAnOperation {
-        /// Row of the table, from 1, the header not counted.
+        /// Row of those that were read, from 1, the header not counted.
         row: u64,
         /// The column.
         column: String,
@@ -396,3 +396,6 @@ fn project(batch: &RecordBatch, positions: &[usize]) -> Vec<ArrayRef> {
 fn batch_of(schema: &SchemaRef, columns: &[ArrayRef]) -> Result<RecordBatch, MergeError> {
     Ok(RecordBatch::try_new(schema.clone(), columns.to_vec())?)
 }
+
+#[cfg(test)]
+mod tests;

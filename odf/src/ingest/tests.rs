@@ -259,8 +259,20 @@ fn the_words_of_the_command_line_make_a_strategy() {
         Err(MergeOptionError::KeyMissing("snapshot"))
     );
     assert_eq!(
+        merge_option(Some("upsert"), key()),
+        Ok(Some(MergeStrategy::UpsertStream { primary_key: key() }))
+    );
+    assert_eq!(
+        merge_option(Some("changelog"), key()),
+        Ok(Some(MergeStrategy::ChangelogStream { primary_key: key() }))
+    );
+    assert_eq!(
         merge_option(Some("upsert"), vec![]),
-        Err(MergeOptionError::Unknown("upsert".into()))
+        Err(MergeOptionError::KeyMissing("upsert"))
+    );
+    assert_eq!(
+        merge_option(Some("join"), vec![]),
+        Err(MergeOptionError::Unknown("join".into()))
     );
 }
 

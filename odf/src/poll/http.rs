@@ -61,7 +61,7 @@ pub(super) fn fetch(
                 }
             }
         });
-        let outcome = download.run(request, event_time, previous.is_some());
+        let outcome = download.run(request, event_time, previous);
         drop(finished);
         // Whatever it says when its connection was shut down, this is why.
         around.check()?;
@@ -132,7 +132,7 @@ impl Download<'_> {
         &self,
         request: ureq::RequestBuilder<ureq::typestate::WithoutBody>,
         event_time: Option<&EventTimeSource>,
-        conditional: bool,
+        previous: Option<&State>,
     ) -> Result<Outcome, PollError> {
         let response = request.call().map_err(|error| self.failed(&error))?;
         // What was on the connections of redirects does not matter.
@@ -140,7 +140,7 @@ impl Download<'_> {
         let (parts, body) = response.into_parts();
         match parts.status.as_u16() {
             200 => {}
-            304 if conditional => return Ok(Outcome::UpToDate),
+            304 if previous.is_some() => return Ok(Outcome::UpToDate),
             404 | 410 => return Err(PollError::NotFound(self.name.to_owned())),
             code => {
                 return Err(PollError::Status {
@@ -157,6 +157,10 @@ impl Download<'_> {
             None => text_of(&parts.headers, header::LAST_MODIFIED).and_then(http_time),
         };
         let state = etag.map(State::Etag).or(modified.map(State::LastModified));
+        if state.is_some() && state.as_ref() == previous {
+            // The server took no notice of the condition. Rows taken twice would be appended twice.
+            return Ok(Outcome::UpToDate);
+        }
         let event_time = event_time::of_url(event_time, modified, self.around.now)?;
         let spool = self.save(body, announced(&parts.headers))?;
         Ok(Outcome::Fetched(Fetched {

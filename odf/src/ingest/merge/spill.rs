@@ -8,7 +8,11 @@ use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use arrow_ipc::reader::StreamReader;
@@ -38,12 +42,16 @@ impl Default for Memory {
     }
 }
 
+/// Tells apart the files that are being made at one time.
+static FILES: AtomicU64 = AtomicU64::new(0);
+
 /// A file of no name.
 fn create(dir: &Path) -> Result<(File, PathBuf), MergeError> {
-    let path = dir.join(format!("{PENDING_PREFIX}merge"));
+    let number = FILES.fetch_add(1, Ordering::Relaxed);
+    let path = dir.join(format!("{PENDING_PREFIX}merge-{}-{number}", std::process::id()));
     let fail = |operation, error| MergeError::Slice(SliceError::io(operation, &path, error));
     let mut options = File::options();
-    let file = options.read(true).write(true).create(true).truncate(true);
+    let file = options.read(true).write(true).create_new(true);
     let file = file.open(&path).map_err(|e| fail("create", e))?;
     fs::remove_file(&path).map_err(|e| fail("remove", e))?;
     Ok((file, path))
@@ -75,7 +83,19 @@ impl BatchWriter {
     }
 
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), MergeError> {
-        self.writer.write(batch).map_err(|e| file_error("write", &self.path, e))
+        // Views share the bytes of whole pages or of other batches, all of which would be written again with each of them.
+        let own = |column: &ArrayRef| -> ArrayRef {
+            match column.data_type() {
+                DataType::Utf8View => Arc::new(column.as_string_view().gc()),
+                DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
+                _ => column.clone(),
+            }
+        };
+        let columns = batch.columns().iter().map(own).collect();
+        let batch = RecordBatch::try_new(batch.schema(), columns)?;
+        self.writer
+            .write(&batch)
+            .map_err(|e| file_error("write", &self.path, e))
     }
 
     /// What was written, from the first batch on.

@@ -262,3 +262,62 @@ fn many_batches_merge_as_one() {
         "{error}"
     );
 }
+
+#[test]
+fn a_published_stream_of_changes_is_taken_once_and_says_what_its_rows_do() {
+    let mut world = World::new();
+    let options = keyed("changelog", &["id"]);
+    let first = "op,id,v\n0,a,1\n0,b,1\n";
+    updated(world.publish_text(first, Format::Csv, &options));
+    up_to_date(world.publish_text(first, Format::Csv, &options));
+    // The old row of a correction before the new one, wherever they stand.
+    updated(world.publish_text(&format!("{first}3,b,2\n2,b,1\n1,a,1\n"), Format::Csv, &options));
+    let rest = |row: &String| row.split(' ').nth(1).unwrap().to_owned() + " " + row.splitn(4, ' ').last().unwrap();
+    assert_eq!(
+        world.rows().iter().map(rest).collect::<Vec<_>>(),
+        ["0 a 1", "0 b 1", "1 a 1", "2 b 1", "3 b 2"]
+    );
+    for (rows, refusal) in [
+        (
+            "0,c,1\n7,c,2\n",
+            "new row 2: 7 in the column `op` is no operation; it takes 0 (append), 1 (retract), 2 (correct from) and 3 (correct to)",
+        ),
+        ("0,c,1\n,c,2\n", "new row 2: the operation column `op` has no value"),
+    ] {
+        let text = format!("{first}3,b,2\n2,b,1\n1,a,1\n{rows}");
+        let error = world.publish_text(&text, Format::Csv, &options).unwrap_err();
+        assert_eq!(error.to_string(), refusal);
+    }
+    assert_eq!(world.rows().len(), 5, "nothing was taken");
+
+    let refused = |text: &str| {
+        let error = World::new().publish_text(text, Format::Csv, &options).unwrap_err();
+        error.to_string()
+    };
+    assert_eq!(
+        refused("id,v\na,1\n"),
+        "t.csv, column `op`: no such column; the file has id, v"
+    );
+    assert_eq!(
+        refused("op,id\n+A,a\n"),
+        "t.csv, column `op`: `String in the file` is not an integer (0 append, 1 retract, 2 correct from, 3 correct to), \
+         the type of this column"
+    );
+}
+
+#[test]
+fn a_published_upsert_replaces_rows_and_retracts_those_that_say_so() {
+    let mut world = World::new();
+    let options = keyed("upsert", &["id"]);
+    updated(world.publish_text("id,v\na,1\nb,1\nc,1\n", Format::Csv, &options));
+    updated(world.publish_text(
+        "op,id,v\n0,a,2\n1,b,\n0,c,1\n0,d,1\n1,e,1\n0,a,3\n",
+        Format::Csv,
+        &options,
+    ));
+    let rest = |row: &String| row.split(' ').nth(1).unwrap().to_owned() + " " + row.splitn(4, ' ').last().unwrap();
+    assert_eq!(
+        world.rows().iter().map(rest).collect::<Vec<_>>(),
+        ["0 a 1", "0 b 1", "0 c 1", "2 a 1", "3 a 3", "1 b 1", "0 d 1"]
+    );
+}

@@ -65,6 +65,21 @@ fn without_an_etag_the_time_is_the_state_and_the_event_time() {
 }
 
 #[test]
+fn a_server_that_ignores_conditions_gives_nothing_twice() {
+    let stage = Stage::new();
+    for headers in ["ETag: W/\"1\"\r\n", "Last-Modified: Sun, 04 Jan 2026 00:00:00 GMT\r\n"] {
+        let server = Server::start(vec![(ok(headers, "x"), Then::Close); 2]);
+        let source = url(&server.url("/"));
+        let state = stage.fetched(&source, None).state;
+        assert!(matches!(
+            stage.fetch(&source, state.as_ref()).unwrap(),
+            Outcome::UpToDate
+        ));
+        stage.assert_empty();
+    }
+}
+
+#[test]
 fn templates_and_headers_are_sent_and_secrets_not_told() {
     let stage = Stage::new();
     let server = Server::start(vec![
