@@ -131,7 +131,8 @@ impl Rows {
         let mut found = Vec::with_capacity(shape.width());
         for (at, field) in shape.schema().fields().iter().enumerate() {
             let Some((position, column)) = file.column_with_name(field.name()) else {
-                if !shape.is_optional(at) && !(selects && field.is_nullable()) {
+                let may_lack = shape.is_optional(at) || selects && field.is_nullable();
+                if !may_lack {
                     return Err(source.column_error(field.name(), Problem::NotInFile));
                 }
                 found.push(None);

@@ -200,7 +200,11 @@ pub(super) fn items(raw: &str) -> Result<Vec<&RawValue>, Problem> {
 /// A JSON value without blanks and with sorted keys; scalars stay as written. The last of two equal keys wins.
 pub(super) fn canonical(raw: &str) -> Result<String, Problem> {
     let mut out = String::with_capacity(raw.len());
-    write_canonical(raw, 0, &mut |scalar, out| Ok(out.push_str(scalar)), &mut out)?;
+    let mut keep = |scalar: &str, out: &mut String| {
+        out.push_str(scalar);
+        Ok(())
+    };
+    write_canonical(raw, 0, &mut keep, &mut out)?;
     Ok(out)
 }
 
