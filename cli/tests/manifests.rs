@@ -103,6 +103,8 @@ fn manifests_come_from_everywhere() {
         (&Value::from("c"), &Value::from(3))
     );
     sandbox.run(&["add", "--recursive", "dir/deep/nothing"]).failed(3);
+    let err = sandbox.run(&["add", "dir"]).failed(2);
+    assert!(err.contains("--recursive"), "{err}");
     sandbox.run(&["add"]).failed(2);
 }
 
@@ -195,6 +197,21 @@ fn a_dataset_without_rows_works_everywhere() {
     }
 }
 
+/// kamu takes any engine, so manifests that name one that only others run can be added; it is said.
+#[test]
+fn an_engine_that_nobody_knows_is_pointed_out() {
+    let sandbox = Sandbox::new();
+    let add = |engine: &str, name: &str| {
+        let text = ROOT.replace("datafusion", engine).replace("cities", name);
+        let outcome = sandbox.run_with_input(&["add", "-"], text.as_bytes());
+        let err = outcome.err.clone();
+        outcome.ok();
+        err
+    };
+    assert!(add("duckdb", "a").contains("engine `duckdb`"));
+    assert_eq!(add("spark", "b"), "");
+}
+
 /// A dataset whose key is elsewhere is published under another one, and pulled by it.
 #[test]
 fn a_given_id_has_no_key_here() {
@@ -221,6 +238,7 @@ fn a_given_id_has_no_key_here() {
         ])
         .ok();
     assert_eq!(json(other.run(&["list", "-w"]))[0]["ID"], id);
+    assert_eq!(json(other.run(&["status", "-o", "json"]))["names"][0]["Dataset"], "c");
     node.signal(rustix::process::Signal::TERM);
     node.wait().ok();
 }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::sandbox::{Outcome, Sandbox};
+use crate::sandbox::{Outcome, Sandbox, wait_for};
 
 /// The datasets made by kamu, if they are here.
 fn golden() -> Option<PathBuf> {
@@ -284,44 +286,125 @@ fn damage_on_the_way_is_named_and_nothing_is_taken() {
     other.run(&["pull", &address]).ok();
 }
 
-/// Serves a directory over HTTP to those who bring the token, for as long as the test runs.
-fn serve(dir: &Path, token: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let dir = dir.to_owned();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (mut stream, dir) = (stream.unwrap(), dir.clone());
-            std::thread::spawn(move || {
-                let mut lines = BufReader::new(stream.try_clone().unwrap())
-                    .lines()
-                    .map_while(Result::ok);
-                let Some(first) = lines.next() else { return };
-                let wanted = format!("authorization: bearer {token}");
-                let allowed = lines
-                    .take_while(|line| !line.is_empty())
-                    .any(|line| line.eq_ignore_ascii_case(&wanted));
-                let file = fs::read(dir.join(first.split(' ').nth(1).unwrap().trim_start_matches('/')));
-                let (status, body) = match file {
-                    _ if !allowed => (401, Vec::new()),
-                    Ok(bytes) => (200, bytes),
-                    Err(_) => (404, Vec::new()),
-                };
-                let length = body.len();
-                let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
-                // The client may have seen enough.
-                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
-                let _ = stream.shutdown(Shutdown::Both);
-            });
+/// A web server with a directory, for as long as the test runs.
+struct Server {
+    url: String,
+    state: Arc<ServerState>,
+}
+
+struct ServerState {
+    dir: PathBuf,
+    /// Who does not bring it gets nothing.
+    token: Option<&'static str>,
+    /// The file of which only half is sent, for now.
+    stalled: Mutex<Option<String>>,
+    /// Every path that was asked for.
+    asked: Mutex<Vec<String>>,
+}
+
+impl Server {
+    fn new(dir: &Path, token: Option<&'static str>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let state = Arc::new(ServerState {
+            dir: dir.to_owned(),
+            token,
+            stalled: Mutex::default(),
+            asked: Mutex::default(),
+        });
+        let serving = state.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, state) = (stream.unwrap(), serving.clone());
+                std::thread::spawn(move || state.answer(stream));
+            }
+        });
+        Self { url, state }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.state.asked.lock().unwrap().clone()
+    }
+
+    fn stall(&self, file: Option<&str>) {
+        *self.state.stalled.lock().unwrap() = file.map(str::to_owned);
+        self.state.asked.lock().unwrap().clear();
+    }
+}
+
+impl ServerState {
+    fn answer(&self, mut stream: TcpStream) {
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+        let Some(first) = lines.next() else { return };
+        let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+        let allowed = self.token.is_none_or(|token| {
+            let wanted = format!("authorization: bearer {token}");
+            headers.iter().any(|line| line.eq_ignore_ascii_case(&wanted))
+        });
+        let path = first.split(' ').nth(1).unwrap().trim_start_matches('/').to_owned();
+        self.asked.lock().unwrap().push(path.clone());
+        let (status, body) = match fs::read(self.dir.join(&path)) {
+            _ if !allowed => (401, Vec::new()),
+            Ok(bytes) => (200, bytes),
+            Err(_) => (404, Vec::new()),
+        };
+        let length = body.len();
+        let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        let is_stalled = || self.stalled.lock().unwrap().as_ref().is_some_and(|file| path.ends_with(file));
+        let half = if is_stalled() { length / 2 } else { length };
+        // The client may have seen enough.
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..half]));
+        while is_stalled() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
-    });
-    format!("http://{address}/")
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}
+
+#[test]
+fn a_pull_that_is_killed_goes_on_where_it_was() {
+    let (sandbox, there) = pushed();
+    for rows in [6, 7, 8] {
+        sandbox.file("t.csv", table(rows));
+        sandbox.run(&["publish", "t.csv", "--exit"]).ok();
+    }
+    sandbox.run(&["push", "t"]).ok();
+    let log = json(sandbox.run(&["log", "t", "--filter", "data"]));
+    let slices: Vec<&str> = log
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["Content"]["newData"]["physicalHash"].as_str().unwrap())
+        .collect();
+    assert_eq!(slices.len(), 4);
+    let server = Server::new(&there, None);
+    server.stall(Some(slices[0]));
+    let other = Sandbox::new();
+    let mut running = other.start(&["pull", &server.url, "--as", "t"]);
+    let arrived = || {
+        let datasets = fs::read_dir(other.workspace().join("datasets")).into_iter().flatten();
+        let dirs: Vec<PathBuf> = datasets.map(|entry| entry.unwrap().path().join("data")).collect();
+        slices[1..].iter().all(|slice| dirs.iter().any(|dir| dir.join(slice).is_file()))
+            && server.asked().iter().any(|path| path.ends_with(slices[0]))
+    };
+    wait_for("the other slices", arrived);
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().code, None);
+    assert_eq!(other.run(&["list"]).ok(), "[]\n");
+    server.stall(None);
+    let told = other.run(&["pull", &server.url, "--as", "t"]).ok();
+    assert!(told.starts_with("Pulled t at"), "{told}");
+    let asked = server.asked();
+    let objects: Vec<&String> = asked.iter().filter(|path| path.starts_with("data/")).collect();
+    assert_eq!(objects, [&format!("data/{}", slices[0])]);
+    other.run(&["verify", "t"]).ok();
+    assert_eq!(other.run(&["tail", "t"]).ok(), sandbox.run(&["tail", "t"]).ok());
 }
 
 #[test]
 fn a_web_server_is_a_repository_to_read_from() {
     let (sandbox, there) = pushed();
-    let server = serve(there.parent().unwrap(), "s3cret");
+    let server = Server::new(there.parent().unwrap(), Some("s3cret")).url;
     let other = Sandbox::new();
     let dataset = format!("{server}there");
     let error = other.run(&["pull", &dataset]).failed(16);

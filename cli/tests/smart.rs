@@ -368,7 +368,7 @@ fn a_death_half_way_loses_nothing() {
         pull.signal(Signal::KILL);
         let _ = pull.wait();
     }
-    let mut pull = reader.start(&["pull", &format!("{url}t")]);
+    let pull = reader.start(&["pull", &format!("{url}t")]);
     std::thread::sleep(Duration::from_millis(60));
     running.signal(Signal::KILL);
     let _ = running.wait();

@@ -3,17 +3,20 @@
 
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::dataset::{Dataset, DatasetError};
+use crate::dataset::Dataset;
+use crate::repository::{Progress, SyncError, files};
 
-/// Why a dataset could not be exported. What was written until then stays.
+/// Why a dataset could not be exported. What was written until then stays; there is no head.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
-    /// The dataset cannot be read.
+    /// The dataset cannot be read, or its files not be written.
     #[error(transparent)]
-    Dataset(#[from] DatasetError),
+    Sync(#[from] SyncError),
     /// The target has something in it.
     #[error("{} is not empty", .0.display())]
     NotEmpty(PathBuf),
@@ -40,7 +43,8 @@ pub struct Exported {
     pub bytes: u64,
 }
 
-/// Writes the dataset into `dir`, which is made if need be and must be empty; the head comes last.
+/// Writes the dataset into `dir`, which is made if need be and must be empty; the head comes last. Every file is checked
+/// on its way.
 ///
 /// # Errors
 /// See [`ExportError`].
@@ -50,39 +54,27 @@ pub fn export(dataset: &Dataset, dir: &Path) -> Result<Exported, ExportError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("read", dir)(error)),
         _ => {}
     }
+    // All four, also those that stay empty: the directory is the one that is published.
     for part in ["blocks", "checkpoints", "data", "refs"] {
         let part = dir.join(part);
         fs::create_dir_all(&part).map_err(failed("create", &part))?;
     }
-    let mut exported = Exported::default();
-    for stored in dataset.blocks_after(None)? {
-        let block = stored?.block;
-        write(&dir.join("blocks").join(block.hash().to_string()), block.bytes())?;
-        exported.blocks += 1;
-        exported.bytes += block.bytes().len() as u64;
-        let event = &block.block().event;
-        let slice = event
-            .new_data()
-            .map(|slice| ("data", slice.physical_hash, dataset.slice_path(&slice.physical_hash)));
-        let checkpoint = event.new_checkpoint().map(|file| {
-            (
-                "checkpoints",
-                file.physical_hash,
-                dataset.checkpoint_path(&file.physical_hash),
-            )
-        });
-        for (part, hash, from) in slice.into_iter().chain(checkpoint) {
-            let to = dir.join(part).join(hash.to_string());
-            exported.bytes += fs::copy(&from, &to).map_err(failed("copy", &from))?;
-            exported.objects += 1;
+    let (objects, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+    files::push(dataset, dir, false, &|at| {
+        match at {
+            Progress::Planned { objects: planned, .. } => objects.store(planned, Ordering::Relaxed),
+            Progress::Bytes(count) => {
+                bytes.fetch_add(count, Ordering::Relaxed);
+            }
+            Progress::Block => {}
         }
-    }
-    write(&dir.join("refs/head"), dataset.head().to_string().as_bytes())?;
-    Ok(exported)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
-    fs::write(path, bytes).map_err(failed("write", path))
+        ControlFlow::Continue(())
+    })?;
+    Ok(Exported {
+        blocks: dataset.state().blocks(),
+        objects: objects.into_inner(),
+        bytes: bytes.into_inner() + dataset.state().totals.block_bytes,
+    })
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ExportError + use<> {

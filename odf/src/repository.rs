@@ -7,9 +7,12 @@
 //! other direction. Heads are compared as kamu does: equal, ahead, behind, diverged.
 
 pub mod arrival;
+pub mod compare;
+pub mod error;
 pub mod files;
 pub mod http;
 pub mod kamu_workspace;
+mod kept;
 pub mod place;
 pub mod registry;
 pub mod server;
@@ -17,9 +20,10 @@ pub mod smart;
 pub mod sync;
 
 pub use arrival::{Arrival, ArrivalError, Arrived, Sink};
+pub use error::{ReadError, SyncError};
 pub use place::{Place, PlaceError};
 pub use registry::{RegistryError, Repositories, Repository};
-pub use sync::{Destination, Outcome, Progress, ReadError, SimpleSource, SyncError, pull};
+pub use sync::{Destination, Outcome, Progress, SimpleSource, pull};
 
 /// The URL as the base of what is below it.
 fn with_slash(url: &url::Url) -> url::Url {

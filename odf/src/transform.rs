@@ -106,7 +106,7 @@ pub fn run(
     }
     let system_time = now.max(state.system_time);
     let inputs = plan.parts.iter().map(|part| (part.alias.clone(), part.schema.clone()));
-    let query = Query::plan(&plan.transform, inputs.collect())?;
+    let query = Query::plan(&plan.transform, inputs.collect(), system_time)?;
     let output = Output::new(query.schema(), &state.vocabulary(), state.schema.as_ref())?;
     let name = dataset.name()?.to_string();
     let written = write(&name, &query, &output, plan, dataset, slice, system_time, progress)?;
@@ -124,7 +124,7 @@ pub fn run(
     if data.is_some() || watermark.is_some() {
         events.push(MetadataEvent::ExecuteTransform(ExecuteTransform {
             query_inputs: plan.parts.iter().map(|part| part.record.clone()).collect(),
-            prev_checkpoint: state.checkpoint.as_ref().map(|checkpoint| checkpoint.physical_hash),
+            prev_checkpoint: state.last_computed.and_then(|last| last.checkpoint),
             prev_offset: state.last_offset,
             new_data: data.clone(),
             new_checkpoint: None,

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use odf::dataset::DatasetName;
-use odf::metadata::DatasetId;
+use odf::dataset::{Dataset, DatasetName};
+use odf::metadata::{DatasetId, Transform};
 use odf::snapshot::{Added, Manifest, Options, Plan};
 use odf::yaml;
 
@@ -20,6 +20,8 @@ use crate::session::Session;
 const MAX_DIRECTORY_DEPTH: usize = 64;
 /// The most manifest files that one call takes.
 const MAX_FILES: usize = 10_000;
+/// The engines of ODF. A manifest may name any: whoever runs it needs it, not whoever adds it.
+const ENGINES: [&str; 4] = ["datafusion", "flink", "spark", "risingwave"];
 /// In how many lines, comments apart, a file must say that it holds a dataset to be found by --recursive.
 const LINES_TO_TELL: usize = 4;
 
@@ -92,7 +94,35 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
         io.confirm(&question)?;
     }
     let added = plan.carry_out(workspace, now)?;
+    for added in &added {
+        for engine in unknown_engines(&added.dataset) {
+            let name = &added.name;
+            io.say(format_args!(
+                "Note: the engine `{engine}` of {name} is not one of {}",
+                ENGINES.join(", ")
+            ));
+        }
+    }
     report(&added, args.output, io)
+}
+
+/// The engines that SQL of the sources and the transform of a dataset names, apart from [`ENGINES`].
+fn unknown_engines(dataset: &Dataset) -> BTreeSet<&str> {
+    let state = dataset.state();
+    let polling = state
+        .polling_source
+        .iter()
+        .filter_map(|source| source.preprocess.as_ref());
+    let push = state
+        .push_sources
+        .values()
+        .filter_map(|source| source.preprocess.as_ref());
+    let transform = state.transform.iter().map(|set| &set.transform);
+    let engines = polling
+        .chain(push)
+        .chain(transform)
+        .map(|Transform::Sql(sql)| sql.engine.as_str());
+    engines.filter(|engine| !ENGINES.contains(engine)).collect()
 }
 
 fn report(added: &[Added], format: ReportFormat, io: &mut Io) -> Result<(), Failure> {
@@ -137,6 +167,9 @@ fn origins(args: &AddArgs, io: &Io) -> Result<Vec<String>, Failure> {
     for manifest in &args.manifests {
         if args.recursive {
             search(Path::new(manifest), io, &mut found)?;
+        } else if io.resolve(Path::new(manifest)).is_dir() {
+            return Err(Failure::usage(format!("{manifest} is a directory"))
+                .next("take the manifests below it with --recursive"));
         } else {
             found.push(manifest.clone());
         }

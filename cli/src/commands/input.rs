@@ -22,6 +22,9 @@ const MAX_STREAM_BYTES: u64 = 1 << 40;
 /// How long a server may take to connect and to begin its answer.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long something small, a manifest or a block, may take to arrive.
+const SMALL_DEADLINE: Duration = Duration::from_secs(60);
+
 /// What to read, and as what.
 #[derive(Args, Debug)]
 pub(crate) struct SourceArgs {
@@ -93,7 +96,7 @@ impl Input {
         let path = url.split(['?', '#']).next().unwrap_or(url);
         // Behind the scheme and host, so that a host's name is not taken for a file's.
         let path = path.splitn(4, '/').nth(3).map(PathBuf::from);
-        let response = get(url)?;
+        let response = get(url, None)?;
         let by_type = response
             .headers()
             .get("content-type")
@@ -160,34 +163,27 @@ pub(super) fn read_text(origin: &str, limit: u64, io: &mut Io) -> Result<String,
 /// # Errors
 /// It is not there, or it is longer.
 pub(super) fn read_bytes(origin: &str, limit: u64, io: &mut Io) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let cancel = io.cancel().clone();
-    let progress = io.progress().clone();
-    let mut take = |reader: &mut dyn Read| {
-        let watched = Watched {
-            reader,
-            taken: 0,
-            cancel: cancel.clone(),
-            progress: progress.clone(),
-        };
-        watched.take(limit + 1).read_to_end(&mut bytes)
+    let take = |reader: &mut dyn Read, io: &Io| {
+        let mut bytes = Vec::new();
+        let read = Watched::new(reader, io).take(limit + 1).read_to_end(&mut bytes);
+        read.map(|_| bytes)
     };
-    if origin == "-" {
-        take(&mut io.input())?;
+    let read = if origin == "-" {
+        let mut input = io.take_input();
+        take(&mut input, io).map_err(Failure::from)
     } else if origin.starts_with("http://") || origin.starts_with("https://") {
-        let body = get(origin)?.into_body().into_reader();
-        take(&mut { body }).map_err(|error| {
+        let mut body = get(origin, Some(SMALL_DEADLINE))?.into_body().into_reader();
+        take(&mut body, io).map_err(|error| {
             Failure::new(Kind::Unreachable, format!("{origin} cannot be downloaded: {error}"))
                 .next("run the command again, or download it and name the file")
-        })?;
+        })
     } else {
         let path = io.resolve(Path::new(origin.strip_prefix("file://").unwrap_or(origin)));
-        let mut file = fs::File::open(&path).map_err(|error| Failure::file(&path, &error))?;
-        take(&mut file).map_err(|error| Failure::file(&path, &error))?;
-    }
-    if cancel.is_set() {
-        return Err(Failure::interrupted());
-    }
+        let read = fs::File::open(&path).and_then(|mut file| take(&mut file, io));
+        read.map_err(|error| Failure::file(&path, &error))
+    };
+    io.check()?;
+    let bytes = read?;
     if bytes.len() as u64 > limit {
         let limit = output::bytes(limit);
         let error = format!("{origin} is longer than the limit of {limit}");
@@ -212,11 +208,12 @@ fn spool_file(session: &Session) -> Result<NamedTempFile, Failure> {
     NamedTempFile::new_in(&dir).map_err(|error| Failure::file(&dir, &error))
 }
 
-/// Asks an http(s) server for what lies at a URL.
-fn get(url: &str) -> Result<ureq::http::Response<ureq::Body>, Failure> {
+/// Asks an http(s) server for what lies at a URL. `whole` is how long all of it may take.
+fn get(url: &str, whole: Option<Duration>) -> Result<ureq::http::Response<ureq::Body>, Failure> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_connect(Some(CONNECT_DEADLINE))
         .timeout_recv_response(Some(CONNECT_DEADLINE))
+        .timeout_recv_body(whole)
         .user_agent(concat!("odfs/", env!("CARGO_PKG_VERSION")))
         .build()
         .into();

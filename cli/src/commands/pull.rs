@@ -54,9 +54,6 @@ pub(crate) struct PullArgs {
     /// Ask no source, but say that all rows up to this time (RFC 3339) are there
     #[arg(long, value_name = "TIME", conflicts_with_all = ["all", "recursive", "name", "fetch_uncacheable"])]
     set_watermark: Option<Timestamp>,
-    /// Take the history of the remote if the local one went apart from it or is ahead
-    #[arg(short, long)]
-    force: bool,
     /// Drop the rows of a derivative dataset and compute all anew if the history of an input was rewritten
     #[arg(long)]
     reset_derivatives_on_diverged_input: bool,

@@ -4,6 +4,8 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
+use odf::catalog::Entry;
+use odf::dataset::RemoteAliases;
 use odf::pull::name_of;
 use odf_node::ipns::NameStatus;
 use serde_json::{Value, json};
@@ -115,13 +117,30 @@ fn names_listing(names: &[NameStatus], session: &Session) -> Result<Listing, Fai
         "Valid until",
     ];
     let mut listing = Listing::new(&columns).when_empty("Names: none published or followed yet");
-    let datasets = session.workspace()?.catalog().entries()?;
+    let catalog = session.workspace()?.catalog();
+    let datasets = catalog.entries()?;
+    let aliases = |entry: &Entry| catalog.open_entry(entry).and_then(|dataset| dataset.remote_aliases());
+    // What cannot be read only costs the name of a dataset here.
+    let aliases: Vec<RemoteAliases> = datasets
+        .iter()
+        .map(|entry| aliases(entry).unwrap_or_default())
+        .collect();
     for status in names {
         let name = status.name.to_string();
-        // A dataset's own name says which dataset it is; others are known by the address that they are pulled from.
-        let dataset = datasets
-            .iter()
-            .find(|entry| name_of(&entry.id).is_some_and(|own| own == status.name));
+        // A dataset's own name says which dataset it is; another one is known by where the dataset is pushed to, or by the
+        // address that it is pulled from.
+        let own = |entry: &&Entry| name_of(&entry.id).is_some_and(|own| own == status.name);
+        let address = format!("ipns://{name}");
+        let dataset = datasets.iter().find(own).or_else(|| {
+            let of = |aliases: &RemoteAliases| {
+                [&aliases.push_aliases, &aliases.pull_aliases].map(|to| to.contains(&address))
+            };
+            datasets
+                .iter()
+                .zip(&aliases)
+                .find(|(_, aliases)| of(aliases).contains(&true))
+                .map(|(entry, _)| entry)
+        });
         let dataset = dataset
             .and_then(|entry| entry.name.as_ref())
             .map(|name| name.as_str().to_owned());

@@ -70,6 +70,10 @@ impl Fit {
             } else {
                 normal(field.data_type())
             };
+            if taken.iter().any(|(taken, _)| *taken.name() == name) {
+                // There is one with the `_` already.
+                return Err(FitError::Reserved(field.name().clone()));
+            }
             let field = Field::new(name, data_type, field.is_nullable());
             taken.push((field, Column { at, conversion }));
         }
@@ -88,7 +92,8 @@ impl Fit {
         // What is missing in a row is refused when the row is written: a merge may drop it before.
         let loose = schema.fields().iter().map(|field| {
             let given = taken.iter().find(|(taken, _)| taken.name() == field.name());
-            given.map_or_else(|| field.as_ref().clone(), |(given, _)| given.clone())
+            let given_null = given.is_some_and(|(given, _)| given.is_nullable());
+            field.as_ref().clone().with_nullable(field.is_nullable() || given_null)
         });
         let loose = Arc::new(Schema::new(loose.collect::<Vec<_>>()));
         let plan = Plan::of_rows(loose, schema, vocabulary, &before.strategy);

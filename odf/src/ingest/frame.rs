@@ -10,7 +10,7 @@ use super::IngestError;
 use super::shape::Shape;
 use super::source::{Batches, Content, OnProgress, Source, SourceError, Span};
 use super::sql::{INPUT, Query};
-use crate::metadata::{ReadStep, Transform};
+use crate::metadata::{ReadStep, Timestamp, Transform};
 
 /// The rows of one content, openable as often as needed.
 pub(super) struct Frame {
@@ -25,7 +25,7 @@ pub(super) struct Frame {
 
 impl Frame {
     /// The rows of `content`. None if there is nothing from which even their columns could be known: no bytes (or no file
-    /// at all), and no columns declared.
+    /// at all), and no columns declared. `now` is the time that queries see.
     ///
     /// # Errors
     /// The read step or the query cannot be used, or, where columns have to be found out, the content cannot be read.
@@ -35,6 +35,7 @@ impl Frame {
         read: &ReadStep,
         preprocess: Option<&Transform>,
         dir: PathBuf,
+        now: Timestamp,
         progress: &mut OnProgress<'_>,
     ) -> Result<Option<Frame>, IngestError> {
         let source = Source::for_step(name, Content::File(content.to_owned()), read)?;
@@ -57,7 +58,7 @@ impl Frame {
             None => None,
             Some(transform) => {
                 let inputs = vec![(INPUT.to_owned(), shape.schema().clone())];
-                Some(Query::plan(transform, inputs)?)
+                Some(Query::plan(transform, inputs, now)?)
             }
         };
         let span = Span { start: 0, line: 0, end };

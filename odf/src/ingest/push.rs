@@ -153,6 +153,7 @@ fn take(
         given.read,
         given.preprocess,
         data_dir.clone(),
+        system_time,
         progress,
     )?;
     let additions = match &frame {

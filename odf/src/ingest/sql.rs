@@ -2,7 +2,7 @@
 //!
 //! A query means what it means in kamu, which uses the same engine: the rows that were read are the table `input`, every
 //! named step is a view for the steps behind it, the nameless last step gives the rows of the result, and identifiers
-//! keep their case. DataFusion's own functions are there, and those for JSON (`json_get`, `->>`); kamu's for Ethereum are
+//! keep their case. DataFusion's own functions are there; those that kamu adds for JSON (`json_get`, `->>`) and Ethereum are
 //! not. Only queries are run; they reach nothing but their inputs, neither files nor the network.
 //!
 //! Rows stream through. DataFusion asks for batches of an input when it wants them, and they are read on the thread that
@@ -11,6 +11,7 @@
 
 mod feed;
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,14 +25,15 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use futures::StreamExt;
 use tokio::runtime::Runtime;
 
-use super::source::{Batches, Problem, SourceError};
-use crate::metadata::{SqlQueryStep, Transform, TransformSql};
+use super::source::{Batches, MAX_COLUMNS, Problem, SourceError};
+use crate::metadata::{SqlQueryStep, Timestamp, Transform, TransformSql};
 use feed::{Feeds, Input};
 
 /// The name under which a preprocess query finds the rows that were read.
@@ -92,6 +94,9 @@ pub enum QueryError {
         /// Line and column in the query, from 1.
         place: Option<(u64, u64)>,
     },
+    /// Two columns of the result have one name.
+    #[error("the result of the query has two columns `{0}`; give one another name with AS")]
+    Ambiguous(String),
     /// The engine could not be set up.
     #[error("the query cannot be run: {0}")]
     Engineless(String),
@@ -109,14 +114,15 @@ pub struct Query {
     steps: Vec<SqlQueryStep>,
     inputs: Vec<(String, SchemaRef)>,
     schema: SchemaRef,
+    now: Timestamp,
 }
 
 impl Query {
-    /// Plans a transform over inputs with these names and columns.
+    /// Plans a transform over inputs with these names and columns. `now` is the time that `now()` and its kin give.
     ///
     /// # Errors
     /// See [`QueryError`].
-    pub fn plan(transform: &Transform, inputs: Vec<(String, SchemaRef)>) -> Result<Query, QueryError> {
+    pub fn plan(transform: &Transform, inputs: Vec<(String, SchemaRef)>, now: Timestamp) -> Result<Query, QueryError> {
         let Transform::Sql(TransformSql {
             engine, query, queries, ..
         }) = transform;
@@ -147,9 +153,23 @@ impl Query {
         let runtime = runtime()?;
         let (_, plan) = plan(&runtime, &steps, &inputs, &Feeds::default(), None)?;
         // Metadata of fields belongs to the engine; a slice's fields have none.
-        let fields = plan.schema().fields().iter().map(|field| plain(field));
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Ok(Query { steps, inputs, schema })
+        let fields: Vec<Field> = plan.schema().fields().iter().map(|field| plain(field)).collect();
+        if fields.len() > MAX_COLUMNS {
+            return Err(QueryError::TooLarge {
+                what: "the columns of the result are",
+                limit: MAX_COLUMNS,
+            });
+        }
+        let mut seen = HashSet::new();
+        if let Some(twice) = fields.iter().find(|field| !seen.insert(field.name().as_str())) {
+            return Err(QueryError::Ambiguous(twice.name().clone()));
+        }
+        Ok(Query {
+            steps,
+            inputs,
+            schema: Arc::new(Schema::new(fields)),
+            now,
+        })
     }
 
     /// The columns of the result.
@@ -174,8 +194,10 @@ impl Query {
         let feeds = Feeds::default();
         let (context, plan) = plan(&runtime, &self.steps, &self.inputs, &feeds, Some(&spill.0))
             .map_err(|error| fail(error.to_string()))?;
+        let mut state = context.state();
+        state.execution_props_mut().query_execution_start_time = Some(self.now.datetime());
         let stream = runtime
-            .block_on(async { context.execute_logical_plan(plan).await?.execute_stream().await })
+            .block_on(async { execute_stream(state.create_physical_plan(&plan).await?, state.task_ctx()) })
             .map_err(|error| fail(message(&error)))?;
         Ok(Answer {
             name: name.to_owned(),

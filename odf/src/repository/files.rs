@@ -213,13 +213,13 @@ pub fn push(dataset: &Dataset, dir: &Path, force: bool, on_progress: &OnProgress
         }
     }
     let names = dir.join("blocks");
-    for block in &new {
+    in_parallel(&new, &|block| {
         let path = names.join(block.hash().to_string());
         if fs::read(&path).is_ok_and(|there| there == *block.bytes()) {
-            continue;
+            return Ok(());
         }
-        write(&path, block.bytes())?;
-    }
+        write(&path, block.bytes())
+    })?;
     sync_dir(&names)?;
     set_head(dir, &there, old_head, local)?;
     Ok(Pushed::Updated { old_head, blocks })

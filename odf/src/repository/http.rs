@@ -125,6 +125,10 @@ impl SimpleSource for HttpSource {
         bytes.map(Bytes::from).ok_or_else(|| self.missing(file))
     }
 
+    fn is_far(&self) -> bool {
+        true
+    }
+
     fn object(&self, object: &Object) -> Result<Box<dyn Read + Send + '_>, ReadError> {
         let file = object.to_string();
         match self.get(&file)? {

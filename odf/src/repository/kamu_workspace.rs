@@ -29,7 +29,7 @@ const UNSETTLED: [&str; 2] = ["-wal", "-journal"];
 /// Longest `version`, `workspace.config` and `info/alias` that are read.
 const MAX_SMALL_BYTES: u64 = 64 << 10;
 /// Most datasets that are listed.
-pub const MAX_DATASETS: usize = 1 << 20;
+pub const MAX_DATASETS: usize = 100_000;
 
 /// Why a workspace of kamu could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,8 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::golden;
+use crate::metadata::sample::{Sample, Tape};
 use crate::metadata::{DataType, EventTimeSource, FetchStep, MergeStrategy, SourceCaching, TimeUnit};
 
 #[test]
@@ -340,5 +343,59 @@ fn nesting_is_bounded_before_it_takes_time() {
         let one = std::time::Instant::now();
         assert!(read_events(&format!("{head}{deep}")).is_err());
         assert!(one.elapsed().as_secs() < 60, "{:?}: {:?}", &deep[..8], one.elapsed());
+    }
+}
+
+proptest! {
+    /// Events of every kind, whether a snapshot may hold them or not, and names that are hard to write.
+    #[test]
+    fn every_snapshot_reads_back(tape in prop::collection::vec(any::<u8>(), 0..2_000), events in 0..6_usize) {
+        let mut tape = Tape::new(&tape);
+        let snapshot = DatasetSnapshot {
+            name: Sample::sample(&mut tape),
+            kind: Sample::sample(&mut tape),
+            metadata: (0..events).map(|_| Sample::sample(&mut tape)).collect(),
+        };
+        let text = write_snapshot(&snapshot).unwrap();
+        prop_assert_eq!(&read_snapshots(&text).unwrap()[..], std::slice::from_ref(&snapshot), "{}", text);
+        for event in &snapshot.metadata {
+            let text = write_event(event).unwrap();
+            prop_assert_eq!(&read_events(&text).unwrap()[..], std::slice::from_ref(event), "{}", text);
+        }
+    }
+
+    /// Where `kind` stands does not matter, nor does the spelling of it.
+    #[test]
+    fn the_order_of_keys_means_nothing(tape in prop::collection::vec(any::<u8>(), 0..600)) {
+        fn turned(value: serde_norway::Value) -> serde_norway::Value {
+            use serde_norway::Value as V;
+            match value {
+                V::Mapping(map) => {
+                    let mut pairs: Vec<_> = map.into_iter().collect();
+                    pairs.reverse();
+                    let free = pairs.iter().any(|(key, _)| key.as_str() == Some("kind"));
+                    let turn = |(key, value): (V, V)| match (free, key.as_str(), &value) {
+                        (true, Some("kind"), V::String(kind)) => (key, kind.to_lowercase().into()),
+                        // Not of the schema: its text and its attributes mean what they say.
+                        (_, Some("extra" | "value"), _) => (key, value),
+                        _ => (key, turned(value)),
+                    };
+                    V::Mapping(pairs.into_iter().map(turn).collect())
+                }
+                V::Sequence(items) => V::Sequence(items.into_iter().map(turned).collect()),
+                other => other,
+            }
+        }
+        let event = MetadataEvent::sample(&mut Tape::new(&tape));
+        let text = serde_norway::to_string(&turned(serde_norway::to_value(&event).unwrap())).unwrap();
+        // The one field called `kind` that is no union.
+        prop_assume!(!matches!(&event, MetadataEvent::AddData(add) if add.new_source_state.is_some()));
+        prop_assert_eq!(serde_norway::from_str::<MetadataEvent>(&text).unwrap(), event, "{}", text);
+    }
+
+    #[test]
+    fn noise_is_an_error_and_no_panic(text in "(kind|version|content|[a-z]{1,3}|[-:?&*!|>'\"%@{}\\[\\], \n#])*") {
+        let _ = read_snapshots(&text);
+        let _ = read_snapshots(&format!("kind: DatasetSnapshot\nversion: 1\ncontent: {text}"));
     }
 }

@@ -67,10 +67,7 @@ pub(super) fn simple(
     io: &mut Io,
 ) -> Result<bool, Failure> {
     let watch = Watch::new(io);
-    // Two commands that pull the same new dataset make one.
-    let making = destination.dataset.is_none().then(|| session.making());
     let outcome = repository::pull(session.workspace()?, source, destination, force, &|at| watch.hear(at))?;
-    drop(making);
     finish(&outcome, &watch, session, io)
 }
 

@@ -268,7 +268,7 @@ impl From<VerifyError> for Failure {
 impl From<ExportError> for Failure {
     fn from(error: ExportError) -> Self {
         match error {
-            ExportError::Dataset(error) => error.into(),
+            ExportError::Sync(error) => error.into(),
             ExportError::NotEmpty(_) => {
                 Failure::new(Kind::Refused, &error).next("name a directory that is new or empty")
             }

@@ -53,8 +53,13 @@ fn transform(engine: &str, steps: &[(Option<&str>, &str)]) -> Transform {
     })
 }
 
+fn now() -> Timestamp {
+    "2024-01-02T03:04:05Z".parse().unwrap()
+}
+
 fn plan_of(steps: &[(Option<&str>, &str)]) -> Result<Query, QueryError> {
-    Query::plan(&transform("DataFusion", steps), vec![(INPUT.to_owned(), numbers())])
+    let inputs = vec![(INPUT.to_owned(), numbers())];
+    Query::plan(&transform("DataFusion", steps), inputs, now())
 }
 
 /// The first column of the result of a query over so many rows.
@@ -116,6 +121,8 @@ fn functions_for_lists_and_times_are_there() {
     assert_eq!(run(1, &[(None, query)]).unwrap(), [9]);
     let query = "select cast(date_part('year', to_timestamp('2024-02-03T00:00:00Z')) as bigint) as v from input";
     assert_eq!(run(1, &[(None, query)]).unwrap(), [2024]);
+    let query = "select cast(to_char(now(), '%Y%m%d') as bigint) as v from input";
+    assert_eq!(run(1, &[(None, query)]).unwrap(), [2024_01_02], "the clock is given");
     let query = "select cast(regexp_replace(md5(Name), '.*', '10') as bigint) as v from input";
     assert_eq!(run(1, &[(None, query)]).unwrap(), [10]);
 }
@@ -188,7 +195,7 @@ fn what_is_no_query_is_refused() {
 
 #[test]
 fn transforms_that_cannot_be_run_say_why() {
-    let spark = Query::plan(&transform("spark", &[(None, "select 1")]), vec![])
+    let spark = Query::plan(&transform("spark", &[(None, "select 1")]), vec![], now())
         .err()
         .unwrap();
     assert!(
@@ -208,6 +215,17 @@ fn transforms_that_cannot_be_run_say_why() {
     ));
     let many = vec![(None, "select 1"); MAX_STEPS + 1];
     assert!(matches!(plan_of(&many).err(), Some(QueryError::TooLarge { .. })));
+    let twice = plan_of(&[(None, "select a.n, b.n from input a, input b")]).err();
+    assert_eq!(twice, Some(QueryError::Ambiguous("n".to_owned())));
+    let columns = |count: usize| {
+        let columns: Vec<String> = (0..count).map(|n| format!("n as n{n}")).collect();
+        plan_of(&[(None, &format!("select {} from input", columns.join(", ")))])
+    };
+    assert_eq!(columns(MAX_COLUMNS).unwrap().schema().fields().len(), MAX_COLUMNS);
+    assert!(matches!(
+        columns(MAX_COLUMNS + 1).err(),
+        Some(QueryError::TooLarge { .. })
+    ));
     let deep = format!("select {}1{}", "(".repeat(10_000), ")".repeat(10_000));
     assert!(matches!(
         plan_of(&[(None, &deep)]).err(),

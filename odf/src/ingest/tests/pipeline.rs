@@ -209,8 +209,16 @@ fn columns_that_nobody_named_give_way_to_the_system() {
     assert_eq!(
         seconds.world.rows(),
         ["0 0 2024-01-01T00:00:00Z", "1 0 2026-06-01T01:00:00.500Z"],
-        "rows without an event time get that of the push and their place by it"
+        "rows without an event time get that of the push, and are put in order by it"
     );
+
+    let mut both = Pushed::new(vec![source(
+        "default",
+        ndjson(&["_op BIGINT", "op BIGINT"]),
+        None,
+        MergeStrategy::Append,
+    )]);
+    assert!(both.refused("{\"op\":1}").contains("`op`"), "neither name is free");
 
     // Columns that somebody chose are refused.
     let chosen = csv(&[("offset", DataType::Int64)]);
@@ -459,6 +467,10 @@ fn blocks_are_written_when_there_is_something_to_say() {
     up_to_date(polled.poll("", Some("2")));
     assert_eq!(kinds(&updated(polled.poll("", None))), ["AddData"]);
     up_to_date(polled.poll("", None));
+
+    // No rows yet, but a state to go on from.
+    let mut early = Pushed::new(vec![polling(ndjson(&["a BIGINT"]))]);
+    assert_eq!(kinds(&updated(early.poll("", Some("0")))), ["SetDataSchema", "AddData"]);
 
     // The content is not even there.
     std::fs::remove_file(polled.world.dir.path().join("input")).unwrap();

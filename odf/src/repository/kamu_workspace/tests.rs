@@ -201,3 +201,22 @@ fn what_is_no_workspace_or_a_damaged_one_is_said() {
     fs::write(stray.join("info/alias"), "kamu/fine\n").unwrap();
     assert_eq!(open(dir.path()).unwrap().datasets()[0].head, None);
 }
+
+#[test]
+fn more_datasets_than_anybody_has_are_not_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let fill = |connection: Connection, rows: usize| {
+        let sql = format!(
+            "DELETE FROM dataset_entries;
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+             INSERT INTO dataset_entries SELECT '{}', 'kamu', 'x' FROM n;",
+            id(1)
+        );
+        connection.execute_batch(&sql).unwrap();
+    };
+    fill(made(dir.path(), &[]), MAX_DATASETS + 1);
+    assert!(matches!(open(dir.path()), Err(KamuWorkspaceError::TooMany(_))));
+    let again = Connection::open(dir.path().join(".kamu").join(DATABASE)).unwrap();
+    fill(again, MAX_DATASETS);
+    assert_eq!(open(dir.path()).unwrap().datasets().len(), 1);
+}

@@ -18,7 +18,7 @@ use super::answer::{Refusal, blame};
 use super::pull::Links;
 use super::socket::{Socket, SocketError, within_limits};
 use super::uploads::{Open, Upload};
-use super::{Params, RESERVED_NAMES, Server, access, blocking, dataset_in};
+use super::{PATIENCE, Params, RESERVED_NAMES, Server, access, blocking, dataset_in};
 use crate::catalog::CatalogError;
 use crate::codec::EncodedBlock;
 use crate::dataset::{Dataset, DatasetName, Object, RemoteAliases};
@@ -34,6 +34,8 @@ use crate::repository::{Arrival, ArrivalError};
 
 /// How often the client is asked how far its uploads are.
 const ASK_EVERY: Duration = Duration::from_secs(10);
+/// How often it may be asked without an answer.
+const MAX_UNANSWERED: u64 = PATIENCE.as_secs() / ASK_EVERY.as_secs();
 /// What is left free on the disk, in bytes: a push that needs more is refused before it begins.
 const SPARE_BYTES: u64 = 64 << 20;
 
@@ -358,14 +360,20 @@ fn strategies(upload: &Upload, request: &PushObjectsRequest, links: &Links) -> R
 async fn wait_for_uploads(socket: &mut Socket) -> Result<(), End> {
     let mut ask = tokio::time::interval(ASK_EVERY);
     ask.reset();
+    let mut unanswered = 0;
     loop {
         let progress: ProgressResponse = tokio::select! {
             progress = socket.receive() => progress?,
             _ = ask.tick() => {
+                if unanswered == MAX_UNANSWERED {
+                    return Err(End::Socket(SocketError::Silent));
+                }
+                unanswered += 1;
                 socket.send(&ProgressRequest {}).await?;
                 continue;
             }
         };
+        unanswered = 0;
         match progress.details {
             UploadProgress::Complete => return Ok(()),
             UploadProgress::Running { uploaded_objects_count } => {

@@ -365,4 +365,29 @@ mod tests {
             }
         }
     }
+
+    proptest::proptest! {
+        /// Damage within the archive, where no checksum of gzip's is in the way: never a panic, never another block.
+        #[test]
+        fn nothing_but_blocks_comes_out_of_any_archive(
+            changes in proptest::collection::vec((0_usize..8192, proptest::prelude::any::<u8>()), 1..8),
+            length in 0_usize..8192,
+        ) {
+            let blocks = chain();
+            let mut batch = pack(&blocks).unwrap();
+            let mut plain = Vec::new();
+            GzDecoder::new(&batch.payload[..]).read_to_end(&mut plain).unwrap();
+            for (at, byte) in changes {
+                let at = at % plain.len();
+                plain[at] ^= byte;
+            }
+            plain.truncate(plain.len().saturating_sub(length / 4));
+            let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+            io::Write::write_all(&mut gz, &plain).unwrap();
+            batch.payload = gz.finish().unwrap();
+            if let Ok(unpacked) = unpack(&batch) {
+                assert_eq!(unpacked, blocks);
+            }
+        }
+    }
 }

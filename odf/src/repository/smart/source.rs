@@ -156,12 +156,23 @@ impl Source {
             };
             let from = *next + at;
             let page = &objects[from..objects.len().min(from + OBJECTS_PER_REQUEST)];
-            open.send(&PullObjectsRequest {
+            let request = PullObjectsRequest {
                 object_files: page.iter().map(plan::file).collect(),
-            })?;
+            };
+            let answer = open
+                .send(&request)
+                .and_then(|()| open.receive(&|_| std::ops::ControlFlow::Continue(())));
             let PullObjectsResponse {
                 object_transfer_strategies,
-            } = open.receive(&|_| std::ops::ControlFlow::Continue(()))?;
+            } = match answer {
+                // The server may be tired of waiting for a page that takes its time. What is left comes by the simple
+                // protocol, which tells what else is wrong.
+                Err(SyncError::Smart(SmartError::Broken { .. } | SmartError::Refused { .. })) => {
+                    *channel = None;
+                    return Ok(None);
+                }
+                answer => answer?,
+            };
             *next = from + page.len();
             for strategy in object_transfer_strategies {
                 known.insert(plan::object(&strategy.object_file), strategy.download_from);

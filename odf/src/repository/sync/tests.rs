@@ -5,7 +5,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::golden;
-use crate::metadata::{DatasetKind, MetadataBlock, Seed, SetInfo, Timestamp};
+use std::path::PathBuf;
+
+use crate::metadata::{DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Seed, SetInfo, Timestamp};
 use crate::repository::files::{FilesSource, Pushed, push};
 
 mod over_http;

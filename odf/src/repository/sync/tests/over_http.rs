@@ -201,6 +201,11 @@ fn lengths_that_are_lies_are_found_out() {
         assert!(workspace.catalog().entries().unwrap().is_empty());
         error
     };
+    // Metadata blocks first: those that came are not asked for again.
+    let block = format!("blocks/{}", server.source().head().unwrap().unwrap());
+    refused(&block, Act::Endless);
+    let error = refused("refs/head", Act::Endless);
+    assert!(error.contains("is longer than 128 bytes"), "{error}");
     let object = objects[1].to_string();
     let bytes = fs::read(objects[1].path(&there)).unwrap();
     let long = [&bytes[..], b"more"].concat();
@@ -228,10 +233,6 @@ fn lengths_that_are_lies_are_found_out() {
         },
     );
     refused(&object, Act::Endless);
-    let block = format!("blocks/{}", server.source().head().unwrap().unwrap());
-    refused(&block, Act::Endless);
-    let error = refused("refs/head", Act::Endless);
-    assert!(error.contains("is longer than 128 bytes"), "{error}");
     server.behave();
     // Bytes behind the length that was said belong to nobody.
     server.act(
@@ -242,4 +243,37 @@ fn lengths_that_are_lies_are_found_out() {
         },
     );
     bring(&workspace, &server.source()).unwrap();
+}
+
+#[test]
+fn a_walk_that_broke_off_asks_for_no_block_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let workspace = workspace(&dir);
+    let there = dir.path().join("there");
+    let blocks = chain(1, &["a", "b", "c", "d", "e"]);
+    lay(&there, &blocks);
+    let server = Server::new(&there, None);
+    let file = |block: &EncodedBlock| format!("blocks/{}", block.hash());
+    let asked = || {
+        let mut asked = std::mem::take(&mut *server.asked.lock().unwrap());
+        asked.retain(|path| path.contains("/blocks/"));
+        asked
+            .iter()
+            .map(|path| path.trim_start_matches("/d/").to_owned())
+            .collect::<Vec<_>>()
+    };
+    // Wrong bytes are not kept.
+    let bytes = b"not that block".to_vec();
+    let length = bytes.len();
+    server.act(&file(&blocks[2]), Act::Lie { length, bytes });
+    assert!(matches!(
+        bring(&workspace, &server.source()),
+        Err(SyncError::Block { .. })
+    ));
+    assert_eq!(asked(), [5, 4, 3, 2].map(|at: usize| file(&blocks[at])));
+    server.behave();
+    bring(&workspace, &server.source()).unwrap();
+    assert_eq!(asked(), [2, 1, 0].map(|at: usize| file(&blocks[at])));
+    let table = workspace.store().table("odf.arriving").unwrap();
+    assert_eq!(table.scan_prefix(&[]).count(), 0);
 }
