@@ -78,7 +78,7 @@ fn a_place_without_room_is_said() {
     let batch = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]).unwrap();
     let error = spool.push(batch).unwrap_err().to_string();
     assert!(
-        error.starts_with("cannot create /nonexistent/.pending-merge: "),
+        error.starts_with("cannot create /nonexistent/.pending-merge-"),
         "{error}"
     );
 }
