@@ -87,7 +87,7 @@ fn put(out: &mut Vec<u8>, value: &Value) -> usize {
             out.extend(size.to_le_bytes());
             offsets.iter().for_each(|offset| out.extend(offset.to_le_bytes()));
             // Nothing is where an aligned reader would look for it.
-            if out.len() % 2 == 0 {
+            if out.len().is_multiple_of(2) {
                 out.push(0);
             }
             let at = out.len();

@@ -66,6 +66,9 @@ const RESERVED_NAMES: [&str; 8] = [
     "accounts", "api", "datasets", "info", "ipfs", "ipns", "platform", "system",
 ];
 
+/// Told of each dataset that a push changed, when it is in place.
+pub type OnArrived = dyn Fn(&Arrived) + Send + Sync;
+
 /// How to serve a workspace.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -73,7 +76,7 @@ pub struct Options {
     /// that they used themselves.
     pub public_url: Option<Url>,
     /// Hears of everything that was pushed here, after it is safe.
-    pub on_arrived: Option<Arc<dyn Fn(&Arrived) + Send + Sync>>,
+    pub on_arrived: Option<Arc<OnArrived>>,
 }
 
 impl std::fmt::Debug for Options {

@@ -333,7 +333,6 @@ impl Among {
         }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
     fn place(&self, key: u128) -> (usize, u64) {
         let bits = (key >> 64) as u64;
         let mask = (0..4).fold(0, |mask, n| mask | 1 << (bits >> (6 * n) & 63));
