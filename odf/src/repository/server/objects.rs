@@ -97,6 +97,7 @@ pub(super) async fn upload(
 async fn receive(upload: Arc<Upload>, object: Object, body: Body) -> Result<(), Refusal> {
     let (pieces, mut incoming) = mpsc::channel::<Bytes>(MAX_PIECES_AHEAD);
     let (whole, complete) = tokio::sync::oneshot::channel::<()>();
+    let mut whole = Some(whole);
     let writer = tokio::task::spawn_blocking(move || {
         let mut sink = upload.arrival().sink(&object)?;
         while let Some(piece) = incoming.blocking_recv() {
@@ -118,7 +119,7 @@ async fn receive(upload: Arc<Upload>, object: Object, body: Body) -> Result<(), 
                 }
             }
             Ok(None) => {
-                let _ = whole.send(());
+                whole.take().map(|whole| whole.send(()));
                 break Ok(());
             }
             Ok(Some(Err(error))) => break Err(Refusal::bad_request(format!("{object} broke off: {error}"))),
@@ -131,6 +132,8 @@ async fn receive(upload: Arc<Upload>, object: Object, body: Body) -> Result<(), 
         }
     };
     drop(pieces);
+    // The writer waits for one or the other: the word that the body is whole, or that nobody will say it.
+    drop(whole);
     let written = writer.await.map_err(|error| Refusal::internal(&error))?;
     ended?;
     match written? {
