@@ -261,7 +261,7 @@ fn slices_of_an_earlier_history_go_with_its_last_root() {
     let report = workspace.collect_garbage().unwrap();
     assert_eq!(report.removed_files, files.len() as u64);
     assert!(report.freed_bytes >= files.iter().map(|slice| slice.size).sum());
-    assert_eq!(count(), 1);
+    assert_eq!(count(), 0, "what was being written went at the start");
     let dataset = check_complete(scratch.path(), &workspace);
     workspace.delete(&dataset).unwrap();
     assert_eq!(workspace.store().stats().unwrap().files, 0);
