@@ -37,7 +37,7 @@ pub struct Finished {
     pub stderr: String,
     /// From start to end.
     pub took: Duration,
-    /// The most memory it had resident, in bytes, seen within [`LOOK_EVERY`] of its end; 0 where the system does not say.
+    /// The most memory it had resident, in bytes, seen within a few milliseconds of its end; 0 where the system does not say.
     pub peak_memory: u64,
 }
 

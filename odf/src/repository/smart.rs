@@ -1,7 +1,7 @@
 //! The Smart Transfer Protocol, `odf+http(s)://`: what kamu's servers and odfs nodes speak over a WebSocket.
 //!
-//! A transfer is a handful of JSON messages in fixed order ([`mod@messages`]). The metadata blocks go in one bundle
-//! ([`bundle`]), so a chain of any length costs one round trip; objects go beside, by HTTP, to and from addresses that
+//! A transfer is a handful of JSON messages in fixed order (`messages`). The metadata blocks go in one bundle
+//! (`bundle`), so a chain of any length costs one round trip; objects go beside, by HTTP, to and from addresses that
 //! the server gives, several at a time. As a client this is two things: a [`Source`] that [`super::pull`] reads as any
 //! other place, and [`push`]. The server's half is [`super::server`].
 //!
