@@ -1,4 +1,4 @@
-//! Tables in every text format: types are settled, and rows of the settled types come out.
+//! Tables in every format of ours: types are settled, and rows of the settled types come out.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -11,7 +11,8 @@ fuzz_target!(|data: &[u8]| {
     let Some((format, content)) = data.split_first() else {
         return;
     };
-    let formats = [Format::Csv, Format::Ndjson, Format::Json, Format::GeoJson];
+    // Parquet is decoded by the parquet crate, which is fuzzed where it is made.
+    let formats: Vec<Format> = Format::ALL.into_iter().filter(|format| *format != Format::Parquet).collect();
     let format = formats[usize::from(*format) % formats.len()];
     let len = content.len() as u64;
     let source = Source::bytes("fuzz", content.to_vec().into(), format, ReadOptions::default());
