@@ -41,7 +41,7 @@ pub enum ReadError {
         limit: usize,
     },
     /// The server wants to know who asks, or does not like the answer.
-    #[error("{url} may not be read: the server answered {status}")]
+    #[error("{url} was refused: the server answered {status}")]
     Denied {
         /// What was asked for.
         url: String,
