@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use odf::ingest::plan::Plan;
 use odf::ingest::source::{Format, ReadOptions, Source, Span};
-use odf::metadata::Vocabulary;
+use odf::metadata::{MergeStrategy, Vocabulary};
 use std::ops::ControlFlow;
 
 fuzz_target!(|data: &[u8]| {
@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(inferred) = source.infer(len, &mut |_| ControlFlow::Continue(())) else {
         return;
     };
-    let Ok(plan) = Plan::infer(&source, &inferred, &Vocabulary::default(), false, &[]) else {
+    let Ok(plan) = Plan::infer(&source, &inferred, &Vocabulary::default(), false, &[], &MergeStrategy::Append) else {
         return;
     };
     let span = Span { start: 0, line: 0, end: len };
