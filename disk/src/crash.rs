@@ -1,0 +1,454 @@
+//! A disk that is cut off, for tests.
+//!
+//! A [`Recorder`] lies below a [`Disk`](crate::Disk), lets every change through to real files and keeps a log of it. From
+//! the log and a copy of the directory as it was before, [`Recorder::image`] makes the directory that a power cut after
+//! any number of calls would have left: with everything that was written, with what was synced alone, or torn. So one
+//! run of an operation gives every state it can be cut in.
+//!
+//! The model is stricter than most file systems: a name counts only when its directory was synced, even if the file was;
+//! unsynced bytes of one file reach the medium in any order.
+//!
+//! A recorder can also refuse calls, as a disk that fails does.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::{Call, Device, FileKey};
+
+/// What becomes of bytes and names that were not synced when the power goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsynced {
+    /// All of them reached the medium.
+    Kept,
+    /// None did.
+    Dropped,
+    /// Names did; of the writes to each file every second one, the last one by half; the rest reads as zeros.
+    Torn,
+}
+
+impl Unsynced {
+    /// All three.
+    pub const ALL: [Unsynced; 3] = [Unsynced::Kept, Unsynced::Dropped, Unsynced::Torn];
+}
+
+/// When a [`Recorder`] refuses calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Never.
+    Never,
+    /// The call with this number, counted from 0, and every later one.
+    From(usize),
+    /// The call with this number alone.
+    Once(usize),
+}
+
+/// A device that keeps a log of every change below one directory.
+pub struct Recorder {
+    root: PathBuf,
+    state: Mutex<State>,
+}
+
+struct State {
+    calls: usize,
+    refusal: Refusal,
+    error: io::ErrorKind,
+    log: Vec<Record>,
+    /// How many calls had been made when each record was logged.
+    at: Vec<usize>,
+    ignored_syncs: Vec<usize>,
+    syncs: usize,
+}
+
+/// A change, with everything needed to make it again on a model.
+#[derive(Debug, Clone)]
+enum Record {
+    Opened(PathBuf, FileKey),
+    CreateDir(PathBuf),
+    Create(PathBuf),
+    Write(PathBuf, FileKey, u64, Vec<u8>),
+    Resize(PathBuf, FileKey, u64),
+    Punch(PathBuf, FileKey, u64, u64),
+    Sync(PathBuf, FileKey),
+    SyncDir(PathBuf),
+    SyncAll,
+    Rename(PathBuf, PathBuf),
+    Link(PathBuf, PathBuf),
+    Remove(PathBuf),
+}
+
+impl Recorder {
+    /// Records what happens below `root`.
+    pub fn new(root: &Path) -> Arc<Self> {
+        Self::refusing(root, Refusal::Never, io::ErrorKind::Other)
+    }
+
+    /// As [`Self::new`], refusing some calls with an error of this kind.
+    pub fn refusing(root: &Path, refusal: Refusal, error: io::ErrorKind) -> Arc<Self> {
+        Arc::new(Self {
+            root: root.to_owned(),
+            state: Mutex::new(State {
+                calls: 0,
+                refusal,
+                error,
+                log: Vec::new(),
+                at: Vec::new(),
+                ignored_syncs: Vec::new(),
+                syncs: 0,
+            }),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many changes and syncs were asked for so far.
+    pub fn calls(&self) -> usize {
+        self.state().calls
+    }
+
+    /// From now on calls are refused in another way; they count from 0 again.
+    pub fn set_refusal(&self, refusal: Refusal, error: io::ErrorKind) {
+        let mut state = self.state();
+        (state.refusal, state.error, state.calls) = (refusal, error, 0);
+    }
+
+    /// The sync with this number, counted from 0, is to be left out of the log, as if the program had forgotten it.
+    pub fn forget_sync(&self, number: usize) {
+        self.state().ignored_syncs.push(number);
+    }
+
+    /// How many of the calls were syncs.
+    pub fn syncs(&self) -> usize {
+        self.state().syncs
+    }
+
+    /// What the last of the first `calls` calls was, in words, for messages.
+    pub fn describe(&self, calls: usize) -> String {
+        let state = self.state();
+        let last = state.at.iter().rposition(|at| *at < calls);
+        match last.and_then(|at| state.log.get(at)) {
+            None => "nothing".to_owned(),
+            Some(Record::Write(path, _, offset, bytes)) => {
+                format!("{} bytes written at {offset} of {}", bytes.len(), path.display())
+            }
+            Some(other) => format!("{other:?}"),
+        }
+    }
+
+    /// Makes in `to` the directory that a power cut after the first `calls` calls would have left. `before` is a copy of
+    /// the recorded directory as it was when recording began, all of it on the medium. Names for which `skip` says so,
+    /// relative to the directory, are left out.
+    ///
+    /// # Errors
+    /// A copy cannot be read or made.
+    pub fn image(
+        &self,
+        before: &Path,
+        calls: usize,
+        unsynced: Unsynced,
+        to: &Path,
+        skip: &dyn Fn(&Path) -> bool,
+    ) -> io::Result<()> {
+        let state = self.state();
+        let mut model = Model::of(before, &self.root, skip)?;
+        let counted = state.at.iter().take_while(|at| **at < calls).count();
+        for record in &state.log[..counted] {
+            model.apply(record);
+        }
+        model.write(unsynced, to)
+    }
+}
+
+impl Device for Recorder {
+    fn before(&self, call: &Call<'_>) -> io::Result<()> {
+        let mut state = self.state();
+        let number = state.calls;
+        state.calls += 1;
+        let refused = match state.refusal {
+            Refusal::Never => false,
+            Refusal::From(first) => number >= first,
+            Refusal::Once(one) => number == one,
+        };
+        if refused {
+            return Err(io::Error::new(state.error, "the test refuses it"));
+        }
+        if call.is_sync() {
+            state.syncs += 1;
+        }
+        Ok(())
+    }
+
+    fn opened(&self, path: &Path, file: FileKey) {
+        let mut state = self.state();
+        let at = state.calls.saturating_sub(1);
+        state.log.push(Record::Opened(path.to_owned(), file));
+        state.at.push(at);
+    }
+
+    fn after(&self, call: &Call<'_>) {
+        let record = match *call {
+            Call::CreateDir(path) => Record::CreateDir(path.to_owned()),
+            Call::Create(path) => Record::Create(path.to_owned()),
+            Call::Write {
+                path,
+                file,
+                offset,
+                bytes,
+            } => Record::Write(path.to_owned(), file, offset, bytes.to_vec()),
+            Call::Resize { path, file, len } => Record::Resize(path.to_owned(), file, len),
+            Call::Punch {
+                path,
+                file,
+                offset,
+                len,
+            } => Record::Punch(path.to_owned(), file, offset, len),
+            Call::Sync { path, file } => Record::Sync(path.to_owned(), file),
+            Call::SyncDir(path) => Record::SyncDir(path.to_owned()),
+            Call::SyncAll(_) => Record::SyncAll,
+            Call::Rename { from, to } => Record::Rename(from.to_owned(), to.to_owned()),
+            Call::Link { from, to } => Record::Link(from.to_owned(), to.to_owned()),
+            Call::RemoveFile(path) | Call::RemoveDir(path) => Record::Remove(path.to_owned()),
+        };
+        let mut state = self.state();
+        if call.is_sync() && state.ignored_syncs.contains(&(state.syncs - 1)) {
+            return;
+        }
+        let at = state.calls - 1;
+        state.log.push(record);
+        state.at.push(at);
+    }
+}
+
+/// A file system of two layers: as programs see it, and as the medium has it.
+struct Model {
+    root: PathBuf,
+    nodes: Vec<Node>,
+    files: HashMap<FileKey, usize>,
+}
+
+enum Node {
+    Dir {
+        now: BTreeMap<OsString, usize>,
+        kept: BTreeMap<OsString, usize>,
+    },
+    File {
+        now: Vec<u8>,
+        kept: Vec<u8>,
+        unsynced: Vec<(u64, Vec<u8>)>,
+    },
+}
+
+impl Model {
+    fn of(before: &Path, root: &Path, skip: &dyn Fn(&Path) -> bool) -> io::Result<Self> {
+        let mut model = Self {
+            root: root.to_owned(),
+            nodes: vec![Node::Dir {
+                now: BTreeMap::new(),
+                kept: BTreeMap::new(),
+            }],
+            files: HashMap::new(),
+        };
+        model.read(before, Path::new(""), 0, skip)?;
+        Ok(model)
+    }
+
+    fn read(&mut self, before: &Path, at: &Path, dir: usize, skip: &dyn Fn(&Path) -> bool) -> io::Result<()> {
+        for entry in fs::read_dir(before.join(at))? {
+            let entry = entry?;
+            let path = at.join(entry.file_name());
+            let kind = entry.file_type()?;
+            if skip(&path) || !(kind.is_dir() || kind.is_file()) {
+                continue;
+            }
+            let id = self.nodes.len();
+            if kind.is_dir() {
+                self.nodes.push(Node::Dir {
+                    now: BTreeMap::new(),
+                    kept: BTreeMap::new(),
+                });
+                self.read(before, &path, id, skip)?;
+            } else {
+                let now = fs::read(entry.path())?;
+                let (kept, unsynced) = (now.clone(), Vec::new());
+                self.nodes.push(Node::File { now, kept, unsynced });
+            }
+            if let Node::Dir { now, kept } = &mut self.nodes[dir] {
+                now.insert(entry.file_name(), id);
+                kept.insert(entry.file_name(), id);
+            }
+        }
+        Ok(())
+    }
+
+    /// The node of a path as programs see it; nothing for what lies outside, or was left out.
+    fn node(&self, path: &Path) -> Option<usize> {
+        let mut at = 0;
+        for part in path.strip_prefix(&self.root).ok()?.components() {
+            let (Component::Normal(name), Node::Dir { now, .. }) = (part, &self.nodes[at]) else {
+                return None;
+            };
+            at = *now.get(name)?;
+        }
+        Some(at)
+    }
+
+    fn enter(&mut self, path: &Path, node: usize) {
+        let (Some(parent), Some(name)) = (path.parent().and_then(|dir| self.node(dir)), path.file_name()) else {
+            return;
+        };
+        if let Node::Dir { now, .. } = &mut self.nodes[parent] {
+            now.insert(name.to_owned(), node);
+        }
+    }
+
+    fn leave(&mut self, path: &Path) -> Option<usize> {
+        let parent = path.parent().and_then(|dir| self.node(dir))?;
+        match &mut self.nodes[parent] {
+            Node::Dir { now, .. } => now.remove(path.file_name()?),
+            Node::File { .. } => None,
+        }
+    }
+
+    fn file(&mut self, path: &Path, key: FileKey) -> Option<&mut Node> {
+        let id = match self.files.get(&key) {
+            Some(id) => *id,
+            None => self.node(path)?,
+        };
+        self.nodes.get_mut(id)
+    }
+
+    fn change(&mut self, path: &Path, key: FileKey, change: impl FnOnce(&mut Vec<u8>, &mut Vec<(u64, Vec<u8>)>)) {
+        if let Some(Node::File { now, unsynced, .. }) = self.file(path, key) {
+            change(now, unsynced);
+        }
+    }
+
+    fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Opened(path, key) => {
+                if let Some(id) = self.node(path) {
+                    self.files.insert(*key, id);
+                }
+            }
+            Record::CreateDir(path) => {
+                let (now, kept) = (BTreeMap::new(), BTreeMap::new());
+                self.nodes.push(Node::Dir { now, kept });
+                self.enter(path, self.nodes.len() - 1);
+            }
+            Record::Create(path) => match self.node(path) {
+                Some(id) => {
+                    if let Node::File { now, unsynced, .. } = &mut self.nodes[id] {
+                        now.clear();
+                        unsynced.clear();
+                    }
+                }
+                None => {
+                    let (now, kept, unsynced) = (Vec::new(), Vec::new(), Vec::new());
+                    self.nodes.push(Node::File { now, kept, unsynced });
+                    self.enter(path, self.nodes.len() - 1);
+                }
+            },
+            Record::Write(path, key, offset, bytes) => self.change(path, *key, |now, unsynced| {
+                overlay(now, *offset, bytes);
+                unsynced.push((*offset, bytes.clone()));
+            }),
+            Record::Resize(path, key, len) => self.change(path, *key, |now, _| now.resize(*len as usize, 0)),
+            Record::Punch(path, key, offset, len) => self.change(path, *key, |now, unsynced| {
+                let end = (*offset + len).min(now.len() as u64);
+                let zeros = vec![0; end.saturating_sub(*offset) as usize];
+                overlay(now, *offset, &zeros);
+                unsynced.push((*offset, zeros));
+            }),
+            Record::Sync(path, key) => {
+                if let Some(node) = self.file(path, *key) {
+                    keep(node);
+                }
+            }
+            Record::SyncDir(path) => {
+                if let Some(id) = self.node(path) {
+                    keep(&mut self.nodes[id]);
+                }
+            }
+            Record::SyncAll => self.nodes.iter_mut().for_each(keep),
+            Record::Rename(from, to) => {
+                if let Some(id) = self.leave(from) {
+                    self.enter(to, id);
+                }
+            }
+            Record::Link(from, to) => {
+                if let Some(id) = self.node(from) {
+                    self.enter(to, id);
+                }
+            }
+            Record::Remove(path) => {
+                self.leave(path);
+            }
+        }
+    }
+
+    fn write(&self, unsynced: Unsynced, to: &Path) -> io::Result<()> {
+        fs::create_dir_all(to)?;
+        self.write_dir(0, unsynced, to)
+    }
+
+    fn write_dir(&self, dir: usize, mode: Unsynced, to: &Path) -> io::Result<()> {
+        let Node::Dir { now, kept } = &self.nodes[dir] else {
+            return Ok(());
+        };
+        let entries = if mode == Unsynced::Dropped { kept } else { now };
+        for (name, id) in entries {
+            let path = to.join(name);
+            match &self.nodes[*id] {
+                Node::Dir { .. } => {
+                    fs::create_dir(&path)?;
+                    self.write_dir(*id, mode, &path)?;
+                }
+                Node::File { now, kept, unsynced } => match mode {
+                    Unsynced::Kept => fs::write(&path, now)?,
+                    Unsynced::Dropped => fs::write(&path, kept)?,
+                    Unsynced::Torn => fs::write(&path, torn(now, kept, unsynced))?,
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+fn keep(node: &mut Node) {
+    match node {
+        Node::Dir { now, kept } => kept.clone_from(now),
+        Node::File { now, kept, unsynced } => {
+            kept.clone_from(now);
+            unsynced.clear();
+        }
+    }
+}
+
+fn overlay(content: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
+    let (start, end) = (offset as usize, offset as usize + bytes.len());
+    if content.len() < end {
+        content.resize(end, 0);
+    }
+    content[start..end].copy_from_slice(bytes);
+}
+
+fn torn(now: &[u8], kept: &[u8], unsynced: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    let mut content = kept.to_vec();
+    for (at, (offset, bytes)) in unsynced.iter().enumerate() {
+        let last = at + 1 == unsynced.len();
+        let reached = match (at % 2, last) {
+            (_, true) => &bytes[..bytes.len() / 2],
+            (0, false) => &bytes[..],
+            (_, false) => continue,
+        };
+        overlay(&mut content, *offset, reached);
+    }
+    // The length is a matter of the inode, which reached the medium as the names did.
+    content.resize(now.len(), 0);
+    content
+}
