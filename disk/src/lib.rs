@@ -15,7 +15,6 @@
 //!   pages clean, so a second try would succeed and prove nothing. The [`Disk`] and its clones refuse every later change
 //!   ([`DiskError::is_poisoned`]) until the workspace is opened again.
 
-#[cfg(feature = "crash")]
 pub mod crash;
 mod file;
 mod small;

@@ -97,7 +97,6 @@ fn after_a_failed_sync_nothing_more_is_written() {
     Disk::new().open(&dir.path().join("f")).unwrap().sync().unwrap();
 }
 
-#[cfg(feature = "crash")]
 mod cuts {
     use super::*;
     use crate::crash::{Recorder, Refusal, Unsynced};
