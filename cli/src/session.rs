@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use odf::repository::Repositories;
+use odf::disk::Disk;
+use odf::registry::Repositories;
+use odf::repository::server::Tokens;
 use odf::workspace::Workspace;
 use odf_node::block::Cid;
 use odf_node::exchange;
@@ -33,6 +35,7 @@ pub(crate) const PEER_KEY: &str = "self";
 /// The shared state of one owner.
 pub(crate) struct Session {
     dir: WorkspaceDir,
+    disk: Disk,
     settings: Settings,
     lasting: Arc<AtomicBool>,
     runtime: Lazy<tokio::runtime::Runtime>,
@@ -50,6 +53,7 @@ impl Session {
     pub(crate) fn new(dir: WorkspaceDir, settings: Settings) -> Self {
         Self {
             dir,
+            disk: Disk::new(),
             settings,
             lasting: Arc::default(),
             runtime: Lazy::new(),
@@ -89,9 +93,19 @@ impl Session {
         self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The disk that everything of this workspace is kept on. There is one: what it lost once, it may lose again.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
     /// The repositories that are known by name.
     pub(crate) fn repositories(&self) -> Repositories {
-        Repositories::of(self.dir.root())
+        Repositories::of(self.dir.root(), &self.disk)
+    }
+
+    /// The tokens that let others push here.
+    pub(crate) fn tokens(&self) -> Tokens {
+        Tokens::of(self.dir.root(), &self.disk)
     }
 
     /// The settings in force.
@@ -143,7 +157,7 @@ impl Session {
     /// They cannot be opened.
     pub(crate) fn workspace(&self) -> Result<&Workspace, Failure> {
         self.workspace
-            .get_or_start(|| Ok(Workspace::open(self.dir.root(), StoreOptions::default())?))
+            .get_or_start(|| Ok(Workspace::open_on(&self.disk, self.dir.root(), StoreOptions::default())?))
     }
 
     /// The peer, if a command has needed it yet.

@@ -164,6 +164,82 @@ impl Recorder {
     }
 }
 
+/// A directory as a power cut left it.
+#[derive(Debug)]
+pub struct Cut<'a> {
+    /// The directory.
+    pub dir: &'a Path,
+    /// How many calls had been made.
+    pub calls: usize,
+    /// How many calls the whole change makes.
+    pub of: usize,
+    /// What became of what was not synced.
+    pub unsynced: Unsynced,
+    /// The last call before the cut, in words.
+    pub last: String,
+}
+
+impl Cut<'_> {
+    /// Whether the change had been done and told so: what it did must be there.
+    pub fn is_acknowledged(&self) -> bool {
+        self.calls == self.of
+    }
+}
+
+impl std::fmt::Display for Cut<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            calls,
+            of,
+            unsynced,
+            last,
+            ..
+        } = self;
+        write!(f, "cut after call {calls} of {of} ({last}), unsynced {unsynced:?}")
+    }
+}
+
+/// Shows every directory that a power cut on the way of what was recorded could have left, made one after the other in
+/// `scratch`; `before` is a copy of the recorded directory from before. Gives their number.
+///
+/// # Errors
+/// A copy cannot be read or made.
+pub fn every_cut(
+    recorder: &Recorder,
+    before: &Path,
+    scratch: &Path,
+    skip: &dyn Fn(&Path) -> bool,
+    check: &mut dyn FnMut(&Cut<'_>),
+) -> io::Result<usize> {
+    let of = recorder.calls();
+    let dir = scratch.join("cut");
+    let mut count = 0;
+    for calls in 0..=of {
+        for unsynced in Unsynced::ALL {
+            recorder.image(before, calls, unsynced, &dir, skip)?;
+            let last = recorder.describe(calls);
+            check(&Cut {
+                dir: &dir,
+                calls,
+                of,
+                unsynced,
+                last,
+            });
+            fs::remove_dir_all(&dir)?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Copies a directory with everything in it that is a file or a directory.
+///
+/// # Errors
+/// Something cannot be read or written.
+pub fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    Model::of(from, from, &|_| false)?.write(Unsynced::Kept, to)
+}
+
 impl Device for Recorder {
     fn before(&self, call: &Call<'_>) -> io::Result<()> {
         let mut state = self.state();

@@ -423,7 +423,7 @@ impl Disk {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let pending = path.with_file_name(format!("{PENDING_PREFIX}{name}"));
         let written = self
-            .create(&pending, access)
+            .create_pending(&pending, access)
             .and_then(|file| {
                 file.write_at(bytes, 0)?;
                 file.sync()
@@ -435,6 +435,17 @@ impl Disk {
             return Err(error);
         }
         self.sync_dir(parent_of(path))
+    }
+
+    /// A new file of this name. One that a cut left may have other permissions, so it is not written into.
+    fn create_pending(&self, pending: &Path, access: Access) -> Result<DiskFile, DiskError> {
+        match self.create_new(pending, access) {
+            Err(error) if error.source.kind() == ErrorKind::AlreadyExists => {
+                self.remove_file(pending)?;
+                self.create_new(pending, access)
+            }
+            other => other,
+        }
     }
 
     /// Gives a file or directory another name, on the same file system. Whatever file had that name is gone. It survives
@@ -500,6 +511,26 @@ impl Disk {
             self.remove_tree(&entry.map_err(list)?.path())?;
         }
         self.remove_dir(path)
+    }
+
+    /// Removes what unfinished work left in a directory: everything whose name begins with [`PENDING_PREFIX`]. Call it
+    /// only where nobody is working. A directory that is not there has nothing in it.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or something in it not be removed.
+    pub fn sweep(&self, dir: &Path) -> Result<(), DiskError> {
+        let list = |error| DiskError::new("list", dir, error);
+        let entries = match fs::read_dir(dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(list)?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(list)?;
+            if entry.file_name().to_string_lossy().starts_with(PENDING_PREFIX) {
+                self.remove_tree(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the names in a directory durable.

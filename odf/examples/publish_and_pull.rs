@@ -25,13 +25,13 @@ pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ControlFlow::Continue(())
     })?;
     let key = here.key_of(&dataset.id()).ok_or("the key was just made")?;
-    let published = publish::publish(&here, &node, &dataset, &key, false).await?;
+    let published = publish::publish(here.local(), &node, &dataset, &key, false).await?;
 
     // The name leads to the root, the root to blocks, and every byte is checked before the dataset appears.
     other.dial(node.listen_addrs().remove(0)).await?;
     let fetcher = Fetcher::new(there.store().clone(), Some(other.exchange().session()));
     let address = Address::Name(published.name);
-    let pulled = pull_from(&there, &other, &fetcher, &address, PullOptions::default(), &|_| {}).await?;
+    let pulled = pull_from(there.local(), &other, &fetcher, &address, PullOptions::default(), &|_| {}).await?;
 
     let rows = pulled.outcome.dataset().tail(10)?.map_or(0, |rows| rows.num_rows());
     assert_eq!(rows, 2, "both rows arrived");

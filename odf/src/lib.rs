@@ -1,31 +1,25 @@
-//! `odf`: Open Data Fabric datasets that live on IPFS.
+//! `odf`: Open Data Fabric datasets that live on IPFS, for programs that embed them.
 //!
-//! The modules follow the way of the data: [`ingest`] turns a table into rows with offsets and a [`slice`](mod@slice),
-//! [`chain`] decides which metadata block may follow which, [`dataset`] commits them, [`layout`] gives a dataset the
-//! shape of a DAG, [`publish`] signs and announces its root, [`pull`] brings it here, [`verify`] checks every byte.
+//! A [`Workspace`] is what one instance owns. Behind it stand crates that can be used alone; here they are modules, in the
+//! way of the data: [`ingest`] turns a table into rows with offsets and a [`slice`](mod@slice), [`chain`] decides which
+//! metadata block may follow which, [`dataset`] commits them, [`layout`] gives a dataset the shape of a DAG, [`publish`]
+//! signs and announces its root, [`pull`] brings it here, [`repository`] exchanges it with other places than IPFS,
+//! [`verify`] checks every byte.
 
-pub mod catalog;
-pub mod chain;
-pub mod codec;
-pub mod compact;
-pub mod dataset;
-pub mod digest;
-pub mod export;
-#[cfg(test)]
-pub(crate) mod golden;
-pub mod ingest;
-pub mod layout;
-pub mod lineage;
-pub mod metadata;
-pub mod poll;
-pub mod publish;
-pub mod pull;
-pub mod repository;
-pub mod rewrite;
-pub mod schema_text;
-pub mod slice;
-pub mod snapshot;
-pub mod transform;
-pub mod verify;
+pub mod place;
+pub mod registry;
 pub mod workspace;
-pub mod yaml;
+
+pub use odf_dataset as dataset;
+pub use odf_dataset::{catalog, compact, lineage, rewrite, snapshot, verify};
+pub use odf_disk as disk;
+pub use odf_exchange as repository;
+pub use odf_exchange::export;
+pub use odf_ingest as ingest;
+pub use odf_ingest::poll;
+pub use odf_ipfs::{CollectError, Local, OpenError, layout, publish, pull};
+pub use odf_metadata as metadata;
+pub use odf_metadata::{chain, codec, yaml};
+pub use odf_query::{sql, transform};
+pub use odf_tables::{digest, schema_text, slice};
+pub use workspace::Workspace;

@@ -1,43 +1,38 @@
 //! A workspace opened by the process that owns it: store, datasets, their layouts and keys in one place.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use odf_dataset::catalog::{Catalog, CatalogError};
+use odf_dataset::rewrite::RewriteError;
+use odf_dataset::snapshot::{Identities, IdentityError};
+use odf_dataset::{Dataset, DatasetError, DatasetName, Datasets, StoredBlock};
+use odf_disk::Disk;
+use odf_ingest::source::{OnProgress, Source};
+use odf_ingest::{Ground, History, HistoryError, IngestError, NoHistory, Polled, Prepared, PushOptions};
+use odf_ipfs::layout::Layout;
+use odf_ipfs::{CollectError, Local, OpenError};
+use odf_metadata::chain::ChainState;
+use odf_metadata::{DataSlice, DatasetId, DatasetKind, Multihash, Timestamp};
 use odf_node::ipns::{Name, kept};
 use odf_node::keystore::{Keypair, Keystore, KeystoreError};
-use odf_node::store::{Store, StoreError, StoreOptions};
-
-use crate::catalog::{Catalog, CatalogError};
-use crate::dataset::{Dataset, DatasetError, DatasetName};
-use crate::ingest::source::{OnProgress, Source};
-use crate::ingest::{self, IngestError, Target};
-use crate::layout::{KnownFiles, Layout, LayoutError};
-use crate::metadata::{DatasetId, Timestamp};
-
-/// Table that holds what is known of each chain.
-const STATES: &str = "odf.states";
+use odf_node::store::{GcReport, Store, StoreError, StoreOptions};
+use odf_query::sql::DataFusion;
+use odf_query::transform::{self, TransformError};
+use odf_tables::slice::SliceOptions;
 
 /// Why a workspace could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkspaceError {
-    /// The block store.
+    /// The datasets or the block store.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The datasets.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// A dataset.
-    #[error(transparent)]
-    Dataset(#[from] DatasetError),
-    /// The layouts.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
+    Open(#[from] OpenError),
     /// The keys.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
 }
 
-/// Why the rows of a table were not taken.
+/// Why rows were not taken into a dataset. It is as it was, and a new one is not there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TakeError {
@@ -47,7 +42,7 @@ pub enum TakeError {
     /// The dataset could not be found or made.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// The dataset could not be read.
+    /// The dataset could not be read or changed.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
     /// The key.
@@ -56,96 +51,206 @@ pub enum TakeError {
     /// The names published before cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The queries of a derivative dataset.
+    #[error(transparent)]
+    Transform(#[from] TransformError),
     /// A table without rows does not make a dataset.
     #[error("the table has no rows, so there is nothing to make a dataset of")]
     NothingTaken,
+}
+
+/// What taking rows into a dataset did.
+#[derive(Debug)]
+pub enum Growth {
+    /// There was nothing new; nothing was written.
+    UpToDate,
+    /// Blocks were added.
+    Grown(Grown),
+}
+
+/// What was added to a dataset.
+#[derive(Debug)]
+pub struct Grown {
+    /// The head before; none for a new dataset.
+    pub old_head: Option<Multihash>,
+    /// The head now.
+    pub new_head: Multihash,
+    /// The blocks between them, with their places in the chain file.
+    pub blocks: Vec<StoredBlock>,
+    /// The new slice; none if only the source or the watermark changed.
+    pub slice: Option<DataSlice>,
+    /// Rows written, retractions and corrections included.
+    pub rows: u64,
 }
 
 /// What one odfs instance owns. Cheap to clone. Only one process may have a workspace open; seeing to that (a lock) is
 /// the caller's part.
 #[derive(Clone)]
 pub struct Workspace {
-    store: Store,
-    catalog: Catalog,
-    layout: Layout,
+    local: Local,
     keys: Keystore,
 }
 
 impl Workspace {
-    /// Opens the workspace in `root`, making what is not there yet. If the index of the store was lost, it is made again
-    /// from the datasets' files, which takes as long as hashing them.
+    /// Opens the workspace in `root` on the disk of the machine, making what is not there yet. If the index of the store was
+    /// lost, it is made again from the datasets' files, which takes as long as hashing them.
     ///
     /// # Errors
     /// A part cannot be opened. Nothing was changed that a later attempt would miss.
     pub fn open(root: &Path, options: StoreOptions) -> Result<Self, WorkspaceError> {
-        let store = Store::open(root, options)?;
-        let catalog = Catalog::open(&root.join("datasets"), store.table(STATES)?)?;
-        let layout = Layout::open(&store)?;
-        let keys = Keystore::open(&root.join("keys"))?;
-        let workspace = Self {
-            store,
-            catalog,
-            layout,
-            keys,
-        };
-        if workspace.store.rebuilt() {
-            workspace.lay_out_all()?;
-        }
-        Ok(workspace)
+        Self::open_on(&Disk::new(), root, options)
     }
 
-    /// Makes the layouts of all datasets again, after the index was lost.
-    fn lay_out_all(&self) -> Result<(), WorkspaceError> {
-        for entry in self.catalog.entries()? {
-            let dataset = self.catalog.open_entry(&entry)?;
-            self.layout.update(&dataset, &KnownFiles::new())?;
-            self.layout.adopt_unnamed(&dataset)?;
-        }
-        Ok(self.store.rebuild_finished()?)
+    /// As [`Self::open`], on another disk.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(disk: &Disk, root: &Path, options: StoreOptions) -> Result<Self, WorkspaceError> {
+        Ok(Self {
+            local: Local::open(root, disk, options)?,
+            keys: Keystore::open(&root.join("keys"))?,
+        })
     }
 
     /// Takes the rows of `source` that are new into the dataset called `name`. The first time that makes the dataset,
     /// and an ed25519 key of the same name whose public half is the dataset's id.
     ///
     /// # Errors
-    /// See [`TakeError`]; the dataset is as it was, and a new one is not there.
+    /// See [`TakeError`].
     pub fn take(
         &self,
         name: &DatasetName,
         source: &Source,
-        options: &ingest::Options,
+        options: &odf_ingest::Options,
         now: Timestamp,
         progress: &mut OnProgress<'_>,
-    ) -> Result<(Dataset, ingest::Outcome), TakeError> {
-        match self.catalog.find_entry(name.as_str()) {
+    ) -> Result<(Dataset, Growth), TakeError> {
+        match self.catalog().find_entry(name.as_str()) {
             Ok(entry) => {
-                let mut dataset = self.catalog.open_entry(&entry)?;
-                let outcome = ingest::ingest(Target::Existing(&mut dataset), source, options, now, progress)?;
-                Ok((dataset, outcome))
+                let mut dataset = self.catalog().open_entry(&entry)?;
+                let prepared = on_ground(&dataset, |ground| {
+                    odf_ingest::ingest(ground, source, options, now, progress)
+                })?;
+                let growth = commit(&mut dataset, prepared)?;
+                Ok((dataset, growth))
             }
             Err(CatalogError::Unknown { .. }) => {
                 let (id, made) = self.new_id(name)?;
-                let target = Target::New {
-                    staged: self.catalog.stage(id, name)?,
-                    states: self.catalog.states(),
-                };
-                let outcome = ingest::ingest(target, source, options, now, progress);
-                if let (Err(_), Some(key)) = (&outcome, made) {
+                let taken = self.make(id, name, source, options, now, progress);
+                if let (Err(_), Some(key)) = (&taken, made) {
                     self.keys.remove(&key)?;
                 }
-                let outcome = outcome?;
-                let dataset = self.catalog.by_id(&id)?.ok_or(TakeError::NothingTaken)?;
-                Ok((dataset, outcome))
+                taken
             }
             Err(error) => Err(error.into()),
         }
     }
 
+    /// Makes a dataset of a table.
+    fn make(
+        &self,
+        id: DatasetId,
+        name: &DatasetName,
+        source: &Source,
+        options: &odf_ingest::Options,
+        now: Timestamp,
+        progress: &mut OnProgress<'_>,
+    ) -> Result<(Dataset, Growth), TakeError> {
+        let new = self.catalog().stage(id, name)?;
+        let ground = Ground {
+            history: &NoHistory,
+            engine: &DataFusion,
+            disk: &self.catalog().medium().disk,
+            dir: &new.data_dir(),
+        };
+        let prepared = odf_ingest::ingest(ground, source, options, now, progress)?.ok_or(TakeError::NothingTaken)?;
+        let Prepared {
+            events,
+            system_time,
+            slice,
+            data,
+            rows,
+        } = prepared;
+        let (dataset, blocks) = new.install_events(DatasetKind::Root, events, system_time, slice)?;
+        let grown = Grown {
+            old_head: None,
+            new_head: *dataset.head(),
+            blocks,
+            slice: data,
+            rows,
+        };
+        Ok((dataset, Growth::Grown(grown)))
+    }
+
+    /// Takes a file by a push source of the dataset. `name` is what messages call the file.
+    ///
+    /// # Errors
+    /// See [`TakeError`].
+    pub fn push(
+        &self,
+        dataset: &mut Dataset,
+        name: &str,
+        content: &Path,
+        options: &PushOptions,
+        now: Timestamp,
+        progress: &mut OnProgress<'_>,
+    ) -> Result<Growth, TakeError> {
+        let prepared = on_ground(dataset, |ground| {
+            odf_ingest::push(ground, name, content, options, now, progress)
+        })?;
+        Ok(commit(dataset, prepared)?)
+    }
+
+    /// Takes what the polling source of the dataset has fetched.
+    ///
+    /// # Errors
+    /// See [`TakeError`].
+    pub fn polled(
+        &self,
+        dataset: &mut Dataset,
+        polled: Polled<'_>,
+        now: Timestamp,
+        progress: &mut OnProgress<'_>,
+    ) -> Result<Growth, TakeError> {
+        let prepared = on_ground(dataset, |ground| odf_ingest::polled(ground, polled, now, progress))?;
+        Ok(commit(dataset, prepared)?)
+    }
+
+    /// Says that all rows of the dataset up to `watermark` are there. Up to date if that was said already.
+    ///
+    /// # Errors
+    /// The dataset is derivative, or cannot be written.
+    pub fn set_watermark(
+        &self,
+        dataset: &mut Dataset,
+        watermark: Timestamp,
+        now: Timestamp,
+    ) -> Result<Growth, TakeError> {
+        let prepared = odf_ingest::set_watermark(dataset.state(), watermark, now)?;
+        Ok(commit(dataset, prepared)?)
+    }
+
+    /// Computes what is new in a derivative dataset; `plan` is what [`transform::plan`] found there is to do.
+    ///
+    /// # Errors
+    /// See [`TransformError`].
+    pub fn transform(
+        &self,
+        dataset: &mut Dataset,
+        plan: &transform::Plan,
+        slice: &SliceOptions,
+        now: Timestamp,
+        progress: &mut OnProgress<'_>,
+    ) -> Result<Growth, TakeError> {
+        let prepared = transform::run(dataset, plan, slice, now, progress)?;
+        Ok(commit(dataset, prepared)?)
+    }
+
     /// An id for a new dataset: the public half of the key called `name`, or `name-2` and so on if a dataset has, or once
     /// had, that key: whoever follows its name must not meet another history under it. Says which key was made, if one
     /// was.
-    pub(crate) fn new_id(&self, name: &DatasetName) -> Result<(DatasetId, Option<String>), TakeError> {
-        let published: Vec<Name> = kept(&self.store)?.into_iter().map(|status| status.name).collect();
+    pub fn new_id(&self, name: &DatasetName) -> Result<(DatasetId, Option<String>), TakeError> {
+        let published: Vec<Name> = kept(self.store())?.into_iter().map(|status| status.name).collect();
         let numbered = (2..).map(|number: u32| format!("{name}-{number}"));
         for key_name in std::iter::once(name.to_string()).chain(numbered) {
             let existing = self.keys.get(&key_name)?;
@@ -160,7 +265,7 @@ impl Workspace {
             };
             let id = DatasetId::from_public_key(public.to_bytes());
             let was_published = published.contains(&Name::from_public_key(&key.public()));
-            if !was_published && self.catalog.by_id(&id)?.is_none() {
+            if !was_published && self.catalog().by_id(&id)?.is_none() {
                 return Ok((id, made));
             }
         }
@@ -180,34 +285,99 @@ impl Workspace {
     ///
     /// # Errors
     /// A part cannot be removed; the dataset may be there or not, never half.
-    pub fn delete(&self, dataset: &Dataset) -> Result<(), WorkspaceError> {
-        let id = dataset.id();
-        self.layout.forget(&id)?;
-        let owner = id.to_string();
-        for pin in self.store.pins(Some(&owner))? {
-            self.store.unpin(&owner, &pin.cid)?;
-        }
-        self.store.remove_files(&self.layout.files_of(dataset)?)?;
-        Ok(self.catalog.delete(&id)?)
+    pub fn delete(&self, dataset: &Dataset) -> Result<(), RewriteError> {
+        self.datasets().delete(dataset)
+    }
+
+    /// Removes what nothing needs: see [`Local::collect_garbage`].
+    ///
+    /// # Errors
+    /// As [`Local::collect_garbage`].
+    pub fn collect_garbage(&self) -> Result<GcReport, CollectError> {
+        self.local.collect_garbage()
+    }
+
+    /// The datasets in both forms.
+    pub fn local(&self) -> &Local {
+        &self.local
     }
 
     /// The block store.
     pub fn store(&self) -> &Store {
-        &self.store
+        self.local.store()
     }
 
-    /// The datasets.
+    /// The datasets, with what hears of their changes.
+    pub fn datasets(&self) -> &Datasets {
+        self.local.datasets()
+    }
+
+    /// The datasets by name and id.
     pub fn catalog(&self) -> &Catalog {
-        &self.catalog
+        self.local.catalog()
     }
 
     /// The datasets as DAGs.
     pub fn layout(&self) -> &Layout {
-        &self.layout
+        self.local.layout()
     }
 
     /// The private keys.
     pub fn keys(&self) -> &Keystore {
         &self.keys
     }
+}
+
+impl Identities for Workspace {
+    fn new_id(&self, name: &DatasetName) -> Result<(DatasetId, Option<String>), IdentityError> {
+        Ok(Workspace::new_id(self, name)?)
+    }
+
+    fn discard(&self, key: &str) -> Result<(), IdentityError> {
+        self.keys.remove(key)?;
+        Ok(())
+    }
+}
+
+/// The history of a dataset that is here.
+struct Here<'a>(&'a Dataset);
+
+impl History for Here<'_> {
+    fn state(&self) -> Option<&ChainState> {
+        Some(self.0.state())
+    }
+
+    fn slices(&self) -> Result<Vec<PathBuf>, HistoryError> {
+        let slices = self.0.slices()?;
+        Ok(slices
+            .iter()
+            .map(|slice| self.0.slice_path(&slice.physical_hash))
+            .collect())
+    }
+}
+
+/// Does something on the ground of a dataset that is here.
+fn on_ground<T>(dataset: &Dataset, work: impl FnOnce(Ground<'_>) -> T) -> T {
+    work(Ground {
+        history: &Here(dataset),
+        engine: &DataFusion,
+        disk: dataset.disk(),
+        dir: &dataset.data_dir(),
+    })
+}
+
+/// Commits what was prepared for a dataset that is here.
+fn commit(dataset: &mut Dataset, prepared: Option<Prepared>) -> Result<Growth, DatasetError> {
+    let Some(prepared) = prepared else {
+        return Ok(Growth::UpToDate);
+    };
+    let old_head = *dataset.head();
+    let blocks = dataset.append_events(prepared.events, prepared.system_time, prepared.slice)?;
+    Ok(Growth::Grown(Grown {
+        old_head: Some(old_head),
+        new_head: *dataset.head(),
+        blocks,
+        slice: prepared.data,
+        rows: prepared.rows,
+    }))
 }

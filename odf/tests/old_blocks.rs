@@ -22,6 +22,7 @@ use odf::metadata::{DataField, DataSchema, DatasetId, MetadataEvent, Multihash, 
 use odf::publish::publish;
 use odf::pull::Address;
 use odf::slice::{SliceOptions, SliceWriter, WrittenSlice};
+use odf::dataset::NoMirror;
 use odf::verify::{Depth, verify};
 
 use crate::world::Site;
@@ -229,7 +230,7 @@ fn old_dataset(site: &Site, dir: &Path) -> (Dataset, Vec<Vec<u8>>) {
         files.push(bytes);
     }
     assert!(blocks.iter().all(|block| block.version() == 2));
-    let dataset = incoming.install(blocks, site.workspace.catalog().states()).unwrap();
+    let dataset = incoming.install(blocks).unwrap();
     (dataset, files)
 }
 
@@ -265,7 +266,7 @@ async fn old_chains_are_kept_byte_for_byte_and_gone_on_with() {
     let declared = state.schema.as_ref().unwrap().declared().unwrap().unwrap();
     let names: Vec<&str> = declared.fields.iter().map(|field| field.name.as_str()).collect();
     assert_eq!(names, ["offset", "op", "system_time", "event_time", "n"]);
-    verify(&dataset, None, Depth::Rows, &|_| {}).unwrap();
+    verify(&dataset, &NoMirror, Depth::Rows, &|_| {}).unwrap();
 
     // New rows go on top in blocks of today.
     let source = Source::bytes(
@@ -308,7 +309,7 @@ async fn old_chains_are_kept_byte_for_byte_and_gone_on_with() {
 
     // Out of here, over the network, and out of there.
     let key = here.workspace.keys().generate("mine").unwrap();
-    let published = publish(&here.workspace, &here.node, &dataset, &key, false)
+    let published = publish(here.workspace.local(), &here.node, &dataset, &key, false)
         .await
         .unwrap();
     let pulled = there.pull(&Address::Name(published.name)).await.unwrap();
@@ -317,7 +318,7 @@ async fn old_chains_are_kept_byte_for_byte_and_gone_on_with() {
         (copy.state(), copy.tail(100).unwrap().unwrap()),
         (dataset.state(), rows)
     );
-    verify(copy, Some(there.workspace.layout()), Depth::Rows, &|_| {}).unwrap();
+    verify(copy, there.workspace.datasets().mirror(), Depth::Rows, &|_| {}).unwrap();
     for (dataset, to) in [(&dataset, "one"), (copy, "two")] {
         let blocks = exported(dataset, &dir.path().join(to));
         assert_eq!(blocks.len(), versions.len());

@@ -1,4 +1,5 @@
 use odf::pull::{Address, Outcome, PullError};
+use odf::dataset::NoMirror;
 use odf::verify::{Depth, verify};
 use odf_node::store::Blocks as _;
 
@@ -50,7 +51,7 @@ async fn an_update_fetches_only_what_is_new() {
     };
     assert_eq!(root.cid, published.root.cid, "a puller derives the publisher's root");
     assert_eq!(copy.tail(100).unwrap(), dataset.tail(100).unwrap());
-    assert_eq!(verify(&copy, None, Depth::Rows, &|_| {}).unwrap().slices, 31);
+    assert_eq!(verify(&copy, &NoMirror, Depth::Rows, &|_| {}).unwrap().slices, 31);
     assert!(there.workspace.store().is_complete(&root.cid).unwrap());
 }
 
@@ -135,12 +136,12 @@ async fn a_name_is_not_moved_over_somebody_elses_head() {
     // The same key on a second machine, with another history.
     let key = here.workspace.key_of(&dataset.id()).unwrap();
     let other = there.take("other", 5);
-    let refused = odf::publish::publish(&there.workspace, &there.node, &other, &key, false).await;
+    let refused = odf::publish::publish(there.workspace.local(), &there.node, &other, &key, false).await;
     assert!(
         matches!(refused, Err(odf::publish::PublishError::Diverged { .. })),
         "{refused:?}"
     );
-    odf::publish::publish(&there.workspace, &there.node, &other, &key, true)
+    odf::publish::publish(there.workspace.local(), &there.node, &other, &key, true)
         .await
         .unwrap();
 }

@@ -22,12 +22,12 @@ async fn pull_by_force(site: &Site, address: &Address) -> Result<Pulled, PullErr
         ..PullOptions::default()
     };
     let (workspace, node) = (&site.workspace, &site.node);
-    pull_from(workspace, node, &site.fetcher(), address, options, &|_| {}).await
+    pull_from(workspace.local(), node, &site.fetcher(), address, options, &|_| {}).await
 }
 
 async fn publish_by_force(site: &Site, dataset: &Dataset, force: bool) -> Result<Address, PublishError> {
     let key = site.workspace.key_of(&dataset.id()).unwrap();
-    let published = publish(&site.workspace, &site.node, dataset, &key, force).await?;
+    let published = publish(site.workspace.local(), &site.node, dataset, &key, force).await?;
     assert_eq!(published.root.head, *dataset.head());
     Ok(Address::Name(published.name))
 }
@@ -36,7 +36,7 @@ fn same(site: &Site, dataset: &Dataset) {
     let copy = site.workspace.catalog().by_id(&dataset.id()).unwrap().unwrap();
     assert_eq!(copy.state(), dataset.state());
     assert_eq!(copy.tail(1000).unwrap(), dataset.tail(1000).unwrap());
-    verify(&copy, Some(site.workspace.layout()), Depth::Rows, &|_| {}).unwrap();
+    verify(&copy, site.workspace.datasets().mirror(), Depth::Rows, &|_| {}).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +53,7 @@ async fn a_compacted_history_is_published_and_pulled_only_by_force() {
     let now = "2027-01-01T00:00:00Z".parse().unwrap();
     let go_on = &mut |_, _| std::ops::ControlFlow::Continue(());
     let compact::Outcome::Compacted(done) =
-        compact(&here.workspace, &mut dataset, &Default::default(), now, go_on).unwrap()
+        compact(here.workspace.datasets(), &mut dataset, &Default::default(), now, go_on).unwrap()
     else {
         panic!("nothing was compacted")
     };
@@ -104,7 +104,7 @@ async fn a_compacted_history_is_published_and_pulled_only_by_force() {
     assert_eq!(*pulled.outcome.dataset().head(), old.head);
 
     // The newest root is kept however few are, though it has the smaller sequence number.
-    retain(&here.workspace, &dataset, 0).unwrap();
+    retain(here.workspace.local(), &dataset, 0).unwrap();
     let pins = here.workspace.store().pins(Some(&dataset.id().to_string())).unwrap();
     let latest = here.workspace.layout().latest(&dataset.id()).unwrap().unwrap();
     assert_eq!(pins.iter().map(|pin| pin.cid).collect::<Vec<_>>(), [latest.cid]);
@@ -147,7 +147,7 @@ async fn the_id_of_a_dataset_leads_to_no_other_one() {
     let (_dir, mut here, there) = two().await;
     let (dataset, other) = (here.take("counter", 2), here.take("other", 3));
     let key = here.workspace.key_of(&dataset.id()).unwrap();
-    publish(&here.workspace, &here.node, &other, &key, true).await.unwrap();
+    publish(here.workspace.local(), &here.node, &other, &key, true).await.unwrap();
     let by_id: Address = dataset.id().to_string().parse().unwrap();
     for _ in 0..2 {
         match there.pull(&by_id).await {

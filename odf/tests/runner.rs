@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod compaction;
 mod layouts;
+mod manifests;
 mod old_blocks;
 mod pulls;
 mod rewrites;
+mod rewriting;
 mod world;
 
 /// Every file in this folder is a module of this binary.

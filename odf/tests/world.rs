@@ -59,7 +59,7 @@ impl Site {
 
     pub(crate) async fn publish(&self, dataset: &Dataset) -> Published {
         let key = self.workspace.key_of(&dataset.id()).unwrap();
-        publish(&self.workspace, &self.node, dataset, &key, false)
+        publish(self.workspace.local(), &self.node, dataset, &key, false)
             .await
             .unwrap()
     }
@@ -83,4 +83,15 @@ impl Site {
     pub(crate) async fn dial(&self, other: &Self) {
         self.node.dial(other.node.listen_addrs().remove(0)).await.unwrap();
     }
+}
+
+/// A dataset made by kamu, as a copy that came from elsewhere.
+pub(crate) fn receive(golden: &odf_reference::Golden, workspace: &Workspace) -> Dataset {
+    let blocks = golden.blocks();
+    let id = odf::chain::ChainState::begin(&blocks[0]).unwrap().dataset_id;
+    let incoming = workspace.catalog().receive(id, &golden.name.parse().unwrap()).unwrap();
+    for object in odf::dataset::Object::of_all(&blocks) {
+        std::fs::copy(golden.object(&object.to_string()), object.path(incoming.dir())).unwrap();
+    }
+    incoming.install(blocks).unwrap()
 }

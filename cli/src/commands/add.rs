@@ -87,13 +87,13 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
     let (workspace, now) = (session.workspace()?, io.now()?);
     // From the look at what is there until it has changed.
     let _making = session.making();
-    let plan = Plan::make(workspace, manifests, &options, now)?;
+    let plan = Plan::make(workspace.catalog(), manifests, &options, now)?;
     let replaced: Vec<String> = plan.replaced().map(super::delete::shown).collect();
     if !replaced.is_empty() {
         let question = format!("Delete {} with all their rows, and add them anew?", replaced.join(", "));
         io.confirm(&question)?;
     }
-    let added = plan.carry_out(workspace, now)?;
+    let added = plan.carry_out(workspace.datasets(), workspace, now)?;
     for added in &added {
         for engine in unknown_engines(&added.dataset) {
             let name = &added.name;

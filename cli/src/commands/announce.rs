@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use odf::dataset::Dataset;
-use odf::ingest::Update;
+use odf::workspace::Grown;
 use odf::publish::{self, Published};
 use odf_node::keystore::Keypair;
 
@@ -58,10 +58,10 @@ impl Announcement {
         let (workspace, node) = (session.workspace()?, session.node()?);
         // GC must not take what has no pin yet.
         let hold = workspace.store().hold();
-        let published = session.wait(io, publish::publish(workspace, node, dataset, key, force))?;
+        let published = session.wait(io, publish::publish(workspace.local(), node, dataset, key, force))?;
         drop(hold);
         if let Some(keep) = session.settings().retention {
-            publish::retain(workspace, dataset, keep)?;
+            publish::retain(workspace.local(), dataset, keep)?;
         }
         let mut pull = format!("odfs pull ipns://{}", published.name);
         // Without the public network nobody finds the name by itself, except neighbours by mDNS.
@@ -83,7 +83,7 @@ impl Announcement {
     pub(super) fn report(
         &self,
         dataset: &Dataset,
-        update: Option<&Update>,
+        update: Option<&Grown>,
         args: ReportArgs,
         session: &Session,
         io: &mut Io,

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use odf::dataset::Dataset;
 use odf::ingest::source::Format;
-use odf::ingest::{self, Outcome, PushOptions};
+use odf::ingest::PushOptions;
+use odf::workspace::Growth;
 use odf::metadata::Timestamp;
 use tempfile::NamedTempFile;
 
@@ -98,14 +99,16 @@ fn push_all(
         io.check()?;
         let content = Content::open(file, session, io)?;
         let progress = &mut watch(io);
-        match ingest::push(dataset, &content.name, &content.path, options, io.now()?, progress)? {
-            Outcome::UpToDate if several => io.say(format_args!("{file}: nothing new")),
-            Outcome::UpToDate => {}
-            Outcome::Updated(update) => {
-                pushed.blocks += update.blocks.len();
-                pushed.rows += update.rows;
+        match session
+            .workspace()?
+            .push(dataset, &content.name, &content.path, options, io.now()?, progress)? {
+            Growth::UpToDate if several => io.say(format_args!("{file}: nothing new")),
+            Growth::UpToDate => {}
+            Growth::Grown(grown) => {
+                pushed.blocks += grown.blocks.len();
+                pushed.rows += grown.rows;
                 if several {
-                    io.say(format_args!("{file}: {} row(s)", output::count(update.rows)));
+                    io.say(format_args!("{file}: {} row(s)", output::count(grown.rows)));
                 }
             }
         }

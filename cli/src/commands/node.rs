@@ -95,16 +95,19 @@ fn repository(session: &Session, node: &Node, gateway: server::Router) -> Result
     let (node, runtime) = (node.clone(), session.runtime()?.handle().clone());
     let (retention, pins) = (session.settings().retention, workspace.clone());
     let on_arrived = move |arrived: &Arrived| {
-        if let Some(Err(error)) = retention.map(|keep| publish::retain(&pins, &arrived.dataset, keep)) {
+        if let Some(Err(error)) = retention.map(|keep| publish::retain(pins.local(), &arrived.dataset, keep)) {
             tracing::warn!(%error, "older roots of a dataset that was pushed here stay pinned");
         }
-        spread(&node, &runtime, &arrived.root.entities());
+        match pins.layout().latest(&arrived.dataset.id()) {
+            Ok(root) => spread(&node, &runtime, &root.map(|root| root.entities()).unwrap_or_default()),
+            Err(error) => tracing::warn!(%error, "a dataset that was pushed here is not announced"),
+        }
     };
     let options = server::Options {
         public_url: session.settings().gateway_url.clone(),
         on_arrived: Some(Arc::new(on_arrived)),
     };
-    Ok(server::router(workspace, Tokens::of(session.root()), options, gateway))
+    Ok(server::router(workspace.datasets().clone(), session.tokens(), options, gateway))
 }
 
 fn listen(session: &Session) -> Result<(TcpListener, std::net::SocketAddr), Failure> {

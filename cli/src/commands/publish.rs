@@ -7,7 +7,8 @@ use clap::Args;
 use odf::catalog::CatalogError;
 use odf::dataset::{Dataset, DatasetName};
 use odf::ingest::source::{Phase, Progress};
-use odf::ingest::{self, Changed, Outcome, Update, merge_option};
+use odf::ingest::{self, Changed, merge_option};
+use odf::workspace::{Grown, Growth};
 use odf_node::keystore::Keypair;
 
 use super::After;
@@ -73,7 +74,7 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         ..ingest::Options::default()
     };
 
-    let (dataset, update) = take(&name, &input, &options, session, io)?;
+    let (dataset, grown) = take(&name, &input, &options, session, io)?;
     let key = own_key(&dataset, session)?;
     let announcement = Announcement::make(
         session,
@@ -83,7 +84,7 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         !args.exit || session.is_lasting(),
         io,
     )?;
-    announcement.report(&dataset, update.as_ref(), args.report, session, io)?;
+    announcement.report(&dataset, grown.as_ref(), args.report, session, io)?;
     if args.exit {
         return Ok(After::Done);
     }
@@ -101,7 +102,7 @@ fn take(
     options: &ingest::Options,
     session: &Session,
     io: &mut Io,
-) -> Result<(Dataset, Option<Update>), Failure> {
+) -> Result<(Dataset, Option<Grown>), Failure> {
     let workspace = session.workspace()?;
     let mut making = None;
     let mut dataset = find(name, session)?;
@@ -123,16 +124,16 @@ fn take(
         // Before anything is appended that could not be announced.
         own_key(&dataset, session)?;
     }
-    let (dataset, outcome) = workspace.take(name, input.source(), options, io.now()?, &mut watch(io))?;
+    let (dataset, growth) = workspace.take(name, input.source(), options, io.now()?, &mut watch(io))?;
     drop(making);
-    let update = match outcome {
-        Outcome::UpToDate => None,
-        Outcome::Updated(update) => Some(update),
+    let grown = match growth {
+        Growth::UpToDate => None,
+        Growth::Grown(grown) => Some(grown),
     };
-    if update.as_ref().is_some_and(|update| update.old_head.is_none()) {
+    if grown.as_ref().is_some_and(|grown| grown.old_head.is_none()) {
         show_schema(&dataset, io)?;
     }
-    Ok((dataset, update))
+    Ok((dataset, grown))
 }
 
 fn find(name: &DatasetName, session: &Session) -> Result<Option<Dataset>, Failure> {

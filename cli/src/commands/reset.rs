@@ -35,7 +35,7 @@ pub(super) fn run(args: &ResetArgs, session: &Session, io: &mut Io) -> Result<()
         "Set {name} back to {}? What was added since is given up.",
         args.block
     ))?;
-    let dropped = workspace.reset(&mut dataset, &args.block)?;
+    let dropped = workspace.datasets().reset(&mut dataset, &args.block)?;
     io.line(format_args!(
         "{name} was set back to {} ({} block(s) came off)",
         args.block,

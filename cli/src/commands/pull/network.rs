@@ -83,7 +83,7 @@ pub(super) fn one(
         alias: !args.no_alias,
         force: args.force,
     };
-    let work = pull_from(workspace, node, &fetcher, address, options, &on_progress);
+    let work = pull_from(workspace.local(), node, &fetcher, address, options, &on_progress);
     let pulled = session.wait(io, async {
         tokio::pin!(work);
         let mut tick = tokio::time::interval(TICK);
@@ -96,7 +96,7 @@ pub(super) fn one(
     })?;
     drop(hold);
     if let Some(keep) = session.settings().retention {
-        publish::retain(workspace, pulled.outcome.dataset(), keep)?;
+        publish::retain(workspace.local(), pulled.outcome.dataset(), keep)?;
     }
     tell(&pulled, address, io)
 }

@@ -6,7 +6,8 @@ use odf::catalog::{Catalog, CatalogError, Entry};
 use odf::dataset::Dataset;
 use odf::metadata::{DatasetId, DatasetKind};
 use odf::pull::Address;
-use odf::repository::{Place, Repositories};
+use odf::place::Place;
+use odf::registry::Repositories;
 
 use super::PullArgs;
 use crate::failure::{Failure, Kind};

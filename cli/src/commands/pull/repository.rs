@@ -6,7 +6,8 @@ use odf::publish;
 use odf::repository::files::FilesSource;
 use odf::repository::http::HttpSource;
 use odf::repository::smart::{Endpoint, Source};
-use odf::repository::{self, Arrived, Destination, Outcome, Place, SimpleSource};
+use odf::place::Place;
+use odf::repository::{self, Arrived, Destination, Outcome, SimpleSource};
 
 use super::{PullArgs, open};
 use crate::commands::transfer::Watch;
@@ -67,7 +68,7 @@ pub(super) fn simple(
     io: &mut Io,
 ) -> Result<bool, Failure> {
     let watch = Watch::new(io);
-    let outcome = repository::pull(session.workspace()?, source, destination, force, &|at| watch.hear(at))?;
+    let outcome = repository::pull(session.workspace()?.datasets(), source, destination, force, &|at| watch.hear(at))?;
     finish(&outcome, &watch, session, io)
 }
 
@@ -84,13 +85,14 @@ pub(super) fn finish(outcome: &Outcome, watch: &Watch, session: &Session, io: &m
             old_head,
             blocks,
             dropped,
-            root,
         }) => {
             let workspace = session.workspace()?;
             if let Some(keep) = session.settings().retention {
-                publish::retain(workspace, dataset, keep)?;
+                publish::retain(workspace.local(), dataset, keep)?;
             }
-            session.added(&root.entities());
+            if let Some(root) = workspace.layout().latest(&dataset.id())? {
+                session.added(&root.entities());
+            }
             let words = match old_head {
                 None => format!("Pulled {name} at"),
                 Some(_) => format!("{name}: updated to"),

@@ -1,7 +1,8 @@
 //! Pulling from the polling source of a dataset.
 
 use odf::dataset::Dataset;
-use odf::ingest::{self, Polled};
+use odf::ingest::Polled;
+use odf::workspace::Growth;
 use odf::metadata::{DatasetId, PrepStep};
 use odf::poll::{self, Fetched, Phase, Surroundings};
 
@@ -56,10 +57,10 @@ fn ask(dataset: &mut Dataset, taken: &mut Taken, session: &Session, io: &mut Io)
             return Ok(());
         };
         match ingest(dataset, &fetched, session, io)? {
-            ingest::Outcome::UpToDate => return Ok(()),
-            ingest::Outcome::Updated(update) => {
-                taken.blocks += update.blocks.len();
-                taken.rows += update.rows;
+            Growth::UpToDate => return Ok(()),
+            Growth::Grown(grown) => {
+                taken.blocks += grown.blocks.len();
+                taken.rows += grown.rows;
             }
         }
         if !fetched.has_more {
@@ -89,7 +90,7 @@ fn fetch(dataset: &Dataset, session: &Session, io: &Io) -> Result<Option<Fetched
     }
 }
 
-fn ingest(dataset: &mut Dataset, fetched: &Fetched, session: &Session, io: &Io) -> Result<ingest::Outcome, Failure> {
+fn ingest(dataset: &mut Dataset, fetched: &Fetched, session: &Session, io: &Io) -> Result<Growth, Failure> {
     let slice = session.settings().slice_options();
     let polled = Polled {
         name: &fetched.name,
@@ -98,7 +99,9 @@ fn ingest(dataset: &mut Dataset, fetched: &Fetched, session: &Session, io: &Io) 
         state: fetched.state.as_ref(),
         slice: &slice,
     };
-    Ok(ingest::polled(dataset, polled, io.now()?, &mut watch(io))?)
+    Ok(session
+        .workspace()?
+        .polled(dataset, polled, io.now()?, &mut watch(io))?)
 }
 
 /// Commands of a source run with the rights of whoever pulls. In a dataset whose key is not here they may be somebody

@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 
 use odf::compact;
 use odf::dataset::Dataset;
-use odf::ingest::Outcome;
 use odf::metadata::DatasetId;
 use odf::transform::{self, Planned, TransformError};
+use odf::workspace::Growth;
 
 use super::{PullArgs, committed, open};
 use crate::commands::publish::watch;
@@ -20,35 +20,37 @@ pub(super) fn one(id: &DatasetId, args: &PullArgs, session: &Session, io: &mut I
     let mut dataset = open(id, session)?;
     let name = dataset.name()?;
     let planned = plan(&mut dataset, args, session, io).map_err(|failure| failure.about(&name))?;
-    let outcome = match planned {
-        Planned::Ready(plan) => transform::run(
-            &mut dataset,
-            &plan,
-            &session.settings().slice_options(),
-            io.now()?,
-            &mut watch(io),
-        )
-        .map_err(|error| Failure::from(error).about(&name))?,
-        Planned::UpToDate => Outcome::UpToDate,
+    let growth = match planned {
+        Planned::Ready(plan) => session
+            .workspace()?
+            .transform(
+                &mut dataset,
+                &plan,
+                &session.settings().slice_options(),
+                io.now()?,
+                &mut watch(io),
+            )
+            .map_err(|error| Failure::from(error).about(&name))?,
+        Planned::UpToDate => Growth::UpToDate,
         Planned::NoSchema { input } => {
             io.say(format_args!(
                 "{name}: its input {input} has no rows yet, so there is nothing to compute"
             ));
-            Outcome::UpToDate
+            Growth::UpToDate
         }
     };
-    match outcome {
-        Outcome::UpToDate => {
+    match growth {
+        Growth::UpToDate => {
             io.line(format_args!("{name} is up to date"))?;
             Ok(false)
         }
-        Outcome::Updated(update) => {
+        Growth::Grown(grown) => {
             committed(&dataset, session, io)?;
             io.line(format_args!(
                 "{name}: updated to {} ({} block(s), {} row(s))",
-                update.new_head,
-                update.blocks.len(),
-                output::count(update.rows)
+                grown.new_head,
+                grown.blocks.len(),
+                output::count(grown.rows)
             ))?;
             Ok(true)
         }
@@ -75,7 +77,7 @@ fn reset(dataset: &mut Dataset, session: &Session, io: &Io) -> Result<(), Failur
         slice: session.settings().slice_options(),
         ..compact::Options::default()
     };
-    compact::compact(session.workspace()?, dataset, &options, io.now()?, &mut |_, _| {
+    compact::compact(session.workspace()?.datasets(), dataset, &options, io.now()?, &mut |_, _| {
         ControlFlow::Continue(())
     })?;
     Ok(())

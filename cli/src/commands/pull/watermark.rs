@@ -1,7 +1,7 @@
 //! `odfs pull --set-watermark`: says by hand how far the rows of a dataset are complete.
 
-use odf::ingest::{self, Outcome};
 use odf::metadata::{DatasetKind, Timestamp};
+use odf::workspace::Growth;
 
 use super::{PullArgs, Tally, committed};
 use crate::failure::{Failure, Kind};
@@ -33,8 +33,10 @@ pub(super) fn set(args: &PullArgs, watermark: Timestamp, session: &Session, io: 
         .next("set the watermarks of its inputs, then pull it"));
     }
     let mut tally = Tally::default();
-    match ingest::set_watermark(&mut dataset, watermark, io.now()?)? {
-        Outcome::UpToDate => {
+    match session
+        .workspace()?
+        .set_watermark(&mut dataset, watermark, io.now()?)? {
+        Growth::UpToDate => {
             let current = dataset.state().watermark.map(|time| time.to_string());
             io.line(format_args!(
                 "{name} is up to date; its watermark is {}",
@@ -42,11 +44,11 @@ pub(super) fn set(args: &PullArgs, watermark: Timestamp, session: &Session, io: 
             ))?;
             tally.count(false);
         }
-        Outcome::Updated(update) => {
+        Growth::Grown(grown) => {
             committed(&dataset, session, io)?;
             io.line(format_args!(
                 "{name}: watermark set to {watermark} ({})",
-                update.new_head
+                grown.new_head
             ))?;
             tally.count(true);
         }

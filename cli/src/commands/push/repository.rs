@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use odf::dataset::Dataset;
-use odf::repository::Place;
+use odf::place::Place;
 use odf::repository::files::{self, Pushed};
 use odf::repository::smart::{self, Endpoint};
 use serde_json::json;

@@ -35,7 +35,7 @@ pub(crate) enum TokenCommand {
 }
 
 pub(super) fn run(command: &TokenCommand, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let tokens = Tokens::of(session.root());
+    let tokens = session.tokens();
     match command {
         TokenCommand::Add { label } => {
             let token = tokens.add(label, io.now()?)?;

@@ -64,7 +64,7 @@ pub(super) fn run(args: &CompactArgs, session: &Session, io: &mut Io) -> Result<
         for (entry, name) in entries.iter().zip(&names) {
             io.check()?;
             let dataset = session.workspace()?.catalog().open_entry(entry)?;
-            verify(&dataset, Some(session.workspace()?.layout()), Depth::Rows, &|_| {})
+            verify(&dataset, session.workspace()?.datasets().mirror(), Depth::Rows, &|_| {})
                 .map_err(|error| Failure::from(error).about(format_args!("{name} was not compacted")))?;
         }
     }
@@ -111,7 +111,7 @@ fn one(entry: &Entry, name: &str, args: &CompactArgs, session: &Session, io: &mu
         },
     };
     let (progress, cancel) = (io.progress().clone(), io.cancel().clone());
-    let outcome = compact::compact(workspace, &mut dataset, &options, io.now()?, &mut |done, total| {
+    let outcome = compact::compact(workspace.datasets(), &mut dataset, &options, io.now()?, &mut |done, total| {
         progress.show(|| Step {
             text: format!("{name}: {} of {}", output::bytes(done), output::bytes(total)),
             done,

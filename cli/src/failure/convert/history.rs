@@ -1,7 +1,12 @@
 //! Errors of history that is written again: reset and compaction.
 
 use odf::compact::CompactError;
-use odf::rewrite::{CollectError, RewriteError};
+use odf::dataset::MirrorError;
+use odf::CollectError;
+use odf::layout::LayoutError;
+use odf::rewrite::RewriteError;
+
+use odf_node::store::StoreError;
 
 use super::damaged;
 use crate::failure::{Failure, Kind, chain};
@@ -10,8 +15,21 @@ impl From<RewriteError> for Failure {
     fn from(error: RewriteError) -> Self {
         match error {
             RewriteError::Dataset(error) => error.into(),
-            RewriteError::Layout(error) => error.into(),
+            RewriteError::Mirror(error) => error.into(),
+            RewriteError::Catalog(error) => error.into(),
             error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<MirrorError> for Failure {
+    fn from(error: MirrorError) -> Self {
+        match error.take::<LayoutError>() {
+            Ok(error) => error.into(),
+            Err(error) => match error.take::<StoreError>() {
+                Ok(error) => error.into(),
+                Err(error) => Failure::new(Kind::General, chain(&error)),
+            },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Errors on the way of rows into a dataset.
 
-use odf::ingest::sql::QueryError;
-use odf::ingest::{FitError, IngestError};
+use odf::dataset::DatasetError;
+use odf::ingest::{FitError, IngestError, QueryError};
 
 use crate::failure::{Failure, Kind, chain};
 
@@ -18,7 +18,10 @@ impl From<IngestError> for Failure {
             IngestError::Query(error) => error.into(),
             IngestError::Merge(error) => error.into(),
             IngestError::Slice(error) => error.into(),
-            IngestError::Dataset(error) => error.into(),
+            IngestError::History(error) => match error.downcast::<DatasetError>() {
+                Ok(error) => (*error).into(),
+                Err(error) => Failure::new(Kind::General, chain(&*error)),
+            },
             IngestError::EventTimeFixed { .. } => {
                 failure(Kind::Schema).next("leave --event-time away, or publish under another name")
             }

@@ -3,6 +3,7 @@
 use odf::codec::DecodeError;
 use odf::schema_text::SchemaTextError;
 use odf::snapshot::{Problem, SnapshotError};
+use odf::workspace::TakeError;
 use odf::yaml::YamlError;
 
 use crate::failure::{Failure, Kind, chain};
@@ -37,8 +38,11 @@ impl From<SnapshotError> for Failure {
             SnapshotError::OneId(_) => Failure::usage(&error).next("add the one manifest alone"),
             SnapshotError::Catalog(error) => error.into(),
             SnapshotError::Dataset(error) => error.into(),
-            SnapshotError::Id(error) => error.into(),
-            SnapshotError::Workspace(error) => error.into(),
+            SnapshotError::Id(error) => match error.downcast::<TakeError>() {
+                Ok(error) => (*error).into(),
+                Err(error) => Failure::new(Kind::General, chain(&*error)),
+            },
+            SnapshotError::Delete(error) => error.into(),
             error => Failure::new(Kind::General, chain(&error)),
         }
     }

@@ -1,7 +1,9 @@
 //! Errors of repositories: addresses, arrivals, syncs.
 
 use odf::repository::kamu_workspace::KamuWorkspaceError;
-use odf::repository::{ArrivalError, PlaceError, ReadError, RegistryError, SyncError};
+use odf::place::PlaceError;
+use odf::registry::RegistryError;
+use odf::repository::{ArrivalError, ReadError, SyncError};
 
 use super::{damaged, of_io};
 use crate::failure::{Failure, Kind, chain};
@@ -70,8 +72,7 @@ impl From<ArrivalError> for Failure {
             ArrivalError::Busy(_) => Failure::new(Kind::Busy, &error).next("run the command again when that is done"),
             ArrivalError::Dataset(error) => error.into(),
             ArrivalError::Catalog(error) => error.into(),
-            ArrivalError::Layout(error) => error.into(),
-            ArrivalError::Store(error) => error.into(),
+            ArrivalError::Mirror(error) => error.into(),
             ArrivalError::Io { ref source, .. } => of_io(&error, source),
             error => theirs(&error),
         }

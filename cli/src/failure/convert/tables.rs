@@ -10,6 +10,7 @@ use odf::ingest::merge::MergeError;
 use odf::ingest::plan::PlanError;
 use odf::ingest::source::{Problem, SourceError, UnknownFormat};
 use odf::layout::LayoutError;
+use odf::OpenError;
 use odf::publish::PublishError;
 use odf::pull::{AddressError, PullError};
 use odf::slice::SliceError;
@@ -31,7 +32,6 @@ impl From<CatalogError> for Failure {
             }
             CatalogError::Io { ref source, .. } => of_io(&error, source),
             CatalogError::Dataset(error) => error.into(),
-            CatalogError::Store(error) => error.into(),
             error => Failure::new(Kind::General, chain(&error)),
         }
     }
@@ -62,7 +62,7 @@ impl From<DatasetError> for Failure {
             DatasetError::Exists(_) => Failure::new(Kind::Refused, &error).next("`odfs list` shows it"),
             DatasetError::Chain(error) => error.into(),
             DatasetError::Slice(error) => error.into(),
-            DatasetError::Store(error) => error.into(),
+            DatasetError::Mirror(error) => error.into(),
             error => damaged(&error),
         }
     }
@@ -101,11 +101,20 @@ impl From<ArrowError> for Failure {
 impl From<WorkspaceError> for Failure {
     fn from(error: WorkspaceError) -> Self {
         match error {
-            WorkspaceError::Store(error) => error.into(),
-            WorkspaceError::Catalog(error) => error.into(),
-            WorkspaceError::Dataset(error) => error.into(),
-            WorkspaceError::Layout(error) => error.into(),
+            WorkspaceError::Open(error) => error.into(),
             WorkspaceError::Keystore(error) => error.into(),
+            error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Store(error) => error.into(),
+            OpenError::Catalog(error) => error.into(),
+            OpenError::Dataset(error) => error.into(),
+            OpenError::Layout(error) => error.into(),
             error => Failure::new(Kind::General, chain(&error)),
         }
     }
@@ -250,6 +259,7 @@ impl From<TakeError> for Failure {
             TakeError::Dataset(error) => error.into(),
             TakeError::Keystore(error) => error.into(),
             TakeError::Store(error) => error.into(),
+            TakeError::Transform(error) => error.into(),
             TakeError::NothingTaken => Failure::new(Kind::EmptyInput, &error).next("publish it again when it has rows"),
             error => Failure::new(Kind::General, chain(&error)),
         }
@@ -259,7 +269,7 @@ impl From<TakeError> for Failure {
 impl From<VerifyError> for Failure {
     fn from(error: VerifyError) -> Self {
         match error {
-            VerifyError::Dataset(error @ (DatasetError::Io { .. } | DatasetError::Store(_))) => error.into(),
+            VerifyError::Dataset(error @ (DatasetError::Io { .. } | DatasetError::Mirror(_))) => error.into(),
             error => damaged(&error),
         }
     }

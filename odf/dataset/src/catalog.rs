@@ -1,0 +1,374 @@
+//! The datasets of a workspace, found by name or id.
+//!
+//! The directory is the truth: one folder per dataset, named by its id. There is no second list that could disagree with
+//! it, so a listing reads three small things per dataset and stays fast with a thousand of them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use odf_disk::{Access, DiskError, PENDING_PREFIX};
+
+use crate::Medium;
+use crate::dataset::{STATES, Dataset, DatasetError, DatasetName, Incoming, NewDataset};
+use odf_metadata::DatasetId;
+
+/// The shortest part of an id, in characters after `fed01`, that may stand for a dataset.
+pub const MIN_ID_PREFIX: usize = 4;
+
+/// How many names an unknown one is compared to its nearest of.
+const MAX_SUGGESTIONS: usize = 3;
+
+const ID_PREFIX: &str = "fed01";
+
+/// Why a dataset could not be found, made or renamed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CatalogError {
+    /// Nothing has this name or id.
+    #[error("there is no dataset `{name}`{}", suggestion(.nearest))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// Names like it, nearest first.
+        nearest: Vec<String>,
+    },
+    /// Several datasets have this name or begin with this id.
+    #[error("`{name}` could be {}; use more of the id", .candidates.join(" or "))]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// The ids it stands for.
+        candidates: Vec<String>,
+    },
+    /// The name is in use.
+    #[error("the name `{name}` is taken by {id}")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        id: DatasetId,
+    },
+    /// A directory could not be read or changed.
+    #[error("cannot {operation} {}: {source}", .path.display())]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A dataset could not be opened or changed.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+}
+
+impl From<DiskError> for CatalogError {
+    fn from(error: DiskError) -> Self {
+        io_error(error.operation, &error.path, error.source)
+    }
+}
+
+fn suggestion(nearest: &[String]) -> String {
+    match nearest {
+        [] => String::new(),
+        names => format!("; did you mean `{}`?", names.join("` or `")),
+    }
+}
+
+/// A dataset in a listing. The name is absent if `info/alias` cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its identity.
+    pub id: DatasetId,
+    /// Its name here.
+    pub name: Option<DatasetName>,
+    /// Its directory.
+    pub dir: PathBuf,
+}
+
+/// The datasets of one workspace. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Catalog {
+    dir: PathBuf,
+    medium: Medium,
+}
+
+impl Catalog {
+    /// Opens the directory that holds the datasets, creating it if need be, and sweeps away what unfinished work left.
+    /// Only the owner of the workspace may do that.
+    pub fn open(dir: &Path, medium: Medium) -> Result<Catalog, CatalogError> {
+        medium.disk.create_dirs(dir, Access::Readable)?;
+        let catalog = Catalog {
+            dir: dir.to_owned(),
+            medium,
+        };
+        for entry in fs::read_dir(dir).map_err(|e| io_error("read", dir, e))? {
+            let path = entry.map_err(|e| io_error("read", dir, e))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(PENDING_PREFIX) {
+                catalog.medium.disk.remove_tree(&path)?;
+            } else {
+                catalog.medium.disk.sweep(&path.join("data"))?;
+            }
+        }
+        Ok(catalog)
+    }
+
+    /// What the datasets are kept on.
+    pub fn medium(&self) -> &Medium {
+        &self.medium
+    }
+
+    /// The directory that holds the datasets.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The directory of a dataset, whether it is there or not.
+    pub fn dataset_dir(&self, id: &DatasetId) -> PathBuf {
+        self.dir.join(id.to_multibase())
+    }
+
+    /// All datasets by name. Folders that are not named by an id are passed over.
+    pub fn entries(&self) -> Result<Vec<Entry>, CatalogError> {
+        let mut entries = Vec::new();
+        for id in self.ids()? {
+            let dir = self.dataset_dir(&id);
+            let name = Dataset::name_in(&dir);
+            if let Err(error) = &name {
+                tracing::warn!(dataset = %id, %error, "the name of a dataset cannot be read");
+            }
+            entries.push(Entry {
+                id,
+                name: name.ok(),
+                dir,
+            });
+        }
+        let key = |entry: &Entry| {
+            let name = entry.name.as_ref().map(|name| name.as_str().to_ascii_lowercase());
+            (name.is_none(), name, entry.id)
+        };
+        entries.sort_by_cached_key(key);
+        Ok(entries)
+    }
+
+    fn ids(&self) -> Result<Vec<DatasetId>, CatalogError> {
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(|e| io_error("read", &self.dir, e))? {
+            let entry = entry.map_err(|e| io_error("read", &self.dir, e))?;
+            let id = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| DatasetId::from_multibase(name).ok());
+            // Only the form this program writes: an id has other spellings, which must not count twice.
+            // A directory without a head is still being received.
+            ids.extend(id.filter(|id| *entry.file_name() == *id.to_multibase() && Dataset::is_in(&entry.path())));
+        }
+        Ok(ids)
+    }
+
+    /// Opens a dataset of the listing.
+    pub fn open_entry(&self, entry: &Entry) -> Result<Dataset, DatasetError> {
+        Dataset::open(&entry.dir, &self.medium)
+    }
+
+    /// Opens the dataset with this id, if it is here.
+    pub fn by_id(&self, id: &DatasetId) -> Result<Option<Dataset>, DatasetError> {
+        let dir = self.dataset_dir(id);
+        if Dataset::is_in(&dir) {
+            Dataset::open(&dir, &self.medium).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Opens the dataset that `text` stands for: a name (in any case), a `did:odf:fed01…`, or the beginning of an id.
+    /// Names win over beginnings of ids.
+    ///
+    /// # Errors
+    /// [`CatalogError::Unknown`] with the nearest names, [`CatalogError::Ambiguous`].
+    pub fn find(&self, text: &str) -> Result<Dataset, CatalogError> {
+        let entry = self.find_entry(text)?;
+        Ok(self.open_entry(&entry)?)
+    }
+
+    /// As [`Self::find`], without opening it.
+    pub fn find_entry(&self, text: &str) -> Result<Entry, CatalogError> {
+        let entries = self.entries()?;
+        let named = |entry: &&Entry| {
+            entry
+                .name
+                .as_ref()
+                .is_some_and(|name| name.as_str().eq_ignore_ascii_case(text))
+        };
+        let mut found: Vec<&Entry> = entries.iter().filter(named).collect();
+        if found.is_empty() {
+            let id = text.strip_prefix("did:odf:").unwrap_or(text);
+            let exact = DatasetId::from_multibase(id).ok();
+            let long_enough = id.starts_with(ID_PREFIX) && id.len() >= ID_PREFIX.len() + MIN_ID_PREFIX;
+            let matches = |entry: &&Entry| match exact {
+                Some(id) => entry.id == id,
+                None => long_enough && entry.id.to_multibase().starts_with(id),
+            };
+            found = entries.iter().filter(matches).collect();
+        }
+        match found.as_slice() {
+            [] => Err(CatalogError::Unknown {
+                name: text.chars().take(200).collect(),
+                nearest: nearest(text, &entries),
+            }),
+            [entry] => Ok((*entry).clone()),
+            several => Err(CatalogError::Ambiguous {
+                name: text.to_owned(),
+                candidates: several.iter().map(|entry| entry.id.to_string()).collect(),
+            }),
+        }
+    }
+
+    /// The datasets whose name matches a pattern with `%` for any text, in any case.
+    pub fn matching(&self, pattern: &str) -> Result<Vec<Entry>, CatalogError> {
+        let matches = |entry: &Entry| entry.name.as_ref().is_some_and(|name| like(pattern, name.as_str()));
+        Ok(self.entries()?.into_iter().filter(matches).collect())
+    }
+
+    /// Prepares a dataset that is not there yet.
+    ///
+    /// # Errors
+    /// [`CatalogError::NameTaken`], [`DatasetError::Exists`].
+    pub fn stage(&self, id: DatasetId, name: &DatasetName) -> Result<NewDataset, CatalogError> {
+        self.check_free(name, None)?;
+        Ok(NewDataset::stage(&self.dir, id, name, &self.medium)?)
+    }
+
+    /// Prepares, or goes on with, a dataset that is pulled.
+    ///
+    /// # Errors
+    /// [`CatalogError::NameTaken`], [`DatasetError::Exists`].
+    pub fn receive(&self, id: DatasetId, name: &DatasetName) -> Result<Incoming, CatalogError> {
+        self.check_free(name, None)?;
+        Ok(Incoming::open(&self.dir, id, name, &self.medium)?)
+    }
+
+    /// Gives a dataset another name.
+    ///
+    /// # Errors
+    /// [`CatalogError::NameTaken`] by another one; changing only the case is fine.
+    pub fn rename(&self, dataset: &Dataset, name: &DatasetName) -> Result<(), CatalogError> {
+        self.check_free(name, Some(dataset.id()))?;
+        Ok(dataset.set_name(name)?)
+    }
+
+    fn check_free(&self, name: &DatasetName, except: Option<DatasetId>) -> Result<(), CatalogError> {
+        let taken = |entry: &Entry| entry.name.as_ref() == Some(name) && Some(entry.id) != except;
+        match self.entries()?.into_iter().find(taken) {
+            Some(entry) => Err(CatalogError::NameTaken {
+                name: name.to_string(),
+                id: entry.id,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// A name that is free: `wanted`, or `wanted-2` and so on.
+    pub fn free_name(&self, wanted: &DatasetName) -> Result<DatasetName, CatalogError> {
+        let entries = self.entries()?;
+        let free = |name: &DatasetName| !entries.iter().any(|entry| entry.name.as_ref() == Some(name));
+        let numbered = (2..=entries.len() + 2).filter_map(|n| format!("{wanted}-{n}").parse().ok());
+        Ok(std::iter::once(wanted.clone())
+            .chain(numbered)
+            .find(free)
+            .unwrap_or_else(|| wanted.clone()))
+    }
+
+    /// Removes a dataset with everything in it. The directory goes out of sight first, so a crash leaves the whole of it
+    /// or nothing. References of the block store into its files are the caller's to drop before.
+    pub fn delete(&self, id: &DatasetId) -> Result<(), CatalogError> {
+        let dir = self.dataset_dir(id);
+        let gone = self.dir.join(format!("{PENDING_PREFIX}gone-{}", id.to_multibase()));
+        let disk = &self.medium.disk;
+        disk.rename(&dir, &gone)?;
+        disk.sync_dir(&self.dir)?;
+        self.medium.cache.forget(STATES, &id.to_bytes());
+        Ok(disk.remove_tree(&gone)?)
+    }
+}
+
+fn io_error(operation: &'static str, path: &Path, source: io::Error) -> CatalogError {
+    CatalogError::Io {
+        operation,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Whether `name` matches a pattern in which `%` stands for any text.
+fn like(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let mut parts = pattern.split('%');
+    let Some(rest) = name.strip_prefix(parts.next().unwrap_or_default()) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
+    let mut rest = rest;
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// Names that somebody may have meant, nearest first.
+fn nearest(text: &str, entries: &[Entry]) -> Vec<String> {
+    /// Longer texts are not typing errors of names.
+    const MAX_TEXT: usize = 128;
+    if text.len() > MAX_TEXT {
+        return Vec::new();
+    }
+    let text = text.to_ascii_lowercase();
+    let mut scored: Vec<(usize, &str)> = entries
+        .iter()
+        .filter_map(|entry| entry.name.as_ref())
+        .map(|name| {
+            let lower = name.as_str().to_ascii_lowercase();
+            let contained = text.len().min(lower.len()) >= 3 && (lower.contains(&text) || text.contains(&lower));
+            let distance = distance(text.as_bytes(), lower.as_bytes());
+            (if contained { distance.min(1) } else { distance }, name.as_str())
+        })
+        .filter(|(distance, name)| *distance <= 1 + name.len().min(text.len()) / 4)
+        .collect();
+    scored.sort_unstable();
+    scored
+        .into_iter()
+        .take(MAX_SUGGESTIONS)
+        .map(|(_, name)| name.to_owned())
+        .collect()
+}
+
+/// Insertions, removals, replacements and swaps of neighbours that lead from one text to the other.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut row = vec![i; b.len() + 1];
+        for j in 1..=b.len() {
+            let replace = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            row[j] = replace.min(last[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                row[j] = row[j].min(before[j - 2] + 1);
+            }
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests;

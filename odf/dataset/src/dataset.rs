@@ -1,0 +1,554 @@
+//! A dataset on disk: its chain, its slices, its head, its name.
+//!
+//! ```text
+//! <datasets>/<fed01…>/refs/head            hash of the newest metadata block, written last
+//!                     chain                every metadata block, oldest first (see [`BlockPlace`])
+//!                     data/<f1620…>        slices, plain Parquet
+//!                     checkpoints/<f1620…>
+//!                     info/alias, info/config
+//! ```
+//!
+//! An append is: the slice under a temporary name, synced, renamed; the blocks behind the chain, synced; `refs/head`
+//! replaced. Until the last step nothing of it counts, after it all of it does. Whatever a crash leaves in between is
+//! overwritten or swept away by the next change. A chain that is replaced from some block on is written beside the old one
+//! (`chain.next`) and takes its place after the head has moved.
+//!
+//! What an append must know about the chain is a [`ChainState`], which is small and does not grow with it. It is kept in a
+//! table of the store under the dataset's id, and computed again from the chain file whenever it is not there or is of
+//! another head.
+
+mod aliases;
+mod incoming;
+mod journal;
+mod object;
+mod rewrite;
+mod staged;
+mod tail;
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use odf_disk::{Access, Disk, DiskError, DiskFile, read_small_text};
+
+pub use aliases::{DatasetName, MAX_NAME_BYTES, RemoteAliases};
+pub use incoming::{INCOMING_PREFIX, Incoming};
+pub use journal::BlockPlace;
+pub use object::{Object, ObjectKind};
+pub use staged::NewDataset;
+pub use tail::MAX_TAIL_ROWS;
+
+use odf_metadata::chain::{ChainError, ChainState};
+use odf_metadata::codec::{DecodeError, EncodedBlock};
+use odf_metadata::{
+    DataSlice, DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Multihash, Timestamp,
+};
+use odf_tables::slice::{SliceError, WrittenSlice};
+use journal::Journal;
+
+use crate::{Medium, MirrorError};
+
+/// Longest `refs/head` that is read.
+const MAX_HEAD_BYTES: u64 = 1024;
+
+/// A name that is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{name}` is not a dataset name: use letters and digits, words joined by `-` or `.`, at most {MAX_NAME_BYTES} \
+     characters{}",
+    .suggestion.as_ref().map(|s| format!("; `{s}` would do")).unwrap_or_default()
+)]
+pub struct NameError {
+    /// The name, shortened.
+    pub name: String,
+    /// A name like it that is valid.
+    pub suggestion: Option<String>,
+}
+
+/// Why a dataset could not be read or changed. Unless a variant says otherwise the dataset is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatasetError {
+    /// The operating system refused.
+    #[error("cannot {operation} {}: {source}", .path.display())]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A file does not hold what it must.
+    #[error("{} is damaged: {reason}", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A metadata block cannot be read, or a new one not be written.
+    #[error("metadata block {}: {source}", .sequence.map(|s| s.to_string()).unwrap_or_default())]
+    Block {
+        /// Its sequence number, if it is known.
+        sequence: Option<u64>,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+    },
+    /// A block breaks a rule of the chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// Somebody else is changing the dataset right now.
+    #[error("{} is being changed by somebody else; try again", .path.display())]
+    Busy {
+        /// The chain file.
+        path: PathBuf,
+    },
+    /// The dataset has got a new head since it was opened. Open it again and repeat.
+    #[error("the head moved from {expected} to {actual} meanwhile")]
+    HeadMoved {
+        /// The head it was opened at.
+        expected: Multihash,
+        /// The head now.
+        actual: Multihash,
+    },
+    /// A dataset of this id is there already.
+    #[error("a dataset with the id {0} exists already")]
+    Exists(DatasetId),
+    /// The chain has no block with this sequence number.
+    #[error("the chain has no block {sequence}")]
+    NoBlock {
+        /// The number.
+        sequence: u64,
+    },
+    /// The chain has no block with this hash.
+    #[error("the chain does not hold block {0}")]
+    NotInChain(Multihash),
+    /// A chain is that of another dataset.
+    #[error("this is the chain of {found}, not of {expected}")]
+    OtherDataset {
+        /// Id in its Seed.
+        found: DatasetId,
+        /// Id of the dataset.
+        expected: DatasetId,
+    },
+    /// A slice cannot be read or installed.
+    #[error(transparent)]
+    Slice(#[from] SliceError),
+    /// The second form of the dataset.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+}
+
+impl DatasetError {
+    fn io(operation: &'static str, path: &Path, source: io::Error) -> DatasetError {
+        DatasetError::Io {
+            operation,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// Whether the disk, or the quota on it, had no room.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            DatasetError::Io { source, .. } => odf_disk::is_full(source),
+            DatasetError::Slice(error) => error.is_disk_full(),
+            _ => false,
+        }
+    }
+}
+
+impl From<DiskError> for DatasetError {
+    fn from(error: DiskError) -> Self {
+        DatasetError::io(error.operation, &error.path, error.source)
+    }
+}
+
+/// A metadata block of the chain and where its bytes lie in the chain file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBlock {
+    /// The block with its exact bytes.
+    pub block: EncodedBlock,
+    /// Where they lie.
+    pub place: BlockPlace,
+}
+
+/// A dataset that is open at one head. Cheap to open and to clone; holds no files open.
+#[derive(Clone)]
+pub struct Dataset {
+    dir: PathBuf,
+    medium: Medium,
+    state: ChainState,
+}
+
+impl std::fmt::Debug for Dataset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dataset")
+            .field("id", &self.id())
+            .field("head", self.head())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Dataset {
+    /// Opens the dataset in `dir`.
+    ///
+    /// # Errors
+    /// [`DatasetError::Damaged`] if the chain does not hold the block that `refs/head` names, or a file is not what it
+    /// must be.
+    pub fn open(dir: &Path, medium: &Medium) -> Result<Dataset, DatasetError> {
+        rewrite::settle(dir, &medium.disk)?;
+        let head = read_head(dir)?;
+        let id = read_id(dir)?;
+        let cached = medium.cache.get(STATES, &id.to_bytes());
+        let state = match cached
+            .and_then(|bytes| read_state(&bytes))
+            .filter(|state| state.head == head)
+        {
+            Some(state) => state,
+            None => {
+                let state = recompute(&Journal::new(dir, &medium.disk), &head)?;
+                keep_state(medium, &state);
+                state
+            }
+        };
+        Ok(Dataset {
+            dir: dir.to_owned(),
+            medium: medium.clone(),
+            state,
+        })
+    }
+
+    /// The disk it is kept on.
+    pub fn disk(&self) -> &Disk {
+        &self.medium.disk
+    }
+
+    /// The directory of the dataset.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> DatasetId {
+        self.state.dataset_id
+    }
+
+    /// Whether data comes from outside or is computed.
+    pub fn kind(&self) -> DatasetKind {
+        self.state.kind
+    }
+
+    /// Hash of the newest metadata block.
+    pub fn head(&self) -> &Multihash {
+        &self.state.head
+    }
+
+    /// What the chain amounts to at the head: schema, sources, watermark, sums. Nothing is read for it.
+    pub fn state(&self) -> &ChainState {
+        &self.state
+    }
+
+    /// Length of the part of the chain file that counts.
+    pub fn chain_len(&self) -> u64 {
+        journal::len_of(&self.state)
+    }
+
+    /// The chain file: see [`BlockPlace`].
+    pub fn chain_path(&self) -> PathBuf {
+        self.dir.join("chain")
+    }
+
+    /// Where a slice is, or would be.
+    pub fn slice_path(&self, physical_hash: &Multihash) -> PathBuf {
+        self.dir.join("data").join(physical_hash.to_string())
+    }
+
+    /// Where a checkpoint is, or would be.
+    pub fn checkpoint_path(&self, physical_hash: &Multihash) -> PathBuf {
+        self.dir.join("checkpoints").join(physical_hash.to_string())
+    }
+
+    /// The directory new slices are written into.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// The name of the dataset in `dir`, without opening it.
+    pub(crate) fn name_in(dir: &Path) -> Result<DatasetName, DatasetError> {
+        aliases::read_name(dir)
+    }
+
+    /// The dataset's name here.
+    pub fn name(&self) -> Result<DatasetName, DatasetError> {
+        aliases::read_name(&self.dir)
+    }
+
+    /// Gives the dataset another name. That it is free is for the [catalog](crate::catalog) to see to.
+    pub(crate) fn set_name(&self, name: &DatasetName) -> Result<(), DatasetError> {
+        aliases::write_name(self.disk(), &self.dir, name)
+    }
+
+    /// Where it is pulled from and pushed to.
+    pub fn remote_aliases(&self) -> Result<RemoteAliases, DatasetError> {
+        aliases::read_remote(&self.dir)
+    }
+
+    /// Replaces where it is pulled from and pushed to.
+    pub fn set_remote_aliases(&self, aliases: &RemoteAliases) -> Result<(), DatasetError> {
+        aliases::write_remote(self.disk(), &self.dir, aliases)
+    }
+
+    fn journal(&self) -> Journal {
+        Journal::new(&self.dir, self.disk())
+    }
+
+    /// The block at a place of the chain file.
+    pub fn block_at(&self, place: BlockPlace) -> Result<StoredBlock, DatasetError> {
+        decode(place, self.journal().reader()?.read(place)?)
+    }
+
+    /// The places of all blocks, oldest first: the block with sequence number `n` is the `n`th. Reads lengths only.
+    pub fn places(&self) -> Result<Vec<BlockPlace>, DatasetError> {
+        self.journal().places(self.chain_len())
+    }
+
+    /// The exact bytes at a place of the chain file, not looked at.
+    pub fn bytes_at(&self, place: BlockPlace) -> Result<Bytes, DatasetError> {
+        self.journal().reader()?.read(place)
+    }
+
+    /// All blocks, read one by one from either end. Reads the length of every block first; to go through the chain from
+    /// the start, [`Self::blocks_after`] is cheaper.
+    pub fn blocks(
+        &self,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<StoredBlock, DatasetError>> + '_, DatasetError> {
+        let (places, reader) = (self.places()?, self.journal().reader()?);
+        Ok(places.into_iter().map(move |place| decode(place, reader.read(place)?)))
+    }
+
+    /// The block with this sequence number.
+    pub fn block_by_sequence(&self, sequence: u64) -> Result<Option<StoredBlock>, DatasetError> {
+        let places = self.places()?;
+        let place = usize::try_from(sequence).ok().and_then(|at| places.get(at));
+        place.map(|place| self.block_at(*place)).transpose()
+    }
+
+    /// The block with this hash. Reads the chain backwards until it is found.
+    pub fn block_by_hash(&self, hash: &Multihash) -> Result<Option<StoredBlock>, DatasetError> {
+        for block in self.blocks()?.rev() {
+            let block = block?;
+            if block.block.hash() == hash {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every slice of the chain, oldest first.
+    pub fn slices(&self) -> Result<Vec<DataSlice>, DatasetError> {
+        let mut slices = Vec::new();
+        for block in self.blocks_after(None)? {
+            let event = block?.block.into_block().event;
+            slices.extend(match event {
+                MetadataEvent::AddData(event) => event.new_data,
+                MetadataEvent::ExecuteTransform(event) => event.new_data,
+                _ => None,
+            });
+        }
+        Ok(slices)
+    }
+
+    /// Makes blocks of the events, all at `system_time`, and appends them. See [`Self::append`].
+    pub fn append_events(
+        &mut self,
+        events: Vec<MetadataEvent>,
+        system_time: Timestamp,
+        slice: Option<WrittenSlice>,
+    ) -> Result<Vec<StoredBlock>, DatasetError> {
+        let mut blocks: Vec<EncodedBlock> = Vec::with_capacity(events.len());
+        for (sequence, event) in (self.state.sequence_number.saturating_add(1)..).zip(events) {
+            let previous = blocks.last().map_or(self.state.head, |block| *block.hash());
+            blocks.push(encode(sequence, Some(previous), event, system_time)?);
+        }
+        self.append(blocks, slice)
+    }
+
+    /// Appends blocks and moves the head to the last of them; when this returns they survive power loss.
+    ///
+    /// The blocks are checked against the rules of the chain first, then `slice` is installed, the blocks are written, and
+    /// the head is moved. Objects of blocks made elsewhere (pull) must be in place already.
+    ///
+    /// # Errors
+    /// [`DatasetError::Chain`] names the rule that a block breaks; [`DatasetError::Busy`] and [`DatasetError::HeadMoved`]
+    /// tell of other writers.
+    pub fn append(
+        &mut self,
+        blocks: Vec<EncodedBlock>,
+        slice: Option<WrittenSlice>,
+    ) -> Result<Vec<StoredBlock>, DatasetError> {
+        let (journal, lock) = (self.journal(), self.lock_at_head()?);
+        let (stored, state) = write_blocks(self.disk(), &self.dir, &journal, &lock, Some(&self.state), blocks, slice)?;
+        self.state = state;
+        keep_state(&self.medium, &self.state);
+        drop(lock);
+        Ok(stored)
+    }
+}
+
+fn decode(place: BlockPlace, bytes: Bytes) -> Result<StoredBlock, DatasetError> {
+    let block = EncodedBlock::decode(bytes).map_err(|source| DatasetError::Block { sequence: None, source })?;
+    Ok(StoredBlock { block, place })
+}
+
+/// Makes a block of an event.
+fn encode(
+    sequence: u64,
+    previous: Option<Multihash>,
+    event: MetadataEvent,
+    system_time: Timestamp,
+) -> Result<EncodedBlock, DatasetError> {
+    let block = MetadataBlock {
+        system_time,
+        prev_block_hash: previous,
+        sequence_number: sequence,
+        event,
+    };
+    EncodedBlock::encode(block).map_err(|source| DatasetError::Block {
+        sequence: Some(sequence),
+        source,
+    })
+}
+
+/// Validates blocks on top of `state`, then makes slice, blocks and head durable, in this order.
+fn write_blocks(
+    disk: &Disk,
+    dir: &Path,
+    journal: &Journal,
+    lock: &DiskFile,
+    state: Option<&ChainState>,
+    blocks: Vec<EncodedBlock>,
+    slice: Option<WrittenSlice>,
+) -> Result<(Vec<StoredBlock>, ChainState), DatasetError> {
+    let end = state.map_or(0, journal::len_of);
+    let mut next = state.cloned();
+    for block in &blocks {
+        ChainState::append(&mut next, block)?;
+    }
+    let Some(next) = next.filter(|_| !blocks.is_empty()) else {
+        return Err(DatasetError::Damaged {
+            path: dir.to_owned(),
+            reason: "no blocks to append".to_owned(),
+        });
+    };
+    let installed = match slice {
+        Some(slice) => Some(slice.install(&dir.join("data"))?),
+        None => None,
+    };
+    let bytes: Vec<Bytes> = blocks.iter().map(|block| block.bytes().clone()).collect();
+    let places = match journal.append(lock, end, &bytes) {
+        Ok(places) => places,
+        Err(error) => {
+            // Most likely the disk is full: leave it no fuller than it was.
+            if let Some(path) = installed {
+                let removed = disk.remove_file(&path);
+                tracing::debug!(path = %path.display(), ?removed, "the slice of a change that failed");
+            }
+            return Err(error);
+        }
+    };
+    write_head(disk, dir, &next.head)?;
+    let stored = blocks
+        .into_iter()
+        .zip(places)
+        .map(|(block, place)| StoredBlock { block, place })
+        .collect();
+    Ok((stored, next))
+}
+
+/// Reads the chain file up to the block `head`, checking every rule on the way.
+fn recompute(journal: &Journal, head: &Multihash) -> Result<ChainState, DatasetError> {
+    let mut state: Option<ChainState> = None;
+    journal.scan(&mut |bytes| {
+        let sequence = state.as_ref().map_or(0, ChainState::blocks);
+        let block = EncodedBlock::decode(bytes).map_err(|source| DatasetError::Block {
+            sequence: Some(sequence),
+            source,
+        })?;
+        ChainState::append(&mut state, &block)?;
+        Ok(if block.hash() == head {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    })?;
+    state
+        .filter(|state| state.head == *head)
+        .ok_or_else(|| DatasetError::Damaged {
+            path: journal.path().to_owned(),
+            reason: format!("it does not hold the head {head}"),
+        })
+}
+
+/// Area of the cache that holds states of chains, by dataset id.
+pub(crate) const STATES: &str = "states";
+/// Version of the kept form of a state; another one is computed again.
+const STATE_VERSION: u8 = 2;
+
+fn read_state(bytes: &[u8]) -> Option<ChainState> {
+    let json = bytes.strip_prefix(&[STATE_VERSION])?;
+    serde_json::from_slice(json).ok()
+}
+
+/// Keeps a state. It is a copy of what the chain says: not having it costs a recomputation, no more.
+fn keep_state(medium: &Medium, state: &ChainState) {
+    let mut bytes = vec![STATE_VERSION];
+    match serde_json::to_writer(&mut bytes, state) {
+        Ok(()) => medium.cache.put(STATES, &state.dataset_id.to_bytes(), &bytes),
+        Err(error) => tracing::warn!(dataset = %state.dataset_id, %error, "the state of a dataset could not be kept"),
+    }
+}
+
+/// Moves the head: durable when this returns.
+fn write_head(disk: &Disk, dir: &Path, head: &Multihash) -> Result<(), DatasetError> {
+    Ok(disk.replace(&dir.join("refs/head"), head.to_string().as_bytes(), Access::Readable)?)
+}
+
+/// Reads a small text file that must be there.
+fn read_text(path: &Path, limit: u64) -> Result<String, DatasetError> {
+    match read_small_text(path, limit) {
+        Ok(Some(text)) => Ok(text),
+        Ok(None) => Err(DatasetError::io("open", path, io::ErrorKind::NotFound.into())),
+        Err(error) if error.source.kind() == io::ErrorKind::InvalidData => Err(DatasetError::Damaged {
+            path: error.path,
+            reason: error.source.to_string(),
+        }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads `refs/head`.
+fn read_head(dir: &Path) -> Result<Multihash, DatasetError> {
+    let path = dir.join("refs/head");
+    let text = read_text(&path, MAX_HEAD_BYTES)?;
+    text.trim_end().parse().map_err(|error| DatasetError::Damaged {
+        path,
+        reason: format!("{error}"),
+    })
+}
+
+/// The id that the name of the directory stands for.
+fn read_id(dir: &Path) -> Result<DatasetId, DatasetError> {
+    let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    DatasetId::from_multibase(name).map_err(|error| DatasetError::Damaged {
+        path: dir.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

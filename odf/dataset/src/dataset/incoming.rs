@@ -1,0 +1,112 @@
+//! Datasets that are being received: their files arrive over days and restarts, and they exist from the moment their
+//! head is written.
+
+use std::path::{Path, PathBuf};
+
+use odf_disk::Access;
+
+use super::journal::{BlockPlace, Journal};
+use super::{
+    Dataset, DatasetError, DatasetName, RemoteAliases, StoredBlock, aliases, decode, keep_state, write_blocks,
+};
+use odf_metadata::codec::EncodedBlock;
+use odf_metadata::{DatasetId, MetadataEvent};
+
+use crate::Medium;
+
+/// What every name of a slice or checkpoint begins with while its parts arrive.
+pub const INCOMING_PREFIX: &str = ".incoming-";
+
+/// A directory that will be a dataset once it has a head. What arrived in it stays when this is dropped.
+pub struct Incoming {
+    dir: PathBuf,
+    id: DatasetId,
+    medium: Medium,
+}
+
+impl Incoming {
+    /// Makes the directory of dataset `id` within `datasets`, or goes on with one that an interrupted pull left.
+    ///
+    /// # Errors
+    /// [`DatasetError::Exists`] if the dataset is there already.
+    pub fn open(datasets: &Path, id: DatasetId, name: &DatasetName, medium: &Medium) -> Result<Self, DatasetError> {
+        let dir = datasets.join(id.to_multibase());
+        if Dataset::is_in(&dir) {
+            return Err(DatasetError::Exists(id));
+        }
+        for part in ["refs", "data", "checkpoints", "info"] {
+            medium.disk.create_dirs(&dir.join(part), Access::Readable)?;
+        }
+        aliases::write_name(&medium.disk, &dir, name)?;
+        Ok(Self {
+            dir,
+            id,
+            medium: medium.clone(),
+        })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where the dataset is pulled from. It is to know that from the moment it exists.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_remote_aliases(&self, aliases: &RemoteAliases) -> Result<(), DatasetError> {
+        aliases::write_remote(&self.medium.disk, &self.dir, aliases)
+    }
+
+    /// Writes the chain, and the head last: from then on the dataset is there. Its files must be in place and synced.
+    ///
+    /// # Errors
+    /// As [`Dataset::append`]; the dataset is not there then.
+    pub fn install(self, blocks: Vec<EncodedBlock>) -> Result<Dataset, DatasetError> {
+        let disk = &self.medium.disk;
+        let journal = Journal::new(&self.dir, disk);
+        let lock = journal.lock()?;
+        for part in ["info", "data", "checkpoints"] {
+            disk.sync_dir(&self.dir.join(part))?;
+        }
+        disk.sync_dir(&self.dir)?;
+        self.dir.parent().map_or(Ok(()), |parent| disk.sync_dir(parent))?;
+        let first = blocks.first().map(|block| &block.block().event);
+        if !matches!(first, Some(MetadataEvent::Seed(seed)) if seed.dataset_id == self.id) {
+            let reason = format!("the chain is not of {}", self.id);
+            return Err(DatasetError::Damaged { path: self.dir, reason });
+        }
+        let (_, state) = write_blocks(disk, &self.dir, &journal, &lock, None, blocks, None)?;
+        keep_state(&self.medium, &state);
+        Ok(Dataset {
+            dir: self.dir,
+            medium: self.medium,
+            state,
+        })
+    }
+}
+
+impl Dataset {
+    /// Whether a directory holds a dataset: it has a head.
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join("refs/head").is_file()
+    }
+
+    /// The blocks behind the one at `after`, or all, oldest first, read as they are asked for.
+    ///
+    /// # Errors
+    /// The chain file cannot be opened. Items fail where it is damaged, and end there.
+    pub fn blocks_after(
+        &self,
+        after: Option<BlockPlace>,
+    ) -> Result<impl Iterator<Item = Result<StoredBlock, DatasetError>> + '_, DatasetError> {
+        let mut entries = self
+            .journal()
+            .entries(after.map_or(0, |place| place.end()), self.chain_len())?;
+        Ok(std::iter::from_fn(move || {
+            entries
+                .next()
+                .map(|entry| entry.and_then(|(place, bytes)| decode(place, bytes)))
+        }))
+    }
+}

@@ -1,0 +1,143 @@
+//! Datasets that are being made: nothing is there until everything is.
+
+use std::path::{Path, PathBuf};
+
+use odf_disk::{Access, PENDING_PREFIX};
+
+use super::journal::Journal;
+use super::{
+    Dataset, DatasetError, DatasetName, RemoteAliases, StoredBlock, aliases, encode, keep_state,
+    write_blocks,
+};
+use odf_metadata::codec::EncodedBlock;
+use odf_metadata::{DatasetId, DatasetKind, MetadataEvent, Seed, Timestamp};
+use odf_tables::slice::WrittenSlice;
+
+use crate::Medium;
+
+/// A dataset under construction in a directory of its own. Dropping it removes the directory.
+pub struct NewDataset {
+    staged: PathBuf,
+    target: PathBuf,
+    id: DatasetId,
+    medium: Medium,
+}
+
+impl NewDataset {
+    /// Prepares a directory within `datasets` for the dataset `id`. What an earlier, unfinished attempt left is removed.
+    ///
+    /// # Errors
+    /// [`DatasetError::Exists`].
+    pub fn stage(
+        datasets: &Path,
+        id: DatasetId,
+        name: &DatasetName,
+        medium: &Medium,
+    ) -> Result<NewDataset, DatasetError> {
+        let target = datasets.join(id.to_multibase());
+        if target.exists() {
+            return Err(DatasetError::Exists(id));
+        }
+        let staged = datasets.join(format!("{PENDING_PREFIX}{}", id.to_multibase()));
+        medium.disk.remove_tree(&staged)?;
+        let new = NewDataset {
+            staged,
+            target,
+            id,
+            medium: medium.clone(),
+        };
+        for part in ["refs", "data", "checkpoints", "info"] {
+            medium.disk.create_dirs(&new.staged.join(part), Access::Readable)?;
+        }
+        aliases::write_name(&medium.disk, &new.staged, name)?;
+        Ok(new)
+    }
+
+    /// The identity it will have.
+    pub fn id(&self) -> DatasetId {
+        self.id
+    }
+
+    /// The directory new slices are written into.
+    pub fn data_dir(&self) -> PathBuf {
+        self.staged.join("data")
+    }
+
+    /// The directory of the dataset while it is being made.
+    pub fn dir(&self) -> &Path {
+        &self.staged
+    }
+
+    /// Where the dataset is pulled from.
+    pub fn set_remote_aliases(&self, aliases: &RemoteAliases) -> Result<(), DatasetError> {
+        aliases::write_remote(&self.medium.disk, &self.staged, aliases)
+    }
+
+    /// Makes a Seed and blocks of the events, all at `system_time`, and puts the dataset in place. See [`Self::install`].
+    pub fn install_events(
+        self,
+        kind: DatasetKind,
+        events: Vec<MetadataEvent>,
+        system_time: Timestamp,
+        slice: Option<WrittenSlice>,
+    ) -> Result<(Dataset, Vec<StoredBlock>), DatasetError> {
+        let seed = MetadataEvent::Seed(Seed {
+            dataset_id: self.id,
+            dataset_kind: kind,
+        });
+        let mut blocks: Vec<EncodedBlock> = Vec::with_capacity(events.len() + 1);
+        for (sequence, event) in (0..).zip(std::iter::once(seed).chain(events)) {
+            let previous = blocks.last().map(|block| *block.hash());
+            blocks.push(encode(sequence, previous, event, system_time)?);
+        }
+        self.install(blocks, slice)
+    }
+
+    /// Checks and writes the chain and puts the dataset in place, complete or not at all, also over a crash.
+    ///
+    /// # Errors
+    /// As [`Dataset::append`]; nothing is there then.
+    pub fn install(
+        self,
+        blocks: Vec<EncodedBlock>,
+        slice: Option<WrittenSlice>,
+    ) -> Result<(Dataset, Vec<StoredBlock>), DatasetError> {
+        let disk = &self.medium.disk;
+        let journal = Journal::new(&self.staged, disk);
+        let lock = journal.lock()?;
+        let (stored, state) = write_blocks(disk, &self.staged, &journal, &lock, None, blocks, slice)?;
+        if state.dataset_id != self.id {
+            let reason = format!("the chain is of {}", state.dataset_id);
+            return Err(DatasetError::Damaged {
+                path: self.staged.clone(),
+                reason,
+            });
+        }
+        for part in ["info", "data", "checkpoints"] {
+            disk.sync_dir(&self.staged.join(part))?;
+        }
+        disk.sync_dir(&self.staged)?;
+        disk.rename(&self.staged, &self.target)?;
+        if let Some(datasets) = self.target.parent() {
+            disk.sync_dir(datasets)?;
+        }
+        keep_state(&self.medium, &state);
+        Ok((
+            Dataset {
+                dir: self.target.clone(),
+                medium: self.medium.clone(),
+                state,
+            },
+            stored,
+        ))
+    }
+}
+
+impl Drop for NewDataset {
+    fn drop(&mut self) {
+        // Gone already once it is in place.
+        if let Err(error) = self.medium.disk.remove_tree(&self.staged) {
+            tracing::debug!(path = %self.staged.display(), %error, "an unfinished dataset stays until the next start");
+        }
+    }
+}

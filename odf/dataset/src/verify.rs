@@ -1,0 +1,241 @@
+//! Every hash and rule of a dataset checked again, from the files alone.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use odf_metadata::chain::{ChainError, ChainState};
+use crate::dataset::{Dataset, DatasetError};
+use crate::mirror::{Mirror, WrongPart};
+use odf_tables::digest;
+use odf_metadata::{Checkpoint, DataSlice, Multihash};
+use odf_tables::slice::{self, SliceError};
+
+/// What is wrong with a dataset: the first fault in the order of the chain.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The chain file, or the head, cannot be read.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// A metadata block breaks a rule.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The chain does not end at the head.
+    #[error("the chain ends at {found}, but the head is {head}")]
+    Head {
+        /// Last block of the chain.
+        found: Multihash,
+        /// `refs/head`.
+        head: Multihash,
+    },
+    /// A slice or checkpoint is not what its metadata block says.
+    #[error(
+        "{} of metadata block {sequence} ({hash}): {found} instead of {expected}{}",
+        .path.display(),
+        .place.as_ref().map(|place| format!("; {place}")).unwrap_or_default()
+    )]
+    Object {
+        /// The file.
+        path: PathBuf,
+        /// Sequence number of the block that names it.
+        sequence: u64,
+        /// Hash of the block that names it.
+        hash: Multihash,
+        /// Hash or length in the block.
+        expected: String,
+        /// Hash or length found.
+        found: String,
+        /// Where the first wrong byte is, if the dataset has a second form to compare with.
+        place: Option<WrongPart>,
+    },
+    /// A slice or checkpoint cannot be read.
+    #[error("{} of metadata block {sequence} cannot be read: {source}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Sequence number of the block that names it.
+        sequence: u64,
+        /// Why not.
+        source: SliceError,
+    },
+}
+
+/// How much is checked of every slice. Metadata blocks, the rules of the chain and checkpoints always are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Depth {
+    /// Every byte, by the physical hash that the owner's chain has for the file.
+    #[default]
+    Bytes,
+    /// The rows too: they are decoded, and their logical hash compared.
+    Rows,
+}
+
+/// What was checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Metadata blocks.
+    pub blocks: u64,
+    /// Slices.
+    pub slices: u64,
+    /// Checkpoints.
+    pub checkpoints: u64,
+    /// Bytes of slices and checkpoints.
+    pub bytes: u64,
+}
+
+/// One file to check, and the block that names it.
+struct Check {
+    sequence: u64,
+    hash: Multihash,
+    what: What,
+}
+
+enum What {
+    Slice(DataSlice),
+    Checkpoint(Checkpoint),
+}
+
+/// Checks block hashes, the rules of the chain, and every file as deep as `depth` says. A wrong file is
+/// compared with the second form of the dataset, if that is known, and the error says where the first wrong byte is. `progress` gets the bytes of each
+/// file as it is done.
+///
+/// # Errors
+/// The first fault in the order of the chain.
+pub fn verify(
+    dataset: &Dataset,
+    mirror: &dyn Mirror,
+    depth: Depth,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<Verified, VerifyError> {
+    let mut state: Option<ChainState> = None;
+    let mut verified = Verified::default();
+    let mut checks = Vec::new();
+    for stored in dataset.blocks_after(None)? {
+        let block = stored?.block;
+        let (hash, content) = (*block.hash(), block.block());
+        let sequence = content.sequence_number;
+        ChainState::append(&mut state, &block)?;
+        verified.blocks += 1;
+        let slice = content.event.new_data().cloned().map(What::Slice);
+        let checkpoint = content.event.new_checkpoint().cloned().map(What::Checkpoint);
+        checks.extend(
+            slice
+                .into_iter()
+                .chain(checkpoint)
+                .map(|what| Check { sequence, hash, what }),
+        );
+    }
+    if let Some(found) = state.map(|state| state.head).filter(|found| found != dataset.head()) {
+        return Err(VerifyError::Head {
+            found,
+            head: *dataset.head(),
+        });
+    }
+    for check in &checks {
+        match &check.what {
+            What::Slice(slice) => {
+                (verified.slices, verified.bytes) = (verified.slices + 1, verified.bytes + slice.size)
+            }
+            What::Checkpoint(file) => {
+                (verified.checkpoints, verified.bytes) = (verified.checkpoints + 1, verified.bytes + file.size);
+            }
+        }
+    }
+    let files = Files { dataset, mirror, depth };
+    files.check_all(&checks, progress)?;
+    Ok(verified)
+}
+
+/// The files of a dataset under verification.
+struct Files<'a> {
+    dataset: &'a Dataset,
+    mirror: &'a dyn Mirror,
+    depth: Depth,
+}
+
+impl Files<'_> {
+    /// Checks files on all cores; the fault reported is the first in the order of the chain.
+    fn check_all(&self, checks: &[Check], progress: &(dyn Fn(u64) + Send + Sync)) -> Result<(), VerifyError> {
+        let workers = std::thread::available_parallelism()
+            .map_or(1, |cores| cores.get())
+            .min(checks.len().max(1));
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let first: Mutex<Option<(usize, VerifyError)>> = Mutex::new(None);
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(check) = checks.get(at) else { break };
+                        match self.check(check) {
+                            Ok(bytes) => progress(bytes),
+                            Err(error) => {
+                                stop.store(true, Ordering::Relaxed);
+                                let mut first = first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                                if first.as_ref().is_none_or(|(earlier, _)| at < *earlier) {
+                                    *first = Some((at, error));
+                                }
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        let first = first.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        first.map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    fn check(&self, check: &Check) -> Result<u64, VerifyError> {
+        let (path, expected, size) = match &check.what {
+            What::Slice(slice) => (
+                self.dataset.slice_path(&slice.physical_hash),
+                slice.physical_hash,
+                slice.size,
+            ),
+            What::Checkpoint(file) => (
+                self.dataset.checkpoint_path(&file.physical_hash),
+                file.physical_hash,
+                file.size,
+            ),
+        };
+        let sequence = check.sequence;
+        let unreadable = |source| VerifyError::Unreadable {
+            path: path.clone(),
+            sequence,
+            source,
+        };
+        let unread = |source| {
+            unreadable(SliceError::Io {
+                operation: "read",
+                path: path.clone(),
+                source,
+            })
+        };
+        let other = |expected: String, found: String, place| VerifyError::Object {
+            path: path.clone(),
+            sequence,
+            hash: check.hash,
+            expected,
+            found,
+            place,
+        };
+        let (found, len) = digest::physical_hash(&path).map_err(unread)?;
+        if (found, len) != (expected, size) {
+            let place = self.mirror.wrong_part(self.dataset, &path, &expected);
+            return Err(if len == size {
+                other(format!("physical hash {expected}"), found.to_string(), place)
+            } else {
+                other(format!("{size} bytes"), format!("{len} bytes"), place)
+            });
+        }
+        if let (What::Slice(slice), Depth::Rows) = (&check.what, self.depth) {
+            let found = slice::logical_hash(&path).map_err(unreadable)?;
+            if found != slice.logical_hash {
+                let expected = format!("logical hash {}", slice.logical_hash);
+                return Err(other(expected, found.to_string(), None));
+            }
+        }
+        Ok(size)
+    }
+}

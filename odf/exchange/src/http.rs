@@ -1,0 +1,139 @@
+//! Datasets behind `http(s)://`, read by the Simple Transfer Protocol: plain GETs, nothing else.
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ureq::config::RedirectAuthHeaders;
+use ureq::http::Response;
+use url::Url;
+
+use super::sync::{MAX_HEAD_BYTES, ReadError, SimpleSource};
+use super::{files, with_slash};
+use odf_metadata::codec::MAX_BLOCK_BYTES;
+use odf_dataset::Object;
+use odf_metadata::Multihash;
+
+/// How long a server may take to accept a connection.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a server may be silent, before its answer and within it.
+const SILENCE_DEADLINE: Duration = Duration::from_secs(60);
+/// How many redirects are followed for one file.
+const MAX_REDIRECTS: u32 = 10;
+
+/// A client for servers that may be slow but not silent. A status that is an error is given as an answer.
+pub(super) fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_connect(Some(CONNECT_DEADLINE))
+        .timeout_recv_response(Some(SILENCE_DEADLINE))
+        .timeout_per_read(Some(SILENCE_DEADLINE))
+        .max_redirects(MAX_REDIRECTS)
+        // A token is for the server that it was given for.
+        .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+        .http_status_as_error(false)
+        // Files are compressed already, and their lengths are known.
+        .accept_encoding("identity")
+        .user_agent(concat!("odfs/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into()
+}
+
+/// A dataset behind a URL.
+pub struct HttpSource {
+    agent: ureq::Agent,
+    base: Url,
+    token: Option<String>,
+}
+
+impl HttpSource {
+    /// The dataset whose `refs/head` is below `base`. `token` is sent as a bearer token to that host only.
+    pub fn new(base: &Url, token: Option<String>) -> Self {
+        Self {
+            agent: agent(),
+            base: with_slash(base),
+            token,
+        }
+    }
+
+    /// Asks for a file; nothing if the server says that there is none.
+    fn get(&self, file: &str) -> Result<Option<Response<ureq::Body>>, ReadError> {
+        let url = self.url(file);
+        let mut request = self.agent.get(&url);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let response = request.call().map_err(|error| ReadError::Unreachable {
+            url: url.clone(),
+            reason: error.to_string(),
+        })?;
+        match response.status().as_u16() {
+            200..=299 => Ok(Some(response)),
+            404 | 410 => Ok(None),
+            status @ (401 | 403) => Err(ReadError::Denied { url, status }),
+            status => Err(ReadError::Status { url, status }),
+        }
+    }
+
+    /// A small file, whole.
+    fn small(&self, file: &str, limit: usize) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(response) = self.get(file)? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        let mut reader = response.into_body().into_reader().take(limit as u64 + 1);
+        reader
+            .read_to_end(&mut bytes)
+            .map_err(|error: io::Error| ReadError::Unreachable {
+                url: self.url(file),
+                reason: error.to_string(),
+            })?;
+        if bytes.len() > limit {
+            return Err(ReadError::TooLong {
+                place: self.base.to_string(),
+                file: file.to_owned(),
+                limit,
+            });
+        }
+        Ok(Some(bytes))
+    }
+
+    fn url(&self, file: &str) -> String {
+        format!("{}{file}", self.base)
+    }
+
+    fn missing(&self, file: String) -> ReadError {
+        ReadError::Missing {
+            place: self.base.to_string(),
+            file,
+        }
+    }
+}
+
+impl SimpleSource for HttpSource {
+    fn place(&self) -> &str {
+        self.base.as_str()
+    }
+
+    fn head(&self) -> Result<Option<Multihash>, ReadError> {
+        let bytes = self.small("refs/head", MAX_HEAD_BYTES)?;
+        bytes.map(|bytes| files::parse_head(&bytes, self.place())).transpose()
+    }
+
+    fn block(&self, hash: &Multihash) -> Result<Bytes, ReadError> {
+        let file = format!("blocks/{hash}");
+        let bytes = self.small(&file, MAX_BLOCK_BYTES)?;
+        bytes.map(Bytes::from).ok_or_else(|| self.missing(file))
+    }
+
+    fn is_far(&self) -> bool {
+        true
+    }
+
+    fn object(&self, object: &Object) -> Result<Box<dyn Read + Send + '_>, ReadError> {
+        let file = object.to_string();
+        match self.get(&file)? {
+            Some(response) => Ok(Box::new(response.into_body().into_reader())),
+            None => Err(self.missing(file)),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Metadata blocks that were read over a network, kept until they are part of a dataset.
+//!
+//! A chain is read one block after the other, so an interrupted walk over a long one is worth going on with. Whose chain
+//! it is turns out only at its end; until then the blocks are kept by the place they came from.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use odf_metadata::codec::MAX_BLOCK_BYTES;
+
+use super::error::ReadError;
+use super::sync::SimpleSource;
+use odf_dataset::{Cache, Object};
+use odf_metadata::Multihash;
+
+/// Area of the cache that holds them, by hash of the place and hash of the block.
+const AREA: &str = "arriving";
+
+/// A source that asks for each metadata block once, over all attempts.
+pub(super) struct Kept<'a> {
+    source: &'a dyn SimpleSource,
+    cache: &'a dyn Cache,
+    place: Vec<u8>,
+}
+
+impl<'a> Kept<'a> {
+    pub(super) fn new(source: &'a dyn SimpleSource, cache: &'a dyn Cache) -> Self {
+        Self {
+            source,
+            cache,
+            place: Multihash::sha3_256(source.place().as_bytes()).to_bytes().to_vec(),
+        }
+    }
+
+    fn key(&self, hash: &Multihash) -> Vec<u8> {
+        [&self.place[..], &hash.to_bytes()].concat()
+    }
+
+    /// The blocks are in a dataset now.
+    pub(super) fn arrived(self) {
+        self.cache.forget(AREA, &self.place);
+    }
+}
+
+impl SimpleSource for Kept<'_> {
+    fn place(&self) -> &str {
+        self.source.place()
+    }
+
+    fn head(&self) -> Result<Option<Multihash>, ReadError> {
+        self.source.head()
+    }
+
+    fn block(&self, hash: &Multihash) -> Result<Bytes, ReadError> {
+        let key = self.key(hash);
+        if let Some(bytes) = self.cache.get(AREA, &key) {
+            return Ok(bytes.into());
+        }
+        let bytes = self.source.block(hash)?;
+        if bytes.len() <= MAX_BLOCK_BYTES && Multihash::sha3_256(&bytes) == *hash {
+            self.cache.put(AREA, &key, &bytes);
+        }
+        Ok(bytes)
+    }
+
+    fn object(&self, object: &Object) -> Result<Box<dyn Read + Send + '_>, ReadError> {
+        self.source.object(object)
+    }
+}

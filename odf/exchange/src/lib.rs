@@ -1,0 +1,44 @@
+//! Repositories: datasets exchanged with other places than IPFS, block by block and file by file.
+//!
+//! The layout is the same everywhere, that of ODF's Simple Transfer Protocol: `refs/head`, `blocks/{hash}`,
+//! `data/{hash}`, `checkpoints/{hash}` below a directory or a URL. A [`SimpleSource`] reads it, [`pull`] brings what is
+//! new of it here, and everything that comes here, by whatever protocol, goes through an [`Arrival`]: checked while it
+//! is written, kept when the transfer breaks off, and part of the dataset only with the last step. [`files::push`] is the
+//! other direction. Heads are compared as kamu does: equal, ahead, behind, diverged.
+
+pub mod arrival;
+pub mod compare;
+pub mod error;
+pub mod export;
+pub mod files;
+pub mod http;
+pub mod kamu_workspace;
+mod kept;
+pub mod server;
+pub mod smart;
+pub mod sync;
+
+pub use arrival::{Arrival, ArrivalError, Arrived, Sink};
+pub use error::{ReadError, SyncError};
+pub use sync::{Destination, Outcome, Progress, SimpleSource, pull};
+
+/// The URL as the base of what is below it.
+pub fn with_slash(url: &url::Url) -> url::Url {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    url
+}
+
+/// The datasets of a directory, without a second form.
+#[cfg(test)]
+fn datasets_in(dir: &std::path::Path) -> odf_dataset::Datasets {
+    use odf_dataset::catalog::Catalog;
+    use odf_dataset::{Datasets, Medium, NoMirror};
+    let medium = Medium::new(odf_disk::Disk::new());
+    let catalog = Catalog::open(&dir.join("datasets"), medium).unwrap();
+    Datasets::new(catalog, std::sync::Arc::new(NoMirror))
+}

@@ -1,0 +1,151 @@
+//! Slices and checkpoints over plain HTTP: read by everybody, brought by whoever pushes.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::RequestExt as _;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::Response;
+use futures::{StreamExt as _, stream};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::access::Sender;
+use super::answer::{self, Refusal};
+use super::uploads::Upload;
+use super::{PATIENCE, Params, Server, blocking, dataset_in, hash_in};
+use odf_dataset::{Object, ObjectKind};
+use crate::ArrivalError;
+
+/// How much of a file is read at a time.
+const READ_BYTES: usize = 256 << 10;
+/// How many pieces of a body wait to be written.
+const MAX_PIECES_AHEAD: usize = 8;
+
+/// GET and HEAD: the file.
+pub(super) async fn download(
+    kind: ObjectKind,
+    State(server): State<Arc<Server>>,
+    Path(params): Params,
+) -> Result<Response, Refusal> {
+    let (name, hash) = (dataset_in(&params)?, hash_in(&params)?);
+    let missing = || Refusal::not_found(format!("{name} has no {}/{hash}", kind.directory()));
+    let lookup = name.clone();
+    let dataset = blocking(move || server.existing(&lookup)).await??;
+    let path = dataset.dir().join(kind.directory()).join(hash.to_string());
+    let file = match tokio::fs::File::open(&path).await {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
+        Err(error) => return Err(Refusal::internal(&error)),
+    };
+    let found = file.metadata().await.map_err(|error| Refusal::internal(&error))?;
+    if !found.is_file() {
+        return Err(missing());
+    }
+    let length = found.len();
+    let pieces = stream::try_unfold((file, length), |(mut file, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let mut piece = vec![0; usize::try_from(left).unwrap_or(READ_BYTES).min(READ_BYTES)];
+        let read = file.read(&mut piece).await?;
+        if read == 0 {
+            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof));
+        }
+        piece.truncate(read);
+        Ok(Some((Bytes::from(piece), (file, left - read as u64))))
+    });
+    Ok(answer::bytes(Body::from_stream(pieces), length))
+}
+
+/// PUT: the bytes of an object that a push waits for. Answered when they are checked and durable.
+pub(super) async fn upload(
+    kind: ObjectKind,
+    State(server): State<Arc<Server>>,
+    Path(params): Params,
+    mut request: Request,
+) -> Result<(), Refusal> {
+    let Extension(sender): Extension<Sender> = request
+        .extract_parts()
+        .await
+        .map_err(|error| Refusal::internal(&error))?;
+    let label = sender.may_write()?;
+    let (name, hash) = (dataset_in(&params)?, hash_in(&params)?);
+    let waiting = server.uploads.of(&name, label);
+    let Some((upload, object)) = waiting.and_then(|upload| upload.wanted(kind, &hash).map(|object| (upload, object)))
+    else {
+        return Err(Refusal::new(
+            StatusCode::CONFLICT,
+            format!("no push to {name} waits for {}/{hash}", kind.directory()),
+        ));
+    };
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length != object.size) {
+        return Err(Refusal::bad_request(format!(
+            "{object} has {} bytes, not {}",
+            object.size,
+            announced.unwrap_or_default()
+        )));
+    }
+    receive(upload, object, request.into_body()).await
+}
+
+/// Writes a body where it belongs, in a thread that may wait for the disk.
+async fn receive(upload: Arc<Upload>, object: Object, body: Body) -> Result<(), Refusal> {
+    let (pieces, mut incoming) = mpsc::channel::<Bytes>(MAX_PIECES_AHEAD);
+    let (whole, complete) = tokio::sync::oneshot::channel::<()>();
+    let mut whole = Some(whole);
+    let writer = tokio::task::spawn_blocking(move || {
+        let mut sink = upload.arrival().sink(&object)?;
+        while let Some(piece) = incoming.blocking_recv() {
+            sink.write(&piece)?;
+        }
+        // A body that broke off is not finished, whatever has come of it.
+        match complete.blocking_recv() {
+            Ok(()) => sink.finish().map(|()| true),
+            Err(_) => Ok::<_, ArrivalError>(false),
+        }
+    });
+    let mut body = body.into_data_stream();
+    let ended = loop {
+        match tokio::time::timeout(PATIENCE, body.next()).await {
+            Ok(Some(Ok(piece))) => {
+                // The writer has ended, with an error that says why.
+                if pieces.send(piece).await.is_err() {
+                    break Ok(());
+                }
+            }
+            Ok(None) => {
+                whole.take().map(|whole| whole.send(()));
+                break Ok(());
+            }
+            Ok(Some(Err(error))) => break Err(Refusal::bad_request(format!("{object} broke off: {error}"))),
+            Err(_) => {
+                break Err(Refusal::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    format!("no byte of {object} came for {} s", PATIENCE.as_secs()),
+                ));
+            }
+        }
+    };
+    drop(pieces);
+    // The writer waits for one or the other: the word that the body is whole, or that nobody will say it.
+    drop(whole);
+    let written = writer.await.map_err(|error| Refusal::internal(&error))?;
+    ended?;
+    match written? {
+        true => Ok(()),
+        false => Err(Refusal::bad_request(format!("{object} broke off"))),
+    }
+}
+
+/// A body that keeps a permit until it has been sent or dropped.
+pub(super) fn holding(body: Body, permit: OwnedSemaphorePermit) -> Body {
+    Body::from_stream(body.into_data_stream().map(move |part| {
+        let _held = &permit;
+        part
+    }))
+}

@@ -1,0 +1,727 @@
+//! The client against a server that says what kamu says, word for word, and against one that lies.
+
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::{Message, WebSocket};
+
+use super::sample::{self, File};
+use super::*;
+use odf_metadata::codec::EncodedBlock;
+use odf_dataset::{Dataset, RemoteAliases};
+use crate::files::Pushed;
+use crate::sync::{Progress, ReadError, SyncError};
+use crate::{Arrival, ArrivalError, Destination, Outcome, pull};
+use odf_dataset::Datasets;
+
+/// What a server answers to a plain request, and what it was sent.
+#[derive(Default)]
+struct Plain {
+    files: HashMap<String, Vec<u8>>,
+    taken: HashMap<String, Vec<u8>>,
+    /// Status of every PUT.
+    put_status: u16,
+}
+
+/// A server whose side of one WebSocket is written down.
+struct Script {
+    address: SocketAddr,
+    plain: Arc<Mutex<Plain>>,
+}
+
+/// The server's side of a WebSocket.
+struct Server {
+    socket: WebSocket<TcpStream>,
+    address: SocketAddr,
+    plain: Arc<Mutex<Plain>>,
+}
+
+impl Server {
+    fn say(&mut self, value: Value) {
+        self.socket.send(Message::text(value.to_string())).unwrap();
+    }
+
+    fn hear(&mut self) -> Value {
+        match self.socket.read().unwrap() {
+            Message::Text(text) => serde_json::from_str(&text).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn close(&mut self, code: u16, reason: &str) {
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: reason.to_owned().into(),
+        };
+        self.socket.close(Some(frame)).unwrap();
+        while self.socket.read().is_ok() {}
+    }
+
+    /// Waits for the client to close in peace.
+    fn closed(&mut self) {
+        match self.socket.read() {
+            Ok(Message::Close(Some(frame))) => assert_eq!(u16::from(frame.code), 1000),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn set_file(&self, path: &str, bytes: impl Into<Vec<u8>>) {
+        self.plain.lock().unwrap().files.insert(path.to_owned(), bytes.into());
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}/ds/{path}", self.address)
+    }
+}
+
+impl Script {
+    /// A server that has `files` below `/ds/` and speaks `script` to whoever opens a WebSocket.
+    fn new(files: &[(&str, &[u8])], script: impl Fn(&mut Server) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let plain = Plain {
+            files: files
+                .iter()
+                .map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec()))
+                .collect(),
+            put_status: 200,
+            ..Plain::default()
+        };
+        let plain = Arc::new(Mutex::new(plain));
+        let shared = Arc::clone(&plain);
+        let script = Arc::new(Mutex::new(script));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, plain, script) = (stream.unwrap(), Arc::clone(&shared), Arc::clone(&script));
+                thread::spawn(move || serve(stream, address, &plain, &script));
+            }
+        });
+        Self { address, plain }
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::new(
+            &format!("http://{}/ds", self.address).parse().unwrap(),
+            Some("secret".to_owned()),
+        )
+    }
+}
+
+fn serve(mut stream: TcpStream, address: SocketAddr, plain: &Arc<Mutex<Plain>>, script: &Mutex<impl Fn(&mut Server)>) {
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut peeked = [0; 64];
+    while !stream.peek(&mut peeked).is_ok_and(|count| count >= 20) {}
+    let first = String::from_utf8_lossy(&peeked).into_owned();
+    if first.starts_with("GET /ds/pull ") || first.starts_with("GET /ds/push ") {
+        #[allow(clippy::result_large_err, reason = "the library's own type")]
+        let check = |request: &tungstenite::handshake::server::Request, response| {
+            let fields = request.headers();
+            assert_eq!(fields["x-odf-smtp-version"], "1");
+            assert_eq!(fields["authorization"], "Bearer secret");
+            Ok(response)
+        };
+        let mut server = Server {
+            socket: tungstenite::accept_hdr(stream, check).unwrap(),
+            address,
+            plain: Arc::clone(plain),
+        };
+        script.lock().unwrap()(&mut server);
+        return;
+    }
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if stream.read(&mut byte).unwrap_or(0) == 0 {
+            return;
+        }
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let path = head.split(' ').nth(1).unwrap().trim_start_matches("/ds/").to_owned();
+    let length = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body).unwrap();
+    let mut plain = plain.lock().unwrap();
+    let (status, answer) = if head.starts_with("PUT ") {
+        plain.taken.insert(path, body);
+        (plain.put_status, br#"{"message":"no room"}"#.to_vec())
+    } else {
+        plain
+            .files
+            .get(&path)
+            .map_or((404, Vec::new()), |bytes| (200, bytes.clone()))
+    };
+    drop(plain);
+    let head = format!(
+        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        answer.len()
+    );
+    let _ = stream.write_all(&[head.as_bytes(), &answer].concat());
+}
+
+fn workspace() -> (TempDir, Datasets) {
+    let dir = tempfile::tempdir().unwrap();
+    let workspace = crate::datasets_in(dir.path());
+    (dir, workspace)
+}
+
+fn held(workspace: &Datasets, blocks: &[EncodedBlock], files: &[File]) -> Dataset {
+    let id = odf_metadata::chain::ChainState::begin(&blocks[0]).unwrap().dataset_id;
+    let arrival = Arrival::begin(workspace, id, &"ds".parse().unwrap(), RemoteAliases::default()).unwrap();
+    for (object, bytes) in files {
+        let mut sink = arrival.sink(object).unwrap();
+        sink.write(bytes).unwrap();
+        sink.finish().unwrap();
+    }
+    arrival.commit(blocks.to_vec(), false).unwrap().dataset
+}
+
+const QUIET: fn(Progress) -> ControlFlow<()> = |_| ControlFlow::Continue(());
+
+fn pull_into(
+    workspace: &Datasets,
+    script: &Script,
+    dataset: Option<Dataset>,
+    force: bool,
+) -> Result<Outcome, SyncError> {
+    let source = Source::open(script.endpoint(), dataset.as_ref(), force, &QUIET)?;
+    let destination = Destination {
+        dataset,
+        name: "pulled".parse().unwrap(),
+        aliases: RemoteAliases::default(),
+    };
+    pull(workspace, &source, destination, force, &QUIET)
+}
+
+fn push_to(script: &Script, dataset: &Dataset, force: bool) -> Result<Pushed, SyncError> {
+    push(dataset, &script.endpoint(), Visibility::Public, force, &QUIET)
+}
+
+fn plan(blocks: &[EncodedBlock]) -> Value {
+    json!({"Ok": {"transfer_plan": super::plan::of(blocks)}})
+}
+
+fn bundled(blocks: &[EncodedBlock]) -> Value {
+    json!({"blocks": bundle::pack(blocks).unwrap()})
+}
+
+/// Answers a request for objects: each below `/ds/`.
+fn say_where(server: &mut Server) -> Value {
+    let request = server.hear();
+    let strategies: Vec<Value> = request["object_files"].as_array().unwrap().iter().map(|file| {
+        let directory = if file["object_type"] == "DataSlice" { "data" } else { "checkpoints" };
+        let url = server.url(&format!("{directory}/{}", file["physical_hash"].as_str().unwrap()));
+        json!({
+            "object_file": file, "pull_strategy": "HttpDownload",
+            "download_from": {"url": url, "headers": [{"name": "x-a", "value": "b"}], "expires_at": "2030-01-01T00:00:00Z"},
+        })
+    }).collect();
+    server.say(json!({"object_transfer_strategies": strategies}));
+    request
+}
+
+#[test]
+fn a_dataset_is_pulled_from_kamu() {
+    let (blocks, files) = sample::with_files(sample::id(1), 3);
+    let paths: Vec<String> = files.iter().map(|(object, _)| object.to_string()).collect();
+    let served: Vec<(&str, &[u8])> = paths
+        .iter()
+        .map(String::as_str)
+        .zip(files.iter().map(|(_, bytes)| &bytes[..]))
+        .collect();
+    let all = blocks.clone();
+    let script = Script::new(&served, move |server| {
+        let request = server.hear();
+        assert_eq!(
+            request,
+            json!({"begin_after": null, "stop_at": null, "force_update_if_diverged": false})
+        );
+        server.say(plan(&all));
+        assert_eq!(server.hear(), json!({}));
+        server.say(bundled(&all));
+        let asked = say_where(server);
+        assert_eq!(asked["object_files"].as_array().unwrap().len(), 6);
+        server.closed();
+    });
+    let (_dir, workspace) = workspace();
+    let outcome = pull_into(&workspace, &script, None, false).unwrap();
+    let Outcome::Updated(arrived) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!((arrived.blocks, arrived.old_head), (5, None));
+    let stored: Vec<_> = arrived
+        .dataset
+        .blocks()
+        .unwrap()
+        .map(|stored| stored.unwrap().block)
+        .collect();
+    assert_eq!(stored, blocks);
+    for (object, bytes) in &files {
+        assert_eq!(std::fs::read(object.path(arrived.dataset.dir())).unwrap(), *bytes);
+    }
+}
+
+#[test]
+fn what_is_new_is_pulled_and_nothing_else() {
+    let blocks = sample::chain(sample::id(1), 5, 5, "");
+    let (all, head) = (blocks.clone(), blocks[4].hash().to_string());
+    let script = Script::new(&[], move |server| {
+        let after = server.hear()["begin_after"].as_str().unwrap().to_owned();
+        if after == head {
+            server.say(plan(&[]));
+        } else {
+            server.say(plan(&all[2..]));
+            server.hear();
+            server.say(bundled(&all[2..]));
+        }
+        let _ = server.socket.read();
+    });
+    let (_dir, workspace) = workspace();
+    let dataset = held(&workspace, &blocks[..2], &[]);
+    let outcome = pull_into(&workspace, &script, Some(dataset), false).unwrap();
+    assert!(
+        matches!(&outcome, Outcome::Updated(arrived) if arrived.blocks == 3),
+        "{outcome:?}"
+    );
+    let dataset = outcome.dataset().clone();
+    let again = pull_into(&workspace, &script, Some(dataset), false).unwrap();
+    assert!(matches!(again, Outcome::UpToDate { .. }), "{again:?}");
+}
+
+#[test]
+fn chains_that_differ_are_told_apart_and_one_takes_the_others_place_by_force() {
+    let trunk = sample::chain(sample::id(1), 4, 4, "");
+    let branch = sample::chain(sample::id(1), 6, 2, "b");
+    for (theirs, ahead) in [(trunk[..2].to_vec(), true), (branch, false)] {
+        let files: Vec<(String, Vec<u8>)> = theirs
+            .iter()
+            .map(|block| (format!("blocks/{}", block.hash()), block.bytes().to_vec()))
+            .collect();
+        let served: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), &bytes[..])).collect();
+        let all = theirs.clone();
+        let script = Script::new(&served, move |server| {
+            let request = server.hear();
+            if request["force_update_if_diverged"] == true {
+                server.say(plan(&all));
+                server.hear();
+                server.say(bundled(&all));
+            } else {
+                let head = all.last().unwrap().hash().to_string();
+                server.say(json!({"Err": {"InvalidInterval": {"head": head, "tail": request["begin_after"]}}}));
+            }
+            let _ = server.socket.read();
+        });
+        let (_dir, workspace) = workspace();
+        let dataset = held(&workspace, &trunk, &[]);
+        let outcome = pull_into(&workspace, &script, Some(dataset.clone()), false);
+        match (ahead, outcome) {
+            (true, Ok(Outcome::Ahead { by: 2, remote, .. })) => assert_eq!(remote, *theirs[1].hash()),
+            (
+                false,
+                Err(SyncError::Diverged {
+                    common: 2,
+                    ours: 2,
+                    theirs: 4,
+                    ..
+                }),
+            ) => {}
+            (_, other) => panic!("{other:?}"),
+        }
+        let outcome = pull_into(&workspace, &script, Some(dataset), true).unwrap();
+        assert!(matches!(outcome, Outcome::Updated(_)), "{outcome:?}");
+        assert_eq!(outcome.dataset().head(), theirs.last().unwrap().hash());
+    }
+}
+
+#[test]
+fn a_server_that_lies_is_not_believed() {
+    let (blocks, files) = sample::with_files(sample::id(1), 1);
+    let (object, bytes) = files[0].clone();
+    let mut wrong = bytes.clone();
+    wrong[3] ^= 1;
+    let path = object.to_string();
+    for served in [&wrong[..], &bytes[1..]] {
+        let all = blocks.clone();
+        let script = Script::new(&[(&path, served)], move |server| {
+            server.hear();
+            server.say(plan(&all));
+            server.hear();
+            server.say(bundled(&all));
+            say_where(server);
+            let _ = server.socket.read();
+        });
+        let (_dir, workspace) = workspace();
+        let error = pull_into(&workspace, &script, None, false).unwrap_err();
+        // The slice is wrong, and there is no checkpoint: whichever is met first.
+        assert!(
+            matches!(
+                error,
+                SyncError::Arrival(ArrivalError::Object { .. }) | SyncError::Read(ReadError::Missing { .. })
+            ),
+            "{error}"
+        );
+        assert!(workspace.catalog().entries().unwrap().is_empty());
+    }
+
+    let chain = sample::chain(sample::id(1), 3, 3, "");
+    type Lie = fn(&mut Server, &[EncodedBlock]);
+    let lies: [(Lie, &str); 6] = [
+        (
+            |server, chain| server.say(json!({"blocks": bundle::pack(&chain[1..]).unwrap()})),
+            "announced",
+        ),
+        (
+            |server, chain| {
+                let mut batch = bundle::pack(chain).unwrap();
+                batch.payload.truncate(100);
+                server.say(json!({"blocks": batch}));
+            },
+            "damaged",
+        ),
+        (
+            |server, _| server.say(json!({"hello": 1})),
+            "does not follow the protocol",
+        ),
+        (
+            |server, _| server.socket.send(Message::binary(vec![1])).unwrap(),
+            "binary",
+        ),
+        (
+            |server, _| {
+                let phase = json!({"Pull": "MetadataRequest"});
+                let reason = json!({"Err": {"Internal": {"phase": phase, "error_message": "Internal error"}}});
+                server.close(1011, &reason.to_string());
+            },
+            "refused: Internal error",
+        ),
+        (
+            |server, _| server.close(1001, "restart"),
+            "closed the connection (1001) restart",
+        ),
+    ];
+    for (lie, words) in lies {
+        let all = chain.clone();
+        let script = Script::new(&[], move |server| {
+            server.hear();
+            server.say(plan(&all));
+            server.hear();
+            lie(server, &all);
+            let _ = server.socket.read();
+        });
+        let (_dir, workspace) = workspace();
+        let error = pull_into(&workspace, &script, None, false).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(workspace.catalog().entries().unwrap().is_empty());
+    }
+}
+
+/// Accepts everything up to the objects; the request for them.
+fn accept(server: &mut Server, current_head: Option<&Multihash>, blocks: &[EncodedBlock]) -> Value {
+    let request = server.hear();
+    let expected = json!({
+        "current_head": current_head, "transfer_plan": super::plan::of(blocks),
+        "force_update_if_diverged": false, "visibility_for_created_dataset": "Public",
+    });
+    assert_eq!(request, expected);
+    server.say(json!({"Ok": {}}));
+    let batch: messages::BlocksBatch = serde_json::from_value(server.hear()["new_blocks"].clone()).unwrap();
+    assert_eq!(bundle::unpack(&batch).unwrap(), blocks);
+    server.say(json!({"Ok": {}}));
+    server.hear()
+}
+
+/// Says where the client is to bring its objects: the first is there already.
+fn want(server: &mut Server, request: &Value) {
+    assert_eq!(request["is_truncated"], false);
+    let strategies: Vec<Value> = request["object_files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .enumerate()
+        .map(|(number, file)| {
+            let to = json!({"url": server.url(&format!("up/{number}?signature=s")), "headers": [], "expires_at": null});
+            match number {
+                0 => json!({"object_file": file, "push_strategy": "SkipUpload", "upload_to": null}),
+                _ => json!({"object_file": file, "push_strategy": "HttpUpload", "upload_to": to}),
+            }
+        })
+        .collect();
+    server.say(json!({"Ok": {"object_transfer_strategies": strategies}}));
+}
+
+#[test]
+fn a_dataset_is_pushed_to_kamu() {
+    let (blocks, files) = sample::with_files(sample::id(1), 2);
+    let (_dir, workspace) = workspace();
+    let dataset = held(&workspace, &blocks, &files);
+    let (all, head) = (blocks.clone(), blocks[3].hash().to_string());
+    let script = Script::new(&[], move |server| {
+        let request = accept(server, None, &all);
+        want(server, &request);
+        // A question while the uploads go on; its answer may come after the last word about them.
+        server.say(json!({}));
+        let mut last = server.hear();
+        while last != json!({"details": "Complete"}) {
+            assert!(last["details"]["Running"]["uploaded_objects_count"].is_u64(), "{last}");
+            last = server.hear();
+        }
+        assert_eq!(server.hear(), json!({}));
+        server.set_file("refs/head", head.clone());
+        server.say(json!({}));
+        server.closed();
+    });
+    let pushed = push_to(&script, &dataset, false).unwrap();
+    assert!(matches!(
+        pushed,
+        Pushed::Updated {
+            old_head: None,
+            blocks: 4
+        }
+    ));
+    let plain = script.plain.lock().unwrap();
+    assert_eq!(plain.taken.len(), 3);
+    for (number, (_, bytes)) in files.iter().enumerate().skip(1) {
+        assert_eq!(plain.taken[&format!("up/{number}?signature=s")], *bytes);
+    }
+    drop(plain);
+    assert!(matches!(push_to(&script, &dataset, false).unwrap(), Pushed::UpToDate));
+}
+
+#[test]
+fn a_push_counts_when_the_servers_head_says_so() {
+    let blocks = sample::chain(sample::id(1), 3, 3, "");
+    let (_dir, workspace) = workspace();
+    let dataset = held(&workspace, &blocks, &[]);
+    type End = fn(&mut Server, String);
+    let ends: [(End, Option<&str>); 4] = [
+        // What kamu does when its last step fails: its own client takes that for a confirmation.
+        (
+            |server, _| {
+                let phase = json!({"Push": "CompleteRequest"});
+                let reason = json!({"Err": {"Internal": {"phase": phase, "error_message": "Internal error"}}});
+                server.close(1011, &reason.to_string());
+            },
+            Some("refused: Internal error"),
+        ),
+        (
+            |server, _| {
+                server.say(json!({}));
+                server.say(json!({}));
+                let _ = server.socket.read();
+            },
+            Some("confirmed the push, but its head is"),
+        ),
+        // A question that crossed the client's last word.
+        (
+            |server, head| {
+                server.say(json!({}));
+                thread::sleep(Duration::from_millis(300));
+                server.set_file("refs/head", head);
+                server.say(json!({}));
+                server.closed();
+            },
+            None,
+        ),
+        (|server, _| server.close(1000, ""), Some("broke off")),
+    ];
+    for (end, words) in ends {
+        let (all, head) = (blocks.clone(), blocks[2].hash().to_string());
+        let old_head = blocks[0].hash().to_string();
+        let script = Script::new(&[("refs/head", old_head.as_bytes())], move |server| {
+            let request = accept(server, Some(all[0].hash()), &all[1..]);
+            assert_eq!(request["object_files"], json!([]));
+            server.say(json!({"Ok": {"object_transfer_strategies": []}}));
+            assert_eq!(server.hear(), json!({"details": "Complete"}));
+            assert_eq!(server.hear(), json!({}));
+            end(server, head.clone());
+        });
+        match (push_to(&script, &dataset, false), words) {
+            (Ok(Pushed::Updated { blocks: 2, .. }), None) => {}
+            (Err(error), Some(words)) => assert!(error.to_string().contains(words), "{error}"),
+            (other, words) => panic!("{words:?}: {:?}", other.err()),
+        }
+    }
+}
+
+#[test]
+fn every_refusal_of_a_push_is_put_into_words() {
+    let (blocks, files) = sample::with_files(sample::id(1), 1);
+    let (_dir, workspace) = workspace();
+    let dataset = held(&workspace, &blocks, &files);
+    let refused = |script: &dyn Fn() -> Script| push_to(&script(), &dataset, false).err().unwrap();
+    let error = refused(&|| {
+        Script::new(&[], |server| {
+            server.hear();
+            let invalid = json!({"actual_head": null, "expected_head": sample::no_hash().to_string()});
+            server.say(json!({"Err": {"InvalidHead": invalid}}));
+        })
+    });
+    assert!(matches!(error, SyncError::HeadMoved { actual: Some(_), .. }), "{error}");
+    let error = refused(&|| {
+        Script::new(&[], |server| {
+            server.hear();
+            server.say(json!({"Ok": {}}));
+            server.hear();
+            server.close(1011, r#"{"Err":{"SeedBlockOverwriteRestricted":{}}}"#);
+        })
+    });
+    assert!(
+        matches!(error, SyncError::Smart(SmartError::OtherDataset { .. })),
+        "{error}"
+    );
+    for (answer, words) in [
+        (
+            json!({"RefCollision": {"dataset_id": sample::id(2)}}),
+            "under another name",
+        ),
+        (
+            json!({"NameCollision": {"dataset_alias": "x/y"}}),
+            "another dataset called x/y",
+        ),
+    ] {
+        for as_text in [true, false] {
+            let (all, answer) = (blocks.clone(), json!({"Err": answer}));
+            let script = Script::new(&[], move |server| {
+                accept(server, None, &all);
+                match as_text {
+                    true => server.say(answer.clone()),
+                    false => server.close(1011, &answer.to_string()),
+                }
+            });
+            let error = push_to(&script, &dataset, false).err().unwrap();
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+    let all = blocks.clone();
+    let script = Script::new(&[], move |server| {
+        let request = accept(server, None, &all);
+        want(server, &request);
+        let _ = server.socket.read();
+    });
+    script.plain.lock().unwrap().put_status = 507;
+    let error = push_to(&script, &dataset, false).err().unwrap().to_string();
+    assert!(
+        error.contains("507: no room") && !error.contains("signature"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_server_that_is_ahead_or_went_another_way_is_left_alone() {
+    let trunk = sample::chain(sample::id(1), 4, 4, "");
+    let branch = sample::chain(sample::id(1), 5, 2, "b");
+    let (_dir, workspace) = workspace();
+    let dataset = held(&workspace, &trunk[..3], &[]);
+    for (theirs, ahead) in [(&trunk, true), (&branch, false)] {
+        let head = theirs.last().unwrap().hash().to_string();
+        let mut files: Vec<(String, Vec<u8>)> = theirs
+            .iter()
+            .map(|block| (format!("blocks/{}", block.hash()), block.bytes().to_vec()))
+            .collect();
+        files.push(("refs/head".to_owned(), head.into_bytes()));
+        let served: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), &bytes[..])).collect();
+        let script = Script::new(&served, |_| panic!("nothing to say"));
+        let error = push_to(&script, &dataset, false).err().unwrap();
+        match (ahead, &error) {
+            (true, SyncError::DestinationAhead { by: 1, .. }) => {}
+            (
+                false,
+                SyncError::Diverged {
+                    common: 2,
+                    ours: 1,
+                    theirs: 3,
+                    ..
+                },
+            ) => {}
+            _ => panic!("{error}"),
+        }
+        // A server that writes old blocks anew tells less, and is left alone as well.
+        let last = format!("blocks/{}", theirs.last().unwrap().hash());
+        script
+            .plain
+            .lock()
+            .unwrap()
+            .files
+            .insert(last, trunk[0].bytes().to_vec());
+        let error = push_to(&script, &dataset, false).err().unwrap();
+        assert!(
+            matches!(error, SyncError::Smart(SmartError::NotAncestor { .. })),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn nobody_there_and_not_let_in_are_told_apart() {
+    let (_dir, workspace) = workspace();
+    let dataset = held(&workspace, &sample::chain(sample::id(1), 2, 2, ""), &[]);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for scheme in ["http", "https"] {
+        let endpoint = Endpoint::new(&format!("{scheme}://{closed}/ds").parse().unwrap(), None);
+        let error = Source::open(endpoint, None, false, &QUIET).err().unwrap();
+        assert!(
+            matches!(error, SyncError::Read(ReadError::Unreachable { .. })),
+            "{error}"
+        );
+    }
+    // A server without TLS, addressed as one with it.
+    let script = Script::new(&[], |_| {});
+    let endpoint = Endpoint::new(&format!("https://{}/ds", script.address).parse().unwrap(), None);
+    let error = push(&dataset, &endpoint, Visibility::Private, false, &QUIET)
+        .err()
+        .unwrap();
+    assert!(
+        matches!(error, SyncError::Read(ReadError::Unreachable { .. })),
+        "{error}"
+    );
+    assert!(!format!("{:?}", script.endpoint()).contains("secret"));
+}
+
+#[test]
+fn a_wish_to_stop_ends_the_wait() {
+    let script = Script::new(&[], |server| {
+        server.hear();
+        thread::sleep(Duration::from_secs(20));
+    });
+    let stop = |_| ControlFlow::Break(());
+    let error = Source::open(script.endpoint(), None, false, &stop).err().unwrap();
+    assert!(matches!(error, SyncError::Cancelled), "{error}");
+}
+
+#[test]
+fn a_message_longer_than_a_frame_goes_in_pieces() {
+    // What does not pack: 4 MiB of noise as a JSON array is longer than a frame.
+    let id = sample::id(1);
+    let text: String = (0..FRAME_BYTES / 2)
+        .map(|_| char::from(rand::random_range(b'0'..=b'z')))
+        .collect();
+    let mut blocks = sample::chain(id, 1, 1, "");
+    for part in text.as_bytes().chunks(1 << 20) {
+        let mut longer = sample::chain(id, blocks.len() as u64 + 1, 0, std::str::from_utf8(part).unwrap());
+        let block = longer.pop().unwrap().into_block();
+        blocks.push(sample::after(blocks.last().unwrap(), block.event));
+    }
+    let (_dir, workspace) = workspace();
+    let dataset = held(&workspace, &blocks, &[]);
+    let (all, head) = (blocks.clone(), blocks.last().unwrap().hash().to_string());
+    let script = Script::new(&[], move |server| {
+        let request = accept(server, None, &all);
+        want(server, &request);
+        server.hear();
+        server.hear();
+        server.set_file("refs/head", head.clone());
+        server.say(json!({}));
+        server.closed();
+    });
+    push_to(&script, &dataset, false).unwrap();
+}

@@ -1,0 +1,409 @@
+//! Text tables of one row after the other, cut into chunks of whole rows that are worked on by several threads and come
+//! back in the order of the file.
+//!
+//! One thread cuts. As long as a chunk of CSV has no quotes, any line break in it ends a row, which is found at the speed
+//! of memory; where there are quotes, they are followed by the same rules that the parser has.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use arrow::record_batch::RecordBatch;
+
+use super::source::{Batches, Input, MAX_ROW_BYTES, Problem, Source, SourceError, Span};
+
+/// How long a chunk should be. Longer rows make longer chunks, up to [`MAX_ROW_BYTES`] and one row.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// The most threads that work on chunks.
+const MAX_WORKERS: usize = 8;
+
+/// Chunks that wait for a thread, and results that wait for the caller, beyond one for each thread.
+const QUEUED_CHUNKS: usize = 2;
+
+/// The bytes that a file may begin with to say that it is UTF-8.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Some rows of a file.
+pub(super) struct Chunk {
+    pub(super) bytes: Vec<u8>,
+    /// Position of the first byte in the file.
+    pub(super) start: u64,
+    /// Number of lines before it.
+    pub(super) line: u64,
+    /// The file ends inside of quotes.
+    pub(super) open: bool,
+}
+
+/// Where rows end.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rule {
+    /// At every line feed.
+    Lines,
+    /// At every line break that is not inside of quotes.
+    Quoted {
+        separator: u8,
+        quote: u8,
+        escape: Option<u8>,
+    },
+}
+
+impl Rule {
+    /// How many of these bytes, which begin with a row, are whole rows; and whether they end inside of quotes.
+    fn scan(self, bytes: &[u8]) -> (usize, bool) {
+        let (separator, quote, escape) = match self {
+            Rule::Quoted {
+                separator,
+                quote,
+                escape,
+            } if bytes.contains(&quote) => (separator, quote, escape),
+            _ => {
+                let last = |end: u8| bytes.iter().rposition(|byte| *byte == end).map(|at| at + 1);
+                let plain = last(b'\n').or_else(|| if matches!(self, Rule::Lines) { None } else { last(b'\r') });
+                return (plain.unwrap_or(0), false);
+            }
+        };
+        #[derive(Clone, Copy, PartialEq)]
+        enum At {
+            FieldStart,
+            Field,
+            Quoted,
+            Escaped,
+            /// Behind a quote inside of quotes: the end of them, or the first half of a quote that is meant.
+            Closing,
+        }
+        let mut at = At::FieldStart;
+        let mut whole = 0;
+        for (position, byte) in bytes.iter().copied().enumerate() {
+            at = match at {
+                At::Quoted if byte == quote => At::Closing,
+                At::Quoted if Some(byte) == escape => At::Escaped,
+                At::Quoted | At::Escaped => At::Quoted,
+                At::FieldStart | At::Closing if byte == quote => At::Quoted,
+                _ if byte == separator => At::FieldStart,
+                _ if matches!(byte, b'\n' | b'\r') => {
+                    whole = position + 1;
+                    At::FieldStart
+                }
+                _ => At::Field,
+            };
+        }
+        (whole, matches!(at, At::Quoted | At::Escaped))
+    }
+}
+
+/// Cuts a part of a file.
+struct Cutter {
+    source: Source,
+    input: Box<dyn Input>,
+    rule: Rule,
+    at: u64,
+    line: u64,
+    end: u64,
+    /// The beginning of the next chunk, read already.
+    rest: Vec<u8>,
+}
+
+impl Cutter {
+    fn next(&mut self) -> Result<Option<Chunk>, SourceError> {
+        let mut bytes = std::mem::take(&mut self.rest);
+        let mut wanted = CHUNK_BYTES;
+        loop {
+            let left = self.end - self.at - bytes.len() as u64;
+            let more = left.min(wanted.saturating_sub(bytes.len()) as u64);
+            let read = self.input.by_ref().take(more).read_to_end(&mut bytes);
+            let read = read.map_err(|error| self.source.error(Problem::Io(error)))? as u64;
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            let is_last = read == left || read < more;
+            let content = match bytes.strip_prefix(BYTE_ORDER_MARK) {
+                Some(content) if self.at == 0 => content,
+                _ => &bytes,
+            };
+            let (whole, open) = self.rule.scan(content);
+            let whole = whole + (bytes.len() - content.len()) * usize::from(whole > 0);
+            // A row that is too long goes on as it is, to be refused by who knows its line.
+            if !is_last && whole == 0 && bytes.len() <= MAX_ROW_BYTES {
+                wanted = wanted.saturating_mul(2);
+                continue;
+            }
+            if !is_last && whole > 0 {
+                self.rest = bytes.split_off(whole);
+            }
+            let chunk = Chunk {
+                start: self.at,
+                line: self.line,
+                open: is_last && open,
+                bytes,
+            };
+            self.at += chunk.bytes.len() as u64;
+            self.line += chunk.bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+            return Ok(Some(chunk));
+        }
+    }
+}
+
+/// What became of a chunk, once it is done.
+type Pending<T> = Receiver<Result<T, SourceError>>;
+
+/// A chunk, and where to put what becomes of it.
+type Job<T> = (Chunk, SyncSender<Result<T, SourceError>>);
+
+/// What threads make of the chunks of a file, in the order of the file.
+pub(super) struct Ordered<T> {
+    /// None once the last was taken.
+    results: Option<Receiver<(u64, Pending<T>)>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl<T: Send + 'static> Ordered<T> {
+    /// Starts as many threads as there are processors, or chunks if those are fewer. They end when all is done or the
+    /// result is dropped.
+    pub(super) fn start(
+        source: &Source,
+        span: Span,
+        rule: Rule,
+        work: impl Fn(Chunk) -> Result<T, SourceError> + Send + Sync + 'static,
+    ) -> Result<Ordered<T>, SourceError> {
+        let mut cutter = Cutter {
+            source: source.clone(),
+            input: source.open_at(span.start)?,
+            rule,
+            at: span.start,
+            line: span.line,
+            end: span.end.max(span.start),
+            rest: Vec::new(),
+        };
+        let chunks = usize::try_from((cutter.end - cutter.at) / CHUNK_BYTES as u64 + 1).unwrap_or(usize::MAX);
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let workers = processors.min(chunks).min(MAX_WORKERS);
+        let (sender, results) = mpsc::sync_channel(workers + QUEUED_CHUNKS);
+        let (jobs, queue) = mpsc::sync_channel::<Job<T>>(QUEUED_CHUNKS);
+        let mut threads = Vec::with_capacity(workers + 1);
+        let (work, queue) = (Arc::new(work), Arc::new(Mutex::new(queue)));
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
+            spawned.map_err(|error| source.error(Problem::Io(error)))
+        };
+        for _ in 0..workers {
+            let (work, queue) = (work.clone(), queue.clone());
+            let next = move || queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let body = move || {
+                while let Ok((chunk, result)) = next() {
+                    // Nobody waits for it any more once the caller has given up.
+                    let _ = result.send(work(chunk));
+                }
+            };
+            threads.push(spawn("parse-rows", Box::new(body))?);
+        }
+        let body = move || {
+            loop {
+                let (result, pending) = mpsc::sync_channel(1);
+                match cutter.next() {
+                    Ok(None) => return,
+                    Ok(Some(chunk)) => {
+                        let end = chunk.start + chunk.bytes.len() as u64;
+                        if sender.send((end, pending)).is_err() || jobs.send((chunk, result)).is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        let _ = result.send(Err(error));
+                        let _ = sender.send((cutter.at, pending));
+                        return;
+                    }
+                }
+            }
+        };
+        threads.push(spawn("cut-rows", Box::new(body))?);
+        Ok(Ordered {
+            results: Some(results),
+            threads,
+        })
+    }
+
+    /// What became of the next chunk, and where it ends in the file; none behind the last.
+    pub(super) fn next(&mut self) -> Result<Option<(T, u64)>, SourceError> {
+        let next = self.results.as_ref().and_then(|results| results.recv().ok());
+        let done = match next {
+            None => None,
+            Some((end, pending)) => pending.recv().ok().map(|result| (result, end)),
+        };
+        match done {
+            Some((result, end)) => result.map(|result| Some((result, end))),
+            None => {
+                // Threads have ended, by themselves or by a panic, which goes on here.
+                self.results = None;
+                for thread in self.threads.drain(..) {
+                    if let Err(panic) = thread.join() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Rows that threads parse chunk by chunk.
+pub(super) struct Chunked {
+    chunks: Ordered<Vec<RecordBatch>>,
+    ready: VecDeque<RecordBatch>,
+    bytes: u64,
+}
+
+impl Chunked {
+    /// `rows` gives the rows of a chunk.
+    pub(super) fn start<R: Batches>(
+        source: &Source,
+        span: Span,
+        rule: Rule,
+        rows: impl Fn(Chunk) -> Result<R, SourceError> + Send + Sync + 'static,
+    ) -> Result<Chunked, SourceError> {
+        let chunks = Ordered::start(source, span, rule, move |chunk| {
+            let mut rows = rows(chunk)?;
+            let mut batches = Vec::new();
+            while let Some(batch) = rows.next_batch()? {
+                batches.push(batch);
+            }
+            Ok(batches)
+        })?;
+        Ok(Chunked {
+            chunks,
+            ready: VecDeque::new(),
+            bytes: span.start,
+        })
+    }
+}
+
+impl Batches for Chunked {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(Some(batch));
+            }
+            match self.chunks.next()? {
+                None => return Ok(None),
+                Some((batches, end)) => {
+                    self.ready = batches.into();
+                    self.bytes = end;
+                }
+            }
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// A chunk as an input, for parsers.
+pub(super) fn input(chunk: Chunk) -> Box<dyn Input> {
+    Box::new(io::Cursor::new(chunk.bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::source::{Format, ReadOptions};
+
+    const RULE: Rule = Rule::Quoted {
+        separator: b',',
+        quote: b'"',
+        escape: Some(b'\\'),
+    };
+
+    #[test]
+    fn rows_end_at_line_breaks_outside_of_quotes() {
+        for (text, whole, open) in [
+            ("", 0, false),
+            ("a,b", 0, false),
+            ("a\nb", 2, false),
+            ("a\rb", 2, false),
+            ("a\r\nb", 3, false),
+            ("\"a\nb\"", 0, false),
+            ("\"a\nb\"\n", 6, false),
+            ("x\n\"a\n", 2, true),
+            ("x\n\"a\\\"\n", 2, true),
+            ("x\n\"a\"\"\n", 2, true),
+            ("x\n\"a\"\"\"\n", 8, false),
+            // A quote inside of an unquoted field is a letter like others.
+            ("5\" x\ny\n", 7, false),
+            ("\"a\"b\"\nc\n", 8, false),
+        ] {
+            assert_eq!(RULE.scan(text.as_bytes()), (whole, open), "{text:?}");
+        }
+        assert_eq!(Rule::Lines.scan(b"\"a\nb\rc"), (3, false));
+        assert_eq!(Rule::Lines.scan(b"a\rb"), (0, false));
+    }
+
+    #[test]
+    fn results_come_in_order_and_failures_at_their_place() {
+        let line = "0123456789,0123456789\n".repeat(50);
+        let text = line.repeat(CHUNK_BYTES * 5 / line.len());
+        let source = Source::bytes("t", Bytes::from(text.clone()), Format::Csv, ReadOptions::default());
+        let span = Span {
+            start: 0,
+            line: 0,
+            end: text.len() as u64,
+        };
+        let mut chunks =
+            Ordered::start(&source, span, RULE, |chunk| Ok((chunk.start, chunk.line, chunk.bytes))).unwrap();
+        let (mut all, mut count) = (Vec::new(), 0);
+        while let Some(((start, line, bytes), end)) = chunks.next().unwrap() {
+            assert_eq!((start, line), (all.len() as u64, all.len() as u64 / 22));
+            all.extend(bytes);
+            assert_eq!(end, all.len() as u64);
+            count += 1;
+        }
+        assert_eq!(all, text.as_bytes());
+        assert!(count >= 5);
+        assert!(chunks.next().unwrap().is_none());
+
+        let (name, fails_at) = (source.clone(), CHUNK_BYTES as u64 * 2);
+        let mut chunks = Ordered::start(&source, span, Rule::Lines, move |chunk| {
+            if chunk.start > fails_at {
+                Err(name.error_at(7, None, Problem::Missing))
+            } else {
+                Ok(())
+            }
+        })
+        .unwrap();
+        let mut done = 0;
+        let error = loop {
+            match chunks.next() {
+                Ok(_) => done += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((done, error.to_string().contains("line 7")), (3, true));
+        // Threads that nobody listens to end.
+        drop(Ordered::start(&source, span, Rule::Lines, |chunk| Ok(chunk.bytes)).unwrap());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// Whatever the bytes: what is cut off first, parsed alone, and the rest, parsed alone, are the records of the whole.
+        #[test]
+        fn cuts_do_not_change_records(text in "[ab,\"\\\\\n\r]{0,40}") {
+            let records = |bytes: &[u8]| -> Vec<csv::ByteRecord> {
+                let mut reader = csv::ReaderBuilder::new();
+                let reader = reader.has_headers(false).flexible(true).escape(Some(b'\\')).from_reader(bytes);
+                reader.into_byte_records().map(Result::unwrap).collect()
+            };
+            let bytes = text.as_bytes();
+            let (whole, _) = RULE.scan(bytes);
+            let (first, rest) = bytes.split_at(whole);
+            let mut cut = records(first);
+            cut.extend(records(rest));
+            prop_assert_eq!(cut, records(bytes));
+        }
+    }
+}

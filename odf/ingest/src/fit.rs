@@ -1,0 +1,396 @@
+//! How the rows of a source become rows of the dataset: checked, converted and compared with its schema as kamu does it
+//! (odf-facts §8).
+//!
+//! In order: columns that the system keeps for itself are refused, or get a `_` in front where nobody chose their names
+//! (no query, no ODF schema); in that case the event time may also be text (RFC 3339) or a number (Unix seconds).
+//! Timestamps become milliseconds UTC. A missing event time is made of nulls, which are filled later. Then the columns must
+//! be those of the dataset: same names, order and types, whatever the encoding of text and bytes; a column may be less
+//! nullable than the dataset's, and where it is more, its values are checked one by one.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, TimestampMillisecondArray, new_null_array};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+
+use super::before::Before;
+use super::infer::{UTC, timestamp};
+use super::moment::parse_timestamp;
+use super::plan::Plan;
+use super::shape::type_name;
+use super::source::{Batches, Place, Problem, SourceError, shorten};
+use odf_tables::types::to_arrow;
+use super::{FitError, merge};
+use odf_metadata::{MergeStrategy, Vocabulary};
+
+const SECOND_MILLIS: i64 = 1000;
+
+/// How one column of the source becomes one of the dataset.
+#[derive(Clone, Debug, PartialEq)]
+enum Conversion {
+    /// As it is.
+    Keep,
+    /// By a cast to this type.
+    Cast(DataType),
+    /// Unix seconds.
+    Seconds,
+    /// RFC 3339 text.
+    Text,
+}
+
+/// A column of the source on its way.
+struct Column {
+    at: usize,
+    conversion: Conversion,
+}
+
+/// Where each column of the dataset comes from.
+pub(super) struct Fit {
+    plan: Plan,
+    /// For every column of the plan's shape its source; none is filled with nulls.
+    columns: Vec<Option<Column>>,
+}
+
+impl Fit {
+    /// Fits rows with these columns into the dataset. `chosen` says that the names and types of the columns are somebody's
+    /// will, not what a file happens to have.
+    ///
+    /// # Errors
+    /// See [`FitError`].
+    pub(super) fn new(rows: &SchemaRef, before: &Before, chosen: bool) -> Result<Fit, FitError> {
+        let vocabulary = &before.vocabulary;
+        let declared = before.schema.as_ref().map(to_arrow).transpose()?;
+        let mut taken: Vec<(Field, Column)> = Vec::with_capacity(rows.fields().len());
+        for (at, field) in rows.fields().iter().enumerate() {
+            let name = allowed_name(field.name(), &before.strategy, vocabulary, chosen)?;
+            let (data_type, conversion) = if name == vocabulary.event_time_column {
+                event_time(field, chosen)?
+            } else {
+                normal(field.data_type())
+            };
+            if taken.iter().any(|(taken, _)| *taken.name() == name) {
+                // There is one with the `_` already.
+                return Err(FitError::Reserved(field.name().clone()));
+            }
+            let field = Field::new(name, data_type, field.is_nullable());
+            taken.push((field, Column { at, conversion }));
+        }
+        for name in merge::primary_key(&before.strategy) {
+            if !taken.iter().any(|(field, _)| field.name() == name) {
+                return Err(FitError::NoKeyColumn {
+                    column: name.clone(),
+                    columns: names(taken.iter().map(|(field, _)| field.name().as_str())),
+                });
+            }
+        }
+        let schema = Arc::new(slice_schema(&taken, before, declared.as_ref())?);
+        if let Some(declared) = &declared {
+            compatible(declared, &schema)?;
+        }
+        // What is missing in a row is refused when the row is written: a merge may drop it before.
+        let loose = schema.fields().iter().map(|field| {
+            let given = taken.iter().find(|(taken, _)| taken.name() == field.name());
+            let given_null = given.is_some_and(|(given, _)| given.is_nullable());
+            field.as_ref().clone().with_nullable(field.is_nullable() || given_null)
+        });
+        let loose = Arc::new(Schema::new(loose.collect::<Vec<_>>()));
+        let plan = Plan::of_rows(loose, schema, vocabulary, &before.strategy);
+        let shape = plan.shape().schema();
+        let mut columns = Vec::with_capacity(shape.fields().len());
+        for wanted in shape.fields() {
+            let found = taken.iter().position(|(field, _)| field.name() == wanted.name());
+            columns.push(found.map(|found| taken.swap_remove(found).1));
+        }
+        Ok(Fit { plan, columns })
+    }
+
+    /// The plan that the rows follow now.
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Rows of the source as rows of the plan's shape. `name` stands for the source in messages.
+    pub(super) fn rows<'a>(&'a self, name: &'a str, batches: Box<dyn Batches + 'a>) -> Box<dyn Batches + 'a> {
+        Box::new(Fitted {
+            fit: self,
+            name,
+            batches,
+            read: 0,
+        })
+    }
+}
+
+/// The name of a column in the dataset.
+fn allowed_name(
+    name: &str,
+    strategy: &MergeStrategy,
+    vocabulary: &Vocabulary,
+    chosen: bool,
+) -> Result<String, FitError> {
+    let gives_operations = matches!(
+        strategy,
+        MergeStrategy::ChangelogStream { .. } | MergeStrategy::UpsertStream { .. }
+    );
+    let reserved = name == vocabulary.offset_column
+        || name == vocabulary.system_time_column
+        || (name == vocabulary.operation_type_column && !gives_operations);
+    match (reserved, chosen) {
+        (false, _) => Ok(name.to_owned()),
+        (true, false) => Ok(format!("_{name}")),
+        (true, true) => Err(FitError::Reserved(name.to_owned())),
+    }
+}
+
+/// Type and conversion of a column that holds no event times.
+fn normal(data_type: &DataType) -> (DataType, Conversion) {
+    match data_type {
+        DataType::Timestamp(..) if *data_type != timestamp() => (timestamp(), Conversion::Cast(timestamp())),
+        other => (other.clone(), Conversion::Keep),
+    }
+}
+
+/// Type and conversion of the event time column.
+fn event_time(field: &Field, chosen: bool) -> Result<(DataType, Conversion), FitError> {
+    match field.data_type() {
+        DataType::Date32 => Ok((DataType::Date32, Conversion::Keep)),
+        // The same dates; one type for them is enough.
+        DataType::Date64 => Ok((DataType::Date32, Conversion::Cast(DataType::Date32))),
+        time @ DataType::Timestamp(..) => Ok(normal(time)),
+        number if number.is_integer() && !chosen => Ok((timestamp(), Conversion::Seconds)),
+        DataType::Utf8 if !chosen => Ok((timestamp(), Conversion::Text)),
+        other => Err(FitError::EventTime {
+            column: field.name().clone(),
+            found: type_name(other),
+        }),
+    }
+}
+
+/// The columns of the new slice.
+fn slice_schema(taken: &[(Field, Column)], before: &Before, declared: Option<&Schema>) -> Result<Schema, FitError> {
+    let vocabulary = &before.vocabulary;
+    let (operation, event) = (&vocabulary.operation_type_column, &vocabulary.event_time_column);
+    let find = |name: &str| taken.iter().map(|(field, _)| field).find(|field| field.name() == name);
+    let in_dataset = |name: &str| declared.and_then(|schema| schema.field_with_name(name).ok());
+    // Rows of these strategies are put together from old and new ones, so that the looser of both holds.
+    let mixes = matches!(
+        before.strategy,
+        MergeStrategy::Snapshot { .. } | MergeStrategy::UpsertStream { .. }
+    ) && !before.slices.is_empty();
+    let nullable = |field: &Field| match in_dataset(field.name()) {
+        None => field.is_nullable(),
+        Some(dataset) => dataset.is_nullable() && (mixes || field.is_nullable()),
+    };
+    // Only where rows may say what they are: elsewhere the column was refused.
+    let given = find(operation);
+    if let Some(field) = given.filter(|field| !field.data_type().is_integer()) {
+        return Err(FitError::Operation {
+            column: operation.clone(),
+            found: type_name(field.data_type()),
+        });
+    }
+    let operations = match (&before.strategy, given) {
+        (MergeStrategy::ChangelogStream { .. }, Some(field)) => field.clone().with_nullable(nullable(field)),
+        (MergeStrategy::ChangelogStream { .. }, None) => return Err(FitError::NoOperation(operation.clone())),
+        _ => Field::new(operation, DataType::Int32, false),
+    };
+    let times = match (find(event), in_dataset(event)) {
+        (Some(field), _) => field.data_type().clone(),
+        (None, Some(dataset)) if before.rows > 0 => dataset.data_type().clone(),
+        (None, _) => timestamp(),
+    };
+    let mut fields = vec![
+        Field::new(&vocabulary.offset_column, DataType::Int64, false),
+        operations,
+        Field::new(&vocabulary.system_time_column, timestamp(), false),
+        Field::new(event, times, false),
+    ];
+    for (field, _) in taken {
+        if field.name() != operation && field.name() != event {
+            fields.push(field.clone().with_nullable(nullable(field)));
+        }
+    }
+    Ok(Schema::new(fields))
+}
+
+/// Whether a slice with these columns can follow in a dataset with that schema.
+pub fn compatible(dataset: &Schema, slice: &Schema) -> Result<(), FitError> {
+    let refuse = |detail: String| Err(FitError::Incompatible(detail));
+    for (at, (old, new)) in dataset.fields().iter().zip(slice.fields()).enumerate() {
+        let place = at + 1;
+        if old.name() != new.name() {
+            return refuse(match dataset.field_with_name(new.name()) {
+                Err(_) => format!(
+                    "column {place} is `{}`, which the dataset does not have; there it has `{}`",
+                    new.name(),
+                    old.name()
+                ),
+                Ok(_) if slice.field_with_name(old.name()).is_err() => {
+                    format!("the dataset's column `{}` is missing", old.name())
+                }
+                Ok(_) => format!(
+                    "column {place} is `{}`, and the dataset has `{}` there; the order must be the same",
+                    new.name(),
+                    old.name()
+                ),
+            });
+        }
+        if !same_type(old.data_type(), new.data_type()) {
+            return refuse(format!(
+                "column `{}` is {}, and the dataset has {}",
+                old.name(),
+                type_name(new.data_type()),
+                type_name(old.data_type())
+            ));
+        }
+        if new.is_nullable() && !old.is_nullable() {
+            return refuse(format!(
+                "column `{}` is optional, and the dataset requires it",
+                old.name()
+            ));
+        }
+    }
+    let (old, new) = (dataset.fields().len(), slice.fields().len());
+    if let Some(missing) = dataset.fields().get(new) {
+        return refuse(format!("the dataset's column `{}` is missing", missing.name()));
+    }
+    if let Some(extra) = slice.fields().get(old) {
+        return refuse(format!("the dataset does not have the column `{}`", extra.name()));
+    }
+    Ok(())
+}
+
+/// Whether two types are one, encodings aside.
+fn same_type(old: &DataType, new: &DataType) -> bool {
+    use DataType::{Binary, BinaryView, LargeBinary, LargeList, LargeUtf8, List, Struct, Utf8, Utf8View};
+    let fits = |old: &Field, new: &Field| {
+        (old.is_nullable() || !new.is_nullable()) && same_type(old.data_type(), new.data_type())
+    };
+    match (old, new) {
+        (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => true,
+        (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView) => true,
+        (List(old) | LargeList(old), List(new) | LargeList(new)) => fits(old, new),
+        (Struct(old), Struct(new)) => {
+            old.len() == new.len()
+                && old
+                    .iter()
+                    .zip(new)
+                    .all(|(old, new)| old.name() == new.name() && fits(old, new))
+        }
+        _ => old == new,
+    }
+}
+
+fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// Rows brought into the shape of the plan.
+struct Fitted<'a> {
+    fit: &'a Fit,
+    name: &'a str,
+    batches: Box<dyn Batches + 'a>,
+    read: u64,
+}
+
+impl Fitted<'_> {
+    fn convert(&self, batch: &RecordBatch) -> Result<RecordBatch, SourceError> {
+        let schema = self.fit.plan.shape().schema();
+        let mut columns = Vec::with_capacity(schema.fields().len());
+        for (column, wanted) in self.fit.columns.iter().zip(schema.fields()) {
+            let array = match column {
+                None => new_null_array(wanted.data_type(), batch.num_rows()),
+                Some(column) => {
+                    let given = batch.column(column.at);
+                    let array = match &column.conversion {
+                        Conversion::Keep => given.clone(),
+                        Conversion::Cast(to) => strictly(given, to).map_err(|error| self.fail(wanted, &error))?,
+                        Conversion::Seconds => seconds(given).map_err(|error| self.fail(wanted, &error))?,
+                        Conversion::Text => self.times(given, wanted)?,
+                    };
+                    // The plan may want a column wider than it is written, as it does with operations.
+                    if array.data_type() == wanted.data_type() {
+                        array
+                    } else {
+                        strictly(&array, wanted.data_type()).map_err(|error| self.fail(wanted, &error))?
+                    }
+                }
+            };
+            columns.push(array);
+        }
+        RecordBatch::try_new(schema.clone(), columns).map_err(|error| SourceError {
+            name: self.name.to_owned(),
+            place: None,
+            column: None,
+            problem: Problem::Syntax(error.to_string()),
+        })
+    }
+
+    fn fail(&self, column: &Field, error: &ArrowError) -> SourceError {
+        SourceError {
+            name: self.name.to_owned(),
+            place: None,
+            column: Some(column.name().clone()),
+            problem: Problem::Syntax(error.to_string()),
+        }
+    }
+
+    /// Event times from text.
+    fn times(&self, texts: &ArrayRef, column: &Field) -> Result<ArrayRef, SourceError> {
+        let texts = texts.as_string::<i32>();
+        let mut times = Vec::with_capacity(texts.len());
+        for (row, text) in (self.read + 1..).zip(texts) {
+            let time = match text {
+                None => None,
+                Some(text) => Some(parse_timestamp(text).ok_or_else(|| SourceError {
+                    name: self.name.to_owned(),
+                    place: Some(Place::Row(row)),
+                    column: Some(column.name().clone()),
+                    problem: Problem::NotType {
+                        value: shorten(text),
+                        expected: "an RFC 3339 time".to_owned(),
+                    },
+                })?),
+            };
+            times.push(time);
+        }
+        Ok(Arc::new(TimestampMillisecondArray::from(times).with_timezone(UTC)))
+    }
+}
+
+/// A cast that fails on a value that does not fit, instead of making it null.
+fn strictly(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    cast_with_options(array, to, &options)
+}
+
+/// Event times from Unix seconds.
+fn seconds(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let numbers = strictly(array, &DataType::Int64)?;
+    let numbers = numbers.as_primitive::<arrow::datatypes::Int64Type>();
+    let millis: TimestampMillisecondArray = numbers.try_unary(|second| {
+        second
+            .checked_mul(SECOND_MILLIS)
+            .ok_or_else(|| ArrowError::ComputeError(format!("{second} is no Unix time")))
+    })?;
+    Ok(Arc::new(millis.with_timezone(UTC)))
+}
+
+impl Batches for Fitted<'_> {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        let Some(batch) = self.batches.next_batch()? else {
+            return Ok(None);
+        };
+        let fitted = self.convert(&batch)?;
+        self.read += batch.num_rows() as u64;
+        Ok(Some(fitted))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.batches.bytes()
+    }
+}

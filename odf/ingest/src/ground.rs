@@ -1,0 +1,157 @@
+//! What ingest needs of the world around it: what a dataset holds already, a disk to write on, and something that runs
+//! queries. It knows no dataset on disk and no query engine.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::SchemaRef;
+use odf_disk::Disk;
+use odf_metadata::chain::ChainState;
+use odf_metadata::{DataSlice, MetadataEvent, Timestamp, Transform};
+use odf_tables::slice::WrittenSlice;
+
+use crate::source::{Batches, SourceError};
+
+/// Why the history of a dataset could not be read.
+pub type HistoryError = Box<dyn Error + Send + Sync>;
+
+/// What a dataset holds before its new rows.
+pub trait History {
+    /// What its chain amounts to; nothing for a dataset that comes into being with these rows.
+    fn state(&self) -> Option<&ChainState>;
+
+    /// The files of its slices, oldest first. Only strategies that look at earlier rows ask.
+    ///
+    /// # Errors
+    /// The chain cannot be read.
+    fn slices(&self) -> Result<Vec<PathBuf>, HistoryError>;
+}
+
+/// The history of a dataset that is still to be made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoHistory;
+
+impl History for NoHistory {
+    fn state(&self) -> Option<&ChainState> {
+        None
+    }
+
+    fn slices(&self) -> Result<Vec<PathBuf>, HistoryError> {
+        Ok(Vec::new())
+    }
+}
+
+/// Where an ingest takes place.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
+    /// What is there already.
+    pub history: &'a dyn History,
+    /// What runs the preprocess queries of sources.
+    pub engine: &'a dyn Engine,
+    /// What the new slice is written through.
+    pub disk: &'a Disk,
+    /// The directory that gets it. Temporary files go there too, under names that [`Disk::sweep`] removes.
+    pub dir: &'a Path,
+}
+
+impl Ground<'_> {
+    /// The system time of the next blocks: `now`, or that of the head if it is later, because a chain never goes back.
+    pub(crate) fn system_time(&self, now: Timestamp) -> Timestamp {
+        self.history.state().map_or(now, |state| now.max(state.system_time))
+    }
+}
+
+/// What to commit, all of it or nothing.
+pub struct Prepared {
+    /// The events, in order. At least one.
+    pub events: Vec<MetadataEvent>,
+    /// The system time of their blocks.
+    pub system_time: Timestamp,
+    /// The file that the last of them names, still under its temporary name.
+    pub slice: Option<WrittenSlice>,
+    /// What the event says about the file.
+    pub data: Option<DataSlice>,
+    /// Rows in it, retractions and corrections included.
+    pub rows: u64,
+}
+
+/// Name of the rows that were read, in a preprocess query.
+pub const INPUT: &str = "input";
+
+/// Opens the rows of an input, by its position, from the start.
+pub type Open<'a> = dyn Fn(usize) -> Result<Box<dyn Batches + 'a>, SourceError> + 'a;
+
+/// Runs the queries of transforms.
+pub trait Engine: Send + Sync {
+    /// Plans a transform over inputs with these names and columns. `now` is the time that `now()` and its kin give.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    fn plan(
+        &self,
+        transform: &Transform,
+        inputs: Vec<(String, SchemaRef)>,
+        now: Timestamp,
+    ) -> Result<Box<dyn Planned>, QueryError>;
+}
+
+/// A transform that was understood: what its result looks like is known before a row is read.
+pub trait Planned: Send + Sync {
+    /// The columns of the result.
+    fn schema(&self) -> &SchemaRef;
+
+    /// Runs it over the rows that `open` gives. `name` is what messages call them; temporary files go to `dir`.
+    ///
+    /// # Errors
+    /// The engine cannot be set up, or an input not be opened.
+    fn run<'a>(&'a self, name: &str, dir: &Path, open: Box<Open<'a>>) -> Result<Box<dyn Batches + 'a>, SourceError>;
+}
+
+/// Why a query cannot be run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// Another engine's.
+    #[error(
+        "the query is for the engine `{0}`, which runs in a container; odfs runs queries for `datafusion` only. Ways out: \
+         declare the source anew with `engine: datafusion`, or let kamu run it and pull the dataset from there"
+    )]
+    Engine(String),
+    /// No query at all.
+    #[error("the transform has no query")]
+    NoQuery,
+    /// More than a limit allows.
+    #[error("{what} beyond the limit of {limit}")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// A step that defines, changes or sets something.
+    #[error("{step} is not a query; only SELECT (and WITH, VALUES) is run")]
+    NotAQuery {
+        /// The step.
+        step: String,
+    },
+    /// A step that cannot be understood.
+    #[error("{step}{}: {message}", at(.place))]
+    Invalid {
+        /// The step.
+        step: String,
+        /// What the engine says.
+        message: String,
+        /// Line and column in the query, from 1.
+        place: Option<(u64, u64)>,
+    },
+    /// Two columns of the result have one name.
+    #[error("the result of the query has two columns `{0}`; give one another name with AS")]
+    Ambiguous(String),
+    /// The engine could not be set up.
+    #[error("the query cannot be run: {0}")]
+    Engineless(String),
+}
+
+fn at(place: &Option<(u64, u64)>) -> String {
+    place.map_or_else(String::new, |(line, column)| format!(" (line {line}, column {column})"))
+}

@@ -1,0 +1,327 @@
+//! Ingest: a table becomes rows with offsets, operations and times, in one new slice of a dataset.
+//!
+//! Three ways in, one pipeline: rows are read, fitted to the dataset, merged with what is there, written as a slice and
+//! committed. [`push()`] and [`polled()`] follow a source in the chain: its read step, preprocess query and merge strategy.
+//! [`ingest()`] publishes a file that nothing in the chain describes yet: it compares the file with what was taken of it,
+//! finds out the types, and makes such a source. Everything random or dependent on the clock is an argument.
+//!
+//! | step | module |
+//! |---|---|
+//! | which bytes of a file are new | [`taken`] |
+//! | bytes to rows | [`source`], [`infer`] |
+//! | rows to other rows by SQL | an [`Engine`] |
+//! | columns of the source to columns of the dataset | `fit` (sources in the chain), [`plan`] (published files) |
+//! | new rows against earlier ones | [`merge`] |
+//! | system columns, the slice | `stage`, `assemble` |
+//! | metadata blocks | `commit` |
+//!
+//! # Event time
+//! `--event-time COL` is written into the chain as `SetVocab{eventTimeColumn: COL}`: the column keeps its name and its
+//! values, nothing is copied, and kamu reads such datasets as it reads its own. Without it a column called `event_time` is
+//! taken; without that the dataset gets a column `event_time` that holds the time of the ingest. Rows without an event time
+//! get the time of the ingest too. An event time may be an RFC 3339 time, a date, or an integer: Unix milliseconds from
+//! 100,000,000,000 up (1973), Unix seconds below.
+//!
+//! # Sources in the chain
+//! A dataset made here has a push source `default` with the columns and the merge strategy, so that later publishes, and
+//! kamu, go on in the same way.
+
+pub mod infer;
+pub mod merge;
+pub mod plan;
+pub mod poll;
+pub mod shape;
+pub mod source;
+pub mod taken;
+
+mod archive;
+mod assemble;
+mod before;
+mod chunks;
+mod columnar;
+mod columns;
+mod commit;
+mod declare;
+mod delimited;
+mod error;
+mod fit;
+mod frame;
+mod ground;
+mod json;
+mod linked;
+mod moment;
+mod push;
+mod shapes;
+mod stage;
+
+use odf_metadata::chain::ChainState;
+use odf_metadata::{MergeStrategy, MetadataEvent, SetVocab, Timestamp};
+use odf_tables::slice::SliceOptions;
+
+pub use error::{FitError, IngestError, MergeOptionError};
+pub use fit::compatible;
+pub use ground::{Engine, Ground, History, HistoryError, INPUT, NoHistory, Open, Planned, Prepared, QueryError};
+pub use push::{Polled, PushOptions, polled, push, set_watermark};
+
+use before::Before;
+use commit::{Additions, Reached};
+use infer::Inferred;
+use plan::Plan;
+use source::{OnProgress, Problem, Source, Span};
+use stage::{Rows, Staging};
+use taken::{Comparison, Taken};
+
+/// What to do with a file of an append dataset that is not the one taken before, or not with more behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Changed {
+    /// Refuse, and say the ways out.
+    #[default]
+    Refuse,
+    /// Append all of its rows.
+    TakeAll,
+}
+
+/// How a table is taken into a dataset.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The merge strategy; absent: what the dataset has, for a new one append.
+    pub merge: Option<MergeStrategy>,
+    /// The event time column; absent: what the dataset has, for a new one `event_time`.
+    pub event_time: Option<String>,
+    /// Event time of rows that have none; absent: the system time.
+    pub default_event_time: Option<Timestamp>,
+    /// What to do with a file that changed otherwise than by growing.
+    pub changed: Changed,
+    /// For a new dataset: events written behind the source, such as SetInfo, SetLicense, SetAttachments.
+    pub events: Vec<MetadataEvent>,
+    /// How slices are written.
+    pub slice: SliceOptions,
+}
+
+/// The merge strategy that `--merge` and `--primary-key` stand for: none if neither is given, ledger if only the key is.
+pub fn merge_option(merge: Option<&str>, primary_key: Vec<String>) -> Result<Option<MergeStrategy>, MergeOptionError> {
+    let keyed = !primary_key.is_empty();
+    match merge.map(str::to_ascii_lowercase).as_deref() {
+        None if !keyed => Ok(None),
+        None | Some("ledger") if keyed => Ok(Some(MergeStrategy::Ledger { primary_key })),
+        Some("snapshot") if keyed => Ok(Some(MergeStrategy::Snapshot {
+            primary_key,
+            compare_columns: None,
+        })),
+        Some("changelog") if keyed => Ok(Some(MergeStrategy::ChangelogStream { primary_key })),
+        Some("upsert") if keyed => Ok(Some(MergeStrategy::UpsertStream { primary_key })),
+        Some("append") if keyed => Err(MergeOptionError::KeyUnused),
+        Some("append") => Ok(Some(MergeStrategy::Append)),
+        Some("ledger") | None => Err(MergeOptionError::KeyMissing("ledger")),
+        Some("snapshot") => Err(MergeOptionError::KeyMissing("snapshot")),
+        Some("changelog") => Err(MergeOptionError::KeyMissing("changelog")),
+        Some("upsert") => Err(MergeOptionError::KeyMissing("upsert")),
+        Some(other) => Err(MergeOptionError::Unknown(other.to_owned())),
+    }
+}
+
+/// Takes the rows of `source` that are new. Nothing if the dataset is up to date.
+///
+/// `now` is the time of the new blocks; should it lie before the head's, the head's is used, because a chain never goes
+/// back in time. `progress` is called from this thread, about once per batch. For a dataset that comes into being the
+/// events are those behind its Seed.
+///
+/// # Errors
+/// See [`IngestError`].
+pub fn ingest(
+    ground: Ground<'_>,
+    source: &Source,
+    options: &Options,
+    now: Timestamp,
+    progress: &mut OnProgress<'_>,
+) -> Result<Option<Prepared>, IngestError> {
+    let system_time = ground.system_time(now);
+    let known = match ground.history.state() {
+        Some(state) => Known::of(ground.history, state, options)?,
+        None => Known::nothing(options),
+    };
+    let is_new = ground.history.state().is_none();
+    let Some((span, taken)) = known.part(source, options.changed, progress)? else {
+        return Ok(None);
+    };
+    let (plan, columns) = known.settle(source, span, options, progress)?;
+    let before = &known.before;
+    let open = || source.rows(plan.shape(), span);
+    let rows = Rows {
+        source,
+        open: &open,
+        end: span.end,
+        may_be_empty: false,
+    };
+    let staging = Staging {
+        before,
+        plan: &plan,
+        disk: ground.disk,
+        data_dir: ground.dir,
+        slice: &options.slice,
+        system_time,
+        event_time: options.default_event_time.unwrap_or(system_time),
+    };
+    let staged = staging.run(&rows, progress)?;
+    if is_new && staged.is_none() {
+        // A dataset without rows would have a schema that nobody has seen a value of.
+        return Err(source.error(Problem::NoRows).into());
+    }
+
+    let mut events = Vec::new();
+    if known.new_source {
+        let merge = before.strategy.clone();
+        events.push(declare::push_source(source, &plan, columns.as_ref(), merge)?);
+    }
+    if is_new {
+        if let Some(column) = options.event_time.clone().filter(|column| column != plan::EVENT_TIME) {
+            events.push(MetadataEvent::SetVocab(SetVocab {
+                event_time_column: Some(column),
+                ..SetVocab::default()
+            }));
+        }
+        events.extend(options.events.iter().cloned());
+    }
+    let schema = staged.is_some().then(|| plan.schema().as_ref());
+    let mut additions = Additions::new(before, schema, staged, Reached::WithRows(Some(taken.to_state())))?;
+    additions.events.splice(0..0, events);
+    Ok(additions.at(system_time))
+}
+
+/// What a published table meets.
+struct Known {
+    before: Before,
+    /// The strategy in the chain is another one, or there is none and one was asked for.
+    new_source: bool,
+    /// The columns that the source in the chain declares, where there is no schema yet.
+    declared: Option<Inferred>,
+    taken: Option<Taken>,
+}
+
+impl Known {
+    fn nothing(options: &Options) -> Known {
+        let strategy = options.merge.clone().unwrap_or(MergeStrategy::Append);
+        Known {
+            before: Before::nothing(strategy, options.event_time.as_deref()),
+            new_source: true,
+            declared: None,
+            taken: None,
+        }
+    }
+
+    fn of(history: &dyn History, state: &ChainState, options: &Options) -> Result<Known, IngestError> {
+        let recorded = state.merge_strategy();
+        let new_source = options.merge.is_some() && options.merge.as_ref() != recorded;
+        if new_source && state.polling_source.is_some() {
+            return Err(IngestError::Polling);
+        }
+        if state.push_source().is_some_and(|source| source.preprocess.is_some()) {
+            return Err(IngestError::Preprocessed);
+        }
+        let strategy = options.merge.as_ref().or(recorded);
+        let before = Before::of(history, state, strategy.cloned().unwrap_or(MergeStrategy::Append))?;
+        if let Some(wanted) = &options.event_time
+            && *wanted != before.vocabulary.event_time_column
+        {
+            return Err(IngestError::EventTimeFixed {
+                actual: before.vocabulary.event_time_column,
+                wanted: wanted.clone(),
+            });
+        }
+        let declared = if before.schema.is_none() {
+            declare::declared_columns(state)?
+        } else {
+            None
+        };
+        Ok(Known {
+            new_source,
+            declared,
+            taken: before.source_state.as_ref().and_then(Taken::from_state),
+            before,
+        })
+    }
+
+    /// Which part of the file to read, and the state after it; none if there is nothing new.
+    fn part(
+        &self,
+        source: &Source,
+        changed: Changed,
+        progress: &mut OnProgress<'_>,
+    ) -> Result<Option<(Span, Taken)>, IngestError> {
+        let comparison = taken::compare(source, self.taken.as_ref(), progress)?;
+        let whole = |taken: Taken| {
+            (
+                Span {
+                    start: 0,
+                    line: 0,
+                    end: taken.length,
+                },
+                taken,
+            )
+        };
+        // A strategy that does not look at earlier rows would write every row again.
+        let append = !merge::needs_history(&self.before.strategy);
+        Ok(match comparison {
+            // The same file under another strategy may still change what is there.
+            Comparison::Same if self.new_source => self.taken.clone().map(whole),
+            Comparison::Same => None,
+            Comparison::Fresh { taken, .. } | Comparison::Changed { taken } if !append => Some(whole(taken)),
+            Comparison::Grew { taken, .. } if !append => Some(whole(taken)),
+            Comparison::Grew { span, taken } => Some((span, taken)),
+            Comparison::Fresh { taken, .. } if self.before.rows == 0 || changed == Changed::TakeAll => {
+                Some(whole(taken))
+            }
+            Comparison::Fresh { .. } => {
+                return Err(IngestError::Unknown {
+                    name: source.name().to_owned(),
+                    rows: self.before.rows,
+                });
+            }
+            Comparison::Changed { taken } if changed == Changed::TakeAll => Some(whole(taken)),
+            Comparison::Changed { .. } => {
+                let length = self.taken.as_ref().map_or(0, |taken| taken.length);
+                return Err(IngestError::Changed {
+                    name: source.name().to_owned(),
+                    length,
+                });
+            }
+        })
+    }
+
+    /// Settles which column of the table becomes which of the dataset; also the columns of the table where they were
+    /// looked at.
+    fn settle(
+        &self,
+        source: &Source,
+        span: Span,
+        options: &Options,
+        progress: &mut OnProgress<'_>,
+    ) -> Result<(Plan, Option<Inferred>), IngestError> {
+        let Before {
+            strategy,
+            vocabulary,
+            schema,
+            ..
+        } = &self.before;
+        if let Some(schema) = schema {
+            return Ok((Plan::fit(source, schema, vocabulary, strategy)?, None));
+        }
+        let (inferred, declared) = match &self.declared {
+            Some(declared) => (declared.clone(), true),
+            None => (source.infer(span.end, progress)?, false),
+        };
+        if !declared && inferred.rows == 0 {
+            return Err(source.error(Problem::NoRows).into());
+        }
+        // What a source declares is taken as it stands.
+        let required = if declared {
+            &[][..]
+        } else {
+            merge::primary_key(strategy)
+        };
+        let wanted = options.event_time.is_some() || vocabulary.event_time_column != plan::EVENT_TIME;
+        let plan = Plan::infer(source, &inferred, vocabulary, wanted, required, strategy)?;
+        Ok((plan, Some(inferred)))
+    }
+}
+

@@ -1,0 +1,434 @@
+//! What new rows change in the latest state of the dataset: snapshot and upsert.
+//!
+//! A **snapshot** is the whole state: what it lacks is retracted. An **upsert** is a part of it, the last row of a key
+//! counts, and only a row that says so retracts. Both become `+A` for a new key, `-R` with the old values for one that
+//! goes, `-C` with the old and `+C` with the new values for one that changes, and nothing for one that stays as it is.
+//!
+//! Of every row, new and earlier, a record of fixed size is kept by the hash of its key: which row it is, a hash of what is
+//! compared, and its event time. They are compared part by part, so no more than [`Memory`](super::Memory) is held however
+//! large the state is. Rows themselves are read again only if they changed or go. For an upsert only those earlier rows
+//! count whose key is among the new ones; slices, row groups and pages that cannot hold one are not read.
+
+mod records;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder};
+use arrow::compute::{filter, filter_record_batch};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::array_value_to_string;
+
+use super::history::{Bound, Condition, Extents};
+use super::keys::{Among, ByHash, Key, RowHasher};
+use super::order::{Order, Sorter};
+use super::spill::{PARTITIONS, Partitions, Spool};
+use super::{
+    MergeError, Merged, OnBatch, Operations, Setting, Sink, Times, batch_of, given_operations, operation, project,
+};
+use crate::shape::Shape;
+use crate::source::{Batches, shorten};
+use odf_metadata::OperationType;
+use odf_tables::slice::displayable_column;
+
+use records::{New, Old, Values};
+
+/// What the new rows are.
+#[derive(Clone, Copy)]
+pub(super) enum Rows<'k> {
+    /// The whole state, compared in these columns; in all but the key if it does not say.
+    Snapshot { compare_columns: Option<&'k [String]> },
+    /// Some of it.
+    Upsert,
+}
+
+/// What is compared to tell a changed row from an unchanged one.
+struct Comparison {
+    positions: Vec<usize>,
+    hasher: RowHasher,
+    /// The event time counts too, where the new row has one.
+    event_time: Option<usize>,
+}
+
+impl Comparison {
+    fn new(shape: &Shape, key: &Key, columns: Option<&[String]>) -> Result<Comparison, MergeError> {
+        let candidates: Vec<usize> = match columns {
+            Some(names) => names
+                .iter()
+                .map(|name| {
+                    shape
+                        .position(name)
+                        .ok_or_else(|| MergeError::NoCompareColumn(name.clone()))
+                })
+                .collect::<Result<_, _>>()?,
+            None => (0..shape.width()).collect(),
+        };
+        let is_time = |at: &usize| shape.event_time() == Some(*at);
+        let compared = candidates
+            .into_iter()
+            .filter(|at| !key.positions.contains(at) && shape.operation() != Some(*at));
+        let (times, positions): (Vec<usize>, Vec<usize>) = compared.partition(is_time);
+        let fields: Vec<Field> = positions.iter().map(|at| shape.schema().field(*at).clone()).collect();
+        Ok(Comparison {
+            hasher: RowHasher::new(&fields)?,
+            positions,
+            event_time: times.first().copied(),
+        })
+    }
+
+    /// What is compared of every row.
+    fn of(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<Values>, MergeError> {
+        let compared: Vec<ArrayRef> = self.positions.iter().map(|at| columns[*at].clone()).collect();
+        let hashes = self.hasher.hash(&compared, rows)?;
+        let times = self.event_time.map(|at| Times::new(&columns[at])).transpose()?;
+        let event_time = |row| times.as_ref().and_then(|times| times.get(row));
+        Ok((0..)
+            .zip(hashes)
+            .map(|(row, compared)| Values {
+                compared,
+                event_time: event_time(row),
+            })
+            .collect())
+    }
+}
+
+/// What came of comparing: which new rows are written as what, and which earlier ones.
+struct Verdict {
+    appended: BooleanBufferBuilder,
+    corrected: BooleanBufferBuilder,
+    /// Offsets of earlier rows, ascending.
+    retracted: Vec<i64>,
+    replaced: Vec<i64>,
+}
+
+impl Verdict {
+    fn set(bits: &mut BooleanBufferBuilder, row: u64) {
+        bits.set_bit(usize::try_from(row).unwrap_or(usize::MAX), true);
+    }
+
+    /// Compares one new row with the latest one of its key, where there is one.
+    fn compare(&mut self, new: &New, old: Option<&Old>) {
+        match old {
+            Some(old) if new.retracts => self.retracted.push(old.offset),
+            None if new.retracts => {}
+            None => Self::set(&mut self.appended, new.row),
+            Some(old) => {
+                let time_changed = new.values.event_time.is_some() && new.values.event_time != old.values.event_time;
+                if time_changed || new.values.compared != old.values.compared {
+                    Self::set(&mut self.corrected, new.row);
+                    self.replaced.push(old.offset);
+                }
+            }
+        }
+    }
+
+    /// What the earlier row at an offset is written again as, if it is.
+    fn recalled(&self, offset: i64) -> Option<OperationType> {
+        if self.retracted.binary_search(&offset).is_ok() {
+            Some(OperationType::Retract)
+        } else {
+            let is_replaced = self.replaced.binary_search(&offset).is_ok();
+            is_replaced.then_some(OperationType::CorrectFrom)
+        }
+    }
+
+    /// Whether an earlier row between two offsets is written again.
+    fn recalls_between(&self, least: &Bound, greatest: &Bound) -> bool {
+        let between = |offsets: &[i64]| {
+            let first = offsets.partition_point(|offset| Bound::Number(i128::from(*offset)) < *least);
+            offsets
+                .get(first)
+                .is_some_and(|offset| Bound::Number(i128::from(*offset)) <= *greatest)
+        };
+        between(&self.retracted) || between(&self.replaced)
+    }
+}
+
+pub(super) fn merge(
+    key: &Key,
+    rows: Rows<'_>,
+    batches: &mut dyn Batches,
+    setting: &Setting<'_>,
+    sink: &mut dyn Sink,
+    on_batch: &mut OnBatch<'_>,
+) -> Result<Merged, MergeError> {
+    let compare_columns = match rows {
+        Rows::Snapshot { compare_columns } => compare_columns,
+        Rows::Upsert => None,
+    };
+    let Setting {
+        shape, scratch, memory, ..
+    } = *setting;
+    let comparison = Comparison::new(shape, key, compare_columns)?;
+    let mut waiting = Spool::new(scratch, memory.rows);
+    let mut new = Partitions::<New>::new(scratch, memory.keys);
+    let mut extents = Extents::new(&key.fields);
+    let mut read = 0u64;
+    while let Some(batch) = batches.next_batch()? {
+        let complete = match rows {
+            Rows::Snapshot { .. } => {
+                key.require(&batch, read)?;
+                None
+            }
+            Rows::Upsert => key.complete(&batch),
+        };
+        let operations = given_operations(&batch, shape, read, Some(OperationType::Append))?;
+        let values = comparison.of(batch.columns(), batch.num_rows())?;
+        for (row, (hash, values)) in key.of(&batch)?.into_iter().zip(values).enumerate() {
+            let record = New {
+                key: hash,
+                row: read + row as u64,
+                values,
+                retracts: operations.as_ref().is_some_and(|of| of[row] == OperationType::Retract),
+                complete: complete.as_ref().is_none_or(|complete| complete.is_valid(row)),
+            };
+            new.push(hash, &record)?;
+        }
+        extents.widen(&project(&batch, &key.positions));
+        read += batch.num_rows() as u64;
+        on_batch(batches.bytes(), read)?;
+        waiting.push(batch)?;
+    }
+
+    let filter = match rows {
+        Rows::Snapshot { .. } => None,
+        Rows::Upsert => {
+            let mut among = Among::new(new.count());
+            new.hashes(&mut |hash| among.insert(hash))?;
+            Some((among, extents))
+        }
+    };
+    let old = earlier(key, &comparison, setting, filter.as_ref(), &mut || {
+        Ok(on_batch(batches.bytes(), read)?)
+    })?;
+    drop(filter);
+    let verdict = match compare(rows, read, new, old)? {
+        Ok(verdict) => verdict,
+        Err(repeated) => return Err(describe(repeated, key, waiting)?),
+    };
+
+    let mut sorter = setting.sorter(Order::new(setting, &key.positions, true)?);
+    recall(setting, &verdict, &mut sorter)?;
+    let (appended, corrected) = (verdict.appended.as_slice(), verdict.corrected.as_slice());
+    let is_set = |bits: &[u8], at: usize| bits[at / 8] >> (at % 8) & 1 == 1;
+    let mut at = 0;
+    for batch in waiting.drain()? {
+        let batch = batch?;
+        let mut operations = Vec::new();
+        let wanted: BooleanArray = (at..at + batch.num_rows())
+            .map(|row| {
+                let operation = match (is_set(appended, row), is_set(corrected, row)) {
+                    (true, _) => Some(OperationType::Append),
+                    (_, true) => Some(OperationType::CorrectTo),
+                    _ => None,
+                };
+                operations.extend(operation);
+                Some(operation.is_some())
+            })
+            .collect();
+        at += batch.num_rows();
+        if !operations.is_empty() {
+            sorter.push(&filter_record_batch(&batch, &wanted)?, Operations::Each(&operations))?;
+        }
+    }
+    sorter.finish(sink)?;
+    Ok(Merged::Done { read })
+}
+
+/// A record of every earlier row; with a filter only of those that may have one of its keys.
+fn earlier<'s>(
+    key: &Key,
+    comparison: &Comparison,
+    setting: &Setting<'s>,
+    filter: Option<&(Among, Extents)>,
+    on_batch: &mut dyn FnMut() -> Result<(), MergeError>,
+) -> Result<Partitions<'s, Old>, MergeError> {
+    let mut old = Partitions::<Old>::new(setting.scratch, setting.memory.keys);
+    let conditions = filter.map(|(_, extents)| extents.conditions()).unwrap_or_default();
+    setting.history.scan(
+        &fields_with_system(setting),
+        &conditions,
+        |mut columns, mut rows| {
+            let of_key = |columns: &[ArrayRef]| {
+                let keys: Vec<ArrayRef> = key.positions.iter().map(|at| columns[SYSTEM + at].clone()).collect();
+                key.hasher.hash(&keys, columns[0].len())
+            };
+            let mut hashes = of_key(&columns)?;
+            if let Some((among, _)) = filter {
+                let wanted: BooleanArray = hashes.iter().map(|hash| Some(among.may_have(*hash))).collect();
+                hashes.retain(|hash| among.may_have(*hash));
+                rows = hashes.len();
+                columns = columns
+                    .iter()
+                    .map(|column| self::filter(column, &wanted))
+                    .collect::<Result<_, _>>()?;
+            }
+            let offsets = columns[0].as_primitive::<Int64Type>().clone();
+            let operations = columns[1].as_primitive::<Int32Type>().clone();
+            let values = comparison.of(&columns[SYSTEM..], rows)?;
+            let records = hashes
+                .into_iter()
+                .zip(values)
+                .enumerate()
+                .map(move |(row, (key, values))| Old {
+                    key,
+                    offset: offsets.value(row),
+                    // Whatever else may stand there, the row no longer holds.
+                    holds: matches!(
+                        operation(i64::from(operations.value(row))),
+                        Some(OperationType::Append | OperationType::CorrectTo)
+                    ),
+                    values,
+                });
+            Ok(records.collect::<Vec<_>>())
+        },
+        &mut |records: Vec<Old>| {
+            on_batch()?;
+            records.iter().try_for_each(|record| old.push(record.key, record))
+        },
+    )?;
+    Ok(old)
+}
+
+/// How many columns stand before those of the shape in [`fields_with_system`].
+const SYSTEM: usize = 2;
+
+/// Offset and operation, then the columns of the shape, all optional: what earlier slices are read as.
+fn fields_with_system(setting: &Setting<'_>) -> Vec<Field> {
+    let vocabulary = setting.history.vocabulary;
+    let mut fields = vec![
+        Field::new(&vocabulary.offset_column, DataType::Int64, false),
+        Field::new(&vocabulary.operation_type_column, DataType::Int32, false),
+    ];
+    fields.extend(
+        setting
+            .shape
+            .schema()
+            .fields()
+            .iter()
+            .map(|f| f.as_ref().clone().with_nullable(true)),
+    );
+    fields
+}
+
+/// Two rows of a snapshot with one key, counted from 0.
+struct Repeated {
+    first: u64,
+    second: u64,
+}
+
+/// Compares all new rows with the latest earlier ones. Of repeated keys in a snapshot the one that shows first is told.
+fn compare(
+    rows: Rows<'_>,
+    read: u64,
+    mut new: Partitions<'_, New>,
+    mut old: Partitions<'_, Old>,
+) -> Result<Result<Verdict, Repeated>, MergeError> {
+    let none = || {
+        let mut bits = BooleanBufferBuilder::new(0);
+        bits.append_n(usize::try_from(read).unwrap_or(usize::MAX), false);
+        bits
+    };
+    let mut verdict = Verdict {
+        appended: none(),
+        corrected: none(),
+        retracted: Vec::new(),
+        replaced: Vec::new(),
+    };
+    let mut repeated: Option<Repeated> = None;
+    for part in 0..PARTITIONS {
+        let mut state: ByHash<Old> = ByHash::default();
+        for row in old.take(part)? {
+            match state.get_mut(&row.key) {
+                Some(latest) if latest.offset > row.offset => {}
+                Some(latest) => *latest = row,
+                None => {
+                    state.insert(row.key, row);
+                }
+            }
+        }
+        state.retain(|_, row| row.holds);
+        let mut last: ByHash<New> = ByHash::default();
+        for row in new.take(part)? {
+            let second = row.row;
+            if let Some(before) = last.insert(row.key, row)
+                && matches!(rows, Rows::Snapshot { .. })
+                && repeated.as_ref().is_none_or(|found| second < found.second)
+            {
+                let first = before.row;
+                repeated = Some(Repeated { first, second });
+            }
+        }
+        for row in last.values() {
+            match rows {
+                Rows::Snapshot { .. } => verdict.compare(row, state.remove(&row.key).as_ref()),
+                // A key that lacks a value is equal to no other.
+                Rows::Upsert => verdict.compare(row, state.get(&row.key).filter(|_| row.complete)),
+            }
+        }
+        if let Rows::Snapshot { .. } = rows {
+            verdict.retracted.extend(state.values().map(|row| row.offset));
+        }
+    }
+    verdict.retracted.sort_unstable();
+    verdict.replaced.sort_unstable();
+    Ok(match repeated {
+        None => Ok(verdict),
+        Some(repeated) => Err(repeated),
+    })
+}
+
+/// Reads the earlier rows that are written again.
+fn recall(setting: &Setting<'_>, verdict: &Verdict, sorter: &mut Sorter<'_>) -> Result<(), MergeError> {
+    if verdict.retracted.is_empty() && verdict.replaced.is_empty() {
+        return Ok(());
+    }
+    let fields = fields_with_system(setting);
+    let condition = Condition {
+        field: fields[0].clone(),
+        can_hold: Box::new(|least, greatest| verdict.recalls_between(least, greatest)),
+    };
+    setting.history.scan(
+        &fields,
+        &[condition],
+        |columns, _| {
+            let offsets = columns[0].as_primitive::<Int64Type>().values();
+            let operations: Vec<Option<OperationType>> = offsets.iter().map(|at| verdict.recalled(*at)).collect();
+            let wanted: BooleanArray = operations.iter().map(|operation| Some(operation.is_some())).collect();
+            let batch = batch_of(setting.shape.schema(), &columns[SYSTEM..])?;
+            let operations: Vec<OperationType> = operations.into_iter().flatten().collect();
+            Ok((filter_record_batch(&batch, &wanted)?, operations))
+        },
+        &mut |(batch, operations): (RecordBatch, Vec<OperationType>)| {
+            sorter.push(&batch, Operations::Each(&operations))
+        },
+    )
+}
+
+/// Finds the values of a repeated key for the message.
+fn describe(repeated: Repeated, key: &Key, waiting: Spool<'_>) -> Result<MergeError, MergeError> {
+    let Repeated { first, second } = repeated;
+    let mut values = String::new();
+    let mut at = 0;
+    for batch in waiting.drain()? {
+        let batch = batch?;
+        let rows = batch.num_rows() as u64;
+        if (at..at + rows).contains(&first) {
+            values = row_text(&batch, key, usize::try_from(first - at).unwrap_or(0))?;
+            break;
+        }
+        at += rows;
+    }
+    Ok(MergeError::RepeatedKey {
+        first: first + 1,
+        second: second + 1,
+        key: values,
+    })
+}
+
+/// The values of a key for a message.
+fn row_text(batch: &RecordBatch, key: &Key, row: usize) -> Result<String, MergeError> {
+    let values = project(batch, &key.positions)
+        .iter()
+        .map(|c| array_value_to_string(&displayable_column(c), row))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(shorten(&values.join(", ")))
+}

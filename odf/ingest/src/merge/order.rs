@@ -1,0 +1,314 @@
+//! Rows in the order in which they get their offsets.
+//!
+//! As long as they fit into memory they are sorted there; beyond that sorted runs go to temporary files, which are merged
+//! at the end. Rows that compare equal stay in the order in which they came, however many runs there were.
+
+use std::cmp::Ordering;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Date32Array, Int32Array, Scalar, TimestampMillisecondArray};
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{cast, interleave_record_batch, is_not_null};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use arrow::row::{Row, RowConverter, Rows, SortField};
+
+use super::spill::{BatchReader, BatchWriter};
+use super::{DAY_MILLIS, MergeError, Operations, Setting, Sink, operation};
+use crate::infer::UTC;
+use crate::source::BATCH_ROWS;
+
+/// Bytes of memory that a row takes while it is sorted, beside its values and its key.
+const ENTRY_BYTES: usize = size_of::<Entry>();
+
+/// A row by the beginning of its key and its place.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// The first bytes of the key in Arrow's row format, which compare as the values do.
+    prefix: u128,
+    batch: u32,
+    row: u32,
+}
+
+fn prefix(key: Row<'_>) -> u128 {
+    let mut bytes = [0; 16];
+    let data = key.data();
+    let most = data.len().min(16);
+    bytes[..most].copy_from_slice(&data[..most]);
+    u128::from_be_bytes(bytes)
+}
+
+/// What rows are sorted by, always ascending and rows without a value first.
+pub(super) struct Order {
+    positions: Vec<usize>,
+    /// The event time column, and the row whose value stands for a missing one.
+    event_time: Option<(usize, ArrayRef)>,
+    /// The schema of sorted batches: the shape, and the operations in a column behind it.
+    schema: SchemaRef,
+    converter: RowConverter,
+}
+
+impl Order {
+    /// The columns at `positions` of the shape; at equal values, if `by_operation`, the operation. Rows without an event
+    /// time are where those are that have the one they will get.
+    pub(super) fn new(setting: &Setting<'_>, positions: &[usize], by_operation: bool) -> Result<Order, MergeError> {
+        let shape = setting.shape;
+        let mut fields = shape.schema().fields().to_vec();
+        let mut positions = positions.to_vec();
+        if by_operation {
+            positions.push(fields.len());
+        }
+        fields.push(Arc::new(Field::new("operation", DataType::Int32, false)));
+        let by = positions
+            .iter()
+            .map(|at| SortField::new(fields[*at].data_type().clone()));
+        let event_time = shape.event_time().filter(|at| positions.contains(at));
+        let event_time =
+            event_time.map(|at| Ok::<_, MergeError>((at, event_time_of(setting, fields[at].data_type())?)));
+        Ok(Order {
+            converter: RowConverter::new(by.collect())?,
+            positions,
+            event_time: event_time.transpose()?,
+            schema: Arc::new(Schema::new(fields)),
+        })
+    }
+
+    /// The event time, where the shape has one.
+    pub(super) fn by_event_time(setting: &Setting<'_>) -> Result<Order, MergeError> {
+        Order::new(setting, setting.shape.event_time().as_slice(), false)
+    }
+
+    fn keys(&self, batch: &RecordBatch) -> Result<Rows, MergeError> {
+        let column = |at: &usize| {
+            let column = batch.column(*at);
+            match &self.event_time {
+                Some((event_time, given)) if at == event_time && column.null_count() > 0 => {
+                    zip(&is_not_null(column)?, column, &Scalar::new(given.clone()))
+                }
+                _ => Ok(column.clone()),
+            }
+        };
+        let columns: Vec<ArrayRef> = self.positions.iter().map(column).collect::<Result<_, _>>()?;
+        Ok(self.converter.convert_columns(&columns)?)
+    }
+}
+
+/// The event time of rows that have none, as a column of one row.
+fn event_time_of(setting: &Setting<'_>, data_type: &DataType) -> Result<ArrayRef, MergeError> {
+    let day = i32::try_from(setting.event_time.div_euclid(DAY_MILLIS)).unwrap_or(i32::MAX);
+    match data_type {
+        DataType::Date32 => Ok(Arc::new(Date32Array::from(vec![day]))),
+        _ => {
+            let millis = TimestampMillisecondArray::from(vec![setting.event_time]).with_timezone(UTC);
+            Ok(cast(&millis, data_type)?)
+        }
+    }
+}
+
+/// Takes rows in any order and hands them on sorted.
+pub(super) struct Sorter<'a> {
+    order: Order,
+    dir: &'a Path,
+    limit: usize,
+    held: Vec<RecordBatch>,
+    bytes: usize,
+    runs: Vec<BatchReader>,
+}
+
+impl<'a> Sorter<'a> {
+    /// Holds about `limit` bytes in memory and the rest in files in `dir`.
+    pub(super) fn new(order: Order, dir: &'a Path, limit: usize) -> Sorter<'a> {
+        Sorter {
+            order,
+            dir,
+            limit,
+            held: Vec::new(),
+            bytes: 0,
+            runs: Vec::new(),
+        }
+    }
+
+    /// Adds rows with the columns of the shape.
+    pub(super) fn push(&mut self, batch: &RecordBatch, operations: Operations<'_>) -> Result<(), MergeError> {
+        let rows = batch.num_rows();
+        if rows == 0 {
+            return Ok(());
+        }
+        let operations: Int32Array = match operations {
+            Operations::All(operation) => Int32Array::from_value(operation as i32, rows),
+            Operations::Each(each) => each.iter().map(|operation| *operation as i32).collect(),
+        };
+        let mut columns = batch.columns().to_vec();
+        columns.push(Arc::new(operations));
+        let batch = RecordBatch::try_new(self.order.schema.clone(), columns)?;
+        let keys: usize = self
+            .order
+            .positions
+            .iter()
+            .map(|at| batch.column(*at).get_array_memory_size())
+            .sum();
+        self.bytes += batch.get_array_memory_size() + keys + rows * ENTRY_BYTES;
+        self.held.push(batch);
+        if self.bytes > self.limit {
+            self.spill()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rows that are held as one sorted run.
+    fn spill(&mut self) -> Result<(), MergeError> {
+        let held = std::mem::take(&mut self.held);
+        self.bytes = 0;
+        let mut run: Option<BatchWriter> = None;
+        let dir = self.dir;
+        sorted(&self.order, &held, &mut |batch| match &mut run {
+            Some(run) => run.write(&batch),
+            none => {
+                *none = Some(BatchWriter::create(dir, &batch)?);
+                Ok(())
+            }
+        })?;
+        if let Some(run) = run {
+            self.runs.push(run.read()?);
+        }
+        Ok(())
+    }
+
+    /// Hands all rows on.
+    pub(super) fn finish(mut self, sink: &mut dyn Sink) -> Result<(), MergeError> {
+        if self.runs.is_empty() {
+            return sorted(&self.order, &self.held, &mut |batch| hand_on(&batch, sink));
+        }
+        if !self.held.is_empty() {
+            self.spill()?;
+        }
+        merge_runs(&self.order, self.runs, sink)
+    }
+}
+
+/// Gives the rows of `batches` in order, in batches of [`BATCH_ROWS`] or as they came if they were in order.
+fn sorted(
+    order: &Order,
+    batches: &[RecordBatch],
+    give: &mut dyn FnMut(RecordBatch) -> Result<(), MergeError>,
+) -> Result<(), MergeError> {
+    let keys = batches
+        .iter()
+        .map(|batch| order.keys(batch))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut entries = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
+    for (batch, keys) in (0..).zip(&keys) {
+        entries.extend((0..).zip(keys).map(|(row, key)| Entry {
+            prefix: prefix(key),
+            batch,
+            row,
+        }));
+    }
+    let key = |entry: &Entry| keys[entry.batch as usize].row(entry.row as usize);
+    let compare = |a: &Entry, b: &Entry| a.prefix.cmp(&b.prefix).then_with(|| key(a).cmp(&key(b)));
+    if entries.is_sorted_by(|a, b| compare(a, b) != Ordering::Greater) {
+        return batches.iter().try_for_each(|batch| give(batch.clone()));
+    }
+    // The place breaks ties, so an unstable sort is a stable one.
+    entries.sort_unstable_by(|a, b| compare(a, b).then((a.batch, a.row).cmp(&(b.batch, b.row))));
+    drop(keys);
+    let batches: Vec<&RecordBatch> = batches.iter().collect();
+    for chunk in entries.chunks(BATCH_ROWS) {
+        let places: Vec<(usize, usize)> = chunk.iter().map(|e| (e.batch as usize, e.row as usize)).collect();
+        give(interleave_record_batch(&batches, &places)?)?;
+    }
+    Ok(())
+}
+
+/// Takes the operations off a sorted batch and hands the rest on.
+fn hand_on(batch: &RecordBatch, sink: &mut dyn Sink) -> Result<(), MergeError> {
+    let last = batch.num_columns() - 1;
+    let operations = batch.column(last).as_primitive::<Int32Type>().values().iter();
+    let operations = operations
+        .filter_map(|number| operation(i64::from(*number)))
+        .collect::<Vec<_>>();
+    let shape: Vec<usize> = (0..last).collect();
+    sink.accept(&batch.project(&shape)?, Operations::Each(&operations))
+}
+
+/// One run while it is merged: its present batch, and the next row of it.
+struct Cursor {
+    run: BatchReader,
+    keys: Rows,
+    prefix: u128,
+    row: usize,
+    /// Where the batch is among those that waiting rows refer to.
+    batch: usize,
+}
+
+/// Rows chosen and not yet handed on, with the batches they are in.
+#[derive(Default)]
+struct Chosen {
+    batches: Vec<RecordBatch>,
+    places: Vec<(usize, usize)>,
+}
+
+impl Chosen {
+    fn hand_on(&mut self, sink: &mut dyn Sink) -> Result<(), MergeError> {
+        if !self.places.is_empty() {
+            let batches: Vec<&RecordBatch> = self.batches.iter().collect();
+            hand_on(&interleave_record_batch(&batches, &self.places)?, sink)?;
+            self.places.clear();
+        }
+        Ok(())
+    }
+}
+
+fn merge_runs(order: &Order, runs: Vec<BatchReader>, sink: &mut dyn Sink) -> Result<(), MergeError> {
+    let mut chosen = Chosen::default();
+    let mut cursors = Vec::with_capacity(runs.len());
+    for mut run in runs {
+        if let Some(batch) = run.next().transpose()? {
+            let keys = order.keys(&batch)?;
+            chosen.batches.push(batch);
+            cursors.push(Cursor {
+                run,
+                prefix: prefix(keys.row(0)),
+                keys,
+                row: 0,
+                batch: chosen.batches.len() - 1,
+            });
+        }
+    }
+    loop {
+        let compare = |a: &Cursor, b: &Cursor| {
+            a.prefix
+                .cmp(&b.prefix)
+                .then_with(|| a.keys.row(a.row).cmp(&b.keys.row(b.row)))
+        };
+        // Of equal ones the first, which is that of the earliest run.
+        let Some(least) = (0..cursors.len()).min_by(|a, b| compare(&cursors[*a], &cursors[*b])) else {
+            return chosen.hand_on(sink);
+        };
+        let cursor = &mut cursors[least];
+        chosen.places.push((cursor.batch, cursor.row));
+        cursor.row += 1;
+        if cursor.row < cursor.keys.num_rows() {
+            cursor.prefix = prefix(cursor.keys.row(cursor.row));
+        } else if let Some(batch) = cursor.run.next().transpose()? {
+            cursor.keys = order.keys(&batch)?;
+            cursor.prefix = prefix(cursor.keys.row(0));
+            cursor.row = 0;
+            cursor.batch = chosen.batches.len();
+            chosen.batches.push(batch);
+        } else {
+            cursors.remove(least);
+        }
+        if chosen.places.len() == BATCH_ROWS {
+            chosen.hand_on(sink)?;
+            // Only the batches that cursors stand in are needed further.
+            let mut kept = Vec::with_capacity(cursors.len());
+            for cursor in &mut cursors {
+                kept.push(chosen.batches[cursor.batch].clone());
+                cursor.batch = kept.len() - 1;
+            }
+            chosen.batches = kept;
+        }
+    }
+}

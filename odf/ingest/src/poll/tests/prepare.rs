@@ -1,0 +1,180 @@
+//! Prepare steps.
+
+use std::io::{Cursor, Write as _};
+use std::time::Instant;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+use super::*;
+use odf_metadata::CompressionFormat;
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zip(entries: &[(&str, &str)]) -> Vec<u8> {
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, content) in entries {
+        if name.ends_with('/') {
+            writer.add_directory(*name, SimpleFileOptions::default()).unwrap();
+        } else {
+            writer.start_file(*name, SimpleFileOptions::default()).unwrap();
+            writer.write_all(content.as_bytes()).unwrap();
+        }
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+fn unpack(format: CompressionFormat, sub_path: Option<&str>) -> PrepStep {
+    PrepStep::Decompress {
+        format,
+        sub_path: sub_path.map(str::to_owned),
+    }
+}
+
+fn pipe(command: &[&str]) -> PrepStep {
+    PrepStep::Pipe {
+        command: command.iter().map(|word| (*word).to_owned()).collect(),
+    }
+}
+
+/// A source that gives these bytes to these steps.
+fn of(stage: &Stage, content: impl AsRef<[u8]>, steps: Vec<PrepStep>) -> SetPollingSource {
+    let path = stage.file("content", content);
+    prepared(url(&format!("file://{}", path.display())), steps)
+}
+
+#[track_caller]
+fn made(stage: &Stage, content: impl AsRef<[u8]>, steps: Vec<PrepStep>) -> String {
+    let fetched = stage.fetched(&of(stage, content, steps), None);
+    let text = fs::read_to_string(fetched.path()).unwrap();
+    drop(fetched);
+    stage.assert_empty();
+    text
+}
+
+#[test]
+fn archives_are_unpacked() {
+    let stage = Stage::new();
+    let gz = || unpack(CompressionFormat::Gzip, None);
+    assert_eq!(made(&stage, gzip(b"hello"), vec![gz()]), "hello");
+    assert_eq!(made(&stage, gzip(&gzip(b"twice")), vec![gz(), gz()]), "twice");
+    let members = [gzip(b"one "), gzip(b"two")].concat();
+    assert_eq!(made(&stage, members, vec![gz()]), "one two");
+
+    let archive = zip(&[("dir/", ""), ("dir/a.csv", "a"), ("b.csv", "b")]);
+    let first = unpack(CompressionFormat::Zip, None);
+    assert_eq!(made(&stage, &archive, vec![first.clone()]), "a");
+    let named = unpack(CompressionFormat::Zip, Some("b.csv"));
+    assert_eq!(made(&stage, &archive, vec![named]), "b");
+    assert_eq!(made(&stage, gzip(&archive), vec![gz(), first]), "a");
+}
+
+#[test]
+fn archives_that_are_none_are_told() {
+    let stage = Stage::new();
+    let failed = |content: &[u8], step| stage.failed(&of(&stage, content, vec![step])).to_string();
+    let gz = || unpack(CompressionFormat::Gzip, None);
+    let whole = gzip(&b"some text that is long enough".repeat(100));
+    for (content, reason) in [
+        (&b"plain"[..], "cannot be unpacked"),
+        (&b""[..], "ends too early"),
+        (&whole[..whole.len() / 2], "ends too early"),
+        (&whole[..whole.len() - 1], "ends too early"),
+        (&[&whole[..], b"tail"].concat(), "cannot be unpacked"),
+    ] {
+        let error = failed(content, gz());
+        assert!(error.contains(reason), "{error}");
+    }
+    let archive = zip(&[("a.csv", "a"), ("b.csv", "b")]);
+    let error = failed(&archive, unpack(CompressionFormat::Zip, Some("c.csv")));
+    assert!(error.contains("it holds no c.csv; it holds a.csv, b.csv"), "{error}");
+    for content in [
+        &b"plain"[..],
+        b"",
+        &archive[..archive.len() / 2],
+        &zip(&[]),
+        &zip(&[("d/", "")]),
+    ] {
+        assert!(failed(content, unpack(CompressionFormat::Zip, None)).contains("cannot be unpacked"));
+    }
+    // One wrong bit in the data of the entry.
+    let mut bent = zip(&[("a.csv", &"a,b,c\n".repeat(1000))]);
+    bent[45] ^= 1;
+    assert!(failed(&bent, unpack(CompressionFormat::Zip, None)).contains("cannot be unpacked"));
+}
+
+#[test]
+fn names_that_lead_out_of_an_archive_are_refused() {
+    let stage = Stage::new();
+    for name in ["../../etc/passwd", "a/../../x", "/etc/passwd", "a\\..\\x", "C:\\x"] {
+        // The writer would not write such a name, so it is put in afterwards.
+        let placeholder = "x".repeat(name.len());
+        let mut archive = zip(&[(&placeholder, "evil")]);
+        while let Some(at) = archive
+            .windows(name.len())
+            .position(|window| window == placeholder.as_bytes())
+        {
+            archive[at..at + name.len()].copy_from_slice(name.as_bytes());
+        }
+        for sub_path in [None, Some(name)] {
+            let error = stage.failed(&of(&stage, &archive, vec![unpack(CompressionFormat::Zip, sub_path)]));
+            assert!(matches!(&error, PollError::Archive { .. }), "{error}");
+            assert!(error.to_string().contains("leads out of the archive"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn commands_change_the_data() {
+    let stage = Stage::new();
+    let upper = pipe(&["tr", "a-z", "A-Z"]);
+    assert_eq!(made(&stage, "a b\n", vec![upper.clone()]), "A B\n");
+    let steps = vec![unpack(CompressionFormat::Gzip, None), upper, pipe(&["rev"])];
+    assert_eq!(made(&stage, gzip(b"abc"), steps), "CBA");
+    // Not all of the input has to be read.
+    let long = "line\n".repeat(1_000_000);
+    assert_eq!(made(&stage, long, vec![pipe(&["head", "-n", "1"])]), "line\n");
+}
+
+#[test]
+fn commands_that_fail_are_told_with_their_last_words() {
+    let stage = Stage::new();
+    let failed = |command: &[&str]| match stage.failed(&of(&stage, "x", vec![pipe(command)])) {
+        PollError::Pipe { failure, stderr, .. } => (failure, stderr),
+        other => panic!("{other}"),
+    };
+    assert_eq!(
+        failed(&["sh", "-c", "cat; echo bad row >&2; exit 3"]),
+        ("ended with exit code 3".to_owned(), "bad row".to_owned())
+    );
+    let (_, stderr) = failed(&["sh", "-c", "seq 1 100000 >&2; exit 1"]);
+    assert!(stderr.ends_with("100000") && stderr.len() <= 2048, "{stderr}");
+    assert_eq!(failed(&["sh", "-c", "kill -9 $$"]).0, "was killed by signal 9");
+    assert!(failed(&["/no/such/command"]).0.starts_with("cannot be started"));
+    assert_eq!(failed(&[]).0, "is empty");
+}
+
+#[test]
+fn a_command_is_killed_with_what_it_started() {
+    let stage = Stage::new();
+    let mark = stage.path().join("mark");
+    let script = format!("(sleep 2; touch {}) & echo $$ >&2; sleep 60", mark.display());
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(300));
+            stage.stop.store(true, Ordering::Relaxed);
+        });
+        let error = stage.failed(&of(&stage, "x", vec![pipe(&["sh", "-c", &script])]));
+        assert!(matches!(error, PollError::Stopped), "{error}");
+    });
+    assert!(start.elapsed() < Duration::from_secs(30));
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(!mark.exists());
+}

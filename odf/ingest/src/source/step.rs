@@ -1,0 +1,198 @@
+//! From the read step of a source in the chain to a table that can be read (odf-facts §8.4).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::format::Format;
+use super::problem::{Problem, SourceError};
+use super::{ReadOptions, Source, check_names};
+use odf_tables::ddl::parse_columns;
+use crate::infer::{Inferred, InferredColumn};
+use odf_tables::types::to_arrow;
+use odf_metadata::{ReadStep, ReadStepCsv};
+
+/// The bytes of a table.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// In a file.
+    File(PathBuf),
+    /// In memory.
+    Bytes(Bytes),
+}
+
+impl Source {
+    /// A table to be read exactly as `step` says. `name` is used in messages.
+    ///
+    /// If the step declares columns, [`Source::declared`] gives them, and reading differs from that of an undeclared table:
+    /// - columns (members, fields) that are not asked for are passed over instead of refused;
+    /// - CSV columns are found by name where the header has all declared names, else by their place, for which there must
+    ///   be as many as declared;
+    /// - values are read as kamu reads them, which is laxer: integers in a time column are in the unit of the column, a date
+    ///   may be cut from a time, decimals are rounded to their scale.
+    ///
+    /// If it does not, types found out in JSON are those that kamu sees: lists and objects have types of their own, text is
+    /// text even where it looks like a date. Yet all rows are looked at, not the first thousand.
+    ///
+    /// # Errors
+    /// [`Problem::Option`] for an option with a value that is not supported, [`Problem::Declaration`] for columns that cannot
+    /// be understood. The content is not looked at.
+    pub fn for_step(name: &str, content: Content, step: &ReadStep) -> Result<Source, SourceError> {
+        let mut source = Source {
+            name: name.to_owned(),
+            content,
+            format: Format::of_step(step),
+            options: ReadOptions::default(),
+            has_step: true,
+            declared: None,
+        };
+        source.options = options(step).map_err(|problem| source.error(problem))?;
+        let declared = declared_columns(step).map_err(|problem| source.error(problem))?;
+        if let Some(declared) = &declared {
+            check_names(&source, declared.columns.iter().map(|c| c.name.as_str()))?;
+        }
+        source.declared = declared.map(Arc::new);
+        Ok(source)
+    }
+
+    /// The columns that the read step declares, in its order; none if it leaves them open or there is no step.
+    /// The number of rows is not known and given as 0.
+    pub fn declared(&self) -> Option<&Inferred> {
+        self.declared.as_deref()
+    }
+}
+
+/// The columns that a read step declares, in either of the two ways; none if it leaves them open.
+pub fn declared_columns(step: &ReadStep) -> Result<Option<Inferred>, Problem> {
+    let fields = match step.schemas() {
+        (_, Some(schema)) => {
+            let schema = to_arrow(schema).map_err(|error| Problem::Declaration(error.to_string()))?;
+            schema.fields().iter().map(|f| f.as_ref().clone()).collect()
+        }
+        (Some(ddl), None) => parse_columns(ddl).map_err(|error| Problem::Declaration(error.to_string()))?,
+        (None, None) => return Ok(None),
+    };
+    let columns = fields
+        .into_iter()
+        .map(|field| InferredColumn {
+            name: field.name().clone(),
+            data_type: field.data_type().clone(),
+            nullable: field.is_nullable(),
+        })
+        .collect();
+    Ok(Some(Inferred { columns, rows: 0 }))
+}
+
+/// The step that reads `format` where `step` was meant for another: the same columns, everything else by default.
+///
+/// CSV has a header then only if the columns are not declared. If the format is the same, so is the step.
+pub fn step_for_format(step: &ReadStep, format: Format) -> ReadStep {
+    if Format::of_step(step) == format {
+        return step.clone();
+    }
+    let (ddl_schema, schema) = step.schemas();
+    let (ddl_schema, schema) = (ddl_schema.map(<[String]>::to_vec), schema.cloned());
+    let (sub_path, date_format, encoding, timestamp_format) = (None, None, None, None);
+    match format {
+        Format::Csv => ReadStep::Csv(ReadStepCsv {
+            header: Some(ddl_schema.is_none() && schema.is_none()),
+            ddl_schema,
+            schema,
+            ..ReadStepCsv::default()
+        }),
+        Format::Ndjson => ReadStep::NdJson {
+            ddl_schema,
+            date_format,
+            encoding,
+            timestamp_format,
+            schema,
+        },
+        Format::Json => ReadStep::Json {
+            sub_path,
+            ddl_schema,
+            date_format,
+            encoding,
+            timestamp_format,
+            schema,
+        },
+        Format::GeoJson => ReadStep::GeoJson { ddl_schema, schema },
+        Format::NdGeoJson => ReadStep::NdGeoJson { ddl_schema, schema },
+        Format::Parquet => ReadStep::Parquet { ddl_schema, schema },
+        Format::EsriShapefile => ReadStep::EsriShapefile {
+            ddl_schema,
+            sub_path,
+            schema,
+        },
+    }
+}
+
+fn options(step: &ReadStep) -> Result<ReadOptions, Problem> {
+    let mut options = ReadOptions::default();
+    match step {
+        ReadStep::Csv(csv) => {
+            expect("encoding", csv.encoding.as_deref(), &["utf8", "utf-8"])?;
+            expect("nullValue", csv.null_value.as_deref(), &[""])?;
+            expect("dateFormat", csv.date_format.as_deref(), &["rfc3339"])?;
+            expect("timestampFormat", csv.timestamp_format.as_deref(), &["rfc3339"])?;
+            options.separator = Some(character("separator", csv.separator.as_deref().unwrap_or(","))?);
+            options.quote = character("quote", csv.quote.as_deref().unwrap_or("\""))?;
+            options.escape = match csv.escape.as_deref().unwrap_or("\\") {
+                "" => None,
+                text => Some(character("escape", text)?),
+            };
+            options.header = csv.header.unwrap_or(false);
+            options.infer_types = csv.infer_schema.unwrap_or(false);
+        }
+        ReadStep::Json {
+            sub_path,
+            date_format,
+            encoding,
+            timestamp_format,
+            ..
+        } => {
+            text_options(encoding, date_format, timestamp_format)?;
+            options.sub_path = sub_path.clone();
+        }
+        ReadStep::NdJson {
+            date_format,
+            encoding,
+            timestamp_format,
+            ..
+        } => text_options(encoding, date_format, timestamp_format)?,
+        ReadStep::EsriShapefile { sub_path, .. } => options.sub_path = sub_path.clone(),
+        ReadStep::GeoJson { .. } | ReadStep::NdGeoJson { .. } | ReadStep::Parquet { .. } => {}
+    }
+    Ok(options)
+}
+
+fn text_options(encoding: &Option<String>, date: &Option<String>, time: &Option<String>) -> Result<(), Problem> {
+    expect("encoding", encoding.as_deref(), &["utf8", "utf-8"])?;
+    expect("dateFormat", date.as_deref(), &["rfc3339"])?;
+    expect("timestampFormat", time.as_deref(), &["rfc3339"])
+}
+
+fn expect(option: &'static str, value: Option<&str>, supported: &'static [&'static str]) -> Result<(), Problem> {
+    match value {
+        Some(value) if !supported.iter().any(|s| s.eq_ignore_ascii_case(value)) => Err(Problem::Option {
+            option,
+            value: super::shorten(value),
+            supported: match supported.first() {
+                Some(first) if !first.is_empty() => first,
+                _ => "an empty text",
+            },
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn character(option: &'static str, value: &str) -> Result<u8, Problem> {
+    match value.as_bytes() {
+        [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r') => Ok(*byte),
+        _ => Err(Problem::Option {
+            option,
+            value: super::shorten(value),
+            supported: "one ASCII character",
+        }),
+    }
+}

@@ -1,0 +1,146 @@
+//! From rows to a slice under construction: merged with what is there, completed with the system columns, written.
+
+use std::path::Path;
+
+use odf_disk::Disk;
+
+use super::IngestError;
+use super::assemble::Assembly;
+use super::before::Before;
+use super::linked::Linked;
+use super::merge::{self, History, Memory, MergeError, Merged, Setting};
+use super::plan::Plan;
+use super::source::{Batches, OnProgress, Phase, Place, Problem, Source, SourceError, report};
+use odf_metadata::{ExtraAttributes, MergeStrategy, Timestamp};
+use odf_tables::slice::{SliceOptions, SliceWriter, WrittenSlice};
+
+/// Rows to be staged.
+pub(super) struct Rows<'a> {
+    /// Where they are from.
+    pub(super) source: &'a Source,
+    /// Opens them from the first, in the shape of the plan.
+    pub(super) open: &'a dyn Fn() -> Result<Box<dyn Batches + 'a>, SourceError>,
+    /// Bytes of the source up to which is read.
+    pub(super) end: u64,
+    /// Whether a snapshot without a row stands for a state without rows. It does where a source in the chain says so; a
+    /// file that somebody publishes may have been cut short.
+    pub(super) may_be_empty: bool,
+}
+
+/// How they are staged.
+pub(super) struct Staging<'a> {
+    pub(super) before: &'a Before,
+    pub(super) plan: &'a Plan,
+    /// Through what, and where, slices are written.
+    pub(super) disk: &'a Disk,
+    pub(super) data_dir: &'a Path,
+    pub(super) slice: &'a SliceOptions,
+    pub(super) system_time: Timestamp,
+    /// Event time of rows that have none.
+    pub(super) event_time: Timestamp,
+}
+
+/// A slice that has no name yet.
+pub(super) struct Staged {
+    pub(super) slice: WrittenSlice,
+    /// The latest event time in it.
+    pub(super) latest: Option<Timestamp>,
+    /// What the chain says about objects that the rows refer to.
+    pub(super) extra: Option<ExtraAttributes>,
+}
+
+impl Staging<'_> {
+    /// Reads, merges and writes; none if no row is left to write.
+    pub(super) fn run(&self, rows: &Rows<'_>, progress: &mut OnProgress<'_>) -> Result<Option<Staged>, IngestError> {
+        let setting = Setting {
+            shape: self.plan.shape(),
+            history: History {
+                slices: &self.before.slices,
+                vocabulary: &self.before.vocabulary,
+            },
+            event_time: self.event_time.millis(),
+            scratch: self.data_dir,
+            memory: Memory::default(),
+        };
+        let next_offset = self.before.next_offset()?;
+        for sort in [false, true] {
+            let mut assembly = Assembly {
+                plan: self.plan,
+                writer: SliceWriter::create(self.disk, self.data_dir, self.plan.schema().clone(), self.slice)?,
+                next_offset,
+                system_time: self.system_time.millis(),
+                event_time: self.event_time.millis(),
+                latest: None,
+                linked: Linked::of(self.before.schema.as_ref(), self.plan.schema(), self.data_dir)?,
+            };
+            let mut batches = (rows.open)()?;
+            let mut on_batch = |bytes, read| report(rows.source, progress, Phase::Reading, bytes, rows.end, read);
+            let merged = merge::merge(
+                &self.before.strategy,
+                &mut *batches,
+                &setting,
+                sort,
+                &mut assembly,
+                &mut on_batch,
+            );
+            drop(batches);
+            match merged {
+                Ok(Merged::OutOfOrder) => continue,
+                Ok(Merged::Done { read: 0 })
+                    if !rows.may_be_empty && matches!(self.before.strategy, MergeStrategy::Snapshot { .. }) =>
+                {
+                    return Err(rows.source.error(Problem::NoRows).into());
+                }
+                Ok(Merged::Done { .. }) => {}
+                Err(MergeError::Refused(error)) => return Err(self.placed(*error, rows)),
+                Err(error) => return Err(error.into()),
+            }
+            let written = assembly.writer.rows();
+            if written == 0 {
+                return Ok(None);
+            }
+            report(rows.source, progress, Phase::Writing, rows.end, rows.end, written)?;
+            let (linked, latest) = (assembly.linked, assembly.latest);
+            return Ok(Some(Staged {
+                slice: assembly.writer.finish()?,
+                latest: latest.and_then(Timestamp::from_millis),
+                extra: linked.map(Linked::into_extra),
+            }));
+        }
+        Ok(None)
+    }
+
+    /// Says in which row a value is missing. The row was refused after the merge, where rows have no numbers any more, so
+    /// they are read once again up to the first without a value.
+    fn placed(&self, error: IngestError, rows: &Rows<'_>) -> IngestError {
+        let IngestError::Source(SourceError {
+            problem: Problem::Missing,
+            column: Some(column),
+            ..
+        }) = &error
+        else {
+            return error;
+        };
+        let Some(at) = self.plan.shape().position(column) else {
+            return error;
+        };
+        let first = (rows.open)().and_then(|mut batches| {
+            let mut read = 0;
+            while let Some(batch) = batches.next_batch()? {
+                let values = batch.column(at);
+                if let Some(row) = (0..values.len()).find(|row| values.is_null(*row)) {
+                    return Ok(Some(read + row as u64 + 1));
+                }
+                read += batch.num_rows() as u64;
+            }
+            Ok(None)
+        });
+        match first {
+            Ok(row) => IngestError::Source(SourceError {
+                place: row.map(Place::Row),
+                ..rows.source.column_error(column, Problem::Missing)
+            }),
+            Err(_) => error,
+        }
+    }
+}

@@ -1,0 +1,535 @@
+//! Sources in the chain: what their read steps, queries and merge strategies make of rows, and which blocks that gives.
+
+use std::path::PathBuf;
+
+use super::*;
+use odf_metadata::{
+    AddData, AddPushSource, DataSchema, DataType, ExtraAttributes, FetchStep, ReadStep, ReadStepCsv, SetDataSchema,
+    SetPollingSource, SourceState, SqlQueryStep, Transform, TransformSql,
+};
+use odf_tables::slice::SliceOptions;
+
+/// A dataset made of these events, and a directory for inputs.
+struct Pushed {
+    world: World,
+    dataset: Dataset,
+    hour: u32,
+}
+
+fn ndjson(ddl: &[&str]) -> ReadStep {
+    ReadStep::NdJson {
+        ddl_schema: Some(ddl.iter().map(|column| (*column).to_owned()).collect()).filter(|_| !ddl.is_empty()),
+        date_format: None,
+        encoding: None,
+        timestamp_format: None,
+        schema: None,
+    }
+}
+
+fn csv(schema: &[(&str, DataType)]) -> ReadStep {
+    let fields = schema
+        .iter()
+        .map(|(name, data_type)| odf_metadata::DataField::new(*name, data_type.clone()))
+        .collect();
+    ReadStep::Csv(ReadStepCsv {
+        header: Some(true),
+        schema: Some(DataSchema { fields, extra: None }),
+        ..ReadStepCsv::default()
+    })
+}
+
+fn sql(engine: &str, query: &str) -> Transform {
+    Transform::Sql(TransformSql {
+        engine: engine.to_owned(),
+        version: None,
+        query: None,
+        queries: Some(vec![SqlQueryStep {
+            alias: None,
+            query: query.to_owned(),
+        }]),
+        temporal_tables: None,
+    })
+}
+
+fn source(name: &str, read: ReadStep, query: Option<&str>, merge: MergeStrategy) -> MetadataEvent {
+    MetadataEvent::AddPushSource(AddPushSource {
+        source_name: name.to_owned(),
+        read,
+        preprocess: query.map(|query| sql("datafusion", query)),
+        merge,
+    })
+}
+
+fn polling(read: ReadStep) -> MetadataEvent {
+    MetadataEvent::SetPollingSource(SetPollingSource {
+        fetch: FetchStep::Url {
+            url: "http://127.0.0.1/t".to_owned(),
+            event_time: None,
+            cache: None,
+            headers: None,
+        },
+        prepare: None,
+        read,
+        preprocess: None,
+        merge: MergeStrategy::Append,
+    })
+}
+
+fn ledger(key: &str) -> MergeStrategy {
+    MergeStrategy::Ledger {
+        primary_key: vec![key.to_owned()],
+    }
+}
+
+impl Pushed {
+    fn new(events: Vec<MetadataEvent>) -> Pushed {
+        let world = World::new();
+        let id = DatasetId::from_public_key([7; 32]);
+        let staged = world.catalog.stage(id, &"t".parse().unwrap()).unwrap();
+        let (dataset, _) = staged
+            .install_events(DatasetKind::Root, events, hour(0), None)
+            .unwrap();
+        Pushed {
+            world,
+            dataset,
+            hour: 0,
+        }
+    }
+
+    fn file(&self, text: &str) -> PathBuf {
+        let path = self.world.dir.path().join("input");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn push_with(&mut self, text: &str, options: &PushOptions) -> Result<Outcome, IngestError> {
+        self.hour += 1;
+        let path = self.file(text);
+        let progress = &mut |_| ControlFlow::Continue(());
+        push(&mut self.dataset, "input", &path, options, hour(self.hour), progress)
+    }
+
+    fn push(&mut self, text: &str) -> Result<Outcome, IngestError> {
+        self.push_with(text, &PushOptions::default())
+    }
+
+    fn poll(&mut self, text: &str, state: Option<&str>) -> Result<Outcome, IngestError> {
+        self.hour += 1;
+        let state = state.map(|value| SourceState {
+            source_name: "default".to_owned(),
+            kind: "odf/etag".to_owned(),
+            value: value.to_owned(),
+        });
+        let path = self.file(text);
+        let polled_content = Polled {
+            name: "input",
+            content: &path,
+            event_time: None,
+            state: state.as_ref(),
+            slice: &SliceOptions::default(),
+        };
+        let progress = &mut |_| ControlFlow::Continue(());
+        polled(&mut self.dataset, polled_content, hour(self.hour), progress)
+    }
+
+    /// A push that is refused, in words; nothing has changed then.
+    fn refused(&mut self, text: &str) -> String {
+        let head = *self.dataset.head();
+        let error = self.push(text).unwrap_err().to_string();
+        let reopened = self.world.dataset();
+        assert_eq!((*self.dataset.head(), *reopened.head()), (head, head), "{error}");
+        let left = std::fs::read_dir(self.dataset.data_dir()).unwrap().count() as u64;
+        assert_eq!(left, self.dataset.state().totals.slices, "{error}: files are left");
+        error
+    }
+
+    fn columns(&self) -> Vec<String> {
+        let schema = self
+            .dataset
+            .state()
+            .schema
+            .as_ref()
+            .and_then(|event| event.schema.as_ref());
+        let schema = types::to_arrow(schema.unwrap()).unwrap();
+        let field = |f: &arrow::datatypes::FieldRef| {
+            let optional = if f.is_nullable() { "?" } else { "" };
+            format!("{}:{}{optional}", f.name(), shape::type_name(f.data_type()))
+        };
+        schema.fields().iter().skip(3).map(field).collect()
+    }
+
+    fn last_addition(&self) -> AddData {
+        let last = self.dataset.blocks().unwrap().next_back().unwrap().unwrap();
+        match last.block.into_block().event {
+            MetadataEvent::AddData(event) => event,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn kinds(update: &Update) -> Vec<&'static str> {
+    let kind = |stored: &StoredBlock| stored.block.block().event.kind();
+    update.blocks.iter().map(kind).collect()
+}
+
+#[test]
+fn columns_that_nobody_named_give_way_to_the_system() {
+    // Neither a query nor an ODF schema: `_` in front, and the event time may be text or seconds.
+    let mut open = Pushed::new(vec![source(
+        "default",
+        ndjson(&["offset BIGINT", "op STRING", "system_time STRING", "event_time STRING"]),
+        None,
+        MergeStrategy::Append,
+    )]);
+    let row = r#"{"offset":5,"op":"x","system_time":"s","event_time":"2024-01-01T02:00:00+02:00"}"#;
+    updated(open.push(row));
+    assert_eq!(
+        open.columns(),
+        [
+            "event_time:Timestamp",
+            "_offset:Int64?",
+            "_op:String?",
+            "_system_time:String?"
+        ]
+    );
+    assert_eq!(open.world.rows(), ["0 0 2024-01-01T00:00:00Z 5 x s"]);
+    let error = open.refused(r#"{"event_time":"yesterday"}"#);
+    assert!(
+        error.contains("row 1, column `event_time`") && error.contains("yesterday"),
+        "{error}"
+    );
+
+    let mut seconds = Pushed::new(vec![source(
+        "default",
+        ndjson(&["event_time BIGINT"]),
+        None,
+        MergeStrategy::Append,
+    )]);
+    updated(seconds.push("{\"event_time\":1704067200}\n{}\n"));
+    assert_eq!(
+        seconds.world.rows(),
+        ["0 0 2024-01-01T00:00:00Z", "1 0 2026-06-01T01:00:00.500Z"],
+        "rows without an event time get that of the push, and are put in order by it"
+    );
+
+    let mut both = Pushed::new(vec![source(
+        "default",
+        ndjson(&["_op BIGINT", "op BIGINT"]),
+        None,
+        MergeStrategy::Append,
+    )]);
+    assert!(both.refused("{\"op\":1}").contains("`op`"), "neither name is free");
+
+    // Columns that somebody chose are refused.
+    let chosen = csv(&[("offset", DataType::Int64)]);
+    let mut schema = Pushed::new(vec![source("default", chosen, None, MergeStrategy::Append)]);
+    assert!(schema.refused("offset\n1\n").contains("`offset`"));
+    let mut query = Pushed::new(vec![source(
+        "default",
+        ndjson(&["a BIGINT"]),
+        Some("select a as op from input"),
+        MergeStrategy::Append,
+    )]);
+    assert!(query.refused("{\"a\":1}").contains("`op`"));
+    let mut number = Pushed::new(vec![source(
+        "default",
+        ndjson(&["a BIGINT"]),
+        Some("select a as event_time from input"),
+        MergeStrategy::Append,
+    )]);
+    let error = number.refused("{\"a\":1}");
+    assert!(error.contains("`event_time` must hold dates or timestamps"), "{error}");
+}
+
+#[test]
+fn a_query_makes_the_rows_and_their_schema() {
+    let mut pushed = Pushed::new(vec![source(
+        "default",
+        ndjson(&["ts BIGINT", "City STRING NOT NULL", "n BIGINT"]),
+        Some("select to_timestamp_millis(ts) as event_time, City, cast(n as string) as text from input where n > 0"),
+        ledger("City"),
+    )]);
+    let update = updated(pushed.push(
+        "{\"ts\":2000,\"City\":\"b\",\"n\":2}\n{\"ts\":1000,\"City\":\"a\",\"n\":1}\n{\"City\":\"c\",\"n\":0}\n",
+    ));
+    assert_eq!(kinds(&update), ["SetDataSchema", "AddData"]);
+    assert_eq!(
+        pushed.columns(),
+        ["event_time:Timestamp", "City:String", "text:String?"]
+    );
+    assert_eq!(
+        pushed.world.rows(),
+        ["0 0 1970-01-01T00:00:01Z a 1", "1 0 1970-01-01T00:00:02Z b 2"]
+    );
+    assert_eq!(
+        pushed.dataset.state().watermark,
+        Some("1970-01-01T00:00:02Z".parse().unwrap())
+    );
+    up_to_date(pushed.push("{\"ts\":9000,\"City\":\"a\",\"n\":7}\n"));
+    // A failure in the middle of the rows.
+    let mut cast = Pushed::new(vec![source(
+        "default",
+        ndjson(&["a STRING"]),
+        Some("select cast(a as bigint) as a from input"),
+        MergeStrategy::Append,
+    )]);
+    let rows: String = (0..20_000).map(|n| format!("{{\"a\":\"{n}\"}}\n")).collect();
+    let error = cast.refused(&format!("{rows}{{\"a\":\"x\"}}\n"));
+    assert!(error.contains("query failed") && error.contains('x'), "{error}");
+}
+
+#[test]
+fn queries_that_cannot_be_run_are_refused_before_a_row_is_read() {
+    let with = |transform: Transform| {
+        Pushed::new(vec![MetadataEvent::AddPushSource(AddPushSource {
+            source_name: "default".to_owned(),
+            read: ndjson(&["a BIGINT"]),
+            preprocess: Some(transform),
+            merge: MergeStrategy::Append,
+        })])
+    };
+    let error = with(sql("flink", "select * from input")).refused("{\"a\":1}");
+    assert!(error.contains("`flink`"), "{error}");
+    let error = with(sql("datafusion", "select a,\n b from input")).refused("{\"a\":1}");
+    assert!(error.contains("line 2, column 2") && error.contains('b'), "{error}");
+    let error = with(sql("datafusion", "select from where")).refused("{\"a\":1}");
+    assert!(error.contains("the query"), "{error}");
+}
+
+#[test]
+fn rows_must_fit_the_schema_that_is_there() {
+    let dataset = |query: &str| {
+        let read = ndjson(&["a BIGINT", "b STRING"]);
+        Pushed::new(vec![
+            source("default", read.clone(), None, MergeStrategy::Append),
+            source("other", read, Some(query), MergeStrategy::Append),
+        ])
+    };
+    let by = |name: &str| PushOptions {
+        source_name: Some(name.to_owned()),
+        ..PushOptions::default()
+    };
+    let row = "{\"a\":1,\"b\":\"x\"}";
+    for (query, wanted) in [
+        ("select b, a from input", "the order must be the same"),
+        ("select a from input", "the dataset's column `b` is missing"),
+        ("select a, b, 1 as c from input", "does not have the column `c`"),
+        (
+            "select a, c from (select a, b as c from input)",
+            "column 6 is `c`, which the dataset does not have",
+        ),
+        (
+            "select cast(a as double) as a, b from input",
+            "column `a` is Float64, and the dataset has Int64",
+        ),
+    ] {
+        let mut pushed = dataset(query);
+        updated(pushed.push_with(row, &by("default")));
+        let error = pushed.push_with(row, &by("other")).unwrap_err();
+        assert!(matches!(error, IngestError::Fit(FitError::Incompatible(_))), "{error}");
+        assert!(error.to_string().contains(wanted), "{query}: {error}");
+    }
+    // Another encoding of text, and a column that is never null.
+    let mut pushed = dataset("select a, cast(b as string) as b from input");
+    updated(pushed.push_with(row, &by("default")));
+    updated(pushed.push_with(row, &by("other")));
+    let mut pushed = dataset("select 1 as a, 'y' as b");
+    updated(pushed.push_with(row, &by("default")));
+    updated(pushed.push_with(row, &by("other")));
+    let mut rows: Vec<String> = pushed.world.rows();
+    rows.sort();
+    assert_eq!(
+        rows,
+        ["0 0 2026-06-01T01:00:00.500Z 1 x", "1 0 2026-06-01T02:00:00.500Z 1 y"]
+    );
+}
+
+#[test]
+fn a_value_that_must_not_be_missing_is_named_by_row_and_column() {
+    let schema = SetDataSchema {
+        raw_arrow_schema: None,
+        schema: Some(DataSchema {
+            fields: [
+                ("offset", DataType::Int64),
+                ("op", DataType::Int32),
+                ("system_time", types::field_from_arrow(&time_field()).unwrap().data_type),
+                ("event_time", types::field_from_arrow(&time_field()).unwrap().data_type),
+                ("a", DataType::Int64),
+            ]
+            .map(|(name, data_type)| odf_metadata::DataField::new(name, data_type))
+            .to_vec(),
+            extra: None,
+        }),
+    };
+    let mut pushed = Pushed::new(vec![
+        source("default", ndjson(&["a BIGINT"]), None, MergeStrategy::Append),
+        MetadataEvent::SetDataSchema(schema),
+    ]);
+    updated(pushed.push("{\"a\":1}\n"));
+    let error = pushed.refused("{\"a\":1}\n{\"a\":2}\n{\"a\":null}\n");
+    assert_eq!(
+        error,
+        "input, row 3, column `a`: no value, but this column must have one"
+    );
+}
+
+fn time_field() -> arrow::datatypes::Field {
+    arrow::datatypes::Field::new("t", infer::timestamp(), false)
+}
+
+#[test]
+fn the_source_is_the_one_that_is_named_or_the_only_one() {
+    let read = || ndjson(&["a BIGINT"]);
+    let mut none = Pushed::new(vec![]);
+    assert!(matches!(none.push("{}"), Err(IngestError::NoPushSource)));
+    let mut polls = Pushed::new(vec![polling(read())]);
+    assert!(matches!(polls.push("{}"), Err(IngestError::NotPushed)));
+    let mut two = Pushed::new(vec![
+        source("one", read(), None, MergeStrategy::Append),
+        source("two", read(), None, MergeStrategy::Append),
+    ]);
+    assert_eq!(two.refused("{}"), "the dataset has several push sources: one, two");
+    let named = |name: &str| PushOptions {
+        source_name: Some(name.to_owned()),
+        ..PushOptions::default()
+    };
+    let error = two.push_with("{}", &named("three")).unwrap_err();
+    assert!(matches!(error, IngestError::OtherPushSource { .. }), "{error}");
+    updated(two.push_with("{\"a\":1}", &named("two")));
+    let mut one = Pushed::new(vec![source("one", read(), None, MergeStrategy::Append)]);
+    assert!(matches!(one.poll("{}", None), Err(IngestError::NoPollingSource)));
+}
+
+#[test]
+fn another_format_keeps_the_columns_of_the_source() {
+    let mut pushed = Pushed::new(vec![source(
+        "default",
+        ndjson(&["a BIGINT", "b STRING"]),
+        None,
+        MergeStrategy::Append,
+    )]);
+    let as_format = |format: Format| PushOptions {
+        input_format: Some(format),
+        event_time: Some("2020-01-01T00:00:00Z".parse().unwrap()),
+        ..PushOptions::default()
+    };
+    updated(pushed.push("{\"a\":1,\"b\":\"x\"}\n"));
+    // With declared columns CSV has no header.
+    updated(pushed.push_with("2,y\n", &as_format(Format::Csv)));
+    updated(pushed.push_with("[{\"a\":3,\"b\":\"z\"}]", &as_format(Format::Json)));
+    let mut rows = pushed.world.rows();
+    rows.sort();
+    assert_eq!(
+        rows,
+        [
+            "0 0 2026-06-01T01:00:00.500Z 1 x",
+            "1 0 2020-01-01T00:00:00Z 2 y",
+            "2 0 2020-01-01T00:00:00Z 3 z"
+        ]
+    );
+    assert_eq!(
+        pushed.dataset.state().watermark,
+        Some("2026-06-01T01:00:00.5Z".parse().unwrap()),
+        "the watermark does not go back"
+    );
+}
+
+#[test]
+fn blocks_are_written_when_there_is_something_to_say() {
+    let mut pushed = Pushed::new(vec![source(
+        "default",
+        ndjson(&["a BIGINT"]),
+        None,
+        MergeStrategy::Append,
+    )]);
+    // The first result is empty: its columns are known all the same.
+    assert_eq!(kinds(&updated(pushed.push(""))), ["SetDataSchema"]);
+    up_to_date(pushed.push(""));
+    assert_eq!(kinds(&updated(pushed.push("{\"a\":1}"))), ["AddData"]);
+    let first = pushed.last_addition();
+    assert_eq!((first.prev_offset, first.new_source_state), (None, None));
+    updated(pushed.push("{\"a\":2}"));
+    assert_eq!(pushed.last_addition().prev_offset, Some(0));
+
+    let mut open = Pushed::new(vec![source("default", ndjson(&[]), None, MergeStrategy::Append)]);
+    up_to_date(open.push(""));
+
+    let mut polled = Pushed::new(vec![polling(ndjson(&["a BIGINT"]))]);
+    assert_eq!(
+        kinds(&updated(polled.poll("{\"a\":1}", Some("1")))),
+        ["SetDataSchema", "AddData"]
+    );
+    // Nothing new but the state: a block of its own, and none if that did not change either.
+    assert_eq!(kinds(&updated(polled.poll("", Some("2")))), ["AddData"]);
+    let moved = polled.last_addition();
+    assert_eq!((moved.new_data, moved.prev_offset), (None, Some(0)));
+    assert_eq!(moved.new_watermark, polled.dataset.state().watermark);
+    up_to_date(polled.poll("", Some("2")));
+    assert_eq!(kinds(&updated(polled.poll("", None))), ["AddData"]);
+    up_to_date(polled.poll("", None));
+
+    // No rows yet, but a state to go on from.
+    let mut early = Pushed::new(vec![polling(ndjson(&["a BIGINT"]))]);
+    assert_eq!(kinds(&updated(early.poll("", Some("0")))), ["SetDataSchema", "AddData"]);
+
+    // The content is not even there.
+    std::fs::remove_file(polled.world.dir.path().join("input")).unwrap();
+    let gone = polled.world.dir.path().join("input");
+    let given = Polled {
+        name: "input",
+        content: &gone,
+        event_time: None,
+        state: None,
+        slice: &SliceOptions::default(),
+    };
+    let progress = &mut |_| ControlFlow::Continue(());
+    up_to_date(super::polled(&mut polled.dataset, given, hour(9), progress));
+}
+
+#[test]
+fn a_watermark_can_be_set_by_hand_and_never_goes_back() {
+    let mut polled = Pushed::new(vec![polling(ndjson(&["a BIGINT"]))]);
+    updated(polled.poll("{\"a\":1}", Some("1")));
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let update = updated(set_watermark(&mut polled.dataset, at("2030-01-01T00:00:00Z"), hour(5)));
+    assert_eq!(kinds(&update), ["AddData"]);
+    let event = polled.last_addition();
+    assert_eq!(event.new_watermark, Some(at("2030-01-01T00:00:00Z")));
+    assert_eq!((event.new_source_state, event.prev_offset), (None, Some(0)));
+    for earlier in ["2030-01-01T00:00:00Z", "2029-01-01T00:00:00Z"] {
+        up_to_date(set_watermark(&mut polled.dataset, at(earlier), hour(6)));
+    }
+    updated(polled.poll("{\"a\":2}", Some("2")));
+    assert_eq!(polled.dataset.state().watermark, Some(at("2030-01-01T00:00:00Z")));
+}
+
+#[test]
+fn links_to_objects_are_followed_and_counted() {
+    let link = r#"{"opendatafabric.org/type":{"kind":"ObjectLink","linkType":{"kind":"Multihash"}}}"#;
+    let read = csv(&[("name", DataType::String.optional())]);
+    let mut pushed = Pushed::new(vec![source("default", read, None, MergeStrategy::Append)]);
+    updated(pushed.push("name\n\n"));
+    let mut schema = pushed.dataset.state().schema.clone().unwrap();
+    schema.schema.as_mut().unwrap().fields[4].extra = Some(ExtraAttributes::from_json(link).unwrap());
+    pushed
+        .dataset
+        .append_events(vec![MetadataEvent::SetDataSchema(schema)], hour(2), None)
+        .unwrap();
+    pushed.hour = 2;
+
+    let object = b"an image";
+    let (hash, size) = odf_tables::digest::physical_hash_of(&object[..]).unwrap();
+    let error = pushed.refused(&format!("name\n{hash}\n"));
+    assert!(error.contains("no such object") && error.contains("`name`"), "{error}");
+    assert!(pushed.refused("name\nx\n").contains("not the hash"));
+    std::fs::write(pushed.dataset.data_dir().join(hash.to_string()), object).unwrap();
+    updated(pushed.push(&format!("name\n{hash}\n{hash}\n\n")));
+    let extra = pushed.last_addition().extra.unwrap();
+    assert_eq!(
+        extra.to_json(),
+        format!(
+            r#"{{"opendatafabric.org/linkedObjects":{{"numObjectsNaive":2,"sizeNaive":{}}}}}"#,
+            2 * size
+        )
+    );
+}

@@ -1,0 +1,522 @@
+//! A dataset as an IPLD DAG: format 1 (`docs/formats.md`).
+//!
+//! The DAG is a function of the chain and its files alone, so whoever has a dataset derives the same root, and a
+//! puller serves what the publisher serves. Nothing is copied into the DAG: metadata blocks are parts of the chain
+//! file, leaves are parts of slices and checkpoints, and only the nodes above them are kept in the block store.
+//!
+//! [`Layout::update`] goes on from the head it saw last, so an append costs its new rows, one chain node and the
+//! directory nodes on the way to the new names.
+
+mod chain_node;
+mod leaves;
+mod mirror;
+mod moved;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use ipld_core::ipld::Ipld;
+use odf_node::add::{AddError, AddOptions, add_in_place};
+use odf_node::block::{Block, BlockError, Cid, RAW};
+use odf_node::store::{Blocks as _, FileId, Leaf, Store, StoreError, Table};
+use odf_node::unixfs::directory::{self, DirectoryError, LoadError};
+use odf_node::unixfs::import;
+use odf_node::unixfs::{Entry, Profile, UNIXFS_V1_2025, update};
+use serde::{Deserialize, Serialize};
+
+use self::chain_node::{Links, chain_node, encode};
+pub use self::leaves::FileLeaf;
+use odf_dataset::{BlockPlace, Dataset, DatasetError, ObjectKind, StoredBlock};
+use odf_metadata::{DatasetId, Multihash};
+
+/// The format that is written, the value of `odf` in the root.
+pub const FORMAT: i128 = 1;
+/// UnixFS profile of everything published.
+pub const PROFILE: Profile = UNIXFS_V1_2025;
+/// How many new blocks are put into the store at once.
+const BATCH: usize = 1024;
+/// Table that holds where the layout of each dataset stands.
+const TABLE: &str = "odf.layout";
+
+/// Why a dataset could not be laid out. The dataset itself is unchanged; the next update starts from where the last
+/// good one ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// The block store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A slice or checkpoint cannot be hashed.
+    #[error(transparent)]
+    Add(#[from] AddError),
+    /// The dataset cannot be read.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// A directory node in the store is missing or damaged.
+    #[error("the directory of the published layout cannot be changed: {0}")]
+    Directory(String),
+    /// A node does not fit into a block.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// A value has no dag-cbor form.
+    #[error("a chain node cannot be written: {0}")]
+    Encode(String),
+    /// A slice or checkpoint cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A slice or checkpoint is not what its metadata block says.
+    #[error("{} has {found} bytes, its metadata block says {expected}; run `odfs verify`", .path.display())]
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// Length found.
+        found: u64,
+        /// Length in the metadata block.
+        expected: u64,
+    },
+    /// The dataset does not lie in the store's workspace.
+    #[error("{} is outside the workspace", .0.display())]
+    Outside(PathBuf),
+}
+
+impl From<LoadError<LayoutError>> for LayoutError {
+    fn from(error: LoadError<LayoutError>) -> Self {
+        match error {
+            LoadError::Load(error) => error,
+            LoadError::Directory(error) => error.into(),
+        }
+    }
+}
+
+impl From<DirectoryError> for LayoutError {
+    fn from(error: DirectoryError) -> Self {
+        Self::Directory(error.to_string())
+    }
+}
+
+/// A dataset laid out at one head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// The DAG's root: what a name points to.
+    pub cid: Cid,
+    /// The metadata block it was made at.
+    pub head: Multihash,
+    /// Where that block lies in the chain file.
+    place: BlockPlace,
+    /// Chain node of the head.
+    pub chain_node: Cid,
+    /// UnixFS directory in the layout of the Simple Transfer Protocol.
+    pub files: Cid,
+    blocks: Saved,
+    data: Saved,
+    checkpoints: Saved,
+}
+
+/// A directory as it is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Saved {
+    cid: Cid,
+    tsize: u64,
+}
+
+impl From<Entry> for Saved {
+    fn from(entry: Entry) -> Self {
+        Self {
+            cid: entry.cid,
+            tsize: entry.tsize,
+        }
+    }
+}
+
+impl From<Saved> for Entry {
+    fn from(saved: Saved) -> Self {
+        Self {
+            cid: saved.cid,
+            tsize: saved.tsize,
+            size: 0,
+        }
+    }
+}
+
+/// Files whose DAG is known because it was just fetched and checked leaf by leaf.
+pub type KnownFiles = HashMap<Multihash, Entry>;
+
+/// Lays out datasets of one workspace.
+#[derive(Clone)]
+pub struct Layout {
+    store: Store,
+    table: Table,
+}
+
+impl Layout {
+    /// The layouts kept in `store`.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn open(store: &Store) -> Result<Self, LayoutError> {
+        Ok(Self {
+            store: store.clone(),
+            table: store.table(TABLE)?,
+        })
+    }
+
+    /// The layout as it was made last, whatever the head is now.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn latest(&self, id: &DatasetId) -> Result<Option<Root>, LayoutError> {
+        let saved = self.table.get(&id.to_bytes())?;
+        // A form of an older version counts as none: the layout is made again.
+        Ok(saved.and_then(|bytes| serde_ipld_dagcbor::from_slice(&bytes).ok()))
+    }
+
+    /// The layout as it was made last, if the chain still holds the block that it was made at, and its nodes are here.
+    ///
+    /// # Errors
+    /// The index or the chain cannot be read.
+    pub fn latest_of(&self, dataset: &Dataset) -> Result<Option<Root>, LayoutError> {
+        Ok(match self.latest(&dataset.id())? {
+            Some(root) if self.is_whole(dataset, &root)? => Some(root),
+            _ => None,
+        })
+    }
+
+    /// Forgets a dataset.
+    ///
+    /// # Errors
+    /// The index cannot be written.
+    pub fn forget(&self, id: &DatasetId) -> Result<(), LayoutError> {
+        Ok(self.table.remove(&id.to_bytes())?)
+    }
+
+    /// The files of a dataset that are registered with the store, those of older roots included.
+    ///
+    /// # Errors
+    /// A directory or the index cannot be read.
+    pub fn files_of(&self, dataset: &Dataset) -> Result<Vec<FileId>, LayoutError> {
+        let mut paths = vec![dataset.chain_path()];
+        for kind in ObjectKind::ALL {
+            let dir = dataset.dir().join(kind.directory());
+            let failed = |source| LayoutError::Read {
+                path: dir.clone(),
+                source,
+            };
+            for entry in std::fs::read_dir(&dir).map_err(failed)? {
+                paths.push(entry.map_err(failed)?.path());
+            }
+        }
+        let mut files = Vec::new();
+        for path in paths {
+            if let Ok(inside) = path.strip_prefix(self.store.root()) {
+                files.extend(self.store.file_at(inside)?);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Lays out everything up to the dataset's head and returns the root. Files in `known` are not read again.
+    ///
+    /// Afterwards all blocks of the DAG are in the store, durable, and marked complete.
+    ///
+    /// # Errors
+    /// See [`LayoutError`].
+    pub fn update(&self, dataset: &Dataset, known: &KnownFiles) -> Result<Root, LayoutError> {
+        let before = self.latest_of(dataset)?;
+        if let Some(root) = before.as_ref().filter(|root| root.head == *dataset.head()) {
+            return Ok(root.clone());
+        }
+        let root = Work::new(self, dataset, known).run(before)?;
+        self.table.insert(
+            &dataset.id().to_bytes(),
+            &serde_ipld_dagcbor::to_vec(&root).map_err(|error| LayoutError::Encode(error.to_string()))?,
+        )?;
+        self.store.flush()?;
+        Ok(root)
+    }
+
+    /// Whether the chain still holds the block that the layout was made at, and the layout's nodes are still here.
+    fn is_whole(&self, dataset: &Dataset, root: &Root) -> Result<bool, LayoutError> {
+        if root.place.end() > dataset.chain_len() {
+            return Ok(false);
+        }
+        let same_chain = Multihash::sha3_256(&dataset.bytes_at(root.place)?) == root.head;
+        let nodes = [
+            root.cid,
+            root.files,
+            root.chain_node,
+            root.blocks.cid,
+            root.data.cid,
+            root.checkpoints.cid,
+        ];
+        Ok(same_chain
+            && nodes
+                .iter()
+                .try_fold(true, |all, cid| Ok::<_, StoreError>(all && self.store.has(cid)?))?)
+    }
+}
+
+/// One update.
+struct Work<'a> {
+    store: &'a Store,
+    dataset: &'a Dataset,
+    known: &'a KnownFiles,
+    /// New blocks that are not in the store yet.
+    pending: Vec<Block>,
+    /// New nodes with links, to be marked complete.
+    nodes: Vec<Cid>,
+    /// New entries of the three directories.
+    blocks: Vec<(String, Option<Entry>)>,
+    data: Vec<(String, Option<Entry>)>,
+    checkpoints: Vec<(String, Option<Entry>)>,
+}
+
+impl<'a> Work<'a> {
+    fn new(layout: &'a Layout, dataset: &'a Dataset, known: &'a KnownFiles) -> Self {
+        Self {
+            store: &layout.store,
+            dataset,
+            known,
+            pending: Vec::new(),
+            nodes: Vec::new(),
+            blocks: Vec::new(),
+            data: Vec::new(),
+            checkpoints: Vec::new(),
+        }
+    }
+
+    fn run(mut self, before: Option<Root>) -> Result<Root, LayoutError> {
+        let mut last = before.as_ref().map(|root| (root.chain_node, root.head, root.place));
+        let chain_file = self.register(&self.dataset.chain_path())?;
+        let mut parts = Vec::new();
+        for stored in self.dataset.blocks_after(last.map(|(_, _, place)| place))? {
+            let stored = stored?;
+            let bytes = stored.block.bytes();
+            let raw = import::hash_leaf(&PROFILE, bytes)?;
+            parts.push(Leaf {
+                cid: raw.cid,
+                offset: stored.place.offset,
+                len: stored.place.len,
+            });
+            let name = stored.block.hash().to_string();
+            self.blocks.push((
+                name,
+                Some(Entry {
+                    cid: raw.cid,
+                    tsize: raw.tsize,
+                    size: raw.size,
+                }),
+            ));
+            let node = self.chain_node(&stored, raw.cid, last.map(|(cid, ..)| cid))?;
+            last = Some((node, *stored.block.hash(), stored.place));
+            if parts.len() == BATCH {
+                self.store.put_references(chain_file, &parts)?;
+                parts.clear();
+            }
+        }
+        self.store.put_references(chain_file, &parts)?;
+        let last = last.ok_or_else(|| LayoutError::Directory("the chain has no block".to_owned()))?;
+        self.root(before, last)
+    }
+
+    /// Derives the chain node of a metadata block and lays out the files it names.
+    fn chain_node(&mut self, stored: &StoredBlock, raw: Cid, prev: Option<Cid>) -> Result<Cid, LayoutError> {
+        let event = &stored.block.block().event;
+        let mut links = Links {
+            prev,
+            ..Links::default()
+        };
+        if let Some(slice) = event.new_data() {
+            let entry = self.file(
+                &slice.physical_hash,
+                &self.dataset.slice_path(&slice.physical_hash),
+                slice.size,
+            )?;
+            links.data = Some(entry.cid);
+            self.data.push((slice.physical_hash.to_string(), Some(entry)));
+        }
+        if let Some(file) = event.new_checkpoint() {
+            let path = self.dataset.checkpoint_path(&file.physical_hash);
+            let entry = self.file(&file.physical_hash, &path, file.size)?;
+            links.checkpoint = Some(entry.cid);
+            self.checkpoints.push((file.physical_hash.to_string(), Some(entry)));
+        }
+        let node = chain_node(&stored.block, raw, links)?;
+        let cid = *node.cid();
+        self.add(node)?;
+        Ok(cid)
+    }
+
+    fn register(&self, path: &Path) -> Result<FileId, LayoutError> {
+        let inside = path
+            .strip_prefix(self.store.root())
+            .map_err(|_| LayoutError::Outside(path.to_owned()))?;
+        Ok(self.store.add_file(inside)?)
+    }
+
+    /// Registers a file's leaves as parts of it and makes the nodes above them.
+    fn file(&mut self, hash: &Multihash, path: &Path, expected: u64) -> Result<Entry, LayoutError> {
+        if let Some(entry) = self.known.get(hash) {
+            return Ok(*entry);
+        }
+        let found = len_of(path)?;
+        if found != expected {
+            return Err(LayoutError::Length {
+                path: path.to_owned(),
+                found,
+                expected,
+            });
+        }
+        self.content(path, found)
+    }
+
+    /// As [`Self::file`], for a file of this length that is not looked for elsewhere.
+    fn content(&mut self, path: &Path, len: u64) -> Result<Entry, LayoutError> {
+        let file = self.register(path)?;
+        if len <= PROFILE.chunk_bytes as u64 {
+            return self.single_leaf(file, path);
+        }
+        let added = add_in_place(self.store, file, &AddOptions::new(PROFILE))?;
+        self.nodes.push(added.entry.cid);
+        Ok(added.entry)
+    }
+
+    /// A file that is one leaf needs no workers and no nodes.
+    fn single_leaf(&self, file: FileId, path: &Path) -> Result<Entry, LayoutError> {
+        let content = std::fs::read(path).map_err(|source| LayoutError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let leaf = import::hash_leaf(&PROFILE, &content)?;
+        let part = Leaf {
+            cid: leaf.cid,
+            offset: 0,
+            len: content.len() as u32,
+        };
+        self.store.put_references(file, &[part])?;
+        Ok(Entry {
+            cid: leaf.cid,
+            tsize: leaf.tsize,
+            size: leaf.size,
+        })
+    }
+
+    /// The directories with their new entries, and the root above them.
+    fn root(mut self, before: Option<Root>, last: (Cid, Multihash, BlockPlace)) -> Result<Root, LayoutError> {
+        let (chain_node, head, place) = last;
+        // Everything that directory updates may read has to be in the store.
+        self.flush_pending()?;
+        let (blocks, data, checkpoints) = match &before {
+            Some(root) => (Some(root.blocks.cid), Some(root.data.cid), Some(root.checkpoints.cid)),
+            None => (None, None, None),
+        };
+        let [names, slices, states] = [&mut self.blocks, &mut self.data, &mut self.checkpoints].map(std::mem::take);
+        let blocks = self.directory(blocks, names)?;
+        let data = self.directory(data, slices)?;
+        let checkpoints = self.directory(checkpoints, states)?;
+        let (leaf, block) = import::leaf(&PROFILE, Bytes::from(head.to_string()))?;
+        self.add(block)?;
+        let refs = self.build(vec![(
+            "head".to_owned(),
+            Entry {
+                cid: leaf.cid,
+                tsize: leaf.tsize,
+                size: leaf.size,
+            },
+        )])?;
+        let named = [
+            ("blocks", blocks),
+            ("checkpoints", checkpoints),
+            ("data", data),
+            ("refs", refs),
+        ];
+        let files = self.build(named.iter().map(|(name, entry)| ((*name).to_owned(), *entry)).collect())?;
+
+        let mut map: std::collections::BTreeMap<String, Ipld> = named
+            .iter()
+            .map(|(name, entry)| ((*name).to_owned(), Ipld::Link(entry.cid)))
+            .collect();
+        map.insert("odf".to_owned(), Ipld::Integer(FORMAT));
+        map.insert("id".to_owned(), Ipld::String(self.dataset.id().to_string()));
+        map.insert("head".to_owned(), Ipld::Link(chain_node));
+        map.insert("files".to_owned(), Ipld::Link(files.cid));
+        let root = encode(&Ipld::Map(map))?;
+        let cid = *root.cid();
+        self.add(root)?;
+        self.flush_pending()?;
+        self.store.mark_complete(&self.nodes)?;
+        let (blocks, data, checkpoints) = (blocks.into(), data.into(), checkpoints.into());
+        Ok(Root {
+            cid,
+            head,
+            place,
+            chain_node,
+            files: files.cid,
+            blocks,
+            data,
+            checkpoints,
+        })
+    }
+
+    fn directory(&mut self, root: Option<Cid>, changes: Vec<(String, Option<Entry>)>) -> Result<Entry, LayoutError> {
+        let Some(root) = root else {
+            return self.build(
+                changes
+                    .into_iter()
+                    .filter_map(|(name, entry)| Some((name, entry?)))
+                    .collect(),
+            );
+        };
+        let store = self.store.clone();
+        let mut load = |cid: &Cid| -> Result<Block, LayoutError> {
+            store
+                .get(cid)?
+                .ok_or_else(|| LayoutError::Directory(format!("{cid} is missing")))
+        };
+        let updated = update::update(&PROFILE, &root, changes, &mut load)?;
+        for block in updated.blocks {
+            self.add(block)?;
+        }
+        Ok(updated.entry)
+    }
+
+    fn build(&mut self, entries: Vec<(String, Entry)>) -> Result<Entry, LayoutError> {
+        let built = directory::build(&PROFILE, entries)?;
+        for block in built.blocks {
+            self.add(block)?;
+        }
+        Ok(built.entry)
+    }
+
+    fn add(&mut self, block: Block) -> Result<(), LayoutError> {
+        if block.cid().codec() != RAW {
+            self.nodes.push(*block.cid());
+        }
+        self.pending.push(block);
+        if self.pending.len() >= BATCH {
+            self.flush_pending()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn flush_pending(&mut self) -> Result<(), LayoutError> {
+        self.store.put(&self.pending)?;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+/// Length of a file in bytes.
+fn len_of(path: &Path) -> Result<u64, LayoutError> {
+    let found = std::fs::metadata(path).map_err(|source| LayoutError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(found.len())
+}

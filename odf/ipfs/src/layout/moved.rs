@@ -1,0 +1,82 @@
+//! What becomes of the layout when a chain is written again: roots made before stay whole.
+
+use std::path::Path;
+
+use odf_node::block::Block;
+use odf_node::store::{Blocks as _, Leaf, StoreError};
+use odf_node::unixfs::import;
+
+use super::{BATCH, KnownFiles, Layout, LayoutError, PROFILE, Work, len_of};
+use odf_dataset::Dataset;
+
+impl Layout {
+    /// Prepares for the metadata blocks from sequence number `from` on to leave the chain: those that are part of a layout
+    /// are copied out of the chain file, so that roots made before stay whole for as long as they are pinned. Durable. Gives
+    /// the laid out blocks that stay, for [`Self::take_place`].
+    ///
+    /// # Errors
+    /// The chain or the index cannot be read, or the index not be written.
+    pub(crate) fn keep_from(&self, dataset: &Dataset, from: u64) -> Result<Vec<Leaf>, LayoutError> {
+        let mut same = Vec::new();
+        let mut kept: Vec<Block> = Vec::new();
+        for stored in dataset.blocks_after(None)? {
+            let stored = stored?;
+            let (_, raw) = import::leaf(&PROFILE, stored.block.bytes().clone())?;
+            if !self.store.has(raw.cid())? {
+                continue;
+            }
+            if stored.block.block().sequence_number < from {
+                same.push(Leaf {
+                    cid: *raw.cid(),
+                    offset: stored.place.offset,
+                    len: stored.place.len,
+                });
+            } else {
+                kept.push(raw);
+            }
+            if kept.len() == BATCH {
+                self.store.put_beside_files(&kept)?;
+                kept.clear();
+            }
+        }
+        self.store.put_beside_files(&kept)?;
+        Ok(same)
+    }
+
+    /// Makes blocks of the slices and checkpoints that no block of the chain names, as roots of an earlier history need them.
+    ///
+    /// # Errors
+    /// See [`LayoutError`].
+    pub(crate) fn adopt_unnamed(&self, dataset: &Dataset) -> Result<(), LayoutError> {
+        let mut paths = Vec::new();
+        dataset.each_unnamed(&mut |path| {
+            paths.push(path.to_owned());
+        })?;
+        let known = KnownFiles::new();
+        let mut work = Work::new(self, dataset, &known);
+        for path in paths {
+            work.content(&path, len_of(&path)?)?;
+        }
+        work.flush_pending()?;
+        Ok(self.store.mark_complete(&work.nodes)?)
+    }
+
+    /// Puts the file `next` in the place of the chain file `chain`; `same` are the blocks that both hold at one place.
+    /// False if the store knows nothing of `chain`, so that nothing was done.
+    ///
+    /// # Errors
+    /// The store or the file system failed; either file may be in that place, none is lost.
+    pub(crate) fn take_place(&self, next: &Path, chain: &Path, same: &[Leaf]) -> Result<bool, StoreError> {
+        let root = self.store.root();
+        let (Ok(next), Ok(chain)) = (next.strip_prefix(root), chain.strip_prefix(root)) else {
+            return Ok(false);
+        };
+        if self.store.file_at(chain)?.is_none() {
+            return Ok(false);
+        }
+        let file = self.store.add_file(next)?;
+        self.store.put_references(file, same)?;
+        self.store.rename_file(file, chain)?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,249 @@
+//! From a head to a pinned root, a signed name and provider records.
+//!
+//! A name is moved only forward: the head that it stands for must be part of the local chain, or publishing is refused, so
+//! that two machines with one key cannot undo each other's work unnoticed, and followers do not meet another history by
+//! mistake.
+
+use std::time::SystemTime;
+
+use ipld_core::ipld::Ipld;
+use odf_node::block::Cid;
+use odf_node::dag;
+use odf_node::fetch::Fetcher;
+use odf_node::ipns::{self, Freshness, Name, PublishOptions};
+use odf_node::peer::Node;
+use odf_node::routing::RoutingError;
+use odf_node::store::{Blocks as _, Store, StoreError};
+
+use odf_dataset::{Dataset, DatasetError};
+use crate::layout::{KnownFiles, LayoutError, Root};
+use odf_metadata::{Multihash, Timestamp};
+use crate::pull::{self, PullError};
+use crate::Local;
+
+/// How often a name may move under our hands before publishing gives up.
+const MAX_ATTEMPTS: usize = 3;
+
+/// Why a dataset was not published. The dataset itself is unchanged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The DAG could not be made.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The dataset cannot be read.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The record could not be made or kept.
+    #[error(transparent)]
+    Name(#[from] ipns::PublishError),
+    /// The DHTs.
+    #[error(transparent)]
+    Routing(#[from] RoutingError),
+    /// The name stands for something that is not an ancestor of the local head.
+    #[error("{name} already stands for {found}, whose head {head} is not part of the local chain")]
+    Diverged {
+        /// The name.
+        name: Name,
+        /// What it stands for.
+        found: String,
+        /// The head found there.
+        head: Multihash,
+    },
+    /// The name stands for something whose head cannot be read.
+    #[error("{name} already stands for {found}, and it cannot be told whether that is older: {source}")]
+    Unreadable {
+        /// The name.
+        name: Name,
+        /// What it stands for.
+        found: String,
+        /// Why not.
+        source: Box<PullError>,
+    },
+    /// The process is stopping.
+    #[error("publishing was stopped with the process")]
+    Stopped,
+}
+
+/// What was published.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The name.
+    pub name: Name,
+    /// The root it stands for now.
+    pub root: Root,
+    /// Sequence number of its record.
+    pub sequence: u64,
+    /// When the record expires.
+    pub valid_until: SystemTime,
+    /// Peers that hold the record; 0 when nobody is in reach, and it is put as soon as somebody is.
+    pub holders: usize,
+}
+
+/// Lays the dataset out, pins its root, moves the name of `key` to it and announces both.
+///
+/// With nobody in reach this succeeds too: record and announcements are kept and go out when peers appear. `force`
+/// publishes over whatever the name stands for.
+///
+/// # Errors
+/// See [`PublishError`]. After [`PublishError::Diverged`] nothing has been announced.
+pub async fn publish(
+    local: &Local,
+    node: &Node,
+    dataset: &Dataset,
+    key: &odf_node::keystore::Keypair,
+    force: bool,
+) -> Result<Published, PublishError> {
+    let (root, ancestor) = lay_out_after(local, dataset).await?;
+    let name = Name::from_public_key(&key.public());
+    let value = path_of(&root);
+    let mut expected = match node.names().resolve(&name, Freshness::Cached).await {
+        Ok(known) => known.value,
+        // Nothing is known, so nothing is expected to be there.
+        Err(_) => String::new(),
+    };
+    // What was published from here may be of a history that was written again since.
+    let is_ancestor =
+        expected.is_empty() || expected == value || ancestor.is_some_and(|root| path_of(&root) == expected);
+    if !force && !is_ancestor {
+        check_ancestor(local, node, dataset, &name, &expected).await?;
+    }
+    let min_sequence = dataset.state().sequence_number;
+    for _ in 0..MAX_ATTEMPTS {
+        let options = PublishOptions {
+            min_sequence,
+            expected: Some(expected.clone()).filter(|_| !force),
+            ..PublishOptions::default()
+        };
+        match node.names().publish(key, &value, options).await {
+            Err(ipns::PublishError::Superseded { name, found, .. }) => {
+                check_ancestor(local, node, dataset, &name, &found).await?;
+                expected = found;
+            }
+            Err(error) => return Err(error.into()),
+            Ok(published) => {
+                node.provide(root.entities()).await?;
+                return Ok(Published {
+                    name,
+                    root,
+                    sequence: published.record.sequence(),
+                    valid_until: published.record.valid_until(),
+                    holders: published.holders,
+                });
+            }
+        }
+    }
+    Err(ipns::PublishError::Superseded {
+        name,
+        found: expected,
+        expected: value,
+    }
+    .into())
+}
+
+/// Lays the dataset out at its head and pins the root.
+///
+/// # Errors
+/// See [`LayoutError`].
+pub async fn lay_out(local: &Local, dataset: &Dataset) -> Result<Root, PublishError> {
+    Ok(lay_out_after(local, dataset).await?.0)
+}
+
+/// As [`lay_out`]; also gives the root that was made before it, if that is of an earlier head of the same history.
+async fn lay_out_after(local: &Local, dataset: &Dataset) -> Result<(Root, Option<Root>), PublishError> {
+    let (local, dataset) = (local.clone(), dataset.clone());
+    let work = move || -> Result<(Root, Option<Root>), PublishError> {
+        let before = local.layout().latest_of(&dataset)?;
+        let root = local.layout().update(&dataset, &KnownFiles::new())?;
+        local.store().pin(&dataset.id().to_string(), &root.cid)?;
+        Ok((root, before))
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| PublishError::Stopped)?
+}
+
+/// What a name that stands for a root says.
+fn path_of(root: &Root) -> String {
+    format!("/ipfs/{}", root.cid)
+}
+
+/// Gives up the oldest pinned roots of the dataset, so that beside the one laid out last at most `keep` stay. What only they
+/// need goes at the next GC. Returns how many were given up.
+///
+/// # Errors
+/// The store failed; some may have been given up.
+pub fn retain(local: &Local, dataset: &Dataset, keep: u64) -> Result<u64, LayoutError> {
+    let store = local.store();
+    let owner = dataset.id().to_string();
+    let mut roots = Vec::new();
+    // After a reset it is older than others, and the one that is needed all the same.
+    let current = local.layout().latest(&dataset.id())?.map(|root| root.cid);
+    for pin in store.pins(Some(&owner))? {
+        // A root whose age cannot be told is nothing to decide about.
+        let age = if Some(pin.cid) == current {
+            None
+        } else {
+            age_of(store, &pin.cid)?
+        };
+        roots.extend(age.map(|age| (age, pin.cid)));
+    }
+    roots.sort_unstable_by_key(|(age, _)| std::cmp::Reverse(*age));
+    let kept = keep.saturating_add(u64::from(current.is_none()));
+    let mut given_up = 0;
+    for (_, root) in roots.iter().skip(usize::try_from(kept).unwrap_or(usize::MAX)) {
+        given_up += u64::from(store.unpin(&owner, root)?);
+    }
+    Ok(given_up)
+}
+
+/// Time and sequence number of the metadata block that a root of format 1 was made at. A history that was written again is
+/// newer and may be shorter.
+fn age_of(store: &Store, root: &Cid) -> Result<Option<(Timestamp, i128)>, StoreError> {
+    let value = |cid: &Cid, key: &str| -> Result<Option<Ipld>, StoreError> {
+        Ok(store.get(cid)?.and_then(|block| dag::value_at(&block, &[key]).ok()))
+    };
+    let Some(Ipld::Link(head)) = value(root, "head")? else {
+        return Ok(None);
+    };
+    Ok(match (value(&head, "time")?, value(&head, "seq")?) {
+        (Some(Ipld::String(time)), Some(Ipld::Integer(sequence))) => time.parse().ok().map(|time| (time, sequence)),
+        _ => None,
+    })
+}
+
+/// Whether what a name stands for is an older state of the dataset.
+async fn check_ancestor(
+    local: &Local,
+    node: &Node,
+    dataset: &Dataset,
+    name: &Name,
+    found: &str,
+) -> Result<(), PublishError> {
+    let unreadable = |source: PullError| PublishError::Unreadable {
+        name: *name,
+        found: found.to_owned(),
+        source: source.into(),
+    };
+    let fetcher = Fetcher::new(local.store().clone(), Some(node.exchange().session()));
+    let root = pull::root_of(&fetcher, found).await.map_err(unreadable)?;
+    let remote = pull::open(&fetcher, root).await.map_err(unreadable)?;
+    if dataset.block_by_hash(&remote.head)?.is_some() {
+        return Ok(());
+    }
+    Err(PublishError::Diverged {
+        name: *name,
+        found: found.to_owned(),
+        head: remote.head,
+    })
+}
+
+impl Root {
+    /// What is announced: the entities somebody may ask for first. Everything below them is found at the same peer.
+    pub fn entities(&self) -> Vec<Cid> {
+        vec![self.cid, self.files, self.chain_node]
+    }
+}

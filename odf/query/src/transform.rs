@@ -1,0 +1,216 @@
+//! Derivative datasets: their rows are computed from what is new in other datasets.
+//!
+//! [`plan`] finds out which blocks of each input were not read yet; [`run`] gives their rows to the queries of the
+//! dataset's SetTransform and prepares what is to be committed. Queries of the engine `datafusion` run in this process, over the new
+//! rows only, as kamu's engine of that name runs them: each run maps new rows to new rows and keeps no state between runs.
+//! Operations and event times are what the queries make them; rows are appended where no query says otherwise.
+//!
+//! The chain says of every run which part of each input it read (odf-facts §10), so anyone can run it again.
+
+mod error;
+mod inputs;
+mod output;
+#[cfg(test)]
+mod tests;
+
+use std::ops::ControlFlow;
+
+use odf_dataset::catalog::Catalog;
+use odf_metadata::chain::ChainState;
+use odf_dataset::Dataset;
+use odf_ingest::Prepared;
+use odf_ingest::source::{Batches as _, OnProgress, Phase, Progress};
+use crate::sql::{ENGINE, Query};
+use odf_tables::types::from_arrow;
+use odf_metadata::{
+    DataSlice, DatasetKind, ExecuteTransform, MetadataEvent, Multihash, OffsetInterval, SetDataSchema, SetTransform,
+    Timestamp, Transform,
+};
+use odf_tables::slice::{SliceOptions, SliceWriter, WrittenSlice};
+
+pub use error::TransformError;
+
+use inputs::Part;
+use output::Output;
+
+/// What there is to compute.
+#[derive(Debug)]
+pub enum Planned {
+    /// Nothing: no input has new rows or a new watermark.
+    UpToDate,
+    /// Nothing yet: this input has never had a row, so not even its columns are known.
+    NoSchema {
+        /// Name of the input.
+        input: String,
+    },
+    /// This.
+    Ready(Plan),
+}
+
+/// One run that is to be done.
+#[derive(Debug)]
+pub struct Plan {
+    /// The head of the dataset when this was planned.
+    head: Multihash,
+    transform: Transform,
+    parts: Vec<Part>,
+}
+
+/// Finds out what of the inputs of a derivative dataset was not read yet.
+///
+/// # Errors
+/// [`TransformError::Diverged`] if the history that was read is not part of an input any more; others if an input is not
+/// here or cannot be read.
+pub fn plan(dataset: &Dataset, catalog: &Catalog) -> Result<Planned, TransformError> {
+    let state = dataset.state();
+    let SetTransform { inputs, transform } = match &state.transform {
+        Some(transform) if state.kind == DatasetKind::Derivative => transform,
+        _ => return Err(TransformError::NoTransform),
+    };
+    let Transform::Sql(sql) = transform;
+    if !sql.engine.eq_ignore_ascii_case(ENGINE) {
+        return Err(TransformError::Engine(sql.engine.clone()));
+    }
+    let mut parts = Vec::with_capacity(inputs.len());
+    for (at, input) in inputs.iter().enumerate() {
+        match Part::find(input, state.query_inputs.get(at), catalog)? {
+            Ok(part) => parts.push(part),
+            Err(input) => return Ok(Planned::NoSchema { input }),
+        }
+    }
+    // The first run is done in any case: it settles the columns.
+    if state.schema.is_some() && parts.iter().all(Part::is_empty) {
+        return Ok(Planned::UpToDate);
+    }
+    Ok(Planned::Ready(Plan {
+        head: state.head,
+        transform: transform.clone(),
+        parts,
+    }))
+}
+
+/// Runs the queries over what was planned. Gives what to commit, at the time `now` unless the head is later; nothing if the
+/// dataset is up to date.
+///
+/// # Errors
+/// See [`TransformError`].
+pub fn run(
+    dataset: &Dataset,
+    plan: &Plan,
+    slice: &SliceOptions,
+    now: Timestamp,
+    progress: &mut OnProgress<'_>,
+) -> Result<Option<Prepared>, TransformError> {
+    let state = dataset.state();
+    if state.head != plan.head {
+        return Err(TransformError::Moved);
+    }
+    let system_time = now.max(state.system_time);
+    let inputs = plan.parts.iter().map(|part| (part.alias.clone(), part.schema.clone()));
+    let query = Query::plan(&plan.transform, inputs.collect(), system_time)?;
+    let output = Output::new(query.schema(), &state.vocabulary(), state.schema.as_ref())?;
+    let name = dataset.name()?.to_string();
+    let written = write(&name, &query, &output, plan, dataset, slice, system_time, progress)?;
+
+    let mut events = Vec::new();
+    if state.schema.is_none() {
+        events.push(MetadataEvent::SetDataSchema(SetDataSchema {
+            raw_arrow_schema: None,
+            schema: Some(from_arrow(output.schema())?),
+        }));
+    }
+    let data = written.as_ref().map(|slice| describe(state, slice));
+    // Earlier runs may have come further with an input that is not new now.
+    let watermark = state.watermark.max(plan.watermark());
+    if data.is_some() || watermark.is_some() {
+        events.push(MetadataEvent::ExecuteTransform(ExecuteTransform {
+            query_inputs: plan.parts.iter().map(|part| part.record.clone()).collect(),
+            prev_checkpoint: state.last_computed.and_then(|last| last.checkpoint),
+            prev_offset: state.last_offset,
+            new_data: data.clone(),
+            new_checkpoint: None,
+            new_watermark: watermark,
+        }));
+    }
+    if events.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Prepared {
+        events,
+        system_time,
+        rows: written.as_ref().map_or(0, WrittenSlice::rows),
+        slice: written,
+        data,
+    }))
+}
+
+impl Plan {
+    /// Rows that the run will read.
+    pub fn rows(&self) -> u64 {
+        self.parts.iter().map(Part::rows).sum()
+    }
+
+    /// How far the result is complete: as far as the input that is behind, of those that say anything new.
+    fn watermark(&self) -> Option<Timestamp> {
+        self.parts.iter().filter_map(|part| part.watermark).min()
+    }
+}
+
+/// Computes, completes and writes the rows; none if there is none.
+#[expect(clippy::too_many_arguments, reason = "one step of one function, split for reading")]
+fn write(
+    name: &str,
+    query: &Query,
+    output: &Output,
+    plan: &Plan,
+    dataset: &Dataset,
+    slice: &SliceOptions,
+    system_time: Timestamp,
+    progress: &mut OnProgress<'_>,
+) -> Result<Option<WrittenSlice>, TransformError> {
+    let state = dataset.state();
+    let data_dir = dataset.data_dir();
+    let total_bytes = plan.parts.iter().map(Part::bytes).sum();
+    let mut writer = SliceWriter::create(dataset.disk(), &data_dir, output.schema().clone(), slice)?;
+    let mut answer = query.run(
+        name,
+        &data_dir,
+        Box::new(|at| match plan.parts.get(at) {
+            Some(part) => Ok(part.open()),
+            None => Err(inputs::unknown(at)),
+        }),
+    )?;
+    let mut rows = 0;
+    while let Some(batch) = answer.next_batch()? {
+        let first = state.next_offset().checked_add(rows);
+        let first = first
+            .and_then(|first| i64::try_from(first).ok())
+            .ok_or(TransformError::Full)?;
+        rows += batch.num_rows() as u64;
+        writer.write(output.complete(&batch, first, system_time)?)?;
+        let at = Progress {
+            phase: Phase::Reading,
+            bytes: answer.bytes().min(total_bytes),
+            total_bytes,
+            rows,
+        };
+        if let ControlFlow::Break(()) = progress(at) {
+            return Err(TransformError::Stopped);
+        }
+    }
+    drop(answer);
+    Ok(if rows == 0 { None } else { Some(writer.finish()?) })
+}
+
+fn describe(state: &ChainState, slice: &WrittenSlice) -> DataSlice {
+    let start = state.next_offset();
+    DataSlice {
+        logical_hash: *slice.logical_hash(),
+        physical_hash: *slice.physical_hash(),
+        offset_interval: OffsetInterval {
+            start,
+            end: start + slice.rows() - 1,
+        },
+        size: slice.size(),
+    }
+}

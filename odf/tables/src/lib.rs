@@ -1,0 +1,21 @@
+//! Open Data Fabric tables: slices as byte-exact Parquet files, their hashes, and ODF types in the forms that others use.
+//!
+//! [`mod@slice`] writes and reads the Parquet files that the reference implementation would write; [`digest`] has their
+//! physical and logical hash; [`types`] says which Arrow type stands for which ODF type, [`ddl`] reads column lists in DDL,
+//! and [`schema_text`] writes a schema as DDL, Arrow or Parquet text.
+
+pub mod ddl;
+pub mod digest;
+pub mod schema_text;
+pub mod slice;
+pub mod types;
+
+use arrow::datatypes::{DataType, TimeUnit};
+
+/// The time zone of every timestamp.
+pub const UTC: &str = "UTC";
+
+/// Timestamp in milliseconds, UTC: the only timestamp type a slice has (odf-facts §6).
+pub fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Millisecond, Some(UTC.into()))
+}

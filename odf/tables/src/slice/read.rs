@@ -1,0 +1,192 @@
+//! Reading slices back, whoever wrote them, and hashing what they hold.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::file::metadata::PageIndexPolicy;
+
+use super::SliceError;
+use crate::digest::LogicalHasher;
+use odf_metadata::Multihash;
+
+const ROWS_PER_BATCH: usize = 8192;
+
+/// A slice whose footer has been read, so that parts of it can be chosen.
+#[derive(Clone)]
+pub struct SliceFile {
+    path: PathBuf,
+    metadata: ArrowReaderMetadata,
+}
+
+impl SliceFile {
+    /// Reads the footer and, if wanted and there, the page index.
+    pub fn open(path: &Path, page_index: bool) -> Result<SliceFile, SliceError> {
+        let file = File::open(path).map_err(|e| SliceError::io("open", path, e))?;
+        let policy = if page_index {
+            PageIndexPolicy::Optional
+        } else {
+            PageIndexPolicy::Skip
+        };
+        let options = ArrowReaderOptions::new().with_page_index_policy(policy);
+        let metadata = ArrowReaderMetadata::load(&file, options).map_err(|e| SliceError::parquet(path, e))?;
+        Ok(SliceFile {
+            path: path.to_owned(),
+            metadata,
+        })
+    }
+
+    /// What the footer says.
+    pub fn metadata(&self) -> &ArrowReaderMetadata {
+        &self.metadata
+    }
+
+    /// Reads those of the named columns that the file has (all if absent), from the rows that `part` selects.
+    pub fn rows(
+        &self,
+        columns: Option<&[&str]>,
+        part: impl FnOnce(ParquetRecordBatchReaderBuilder<File>) -> ParquetRecordBatchReaderBuilder<File>,
+    ) -> Result<SliceReader, SliceError> {
+        let file = File::open(&self.path).map_err(|e| SliceError::io("open", &self.path, e))?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
+        let mask = match columns {
+            None => ProjectionMask::all(),
+            Some(names) => {
+                let roots = names.iter().filter_map(|name| builder.schema().index_of(name).ok());
+                ProjectionMask::roots(builder.parquet_schema(), roots)
+            }
+        };
+        let builder = builder.with_projection(mask).with_batch_size(ROWS_PER_BATCH);
+        let reader = part(builder).build().map_err(|e| SliceError::parquet(&self.path, e))?;
+        Ok(SliceReader {
+            path: self.path.clone(),
+            schema: arrow::record_batch::RecordBatchReader::schema(&reader),
+            rows: u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0),
+            reader,
+        })
+    }
+}
+
+/// The rows of one slice, batch by batch in the order of the file.
+pub struct SliceReader {
+    path: PathBuf,
+    schema: SchemaRef,
+    rows: u64,
+    reader: ParquetRecordBatchReader,
+}
+
+impl SliceReader {
+    /// Opens all columns from the first row.
+    pub fn open(path: &Path) -> Result<SliceReader, SliceError> {
+        SliceReader::open_part(path, None, 0)
+    }
+
+    /// Opens the named columns (in the order of the file; all if absent) from the row number `skip` on.
+    ///
+    /// # Errors
+    /// [`SliceError::NoColumn`] names the first that is missing.
+    pub fn open_part(path: &Path, columns: Option<&[&str]>, skip: u64) -> Result<SliceReader, SliceError> {
+        let slice = SliceFile::open(path, false)?;
+        let reader = slice.rows(columns, |reader| {
+            reader.with_offset(usize::try_from(skip).unwrap_or(usize::MAX))
+        })?;
+        let missing = |name: &&&str| reader.schema.index_of(name).is_err();
+        match columns.unwrap_or_default().iter().find(missing) {
+            None => Ok(reader),
+            Some(column) => Err(SliceError::NoColumn {
+                path: path.to_owned(),
+                column: (*column).to_owned(),
+            }),
+        }
+    }
+
+    /// The Arrow schema of the batches.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Number of rows in the whole file.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+}
+
+impl Iterator for SliceReader {
+    type Item = Result<RecordBatch, SliceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.reader.next()?.map_err(|e| SliceError::arrow(&self.path, e)))
+    }
+}
+
+/// The same rows under another schema: columns by their names, cast where types differ, null where there are none, left out
+/// where the schema does not have them.
+///
+/// # Errors
+/// A value does not fit, or is null or missing where the schema wants one.
+pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let column = |field: &Arc<Field>| match batch.column_by_name(field.name()) {
+        Some(array) => cast(array, field.data_type()),
+        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
+    RecordBatch::try_new(schema.clone(), columns)
+}
+
+/// The same rows with the time zone `UTC` of timestamp columns written as `+00:00`.
+///
+/// Arrow's formatters and JSON and CSV writers know names of time zones only with a time zone database built in, which
+/// this program does not need. Rows that are to be shown go through here first.
+pub fn displayable(batch: &RecordBatch) -> RecordBatch {
+    let columns: Vec<ArrayRef> = batch.columns().iter().map(displayable_column).collect();
+    let fields = batch
+        .schema()
+        .fields()
+        .iter()
+        .zip(&columns)
+        .map(|(field, column)| field.as_ref().clone().with_data_type(column.data_type().clone()))
+        .collect::<Vec<_>>();
+    let schema = Schema::new_with_metadata(fields, batch.schema().metadata().clone());
+    // Only the zone of columns changed, in schema and columns alike.
+    RecordBatch::try_new(Arc::new(schema), columns).unwrap_or_else(|_| batch.clone())
+}
+
+/// One column of [`displayable`].
+pub fn displayable_column(column: &ArrayRef) -> ArrayRef {
+    use arrow::datatypes::{
+        TimestampMicrosecondType as Micros, TimestampMillisecondType as Millis, TimestampNanosecondType as Nanos,
+        TimestampSecondType as Seconds,
+    };
+    let DataType::Timestamp(unit, Some(zone)) = column.data_type() else {
+        return column.clone();
+    };
+    if zone.as_ref() != "UTC" {
+        return column.clone();
+    }
+    const ZONE: &str = "+00:00";
+    match unit {
+        TimeUnit::Second => Arc::new(column.as_primitive::<Seconds>().clone().with_timezone(ZONE)),
+        TimeUnit::Millisecond => Arc::new(column.as_primitive::<Millis>().clone().with_timezone(ZONE)),
+        TimeUnit::Microsecond => Arc::new(column.as_primitive::<Micros>().clone().with_timezone(ZONE)),
+        TimeUnit::Nanosecond => Arc::new(column.as_primitive::<Nanos>().clone().with_timezone(ZONE)),
+    }
+}
+
+/// The logical hash of a slice as it is on disk.
+pub fn logical_hash(path: &Path) -> Result<Multihash, SliceError> {
+    let reader = SliceReader::open(path)?;
+    let mut hasher = LogicalHasher::new(reader.schema())?;
+    for batch in reader {
+        hasher.update(&batch?)?;
+    }
+    Ok(hasher.finish())
+}

@@ -1,0 +1,167 @@
+use std::fs;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray, TimestampMillisecondArray, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::record_batch::RecordBatch;
+
+use super::*;
+use odf_reference as golden;
+use odf_metadata::MetadataEvent;
+
+fn kamu() -> SliceOptions {
+    SliceOptions {
+        created_by: "datafusion version 54.1.0".into(),
+    }
+}
+
+fn rewrite(path: &Path, dir: &Path, rows_per_batch: usize, options: &SliceOptions) -> WrittenSlice {
+    let reader = SliceReader::open(path).unwrap();
+    let mut writer = SliceWriter::create(dir, reader.schema().clone(), options).unwrap();
+    for batch in reader {
+        let batch = batch.unwrap();
+        for start in (0..batch.num_rows()).step_by(rows_per_batch) {
+            writer
+                .write(batch.slice(start, rows_per_batch.min(batch.num_rows() - start)))
+                .unwrap();
+        }
+    }
+    writer.finish().unwrap()
+}
+
+#[test]
+fn slices_of_kamu_are_written_again_byte_for_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    for golden in golden::datasets() {
+        for block in golden.blocks() {
+            let MetadataEvent::AddData(event) = &block.block().event else {
+                continue;
+            };
+            let Some(slice) = &event.new_data else { continue };
+            let path = golden.object(&format!("data/{}", slice.physical_hash));
+            let ours = rewrite(&path, dir.path(), 8192, &kamu());
+            assert_eq!(*ours.physical_hash(), slice.physical_hash, "{}", golden.name);
+            assert_eq!(*ours.logical_hash(), slice.logical_hash, "{}", golden.name);
+            assert_eq!(ours.size(), slice.size, "{}", golden.name);
+        }
+    }
+}
+
+fn cities(rows: i64) -> RecordBatch {
+    let time = |rows: i64| -> ArrayRef {
+        Arc::new(TimestampMillisecondArray::from(vec![2_524_651_200_000; rows as usize]).with_timezone("UTC"))
+    };
+    let timestamp = odf_ingest::infer::timestamp();
+    let schema = Schema::new(vec![
+        Field::new("offset", DataType::Int64, false),
+        Field::new("op", DataType::Int32, false),
+        Field::new("system_time", timestamp.clone(), false),
+        Field::new("event_time", timestamp, false),
+        Field::new("city", DataType::Utf8, false),
+        Field::new("population", DataType::UInt64, false),
+    ]);
+    let names = ["A", "B"];
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(0..rows)),
+        Arc::new(Int32Array::from(vec![0; rows as usize])),
+        time(rows),
+        time(rows),
+        Arc::new(StringArray::from_iter_values((0..rows).map(|n| names[n as usize % 2]))),
+        Arc::new(UInt64Array::from_iter_values((0..rows).map(|n| 100 * (n as u64 + 1)))),
+    ];
+    RecordBatch::try_new(Arc::new(schema), columns).unwrap()
+}
+
+#[test]
+fn the_slice_behind_kamus_own_golden_head_comes_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let batch = cities(2);
+    let options = SliceOptions {
+        created_by: "kamu tests".into(),
+    };
+    let mut writer = SliceWriter::create(dir.path(), batch.schema(), &options).unwrap();
+    writer.write(batch).unwrap();
+    let written = writer.finish().unwrap();
+    assert_eq!(written.size(), 1921);
+    assert_eq!(
+        written.physical_hash().to_string(),
+        "f1620a0bf8dbbc4830e0d9a43f26bbebff095a5a84ebc375cb67d2d330531b9254fbe"
+    );
+    assert_eq!(
+        written.logical_hash().to_string(),
+        "f9680c00120440446fcdeef120c68757288af2391e174a83831812756c56b7298be251608d5"
+    );
+}
+
+#[test]
+fn bytes_do_not_depend_on_how_rows_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = cities(30_000);
+    let hash = |rows: usize| {
+        let mut writer = SliceWriter::create(dir.path(), whole.schema(), &kamu()).unwrap();
+        for start in (0..whole.num_rows()).step_by(rows) {
+            writer
+                .write(whole.slice(start, rows.min(whole.num_rows() - start)))
+                .unwrap();
+        }
+        *writer.finish().unwrap().physical_hash()
+    };
+    assert_eq!(hash(30_000), hash(1000));
+    assert_eq!(hash(30_000), hash(8191));
+    assert_eq!(hash(30_000), hash(8192));
+}
+
+#[test]
+fn a_slice_has_its_name_only_when_it_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = || fs::read_dir(dir.path()).unwrap().count();
+    let batch = cities(3);
+    let mut writer = SliceWriter::create(dir.path(), batch.schema(), &kamu()).unwrap();
+    writer.write(batch.clone()).unwrap();
+    assert_eq!(count(), 1);
+    drop(writer);
+    assert_eq!(count(), 0, "dropped while being written");
+
+    let writer = SliceWriter::create(dir.path(), batch.schema(), &kamu()).unwrap();
+    assert!(matches!(writer.finish().map(|_| ()), Err(SliceError::NoRows)));
+    assert_eq!(count(), 0, "nothing in it");
+
+    let mut writer = SliceWriter::create(dir.path(), batch.schema(), &kamu()).unwrap();
+    writer.write(batch.clone()).unwrap();
+    let written = writer.finish().unwrap();
+    let (logical, physical) = (*written.logical_hash(), *written.physical_hash());
+    let path = written.install(dir.path()).unwrap();
+    assert_eq!(path, dir.path().join(physical.to_string()));
+    assert_eq!(logical_hash(&path).unwrap(), logical);
+    assert_eq!(crate::digest::physical_hash(&path).unwrap().0, physical);
+    assert_eq!(SliceReader::open(&path).unwrap().next().unwrap().unwrap(), batch);
+
+    let part = SliceReader::open_part(&path, Some(&["city"]), 2).unwrap();
+    assert_eq!(part.rows(), 3);
+    let part: Vec<_> = part.map(Result::unwrap).collect();
+    assert_eq!((part[0].num_rows(), part[0].num_columns()), (1, 1));
+    let missing = SliceReader::open_part(&path, Some(&["nope"]), 0)
+        .map(|_| ())
+        .unwrap_err();
+    assert!(missing.to_string().contains("no column `nope`"));
+
+    // Two at once do not meet.
+    let mut writers = [0, 1].map(|_| SliceWriter::create(dir.path(), batch.schema(), &kamu()).unwrap());
+    for writer in &mut writers {
+        writer.write(batch.clone()).unwrap();
+    }
+    for writer in writers {
+        assert_eq!(writer.finish().unwrap().install(dir.path()).unwrap(), path);
+    }
+    assert_eq!(crate::digest::physical_hash(&path).unwrap().0, physical);
+
+    fs::write(dir.path().join(".pending-slice"), "half").unwrap();
+    fs::create_dir_all(dir.path().join(".pending-query/spilled")).unwrap();
+    remove_pending(dir.path()).unwrap();
+    assert_eq!(count(), 1);
+    fs::write(&path, "no Parquet").unwrap();
+    assert!(matches!(
+        SliceReader::open(&path).map(|_| ()),
+        Err(SliceError::Parquet { .. })
+    ));
+}

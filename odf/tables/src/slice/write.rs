@@ -1,0 +1,286 @@
+//! Writing a slice, and making it durable under the name of its hash.
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::{self, JoinHandle};
+
+use arrow::compute::BatchCoalescer;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use odf_disk::{Access, Disk, DiskFile, PENDING_PREFIX};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::metadata::SortingColumn;
+use parquet::file::properties::WriterProperties;
+
+use super::SliceError;
+use crate::digest::{DigestError, LogicalHasher, PhysicalHasher};
+use odf_metadata::Multihash;
+
+/// Rows handed to the Parquet writer at once. Page boundaries, and with them the bytes of the file, depend on this being
+/// a multiple of 1024.
+const ROWS_PER_CALL: usize = 8192;
+
+/// Batches that wait for the logical hash.
+const QUEUED_BATCHES: usize = 4;
+
+/// Tells the files of writers apart: two commands may work on one dataset, and only one of them will commit.
+static WRITERS: AtomicU64 = AtomicU64::new(0);
+
+const FILE_BUFFER_BYTES: usize = 256 << 10;
+
+/// What may differ between writers of slices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceOptions {
+    /// The `created_by` of the file.
+    pub created_by: String,
+}
+
+impl Default for SliceOptions {
+    fn default() -> Self {
+        SliceOptions {
+            created_by: concat!("odfs ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// Passes bytes on to a file and hashes them.
+struct Hashing {
+    file: BufWriter<DiskFile>,
+    hasher: PhysicalHasher,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(buf)?;
+        self.hasher.update(&buf[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Removes the file again unless it was kept.
+struct Pending {
+    disk: Disk,
+    path: Option<PathBuf>,
+}
+
+impl Pending {
+    fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(""))
+    }
+
+    fn keep(mut self) {
+        self.path = None;
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path
+            && let Err(error) = self.disk.remove_file(path)
+        {
+            tracing::debug!(path = %path.display(), %error, "an unfinished slice stays until the next start");
+        }
+    }
+}
+
+/// Takes the logical hash on a thread of its own: it costs about as much as encoding the file.
+struct LogicalThread {
+    batches: SyncSender<RecordBatch>,
+    hash: JoinHandle<Result<Multihash, DigestError>>,
+}
+
+impl LogicalThread {
+    fn start(mut hasher: LogicalHasher) -> io::Result<LogicalThread> {
+        let (batches, queue) = mpsc::sync_channel::<RecordBatch>(QUEUED_BATCHES);
+        let hash = thread::Builder::new().name("logical-hash".to_owned()).spawn(move || {
+            for batch in queue {
+                hasher.update(&batch)?;
+            }
+            Ok(hasher.finish())
+        })?;
+        Ok(LogicalThread { batches, hash })
+    }
+
+    /// Waits while the queue is full. That the thread is gone shows in [`Self::finish`].
+    fn update(&self, batch: &RecordBatch) {
+        if self.batches.send(batch.clone()).is_err() {
+            tracing::debug!("the logical hash failed and takes no more rows");
+        }
+    }
+
+    fn finish(self) -> Result<Multihash, SliceError> {
+        drop(self.batches);
+        match self.hash.join() {
+            Ok(hash) => Ok(hash?),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+/// A slice under construction.
+pub struct SliceWriter {
+    writer: ArrowWriter<Hashing>,
+    logical: LogicalThread,
+    coalescer: BatchCoalescer,
+    pending: Pending,
+    rows: u64,
+}
+
+impl SliceWriter {
+    /// Begins a slice in `dir` under a temporary name. The first column must be the offset.
+    ///
+    /// # Errors
+    /// [`SliceError::Digest`] before anything is created, else what the file system says.
+    pub fn create(
+        disk: &Disk,
+        dir: &Path,
+        schema: SchemaRef,
+        options: &SliceOptions,
+    ) -> Result<SliceWriter, SliceError> {
+        let hasher = LogicalHasher::new(&schema)?;
+        let number = WRITERS.fetch_add(1, Ordering::Relaxed);
+        let path = dir.join(format!("{PENDING_PREFIX}slice-{number}"));
+        let file = disk.create(&path, Access::Readable)?;
+        let pending = Pending {
+            disk: disk.clone(),
+            path: Some(path),
+        };
+        let sink = Hashing {
+            file: BufWriter::with_capacity(FILE_BUFFER_BYTES, file),
+            hasher: PhysicalHasher::new(),
+        };
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_created_by(options.created_by.clone())
+            .set_sorting_columns(Some(vec![SortingColumn {
+                column_idx: 0,
+                descending: false,
+                nulls_first: false,
+            }]))
+            .build();
+        let writer = ArrowWriter::try_new(sink, schema.clone(), Some(properties))
+            .map_err(|e| SliceError::parquet(pending.path(), e))?;
+        Ok(SliceWriter {
+            writer,
+            logical: LogicalThread::start(hasher).map_err(|e| SliceError::io("start hashing", dir, e))?,
+            coalescer: BatchCoalescer::new(schema, ROWS_PER_CALL),
+            pending,
+            rows: 0,
+        })
+    }
+
+    /// Adds rows. Batches of any size are regrouped, so the bytes of the file do not depend on how rows were batched.
+    pub fn write(&mut self, batch: RecordBatch) -> Result<(), SliceError> {
+        self.rows += batch.num_rows() as u64;
+        if batch.num_rows() == ROWS_PER_CALL && self.coalescer.is_empty() {
+            // Nothing to regroup, so nothing to copy.
+            return self.encode(&batch);
+        }
+        self.coalescer
+            .push_batch(batch)
+            .map_err(|e| SliceError::arrow(self.pending.path(), e))?;
+        self.drain()
+    }
+
+    fn drain(&mut self) -> Result<(), SliceError> {
+        while let Some(batch) = self.coalescer.next_completed_batch() {
+            self.encode(&batch)?;
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, batch: &RecordBatch) -> Result<(), SliceError> {
+        self.logical.update(batch);
+        self.writer
+            .write(batch)
+            .map_err(|e| SliceError::parquet(self.pending.path(), e))
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Completes the file, still under its temporary name and not yet durable.
+    ///
+    /// # Errors
+    /// [`SliceError::NoRows`] when nothing was written; the file is gone then.
+    pub fn finish(mut self) -> Result<WrittenSlice, SliceError> {
+        if self.rows == 0 {
+            return Err(SliceError::NoRows);
+        }
+        self.coalescer
+            .finish_buffered_batch()
+            .map_err(|e| SliceError::arrow(self.pending.path(), e))?;
+        self.drain()?;
+        let path = self.pending.path();
+        let sink = self.writer.into_inner().map_err(|e| SliceError::parquet(path, e))?;
+        let (physical_hash, size) = sink.hasher.finish();
+        let file = sink
+            .file
+            .into_inner()
+            .map_err(|e| SliceError::io("write", path, e.into_error()))?;
+        Ok(WrittenSlice {
+            physical_hash,
+            logical_hash: self.logical.finish()?,
+            size,
+            rows: self.rows,
+            file,
+            pending: self.pending,
+        })
+    }
+}
+
+/// A complete slice that does not have its name yet. Dropping it removes the file.
+pub struct WrittenSlice {
+    physical_hash: Multihash,
+    logical_hash: Multihash,
+    size: u64,
+    rows: u64,
+    file: DiskFile,
+    pending: Pending,
+}
+
+impl WrittenSlice {
+    /// SHA3-256 of the file: its name.
+    pub fn physical_hash(&self) -> &Multihash {
+        &self.physical_hash
+    }
+
+    /// arrow0-sha3-256 of the rows.
+    pub fn logical_hash(&self) -> &Multihash {
+        &self.logical_hash
+    }
+
+    /// Length of the file in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Makes the file durable and names it `<dir>/<physical hash>`. Afterwards it survives power loss. A file that was
+    /// there under this name is replaced by the same bytes.
+    ///
+    /// # Errors
+    /// The disk fails; the file may have its name then, and does not count.
+    pub fn install(self, dir: &Path) -> Result<PathBuf, SliceError> {
+        let target = dir.join(self.physical_hash.to_string());
+        let disk = self.pending.disk.clone();
+        self.file.sync()?;
+        disk.rename(self.pending.path(), &target)?;
+        self.pending.keep();
+        disk.sync_dir(dir)?;
+        Ok(target)
+    }
+}

@@ -1,0 +1,255 @@
+//! ODF types and the Arrow types that stand for them in slices (odf-facts §8.4), both ways.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType as Arrow, Field, Schema, TimeUnit as ArrowUnit};
+
+use super::UTC;
+use odf_metadata::{DataField, DataSchema, DataType, TimeUnit};
+
+/// The widest decimal that Arrow's 128 bits hold.
+const MAX_DECIMAL128_PRECISION: u32 = 38;
+/// The widest decimal that Arrow's 256 bits hold.
+const MAX_DECIMAL256_PRECISION: u32 = 76;
+/// How deep types may nest.
+const MAX_DEPTH: usize = 64;
+
+/// A type that has no counterpart.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("column `{column}`: no counterpart for the type {data_type}")]
+pub struct NoCounterpart {
+    /// The column.
+    pub column: String,
+    /// Its type.
+    pub data_type: String,
+}
+
+/// The Arrow schema of slices with this ODF schema. Attributes about encodings are not looked at: every encoding of a type
+/// reads as the plain one.
+pub fn to_arrow(schema: &DataSchema) -> Result<Schema, NoCounterpart> {
+    let fields = schema
+        .fields
+        .iter()
+        .map(field_to_arrow)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Schema::new(fields))
+}
+
+/// The Arrow field of one column.
+pub fn field_to_arrow(field: &DataField) -> Result<Field, NoCounterpart> {
+    let refuse = || NoCounterpart {
+        column: field.name.clone(),
+        data_type: format!("{:?}", field.data_type),
+    };
+    let (data_type, nullable) = type_to_arrow(&field.data_type, 0).ok_or_else(refuse)?;
+    Ok(Field::new(&field.name, data_type, nullable))
+}
+
+fn type_to_arrow(data_type: &DataType, depth: usize) -> Option<(Arrow, bool)> {
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    let inner = |t: &DataType| type_to_arrow(t, depth + 1);
+    let plain = match data_type {
+        DataType::Option { inner: of } => return Some((inner(of)?.0, true)),
+        DataType::Binary { fixed_length: None } => Arrow::Binary,
+        DataType::Binary {
+            fixed_length: Some(length),
+        } => Arrow::FixedSizeBinary(i32::try_from(*length).ok()?),
+        DataType::Bool => Arrow::Boolean,
+        DataType::Date => Arrow::Date32,
+        DataType::Decimal { precision, scale } => {
+            let scale = i8::try_from(*scale).ok()?;
+            match *precision {
+                1..=MAX_DECIMAL128_PRECISION => Arrow::Decimal128(u8::try_from(*precision).ok()?, scale),
+                _ if *precision <= MAX_DECIMAL256_PRECISION => Arrow::Decimal256(u8::try_from(*precision).ok()?, scale),
+                _ => return None,
+            }
+        }
+        DataType::Duration { unit } => Arrow::Duration(unit_to_arrow(*unit)),
+        DataType::Float16 => Arrow::Float16,
+        DataType::Float32 => Arrow::Float32,
+        DataType::Float64 => Arrow::Float64,
+        DataType::Int8 => Arrow::Int8,
+        DataType::Int16 => Arrow::Int16,
+        DataType::Int32 => Arrow::Int32,
+        DataType::Int64 => Arrow::Int64,
+        DataType::UInt8 => Arrow::UInt8,
+        DataType::UInt16 => Arrow::UInt16,
+        DataType::UInt32 => Arrow::UInt32,
+        DataType::UInt64 => Arrow::UInt64,
+        DataType::List {
+            item_type,
+            fixed_length,
+        } => {
+            let (item, nullable) = inner(item_type)?;
+            let item = Arc::new(Field::new("item", item, nullable));
+            match fixed_length {
+                None => Arrow::List(item),
+                Some(length) => Arrow::FixedSizeList(item, i32::try_from(*length).ok()?),
+            }
+        }
+        DataType::Struct { fields } => {
+            let fields = fields
+                .iter()
+                .map(|f| inner(&f.data_type).map(|(t, nullable)| Field::new(&f.name, t, nullable)))
+                .collect::<Option<Vec<_>>>()?;
+            Arrow::Struct(fields.into())
+        }
+        DataType::Time { unit } => match unit_to_arrow(*unit) {
+            unit @ (ArrowUnit::Second | ArrowUnit::Millisecond) => Arrow::Time32(unit),
+            unit => Arrow::Time64(unit),
+        },
+        DataType::Timestamp { unit, timezone } => {
+            let zone = timezone.as_deref().unwrap_or(UTC);
+            Arrow::Timestamp(unit_to_arrow(*unit), Some(zone.into()))
+        }
+        DataType::String => Arrow::Utf8,
+        DataType::Map { .. } | DataType::Null => return None,
+    };
+    Some((plain, false))
+}
+
+fn unit_to_arrow(unit: Option<TimeUnit>) -> ArrowUnit {
+    match unit {
+        Some(TimeUnit::Second) => ArrowUnit::Second,
+        None | Some(TimeUnit::Millisecond) => ArrowUnit::Millisecond,
+        Some(TimeUnit::Microsecond) => ArrowUnit::Microsecond,
+        Some(TimeUnit::Nanosecond) => ArrowUnit::Nanosecond,
+    }
+}
+
+/// The ODF schema of slices with this Arrow schema, in the form kamu writes it: timestamps with explicit unit and zone, no
+/// attributes about encodings.
+pub fn from_arrow(schema: &Schema) -> Result<DataSchema, NoCounterpart> {
+    let fields = schema
+        .fields()
+        .iter()
+        .map(|f| field_from_arrow(f))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(DataSchema { fields, extra: None })
+}
+
+/// The ODF field of one column.
+pub fn field_from_arrow(field: &Field) -> Result<DataField, NoCounterpart> {
+    let refuse = || NoCounterpart {
+        column: field.name().clone(),
+        data_type: field.data_type().to_string(),
+    };
+    Ok(DataField::new(
+        field.name(),
+        type_from_arrow(field, 0).ok_or_else(refuse)?,
+    ))
+}
+
+fn type_from_arrow(field: &Field, depth: usize) -> Option<DataType> {
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    let inner = |f: &Field| type_from_arrow(f, depth + 1);
+    let plain = match field.data_type() {
+        Arrow::Utf8 | Arrow::LargeUtf8 | Arrow::Utf8View => DataType::String,
+        Arrow::Binary | Arrow::LargeBinary | Arrow::BinaryView => DataType::Binary { fixed_length: None },
+        Arrow::FixedSizeBinary(length) => DataType::Binary {
+            fixed_length: Some(u64::try_from(*length).ok()?),
+        },
+        Arrow::Boolean => DataType::Bool,
+        Arrow::Date32 | Arrow::Date64 => DataType::Date,
+        Arrow::Decimal128(precision, scale) | Arrow::Decimal256(precision, scale) => DataType::Decimal {
+            precision: u32::from(*precision),
+            scale: i32::from(*scale),
+        },
+        Arrow::Duration(unit) => DataType::Duration {
+            unit: Some(unit_from_arrow(*unit)),
+        },
+        Arrow::Float16 => DataType::Float16,
+        Arrow::Float32 => DataType::Float32,
+        Arrow::Float64 => DataType::Float64,
+        Arrow::Int8 => DataType::Int8,
+        Arrow::Int16 => DataType::Int16,
+        Arrow::Int32 => DataType::Int32,
+        Arrow::Int64 => DataType::Int64,
+        Arrow::UInt8 => DataType::UInt8,
+        Arrow::UInt16 => DataType::UInt16,
+        Arrow::UInt32 => DataType::UInt32,
+        Arrow::UInt64 => DataType::UInt64,
+        Arrow::List(item) | Arrow::LargeList(item) => DataType::List {
+            item_type: Box::new(inner(item)?),
+            fixed_length: None,
+        },
+        Arrow::FixedSizeList(item, length) => DataType::List {
+            item_type: Box::new(inner(item)?),
+            fixed_length: Some(u64::try_from(*length).ok()?),
+        },
+        Arrow::Struct(fields) => DataType::Struct {
+            fields: fields
+                .iter()
+                .map(|f| inner(f).map(|t| DataField::new(f.name(), t)))
+                .collect::<Option<Vec<_>>>()?,
+        },
+        Arrow::Time32(unit) | Arrow::Time64(unit) => DataType::Time {
+            unit: Some(unit_from_arrow(*unit)),
+        },
+        Arrow::Timestamp(unit, zone) => DataType::Timestamp {
+            unit: Some(unit_from_arrow(*unit)),
+            timezone: Some(zone.as_deref().unwrap_or(UTC).to_owned()),
+        },
+        _ => return None,
+    };
+    Some(if field.is_nullable() { plain.optional() } else { plain })
+}
+
+fn unit_from_arrow(unit: ArrowUnit) -> TimeUnit {
+    match unit {
+        ArrowUnit::Second => TimeUnit::Second,
+        ArrowUnit::Millisecond => TimeUnit::Millisecond,
+        ArrowUnit::Microsecond => TimeUnit::Microsecond,
+        ArrowUnit::Nanosecond => TimeUnit::Nanosecond,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timestamp;
+
+    #[test]
+    fn every_column_type_a_reader_gives_comes_back() {
+        let fields = vec![
+            Field::new("a", Arrow::Utf8, true),
+            Field::new("b", Arrow::Boolean, false),
+            Field::new("c", Arrow::Int64, true),
+            Field::new("d", Arrow::Float64, true),
+            Field::new("e", Arrow::Date32, false),
+            Field::new("f", timestamp(), true),
+            Field::new("g", Arrow::Decimal128(10, 2), true),
+            Field::new("h", Arrow::List(Arc::new(Field::new("item", Arrow::Utf8, true))), true),
+            Field::new(
+                "i",
+                Arrow::Struct(vec![Field::new("x", Arrow::Int32, false)].into()),
+                true,
+            ),
+            Field::new("j", Arrow::FixedSizeBinary(4), true),
+            Field::new("k", Arrow::Time64(ArrowUnit::Microsecond), true),
+        ];
+        let schema = Schema::new(fields);
+        assert_eq!(to_arrow(&from_arrow(&schema).unwrap()).unwrap(), schema);
+    }
+
+    #[test]
+    fn what_has_no_counterpart_is_named() {
+        let field = Field::new("x", Arrow::Null, true);
+        assert_eq!(field_from_arrow(&field).unwrap_err().column, "x");
+        let decimal = |precision| DataField::new("d", DataType::Decimal { precision, scale: 0 });
+        assert!(field_to_arrow(&decimal(76)).is_ok());
+        assert_eq!(field_to_arrow(&decimal(77)).unwrap_err().column, "d");
+        let mut deep = DataType::Bool;
+        for _ in 0..=MAX_DEPTH {
+            deep = DataType::List {
+                item_type: Box::new(deep),
+                fixed_length: None,
+            };
+        }
+        assert!(field_to_arrow(&DataField::new("deep", deep)).is_err());
+    }
+}
