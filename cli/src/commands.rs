@@ -2,6 +2,8 @@
 
 use clap::Subcommand;
 
+use odf::disk::Disk;
+
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::session::Session;
@@ -129,12 +131,13 @@ pub(crate) fn run_anywhere(command: Command, io: &mut Io) -> Result<After, Failu
 /// Runs a command whose place is [`Place::Files`]. `environment` is `$ODFS_CONFIG`.
 pub(crate) fn run_on_files(
     command: Command,
+    disk: &Disk,
     workspace: &WorkspaceDir,
     environment: Option<&str>,
     io: &mut Io,
 ) -> Result<After, Failure> {
     match command {
-        Command::Config(command) => config::run(&command, workspace, environment, io)?,
+        Command::Config(command) => config::run(&command, disk, workspace, environment, io)?,
         other => return Err(misplaced(&other)),
     }
     Ok(After::Done)

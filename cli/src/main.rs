@@ -4,6 +4,8 @@ mod args;
 mod attach;
 mod commands;
 mod failure;
+#[cfg(test)]
+mod freezer;
 mod io;
 mod output;
 mod process;

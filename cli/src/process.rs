@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use odf::disk::Disk;
+
 use crate::args::{self, Cli};
 use crate::attach::{self, Door, Ending};
 use crate::commands::{self, After, Place};
@@ -68,7 +70,7 @@ fn dispatch(cli: Cli, argv: &[OsString], door: &OnceLock<Arc<Door>>, io: &mut Io
     let environment = settings_environment()?;
     if place == Place::Files {
         workspace.create()?;
-        let result = commands::run_on_files(cli.command, &workspace, environment.as_deref(), io);
+        let result = commands::run_on_files(cli.command, &Disk::new(), &workspace, environment.as_deref(), io);
         return Ok(conclude(result, io));
     }
     let settings = || settings::load(&workspace.settings_file(), environment.as_deref()).map(|layers| layers.settings);
@@ -183,7 +185,7 @@ fn own(
     io: &mut Io,
 ) -> Result<Ending, Failure> {
     let socket = workspace.socket();
-    let session = Arc::new(Session::new(workspace, settings));
+    let session = Arc::new(Session::new(workspace, settings, Disk::new()));
     let through = session.clone();
     let runner: attach::Runner = Arc::new(move |argv, io| run_attached(&through, argv, io));
     let door = match Door::open(&socket, words, session.lasting(), runner) {

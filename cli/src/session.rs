@@ -50,10 +50,10 @@ pub(crate) struct Session {
 
 impl Session {
     /// Starts nothing yet. The caller owns the workspace for as long as this lives.
-    pub(crate) fn new(dir: WorkspaceDir, settings: Settings) -> Self {
+    pub(crate) fn new(dir: WorkspaceDir, settings: Settings, disk: Disk) -> Self {
         Self {
             dir,
-            disk: Disk::new(),
+            disk,
             settings,
             lasting: Arc::default(),
             runtime: Lazy::new(),
@@ -91,11 +91,6 @@ impl Session {
     /// A turn at making a dataset, so that two commands with one new name make one dataset.
     pub(crate) fn making(&self) -> MutexGuard<'_, ()> {
         self.making.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The disk that everything of this workspace is kept on. There is one: what it lost once, it may lose again.
-    pub(crate) fn disk(&self) -> &Disk {
-        &self.disk
     }
 
     /// The repositories that are known by name.
@@ -156,8 +151,13 @@ impl Session {
     /// # Errors
     /// They cannot be opened.
     pub(crate) fn workspace(&self) -> Result<&Workspace, Failure> {
-        self.workspace
-            .get_or_start(|| Ok(Workspace::open_on(&self.disk, self.dir.root(), StoreOptions::default())?))
+        self.workspace.get_or_start(|| {
+            Ok(Workspace::open_on(
+                &self.disk,
+                self.dir.root(),
+                StoreOptions::default(),
+            )?)
+        })
     }
 
     /// The peer, if a command has needed it yet.

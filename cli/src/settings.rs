@@ -4,13 +4,15 @@
 //! key that is not in it is refused everywhere, with the nearest one that exists.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use odf::poll::HttpOptions;
 use odf::slice::SliceOptions;
 use toml::{Table, Value};
 use url::Url;
+
+use odf::disk::{Access, Disk};
 
 use crate::failure::{Failure, Kind};
 
@@ -159,7 +161,7 @@ pub(crate) fn key(name: &str) -> Result<(usize, &'static Key), Failure> {
 ///
 /// # Errors
 /// Unknown key, wrong value, or the file cannot be read or written; it is then as before.
-pub(crate) fn store(file: &Path, name: &str, text: Option<&str>) -> Result<(), Failure> {
+pub(crate) fn store(disk: &Disk, file: &Path, name: &str, text: Option<&str>) -> Result<(), Failure> {
     let (_, key) = key(name)?;
     let mut table = read_table(file)?;
     let (inner, field) = table_of(&mut table, name)
@@ -176,13 +178,8 @@ pub(crate) fn store(file: &Path, name: &str, text: Option<&str>) -> Result<(), F
     }
     drop_empty(&mut table);
     let text = toml::to_string(&table).map_err(|error| Failure::new(Kind::General, error))?;
-    let failed = |error: io::Error| Failure::file(file, &error);
-    let fresh = file.with_extension("toml.new");
-    let mut out = fs::File::create(&fresh).map_err(failed)?;
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.sync_all())
-        .map_err(failed)?;
-    fs::rename(&fresh, file).map_err(failed)
+    disk.replace(file, text.as_bytes(), Access::Readable)
+        .map_err(|error| Failure::file(&error.path, &error.source))
 }
 
 impl Layers {
@@ -346,7 +343,7 @@ mod tests {
             ("source.http.maxRedirects", "-1"),
         ] {
             assert_eq!(
-                store(&file, name, Some(value)).unwrap_err().kind(),
+                store(&Disk::new(), &file, name, Some(value)).unwrap_err().kind(),
                 Kind::Usage,
                 "{name}={value}"
             );
@@ -358,11 +355,11 @@ mod tests {
     fn what_is_set_is_read_back_and_can_be_unset() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.toml");
-        store(&file, "network.bootstrap", Some("")).unwrap();
-        store(&file, "network.mdns", Some("false")).unwrap();
-        store(&file, "parquet.createdBy", Some("my tool 1")).unwrap();
-        store(&file, "source.http.userAgent", Some("me/1")).unwrap();
-        store(&file, "source.http.connectTimeout", Some("1500ms")).unwrap();
+        store(&Disk::new(), &file, "network.bootstrap", Some("")).unwrap();
+        store(&Disk::new(), &file, "network.mdns", Some("false")).unwrap();
+        store(&Disk::new(), &file, "parquet.createdBy", Some("my tool 1")).unwrap();
+        store(&Disk::new(), &file, "source.http.userAgent", Some("me/1")).unwrap();
+        store(&Disk::new(), &file, "source.http.connectTimeout", Some("1500ms")).unwrap();
         assert!(fs::read_to_string(&file).unwrap().contains("[source.http]"));
         let layers = load(&file, None).unwrap();
         assert_eq!(layers.settings.bootstrap, Some(vec![]));
@@ -376,7 +373,7 @@ mod tests {
             "source.http.userAgent",
             "source.http.connectTimeout",
         ] {
-            store(&file, key, None).unwrap();
+            store(&Disk::new(), &file, key, None).unwrap();
         }
         assert_eq!(load(&file, None).unwrap().settings, Settings::default());
     }

@@ -65,6 +65,12 @@ pub(crate) enum Claim {
 }
 
 impl WorkspaceDir {
+    /// The workspace in this very directory.
+    #[cfg(test)]
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
     /// Finds the workspace: the nearest `.odfs` from `cwd` upwards, else `$ODFS_PATH`, else the platform's data
     /// directory. Creates nothing.
     ///

@@ -1,15 +1,17 @@
 //! `odf`: Open Data Fabric datasets that live on IPFS, for programs that embed them.
 //!
-//! A [`Workspace`] is what one instance owns. Behind it stand crates that can be used alone; here they are modules, in the
+//! An [`Instance`] opens, publishes, follows, pulls and queries; a [`Workspace`] is what it owns. Behind it stand crates that can be used alone; here they are modules, in the
 //! way of the data: [`ingest`] turns a table into rows with offsets and a [`slice`](mod@slice), [`chain`] decides which
 //! metadata block may follow which, [`dataset`] commits them, [`layout`] gives a dataset the shape of a DAG, [`publish`]
 //! signs and announces its root, [`pull`] brings it here, [`repository`] exchanges it with other places than IPFS,
 //! [`verify`] checks every byte.
 
+pub mod instance;
 pub mod place;
 pub mod registry;
 pub mod workspace;
 
+pub use instance::Instance;
 pub use odf_dataset as dataset;
 pub use odf_dataset::{catalog, compact, lineage, rewrite, snapshot, verify};
 pub use odf_disk as disk;
@@ -20,6 +22,6 @@ pub use odf_ingest::poll;
 pub use odf_ipfs::{CollectError, Local, OpenError, layout, publish, pull};
 pub use odf_metadata as metadata;
 pub use odf_metadata::{chain, codec, yaml};
-pub use odf_query::{sql, transform};
+pub use odf_query::{select, sql, transform};
 pub use odf_tables::{digest, schema_text, slice};
 pub use workspace::Workspace;

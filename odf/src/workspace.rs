@@ -61,6 +61,7 @@ pub enum TakeError {
 
 /// What taking rows into a dataset did.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and looked at right away")]
 pub enum Growth {
     /// There was nothing new; nothing was written.
     UpToDate,

@@ -11,11 +11,14 @@ use odf::chain::ChainState;
 use odf::compact::{CompactError, Compacted, Options, Outcome, compact};
 use odf::dataset::{Dataset, NoMirror};
 use odf::layout::KnownFiles;
-use odf::metadata::{MetadataEvent, Multihash, SetInfo, SourceState, Timestamp};
+use odf::metadata::{AddData, DatasetKind, ExtraAttributes, MetadataEvent, Multihash, SetInfo, SourceState, Timestamp};
 use odf::verify::{Depth, verify};
 use odf_reference::{self as golden, Golden};
 
 use crate::world::receive;
+
+/// Attribute of AddData that counts objects which its rows link to, and their bytes.
+const LINKED_OBJECTS: &str = "opendatafabric.org/linkedObjects";
 
 fn open(dir: &Path) -> Workspace {
     Workspace::open(dir, Default::default()).unwrap()
@@ -94,7 +97,7 @@ fn rows_and_meaning_of_kamus_datasets_stay() {
         {
             assert_eq!(*old, new.unwrap().block);
         }
-        verify(&dataset, Some(workspace.layout()), Depth::Rows, &|_| {}).unwrap();
+        verify(&dataset, workspace.datasets().mirror(), Depth::Rows, &|_| {}).unwrap();
         let again = workspace.catalog().find(golden.name).unwrap();
         assert_eq!(again.state(), dataset.state());
         assert_eq!(
@@ -148,7 +151,7 @@ fn slices_grow_up_to_the_limits() {
         .slices()
         .unwrap()
         .iter()
-        .map(|slice| super::records(slice.offset_interval))
+        .map(|slice| slice.offset_interval.end - slice.offset_interval.start + 1)
         .collect();
     assert!(counts.iter().rev().skip(1).all(|rows| *rows == 7), "{counts:?}");
     assert_eq!(counts.iter().sum::<u64>(), records);
@@ -258,20 +261,30 @@ fn what_ends_early_changes_nothing() {
     let count = files();
     let early: Timestamp = "2020-01-01T00:00:00Z".parse().unwrap();
     let mut handle = dataset.clone();
-    let refused = compact(&workspace, &mut handle, &Options::default(), early, &mut |_, _| {
-        ControlFlow::Continue(())
-    });
+    let refused = compact(
+        workspace.datasets(),
+        &mut handle,
+        &Options::default(),
+        early,
+        &mut |_, _| ControlFlow::Continue(()),
+    );
     assert!(matches!(refused, Err(CompactError::TimeBeforeHead { .. })));
     for stop_at in 0..2 {
         let mut calls = 0;
-        let stopped = compact(&workspace, &mut handle, &Options::default(), now(), &mut |_, _| {
-            calls += 1;
-            if calls > stop_at {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
+        let stopped = compact(
+            workspace.datasets(),
+            &mut handle,
+            &Options::default(),
+            now(),
+            &mut |_, _| {
+                calls += 1;
+                if calls > stop_at {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            },
+        );
         assert!(matches!(stopped, Err(CompactError::Stopped)));
     }
     // A slice that is not what it should be.

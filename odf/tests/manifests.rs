@@ -2,9 +2,8 @@ use odf_node::ipns::Name;
 use odf_node::store::StoreOptions;
 
 use odf::Workspace;
-use odf::dataset::DatasetName;
-use odf::metadata::{DatasetId, DatasetKind, MetadataEvent, Timestamp};
-use odf::snapshot::{Added, Manifest, Options, Plan, Problem, SnapshotError};
+use odf::metadata::{DatasetId, Timestamp};
+use odf::snapshot::{Added, Manifest, Options, Plan, SnapshotError};
 use odf::yaml::read_snapshots;
 use odf_reference as golden;
 
@@ -39,7 +38,11 @@ fn manifests(datasets: &[(&str, &str, &str)]) -> Vec<Manifest> {
 }
 
 fn add(workspace: &Workspace, datasets: &[(&str, &str, &str)], options: &Options) -> Result<Vec<Added>, SnapshotError> {
-    Plan::make(workspace.catalog(), manifests(datasets), options, now())?.carry_out(workspace.datasets(), workspace, now())
+    Plan::make(workspace.catalog(), manifests(datasets), options, now())?.carry_out(
+        workspace.datasets(),
+        workspace,
+        now(),
+    )
 }
 
 fn refused(workspace: &Workspace, datasets: &[(&str, &str, &str)]) -> String {
@@ -80,8 +83,11 @@ fn golden_manifests_make_kamus_blocks() {
             document: 1,
             snapshot,
         };
-        let plan = Plan::make(&workspace, vec![manifest], &options, now()).unwrap();
-        let added = plan.carry_out(&workspace, now()).unwrap().remove(0);
+        let plan = Plan::make(workspace.catalog(), vec![manifest], &options, now()).unwrap();
+        let added = plan
+            .carry_out(workspace.datasets(), &workspace, now())
+            .unwrap()
+            .remove(0);
         let blocks = dataset.blocks();
         let head = &blocks[usize::try_from(added.dataset.state().sequence_number).unwrap()];
         assert_eq!(added.dataset.head(), head.hash(), "{}", dataset.name);
@@ -103,7 +109,7 @@ fn inputs_are_made_first_and_known_by_id() {
     let made: Vec<&str> = added.iter().map(|added| added.name.as_str()).collect();
     assert_eq!(made, ["last", "middle", "root"], "as the manifests came");
     let id = |name: &str| workspace.catalog().find(name).unwrap().id();
-    let inputs = crate::lineage::inputs_of(workspace.catalog().find("last").unwrap().state());
+    let inputs = odf::lineage::inputs_of(workspace.catalog().find("last").unwrap().state());
     assert_eq!(
         inputs.iter().map(|input| input.id).collect::<Vec<_>>(),
         [id("middle"), id("root")]
@@ -125,7 +131,7 @@ fn inputs_are_made_first_and_known_by_id() {
     let by_id = transform(&format!("{{datasetRef: \"{}\", alias: r}}", id("root")));
     add(&workspace, &[("later", "Derivative", &by_id)], &Options::default()).unwrap();
     assert_eq!(
-        crate::lineage::inputs_of(workspace.catalog().find("later").unwrap().state())[0].id,
+        odf::lineage::inputs_of(workspace.catalog().find("later").unwrap().state())[0].id,
         id("root")
     );
 }
@@ -242,7 +248,7 @@ fn what_is_there_is_replaced_only_when_asked() {
     let both = [("d", "Derivative", &*transform("{datasetRef: a}")), ("a", "Root", "")];
     add(&workspace, &both, &replace).unwrap();
     assert_eq!(names(&workspace), ["a", "b", "d"]);
-    let input = crate::lineage::inputs_of(workspace.catalog().find("d").unwrap().state())[0].id;
+    let input = odf::lineage::inputs_of(workspace.catalog().find("d").unwrap().state())[0].id;
     assert_eq!(input, workspace.catalog().find("a").unwrap().id(), "of the new one");
 }
 

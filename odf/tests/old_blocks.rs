@@ -15,6 +15,7 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use bytes::Bytes;
 use odf::codec::EncodedBlock;
 use odf::dataset::Dataset;
+use odf::dataset::NoMirror;
 use odf::export::export;
 use odf::ingest::source::{Format, Source};
 use odf::ingest::{Changed, Options};
@@ -22,7 +23,6 @@ use odf::metadata::{DataField, DataSchema, DatasetId, MetadataEvent, Multihash, 
 use odf::publish::publish;
 use odf::pull::Address;
 use odf::slice::{SliceOptions, SliceWriter, WrittenSlice};
-use odf::dataset::NoMirror;
 use odf::verify::{Depth, verify};
 
 use crate::world::Site;
@@ -196,7 +196,8 @@ fn slice(dir: &Path) -> WrittenSlice {
         times(),
         Arc::new(Int64Array::from(vec![Some(10), None, Some(30)])),
     ];
-    let mut writer = SliceWriter::create(dir, schema.clone(), &SliceOptions::default()).unwrap();
+    let mut writer =
+        SliceWriter::create(&odf::disk::Disk::new(), dir, schema.clone(), &SliceOptions::default()).unwrap();
     writer.write(RecordBatch::try_new(schema, columns).unwrap()).unwrap();
     writer.finish().unwrap()
 }

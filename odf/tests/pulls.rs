@@ -1,5 +1,5 @@
-use odf::pull::{Address, Outcome, PullError};
 use odf::dataset::NoMirror;
+use odf::pull::{Address, Outcome, PullError};
 use odf::verify::{Depth, verify};
 use odf_node::store::Blocks as _;
 

@@ -147,7 +147,9 @@ async fn the_id_of_a_dataset_leads_to_no_other_one() {
     let (_dir, mut here, there) = two().await;
     let (dataset, other) = (here.take("counter", 2), here.take("other", 3));
     let key = here.workspace.key_of(&dataset.id()).unwrap();
-    publish(here.workspace.local(), &here.node, &other, &key, true).await.unwrap();
+    publish(here.workspace.local(), &here.node, &other, &key, true)
+        .await
+        .unwrap();
     let by_id: Address = dataset.id().to_string().parse().unwrap();
     for _ in 0..2 {
         match there.pull(&by_id).await {

@@ -15,7 +15,8 @@ use odf::dataset::{Dataset, DatasetError, Medium, NoMirror, StoredBlock};
 use odf::disk::Disk;
 use odf::ingest::source::{Format, Source};
 use odf::layout::{KnownFiles, Root};
-use odf::metadata::{DatasetId, MetadataBlock, MetadataEvent, Seed, SetInfo, Timestamp};
+use odf::metadata::{DatasetId, MetadataBlock, MetadataEvent, Multihash, Seed, SetInfo, Timestamp};
+use odf::rewrite::RewriteError;
 use odf::verify::{Depth, verify};
 
 fn open(dir: &Path) -> Workspace {
@@ -152,7 +153,10 @@ fn a_dataset_that_was_reset_goes_on_from_there() {
     let head = *dataset.head();
     assert_eq!(workspace.datasets().reset(&mut dataset, &head).unwrap(), 0);
     let (target, total) = (dataset.block_by_sequence(3).unwrap().unwrap(), dataset.state().blocks());
-    assert_eq!(workspace.datasets().reset(&mut dataset, target.block.hash()).unwrap(), total - 4);
+    assert_eq!(
+        workspace.datasets().reset(&mut dataset, target.block.hash()).unwrap(),
+        total - 4
+    );
     assert_eq!(dataset.head(), target.block.hash());
     let rows = dataset.state().totals.records;
     assert!(rows < 4);

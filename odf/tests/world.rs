@@ -5,11 +5,10 @@ use std::path::Path;
 
 use bytes::Bytes;
 use odf::dataset::Dataset;
-use odf::ingest::Outcome;
 use odf::ingest::source::{Format, Source};
 use odf::publish::{Published, publish};
 use odf::pull::{Address, PullError, PullOptions, Pulled, pull_from};
-use odf::workspace::Workspace;
+use odf::workspace::{Growth, Workspace};
 use odf_node::fetch::Fetcher;
 use odf_node::peer::Node;
 
@@ -49,11 +48,11 @@ impl Site {
             .parse()
             .unwrap();
         let go_on = &mut |_| ControlFlow::Continue(());
-        let (dataset, outcome) = self
+        let (dataset, growth) = self
             .workspace
             .take(&name.parse().unwrap(), &source, &Default::default(), now, go_on)
             .unwrap();
-        assert!(matches!(outcome, Outcome::Updated(_)));
+        assert!(matches!(growth, Growth::Grown(_)));
         dataset
     }
 
@@ -70,7 +69,7 @@ impl Site {
 
     pub(crate) async fn pull(&self, address: &Address) -> Result<Pulled, PullError> {
         pull_from(
-            &self.workspace,
+            self.workspace.local(),
             &self.node,
             &self.fetcher(),
             address,

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use odf::dataset::Dataset;
-use odf::workspace::Grown;
 use odf::publish::{self, Published};
+use odf::workspace::Grown;
 use odf_node::keystore::Keypair;
 
 use crate::failure::Failure;

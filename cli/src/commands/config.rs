@@ -2,6 +2,8 @@
 
 use clap::Subcommand;
 
+use odf::disk::Disk;
+
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::output::{Listing, OutputArgs};
@@ -39,6 +41,7 @@ pub(crate) enum ConfigCommand {
 
 pub(super) fn run(
     command: &ConfigCommand,
+    disk: &Disk,
     workspace: &WorkspaceDir,
     environment: Option<&str>,
     io: &mut Io,
@@ -54,7 +57,7 @@ pub(super) fn run(
             })?;
             io.line(plain(&value))
         }
-        ConfigCommand::Set { key, value } => settings::store(&file, key, value.as_deref()),
+        ConfigCommand::Set { key, value } => settings::store(disk, &file, key, value.as_deref()),
         ConfigCommand::List { output } => {
             let layers = settings::load(&file, environment)?;
             let mut listing = Listing::new(&["Key", "Value", "Origin", "About"]);

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use odf::dataset::Dataset;
-use odf::ingest::source::Format;
 use odf::ingest::PushOptions;
-use odf::workspace::Growth;
+use odf::ingest::source::Format;
 use odf::metadata::Timestamp;
+use odf::workspace::Growth;
 use tempfile::NamedTempFile;
 
 use super::announce::ReportFormat;
@@ -101,7 +101,8 @@ fn push_all(
         let progress = &mut watch(io);
         match session
             .workspace()?
-            .push(dataset, &content.name, &content.path, options, io.now()?, progress)? {
+            .push(dataset, &content.name, &content.path, options, io.now()?, progress)?
+        {
             Growth::UpToDate if several => io.say(format_args!("{file}: nothing new")),
             Growth::UpToDate => {}
             Growth::Grown(grown) => {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use odf::publish;
 use odf::repository::Arrived;
-use odf::repository::server::{self, Tokens};
+use odf::repository::server;
 use odf_node::gateway::{self, PeerSource};
 use odf_node::peer::Node;
 use tokio::net::TcpListener;
@@ -107,7 +107,12 @@ fn repository(session: &Session, node: &Node, gateway: server::Router) -> Result
         public_url: session.settings().gateway_url.clone(),
         on_arrived: Some(Arc::new(on_arrived)),
     };
-    Ok(server::router(workspace.datasets().clone(), session.tokens(), options, gateway))
+    Ok(server::router(
+        workspace.datasets().clone(),
+        session.tokens(),
+        options,
+        gateway,
+    ))
 }
 
 fn listen(session: &Session) -> Result<(TcpListener, std::net::SocketAddr), Failure> {

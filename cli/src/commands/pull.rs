@@ -164,10 +164,10 @@ fn open(id: &DatasetId, session: &Session) -> Result<Dataset, Failure> {
 pub(super) fn committed(dataset: &Dataset, session: &Session, io: &Io) -> Result<(), Failure> {
     let workspace = session.workspace()?;
     let hold = workspace.store().hold();
-    session.wait(io, publish::lay_out(workspace, dataset))?;
+    session.wait(io, publish::lay_out(workspace.local(), dataset))?;
     drop(hold);
     if let Some(keep) = session.settings().retention {
-        publish::retain(workspace, dataset, keep)?;
+        publish::retain(workspace.local(), dataset, keep)?;
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use clap::{Args, ValueEnum};
 use odf::dataset::Dataset;
-use odf::pull::Address;
 use odf::place::Place;
+use odf::pull::Address;
 use odf::repository::smart;
 use odf_node::ipns::Name;
 use odf_node::keystore::Keypair;

@@ -4,8 +4,8 @@ use std::io::{BufRead as _, Read as _};
 
 use clap::Subcommand;
 use odf::dataset::DatasetName;
-use odf::registry::MAX_TOKEN_BYTES;
 use odf::place::Place;
+use odf::registry::MAX_TOKEN_BYTES;
 use odf::registry::Repositories;
 
 use crate::failure::{Failure, Kind};

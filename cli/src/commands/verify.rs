@@ -83,14 +83,19 @@ fn one(entry: &Entry, name: &str, depth: Depth, session: &Session, io: &Io) -> R
     let dataset = workspace.catalog().open_entry(entry)?;
     let total = dataset.state().totals.data_bytes + dataset.state().totals.checkpoint_bytes;
     let (done, progress) = (AtomicU64::new(0), io.progress());
-    Ok(verify::verify(&dataset, workspace.datasets().mirror(), depth, &|bytes| {
-        let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        progress.show(|| Step {
-            text: format!("{name}: {} of {}", output::bytes(done), output::bytes(total)),
-            done,
-            total: Some(total),
-        });
-    })?)
+    Ok(verify::verify(
+        &dataset,
+        workspace.datasets().mirror(),
+        depth,
+        &|bytes| {
+            let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            progress.show(|| Step {
+                text: format!("{name}: {} of {}", output::bytes(done), output::bytes(total)),
+                done,
+                total: Some(total),
+            });
+        },
+    )?)
 }
 
 /// The datasets that names and patterns stand for, each once.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use odf_disk::{Access, DiskError, PENDING_PREFIX};
 
 use crate::Medium;
-use crate::dataset::{STATES, Dataset, DatasetError, DatasetName, Incoming, NewDataset};
+use crate::dataset::{Dataset, DatasetError, DatasetName, Incoming, NewDataset, STATES};
 use odf_metadata::DatasetId;
 
 /// The shortest part of an id, in characters after `fed01`, that may stand for a dataset.

@@ -16,17 +16,17 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use serde_json::Value;
 
+use crate::dataset::{Dataset, DatasetError};
+use crate::rewrite::Datasets;
+use crate::rewrite::RewriteError;
+use odf_disk::{Access, Disk, PENDING_PREFIX};
 use odf_metadata::chain::{ChainError, ChainState};
 use odf_metadata::codec::{DecodeError, EncodedBlock};
-use crate::dataset::{Dataset, DatasetError};
 use odf_metadata::{
     AddData, DataSlice, DatasetId, DatasetKind, ExtraAttributes, MetadataBlock, MetadataEvent, Multihash,
     OffsetInterval, Timestamp,
 };
-use crate::rewrite::RewriteError;
-use odf_disk::{Access, Disk, PENDING_PREFIX};
 use odf_tables::slice::{SliceError, SliceOptions, SliceReader, SliceWriter, conform};
-use crate::rewrite::Datasets;
 
 /// How many bytes the slices that become one have together, at most, when nobody says otherwise.
 pub const DEFAULT_MAX_SLICE_BYTES: u64 = 300_000_000;

@@ -39,13 +39,11 @@ pub use object::{Object, ObjectKind};
 pub use staged::NewDataset;
 pub use tail::MAX_TAIL_ROWS;
 
+use journal::Journal;
 use odf_metadata::chain::{ChainError, ChainState};
 use odf_metadata::codec::{DecodeError, EncodedBlock};
-use odf_metadata::{
-    DataSlice, DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Multihash, Timestamp,
-};
+use odf_metadata::{DataSlice, DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Multihash, Timestamp};
 use odf_tables::slice::{SliceError, WrittenSlice};
-use journal::Journal;
 
 use crate::{Medium, MirrorError};
 
@@ -392,7 +390,15 @@ impl Dataset {
         slice: Option<WrittenSlice>,
     ) -> Result<Vec<StoredBlock>, DatasetError> {
         let (journal, lock) = (self.journal(), self.lock_at_head()?);
-        let (stored, state) = write_blocks(self.disk(), &self.dir, &journal, &lock, Some(&self.state), blocks, slice)?;
+        let (stored, state) = write_blocks(
+            self.disk(),
+            &self.dir,
+            &journal,
+            &lock,
+            Some(&self.state),
+            blocks,
+            slice,
+        )?;
         self.state = state;
         keep_state(&self.medium, &self.state);
         drop(lock);

@@ -16,8 +16,8 @@ pub mod snapshot;
 pub mod verify;
 
 pub use dataset::{
-    BlockPlace, Dataset, DatasetError, DatasetName, INCOMING_PREFIX, Incoming, MAX_NAME_BYTES, MAX_TAIL_ROWS, NameError,
-    NewDataset, Object, ObjectKind, RemoteAliases, StoredBlock,
+    BlockPlace, Dataset, DatasetError, DatasetName, INCOMING_PREFIX, Incoming, MAX_NAME_BYTES, MAX_TAIL_ROWS,
+    NameError, NewDataset, Object, ObjectKind, RemoteAliases, StoredBlock,
 };
 pub use medium::{Cache, MAX_REMEMBERED, Medium, MemoryCache};
 pub use mirror::{Held, Mirror, MirrorError, NoMirror, TakePlace, WrongPart};

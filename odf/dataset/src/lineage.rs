@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::{Catalog, CatalogError};
-use odf_metadata::chain::ChainState;
 use crate::dataset::DatasetName;
+use odf_metadata::chain::ChainState;
 use odf_metadata::{DatasetId, DatasetKind};
 
 /// An input of a derivative dataset.

@@ -23,10 +23,13 @@ pub const MAX_REMEMBERED: usize = 1 << 16;
 
 /// Remembers for as long as the process runs.
 #[derive(Debug, Default)]
-pub struct MemoryCache(Mutex<BTreeMap<(&'static str, Vec<u8>), Vec<u8>>>);
+pub struct MemoryCache(Mutex<Values>);
+
+/// Values by area and key.
+type Values = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 
 impl MemoryCache {
-    fn values(&self) -> MutexGuard<'_, BTreeMap<(&'static str, Vec<u8>), Vec<u8>>> {
+    fn values(&self) -> MutexGuard<'_, Values> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -68,7 +68,10 @@ impl fmt::Display for WrongPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { block, start, .. } = self;
         match self.end {
-            Some(end) => write!(f, "the first wrong byte is in bytes {start} to {end}, IPLD block {block}"),
+            Some(end) => write!(
+                f,
+                "the first wrong byte is in bytes {start} to {end}, IPLD block {block}"
+            ),
             None => write!(f, "the first wrong byte is in IPLD block {block}, the whole file"),
         }
     }

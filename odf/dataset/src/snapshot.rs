@@ -9,13 +9,13 @@ mod normal;
 use std::collections::BTreeMap;
 
 use crate::catalog::{Catalog, CatalogError, Entry};
-use odf_metadata::chain::{ChainRule, ChainState};
-use odf_metadata::codec::EncodedBlock;
 use crate::dataset::{Dataset, DatasetError, DatasetName, NameError};
 use crate::lineage::Lineage;
-use odf_metadata::{DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Multihash, Seed, Timestamp};
 use crate::rewrite::{Datasets, RewriteError};
+use odf_metadata::chain::{ChainRule, ChainState};
+use odf_metadata::codec::EncodedBlock;
 use odf_metadata::yaml::DatasetSnapshot;
+use odf_metadata::{DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Multihash, Seed, Timestamp};
 
 /// A snapshot and where it was read.
 #[derive(Debug, Clone)]

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use odf_metadata::chain::{ChainError, ChainState};
 use crate::dataset::{Dataset, DatasetError};
 use crate::mirror::{Mirror, WrongPart};
-use odf_tables::digest;
+use odf_metadata::chain::{ChainError, ChainState};
 use odf_metadata::{Checkpoint, DataSlice, Multihash};
+use odf_tables::digest;
 use odf_tables::slice::{self, SliceError};
 
 /// What is wrong with a dataset: the first fault in the order of the chain.

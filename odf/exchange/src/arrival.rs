@@ -12,14 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use odf_disk::{Access, Disk, DiskError, DiskFile};
 
 use odf_dataset::catalog::CatalogError;
+use odf_dataset::rewrite::RewriteError;
+use odf_dataset::{Dataset, DatasetError, DatasetName, Datasets, Held, MirrorError, Object, ObjectKind, RemoteAliases};
 use odf_metadata::chain::ChainState;
 use odf_metadata::codec::EncodedBlock;
-use odf_dataset::{
-    Dataset, DatasetError, DatasetName, Datasets, Held, MirrorError, Object, ObjectKind, RemoteAliases,
-};
-use odf_tables::digest::PhysicalHasher;
 use odf_metadata::{DatasetId, Multihash};
-use odf_dataset::rewrite::RewriteError;
+use odf_tables::digest::PhysicalHasher;
 
 /// What every name of an object begins with while its bytes arrive.
 const ARRIVING_PREFIX: &str = ".arriving-";

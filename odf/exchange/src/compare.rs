@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use super::error::SyncError;
 use super::sync::{OnProgress, Progress, SimpleSource, tell};
+use odf_dataset::{BlockPlace, Dataset, DatasetError};
 use odf_metadata::chain::{Relation, compare_by};
 use odf_metadata::codec::EncodedBlock;
-use odf_dataset::{BlockPlace, Dataset, DatasetError};
 use odf_metadata::{DatasetId, MetadataEvent, Multihash};
 
 /// Most metadata blocks that one sync takes.

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use super::arrival::ArrivalError;
 use super::compare::{MAX_NEW_BLOCK_BYTES, MAX_NEW_BLOCKS};
 use super::smart::SmartError;
-use odf_metadata::codec::DecodeError;
-use odf_disk::DiskError;
 use odf_dataset::DatasetError;
+use odf_disk::DiskError;
+use odf_metadata::codec::DecodeError;
 use odf_metadata::{DatasetId, Multihash};
 
 /// Why something of a dataset elsewhere could not be read.

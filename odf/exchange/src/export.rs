@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use odf_dataset::Dataset;
 use crate::{Progress, SyncError, files};
+use odf_dataset::Dataset;
 
 /// Why a dataset could not be exported. What was written until then stays; there is no head.
 #[derive(Debug, thiserror::Error)]

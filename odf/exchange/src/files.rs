@@ -8,12 +8,12 @@ use bytes::Bytes;
 use rand::distr::{Alphanumeric, SampleString as _};
 
 use super::sync::{self, MAX_HEAD_BYTES, OnProgress, Progress, ReadError, SimpleSource, SyncError, in_parallel, tell};
+use odf_dataset::{Dataset, Object, ObjectKind};
+use odf_disk::{Access, Disk, DiskFile, PENDING_PREFIX};
+use odf_metadata::Multihash;
 use odf_metadata::chain::Relation;
 use odf_metadata::codec::MAX_BLOCK_BYTES;
-use odf_dataset::{Dataset, Object, ObjectKind};
 use odf_tables::digest::PhysicalHasher;
-use odf_metadata::Multihash;
-use odf_disk::{Access, Disk, DiskFile, PENDING_PREFIX};
 
 /// How many random characters a file has in its name while it is written.
 const STAGING_CHARACTERS: usize = 16;

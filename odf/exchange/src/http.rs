@@ -10,9 +10,9 @@ use url::Url;
 
 use super::sync::{MAX_HEAD_BYTES, ReadError, SimpleSource};
 use super::{files, with_slash};
-use odf_metadata::codec::MAX_BLOCK_BYTES;
 use odf_dataset::Object;
 use odf_metadata::Multihash;
+use odf_metadata::codec::MAX_BLOCK_BYTES;
 
 /// How long a server may take to accept a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);

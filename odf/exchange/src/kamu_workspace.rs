@@ -273,10 +273,7 @@ fn in_directories(dir: &Path) -> Result<Vec<KamuDataset>, KamuWorkspaceError> {
             Some((account, name)) => (Some(account), name),
             None => (None, alias.trim()),
         };
-        let name_of = |text: &str| {
-            text.parse()
-                .map_err(|error: NameError| damaged(error.to_string()))
-        };
+        let name_of = |text: &str| text.parse().map_err(|error: NameError| damaged(error.to_string()));
         let head = FilesSource::new(&dir)
             .head()
             .map_err(|error: ReadError| damaged(error.to_string()))?;
@@ -375,10 +372,7 @@ impl Database {
                 path: self.path.clone(),
                 reason: format!("dataset {}: {reason}", row.id),
             };
-            let name_of = |text: &str| {
-                text.parse()
-                    .map_err(|error: NameError| damaged(error.to_string()))
-            };
+            let name_of = |text: &str| text.parse().map_err(|error: NameError| damaged(error.to_string()));
             let id: DatasetId = row.id.parse().map_err(|error| damaged(format!("{error}")))?;
             let dataset_dir = dir.join("datasets").join(id.to_multibase());
             let head = match row.head {

@@ -46,8 +46,8 @@ use self::answer::Refusal;
 use self::blocks::Blocks;
 use self::uploads::Uploads;
 use super::Arrived;
-use odf_dataset::{Dataset, DatasetName, ObjectKind};
 use odf_dataset::Datasets;
+use odf_dataset::{Dataset, DatasetName, ObjectKind};
 
 pub use axum::Router;
 

@@ -17,10 +17,10 @@ pub(super) use super::compare::compare;
 use super::compare::{against, seed_id};
 pub use super::error::{ReadError, SyncError};
 use super::kept::Kept;
-use odf_metadata::chain::Relation;
-use odf_metadata::codec::EncodedBlock;
 use odf_dataset::{Dataset, DatasetName, Datasets, Object, RemoteAliases};
 use odf_metadata::Multihash;
+use odf_metadata::chain::Relation;
+use odf_metadata::codec::EncodedBlock;
 
 /// How many objects are fetched at once, as kamu does.
 pub const MAX_PARALLEL_TRANSFERS: usize = 10;

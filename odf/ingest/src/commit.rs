@@ -6,9 +6,9 @@ use super::IngestError;
 use super::before::Before;
 use super::ground::Prepared;
 use super::stage::Staged;
-use odf_tables::types::from_arrow;
 use odf_metadata::{AddData, DataSlice, MetadataEvent, SetDataSchema, SourceState, Timestamp};
 use odf_tables::slice::WrittenSlice;
+use odf_tables::types::from_arrow;
 
 /// What to commit.
 pub(super) struct Additions {

@@ -6,9 +6,9 @@ use super::IngestError;
 use super::infer::Inferred;
 use super::plan::Plan;
 use super::source::{self, Format, Source};
-use odf_tables::types::from_arrow;
 use odf_metadata::chain::ChainState;
 use odf_metadata::{AddPushSource, DEFAULT_SOURCE, DataSchema, MergeStrategy, MetadataEvent, ReadStep, ReadStepCsv};
+use odf_tables::types::from_arrow;
 
 /// The columns that the source in force declares, in either way; none if it leaves them open.
 pub(super) fn declared_columns(state: &ChainState) -> Result<Option<Inferred>, IngestError> {

@@ -1,12 +1,12 @@
 //! What can go wrong on the way of a table into a dataset.
 
+use super::ground::{HistoryError, QueryError};
 use super::merge::MergeError;
 use super::plan::PlanError;
 use super::source::SourceError;
-use super::ground::{HistoryError, QueryError};
-use odf_tables::types::NoCounterpart;
 use odf_metadata::codec::DecodeError;
 use odf_tables::slice::SliceError;
+use odf_tables::types::NoCounterpart;
 
 /// Why a table could not be taken. The dataset is as it was, and a new one is not there.
 #[derive(Debug, thiserror::Error)]

@@ -21,9 +21,9 @@ use super::moment::parse_timestamp;
 use super::plan::Plan;
 use super::shape::type_name;
 use super::source::{Batches, Place, Problem, SourceError, shorten};
-use odf_tables::types::to_arrow;
 use super::{FitError, merge};
 use odf_metadata::{MergeStrategy, Vocabulary};
+use odf_tables::types::to_arrow;
 
 const SECOND_MILLIS: i64 = 1000;
 

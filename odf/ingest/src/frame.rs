@@ -7,7 +7,7 @@ use arrow::datatypes::{Field, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::IngestError;
-use super::ground::{Engine, INPUT, Planned};
+use super::ground::{Ground, INPUT, Planned};
 use super::shape::Shape;
 use super::source::{Batches, Content, OnProgress, Source, SourceError, Span};
 use odf_metadata::{ReadStep, Timestamp, Transform};
@@ -34,8 +34,7 @@ impl Frame {
         content: &Path,
         read: &ReadStep,
         preprocess: Option<&Transform>,
-        engine: &dyn Engine,
-        dir: PathBuf,
+        ground: Ground<'_>,
         now: Timestamp,
         progress: &mut OnProgress<'_>,
     ) -> Result<Option<Frame>, IngestError> {
@@ -59,7 +58,7 @@ impl Frame {
             None => None,
             Some(transform) => {
                 let inputs = vec![(INPUT.to_owned(), shape.schema().clone())];
-                Some(engine.plan(transform, inputs, now)?)
+                Some(ground.engine.plan(transform, inputs, now)?)
             }
         };
         let span = Span { start: 0, line: 0, end };
@@ -68,7 +67,7 @@ impl Frame {
             span,
             shape,
             query,
-            dir,
+            dir: ground.dir.to_owned(),
         }))
     }
 

@@ -27,7 +27,7 @@ pub(super) use look::infer;
 use scan::Elements;
 
 /// How deep arrays and objects may nest inside one value.
-pub(super) const MAX_DEPTH: usize = 64;
+pub const MAX_DEPTH: usize = 64;
 
 /// The column that holds the geometry of a GeoJSON feature.
 pub(super) const GEOMETRY: &str = "geometry";

@@ -61,6 +61,7 @@ use odf_tables::slice::SliceOptions;
 pub use error::{FitError, IngestError, MergeOptionError};
 pub use fit::compatible;
 pub use ground::{Engine, Ground, History, HistoryError, INPUT, NoHistory, Open, Planned, Prepared, QueryError};
+pub use json::MAX_DEPTH as MAX_JSON_DEPTH;
 pub use push::{Polled, PushOptions, polled, push, set_watermark};
 
 use before::Before;
@@ -324,4 +325,3 @@ impl Known {
         Ok((plan, Some(inferred)))
     }
 }
-

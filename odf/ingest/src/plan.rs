@@ -8,8 +8,8 @@ use super::infer::{Inferred, timestamp};
 use super::merge::{OperationColumn, is_event_time};
 use super::shape::{Shape, type_name};
 use super::source::{Format, Problem, Source, SourceError};
-use odf_tables::types::{NoCounterpart, to_arrow};
 use odf_metadata::{DataSchema, MergeStrategy, Vocabulary};
+use odf_tables::types::{NoCounterpart, to_arrow};
 
 /// The default name of the event time column; a table that has it need not name it.
 pub const EVENT_TIME: &str = "event_time";

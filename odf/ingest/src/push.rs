@@ -5,14 +5,14 @@
 
 use std::path::Path;
 
+use super::IngestError;
 use super::before::Before;
 use super::commit::{Additions, Reached};
 use super::fit::Fit;
 use super::frame::Frame;
+use super::ground::{Ground, Prepared};
 use super::source::{Format, OnProgress, step_for_format};
 use super::stage::{Rows, Staging};
-use super::ground::{Ground, Prepared};
-use super::IngestError;
 use odf_metadata::chain::ChainState;
 use odf_metadata::{
     AddData, AddPushSource, DatasetKind, MergeStrategy, MetadataEvent, ReadStep, SourceState, Timestamp, Transform,
@@ -153,8 +153,7 @@ fn take(
         given.content,
         given.read,
         given.preprocess,
-        ground.engine,
-        ground.dir.to_owned(),
+        ground,
         system_time,
         progress,
     )?;

@@ -11,9 +11,9 @@ use arrow::datatypes::{DataType, Field, Schema};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::*;
 use odf_ingest::shape::Shape;
 use odf_ingest::source::Content;
-use super::*;
 use odf_metadata::{ReadStep, ReadStepCsv};
 
 const COLUMNS: [&str; 6] = [
@@ -132,7 +132,7 @@ fn read(bytes: Vec<u8>, step: &ReadStep) -> Result<Vec<RecordBatch>, SourceError
     let fields = columns
         .map(|c| Field::new(&c.name, c.data_type.clone(), c.nullable))
         .collect();
-    let span = Span {
+    let span = odf_ingest::source::Span {
         start: 0,
         line: 0,
         end: source.len()?,

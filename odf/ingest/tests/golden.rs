@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::*;
-use odf_reference::{self as golden, Golden};
 use odf_metadata::{MetadataBlock, MetadataEvent};
+use odf_reference::{self as golden, Golden};
 
 /// What kamu's slices say about their writer.
 const KAMU: &str = "datafusion version 54.1.0";
@@ -41,12 +41,7 @@ fn replay(golden: &Golden) {
         .unwrap();
     let events = created[1..].iter().map(|block| block.event.clone()).collect();
     let (mut dataset, _) = staged
-        .install_events(
-            seed.dataset_kind,
-            events,
-            created[0].system_time,
-            None,
-        )
+        .install_events(seed.dataset_kind, events, created[0].system_time, None)
         .unwrap();
 
     let mut additions = blocks.iter().filter_map(|block| match &block.block().event {

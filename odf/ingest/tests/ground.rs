@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 
 use odf_dataset::{Dataset, DatasetError, NewDataset, StoredBlock};
 use odf_ingest::source::{OnProgress, Source};
-use odf_ingest::{
-    Ground, History, HistoryError, IngestError, NoHistory, Options, Polled, Prepared, PushOptions,
-};
+use odf_ingest::{Ground, History, HistoryError, IngestError, NoHistory, Options, Polled, Prepared, PushOptions};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{DataSlice, DatasetKind, Multihash, Timestamp};
 use odf_query::sql::DataFusion;

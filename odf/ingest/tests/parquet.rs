@@ -6,8 +6,8 @@ use ::parquet::arrow::ArrowWriter;
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Schema};
 
-use odf_ingest::shape::{Shape, type_name};
 use super::*;
+use odf_ingest::shape::{Shape, type_name};
 
 fn source(columns: Vec<(&str, ArrayRef, bool)>) -> Source {
     let fields: Vec<Field> = columns
@@ -163,7 +163,7 @@ fn types_may_widen_and_nothing_else() {
     let mut batches = table
         .rows(
             &shape,
-            Span {
+            odf_ingest::source::Span {
                 start: 0,
                 line: 0,
                 end: 1,

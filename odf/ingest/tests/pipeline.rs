@@ -86,9 +86,7 @@ impl Pushed {
         let world = World::new();
         let id = DatasetId::from_public_key([7; 32]);
         let staged = world.catalog.stage(id, &"t".parse().unwrap()).unwrap();
-        let (dataset, _) = staged
-            .install_events(DatasetKind::Root, events, hour(0), None)
-            .unwrap();
+        let (dataset, _) = staged.install_events(DatasetKind::Root, events, hour(0), None).unwrap();
         Pushed {
             world,
             dataset,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use arrow::datatypes::{DataType, Field};
 use proptest::prelude::*;
 
-use odf_ingest::shape::Shape;
 use super::*;
+use odf_ingest::shape::Shape;
 
 /// Values that sit on the borders between types.
 const TRICKY: [&str; 34] = [
@@ -69,7 +69,7 @@ proptest! {
         prop_assert_eq!(inferred.rows, rows.len() as u64);
         let fields = inferred.columns.iter().map(|c| Field::new(&c.name, c.data_type.clone(), c.nullable)).collect();
         let shape = Shape::new(fields, None);
-        let mut batches = source.rows(&shape, Span { start: 0, line: 0, end }).unwrap();
+        let mut batches = source.rows(&shape, odf_ingest::source::Span { start: 0, line: 0, end }).unwrap();
         let batch = batches.next_batch().unwrap().unwrap();
         for (column, values) in [(1, 0), (2, 1)] {
             let array = batch.column(column);
@@ -113,7 +113,7 @@ proptest! {
         if let Ok(inferred) = source.infer(end, &mut |_| ControlFlow::Continue(())) {
             let fields = inferred.columns.iter().map(|c| Field::new(&c.name, c.data_type.clone(), c.nullable)).collect();
             let shape = Shape::new(fields, None);
-            if let Ok(mut batches) = source.rows(&shape, Span { start: 0, line: 0, end }) {
+            if let Ok(mut batches) = source.rows(&shape, odf_ingest::source::Span { start: 0, line: 0, end }) {
                 while let Ok(Some(_)) = batches.next_batch() {}
             }
         }

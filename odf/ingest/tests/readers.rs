@@ -2,9 +2,9 @@
 
 use arrow::datatypes::{DataType, Field};
 
+use super::*;
 use odf_ingest::infer::timestamp;
 use odf_ingest::shape::{Shape, type_name};
-use super::*;
 
 /// Infers and reads a table: its columns as `name:Type`, and its rows.
 fn read(text: &str, format: Format) -> Result<(Vec<String>, Vec<String>), SourceError> {
@@ -33,7 +33,7 @@ fn read_source(source: &Source) -> Result<(Vec<String>, Vec<String>), SourceErro
 fn read_shape(source: &Source, shape: &Shape) -> Result<Vec<String>, SourceError> {
     let mut batches = source.rows(
         shape,
-        Span {
+        odf_ingest::source::Span {
             start: 0,
             line: 0,
             end: source.len()?,
@@ -164,8 +164,8 @@ fn rows_and_tables_have_limits() {
     assert!(refusal(&name(source::MAX_COLUMN_NAME_BYTES + 1), Format::Csv).contains("bytes for a column name"));
 
     let nested = |depth: usize| format!("{{\"a\":{}{}}}\n", "[".repeat(depth), "]".repeat(depth));
-    assert!(read(&nested(json::MAX_DEPTH), Format::Ndjson).is_ok());
-    assert!(refusal(&nested(json::MAX_DEPTH + 2), Format::Ndjson).contains("levels of nesting"));
+    assert!(read(&nested(MAX_JSON_DEPTH), Format::Ndjson).is_ok());
+    assert!(refusal(&nested(MAX_JSON_DEPTH + 2), Format::Ndjson).contains("levels of nesting"));
 }
 
 #[test]

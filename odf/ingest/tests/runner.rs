@@ -12,6 +12,7 @@ use arrow::util::display::array_value_to_string;
 use bytes::Bytes;
 use tempfile::TempDir;
 
+use ground::{Outcome, Target, Update, ingest, polled, push, set_watermark};
 use odf_dataset::catalog::Catalog;
 use odf_dataset::{Dataset, Medium, StoredBlock};
 use odf_disk::Disk;
@@ -20,8 +21,6 @@ use odf_ingest::*;
 use odf_metadata::{DatasetId, DatasetKind, MergeStrategy, MetadataEvent, Timestamp};
 use odf_tables::slice::SliceOptions;
 use odf_tables::types;
-use ground::{Outcome, Target, Update, ingest, polled, push, set_watermark};
-
 
 mod formats;
 mod golden;
@@ -184,7 +183,10 @@ fn a_first_publish_makes_a_whole_dataset_and_a_second_adds_one_block() {
         odf_tables::digest::physical_hash(&slice).unwrap().0,
         second_slice.physical_hash
     );
-    assert_eq!(odf_tables::slice::logical_hash(&slice).unwrap(), second_slice.logical_hash);
+    assert_eq!(
+        odf_tables::slice::logical_hash(&slice).unwrap(),
+        second_slice.logical_hash
+    );
     for stored in &second.blocks {
         assert_eq!(dataset.bytes_at(stored.place).unwrap(), stored.block.bytes());
     }

@@ -2,9 +2,9 @@
 
 use arrow::datatypes::Field;
 
+use super::*;
 use odf_ingest::shape::{Shape, type_name};
 use odf_ingest::source::{Content, step_for_format};
-use super::*;
 use odf_metadata::{DataField, DataSchema, DataType, ReadStep, ReadStepCsv, TimeUnit};
 
 /// The columns as `name:Type`, with `?` where they may be null, and the rows.
@@ -24,7 +24,7 @@ fn read(bytes: &[u8], step: &ReadStep) -> Result<Table, SourceError> {
     let described = |f: &Field| format!("{}:{}{}", f.name(), type_name(f.data_type()), optional(f));
     let names = fields.iter().map(described).collect();
     let shape = Shape::new(fields, None);
-    let mut batches = source.rows(&shape, Span { start: 0, line: 0, end })?;
+    let mut batches = source.rows(&shape, odf_ingest::source::Span { start: 0, line: 0, end })?;
     let mut rows = Vec::new();
     while let Some(batch) = batches.next_batch()? {
         rows.extend(lines(&batch));

@@ -150,11 +150,9 @@ struct StoreCache(Store);
 impl StoreCache {
     /// Does something with the table of an area. What fails is only logged: it costs finding something out again.
     fn on<T>(&self, area: &'static str, work: impl FnOnce(&Table) -> Result<T, StoreError>) -> Option<T> {
-        let done = self
-            .0
-            .table(&format!("odf.{area}"))
-            .and_then(|table| work(&table));
-        done.inspect_err(|error| tracing::debug!(area, %error, "a cached value")).ok()
+        let done = self.0.table(&format!("odf.{area}")).and_then(|table| work(&table));
+        done.inspect_err(|error| tracing::debug!(area, %error, "a cached value"))
+            .ok()
     }
 }
 

@@ -15,11 +15,11 @@ use odf_node::peer::Node;
 use odf_node::routing::RoutingError;
 use odf_node::store::{Blocks as _, Store, StoreError};
 
-use odf_dataset::{Dataset, DatasetError};
-use crate::layout::{KnownFiles, LayoutError, Root};
-use odf_metadata::{Multihash, Timestamp};
-use crate::pull::{self, PullError};
 use crate::Local;
+use crate::layout::{KnownFiles, LayoutError, Root};
+use crate::pull::{self, PullError};
+use odf_dataset::{Dataset, DatasetError};
+use odf_metadata::{Multihash, Timestamp};
 
 /// How often a name may move under our hands before publishing gives up.
 const MAX_ATTEMPTS: usize = 3;

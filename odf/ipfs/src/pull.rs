@@ -22,13 +22,13 @@ use odf_node::ipns::ResolveError;
 use odf_node::routing::RoutingError;
 use odf_node::store::StoreError;
 
-use odf_dataset::catalog::CatalogError;
-use odf_metadata::codec::DecodeError;
-use odf_dataset::{Dataset, DatasetError, DatasetName};
-use crate::layout::{FORMAT, LayoutError, Root};
-use odf_metadata::{DatasetId, Multihash};
-use odf_dataset::rewrite::RewriteError;
 use crate::Local;
+use crate::layout::{FORMAT, LayoutError, Root};
+use odf_dataset::catalog::CatalogError;
+use odf_dataset::rewrite::RewriteError;
+use odf_dataset::{Dataset, DatasetError, DatasetName};
+use odf_metadata::codec::DecodeError;
+use odf_metadata::{DatasetId, Multihash};
 
 pub use address::{Address, AddressError, name_of};
 pub use update::{PullOptions, Pulled, pull_from};

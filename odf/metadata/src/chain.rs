@@ -15,7 +15,11 @@ use serde::{Deserialize, Serialize};
 pub use self::compare::{Relation, compare, compare_by};
 pub use self::schema::SchemaChange;
 use crate::codec::EncodedBlock;
-use crate::{AddPushSource, DEFAULT_SOURCE, DatasetId, DatasetKind, ExecuteTransformInput, MergeStrategy, MetadataBlock, MetadataEvent, Multihash, SetDataSchema, SetInfo, SetLicense, SetPollingSource, SetTransform, SetVocab, SourceState, Timestamp, Vocabulary};
+use crate::{
+    AddPushSource, DEFAULT_SOURCE, DatasetId, DatasetKind, ExecuteTransformInput, MergeStrategy, MetadataBlock,
+    MetadataEvent, Multihash, SetDataSchema, SetInfo, SetLicense, SetPollingSource, SetTransform, SetVocab,
+    SourceState, Timestamp, Vocabulary,
+};
 
 /// A block that cannot follow the chain before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -303,7 +307,12 @@ impl ChainState {
 
     /// The push source called [`DEFAULT_SOURCE`], else the only one.
     pub fn push_source(&self) -> Option<&AddPushSource> {
-        let only = || self.push_sources.values().next().filter(|_| self.push_sources.len() == 1);
+        let only = || {
+            self.push_sources
+                .values()
+                .next()
+                .filter(|_| self.push_sources.len() == 1)
+        };
         self.push_sources.get(DEFAULT_SOURCE).or_else(only)
     }
 

@@ -31,9 +31,9 @@ pub use extra::{ArrowSchemaBytes, ExtraAttributes};
 pub use id::{ARROW0_SHA3_256, DatasetId, IdError, MAX_DIGEST_BYTES, Multihash, SHA3_256};
 pub use schema::{DataField, DataSchema, DataType, TimeUnit};
 pub use source::{
-    CompressionFormat, DEFAULT_SOURCE, EnvVar, EventTimeSource, FetchStep, MergeStrategy, MqttQos, MqttTopicSubscription, PrepStep,
-    ReadStep, ReadStepCsv, RequestHeader, SourceCaching, SourceOrdering, SqlQueryStep, TemporalTable, Transform,
-    TransformSql,
+    CompressionFormat, DEFAULT_SOURCE, EnvVar, EventTimeSource, FetchStep, MergeStrategy, MqttQos,
+    MqttTopicSubscription, PrepStep, ReadStep, ReadStepCsv, RequestHeader, SourceCaching, SourceOrdering, SqlQueryStep,
+    TemporalTable, Transform, TransformSql,
 };
 pub use time::{Timestamp, TimestampError};
 pub use vocab::{OperationType, Vocabulary};

@@ -32,9 +32,10 @@ use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use futures::StreamExt;
 use tokio::runtime::Runtime;
 
-use super::source::{Batches, MAX_COLUMNS, Problem, SourceError};
-use odf_metadata::{SqlQueryStep, Timestamp, Transform, TransformSql};
 use feed::{Feeds, Input};
+use odf_ingest::source::{Batches, MAX_COLUMNS, Problem, SourceError};
+use odf_ingest::{Engine, Open, Planned, QueryError};
+use odf_metadata::{SqlQueryStep, Timestamp, Transform, TransformSql};
 
 /// The engine whose queries run in this process.
 pub const ENGINE: &str = "datafusion";
@@ -53,6 +54,31 @@ const CATALOG: &str = "kamu";
 
 /// Directory for temporary files beside the slices, swept away with unfinished slices.
 const SPILL_DIR: &str = ".pending-query";
+
+/// DataFusion, in this process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DataFusion;
+
+impl Engine for DataFusion {
+    fn plan(
+        &self,
+        transform: &Transform,
+        inputs: Vec<(String, SchemaRef)>,
+        now: Timestamp,
+    ) -> Result<Box<dyn Planned>, QueryError> {
+        Ok(Box::new(Query::plan(transform, inputs, now)?))
+    }
+}
+
+impl Planned for Query {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn run<'a>(&'a self, name: &str, dir: &Path, open: Box<Open<'a>>) -> Result<Box<dyn Batches + 'a>, SourceError> {
+        Ok(Box::new(Query::run(self, name, dir, open)?))
+    }
+}
 
 /// A transform that was understood: what its result looks like is known before a row is read.
 pub struct Query {

@@ -15,21 +15,22 @@ mod tests;
 
 use std::ops::ControlFlow;
 
-use odf_dataset::catalog::Catalog;
-use odf_metadata::chain::ChainState;
+use crate::sql::{ENGINE, Query};
 use odf_dataset::Dataset;
+use odf_dataset::catalog::Catalog;
 use odf_ingest::Prepared;
 use odf_ingest::source::{Batches as _, OnProgress, Phase, Progress};
-use crate::sql::{ENGINE, Query};
-use odf_tables::types::from_arrow;
+use odf_metadata::chain::ChainState;
 use odf_metadata::{
     DataSlice, DatasetKind, ExecuteTransform, MetadataEvent, Multihash, OffsetInterval, SetDataSchema, SetTransform,
     Timestamp, Transform,
 };
 use odf_tables::slice::{SliceOptions, SliceWriter, WrittenSlice};
+use odf_tables::types::from_arrow;
 
 pub use error::TransformError;
 
+use crate::slices::unknown;
 use inputs::Part;
 use output::Output;
 
@@ -106,7 +107,10 @@ pub fn run(
         return Err(TransformError::Moved);
     }
     let system_time = now.max(state.system_time);
-    let inputs = plan.parts.iter().map(|part| (part.alias.clone(), part.schema.clone()));
+    let inputs = plan
+        .parts
+        .iter()
+        .map(|part| (part.slices.name.clone(), part.slices.schema.clone()));
     let query = Query::plan(&plan.transform, inputs.collect(), system_time)?;
     let output = Output::new(query.schema(), &state.vocabulary(), state.schema.as_ref())?;
     let name = dataset.name()?.to_string();
@@ -147,7 +151,7 @@ pub fn run(
 impl Plan {
     /// Rows that the run will read.
     pub fn rows(&self) -> u64 {
-        self.parts.iter().map(Part::rows).sum()
+        self.parts.iter().map(|part| part.slices.rows()).sum()
     }
 
     /// How far the result is complete: as far as the input that is behind, of those that say anything new.
@@ -170,14 +174,14 @@ fn write(
 ) -> Result<Option<WrittenSlice>, TransformError> {
     let state = dataset.state();
     let data_dir = dataset.data_dir();
-    let total_bytes = plan.parts.iter().map(Part::bytes).sum();
+    let total_bytes = plan.parts.iter().map(|part| part.slices.bytes()).sum();
     let mut writer = SliceWriter::create(dataset.disk(), &data_dir, output.schema().clone(), slice)?;
     let mut answer = query.run(
         name,
         &data_dir,
         Box::new(|at| match plan.parts.get(at) {
-            Some(part) => Ok(part.open()),
-            None => Err(inputs::unknown(at)),
+            Some(part) => Ok(part.slices.open()),
+            None => Err(unknown(at)),
         }),
     )?;
     let mut rows = 0;

@@ -9,8 +9,8 @@ use parquet::errors::ParquetError;
 use parquet::schema::types::Type;
 use serde_json::{Value, json};
 
-use odf_metadata::codec::DecodeError;
 use crate::types::{NoCounterpart, to_arrow};
+use odf_metadata::codec::DecodeError;
 use odf_metadata::{DataField, DataSchema, DataType};
 
 /// Why a schema cannot be shown in some form.
@@ -278,8 +278,8 @@ fn ddl_type(data_type: &DataType) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use odf_reference as golden;
     use odf_metadata::MetadataEvent;
+    use odf_reference as golden;
 
     fn schema(fields: &[(&str, DataType)]) -> DataSchema {
         DataSchema {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use odf::catalog::{Catalog, CatalogError, Entry};
 use odf::dataset::Dataset;
 use odf::metadata::{DatasetId, DatasetKind};
-use odf::pull::Address;
 use odf::place::Place;
+use odf::pull::Address;
 use odf::registry::Repositories;
 
 use super::PullArgs;

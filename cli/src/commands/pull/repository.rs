@@ -2,11 +2,11 @@
 
 use odf::dataset::RemoteAliases;
 use odf::metadata::DatasetId;
+use odf::place::Place;
 use odf::publish;
 use odf::repository::files::FilesSource;
 use odf::repository::http::HttpSource;
 use odf::repository::smart::{Endpoint, Source};
-use odf::place::Place;
 use odf::repository::{self, Arrived, Destination, Outcome, SimpleSource};
 
 use super::{PullArgs, open};
@@ -68,7 +68,9 @@ pub(super) fn simple(
     io: &mut Io,
 ) -> Result<bool, Failure> {
     let watch = Watch::new(io);
-    let outcome = repository::pull(session.workspace()?.datasets(), source, destination, force, &|at| watch.hear(at))?;
+    let outcome = repository::pull(session.workspace()?.datasets(), source, destination, force, &|at| {
+        watch.hear(at)
+    })?;
     finish(&outcome, &watch, session, io)
 }
 

@@ -2,9 +2,9 @@
 
 use odf::dataset::Dataset;
 use odf::ingest::Polled;
-use odf::workspace::Growth;
 use odf::metadata::{DatasetId, PrepStep};
 use odf::poll::{self, Fetched, Phase, Surroundings};
+use odf::workspace::Growth;
 
 use super::{PullArgs, committed, open};
 use crate::commands::publish::watch;

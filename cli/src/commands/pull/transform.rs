@@ -77,8 +77,12 @@ fn reset(dataset: &mut Dataset, session: &Session, io: &Io) -> Result<(), Failur
         slice: session.settings().slice_options(),
         ..compact::Options::default()
     };
-    compact::compact(session.workspace()?.datasets(), dataset, &options, io.now()?, &mut |_, _| {
-        ControlFlow::Continue(())
-    })?;
+    compact::compact(
+        session.workspace()?.datasets(),
+        dataset,
+        &options,
+        io.now()?,
+        &mut |_, _| ControlFlow::Continue(()),
+    )?;
     Ok(())
 }

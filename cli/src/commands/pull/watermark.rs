@@ -33,9 +33,7 @@ pub(super) fn set(args: &PullArgs, watermark: Timestamp, session: &Session, io: 
         .next("set the watermarks of its inputs, then pull it"));
     }
     let mut tally = Tally::default();
-    match session
-        .workspace()?
-        .set_watermark(&mut dataset, watermark, io.now()?)? {
+    match session.workspace()?.set_watermark(&mut dataset, watermark, io.now()?)? {
         Growth::UpToDate => {
             let current = dataset.state().watermark.map(|time| time.to_string());
             io.line(format_args!(

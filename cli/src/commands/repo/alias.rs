@@ -68,7 +68,7 @@ pub(super) fn run(command: &AliasCommand, session: &Session, io: &mut Io) -> Res
             // An address in the form in which pull and push remember it; a name in a repository as it is.
             let alias = alias
                 .parse()
-                .map_or_else(|_| alias.clone(), |_: odf::repository::Place| place.to_string());
+                .map_or_else(|_| alias.clone(), |_: odf::place::Place| place.to_string());
             let mut aliases = dataset.remote_aliases()?;
             let (mut added, both) = (false, [(*pull, "pull"), (*push, "push")]);
             for (wanted, kind) in both {

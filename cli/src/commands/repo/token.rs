@@ -1,7 +1,6 @@
 //! `odfs repo token`
 
 use clap::Subcommand;
-use odf::repository::server::Tokens;
 
 use crate::failure::Failure;
 use crate::io::Io;

@@ -111,18 +111,24 @@ fn one(entry: &Entry, name: &str, args: &CompactArgs, session: &Session, io: &mu
         },
     };
     let (progress, cancel) = (io.progress().clone(), io.cancel().clone());
-    let outcome = compact::compact(workspace.datasets(), &mut dataset, &options, io.now()?, &mut |done, total| {
-        progress.show(|| Step {
-            text: format!("{name}: {} of {}", output::bytes(done), output::bytes(total)),
-            done,
-            total: Some(total),
-        });
-        if cancel.is_set() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    })?;
+    let outcome = compact::compact(
+        workspace.datasets(),
+        &mut dataset,
+        &options,
+        io.now()?,
+        &mut |done, total| {
+            progress.show(|| Step {
+                text: format!("{name}: {} of {}", output::bytes(done), output::bytes(total)),
+                done,
+                total: Some(total),
+            });
+            if cancel.is_set() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        },
+    )?;
     if let Outcome::Compacted(_) = outcome {
         tell_followers(&dataset, session, io)?;
     }

@@ -1,8 +1,8 @@
 //! Errors of history that is written again: reset and compaction.
 
+use odf::CollectError;
 use odf::compact::CompactError;
 use odf::dataset::MirrorError;
-use odf::CollectError;
 use odf::layout::LayoutError;
 use odf::rewrite::RewriteError;
 

@@ -1,8 +1,8 @@
 //! Errors of repositories: addresses, arrivals, syncs.
 
-use odf::repository::kamu_workspace::KamuWorkspaceError;
 use odf::place::PlaceError;
 use odf::registry::RegistryError;
+use odf::repository::kamu_workspace::KamuWorkspaceError;
 use odf::repository::{ArrivalError, ReadError, SyncError};
 
 use super::{damaged, of_io};

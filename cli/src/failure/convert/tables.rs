@@ -1,6 +1,7 @@
 //! Errors of datasets: catalog, chain, ingest, publish, pull, verify.
 
 use arrow::error::ArrowError;
+use odf::OpenError;
 use odf::catalog::CatalogError;
 use odf::chain::ChainError;
 use odf::dataset::{DatasetError, NameError};
@@ -10,7 +11,6 @@ use odf::ingest::merge::MergeError;
 use odf::ingest::plan::PlanError;
 use odf::ingest::source::{Problem, SourceError, UnknownFormat};
 use odf::layout::LayoutError;
-use odf::OpenError;
 use odf::publish::PublishError;
 use odf::pull::{AddressError, PullError};
 use odf::slice::SliceError;

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use odf_metadata::codec::EncodedBlock;
 use odf_metadata::Multihash;
+use odf_metadata::codec::EncodedBlock;
 
 /// What kind of file a metadata block names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,13 +11,10 @@ use std::path::Path;
 use odf_disk::{Access, Disk, DiskFile};
 
 use super::journal::{self, BlockPlace, Journal};
-use super::{
-    Dataset, DatasetError, Object, ObjectKind, StoredBlock, keep_state, read_head, recompute,
-    write_head,
-};
+use super::{Dataset, DatasetError, Object, ObjectKind, StoredBlock, keep_state, read_head, recompute, write_head};
+use odf_metadata::Multihash;
 use odf_metadata::chain::ChainState;
 use odf_metadata::codec::EncodedBlock;
-use odf_metadata::Multihash;
 
 use crate::TakePlace;
 
@@ -111,10 +108,7 @@ impl Dataset {
     /// # Errors
     /// [`DatasetError::Busy`] and [`DatasetError::HeadMoved`] tell of other writers; the chain or a directory cannot be read;
     /// those of `each`.
-    pub fn each_unnamed(
-        &self,
-        each: &mut dyn FnMut(&Path),
-    ) -> Result<(), DatasetError> {
+    pub fn each_unnamed(&self, each: &mut dyn FnMut(&Path)) -> Result<(), DatasetError> {
         let _lock = self.lock_at_head()?;
         let mut named = HashSet::new();
         for stored in self.blocks_after(None)? {

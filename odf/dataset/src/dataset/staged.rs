@@ -6,8 +6,7 @@ use odf_disk::{Access, PENDING_PREFIX};
 
 use super::journal::Journal;
 use super::{
-    Dataset, DatasetError, DatasetName, RemoteAliases, StoredBlock, aliases, encode, keep_state,
-    write_blocks,
+    Dataset, DatasetError, DatasetName, RemoteAliases, StoredBlock, aliases, encode, keep_state, write_blocks,
 };
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DatasetId, DatasetKind, MetadataEvent, Seed, Timestamp};

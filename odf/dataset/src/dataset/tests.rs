@@ -1,3 +1,4 @@
+use std::fs;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, TimestampMillisecondArray};
@@ -8,10 +9,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::catalog::{Catalog, CatalogError};
 use odf_metadata::chain::ChainRule;
-use odf_tables::timestamp;
-use odf_tables::types::from_arrow;
 use odf_metadata::{AddData, OffsetInterval, SetDataSchema, SetInfo};
 use odf_tables::slice::{SliceOptions, SliceWriter};
+use odf_tables::timestamp;
+use odf_tables::types::from_arrow;
 
 mod cuts;
 
@@ -220,7 +221,7 @@ fn writers_do_not_overwrite_each_other() {
     one.append_events(vec![info("one")], time(1), None).unwrap();
     let refused = other.append_events(vec![info("other")], time(1), None);
     assert!(matches!(refused, Err(DatasetError::HeadMoved { actual, .. }) if actual == *one.head()));
-    let lock = Journal::new(one.dir()).lock().unwrap();
+    let lock = Journal::new(one.dir(), &Disk::new()).lock().unwrap();
     assert!(matches!(
         one.append_events(vec![info("two")], time(1), None),
         Err(DatasetError::Busy { .. })

@@ -58,7 +58,13 @@ fn a_dataset_arrives_in_two_parts_and_keeps_its_bytes() {
     assert_eq!(*dataset.head(), golden.head());
     let stored: Vec<EncodedBlock> = dataset.blocks().unwrap().map(|stored| stored.unwrap().block).collect();
     assert_eq!(stored, blocks);
-    odf_dataset::verify::verify(&dataset, &odf_dataset::NoMirror, odf_dataset::verify::Depth::Rows, &|_| {}).unwrap();
+    odf_dataset::verify::verify(
+        &dataset,
+        &odf_dataset::NoMirror,
+        odf_dataset::verify::Depth::Rows,
+        &|_| {},
+    )
+    .unwrap();
 }
 
 #[test]
@@ -178,7 +184,7 @@ fn a_dataset_is_received_once_at_a_time_but_by_several_threads() {
     arrival.commit(blocks, false).unwrap();
     odf_dataset::verify::verify(
         &workspace.catalog().find(golden.name).unwrap(),
-        None,
+        &odf_dataset::NoMirror,
         odf_dataset::verify::Depth::Rows,
         &|_| {},
     )

@@ -5,9 +5,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use odf_dataset::catalog::CatalogError;
-use odf_dataset::DatasetError;
 use crate::ArrivalError;
+use odf_dataset::DatasetError;
+use odf_dataset::catalog::CatalogError;
 
 /// Why a request gets nothing: a status, and for people a JSON object `{"message": …}`, as kamu answers.
 #[derive(Debug, Clone, PartialEq, Eq)]

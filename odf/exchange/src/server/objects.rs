@@ -16,8 +16,8 @@ use super::access::Sender;
 use super::answer::{self, Refusal};
 use super::uploads::Upload;
 use super::{PATIENCE, Params, Server, blocking, dataset_in, hash_in};
-use odf_dataset::{Object, ObjectKind};
 use crate::ArrivalError;
+use odf_dataset::{Object, ObjectKind};
 
 /// How much of a file is read at a time.
 const READ_BYTES: usize = 256 << 10;

@@ -11,15 +11,15 @@ use url::Url;
 use super::answer::Refusal;
 use super::socket::{Socket, SocketError, within_limits};
 use super::{Params, Server, access, blocking, dataset_in};
-use odf_metadata::codec::EncodedBlock;
-use odf_dataset::{Dataset, DatasetError};
-use odf_metadata::Multihash;
 use crate::smart::messages::{
     HeaderRow, InternalError, ObjectFile, Phase, PullAccepted, PullMeans, PullMetadataRequest, PullMetadataResponse,
     PullObjectsRequest, PullObjectsResponse, PullPhase, PullRefused, PullRequest, PullResponse, PullStrategy,
     TransferUrl, VERSION, VERSION_HEADER,
 };
 use crate::smart::{MAX_OBJECT_REQUESTS, MAX_OBJECTS_AT_ONCE, bundle, plan};
+use odf_dataset::{Dataset, DatasetError};
+use odf_metadata::Multihash;
+use odf_metadata::codec::EncodedBlock;
 
 /// Where one side reaches the objects of a dataset.
 #[derive(Clone)]

@@ -19,10 +19,6 @@ use super::pull::Links;
 use super::socket::{Socket, SocketError, within_limits};
 use super::uploads::{Open, Upload};
 use super::{PATIENCE, Params, RESERVED_NAMES, Server, access, blocking, dataset_in};
-use odf_dataset::catalog::CatalogError;
-use odf_metadata::codec::EncodedBlock;
-use odf_dataset::{Dataset, DatasetName, Object, RemoteAliases};
-use odf_metadata::{MetadataEvent, Multihash, Seed};
 use crate::smart::messages::{
     BlocksBatch, Empty, InternalError, Phase, ProgressRequest, ProgressResponse, PushComplete, PushMeans,
     PushMetadataRefused, PushMetadataRequest, PushMetadataResponse, PushObjectsAccepted, PushObjectsRefused,
@@ -31,6 +27,10 @@ use crate::smart::messages::{
 };
 use crate::smart::{MAX_OBJECT_REQUESTS, MAX_OBJECTS_AT_ONCE, bundle, plan};
 use crate::{Arrival, ArrivalError};
+use odf_dataset::catalog::CatalogError;
+use odf_dataset::{Dataset, DatasetName, Object, RemoteAliases};
+use odf_metadata::codec::EncodedBlock;
+use odf_metadata::{MetadataEvent, Multihash, Seed};
 
 /// How often the client is asked how far its uploads are.
 const ASK_EVERY: Duration = Duration::from_secs(10);

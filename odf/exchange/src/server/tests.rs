@@ -11,11 +11,11 @@ use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
 use super::*;
-use odf_metadata::codec::EncodedBlock;
-use odf_dataset::RemoteAliases;
 use crate::smart::sample::{self, File};
 use crate::smart::{bundle, messages};
 use crate::{Arrival, http};
+use odf_dataset::RemoteAliases;
+use odf_metadata::codec::EncodedBlock;
 
 mod pushes;
 

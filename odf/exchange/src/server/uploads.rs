@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::Arrival;
 use odf_dataset::{DatasetName, Object, ObjectKind};
 use odf_metadata::Multihash;
-use crate::Arrival;
 
 /// The pushes under way, by the dataset's name in lowercase: one at a time for each.
 #[derive(Default)]

@@ -11,8 +11,8 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
 use super::messages::BlocksBatch;
-use odf_metadata::codec::{DecodeError, EncodedBlock, MAX_BLOCK_BYTES};
 use odf_metadata::Multihash;
+use odf_metadata::codec::{DecodeError, EncodedBlock, MAX_BLOCK_BYTES};
 
 /// What bundles say of how they are packed.
 const MEDIA_TYPE: &str = "application/tar+gzip";

@@ -1,8 +1,8 @@
 //! What metadata blocks bring with them, in the words of the protocol.
 
 use super::messages::{ObjectFile, ObjectType, TransferPlan};
-use odf_metadata::codec::EncodedBlock;
 use odf_dataset::{Object, ObjectKind};
+use odf_metadata::codec::EncodedBlock;
 
 /// Sums over blocks. Objects that several blocks name count as often as kamu counts them: each time.
 pub(crate) fn of(blocks: &[EncodedBlock]) -> TransferPlan {

@@ -16,13 +16,13 @@ use super::messages::{
 };
 use super::source::absolute;
 use super::{Endpoint, MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, SmartError, bundle, plan};
-use odf_metadata::chain::Relation;
-use odf_metadata::codec::EncodedBlock;
-use odf_dataset::{Dataset, Object};
-use odf_metadata::Multihash;
 use crate::files::Pushed;
 use crate::http::{self, HttpSource};
 use crate::sync::{self, OnProgress, Progress, SimpleSource as _, SyncError, in_parallel, tell};
+use odf_dataset::{Dataset, Object};
+use odf_metadata::Multihash;
+use odf_metadata::chain::Relation;
+use odf_metadata::codec::EncodedBlock;
 
 /// How much of a refusal's body is read.
 const MAX_REFUSAL_BYTES: u64 = 4096;

@@ -1,7 +1,7 @@
 //! Chains for tests.
 
-use odf_metadata::codec::EncodedBlock;
 use odf_dataset::{Object, ObjectKind};
+use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{
     AddData, Checkpoint, DataSchema, DataSlice, DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Multihash,
     OffsetInterval, Seed, SetDataSchema, SetInfo, Timestamp,

@@ -13,10 +13,10 @@ use super::messages::{
     PullRequest, PullResponse, TransferUrl,
 };
 use super::{Endpoint, MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, SmartError, bundle, plan};
-use odf_dataset::{Dataset, Object};
-use odf_metadata::Multihash;
 use crate::http::{self, HttpSource};
 use crate::sync::{OnProgress, Progress, ReadError, SimpleSource, SyncError, tell};
+use odf_dataset::{Dataset, Object};
+use odf_metadata::Multihash;
 
 /// What a server of the protocol has that is not here, to be given to [`pull`](super::super::pull).
 ///

@@ -15,12 +15,12 @@ use tungstenite::{Message, WebSocket};
 
 use super::sample::{self, File};
 use super::*;
-use odf_metadata::codec::EncodedBlock;
-use odf_dataset::{Dataset, RemoteAliases};
 use crate::files::Pushed;
 use crate::sync::{Progress, ReadError, SyncError};
 use crate::{Arrival, ArrivalError, Destination, Outcome, pull};
 use odf_dataset::Datasets;
+use odf_dataset::{Dataset, RemoteAliases};
+use odf_metadata::codec::EncodedBlock;
 
 /// What a server answers to a plain request, and what it was sent.
 #[derive(Default)]

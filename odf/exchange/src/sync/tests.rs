@@ -7,8 +7,8 @@ use super::*;
 use odf_reference as golden;
 use std::path::PathBuf;
 
-use odf_metadata::{DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Seed, SetInfo, Timestamp};
 use crate::files::{FilesSource, Pushed, push};
+use odf_metadata::{DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Seed, SetInfo, Timestamp};
 
 mod over_http;
 
@@ -193,7 +193,13 @@ fn heads_are_compared_and_force_makes_them_equal() {
         (true, 3, 2)
     );
     assert_eq!(hashes(&dataset()), hashes_of(&branch));
-    odf_dataset::verify::verify(&dataset(), None, odf_dataset::verify::Depth::Rows, &|_| {}).unwrap();
+    odf_dataset::verify::verify(
+        &dataset(),
+        &odf_dataset::NoMirror,
+        odf_dataset::verify::Depth::Rows,
+        &|_| {},
+    )
+    .unwrap();
 
     // Another dataset at the place the local one came from, and a name that is taken.
     let foreign = lay(&there, &chain(2, &["a"]));
@@ -413,7 +419,13 @@ fn objects_that_are_wrong_stop_a_pull_and_the_others_are_kept() {
     }
     bring(&workspace, &source).unwrap();
     let dataset = workspace.catalog().find("d").unwrap();
-    odf_dataset::verify::verify(&dataset, &odf_dataset::NoMirror, odf_dataset::verify::Depth::Rows, &|_| {}).unwrap();
+    odf_dataset::verify::verify(
+        &dataset,
+        &odf_dataset::NoMirror,
+        odf_dataset::verify::Depth::Rows,
+        &|_| {},
+    )
+    .unwrap();
 }
 
 #[test]

@@ -13,11 +13,7 @@ use crate::source::{
 };
 
 /// Types of all columns from all rows; columns in the order in which they first appear.
-pub(in crate) fn infer(
-    source: &Source,
-    end: u64,
-    progress: &mut OnProgress<'_>,
-) -> Result<Inferred, SourceError> {
+pub(crate) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) -> Result<Inferred, SourceError> {
     let whole = Span { start: 0, line: 0, end };
     let mut all = Seen::default();
     if matches!(source.format(), Format::Ndjson | Format::NdGeoJson) {

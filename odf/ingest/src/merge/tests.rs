@@ -22,8 +22,9 @@ use super::*;
 use crate::assemble::Assembly;
 use crate::infer::{UTC, timestamp};
 use crate::plan::Plan;
+use odf_disk::{Disk, PENDING_PREFIX};
 use odf_metadata::Vocabulary;
-use odf_tables::slice::{PENDING_PREFIX, SliceOptions, SliceReader, SliceWriter};
+use odf_tables::slice::{SliceOptions, SliceReader, SliceWriter};
 
 use model::{Given, Kept, Refused, Value};
 
@@ -118,7 +119,13 @@ impl World {
         for sort in [false, true] {
             let mut assembly = Assembly {
                 plan: &plan,
-                writer: SliceWriter::create(self.dir.path(), plan.schema().clone(), &SliceOptions::default()).unwrap(),
+                writer: SliceWriter::create(
+                    &Disk::new(),
+                    self.dir.path(),
+                    plan.schema().clone(),
+                    &SliceOptions::default(),
+                )
+                .unwrap(),
                 next_offset: self.rows.len() as i64,
                 system_time: self.system_time,
                 event_time: ingest.event_time,

@@ -99,7 +99,7 @@ impl Format {
     }
 
     /// Whether rows are GeoJSON features.
-    pub(in crate) fn has_features(self) -> bool {
+    pub(crate) fn has_features(self) -> bool {
         matches!(self, Format::GeoJson | Format::NdGeoJson)
     }
 }

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use super::format::Format;
 use super::problem::{Problem, SourceError};
 use super::{ReadOptions, Source, check_names};
-use odf_tables::ddl::parse_columns;
 use crate::infer::{Inferred, InferredColumn};
-use odf_tables::types::to_arrow;
 use odf_metadata::{ReadStep, ReadStepCsv};
+use odf_tables::ddl::parse_columns;
+use odf_tables::types::to_arrow;
 
 /// The bytes of a table.
 #[derive(Clone, Debug)]

@@ -10,11 +10,11 @@ use odf_node::unixfs::Entry;
 
 use super::transfer::Transfer;
 use super::{Progress, PullError, blocking};
-use odf_metadata::codec::EncodedBlock;
-use odf_dataset::{INCOMING_PREFIX, Object, ObjectKind};
-use odf_tables::digest;
 use crate::layout::KnownFiles;
+use odf_dataset::{INCOMING_PREFIX, Object, ObjectKind};
 use odf_metadata::Multihash;
+use odf_metadata::codec::EncodedBlock;
+use odf_tables::digest;
 
 /// How many slices and checkpoints are fetched at once.
 const MAX_OBJECTS_IN_FLIGHT: usize = 64;

@@ -7,11 +7,11 @@ use odf_node::block::Cid;
 use odf_node::fetch::{Fetcher, MAX_NODES_IN_FLIGHT};
 
 use super::{Destination, Outcome, Progress, PullError, Remote, blocking, small_file};
+use crate::Local;
+use odf_dataset::{Dataset, DatasetError, RemoteAliases};
 use odf_metadata::chain::ChainState;
 use odf_metadata::codec::{self, EncodedBlock};
-use odf_dataset::{Dataset, DatasetError, RemoteAliases};
 use odf_metadata::{DatasetId, MetadataEvent, Multihash};
-use crate::Local;
 
 /// How the remote chain lies to the local one.
 enum Gap {

@@ -8,8 +8,8 @@ use odf_node::ipns::{Freshness, Resolved};
 use odf_node::peer::Node;
 
 use super::{Address, Destination, Outcome, Progress, PullError, blocking, open, pull, root_of};
-use odf_dataset::{Dataset, DatasetName};
 use crate::Local;
+use odf_dataset::{Dataset, DatasetName};
 
 /// What a pull found out and did.
 #[derive(Debug, Clone)]

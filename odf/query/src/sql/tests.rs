@@ -5,6 +5,8 @@ use std::cell::Cell;
 use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Int64Type};
 
+use odf_ingest::INPUT;
+
 use super::*;
 
 /// Hands out rows `0..rows` in batches of 1000: `n`, and `Name` with a capital.

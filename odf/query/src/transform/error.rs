@@ -2,11 +2,11 @@
 
 use odf_dataset::DatasetError;
 use odf_ingest::FitError;
+use odf_ingest::QueryError;
 use odf_ingest::source::SourceError;
-use crate::sql::QueryError;
-use odf_tables::types::NoCounterpart;
 use odf_metadata::{DatasetId, Multihash};
 use odf_tables::slice::SliceError;
+use odf_tables::types::NoCounterpart;
 
 /// Why a derivative dataset was not computed. It is as it was.
 #[derive(Debug, thiserror::Error)]

@@ -10,9 +10,9 @@ use arrow::record_batch::RecordBatch;
 use super::TransformError;
 use odf_ingest::infer::{UTC, timestamp};
 use odf_ingest::source::{Problem, SourceError};
-use odf_tables::types::to_arrow;
 use odf_ingest::{FitError, compatible};
 use odf_metadata::{OperationType, SetDataSchema, Timestamp, Vocabulary};
+use odf_tables::types::to_arrow;
 
 /// Where a column of the dataset comes from.
 #[derive(Debug, PartialEq)]

@@ -6,8 +6,8 @@ use arrow::datatypes::{Field, Fields, Int32Type, IntervalUnit, TimeUnit};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
-use odf_reference as golden;
 use odf_metadata::MetadataEvent;
+use odf_reference as golden;
 
 fn logical(batch: &RecordBatch) -> String {
     let mut hasher = LogicalHasher::new(&batch.schema()).unwrap();

@@ -5,9 +5,11 @@ use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray, TimestampMilli
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
 
+use odf_disk::Disk;
+
 use super::*;
-use odf_reference as golden;
 use odf_metadata::MetadataEvent;
+use odf_reference as golden;
 
 fn kamu() -> SliceOptions {
     SliceOptions {
@@ -17,7 +19,7 @@ fn kamu() -> SliceOptions {
 
 fn rewrite(path: &Path, dir: &Path, rows_per_batch: usize, options: &SliceOptions) -> WrittenSlice {
     let reader = SliceReader::open(path).unwrap();
-    let mut writer = SliceWriter::create(dir, reader.schema().clone(), options).unwrap();
+    let mut writer = SliceWriter::create(&Disk::new(), dir, reader.schema().clone(), options).unwrap();
     for batch in reader {
         let batch = batch.unwrap();
         for start in (0..batch.num_rows()).step_by(rows_per_batch) {
@@ -51,7 +53,7 @@ fn cities(rows: i64) -> RecordBatch {
     let time = |rows: i64| -> ArrayRef {
         Arc::new(TimestampMillisecondArray::from(vec![2_524_651_200_000; rows as usize]).with_timezone("UTC"))
     };
-    let timestamp = odf_ingest::infer::timestamp();
+    let timestamp = crate::timestamp();
     let schema = Schema::new(vec![
         Field::new("offset", DataType::Int64, false),
         Field::new("op", DataType::Int32, false),
@@ -79,7 +81,7 @@ fn the_slice_behind_kamus_own_golden_head_comes_out() {
     let options = SliceOptions {
         created_by: "kamu tests".into(),
     };
-    let mut writer = SliceWriter::create(dir.path(), batch.schema(), &options).unwrap();
+    let mut writer = SliceWriter::create(&Disk::new(), dir.path(), batch.schema(), &options).unwrap();
     writer.write(batch).unwrap();
     let written = writer.finish().unwrap();
     assert_eq!(written.size(), 1921);
@@ -98,7 +100,7 @@ fn bytes_do_not_depend_on_how_rows_come() {
     let dir = tempfile::tempdir().unwrap();
     let whole = cities(30_000);
     let hash = |rows: usize| {
-        let mut writer = SliceWriter::create(dir.path(), whole.schema(), &kamu()).unwrap();
+        let mut writer = SliceWriter::create(&Disk::new(), dir.path(), whole.schema(), &kamu()).unwrap();
         for start in (0..whole.num_rows()).step_by(rows) {
             writer
                 .write(whole.slice(start, rows.min(whole.num_rows() - start)))
@@ -116,17 +118,17 @@ fn a_slice_has_its_name_only_when_it_is_whole() {
     let dir = tempfile::tempdir().unwrap();
     let count = || fs::read_dir(dir.path()).unwrap().count();
     let batch = cities(3);
-    let mut writer = SliceWriter::create(dir.path(), batch.schema(), &kamu()).unwrap();
+    let mut writer = SliceWriter::create(&Disk::new(), dir.path(), batch.schema(), &kamu()).unwrap();
     writer.write(batch.clone()).unwrap();
     assert_eq!(count(), 1);
     drop(writer);
     assert_eq!(count(), 0, "dropped while being written");
 
-    let writer = SliceWriter::create(dir.path(), batch.schema(), &kamu()).unwrap();
+    let writer = SliceWriter::create(&Disk::new(), dir.path(), batch.schema(), &kamu()).unwrap();
     assert!(matches!(writer.finish().map(|_| ()), Err(SliceError::NoRows)));
     assert_eq!(count(), 0, "nothing in it");
 
-    let mut writer = SliceWriter::create(dir.path(), batch.schema(), &kamu()).unwrap();
+    let mut writer = SliceWriter::create(&Disk::new(), dir.path(), batch.schema(), &kamu()).unwrap();
     writer.write(batch.clone()).unwrap();
     let written = writer.finish().unwrap();
     let (logical, physical) = (*written.logical_hash(), *written.physical_hash());
@@ -146,7 +148,7 @@ fn a_slice_has_its_name_only_when_it_is_whole() {
     assert!(missing.to_string().contains("no column `nope`"));
 
     // Two at once do not meet.
-    let mut writers = [0, 1].map(|_| SliceWriter::create(dir.path(), batch.schema(), &kamu()).unwrap());
+    let mut writers = [0, 1].map(|_| SliceWriter::create(&Disk::new(), dir.path(), batch.schema(), &kamu()).unwrap());
     for writer in &mut writers {
         writer.write(batch.clone()).unwrap();
     }
@@ -157,7 +159,7 @@ fn a_slice_has_its_name_only_when_it_is_whole() {
 
     fs::write(dir.path().join(".pending-slice"), "half").unwrap();
     fs::create_dir_all(dir.path().join(".pending-query/spilled")).unwrap();
-    remove_pending(dir.path()).unwrap();
+    Disk::new().sweep(dir.path()).unwrap();
     assert_eq!(count(), 1);
     fs::write(&path, "no Parquet").unwrap();
     assert!(matches!(

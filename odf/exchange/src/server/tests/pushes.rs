@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{Kamu, Served};
-use odf_metadata::codec::EncodedBlock;
-use odf_metadata::Multihash;
 use crate::smart::sample::{self, File};
 use crate::smart::{bundle, plan};
+use odf_metadata::Multihash;
+use odf_metadata::codec::EncodedBlock;
 
 fn initial(current_head: Option<&Multihash>, blocks: &[EncodedBlock], force: bool) -> Value {
     json!({

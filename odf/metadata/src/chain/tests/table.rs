@@ -189,7 +189,7 @@ const TRANSFORM: &str = include_str!("transform.rs");
 const SOURCES: &str = include_str!("sources.rs");
 const EVOLUTION: &str = include_str!("evolution.rs");
 const CODEC: &str = include_str!("../../codec/tests.rs");
-const DATASET: &str = include_str!("../../dataset/tests.rs");
+const DATASET: &str = include_str!("../../../../dataset/src/dataset/tests.rs");
 
 #[test]
 fn every_rule_has_a_test_that_breaks_it() {
