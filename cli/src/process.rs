@@ -68,8 +68,10 @@ fn dispatch(cli: Cli, argv: &[OsString], door: &OnceLock<Arc<Door>>, io: &mut Io
     }
     let workspace = WorkspaceDir::discover(io.cwd(), &Places::of_process())?;
     let environment = settings_environment()?;
+    if let Some(word) = workspace.create()? {
+        io.say(word);
+    }
     if place == Place::Files {
-        workspace.create()?;
         let result = commands::run_on_files(cli.command, &Disk::new(), &workspace, environment.as_deref(), io);
         return Ok(conclude(result, io));
     }

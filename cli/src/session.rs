@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use odf::disk::Disk;
+use odf::disk::{Access, Disk};
 use odf::registry::Repositories;
 use odf::repository::server::Tokens;
 use odf::workspace::Workspace;
@@ -78,13 +78,10 @@ impl Session {
         let dir = self.dir.root().join("spool");
         self.spool
             .get_or_start(|| {
-                match std::fs::remove_dir_all(&dir) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
-                std::fs::create_dir(&dir)
+                self.disk.remove_tree(&dir)?;
+                self.disk.create_dir(&dir, Access::Owner)
             })
-            .map_err(|error| Failure::file(&dir, &error))?;
+            .map_err(|error| Failure::file(&error.path, &error.source))?;
         Ok(dir)
     }
 

@@ -3,17 +3,22 @@
 //! One process at a time owns a workspace, by an exclusive `flock` on its `lock` file. The kernel drops the lock when
 //! the process ends in any way, so a stale lock cannot exist and nobody ever has to delete a file.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use odf::disk::{Access, Disk, DiskFile};
 use rustix::fs::FlockOperation;
 
 use crate::failure::{Failure, Kind};
 
 /// Name of the directory that makes its parent, and everything below, use a workspace of their own.
 const MARK: &str = ".odfs";
+/// The directories in it.
+const PARTS: [&str; 6] = ["datasets", "keys", "packs", "repos", "spool", "store"];
+/// What lets others than the owner write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// The longest note that is read from a lock file.
 const MAX_NOTE_BYTES: u64 = 4096;
 
@@ -53,7 +58,7 @@ pub(crate) struct WorkspaceDir {
 /// The lock on a workspace, held until dropped.
 #[derive(Debug)]
 pub(crate) struct Ownership {
-    _lock: File,
+    _lock: DiskFile,
 }
 
 /// Whether the workspace could be taken.
@@ -114,11 +119,12 @@ impl WorkspaceDir {
         self.root.join("node.sock")
     }
 
-    /// Makes the directory when it is missing, readable by its owner only.
+    /// Makes the directory when it is missing, readable by its owner only. If others may write to one that is there, or to a
+    /// directory in it, they may no more; gives a word about that.
     ///
     /// # Errors
     /// It cannot be made, or it belongs to another user: files written here by two users would lock both out.
-    pub(crate) fn create(&self) -> Result<(), Failure> {
+    pub(crate) fn create(&self) -> Result<Option<String>, Failure> {
         let failed = |error: io::Error| self.explain(&self.root, &error);
         DirBuilder::new()
             .recursive(true)
@@ -128,7 +134,7 @@ impl WorkspaceDir {
         let owner = fs::metadata(&self.root).map_err(failed)?.uid();
         let me = rustix::process::geteuid().as_raw();
         if owner == me {
-            return Ok(());
+            return self.close_to_others();
         }
         Err(Failure::new(
             Kind::Permission,
@@ -140,6 +146,40 @@ impl WorkspaceDir {
         .next("run odfs as that user, or set ODFS_PATH to a directory of your own"))
     }
 
+    /// Whoever can write here can change what this user publishes, and where keys go.
+    fn close_to_others(&self) -> Result<Option<String>, Failure> {
+        let mut closed = Vec::new();
+        for dir in std::iter::once(self.root.clone()).chain(PARTS.map(|part| self.root.join(part))) {
+            // The workspace itself may be a link that its owner made.
+            let found = match dir == self.root {
+                true => fs::metadata(&dir),
+                false => fs::symlink_metadata(&dir),
+            };
+            let Ok(found) = found else { continue };
+            let mode = found.permissions().mode() & 0o7777;
+            if !found.is_dir() || mode & WRITABLE_BY_OTHERS == 0 {
+                continue;
+            }
+            fs::set_permissions(&dir, Permissions::from_mode(mode & !WRITABLE_BY_OTHERS)).map_err(|error| {
+                Failure::new(
+                    Kind::Permission,
+                    format!(
+                        "others can write to {} (mode {mode:03o}), and that cannot be changed: {error}",
+                        dir.display()
+                    ),
+                )
+                .next("take that right away with chmod go-w, or set ODFS_PATH to a directory of your own")
+            })?;
+            closed.push(format!("{} (mode {mode:03o})", dir.display()));
+        }
+        Ok((!closed.is_empty()).then(|| {
+            format!(
+                "others could write to {}: they cannot any more; `odfs verify --all` tells whether anything was changed",
+                closed.join(" and ")
+            )
+        }))
+    }
+
     /// Takes the workspace if no other process has it. `note` tells others who took it.
     ///
     /// # Errors
@@ -148,26 +188,17 @@ impl WorkspaceDir {
         self.create()?;
         let path = self.root.join("lock");
         let failed = |error: io::Error| self.explain(&path, &error);
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed)?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        let opened = Disk::new().open_or_create(&path, Access::Owner);
+        let (lock, _) = opened.map_err(|error| failed(error.source))?;
+        match rustix::fs::flock(lock.as_file(), FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 // The note only serves messages: a disk too full for it must not keep anybody out.
-                let _ = lock
-                    .set_len(0)
-                    .and_then(|()| lock.rewind())
-                    .and_then(|()| lock.write_all(note.as_bytes()));
+                let _ = lock.set_len(0).and_then(|()| lock.write_at(note.as_bytes(), 0));
                 Ok(Claim::Owned(Ownership { _lock: lock }))
             }
             Err(error) if error == rustix::io::Errno::WOULDBLOCK => {
                 let mut note = String::new();
-                let _ = lock.take(MAX_NOTE_BYTES).read_to_string(&mut note);
+                let _ = lock.as_file().take(MAX_NOTE_BYTES).read_to_string(&mut note);
                 Ok(Claim::Taken(note.trim().to_owned()))
             }
             Err(error) => Err(failed(error.into())
@@ -221,6 +252,31 @@ mod tests {
         assert!(root.starts_with("/home/me") && root.ends_with("odfs"));
         let failure = WorkspaceDir::discover(Path::new("/nowhere"), &Places::default()).unwrap_err();
         assert_eq!(failure.kind(), Kind::Usage);
+    }
+
+    #[test]
+    fn a_workspace_is_closed_to_others_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("w");
+        fs::create_dir_all(root.join("datasets")).unwrap();
+        let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        set(&root, 0o777);
+        set(&root.join("datasets"), 0o775);
+        let workspace = WorkspaceDir { root: root.clone() };
+        let word = workspace.create().unwrap().unwrap();
+        assert!(
+            word.contains("w (mode 777)") && word.contains("datasets (mode 775)"),
+            "{word}"
+        );
+        assert_eq!((mode(&root), mode(&root.join("datasets"))), (0o755, 0o755));
+        assert_eq!(workspace.create().unwrap(), None);
+
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, root.join("lock")).unwrap();
+        assert!(workspace.claim("process 1").is_err());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     }
 
     #[test]

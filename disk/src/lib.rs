@@ -17,6 +17,7 @@
 
 pub mod crash;
 mod file;
+mod lock;
 mod small;
 
 use std::fs;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 pub use file::DiskFile;
+pub use lock::DirLock;
 pub use small::{read_small, read_small_text};
 
 /// Names that begin so belong to unfinished work: whoever finds one that is not its own may remove it.

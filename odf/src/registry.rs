@@ -106,22 +106,26 @@ impl Repositories {
         }
     }
 
-    /// All of them by name. Files that are no repositories are passed over.
+    /// All of them by name; in the place of one whose file is damaged, what is wrong with it. Files that are no repositories
+    /// are passed over.
     ///
     /// # Errors
-    /// The directory cannot be read, or a file in it is damaged.
-    pub fn list(&self) -> Result<Vec<Repository>, RegistryError> {
+    /// The directory or the tokens cannot be read.
+    pub fn list(&self) -> Result<Vec<Result<Repository, RegistryError>>, RegistryError> {
         let tokens = self.tokens()?;
-        let mut repositories = Vec::new();
-        for name in self.names()? {
+        let known = |name: DatasetName| {
             let place = self.read(&name)?;
             let has_token = tokens.contains_key(&key(&name));
-            repositories.push(Repository { name, place, has_token });
-        }
-        Ok(repositories)
+            Ok(Repository { name, place, has_token })
+        };
+        Ok(self.names()?.into_iter().map(known).collect())
     }
 
-    fn names(&self) -> Result<Vec<DatasetName>, RegistryError> {
+    /// Their names, whatever is in their files.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn names(&self) -> Result<Vec<DatasetName>, RegistryError> {
         let entries = match fs::read_dir(&self.dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -141,14 +145,21 @@ impl Repositories {
     /// # Errors
     /// [`RegistryError::Unknown`], or its file cannot be read.
     pub fn get(&self, name: &str) -> Result<Repository, RegistryError> {
-        let found = self
-            .names()?
-            .into_iter()
-            .find(|known| known.as_str().eq_ignore_ascii_case(name));
-        let name = found.ok_or_else(|| RegistryError::Unknown(name.chars().take(200).collect()))?;
+        let name = self.known(name)?;
         let place = self.read(&name)?;
         let has_token = self.tokens()?.contains_key(&key(&name));
         Ok(Repository { name, place, has_token })
+    }
+
+    /// The name of a repository as it was given, in any case. What is in its file does not matter.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unknown`], or the directory cannot be read.
+    pub fn known(&self, name: &str) -> Result<DatasetName, RegistryError> {
+        let mut names = self.names()?.into_iter();
+        names
+            .find(|known| known.as_str().eq_ignore_ascii_case(name))
+            .ok_or_else(|| RegistryError::Unknown(name.chars().take(200).collect()))
     }
 
     fn read(&self, name: &DatasetName) -> Result<Place, RegistryError> {
@@ -178,6 +189,8 @@ impl Repositories {
     /// [`RegistryError::Exists`], [`RegistryError::BadToken`], a place that cannot hold several datasets, or the files
     /// cannot be written.
     pub fn add(&self, name: &DatasetName, place: &Place, token: Option<&str>) -> Result<(), RegistryError> {
+        self.disk.create_dirs(&self.dir, Access::Readable)?;
+        let _turn = self.disk.lock_dir(&self.dir)?;
         match self.get(name.as_str()) {
             Ok(known) => {
                 return Err(RegistryError::Exists {
@@ -189,7 +202,6 @@ impl Repositories {
             Err(error) => return Err(error),
         }
         place.dataset(None, name)?;
-        self.disk.create_dirs(&self.dir, Access::Readable)?;
         if let Some(token) = token {
             self.set_token(name, Some(token))?;
         }
@@ -211,9 +223,11 @@ impl Repositories {
     /// # Errors
     /// [`RegistryError::Unknown`], or the files cannot be changed.
     pub fn delete(&self, name: &str) -> Result<(), RegistryError> {
-        let known = self.get(name)?;
-        self.set_token(&known.name, None)?;
-        let path = self.dir.join(known.name.as_str());
+        self.known(name)?;
+        let _turn = self.disk.lock_dir(&self.dir)?;
+        let known = self.known(name)?;
+        self.set_token(&known, None)?;
+        let path = self.dir.join(known.as_str());
         self.disk.remove_file(&path)?;
         Ok(self.disk.sync_dir(&self.dir)?)
     }
@@ -262,7 +276,12 @@ impl Repositories {
         };
         let mut tokens = self.tokens()?;
         let mut best: Option<(usize, String)> = None;
-        for repository in self.list()?.into_iter().filter(|repository| repository.has_token) {
+        for repository in self
+            .list()?
+            .into_iter()
+            .flatten()
+            .filter(|repository| repository.has_token)
+        {
             let Some(base) = repository.place.server_url() else {
                 continue;
             };
@@ -366,7 +385,7 @@ mod tests {
     fn repositories_are_kept_in_the_form_of_kamu() {
         let dir = tempfile::tempdir().unwrap();
         let repositories = Repositories::of(dir.path(), &Disk::new());
-        assert_eq!(repositories.list().unwrap(), []);
+        assert!(repositories.list().unwrap().is_empty());
         repositories
             .add(&name("Home"), &place("file:///srv/data"), None)
             .unwrap();
@@ -378,7 +397,7 @@ mod tests {
             text,
             "kind: Repository\nversion: 1\ncontent:\n  url: file:///srv/data/\n"
         );
-        let list = repositories.list().unwrap();
+        let list: Vec<Repository> = repositories.list().unwrap().into_iter().map(Result::unwrap).collect();
         assert_eq!(
             list.iter().map(|r| (r.name.as_str(), r.has_token)).collect::<Vec<_>>(),
             [("away", true), ("Home", false)]
@@ -457,10 +476,31 @@ mod tests {
     }
 
     #[test]
+    fn changes_made_at_once_are_all_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let dir = dir.path();
+                scope.spawn(move || {
+                    let repositories = Repositories::of(dir, &Disk::new());
+                    for n in 0..10 {
+                        let name = name(&format!("r-{thread}-{n}"));
+                        repositories
+                            .add(&name, &place(&format!("http://{name}/")), Some("t"))
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        let list = Repositories::of(dir.path(), &Disk::new()).list().unwrap();
+        assert_eq!(list.into_iter().flatten().filter(|r| r.has_token).count(), 40);
+    }
+
+    #[test]
     fn files_that_are_wrong_are_named() {
         let dir = tempfile::tempdir().unwrap();
         let repositories = Repositories::of(dir.path(), &Disk::new());
-        fs::create_dir(dir.path().join("repos")).unwrap();
+        repositories.add(&name("good"), &place("http://h/"), Some("t")).unwrap();
         let file = dir.path().join("repos/r");
         let long = format!("kind: {}", "x".repeat(MAX_FILE_BYTES as usize));
         for text in [
@@ -471,12 +511,22 @@ mod tests {
             "kind: Repository\nversion: 1\ncontent:\n  url: nowhere\n",
         ] {
             fs::write(&file, text).unwrap();
-            let error = repositories.list().unwrap_err().to_string();
-            assert!(error.contains("repos/r is damaged"), "{error}");
+            let listed = repositories.list().unwrap();
+            let [Ok(good), Err(error)] = &listed[..] else {
+                panic!("{listed:?}")
+            };
+            assert_eq!(good.name.as_str(), "good");
+            assert!(error.to_string().contains("repos/r is damaged"), "{error}");
+            // It keeps nobody from using the others.
+            assert_eq!(
+                repositories.token_for(&place("http://h/x")).unwrap().as_deref(),
+                Some("t")
+            );
         }
-        fs::remove_file(&file).unwrap();
+        repositories.delete("r").unwrap();
+        repositories.delete("good").unwrap();
         fs::write(dir.path().join("repos/not a name"), "x").unwrap();
-        assert_eq!(repositories.list().unwrap(), []);
+        assert!(repositories.list().unwrap().is_empty());
         fs::write(dir.path().join("repos/.tokens"), "s3cret").unwrap();
         let error = repositories.list().unwrap_err().to_string();
         assert!(!error.contains("s3cret"), "{error}");

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -39,13 +39,24 @@ pub(super) fn bind(socket: &Path) -> io::Result<UnixListener> {
     }
     let (address, _dir) = address(socket)?;
     let listener = UnixListener::bind(&address)?;
+    check_file(socket)?;
     // The workspace directory is 0700 when odfs made it; this covers one that the user made.
     fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
 
+/// Links are not followed: they lead to whoever made them.
+fn check_file(socket: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(socket)?.file_type().is_socket() {
+        return Ok(());
+    }
+    let reason = format!("{} is no socket", socket.display());
+    Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
+}
+
 /// Connects to the owner.
 pub(super) fn connect(socket: &Path) -> io::Result<UnixStream> {
+    check_file(socket)?;
     let (address, _dir) = address(socket)?;
     UnixStream::connect(&address)
 }
@@ -93,5 +104,11 @@ mod tests {
         check_peer(&client).unwrap();
         check_peer(&listener.accept().unwrap().0).unwrap();
         assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+        let link = dir.path().join("link.sock");
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+        assert!(connect(&link).is_err(), "a link is followed");
+        drop(bind(&link).unwrap());
+        assert!(!fs::symlink_metadata(&link).unwrap().is_symlink());
+        connect(&socket).unwrap();
     }
 }

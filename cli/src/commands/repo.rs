@@ -62,6 +62,13 @@ pub(super) fn run(command: &RepoCommand, session: &Session, io: &mut Io) -> Resu
             let mut listing = Listing::new(&["Name", "Url", "Token"])
                 .when_empty("no repositories yet: `odfs repo add NAME URL` adds one");
             for repository in repositories.list()? {
+                let repository = match repository {
+                    Ok(repository) => repository,
+                    Err(error) => {
+                        io.say(format_args!("{error}; `odfs repo delete` forgets it"));
+                        continue;
+                    }
+                };
                 listing.row([
                     repository.name.as_str().into(),
                     repository.place.to_string().into(),
@@ -72,16 +79,12 @@ pub(super) fn run(command: &RepoCommand, session: &Session, io: &mut Io) -> Resu
         }
         RepoCommand::Delete { names, all } => {
             let names: Vec<String> = if *all {
-                let known = repositories.list()?;
-                known
-                    .into_iter()
-                    .map(|repository| repository.name.to_string())
-                    .collect()
+                repositories.names()?.iter().map(ToString::to_string).collect()
             } else {
                 names.clone()
             };
             // None of them if one is not known.
-            names.iter().try_for_each(|name| repositories.get(name).map(drop))?;
+            names.iter().try_for_each(|name| repositories.known(name).map(drop))?;
             if names.is_empty() {
                 io.say("no repositories to delete");
                 return Ok(());

@@ -10,7 +10,7 @@ use multibase::Base;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use odf_disk::{Access, Disk, DiskError, read_small_text};
+use odf_disk::{Access, DirLock, Disk, DiskError, read_small_text};
 use odf_metadata::Timestamp;
 
 /// What every token begins with, so that people and secret scanners know one when they see it.
@@ -125,6 +125,7 @@ impl Tokens {
         if label.is_empty() || label.chars().count() > MAX_LABEL_CHARS || label.chars().any(char::is_control) {
             return Err(TokenError::BadLabel(shown()));
         }
+        let _turn = self.turn()?;
         let mut entries = self.list()?;
         if entries.iter().any(|entry| entry.label == label) {
             return Err(TokenError::LabelTaken(shown()));
@@ -148,6 +149,7 @@ impl Tokens {
     /// # Errors
     /// [`TokenError::Unknown`], or the file cannot be changed.
     pub fn delete(&self, label: &str) -> Result<(), TokenError> {
+        let _turn = self.turn()?;
         let mut entries = self.list()?;
         let before = entries.len();
         entries.retain(|entry| entry.label != label);
@@ -169,6 +171,11 @@ impl Tokens {
         let hash = hash(token);
         let found = self.list()?.into_iter().find(|entry| entry.hash == hash);
         Ok(found.map(|entry| entry.label))
+    }
+
+    /// Waits for a turn at changing the file, so that no two changes, of whatever process, undo each other.
+    fn turn(&self) -> Result<DirLock, TokenError> {
+        Ok(self.disk.lock_dir(self.path.parent().unwrap_or(Path::new(".")))?)
     }
 
     /// Replaces the file, which only its owner may read; survives power loss when this returns.
@@ -229,6 +236,25 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         assert!(!text.contains(token.trim_start_matches(TOKEN_PREFIX)), "{text}");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn changes_made_at_once_are_all_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let dir = dir.path();
+                scope.spawn(move || {
+                    let tokens = Tokens::of(dir, &Disk::new());
+                    for n in 0..10 {
+                        tokens.add(&format!("{thread}-{n}"), now()).unwrap();
+                        tokens.add(&format!("gone-{thread}-{n}"), now()).unwrap();
+                        tokens.delete(&format!("gone-{thread}-{n}")).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(Tokens::of(dir.path(), &Disk::new()).list().unwrap().len(), 40);
     }
 
     #[test]
