@@ -29,6 +29,7 @@ mod publish;
 mod pull;
 mod push;
 mod rename;
+mod repair;
 mod repo;
 mod reset;
 mod status;
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Inspect(inspect::InspectCommand),
     Verify(verify::VerifyArgs),
+    Repair(repair::RepairArgs),
     Export(export::ExportArgs),
     #[command(visible_alias = "rm")]
     Delete(delete::DeleteArgs),
@@ -152,6 +154,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Pull(args) => pull::run(&args, session, io)?,
         Command::Push(args) => push::run(&args, session, io)?,
         Command::Verify(args) => verify::run(&args, session, io)?,
+        Command::Repair(args) => repair::run(&args, session, io)?,
         Command::Export(args) => export::run(&args, session, io)?,
         Command::Delete(args) => delete::run(&args, session, io)?,
         Command::Status(args) => status::run(&args, session, io)?,

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should panic")]
 
 mod attach;
+mod damage;
 mod datasets;
 mod derivatives;
 mod history;

@@ -12,6 +12,7 @@ mod gate;
 mod gc;
 mod handles;
 mod index;
+mod leave;
 mod memory;
 mod pack;
 mod pins;

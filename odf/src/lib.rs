@@ -13,13 +13,13 @@ pub mod workspace;
 
 pub use instance::Instance;
 pub use odf_dataset as dataset;
-pub use odf_dataset::{catalog, compact, lineage, rewrite, snapshot, verify};
+pub use odf_dataset::{catalog, compact, lineage, repair, rewrite, snapshot, verify};
 pub use odf_disk as disk;
 pub use odf_exchange as repository;
 pub use odf_exchange::export;
 pub use odf_ingest as ingest;
 pub use odf_ingest::poll;
-pub use odf_ipfs::{CollectError, Local, OpenError, layout, publish, pull};
+pub use odf_ipfs::{CollectError, FromPeers, Local, OpenError, layout, publish, pull};
 pub use odf_metadata as metadata;
 pub use odf_metadata::{chain, codec, yaml};
 pub use odf_query::{select, sql, transform};

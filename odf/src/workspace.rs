@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use odf_dataset::catalog::{Catalog, CatalogError};
 use odf_dataset::rewrite::RewriteError;
 use odf_dataset::snapshot::{Identities, IdentityError};
-use odf_dataset::{Dataset, DatasetError, DatasetName, Datasets, StoredBlock};
+use odf_dataset::{Dataset, DatasetError, DatasetName, Datasets, Object, StoredBlock};
 use odf_disk::Disk;
 use odf_ingest::source::{OnProgress, Source};
 use odf_ingest::{Ground, History, HistoryError, IngestError, NoHistory, Polled, Prepared, PushOptions};
@@ -54,6 +54,9 @@ pub enum TakeError {
     /// The queries of a derivative dataset.
     #[error(transparent)]
     Transform(#[from] TransformError),
+    /// A file that the newest metadata blocks name is not there: rows that are appended would stand on nothing.
+    #[error("{0} is missing, and a metadata block of the dataset names it")]
+    Lacking(Object),
     /// A table without rows does not make a dataset.
     #[error("the table has no rows, so there is nothing to make a dataset of")]
     NothingTaken,
@@ -129,6 +132,7 @@ impl Workspace {
         match self.catalog().find_entry(name.as_str()) {
             Ok(entry) => {
                 let mut dataset = self.catalog().open_entry(&entry)?;
+                check_ground(&dataset)?;
                 let prepared = on_ground(&dataset, |ground| {
                     odf_ingest::ingest(ground, source, options, now, progress)
                 })?;
@@ -196,6 +200,7 @@ impl Workspace {
         now: Timestamp,
         progress: &mut OnProgress<'_>,
     ) -> Result<Growth, TakeError> {
+        check_ground(dataset)?;
         let prepared = on_ground(dataset, |ground| {
             odf_ingest::push(ground, name, content, options, now, progress)
         })?;
@@ -213,6 +218,7 @@ impl Workspace {
         now: Timestamp,
         progress: &mut OnProgress<'_>,
     ) -> Result<Growth, TakeError> {
+        check_ground(dataset)?;
         let prepared = on_ground(dataset, |ground| odf_ingest::polled(ground, polled, now, progress))?;
         Ok(commit(dataset, prepared)?)
     }
@@ -243,6 +249,7 @@ impl Workspace {
         now: Timestamp,
         progress: &mut OnProgress<'_>,
     ) -> Result<Growth, TakeError> {
+        check_ground(dataset)?;
         let prepared = transform::run(dataset, plan, slice, now, progress)?;
         Ok(commit(dataset, prepared)?)
     }
@@ -282,12 +289,12 @@ impl Workspace {
         })
     }
 
-    /// Removes a dataset with its files, layout and pins. Its key stays.
+    /// Removes a dataset with its files, layout and pins, also a damaged one. Its key stays.
     ///
     /// # Errors
-    /// A part cannot be removed; the dataset may be there or not, never half.
-    pub fn delete(&self, dataset: &Dataset) -> Result<(), RewriteError> {
-        self.datasets().delete(dataset)
+    /// The dataset is as it was, but for [`RewriteError::Left`]: then it is gone.
+    pub fn delete(&self, id: &DatasetId) -> Result<(), RewriteError> {
+        self.datasets().delete(id)
     }
 
     /// Removes what nothing needs: see [`Local::collect_garbage`].
@@ -354,6 +361,21 @@ impl History for Here<'_> {
             .iter()
             .map(|slice| self.0.slice_path(&slice.physical_hash))
             .collect())
+    }
+}
+
+/// How many of the newest metadata blocks are looked at before rows are appended. All of them would make the cost of an
+/// append that of the whole history; what a merge strategy reads of the rest it misses by itself.
+const BLOCKS_STOOD_ON: usize = 64;
+
+/// Whether rows can be appended: the files that came last are the ones that a cut or a full disk takes.
+///
+/// # Errors
+/// [`TakeError::Lacking`]: appending on top would make a history that peers can be given only with a hole.
+fn check_ground(dataset: &Dataset) -> Result<(), TakeError> {
+    match dataset.lacking(Some(BLOCKS_STOOD_ON))?.first() {
+        Some(object) => Err(TakeError::Lacking(*object)),
+        None => Ok(()),
     }
 }
 

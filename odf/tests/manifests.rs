@@ -2,10 +2,13 @@ use odf_node::ipns::Name;
 use odf_node::store::StoreOptions;
 
 use odf::Workspace;
+use odf::disk::{Call, Device, Disk};
 use odf::metadata::{DatasetId, Timestamp};
 use odf::snapshot::{Added, Manifest, Options, Plan, SnapshotError};
 use odf::yaml::read_snapshots;
 use odf_reference as golden;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The time at which kamu made the golden datasets.
 const GOLDEN_TIME: &str = "2026-01-01T00:00:00.123456789Z";
@@ -250,6 +253,56 @@ fn what_is_there_is_replaced_only_when_asked() {
     assert_eq!(names(&workspace), ["a", "b", "d"]);
     let input = odf::lineage::inputs_of(workspace.catalog().find("d").unwrap().state())[0].id;
     assert_eq!(input, workspace.catalog().find("a").unwrap().id(), "of the new one");
+}
+
+/// A disk that has room for so many more changes that need some: names change without.
+struct Full(AtomicUsize);
+
+impl Device for Full {
+    fn before(&self, call: &Call<'_>) -> std::io::Result<()> {
+        let needs_room = matches!(call, Call::CreateDir(_) | Call::Create(_) | Call::Write { .. });
+        let take = |left: usize| left.checked_sub(1);
+        match needs_room && self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_err() {
+            true => Err(std::io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn a_replacement_that_finds_no_room_loses_nothing() {
+    let replace = Options {
+        replace: true,
+        ..Options::default()
+    };
+    let info = "{kind: SetInfo, description: new}";
+    let mut refused = 0;
+    for room in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let full = Arc::new(Full(AtomicUsize::new(usize::MAX)));
+        let disk = Disk::with(full.clone());
+        let workspace = Workspace::open_on(&disk, dir.path(), StoreOptions::default()).unwrap();
+        let old = add(&workspace, &[("a", "Root", "")], &Options::default())
+            .unwrap()
+            .remove(0);
+        full.0.store(room, Ordering::SeqCst);
+        let added = add(&workspace, &[("a", "Root", info)], &replace);
+        full.0.store(usize::MAX, Ordering::SeqCst);
+        let now = workspace.catalog().find("a").unwrap();
+        match added {
+            Ok(_) => {
+                assert!(now.state().info.is_some());
+                break;
+            }
+            Err(_) => {
+                refused += 1;
+                assert_eq!(now.id(), old.dataset.id(), "room for {room}");
+                assert_eq!(now.state(), old.dataset.state(), "room for {room}");
+                assert_eq!(workspace.keys().names().unwrap(), ["a"], "room for {room}");
+            }
+        }
+    }
+    assert!(refused > 2, "{refused}");
 }
 
 #[test]

@@ -164,7 +164,7 @@ async fn a_deleted_dataset_leaves_its_name_behind() {
     let (_dir, mut here, _there) = two().await;
     let dataset = here.take("counter", 2);
     here.publish(&dataset).await;
-    here.workspace.delete(&dataset).unwrap();
+    here.workspace.delete(&dataset.id()).unwrap();
     let again = here.take("counter", 3);
     assert_ne!(again.id(), dataset.id());
     assert_eq!(again.name().unwrap().as_str(), "counter");

@@ -266,7 +266,7 @@ fn slices_of_an_earlier_history_go_with_its_last_root() {
     assert!(report.freed_bytes >= files.iter().map(|slice| slice.size).sum());
     assert_eq!(count(), 0, "what was being written went at the start");
     let dataset = check_complete(scratch.path(), &workspace);
-    workspace.delete(&dataset).unwrap();
+    workspace.delete(&dataset.id()).unwrap();
     assert_eq!(workspace.store().stats().unwrap().files, 0);
 }
 

@@ -88,7 +88,7 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
     // From the look at what is there until it has changed.
     let _making = session.making();
     let plan = Plan::make(workspace.catalog(), manifests, &options, now)?;
-    let replaced: Vec<String> = plan.replaced().map(super::delete::shown).collect();
+    let replaced: Vec<String> = plan.replaced().map(odf::catalog::Entry::label).collect();
     if !replaced.is_empty() {
         let question = format!("Delete {} with all their rows, and add them anew?", replaced.join(", "));
         io.confirm(&question)?;

@@ -42,7 +42,7 @@ pub(super) fn run(args: &DeleteArgs, session: &Session, io: &mut Io) -> Result<(
             let left = lineage.dependents(&entry.id).filter(|node| !ids.contains(&node.id));
             let left: Vec<String> = left.map(|node| node.label()).collect();
             if !left.is_empty() {
-                let what = format!("{} is an input of {}", shown(entry), left.join(", "));
+                let what = format!("{} is an input of {}", entry.label(), left.join(", "));
                 return Err(Failure::new(Kind::Refused, what).next("delete those too with --recursive"));
             }
         }
@@ -56,21 +56,13 @@ pub(super) fn run(args: &DeleteArgs, session: &Session, io: &mut Io) -> Result<(
         io.say("there is nothing to delete");
         return Ok(());
     }
-    let names: Vec<String> = gone.iter().map(|entry| shown(entry)).collect();
+    let names: Vec<String> = gone.iter().map(|entry| entry.label()).collect();
     io.confirm(&format!("Delete {} with all their rows?", names.join(", ")))?;
     for (entry, name) in gone.iter().zip(names) {
         io.check()?;
         let workspace = session.workspace()?;
-        workspace.delete(&workspace.catalog().open_entry(entry)?)?;
+        workspace.delete(&entry.id)?;
         io.say(format_args!("Deleted {name}"));
     }
     Ok(())
-}
-
-/// What a dataset is called in a message.
-pub(super) fn shown(entry: &Entry) -> String {
-    entry
-        .name
-        .as_ref()
-        .map_or_else(|| entry.id.to_string(), |name| name.to_string())
 }

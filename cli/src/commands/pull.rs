@@ -19,6 +19,7 @@ mod transform;
 mod watermark;
 mod workspace;
 
+pub(super) use network::dial;
 use plan::{Job, Way};
 
 /// Bring datasets up to date: from where they were pulled, from their sources, or from their inputs
@@ -86,11 +87,12 @@ pub(super) fn run(args: &PullArgs, session: &Session, io: &mut Io) -> Result<(),
     let mut tally = Tally::default();
     let mut first = None;
     for job in jobs {
-        match one(&job, args, &peers, session, io) {
+        let label = job.label.clone();
+        match one(job, args, &peers, session, io) {
             Ok(updated) => tally.count(updated),
             Err(failure) if failure.kind() == Kind::Interrupted || !several => return Err(failure),
             Err(failure) => {
-                io.say(format_args!("{}: {}", job.label, failure.message()));
+                io.say(format_args!("{label}: {}", failure.message()));
                 if let Some(step) = failure.next_step() {
                     io.say(format_args!("  {step}"));
                 }
@@ -106,19 +108,16 @@ pub(super) fn run(args: &PullArgs, session: &Session, io: &mut Io) -> Result<(),
 }
 
 /// Does one job; whether anything was new.
-fn one(
-    job: &Job,
-    args: &PullArgs,
-    peers: &[odf_node::PeerId],
-    session: &Session,
-    io: &mut Io,
-) -> Result<bool, Failure> {
+fn one(job: Job, args: &PullArgs, peers: &[odf_node::PeerId], session: &Session, io: &mut Io) -> Result<bool, Failure> {
     io.check()?;
-    match &job.way {
-        Way::Network { address, dataset } => network::one(address, *dataset, args, peers, session, io),
-        Way::Repository { place, alias, dataset } => repository::one(place, alias, dataset.as_ref(), args, session, io),
-        Way::Source(dataset) => source::one(dataset, args, session, io),
-        Way::Transform(dataset) => transform::one(dataset, args, session, io),
+    match job.way {
+        Way::Network { address, dataset } => network::one(&address, dataset, args, peers, session, io),
+        Way::Repository { place, alias, dataset } => {
+            repository::one(&place, &alias, dataset.as_ref(), args, session, io)
+        }
+        Way::Source(dataset) => source::one(&dataset, args, session, io),
+        Way::Transform(dataset) => transform::one(&dataset, args, session, io),
+        Way::Blocked(failure) => Err(failure),
         Way::Nothing => {
             io.say(format_args!("{} has no source, so there is nothing to pull", job.label));
             Ok(false)

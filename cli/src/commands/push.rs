@@ -141,11 +141,12 @@ fn key_of(to: &str, session: &Session) -> Result<Keypair, Failure> {
 
 /// Keeps a place for the next push, unless it is kept already, be it by another word.
 fn remember(dataset: &Dataset, place: &Place, session: &Session) -> Result<(), Failure> {
-    let (repositories, mut aliases) = (session.repositories(), dataset.remote_aliases()?);
+    let repositories = session.repositories();
     let is_it = |alias: &String| repositories.resolve(alias).is_ok_and(|known| known == *place);
-    if !aliases.push_aliases.iter().any(is_it) {
-        aliases.push_aliases.push(place.to_string());
-        dataset.set_remote_aliases(&aliases)?;
-    }
+    dataset.change_remote_aliases(|aliases| {
+        if !aliases.push_aliases.iter().any(is_it) {
+            aliases.push_aliases.push(place.to_string());
+        }
+    })?;
     Ok(())
 }

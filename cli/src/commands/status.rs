@@ -43,6 +43,8 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
     let names = odf_node::ipns::kept(workspace.store())?;
     let names = names_listing(&names, session)?;
     let stats = workspace.store().stats()?;
+    let entries = workspace.catalog().entries()?;
+    let damaged: Vec<&Entry> = entries.iter().filter(|entry| entry.damaged.is_some()).collect();
     let format = args.output.format(io);
     if matches!(format, Format::Csv | Format::Ndjson) {
         return names.write(format, io);
@@ -68,6 +70,10 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
             "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "peers": peers,
             "names": names.to_json()?,
+            "damaged": damaged
+                .iter()
+                .map(|entry| json!({ "dataset": entry.label(), "reason": entry.damaged }))
+                .collect::<Vec<_>>(),
             "served_blocks": exchange.as_ref().map(|stats| stats.blocks_sent),
             "served_bytes": exchange.as_ref().map(|stats| stats.bytes_sent),
             "store": {
@@ -101,6 +107,10 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
         output::bytes(stats.pack_bytes),
         output::bytes(stats.index_bytes)
     ))?;
+    for entry in damaged {
+        let reason = entry.damaged.as_deref().unwrap_or_default();
+        io.line(format_args!("Damaged: {} ({reason})", entry.label()))?;
+    }
     names.write(Format::Table, io)
 }
 
@@ -119,11 +129,10 @@ fn names_listing(names: &[NameStatus], session: &Session) -> Result<Listing, Fai
     let mut listing = Listing::new(&columns).when_empty("Names: none published or followed yet");
     let catalog = session.workspace()?.catalog();
     let datasets = catalog.entries()?;
-    let aliases = |entry: &Entry| catalog.open_entry(entry).and_then(|dataset| dataset.remote_aliases());
     // What cannot be read only costs the name of a dataset here.
     let aliases: Vec<RemoteAliases> = datasets
         .iter()
-        .map(|entry| aliases(entry).unwrap_or_default())
+        .map(|entry| RemoteAliases::in_directory(&entry.dir).unwrap_or_default())
         .collect();
     for status in names {
         let name = status.name.to_string();

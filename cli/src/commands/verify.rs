@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use clap::Args;
 use odf::catalog::Entry;
 use odf::verify::{self, Depth, Verified};
+use serde_json::{Value, json};
 
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
@@ -13,13 +14,16 @@ use crate::session::Session;
 
 /// Check every hash and rule of datasets
 ///
-/// Metadata blocks, the rules of the chain, and every byte of slices and checkpoints. For a damaged file the first wrong
-/// part of it is told.
+/// Metadata blocks, the rules of the chain, every byte of slices and checkpoints, and every block that peers are served. For
+/// a damaged file the first wrong part of it is told. `odfs repair` mends what is found.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
     /// Names, ids, or patterns with % for any text
-    #[arg(required = true)]
+    #[arg(required_unless_present = "all")]
     datasets: Vec<String>,
+    /// Check all datasets
+    #[arg(short, long, conflicts_with = "datasets")]
+    all: bool,
     /// Decode the rows too and check their logical hashes, not only every byte of the files
     #[arg(long)]
     logical: bool,
@@ -28,74 +32,115 @@ pub(crate) struct VerifyArgs {
 }
 
 pub(super) fn run(args: &VerifyArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let mut listing = Listing::new(&["Dataset", "Result", "Blocks", "Slices", "Checkpoints", "Size", "Fault"]);
+    let mut listing = Listing::new(&[
+        "Dataset",
+        "Result",
+        "Blocks",
+        "Slices",
+        "Checkpoints",
+        "Size",
+        "Fault",
+        "Served",
+    ]);
     let depth = if args.logical { Depth::Rows } else { Depth::Bytes };
+    let entries = if args.all {
+        session.workspace()?.catalog().entries()?
+    } else {
+        entries(&args.datasets, session)?
+    };
     let mut first = None;
-    for entry in entries(&args.datasets, session)? {
+    for entry in entries {
         io.check()?;
-        let name = entry
-            .name
-            .as_ref()
-            .map_or_else(|| entry.id.to_string(), |name| name.to_string());
-        match one(&entry, &name, depth, session, io) {
-            Ok(Verified {
-                blocks,
-                slices,
-                checkpoints,
-                bytes,
-                ..
-            }) => {
-                let figures = [blocks, slices, checkpoints].map(Cell::count);
-                let [blocks, slices, checkpoints] = figures;
-                let fault = serde_json::Value::Null;
-                listing.row([
-                    name.into(),
-                    "ok".into(),
-                    blocks,
-                    slices,
-                    checkpoints,
-                    Cell::bytes(bytes),
-                    fault.into(),
-                ]);
+        let name = entry.label();
+        let (files, served) = one(&entry, &name, depth, session, io);
+        let is_ok = files.is_ok() && served.is_ok();
+        let null = || Cell::from(Value::Null);
+        let (figures, fault) = match files {
+            Ok(verified) => {
+                let [blocks, slices, checkpoints] =
+                    [verified.blocks, verified.slices, verified.checkpoints].map(Cell::count);
+                ([blocks, slices, checkpoints, Cell::bytes(verified.bytes)], null())
             }
             Err(failure) => {
-                let none = || Cell::from(serde_json::Value::Null);
                 let fault = failure.message().to_owned().into();
-                listing.row([
-                    name.clone().into(),
-                    "damaged".into(),
-                    none(),
-                    none(),
-                    none(),
-                    none(),
-                    fault,
-                ]);
-                first.get_or_insert_with(|| failure.about(name));
+                first.get_or_insert_with(|| failure.about(&name));
+                ([null(), null(), null(), null()], fault)
             }
-        }
+        };
+        let served = match served {
+            Ok(served) => served,
+            Err(failure) => {
+                let fault = failure.message().to_owned().into();
+                first.get_or_insert_with(|| failure.about(&name));
+                fault
+            }
+        };
+        let result = if is_ok { "ok" } else { "damaged" };
+        let [blocks, slices, checkpoints, size] = figures;
+        listing.row([
+            name.into(),
+            result.into(),
+            blocks,
+            slices,
+            checkpoints,
+            size,
+            fault,
+            served,
+        ]);
     }
     listing.write(args.output.format(io), io)?;
     first.map_or(Ok(()), Err)
 }
 
-fn one(entry: &Entry, name: &str, depth: Depth, session: &Session, io: &Io) -> Result<Verified, Failure> {
-    let workspace = session.workspace()?;
-    let dataset = workspace.catalog().open_entry(entry)?;
+/// The files of a dataset, and then what peers are served of it. What is wrong with the files is remembered until they are
+/// in order again.
+fn one(
+    entry: &Entry,
+    name: &str,
+    depth: Depth,
+    session: &Session,
+    io: &Io,
+) -> (Result<Verified, Failure>, Result<Cell, Failure>) {
+    let opened = session.workspace().and_then(|workspace| {
+        let dataset = workspace.catalog().open_entry(entry)?;
+        Ok((workspace, dataset))
+    });
+    let (workspace, dataset) = match opened {
+        Ok(opened) => opened,
+        Err(failure) => return (Err(failure), Ok(Value::Null.into())),
+    };
     let total = dataset.state().totals.data_bytes + dataset.state().totals.checkpoint_bytes;
     let (done, progress) = (AtomicU64::new(0), io.progress());
-    Ok(verify::verify(
-        &dataset,
-        workspace.datasets().mirror(),
-        depth,
-        &|bytes| {
-            let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-            progress.show(|| Step {
-                text: format!("{name}: {} of {}", output::bytes(done), output::bytes(total)),
-                done,
-                total: Some(total),
-            });
-        },
-    )?)
+    let mirror = workspace.datasets().mirror();
+    let files = verify::verify(&dataset, mirror, depth, &|bytes| {
+        let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        progress.show(|| Step {
+            text: format!("{name}: {} of {}", output::bytes(done), output::bytes(total)),
+            done,
+            total: Some(total),
+        });
+    });
+    if let Err(error) = verify::remember(&dataset, files.as_ref().err()) {
+        tracing::warn!(dataset = name, %error, "what was found is not remembered");
+    }
+    let served = mirror.check(&dataset, &|_| {}).map_err(Failure::from);
+    let served = served.and_then(|served| match served.is_whole() {
+        true => Ok(Cell::shown(
+            json!({ "blocks": served.blocks }),
+            format_args!("{} IPLD blocks", output::count(served.blocks)),
+        )),
+        // Without its files nothing better can be served, and that is told already.
+        false if files.is_err() => Ok(served.fault().into()),
+        false => Err(Failure::new(
+            Kind::Integrity,
+            format!(
+                "the files are in order, but not what peers are served: {}",
+                served.fault()
+            ),
+        )
+        .next(format!("`odfs repair {name}` makes it again from the files"))),
+    });
+    (files.map_err(Failure::from), served)
 }
 
 /// The datasets that names and patterns stand for, each once.

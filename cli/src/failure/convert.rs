@@ -43,7 +43,7 @@ fn disk_full(error: &dyn std::error::Error) -> Failure {
 /// Something damaged here.
 fn damaged(error: &dyn std::error::Error) -> Failure {
     Failure::new(Kind::Integrity, chain(error))
-        .next("`odfs verify` tells what else is wrong; pulling the dataset again from elsewhere brings it back")
+        .next("`odfs repair` mends it, from copies elsewhere if need be; `odfs verify` tells what is wrong")
 }
 
 /// Something damaged or forged that came from a peer.

@@ -204,7 +204,7 @@ impl Store {
     }
 
     /// Drops the files and what refers to them from the index. Gives their paths.
-    fn unregister(&self, files: &[FileId]) -> Result<Vec<PathBuf>, StoreError> {
+    pub(super) fn unregister(&self, files: &[FileId]) -> Result<Vec<PathBuf>, StoreError> {
         let index = &self.inner.index;
         let mut paths = Vec::new();
         let mut lost = false;

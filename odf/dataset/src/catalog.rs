@@ -3,6 +3,7 @@
 //! The directory is the truth: one folder per dataset, named by its id. There is no second list that could disagree with
 //! it, so a listing reads three small things per dataset and stays fast with a thousand of them.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,10 @@ use std::path::{Path, PathBuf};
 use odf_disk::{Access, DiskError, PENDING_PREFIX};
 
 use crate::Medium;
-use crate::dataset::{Dataset, DatasetError, DatasetName, Incoming, NewDataset, STATES};
-use odf_metadata::DatasetId;
+use crate::dataset::{
+    Dataset, DatasetError, DatasetName, Incoming, NewDataset, ObjectKind, STATES, Standing, has_arrived, standing,
+};
+use odf_metadata::{DatasetId, Multihash};
 
 /// The shortest part of an id, in characters after `fed01`, that may stand for a dataset.
 pub const MIN_ID_PREFIX: usize = 4;
@@ -20,6 +23,9 @@ pub const MIN_ID_PREFIX: usize = 4;
 const MAX_SUGGESTIONS: usize = 3;
 
 const ID_PREFIX: &str = "fed01";
+
+/// What the name of a directory begins with that holds a dataset on its way out. Its id follows.
+const REMOVED_PREFIX: &str = ".removed-";
 
 /// Why a dataset could not be found, made or renamed.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +55,9 @@ pub enum CatalogError {
         /// Who has it.
         id: DatasetId,
     },
+    /// A dataset of this id was deleted, and not all that was left of it could be removed yet.
+    #[error("what is left of the deleted dataset {0} is not removed yet")]
+    Leaving(DatasetId),
     /// A directory could not be read or changed.
     #[error("cannot {operation} {}: {source}", .path.display())]
     Io {
@@ -78,7 +87,8 @@ fn suggestion(nearest: &[String]) -> String {
     }
 }
 
-/// A dataset in a listing. The name is absent if `info/alias` cannot be read.
+/// A dataset in a listing, damaged ones included: each has its id and its name taken. The name is absent if `info/alias`
+/// cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its identity.
@@ -87,6 +97,19 @@ pub struct Entry {
     pub name: Option<DatasetName>,
     /// Its directory.
     pub dir: PathBuf,
+    /// Its head, if it has one that can be read.
+    pub head: Option<Multihash>,
+    /// What is wrong with it, as far as is known without reading its chain: it has no usable head, its directory cannot be
+    /// read, or it was found to be damaged and not mended since.
+    pub damaged: Option<String>,
+}
+
+impl Entry {
+    /// The name, or the id of a dataset whose name cannot be read.
+    pub fn label(&self) -> String {
+        let name = self.name.as_ref().map(|name| name.as_str().to_owned());
+        name.unwrap_or_else(|| self.id.to_string())
+    }
 }
 
 /// The datasets of one workspace. Cloning gives another handle.
@@ -99,22 +122,46 @@ pub struct Catalog {
 impl Catalog {
     /// Opens the directory that holds the datasets, creating it if need be, and sweeps away what unfinished work left.
     /// Only the owner of the workspace may do that.
+    ///
+    /// What does not belong there is passed over, and so is what cannot be read or removed now.
+    ///
+    /// # Errors
+    /// The directory itself cannot be made or read.
     pub fn open(dir: &Path, medium: Medium) -> Result<Catalog, CatalogError> {
         medium.disk.create_dirs(dir, Access::Readable)?;
         let catalog = Catalog {
             dir: dir.to_owned(),
             medium,
         };
-        for entry in fs::read_dir(dir).map_err(|e| io_error("read", dir, e))? {
-            let path = entry.map_err(|e| io_error("read", dir, e))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with(PENDING_PREFIX) {
-                catalog.medium.disk.remove_tree(&path)?;
-            } else {
-                catalog.medium.disk.sweep(&path.join("data"))?;
+        for path in catalog.paths()? {
+            if let Err(error) = catalog.sweep(&path) {
+                tracing::warn!(path = %path.display(), %error, "what unfinished work left stays for now");
             }
         }
         Ok(catalog)
+    }
+
+    /// Everything in the directory.
+    fn paths(&self) -> Result<Vec<PathBuf>, CatalogError> {
+        let failed = |e| io_error("read", &self.dir, e);
+        let entries = fs::read_dir(&self.dir).map_err(failed)?;
+        entries.map(|entry| Ok(entry.map_err(failed)?.path())).collect()
+    }
+
+    /// Removes what unfinished work left at a path of the directory.
+    fn sweep(&self, path: &Path) -> Result<(), CatalogError> {
+        let disk = &self.medium.disk;
+        let name = path.file_name().unwrap_or_default();
+        if name.to_string_lossy().starts_with(PENDING_PREFIX) {
+            return Ok(disk.remove_tree(path)?);
+        }
+        if id_named(name).is_some() && path.is_dir() {
+            for kind in ObjectKind::ALL {
+                disk.sweep(&path.join(kind.directory()))?;
+            }
+            has_arrived(disk, path)?;
+        }
+        Ok(())
     }
 
     /// What the datasets are kept on.
@@ -132,11 +179,17 @@ impl Catalog {
         self.dir.join(id.to_multibase())
     }
 
-    /// All datasets by name. Folders that are not named by an id are passed over.
+    /// All datasets by name. What is not named by an id is passed over, and so are datasets that are still being received.
+    ///
+    /// # Errors
+    /// The directory of datasets cannot be read. One that cannot is a damaged dataset.
     pub fn entries(&self) -> Result<Vec<Entry>, CatalogError> {
         let mut entries = Vec::new();
         for id in self.ids()? {
             let dir = self.dataset_dir(&id);
+            let Standing::There { head, damaged } = standing(&dir, &id) else {
+                continue;
+            };
             let name = Dataset::name_in(&dir);
             if let Err(error) = &name {
                 tracing::warn!(dataset = %id, %error, "the name of a dataset cannot be read");
@@ -145,6 +198,8 @@ impl Catalog {
                 id,
                 name: name.ok(),
                 dir,
+                head,
+                damaged,
             });
         }
         let key = |entry: &Entry| {
@@ -156,18 +211,8 @@ impl Catalog {
     }
 
     fn ids(&self) -> Result<Vec<DatasetId>, CatalogError> {
-        let mut ids = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(|e| io_error("read", &self.dir, e))? {
-            let entry = entry.map_err(|e| io_error("read", &self.dir, e))?;
-            let id = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| DatasetId::from_multibase(name).ok());
-            // Only the form this program writes: an id has other spellings, which must not count twice.
-            // A directory without a head is still being received.
-            ids.extend(id.filter(|id| *entry.file_name() == *id.to_multibase() && Dataset::is_in(&entry.path())));
-        }
-        Ok(ids)
+        let paths = self.paths()?;
+        Ok(paths.iter().filter_map(|path| id_named(path.file_name()?)).collect())
     }
 
     /// Opens a dataset of the listing.
@@ -176,13 +221,15 @@ impl Catalog {
     }
 
     /// Opens the dataset with this id, if it is here.
+    ///
+    /// # Errors
+    /// It is here and cannot be opened: it is damaged.
     pub fn by_id(&self, id: &DatasetId) -> Result<Option<Dataset>, DatasetError> {
         let dir = self.dataset_dir(id);
-        if Dataset::is_in(&dir) {
-            Dataset::open(&dir, &self.medium).map(Some)
-        } else {
-            Ok(None)
+        if dir.symlink_metadata().is_err() || matches!(standing(&dir, id), Standing::Arriving) {
+            return Ok(None);
         }
+        Dataset::open(&dir, &self.medium).map(Some)
     }
 
     /// Opens the dataset that `text` stands for: a name (in any case), a `did:odf:fed01…`, or the beginning of an id.
@@ -240,7 +287,27 @@ impl Catalog {
     /// [`CatalogError::NameTaken`], [`DatasetError::Exists`].
     pub fn stage(&self, id: DatasetId, name: &DatasetName) -> Result<NewDataset, CatalogError> {
         self.check_free(name, None)?;
+        self.check_left(&id)?;
         Ok(NewDataset::stage(&self.dir, id, name, &self.medium)?)
+    }
+
+    /// As [`Self::stage`], for a dataset that takes the place of another one, which is deleted before it is put there. It may
+    /// have its name, and its id.
+    pub(crate) fn stage_for(
+        &self,
+        id: DatasetId,
+        name: &DatasetName,
+        replaced: Option<DatasetId>,
+    ) -> Result<NewDataset, CatalogError> {
+        if replaced.is_none() {
+            return self.stage(id, name);
+        }
+        self.check_free(name, replaced)?;
+        self.check_left(&id)?;
+        if replaced != Some(id) && self.dataset_dir(&id).symlink_metadata().is_ok() {
+            return Err(DatasetError::Exists(id).into());
+        }
+        Ok(NewDataset::stage_for_place(&self.dir, id, name, &self.medium)?)
     }
 
     /// Prepares, or goes on with, a dataset that is pulled.
@@ -249,6 +316,7 @@ impl Catalog {
     /// [`CatalogError::NameTaken`], [`DatasetError::Exists`].
     pub fn receive(&self, id: DatasetId, name: &DatasetName) -> Result<Incoming, CatalogError> {
         self.check_free(name, None)?;
+        self.check_left(&id)?;
         Ok(Incoming::open(&self.dir, id, name, &self.medium)?)
     }
 
@@ -283,17 +351,50 @@ impl Catalog {
             .unwrap_or_else(|| wanted.clone()))
     }
 
-    /// Removes a dataset with everything in it. The directory goes out of sight first, so a crash leaves the whole of it
-    /// or nothing. References of the block store into its files are the caller's to drop before.
-    pub fn delete(&self, id: &DatasetId) -> Result<(), CatalogError> {
-        let dir = self.dataset_dir(id);
-        let gone = self.dir.join(format!("{PENDING_PREFIX}gone-{}", id.to_multibase()));
+    /// What is left of a deleted dataset must go before another of the same id can come: what refers to it does so by id.
+    fn check_left(&self, id: &DatasetId) -> Result<(), CatalogError> {
+        match self.set_aside_dir(id).symlink_metadata() {
+            Ok(_) => Err(CatalogError::Leaving(*id)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn set_aside_dir(&self, id: &DatasetId) -> PathBuf {
+        self.dir.join(format!("{REMOVED_PREFIX}{}", id.to_multibase()))
+    }
+
+    /// Takes the directory of a dataset out of sight, whole and in one step that survives power loss.
+    ///
+    /// # Errors
+    /// It cannot be renamed: the dataset is there. If only that cannot be made durable, either may be so after a cut.
+    pub(crate) fn set_aside(&self, id: &DatasetId) -> Result<(), CatalogError> {
         let disk = &self.medium.disk;
-        disk.rename(&dir, &gone)?;
+        disk.rename(&self.dataset_dir(id), &self.set_aside_dir(id))?;
         disk.sync_dir(&self.dir)?;
         self.medium.cache.forget(STATES, &id.to_bytes());
-        Ok(disk.remove_tree(&gone)?)
+        Ok(())
     }
+
+    /// The datasets that were set aside and not removed yet.
+    pub(crate) fn leaving(&self) -> Result<Vec<DatasetId>, CatalogError> {
+        let left = |path: &PathBuf| id_named(OsStr::new(path.file_name()?.to_str()?.strip_prefix(REMOVED_PREFIX)?));
+        Ok(self.paths()?.iter().filter_map(left).collect())
+    }
+
+    /// Removes a dataset that was set aside.
+    ///
+    /// # Errors
+    /// A part cannot be removed now.
+    pub(crate) fn remove_aside(&self, id: &DatasetId) -> Result<(), CatalogError> {
+        Ok(self.medium.disk.remove_tree(&self.set_aside_dir(id))?)
+    }
+}
+
+/// The id that a directory is named by. Only the form this program writes: an id has other spellings, which must not count
+/// twice.
+fn id_named(name: &OsStr) -> Option<DatasetId> {
+    let id = DatasetId::from_multibase(name.to_str()?).ok();
+    id.filter(|id| *name == *id.to_multibase())
 }
 
 fn io_error(operation: &'static str, path: &Path, source: io::Error) -> CatalogError {

@@ -18,9 +18,11 @@
 //! another head.
 
 mod aliases;
+mod damage;
 mod incoming;
 mod journal;
 mod object;
+pub(crate) mod restore;
 mod rewrite;
 mod staged;
 mod tail;
@@ -33,10 +35,14 @@ use bytes::Bytes;
 use odf_disk::{Access, Disk, DiskError, DiskFile, read_small_text};
 
 pub use aliases::{DatasetName, MAX_NAME_BYTES, RemoteAliases};
+pub use damage::Damage;
+pub(crate) use damage::{Standing, standing};
+pub(crate) use incoming::has_arrived;
 pub use incoming::{INCOMING_PREFIX, Incoming};
 pub use journal::BlockPlace;
 pub use object::{Object, ObjectKind};
 pub use staged::NewDataset;
+pub(crate) use staged::WrittenDataset;
 pub use tail::MAX_TAIL_ROWS;
 
 use journal::Journal;
@@ -99,6 +105,16 @@ pub enum DatasetError {
     /// A block breaks a rule of the chain.
     #[error(transparent)]
     Chain(#[from] ChainError),
+    /// What came for a slice or checkpoint is something else.
+    #[error("{object} is not what its metadata block says: {found} instead of {expected}")]
+    Object {
+        /// The object.
+        object: Object,
+        /// Length or hash in the metadata block.
+        expected: String,
+        /// Length or hash found.
+        found: String,
+    },
     /// Somebody else is changing the dataset right now.
     #[error("{} is being changed by somebody else; try again", .path.display())]
     Busy {
@@ -202,14 +218,17 @@ impl Dataset {
         rewrite::settle(dir, &medium.disk)?;
         let head = read_head(dir)?;
         let id = read_id(dir)?;
+        let journal = Journal::new(dir, &medium.disk);
+        // What is kept says nothing of whether the file is still there.
+        let len = journal.len()?;
         let cached = medium.cache.get(STATES, &id.to_bytes());
         let state = match cached
             .and_then(|bytes| read_state(&bytes))
             .filter(|state| state.head == head)
         {
-            Some(state) => state,
-            None => {
-                let state = recompute(&Journal::new(dir, &medium.disk), &head)?;
+            Some(state) if journal::len_of(&state) <= len => state,
+            _ => {
+                let state = recompute(&journal, &head)?;
                 keep_state(medium, &state);
                 state
             }
@@ -296,9 +315,13 @@ impl Dataset {
         aliases::read_remote(&self.dir)
     }
 
-    /// Replaces where it is pulled from and pushed to.
-    pub fn set_remote_aliases(&self, aliases: &RemoteAliases) -> Result<(), DatasetError> {
-        aliases::write_remote(self.disk(), &self.dir, aliases)
+    /// Changes where it is pulled from and pushed to. Others who do so meanwhile, in any process, wait for it, so nobody's
+    /// change is lost. Gives what `change` gives.
+    ///
+    /// # Errors
+    /// The file cannot be read or written; it is as it was.
+    pub fn change_remote_aliases<T>(&self, change: impl FnOnce(&mut RemoteAliases) -> T) -> Result<T, DatasetError> {
+        aliases::change_remote(self.disk(), &self.dir, change)
     }
 
     fn journal(&self) -> Journal {
@@ -526,9 +549,17 @@ fn write_head(disk: &Disk, dir: &Path, head: &Multihash) -> Result<(), DatasetEr
 
 /// Reads a small text file that must be there.
 fn read_text(path: &Path, limit: u64) -> Result<String, DatasetError> {
+    let text = read_text_if_there(path, limit)?;
+    text.ok_or_else(|| DatasetError::Damaged {
+        path: path.to_owned(),
+        reason: "it is missing".to_owned(),
+    })
+}
+
+/// Reads a small text file; nothing if there is none.
+fn read_text_if_there(path: &Path, limit: u64) -> Result<Option<String>, DatasetError> {
     match read_small_text(path, limit) {
-        Ok(Some(text)) => Ok(text),
-        Ok(None) => Err(DatasetError::io("open", path, io::ErrorKind::NotFound.into())),
+        Ok(text) => Ok(text),
         Err(error) if error.source.kind() == io::ErrorKind::InvalidData => Err(DatasetError::Damaged {
             path: error.path,
             reason: error.source.to_string(),

@@ -11,14 +11,15 @@ mod dataset;
 pub mod lineage;
 mod medium;
 mod mirror;
+pub mod repair;
 pub mod rewrite;
 pub mod snapshot;
 pub mod verify;
 
 pub use dataset::{
-    BlockPlace, Dataset, DatasetError, DatasetName, INCOMING_PREFIX, Incoming, MAX_NAME_BYTES, MAX_TAIL_ROWS,
+    BlockPlace, Damage, Dataset, DatasetError, DatasetName, INCOMING_PREFIX, Incoming, MAX_NAME_BYTES, MAX_TAIL_ROWS,
     NameError, NewDataset, Object, ObjectKind, RemoteAliases, StoredBlock,
 };
 pub use medium::{Cache, MAX_REMEMBERED, Medium, MemoryCache};
-pub use mirror::{Held, Mirror, MirrorError, NoMirror, TakePlace, WrongPart};
+pub use mirror::{Held, Mirror, MirrorError, NoMirror, Served, TakePlace, WrongPart};
 pub use rewrite::Datasets;

@@ -59,8 +59,8 @@ pub fn inputs_of(state: &ChainState) -> Vec<Input> {
 }
 
 impl Lineage {
-    /// Reads what every dataset of the workspace is computed from. Chains are not read: the kept states say it. A dataset
-    /// that cannot be opened is left out, with a warning in the log.
+    /// Reads what every dataset of the workspace is computed from. Chains are not read: the kept states say it. A damaged
+    /// dataset that cannot be opened is left out, with a warning in the log.
     ///
     /// # Errors
     /// The directory of datasets cannot be read.

@@ -2,9 +2,9 @@
 
 use std::error::Error;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use odf_metadata::Multihash;
+use odf_metadata::{DatasetId, Multihash};
 
 use crate::Dataset;
 
@@ -77,6 +77,37 @@ impl fmt::Display for WrongPart {
     }
 }
 
+/// What there is of the second form of a dataset.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Whether it was made at the head, and is kept.
+    pub is_at_head: bool,
+    /// Blocks that are here and what they should be.
+    pub blocks: u64,
+    /// Blocks that are named by those and are missing or damaged. What they would name is not known.
+    pub lacking: u64,
+    /// The first of them.
+    pub first_lacking: Option<String>,
+}
+
+impl Served {
+    /// Whether every block is here.
+    pub fn is_whole(&self) -> bool {
+        self.is_at_head && self.lacking == 0
+    }
+
+    /// What is wrong with it, for people.
+    pub fn fault(&self) -> String {
+        match &self.first_lacking {
+            Some(first) => format!(
+                "IPLD block {first} is missing or damaged, {} in all at least",
+                self.lacking
+            ),
+            None => "it is not that of the head".to_owned(),
+        }
+    }
+}
+
 /// What keeps a second form of every dataset. All calls are made by whoever may change the dataset.
 pub trait Mirror: Send + Sync {
     /// Keeps the collection of garbage away from files that no chain names yet.
@@ -95,11 +126,34 @@ pub trait Mirror: Send + Sync {
     /// It could not be kept: the chain must stay as it is.
     fn replacing(&self, dataset: &Dataset, from: u64) -> Result<Box<TakePlace<'_>>, MirrorError>;
 
-    /// The dataset is about to be removed, with its files.
+    /// The dataset is about to be removed, with its files in `dir`. It may be damaged, and may stay after all. When this
+    /// returns what others need of its files is kept elsewhere.
     ///
     /// # Errors
-    /// What others need of it could not be kept: it must stay.
-    fn removing(&self, dataset: &Dataset) -> Result<(), MirrorError>;
+    /// It could not be kept: the dataset must stay.
+    fn removing(&self, id: &DatasetId, dir: &Path) -> Result<(), MirrorError>;
+
+    /// The dataset is gone, its files, which were in `dir`, are no longer there or about to go. When this returns nothing
+    /// of it is left here. It may have been called before.
+    ///
+    /// # Errors
+    /// Something is left; the next call goes on.
+    fn removed(&self, id: &DatasetId, dir: &Path) -> Result<(), MirrorError>;
+
+    /// Files of the dataset were put in place again by somebody else. When this returns the second form refers to them.
+    ///
+    /// # Errors
+    /// It does not; the next [`Self::moved`] makes it good.
+    fn mended(&self, dataset: &Dataset, files: &[PathBuf]) -> Result<(), MirrorError>;
+
+    /// Looks at every block of the second form at the head, as whoever is served it would. `on_bytes` hears of each.
+    ///
+    /// # Errors
+    /// It could not be looked at. That something is missing is no error.
+    fn check(&self, dataset: &Dataset, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<Served, MirrorError>;
+
+    /// The head that the second form was made at last, if that is known.
+    fn last_head(&self, id: &DatasetId) -> Option<Multihash>;
 
     /// The first part of a slice or checkpoint that is not what it was when the second form was made, if that is known.
     fn wrong_part(&self, dataset: &Dataset, path: &Path, physical_hash: &Multihash) -> Option<WrongPart>;
@@ -122,8 +176,27 @@ impl Mirror for NoMirror {
         Ok(Box::new(|_, _| Ok(false)))
     }
 
-    fn removing(&self, _: &Dataset) -> Result<(), MirrorError> {
+    fn removing(&self, _: &DatasetId, _: &Path) -> Result<(), MirrorError> {
         Ok(())
+    }
+
+    fn removed(&self, _: &DatasetId, _: &Path) -> Result<(), MirrorError> {
+        Ok(())
+    }
+
+    fn mended(&self, _: &Dataset, _: &[PathBuf]) -> Result<(), MirrorError> {
+        Ok(())
+    }
+
+    fn check(&self, _: &Dataset, _: &(dyn Fn(u64) + Sync)) -> Result<Served, MirrorError> {
+        Ok(Served {
+            is_at_head: true,
+            ..Served::default()
+        })
+    }
+
+    fn last_head(&self, _: &DatasetId) -> Option<Multihash> {
+        None
     }
 
     fn wrong_part(&self, _: &Dataset, _: &Path, _: &Multihash) -> Option<WrongPart> {

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use odf_metadata::Multihash;
 use odf_metadata::codec::EncodedBlock;
+use odf_metadata::{DatasetId, Multihash};
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::dataset::{Dataset, DatasetError, StoredBlock};
@@ -26,6 +26,14 @@ pub enum RewriteError {
     /// The dataset cannot be removed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// The dataset is gone, but not all that it took up.
+    #[error("the dataset {id} is deleted, but what is left of it cannot be removed yet: {source}")]
+    Left {
+        /// The dataset.
+        id: DatasetId,
+        /// Why not.
+        source: Box<RewriteError>,
+    },
 }
 
 /// The datasets of a workspace, and the mirror that hears of their changes. Cheap to clone.
@@ -86,12 +94,33 @@ impl Datasets {
         Ok(dropped)
     }
 
-    /// Removes a dataset with its files. What others need of them is kept elsewhere before.
+    /// Removes a dataset with its files, also a damaged one. What others need of them is kept elsewhere before.
+    ///
+    /// The directory goes out of sight in one step, so that the dataset is there, whole, or not at all, wherever a crash
+    /// comes. What that leaves is finished by [`Self::finish_removals`].
     ///
     /// # Errors
-    /// A part cannot be removed; the dataset may be there or not, never half.
-    pub fn delete(&self, dataset: &Dataset) -> Result<(), RewriteError> {
-        self.mirror.removing(dataset)?;
-        Ok(self.catalog.delete(&dataset.id())?)
+    /// The dataset is as it was, but for [`RewriteError::Left`]: then it is gone.
+    pub fn delete(&self, id: &DatasetId) -> Result<(), RewriteError> {
+        self.mirror.removing(id, &self.catalog.dataset_dir(id))?;
+        self.catalog.set_aside(id)?;
+        self.finish_removal(id).map_err(|source| RewriteError::Left {
+            id: *id,
+            source: source.into(),
+        })
+    }
+
+    fn finish_removal(&self, id: &DatasetId) -> Result<(), RewriteError> {
+        self.mirror.removed(id, &self.catalog.dataset_dir(id))?;
+        Ok(self.catalog.remove_aside(id)?)
+    }
+
+    /// Removes what is left of datasets whose removal was cut. Gives those of which something stays, with the reason.
+    ///
+    /// # Errors
+    /// The directory of datasets cannot be read.
+    pub fn finish_removals(&self) -> Result<Vec<(DatasetId, RewriteError)>, CatalogError> {
+        let finish = |id: DatasetId| Some((id, self.finish_removal(&id).err()?));
+        Ok(self.catalog.leaving()?.into_iter().filter_map(finish).collect())
     }
 }

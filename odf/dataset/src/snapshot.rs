@@ -9,7 +9,7 @@ mod normal;
 use std::collections::BTreeMap;
 
 use crate::catalog::{Catalog, CatalogError, Entry};
-use crate::dataset::{Dataset, DatasetError, DatasetName, NameError};
+use crate::dataset::{Dataset, DatasetError, DatasetName, NameError, WrittenDataset};
 use crate::lineage::Lineage;
 use crate::rewrite::{Datasets, RewriteError};
 use odf_metadata::chain::{ChainRule, ChainState};
@@ -314,7 +314,8 @@ impl Plan {
     ///
     /// # Errors
     /// A file cannot be written, most likely because the disk is full. The datasets that were made before are gone
-    /// again; those to be replaced are gone if their turn had come.
+    /// again, and those to be replaced are as they were, but for [`SnapshotError::Delete`]: one of them cannot be deleted,
+    /// and those before it are gone.
     pub fn carry_out(
         mut self,
         datasets: &Datasets,
@@ -322,41 +323,58 @@ impl Plan {
         now: Timestamp,
     ) -> Result<Vec<Added>, SnapshotError> {
         let gone: Vec<DatasetId> = self.replaced().map(|entry| entry.id).collect();
-        for id in Lineage::of(datasets.catalog())?.downstream(&gone) {
-            // Dependents that stay were refused, so whatever else is downstream of these is among them.
-            if let Some(dataset) = datasets.catalog().by_id(&id)?
-                && gone.contains(&id)
-            {
-                datasets.delete(&dataset)?;
-            }
-        }
-        let mut made = Made {
+        let mut making = Making {
             datasets,
             identities,
-            added: BTreeMap::new(),
+            ready: Vec::new(),
+            ids: BTreeMap::new(),
             keys: Vec::new(),
         };
         for index in std::mem::take(&mut self.order) {
             if let Some(planned) = self.datasets.get_mut(index)
-                && let Err(error) = made.one(index, planned, self.id, now)
+                && let Err(error) = making.one(index, planned, self.id, now)
             {
-                made.take_back();
+                making.take_back();
                 return Err(error);
             }
         }
-        Ok(made.added.into_values().collect())
+        // Everything new is written. From here on nothing needs room on the disk.
+        for id in Lineage::of(datasets.catalog())?.downstream(&gone) {
+            // Dependents that stay were refused, so whatever else is downstream of these is among them.
+            if !gone.contains(&id) {
+                continue;
+            }
+            match datasets.delete(&id) {
+                Ok(()) => {}
+                Err(error @ RewriteError::Left { .. }) => tracing::warn!(%error, "what a replaced dataset left"),
+                Err(error) => {
+                    making.take_back();
+                    return Err(error.into());
+                }
+            }
+        }
+        making.put_in_place()
     }
 }
 
-/// The datasets of a call that are there already.
-struct Made<'a> {
+/// The datasets of a call, written and not in their place yet.
+struct Making<'a> {
     datasets: &'a Datasets,
     identities: &'a dyn Identities,
-    added: BTreeMap<usize, Added>,
+    ready: Vec<Ready>,
+    /// By place among the manifests.
+    ids: BTreeMap<usize, DatasetId>,
     keys: Vec<String>,
 }
 
-impl Made<'_> {
+struct Ready {
+    index: usize,
+    written: WrittenDataset,
+    name: DatasetName,
+    replaced: Option<DatasetId>,
+}
+
+impl Making<'_> {
     fn one(
         &mut self,
         index: usize,
@@ -372,30 +390,42 @@ impl Made<'_> {
                 id
             }
         };
-        // The order of making puts inputs first, so all of them are there.
-        planned.resolve(|input| match self.added.get(&input) {
-            Some(added) => added.dataset.id(),
-            None => stand_in(input),
-        });
-        let new = self.datasets.catalog().stage(id, &planned.name)?;
+        // The order of making puts inputs first, so all of them have their ids.
+        planned.resolve(|input| self.ids.get(&input).copied().unwrap_or_else(|| stand_in(input)));
+        let replaced = planned.replaces.as_ref().map(|entry| entry.id);
+        let new = self.datasets.catalog().stage_for(id, &planned.name, replaced)?;
         let events = std::mem::take(&mut planned.events);
-        let (dataset, _) = new.install_events(planned.kind, events, now, None)?;
-        let added = Added {
-            dataset,
+        self.ids.insert(index, id);
+        self.ready.push(Ready {
+            index,
+            written: new.write_events(planned.kind, events, now, None)?,
             name: planned.name.clone(),
-            replaced: planned.replaces.as_ref().map(|entry| entry.id),
-        };
-        self.added.insert(index, added);
+            replaced,
+        });
         Ok(())
     }
 
-    /// Undoes what was made, after something went wrong. What cannot be undone stays a complete dataset.
-    fn take_back(self) {
-        for added in self.added.values().rev() {
-            if let Err(error) = self.datasets.delete(&added.dataset) {
-                tracing::warn!(dataset = %added.name, %error, "a dataset made by a call that failed stays");
-            }
+    /// Puts the datasets in place, in the order in which they were made.
+    fn put_in_place(self) -> Result<Vec<Added>, SnapshotError> {
+        let mut added = BTreeMap::new();
+        for ready in self.ready {
+            let (dataset, _) = ready.written.put_in_place()?;
+            let Ready { name, replaced, .. } = ready;
+            added.insert(
+                ready.index,
+                Added {
+                    dataset,
+                    name,
+                    replaced,
+                },
+            );
         }
+        Ok(added.into_values().collect())
+    }
+
+    /// Undoes what was made, after something went wrong.
+    fn take_back(self) {
+        drop(self.ready);
         for key in &self.keys {
             if let Err(error) = self.identities.discard(key) {
                 tracing::warn!(key, %error, "a key made by a call that failed stays");

@@ -1,10 +1,10 @@
 //! Every hash and rule of a dataset checked again, from the files alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::dataset::{Dataset, DatasetError};
+use crate::dataset::{Damage, Dataset, DatasetError};
 use crate::mirror::{Mirror, WrongPart};
 use odf_metadata::chain::{ChainError, ChainState};
 use odf_metadata::{Checkpoint, DataSlice, Multihash};
@@ -145,6 +145,31 @@ pub fn verify(
     let files = Files { dataset, mirror, depth };
     files.check_all(&checks, progress)?;
     Ok(verified)
+}
+
+/// Remembers what a verification found, or that it found nothing. Files that are only missing are remembered as such: the
+/// dataset is in order when they are back.
+///
+/// # Errors
+/// The note cannot be written.
+pub fn remember(dataset: &Dataset, fault: Option<&VerifyError>) -> Result<(), DatasetError> {
+    let Some(fault) = fault else {
+        return dataset.set_damage(None);
+    };
+    let missing = match fault {
+        VerifyError::Object { .. } | VerifyError::Unreadable { .. } => dataset.lacking(None)?,
+        _ => Vec::new(),
+    };
+    let is_missing = |path: &Path| missing.iter().any(|object| object.path(dataset.dir()) == path);
+    let lasting = match fault {
+        VerifyError::Object { path, .. } | VerifyError::Unreadable { path, .. } => !is_missing(path),
+        _ => true,
+    };
+    dataset.set_damage(Some(&Damage {
+        reason: fault.to_string(),
+        missing,
+        lasting,
+    }))
 }
 
 /// The files of a dataset under verification.

@@ -16,10 +16,12 @@ pub mod kamu_workspace;
 mod kept;
 pub mod server;
 pub mod smart;
+mod supply;
 pub mod sync;
 
 pub use arrival::{Arrival, ArrivalError, Arrived, Sink};
 pub use error::{ReadError, SyncError};
+pub use supply::FromRepository;
 pub use sync::{Destination, Outcome, Progress, SimpleSource, pull};
 
 /// The URL as the base of what is below it.

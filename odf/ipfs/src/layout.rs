@@ -11,6 +11,7 @@ mod chain_node;
 mod leaves;
 mod mirror;
 mod moved;
+mod whole;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use self::chain_node::{Links, chain_node, encode};
 pub use self::leaves::FileLeaf;
-use odf_dataset::{BlockPlace, Dataset, DatasetError, ObjectKind, StoredBlock};
+use odf_dataset::{BlockPlace, Dataset, DatasetError, StoredBlock};
 use odf_metadata::{DatasetId, Multihash};
 
 /// The format that is written, the value of `odf` in the root.
@@ -195,31 +196,6 @@ impl Layout {
         Ok(self.table.remove(&id.to_bytes())?)
     }
 
-    /// The files of a dataset that are registered with the store, those of older roots included.
-    ///
-    /// # Errors
-    /// A directory or the index cannot be read.
-    pub fn files_of(&self, dataset: &Dataset) -> Result<Vec<FileId>, LayoutError> {
-        let mut paths = vec![dataset.chain_path()];
-        for kind in ObjectKind::ALL {
-            let dir = dataset.dir().join(kind.directory());
-            let failed = |source| LayoutError::Read {
-                path: dir.clone(),
-                source,
-            };
-            for entry in std::fs::read_dir(&dir).map_err(failed)? {
-                paths.push(entry.map_err(failed)?.path());
-            }
-        }
-        let mut files = Vec::new();
-        for path in paths {
-            if let Ok(inside) = path.strip_prefix(self.store.root()) {
-                files.extend(self.store.file_at(inside)?);
-            }
-        }
-        Ok(files)
-    }
-
     /// Lays out everything up to the dataset's head and returns the root. Files in `known` are not read again.
     ///
     /// Afterwards all blocks of the DAG are in the store, durable, and marked complete.
@@ -231,33 +207,24 @@ impl Layout {
         if let Some(root) = before.as_ref().filter(|root| root.head == *dataset.head()) {
             return Ok(root.clone());
         }
-        let root = Work::new(self, dataset, known).run(before)?;
+        let root = match before {
+            // Another history, or nodes that the index believed to be here and are not.
+            None if self.latest(&dataset.id())?.is_some() => self.anew(dataset, known)?,
+            None => Work::new(self, dataset, known).run(None)?,
+            Some(before) => match Work::new(self, dataset, known).run(Some(before)) {
+                Err(LayoutError::Directory(reason)) => {
+                    tracing::warn!(dataset = %dataset.id(), reason, "a dataset is laid out anew");
+                    self.anew(dataset, known)?
+                }
+                other => other?,
+            },
+        };
         self.table.insert(
             &dataset.id().to_bytes(),
             &serde_ipld_dagcbor::to_vec(&root).map_err(|error| LayoutError::Encode(error.to_string()))?,
         )?;
         self.store.flush()?;
         Ok(root)
-    }
-
-    /// Whether the chain still holds the block that the layout was made at, and the layout's nodes are still here.
-    fn is_whole(&self, dataset: &Dataset, root: &Root) -> Result<bool, LayoutError> {
-        if root.place.end() > dataset.chain_len() {
-            return Ok(false);
-        }
-        let same_chain = Multihash::sha3_256(&dataset.bytes_at(root.place)?) == root.head;
-        let nodes = [
-            root.cid,
-            root.files,
-            root.chain_node,
-            root.blocks.cid,
-            root.data.cid,
-            root.checkpoints.cid,
-        ];
-        Ok(same_chain
-            && nodes
-                .iter()
-                .try_fold(true, |all, cid| Ok::<_, StoreError>(all && self.store.has(cid)?))?)
     }
 }
 
@@ -270,6 +237,8 @@ struct Work<'a> {
     pending: Vec<Block>,
     /// New nodes with links, to be marked complete.
     nodes: Vec<Cid>,
+    /// Whether what the index says is here is read before it is believed.
+    in_doubt: bool,
     /// New entries of the three directories.
     blocks: Vec<(String, Option<Entry>)>,
     data: Vec<(String, Option<Entry>)>,
@@ -284,6 +253,7 @@ impl<'a> Work<'a> {
             known,
             pending: Vec::new(),
             nodes: Vec::new(),
+            in_doubt: false,
             blocks: Vec::new(),
             data: Vec::new(),
             checkpoints: Vec::new(),
@@ -506,6 +476,12 @@ impl<'a> Work<'a> {
     }
 
     fn flush_pending(&mut self) -> Result<(), LayoutError> {
+        if self.in_doubt {
+            // Reading drops the places of blocks that are not there, so that they are written again.
+            for block in &self.pending {
+                self.store.get(block.cid())?;
+            }
+        }
         self.store.put(&self.pending)?;
         self.pending.clear();
         Ok(())

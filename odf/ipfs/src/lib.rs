@@ -5,5 +5,7 @@ pub mod layout;
 mod local;
 pub mod publish;
 pub mod pull;
+mod supply;
 
 pub use local::{CollectError, Local, OpenError};
+pub use supply::FromPeers;

@@ -1,15 +1,17 @@
 //! What is here: the block store, the datasets, and their DAGs, which follow every change of them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use odf_dataset::catalog::{Catalog, CatalogError};
-use odf_dataset::{Cache, DatasetError, Datasets, Medium};
+use odf_dataset::catalog::{Catalog, CatalogError, Entry};
+use odf_dataset::{Cache, Dataset, DatasetError, Datasets, Medium, Mirror as _, MirrorError};
 use odf_disk::Disk;
+use odf_metadata::DatasetId;
 use odf_node::dag;
 use odf_node::store::{GcReport, MAX_VALUE_BYTES, Store, StoreError, StoreOptions, Table};
 
-use crate::layout::{KnownFiles, Layout, LayoutError};
+use crate::layout::{Layout, LayoutError};
 
 /// Why the datasets and the block store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -48,11 +50,30 @@ pub struct Local {
     store: Store,
     layout: Layout,
     datasets: Datasets,
+    /// Why the DAG of a dataset could not be brought to its head.
+    behind: Arc<Mutex<BTreeMap<DatasetId, String>>>,
+}
+
+/// Why the DAG of one dataset is not that of its head.
+#[derive(Debug, thiserror::Error)]
+enum BehindError {
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+    #[error("{0} is missing, and a metadata block names it")]
+    Lacking(odf_dataset::Object),
 }
 
 impl Local {
     /// Opens what is in `root`, making what is not there yet. If the index of the store was lost, it is made again from the
     /// datasets' files, which takes as long as hashing them.
+    ///
+    /// What a process that was killed left to do is done: datasets that were being deleted are removed, and the DAG of every
+    /// dataset follows its head and is pinned. A dataset for which that fails is passed over ([`Self::behind`]); so is a
+    /// damaged one.
     ///
     /// # Errors
     /// A part cannot be opened. Nothing was changed that a later attempt would miss.
@@ -69,22 +90,62 @@ impl Local {
             store,
             layout,
             datasets,
+            behind: Arc::default(),
         };
+        for (id, error) in local.datasets.finish_removals()? {
+            tracing::warn!(dataset = %id, %error, "what is left of a deleted dataset stays for now");
+        }
+        for entry in local.catalog().entries()? {
+            local.bring_up(&entry);
+        }
         if local.store.rebuilt() {
-            local.lay_out_all()?;
+            local.store.rebuild_finished()?;
         }
         Ok(local)
     }
 
-    /// Makes the layouts of all datasets again, after the index was lost.
-    fn lay_out_all(&self) -> Result<(), OpenError> {
-        let catalog = self.datasets.catalog();
-        for entry in catalog.entries()? {
-            let dataset = catalog.open_entry(&entry)?;
-            self.layout.update(&dataset, &KnownFiles::new())?;
-            self.layout.adopt_unnamed(&dataset)?;
+    /// Brings the DAG of a dataset to its head, unless it is there, and remembers if it cannot be.
+    fn bring_up(&self, entry: &Entry) {
+        // Nearly always there is nothing to do, and there may be a thousand datasets.
+        if let Some(head) = &entry.head
+            && self.layout.is_at(&entry.id, head).unwrap_or(false)
+        {
+            return;
         }
-        Ok(self.store.rebuild_finished()?)
+        let brought = self.catalog().open_entry(entry).map_err(BehindError::from);
+        if let Err(error) = brought.and_then(|dataset| self.follow(&dataset)) {
+            tracing::warn!(dataset = %entry.id, %error, "the DAG of a dataset is not that of its head");
+            self.behind_now().insert(entry.id, error.to_string());
+        }
+    }
+
+    fn follow(&self, dataset: &Dataset) -> Result<(), BehindError> {
+        // Nothing is hashed in vain at every start.
+        if let Some(object) = dataset.lacking(None)?.first() {
+            return Err(BehindError::Lacking(*object));
+        }
+        let is_known = self.layout.latest(&dataset.id())?.is_some();
+        self.layout.moved(dataset)?;
+        if !is_known {
+            // Of roots that are older than the index nothing is known but their pins.
+            self.layout.adopt_unnamed(dataset)?;
+            self.store.flush().map_err(LayoutError::from)?;
+        }
+        Ok(())
+    }
+
+    /// Why the DAG of a dataset could not be brought to its head when this was opened, if it still is not.
+    pub fn behind(&self, dataset: &Dataset) -> Option<String> {
+        let reason = self.behind_now().get(&dataset.id()).cloned()?;
+        if self.layout.is_current(dataset).unwrap_or(false) {
+            self.behind_now().remove(&dataset.id());
+            return None;
+        }
+        Some(reason)
+    }
+
+    fn behind_now(&self) -> MutexGuard<'_, BTreeMap<DatasetId, String>> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The block store.
@@ -174,3 +235,6 @@ impl Cache for StoreCache {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

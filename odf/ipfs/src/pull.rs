@@ -327,7 +327,7 @@ fn files_of(root: &Block) -> Result<Cid, PullError> {
 }
 
 /// A file of at most `limit` bytes; `None` if it is longer or malformed.
-async fn small_file(fetcher: &Fetcher, root: Cid, limit: usize) -> Result<Option<Vec<u8>>, PullError> {
+pub(crate) async fn small_file(fetcher: &Fetcher, root: Cid, limit: usize) -> Result<Option<Vec<u8>>, PullError> {
     use odf_node::unixfs::export::{FileCursor, Step};
     let mut cursor = FileCursor::new(root);
     let mut content = Vec::new();

@@ -9,6 +9,7 @@ use odf::pull::{Address, Outcome, Progress, PullOptions, Pulled, pull_from};
 use odf_node::fetch::Fetcher;
 
 use super::{PullArgs, open};
+use crate::commands::repair::{after_pull, peers_at};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
@@ -18,7 +19,11 @@ use crate::session::Session;
 const TICK: Duration = Duration::from_millis(200);
 
 /// Connects to the peers that were named. One of several that cannot be reached is only told.
-pub(super) fn dial(addresses: &[String], session: &Session, io: &mut Io) -> Result<Vec<odf_node::PeerId>, Failure> {
+pub(in crate::commands) fn dial(
+    addresses: &[String],
+    session: &Session,
+    io: &mut Io,
+) -> Result<Vec<odf_node::PeerId>, Failure> {
     let node = session.node()?;
     let mut peers = Vec::new();
     let mut last = None;
@@ -98,7 +103,15 @@ pub(super) fn one(
     if let Some(keep) = session.settings().retention {
         publish::retain(workspace.local(), pulled.outcome.dataset(), keep)?;
     }
-    tell(&pulled, address, io)
+    let updated = tell(&pulled, address, io)?;
+    let places = || {
+        peers_at(address, peers, session).unwrap_or_else(|failure| {
+            tracing::warn!(%address, reason = failure.message(), "nobody is asked for what is missing");
+            Vec::new()
+        })
+    };
+    after_pull(pulled.outcome.dataset(), &places, session, io)?;
+    Ok(updated)
 }
 
 fn tell(pulled: &Pulled, address: &Address, io: &mut Io) -> Result<bool, Failure> {

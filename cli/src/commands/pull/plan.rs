@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use odf::catalog::{Catalog, CatalogError, Entry};
-use odf::dataset::Dataset;
+use odf::dataset::{Dataset, RemoteAliases};
 use odf::metadata::{DatasetId, DatasetKind};
 use odf::place::Place;
 use odf::pull::Address;
@@ -43,6 +43,8 @@ pub(super) enum Way {
     Source(DatasetId),
     /// By computing it from its inputs.
     Transform(DatasetId),
+    /// Not now: this is in the way.
+    Blocked(Failure),
     /// Not at all.
     Nothing,
 }
@@ -60,12 +62,14 @@ pub(super) fn plan(args: &PullArgs, session: &Session) -> Result<Vec<Job>, Failu
     if args.all {
         let mut wanted = Vec::new();
         for entry in planner.catalog.entries()? {
-            let dataset = planner.catalog.open_entry(&entry)?;
-            if !matches!(planner.way_of(&dataset)?, Way::Nothing) {
+            // One that has no way for want of a whole chain, or of a repository, is told and keeps nobody waiting.
+            if let Some(dataset) = planner.open(&entry)
+                && !matches!(planner.way_of(&dataset), Ok(Way::Nothing))
+            {
                 wanted.push(dataset);
             }
         }
-        if wanted.is_empty() {
+        if wanted.is_empty() && planner.jobs.is_empty() {
             return Err(Failure::new(
                 Kind::NotFound,
                 "no dataset here was pulled from elsewhere or has a source",
@@ -128,16 +132,28 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn matching(&self, pattern: &str, wanted: &mut Vec<Dataset>) -> Result<(), Failure> {
+    fn matching(&mut self, pattern: &str, wanted: &mut Vec<Dataset>) -> Result<(), Failure> {
         let entries: Vec<Entry> = self.catalog.matching(pattern)?;
         if entries.is_empty() {
             return Err(Failure::new(Kind::NotFound, format!("no dataset matches {pattern}"))
                 .next("`odfs list` shows all datasets"));
         }
-        for entry in entries {
-            wanted.push(self.catalog.open_entry(&entry)?);
-        }
+        wanted.extend(entries.iter().filter_map(|entry| self.open(entry)));
         Ok(())
+    }
+
+    /// Opens one of several datasets. One that cannot be opened becomes a job that says so.
+    fn open(&mut self, entry: &Entry) -> Option<Dataset> {
+        match self.catalog.open_entry(entry) {
+            Ok(dataset) => Some(dataset),
+            Err(error) => {
+                self.jobs.push(Job {
+                    label: entry.label(),
+                    way: Way::Blocked(error.into()),
+                });
+                None
+            }
+        }
     }
 
     fn find(&self, target: &str) -> Result<Option<Dataset>, Failure> {
@@ -151,13 +167,11 @@ impl Planner<'_> {
     /// The dataset that came from this very place, whatever it is called here.
     fn pulled_from(&self, place: &Place) -> Result<Option<Dataset>, Failure> {
         for entry in self.catalog.entries()? {
-            let dataset = self.catalog.open_entry(&entry)?;
-            let aliases = dataset.remote_aliases()?.pull_aliases;
-            if aliases
-                .iter()
-                .any(|alias| self.repositories.resolve(alias).is_ok_and(|other| other == *place))
-            {
-                return Ok(Some(dataset));
+            // Whatever is wrong with others is no matter of this place.
+            let aliases = RemoteAliases::in_directory(&entry.dir).unwrap_or_default().pull_aliases;
+            let is_it = |alias: &String| self.repositories.resolve(alias).is_ok_and(|other| other == *place);
+            if aliases.iter().any(is_it) {
+                return Ok(Some(self.catalog.open_entry(&entry)?));
             }
         }
         Ok(None)
@@ -173,21 +187,27 @@ impl Planner<'_> {
         if !self.seen.insert(dataset.id()) {
             return Ok(());
         }
-        let way = self.way_of(dataset)?;
+        let way = match self.way_of(dataset) {
+            Ok(way) => way,
+            Err(failure) if self.wanted.len() > 1 => Way::Blocked(failure),
+            Err(failure) => return Err(failure),
+        };
         if let (Way::Transform(_), Some(transform)) = (&way, &dataset.state().transform) {
             for input in &transform.inputs {
                 // What is wrong with an input is told when the dataset is computed.
                 let Ok(id) = input.dataset_ref.parse::<DatasetId>() else {
                     continue;
                 };
-                if let Some(input) = self.catalog.by_id(&id)? {
+                if let Ok(Some(input)) = self.catalog.by_id(&id) {
                     self.add(&input)?;
                 }
             }
         }
         if self.recursive || self.wanted.contains(&dataset.id()) {
             self.jobs.push(Job {
-                label: dataset.name()?.to_string(),
+                label: dataset
+                    .name()
+                    .map_or_else(|_| dataset.id().to_string(), |name| name.to_string()),
                 way,
             });
         }

@@ -4,12 +4,14 @@ use odf::dataset::RemoteAliases;
 use odf::metadata::DatasetId;
 use odf::place::Place;
 use odf::publish;
+use odf::repair::Supply;
 use odf::repository::files::FilesSource;
 use odf::repository::http::HttpSource;
 use odf::repository::smart::{Endpoint, Source};
-use odf::repository::{self, Arrived, Destination, Outcome, SimpleSource};
+use odf::repository::{self, Arrived, Destination, FromRepository, Outcome, SimpleSource};
 
 use super::{PullArgs, open};
+use crate::commands::repair::after_pull;
 use crate::commands::transfer::Watch;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -41,16 +43,23 @@ pub(super) fn one(
         aliases,
     };
     match place {
-        Place::Files(dir) => simple(&FilesSource::new(dir), destination, args.force, session, io),
+        Place::Files(dir) => {
+            let source = FilesSource::new(dir);
+            simple(&source, &source, destination, args.force, session, io)
+        }
         Place::Http(url) => {
             let token = session.repositories().token_for(place)?;
-            simple(&HttpSource::new(url, token), destination, args.force, session, io)
+            let source = HttpSource::new(url, token);
+            simple(&source, &source, destination, args.force, session, io)
         }
         Place::Smart(url) => {
-            let endpoint = Endpoint::new(url, session.repositories().token_for(place)?);
+            let token = session.repositories().token_for(place)?;
+            // The server has the plain files, too; by its protocol it would give what is behind the local head.
+            let copies = HttpSource::new(url, token.clone());
+            let endpoint = Endpoint::new(url, token);
             let watch = Watch::new(io);
             let source = Source::open(endpoint, destination.dataset.as_ref(), args.force, &|at| watch.hear(at))?;
-            simple(&source, destination, args.force, session, io)
+            simple(&source, &copies, destination, args.force, session, io)
         }
         Place::Ipfs(_) => Err(
             Failure::new(Kind::Refused, format!("{place} is not pulled as a repository"))
@@ -59,9 +68,10 @@ pub(super) fn one(
     }
 }
 
-/// Pulls by the Simple Transfer Protocol; whether anything was new.
+/// Pulls by the Simple Transfer Protocol; whether anything was new. `copies` has what is missing of files that came before.
 pub(super) fn simple(
     source: &dyn SimpleSource,
+    copies: &dyn SimpleSource,
     destination: Destination,
     force: bool,
     session: &Session,
@@ -71,7 +81,10 @@ pub(super) fn simple(
     let outcome = repository::pull(session.workspace()?.datasets(), source, destination, force, &|at| {
         watch.hear(at)
     })?;
-    finish(&outcome, &watch, session, io)
+    let updated = finish(&outcome, &watch, session, io)?;
+    let places = || vec![Box::new(FromRepository(copies)) as Box<dyn Supply + '_>];
+    after_pull(outcome.dataset(), &places, session, io)?;
+    Ok(updated)
 }
 
 /// Tells how a pull ended, and serves what is new; whether anything was.

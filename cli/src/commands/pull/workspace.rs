@@ -68,5 +68,6 @@ fn one(
         name,
         aliases,
     };
-    simple(&dataset.source(), destination, args.force, session, io)
+    let source = dataset.source();
+    simple(&source, &source, destination, args.force, session, io)
 }

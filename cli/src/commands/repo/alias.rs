@@ -69,18 +69,19 @@ pub(super) fn run(command: &AliasCommand, session: &Session, io: &mut Io) -> Res
             let alias = alias
                 .parse()
                 .map_or_else(|_| alias.clone(), |_: odf::place::Place| place.to_string());
-            let mut aliases = dataset.remote_aliases()?;
-            let (mut added, both) = (false, [(*pull, "pull"), (*push, "push")]);
-            for (wanted, kind) in both {
-                let list = of_kind(&mut aliases, kind);
-                if wanted && !list.contains(&alias) {
-                    list.push(alias.clone());
-                    io.say(format_args!("Added: {alias} ({kind})"));
-                    added = true;
+            let added = dataset.change_remote_aliases(|aliases| {
+                let mut added = Vec::new();
+                for (wanted, kind) in [(*pull, "pull"), (*push, "push")] {
+                    let list = of_kind(aliases, kind);
+                    if wanted && !list.contains(&alias) {
+                        list.push(alias.clone());
+                        added.push(kind);
+                    }
                 }
-            }
-            if added {
-                dataset.set_remote_aliases(&aliases)?;
+                added
+            })?;
+            for kind in added {
+                io.say(format_args!("Added: {alias} ({kind})"));
             }
             Ok(())
         }
@@ -153,18 +154,17 @@ fn delete(
         None => true,
         Some(alias) => known == alias || place.is_some() && repositories.resolve(known).ok() == place,
     };
-    let mut aliases = dataset.remote_aliases()?;
-    let mut count = 0;
-    for (wanted, kind) in kinds {
-        let list = of_kind(&mut aliases, kind);
-        let before = list.len();
-        if wanted {
-            list.retain(|known| !is_meant(known));
+    let count = dataset.change_remote_aliases(|aliases| {
+        let mut count = 0;
+        for (wanted, kind) in kinds {
+            let list = of_kind(aliases, kind);
+            let before = list.len();
+            if wanted {
+                list.retain(|known| !is_meant(known));
+            }
+            count += before - list.len();
         }
-        count += before - list.len();
-    }
-    if count > 0 {
-        dataset.set_remote_aliases(&aliases)?;
-    }
+        count
+    })?;
     Ok(count)
 }

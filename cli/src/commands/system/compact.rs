@@ -53,7 +53,7 @@ pub(super) fn run(args: &CompactArgs, session: &Session, io: &mut Io) -> Result<
         );
     }
     let entries = entries(&args.datasets, session)?;
-    let names: Vec<String> = entries.iter().map(shown).collect();
+    let names: Vec<String> = entries.iter().map(Entry::label).collect();
     let loss = if args.keep_metadata_only {
         " and drop their rows"
     } else {
@@ -164,11 +164,4 @@ fn row(name: String, outcome: Outcome) -> [Cell; 7] {
             new_head.to_string().into(),
         ],
     }
-}
-
-fn shown(entry: &Entry) -> String {
-    entry
-        .name
-        .as_ref()
-        .map_or_else(|| entry.id.to_string(), |name| name.to_string())
 }

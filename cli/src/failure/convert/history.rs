@@ -4,6 +4,7 @@ use odf::CollectError;
 use odf::compact::CompactError;
 use odf::dataset::MirrorError;
 use odf::layout::LayoutError;
+use odf::repair::RepairError;
 use odf::rewrite::RewriteError;
 
 use odf_node::store::StoreError;
@@ -17,6 +18,11 @@ impl From<RewriteError> for Failure {
             RewriteError::Dataset(error) => error.into(),
             RewriteError::Mirror(error) => error.into(),
             RewriteError::Catalog(error) => error.into(),
+            RewriteError::Left { id, source } => Failure::from(*source)
+                .about(format!(
+                    "the dataset {id} is deleted, but what is left of it cannot be removed yet"
+                ))
+                .next("it is removed when odfs is started again"),
             error => Failure::new(Kind::General, chain(&error)),
         }
     }
@@ -30,6 +36,18 @@ impl From<MirrorError> for Failure {
                 Ok(error) => error.into(),
                 Err(error) => Failure::new(Kind::General, chain(&error)),
             },
+        }
+    }
+}
+
+impl From<RepairError> for Failure {
+    fn from(error: RepairError) -> Self {
+        match error {
+            RepairError::Dataset(error) => error.into(),
+            RepairError::Catalog(error) => error.into(),
+            RepairError::Mirror(error) => error.into(),
+            RepairError::Stopped => Failure::interrupted(),
+            error => Failure::new(Kind::General, chain(&error)),
         }
     }
 }

@@ -30,6 +30,8 @@ impl From<CatalogError> for Failure {
             CatalogError::NameTaken { .. } => {
                 Failure::new(Kind::Refused, &error).next("choose another name, or rename that one with `odfs rename`")
             }
+            CatalogError::Leaving(_) => Failure::new(Kind::Busy, &error)
+                .next("stop odfs processes on this workspace and run the command again: the next start removes it"),
             CatalogError::Io { ref source, .. } => of_io(&error, source),
             CatalogError::Dataset(error) => error.into(),
             error => Failure::new(Kind::General, chain(&error)),
@@ -260,6 +262,7 @@ impl From<TakeError> for Failure {
             TakeError::Keystore(error) => error.into(),
             TakeError::Store(error) => error.into(),
             TakeError::Transform(error) => error.into(),
+            TakeError::Lacking(_) => damaged(&error),
             TakeError::NothingTaken => Failure::new(Kind::EmptyInput, &error).next("publish it again when it has rows"),
             error => Failure::new(Kind::General, chain(&error)),
         }

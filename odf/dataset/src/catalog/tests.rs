@@ -3,6 +3,7 @@ use std::time::Instant;
 use odf_disk::Disk;
 
 use super::*;
+use crate::{Datasets, Mirror, MirrorError, NoMirror, Served, TakePlace, rewrite::RewriteError};
 use odf_metadata::{DatasetKind, MetadataEvent, SetInfo, Timestamp};
 
 fn time() -> Timestamp {
@@ -109,12 +110,16 @@ fn names_and_ids_are_unique() {
 fn deleting_leaves_nothing_and_unfinished_work_is_swept_away() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(dir.path());
+    let datasets = Datasets::new(catalog.clone(), std::sync::Arc::new(NoMirror));
     let a = make(&catalog, 1, "a").id();
-    catalog.delete(&a).unwrap();
+    datasets.delete(&a).unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     assert_eq!(catalog.medium().cache.get(STATES, &a.to_bytes()), None);
     assert!(catalog.by_id(&a).unwrap().is_none());
-    assert!(matches!(catalog.delete(&a), Err(CatalogError::Io { .. })));
+    assert!(matches!(
+        datasets.delete(&a),
+        Err(RewriteError::Catalog(CatalogError::Io { .. }))
+    ));
 
     make(&catalog, 2, "b");
     // As a crash leaves it.
@@ -163,6 +168,7 @@ fn a_thousand_datasets_are_listed_at_once() {
             fs::create_dir_all(to.join(part)).unwrap();
         }
         fs::copy(first.dir().join("refs/head"), to.join("refs/head")).unwrap();
+        fs::copy(first.dir().join("chain"), to.join("chain")).unwrap();
         fs::write(to.join("info/alias"), format!("d{n}")).unwrap();
         let state = catalog.medium().cache.get(STATES, &first.id().to_bytes()).unwrap();
         catalog.medium().cache.put(STATES, &id.to_bytes(), &state);
@@ -176,4 +182,173 @@ fn a_thousand_datasets_are_listed_at_once() {
     let took = begin.elapsed();
     assert_eq!((entries.len(), opened), (1001, 0));
     assert!(took.as_millis() < 2000, "listing took {took:?}");
+}
+
+#[test]
+fn what_does_not_belong_there_stops_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = make(&open(dir.path()), 1, "a").id();
+    fs::write(dir.path().join(".DS_Store"), "").unwrap();
+    std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+    let other = DatasetId::from_public_key([2; 32]).to_multibase();
+    fs::create_dir(dir.path().join("other")).unwrap();
+    let file = DatasetId::from_public_key([3; 32]);
+    fs::write(dir.path().join(file.to_multibase()), "").unwrap();
+    // A link to a disk that is not there.
+    let away = DatasetId::from_public_key([4; 32]);
+    std::os::unix::fs::symlink("/nowhere/at/all", dir.path().join(away.to_multibase())).unwrap();
+    let catalog = open(dir.path());
+    let entries = catalog.entries().unwrap();
+    let damaged: Vec<DatasetId> = entries.iter().filter(|e| e.damaged.is_some()).map(|e| e.id).collect();
+    assert_eq!(entries.len(), 3, "{other}: {entries:?}");
+    assert!(
+        damaged.contains(&file) && damaged.contains(&away) && !damaged.contains(&a),
+        "{entries:?}"
+    );
+    assert!(catalog.find("a").is_ok());
+    assert!(catalog.by_id(&away).is_err(), "its id is taken");
+
+    // The disk is back.
+    let disk = tempfile::tempdir().unwrap();
+    let there = make(&open(disk.path()), 4, "b");
+    let link = dir.path().join(away.to_multibase());
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(there.dir(), &link).unwrap();
+    assert_eq!(catalog.find("b").unwrap().state(), there.state());
+    assert_eq!(catalog.find_entry("b").unwrap().damaged, None);
+}
+
+#[test]
+fn a_dataset_without_a_head_is_damaged_and_keeps_its_name_and_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(dir.path());
+    let a = make(&catalog, 1, "a");
+    let head = a.dir().join("refs/head");
+    let whole = fs::read(&head).unwrap();
+    for content in [None, Some(""), Some("\n"), Some("f1620"), Some("\u{0}")] {
+        match content {
+            None => fs::remove_file(&head).unwrap(),
+            Some(content) => fs::write(&head, content).unwrap(),
+        }
+        let entry = catalog.find_entry("a").unwrap();
+        assert!(entry.damaged.is_some(), "{content:?}");
+        assert!(matches!(
+            catalog.find("a"),
+            Err(CatalogError::Dataset(DatasetError::Damaged { .. }))
+        ));
+        assert!(matches!(catalog.by_id(&a.id()), Err(DatasetError::Damaged { .. })));
+        assert!(matches!(
+            catalog.stage(DatasetId::from_public_key([2; 32]), &"A".parse().unwrap()),
+            Err(CatalogError::NameTaken { .. })
+        ));
+        assert!(
+            catalog.receive(a.id(), &"b".parse().unwrap()).is_err(),
+            "its chain may be the only one"
+        );
+        assert!(
+            open(dir.path()).entries().unwrap()[0].damaged.is_some(),
+            "also after the next start"
+        );
+    }
+    fs::write(&head, whole).unwrap();
+    assert_eq!(catalog.find_entry("a").unwrap().damaged, None);
+    // The kept state says nothing of whether the chain is there.
+    fs::rename(a.chain_path(), dir.path().join("chain")).unwrap();
+    assert!(matches!(
+        catalog.find("a"),
+        Err(CatalogError::Dataset(DatasetError::Damaged { .. }))
+    ));
+    fs::rename(dir.path().join("chain"), a.chain_path()).unwrap();
+    assert_eq!(catalog.find("a").unwrap().state(), a.state());
+}
+
+/// Fails when told to, and hears what it is told.
+#[derive(Default)]
+struct Deaf {
+    failing: std::sync::atomic::AtomicBool,
+    heard: std::sync::Mutex<Vec<String>>,
+}
+
+impl Deaf {
+    fn hear(&self, what: String) -> Result<(), MirrorError> {
+        self.heard.lock().unwrap().push(what);
+        match self.failing.load(std::sync::atomic::Ordering::SeqCst) {
+            true => Err(MirrorError::new(io::Error::other("no room"))),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Mirror for Deaf {
+    fn hold(&self) -> Box<dyn crate::Held> {
+        Box::new(())
+    }
+
+    fn moved(&self, _: &Dataset) -> Result<(), MirrorError> {
+        Ok(())
+    }
+
+    fn replacing(&self, _: &Dataset, _: u64) -> Result<Box<TakePlace<'_>>, MirrorError> {
+        Ok(Box::new(|_, _| Ok(false)))
+    }
+
+    fn removing(&self, _: &DatasetId, dir: &Path) -> Result<(), MirrorError> {
+        self.heard
+            .lock()
+            .unwrap()
+            .push(format!("removing, there: {}", dir.exists()));
+        Ok(())
+    }
+
+    fn removed(&self, _: &DatasetId, dir: &Path) -> Result<(), MirrorError> {
+        self.hear(format!("removed, there: {}", dir.exists()))
+    }
+
+    fn mended(&self, _: &Dataset, _: &[PathBuf]) -> Result<(), MirrorError> {
+        Ok(())
+    }
+
+    fn check(&self, _: &Dataset, _: &(dyn Fn(u64) + Sync)) -> Result<Served, MirrorError> {
+        Ok(Served::default())
+    }
+
+    fn last_head(&self, _: &DatasetId) -> Option<odf_metadata::Multihash> {
+        None
+    }
+
+    fn wrong_part(&self, _: &Dataset, _: &Path, _: &odf_metadata::Multihash) -> Option<crate::WrongPart> {
+        None
+    }
+}
+
+#[test]
+fn a_removal_that_was_cut_is_finished_and_nothing_of_the_id_comes_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(dir.path());
+    let mirror = std::sync::Arc::new(Deaf::default());
+    let datasets = Datasets::new(catalog.clone(), mirror.clone());
+    let a = make(&catalog, 1, "a");
+    fs::write(a.dir().join("refs/head"), "damaged").unwrap();
+    mirror.failing.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(matches!(datasets.delete(&a.id()), Err(RewriteError::Left { id, .. }) if id == a.id()));
+    assert!(catalog.entries().unwrap().is_empty());
+    assert!(matches!(
+        catalog.stage(a.id(), &"a".parse().unwrap()),
+        Err(CatalogError::Leaving(_))
+    ));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "what is left of it");
+    // Also over another start.
+    let again = Datasets::new(open(dir.path()), mirror.clone());
+    assert_eq!(again.finish_removals().unwrap().len(), 1);
+    mirror.failing.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert!(again.finish_removals().unwrap().is_empty());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    let heard = mirror.heard.lock().unwrap().clone();
+    assert_eq!(heard[0], "removing, there: true");
+    assert!(
+        heard[1..].iter().all(|heard| heard == "removed, there: false"),
+        "{heard:?}"
+    );
+    make(&catalog, 1, "a");
 }

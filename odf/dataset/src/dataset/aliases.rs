@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use odf_disk::{Access, Disk};
 
-use super::{DatasetError, NameError, read_text};
+use super::{DatasetError, NameError, read_text, read_text_if_there};
 
 /// The longest name of a dataset or account.
 pub const MAX_NAME_BYTES: usize = 100;
@@ -129,10 +129,9 @@ pub(super) fn write_name(disk: &Disk, dataset: &Path, name: &DatasetName) -> Res
 /// Reads `info/config`; a dataset without one has no remote aliases.
 pub(super) fn read_remote(dataset: &Path) -> Result<RemoteAliases, DatasetError> {
     let path = dataset.join("info/config");
-    if !path.exists() {
+    let Some(text) = read_text_if_there(&path, MAX_INFO_BYTES)? else {
         return Ok(RemoteAliases::default());
-    }
-    let text = read_text(&path, MAX_INFO_BYTES)?;
+    };
     let damaged = |reason: String| DatasetError::Damaged {
         path: path.clone(),
         reason,
@@ -142,6 +141,22 @@ pub(super) fn read_remote(dataset: &Path) -> Result<RemoteAliases, DatasetError>
         return Err(damaged(format!("kind {} where {CONFIG_KIND} is wanted", manifest.kind)));
     }
     Ok(manifest.content)
+}
+
+/// Changes `info/config` while nobody else does. Gives what `change` gives; the file is only written if it differs then.
+pub(super) fn change_remote<T>(
+    disk: &Disk,
+    dataset: &Path,
+    change: impl FnOnce(&mut RemoteAliases) -> T,
+) -> Result<T, DatasetError> {
+    let _turn = disk.lock_dir(&dataset.join("info"))?;
+    let before = read_remote(dataset)?;
+    let mut aliases = before.clone();
+    let given = change(&mut aliases);
+    if aliases != before {
+        write_remote(disk, dataset, &aliases)?;
+    }
+    Ok(given)
 }
 
 pub(super) fn write_remote(disk: &Disk, dataset: &Path, aliases: &RemoteAliases) -> Result<(), DatasetError> {

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use odf_disk::Access;
+use odf_disk::{Access, Disk};
 
 use super::journal::{BlockPlace, Journal};
 use super::{
@@ -17,6 +17,26 @@ use crate::Medium;
 /// What every name of a slice or checkpoint begins with while its parts arrive.
 pub const INCOMING_PREFIX: &str = ".incoming-";
 
+/// Says in a directory that a dataset is being received there. Without it, a directory that has no head is a dataset that
+/// lost it.
+const ARRIVING: &str = ".arriving";
+
+/// Whether a directory without a head is one that is still being received, or has nothing of a dataset in it.
+pub(super) fn is_arriving(dir: &Path) -> bool {
+    let is_there = |name: &str| dir.join(name).symlink_metadata().is_ok();
+    is_there(ARRIVING) || !["chain", "info/alias", "refs/head"].into_iter().any(is_there)
+}
+
+/// Removes what says that the dataset in `dir` is being received, if it has a head: a process that died in between left it.
+pub(crate) fn has_arrived(disk: &Disk, dir: &Path) -> Result<(), DatasetError> {
+    let mark = dir.join(ARRIVING);
+    if Dataset::is_in(dir) && mark.symlink_metadata().is_ok() {
+        disk.remove_file(&mark)?;
+        disk.sync_dir(dir)?;
+    }
+    Ok(())
+}
+
 /// A directory that will be a dataset once it has a head. What arrived in it stays when this is dropped.
 pub struct Incoming {
     dir: PathBuf,
@@ -28,12 +48,23 @@ impl Incoming {
     /// Makes the directory of dataset `id` within `datasets`, or goes on with one that an interrupted pull left.
     ///
     /// # Errors
-    /// [`DatasetError::Exists`] if the dataset is there already.
+    /// [`DatasetError::Exists`] if the dataset is there already. [`DatasetError::Damaged`] if it is, without a head: its
+    /// chain may have blocks that nobody else has.
     pub fn open(datasets: &Path, id: DatasetId, name: &DatasetName, medium: &Medium) -> Result<Self, DatasetError> {
         let dir = datasets.join(id.to_multibase());
         if Dataset::is_in(&dir) {
             return Err(DatasetError::Exists(id));
         }
+        if dir.exists() && !is_arriving(&dir) {
+            return Err(DatasetError::Damaged {
+                path: dir.join("refs/head"),
+                reason: "it is missing".to_owned(),
+            });
+        }
+        medium.disk.create_dirs(&dir, Access::Readable)?;
+        // Before anything that a dataset has too.
+        medium.disk.create(&dir.join(ARRIVING), Access::Readable)?;
+        medium.disk.sync_dir(&dir)?;
         for part in ["refs", "data", "checkpoints", "info"] {
             medium.disk.create_dirs(&dir.join(part), Access::Readable)?;
         }
@@ -78,6 +109,7 @@ impl Incoming {
         }
         let (_, state) = write_blocks(disk, &self.dir, &journal, &lock, None, blocks, None)?;
         keep_state(&self.medium, &state);
+        has_arrived(disk, &self.dir)?;
         Ok(Dataset {
             dir: self.dir,
             medium: self.medium,

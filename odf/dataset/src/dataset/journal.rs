@@ -74,7 +74,27 @@ impl Journal {
     }
 
     fn open(&self) -> Result<File, DatasetError> {
-        File::open(&self.path).map_err(|e| DatasetError::io("open", &self.path, e))
+        File::open(&self.path).map_err(|e| self.failed("open", e))
+    }
+
+    /// Length of the file in bytes.
+    ///
+    /// # Errors
+    /// [`DatasetError::Damaged`] if it is missing.
+    pub(super) fn len(&self) -> Result<u64, DatasetError> {
+        let found = std::fs::metadata(&self.path).map_err(|e| self.failed("look at", e))?;
+        Ok(found.len())
+    }
+
+    /// A chain that is not there is damage, not a wrong path.
+    fn failed(&self, operation: &'static str, error: io::Error) -> DatasetError {
+        match error.kind() {
+            io::ErrorKind::NotFound => DatasetError::Damaged {
+                path: self.path.clone(),
+                reason: "it is missing".to_owned(),
+            },
+            _ => DatasetError::io(operation, &self.path, error),
+        }
     }
 
     /// Opens the file to read blocks at places that were noted earlier.

@@ -19,7 +19,7 @@ use odf_metadata::codec::EncodedBlock;
 use crate::TakePlace;
 
 /// The new chain while it does not yet count.
-const NEXT: &str = "chain.next";
+pub(super) const NEXT: &str = "chain.next";
 
 impl Dataset {
     /// Replaces the chain from sequence number `from` on; the blocks before stay as they are. Their files must be in
@@ -147,7 +147,7 @@ impl Dataset {
 }
 
 /// Writes the first `kept` bytes of the chain file at `old` and then the blocks into `next`, and syncs it.
-fn write_chain(
+pub(super) fn write_chain(
     disk: &Disk,
     old: &Path,
     next: &Path,
@@ -155,16 +155,18 @@ fn write_chain(
     blocks: &[EncodedBlock],
 ) -> Result<Vec<BlockPlace>, DatasetError> {
     let fail = |e| DatasetError::io("write", next, e);
-    let mut from = File::open(old)
-        .map_err(|e| DatasetError::io("open", old, e))?
-        .take(kept);
     let mut file = io::BufWriter::new(disk.create(next, Access::Readable)?);
-    let copied = io::copy(&mut from, &mut file).map_err(fail)?;
-    if copied < kept {
-        return Err(DatasetError::Damaged {
-            path: old.to_owned(),
-            reason: format!("it ends at {copied}, its head is behind that"),
-        });
+    if kept > 0 {
+        let mut from = File::open(old)
+            .map_err(|e| DatasetError::io("open", old, e))?
+            .take(kept);
+        let copied = io::copy(&mut from, &mut file).map_err(fail)?;
+        if copied < kept {
+            return Err(DatasetError::Damaged {
+                path: old.to_owned(),
+                reason: format!("it ends at {copied}, its head is behind that"),
+            });
+        }
     }
     let mut places = Vec::with_capacity(blocks.len());
     let mut position = kept;

@@ -8,6 +8,7 @@ use super::journal::Journal;
 use super::{
     Dataset, DatasetError, DatasetName, RemoteAliases, StoredBlock, aliases, encode, keep_state, write_blocks,
 };
+use odf_metadata::chain::ChainState;
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DatasetId, DatasetKind, MetadataEvent, Seed, Timestamp};
 use odf_tables::slice::WrittenSlice;
@@ -33,10 +34,20 @@ impl NewDataset {
         name: &DatasetName,
         medium: &Medium,
     ) -> Result<NewDataset, DatasetError> {
-        let target = datasets.join(id.to_multibase());
-        if target.exists() {
+        if datasets.join(id.to_multibase()).symlink_metadata().is_ok() {
             return Err(DatasetError::Exists(id));
         }
+        Self::stage_for_place(datasets, id, name, medium)
+    }
+
+    /// As [`Self::stage`], for a place that is free when the dataset is put in it.
+    pub(crate) fn stage_for_place(
+        datasets: &Path,
+        id: DatasetId,
+        name: &DatasetName,
+        medium: &Medium,
+    ) -> Result<NewDataset, DatasetError> {
+        let target = datasets.join(id.to_multibase());
         let staged = datasets.join(format!("{PENDING_PREFIX}{}", id.to_multibase()));
         medium.disk.remove_tree(&staged)?;
         let new = NewDataset {
@@ -80,6 +91,17 @@ impl NewDataset {
         system_time: Timestamp,
         slice: Option<WrittenSlice>,
     ) -> Result<(Dataset, Vec<StoredBlock>), DatasetError> {
+        self.write_events(kind, events, system_time, slice)?.put_in_place()
+    }
+
+    /// As [`Self::install_events`], but for the last step.
+    pub(crate) fn write_events(
+        self,
+        kind: DatasetKind,
+        events: Vec<MetadataEvent>,
+        system_time: Timestamp,
+        slice: Option<WrittenSlice>,
+    ) -> Result<WrittenDataset, DatasetError> {
         let seed = MetadataEvent::Seed(Seed {
             dataset_id: self.id,
             dataset_kind: kind,
@@ -89,7 +111,7 @@ impl NewDataset {
             let previous = blocks.last().map(|block| *block.hash());
             blocks.push(encode(sequence, previous, event, system_time)?);
         }
-        self.install(blocks, slice)
+        self.write(blocks, slice)
     }
 
     /// Checks and writes the chain and puts the dataset in place, complete or not at all, also over a crash.
@@ -101,6 +123,10 @@ impl NewDataset {
         blocks: Vec<EncodedBlock>,
         slice: Option<WrittenSlice>,
     ) -> Result<(Dataset, Vec<StoredBlock>), DatasetError> {
+        self.write(blocks, slice)?.put_in_place()
+    }
+
+    fn write(self, blocks: Vec<EncodedBlock>, slice: Option<WrittenSlice>) -> Result<WrittenDataset, DatasetError> {
         let disk = &self.medium.disk;
         let journal = Journal::new(&self.staged, disk);
         let lock = journal.lock()?;
@@ -116,19 +142,41 @@ impl NewDataset {
             disk.sync_dir(&self.staged.join(part))?;
         }
         disk.sync_dir(&self.staged)?;
-        disk.rename(&self.staged, &self.target)?;
-        if let Some(datasets) = self.target.parent() {
+        drop(lock);
+        Ok(WrittenDataset {
+            new: self,
+            stored,
+            state,
+        })
+    }
+}
+
+/// A dataset that is complete and durable, but not in its place. Dropping it removes it.
+pub(crate) struct WrittenDataset {
+    new: NewDataset,
+    stored: Vec<StoredBlock>,
+    state: ChainState,
+}
+
+impl WrittenDataset {
+    /// Puts it in place, in one step that survives power loss.
+    ///
+    /// # Errors
+    /// The place is taken, or the system refused.
+    pub(crate) fn put_in_place(self) -> Result<(Dataset, Vec<StoredBlock>), DatasetError> {
+        let Self { new, stored, state } = self;
+        let disk = &new.medium.disk;
+        disk.rename(&new.staged, &new.target)?;
+        if let Some(datasets) = new.target.parent() {
             disk.sync_dir(datasets)?;
         }
-        keep_state(&self.medium, &state);
-        Ok((
-            Dataset {
-                dir: self.target.clone(),
-                medium: self.medium.clone(),
-                state,
-            },
-            stored,
-        ))
+        keep_state(&new.medium, &state);
+        let dataset = Dataset {
+            dir: new.target.clone(),
+            medium: new.medium.clone(),
+            state,
+        };
+        Ok((dataset, stored))
     }
 }
 

@@ -171,12 +171,28 @@ fn remote_aliases_are_kept_in_the_form_of_kamu() {
         pull_aliases: vec!["ipns://k51".into()],
         push_aliases: vec![],
     };
-    dataset.set_remote_aliases(&aliases).unwrap();
+    dataset.change_remote_aliases(|known| *known = aliases.clone()).unwrap();
     assert_eq!(dataset.remote_aliases().unwrap(), aliases);
     let text = fs::read_to_string(dataset.dir().join("info/config")).unwrap();
     for line in ["kind: DatasetConfig", "version: 1", "pullAliases:", "pushAliases: []"] {
         assert!(text.contains(line), "{text}");
     }
+    // Changes that are made at once, by whatever process, are all kept.
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let dir = dir.path();
+            scope.spawn(move || {
+                let dataset = open(dir).find("d").unwrap();
+                for n in 0..20 {
+                    let alias = format!("ipns://{thread}-{n}");
+                    dataset
+                        .change_remote_aliases(|known| known.push_aliases.push(alias))
+                        .unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(dataset.remote_aliases().unwrap().push_aliases.len(), 80);
     fs::write(
         dataset.dir().join("info/config"),
         "kind: Other\nversion: 1\ncontent: {}\n",

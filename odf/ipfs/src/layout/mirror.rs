@@ -2,25 +2,46 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use odf_dataset::{Dataset, Held, Mirror, MirrorError, TakePlace, WrongPart};
-use odf_metadata::Multihash;
+use odf_dataset::{Dataset, Held, Mirror, MirrorError, Served, TakePlace, WrongPart};
+use odf_metadata::{DatasetId, Multihash};
 use odf_node::block::MAX_BLOCK_BYTES;
+use odf_node::store::FileId;
 use odf_node::unixfs::import;
 
 use super::{KnownFiles, Layout, LayoutError, PROFILE};
 
 impl Layout {
-    /// Drops the layout of a dataset, its pins, and the references into its files. What other pins need of those files moves
-    /// to the packs before.
-    fn drop_all(&self, dataset: &Dataset) -> Result<(), LayoutError> {
-        self.forget(&dataset.id())?;
-        let owner = dataset.id().to_string();
+    /// The files in the directory of a dataset that are registered with the store, those of older roots included, whether
+    /// they are there or not.
+    fn files_in(&self, dir: &Path) -> Result<Vec<FileId>, LayoutError> {
+        let inside = dir.strip_prefix(self.store.root());
+        Ok(self
+            .store
+            .files_below(inside.map_err(|_| LayoutError::Outside(dir.to_owned()))?)?)
+    }
+
+    /// Copies to the packs what pins of others need of the files of a dataset.
+    fn keep_for_others(&self, id: &DatasetId, dir: &Path) -> Result<(), LayoutError> {
+        Ok(self.store.keep_for_others(&self.files_in(dir)?, &id.to_string())?)
+    }
+
+    /// Drops the layout of a dataset, its pins, and the references into its files.
+    fn drop_all(&self, id: &DatasetId, dir: &Path) -> Result<(), LayoutError> {
+        self.forget(id)?;
+        let owner = id.to_string();
         for pin in self.store.pins(Some(&owner))? {
             self.store.unpin(&owner, &pin.cid)?;
         }
-        Ok(self.store.remove_files(&self.files_of(dataset)?)?)
+        Ok(self.store.forget_files(&self.files_in(dir)?)?)
+    }
+
+    /// Makes the current layout of a dataset that of its head, and pins it.
+    fn follow(&self, dataset: &Dataset) -> Result<(), LayoutError> {
+        let root = self.update(dataset, &KnownFiles::new())?;
+        self.store.pin(&dataset.id().to_string(), &root.cid)?;
+        Ok(self.store.flush()?)
     }
 }
 
@@ -30,12 +51,7 @@ impl Mirror for Layout {
     }
 
     fn moved(&self, dataset: &Dataset) -> Result<(), MirrorError> {
-        let moved = || -> Result<(), LayoutError> {
-            let root = self.update(dataset, &KnownFiles::new())?;
-            self.store.pin(&dataset.id().to_string(), &root.cid)?;
-            Ok(self.store.flush()?)
-        };
-        moved().map_err(MirrorError::new)
+        self.follow(dataset).map_err(MirrorError::new)
     }
 
     fn replacing(&self, dataset: &Dataset, from: u64) -> Result<Box<TakePlace<'_>>, MirrorError> {
@@ -45,8 +61,24 @@ impl Mirror for Layout {
         }))
     }
 
-    fn removing(&self, dataset: &Dataset) -> Result<(), MirrorError> {
-        self.drop_all(dataset).map_err(MirrorError::new)
+    fn removing(&self, id: &DatasetId, dir: &Path) -> Result<(), MirrorError> {
+        self.keep_for_others(id, dir).map_err(MirrorError::new)
+    }
+
+    fn removed(&self, id: &DatasetId, dir: &Path) -> Result<(), MirrorError> {
+        self.drop_all(id, dir).map_err(MirrorError::new)
+    }
+
+    fn mended(&self, dataset: &Dataset, files: &[PathBuf]) -> Result<(), MirrorError> {
+        self.adopt(dataset, files).map_err(MirrorError::new)
+    }
+
+    fn check(&self, dataset: &Dataset, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<Served, MirrorError> {
+        self.served(dataset, on_bytes).map_err(MirrorError::new)
+    }
+
+    fn last_head(&self, id: &DatasetId) -> Option<Multihash> {
+        self.latest(id).ok().flatten().map(|root| root.head)
     }
 
     /// This only adds to what is known to be wrong already, so whatever fails here is only logged.

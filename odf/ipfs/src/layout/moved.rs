@@ -1,6 +1,6 @@
 //! What becomes of the layout when a chain is written again: roots made before stay whole.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use odf_node::block::Block;
 use odf_node::store::{Blocks as _, Leaf, StoreError};
@@ -52,10 +52,32 @@ impl Layout {
         dataset.each_unnamed(&mut |path| {
             paths.push(path.to_owned());
         })?;
+        self.content_of(dataset, &paths)
+    }
+
+    /// Makes blocks of files of the dataset that somebody else put in place again.
+    ///
+    /// # Errors
+    /// See [`LayoutError`].
+    pub(crate) fn adopt(&self, dataset: &Dataset, paths: &[PathBuf]) -> Result<(), LayoutError> {
+        let mut before = Vec::new();
+        for path in paths {
+            let inside = path.strip_prefix(self.store.root());
+            before.extend(
+                self.store
+                    .file_at(inside.map_err(|_| LayoutError::Outside(path.clone()))?)?,
+            );
+        }
+        // What was known of the file that had the name says nothing of this one.
+        self.store.forget_files(&before)?;
+        self.content_of(dataset, paths)
+    }
+
+    fn content_of(&self, dataset: &Dataset, paths: &[PathBuf]) -> Result<(), LayoutError> {
         let known = KnownFiles::new();
         let mut work = Work::new(self, dataset, &known);
         for path in paths {
-            work.content(&path, len_of(&path)?)?;
+            work.content(path, len_of(path)?)?;
         }
         work.flush_pending()?;
         Ok(self.store.mark_complete(&work.nodes)?)

@@ -97,10 +97,10 @@ async fn root(fetcher: &Fetcher, address: &Address, resolved: Option<&Resolved>)
 }
 
 fn add_pull_alias(dataset: &Dataset, alias: String) -> Result<(), PullError> {
-    let mut aliases = dataset.remote_aliases()?;
-    if !aliases.pull_aliases.contains(&alias) {
-        aliases.pull_aliases.push(alias);
-        dataset.set_remote_aliases(&aliases)?;
-    }
+    dataset.change_remote_aliases(|aliases| {
+        if !aliases.pull_aliases.contains(&alias) {
+            aliases.pull_aliases.push(alias);
+        }
+    })?;
     Ok(())
 }

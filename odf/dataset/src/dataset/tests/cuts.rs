@@ -3,6 +3,11 @@
 use odf_disk::crash::{Cut, Recorder, copy_tree, every_cut};
 
 use super::*;
+use crate::{Datasets, NoMirror};
+
+fn without_mirror(catalog: &Catalog) -> Datasets {
+    Datasets::new(catalog.clone(), std::sync::Arc::new(NoMirror))
+}
 
 /// Makes a change of a prepared directory and looks at everything that a cut could have left of it.
 fn cut(prepare: impl Fn(&Path), change: impl Fn(&Catalog), mut check: impl FnMut(&Cut<'_>)) -> usize {
@@ -64,14 +69,49 @@ fn a_new_dataset_is_there_or_not_wherever_the_power_goes() {
 fn a_dataset_that_is_deleted_is_whole_or_gone_wherever_the_power_goes() {
     cut(
         |dir| drop(make(&open(dir))),
-        |catalog| catalog.delete(&id()).unwrap(),
+        |catalog| without_mirror(catalog).delete(&id()).unwrap(),
         |cut| {
             let catalog = open(cut.dir);
+            assert!(without_mirror(&catalog).finish_removals().unwrap().is_empty(), "{cut}");
+            assert!(catalog.leaving().unwrap().is_empty(), "{cut}");
             match catalog.find("d") {
                 Ok(dataset) if !cut.is_acknowledged() => check_complete(&dataset),
                 Err(CatalogError::Unknown { .. }) => check_complete(&make(&catalog)),
                 other => panic!("{cut}: {other:?}"),
             }
+        },
+    );
+}
+
+#[test]
+fn a_dataset_that_is_received_is_there_or_goes_on_wherever_the_power_goes() {
+    let blocks: Vec<EncodedBlock> = {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let dataset = make(&open(elsewhere.path()));
+        dataset.blocks().unwrap().map(|stored| stored.unwrap().block).collect()
+    };
+    // Without its rows: what is looked at here are the names, the chain and the head.
+    let blocks = &blocks[..2];
+    let name: DatasetName = "d".parse().unwrap();
+    cut(
+        |dir| drop(open(dir)),
+        |catalog| drop(catalog.receive(id(), &name).unwrap().install(blocks.to_vec()).unwrap()),
+        |cut| {
+            let catalog = open(cut.dir);
+            let entries = catalog.entries().unwrap();
+            assert!(
+                entries.iter().all(|entry| entry.damaged.is_none()),
+                "{cut}: {entries:?}"
+            );
+            match catalog.by_id(&id()).unwrap() {
+                Some(dataset) => assert_eq!(dataset.state().blocks(), 2, "{cut}"),
+                None => {
+                    assert!(!cut.is_acknowledged(), "{cut}");
+                    catalog.receive(id(), &name).unwrap().install(blocks.to_vec()).unwrap();
+                }
+            }
+            assert_eq!(open(cut.dir).find("d").unwrap().state().blocks(), 2, "{cut}");
+            assert!(!catalog.dataset_dir(&id()).join(".arriving").exists(), "{cut}");
         },
     );
 }
