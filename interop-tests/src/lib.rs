@@ -14,6 +14,7 @@ pub mod netns;
 pub mod peers;
 pub mod process;
 pub mod site;
+pub mod structure;
 pub mod workspace;
 
 pub use failure::{Failure, Outcome};

@@ -23,7 +23,8 @@ cargo xtask TASK
       --size SIZE    what is imported and moved (1GiB; also 64MiB, 500KB, ...)
       --small        a run of seconds that proves that every row works
       --only NAME    one row: import, transfer, push, pull, start, idle
-  check            formatting, lints and documentation, as CI checks them
+  check            what the tree looks like (crates, arrows, circles), then formatting, lints and documentation, as
+                   CI checks them
 ";
 
 fn main() -> ExitCode {

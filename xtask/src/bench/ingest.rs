@@ -1,7 +1,7 @@
 //! Taking tables in: three million rows of real data from Parquet and from CSV, a ledger against itself, and a ledger
 //! over ten million earlier rows.
 
-use super::{Figure, Row, Scale};
+use super::row::{Figure, Row, Scale};
 use crate::Failure;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMillisecondArray};
 use arrow::record_batch::RecordBatch;

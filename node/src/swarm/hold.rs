@@ -27,7 +27,7 @@ pub(crate) const MAX_REMEMBERED: usize = 512;
 
 /// The behaviour: a set of peers, told to the handlers, and an address book.
 #[derive(Default)]
-pub(crate) struct Hold {
+pub(crate) struct HeldPeers {
     held: HashSet<PeerId>,
     connections: HashSet<(PeerId, ConnectionId)>,
     news: VecDeque<(PeerId, ConnectionId, bool)>,
@@ -36,7 +36,7 @@ pub(crate) struct Hold {
     counter: u64,
 }
 
-impl Hold {
+impl HeldPeers {
     /// Keeps present and future connections to `peer`. Returns whether there was room.
     pub(crate) fn hold(&mut self, peer: PeerId) -> bool {
         if !self.held.contains(&peer) {
@@ -83,7 +83,7 @@ impl Hold {
     }
 }
 
-impl NetworkBehaviour for Hold {
+impl NetworkBehaviour for HeldPeers {
     type ConnectionHandler = Handler;
     type ToSwarm = Infallible;
 
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn one_over_the_limit_forgets_the_oldest_address() {
-        let mut hold = Hold::default();
+        let mut hold = HeldPeers::default();
         let peers: Vec<PeerId> = (0..=MAX_REMEMBERED).map(|_| PeerId::random()).collect();
         let address: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
         hold.remember(peers[0], address.clone());
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn one_over_the_limit_is_not_held() {
-        let mut hold = Hold::default();
+        let mut hold = HeldPeers::default();
         assert!((0..MAX_HELD).all(|_| hold.hold(PeerId::random())));
         let one_more = PeerId::random();
         assert!(!hold.hold(one_more));
