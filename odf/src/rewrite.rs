@@ -4,7 +4,6 @@
 //! blocks, slices and checkpoints. Followers see a diverged history and must agree to it. What no pinned root needs any more
 //! goes with the garbage.
 
-use odf_node::dag;
 use odf_node::store::{GcReport, StoreError};
 
 use crate::catalog::CatalogError;
@@ -85,25 +84,23 @@ impl Workspace {
     pub fn collect_garbage(&self) -> Result<GcReport, CollectError> {
         let datasets = self.catalog().entries()?;
         let mut passed_over = Vec::new();
-        let report = self
-            .store()
-            .gc_with_files(&|block| dag::links(block).map_err(Into::into), &mut |files| {
-                for entry in &datasets {
-                    let opened = self.catalog().open_entry(entry);
-                    let swept = opened.and_then(|dataset| {
-                        dataset.each_unnamed(&mut |path| {
-                            let inside = path.strip_prefix(self.store().root()).unwrap_or(path);
-                            files.remove_unless_needed(inside).map(drop)
-                        })
-                    });
-                    match swept {
-                        Err(DatasetError::Store(error)) => return Err(error),
-                        Err(error) => passed_over.push((entry.id, error)),
-                        Ok(()) => {}
-                    }
+        let report = self.store().gc_with_files(&mut |files| {
+            for entry in &datasets {
+                let opened = self.catalog().open_entry(entry);
+                let swept = opened.and_then(|dataset| {
+                    dataset.each_unnamed(&mut |path| {
+                        let inside = path.strip_prefix(self.store().root()).unwrap_or(path);
+                        files.remove_unless_needed(inside).map(drop)
+                    })
+                });
+                match swept {
+                    Err(DatasetError::Store(error)) => return Err(error),
+                    Err(error) => passed_over.push((entry.id, error)),
+                    Ok(()) => {}
                 }
-                Ok(())
-            })?;
+            }
+            Ok(())
+        })?;
         for (id, error) in passed_over {
             tracing::warn!(dataset = %id, %error, "the files of a dataset were passed over by the collection of garbage");
         }

@@ -6,7 +6,7 @@ use odf_node::ipns::{Name, kept};
 use odf_node::keystore::{Keypair, Keystore, KeystoreError};
 use odf_node::store::{Store, StoreError, StoreOptions};
 
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{Catalog, CatalogError, Entry};
 use crate::dataset::{Dataset, DatasetError, DatasetName};
 use crate::ingest::source::{OnProgress, Source};
 use crate::ingest::{self, IngestError, Target};
@@ -94,14 +94,33 @@ impl Workspace {
         Ok(workspace)
     }
 
-    /// Makes the layouts of all datasets again, after the index was lost.
+    /// Makes the layouts of all datasets again, after the index was lost. One that is damaged is passed over: see
+    /// [`Store::skipped`].
     fn lay_out_all(&self) -> Result<(), WorkspaceError> {
         for entry in self.catalog.entries()? {
-            let dataset = self.catalog.open_entry(&entry)?;
-            self.layout.update(&dataset, &KnownFiles::new())?;
-            self.layout.adopt_unnamed(&dataset)?;
+            match self.lay_out_again(&entry) {
+                Ok(()) => {}
+                Err(WorkspaceError::Store(error) | WorkspaceError::Layout(LayoutError::Store(error))) => {
+                    return Err(error.into());
+                }
+                Err(error) => {
+                    self.store
+                        .skip(&entry.dir, format!("the dataset is not laid out again: {error}"));
+                }
+            }
         }
         Ok(self.store.rebuild_finished()?)
+    }
+
+    fn lay_out_again(&self, entry: &Entry) -> Result<(), WorkspaceError> {
+        let dataset = self.catalog.open_entry(entry)?;
+        // First what is there whatever becomes of the rest: older roots may need it.
+        self.layout.adopt_unnamed(&dataset)?;
+        let laid_out = self.layout.update(&dataset, &KnownFiles::new());
+        if laid_out.is_err() {
+            self.layout.adopt_what_is_there(&dataset)?;
+        }
+        Ok(laid_out.map(drop)?)
     }
 
     /// Takes the rows of `source` that are new into the dataset called `name`. The first time that makes the dataset,
