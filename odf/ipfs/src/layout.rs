@@ -19,7 +19,7 @@ use bytes::Bytes;
 use ipld_core::ipld::Ipld;
 use odf_node::add::{AddError, AddOptions, add_in_place};
 use odf_node::block::{Block, BlockError, Cid, RAW};
-use odf_node::store::{Blocks as _, FileId, Leaf, Store, StoreError, Table};
+use odf_node::store::{Blocks as _, FileId, Leaf, Store, StoreError, Table, Walk};
 use odf_node::unixfs::directory::{self, DirectoryError, LoadError};
 use odf_node::unixfs::import;
 use odf_node::unixfs::{Entry, Profile, UNIXFS_V1_2025, update};
@@ -266,6 +266,8 @@ struct Work<'a> {
     store: &'a Store,
     dataset: &'a Dataset,
     known: &'a KnownFiles,
+    /// Begun before anything was taken to be here.
+    walk: Walk,
     /// New blocks that are not in the store yet.
     pending: Vec<Block>,
     /// New nodes with links, to be marked complete.
@@ -282,6 +284,7 @@ impl<'a> Work<'a> {
             store: &layout.store,
             dataset,
             known,
+            walk: layout.store.walk(),
             pending: Vec::new(),
             nodes: Vec::new(),
             blocks: Vec::new(),
@@ -449,7 +452,7 @@ impl<'a> Work<'a> {
         let cid = *root.cid();
         self.add(root)?;
         self.flush_pending()?;
-        self.store.mark_complete(&self.nodes)?;
+        self.store.mark_complete(&self.walk, &self.nodes)?;
         let (blocks, data, checkpoints) = (blocks.into(), data.into(), checkpoints.into());
         Ok(Root {
             cid,

@@ -3,10 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use odf_dataset::catalog::{Catalog, CatalogError};
+use odf_dataset::catalog::{Catalog, CatalogError, Entry};
 use odf_dataset::{Cache, DatasetError, Datasets, Medium};
-use odf_disk::Disk;
-use odf_node::dag;
 use odf_node::store::{GcReport, MAX_VALUE_BYTES, Store, StoreError, StoreOptions, Table};
 
 use crate::layout::{KnownFiles, Layout, LayoutError};
@@ -56,11 +54,12 @@ impl Local {
     ///
     /// # Errors
     /// A part cannot be opened. Nothing was changed that a later attempt would miss.
-    pub fn open(root: &Path, disk: &Disk, options: StoreOptions) -> Result<Self, OpenError> {
+    pub fn open(root: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        let disk = options.disk.clone();
         let store = Store::open(root, options)?;
         let layout = Layout::open(&store)?;
         let medium = Medium {
-            disk: disk.clone(),
+            disk,
             cache: Arc::new(StoreCache(store.clone())),
         };
         let catalog = Catalog::open(&root.join("datasets"), medium)?;
@@ -76,15 +75,31 @@ impl Local {
         Ok(local)
     }
 
-    /// Makes the layouts of all datasets again, after the index was lost.
+    /// Makes the layouts of all datasets again, after the index was lost. One that is damaged is passed over: see
+    /// [`Store::skipped`].
     fn lay_out_all(&self) -> Result<(), OpenError> {
-        let catalog = self.datasets.catalog();
-        for entry in catalog.entries()? {
-            let dataset = catalog.open_entry(&entry)?;
-            self.layout.update(&dataset, &KnownFiles::new())?;
-            self.layout.adopt_unnamed(&dataset)?;
+        for entry in self.catalog().entries()? {
+            match self.lay_out_again(&entry) {
+                Ok(()) => {}
+                Err(OpenError::Store(error) | OpenError::Layout(LayoutError::Store(error))) => return Err(error.into()),
+                Err(error) => {
+                    self.store
+                        .skip(&entry.dir, format!("the dataset is not laid out again: {error}"));
+                }
+            }
         }
         Ok(self.store.rebuild_finished()?)
+    }
+
+    fn lay_out_again(&self, entry: &Entry) -> Result<(), OpenError> {
+        let dataset = self.catalog().open_entry(entry)?;
+        // First what is there whatever becomes of the rest: older roots may need it.
+        self.layout.adopt_unnamed(&dataset)?;
+        let laid_out = self.layout.update(&dataset, &KnownFiles::new());
+        if laid_out.is_err() {
+            self.layout.adopt_what_is_there(&dataset)?;
+        }
+        Ok(laid_out.map(drop)?)
     }
 
     /// The block store.
@@ -115,28 +130,26 @@ impl Local {
     pub fn collect_garbage(&self) -> Result<GcReport, CollectError> {
         let entries = self.catalog().entries()?;
         let mut passed_over = Vec::new();
-        let report = self
-            .store
-            .gc_with_files(&|block| dag::links(block).map_err(Into::into), &mut |files| {
-                for entry in &entries {
-                    let swept = self.catalog().open_entry(entry).and_then(|dataset| {
-                        let mut failed = None;
-                        dataset.each_unnamed(&mut |path| {
-                            let inside = path.strip_prefix(self.store.root()).unwrap_or(path);
-                            if failed.is_none() {
-                                failed = files.remove_unless_needed(inside).err();
-                            }
-                        })?;
-                        Ok(failed)
-                    });
-                    match swept {
-                        Ok(Some(error)) => return Err(error),
-                        Ok(None) => {}
-                        Err(error) => passed_over.push((entry.id, error)),
-                    }
+        let report = self.store.gc_with_files(&mut |files| {
+            for entry in &entries {
+                let swept = self.catalog().open_entry(entry).and_then(|dataset| {
+                    let mut failed = None;
+                    dataset.each_unnamed(&mut |path| {
+                        let inside = path.strip_prefix(self.store.root()).unwrap_or(path);
+                        if failed.is_none() {
+                            failed = files.remove_unless_needed(inside).err();
+                        }
+                    })?;
+                    Ok(failed)
+                });
+                match swept {
+                    Ok(Some(error)) => return Err(error),
+                    Ok(None) => {}
+                    Err(error) => passed_over.push((entry.id, error)),
                 }
-                Ok(())
-            })?;
+            }
+            Ok(())
+        })?;
         for (id, error) in passed_over {
             tracing::warn!(dataset = %id, %error, "the files of a dataset were passed over by the collection of garbage");
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 use odf_node::block::Cid;
-use odf_node::store::{FileId, Store, StoreError};
+use odf_node::store::{FileId, Store, StoreError, Walk};
 use odf_node::unixfs::Entry;
 
 use super::transfer::Transfer;
@@ -30,11 +30,11 @@ struct Arrived {
 }
 
 /// Gives complete objects their names, all with one flush of the index, and makes everything durable.
-fn put_in_place(store: &Store, arrived: &[Arrived]) -> Result<(), StoreError> {
+fn put_in_place(store: &Store, walk: &Walk, arrived: &[Arrived]) -> Result<(), StoreError> {
     let renames: Vec<(FileId, &Path)> = arrived.iter().map(|file| (file.file, file.path.as_path())).collect();
     store.rename_files(&renames)?;
     let nodes: Vec<Cid> = arrived.iter().flat_map(|file| file.nodes.iter().copied()).collect();
-    store.mark_complete(&nodes)?;
+    store.mark_complete(walk, &nodes)?;
     store.flush()
 }
 
@@ -49,6 +49,7 @@ impl Transfer<'_> {
     /// Slices and checkpoints of the new blocks into `dir`, checked and durable. Also gives the DAGs of those whose
     /// form is the published one.
     pub(super) async fn objects(&self, dir: &Path, new: &[EncodedBlock]) -> Result<(u64, KnownFiles), PullError> {
+        let walk = self.local.store().walk();
         let mut wanted = Object::of_all(new);
         wanted.retain(|object| !object.path(dir).exists());
         (self.progress)(Progress::Planned {
@@ -102,7 +103,7 @@ impl Transfer<'_> {
             known.clear();
         }
         let store = self.local.store().clone();
-        blocking(move || put_in_place(&store, &arrived)).await??;
+        blocking(move || put_in_place(&store, &walk, &arrived)).await??;
         Ok((count, known))
     }
 
