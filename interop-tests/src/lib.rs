@@ -13,6 +13,7 @@ pub mod kubo;
 pub mod netns;
 pub mod peers;
 pub mod process;
+pub mod reference;
 pub mod site;
 pub mod workspace;
 

@@ -1,4 +1,4 @@
-//! Datasets made by kamu, for tests: `<repository>/../shared/golden`, or wherever `ODFS_SHARED` says.
+//! Datasets made by kamu, for tests: `interop-tests/reference/golden` in the repository.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,20 +27,10 @@ pub(crate) struct Golden {
     pub(crate) dir: PathBuf,
 }
 
-/// All of them. Without the folder: none, which is said, and an error under CI.
+/// All of them.
 pub(crate) fn datasets() -> Vec<Golden> {
-    let shared = std::env::var_os("ODFS_SHARED").map(PathBuf::from);
-    let shared = shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
-    let golden = shared.join("golden");
-    if !golden.is_dir() {
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "{} is missing",
-            golden.display()
-        );
-        println!("skipped: no {}", golden.display());
-        return Vec::new();
-    }
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop-tests/reference/golden");
+    assert!(golden.is_dir(), "{} is missing", golden.display());
     NAMES
         .iter()
         .map(|name| Golden {

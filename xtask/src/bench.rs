@@ -18,6 +18,7 @@ use crate::cargo::release_binary;
 use crate::peers;
 use interop_tests::peers::{ODFS_BIN, REQUIRE_PEERS};
 use std::fmt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -32,8 +33,10 @@ pub(crate) struct Scale {
     pub(crate) chains: &'static [u32],
     /// Slices of the dataset that is pulled for the first time.
     pub(crate) slices: u32,
-    /// Real rows that are taken in.
+    /// Flights that are taken in.
     pub(crate) flights: u64,
+    /// A Parquet file with real ones.
+    pub(crate) real_flights: Option<PathBuf>,
     /// Earlier rows of the ledger.
     pub(crate) ledger: u64,
     /// How often a short thing is repeated; the fastest counts.
@@ -45,6 +48,7 @@ const FULL: Scale = Scale {
     chains: &[10, 1_000, 10_000],
     slices: 1_000,
     flights: 3_000_000,
+    real_flights: None,
     ledger: 10_000_000,
     repeats: 5,
 };
@@ -53,6 +57,7 @@ const SMALL: Scale = Scale {
     chains: &[3, 10],
     slices: 10,
     flights: 30_000,
+    real_flights: None,
     ledger: 50_000,
     repeats: 2,
 };
@@ -155,6 +160,7 @@ fn parse(args: &[String]) -> Result<(Scale, Option<String>), Failure> {
         match (arg.as_str(), args.as_slice().first()) {
             ("--small", _) => continue,
             ("--size", Some(size)) => scale.size = bytes(size).ok_or_else(|| format!("`{size}` is no size"))?,
+            ("--flights", Some(file)) => scale.real_flights = Some(file.into()),
             ("--only", Some(name)) if ROWS.iter().any(|(row, _)| row == name) => only = Some(name.clone()),
             _ => return Err(format!("`{arg}` is not understood here; see `cargo xtask`").into()),
         }
