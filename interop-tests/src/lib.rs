@@ -15,6 +15,7 @@ pub mod peers;
 pub mod process;
 pub mod reference;
 pub mod site;
+pub mod trial;
 pub mod workspace;
 
 pub use failure::{Failure, Outcome};

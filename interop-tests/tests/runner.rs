@@ -5,6 +5,7 @@
 
 mod clone;
 mod crashes;
+mod disks;
 mod gateway;
 mod harness;
 mod helia;
