@@ -18,6 +18,26 @@ fn a_killed_publish() -> Outcome {
 }
 
 #[test]
+fn a_killed_pull_by_name() -> Outcome {
+    killed(commands::pull_ipns)
+}
+
+#[test]
+fn a_killed_pull_from_a_directory() -> Outcome {
+    killed(commands::pull_file)
+}
+
+#[test]
+fn a_killed_pull_from_a_web_server() -> Outcome {
+    killed(commands::pull_http)
+}
+
+#[test]
+fn a_killed_pull_by_the_smart_protocol() -> Outcome {
+    killed(commands::pull_smart)
+}
+
+#[test]
 fn a_killed_push_to_a_name() -> Outcome {
     killed(commands::push_name)
 }
@@ -43,8 +63,18 @@ fn a_killed_collection_of_garbage() -> Outcome {
 }
 
 #[test]
+fn a_killed_compaction() -> Outcome {
+    killed(commands::compact)
+}
+
+#[test]
 fn a_killed_reset() -> Outcome {
     killed(commands::reset)
+}
+
+#[test]
+fn a_killed_delete() -> Outcome {
+    killed(commands::delete)
 }
 
 #[test]

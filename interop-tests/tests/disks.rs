@@ -16,8 +16,28 @@ fn filled(command: fn(Workspace) -> Outcome<Trial>) -> Outcome {
 }
 
 #[test]
+fn a_disk_too_small_for_a_publish() -> Outcome {
+    filled(commands::publish)
+}
+
+#[test]
 fn a_disk_too_small_for_a_pull_by_name() -> Outcome {
     filled(commands::pull_ipns)
+}
+
+#[test]
+fn a_disk_too_small_for_a_pull_from_a_directory() -> Outcome {
+    filled(commands::pull_file)
+}
+
+#[test]
+fn a_disk_too_small_for_a_pull_from_a_web_server() -> Outcome {
+    filled(commands::pull_http)
+}
+
+#[test]
+fn a_disk_too_small_for_a_pull_by_the_smart_protocol() -> Outcome {
+    filled(commands::pull_smart)
 }
 
 #[test]
@@ -28,6 +48,11 @@ fn a_disk_too_small_for_a_push_to_a_name() -> Outcome {
 #[test]
 fn a_disk_too_small_for_a_push_to_a_directory() -> Outcome {
     filled(commands::push_file)
+}
+
+#[test]
+fn a_disk_too_small_for_an_ingest() -> Outcome {
+    filled(commands::ingest)
 }
 
 #[test]
@@ -89,7 +114,7 @@ fn a_disk_that_can_only_be_read() -> Outcome {
         &["status"],
     ];
     let place = format!("file://{}", outside("there"));
-    let writes: [&[&str]; 15] = [
+    let writes: [&[&str]; 16] = [
         &["publish", "t.csv", "--name", "t", "--exit"],
         &["publish", "new.csv", "--exit"],
         &["ingest", "t", "more.csv"],
@@ -101,6 +126,7 @@ fn a_disk_that_can_only_be_read() -> Outcome {
         &["-y", "system", "compact", "--hard", "t"],
         &["ipfs", "add", "new.csv"],
         &["ipfs", "pin", "rm", &published.root],
+        &["config", "set", "retention", "1"],
         &["key", "gen", "k"],
         &["repo", "add", "there", &place],
         &["repo", "token", "add", "somebody"],
