@@ -29,6 +29,7 @@ const FULL: Scale = Scale {
     chains: &[10, 1_000, 10_000],
     slices: 1_000,
     flights: 3_000_000,
+    real_flights: None,
     ledger: 10_000_000,
     repeats: 5,
 };
@@ -37,6 +38,7 @@ const SMALL: Scale = Scale {
     chains: &[3, 10],
     slices: 10,
     flights: 30_000,
+    real_flights: None,
     ledger: 50_000,
     repeats: 2,
 };
@@ -101,6 +103,7 @@ fn parse(args: &[String]) -> Result<(Scale, Option<String>), Failure> {
         match (arg.as_str(), args.as_slice().first()) {
             ("--small", _) => continue,
             ("--size", Some(size)) => scale.size = bytes(size).ok_or_else(|| format!("`{size}` is no size"))?,
+            ("--flights", Some(file)) => scale.real_flights = Some(file.into()),
             ("--only", Some(name)) if ROWS.iter().any(|(row, _)| row == name) => only = Some(name.clone()),
             _ => return Err(format!("`{arg}` is not understood here; see `cargo xtask`").into()),
         }

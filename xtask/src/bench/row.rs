@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How large the work is.
@@ -12,8 +13,10 @@ pub(crate) struct Scale {
     pub(crate) chains: &'static [u32],
     /// Slices of the dataset that is pulled for the first time.
     pub(crate) slices: u32,
-    /// Real rows that are taken in.
+    /// Flights that are taken in.
     pub(crate) flights: u64,
+    /// A Parquet file with real ones.
+    pub(crate) real_flights: Option<PathBuf>,
     /// Earlier rows of the ledger.
     pub(crate) ledger: u64,
     /// How often a short thing is repeated; the fastest counts.
