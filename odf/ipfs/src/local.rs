@@ -9,7 +9,7 @@ use odf_disk::Disk;
 use odf_node::dag;
 use odf_node::store::{GcReport, MAX_VALUE_BYTES, Store, StoreError, StoreOptions, Table};
 
-use crate::layout::{KnownFiles, Layout, LayoutError};
+use crate::layout::{Layout, LayoutError};
 
 /// Why the datasets and the block store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,7 @@ impl Local {
         let catalog = self.datasets.catalog();
         for entry in catalog.entries()? {
             let dataset = catalog.open_entry(&entry)?;
-            self.layout.update(&dataset, &KnownFiles::new())?;
+            self.layout.update(&dataset)?;
             self.layout.adopt_unnamed(&dataset)?;
         }
         Ok(self.store.rebuild_finished()?)

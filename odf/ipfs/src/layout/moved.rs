@@ -52,8 +52,7 @@ impl Layout {
         dataset.each_unnamed(&mut |path| {
             paths.push(path.to_owned());
         })?;
-        let known = KnownFiles::new();
-        let mut work = Work::new(self, dataset, &known);
+        let mut work = Work::new(self, dataset, KnownFiles::new());
         for path in paths {
             work.content(&path, len_of(&path)?)?;
         }
