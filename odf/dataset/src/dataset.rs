@@ -557,4 +557,4 @@ fn read_id(dir: &Path) -> Result<DatasetId, DatasetError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

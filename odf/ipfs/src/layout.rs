@@ -14,6 +14,7 @@ mod moved;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use ipld_core::ipld::Ipld;
@@ -144,14 +145,31 @@ impl From<Saved> for Entry {
     }
 }
 
-/// Files whose DAG is known because it was just fetched and checked leaf by leaf.
-pub type KnownFiles = HashMap<Multihash, Entry>;
+/// Slices and checkpoints whose DAG is known because it was just fetched and checked leaf by leaf, by physical hash.
+pub(crate) type KnownFiles = HashMap<Multihash, Entry>;
 
-/// Lays out datasets of one workspace.
+/// Lays out datasets of one workspace. Cheap to clone.
 #[derive(Clone)]
 pub struct Layout {
     store: Store,
     table: Table,
+    foreseen: Arc<Mutex<HashMap<DatasetId, KnownFiles>>>,
+}
+
+/// While it lives, updates of a layout take the DAGs of some files as they are known. See [`Layout::foresee`].
+pub(crate) struct Foreseen {
+    id: DatasetId,
+    all: Arc<Mutex<HashMap<DatasetId, KnownFiles>>>,
+}
+
+impl Drop for Foreseen {
+    fn drop(&mut self) {
+        lock(&self.all).remove(&self.id);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Layout {
@@ -163,7 +181,18 @@ impl Layout {
         Ok(Self {
             store: store.clone(),
             table: store.table(TABLE)?,
+            foreseen: Arc::default(),
         })
+    }
+
+    /// Tells what the next updates of a dataset's layout will meet: files that are in the store already, leaf by leaf, and
+    /// need not be read again. There is one such list for a dataset at a time.
+    pub(crate) fn foresee(&self, id: DatasetId, files: KnownFiles) -> Foreseen {
+        lock(&self.foreseen).insert(id, files);
+        Foreseen {
+            id,
+            all: Arc::clone(&self.foreseen),
+        }
     }
 
     /// The layout as it was made last, whatever the head is now.
@@ -220,17 +249,18 @@ impl Layout {
         Ok(files)
     }
 
-    /// Lays out everything up to the dataset's head and returns the root. Files in `known` are not read again.
+    /// Lays out everything up to the dataset's head and returns the root.
     ///
     /// Afterwards all blocks of the DAG are in the store, durable, and marked complete.
     ///
     /// # Errors
     /// See [`LayoutError`].
-    pub fn update(&self, dataset: &Dataset, known: &KnownFiles) -> Result<Root, LayoutError> {
+    pub fn update(&self, dataset: &Dataset) -> Result<Root, LayoutError> {
         let before = self.latest_of(dataset)?;
         if let Some(root) = before.as_ref().filter(|root| root.head == *dataset.head()) {
             return Ok(root.clone());
         }
+        let known = lock(&self.foreseen).get(&dataset.id()).cloned().unwrap_or_default();
         let root = Work::new(self, dataset, known).run(before)?;
         self.table.insert(
             &dataset.id().to_bytes(),
@@ -265,7 +295,7 @@ impl Layout {
 struct Work<'a> {
     store: &'a Store,
     dataset: &'a Dataset,
-    known: &'a KnownFiles,
+    known: KnownFiles,
     /// Begun before anything was taken to be here.
     walk: Walk,
     /// New blocks that are not in the store yet.
@@ -279,7 +309,7 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(layout: &'a Layout, dataset: &'a Dataset, known: &'a KnownFiles) -> Self {
+    fn new(layout: &'a Layout, dataset: &'a Dataset, known: KnownFiles) -> Self {
         Self {
             store: &layout.store,
             dataset,

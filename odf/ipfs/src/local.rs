@@ -7,7 +7,7 @@ use odf_dataset::catalog::{Catalog, CatalogError, Entry};
 use odf_dataset::{Cache, DatasetError, Datasets, Medium};
 use odf_node::store::{GcReport, MAX_VALUE_BYTES, Store, StoreError, StoreOptions, Table};
 
-use crate::layout::{KnownFiles, Layout, LayoutError};
+use crate::layout::{Layout, LayoutError};
 
 /// Why the datasets and the block store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +95,7 @@ impl Local {
         let dataset = self.catalog().open_entry(entry)?;
         // First what is there whatever becomes of the rest: older roots may need it.
         self.layout.adopt_unnamed(&dataset)?;
-        let laid_out = self.layout.update(&dataset, &KnownFiles::new());
+        let laid_out = self.layout.update(&dataset);
         if laid_out.is_err() {
             self.layout.adopt_what_is_there(&dataset)?;
         }

@@ -14,17 +14,17 @@ use odf_tables::slice::{SliceOptions, SliceWriter};
 use odf_tables::timestamp;
 use odf_tables::types::from_arrow;
 
-mod cuts;
+pub(crate) mod cuts;
 
-fn id() -> DatasetId {
+pub(crate) fn id() -> DatasetId {
     DatasetId::from_public_key([9; 32])
 }
 
-fn time(second: u64) -> Timestamp {
+pub(crate) fn time(second: u64) -> Timestamp {
     Timestamp::from_millis(1_780_000_000_000 + second as i64 * 1000).unwrap()
 }
 
-fn open(dir: &Path) -> Catalog {
+pub(crate) fn open(dir: &Path) -> Catalog {
     Catalog::open(dir, Medium::new(Disk::new())).unwrap()
 }
 
@@ -79,7 +79,7 @@ fn rows(disk: &Disk, dir: &Path, from: u64, to: u64) -> (WrittenSlice, MetadataE
 }
 
 /// A dataset with three rows in one slice.
-fn make(catalog: &Catalog) -> Dataset {
+pub(crate) fn make(catalog: &Catalog) -> Dataset {
     let staged = catalog.stage(id(), &"d".parse().unwrap()).unwrap();
     let (slice, event) = rows(&catalog.medium().disk, &staged.data_dir(), 0, 3);
     let events = vec![schema_event(), event];
@@ -89,12 +89,12 @@ fn make(catalog: &Catalog) -> Dataset {
         .0
 }
 
-fn add(dataset: &mut Dataset, from: u64, to: u64) -> Result<Vec<StoredBlock>, DatasetError> {
+pub(crate) fn add(dataset: &mut Dataset, from: u64, to: u64) -> Result<Vec<StoredBlock>, DatasetError> {
     let (slice, event) = rows(dataset.disk(), &dataset.data_dir(), from, to);
     dataset.append_events(vec![event], time(to), Some(slice))
 }
 
-fn info(text: &str) -> MetadataEvent {
+pub(crate) fn info(text: &str) -> MetadataEvent {
     MetadataEvent::SetInfo(SetInfo {
         description: Some(text.into()),
         keywords: None,
@@ -102,7 +102,7 @@ fn info(text: &str) -> MetadataEvent {
 }
 
 /// Every block is there, in order, by every way of asking, and every slice is whole.
-fn check_complete(dataset: &Dataset) {
+pub(crate) fn check_complete(dataset: &Dataset) {
     let places = dataset.places().unwrap();
     assert_eq!(places.len() as u64, dataset.state().blocks());
     assert_eq!(places.last().unwrap().end(), dataset.chain_len());
@@ -318,6 +318,6 @@ fn an_append_does_not_read_the_chain() {
     check_complete(&open(dir.path()).find("d").unwrap());
 }
 
-fn scratch() -> TempDir {
+pub(crate) fn scratch() -> TempDir {
     tempfile::tempdir().unwrap()
 }

@@ -9,7 +9,7 @@ use odf_metadata::Multihash;
 use odf_node::block::MAX_BLOCK_BYTES;
 use odf_node::unixfs::import;
 
-use super::{KnownFiles, Layout, LayoutError, PROFILE};
+use super::{Layout, LayoutError, PROFILE};
 
 impl Layout {
     /// Drops the layout of a dataset, its pins, and the references into its files. What other pins need of those files moves
@@ -31,7 +31,7 @@ impl Mirror for Layout {
 
     fn moved(&self, dataset: &Dataset) -> Result<(), MirrorError> {
         let moved = || -> Result<(), LayoutError> {
-            let root = self.update(dataset, &KnownFiles::new())?;
+            let root = self.update(dataset)?;
             self.store.pin(&dataset.id().to_string(), &root.cid)?;
             Ok(self.store.flush()?)
         };

@@ -52,8 +52,7 @@ impl Layout {
         dataset.each_unnamed(&mut |path| {
             paths.push(path.to_owned());
         })?;
-        let known = KnownFiles::new();
-        let mut work = Work::new(self, dataset, &known);
+        let mut work = Work::new(self, dataset, KnownFiles::new());
         for path in paths {
             work.content(&path, len_of(&path)?)?;
         }
@@ -67,8 +66,7 @@ impl Layout {
     /// # Errors
     /// The chain cannot be read, or the store failed.
     pub(crate) fn adopt_what_is_there(&self, dataset: &Dataset) -> Result<(), LayoutError> {
-        let known = KnownFiles::new();
-        let mut work = Work::new(self, dataset, &known);
+        let mut work = Work::new(self, dataset, KnownFiles::new());
         let chain = work.register(&dataset.chain_path())?;
         for stored in dataset.blocks_after(None)? {
             let stored = stored?;

@@ -1,48 +1,66 @@
 //! A remote chain beside a local one, read block by block from its head.
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 
-use super::error::SyncError;
-use super::sync::{OnProgress, Progress, SimpleSource, tell};
-use odf_dataset::{BlockPlace, Dataset, DatasetError};
 use odf_metadata::chain::{Relation, compare_by};
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DatasetId, MetadataEvent, Multihash};
 
-/// Most metadata blocks that one sync takes.
+use super::{Listener, Progress, ReceiveError, Source, tell};
+use crate::{BlockPlace, Dataset, DatasetError};
+
+/// Most metadata blocks that are taken at once.
 pub const MAX_NEW_BLOCKS: u64 = 1 << 20;
-/// Most bytes of metadata blocks that one sync takes.
+/// Most bytes of metadata blocks that are taken at once.
 pub const MAX_NEW_BLOCK_BYTES: u64 = 1 << 30;
 
 /// The local side of a comparison: hashes by sequence number.
 struct Local<'a> {
     dataset: &'a Dataset,
-    places: Vec<BlockPlace>,
+    /// Looked up when another block than the head is asked for.
+    places: OnceCell<Vec<BlockPlace>>,
 }
 
 impl<'a> Local<'a> {
-    fn new(dataset: &'a Dataset) -> Result<Self, SyncError> {
-        let places = dataset.places()?;
-        Ok(Self { dataset, places })
+    fn new(dataset: &'a Dataset) -> Self {
+        Self {
+            dataset,
+            places: OnceCell::new(),
+        }
     }
 
     fn has(&self, sequence: u64, hash: &Multihash) -> Result<bool, DatasetError> {
-        let place = usize::try_from(sequence).ok().and_then(|at| self.places.get(at));
-        match place {
+        if sequence == self.dataset.state().sequence_number {
+            return Ok(self.dataset.head() == hash);
+        }
+        let places = match self.places.get() {
+            Some(places) => places,
+            None => {
+                let places = self.dataset.places()?;
+                self.places.get_or_init(|| places)
+            }
+        };
+        match usize::try_from(sequence).ok().and_then(|at| places.get(at)) {
             Some(place) => Ok(Multihash::sha3_256(&self.dataset.bytes_at(*place)?) == *hash),
             None => Ok(false),
         }
     }
+
+    fn blocks(&self) -> u64 {
+        self.dataset.state().blocks()
+    }
 }
 
 /// A remote chain beside a local one.
-pub(super) struct Comparison {
+#[derive(Debug)]
+pub struct Comparison {
     /// How the local chain stands to the remote one.
-    pub(super) relation: Relation,
+    pub relation: Relation,
     /// How many blocks both have.
-    pub(super) common: u64,
+    pub common: u64,
     /// The remote blocks behind those, oldest first.
-    pub(super) theirs: Vec<EncodedBlock>,
+    pub theirs: Vec<EncodedBlock>,
 }
 
 /// How much one walk takes.
@@ -53,27 +71,32 @@ struct Limits {
 }
 
 /// Walks the chain of `source` back from `head` to the first block that the local chain has too, or to its beginning.
-pub(super) fn compare(
-    source: &dyn SimpleSource,
+/// Every block is checked against its hash; the rules of the chain are not looked at.
+///
+/// # Errors
+/// A block cannot be had or is not what it should be, the two are chains of different datasets, or there is more than is
+/// taken at once.
+pub fn compare(
+    source: &dyn Source,
     head: Multihash,
     local: Option<&Dataset>,
-    on_progress: &OnProgress<'_>,
-) -> Result<Comparison, SyncError> {
+    listener: &Listener<'_>,
+) -> Result<Comparison, ReceiveError> {
     let limits = Limits {
         blocks: MAX_NEW_BLOCKS,
         bytes: MAX_NEW_BLOCK_BYTES,
     };
-    compare_within(limits, source, head, local, on_progress)
+    compare_within(limits, source, head, local, listener)
 }
 
 fn compare_within(
     limits: Limits,
-    source: &dyn SimpleSource,
+    source: &dyn Source,
     head: Multihash,
     local: Option<&Dataset>,
-    on_progress: &OnProgress<'_>,
-) -> Result<Comparison, SyncError> {
-    let local = local.map(Local::new).transpose()?;
+    listener: &Listener<'_>,
+) -> Result<Comparison, ReceiveError> {
+    let local = local.map(Local::new);
     let place = || source.place().to_owned();
     let has = |sequence, hash: &Multihash| local.as_ref().map_or(Ok(false), |local| local.has(sequence, hash));
     let (mut theirs, mut bytes) = (VecDeque::<EncodedBlock>::new(), 0);
@@ -88,13 +111,13 @@ fn compare_within(
         }
         let raw = source.block(&hash)?;
         bytes += raw.len() as u64;
-        let block = EncodedBlock::decode_checked(&hash, raw).map_err(|source| SyncError::Block {
+        let block = EncodedBlock::decode_checked(&hash, raw).map_err(|source| ReceiveError::Block {
             place: place(),
             hash,
             source,
         })?;
         let found = block.block().sequence_number;
-        let broken = |reason: String| SyncError::Chain {
+        let broken = |reason: String| ReceiveError::Chain {
             place: place(),
             hash,
             reason,
@@ -113,9 +136,9 @@ fn compare_within(
             _ => {}
         }
         if theirs.len() as u64 >= limits.blocks || bytes > limits.bytes {
-            return Err(SyncError::TooMuch { place: place() });
+            return Err(ReceiveError::TooMuch { place: place() });
         }
-        tell(on_progress, Progress::Block)?;
+        tell(listener, Progress::Block)?;
         next = match (block.block().prev_block_hash, found.checked_sub(1)) {
             (Some(before), Some(sequence)) => Some((before, Some(sequence))),
             (None, None) => None,
@@ -124,7 +147,7 @@ fn compare_within(
         };
         theirs.push_front(block);
     }
-    let ours = local.as_ref().map_or(0, |local| local.places.len() as u64);
+    let ours = local.as_ref().map_or(0, Local::blocks);
     let relation = compare_by(ours, common + theirs.len() as u64, |at| {
         Ok::<_, std::convert::Infallible>(at < common)
     });
@@ -135,7 +158,7 @@ fn compare_within(
     if let (Some(local), 0) = (&local, common)
         && let Some(found) = seed_id(theirs.make_contiguous()).filter(|found| *found != local.dataset.id())
     {
-        return Err(SyncError::OtherDataset {
+        return Err(ReceiveError::OtherDataset {
             place: place(),
             found,
             expected: local.dataset.id(),
@@ -157,9 +180,9 @@ pub(super) fn seed_id(blocks: &[EncodedBlock]) -> Option<DatasetId> {
 }
 
 /// A whole remote chain, compared with a local one that was not known before.
-pub(super) fn against(compared: Comparison, dataset: &Dataset) -> Result<Comparison, SyncError> {
-    let local = Local::new(dataset)?;
-    let (ours, len) = (local.places.len() as u64, compared.theirs.len() as u64);
+pub(super) fn against(compared: Comparison, dataset: &Dataset) -> Result<Comparison, ReceiveError> {
+    let local = Local::new(dataset);
+    let (ours, len) = (local.blocks(), compared.theirs.len() as u64);
     let relation = compare_by(ours, len, |at| {
         match usize::try_from(at).ok().and_then(|at| compared.theirs.get(at)) {
             Some(block) => local.has(at, block.hash()),
@@ -183,14 +206,13 @@ pub(super) fn against(compared: Comparison, dataset: &Dataset) -> Result<Compari
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
     use std::ops::ControlFlow;
 
     use bytes::Bytes;
 
-    use super::super::ReadError;
+    use super::super::{Arrival, SourceError};
     use super::*;
-    use odf_dataset::Object;
+    use crate::Object;
     use odf_metadata::{DatasetKind, MetadataBlock, Seed, SetInfo, Timestamp};
 
     /// A chain in memory, Seed first.
@@ -226,22 +248,22 @@ mod tests {
         }
     }
 
-    impl SimpleSource for Chain {
+    impl Source for Chain {
         fn place(&self) -> &str {
             "memory/"
         }
 
-        fn head(&self) -> Result<Option<Multihash>, ReadError> {
+        fn head(&self) -> Result<Option<Multihash>, SourceError> {
             Ok(self.0.last().map(|block| *block.hash()))
         }
 
-        fn block(&self, hash: &Multihash) -> Result<Bytes, ReadError> {
+        fn block(&self, hash: &Multihash) -> Result<Bytes, SourceError> {
             let found = self.0.iter().find(|block| block.hash() == hash);
             Ok(found.unwrap().bytes().clone())
         }
 
-        fn object(&self, _: &Object) -> Result<Box<dyn Read + Send + '_>, ReadError> {
-            Ok(Box::new(std::io::empty()))
+        fn objects(&self, _: &[Object], _: &Arrival, _: &Listener<'_>) -> Result<(), ReceiveError> {
+            Ok(())
         }
     }
 
@@ -255,7 +277,7 @@ mod tests {
         let whole = walk(20, chain.bytes()).unwrap();
         assert_eq!((whole.common, whole.relation), (0, Relation::Behind { by: 20 }));
         assert_eq!(whole.theirs, chain.0);
-        assert!(matches!(walk(19, chain.bytes()), Err(SyncError::TooMuch { .. })));
-        assert!(matches!(walk(20, chain.bytes() - 1), Err(SyncError::TooMuch { .. })));
+        assert!(matches!(walk(19, chain.bytes()), Err(ReceiveError::TooMuch { .. })));
+        assert!(matches!(walk(20, chain.bytes() - 1), Err(ReceiveError::TooMuch { .. })));
     }
 }

@@ -1,14 +1,22 @@
-use std::fs;
-use std::path::Path;
+//! Directories as places that are read and written, and what only one reader of them does.
 
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use odf_dataset::receive::{Destination, Progress, ReceiveError, Received, Source, receive};
+use odf_dataset::verify::{Depth, verify};
+use odf_dataset::{Dataset, Datasets, NoMirror, Object};
+use odf_metadata::codec::EncodedBlock;
+use odf_metadata::{DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Multihash, Seed, SetInfo, Timestamp};
+use odf_reference as golden;
 use tempfile::TempDir;
 
-use super::*;
-use odf_reference as golden;
-use std::path::PathBuf;
-
-use crate::files::{FilesSource, Pushed, push};
-use odf_metadata::{DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Seed, SetInfo, Timestamp};
+use crate::files::{FilesSource, MAX_HEAD_BYTES, Pushed, push};
+use crate::{PushError, ReadError};
 
 mod over_http;
 
@@ -16,17 +24,24 @@ fn go_on(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-fn bring_as(workspace: &Datasets, source: &dyn SimpleSource, name: &str, force: bool) -> Result<Outcome, SyncError> {
+fn bring_as(workspace: &Datasets, source: &dyn Source, name: &str, force: bool) -> Result<Received, ReceiveError> {
     let destination = Destination {
-        dataset: None,
-        name: name.parse().unwrap(),
-        aliases: RemoteAliases::default(),
+        force,
+        ..Destination::named(name.parse().unwrap())
     };
-    pull(workspace, source, destination, force, &go_on)
+    receive(workspace, source, destination, &go_on)
 }
 
-fn bring(workspace: &Datasets, source: &dyn SimpleSource) -> Result<Outcome, SyncError> {
+fn bring(workspace: &Datasets, source: &dyn Source) -> Result<Received, ReceiveError> {
     bring_as(workspace, source, "d", false)
+}
+
+/// Why a source could not be read.
+fn unread(error: &ReceiveError) -> Option<&ReadError> {
+    match error {
+        ReceiveError::Source(error) => error.get(),
+        _ => None,
+    }
 }
 
 fn workspace(dir: &TempDir) -> Datasets {
@@ -126,7 +141,7 @@ fn every_golden_dataset_goes_there_and_back_byte_for_byte() {
     for golden in golden::datasets() {
         let source = FilesSource::new(&golden.dir.join("dataset"));
         let outcome = bring_as(&workspace, &source, golden.name, false).unwrap();
-        assert!(matches!(outcome, Outcome::Updated(_)), "{}", golden.name);
+        assert!(matches!(outcome, Received::Updated(_)), "{}", golden.name);
         let dataset = workspace.catalog().find(golden.name).unwrap();
         assert_eq!(*dataset.head(), golden.head());
         let there = dir.path().join(golden.name);
@@ -136,7 +151,7 @@ fn every_golden_dataset_goes_there_and_back_byte_for_byte() {
         assert_eq!(tree(&there), tree(&golden.dir.join("dataset")), "{}", golden.name);
         assert_eq!(push(&dataset, &there, false, &go_on).unwrap(), Pushed::UpToDate);
         let again = bring_as(&workspace, &FilesSource::new(&there), "whatever", false).unwrap();
-        assert!(matches!(again, Outcome::UpToDate { .. }), "{}", golden.name);
+        assert!(matches!(again, Received::UpToDate { .. }), "{}", golden.name);
     }
 }
 
@@ -146,8 +161,8 @@ fn heads_are_compared_and_force_makes_them_equal() {
     let workspace = workspace(&dir);
     let there = dir.path().join("there");
     let trunk = chain(1, &["a", "b", "c"]);
-    let updated = |outcome: &Outcome| match outcome {
-        Outcome::Updated(arrived) => (arrived.old_head.is_some(), arrived.blocks, arrived.dropped),
+    let updated = |outcome: &Received| match outcome {
+        Received::Updated(arrived) => (arrived.old_head.is_some(), arrived.blocks, arrived.dropped),
         other => panic!("{other:?}"),
     };
     assert_eq!(
@@ -156,12 +171,12 @@ fn heads_are_compared_and_force_makes_them_equal() {
     );
     assert!(matches!(
         bring(&workspace, &lay(&there, &trunk[..2])),
-        Ok(Outcome::UpToDate { .. })
+        Ok(Received::UpToDate { .. })
     ));
     assert_eq!(updated(&bring(&workspace, &lay(&there, &trunk)).unwrap()), (true, 2, 0));
     let shorter = lay(&there, &trunk[..2]);
     assert!(
-        matches!(bring(&workspace, &shorter), Ok(Outcome::Ahead { by: 2, remote, .. }) if remote == *trunk[1].hash())
+        matches!(bring(&workspace, &shorter), Ok(Received::Ahead { by: 2, remote, .. }) if remote == *trunk[1].hash())
     );
     assert_eq!(
         updated(&bring_as(&workspace, &shorter, "d", true).unwrap()),
@@ -174,7 +189,7 @@ fn heads_are_compared_and_force_makes_them_equal() {
     let branch = chain(1, &["a", "x", "y", "z"]);
     let diverged = lay(&there, &branch);
     match bring(&workspace, &diverged).unwrap_err() {
-        SyncError::Diverged {
+        ReceiveError::Diverged {
             local,
             remote,
             common,
@@ -193,23 +208,17 @@ fn heads_are_compared_and_force_makes_them_equal() {
         (true, 3, 2)
     );
     assert_eq!(hashes(&dataset()), hashes_of(&branch));
-    odf_dataset::verify::verify(
-        &dataset(),
-        &odf_dataset::NoMirror,
-        odf_dataset::verify::Depth::Rows,
-        &|_| {},
-    )
-    .unwrap();
+    verify(&dataset(), &NoMirror, Depth::Rows, &|_| {}).unwrap();
 
     // Another dataset at the place the local one came from, and a name that is taken.
     let foreign = lay(&there, &chain(2, &["a"]));
     let destination = Destination {
         dataset: Some(dataset()),
-        name: "d".parse().unwrap(),
-        aliases: RemoteAliases::default(),
+        force: true,
+        ..Destination::named("d".parse().unwrap())
     };
-    let error = pull(&workspace, &foreign, destination, true, &go_on).unwrap_err();
-    assert!(matches!(error, SyncError::OtherDataset { .. }), "{error}");
+    let error = receive(&workspace, &foreign, destination, &go_on).unwrap_err();
+    assert!(matches!(error, ReceiveError::OtherDataset { .. }), "{error}");
     let error = bring_as(&workspace, &foreign, "D", true).unwrap_err().to_string();
     assert!(error.contains("the name `D` is taken by"), "{error}");
     assert_eq!(hashes(&dataset()), hashes_of(&branch));
@@ -244,7 +253,7 @@ fn a_push_compares_heads_too() {
     let longer = chain(1, &["a", "b", "c", "d"]);
     lay(&there, &longer);
     let error = push(&dataset, &there, false, &go_on).unwrap_err();
-    assert!(matches!(error, SyncError::DestinationAhead { by: 1, .. }), "{error}");
+    assert!(matches!(error, PushError::DestinationAhead { by: 1, .. }), "{error}");
     assert_eq!(head(), *longer[4].hash());
     push(&dataset, &there, true, &go_on).unwrap();
     assert_eq!(head(), *trunk[3].hash());
@@ -255,12 +264,12 @@ fn a_push_compares_heads_too() {
     assert!(
         matches!(
             error,
-            SyncError::Diverged {
+            PushError::Compare(ReceiveError::Diverged {
                 common: 1,
                 ours: 3,
                 theirs: 1,
                 ..
-            }
+            })
         ),
         "{error}"
     );
@@ -272,7 +281,10 @@ fn a_push_compares_heads_too() {
     lay(&there, &foreign);
     for force in [false, true] {
         let error = push(&dataset, &there, force, &go_on).unwrap_err();
-        assert!(matches!(error, SyncError::OtherDataset { .. }), "{error}");
+        assert!(
+            matches!(error, PushError::Compare(ReceiveError::OtherDataset { .. })),
+            "{error}"
+        );
     }
     assert_eq!(head(), *foreign[1].hash());
 }
@@ -300,7 +312,7 @@ fn a_push_mends_what_is_broken_there_and_sends_nothing_broken() {
     let fresh = dir.path().join("fresh");
     let error = push(&dataset, &fresh, false, &go_on).unwrap_err();
     assert!(
-        matches!(&error, SyncError::Damaged { path, .. } if *path == mine),
+        matches!(&error, PushError::Damaged { path, .. } if *path == mine),
         "{error}"
     );
     assert!(!fresh.join("refs").exists());
@@ -385,10 +397,10 @@ fn heads_that_are_none_are_refused() {
     fs::write(there.join("refs/head"), [0xff, 0xfe]).unwrap();
     assert!(bring(&workspace, &source).unwrap_err().to_string().contains("not text"));
     fs::remove_dir_all(there.join("refs")).unwrap();
-    assert!(matches!(bring(&workspace, &source), Err(SyncError::NotFound { .. })));
+    assert!(matches!(bring(&workspace, &source), Err(ReceiveError::NotFound { .. })));
     assert!(matches!(
         bring(&workspace, &FilesSource::new(Path::new("/nowhere/at/all"))),
-        Err(SyncError::NotFound { .. })
+        Err(ReceiveError::NotFound { .. })
     ));
     assert!(workspace.catalog().entries().unwrap().is_empty());
 }
@@ -419,13 +431,7 @@ fn objects_that_are_wrong_stop_a_pull_and_the_others_are_kept() {
     }
     bring(&workspace, &source).unwrap();
     let dataset = workspace.catalog().find("d").unwrap();
-    odf_dataset::verify::verify(
-        &dataset,
-        &odf_dataset::NoMirror,
-        odf_dataset::verify::Depth::Rows,
-        &|_| {},
-    )
-    .unwrap();
+    verify(&dataset, &NoMirror, Depth::Rows, &|_| {}).unwrap();
 }
 
 #[test]
@@ -441,13 +447,8 @@ fn a_caller_can_end_a_pull_at_any_point() {
             now if now >= at => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         };
-        let destination = Destination {
-            dataset: None,
-            name: "d".parse().unwrap(),
-            aliases: RemoteAliases::default(),
-        };
-        match pull(&workspace, &source, destination, false, &stop) {
-            Err(SyncError::Cancelled) => stops += 1,
+        match receive(&workspace, &source, Destination::named("d".parse().unwrap()), &stop) {
+            Err(ReceiveError::Cancelled(_)) => stops += 1,
             Ok(_) => break,
             Err(error) => panic!("{error}"),
         }

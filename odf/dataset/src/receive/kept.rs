@@ -3,28 +3,25 @@
 //! A chain is read one block after the other, so an interrupted walk over a long one is worth going on with. Whose chain
 //! it is turns out only at its end; until then the blocks are kept by the place they came from.
 
-use std::io::Read;
-
 use bytes::Bytes;
+use odf_metadata::Multihash;
 use odf_metadata::codec::MAX_BLOCK_BYTES;
 
-use super::error::ReadError;
-use super::sync::SimpleSource;
-use odf_dataset::{Cache, Object};
-use odf_metadata::Multihash;
+use super::{Arrival, Listener, ReceiveError, Source, SourceError};
+use crate::{Cache, Object};
 
 /// Area of the cache that holds them, by hash of the place and hash of the block.
 const AREA: &str = "arriving";
 
 /// A source that asks for each metadata block once, over all attempts.
 pub(super) struct Kept<'a> {
-    source: &'a dyn SimpleSource,
+    source: &'a dyn Source,
     cache: &'a dyn Cache,
     place: Vec<u8>,
 }
 
 impl<'a> Kept<'a> {
-    pub(super) fn new(source: &'a dyn SimpleSource, cache: &'a dyn Cache) -> Self {
+    pub(super) fn new(source: &'a dyn Source, cache: &'a dyn Cache) -> Self {
         Self {
             source,
             cache,
@@ -42,16 +39,16 @@ impl<'a> Kept<'a> {
     }
 }
 
-impl SimpleSource for Kept<'_> {
+impl Source for Kept<'_> {
     fn place(&self) -> &str {
         self.source.place()
     }
 
-    fn head(&self) -> Result<Option<Multihash>, ReadError> {
+    fn head(&self) -> Result<Option<Multihash>, SourceError> {
         self.source.head()
     }
 
-    fn block(&self, hash: &Multihash) -> Result<Bytes, ReadError> {
+    fn block(&self, hash: &Multihash) -> Result<Bytes, SourceError> {
         let key = self.key(hash);
         if let Some(bytes) = self.cache.get(AREA, &key) {
             return Ok(bytes.into());
@@ -63,7 +60,7 @@ impl SimpleSource for Kept<'_> {
         Ok(bytes)
     }
 
-    fn object(&self, object: &Object) -> Result<Box<dyn Read + Send + '_>, ReadError> {
-        self.source.object(object)
+    fn objects(&self, objects: &[Object], arrival: &Arrival, listener: &Listener<'_>) -> Result<(), ReceiveError> {
+        self.source.objects(objects, arrival, listener)
     }
 }

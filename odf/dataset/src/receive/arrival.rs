@@ -1,4 +1,4 @@
-//! Metadata blocks and objects of one dataset on their way into the workspace.
+//! Metadata blocks and objects of one dataset on their way to their directory.
 //!
 //! Objects come first, in any order and several at once, each through a [`Sink`] that hashes while it writes and gives
 //! the file its name only when length and hash are what a metadata block says. The chain comes last, in one step. What
@@ -9,106 +9,23 @@ use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use odf_disk::{Access, Disk, DiskError, DiskFile};
-
-use odf_dataset::catalog::CatalogError;
-use odf_dataset::rewrite::RewriteError;
-use odf_dataset::{Dataset, DatasetError, DatasetName, Datasets, Held, MirrorError, Object, ObjectKind, RemoteAliases};
+use odf_disk::{Access, Disk, DiskFile};
 use odf_metadata::chain::ChainState;
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DatasetId, Multihash};
 use odf_tables::digest::PhysicalHasher;
+
+use super::{Listener, ObjectReader, Progress, ReceiveError, SourceError, in_parallel, tell};
+use crate::{Dataset, DatasetError, DatasetName, Datasets, Held, Object, ObjectKind, RemoteAliases};
 
 /// What every name of an object begins with while its bytes arrive.
 const ARRIVING_PREFIX: &str = ".arriving-";
 /// How much is read from a source at a time.
 const READ_BYTES: usize = 64 << 10;
 
-/// Why something did not arrive. The dataset is at its old head, or not there; objects that were complete are kept.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ArrivalError {
-    /// The bytes of an object are not those that a metadata block names.
-    #[error("{object} is not what its metadata block says: {found} instead of {expected}")]
-    Object {
-        /// The object.
-        object: Object,
-        /// Length or hash in the metadata block.
-        expected: String,
-        /// Length or hash found.
-        found: String,
-    },
-    /// A metadata block names an object that did not come.
-    #[error("{0} is missing, and a metadata block names it")]
-    Lacking(Object),
-    /// The stream of an object broke off.
-    #[error("{object} could not be read to its end: {source}")]
-    Broken {
-        /// The object.
-        object: Object,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The new blocks do not follow the local head, and the local chain was not to be replaced.
-    #[error("the new metadata blocks follow {}, but the local head is {local}", .follows.map_or_else(|| "nothing".to_owned(), |hash| hash.to_string()))]
-    NotAhead {
-        /// The local head.
-        local: Multihash,
-        /// What the first new block follows; nothing for a Seed.
-        follows: Option<Multihash>,
-    },
-    /// The new blocks are of another dataset.
-    #[error("this is dataset {found}, but {expected} was expected")]
-    OtherDataset {
-        /// Id in the Seed that came.
-        found: DatasetId,
-        /// Id of the local dataset.
-        expected: DatasetId,
-    },
-    /// Something else is bringing the same dataset here.
-    #[error("the dataset {0} is being received already")]
-    Busy(DatasetId),
-    /// The dataset.
-    #[error(transparent)]
-    Dataset(#[from] DatasetError),
-    /// The dataset could not be found or made; its name may be taken.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// The second form of the dataset.
-    #[error(transparent)]
-    Mirror(#[from] MirrorError),
-    /// A file.
-    #[error("cannot {operation} {}: {source}", .path.display())]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
-impl From<RewriteError> for ArrivalError {
-    fn from(error: RewriteError) -> Self {
-        match error {
-            RewriteError::Dataset(error) => error.into(),
-            RewriteError::Mirror(error) => error.into(),
-            RewriteError::Catalog(error) => error.into(),
-            other => ArrivalError::Mirror(MirrorError::new(other)),
-        }
-    }
-}
-
-impl From<DiskError> for ArrivalError {
-    fn from(error: DiskError) -> Self {
-        failed(error.operation, &error.path)(error.source)
-    }
-}
-
-fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ArrivalError + use<> {
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ReceiveError + use<> {
     let path = path.to_owned();
-    move |source| ArrivalError::Io {
+    move |source| ReceiveError::Io {
         operation,
         path,
         source,
@@ -131,7 +48,7 @@ enum Target {
     },
 }
 
-/// One dataset on its way into the workspace. There is one at a time for each dataset; it can be shared by threads.
+/// One dataset on its way here. There is one at a time for each dataset; it can be shared by threads.
 pub struct Arrival {
     datasets: Datasets,
     target: Target,
@@ -162,13 +79,13 @@ impl Arrival {
     /// remembers `aliases` is prepared.
     ///
     /// # Errors
-    /// [`ArrivalError::Busy`]; [`CatalogError::NameTaken`] by a dataset of another id.
+    /// [`ReceiveError::Busy`]; [`CatalogError::NameTaken`] by a dataset of another id.
     pub fn begin(
         datasets: &Datasets,
         id: DatasetId,
         name: &DatasetName,
         aliases: RemoteAliases,
-    ) -> Result<Self, ArrivalError> {
+    ) -> Result<Self, ReceiveError> {
         let hold = datasets.mirror().hold();
         if let Some(dataset) = datasets.catalog().by_id(&id)? {
             return Self::lock(datasets, Target::Existing(dataset), id, hold);
@@ -188,19 +105,19 @@ impl Arrival {
     /// Begins with a dataset that is here.
     ///
     /// # Errors
-    /// [`ArrivalError::Busy`].
-    pub fn into(datasets: &Datasets, dataset: Dataset) -> Result<Self, ArrivalError> {
+    /// [`ReceiveError::Busy`].
+    pub fn into(datasets: &Datasets, dataset: Dataset) -> Result<Self, ReceiveError> {
         let (hold, id) = (datasets.mirror().hold(), dataset.id());
         Self::lock(datasets, Target::Existing(dataset), id, hold)
     }
 
-    fn lock(datasets: &Datasets, target: Target, id: DatasetId, hold: Box<dyn Held>) -> Result<Self, ArrivalError> {
+    fn lock(datasets: &Datasets, target: Target, id: DatasetId, hold: Box<dyn Held>) -> Result<Self, ReceiveError> {
         let dir = datasets.catalog().dataset_dir(&id);
         let disk = &datasets.catalog().medium().disk;
         let lock = File::open(&dir).map_err(failed("open", &dir))?;
         match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(ArrivalError::Busy(id)),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(ReceiveError::Busy(id)),
             Err(error) => return Err(failed("lock", &dir)(error.into())),
         }
         for kind in ObjectKind::ALL {
@@ -216,6 +133,11 @@ impl Arrival {
             _lock: lock,
             _hold: hold,
         })
+    }
+
+    /// The directory that is the dataset's, or will be.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     fn disk(&self) -> &Disk {
@@ -254,7 +176,7 @@ impl Arrival {
     ///
     /// # Errors
     /// The file cannot be made.
-    pub fn sink(&self, object: &Object) -> Result<Sink, ArrivalError> {
+    pub fn sink(&self, object: &Object) -> Result<Sink, ReceiveError> {
         let target = object.path(&self.dir);
         let number = self.sinks.fetch_add(1, Ordering::Relaxed);
         let path = target.with_file_name(format!("{ARRIVING_PREFIX}{number}-{}", object.hash));
@@ -270,40 +192,49 @@ impl Arrival {
         })
     }
 
+    /// Takes objects from streams that `open` gives, several at once.
+    ///
+    /// # Errors
+    /// The first failure; objects that were complete are kept.
+    pub fn take<'s>(
+        &self,
+        objects: &[Object],
+        open: &(dyn Fn(&Object) -> Result<ObjectReader<'s>, SourceError> + Sync),
+        listener: &Listener<'_>,
+    ) -> Result<(), ReceiveError> {
+        in_parallel(objects, &|object| {
+            let mut reader = open(object)?;
+            let mut sink = self.sink(object)?;
+            sink.fill(&mut *reader, listener)?;
+            sink.finish()
+        })
+    }
+
     /// Checks blocks, oldest first, against the rules of the chain, before anything large is fetched.
     ///
     /// # Errors
     /// What [`Self::commit`] would say of the blocks.
-    pub fn check(&self, blocks: &[EncodedBlock], force: bool) -> Result<(), ArrivalError> {
+    pub fn check(&self, blocks: &[EncodedBlock], force: bool) -> Result<(), ReceiveError> {
         let mut state = match (&self.target, self.start(blocks, force)?) {
             (Target::New { .. }, _) => None,
             (Target::Existing(dataset), None) => Some(dataset.state().clone()),
-            (Target::Existing(dataset), Some(from)) => {
-                let mut state = None;
-                for stored in dataset.blocks_after(None)? {
-                    let block = stored?.block;
-                    if block.block().sequence_number >= from {
-                        break;
-                    }
-                    ChainState::append(&mut state, &block).map_err(DatasetError::Chain)?;
-                }
-                state
-            }
+            (Target::Existing(dataset), Some(from)) => dataset.state_before(from)?,
         };
         for block in blocks {
             ChainState::append(&mut state, block).map_err(DatasetError::Chain)?;
         }
         match state.map(|state| state.dataset_id).filter(|found| *found != self.id()) {
-            Some(found) => Err(ArrivalError::OtherDataset {
+            Some(found) => Err(DatasetError::OtherDataset {
                 found,
                 expected: self.id(),
-            }),
+            }
+            .into()),
             None => Ok(()),
         }
     }
 
     /// The sequence number from which on blocks take the place of local ones; `None` if they follow the local head.
-    fn start(&self, blocks: &[EncodedBlock], force: bool) -> Result<Option<u64>, ArrivalError> {
+    fn start(&self, blocks: &[EncodedBlock], force: bool) -> Result<Option<u64>, ReceiveError> {
         let (Target::Existing(dataset), Some(first)) = (&self.target, blocks.first()) else {
             return Ok(None);
         };
@@ -312,7 +243,7 @@ impl Arrival {
             return Ok(None);
         }
         if !force {
-            return Err(ArrivalError::NotAhead {
+            return Err(ReceiveError::NotAhead {
                 local: *dataset.head(),
                 follows,
             });
@@ -325,33 +256,35 @@ impl Arrival {
     /// take the place of the local blocks from their first sequence number on. Exact bytes are kept.
     ///
     /// # Errors
-    /// [`ArrivalError::Lacking`] if an object is not here, [`ArrivalError::NotAhead`], and [`DatasetError::Chain`] for a
+    /// [`ReceiveError::Lacking`] if an object is not here, [`ReceiveError::NotAhead`], and [`DatasetError::Chain`] for a
     /// broken rule.
-    pub fn commit(&self, blocks: Vec<EncodedBlock>, force: bool) -> Result<Arrived, ArrivalError> {
+    pub fn commit(&self, blocks: Vec<EncodedBlock>, force: bool) -> Result<Arrived, ReceiveError> {
         let start = self.start(&blocks, force)?;
         if let Some(object) = self.lacking(&blocks).first() {
-            return Err(ArrivalError::Lacking(*object));
-        }
-        for kind in ObjectKind::ALL {
-            self.disk().sync_dir(&self.dir.join(kind.directory()))?;
+            return Err(ReceiveError::Lacking(*object));
         }
         let count = blocks.len() as u64;
         match &self.target {
-            Target::Existing(dataset) => match start {
-                None => {
+            Target::Existing(dataset) => {
+                // Names count once their directory is synced.
+                for kind in ObjectKind::ALL {
+                    self.disk().sync_dir(&self.dir.join(kind.directory()))?;
+                }
+                self.disk().sync_dir(&self.dir)?;
+                let Some(from) = start else {
                     let (mut dataset, old_head) = (dataset.clone(), *dataset.head());
                     dataset.append(blocks, None)?;
-                    self.lay_out(dataset, Some(old_head), count, 0)
-                }
-                Some(from) => self.replace(from, blocks),
-            },
+                    return self.mirror(dataset, Some(old_head), count, 0);
+                };
+                self.replace(from, blocks)
+            }
             Target::New { id, name, aliases, .. } => {
                 let incoming = self.datasets.catalog().receive(*id, name)?;
                 if *aliases != RemoteAliases::default() {
                     incoming.set_remote_aliases(aliases)?;
                 }
                 let dataset = incoming.install(blocks)?;
-                self.lay_out(dataset, None, count, 0)
+                self.mirror(dataset, None, count, 0)
             }
         }
     }
@@ -360,28 +293,28 @@ impl Arrival {
     ///
     /// # Errors
     /// [`DatasetError::NoBlock`], or the files cannot be written; there must be a local dataset.
-    pub fn cut(&self, from: u64) -> Result<Arrived, ArrivalError> {
+    pub fn cut(&self, from: u64) -> Result<Arrived, ReceiveError> {
         self.replace(from, Vec::new())
     }
 
-    fn replace(&self, from: u64, blocks: Vec<EncodedBlock>) -> Result<Arrived, ArrivalError> {
+    fn replace(&self, from: u64, blocks: Vec<EncodedBlock>) -> Result<Arrived, ReceiveError> {
         let Target::Existing(dataset) = &self.target else {
             return Err(DatasetError::NoBlock { sequence: from }.into());
         };
         let (mut dataset, old_head) = (dataset.clone(), *dataset.head());
         let (count, dropped) = (blocks.len() as u64, dataset.state().blocks().saturating_sub(from));
         self.datasets.replace(&mut dataset, from, blocks)?;
-        self.lay_out(dataset, Some(old_head), count, dropped)
+        self.mirror(dataset, Some(old_head), count, dropped)
     }
 
-    /// Gives the dataset at its new head the DAG that others fetch.
-    fn lay_out(
+    /// Brings the second form of the dataset to its new head.
+    fn mirror(
         &self,
         dataset: Dataset,
         old_head: Option<Multihash>,
         blocks: u64,
         dropped: u64,
-    ) -> Result<Arrived, ArrivalError> {
+    ) -> Result<Arrived, ReceiveError> {
         self.datasets.mirror().moved(&dataset)?;
         Ok(Arrived {
             dataset,
@@ -426,9 +359,9 @@ impl Sink {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// [`ArrivalError::Object`] as soon as there are more than the object has, which are not written; or the file cannot
+    /// [`ReceiveError::Object`] as soon as there are more than the object has, which are not written; or the file cannot
     /// be written.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ArrivalError> {
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ReceiveError> {
         let received = self.received.saturating_add(bytes.len() as u64);
         if received > self.object.size {
             return Err(self.differs(
@@ -442,16 +375,11 @@ impl Sink {
         Ok(())
     }
 
-    /// Takes everything that `reader` gives, and never more than the object has. `on_bytes` hears of each piece and can
-    /// end it with an error.
+    /// Takes everything that `reader` gives, and never more than the object has.
     ///
     /// # Errors
-    /// As [`Self::write`], [`ArrivalError::Broken`], or the error of `on_bytes`.
-    pub fn fill<E: From<ArrivalError>>(
-        &mut self,
-        reader: &mut dyn Read,
-        on_bytes: &mut dyn FnMut(u64) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// As [`Self::write`], [`ReceiveError::Broken`], or the listener wants it to stop.
+    pub fn fill(&mut self, reader: &mut dyn Read, listener: &Listener<'_>) -> Result<(), ReceiveError> {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             let count = match reader.read(&mut buffer) {
@@ -460,19 +388,19 @@ impl Sink {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => {
                     let object = self.object;
-                    return Err(ArrivalError::Broken { object, source }.into());
+                    return Err(ReceiveError::Broken { object, source });
                 }
             };
             self.write(&buffer[..count])?;
-            on_bytes(count as u64)?;
+            tell(listener, Progress::Bytes(count as u64))?;
         }
     }
 
     /// Checks length and hash, makes the file durable and gives it its name. The object is here from now on.
     ///
     /// # Errors
-    /// [`ArrivalError::Object`]; nothing is left then.
-    pub fn finish(self) -> Result<(), ArrivalError> {
+    /// [`ReceiveError::Object`]; nothing is left then.
+    pub fn finish(self) -> Result<(), ReceiveError> {
         if self.received != self.object.size {
             return Err(self.differs(
                 format!("{} bytes", self.object.size),
@@ -487,8 +415,8 @@ impl Sink {
         Ok(self.disk.rename(&self.path, &self.target)?)
     }
 
-    fn differs(&self, expected: String, found: String) -> ArrivalError {
-        ArrivalError::Object {
+    fn differs(&self, expected: String, found: String) -> ReceiveError {
+        ReceiveError::Object {
             object: self.object,
             expected,
             found,
@@ -504,7 +432,7 @@ impl Drop for Sink {
 }
 
 /// Removes what arrivals that were killed left.
-fn remove_arriving(disk: &Disk, dir: &Path) -> Result<(), ArrivalError> {
+fn remove_arriving(disk: &Disk, dir: &Path) -> Result<(), ReceiveError> {
     for entry in fs::read_dir(dir).map_err(failed("read", dir))? {
         let entry = entry.map_err(failed("read", dir))?;
         if entry.file_name().to_string_lossy().starts_with(ARRIVING_PREFIX) {

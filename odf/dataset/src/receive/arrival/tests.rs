@@ -1,8 +1,15 @@
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
 use super::*;
+use crate::catalog::{Catalog, CatalogError};
+use crate::verify::{Depth, verify};
+use crate::{Medium, NoMirror};
 use odf_reference::{self as golden, Golden};
 
 fn workspace(dir: &Path) -> Datasets {
-    crate::datasets_in(dir)
+    let catalog = Catalog::open(&dir.join("datasets"), Medium::new(Disk::new())).unwrap();
+    Datasets::new(catalog, Arc::new(NoMirror))
 }
 
 fn begin(workspace: &Datasets, golden: &Golden) -> Arrival {
@@ -15,7 +22,7 @@ fn bytes_of(golden: &Golden, object: &Object) -> Vec<u8> {
     fs::read(golden.object(&object.to_string())).unwrap()
 }
 
-fn give(arrival: &Arrival, object: &Object, bytes: &[u8]) -> Result<(), ArrivalError> {
+fn give(arrival: &Arrival, object: &Object, bytes: &[u8]) -> Result<(), ReceiveError> {
     let mut sink = arrival.sink(object)?;
     for part in bytes.chunks(1000) {
         sink.write(part)?;
@@ -58,13 +65,7 @@ fn a_dataset_arrives_in_two_parts_and_keeps_its_bytes() {
     assert_eq!(*dataset.head(), golden.head());
     let stored: Vec<EncodedBlock> = dataset.blocks().unwrap().map(|stored| stored.unwrap().block).collect();
     assert_eq!(stored, blocks);
-    odf_dataset::verify::verify(
-        &dataset,
-        &odf_dataset::NoMirror,
-        odf_dataset::verify::Depth::Rows,
-        &|_| {},
-    )
-    .unwrap();
+    verify(&dataset, &NoMirror, Depth::Rows, &|_| {}).unwrap();
 }
 
 #[test]
@@ -94,24 +95,20 @@ fn what_is_not_what_a_block_names_is_refused_by_name() {
     }
     let error = arrival.commit(blocks.clone(), false).unwrap_err();
     assert!(
-        matches!(error, ArrivalError::Lacking(lacking) if lacking == object),
+        matches!(error, ReceiveError::Lacking(lacking) if lacking == object),
         "{error}"
     );
     // A reader that breaks off, and one that would never end.
-    let mut on_bytes = |_| Ok::<_, ArrivalError>(());
+    let go_on = |_| ControlFlow::Continue(());
     let mut broken = (&bytes[..10]).chain(Failing);
+    let error = arrival.sink(&object).unwrap().fill(&mut broken, &go_on).unwrap_err();
+    assert!(matches!(error, ReceiveError::Broken { .. }), "{error}");
     let error = arrival
         .sink(&object)
         .unwrap()
-        .fill(&mut broken, &mut on_bytes)
+        .fill(&mut io::repeat(0), &go_on)
         .unwrap_err();
-    assert!(matches!(error, ArrivalError::Broken { .. }), "{error}");
-    let error = arrival
-        .sink(&object)
-        .unwrap()
-        .fill(&mut io::repeat(0), &mut on_bytes)
-        .unwrap_err();
-    assert!(matches!(error, ArrivalError::Object { .. }), "{error}");
+    assert!(matches!(error, ReceiveError::Object { .. }), "{error}");
     assert!(names(&arrival.dir.join("data")).is_empty());
     assert!(workspace.catalog().entries().unwrap().is_empty());
 }
@@ -172,7 +169,7 @@ fn a_dataset_is_received_once_at_a_time_but_by_several_threads() {
         &"other".parse().unwrap(),
         RemoteAliases::default(),
     );
-    assert!(matches!(busy, Err(ArrivalError::Busy(id)) if id == arrival.id()));
+    assert!(matches!(busy, Err(ReceiveError::Busy(id)) if id == arrival.id()));
     let objects = arrival.lacking(&blocks);
     std::thread::scope(|scope| {
         // Every object twice at once.
@@ -182,13 +179,8 @@ fn a_dataset_is_received_once_at_a_time_but_by_several_threads() {
         }
     });
     arrival.commit(blocks, false).unwrap();
-    odf_dataset::verify::verify(
-        &workspace.catalog().find(golden.name).unwrap(),
-        &odf_dataset::NoMirror,
-        odf_dataset::verify::Depth::Rows,
-        &|_| {},
-    )
-    .unwrap();
+    let dataset = workspace.catalog().find(golden.name).unwrap();
+    verify(&dataset, &NoMirror, Depth::Rows, &|_| {}).unwrap();
 }
 
 #[test]
@@ -206,17 +198,17 @@ fn blocks_that_do_not_belong_leave_the_dataset_as_it_was() {
     let foreign = other.blocks();
     assert!(matches!(
         arrival.check(&foreign, false),
-        Err(ArrivalError::OtherDataset { found, .. }) if found != arrival.id()
+        Err(ReceiveError::Dataset(DatasetError::OtherDataset { found, .. })) if found != arrival.id()
     ));
     assert!(arrival.commit(foreign, false).is_err());
     let gap = [&blocks[..2], &blocks[3..]].concat();
     assert!(matches!(
         arrival.check(&gap, false),
-        Err(ArrivalError::Dataset(DatasetError::Chain(_)))
+        Err(ReceiveError::Dataset(DatasetError::Chain(_)))
     ));
     assert!(matches!(
         arrival.commit(vec![blocks[0].clone(), blocks[2].clone()], false),
-        Err(ArrivalError::Dataset(DatasetError::Chain(_)))
+        Err(ReceiveError::Dataset(DatasetError::Chain(_)))
     ));
     assert!(workspace.catalog().entries().unwrap().is_empty());
     arrival.commit(blocks[..3].to_vec(), false).unwrap();
@@ -226,16 +218,16 @@ fn blocks_that_do_not_belong_leave_the_dataset_as_it_was() {
     let taken = Arrival::begin(&workspace, id, &golden.name.parse().unwrap(), RemoteAliases::default());
     assert!(matches!(
         taken,
-        Err(ArrivalError::Catalog(CatalogError::NameTaken { .. }))
+        Err(ReceiveError::Catalog(CatalogError::NameTaken { .. }))
     ));
     // Not behind the head.
     let arrival = begin(&workspace, &golden);
     assert!(matches!(
         arrival.check(&blocks[4..], false),
-        Err(ArrivalError::NotAhead { .. })
+        Err(ReceiveError::NotAhead { .. })
     ));
     assert!(matches!(
         arrival.commit(blocks[..1].to_vec(), false),
-        Err(ArrivalError::NotAhead { .. })
+        Err(ReceiveError::NotAhead { .. })
     ));
 }

@@ -112,7 +112,7 @@ fn every_golden_dataset_comes_over_http() {
         let asked = server.asked.lock().unwrap().len();
         assert_eq!(asked, tree(&golden.dir.join("dataset")).len(), "every file once");
         let again = bring_as(&workspace, &server.source(), golden.name, false).unwrap();
-        assert!(matches!(again, Outcome::UpToDate { .. }));
+        assert!(matches!(again, Received::UpToDate { .. }));
     }
 }
 
@@ -127,26 +127,23 @@ fn servers_that_refuse_or_lead_elsewhere_are_understood() {
         server.act("refs/head", Act::Status(status));
         assert!(matches!(
             bring(&workspace, &server.source()),
-            Err(SyncError::NotFound { .. })
+            Err(ReceiveError::NotFound { .. })
         ));
     }
     for status in [401, 403] {
         server.act("refs/head", Act::Status(status));
         let error = bring(&workspace, &server.source()).unwrap_err();
-        assert!(matches!(error, SyncError::Read(ReadError::Denied { .. })), "{error}");
+        assert!(matches!(unread(&error), Some(ReadError::Denied { .. })), "{error}");
     }
     server.act("refs/head", Act::Status(500));
     let error = bring(&workspace, &server.source()).unwrap_err();
     assert!(
-        matches!(&error, SyncError::Read(ReadError::Status { status: 500, url }) if *url == head()),
+        matches!(unread(&error), Some(ReadError::Status { status: 500, url }) if *url == head()),
         "{error}"
     );
     server.act("refs/head", Act::Redirect(head()));
     let error = bring(&workspace, &server.source()).unwrap_err();
-    assert!(
-        matches!(error, SyncError::Read(ReadError::Unreachable { .. })),
-        "{error}"
-    );
+    assert!(matches!(unread(&error), Some(ReadError::Unreachable { .. })), "{error}");
     server.behave();
     let elsewhere = Server::new(Path::new("/nowhere"), None);
     for (file, _) in tree(&there) {
@@ -156,10 +153,8 @@ fn servers_that_refuse_or_lead_elsewhere_are_understood() {
     bring(&workspace, &elsewhere.source()).unwrap();
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let nobody = HttpSource::new(&Url::parse(&format!("http://{unused}/")).unwrap(), None);
-    assert!(matches!(
-        bring(&workspace, &nobody),
-        Err(SyncError::Read(ReadError::Unreachable { .. }))
-    ));
+    let error = bring(&workspace, &nobody).unwrap_err();
+    assert!(matches!(unread(&error), Some(ReadError::Unreachable { .. })), "{error}");
 }
 
 #[test]
@@ -179,8 +174,8 @@ fn a_token_is_sent_and_not_to_others() {
     let error = bring(&workspace, &through).unwrap_err();
     assert!(
         matches!(
-            error,
-            SyncError::Read(ReadError::Denied { .. } | ReadError::Unreachable { .. })
+            unread(&error),
+            Some(ReadError::Denied { .. } | ReadError::Unreachable { .. })
         ),
         "{error}"
     );
@@ -268,7 +263,7 @@ fn a_walk_that_broke_off_asks_for_no_block_twice() {
     server.act(&file(&blocks[2]), Act::Lie { length, bytes });
     assert!(matches!(
         bring(&workspace, &server.source()),
-        Err(SyncError::Block { .. })
+        Err(ReceiveError::Block { .. })
     ));
     assert_eq!(asked(), [5, 4, 3, 2].map(|at: usize| file(&blocks[at])));
     server.behave();
