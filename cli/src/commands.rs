@@ -25,6 +25,7 @@ mod list;
 mod log;
 mod new;
 pub(crate) mod node;
+mod place;
 mod publish;
 mod pull;
 mod push;
@@ -37,6 +38,8 @@ mod system;
 mod tail;
 mod transfer;
 mod verify;
+
+pub(crate) use place::{After, Place};
 
 /// What odfs does.
 #[derive(Subcommand, Debug)]
@@ -77,34 +80,6 @@ pub(crate) enum Command {
     Ipfs(ipfs::IpfsCommand),
 }
 
-/// Where a command can run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// In any process, with no workspace.
-    Anywhere,
-    /// In any process, on the plain files of the workspace.
-    Files,
-    /// In the process that owns the workspace.
-    Owner,
-    /// As the process that owns the workspace, for as long as it runs.
-    Serving {
-        /// A publish has been done and only wants to be served, by this or any other lasting process.
-        published: bool,
-    },
-}
-
-/// What is left to do when a command is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum After {
-    /// Nothing.
-    Done,
-    /// Serve until told to stop.
-    Serve {
-        /// With the HTTP gateway.
-        gateway: bool,
-    },
-}
-
 impl Command {
     /// Where the command runs.
     pub(crate) fn place(&self) -> Place {
@@ -118,10 +93,10 @@ impl Command {
     }
 }
 
-/// Runs a command whose place is [`Place::Anywhere`].
-pub(crate) fn run_anywhere(command: Command, io: &mut Io) -> Result<After, Failure> {
+/// Runs a command whose place is [`Place::Anywhere`]. `tree` is the whole command line.
+pub(crate) fn run_anywhere(command: Command, tree: clap::Command, io: &mut Io) -> Result<After, Failure> {
     match command {
-        Command::Completions(args) => completions::run(&args, io)?,
+        Command::Completions(args) => completions::run(&args, tree, io)?,
         Command::Demo(args) => demo::run(&args, io)?,
         Command::New(args) => new::run(&args, io)?,
         Command::System(command) => system::run_anywhere(&command, io)?,

@@ -63,7 +63,7 @@ pub(crate) fn run() -> u8 {
 fn dispatch(cli: Cli, argv: &[OsString], door: &OnceLock<Arc<Door>>, io: &mut Io) -> Result<Ending, Failure> {
     let place = cli.command.place();
     if place == Place::Anywhere {
-        let result = commands::run_anywhere(cli.command, io);
+        let result = commands::run_anywhere(cli.command, args::tree(), io);
         return Ok(conclude(result, io));
     }
     let workspace = WorkspaceDir::discover(io.cwd(), &Places::of_process())?;

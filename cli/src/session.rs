@@ -140,7 +140,7 @@ impl Session {
     /// The directory cannot be read.
     pub(crate) fn keys(&self) -> Result<&Keystore, Failure> {
         self.keys
-            .get_or_start(|| Ok(Keystore::open(&self.dir.root().join("keys"))?))
+            .get_or_start(|| Ok(Keystore::open_on(self.disk.clone(), &self.dir.root().join("keys"))?))
     }
 
     /// The store and the datasets.
@@ -149,11 +149,11 @@ impl Session {
     /// They cannot be opened.
     pub(crate) fn workspace(&self) -> Result<&Workspace, Failure> {
         self.workspace.get_or_start(|| {
-            Ok(Workspace::open_on(
-                &self.disk,
-                self.dir.root(),
-                StoreOptions::default(),
-            )?)
+            let options = StoreOptions {
+                disk: self.disk.clone(),
+                ..StoreOptions::default()
+            };
+            Ok(Workspace::open(self.dir.root(), options)?)
         })
     }
 

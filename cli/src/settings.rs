@@ -7,10 +7,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use odf::poll::HttpOptions;
-use odf::slice::SliceOptions;
 use toml::{Table, Value};
-use url::Url;
 
 use odf::disk::{Access, Disk};
 
@@ -18,75 +15,12 @@ use crate::failure::{Failure, Kind};
 
 mod keys;
 
-pub(crate) use keys::KEYS;
+pub(crate) use keys::{KEYS, Key, Settings};
 
 /// The largest settings file that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// The most edits between a wrong key and the one that is suggested.
 const MAX_SUGGESTION_EDITS: usize = 4;
-
-/// The settings of one process.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Settings {
-    /// Multiaddrs that the peer listens on. `None` stands for the usual port of IPFS on every interface, or any free
-    /// port if that is taken.
-    pub(crate) listen: Option<Vec<String>>,
-    /// Peers dialled to join the public network. `None` stands for the public list; an empty list joins nothing.
-    pub(crate) bootstrap: Option<Vec<String>>,
-    /// Whether peers on the local network are found by mDNS.
-    pub(crate) mdns: bool,
-    /// Address of the HTTP gateway of `odfs node`.
-    pub(crate) gateway_listen: String,
-    /// Address under which others reach the gateway of `odfs node`, ending in a slash; absent: the one they use.
-    pub(crate) gateway_url: Option<Url>,
-    /// Base URL of the gateway that `odfs publish` prints links for.
-    pub(crate) gateway_public: String,
-    /// `created_by` in the footer of Parquet slices.
-    pub(crate) parquet_created_by: Option<String>,
-    /// How HTTP sources of datasets are asked.
-    pub(crate) source_http: HttpOptions,
-    /// How many older roots of a dataset stay pinned and served. `None` keeps all of them.
-    pub(crate) retention: Option<u64>,
-}
-
-impl Settings {
-    /// How slices are written.
-    pub(crate) fn slice_options(&self) -> SliceOptions {
-        let mut options = SliceOptions::default();
-        if let Some(created_by) = &self.parquet_created_by {
-            options.created_by.clone_from(created_by);
-        }
-        options
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            listen: None,
-            bootstrap: None,
-            mdns: true,
-            gateway_listen: "127.0.0.1:8080".to_owned(),
-            gateway_url: None,
-            gateway_public: "https://ipfs.io".to_owned(),
-            parquet_created_by: None,
-            source_http: HttpOptions::default(),
-            retention: None,
-        }
-    }
-}
-
-/// One thing that can be set.
-pub(crate) struct Key {
-    /// Dotted name, as in the file.
-    pub(crate) name: &'static str,
-    /// What it does.
-    pub(crate) about: &'static str,
-    /// The value in force, as it would stand in the file; nothing stands for "decided by odfs".
-    pub(crate) show: fn(&Settings) -> Option<Value>,
-    /// Takes a value of the file. The error says what was expected.
-    set: fn(&mut Settings, Value) -> Result<(), String>,
-}
 
 /// Where the value of a key comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

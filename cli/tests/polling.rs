@@ -2,7 +2,6 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -30,10 +29,6 @@ impl Server {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        Self::serve(listener, port)
-    }
-
-    fn serve(listener: TcpListener, port: u16) -> Self {
         let page: Arc<Mutex<Page>> = Arc::default();
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
         let (pages, heard) = (page.clone(), requests.clone());
@@ -365,69 +360,4 @@ fn a_dataset_without_a_way_has_nothing_to_pull() {
     outcome.ok();
     let _ = sandbox.run(&["pull", "--all"]).failed(3);
     let _ = sandbox.run(&["pull", "x%"]).failed(3);
-}
-
-/// Datasets made by kamu: `<repository>/../shared/golden`, or wherever `ODFS_SHARED` says.
-fn golden(name: &str) -> Option<PathBuf> {
-    let shared = std::env::var_os("ODFS_SHARED").map(PathBuf::from);
-    let shared = shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
-    Some(shared.join("golden").join(name)).filter(|dir| dir.is_dir())
-}
-
-#[allow(clippy::print_stdout, reason = "a test that was skipped says so")]
-/// Replays a polled dataset of kamu over HTTP, at the times it was made: the blocks must be the same to the last byte.
-fn replay(name: &str, inputs: &[(&str, &str)]) {
-    let Some(dir) = golden(name) else {
-        println!("skipped: no {name}");
-        return;
-    };
-    // The URL is part of the chain; whoever has this port has a reason.
-    let Ok(listener) = TcpListener::bind("127.0.0.1:18123") else {
-        println!("skipped: port 18123 is taken");
-        return;
-    };
-    let server = Server::serve(listener, 18123);
-    let sandbox = Sandbox::new();
-    let id = std::fs::read_to_string(dir.join("id.txt")).unwrap();
-    sandbox
-        .run(&["config", "set", "parquet.createdBy", "datafusion version 54.1.0"])
-        .ok();
-    let manifest = dir.join("manifest.yaml");
-    let manifest = manifest.to_str().unwrap();
-    let made = "2026-01-01T00:00:00.123456789Z";
-    sandbox
-        .run(&["add", manifest, "--dataset-id", id.trim(), "--system-time", made])
-        .ok();
-    for (day, (input, time)) in (1..).zip(inputs) {
-        let date = ["Thu", "Fri", "Sat", "Sun"][day - 1];
-        server.set(Page {
-            body: std::fs::read(dir.join(input)).unwrap(),
-            modified: Some(format!("{date}, {day:02} Jan 2026 00:00:00 GMT")),
-            ..Page::default()
-        });
-        sandbox.run(&["pull", name, "--system-time", time]).ok();
-    }
-    let log: Vec<Value> = serde_json::from_str(&sandbox.run(&["log", name]).ok()).unwrap();
-    let head = std::fs::read_to_string(dir.join("dataset/refs/head")).unwrap();
-    assert_eq!(log[0]["Hash"], head.as_str(), "{name}");
-}
-
-#[test]
-fn what_kamu_polled_is_polled_to_the_same_blocks() {
-    replay(
-        "weather.seattle",
-        &[
-            ("in0.csv", "2026-01-15T12:00:00Z"),
-            ("in1.csv", "2026-02-15T12:00:01Z"),
-            ("in2.csv", "2026-03-15T12:00:02Z"),
-            ("in3.csv", "2026-04-15T12:00:03Z"),
-        ],
-    );
-    replay(
-        "earthquakes.usgs",
-        &[
-            ("in0.geojson", "2026-04-01T00:00:00Z"),
-            ("in1.geojson", "2026-04-02T00:00:00Z"),
-        ],
-    );
 }

@@ -12,20 +12,10 @@ use serde_json::Value;
 
 use crate::sandbox::{Outcome, Sandbox, wait_for};
 
-/// The datasets made by kamu, if they are here.
-fn golden() -> Option<PathBuf> {
-    let shared = std::env::var_os("ODFS_SHARED").map(PathBuf::from);
-    let shared = shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
-    let golden = shared
-        .join("golden")
-        .canonicalize()
-        .ok()
-        .filter(|golden| golden.is_dir());
-    assert!(
-        golden.is_some() || std::env::var("CI").as_deref() != Ok("true"),
-        "the golden datasets are missing"
-    );
-    golden
+/// The datasets made by kamu.
+fn golden() -> PathBuf {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop-tests/reference/golden");
+    golden.canonicalize().unwrap()
 }
 
 fn names(golden: &Path) -> Vec<String> {
@@ -82,7 +72,7 @@ fn pushed() -> (Sandbox, PathBuf) {
 
 #[test]
 fn datasets_of_kamu_come_and_go_byte_for_byte() {
-    let Some(golden) = golden() else { return };
+    let golden = golden();
     let sandbox = Sandbox::new();
     let out = sandbox.path().join("out");
     sandbox.run(&["repo", "add", "out", &url(&out)]).ok();
@@ -112,7 +102,7 @@ fn datasets_of_kamu_come_and_go_byte_for_byte() {
 
 #[test]
 fn a_workspace_of_kamu_is_taken_over_and_left_alone() {
-    let Some(golden) = golden() else { return };
+    let golden = golden();
     let workspace = golden.join("workspace");
     let before = tree(&workspace);
     let sandbox = Sandbox::new();

@@ -63,7 +63,7 @@ impl DiskError {
 
     /// Whether an earlier sync failed, so that nothing more is written before the workspace is opened again.
     pub fn is_poisoned(&self) -> bool {
-        self.source.get_ref().is_some_and(|inner| inner.is::<SyncFailed>())
+        is_poisoned(&self.source)
     }
 
     /// Whether the file is not there.
@@ -78,6 +78,11 @@ pub fn is_full(error: &io::Error) -> bool {
         error.kind(),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
     )
+}
+
+/// Whether an error of a [`Disk`], or of a [`DiskFile`] through [`std::io::Write`], says that an earlier sync failed.
+pub fn is_poisoned(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<SyncFailed>())
 }
 
 /// The source of the error that every call after a failed sync gives.

@@ -13,7 +13,10 @@ pub mod kubo;
 pub mod netns;
 pub mod peers;
 pub mod process;
+pub mod reference;
 pub mod site;
+pub mod structure;
+pub mod trial;
 pub mod workspace;
 
 pub use failure::{Failure, Outcome};

@@ -4,7 +4,7 @@ use crate::{Failure, Outcome};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io::Read;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -78,7 +78,15 @@ impl Running {
     ///
     /// # Errors
     /// The program cannot be started.
-    pub fn start_reading(mut command: Command, stdin: Stdio) -> Outcome<Self> {
+    pub fn start_reading(command: Command, stdin: Stdio) -> Outcome<Self> {
+        Self::start_fed(command, stdin).map(|(running, _)| running)
+    }
+
+    /// Starts `command` with `stdin` as its standard input, and gives the other end of that if it is a pipe.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn start_fed(mut command: Command, stdin: Stdio) -> Outcome<(Self, Option<ChildStdin>)> {
         let what = shown(&command);
         let started = Instant::now();
         let mut child = command
@@ -88,16 +96,18 @@ impl Running {
             .process_group(0)
             .spawn()
             .map_err(|error| format!("cannot start `{what}`: {error}"))?;
+        let stdin = child.stdin.take();
         let stdout = child.stdout.take().map_or_else(Stream::empty, Stream::collect);
         let stderr = child.stderr.take().map_or_else(Stream::empty, Stream::collect);
-        Ok(Self {
+        let running = Self {
             what,
             child,
             started,
             peak_memory: 0,
             stdout,
             stderr,
-        })
+        };
+        Ok((running, stdin))
     }
 
     /// The process id.

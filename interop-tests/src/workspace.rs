@@ -1,8 +1,10 @@
 //! A throw-away odfs workspace on this machine, and the commands that run in it.
 
 pub mod dataset;
+pub mod disk;
 
-use crate::peers::{odfs_binary, required, skip};
+use self::disk::Disk;
+use crate::peers::odfs_binary;
 use crate::process::{Finished, Running, run};
 use crate::{Failure, Outcome};
 use std::ffi::OsStr;
@@ -28,34 +30,13 @@ enum Reach {
 /// The settings empty the bootstrap list, so nothing that runs here dials the public network.
 pub struct Workspace {
     // Before the folder, so that it is unmounted first.
-    _disk: Option<Disk>,
+    disk: Option<Disk>,
     dir: TempDir,
     reach: Reach,
 }
 
-/// A file system of its own, in memory, unmounted when it goes away.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: &Path, bytes: u64) -> Outcome<Self> {
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", &format!("size={bytes},mode=0755"), "odfs-test"])
-            .arg(at);
-        run(mount, LIMIT)?.success()?;
-        Ok(Self(at.to_path_buf()))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let mut unmount = Command::new("umount");
-        // Lazy: a process that was just killed may hold it for a moment longer.
-        unmount.arg("--lazy").arg(&self.0);
-        // If it fails, the folder cannot be removed either, which is what remains to be seen.
-        let _ = run(unmount, LIMIT);
-    }
-}
+/// The folders of a workspace as they once were.
+pub struct Saved(TempDir);
 
 /// A running `odfs node`.
 pub struct Node {
@@ -93,14 +74,8 @@ impl Workspace {
     /// The disk is required and cannot be mounted.
     pub fn on_small_disk(bytes: u64) -> Outcome<Option<Self>> {
         let dir = tempfile::Builder::new().prefix("odfs-").tempdir()?;
-        match Disk::mount(dir.path(), bytes) {
-            Ok(disk) => Self::at(dir, Reach::Loopback, Some(disk)).map(Some),
-            Err(failure) if required() => Err(failure.during("a small disk is needed (run as root)")),
-            Err(failure) => {
-                skip(&format!("no disk can be mounted here: {failure}"));
-                Ok(None)
-            }
-        }
+        let disk = Disk::mount(dir.path(), bytes)?;
+        disk.map(|disk| Self::at(dir, Reach::Loopback, Some(disk))).transpose()
     }
 
     fn with(reach: Reach) -> Outcome<Self> {
@@ -108,11 +83,7 @@ impl Workspace {
     }
 
     fn at(dir: TempDir, reach: Reach, disk: Option<Disk>) -> Outcome<Self> {
-        let workspace = Self {
-            _disk: disk,
-            dir,
-            reach,
-        };
+        let workspace = Self { disk, dir, reach };
         fs::create_dir_all(workspace.store())?;
         fs::create_dir(workspace.home())?;
         workspace.know(&[])?;
@@ -133,9 +104,20 @@ impl Workspace {
         ))
     }
 
+    /// The disk that it lies on, if it has one of its own.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
+    fn root(&self) -> PathBuf {
+        self.disk
+            .as_ref()
+            .map_or_else(|| self.dir.path().to_owned(), Disk::path)
+    }
+
     /// The directory in which commands run.
     pub fn path(&self) -> PathBuf {
-        self.dir.path().join("work")
+        self.root().join("work")
     }
 
     /// The `.odfs` directory.
@@ -144,7 +126,32 @@ impl Workspace {
     }
 
     fn home(&self) -> PathBuf {
-        self.dir.path().join("home")
+        self.root().join("home")
+    }
+
+    /// Keeps a copy of everything in it. No odfs may run on it meanwhile.
+    ///
+    /// # Errors
+    /// Something cannot be read or copied.
+    pub fn save(&self) -> Outcome<Saved> {
+        let saved = tempfile::Builder::new().prefix("odfs-saved-").tempdir()?;
+        for folder in FOLDERS {
+            copy(&self.root().join(folder), &saved.path().join(folder))?;
+        }
+        Ok(Saved(saved))
+    }
+
+    /// Makes everything in it what it was when `saved` was kept, at the same paths. No odfs may run on it meanwhile.
+    ///
+    /// # Errors
+    /// Something cannot be removed or copied.
+    pub fn restore(&self, saved: &Saved) -> Outcome {
+        for folder in FOLDERS {
+            let here = self.root().join(folder);
+            fs::remove_dir_all(&here).map_err(|error| format!("{}: {error}", here.display()))?;
+            copy(&saved.0.path().join(folder), &here)?;
+        }
+        Ok(())
     }
 
     /// Replaces `config.toml`.
@@ -172,9 +179,14 @@ impl Workspace {
     /// There is no binary and none can be built.
     pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Outcome<Command> {
         let binary = odfs_binary()?;
-        let mut command = match &self.reach {
-            Reach::Loopback => Command::new(binary),
-            Reach::Namespace(name) => {
+        let mut command = match (&self.disk, &self.reach) {
+            (Some(disk), _) => {
+                let mut command = disk.enter(&self.path());
+                command.arg(binary);
+                command
+            }
+            (None, Reach::Loopback) => Command::new(binary),
+            (None, Reach::Namespace(name)) => {
                 let mut command = Command::new("ip");
                 command.args(["netns", "exec", name]).arg(binary);
                 command
@@ -265,6 +277,31 @@ impl Workspace {
             gateway,
         })
     }
+}
+
+/// What a workspace consists of.
+const FOLDERS: [&str; 2] = ["work", "home"];
+
+/// Copies a folder with everything in it, permissions included. Sockets stay behind: nobody listens on them.
+fn copy(from: &Path, to: &Path) -> Outcome {
+    let about = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: std::io::Error| Failure::new(format!("{path}: {error}"))
+    };
+    fs::create_dir(to).map_err(about(to))?;
+    fs::set_permissions(to, fs::metadata(from)?.permissions()).map_err(about(to))?;
+    for entry in fs::read_dir(from).map_err(about(from))? {
+        let entry = entry?;
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(entry.path())?, &target).map_err(about(&target))?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), &target).map_err(about(&target))?;
+        }
+    }
+    Ok(())
 }
 
 impl Node {

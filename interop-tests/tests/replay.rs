@@ -1,9 +1,10 @@
 //! kamu's own datasets made again from their manifests and inputs with nothing but the command line: every metadata
 //! block, every slice and the head must come out byte for byte.
 
-use interop_tests::peers::{note, required, skip};
+use interop_tests::peers::note;
+use interop_tests::reference::golden;
 use interop_tests::site::Site;
-use interop_tests::{Failure, Outcome, Workspace};
+use interop_tests::{Outcome, Workspace};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,25 +51,9 @@ const DATASETS: [(&str, Taken); 8] = [
     ("weather.monthly", Taken::Never),
 ];
 
-/// The reference datasets, or nothing where they are not needed; then the test has been reported as skipped.
-fn golden() -> Outcome<Option<PathBuf>> {
-    let shared = std::env::var_os("ODFS_SHARED").map(PathBuf::from);
-    let shared = shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
-    let golden = shared.join("golden");
-    if golden.is_dir() {
-        return Ok(Some(golden));
-    }
-    let missing = format!("{} is missing", golden.display());
-    if required() {
-        return Err(Failure::new(missing));
-    }
-    skip(&missing);
-    Ok(None)
-}
-
 #[test]
 fn datasets_of_kamu_are_made_again_from_the_command_line() -> Outcome {
-    let Some(golden) = golden()? else { return Ok(()) };
+    let golden = golden();
     let workspace = Workspace::new()?;
     workspace.odfs(["config", "set", "parquet.createdBy", CREATED_BY])?;
     let site = Site::at(SITE)?;

@@ -3,7 +3,9 @@
 //! One binary for all of them. A test that needs a foreign peer says so on the terminal when it has none, and fails
 //! under `cargo xtask test` and in CI.
 
+mod clone;
 mod crashes;
+mod disks;
 mod gateway;
 mod harness;
 mod helia;

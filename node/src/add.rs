@@ -500,7 +500,7 @@ impl<'a, I: Iterator<Item = Result<Source<'a>, AddError>> + Send> Work<'a, I> {
             if written - sent >= WRITE_BEHIND_BYTES && !matches!(self.sink, Sink::Nothing) {
                 sent = written;
                 if let Err(error) = self.store.sync_bytes() {
-                    tracing::debug!(%error, "not synced ahead; the flush tries again");
+                    tracing::debug!(%error, "not synced ahead; the flush will say so");
                 }
             }
         }
@@ -546,10 +546,7 @@ impl<'a, I: Iterator<Item = Result<Source<'a>, AddError>> + Send> Work<'a, I> {
         if self.options.profile.raw_leaves {
             let leaf = import::hash_leaf(&self.options.profile, chunk)?;
             if matches!(self.sink, Sink::Packs) && inherent(&leaf.cid).is_none() {
-                let key = leaf.cid.hash().to_bytes();
-                if self.store.is_wanting(&key)? {
-                    self.store.append(&[(key, chunk)])?;
-                }
+                self.store.put_content(&[(leaf.cid.hash().to_bytes(), chunk)])?;
             }
             return Ok(leaf);
         }

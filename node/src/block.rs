@@ -26,8 +26,6 @@ pub const SHA2_512: u64 = 0x13;
 
 /// The largest block that is read, written or sent: 2 MiB, the ceiling every Bitswap peer keeps.
 pub const MAX_BLOCK_BYTES: usize = 2 << 20;
-/// The longest content an identity CID may carry.
-pub const MAX_IDENTITY_BYTES: usize = 128;
 
 /// Checked content: the bytes hash to the CID.
 #[derive(Clone, PartialEq, Eq)]

@@ -4,87 +4,21 @@
 //! than a small multiple of the block; see [`MAX_LINKS`], [`MAX_DEPTH`] and [`MAX_VALUES`].
 
 mod cbor;
+mod malformed;
 mod pb;
-pub(crate) mod wire;
 
 use cid::Cid;
 use ipld_core::ipld::Ipld;
 
-pub use self::cbor::{MAX_DEPTH, MAX_VALUES};
 pub(crate) use self::cbor::{Walked, walk};
+pub use self::malformed::{MAX_DEPTH, MAX_LINKS, MAX_VALUES, Malformed};
 pub use self::pb::{PbLink, PbNode};
 use crate::block::{Block, DAG_CBOR, DAG_PB, RAW};
-
-/// The most links that one block may hold. A 2 MiB directory of one-letter names holds about 45,000.
-pub const MAX_LINKS: usize = 1 << 16;
 
 /// Multicodec of CBOR that is not dag-cbor, and has no links.
 const PLAIN_CBOR: u64 = 0x51;
 /// Multicodec of JSON that is not dag-json, and has no links.
 const PLAIN_JSON: u64 = 0x0200;
-
-/// What is wrong with bytes that claim to be dag-pb, UnixFS or dag-cbor.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Malformed {
-    /// The bytes end within a value.
-    #[error("the bytes end within a value")]
-    Truncated,
-    /// Bytes follow the value.
-    #[error("bytes follow the value")]
-    TrailingBytes,
-    /// A varint of more than 64 bits.
-    #[error("a varint has more than 64 bits")]
-    BadVarint,
-    /// A protobuf field that the format does not have.
-    #[error("field {0} does not belong there")]
-    UnexpectedField(u64),
-    /// A known protobuf field in another wire type.
-    #[error("a field has the wrong wire type")]
-    WrongWireType,
-    /// A field that may occur once occurs again.
-    #[error("a field is repeated")]
-    Repeated,
-    /// Fields in an order that the format forbids.
-    #[error("fields are out of order")]
-    OutOfOrder,
-    /// A link without a CID.
-    #[error("a link has no CID")]
-    MissingHash,
-    /// Bytes that are not exactly one CID.
-    #[error("a link is not one whole CID")]
-    BadCid,
-    /// More than [`MAX_LINKS`].
-    #[error("more than {MAX_LINKS} links")]
-    TooManyLinks,
-    /// More than [`MAX_VALUES`].
-    #[error("more than {MAX_VALUES} values")]
-    TooManyValues,
-    /// Nested deeper than [`MAX_DEPTH`].
-    #[error("nested deeper than {MAX_DEPTH}")]
-    TooDeep,
-    /// A CBOR head that dag-cbor does not have.
-    #[error("0x{0:02x} does not begin a dag-cbor value")]
-    BadHead(u8),
-    /// A CBOR tag other than 42.
-    #[error("tag {0} is not that of a link")]
-    ForeignTag(u64),
-    /// A map key that is not text.
-    #[error("a map key is not text")]
-    KeyNotText,
-    /// Text that is not UTF-8.
-    #[error("text is not UTF-8")]
-    NotUtf8,
-    /// A UnixFS node without a type, or with one that does not exist.
-    #[error("no UnixFS type of that number")]
-    BadUnixFsType,
-    /// A HAMT node whose parameters or links break the rules of the format.
-    #[error("the HAMT node is inconsistent: {0}")]
-    BadShard(&'static str),
-    /// Values that the dag-cbor decoder refuses although their shape is right.
-    #[error("the dag-cbor value cannot be read: {0}")]
-    BadValue(String),
-}
 
 /// Why a block cannot be looked into.
 #[derive(Debug, thiserror::Error)]
@@ -196,16 +130,6 @@ fn pb_value(node: PbNode) -> Ipld {
         Ipld::List(node.links.into_iter().map(link).collect()),
     );
     Ipld::Map(map)
-}
-
-/// The CID that fills `bytes` exactly.
-fn whole_cid(bytes: &[u8]) -> Result<Cid, Malformed> {
-    let cid = Cid::try_from(bytes).map_err(|_| Malformed::BadCid)?;
-    if cid.encoded_len() == bytes.len() {
-        Ok(cid)
-    } else {
-        Err(Malformed::BadCid)
-    }
 }
 
 #[cfg(test)]

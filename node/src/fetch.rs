@@ -277,6 +277,7 @@ impl Fetcher {
     /// # Errors
     /// A block is missing or malformed. What arrived is kept.
     pub async fn dag(&self, root: Cid) -> Result<(), FetchError> {
+        let walk = self.store.walk();
         let mut seen = HashSet::from([root]);
         let mut nodes = Vec::new();
         let mut open = vec![root];
@@ -306,7 +307,7 @@ impl Fetcher {
                 return Err(FetchError::TooManyNodes { root });
             }
         }
-        self.on_store(move |store| store.mark_complete(&nodes)).await
+        self.on_store(move |store| store.mark_complete(&walk, &nodes)).await
     }
 
     async fn remote(&self, cid: &Cid) -> Result<Block, FetchError> {

@@ -1,13 +1,33 @@
 //! Names: what a key says that it stands for, published, found, and kept alive.
 //!
 //! [`record`] is the signed statement itself, pure. [`Names`] is the handle that sends it into the DHTs and finds it
-//! there, and remembers it: own names, followed names and names looked up lately resolve off-line, with their age.
+//! there, and remembers it.
 //!
-//! A DHT forgets a record after 48 hours, so own **and followed** names are put again every four, also after a restart.
-//! That needs no private key: every follower keeps a name alive. Only signing anew, when the record itself is about to
-//! expire, needs the key ([`KeySource`]).
+//! # Goals, the first before the second
 //!
-//! A record is believed for what it says of the name that was *asked for*, and nothing else: see [`record`].
+//! 1. Believe a record for what it says of the name that was *asked for*, and nothing else: see [`record`].
+//! 2. Never go back. The best record known is kept, whoever brings an older one; a new record of an own name has a
+//!    greater sequence number than any known here or on the network.
+//! 3. Keep names alive without their keys. A DHT forgets a record after 48 hours, so own **and followed** names are put
+//!    again every four, also after a restart; every follower does. Only signing anew, when the record itself is about to
+//!    expire, needs the key ([`KeySource`]).
+//! 4. Answer without a network: own names, followed names and names looked up lately resolve off-line, with their age.
+//!
+//! # Not goals
+//!
+//! - Names by DNS, and records over PubSub.
+//! - Keys other than ed25519: they are refused in words.
+//! - The history of a name. Only the best record is kept; what it stood for before is for datasets to remember.
+//! - Deciding between two writers who hold the same key. [`PublishOptions::expected`] notices the other one, if any
+//!   peer that can be reached has heard of it.
+//!
+//! # What a sudden stop loses
+//!
+//! What is known of names is a table of the store: changes count at once, and are on the disk after the store's next
+//! flush. A stop before that loses those of the last moments, down to the record that was published last. The network
+//! then has it still, and is asked before the next one is signed. A put that was under way is done again, since it is
+//! noted only when it is over. When a damaged index is made anew, the table is gone: own names come back with the next
+//! publication, followed ones have to be followed again.
 
 mod inbox;
 mod publish;
@@ -20,22 +40,24 @@ mod tests;
 mod upkeep;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use libp2p::identity::Keypair;
 use tokio::sync::{Notify, Semaphore};
 
-pub(crate) use inbox::Inbox;
+use inbox::Inbox;
 pub use publish::{PublishError, PublishOptions, Published};
 pub use record::Name;
-pub use resolve::{Freshness, ResolveError, Resolved, Source};
-use state::{Entry, States};
+pub use resolve::{Freshness, Origin, ResolveError, Resolved};
+pub use state::{DHT_MEMORY, NameStatus};
+use state::{Known, States};
 
-use crate::peer::{Clock, StartError};
+use crate::clock::Clock;
+use crate::routing::Routing;
 use crate::routing::records::Records;
-use crate::routing::{Routing, RoutingError};
 use crate::store::{Store, StoreError, Table};
+use crate::threads::{blocking, lock};
 
 /// Table of a store in which names are remembered.
 pub(crate) const TABLE: &str = "names";
@@ -47,8 +69,6 @@ pub const DEFAULT_TTL: Duration = Duration::from_secs(5 * 60);
 pub const REPUT_INTERVAL: Duration = Duration::from_secs(4 * 3600);
 /// How soon a put that nobody took is tried again; Kubo's figure.
 pub const RETRY_INTERVAL: Duration = Duration::from_secs(5 * 60);
-/// How long a DHT keeps a record that nobody puts again.
-pub const DHT_MEMORY: Duration = Duration::from_secs(48 * 3600);
 /// Corrections and puts left to the background at the same time. Over that, a caller waits.
 const MAX_BACKGROUND: usize = 32;
 
@@ -68,32 +88,6 @@ impl KeySource {
     pub fn from_fn(find: impl Fn(&Name) -> Option<Keypair> + Send + Sync + 'static) -> Self {
         Self(Arc::new(find))
     }
-}
-
-/// What is known here of a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NameStatus {
-    /// The name.
-    pub name: Name,
-    /// What it stands for, as of the best record known.
-    pub value: Option<String>,
-    /// The record's sequence number.
-    pub sequence: Option<u64>,
-    /// When the record expires.
-    pub valid_until: Option<SystemTime>,
-    /// Until when others can resolve the name if this peer stops now: 48 hours after the last put, or the end of the
-    /// record if that is sooner. Nothing if nobody holds it.
-    pub safe_until: Option<SystemTime>,
-    /// When the record was last put to somebody.
-    pub last_put: Option<SystemTime>,
-    /// How many peers held this record after that.
-    pub holders: u32,
-    /// When the network was last asked for something newer, and somebody answered.
-    pub confirmed: Option<SystemTime>,
-    /// Published from here.
-    pub own: bool,
-    /// Followed: kept alive and looked after, though the key is elsewhere.
-    pub followed: bool,
 }
 
 /// The handle. Cheap to clone.
@@ -126,8 +120,8 @@ pub(crate) struct NamesParts {
 }
 
 impl Names {
-    /// Reads what was known before the restart.
-    pub(crate) async fn open(parts: NamesParts) -> Result<(Self, Inbox), StartError> {
+    /// The names that `parts` remember, and where records that other peers put are to be offered.
+    pub(crate) fn open(parts: NamesParts) -> (Self, Inbox) {
         let inner = Inner {
             states: States::new(parts.table),
             records: parts.records,
@@ -140,7 +134,7 @@ impl Names {
             wake: Notify::new(),
         };
         let inbox = Inbox::new(inner.states.clone(), inner.records.clone(), inner.clock.clone());
-        Ok((Self { inner: Arc::new(inner) }, inbox))
+        (Self { inner: Arc::new(inner) }, inbox)
     }
 
     /// Keeps `name` alive from now on, and its newest value at hand: it is asked for and put again like an own one. The
@@ -173,7 +167,7 @@ impl Names {
     pub async fn forget(&self, name: &Name) -> Result<(), StoreError> {
         lock(&self.inner.used_keys).remove(name);
         let (states, name) = (self.inner.states.clone(), *name);
-        on_disk(move || states.remove(&name)).await
+        blocking(move || states.remove(&name)).await
     }
 
     /// Everything known here of one name.
@@ -182,7 +176,7 @@ impl Names {
     /// The store cannot be read.
     pub async fn status(&self, name: &Name) -> Result<Option<NameStatus>, StoreError> {
         let (states, at) = (self.inner.states.clone(), *name);
-        let entry = on_disk(move || states.get(&at)).await?;
+        let entry = blocking(move || states.get(&at)).await?;
         Ok(entry.map(|entry| entry.status(*name)))
     }
 
@@ -192,22 +186,22 @@ impl Names {
     /// The store cannot be read.
     pub async fn list(&self) -> Result<Vec<NameStatus>, StoreError> {
         let states = self.inner.states.clone();
-        on_disk(move || kept_in(&states)).await
+        blocking(move || kept_in(&states)).await
     }
 
     /// Changes what is kept of a name.
     async fn update<T: Send + 'static>(
         &self,
         name: &Name,
-        change: impl FnOnce(&mut Entry) -> T + Send + 'static,
+        change: impl FnOnce(&mut Known) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
         let (states, name) = (self.inner.states.clone(), *name);
-        on_disk(move || states.update(&name, change)).await
+        blocking(move || states.update(&name, change)).await
     }
 
-    async fn entry(&self, name: &Name) -> Result<Entry, StoreError> {
+    async fn entry(&self, name: &Name) -> Result<Known, StoreError> {
         let (states, name) = (self.inner.states.clone(), *name);
-        Ok(on_disk(move || states.get(&name)).await?.unwrap_or_default())
+        Ok(blocking(move || states.get(&name)).await?.unwrap_or_default())
     }
 
     /// The key of an own name. May read files.
@@ -232,21 +226,4 @@ fn kept_in(states: &States) -> Result<Vec<NameStatus>, StoreError> {
         .into_iter()
         .filter(|(_, entry)| entry.own || entry.followed);
     Ok(kept.map(|(name, entry)| entry.status(name)).collect())
-}
-
-/// A mutex here guards a map that is whole at every step, so a panic elsewhere does not spoil it.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs a few reads and writes of a table where blocking is allowed.
-async fn on_disk<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    match crate::routing::blocking(work).await {
-        Ok(result) => result,
-        // The runtime is going down: nobody will look at what this returns.
-        Err(RoutingError::Store(error)) => Err(error),
-        Err(RoutingError::Stopped) => std::future::pending().await,
-    }
 }

@@ -2,17 +2,19 @@
 //!
 //! One file a key: the libp2p protobuf of the private key, under the name `key_` and the base32 of the key's name, as in
 //! a Kubo repository, so keys move both ways by copying. A file appears whole or not at all, and is never overwritten
-//! unless that is asked for. [`mod@format`] knows the forms in which keys leave and enter.
+//! unless that is asked for; a link in its place is not followed. [`mod@format`] knows the forms in which keys leave and
+//! enter.
 
 pub mod format;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub use libp2p::identity::{Keypair, PublicKey};
 use multibase::Base;
+use odf_disk::{Access, Disk, DiskError, PENDING_PREFIX, read_small};
 
 /// Name of the peer's own key, which is not renamed, replaced or removed.
 pub const SELF: &str = "self";
@@ -22,8 +24,6 @@ pub const MAX_NAME_BYTES: usize = 128;
 pub const MAX_KEY_BYTES: u64 = 64 << 10;
 
 const PREFIX: &str = "key_";
-/// Of files being written, with a number so that two writers do not meet; a crash may leave one behind.
-const UNFINISHED: &str = ".new_";
 
 /// Why a key could not be read or kept. The keys on disk are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -84,9 +84,20 @@ pub enum KeystoreError {
     },
 }
 
+impl From<DiskError> for KeystoreError {
+    fn from(error: DiskError) -> Self {
+        Self::Io {
+            operation: error.operation,
+            path: error.path,
+            source: error.source,
+        }
+    }
+}
+
 /// A directory of keys. Cloning gives another handle on it.
 #[derive(Clone, Debug)]
 pub struct Keystore {
+    disk: Disk,
     dir: PathBuf,
 }
 
@@ -96,8 +107,15 @@ impl Keystore {
     /// # Errors
     /// [`KeystoreError::Io`].
     pub fn open(dir: &Path) -> Result<Self, KeystoreError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(|source| failed("create", dir, source))?;
+        Self::open_on(Disk::new(), dir)
+    }
+
+    /// As [`Keystore::open`], writing through this disk.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Io`].
+    pub fn open_on(disk: Disk, dir: &Path) -> Result<Self, KeystoreError> {
+        disk.create_dirs(dir, Access::Owner)?;
         let mode = fs::metadata(dir)
             .map_err(|source| failed("read", dir, source))?
             .permissions()
@@ -106,7 +124,8 @@ impl Keystore {
             let closed = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
             closed.map_err(|source| failed("close to others", dir, source))?;
         }
-        Ok(Self { dir: dir.to_path_buf() })
+        let dir = dir.to_path_buf();
+        Ok(Self { disk, dir })
     }
 
     /// Names of all keys, sorted. Files that are no keys are passed over.
@@ -129,11 +148,16 @@ impl Keystore {
     /// The name is none, or the file cannot be read or holds no key.
     pub fn get(&self, name: &str) -> Result<Option<Keypair>, KeystoreError> {
         let path = self.path(name)?;
-        let mut bytes = Vec::new();
-        match File::open(&path).and_then(|file| file.take(MAX_KEY_BYTES + 1).read_to_end(&mut bytes)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(failed("read", &path, source)),
-            Ok(_) => decode(&bytes, &path.display().to_string()).map(Some),
+        // One byte over the limit is no I/O error but no key.
+        match read_small(&path, MAX_KEY_BYTES) {
+            Err(error) if error.source.kind() == io::ErrorKind::InvalidData => Err(KeystoreError::NotAKey {
+                what: path.display().to_string(),
+                reason: error.source.to_string(),
+            }),
+            read => match read? {
+                None => Ok(None),
+                Some(bytes) => decode(&bytes, &path.display().to_string()).map(Some),
+            },
         }
     }
 
@@ -179,25 +203,23 @@ impl Keystore {
     /// [`KeystoreError::Exists`]; a name that is none; the file cannot be written.
     pub fn insert(&self, name: &str, key: &Keypair) -> Result<(), KeystoreError> {
         let path = self.path(name)?;
-        let fresh = self.dir.join(format!("{UNFINISHED}{:016x}", rand::random::<u64>()));
+        // With a number, so that two writers do not meet; a crash may leave one behind.
+        let fresh = self.dir.join(format!("{PENDING_PREFIX}{:016x}", rand::random::<u64>()));
         let bytes = encode(key)?;
         let write = || {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&fresh)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            // Unlike a rename, a link does not replace a key that is there.
-            let linked = fs::hard_link(&fresh, &path);
-            fs::remove_file(&fresh)?;
-            linked?;
-            File::open(&self.dir)?.sync_all()
+            let file = self.disk.create_new(&fresh, Access::Owner)?;
+            let linked = file
+                .write_at(&bytes, 0)
+                .and_then(|()| file.sync())
+                // Unlike a rename, a link does not replace a key that is there.
+                .and_then(|()| self.disk.link(&fresh, &path));
+            let removed = self.disk.remove_file(&fresh);
+            linked.and(removed)?;
+            self.disk.sync_dir(&self.dir)
         };
-        write().map_err(|source| match source.kind() {
+        write().map_err(|error| match error.source.kind() {
             io::ErrorKind::AlreadyExists => KeystoreError::Exists { name: name.to_owned() },
-            _ => failed("write", &path, source),
+            _ => error.into(),
         })
     }
 
@@ -211,14 +233,14 @@ impl Keystore {
         if from == SELF || to == SELF {
             return Err(KeystoreError::Reserved);
         }
-        if !source.exists() {
+        if fs::symlink_metadata(&source).is_err() {
             return Err(KeystoreError::NotFound { name: from.to_owned() });
         }
-        if from != to && target.exists() && !replace {
+        if from != to && fs::symlink_metadata(&target).is_ok() && !replace {
             return Err(KeystoreError::Exists { name: to.to_owned() });
         }
-        let renamed = fs::rename(&source, &target).and_then(|()| File::open(&self.dir)?.sync_all());
-        renamed.map_err(|error| failed("rename", &source, error))
+        self.disk.rename(&source, &target)?;
+        Ok(self.disk.sync_dir(&self.dir)?)
     }
 
     /// Removes the key of that name; whether there was one.
@@ -230,11 +252,12 @@ impl Keystore {
         if name == SELF {
             return Err(KeystoreError::Reserved);
         }
-        match fs::remove_file(&path).and_then(|()| File::open(&self.dir)?.sync_all()) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(failed("remove", &path, source)),
+        match self.disk.remove_file(&path) {
+            Err(error) if error.is_not_found() => return Ok(false),
+            other => other?,
         }
+        self.disk.sync_dir(&self.dir)?;
+        Ok(true)
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, KeystoreError> {
@@ -353,6 +376,47 @@ mod tests {
         assert!(matches!(keys.generate("a"), Err(KeystoreError::Exists { .. })));
         assert_eq!(keys.get("a").unwrap().unwrap().public(), made.public());
         assert_eq!(keys.names().unwrap(), ["a"], "nothing unfinished is left");
+    }
+
+    #[test]
+    fn a_key_that_was_made_survives_a_power_cut_and_one_under_way_leaves_nothing() {
+        use odf_disk::crash::{Recorder, Unsynced};
+        let (before, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let recorder = Recorder::new(dir.path());
+        let keys = Keystore::open_on(Disk::with(recorder.clone()), &dir.path().join("keys")).unwrap();
+        let opened = recorder.calls();
+        let made = keys.generate("a").unwrap().public();
+        let done = recorder.calls();
+        keys.rename("a", "b", false).unwrap();
+        for calls in opened..=recorder.calls() {
+            for unsynced in Unsynced::ALL {
+                let image = tempfile::tempdir().unwrap();
+                recorder
+                    .image(before.path(), calls, unsynced, image.path(), &|_| false)
+                    .unwrap();
+                let keys = Keystore::open(&image.path().join("keys")).unwrap();
+                let names = keys.names().unwrap();
+                if calls >= done {
+                    assert!(
+                        names == ["a"] || names == ["b"],
+                        "after {calls} calls, {unsynced:?}: {names:?}"
+                    );
+                }
+                for name in names {
+                    assert_eq!(keys.get(&name).unwrap().unwrap().public(), made);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn links_are_not_followed() {
+        let (dir, keys) = open();
+        let elsewhere = dir.path().join("elsewhere");
+        fs::write(&elsewhere, encode(&Keypair::generate_ed25519()).unwrap()).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, keys.path("linked").unwrap()).unwrap();
+        assert!(matches!(keys.get("linked"), Err(KeystoreError::Io { .. })));
+        assert!(matches!(keys.generate("linked"), Err(KeystoreError::Exists { .. })));
     }
 
     #[test]

@@ -8,7 +8,9 @@
 //! Nothing here prints, reads the environment or keeps global state, so a process may run several peers.
 
 pub mod add;
+pub mod address;
 pub mod block;
+pub mod clock;
 pub mod dag;
 pub mod exchange;
 pub mod fetch;
@@ -16,9 +18,11 @@ pub mod gateway;
 pub mod ipns;
 pub mod keystore;
 pub mod peer;
+mod protobuf;
 pub mod routing;
 pub mod store;
-pub use libp2p::{Multiaddr, PeerId};
-
 mod swarm;
+mod threads;
 pub mod unixfs;
+
+pub use libp2p::{Multiaddr, PeerId};

@@ -14,30 +14,30 @@
 //! [`Node`] is a handle: clones share one peer, which stops at [`Node::shutdown`] or when the last clone is dropped. A
 //! process may run several. One task, the driver, owns the swarm; everything else talks to it through bounded queues.
 
-pub mod address;
-pub(crate) mod clock;
-pub(crate) mod driver;
-pub(crate) mod hold;
+mod driver;
 mod search;
 mod start;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-pub use clock::Clock;
 use libp2p::{Multiaddr, PeerId};
-pub use start::{BOOTSTRAP_PEERS, Builder, DEFAULT_LISTEN, StartError};
+pub use start::{BOOTSTRAP_PEERS, Builder, DEFAULT_LISTEN};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::address::split_peer;
 use crate::block::Cid;
 use crate::exchange;
 use crate::ipns::Names;
+use crate::routing::command::Command;
 use crate::routing::{Announced, DEFAULT_PROVIDERS, Provider, Routing, RoutingError};
-use crate::store::{Blocks, Store, StoreError};
-use driver::Command;
+pub use crate::routing::{DialError, PeerInfo};
+use crate::store::Blocks;
+pub use crate::swarm::StartError;
+use crate::threads::lock;
 
 /// How long [`Node::provide`] and [`Node::find_providers`] take at most.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(15);
@@ -62,107 +62,7 @@ struct Inner {
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// A peer that is connected.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerInfo {
-    /// Who.
-    pub peer: PeerId,
-    /// The other end of each connection.
-    pub addresses: Vec<Multiaddr>,
-    /// What it calls itself, once it has said so.
-    pub agent: Option<String>,
-    /// Whether the first connection was opened from here.
-    pub dialled_by_us: bool,
-    /// Round-trip time of the last ping.
-    pub latency: Option<Duration>,
-}
-
-/// Why a connection could not be opened.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum DialError {
-    /// The peer to dial is this one.
-    #[error("that is this peer itself")]
-    Myself,
-    /// No address of the peer is known.
-    #[error("no address of the peer is known")]
-    NoAddresses,
-    /// Somebody else answered at that address.
-    #[error("another peer answers at {address}: {found}")]
-    OtherPeer {
-        /// Who answered.
-        found: PeerId,
-        /// Where.
-        address: Multiaddr,
-    },
-    /// None of the addresses could be reached.
-    #[error("cannot be reached: {reason}")]
-    Unreachable {
-        /// What went wrong at each address.
-        reason: String,
-    },
-    /// A limit on connections stands in the way.
-    #[error("refused by this peer itself: {reason}")]
-    Denied {
-        /// Which limit.
-        reason: String,
-    },
-    /// The peer has been shut down.
-    #[error("the peer has been shut down")]
-    Stopped,
-}
-
-impl DialError {
-    pub(crate) fn from_libp2p(error: &libp2p::swarm::DialError) -> Self {
-        use libp2p::swarm::DialError as Theirs;
-        match error {
-            Theirs::LocalPeerId { .. } => Self::Myself,
-            Theirs::NoAddresses => Self::NoAddresses,
-            Theirs::WrongPeerId { obtained, address } => Self::OtherPeer {
-                found: *obtained,
-                address: address.clone(),
-            },
-            Theirs::Denied { cause } => Self::Denied {
-                reason: cause.to_string(),
-            },
-            Theirs::Transport(attempts) => {
-                let attempts = attempts
-                    .iter()
-                    .map(|(address, error)| format!("{address}: {}", innermost(error)));
-                Self::Unreachable {
-                    reason: attempts.collect::<Vec<_>>().join("; "),
-                }
-            }
-            other => Self::Unreachable {
-                reason: other.to_string(),
-            },
-        }
-    }
-}
-
-/// The message at the end of a chain of errors, where libp2p hides what happened.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
-}
-
 impl Node {
-    /// A peer to be, on a durable store. Nothing is opened or dialled before [`Builder::start`].
-    ///
-    /// # Errors
-    /// The store's tables cannot be opened.
-    pub fn builder(store: &Store) -> Result<Builder, StoreError> {
-        Builder::on_store(store)
-    }
-
-    /// A peer to be that keeps nothing but what `blocks` keeps: names, records and schedules are forgotten at the end.
-    pub fn throwaway(blocks: Arc<dyn Blocks>) -> Builder {
-        Builder::in_memory(blocks)
-    }
-
     /// Who this peer is.
     pub fn peer_id(&self) -> PeerId {
         self.inner.peer_id
@@ -196,7 +96,7 @@ impl Node {
     /// # Errors
     /// See [`DialError`]. No connection has been made.
     pub async fn dial(&self, address: Multiaddr) -> Result<PeerId, DialError> {
-        let (address, peer) = address::split_peer(address);
+        let (address, peer) = split_peer(address);
         let addresses = if address.is_empty() { Vec::new() } else { vec![address] };
         let routing = &self.inner.routing;
         let named = match (routing.connect(peer, addresses, true).await, peer) {
@@ -271,7 +171,7 @@ impl Node {
     /// get errors from then on. A second call does nothing.
     pub async fn shutdown(&self) {
         self.inner.stop.send_replace(true);
-        let tasks = std::mem::take(&mut *self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let tasks = std::mem::take(&mut *lock(&self.inner.tasks));
         let until = tokio::time::Instant::now() + SHUTDOWN_GRACE;
         for mut task in tasks {
             if tokio::time::timeout_at(until, &mut task).await.is_err() {

@@ -12,7 +12,9 @@
 //!
 //! [`Routing`] is a handle: cheap to clone, and of no use once its peer is shut down ([`RoutingError::Stopped`]).
 
+pub(crate) mod command;
 pub(crate) mod dht;
+mod network;
 pub(crate) mod queries;
 pub mod records;
 pub mod schedule;
@@ -26,21 +28,19 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-pub use dht::Network;
-use queries::Walk;
+use command::{Command, MAX_ANSWERS_WAITING, Walk};
+pub use command::{DialError, PeerInfo, Provider};
+pub use network::Network;
 use schedule::{LAN_ONLY_INTERVAL, REPROVIDE_INTERVAL, RETRY_INTERVAL, Schedule};
 
 use crate::block::Cid;
-use crate::peer::DialError;
-use crate::peer::driver::Command;
 use crate::store::StoreError;
+use crate::threads::blocking;
 
 /// Providers collected by one search, unless told otherwise: enough to pull from, few enough to dial.
 pub const DEFAULT_PROVIDERS: usize = 20;
 /// Announcements under way at the same time. Each is a walk with ten requests in flight.
 const MAX_ANNOUNCEMENTS: usize = 16;
-/// Found providers or records waiting to be taken by whoever asked. Over that, further ones are dropped.
-pub(crate) const MAX_ANSWERS_WAITING: usize = 64;
 /// How often the schedule is looked at when nothing happens; it bounds how late a laptop that slept finds out.
 const SCHEDULE_TICK: Duration = Duration::from_secs(60);
 
@@ -67,15 +67,6 @@ pub enum RoutingError {
     /// The schedule of announcements cannot be read or written.
     #[error("the schedule of announcements cannot be used")]
     Store(#[from] StoreError),
-}
-
-/// Somebody who says that they have a block.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Provider {
-    /// Who.
-    pub peer: PeerId,
-    /// Where they can be dialled, as far as is known; may be empty for a peer that is connected.
-    pub addresses: Vec<Multiaddr>,
 }
 
 /// What came of an announcement.
@@ -177,7 +168,7 @@ impl Routing {
         let keys: HashSet<Vec<u8>> = cids.iter().map(|cid| cid.hash().to_bytes()).collect();
         let total = keys.len();
         let schedule = self.schedule.clone();
-        let keys = blocking(move || schedule.add(keys.iter().map(Vec::as_slice)).map(|()| keys)).await??;
+        let keys = blocking(move || schedule.add(keys.iter().map(Vec::as_slice)).map(|()| keys)).await?;
         if self.table_sizes().target().is_none() {
             return Ok(Announced {
                 reached: 0,
@@ -221,15 +212,12 @@ impl Routing {
     /// The schedule cannot be written.
     pub async fn unprovide(&self, cids: Vec<Cid>) -> Result<(), RoutingError> {
         let schedule = self.schedule.clone();
-        blocking(move || cids.iter().try_for_each(|cid| schedule.remove(&cid.hash().to_bytes()))).await??;
+        blocking(move || cids.iter().try_for_each(|cid| schedule.remove(&cid.hash().to_bytes()))).await?;
         Ok(())
     }
 
     /// Number of keys this peer announces.
-    ///
-    /// # Errors
-    /// The peer has been shut down.
-    pub async fn provided(&self) -> Result<usize, RoutingError> {
+    pub async fn provided(&self) -> usize {
         let schedule = self.schedule.clone();
         blocking(move || schedule.len()).await
     }
@@ -256,7 +244,7 @@ impl Routing {
             None => RETRY_INTERVAL,
         };
         let schedule = self.schedule.clone();
-        blocking(move || schedule.announced(&key, wait)).await??;
+        blocking(move || schedule.announced(&key, wait)).await?;
         Ok(reached.is_some())
     }
 
@@ -449,7 +437,7 @@ impl Routing {
                 if self.table_sizes().target() > before {
                     let schedule = self.schedule.clone();
                     let retried = blocking(move || schedule.retry_now(MAX_RETRIES_AT_ONCE)).await;
-                    if let Ok(Err(error)) = retried {
+                    if let Err(error) = retried {
                         tracing::warn!(%error, "announcements are put off");
                     }
                 }
@@ -463,7 +451,7 @@ impl Routing {
             return Ok(0);
         }
         let schedule = self.schedule.clone();
-        let due = blocking(move || schedule.due(MAX_ANNOUNCEMENTS)).await??;
+        let due = blocking(move || schedule.due(MAX_ANNOUNCEMENTS)).await?;
         let mut walks = JoinSet::new();
         let count = due.len();
         for key in due {
@@ -520,12 +508,4 @@ const MAX_RETRIES_AT_ONCE: usize = 10_000;
 pub(crate) struct Values {
     pub(crate) records: mpsc::Receiver<(Option<PeerId>, Vec<u8>)>,
     pub(crate) without: oneshot::Receiver<Vec<PeerId>>,
-}
-
-/// Runs something that touches the disk where that is allowed.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RoutingError> {
-    // A task is lost only when the runtime goes down, and then so does the peer.
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| RoutingError::Stopped)
 }

@@ -1,172 +1,87 @@
 //! Where blocks live: an index in sled, bytes in packs and in the files they belong to.
 //!
-//! [`Blocks`] is what the exchange, the gateway and DAG code need of a store. [`Store`] is the durable one, and
-//! [`MemoryStore`] the one for tests and throw-away peers; one contract test runs on both.
+//! Goals, in this order:
+//! 1. bytes that are not what their CID says are never given out;
+//! 2. what is pinned and was whole stays whole, and what a flush spoke of is there after a crash or a power cut;
+//! 3. one damaged item costs that item, never the store;
+//! 4. bytes that have a file of their own are not stored twice;
+//! 5. speed: an import runs at the speed of hashing, opening costs what was left unflushed.
 //!
-//! Blocks are keyed by the multihash of their CID, so the same bytes under two codecs are one entry.
+//! Not goals: large values in sled, many processes on one store, file systems without links or positional writes, and
+//! keeping what nobody pinned.
+//!
+//! **Who owns what.** The files of a workspace are the truth and sled is a cache of it that may be ahead or behind:
+//! packs (`packs/*.pack`) have the bytes of blocks without a file, the journal (`packs/pins`) has the pins, the witness
+//! (`packs/synced`) has what is known to be on the medium, and registered files belong to whoever registered them, who
+//! can register them again. Everything but sled's own files is written through one [`Disk`](odf_disk::Disk), which tests
+//! can watch, stop and cut; a sync that fails poisons it, and nothing more is written until the store is opened again.
+//!
+//! **What may be lost on a sudden stop.** After [`Store::flush`] returned: nothing that was put, written, referred to,
+//! pinned, unpinned, marked or set before it was called. Without a flush: blocks put to packs are there if their bytes
+//! reached the medium whole, since opening reads what lies behind the last sync of the packs; parts of files likewise, if
+//! the index still knows of them; pins and tables are as of some moment since the last flush. A rename of files
+//! ([`Store::rename_files`]) and a removal are durable when they return, and a file never has its new name before its
+//! content is on the medium.
+//!
+//! **What a rebuild of the index cannot bring back.** Blocks and pins come back from packs and journal, parts of files
+//! when their owner registers them. What lives in tables ([`Store::table`]) does not: names that are followed, the
+//! schedule of provider records and of re-publishing, positions of layouts. Whoever keeps something there can do without
+//! it or make it again.
+//!
+//! [`Blocks`] is what the exchange, the gateway and DAG code need of a store. [`Store`] is the durable one, and
+//! [`MemoryStore`] the one for tests and throw-away peers; one contract test runs on both. Blocks are keyed by the
+//! multihash of their CID, so the same bytes under two codecs are one entry; what a block links to depends on the codec,
+//! so pins are followed by CID.
+//!
+//! The files of this module use each other one way only, each those that come before it: ground (`error`, `place`,
+//! `blocks`, `group_commit`, `gate`, `away`, `stats`, `handles`, `reserve`), what stands on the disk (`guard`, `witness`,
+//! `table`, `index`, `record`, `pack`, `pins`, `due`), the open store and one block (`state`), then `flush`, `complete`,
+//! `files`, `reach`, `names`, `compact`, `gc`, `recover` and `open`.
 
-mod durable;
+mod away;
+mod blocks;
+mod compact;
+mod complete;
+mod due;
+mod error;
 mod files;
 mod flush;
 mod gate;
 mod gc;
+mod group_commit;
+mod guard;
 mod handles;
 mod index;
-mod leave;
 mod memory;
+#[cfg(any(test, feature = "model"))]
+pub mod model;
+mod names;
+mod open;
 mod pack;
 mod pins;
+mod place;
+mod reach;
+mod record;
 mod recover;
 mod reserve;
+mod state;
 mod stats;
 mod table;
+mod witness;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
-
-pub use durable::{Store, StoreOptions};
+pub use blocks::Blocks;
+pub use complete::Walk;
+pub use error::StoreError;
 pub use files::MAX_PATH_BYTES;
 pub use gate::Hold;
-pub use gc::{GcReport, GivenUp, LinksError};
+pub use gc::{GcReport, GivenUp};
 pub use memory::MemoryStore;
 pub use pins::{MAX_OWNER_BYTES, Pin};
+pub use place::{FileId, Leaf};
+pub use reach::{LinksError, Missing};
+pub use state::{Skipped, Store, StoreOptions};
 pub use stats::StoreStats;
 pub use table::{Change, MAX_KEY_BYTES, MAX_VALUE_BYTES, Table};
-
-use crate::block::{Block, Cid};
-
-/// What exchange, gateway and DAG code need of a store.
-///
-/// Every method is synchronous and may read or write the disk: async callers wrap it in `spawn_blocking`. All of them
-/// may be called from many threads at once. Identity CIDs and the empty block are always there
-/// ([`inherent`](crate::block::inherent)) and are never written.
-pub trait Blocks: Send + Sync + 'static {
-    /// Whether the bytes of `cid` are here. Does not read them, so a damaged block counts until it is read.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    fn has(&self, cid: &Cid) -> Result<bool, StoreError>;
-
-    /// Length of the block in bytes, without reading it; `None` if it is not here.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    fn size(&self, cid: &Cid) -> Result<Option<usize>, StoreError>;
-
-    /// The block, read and hashed; `None` if it is not here.
-    ///
-    /// Bytes that no longer hash to the CID are quarantined: their place is dropped and logged, other places are
-    /// tried, and when none is left the block counts as missing, so that it is fetched again.
-    ///
-    /// # Errors
-    /// The index or a pack cannot be read for another reason than damaged or missing bytes.
-    fn get(&self, cid: &Cid) -> Result<Option<Block>, StoreError>;
-
-    /// Keeps the blocks. Those already here are skipped. They are readable at once, and durable after a flush.
-    ///
-    /// # Errors
-    /// [`StoreError::Full`] when the disk has no room: some of the blocks may have been kept, nothing else changed.
-    fn put(&self, blocks: &[Block]) -> Result<(), StoreError>;
-}
-
-/// A part of a registered file that is a block.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaf {
-    /// Name of the part's content.
-    pub cid: Cid,
-    /// Where the part begins in the file, in bytes.
-    pub offset: u64,
-    /// Length of the part in bytes.
-    pub len: u32,
-}
-
-/// A file registered with [`Store`], for as long as it is registered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileId(pub(crate) u32);
-
-impl std::fmt::Display for FileId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "file #{}", self.0)
-    }
-}
-
-/// Why the store could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// The disk, or the quota on it, has no room. What was there before is unchanged and readable.
-    #[error("no space left for {}", .path.display())]
-    Full {
-        /// What was being written.
-        path: PathBuf,
-    },
-    /// The operating system refused.
-    #[error("cannot {operation} {}", .path.display())]
-    Io {
-        /// What was tried, as a verb.
-        operation: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// sled reports an error. Reopening the store repairs or rebuilds the index.
-    #[error("the block index failed")]
-    Index(#[source] sled::Error),
-    /// sled stopped on damaged data. Reopening the store rebuilds the index from the packs and files.
-    #[error("the block index is damaged; it is rebuilt when the workspace is opened again")]
-    IndexDamaged,
-    /// Another process, or another opening in this one, has the store.
-    #[error("{} is in use by another process", .0.display())]
-    InUse(PathBuf),
-    /// A key or value is longer than a table takes.
-    #[error("a table entry of {len} bytes exceeds the limit of {limit}")]
-    EntryTooLarge {
-        /// Length found, in bytes.
-        len: usize,
-        /// The limit, in bytes.
-        limit: usize,
-    },
-    /// The file is not, or no longer, registered.
-    #[error("{0} is not registered with the store")]
-    UnknownFile(FileId),
-    /// Paths given to the store are relative to the workspace and stay inside it.
-    #[error("{} is not a path inside the workspace", .0.display())]
-    OutsideWorkspace(PathBuf),
-    /// A path is wanted for two files at once.
-    #[error("{} belongs to another file of the store", .0.display())]
-    PathTaken(PathBuf),
-    /// The name of an owner of pins is empty, too long or has control characters.
-    #[error("{0:?} cannot own pins")]
-    BadOwner(String),
-    /// Work in progress, or another collection, keeps GC out.
-    #[error("garbage collection has to wait: a publish, a pull or another collection is under way")]
-    Busy,
-    /// GC is not sure what is needed, so it removed nothing.
-    #[error("garbage collection removed nothing: {reason}")]
-    GcRefused {
-        /// What it is in doubt about.
-        reason: String,
-    },
-}
-
-impl StoreError {
-    /// Names the operation and path of an I/O error, and tells a full disk from the rest.
-    pub(crate) fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
-        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        let path = path.to_path_buf();
-        match source.kind() {
-            StorageFull | QuotaExceeded | FileTooLarge => Self::Full { path },
-            _ => Self::Io {
-                operation,
-                path,
-                source,
-            },
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! Transports and behaviours, put together into one swarm.
 //!
-//! Nothing here decides anything: the [driver](crate::peer) owns the swarm and does.
+//! Nothing here decides anything: whoever owns the swarm does.
+
+mod hold;
 
 use std::collections::HashSet;
 use std::io;
@@ -15,9 +17,8 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{Swarm, SwarmBuilder, dns, identify, mdns, noise, ping, tcp, yamux};
 
 use crate::exchange;
-use crate::peer::StartError;
-use crate::peer::hold::Hold;
 use crate::routing::dht::Dht;
+use hold::HeldPeers;
 
 /// What identify calls the family of protocols; Kubo says the same.
 const PROTOCOL_VERSION: &str = "ipfs/0.1.0";
@@ -30,14 +31,40 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams that negotiate their protocol at the same time on one connection. A serving Kubo opens a stream for each
 /// response, so the default of 128 is kept in mind rather than lowered.
 const MAX_NEGOTIATING_STREAMS: usize = 128;
-/// Streams that may be open on one connection.
+/// Streams that may be open on one connection over TCP; one more ends it. The exchange alone takes up to 480 inwards.
 const MAX_STREAMS: usize = 1024;
+
+/// Why a peer did not start. No socket is left open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Somebody listens there already: another peer on this machine, most likely.
+    #[error("{address} is in use by another program")]
+    AddressInUse {
+        /// The address asked for.
+        address: Multiaddr,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// The address asked for.
+        address: Multiaddr,
+        /// What the system says.
+        reason: String,
+    },
+    /// The transports cannot be set up.
+    #[error("the network transports cannot be set up: {reason}")]
+    Transport {
+        /// What libp2p says.
+        reason: String,
+    },
+}
 
 /// Everything a peer speaks. Limits come first, so that they are asked first.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
     pub(crate) limits: connection_limits::Behaviour,
-    pub(crate) hold: Hold,
+    pub(crate) hold: HeldPeers,
     pub(crate) identify: identify::Behaviour,
     pub(crate) ping: ping::Behaviour,
     pub(crate) lan: Dht,
@@ -84,7 +111,7 @@ pub(crate) fn build(
         .with_cache_size(0);
     let behaviour = Behaviour {
         limits: connection_limits::Behaviour::new(limits),
-        hold: Hold::default(),
+        hold: HeldPeers::default(),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::default(),
         lan,

@@ -8,6 +8,7 @@ pub mod directory;
 pub mod export;
 mod hamt;
 pub mod import;
+mod link;
 pub mod node;
 pub mod resolve;
 pub mod update;

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use odf_dataset::Dataset;
@@ -121,8 +122,9 @@ impl Instance {
             ..PullOptions::default()
         };
         let address: Address = address.parse()?;
-        let pulled = pull_from(self.workspace.local(), &self.node, &fetcher, &address, options, &|_| {}).await?;
-        Ok(pulled.outcome.dataset().clone())
+        let go_on = Arc::new(|_| ControlFlow::Continue(()));
+        let pulled = pull_from(self.workspace.local(), &self.node, &fetcher, &address, options, go_on).await?;
+        Ok(pulled.received.dataset().clone())
     }
 
     /// The rows that a query gives over the datasets of the workspace, which are its tables by their names. This blocks.

@@ -6,7 +6,6 @@ use odf_dataset::catalog::{Catalog, CatalogError};
 use odf_dataset::rewrite::RewriteError;
 use odf_dataset::snapshot::{Identities, IdentityError};
 use odf_dataset::{Dataset, DatasetError, DatasetName, Datasets, Object, StoredBlock};
-use odf_disk::Disk;
 use odf_ingest::source::{OnProgress, Source};
 use odf_ingest::{Ground, History, HistoryError, IngestError, NoHistory, Polled, Prepared, PushOptions};
 use odf_ipfs::layout::Layout;
@@ -96,23 +95,16 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Opens the workspace in `root` on the disk of the machine, making what is not there yet. If the index of the store was
-    /// lost, it is made again from the datasets' files, which takes as long as hashing them.
+    /// Opens the workspace in `root`, making what is not there yet; everything in it goes through the disk of `options`. If
+    /// the index of the store was lost, it is made again from the datasets' files, which takes as long as hashing them.
     ///
     /// # Errors
     /// A part cannot be opened. Nothing was changed that a later attempt would miss.
     pub fn open(root: &Path, options: StoreOptions) -> Result<Self, WorkspaceError> {
-        Self::open_on(&Disk::new(), root, options)
-    }
-
-    /// As [`Self::open`], on another disk.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn open_on(disk: &Disk, root: &Path, options: StoreOptions) -> Result<Self, WorkspaceError> {
+        let keys = Keystore::open_on(options.disk.clone(), &root.join("keys"))?;
         Ok(Self {
-            local: Local::open(root, disk, options)?,
-            keys: Keystore::open(&root.join("keys"))?,
+            local: Local::open(root, options)?,
+            keys,
         })
     }
 

@@ -10,7 +10,6 @@ use odf::Workspace;
 use odf::chain::ChainState;
 use odf::compact::{CompactError, Compacted, Options, Outcome, compact};
 use odf::dataset::{Dataset, NoMirror};
-use odf::layout::KnownFiles;
 use odf::metadata::{AddData, DatasetKind, ExtraAttributes, MetadataEvent, Multihash, SetInfo, SourceState, Timestamp};
 use odf::verify::{Depth, verify};
 use odf_reference::{self as golden, Golden};
@@ -69,7 +68,7 @@ fn rows_and_meaning_of_kamus_datasets_stay() {
     for golden in golden::datasets() {
         let mut dataset = receive(&golden, &workspace);
         let (before, rows) = (dataset.state().clone(), dataset.tail(10_000).unwrap());
-        let old = workspace.layout().update(&dataset, &KnownFiles::new()).unwrap();
+        let old = workspace.layout().update(&dataset).unwrap();
         workspace.store().pin(&dataset.id().to_string(), &old.cid).unwrap();
         if before.kind == DatasetKind::Derivative {
             let refused = run(&workspace, &mut dataset, &Options::default());
@@ -105,7 +104,7 @@ fn rows_and_meaning_of_kamus_datasets_stay() {
             Outcome::NothingToDo
         );
         // What was published before is served on.
-        workspace.layout().update(&dataset, &KnownFiles::new()).unwrap();
+        workspace.layout().update(&dataset).unwrap();
         let files = golden.blocks().len() as u64 + before.totals.slices;
         let mut due = vec![old.cid];
         let mut leaves = std::collections::BTreeSet::new();

@@ -1,5 +1,5 @@
 use odf::export::export;
-use odf::layout::{KnownFiles, Layout, PROFILE};
+use odf::layout::{Layout, PROFILE};
 use odf::workspace::Workspace;
 use odf_node::add::{AddOptions, add_path};
 use odf_node::store::{Blocks as _, Store};
@@ -13,14 +13,14 @@ async fn an_append_gives_the_root_that_starting_over_gives() {
     let mut site = Site::new(dir.path()).await;
     for rows in [1, 2, 40, 41] {
         let dataset = site.take("counter", rows);
-        let root = site.workspace.layout().update(&dataset, &KnownFiles::new()).unwrap();
+        let root = site.workspace.layout().update(&dataset).unwrap();
 
         let scratch = tempfile::tempdir().unwrap();
         let copy = scratch.path().join("datasets").join(dataset.id().to_multibase());
         copy_all(dataset.dir(), &copy);
         let elsewhere = Workspace::open(scratch.path(), Default::default()).unwrap();
         let same = elsewhere.catalog().find("counter").unwrap();
-        let over = elsewhere.layout().update(&same, &KnownFiles::new()).unwrap();
+        let over = elsewhere.layout().update(&same).unwrap();
         assert_eq!(root.cid, over.cid, "after {rows} rows");
         assert!(site.workspace.store().is_complete(&root.cid).unwrap());
     }
@@ -33,7 +33,7 @@ async fn files_is_the_directory_that_an_export_is() {
     let mut site = Site::new(&dir.path().join("workspace")).await;
     site.take("counter", 3);
     let dataset = site.take("counter", 5);
-    let root = site.workspace.layout().update(&dataset, &KnownFiles::new()).unwrap();
+    let root = site.workspace.layout().update(&dataset).unwrap();
 
     let exported = dir.path().join("export");
     export(&dataset, &exported).unwrap();
@@ -51,7 +51,7 @@ async fn a_lost_index_is_made_again_from_the_files() {
     let dir = tempfile::tempdir().unwrap();
     let mut site = Site::new(dir.path()).await;
     let dataset = site.take("counter", 3);
-    let root = site.workspace.layout().update(&dataset, &KnownFiles::new()).unwrap();
+    let root = site.workspace.layout().update(&dataset).unwrap();
     site.node.shutdown().await;
     drop(site);
     std::fs::remove_dir_all(dir.path().join("store")).unwrap();

@@ -314,7 +314,7 @@ async fn old_chains_are_kept_byte_for_byte_and_gone_on_with() {
         .await
         .unwrap();
     let pulled = there.pull(&Address::Name(published.name)).await.unwrap();
-    let copy = pulled.outcome.dataset();
+    let copy = pulled.received.dataset();
     assert_eq!(
         (copy.state(), copy.tail(100).unwrap().unwrap()),
         (dataset.state(), rows)

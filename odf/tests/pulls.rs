@@ -1,5 +1,6 @@
 use odf::dataset::NoMirror;
-use odf::pull::{Address, Outcome, PullError};
+use odf::pull::{Address, PullError, Pulled};
+use odf::receive::{ReceiveError, Received};
 use odf::verify::{Depth, verify};
 use odf_node::store::Blocks as _;
 
@@ -13,9 +14,10 @@ async fn two() -> (tempfile::TempDir, Site, Site) {
     (dir, here, there)
 }
 
-fn updated(outcome: &Outcome) -> (u64, u64) {
-    match outcome {
-        Outcome::Updated { blocks, fetched, .. } => (*blocks, fetched.blocks),
+/// Metadata blocks that were new, and IPLD blocks that came.
+fn updated(pulled: &Pulled) -> (u64, u64) {
+    match &pulled.received {
+        Received::Updated(arrived) => (arrived.blocks, pulled.fetched.blocks),
         other => panic!("not updated: {other:?}"),
     }
 }
@@ -29,29 +31,24 @@ async fn an_update_fetches_only_what_is_new() {
     }
     let address = Address::Name(here.publish(&dataset).await.name);
     let pulled = there.pull(&address).await.unwrap();
-    let (blocks, _) = updated(&pulled.outcome);
+    let (blocks, _) = updated(&pulled);
     assert_eq!(blocks, dataset.state().blocks());
     assert!(matches!(
-        there.pull(&address).await.unwrap().outcome,
-        Outcome::UpToDate { .. }
+        there.pull(&address).await.unwrap().received,
+        Received::UpToDate { .. }
     ));
 
     let dataset = here.take("counter", 31);
     let published = here.publish(&dataset).await;
     let pulled = there.pull(&address).await.unwrap();
-    let (blocks, fetched) = updated(&pulled.outcome);
+    let (blocks, fetched) = updated(&pulled);
     assert_eq!(blocks, 1);
     // The root, four directories on the way, the head, the metadata block and the slice.
     assert!(fetched <= 8, "{fetched} blocks came");
-    let Outcome::Updated {
-        root, dataset: copy, ..
-    } = pulled.outcome
-    else {
-        unreachable!()
-    };
+    let (root, copy) = (pulled.root.unwrap(), pulled.received.dataset());
     assert_eq!(root.cid, published.root.cid, "a puller derives the publisher's root");
     assert_eq!(copy.tail(100).unwrap(), dataset.tail(100).unwrap());
-    assert_eq!(verify(&copy, &NoMirror, Depth::Rows, &|_| {}).unwrap().slices, 31);
+    assert_eq!(verify(copy, &NoMirror, Depth::Rows, &|_| {}).unwrap().slices, 31);
     assert!(there.workspace.store().is_complete(&root.cid).unwrap());
 }
 
@@ -66,16 +63,8 @@ async fn a_plain_directory_is_pulled_just_the_same() {
         path: String::new(),
     };
     let pulled = there.pull(&address).await.unwrap();
-    let Outcome::Updated {
-        root: local,
-        dataset: copy,
-        ..
-    } = pulled.outcome
-    else {
-        panic!("{:?}", pulled.outcome)
-    };
-    assert_eq!(copy.head(), dataset.head());
-    assert_eq!(local.cid, root.cid);
+    assert_eq!(pulled.received.dataset().head(), dataset.head());
+    assert_eq!(pulled.root.unwrap().cid, root.cid);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +88,7 @@ async fn what_arrived_before_an_interruption_is_not_fetched_again() {
         cid: root.cid,
         path: String::new(),
     };
-    let (_, fetched) = updated(&there.pull(&address).await.unwrap().outcome);
+    let (_, fetched) = updated(&there.pull(&address).await.unwrap());
     assert!(fetched <= 20 + 8, "{fetched} blocks came again");
 }
 
@@ -110,20 +99,25 @@ async fn chains_that_went_apart_are_told() {
     let published = here.publish(&dataset).await;
     let address = Address::Name(published.name);
     let first = there.pull(&address).await.unwrap();
-    let name = first.outcome.dataset().name().unwrap();
+    let name = first.received.dataset().name().unwrap();
     // Rows of its own: the reader's copy goes on by itself.
     there.take(name.as_str(), 7);
     let old = Address::Root {
         cid: published.root.cid,
         path: String::new(),
     };
-    assert!(matches!(there.pull(&old).await.unwrap().outcome, Outcome::Ahead { .. }));
+    assert!(matches!(
+        there.pull(&old).await.unwrap().received,
+        Received::Ahead { .. }
+    ));
 
     here.take("counter", 4);
     let dataset = here.workspace.catalog().find("counter").unwrap();
     here.publish(&dataset).await;
     match there.pull(&address).await {
-        Err(PullError::Diverged { common, .. }) => assert_eq!(common, dataset.state().blocks() - 1),
+        Err(PullError::Receive(ReceiveError::Diverged { common, .. })) => {
+            assert_eq!(common, dataset.state().blocks() - 1)
+        }
         other => panic!("{other:?}"),
     }
 }

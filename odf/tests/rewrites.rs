@@ -3,10 +3,11 @@
 use odf::compact::{self, compact};
 use odf::dataset::Dataset;
 use odf::publish::{PublishError, publish, retain};
-use odf::pull::{Address, Outcome, PullError, PullOptions, Pulled, pull_from};
+use odf::pull::{Address, PullError, PullOptions, Pulled, pull_from};
+use odf::receive::{ReceiveError, Received};
 use odf::verify::{Depth, verify};
 
-use crate::world::Site;
+use crate::world::{Site, quiet};
 
 async fn two() -> (tempfile::TempDir, Site, Site) {
     let dir = tempfile::tempdir().unwrap();
@@ -22,7 +23,7 @@ async fn pull_by_force(site: &Site, address: &Address) -> Result<Pulled, PullErr
         ..PullOptions::default()
     };
     let (workspace, node) = (&site.workspace, &site.node);
-    pull_from(workspace.local(), node, &site.fetcher(), address, options, &|_| {}).await
+    pull_from(workspace.local(), node, &site.fetcher(), address, options, quiet()).await
 }
 
 async fn publish_by_force(site: &Site, dataset: &Dataset, force: bool) -> Result<Address, PublishError> {
@@ -72,24 +73,19 @@ async fn a_compacted_history_is_published_and_pulled_only_by_force() {
     publish_by_force(&here, &dataset, false).await.unwrap();
 
     match there.pull(&address).await {
-        Err(PullError::Diverged { common, .. }) => assert_eq!(common, done.common),
+        Err(PullError::Receive(ReceiveError::Diverged { common, .. })) => assert_eq!(common, done.common),
         other => panic!("{other:?}"),
     }
-    match pull_by_force(&there, &address).await.unwrap().outcome {
-        Outcome::Updated {
-            blocks,
-            dropped,
-            objects,
-            ..
-        } => {
-            assert_eq!((blocks, dropped, objects), (1, old_blocks - done.common, 1));
+    match pull_by_force(&there, &address).await.unwrap().received {
+        Received::Updated(arrived) => {
+            assert_eq!((arrived.blocks, arrived.dropped), (1, old_blocks - done.common));
         }
         other => panic!("{other:?}"),
     }
     same(&there, &dataset);
     assert!(matches!(
-        there.pull(&address).await.unwrap().outcome,
-        Outcome::UpToDate { .. }
+        there.pull(&address).await.unwrap().received,
+        Received::UpToDate { .. }
     ));
 
     // The old root is there for whoever cites it, from either of them.
@@ -101,7 +97,7 @@ async fn a_compacted_history_is_published_and_pulled_only_by_force() {
         path: String::new(),
     };
     let pulled = third.pull(&cited).await.unwrap();
-    assert_eq!(*pulled.outcome.dataset().head(), old.head);
+    assert_eq!(*pulled.received.dataset().head(), old.head);
 
     // The newest root is kept however few are, though it has the smaller sequence number.
     retain(here.workspace.local(), &dataset, 0).unwrap();
@@ -122,11 +118,11 @@ async fn a_dataset_that_is_ahead_or_apart_becomes_the_remote_one_by_force() {
     let dataset = here.take("counter", 4);
     let published = here.publish(&dataset).await;
     let address = Address::Name(published.name);
-    let copy = there.pull(&address).await.unwrap().outcome.dataset().clone();
+    let copy = there.pull(&address).await.unwrap().received.dataset().clone();
     let name = copy.name().unwrap();
     there.take(name.as_str(), 9);
-    match pull_by_force(&there, &address).await.unwrap().outcome {
-        Outcome::Updated { blocks, dropped, .. } => assert_eq!((blocks, dropped), (0, 1)),
+    match pull_by_force(&there, &address).await.unwrap().received {
+        Received::Updated(arrived) => assert_eq!((arrived.blocks, arrived.dropped), (0, 1)),
         other => panic!("{other:?}"),
     }
     same(&there, &dataset);
@@ -134,9 +130,12 @@ async fn a_dataset_that_is_ahead_or_apart_becomes_the_remote_one_by_force() {
     there.take(name.as_str(), 9);
     let dataset = here.take("counter", 5);
     here.publish(&dataset).await;
-    assert!(matches!(there.pull(&address).await, Err(PullError::Diverged { .. })));
-    match pull_by_force(&there, &address).await.unwrap().outcome {
-        Outcome::Updated { blocks, dropped, .. } => assert_eq!((blocks, dropped), (1, 1)),
+    assert!(matches!(
+        there.pull(&address).await,
+        Err(PullError::Receive(ReceiveError::Diverged { .. }))
+    ));
+    match pull_by_force(&there, &address).await.unwrap().received {
+        Received::Updated(arrived) => assert_eq!((arrived.blocks, arrived.dropped), (1, 1)),
         other => panic!("{other:?}"),
     }
     same(&there, &dataset);
@@ -153,7 +152,7 @@ async fn the_id_of_a_dataset_leads_to_no_other_one() {
     let by_id: Address = dataset.id().to_string().parse().unwrap();
     for _ in 0..2 {
         match there.pull(&by_id).await {
-            Err(PullError::OtherDataset { found, expected }) => {
+            Err(PullError::Receive(ReceiveError::OtherDataset { found, expected, .. })) => {
                 assert_eq!((found, expected), (other.id(), dataset.id()));
             }
             result => panic!("{result:?}"),

@@ -14,7 +14,7 @@ use odf::codec::EncodedBlock;
 use odf::dataset::{Dataset, DatasetError, Medium, NoMirror, StoredBlock};
 use odf::disk::Disk;
 use odf::ingest::source::{Format, Source};
-use odf::layout::{KnownFiles, Root};
+use odf::layout::Root;
 use odf::metadata::{DatasetId, MetadataBlock, MetadataEvent, Multihash, Seed, SetInfo, Timestamp};
 use odf::rewrite::RewriteError;
 use odf::verify::{Depth, verify};
@@ -49,7 +49,7 @@ fn make(dir: &Path) -> (Workspace, Dataset, Root) {
 }
 
 fn lay_out(workspace: &Workspace, dataset: &Dataset) -> Root {
-    let root = workspace.layout().update(dataset, &KnownFiles::new()).unwrap();
+    let root = workspace.layout().update(dataset).unwrap();
     workspace.store().pin(&dataset.id().to_string(), &root.cid).unwrap();
     root
 }

@@ -2,12 +2,13 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use odf::dataset::Dataset;
 use odf::ingest::source::{Format, Source};
 use odf::publish::{Published, publish};
-use odf::pull::{Address, PullError, PullOptions, Pulled, pull_from};
+use odf::pull::{Address, PullError, PullListener, PullOptions, Pulled, pull_from};
 use odf::workspace::{Growth, Workspace};
 use odf_node::fetch::Fetcher;
 use odf_node::peer::Node;
@@ -74,7 +75,7 @@ impl Site {
             &self.fetcher(),
             address,
             PullOptions::default(),
-            &|_| {},
+            quiet(),
         )
         .await
     }
@@ -82,6 +83,11 @@ impl Site {
     pub(crate) async fn dial(&self, other: &Self) {
         self.node.dial(other.node.listen_addrs().remove(0)).await.unwrap();
     }
+}
+
+/// Nobody listens, and nothing is ended.
+pub(crate) fn quiet() -> PullListener {
+    Arc::new(|_| ControlFlow::Continue(()))
 }
 
 /// A dataset made by kamu, as a copy that came from elsewhere.

@@ -1,13 +1,16 @@
 //! What CI checks beside the tests.
 
 use crate::Failure;
-use crate::cargo::{cargo, run};
+use crate::cargo::{cargo, root, run};
+use interop_tests::structure::Tree;
 
-/// Formatting, lints and documentation, warnings denied.
+/// Shows what the tree looks like, then formatting, lints and documentation, warnings denied.
 ///
 /// # Errors
-/// The first check that fails.
+/// The first check that fails. A circle of files is shown here and fails with the tests, which know those that are
+/// allowed for now.
 pub(crate) fn run_checks() -> Result<(), Failure> {
+    print!("{}", Tree::read(&root())?.picture());
     run(cargo().args(["fmt", "--all", "--check"]))?;
     run(cargo().args([
         "clippy",

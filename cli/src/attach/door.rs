@@ -124,10 +124,10 @@ impl Shared {
 }
 
 /// Counts one attached command for as long as it lives.
-struct Place(Arc<Shared>);
+struct Slot(Arc<Shared>);
 
-impl Place {
-    /// A place, as soon as there is one; nothing once the door is closed.
+impl Slot {
+    /// A slot, as soon as there is one; nothing once the door is closed.
     fn take(shared: &Arc<Shared>) -> Option<Self> {
         let mut state = shared.lock();
         while state.attached >= MAX_ATTACHED && !state.closed {
@@ -141,7 +141,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.0.lock().attached -= 1;
         self.0.changed.notify_all();
@@ -155,9 +155,9 @@ fn listen(listener: &UnixListener, shared: &Arc<Shared>) {
             std::thread::sleep(Duration::from_millis(50));
             continue;
         };
-        let Some(place) = Place::take(shared) else { return };
+        let Some(slot) = Slot::take(shared) else { return };
         let spawned = std::thread::Builder::new().name("attached".to_owned()).spawn(move || {
-            if let Err(error) = serve(stream, &place.0) {
+            if let Err(error) = serve(stream, &slot.0) {
                 tracing::debug!(%error, "an attached command went away");
             }
         });

@@ -3,7 +3,6 @@
 use clap::Args;
 use clap_complete::Shell;
 
-use crate::args;
 use crate::failure::Failure;
 use crate::io::Io;
 
@@ -14,9 +13,10 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(super) fn run(args: &CompletionsArgs, io: &mut Io) -> Result<(), Failure> {
+/// Writes the script for the command line that `tree` describes.
+pub(super) fn run(args: &CompletionsArgs, mut tree: clap::Command, io: &mut Io) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut args::tree(), "odfs", &mut script);
+    clap_complete::generate(args.shell, &mut tree, "odfs", &mut script);
     io.out().write_all(&script)?;
     Ok(())
 }

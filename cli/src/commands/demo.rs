@@ -59,7 +59,7 @@ pub(super) fn run(args: &DemoArgs, io: &mut Io) -> Result<(), Failure> {
     let dir = tempfile::tempdir().map_err(|error| Failure::from(error).about("a temporary directory"))?;
     let table = Table::cut(args.file.as_deref(), dir.path(), io)?;
 
-    let mut step = Step {
+    let mut step = Scene {
         number: 0,
         at: Instant::now(),
     };
@@ -91,13 +91,13 @@ pub(super) fn run(args: &DemoArgs, io: &mut Io) -> Result<(), Failure> {
     there.output(&["pull", &from, "--as", NAME, "--peer", &address])?;
     step.done(
         io,
-        "pulled it there: found the name, fetched the blocks, checked every hash, and only then showed the dataset",
+        "pulled it there: found the name, fetched the blocks, checked each block and file, and only then showed the dataset",
     )?;
 
     there.output(&["verify", NAME])?;
     step.done(
         io,
-        "verified it again from the files: block hashes, chain rules, physical and logical hashes",
+        "verified it again from the files: every byte of them by the hashes in the chain, and the rules of the chain",
     )?;
 
     let tail = there.json(&["tail", NAME, "-n", SHOWN_ROWS, "--output", "json"])?;
@@ -132,12 +132,12 @@ pub(super) fn run(args: &DemoArgs, io: &mut Io) -> Result<(), Failure> {
 }
 
 /// Says what was done and how long it took.
-struct Step {
+struct Scene {
     number: u32,
     at: Instant,
 }
 
-impl Step {
+impl Scene {
     fn done(&mut self, io: &mut Io, what: impl std::fmt::Display) -> Result<(), Failure> {
         self.number += 1;
         let took = self.at.elapsed().as_millis();

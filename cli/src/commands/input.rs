@@ -11,7 +11,6 @@ use odf::dataset::DatasetName;
 use odf::ingest::source::{self, Format, ReadOptions, Source};
 use tempfile::NamedTempFile;
 
-use super::publish::name_from_path;
 use crate::failure::{Failure, Kind};
 use crate::io::{Cancel, Io, Progress, Step};
 use crate::output;
@@ -252,6 +251,11 @@ impl Read for Watched<'_> {
         });
         Ok(count)
     }
+}
+
+/// The name of a dataset made of a file's name: without its directory and extension.
+fn name_from_path(path: &Path) -> Option<DatasetName> {
+    DatasetName::from_text(path.file_stem()?.to_str()?)
 }
 
 fn separator(text: &str) -> Result<u8, String> {

@@ -21,9 +21,6 @@ mod repo;
 mod source;
 mod swarm;
 
-/// Who pins what these commands keep.
-const PIN_OWNER: &str = "ipfs";
-
 /// IPFS commands with Kubo's flags and output
 #[derive(Subcommand, Debug)]
 pub(crate) enum IpfsCommand {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use odf::publish;
-use odf::repository::Arrived;
+use odf::receive::Arrived;
 use odf::repository::server;
 use odf_node::gateway::{self, PeerSource};
 use odf_node::peer::Node;

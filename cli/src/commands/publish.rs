@@ -1,7 +1,6 @@
 //! `odfs publish`
 
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use clap::Args;
 use odf::catalog::CatalogError;
@@ -11,10 +10,10 @@ use odf::ingest::{self, Changed, merge_option};
 use odf::workspace::{Grown, Growth};
 use odf_node::keystore::Keypair;
 
-use super::After;
 use super::announce::{Announcement, ReportArgs};
 use super::input::{Input, SourceArgs};
 use super::inspect::type_in_words;
+use super::place::After;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output::{self, Rows};
@@ -208,9 +207,4 @@ fn step(at: &Progress) -> Step {
         done: at.bytes,
         total: Some(at.total_bytes),
     }
-}
-
-/// The name of a dataset made of a file's name: without its directory and extension.
-pub(super) fn name_from_path(path: &Path) -> Option<DatasetName> {
-    DatasetName::from_text(path.file_stem()?.to_str()?)
 }

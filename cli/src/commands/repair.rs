@@ -4,13 +4,12 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
-use odf::FromPeers;
 use odf::catalog::Entry;
 use odf::dataset::{Dataset, RemoteAliases};
 use odf::place::Place;
-use odf::pull::{Address, name_of};
-use odf::repair::{self, Doing, Lost, Mended, Part, Repaired, Supply};
-use odf::repository::FromRepository;
+use odf::pull::{Address, FromPeers, name_of};
+use odf::receive::Source;
+use odf::repair::{self, Doing, Lost, Mended, Part, Repaired};
 use odf::repository::files::FilesSource;
 use odf::repository::http::HttpSource;
 use odf_node::PeerId;
@@ -100,23 +99,23 @@ fn places<'a>(
     peers: &[PeerId],
     session: &'a Session,
     notes: &RefCell<Vec<String>>,
-) -> Vec<Box<dyn Supply + 'a>> {
+) -> Vec<Box<dyn Source + 'a>> {
     let note = |text: String| notes.borrow_mut().push(text);
     let aliases = RemoteAliases::in_directory(&entry.dir).unwrap_or_else(|error| {
         note(error.to_string());
         RemoteAliases::default()
     });
     let repositories = session.repositories();
-    let (mut places, mut addresses): (Vec<Box<dyn Supply>>, Vec<Address>) = (Vec::new(), Vec::new());
+    let (mut places, mut addresses): (Vec<Box<dyn Source>>, Vec<Address>) = (Vec::new(), Vec::new());
     for alias in aliases.pull_aliases.iter().chain(&aliases.push_aliases) {
         let found = repositories.resolve(alias).map_err(Failure::from);
         let token = |place: &Place| Ok::<_, Failure>(repositories.token_for(place)?);
         let added = found.and_then(|place| {
             match &place {
-                Place::Files(dir) => places.push(Box::new(FromRepository(FilesSource::new(dir)))),
+                Place::Files(dir) => places.push(Box::new(FilesSource::new(dir))),
                 // A server that speaks the smart protocol has the plain files, too.
                 Place::Http(url) | Place::Smart(url) => {
-                    places.push(Box::new(FromRepository(HttpSource::new(url, token(&place)?))));
+                    places.push(Box::new(HttpSource::new(url, token(&place)?)));
                 }
                 Place::Ipfs(address) => addresses.push(address.clone()),
             }
@@ -129,7 +128,7 @@ fn places<'a>(
     // The name under the dataset's own key stands for nothing else.
     addresses.extend(name_of(&entry.id).map(|name| Address::Dataset { id: entry.id, name }));
     match from_peers(entry, &addresses, peers, session, &note) {
-        Ok(found) => places.extend(found.into_iter().map(|place| Box::new(place) as Box<dyn Supply>)),
+        Ok(found) => places.extend(found.into_iter().map(|place| Box::new(place) as Box<dyn Source>)),
         Err(failure) => note(format!("peers are not asked: {}", failure.message())),
     }
     places
@@ -157,16 +156,22 @@ fn from_peers(
                 continue;
             }
             seen.push(address.name());
-            match FromPeers::at(local, node, fetcher(), address).await {
+            match FromPeers::at(local, node, &fetcher(), address).await {
                 Ok(place) => found.push(place),
                 Err(error) => note(format!("{address} is passed over: {error}")),
             }
         }
-        // Whoever pulled it has the same blocks under the same root, whatever became of the name.
-        found.extend(known.map(|root| FromPeers::below(local, fetcher(), root.cid, format!("ipfs://{}", root.cid))));
         if node.peers().await.is_empty() {
             note("nobody on IPFS is in reach; name a peer with --peer".to_owned());
-            found.clear();
+            return Ok(Vec::new());
+        }
+        // Whoever pulled it has the same blocks under the same root, whatever became of the name.
+        if let Some(root) = known {
+            let place = format!("ipfs://{}", root.cid);
+            match FromPeers::below(local, &fetcher(), root.cid, place.clone()).await {
+                Ok(place) => found.push(place),
+                Err(error) => note(format!("{place} is passed over: {error}")),
+            }
         }
         Ok(found)
     })
@@ -199,14 +204,14 @@ pub(super) fn peers_at<'a>(
     address: &Address,
     peers: &[PeerId],
     session: &'a Session,
-) -> Result<Vec<Box<dyn Supply + 'a>>, Failure> {
+) -> Result<Vec<Box<dyn Source + 'a>>, Failure> {
     let (local, node) = (session.workspace()?.local(), session.node()?);
     let exchange = node.exchange().session();
     peers.iter().for_each(|peer| exchange.add_provider(*peer));
     let fetcher = Fetcher::new(local.store().clone(), Some(exchange));
     let place = session
         .runtime()?
-        .block_on(FromPeers::at(local, node, fetcher, address))?;
+        .block_on(FromPeers::at(local, node, &fetcher, address))?;
     Ok(vec![Box::new(place)])
 }
 

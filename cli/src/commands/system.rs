@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::Place;
+use super::place::Place;
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::session::Session;

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use odf::repository::Progress as At;
+use odf::receive::Progress as At;
 
 use crate::io::{Cancel, Io, Progress, Step};
 use crate::output;

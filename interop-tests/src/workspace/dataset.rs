@@ -29,6 +29,8 @@ pub struct Listed {
     pub records: u64,
     /// Metadata blocks.
     pub blocks: u64,
+    /// The name of its own on the network, if its id is the public half of a key that can be one.
+    pub ipns: Option<String>,
 }
 
 impl Workspace {
@@ -55,34 +57,50 @@ impl Workspace {
         }
     }
 
-    /// The dataset called `name`, or nothing if there is none.
+    /// All datasets by name. One without a name goes under its id.
     ///
     /// # Errors
     /// `odfs list` fails or prints something unexpected.
-    pub fn listed(&self, name: &str) -> Outcome<Option<Listed>> {
+    pub fn list(&self) -> Outcome<BTreeMap<String, Listed>> {
         let finished = self.odfs(["list", "--wide", "--output", "json"])?;
         let json = finished.json()?;
         let rows = json.as_array().ok_or_else(|| finished.failure("printed no array"))?;
-        let Some(row) = rows.iter().find(|row| row["Name"] == name) else {
-            return Ok(None);
-        };
-        let text = |key: &str| row[key].as_str().map(str::to_owned);
-        let number = |key: &str| row[key].as_u64();
-        match (text("ID"), text("Head"), number("Records"), number("Blocks")) {
-            (Some(id), Some(head), Some(records), Some(blocks)) => Ok(Some(Listed {
-                id,
-                head,
-                records,
-                blocks,
-            })),
-            _ => Err(finished.failure("lacks ID, Head, Records or Blocks")),
+        let mut listed = BTreeMap::new();
+        for row in rows {
+            let text = |key: &str| row[key].as_str().map(str::to_owned);
+            let number = |key: &str| row[key].as_u64();
+            match (text("ID"), text("Head"), number("Records"), number("Blocks")) {
+                (Some(id), Some(head), Some(records), Some(blocks)) => {
+                    let name = text("Name").unwrap_or_else(|| id.clone());
+                    let row = Listed {
+                        id,
+                        head,
+                        records,
+                        blocks,
+                        ipns: text("IPNS"),
+                    };
+                    if listed.insert(name, row).is_some() {
+                        return Err(finished.failure("lists a name twice"));
+                    }
+                }
+                _ => return Err(finished.failure("lacks ID, Head, Records or Blocks")),
+            }
         }
+        Ok(listed)
+    }
+
+    /// The dataset called `name`, or nothing if there is none.
+    ///
+    /// # Errors
+    /// As for [`Workspace::list`].
+    pub fn listed(&self, name: &str) -> Outcome<Option<Listed>> {
+        Ok(self.list()?.remove(name))
     }
 
     /// The dataset called `name`, which must be there.
     ///
     /// # Errors
-    /// As for [`Workspace::listed`], and if there is none.
+    /// As for [`Workspace::list`], and if there is none.
     pub fn dataset(&self, name: &str) -> Outcome<Listed> {
         self.listed(name)?
             .ok_or_else(|| Failure::new(format!("there is no dataset {name}")))

@@ -6,12 +6,7 @@
 
 use cid::Cid;
 
-use super::{MAX_LINKS, Malformed, whole_cid};
-
-/// The deepest nesting of lists and maps that is read. The decoder that expands values stops at 127 by itself.
-pub const MAX_DEPTH: usize = 100;
-/// The most values that one block is expanded to in memory.
-pub const MAX_VALUES: usize = 1 << 18;
+use super::malformed::{MAX_DEPTH, MAX_LINKS, MAX_VALUES, Malformed, whole_cid};
 
 /// The head of one value; what it contains follows.
 #[derive(Debug, PartialEq)]

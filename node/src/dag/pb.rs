@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use cid::Cid;
 
-use super::wire::{CHUNK, Reader, VARINT, put_chunk, put_number};
-use super::{MAX_LINKS, Malformed, whole_cid};
+use super::malformed::{MAX_LINKS, Malformed, whole_cid};
+use crate::protobuf::{Value, next_field, put_bytes, put_number};
 
 /// A named link to a child.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,20 +40,17 @@ impl PbNode {
     pub fn decode(bytes: &Bytes) -> Result<Self, Malformed> {
         let mut node = Self::default();
         let mut links_closed = false;
-        let mut reader = Reader::new(bytes);
-        while let Some(key) = reader.key()? {
-            match key {
-                (1, CHUNK) if node.data.is_some() => return Err(Malformed::Repeated),
-                (1, CHUNK) => {
-                    node.data = Some(reader.shared()?);
+        let mut rest = &bytes[..];
+        while let Some(field) = next_field(&mut rest)? {
+            match field {
+                (1, Value::Bytes(_)) if node.data.is_some() => return Err(Malformed::Repeated),
+                (1, Value::Bytes(data)) => {
+                    node.data = Some(bytes.slice_ref(data));
                     links_closed = !node.links.is_empty();
                 }
-                (2, CHUNK) if links_closed => return Err(Malformed::OutOfOrder),
-                (2, CHUNK) if node.links.len() == MAX_LINKS => return Err(Malformed::TooManyLinks),
-                (2, CHUNK) => {
-                    let part = reader.chunk()?;
-                    node.links.push(PbLink::decode(bytes, Reader::within(bytes, part))?);
-                }
+                (2, Value::Bytes(_)) if links_closed => return Err(Malformed::OutOfOrder),
+                (2, Value::Bytes(_)) if node.links.len() == MAX_LINKS => return Err(Malformed::TooManyLinks),
+                (2, Value::Bytes(link)) => node.links.push(PbLink::decode(bytes, link)?),
                 (1 | 2, _) => return Err(Malformed::WrongWireType),
                 (field, _) => return Err(Malformed::UnexpectedField(field)),
             }
@@ -69,13 +66,13 @@ impl PbNode {
         let mut inner = Vec::with_capacity(128);
         for link in links {
             inner.clear();
-            put_chunk(&mut inner, 1, &link.cid.to_bytes());
-            put_chunk(&mut inner, 2, &link.name);
+            put_bytes(&mut inner, 1, &link.cid.to_bytes());
+            put_bytes(&mut inner, 2, &link.name);
             put_number(&mut inner, 3, link.tsize);
-            put_chunk(&mut out, 2, &inner);
+            put_bytes(&mut out, 2, &inner);
         }
         if let Some(data) = &self.data {
-            put_chunk(&mut out, 1, data);
+            put_bytes(&mut out, 1, data);
         }
         out
     }
@@ -87,10 +84,11 @@ impl PbNode {
 }
 
 impl PbLink {
-    fn decode(bytes: &Bytes, mut reader: Reader<'_>) -> Result<Self, Malformed> {
+    /// Reads the link that `rest` holds, a part of `bytes`.
+    fn decode(bytes: &Bytes, mut rest: &[u8]) -> Result<Self, Malformed> {
         let (mut cid, mut name, mut tsize) = (None, Bytes::new(), 0);
         let mut last = 0;
-        while let Some((field, wire)) = reader.key()? {
+        while let Some((field, value)) = next_field(&mut rest)? {
             if (1..=3).contains(&field) && field <= last {
                 return Err(if field == last {
                     Malformed::Repeated
@@ -99,13 +97,10 @@ impl PbLink {
                 });
             }
             last = field;
-            match (field, wire) {
-                (1, CHUNK) => {
-                    let part = reader.chunk()?;
-                    cid = Some(whole_cid(&bytes[part])?);
-                }
-                (2, CHUNK) => name = reader.shared()?,
-                (3, VARINT) => tsize = reader.varint()?,
+            match (field, value) {
+                (1, Value::Bytes(hash)) => cid = Some(whole_cid(hash)?),
+                (2, Value::Bytes(text)) => name = bytes.slice_ref(text),
+                (3, Value::Number(size)) => tsize = size,
                 (1..=3, _) => return Err(Malformed::WrongWireType),
                 (field, _) => return Err(Malformed::UnexpectedField(field)),
             }

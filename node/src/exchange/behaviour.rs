@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use cid::Cid;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use libp2p::core::Endpoint;
@@ -23,9 +24,9 @@ use tokio::task::JoinError;
 
 use super::client::{Action, Client, Times};
 use super::handler::{Checked, FromBehaviour, Handler, Hashing, Lane, Parcel, ToBehaviour};
-use super::server::{Found, Limits, Server};
-use super::session::{Command, Replies, Shared};
-use super::{Config, Event, Stats};
+use super::server::{Answered, Limits, Server};
+use super::session::{Command, Replies, SessionId, Shared};
+use super::stats::Stats;
 use crate::store::Blocks;
 
 /// How often connections that have nothing to do any more are looked for.
@@ -38,6 +39,59 @@ const HASHING_PER_CPU: usize = 2;
 #[error("{0} sent blocks that nobody asked for and is shut out for now")]
 struct Banned(PeerId);
 
+/// Settings of an exchange. The defaults suit a desktop machine and a server alike.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// How long a peer has to answer before others are asked as well. Less is waited once its latency is known.
+    pub answer_timeout: Duration,
+    /// Providers are searched when a session with wants has received nothing for this long. When nobody is left to
+    /// be asked, they are searched at once.
+    pub search_after: Duration,
+    /// A search is repeated after this long without progress.
+    pub search_every: Duration,
+    /// A search that is not answered through [`Handle::provide_peers`](super::Handle::provide_peers) counts as fruitless after this.
+    pub search_timeout: Duration,
+    /// A fetch fails with [`FetchError::Stalled`](super::FetchError::Stalled) when nothing has come for its session for this long.
+    pub patience: Duration,
+    /// Bytes of blocks that may wait at the connection of one peer.
+    pub peer_outstanding: usize,
+    /// Bytes of blocks that may wait at all connections together.
+    pub total_outstanding: usize,
+    /// How many messages are read from the store at the same time.
+    pub store_reads: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            answer_timeout: Duration::from_secs(5),
+            search_after: Duration::from_secs(1),
+            search_every: Duration::from_secs(60),
+            search_timeout: Duration::from_secs(60),
+            patience: Duration::from_secs(60),
+            peer_outstanding: 4 << 20,
+            total_outstanding: 64 << 20,
+            store_reads: 8,
+        }
+    }
+}
+
+/// What the exchange asks of the peer around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Nobody that the session knows has given this block. Find providers, hand them over as they are found with
+    /// [`Handle::provider_found`](super::Handle::provider_found), and end with [`Handle::provide_peers`](super::Handle::provide_peers), with an empty list if there are no more.
+    /// One search at a time is asked for each session.
+    NeedProviders {
+        /// Who asks.
+        session: SessionId,
+        /// One of the blocks that are missing.
+        cid: Cid,
+    },
+}
+
 /// The connections to one peer.
 #[derive(Debug, Default)]
 struct Connections {
@@ -47,7 +101,7 @@ struct Connections {
     kept: bool,
 }
 
-type Job = BoxFuture<'static, (PeerId, Result<Found, JoinError>)>;
+type Job = BoxFuture<'static, (PeerId, Result<Answered, JoinError>)>;
 
 /// The exchange within a swarm; made by [`exchange::new`](super::new).
 pub struct Behaviour {
@@ -282,7 +336,7 @@ impl Behaviour {
         }
     }
 
-    fn answer(&mut self, found: Found, now: Instant) {
+    fn answer(&mut self, found: Answered, now: Instant) {
         let Some(outgoing) = self.server.finished(found) else {
             return;
         };

@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use cid::Cid;
 use libp2p::PeerId;
 
-use super::FetchError;
 use super::message::Message;
 use super::session::{SessionId, SharedSessionStats, Ticket};
+use super::verdict::FetchError;
 use crate::block::Block;
 use peer::{Link, Meter, Peer, PeerNo};
 
@@ -29,6 +29,12 @@ use peer::{Link, Meter, Peer, PeerNo};
 pub(super) const MAX_UNREQUESTED: u32 = 8;
 /// After this many refusals in a row a peer is asked only when nobody else is left (Kubo's number).
 const MAX_REFUSALS: u32 = 16;
+/// How often the clock is looked at while anything is wanted.
+const TICK: Duration = Duration::from_millis(100);
+/// A peer that went away is dialled again after this.
+const REDIAL_AFTER: Duration = Duration::from_secs(1);
+/// A peer that could not be dialled is dialled again after this.
+const REDIAL_UNREACHABLE_AFTER: Duration = Duration::from_secs(30);
 
 /// Times the fetching half keeps.
 #[derive(Debug, Clone, Copy)]
@@ -291,7 +297,7 @@ impl Client {
             session.queue.push_back(cid);
         }
         self.run(id);
-        self.next_tick.get_or_insert(now + tick::TICK);
+        self.next_tick.get_or_insert(now + TICK);
     }
 
     /// The caller of a fetch has gone.
@@ -335,7 +341,7 @@ impl Client {
         let Some(&no) = self.numbers.get(peer) else { return };
         let Some(peer) = self.peers.get_mut(&no) else { return };
         peer.link = Link::Absent;
-        peer.dial_after = Some(now + tick::REDIAL_AFTER);
+        peer.dial_after = Some(now + REDIAL_AFTER);
         self.lose(no);
         self.forget_if_unused(no);
     }
@@ -356,7 +362,7 @@ impl Client {
             && matches!(peer.link, Link::Dialing | Link::Absent)
         {
             peer.link = Link::Unreachable;
-            peer.dial_after = Some(now + tick::REDIAL_UNREACHABLE_AFTER);
+            peer.dial_after = Some(now + REDIAL_UNREACHABLE_AFTER);
             for id in peer.sessions.clone() {
                 self.judge(id, now);
             }

@@ -27,7 +27,7 @@ use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, Stream, StreamPro
 use tokio::task::JoinHandle;
 
 use super::frame::{FrameReader, FrameWriter};
-use super::message::{Entry, Message, Presence, Received, Version};
+use super::message::{Message, Presence, Received, Version, WantlistEntry};
 use crate::block::Block;
 
 /// The protocols spoken, preferred first.
@@ -38,8 +38,8 @@ const PROTOCOLS: [(StreamProtocol, Version); 4] = [
     (StreamProtocol::new("/ipfs/bitswap"), Version::V1_0),
 ];
 /// The most streams read at the same time on one connection; further ones are reset. Kubo opens one for each message
-/// and does not wait for it to be read, so a burst of small blocks comes on hundreds. Below the 512 streams at which
-/// yamux ends the connection.
+/// and does not wait for it to be read, so a burst of small blocks comes on hundreds. Well below the number of streams
+/// at which the swarm ends a connection, because other protocols need some too.
 const MAX_INBOUND_STREAMS: usize = 480;
 /// The most bytes of frames under way inwards on one connection.
 const INBOUND_BYTES: usize = 16 << 20;
@@ -118,7 +118,7 @@ pub struct Ticket {
 #[derive(Debug, Default)]
 pub struct Checked {
     pub(super) full: bool,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<WantlistEntry>,
     pub(super) presences: Vec<(Cid, Presence)>,
     pub(super) blocks: Vec<Block>,
     /// Blocks under a prefix that nobody here can have asked for.

@@ -4,13 +4,13 @@
 //! segments in which every large block is the stored bytes themselves. Unknown fields are skipped, limits are checked
 //! before anything is kept, and a CID that is too long to be held here is ignored, as Kubo ignores it.
 
-mod wire;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use cid::{Cid, Version as CidVersion};
 
-use self::wire::{Value, field_len, int_len, next_field, put_cid, put_key, put_varint, varint, varint_len};
 use crate::block::{self, Block, DAG_PB, MAX_BLOCK_BYTES, SHA2_256};
+use crate::protobuf::{
+    Broken, Value, bytes_field_len, int32_len, next_field, put_bytes_head, put_number, put_varint, varint, varint_len,
+};
 
 /// The largest frame that is read or written, in bytes without its length prefix (go-bitswap's `MessageSizeMax`).
 pub(super) const MAX_FRAME_BYTES: usize = 4 << 20;
@@ -47,7 +47,7 @@ pub(super) enum WantKind {
 
 /// One line of a wantlist.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct WantlistEntry {
     /// The block in question.
     pub(super) cid: Cid,
     /// Higher is wanted earlier.
@@ -75,7 +75,7 @@ pub(super) struct Message {
     /// The wantlist replaces what the receiver knew.
     pub(super) full: bool,
     /// Changes of the wantlist.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<WantlistEntry>,
     /// Blocks that were asked for.
     pub(super) blocks: Vec<Block>,
     /// Answers about blocks.
@@ -106,7 +106,7 @@ pub(super) struct Received {
     /// The wantlist replaces what is known of the sender's wants.
     pub(super) full: bool,
     /// Changes of the sender's wantlist.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<WantlistEntry>,
     /// Unchecked blocks, slices of the frame.
     pub(super) payloads: Vec<Payload>,
     /// Answers about blocks.
@@ -118,20 +118,9 @@ pub(super) struct Received {
 /// Why a frame is not a message. The stream it came on is of no further use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MessageError {
-    /// The frame ends within a field.
-    #[error("the message ends within a field")]
-    Truncated,
-    /// A number takes more than ten bytes.
-    #[error("a varint is longer than 64 bits")]
-    Varint,
-    /// A field has a form that protobuf does not know, or not the form of its number.
-    #[error("field {field} has wire type {wire_type}")]
-    WireType {
-        /// Protobuf field number.
-        field: u64,
-        /// Protobuf wire type.
-        wire_type: u8,
-    },
+    /// The frame is no protobuf, or a field has not the form of its number.
+    #[error(transparent)]
+    Protobuf(#[from] Broken),
     /// Bytes that should be a CID are none.
     #[error("an entry holds no CID")]
     Cid,
@@ -238,23 +227,23 @@ impl Message {
             0
         };
 
-        let mut len = if has_wantlist { field_len(wantlist) } else { 0 };
+        let mut len = if has_wantlist { bytes_field_len(wantlist) } else { 0 };
         len += self
             .blocks
             .iter()
-            .map(|block| field_len(block_len(block, version)))
+            .map(|block| bytes_field_len(block_len(block, version)))
             .sum::<usize>();
         len += presences
             .iter()
-            .map(|(cid, kind)| field_len(presence_len(cid, *kind)))
+            .map(|(cid, kind)| bytes_field_len(presence_len(cid, *kind)))
             .sum::<usize>();
-        len += if pending == 0 { 0 } else { 1 + int_len(pending) };
+        len += if pending == 0 { 0 } else { 1 + int32_len(pending) };
 
         let mut segments = Vec::with_capacity(1 + 2 * self.blocks.len());
         let mut head = BytesMut::with_capacity(varint_len(len as u64) + len.min(COALESCE_BELOW));
         put_varint(&mut head, len as u64);
         if has_wantlist {
-            put_key(&mut head, 1, wantlist);
+            put_bytes_head(&mut head, 1, wantlist);
             for entry in &self.entries {
                 put_entry(&mut head, entry, version);
             }
@@ -266,16 +255,15 @@ impl Message {
             put_block(&mut head, &mut segments, block, version);
         }
         for (cid, kind) in presences {
-            put_key(&mut head, 4, presence_len(cid, *kind));
-            put_key(&mut head, 1, cid.encoded_len());
+            put_bytes_head(&mut head, 4, presence_len(cid, *kind));
+            put_bytes_head(&mut head, 1, cid.encoded_len());
             put_cid(&mut head, cid);
             if *kind == Presence::DontHave {
                 head.put_slice(&[0x10, 1]);
             }
         }
         if pending != 0 {
-            head.put_u8(0x28);
-            put_varint(&mut head, i64::from(pending) as u64);
+            put_number(&mut head, 5, i64::from(pending) as u64);
         }
         if !head.is_empty() {
             segments.push(head.freeze());
@@ -287,7 +275,7 @@ impl Message {
         let entries: usize = self
             .entries
             .iter()
-            .map(|entry| field_len(entry_len(entry, version)))
+            .map(|entry| bytes_field_len(entry_len(entry, version)))
             .sum();
         entries + if self.full { 2 } else { 0 }
     }
@@ -318,13 +306,8 @@ impl Received {
                     message.push_payload(prefix, frame.slice_ref(data))?;
                 }
                 (4, Value::Bytes(bytes)) => message.decode_presence(bytes)?,
-                (5, Value::Int(value)) => message.pending_bytes = value as i32,
-                (1..=5, value) => {
-                    return Err(MessageError::WireType {
-                        field,
-                        wire_type: value.wire_type(),
-                    });
-                }
+                (5, Value::Number(value)) => message.pending_bytes = value as i32,
+                (1..=5, value) => return Err(wrong_form(field, value)),
                 _ => {}
             }
         }
@@ -346,13 +329,8 @@ impl Received {
                         push_within(&mut self.entries, entry, MAX_ENTRIES, "wantlist entries")?;
                     }
                 }
-                (2, Value::Int(value)) => self.full = value != 0,
-                (1 | 2, value) => {
-                    return Err(MessageError::WireType {
-                        field,
-                        wire_type: value.wire_type(),
-                    });
-                }
+                (2, Value::Number(value)) => self.full = value != 0,
+                (1 | 2, value) => return Err(wrong_form(field, value)),
                 _ => {}
             }
         }
@@ -364,13 +342,8 @@ impl Received {
         while let Some((field, value)) = next_field(&mut bytes)? {
             match (field, value) {
                 (1, Value::Bytes(bytes)) => cid = bytes,
-                (2, Value::Int(value)) => kind = if value == 0 { Presence::Have } else { Presence::DontHave },
-                (1 | 2, value) => {
-                    return Err(MessageError::WireType {
-                        field,
-                        wire_type: value.wire_type(),
-                    });
-                }
+                (2, Value::Number(value)) => kind = if value == 0 { Presence::Have } else { Presence::DontHave },
+                (1 | 2, value) => return Err(wrong_form(field, value)),
                 _ => {}
             }
         }
@@ -379,6 +352,12 @@ impl Received {
             None => Ok(()),
         }
     }
+}
+
+/// The error of a field whose number is known in another form.
+fn wrong_form(field: u64, value: Value<'_>) -> MessageError {
+    let wire_type = value.wire_type();
+    Broken::WireType { field, wire_type }.into()
 }
 
 fn push_within<T>(list: &mut Vec<T>, item: T, limit: usize, what: &'static str) -> Result<(), MessageError> {
@@ -395,38 +374,28 @@ fn decode_block(mut bytes: &[u8]) -> Result<(Prefix, &[u8]), MessageError> {
         match (field, value) {
             (1, Value::Bytes(bytes)) => prefix = bytes,
             (2, Value::Bytes(bytes)) => data = bytes,
-            (1 | 2, value) => {
-                return Err(MessageError::WireType {
-                    field,
-                    wire_type: value.wire_type(),
-                });
-            }
+            (1 | 2, value) => return Err(wrong_form(field, value)),
             _ => {}
         }
     }
     Ok((Prefix::decode(prefix)?, data))
 }
 
-fn decode_entry(mut bytes: &[u8]) -> Result<Option<Entry>, MessageError> {
+fn decode_entry(mut bytes: &[u8]) -> Result<Option<WantlistEntry>, MessageError> {
     let (mut cid, mut priority, mut cancel, mut kind, mut send_dont_have) =
         (&b""[..], 0, false, WantKind::Block, false);
     while let Some((field, value)) = next_field(&mut bytes)? {
         match (field, value) {
             (1, Value::Bytes(bytes)) => cid = bytes,
-            (2, Value::Int(value)) => priority = value as i32,
-            (3, Value::Int(value)) => cancel = value != 0,
-            (4, Value::Int(value)) => kind = if value == 1 { WantKind::Have } else { WantKind::Block },
-            (5, Value::Int(value)) => send_dont_have = value != 0,
-            (1..=5, value) => {
-                return Err(MessageError::WireType {
-                    field,
-                    wire_type: value.wire_type(),
-                });
-            }
+            (2, Value::Number(value)) => priority = value as i32,
+            (3, Value::Number(value)) => cancel = value != 0,
+            (4, Value::Number(value)) => kind = if value == 1 { WantKind::Have } else { WantKind::Block },
+            (5, Value::Number(value)) => send_dont_have = value != 0,
+            (1..=5, value) => return Err(wrong_form(field, value)),
             _ => {}
         }
     }
-    Ok(read_cid(cid)?.map(|cid| Entry {
+    Ok(read_cid(cid)?.map(|cid| WantlistEntry {
         cid,
         priority,
         cancel,
@@ -455,7 +424,7 @@ fn read_cid(bytes: &[u8]) -> Result<Option<Cid>, MessageError> {
     }
 }
 
-fn entry_kind(entry: &Entry, version: Version) -> (WantKind, bool) {
+fn entry_kind(entry: &WantlistEntry, version: Version) -> (WantKind, bool) {
     if version >= Version::V1_2 {
         (entry.kind, entry.send_dont_have)
     } else {
@@ -463,27 +432,26 @@ fn entry_kind(entry: &Entry, version: Version) -> (WantKind, bool) {
     }
 }
 
-fn entry_len(entry: &Entry, version: Version) -> usize {
+fn entry_len(entry: &WantlistEntry, version: Version) -> usize {
     let (kind, send_dont_have) = entry_kind(entry, version);
-    let mut len = field_len(entry.cid.encoded_len());
+    let mut len = bytes_field_len(entry.cid.encoded_len());
     len += if entry.priority == 0 {
         0
     } else {
-        1 + int_len(entry.priority)
+        1 + int32_len(entry.priority)
     };
     len += if entry.cancel { 2 } else { 0 };
     len += if kind == WantKind::Have { 2 } else { 0 };
     len + if send_dont_have { 2 } else { 0 }
 }
 
-fn put_entry(out: &mut BytesMut, entry: &Entry, version: Version) {
+fn put_entry(out: &mut BytesMut, entry: &WantlistEntry, version: Version) {
     let (kind, send_dont_have) = entry_kind(entry, version);
-    put_key(out, 1, entry_len(entry, version));
-    put_key(out, 1, entry.cid.encoded_len());
+    put_bytes_head(out, 1, entry_len(entry, version));
+    put_bytes_head(out, 1, entry.cid.encoded_len());
     put_cid(out, &entry.cid);
     if entry.priority != 0 {
-        out.put_u8(0x10);
-        put_varint(out, i64::from(entry.priority) as u64);
+        put_number(out, 2, i64::from(entry.priority) as u64);
     }
     if entry.cancel {
         out.put_slice(&[0x18, 1]);
@@ -496,22 +464,28 @@ fn put_entry(out: &mut BytesMut, entry: &Entry, version: Version) {
     }
 }
 
+/// Writes a CID in its binary form.
+fn put_cid(out: &mut BytesMut, cid: &Cid) {
+    // Writing into memory cannot fail.
+    let _ = cid.write_bytes(out.writer());
+}
+
 fn block_len(block: &Block, version: Version) -> usize {
     match version {
         Version::V1_0 => block.data().len(),
-        _ => field_len(Prefix::of(block.cid()).encoded_len()) + field_len(block.data().len()),
+        _ => bytes_field_len(Prefix::of(block.cid()).encoded_len()) + bytes_field_len(block.data().len()),
     }
 }
 
 fn put_block(head: &mut BytesMut, segments: &mut Vec<Bytes>, block: &Block, version: Version) {
     match version {
-        Version::V1_0 => put_key(head, 2, block.data().len()),
+        Version::V1_0 => put_bytes_head(head, 2, block.data().len()),
         _ => {
             let prefix = Prefix::of(block.cid());
-            put_key(head, 3, block_len(block, version));
-            put_key(head, 1, prefix.encoded_len());
+            put_bytes_head(head, 3, block_len(block, version));
+            put_bytes_head(head, 1, prefix.encoded_len());
             prefix.fields().into_iter().for_each(|field| put_varint(head, field));
-            put_key(head, 2, block.data().len());
+            put_bytes_head(head, 2, block.data().len());
         }
     }
     if block.data().len() < COALESCE_BELOW {
@@ -523,7 +497,7 @@ fn put_block(head: &mut BytesMut, segments: &mut Vec<Bytes>, block: &Block, vers
 }
 
 fn presence_len(cid: &Cid, kind: Presence) -> usize {
-    field_len(cid.encoded_len()) + if kind == Presence::DontHave { 2 } else { 0 }
+    bytes_field_len(cid.encoded_len()) + if kind == Presence::DontHave { 2 } else { 0 }
 }
 
 #[cfg(test)]

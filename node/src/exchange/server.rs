@@ -16,7 +16,7 @@ use cid::Cid;
 use libp2p::PeerId;
 use multihash::Multihash;
 
-use super::message::{Entry, Message, Presence, WantKind};
+use super::message::{Message, Presence, WantKind, WantlistEntry};
 use crate::block::{self, Block};
 use crate::store::Blocks;
 
@@ -59,7 +59,7 @@ pub(super) struct Job {
 
 /// What a [`Job`] found.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct Answered {
     job: Job,
     answers: Vec<Answer>,
 }
@@ -144,7 +144,7 @@ impl Job {
 
     /// Reads the store until the message is full. A store error is logged and answered like a missing block, so that
     /// the peer asks elsewhere.
-    pub(super) fn run(self, store: &dyn Blocks) -> Found {
+    pub(super) fn run(self, store: &dyn Blocks) -> Answered {
         let (mut answers, mut bytes) = (Vec::with_capacity(self.wants.len()), 0);
         for (cid, kind) in &self.wants {
             let answer = if bytes >= MESSAGE_BYTES {
@@ -160,7 +160,7 @@ impl Job {
             }
             answers.push(answer);
         }
-        Found { job: self, answers }
+        Answered { job: self, answers }
     }
 }
 
@@ -219,7 +219,7 @@ impl Server {
     }
 
     /// A wantlist came from a connected peer.
-    pub(super) fn wantlist(&mut self, peer: PeerId, entries: Vec<Entry>, full: bool) {
+    pub(super) fn wantlist(&mut self, peer: PeerId, entries: Vec<WantlistEntry>, full: bool) {
         if entries.is_empty() && !full {
             return;
         }
@@ -320,9 +320,9 @@ impl Server {
     }
 
     /// A job has ended. Gives the message to send, if its peer still wants any of it.
-    pub(super) fn finished(&mut self, found: Found) -> Option<Outgoing> {
+    pub(super) fn finished(&mut self, found: Answered) -> Option<Outgoing> {
         self.jobs = self.jobs.saturating_sub(1);
-        let Found {
+        let Answered {
             job: Job { peer, epoch, wants },
             answers,
         } = found;

@@ -6,15 +6,17 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
 use cid::Cid;
 use libp2p::PeerId;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::{FetchError, SessionStats, Stats};
+use super::stats::{SessionStats, Stats};
+use super::verdict::FetchError;
 use crate::block::{self, Block};
+use crate::threads::lock;
 
 /// The most fetches under way in one exchange; the next one waits.
 pub(super) const MAX_FETCHES: usize = 65_536;
@@ -69,11 +71,6 @@ pub(super) struct Shared {
     stats: Mutex<Stats>,
     fetches: Arc<Semaphore>,
     counter: AtomicU64,
-}
-
-/// A mutex here guards plain values that are whole at every step, so a panic elsewhere does not spoil them.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {

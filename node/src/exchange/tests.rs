@@ -5,7 +5,9 @@ mod raw;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
+use std::time::Duration;
 
+use cid::Cid;
 use futures::StreamExt as _;
 use futures::future::join_all;
 use libp2p::multiaddr::Protocol;

@@ -1,4 +1,4 @@
-//! Answers: the header fields that all of them share, and refusals that say why.
+//! Answers, and the header fields that all of them share.
 
 use std::time::Duration;
 
@@ -8,17 +8,11 @@ use axum::response::Response;
 use futures::StreamExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::SourceError;
 use super::question::{Question, encode};
-use crate::dag::DagError;
-use crate::unixfs::directory::DirectoryError;
-use crate::unixfs::export::ExportError;
-use crate::unixfs::node::NodeError;
-use crate::unixfs::resolve::{ResolveError, Resolved};
+use super::refusal::set;
+use crate::unixfs::resolve::Resolved;
 
-const X_IPFS_PATH: HeaderName = HeaderName::from_static("x-ipfs-path");
 const X_IPFS_ROOTS: HeaderName = HeaderName::from_static("x-ipfs-roots");
-const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// How long an answer under `/ipfs` may be kept: content does not change.
 const IMMUTABLE: &str = "public, max-age=29030400, immutable";
@@ -26,14 +20,14 @@ const IMMUTABLE: &str = "public, max-age=29030400, immutable";
 const GENERATED: &str = "public, max-age=604800, stale-while-revalidate=2678400";
 
 /// Where a question has led.
-pub(super) struct Place {
+pub(super) struct Destination {
     pub(super) question: Question,
     pub(super) resolved: Resolved,
     /// How long the name at the beginning of the path holds; nothing without a name.
     pub(super) max_age: Option<Duration>,
 }
 
-impl Place {
+impl Destination {
     /// An answer that says where the content is from and how long it holds.
     pub(super) fn answer(&self, etag: &str) -> Response {
         self.answer_with(etag, IMMUTABLE)
@@ -83,7 +77,7 @@ impl Place {
     }
 
     fn describe(&self, headers: &mut HeaderMap) {
-        set_path(headers, &self.question);
+        self.question.describe(headers);
         let roots: Vec<String> = self.resolved.roots.iter().map(ToString::to_string).collect();
         set(headers, X_IPFS_ROOTS, &roots.join(","));
     }
@@ -128,113 +122,6 @@ impl Place {
             set(headers, header::CONTENT_LOCATION, &location);
         }
     }
-}
-
-/// Why a request is not answered, and with which status.
-pub(super) struct Refusal {
-    status: StatusCode,
-    reason: String,
-    /// Boxed, because every result carries room for a refusal.
-    headers: Box<HeaderMap>,
-}
-
-impl Refusal {
-    pub(super) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
-        Self {
-            status,
-            reason: reason.into(),
-            headers: Box::default(),
-        }
-    }
-
-    /// 400.
-    pub(super) fn bad(reason: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, reason)
-    }
-
-    pub(super) fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    pub(super) fn reason(&self) -> &str {
-        &self.reason
-    }
-
-    pub(super) fn with(mut self, name: HeaderName, value: &str) -> Self {
-        set(&mut self.headers, name, value);
-        self
-    }
-
-    /// Says which path was asked for.
-    pub(super) fn at(mut self, question: &Question) -> Self {
-        set_path(&mut self.headers, question);
-        self
-    }
-
-    pub(super) fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(format!("{}\n", self.reason)));
-        *response.status_mut() = self.status;
-        *response.headers_mut() = *self.headers;
-        let headers = response.headers_mut();
-        set(headers, header::CONTENT_TYPE, "text/plain; charset=utf-8");
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-        response
-    }
-}
-
-impl From<SourceError> for Refusal {
-    fn from(error: SourceError) -> Self {
-        let status = match error {
-            SourceError::NotFound(_) => StatusCode::NOT_FOUND,
-            SourceError::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
-            SourceError::BadName(_) => StatusCode::BAD_REQUEST,
-            SourceError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self::new(status, error.to_string())
-    }
-}
-
-impl From<ResolveError> for Refusal {
-    fn from(error: ResolveError) -> Self {
-        let status = match &error {
-            ResolveError::NotFound { .. } | ResolveError::NothingBelow { .. } => StatusCode::NOT_FOUND,
-            ResolveError::TooLong => StatusCode::BAD_REQUEST,
-            ResolveError::UnsupportedCodec { .. } => StatusCode::NOT_IMPLEMENTED,
-            _ => StatusCode::BAD_GATEWAY,
-        };
-        Self::new(status, error.to_string())
-    }
-}
-
-/// Content that is not what its CID's codec says is the fault of whoever made it: nothing to retry, nothing missing.
-macro_rules! malformed_content {
-    ($($error:ty),*) => {$(
-        impl From<$error> for Refusal {
-            fn from(error: $error) -> Self {
-                Self::new(StatusCode::BAD_GATEWAY, error.to_string())
-            }
-        }
-    )*};
-}
-
-malformed_content!(DirectoryError, ExportError, NodeError, DagError);
-
-/// Sets a header field whose value may hold what a stranger wrote: what no header field can hold is left out.
-pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-        headers.insert(name, value);
-    }
-}
-
-/// `X-Ipfs-Path`: the path as people write it, or as it was sent where that cannot stand in a header field.
-fn set_path(headers: &mut HeaderMap, question: &Question) {
-    set(headers, X_IPFS_PATH, &question.raw_path);
-    set(headers, X_IPFS_PATH, &question.path);
-}
-
-/// Tells clients not to guess a type.
-pub(super) fn set_nosniff(headers: &mut HeaderMap) {
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
 }
 
 /// Pages of any origin may read: everything here is public and nothing depends on who asks.

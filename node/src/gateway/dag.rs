@@ -8,10 +8,13 @@ use axum::response::Response;
 use cid::Cid;
 use ipld_core::ipld::Ipld;
 
-use super::answer::{Place, Refusal, set};
+use super::answer::Destination;
+use super::asking::Asking;
 use super::directory::page_answer;
 use super::question::Format;
-use super::{Asking, Source, file, html};
+use super::refusal::{Refusal, set};
+use super::source::Source;
+use super::{file, html};
 use crate::block::{Block, DAG_CBOR, DAG_PB, RAW, sha2_256};
 use crate::dag;
 use crate::unixfs::resolve::Resolved;
@@ -29,20 +32,20 @@ const PAGE_VERSION: u32 = 1;
 ///
 /// # Errors
 /// The block cannot be had, or the path leads on into it.
-pub(super) async fn raw<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> Result<Response, Refusal> {
-    no_remainder(place)?;
-    let cid = place.resolved.cid;
+pub(super) async fn raw<S: Source>(asking: &Arc<Asking<S>>, destination: &Destination) -> Result<Response, Refusal> {
+    no_remainder(destination)?;
+    let cid = destination.resolved.cid;
     let etag = format!("\"{cid}.raw\"");
-    if place.question.has(&etag) {
-        return Ok(place.not_modified(&etag));
+    if destination.question.has(&etag) {
+        return Ok(destination.not_modified(&etag));
     }
     let block = asking.block(&cid).await?;
-    let mut response = place.answer(&etag);
+    let mut response = destination.answer(&etag);
     let headers = response.headers_mut();
     set(headers, header::CONTENT_TYPE, Format::Raw.media_type());
-    place.disposition(headers, true, Some(&format!("{cid}.bin")));
-    place.content_location(headers);
-    file::bytes(place, response, block.data(), &etag)
+    destination.disposition(headers, true, Some(&format!("{cid}.bin")));
+    destination.content_location(headers);
+    file::bytes(destination, response, block.data(), &etag)
 }
 
 /// Answers with a value: as it is, as JSON, or as a page for people.
@@ -51,10 +54,10 @@ pub(super) async fn raw<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> Re
 /// The block cannot be had, is malformed, or cannot be shown in the form that was asked for.
 pub(super) async fn node<S: Source>(
     asking: &Arc<Asking<S>>,
-    place: &Place,
+    destination: &Destination,
     wanted: Option<Format>,
 ) -> Result<Response, Refusal> {
-    let cid = place.resolved.cid;
+    let cid = destination.resolved.cid;
     let natural = match cid.codec() {
         DAG_CBOR => Some(Format::DagCbor),
         DAG_JSON => Some(Format::DagJson),
@@ -62,8 +65,12 @@ pub(super) async fn node<S: Source>(
         JSON => Some(Format::Json),
         _ => None,
     };
-    if wanted.is_none() && natural == Some(Format::DagCbor) && place.question.wants_html && !place.question.download {
-        return page(asking, place).await;
+    if wanted.is_none()
+        && natural == Some(Format::DagCbor)
+        && destination.question.wants_html
+        && !destination.question.download
+    {
+        return page(asking, destination).await;
     }
     let format = match (wanted, natural) {
         (Some(wanted), _) => wanted,
@@ -93,30 +100,30 @@ pub(super) async fn node<S: Source>(
         return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, reason));
     }
     if !convertible {
-        no_remainder(place)?;
+        no_remainder(destination)?;
     }
-    let etag = inner_etag(place, format.query());
-    if place.question.has(&etag) {
-        return Ok(place.not_modified(&etag));
+    let etag = inner_etag(destination, format.query());
+    if destination.question.has(&etag) {
+        return Ok(destination.not_modified(&etag));
     }
     let block = asking.block(&cid).await?;
     let data = if as_it_is {
         checked(&block)?
     } else {
-        json(&dag::value_at(&block, &place.resolved.remainder)?)?
+        json(&dag::value_at(&block, &destination.resolved.remainder)?)?
     };
 
-    let mut response = place.answer(&etag);
+    let mut response = destination.answer(&etag);
     let headers = response.headers_mut();
     set(headers, header::CONTENT_TYPE, format.media_type());
     // Browsers show JSON well; CBOR they can only save.
-    place.disposition(
+    destination.disposition(
         headers,
         !format.is_json(),
         Some(&format!("{cid}.{}", if format.is_json() { "json" } else { "cbor" })),
     );
-    place.content_location(headers);
-    file::bytes(place, response, &data, &etag)
+    destination.content_location(headers);
+    file::bytes(destination, response, &data, &etag)
 }
 
 /// The bytes of a block whose codec is read here are checked to be of it before they are passed on as such.
@@ -128,29 +135,29 @@ fn checked(block: &Block) -> Result<Bytes, Refusal> {
 }
 
 /// A value with its links, for people.
-async fn page<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> Result<Response, Refusal> {
-    let cid = place.resolved.cid;
-    let etag = inner_etag(place, &format!("DagIndex-{PAGE_VERSION}"));
-    if place.question.has(&etag) {
-        return Ok(place.not_modified(&etag));
+async fn page<S: Source>(asking: &Arc<Asking<S>>, destination: &Destination) -> Result<Response, Refusal> {
+    let cid = destination.resolved.cid;
+    let etag = inner_etag(destination, &format!("DagIndex-{PAGE_VERSION}"));
+    if destination.question.has(&etag) {
+        return Ok(destination.not_modified(&etag));
     }
     let block = asking.block(&cid).await?;
-    let value = dag::value_at(&block, &place.resolved.remainder)?;
+    let value = dag::value_at(&block, &destination.resolved.remainder)?;
     let links = links(&value);
     let json = json(&value)?;
     let pretty =
         serde_json::from_slice::<serde_json::Value>(&json).and_then(|value| serde_json::to_string_pretty(&value));
     let text = pretty.unwrap_or_else(|_| String::from_utf8_lossy(&json).into_owned());
     Ok(page_answer(
-        place,
+        destination,
         &etag,
-        html::value(&place.question.path, &cid, &text, &links),
+        html::value(&destination.question.path, &cid, &text, &links),
     ))
 }
 
 /// The version of one form of a value. A path within the block is in it as a hash, which any header field can hold.
-fn inner_etag(place: &Place, form: &str) -> String {
-    let Resolved { cid, remainder, .. } = &place.resolved;
+fn inner_etag(destination: &Destination, form: &str) -> String {
+    let Resolved { cid, remainder, .. } = &destination.resolved;
     if remainder.is_empty() {
         return format!("\"{cid}.{form}\"");
     }
@@ -185,8 +192,8 @@ fn json(value: &Ipld) -> Result<Bytes, Refusal> {
         .map_err(|error| failed(error.to_string()))
 }
 
-fn no_remainder(place: &Place) -> Result<(), Refusal> {
-    let Resolved { cid, remainder, .. } = &place.resolved;
+fn no_remainder(destination: &Destination) -> Result<(), Refusal> {
+    let Resolved { cid, remainder, .. } = &destination.resolved;
     if remainder.is_empty() {
         return Ok(());
     }

@@ -7,13 +7,16 @@ use axum::http::header;
 use axum::response::Response;
 use cid::Cid;
 
-use super::answer::{Place, Refusal, set, set_nosniff};
-use super::{Asking, Source, file, html};
+use super::answer::Destination;
+use super::asking::Asking;
+use super::refusal::{Refusal, set, set_nosniff};
+use super::source::Source;
+use super::{file, html};
 use crate::unixfs::directory::{Found, Link, Listing, Lookup};
 use crate::unixfs::node::{Stat, stat};
 
 /// The most entries that a listing shows.
-const MAX_ROWS: usize = 10_000;
+pub(super) const MAX_ROWS: usize = 10_000;
 /// Goes up when the page changes, so that caches fetch the new one.
 const PAGE_VERSION: u32 = 1;
 /// Served in place of a listing where a directory has it.
@@ -23,46 +26,52 @@ const INDEX: &str = "index.html";
 ///
 /// # Errors
 /// Its blocks cannot be had, or are malformed.
-pub(super) async fn entry<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> Result<Response, Refusal> {
-    let name = place
+pub(super) async fn entry<S: Source>(asking: &Arc<Asking<S>>, destination: &Destination) -> Result<Response, Refusal> {
+    let name = destination
         .question
         .inner_path
         .rsplit('/')
         .find(|segment| !segment.is_empty());
-    if place.resolved.cid.codec() == crate::block::RAW {
-        return file::file(asking, place, name, &place.resolved.cid).await;
+    if destination.resolved.cid.codec() == crate::block::RAW {
+        return file::file(asking, destination, name, &destination.resolved.cid).await;
     }
-    let root = asking.block(&place.resolved.cid).await?;
+    let root = asking.block(&destination.resolved.cid).await?;
     match stat(&root)? {
-        Stat::File(_) => file::file(asking, place, name, &place.resolved.cid).await,
-        Stat::Directory => directory(asking, place).await,
+        Stat::File(_) => file::file(asking, destination, name, &destination.resolved.cid).await,
+        Stat::Directory => directory(asking, destination).await,
         Stat::Symlink(target) => {
             let etag = format!("\"{}\"", root.cid());
-            if place.question.has(&etag) {
-                return Ok(place.not_modified(&etag));
+            if destination.question.has(&etag) {
+                return Ok(destination.not_modified(&etag));
             }
-            let mut response = place.answer(&etag);
+            let mut response = destination.answer(&etag);
             set(response.headers_mut(), header::CONTENT_TYPE, "inode/symlink");
-            file::bytes(place, response, &target, &etag)
+            file::bytes(destination, response, &target, &etag)
         }
     }
 }
 
-async fn directory<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> Result<Response, Refusal> {
-    if !place.question.path.ends_with('/') {
-        return Ok(place.to_slash());
+async fn directory<S: Source>(asking: &Arc<Asking<S>>, destination: &Destination) -> Result<Response, Refusal> {
+    if !destination.question.path.ends_with('/') {
+        return Ok(destination.to_slash());
     }
-    if let Some(index) = find(asking, place.resolved.cid, INDEX).await? {
+    if let Some(index) = find(asking, destination.resolved.cid, INDEX).await? {
         let block = asking.block(&index.cid).await?;
         if matches!(stat(&block), Ok(Stat::File(_))) {
-            return file::file(asking, &place.entry(index.cid), Some(INDEX), &place.resolved.cid).await;
+            return file::file(
+                asking,
+                &destination.entry(index.cid),
+                Some(INDEX),
+                &destination.resolved.cid,
+            )
+            .await;
         }
     }
-    let etag = format!("\"DirIndex-{PAGE_VERSION}_CID-{}\"", place.resolved.cid);
-    if place.question.has(&etag) {
-        return Ok(place.not_modified(&etag));
+    let etag = format!("\"DirIndex-{PAGE_VERSION}_CID-{}\"", destination.resolved.cid);
+    if destination.question.has(&etag) {
+        return Ok(destination.not_modified(&etag));
     }
-    let (links, hidden) = list(asking, place.resolved.cid).await?;
+    let (links, hidden) = list(asking, destination.resolved.cid).await?;
     let rows: Vec<_> = links
         .iter()
         .map(|link| html::Row {
@@ -71,13 +80,13 @@ async fn directory<S: Source>(asking: &Arc<Asking<S>>, place: &Place) -> Result<
             cid: &link.cid,
         })
         .collect();
-    let page = html::listing(&place.question.path, &place.resolved.cid, &rows, hidden);
-    Ok(page_answer(place, &etag, page))
+    let page = html::listing(&destination.question.path, &destination.resolved.cid, &rows, hidden);
+    Ok(page_answer(destination, &etag, page))
 }
 
 /// A page made here.
-pub(super) fn page_answer(place: &Place, etag: &str, page: String) -> Response {
-    let mut response = place.generated(etag);
+pub(super) fn page_answer(destination: &Destination, etag: &str, page: String) -> Response {
+    let mut response = destination.generated(etag);
     let headers = response.headers_mut();
     set(headers, header::CONTENT_TYPE, "text/html; charset=utf-8");
     set(headers, header::CONTENT_LENGTH, &page.len().to_string());
@@ -115,12 +124,12 @@ async fn list<S: Source>(asking: &Asking<S>, root: Cid) -> Result<(Vec<Link>, bo
     Ok((links, hidden))
 }
 
-impl Place {
-    /// The place of an entry of this directory that answers for it.
-    fn entry(&self, cid: Cid) -> Place {
+impl Destination {
+    /// The destination of an entry of this directory that answers for it.
+    fn entry(&self, cid: Cid) -> Destination {
         let mut resolved = self.resolved.clone();
         resolved.cid = cid;
-        Place {
+        Destination {
             question: self.question.clone(),
             resolved,
             max_age: self.max_age,

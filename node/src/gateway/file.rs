@@ -10,55 +10,58 @@ use cid::Cid;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
-use super::answer::{Place, Refusal, set, set_nosniff};
+use super::answer::Destination;
+use super::asking::Asking;
+use super::media;
 use super::question::Span;
-use super::{Asking, Source, SourceError, media};
+use super::refusal::{Refusal, set, set_nosniff};
+use super::source::{Source, SourceError};
 use crate::block::Block;
 use crate::unixfs::export::{FileCursor, Step};
 
 /// The most blocks of one file that are fetched before their turn.
 const READ_AHEAD: usize = 8;
 
-/// Answers with the file at a place. `version` is what its tag is made from: its own root, or the directory that it
+/// Answers with the file at a destination. `version` is what its tag is made from: its own root, or the directory that it
 /// answers for.
 ///
 /// # Errors
 /// The blocks that the header fields depend on cannot be had. What is missing later ends the body early.
 pub(super) async fn file<S: Source>(
     asking: &Arc<Asking<S>>,
-    place: &Place,
+    destination: &Destination,
     name: Option<&str>,
     version: &Cid,
 ) -> Result<Response, Refusal> {
-    let cid = place.resolved.cid;
+    let cid = destination.resolved.cid;
     let etag = format!("\"{version}\"");
-    if place.question.has(&etag) {
-        return Ok(place.not_modified(&etag));
+    if destination.question.has(&etag) {
+        return Ok(destination.not_modified(&etag));
     }
     let mut start = Reader::new(asking, FileCursor::with_range(cid, 0..media::SNIFFED_BYTES));
-    let name = place.question.filename.as_deref().or(name);
+    let name = destination.question.filename.as_deref().or(name);
     let media_type = match name.and_then(media::by_name) {
         Some(media_type) => media_type,
         None => media::by_content(&start.all().await?),
     };
     let size = start.size().await?;
 
-    let mut response = place.answer(&etag);
+    let mut response = destination.answer(&etag);
     let headers = response.headers_mut();
     set(headers, header::CONTENT_TYPE, media_type);
-    place.disposition(headers, false, None);
-    ranged(asking, place, response, size, &etag)
+    destination.disposition(headers, false, None);
+    ranged(asking, destination, response, size, &etag)
 }
 
 /// Puts the part of the content that was asked for into an answer.
 fn ranged<S: Source>(
     asking: &Arc<Asking<S>>,
-    place: &Place,
+    destination: &Destination,
     mut response: Response,
     size: u64,
     etag: &str,
 ) -> Result<Response, Refusal> {
-    let (range, status) = match place.question.span(size, etag) {
+    let (range, status) = match destination.question.span(size, etag) {
         Span::Whole => (0..size, StatusCode::OK),
         Span::Part { start, last } => {
             set(
@@ -74,7 +77,7 @@ fn ranged<S: Source>(
     let headers = response.headers_mut();
     set(headers, header::ACCEPT_RANGES, "bytes");
     set(headers, header::CONTENT_LENGTH, &(range.end - range.start).to_string());
-    let reader = Reader::new(asking, FileCursor::with_range(place.resolved.cid, range));
+    let reader = Reader::new(asking, FileCursor::with_range(destination.resolved.cid, range));
     *response.body_mut() = reader.into_body();
     Ok(response)
 }
@@ -83,9 +86,14 @@ fn ranged<S: Source>(
 ///
 /// # Errors
 /// The part does not exist.
-pub(super) fn bytes(place: &Place, mut response: Response, data: &Bytes, etag: &str) -> Result<Response, Refusal> {
+pub(super) fn bytes(
+    destination: &Destination,
+    mut response: Response,
+    data: &Bytes,
+    etag: &str,
+) -> Result<Response, Refusal> {
     let size = data.len() as u64;
-    let data = match place.question.span(size, etag) {
+    let data = match destination.question.span(size, etag) {
         Span::Whole => data.clone(),
         Span::Part { start, last } => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;

@@ -4,13 +4,14 @@ use std::time::{Duration, SystemTime};
 
 use cid::Cid;
 
-use super::{NameValue, Source, SourceError};
+use super::source::{NameValue, Source, SourceError};
 use crate::block::Block;
 use crate::exchange::{self, FetchError as ExchangeError};
 use crate::fetch::{FetchError, Fetcher};
 use crate::ipns::{Freshness, Name, Names, ResolveError, Resolved};
 use crate::peer::Node;
 use crate::store::{Blocks as _, Store};
+use crate::threads::blocking;
 
 /// Everything that a peer has and can get.
 ///
@@ -66,9 +67,7 @@ impl Source for PeerSource {
 
     async fn has(&self, cid: &Cid) -> bool {
         let (store, cid) = (self.store.clone(), *cid);
-        tokio::task::spawn_blocking(move || store.has(&cid).unwrap_or(false))
-            .await
-            .unwrap_or(false)
+        blocking(move || store.has(&cid).unwrap_or(false)).await
     }
 
     async fn resolve_name(&self, name: &str) -> Result<NameValue, SourceError> {

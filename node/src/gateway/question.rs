@@ -5,8 +5,10 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use cid::Cid;
 use cid::multibase;
 
-use super::answer::Refusal;
+use super::refusal::{Refusal, set};
 use crate::block::LIBP2P_KEY;
+
+const X_IPFS_PATH: HeaderName = HeaderName::from_static("x-ipfs-path");
 
 /// One request, understood.
 #[derive(Clone)]
@@ -191,6 +193,12 @@ impl Question {
         })
     }
 
+    /// `X-Ipfs-Path`: the path as people write it, or as it was sent where that cannot stand in a header field.
+    pub(super) fn describe(&self, headers: &mut HeaderMap) {
+        set(headers, X_IPFS_PATH, &self.raw_path);
+        set(headers, X_IPFS_PATH, &self.path);
+    }
+
     /// Whether the client has this version already.
     pub(super) fn has(&self, etag: &str) -> bool {
         let Some(known) = &self.if_none_match else { return false };
@@ -208,6 +216,14 @@ impl Question {
             return Span::Whole;
         }
         span(range, size).unwrap_or(Span::Whole)
+    }
+}
+
+impl Refusal {
+    /// Says which path was asked for.
+    pub(super) fn at(mut self, question: &Question) -> Self {
+        question.describe(&mut self.headers);
+        self
     }
 }
 

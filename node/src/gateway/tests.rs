@@ -6,12 +6,14 @@ mod refusals;
 mod values;
 
 use super::*;
-use crate::block::DAG_CBOR;
+use crate::block::{Block, DAG_CBOR};
 use crate::unixfs::{Entry, Profile, UNIXFS_V1_2025, directory as dirs, import, node};
 use bytes::Bytes;
+use cid::Cid;
 use ipld_core::ipld::Ipld;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::record::{Name, Record};
 use super::state::States;
-use crate::peer::Clock;
-use crate::peer::clock::to_unix;
+use crate::clock::Clock;
+use crate::clock::to_unix;
 use crate::routing::records::Records;
 
 /// Checks and keeps records that come in. Owned by the driver.
@@ -22,8 +22,9 @@ impl Inbox {
 
     /// Keeps `value` if it is a valid record for `key` and better than what is kept. Returns whether it was taken.
     ///
-    /// Runs in the driver: one signature check and a few table reads, so that whoever put the record can rely on the
-    /// answer that libp2p has already sent.
+    /// Runs in the driver, so that whoever put the record can rely on the answer that libp2p has already sent. The cost
+    /// there is bounded: the signatures of the new record and of the two that may be kept of the name are checked, with
+    /// up to five reads and two writes of a table, which do not wait for the disk to be flushed.
     pub(crate) fn offer(&self, key: &[u8], value: &[u8]) -> bool {
         // Kubo also takes `/pk/`, for keys that names did not hold before 2018; it is refused here.
         let Some(name) = Name::from_routing_key(key) else {

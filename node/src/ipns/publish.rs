@@ -6,9 +6,10 @@ use std::time::Duration;
 use libp2p::identity::Keypair;
 
 use super::record::{Contents, Name, Record, RecordError};
-use super::{DEFAULT_TTL, DEFAULT_VALIDITY, Names, lock, on_disk};
+use super::{DEFAULT_TTL, DEFAULT_VALIDITY, Names};
 use crate::routing::{Network, RoutingError};
 use crate::store::StoreError;
+use crate::threads::{blocking, lock};
 
 /// How long the network is asked for the current record when nothing of the name is known here.
 const ASK_STRANGER: Duration = Duration::from_secs(15);
@@ -166,7 +167,7 @@ impl Names {
     pub(super) async fn keep_own(&self, name: &Name, record: &Record) -> Result<(), StoreError> {
         let (states, records) = (self.inner.states.clone(), self.inner.records.clone());
         let (name, record) = (*name, record.clone());
-        on_disk(move || {
+        blocking(move || {
             states.update(&name, |entry| {
                 entry.own = true;
                 entry.offer(&record);

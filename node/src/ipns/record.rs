@@ -14,9 +14,9 @@ use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
 use cid::Cid;
 use ipld_core::ipld::Ipld;
 use libp2p::identity::{Keypair, PublicKey};
-use prost::Message as _;
 
 pub use self::name::{Name, NameError};
+use crate::protobuf::{Broken, Value, next_field, put_bytes, put_number};
 
 /// The longest record that is read or written, in bytes.
 pub const MAX_RECORD_BYTES: usize = 10 << 10;
@@ -133,25 +133,16 @@ pub enum RecordError {
 }
 
 /// The protobuf message. Absent and zero are different bytes, so every field is optional.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Entry {
-    #[prost(bytes = "vec", optional, tag = "1")]
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Message {
     value: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "2")]
     signature_v1: Option<Vec<u8>>,
-    #[prost(uint64, optional, tag = "3")]
     validity_type: Option<u64>,
-    #[prost(bytes = "vec", optional, tag = "4")]
     validity: Option<Vec<u8>>,
-    #[prost(uint64, optional, tag = "5")]
     sequence: Option<u64>,
-    #[prost(uint64, optional, tag = "6")]
     ttl: Option<u64>,
-    #[prost(bytes = "vec", optional, tag = "7")]
     pub_key: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "8")]
     signature_v2: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "9")]
     data: Option<Vec<u8>>,
 }
 
@@ -162,6 +153,57 @@ struct Signed {
     validity_type: u64,
     sequence: u64,
     ttl: u64,
+}
+
+impl Message {
+    /// Reads a message. As protobuf asks, unknown fields are skipped and the last of a repeated field counts.
+    fn decode(mut bytes: &[u8]) -> Result<Self, Broken> {
+        let mut message = Self::default();
+        while let Some((field, value)) = next_field(&mut bytes)? {
+            match (field, value) {
+                (1, Value::Bytes(bytes)) => message.value = Some(bytes.into()),
+                (2, Value::Bytes(bytes)) => message.signature_v1 = Some(bytes.into()),
+                (3, Value::Number(number)) => message.validity_type = Some(number),
+                (4, Value::Bytes(bytes)) => message.validity = Some(bytes.into()),
+                (5, Value::Number(number)) => message.sequence = Some(number),
+                (6, Value::Number(number)) => message.ttl = Some(number),
+                (7, Value::Bytes(bytes)) => message.pub_key = Some(bytes.into()),
+                (8, Value::Bytes(bytes)) => message.signature_v2 = Some(bytes.into()),
+                (9, Value::Bytes(bytes)) => message.data = Some(bytes.into()),
+                (1..=9, value) => {
+                    let wire_type = value.wire_type();
+                    return Err(Broken::WireType { field, wire_type });
+                }
+                _ => {}
+            }
+        }
+        Ok(message)
+    }
+
+    /// The bytes: fields in the order of their numbers.
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        let bytes = |out: &mut Vec<u8>, field, content: &Option<Vec<u8>>| {
+            if let Some(content) = content {
+                put_bytes(out, field, content);
+            }
+        };
+        let number = |out: &mut Vec<u8>, field, number: Option<u64>| {
+            if let Some(number) = number {
+                put_number(out, field, number);
+            }
+        };
+        bytes(&mut out, 1, &self.value);
+        bytes(&mut out, 2, &self.signature_v1);
+        number(&mut out, 3, self.validity_type);
+        bytes(&mut out, 4, &self.validity);
+        number(&mut out, 5, self.sequence);
+        number(&mut out, 6, self.ttl);
+        bytes(&mut out, 7, &self.pub_key);
+        bytes(&mut out, 8, &self.signature_v2);
+        bytes(&mut out, 9, &self.data);
+        out
+    }
 }
 
 impl Record {
@@ -180,7 +222,7 @@ impl Record {
             key.sign(message)
                 .map_err(|source| RecordError::Signing { name, source })
         };
-        let entry = Entry {
+        let message = Message {
             value: Some(contents.value.into()),
             signature_v1: Some(sign(
                 &[contents.value.as_bytes(), validity.as_bytes(), VALID_UNTIL_TEXT].concat(),
@@ -193,7 +235,7 @@ impl Record {
             signature_v2: Some(sign(&[SIGNATURE_PREFIX, &data].concat())?),
             data: Some(data),
         };
-        let bytes = Bytes::from(entry.encode_to_vec());
+        let bytes = Bytes::from(message.encode());
         check_len(name, &bytes)?;
         Ok(Self {
             name,
@@ -227,18 +269,18 @@ impl Record {
     pub fn verify_signature(name: Name, bytes: Bytes) -> Result<Self, RecordError> {
         check_len(name, &bytes)?;
         let malformed = |reason| RecordError::Malformed { name, reason };
-        let entry = Entry::decode(bytes.clone()).map_err(|_| malformed("it is no protobuf message"))?;
+        let message = Message::decode(&bytes).map_err(|_| malformed("it is no protobuf message"))?;
         let filled = |field: &Option<Vec<u8>>| field.clone().filter(|bytes| !bytes.is_empty());
-        let (Some(signature), Some(data)) = (filled(&entry.signature_v2), filled(&entry.data)) else {
+        let (Some(signature), Some(data)) = (filled(&message.signature_v2), filled(&message.data)) else {
             return Err(RecordError::Unsigned { name });
         };
-        let key = public_key(name, filled(&entry.pub_key))?;
+        let key = public_key(name, filled(&message.pub_key))?;
         if !key.verify(&[SIGNATURE_PREFIX, &data].concat(), &signature) {
             return Err(RecordError::BadSignature { name });
         }
         let signed = Signed::decode(&data).map_err(malformed)?;
-        if filled(&entry.signature_v1).is_some() || filled(&entry.value).is_some() {
-            signed.check_first_version(name, &entry)?;
+        if filled(&message.signature_v1).is_some() || filled(&message.value).is_some() {
+            signed.check_first_version(name, &message)?;
         }
         if signed.validity_type != VALID_UNTIL {
             return Err(malformed("its validity type is not known"));
@@ -344,19 +386,19 @@ impl Signed {
     }
 
     /// The unsigned fields of the first version, which old readers use, must say what the signed data says.
-    fn check_first_version(&self, name: Name, entry: &Entry) -> Result<(), RecordError> {
+    fn check_first_version(&self, name: Name, message: &Message) -> Result<(), RecordError> {
         let same = [
-            ("Value", entry.value.as_deref().unwrap_or_default() == self.value),
+            ("Value", message.value.as_deref().unwrap_or_default() == self.value),
             (
                 "Validity",
-                entry.validity.as_deref().unwrap_or_default() == self.validity,
+                message.validity.as_deref().unwrap_or_default() == self.validity,
             ),
             (
                 "ValidityType",
-                entry.validity_type.unwrap_or_default() == self.validity_type,
+                message.validity_type.unwrap_or_default() == self.validity_type,
             ),
-            ("Sequence", entry.sequence.unwrap_or_default() == self.sequence),
-            ("TTL", entry.ttl.unwrap_or_default() == self.ttl),
+            ("Sequence", message.sequence.unwrap_or_default() == self.sequence),
+            ("TTL", message.ttl.unwrap_or_default() == self.ttl),
         ];
         match same.into_iter().find(|(_, same)| !same) {
             Some((field, _)) => Err(RecordError::Contradiction { name, field }),

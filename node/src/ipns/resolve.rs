@@ -2,11 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::Names;
 use super::record::{Name, Record, RecordError};
-use super::{Names, on_disk};
-use crate::peer::clock::from_unix;
+use crate::clock::from_unix;
 use crate::routing::RoutingError;
 use crate::store::StoreError;
+use crate::threads::blocking;
 
 /// How long the network is asked.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,7 +23,7 @@ pub enum Freshness {
 
 /// Where an answer comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum Origin {
     /// Peers were asked just now, and none had anything newer.
     Network {
         /// How many of them held a valid record.
@@ -43,10 +44,10 @@ pub struct Resolved {
     /// The record that says so.
     pub record: Record,
     /// Where it comes from.
-    pub source: Source,
-    /// Time since peers were last asked and answered: zero for [`Source::Network`], nothing if that never happened.
+    pub source: Origin,
+    /// Time since peers were last asked and answered: zero for [`Origin::Network`], nothing if that never happened.
     pub age: Option<Duration>,
-    /// Whether the record's time is over. Only possible for [`Source::Cache`]; the value is then what the name last
+    /// Whether the record's time is over. Only possible for [`Origin::Cache`]; the value is then what the name last
     /// stood for.
     pub expired: bool,
 }
@@ -142,9 +143,9 @@ impl Names {
         self.note_found(name, &best, survey.holders.is_empty()).await?;
         let answers = survey.holders.len();
         let source = if answers > 0 {
-            Source::Network { answers }
+            Origin::Network { answers }
         } else {
-            Source::Cache { confirmed: None }
+            Origin::Cache { confirmed: None }
         };
         let resolved = Resolved {
             value: best.path()?,
@@ -162,7 +163,7 @@ impl Names {
     pub(super) async fn note_found(&self, name: &Name, best: &Record, unconfirmed: bool) -> Result<(), StoreError> {
         let (states, records) = (self.inner.states.clone(), self.inner.records.clone());
         let (name, best, now) = (*name, best.clone(), self.inner.clock.unix());
-        on_disk(move || {
+        blocking(move || {
             states.update(&name, |entry| {
                 entry.offer(&best);
                 if !unconfirmed {
@@ -192,7 +193,7 @@ impl Names {
         let confirmed = (confirmed > 0).then(|| from_unix(confirmed));
         Ok(Resolved {
             value: record.path()?,
-            source: Source::Cache { confirmed },
+            source: Origin::Cache { confirmed },
             age: confirmed.and_then(|at| now.duration_since(at).ok()),
             expired: record.is_expired(now),
             record,

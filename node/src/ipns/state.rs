@@ -1,22 +1,51 @@
 //! What is remembered of each name, on disk.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use libp2p::PeerId;
 use serde::{Deserialize, Serialize};
 
 use super::record::{Name, Record};
-use super::{DHT_MEMORY, NameStatus, lock};
-use crate::peer::clock::from_unix;
+use crate::clock::from_unix;
 use crate::store::{StoreError, Table};
+use crate::threads::lock;
 
+/// How long a DHT keeps a record that nobody puts again.
+pub const DHT_MEMORY: Duration = Duration::from_secs(48 * 3600);
 /// Names remembered that are neither own nor followed, at most; the one confirmed longest ago makes room.
 pub(super) const MAX_CACHED_NAMES: usize = 1024;
+
+/// What is known here of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameStatus {
+    /// The name.
+    pub name: Name,
+    /// What it stands for, as of the best record known.
+    pub value: Option<String>,
+    /// The record's sequence number.
+    pub sequence: Option<u64>,
+    /// When the record expires.
+    pub valid_until: Option<SystemTime>,
+    /// Until when others can resolve the name if this peer stops now: 48 hours after the last put, or the end of the
+    /// record if that is sooner. Nothing if nobody holds it.
+    pub safe_until: Option<SystemTime>,
+    /// When the record was last put to somebody.
+    pub last_put: Option<SystemTime>,
+    /// How many peers held this record after that.
+    pub holders: u32,
+    /// When the network was last asked for something newer, and somebody answered.
+    pub confirmed: Option<SystemTime>,
+    /// Published from here.
+    pub own: bool,
+    /// Followed: kept alive and looked after, though the key is elsewhere.
+    pub followed: bool,
+}
 
 /// One name. Times are seconds since 1970, 0 for never.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Entry {
+pub(super) struct Known {
     /// The best record known, as it was received; it was checked against the name then.
     #[serde(with = "bytes")]
     pub(super) record: Vec<u8>,
@@ -56,7 +85,7 @@ mod bytes {
     }
 }
 
-impl Entry {
+impl Known {
     /// The record, if there is one.
     pub(super) fn record(&self, name: &Name) -> Option<Record> {
         Record::verify_signature(*name, self.record.clone().into()).ok()
@@ -111,11 +140,11 @@ impl States {
         }
     }
 
-    pub(super) fn get(&self, name: &Name) -> Result<Option<Entry>, StoreError> {
+    pub(super) fn get(&self, name: &Name) -> Result<Option<Known>, StoreError> {
         Ok(self.table.get(&key(name))?.and_then(|bytes| decode(&bytes)))
     }
 
-    pub(super) fn update<T>(&self, name: &Name, change: impl FnOnce(&mut Entry) -> T) -> Result<T, StoreError> {
+    pub(super) fn update<T>(&self, name: &Name, change: impl FnOnce(&mut Known) -> T) -> Result<T, StoreError> {
         let _writing = lock(&self.writing);
         let key = key(name);
         let stored = self.table.get(&key)?;
@@ -134,7 +163,7 @@ impl States {
     }
 
     /// Changes the entry of a name that is known here; others are left alone.
-    pub(super) fn update_known(&self, name: &Name, change: impl FnOnce(&mut Entry)) -> Result<(), StoreError> {
+    pub(super) fn update_known(&self, name: &Name, change: impl FnOnce(&mut Known)) -> Result<(), StoreError> {
         if self.get(name)?.is_some() {
             self.update(name, change)
         } else {
@@ -147,7 +176,7 @@ impl States {
         self.table.remove(&key(name))
     }
 
-    pub(super) fn all(&self) -> Result<Vec<(Name, Entry)>, StoreError> {
+    pub(super) fn all(&self) -> Result<Vec<(Name, Known)>, StoreError> {
         let mut all = Vec::new();
         for stored in self.table.scan_prefix(&[]) {
             let (key, value) = stored?;
@@ -175,6 +204,6 @@ fn key(name: &Name) -> Vec<u8> {
     name.peer_id().to_bytes()
 }
 
-fn decode(bytes: &[u8]) -> Option<Entry> {
+fn decode(bytes: &[u8]) -> Option<Known> {
     serde_ipld_dagcbor::from_slice(bytes).ok()
 }

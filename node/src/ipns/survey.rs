@@ -203,7 +203,7 @@ impl Names {
         let (now, bytes) = (self.inner.clock.unix(), record.bytes().to_vec());
         let states = self.inner.states.clone();
         let at = *name;
-        let noted = super::on_disk(move || {
+        let noted = super::blocking(move || {
             states.update_known(&at, |entry| {
                 if entry.record == bytes {
                     entry.note_put(now, holders, makeshift);

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 use libp2p::identity::Keypair;
 
 use super::record::{Contents, Record};
-use super::{Freshness, KeySource, Name, PublishError, PublishOptions, ResolveError, Source};
+use super::{Freshness, KeySource, Name, Origin, PublishError, PublishOptions, ResolveError};
+use crate::clock::Clock;
+use crate::peer::Node;
 use crate::peer::tests::{NO_TIMER, introduce, private, quiet, start, until};
-use crate::peer::{Clock, Node};
 use crate::routing::Network;
 use crate::store::{Store, StoreOptions};
 
@@ -81,7 +82,7 @@ async fn a_name_is_published_and_resolved_through_a_third_peer_in_milliseconds()
     let resolved = c.names().resolve(&name, Freshness::Network).await.unwrap();
     assert!(started.elapsed() < NO_TIMER, "took {:?}", started.elapsed());
     assert_eq!(resolved.value, ONE);
-    assert!(matches!(resolved.source, Source::Network { answers: 1.. }));
+    assert!(matches!(resolved.source, Origin::Network { answers: 1.. }));
 
     // A newer one is seen at once, whatever the lifetime of the old one.
     let second = a.names().publish(&key, TWO, PublishOptions::default()).await.unwrap();
@@ -262,7 +263,7 @@ async fn names_resolve_off_line_with_their_age() {
         let resolved = b.names().resolve(&name, freshness).await.unwrap();
         assert_eq!(resolved.value, ONE);
         assert!(
-            matches!(resolved.source, Source::Cache { confirmed: Some(_) }),
+            matches!(resolved.source, Origin::Cache { confirmed: Some(_) }),
             "{freshness:?}: {resolved:?}"
         );
         assert_eq!(resolved.age.unwrap().as_secs(), 2 * DAY);

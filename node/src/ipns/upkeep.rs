@@ -6,11 +6,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::record::{Contents, Name, Record};
-use super::state::Entry;
-use super::{DEFAULT_TTL, DEFAULT_VALIDITY, Names, REPUT_INTERVAL, RETRY_INTERVAL, on_disk};
+use super::state::Known;
+use super::{DEFAULT_TTL, DEFAULT_VALIDITY, Names, REPUT_INTERVAL, RETRY_INTERVAL};
+use crate::routing::RoutingError;
 use crate::routing::schedule::LAN_ONLY_INTERVAL;
-use crate::routing::{RoutingError, blocking};
 use crate::store::StoreError;
+use crate::threads::blocking;
 
 /// An own record with less time left than this is signed anew: half its life.
 const RENEW_BEFORE: Duration = Duration::from_secs(15 * 24 * 3600);
@@ -21,7 +22,7 @@ const MAX_AT_ONCE: usize = 4;
 /// How long the network is asked for a newer record before the known one is put.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-impl Entry {
+impl Known {
     /// Notes a put, and when the next is due.
     pub(super) fn note_put(&mut self, now: u64, holders: usize, makeshift: bool) {
         self.holders = u32::try_from(holders).unwrap_or(u32::MAX);
@@ -75,7 +76,7 @@ impl Names {
             return Ok(0);
         }
         let (states, now) = (self.inner.states.clone(), self.inner.clock.unix());
-        let mut due = on_disk(move || states.all()).await?;
+        let mut due = blocking(move || states.all()).await?;
         due.retain(|(_, entry)| (entry.own || entry.followed) && entry.next_put <= now);
         let count = due.len();
         let mut work = JoinSet::new();
@@ -109,7 +110,7 @@ impl Names {
         let now = self.inner.clock.now();
         if entry.own && record.valid_until() <= now + RENEW_BEFORE {
             let (names, old) = (self.clone(), record.clone());
-            let signed = blocking(move || names.signed_anew(&old)).await?;
+            let signed = blocking(move || names.signed_anew(&old)).await;
             match signed {
                 Some(anew) => {
                     self.keep_own(name, &anew).await?;
@@ -159,7 +160,7 @@ impl Names {
 
     async fn retry_now(&self) -> Result<(), StoreError> {
         let states = self.inner.states.clone();
-        on_disk(move || {
+        blocking(move || {
             for (name, entry) in states.all()? {
                 if (entry.own || entry.followed) && (entry.holders == 0 || entry.makeshift) {
                     states.update(&name, |entry| entry.next_put = 0)?;

@@ -16,22 +16,19 @@ use libp2p::kad::{self, InboundRequest, QueryResult};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
-use super::address::{Reach, prefer_tcp_nearby, reach, split_peer};
 use super::search::Search;
-use super::{DialError, PeerInfo};
+use crate::address::{Reach, prefer_tcp_nearby, reach, split_peer};
 use crate::exchange;
-use crate::ipns::Inbox;
-use crate::routing::dht::{Dht, Network};
-use crate::routing::queries::{Queries, Walk};
+use crate::routing::command::{Command, DialReply};
+use crate::routing::dht::Dht;
+use crate::routing::queries::Queries;
 use crate::routing::records::Records;
-use crate::routing::{Routing, TableSizes};
+use crate::routing::{DialError, Network, PeerInfo, Routing, TableSizes};
 use crate::swarm::{Behaviour, BehaviourEvent};
 
-/// Commands waiting for the driver; senders wait when it is full.
-pub(crate) const MAX_COMMANDS: usize = 256;
 /// Searches for providers that run for the exchange at the same time.
 const MAX_SEARCHES: usize = 32;
 /// Callers waiting for one dial.
@@ -48,25 +45,6 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 const FLUSH: Duration = Duration::from_millis(500);
 /// First wait before unreachable bootstrap peers are tried again; doubles up to [`REFRESH_INTERVAL`].
 const BOOTSTRAP_RETRY: Duration = Duration::from_secs(20);
-
-/// What the rest of the peer asks of the driver.
-pub(crate) enum Command {
-    /// Open a connection; `named` by the user, so it is held and its peer trusted to be of our LAN.
-    Dial {
-        peer: Option<PeerId>,
-        addresses: Vec<Multiaddr>,
-        named: bool,
-        reply: DialReply,
-    },
-    /// Close all connections to a peer and stop holding it.
-    Disconnect { peer: PeerId, reply: oneshot::Sender<bool> },
-    /// The peers that are connected.
-    Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
-    /// Ask one of the DHTs.
-    Walk { network: Network, walk: Walk },
-}
-
-type DialReply = oneshot::Sender<Result<PeerId, DialError>>;
 
 struct Dialling {
     peer: Option<PeerId>,
@@ -94,6 +72,9 @@ impl Connected {
     }
 }
 
+/// What is done with a value record that comes in: its key, its value.
+pub(crate) type Offered = dyn Fn(&[u8], &[u8]) + Send;
+
 /// See the module's words.
 pub(crate) struct Driver {
     pub(crate) swarm: Swarm<Behaviour>,
@@ -102,7 +83,8 @@ pub(crate) struct Driver {
     pub(crate) listening: watch::Sender<Vec<Multiaddr>>,
     pub(crate) sizes: watch::Sender<TableSizes>,
     pub(crate) records: [Records; 2],
-    pub(crate) inbox: Inbox,
+    /// Judges a value record that another peer put here, and keeps it if it is good.
+    pub(crate) offered: Box<Offered>,
     pub(crate) exchange: exchange::Handle,
     pub(crate) routing: Routing,
     pub(crate) bootstrap: Vec<Multiaddr>,
@@ -518,7 +500,7 @@ impl Driver {
                     record: Some(record), ..
                 },
             } => {
-                self.inbox.offer(record.key.as_ref(), &record.value);
+                (self.offered)(record.key.as_ref(), &record.value);
             }
             kad::Event::InboundRequest {
                 request: InboundRequest::AddProvider { record: Some(record) },

@@ -7,17 +7,19 @@ use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
 use tokio::sync::{mpsc, watch};
 
-use super::clock::Clock;
-use super::driver::{Driver, MAX_COMMANDS, State};
+use super::driver::{Driver, State};
 use super::{Inner, Node};
+use crate::clock::Clock;
 use crate::exchange;
 use crate::ipns::{KeySource, Names, NamesParts};
-use crate::routing::dht::{Dht, Network};
+use crate::routing::command::MAX_COMMANDS;
+use crate::routing::dht::Dht;
 use crate::routing::records::Records;
 use crate::routing::schedule::Schedule;
-use crate::routing::{Expected, Routing, TableSizes, blocking};
+use crate::routing::{Expected, Network, Routing, TableSizes};
 use crate::store::{Blocks, Store, StoreError, Table};
-use crate::swarm;
+use crate::swarm::{self, StartError};
+use crate::threads::blocking;
 
 /// The public bootstrap peers of IPFS, as Kubo 0.43 has them.
 pub const BOOTSTRAP_PEERS: [&str; 6] = [
@@ -47,38 +49,6 @@ const LISTEN_WAIT: Duration = Duration::from_secs(2);
 /// How long it then waits until every listener has one. A wildcard without any interface never gets one.
 const ALL_LISTEN_WAIT: Duration = Duration::from_millis(200);
 
-/// Why a peer did not start. No socket is left open.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// Somebody listens there already: another peer on this machine, most likely.
-    #[error("{address} is in use by another program")]
-    AddressInUse {
-        /// The address asked for.
-        address: Multiaddr,
-    },
-    /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {reason}")]
-    Listen {
-        /// The address asked for.
-        address: Multiaddr,
-        /// What the system says.
-        reason: String,
-    },
-    /// The transports cannot be set up.
-    #[error("the network transports cannot be set up: {reason}")]
-    Transport {
-        /// What libp2p says.
-        reason: String,
-    },
-    /// The tables of names, records or schedules cannot be used.
-    #[error("the store of the peer cannot be used")]
-    Store(#[from] StoreError),
-    /// The runtime is going down.
-    #[error("the runtime is shutting down")]
-    Runtime,
-}
-
 /// A peer to be. Made by [`Node::builder`]; every setting has a default.
 #[must_use = "a builder does nothing until `start`"]
 pub struct Builder {
@@ -99,8 +69,23 @@ pub struct Builder {
     clock: Clock,
 }
 
+impl Node {
+    /// A peer to be, on a durable store. Nothing is opened or dialled before [`Builder::start`].
+    ///
+    /// # Errors
+    /// The store's tables cannot be opened.
+    pub fn builder(store: &Store) -> Result<Builder, StoreError> {
+        Builder::on_store(store)
+    }
+
+    /// A peer to be that keeps nothing but what `blocks` keeps: names, records and schedules are forgotten at the end.
+    pub fn throwaway(blocks: Arc<dyn Blocks>) -> Builder {
+        Builder::in_memory(blocks)
+    }
+}
+
 impl Builder {
-    pub(super) fn on_store(store: &Store) -> Result<Self, StoreError> {
+    fn on_store(store: &Store) -> Result<Self, StoreError> {
         let mut builder = Self::in_memory(Arc::new(store.clone()));
         builder.dht_table = store.table("dht")?;
         builder.provide_table = store.table("provide")?;
@@ -108,7 +93,7 @@ impl Builder {
         Ok(builder)
     }
 
-    pub(super) fn in_memory(blocks: Arc<dyn Blocks>) -> Self {
+    fn in_memory(blocks: Arc<dyn Blocks>) -> Self {
         Self {
             blocks,
             dht_table: Table::in_memory(),
@@ -209,9 +194,7 @@ impl Builder {
         let local = keypair.public().to_peer_id();
         let schedule = Schedule::open(self.provide_table, self.clock.clone());
         let (dht_table, clock, records_schedule) = (self.dht_table, self.clock.clone(), schedule.clone());
-        let [lan, wan] = blocking(move || Records::open(&dht_table, &records_schedule, local, &clock))
-            .await
-            .map_err(|_| StartError::Runtime)?;
+        let [lan, wan] = blocking(move || Records::open(&dht_table, &records_schedule, local, &clock)).await;
 
         let (behaviour, exchange) = exchange::new(Arc::clone(&self.blocks), self.exchange);
         let settings = swarm::Settings {
@@ -243,7 +226,7 @@ impl Builder {
             keys: self.keys,
             clock: self.clock,
         };
-        let (names, inbox) = Names::open(parts).await?;
+        let (names, inbox) = Names::open(parts);
         let driver = Driver {
             swarm,
             commands,
@@ -251,7 +234,9 @@ impl Builder {
             listening: listening_sender,
             sizes: sizes_sender,
             records,
-            inbox,
+            offered: Box::new(move |key, value| {
+                inbox.offer(key, value);
+            }),
             exchange: exchange.clone(),
             routing: routing.clone(),
             bootstrap: self.bootstrap,

@@ -87,7 +87,7 @@ async fn peers_connect_by_address_and_know_each_other() {
 #[tokio::test]
 async fn without_an_id_whoever_answers_is_taken_and_with_one_only_that_peer() {
     let (a, b, c) = (start().await, start().await, start().await);
-    let (plain, _) = super::address::split_peer(address(&b));
+    let (plain, _) = crate::address::split_peer(address(&b));
     assert_eq!(a.dial(plain.clone()).await.unwrap(), b.peer_id());
     let wrong = plain.with(libp2p::multiaddr::Protocol::P2p(c.peer_id()));
     assert!(matches!(a.dial(wrong).await, Err(DialError::OtherPeer { found, .. }) if found == b.peer_id()));
@@ -156,7 +156,7 @@ async fn starting_needs_no_network_and_stopping_frees_the_port() {
     let started = Instant::now();
     let node = quiet().bootstrap(vec![nobody.parse().unwrap()]).start().await.unwrap();
     assert!(started.elapsed() < NO_TIMER);
-    let (listen, _) = super::address::split_peer(address(&node));
+    let (listen, _) = crate::address::split_peer(address(&node));
     let clone = node.clone();
     node.shutdown().await;
     node.shutdown().await;
@@ -189,12 +189,12 @@ async fn a_provider_is_found_through_a_third_peer_with_its_address() {
     assert_eq!(found.len(), 1);
     let provider = found.remove(0);
     assert_eq!(provider.peer, a.peer_id());
-    let (plain, _) = super::address::split_peer(address(&a));
+    let (plain, _) = crate::address::split_peer(address(&a));
     assert!(
         provider
             .addresses
             .iter()
-            .any(|one| super::address::split_peer(one.clone()).0 == plain),
+            .any(|one| crate::address::split_peer(one.clone()).0 == plain),
         "{provider:?}"
     );
 
@@ -292,7 +292,7 @@ async fn announcements_go_on_after_a_restart() {
     drop(alone);
 
     let (again, hub, reader) = (open().await, start().await, start().await);
-    assert_eq!(again.routing().provided().await.unwrap(), 1);
+    assert_eq!(again.routing().provided().await, 1);
     introduce(&again, &hub).await;
     introduce(&reader, &hub).await;
     until("the announcement", async || again.routing().due() == 0).await;

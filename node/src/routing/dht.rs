@@ -14,13 +14,13 @@ use libp2p::core::transport::PortUse;
 use libp2p::kad::{self, BucketInserts, Caching, K_VALUE, Mode, StoreInserts};
 use libp2p::swarm::behaviour::{ExternalAddrConfirmed, ExternalAddrExpired};
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, StreamProtocol, THandler, THandlerInEvent,
-    THandlerOutEvent, ToSwarm,
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
 
+use super::network::{Network, PROVIDER_TTL, VALUE_TTL};
 use super::records::Records;
-use crate::peer::address::{Reach, prefer_tcp_nearby, reach};
+use crate::address::{prefer_tcp_nearby, reach};
 
 /// Requests in flight of one walk; Kubo's alpha.
 const PARALLELISM: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
@@ -28,50 +28,6 @@ const PARALLELISM: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
 const MAX_PACKET_BYTES: usize = 4 << 20;
 /// Ceiling on one walk. Callers have deadlines of their own, which are shorter.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long other peers' value records are kept.
-pub(crate) const VALUE_TTL: Duration = Duration::from_secs(48 * 3600);
-/// How long other peers' provider records are kept.
-pub(crate) const PROVIDER_TTL: Duration = Duration::from_secs(48 * 3600);
-
-/// Which of the two DHTs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Network {
-    /// The local network: `/ipfs/lan/kad/1.0.0`.
-    Lan,
-    /// The public network, "Amino": `/ipfs/kad/1.0.0`.
-    Wan,
-}
-
-impl Network {
-    /// Both, the faster one first.
-    pub const BOTH: [Self; 2] = [Self::Lan, Self::Wan];
-
-    /// The protocol's name on the wire.
-    pub fn protocol(self) -> StreamProtocol {
-        StreamProtocol::new(match self {
-            Self::Lan => "/ipfs/lan/kad/1.0.0",
-            Self::Wan => "/ipfs/kad/1.0.0",
-        })
-    }
-
-    /// Whether an address of this reach may be told to, or learnt from, peers of this network.
-    pub(crate) fn admits(self, reach: Reach) -> bool {
-        match self {
-            Self::Lan => reach != Reach::Nowhere,
-            Self::Wan => reach == Reach::Public,
-        }
-    }
-}
-
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Lan => "lan",
-            Self::Wan => "wan",
-        })
-    }
-}
-
 /// A DHT: see the module's words.
 pub(crate) struct Dht {
     network: Network,

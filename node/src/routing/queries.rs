@@ -11,39 +11,10 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::dht::{Dht, Network};
+use super::command::{MAX_ANSWERS_WAITING, Provider, Walk};
+use super::dht::Dht;
+use super::network::Network;
 use super::records::MAX_PROVIDER_ADDRESSES;
-use super::{MAX_ANSWERS_WAITING, Provider};
-
-/// Something to ask the network, and where the answer goes.
-pub(crate) enum Walk {
-    /// Who provides `key`. Ends when `found` is dropped by either side.
-    Providers {
-        key: Vec<u8>,
-        found: mpsc::Sender<Provider>,
-    },
-    /// Value records of `key`; then, at the end or at `until`, the closest peers that have none.
-    Values {
-        key: Vec<u8>,
-        found: mpsc::Sender<(Option<PeerId>, Vec<u8>)>,
-        closest: oneshot::Sender<Vec<PeerId>>,
-        until: Instant,
-    },
-    /// Tell the closest peers that `key` is here; whether anybody heard.
-    Announce { key: Vec<u8>, reply: oneshot::Sender<bool> },
-    /// Where `peer` can be dialled, if it or somebody close to it tells.
-    Peer {
-        peer: PeerId,
-        reply: oneshot::Sender<Vec<Multiaddr>>,
-    },
-    /// Give one peer a value record; whether it took it.
-    Put {
-        peer: PeerId,
-        key: Vec<u8>,
-        value: Vec<u8>,
-        reply: oneshot::Sender<bool>,
-    },
-}
 
 enum Waiting {
     Providers {

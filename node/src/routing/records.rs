@@ -20,10 +20,10 @@ use libp2p::kad::store::{Error, RecordStore, Result};
 use libp2p::kad::{ProviderRecord, Record, RecordKey};
 use libp2p::{Multiaddr, PeerId};
 
-use super::dht::{Network, PROVIDER_TTL, VALUE_TTL};
+use super::network::{Network, PROVIDER_TTL, VALUE_TTL};
 use super::schedule::Schedule;
-use crate::peer::address::reach;
-use crate::peer::clock::Clock;
+use crate::address::reach;
+use crate::clock::Clock;
 use crate::store::{StoreError, Table};
 
 /// Value records kept, at most.

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use crate::peer::clock::Clock;
+use crate::clock::Clock;
 use crate::store::{StoreError, Table};
 
 /// How long after an announcement the next one is due. Others forget it after 48 hours.

@@ -1,17 +1,18 @@
-//! Files of others whose parts are blocks: registered, referred to, written in place, renamed, removed.
+//! Files of others whose parts are blocks: registered, referred to, written in place.
 
 use std::{
-    ffi::OsStr,
-    fs::{self, File},
-    io::ErrorKind,
-    os::unix::{ffi::OsStrExt as _, fs::FileExt as _},
+    os::unix::ffi::OsStrExt as _,
     path::{Component, Path, PathBuf},
     sync::{Arc, atomic::Ordering},
 };
 
+use odf_disk::Access;
+
 use super::{
-    FileId, Leaf, Store, StoreError,
-    index::{Holder, Place, sync_dir},
+    error::StoreError,
+    handles::Handle,
+    place::{FileId, Holder, Leaf, Place},
+    state::{Store, is_packed},
 };
 use crate::block::{Block, Cid, inherent};
 
@@ -68,10 +69,10 @@ impl Store {
     pub fn put_references(&self, file: FileId, leaves: &[Leaf]) -> Result<(), StoreError> {
         let path = self.registered(file)?;
         self.inner.index.guard.room()?;
+        self.mark_dirty(file, path.parent().map(Path::to_path_buf))?;
         for leaf in leaves {
             self.refer(file, leaf)?;
         }
-        self.mark_dirty(file.0, path.parent().map(Path::to_path_buf));
         Ok(())
     }
 
@@ -83,13 +84,7 @@ impl Store {
     pub fn adopt_references(&self, file: FileId, leaves: &[Leaf]) -> Result<Vec<bool>, StoreError> {
         let mut there = Vec::with_capacity(leaves.len());
         for leaf in leaves {
-            let place = Place {
-                holder: Holder::File(file.0),
-                offset: leaf.offset,
-                len: leaf.len,
-            };
-            let block = self.read(&place)?.and_then(|data| Block::verify(leaf.cid, data).ok());
-            there.push(block.is_some());
+            there.push(self.read_as(&leaf.cid, &place_of(file, leaf))?.is_some());
         }
         let found: Vec<Leaf> = leaves
             .iter()
@@ -128,113 +123,30 @@ impl Store {
     pub fn write_at(&self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         self.inner.index.guard.room()?;
         let handle = self.writable(file)?;
-        if let Err(error) = handle.write_all_at(bytes, offset) {
-            return Err(StoreError::io("write", &self.registered(file)?, error));
+        if let Handle::Write(handle) = &*handle {
+            handle.write_at(bytes, offset)?;
         }
-        self.mark_dirty(file.0, None);
-        Ok(())
+        self.mark_dirty(file, None)
     }
 
-    /// Renames registered files, on disk and in the index. A file at a new path is replaced, as
-    /// [`remove_file`](Self::remove_file) would remove it. After a crash the index says what happened on disk.
+    /// Writes blocks to the packs although a registered file holds them, because that file will not for much longer.
+    /// Durable when this returns. Those in a pack already are passed over.
     ///
     /// # Errors
-    /// A file is unknown, a new path is outside the workspace or is that of another file to be renamed (nothing
-    /// changed), or the system refused (files before it are renamed).
-    pub fn rename_files(&self, renames: &[(FileId, &Path)]) -> Result<(), StoreError> {
-        let index = &self.inner.index;
-        let mut replaced = Vec::new();
-        for (file, to) in renames {
-            self.registered(*file)?;
-            let other = self.file_at(check_path(to)?)?.filter(|other| other != file);
-            if other.is_some_and(|other| renames.iter().any(|(file, _)| *file == other)) {
-                return Err(StoreError::PathTaken(to.to_path_buf()));
-            }
-            replaced.extend(other);
-        }
-        self.unregister(&replaced)?;
-        for (file, to) in renames {
-            index.run(|| index.renames.insert(file.0.to_be_bytes(), to.as_os_str().as_bytes()))?;
-        }
-        // sled loses what it has not flushed when the process dies, so the intent is flushed before the deed. Blocks that
-        // moved out of a replaced file are synced with it.
-        if replaced.is_empty() {
-            index.flush()?
-        } else {
-            self.flush()?
-        }
-        for (file, to) in renames {
-            let (from, target) = (self.registered(*file)?, self.inner.root.join(to));
-            let mut dirs = self.make_parents(&target)?;
-            match fs::rename(&from, &target) {
-                // Not written yet: it will be made under its new name.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                other => other.map_err(|error| StoreError::io("rename", &from, error))?,
-            }
-            dirs.extend(from.parent().map(Path::to_path_buf));
-            self.mark_dirty(file.0, dirs);
-            self.renamed(*file, to)?;
-        }
-        Ok(())
-    }
-
-    /// Renames one file; see [`rename_files`](Self::rename_files).
-    ///
-    /// # Errors
-    /// As [`rename_files`](Self::rename_files).
-    pub fn rename_file(&self, file: FileId, to: &Path) -> Result<(), StoreError> {
-        self.rename_files(&[(file, to)])
-    }
-
-    /// Drops what refers to the files, then removes the files. A block that nothing else holds is gone with its file,
-    /// unless somebody put it for its own sake: that one moves to a pack. Durable.
-    ///
-    /// # Errors
-    /// The index cannot be written, or a file not be removed; what was done until then stays done.
-    pub fn remove_files(&self, files: &[FileId]) -> Result<(), StoreError> {
-        let paths = self.unregister(files)?;
-        self.flush()?;
-        for path in paths {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                other => other.map_err(|error| StoreError::io("remove", &path, error))?,
+    /// [`StoreError::Full`] when the disk has no room, or the index cannot be read or written: nothing that was here is gone.
+    pub fn put_beside_files(&self, blocks: &[Block]) -> Result<(), StoreError> {
+        let mut wanting = Vec::new();
+        for block in blocks.iter().filter(|block| inherent(block.cid()).is_none()) {
+            let key = block.cid().hash().to_bytes();
+            if !is_packed(&self.places(&key)?) {
+                wanting.push((key, &block.data()[..]));
             }
         }
-        Ok(())
-    }
-
-    /// Drops the files and what refers to them from the index. Gives their paths.
-    pub(super) fn unregister(&self, files: &[FileId]) -> Result<Vec<PathBuf>, StoreError> {
-        let index = &self.inner.index;
-        let mut paths = Vec::new();
-        let mut lost = false;
-        for file in files {
-            let Some(path) = self.file_path(file.0)? else { continue };
-            let mut leaves = index.leaves.scan_prefix(file.0.to_be_bytes());
-            while let Some((leaf, hash)) = index.run(|| leaves.next().transpose())? {
-                lost |= self.unrefer(*file, &hash)?;
-                index.run(|| index.leaves.remove(&leaf))?;
-            }
-            index.run(|| index.files.remove(file.0.to_be_bytes()))?;
-            if let Ok(relative) = path.strip_prefix(&self.inner.root) {
-                index.run(|| index.paths.remove(relative.as_os_str().as_bytes()))?;
-            }
-            self.inner.counters.files.fetch_sub(1, Ordering::Relaxed);
-            self.inner.handles.forget(Holder::File(file.0));
-            paths.push(path);
+        if wanting.is_empty() {
+            return Ok(());
         }
-        if lost {
-            self.forget_completeness()?;
-        }
-        Ok(paths)
-    }
-
-    /// Removes one file; see [`remove_files`](Self::remove_files).
-    ///
-    /// # Errors
-    /// As [`remove_files`](Self::remove_files).
-    pub fn remove_file(&self, file: FileId) -> Result<(), StoreError> {
-        self.remove_files(&[file])
+        self.append(&wanting)?;
+        self.flush()
     }
 
     fn refer(&self, file: FileId, leaf: &Leaf) -> Result<(), StoreError> {
@@ -243,146 +155,117 @@ impl Store {
         }
         let index = &self.inner.index;
         let hash = leaf.cid.hash().to_bytes();
-        let mut key = [0; 12];
-        key[..4].copy_from_slice(&file.0.to_be_bytes());
-        key[4..].copy_from_slice(&leaf.offset.to_be_bytes());
-        let before = index.run(|| index.leaves.insert(key, &hash[..]))?;
-        let place = Place {
-            holder: Holder::File(file.0),
-            offset: leaf.offset,
-            len: leaf.len,
-        };
+        let before = index.run(|| index.leaves.insert(leaf_key(file, leaf.offset), &hash[..]))?;
         if let Some(before) = before.filter(|before| **before != hash[..]) {
             // Another block was written over this one.
-            let dropped = self.update(&before, |entry| {
-                let count = entry.places.len();
-                entry
-                    .places
-                    .retain(|known| known.holder != place.holder || known.offset != place.offset);
-                entry.places.len() < count
-            })?;
-            if dropped.is_some_and(|(_, after)| after.places.is_empty()) {
-                self.forget_completeness()?;
-            }
+            self.drop_leaf(file, leaf.offset, &before)?;
         }
-        self.update(&hash, |entry| entry.add(place))?;
+        self.update(&hash, |entry| entry.add(place_of(file, leaf)))?;
         Ok(())
     }
 
-    /// Drops the places of one block in a file; true if the block is lost by that.
-    fn unrefer(&self, file: FileId, hash: &[u8]) -> Result<bool, StoreError> {
+    /// What is at `offset` of a file is not that block: drops the place.
+    pub(super) fn drop_leaf(&self, file: FileId, offset: u64, hash: &[u8]) -> Result<(), StoreError> {
         let holder = Holder::File(file.0);
-        if let Some(entry) = self.inner.index.entry(hash)?
-            && entry.keep
-            && let [only] = &entry.places[..]
-            && only.holder == holder
-            && let Some(data) = self.read(only)?
-            && let Ok(cid) = multihash::Multihash::from_bytes(hash).map(|hash| Cid::new_v1(crate::block::RAW, hash))
-            && let Ok(block) = Block::verify(cid, data)
-        {
-            self.append(&[(hash.to_vec(), &block.data()[..])])?;
+        let is_it = |place: &Place| place.holder == holder && place.offset == offset;
+        let places = self.places(hash)?;
+        if !places.is_empty() && places.iter().all(is_it) {
+            self.lose(hash)?;
         }
-        let dropped = self.update(hash, |entry| {
+        self.update(hash, |entry| {
             let count = entry.places.len();
-            entry.places.retain(|place| place.holder != holder);
+            entry.places.retain(|place| !is_it(place));
             entry.places.len() < count
         })?;
-        Ok(dropped.is_some_and(|(_, after)| after.places.is_empty()))
+        Ok(())
     }
 
-    /// Full path of a file, if it is registered.
-    pub(super) fn file_path(&self, id: u32) -> Result<Option<PathBuf>, StoreError> {
-        let index = &self.inner.index;
-        let path = index.run(|| index.files.get(id.to_be_bytes()))?;
-        Ok(path.map(|path| self.inner.root.join(OsStr::from_bytes(&path))))
-    }
-
-    /// Full path of a registered file.
-    ///
-    /// # Errors
-    /// [`StoreError::UnknownFile`].
-    pub fn registered(&self, file: FileId) -> Result<PathBuf, StoreError> {
-        self.file_path(file.0)?.ok_or(StoreError::UnknownFile(file))
-    }
-
-    fn writable(&self, file: FileId) -> Result<Arc<File>, StoreError> {
-        self.inner.handles.get(Holder::File(file.0), true, || {
+    fn writable(&self, file: FileId) -> Result<Arc<Handle>, StoreError> {
+        let holder = Holder::File(file.0);
+        self.inner.handles.get(holder, true, || {
+            let disk = &self.inner.options.disk;
             let path = self.registered(file)?;
-            let open = || {
-                File::options()
-                    .read(true)
-                    .write(true)
-                    .create(true)
-                    .truncate(false)
-                    .open(&path)
-            };
-            let existed = path.exists();
-            let mut new_dirs = Vec::new();
-            let opened = match open() {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    new_dirs = self.make_parents(&path)?;
-                    open()
+            let opened = match disk.open_or_create(&path, Access::Readable) {
+                Err(error) if error.is_not_found() => {
+                    self.make_parents(&path)?;
+                    disk.open_or_create(&path, Access::Readable)
                 }
                 other => other,
             };
-            if !existed {
-                new_dirs.extend(path.parent().map(Path::to_path_buf));
-                self.mark_dirty(file.0, new_dirs);
+            let (opened, is_new) = opened?;
+            if is_new {
+                self.mark_dirty(file, path.parent().map(Path::to_path_buf))?;
+                // What the index knows of a file that was here before is not in this one.
+                self.drop_leaves(file)?;
             }
-            opened.map_err(|error| StoreError::io("open", &path, error))
+            Ok(Handle::Write(opened))
         })
     }
 
-    /// Makes the directories that lead to `path`. Gives those whose entries changed.
-    fn make_parents(&self, path: &Path) -> Result<Vec<PathBuf>, StoreError> {
-        let Some(parent) = path.parent() else {
-            return Ok(Vec::new());
-        };
-        let missing = parent.ancestors().take_while(|dir| !dir.exists());
-        let changed = missing
-            .filter_map(|dir| dir.parent().map(Path::to_path_buf))
-            .chain([parent.to_path_buf()])
-            .collect();
-        fs::create_dir_all(parent).map_err(|error| StoreError::io("create", parent, error))?;
-        Ok(changed)
-    }
-
-    fn renamed(&self, file: FileId, to: &Path) -> Result<(), StoreError> {
+    fn drop_leaves(&self, file: FileId) -> Result<(), StoreError> {
         let index = &self.inner.index;
-        let (key, to) = (file.0.to_be_bytes(), to.as_os_str().as_bytes());
-        let from = index.run(|| index.files.insert(key, to))?;
-        if let Some(from) = from.filter(|from| **from != *to) {
-            index.run(|| index.paths.remove(from))?;
-        }
-        index.run(|| index.paths.insert(to, &key[..]))?;
-        index.run(|| index.renames.remove(key))?;
-        Ok(())
-    }
-
-    /// At opening: brings the index in line with renames that a crash interrupted.
-    pub(super) fn finish_renames(&self) -> Result<(), StoreError> {
-        let index = &self.inner.index;
-        let mut renames = index.renames.iter();
-        while let Some((key, to)) = index.run(|| renames.next().transpose())? {
-            let Some(file) = <[u8; 4]>::try_from(&*key).ok().map(|id| FileId(u32::from_be_bytes(id))) else {
-                continue;
-            };
-            let to = Path::new(OsStr::from_bytes(&to));
-            let target = self.inner.root.join(to);
-            match self.file_path(file.0)? {
-                Some(from) if target.exists() && !from.exists() => {
-                    self.renamed(file, to)?;
-                    for path in [&from, &target] {
-                        path.parent().filter(|dir| dir.exists()).map_or(Ok(()), sync_dir)?;
-                    }
-                }
-                _ => {
-                    index.run(|| index.renames.remove(&key))?;
-                }
+        let mut leaves = index.leaves.scan_prefix(file.0.to_be_bytes());
+        while let Some((key, hash)) = index.run(|| leaves.next().transpose())? {
+            if let Some(offset) = offset_of(&key) {
+                self.drop_leaf(file, offset, &hash)?;
             }
+            index.run(|| index.leaves.remove(&key))?;
         }
+        self.inner.away.forget(Holder::File(file.0));
         Ok(())
     }
+
+    /// Makes the directories that lead to `path`, durably.
+    pub(super) fn make_parents(&self, path: &Path) -> Result<(), StoreError> {
+        let Some(parent) = path.parent() else { return Ok(()) };
+        Ok(self.inner.options.disk.create_dirs(parent, Access::Readable)?)
+    }
+
+    /// The leaves that the index knows of a file: offset, and multihash in byte form.
+    pub(super) fn leaves_of(&self, file: FileId) -> impl Iterator<Item = Result<(u64, sled::IVec), StoreError>> + '_ {
+        let index = &self.inner.index;
+        let mut leaves = index.leaves.scan_prefix(file.0.to_be_bytes());
+        std::iter::from_fn(move || {
+            let leaf = index.run(|| leaves.next().transpose()).transpose()?;
+            Some(leaf.map(|(key, hash)| (offset_of(&key).unwrap_or_default(), hash)))
+        })
+    }
+
+    /// The directories from that of `path` up to the workspace.
+    pub(super) fn dirs_above(&self, path: &Path) -> Vec<PathBuf> {
+        let inside = path
+            .ancestors()
+            .skip(1)
+            .take_while(|dir| dir.starts_with(&self.inner.root));
+        inside.map(Path::to_path_buf).collect()
+    }
+}
+
+/// Where a leaf of a file is.
+fn place_of(file: FileId, leaf: &Leaf) -> Place {
+    Place {
+        holder: Holder::File(file.0),
+        offset: leaf.offset,
+        len: leaf.len,
+    }
+}
+
+/// Key of a leaf in the index.
+pub(super) fn leaf_key(file: FileId, offset: u64) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..4].copy_from_slice(&file.0.to_be_bytes());
+    key[4..].copy_from_slice(&offset.to_be_bytes());
+    key
+}
+
+fn offset_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(4..12)?.try_into().ok()?))
+}
+
+/// The CID under which a leaf of this multihash is read.
+pub(super) fn cid_of(hash: &[u8]) -> Option<Cid> {
+    let hash = multihash::Multihash::from_bytes(hash).ok()?;
+    Some(Cid::new_v1(crate::block::RAW, hash))
 }
 
 pub(super) fn check_path(path: &Path) -> Result<&Path, StoreError> {

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use multihash::Multihash;
 
-use super::{Blocks, StoreError, Table};
+use super::{blocks::Blocks, error::StoreError, table::Table};
 use crate::block::{Block, Cid, inherent};
 
 /// A store without a disk. Cloning gives another handle on the same blocks.

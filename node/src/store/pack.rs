@@ -1,70 +1,49 @@
 //! Packs: append-only files of blocks that belong to no other file.
 //!
-//! A pack is `HEADER`, then records at multiples of [`ALIGN`] bytes:
-//!
-//! | bytes | what |
-//! |---|---|
-//! | 8 | [`MAGIC`] |
-//! | 4 | length of the block, little endian |
-//! | 1 | length n of the multihash |
-//! | n | the multihash |
-//! | 4 | the first bytes of the sha2-256 of the length, n and the multihash |
-//! | | the block, then zeros up to the next multiple of [`ALIGN`] |
-//!
-//! So the packs alone tell what they hold, and the index can be made again from them. Several threads write at once,
-//! each into a span it reserved: after a crash a pack may have holes anywhere behind the last flush, and
-//! [`scan`] finds the next record behind a hole by its magic. Nothing is ever overwritten; a torn record stays as
-//! dead bytes until its pack is compacted.
+//! Nothing is ever overwritten, and no number of a pack is used twice. A pack counts up to the length it has; what lies
+//! behind the last sync when a process ends is carried over by the next opening and cut off. A pack is written on by
+//! another opening only if the one before said that nothing was behind its last sync: so an entry of an index that is
+//! ahead of the packs never points at bytes that somebody else wrote there later.
 
 use std::{
-    collections::BTreeSet,
-    fs::{self, File},
-    io::{self, ErrorKind},
-    os::unix::fs::FileExt as _,
+    collections::{BTreeMap, BTreeSet},
+    fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use multihash::Multihash;
+use odf_disk::{Access, Disk, DiskFile};
 
 use super::{
-    StoreError,
-    index::{Holder, Place},
+    error::StoreError,
+    place::{Holder, Place, Position},
+    record::{ALIGN, HEADER, Record, put_record_header, record_bytes},
+    witness::Witness,
 };
-use crate::block::{MAX_BLOCK_BYTES, sha2_256};
 
-/// First bytes of a pack.
-const HEADER: &[u8; 16] = b"block pack v1\r\n\0";
-/// First bytes of a record.
-const MAGIC: &[u8; 8] = b"\xf0block\r\n";
-/// Records begin at multiples of this.
-const ALIGN: u64 = 8;
-const CHECK_BYTES: usize = 4;
-/// Magic, length, multihash length, the longest multihash (two varints and 64 bytes), check.
-const MAX_RECORD_HEADER_BYTES: usize = 8 + 4 + 1 + (20 + 64) + CHECK_BYTES;
 /// Blocks below this are copied together into one write; larger ones are written from where they are.
 const GATHER_BYTES: usize = 64 << 10;
-/// How much a scan reads at once.
-const SCAN_BYTES: usize = 256 << 10;
-
-/// A block to append: its multihash in byte form, and its bytes.
-pub(super) type Record<'a> = (&'a [u8], &'a [u8]);
-
-/// A position in the whole sequence of packs: pack, then offset in it.
-pub(super) type Position = (u32, u64);
 
 /// The packs of one store.
 pub(super) struct Packs {
+    disk: Disk,
     dir: PathBuf,
     roll_bytes: u64,
+    witness: Arc<Witness>,
     state: Mutex<State>,
 }
 
 struct State {
-    /// The pack being written, or the last one there is.
+    /// The pack being written, or the last one there was.
     id: u32,
-    file: Option<Arc<File>>,
+    file: Option<Arc<DiskFile>>,
     end: u64,
+    /// The packs there are, and up to where they count.
+    ends: BTreeMap<u32, u64>,
+    /// The witness says that something may be behind the last sync.
+    open: bool,
+    /// Everything before this was synced.
+    synced: Position,
     /// Spans that are reserved but not in the index yet.
     in_flight: BTreeSet<Position>,
     /// Packs written to since they were last synced.
@@ -86,31 +65,62 @@ impl Drop for InFlight<'_> {
 }
 
 impl Packs {
-    /// Opens the packs in `dir`, which exists. A pack is closed when it would pass `roll_bytes`.
-    pub(super) fn open(dir: &Path, roll_bytes: u64) -> Result<Self, StoreError> {
+    /// Opens the packs in `dir`, which exists; everything before `synced` is known to be on the medium. A pack is closed
+    /// when it would pass `roll_bytes`.
+    pub(super) fn open(
+        disk: &Disk,
+        dir: &Path,
+        roll_bytes: u64,
+        witness: &Arc<Witness>,
+        synced: Position,
+    ) -> Result<Self, StoreError> {
+        let mut ends = BTreeMap::new();
+        for id in list(dir)? {
+            let path = path_of(dir, id);
+            // One whose size cannot be told counts for nothing now, as one that cannot be read.
+            let found = fs::symlink_metadata(&path);
+            ends.insert(
+                id,
+                found.map_or(0, |found| if found.is_file() { found.len() } else { 0 }),
+            );
+        }
+        let known = witness.known().unwrap_or_default();
+        let last = ends
+            .last_key_value()
+            .map(|(id, end)| (*id, end.next_multiple_of(ALIGN)));
+        // A position at the very beginning of a pack is of one that was not begun.
+        let reached = if synced.1 == 0 {
+            synced.0.saturating_sub(1)
+        } else {
+            synced.0
+        };
+        let id = last.map_or(0, |(id, _)| id).max(known.last_pack).max(reached);
         let mut state = State {
-            id: 0,
+            id,
             file: None,
             end: 0,
+            ends,
+            open: !known.clean,
+            synced,
             in_flight: BTreeSet::new(),
             dirty: BTreeSet::new(),
             dir_dirty: false,
         };
-        if let Some(id) = list(dir)?.last() {
-            state.id = *id;
-            let path = path_of(dir, *id);
-            let opened = File::options().read(true).write(true).open(&path);
-            let file = opened.map_err(|error| StoreError::io("open", &path, error))?;
-            let len = len_of(&file, &path)?;
-            // One that a crash left without a header is not written to any more.
-            if len >= HEADER.len() as u64 {
-                state.file = Some(Arc::new(file));
-                state.end = len.next_multiple_of(ALIGN);
+        if let Some((last, end)) = last
+            && known.clean
+            && known.synced == (last, end)
+            && id == last
+        {
+            match disk.open(&path_of(dir, last)) {
+                Ok(file) => (state.file, state.end) = (Some(Arc::new(file)), end),
+                Err(error) => tracing::debug!(%error, "the last pack is not written on"),
             }
         }
         Ok(Self {
+            disk: disk.clone(),
             dir: dir.to_path_buf(),
             roll_bytes,
+            witness: witness.clone(),
             state: Mutex::new(state),
         })
     }
@@ -125,14 +135,23 @@ impl Packs {
     }
 
     /// The packs there are, oldest first.
-    pub(super) fn list(&self) -> Result<Vec<u32>, StoreError> {
-        list(&self.dir)
+    pub(super) fn list(&self) -> Vec<u32> {
+        self.state().ends.keys().copied().collect()
+    }
+
+    /// Whether the place lies within a pack that is there.
+    pub(super) fn holds(&self, id: u32, place: &Place) -> bool {
+        self.state().ends.get(&id).is_some_and(|end| place.end() <= *end)
     }
 
     /// Everything before this position is written and in the index.
     pub(super) fn watermark(&self) -> Position {
         let state = self.state();
-        state.in_flight.first().copied().unwrap_or((state.id, state.end))
+        let end = match state.file {
+            Some(_) => (state.id, state.end),
+            None => (state.id + 1, 0),
+        };
+        state.in_flight.first().copied().unwrap_or(end)
     }
 
     /// Appends records in one span, and says where their bytes are. The caller drops the guard once they are indexed.
@@ -156,12 +175,11 @@ impl Packs {
             if data.len() < GATHER_BYTES {
                 gathered.extend_from_slice(data);
                 if gathered.len() >= GATHER_BYTES {
-                    written = self.write(&file, id, &mut gathered, written)?;
+                    written = write(&file, &mut gathered, written)?;
                 }
             } else {
-                written = self.write(&file, id, &mut gathered, written)?;
-                file.write_all_at(data, written)
-                    .map_err(|error| StoreError::io("write", &self.path(id), error))?;
+                written = write(&file, &mut gathered, written)?;
+                file.write_at(data, written)?;
                 written += data.len() as u64;
             }
             let padding = (written + gathered.len() as u64).next_multiple_of(ALIGN) - written;
@@ -172,44 +190,43 @@ impl Packs {
                 len: data.len() as u32,
             });
         }
-        self.write(&file, id, &mut gathered, written)?;
+        write(&file, &mut gathered, written)?;
         // Not before: a sync in between would take the mark without these bytes.
         self.state().dirty.insert(id);
         Ok((places, guard))
     }
 
-    /// Writes out what was gathered; gives the offset behind it.
-    fn write(&self, file: &File, id: u32, gathered: &mut Vec<u8>, at: u64) -> Result<u64, StoreError> {
-        file.write_all_at(gathered, at)
-            .map_err(|error| StoreError::io("write", &self.path(id), error))?;
-        let behind = at + gathered.len() as u64;
-        gathered.clear();
-        Ok(behind)
-    }
-
-    fn reserve(&self, len: u64) -> Result<(Arc<File>, u32, u64), StoreError> {
+    fn reserve(&self, len: u64) -> Result<(Arc<DiskFile>, u32, u64), StoreError> {
         let mut state = self.state();
         let file = match &state.file {
             Some(file) if state.end + len <= self.roll_bytes => file.clone(),
             _ => self.begin(&mut state)?,
         };
+        if !state.open {
+            self.witness.write(|known| known.clean = false, true)?;
+            state.open = true;
+        }
         let (id, start) = (state.id, state.end);
         state.end += len;
+        let end = state.end;
+        state.ends.insert(id, end);
         state.in_flight.insert((id, start));
         Ok((file, id, start))
     }
 
     /// Begins the next pack.
-    fn begin(&self, state: &mut State) -> Result<Arc<File>, StoreError> {
+    fn begin(&self, state: &mut State) -> Result<Arc<DiskFile>, StoreError> {
         let id = state.id + 1;
-        let path = self.path(id);
-        let made = File::options().read(true).write(true).create_new(true).open(&path);
-        let file = Arc::new(made.map_err(|error| StoreError::io("create", &path, error))?);
+        // On the medium before any entry can speak of the pack, so that the number is never used for another one.
+        self.witness.write(
+            |known| (known.last_pack, known.clean) = (known.last_pack.max(id), false),
+            true,
+        )?;
+        (state.open, state.id, state.file) = (true, id, None);
+        let file = Arc::new(self.disk.create_new(&self.path(id), Access::Owner)?);
         state.dir_dirty = true;
-        state.id = id;
-        state.file = None;
-        file.write_all_at(HEADER, 0)
-            .map_err(|error| StoreError::io("write", &path, error))?;
+        file.write_at(HEADER, 0)?;
+        state.dirty.insert(id);
         state.file = Some(file.clone());
         state.end = HEADER.len() as u64;
         Ok(file)
@@ -232,22 +249,33 @@ impl Packs {
         (state.file.is_some() && state.id == id) || state.in_flight.range((id, 0)..=(id, u64::MAX)).next().is_some()
     }
 
-    /// Removes a pack that is not being written.
+    /// Removes a pack that is not being written. What points into it does not count from now on.
     pub(super) fn remove(&self, id: u32) -> Result<(), StoreError> {
-        let path = self.path(id);
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(StoreError::io("remove", &path, error)),
-        }
+        self.disk.remove_file_if_there(&self.path(id))?;
         let mut state = self.state();
+        state.ends.remove(&id);
         state.dirty.remove(&id);
         state.dir_dirty = true;
         Ok(())
     }
 
-    /// Takes the packs that need a sync, and whether their directory does. On failure they go back with
-    /// [`Packs::still_dirty`].
+    /// Cuts off what lies behind `len` in a pack that is not being written; the rest is on the medium already.
+    pub(super) fn cut(&self, id: u32, len: u64) -> Result<(), StoreError> {
+        let file = self.disk.open(&self.path(id))?;
+        file.set_len(len)?;
+        file.sync()?;
+        self.limit(id, len);
+        Ok(())
+    }
+
+    /// What lies behind `len` in a pack does not count.
+    pub(super) fn limit(&self, id: u32, len: u64) {
+        if let Some(end) = self.state().ends.get_mut(&id) {
+            *end = len.min(*end);
+        }
+    }
+
+    /// Takes the packs that need a sync, and whether their directory does.
     pub(super) fn take_dirty(&self) -> (Vec<u32>, bool) {
         let mut state = self.state();
         (
@@ -263,96 +291,44 @@ impl Packs {
         state.dir_dirty |= dir;
     }
 
+    /// Everything before `position` was synced.
+    pub(super) fn note_synced(&self, position: Position) -> Result<(), StoreError> {
+        self.state().synced = position;
+        self.witness.write(|known| known.synced = position, false)
+    }
+
+    /// Says that the next opening may write on where this one ended, if nothing is behind the last sync.
+    pub(super) fn close(&self) {
+        let state = self.state();
+        let settled = state.in_flight.is_empty() && state.dirty.is_empty() && !state.dir_dirty;
+        if state.open && settled && state.file.is_some() && state.synced == (state.id, state.end) {
+            let closed = self.witness.write(|known| known.clean = true, false);
+            if let Err(error) = closed {
+                tracing::debug!(%error, "the next opening begins a new pack");
+            }
+        }
+    }
+
+    /// Whether the index may speak of bytes that are gone from packs, and must be made again by whoever opens the store.
+    pub(super) fn distrust_index(&self, distrust: bool) -> Result<(), StoreError> {
+        if self.witness.known().unwrap_or_default().rebuild == distrust {
+            return Ok(());
+        }
+        self.witness.write(|known| known.rebuild = distrust, true)
+    }
+
     /// Where the packs are.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
 }
 
-/// Finds the records of a pack from offset `from` on, in order, and shows each to `visit` with the place of its bytes.
-/// The bytes themselves are not read and not checked. Gives the length of the file.
-pub(super) fn scan(
-    id: u32,
-    path: &Path,
-    from: u64,
-    mut visit: impl FnMut(&File, Multihash<64>, Place) -> Result<(), StoreError>,
-) -> Result<u64, StoreError> {
-    let file = File::open(path).map_err(|error| StoreError::io("open", path, error))?;
-    let len = len_of(&file, path)?;
-    let mut at = from.max(HEADER.len() as u64).next_multiple_of(ALIGN);
-    let mut window = vec![0; SCAN_BYTES];
-    let (mut window_start, mut window_len) = (0, 0);
-    while at < len {
-        let in_window = at >= window_start && at + MAX_RECORD_HEADER_BYTES as u64 <= window_start + window_len;
-        if !in_window && (window_len == 0 || at < window_start || window_start + window_len < len) {
-            window_start = at;
-            window_len =
-                read_up_to(&file, &mut window, at).map_err(|error| StoreError::io("read", path, error))? as u64;
-        }
-        let begin = (at - window_start).min(window_len) as usize;
-        match parse_record_header(&window[begin..window_len as usize]) {
-            Some((hash, header_len, data_len)) if at + (header_len + data_len) as u64 <= len => {
-                let offset = at + header_len as u64;
-                visit(
-                    &file,
-                    hash,
-                    Place {
-                        holder: Holder::Pack(id),
-                        offset,
-                        len: data_len as u32,
-                    },
-                )?;
-                at = (offset + data_len as u64).next_multiple_of(ALIGN);
-            }
-            _ => at += ALIGN,
-        }
-    }
-    Ok(len)
-}
-
-/// Where a record begins whose bytes are at `place`.
-pub(super) fn record_start(hash_len: usize, place: &Place) -> u64 {
-    place.offset - header_bytes(hash_len)
-}
-
-/// Where the record after the one whose bytes are at `place` begins.
-pub(super) fn record_end(place: &Place) -> u64 {
-    (place.offset + u64::from(place.len)).next_multiple_of(ALIGN)
-}
-
-fn header_bytes(hash_len: usize) -> u64 {
-    (MAGIC.len() + 4 + 1 + hash_len + CHECK_BYTES) as u64
-}
-
-fn record_bytes(hash_len: usize, data_len: usize) -> u64 {
-    (header_bytes(hash_len) + data_len as u64).next_multiple_of(ALIGN)
-}
-
-fn put_record_header(into: &mut Vec<u8>, hash: &[u8], data_len: usize) {
-    into.extend_from_slice(MAGIC);
-    let checked_from = into.len();
-    into.extend_from_slice(&(data_len as u32).to_le_bytes());
-    into.push(hash.len() as u8);
-    into.extend_from_slice(hash);
-    let check = sha2_256(&into[checked_from..]);
-    into.extend_from_slice(&check.digest()[..CHECK_BYTES]);
-}
-
-/// The multihash, the length of the header and that of the block, if a record begins here.
-fn parse_record_header(bytes: &[u8]) -> Option<(Multihash<64>, usize, usize)> {
-    let rest = bytes.strip_prefix(MAGIC)?;
-    let data_len = u32::from_le_bytes(rest.get(..4)?.try_into().ok()?) as usize;
-    let hash_len = usize::from(*rest.get(4)?);
-    let hash = rest.get(5..5 + hash_len)?;
-    let check = rest.get(5 + hash_len..5 + hash_len + CHECK_BYTES)?;
-    if data_len > MAX_BLOCK_BYTES || &sha2_256(&rest[..5 + hash_len]).digest()[..CHECK_BYTES] != check {
-        return None;
-    }
-    Some((
-        Multihash::from_bytes(hash).ok()?,
-        header_bytes(hash_len) as usize,
-        data_len,
-    ))
+/// Writes out what was gathered; gives the offset behind it.
+fn write(file: &DiskFile, gathered: &mut Vec<u8>, at: u64) -> Result<u64, StoreError> {
+    file.write_at(gathered, at)?;
+    let behind = at + gathered.len() as u64;
+    gathered.clear();
+    Ok(behind)
 }
 
 fn path_of(dir: &Path, id: u32) -> PathBuf {
@@ -374,34 +350,22 @@ fn list(dir: &Path) -> Result<Vec<u32>, StoreError> {
     Ok(ids)
 }
 
-fn len_of(file: &File, path: &Path) -> Result<u64, StoreError> {
-    Ok(file
-        .metadata()
-        .map_err(|error| StoreError::io("read the size of", path, error))?
-        .len())
-}
-
-fn read_up_to(file: &File, buffer: &mut [u8], mut at: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], at) {
-            Ok(0) => break,
-            Ok(read) => {
-                filled += read;
-                at += read as u64;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::super::record::{record_end, record_start, scan};
     use super::*;
+    use crate::block::sha2_256;
 
     const ROLL: u64 = 1 << 20;
+
+    fn packs(dir: &Path) -> Packs {
+        let disk = Disk::new();
+        let witness = Arc::new(Witness::open(&disk, &dir.join("synced")).unwrap());
+        let synced = witness.known().unwrap_or_default().synced;
+        Packs::open(&disk, dir, ROLL, &witness, synced).unwrap()
+    }
 
     fn hash(data: &[u8]) -> Vec<u8> {
         sha2_256(data).to_bytes()
@@ -420,7 +384,7 @@ mod tests {
     #[test]
     fn records_have_a_fixed_form() {
         let dir = tempfile::tempdir().unwrap();
-        let packs = Packs::open(dir.path(), ROLL).unwrap();
+        let packs = packs(dir.path());
         let hash = hash(b"abc");
         let (places, _guard) = packs.append(&[(&hash, b"abc")]).unwrap();
         let mut golden = b"block pack v1\r\n\0\xf0block\r\n\x03\0\0\0\x22".to_vec();
@@ -446,7 +410,7 @@ mod tests {
     #[test]
     fn a_scan_finds_what_was_appended_and_passes_over_holes() {
         let dir = tempfile::tempdir().unwrap();
-        let packs = Packs::open(dir.path(), ROLL).unwrap();
+        let packs = packs(dir.path());
         let blocks: Vec<Vec<u8>> = [0, 1, 7, 8, 4096, GATHER_BYTES - 1, GATHER_BYTES, 200_000]
             .iter()
             .map(|len| vec![*len as u8; *len])
@@ -471,31 +435,51 @@ mod tests {
         assert_eq!(scanned(&path, places[3].offset).len(), blocks.len() - 4);
 
         // The header of the fifth is lost: the records behind it are still found.
-        let file = File::options().write(true).open(&path).unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
         file.write_all_at(&[0; 20], record_start(34, &places[4])).unwrap();
         assert_eq!(scanned(&path, 0).len(), blocks.len() - 1);
         // A torn tail is no record.
         file.set_len(places[7].offset + 5).unwrap();
         assert_eq!(scanned(&path, 0).len(), blocks.len() - 2);
-        drop(packs);
-        let packs = Packs::open(dir.path(), ROLL).unwrap();
-        let (again, _guard) = packs.append(&records[7..]).unwrap();
-        assert!(again[0].offset > places[7].offset, "nothing is overwritten");
-        assert_eq!(scanned(&path, 0).len(), blocks.len() - 1);
     }
 
     #[test]
     fn packs_roll_and_a_pack_without_a_header_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(path_of(dir.path(), 4), b"bl").unwrap();
-        let packs = Packs::open(dir.path(), ROLL).unwrap();
+        let packs = packs(dir.path());
         let data = vec![1; 600_000];
         let hash = hash(&data);
         for _ in 0..3 {
             packs.append(&[(&hash, &data)]).unwrap();
         }
-        assert_eq!(packs.list().unwrap(), [4, 5, 6, 7]);
+        assert_eq!(packs.list(), [4, 5, 6, 7]);
         assert_eq!(packs.take_dirty(), (vec![5, 6, 7], true));
         assert_eq!(packs.take_dirty(), (vec![], false));
+    }
+
+    #[test]
+    fn a_pack_is_written_on_only_if_nothing_was_behind_its_last_sync() {
+        let dir = tempfile::tempdir().unwrap();
+        let hash = hash(b"abc");
+        let append = |packs: &Packs| packs.append(&[(&hash, b"abc")]).unwrap().0[0];
+        let settle = |packs: &Packs| {
+            packs.take_dirty();
+            packs.note_synced(packs.watermark()).unwrap();
+            packs.close();
+        };
+        let first = packs(dir.path());
+        assert_eq!(append(&first).position(), Some((1, 67)));
+        settle(&first);
+        let second = packs(dir.path());
+        assert_eq!(append(&second).position(), Some((1, 72 + 51)));
+        // As after a crash: neither synced nor closed. Nor is the number used again if the pack is gone.
+        let third = packs(dir.path());
+        assert_eq!(append(&third).position(), Some((2, 67)));
+        third.remove(2).unwrap();
+        let fourth = packs(dir.path());
+        assert_eq!(append(&fourth).position(), Some((3, 67)));
+        settle(&fourth);
+        assert_eq!(append(&packs(dir.path())).position(), Some((3, 72 + 51)));
     }
 }

@@ -1,23 +1,31 @@
 //! Pins: the roots that GC keeps, each under an owner.
 //!
-//! sled answers questions about pins. A journal beside the packs repeats them, since losing pins with a damaged index
-//! would hand everything to GC: one line for each change, `+ <cid> <owner>` or `- <cid> <owner>`.
+//! A journal beside the packs is the truth and memory has the copy: one line for each change, `+ <cid> <owner>` or
+//! `- <cid> <owner>`, then a tab and the first bytes of the line's sha2-256, so that a torn line is no line. It is
+//! written anew, in one step, when most of it speaks of pins that are gone.
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
-    io::{Read as _, Write as _},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Store, StoreError, index::sync_dir};
-use crate::block::Cid;
+use odf_disk::{Access, Disk, DiskFile, read_small};
+
+use super::error::StoreError;
+use crate::block::{Cid, sha2_256};
 
 /// The longest name of an owner of pins, in bytes.
 pub const MAX_OWNER_BYTES: usize = 256;
 /// A journal is written anew when it has this many lines more than twice the number of pins.
 const JOURNAL_SLACK_LINES: u64 = 1024;
+/// The longest journal that is read.
+const MAX_JOURNAL_BYTES: u64 = 1 << 30;
+/// First line of a journal whose lines have a check.
+const HEADER: &str = "pins 2\n";
+const CHECK_BYTES: usize = 4;
+/// How much of the end of a journal may not have reached the medium.
+const UNSURE_BYTES: usize = 64 << 10;
 
 /// A root that is kept, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,137 +36,204 @@ pub struct Pin {
     pub cid: Cid,
 }
 
-/// The file that repeats all changes of pins.
-pub(super) struct Journal {
+/// The pins, and the file that has them.
+pub(super) struct Pins {
+    disk: Disk,
     path: PathBuf,
-    state: Mutex<JournalState>,
+    state: Mutex<State>,
 }
 
-struct JournalState {
-    file: File,
+struct State {
+    pins: BTreeSet<Pin>,
+    file: DiskFile,
+    /// Where the next line goes. Behind it may be what is left of a line that could not be written.
+    end: u64,
+    lines: u64,
     dirty: bool,
-    /// The directory does not durably name the file yet.
-    new: bool,
 }
 
-impl Journal {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let io = |error| StoreError::io("open", path, error);
-        let new = !path.exists();
-        let mut file = File::options()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(io)?;
-        // A line that a crash cut off must not run into the next one.
-        let text = fs::read(path).map_err(io)?;
-        if text.last().is_some_and(|last| *last != b'\n') {
-            file.write_all(b"\n").map_err(io)?;
+impl Pins {
+    /// Opens the journal at `path`, or makes one. Also gives how many of its lines are no change, or a damaged one.
+    pub(super) fn open(disk: &Disk, path: &Path) -> Result<(Self, u64), StoreError> {
+        let text = read_small(path, MAX_JOURNAL_BYTES)?;
+        let whole = text.as_deref().and_then(|text| text.strip_prefix(HEADER.as_bytes()));
+        let (pins, lines, unreadable) = match (whole, &text) {
+            (Some(rest), _) => replay(rest, true),
+            (None, Some(text)) => replay(text, false),
+            (None, None) => (BTreeSet::new(), 0, 0),
+        };
+        if whole.is_none() {
+            write_anew(disk, path, &pins)?;
         }
-        Ok(Self {
+        let file = disk.open(path)?;
+        let end = file.len()?;
+        if let (Some(_), Some(text)) = (whole, &text) {
+            // Nobody knows whether the last lines were synced, or a sync of them failed: they are written once more.
+            let from = text.len().saturating_sub(UNSURE_BYTES);
+            match file.write_at(&text[from..], from as u64) {
+                // Some file systems need room for that; a full one is opened all the same.
+                Err(error) if !error.is_full() => return Err(error.into()),
+                _ => {}
+            }
+        }
+        let state = State {
+            pins,
+            file,
+            end,
+            lines,
+            dirty: true,
+        };
+        let journal = Self {
+            disk: disk.clone(),
             path: path.to_path_buf(),
-            state: Mutex::new(JournalState {
-                file,
-                dirty: false,
-                new,
-            }),
-        })
+            state: Mutex::new(state),
+        };
+        if whole.is_some() && text.as_ref().is_some_and(|text| text.last() != Some(&b'\n')) {
+            // A line that a crash cut off must not run into the next one.
+            let mut state = journal.state();
+            state.file.write_at(b"\n", end)?;
+            state.end += 1;
+        }
+        Ok((journal, unreadable))
     }
 
-    fn state(&self) -> MutexGuard<'_, JournalState> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(&self, lines: &str) -> Result<(), StoreError> {
+    /// Adds a pin; false if it is there.
+    pub(super) fn insert(&self, pin: Pin) -> Result<bool, StoreError> {
+        check_owner(&pin.owner)?;
         let mut state = self.state();
-        state.dirty = true;
-        state
-            .file
-            .write_all(lines.as_bytes())
-            .map_err(|error| StoreError::io("write", &self.path, error))
+        if state.pins.contains(&pin) {
+            return Ok(false);
+        }
+        state.append(&line('+', &pin))?;
+        state.pins.insert(pin);
+        self.trim(&mut state)?;
+        Ok(true)
     }
 
+    /// Takes a pin away; false if there was none.
+    pub(super) fn remove(&self, pin: &Pin) -> Result<bool, StoreError> {
+        let mut state = self.state();
+        if !state.pins.contains(pin) {
+            return Ok(false);
+        }
+        state.append(&line('-', pin))?;
+        state.pins.remove(pin);
+        self.trim(&mut state)?;
+        Ok(true)
+    }
+
+    /// All pins, or those of one owner, in the order of owners.
+    pub(super) fn list(&self, owner: Option<&str>) -> Vec<Pin> {
+        let state = self.state();
+        let wanted = state
+            .pins
+            .iter()
+            .filter(|pin| owner.is_none_or(|owner| pin.owner == owner));
+        wanted.cloned().collect()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.state().pins.len()
+    }
+
+    /// Makes every change so far durable.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         let mut state = self.state();
         if state.dirty {
-            state
-                .file
-                .sync_data()
-                .map_err(|error| StoreError::io("sync", &self.path, error))?;
+            state.file.sync()?;
             state.dirty = false;
         }
-        if state.new {
-            sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
-            state.new = false;
-        }
         Ok(())
     }
 
-    /// The pins that the lines add up to, and how many lines there are. Lines that are no change are passed over.
-    fn replay(&self) -> Result<(BTreeSet<Pin>, u64), StoreError> {
-        let mut text = Vec::new();
-        let read = File::open(&self.path).and_then(|mut file| file.read_to_end(&mut text));
-        read.map_err(|error| StoreError::io("read", &self.path, error))?;
-        let (mut pins, mut lines) = (BTreeSet::new(), 0);
-        for line in text.split(|byte| *byte == b'\n') {
-            lines += 1;
-            let Some((sign, rest)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(' ')) else {
-                continue;
-            };
-            let Some((cid, owner)) = rest.split_once(' ') else {
-                continue;
-            };
-            let Ok(cid) = Cid::try_from(cid) else { continue };
-            let pin = Pin {
-                owner: owner.to_owned(),
-                cid,
-            };
-            match sign {
-                "+" => pins.insert(pin),
-                "-" => pins.remove(&pin),
-                _ => continue,
-            };
+    /// Writes the journal anew if most of it speaks of pins that are gone.
+    fn trim(&self, state: &mut State) -> Result<(), StoreError> {
+        if state.lines <= 2 * state.pins.len() as u64 + JOURNAL_SLACK_LINES {
+            return Ok(());
         }
-        Ok((pins, lines))
-    }
-
-    /// Writes the journal anew with just these pins.
-    fn rewrite<'a>(&self, pins: impl Iterator<Item = &'a Pin>) -> Result<(), StoreError> {
-        let text: String = pins.map(|pin| line('+', pin)).collect();
-        let new = self.path.with_extension("new");
-        let written = File::create(&new).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        });
-        written.map_err(|error| StoreError::io("write", &new, error))?;
-        let mut state = self.state();
-        fs::rename(&new, &self.path).map_err(|error| StoreError::io("rename", &new, error))?;
-        let file = File::options().read(true).append(true).open(&self.path);
-        state.file = file.map_err(|error| StoreError::io("open", &self.path, error))?;
-        state.new = true;
+        write_anew(&self.disk, &self.path, &state.pins)?;
+        state.file = self.disk.open(&self.path)?;
+        (state.end, state.lines, state.dirty) = (state.file.len()?, state.pins.len() as u64, false);
         Ok(())
     }
+}
+
+impl State {
+    fn append(&mut self, line: &str) -> Result<(), StoreError> {
+        self.file.write_at(line.as_bytes(), self.end)?;
+        self.end += line.len() as u64;
+        self.lines += 1;
+        self.dirty = true;
+        Ok(())
+    }
+}
+
+/// The pins that the lines add up to, how many lines there are, and how many of those are no change.
+fn replay(text: &[u8], checked: bool) -> (BTreeSet<Pin>, u64, u64) {
+    let (mut pins, mut lines, mut unreadable) = (BTreeSet::new(), 0, 0);
+    for line in text.split(|byte| *byte == b'\n') {
+        // A write that never reached the medium reads as zeros.
+        let begin = line.iter().position(|byte| *byte != 0).unwrap_or(line.len());
+        let line = &line[begin..];
+        if line.is_empty() {
+            continue;
+        }
+        lines += 1;
+        match parse(line, checked) {
+            Some(('+', pin)) => drop(pins.insert(pin)),
+            Some((_, pin)) => drop(pins.remove(&pin)),
+            None => unreadable += 1,
+        }
+    }
+    (pins, lines, unreadable)
+}
+
+fn parse(line: &[u8], checked: bool) -> Option<(char, Pin)> {
+    let mut line = std::str::from_utf8(line).ok()?;
+    if checked {
+        let (change, found) = line.rsplit_once('\t')?;
+        if found != check(change) {
+            return None;
+        }
+        line = change;
+    }
+    let (sign, rest) = line.split_once(' ')?;
+    let (cid, owner) = rest.split_once(' ')?;
+    check_owner(owner).ok()?;
+    let pin = Pin {
+        owner: owner.to_owned(),
+        cid: Cid::try_from(cid).ok()?,
+    };
+    match sign {
+        "+" => Some(('+', pin)),
+        "-" => Some(('-', pin)),
+        _ => None,
+    }
+}
+
+fn write_anew(disk: &Disk, path: &Path, pins: &BTreeSet<Pin>) -> Result<(), StoreError> {
+    let lines = pins.iter().map(|pin| line('+', pin));
+    let text: String = std::iter::once(HEADER.to_owned()).chain(lines).collect();
+    Ok(disk.replace(path, text.as_bytes(), Access::Owner)?)
 }
 
 fn line(sign: char, pin: &Pin) -> String {
-    format!("{sign} {} {}\n", pin.cid, pin.owner)
+    let change = format!("{sign} {} {}", pin.cid, pin.owner);
+    let check = check(&change);
+    format!("{change}\t{check}\n")
 }
 
-fn key(pin: &Pin) -> Vec<u8> {
-    let mut key = pin.owner.clone().into_bytes();
-    key.push(0);
-    key.extend_from_slice(&pin.cid.to_bytes());
-    key
-}
-
-fn decode(key: &[u8]) -> Option<Pin> {
-    let end = key.iter().position(|byte| *byte == 0)?;
-    let owner = std::str::from_utf8(&key[..end]).ok()?.to_owned();
-    Some(Pin {
-        owner,
-        cid: Cid::try_from(&key[end + 1..]).ok()?,
-    })
+fn check(change: &str) -> String {
+    let digest = sha2_256(change.as_bytes());
+    digest.digest()[..CHECK_BYTES]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn check_owner(owner: &str) -> Result<(), StoreError> {
@@ -168,82 +243,110 @@ fn check_owner(owner: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-impl Store {
-    /// Keeps the DAG below `cid` for `owner`, until [`unpin`](Self::unpin). Pinning again changes nothing. The blocks
-    /// need not be here yet, but GC refuses to run while one that a pin needs is missing.
-    ///
-    /// # Errors
-    /// [`StoreError::BadOwner`] for an empty owner, one over [`MAX_OWNER_BYTES`] or with control characters; or the
-    /// index cannot be written.
-    pub fn pin(&self, owner: &str, cid: &Cid) -> Result<(), StoreError> {
-        check_owner(owner)?;
-        self.inner.index.guard.room()?;
-        let pin = Pin {
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::block::{Block, RAW};
+
+    fn pin(owner: &str, seed: u8) -> Pin {
+        let cid = *Block::new(RAW, vec![seed]).unwrap().cid();
+        Pin {
             owner: owner.to_owned(),
-            cid: *cid,
-        };
-        if self.insert_pin(&pin)? {
-            self.inner.journal.append(&line('+', &pin))?;
+            cid,
         }
-        Ok(())
     }
 
-    fn insert_pin(&self, pin: &Pin) -> Result<bool, StoreError> {
-        let index = &self.inner.index;
-        let new = index.run(|| index.pins.insert(key(pin), &[]))?.is_none();
-        if new {
-            self.inner.counters.pins.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(new)
+    fn open(path: &Path) -> (Pins, u64) {
+        Pins::open(&Disk::new(), path).unwrap()
     }
 
-    /// Ends a pin; false if there was none.
-    ///
-    /// # Errors
-    /// The index cannot be written.
-    pub fn unpin(&self, owner: &str, cid: &Cid) -> Result<bool, StoreError> {
-        let pin = Pin {
-            owner: owner.to_owned(),
-            cid: *cid,
-        };
-        let index = &self.inner.index;
-        let there = index.run(|| index.pins.remove(key(&pin)))?.is_some();
-        if there {
-            self.inner.counters.pins.fetch_sub(1, Ordering::Relaxed);
-            self.inner.journal.append(&line('-', &pin))?;
+    #[test]
+    fn the_journal_is_the_truth_and_a_damaged_line_is_no_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pins");
+        let (pins, _) = open(&path);
+        for n in 0..3 {
+            assert!(pins.insert(pin("a long owner", n)).unwrap());
+            assert!(!pins.insert(pin("a long owner", n)).unwrap());
         }
-        Ok(there)
+        assert!(pins.remove(&pin("a long owner", 1)).unwrap());
+        assert!(!pins.remove(&pin("a long owner", 1)).unwrap());
+        let kept = [pin("a long owner", 0), pin("a long owner", 2)];
+        let mut expected = kept.to_vec();
+        expected.sort();
+        assert_eq!(open(&path).0.list(None), expected);
+        let text = fs::read(&path).unwrap();
+
+        // Cut within the owner's name, which must not become another owner.
+        let cut = text.iter().rposition(|byte| *byte == b'\t').unwrap() - 2;
+        fs::write(&path, &text[..cut]).unwrap();
+        let (pins, unreadable) = open(&path);
+        assert_eq!((pins.len(), unreadable), (3, 1));
+        pins.insert(pin("new", 9)).unwrap();
+        let (pins, unreadable) = open(&path);
+        assert_eq!((pins.len(), unreadable), (4, 1), "the next line stands alone");
+
+        let mut holed = text.clone();
+        let first = HEADER.len();
+        holed[first..first + 30].fill(0);
+        fs::write(&path, &holed).unwrap();
+        let (pins, unreadable) = open(&path);
+        assert_eq!((pins.list(None), unreadable), (vec![kept[1].clone()], 1));
     }
 
-    /// All pins, or those of one owner, in the order of owners.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    pub fn pins(&self, owner: Option<&str>) -> Result<Vec<Pin>, StoreError> {
-        let prefix = owner.map_or_else(Vec::new, |owner| [owner.as_bytes(), b"\0"].concat());
-        let mut keys = self.inner.index.pins.scan_prefix(prefix).keys();
-        let mut pins = Vec::new();
-        while let Some(key) = self.inner.index.run(|| keys.next().transpose())? {
-            pins.extend(decode(&key));
-        }
-        Ok(pins)
+    #[test]
+    fn a_line_that_could_not_be_written_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pins");
+        let recorder = odf_disk::crash::Recorder::new(dir.path());
+        let (pins, _) = Pins::open(&Disk::with(recorder.clone()), &path).unwrap();
+        pins.insert(pin("a", 1)).unwrap();
+        recorder.set_refusal(odf_disk::crash::Refusal::Once(0), std::io::ErrorKind::StorageFull);
+        assert!(matches!(pins.remove(&pin("a", 1)), Err(StoreError::Full { .. })));
+        assert_eq!(pins.list(None), [pin("a", 1)], "memory says what the journal says");
+        pins.insert(pin("b", 1)).unwrap();
+        assert_eq!(open(&path).0.list(None), [pin("a", 1), pin("b", 1)]);
     }
 
-    /// After the index was lost: takes the pins from the journal.
-    pub(super) fn restore_pins(&self) -> Result<(), StoreError> {
-        for pin in self.inner.journal.replay()?.0 {
-            self.insert_pin(&pin)?;
+    #[test]
+    fn a_journal_of_the_old_form_is_taken_over_and_a_long_one_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pins");
+        let kept = pin("an owner", 1);
+        fs::write(&path, format!("+ {0} an owner\n+ {0} x\nnonsense\n- {0} x", kept.cid)).unwrap();
+        let (pins, unreadable) = open(&path);
+        assert_eq!((pins.list(None), unreadable), (vec![kept.clone()], 1));
+        for n in 0..JOURNAL_SLACK_LINES {
+            pins.insert(pin("x", n as u8)).unwrap();
+            pins.remove(&pin("x", n as u8)).unwrap();
         }
-        Ok(())
+        assert!(fs::read_to_string(&path).unwrap().lines().count() as u64 <= JOURNAL_SLACK_LINES + 4);
+        assert_eq!(open(&path).0.list(None), [kept]);
     }
 
-    /// Writes the journal anew if most of it speaks of pins that are gone.
-    pub(super) fn trim_journal(&self, pins: &[Pin]) -> Result<(), StoreError> {
-        let (_, lines) = self.inner.journal.replay()?;
-        if lines > 2 * pins.len() as u64 + JOURNAL_SLACK_LINES {
-            self.inner.journal.rewrite(pins.iter())
-        } else {
-            Ok(())
-        }
+    #[test]
+    fn many_at_once_agree_with_the_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pins");
+        let (pins, _) = open(&path);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let pins = &pins;
+                scope.spawn(move || {
+                    for n in 0..600_u32 {
+                        let one = pin("shared", (n % 7) as u8);
+                        let changed = if (n + thread) % 2 == 0 {
+                            pins.insert(one)
+                        } else {
+                            pins.remove(&one)
+                        };
+                        changed.unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(open(&path).0.list(None), pins.list(None));
     }
 }

@@ -2,12 +2,9 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::{
-    Store, StoreError,
-    index::{Entry, Holder},
-};
+use super::place::{Entry, Holder};
 
-/// What a store holds. Kept as counters, so asking is cheap; [`Store::gc`] counts them anew.
+/// What a store holds. Kept as counters, so asking is cheap; [`Store::gc`](super::Store::gc) counts them anew.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreStats {
@@ -31,18 +28,21 @@ pub(super) struct Counters {
     pub(super) pack_bytes: AtomicI64,
     pub(super) file_bytes: AtomicI64,
     pub(super) files: AtomicI64,
-    pub(super) pins: AtomicI64,
 }
 
 impl Counters {
-    pub(super) fn named(&self) -> [(&'static str, &AtomicI64); 5] {
+    pub(super) fn named(&self) -> [(&'static str, &AtomicI64); 4] {
         [
             ("count of blocks", &self.blocks),
             ("count of pack bytes", &self.pack_bytes),
             ("count of file bytes", &self.file_bytes),
             ("count of files", &self.files),
-            ("count of pins", &self.pins),
         ]
+    }
+
+    /// What was counted, as a number to show.
+    pub(super) fn read(counter: &AtomicI64) -> u64 {
+        counter.load(Ordering::Relaxed).max(0) as u64
     }
 
     /// Follows a change of an index entry.
@@ -60,24 +60,5 @@ impl Counters {
             .fetch_add(bytes(after, true) - bytes(before, true), Ordering::Relaxed);
         self.file_bytes
             .fetch_add(bytes(after, false) - bytes(before, false), Ordering::Relaxed);
-    }
-}
-
-impl Store {
-    /// What the store holds.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    pub fn stats(&self) -> Result<StoreStats, StoreError> {
-        let count = |counter: &AtomicI64| counter.load(Ordering::Relaxed).max(0) as u64;
-        let counters = &self.inner.counters;
-        Ok(StoreStats {
-            blocks: count(&counters.blocks),
-            pack_bytes: count(&counters.pack_bytes),
-            file_bytes: count(&counters.file_bytes),
-            files: count(&counters.files),
-            pins: count(&counters.pins),
-            index_bytes: self.inner.index.size_on_disk()?,
-        })
     }
 }

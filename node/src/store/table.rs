@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::{StoreError, index::Guard};
+use super::{error::StoreError, guard::Guard};
 
 /// The longest key a table takes.
 pub const MAX_KEY_BYTES: usize = 4 << 10;

@@ -4,11 +4,15 @@ mod collection;
 mod crash;
 mod damage;
 mod files;
+mod form;
+mod model;
+mod power;
+mod promises;
 
 use std::path::Path;
 
-use super::*;
-use crate::block::{DAG_PB, RAW};
+use super::{place::MAX_PLACES, *};
+use crate::block::{Block, Cid, DAG_CBOR, DAG_PB, RAW};
 
 /// Small limits, so that tests reach them, and no reserve, so that they need no disk.
 fn options() -> StoreOptions {
@@ -36,6 +40,17 @@ fn block(seed: u32, len: usize) -> Block {
         })
         .collect();
     Block::new(RAW, bytes).unwrap()
+}
+
+/// A block that links to others.
+fn node(children: &[&Block]) -> Block {
+    linking(&children.iter().map(|child| *child.cid()).collect::<Vec<_>>())
+}
+
+fn linking(children: &[Cid]) -> Block {
+    use ipld_core::ipld::Ipld;
+    let links = children.iter().map(|child| Ipld::Link(*child)).collect();
+    Block::new(DAG_CBOR, serde_ipld_dagcbor::to_vec(&Ipld::List(links)).unwrap()).unwrap()
 }
 
 fn leaf(block: &Block, offset: u64) -> Leaf {
@@ -186,7 +201,7 @@ fn everything_is_there_after_reopening() {
     let store = open(dir.path());
     store.put(&blocks).unwrap();
     store.pin("me", blocks[0].cid()).unwrap();
-    store.mark_complete(&[*blocks[1].cid()]).unwrap();
+    store.mark_complete(&store.walk(), &[*blocks[1].cid()]).unwrap();
     store.flush().unwrap();
     let stats = store.stats().unwrap();
     assert!(dir.path().join("packs/00000002.pack").exists(), "more than one pack");

@@ -6,29 +6,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use bytes::Bytes;
 use cid::Cid;
 
 use super::hamt::{self, Shard, Slot};
+pub use super::link::{DirectoryError, Link, MAX_LISTED};
 use super::node::{Data, Kind, NodeError, decode};
 use super::{Entry, Estimate, Profile};
 use crate::block::{Block, BlockError, DAG_PB};
-use crate::dag::wire::varint_len;
 use crate::dag::{Malformed, PbLink, PbNode};
-
-/// The most entries that [`list`] gathers in memory; a [`Listing`] has no limit of its own.
-pub const MAX_LISTED: usize = 1 << 22;
-
-/// A named entry of a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// The name. As a stranger wrote it: see [`is_plain_name`].
-    pub name: String,
-    /// Root of the entry's DAG.
-    pub cid: Cid,
-    /// Length of all blocks of that DAG, as claimed.
-    pub tsize: u64,
-}
+use crate::protobuf::{bytes_field_len, varint_len};
 
 /// A directory with all its blocks.
 #[derive(Clone, Debug)]
@@ -37,63 +23,6 @@ pub struct Built {
     pub entry: Entry,
     /// Its blocks without those of its entries, children before parents, the root last.
     pub blocks: Vec<Block>,
-}
-
-/// Why a directory cannot be read or made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DirectoryError {
-    /// A block is not the node that it should be.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    /// A node does not fit into a block.
-    #[error(transparent)]
-    Block(#[from] BlockError),
-    /// The block is UnixFS, but no directory.
-    #[error("{cid} is not a directory")]
-    NotADirectory {
-        /// The block.
-        cid: Cid,
-    },
-    /// A name that no directory entry may have.
-    #[error("{name:?} cannot be the name of a directory entry")]
-    BadName {
-        /// The name.
-        name: String,
-    },
-    /// Two entries of one name.
-    #[error("the name {name:?} is given twice")]
-    DuplicateName {
-        /// The name.
-        name: String,
-    },
-    /// Names whose 64-bit hashes are equal, which the format cannot hold.
-    #[error("the hash of {name:?} equals that of another name")]
-    HashCollision {
-        /// One of the names.
-        name: String,
-    },
-    /// A HAMT of another fanout than is written here, which cannot be changed in place.
-    #[error("{cid} has another fanout than 256 or than its parent")]
-    ForeignFanout {
-        /// The node.
-        cid: Cid,
-    },
-    /// A HAMT that uses more bits than its hash has.
-    #[error("the HAMT is too deep at {cid}")]
-    TooDeep {
-        /// The node.
-        cid: Cid,
-    },
-    /// A HAMT that links to a node twice; it would be listed twice, or without end in effect.
-    #[error("the HAMT links to {cid} more than once")]
-    RepeatedNode {
-        /// The node.
-        cid: Cid,
-    },
-    /// More than [`MAX_LISTED`].
-    #[error("the directory has more than {MAX_LISTED} entries")]
-    TooManyEntries,
 }
 
 /// Why an operation that loads blocks stopped.
@@ -211,19 +140,11 @@ pub(super) fn least_link_size(profile: &Profile) -> u64 {
 }
 
 fn size_of_link(profile: &Profile, name: usize, cid: usize, tsize: u64) -> u64 {
-    let chunk = |len: usize| 1 + varint_len(len as u64) + len;
     let size = match profile.estimate {
         Estimate::LinksBytes => name + cid,
-        Estimate::BlockBytes => chunk(chunk(cid) + chunk(name) + 1 + varint_len(tsize)),
+        Estimate::BlockBytes => bytes_field_len(bytes_field_len(cid) + bytes_field_len(name) + 1 + varint_len(tsize)),
     };
     size as u64
-}
-
-impl Link {
-    pub(super) fn from_pb(name: Bytes, cid: Cid, tsize: u64) -> Result<Self, Malformed> {
-        let name = String::from_utf8(name.into()).map_err(|_| Malformed::NotUtf8)?;
-        Ok(Self { name, cid, tsize })
-    }
 }
 
 /// A node of a directory, as far as this module needs to know it.
@@ -427,12 +348,17 @@ impl Listing {
 /// # Errors
 /// A block that cannot be loaded, is no directory, or malformed; more than [`MAX_LISTED`] entries.
 pub fn list<E>(root: &Cid, load: Load<'_, E>) -> Result<Vec<Link>, LoadError<E>> {
+    list_within(root, MAX_LISTED, load)
+}
+
+/// As [`list`], of at most `most` entries.
+pub(super) fn list_within<E>(root: &Cid, most: usize, load: Load<'_, E>) -> Result<Vec<Link>, LoadError<E>> {
     let mut listing = Listing::new(*root);
     let mut links: Vec<Link> = Vec::new();
     loop {
         let Some(next) = listing.needs().next() else { break };
         links.append(&mut listing.feed(&load(&next).map_err(LoadError::Load)?)?);
-        if links.len() > MAX_LISTED {
+        if links.len() > most {
             return Err(DirectoryError::TooManyEntries.into());
         }
     }

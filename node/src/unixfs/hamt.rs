@@ -12,7 +12,7 @@ use bytes::Bytes;
 use cid::Cid;
 
 use super::Profile;
-use super::directory::{DirectoryError, Link};
+use super::link::{DirectoryError, Link};
 use super::node::{Data, Kind, NodeError};
 use crate::block::{Block, BlockError};
 use crate::dag::{Malformed, PbLink, PbNode};
@@ -262,7 +262,7 @@ mod tests {
             change(&mut node, &mut data);
             Shard::parse(node, &data).is_err()
         };
-        for fanout in [None, Some(0), Some(4), Some(255), Some(2048), Some(u64::MAX)] {
+        for fanout in [None, Some(0), Some(4), Some(255), Some(2 * MAX_FANOUT), Some(u64::MAX)] {
             assert!(with(&|_, data| data.fanout = fanout), "{fanout:?}");
         }
         assert!(!with(&|_, data| data.fanout = Some(128)));
@@ -289,7 +289,7 @@ mod tests {
         };
         let data = Data {
             data: Some(field.into()),
-            fanout: Some(1024),
+            fanout: Some(MAX_FANOUT),
             hash_type: Some(MURMUR3_X64_64),
             ..Data::new(Kind::HamtShard)
         };

@@ -5,8 +5,8 @@ use cid::Cid;
 
 use super::{Entry, Profile};
 use crate::block::{Block, BlockError, DAG_PB, RAW};
-use crate::dag::wire::{CHUNK, FIXED32, Reader, VARINT, put_chunk, put_number, put_varint};
 use crate::dag::{MAX_LINKS, Malformed, PbNode};
+use crate::protobuf::{Value, next_field, put_bytes, put_fixed32, put_number, varint};
 
 /// What a UnixFS node stands for. The numbers are those of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,29 +171,24 @@ impl Data {
     pub fn decode(bytes: &Bytes) -> Result<Self, Malformed> {
         let mut kind = None;
         let mut data = Self::new(Kind::Raw);
-        let mut reader = Reader::new(bytes);
-        while let Some(key) = reader.key()? {
-            match key {
-                (1, VARINT) => kind = Some(Kind::from_number(reader.varint()?)?),
-                (2, CHUNK) => data.data = Some(reader.shared()?),
-                (3, VARINT) => data.filesize = Some(reader.varint()?),
-                (4, VARINT) => data.push_size(reader.varint()?)?,
-                (4, CHUNK) => {
-                    let part = reader.chunk()?;
-                    let mut packed = Reader::within(bytes, part);
+        let mut rest = &bytes[..];
+        while let Some(field) = next_field(&mut rest)? {
+            match field {
+                (1, Value::Number(number)) => kind = Some(Kind::from_number(number)?),
+                (2, Value::Bytes(own)) => data.data = Some(bytes.slice_ref(own)),
+                (3, Value::Number(size)) => data.filesize = Some(size),
+                (4, Value::Number(size)) => data.push_size(size)?,
+                (4, Value::Bytes(mut packed)) => {
                     while !packed.is_empty() {
-                        data.push_size(packed.varint()?)?;
+                        data.push_size(varint(&mut packed)?)?;
                     }
                 }
-                (5, VARINT) => data.hash_type = Some(reader.varint()?),
-                (6, VARINT) => data.fanout = Some(reader.varint()?),
-                (7, VARINT) => data.mode = Some(reader.varint()? as u32),
-                (8, CHUNK) => {
-                    let part = reader.chunk()?;
-                    data.mtime = Some(Mtime::decode(Reader::within(bytes, part))?);
-                }
+                (5, Value::Number(code)) => data.hash_type = Some(code),
+                (6, Value::Number(fanout)) => data.fanout = Some(fanout),
+                (7, Value::Number(mode)) => data.mode = Some(mode as u32),
+                (8, Value::Bytes(time)) => data.mtime = Some(Mtime::decode(time)?),
                 (1..=8, _) => return Err(Malformed::WrongWireType),
-                (_, wire) => reader.skip(wire)?,
+                _ => {}
             }
         }
         data.kind = kind.ok_or(Malformed::BadUnixFsType)?;
@@ -205,7 +200,7 @@ impl Data {
         let mut out = Vec::with_capacity(32 + self.data.as_ref().map_or(0, Bytes::len) + 5 * self.blocksizes.len());
         put_number(&mut out, 1, self.kind as u64);
         if let Some(data) = &self.data {
-            put_chunk(&mut out, 2, data);
+            put_bytes(&mut out, 2, data);
         }
         let mut number = |field, value: Option<u64>| {
             if let Some(value) = value {
@@ -221,12 +216,9 @@ impl Data {
             let mut inner = Vec::new();
             put_number(&mut inner, 1, mtime.secs as u64);
             if mtime.nanos != 0 {
-                inner.push(2 << 3 | FIXED32);
-                inner.extend(mtime.nanos.to_le_bytes());
+                put_fixed32(&mut inner, 2, mtime.nanos);
             }
-            put_varint(&mut out, 8 << 3 | u64::from(CHUNK));
-            put_varint(&mut out, inner.len() as u64);
-            out.extend(inner);
+            put_bytes(&mut out, 8, &inner);
         }
         out
     }
@@ -247,14 +239,14 @@ impl Data {
 }
 
 impl Mtime {
-    fn decode(mut reader: Reader<'_>) -> Result<Self, Malformed> {
+    fn decode(mut rest: &[u8]) -> Result<Self, Malformed> {
         let mut time = Self { secs: 0, nanos: 0 };
-        while let Some(key) = reader.key()? {
-            match key {
-                (1, VARINT) => time.secs = reader.varint()? as i64,
-                (2, FIXED32) => time.nanos = reader.fixed32()?,
+        while let Some(field) = next_field(&mut rest)? {
+            match field {
+                (1, Value::Number(secs)) => time.secs = secs as i64,
+                (2, Value::Fixed32(nanos)) => time.nanos = nanos,
                 (1 | 2, _) => return Err(Malformed::WrongWireType),
-                (_, wire) => reader.skip(wire)?,
+                _ => {}
             }
         }
         Ok(time)

@@ -105,16 +105,6 @@ pub enum DatasetError {
     /// A block breaks a rule of the chain.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// What came for a slice or checkpoint is something else.
-    #[error("{object} is not what its metadata block says: {found} instead of {expected}")]
-    Object {
-        /// The object.
-        object: Object,
-        /// Length or hash in the metadata block.
-        expected: String,
-        /// Length or hash found.
-        found: String,
-    },
     /// Somebody else is changing the dataset right now.
     #[error("{} is being changed by somebody else; try again", .path.display())]
     Busy {
@@ -588,4 +578,4 @@ fn read_id(dir: &Path) -> Result<DatasetId, DatasetError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

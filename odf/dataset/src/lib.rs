@@ -2,15 +2,17 @@
 //!
 //! A [`Dataset`] is a directory with a chain, slices and checkpoints, and commits that survive a crash; [`catalog`] finds the
 //! datasets of a directory by name and id; [`Datasets`] are those together with the [`Mirror`] that must hear of their
-//! changes. [`verify`] checks every hash and rule, [`compact`] and [`rewrite`] write history again, [`snapshot`] makes
+//! changes. [`receive`] brings datasets here, [`verify`] checks every hash and rule, [`compact`] and [`rewrite`] write history again, [`snapshot`] makes
 //! datasets of manifests, [`lineage`] tells which is computed from which.
 
 pub mod catalog;
 pub mod compact;
 mod dataset;
+mod error_of;
 pub mod lineage;
 mod medium;
 mod mirror;
+pub mod receive;
 pub mod repair;
 pub mod rewrite;
 pub mod snapshot;
@@ -20,6 +22,7 @@ pub use dataset::{
     BlockPlace, Damage, Dataset, DatasetError, DatasetName, INCOMING_PREFIX, Incoming, MAX_NAME_BYTES, MAX_TAIL_ROWS,
     NameError, NewDataset, Object, ObjectKind, RemoteAliases, StoredBlock,
 };
+pub use error_of::ErrorOf;
 pub use medium::{Cache, MAX_REMEMBERED, Medium, MemoryCache};
 pub use mirror::{Held, Mirror, MirrorError, NoMirror, Served, TakePlace, WrongPart};
 pub use rewrite::Datasets;

@@ -1,48 +1,14 @@
 //! The second form of a dataset: on IPFS, its DAG. It must hear of every change; what it is made of is its own matter.
 
-use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use odf_metadata::{DatasetId, Multihash};
 
-use crate::Dataset;
+use crate::{Dataset, ErrorOf};
 
-/// Why a mirror failed. [`Self::get`] gives back the error it was made of.
-#[derive(Debug)]
-pub struct MirrorError(Box<dyn Error + Send + Sync>);
-
-impl MirrorError {
-    /// Wraps an error of a mirror.
-    pub fn new(error: impl Error + Send + Sync + 'static) -> Self {
-        Self(Box::new(error))
-    }
-
-    /// The error, if it is of this type.
-    pub fn get<E: Error + 'static>(&self) -> Option<&E> {
-        self.0.downcast_ref()
-    }
-
-    /// The error itself, if it is of this type; else this again.
-    ///
-    /// # Errors
-    /// It is of another type.
-    pub fn take<E: Error + 'static>(self) -> Result<E, Self> {
-        self.0.downcast().map(|error| *error).map_err(Self)
-    }
-}
-
-impl fmt::Display for MirrorError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Error for MirrorError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
-    }
-}
+/// Why a mirror failed.
+pub type MirrorError = ErrorOf<dyn Mirror>;
 
 /// Keeps the collection of garbage away until it is dropped.
 pub trait Held: Send + Sync {}

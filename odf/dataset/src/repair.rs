@@ -4,14 +4,13 @@
 //! away before what replaces it is complete; what cannot be had is told, and the dataset stays as it is, marked as damaged.
 
 use std::collections::HashSet;
-use std::error::Error;
 use std::fmt;
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
 use odf_metadata::Multihash;
 use odf_metadata::codec::EncodedBlock;
 use odf_tables::digest;
@@ -20,37 +19,11 @@ use crate::catalog::{CatalogError, Entry};
 use crate::dataset::restore::{Elsewhere, RestoreError, restore, settled};
 use crate::dataset::{Damage, Dataset, DatasetError, Object, ObjectKind};
 use crate::mirror::MirrorError;
+use crate::receive::{Arrival, ReceiveError, Source};
 use crate::rewrite::Datasets;
 
 /// After this many files in a row that a place could not give, it is not asked again.
 const MAX_FAILURES: usize = 3;
-
-/// Why a place could not give something.
-pub type SupplyError = Box<dyn Error + Send + Sync>;
-
-/// A place that may have a copy of a dataset, or of parts of it.
-pub trait Supply {
-    /// What people call it.
-    fn place(&self) -> String;
-
-    /// The hash of the newest metadata block there; nothing if there is no dataset.
-    ///
-    /// # Errors
-    /// The place cannot be asked.
-    fn head(&self) -> Result<Option<Multihash>, SupplyError>;
-
-    /// The bytes of a metadata block, which the caller checks.
-    ///
-    /// # Errors
-    /// It is not there, or cannot be had.
-    fn block(&self, hash: &Multihash) -> Result<Bytes, SupplyError>;
-
-    /// Puts a slice or checkpoint in its place in the directory of `dataset`, checked and durable, instead of what is there.
-    ///
-    /// # Errors
-    /// It is not there, cannot be had, or is something else. What was in its place stays.
-    fn object(&self, object: &Object, dataset: &Dataset) -> Result<(), SupplyError>;
-}
 
 /// A part of a dataset.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +116,9 @@ pub enum RepairError {
     /// The second form failed.
     #[error(transparent)]
     Mirror(#[from] MirrorError),
+    /// Something else is being brought to the dataset right now, or nothing can be put there.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
     /// The caller wanted it to stop.
     #[error("interrupted")]
     Stopped,
@@ -164,7 +140,7 @@ pub enum Doing {
 pub type OnDoing<'a> = dyn Fn(Doing) -> bool + Sync + 'a;
 
 /// Gives the places to ask. It is called once, when something is missing.
-pub type Supplies<'a> = dyn Fn() -> Vec<Box<dyn Supply + 'a>> + 'a;
+pub type Supplies<'a> = dyn Fn() -> Vec<Box<dyn Source + 'a>> + 'a;
 
 /// Checks all of a dataset and mends what it can: the head, the chain, slices and checkpoints, and its second form.
 ///
@@ -377,13 +353,14 @@ fn mend_objects(
     if faulty.is_empty() {
         return Ok(());
     }
+    let arrival = Arrival::into(datasets, dataset.clone())?;
     let others = datasets.catalog().entries()?;
     let mut mended: Vec<PathBuf> = Vec::new();
     let mut stopped = false;
     for (named, fault) in faulty {
-        let got = match from_other_dataset(&others, dataset, &named.object) {
+        let got = match from_other_dataset(&others, &arrival, &named.object) {
             Some(from) => Ok(from),
-            None => places.object(&named.object, dataset),
+            None => places.object(&named.object, &arrival),
         };
         match got {
             Ok(from) => {
@@ -410,15 +387,19 @@ fn mend_objects(
 }
 
 /// The same file in another dataset, which may have been computed from the same rows, or pulled under another id.
-fn from_other_dataset(others: &[Entry], dataset: &Dataset, object: &Object) -> Option<String> {
+fn from_other_dataset(others: &[Entry], arrival: &Arrival, object: &Object) -> Option<String> {
     for entry in others {
-        if entry.id == dataset.id() || !object.is_in(&entry.dir) {
+        if entry.id == arrival.id() || !object.is_in(&entry.dir) {
             continue;
         }
-        let placed = File::open(object.path(&entry.dir))
-            .map_err(SupplyError::from)
-            .and_then(|mut file| Ok(object.place(dataset.disk(), dataset.dir(), &mut file)?));
-        match placed {
+        let copy = || -> Result<(), String> {
+            let mut file = File::open(object.path(&entry.dir)).map_err(|error| error.to_string())?;
+            let mut sink = arrival.sink(object).map_err(|error| error.to_string())?;
+            sink.fill(&mut file, &|_| ControlFlow::Continue(()))
+                .and_then(|()| sink.finish())
+                .map_err(|error| error.to_string())
+        };
+        match copy() {
             Ok(()) => return Some(format!("the dataset {}", entry.label())),
             Err(error) => tracing::debug!(dataset = %entry.id, %object, %error, "the copy of another dataset"),
         }
@@ -460,7 +441,7 @@ struct Places<'s, 'a> {
 }
 
 struct Asked<'a> {
-    supply: Box<dyn Supply + 'a>,
+    source: Box<dyn Source + 'a>,
     failures: usize,
 }
 
@@ -471,26 +452,26 @@ impl<'s, 'a> Places<'s, 'a> {
 
     fn all(&mut self) -> &mut Vec<Asked<'a>> {
         let make = self.make;
-        self.made
-            .get_or_insert_with(|| make().into_iter().map(|supply| Asked { supply, failures: 0 }).collect())
+        let asked = |source| Asked { source, failures: 0 };
+        self.made.get_or_insert_with(|| make().into_iter().map(asked).collect())
     }
 
     /// Asks one place after the other. Gives what the first good answer is and what the place is called.
-    fn ask<T>(&mut self, mut ask: impl FnMut(&dyn Supply) -> Result<T, SupplyError>) -> Result<(T, String), String> {
+    fn ask<T>(&mut self, mut ask: impl FnMut(&dyn Source) -> Result<T, String>) -> Result<(T, String), String> {
         let mut reasons = Vec::new();
         for asked in self.all() {
             if asked.failures >= MAX_FAILURES {
                 continue;
             }
-            let place = asked.supply.place();
-            match ask(&*asked.supply) {
+            let place = asked.source.place().to_owned();
+            match ask(&*asked.source) {
                 Ok(given) => {
                     asked.failures = 0;
                     return Ok((given, place));
                 }
-                Err(error) => {
+                Err(reason) => {
                     asked.failures += 1;
-                    reasons.push(format!("{place}: {error}"));
+                    reasons.push(format!("{place}: {reason}"));
                 }
             }
         }
@@ -500,20 +481,29 @@ impl<'s, 'a> Places<'s, 'a> {
         })
     }
 
-    fn object(&mut self, object: &Object, dataset: &Dataset) -> Result<String, String> {
-        self.ask(|supply| supply.object(object, dataset))
-            .map(|((), place)| place)
+    fn object(&mut self, object: &Object, arrival: &Arrival) -> Result<String, String> {
+        let given = self.ask(|source| {
+            let brought = source.objects(&[*object], arrival, &|_| ControlFlow::Continue(()));
+            brought.map_err(|error| error.to_string())
+        });
+        given.map(|((), place)| place)
     }
 }
 
 impl Elsewhere for Places<'_, '_> {
     fn head(&mut self) -> Option<Multihash> {
-        let asked = self.ask(|supply| supply.head()?.ok_or_else(|| "there is no dataset".into()));
+        let asked = self.ask(|source| {
+            let head = source.head().map_err(|error| error.to_string())?;
+            head.ok_or_else(|| "there is no dataset".to_owned())
+        });
         asked.ok().map(|(head, _)| head)
     }
 
     fn block(&mut self, hash: &Multihash) -> Result<(EncodedBlock, String), String> {
-        self.ask(|supply| Ok(EncodedBlock::decode_checked(hash, supply.block(hash)?)?))
+        self.ask(|source| {
+            let bytes = source.block(hash).map_err(|error| error.to_string())?;
+            EncodedBlock::decode_checked(hash, bytes).map_err(|error| error.to_string())
+        })
     }
 }
 

@@ -3,13 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::arrival::ArrivalError;
-use super::compare::{MAX_NEW_BLOCK_BYTES, MAX_NEW_BLOCKS};
-use super::smart::SmartError;
 use odf_dataset::DatasetError;
+use odf_dataset::receive::{Cancelled, ReceiveError, SourceError};
 use odf_disk::DiskError;
-use odf_metadata::codec::DecodeError;
-use odf_metadata::{DatasetId, Multihash};
+use odf_metadata::Multihash;
+
+use crate::smart::SmartError;
 
 /// Why something of a dataset elsewhere could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -77,67 +76,27 @@ pub enum ReadError {
     },
 }
 
-/// Why a sync did not end well. The destination is as it was; what arrived and is in order is kept for the next attempt.
+impl From<ReadError> for SourceError {
+    fn from(error: ReadError) -> Self {
+        Self::new(error)
+    }
+}
+
+/// Why a push did not end well. The destination is at its old head; what arrived there and is in order stays for the next
+/// attempt.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SyncError {
-    /// There is no dataset there.
+pub enum PushError {
+    /// There is no dataset there, and none can be made.
     #[error("there is no dataset at {place}")]
     NotFound {
         /// The place.
         place: String,
     },
-    /// The place cannot be read.
+    /// The chain there cannot be read, or does not go with the local one.
     #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A metadata block is damaged or forged.
-    #[error("metadata block {hash} of {place}: {source}")]
-    Block {
-        /// The dataset.
-        place: String,
-        /// The block.
-        hash: Multihash,
-        /// What is wrong.
-        source: DecodeError,
-    },
-    /// The remote chain contradicts itself.
-    #[error("the metadata chain of {place} is broken at block {hash}: {reason}")]
-    Chain {
-        /// The dataset.
-        place: String,
-        /// The block.
-        hash: Multihash,
-        /// What is wrong.
-        reason: String,
-    },
-    /// More than one sync takes.
-    #[error(
-        "{place} has more than {MAX_NEW_BLOCKS} metadata blocks, or {MAX_NEW_BLOCK_BYTES} bytes of them, to take at once"
-    )]
-    TooMuch {
-        /// The dataset.
-        place: String,
-    },
-    /// Each side has metadata blocks that the other lacks.
-    #[error(
-        "the local chain (head {local}, {ours} block(s) of its own) and that of {place} (head {remote}, {theirs} block(s) of \
-         its own) diverged after {common} common block(s)"
-    )]
-    Diverged {
-        /// The other place.
-        place: String,
-        /// Local head.
-        local: Multihash,
-        /// Remote head.
-        remote: Multihash,
-        /// Blocks that both have.
-        common: u64,
-        /// Blocks that only the local chain has.
-        ours: u64,
-        /// Blocks that only the remote chain has.
-        theirs: u64,
-    },
-    /// A push to a place that has all that is here, and more.
+    Compare(ReceiveError),
+    /// The place has all that is here, and more.
     #[error("{place} is ahead by {by} block(s): its head is {remote}, the local head is {local}")]
     DestinationAhead {
         /// The other place.
@@ -149,17 +108,7 @@ pub enum SyncError {
         /// Blocks that are not here.
         by: u64,
     },
-    /// The place has another dataset than the one that was expected.
-    #[error("{place} has dataset {found}, but {expected} was expected")]
-    OtherDataset {
-        /// The other place.
-        place: String,
-        /// Id in the remote Seed.
-        found: DatasetId,
-        /// Id wanted.
-        expected: DatasetId,
-    },
-    /// Somebody else moved the head of the place during a push.
+    /// Somebody else moved the head of the place meanwhile.
     #[error("the head of {place} moved meanwhile, to {}", .actual.map_or_else(|| "nothing".to_owned(), |hash| hash.to_string()))]
     HeadMoved {
         /// The place.
@@ -167,12 +116,9 @@ pub enum SyncError {
         /// The head now.
         actual: Option<Multihash>,
     },
-    /// What came is not what it should be, or could not be kept.
-    #[error(transparent)]
-    Arrival(#[from] ArrivalError),
     /// A transfer by the smart protocol.
     #[error(transparent)]
-    Smart(#[from] SmartError),
+    Smart(SmartError),
     /// The local dataset.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -197,13 +143,39 @@ pub enum SyncError {
         source: io::Error,
     },
     /// The caller wanted it to stop.
-    #[error("interrupted")]
-    Cancelled,
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }
 
-impl From<DiskError> for SyncError {
+impl From<ReceiveError> for PushError {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::Dataset(error) => error.into(),
+            ReceiveError::Cancelled(error) => error.into(),
+            error => Self::Compare(error),
+        }
+    }
+}
+
+impl From<SourceError> for PushError {
+    fn from(error: SourceError) -> Self {
+        Self::Compare(error.into())
+    }
+}
+
+impl From<SmartError> for PushError {
+    fn from(error: SmartError) -> Self {
+        match error {
+            SmartError::Cancelled(error) => error.into(),
+            SmartError::Read(error) => SourceError::from(error).into(),
+            error => Self::Smart(error),
+        }
+    }
+}
+
+impl From<DiskError> for PushError {
     fn from(error: DiskError) -> Self {
-        SyncError::Io {
+        Self::Io {
             operation: error.operation,
             path: error.path,
             source: error.source,

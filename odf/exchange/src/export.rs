@@ -7,8 +7,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{Progress, SyncError, files};
 use odf_dataset::Dataset;
+use odf_dataset::receive::Progress;
+
+use crate::{PushError, files};
 
 /// Why a dataset could not be exported. What was written until then stays; there is no head.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +18,7 @@ use odf_dataset::Dataset;
 pub enum ExportError {
     /// The dataset cannot be read, or its files not be written.
     #[error(transparent)]
-    Sync(#[from] SyncError),
+    Push(#[from] PushError),
     /// The target has something in it.
     #[error("{} is not empty", .0.display())]
     NotEmpty(PathBuf),
@@ -66,7 +68,7 @@ pub fn export(dataset: &Dataset, dir: &Path) -> Result<Exported, ExportError> {
             Progress::Bytes(count) => {
                 bytes.fetch_add(count, Ordering::Relaxed);
             }
-            Progress::Block => {}
+            _ => {}
         }
         ControlFlow::Continue(())
     })?;

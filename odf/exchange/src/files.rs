@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use rand::distr::{Alphanumeric, SampleString as _};
 
-use super::sync::{self, MAX_HEAD_BYTES, OnProgress, Progress, ReadError, SimpleSource, SyncError, in_parallel, tell};
+use odf_dataset::receive::{
+    Arrival, Listener, ObjectReader, Progress, ReceiveError, Source, SourceError, compare, in_parallel, tell,
+};
 use odf_dataset::{Dataset, Object, ObjectKind};
 use odf_disk::{Access, Disk, DiskFile, PENDING_PREFIX};
 use odf_metadata::Multihash;
@@ -15,6 +17,10 @@ use odf_metadata::chain::Relation;
 use odf_metadata::codec::MAX_BLOCK_BYTES;
 use odf_tables::digest::PhysicalHasher;
 
+use crate::{PushError, ReadError};
+
+/// Longest `refs/head` that is read: a multihash in text is 69 bytes.
+pub(super) const MAX_HEAD_BYTES: usize = 128;
 /// How many random characters a file has in its name while it is written.
 const STAGING_CHARACTERS: usize = 16;
 /// How much is copied at a time.
@@ -89,31 +95,31 @@ impl FilesSource {
     }
 }
 
-impl SimpleSource for FilesSource {
+impl Source for FilesSource {
     fn place(&self) -> &str {
         &self.place
     }
 
-    fn head(&self) -> Result<Option<Multihash>, ReadError> {
+    fn head(&self) -> Result<Option<Multihash>, SourceError> {
         if self.head.is_some() {
             return Ok(self.head);
         }
         let bytes = self.small("refs/head", MAX_HEAD_BYTES)?;
-        bytes.map(|bytes| parse_head(&bytes, &self.place)).transpose()
+        Ok(bytes.map(|bytes| parse_head(&bytes, &self.place)).transpose()?)
     }
 
-    fn block(&self, hash: &Multihash) -> Result<Bytes, ReadError> {
+    fn block(&self, hash: &Multihash) -> Result<Bytes, SourceError> {
         let file = format!("blocks/{hash}");
         let bytes = self.small(&file, MAX_BLOCK_BYTES)?;
-        bytes.map(Bytes::from).ok_or_else(|| self.missing(file))
+        Ok(bytes.map(Bytes::from).ok_or_else(|| self.missing(file))?)
     }
 
-    fn object(&self, object: &Object) -> Result<Box<dyn Read + Send + '_>, ReadError> {
-        let file = object.to_string();
-        match self.open(&file)? {
-            Some(opened) => Ok(Box::new(opened)),
-            None => Err(self.missing(file)),
-        }
+    fn objects(&self, objects: &[Object], arrival: &Arrival, listener: &Listener<'_>) -> Result<(), ReceiveError> {
+        let open = |object: &Object| match self.open(&object.to_string())? {
+            Some(opened) => Ok(Box::new(opened) as ObjectReader<'_>),
+            None => Err(self.missing(object.to_string()).into()),
+        };
+        arrival.take(objects, &open, listener)
     }
 }
 
@@ -150,9 +156,9 @@ pub enum Pushed {
 /// one whatever it is now, unless it is of another dataset.
 ///
 /// # Errors
-/// [`SyncError::DestinationAhead`], [`SyncError::Diverged`], [`SyncError::OtherDataset`], [`SyncError::HeadMoved`], and
+/// [`PushError::DestinationAhead`], [`ReceiveError::Diverged`], [`ReceiveError::OtherDataset`], [`PushError::HeadMoved`], and
 /// what reading and writing gives. The directory is at its old head then.
-pub fn push(dataset: &Dataset, dir: &Path, force: bool, on_progress: &OnProgress<'_>) -> Result<Pushed, SyncError> {
+pub fn push(dataset: &Dataset, dir: &Path, force: bool, listener: &Listener<'_>) -> Result<Pushed, PushError> {
     let there = FilesSource::new(dir);
     let place = || there.place.clone();
     let old_head = there.head()?;
@@ -163,12 +169,12 @@ pub fn push(dataset: &Dataset, dir: &Path, force: bool, on_progress: &OnProgress
         if remote == local {
             return Ok(Pushed::UpToDate);
         }
-        let compared = sync::compare(&there, remote, Some(dataset), on_progress)?;
+        let compared = compare(&there, remote, Some(dataset), listener)?;
         match compared.relation {
             Relation::Equal => return Ok(Pushed::UpToDate),
             Relation::Ahead { by } => (from, blocks) = (compared.common, by),
             Relation::Behind { by } if !force => {
-                return Err(SyncError::DestinationAhead {
+                return Err(PushError::DestinationAhead {
                     place: place(),
                     local,
                     remote,
@@ -176,14 +182,14 @@ pub fn push(dataset: &Dataset, dir: &Path, force: bool, on_progress: &OnProgress
                 });
             }
             Relation::Diverged { common, ours, theirs } if !force => {
-                return Err(SyncError::Diverged {
+                return Err(PushError::Compare(ReceiveError::Diverged {
                     place: place(),
                     local,
                     remote,
                     common,
                     ours,
                     theirs,
-                });
+                }));
             }
             Relation::Behind { .. } => blocks = 0,
             Relation::Diverged { ours, .. } => blocks = ours,
@@ -198,15 +204,8 @@ pub fn push(dataset: &Dataset, dir: &Path, force: bool, on_progress: &OnProgress
     }
     let mut objects = Object::of_all(&new);
     objects.retain(|object| !object.is_in(dir));
-    tell(
-        on_progress,
-        Progress::Planned {
-            blocks,
-            objects: objects.len() as u64,
-            bytes: objects.iter().map(|object| object.size).fold(0, u64::saturating_add),
-        },
-    )?;
-    in_parallel(&objects, &|object| copy(dataset, object, dir, on_progress))?;
+    tell(listener, Progress::planned(blocks, &objects))?;
+    in_parallel(&objects, &|object| copy(dataset, object, dir, listener))?;
     let disk = dataset.disk();
     for kind in ObjectKind::ALL {
         if objects.iter().any(|object| object.kind == kind) {
@@ -227,7 +226,7 @@ pub fn push(dataset: &Dataset, dir: &Path, force: bool, on_progress: &OnProgress
 }
 
 /// Copies one object, checking on the way that it is what its metadata block says.
-fn copy(dataset: &Dataset, object: &Object, dir: &Path, on_progress: &OnProgress<'_>) -> Result<(), SyncError> {
+fn copy(dataset: &Dataset, object: &Object, dir: &Path, listener: &Listener<'_>) -> Result<(), PushError> {
     let from = object.path(dataset.dir());
     let mut file = File::open(&from).map_err(failed("read", &from))?;
     let mut staged = Staged::new(dataset.disk(), &object.path(dir))?;
@@ -242,11 +241,11 @@ fn copy(dataset: &Dataset, object: &Object, dir: &Path, on_progress: &OnProgress
         };
         hasher.update(&buffer[..count]);
         staged.write(&buffer[..count])?;
-        tell(on_progress, Progress::Bytes(count as u64))?;
+        tell(listener, Progress::Bytes(count as u64))?;
     }
     let (found, size) = hasher.finish();
     if found != object.hash || size != object.size {
-        return Err(SyncError::Damaged {
+        return Err(PushError::Damaged {
             path: from,
             expected: format!("{} ({} bytes)", object.hash, object.size),
             found: format!("{found} ({size} bytes)"),
@@ -263,7 +262,7 @@ fn set_head(
     there: &FilesSource,
     expected: Option<Multihash>,
     head: Multihash,
-) -> Result<(), SyncError> {
+) -> Result<(), PushError> {
     let refs = dir.join("refs");
     disk.create_dirs(&refs, Access::Readable)?;
     let lock = File::open(&refs).map_err(failed("open", &refs))?;
@@ -273,7 +272,7 @@ fn set_head(
     }
     let actual = there.head()?;
     if actual != expected {
-        return Err(SyncError::HeadMoved {
+        return Err(PushError::HeadMoved {
             place: there.place.clone(),
             actual,
         });
@@ -292,7 +291,7 @@ struct Staged {
 }
 
 impl Staged {
-    fn new(disk: &Disk, target: &Path) -> Result<Self, SyncError> {
+    fn new(disk: &Disk, target: &Path) -> Result<Self, PushError> {
         let dir = target.parent().unwrap_or(target);
         disk.create_dirs(dir, Access::Readable)?;
         let random = Alphanumeric.sample_string(&mut rand::rng(), STAGING_CHARACTERS);
@@ -306,11 +305,11 @@ impl Staged {
         })
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), SyncError> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PushError> {
         self.file.write_all(bytes).map_err(failed("write", &self.path))
     }
 
-    fn finish(self) -> Result<(), SyncError> {
+    fn finish(self) -> Result<(), PushError> {
         self.file.sync()?;
         Ok(self.disk.rename(&self.path, &self.target)?)
     }
@@ -324,15 +323,15 @@ impl Drop for Staged {
 }
 
 /// Writes a small file as a whole.
-fn write(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), SyncError> {
+fn write(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), PushError> {
     let mut staged = Staged::new(disk, path)?;
     staged.write(bytes)?;
     staged.finish()
 }
 
-fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SyncError + use<> {
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PushError + use<> {
     let path = path.to_owned();
-    move |source| SyncError::Io {
+    move |source| PushError::Io {
         operation,
         path,
         source,

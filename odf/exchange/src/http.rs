@@ -8,11 +8,13 @@ use ureq::config::RedirectAuthHeaders;
 use ureq::http::Response;
 use url::Url;
 
-use super::sync::{MAX_HEAD_BYTES, ReadError, SimpleSource};
-use super::{files, with_slash};
 use odf_dataset::Object;
+use odf_dataset::receive::{Arrival, Listener, ObjectReader, ReceiveError, Source, SourceError};
 use odf_metadata::Multihash;
 use odf_metadata::codec::MAX_BLOCK_BYTES;
+
+use crate::files::{self, MAX_HEAD_BYTES};
+use crate::{ReadError, with_slash};
 
 /// How long a server may take to accept a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
@@ -107,33 +109,38 @@ impl HttpSource {
             file,
         }
     }
+
+    /// The bytes of an object.
+    pub(super) fn object(&self, object: &Object) -> Result<ObjectReader<'static>, ReadError> {
+        let file = object.to_string();
+        match self.get(&file)? {
+            Some(response) => Ok(Box::new(response.into_body().into_reader())),
+            None => Err(self.missing(file)),
+        }
+    }
 }
 
-impl SimpleSource for HttpSource {
+impl Source for HttpSource {
     fn place(&self) -> &str {
         self.base.as_str()
     }
 
-    fn head(&self) -> Result<Option<Multihash>, ReadError> {
+    fn head(&self) -> Result<Option<Multihash>, SourceError> {
         let bytes = self.small("refs/head", MAX_HEAD_BYTES)?;
-        bytes.map(|bytes| files::parse_head(&bytes, self.place())).transpose()
+        Ok(bytes.map(|bytes| files::parse_head(&bytes, self.place())).transpose()?)
     }
 
-    fn block(&self, hash: &Multihash) -> Result<Bytes, ReadError> {
+    fn block(&self, hash: &Multihash) -> Result<Bytes, SourceError> {
         let file = format!("blocks/{hash}");
         let bytes = self.small(&file, MAX_BLOCK_BYTES)?;
-        bytes.map(Bytes::from).ok_or_else(|| self.missing(file))
+        Ok(bytes.map(Bytes::from).ok_or_else(|| self.missing(file))?)
     }
 
     fn is_far(&self) -> bool {
         true
     }
 
-    fn object(&self, object: &Object) -> Result<Box<dyn Read + Send + '_>, ReadError> {
-        let file = object.to_string();
-        match self.get(&file)? {
-            Some(response) => Ok(Box::new(response.into_body().into_reader())),
-            None => Err(self.missing(file)),
-        }
+    fn objects(&self, objects: &[Object], arrival: &Arrival, listener: &Listener<'_>) -> Result<(), ReceiveError> {
+        arrival.take(objects, &|object| Ok(self.object(object)?), listener)
     }
 }

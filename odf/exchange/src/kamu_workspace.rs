@@ -15,7 +15,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::files::FilesSource;
-use super::sync::{ReadError, SimpleSource as _};
+use odf_dataset::receive::Source as _;
 use odf_dataset::{DatasetName, NameError, RemoteAliases};
 use odf_metadata::{DatasetId, Multihash};
 
@@ -276,7 +276,7 @@ fn in_directories(dir: &Path) -> Result<Vec<KamuDataset>, KamuWorkspaceError> {
         let name_of = |text: &str| text.parse().map_err(|error: NameError| damaged(error.to_string()));
         let head = FilesSource::new(&dir)
             .head()
-            .map_err(|error: ReadError| damaged(error.to_string()))?;
+            .map_err(|error| damaged(error.to_string()))?;
         found.push(KamuDataset {
             id,
             account: account.map(name_of).transpose()?,

@@ -1,28 +1,21 @@
 //! Repositories: datasets exchanged with other places than IPFS, block by block and file by file.
 //!
 //! The layout is the same everywhere, that of ODF's Simple Transfer Protocol: `refs/head`, `blocks/{hash}`,
-//! `data/{hash}`, `checkpoints/{hash}` below a directory or a URL. A [`SimpleSource`] reads it, [`pull`] brings what is
-//! new of it here, and everything that comes here, by whatever protocol, goes through an [`Arrival`]: checked while it
-//! is written, kept when the transfer breaks off, and part of the dataset only with the last step. [`files::push`] is the
-//! other direction. Heads are compared as kamu does: equal, ahead, behind, diverged.
+//! `data/{hash}`, `checkpoints/{hash}` below a directory or a URL. [`files::FilesSource`], [`http::HttpSource`] and
+//! [`smart::SmartSource`] read it for [`odf_dataset::receive`], through which everything comes here; the [`server`] uses
+//! the same [`Arrival`](odf_dataset::receive::Arrival). [`files::push`] and [`smart::push`] are the other direction. Heads
+//! are compared as kamu does: equal, ahead, behind, diverged.
 
-pub mod arrival;
-pub mod compare;
-pub mod error;
+mod error;
 pub mod export;
 pub mod files;
 pub mod http;
 pub mod kamu_workspace;
-mod kept;
 pub mod server;
 pub mod smart;
-mod supply;
-pub mod sync;
 
-pub use arrival::{Arrival, ArrivalError, Arrived, Sink};
-pub use error::{ReadError, SyncError};
-pub use supply::FromRepository;
-pub use sync::{Destination, Outcome, Progress, SimpleSource, pull};
+pub use error::{PushError, ReadError};
+pub use smart::SmartError;
 
 /// The URL as the base of what is below it.
 pub fn with_slash(url: &url::Url) -> url::Url {
@@ -44,3 +37,6 @@ fn datasets_in(dir: &std::path::Path) -> odf_dataset::Datasets {
     let catalog = Catalog::open(&dir.join("datasets"), medium).unwrap();
     Datasets::new(catalog, std::sync::Arc::new(NoMirror))
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,8 +45,8 @@ use url::Url;
 use self::answer::Refusal;
 use self::blocks::Blocks;
 use self::uploads::Uploads;
-use super::Arrived;
 use odf_dataset::Datasets;
+use odf_dataset::receive::Arrived;
 use odf_dataset::{Dataset, DatasetName, ObjectKind};
 
 pub use axum::Router;

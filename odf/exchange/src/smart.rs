@@ -2,7 +2,7 @@
 //!
 //! A transfer is a handful of JSON messages in fixed order (`messages`). The metadata blocks go in one bundle
 //! (`bundle`), so a chain of any length costs one round trip; objects go beside, by HTTP, to and from addresses that
-//! the server gives, several at a time. As a client this is two things: a [`Source`] that [`super::pull`] reads as any
+//! the server gives, several at a time. As a client this is two things: a [`SmartSource`] that is received like any
 //! other place, and [`push`]. The server's half is [`super::server`].
 //!
 //! Where the protocol is silent or kamu 0.265 surprising:
@@ -26,13 +26,15 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::with_slash;
+use odf_dataset::receive::{Cancelled, ReceiveError, SourceError};
 use odf_metadata::{DatasetId, Multihash};
+
+use crate::{ReadError, with_slash};
 
 pub use self::bundle::{BundleError, MAX_BUNDLE_BLOCKS, MAX_BUNDLE_BYTES};
 pub use self::messages::Visibility;
 pub use self::push::push;
-pub use self::source::Source;
+pub use self::source::SmartSource;
 
 /// The longest message that is sent or taken, in bytes: kamu's own limit. It holds the bundle of some 50,000 blocks.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -174,6 +176,12 @@ pub enum SmartError {
         /// Its head.
         found: Option<Multihash>,
     },
+    /// The server cannot be reached, or has not what it should have.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The caller wanted it to stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
     /// An object could not be brought to where the server wants it.
     #[error("{object} could not be sent to {url}: {reason}")]
     Upload {
@@ -184,4 +192,22 @@ pub enum SmartError {
         /// Why not.
         reason: String,
     },
+}
+
+impl From<SmartError> for ReceiveError {
+    fn from(error: SmartError) -> Self {
+        match error {
+            SmartError::Cancelled(error) => error.into(),
+            error => SourceError::from(error).into(),
+        }
+    }
+}
+
+impl From<SmartError> for SourceError {
+    fn from(error: SmartError) -> Self {
+        match error {
+            SmartError::Read(error) => error.into(),
+            error => Self::new(error),
+        }
+    }
 }

@@ -15,12 +15,13 @@ mod whole;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use ipld_core::ipld::Ipld;
 use odf_node::add::{AddError, AddOptions, add_in_place};
 use odf_node::block::{Block, BlockError, Cid, RAW};
-use odf_node::store::{Blocks as _, FileId, Leaf, Store, StoreError, Table};
+use odf_node::store::{Blocks as _, FileId, Leaf, Store, StoreError, Table, Walk};
 use odf_node::unixfs::directory::{self, DirectoryError, LoadError};
 use odf_node::unixfs::import;
 use odf_node::unixfs::{Entry, Profile, UNIXFS_V1_2025, update};
@@ -145,14 +146,31 @@ impl From<Saved> for Entry {
     }
 }
 
-/// Files whose DAG is known because it was just fetched and checked leaf by leaf.
-pub type KnownFiles = HashMap<Multihash, Entry>;
+/// Slices and checkpoints whose DAG is known because it was just fetched and checked leaf by leaf, by physical hash.
+pub(crate) type KnownFiles = HashMap<Multihash, Entry>;
 
-/// Lays out datasets of one workspace.
+/// Lays out datasets of one workspace. Cheap to clone.
 #[derive(Clone)]
 pub struct Layout {
     store: Store,
     table: Table,
+    foreseen: Arc<Mutex<HashMap<DatasetId, KnownFiles>>>,
+}
+
+/// While it lives, updates of a layout take the DAGs of some files as they are known. See [`Layout::foresee`].
+pub(crate) struct Foreseen {
+    id: DatasetId,
+    all: Arc<Mutex<HashMap<DatasetId, KnownFiles>>>,
+}
+
+impl Drop for Foreseen {
+    fn drop(&mut self) {
+        lock(&self.all).remove(&self.id);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Layout {
@@ -164,7 +182,18 @@ impl Layout {
         Ok(Self {
             store: store.clone(),
             table: store.table(TABLE)?,
+            foreseen: Arc::default(),
         })
+    }
+
+    /// Tells what the next updates of a dataset's layout will meet: files that are in the store already, leaf by leaf, and
+    /// need not be read again. There is one such list for a dataset at a time.
+    pub(crate) fn foresee(&self, id: DatasetId, files: KnownFiles) -> Foreseen {
+        lock(&self.foreseen).insert(id, files);
+        Foreseen {
+            id,
+            all: Arc::clone(&self.foreseen),
+        }
     }
 
     /// The layout as it was made last, whatever the head is now.
@@ -196,25 +225,26 @@ impl Layout {
         Ok(self.table.remove(&id.to_bytes())?)
     }
 
-    /// Lays out everything up to the dataset's head and returns the root. Files in `known` are not read again.
+    /// Lays out everything up to the dataset's head and returns the root.
     ///
     /// Afterwards all blocks of the DAG are in the store, durable, and marked complete.
     ///
     /// # Errors
     /// See [`LayoutError`].
-    pub fn update(&self, dataset: &Dataset, known: &KnownFiles) -> Result<Root, LayoutError> {
+    pub fn update(&self, dataset: &Dataset) -> Result<Root, LayoutError> {
         let before = self.latest_of(dataset)?;
         if let Some(root) = before.as_ref().filter(|root| root.head == *dataset.head()) {
             return Ok(root.clone());
         }
+        let known = lock(&self.foreseen).get(&dataset.id()).cloned().unwrap_or_default();
         let root = match before {
             // Another history, or nodes that the index believed to be here and are not.
-            None if self.latest(&dataset.id())?.is_some() => self.anew(dataset, known)?,
+            None if self.latest(&dataset.id())?.is_some() => self.anew(dataset, &known)?,
             None => Work::new(self, dataset, known).run(None)?,
-            Some(before) => match Work::new(self, dataset, known).run(Some(before)) {
+            Some(before) => match Work::new(self, dataset, known.clone()).run(Some(before)) {
                 Err(LayoutError::Directory(reason)) => {
                     tracing::warn!(dataset = %dataset.id(), reason, "a dataset is laid out anew");
-                    self.anew(dataset, known)?
+                    self.anew(dataset, &known)?
                 }
                 other => other?,
             },
@@ -232,7 +262,9 @@ impl Layout {
 struct Work<'a> {
     store: &'a Store,
     dataset: &'a Dataset,
-    known: &'a KnownFiles,
+    known: KnownFiles,
+    /// Begun before anything was taken to be here.
+    walk: Walk,
     /// New blocks that are not in the store yet.
     pending: Vec<Block>,
     /// New nodes with links, to be marked complete.
@@ -246,11 +278,12 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(layout: &'a Layout, dataset: &'a Dataset, known: &'a KnownFiles) -> Self {
+    fn new(layout: &'a Layout, dataset: &'a Dataset, known: KnownFiles) -> Self {
         Self {
             store: &layout.store,
             dataset,
             known,
+            walk: layout.store.walk(),
             pending: Vec::new(),
             nodes: Vec::new(),
             in_doubt: false,
@@ -419,7 +452,7 @@ impl<'a> Work<'a> {
         let cid = *root.cid();
         self.add(root)?;
         self.flush_pending()?;
-        self.store.mark_complete(&self.nodes)?;
+        self.store.mark_complete(&self.walk, &self.nodes)?;
         let (blocks, data, checkpoints) = (blocks.into(), data.into(), checkpoints.into());
         Ok(Root {
             cid,

@@ -5,7 +5,5 @@ pub mod layout;
 mod local;
 pub mod publish;
 pub mod pull;
-mod supply;
 
 pub use local::{CollectError, Local, OpenError};
-pub use supply::FromPeers;

@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use odf_dataset::catalog::{Catalog, CatalogError, Entry};
 use odf_dataset::{Cache, Dataset, DatasetError, Datasets, Medium, Mirror as _, MirrorError};
-use odf_disk::Disk;
 use odf_metadata::DatasetId;
-use odf_node::dag;
 use odf_node::store::{GcReport, MAX_VALUE_BYTES, Store, StoreError, StoreOptions, Table};
 
 use crate::layout::{Layout, LayoutError};
@@ -77,11 +75,12 @@ impl Local {
     ///
     /// # Errors
     /// A part cannot be opened. Nothing was changed that a later attempt would miss.
-    pub fn open(root: &Path, disk: &Disk, options: StoreOptions) -> Result<Self, OpenError> {
+    pub fn open(root: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        let disk = options.disk.clone();
         let store = Store::open(root, options)?;
         let layout = Layout::open(&store)?;
         let medium = Medium {
-            disk: disk.clone(),
+            disk,
             cache: Arc::new(StoreCache(store.clone())),
         };
         let catalog = Catalog::open(&root.join("datasets"), medium)?;
@@ -112,26 +111,35 @@ impl Local {
         {
             return;
         }
-        let brought = self.catalog().open_entry(entry).map_err(BehindError::from);
-        if let Err(error) = brought.and_then(|dataset| self.follow(&dataset)) {
-            tracing::warn!(dataset = %entry.id, %error, "the DAG of a dataset is not that of its head");
-            self.behind_now().insert(entry.id, error.to_string());
+        let opened = self.catalog().open_entry(entry).map_err(BehindError::from);
+        let Err(error) = opened.and_then(|dataset| self.follow(&dataset)) else {
+            return;
+        };
+        tracing::warn!(dataset = %entry.id, %error, "the DAG of a dataset is not that of its head");
+        if self.store.rebuilt() {
+            self.store
+                .skip(&entry.dir, format!("the dataset is not laid out again: {error}"));
         }
+        self.behind_now().insert(entry.id, error.to_string());
     }
 
     fn follow(&self, dataset: &Dataset) -> Result<(), BehindError> {
-        // Nothing is hashed in vain at every start.
-        if let Some(object) = dataset.lacking(None)?.first() {
-            return Err(BehindError::Lacking(*object));
-        }
-        let is_known = self.layout.latest(&dataset.id())?.is_some();
-        self.layout.moved(dataset)?;
-        if !is_known {
-            // Of roots that are older than the index nothing is known but their pins.
+        if self.layout.latest(&dataset.id())?.is_none() {
+            // Of roots that are older than the index nothing is known but their pins. First what is there whatever becomes
+            // of the rest: older roots may need it.
             self.layout.adopt_unnamed(dataset)?;
             self.store.flush().map_err(LayoutError::from)?;
         }
-        Ok(())
+        // Nothing is hashed in vain at every start.
+        let lacking = dataset.lacking(None)?;
+        let moved = match lacking.first() {
+            Some(object) => Err(BehindError::Lacking(*object)),
+            None => self.layout.moved(dataset).map_err(BehindError::from),
+        };
+        if moved.is_err() && self.store.rebuilt() {
+            self.layout.adopt_what_is_there(dataset)?;
+        }
+        moved
     }
 
     /// Why the DAG of a dataset could not be brought to its head when this was opened, if it still is not.
@@ -176,28 +184,26 @@ impl Local {
     pub fn collect_garbage(&self) -> Result<GcReport, CollectError> {
         let entries = self.catalog().entries()?;
         let mut passed_over = Vec::new();
-        let report = self
-            .store
-            .gc_with_files(&|block| dag::links(block).map_err(Into::into), &mut |files| {
-                for entry in &entries {
-                    let swept = self.catalog().open_entry(entry).and_then(|dataset| {
-                        let mut failed = None;
-                        dataset.each_unnamed(&mut |path| {
-                            let inside = path.strip_prefix(self.store.root()).unwrap_or(path);
-                            if failed.is_none() {
-                                failed = files.remove_unless_needed(inside).err();
-                            }
-                        })?;
-                        Ok(failed)
-                    });
-                    match swept {
-                        Ok(Some(error)) => return Err(error),
-                        Ok(None) => {}
-                        Err(error) => passed_over.push((entry.id, error)),
-                    }
+        let report = self.store.gc_with_files(&mut |files| {
+            for entry in &entries {
+                let swept = self.catalog().open_entry(entry).and_then(|dataset| {
+                    let mut failed = None;
+                    dataset.each_unnamed(&mut |path| {
+                        let inside = path.strip_prefix(self.store.root()).unwrap_or(path);
+                        if failed.is_none() {
+                            failed = files.remove_unless_needed(inside).err();
+                        }
+                    })?;
+                    Ok(failed)
+                });
+                match swept {
+                    Ok(Some(error)) => return Err(error),
+                    Ok(None) => {}
+                    Err(error) => passed_over.push((entry.id, error)),
                 }
-                Ok(())
-            })?;
+            }
+            Ok(())
+        })?;
         for (id, error) in passed_over {
             tracing::warn!(dataset = %id, %error, "the files of a dataset were passed over by the collection of garbage");
         }

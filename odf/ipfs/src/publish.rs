@@ -16,8 +16,8 @@ use odf_node::routing::RoutingError;
 use odf_node::store::{Blocks as _, Store, StoreError};
 
 use crate::Local;
-use crate::layout::{KnownFiles, LayoutError, Root};
-use crate::pull::{self, PullError};
+use crate::layout::{LayoutError, Root};
+use crate::pull::{self, RemoteError};
 use odf_dataset::{Dataset, DatasetError};
 use odf_metadata::{Multihash, Timestamp};
 
@@ -61,7 +61,7 @@ pub enum PublishError {
         /// What it stands for.
         found: String,
         /// Why not.
-        source: Box<PullError>,
+        source: Box<RemoteError>,
     },
     /// The process is stopping.
     #[error("publishing was stopped with the process")]
@@ -157,7 +157,7 @@ async fn lay_out_after(local: &Local, dataset: &Dataset) -> Result<(Root, Option
     let (local, dataset) = (local.clone(), dataset.clone());
     let work = move || -> Result<(Root, Option<Root>), PublishError> {
         let before = local.layout().latest_of(&dataset)?;
-        let root = local.layout().update(&dataset, &KnownFiles::new())?;
+        let root = local.layout().update(&dataset)?;
         local.store().pin(&dataset.id().to_string(), &root.cid)?;
         Ok((root, before))
     };
@@ -223,7 +223,7 @@ async fn check_ancestor(
     name: &Name,
     found: &str,
 ) -> Result<(), PublishError> {
-    let unreadable = |source: PullError| PublishError::Unreadable {
+    let unreadable = |source: RemoteError| PublishError::Unreadable {
         name: *name,
         found: found.to_owned(),
         source: source.into(),

@@ -1,54 +1,40 @@
-//! From a root to a verified local dataset, resumable.
+//! From a name or a root to a verified local dataset, resumable.
 //!
-//! The `blocks` directory lists every metadata block, so they come in parallel and the chain is never walked over
-//! the network. Order of events: list, fetch metadata blocks, check them against their hashes and the rules of the
-//! chain, fetch slices and checkpoints into their place, check their hashes, make everything durable, and only then
-//! move the head. Whatever arrived before an interruption is found again in the store.
+//! This finds out what an address stands for and gives it to [`receive`](odf_dataset::receive::receive) as a source: the
+//! `blocks` directory lists every metadata block, so they come in parallel and the chain is never walked over the network;
+//! leaves of slices and checkpoints are written straight into their place. Whatever arrived before an interruption is found
+//! again in the store.
 //!
 //! Two forms of roots are taken: format 1 of odfs ([`crate::layout`]), and a plain UnixFS directory with
 //! `refs blocks data checkpoints`, as kamu publishes through Kubo.
 
 mod address;
-mod objects;
-mod transfer;
+mod peers;
+mod source;
 mod update;
 
-use std::path::PathBuf;
-
+use odf_dataset::receive::{ReceiveError, SourceError};
+use odf_metadata::Multihash;
 use odf_node::block::{Block, Cid, DAG_CBOR};
 use odf_node::dag;
-use odf_node::fetch::{FetchError, Fetched, Fetcher};
+use odf_node::fetch::{FetchError, Fetcher};
 use odf_node::ipns::ResolveError;
 use odf_node::routing::RoutingError;
 use odf_node::store::StoreError;
 
-use crate::Local;
-use crate::layout::{FORMAT, LayoutError, Root};
-use odf_dataset::catalog::CatalogError;
-use odf_dataset::rewrite::RewriteError;
-use odf_dataset::{Dataset, DatasetError, DatasetName};
-use odf_metadata::codec::DecodeError;
-use odf_metadata::{DatasetId, Multihash};
+use crate::layout::{FORMAT, LayoutError};
 
 pub use address::{Address, AddressError, name_of};
-pub use update::{PullOptions, Pulled, pull_from};
+pub use peers::FromPeers;
+pub use update::{PullListener, PullOptions, Pulled, pull_from};
 
 /// Longest `refs/head` that is read: a multihash in text is 69 bytes.
 const MAX_HEAD_BYTES: usize = 128;
 
-/// Why a pull did not end well. The dataset is at its old head; what arrived is kept for the next attempt.
+/// Why what an address leads to could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PullError {
-    /// What a name stands for could not be found out.
-    #[error(transparent)]
-    Resolve(#[from] ResolveError),
-    /// The DHTs.
-    #[error(transparent)]
-    Routing(#[from] RoutingError),
-    /// Nothing in the address can be the name of a dataset.
-    #[error("`{0}` gives no name for the dataset")]
-    NoName(String),
+pub enum RemoteError {
     /// Blocks could not be had.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -71,14 +57,6 @@ pub enum PullError {
         /// Format found.
         format: i128,
     },
-    /// A metadata block is damaged or forged.
-    #[error("metadata block {hash}: {source}")]
-    Block {
-        /// The block.
-        hash: Multihash,
-        /// What is wrong.
-        source: DecodeError,
-    },
     /// The directories lack something that the chain names.
     #[error("the publisher's {directory} directory lacks {hash}")]
     Lacks {
@@ -87,148 +65,65 @@ pub enum PullError {
         /// What is missing.
         hash: Multihash,
     },
-    /// A slice or checkpoint is not what its metadata block says.
-    #[error("{} is not what its metadata block says: {found} instead of {expected}", .path.display())]
-    Object {
-        /// The file as it would be named.
-        path: PathBuf,
-        /// Hash or length in the metadata block.
-        expected: String,
-        /// Hash or length found.
-        found: String,
+    /// There is more in the `blocks` directory than is taken at once.
+    #[error("{cid} lists more than {blocks} metadata blocks that are not here, or {bytes} bytes of them")]
+    TooMuch {
+        /// The root.
+        cid: Cid,
+        /// How many are taken at once.
+        blocks: u64,
+        /// How many bytes of them.
+        bytes: u64,
     },
-    /// Local and remote chains went apart.
-    #[error(
-        "the local chain (head {local}) and the remote one (head {remote}) diverged after {common} common block(s)"
-    )]
-    Diverged {
-        /// Local head.
-        local: Multihash,
-        /// Remote head.
-        remote: Multihash,
-        /// Length of the common part.
-        common: u64,
-    },
-    /// The dataset found is not the one that was expected.
-    #[error("this is dataset {found}, but {expected} was expected")]
-    OtherDataset {
-        /// Id in the remote Seed.
-        found: DatasetId,
-        /// Id wanted.
-        expected: DatasetId,
-    },
-    /// The local dataset.
-    #[error(transparent)]
-    Dataset(#[from] DatasetError),
-    /// The local chain could not be replaced.
-    #[error(transparent)]
-    Rewrite(#[from] RewriteError),
-    /// The local dataset could not be found or made.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// The DAG of the pulled dataset.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
-    /// The block store.
+    /// What came could not be kept in the block store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A file.
-    #[error("cannot {operation} {}: {source}", .path.display())]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
 }
 
-/// How a pull ended.
-#[derive(Debug, Clone)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, and every variant holds a dataset"
-)]
-pub enum Outcome {
-    /// The local dataset is at the remote head.
-    UpToDate {
-        /// The dataset.
-        dataset: Dataset,
-    },
-    /// The local dataset has everything of the remote one, and more.
-    Ahead {
-        /// The dataset.
-        dataset: Dataset,
-        /// Head of the remote one.
-        remote: Multihash,
-    },
-    /// The dataset is at the remote head now.
-    Updated {
-        /// The dataset.
-        dataset: Dataset,
-        /// Head before; none for a new dataset.
-        old_head: Option<Multihash>,
-        /// Metadata blocks that came.
-        blocks: u64,
-        /// Local metadata blocks that were given up for them, or for being ahead.
-        dropped: u64,
-        /// Slices and checkpoints that came.
-        objects: u64,
-        /// What the network gave and what was here.
-        fetched: Fetched,
-        /// The dataset's own root; equals the one pulled if that was in format 1.
-        root: Root,
-    },
-}
-
-impl Outcome {
-    /// The dataset.
-    pub fn dataset(&self) -> &Dataset {
-        match self {
-            Self::UpToDate { dataset } | Self::Ahead { dataset, .. } | Self::Updated { dataset, .. } => dataset,
-        }
+impl From<RemoteError> for SourceError {
+    fn from(error: RemoteError) -> Self {
+        Self::new(error)
     }
 }
 
-/// What a pull is about to do or has done; for progress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Progress {
-    /// The root was read; its head is known.
-    Found {
-        /// The remote head.
-        head: Multihash,
-    },
-    /// It is known what has to come.
-    Planned {
-        /// Metadata blocks that came.
-        blocks: u64,
-        /// Slices and checkpoints to come.
-        objects: u64,
-        /// Their bytes.
-        bytes: u64,
-    },
-    /// A slice or checkpoint is complete and checked.
-    Object {
-        /// Its bytes.
-        bytes: u64,
-    },
+impl From<RemoteError> for ReceiveError {
+    fn from(error: RemoteError) -> Self {
+        SourceError::from(error).into()
+    }
 }
 
-/// What to pull into.
-#[derive(Debug, Clone)]
-pub struct Destination {
-    /// The local dataset to update. Without one the dataset with the remote id is updated, or a new one made.
-    pub dataset: Option<Dataset>,
-    /// Name of a new dataset.
-    pub name: DatasetName,
-    /// Id that the remote dataset must have.
-    pub expected_id: Option<DatasetId>,
-    /// Where a new dataset is pulled from, as it will remember it.
-    pub alias: Option<String>,
-    /// Make the local chain the remote one whatever it holds. A dataset of another id is refused all the same.
-    pub force: bool,
+/// Why a pull did not end well. Unless it says otherwise the dataset is at its old head, and what arrived is kept for the
+/// next attempt.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PullError {
+    /// What a name stands for could not be found out.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The DHTs. The dataset may be at its new head, and not be announced.
+    #[error(transparent)]
+    Routing(#[from] RoutingError),
+    /// Nothing in the address can be the name of a dataset.
+    #[error("`{0}` gives no name for the dataset")]
+    NoName(String),
+    /// What the address leads to cannot be read.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// The dataset did not come.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// The DAG of the pulled dataset, which is at its new head.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// That the name is followed could not be kept. The dataset is at its new head.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<FetchError> for PullError {
+    fn from(error: FetchError) -> Self {
+        RemoteError::from(error).into()
+    }
 }
 
 /// A dataset found under a root.
@@ -249,8 +144,8 @@ pub struct Remote {
 ///
 /// # Errors
 /// They cannot be had, or are not a dataset.
-pub async fn open(fetcher: &Fetcher, cid: Cid) -> Result<Remote, PullError> {
-    let not = |reason: &str| PullError::NotADataset {
+pub async fn open(fetcher: &Fetcher, cid: Cid) -> Result<Remote, RemoteError> {
+    let not = |reason: &str| RemoteError::NotADataset {
         cid,
         reason: reason.to_owned(),
     };
@@ -289,8 +184,8 @@ pub async fn open(fetcher: &Fetcher, cid: Cid) -> Result<Remote, PullError> {
 ///
 /// # Errors
 /// Not such a path, or a block on it cannot be had.
-pub async fn root_of(fetcher: &Fetcher, value: &str) -> Result<Cid, PullError> {
-    let malformed = || PullError::NotAPath(value.to_owned());
+pub async fn root_of(fetcher: &Fetcher, value: &str) -> Result<Cid, RemoteError> {
+    let malformed = || RemoteError::NotAPath(value.to_owned());
     let (cid, path) = match value.strip_prefix("/ipfs/").ok_or_else(malformed)?.split_once('/') {
         Some((cid, path)) => (cid, path),
         None => (value.trim_start_matches("/ipfs/"), ""),
@@ -305,10 +200,10 @@ pub async fn root_of(fetcher: &Fetcher, value: &str) -> Result<Cid, PullError> {
 }
 
 /// The link `files` of a root in format 1.
-fn files_of(root: &Block) -> Result<Cid, PullError> {
+fn files_of(root: &Block) -> Result<Cid, RemoteError> {
     use ipld_core::ipld::Ipld;
     let cid = *root.cid();
-    let not = |reason: &str| PullError::NotADataset {
+    let not = |reason: &str| RemoteError::NotADataset {
         cid,
         reason: reason.to_owned(),
     };
@@ -317,7 +212,7 @@ fn files_of(root: &Block) -> Result<Cid, PullError> {
     };
     match map.get("odf") {
         Some(Ipld::Integer(FORMAT)) => {}
-        Some(Ipld::Integer(format)) => return Err(PullError::NewerFormat { cid, format: *format }),
+        Some(Ipld::Integer(format)) => return Err(RemoteError::NewerFormat { cid, format: *format }),
         _ => return Err(not("it has no number `odf`")),
     }
     match map.get("files") {
@@ -327,7 +222,7 @@ fn files_of(root: &Block) -> Result<Cid, PullError> {
 }
 
 /// A file of at most `limit` bytes; `None` if it is longer or malformed.
-pub(crate) async fn small_file(fetcher: &Fetcher, root: Cid, limit: usize) -> Result<Option<Vec<u8>>, PullError> {
+async fn small_file(fetcher: &Fetcher, root: Cid, limit: usize) -> Result<Option<Vec<u8>>, RemoteError> {
     use odf_node::unixfs::export::{FileCursor, Step};
     let mut cursor = FileCursor::new(root);
     let mut content = Vec::new();
@@ -347,38 +242,7 @@ pub(crate) async fn small_file(fetcher: &Fetcher, root: Cid, limit: usize) -> Re
     }
 }
 
-/// Brings a remote dataset here. See the module for the order of events.
-///
-/// # Errors
-/// See [`PullError`].
-pub async fn pull(
-    local: &Local,
-    fetcher: &Fetcher,
-    remote: &Remote,
-    destination: Destination,
-    progress: &(dyn Fn(Progress) + Send + Sync),
-) -> Result<Outcome, PullError> {
-    progress(Progress::Found { head: remote.head });
-    if let Some(dataset) = &destination.dataset
-        && *dataset.head() == remote.head
-    {
-        return Ok(Outcome::UpToDate {
-            dataset: dataset.clone(),
-        });
-    }
-    transfer::Transfer {
-        local,
-        fetcher,
-        remote,
-        progress,
-    }
-    .run(destination)
-    .await
-}
-
 /// Runs work that reads or writes the disk beside the async tasks.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PullError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| PullError::Fetch(FetchError::Stopped))
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FetchError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| FetchError::Stopped)
 }

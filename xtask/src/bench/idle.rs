@@ -1,6 +1,6 @@
 //! Memory of a node that has nothing to do.
 
-use super::{Beside, Figure, Row, Scale};
+use super::row::{Beside, Figure, Row, Scale};
 use crate::Failure;
 use interop_tests::process::resident;
 use interop_tests::{Kubo, Workspace};

@@ -1,6 +1,6 @@
 //! Adding one file to the store.
 
-use super::{Beside, Figure, Row, Scale, fastest};
+use super::row::{Beside, Figure, Row, Scale, fastest};
 use crate::Failure;
 use interop_tests::process::run;
 use interop_tests::{Kubo, Workspace, content};

@@ -1,7 +1,9 @@
-//! Taking tables in: three million rows of real data from Parquet and from CSV, a ledger against itself, and a ledger
-//! over ten million earlier rows.
+//! Taking tables in: three million flights from Parquet and from CSV, a ledger against itself, and a ledger over ten
+//! million earlier rows.
+//!
+//! The flights are made up, unless `--flights` names a Parquet file with real ones.
 
-use super::{Figure, Row, Scale};
+use super::row::{Figure, Row, Scale};
 use crate::Failure;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMillisecondArray};
 use arrow::record_batch::RecordBatch;
@@ -21,15 +23,14 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(300);
 /// Files that the earlier rows of the large ledger come in.
 const PARTS: u64 = 10;
+/// Rows that are made at a time.
+const STEP: u64 = 1 << 16;
 /// Columns of the flights that tell one from another.
 const FLIGHT_KEY: &str = "[date, origin, destination, delay, distance]";
 
 /// Each row is an `odfs ingest` from its start to its end, with the slice hashed, written, synced and laid out.
 pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
-    let mut rows = Vec::new();
-    if let Some(flights) = Flights::find(scale.flights)? {
-        rows.extend(flights.rows()?);
-    }
+    let mut rows = Flights::new(scale.flights, scale.real_flights.as_deref())?.rows()?;
     rows.push(large_ledger(scale.ledger)?);
     Ok(rows)
 }
@@ -40,36 +41,35 @@ struct Flights {
     parquet: PathBuf,
     csv: PathBuf,
     rows: u64,
+    /// What the rows are.
+    of: &'static str,
 }
 
 impl Flights {
-    /// The first `limit` of them. Without the file: an error where nothing may be missing, else none, which is said.
-    fn find(limit: u64) -> Result<Option<Self>, Failure> {
-        let shared = std::env::var_os("ODFS_SHARED").map(PathBuf::from);
-        let shared = shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
-        let source = shared.join("data/flights-3m.parquet");
-        if !source.is_file() {
-            if interop_tests::peers::required() && std::env::var_os("CI").is_some() {
-                return Err(format!("{} is missing", source.display()).into());
-            }
-            println!("skipped: no {}", source.display());
-            return Ok(None);
-        }
+    /// `limit` of them: the first ones of `real`, a Parquet file, or made up.
+    fn new(limit: u64, real: Option<&Path>) -> Result<Self, Failure> {
         let workspace = Workspace::new()?;
         let (parquet, csv) = (
             workspace.path().join("flights.parquet"),
             workspace.path().join("flights.csv"),
         );
-        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&source)?)
-            .map_err(text)?
-            .with_limit(usize::try_from(limit).unwrap_or(usize::MAX))
-            .build()
-            .map_err(text)?;
+        let batches: Box<dyn Iterator<Item = Result<RecordBatch, Failure>>> = match real {
+            Some(file) => {
+                let opened = File::open(file).map_err(|error| format!("{}: {error}", file.display()))?;
+                let reader = ParquetRecordBatchReaderBuilder::try_new(opened)
+                    .map_err(text)?
+                    .with_limit(usize::try_from(limit).unwrap_or(usize::MAX))
+                    .build()
+                    .map_err(text)?;
+                Box::new(reader.map(|batch| batch.map_err(text)))
+            }
+            None => Box::new((0..limit.div_ceil(STEP)).map(move |step| made_up_flights(step * STEP, limit))),
+        };
         let mut table = arrow::csv::Writer::new(BufWriter::new(File::create(&csv)?));
         let mut columns = None;
         let mut rows = 0;
-        for batch in reader {
-            let batch = batch.map_err(text)?;
+        for batch in batches {
+            let batch = batch?;
             table.write(&batch).map_err(text)?;
             rows += batch.num_rows() as u64;
             if columns.is_none() {
@@ -83,16 +83,17 @@ impl Flights {
         if rows < limit {
             return Err(format!("{rows} flights instead of {limit}").into());
         }
-        if limit == 3_000_000 {
+        if let Some(real) = real.filter(|_| limit == 3_000_000) {
             // As it came, for figures that others can repeat.
-            std::fs::copy(&source, &parquet)?;
+            std::fs::copy(real, &parquet)?;
         }
-        Ok(Some(Self {
+        Ok(Self {
             workspace,
             parquet,
             csv,
             rows,
-        }))
+            of: if real.is_some() { "flights" } else { "made-up flights" },
+        })
     }
 
     fn rows(&self) -> Result<Vec<Row>, Failure> {
@@ -124,7 +125,7 @@ impl Flights {
         .into_iter()
         .flat_map(|(from, finished, file, wanted)| {
             row(
-                format!("ingest {millions:.2} M rows, {from}"),
+                format!("ingest {millions:.2} M {}, {from}", self.of),
                 &finished,
                 self.rows,
                 std::fs::metadata(file).map_or(0, |meta| meta.len()),
@@ -182,9 +183,30 @@ fn ingest(workspace: &Workspace, name: &str, file: &Path) -> Result<Finished, Fa
     run(workspace.command(["ingest", name, &file])?, LIMIT)?.success()
 }
 
+/// Flights from number `first` on, at most [`STEP`] and none from `limit` on, one a minute and so each of them different.
+fn made_up_flights(first: u64, limit: u64) -> Result<RecordBatch, Failure> {
+    let ids: Vec<i64> = (first..limit.min(first + STEP)).map(|id| id as i64).collect();
+    let each = |of: fn(i64) -> i64| Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| of(*id)))) as ArrayRef;
+    let airport = |of: fn(i64) -> i64| {
+        let name = |id: &i64| format!("A{:02}", of(*id));
+        Arc::new(StringArray::from_iter_values(ids.iter().map(name))) as ArrayRef
+    };
+    let date = ids.iter().map(|id| 978_307_200_000 + id * 60_000);
+    RecordBatch::try_from_iter([
+        (
+            "date",
+            Arc::new(TimestampMillisecondArray::from_iter_values(date)) as ArrayRef,
+        ),
+        ("delay", each(|id| id * 7_919 % 181 - 60)),
+        ("distance", each(|id| 100 + id * 104_729 % 2_600)),
+        ("origin", airport(|id| id * 31 % 97)),
+        ("destination", airport(|id| id * 17 % 89)),
+    ])
+    .map_err(text)
+}
+
 /// Rows of a large table: an id that counts, a time, a place, a measurement.
 fn generate(path: &Path, first: u64, rows: u64) -> Result<(), Failure> {
-    const STEP: u64 = 1 << 16;
     let mut columns = None;
     let ids: Vec<i64> = (first..first + rows).map(|id| id as i64).collect();
     for ids in ids.chunks(STEP as usize) {

@@ -1,7 +1,7 @@
 //! First pull of a dataset of many slices.
 
 use super::push::{Growing, NAME};
-use super::{Beside, Figure, Row, Scale};
+use super::row::{Beside, Figure, Row, Scale};
 use crate::Failure;
 use interop_tests::kubo::KAMU_FLAGS;
 use interop_tests::{Kubo, Workspace};

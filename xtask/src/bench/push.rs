@@ -1,6 +1,6 @@
 //! Publishing one appended row at different chain lengths.
 
-use super::{Beside, Figure, Row, Scale};
+use super::row::{Beside, Figure, Row, Scale};
 use crate::Failure;
 use interop_tests::kubo::KAMU_FLAGS;
 use interop_tests::workspace::dataset::Published;

@@ -1,6 +1,6 @@
 //! From Enter to the answer of a local command.
 
-use super::{Beside, Row, Scale, fastest};
+use super::row::{Beside, Row, Scale, fastest};
 use crate::Failure;
 use interop_tests::workspace::earthquakes;
 use interop_tests::{Kubo, Workspace};

@@ -1,7 +1,7 @@
 //! Moving one file between two peers on loopback, from a store that holds it to an empty one.
 
 use super::import::size;
-use super::{Beside, Figure, Row, Scale};
+use super::row::{Beside, Figure, Row, Scale};
 use crate::Failure;
 use interop_tests::process::run;
 use interop_tests::{Kubo, Workspace, content};

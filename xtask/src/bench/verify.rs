@@ -1,6 +1,6 @@
 //! Every byte of a dataset of many slices checked again.
 
-use super::{Beside, Figure, Row, Scale};
+use super::row::{Beside, Figure, Row, Scale};
 use crate::Failure;
 use interop_tests::process::run;
 use interop_tests::{Workspace, content};

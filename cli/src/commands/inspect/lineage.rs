@@ -13,6 +13,9 @@ use crate::output::{Format, Listing};
 use crate::session::Session;
 
 mod drawing;
+mod view;
+
+use view::{Described, View};
 
 /// How deep a tree is shown.
 const MAX_TREE_DEPTH: usize = 128;
@@ -40,52 +43,6 @@ pub(crate) enum LineageFormat {
     Html,
     /// One JSON array with an object a dataset
     Json,
-}
-
-/// What a line or box says of one dataset.
-struct Described {
-    label: String,
-    /// Root, Derivative, or that it is not here.
-    kind: &'static str,
-    here: bool,
-}
-
-/// The part of the graph that is shown: datasets in order, inputs first.
-struct View {
-    lineage: Lineage,
-    asked: Vec<DatasetId>,
-    all: Vec<DatasetId>,
-}
-
-impl View {
-    fn describe(&self, id: &DatasetId) -> Described {
-        if let Some(node) = self.lineage.node(id) {
-            return Described {
-                label: node.label(),
-                kind: node.kind.name(),
-                here: true,
-            };
-        }
-        // Whoever reads it has a name for it at least.
-        let inputs = self.lineage.nodes().flat_map(|node| &node.inputs);
-        let alias = inputs
-            .filter(|input| input.id == *id)
-            .map(|input| input.alias.clone())
-            .next();
-        Described {
-            label: alias.unwrap_or_else(|| id.to_string()),
-            kind: "not here",
-            here: false,
-        }
-    }
-
-    fn inputs(&self, id: &DatasetId) -> Vec<DatasetId> {
-        let inputs = self
-            .lineage
-            .node(id)
-            .map(|node| node.inputs.iter().map(|input| input.id).collect());
-        inputs.unwrap_or_default()
-    }
 }
 
 pub(super) fn run(args: &LineageArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {

@@ -13,8 +13,9 @@ use odf_node::store::{Blocks as _, Store};
 use odf_node::unixfs::directory;
 use odf_node::unixfs::{Entry, KUBO_CIDV1, Profile, UNIXFS_V0_2015, UNIXFS_V1_2025};
 
+use super::escape;
 use super::ignore::Ignore;
-use super::{PIN_OWNER, escape};
+use super::pin::PIN_OWNER;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;

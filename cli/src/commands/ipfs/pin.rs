@@ -6,13 +6,15 @@ use clap::Subcommand;
 use odf_node::fetch::Fetcher;
 use odf_node::store::Pin;
 
-use super::PIN_OWNER;
 use super::path::IpfsPath;
 use super::source::{Source, whole_block};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
 use crate::session::Session;
+
+/// Who pins what these commands keep.
+pub(super) const PIN_OWNER: &str = "ipfs";
 
 /// Keep content from being collected as garbage
 #[derive(Subcommand, Debug)]

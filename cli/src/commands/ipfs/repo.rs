@@ -27,6 +27,15 @@ pub(super) fn run(command: &RepoCommand, session: &Session, io: &mut Io) -> Resu
                     "removed {files} slice(s) and checkpoint(s) that no history needs"
                 ));
             }
+            for missing in &report.missing {
+                io.say(format_args!(
+                    "block {}, which {} needs: {}{}; fetch it again (`odfs pull`, `odfs ipfs pin add`) or give up the pin",
+                    missing.cid,
+                    missing.owner,
+                    missing.reason,
+                    if missing.was_here { ", and what it may have linked to is kept" } else { "" }
+                ));
+            }
             io.line(format_args!(
                 "removed {} block(s), {}; {} freed on disk; {} block(s) are kept by {} pin(s)",
                 output::count(report.removed_blocks),

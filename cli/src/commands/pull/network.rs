@@ -1,13 +1,16 @@
 //! Pulling over IPFS: names and roots.
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use odf::metadata::DatasetId;
-use odf::publish;
-use odf::pull::{Address, Outcome, Progress, PullOptions, Pulled, pull_from};
+use odf::pull::{Address, PullListener, PullOptions, Pulled, pull_from};
+use odf::receive::{Progress, Received};
 use odf_node::fetch::Fetcher;
 
+use super::repository::{finish, tell};
 use super::{PullArgs, open};
 use crate::commands::repair::{after_pull, peers_at};
 use crate::failure::{Failure, Kind};
@@ -59,8 +62,6 @@ pub(super) fn one(
 ) -> Result<bool, Failure> {
     let workspace = session.workspace()?;
     let node = session.node()?;
-    // GC must not take what has no pin yet.
-    let hold = workspace.store().hold();
     let exchange = node.exchange().session();
     peers.iter().for_each(|peer| exchange.add_provider(*peer));
     let fetcher = Fetcher::new(workspace.store().clone(), Some(exchange));
@@ -69,26 +70,18 @@ pub(super) fn one(
         ..Step::default()
     });
 
-    let (done, total) = (AtomicU64::new(0), AtomicU64::new(0));
-    let on_progress = |at: Progress| match at {
-        Progress::Planned { bytes, .. } => total.store(bytes, Ordering::Relaxed),
-        Progress::Object { bytes } => {
-            done.fetch_add(bytes, Ordering::Relaxed);
-        }
-        _ => {}
-    };
+    let far = Arc::new(Far::default());
+    let heard = Arc::clone(&far);
+    let listener: PullListener = Arc::new(move |at| heard.hear(at));
     let progress = io.progress().clone();
-    let show = || {
-        let (done, total) = (done.load(Ordering::Relaxed), total.load(Ordering::Relaxed));
-        progress.show(|| step(&fetcher, done, total));
-    };
+    let show = || progress.show(|| far.step(&fetcher));
     let options = PullOptions {
         dataset: dataset.map(|id| open(&id, session)).transpose()?,
         name: args.name.clone(),
         alias: !args.no_alias,
         force: args.force,
     };
-    let work = pull_from(workspace.local(), node, &fetcher, address, options, &on_progress);
+    let work = pull_from(workspace.local(), node, &fetcher, address, options, listener);
     let pulled = session.wait(io, async {
         tokio::pin!(work);
         let mut tick = tokio::time::interval(TICK);
@@ -99,87 +92,88 @@ pub(super) fn one(
             }
         }
     })?;
-    drop(hold);
-    if let Some(keep) = session.settings().retention {
-        publish::retain(workspace.local(), pulled.outcome.dataset(), keep)?;
-    }
-    let updated = tell(&pulled, address, io)?;
+    finish(&pulled.received, session)?;
+    let updated = report(&pulled, address, io)?;
     let places = || {
         peers_at(address, peers, session).unwrap_or_else(|failure| {
             tracing::warn!(%address, reason = failure.message(), "nobody is asked for what is missing");
             Vec::new()
         })
     };
-    after_pull(pulled.outcome.dataset(), &places, session, io)?;
+    after_pull(pulled.received.dataset(), &places, session, io)?;
     Ok(updated)
 }
 
-fn tell(pulled: &Pulled, address: &Address, io: &mut Io) -> Result<bool, Failure> {
-    let name = pulled.outcome.dataset().name()?;
-    match &pulled.outcome {
+fn report(pulled: &Pulled, address: &Address, io: &mut Io) -> Result<bool, Failure> {
+    let (received, is_new) = (&pulled.received, matches!(pulled.received, Received::Updated(_)));
+    if let (Some(age), false) = (pulled.stale, is_new) {
         // What was asked for is whether there is something newer, and that nobody knows.
-        Outcome::UpToDate { .. } | Outcome::Ahead { .. } if pulled.stale.is_some() => {
-            let age = pulled.stale.map(output::duration).unwrap_or_default();
-            return Err(Failure::new(
-                Kind::Unreachable,
-                format!("nobody answered for {address}; {name} is at the head that was known {age} ago"),
-            )
-            .next("check the connection, or name a peer with --peer"));
-        }
-        Outcome::UpToDate { .. } => io.line(format_args!("{name} is up to date"))?,
-        Outcome::Ahead { remote, .. } => {
-            io.line(format_args!(
-                "{name} is up to date; it is ahead of the remote head {remote}"
-            ))?;
-        }
-        Outcome::Updated {
-            dataset,
-            old_head,
-            blocks,
-            fetched,
-            ..
-        } => {
-            let words = if old_head.is_none() {
-                format!("Pulled {name} at")
-            } else {
-                format!("{name}: updated to")
-            };
-            io.line(format_args!("{words} {} ({blocks} block(s))", dataset.head()))?;
+        let (name, age) = (received.dataset().name()?, output::duration(age));
+        return Err(Failure::new(
+            Kind::Unreachable,
+            format!("nobody answered for {address}; {name} is at the head that was known {age} ago"),
+        )
+        .next("check the connection, or name a peer with --peer"));
+    }
+    tell(received, io)?;
+    if is_new {
+        let fetched = pulled.fetched;
+        io.say(format_args!(
+            "{} IPLD block(s) fetched, {}; {} were here",
+            output::count(fetched.blocks),
+            output::bytes(fetched.bytes),
+            output::count(fetched.local)
+        ));
+        if let Some(age) = pulled.stale {
             io.say(format_args!(
-                "{} IPLD block(s) fetched, {}; {} were here",
-                output::count(fetched.blocks),
-                output::bytes(fetched.bytes),
-                output::count(fetched.local)
+                "nobody answered for {address}: this is what it stood for {} ago",
+                output::duration(age)
             ));
-            if let Some(age) = pulled.stale {
-                io.say(format_args!(
-                    "nobody answered for {address}: this is what it stood for {} ago",
-                    output::duration(age)
-                ));
-            }
         }
     }
-    Ok(matches!(pulled.outcome, Outcome::Updated { .. }))
+    Ok(is_new)
 }
 
-fn step(fetcher: &Fetcher, done: u64, total: u64) -> Step {
-    let fetched = fetcher.fetched();
-    let mut text = format!(
-        "{}, {} blocks",
-        output::bytes(fetched.bytes),
-        output::count(fetched.blocks)
-    );
-    if let Some(session) = fetcher.session() {
-        let stats = session.stats();
-        text.push_str(&format!(
-            ", {}/s, {} provider(s)",
-            output::bytes(stats.rate as u64),
-            stats.providers
-        ));
+/// How far a pull is.
+#[derive(Default)]
+struct Far {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Far {
+    fn hear(&self, at: Progress) -> ControlFlow<()> {
+        match at {
+            Progress::Planned { bytes, .. } => self.total.store(bytes, Ordering::Relaxed),
+            Progress::Bytes(bytes) => {
+                self.done.fetch_add(bytes, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        // Whoever waits for the pull ends it by no longer waiting.
+        ControlFlow::Continue(())
     }
-    Step {
-        text,
-        done: done.max(fetched.bytes.min(total)),
-        total: (total > 0).then_some(total),
+
+    fn step(&self, fetcher: &Fetcher) -> Step {
+        let (done, total) = (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
+        let fetched = fetcher.fetched();
+        let mut text = format!(
+            "{}, {} blocks",
+            output::bytes(fetched.bytes),
+            output::count(fetched.blocks)
+        );
+        if let Some(session) = fetcher.session() {
+            let stats = session.stats();
+            text.push_str(&format!(
+                ", {}/s, {} provider(s)",
+                output::bytes(stats.rate as u64),
+                stats.providers
+            ));
+        }
+        Step {
+            text,
+            done: done.max(fetched.bytes.min(total)),
+            total: (total > 0).then_some(total),
+        }
     }
 }

@@ -4,11 +4,10 @@ use odf::dataset::RemoteAliases;
 use odf::metadata::DatasetId;
 use odf::place::Place;
 use odf::publish;
-use odf::repair::Supply;
+use odf::receive::{Destination, Received, Source, receive};
 use odf::repository::files::FilesSource;
 use odf::repository::http::HttpSource;
-use odf::repository::smart::{Endpoint, Source};
-use odf::repository::{self, Arrived, Destination, FromRepository, Outcome, SimpleSource};
+use odf::repository::smart::{Endpoint, SmartSource};
 
 use super::{PullArgs, open};
 use crate::commands::repair::after_pull;
@@ -39,18 +38,19 @@ pub(super) fn one(
     }
     let destination = Destination {
         dataset: dataset.map(|id| open(id, session)).transpose()?,
-        name,
         aliases,
+        force: args.force,
+        ..Destination::named(name)
     };
     match place {
         Place::Files(dir) => {
             let source = FilesSource::new(dir);
-            simple(&source, &source, destination, args.force, session, io)
+            simple(&source, &source, destination, session, io)
         }
         Place::Http(url) => {
             let token = session.repositories().token_for(place)?;
             let source = HttpSource::new(url, token);
-            simple(&source, &source, destination, args.force, session, io)
+            simple(&source, &source, destination, session, io)
         }
         Place::Smart(url) => {
             let token = session.repositories().token_for(place)?;
@@ -58,8 +58,8 @@ pub(super) fn one(
             let copies = HttpSource::new(url, token.clone());
             let endpoint = Endpoint::new(url, token);
             let watch = Watch::new(io);
-            let source = Source::open(endpoint, destination.dataset.as_ref(), args.force, &|at| watch.hear(at))?;
-            simple(&source, &copies, destination, args.force, session, io)
+            let source = SmartSource::open(endpoint, destination.dataset.as_ref(), args.force, &|at| watch.hear(at))?;
+            simple(&source, &copies, destination, session, io)
         }
         Place::Ipfs(_) => Err(
             Failure::new(Kind::Refused, format!("{place} is not pulled as a repository"))
@@ -68,62 +68,64 @@ pub(super) fn one(
     }
 }
 
-/// Pulls by the Simple Transfer Protocol; whether anything was new. `copies` has what is missing of files that came before.
+/// Receives a dataset; whether anything was new. `copies` has what is missing of files that came before.
 pub(super) fn simple(
-    source: &dyn SimpleSource,
-    copies: &dyn SimpleSource,
+    source: &dyn Source,
+    copies: &dyn Source,
     destination: Destination,
-    force: bool,
     session: &Session,
     io: &mut Io,
 ) -> Result<bool, Failure> {
     let watch = Watch::new(io);
-    let outcome = repository::pull(session.workspace()?.datasets(), source, destination, force, &|at| {
-        watch.hear(at)
-    })?;
-    let updated = finish(&outcome, &watch, session, io)?;
-    let places = || vec![Box::new(FromRepository(copies)) as Box<dyn Supply + '_>];
-    after_pull(outcome.dataset(), &places, session, io)?;
-    Ok(updated)
+    let workspace = session.workspace()?;
+    let received = receive(workspace.datasets(), source, destination, &|at| watch.hear(at))?;
+    finish(&received, session)?;
+    tell(&received, io)?;
+    if let Received::Updated(arrived) = &received {
+        if let Some(root) = workspace.layout().latest(&arrived.dataset.id())? {
+            session.added(&root.entities());
+        }
+        io.say(format_args!(
+            "{} of slices and checkpoints came",
+            output::bytes(watch.bytes())
+        ));
+    }
+    let places = || vec![Box::new(copies) as Box<dyn Source + '_>];
+    after_pull(received.dataset(), &places, session, io)?;
+    Ok(matches!(received, Received::Updated(_)))
 }
 
-/// Tells how a pull ended, and serves what is new; whether anything was.
-pub(super) fn finish(outcome: &Outcome, watch: &Watch, session: &Session, io: &mut Io) -> Result<bool, Failure> {
-    let name = outcome.dataset().name()?;
-    match outcome {
-        Outcome::UpToDate { .. } => io.line(format_args!("{name} is up to date"))?,
-        Outcome::Ahead { remote, by, .. } => io.line(format_args!(
+/// Gives up roots that need not be kept any more.
+pub(super) fn finish(received: &Received, session: &Session) -> Result<(), Failure> {
+    if let (Some(keep), Received::Updated(arrived)) = (session.settings().retention, received) {
+        publish::retain(session.workspace()?.local(), &arrived.dataset, keep)?;
+    }
+    Ok(())
+}
+
+/// Tells what came of a pull.
+pub(super) fn tell(received: &Received, io: &mut Io) -> Result<(), Failure> {
+    let name = received.dataset().name()?;
+    match received {
+        Received::UpToDate { .. } => io.line(format_args!("{name} is up to date"))?,
+        Received::Ahead { remote, by, .. } => io.line(format_args!(
             "{name} is up to date; it is {by} block(s) ahead of the remote head {remote}"
         ))?,
-        Outcome::Updated(Arrived {
-            dataset,
-            old_head,
-            blocks,
-            dropped,
-        }) => {
-            let workspace = session.workspace()?;
-            if let Some(keep) = session.settings().retention {
-                publish::retain(workspace.local(), dataset, keep)?;
-            }
-            if let Some(root) = workspace.layout().latest(&dataset.id())? {
-                session.added(&root.entities());
-            }
-            let words = match old_head {
+        Received::Updated(arrived) => {
+            let words = match arrived.old_head {
                 None => format!("Pulled {name} at"),
                 Some(_) => format!("{name}: updated to"),
             };
-            io.line(format_args!("{words} {} ({blocks} block(s))", dataset.head()))?;
-            if *dropped > 0 {
+            let (head, blocks) = (arrived.dataset.head(), arrived.blocks);
+            io.line(format_args!("{words} {head} ({blocks} block(s))"))?;
+            if arrived.dropped > 0 {
                 io.say(format_args!(
-                    "{dropped} local block(s) that the other lacks were dropped; the old head was {}",
-                    old_head.map(|head| head.to_string()).unwrap_or_default()
+                    "{} local block(s) that the other lacks were dropped; the old head was {}",
+                    arrived.dropped,
+                    arrived.old_head.map(|head| head.to_string()).unwrap_or_default()
                 ));
             }
-            io.say(format_args!(
-                "{} of slices and checkpoints came",
-                output::bytes(watch.bytes())
-            ));
         }
     }
-    Ok(matches!(outcome, Outcome::Updated(_)))
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use odf::repository::Destination;
+use odf::receive::Destination;
 use odf::repository::kamu_workspace::{KamuDataset, KamuWorkspace};
 
 use super::repository::simple;
@@ -65,9 +65,11 @@ fn one(
     };
     let destination = Destination {
         dataset: session.workspace()?.catalog().by_id(&dataset.id)?,
-        name,
+        expected_id: Some(dataset.id),
         aliases,
+        force: args.force,
+        ..Destination::named(name)
     };
     let source = dataset.source();
-    simple(&source, &source, destination, args.force, session, io)
+    simple(&source, &source, destination, session, io)
 }

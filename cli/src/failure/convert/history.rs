@@ -46,6 +46,7 @@ impl From<RepairError> for Failure {
             RepairError::Dataset(error) => error.into(),
             RepairError::Catalog(error) => error.into(),
             RepairError::Mirror(error) => error.into(),
+            RepairError::Receive(error) => error.into(),
             RepairError::Stopped => Failure::interrupted(),
             error => Failure::new(Kind::General, chain(&error)),
         }

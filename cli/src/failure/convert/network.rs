@@ -144,7 +144,6 @@ impl From<StartError> for Failure {
             StartError::Listen { .. } => {
                 Failure::usage(&error).next("choose another address with `odfs config set network.listen`")
             }
-            StartError::Store(error) => error.into(),
             error => Failure::new(Kind::General, chain(&error)),
         }
     }

@@ -1,9 +1,11 @@
-//! Errors of repositories: addresses, arrivals, syncs.
+//! Errors of datasets that come and go: addresses, receiving, pushing.
 
 use odf::place::PlaceError;
+use odf::pull::RemoteError;
+use odf::receive::{ReceiveError, SourceError};
 use odf::registry::RegistryError;
 use odf::repository::kamu_workspace::KamuWorkspaceError;
-use odf::repository::{ArrivalError, ReadError, SyncError};
+use odf::repository::{PushError, ReadError, SmartError};
 
 use super::{damaged, of_io};
 use crate::failure::{Failure, Kind, chain};
@@ -61,45 +63,66 @@ impl From<ReadError> for Failure {
     }
 }
 
-impl From<ArrivalError> for Failure {
-    fn from(error: ArrivalError) -> Self {
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        let error = match error.take::<ReadError>() {
+            Ok(error) => return error.into(),
+            Err(error) => error,
+        };
+        let error = match error.take::<SmartError>() {
+            Ok(error) => return error.into(),
+            Err(error) => error,
+        };
+        match error.take::<RemoteError>() {
+            Ok(error) => error.into(),
+            Err(error) => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<ReceiveError> for Failure {
+    fn from(error: ReceiveError) -> Self {
         match error {
-            ArrivalError::Broken { .. } => {
+            ReceiveError::NotFound { .. } => {
+                Failure::new(Kind::NotFound, &error).next("check the address: refs/head must be directly below it")
+            }
+            ReceiveError::Source(error) => error.into(),
+            ReceiveError::Diverged { .. } => Failure::new(Kind::Refused, &error)
+                .next("--force makes the destination like the source, and drops the blocks that only it has"),
+            ReceiveError::OtherDataset { .. } => {
+                Failure::new(Kind::Refused, &error).next("choose another place, or another name with --as")
+            }
+            ReceiveError::Broken { .. } => {
                 Failure::new(Kind::Unreachable, chain(&error)).next("run the command again; what arrived is kept")
             }
-            ArrivalError::NotAhead { .. } | ArrivalError::OtherDataset { .. } => Failure::new(Kind::Refused, &error)
+            ReceiveError::NotAhead { .. } => Failure::new(Kind::Refused, &error)
                 .next("pull it under another name with --as, or delete the local one first"),
-            ArrivalError::Busy(_) => Failure::new(Kind::Busy, &error).next("run the command again when that is done"),
-            ArrivalError::Dataset(error) => error.into(),
-            ArrivalError::Catalog(error) => error.into(),
-            ArrivalError::Mirror(error) => error.into(),
-            ArrivalError::Io { ref source, .. } => of_io(&error, source),
+            ReceiveError::Busy(_) => Failure::new(Kind::Busy, &error).next("run the command again when that is done"),
+            ReceiveError::Dataset(error) => error.into(),
+            ReceiveError::Catalog(error) => error.into(),
+            ReceiveError::Mirror(error) => error.into(),
+            ReceiveError::Io { ref source, .. } => of_io(&error, source),
+            ReceiveError::Cancelled(_) => Failure::interrupted(),
             error => theirs(&error),
         }
     }
 }
 
-impl From<SyncError> for Failure {
-    fn from(error: SyncError) -> Self {
+impl From<PushError> for Failure {
+    fn from(error: PushError) -> Self {
         match error {
-            SyncError::NotFound { .. } => {
+            PushError::NotFound { .. } => {
                 Failure::new(Kind::NotFound, &error).next("check the address: refs/head must be directly below it")
             }
-            SyncError::Read(error) => error.into(),
-            SyncError::Arrival(error) => error.into(),
-            SyncError::Smart(error) => error.into(),
-            SyncError::Dataset(error) => error.into(),
-            SyncError::Diverged { .. } => Failure::new(Kind::Refused, &error)
-                .next("--force makes the destination like the source, and drops the blocks that only it has"),
-            SyncError::DestinationAhead { .. } => Failure::new(Kind::Refused, &error)
+            PushError::Compare(error) => error.into(),
+            PushError::Smart(error) => error.into(),
+            PushError::Dataset(error) => error.into(),
+            PushError::DestinationAhead { .. } => Failure::new(Kind::Refused, &error)
                 .next("pull from there first; or --force sets that head back to the local one"),
-            SyncError::OtherDataset { .. } => {
-                Failure::new(Kind::Refused, &error).next("choose another place, or another name with --as")
-            }
-            SyncError::HeadMoved { .. } => Failure::new(Kind::Busy, &error).next("run the command again"),
-            SyncError::Damaged { .. } => damaged(&error),
-            SyncError::Io { ref source, .. } => of_io(&error, source),
-            SyncError::Cancelled => Failure::interrupted(),
+            PushError::HeadMoved { .. } => Failure::new(Kind::Busy, &error).next("run the command again"),
+            PushError::Damaged { .. } => damaged(&error),
+            PushError::Io { ref source, .. } => of_io(&error, source),
+            PushError::Cancelled(_) => Failure::interrupted(),
             error => theirs(&error),
         }
     }

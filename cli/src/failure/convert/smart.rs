@@ -28,6 +28,8 @@ impl From<SmartError> for Failure {
                 .next("pull from there to see how the two differ; --force makes it like the local one"),
             E::NotMoved { .. } => Failure::new(Kind::Integrity, &error)
                 .next("run the command again; if it goes on, tell whoever runs the server"),
+            E::Read(error) => error.into(),
+            E::Cancelled(_) => Failure::interrupted(),
             error => Failure::new(Kind::Integrity, chain(&error))
                 .next("nothing of it was taken; tell whoever runs the server"),
         }

@@ -12,7 +12,7 @@ use odf::ingest::plan::PlanError;
 use odf::ingest::source::{Problem, SourceError, UnknownFormat};
 use odf::layout::LayoutError;
 use odf::publish::PublishError;
-use odf::pull::{AddressError, PullError};
+use odf::pull::{AddressError, PullError, RemoteError};
 use odf::slice::SliceError;
 use odf::verify::VerifyError;
 use odf::workspace::{TakeError, WorkspaceError};
@@ -226,23 +226,24 @@ impl From<PullError> for Failure {
             PullError::Resolve(error) => error.into(),
             PullError::Routing(error) => error.into(),
             PullError::NoName(_) => Failure::usage(&error).next("name it with --as"),
-            PullError::Fetch(error) => error.into(),
-            PullError::Dataset(error) => error.into(),
-            PullError::Catalog(error) => error.into(),
+            PullError::Remote(error) => error.into(),
+            PullError::Receive(error) => error.into(),
             PullError::Layout(error) => error.into(),
             PullError::Store(error) => error.into(),
-            PullError::Io { ref source, .. } => of_io(&error, source),
-            PullError::NotADataset { .. } | PullError::NotAPath(_) => Failure::new(Kind::BadInput, chain(&error))
-                .next("`odfs ipfs ls` shows what is there; `odfs ipfs get` saves files"),
-            PullError::NewerFormat { .. } => Failure::new(Kind::BadInput, &error).next("update odfs"),
-            PullError::Diverged { .. } => Failure::new(Kind::Refused, &error)
-                .next("`odfs pull --force` takes the remote history and gives up the local blocks that it lacks"),
-            PullError::OtherDataset { .. } => {
-                Failure::new(Kind::Refused, &error).next("pull it under another name with --as")
-            }
-            PullError::Rewrite(error) => error.into(),
-            PullError::Block { .. } | PullError::Lacks { .. } | PullError::Object { .. } => untrusted(&error),
             error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Self {
+        match error {
+            RemoteError::Fetch(error) => error.into(),
+            RemoteError::Store(error) => error.into(),
+            RemoteError::NotADataset { .. } | RemoteError::NotAPath(_) => Failure::new(Kind::BadInput, chain(&error))
+                .next("`odfs ipfs ls` shows what is there; `odfs ipfs get` saves files"),
+            RemoteError::NewerFormat { .. } => Failure::new(Kind::BadInput, &error).next("update odfs"),
+            error => untrusted(&error),
         }
     }
 }
@@ -281,7 +282,7 @@ impl From<VerifyError> for Failure {
 impl From<ExportError> for Failure {
     fn from(error: ExportError) -> Self {
         match error {
-            ExportError::Sync(error) => error.into(),
+            ExportError::Push(error) => error.into(),
             ExportError::NotEmpty(_) => {
                 Failure::new(Kind::Refused, &error).next("name a directory that is new or empty")
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use cid::Cid;
 use libp2p::PeerId;
 
-use super::super::message::{Entry, Message, WantKind};
+use super::super::message::{Message, WantKind, WantlistEntry};
 use super::super::session::SessionId;
 
 /// The most blocks asked of one peer at a time. Below the 1,024 wants that Kubo keeps for a peer, so that questions
@@ -130,14 +130,14 @@ pub(super) struct Peer {
 /// Changes of the wantlist not yet sent; the last word on each CID.
 #[derive(Debug, Default)]
 struct Outbox {
-    entries: VecDeque<Option<Entry>>,
+    entries: VecDeque<Option<WantlistEntry>>,
     /// Positions, counted from the first entry ever put in.
     places: HashMap<Cid, u64>,
     first: u64,
 }
 
 impl Outbox {
-    fn set(&mut self, entry: Entry) {
+    fn set(&mut self, entry: WantlistEntry) {
         let next = self.first + self.entries.len() as u64;
         match self.places.insert(entry.cid, next) {
             Some(place) => {
@@ -158,7 +158,7 @@ impl Outbox {
         }
     }
 
-    fn take(&mut self, max: usize) -> Vec<Entry> {
+    fn take(&mut self, max: usize) -> Vec<WantlistEntry> {
         let mut taken = Vec::new();
         while taken.len() < max {
             let Some(entry) = self.entries.pop_front() else { break };
@@ -318,7 +318,7 @@ impl Peer {
                 alone,
             },
         );
-        self.outbox.set(Entry {
+        self.outbox.set(WantlistEntry {
             cid,
             priority,
             cancel: false,
@@ -377,7 +377,7 @@ impl Peer {
         let Some(ask) = self.take_ask(cid) else { return };
         if ask.on_wire {
             self.remember(*cid);
-            self.outbox.set(Entry {
+            self.outbox.set(WantlistEntry {
                 cid: *cid,
                 priority: 0,
                 cancel: true,
@@ -436,7 +436,7 @@ impl Peer {
             }
             if is_late || (ask.state == AskState::Late && now >= ask.repeat_at) {
                 ask.repeat_at = now + REPEAT_AFTER;
-                repeats.push(Entry {
+                repeats.push(WantlistEntry {
                     cid: *cid,
                     priority: ask.priority,
                     cancel: false,

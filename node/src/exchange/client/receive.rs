@@ -9,7 +9,8 @@ use super::peer::{Link, PeerNo};
 use super::{Action, Client, MAX_UNREQUESTED, Receipt, Said, Search};
 use crate::block::Block;
 use crate::exchange::message::{Presence, WantKind};
-use crate::exchange::session::{SessionId, lock};
+use crate::exchange::session::SessionId;
+use crate::threads::lock;
 
 /// How long a peer that sent too many of those is not talked to.
 pub(super) const BAN: Duration = Duration::from_secs(300);

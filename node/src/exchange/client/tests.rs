@@ -6,8 +6,8 @@ use super::receive::BAN;
 use super::*;
 use crate::block::RAW;
 use crate::exchange::SessionStats;
-use crate::exchange::message::{Entry, Presence, WantKind};
-use crate::exchange::session::lock;
+use crate::exchange::message::{Presence, WantKind, WantlistEntry};
+use crate::threads::lock;
 
 const TIMES: Times = Times {
     answer: Duration::from_secs(5),
@@ -76,10 +76,10 @@ impl Bench {
     }
 
     /// Lets the client act; what it says to each peer.
-    fn said(&mut self) -> HashMap<PeerId, Vec<Entry>> {
+    fn said(&mut self) -> HashMap<PeerId, Vec<WantlistEntry>> {
         self.client.drive(self.now);
         self.client.search_due(self.now);
-        let mut said: HashMap<PeerId, Vec<Entry>> = HashMap::new();
+        let mut said: HashMap<PeerId, Vec<WantlistEntry>> = HashMap::new();
         while let Some((peer, message)) = self.client.next_message() {
             assert!(message.blocks.is_empty() && !message.full);
             said.entry(peer).or_default().extend(message.entries);
@@ -106,7 +106,7 @@ impl Bench {
             .received(peer, Vec::new(), vec![(*block.cid(), presence)], 0, self.now);
     }
 
-    fn pass(&mut self, time: Duration) -> HashMap<PeerId, Vec<Entry>> {
+    fn pass(&mut self, time: Duration) -> HashMap<PeerId, Vec<WantlistEntry>> {
         let (mut all, end): (HashMap<_, Vec<_>>, _) = (HashMap::new(), self.now + time);
         while self.now < end {
             self.now += Duration::from_millis(100);
@@ -132,7 +132,7 @@ impl Bench {
     }
 }
 
-fn of_kind(entries: Option<&Vec<Entry>>, kind: WantKind) -> Vec<Cid> {
+fn of_kind(entries: Option<&Vec<WantlistEntry>>, kind: WantKind) -> Vec<Cid> {
     let entries = entries.map(Vec::as_slice).unwrap_or_default();
     entries
         .iter()
@@ -141,15 +141,15 @@ fn of_kind(entries: Option<&Vec<Entry>>, kind: WantKind) -> Vec<Cid> {
         .collect()
 }
 
-fn wants(entries: Option<&Vec<Entry>>) -> Vec<Cid> {
+fn wants(entries: Option<&Vec<WantlistEntry>>) -> Vec<Cid> {
     of_kind(entries, WantKind::Block)
 }
 
-fn haves(entries: Option<&Vec<Entry>>) -> Vec<Cid> {
+fn haves(entries: Option<&Vec<WantlistEntry>>) -> Vec<Cid> {
     of_kind(entries, WantKind::Have)
 }
 
-fn cancels(entries: Option<&Vec<Entry>>) -> Vec<Cid> {
+fn cancels(entries: Option<&Vec<WantlistEntry>>) -> Vec<Cid> {
     let entries = entries.map(Vec::as_slice).unwrap_or_default();
     entries
         .iter()

@@ -5,16 +5,11 @@ use std::time::{Duration, Instant};
 use cid::Cid;
 
 use super::peer::{Link, PeerNo};
-use super::{Action, Client, MAX_REFUSALS, Said, Search};
-use crate::exchange::session::{SessionId, lock};
-use crate::exchange::{FetchError, Verdict};
+use super::{Action, Client, MAX_REFUSALS, REDIAL_UNREACHABLE_AFTER, Said, Search, TICK};
+use crate::exchange::session::SessionId;
+use crate::exchange::verdict::{FetchError, Verdict};
+use crate::threads::lock;
 
-/// How often the clock is looked at while anything is wanted.
-pub(super) const TICK: Duration = Duration::from_millis(100);
-/// A peer that went away is dialled again after this.
-pub(super) const REDIAL_AFTER: Duration = Duration::from_secs(1);
-/// A peer that could not be dialled is dialled again after this.
-pub(super) const REDIAL_UNREACHABLE_AFTER: Duration = Duration::from_secs(30);
 /// After this many dials in a row, a peer is not dialled again unless it is named anew.
 const MAX_DIALS: u32 = 5;
 /// A dial that has said nothing for this long counts as failed.

@@ -7,8 +7,8 @@ fn abc() -> Block {
     Block::new(RAW, &b"abc"[..]).unwrap()
 }
 
-fn want(cid: Cid) -> Entry {
-    Entry {
+fn want(cid: Cid) -> WantlistEntry {
+    WantlistEntry {
         cid,
         priority: 1,
         cancel: false,
@@ -90,14 +90,14 @@ fn the_empty_message_is_an_empty_frame() {
 fn everything_survives_the_wire() {
     let old = Block::new_v0(&b"old"[..]).unwrap();
     let large = Block::new(DAG_PB, vec![7u8; COALESCE_BELOW + 1]).unwrap();
-    let cancel = Entry {
+    let cancel = WantlistEntry {
         cid: *old.cid(),
         priority: -3,
         cancel: true,
         kind: WantKind::Block,
         send_dont_have: false,
     };
-    let have = Entry {
+    let have = WantlistEntry {
         kind: WantKind::Have,
         priority: i32::MAX,
         ..want(*large.cid())
@@ -137,7 +137,7 @@ fn large_blocks_are_written_and_read_without_a_copy() {
 
 #[test]
 fn older_peers_get_what_they_understand() {
-    let have = Entry {
+    let have = WantlistEntry {
         kind: WantKind::Have,
         ..want(*abc().cid())
     };
@@ -148,7 +148,7 @@ fn older_peers_get_what_they_understand() {
         presences: vec![(*abc().cid(), Presence::Have)],
         ..Message::default()
     };
-    let asked = Entry {
+    let asked = WantlistEntry {
         kind: WantKind::Block,
         send_dont_have: false,
         ..have
@@ -238,9 +238,9 @@ fn lists_over_their_limit_are_refused() {
 fn a_block_over_the_limit_is_refused() {
     let message = |len: usize| {
         let mut bytes = BytesMut::new();
-        put_key(&mut bytes, 3, 6 + field_len(len));
+        put_bytes_head(&mut bytes, 3, 6 + bytes_field_len(len));
         bytes.put_slice(&[0x0a, 4, 1, 0x55, 0x12, 0x20]);
-        put_key(&mut bytes, 2, len);
+        put_bytes_head(&mut bytes, 2, len);
         bytes.resize(bytes.len() + len, 0);
         Received::decode(&bytes.freeze())
     };
@@ -276,7 +276,7 @@ fn any_block() -> impl Strategy<Value = Block> {
 
 fn any_message() -> impl Strategy<Value = Message> {
     let entry = (any_block(), any::<i32>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(block, priority, cancel, have, send_dont_have)| Entry {
+        |(block, priority, cancel, have, send_dont_have)| WantlistEntry {
             cid: *block.cid(),
             priority,
             cancel,

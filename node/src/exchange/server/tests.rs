@@ -15,8 +15,8 @@ fn block(seed: usize, len: usize) -> Block {
     Block::new(RAW, data).unwrap()
 }
 
-fn want(block: &Block) -> Entry {
-    Entry {
+fn want(block: &Block) -> WantlistEntry {
+    WantlistEntry {
         cid: *block.cid(),
         priority: 1,
         cancel: false,
@@ -25,15 +25,15 @@ fn want(block: &Block) -> Entry {
     }
 }
 
-fn have(block: &Block) -> Entry {
-    Entry {
+fn have(block: &Block) -> WantlistEntry {
+    WantlistEntry {
         kind: WantKind::Have,
         ..want(block)
     }
 }
 
-fn cancel(block: &Block) -> Entry {
-    Entry {
+fn cancel(block: &Block) -> WantlistEntry {
+    WantlistEntry {
         cancel: true,
         ..want(block)
     }
@@ -122,7 +122,7 @@ fn answers_follow_the_kind_of_the_question() {
 
     bench.server.wantlist(peer, vec![want(&large)], false);
     assert_eq!(cids(&bench.drain()), [*large.cid()]);
-    let silent = Entry {
+    let silent = WantlistEntry {
         send_dont_have: false,
         ..want(&block(4, 9))
     };
@@ -167,7 +167,7 @@ fn a_block_is_pushed_to_whoever_names_it_by_another_codec() {
     let node = Cid::new_v1(block::DAG_PB, *raw.cid().hash());
     let both = vec![
         want(&raw),
-        Entry {
+        WantlistEntry {
             cid: node,
             ..want(&raw)
         },
@@ -217,7 +217,7 @@ fn higher_priority_goes_first() {
     let entries = blocks
         .iter()
         .zip(priorities)
-        .map(|(block, priority)| Entry {
+        .map(|(block, priority)| WantlistEntry {
             priority,
             ..want(block)
         })
@@ -259,7 +259,7 @@ fn a_flood_of_wants_keeps_the_highest() {
     let entries = blocks
         .iter()
         .enumerate()
-        .map(|(at, block)| Entry {
+        .map(|(at, block)| WantlistEntry {
             priority: at as i32,
             ..want(block)
         })
@@ -300,7 +300,7 @@ fn messages_stay_below_the_frame_limit() {
     blocks.extend((40..900).map(|seed| block(seed, 100)));
     bench.put(&blocks);
     // The worst order: a message that is nearly full when the largest block comes.
-    let entries = blocks.iter().enumerate().map(|(at, block)| Entry {
+    let entries = blocks.iter().enumerate().map(|(at, block)| WantlistEntry {
         priority: (at * 7 % 900) as i32,
         ..want(block)
     });

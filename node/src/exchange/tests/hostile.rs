@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::super::message::{Entry, MAX_FRAME_BYTES, Message, Presence, WantKind};
+use super::super::message::{MAX_FRAME_BYTES, Message, Presence, WantKind, WantlistEntry};
 use super::raw::{RawPeer, frame, read, send};
 use super::*;
 use crate::store::StoreError;
@@ -52,7 +52,7 @@ impl crate::store::Blocks for BadStore {
 }
 
 fn want(block: &Block) -> Message {
-    let entry = Entry {
+    let entry = WantlistEntry {
         cid: *block.cid(),
         priority: 1,
         cancel: false,
@@ -288,7 +288,7 @@ async fn presences_and_inline_blocks_follow_the_rule_of_1024() {
         .into_iter()
         .flat_map(|block| want(block).entries);
     let entries = entries
-        .map(|entry| Entry {
+        .map(|entry| WantlistEntry {
             kind: WantKind::Have,
             ..entry
         })

@@ -63,3 +63,22 @@ async fn sharded_directories_are_walked_and_listed() {
     let listing = server.get(&format!("/ipfs/{}/", root.cid)).await.text();
     assert!(names.iter().all(|name| listing.contains(&format!("./{name}\""))));
 }
+
+#[tokio::test]
+async fn one_entry_over_the_limit_is_left_out_and_that_is_said() {
+    let mut shelf = Shelf::default();
+    let file = shelf.file(b"x");
+    let names: Vec<String> = (0..=directory::MAX_ROWS).map(|n| format!("n{n:05}")).collect();
+    let mut entries: Vec<(&str, Entry)> = names.iter().map(|name| (name.as_str(), file)).collect();
+    let over = shelf.directory(entries.clone());
+    entries.pop();
+    let full = shelf.directory(entries);
+    let server = Server::start(shelf).await;
+    let rows = |page: &str| page.matches("href=\"./n").count();
+    let page = server.get(&format!("/ipfs/{}/", full.cid)).await.text();
+    assert_eq!(rows(&page), directory::MAX_ROWS);
+    assert!(!page.contains("Only the first"));
+    let page = server.get(&format!("/ipfs/{}/", over.cid)).await.text();
+    assert_eq!(rows(&page), directory::MAX_ROWS);
+    assert!(page.contains("Only the first 10000 entries"));
+}

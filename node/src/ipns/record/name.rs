@@ -13,7 +13,7 @@ use crate::block::{IDENTITY, LIBP2P_KEY, SHA2_256, sha2_256};
 /// What stands before a name's multihash in the DHT and in content paths.
 const PREFIX: &str = "/ipns/";
 /// The longest spelling of a name that is read. That of a 64-byte digest in base 2 would be longer, and unreadable.
-const MAX_TEXT: usize = 256;
+pub(super) const MAX_TEXT: usize = 256;
 
 /// An IPNS name: the hash of a public key, or for short keys (Ed25519) the key itself.
 ///

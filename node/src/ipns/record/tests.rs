@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::name::MAX_TEXT;
 use super::*;
 
 /// The vectors of gateway-conformance: name, file, and whether the record is valid.
@@ -66,10 +67,10 @@ fn verify((name, bytes): (&str, &'static [u8])) -> Result<Record, RecordError> {
 }
 
 /// A record changed on the way, verified for the name it was made for.
-fn tampered(record: &Record, change: impl FnOnce(&mut Entry)) -> Result<Record, RecordError> {
-    let mut entry = Entry::decode(record.bytes.clone()).unwrap();
-    change(&mut entry);
-    Record::verify(record.name, entry.encode_to_vec().into(), now())
+fn tampered(record: &Record, change: impl FnOnce(&mut Message)) -> Result<Record, RecordError> {
+    let mut message = Message::decode(&record.bytes).unwrap();
+    change(&mut message);
+    Record::verify(record.name, message.encode().into(), now())
 }
 
 #[test]
@@ -94,16 +95,16 @@ fn records_are_written_as_kubo_writes_them() {
     let record = made(|_| ());
     // The length Kubo 0.43 gives a first record for a path like this.
     assert_eq!(record.bytes().len(), 397);
-    let entry = Entry::decode(record.bytes.clone()).unwrap();
-    assert_eq!(entry.validity.unwrap(), b"2026-09-23T14:13:20.609731738Z");
-    assert!(entry.pub_key.is_none(), "the name holds an Ed25519 key");
+    let message = Message::decode(&record.bytes).unwrap();
+    assert_eq!(message.validity.unwrap(), b"2026-09-23T14:13:20.609731738Z");
+    assert!(message.pub_key.is_none(), "the name holds an Ed25519 key");
     let bytes = record.bytes();
     let zero_fields: Vec<_> = bytes
         .windows(2)
         .filter(|pair| [[0x18, 0], [0x28, 0]].contains(&[pair[0], pair[1]]))
         .collect();
     assert!(zero_fields.len() >= 2, "zeros are written out");
-    let data = entry.data.unwrap();
+    let data = message.data.unwrap();
     assert_eq!(data[..5], [0xa5, 0x63, b'T', b'T', b'L']);
     let map = Ipld::Map(serde_ipld_dagcbor::from_slice(&data).unwrap());
     assert_eq!(serde_ipld_dagcbor::to_vec(&map).unwrap(), data, "the data is canonical");
@@ -127,9 +128,9 @@ fn a_record_for_another_name_is_refused() {
         Err(RecordError::BadSignature { .. })
     ));
     // Carrying the key that did sign does not help.
-    let mut entry = Entry::decode(record.bytes.clone()).unwrap();
-    entry.pub_key = Some(key(1).public().encode_protobuf());
-    let bytes = Bytes::from(entry.encode_to_vec());
+    let mut message = Message::decode(&record.bytes).unwrap();
+    message.pub_key = Some(key(1).public().encode_protobuf());
+    let bytes = Bytes::from(message.encode());
     assert!(Record::verify(record.name, bytes.clone(), now()).is_ok());
     assert!(matches!(
         Record::verify(other, bytes, now()),
@@ -142,17 +143,17 @@ fn a_name_that_is_a_hash_takes_its_key_from_the_record() {
     let public = key(1).public().encode_protobuf();
     let peer = libp2p::PeerId::from_multihash(crate::block::sha2_256(&public)).unwrap();
     let name = Name::from_peer_id(peer);
-    let mut entry = Entry::decode(made(|_| ()).bytes).unwrap();
-    let bytes = |entry: &Entry| Bytes::from(entry.encode_to_vec());
+    let mut message = Message::decode(&made(|_| ()).bytes).unwrap();
+    let bytes = |message: &Message| Bytes::from(message.encode());
     assert!(matches!(
-        Record::verify(name, bytes(&entry), now()),
+        Record::verify(name, bytes(&message), now()),
         Err(RecordError::NoPublicKey { .. })
     ));
-    entry.pub_key = Some(public);
-    assert!(Record::verify(name, bytes(&entry), now()).is_ok());
-    entry.pub_key = Some(key(2).public().encode_protobuf());
+    message.pub_key = Some(public);
+    assert!(Record::verify(name, bytes(&message), now()).is_ok());
+    message.pub_key = Some(key(2).public().encode_protobuf());
     assert!(matches!(
-        Record::verify(name, bytes(&entry), now()),
+        Record::verify(name, bytes(&message), now()),
         Err(RecordError::ForeignKey { .. })
     ));
 }
@@ -173,34 +174,34 @@ fn a_record_ends_at_its_last_instant() {
 #[test]
 fn fields_of_the_first_version_must_agree_and_may_be_absent() {
     let record = made(|_| ());
-    let contradicts = |change: fn(&mut Entry), expected| match tampered(&record, change) {
+    let contradicts = |change: fn(&mut Message), expected| match tampered(&record, change) {
         Err(RecordError::Contradiction { field, .. }) => assert_eq!(field, expected),
         other => panic!("{other:?}"),
     };
-    contradicts(|entry| entry.value = Some("/ipfs/bafkqaaa".into()), "Value");
-    contradicts(|entry| entry.value = None, "Value");
-    contradicts(|entry| entry.validity = None, "Validity");
-    contradicts(|entry| entry.validity_type = Some(1), "ValidityType");
-    contradicts(|entry| entry.sequence = Some(1), "Sequence");
-    contradicts(|entry| entry.ttl = None, "TTL");
-    let second_only = tampered(&record, |entry| {
-        *entry = Entry {
-            signature_v2: entry.signature_v2.take(),
-            data: entry.data.take(),
-            ..Entry::default()
+    contradicts(|message| message.value = Some("/ipfs/bafkqaaa".into()), "Value");
+    contradicts(|message| message.value = None, "Value");
+    contradicts(|message| message.validity = None, "Validity");
+    contradicts(|message| message.validity_type = Some(1), "ValidityType");
+    contradicts(|message| message.sequence = Some(1), "Sequence");
+    contradicts(|message| message.ttl = None, "TTL");
+    let second_only = tampered(&record, |message| {
+        *message = Message {
+            signature_v2: message.signature_v2.take(),
+            data: message.data.take(),
+            ..Message::default()
         };
     });
     assert_eq!(second_only.unwrap().path().unwrap(), IPFS_PATH);
     assert!(
-        tampered(&record, |entry| entry.signature_v1 = Some(vec![1; 64])).is_ok(),
+        tampered(&record, |message| message.signature_v1 = Some(vec![1; 64])).is_ok(),
         "it is never verified"
     );
     assert!(matches!(
-        tampered(&record, |entry| entry.signature_v2 = None),
+        tampered(&record, |message| message.signature_v2 = None),
         Err(RecordError::Unsigned { .. })
     ));
     assert!(matches!(
-        tampered(&record, |entry| entry.data = Some(vec![])),
+        tampered(&record, |message| message.data = Some(vec![])),
         Err(RecordError::Unsigned { .. })
     ));
 }
@@ -209,16 +210,12 @@ fn fields_of_the_first_version_must_agree_and_may_be_absent() {
 fn signed(data: &Ipld) -> Result<Record, RecordError> {
     let data = serde_ipld_dagcbor::to_vec(data).unwrap();
     let signature_v2 = Some(key(1).sign(&[SIGNATURE_PREFIX, &data].concat()).unwrap());
-    let entry = Entry {
+    let message = Message {
         signature_v2,
         data: Some(data),
-        ..Entry::default()
+        ..Message::default()
     };
-    Record::verify(
-        Name::from_public_key(&key(1).public()),
-        entry.encode_to_vec().into(),
-        now(),
-    )
+    Record::verify(Name::from_public_key(&key(1).public()), message.encode().into(), now())
 }
 
 fn data(change: impl FnOnce(&mut BTreeMap<String, Ipld>)) -> Ipld {
@@ -394,6 +391,14 @@ fn names_are_read_in_every_spelling() {
             "{text}"
         );
     }
+    let in_bits = |key: &[u8]| {
+        let cid = Cid::new_v1(0x72, multihash::Multihash::wrap(0, key).unwrap());
+        cid.to_string_of_base(multibase::Base::Base2).unwrap()
+    };
+    let (longest, over) = (in_bits(&[1; 27]), in_bits(&[1; 28]));
+    assert_eq!((longest.len() + 8, over.len()), (MAX_TEXT + 1, MAX_TEXT + 1));
+    assert!(longest.parse::<Name>().is_ok());
+    assert!(matches!(over.parse::<Name>(), Err(NameError::Unreadable { .. })));
     let short_hash = Cid::new_v1(0x72, multihash::Multihash::wrap(0x13, &[1; 64]).unwrap());
     assert!(matches!(
         short_hash.to_string().parse::<Name>(),

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use libp2p::{Multiaddr, PeerId, identify};
 
 use super::Driver;
-use crate::peer::address::{Reach, ip, reach, split_peer};
-use crate::routing::dht::Network;
+use crate::address::{Reach, ip, reach, split_peer};
+use crate::routing::Network;
 
 /// Addresses taken from one peer's identify message.
 const MAX_PEER_ADDRESSES: usize = 16;

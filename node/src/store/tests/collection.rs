@@ -3,21 +3,6 @@
 use std::{fs, path::Path};
 
 use super::*;
-use crate::block::DAG_CBOR;
-
-/// A block that links to others: their CIDs, one after the other. `links` reads it back.
-fn node(children: &[&Block]) -> Block {
-    let bytes: Vec<u8> = children.iter().flat_map(|child| child.cid().to_bytes()).collect();
-    Block::new(DAG_CBOR, bytes).unwrap()
-}
-
-fn links(block: &Block) -> Result<Vec<Cid>, LinksError> {
-    block
-        .data()
-        .chunks(36)
-        .map(|bytes| Cid::try_from(bytes).map_err(Into::into))
-        .collect()
-}
 
 fn pack_bytes(dir: &Path) -> u64 {
     let packs = fs::read_dir(dir.join("packs")).unwrap().map(|entry| entry.unwrap());
@@ -44,7 +29,7 @@ fn what_no_pin_reaches_goes_and_its_space_comes_back() {
     store.pin("p", root.cid()).unwrap();
     let before = pack_bytes(dir.path());
 
-    let report = store.gc(&links).unwrap();
+    let report = store.gc().unwrap();
     assert_eq!((report.pins, report.kept_blocks), (1, 12));
     assert_eq!((report.removed_blocks, report.removed_bytes), (50, 50 * 50_000));
     let after = pack_bytes(dir.path());
@@ -67,10 +52,10 @@ fn what_no_pin_reaches_goes_and_its_space_comes_back() {
     drop(store);
     let store = open(dir.path());
     check(&store);
-    assert_eq!(store.gc(&links).unwrap().removed_blocks, 0);
+    assert_eq!(store.gc().unwrap().removed_blocks, 0);
 
     store.unpin("p", root.cid()).unwrap();
-    assert_eq!(store.gc(&links).unwrap().removed_blocks, 12);
+    assert_eq!(store.gc().unwrap().removed_blocks, 12);
     assert_eq!(store.stats().unwrap().pack_bytes, 0);
     // The bytes of swept blocks do not come back with a new index.
     drop(store);
@@ -109,7 +94,7 @@ fn packs_with_few_dead_bytes_get_holes() {
     let root = node(&kept);
     store.put(std::slice::from_ref(&root)).unwrap();
     store.pin("p", root.cid()).unwrap();
-    let (before, report) = (pack_bytes(dir.path()), store.gc(&links).unwrap());
+    let (before, report) = (pack_bytes(dir.path()), store.gc().unwrap());
     assert_eq!(report.removed_blocks, 6);
     assert!(pack_bytes(dir.path()) + 300_000 < before);
     assert!(
@@ -133,30 +118,67 @@ fn packs_with_few_dead_bytes_get_holes() {
 }
 
 #[test]
-fn gc_in_doubt_removes_nothing() {
+fn gc_waits_for_work_in_progress() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let (leaf, missing, garbage) = (block(1, 100), block(2, 100), block(3, 100));
-    let root = node(&[&leaf, &missing]);
-    store.put(&[leaf.clone(), garbage.clone(), root.clone()]).unwrap();
-    store.pin("dataset d", root.cid()).unwrap();
-
-    let error = store.gc(&links).unwrap_err();
-    let text = error.to_string();
-    assert!(
-        text.contains(&missing.cid().to_string()) && text.contains("dataset d"),
-        "{text}"
-    );
-    store.put(std::slice::from_ref(&missing)).unwrap();
-    let error = store.gc(&|_| Err("unknown form".into())).unwrap_err();
-    assert!(error.to_string().contains("unknown form"));
+    let garbage = block(1, 100);
+    store.put(std::slice::from_ref(&garbage)).unwrap();
     let hold = store.hold();
-    assert!(matches!(store.gc(&links), Err(StoreError::Busy)));
+    assert!(matches!(store.gc(), Err(StoreError::Busy)));
     assert!(store.has(garbage.cid()).unwrap());
-
     drop(hold);
-    assert_eq!(store.gc(&links).unwrap().removed_blocks, 1);
-    assert!(!store.has(garbage.cid()).unwrap() && store.has(leaf.cid()).unwrap());
+    assert_eq!(store.gc().unwrap().removed_blocks, 1);
+}
+
+#[test]
+fn what_a_block_links_to_depends_on_its_codec() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let leaf = block(1, 100);
+    let inner = node(&[&leaf]);
+    let as_raw = Cid::new_v1(RAW, *inner.cid().hash());
+    // A stranger's block, and a pin, that reach the bytes of the inner node first and as something without links.
+    let hostile = linking(&[as_raw]);
+    store.put(&[leaf.clone(), inner.clone(), hostile.clone()]).unwrap();
+    for (owner, cid) in [("a", &as_raw), ("b", hostile.cid()), ("c", inner.cid())] {
+        store.pin(owner, cid).unwrap();
+    }
+    let report = store.gc().unwrap();
+    assert_eq!((report.kept_blocks, report.removed_blocks), (3, 0));
+    assert_eq!(store.get(leaf.cid()).unwrap(), Some(leaf));
+
+    store.unpin("c", inner.cid()).unwrap();
+    assert_eq!(
+        store.gc().unwrap().removed_blocks,
+        1,
+        "under the other codec it links to nothing"
+    );
+}
+
+#[test]
+fn a_strangers_pin_does_not_keep_gc_from_running() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (leaf, never, garbage) = (block(1, 100), node(&[&block(2, 100)]), block(3, 100));
+    let malformed = Block::new(DAG_CBOR, &b"\xff\xff"[..]).unwrap();
+    let unknown = Block::new(0x0129, &b"{}"[..]).unwrap();
+    let root = node(&[&leaf, &never, &malformed, &unknown]);
+    store
+        .put(&[leaf.clone(), garbage.clone(), malformed.clone(), unknown, root.clone()])
+        .unwrap();
+    store.pin("stranger", root.cid()).unwrap();
+    let report = store.gc().unwrap();
+    assert_eq!((report.removed_blocks, report.doubtful_blocks), (1, 0));
+    let named: Vec<_> = report.missing.iter().map(|missing| missing.cid).collect();
+    assert_eq!(named.len(), 3, "{report:?}");
+    assert!(named.contains(never.cid()) && named.contains(malformed.cid()));
+    assert!(
+        report
+            .missing
+            .iter()
+            .all(|missing| missing.owner == "stranger" && !missing.was_here)
+    );
+    assert!(store.has(leaf.cid()).unwrap() && store.has(malformed.cid()).unwrap());
 }
 
 #[test]
@@ -185,19 +207,20 @@ fn blocks_put_while_gc_runs_stay() {
                 assert!(found.is_none_or(|found| found == *block));
             }
         });
-        let report = store.gc(&|block| {
+        let links = |block: &Block| {
             begun.send(())?;
             while !store.has(young[10].cid())? {
                 std::thread::yield_now();
             }
-            links(block)
-        });
+            crate::dag::links(block).map_err(Into::into)
+        };
+        let report = store.gc_following(&links, &mut |_| Ok(()));
         assert_eq!(report.unwrap().removed_blocks, 199);
     });
     for block in young.iter().chain([&old[0]]) {
         assert_eq!(store.get(block.cid()).unwrap().as_ref(), Some(block));
     }
-    assert_eq!(store.gc(&links).unwrap().removed_blocks, 200);
+    assert_eq!(store.gc().unwrap().removed_blocks, 200);
 }
 
 #[test]
@@ -215,7 +238,7 @@ fn files_that_are_given_up_stay_while_a_pin_needs_them() {
     store.pin("owner", root.cid()).unwrap();
     let collect = || {
         let mut gone = Vec::new();
-        let report = store.gc_with_files(&links, &mut |files| {
+        let report = store.gc_with_files(&mut |files| {
             assert!(files.remove_unless_needed(Path::new("../outside")).is_err());
             for path in ["needed", "not needed", "unknown"] {
                 if dir.path().join(path).exists() && files.remove_unless_needed(Path::new(path))? {
@@ -234,4 +257,80 @@ fn files_that_are_given_up_stay_while_a_pin_needs_them() {
     store.unpin("owner", root.cid()).unwrap();
     assert_eq!(collect().0, ["needed"]);
     assert_eq!(store.stats().unwrap().files, 0);
+}
+
+#[test]
+fn a_block_put_again_while_gc_runs_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    // Alone in the first pack, which is dead but for the block that is put again.
+    let again = block(1, 100);
+    store.put(std::slice::from_ref(&again)).unwrap();
+    store
+        .put(&(10..40).map(|seed| block(seed, 60_000)).collect::<Vec<_>>())
+        .unwrap();
+    let root = node(&[]);
+    store.put(std::slice::from_ref(&root)).unwrap();
+    store.pin("p", root.cid()).unwrap();
+    let links = |block: &Block| {
+        store.put(std::slice::from_ref(&again))?;
+        crate::dag::links(block).map_err(Into::into)
+    };
+    assert_eq!(store.gc_following(&links, &mut |_| Ok(())).unwrap().removed_blocks, 30);
+    assert_eq!(store.get(again.cid()).unwrap(), Some(again));
+}
+
+#[test]
+fn what_a_lost_block_may_have_linked_to_stays_and_gc_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let leaf = block(1, 5000);
+    let inner = node(&[&leaf]);
+    let root = node(&[&inner]);
+    store.put(&[leaf.clone(), inner.clone(), root.clone()]).unwrap();
+    store.pin("dataset d", root.cid()).unwrap();
+    store.flush().unwrap();
+    // The inner node rots.
+    let pack = dir.path().join("packs/00000001.pack");
+    let bytes = fs::read(&pack).unwrap();
+    let at = bytes
+        .windows(inner.data().len())
+        .position(|window| window == &inner.data()[..])
+        .unwrap();
+    let damaged: Vec<u8> = bytes
+        .iter()
+        .enumerate()
+        .map(|(n, b)| if n == at { b ^ 1 } else { *b })
+        .collect();
+    fs::write(&pack, damaged).unwrap();
+
+    for round in 0..3 {
+        let garbage = block(100 + round, 1000);
+        store.put(std::slice::from_ref(&garbage)).unwrap();
+        let report = store.gc().unwrap();
+        assert!(report.missing[0].was_here && report.missing[0].cid == *inner.cid() && report.missing.len() == 1);
+        assert_eq!(report.missing[0].owner, "dataset d");
+        assert!(report.doubtful_blocks > 0);
+        assert_eq!(store.get(leaf.cid()).unwrap().as_ref(), Some(&leaf), "round {round}");
+        // The first collection cannot tell it from what was linked to; later ones can.
+        assert_eq!(store.has(garbage.cid()).unwrap(), round == 0);
+    }
+    // Also after the store was opened again, and when the index is lost.
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.gc().unwrap().removed_blocks, 0);
+    drop(store);
+    fs::remove_dir_all(dir.path().join("store")).unwrap();
+    let store = open(dir.path());
+    store.rebuild_finished().unwrap();
+    store.gc().unwrap();
+    assert_eq!(store.get(leaf.cid()).unwrap().as_ref(), Some(&leaf));
+
+    store.put(std::slice::from_ref(&inner)).unwrap();
+    let report = store.gc().unwrap();
+    assert_eq!((report.missing.len(), report.doubtful_blocks), (0, 0));
+    assert!(report.removed_blocks > 0, "the garbage of the first round");
+    assert_eq!(store.stats().unwrap().blocks, 3);
+    store.unpin("dataset d", root.cid()).unwrap();
+    assert_eq!(store.gc().unwrap().removed_blocks, 3);
 }

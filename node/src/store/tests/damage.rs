@@ -31,7 +31,7 @@ fn a_changed_byte_is_noticed_and_another_copy_used() {
     for (file, block, offset) in [(one, &twice, 0), (one, &once, 1000), (two, &twice, 0)] {
         store.write_leaf(file, offset, block).unwrap();
     }
-    store.mark_complete(&[*twice.cid()]).unwrap();
+    store.mark_complete(&store.walk(), &[*twice.cid()]).unwrap();
     overwrite(&dir.path().join("one"), 10, b"?");
     assert_eq!(store.get(twice.cid()).unwrap().as_ref(), Some(&twice));
     assert_eq!(store.stats().unwrap().file_bytes, 2000, "the bad place is dropped");
@@ -85,7 +85,7 @@ fn a_torn_pack_end_is_passed_over_and_whole_blocks_before_it_are_found() {
     }
     // The index is of an earlier time, and the last record is cut: as after a crash before the flush.
     fs::remove_dir_all(dir.path().join("store")).unwrap();
-    fs::remove_file(dir.path().join("packs/flushed")).unwrap();
+    fs::remove_file(dir.path().join("packs/synced")).unwrap();
     let len = find(dir.path(), &blocks[2]) + 4999;
     fs::File::options()
         .write(true)
@@ -136,7 +136,7 @@ fn check_rebuilt(dir: &Path, store: Store, blocks: &[Block], in_file: &Block) {
             cid: *blocks[0].cid()
         }]
     );
-    let refused = store.gc(&|_| Ok(vec![])).unwrap_err();
+    let refused = store.gc().unwrap_err();
     assert!(
         matches!(refused, StoreError::GcRefused { .. }),
         "files are still unknown"
@@ -192,7 +192,7 @@ fn a_damaged_index_never_costs_data() {
     let (blocks, _) = filled(dir.path());
     let pristine = dir.path().join("pristine");
     copy_dir(&dir.path().join("store"), &pristine);
-    let witness = fs::read(dir.path().join("packs/flushed")).unwrap();
+    let witness = fs::read(dir.path().join("packs/synced")).unwrap();
     let db_len = fs::metadata(pristine.join("db")).unwrap().len();
 
     let mut rebuilt = 0;
@@ -208,7 +208,7 @@ fn a_damaged_index_never_costs_data() {
     for (name, offset, len) in damages {
         fs::remove_dir_all(dir.path().join("store")).unwrap();
         copy_dir(&pristine, &dir.path().join("store"));
-        fs::write(dir.path().join("packs/flushed"), &witness).unwrap();
+        fs::write(dir.path().join("packs/synced"), &witness).unwrap();
         overwrite(&dir.path().join("store").join(name), offset, &vec![0xa5; len]);
 
         let mut store = open(dir.path());

@@ -120,9 +120,9 @@ fn removing_a_file_takes_only_what_nothing_else_holds() {
         store.write_leaf(one, position as u64 * 2000, block).unwrap();
     }
     store.write_leaf(two, 0, &shared).unwrap();
-    // Put for its own sake while only the file holds it.
-    store.put(std::slice::from_ref(&wanted)).unwrap();
-    store.mark_complete(&[*shared.cid()]).unwrap();
+    // Pinned while only the file holds it.
+    store.pin("p", wanted.cid()).unwrap();
+    store.mark_complete(&store.walk(), &[*shared.cid()]).unwrap();
 
     store.remove_file(one).unwrap();
     assert!(!dir.path().join("one").exists());
@@ -156,7 +156,7 @@ fn a_block_in_more_files_than_are_remembered_survives_most_of_them() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let block = block(1, 100);
-    let files: Vec<FileId> = (0..=super::super::index::MAX_PLACES)
+    let files: Vec<FileId> = (0..=MAX_PLACES)
         .map(|number| {
             let file = store.add_file(Path::new(&format!("f{number}"))).unwrap();
             store.write_leaf(file, 0, &block).unwrap();

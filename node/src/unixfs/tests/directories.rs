@@ -6,7 +6,8 @@ use super::*;
 use crate::block::{DAG_PB, RAW};
 use crate::dag::{PbLink, PbNode};
 use crate::unixfs::directory::{
-    Built, DirectoryError, Found, Link, Listing, LoadError, Lookup, build, is_plain_name, list, lookup,
+    Built, DirectoryError, Found, Link, Listing, LoadError, Lookup, MAX_LISTED, build, is_plain_name, list,
+    list_within, lookup,
 };
 use crate::unixfs::node::{Data, Kind, decode};
 use crate::unixfs::update::{Updated, update};
@@ -417,4 +418,21 @@ proptest! {
             let _ = update(&SMALL, block.cid(), [("file-2".to_owned(), None)], &mut only);
         }
     }
+}
+
+#[test]
+fn one_entry_over_the_limit_is_not_listed() {
+    let (built, shelf) = shelved(&SMALL, &numbered(40));
+    let root = built.entry.cid;
+    assert_eq!(list_within(&root, 40, &mut shelf.load()).unwrap().len(), 40);
+    assert!(matches!(
+        list_within(&root, 39, &mut shelf.load()),
+        Err(LoadError::Directory(DirectoryError::TooManyEntries))
+    ));
+    // That many entries are not made in a test; that the limit is this one is.
+    assert_eq!(MAX_LISTED, 1 << 22);
+    assert_eq!(
+        list(&root, &mut shelf.load()).unwrap(),
+        list_within(&root, MAX_LISTED, &mut shelf.load()).unwrap()
+    );
 }

@@ -9,7 +9,9 @@ use odf_metadata::{
 
 use super::*;
 use crate::catalog::Catalog;
+use crate::receive::{Listener, ObjectReader, SourceError};
 use crate::{Medium, NoMirror};
+use bytes::Bytes;
 
 /// How many slices the dataset has; one metadata block for each, behind the Seed and a SetInfo.
 const SLICES: u64 = 4;
@@ -71,11 +73,13 @@ fn make(dir: &Path) -> Dataset {
         let n = (0..SLICES)
             .find(|n| Multihash::sha3_256(&content(*n)) == object.hash)
             .unwrap();
-        object
-            .place(&Disk::new(), incoming.dir(), &mut &content(n)[..])
-            .unwrap();
+        fs::write(object.path(incoming.dir()), content(n)).unwrap();
     }
     incoming.install(blocks()).unwrap()
+}
+
+fn says(what: &'static str) -> SourceError {
+    SourceError::new(std::io::Error::other(what))
 }
 
 /// A copy in memory that lacks some slices.
@@ -85,24 +89,29 @@ struct Copy {
     head: bool,
 }
 
-impl Supply for Copy {
-    fn place(&self) -> String {
-        "the copy".to_owned()
+impl Source for Copy {
+    fn place(&self) -> &str {
+        "the copy"
     }
 
-    fn head(&self) -> Result<Option<Multihash>, SupplyError> {
+    fn head(&self) -> Result<Option<Multihash>, SourceError> {
         Ok(blocks().last().map(|block| *block.hash()).filter(|_| self.head))
     }
 
-    fn block(&self, hash: &Multihash) -> Result<Bytes, SupplyError> {
+    fn block(&self, hash: &Multihash) -> Result<Bytes, SourceError> {
         let found = blocks().into_iter().find(|block| block.hash() == hash);
-        Ok(found.ok_or("no such block")?.bytes().clone())
+        Ok(found.ok_or_else(|| says("no such block"))?.bytes().clone())
     }
 
-    fn object(&self, object: &Object, dataset: &Dataset) -> Result<(), SupplyError> {
-        let n = (0..SLICES).find(|n| Multihash::sha3_256(&content(*n)) == object.hash);
-        let n = n.filter(|n| !self.lacks.contains(n)).ok_or("no such slice")?;
-        Ok(object.place(dataset.disk(), dataset.dir(), &mut &content(n)[..])?)
+    fn objects(&self, objects: &[Object], arrival: &Arrival, listener: &Listener<'_>) -> Result<(), ReceiveError> {
+        let open = |object: &Object| {
+            let n = (0..SLICES).find(|n| Multihash::sha3_256(&content(*n)) == object.hash);
+            let n = n
+                .filter(|n| !self.lacks.contains(n))
+                .ok_or_else(|| says("no such slice"))?;
+            Ok(Box::new(std::io::Cursor::new(content(n))) as ObjectReader<'static>)
+        };
+        arrival.take(objects, &open, listener)
     }
 }
 
@@ -111,7 +120,7 @@ fn mend(dir: &Path, copy: Option<Copy>) -> Repaired {
     let entry = datasets.catalog().find_entry("d").unwrap();
     let places = || {
         copy.iter()
-            .map(|copy| Box::new(copy.clone()) as Box<dyn Supply>)
+            .map(|copy| Box::new(copy.clone()) as Box<dyn Source>)
             .collect()
     };
     repair(&datasets, &entry, &places, &|_| true).unwrap()
@@ -316,31 +325,31 @@ fn the_same_slice_in_another_dataset_will_do() {
 
 #[test]
 fn a_place_that_gives_nothing_is_asked_no_more() {
-    struct Silent(std::cell::Cell<usize>);
-    impl Supply for &Silent {
-        fn place(&self) -> String {
-            "nowhere".to_owned()
+    struct Silent(AtomicUsize);
+    impl Source for Silent {
+        fn place(&self) -> &str {
+            "nowhere"
         }
-        fn head(&self) -> Result<Option<Multihash>, SupplyError> {
-            Err("away".into())
+        fn head(&self) -> Result<Option<Multihash>, SourceError> {
+            Err(says("away"))
         }
-        fn block(&self, _: &Multihash) -> Result<Bytes, SupplyError> {
-            Err("away".into())
+        fn block(&self, _: &Multihash) -> Result<Bytes, SourceError> {
+            Err(says("away"))
         }
-        fn object(&self, _: &Object, _: &Dataset) -> Result<(), SupplyError> {
-            self.0.set(self.0.get() + 1);
-            Err("away".into())
+        fn objects(&self, _: &[Object], _: &Arrival, _: &Listener<'_>) -> Result<(), ReceiveError> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Err(says("away").into())
         }
     }
     let dir = tempfile::tempdir().unwrap();
     let dataset = make(dir.path());
     (0..SLICES).for_each(|n| fs::remove_file(slice(&dataset, n)).unwrap());
-    let silent = Silent(std::cell::Cell::new(0));
+    let silent = Silent(AtomicUsize::new(0));
     let datasets = datasets(dir.path());
     let entry = datasets.catalog().find_entry("d").unwrap();
     let repaired = repair(&datasets, &entry, &|| vec![Box::new(&silent)], &|_| true).unwrap();
     assert_eq!(repaired.lost.len() as u64, SLICES);
-    assert_eq!(silent.0.get(), MAX_FAILURES);
+    assert_eq!(silent.0.load(Ordering::SeqCst), MAX_FAILURES);
 }
 
 #[test]
@@ -350,7 +359,7 @@ fn fetching_what_lacks_hashes_nothing_that_is_there() {
     fs::remove_file(slice(&dataset, 0)).unwrap();
     fs::write(slice(&dataset, 1), b"rows of slice X").unwrap();
     let datasets = datasets(dir.path());
-    let places = || vec![Box::new(whole().unwrap()) as Box<dyn Supply>];
+    let places = || vec![Box::new(whole().unwrap()) as Box<dyn Source>];
     let repaired = fetch_lacking(&datasets, &dataset, &places, &|doing| {
         assert!(!matches!(doing, Doing::Checked(_)));
         true

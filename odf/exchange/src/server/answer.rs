@@ -5,9 +5,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::ArrivalError;
 use odf_dataset::DatasetError;
 use odf_dataset::catalog::CatalogError;
+use odf_dataset::receive::ReceiveError;
 
 /// Why a request gets nothing: a status, and for people a JSON object `{"message": …}`, as kamu answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +54,8 @@ impl From<DatasetError> for Refusal {
     }
 }
 
-impl From<ArrivalError> for Refusal {
-    fn from(error: ArrivalError) -> Self {
+impl From<ReceiveError> for Refusal {
+    fn from(error: ReceiveError) -> Self {
         match blame(&error) {
             Some(message) => Self::bad_request(message),
             None => Self::internal(&error),
@@ -64,16 +64,17 @@ impl From<ArrivalError> for Refusal {
 }
 
 /// What the peer that sends something may know of why it was not taken; nothing if that is this server's own trouble.
-pub(super) fn blame(error: &ArrivalError) -> Option<String> {
+pub(super) fn blame(error: &ReceiveError) -> Option<String> {
     match error {
-        ArrivalError::Object { .. }
-        | ArrivalError::Lacking(_)
-        | ArrivalError::Broken { .. }
-        | ArrivalError::NotAhead { .. }
-        | ArrivalError::OtherDataset { .. }
-        | ArrivalError::Busy(_)
-        | ArrivalError::Dataset(DatasetError::Chain(_) | DatasetError::HeadMoved { .. })
-        | ArrivalError::Catalog(CatalogError::NameTaken { .. }) => Some(error.to_string()),
+        ReceiveError::Object { .. }
+        | ReceiveError::Lacking(_)
+        | ReceiveError::Broken { .. }
+        | ReceiveError::NotAhead { .. }
+        | ReceiveError::Busy(_)
+        | ReceiveError::Dataset(
+            DatasetError::Chain(_) | DatasetError::OtherDataset { .. } | DatasetError::HeadMoved { .. },
+        )
+        | ReceiveError::Catalog(CatalogError::NameTaken { .. }) => Some(error.to_string()),
         _ => None,
     }
 }

@@ -16,7 +16,7 @@ use super::access::Sender;
 use super::answer::{self, Refusal};
 use super::uploads::Upload;
 use super::{PATIENCE, Params, Server, blocking, dataset_in, hash_in};
-use crate::ArrivalError;
+use odf_dataset::receive::ReceiveError;
 use odf_dataset::{Object, ObjectKind};
 
 /// How much of a file is read at a time.
@@ -106,7 +106,7 @@ async fn receive(upload: Arc<Upload>, object: Object, body: Body) -> Result<(), 
         // A body that broke off is not finished, whatever has come of it.
         match complete.blocking_recv() {
             Ok(()) => sink.finish().map(|()| true),
-            Err(_) => Ok::<_, ArrivalError>(false),
+            Err(_) => Ok::<_, ReceiveError>(false),
         }
     });
     let mut body = body.into_data_stream();

@@ -26,8 +26,8 @@ use crate::smart::messages::{
     UploadProgress,
 };
 use crate::smart::{MAX_OBJECT_REQUESTS, MAX_OBJECTS_AT_ONCE, bundle, plan};
-use crate::{Arrival, ArrivalError};
 use odf_dataset::catalog::CatalogError;
+use odf_dataset::receive::{Arrival, ReceiveError};
 use odf_dataset::{Dataset, DatasetName, Object, RemoteAliases};
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{MetadataEvent, Multihash, Seed};
@@ -104,8 +104,8 @@ impl From<SocketError> for End {
     }
 }
 
-impl From<ArrivalError> for End {
-    fn from(error: ArrivalError) -> Self {
+impl From<ReceiveError> for End {
+    fn from(error: ReceiveError) -> Self {
         match blame(&error) {
             Some(reason) => Self::Refused(reason),
             None => Self::Internal(error.to_string()),
@@ -244,12 +244,12 @@ impl Push {
                     let Some(id) = seed(&blocks).map(|seed| seed.dataset_id) else {
                         return Err(End::Refused("the first metadata block is not a Seed".to_owned()));
                     };
-                    if let Some(other) = datasets.catalog().by_id(&id).map_err(ArrivalError::Dataset)? {
+                    if let Some(other) = datasets.catalog().by_id(&id).map_err(ReceiveError::Dataset)? {
                         tracing::info!(name = %name, id = %other.id(), "a push of a dataset that has another name here");
                         return Ok((blocks, Begun::Collision(PushObjectsRefused::RefCollision { dataset_id: id })));
                     }
                     match Arrival::begin(datasets, id, &name, RemoteAliases::default()) {
-                        Err(ArrivalError::Catalog(CatalogError::NameTaken { .. })) => {
+                        Err(ReceiveError::Catalog(CatalogError::NameTaken { .. })) => {
                             let dataset_alias = name.to_string();
                             return Ok((blocks, Begun::Collision(PushObjectsRefused::NameCollision { dataset_alias })));
                         }
@@ -275,7 +275,7 @@ impl Push {
             if let Some(tell) = on_arrived {
                 tell(&arrived);
             }
-            Ok::<_, ArrivalError>(*arrived.dataset.head())
+            Ok::<_, ReceiveError>(*arrived.dataset.head())
         })
         .await??;
         tracing::info!(name = %self.name, token = self.label, %head, "a push was taken");

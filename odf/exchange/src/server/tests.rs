@@ -11,10 +11,11 @@ use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
 use super::*;
+use crate::http;
 use crate::smart::sample::{self, File};
 use crate::smart::{bundle, messages};
-use crate::{Arrival, http};
 use odf_dataset::RemoteAliases;
+use odf_dataset::receive::Arrival;
 use odf_metadata::codec::EncodedBlock;
 
 mod pushes;

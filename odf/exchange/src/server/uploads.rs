@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::Arrival;
+use odf_dataset::receive::Arrival;
 use odf_dataset::{DatasetName, Object, ObjectKind};
 use odf_metadata::Multihash;
 

@@ -20,7 +20,8 @@ use super::messages::{
     InternalError, PullRefused, PushMetadataRefused, PushObjectsRefused, PushRefused, VERSION, VERSION_HEADER,
 };
 use super::{ANSWER_DEADLINE, CLOSED_WITH_REASON, Endpoint, FRAME_BYTES, MAX_MESSAGE_BYTES, SmartError};
-use crate::sync::{OnProgress, Progress, ReadError, SyncError, tell};
+use crate::ReadError;
+use odf_dataset::receive::{Listener, Progress, tell};
 
 /// How long a server may take to accept a connection and the upgrade of it.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
@@ -39,10 +40,10 @@ pub(super) struct Channel {
 
 impl Channel {
     /// Opens `{place}pull` or `{place}push`. Gives nothing if the server says that there is no such dataset.
-    pub(super) fn open(place: &Endpoint, direction: &str) -> Result<Option<Self>, SyncError> {
+    pub(super) fn open(place: &Endpoint, direction: &str) -> Result<Option<Self>, SmartError> {
         let url = format!("{}{direction}", place.http).replacen("http", "ws", 1);
         let unreachable = |reason: String| {
-            SyncError::Read(ReadError::Unreachable {
+            SmartError::Read(ReadError::Unreachable {
                 url: url.clone(),
                 reason,
             })
@@ -88,8 +89,7 @@ impl Channel {
                     400 => Err(SmartError::Refused {
                         place: place.shown(),
                         reason: message_in(body),
-                    }
-                    .into()),
+                    }),
                     status => Err(ReadError::Status { url, status }.into()),
                 }
             }
@@ -98,14 +98,13 @@ impl Channel {
     }
 
     /// Sends a message.
-    pub(super) fn send(&mut self, message: &impl Serialize) -> Result<(), SyncError> {
+    pub(super) fn send(&mut self, message: &impl Serialize) -> Result<(), SmartError> {
         let text = serde_json::to_vec(message).map_err(|error| self.protocol(error.to_string()))?;
         if text.len() > MAX_MESSAGE_BYTES {
             return Err(SmartError::TooLong {
                 place: self.place.clone(),
                 bytes: text.len(),
-            }
-            .into());
+            });
         }
         let mut rest = bytes::Bytes::from(text);
         let mut kind = Data::Text;
@@ -124,36 +123,35 @@ impl Channel {
     }
 
     /// Waits for the next message.
-    pub(super) fn receive<T: DeserializeOwned>(&mut self, on_progress: &OnProgress<'_>) -> Result<T, SyncError> {
-        let text = self.receive_text(on_progress)?;
+    pub(super) fn receive<T: DeserializeOwned>(&mut self, listener: &Listener<'_>) -> Result<T, SmartError> {
+        let text = self.receive_text(listener)?;
         self.read(&text)
     }
 
     /// Waits for the text of the next message.
-    pub(super) fn receive_text(&mut self, on_progress: &OnProgress<'_>) -> Result<String, SyncError> {
+    pub(super) fn receive_text(&mut self, listener: &Listener<'_>) -> Result<String, SmartError> {
         let since = Instant::now();
         loop {
             if let Some(text) = self.poll()? {
                 return Ok(text);
             }
             // Nothing was transferred, but the caller may want to stop.
-            tell(on_progress, Progress::Bytes(0))?;
+            tell(listener, Progress::Bytes(0))?;
             if since.elapsed() > ANSWER_DEADLINE {
                 return Err(SmartError::Silent {
                     place: self.place.clone(),
-                }
-                .into());
+                });
             }
         }
     }
 
     /// The text of a message, if one comes within [`TICK`].
-    pub(super) fn poll(&mut self) -> Result<Option<String>, SyncError> {
+    pub(super) fn poll(&mut self) -> Result<Option<String>, SmartError> {
         match self.socket.read() {
             Ok(Message::Text(text)) => Ok(Some(text.to_string())),
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(None),
             Ok(Message::Binary(_)) => Err(self.protocol("it sent a binary message".to_owned())),
-            Ok(Message::Close(frame)) => Err(self.closed(frame).into()),
+            Ok(Message::Close(frame)) => Err(self.closed(frame)),
             Err(Error::Io(error)) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 Ok(None)
             }
@@ -162,7 +160,7 @@ impl Channel {
     }
 
     /// A message from its text.
-    pub(super) fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, SyncError> {
+    pub(super) fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, SmartError> {
         serde_json::from_str(text).map_err(|error| self.protocol(error.to_string()))
     }
 
@@ -176,29 +174,26 @@ impl Channel {
         let _ = self.socket.flush();
     }
 
-    pub(super) fn protocol(&self, reason: String) -> SyncError {
+    pub(super) fn protocol(&self, reason: String) -> SmartError {
         SmartError::Protocol {
             place: self.place.clone(),
             reason: reason.chars().take(MAX_SHOWN_CHARS).collect(),
         }
-        .into()
     }
 
     /// A refusal in the server's words.
-    pub(super) fn refused(&self, error: InternalError) -> SyncError {
+    pub(super) fn refused(&self, error: InternalError) -> SmartError {
         SmartError::Refused {
             place: self.place.clone(),
             reason: error.error_message.chars().take(MAX_SHOWN_CHARS).collect(),
         }
-        .into()
     }
 
-    fn broken(&self, error: Error) -> SyncError {
+    fn broken(&self, error: Error) -> SmartError {
         SmartError::Broken {
             place: self.place.clone(),
             reason: error.to_string(),
         }
-        .into()
     }
 
     /// What a close frame means: never anything but a refusal.

@@ -16,13 +16,15 @@ use super::messages::{
 };
 use super::source::absolute;
 use super::{Endpoint, MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, SmartError, bundle, plan};
-use crate::files::Pushed;
-use crate::http::{self, HttpSource};
-use crate::sync::{self, OnProgress, Progress, SimpleSource as _, SyncError, in_parallel, tell};
+use odf_dataset::receive::{Cancelled, Listener, Progress, ReceiveError, Source as _, compare, in_parallel, tell};
 use odf_dataset::{Dataset, Object};
 use odf_metadata::Multihash;
 use odf_metadata::chain::Relation;
 use odf_metadata::codec::EncodedBlock;
+
+use crate::PushError;
+use crate::files::Pushed;
+use crate::http::{self, HttpSource};
 
 /// How much of a refusal's body is read.
 const MAX_REFUSAL_BYTES: u64 = 4096;
@@ -33,18 +35,18 @@ const EMPTY_MESSAGE: &str = "{}";
 /// `force` the chain there becomes this one whatever it is now, unless it is of another dataset.
 ///
 /// # Errors
-/// [`SyncError::DestinationAhead`], [`SyncError::Diverged`], [`SmartError`], and what reading gives. The server is at its
+/// [`PushError::DestinationAhead`], [`ReceiveError::Diverged`], [`SmartError`], and what reading gives. The server is at its
 /// old head then.
 pub fn push(
     dataset: &Dataset,
     place: &Endpoint,
     visibility: Visibility,
     force: bool,
-    on_progress: &OnProgress<'_>,
-) -> Result<Pushed, SyncError> {
+    listener: &Listener<'_>,
+) -> Result<Pushed, PushError> {
     let there = HttpSource::new(&place.http, place.token.clone());
     let old_head = there.head()?;
-    let Some(from) = first_to_send(dataset, place, &there, old_head, force, on_progress)? else {
+    let Some(from) = first_to_send(dataset, place, &there, old_head, force, listener)? else {
         return Ok(Pushed::UpToDate);
     };
     let mut new = Vec::new();
@@ -54,12 +56,12 @@ pub fn push(
             new.push(block);
         }
     }
-    let channel = Channel::open(place, "push")?.ok_or_else(|| SyncError::NotFound { place: place.shown() })?;
+    let channel = Channel::open(place, "push")?.ok_or_else(|| PushError::NotFound { place: place.shown() })?;
     let mut push = Push {
         dataset,
         place,
         channel,
-        on_progress,
+        listener,
     };
     let objects = push.begin(old_head, &new, visibility, force)?;
     push.send_objects(&objects, new.len() as u64)?;
@@ -76,8 +78,8 @@ fn first_to_send(
     there: &HttpSource,
     old_head: Option<Multihash>,
     force: bool,
-    on_progress: &OnProgress<'_>,
-) -> Result<Option<u64>, SyncError> {
+    listener: &Listener<'_>,
+) -> Result<Option<u64>, PushError> {
     let local = *dataset.head();
     let Some(remote) = old_head else {
         return Ok(Some(0));
@@ -91,10 +93,10 @@ fn first_to_send(
     if force {
         return Ok(Some(0));
     }
-    let relation = match sync::compare(there, remote, Some(dataset), on_progress) {
+    let relation = match compare(there, remote, Some(dataset), listener) {
         Ok(compared) => compared.relation,
         // Some servers write old blocks anew when they are read one by one, so this tells nothing about the chain.
-        Err(SyncError::Block { .. }) => {
+        Err(ReceiveError::Block { .. }) => {
             return Err(SmartError::NotAncestor {
                 place: place.shown(),
                 local,
@@ -102,26 +104,26 @@ fn first_to_send(
             }
             .into());
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     let place = place.shown();
     match relation {
         Relation::Equal => Ok(None),
         Relation::Ahead { by } => Ok(Some(dataset.state().blocks().saturating_sub(by))),
-        Relation::Behind { by } => Err(SyncError::DestinationAhead {
+        Relation::Behind { by } => Err(PushError::DestinationAhead {
             place,
             local,
             remote,
             by,
         }),
-        Relation::Diverged { common, ours, theirs } => Err(SyncError::Diverged {
+        Relation::Diverged { common, ours, theirs } => Err(PushError::Compare(ReceiveError::Diverged {
             place,
             local,
             remote,
             common,
             ours,
             theirs,
-        }),
+        })),
     }
 }
 
@@ -130,7 +132,7 @@ struct Push<'a> {
     dataset: &'a Dataset,
     place: &'a Endpoint,
     channel: Channel,
-    on_progress: &'a OnProgress<'a>,
+    listener: &'a Listener<'a>,
 }
 
 impl Push<'_> {
@@ -141,7 +143,7 @@ impl Push<'_> {
         new: &[EncodedBlock],
         visibility: Visibility,
         force: bool,
-    ) -> Result<Vec<Object>, SyncError> {
+    ) -> Result<Vec<Object>, PushError> {
         let new_blocks = bundle::pack(new).map_err(|source| SmartError::Bundle {
             place: self.place.shown(),
             source,
@@ -152,19 +154,19 @@ impl Push<'_> {
             force_update_if_diverged: force,
             visibility_for_created_dataset: visibility,
         })?;
-        let answer: PushResponse = self.channel.receive(self.on_progress)?;
+        let answer: PushResponse = self.channel.receive(self.listener)?;
         match answer {
             Ok(Empty {}) => {}
             Err(PushRefused::InvalidHead { expected_head, .. }) => {
-                return Err(SyncError::HeadMoved {
+                return Err(PushError::HeadMoved {
                     place: self.place.shown(),
                     actual: expected_head,
                 });
             }
-            Err(PushRefused::Internal(error)) => return Err(self.channel.refused(error)),
+            Err(PushRefused::Internal(error)) => return Err(self.channel.refused(error).into()),
         }
         self.channel.send(&PushMetadataRequest { new_blocks })?;
-        let answer: PushMetadataResponse = self.channel.receive(self.on_progress)?;
+        let answer: PushMetadataResponse = self.channel.receive(self.listener)?;
         match answer {
             Ok(Empty {}) => Ok(Object::of_all(new)),
             Err(PushMetadataRefused::SeedBlockOverwriteRestricted(_)) => {
@@ -175,15 +177,8 @@ impl Push<'_> {
     }
 
     /// Step 3: the objects that the server lacks, in pages.
-    fn send_objects(&mut self, objects: &[Object], blocks: u64) -> Result<(), SyncError> {
-        tell(
-            self.on_progress,
-            Progress::Planned {
-                blocks,
-                objects: objects.len() as u64,
-                bytes: objects.iter().map(|object| object.size).fold(0, u64::saturating_add),
-            },
-        )?;
+    fn send_objects(&mut self, objects: &[Object], blocks: u64) -> Result<(), PushError> {
+        tell(self.listener, Progress::planned(blocks, objects))?;
         let mut rest = objects;
         // Once also if there are none: the server waits for it.
         for _ in 0..MAX_OBJECT_REQUESTS {
@@ -199,13 +194,16 @@ impl Push<'_> {
                 return Ok(());
             }
         }
-        Err(self.channel.protocol("there are too many objects for it".to_owned()))
+        Err(self
+            .channel
+            .protocol("there are too many objects for it".to_owned())
+            .into())
     }
 
     /// Where the server wants those of the objects that it lacks.
-    fn wanted(&mut self, page: &[Object]) -> Result<HashMap<Object, TransferUrl>, SyncError> {
+    fn wanted(&mut self, page: &[Object]) -> Result<HashMap<Object, TransferUrl>, PushError> {
         let answer: PushObjectsResponse = loop {
-            let text = self.channel.receive_text(self.on_progress)?;
+            let text = self.channel.receive_text(self.listener)?;
             // A question about the uploads of the last page that crossed the word that they are done.
             if text != EMPTY_MESSAGE {
                 break self.channel.read(&text)?;
@@ -229,23 +227,22 @@ impl Push<'_> {
                 }
                 .into());
             }
-            Err(PushObjectsRefused::Internal(error)) => return Err(self.channel.refused(error)),
+            Err(PushObjectsRefused::Internal(error)) => return Err(self.channel.refused(error).into()),
         };
         let mut wanted = HashMap::new();
         for strategy in strategies {
             let object = plan::object(&strategy.object_file);
             match (strategy.push_strategy, strategy.upload_to) {
                 (PushMeans::SkipUpload, _) => {
-                    tell(self.on_progress, Progress::Bytes(object.size))?;
+                    tell(self.listener, Progress::Bytes(object.size))?;
                 }
                 // What was not asked for is not sent.
                 (PushMeans::HttpUpload, Some(url)) if page.contains(&object) => {
                     wanted.insert(object, url);
                 }
                 (PushMeans::HttpUpload, _) => {
-                    return Err(self
-                        .channel
-                        .protocol(format!("it does not say where it wants {object}")));
+                    let reason = format!("it does not say where it wants {object}");
+                    return Err(self.channel.protocol(reason).into());
                 }
             }
         }
@@ -253,7 +250,7 @@ impl Push<'_> {
     }
 
     /// Sends objects and answers the server's questions meanwhile, then says that they are sent.
-    fn upload(&mut self, page: &[Object], wanted: &HashMap<Object, TransferUrl>) -> Result<(), SyncError> {
+    fn upload(&mut self, page: &[Object], wanted: &HashMap<Object, TransferUrl>) -> Result<(), PushError> {
         let objects: Vec<Object> = page
             .iter()
             .filter(|object| wanted.contains_key(object))
@@ -261,19 +258,19 @@ impl Push<'_> {
             .collect();
         let (uploaded, stop) = (AtomicI32::new(0), AtomicBool::new(false));
         let agent = http::agent();
-        let (dataset, place, on_progress) = (self.dataset, self.place, self.on_progress);
+        let (dataset, place, listener) = (self.dataset, self.place, self.listener);
         let transfer = |object: &Object| {
             let Some(to) = wanted.get(object) else {
                 return Ok(());
             };
-            send(dataset, object, place, to, &agent, &stop, on_progress)?;
+            send(dataset, object, place, to, &agent, &stop, listener)?;
             uploaded.fetch_add(1, Ordering::Relaxed);
             Ok(())
         };
         let channel = &mut self.channel;
         thread::scope(|scope| {
             let uploads = thread::Builder::new().spawn_scoped(scope, || in_parallel(&objects, &transfer));
-            let uploads = uploads.map_err(|source| SyncError::Io {
+            let uploads = uploads.map_err(|source| PushError::Io {
                 operation: "start a thread to read",
                 path: dataset.dir().to_owned(),
                 source,
@@ -290,19 +287,19 @@ impl Push<'_> {
             // If the server has refused, what became of the uploads is only a consequence.
             answered.and(sent)
         })?;
-        self.channel.send(&ProgressResponse {
+        Ok(self.channel.send(&ProgressResponse {
             details: UploadProgress::Complete,
-        })
+        })?)
     }
 
     /// Step 4. What the server sends may be a last question as well as its confirmation, so its head decides.
-    fn complete(mut self, there: &HttpSource) -> Result<(), SyncError> {
+    fn complete(mut self, there: &HttpSource) -> Result<(), PushError> {
         self.channel.send(&PushComplete {})?;
         let local = *self.dataset.head();
         let mut confirmed = false;
         loop {
-            let text = match self.channel.receive_text(self.on_progress) {
-                Err(SyncError::Smart(SmartError::Broken { .. })) if confirmed => break,
+            let text = match self.channel.receive_text(self.listener) {
+                Err(SmartError::Broken { .. }) if confirmed => break,
                 text => text?,
             };
             if self.channel.read::<Refused>(&text).is_ok() {
@@ -334,7 +331,7 @@ struct Refused {
 }
 
 /// Tells the server how far uploads are, if it asks.
-fn answer_question(channel: &mut Channel, uploaded: &AtomicI32) -> Result<(), SyncError> {
+fn answer_question(channel: &mut Channel, uploaded: &AtomicI32) -> Result<(), PushError> {
     if channel.poll()?.is_some() {
         channel.send(&ProgressResponse {
             details: UploadProgress::Running {
@@ -349,14 +346,14 @@ fn answer_question(channel: &mut Channel, uploaded: &AtomicI32) -> Result<(), Sy
 struct Body<'a> {
     file: File,
     stop: &'a AtomicBool,
-    on_progress: &'a OnProgress<'a>,
+    listener: &'a Listener<'a>,
     cancelled: bool,
 }
 
 impl Read for Body<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(buffer)?;
-        self.cancelled |= (self.on_progress)(Progress::Bytes(read as u64)).is_break();
+        self.cancelled |= (self.listener)(Progress::Bytes(read as u64)).is_break();
         if self.cancelled || self.stop.load(Ordering::Acquire) {
             return Err(io::Error::other("stopped"));
         }
@@ -372,8 +369,8 @@ fn send(
     to: &TransferUrl,
     agent: &ureq::Agent,
     stop: &AtomicBool,
-    on_progress: &OnProgress<'_>,
-) -> Result<(), SyncError> {
+    listener: &Listener<'_>,
+) -> Result<(), PushError> {
     let failed = |url: &str, reason: String| SmartError::Upload {
         object: *object,
         url: url.to_owned(),
@@ -382,14 +379,14 @@ fn send(
     let (url, shown) = absolute(&place.http, &to.url)
         .ok_or_else(|| failed(&place.shown(), "the server named no address for it".to_owned()))?;
     let path = object.path(dataset.dir());
-    let file = File::open(&path).map_err(|source| SyncError::Io {
+    let file = File::open(&path).map_err(|source| PushError::Io {
         operation: "open",
         path: path.clone(),
         source,
     })?;
     let found = file.metadata().map_or(0, |found| found.len());
     if found != object.size {
-        return Err(SyncError::Damaged {
+        return Err(PushError::Damaged {
             path,
             expected: format!("{} bytes", object.size),
             found: format!("{found} bytes"),
@@ -402,7 +399,7 @@ fn send(
     let mut body = Body {
         file,
         stop,
-        on_progress,
+        listener,
         cancelled: false,
     };
     let sent = request
@@ -410,7 +407,7 @@ fn send(
         .header("content-length", object.size.to_string())
         .send(SendBody::from_reader(&mut body));
     if body.cancelled {
-        return Err(SyncError::Cancelled);
+        return Err(Cancelled.into());
     }
     let response = sent.map_err(|error| failed(&shown, error.to_string()))?;
     if response.status().is_success() {

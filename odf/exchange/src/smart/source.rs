@@ -13,16 +13,18 @@ use super::messages::{
     PullRequest, PullResponse, TransferUrl,
 };
 use super::{Endpoint, MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, SmartError, bundle, plan};
-use crate::http::{self, HttpSource};
-use crate::sync::{OnProgress, Progress, ReadError, SimpleSource, SyncError, tell};
+use odf_dataset::receive::{Arrival, Listener, ObjectReader, Progress, ReceiveError, Source, SourceError, tell};
 use odf_dataset::{Dataset, Object};
 use odf_metadata::Multihash;
 
-/// What a server of the protocol has that is not here, to be given to [`pull`](super::super::pull).
+use crate::ReadError;
+use crate::http::{self, HttpSource};
+
+/// What a server of the protocol has that is not here, to be given to [`receive`](odf_dataset::receive::receive).
 ///
 /// Blocks that are asked for but were not in the bundle, as when two chains are compared that diverged, come one by one
 /// by the simple protocol, which such servers speak too.
-pub struct Source {
+pub struct SmartSource {
     shown: String,
     place: Endpoint,
     head: Option<Multihash>,
@@ -42,7 +44,7 @@ struct Asking {
     known: HashMap<Object, TransferUrl>,
 }
 
-impl Source {
+impl SmartSource {
     /// Asks the server for everything after the head of `local`, or for all. With `force` it is asked for all also if it
     /// does not have that head.
     ///
@@ -53,8 +55,8 @@ impl Source {
         place: Endpoint,
         local: Option<&Dataset>,
         force: bool,
-        on_progress: &OnProgress<'_>,
-    ) -> Result<Self, SyncError> {
+        listener: &Listener<'_>,
+    ) -> Result<Self, ReceiveError> {
         let agent = http::agent();
         let mut source = Self {
             shown: place.shown(),
@@ -71,7 +73,7 @@ impl Source {
             agent,
         };
         if let Some(channel) = Channel::open(&source.place, "pull")? {
-            source.fetch(channel, local, force, on_progress)?;
+            source.fetch(channel, local, force, listener)?;
         }
         Ok(source)
     }
@@ -81,15 +83,15 @@ impl Source {
         mut channel: Channel,
         local: Option<&Dataset>,
         force: bool,
-        on_progress: &OnProgress<'_>,
-    ) -> Result<(), SyncError> {
+        listener: &Listener<'_>,
+    ) -> Result<(), SmartError> {
         let begin_after = local.map(|dataset| *dataset.head());
         channel.send(&PullRequest {
             begin_after,
             stop_at: None,
             force_update_if_diverged: force,
         })?;
-        let answer: PullResponse = channel.receive(on_progress)?;
+        let answer: PullResponse = channel.receive(listener)?;
         let announced = match answer {
             Ok(PullAccepted { transfer_plan }) => transfer_plan.num_blocks,
             Err(PullRefused::InvalidInterval { head, .. }) => {
@@ -100,7 +102,7 @@ impl Source {
             }
             Err(PullRefused::SeedBlockOverwriteRestricted(_)) => {
                 let place = self.shown.clone();
-                return Err(SmartError::OtherDataset { place }.into());
+                return Err(SmartError::OtherDataset { place });
             }
             Err(PullRefused::Internal(error)) => return Err(channel.refused(error)),
         };
@@ -113,7 +115,7 @@ impl Source {
             return Ok(());
         }
         channel.send(&PullMetadataRequest {})?;
-        let PullMetadataResponse { blocks: batch } = channel.receive(on_progress)?;
+        let PullMetadataResponse { blocks: batch } = channel.receive(listener)?;
         if batch.num_blocks != announced {
             let reason = format!("it sent {} metadata blocks and announced {announced}", batch.num_blocks);
             return Err(channel.protocol(reason));
@@ -123,7 +125,7 @@ impl Source {
             source,
         })?;
         drop(batch);
-        tell(on_progress, Progress::Bytes(0))?;
+        tell(listener, Progress::Bytes(0))?;
         self.head = blocks.last().map(|block| *block.hash());
         let asking = self.asking.get_mut().unwrap_or_else(PoisonError::into_inner);
         asking.objects = Object::of_all(&blocks);
@@ -136,7 +138,7 @@ impl Source {
     }
 
     /// Where an object is. Asks for it and for those after it when that is not known yet.
-    fn address(&self, object: &Object) -> Result<Option<TransferUrl>, SyncError> {
+    fn address(&self, object: &Object) -> Result<Option<TransferUrl>, SmartError> {
         let mut asking = self.asking();
         for _ in 0..MAX_OBJECT_REQUESTS {
             if let Some(url) = asking.known.get(object) {
@@ -167,7 +169,7 @@ impl Source {
             } = match answer {
                 // The server may be tired of waiting for a page that takes its time. What is left comes by the simple
                 // protocol, which tells what else is wrong.
-                Err(SyncError::Smart(SmartError::Broken { .. } | SmartError::Refused { .. })) => {
+                Err(SmartError::Broken { .. } | SmartError::Refused { .. }) => {
                     *channel = None;
                     return Ok(None);
                 }
@@ -230,33 +232,29 @@ pub(super) fn absolute(base: &Url, given: &str) -> Option<(Url, String)> {
     Some((url, shown.to_string()))
 }
 
-impl SimpleSource for Source {
+impl Source for SmartSource {
     fn place(&self) -> &str {
         &self.shown
     }
 
-    fn head(&self) -> Result<Option<Multihash>, ReadError> {
+    fn head(&self) -> Result<Option<Multihash>, SourceError> {
         Ok(self.head)
     }
 
-    fn block(&self, hash: &Multihash) -> Result<Bytes, ReadError> {
+    fn block(&self, hash: &Multihash) -> Result<Bytes, SourceError> {
         match self.blocks.get(hash) {
             Some(bytes) => Ok(bytes.clone()),
             None => self.http.block(hash),
         }
     }
 
-    fn object(&self, object: &Object) -> Result<Box<dyn Read + Send + '_>, ReadError> {
-        match self.address(object) {
-            Ok(Some(from)) => self
-                .get(object, &from)
-                .map(|reader| reader as Box<dyn Read + Send + '_>),
-            Ok(None) => self.http.object(object),
-            Err(SyncError::Read(error)) => Err(error),
-            Err(error) => Err(ReadError::Unreachable {
-                url: self.shown.clone(),
-                reason: error.to_string(),
-            }),
-        }
+    fn objects(&self, objects: &[Object], arrival: &Arrival, listener: &Listener<'_>) -> Result<(), ReceiveError> {
+        let open = |object: &Object| -> Result<ObjectReader<'_>, SourceError> {
+            match self.address(object).map_err(SourceError::from)? {
+                Some(from) => Ok(self.get(object, &from)?),
+                None => Ok(self.http.object(object)?),
+            }
+        };
+        arrival.take(objects, &open, listener)
     }
 }

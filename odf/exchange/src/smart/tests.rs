@@ -16,10 +16,9 @@ use tungstenite::{Message, WebSocket};
 use super::sample::{self, File};
 use super::*;
 use crate::files::Pushed;
-use crate::sync::{Progress, ReadError, SyncError};
-use crate::{Arrival, ArrivalError, Destination, Outcome, pull};
-use odf_dataset::Datasets;
-use odf_dataset::{Dataset, RemoteAliases};
+use crate::{PushError, ReadError};
+use odf_dataset::receive::{Arrival, Destination, Progress, ReceiveError, Received, receive};
+use odf_dataset::{Dataset, Datasets, RemoteAliases};
 use odf_metadata::codec::EncodedBlock;
 
 /// What a server answers to a plain request, and what it was sent.
@@ -193,17 +192,25 @@ fn pull_into(
     script: &Script,
     dataset: Option<Dataset>,
     force: bool,
-) -> Result<Outcome, SyncError> {
-    let source = Source::open(script.endpoint(), dataset.as_ref(), force, &QUIET)?;
+) -> Result<Received, ReceiveError> {
+    let source = SmartSource::open(script.endpoint(), dataset.as_ref(), force, &QUIET)?;
     let destination = Destination {
         dataset,
-        name: "pulled".parse().unwrap(),
-        aliases: RemoteAliases::default(),
+        force,
+        ..Destination::named("pulled".parse().unwrap())
     };
-    pull(workspace, &source, destination, force, &QUIET)
+    receive(workspace, &source, destination, &QUIET)
 }
 
-fn push_to(script: &Script, dataset: &Dataset, force: bool) -> Result<Pushed, SyncError> {
+/// Why a place could not be read.
+fn unread(error: &ReceiveError) -> Option<&ReadError> {
+    match error {
+        ReceiveError::Source(error) => error.get(),
+        _ => None,
+    }
+}
+
+fn push_to(script: &Script, dataset: &Dataset, force: bool) -> Result<Pushed, PushError> {
     push(dataset, &script.endpoint(), Visibility::Public, force, &QUIET)
 }
 
@@ -255,7 +262,7 @@ fn a_dataset_is_pulled_from_kamu() {
     });
     let (_dir, workspace) = workspace();
     let outcome = pull_into(&workspace, &script, None, false).unwrap();
-    let Outcome::Updated(arrived) = outcome else {
+    let Received::Updated(arrived) = outcome else {
         panic!("{outcome:?}")
     };
     assert_eq!((arrived.blocks, arrived.old_head), (5, None));
@@ -290,12 +297,12 @@ fn what_is_new_is_pulled_and_nothing_else() {
     let dataset = held(&workspace, &blocks[..2], &[]);
     let outcome = pull_into(&workspace, &script, Some(dataset), false).unwrap();
     assert!(
-        matches!(&outcome, Outcome::Updated(arrived) if arrived.blocks == 3),
+        matches!(&outcome, Received::Updated(arrived) if arrived.blocks == 3),
         "{outcome:?}"
     );
     let dataset = outcome.dataset().clone();
     let again = pull_into(&workspace, &script, Some(dataset), false).unwrap();
-    assert!(matches!(again, Outcome::UpToDate { .. }), "{again:?}");
+    assert!(matches!(again, Received::UpToDate { .. }), "{again:?}");
 }
 
 #[test]
@@ -325,10 +332,10 @@ fn chains_that_differ_are_told_apart_and_one_takes_the_others_place_by_force() {
         let dataset = held(&workspace, &trunk, &[]);
         let outcome = pull_into(&workspace, &script, Some(dataset.clone()), false);
         match (ahead, outcome) {
-            (true, Ok(Outcome::Ahead { by: 2, remote, .. })) => assert_eq!(remote, *theirs[1].hash()),
+            (true, Ok(Received::Ahead { by: 2, remote, .. })) => assert_eq!(remote, *theirs[1].hash()),
             (
                 false,
-                Err(SyncError::Diverged {
+                Err(ReceiveError::Diverged {
                     common: 2,
                     ours: 2,
                     theirs: 4,
@@ -338,7 +345,7 @@ fn chains_that_differ_are_told_apart_and_one_takes_the_others_place_by_force() {
             (_, other) => panic!("{other:?}"),
         }
         let outcome = pull_into(&workspace, &script, Some(dataset), true).unwrap();
-        assert!(matches!(outcome, Outcome::Updated(_)), "{outcome:?}");
+        assert!(matches!(outcome, Received::Updated(_)), "{outcome:?}");
         assert_eq!(outcome.dataset().head(), theirs.last().unwrap().hash());
     }
 }
@@ -364,10 +371,7 @@ fn a_server_that_lies_is_not_believed() {
         let error = pull_into(&workspace, &script, None, false).unwrap_err();
         // The slice is wrong, and there is no checkpoint: whichever is met first.
         assert!(
-            matches!(
-                error,
-                SyncError::Arrival(ArrivalError::Object { .. }) | SyncError::Read(ReadError::Missing { .. })
-            ),
+            matches!(error, ReceiveError::Object { .. }) || matches!(unread(&error), Some(ReadError::Missing { .. })),
             "{error}"
         );
         assert!(workspace.catalog().entries().unwrap().is_empty());
@@ -566,7 +570,7 @@ fn every_refusal_of_a_push_is_put_into_words() {
             server.say(json!({"Err": {"InvalidHead": invalid}}));
         })
     });
-    assert!(matches!(error, SyncError::HeadMoved { actual: Some(_), .. }), "{error}");
+    assert!(matches!(error, PushError::HeadMoved { actual: Some(_), .. }), "{error}");
     let error = refused(&|| {
         Script::new(&[], |server| {
             server.hear();
@@ -576,7 +580,7 @@ fn every_refusal_of_a_push_is_put_into_words() {
         })
     });
     assert!(
-        matches!(error, SyncError::Smart(SmartError::OtherDataset { .. })),
+        matches!(error, PushError::Smart(SmartError::OtherDataset { .. })),
         "{error}"
     );
     for (answer, words) in [
@@ -633,15 +637,15 @@ fn a_server_that_is_ahead_or_went_another_way_is_left_alone() {
         let script = Script::new(&served, |_| panic!("nothing to say"));
         let error = push_to(&script, &dataset, false).err().unwrap();
         match (ahead, &error) {
-            (true, SyncError::DestinationAhead { by: 1, .. }) => {}
+            (true, PushError::DestinationAhead { by: 1, .. }) => {}
             (
                 false,
-                SyncError::Diverged {
+                PushError::Compare(ReceiveError::Diverged {
                     common: 2,
                     ours: 1,
                     theirs: 3,
                     ..
-                },
+                }),
             ) => {}
             _ => panic!("{error}"),
         }
@@ -655,7 +659,7 @@ fn a_server_that_is_ahead_or_went_another_way_is_left_alone() {
             .insert(last, trunk[0].bytes().to_vec());
         let error = push_to(&script, &dataset, false).err().unwrap();
         assert!(
-            matches!(error, SyncError::Smart(SmartError::NotAncestor { .. })),
+            matches!(error, PushError::Smart(SmartError::NotAncestor { .. })),
             "{error}"
         );
     }
@@ -668,11 +672,8 @@ fn nobody_there_and_not_let_in_are_told_apart() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for scheme in ["http", "https"] {
         let endpoint = Endpoint::new(&format!("{scheme}://{closed}/ds").parse().unwrap(), None);
-        let error = Source::open(endpoint, None, false, &QUIET).err().unwrap();
-        assert!(
-            matches!(error, SyncError::Read(ReadError::Unreachable { .. })),
-            "{error}"
-        );
+        let error = SmartSource::open(endpoint, None, false, &QUIET).err().unwrap();
+        assert!(matches!(unread(&error), Some(ReadError::Unreachable { .. })), "{error}");
     }
     // A server without TLS, addressed as one with it.
     let script = Script::new(&[], |_| {});
@@ -681,7 +682,7 @@ fn nobody_there_and_not_let_in_are_told_apart() {
         .err()
         .unwrap();
     assert!(
-        matches!(error, SyncError::Read(ReadError::Unreachable { .. })),
+        matches!(&error, PushError::Compare(error) if matches!(unread(error), Some(ReadError::Unreachable { .. }))),
         "{error}"
     );
     assert!(!format!("{:?}", script.endpoint()).contains("secret"));
@@ -694,8 +695,8 @@ fn a_wish_to_stop_ends_the_wait() {
         thread::sleep(Duration::from_secs(20));
     });
     let stop = |_| ControlFlow::Break(());
-    let error = Source::open(script.endpoint(), None, false, &stop).err().unwrap();
-    assert!(matches!(error, SyncError::Cancelled), "{error}");
+    let error = SmartSource::open(script.endpoint(), None, false, &stop).err().unwrap();
+    assert!(matches!(error, ReceiveError::Cancelled(_)), "{error}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use odf_node::block::MAX_BLOCK_BYTES;
 use odf_node::store::FileId;
 use odf_node::unixfs::import;
 
-use super::{KnownFiles, Layout, LayoutError, PROFILE};
+use super::{Layout, LayoutError, PROFILE};
 
 impl Layout {
     /// The files in the directory of a dataset that are registered with the store, those of older roots included, whether
@@ -39,7 +39,7 @@ impl Layout {
 
     /// Makes the current layout of a dataset that of its head, and pins it.
     fn follow(&self, dataset: &Dataset) -> Result<(), LayoutError> {
-        let root = self.update(dataset, &KnownFiles::new())?;
+        let root = self.update(dataset)?;
         self.store.pin(&dataset.id().to_string(), &root.cid)?;
         Ok(self.store.flush()?)
     }

@@ -7,7 +7,7 @@ use odf_node::store::{Blocks as _, Leaf, StoreError};
 use odf_node::unixfs::import;
 
 use super::{BATCH, KnownFiles, Layout, LayoutError, PROFILE, Work, len_of};
-use odf_dataset::Dataset;
+use odf_dataset::{Dataset, Object};
 
 impl Layout {
     /// Prepares for the metadata blocks from sequence number `from` on to leave the chain: those that are part of a layout
@@ -74,13 +74,42 @@ impl Layout {
     }
 
     fn content_of(&self, dataset: &Dataset, paths: &[PathBuf]) -> Result<(), LayoutError> {
-        let known = KnownFiles::new();
-        let mut work = Work::new(self, dataset, &known);
+        let mut work = Work::new(self, dataset, KnownFiles::new());
         for path in paths {
             work.content(path, len_of(path)?)?;
         }
         work.flush_pending()?;
-        Ok(self.store.mark_complete(&work.nodes)?)
+        Ok(self.store.mark_complete(&work.walk, &work.nodes)?)
+    }
+
+    /// Makes blocks of the chain and of those slices and checkpoints that can be read, for a dataset that cannot be laid out
+    /// as a whole: what other roots and peers need of it is served all the same. The store is told of each that is not.
+    ///
+    /// # Errors
+    /// The chain cannot be read, or the store failed.
+    pub(crate) fn adopt_what_is_there(&self, dataset: &Dataset) -> Result<(), LayoutError> {
+        let mut work = Work::new(self, dataset, KnownFiles::new());
+        let chain = work.register(&dataset.chain_path())?;
+        for stored in dataset.blocks_after(None)? {
+            let stored = stored?;
+            let raw = import::hash_leaf(&PROFILE, stored.block.bytes())?;
+            let (offset, len) = (stored.place.offset, stored.place.len);
+            let part = Leaf {
+                cid: raw.cid,
+                offset,
+                len,
+            };
+            self.store.put_references(chain, &[part])?;
+            for object in Object::of(&stored.block) {
+                let path = object.path(dataset.dir());
+                match len_of(&path).and_then(|len| work.content(&path, len)) {
+                    Err(LayoutError::Store(error)) => return Err(error.into()),
+                    Err(error) => self.store.skip(&path, error.to_string()),
+                    Ok(_) => {}
+                }
+            }
+        }
+        work.flush_pending()
     }
 
     /// Puts the file `next` in the place of the chain file `chain`; `same` are the blocks that both hold at one place.

@@ -42,11 +42,12 @@ impl Layout {
         if self.store.is_complete(&root.cid)? {
             return Ok(true);
         }
-        let walk = self.walk(root.cid, false, &|_| {})?;
-        if walk.lacking > 0 {
+        let walk = self.store.walk();
+        let looked = self.look(root.cid, false, &|_| {})?;
+        if looked.lacking > 0 {
             return Ok(false);
         }
-        self.store.mark_complete(&walk.nodes)?;
+        self.store.mark_complete(&walk, &looked.nodes)?;
         Ok(true)
     }
 
@@ -72,15 +73,16 @@ impl Layout {
     pub(super) fn anew(&self, dataset: &Dataset, known: &KnownFiles) -> Result<Root, LayoutError> {
         let mut first = None;
         for _ in 0..MAX_ATTEMPTS {
-            let mut work = Work::new(self, dataset, known);
+            let mut work = Work::new(self, dataset, known.clone());
             work.in_doubt = true;
             let root = work.run(None)?;
-            let walk = self.walk(root.cid, false, &|_| {})?;
-            if walk.lacking == 0 {
-                self.store.mark_complete(&walk.nodes)?;
+            let walk = self.store.walk();
+            let looked = self.look(root.cid, false, &|_| {})?;
+            if looked.lacking == 0 {
+                self.store.mark_complete(&walk, &looked.nodes)?;
                 return Ok(root);
             }
-            first = walk.first_lacking;
+            first = looked.first_lacking;
         }
         let first = first.map(|cid| cid.to_string()).unwrap_or_default();
         Err(LayoutError::Directory(format!("{first} is written and cannot be read")))
@@ -91,7 +93,7 @@ impl Layout {
         let Some(root) = self.latest(&dataset.id())? else {
             return Ok(Served::default());
         };
-        let walk = self.walk(root.cid, true, on_bytes)?;
+        let walk = self.look(root.cid, true, on_bytes)?;
         Ok(Served {
             is_at_head: self.is_current(dataset)?,
             blocks: walk.blocks,
@@ -101,8 +103,8 @@ impl Layout {
     }
 
     /// Reads and hashes the nodes below `root`, and the leaves too if wanted; else it is only asked whether those are here.
-    fn walk(&self, root: Cid, leaves: bool, on_bytes: &dyn Fn(u64)) -> Result<Walk, LayoutError> {
-        let mut walk = Walk::default();
+    fn look(&self, root: Cid, leaves: bool, on_bytes: &dyn Fn(u64)) -> Result<Looked, LayoutError> {
+        let mut walk = Looked::default();
         let mut seen = HashSet::from([root]);
         let mut open = vec![root];
         while let Some(cid) = open.pop() {
@@ -131,14 +133,14 @@ impl Layout {
 
 /// What a walk of a DAG found.
 #[derive(Default)]
-struct Walk {
+struct Looked {
     blocks: u64,
     nodes: Vec<Cid>,
     lacking: u64,
     first_lacking: Option<Cid>,
 }
 
-impl Walk {
+impl Looked {
     fn lacks(&mut self, cid: Cid) {
         self.lacking += 1;
         self.first_lacking.get_or_insert(cid);

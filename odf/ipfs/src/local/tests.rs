@@ -7,12 +7,13 @@ use odf_metadata::{
     AddData, DataSlice, DatasetKind, MetadataBlock, MetadataEvent, Multihash, OffsetInterval, Seed, Timestamp,
 };
 use odf_node::block::Cid;
+use odf_node::dag;
 use odf_node::store::Blocks as _;
 
 use super::*;
 
 fn open(root: &Path) -> Local {
-    Local::open(root, &Disk::new(), StoreOptions::default()).unwrap()
+    Local::open(root, StoreOptions::default()).unwrap()
 }
 
 /// What stands for the rows of the `n`th slice: nothing here reads them. Some have several leaves.
@@ -69,7 +70,7 @@ fn place(key: u8, blocks: &[EncodedBlock], dir: &Path) {
         let bytes = (0..)
             .map(|n| content(key, n))
             .find(|bytes| Multihash::sha3_256(bytes) == object.hash);
-        object.place(&Disk::new(), dir, &mut &bytes.unwrap()[..]).unwrap();
+        fs::write(object.path(dir), bytes.unwrap()).unwrap();
     }
 }
 
@@ -112,7 +113,7 @@ fn what_a_cut_left_undone_is_done_at_the_next_start() {
     append(1, &mut a);
     make(&local, 2, "b", 1);
     let laid_out = make(&local, 3, "c", 1);
-    local.layout().update(&laid_out, &Default::default()).unwrap();
+    local.layout().update(&laid_out).unwrap();
     drop(local);
     let local = open(dir.path());
     for name in ["a", "b", "c"] {
@@ -145,7 +146,7 @@ fn one_dataset_that_cannot_be_laid_out_stops_nobody_and_is_told() {
         rebuild: true,
         ..StoreOptions::default()
     };
-    let local = Local::open(dir.path(), &Disk::new(), options).unwrap();
+    let local = Local::open(dir.path(), options).unwrap();
     check_served(&local, "b");
     assert!(local.behind(&a).is_some());
     fs::rename(&aside, &missing).unwrap();
@@ -169,7 +170,7 @@ fn nodes_that_are_gone_are_made_again_from_the_files() {
     assert!(!served.is_whole() && served.first_lacking.is_some(), "{served:?}");
     drop(local);
     let local = open(dir.path());
-    let again = local.layout().update(&a, &Default::default()).unwrap();
+    let again = local.layout().update(&a).unwrap();
     assert_eq!(again.cid, root.cid, "the same files give the same DAG");
     check_served(&local, "a");
 

@@ -1,21 +1,31 @@
 //! A whole pull, from an address to a followed dataset.
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
+use odf_dataset::receive::{Destination, Progress, Received, receive};
+use odf_dataset::{Dataset, DatasetName, RemoteAliases};
 use odf_node::block::Cid;
-use odf_node::fetch::Fetcher;
+use odf_node::fetch::{Fetched, Fetcher};
 use odf_node::ipns::{Freshness, Resolved};
 use odf_node::peer::Node;
+use tokio::sync::watch;
 
-use super::{Address, Destination, Outcome, Progress, PullError, blocking, open, pull, root_of};
+use super::source::IpfsSource;
+use super::{Address, PullError, RemoteError, blocking, open, root_of};
 use crate::Local;
-use odf_dataset::{Dataset, DatasetName};
+use crate::layout::Root;
 
 /// What a pull found out and did.
 #[derive(Debug, Clone)]
 pub struct Pulled {
-    /// How it ended.
-    pub outcome: Outcome,
+    /// What came of it.
+    pub received: Received,
+    /// The dataset's own root, if it has a new head; equals the one pulled if that was in format 1.
+    pub root: Option<Root>,
+    /// What the network gave and what was here.
+    pub fetched: Fetched,
     /// How long ago the network last confirmed the name, if it could not be asked now.
     pub stale: Option<Duration>,
 }
@@ -27,80 +37,107 @@ pub struct PullOptions {
     pub dataset: Option<Dataset>,
     /// Name of a new dataset; else the last part of the address.
     pub name: Option<DatasetName>,
-    /// Remember the address with a new dataset, so that its name is enough next time.
+    /// Remember the address with a dataset that was not given, so that its name is enough next time.
     pub alias: bool,
     /// Take the remote chain also if the local one diverged from it or is ahead; local blocks that it lacks are given up.
     pub force: bool,
 }
 
-/// Resolves the address, pulls what is new, and keeps the name alive from then on.
+/// Hears how far a pull is, from several threads, and can end it.
+pub type PullListener = Arc<dyn Fn(Progress) -> ControlFlow<()> + Send + Sync>;
+
+/// Resolves the address, receives what is new, and keeps the name alive from then on. The collection of garbage waits for
+/// the end of it. When this is dropped the pull ends soon; the dataset is then at its old or its new head.
 ///
 /// `fetcher` is given so that its counters can be shown while this runs.
 ///
 /// # Errors
-/// See [`PullError`]. The dataset is at its old head then.
+/// See [`PullError`].
 pub async fn pull_from(
     local: &Local,
     node: &Node,
     fetcher: &Fetcher,
     address: &Address,
     options: PullOptions,
-    progress: &(dyn Fn(Progress) + Send + Sync),
+    listener: PullListener,
 ) -> Result<Pulled, PullError> {
-    let resolved = match address.name() {
-        Some(name) => Some(node.names().resolve(name, Freshness::Network).await?),
-        None => None,
-    };
-    let root = root(fetcher, address, resolved.as_ref()).await?;
-    let remote = open(fetcher, root).await?;
     let name = match options.name {
         Some(name) => name,
         None => address
             .default_name()
             .ok_or_else(|| PullError::NoName(address.to_string()))?,
     };
-    let known = options.dataset.is_some();
-    let alias = options.alias.then(|| address.to_string());
+    let store = local.store().clone();
+    // The first blocks are kept before anything is received.
+    let hold = blocking(move || store.hold()).await?;
+    let resolved = match address.name() {
+        Some(name) => Some(node.names().resolve(name, Freshness::Network).await?),
+        None => None,
+    };
+    let root = root(fetcher, address, resolved.as_ref()).await?;
+    let remote = open(fetcher, root).await?;
+    let published = remote.canonical.then_some(root);
+    let mut aliases = RemoteAliases::default();
+    if options.alias {
+        aliases.pull_aliases.push(address.to_string());
+    }
     let destination = Destination {
         dataset: options.dataset,
         name,
         expected_id: address.dataset_id(),
-        alias,
+        aliases,
         force: options.force,
     };
-    let outcome = pull(local, fetcher, &remote, destination, progress).await?;
+    let (waiting, wanted) = watch::channel(());
+    let source = IpfsSource::new(address.to_string(), remote, local, fetcher, wanted.clone());
+    let datasets = local.datasets().clone();
+    let received = blocking(move || {
+        let listener = |at| match wanted.has_changed() {
+            Ok(_) => listener(at),
+            Err(_) => ControlFlow::Break(()),
+        };
+        receive(&datasets, &source, destination, &listener)
+    })
+    .await??;
+    drop((waiting, hold));
     if let Some(name) = address.name() {
         node.names().follow(name).await?;
     }
-    if options.alias && !known {
-        let (dataset, alias) = (outcome.dataset().clone(), address.to_string());
-        blocking(move || add_pull_alias(&dataset, alias)).await??;
-    }
-    if let Outcome::Updated { root, dataset, .. } = &outcome {
-        let (store, owner, cid) = (local.store().clone(), dataset.id().to_string(), root.cid);
-        blocking(move || store.pin(&owner, &cid).and_then(|()| store.flush())).await??;
-        node.exchange().blocks_added(&root.entities());
-        node.provide(root.entities()).await?;
-    }
+    let root = match &received {
+        Received::Updated(arrived) => announce(local, node, &arrived.dataset, published).await?,
+        Received::UpToDate { .. } | Received::Ahead { .. } => None,
+    };
     Ok(Pulled {
-        outcome,
+        received,
+        root,
+        fetched: fetcher.fetched(),
         stale: resolved.and_then(|resolved| resolved.age).filter(|age| !age.is_zero()),
     })
 }
 
-async fn root(fetcher: &Fetcher, address: &Address, resolved: Option<&Resolved>) -> Result<Cid, PullError> {
+async fn root(fetcher: &Fetcher, address: &Address, resolved: Option<&Resolved>) -> Result<Cid, RemoteError> {
     match (address, resolved) {
         (Address::Root { cid, path }, _) => root_of(fetcher, &format!("/ipfs/{cid}/{path}")).await,
         (_, Some(resolved)) => root_of(fetcher, &resolved.value).await,
-        (_, None) => Err(PullError::NotAPath(address.to_string())),
+        (_, None) => Err(RemoteError::NotAPath(address.to_string())),
     }
 }
 
-fn add_pull_alias(dataset: &Dataset, alias: String) -> Result<(), PullError> {
-    dataset.change_remote_aliases(|aliases| {
-        if !aliases.pull_aliases.contains(&alias) {
-            aliases.pull_aliases.push(alias);
-        }
-    })?;
-    Ok(())
+/// Says that the dataset can be had here. `published` is the root it was pulled by, if that must come out the same.
+async fn announce(
+    local: &Local,
+    node: &Node,
+    dataset: &Dataset,
+    published: Option<Cid>,
+) -> Result<Option<Root>, PullError> {
+    let (layout, id) = (local.layout().clone(), dataset.id());
+    let Some(root) = blocking(move || layout.latest(&id)).await?? else {
+        return Ok(None);
+    };
+    if let Some(published) = published.filter(|published| *published != root.cid) {
+        tracing::warn!(remote = %published, local = %root.cid, "the publisher laid the dataset out otherwise");
+    }
+    node.exchange().blocks_added(&root.entities());
+    node.provide(root.entities()).await?;
+    Ok(Some(root))
 }

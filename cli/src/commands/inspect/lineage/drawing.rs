@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use odf::metadata::DatasetId;
 
-use super::{Described, View};
+use super::view::{Described, View};
 
 /// Size of a box and the room around it, in pixels.
 const WIDTH: usize = 220;

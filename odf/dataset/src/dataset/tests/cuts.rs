@@ -10,7 +10,7 @@ fn without_mirror(catalog: &Catalog) -> Datasets {
 }
 
 /// Makes a change of a prepared directory and looks at everything that a cut could have left of it.
-fn cut(prepare: impl Fn(&Path), change: impl Fn(&Catalog), mut check: impl FnMut(&Cut<'_>)) -> usize {
+pub(crate) fn cut(prepare: impl Fn(&Path), change: impl Fn(&Catalog), mut check: impl FnMut(&Cut<'_>)) -> usize {
     let (live, before, scratch) = (scratch(), scratch(), scratch());
     prepare(live.path());
     copy_tree(live.path(), &before.path().join("before")).unwrap();

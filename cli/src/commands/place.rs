@@ -1,0 +1,29 @@
+//! Where a command runs, and what it leaves to be done.
+
+/// Where a command can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In any process, with no workspace.
+    Anywhere,
+    /// In any process, on the plain files of the workspace.
+    Files,
+    /// In the process that owns the workspace.
+    Owner,
+    /// As the process that owns the workspace, for as long as it runs.
+    Serving {
+        /// A publish has been done and only wants to be served, by this or any other lasting process.
+        published: bool,
+    },
+}
+
+/// What is left to do when a command is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// Nothing.
+    Done,
+    /// Serve until told to stop.
+    Serve {
+        /// With the HTTP gateway.
+        gateway: bool,
+    },
+}

@@ -1,0 +1,66 @@
+//! From the arguments to the ways of the datasets, one after the other.
+
+use super::plan::{self, Job, Way};
+use super::{PullArgs, Tally, network, repository, source, transform, watermark, workspace};
+use crate::failure::{Failure, Kind};
+use crate::io::Io;
+use crate::session::Session;
+
+pub(in crate::commands) fn run(args: &PullArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    if args.name.is_some() && args.targets.len() > 1 {
+        return Err(Failure::usage("--as names one dataset, and several are to be pulled"));
+    }
+    if let Some(path) = &args.from_workspace {
+        return workspace::import(path, args, session, io);
+    }
+    if let Some(watermark) = args.set_watermark {
+        return watermark::set(args, watermark, session, io);
+    }
+    let jobs = plan::plan(args, session)?;
+    let from_network = jobs.iter().any(|job| matches!(job.way, Way::Network { .. }));
+    let peers = if from_network {
+        network::dial(&args.peers, session, io)?
+    } else {
+        Vec::new()
+    };
+    let several = jobs.len() > 1;
+    let mut tally = Tally::default();
+    let mut first = None;
+    for job in jobs {
+        let label = job.label.clone();
+        match one(job, args, &peers, session, io) {
+            Ok(updated) => tally.count(updated),
+            Err(failure) if failure.kind() == Kind::Interrupted || !several => return Err(failure),
+            Err(failure) => {
+                io.say(format_args!("{label}: {}", failure.message()));
+                if let Some(step) = failure.next_step() {
+                    io.say(format_args!("  {step}"));
+                }
+                first.get_or_insert(failure);
+            }
+        }
+    }
+    tally.tell(io);
+    first.map_or(Ok(()), |first| {
+        Err(Failure::new(first.kind(), "not every dataset could be pulled")
+            .next("run the command again for those; what arrived is kept"))
+    })
+}
+
+/// Does one job; whether anything was new.
+fn one(job: Job, args: &PullArgs, peers: &[odf_node::PeerId], session: &Session, io: &mut Io) -> Result<bool, Failure> {
+    io.check()?;
+    match job.way {
+        Way::Network { address, dataset } => network::one(&address, dataset, args, peers, session, io),
+        Way::Repository { place, alias, dataset } => {
+            repository::one(&place, &alias, dataset.as_ref(), args, session, io)
+        }
+        Way::Source(dataset) => source::one(&dataset, args, session, io),
+        Way::Transform(dataset) => transform::one(&dataset, args, session, io),
+        Way::Blocked(failure) => Err(failure),
+        Way::Nothing => {
+            io.say(format_args!("{} has no source, so there is nothing to pull", job.label));
+            Ok(false)
+        }
+    }
+}

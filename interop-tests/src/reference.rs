@@ -1,0 +1,13 @@
+//! Data made by others that ours is compared with, in `reference/` of this crate; its README says how each was made.
+
+use std::path::{Path, PathBuf};
+
+/// Where they are, from the root of a checkout.
+pub const IN_CHECKOUT: &str = "interop-tests/reference";
+/// Most bytes that they may have together: whoever clones the repository pays for them.
+pub const MAX_BYTES: u64 = 1_500_000;
+
+/// The datasets that kamu made, a folder for each.
+pub fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/golden")
+}

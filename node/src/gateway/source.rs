@@ -1,0 +1,61 @@
+//! Where a gateway gets blocks and names from.
+
+use std::future::Future;
+use std::time::Duration;
+
+use cid::Cid;
+
+use crate::block::Block;
+
+/// Where a gateway gets blocks and names from.
+///
+/// Futures may be dropped at any time; that is how a request is cancelled.
+pub trait Source: Send + Sync + 'static {
+    /// What one request keeps between its blocks, which are likely to be found in the same destination.
+    type Session: Send + Sync + 'static;
+
+    /// Begins a request.
+    fn session(&self) -> Self::Session;
+
+    /// The block, from the local store or from peers.
+    ///
+    /// # Errors
+    /// Nobody has it, or time ran out.
+    fn block(&self, session: &Self::Session, cid: &Cid) -> impl Future<Output = Result<Block, SourceError>> + Send;
+
+    /// Whether the block is here, without asking anybody.
+    fn has(&self, cid: &Cid) -> impl Future<Output = bool> + Send;
+
+    /// What a name stands for now, one step. `name` is the segment after `/ipns/`, whatever it is.
+    ///
+    /// # Errors
+    /// It is no name, nobody knows it, or time ran out.
+    fn resolve_name(&self, name: &str) -> impl Future<Output = Result<NameValue, SourceError>> + Send;
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameValue {
+    /// A path: `/ipfs/{cid}…` or `/ipns/{name}…`.
+    pub path: String,
+    /// How long the answer may be kept: the record's TTL, or what is left of its validity if that is less.
+    pub max_age: Duration,
+}
+
+/// Why a [`Source`] has nothing. The text is shown to whoever asked, as a whole sentence without a full stop.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// It does not exist, or nobody who can be reached has it. Answered with 404.
+    #[error("{0}")]
+    NotFound(String),
+    /// Time ran out before that was known; the same request may succeed later. Answered with 504.
+    #[error("{0}")]
+    TimedOut(String),
+    /// The name is none. Answered with 400.
+    #[error("{0}")]
+    BadName(String),
+    /// Something here is broken. Answered with 500.
+    #[error("{0}")]
+    Failed(String),
+}

@@ -1,0 +1,624 @@
+//! A model of the store, and a driver that holds the store to it: for the tests and for fuzzing, which share it.
+//!
+//! A history is a string of bytes. The driver reads operations from it: put, pin, unpin, write files and refer to their
+//! parts, rename and remove files, collect garbage, open again, let calls to the disk fail, and cut the power, with the
+//! index ahead of the packs, as its last flush left it, or gone. The model is a few sets. Three things are asked:
+//! - what was flushed is there after a cut, unless an operation after the flush may have removed it;
+//! - what a pin needed and was whole at a flush is whole for as long as the store says that there is that pin;
+//! - what the store says it has it gives, and what it gives is right.
+//!
+//! A broken promise is a panic: this is not for programs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use ipld_core::ipld::Ipld;
+use odf_disk::{
+    Call, Device, Disk, FileKey,
+    crash::{Recorder, Refusal, Unsynced},
+};
+
+use super::{Blocks as _, Leaf, Store, StoreError, StoreOptions};
+use crate::block::{Block, Cid, DAG_CBOR, RAW};
+
+/// The most operations of one history.
+const MAX_OPERATIONS: usize = 48;
+/// The most power cuts of one history: each costs an opening.
+const MAX_CUTS: usize = 4;
+/// Whose pins they are.
+const OWNER: &str = "history";
+
+/// The blocks, files and roots that histories are about: always the same.
+struct World {
+    blocks: Vec<Block>,
+    /// For each file, its parts: offset and block.
+    files: Vec<Vec<(u64, usize)>>,
+    /// What can be pinned.
+    roots: Vec<Cid>,
+}
+
+fn bytes_of(seed: u32, len: usize) -> Vec<u8> {
+    let mut state = u64::from(seed) * 2 + 1;
+    let next = |_| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..len).map(next).collect()
+}
+
+fn node(links: &[Cid]) -> Block {
+    let links = links.iter().map(|cid| Ipld::Link(*cid)).collect();
+    Block::new(DAG_CBOR, serde_ipld_dagcbor::to_vec(&Ipld::List(links)).unwrap()).unwrap()
+}
+
+impl World {
+    fn get() -> &'static World {
+        static WORLD: OnceLock<World> = OnceLock::new();
+        WORLD.get_or_init(Self::make)
+    }
+
+    fn make() -> World {
+        let lengths = [1, 7, 100, 3000, 4096, 9000, 20_000, 12_000, 500, 2000, 6000, 70_000];
+        let raw = lengths.iter().enumerate();
+        let mut blocks: Vec<Block> = raw
+            .map(|(seed, len)| Block::new(RAW, bytes_of(seed as u32, *len)).unwrap())
+            .collect();
+        let cid = |blocks: &[Block], n: usize| *blocks[n].cid();
+        let as_raw = |cid: Cid| Cid::new_v1(RAW, *cid.hash());
+        // 12 to 17; each may link to those before it.
+        let plans: [&[usize]; 6] = [&[0, 1], &[2, 3, 12], &[4, 5, 6], &[13, 14], &[7, 9], &[16, 10]];
+        for plan in plans {
+            let mut links: Vec<Cid> = plan.iter().map(|n| cid(&blocks, *n)).collect();
+            if plan == [7, 9] {
+                // The bytes of a node, as something without links.
+                links.insert(0, as_raw(cid(&blocks, 12)));
+            }
+            blocks.push(node(&links));
+        }
+        let files = vec![
+            vec![(0, 3), (3000, 9), (5000, 7)],
+            vec![(0, 7), (12_000, 10)],
+            // A node as a part of a file, and the same block twice.
+            vec![(0, 12), (4096, 9), (8192, 9)],
+        ];
+        let roots = vec![
+            cid(&blocks, 15),
+            cid(&blocks, 13),
+            cid(&blocks, 16),
+            cid(&blocks, 17),
+            as_raw(cid(&blocks, 15)),
+            as_raw(cid(&blocks, 13)),
+            cid(&blocks, 9),
+        ];
+        World { blocks, files, roots }
+    }
+
+    /// The blocks below a root, going only through those that are `here`.
+    fn reach(&self, root: &Cid, here: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let mut reached = BTreeSet::new();
+        let mut followed = BTreeSet::new();
+        let mut due = vec![*root];
+        while let Some(cid) = due.pop() {
+            let Some(n) = self.blocks.iter().position(|block| block.cid().hash() == cid.hash()) else {
+                continue;
+            };
+            reached.insert(n);
+            if cid.codec() != RAW && here.contains(&n) && followed.insert(n) {
+                due.extend(crate::dag::links(&self.blocks[n]).unwrap());
+            }
+        }
+        reached
+    }
+}
+
+/// Where files may lie; the last is one that they take from each other.
+fn path_of(file: usize, name: usize) -> PathBuf {
+    match name % 3 {
+        0 => PathBuf::from(format!("a/file{file}")),
+        1 => PathBuf::from(format!("b/file{file}")),
+        _ => PathBuf::from("b/shared"),
+    }
+}
+
+fn all_paths() -> Vec<PathBuf> {
+    let own = (0..World::get().files.len()).flat_map(|file| [path_of(file, 0), path_of(file, 1)]);
+    own.chain([path_of(0, 2)]).collect()
+}
+
+/// Records, and takes a copy of the index whenever that was synced.
+struct Watch {
+    recorder: Arc<Recorder>,
+    sled: PathBuf,
+    flushed: PathBuf,
+}
+
+impl Device for Watch {
+    fn before(&self, call: &Call<'_>) -> io::Result<()> {
+        self.recorder.before(call)
+    }
+
+    fn opened(&self, path: &Path, file: FileKey) {
+        self.recorder.opened(path, file);
+    }
+
+    fn after(&self, call: &Call<'_>) {
+        self.recorder.after(call);
+        if let Call::Sync { path, .. } = call
+            && path.starts_with(&self.sled)
+        {
+            let _ = fs::remove_dir_all(&self.flushed);
+            copy(&self.sled, &self.flushed);
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// The bytes of a history, read as numbers.
+struct Numbers<'a>(&'a [u8]);
+
+impl Numbers<'_> {
+    fn next(&mut self) -> Option<usize> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(usize::from(*first))
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.next().unwrap_or(0) % bound
+    }
+}
+
+/// What must be true.
+#[derive(Default)]
+struct Promises {
+    /// Blocks that the open store must have.
+    here: BTreeSet<usize>,
+    /// Blocks that must be there whatever happens.
+    kept: BTreeSet<usize>,
+    /// Pins of the open store.
+    pins: BTreeSet<usize>,
+    /// Pins that must be there whatever happens.
+    kept_pins: BTreeSet<usize>,
+    /// Pins that may be there after a cut or not.
+    loose_pins: BTreeSet<usize>,
+    /// What a pin needed and had at a flush, for as long as the pin may come back.
+    whole: BTreeMap<usize, BTreeSet<usize>>,
+    /// For each path, the blocks that its file holds.
+    files: BTreeMap<PathBuf, BTreeSet<usize>>,
+}
+
+struct History {
+    world: &'static World,
+    scratch: tempfile::TempDir,
+    generation: usize,
+    recorder: Arc<Recorder>,
+    store: Option<Store>,
+    promises: Promises,
+}
+
+/// Runs one history. Panics if a promise is broken.
+pub fn run(history: &[u8]) {
+    let mut numbers = Numbers(history);
+    let mut run = History::begin();
+    let mut cuts = 0;
+    for _ in 0..MAX_OPERATIONS {
+        let Some(kind) = numbers.next() else { break };
+        match kind % 16 {
+            0 => {
+                cuts += 1;
+                if cuts > MAX_CUTS {
+                    break;
+                }
+                run.cut(&mut numbers);
+            }
+            1 => run.reopen(),
+            2 => run.fail(&mut numbers),
+            _ => drop(run.operation(kind, &mut numbers)),
+        }
+        run.look(kind);
+    }
+    run.reopen();
+}
+
+impl History {
+    fn begin() -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut history = Self {
+            world: World::get(),
+            generation: 0,
+            recorder: Recorder::new(scratch.path()),
+            scratch,
+            store: None,
+            promises: Promises::default(),
+        };
+        fs::create_dir(history.dir("now")).unwrap();
+        history.record();
+        history.open();
+        history
+    }
+
+    fn dir(&self, what: &str) -> PathBuf {
+        self.scratch.path().join(format!("{what}-{}", self.generation))
+    }
+
+    /// Begins to record a directory that is all on the medium.
+    fn record(&mut self) {
+        copy(&self.dir("now"), &self.dir("before"));
+        self.recorder = Recorder::new(&self.dir("now"));
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().expect("a store is open between operations")
+    }
+
+    /// Opens the store and, if the index is a new one, registers the files again, as their owner does.
+    fn open(&mut self) {
+        let disk = Disk::with(Arc::new(Watch {
+            recorder: self.recorder.clone(),
+            sled: self.dir("now").join("store"),
+            flushed: self.dir("flushed"),
+        }));
+        let options = StoreOptions {
+            disk,
+            pack_bytes: 64 << 10,
+            min_free_bytes: 0,
+            reserve_bytes: 0,
+            cache_bytes: 1 << 20,
+            ..StoreOptions::default()
+        };
+        let store = Store::open(&self.dir("now"), options).expect("it always opens");
+        if store.rebuilt() {
+            for path in all_paths() {
+                if self.dir("now").join(&path).exists() {
+                    let file = store.add_file(&path).unwrap();
+                    for parts in &self.world.files {
+                        let leaves: Vec<Leaf> = parts.iter().map(|part| self.leaf(*part)).collect();
+                        store.adopt_references(file, &leaves).unwrap();
+                    }
+                }
+            }
+            store.rebuild_finished().unwrap();
+        }
+        self.store = Some(store);
+    }
+
+    fn leaf(&self, (offset, block): (u64, usize)) -> Leaf {
+        let block = &self.world.blocks[block];
+        Leaf {
+            cid: *block.cid(),
+            offset,
+            len: block.data().len() as u32,
+        }
+    }
+
+    /// The store has been opened, perhaps after a cut: what was promised is there, and what is there beyond that counts
+    /// from now on.
+    fn opened(&mut self) {
+        let store = self.store.as_ref().expect("just opened");
+        let here: BTreeSet<usize> = (0..self.world.blocks.len()).filter(|n| self.gives(*n)).collect();
+        let missing: Vec<usize> = self.promises.kept.difference(&here).copied().collect();
+        assert!(missing.is_empty(), "flushed and not there: {missing:?}");
+        let pins: BTreeSet<usize> = store
+            .pins(Some(OWNER))
+            .unwrap()
+            .iter()
+            .map(|pin| {
+                self.world
+                    .roots
+                    .iter()
+                    .position(|root| *root == pin.cid)
+                    .expect("a pin that was made")
+            })
+            .collect();
+        let promises = &mut self.promises;
+        assert!(
+            pins.is_superset(&promises.kept_pins),
+            "flushed pins: {pins:?} of {:?}",
+            promises.kept_pins
+        );
+        for pin in pins.difference(&promises.kept_pins) {
+            assert!(promises.loose_pins.contains(pin), "pin {pin} comes from nowhere");
+        }
+        promises.whole.retain(|pin, _| pins.contains(pin));
+        for (pin, needed) in &promises.whole {
+            let missing: Vec<_> = needed.difference(&here).collect();
+            assert!(missing.is_empty(), "pin {pin} was whole and lacks {missing:?}");
+        }
+        (promises.here, promises.pins) = (here, pins);
+        self.promises.files = self.files_of_the_store();
+    }
+
+    /// What the store knows of files: for each path, the blocks in it.
+    fn files_of_the_store(&self) -> BTreeMap<PathBuf, BTreeSet<usize>> {
+        let store = self.store();
+        let mut files = BTreeMap::new();
+        for path in all_paths() {
+            if let Some(file) = store.file_at(&path).unwrap() {
+                let leaves = store.leaves_of(file).map(|leaf| leaf.unwrap().1);
+                let blocks = leaves.filter_map(|hash| {
+                    let is_it = |block: &Block| block.cid().hash().to_bytes() == hash[..];
+                    self.world.blocks.iter().position(is_it)
+                });
+                files.insert(path, blocks.collect());
+            }
+        }
+        files
+    }
+
+    /// Whether the store gives the block; it never says that it has one and then does not give it.
+    fn gives(&self, n: usize) -> bool {
+        let block = &self.world.blocks[n];
+        let has = self.store().has(block.cid()).unwrap();
+        let found = self.store().get(block.cid()).unwrap();
+        assert_eq!(has, found.is_some(), "block {n}: what it has it gives");
+        assert!(found.is_none_or(|found| found == *block));
+        has
+    }
+
+    /// A look at some blocks between operations.
+    fn look(&self, seed: usize) {
+        for n in (0..self.world.blocks.len()).filter(|n| (n + seed).is_multiple_of(3)) {
+            let gives = self.gives(n);
+            assert!(gives || !self.promises.here.contains(&n), "block {n} is gone");
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.store = None;
+        self.recorder.set_refusal(Refusal::Never, ErrorKind::Other);
+        self.open();
+        self.opened();
+    }
+
+    /// One call of the next operation fails.
+    fn fail(&mut self, numbers: &mut Numbers<'_>) {
+        let call = numbers.below(24);
+        let kinds = [ErrorKind::StorageFull, ErrorKind::Other, ErrorKind::PermissionDenied];
+        self.recorder.set_refusal(Refusal::Once(call), kinds[numbers.below(3)]);
+        let kind = numbers.next().unwrap_or(3);
+        let _ = self.operation(kind, numbers);
+        self.recorder.set_refusal(Refusal::Never, ErrorKind::Other);
+        if self.store().disk().check().is_err() {
+            let error = self.store().flush().unwrap_err();
+            assert!(error.is_poisoned(), "{error:?}");
+            self.reopen();
+        }
+    }
+
+    /// The power goes at some call of the next operation.
+    fn cut(&mut self, numbers: &mut Numbers<'_>) {
+        let call = numbers.below(40);
+        let unsynced = Unsynced::ALL[numbers.below(3)];
+        let index = numbers.below(3);
+        self.recorder.set_refusal(Refusal::From(call), ErrorKind::Other);
+        let kind = numbers.next().unwrap_or(3);
+        let _ = self.operation(kind, numbers);
+        // Its own thread writes the index out at any time.
+        self.store().inner.index.run_ahead().unwrap();
+        let (old, before, flushed) = (self.dir("now"), self.dir("before"), self.dir("flushed"));
+        self.generation += 1;
+        let now = self.dir("now");
+        let is_sled = |path: &Path| path.starts_with("store");
+        self.recorder
+            .image(&before, usize::MAX, unsynced, &now, &is_sled)
+            .unwrap();
+        match index {
+            0 => copy(&old.join("store"), &now.join("store")),
+            1 if flushed.exists() => copy(&flushed, &now.join("store")),
+            _ => {}
+        }
+        self.store = None;
+        for dir in [old, before, flushed] {
+            let _ = fs::remove_dir_all(dir);
+        }
+        self.record();
+        self.open();
+        self.opened();
+        // The directory is as the medium had it.
+        self.promises.kept_pins = self.promises.pins.clone();
+        self.promises.loose_pins.clear();
+    }
+
+    fn operation(&mut self, kind: usize, numbers: &mut Numbers<'_>) -> Result<(), StoreError> {
+        match kind % 16 {
+            3..=5 => self.put(numbers),
+            6 => self.pin(numbers.below(self.world.roots.len())),
+            7 => self.unpin(numbers.below(self.world.roots.len())),
+            8 | 9 => self.write(numbers),
+            10 => self.refer(numbers),
+            11 => self.remove(numbers),
+            12 => self.rename(numbers),
+            13 | 14 => self.flush(),
+            _ => self.collect(),
+        }
+    }
+
+    fn put(&mut self, numbers: &mut Numbers<'_>) -> Result<(), StoreError> {
+        let count = 1 + numbers.below(4);
+        let wanted: Vec<usize> = (0..count).map(|_| numbers.below(self.world.blocks.len())).collect();
+        let blocks: Vec<Block> = wanted.iter().map(|n| self.world.blocks[*n].clone()).collect();
+        self.store().put(&blocks)?;
+        self.promises.here.extend(wanted);
+        Ok(())
+    }
+
+    fn pin(&mut self, root: usize) -> Result<(), StoreError> {
+        self.promises.loose_pins.insert(root);
+        self.store().pin(OWNER, &self.world.roots[root])?;
+        self.promises.pins.insert(root);
+        Ok(())
+    }
+
+    fn unpin(&mut self, root: usize) -> Result<(), StoreError> {
+        if self.promises.kept_pins.remove(&root) {
+            self.promises.loose_pins.insert(root);
+        }
+        let there = self.store().unpin(OWNER, &self.world.roots[root])?;
+        assert_eq!(there, self.promises.pins.remove(&root));
+        Ok(())
+    }
+
+    /// The blocks that a path's file holds, as far as is known.
+    fn file(&mut self, path: &Path) -> &mut BTreeSet<usize> {
+        self.promises.files.entry(path.to_path_buf()).or_default()
+    }
+
+    fn write(&mut self, numbers: &mut Numbers<'_>) -> Result<(), StoreError> {
+        let file = numbers.below(self.world.files.len());
+        let path = path_of(file, numbers.below(2));
+        let parts = &self.world.files[file];
+        let (offset, block) = parts[numbers.below(parts.len())];
+        let id = self.store().add_file(&path)?;
+        self.store().write_leaf(id, offset, &self.world.blocks[block])?;
+        self.file(&path).insert(block);
+        self.promises.here.insert(block);
+        Ok(())
+    }
+
+    fn refer(&mut self, numbers: &mut Numbers<'_>) -> Result<(), StoreError> {
+        let file = numbers.below(self.world.files.len());
+        let path = path_of(file, numbers.below(2));
+        let id = self.store().add_file(&path)?;
+        let parts = self.world.files[file].clone();
+        for (offset, block) in &parts {
+            self.store().write_at(id, *offset, self.world.blocks[*block].data())?;
+        }
+        let leaves: Vec<Leaf> = parts.iter().map(|part| self.leaf(*part)).collect();
+        self.store().put_references(id, &leaves)?;
+        for (_, block) in parts {
+            self.file(&path).insert(block);
+            self.promises.here.insert(block);
+        }
+        Ok(())
+    }
+
+    /// What only these paths' files hold may go, unless a pin needs it.
+    fn give_up(&mut self, paths: &[PathBuf]) {
+        let promises = &mut self.promises;
+        let gone: BTreeSet<usize> = paths
+            .iter()
+            .flat_map(|path| promises.files.get(path).into_iter().flatten())
+            .copied()
+            .collect();
+        for path in paths {
+            promises.files.remove(path);
+        }
+        let needed = self.needed();
+        let promises = &mut self.promises;
+        let others: BTreeSet<usize> = promises.files.values().flatten().copied().collect();
+        for block in gone
+            .iter()
+            .filter(|block| !needed.contains(block) && !others.contains(block))
+        {
+            // It may be in a pack too, but the model does not follow that.
+            promises.here.remove(block);
+            promises.kept.remove(block);
+        }
+    }
+
+    /// What pins need of what is here.
+    fn needed(&self) -> BTreeSet<usize> {
+        let reached = self.promises.pins.iter().flat_map(|pin| {
+            let reached = self.world.reach(&self.world.roots[*pin], &self.promises.here);
+            reached.into_iter().filter(|block| self.promises.here.contains(block))
+        });
+        reached.collect()
+    }
+
+    fn remove(&mut self, numbers: &mut Numbers<'_>) -> Result<(), StoreError> {
+        let paths = all_paths();
+        let path = paths[numbers.below(paths.len())].clone();
+        let Some(id) = self.store().file_at(&path)? else {
+            return Ok(());
+        };
+        self.give_up(&[path]);
+        self.store().remove_file(id)?;
+        self.pins_are_settled();
+        Ok(())
+    }
+
+    fn rename(&mut self, numbers: &mut Numbers<'_>) -> Result<(), StoreError> {
+        let file = numbers.below(self.world.files.len());
+        let (from, to) = (path_of(file, numbers.below(2)), path_of(file, numbers.below(3)));
+        let Some(id) = self.store().file_at(&from)? else {
+            return Ok(());
+        };
+        if from == to {
+            return Ok(());
+        }
+        let held = self.promises.files.remove(&from).unwrap_or_default();
+        // Its own blocks count as held by another file meanwhile.
+        self.promises.files.insert(PathBuf::from("under way"), held);
+        self.give_up(std::slice::from_ref(&to));
+        let outcome = self.store().rename_file(id, &to);
+        let held = self.promises.files.remove(Path::new("under way")).unwrap_or_default();
+        let now = if self.store().file_at(&to)? == Some(id) {
+            to
+        } else {
+            from
+        };
+        self.promises.files.insert(now, held);
+        outcome
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        self.store().flush()?;
+        self.pins_are_settled();
+        let promises = &mut self.promises;
+        promises.kept = promises.here.clone();
+        promises.kept_pins = promises.pins.clone();
+        promises.loose_pins.clear();
+        promises.whole = promises
+            .pins
+            .iter()
+            .map(|pin| {
+                let reached = self.world.reach(&self.world.roots[*pin], &promises.here);
+                (*pin, reached.intersection(&promises.here).copied().collect())
+            })
+            .collect();
+        Ok(())
+    }
+
+    /// Pins that were taken away do not come back from here on.
+    fn pins_are_settled(&mut self) {
+        let promises = &mut self.promises;
+        promises.whole.retain(|pin, _| promises.pins.contains(pin));
+    }
+
+    fn collect(&mut self) -> Result<(), StoreError> {
+        let mut stays = self.needed();
+        stays.extend(self.promises.files.values().flatten());
+        let promises = &mut self.promises;
+        promises.here.retain(|block| stays.contains(block));
+        promises.kept.retain(|block| stays.contains(block));
+        let report = self.store().gc()?;
+        self.pins_are_settled();
+        if report.missing.iter().all(|missing| !missing.was_here) {
+            stays.extend(self.files_of_the_store().values().flatten());
+            for n in (0..self.world.blocks.len()).filter(|n| !stays.contains(n)) {
+                assert!(!self.gives(n), "garbage stayed: block {n}");
+            }
+        }
+        Ok(())
+    }
+}

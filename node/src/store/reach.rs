@@ -1,0 +1,178 @@
+//! What pins reach.
+
+use std::collections::HashSet;
+
+use multihash::Multihash;
+
+use super::{
+    blocks::Blocks as _,
+    error::StoreError,
+    pins::Pin,
+    place::{Place, Position},
+    state::{EVERYTHING, Store},
+};
+use crate::block::{Block, Cid, RAW, SHA2_256, inherent, sha2_256};
+
+/// Says that the index was made again and no collection has settled since what is missing.
+pub(super) const UNSETTLED: &str = "rebuilt, not collected since";
+/// Says that something was passed over when files were registered again after a rebuild.
+pub(super) const IN_PART: &str = "rebuilt in part";
+/// The most missing blocks that are named.
+const MAX_NAMED: usize = 16;
+const NOTHING: Position = (0, 0);
+
+/// Why the links of a block could not be read.
+pub type LinksError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Gives the blocks that a block links to.
+pub(super) type Links<'a> = &'a dyn Fn(&Block) -> Result<Vec<Cid>, LinksError>;
+
+/// A block that a pin needs and that could not be followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Missing {
+    /// Whose pin needs it.
+    pub owner: String,
+    /// The block.
+    pub cid: Cid,
+    /// What is the matter with it.
+    pub reason: String,
+    /// It was here once, so blocks that only it linked to may be here still: they are kept.
+    pub was_here: bool,
+}
+
+/// The blocks that pins keep.
+#[derive(Default)]
+pub(super) struct Reach {
+    /// By multihash: the bytes live whatever codec they are reached under. 32 bytes each, since there may be millions.
+    live: HashSet<[u8; 32]>,
+    /// How many blocks that is.
+    pub(super) blocks: u64,
+    /// How many pins were followed.
+    pub(super) pins: u64,
+    /// Those that could not be followed, up to a bound.
+    pub(super) missing: Vec<Missing>,
+    /// Multihashes of missing blocks that were here once.
+    pub(super) doubted: Vec<Vec<u8>>,
+    /// Everything in packs before this is kept, because a missing block may have linked to it.
+    pub(super) limit: Position,
+}
+
+fn digest_of(hash: &Multihash<64>) -> [u8; 32] {
+    match <[u8; 32]>::try_from(hash.digest()) {
+        Ok(digest) if hash.code() == SHA2_256 => digest,
+        _ => {
+            let mut key = [0; 32];
+            key.copy_from_slice(sha2_256(&hash.to_bytes()).digest());
+            key
+        }
+    }
+}
+
+impl Reach {
+    /// Whether a pin reaches the bytes.
+    pub(super) fn contains(&self, hash: &Multihash<64>) -> bool {
+        self.live.contains(&digest_of(hash))
+    }
+
+    /// Whether the bytes at this place must stay.
+    pub(super) fn needs(&self, hash: &Multihash<64>, place: &Place) -> bool {
+        place.position().is_some_and(|position| position < self.limit) || self.contains(hash)
+    }
+
+    /// Whether something that was here and that a pin needs is missing, so that nobody knows all that it needs.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.limit > NOTHING
+    }
+
+    fn miss(&mut self, owner: &str, cid: &Cid, reason: String, was_here: bool) {
+        if self.missing.len() < MAX_NAMED {
+            self.missing.push(Missing {
+                owner: owner.to_owned(),
+                cid: *cid,
+                reason,
+                was_here,
+            });
+        }
+    }
+}
+
+impl Store {
+    /// Follows every pin. A block is followed once for each codec it is reached under: what it links to depends on that.
+    ///
+    /// A block that cannot be parsed is kept and leads nowhere: it led nowhere when it was fetched, too. One that is
+    /// missing and never was here leads to nothing that was kept for its sake. One that is missing and was here leaves
+    /// everything in doubt that was here at the collection before.
+    pub(super) fn reach(&self, links: Links<'_>) -> Result<Reach, StoreError> {
+        self.reach_of(self.pins(None)?, links)
+    }
+
+    fn reach_of(&self, pins: Vec<Pin>, links: Links<'_>) -> Result<Reach, StoreError> {
+        let mut reach = Reach::default();
+        let mut followed: HashSet<(u64, [u8; 32])> = HashSet::new();
+        let mut due = Vec::new();
+        for pin in pins {
+            reach.pins += 1;
+            due.push(pin.cid);
+            while let Some(cid) = due.pop() {
+                let digest = digest_of(cid.hash());
+                let own = inherent(&cid);
+                if own.is_none() && reach.live.insert(digest) {
+                    reach.blocks += 1;
+                }
+                if cid.codec() == RAW {
+                    // Followed too, so that one that is missing is named once.
+                    if own.is_none() && !self.has(&cid)? && followed.insert((RAW, digest)) {
+                        reach.miss(&pin.owner, &cid, "it is missing".to_owned(), false);
+                    }
+                    continue;
+                }
+                if !followed.insert((cid.codec(), digest)) {
+                    continue;
+                }
+                let found = match own {
+                    Some(block) => Some(block),
+                    None => self.get(&cid)?,
+                };
+                let Some(block) = found else {
+                    let doubt = self.doubt(&cid)?;
+                    if let Some(limit) = doubt {
+                        reach.limit = reach.limit.max(limit);
+                        reach.doubted.push(cid.hash().to_bytes());
+                    }
+                    reach.miss(&pin.owner, &cid, "it is missing".to_owned(), doubt.is_some());
+                    continue;
+                };
+                match links(&block) {
+                    Ok(links) => due.extend(links),
+                    Err(error) => reach.miss(&pin.owner, &cid, format!("it cannot be read: {error}"), false),
+                }
+            }
+        }
+        Ok(reach)
+    }
+
+    /// Follows every pin but those of one owner, with the codecs that are known here.
+    pub(super) fn reach_of_pins(&self, but: Option<&str>) -> Result<Reach, StoreError> {
+        let mut pins = self.pins(None)?;
+        pins.retain(|pin| Some(pin.owner.as_str()) != but);
+        self.reach_of(pins, &|block| crate::dag::links(block).map_err(Into::into))
+    }
+
+    /// Up to where in the packs there may be blocks that only this missing one linked to; nothing if it never was here.
+    fn doubt(&self, cid: &Cid) -> Result<Option<Position>, StoreError> {
+        let index = &self.inner.index;
+        let key = cid.hash().to_bytes();
+        if let Some(value) = index.run(|| index.lost.get(&key))? {
+            return Ok(Some(decode(&value).unwrap_or(EVERYTHING)));
+        }
+        let was_here = index.entry(&key)?.is_some_and(|entry| !entry.places.is_empty());
+        Ok((was_here || index.number(UNSETTLED)? != 0).then_some(EVERYTHING))
+    }
+}
+
+fn decode(value: &[u8]) -> Option<Position> {
+    let pack = u32::from_be_bytes(value.get(..4)?.try_into().ok()?);
+    let offset = u64::from_be_bytes(value.get(4..12)?.try_into().ok()?);
+    Some((pack, offset))
+}

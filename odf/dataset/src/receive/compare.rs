@@ -1,0 +1,283 @@
+//! A remote chain beside a local one, read block by block from its head.
+
+use std::cell::OnceCell;
+use std::collections::VecDeque;
+
+use odf_metadata::chain::{Relation, compare_by};
+use odf_metadata::codec::EncodedBlock;
+use odf_metadata::{DatasetId, MetadataEvent, Multihash};
+
+use super::{Listener, Progress, ReceiveError, Source, tell};
+use crate::{BlockPlace, Dataset, DatasetError};
+
+/// Most metadata blocks that are taken at once.
+pub const MAX_NEW_BLOCKS: u64 = 1 << 20;
+/// Most bytes of metadata blocks that are taken at once.
+pub const MAX_NEW_BLOCK_BYTES: u64 = 1 << 30;
+
+/// The local side of a comparison: hashes by sequence number.
+struct Local<'a> {
+    dataset: &'a Dataset,
+    /// Looked up when another block than the head is asked for.
+    places: OnceCell<Vec<BlockPlace>>,
+}
+
+impl<'a> Local<'a> {
+    fn new(dataset: &'a Dataset) -> Self {
+        Self {
+            dataset,
+            places: OnceCell::new(),
+        }
+    }
+
+    fn has(&self, sequence: u64, hash: &Multihash) -> Result<bool, DatasetError> {
+        if sequence == self.dataset.state().sequence_number {
+            return Ok(self.dataset.head() == hash);
+        }
+        let places = match self.places.get() {
+            Some(places) => places,
+            None => {
+                let places = self.dataset.places()?;
+                self.places.get_or_init(|| places)
+            }
+        };
+        match usize::try_from(sequence).ok().and_then(|at| places.get(at)) {
+            Some(place) => Ok(Multihash::sha3_256(&self.dataset.bytes_at(*place)?) == *hash),
+            None => Ok(false),
+        }
+    }
+
+    fn blocks(&self) -> u64 {
+        self.dataset.state().blocks()
+    }
+}
+
+/// A remote chain beside a local one.
+#[derive(Debug)]
+pub struct Comparison {
+    /// How the local chain stands to the remote one.
+    pub relation: Relation,
+    /// How many blocks both have.
+    pub common: u64,
+    /// The remote blocks behind those, oldest first.
+    pub theirs: Vec<EncodedBlock>,
+}
+
+/// How much one walk takes.
+#[derive(Clone, Copy)]
+struct Limits {
+    blocks: u64,
+    bytes: u64,
+}
+
+/// Walks the chain of `source` back from `head` to the first block that the local chain has too, or to its beginning.
+/// Every block is checked against its hash; the rules of the chain are not looked at.
+///
+/// # Errors
+/// A block cannot be had or is not what it should be, the two are chains of different datasets, or there is more than is
+/// taken at once.
+pub fn compare(
+    source: &dyn Source,
+    head: Multihash,
+    local: Option<&Dataset>,
+    listener: &Listener<'_>,
+) -> Result<Comparison, ReceiveError> {
+    let limits = Limits {
+        blocks: MAX_NEW_BLOCKS,
+        bytes: MAX_NEW_BLOCK_BYTES,
+    };
+    compare_within(limits, source, head, local, listener)
+}
+
+fn compare_within(
+    limits: Limits,
+    source: &dyn Source,
+    head: Multihash,
+    local: Option<&Dataset>,
+    listener: &Listener<'_>,
+) -> Result<Comparison, ReceiveError> {
+    let local = local.map(Local::new);
+    let place = || source.place().to_owned();
+    let has = |sequence, hash: &Multihash| local.as_ref().map_or(Ok(false), |local| local.has(sequence, hash));
+    let (mut theirs, mut bytes) = (VecDeque::<EncodedBlock>::new(), 0);
+    let mut next = Some((head, None));
+    let mut common = 0;
+    while let Some((hash, sequence)) = next {
+        if let Some(sequence) = sequence
+            && has(sequence, &hash)?
+        {
+            common = sequence + 1;
+            break;
+        }
+        let raw = source.block(&hash)?;
+        bytes += raw.len() as u64;
+        let block = EncodedBlock::decode_checked(&hash, raw).map_err(|source| ReceiveError::Block {
+            place: place(),
+            hash,
+            source,
+        })?;
+        let found = block.block().sequence_number;
+        let broken = |reason: String| ReceiveError::Chain {
+            place: place(),
+            hash,
+            reason,
+        };
+        match sequence {
+            // Every step goes one down, so the first number bounds the walk.
+            Some(sequence) if sequence != found => {
+                return Err(broken(format!(
+                    "its sequence number is {found}, {sequence} was expected"
+                )));
+            }
+            None if has(found, &hash)? => {
+                common = found + 1;
+                break;
+            }
+            _ => {}
+        }
+        if theirs.len() as u64 >= limits.blocks || bytes > limits.bytes {
+            return Err(ReceiveError::TooMuch { place: place() });
+        }
+        tell(listener, Progress::Block)?;
+        next = match (block.block().prev_block_hash, found.checked_sub(1)) {
+            (Some(before), Some(sequence)) => Some((before, Some(sequence))),
+            (None, None) => None,
+            (Some(_), None) => return Err(broken("it is the first one, but names one before it".to_owned())),
+            (None, Some(_)) => return Err(broken("it names no block before it".to_owned())),
+        };
+        theirs.push_front(block);
+    }
+    let ours = local.as_ref().map_or(0, Local::blocks);
+    let relation = compare_by(ours, common + theirs.len() as u64, |at| {
+        Ok::<_, std::convert::Infallible>(at < common)
+    });
+    let relation = match relation {
+        Ok(relation) => relation,
+        Err(never) => match never {},
+    };
+    if let (Some(local), 0) = (&local, common)
+        && let Some(found) = seed_id(theirs.make_contiguous()).filter(|found| *found != local.dataset.id())
+    {
+        return Err(ReceiveError::OtherDataset {
+            place: place(),
+            found,
+            expected: local.dataset.id(),
+        });
+    }
+    Ok(Comparison {
+        relation,
+        common,
+        theirs: theirs.into(),
+    })
+}
+
+/// The id in the Seed that a chain begins with.
+pub(super) fn seed_id(blocks: &[EncodedBlock]) -> Option<DatasetId> {
+    match blocks.first().map(|block| &block.block().event) {
+        Some(MetadataEvent::Seed(seed)) => Some(seed.dataset_id),
+        _ => None,
+    }
+}
+
+/// A whole remote chain, compared with a local one that was not known before.
+pub(super) fn against(compared: Comparison, dataset: &Dataset) -> Result<Comparison, ReceiveError> {
+    let local = Local::new(dataset);
+    let (ours, len) = (local.blocks(), compared.theirs.len() as u64);
+    let relation = compare_by(ours, len, |at| {
+        match usize::try_from(at).ok().and_then(|at| compared.theirs.get(at)) {
+            Some(block) => local.has(at, block.hash()),
+            None => Ok(false),
+        }
+    })?;
+    let common = match relation {
+        Relation::Equal => ours,
+        Relation::Ahead { .. } => len,
+        Relation::Behind { .. } => ours,
+        Relation::Diverged { common, .. } => common,
+    };
+    let mut theirs = compared.theirs;
+    theirs.drain(..usize::try_from(common).unwrap_or(usize::MAX).min(theirs.len()));
+    Ok(Comparison {
+        relation,
+        common,
+        theirs,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use bytes::Bytes;
+
+    use super::super::{Arrival, SourceError};
+    use super::*;
+    use crate::Object;
+    use odf_metadata::{DatasetKind, MetadataBlock, Seed, SetInfo, Timestamp};
+
+    /// A chain in memory, Seed first.
+    struct Chain(Vec<EncodedBlock>);
+
+    impl Chain {
+        fn of(len: u64) -> Self {
+            let mut blocks: Vec<EncodedBlock> = Vec::new();
+            for sequence_number in 0..len {
+                let event = match sequence_number {
+                    0 => MetadataEvent::Seed(Seed {
+                        dataset_id: DatasetId::from_public_key([1; 32]),
+                        dataset_kind: DatasetKind::Root,
+                    }),
+                    _ => MetadataEvent::SetInfo(SetInfo {
+                        description: None,
+                        keywords: None,
+                    }),
+                };
+                let block = MetadataBlock {
+                    system_time: Timestamp::from_millis(0).unwrap(),
+                    prev_block_hash: blocks.last().map(|block| *block.hash()),
+                    sequence_number,
+                    event,
+                };
+                blocks.push(EncodedBlock::encode(block).unwrap());
+            }
+            Self(blocks)
+        }
+
+        fn bytes(&self) -> u64 {
+            self.0.iter().map(|block| block.bytes().len() as u64).sum()
+        }
+    }
+
+    impl Source for Chain {
+        fn place(&self) -> &str {
+            "memory/"
+        }
+
+        fn head(&self) -> Result<Option<Multihash>, SourceError> {
+            Ok(self.0.last().map(|block| *block.hash()))
+        }
+
+        fn block(&self, hash: &Multihash) -> Result<Bytes, SourceError> {
+            let found = self.0.iter().find(|block| block.hash() == hash);
+            Ok(found.unwrap().bytes().clone())
+        }
+
+        fn objects(&self, _: &[Object], _: &Arrival, _: &Listener<'_>) -> Result<(), ReceiveError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_walk_ends_at_its_limits() {
+        let chain = Chain::of(20);
+        let walk = |blocks, bytes| {
+            let (limits, head) = (Limits { blocks, bytes }, chain.head().unwrap().unwrap());
+            compare_within(limits, &chain, head, None, &|_| ControlFlow::Continue(()))
+        };
+        let whole = walk(20, chain.bytes()).unwrap();
+        assert_eq!((whole.common, whole.relation), (0, Relation::Behind { by: 20 }));
+        assert_eq!(whole.theirs, chain.0);
+        assert!(matches!(walk(19, chain.bytes()), Err(ReceiveError::TooMuch { .. })));
+        assert!(matches!(walk(20, chain.bytes() - 1), Err(ReceiveError::TooMuch { .. })));
+    }
+}

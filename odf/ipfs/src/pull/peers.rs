@@ -1,0 +1,69 @@
+//! Peers as a place that damaged datasets are mended from.
+
+use bytes::Bytes;
+use odf_dataset::Object;
+use odf_dataset::receive::{Arrival, Listener, ReceiveError, Source, SourceError};
+use odf_metadata::Multihash;
+use odf_node::block::Cid;
+use odf_node::fetch::Fetcher;
+use odf_node::ipns::Freshness;
+use odf_node::peer::Node;
+use tokio::sync::watch;
+
+use super::source::IpfsSource;
+use super::{Address, PullError, open, root_of};
+use crate::Local;
+
+/// Everybody who has the DAG of a dataset below some root, for threads that may block.
+pub struct FromPeers {
+    source: IpfsSource,
+    /// The source goes on for as long as this is there.
+    _waiting: watch::Sender<()>,
+}
+
+impl FromPeers {
+    /// What an address stands for now. `fetcher` looks here first and then asks peers.
+    ///
+    /// # Errors
+    /// The name cannot be resolved, or leads to no dataset.
+    pub async fn at(local: &Local, node: &Node, fetcher: &Fetcher, address: &Address) -> Result<Self, PullError> {
+        let value = match (address, address.name()) {
+            (Address::Root { cid, path }, _) => format!("/ipfs/{cid}/{path}"),
+            (_, Some(name)) => node.names().resolve(name, Freshness::Network).await?.value,
+            (_, None) => address.to_string(),
+        };
+        let root = root_of(fetcher, &value).await?;
+        Self::below(local, fetcher, root, address.to_string()).await
+    }
+
+    /// What is below a root; `place` is what messages call it.
+    ///
+    /// # Errors
+    /// It is no dataset, or cannot be had.
+    pub async fn below(local: &Local, fetcher: &Fetcher, root: Cid, place: String) -> Result<Self, PullError> {
+        let remote = open(fetcher, root).await?;
+        let (waiting, wanted) = watch::channel(());
+        Ok(Self {
+            source: IpfsSource::new(place, remote, local, fetcher, wanted),
+            _waiting: waiting,
+        })
+    }
+}
+
+impl Source for FromPeers {
+    fn place(&self) -> &str {
+        self.source.place()
+    }
+
+    fn head(&self) -> Result<Option<Multihash>, SourceError> {
+        self.source.head()
+    }
+
+    fn block(&self, hash: &Multihash) -> Result<Bytes, SourceError> {
+        self.source.block(hash)
+    }
+
+    fn objects(&self, objects: &[Object], arrival: &Arrival, listener: &Listener<'_>) -> Result<(), ReceiveError> {
+        self.source.objects(objects, arrival, listener)
+    }
+}
