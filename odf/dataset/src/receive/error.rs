@@ -148,6 +148,7 @@ impl From<RewriteError> for ReceiveError {
             RewriteError::Dataset(error) => error.into(),
             RewriteError::Mirror(error) => error.into(),
             RewriteError::Catalog(error) => error.into(),
+            RewriteError::Left { source, .. } => (*source).into(),
         }
     }
 }
