@@ -59,6 +59,11 @@ impl Away {
             .find_map(|gone| Some((gone, tried.get(&gone)?.elapsed() >= RETRY_AFTER)))
     }
 
+    /// Whether it could not be read.
+    pub(super) fn is_away(&self, gone: Gone) -> bool {
+        self.count.load(Ordering::Acquire) > 0 && self.tried().contains_key(&gone)
+    }
+
     /// It can be read again.
     pub(super) fn back(&self, gone: Gone) {
         let mut tried = self.tried();

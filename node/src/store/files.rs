@@ -69,6 +69,9 @@ impl Store {
     pub fn put_references(&self, file: FileId, leaves: &[Leaf]) -> Result<(), StoreError> {
         let path = self.registered(file)?;
         self.inner.index.guard.room()?;
+        if self.is_unchecked(file)? {
+            self.drop_leaves(file)?;
+        }
         self.mark_dirty(file, path.parent().map(Path::to_path_buf))?;
         for leaf in leaves {
             self.refer(file, leaf)?;
@@ -126,6 +129,7 @@ impl Store {
         if let Handle::Write(handle) = &*handle {
             handle.write_at(bytes, offset)?;
         }
+        self.inner.away.forget(Holder::File(file.0));
         self.mark_dirty(file, None)
     }
 
@@ -195,7 +199,10 @@ impl Store {
             let (opened, is_new) = opened?;
             if is_new {
                 self.mark_dirty(file, path.parent().map(Path::to_path_buf))?;
-                // What the index knows of a file that was here before is not in this one.
+            }
+            // What the index knows of a file that was here before, or that could not be checked when the store was opened,
+            // is not known to be in this one.
+            if is_new || self.is_unchecked(file)? {
                 self.drop_leaves(file)?;
             }
             Ok(Handle::Write(opened))

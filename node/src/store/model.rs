@@ -24,7 +24,7 @@ use odf_disk::{
     crash::{Recorder, Refusal, Unsynced},
 };
 
-use super::{Blocks as _, Leaf, Store, StoreError, StoreOptions};
+use super::{Blocks as _, FileId, Leaf, Store, StoreError, StoreOptions, place::Holder};
 use crate::block::{Block, Cid, DAG_CBOR, RAW};
 
 /// The most operations of one history.
@@ -345,17 +345,17 @@ impl History {
             assert!(missing.is_empty(), "pin {pin} was whole and lacks {missing:?}");
         }
         (promises.here, promises.pins) = (here, pins);
-        self.promises.files = self.files_of_the_store();
+        self.promises.files = self.readable_files();
     }
 
-    /// What the store knows of files: for each path, the blocks in it.
-    fn files_of_the_store(&self) -> BTreeMap<PathBuf, BTreeSet<usize>> {
+    /// What the store knows of files: for each path, the blocks in it that `counts` says yes to.
+    fn files_of_the_store(&self, counts: &dyn Fn(FileId, &[u8]) -> bool) -> BTreeMap<PathBuf, BTreeSet<usize>> {
         let store = self.store();
         let mut files = BTreeMap::new();
         for path in all_paths() {
             if let Some(file) = store.file_at(&path).unwrap() {
                 let leaves = store.leaves_of(file).map(|leaf| leaf.unwrap().1);
-                let blocks = leaves.filter_map(|hash| {
+                let blocks = leaves.filter(|hash| counts(file, hash)).filter_map(|hash| {
                     let is_it = |block: &Block| block.cid().hash().to_bytes() == hash[..];
                     self.world.blocks.iter().position(is_it)
                 });
@@ -363,6 +363,14 @@ impl History {
             }
         }
         files
+    }
+
+    /// The parts of files that can be read now.
+    fn readable_files(&self) -> BTreeMap<PathBuf, BTreeSet<usize>> {
+        self.files_of_the_store(&|file, hash| {
+            let places = self.store().places(hash).unwrap();
+            places.iter().any(|place| place.holder == Holder::File(file.0))
+        })
     }
 
     /// Whether the store gives the block; it never says that it has one and then does not give it.
@@ -403,6 +411,7 @@ impl History {
             assert!(error.is_poisoned(), "{error:?}");
             self.reopen();
         }
+        self.promises.files = self.readable_files();
     }
 
     /// The power goes at some call of the next operation.
@@ -514,12 +523,10 @@ impl History {
 
     /// What only these paths' files hold may go, unless a pin needs it.
     fn give_up(&mut self, paths: &[PathBuf]) {
+        let known = self.files_of_the_store(&|_, _| true);
+        let held = paths.iter().filter_map(|path| known.get(path));
+        let gone: BTreeSet<usize> = held.flatten().copied().collect();
         let promises = &mut self.promises;
-        let gone: BTreeSet<usize> = paths
-            .iter()
-            .flat_map(|path| promises.files.get(path).into_iter().flatten())
-            .copied()
-            .collect();
         for path in paths {
             promises.files.remove(path);
         }
@@ -611,10 +618,15 @@ impl History {
         let promises = &mut self.promises;
         promises.here.retain(|block| stays.contains(block));
         promises.kept.retain(|block| stays.contains(block));
+        // The store may have more than the model asks for, and pins reach through that too.
+        let all = 0..self.world.blocks.len();
+        let there: BTreeSet<usize> = all.filter(|n| self.gives(*n)).collect();
         let report = self.store().gc()?;
         self.pins_are_settled();
         if report.missing.iter().all(|missing| !missing.was_here) {
-            stays.extend(self.files_of_the_store().values().flatten());
+            stays.extend(self.files_of_the_store(&|_, _| true).values().flatten());
+            let roots = self.promises.pins.iter().map(|pin| &self.world.roots[*pin]);
+            stays.extend(roots.flat_map(|root| self.world.reach(root, &there)));
             for n in (0..self.world.blocks.len()).filter(|n| !stays.contains(n)) {
                 assert!(!self.gives(n), "garbage stayed: block {n}");
             }

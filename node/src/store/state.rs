@@ -279,12 +279,21 @@ impl Store {
         Ok(places)
     }
 
+    /// Whether a file was being written when the last process ended, and could not be read when the store was opened.
+    pub(super) fn is_unchecked(&self, file: FileId) -> Result<bool, StoreError> {
+        let index = &self.inner.index;
+        let is_away = self.inner.away.is_away(Gone::Holder(Holder::File(file.0)));
+        Ok(is_away && index.run(|| index.writing.contains_key(file.0.to_be_bytes()))?)
+    }
+
     fn is_away(&self, place: &Place) -> bool {
         match self.inner.away.of(place) {
             None => false,
             Some((_, false)) => true,
             Some((gone, true)) => {
                 let again = match gone {
+                    // Its parts were to be read before they count: the next opening does that.
+                    Gone::Holder(Holder::File(id)) if self.is_unchecked(FileId(id)).unwrap_or(true) => false,
                     Gone::Holder(holder) => self.handle(holder).is_ok_and(|handle| handle.is_some()),
                     Gone::Place(place) => matches!(self.read(&place), Ok(Read::Bytes(_))),
                 };
