@@ -185,8 +185,8 @@ fn a_lost_head_is_damage_and_never_another_identity() {
         damaged[0]["Damaged"].as_str().unwrap().contains("refs/head"),
         "{damaged}"
     );
-    let table = sandbox.run(&["list", "--output", "table"]).ok();
-    assert!(table.contains("damaged"), "{table}");
+    let listed = sandbox.run(&["list", "--output", "table"]).ok();
+    assert!(listed.contains("damaged"), "{listed}");
     for command in [
         &["publish", "t.csv", "--exit"][..],
         &["pull", "t"],

@@ -281,7 +281,11 @@ fn a_replacement_that_finds_no_room_loses_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let full = Arc::new(Full(AtomicUsize::new(usize::MAX)));
         let disk = Disk::with(full.clone());
-        let workspace = Workspace::open_on(&disk, dir.path(), StoreOptions::default()).unwrap();
+        let options = StoreOptions {
+            disk,
+            ..StoreOptions::default()
+        };
+        let workspace = Workspace::open(dir.path(), options).unwrap();
         let old = add(&workspace, &[("a", "Root", "")], &Options::default())
             .unwrap()
             .remove(0);

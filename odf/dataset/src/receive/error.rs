@@ -148,7 +148,6 @@ impl From<RewriteError> for ReceiveError {
             RewriteError::Dataset(error) => error.into(),
             RewriteError::Mirror(error) => error.into(),
             RewriteError::Catalog(error) => error.into(),
-            // Only a removal ends so.
             RewriteError::Left { source, .. } => (*source).into(),
         }
     }
