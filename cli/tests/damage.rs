@@ -66,7 +66,8 @@ fn pushed() -> (Sandbox, PathBuf) {
 fn damage_of(sandbox: &Sandbox, name: &str) -> Value {
     let list = json(sandbox.run(&["list"]));
     let found = list.as_array().unwrap().iter().find(|row| row["Name"] == name);
-    found.unwrap_or_else(|| panic!("{list}"))["Damaged"].clone()
+    assert!(found.is_some(), "{list}");
+    found.unwrap()["Damaged"].clone()
 }
 
 #[test]
