@@ -18,7 +18,9 @@ pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dataset = there.pull(&published.name.to_string()).await?;
     assert_eq!(dataset.state().totals.records, 2);
     let name = dataset.name()?;
-    let rows = there.query(&format!("select city from \"{name}\" where population > 100000"))?;
+    let rows = there
+        .query(&format!("select city from \"{name}\" where population > 100000"))
+        .await?;
     assert_eq!(rows.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1);
     here.close().await;
     there.close().await;

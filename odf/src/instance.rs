@@ -61,6 +61,9 @@ pub enum InstanceError {
     /// The query cannot be run.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// The process is stopping.
+    #[error("the query was stopped with the process")]
+    Stopped,
     /// The clock of the machine shows a time that no block can have.
     #[error("the clock shows a time that cannot be written")]
     Clock,
@@ -127,19 +130,14 @@ impl Instance {
         Ok(pulled.received.dataset().clone())
     }
 
-    /// The rows that a query gives over the datasets of the workspace, which are its tables by their names. This blocks.
+    /// The rows that a query gives over the datasets of the workspace, which are its tables by their names.
     ///
     /// # Errors
     /// The query cannot be understood, or the rows not be read.
-    pub fn query(&self, sql: &str) -> Result<Vec<RecordBatch>, InstanceError> {
-        let mut datasets = Vec::new();
-        for entry in self.workspace.catalog().entries()? {
-            if let Ok(dataset) = self.workspace.catalog().open_entry(&entry) {
-                datasets.extend(entry.name.map(|name| (name.to_string(), dataset)));
-            }
-        }
-        let now = Timestamp::try_from(chrono::Utc::now()).map_err(|_| InstanceError::Clock)?;
-        Ok(select::select(&datasets, sql, self.workspace.store().root(), now)?)
+    pub async fn query(&self, sql: &str) -> Result<Vec<RecordBatch>, InstanceError> {
+        let (workspace, sql) = (self.workspace.clone(), sql.to_owned());
+        let rows = tokio::task::spawn_blocking(move || rows_of(&workspace, &sql)).await;
+        rows.map_err(|_| InstanceError::Stopped)?
     }
 
     /// The workspace.
@@ -156,4 +154,16 @@ impl Instance {
     pub async fn close(self) {
         self.node.shutdown().await;
     }
+}
+
+/// The rows that a query gives over the datasets of a workspace. Blocks.
+fn rows_of(workspace: &Workspace, sql: &str) -> Result<Vec<RecordBatch>, InstanceError> {
+    let mut datasets = Vec::new();
+    for entry in workspace.catalog().entries()? {
+        if let Ok(dataset) = workspace.catalog().open_entry(&entry) {
+            datasets.extend(entry.name.map(|name| (name.to_string(), dataset)));
+        }
+    }
+    let now = Timestamp::try_from(chrono::Utc::now()).map_err(|_| InstanceError::Clock)?;
+    Ok(select::select(&datasets, sql, workspace.store().root(), now)?)
 }

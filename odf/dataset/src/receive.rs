@@ -149,7 +149,8 @@ pub struct Destination {
     pub name: DatasetName,
     /// Id that the remote dataset must have.
     pub expected_id: Option<DatasetId>,
-    /// What a new dataset is to remember. One that is here, and was found by its id, remembers the pull aliases too.
+    /// What a new dataset is to remember. One that is here, was found by its id, and is pulled
+    /// from somewhere remembers the pull aliases too.
     pub aliases: RemoteAliases,
     /// Make the local chain the remote one also if it is ahead or the two diverged: local blocks that the remote one lacks
     /// are dropped. A dataset of another id is refused all the same.
@@ -350,8 +351,12 @@ impl Transfer<'_> {
     }
 }
 
-/// Adds to where a dataset is pulled from.
+/// Adds to where a dataset is pulled from. One that is pulled from nowhere is its owner's, who must not be kept from adding
+/// rows to it because they looked at what they had published.
 fn remember(dataset: &Dataset, aliases: &RemoteAliases) -> Result<(), ReceiveError> {
+    if dataset.remote_aliases()?.pull_aliases.is_empty() {
+        return Ok(());
+    }
     dataset.change_remote_aliases(|known| {
         for alias in &aliases.pull_aliases {
             if !known.pull_aliases.contains(alias) {

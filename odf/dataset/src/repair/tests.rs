@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use odf_disk::Disk;
 use odf_metadata::{
-    AddData, DataSlice, DatasetId, DatasetKind, MetadataBlock, MetadataEvent, OffsetInterval, Seed, SetInfo, Timestamp,
+    AddData, DataField, DataSchema, DataSlice, DataType, DatasetId, DatasetKind, MetadataBlock, MetadataEvent,
+    OffsetInterval, Seed, SetDataSchema, SetInfo, Timestamp,
 };
 
 use super::*;
@@ -13,7 +14,7 @@ use crate::receive::{Listener, ObjectReader, SourceError};
 use crate::{Medium, NoMirror};
 use bytes::Bytes;
 
-/// How many slices the dataset has; one metadata block for each, behind the Seed and a SetInfo.
+/// How many slices the dataset has; one metadata block for each, behind the Seed and a schema.
 const SLICES: u64 = 4;
 
 fn id() -> DatasetId {
@@ -43,12 +44,15 @@ fn blocks() -> Vec<EncodedBlock> {
         dataset_id: id(),
         dataset_kind: DatasetKind::Root,
     });
-    let info = MetadataEvent::SetInfo(SetInfo {
-        description: Some("d".into()),
-        keywords: None,
+    let schema = MetadataEvent::SetDataSchema(SetDataSchema {
+        raw_arrow_schema: None,
+        schema: Some(DataSchema {
+            fields: vec![DataField::new("offset", DataType::Int64)],
+            extra: None,
+        }),
     });
     let mut blocks: Vec<EncodedBlock> = Vec::new();
-    for (sequence_number, event) in (0..).zip([seed, info].into_iter().chain((0..SLICES).map(add))) {
+    for (sequence_number, event) in (0..).zip([seed, schema].into_iter().chain((0..SLICES).map(add))) {
         let block = MetadataBlock {
             system_time: Timestamp::from_millis(1_780_000_000_000).unwrap(),
             prev_block_hash: blocks.last().map(|block| *block.hash()),

@@ -4,7 +4,8 @@ use std::path::Path;
 use odf_dataset::{Mirror as _, Object};
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{
-    AddData, DataSlice, DatasetKind, MetadataBlock, MetadataEvent, Multihash, OffsetInterval, Seed, Timestamp,
+    AddData, DataField, DataSchema, DataSlice, DataType, DatasetKind, MetadataBlock, MetadataEvent, Multihash,
+    OffsetInterval, Seed, SetDataSchema, Timestamp,
 };
 use odf_node::block::Cid;
 use odf_node::dag;
@@ -25,12 +26,20 @@ fn content(key: u8, n: u64) -> Vec<u8> {
 
 fn next(key: u8, before: &[EncodedBlock]) -> EncodedBlock {
     let sequence_number = before.len() as u64;
-    let event = match sequence_number.checked_sub(1) {
-        None => MetadataEvent::Seed(Seed {
+    let event = match sequence_number {
+        0 => MetadataEvent::Seed(Seed {
             dataset_id: DatasetId::from_public_key([key; 32]),
             dataset_kind: DatasetKind::Root,
         }),
-        Some(n) => {
+        1 => MetadataEvent::SetDataSchema(SetDataSchema {
+            raw_arrow_schema: None,
+            schema: Some(DataSchema {
+                fields: vec![DataField::new("offset", DataType::Int64)],
+                extra: None,
+            }),
+        }),
+        _ => {
+            let n = sequence_number - 2;
             let bytes = content(key, n);
             MetadataEvent::AddData(AddData {
                 prev_offset: n.checked_sub(1),
@@ -56,7 +65,7 @@ fn next(key: u8, before: &[EncodedBlock]) -> EncodedBlock {
 /// A dataset of so many slices that nothing was told of.
 fn make(local: &Local, key: u8, name: &str, slices: usize) -> Dataset {
     let mut blocks = Vec::new();
-    for _ in 0..=slices {
+    for _ in 0..slices + 2 {
         blocks.push(next(key, &blocks));
     }
     let id = DatasetId::from_public_key([key; 32]);
