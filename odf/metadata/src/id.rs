@@ -82,7 +82,7 @@ impl Multihash {
         Self::wrap_32(SHA3_256, digest)
     }
 
-    /// Wraps a finished arrow0-sha3-256 digest (see [`odf_tables::digest`]).
+    /// Wraps a finished arrow0-sha3-256 digest (see `odf-tables`).
     pub fn from_arrow0_sha3_256(digest: [u8; 32]) -> Self {
         Self::wrap_32(ARROW0_SHA3_256, digest)
     }

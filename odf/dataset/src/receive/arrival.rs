@@ -79,7 +79,7 @@ impl Arrival {
     /// remembers `aliases` is prepared.
     ///
     /// # Errors
-    /// [`ReceiveError::Busy`]; [`CatalogError::NameTaken`] by a dataset of another id.
+    /// [`ReceiveError::Busy`]; [`CatalogError::NameTaken`](crate::catalog::CatalogError::NameTaken) by a dataset of another id.
     pub fn begin(
         datasets: &Datasets,
         id: DatasetId,
