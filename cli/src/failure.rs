@@ -200,7 +200,7 @@ impl Failure {
             io::ErrorKind::NotFound => Self::new(Kind::NotFound, "no such file or directory"),
             io::ErrorKind::PermissionDenied => Self::new(Kind::Permission, "permission denied"),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::new(Kind::DiskFull, "the disk is full")
-                .next("nothing was changed; free some space and run the command again"),
+                .next("free some space and run the command again; it goes on where this one stopped"),
             io::ErrorKind::AddrInUse => Self::new(Kind::PortInUse, "the address is in use"),
             io::ErrorKind::BrokenPipe => Self::new(Kind::PipeClosed, "the reader of the output went away"),
             _ => Self::new(Kind::Storage, error),

@@ -112,8 +112,7 @@ pub(crate) fn store(disk: &Disk, file: &Path, name: &str, text: Option<&str>) ->
     }
     drop_empty(&mut table);
     let text = toml::to_string(&table).map_err(|error| Failure::new(Kind::General, error))?;
-    disk.replace(file, text.as_bytes(), Access::Readable)
-        .map_err(|error| Failure::file(&error.path, &error.source))
+    Ok(disk.replace(file, text.as_bytes(), Access::Readable)?)
 }
 
 impl Layers {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use odf::disk::DiskError;
+
 use super::{Failure, Kind, chain};
 
 mod history;
@@ -17,6 +19,12 @@ mod transform;
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Failure::from_io(&error)
+    }
+}
+
+impl From<DiskError> for Failure {
+    fn from(error: DiskError) -> Self {
+        of_io(&error, &error.source)
     }
 }
 
@@ -37,7 +45,7 @@ fn of_io(error: &dyn std::error::Error, source: &io::Error) -> Failure {
 /// A disk without room, in the words of the error that met it.
 fn disk_full(error: &dyn std::error::Error) -> Failure {
     Failure::new(Kind::DiskFull, format!("the disk is full: {}", chain(error)))
-        .next("nothing was changed; free some space and run the command again")
+        .next("free some space and run the command again; it goes on where this one stopped")
 }
 
 /// Something damaged here.
