@@ -67,26 +67,15 @@ const PUBLISH: &[&str] = &["publish", "cities.csv", "--name", "d", "--exit"];
 const GROW: &[&str] = &["publish", "more.csv", "--name", "d", "--exit", "--append-all"];
 
 frozen! {
-    publish_new: "publish a new dataset", before [], ["publish", "cities.csv", "--name", "d", "--exit"];
     publish_grown: "publish more rows", before [PUBLISH], ["publish", "more.csv", "--name", "d", "--exit"];
-    add: "add", before [], ["add", "ledger.yaml"], again 7;
-    ingest_append: "ingest, append", before [&["add", "append.yaml"], &["ingest", "append", "one.csv"]],
-        ["ingest", "append", "two.csv"];
     ingest_ledger: "ingest, ledger", before [&["add", "ledger.yaml"], &["ingest", "ledger", "one.csv"]],
         ["ingest", "ledger", "two.csv"];
     ingest_snapshot: "ingest, snapshot", before [&["add", "snapshot.yaml"], &["ingest", "snapshot", "one.csv"]],
         ["ingest", "snapshot", "two.csv"];
     ingest_upsert: "ingest, upsert", before [&["add", "upsert.yaml"], &["ingest", "upsert", "one.csv"]],
         ["ingest", "upsert", "two.csv"];
-    pull_from_a_directory: "pull from a directory", before [PUBLISH, &["export", "d", "there"], &["delete", "d"]],
-        ["pull", "file://THERE", "--as", "e"];
-    push_to_a_directory: "push to a directory", before [PUBLISH], ["push", "d", "--to", "file://THERE"];
-    reset: "reset", before [PUBLISH, GROW], ["reset", "d", "SEED"];
     compact: "compact", before [PUBLISH, GROW], ["system", "compact", "d", "--hard"];
-    rename: "rename", before [PUBLISH], ["rename", "d", "e"], again 4;
-    delete: "delete", before [PUBLISH], ["delete", "d"], again 4;
     collect_garbage: "gc", before [&["ipfs", "add", "cities.csv", "--pin=false"], PUBLISH, GROW], ["ipfs", "repo", "gc"];
-    ipfs_add: "ipfs add", before [], ["ipfs", "add", "cities.csv"];
     key_generate: "key gen", before [], ["key", "gen", "k"], again 7;
     token_add: "repo token add", before [], ["repo", "token", "add", "me"], again 7;
     repository_add: "repo add", before [], ["repo", "add", "lab", "file:///srv/lab"], again 7;
