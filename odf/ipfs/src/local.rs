@@ -241,6 +241,3 @@ impl Cache for StoreCache {
         });
     }
 }
-
-#[cfg(test)]
-mod tests;
