@@ -161,8 +161,10 @@ impl Index {
         if next == 1 {
             self.disk.sync_dir(&self.dir)?;
         }
-        // Synced once, so that an index that is gone is missed. After a power loss it may be older than sled, never newer.
-        self.witness.write(|known| known.generation = next, next == 1)
+        // Synced the first time, so that an index that is gone is missed. After a power loss it may be older than sled,
+        // never newer.
+        let first = self.witness.known().unwrap_or_default().generation == 0;
+        self.witness.write(|known| known.generation = next, first)
     }
 
     fn generation(&self) -> Result<u64, StoreError> {
