@@ -276,11 +276,19 @@ fn conclude_serving(result: Result<After, Failure>, io: &mut Io) -> Ending {
 /// The first Ctrl-C or SIGTERM asks the command to stop; a second one, or a command that does not listen, ends the
 /// process. Commands of other processes are only cut off by a second Ctrl-C, or by SIGTERM.
 fn stop_on_signals(cancel: Cancel, door: Arc<OnceLock<Arc<Door>>>) {
+    // Without a runtime or a thread Ctrl-C still ends the process, only less politely.
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return;
+    };
+    // The handlers are in place when this returns: whoever sees this process do anything can already stop it.
+    let handlers = {
+        let _context = runtime.enter();
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    };
+    let (Ok(mut interrupt), Ok(mut terminate)) = handlers else {
+        return;
+    };
     let listen = async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return;
-        };
         let polite = tokio::select! {
             _ = interrupt.recv() => true,
             _ = terminate.recv() => false,
@@ -296,12 +304,9 @@ fn stop_on_signals(cancel: Cancel, door: Arc<OnceLock<Arc<Door>>>) {
         }
         std::process::exit(i32::from(Failure::interrupted().exit_code()));
     };
-    // Without this thread Ctrl-C still ends the process, only less politely.
-    let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            runtime.block_on(listen);
-        }
-    });
+    let _ = std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || runtime.block_on(listen));
 }
 
 fn settings_environment() -> Result<Option<String>, Failure> {

@@ -100,6 +100,26 @@ fn a_pull_gets_what_is_missing_and_a_repair_what_is_wrong() {
     );
     sandbox.run(&["verify", "--all"]).ok();
     assert_eq!(damage_of(&sandbox, "t"), Value::Null);
+    // What its source lost, too, is lost, and told.
+    let lost_slice = slices(&dir).remove(2);
+    fs::remove_file(&lost_slice).unwrap();
+    fs::rename(there.join("data"), there.join("gone")).unwrap();
+    let err = sandbox.run(&["pull", "t"]).failed(INTEGRITY);
+    assert!(err.contains("odfs repair t"), "{err}");
+    let lost = sandbox.run(&["repair", "t", "--output", "json"]);
+    let report: Value = serde_json::from_str(&lost.out).unwrap();
+    let lost_part = &report[0]["Lost"][0];
+    let lost_name = lost_slice.file_name().unwrap().to_str().unwrap();
+    assert!(lost_part["part"].as_str().unwrap().contains(lost_name), "{report}");
+    assert!(
+        lost_part["rows"][0].as_u64().unwrap() < lost_part["rows"][1].as_u64().unwrap(),
+        "{report}"
+    );
+    lost.failed(INTEGRITY);
+    fs::rename(there.join("gone"), there.join("data")).unwrap();
+    sandbox.run(&["repair", "t"]).ok();
+    sandbox.run(&["verify", "t"]).ok();
+    sandbox.run(&["repair", "nothing"]).failed(3);
 }
 
 #[test]

@@ -16,6 +16,46 @@ fn filled(command: fn(Workspace) -> Outcome<Trial>) -> Outcome {
 }
 
 #[test]
+fn a_disk_too_small_for_a_publish() -> Outcome {
+    filled(commands::publish)
+}
+
+#[test]
+fn a_disk_too_small_for_a_pull_by_name() -> Outcome {
+    filled(commands::pull_ipns)
+}
+
+#[test]
+fn a_disk_too_small_for_a_pull_from_a_directory() -> Outcome {
+    filled(commands::pull_file)
+}
+
+#[test]
+fn a_disk_too_small_for_a_pull_from_a_web_server() -> Outcome {
+    filled(commands::pull_http)
+}
+
+#[test]
+fn a_disk_too_small_for_a_pull_by_the_smart_protocol() -> Outcome {
+    filled(commands::pull_smart)
+}
+
+#[test]
+fn a_disk_too_small_for_a_push_to_a_name() -> Outcome {
+    filled(commands::push_name)
+}
+
+#[test]
+fn a_disk_too_small_for_a_push_to_a_directory() -> Outcome {
+    filled(commands::push_file)
+}
+
+#[test]
+fn a_disk_too_small_for_an_ingest() -> Outcome {
+    filled(commands::ingest)
+}
+
+#[test]
 fn a_disk_too_small_for_a_collection_of_garbage() -> Outcome {
     filled(commands::gc)
 }
@@ -23,6 +63,11 @@ fn a_disk_too_small_for_a_collection_of_garbage() -> Outcome {
 #[test]
 fn a_disk_too_small_for_a_compaction() -> Outcome {
     filled(commands::compact)
+}
+
+#[test]
+fn a_disk_too_small_for_a_reset() -> Outcome {
+    filled(commands::reset)
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! A workspace in this process, and what can be seen of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use odf::dataset::Object;
 use odf::disk::Disk;
@@ -16,7 +18,7 @@ use tempfile::TempDir;
 
 use super::read;
 use crate::args;
-use crate::commands::{self, Place};
+use crate::commands::{self, After, Place};
 use crate::io::{Cancel, Io, Progress, Remote, Terminal};
 use crate::session::Session;
 use crate::settings;
@@ -32,6 +34,9 @@ const NOW: &str = "2026-06-01T12:00:00Z";
 pub(super) struct Bench {
     dir: Arc<TempDir>,
     disk: Disk,
+    /// What words in braces in a command line stand for.
+    words: BTreeMap<&'static str, String>,
+    server: Option<Server>,
 }
 
 /// How a command ended.
@@ -48,27 +53,83 @@ impl Ran {
     }
 }
 
+/// `odfs node` on another workspace, in a thread.
+struct Server {
+    bench: Arc<Bench>,
+    cancel: Cancel,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.cancel.set();
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(ended.is_some_and(|ended| ended.is_ok()) || std::thread::panicking());
+    }
+}
+
 /// What must be all old or all new.
-#[derive(Debug, PartialEq, Eq, Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct State {
-    /// Heads and aliases by name.
-    datasets: BTreeMap<String, String>,
+    datasets: BTreeMap<String, Seen>,
     /// The other files that commands write.
     files: BTreeMap<String, Option<String>>,
     /// Pins that belong to no dataset.
     pins: BTreeSet<String>,
     keys: BTreeSet<String>,
+    /// The head in a directory that is pushed to.
+    pushed: Option<String>,
+}
+
+/// A dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    head: String,
+    aliases: String,
+    /// What its blocks say, apart from what depends on its identity.
+    events: Vec<String>,
 }
 
 impl State {
-    /// The same apart from what is random: the text of tokens, and names of keys that nothing came of.
-    pub(super) fn datasets_like(&self, other: &State) -> bool {
-        self.datasets == other.datasets && self.pins == other.pins
+    /// The same, apart from keys and what was pushed.
+    pub(super) fn same_as(&self, other: &State) -> bool {
+        self.datasets == other.datasets && self.files == other.files && self.pins == other.pins
+    }
+
+    /// The same keys, and the same in the directory that is pushed to.
+    pub(super) fn others_as(&self, other: &State) -> bool {
+        self.keys == other.keys && self.pushed == other.pushed
+    }
+
+    /// As [`same_as`](Self::same_as), apart from what is random: identities, and what tokens are made of.
+    pub(super) fn is_like(&self, other: &State) -> bool {
+        let shape = |state: &State| -> Vec<(String, Vec<String>)> {
+            let events = |(name, seen): (&String, &Seen)| (name.clone(), seen.events.clone());
+            state.datasets.iter().map(events).collect()
+        };
+        shape(self) == shape(other) && self.pins == other.pins && self.pushed.is_some() == other.pushed.is_some()
+    }
+
+    /// Whether no key is gone that both have, nothing is here that neither has.
+    pub(super) fn others_lie_between(&self, old: &State, new: &State) -> bool {
+        let mut kept = old.keys.intersection(&new.keys);
+        kept.all(|key| self.keys.contains(key))
+            && self
+                .keys
+                .iter()
+                .all(|key| old.keys.contains(key) || new.keys.contains(key))
     }
 }
 
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl Buffer {
+    fn text(&self) -> String {
+        let buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&buffer).into_owned()
+    }
+}
 
 impl Write for Buffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -84,12 +145,16 @@ impl Write for Buffer {
 
 impl Bench {
     pub(super) fn new() -> Self {
-        let bench = Self {
-            dir: Arc::new(tempfile::tempdir().unwrap()),
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        super::operations::fixtures(dir.path());
+        // Within the workspace, so that it is cut with it.
+        let there = dir.path().join("workspace/there").display().to_string();
+        Self {
+            words: BTreeMap::from([("{there}", there), ("{dir}", dir.path().display().to_string())]),
+            dir,
             disk: Disk::new(),
-        };
-        super::operations::fixtures(bench.dir());
-        bench
+            server: None,
+        }
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -105,7 +170,87 @@ impl Bench {
         Self {
             dir: self.dir.clone(),
             disk: Disk::with(recorder),
+            words: self.words.clone(),
+            server: None,
         }
+    }
+
+    /// From now on `{word}` in a command line stands for `text`.
+    pub(super) fn set(&mut self, word: &'static str, text: String) {
+        self.words.insert(word, text);
+    }
+
+    /// Runs commands that must succeed; gives what the last one printed.
+    #[track_caller]
+    pub(super) fn prepare(&self, commands: &[&[&str]]) -> String {
+        let run = |_, argv: &&[&str]| self.run(argv).ok(&argv.join(" "));
+        commands.iter().fold(String::new(), run)
+    }
+
+    /// Runs commands in the workspace of another owner, then serves it: `{name}`, `{peer}`, `{gateway}`. Gives what the
+    /// last command printed.
+    pub(super) fn serve(&mut self, commands: &[&[&str]]) -> String {
+        let bench = match self.server.take() {
+            Some(server) => server.bench.clone(),
+            None => Arc::new(Bench::new()),
+        };
+        let published = bench.prepare(commands);
+        let after = |text: &str, key: &str| -> Option<String> {
+            let line = text.lines().find_map(|line| line.trim().strip_prefix(key));
+            line.map(|rest| rest.trim().trim_end_matches('/').to_owned())
+        };
+        if let Some(name) = published
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .find(|word| word.starts_with("k51"))
+        {
+            self.set("{name}", name.to_owned());
+        }
+        let (cancel, output) = (Cancel::new(), Buffer::default());
+        let (serving, stop, told) = (bench.clone(), cancel.clone(), output.clone());
+        let thread = std::thread::spawn(move || {
+            let Ran { output, .. } = serving.run_with(&["node"], stop, told);
+            assert!(output.contains("Interrupted"), "the server ended: {output}");
+        });
+        self.server = Some(Server {
+            bench,
+            cancel,
+            thread: Some(thread),
+        });
+        let gateway = loop {
+            if let Some(gateway) = after(&output.text(), "Gateway:") {
+                break gateway;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        };
+        let text = output.text();
+        let (peer, address) = (after(&text, "Peer:").unwrap(), after(&text, "Address:").unwrap());
+        let address = match address.contains("/p2p/") {
+            true => address,
+            false => format!("{address}/p2p/{peer}"),
+        };
+        self.set("{gateway}", gateway);
+        self.set("{peer}", address);
+        published
+    }
+
+    /// From now on `{there}` is the directory of the other owner that bears that name there.
+    pub(super) fn look_there(&mut self) {
+        let server = self.server.as_ref().unwrap();
+        let there = server.bench.workspace().join("there").display().to_string();
+        self.set("{there}", there);
+    }
+
+    /// The head of a dataset.
+    pub(super) fn head(&self, name: &str) -> String {
+        self.state().datasets[name].head.clone()
+    }
+
+    /// Removes the first slice of the only dataset.
+    pub(super) fn lose_a_slice(&self) {
+        let mut datasets = fs::read_dir(self.workspace().join("datasets")).unwrap();
+        let data = datasets.next().unwrap().unwrap().path().join("data");
+        let slice = fs::read_dir(data).unwrap().next().unwrap().unwrap().path();
+        fs::remove_file(slice).unwrap();
     }
 
     /// A disk of its own for each process, as in life; the watched one for the command that is cut.
@@ -118,7 +263,10 @@ impl Bench {
 
     /// Runs a command line, as the owner of the workspace.
     pub(super) fn run(&self, argv: &[&str]) -> Ran {
-        let output = Buffer::default();
+        self.run_with(argv, Cancel::new(), Buffer::default())
+    }
+
+    fn run_with(&self, argv: &[&str], cancel: Cancel, output: Buffer) -> Ran {
         let mut io = Io::of_sender(Remote {
             out: Box::new(output.clone()),
             messages: Box::new(output.clone()),
@@ -131,25 +279,34 @@ impl Bench {
                 messages: false,
                 width: 100,
             },
-            cancel: Cancel::new(),
+            cancel,
             sender: None,
         });
-        let cli = args::parse(["odfs", "--yes", "--system-time", NOW].iter().chain(argv)).unwrap();
+        let stands_for = |word: &str| -> String {
+            let replaced = |word: String, (from, to): (&&str, &String)| word.replace(*from, to);
+            self.words.iter().fold(word.to_owned(), replaced)
+        };
+        let always = ["odfs", "--yes", "--system-time", NOW].map(str::to_owned);
+        let words = always.into_iter().chain(argv.iter().map(|word| stands_for(word)));
+        let cli = args::parse(words).unwrap();
         io.assume_yes(cli.yes);
         io.set_system_time(cli.system_time);
         let session = self.session();
-        let result = if cli.command.place() == Place::Files {
-            let dir = WorkspaceDir::at(self.workspace());
-            commands::run_on_files(cli.command, &self.disk, &dir, Some(SEALED), &mut io)
-        } else {
-            commands::run(cli.command, &session, &mut io)
+        let result = match cli.command.place() {
+            Place::Files => {
+                let dir = WorkspaceDir::at(self.workspace());
+                commands::run_on_files(cli.command, &self.disk, &dir, Some(SEALED), &mut io)
+            }
+            _ => commands::run(cli.command, &session, &mut io),
+        };
+        // What only serves is served here, too.
+        let result = match result {
+            Ok(After::Serve { gateway: true }) => commands::node::serve(&session, true, &mut io).map(|()| After::Done),
+            other => other,
         };
         let _ = io.finish();
         session.close();
-        let mut text = {
-            let buffer = output.0.lock().unwrap_or_else(PoisonError::into_inner);
-            String::from_utf8_lossy(&buffer).into_owned()
-        };
+        let mut text = output.text();
         let code = match result {
             Ok(_) => 0,
             Err(failure) => {
@@ -165,17 +322,22 @@ impl Bench {
         let session = self.session();
         let workspace = session.workspace().unwrap();
         let entries = workspace.catalog().entries().unwrap();
-        let datasets: BTreeMap<String, String> = entries
-            .iter()
-            .map(|entry| {
-                let dataset = workspace.catalog().open_entry(entry).unwrap();
-                let name = entry.name.as_ref().unwrap().to_string();
-                (
-                    name,
-                    format!("{} {:?}", dataset.head(), dataset.remote_aliases().unwrap()),
-                )
-            })
-            .collect();
+        let datasets = entries.iter().map(|entry| {
+            let dataset = workspace.catalog().open_entry(entry).unwrap();
+            let events = dataset.blocks().unwrap().map(|stored| {
+                let stored = stored.unwrap();
+                let event = &stored.block.block().event;
+                let rows = event.new_data().map(|slice| slice.logical_hash.to_string());
+                format!("{} {rows:?}", event.kind())
+            });
+            let seen = Seen {
+                head: dataset.head().to_string(),
+                aliases: format!("{:?}", dataset.remote_aliases().unwrap()),
+                events: events.collect(),
+            };
+            (entry.name.as_ref().unwrap().to_string(), seen)
+        });
+        let datasets = datasets.collect();
         let owners: BTreeSet<String> = entries.iter().map(|entry| entry.id.to_string()).collect();
         let pins = workspace.store().pins(None).unwrap();
         let others = pins.into_iter().filter(|pin| !owners.contains(&pin.owner));
@@ -187,12 +349,18 @@ impl Bench {
                 .map(|name| ((*name).to_owned(), read(&self.workspace().join(name))))
                 .collect(),
             pins: others.map(|pin| format!("{} {}", pin.owner, pin.cid)).collect(),
+            pushed: read(&self.workspace().join("there/refs/head")),
             keys: session.keys().unwrap().names().unwrap().into_iter().collect(),
         }
     }
 
     /// Every dataset verifies, and the root of each that is laid out is pinned and whole.
     pub(super) fn check_whole(&self, shown: &str) {
+        let there = self.workspace().join("there");
+        if there.join("refs/head").exists() {
+            let address = format!("file://{}", there.display());
+            Bench::new().run(&["pull", &address, "--as", "d"]).ok(shown);
+        }
         let session = self.session();
         let workspace = session
             .workspace()

@@ -3,20 +3,71 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Operation, freeze};
+use super::bench::Bench;
+use super::{Again, Operation, freeze};
 
 const CITIES: &str = "city,population\nVancouver,662248\nVictoria,91867\n";
 const MORE_CITIES: &str = "city,population\nVancouver,662248\nVictoria,91867\nKelowna,144576\n";
 
-/// A manifest of a dataset that takes pushed rows with this merge strategy.
-fn manifest(name: &str, merge: &str) -> String {
-    format!(
-        "kind: DatasetSnapshot\nversion: 1\ncontent:\n  name: {name}\n  kind: Root\n  metadata:\n    - kind: AddPushSource\n      \
-         sourceName: default\n      read:\n        kind: Csv\n        header: true\n        schema:\n          fields:\n            \
-         - {{name: event_time, type: String}}\n            - {{name: id, type: Int64}}\n            - {{name: v, type: Int64}}\n      \
-         preprocess:\n        kind: Sql\n        engine: datafusion\n        query: \"select cast(event_time as timestamp) as event_time, id, v from input\"\n      \
-         merge: {merge}\n"
-    )
+/// A dataset that takes pushed rows. NAME, OP and MERGE stand for what differs.
+const PUSHED: &str = "\
+kind: DatasetSnapshot
+version: 1
+content:
+  name: NAME
+  kind: Root
+  metadata:
+    - kind: AddPushSource
+      sourceName: default
+      read:
+        kind: Csv
+        header: true
+        schema:
+          fields: [OP{name: event_time, type: String}, {name: id, type: Int64}, {name: v, type: Int64}]
+      preprocess:
+        kind: Sql
+        engine: datafusion
+        query: select OPcast(event_time as timestamp) as event_time, id, v from input
+      merge: MERGE
+";
+
+/// A dataset whose source is a file.
+const POLLED: &str = "\
+kind: DatasetSnapshot
+version: 1
+content:
+  name: polled
+  kind: Root
+  metadata:
+    - kind: SetPollingSource
+      fetch: {kind: Url, url: 'file://DIR/cities.csv'}
+      read: {kind: Csv, header: true}
+      merge: {kind: Snapshot, primaryKey: [city]}
+";
+
+/// A dataset that is computed from `append`.
+const DERIVED: &str = "\
+kind: DatasetSnapshot
+version: 1
+content:
+  name: derived
+  kind: Derivative
+  metadata:
+    - kind: SetTransform
+      inputs: [{datasetRef: append, alias: append}]
+      transform: {kind: Sql, engine: datafusion, query: 'select event_time, id, v * 2 as twice from append'}
+";
+
+fn pushed(name: &str, merge: &str) -> String {
+    let (column, op) = match name {
+        "changelog" => ("{name: op, type: Int32}, ", "op, "),
+        _ => ("", ""),
+    };
+    PUSHED
+        .replace("[OP", &format!("[{column}"))
+        .replace("OP", op)
+        .replace("NAME", name)
+        .replace("MERGE", merge)
 }
 
 /// Writes the files that the commands name.
@@ -32,28 +83,35 @@ pub(super) fn fixtures(dir: &Path) {
         "two.csv",
         "event_time,id,v\n2026-01-02T00:00:00Z,2,21\n2026-01-02T00:00:00Z,3,30\n",
     );
+    write("other.csv", "city,population\nNanaimo,99863\n");
     write("changes.csv", "op,event_time,id,v\n0,2026-01-02T00:00:00Z,4,40\n");
+    write(
+        "more_changes.csv",
+        "op,event_time,id,v\n2,2026-01-03T00:00:00Z,4,40\n3,2026-01-03T00:00:00Z,4,41\n",
+    );
+    write("polled.yaml", &POLLED.replace("DIR", &dir.display().to_string()));
+    write("derived.yaml", DERIVED);
     for (name, merge) in [
         ("append", "{kind: Append}"),
         ("ledger", "{kind: Ledger, primaryKey: [id]}"),
         ("snapshot", "{kind: Snapshot, primaryKey: [id]}"),
+        ("changelog", "{kind: ChangelogStream, primaryKey: [id]}"),
         ("upsert", "{kind: UpsertStream, primaryKey: [id]}"),
     ] {
-        write(&format!("{name}.yaml"), &manifest(name, merge));
+        write(&format!("{name}.yaml"), &pushed(name, merge));
     }
 }
 
 macro_rules! frozen {
-    ($($test:ident: $name:literal, before $before:expr, $command:expr $(, again $again:expr)?;)*) => {
+    ($($test:ident: $name:literal, $before:expr, $command:expr, $again:expr;)*) => {
         $(
             #[test]
             fn $test() {
-                const BEFORE: &[&[&str]] = &$before;
                 let operation = Operation {
                     name: $name,
-                    before: BEFORE,
+                    before: $before,
                     command: &$command,
-                    again: &[$($again)?],
+                    again: $again,
                 };
                 let (cuts, calls) = freeze(&operation);
                 println!("{}: {cuts} cuts of {calls} calls", operation.name);
@@ -65,19 +123,104 @@ macro_rules! frozen {
 
 const PUBLISH: &[&str] = &["publish", "cities.csv", "--name", "d", "--exit"];
 const GROW: &[&str] = &["publish", "more.csv", "--name", "d", "--exit", "--append-all"];
+const BIN: &[&str] = &["ipfs", "add", "cities.csv", "--pin=false"];
+const PULL_NAME: &[&str] = &["pull", "ipns://{name}", "--peer", "{peer}", "--as", "e"];
+const PULL_FILE: &[&str] = &["pull", "file://{there}", "--as", "e"];
+
+fn nothing(_: &mut Bench) {}
+
+fn published(bench: &mut Bench) {
+    bench.prepare(&[PUBLISH]);
+}
+
+/// A dataset that grew; `{seed}` is its head from before.
+fn grown(bench: &mut Bench) {
+    bench.prepare(&[PUBLISH]);
+    bench.set("{seed}", bench.head("d"));
+    bench.prepare(&[GROW]);
+}
+
+fn with_rows(bench: &mut Bench, merge: &str) {
+    let manifest = format!("{merge}.yaml");
+    let first = if merge == "changelog" { "changes.csv" } else { "one.csv" };
+    bench.prepare(&[&["add", &manifest], &["ingest", merge, first]]);
+}
+
+fn served(bench: &mut Bench) {
+    let _published = bench.serve(&[PUBLISH]);
+}
 
 frozen! {
-    publish_grown: "publish more rows", before [PUBLISH], ["publish", "more.csv", "--name", "d", "--exit"];
-    ingest_ledger: "ingest, ledger", before [&["add", "ledger.yaml"], &["ingest", "ledger", "one.csv"]],
-        ["ingest", "ledger", "two.csv"];
-    ingest_snapshot: "ingest, snapshot", before [&["add", "snapshot.yaml"], &["ingest", "snapshot", "one.csv"]],
-        ["ingest", "snapshot", "two.csv"];
-    ingest_upsert: "ingest, upsert", before [&["add", "upsert.yaml"], &["ingest", "upsert", "one.csv"]],
-        ["ingest", "upsert", "two.csv"];
-    compact: "compact", before [PUBLISH, GROW], ["system", "compact", "d", "--hard"];
-    collect_garbage: "gc", before [&["ipfs", "add", "cities.csv", "--pin=false"], PUBLISH, GROW], ["ipfs", "repo", "gc"];
-    key_generate: "key gen", before [], ["key", "gen", "k"], again 7;
-    token_add: "repo token add", before [], ["repo", "token", "add", "me"], again 7;
-    repository_add: "repo add", before [], ["repo", "add", "lab", "file:///srv/lab"], again 7;
-    config_set: "config set", before [], ["config", "set", "parquet.createdBy", "me"];
+    publish_new: "publish a new dataset", nothing, *PUBLISH, Again::Same;
+    publish_grown: "publish more rows", published, ["publish", "more.csv", "--name", "d", "--exit"], Again::Same;
+    add: "add", nothing, ["add", "ledger.yaml"], Again::Refused(7);
+    add_replacing: "add --replace", |bench| with_rows(bench, "ledger"), ["add", "--replace", "ledger.yaml"], Again::Same;
+    ingest_append: "ingest, append", |bench| with_rows(bench, "append"), ["ingest", "append", "two.csv"], Again::More;
+    ingest_ledger: "ingest, ledger", |bench| with_rows(bench, "ledger"), ["ingest", "ledger", "two.csv"], Again::Same;
+    ingest_snapshot: "ingest, snapshot", |bench| with_rows(bench, "snapshot"), ["ingest", "snapshot", "two.csv"],
+        Again::Same;
+    ingest_changelog: "ingest, changelog", |bench| with_rows(bench, "changelog"),
+        ["ingest", "changelog", "more_changes.csv"], Again::More;
+    ingest_upsert: "ingest, upsert", |bench| with_rows(bench, "upsert"), ["ingest", "upsert", "two.csv"], Again::Same;
+    poll: "pull of a source", |bench| drop(bench.prepare(&[&["add", "polled.yaml"]])), ["pull", "polled"], Again::Same;
+    derive: "pull of a derivative", |bench| {
+        with_rows(bench, "append");
+        bench.prepare(&[&["add", "derived.yaml"]]);
+    }, ["pull", "derived"], Again::Same;
+    watermark: "pull --set-watermark", |bench| with_rows(bench, "append"),
+        ["pull", "append", "--set-watermark", "2026-02-01T00:00:00Z"], Again::Same;
+    pull_by_name: "pull by name", served, *PULL_NAME, Again::Same;
+    pull_grown_by_name: "pull by name what grew", |bench| {
+        served(bench);
+        bench.prepare(&[PULL_NAME]);
+        bench.serve(&[GROW]);
+    }, *PULL_NAME, Again::Same;
+    pull_from_a_directory: "pull from a directory", |bench| {
+        bench.prepare(&[PUBLISH, &["export", "d", "{there}"], &["delete", "d"]]);
+    }, *PULL_FILE, Again::Same;
+    pull_grown_from_a_directory: "pull from a directory what grew", |bench| {
+        bench.serve(&[PUBLISH, &["push", "d", "--to", "file://{there}"]]);
+        bench.look_there();
+        bench.prepare(&[PULL_FILE]);
+        bench.serve(&[GROW, &["push", "d", "--to", "file://{there}"]]);
+    }, *PULL_FILE, Again::Same;
+    pull_from_a_web_server: "pull from a web server", served, ["pull", "{gateway}/d", "--as", "e"], Again::Same;
+    pull_by_the_smart_protocol: "pull by the smart protocol", served, ["pull", "odf+{gateway}/d", "--as", "e"],
+        Again::Same;
+    push_to_a_name: "push to a name", |bench| drop(bench.prepare(&[PUBLISH, &["ingest", "d", "other.csv"]])),
+        ["push", "d"], Again::Same;
+    push_to_a_directory: "push to a directory", published, ["push", "d", "--to", "file://{there}"], Again::Same;
+    push_by_the_smart_protocol: "push by the smart protocol", |bench| {
+        let token = bench.serve(&[&["repo", "token", "add", "me"]]);
+        bench.set("{token}", token.lines().rfind(|line| !line.contains(' ')).unwrap().to_owned());
+        bench.prepare(&[PUBLISH, &["repo", "add", "lab", "odf+{gateway}/", "--token", "{token}"]]);
+    }, ["push", "d", "--to", "lab"], Again::Same;
+    reset: "reset", grown, ["reset", "d", "{seed}"], Again::Same;
+    compact: "compact", grown, ["system", "compact", "d", "--hard"], Again::Same;
+    rename: "rename", published, ["rename", "d", "e"], Again::Refused(3);
+    delete: "delete", published, ["delete", "d"], Again::Refused(3);
+    repair: "repair", |bench| {
+        grown(bench);
+        bench.prepare(&[&["push", "d", "--to", "file://{there}"]]);
+        bench.lose_a_slice();
+    }, ["repair", "d"], Again::Heals;
+    collect_garbage: "gc", |bench| drop(bench.prepare(&[BIN, PUBLISH, GROW])), ["ipfs", "repo", "gc"], Again::Same;
+    ipfs_add: "ipfs add", nothing, ["ipfs", "add", "cities.csv"], Again::Same;
+    pin_add: "ipfs pin add", |bench| {
+        let cid = bench.prepare(&[&["ipfs", "add", "-Q", "cities.csv", "--pin=false"]]);
+        bench.set("{cid}", cid.trim().to_owned());
+    }, ["ipfs", "pin", "add", "{cid}"], Again::Same;
+    pin_remove: "ipfs pin rm", |bench| {
+        let cid = bench.prepare(&[&["ipfs", "add", "-Q", "cities.csv"]]);
+        bench.set("{cid}", cid.trim().to_owned());
+    }, ["ipfs", "pin", "rm", "{cid}"], Again::Refused(3);
+    key_generate: "key gen", nothing, ["key", "gen", "k"], Again::Refused(7);
+    key_remove: "key rm", |bench| drop(bench.prepare(&[&["key", "gen", "k"]])), ["key", "rm", "k"], Again::Refused(3);
+    token_add: "repo token add", nothing, ["repo", "token", "add", "me"], Again::Refused(7);
+    repository_add: "repo add", nothing, ["repo", "add", "lab", "file:///srv/lab"], Again::Refused(7);
+    config_set: "config set", nothing, ["config", "set", "parquet.createdBy", "me"], Again::Same;
+    index_rebuild: "rebuild of the index", |bench| {
+        bench.prepare(&[BIN, PUBLISH, GROW]);
+        fs::remove_dir_all(bench.workspace().join("store")).unwrap();
+    }, ["ipfs", "repo", "stat"], Again::Same;
 }

@@ -126,13 +126,16 @@ impl Store {
         for (name, counter) in counters.named() {
             counter.store(index.number(name)? as i64, Ordering::Relaxed);
         }
-        // Both are true of the packs; one of them may be older.
+        // Both are true of the packs; one of them may be older. The index has all blocks before the position that it names.
         let flushed = (index.number(SYNCED_PACK)? as u32, index.number(SYNCED_OFFSET)?);
         let synced = known.map_or(flushed, |known| known.synced.max(flushed));
         let packed = if known.is_none() && flushed == (0, 0) {
             Packed::Unknown
         } else {
-            Packed::Until(synced)
+            Packed::Until {
+                synced,
+                indexed: flushed,
+            }
         };
         let packs = Packs::open(&disk, &layout.packs, options.pack_bytes, &witness, synced)?;
         let (pins, unreadable) = Pins::open(&disk, &layout.journal)?;
@@ -173,7 +176,7 @@ impl Store {
             index.set_number(UNSETTLED, 1)?;
         }
         self.finish_renames()?;
-        self.recover_packs(packed, rebuilt)?;
+        self.recover_packs(packed)?;
         self.recover_files()?;
         if rebuilt {
             self.flush()?;

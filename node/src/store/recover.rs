@@ -27,27 +27,29 @@ const CARRY_BYTES: usize = 8 << 20;
 /// What is known of packs when a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Packed {
-    /// Everything before this was synced.
-    Until(Position),
+    /// Everything before `synced` was synced; the index has what is before `indexed`, which is never behind it.
+    Until { synced: Position, indexed: Position },
     /// Nothing is known: there was no store here, or no word of it is left.
     Unknown,
 }
 
 impl Store {
-    /// Takes packs into the index: what is behind the last sync; all of them if the index is `new`.
-    pub(super) fn recover_packs(&self, known: Packed, new: bool) -> Result<(), StoreError> {
+    /// Takes packs into the index: what it does not have of what was synced, and what is behind the last sync.
+    pub(super) fn recover_packs(&self, known: Packed) -> Result<(), StoreError> {
         let ids = self.inner.packs.list();
-        let Packed::Until(synced) = known else {
+        let Packed::Until { synced, indexed } = known else {
             for id in &ids {
-                self.index_pack(*id, u64::MAX);
+                self.index_pack(*id, 0, u64::MAX);
             }
             // Nobody knows whether they were synced, so they are now.
             self.inner.packs.still_dirty(&ids, true);
             return Ok(());
         };
-        if new {
-            for id in ids.iter().filter(|id| **id <= synced.0) {
-                self.index_pack(*id, if *id == synced.0 { synced.1 } else { u64::MAX });
+        for id in ids.iter().filter(|id| (indexed.0..=synced.0).contains(*id)) {
+            let from = if *id == indexed.0 { indexed.1 } else { 0 };
+            let until = if *id == synced.0 { synced.1 } else { u64::MAX };
+            if from < until {
+                self.index_pack(*id, from, until);
             }
         }
         let tails = ids.into_iter().filter(|id| *id >= synced.0);
@@ -83,12 +85,12 @@ impl Store {
         self.sync_bytes()
     }
 
-    /// Takes the whole blocks of a pack into the index, up to an offset. Each is read and hashed.
-    fn index_pack(&self, id: u32, until: u64) {
+    /// Takes the whole blocks of a pack into the index, from an offset up to another. Each is read and hashed.
+    fn index_pack(&self, id: u32, from: u64, until: u64) {
         let path = self.inner.packs.path(id);
         let (mut taken, mut torn) = (0, 0);
         let mut data = Vec::new();
-        let scanned = record::scan(id, &path, 0, |file, hash, place| {
+        let scanned = record::scan(id, &path, from, |file, hash, place| {
             if place.end() > until {
                 return Ok(());
             }

@@ -155,13 +155,15 @@ impl Store {
     }
 
     /// Keeps the DAG below `cid` for `owner`, until [`unpin`](Self::unpin). Pinning again changes nothing. The blocks
-    /// need not be here yet; what is here of them and is reached stays. Durable after a flush.
+    /// need not be here yet; what is here of them and is reached stays. Durable after a flush; blocks that were put
+    /// before are synced first, so a power cut never leaves a pin of blocks that it took.
     ///
     /// # Errors
     /// [`StoreError::BadOwner`] for an empty owner, one over [`MAX_OWNER_BYTES`](super::MAX_OWNER_BYTES) or with control
-    /// characters; or the journal cannot be written: nothing changed then.
+    /// characters; or the blocks cannot be synced or the journal cannot be written: nothing is pinned then.
     pub fn pin(&self, owner: &str, cid: &Cid) -> Result<(), StoreError> {
         self.inner.index.guard.room()?;
+        self.sync_bytes()?;
         let owner = owner.to_owned();
         self.inner.pins.insert(Pin { owner, cid: *cid }).map(drop)
     }

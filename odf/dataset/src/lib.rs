@@ -16,6 +16,7 @@ pub mod receive;
 pub mod repair;
 pub mod rewrite;
 pub mod snapshot;
+mod swap;
 pub mod verify;
 
 pub use dataset::{

@@ -160,9 +160,9 @@ pub enum SnapshotError {
     /// No id could be had for a dataset.
     #[error(transparent)]
     Id(IdentityError),
-    /// The dataset to replace could not be deleted.
+    /// The datasets are written, but could not all be put in their places.
     #[error(transparent)]
-    Delete(#[from] RewriteError),
+    Swap(#[from] RewriteError),
 }
 
 fn listed(refused: &[Refused]) -> String {
@@ -314,14 +314,16 @@ impl Plan {
     ///
     /// # Errors
     /// A file cannot be written, most likely because the disk is full. The datasets that were made before are gone
-    /// again, and those to be replaced are as they were, but for [`SnapshotError::Delete`]: one of them cannot be deleted,
-    /// and those before it are gone.
+    /// again, and those to be replaced are as they were, but for [`SnapshotError::Swap`]: then all of it is decided, and
+    /// the next opening of the workspace goes on with it. That is so over a crash, too: the old ones are there, or the new.
     pub fn carry_out(
         mut self,
         datasets: &Datasets,
         identities: &dyn Identities,
         now: Timestamp,
     ) -> Result<Vec<Added>, SnapshotError> {
+        // One that could not be finished when the workspace was opened.
+        datasets.finish_swap()?;
         let gone: Vec<DatasetId> = self.replaced().map(|entry| entry.id).collect();
         let mut making = Making {
             datasets,
@@ -338,22 +340,10 @@ impl Plan {
                 return Err(error);
             }
         }
-        // Everything new is written. From here on nothing needs room on the disk.
-        for id in Lineage::of(datasets.catalog())?.downstream(&gone) {
-            // Dependents that stay were refused, so whatever else is downstream of these is among them.
-            if !gone.contains(&id) {
-                continue;
-            }
-            match datasets.delete(&id) {
-                Ok(()) => {}
-                Err(error @ RewriteError::Left { .. }) => tracing::warn!(%error, "what a replaced dataset left"),
-                Err(error) => {
-                    making.take_back();
-                    return Err(error.into());
-                }
-            }
-        }
-        making.put_in_place()
+        // Dependents that stay were refused, so whatever else is downstream of these is among them.
+        let mut order = Lineage::of(datasets.catalog())?.downstream(&gone);
+        order.retain(|id| gone.contains(id));
+        making.put_in_place(&order)
     }
 }
 
@@ -405,22 +395,24 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Puts the datasets in place, in the order in which they were made.
-    fn put_in_place(self) -> Result<Vec<Added>, SnapshotError> {
-        let mut added = BTreeMap::new();
-        for ready in self.ready {
-            let (dataset, _) = ready.written.put_in_place()?;
-            let Ready { name, replaced, .. } = ready;
-            added.insert(
-                ready.index,
-                Added {
-                    dataset,
-                    name,
-                    replaced,
-                },
-            );
+    /// Puts the datasets in place of those that go, all in one step.
+    fn put_in_place(mut self, gone: &[DatasetId]) -> Result<Vec<Added>, SnapshotError> {
+        let mut written: Vec<&mut WrittenDataset> = self.ready.iter_mut().map(|ready| &mut ready.written).collect();
+        if let Err(error) = self.datasets.catalog().decide_swap(&mut written, gone) {
+            self.take_back();
+            return Err(error.into());
         }
-        Ok(added.into_values().collect())
+        self.datasets.finish_swap()?;
+        let added = self.ready.into_iter().map(|ready| {
+            let (dataset, _) = ready.written.in_place();
+            let added = Added {
+                dataset,
+                name: ready.name,
+                replaced: ready.replaced,
+            };
+            (ready.index, added)
+        });
+        Ok(added.collect::<BTreeMap<_, _>>().into_values().collect())
     }
 
     /// Undoes what was made, after something went wrong.

@@ -94,6 +94,9 @@ impl Local {
         for (id, error) in local.datasets.finish_removals()? {
             tracing::warn!(dataset = %id, %error, "what is left of a deleted dataset stays for now");
         }
+        if let Err(error) = local.datasets.finish_swap() {
+            tracing::warn!(%error, "datasets that were to take the place of others are not all there yet");
+        }
         for entry in local.catalog().entries()? {
             local.bring_up(&entry);
         }
@@ -241,3 +244,6 @@ impl Cache for StoreCache {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

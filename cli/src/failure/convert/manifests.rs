@@ -42,7 +42,9 @@ impl From<SnapshotError> for Failure {
                 Ok(error) => (*error).into(),
                 Err(error) => Failure::new(Kind::General, chain(&*error)),
             },
-            SnapshotError::Delete(error) => error.into(),
+            SnapshotError::Swap(error) => {
+                Failure::from(error).about("what was added comes into its place at the next command")
+            }
             error => Failure::new(Kind::General, chain(&error)),
         }
     }

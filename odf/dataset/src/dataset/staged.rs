@@ -163,20 +163,38 @@ impl WrittenDataset {
     ///
     /// # Errors
     /// The place is taken, or the system refused.
-    pub(crate) fn put_in_place(self) -> Result<(Dataset, Vec<StoredBlock>), DatasetError> {
-        let Self { new, stored, state } = self;
-        let disk = &new.medium.disk;
-        disk.rename(&new.staged, &new.target)?;
-        if let Some(datasets) = new.target.parent() {
+    fn put_in_place(self) -> Result<(Dataset, Vec<StoredBlock>), DatasetError> {
+        let disk = &self.new.medium.disk;
+        disk.rename(&self.new.staged, &self.new.target)?;
+        if let Some(datasets) = self.new.target.parent() {
             disk.sync_dir(datasets)?;
         }
+        Ok(self.in_place())
+    }
+
+    /// The identity it has.
+    pub(crate) fn id(&self) -> DatasetId {
+        self.new.id
+    }
+
+    /// Moves it into a directory where it waits with others, under its id.
+    pub(crate) fn wait_in(&mut self, dir: &Path) -> Result<(), DatasetError> {
+        let there = dir.join(self.new.id.to_multibase());
+        self.new.medium.disk.rename(&self.new.staged, &there)?;
+        self.new.staged = there;
+        Ok(())
+    }
+
+    /// The dataset, once somebody has put it in place.
+    pub(crate) fn in_place(self) -> (Dataset, Vec<StoredBlock>) {
+        let Self { new, stored, state } = self;
         keep_state(&new.medium, &state);
         let dataset = Dataset {
             dir: new.target.clone(),
             medium: new.medium.clone(),
             state,
         };
-        Ok((dataset, stored))
+        (dataset, stored)
     }
 }
 

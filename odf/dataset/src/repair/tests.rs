@@ -247,6 +247,63 @@ fn a_lost_head_comes_back_from_the_chain() {
 }
 
 #[test]
+fn a_chain_is_put_together_of_what_is_left_and_what_others_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let dataset = make(dir.path());
+    let chain = fs::read(dataset.chain_path()).unwrap();
+    let place = dataset.places().unwrap()[2];
+    let mut wrong = chain.clone();
+    wrong[place.offset as usize + 30] ^= 1;
+    for (content, came) in [
+        (wrong.clone(), 1),
+        (chain[..chain.len() / 2].to_vec(), 3),
+        (Vec::new(), 6),
+    ] {
+        fs::write(dataset.chain_path(), &content).unwrap();
+        let datasets = datasets(dir.path());
+        assert!(datasets.catalog().find("d").is_err());
+        let lost = mend(dir.path(), None).lost;
+        assert!(
+            matches!(
+                &lost[..],
+                [Lost {
+                    part: Part::Block { hash: Some(_), .. },
+                    ..
+                }]
+            ),
+            "{lost:?}"
+        );
+        assert_eq!(fs::read(dataset.chain_path()).unwrap(), content, "as it was");
+        let repaired = mend(dir.path(), whole());
+        assert_eq!(repaired.mended.len(), came, "{repaired:?}");
+        check_whole(dir.path());
+        assert_eq!(fs::read(dataset.chain_path()).unwrap(), chain);
+    }
+    // Neither head nor chain: the copy says what there is.
+    fs::remove_file(dataset.chain_path()).unwrap();
+    fs::remove_file(dataset.dir().join("refs/head")).unwrap();
+    let lost = mend(dir.path(), None).lost;
+    assert!(
+        matches!(
+            &lost[..],
+            [Lost {
+                part: Part::Block { hash: None, .. },
+                ..
+            }]
+        ),
+        "{lost:?}"
+    );
+    assert_eq!(mend(dir.path(), whole()).lost, Vec::new());
+    check_whole(dir.path());
+    // A chain beside the chain has the blocks, too.
+    fs::write(dataset.dir().join("chain.next"), &chain).unwrap();
+    fs::write(dataset.chain_path(), &wrong).unwrap();
+    fs::remove_file(dataset.dir().join("refs/head")).unwrap();
+    mend(dir.path(), whole());
+    check_whole(dir.path());
+}
+
+#[test]
 fn the_same_slice_in_another_dataset_will_do() {
     let dir = tempfile::tempdir().unwrap();
     let dataset = make(dir.path());

@@ -1,0 +1,247 @@
+use std::fs;
+use std::path::Path;
+
+use odf_dataset::{Mirror as _, Object};
+use odf_metadata::codec::EncodedBlock;
+use odf_metadata::{
+    AddData, DataField, DataSchema, DataSlice, DataType, DatasetKind, MetadataBlock, MetadataEvent, Multihash,
+    OffsetInterval, Seed, SetDataSchema, Timestamp,
+};
+use odf_node::block::Cid;
+use odf_node::dag;
+use odf_node::store::Blocks as _;
+
+use super::*;
+
+fn open(root: &Path) -> Local {
+    Local::open(root, StoreOptions::default()).unwrap()
+}
+
+/// What stands for the rows of the `n`th slice: nothing here reads them. Some have several leaves.
+fn content(key: u8, n: u64) -> Vec<u8> {
+    format!("dataset {key}, slice {n}. ")
+        .repeat(1 + n as usize % 2 * 100_000)
+        .into_bytes()
+}
+
+fn next(key: u8, before: &[EncodedBlock]) -> EncodedBlock {
+    let sequence_number = before.len() as u64;
+    let event = match sequence_number {
+        0 => MetadataEvent::Seed(Seed {
+            dataset_id: DatasetId::from_public_key([key; 32]),
+            dataset_kind: DatasetKind::Root,
+        }),
+        1 => MetadataEvent::SetDataSchema(SetDataSchema {
+            raw_arrow_schema: None,
+            schema: Some(DataSchema {
+                fields: vec![DataField::new("offset", DataType::Int64)],
+                extra: None,
+            }),
+        }),
+        _ => {
+            let n = sequence_number - 2;
+            let bytes = content(key, n);
+            MetadataEvent::AddData(AddData {
+                prev_offset: n.checked_sub(1),
+                new_data: Some(DataSlice {
+                    logical_hash: Multihash::from_arrow0_sha3_256([n as u8; 32]),
+                    physical_hash: Multihash::sha3_256(&bytes),
+                    offset_interval: OffsetInterval { start: n, end: n },
+                    size: bytes.len() as u64,
+                }),
+                ..AddData::default()
+            })
+        }
+    };
+    EncodedBlock::encode(MetadataBlock {
+        system_time: Timestamp::from_millis(1_780_000_000_000).unwrap(),
+        prev_block_hash: before.last().map(|block| *block.hash()),
+        sequence_number,
+        event,
+    })
+    .unwrap()
+}
+
+/// A dataset of so many slices that nothing was told of.
+fn make(local: &Local, key: u8, name: &str, slices: usize) -> Dataset {
+    let mut blocks = Vec::new();
+    for _ in 0..slices + 2 {
+        blocks.push(next(key, &blocks));
+    }
+    let id = DatasetId::from_public_key([key; 32]);
+    let incoming = local.catalog().receive(id, &name.parse().unwrap()).unwrap();
+    place(key, &blocks, incoming.dir());
+    incoming.install(blocks).unwrap()
+}
+
+fn place(key: u8, blocks: &[EncodedBlock], dir: &Path) {
+    for object in Object::of_all(blocks) {
+        let bytes = (0..)
+            .map(|n| content(key, n))
+            .find(|bytes| Multihash::sha3_256(bytes) == object.hash);
+        fs::write(object.path(dir), bytes.unwrap()).unwrap();
+    }
+}
+
+/// One more slice that nothing was told of.
+fn append(key: u8, dataset: &mut Dataset) {
+    let mut blocks: Vec<EncodedBlock> = dataset.blocks().unwrap().map(|stored| stored.unwrap().block).collect();
+    blocks.push(next(key, &blocks));
+    let new = blocks.split_off(blocks.len() - 1);
+    place(key, &new, dataset.dir());
+    dataset.append(new, None).unwrap();
+}
+
+fn check_served(local: &Local, name: &str) {
+    let dataset = local.catalog().find(name).unwrap();
+    let served = local.layout().check(&dataset, &|_| {}).unwrap();
+    assert!(served.is_whole(), "{name}: {served:?}");
+    assert!(served.blocks > dataset.state().blocks());
+}
+
+/// Everything that is in packs is gone, and the index knows nothing of it.
+fn empty_packs(root: &Path) {
+    for entry in fs::read_dir(root.join("packs")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.ends_with(".pack") || name.starts_with(|c: char| c.is_ascii_digit()) {
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            let len = file.metadata().unwrap().len();
+            file.set_len(0).unwrap();
+            file.set_len(len).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_a_cut_left_undone_is_done_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let local = open(dir.path());
+    let mut a = make(&local, 1, "a", 2);
+    local.layout().moved(&a).unwrap();
+    append(1, &mut a);
+    make(&local, 2, "b", 1);
+    let laid_out = make(&local, 3, "c", 1);
+    local.layout().update(&laid_out).unwrap();
+    drop(local);
+    let local = open(dir.path());
+    for name in ["a", "b", "c"] {
+        check_served(&local, name);
+        assert!(local.layout().is_current(&local.catalog().find(name).unwrap()).unwrap());
+    }
+    let pins = local.store().pins(None).unwrap();
+    assert_eq!(pins.len(), 4, "{pins:?}");
+}
+
+#[test]
+fn one_dataset_that_cannot_be_laid_out_stops_nobody_and_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let local = open(dir.path());
+    let a = make(&local, 1, "a", 2);
+    make(&local, 2, "b", 2);
+    let headless = make(&local, 3, "c", 1);
+    fs::write(headless.dir().join("refs/head"), "\n").unwrap();
+    let missing = a.slice_path(&Multihash::sha3_256(&content(1, 1)));
+    let aside = dir.path().join("aside");
+    fs::rename(&missing, &aside).unwrap();
+    drop(local);
+    let local = open(dir.path());
+    check_served(&local, "b");
+    let reason = local.behind(&a).unwrap();
+    assert!(reason.contains("is missing"), "{reason}");
+    // Also when the index has to be made again.
+    drop(local);
+    let options = StoreOptions {
+        rebuild: true,
+        ..StoreOptions::default()
+    };
+    let local = Local::open(dir.path(), options).unwrap();
+    check_served(&local, "b");
+    assert!(local.behind(&a).is_some());
+    fs::rename(&aside, &missing).unwrap();
+    drop(local);
+    let local = open(dir.path());
+    assert_eq!(local.behind(&a), None);
+    check_served(&local, "a");
+}
+
+#[test]
+fn nodes_that_are_gone_are_made_again_from_the_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let local = open(dir.path());
+    let a = make(&local, 1, "a", 6);
+    local.layout().moved(&a).unwrap();
+    let root = local.layout().latest(&a.id()).unwrap().unwrap();
+    drop(local);
+    empty_packs(dir.path());
+    let local = open(dir.path());
+    let served = local.layout().check(&a, &|_| {}).unwrap();
+    assert!(!served.is_whole() && served.first_lacking.is_some(), "{served:?}");
+    drop(local);
+    let local = open(dir.path());
+    let again = local.layout().update(&a).unwrap();
+    assert_eq!(again.cid, root.cid, "the same files give the same DAG");
+    check_served(&local, "a");
+
+    // Without anybody having looked, an append finds it out, too.
+    drop(local);
+    empty_packs(dir.path());
+    let local = open(dir.path());
+    let mut a = local.catalog().find("a").unwrap();
+    append(1, &mut a);
+    local.layout().moved(&a).unwrap();
+    check_served(&local, "a");
+}
+
+#[test]
+fn what_others_pinned_outlives_a_dataset_and_a_removal_is_finished_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let local = open(dir.path());
+    let a = make(&local, 1, "a", 3);
+    local.layout().moved(&a).unwrap();
+    make(&local, 2, "b", 1);
+    let root = local.layout().latest(&a.id()).unwrap().unwrap().cid;
+    local.store().pin("somebody", &root).unwrap();
+    local.datasets().delete(&a.id()).unwrap();
+    let count = |local: &Local| {
+        let (mut open, mut count) = (vec![root], 0);
+        while let Some(cid) = open.pop() {
+            let block = local
+                .store()
+                .get(&cid)
+                .unwrap()
+                .unwrap_or_else(|| panic!("{cid} is missing"));
+            open.extend::<Vec<Cid>>(dag::links(&block).unwrap());
+            count += 1;
+        }
+        count
+    };
+    assert!(count(&local) > 10);
+    assert!(!local.catalog().dataset_dir(&a.id()).exists());
+    assert_eq!(local.layout().latest(&a.id()).unwrap(), None);
+    local.collect_garbage().unwrap();
+    count(&local);
+    local.store().unpin("somebody", &root).unwrap();
+    local.collect_garbage().unwrap();
+    assert_eq!(local.store().get(&root).unwrap(), None);
+
+    // Killed behind the point of no return.
+    let b = local.catalog().find("b").unwrap();
+    local.layout().moved(&b).unwrap();
+    let dir_of_b = b.dir().to_owned();
+    let aside = dir_of_b.with_file_name(format!(".removed-{}", b.id().to_multibase()));
+    drop(local);
+    fs::rename(&dir_of_b, &aside).unwrap();
+    let local = open(dir.path());
+    assert!(!aside.exists());
+    assert_eq!(local.store().pins(None).unwrap(), []);
+    assert_eq!(local.store().stats().unwrap().files, 0);
+    assert_eq!(local.layout().latest(&b.id()).unwrap(), None);
+    check_served_after_making(&local);
+}
+
+fn check_served_after_making(local: &Local) {
+    let b = make(local, 2, "b", 1);
+    local.layout().moved(&b).unwrap();
+    check_served(local, "b");
+}
