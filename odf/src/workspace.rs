@@ -9,6 +9,7 @@ use odf_dataset::{Dataset, DatasetError, DatasetName, Datasets, Object, StoredBl
 use odf_ingest::source::{OnProgress, Source};
 use odf_ingest::{Ground, History, HistoryError, IngestError, NoHistory, Polled, Prepared, PushOptions};
 use odf_ipfs::layout::Layout;
+use odf_ipfs::pull::name_of;
 use odf_ipfs::{CollectError, Local, OpenError};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{DataSlice, DatasetId, DatasetKind, Multihash, Timestamp};
@@ -270,6 +271,17 @@ impl Workspace {
             }
         }
         Err(TakeError::NothingTaken)
+    }
+
+    /// Whether a name that is the dataset's id was ever published from here: others may follow it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn is_published(&self, id: &DatasetId) -> Result<bool, StoreError> {
+        let name = name_of(id);
+        Ok(kept(self.store())?
+            .iter()
+            .any(|status| status.own && Some(status.name) == name))
     }
 
     /// The private key whose public half is the dataset's id, if it is here: only then can the dataset be published

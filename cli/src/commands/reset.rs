@@ -46,9 +46,8 @@ pub(super) fn run(args: &ResetArgs, session: &Session, io: &mut Io) -> Result<()
 
 /// Says what becomes of those who have the history that `dataset` had before, if there may be somebody.
 pub(super) fn tell_followers(dataset: &Dataset, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let store = session.workspace()?.store();
-    let aliases = dataset.remote_aliases()?;
-    if !store.pins(Some(&dataset.id().to_string()))?.is_empty() || !aliases.push_aliases.is_empty() {
+    let is_published = session.workspace()?.is_published(&dataset.id())?;
+    if is_published || !dataset.remote_aliases()?.push_aliases.is_empty() {
         let name = dataset.name()?;
         io.say(format_args!(
             "Whoever has it has another history now: `odfs push --force {name}` publishes this one, and they take it with \

@@ -55,7 +55,8 @@ pub(crate) trait Elsewhere {
 /// head that the second form of the dataset was made at.
 ///
 /// A head that is lost becomes the newest block that follows all rules and whose own files are here, or `known`, whichever
-/// is newer. The files before are left as they are until the new ones are complete.
+/// is newer. Behind damage in the chain file there may have been more: then a head elsewhere that leads to that block
+/// counts. The files before are left as they are until the new ones are complete.
 pub(crate) fn restore(
     dir: &Path,
     id: &DatasetId,
@@ -75,9 +76,12 @@ pub(crate) fn restore(
     {
         return Ok(Restored::default());
     }
-    let mut pool = Pool::of(dir, medium)?;
-    let target = match head.or_else(|| pool.newest(dir, id, known.as_ref())).or(known) {
-        Some(head) => head,
+    let pool = Pool::of(dir, medium)?;
+    let newest = head.or_else(|| pool.newest(dir, id, known.as_ref())).or(known);
+    let is_certain = head.is_some() || known.is_some() || !pool.is_broken;
+    let target = match newest {
+        Some(newest) if is_certain => newest,
+        Some(newest) => pool.beyond(newest, elsewhere),
         None => elsewhere.head().ok_or_else(|| RestoreError::Lost {
             sequence: None,
             hash: None,
@@ -131,6 +135,8 @@ struct Pool {
     blocks: HashMap<Multihash, EncodedBlock>,
     /// Those of `chain.next` and `chain` that follow each other from a Seed, oldest first.
     runs: Vec<Vec<Multihash>>,
+    /// Whether there is more in `chain` than its run.
+    is_broken: bool,
 }
 
 impl Pool {
@@ -138,6 +144,7 @@ impl Pool {
         let mut pool = Self {
             blocks: HashMap::new(),
             runs: Vec::new(),
+            is_broken: false,
         };
         for name in [NEXT, "chain"] {
             let path = dir.join(name);
@@ -158,6 +165,7 @@ impl Pool {
                 Ok(ControlFlow::Continue(()))
             })?;
             pool.runs.push(run);
+            pool.is_broken = broken;
         }
         Ok(pool)
     }
@@ -174,19 +182,35 @@ impl Pool {
             let block = self.blocks.get(hash);
             block.is_some_and(|block| Object::of(block).all(|object| object.is_in(dir)))
         };
-        // The chain file is the last of them and counts, unless only the one beside it has what is known.
+        // The chain file is the last of them and counts, unless only the one beside it has what is known, or goes on
+        // where it is broken.
         let mut runs = self.runs.iter().rev().filter(is_of);
         let run = match known {
             Some(known) => runs.find(|run| run.contains(known))?,
-            None => runs.next()?,
+            None => {
+                let own = runs.next()?;
+                let longer = runs.find(|run| self.is_broken && run.starts_with(own));
+                longer.unwrap_or(own)
+            }
         };
         let newest = run.iter().rev().find(|hash| Some(*hash) == known || is_here(hash));
         newest.copied()
     }
 
+    /// The head elsewhere, if its chain goes through `newest`; else `newest`.
+    fn beyond(&self, newest: Multihash, elsewhere: &mut dyn Elsewhere) -> Multihash {
+        let Some(head) = elsewhere.head() else {
+            return newest;
+        };
+        match self.chain_to(head, elsewhere, &mut Restored::default()) {
+            Ok(chain) if chain.iter().any(|block| *block.hash() == newest) => head,
+            _ => newest,
+        }
+    }
+
     /// Every block from the Seed to `head`.
     fn chain_to(
-        &mut self,
+        &self,
         head: Multihash,
         elsewhere: &mut dyn Elsewhere,
         restored: &mut Restored,
@@ -194,8 +218,8 @@ impl Pool {
         let mut chain = Vec::new();
         let mut next = Some((head, None::<u64>));
         while let Some((hash, sequence)) = next {
-            let block = match self.blocks.remove(&hash) {
-                Some(block) => block,
+            let block = match self.blocks.get(&hash) {
+                Some(block) => block.clone(),
                 None => {
                     let (block, place) = elsewhere.block(&hash).map_err(|reason| RestoreError::Lost {
                         sequence,

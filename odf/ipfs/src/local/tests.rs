@@ -62,7 +62,7 @@ fn next(key: u8, before: &[EncodedBlock]) -> EncodedBlock {
     .unwrap()
 }
 
-/// A dataset of so many slices that nothing was told of.
+/// A dataset of so many slices that nothing was told of. Whoever closes the store lets go of it before.
 fn make(local: &Local, key: u8, name: &str, slices: usize) -> Dataset {
     let mut blocks = Vec::new();
     for _ in 0..slices + 2 {
@@ -123,7 +123,7 @@ fn what_a_cut_left_undone_is_done_at_the_next_start() {
     make(&local, 2, "b", 1);
     let laid_out = make(&local, 3, "c", 1);
     local.layout().update(&laid_out).unwrap();
-    drop(local);
+    drop((a, laid_out, local));
     let local = open(dir.path());
     for name in ["a", "b", "c"] {
         check_served(&local, name);
@@ -138,16 +138,17 @@ fn one_dataset_that_cannot_be_laid_out_stops_nobody_and_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let local = open(dir.path());
     let a = make(&local, 1, "a", 2);
+    let behind = |local: &Local| local.behind(&local.catalog().find("a").unwrap());
     make(&local, 2, "b", 2);
     let headless = make(&local, 3, "c", 1);
     fs::write(headless.dir().join("refs/head"), "\n").unwrap();
     let missing = a.slice_path(&Multihash::sha3_256(&content(1, 1)));
     let aside = dir.path().join("aside");
     fs::rename(&missing, &aside).unwrap();
-    drop(local);
+    drop((a, headless, local));
     let local = open(dir.path());
     check_served(&local, "b");
-    let reason = local.behind(&a).unwrap();
+    let reason = behind(&local).unwrap();
     assert!(reason.contains("is missing"), "{reason}");
     // Also when the index has to be made again.
     drop(local);
@@ -157,11 +158,11 @@ fn one_dataset_that_cannot_be_laid_out_stops_nobody_and_is_told() {
     };
     let local = Local::open(dir.path(), options).unwrap();
     check_served(&local, "b");
-    assert!(local.behind(&a).is_some());
+    assert!(behind(&local).is_some());
     fs::rename(&aside, &missing).unwrap();
     drop(local);
     let local = open(dir.path());
-    assert_eq!(local.behind(&a), None);
+    assert_eq!(behind(&local), None);
     check_served(&local, "a");
 }
 
@@ -172,19 +173,21 @@ fn nodes_that_are_gone_are_made_again_from_the_files() {
     let a = make(&local, 1, "a", 6);
     local.layout().moved(&a).unwrap();
     let root = local.layout().latest(&a.id()).unwrap().unwrap();
-    drop(local);
+    drop((a, local));
     empty_packs(dir.path());
     let local = open(dir.path());
+    let a = local.catalog().find("a").unwrap();
     let served = local.layout().check(&a, &|_| {}).unwrap();
     assert!(!served.is_whole() && served.first_lacking.is_some(), "{served:?}");
-    drop(local);
+    drop((a, local));
     let local = open(dir.path());
+    let a = local.catalog().find("a").unwrap();
     let again = local.layout().update(&a).unwrap();
     assert_eq!(again.cid, root.cid, "the same files give the same DAG");
     check_served(&local, "a");
 
     // Without anybody having looked, an append finds it out, too.
-    drop(local);
+    drop((a, local));
     empty_packs(dir.path());
     let local = open(dir.path());
     let mut a = local.catalog().find("a").unwrap();
@@ -229,14 +232,15 @@ fn what_others_pinned_outlives_a_dataset_and_a_removal_is_finished_at_the_next_s
     let b = local.catalog().find("b").unwrap();
     local.layout().moved(&b).unwrap();
     let dir_of_b = b.dir().to_owned();
-    let aside = dir_of_b.with_file_name(format!(".removed-{}", b.id().to_multibase()));
-    drop(local);
+    let id = b.id();
+    let aside = dir_of_b.with_file_name(format!(".removed-{}", id.to_multibase()));
+    drop((a, b, local));
     fs::rename(&dir_of_b, &aside).unwrap();
     let local = open(dir.path());
     assert!(!aside.exists());
     assert_eq!(local.store().pins(None).unwrap(), []);
     assert_eq!(local.store().stats().unwrap().files, 0);
-    assert_eq!(local.layout().latest(&b.id()).unwrap(), None);
+    assert_eq!(local.layout().latest(&id).unwrap(), None);
     check_served_after_making(&local);
 }
 
