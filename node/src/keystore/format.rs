@@ -4,7 +4,9 @@ use std::str::FromStr;
 
 use multibase::Base;
 
-use super::{Keypair, KeystoreError, MAX_KEY_BYTES};
+use libp2p::identity::Keypair;
+
+use super::{KeystoreError, MAX_KEY_BYTES};
 
 const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PEM_END: &str = "-----END PRIVATE KEY-----";
