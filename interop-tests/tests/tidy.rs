@@ -89,9 +89,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
 
 /// Circles of files that are known and wait to be opened: what the paths of all their files begin with, and how many
 /// files below there are in circles at most. Each goes when it is no longer needed; a test says so.
-const KNOWN_CIRCLES: [(&str, usize); 2] = [
-    // Ingest, codec, server, polls, datasets: parents that use their children, and are used by them.
-    ("odf/", 10),
+const KNOWN_CIRCLES: [(&str, usize); 1] = [
     // A repair pulls, and a pull tells what it mended.
     ("cli/src/commands/", 3),
 ];
