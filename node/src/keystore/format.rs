@@ -2,9 +2,8 @@
 
 use std::str::FromStr;
 
-use multibase::Base;
-
 use libp2p::identity::Keypair;
+use multibase::Base;
 
 use super::{KeystoreError, MAX_KEY_BYTES};
 

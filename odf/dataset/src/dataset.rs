@@ -39,25 +39,26 @@ use odf_disk::{Disk, DiskFile};
 pub use aliases::{DatasetName, MAX_NAME_BYTES, NameError, RemoteAliases};
 pub use damage::Damage;
 pub(crate) use damage::{Standing, standing};
+pub use error::DatasetError;
 pub(crate) use incoming::has_arrived;
 pub use incoming::{INCOMING_PREFIX, Incoming};
 pub use journal::{BlockPlace, StoredBlock};
 pub use object::{Object, ObjectKind};
 pub use staged::NewDataset;
 pub(crate) use staged::WrittenDataset;
+pub(crate) use state::STATES;
 pub use tail::MAX_TAIL_ROWS;
 
+use head::{read_head, write_head};
 use journal::Journal;
+use state::{keep_state, read_state, recompute};
+
 use odf_metadata::chain::ChainState;
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DataSlice, DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Multihash, Timestamp};
 use odf_tables::slice::WrittenSlice;
 
 use crate::Medium;
-pub use error::DatasetError;
-use head::{read_head, write_head};
-pub(crate) use state::STATES;
-use state::{keep_state, read_state, recompute};
 
 /// A dataset that is open at one head. Cheap to open and to clone; holds no files open.
 #[derive(Clone)]

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use odf_metadata::{DatasetId, Multihash};
 
-use crate::Dataset;
 pub use error::{MirrorError, TakePlace};
+
+use crate::Dataset;
 
 /// Keeps the collection of garbage away until it is dropped.
 pub trait Held: Send + Sync {}

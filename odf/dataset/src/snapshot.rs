@@ -9,11 +9,12 @@ mod normal;
 
 use std::collections::BTreeMap;
 
+pub use error::{Problem, Refused};
+
 use crate::catalog::{Catalog, CatalogError, Entry};
 use crate::dataset::{Dataset, DatasetError, DatasetName, NameError, WrittenDataset};
 use crate::lineage::Lineage;
 use crate::rewrite::{Datasets, RewriteError};
-pub use error::{Problem, Refused};
 use odf_metadata::chain::ChainState;
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::yaml::DatasetSnapshot;

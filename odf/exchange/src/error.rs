@@ -10,8 +10,9 @@ use odf_dataset::receive::{Cancelled, ReceiveError, SourceError};
 use odf_disk::DiskError;
 use odf_metadata::Multihash;
 
-use crate::smart::SmartError;
 pub use read::ReadError;
+
+use crate::smart::SmartError;
 
 /// Why a push did not end well. The destination is at its old head; what arrived there and is in order stays for the next
 /// attempt.

@@ -44,16 +44,15 @@ use tokio::sync::Semaphore;
 
 use self::answer::Refusal;
 use self::blocks::Blocks;
+use self::state::Server;
 use self::uploads::Uploads;
-use odf_dataset::Datasets;
-use odf_dataset::ObjectKind;
+use odf_dataset::{Datasets, ObjectKind};
 
 pub use axum::Router;
 
+pub use self::limits::{MAX_REQUESTS, MAX_TRANSFERS, PATIENCE};
+pub use self::state::{OnArrived, Options};
 pub use self::tokens::{Entry as TokenEntry, MAX_LABEL_CHARS, MAX_TOKENS, TokenError, Tokens};
-pub use limits::{MAX_REQUESTS, MAX_TRANSFERS, PATIENCE};
-use state::Server;
-pub use state::{OnArrived, Options};
 
 /// The repository as a router; what it does not answer goes to `gateway`.
 pub fn router(datasets: Datasets, tokens: Tokens, options: Options, gateway: Router) -> Router {

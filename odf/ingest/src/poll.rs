@@ -31,13 +31,13 @@ use odf_metadata::{FetchStep, SetPollingSource, SourceState};
 
 pub use error::PollError;
 pub use event_time::EventTimeError;
+pub use outcome::{Fetched, KIND_ETAG, KIND_LAST_MODIFIED, Outcome};
 pub use prepare::{MAX_UNPACK_RATIO, MAX_UNPACKED_BYTES, UNPACK_FLOOR_BYTES};
+pub use surroundings::{HttpOptions, MAX_CONTENT_BYTES, Phase, Progress, Surroundings};
 pub use template::{MAX_TEMPLATE_BYTES, TemplateError};
 
 use outcome::State;
-pub use outcome::{Fetched, KIND_ETAG, KIND_LAST_MODIFIED, Outcome};
 use spool::Spool;
-pub use surroundings::{HttpOptions, MAX_CONTENT_BYTES, Phase, Progress, Surroundings};
 
 /// Whether the source of the dataset cannot say if there is something new: rows were taken, and the latest AddData
 /// has no source state. Fetching again would take the same rows twice, or for nothing.

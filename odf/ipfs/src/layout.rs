@@ -23,14 +23,12 @@ use ipld_core::ipld::Ipld;
 use odf_node::add::{AddOptions, add_in_place};
 use odf_node::block::{Block, Cid, RAW};
 use odf_node::store::{Blocks as _, FileId, Leaf, Store, Table, Walk};
-use odf_node::unixfs::directory;
-use odf_node::unixfs::import;
-use odf_node::unixfs::{Entry, Profile, UNIXFS_V1_2025, update};
+use odf_node::unixfs::{Entry, Profile, UNIXFS_V1_2025, directory, import, update};
 use serde::{Deserialize, Serialize};
 
 use self::chain_node::{Links, chain_node, encode};
+pub use self::error::LayoutError;
 pub use self::leaves::FileLeaf;
-pub use error::LayoutError;
 use odf_dataset::{BlockPlace, Dataset, StoredBlock};
 use odf_metadata::{DatasetId, Multihash};
 

@@ -13,11 +13,11 @@ mod state;
 use std::collections::BTreeMap;
 
 pub use self::compare::{Relation, compare, compare_by};
+pub use self::error::{ChainError, ChainRule};
 pub use self::schema::SchemaChange;
+pub use self::state::{BlockRef, Carried, ChainState, Totals};
 use crate::codec::EncodedBlock;
 use crate::{AddPushSource, DEFAULT_SOURCE, MergeStrategy, MetadataBlock, MetadataEvent, Timestamp, Vocabulary};
-pub use error::{ChainError, ChainRule};
-pub use state::{BlockRef, Carried, ChainState, Totals};
 
 impl ChainState {
     /// The chain that consists of this block.

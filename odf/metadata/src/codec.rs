@@ -15,13 +15,13 @@ pub(crate) mod scalar;
 use bytes::Bytes;
 use flatbuffers::WIPOffset;
 
+pub use self::error::DecodeError;
 use self::field::{Builder, Tabular as _, voffset};
-use self::reader::Source;
-use crate::{MetadataBlock, Multihash};
-pub use error::DecodeError;
-pub use limits::{
+pub use self::limits::{
     MAX_BLOCK_BYTES, MAX_DECODED_BYTES, MAX_DECODED_VALUES, MAX_DEPTH, METADATA_BLOCK_KIND, MIN_VERSION, VERSION,
 };
+use self::reader::Source;
+use crate::{MetadataBlock, Multihash};
 
 /// A metadata block together with its exact bytes and their hash. The only way to get one is to encode a block or to
 /// decode bytes, so the three always belong together.
