@@ -50,7 +50,8 @@ pub fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// Whether an error of a [`Disk`](crate::Disk), or of a [`DiskFile`](crate::DiskFile) through [`std::io::Write`], says that an earlier sync failed.
+/// Whether an error of a [`Disk`](crate::Disk), or of a [`DiskFile`](crate::DiskFile) through [`std::io::Write`], says
+/// that an earlier sync failed.
 pub fn is_poisoned(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<SyncFailed>())
 }

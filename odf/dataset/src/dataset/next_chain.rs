@@ -50,8 +50,8 @@ pub(super) fn write_chain(
     Ok(places)
 }
 
-/// Finishes or takes back what a crash left of a [`Dataset::replace`](super::Dataset::replace): the new chain takes its place if it holds the head,
-/// else it is removed. Waits for a replacement that is under way.
+/// Finishes or takes back what a crash left of a [`Dataset::replace`](super::Dataset::replace): the new chain takes its
+/// place if it holds the head, else it is removed. Waits for a replacement that is under way.
 pub(super) fn settle(dir: &Path, disk: &Disk) -> Result<(), DatasetError> {
     let next = dir.join(NEXT);
     if !next.exists() {

@@ -1,7 +1,8 @@
 //! A chain that is written again from some block on.
 //!
 //! The new chain is written beside the old one as `chain.next` and synced, `refs/head` is replaced, `chain.next` takes
-//! the place of `chain`. Whoever dies in between leaves both files, and [`settle`](super::next_chain::settle) tells by the head which of them counts.
+//! the place of `chain`. Whoever dies in between leaves both files, and [`settle`](super::next_chain::settle) tells by the
+//! head which of them counts.
 
 use std::collections::HashSet;
 use std::fs;
