@@ -15,6 +15,7 @@ mod completions;
 mod config;
 mod delete;
 mod demo;
+mod dial;
 mod export;
 mod ingest;
 mod input;

@@ -16,79 +16,27 @@
 //!   ([`DiskError::is_poisoned`]) until the workspace is opened again.
 
 pub mod crash;
+mod device;
+mod disk;
+mod error;
 mod file;
 mod lock;
 mod small;
 
 use std::fs;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
 
+pub use device::{Call, Device, FileKey};
+pub use disk::Disk;
+pub use error::{DiskError, is_full, is_poisoned};
 pub use file::DiskFile;
 pub use lock::DirLock;
 pub use small::{read_small, read_small_text};
 
 /// Names that begin so belong to unfinished work: whoever finds one that is not its own may remove it.
 pub const PENDING_PREFIX: &str = ".pending-";
-
-/// Why the disk could not be changed or read. Unless a call says otherwise, nothing was changed.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} {}: {source}", .path.display())]
-pub struct DiskError {
-    /// What was tried, as a verb.
-    pub operation: &'static str,
-    /// On what.
-    pub path: PathBuf,
-    /// Why not.
-    #[source]
-    pub source: io::Error,
-}
-
-impl DiskError {
-    /// An error of the operating system, with what was tried on what.
-    pub fn new(operation: &'static str, path: &Path, source: io::Error) -> Self {
-        Self {
-            operation,
-            path: path.to_owned(),
-            source,
-        }
-    }
-
-    /// Whether the disk, or the quota on it, had no room.
-    pub fn is_full(&self) -> bool {
-        is_full(&self.source)
-    }
-
-    /// Whether an earlier sync failed, so that nothing more is written before the workspace is opened again.
-    pub fn is_poisoned(&self) -> bool {
-        is_poisoned(&self.source)
-    }
-
-    /// Whether the file is not there.
-    pub fn is_not_found(&self) -> bool {
-        self.source.kind() == ErrorKind::NotFound
-    }
-}
-
-/// Whether an error of the operating system means that there was no room.
-pub fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
-    )
-}
-
-/// Whether an error of a [`Disk`], or of a [`DiskFile`] through [`std::io::Write`], says that an earlier sync failed.
-pub fn is_poisoned(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<SyncFailed>())
-}
-
-/// The source of the error that every call after a failed sync gives.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("the disk failed to keep {} earlier; nothing more is written until odfs is started again", .0.display())]
-struct SyncFailed(PathBuf);
 
 /// Who may use a file or directory that is made. The umask can take rights away and never adds any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,217 +63,7 @@ impl Access {
     }
 }
 
-/// Which file a call is about, whatever its name: device and inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileKey {
-    /// Number of the device.
-    pub device: u64,
-    /// Number of the inode on it.
-    pub inode: u64,
-}
-
-impl FileKey {
-    fn of(metadata: &fs::Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        }
-    }
-}
-
-/// A change of the disk, as its [`Device`] sees it.
-#[derive(Debug, Clone, Copy)]
-pub enum Call<'a> {
-    /// A directory is made.
-    CreateDir(&'a Path),
-    /// A name is given to a new, empty file, or the file of that name is emptied.
-    Create(&'a Path),
-    /// Bytes are written.
-    Write {
-        /// Path under which the file was opened.
-        path: &'a Path,
-        /// The file.
-        file: FileKey,
-        /// Where in it, in bytes.
-        offset: u64,
-        /// What.
-        bytes: &'a [u8],
-    },
-    /// The file is cut, or grows with zeros, to a length; or a stretch of it becomes zeros.
-    Resize {
-        /// Path under which the file was opened.
-        path: &'a Path,
-        /// The file.
-        file: FileKey,
-        /// The new length in bytes.
-        len: u64,
-    },
-    /// A stretch of the file is given back to the file system and reads as zeros.
-    Punch {
-        /// Path under which the file was opened.
-        path: &'a Path,
-        /// The file.
-        file: FileKey,
-        /// Where it begins, in bytes.
-        offset: u64,
-        /// Its length in bytes.
-        len: u64,
-    },
-    /// Content of a file is made durable.
-    Sync {
-        /// Path under which the file was opened.
-        path: &'a Path,
-        /// The file.
-        file: FileKey,
-    },
-    /// Names in a directory are made durable.
-    SyncDir(&'a Path),
-    /// Everything on the file system of a path is made durable.
-    SyncAll(&'a Path),
-    /// A file or directory gets another name; a file of that name is gone then.
-    Rename {
-        /// The name it had.
-        from: &'a Path,
-        /// The name it gets.
-        to: &'a Path,
-    },
-    /// A file gets a second name.
-    Link {
-        /// A name it has.
-        from: &'a Path,
-        /// The name it gets too.
-        to: &'a Path,
-    },
-    /// A name of a file is taken away.
-    RemoveFile(&'a Path),
-    /// An empty directory is removed.
-    RemoveDir(&'a Path),
-}
-
-impl Call<'_> {
-    /// Whether the call makes something durable rather than changing it.
-    pub fn is_sync(&self) -> bool {
-        matches!(self, Call::Sync { .. } | Call::SyncDir(_) | Call::SyncAll(_))
-    }
-}
-
-/// What lies below a [`Disk`] in tests. A program has none.
-pub trait Device: Send + Sync + 'static {
-    /// Sees a change before it is made.
-    ///
-    /// # Errors
-    /// The change is not made and the caller gets this error, as if the operating system had refused.
-    fn before(&self, call: &Call<'_>) -> io::Result<()>;
-
-    /// Sees which file is behind a path that was opened to be changed.
-    fn opened(&self, _path: &Path, _file: FileKey) {}
-
-    /// Sees a change that was made.
-    fn after(&self, _call: &Call<'_>) {}
-
-    /// How many bytes are free, if the device has a say in it.
-    fn free_bytes(&self) -> Option<u64> {
-        None
-    }
-}
-
-struct Shared {
-    device: Option<Arc<dyn Device>>,
-    poison: OnceLock<SyncFailed>,
-}
-
-/// A handle through which files are changed. Clones share the device, and the memory of a sync that failed.
-#[derive(Clone)]
-pub struct Disk {
-    shared: Arc<Shared>,
-}
-
-impl std::fmt::Debug for Disk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Disk")
-            .field("watched", &self.shared.device.is_some())
-            .field("poison", &self.shared.poison.get())
-            .finish()
-    }
-}
-
-impl Default for Disk {
-    /// As [`Disk::new`].
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Disk {
-    /// The disk of the machine.
-    pub fn new() -> Self {
-        Self::over(None)
-    }
-
-    /// The disk of the machine behind a device that sees every change.
-    pub fn with(device: Arc<dyn Device>) -> Self {
-        Self::over(Some(device))
-    }
-
-    fn over(device: Option<Arc<dyn Device>>) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                device,
-                poison: OnceLock::new(),
-            }),
-        }
-    }
-
-    /// Makes a change, unless a sync failed before or the device refuses it.
-    fn change<T>(
-        &self,
-        operation: &'static str,
-        path: &Path,
-        call: &Call<'_>,
-        make: impl FnOnce() -> io::Result<T>,
-    ) -> Result<T, DiskError> {
-        self.attempt(call, make)
-            .map_err(|source| DiskError::new(operation, path, source))
-    }
-
-    fn attempt<T>(&self, call: &Call<'_>, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        if let Some(failed) = self.shared.poison.get() {
-            return Err(io::Error::other(failed.clone()));
-        }
-        let Some(device) = &self.shared.device else {
-            return make();
-        };
-        device.before(call)?;
-        let made = make()?;
-        device.after(call);
-        Ok(made)
-    }
-
-    /// As [`Self::change`] for a sync: that it failed is remembered.
-    fn sync(&self, path: &Path, call: &Call<'_>, make: impl FnOnce() -> io::Result<()>) -> Result<(), DiskError> {
-        let synced = self.change("sync", path, call, make);
-        if synced.is_err() {
-            // Only the first failure is worth telling.
-            let _ = self.shared.poison.set(SyncFailed(path.to_owned()));
-        }
-        synced
-    }
-
-    /// Whether a sync failed since this disk was made. Nothing is written any more then.
-    ///
-    /// # Errors
-    /// The error that every change gives.
-    pub fn check(&self) -> Result<(), DiskError> {
-        match self.shared.poison.get() {
-            None => Ok(()),
-            Some(failed) => Err(DiskError::new(
-                "write after",
-                &failed.0,
-                io::Error::other(failed.clone()),
-            )),
-        }
-    }
-
     /// Makes a directory and those above it that are missing. New ones survive power loss when this returns; one that is
     /// there stays as it is.
     ///
@@ -415,9 +153,7 @@ impl Disk {
 
     fn file(&self, opened: fs::File, path: &Path) -> Result<DiskFile, DiskError> {
         let file = DiskFile::new(self.clone(), opened, path).map_err(|error| DiskError::new("open", path, error))?;
-        if let Some(device) = &self.shared.device {
-            device.opened(path, file.key());
-        }
+        self.opened(path, file.key());
         Ok(file)
     }
 
@@ -568,15 +304,6 @@ impl Disk {
     pub fn sync_all(&self, dir: &Path) -> Result<(), DiskError> {
         let opened = open_dir(dir)?;
         self.sync(dir, &Call::SyncAll(dir), || Ok(rustix::fs::syncfs(&opened)?))
-    }
-
-    /// How many bytes are free on the disk of `path`, for as much as the system tells.
-    pub fn free_bytes(&self, path: &Path) -> Option<u64> {
-        let device = self.shared.device.as_ref();
-        device.and_then(|device| device.free_bytes()).or_else(|| {
-            let stat = rustix::fs::statvfs(path).ok()?;
-            Some(stat.f_bavail.saturating_mul(stat.f_frsize))
-        })
     }
 }
 

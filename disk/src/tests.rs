@@ -1,5 +1,6 @@
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 use super::*;
 

@@ -20,7 +20,6 @@ mod transform;
 mod watermark;
 mod workspace;
 
-pub(super) use network::dial;
 pub(super) use run::run;
 
 /// Bring datasets up to date: from where they were pulled, from their sources, or from their inputs

@@ -16,7 +16,7 @@ use odf_node::PeerId;
 use odf_node::fetch::Fetcher;
 use serde_json::{Value, json};
 
-use super::pull::dial;
+use super::dial::dial;
 use super::verify::entries;
 use crate::failure::{Failure, Kind};
 use crate::io::{Cancel, Io, Progress, Step};

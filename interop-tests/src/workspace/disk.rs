@@ -1,11 +1,14 @@
 //! A small disk under a workspace: it fills up, grows and becomes read-only when a test says so.
 
-use super::LIMIT;
 use crate::peers::{required, skip};
 use crate::process::{Running, run};
 use crate::{Failure, Outcome};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+/// How long it may take to mount the disk or to change it.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A file system in memory, mounted in a mount namespace of its own.
 ///

@@ -1,12 +1,25 @@
 //! What is added is what UnixFS makes of it, whatever the number of workers, and can be read back.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    num::NonZeroUsize,
+    os::unix::fs::symlink,
+    path::PathBuf,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use super::*;
+use bytes::Bytes;
+
+use super::{run::lock, *};
 use crate::{
+    block::Block,
     dag,
-    store::StoreOptions,
-    unixfs::{KUBO_CIDV1, UNIXFS_V0_2015, UNIXFS_V1_2025},
+    store::{Blocks as _, StoreError, StoreOptions},
+    unixfs::{KUBO_CIDV1, Profile, UNIXFS_V0_2015, UNIXFS_V1_2025, import},
 };
 
 fn store() -> (tempfile::TempDir, Store) {

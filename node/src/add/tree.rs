@@ -5,15 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{AddError, AddOptions, Added, Progress, Sink, Source, cut_off, run};
+use super::{
+    AddError, AddOptions, Added, Progress,
+    error::MAX_DEPTH,
+    run::{Sink, Source, cut_off, run},
+};
 use crate::{
     block::Block,
     store::{Blocks as _, Store},
     unixfs::{Entry, directory, node},
 };
-
-/// The deepest nesting of directories.
-pub(super) const MAX_DEPTH: usize = 512;
 
 /// What was found at a path.
 enum Found {

@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
+use libp2p::identity::Keypair;
 use multibase::Base;
 
-use super::{Keypair, KeystoreError, MAX_KEY_BYTES};
+use super::{KeystoreError, MAX_KEY_BYTES};
 
 const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PEM_END: &str = "-----END PRIVATE KEY-----";

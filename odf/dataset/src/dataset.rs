@@ -19,167 +19,46 @@
 
 mod aliases;
 mod damage;
+mod error;
+mod head;
 mod incoming;
 mod journal;
+mod next_chain;
 mod object;
 pub(crate) mod restore;
 mod rewrite;
 mod staged;
+mod state;
 mod tail;
 
-use std::io;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use odf_disk::{Access, Disk, DiskError, DiskFile, read_small_text};
+use odf_disk::{Disk, DiskFile};
 
-pub use aliases::{DatasetName, MAX_NAME_BYTES, RemoteAliases};
+pub use aliases::{DatasetName, MAX_NAME_BYTES, NameError, RemoteAliases};
 pub use damage::Damage;
 pub(crate) use damage::{Standing, standing};
+pub use error::DatasetError;
 pub(crate) use incoming::has_arrived;
 pub use incoming::{INCOMING_PREFIX, Incoming};
-pub use journal::BlockPlace;
+pub use journal::{BlockPlace, StoredBlock};
 pub use object::{Object, ObjectKind};
 pub use staged::NewDataset;
 pub(crate) use staged::WrittenDataset;
+pub(crate) use state::STATES;
 pub use tail::MAX_TAIL_ROWS;
 
+use head::{read_head, write_head};
 use journal::Journal;
-use odf_metadata::chain::{ChainError, ChainState};
-use odf_metadata::codec::{DecodeError, EncodedBlock};
+use state::{keep_state, read_state, recompute};
+
+use odf_metadata::chain::ChainState;
+use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DataSlice, DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Multihash, Timestamp};
-use odf_tables::slice::{SliceError, WrittenSlice};
+use odf_tables::slice::WrittenSlice;
 
-use crate::{Medium, MirrorError};
-
-/// Longest `refs/head` that is read.
-const MAX_HEAD_BYTES: u64 = 1024;
-
-/// A name that is not one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{name}` is not a dataset name: use letters and digits, words joined by `-` or `.`, at most {MAX_NAME_BYTES} \
-     characters{}",
-    .suggestion.as_ref().map(|s| format!("; `{s}` would do")).unwrap_or_default()
-)]
-pub struct NameError {
-    /// The name, shortened.
-    pub name: String,
-    /// A name like it that is valid.
-    pub suggestion: Option<String>,
-}
-
-/// Why a dataset could not be read or changed. Unless a variant says otherwise the dataset is as it was.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DatasetError {
-    /// The operating system refused.
-    #[error("cannot {operation} {}: {source}", .path.display())]
-    Io {
-        /// What was tried, as a verb.
-        operation: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// A file does not hold what it must.
-    #[error("{} is damaged: {reason}", .path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A metadata block cannot be read, or a new one not be written.
-    #[error("metadata block {}: {source}", .sequence.map(|s| s.to_string()).unwrap_or_default())]
-    Block {
-        /// Its sequence number, if it is known.
-        sequence: Option<u64>,
-        /// What is wrong with it.
-        #[source]
-        source: DecodeError,
-    },
-    /// A block breaks a rule of the chain.
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    /// Somebody else is changing the dataset right now.
-    #[error("{} is being changed by somebody else; try again", .path.display())]
-    Busy {
-        /// The chain file.
-        path: PathBuf,
-    },
-    /// The dataset has got a new head since it was opened. Open it again and repeat.
-    #[error("the head moved from {expected} to {actual} meanwhile")]
-    HeadMoved {
-        /// The head it was opened at.
-        expected: Multihash,
-        /// The head now.
-        actual: Multihash,
-    },
-    /// A dataset of this id is there already.
-    #[error("a dataset with the id {0} exists already")]
-    Exists(DatasetId),
-    /// The chain has no block with this sequence number.
-    #[error("the chain has no block {sequence}")]
-    NoBlock {
-        /// The number.
-        sequence: u64,
-    },
-    /// The chain has no block with this hash.
-    #[error("the chain does not hold block {0}")]
-    NotInChain(Multihash),
-    /// A chain is that of another dataset.
-    #[error("this is the chain of {found}, not of {expected}")]
-    OtherDataset {
-        /// Id in its Seed.
-        found: DatasetId,
-        /// Id of the dataset.
-        expected: DatasetId,
-    },
-    /// A slice cannot be read or installed.
-    #[error(transparent)]
-    Slice(#[from] SliceError),
-    /// The second form of the dataset.
-    #[error(transparent)]
-    Mirror(#[from] MirrorError),
-}
-
-impl DatasetError {
-    fn io(operation: &'static str, path: &Path, source: io::Error) -> DatasetError {
-        DatasetError::Io {
-            operation,
-            path: path.to_owned(),
-            source,
-        }
-    }
-
-    /// Whether the disk, or the quota on it, had no room.
-    pub fn is_disk_full(&self) -> bool {
-        match self {
-            DatasetError::Io { source, .. } => odf_disk::is_full(source),
-            DatasetError::Slice(error) => error.is_disk_full(),
-            _ => false,
-        }
-    }
-}
-
-impl From<DiskError> for DatasetError {
-    fn from(error: DiskError) -> Self {
-        DatasetError::io(error.operation, &error.path, error.source)
-    }
-}
-
-/// A metadata block of the chain and where its bytes lie in the chain file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredBlock {
-    /// The block with its exact bytes.
-    pub block: EncodedBlock,
-    /// Where they lie.
-    pub place: BlockPlace,
-}
+use crate::Medium;
 
 /// A dataset that is open at one head. Cheap to open and to clone; holds no files open.
 #[derive(Clone)]
@@ -205,7 +84,7 @@ impl Dataset {
     /// [`DatasetError::Damaged`] if the chain does not hold the block that `refs/head` names, or a file is not what it
     /// must be.
     pub fn open(dir: &Path, medium: &Medium) -> Result<Dataset, DatasetError> {
-        rewrite::settle(dir, &medium.disk)?;
+        next_chain::settle(dir, &medium.disk)?;
         let head = read_head(dir)?;
         let id = read_id(dir)?;
         let journal = Journal::new(dir, &medium.disk);
@@ -487,85 +366,6 @@ fn write_blocks(
         .map(|(block, place)| StoredBlock { block, place })
         .collect();
     Ok((stored, next))
-}
-
-/// Reads the chain file up to the block `head`, checking every rule on the way.
-fn recompute(journal: &Journal, head: &Multihash) -> Result<ChainState, DatasetError> {
-    let mut state: Option<ChainState> = None;
-    journal.scan(&mut |bytes| {
-        let sequence = state.as_ref().map_or(0, ChainState::blocks);
-        let block = EncodedBlock::decode(bytes).map_err(|source| DatasetError::Block {
-            sequence: Some(sequence),
-            source,
-        })?;
-        ChainState::append(&mut state, &block)?;
-        Ok(if block.hash() == head {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        })
-    })?;
-    state
-        .filter(|state| state.head == *head)
-        .ok_or_else(|| DatasetError::Damaged {
-            path: journal.path().to_owned(),
-            reason: format!("it does not hold the head {head}"),
-        })
-}
-
-/// Area of the cache that holds states of chains, by dataset id.
-pub(crate) const STATES: &str = "states";
-/// Version of the kept form of a state; another one is computed again.
-const STATE_VERSION: u8 = 2;
-
-fn read_state(bytes: &[u8]) -> Option<ChainState> {
-    let json = bytes.strip_prefix(&[STATE_VERSION])?;
-    serde_json::from_slice(json).ok()
-}
-
-/// Keeps a state. It is a copy of what the chain says: not having it costs a recomputation, no more.
-fn keep_state(medium: &Medium, state: &ChainState) {
-    let mut bytes = vec![STATE_VERSION];
-    match serde_json::to_writer(&mut bytes, state) {
-        Ok(()) => medium.cache.put(STATES, &state.dataset_id.to_bytes(), &bytes),
-        Err(error) => tracing::warn!(dataset = %state.dataset_id, %error, "the state of a dataset could not be kept"),
-    }
-}
-
-/// Moves the head: durable when this returns.
-fn write_head(disk: &Disk, dir: &Path, head: &Multihash) -> Result<(), DatasetError> {
-    Ok(disk.replace(&dir.join("refs/head"), head.to_string().as_bytes(), Access::Readable)?)
-}
-
-/// Reads a small text file that must be there.
-fn read_text(path: &Path, limit: u64) -> Result<String, DatasetError> {
-    let text = read_text_if_there(path, limit)?;
-    text.ok_or_else(|| DatasetError::Damaged {
-        path: path.to_owned(),
-        reason: "it is missing".to_owned(),
-    })
-}
-
-/// Reads a small text file; nothing if there is none.
-fn read_text_if_there(path: &Path, limit: u64) -> Result<Option<String>, DatasetError> {
-    match read_small_text(path, limit) {
-        Ok(text) => Ok(text),
-        Err(error) if error.source.kind() == io::ErrorKind::InvalidData => Err(DatasetError::Damaged {
-            path: error.path,
-            reason: error.source.to_string(),
-        }),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Reads `refs/head`.
-fn read_head(dir: &Path) -> Result<Multihash, DatasetError> {
-    let path = dir.join("refs/head");
-    let text = read_text(&path, MAX_HEAD_BYTES)?;
-    text.trim_end().parse().map_err(|error| DatasetError::Damaged {
-        path,
-        reason: format!("{error}"),
-    })
 }
 
 /// The id that the name of the directory stands for.

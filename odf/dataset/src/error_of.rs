@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Why an implementation of `T` failed. [`Self::get`] gives back the error it was made of.
+/// Why an implementation failed; `T` tells of what. [`Self::get`] gives back the error it was made of.
 pub struct ErrorOf<T: ?Sized>(Box<dyn Error + Send + Sync>, PhantomData<fn(&T)>);
 
 impl<T: ?Sized> ErrorOf<T> {

@@ -1,23 +1,20 @@
 //! The second form of a dataset: on IPFS, its DAG. It must hear of every change; what it is made of is its own matter.
 
+mod error;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use odf_metadata::{DatasetId, Multihash};
 
-use crate::{Dataset, ErrorOf};
+pub use error::{MirrorError, TakePlace};
 
-/// Why a mirror failed.
-pub type MirrorError = ErrorOf<dyn Mirror>;
+use crate::Dataset;
 
 /// Keeps the collection of garbage away until it is dropped.
 pub trait Held: Send + Sync {}
 
 impl<T: Send + Sync> Held for T {}
-
-/// Puts the file at the first path in the place of that at the second, for a mirror that refers to the latter. False if
-/// the mirror has nothing to do with it, and nothing was done.
-pub type TakePlace<'a> = dyn FnMut(&Path, &Path) -> Result<bool, MirrorError> + 'a;
 
 /// A part of a file that is not what it was.
 #[derive(Debug, Clone, PartialEq, Eq)]

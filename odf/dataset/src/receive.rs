@@ -11,134 +11,25 @@ mod arrival;
 mod compare;
 mod error;
 mod kept;
+mod limits;
+mod parallel;
+mod progress;
+mod source;
 
-use std::io::Read;
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
-
-use bytes::Bytes;
 use odf_metadata::chain::Relation;
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DatasetId, Multihash};
 
-pub use self::arrival::{Arrival, Arrived, Sink};
-pub use self::compare::{Comparison, MAX_NEW_BLOCK_BYTES, MAX_NEW_BLOCKS, compare};
+pub use self::arrival::{Arrival, Arrived, ObjectReader, Sink};
+pub use self::compare::{Comparison, compare};
 use self::compare::{against, seed_id};
 pub use self::error::{ReceiveError, SourceError};
 use self::kept::Kept;
-use crate::{Dataset, DatasetName, Datasets, Object, RemoteAliases};
-
-/// How many objects are transferred at once, as kamu does.
-pub const MAX_PARALLEL_TRANSFERS: usize = 10;
-
-/// Somewhere a dataset can be read. Bytes are given as they are found; the reader of this checks them. All calls are made
-/// by threads that may block.
-pub trait Source: Sync {
-    /// Where it is, for messages.
-    fn place(&self) -> &str;
-
-    /// Hash of the newest metadata block; nothing if there is no dataset.
-    ///
-    /// # Errors
-    /// It cannot be had, or is no hash.
-    fn head(&self) -> Result<Option<Multihash>, SourceError>;
-
-    /// The exact bytes of a metadata block, at most [`MAX_BLOCK_BYTES`](odf_metadata::codec::MAX_BLOCK_BYTES). They are
-    /// asked for from the head on backwards, so a source that can have many at once fetches them when the first is asked
-    /// for.
-    ///
-    /// # Errors
-    /// It is missing, cannot be had, or is longer.
-    fn block(&self, hash: &Multihash) -> Result<Bytes, SourceError>;
-
-    /// Whether every metadata block costs a question over a network, so that those that came are worth keeping.
-    fn is_far(&self) -> bool {
-        false
-    }
-
-    /// Brings objects, each once, to where `arrival` wants them. When this returns each is complete, checked, synced and
-    /// has its name; most sources leave that to [`Arrival::take`].
-    ///
-    /// # Errors
-    /// An object is missing, cannot be had or is not what it should be. Those that were complete are kept.
-    fn objects(&self, objects: &[Object], arrival: &Arrival, listener: &Listener<'_>) -> Result<(), ReceiveError>;
-}
-
-impl<S: Source + ?Sized> Source for &S {
-    fn place(&self) -> &str {
-        (**self).place()
-    }
-
-    fn head(&self) -> Result<Option<Multihash>, SourceError> {
-        (**self).head()
-    }
-
-    fn block(&self, hash: &Multihash) -> Result<Bytes, SourceError> {
-        (**self).block(hash)
-    }
-
-    fn is_far(&self) -> bool {
-        (**self).is_far()
-    }
-
-    fn objects(&self, objects: &[Object], arrival: &Arrival, listener: &Listener<'_>) -> Result<(), ReceiveError> {
-        (**self).objects(objects, arrival, listener)
-    }
-}
-
-/// A stream of the bytes of an object.
-pub type ObjectReader<'a> = Box<dyn Read + Send + 'a>;
-
-/// What a transfer is about to do or has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Progress {
-    /// Another metadata block was read.
-    Block,
-    /// It is known what has to be transferred.
-    Planned {
-        /// Metadata blocks.
-        blocks: u64,
-        /// Slices and checkpoints.
-        objects: u64,
-        /// Bytes of those.
-        bytes: u64,
-    },
-    /// Bytes of slices and checkpoints were transferred.
-    Bytes(u64),
-}
-
-impl Progress {
-    /// What has to be transferred.
-    pub fn planned(blocks: u64, objects: &[Object]) -> Self {
-        Self::Planned {
-            blocks,
-            objects: objects.len() as u64,
-            bytes: objects.iter().map(|object| object.size).fold(0, u64::saturating_add),
-        }
-    }
-}
-
-/// Hears how far a transfer is, from several threads, and can end it.
-pub type Listener<'a> = dyn Fn(Progress) -> ControlFlow<()> + Sync + 'a;
-
-/// A transfer was ended by its [`Listener`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("interrupted")]
-pub struct Cancelled;
-
-/// Tells how far a transfer is.
-///
-/// # Errors
-/// The listener wants it to stop.
-pub fn tell(listener: &Listener<'_>, at: Progress) -> Result<(), Cancelled> {
-    match listener(at) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(Cancelled),
-    }
-}
+pub use self::limits::{MAX_NEW_BLOCK_BYTES, MAX_NEW_BLOCKS};
+use crate::{Dataset, DatasetName, Datasets, RemoteAliases};
+pub use parallel::{MAX_PARALLEL_TRANSFERS, in_parallel};
+pub use progress::{Cancelled, Listener, Progress, tell};
+pub use source::Source;
 
 /// What to receive into.
 #[derive(Debug, Clone)]
@@ -365,43 +256,6 @@ fn remember(dataset: &Dataset, aliases: &RemoteAliases) -> Result<(), ReceiveErr
         }
     })?;
     Ok(())
-}
-
-/// Transfers things, [`MAX_PARALLEL_TRANSFERS`] at a time; the first failure ends it.
-///
-/// # Errors
-/// The first failure.
-pub fn in_parallel<T: Sync, E: Send>(things: &[T], transfer: &(dyn Fn(&T) -> Result<(), E> + Sync)) -> Result<(), E> {
-    let queue = Mutex::new(things.iter());
-    let failure = Mutex::new(None);
-    let failed = AtomicBool::new(false);
-    let work = || {
-        while !failed.load(Ordering::Acquire) {
-            let Some(next) = queue.lock().unwrap_or_else(PoisonError::into_inner).next() else {
-                return;
-            };
-            if let Err(error) = transfer(next) {
-                failure
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .get_or_insert(error);
-                failed.store(true, Ordering::Release);
-            }
-        }
-    };
-    thread::scope(|scope| {
-        // This thread works too, so that a system without threads left only makes it slower.
-        for _ in 1..MAX_PARALLEL_TRANSFERS.min(things.len()) {
-            if thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                break;
-            }
-        }
-        work();
-    });
-    failure
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-        .map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

@@ -13,10 +13,9 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use parquet::file::reader::ChunkReader;
 
 use super::columns::{epoch_millis, not_type, with_zone};
-use super::delimited::unsupported;
 use super::infer::{Inferred, InferredColumn, timestamp};
 use super::shape::{Shape, type_name};
-use super::source::{BATCH_ROWS, Batches, Problem, RandomAccess, Source, SourceError, check_names};
+use super::source::{BATCH_ROWS, Batches, Problem, RandomAccess, Source, SourceError, check_names, unsupported};
 
 /// The type a Parquet column gets in a slice; none if it has no place there.
 ///

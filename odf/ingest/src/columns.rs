@@ -1,47 +1,40 @@
 //! Typed column builders for text formats: every value is parsed straight into its column, or refused with a reason.
+//!
+//! Columns of lists and of objects are columns of their items and members, and what keeps them together.
 
+mod convert;
+mod table;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
-    FixedSizeBinaryBuilder, Float16Builder, Float32Builder, Float64Builder, Int8Builder, Int16Builder, Int32Builder,
-    Int64Array, Int64Builder, StringBuilder, UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
+    FixedSizeBinaryBuilder, FixedSizeListArray, Float16Builder, Float32Builder, Float64Builder, Int8Builder,
+    Int16Builder, Int32Builder, Int64Builder, ListArray, StringBuilder, StructArray, UInt8Builder, UInt16Builder,
+    UInt32Builder, UInt64Builder,
 };
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
-use arrow::compute::kernels::cast_utils::{Parser, parse_decimal};
-use arrow::datatypes::{
-    DataType, Decimal128Type, Decimal256Type, DecimalType, Field, FieldRef, Float16Type, TimeUnit,
-    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
-};
+use arrow::compute::kernels::cast_utils::Parser;
+use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, Field, FieldRef, Fields, Float16Type, TimeUnit};
 use arrow::error::ArrowError;
-use arrow::record_batch::RecordBatch;
 
 use super::infer::{UTC, parse_bool};
 use super::json;
 use super::moment::{parse_date, parse_date_lax, parse_moment, parse_time};
-use super::shape::{Shape, type_name};
-use super::source::{Problem, shorten};
-use odf_metadata::Timestamp;
-
-mod nested;
-
-use nested::{List, Struct};
-
-/// Integers from here up are Unix milliseconds, below Unix seconds: 1973-03-03 in milliseconds, the year 5138 in seconds.
-pub(super) const EPOCH_MILLIS_FROM: i64 = 100_000_000_000;
+use super::source::{Problem, Reading};
+use convert::{decimal, moments};
+pub(super) use convert::{epoch_millis, not_type, with_zone};
+pub(super) use table::Table;
 
 /// The largest float below which every integral float is exactly one integer.
 const EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
 
-/// How values are to be understood.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
-    /// As kamu does: see [`Source::for_step`](super::source::Source::for_step).
-    pub(super) lax: bool,
-    /// The format has lists and objects.
-    pub(super) nested: bool,
-}
+/// The most values that a list of a fixed length may have, those of lists within it included: one that is missing takes as
+/// much room as one that is there.
+const MAX_FIXED_LENGTH: u64 = 65_536;
 
 enum Values {
     Bool(BooleanBuilder),
@@ -410,113 +403,176 @@ impl Column {
     }
 }
 
-/// The refusal of a value that is not of this type.
-pub(super) fn not_type(value: &str, data_type: &DataType) -> Problem {
-    let name = type_name(data_type);
-    let article = if matches!(name.as_bytes().first(), Some(b'A' | b'I' | b'U' | b'O' | b'E')) {
-        "an"
-    } else {
-        "a"
-    };
-    Problem::NotType {
-        value: shorten(value),
-        expected: format!("{article} {name}"),
+/// How many values a place of this type takes, even if nothing is there.
+fn values(data_type: &DataType) -> u64 {
+    match data_type {
+        DataType::FixedSizeList(item, length) => {
+            let length = u64::try_from(*length).unwrap_or(u64::MAX);
+            length.saturating_mul(values(item.data_type()))
+        }
+        DataType::Struct(fields) => fields
+            .iter()
+            .fold(0, |sum, f| values(f.data_type()).saturating_add(sum)),
+        _ => 1,
     }
 }
 
-/// Counts since 1970 as times in UTC.
-fn moments(counts: Int64Array, unit: TimeUnit) -> ArrayRef {
-    match unit {
-        TimeUnit::Second => Arc::new(counts.reinterpret_cast::<TimestampSecondType>().with_timezone(UTC)),
-        TimeUnit::Millisecond => Arc::new(counts.reinterpret_cast::<TimestampMillisecondType>().with_timezone(UTC)),
-        TimeUnit::Microsecond => Arc::new(counts.reinterpret_cast::<TimestampMicrosecondType>().with_timezone(UTC)),
-        TimeUnit::Nanosecond => Arc::new(counts.reinterpret_cast::<TimestampNanosecondType>().with_timezone(UTC)),
-    }
+/// Lists under construction. All have `length` items if that is given.
+struct List {
+    item: Box<Column>,
+    field: FieldRef,
+    length: Option<i32>,
+    offsets: Vec<i32>,
+    valid: Vec<bool>,
 }
 
-/// The same times said to be in another zone.
-pub(super) fn with_zone(array: &ArrayRef, zone: Option<Arc<str>>) -> Result<ArrayRef, ArrowError> {
-    let DataType::Timestamp(unit, _) = array.data_type() else {
-        return Ok(array.clone());
-    };
-    let data = array
-        .to_data()
-        .into_builder()
-        .data_type(DataType::Timestamp(*unit, zone))
-        .build()?;
-    Ok(arrow::array::make_array(data))
-}
-
-/// A decimal that fits, without rounding unless `lax`.
-fn decimal<T: DecimalType>(text: &str, precision: u8, scale: i8, lax: bool) -> Option<T::Native> {
-    let fraction = text.split(['e', 'E']).next()?.split_once('.').map_or("", |(_, f)| f);
-    let kept = usize::try_from(scale).unwrap_or(0);
-    if !lax && fraction.len() > kept && fraction.bytes().skip(kept).any(|b| b != b'0') {
-        return None;
-    }
-    parse_decimal::<T>(text, precision, scale).ok()
-}
-
-/// Unix seconds or milliseconds, told apart by size, as milliseconds; none outside of the years 0 to 9999.
-pub(super) fn epoch_millis(value: i64) -> Option<i64> {
-    let is_millis = value.unsigned_abs() >= EPOCH_MILLIS_FROM.unsigned_abs();
-    let millis = if is_millis { value } else { value.checked_mul(1000)? };
-    Timestamp::from_millis(millis).map(|_| millis)
-}
-
-/// The columns of one batch under construction.
-pub(super) struct Table {
-    shape: Shape,
-    columns: Vec<Column>,
-    rows: usize,
-    bytes: usize,
-}
-
-impl Table {
-    /// Fails with the position of the column that the format cannot hold.
-    pub(super) fn new(shape: &Shape, reading: Reading) -> Result<Table, usize> {
-        let column = |(at, field): (usize, &FieldRef)| {
-            let epoch = shape.event_time() == Some(at) && !reading.lax;
-            Column::new(field, epoch, reading).ok_or(at)
-        };
-        let fields = shape.schema().fields().iter().enumerate();
-        Ok(Table {
-            columns: fields.map(column).collect::<Result<Vec<_>, _>>()?,
-            shape: shape.clone(),
-            rows: 0,
-            bytes: 0,
+impl List {
+    /// None when the items have a type that the format cannot hold, or the length is too large.
+    fn new(item: &FieldRef, length: Option<i32>, reading: Reading) -> Option<List> {
+        if let Some(length) = length
+            && values(&DataType::FixedSizeList(item.clone(), length)) > MAX_FIXED_LENGTH
+        {
+            return None;
+        }
+        Some(List {
+            item: Box::new(Column::new(item, false, reading)?),
+            field: item.clone(),
+            length,
+            offsets: vec![0],
+            valid: Vec::new(),
         })
     }
 
-    pub(super) fn column(&mut self, at: usize) -> &mut Column {
-        &mut self.columns[at]
+    fn len(&self) -> usize {
+        self.valid.len()
     }
 
-    /// Every column has one value more now; the row took `bytes` in the file.
-    pub(super) fn row_done(&mut self, bytes: usize) {
-        self.rows += 1;
-        self.bytes += bytes;
-    }
-
-    pub(super) fn full(&self) -> bool {
-        self.rows >= super::source::BATCH_ROWS || self.bytes >= super::source::BATCH_BYTES
-    }
-
-    /// The rows so far as a batch, leaving the table empty; none if there are none.
-    pub(super) fn take(&mut self) -> Result<Option<RecordBatch>, Problem> {
-        if self.rows == 0 {
-            return Ok(None);
+    fn push_nothing(&mut self) {
+        for _ in 0..self.length.unwrap_or(0) {
+            self.item.push_nothing();
         }
-        self.rows = 0;
-        self.bytes = 0;
-        let arrays = self
-            .columns
-            .iter_mut()
-            .map(Column::finish)
-            .collect::<Result<Vec<_>, _>>();
-        arrays
-            .and_then(|arrays| RecordBatch::try_new(self.shape.schema().clone(), arrays))
-            .map(Some)
-            .map_err(|error| Problem::Syntax(error.to_string()))
+        self.offsets.push(self.offsets.last().copied().unwrap_or(0));
+        self.valid.push(false);
+    }
+
+    /// A JSON array as written; false if it has the wrong length.
+    fn push(&mut self, raw: &str) -> Result<bool, Problem> {
+        let items = json::items(raw)?;
+        if self
+            .length
+            .is_some_and(|length| usize::try_from(length) != Ok(items.len()))
+        {
+            return Ok(false);
+        }
+        for item in items {
+            self.item.push_json(item.get())?;
+        }
+        let end = i32::try_from(self.item.len()).map_err(|_| Problem::TooLarge {
+            limit: i32::MAX.unsigned_abs() as usize,
+            unit: "items in the lists of a batch",
+            hint: "",
+        })?;
+        self.offsets.push(end);
+        self.valid.push(true);
+        Ok(true)
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let items = self.item.finish()?;
+        let offsets = OffsetBuffer::new(std::mem::replace(&mut self.offsets, vec![0]).into());
+        let valid = nulls(std::mem::take(&mut self.valid));
+        Ok(match self.length {
+            None => Arc::new(ListArray::try_new(self.field.clone(), offsets, items, valid)?),
+            Some(length) => Arc::new(FixedSizeListArray::try_new(self.field.clone(), length, items, valid)?),
+        })
     }
 }
+
+/// Objects under construction.
+struct Struct {
+    fields: Fields,
+    by_name: HashMap<String, usize>,
+    members: Vec<Column>,
+    valid: Vec<bool>,
+}
+
+impl Struct {
+    /// None when a member has a type that the format cannot hold.
+    fn new(fields: &Fields, reading: Reading) -> Option<Struct> {
+        let members = fields
+            .iter()
+            .map(|field: &Arc<Field>| Column::new(field, false, reading));
+        Some(Struct {
+            by_name: fields
+                .iter()
+                .enumerate()
+                .map(|(at, f)| (f.name().clone(), at))
+                .collect(),
+            members: members.collect::<Option<Vec<_>>>()?,
+            fields: fields.clone(),
+            valid: Vec::new(),
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.valid.len()
+    }
+
+    fn push_nothing(&mut self) {
+        self.members.iter_mut().for_each(Column::push_nothing);
+        self.valid.push(false);
+    }
+
+    /// A JSON object as written. Members that nobody asked for are passed over.
+    fn push(&mut self, raw: &str) -> Result<(), Problem> {
+        let mut given = vec![false; self.members.len()];
+        let pushed = json::members(raw, &mut |key, value| {
+            let Some(at) = self.by_name.get(key.as_ref()).copied() else {
+                return Ok(());
+            };
+            let in_member = |problem| (Some(key.to_string()), problem);
+            if std::mem::replace(&mut given[at], true) {
+                return Err(in_member(Problem::Duplicate));
+            }
+            self.members[at].push_json(value).map_err(in_member)
+        });
+        pushed.map_err(|(member, problem)| match member {
+            Some(member) => within(&member, problem),
+            None => problem,
+        })?;
+        for (at, given) in given.into_iter().enumerate() {
+            if !given {
+                let missing = |problem| within(self.fields[at].name(), problem);
+                self.members[at].push_null().map_err(missing)?;
+            }
+        }
+        self.valid.push(true);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let length = self.valid.len();
+        let valid = nulls(std::mem::take(&mut self.valid));
+        let members = self
+            .members
+            .iter_mut()
+            .map(Column::finish)
+            .collect::<Result<Vec<_>, _>>()?;
+        let array = StructArray::try_new_with_length(self.fields.clone(), members, valid, length)?;
+        Ok(Arc::new(array))
+    }
+}
+
+fn within(member: &str, problem: Problem) -> Problem {
+    Problem::Within {
+        member: member.to_owned(),
+        problem: Box::new(problem),
+    }
+}
+
+fn nulls(valid: Vec<bool>) -> Option<NullBuffer> {
+    valid.contains(&false).then(|| NullBuffer::from(valid))
+}
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use super::columns::Table;
 use super::infer::{Inferred, InferredColumn, Kinds, kind_of_text};
 use super::shape::Shape;
 use super::source::{
-    Batches, MAX_ROW_BYTES, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report, shorten,
+    Batches, MAX_ROW_BYTES, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report, unsupported,
 };
 
 const BUFFER_BYTES: usize = 256 << 10;
@@ -380,10 +380,4 @@ impl Batches for Rows {
     fn bytes(&self) -> u64 {
         self.records.behind().0
     }
-}
-
-/// The refusal of a column whose type cannot be read from text.
-pub(super) fn unsupported(source: &Source, shape: &Shape, at: usize) -> SourceError {
-    let data_type = super::shape::type_name(shape.schema().field(at).data_type());
-    source.column_error(&shorten(shape.name(at)), Problem::Unsupported(data_type))
 }

@@ -1,7 +1,10 @@
 //! What can go wrong on the way of a table into a dataset.
 
+use std::path::PathBuf;
+
+use arrow::error::ArrowError;
+
 use super::ground::{HistoryError, QueryError};
-use super::merge::MergeError;
 use super::plan::PlanError;
 use super::source::SourceError;
 use odf_metadata::codec::DecodeError;
@@ -188,6 +191,80 @@ impl IngestError {
             _ => false,
         }
     }
+}
+
+/// Why new rows could not be merged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MergeError {
+    /// The table could not be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// An earlier slice could not be read, or the new one not written.
+    #[error(transparent)]
+    Slice(#[from] SliceError),
+    /// A row has no value in its primary key.
+    #[error("row {row}: the primary key column `{column}` has no value")]
+    NullKey {
+        /// Row of the table, from 1, the header not counted.
+        row: u64,
+        /// The column.
+        column: String,
+    },
+    /// Two rows of a snapshot have one primary key.
+    #[error("rows {first} and {second} have the same primary key ({key}); a snapshot holds each key once")]
+    RepeatedKey {
+        /// Row of the table, from 1, the header not counted.
+        first: u64,
+        /// The later row.
+        second: u64,
+        /// The values of the key.
+        key: String,
+    },
+    /// A column of the key is not in the table.
+    #[error("the primary key column `{0}` is not in the data")]
+    NoKeyColumn(String),
+    /// The strategy goes by a key and names no column.
+    #[error("the merge strategy names no primary key column")]
+    EmptyKey,
+    /// A column to be compared is not in the data.
+    #[error("the column `{0}`, which the merge strategy compares, is not in the data")]
+    NoCompareColumn(String),
+    /// A row of a stream of changes does not say what it does.
+    #[error("new row {row}: the operation column `{column}` has no value")]
+    NoOperation {
+        /// Row of those that were read, from 1, the header not counted.
+        row: u64,
+        /// The column.
+        column: String,
+    },
+    /// A row says something that is no operation.
+    #[error(
+        "new row {row}: {value} in the column `{column}` is no operation; it takes 0 (append), 1 (retract), 2 (correct from) \
+         and 3 (correct to)"
+    )]
+    NotAnOperation {
+        /// Row of those that were read, from 1, the header not counted.
+        row: u64,
+        /// The column.
+        column: String,
+        /// What stands there.
+        value: i64,
+    },
+    /// What the merged rows are for does not take one of them.
+    #[error(transparent)]
+    Refused(Box<IngestError>),
+    /// Columns did not fit together.
+    #[error("rows could not be merged: {0}")]
+    Arrow(#[from] ArrowError),
+    /// An earlier slice lacks a column or has it in a type that cannot be converted.
+    #[error("the earlier slice {} has no usable column `{column}`", .path.display())]
+    History {
+        /// The slice.
+        path: PathBuf,
+        /// The column.
+        column: String,
+    },
 }
 
 /// A merge strategy from the words of the command line.

@@ -147,6 +147,11 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
+/// Whether a type can hold event times.
+pub(super) fn is_event_time(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Date32) || *data_type == timestamp()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use super::infer::{Inferred, timestamp};
-use super::merge::{OperationColumn, is_event_time};
+use super::infer::{Inferred, is_event_time, timestamp};
+use super::merge::OperationColumn;
 use super::shape::{Shape, type_name};
 use super::source::{Format, Problem, Source, SourceError};
 use odf_metadata::{DataSchema, MergeStrategy, Vocabulary};

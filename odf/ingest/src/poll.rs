@@ -14,132 +14,30 @@ mod error;
 mod event_time;
 mod files;
 mod http;
+mod outcome;
 mod prepare;
 mod spool;
+mod surroundings;
 mod template;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use url::Url;
 
 use odf_metadata::chain::ChainState;
-use odf_metadata::{DEFAULT_SOURCE, FetchStep, SetPollingSource, SourceState, Timestamp};
+use odf_metadata::{FetchStep, SetPollingSource, SourceState};
 
 pub use error::PollError;
 pub use event_time::EventTimeError;
+pub use outcome::{Fetched, KIND_ETAG, KIND_LAST_MODIFIED, Outcome};
 pub use prepare::{MAX_UNPACK_RATIO, MAX_UNPACKED_BYTES, UNPACK_FLOOR_BYTES};
+pub use surroundings::{HttpOptions, MAX_CONTENT_BYTES, Phase, Progress, Surroundings};
 pub use template::{MAX_TEMPLATE_BYTES, TemplateError};
 
-use spool::{Content, Spool};
-
-/// The most bytes of one fetch, and of what each prepare step makes of it.
-pub const MAX_CONTENT_BYTES: u64 = 1 << 40;
-
-/// Kind of a source state that holds an ETag, or the name of a file.
-pub const KIND_ETAG: &str = "odf/etag";
-/// Kind of a source state that holds a time.
-pub const KIND_LAST_MODIFIED: &str = "odf/last-modified";
-
-/// How HTTP sources are asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpOptions {
-    /// `User-Agent` of requests; empty sends none.
-    pub user_agent: String,
-    /// How long resolving a host name may take, and connecting to it.
-    pub connect_timeout: Duration,
-    /// How long a server may be silent, before its answer or within.
-    pub stall_timeout: Duration,
-    /// How many redirects are followed.
-    pub max_redirects: u32,
-}
-
-impl Default for HttpOptions {
-    fn default() -> Self {
-        Self {
-            user_agent: concat!("odfs/", env!("CARGO_PKG_VERSION")).to_owned(),
-            connect_timeout: Duration::from_secs(30),
-            stall_timeout: Duration::from_secs(120),
-            max_redirects: 10,
-        }
-    }
-}
-
-/// How far a fetch has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// What is being done.
-    pub phase: Phase,
-    /// Bytes so far: downloaded, or written by a step.
-    pub bytes: u64,
-    /// Bytes in all, if the source says.
-    pub total: Option<u64>,
-}
-
-/// The phases of a fetch, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Downloading.
-    Fetching,
-    /// Unpacking, or running a command.
-    Preparing,
-}
-
-/// What a fetch may use of the world around it.
-pub struct Surroundings<'a> {
-    /// Directory for what is downloaded and prepared. What is left in it after a crash may be removed.
-    pub spool: &'a Path,
-    /// Directory that relative globs start from and commands run in.
-    pub base: &'a Path,
-    /// The time of the ingest: event time of sources that give none.
-    pub now: Timestamp,
-    /// How HTTP sources are asked.
-    pub http: &'a HttpOptions,
-    /// The value that `env.NAME` in a template stands for.
-    pub variables: &'a dyn Fn(&str) -> Option<String>,
-    /// Whether to stop; asked often, from several threads.
-    pub stop: &'a (dyn Fn() -> bool + Sync),
-    /// Told how far it is, now and then.
-    pub progress: &'a dyn Fn(Progress),
-}
-
-impl Surroundings<'_> {
-    fn check(&self) -> Result<(), PollError> {
-        if (self.stop)() { Err(PollError::Stopped) } else { Ok(()) }
-    }
-}
-
-/// What asking a source came to.
-#[derive(Debug)]
-pub enum Outcome {
-    /// There is nothing newer.
-    UpToDate,
-    /// There is.
-    Fetched(Fetched),
-}
-
-/// New data of a source, fetched and prepared. The file goes away with this, unless it is the source's own.
-#[derive(Debug)]
-pub struct Fetched {
-    content: Content,
-    /// What messages call it: the URL as it stands in the source (so with secrets left as templates), or the path.
-    pub name: String,
-    /// Event time of rows that have none.
-    pub event_time: Timestamp,
-    /// How far the source was read with this; `None` if it does not say.
-    pub state: Option<SourceState>,
-    /// Whether the source has more, to be asked for once this was taken.
-    pub has_more: bool,
-}
-
-impl Fetched {
-    /// The file that holds the data. It may be empty.
-    pub fn path(&self) -> &Path {
-        self.content.path()
-    }
-}
+use outcome::State;
+use spool::Spool;
 
 /// Whether the source of the dataset cannot say if there is something new: rows were taken, and the latest AddData
 /// has no source state. Fetching again would take the same rows twice, or for nothing.
@@ -232,44 +130,5 @@ fn fetch_url(
         scheme => Err(bad(format!(
             "`{scheme}` is not a scheme of sources; use http, https or file"
         ))),
-    }
-}
-
-/// A source state that this module knows how to use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
-    Etag(String),
-    LastModified(Timestamp),
-}
-
-impl State {
-    /// What a block says; another kind, or a time that is none, is as if there were no state.
-    fn read(state: &SourceState) -> Option<State> {
-        match state.kind.as_str() {
-            KIND_ETAG => Some(State::Etag(state.value.clone())),
-            KIND_LAST_MODIFIED => {
-                let time = state.value.parse();
-                if time.is_err() {
-                    tracing::warn!(value = %state.value, "a source state holds no time and is ignored");
-                }
-                time.ok().map(State::LastModified)
-            }
-            kind => {
-                tracing::debug!(kind, "a source state of another kind is ignored");
-                None
-            }
-        }
-    }
-
-    fn write(&self) -> SourceState {
-        let (kind, value) = match self {
-            State::Etag(value) => (KIND_ETAG, value.clone()),
-            State::LastModified(time) => (KIND_LAST_MODIFIED, time.to_string()),
-        };
-        SourceState {
-            source_name: DEFAULT_SOURCE.to_owned(),
-            kind: kind.to_owned(),
-            value,
-        }
     }
 }

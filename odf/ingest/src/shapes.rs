@@ -7,14 +7,14 @@
 mod attributes;
 mod geometry;
 
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 
 use glob::{MatchOptions, Pattern};
 
 use super::archive::{self, Entry};
 use super::json::GEOMETRY;
 use super::source::{MAX_ROW_BYTES, Problem, Source, SourceError, shorten};
-use attributes::{Attributes, CodePage};
+use attributes::{Attributes, CodePage, read_full};
 
 const BUFFER_BYTES: usize = 256 << 10;
 /// Length of the header of a `.shp`.
@@ -154,20 +154,6 @@ impl Shapes {
         self.consumed += 8 + length;
         Ok(Some(content))
     }
-}
-
-/// Fills the buffer as far as there are bytes, and says how far.
-fn read_full(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match input.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// The `.shp` that `sub_path` stands for: its name, a pattern that fits only it, or the only one there is.

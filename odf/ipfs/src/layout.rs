@@ -8,28 +8,28 @@
 //! directory nodes on the way to the new names.
 
 mod chain_node;
+mod error;
 mod leaves;
 mod mirror;
 mod moved;
 mod whole;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use ipld_core::ipld::Ipld;
-use odf_node::add::{AddError, AddOptions, add_in_place};
-use odf_node::block::{Block, BlockError, Cid, RAW};
-use odf_node::store::{Blocks as _, FileId, Leaf, Store, StoreError, Table, Walk};
-use odf_node::unixfs::directory::{self, DirectoryError, LoadError};
-use odf_node::unixfs::import;
-use odf_node::unixfs::{Entry, Profile, UNIXFS_V1_2025, update};
+use odf_node::add::{AddOptions, add_in_place};
+use odf_node::block::{Block, Cid, RAW};
+use odf_node::store::{Blocks as _, FileId, Leaf, Store, Table, Walk};
+use odf_node::unixfs::{Entry, Profile, UNIXFS_V1_2025, directory, import, update};
 use serde::{Deserialize, Serialize};
 
 use self::chain_node::{Links, chain_node, encode};
+pub use self::error::LayoutError;
 pub use self::leaves::FileLeaf;
-use odf_dataset::{BlockPlace, Dataset, DatasetError, StoredBlock};
+use odf_dataset::{BlockPlace, Dataset, StoredBlock};
 use odf_metadata::{DatasetId, Multihash};
 
 /// The format that is written, the value of `odf` in the root.
@@ -40,67 +40,6 @@ pub const PROFILE: Profile = UNIXFS_V1_2025;
 const BATCH: usize = 1024;
 /// Table that holds where the layout of each dataset stands.
 const TABLE: &str = "odf.layout";
-
-/// Why a dataset could not be laid out. The dataset itself is unchanged; the next update starts from where the last
-/// good one ended.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LayoutError {
-    /// The block store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A slice or checkpoint cannot be hashed.
-    #[error(transparent)]
-    Add(#[from] AddError),
-    /// The dataset cannot be read.
-    #[error(transparent)]
-    Dataset(#[from] DatasetError),
-    /// A directory node in the store is missing or damaged.
-    #[error("the directory of the published layout cannot be changed: {0}")]
-    Directory(String),
-    /// A node does not fit into a block.
-    #[error(transparent)]
-    Block(#[from] BlockError),
-    /// A value has no dag-cbor form.
-    #[error("a chain node cannot be written: {0}")]
-    Encode(String),
-    /// A slice or checkpoint cannot be read.
-    #[error("cannot read {}: {source}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// A slice or checkpoint is not what its metadata block says.
-    #[error("{} has {found} bytes, its metadata block says {expected}; run `odfs verify`", .path.display())]
-    Length {
-        /// The file.
-        path: PathBuf,
-        /// Length found.
-        found: u64,
-        /// Length in the metadata block.
-        expected: u64,
-    },
-    /// The dataset does not lie in the store's workspace.
-    #[error("{} is outside the workspace", .0.display())]
-    Outside(PathBuf),
-}
-
-impl From<LoadError<LayoutError>> for LayoutError {
-    fn from(error: LoadError<LayoutError>) -> Self {
-        match error {
-            LoadError::Load(error) => error,
-            LoadError::Directory(error) => error.into(),
-        }
-    }
-}
-
-impl From<DirectoryError> for LayoutError {
-    fn from(error: DirectoryError) -> Self {
-        Self::Directory(error.to_string())
-    }
-}
 
 /// A dataset laid out at one head.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

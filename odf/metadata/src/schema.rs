@@ -2,6 +2,9 @@
 
 use super::ExtraAttributes;
 use super::declare::{scalar_enum, table, union};
+use crate::codec::DecodeError;
+use crate::codec::field::{Builder, Field};
+use crate::codec::reader::Table;
 
 table! {
     /// Columns of the data, system columns included, in their order.
@@ -147,5 +150,23 @@ scalar_enum! {
         Microsecond = 2,
         /// Billionths.
         Nanosecond = 3,
+    }
+}
+
+/// A type inside a type: laid out as if there were no box.
+impl Field for Box<DataType> {
+    const SLOTS: u16 = DataType::SLOTS;
+    type Prepared = <DataType as Field>::Prepared;
+
+    fn prepare(&self, builder: &mut Builder) -> Self::Prepared {
+        DataType::prepare(self, builder)
+    }
+
+    fn push(prepared: Self::Prepared, builder: &mut Builder, slot: u16) {
+        DataType::push(prepared, builder, slot);
+    }
+
+    fn read(table: &Table<'_>, slot: u16, name: &'static str) -> Result<Self, DecodeError> {
+        DataType::read(table, slot, name).map(Box::new)
     }
 }

@@ -4,24 +4,17 @@
 //! absent are left out, unknown ones refused; what is written is what kamu writes, character for character.
 
 mod header;
+mod limits;
 
 use std::cell::RefCell;
 
 use serde::de::{DeserializeOwned, DeserializeSeed as _};
 use serde::{Deserialize, Serialize};
 
-use self::header::{Header, Mismatch};
+use self::header::{Header, ManifestKind, Mismatch};
+pub use self::limits::{MAX_DOCUMENTS, MAX_EXPANDED, MAX_MANIFEST_BYTES, MAX_NESTED_BYTES};
 use crate::codec::{self, EncodedBlock};
 use crate::{DatasetKind, MetadataBlock, MetadataEvent, Multihash};
-
-/// Longest manifest file that is read.
-pub const MAX_MANIFEST_BYTES: usize = 8 << 20;
-/// Most documents read from one file.
-pub const MAX_DOCUMENTS: usize = 10_000;
-/// How much a document may weigh when aliases have been followed: 4 for every value and the bytes of its text.
-pub const MAX_EXPANDED: usize = 3 * MAX_MANIFEST_BYTES;
-/// How much brackets may nest: the open ones, summed over every byte of a file. Reading takes time by that.
-pub const MAX_NESTED_BYTES: u64 = 1 << 30;
 
 /// Version of the `DatasetSnapshot` and `MetadataEvent` manifests.
 const MANIFEST_VERSION: i64 = 1;
@@ -113,12 +106,6 @@ pub struct DatasetSnapshot {
     pub kind: DatasetKind,
     /// The events after the Seed.
     pub metadata: Vec<MetadataEvent>,
-}
-
-struct ManifestKind {
-    name: &'static str,
-    versions: std::ops::RangeInclusive<i64>,
-    supported: &'static str,
 }
 
 const METADATA_BLOCK: ManifestKind = ManifestKind {

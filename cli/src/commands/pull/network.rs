@@ -21,36 +21,6 @@ use crate::session::Session;
 /// How often progress is looked at.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Connects to the peers that were named. One of several that cannot be reached is only told.
-pub(in crate::commands) fn dial(
-    addresses: &[String],
-    session: &Session,
-    io: &mut Io,
-) -> Result<Vec<odf_node::PeerId>, Failure> {
-    let node = session.node()?;
-    let mut peers = Vec::new();
-    let mut last = None;
-    for text in addresses {
-        let address = text.parse().map_err(|error| {
-            Failure::usage(format!("--peer {text:?} is no multiaddr: {error}"))
-                .next("`odfs status` on the other machine shows its addresses")
-        })?;
-        match session.wait(io, node.dial(address)) {
-            Ok(peer) => peers.push(peer),
-            Err(failure) if failure.kind() == Kind::Interrupted => return Err(failure),
-            Err(failure) => last = Some(failure.about(text)),
-        }
-    }
-    match last {
-        Some(failure) if peers.is_empty() => Err(failure),
-        Some(failure) => {
-            io.say(failure.message());
-            Ok(peers)
-        }
-        None => Ok(peers),
-    }
-}
-
 /// Pulls one dataset; whether anything was new.
 pub(super) fn one(
     address: &Address,

@@ -2,6 +2,7 @@
 
 use super::plan::{self, Job, Way};
 use super::{PullArgs, Tally, network, repository, source, transform, watermark, workspace};
+use crate::commands::dial::dial;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::session::Session;
@@ -19,7 +20,7 @@ pub(in crate::commands) fn run(args: &PullArgs, session: &Session, io: &mut Io) 
     let jobs = plan::plan(args, session)?;
     let from_network = jobs.iter().any(|job| matches!(job.way, Way::Network { .. }));
     let peers = if from_network {
-        network::dial(&args.peers, session, io)?
+        dial(&args.peers, session, io)?
     } else {
         Vec::new()
     };

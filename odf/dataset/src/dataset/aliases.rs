@@ -6,13 +6,28 @@ use serde::{Deserialize, Serialize};
 
 use odf_disk::{Access, Disk};
 
-use super::{DatasetError, NameError, read_text, read_text_if_there};
+use super::error::DatasetError;
+use super::head::{read_text, read_text_if_there};
 
 /// The longest name of a dataset or account.
 pub const MAX_NAME_BYTES: usize = 100;
 
 /// Longest `info/alias` and `info/config` that are read.
 const MAX_INFO_BYTES: u64 = 1 << 20;
+
+/// A name that is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{name}` is not a dataset name: use letters and digits, words joined by `-` or `.`, at most {MAX_NAME_BYTES} \
+     characters{}",
+    .suggestion.as_ref().map(|s| format!("; `{s}` would do")).unwrap_or_default()
+)]
+pub struct NameError {
+    /// The name, shortened.
+    pub name: String,
+    /// A name like it that is valid.
+    pub suggestion: Option<String>,
+}
 
 /// The name of a dataset: letters and digits in words joined by `-` and `.`, as in `ca.van.weather-2024`. Case is kept and
 /// does not matter when names are compared.

@@ -15,7 +15,7 @@ use rustix::fs::FlockOperation::{self, LockExclusive, NonBlockingLockExclusive};
 
 use super::DatasetError;
 use odf_metadata::chain::ChainState;
-use odf_metadata::codec::MAX_BLOCK_BYTES;
+use odf_metadata::codec::{EncodedBlock, MAX_BLOCK_BYTES};
 
 const LENGTH_BYTES: u64 = 4;
 const BUFFER_BYTES: usize = 64 << 10;
@@ -43,6 +43,15 @@ impl BlockPlace {
             len: u32::try_from(block.len()).unwrap_or(u32::MAX),
         }
     }
+}
+
+/// A metadata block of the chain and where its bytes lie in the chain file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBlock {
+    /// The block with its exact bytes.
+    pub block: EncodedBlock,
+    /// Where they lie.
+    pub place: BlockPlace,
 }
 
 /// Length of the part of a chain file that belongs to this state.

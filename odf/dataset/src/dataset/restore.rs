@@ -9,7 +9,7 @@ use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DatasetId, Multihash};
 
 use super::journal::Journal;
-use super::rewrite::{NEXT, settle, write_chain};
+use super::next_chain::{NEXT, settle, write_chain};
 use super::{DatasetError, Object, read_head, recompute, write_head};
 use crate::Medium;
 

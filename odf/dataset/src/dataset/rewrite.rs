@@ -1,25 +1,23 @@
 //! A chain that is written again from some block on.
 //!
 //! The new chain is written beside the old one as `chain.next` and synced, `refs/head` is replaced, `chain.next` takes
-//! the place of `chain`. Whoever dies in between leaves both files, and [`settle`] tells by the head which of them counts.
+//! the place of `chain`. Whoever dies in between leaves both files, and [`settle`](super::next_chain::settle) tells by the
+//! head which of them counts.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::fs;
 use std::path::Path;
 
-use odf_disk::{Access, Disk, DiskFile};
+use odf_disk::DiskFile;
 
-use super::journal::{self, BlockPlace, Journal};
-use super::{Dataset, DatasetError, Object, ObjectKind, StoredBlock, keep_state, read_head, recompute, write_head};
+use super::journal;
+use super::next_chain::{NEXT, write_chain};
+use super::{Dataset, DatasetError, Object, ObjectKind, StoredBlock, keep_state, read_head, write_head};
 use odf_metadata::Multihash;
 use odf_metadata::chain::ChainState;
 use odf_metadata::codec::EncodedBlock;
 
 use crate::TakePlace;
-
-/// The new chain while it does not yet count.
-pub(super) const NEXT: &str = "chain.next";
 
 impl Dataset {
     /// Replaces the chain from sequence number `from` on; the blocks before stay as they are. Their files must be in
@@ -143,76 +141,5 @@ impl Dataset {
             expected: self.state.head,
             actual,
         })
-    }
-}
-
-/// Writes the first `kept` bytes of the chain file at `old` and then the blocks into `next`, and syncs it.
-pub(super) fn write_chain(
-    disk: &Disk,
-    old: &Path,
-    next: &Path,
-    kept: u64,
-    blocks: &[EncodedBlock],
-) -> Result<Vec<BlockPlace>, DatasetError> {
-    let fail = |e| DatasetError::io("write", next, e);
-    let mut file = io::BufWriter::new(disk.create(next, Access::Readable)?);
-    if kept > 0 {
-        let mut from = File::open(old)
-            .map_err(|e| DatasetError::io("open", old, e))?
-            .take(kept);
-        let copied = io::copy(&mut from, &mut file).map_err(fail)?;
-        if copied < kept {
-            return Err(DatasetError::Damaged {
-                path: old.to_owned(),
-                reason: format!("it ends at {copied}, its head is behind that"),
-            });
-        }
-    }
-    let mut places = Vec::with_capacity(blocks.len());
-    let mut position = kept;
-    for block in blocks {
-        let place = BlockPlace::behind(position, block.bytes());
-        file.write_all(&place.len.to_le_bytes()).map_err(fail)?;
-        file.write_all(block.bytes()).map_err(fail)?;
-        position = place.end();
-        places.push(place);
-    }
-    let file = file.into_inner().map_err(|e| fail(e.into_error()))?;
-    file.sync()?;
-    Ok(places)
-}
-
-/// Finishes or takes back what a crash left of a [`Dataset::replace`]: the new chain takes its place if it holds the head,
-/// else it is removed. Waits for a replacement that is under way.
-pub(super) fn settle(dir: &Path, disk: &Disk) -> Result<(), DatasetError> {
-    let next = dir.join(NEXT);
-    if !next.exists() {
-        return Ok(());
-    }
-    let journal = Journal::new(dir, disk);
-    let _lock = journal.wait_for_lock()?;
-    if !next.exists() {
-        return Ok(());
-    }
-    let head = read_head(dir)?;
-    if holds(&Journal::at(&next, disk), &head)? {
-        disk.rename(&next, journal.path())?;
-    } else if holds(&journal, &head)? {
-        disk.remove_file(&next)?;
-    } else {
-        return Err(DatasetError::Damaged {
-            path: journal.path().to_owned(),
-            reason: format!("neither it nor {NEXT} beside it holds the head {head}"),
-        });
-    }
-    Ok(disk.sync_dir(dir)?)
-}
-
-/// Whether a chain is in order up to this head.
-fn holds(journal: &Journal, head: &Multihash) -> Result<bool, DatasetError> {
-    match recompute(journal, head) {
-        Ok(_) => Ok(true),
-        Err(error @ DatasetError::Io { .. }) => Err(error),
-        Err(_) => Ok(false),
     }
 }

@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
 use tempfile::TempDir;
 
+use super::head::MAX_HEAD_BYTES;
 use super::*;
 use crate::catalog::{Catalog, CatalogError};
 use odf_metadata::chain::ChainRule;

@@ -15,13 +15,16 @@ use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DatasetId, Multihash};
 use odf_tables::digest::PhysicalHasher;
 
-use super::{Listener, ObjectReader, Progress, ReceiveError, SourceError, in_parallel, tell};
+use super::{Listener, Progress, ReceiveError, SourceError, in_parallel, tell};
 use crate::{Dataset, DatasetError, DatasetName, Datasets, Held, Object, ObjectKind, RemoteAliases};
 
 /// What every name of an object begins with while its bytes arrive.
 const ARRIVING_PREFIX: &str = ".arriving-";
 /// How much is read from a source at a time.
 const READ_BYTES: usize = 64 << 10;
+
+/// A stream of the bytes of an object.
+pub type ObjectReader<'a> = Box<dyn Read + Send + 'a>;
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ReceiveError + use<> {
     let path = path.to_owned();

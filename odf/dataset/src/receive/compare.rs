@@ -7,13 +7,9 @@ use odf_metadata::chain::{Relation, compare_by};
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DatasetId, MetadataEvent, Multihash};
 
+use super::limits::{MAX_NEW_BLOCK_BYTES, MAX_NEW_BLOCKS};
 use super::{Listener, Progress, ReceiveError, Source, tell};
 use crate::{BlockPlace, Dataset, DatasetError};
-
-/// Most metadata blocks that are taken at once.
-pub const MAX_NEW_BLOCKS: u64 = 1 << 20;
-/// Most bytes of metadata blocks that are taken at once.
-pub const MAX_NEW_BLOCK_BYTES: u64 = 1 << 30;
 
 /// The local side of a comparison: hashes by sequence number.
 struct Local<'a> {

@@ -7,14 +7,18 @@ use odf_disk::DiskError;
 use odf_metadata::codec::DecodeError;
 use odf_metadata::{DatasetId, Multihash};
 
-use super::compare::{MAX_NEW_BLOCK_BYTES, MAX_NEW_BLOCKS};
-use super::{Cancelled, Source};
+use super::Cancelled;
+use super::limits::{MAX_NEW_BLOCK_BYTES, MAX_NEW_BLOCKS};
 use crate::catalog::CatalogError;
 use crate::rewrite::RewriteError;
 use crate::{DatasetError, ErrorOf, MirrorError, Object};
 
+/// Tells the errors of a [`Source`](super::Source) from others. It has no values.
+#[derive(Debug)]
+pub enum OfSource {}
+
 /// Why something of a dataset elsewhere could not be read. What it is made of is the source's own matter.
-pub type SourceError = ErrorOf<dyn Source>;
+pub type SourceError = ErrorOf<OfSource>;
 
 /// Why a dataset did not come here. It is as it was, or not there; objects that were complete are kept.
 #[derive(Debug, thiserror::Error)]

@@ -1,12 +1,15 @@
 use std::cell::RefCell;
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use odf_disk::Disk;
 use odf_disk::crash::{Recorder, Refusal, copy_tree};
 
 use super::*;
+use crate::Object;
 use crate::catalog::{Catalog, CatalogError};
 use crate::dataset::tests::{add, check_complete, cuts::cut, info, make, open, scratch, time};
 use crate::{Medium, NoMirror};

@@ -7,8 +7,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
+use super::Server;
 use super::answer::Refusal;
-use super::{Server, blocking};
+use super::request::blocking;
 use crate::smart::messages::{VERSION, VERSION_HEADER};
 
 /// Who sends a request, as an extension of it.

@@ -14,8 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::access::Sender;
 use super::answer::{self, Refusal};
+use super::request::{Params, blocking, dataset_in, hash_in};
 use super::uploads::Upload;
-use super::{PATIENCE, Params, Server, blocking, dataset_in, hash_in};
+use super::{PATIENCE, Server};
 use odf_dataset::receive::ReceiveError;
 use odf_dataset::{Object, ObjectKind};
 

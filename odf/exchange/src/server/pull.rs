@@ -9,8 +9,9 @@ use axum::response::Response;
 use url::Url;
 
 use super::answer::Refusal;
+use super::request::{Params, blocking, dataset_in};
 use super::socket::{Socket, SocketError, within_limits};
-use super::{Params, Server, access, blocking, dataset_in};
+use super::{Server, access};
 use crate::smart::messages::{
     HeaderRow, InternalError, ObjectFile, Phase, PullAccepted, PullMeans, PullMetadataRequest, PullMetadataResponse,
     PullObjectsRequest, PullObjectsResponse, PullPhase, PullRefused, PullRequest, PullResponse, PullStrategy,

@@ -16,9 +16,10 @@ use axum::response::Response;
 use super::access::Sender;
 use super::answer::{Refusal, blame};
 use super::pull::Links;
+use super::request::{Params, RESERVED_NAMES, blocking, dataset_in};
 use super::socket::{Socket, SocketError, within_limits};
 use super::uploads::{Open, Upload};
-use super::{PATIENCE, Params, RESERVED_NAMES, Server, access, blocking, dataset_in};
+use super::{PATIENCE, Server, access};
 use crate::smart::messages::{
     BlocksBatch, Empty, InternalError, Phase, ProgressRequest, ProgressResponse, PushComplete, PushMeans,
     PushMetadataRefused, PushMetadataRequest, PushMetadataResponse, PushObjectsAccepted, PushObjectsRefused,

@@ -7,9 +7,10 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Serialize;
 
+use super::Server;
 use super::access::Sender;
 use super::answer::{self, Refusal};
-use super::{Params, Server, blocking, dataset_in, hash_in};
+use super::request::{Params, blocking, dataset_in, hash_in};
 use odf_metadata::DatasetId;
 
 /// The only reference of a dataset.

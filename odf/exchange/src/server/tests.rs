@@ -10,6 +10,7 @@ use tungstenite::client::IntoClientRequest as _;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
+use super::state::own_address;
 use super::*;
 use crate::http;
 use crate::smart::sample::{self, File};

@@ -17,13 +17,12 @@ use arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::array_value_to_string;
 
+use super::batch::{batch_of, operation, project};
 use super::history::{Bound, Condition, Extents};
 use super::keys::{Among, ByHash, Key, RowHasher};
 use super::order::{Order, Sorter};
 use super::spill::{PARTITIONS, Partitions, Spool};
-use super::{
-    MergeError, Merged, OnBatch, Operations, Setting, Sink, Times, batch_of, given_operations, operation, project,
-};
+use super::{MergeError, Merged, OnBatch, Operations, Setting, Sink, Times, given_operations};
 use crate::shape::Shape;
 use crate::source::{Batches, shorten};
 use odf_metadata::OperationType;

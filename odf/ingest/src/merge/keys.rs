@@ -14,7 +14,8 @@ use arrow::datatypes::{DataType, Field};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 
-use super::{MergeError, project};
+use super::MergeError;
+use super::batch::project;
 use crate::shape::Shape;
 
 /// SipHash with 128 bits of output over 64-bit words; `C` rounds a word, `D` rounds at the end.

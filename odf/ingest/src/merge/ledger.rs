@@ -7,11 +7,12 @@
 use arrow::array::{BooleanArray, BooleanBufferBuilder};
 use arrow::compute::filter_record_batch;
 
+use super::batch::project;
 use super::history::Extents;
 use super::keys::{Among, ByHash, Key};
 use super::order::Order;
 use super::spill::{PARTITIONS, Partitions, Record, Spool, hash_of};
-use super::{MergeError, Merged, OnBatch, Operations, Setting, Sink, project};
+use super::{MergeError, Merged, OnBatch, Operations, Setting, Sink};
 use crate::source::Batches;
 use odf_metadata::OperationType;
 

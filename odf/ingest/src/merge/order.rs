@@ -14,8 +14,10 @@ use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{Row, RowConverter, Rows, SortField};
 
+use super::batch::operation;
 use super::spill::{BatchReader, BatchWriter};
-use super::{DAY_MILLIS, MergeError, Operations, Setting, Sink, operation};
+use super::times::DAY_MILLIS;
+use super::{MergeError, Operations, Setting, Sink};
 use crate::infer::UTC;
 use crate::source::BATCH_ROWS;
 
@@ -103,6 +105,13 @@ fn event_time_of(setting: &Setting<'_>, data_type: &DataType) -> Result<ArrayRef
             let millis = TimestampMillisecondArray::from(vec![setting.event_time]).with_timezone(UTC);
             Ok(cast(&millis, data_type)?)
         }
+    }
+}
+
+impl Setting<'_> {
+    /// Takes rows to be sorted.
+    pub(super) fn sorter(&self, order: Order) -> Sorter<'_> {
+        Sorter::new(order, self.scratch, self.memory.rows)
     }
 }
 

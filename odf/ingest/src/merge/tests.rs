@@ -7,7 +7,7 @@ mod spill;
 
 use std::collections::VecDeque;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -18,10 +18,13 @@ use arrow::record_batch::RecordBatch;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::times::DAY_MILLIS;
 use super::*;
 use crate::assemble::Assembly;
 use crate::infer::{UTC, timestamp};
 use crate::plan::Plan;
+use crate::shape::Shape;
+use crate::source::SourceError;
 use odf_disk::{Disk, PENDING_PREFIX};
 use odf_metadata::Vocabulary;
 use odf_tables::slice::{SliceOptions, SliceReader, SliceWriter};

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 
-use super::{Content, Fetched, Outcome, PollError, State, Surroundings, event_time, template};
+use super::spool::Content;
+use super::{Fetched, Outcome, PollError, State, Surroundings, event_time, template};
 use odf_metadata::{EventTimeSource, SourceOrdering, Timestamp};
 
 /// The file at `path`, read where it is, if it was modified since. Its state is its modification time to the

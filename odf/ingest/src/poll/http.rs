@@ -16,10 +16,9 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, Defaul
 use ureq::{Agent, Body};
 use url::Url;
 
-use super::spool::{CopyError, copy};
+use super::spool::{Content, CopyError, copy};
 use super::{
-    Content, Fetched, MAX_CONTENT_BYTES, Outcome, Phase, PollError, Progress, Spool, State, Surroundings, event_time,
-    template,
+    Fetched, MAX_CONTENT_BYTES, Outcome, Phase, PollError, Progress, Spool, State, Surroundings, event_time, template,
 };
 use odf_metadata::{EventTimeSource, RequestHeader, Timestamp};
 

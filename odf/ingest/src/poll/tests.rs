@@ -8,11 +8,12 @@ mod server;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::*;
-use odf_metadata::{EventTimeSource, MergeStrategy, PrepStep, ReadStep, ReadStepCsv, RequestHeader};
+use odf_metadata::{DEFAULT_SOURCE, EventTimeSource, MergeStrategy, PrepStep, ReadStep, ReadStepCsv, RequestHeader};
 
 pub(super) const NOW: &str = "2026-02-03T04:05:06.789Z";
 

@@ -1,10 +1,9 @@
 //! The attributes of shapes: a dBASE table (`.dbf`), read row by row.
 
-use std::io::{BufRead, Read};
+use std::io::{self, BufRead, Read};
 
 use serde_json::value::RawValue;
 
-use super::read_full;
 use crate::json::Refused;
 use crate::source::{MAX_ROW_BYTES, Problem};
 
@@ -211,6 +210,20 @@ impl Attributes {
             }
         }
     }
+}
+
+/// Fills the buffer as far as there are bytes, and says how far.
+pub(super) fn read_full(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match input.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// A time from the number of a day and the milliseconds in it.

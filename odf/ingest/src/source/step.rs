@@ -1,26 +1,14 @@
 //! From the read step of a source in the chain to a table that can be read (odf-facts §8.4).
 
-use std::path::PathBuf;
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use super::format::Format;
 use super::problem::{Problem, SourceError};
-use super::{ReadOptions, Source, check_names};
+use super::{Content, ReadOptions, Source, check_names};
 use crate::infer::{Inferred, InferredColumn};
 use odf_metadata::{ReadStep, ReadStepCsv};
 use odf_tables::ddl::parse_columns;
 use odf_tables::types::to_arrow;
-
-/// The bytes of a table.
-#[derive(Clone, Debug)]
-pub enum Content {
-    /// In a file.
-    File(PathBuf),
-    /// In memory.
-    Bytes(Bytes),
-}
 
 impl Source {
     /// A table to be read exactly as `step` says. `name` is used in messages.

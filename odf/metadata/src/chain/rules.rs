@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Carried, ChainRule, ChainState, schema};
+use super::{Carried, ChainRule, ChainState, error::or_nothing, schema};
 use crate::{
     AddData, AddPushSource, Checkpoint, DataSlice, DatasetId, ExecuteTransform, FetchStep, MetadataBlock,
     MetadataEvent, Multihash, ReadStep, Seed, SetDataSchema, SetPollingSource, SetTransform, Timestamp, Transform,
@@ -165,8 +165,8 @@ impl ChainState {
             }
         }
         if self.last_data_block.is_some() && data.prev_offset != self.last_offset {
-            let found = super::or_nothing(&data.prev_offset);
-            let expected = super::or_nothing(&self.last_offset);
+            let found = or_nothing(&data.prev_offset);
+            let expected = or_nothing(&self.last_offset);
             return Err(invalid(
                 kind,
                 format!("prevOffset is {found}, the last offset before is {expected}"),
@@ -182,8 +182,8 @@ impl ChainState {
         }
         let expected = before.checkpoint.as_ref();
         if data.prev_checkpoint != expected {
-            let found = super::or_nothing(&data.prev_checkpoint);
-            let expected = super::or_nothing(&expected);
+            let found = or_nothing(&data.prev_checkpoint);
+            let expected = or_nothing(&expected);
             return Err(invalid(
                 kind,
                 format!("prevCheckpoint is {found}, the checkpoint before is {expected}"),

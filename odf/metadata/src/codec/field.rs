@@ -8,7 +8,7 @@ use flatbuffers::{FlatBufferBuilder, UnionWIPOffset, VOffsetT, WIPOffset};
 
 use super::DecodeError;
 use super::reader::Table;
-use crate::{ArrowSchemaBytes, DataType, DatasetId, ExtraAttributes, Multihash};
+use crate::{ArrowSchemaBytes, DatasetId, ExtraAttributes, Multihash};
 
 pub(crate) type Builder = FlatBufferBuilder<'static>;
 /// Something written out of line: the end of a string, vector or table.
@@ -219,23 +219,5 @@ impl<T: OutOfLine> Field for Option<T> {
 
     fn is_absent(&self) -> bool {
         self.is_none()
-    }
-}
-
-/// A type inside a type: laid out as if there were no box.
-impl Field for Box<DataType> {
-    const SLOTS: u16 = DataType::SLOTS;
-    type Prepared = <DataType as Field>::Prepared;
-
-    fn prepare(&self, builder: &mut Builder) -> Self::Prepared {
-        DataType::prepare(self, builder)
-    }
-
-    fn push(prepared: Self::Prepared, builder: &mut Builder, slot: u16) {
-        DataType::push(prepared, builder, slot);
-    }
-
-    fn read(table: &Table<'_>, slot: u16, name: &'static str) -> Result<Self, DecodeError> {
-        DataType::read(table, slot, name).map(Box::new)
     }
 }

@@ -10,7 +10,14 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-use super::{MAX_EXPANDED, MAX_NESTED_BYTES, ManifestKind};
+use super::limits::{MAX_EXPANDED, MAX_NESTED_BYTES};
+
+/// What a document has to say that it is.
+pub(super) struct ManifestKind {
+    pub(super) name: &'static str,
+    pub(super) versions: std::ops::RangeInclusive<i64>,
+    pub(super) supported: &'static str,
+}
 
 /// Why the first look ends early.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::DataType;
 
-use crate::merge::DAY_MILLIS;
+use crate::merge::times::DAY_MILLIS;
 use odf_metadata::MergeStrategy;
 
 /// Values sort as kamu sorts them: ascending, missing ones first.

@@ -1,0 +1,48 @@
+//! The head of a dataset, and the other small text files in its directory.
+
+use std::io;
+use std::path::Path;
+
+use odf_disk::{Access, Disk, read_small_text};
+use odf_metadata::Multihash;
+
+use super::error::DatasetError;
+
+/// Longest `refs/head` that is read.
+pub(super) const MAX_HEAD_BYTES: u64 = 1024;
+
+/// Moves the head: durable when this returns.
+pub(super) fn write_head(disk: &Disk, dir: &Path, head: &Multihash) -> Result<(), DatasetError> {
+    Ok(disk.replace(&dir.join("refs/head"), head.to_string().as_bytes(), Access::Readable)?)
+}
+
+/// Reads a small text file that must be there.
+pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, DatasetError> {
+    let text = read_text_if_there(path, limit)?;
+    text.ok_or_else(|| DatasetError::Damaged {
+        path: path.to_owned(),
+        reason: "it is missing".to_owned(),
+    })
+}
+
+/// Reads a small text file; nothing if there is none.
+pub(super) fn read_text_if_there(path: &Path, limit: u64) -> Result<Option<String>, DatasetError> {
+    match read_small_text(path, limit) {
+        Ok(text) => Ok(text),
+        Err(error) if error.source.kind() == io::ErrorKind::InvalidData => Err(DatasetError::Damaged {
+            path: error.path,
+            reason: error.source.to_string(),
+        }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads `refs/head`.
+pub(super) fn read_head(dir: &Path) -> Result<Multihash, DatasetError> {
+    let path = dir.join("refs/head");
+    let text = read_text(&path, MAX_HEAD_BYTES)?;
+    text.trim_end().parse().map_err(|error| DatasetError::Damaged {
+        path,
+        reason: format!("{error}"),
+    })
+}

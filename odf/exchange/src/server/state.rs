@@ -1,0 +1,149 @@
+//! What all requests share: the workspace, its tokens, and the turns that requests take.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use odf_dataset::receive::Arrived;
+use odf_dataset::{Dataset, DatasetName, Datasets};
+use odf_metadata::DatasetId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use url::Url;
+
+use super::answer::Refusal;
+use super::blocks::Blocks;
+use super::limits::MAX_KEPT_NAMES;
+use super::tokens::Tokens;
+use super::uploads::Uploads;
+
+/// Told of each dataset that a push changed, when it is in place.
+pub type OnArrived = dyn Fn(&Arrived) + Send + Sync;
+
+/// How to serve a workspace.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// The address under which others reach this server, if a proxy is in between. Without it they are told the address
+    /// that they used themselves.
+    pub public_url: Option<Url>,
+    /// Hears of everything that was pushed here, after it is safe.
+    pub on_arrived: Option<Arc<OnArrived>>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("public_url", &self.public_url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all requests share.
+pub(super) struct Server {
+    pub(super) datasets: Datasets,
+    pub(super) tokens: Tokens,
+    pub(super) options: Options,
+    pub(super) blocks: Blocks,
+    pub(super) uploads: Uploads,
+    pub(super) requests: Arc<Semaphore>,
+    pub(super) transfers: Arc<Semaphore>,
+    pub(super) names: Mutex<KeptNames>,
+}
+
+/// Names in lowercase to the datasets that had them when last looked, [`MAX_KEPT_NAMES`] at most.
+#[derive(Default)]
+pub(super) struct KeptNames(HashMap<String, DatasetId>);
+
+impl KeptNames {
+    fn get(&self, name: &str) -> Option<DatasetId> {
+        self.0.get(name).copied()
+    }
+
+    /// Keeps one more; where there is no room all others are forgotten.
+    fn keep(&mut self, name: String, id: DatasetId) {
+        if self.0.len() >= MAX_KEPT_NAMES {
+            self.0.clear();
+        }
+        self.0.insert(name, id);
+    }
+}
+
+impl Server {
+    /// The dataset of this name.
+    pub(super) fn find(&self, name: &DatasetName) -> Result<Option<Dataset>, Refusal> {
+        let key = name.as_str().to_ascii_lowercase();
+        let kept = self.names().get(&key);
+        let catalog = self.datasets.catalog();
+        if let Some(id) = kept
+            && let Some(dataset) = catalog.by_id(&id)?
+            && dataset.name()? == *name
+        {
+            return Ok(Some(dataset));
+        }
+        let entries = catalog.entries()?;
+        let Some(entry) = entries.iter().find(|entry| entry.name.as_ref() == Some(name)) else {
+            return Ok(None);
+        };
+        self.names().keep(key, entry.id);
+        Ok(Some(catalog.open_entry(entry)?))
+    }
+
+    /// As [`Self::find`]; 404 without one.
+    pub(super) fn existing(&self, name: &DatasetName) -> Result<Dataset, Refusal> {
+        self.find(name)?
+            .ok_or_else(|| Refusal::not_found(format!("there is no dataset {name}")))
+    }
+
+    fn names(&self) -> MutexGuard<'_, KeptNames> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A turn at a transfer by the smart protocol.
+    pub(super) fn transfer_permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        Arc::clone(&self.transfers)
+            .try_acquire_owned()
+            .map_err(|_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many transfers"))
+    }
+
+    /// The address of the dataset, as the sender of a request for something directly below it reaches it; ends in `/`.
+    pub(super) fn dataset_url(&self, uri: &Uri, headers: &HeaderMap) -> Result<Url, Refusal> {
+        let base = match &self.options.public_url {
+            Some(url) => url.clone(),
+            None => {
+                let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+                let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
+                host.and_then(own_address)
+                    .ok_or_else(|| Refusal::bad_request("the Host header is missing or is no address"))?
+            }
+        };
+        let (dataset, _) = uri.path().rsplit_once('/').unwrap_or_default();
+        let relative = format!("{}/", dataset.trim_start_matches('/'));
+        base.join(&relative)
+            .map_err(|_| Refusal::bad_request("the path is no address"))
+    }
+}
+
+/// `http://host:port/`, if that is all that is in `host`.
+pub(super) fn own_address(host: &str) -> Option<Url> {
+    let url = Url::parse(&format!("http://{host}/")).ok()?;
+    let only = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    (only && url.password().is_none() && url.has_host()).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_name_too_many_makes_room() {
+        let id = DatasetId::from_public_key([7; 32]);
+        let mut names = KeptNames::default();
+        for n in 0..MAX_KEPT_NAMES {
+            names.keep(n.to_string(), id);
+        }
+        assert_eq!(names.0.len(), MAX_KEPT_NAMES);
+        assert_eq!(names.get("0"), Some(id));
+        names.keep("one more".to_owned(), id);
+        assert_eq!(names.0.len(), 1);
+        assert_eq!((names.get("0"), names.get("one more")), (None, Some(id)));
+    }
+}

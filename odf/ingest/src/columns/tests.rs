@@ -1,0 +1,26 @@
+//! Which types a column can be of.
+
+use super::*;
+
+#[test]
+fn fixed_lengths_have_a_limit_however_they_are_nested() {
+    let list = |item: DataType, length| DataType::FixedSizeList(Arc::new(Field::new("item", item, true)), length);
+    let reading = Reading {
+        lax: true,
+        nested: true,
+    };
+    let made = |data_type| Column::new(&Field::new("x", data_type, true), false, reading).is_some();
+    assert!(made(list(DataType::Int8, 65_536)));
+    assert!(!made(list(DataType::Int8, 65_537)));
+    assert!(!made(list(DataType::Int8, -1)));
+    assert!(made(list(list(DataType::Int8, 256), 256)));
+    assert!(!made(list(list(DataType::Int8, 256), 257)));
+    let pair = DataType::Struct(
+        vec![
+            Field::new("a", DataType::Int8, true),
+            Field::new("b", DataType::Int8, true),
+        ]
+        .into(),
+    );
+    assert!(!made(list(pair, 65_536)));
+}

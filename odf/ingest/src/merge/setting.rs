@@ -1,0 +1,50 @@
+//! What a merge is about, where its rows go, and how it ends.
+
+use std::path::Path;
+
+use arrow::record_batch::RecordBatch;
+use odf_metadata::OperationType;
+
+use super::history::History;
+use super::spill::Memory;
+use crate::error::MergeError;
+use crate::shape::Shape;
+use crate::source::SourceError;
+
+/// Where merged rows go: the columns of the [`Shape`] and an operation for each row.
+pub(crate) trait Sink {
+    fn accept(&mut self, batch: &RecordBatch, operations: Operations<'_>) -> Result<(), MergeError>;
+}
+
+/// The operations of the rows of a batch.
+#[derive(Clone, Copy)]
+pub(crate) enum Operations<'o> {
+    All(OperationType),
+    Each(&'o [OperationType]),
+}
+
+/// How a merge ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Merged {
+    /// All rows were handed on; how many the table had.
+    Done { read: u64 },
+    /// Event times go backwards: what was handed on is void, start again with sorting.
+    OutOfOrder,
+}
+
+/// How many rows were read; called after each batch.
+pub(crate) type OnBatch<'p> = dyn FnMut(u64, u64) -> Result<(), SourceError> + 'p;
+
+/// What a merge is about, beside the new rows.
+pub(crate) struct Setting<'a> {
+    /// The columns of new rows.
+    pub(crate) shape: &'a Shape,
+    /// What is there already.
+    pub(crate) history: History<'a>,
+    /// Event time of rows that have none, in milliseconds.
+    pub(crate) event_time: i64,
+    /// Where temporary files may be made.
+    pub(crate) scratch: &'a Path,
+    /// How much may be held in memory.
+    pub(crate) memory: Memory,
+}

@@ -1,0 +1,40 @@
+//! What a merge strategy asks of a table and of earlier rows.
+
+use odf_metadata::MergeStrategy;
+
+/// Whether a table may, or must, have a column with the operation of each row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OperationColumn {
+    /// The name is not free: the strategy says what rows do.
+    Reserved,
+    /// Rows that do not say are appended.
+    Optional,
+    /// Every row says it.
+    Required,
+}
+
+impl OperationColumn {
+    pub(crate) fn of(strategy: &MergeStrategy) -> OperationColumn {
+        match strategy {
+            MergeStrategy::Append | MergeStrategy::Ledger { .. } | MergeStrategy::Snapshot { .. } => Self::Reserved,
+            MergeStrategy::UpsertStream { .. } => Self::Optional,
+            MergeStrategy::ChangelogStream { .. } => Self::Required,
+        }
+    }
+}
+
+/// The columns of the key that a strategy goes by; none for append.
+pub(crate) fn primary_key(strategy: &MergeStrategy) -> &[String] {
+    match strategy {
+        MergeStrategy::Append => &[],
+        MergeStrategy::Ledger { primary_key }
+        | MergeStrategy::Snapshot { primary_key, .. }
+        | MergeStrategy::ChangelogStream { primary_key }
+        | MergeStrategy::UpsertStream { primary_key } => primary_key,
+    }
+}
+
+/// Whether a strategy looks at earlier rows.
+pub(crate) fn needs_history(strategy: &MergeStrategy) -> bool {
+    !matches!(strategy, MergeStrategy::Append | MergeStrategy::ChangelogStream { .. })
+}

@@ -1,0 +1,79 @@
+//! What a fetch may use of the world around it, and how it says how far it is.
+
+use std::path::Path;
+use std::time::Duration;
+
+use odf_metadata::Timestamp;
+
+use super::error::PollError;
+
+/// The most bytes of one fetch, and of what each prepare step makes of it.
+pub const MAX_CONTENT_BYTES: u64 = 1 << 40;
+
+/// How HTTP sources are asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// `User-Agent` of requests; empty sends none.
+    pub user_agent: String,
+    /// How long resolving a host name may take, and connecting to it.
+    pub connect_timeout: Duration,
+    /// How long a server may be silent, before its answer or within.
+    pub stall_timeout: Duration,
+    /// How many redirects are followed.
+    pub max_redirects: u32,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            user_agent: concat!("odfs/", env!("CARGO_PKG_VERSION")).to_owned(),
+            connect_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(120),
+            max_redirects: 10,
+        }
+    }
+}
+
+/// How far a fetch has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// Bytes so far: downloaded, or written by a step.
+    pub bytes: u64,
+    /// Bytes in all, if the source says.
+    pub total: Option<u64>,
+}
+
+/// The phases of a fetch, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Downloading.
+    Fetching,
+    /// Unpacking, or running a command.
+    Preparing,
+}
+
+/// What a fetch may use of the world around it.
+pub struct Surroundings<'a> {
+    /// Directory for what is downloaded and prepared. What is left in it after a crash may be removed.
+    pub spool: &'a Path,
+    /// Directory that relative globs start from and commands run in.
+    pub base: &'a Path,
+    /// The time of the ingest: event time of sources that give none.
+    pub now: Timestamp,
+    /// How HTTP sources are asked.
+    pub http: &'a HttpOptions,
+    /// The value that `env.NAME` in a template stands for.
+    pub variables: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether to stop; asked often, from several threads.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
+    /// Told how far it is, now and then.
+    pub progress: &'a dyn Fn(Progress),
+}
+
+impl Surroundings<'_> {
+    pub(super) fn check(&self) -> Result<(), PollError> {
+        if (self.stop)() { Err(PollError::Stopped) } else { Ok(()) }
+    }
+}

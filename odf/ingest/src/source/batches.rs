@@ -1,0 +1,25 @@
+//! Rows on their way: a part of a file, and the batches that are read from it.
+
+use arrow::record_batch::RecordBatch;
+
+use super::problem::SourceError;
+
+/// A part of a file in bytes: from `start` up to, not including, `end`. `start` is the beginning of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u64,
+    /// Number of lines before `start`, for messages.
+    pub line: u64,
+    /// One past the last byte.
+    pub end: u64,
+}
+
+/// Batches of a table, one after the other.
+pub trait Batches {
+    /// The next batch, or none at the end. A batch has at least one row.
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError>;
+
+    /// Bytes of the file consumed so far.
+    fn bytes(&self) -> u64;
+}

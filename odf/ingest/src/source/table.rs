@@ -1,0 +1,244 @@
+//! One table, readable several times from the start.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::format::Format;
+use super::options::{ReadOptions, Reading};
+use super::problem::{Place, Problem, SourceError};
+use crate::infer::Inferred;
+
+/// One table, readable several times from the start.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub(super) name: String,
+    pub(super) content: Content,
+    pub(super) format: Format,
+    pub(super) options: ReadOptions,
+    /// It is read as a source in the chain says.
+    pub(super) has_step: bool,
+    pub(super) declared: Option<Arc<Inferred>>,
+}
+
+/// The bytes of a table.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// In a file.
+    File(PathBuf),
+    /// In memory.
+    Bytes(Bytes),
+}
+
+/// What [`Source`] reads from.
+pub(crate) trait Input: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> Input for T {}
+
+impl Source {
+    /// A file on disk. Without `format` the extension decides.
+    pub fn file(path: &Path, format: Option<Format>, options: ReadOptions) -> Result<Source, SourceError> {
+        let name = path.display().to_string();
+        let fail = |problem| SourceError {
+            name: name.clone(),
+            place: None,
+            column: None,
+            problem,
+        };
+        let meta = std::fs::metadata(path).map_err(|error| {
+            fail(if error.kind() == io::ErrorKind::NotFound {
+                Problem::NotFound
+            } else {
+                Problem::Io(error)
+            })
+        })?;
+        if meta.is_dir() {
+            return Err(fail(Problem::Directory));
+        }
+        let format = format
+            .or_else(|| Format::from_path(path))
+            .ok_or_else(|| fail(Problem::FormatUnknown))?;
+        let mut options = options;
+        if options.separator.is_none() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("tsv")) {
+            options.separator = Some(b'\t');
+        }
+        Ok(Source {
+            name,
+            content: Content::File(path.to_owned()),
+            format,
+            options,
+            has_step: false,
+            declared: None,
+        })
+    }
+
+    /// A table that is already in memory. `name` is used in messages.
+    pub fn bytes(name: &str, bytes: Bytes, format: Format, options: ReadOptions) -> Source {
+        Source {
+            name: name.to_owned(),
+            content: Content::Bytes(bytes),
+            format,
+            options,
+            has_step: false,
+            declared: None,
+        }
+    }
+
+    /// A stream (standard input, a download), written to the file `spool` first because types are settled in a pass of
+    /// their own. `spool` is the caller's to remove. `limit` bounds the bytes taken.
+    pub fn spool(
+        name: &str,
+        reader: &mut dyn Read,
+        spool: &Path,
+        limit: u64,
+        format: Format,
+        options: ReadOptions,
+    ) -> Result<Source, SourceError> {
+        self::spool(name, reader, spool, limit)?;
+        Ok(Source {
+            name: name.to_owned(),
+            content: Content::File(spool.to_owned()),
+            format,
+            options,
+            has_step: false,
+            declared: None,
+        })
+    }
+
+    /// The name messages use.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The format of the table.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// How it is written.
+    pub fn options(&self) -> &ReadOptions {
+        &self.options
+    }
+
+    /// An error about this table as a whole.
+    pub(crate) fn error(&self, problem: Problem) -> SourceError {
+        SourceError {
+            name: self.name.clone(),
+            place: None,
+            column: None,
+            problem,
+        }
+    }
+
+    /// An error about a column of this table.
+    pub(crate) fn column_error(&self, column: &str, problem: Problem) -> SourceError {
+        SourceError {
+            name: self.name.clone(),
+            place: None,
+            column: Some(column.to_owned()),
+            problem,
+        }
+    }
+
+    /// An error at a place of this table.
+    pub(crate) fn error_in(&self, place: Place, column: Option<&str>, problem: Problem) -> SourceError {
+        SourceError {
+            name: self.name.clone(),
+            place: Some(place),
+            column: column.map(str::to_owned),
+            problem,
+        }
+    }
+
+    /// An error on a line of this table.
+    pub(crate) fn error_at(&self, line: u64, column: Option<&str>, problem: Problem) -> SourceError {
+        self.error_in(Place::Line(line), column, problem)
+    }
+
+    /// An error in a row of this table, for formats without lines.
+    pub(crate) fn error_in_row(&self, row: u64, column: Option<&str>, problem: Problem) -> SourceError {
+        self.error_in(Place::Row(row), column, problem)
+    }
+
+    /// Whether a source in the chain says how it is read.
+    pub(crate) fn has_step(&self) -> bool {
+        self.has_step
+    }
+
+    /// How its values are to be understood.
+    pub(crate) fn reading(&self) -> Reading {
+        Reading {
+            lax: self.declared.is_some(),
+            nested: self.format != Format::Csv,
+        }
+    }
+
+    /// Length in bytes now.
+    pub fn len(&self) -> Result<u64, SourceError> {
+        match &self.content {
+            Content::File(path) => Ok(std::fs::metadata(path).map_err(|e| self.error(Problem::Io(e)))?.len()),
+            Content::Bytes(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
+    /// Whether there are no bytes at all.
+    pub fn is_empty(&self) -> Result<bool, SourceError> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Opens the bytes at `from`.
+    pub(crate) fn open_at(&self, from: u64) -> Result<Box<dyn Input>, SourceError> {
+        let mut input: Box<dyn Input> = match &self.content {
+            Content::File(path) => Box::new(File::open(path).map_err(|e| self.error(Problem::Io(e)))?),
+            Content::Bytes(bytes) => Box::new(io::Cursor::new(bytes.clone())),
+        };
+        if from > 0 {
+            input
+                .seek(SeekFrom::Start(from))
+                .map_err(|e| self.error(Problem::Io(e)))?;
+        }
+        Ok(input)
+    }
+
+    /// The file or the bytes, for readers that need random access.
+    pub(crate) fn random_access(&self) -> Result<RandomAccess, SourceError> {
+        Ok(match &self.content {
+            Content::File(path) => RandomAccess::File(File::open(path).map_err(|e| self.error(Problem::Io(e)))?),
+            Content::Bytes(bytes) => RandomAccess::Bytes(bytes.clone()),
+        })
+    }
+}
+
+/// Writes a stream to the file `spool`, so that it can be read more than once. `name` stands for the stream in messages.
+///
+/// # Errors
+/// The stream breaks off, is longer than `limit` bytes, or the file cannot be written. What was written stays; it is the
+/// caller's to remove.
+pub fn spool(name: &str, reader: &mut dyn Read, spool: &Path, limit: u64) -> Result<(), SourceError> {
+    let fail = |problem| SourceError {
+        name: name.to_owned(),
+        place: None,
+        column: None,
+        problem,
+    };
+    let mut file = File::create(spool).map_err(|e| fail(Problem::Io(e)))?;
+    let copied = io::copy(&mut reader.take(limit), &mut file).map_err(|e| fail(Problem::Io(e)))?;
+    let mut one = [0u8; 1];
+    if copied == limit && reader.read(&mut one).map_err(|e| fail(Problem::Io(e)))? > 0 {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        return Err(fail(Problem::TooLarge {
+            limit,
+            unit: "bytes",
+            hint: "",
+        }));
+    }
+    file.flush().map_err(|e| fail(Problem::Io(e)))
+}
+
+pub(crate) enum RandomAccess {
+    File(File),
+    Bytes(Bytes),
+}
