@@ -98,6 +98,56 @@ fn freeze(operation: &Operation) -> (usize, usize) {
     (count, calls)
 }
 
+/// Runs `operation` once for each of its syncs, on a disk that leaves that one out, and cuts the power everywhere. Gives for
+/// each sync the first cut that shows that it is needed.
+fn without_each_sync(operation: &Operation) -> Vec<Option<String>> {
+    let mut bench = Bench::new();
+    (operation.before)(&mut bench);
+    let old = bench.state();
+    let before = bench.dir().join("before");
+    copy_tree(&bench.workspace(), &before).unwrap();
+    let start_again = || {
+        fs::remove_dir_all(bench.workspace()).unwrap();
+        copy_tree(&before, &bench.workspace()).unwrap();
+    };
+    let counting = Recorder::new(&bench.workspace());
+    bench.on(counting.clone()).run(operation.command).ok(operation.name);
+
+    let without = |sync: usize| {
+        start_again();
+        let recorder = Recorder::new(&bench.workspace());
+        recorder.forget_sync(sync);
+        bench.on(recorder.clone()).run(operation.command).ok(operation.name);
+        let new = bench.state();
+        let after = bench.dir().join("after");
+        let _ = fs::remove_dir_all(&after);
+        copy_tree(&bench.workspace(), &after).unwrap();
+        let calls = recorder.calls();
+        // From the end: most often what was said to be done is not.
+        (0..=calls).rev().find_map(|cut_after| {
+            Unsynced::ALL.into_iter().find_map(|unsynced| {
+                let dir = bench.workspace();
+                fs::remove_dir_all(&dir).unwrap();
+                recorder
+                    .image(&before, cut_after, unsynced, &dir, &|path| path.starts_with("store"))
+                    .unwrap();
+                copy_index(&after, &dir);
+                let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    bench.check_whole(operation.name);
+                    let now = bench.state();
+                    let is_new = now.same_as(&new) && now.others_as(&new);
+                    is_new || cut_after < calls && now.same_as(&old) && now.others_lie_between(&old, &new)
+                }));
+                (!looked.unwrap_or(false)).then(|| {
+                    let last = recorder.describe(cut_after);
+                    format!("missed after call {cut_after} of {calls} ({last}), unsynced {unsynced:?}")
+                })
+            })
+        })
+    };
+    (0..counting.syncs()).map(without).collect()
+}
+
 fn copy_index(from: &Path, to: &Path) {
     let index = from.join("store");
     if index.exists() {

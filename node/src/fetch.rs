@@ -15,6 +15,7 @@ use crate::block::{Block, Cid, DAG_CBOR, DAG_PB, RAW};
 use crate::dag::{self, DagError};
 use crate::exchange::{FetchError as ExchangeError, Session};
 use crate::store::{Blocks as _, FileId, Leaf, Store, StoreError};
+use crate::threads::blocking;
 use crate::unixfs::directory::{DirectoryError, Link, Listing, MAX_LISTED};
 use crate::unixfs::export::{self, ExportError, Part};
 use crate::unixfs::resolve::{ResolveError, Resolved, Resolver, Step};
@@ -334,10 +335,7 @@ impl Fetcher {
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, FetchError> {
         let store = self.store.clone();
-        match tokio::task::spawn_blocking(move || work(&store)).await {
-            Ok(done) => Ok(done?),
-            Err(_) => Err(FetchError::Stopped),
-        }
+        Ok(blocking(move || work(&store)).await?)
     }
 }
 

@@ -11,6 +11,8 @@ use odf::dataset::DatasetName;
 use odf::ingest::source::{self, Format, ReadOptions, Source};
 use tempfile::NamedTempFile;
 
+use odf::repository::http::agent;
+
 use crate::failure::{Failure, Kind};
 use crate::io::{Cancel, Io, Progress, Step};
 use crate::output;
@@ -18,8 +20,6 @@ use crate::session::Session;
 
 /// The most bytes that are taken from a stream.
 const MAX_STREAM_BYTES: u64 = 1 << 40;
-/// How long a server may take to connect and to begin its answer.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long something small, a manifest or a block, may take to arrive.
 const SMALL_DEADLINE: Duration = Duration::from_secs(60);
@@ -209,14 +209,9 @@ fn spool_file(session: &Session) -> Result<NamedTempFile, Failure> {
 
 /// Asks an http(s) server for what lies at a URL. `whole` is how long all of it may take.
 fn get(url: &str, whole: Option<Duration>) -> Result<ureq::http::Response<ureq::Body>, Failure> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_connect(Some(CONNECT_DEADLINE))
-        .timeout_recv_response(Some(CONNECT_DEADLINE))
-        .timeout_recv_body(whole)
-        .user_agent(concat!("odfs/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into();
-    agent.get(url).call().map_err(|error| download_failed(url, &error))
+    let request = agent().get(url).config().http_status_as_error(true);
+    let request = request.timeout_recv_body(whole).build();
+    request.call().map_err(|error| download_failed(url, &error))
 }
 
 /// Shows how much of a stream was read, and ends it when the user wants to stop.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::bench::Bench;
-use super::{Again, Operation, freeze};
+use super::{Again, Operation, freeze, without_each_sync};
 
 const CITIES: &str = "city,population\nVancouver,662248\nVictoria,91867\n";
 const MORE_CITIES: &str = "city,population\nVancouver,662248\nVictoria,91867\nKelowna,144576\n";
@@ -104,21 +104,49 @@ pub(super) fn fixtures(dir: &Path) {
 
 macro_rules! frozen {
     ($($test:ident: $name:literal, $before:expr, $command:expr, $again:expr;)*) => {
+        const OPERATIONS: &[(&str, Operation)] = &[$(
+            (stringify!($test), Operation {
+                name: $name,
+                before: $before,
+                command: &$command,
+                again: $again,
+            }),
+        )*];
+
         $(
             #[test]
             fn $test() {
-                let operation = Operation {
-                    name: $name,
-                    before: $before,
-                    command: &$command,
-                    again: $again,
-                };
-                let (cuts, calls) = freeze(&operation);
+                let operation = operation(stringify!($test));
+                let (cuts, calls) = freeze(operation);
                 println!("{}: {cuts} cuts of {calls} calls", operation.name);
                 assert!(calls > 0, "it writes");
             }
         )*
     };
+}
+
+fn operation(test: &str) -> &'static Operation {
+    let found = OPERATIONS.iter().find(|(name, _)| *name == test);
+    found.map(|(_, operation)| operation).unwrap()
+}
+
+/// The cuts would find out: with any of these syncs left out, something is lost that a command had said was done, or is
+/// neither old nor new.
+#[test]
+fn a_sync_that_is_left_out_is_missed() {
+    for test in [
+        "config_set",
+        "key_generate",
+        "token_add",
+        "pin_add",
+        "ipfs_add",
+        "rename",
+    ] {
+        let operation = operation(test);
+        let missed = without_each_sync(operation);
+        println!("{}: without one of {} syncs: {missed:?}", operation.name, missed.len());
+        assert!(missed.iter().any(|missed| missed.is_some()), "{}", operation.name);
+    }
 }
 
 const PUBLISH: &[&str] = &["publish", "cities.csv", "--name", "d", "--exit"];

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use super::error::AddError;
 use super::options::{AddOptions, Added, Progress};
 use crate::block::{Block, inherent};
 use crate::store::{Blocks as _, FileId, Leaf, Store};
+use crate::threads::lock;
 use crate::unixfs::import::{self, FileBuilder};
 use crate::unixfs::{Entry, Profile};
 
@@ -381,8 +382,4 @@ impl<'a, I: Iterator<Item = Result<Source<'a>, AddError>> + Send> Work<'a, I> {
         }
         Ok(())
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

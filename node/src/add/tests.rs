@@ -14,7 +14,8 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{run::lock, *};
+use super::*;
+use crate::threads::lock;
 use crate::{
     block::Block,
     dag,

@@ -12,6 +12,7 @@ use super::group_commit::GroupCommit;
 #[derive(Default)]
 pub(super) struct Due {
     dirty: Mutex<Dirty>,
+    names_left: Mutex<BTreeSet<Vec<u8>>>,
     pub(super) bytes: GroupCommit,
     pub(super) all: GroupCommit,
 }
@@ -26,5 +27,10 @@ pub(super) struct Dirty {
 impl Due {
     pub(super) fn dirty(&self) -> MutexGuard<'_, Dirty> {
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Paths that files have lost by renames since the index was flushed.
+    pub(super) fn names_left(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
+        self.names_left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

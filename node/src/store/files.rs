@@ -35,6 +35,10 @@ impl Store {
         }
         let index = &self.inner.index;
         index.guard.room()?;
+        if self.inner.due.names_left().contains(path.as_os_str().as_bytes()) {
+            // An index from before the rename would take the new file for the one that had this name.
+            self.flush()?;
+        }
         let id = self.next_file_id()?;
         let key = id.to_be_bytes();
         index.run(|| index.files.insert(key, path.as_os_str().as_bytes()))?;

@@ -31,7 +31,12 @@ impl Store {
         for (name, counter) in inner.counters.named() {
             inner.index.set_number(name, counter.load(Ordering::Relaxed) as u64)?;
         }
-        inner.index.flush()
+        let left = std::mem::take(&mut *inner.due.names_left());
+        let flushed = inner.index.flush();
+        if flushed.is_err() {
+            inner.due.names_left().extend(left);
+        }
+        flushed
     }
 
     /// Syncs packs, files, the directories that name them, and pins, but not the index.

@@ -24,7 +24,7 @@ const SILENCE_DEADLINE: Duration = Duration::from_secs(60);
 const MAX_REDIRECTS: u32 = 10;
 
 /// A client for servers that may be slow but not silent. A status that is an error is given as an answer.
-pub(super) fn agent() -> ureq::Agent {
+pub fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .timeout_connect(Some(CONNECT_DEADLINE))
         .timeout_recv_response(Some(SILENCE_DEADLINE))

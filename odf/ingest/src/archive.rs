@@ -86,7 +86,9 @@ pub(super) fn entries(source: &Source) -> Result<Vec<Entry>, SourceError> {
     Ok(entries)
 }
 
-fn leads_out(name: &str) -> bool {
+/// Whether an entry has a name that is no place within the archive: nothing is written under it, but such an archive was
+/// made to do harm.
+pub(crate) fn leads_out(name: &str) -> bool {
     let has_drive = name.as_bytes().get(1) == Some(&b':');
     name.starts_with(['/', '\\']) || has_drive || name.split(['/', '\\']).any(|part| part == "..")
 }

@@ -10,7 +10,6 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, TimestampMillisecondArray, new_null_array};
-use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -23,7 +22,7 @@ use super::shape::type_name;
 use super::source::{Batches, Place, Problem, SourceError, shorten};
 use super::{FitError, merge};
 use odf_metadata::{MergeStrategy, Vocabulary};
-use odf_tables::types::to_arrow;
+use odf_tables::types::{convert, to_arrow};
 
 const SECOND_MILLIS: i64 = 1000;
 
@@ -305,7 +304,7 @@ impl Fitted<'_> {
                     let given = batch.column(column.at);
                     let array = match &column.conversion {
                         Conversion::Keep => given.clone(),
-                        Conversion::Cast(to) => strictly(given, to).map_err(|error| self.fail(wanted, &error))?,
+                        Conversion::Cast(to) => convert(given, to).map_err(|error| self.fail(wanted, &error))?,
                         Conversion::Seconds => seconds(given).map_err(|error| self.fail(wanted, &error))?,
                         Conversion::Text => self.times(given, wanted)?,
                     };
@@ -313,7 +312,7 @@ impl Fitted<'_> {
                     if array.data_type() == wanted.data_type() {
                         array
                     } else {
-                        strictly(&array, wanted.data_type()).map_err(|error| self.fail(wanted, &error))?
+                        convert(&array, wanted.data_type()).map_err(|error| self.fail(wanted, &error))?
                     }
                 }
             };
@@ -359,18 +358,9 @@ impl Fitted<'_> {
     }
 }
 
-/// A cast that fails on a value that does not fit, instead of making it null.
-fn strictly(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
-    let options = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    cast_with_options(array, to, &options)
-}
-
 /// Event times from Unix seconds.
 fn seconds(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    let numbers = strictly(array, &DataType::Int64)?;
+    let numbers = convert(array, &DataType::Int64)?;
     let numbers = numbers.as_primitive::<arrow::datatypes::Int64Type>();
     let millis: TimestampMillisecondArray = numbers.try_unary(|second| {
         second

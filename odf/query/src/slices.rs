@@ -4,12 +4,12 @@ use std::io;
 use std::path::PathBuf;
 
 use arrow::array::{ArrayRef, new_null_array};
-use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use odf_ingest::source::{Batches, Problem, SourceError};
 use odf_metadata::DataSlice;
 use odf_tables::slice::SliceReader;
+use odf_tables::types::convert;
 
 /// Slices that a query reads as one table.
 #[derive(Debug)]
@@ -79,17 +79,10 @@ impl Rows<'_> {
     /// The columns in the form that the chain declares: writers of slices choose among encodings, and a column may be
     /// younger than a slice.
     fn convert(&self, batch: &RecordBatch) -> Result<RecordBatch, SourceError> {
-        let options = CastOptions {
-            safe: false,
-            ..CastOptions::default()
-        };
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.slices.schema.fields().len());
         for field in self.slices.schema.fields() {
             columns.push(match batch.column_by_name(field.name()) {
-                Some(column) if column.data_type() == field.data_type() => column.clone(),
-                Some(column) => {
-                    cast_with_options(column, field.data_type(), &options).map_err(|error| self.fail(error))?
-                }
+                Some(column) => convert(column, field.data_type()).map_err(|error| self.fail(error))?,
                 None => new_null_array(field.data_type(), batch.num_rows()),
             });
         }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use arrow::array::{Array as _, ArrayRef};
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType as Arrow, Field, Schema, TimeUnit as ArrowUnit};
+use arrow::error::ArrowError;
 
 use super::UTC;
 use odf_metadata::{DataField, DataSchema, DataType, TimeUnit};
@@ -22,6 +25,21 @@ pub struct NoCounterpart {
     pub column: String,
     /// Its type.
     pub data_type: String,
+}
+
+/// A column in another type. Values that do not fit are an error and never become null.
+///
+/// # Errors
+/// A value that does not fit, or types between which there is no conversion.
+pub fn convert(column: &ArrayRef, to: &Arrow) -> Result<ArrayRef, ArrowError> {
+    if column.data_type() == to {
+        return Ok(column.clone());
+    }
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    cast_with_options(column, to, &options)
 }
 
 /// The Arrow schema of slices with this ODF schema. Attributes about encodings are not looked at: every encoding of a type

@@ -29,7 +29,7 @@ proptest! {
 /// Histories that broke a promise once, of the store or of the model.
 #[test]
 fn histories_that_went_wrong_once() {
-    let histories: [&[u8]; 2] = [
+    let histories: [&[u8]; 3] = [
         // The first word of a flush could not be written outside the index, and then the index is gone.
         &[
             176, 0, 0, 0, 12, 0, 0, 0, 202, 15, 0, 248, 0, 0, 0, 248, 7, 0, 0, 184, 0, 0, 0, 82, 30, 0, 139, 84, 33,
@@ -38,6 +38,11 @@ fn histories_that_went_wrong_once() {
         // A file whose name was lost is no place for a block that is put later.
         &[
             86, 0, 90, 0, 0, 210, 0, 0, 8, 0, 0, 0, 80, 200, 142, 234, 0, 83, 152, 115, 178, 14, 0, 175, 23, 0,
+        ],
+        // A file comes under a name that another one lost by a rename which only the index of before does not know of.
+        &[
+            77, 6, 0, 107, 0, 2, 0, 0, 83, 87, 0, 0, 0, 0, 170, 29, 223, 108, 8, 61, 143, 24, 53, 125, 0, 56, 0, 0, 0,
+            16, 0, 104, 46,
         ],
     ];
     histories.into_iter().for_each(model::run);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, TimestampMillisecondArray};
-use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
@@ -12,7 +11,7 @@ use odf_ingest::infer::{UTC, timestamp};
 use odf_ingest::source::{Problem, SourceError};
 use odf_ingest::{FitError, compatible};
 use odf_metadata::{OperationType, SetDataSchema, Timestamp, Vocabulary};
-use odf_tables::types::to_arrow;
+use odf_tables::types::{convert, to_arrow};
 
 /// Where a column of the dataset comes from.
 #[derive(Debug, PartialEq)]
@@ -102,10 +101,6 @@ impl Output {
         system_time: Timestamp,
     ) -> Result<RecordBatch, SourceError> {
         let rows = batch.num_rows();
-        let options = CastOptions {
-            safe: false,
-            ..CastOptions::default()
-        };
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.roles.len());
         for (role, field) in self.roles.iter().zip(self.schema.fields()) {
             let fail = |problem| SourceError {
@@ -123,15 +118,8 @@ impl Output {
                 Role::SystemTime => {
                     Arc::new(TimestampMillisecondArray::from_value(system_time.millis(), rows).with_timezone(UTC))
                 }
-                Role::Result(at) => {
-                    let column = batch.column(*at);
-                    if column.data_type() == field.data_type() {
-                        column.clone()
-                    } else {
-                        cast_with_options(column, field.data_type(), &options)
-                            .map_err(|error| fail(Problem::Syntax(error.to_string())))?
-                    }
-                }
+                Role::Result(at) => convert(batch.column(*at), field.data_type())
+                    .map_err(|error| fail(Problem::Syntax(error.to_string())))?,
             };
             if !field.is_nullable() && column.null_count() > 0 {
                 return Err(fail(Problem::Missing));

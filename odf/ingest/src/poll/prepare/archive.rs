@@ -8,6 +8,8 @@ use flate2::bufread::MultiGzDecoder;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
+use crate::archive::leads_out;
+
 use super::super::spool::{CopyError, Spool, copy};
 use super::super::{MAX_CONTENT_BYTES, Phase, PollError, Progress, Surroundings};
 
@@ -79,7 +81,6 @@ pub(super) fn unzip(
         }
     };
     let mut entry = archive.by_index(index).map_err(|error| bad(in_words(&error)))?;
-    // Nothing is ever written under the name of an entry, but an archive with such a name was made to do harm.
     let entry_name = entry.name().map_err(|error| bad(in_words(&error)))?;
     if leads_out(&entry_name) {
         return Err(bad(format!(
@@ -88,11 +89,6 @@ pub(super) fn unzip(
     }
     let total = entry.size();
     save(&mut entry, limit(length), Some(total), name, around)
-}
-
-fn leads_out(name: &str) -> bool {
-    let is_drive = name.as_bytes().get(1) == Some(&b':');
-    is_drive || name.starts_with(['/', '\\']) || name.split(['/', '\\']).any(|part| part == "..")
 }
 
 fn open(path: &Path) -> Result<File, PollError> {
