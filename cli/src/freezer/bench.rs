@@ -341,6 +341,8 @@ impl Bench {
         let owners: BTreeSet<String> = entries.iter().map(|entry| entry.id.to_string()).collect();
         let pins = workspace.store().pins(None).unwrap();
         let others = pins.into_iter().filter(|pin| !owners.contains(&pin.owner));
+        let keys = session.keys().unwrap();
+        let key = |name: &String| format!("{name} {:?}", keys.get(name).unwrap().unwrap().public());
         let files = ["config.toml", "tokens.json", "repos/lab", "repos/.tokens"];
         State {
             datasets,
@@ -350,7 +352,7 @@ impl Bench {
                 .collect(),
             pins: others.map(|pin| format!("{} {}", pin.owner, pin.cid)).collect(),
             pushed: read(&self.workspace().join("there/refs/head")),
-            keys: session.keys().unwrap().names().unwrap().into_iter().collect(),
+            keys: keys.names().unwrap().iter().map(key).collect(),
         }
     }
 
