@@ -194,18 +194,21 @@ impl Store {
                 self.forget_completeness()?;
                 continue;
             }
-            let (mut whole, mut torn) = (0_u64, 0_u64);
+            let (mut whole, mut torn) = (0_u64, Vec::new());
             for leaf in self.leaves_of(file) {
                 let (offset, hash) = leaf?;
                 if self.is_as_it_was(file, &path, offset, &hash)? {
                     whole += 1;
                 } else {
-                    torn += 1;
-                    self.drop_leaf(file, offset, &hash)?;
-                    index.run(|| index.leaves.remove(leaf_key(file, offset)))?;
+                    torn.push((offset, hash));
                 }
             }
-            tracing::info!(path = %path.display(), whole, torn, "parts of a file that was being written");
+            // Last, because the same block may lie whole at another place of the file, which counts by now.
+            for (offset, hash) in &torn {
+                self.drop_leaf(file, *offset, hash)?;
+                index.run(|| index.leaves.remove(leaf_key(file, *offset)))?;
+            }
+            tracing::info!(path = %path.display(), whole, torn = torn.len(), "parts of a file that was being written");
             self.mark_dirty(file, self.dirs_above(&path))?;
         }
         Ok(())

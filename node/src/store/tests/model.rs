@@ -29,7 +29,7 @@ proptest! {
 /// Histories that broke a promise once, of the store or of the model.
 #[test]
 fn histories_that_went_wrong_once() {
-    let histories: [&[u8]; 3] = [
+    let histories: [&[u8]; 4] = [
         // The first word of a flush could not be written outside the index, and then the index is gone.
         &[
             176, 0, 0, 0, 12, 0, 0, 0, 202, 15, 0, 248, 0, 0, 0, 248, 7, 0, 0, 184, 0, 0, 0, 82, 30, 0, 139, 84, 33,
@@ -43,6 +43,11 @@ fn histories_that_went_wrong_once() {
         &[
             77, 6, 0, 107, 0, 2, 0, 0, 83, 87, 0, 0, 0, 0, 170, 29, 223, 108, 8, 61, 143, 24, 53, 125, 0, 56, 0, 0, 0,
             16, 0, 104, 46,
+        ],
+        // The same block twice in a file, and only the one that was written last is torn.
+        &[
+            0, 0, 0, 0, 0, 22, 0, 1, 10, 0, 0, 35, 201, 0, 0, 80, 0, 0, 16, 83, 116, 0, 8, 119, 32, 137, 22, 0, 27, 0,
+            125, 88, 0, 0, 56, 89, 2, 108, 76, 60, 16, 120, 120, 208, 151, 1, 57, 69,
         ],
     ];
     histories.into_iter().for_each(model::run);
