@@ -17,7 +17,7 @@ use std::{fs::File, io::Read, path::Path};
 use crate::store::{FileId, Store};
 pub use error::AddError;
 pub use options::{AddOptions, Added, Progress};
-use run::{Sink, Source, run};
+use run::{Input, Sink, run};
 
 /// Adds what a reader gives, to its end. `name` stands for it in messages.
 ///
@@ -29,7 +29,7 @@ pub fn add_reader(
     reader: impl Read + Send,
     options: &AddOptions<'_>,
 ) -> Result<Added, AddError> {
-    let source = Source {
+    let source = Input {
         path: name.to_path_buf(),
         reader: Box::new(reader),
     };
@@ -61,7 +61,7 @@ pub fn add_in_place(store: &Store, file: FileId, options: &AddOptions<'_>) -> Re
         path: path.clone(),
         source,
     })?;
-    let source = Source {
+    let source = Input {
         path,
         reader: Box::new(reader),
     };

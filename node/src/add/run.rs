@@ -36,7 +36,7 @@ pub(super) enum Sink {
 }
 
 /// Something to read to its end: it becomes one file.
-pub(super) struct Source<'a> {
+pub(super) struct Input<'a> {
     pub(super) path: PathBuf,
     pub(super) reader: Box<dyn Read + Send + 'a>,
 }
@@ -65,7 +65,7 @@ enum Fed {
     Done,
 }
 
-impl<'a, I: Iterator<Item = Result<Source<'a>, AddError>>> Feeder<I, Source<'a>> {
+impl<'a, I: Iterator<Item = Result<Input<'a>, AddError>>> Feeder<I, Input<'a>> {
     fn next(&mut self, buffer: &mut [u8]) -> Result<Fed, AddError> {
         let reading = match &mut self.current {
             Some(reading) => reading,
@@ -222,7 +222,7 @@ struct Work<'a, I> {
     store: &'a Store,
     sink: Sink,
     options: &'a AddOptions<'a>,
-    feeder: Mutex<Feeder<I, Source<'a>>>,
+    feeder: Mutex<Feeder<I, Input<'a>>>,
     assembler: Mutex<Assembler>,
     bytes: AtomicU64,
     failed: AtomicBool,
@@ -234,7 +234,7 @@ struct Work<'a, I> {
 
 pub(super) fn run<'a>(
     store: &'a Store,
-    sources: impl Iterator<Item = Result<Source<'a>, AddError>> + Send,
+    sources: impl Iterator<Item = Result<Input<'a>, AddError>> + Send,
     sink: Sink,
     options: &'a AddOptions<'a>,
 ) -> Result<Run, AddError> {
@@ -292,7 +292,7 @@ impl Drop for Ending<'_> {
     }
 }
 
-impl<'a, I: Iterator<Item = Result<Source<'a>, AddError>> + Send> Work<'a, I> {
+impl<'a, I: Iterator<Item = Result<Input<'a>, AddError>> + Send> Work<'a, I> {
     fn work(&self) -> Result<(), AddError> {
         let outcome = self.until_done();
         if outcome.is_err() {

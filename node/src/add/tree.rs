@@ -8,7 +8,7 @@ use std::{
 use super::{
     AddError, AddOptions, Added, Progress,
     error::MAX_DEPTH,
-    run::{Sink, Source, cut_off, run},
+    run::{Input, Sink, cut_off, run},
 };
 use crate::{
     block::Block,
@@ -17,11 +17,11 @@ use crate::{
 };
 
 /// What was found at a path.
-enum Found {
+enum Item {
     /// The next regular file in order.
     File,
     Symlink(Box<(Entry, Block)>),
-    Directory(Vec<(String, Found)>),
+    Directory(Vec<(String, Item)>),
 }
 
 pub(super) fn add(store: &Store, path: &Path, options: &AddOptions<'_>) -> Result<Added, AddError> {
@@ -37,7 +37,7 @@ pub(super) fn add(store: &Store, path: &Path, options: &AddOptions<'_>) -> Resul
             path: path.to_path_buf(),
             source,
         })?;
-        Ok(Source {
+        Ok(Input {
             path: path.to_path_buf(),
             reader: Box::new(file),
         })
@@ -83,7 +83,7 @@ pub(super) fn add(store: &Store, path: &Path, options: &AddOptions<'_>) -> Resul
 /// Paths of files and symlinks in order, a symlink with what it became.
 type Listed = Vec<(PathBuf, Option<Entry>)>;
 
-fn walk(path: &Path, depth: usize, options: &AddOptions<'_>, listed: &mut Listed) -> Result<Found, AddError> {
+fn walk(path: &Path, depth: usize, options: &AddOptions<'_>, listed: &mut Listed) -> Result<Item, AddError> {
     options.check()?;
     let read = |source| AddError::Read {
         path: path.to_path_buf(),
@@ -97,14 +97,14 @@ fn walk(path: &Path, depth: usize, options: &AddOptions<'_>, listed: &mut Listed
     let kind = fs::symlink_metadata(path).map_err(read)?.file_type();
     if kind.is_file() {
         listed.push((path.to_path_buf(), None));
-        return Ok(Found::File);
+        return Ok(Item::File);
     }
     if kind.is_symlink() {
         let target = fs::read_link(path).map_err(read)?;
         let target = target.to_str().ok_or_else(|| AddError::Name { path: target.clone() })?;
         let (entry, block) = node::symlink(&options.profile, target)?;
         listed.push((path.to_path_buf(), Some(entry)));
-        return Ok(Found::Symlink(Box::new((entry, block))));
+        return Ok(Item::Symlink(Box::new((entry, block))));
     }
     if !kind.is_dir() {
         return Err(AddError::Special {
@@ -127,7 +127,7 @@ fn walk(path: &Path, depth: usize, options: &AddOptions<'_>, listed: &mut Listed
         let child = walk(&path.join(&name), depth + 1, options, listed)?;
         children.push((name, child));
     }
-    Ok(Found::Directory(children))
+    Ok(Item::Directory(children))
 }
 
 /// Makes what stands above the files.
@@ -140,15 +140,15 @@ struct Make<'a> {
 }
 
 impl Make<'_> {
-    fn entry(&mut self, path: &Path, found: Found) -> Result<Entry, AddError> {
+    fn entry(&mut self, path: &Path, found: Item) -> Result<Entry, AddError> {
         let entry = match found {
-            Found::File => return self.entries.next().copied().ok_or_else(|| cut_off(path)),
-            Found::Symlink(made) => {
+            Item::File => return self.entries.next().copied().ok_or_else(|| cut_off(path)),
+            Item::Symlink(made) => {
                 let (entry, block) = *made;
                 self.put(&[block])?;
                 return Ok(entry);
             }
-            Found::Directory(children) => {
+            Item::Directory(children) => {
                 let mut links = Vec::with_capacity(children.len());
                 for (name, child) in children {
                     let entry = self.entry(&path.join(&name), child)?;

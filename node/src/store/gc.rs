@@ -17,7 +17,7 @@ use super::{
     compact::PUNCH_MIN_BYTES,
     error::StoreError,
     files::check_path,
-    place::{Entry, Holder, Place, Position},
+    place::{Holder, IndexEntry, Place, Position},
     reach::{IN_PART, Links, Missing, Reach, UNSETTLED},
     record, reserve,
     state::{EVERYTHING, Store},
@@ -263,13 +263,13 @@ impl Store {
 
     fn each_entry(
         &self,
-        mut visit: impl FnMut(&[u8], &Multihash<64>, &Entry) -> Result<(), StoreError>,
+        mut visit: impl FnMut(&[u8], &Multihash<64>, &IndexEntry) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let index = &self.inner.index;
         let mut entries = index.blocks.iter();
         while let Some((key, value)) = index.run(|| entries.next().transpose())? {
             if let Ok(hash) = Multihash::from_bytes(&key) {
-                visit(&key, &hash, &Entry::decode(&value))?;
+                visit(&key, &hash, &IndexEntry::decode(&value))?;
             }
         }
         Ok(())

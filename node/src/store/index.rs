@@ -21,7 +21,7 @@ use std::{
 
 use odf_disk::Disk;
 
-use super::{error::StoreError, group_commit::GroupCommit, guard::Guard, handles, place::Entry, witness::Witness};
+use super::{error::StoreError, group_commit::GroupCommit, guard::Guard, handles, place::IndexEntry, witness::Witness};
 
 /// How often sled's own thread looks for space to reclaim, in milliseconds.
 const RECLAIM_EVERY_MS: u64 = 5_000;
@@ -39,7 +39,7 @@ pub(super) struct Index {
     pub(super) guard: Guard,
     disk: Disk,
     db: sled::Db,
-    /// multihash → [`Entry`].
+    /// multihash → [`IndexEntry`].
     pub(super) blocks: sled::Tree,
     /// file id (u32 BE), offset (u64 BE) → multihash.
     pub(super) leaves: sled::Tree,
@@ -204,8 +204,10 @@ impl Index {
     }
 
     /// The entry of a multihash (in its byte form).
-    pub(super) fn entry(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        Ok(self.run(|| self.blocks.get(key))?.map(|bytes| Entry::decode(&bytes)))
+    pub(super) fn entry(&self, key: &[u8]) -> Result<Option<IndexEntry>, StoreError> {
+        Ok(self
+            .run(|| self.blocks.get(key))?
+            .map(|bytes| IndexEntry::decode(&bytes)))
     }
 
     /// Changes an entry in one atomic step, however many threads do. `change` may run several times; it gets the
@@ -215,11 +217,11 @@ impl Index {
     pub(super) fn update(
         &self,
         key: &[u8],
-        mut change: impl FnMut(&mut Entry) -> bool,
-    ) -> Result<Option<(Entry, Entry)>, StoreError> {
+        mut change: impl FnMut(&mut IndexEntry) -> bool,
+    ) -> Result<Option<(IndexEntry, IndexEntry)>, StoreError> {
         let mut old = self.run(|| self.blocks.get(key))?;
         loop {
-            let before = old.as_deref().map(Entry::decode).unwrap_or_default();
+            let before = old.as_deref().map(IndexEntry::decode).unwrap_or_default();
             let mut after = before.clone();
             if !change(&mut after) {
                 return Ok(None);

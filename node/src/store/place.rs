@@ -1,10 +1,10 @@
 //! Where the bytes of a block are, and how the index writes that down.
 
-/// The most places that are remembered for one block: see [`Entry::more`].
+/// The most places that are remembered for one block: see [`IndexEntry::more`].
 pub(super) const MAX_PLACES: usize = 16;
 /// Length of one encoded place: kind, container, offset, length.
 const PLACE_BYTES: usize = 1 + 4 + 8 + 4;
-/// The flag of [`Entry::more`] in the first byte of an entry.
+/// The flag of [`IndexEntry::more`] in the first byte of an entry.
 const MORE: u8 = 1;
 
 /// A part of a registered file that is a block.
@@ -68,13 +68,13 @@ impl Place {
 /// Encoded as one byte of flags, then for each place: kind (1 pack, 2 file), container (u32), offset (u64) and length
 /// (u32), little endian.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct IndexEntry {
     /// More files hold the block than are remembered: when the last known one goes, the others are looked for.
     pub(super) more: bool,
     pub(super) places: Vec<Place>,
 }
 
-impl Entry {
+impl IndexEntry {
     pub(super) fn decode(bytes: &[u8]) -> Self {
         let Some((flags, rest)) = bytes.split_first() else {
             return Self::default();
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn entries_have_a_fixed_form() {
-        let entry = Entry {
+        let entry = IndexEntry {
             more: true,
             places: vec![place(Holder::Pack(7)), place(Holder::File(8))],
         };
@@ -166,18 +166,18 @@ mod tests {
             1, 1, 7, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 9, 0, 0, 0, 2, 8, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 9, 0, 0, 0,
         ];
         assert_eq!(bytes, golden);
-        assert_eq!(Entry::decode(&bytes), entry);
+        assert_eq!(IndexEntry::decode(&bytes), entry);
         assert_eq!(
-            Entry::decode(&bytes[..20]).places.len(),
+            IndexEntry::decode(&bytes[..20]).places.len(),
             1,
             "a cut place is not a place"
         );
-        assert_eq!(Entry::decode(&[]), Entry::default());
+        assert_eq!(IndexEntry::decode(&[]), IndexEntry::default());
     }
 
     #[test]
     fn places_beyond_the_limit_leave_a_reminder() {
-        let mut entry = Entry::default();
+        let mut entry = IndexEntry::default();
         for id in 0..MAX_PLACES as u32 {
             assert!(entry.add(place(Holder::File(id))));
             assert!(!entry.add(place(Holder::File(id))), "one place for each holder");

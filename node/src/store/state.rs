@@ -24,7 +24,7 @@ use super::{
     index::Index,
     pack::Packs,
     pins::{Pin, Pins},
-    place::{Entry, FileId, Holder, MAX_PLACES, Place, Position},
+    place::{FileId, Holder, IndexEntry, MAX_PLACES, Place, Position},
     stats::{Counters, StoreStats},
     table::Table,
 };
@@ -235,8 +235,8 @@ impl Store {
     pub(super) fn update(
         &self,
         key: &[u8],
-        mut change: impl FnMut(&mut Entry) -> bool,
-    ) -> Result<Option<(Entry, Entry)>, StoreError> {
+        mut change: impl FnMut(&mut IndexEntry) -> bool,
+    ) -> Result<Option<(IndexEntry, IndexEntry)>, StoreError> {
         let changed = self.inner.index.update(key, |entry| {
             entry.places.retain(|place| self.is_whole(place));
             change(entry)

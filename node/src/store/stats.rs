@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::place::{Entry, Holder};
+use super::place::{Holder, IndexEntry};
 
 /// What a store holds. Kept as counters, so asking is cheap; [`Store::gc`](super::Store::gc) counts them anew.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,15 +46,15 @@ impl Counters {
     }
 
     /// Follows a change of an index entry.
-    pub(super) fn follow(&self, before: &Entry, after: &Entry) {
-        let bytes = |entry: &Entry, in_pack: bool| -> i64 {
+    pub(super) fn follow(&self, before: &IndexEntry, after: &IndexEntry) {
+        let bytes = |entry: &IndexEntry, in_pack: bool| -> i64 {
             let held = entry
                 .places
                 .iter()
                 .filter(|place| matches!(place.holder, Holder::Pack(_)) == in_pack);
             held.map(|place| i64::from(place.len)).sum()
         };
-        let known = |entry: &Entry| i64::from(!entry.places.is_empty());
+        let known = |entry: &IndexEntry| i64::from(!entry.places.is_empty());
         self.blocks.fetch_add(known(after) - known(before), Ordering::Relaxed);
         self.pack_bytes
             .fetch_add(bytes(after, true) - bytes(before, true), Ordering::Relaxed);

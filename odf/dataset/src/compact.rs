@@ -161,7 +161,7 @@ pub fn compact(
     if now < head {
         return Err(CompactError::TimeBeforeHead { now, head });
     }
-    let Some(plan) = Plan::make(dataset, options)? else {
+    let Some(plan) = Repacking::make(dataset, options)? else {
         return Ok(Outcome::NothingToDo);
     };
     // The collection of garbage must not take slices that no block names yet.
@@ -184,7 +184,7 @@ pub fn compact(
 }
 
 /// What the new chain has from its first new block on.
-struct Plan {
+struct Repacking {
     /// Sequence number of that block.
     from: u64,
     /// What the chain amounts to before it.
@@ -281,7 +281,7 @@ fn add_up(earlier: Option<ExtraAttributes>, later: Option<ExtraAttributes>) -> O
     Some(sum)
 }
 
-impl Plan {
+impl Repacking {
     /// Reads the chain; none if nothing would change.
     fn make(dataset: &Dataset, options: &Options) -> Result<Option<Self>, CompactError> {
         let mut steps: Vec<(u64, Step)> = Vec::new();

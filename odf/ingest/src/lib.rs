@@ -69,7 +69,7 @@ use commit::{Additions, Reached};
 use infer::Inferred;
 use plan::Plan;
 use source::{OnProgress, Problem, Source, Span};
-use stage::{Rows, Staging};
+use stage::{Staging, Unstaged};
 use taken::{Comparison, Taken};
 
 /// What to do with a file of an append dataset that is not the one taken before, or not with more behind it.
@@ -148,7 +148,7 @@ pub fn ingest(
     let (plan, columns) = known.settle(source, span, options, progress)?;
     let before = &known.before;
     let open = || source.rows(plan.shape(), span);
-    let rows = Rows {
+    let rows = Unstaged {
         source,
         open: &open,
         end: span.end,

@@ -44,7 +44,7 @@ pub use history::History;
 pub use spill::Memory;
 
 use batch::given_operations;
-use changes::Rows;
+use changes::NewRows;
 use keys::Key;
 use order::Order;
 pub(super) use setting::{Merged, OnBatch, Operations, Setting, Sink};
@@ -77,7 +77,7 @@ pub(super) fn merge(
             compare_columns,
         } => {
             let compare_columns = compare_columns.as_deref();
-            let rows = Rows::Snapshot { compare_columns };
+            let rows = NewRows::Snapshot { compare_columns };
             changes::merge(
                 &Key::new(setting.shape, primary_key)?,
                 rows,
@@ -92,7 +92,7 @@ pub(super) fn merge(
         }
         MergeStrategy::UpsertStream { primary_key } => {
             let key = Key::new(setting.shape, primary_key)?;
-            changes::merge(&key, Rows::Upsert, batches, setting, sink, on_batch)
+            changes::merge(&key, NewRows::Upsert, batches, setting, sink, on_batch)
         }
     }
 }

@@ -33,7 +33,7 @@ pub use error::PollError;
 pub use event_time::EventTimeError;
 pub use outcome::{Fetched, KIND_ETAG, KIND_LAST_MODIFIED, Outcome};
 pub use prepare::{MAX_UNPACK_RATIO, MAX_UNPACKED_BYTES, UNPACK_FLOOR_BYTES};
-pub use surroundings::{HttpOptions, MAX_CONTENT_BYTES, Phase, Progress, Surroundings};
+pub use surroundings::{FetchPhase, FetchProgress, HttpOptions, MAX_CONTENT_BYTES, Surroundings};
 pub use template::{MAX_TEMPLATE_BYTES, TemplateError};
 
 use outcome::State;

@@ -12,7 +12,7 @@ use super::fit::Fit;
 use super::frame::Frame;
 use super::ground::{Ground, Prepared};
 use super::source::{Format, OnProgress, step_for_format};
-use super::stage::{Rows, Staging};
+use super::stage::{Staging, Unstaged};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{
     AddData, AddPushSource, DatasetKind, MergeStrategy, MetadataEvent, ReadStep, SourceState, Timestamp, Transform,
@@ -163,7 +163,7 @@ fn take(
             let chosen = given.preprocess.is_some() || given.read.schemas().1.is_some();
             let fit = Fit::new(frame.schema(), &before, chosen)?;
             let open = || Ok(fit.rows(given.name, frame.open()?));
-            let rows = Rows {
+            let rows = Unstaged {
                 source: frame.source(),
                 open: &open,
                 end: frame.len(),

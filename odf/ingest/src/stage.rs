@@ -15,7 +15,7 @@ use odf_metadata::{ExtraAttributes, MergeStrategy, Timestamp};
 use odf_tables::slice::{SliceOptions, SliceWriter, WrittenSlice};
 
 /// Rows to be staged.
-pub(super) struct Rows<'a> {
+pub(super) struct Unstaged<'a> {
     /// Where they are from.
     pub(super) source: &'a Source,
     /// Opens them from the first, in the shape of the plan.
@@ -51,7 +51,11 @@ pub(super) struct Staged {
 
 impl Staging<'_> {
     /// Reads, merges and writes; none if no row is left to write.
-    pub(super) fn run(&self, rows: &Rows<'_>, progress: &mut OnProgress<'_>) -> Result<Option<Staged>, IngestError> {
+    pub(super) fn run(
+        &self,
+        rows: &Unstaged<'_>,
+        progress: &mut OnProgress<'_>,
+    ) -> Result<Option<Staged>, IngestError> {
         let setting = Setting {
             shape: self.plan.shape(),
             history: History {
@@ -112,7 +116,7 @@ impl Staging<'_> {
 
     /// Says in which row a value is missing. The row was refused after the merge, where rows have no numbers any more, so
     /// they are read once again up to the first without a value.
-    fn placed(&self, error: IngestError, rows: &Rows<'_>) -> IngestError {
+    fn placed(&self, error: IngestError, rows: &Unstaged<'_>) -> IngestError {
         let IngestError::Source(SourceError {
             problem: Problem::Missing,
             column: Some(column),

@@ -3,7 +3,7 @@
 use odf::dataset::Dataset;
 use odf::ingest::Polled;
 use odf::metadata::{DatasetId, PrepStep};
-use odf::poll::{self, Fetched, Phase, Surroundings};
+use odf::poll::{self, FetchPhase, Fetched, Surroundings};
 use odf::workspace::Growth;
 
 use super::{PullArgs, committed, open};
@@ -130,10 +130,10 @@ fn allow_commands(dataset: &Dataset, session: &Session, io: &mut Io) -> Result<(
     ))
 }
 
-fn step(at: &poll::Progress) -> Step {
+fn step(at: &poll::FetchProgress) -> Step {
     let doing = match at.phase {
-        Phase::Fetching => "downloading",
-        Phase::Preparing => "preparing",
+        FetchPhase::Fetching => "downloading",
+        FetchPhase::Preparing => "preparing",
     };
     let of = at.total.map(|total| format!(" of {}", output::bytes(total)));
     Step {

@@ -32,7 +32,7 @@ use records::{New, Old, Values};
 
 /// What the new rows are.
 #[derive(Clone, Copy)]
-pub(super) enum Rows<'k> {
+pub(super) enum NewRows<'k> {
     /// The whole state, compared in these columns; in all but the key if it does not say.
     Snapshot { compare_columns: Option<&'k [String]> },
     /// Some of it.
@@ -143,15 +143,15 @@ impl Verdict {
 
 pub(super) fn merge(
     key: &Key,
-    rows: Rows<'_>,
+    rows: NewRows<'_>,
     batches: &mut dyn Batches,
     setting: &Setting<'_>,
     sink: &mut dyn Sink,
     on_batch: &mut OnBatch<'_>,
 ) -> Result<Merged, MergeError> {
     let compare_columns = match rows {
-        Rows::Snapshot { compare_columns } => compare_columns,
-        Rows::Upsert => None,
+        NewRows::Snapshot { compare_columns } => compare_columns,
+        NewRows::Upsert => None,
     };
     let Setting {
         shape, scratch, memory, ..
@@ -163,11 +163,11 @@ pub(super) fn merge(
     let mut read = 0u64;
     while let Some(batch) = batches.next_batch()? {
         let complete = match rows {
-            Rows::Snapshot { .. } => {
+            NewRows::Snapshot { .. } => {
                 key.require(&batch, read)?;
                 None
             }
-            Rows::Upsert => key.complete(&batch),
+            NewRows::Upsert => key.complete(&batch),
         };
         let operations = given_operations(&batch, shape, read, Some(OperationType::Append))?;
         let values = comparison.of(batch.columns(), batch.num_rows())?;
@@ -188,8 +188,8 @@ pub(super) fn merge(
     }
 
     let filter = match rows {
-        Rows::Snapshot { .. } => None,
-        Rows::Upsert => {
+        NewRows::Snapshot { .. } => None,
+        NewRows::Upsert => {
             let mut among = Among::new(new.count());
             new.hashes(&mut |hash| among.insert(hash))?;
             Some((among, extents))
@@ -316,7 +316,7 @@ struct Repeated {
 
 /// Compares all new rows with the latest earlier ones. Of repeated keys in a snapshot the one that shows first is told.
 fn compare(
-    rows: Rows<'_>,
+    rows: NewRows<'_>,
     read: u64,
     mut new: Partitions<'_, New>,
     mut old: Partitions<'_, Old>,
@@ -349,7 +349,7 @@ fn compare(
         for row in new.take(part)? {
             let second = row.row;
             if let Some(before) = last.insert(row.key, row)
-                && matches!(rows, Rows::Snapshot { .. })
+                && matches!(rows, NewRows::Snapshot { .. })
                 && repeated.as_ref().is_none_or(|found| second < found.second)
             {
                 let first = before.row;
@@ -358,12 +358,12 @@ fn compare(
         }
         for row in last.values() {
             match rows {
-                Rows::Snapshot { .. } => verdict.compare(row, state.remove(&row.key).as_ref()),
+                NewRows::Snapshot { .. } => verdict.compare(row, state.remove(&row.key).as_ref()),
                 // A key that lacks a value is equal to no other.
-                Rows::Upsert => verdict.compare(row, state.get(&row.key).filter(|_| row.complete)),
+                NewRows::Upsert => verdict.compare(row, state.get(&row.key).filter(|_| row.complete)),
             }
         }
-        if let Rows::Snapshot { .. } = rows {
+        if let NewRows::Snapshot { .. } = rows {
             verdict.retracted.extend(state.values().map(|row| row.offset));
         }
     }

@@ -22,11 +22,11 @@ use crate::infer::UTC;
 use crate::source::BATCH_ROWS;
 
 /// Bytes of memory that a row takes while it is sorted, beside its values and its key.
-const ENTRY_BYTES: usize = size_of::<Entry>();
+const KEYED_BYTES: usize = size_of::<Keyed>();
 
 /// A row by the beginning of its key and its place.
 #[derive(Clone, Copy)]
-struct Entry {
+struct Keyed {
     /// The first bytes of the key in Arrow's row format, which compare as the values do.
     prefix: u128,
     batch: u32,
@@ -157,7 +157,7 @@ impl<'a> Sorter<'a> {
             .iter()
             .map(|at| batch.column(*at).get_array_memory_size())
             .sum();
-        self.bytes += batch.get_array_memory_size() + keys + rows * ENTRY_BYTES;
+        self.bytes += batch.get_array_memory_size() + keys + rows * KEYED_BYTES;
         self.held.push(batch);
         if self.bytes > self.limit {
             self.spill()?;
@@ -208,14 +208,14 @@ fn sorted(
         .collect::<Result<Vec<_>, _>>()?;
     let mut entries = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
     for (batch, keys) in (0..).zip(&keys) {
-        entries.extend((0..).zip(keys).map(|(row, key)| Entry {
+        entries.extend((0..).zip(keys).map(|(row, key)| Keyed {
             prefix: prefix(key),
             batch,
             row,
         }));
     }
-    let key = |entry: &Entry| keys[entry.batch as usize].row(entry.row as usize);
-    let compare = |a: &Entry, b: &Entry| a.prefix.cmp(&b.prefix).then_with(|| key(a).cmp(&key(b)));
+    let key = |entry: &Keyed| keys[entry.batch as usize].row(entry.row as usize);
+    let compare = |a: &Keyed, b: &Keyed| a.prefix.cmp(&b.prefix).then_with(|| key(a).cmp(&key(b)));
     if entries.is_sorted_by(|a, b| compare(a, b) != Ordering::Greater) {
         return batches.iter().try_for_each(|batch| give(batch.clone()));
     }

@@ -18,7 +18,8 @@ use url::Url;
 
 use super::spool::{Content, CopyError, copy};
 use super::{
-    Fetched, MAX_CONTENT_BYTES, Outcome, Phase, PollError, Progress, Spool, State, Surroundings, event_time, template,
+    FetchPhase, FetchProgress, Fetched, MAX_CONTENT_BYTES, Outcome, PollError, Spool, State, Surroundings, event_time,
+    template,
 };
 use odf_metadata::{EventTimeSource, RequestHeader, Timestamp};
 
@@ -184,8 +185,8 @@ impl Download<'_> {
         let mut received = 0;
         let copied = copy(&mut body.into_reader(), &mut file, MAX_CONTENT_BYTES, |bytes| {
             received = bytes;
-            (self.around.progress)(Progress {
-                phase: Phase::Fetching,
+            (self.around.progress)(FetchProgress {
+                phase: FetchPhase::Fetching,
                 bytes,
                 total: announced,
             });

@@ -36,9 +36,9 @@ impl Default for HttpOptions {
 
 /// How far a fetch has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct FetchProgress {
     /// What is being done.
-    pub phase: Phase,
+    pub phase: FetchPhase,
     /// Bytes so far: downloaded, or written by a step.
     pub bytes: u64,
     /// Bytes in all, if the source says.
@@ -47,7 +47,7 @@ pub struct Progress {
 
 /// The phases of a fetch, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum FetchPhase {
     /// Downloading.
     Fetching,
     /// Unpacking, or running a command.
@@ -69,7 +69,7 @@ pub struct Surroundings<'a> {
     /// Whether to stop; asked often, from several threads.
     pub stop: &'a (dyn Fn() -> bool + Sync),
     /// Told how far it is, now and then.
-    pub progress: &'a dyn Fn(Progress),
+    pub progress: &'a dyn Fn(FetchProgress),
 }
 
 impl Surroundings<'_> {

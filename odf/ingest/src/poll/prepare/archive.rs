@@ -11,7 +11,7 @@ use zip::result::ZipError;
 use crate::archive::leads_out;
 
 use super::super::spool::{CopyError, Spool, copy};
-use super::super::{MAX_CONTENT_BYTES, Phase, PollError, Progress, Surroundings};
+use super::super::{FetchPhase, FetchProgress, MAX_CONTENT_BYTES, PollError, Surroundings};
 
 /// The most bytes that an archive may unpack to.
 pub const MAX_UNPACKED_BYTES: u64 = MAX_CONTENT_BYTES;
@@ -111,8 +111,8 @@ fn save(
 ) -> Result<Spool, PollError> {
     let (spool, mut file) = Spool::create(around.spool)?;
     let copied = copy(from, &mut file, limit, |bytes| {
-        (around.progress)(Progress {
-            phase: Phase::Preparing,
+        (around.progress)(FetchProgress {
+            phase: FetchPhase::Preparing,
             bytes,
             total,
         });

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::super::spool::Spool;
-use super::super::{MAX_CONTENT_BYTES, Phase, PollError, Progress, Surroundings};
+use super::super::{FetchPhase, FetchProgress, MAX_CONTENT_BYTES, PollError, Surroundings};
 
 /// The most bytes a command may say on standard error.
 const MAX_STDERR_BYTES: u64 = 64 << 20;
@@ -69,8 +69,8 @@ pub(super) fn pipe(input: &Path, command: &[String], around: &Surroundings<'_>) 
                 hint: "",
             });
         }
-        (around.progress)(Progress {
-            phase: Phase::Preparing,
+        (around.progress)(FetchProgress {
+            phase: FetchPhase::Preparing,
             bytes,
             total: None,
         });
