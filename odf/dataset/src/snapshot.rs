@@ -257,10 +257,7 @@ impl Plan {
                 return Err(error);
             }
         }
-        // Dependents that stay were refused, so whatever else is downstream of these is among them.
-        let mut order = Lineage::of(datasets.catalog())?.downstream(&gone);
-        order.retain(|id| gone.contains(id));
-        making.put_in_place(&order)
+        making.put_in_place(&gone)
     }
 }
 

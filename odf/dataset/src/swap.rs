@@ -1,50 +1,68 @@
-//! Datasets that come together, and take the place of others, in one step.
+//! Datasets that come, and take the place of others, in one step.
 //!
-//! What was written waits in a directory of its own, beside a list of what comes and what goes. Giving that directory its
+//! What was written waits in a directory of its own, beside an entry for each dataset that goes. Giving that directory its
 //! name is the step: before it a crash leaves everything as it was, after it the next start finishes what is left to do.
+//! Only the names of its entries say what that is, so there is no list that damage could part from what waits.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use odf_disk::{Access, PENDING_PREFIX, read_small};
+use odf_disk::{Access, PENDING_PREFIX};
 use odf_metadata::DatasetId;
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::dataset::WrittenDataset;
 use crate::rewrite::{Datasets, RewriteError};
 
-/// The directory, once the step is done.
+/// The directory, once the step is done. A dataset that comes waits in it under its id.
 const SWAP: &str = ".swap";
-/// The list in it: a line `- ID` for each dataset that goes, and `+ ID` for each that comes.
-const LIST: &str = "list";
-/// The longest list that is read: some 100,000 datasets.
-const MAX_LIST_BYTES: u64 = 16 << 20;
+/// With an id behind it, the name of an empty directory: this dataset goes, and none of its id comes.
+const GOES: char = '-';
 
-/// What a swap that was begun is about.
-#[derive(Default)]
+/// What a swap that was decided is about.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Swap {
     go: Vec<DatasetId>,
     come: Vec<DatasetId>,
 }
 
 impl Swap {
-    fn parse(text: &str) -> Self {
+    /// Reads the directory; nothing if there is none.
+    fn read(dir: &Path) -> Result<Option<Self>, CatalogError> {
+        let failed = |source| CatalogError::Io {
+            operation: "read",
+            path: dir.to_owned(),
+            source,
+        };
+        let entries = match fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(failed)?,
+        };
         let mut swap = Self::default();
-        for (sign, id) in text.lines().filter_map(|line| line.split_once(' ')) {
-            match (sign, DatasetId::from_multibase(id)) {
-                ("-", Ok(id)) => swap.go.push(id),
-                ("+", Ok(id)) => swap.come.push(id),
-                _ => {}
-            }
+        for entry in entries {
+            let name = entry.map_err(failed)?.file_name();
+            let name = name.to_string_lossy();
+            let (ids, id) = match name.strip_prefix(GOES) {
+                Some(id) => (&mut swap.go, id),
+                None => (&mut swap.come, &*name),
+            };
+            ids.extend(DatasetId::from_multibase(id));
         }
-        swap
+        Ok(Some(swap))
     }
+}
 
-    fn text(&self) -> String {
-        let go = self.go.iter().map(|id| format!("- {}\n", id.to_multibase()));
-        let come = self.come.iter().map(|id| format!("+ {}\n", id.to_multibase()));
-        go.chain(come).collect()
-    }
+/// What is to be done with a dataset that waits.
+enum Waiting {
+    /// It is in its place already; a crash can leave the entry here as well.
+    Came,
+    /// It moves to its place, which is free.
+    Moves,
+    /// It moves to its place once the dataset that is there is gone.
+    Replaces,
+    /// It cannot be read, and something is in its place: better that than nothing.
+    Damaged,
 }
 
 impl Catalog {
@@ -52,7 +70,7 @@ impl Catalog {
         self.dir().join(SWAP)
     }
 
-    /// Decides that `new` come and `gone` go, in this order; [`Datasets::finish_swap`] carries it out.
+    /// Decides that `new` come and `gone` go; [`Datasets::finish_swap`] carries it out.
     ///
     /// # Errors
     /// Nothing is decided, and dropping `new` removes them.
@@ -61,24 +79,28 @@ impl Catalog {
         let pending = self.dir().join(format!("{PENDING_PREFIX}swap"));
         disk.remove_tree(&pending)?;
         disk.create_dirs(&pending, Access::Readable)?;
+        for id in gone.iter().filter(|id| new.iter().all(|written| written.id() != **id)) {
+            let goes = pending.join(format!("{GOES}{}", id.to_multibase()));
+            disk.create_dir(&goes, Access::Readable)?;
+        }
         for written in &mut *new {
             written.wait_in(&pending)?;
         }
-        let swap = Swap {
-            go: gone.to_vec(),
-            come: new.iter().map(|written| written.id()).collect(),
-        };
-        disk.replace(&pending.join(LIST), swap.text().as_bytes(), Access::Readable)?;
         disk.sync_dir(&pending)?;
         disk.rename(&pending, &self.swap_dir())?;
         Ok(disk.sync_dir(self.dir())?)
     }
 
-    /// Whether a dataset that was to come is in its place. What waits may then still be there as well.
-    fn has_come(&self, id: &DatasetId) -> bool {
+    fn waiting(&self, id: &DatasetId) -> Waiting {
         let head = |dir: PathBuf| fs::read(dir.join("refs/head")).ok();
-        let waits = self.swap_dir().join(id.to_multibase());
-        !waits.exists() || head(waits) == head(self.dataset_dir(id))
+        let (here, place) = (self.swap_dir().join(id.to_multibase()), self.dataset_dir(id));
+        let is_free = place.symlink_metadata().is_err();
+        match head(here) {
+            _ if is_free => Waiting::Moves,
+            None => Waiting::Damaged,
+            waits if waits == head(place) => Waiting::Came,
+            Some(_) => Waiting::Replaces,
+        }
     }
 }
 
@@ -90,26 +112,24 @@ impl Datasets {
     pub fn finish_swap(&self) -> Result<(), RewriteError> {
         let catalog = self.catalog();
         let dir = catalog.swap_dir();
-        if !dir.exists() {
+        let Some(swap) = Swap::read(&dir)? else {
             return Ok(());
-        }
+        };
         let disk = &catalog.medium().disk;
-        let list = read_small(&dir.join(LIST), MAX_LIST_BYTES).map_err(CatalogError::from)?;
-        let swap = list.map(|list| Swap::parse(&String::from_utf8_lossy(&list)));
-        let swap = swap.unwrap_or_default();
         for id in &swap.go {
-            let is_old = !swap.come.contains(id) || !catalog.has_come(id);
-            if !is_old || catalog.dataset_dir(id).symlink_metadata().is_err() {
-                continue;
-            }
-            match self.delete(id) {
-                Err(error @ RewriteError::Left { .. }) => tracing::warn!(%error, "what a replaced dataset left"),
-                other => other?,
-            }
+            self.make_room(id)?;
         }
-        for id in swap.come.iter().filter(|id| !catalog.has_come(id)) {
-            let from = dir.join(id.to_multibase());
-            disk.rename(&from, &catalog.dataset_dir(id))
+        for id in &swap.come {
+            match catalog.waiting(id) {
+                Waiting::Came => continue,
+                Waiting::Damaged => {
+                    tracing::warn!(dataset = %id, "what was to take its place is damaged: the dataset stays as it was");
+                    continue;
+                }
+                Waiting::Replaces => self.make_room(id)?,
+                Waiting::Moves => {}
+            }
+            disk.rename(&dir.join(id.to_multibase()), &catalog.dataset_dir(id))
                 .map_err(CatalogError::from)?;
         }
         let done = || -> Result<(), CatalogError> {
@@ -119,22 +139,135 @@ impl Datasets {
         };
         Ok(done()?)
     }
+
+    /// Removes a dataset that is replaced, if it is still there.
+    fn make_room(&self, id: &DatasetId) -> Result<(), RewriteError> {
+        if self.catalog().dataset_dir(id).symlink_metadata().is_err() {
+            return Ok(());
+        }
+        match self.delete(id) {
+            Err(error @ RewriteError::Left { .. }) => tracing::warn!(%error, "what a replaced dataset left"),
+            other => other?,
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use odf_disk::Disk;
+    use odf_metadata::{DatasetKind, MetadataEvent, SetInfo};
+
     use super::*;
+    use crate::Medium;
+    use crate::dataset::Dataset;
+    use crate::mirror::NoMirror;
+
+    fn open(dir: &Path) -> Datasets {
+        let catalog = Catalog::open(dir, Medium::new(Disk::new())).unwrap();
+        Datasets::new(catalog, Arc::new(NoMirror))
+    }
+
+    /// Writes a dataset that says `text`, in no place yet.
+    fn write(catalog: &Catalog, key: u8, text: &str, replaced: Option<DatasetId>) -> WrittenDataset {
+        let id = DatasetId::from_public_key([key; 32]);
+        let info = MetadataEvent::SetInfo(SetInfo {
+            description: Some(text.into()),
+            keywords: None,
+        });
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let staged = catalog.stage_for(id, &"d".parse().unwrap(), replaced).unwrap();
+        staged.write_events(DatasetKind::Root, vec![info], now, None).unwrap()
+    }
+
+    fn put(datasets: &Datasets, written: &mut WrittenDataset, gone: &[DatasetId]) {
+        datasets.catalog().decide_swap(&mut [written], gone).unwrap();
+    }
+
+    fn said(datasets: &Datasets) -> Vec<(DatasetId, String)> {
+        let said = |dataset: Dataset| match &dataset.blocks().unwrap().last().unwrap().unwrap().block.block().event {
+            MetadataEvent::SetInfo(info) => (dataset.id(), info.description.clone().unwrap()),
+            other => panic!("{other:?}"),
+        };
+        let entries = datasets.catalog().entries().unwrap();
+        let opened = entries
+            .iter()
+            .map(|entry| datasets.catalog().open_entry(entry).unwrap());
+        opened.map(said).collect()
+    }
 
     #[test]
-    fn a_list_says_what_goes_and_what_comes() {
-        let id = |byte: u8| DatasetId::from_public_key([byte; 32]);
-        let swap = Swap {
-            go: vec![id(1), id(2)],
-            come: vec![id(2)],
-        };
-        let read = Swap::parse(&swap.text());
-        assert_eq!((read.go, read.come), (swap.go, swap.come));
-        let nothing = Swap::parse("- \n+ x\n\n* fed01\n");
-        assert!(nothing.go.is_empty() && nothing.come.is_empty());
+    fn whatever_entry_is_lost_nothing_that_waits_is() {
+        for same in [true, false] {
+            for finished in [true, false] {
+                let dir = tempfile::tempdir().unwrap();
+                let datasets = open(dir.path());
+                let mut old = write(datasets.catalog(), 1, "old", None);
+                put(&datasets, &mut old, &[]);
+                datasets.finish_swap().unwrap();
+                let old = old.in_place().0.id();
+                let mut new = write(datasets.catalog(), if same { 1 } else { 2 }, "new", Some(old));
+                let new_id = new.id();
+                put(&datasets, &mut new, &[old]);
+                assert_eq!(said(&datasets), [(old, "old".to_owned())], "it is decided, not done");
+                let swap = Swap::read(&datasets.catalog().swap_dir()).unwrap().unwrap();
+                let go = if same { vec![] } else { vec![old] };
+                assert_eq!((swap.go, swap.come), (go, vec![new_id]));
+                let goes = datasets
+                    .catalog()
+                    .swap_dir()
+                    .join(format!("{GOES}{}", old.to_multibase()));
+                if !finished && !same {
+                    fs::remove_dir(goes).unwrap();
+                }
+                datasets.finish_swap().unwrap();
+                let mut expected = vec![(new_id, "new".to_owned())];
+                if !finished && !same {
+                    expected.push((old, "old".to_owned()));
+                    expected.sort();
+                }
+                assert_eq!(said(&datasets), expected);
+                assert!(!datasets.catalog().swap_dir().exists());
+                datasets.finish_swap().unwrap();
+                assert_eq!(said(&datasets), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_one_takes_a_free_place_and_no_other() {
+        for is_free in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let datasets = open(dir.path());
+            let id = DatasetId::from_public_key([1; 32]);
+            if !is_free {
+                put(&datasets, &mut write(datasets.catalog(), 1, "old", None), &[]);
+                datasets.finish_swap().unwrap();
+            }
+            let mut new = write(datasets.catalog(), 1, "new", (!is_free).then_some(id));
+            put(&datasets, &mut new, &[id]);
+            let waits = datasets.catalog().swap_dir().join(id.to_multibase());
+            fs::remove_file(waits.join("refs/head")).unwrap();
+            datasets.finish_swap().unwrap();
+            let entries = datasets.catalog().entries().unwrap();
+            match is_free {
+                true => assert!(entries.len() == 1 && entries[0].head.is_none(), "{entries:?}"),
+                false => assert_eq!(said(&datasets), [(id, "old".to_owned())]),
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_came_and_still_waits_came() {
+        let dir = tempfile::tempdir().unwrap();
+        let datasets = open(dir.path());
+        put(&datasets, &mut write(datasets.catalog(), 1, "new", None), &[]);
+        let (swap, id) = (datasets.catalog().swap_dir(), DatasetId::from_public_key([1; 32]));
+        let place = datasets.catalog().dataset_dir(&id);
+        odf_disk::crash::copy_tree(&swap.join(id.to_multibase()), &place).unwrap();
+        datasets.finish_swap().unwrap();
+        assert_eq!(said(&datasets), [(id, "new".to_owned())]);
     }
 }
