@@ -50,7 +50,11 @@ pub enum Refusal {
 pub struct Recorder {
     root: PathBuf,
     state: Mutex<State>,
+    watcher: Mutex<Option<Watcher>>,
 }
+
+/// Hears of calls before they are made.
+type Watcher = Arc<dyn Fn(usize) + Send + Sync>;
 
 struct State {
     calls: usize,
@@ -99,6 +103,7 @@ impl Recorder {
                 ignored_syncs: Vec::new(),
                 syncs: 0,
             }),
+            watcher: Mutex::default(),
         })
     }
 
@@ -120,6 +125,15 @@ impl Recorder {
     /// The sync with this number, counted from 0, is to be left out of the log, as if the program had forgotten it.
     pub fn forget_sync(&self, number: usize) {
         self.state().ignored_syncs.push(number);
+    }
+
+    /// From now on `watcher` is told the number of each call, counted from 0, before the call is made and in its thread.
+    pub fn watch(&self, watcher: impl Fn(usize) + Send + Sync + 'static) {
+        *self.watcher() = Some(Arc::new(watcher));
+    }
+
+    fn watcher(&self) -> MutexGuard<'_, Option<Watcher>> {
+        self.watcher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many of the calls were syncs.
@@ -255,6 +269,11 @@ impl Device for Recorder {
         }
         if call.is_sync() {
             state.syncs += 1;
+        }
+        drop(state);
+        let watcher = self.watcher().clone();
+        if let Some(watcher) = watcher {
+            watcher(number);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::{
     os::unix::ffi::OsStrExt as _,
     path::{Component, Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use odf_disk::Access;
@@ -73,8 +73,11 @@ impl Store {
     pub fn put_references(&self, file: FileId, leaves: &[Leaf]) -> Result<(), StoreError> {
         let path = self.registered(file)?;
         self.inner.index.guard.room()?;
-        if self.is_unchecked(file)? {
-            self.drop_leaves(file)?;
+        {
+            let _preparing = self.preparing();
+            if self.is_unchecked(file)? {
+                self.drop_leaves(file)?;
+            }
         }
         self.mark_dirty(file, path.parent().map(Path::to_path_buf))?;
         for leaf in leaves {
@@ -166,10 +169,41 @@ impl Store {
         let before = index.run(|| index.leaves.insert(leaf_key(file, leaf.offset), &hash[..]))?;
         if let Some(before) = before.filter(|before| **before != hash[..]) {
             // Another block was written over this one.
-            self.drop_leaf(file, leaf.offset, &before)?;
+            match self.elsewhere_in(file, leaf.offset, &before)? {
+                Some(place) => drop(self.update(&before, |entry| entry.add(place))?),
+                None => self.drop_leaf(file, leaf.offset, &before)?,
+            }
         }
         self.update(&hash, |entry| entry.add(place_of(file, leaf)))?;
         Ok(())
+    }
+
+    /// Where else a file has the block that it had at `offset`; the index remembers one place for each file.
+    pub(super) fn elsewhere_in(&self, file: FileId, offset: u64, hash: &[u8]) -> Result<Option<Place>, StoreError> {
+        let mut here = self.places(hash)?.into_iter();
+        let Some(place) = here.find(|place| place.holder == Holder::File(file.0)) else {
+            return Ok(None);
+        };
+        if place.offset != offset {
+            return Ok(Some(place));
+        }
+        for leaf in self.leaves_of(file) {
+            let (other, known) = leaf?;
+            if other != offset && *known == *hash {
+                return Ok(Some(Place { offset: other, ..place }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A file is not said any more to have that block at `offset`.
+    pub(super) fn forget_leaf(&self, file: FileId, offset: u64, hash: &[u8]) -> Result<(), StoreError> {
+        let index = &self.inner.index;
+        let key = leaf_key(file, offset);
+        // Somebody may have written another block there since.
+        index
+            .run(|| index.leaves.compare_and_swap(key, Some(hash), None::<&[u8]>))
+            .map(drop)
     }
 
     /// What is at `offset` of a file is not that block: drops the place.
@@ -191,6 +225,7 @@ impl Store {
     fn writable(&self, file: FileId) -> Result<Arc<Handle>, StoreError> {
         let holder = Holder::File(file.0);
         self.inner.handles.get(holder, true, || {
+            let _preparing = self.preparing();
             let disk = &self.inner.options.disk;
             let path = self.registered(file)?;
             let opened = match disk.open_or_create(&path, Access::Readable) {
@@ -211,6 +246,12 @@ impl Store {
             }
             Ok(Handle::Write(opened))
         })
+    }
+
+    /// A turn at making a file fit to be written. Without it, what one thread has just written and referred to could go
+    /// with the old parts of the file that another one is dropping.
+    fn preparing(&self) -> MutexGuard<'_, ()> {
+        self.inner.preparing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn drop_leaves(&self, file: FileId) -> Result<(), StoreError> {

@@ -31,12 +31,19 @@ impl Store {
         for (name, counter) in inner.counters.named() {
             inner.index.set_number(name, counter.load(Ordering::Relaxed) as u64)?;
         }
-        let left = std::mem::take(&mut *inner.due.names_left());
-        let flushed = inner.index.flush();
-        if flushed.is_err() {
-            inner.due.names_left().extend(left);
-        }
-        flushed
+        let renames = inner.due.names_left().renames();
+        inner.index.flush()?;
+        inner.due.names_left().flushed(renames);
+        Ok(())
+    }
+
+    /// Writes out what the index has, as its own thread does at any time, so that nothing may depend on when: for tests that
+    /// cut the power.
+    ///
+    /// # Errors
+    /// The index cannot be written.
+    pub fn run_ahead(&self) -> Result<(), StoreError> {
+        self.inner.index.run_ahead()
     }
 
     /// Syncs packs, files, the directories that name them, and pins, but not the index.

@@ -173,7 +173,6 @@ impl Index {
     }
 
     /// Writes out what sled has, as its own thread does at any time.
-    #[cfg(any(test, feature = "model"))]
     pub(super) fn run_ahead(&self) -> Result<(), StoreError> {
         self.run(|| self.db.flush())?;
         Ok(())

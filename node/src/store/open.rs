@@ -151,6 +151,7 @@ impl Store {
                 next_file: Mutex::new(index.number(NEXT_FILE)? as u32),
                 epoch: AtomicU64::new(index.number(EPOCH)?),
                 raising: Mutex::default(),
+                preparing: Mutex::default(),
                 rebuilt: AtomicBool::new(rebuilt || index.number(REBUILT)? != 0),
                 due: Due::default(),
                 skipped: Mutex::default(),

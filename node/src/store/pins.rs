@@ -101,17 +101,21 @@ impl Pins {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a pin; false if it is there.
-    pub(super) fn insert(&self, pin: Pin) -> Result<bool, StoreError> {
-        check_owner(&pin.owner)?;
+    /// Adds pins, those that are not there yet, in one write.
+    pub(super) fn insert(&self, owner: &str, roots: &[Cid]) -> Result<(), StoreError> {
+        check_owner(owner)?;
         let mut state = self.state();
-        if state.pins.contains(&pin) {
-            return Ok(false);
+        let pin = |cid: &Cid| Pin {
+            owner: owner.to_owned(),
+            cid: *cid,
+        };
+        let new: BTreeSet<Pin> = roots.iter().map(pin).filter(|pin| !state.pins.contains(pin)).collect();
+        if new.is_empty() {
+            return Ok(());
         }
-        state.append(&line('+', &pin))?;
-        state.pins.insert(pin);
-        self.trim(&mut state)?;
-        Ok(true)
+        state.append(new.iter().map(|pin| line('+', pin)))?;
+        state.pins.extend(new);
+        self.trim(&mut state)
     }
 
     /// Takes a pin away; false if there was none.
@@ -120,7 +124,7 @@ impl Pins {
         if !state.pins.contains(pin) {
             return Ok(false);
         }
-        state.append(&line('-', pin))?;
+        state.append([line('-', pin)])?;
         state.pins.remove(pin);
         self.trim(&mut state)?;
         Ok(true)
@@ -164,10 +168,12 @@ impl Pins {
 }
 
 impl State {
-    fn append(&mut self, line: &str) -> Result<(), StoreError> {
-        self.file.write_at(line.as_bytes(), self.end)?;
-        self.end += line.len() as u64;
-        self.lines += 1;
+    fn append(&mut self, lines: impl IntoIterator<Item = String>) -> Result<(), StoreError> {
+        let lines: Vec<String> = lines.into_iter().collect();
+        let text = lines.concat();
+        self.file.write_at(text.as_bytes(), self.end)?;
+        self.end += text.len() as u64;
+        self.lines += lines.len() as u64;
         self.dirty = true;
         Ok(())
     }
@@ -258,6 +264,10 @@ mod tests {
         }
     }
 
+    fn insert(pins: &Pins, pin: &Pin) {
+        pins.insert(&pin.owner, &[pin.cid]).unwrap();
+    }
+
     fn open(path: &Path) -> (Pins, u64) {
         Pins::open(&Disk::new(), path).unwrap()
     }
@@ -268,8 +278,8 @@ mod tests {
         let path = dir.path().join("pins");
         let (pins, _) = open(&path);
         for n in 0..3 {
-            assert!(pins.insert(pin("a long owner", n)).unwrap());
-            assert!(!pins.insert(pin("a long owner", n)).unwrap());
+            insert(&pins, &pin("a long owner", n));
+            insert(&pins, &pin("a long owner", n));
         }
         assert!(pins.remove(&pin("a long owner", 1)).unwrap());
         assert!(!pins.remove(&pin("a long owner", 1)).unwrap());
@@ -284,7 +294,7 @@ mod tests {
         fs::write(&path, &text[..cut]).unwrap();
         let (pins, unreadable) = open(&path);
         assert_eq!((pins.len(), unreadable), (3, 1));
-        pins.insert(pin("new", 9)).unwrap();
+        insert(&pins, &pin("new", 9));
         let (pins, unreadable) = open(&path);
         assert_eq!((pins.len(), unreadable), (4, 1), "the next line stands alone");
 
@@ -302,12 +312,27 @@ mod tests {
         let path = dir.path().join("pins");
         let recorder = odf_disk::crash::Recorder::new(dir.path());
         let (pins, _) = Pins::open(&Disk::with(recorder.clone()), &path).unwrap();
-        pins.insert(pin("a", 1)).unwrap();
+        insert(&pins, &pin("a", 1));
         recorder.set_refusal(odf_disk::crash::Refusal::Once(0), std::io::ErrorKind::StorageFull);
         assert!(matches!(pins.remove(&pin("a", 1)), Err(StoreError::Full { .. })));
         assert_eq!(pins.list(None), [pin("a", 1)], "memory says what the journal says");
-        pins.insert(pin("b", 1)).unwrap();
+        insert(&pins, &pin("b", 1));
         assert_eq!(open(&path).0.list(None), [pin("a", 1), pin("b", 1)]);
+    }
+
+    #[test]
+    fn many_roots_are_one_write_and_those_that_are_there_no_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pins");
+        let recorder = odf_disk::crash::Recorder::new(dir.path());
+        let (pins, _) = Pins::open(&Disk::with(recorder.clone()), &path).unwrap();
+        let roots: Vec<Cid> = (0..200).map(|n| pin("a", n).cid).collect();
+        let before = recorder.calls();
+        pins.insert("a", &roots).unwrap();
+        pins.insert("a", &roots).unwrap();
+        assert_eq!((recorder.calls() - before, pins.len()), (1, 200));
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1 + 200);
+        assert_eq!(open(&path).0.list(None), pins.list(None));
     }
 
     #[test]
@@ -319,7 +344,7 @@ mod tests {
         let (pins, unreadable) = open(&path);
         assert_eq!((pins.list(None), unreadable), (vec![kept.clone()], 1));
         for n in 0..JOURNAL_SLACK_LINES {
-            pins.insert(pin("x", n as u8)).unwrap();
+            insert(&pins, &pin("x", n as u8));
             pins.remove(&pin("x", n as u8)).unwrap();
         }
         assert!(fs::read_to_string(&path).unwrap().lines().count() as u64 <= JOURNAL_SLACK_LINES + 4);
@@ -337,12 +362,11 @@ mod tests {
                 scope.spawn(move || {
                     for n in 0..600_u32 {
                         let one = pin("shared", (n % 7) as u8);
-                        let changed = if (n + thread) % 2 == 0 {
-                            pins.insert(one)
+                        if (n + thread) % 2 == 0 {
+                            insert(pins, &one);
                         } else {
-                            pins.remove(&one)
-                        };
-                        changed.unwrap();
+                            pins.remove(&one).unwrap();
+                        }
                     }
                 });
             }

@@ -97,6 +97,8 @@ pub(super) struct Inner {
     pub(super) epoch: AtomicU64,
     /// Held while the epoch is raised, so that the index never has an older one after a newer.
     pub(super) raising: Mutex<()>,
+    /// Held while a file is made fit to be written.
+    pub(super) preparing: Mutex<()>,
     pub(super) rebuilt: AtomicBool,
     pub(super) due: Due,
     pub(super) skipped: Mutex<Vec<Skipped>>,
@@ -162,10 +164,17 @@ impl Store {
     /// [`StoreError::BadOwner`] for an empty owner, one over [`MAX_OWNER_BYTES`](super::MAX_OWNER_BYTES) or with control
     /// characters; or the blocks cannot be synced or the journal cannot be written: nothing is pinned then.
     pub fn pin(&self, owner: &str, cid: &Cid) -> Result<(), StoreError> {
+        self.pin_all(owner, &[*cid])
+    }
+
+    /// As [`pin`](Self::pin), for many roots: all of them or none, and what was put before is synced once.
+    ///
+    /// # Errors
+    /// As [`pin`](Self::pin).
+    pub fn pin_all(&self, owner: &str, roots: &[Cid]) -> Result<(), StoreError> {
         self.inner.index.guard.room()?;
         self.sync_bytes()?;
-        let owner = owner.to_owned();
-        self.inner.pins.insert(Pin { owner, cid: *cid }).map(drop)
+        self.inner.pins.insert(owner, roots)
     }
 
     /// Ends a pin; false if there was none. Durable after a flush.
@@ -463,6 +472,14 @@ impl Store {
     /// Takes one place out of the index because its bytes are wrong.
     fn quarantine(&self, cid: &Cid, place: &Place) -> Result<(), StoreError> {
         let key = cid.hash().to_bytes();
+        if let Holder::File(id) = place.holder {
+            let other = self.elsewhere_in(FileId(id), place.offset, &key)?;
+            self.forget_leaf(FileId(id), place.offset, &key)?;
+            if let Some(other) = other {
+                self.update(&key, |entry| entry.add(other))?;
+                return Ok(());
+            }
+        }
         let others = self.places(&key)?.iter().filter(|known| *known != place).count();
         if others == 0 {
             self.lose(&key)?;

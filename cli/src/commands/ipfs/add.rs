@@ -214,9 +214,7 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
     if !args.only_hash {
         let roots: Vec<Cid> = roots.into_iter().map(|(_, entry)| entry.cid).collect();
         if args.pin {
-            for root in &roots {
-                store.pin(PIN_OWNER, root)?;
-            }
+            store.pin_all(PIN_OWNER, &roots)?;
         }
         store.flush()?;
         session.added(&roots);

@@ -44,6 +44,30 @@ fn parts_of_a_file_are_blocks_without_a_copy() {
 }
 
 #[test]
+fn a_file_that_many_begin_at_once_keeps_the_parts_of_all() {
+    const THREADS: u32 = 4;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for round in 0..200 {
+        let file = store.add_file(Path::new(&format!("f{round}"))).unwrap();
+        let blocks: Vec<Block> = (0..THREADS).map(|n| block(round * THREADS + n, 100)).collect();
+        let barrier = std::sync::Barrier::new(THREADS as usize);
+        std::thread::scope(|scope| {
+            for (position, block) in blocks.iter().enumerate() {
+                let (store, barrier) = (&store, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    store.write_leaf(file, position as u64 * 100, block).unwrap();
+                });
+            }
+        });
+        for block in &blocks {
+            assert!(store.has(block.cid()).unwrap(), "round {round}");
+        }
+    }
+}
+
+#[test]
 fn leaves_are_adopted_only_where_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
@@ -165,6 +189,29 @@ fn a_block_in_more_files_than_are_remembered_survives_most_of_them() {
         .collect();
     store.remove_files(&files[..files.len() - 1]).unwrap();
     assert_eq!(store.get(block.cid()).unwrap(), Some(block));
+}
+
+#[test]
+fn a_block_that_a_file_has_twice_outlives_either_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let (twice, other) = (block(1, 500), block(2, 500));
+    for (lost, by_store) in [(0, true), (500, true), (0, false), (500, false)] {
+        let path = format!("f{lost}{by_store}");
+        let store = open(dir.path());
+        let file = store.add_file(Path::new(&path)).unwrap();
+        store.write_leaf(file, 0, &twice).unwrap();
+        store.write_leaf(file, 500, &twice).unwrap();
+        if by_store {
+            store.write_leaf(file, lost, &other).unwrap();
+        } else {
+            store.write_at(file, lost, other.data()).unwrap();
+        }
+        assert_eq!(store.get(twice.cid()).unwrap().as_ref(), Some(&twice), "{path}");
+        store.write_at(file, 500 - lost, other.data()).unwrap();
+        assert_eq!(store.get(twice.cid()).unwrap(), None, "{path}: no copy is left");
+        assert!(!store.has(twice.cid()).unwrap());
+        store.remove_file(file).unwrap();
+    }
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Site {
 
     /// The store as it is opened after the power went at `calls`, with the index as its thread wrote it just before.
     fn cut(&self, store: &Store, calls: usize, unsynced: Unsynced) -> (tempfile::TempDir, Store) {
-        store.inner.index.run_ahead().unwrap();
+        store.run_ahead().unwrap();
         let image = tempfile::tempdir().unwrap();
         self.recorder
             .image(self.before.path(), calls, unsynced, image.path(), &|path| {
