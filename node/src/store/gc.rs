@@ -136,8 +136,9 @@ impl Store {
             missing: reach.missing.clone(),
             ..GcReport::default()
         };
-        // A pin that was taken away must not come back to a DAG that is gone.
-        inner.pins.sync()?;
+        // A pin that was taken away must not come back to a DAG that is gone, nor may a block lose its place in a pack to a
+        // file that the power can still take.
+        self.sync_bytes()?;
         for key in &reach.doubted {
             self.set_lost(key, EVERYTHING)?;
         }
