@@ -157,6 +157,12 @@ impl Session {
         })
     }
 
+    /// The store and the datasets, if a command has needed them yet.
+    #[cfg(test)]
+    pub(crate) fn open_workspace(&self) -> Option<&Workspace> {
+        self.workspace.get()
+    }
+
     /// The peer, if a command has needed it yet.
     pub(crate) fn running_node(&self) -> Option<&Node> {
         self.node.get()

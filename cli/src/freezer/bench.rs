@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use odf::dataset::Object;
 use odf::disk::Disk;
@@ -16,6 +17,7 @@ use odf_node::dag;
 use odf_node::store::Blocks as _;
 use tempfile::TempDir;
 
+use super::index::Indexes;
 use super::read;
 use crate::args;
 use crate::commands::{self, After, Place};
@@ -34,15 +36,20 @@ const NOW: &str = "2026-06-01T12:00:00Z";
 pub(super) struct Bench {
     dir: Arc<TempDir>,
     disk: Disk,
+    watched: Option<(Arc<Recorder>, Indexes)>,
     /// What words in braces in a command line stand for.
     words: BTreeMap<&'static str, String>,
     server: Option<Server>,
+    /// Another owner, who gives the command while this one serves.
+    sender: Option<Arc<Bench>>,
 }
 
 /// How a command ended.
 pub(super) struct Ran {
     pub(super) code: u8,
     pub(super) output: String,
+    /// How many calls the watched disk had seen when whoever gave the command was told.
+    pub(super) calls: usize,
 }
 
 impl Ran {
@@ -121,6 +128,17 @@ impl State {
     }
 }
 
+/// What stands behind `key` in its line.
+fn said(text: &str, key: &str) -> Option<String> {
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(key));
+    line.map(|rest| rest.trim().trim_end_matches('/').to_owned())
+}
+
+/// The token in what `repo token add` prints: the last line that is one word.
+pub(super) fn token_in(printed: &str) -> &str {
+    printed.lines().rfind(|line| !line.contains(' ')).unwrap()
+}
+
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
 
@@ -128,6 +146,20 @@ impl Buffer {
     fn text(&self) -> String {
         let buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&buffer).into_owned()
+    }
+
+    /// Waits until somebody has [said](said) it, unless it `is_over` before.
+    fn wait_for(&self, key: &str, is_over: &dyn Fn() -> bool) -> Option<String> {
+        loop {
+            let ended = is_over();
+            if let Some(said) = said(&self.text(), key) {
+                return Some(said);
+            }
+            if ended {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -153,7 +185,9 @@ impl Bench {
             words: BTreeMap::from([("{there}", there), ("{dir}", dir.path().display().to_string())]),
             dir,
             disk: Disk::new(),
+            watched: None,
             server: None,
+            sender: None,
         }
     }
 
@@ -165,19 +199,45 @@ impl Bench {
         self.dir().join("workspace")
     }
 
-    /// The same on a disk that is watched.
-    pub(super) fn on(&self, recorder: Arc<Recorder>) -> Self {
+    /// The same on a disk that is watched, with the index.
+    pub(super) fn on(&self, recorder: &Arc<Recorder>, indexes: &Indexes) -> Self {
+        Self {
+            disk: Disk::with(recorder.clone()),
+            watched: Some((recorder.clone(), indexes.clone())),
+            sender: self.sender.clone(),
+            ..self.with(&[])
+        }
+    }
+
+    /// The same, with words that stand for something.
+    fn with(&self, words: &[(&'static str, &str)]) -> Self {
+        let more = words.iter().map(|(word, text)| (*word, (*text).to_owned()));
         Self {
             dir: self.dir.clone(),
-            disk: Disk::with(recorder),
-            words: self.words.clone(),
+            disk: Disk::new(),
+            watched: None,
+            words: self.words.clone().into_iter().chain(more).collect(),
             server: None,
+            sender: None,
         }
     }
 
     /// From now on `{word}` in a command line stands for `text`.
     pub(super) fn set(&mut self, word: &'static str, text: String) {
         self.words.insert(word, text);
+    }
+
+    /// From now on the command is given by another owner, who has run `commands`, and this one serves.
+    pub(super) fn receive(&mut self, commands: &[&[&str]]) {
+        let token = self.prepare(&[&["repo", "token", "add", "me"]]);
+        let sender = Bench::new().with(&[("{token}", token_in(&token))]);
+        sender.prepare(commands);
+        self.sender = Some(Arc::new(sender));
+    }
+
+    /// Runs more commands as the other owner.
+    pub(super) fn prepare_there(&self, commands: &[&[&str]]) {
+        self.sender.as_ref().unwrap().prepare(commands);
     }
 
     /// Runs commands that must succeed; gives what the last one printed.
@@ -195,10 +255,6 @@ impl Bench {
             None => Arc::new(Bench::new()),
         };
         let published = bench.prepare(commands);
-        let after = |text: &str, key: &str| -> Option<String> {
-            let line = text.lines().find_map(|line| line.trim().strip_prefix(key));
-            line.map(|rest| rest.trim().trim_end_matches('/').to_owned())
-        };
         if let Some(name) = published
             .split(|c: char| !c.is_ascii_alphanumeric())
             .find(|word| word.starts_with("k51"))
@@ -208,7 +264,7 @@ impl Bench {
         let (cancel, output) = (Cancel::new(), Buffer::default());
         let (serving, stop, told) = (bench.clone(), cancel.clone(), output.clone());
         let thread = std::thread::spawn(move || {
-            let Ran { output, .. } = serving.run_with(&["node"], stop, told);
+            let Ran { output, .. } = serving.run_with(&["node"], &stop, &told);
             assert!(output.contains("Interrupted"), "the server ended: {output}");
         });
         self.server = Some(Server {
@@ -216,14 +272,9 @@ impl Bench {
             cancel,
             thread: Some(thread),
         });
-        let gateway = loop {
-            if let Some(gateway) = after(&output.text(), "Gateway:") {
-                break gateway;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        };
+        let gateway = output.wait_for("Gateway:", &|| false).unwrap();
         let text = output.text();
-        let (peer, address) = (after(&text, "Peer:").unwrap(), after(&text, "Address:").unwrap());
+        let (peer, address) = (said(&text, "Peer:").unwrap(), said(&text, "Address:").unwrap());
         let address = match address.contains("/p2p/") {
             true => address,
             false => format!("{address}/p2p/{peer}"),
@@ -254,19 +305,51 @@ impl Bench {
     }
 
     /// A disk of its own for each process, as in life; the watched one for the command that is cut.
-    fn session(&self) -> Session {
+    fn session(&self) -> Arc<Session> {
         let dir = WorkspaceDir::at(self.workspace());
         dir.create().unwrap();
         let settings = settings::load(&dir.settings_file(), Some(SEALED)).unwrap().settings;
-        Session::new(dir, settings, self.disk.clone())
+        let session = Arc::new(Session::new(dir, settings, self.disk.clone()));
+        if let Some((recorder, indexes)) = &self.watched {
+            indexes.watch(recorder, &session);
+        }
+        session
+    }
+
+    fn calls(&self) -> usize {
+        self.watched.as_ref().map_or(0, |(recorder, _)| recorder.calls())
+    }
+
+    /// Runs the command that is looked at: here, or as another owner while this one serves.
+    pub(super) fn act(&self, argv: &[&str]) -> Ran {
+        let Some(sender) = &self.sender else {
+            return self.run(argv);
+        };
+        let (cancel, output) = (Cancel::new(), Buffer::default());
+        std::thread::scope(|scope| {
+            let server = scope.spawn(|| self.run_with(&["node"], &cancel, &output));
+            let Some(gateway) = output.wait_for("Gateway:", &|| server.is_finished()) else {
+                return server.join().unwrap();
+            };
+            let sender = sender.with(&[("{gateway}", &gateway)]);
+            // The port is another one each time.
+            sender.run(&["repo", "rm", "lab"]);
+            sender.prepare(&[&["repo", "add", "lab", "odf+{gateway}/", "--token", "{token}"]]);
+            let ran = sender.run(argv);
+            let calls = self.calls();
+            cancel.set();
+            let served = server.join().unwrap();
+            let output = format!("{}\nthe server: {}", ran.output, served.output);
+            Ran { output, calls, ..ran }
+        })
     }
 
     /// Runs a command line, as the owner of the workspace.
     pub(super) fn run(&self, argv: &[&str]) -> Ran {
-        self.run_with(argv, Cancel::new(), Buffer::default())
+        self.run_with(argv, &Cancel::new(), &Buffer::default())
     }
 
-    fn run_with(&self, argv: &[&str], cancel: Cancel, output: Buffer) -> Ran {
+    fn run_with(&self, argv: &[&str], cancel: &Cancel, output: &Buffer) -> Ran {
         let mut io = Io::of_sender(Remote {
             out: Box::new(output.clone()),
             messages: Box::new(output.clone()),
@@ -279,7 +362,7 @@ impl Bench {
                 messages: false,
                 width: 100,
             },
-            cancel,
+            cancel: cancel.clone(),
             sender: None,
         });
         let stands_for = |word: &str| -> String {
@@ -314,7 +397,12 @@ impl Bench {
                 failure.exit_code()
             }
         };
-        Ran { code, output: text }
+        let calls = self.calls();
+        Ran {
+            code,
+            output: text,
+            calls,
+        }
     }
 
     /// What is there.
