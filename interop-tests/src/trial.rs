@@ -9,6 +9,7 @@ mod state;
 use self::state::{Heads, Seen, fetched_by_another};
 use crate::peers::note;
 use crate::workspace::dataset::Listed;
+use crate::workspace::disk::Disk;
 use crate::workspace::{LIMIT, Saved};
 use crate::{Failure, Finished, Node, Outcome, Workspace};
 use rand::rngs::StdRng;
@@ -32,8 +33,10 @@ const TOLD: usize = 3;
 const NOT_FOUND: i32 = 3;
 /// Exit code of a full disk.
 const DISK_FULL: i32 = 12;
-/// How a full disk is called.
-const FULL: [&str; 2] = ["disk is full", "No space left"];
+/// Exit code for what the other side refuses.
+const REFUSED: i32 = 7;
+/// How a full disk is called, here or there.
+const FULL: [&str; 3] = ["disk is full", "No space left", "the server has no room for"];
 
 /// When the root of a dataset that the command brought to a new head must be pinned.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -168,18 +171,18 @@ impl Trial {
         Ok(())
     }
 
-    /// Gives the command less room on the workspace's disk than it needs, in several degrees. It must succeed, or say
+    /// Gives the command less room on the disk of its workspace, or of the one that it pushes to, than it needs, in several degrees. It must succeed, or say
     /// that the disk is full and change nothing; with room again it is repeated. Everything is checked each time.
     ///
     /// # Errors
-    /// The faults that were found, with the room that there was; or the workspace has no disk of its own.
+    /// The faults that were found, with the room that there was; or no workspace has a disk of its own.
     pub fn fill(self) -> Outcome {
-        let disk = self.workspace.disk().ok_or("a disk of its own")?;
+        let disk = self.disk()?;
         let (mut tally, begun) = (Tally::default(), Instant::now());
         for start in 0..self.starts.len() {
             let known = self.known(start)?;
             let after = disk.used()?;
-            self.workspace.restore(&self.starts[start].saved)?;
+            self.put_back(start)?;
             let needed = after.saturating_sub(disk.used()?).max(64 << 10);
             // Small writes come first and last; what is reserved for later makes the rest look large.
             let quarters = [1, 2, 3].map(|quarters| needed * quarters / 4);
@@ -206,7 +209,7 @@ impl Trial {
     }
 
     fn fill_once(&self, start: usize, known: &Known, room: u64, tally: &mut Tally) -> Outcome {
-        let disk = self.workspace.disk().ok_or("a disk of its own")?;
+        let disk = self.disk()?;
         let server = self.begin(start)?;
         disk.resize(disk.used()? + room)?;
         let finished = self.workspace.run(&self.args)?;
@@ -214,7 +217,12 @@ impl Trial {
         let mut said = Ok(());
         if was_full {
             tally.cut_short += 1;
-            said = refused_in_words(&finished, &[DISK_FULL], &FULL);
+            let code = if self.workspace.disk().is_some() {
+                DISK_FULL
+            } else {
+                REFUSED
+            };
+            said = refused_in_words(&finished, &[code], &FULL);
         }
         // Whoever wants to make room has to see what there is.
         let listed = self.workspace.run(["list"])?;
@@ -257,15 +265,30 @@ impl Trial {
         })
     }
 
-    /// Makes everything what it was; gives the server's node, if there is one.
-    fn begin(&self, start: usize) -> Outcome<Option<Node>> {
+    /// The disk that is made small.
+    fn disk(&self) -> Outcome<&Disk> {
+        let there = match &self.target {
+            Target::Server(server) => server.disk(),
+            _ => None,
+        };
+        Ok(self.workspace.disk().or(there).ok_or("a disk of its own")?)
+    }
+
+    /// Makes everything what it was.
+    fn put_back(&self, start: usize) -> Outcome {
         let start = &self.starts[start];
         self.workspace.restore(&start.saved)?;
         match (&self.target, &start.server) {
-            (Target::Server(server), Some(saved)) => {
-                server.restore(saved)?;
-                server.node().map(Some)
-            }
+            (Target::Server(server), Some(saved)) => server.restore(saved),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes everything what it was; gives the server's node, if there is one.
+    fn begin(&self, start: usize) -> Outcome<Option<Node>> {
+        self.put_back(start)?;
+        match &self.target {
+            Target::Server(server) if self.starts[start].server.is_some() => server.node().map(Some),
             _ => Ok(None),
         }
     }

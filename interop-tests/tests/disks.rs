@@ -51,6 +51,11 @@ fn a_disk_too_small_for_a_push_to_a_directory() -> Outcome {
 }
 
 #[test]
+fn a_disk_too_small_for_a_push_by_the_smart_protocol_to_it() -> Outcome {
+    filled(commands::receive_smart)
+}
+
+#[test]
 fn a_disk_too_small_for_an_ingest() -> Outcome {
     filled(commands::ingest)
 }

@@ -174,8 +174,19 @@ pub fn push_file(workspace: Workspace) -> Outcome<Trial> {
 /// # Errors
 /// The workspace cannot be prepared.
 pub fn push_smart(workspace: Workspace) -> Outcome<Trial> {
+    push_between(workspace, Workspace::new()?)
+}
+
+/// As [`push_smart`], with `server` as the workspace of the node that it goes to.
+///
+/// # Errors
+/// The workspaces cannot be prepared.
+pub fn receive_smart(server: Workspace) -> Outcome<Trial> {
+    push_between(Workspace::new()?, server)
+}
+
+fn push_between(workspace: Workspace, server: Workspace) -> Outcome<Trial> {
     publish_states(&workspace, 1)?;
-    let server = Workspace::new()?;
     // The address is remembered, so it has to be the same in each round. Nobody else is given a port that was just free.
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     server.odfs(["config", "set", "gateway.listen", &format!("127.0.0.1:{port}")])?;
