@@ -178,7 +178,8 @@ impl Store {
         Ok(())
     }
 
-    /// Where else a file has the block that it had at `offset`; the index remembers one place for each file.
+    /// Where else a file has the block that it had at `offset`; the index remembers one place for each file. What is found
+    /// is read, because a write at another offset may have reached into it.
     pub(super) fn elsewhere_in(&self, file: FileId, offset: u64, hash: &[u8]) -> Result<Option<Place>, StoreError> {
         let mut here = self.places(hash)?.into_iter();
         let Some(place) = here.find(|place| place.holder == Holder::File(file.0)) else {
@@ -187,10 +188,12 @@ impl Store {
         if place.offset != offset {
             return Ok(Some(place));
         }
+        let Some(cid) = cid_of(hash) else { return Ok(None) };
         for leaf in self.leaves_of(file) {
             let (other, known) = leaf?;
-            if other != offset && *known == *hash {
-                return Ok(Some(Place { offset: other, ..place }));
+            let place = Place { offset: other, ..place };
+            if other != offset && *known == *hash && self.read_as(&cid, &place)?.is_some() {
+                return Ok(Some(place));
             }
         }
         Ok(None)

@@ -29,7 +29,7 @@ proptest! {
 /// Histories that broke a promise once, of the store or of the model.
 #[test]
 fn histories_that_went_wrong_once() {
-    let histories: [&[u8]; 5] = [
+    let histories: [&[u8]; 6] = [
         // The first word of a flush could not be written outside the index, and then the index is gone.
         &[
             176, 0, 0, 0, 12, 0, 0, 0, 202, 15, 0, 248, 0, 0, 0, 248, 7, 0, 0, 184, 0, 0, 0, 82, 30, 0, 139, 84, 33,
@@ -53,6 +53,11 @@ fn histories_that_went_wrong_once() {
         &[
             0, 0, 0, 0, 11, 0, 163, 94, 0, 0, 102, 237, 210, 5, 0, 8, 32, 0, 9, 19, 0, 1, 7, 0, 104, 21, 0, 0, 55, 0,
             0, 0, 1, 93, 191,
+        ],
+        // The same block twice in a file; a write over one of them had reached into the other.
+        &[
+            19, 59, 0, 8, 8, 0, 32, 0, 0, 0, 203, 0, 184, 150, 155, 1, 34, 106, 0, 140, 93, 13, 2, 34, 0, 0, 28, 0, 1,
+            215, 227, 0, 254, 33, 218, 75, 141, 80, 241, 101, 31, 99,
         ],
     ];
     histories.into_iter().for_each(model::run);
