@@ -40,6 +40,8 @@ pub(super) struct NamesLeft {
     /// Each with the number of the rename that it was lost by last.
     paths: BTreeMap<Vec<u8>, u64>,
     renames: u64,
+    /// The process before this one left some, and nobody knows which.
+    earlier: bool,
 }
 
 impl NamesLeft {
@@ -48,8 +50,17 @@ impl NamesLeft {
         self.paths.insert(path.to_vec(), self.renames);
     }
 
+    /// The process before this one did not flush its renames.
+    pub(super) fn insert_earlier(&mut self) {
+        self.earlier = true;
+    }
+
     pub(super) fn contains(&self, path: &[u8]) -> bool {
-        self.paths.contains_key(path)
+        self.earlier || self.paths.contains_key(path)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        !self.earlier && self.paths.is_empty()
     }
 
     /// How many renames there were: said when a flush begins, for [`Self::flushed`].
@@ -59,6 +70,7 @@ impl NamesLeft {
 
     /// A flush has ended that began after that many renames.
     pub(super) fn flushed(&mut self, renames: u64) {
+        self.earlier = false;
         self.paths.retain(|_, rename| *rename > renames);
     }
 }
@@ -70,6 +82,10 @@ mod tests {
     #[test]
     fn a_name_is_left_until_a_flush_that_began_later_has_ended() {
         let mut left = NamesLeft::default();
+        left.insert_earlier();
+        assert!(left.contains(b"x"));
+        left.flushed(left.renames());
+        assert!(left.is_empty() && !left.contains(b"x"));
         left.insert(b"a");
         left.insert(b"b");
         let begun = left.renames();

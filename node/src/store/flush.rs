@@ -33,8 +33,12 @@ impl Store {
         }
         let renames = inner.due.names_left().renames();
         inner.index.flush()?;
-        inner.due.names_left().flushed(renames);
-        Ok(())
+        let mut left = inner.due.names_left();
+        left.flushed(renames);
+        match left.is_empty() {
+            true => inner.packs.note_names_left(false),
+            false => Ok(()),
+        }
     }
 
     /// Writes out what the index has, as its own thread does at any time, so that nothing may depend on when: for tests that

@@ -328,7 +328,10 @@ impl Store {
         let (key, to) = (file.0.to_be_bytes(), to.as_os_str().as_bytes());
         let from = index.run(|| index.files.insert(key, to))?;
         if let Some(from) = from.filter(|from| **from != *to) {
-            self.inner.due.names_left().insert(&from);
+            let mut left = self.inner.due.names_left();
+            left.insert(&from);
+            self.inner.packs.note_names_left(true)?;
+            drop(left);
             index.run(|| index.paths.remove(from))?;
         }
         index.run(|| index.paths.insert(to, &key[..]))?;

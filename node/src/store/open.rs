@@ -159,6 +159,9 @@ impl Store {
                 index,
             }),
         };
+        if known.is_none_or(|known| known.names_left) {
+            store.inner.due.names_left().insert_earlier();
+        }
         if unreadable > 0 {
             store.skip(
                 &layout.journal,

@@ -317,6 +317,14 @@ impl Packs {
         self.witness.write(|known| known.rebuild = distrust, true)
     }
 
+    /// Whether files lost names by renames that the index was not flushed after, for the next opening.
+    pub(super) fn note_names_left(&self, left: bool) -> Result<(), StoreError> {
+        if self.witness.known().unwrap_or_default().names_left == left {
+            return Ok(());
+        }
+        self.witness.write(|known| known.names_left = left, false)
+    }
+
     /// Where the packs are.
     pub(super) fn dir(&self) -> &Path {
         &self.dir

@@ -19,6 +19,7 @@ const RECORD_BYTES: usize = 8 + 8 + 4 + 8 + 4 + 1;
 const CHECK_BYTES: usize = 8;
 const CLEAN: u8 = 1;
 const REBUILD: u8 = 2;
+const NAMES_LEFT: u8 = 4;
 
 /// What is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,6 +35,9 @@ pub(super) struct Known {
     pub(super) clean: bool,
     /// The index may speak of bytes that are gone, and must be made again.
     pub(super) rebuild: bool,
+    /// A file lost its name by a rename since the index was flushed. Whoever opens the store next, after anything but a
+    /// power cut, sees this as it was written last.
+    pub(super) names_left: bool,
 }
 
 /// The file.
@@ -106,7 +110,8 @@ fn encode(known: &Known) -> Vec<u8> {
     bytes.extend_from_slice(&known.synced.0.to_le_bytes());
     bytes.extend_from_slice(&known.synced.1.to_le_bytes());
     bytes.extend_from_slice(&known.last_pack.to_le_bytes());
-    bytes.push(if known.clean { CLEAN } else { 0 } | if known.rebuild { REBUILD } else { 0 });
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    bytes.push(flag(known.clean, CLEAN) | flag(known.rebuild, REBUILD) | flag(known.names_left, NAMES_LEFT));
     let check = sha2_256(&bytes);
     bytes.extend_from_slice(&check.digest()[..CHECK_BYTES]);
     bytes.resize(SLOT_BYTES, 0);
@@ -127,6 +132,7 @@ fn decode(slot: &[u8]) -> Option<Known> {
         last_pack: u32_at(28)?,
         clean: record[32] & CLEAN != 0,
         rebuild: record[32] & REBUILD != 0,
+        names_left: record[32] & NAMES_LEFT != 0,
     })
 }
 
@@ -164,6 +170,7 @@ mod tests {
             last_pack: 8,
             clean: true,
             rebuild: true,
+            names_left: true,
         };
         assert_eq!(decode(&encode(&known)), Some(known));
     }
