@@ -98,6 +98,10 @@ impl Store {
         let open = || Index::open(&disk, &layout.sled, &witness, options.cache_bytes, guard.clone());
 
         let known = witness.known();
+        if known.is_none_or(|known| known.in_use) {
+            // Whoever was killed may have made directories and names that are there and not on the medium.
+            disk.sync_all(root)?;
+        }
         let distrusted = known.is_some_and(|known| known.rebuild) || layout.damage_mark.exists();
         let mut opened = if options.rebuild || distrusted {
             Err(StoreError::IndexDamaged)
@@ -169,6 +173,9 @@ impl Store {
             );
         }
         store.recover(rebuilt, packed, &layout)?;
+        if let Err(error) = witness.write(|known| known.in_use = true, false) {
+            tracing::debug!(%error, "nothing can be written here");
+        }
         Ok(store)
     }
 

@@ -297,15 +297,22 @@ impl Packs {
         self.witness.write(|known| known.synced = position, false)
     }
 
-    /// Says that the next opening may write on where this one ended, if nothing is behind the last sync.
+    /// Says that nothing is under way any more, and that the next opening may write on where this one ended, if nothing is
+    /// behind the last sync.
     pub(super) fn close(&self) {
         let state = self.state();
         let settled = state.in_flight.is_empty() && state.dirty.is_empty() && !state.dir_dirty;
-        if state.open && settled && state.file.is_some() && state.synced == (state.id, state.end) {
-            let closed = self.witness.write(|known| known.clean = true, false);
-            if let Err(error) = closed {
-                tracing::debug!(%error, "the next opening begins a new pack");
-            }
+        let is_clean = state.open && settled && state.file.is_some() && state.synced == (state.id, state.end);
+        // After a sync that failed this is refused, as everything is.
+        let closed = self.witness.write(
+            |known| {
+                known.in_use = false;
+                known.clean |= is_clean;
+            },
+            false,
+        );
+        if let Err(error) = closed {
+            tracing::debug!(%error, "the next opening begins a new pack, and syncs everything");
         }
     }
 

@@ -20,6 +20,7 @@ const CHECK_BYTES: usize = 8;
 const CLEAN: u8 = 1;
 const REBUILD: u8 = 2;
 const NAMES_LEFT: u8 = 4;
+const IN_USE: u8 = 8;
 
 /// What is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,6 +39,9 @@ pub(super) struct Known {
     /// A file lost its name by a rename since the index was flushed. Whoever opens the store next, after anything but a
     /// power cut, sees this as it was written last.
     pub(super) names_left: bool,
+    /// Somebody opened the store and did not close it: what it left unsynced, directories too, is seen by the next one and
+    /// can still go.
+    pub(super) in_use: bool,
 }
 
 /// The file.
@@ -111,7 +115,12 @@ fn encode(known: &Known) -> Vec<u8> {
     bytes.extend_from_slice(&known.synced.1.to_le_bytes());
     bytes.extend_from_slice(&known.last_pack.to_le_bytes());
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-    bytes.push(flag(known.clean, CLEAN) | flag(known.rebuild, REBUILD) | flag(known.names_left, NAMES_LEFT));
+    bytes.push(
+        flag(known.clean, CLEAN)
+            | flag(known.rebuild, REBUILD)
+            | flag(known.names_left, NAMES_LEFT)
+            | flag(known.in_use, IN_USE),
+    );
     let check = sha2_256(&bytes);
     bytes.extend_from_slice(&check.digest()[..CHECK_BYTES]);
     bytes.resize(SLOT_BYTES, 0);
@@ -133,6 +142,7 @@ fn decode(slot: &[u8]) -> Option<Known> {
         clean: record[32] & CLEAN != 0,
         rebuild: record[32] & REBUILD != 0,
         names_left: record[32] & NAMES_LEFT != 0,
+        in_use: record[32] & IN_USE != 0,
     })
 }
 
@@ -171,6 +181,7 @@ mod tests {
             clean: true,
             rebuild: true,
             names_left: true,
+            in_use: true,
         };
         assert_eq!(decode(&encode(&known)), Some(known));
     }

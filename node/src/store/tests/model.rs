@@ -29,7 +29,7 @@ proptest! {
 /// Histories that broke a promise once, of the store or of the model.
 #[test]
 fn histories_that_went_wrong_once() {
-    let histories: [&[u8]; 6] = [
+    let histories: [&[u8]; 7] = [
         // The first word of a flush could not be written outside the index, and then the index is gone.
         &[
             176, 0, 0, 0, 12, 0, 0, 0, 202, 15, 0, 248, 0, 0, 0, 248, 7, 0, 0, 184, 0, 0, 0, 82, 30, 0, 139, 84, 33,
@@ -58,6 +58,10 @@ fn histories_that_went_wrong_once() {
         &[
             19, 59, 0, 8, 8, 0, 32, 0, 0, 0, 203, 0, 184, 150, 155, 1, 34, 106, 0, 140, 93, 13, 2, 34, 0, 0, 28, 0, 1,
             215, 227, 0, 254, 33, 218, 75, 141, 80, 241, 101, 31, 99,
+        ],
+        // A directory is made, and the process ends before the one above it is synced.
+        &[
+            1, 179, 32, 0, 90, 76, 74, 178, 59, 0, 172, 190, 8, 1, 18, 0, 0, 77, 104, 44, 71, 0, 45, 48, 0, 82, 0,
         ],
     ];
     histories.into_iter().for_each(model::run);
