@@ -462,9 +462,9 @@ impl History {
             return Ok(());
         };
         self.give_up(&[path]);
-        self.store().remove_file(id)?;
+        let outcome = self.store().remove_file(id);
         self.pins_are_settled();
-        Ok(())
+        outcome
     }
 
     fn rename(&mut self, numbers: &mut Numbers<'_>) -> Result<(), StoreError> {
@@ -480,7 +480,11 @@ impl History {
         // Its own blocks count as held by another file meanwhile.
         self.promises.files.insert(PathBuf::from("under way"), held);
         self.give_up(std::slice::from_ref(&to));
+        let replaces = self.store().file_at(&to)?.is_some();
         let outcome = self.store().rename_file(id, &to);
+        if replaces {
+            self.pins_are_settled();
+        }
         let held = self.promises.files.remove(Path::new("under way")).unwrap_or_default();
         let now = if self.store().file_at(&to)? == Some(id) {
             to

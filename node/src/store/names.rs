@@ -326,15 +326,18 @@ impl Store {
     pub(super) fn renamed(&self, file: FileId, to: &Path) -> Result<(), StoreError> {
         let index = &self.inner.index;
         let (key, to) = (file.0.to_be_bytes(), to.as_os_str().as_bytes());
-        let from = index.run(|| index.files.insert(key, to))?;
-        if let Some(from) = from.filter(|from| **from != *to) {
+        let from = index.run(|| index.files.get(key))?.filter(|from| **from != *to);
+        if let Some(from) = &from {
             let mut left = self.inner.due.names_left();
-            left.insert(&from);
+            left.insert(from);
             self.inner.packs.note_names_left(true)?;
-            drop(left);
-            index.run(|| index.paths.remove(from))?;
         }
         index.run(|| index.paths.insert(to, &key[..]))?;
+        if let Some(from) = from {
+            index.run(|| index.paths.remove(from))?;
+        }
+        // After the paths: as long as this is not done, all of it is done again.
+        index.run(|| index.files.insert(key, to))?;
         index.run(|| index.renames.remove(key))?;
         Ok(())
     }

@@ -29,7 +29,7 @@ proptest! {
 /// Histories that broke a promise once, of the store or of the model.
 #[test]
 fn histories_that_went_wrong_once() {
-    let histories: [&[u8]; 7] = [
+    let histories: [&[u8]; 9] = [
         // The first word of a flush could not be written outside the index, and then the index is gone.
         &[
             176, 0, 0, 0, 12, 0, 0, 0, 202, 15, 0, 248, 0, 0, 0, 248, 7, 0, 0, 184, 0, 0, 0, 82, 30, 0, 139, 84, 33,
@@ -62,6 +62,15 @@ fn histories_that_went_wrong_once() {
         // A directory is made, and the process ends before the one above it is synced.
         &[
             1, 179, 32, 0, 90, 76, 74, 178, 59, 0, 172, 190, 8, 1, 18, 0, 0, 77, 104, 44, 71, 0, 45, 48, 0, 82, 0,
+        ],
+        // A pin is taken away, a file takes the place of the one that held its root, and the pin is made again.
+        &[
+            214, 48, 1, 210, 5, 0, 88, 32, 72, 31, 200, 65, 11, 120, 141, 3, 73, 0, 0, 247, 34, 220, 47, 13, 114, 22,
+            181,
+        ],
+        // A rename is done, and cannot be written down.
+        &[
+            107, 0, 24, 160, 8, 0, 50, 178, 0, 124, 142, 2, 121, 125, 83, 28, 0, 16, 0, 0, 78, 13, 203, 184,
         ],
     ];
     histories.into_iter().for_each(model::run);
