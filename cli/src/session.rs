@@ -240,15 +240,19 @@ impl Session {
 
     /// Stops the peer and puts everything on disk.
     pub(crate) fn close(&self) {
-        let (Some(node), Some(runtime)) = (self.node.get(), self.runtime.get()) else {
-            // Commands flush what they change; only the peer leaves something behind.
+        let Some(workspace) = self.workspace.get() else {
             return;
         };
-        runtime.block_on(node.shutdown());
-        if let Some(workspace) = self.workspace.get()
-            && let Err(error) = workspace.store().flush()
-        {
-            tracing::warn!(%error, "the last flush of the store failed");
+        // Commands flush what they change; only the peer leaves something behind.
+        if let (Some(node), Some(runtime)) = (self.node.get(), self.runtime.get()) {
+            runtime.block_on(node.shutdown());
+            if let Err(error) = workspace.store().flush() {
+                tracing::warn!(%error, "the last flush of the store failed");
+            }
+        }
+        // The door keeps the session, and so the store, to the very end.
+        if let Err(error) = workspace.store().ends_well() {
+            tracing::debug!(%error, "the next opening of the store syncs everything");
         }
     }
 }

@@ -41,6 +41,15 @@ impl Store {
         }
     }
 
+    /// Says that this process ends well: without that, the next opening syncs the whole file system first. For a process
+    /// that ends with the store still open; dropping the last handle says so too.
+    ///
+    /// # Errors
+    /// It cannot be written, or a sync has failed before. The next opening then does more than it needs to.
+    pub fn ends_well(&self) -> Result<(), StoreError> {
+        self.inner.packs.note_in_use(false)
+    }
+
     /// Writes out what the index has, as its own thread does at any time, so that nothing may depend on when: for tests that
     /// cut the power.
     ///

@@ -324,6 +324,14 @@ impl Packs {
         self.witness.write(|known| known.rebuild = distrust, true)
     }
 
+    /// Whether somebody uses the store, for the next opening.
+    pub(super) fn note_in_use(&self, in_use: bool) -> Result<(), StoreError> {
+        if self.witness.known().unwrap_or_default().in_use == in_use {
+            return Ok(());
+        }
+        self.witness.write(|known| known.in_use = in_use, false)
+    }
+
     /// Whether files lost names by renames that the index was not flushed after, for the next opening.
     pub(super) fn note_names_left(&self, left: bool) -> Result<(), StoreError> {
         if self.witness.known().unwrap_or_default().names_left == left {
