@@ -171,8 +171,9 @@ impl Trial {
         Ok(())
     }
 
-    /// Gives the command less room on the disk of its workspace, or of the one that it pushes to, than it needs, in several degrees. It must succeed, or say
-    /// that the disk is full and change nothing; with room again it is repeated. Everything is checked each time.
+    /// Gives the command less room than it needs, in several degrees, on the disk of its workspace or of the one that it
+    /// pushes to. It must succeed, or say that the disk is full and change nothing; with room again it is repeated.
+    /// Everything is checked each time.
     ///
     /// # Errors
     /// The faults that were found, with the room that there was; or no workspace has a disk of its own.

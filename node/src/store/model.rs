@@ -463,7 +463,7 @@ impl History {
         };
         self.give_up(&[path]);
         let outcome = self.store().remove_file(id);
-        self.pins_are_settled();
+        self.settled_if_gone(id);
         outcome
     }
 
@@ -480,11 +480,9 @@ impl History {
         // Its own blocks count as held by another file meanwhile.
         self.promises.files.insert(PathBuf::from("under way"), held);
         self.give_up(std::slice::from_ref(&to));
-        let replaces = self.store().file_at(&to)?.is_some();
+        let replaced = self.store().file_at(&to)?;
         let outcome = self.store().rename_file(id, &to);
-        if replaces {
-            self.pins_are_settled();
-        }
+        replaced.into_iter().for_each(|file| self.settled_if_gone(file));
         let held = self.promises.files.remove(Path::new("under way")).unwrap_or_default();
         let now = if self.store().file_at(&to)? == Some(id) {
             to
@@ -511,6 +509,13 @@ impl History {
             })
             .collect();
         Ok(())
+    }
+
+    /// A file is given up only after the pins are synced.
+    fn settled_if_gone(&mut self, file: FileId) {
+        if self.store().registered(file).is_err() {
+            self.pins_are_settled();
+        }
     }
 
     /// Pins that were taken away do not come back from here on.
