@@ -136,11 +136,6 @@ impl Recorder {
         self.watcher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many of the calls were syncs.
-    pub fn syncs(&self) -> usize {
-        self.state().syncs
-    }
-
     /// What the last of the first `calls` calls was, in words, for messages.
     pub fn describe(&self, calls: usize) -> String {
         let state = self.state();
