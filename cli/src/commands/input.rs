@@ -11,7 +11,7 @@ use odf::dataset::DatasetName;
 use odf::ingest::source::{self, Format, ReadOptions, Source};
 use tempfile::NamedTempFile;
 
-use odf::repository::http::agent;
+use odf::repository::http::{agent, ask};
 
 use crate::failure::{Failure, Kind};
 use crate::io::{Cancel, Io, Progress, Step};
@@ -209,9 +209,12 @@ fn spool_file(session: &Session) -> Result<NamedTempFile, Failure> {
 
 /// Asks an http(s) server for what lies at a URL. `whole` is how long all of it may take.
 fn get(url: &str, whole: Option<Duration>) -> Result<ureq::http::Response<ureq::Body>, Failure> {
-    let request = agent().get(url).config().http_status_as_error(true);
-    let request = request.timeout_recv_body(whole).build();
-    request.call().map_err(|error| download_failed(url, &error))
+    let agent = agent();
+    let answer = ask(|| {
+        let request = agent.get(url).config().http_status_as_error(true);
+        request.timeout_recv_body(whole).build().call()
+    });
+    answer.map_err(|error| download_failed(url, &error))
 }
 
 /// Shows how much of a stream was read, and ends it when the user wants to stop.

@@ -1,10 +1,10 @@
 //! Datasets behind `http(s)://`, read by the Simple Transfer Protocol: plain GETs, nothing else.
 
+mod agent;
+
 use std::io::{self, Read};
-use std::time::Duration;
 
 use bytes::Bytes;
-use ureq::config::RedirectAuthHeaders;
 use ureq::http::Response;
 use url::Url;
 
@@ -16,29 +16,7 @@ use odf_metadata::codec::MAX_BLOCK_BYTES;
 use crate::files::{self, MAX_HEAD_BYTES};
 use crate::{ReadError, with_slash};
 
-/// How long a server may take to accept a connection.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
-/// How long a server may be silent, before its answer and within it.
-const SILENCE_DEADLINE: Duration = Duration::from_secs(60);
-/// How many redirects are followed for one file.
-const MAX_REDIRECTS: u32 = 10;
-
-/// A client for servers that may be slow but not silent. A status that is an error is given as an answer.
-pub fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .timeout_connect(Some(CONNECT_DEADLINE))
-        .timeout_recv_response(Some(SILENCE_DEADLINE))
-        .timeout_per_read(Some(SILENCE_DEADLINE))
-        .max_redirects(MAX_REDIRECTS)
-        // A token is for the server that it was given for.
-        .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-        .http_status_as_error(false)
-        // Files are compressed already, and their lengths are known.
-        .accept_encoding("identity")
-        .user_agent(concat!("odfs/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into()
-}
+pub use agent::{agent, ask};
 
 /// A dataset behind a URL.
 pub struct HttpSource {
@@ -60,11 +38,14 @@ impl HttpSource {
     /// Asks for a file; nothing if the server says that there is none.
     fn get(&self, file: &str) -> Result<Option<Response<ureq::Body>>, ReadError> {
         let url = self.url(file);
-        let mut request = self.agent.get(&url);
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let response = request.call().map_err(|error| ReadError::Unreachable {
+        let answer = ask(|| {
+            let mut request = self.agent.get(&url);
+            if let Some(token) = &self.token {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
+            request.call()
+        });
+        let response = answer.map_err(|error| ReadError::Unreachable {
             url: url.clone(),
             reason: error.to_string(),
         })?;

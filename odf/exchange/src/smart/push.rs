@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 
@@ -345,6 +345,9 @@ fn answer_question(channel: &mut Channel, uploaded: &AtomicI32) -> Result<(), Pu
 /// A file on its way out: tells of its progress, and breaks off when it should stop.
 struct Body<'a> {
     file: File,
+    /// How many of its bytes have been read, and how many were told of: more when they are sent again.
+    read: u64,
+    told: u64,
     stop: &'a AtomicBool,
     listener: &'a Listener<'a>,
     cancelled: bool,
@@ -353,7 +356,10 @@ struct Body<'a> {
 impl Read for Body<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(buffer)?;
-        self.cancelled |= (self.listener)(Progress::Bytes(read as u64)).is_break();
+        self.read += read as u64;
+        let new = self.read.saturating_sub(self.told);
+        self.told += new;
+        self.cancelled |= (self.listener)(Progress::Bytes(new)).is_break();
         if self.cancelled || self.stop.load(Ordering::Acquire) {
             return Err(io::Error::other("stopped"));
         }
@@ -392,20 +398,26 @@ fn send(
             found: format!("{found} bytes"),
         });
     }
-    let mut request = agent.put(url.as_str());
-    for row in &to.headers {
-        request = request.header(&row.name, &row.value);
-    }
     let mut body = Body {
         file,
+        read: 0,
+        told: 0,
         stop,
         listener,
         cancelled: false,
     };
-    let sent = request
-        .header("content-type", "application/octet-stream")
-        .header("content-length", object.size.to_string())
-        .send(SendBody::from_reader(&mut body));
+    let sent = http::ask(|| {
+        body.file.rewind()?;
+        body.read = 0;
+        let mut request = agent.put(url.as_str());
+        for row in &to.headers {
+            request = request.header(&row.name, &row.value);
+        }
+        request
+            .header("content-type", "application/octet-stream")
+            .header("content-length", object.size.to_string())
+            .send(SendBody::from_reader(&mut body))
+    });
     if body.cancelled {
         return Err(Cancelled.into());
     }

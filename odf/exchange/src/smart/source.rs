@@ -198,11 +198,14 @@ impl SmartSource {
             url: object.to_string(),
             reason: "the server named no address for it".to_owned(),
         })?;
-        let mut request = self.agent.get(url.as_str());
-        for row in &from.headers {
-            request = request.header(&row.name, &row.value);
-        }
-        let response = request.call().map_err(|error| ReadError::Unreachable {
+        let answer = http::ask(|| {
+            let mut request = self.agent.get(url.as_str());
+            for row in &from.headers {
+                request = request.header(&row.name, &row.value);
+            }
+            request.call()
+        });
+        let response = answer.map_err(|error| ReadError::Unreachable {
             url: shown.clone(),
             reason: error.to_string(),
         })?;

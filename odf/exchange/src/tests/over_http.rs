@@ -276,3 +276,48 @@ fn a_walk_that_broke_off_asks_for_no_block_twice() {
         assert!(cache.get("arriving", &key).is_none(), "what has arrived is not kept");
     }
 }
+
+#[test]
+fn a_server_that_closes_a_waiting_connection_is_asked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let workspace = workspace(&dir);
+    let there = dir.path().join("there");
+    lay(&there, &chain(1, &["a", "b", "c", "d"]));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("http://{}/d/", listener.local_addr().unwrap())).unwrap();
+    let closed = Arc::new(Mutex::new(0));
+    thread::spawn({
+        let closed = closed.clone();
+        move || {
+            for stream in listener.incoming() {
+                let (there, closed) = (there.clone(), closed.clone());
+                thread::spawn(move || {
+                    let mut stream = stream.unwrap();
+                    let mut lines = BufReader::new(stream.try_clone().unwrap())
+                        .lines()
+                        .map_while(Result::ok);
+                    let Some(first) = lines.next() else { return };
+                    lines.find(String::is_empty);
+                    let path = first.split(' ').nth(1).unwrap().trim_start_matches("/d/");
+                    let bytes = fs::read(there.join(path)).unwrap_or_default();
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", bytes.len());
+                    stream.write_all(&[head.as_bytes(), &bytes].concat()).unwrap();
+                    // The second request is taken from the connection and not answered.
+                    if lines.next().is_some() {
+                        *closed.lock().unwrap() += 1;
+                    }
+                });
+            }
+        }
+    });
+    bring(&workspace, &HttpSource::new(&url, None)).unwrap();
+    assert!(*closed.lock().unwrap() > 0, "no connection was used twice");
+    // One that never answers is not asked for ever.
+    let asked = Mutex::new(0);
+    let error = crate::http::ask::<()>(|| {
+        *asked.lock().unwrap() += 1;
+        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into())
+    });
+    assert!(error.is_err());
+    assert_eq!(*asked.lock().unwrap(), 1);
+}

@@ -76,6 +76,8 @@ fn agent(around: &Surroundings<'_>, surplus: Arc<AtomicBool>) -> Agent {
         .user_agent(options.user_agent.as_str())
         .accept_encoding("identity")
         .max_redirects(options.max_redirects)
+        // After a redirect the server may close the connection just when it is used again.
+        .max_idle_connections(0)
         .timeout_resolve(Some(options.connect_timeout))
         .timeout_connect(Some(options.connect_timeout))
         .timeout_per_read(Some(options.stall_timeout))

@@ -253,14 +253,15 @@ fn redirects_are_followed_so_far_and_not_in_circles() {
     // With a body that nobody reads.
     let mut first = redirect("/there");
     first.extend_from_slice(b"moved");
-    let server = Server::start(vec![(first, Then::Close), (ok("", "x"), Then::Close)]);
+    let server = Server::start(vec![(first, Then::Hang), (ok("", "x"), Then::Close)]);
     let fetched = stage.fetched(&url(&server.url("/here")), None);
     assert_eq!(fs::read(fetched.path()).unwrap(), b"x");
     assert!(server.request().starts_with("get /here "));
     assert!(server.request().starts_with("get /there "));
     drop(fetched);
 
-    let circle = vec![(head("302 Found", "Location: /\r\nContent-Length: 0\r\n"), Then::Close); 11];
+    // The connection stands open and nothing more is said on it: each request needs its own.
+    let circle = vec![(head("302 Found", "Location: /\r\nContent-Length: 0\r\n"), Then::Hang); 11];
     let server = Server::start(circle);
     let error = stage.failed(&url(&server.url("/")));
     assert!(

@@ -1,0 +1,112 @@
+//! The HTTP client: how long it waits, and what it asks for a second time.
+
+use std::cell::Cell;
+use std::io;
+use std::time::Duration;
+
+use ureq::config::{Config, RedirectAuthHeaders};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
+use ureq::{Agent, Error};
+
+/// How long a server may take to accept a connection.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a server may be silent, before its answer and within it.
+const SILENCE_DEADLINE: Duration = Duration::from_secs(60);
+/// How many redirects are followed for one file.
+const MAX_REDIRECTS: u32 = 10;
+
+thread_local! {
+    /// Whether the last request of this thread went out on a connection that had brought an answer before.
+    static USED_AGAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A client for servers that may be slow but not silent. A status that is an error is given as an answer.
+pub fn agent() -> Agent {
+    let config = Config::builder()
+        .timeout_connect(Some(CONNECT_DEADLINE))
+        .timeout_recv_response(Some(SILENCE_DEADLINE))
+        .timeout_per_read(Some(SILENCE_DEADLINE))
+        .max_redirects(MAX_REDIRECTS)
+        // A token is for the server that it was given for.
+        .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+        .http_status_as_error(false)
+        // Files are compressed already, and their lengths are known.
+        .accept_encoding("identity")
+        .user_agent(concat!("odfs/", env!("CARGO_PKG_VERSION")))
+        .build();
+    Agent::with_parts(
+        config,
+        DefaultConnector::default().chain(Note),
+        DefaultResolver::default(),
+    )
+}
+
+/// Makes a request of an [`agent`], and makes it again if it went out on a connection from before, which ended without an
+/// answer: a server may close a connection that waits just when the next request is under way (RFC 9112 §9.3.1). Only for
+/// GET and PUT, which may be repeated (RFC 9110 §9.2.2).
+///
+/// # Errors
+/// What the last request ended with.
+pub fn ask<T>(mut request: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    loop {
+        USED_AGAIN.set(false);
+        match request() {
+            Err(Error::Io(error)) if USED_AGAIN.get() && ended(&error) => {
+                tracing::debug!(%error, "the request is sent again");
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn ended(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
+}
+
+/// Makes transports that say whether they are used again.
+#[derive(Debug)]
+struct Note;
+
+impl<In: Transport> Connector<In> for Note {
+    type Out = Noted<In>;
+
+    fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Noted<In>>, Error> {
+        Ok(chained.map(|inner| Noted { inner, answered: false }))
+    }
+}
+
+#[derive(Debug)]
+struct Noted<T> {
+    inner: T,
+    answered: bool,
+}
+
+impl<T: Transport> Transport for Noted<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.inner.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        USED_AGAIN.set(self.answered);
+        self.inner.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let came = self.inner.await_input(timeout)?;
+        self.answered |= came;
+        Ok(came)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.inner.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.inner.is_tls()
+    }
+}
