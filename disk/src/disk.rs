@@ -1,7 +1,8 @@
 //! The handle through which every change goes: refused after a sync that failed, shown to the device.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::device::{Call, Device, FileKey};
@@ -10,6 +11,8 @@ use super::error::{DiskError, SyncFailed};
 struct Shared {
     device: Option<Arc<dyn Device>>,
     poison: OnceLock<SyncFailed>,
+    /// A change failed, so what was to follow it may not have.
+    broke_off: AtomicBool,
 }
 
 /// A handle through which files are changed. Clones share the device, and the memory of a sync that failed.
@@ -50,6 +53,7 @@ impl Disk {
             shared: Arc::new(Shared {
                 device,
                 poison: OnceLock::new(),
+                broke_off: AtomicBool::new(false),
             }),
         }
     }
@@ -74,6 +78,16 @@ impl Disk {
     }
 
     pub(super) fn attempt<T>(&self, call: &Call<'_>, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let attempted = self.attempt_now(call, make);
+        if let Err(error) = &attempted
+            && !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists)
+        {
+            self.shared.broke_off.store(true, Ordering::Relaxed);
+        }
+        attempted
+    }
+
+    fn attempt_now<T>(&self, call: &Call<'_>, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         if let Some(failed) = self.shared.poison.get() {
             return Err(io::Error::other(failed.clone()));
         }
@@ -114,6 +128,12 @@ impl Disk {
                 io::Error::other(failed.clone()),
             )),
         }
+    }
+
+    /// Whether a change failed since this disk was made, other than by what is there or not there. What should have followed
+    /// it may not have been done, such as the sync of a directory in which a name had been changed before.
+    pub fn broke_off(&self) -> bool {
+        self.shared.broke_off.load(Ordering::Relaxed)
     }
 
     /// How many bytes are free on the disk of `path`, for as much as the system tells.

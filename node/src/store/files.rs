@@ -1,6 +1,7 @@
 //! Files of others whose parts are blocks: registered, referred to, written in place.
 
 use std::{
+    ops::{Bound, RangeBounds},
     os::unix::ffi::OsStrExt as _,
     path::{Component, Path, PathBuf},
     sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
@@ -181,15 +182,19 @@ impl Store {
     /// Where else a file has the block that it had at `offset`; the index remembers one place for each file. What is found
     /// is read, because a write at another offset may have reached into it.
     pub(super) fn elsewhere_in(&self, file: FileId, offset: u64, hash: &[u8]) -> Result<Option<Place>, StoreError> {
-        let mut here = self.places(hash)?.into_iter();
-        let Some(place) = here.find(|place| place.holder == Holder::File(file.0)) else {
+        let entry = self.inner.index.entry(hash)?.unwrap_or_default();
+        let here = |place: &Place| place.holder == Holder::File(file.0) && self.is_whole(place) && !self.is_away(place);
+        let Some(place) = entry.places.into_iter().find(here) else {
             return Ok(None);
         };
         if place.offset != offset {
             return Ok(Some(place));
         }
-        let Some(cid) = cid_of(hash) else { return Ok(None) };
-        for leaf in self.leaves_of(file) {
+        let Some(cid) = cid_of(hash).filter(|_| entry.repeated) else {
+            return Ok(None);
+        };
+        // From there on first: a file that is written anew, from its beginning, has the next one near.
+        for leaf in self.leaves_of(file, offset..).chain(self.leaves_of(file, ..offset)) {
             let (other, known) = leaf?;
             let place = Place { offset: other, ..place };
             if other != offset && *known == *hash && self.read_as(&cid, &place)?.is_some() {
@@ -276,10 +281,22 @@ impl Store {
         Ok(self.inner.options.disk.create_dirs(parent, Access::Readable)?)
     }
 
-    /// The leaves that the index knows of a file: offset, and multihash in byte form.
-    pub(super) fn leaves_of(&self, file: FileId) -> impl Iterator<Item = Result<(u64, sled::IVec), StoreError>> + '_ {
+    /// The leaves that the index knows of a file, those with an offset in the range: offset, and multihash in byte form.
+    pub(super) fn leaves_of(
+        &self,
+        file: FileId,
+        offsets: impl RangeBounds<u64>,
+    ) -> impl Iterator<Item = Result<(u64, sled::IVec), StoreError>> + '_ {
         let index = &self.inner.index;
-        let mut leaves = index.leaves.scan_prefix(file.0.to_be_bytes());
+        let from = match offsets.start_bound() {
+            Bound::Unbounded => Bound::Included(leaf_key(file, 0)),
+            bound => bound.map(|offset| leaf_key(file, *offset)),
+        };
+        let to = match offsets.end_bound() {
+            Bound::Unbounded => Bound::Included(leaf_key(file, u64::MAX)),
+            bound => bound.map(|offset| leaf_key(file, *offset)),
+        };
+        let mut leaves = index.leaves.range((from, to));
         std::iter::from_fn(move || {
             let leaf = index.run(|| leaves.next().transpose()).transpose()?;
             Some(leaf.map(|(key, hash)| (offset_of(&key).unwrap_or_default(), hash)))

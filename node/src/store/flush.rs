@@ -41,13 +41,14 @@ impl Store {
         }
     }
 
-    /// Says that this process ends well: without that, the next opening syncs the whole file system first. For a process
-    /// that ends with the store still open; dropping the last handle says so too.
+    /// Says that this process ends well: without that, or after a change of the disk that failed, the next opening syncs the
+    /// whole file system first and begins a new pack. For a process that ends with the store still open; dropping the last
+    /// handle says so too. Nothing is to be put afterwards.
     ///
     /// # Errors
     /// It cannot be written, or a sync has failed before. The next opening then does more than it needs to.
     pub fn ends_well(&self) -> Result<(), StoreError> {
-        self.inner.packs.note_in_use(false)
+        self.inner.packs.close()
     }
 
     /// Writes out what the index has, as its own thread does at any time, so that nothing may depend on when: for tests that
@@ -61,10 +62,16 @@ impl Store {
 
     /// Syncs packs, files, the directories that name them, and pins, but not the index.
     pub(crate) fn sync_bytes(&self) -> Result<(), StoreError> {
-        self.inner.due.bytes.run(|| self.sync_bytes_now())
+        self.sync_blocks()?;
+        self.inner.pins.sync()
     }
 
-    fn sync_bytes_now(&self) -> Result<(), StoreError> {
+    /// Syncs packs, files and the directories that name them.
+    pub(super) fn sync_blocks(&self) -> Result<(), StoreError> {
+        self.inner.due.bytes.run(|| self.sync_blocks_now())
+    }
+
+    fn sync_blocks_now(&self) -> Result<(), StoreError> {
         let inner = &*self.inner;
         inner.options.disk.check()?;
         let watermark = inner.packs.watermark();
@@ -92,7 +99,7 @@ impl Store {
                 inner.index.run(|| inner.index.writing.remove(file.to_be_bytes()))?;
             }
         }
-        inner.pins.sync()
+        Ok(())
     }
 
     pub(super) fn sync_each(&self, packs: &[u32], packs_dir: bool, dirty: &Dirty) -> Result<(), StoreError> {

@@ -174,7 +174,7 @@ impl Store {
         let going: HashSet<Holder> = files.iter().map(|file| Holder::File(file.0)).collect();
         let mut only = Vec::new();
         for file in files {
-            for leaf in self.leaves_of(*file) {
+            for leaf in self.leaves_of(*file, ..) {
                 let (_, hash) = leaf?;
                 if self.is_only_in(&going, &hash)? {
                     only.push(hash);
@@ -279,7 +279,7 @@ impl Store {
             let holder = Holder::File(file.0);
             let Some(path) = self.path_of(holder)? else { continue };
             let here = HashSet::from([holder]);
-            for leaf in self.leaves_of(*file) {
+            for leaf in self.leaves_of(*file, ..) {
                 let (offset, hash) = leaf?;
                 let claims = self.inner.gate.dropping();
                 if self.is_only_in(&here, &hash)? {

@@ -173,7 +173,7 @@ impl Store {
             );
         }
         store.recover(rebuilt, packed, &layout)?;
-        if let Err(error) = store.inner.packs.note_in_use(true) {
+        if let Err(error) = store.inner.packs.note_in_use() {
             tracing::debug!(%error, "nothing can be written here");
         }
         Ok(store)

@@ -299,21 +299,28 @@ impl Packs {
 
     /// Says that nothing is under way any more, and that the next opening may write on where this one ended, if nothing is
     /// behind the last sync.
-    pub(super) fn close(&self) {
-        let state = self.state();
+    ///
+    /// # Errors
+    /// It cannot be written; after a sync that failed it is refused, as everything is. The next opening then begins a new
+    /// pack, and syncs everything.
+    pub(super) fn close(&self) -> Result<(), StoreError> {
+        let mut state = self.state();
         let settled = state.in_flight.is_empty() && state.dirty.is_empty() && !state.dir_dirty;
         let is_clean = state.open && settled && state.file.is_some() && state.synced == (state.id, state.end);
-        // After a sync that failed this is refused, as everything is.
-        let closed = self.witness.write(
+        let in_use = self.disk.broke_off();
+        let known = self.witness.known().unwrap_or_default();
+        if known.in_use == in_use && (known.clean || !is_clean) {
+            return Ok(());
+        }
+        self.witness.write(
             |known| {
-                known.in_use = false;
+                known.in_use = in_use;
                 known.clean |= is_clean;
             },
             false,
-        );
-        if let Err(error) = closed {
-            tracing::debug!(%error, "the next opening begins a new pack, and syncs everything");
-        }
+        )?;
+        state.open &= !is_clean;
+        Ok(())
     }
 
     /// Whether the index may speak of bytes that are gone from packs, and must be made again by whoever opens the store.
@@ -324,12 +331,12 @@ impl Packs {
         self.witness.write(|known| known.rebuild = distrust, true)
     }
 
-    /// Whether somebody uses the store, for the next opening.
-    pub(super) fn note_in_use(&self, in_use: bool) -> Result<(), StoreError> {
-        if self.witness.known().unwrap_or_default().in_use == in_use {
+    /// Somebody uses the store, for the next opening.
+    pub(super) fn note_in_use(&self) -> Result<(), StoreError> {
+        if self.witness.known().unwrap_or_default().in_use {
             return Ok(());
         }
-        self.witness.write(|known| known.in_use = in_use, false)
+        self.witness.write(|known| known.in_use = true, false)
     }
 
     /// Whether files lost names by renames that the index was not flushed after, for the next opening.
@@ -489,7 +496,7 @@ mod tests {
         let settle = |packs: &Packs| {
             packs.take_dirty();
             packs.note_synced(packs.watermark()).unwrap();
-            packs.close();
+            packs.close().unwrap();
         };
         let first = packs(dir.path());
         assert_eq!(append(&first).position(), Some((1, 67)));

@@ -6,6 +6,8 @@ pub(super) const MAX_PLACES: usize = 16;
 const PLACE_BYTES: usize = 1 + 4 + 8 + 4;
 /// The flag of [`IndexEntry::more`] in the first byte of an entry.
 const MORE: u8 = 1;
+/// The flag of [`IndexEntry::repeated`].
+const REPEATED: u8 = 2;
 
 /// A part of a registered file that is a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +73,8 @@ impl Place {
 pub(super) struct IndexEntry {
     /// More files hold the block than are remembered: when the last known one goes, the others are looked for.
     pub(super) more: bool,
+    /// A file was said to hold the block at more than one offset; one of them is remembered.
+    pub(super) repeated: bool,
     pub(super) places: Vec<Place>,
 }
 
@@ -82,13 +86,15 @@ impl IndexEntry {
         let places = rest.chunks_exact(PLACE_BYTES).filter_map(decode_place).collect();
         Self {
             more: flags & MORE != 0,
+            repeated: flags & REPEATED != 0,
             places,
         }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(1 + self.places.len() * PLACE_BYTES);
-        bytes.push(if self.more { MORE } else { 0 });
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        bytes.push(flag(self.more, MORE) | flag(self.repeated, REPEATED));
         for place in &self.places {
             let (kind, container) = match place.holder {
                 Holder::Pack(id) => (1, id),
@@ -108,6 +114,7 @@ impl IndexEntry {
             // A file is written by its owner, so the later word on it counts; a pack is never rewritten.
             let moved = matches!(place.holder, Holder::File(_)) && *known != place;
             if moved {
+                self.repeated |= known.offset != place.offset;
                 *known = place;
             }
             return moved;
@@ -159,6 +166,7 @@ mod tests {
     fn entries_have_a_fixed_form() {
         let entry = IndexEntry {
             more: true,
+            repeated: false,
             places: vec![place(Holder::Pack(7)), place(Holder::File(8))],
         };
         let bytes = entry.encode();
@@ -173,6 +181,13 @@ mod tests {
             "a cut place is not a place"
         );
         assert_eq!(IndexEntry::decode(&[]), IndexEntry::default());
+
+        let mut entry = IndexEntry::default();
+        let there = place(Holder::File(8));
+        assert!(entry.add(there) && !entry.repeated);
+        assert!(entry.add(Place { offset: 1, ..there }) && entry.repeated);
+        assert_eq!(entry.encode()[0], 2);
+        assert_eq!(IndexEntry::decode(&entry.encode()), entry);
     }
 
     #[test]

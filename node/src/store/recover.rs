@@ -195,7 +195,7 @@ impl Store {
                 continue;
             }
             let (mut whole, mut torn) = (0_u64, Vec::new());
-            for leaf in self.leaves_of(file) {
+            for leaf in self.leaves_of(file, ..) {
                 let (offset, hash) = leaf?;
                 if self.is_as_it_was(file, &path, offset, &hash)? {
                     whole += 1;

@@ -106,7 +106,9 @@ pub(super) struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.packs.close();
+        if let Err(error) = self.packs.close() {
+            tracing::debug!(%error, "the next opening begins a new pack, and syncs everything");
+        }
     }
 }
 
@@ -173,7 +175,7 @@ impl Store {
     /// As [`pin`](Self::pin).
     pub fn pin_all(&self, owner: &str, roots: &[Cid]) -> Result<(), StoreError> {
         self.inner.index.guard.room()?;
-        self.sync_bytes()?;
+        self.sync_blocks()?;
         self.inner.pins.insert(owner, roots)
     }
 
@@ -297,7 +299,7 @@ impl Store {
         Ok(is_away && index.run(|| index.writing.contains_key(file.0.to_be_bytes()))?)
     }
 
-    fn is_away(&self, place: &Place) -> bool {
+    pub(super) fn is_away(&self, place: &Place) -> bool {
         match self.inner.away.of(place) {
             None => false,
             Some((_, false)) => true,

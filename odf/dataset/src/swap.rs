@@ -70,13 +70,18 @@ impl Catalog {
         self.dir().join(SWAP)
     }
 
+    /// Under this name it is made, and taken away again.
+    fn pending_swap(&self) -> PathBuf {
+        self.dir().join(format!("{PENDING_PREFIX}swap"))
+    }
+
     /// Decides that `new` come and `gone` go; [`Datasets::finish_swap`] carries it out.
     ///
     /// # Errors
     /// Nothing is decided, and dropping `new` removes them.
     pub(crate) fn decide_swap(&self, new: &mut [&mut WrittenDataset], gone: &[DatasetId]) -> Result<(), CatalogError> {
         let disk = &self.medium().disk;
-        let pending = self.dir().join(format!("{PENDING_PREFIX}swap"));
+        let pending = self.pending_swap();
         disk.remove_tree(&pending)?;
         disk.create_dirs(&pending, Access::Readable)?;
         for id in gone.iter().filter(|id| new.iter().all(|written| written.id() != **id)) {
@@ -132,12 +137,20 @@ impl Datasets {
             disk.rename(&dir.join(id.to_multibase()), &catalog.dataset_dir(id))
                 .map_err(CatalogError::from)?;
         }
-        let done = || -> Result<(), CatalogError> {
+        let done = || -> Result<PathBuf, CatalogError> {
             disk.sync_dir(catalog.dir())?;
-            disk.remove_tree(&dir)?;
-            Ok(disk.sync_dir(catalog.dir())?)
+            // In one step: what is carried out must not be carried out again later, on a dataset that came back.
+            let pending = catalog.pending_swap();
+            disk.remove_tree(&pending)?;
+            disk.rename(&dir, &pending)?;
+            disk.sync_dir(catalog.dir())?;
+            Ok(pending)
         };
-        Ok(done()?)
+        let pending = done()?;
+        if let Err(error) = disk.remove_tree(&pending) {
+            tracing::warn!(%error, "what a finished swap left is removed at the next start");
+        }
+        Ok(())
     }
 
     /// Removes a dataset that is replaced, if it is still there.
