@@ -65,6 +65,7 @@ struct State {
     at: Vec<usize>,
     ignored_syncs: Vec<usize>,
     syncs: usize,
+    written_by_others: Option<PathBuf>,
 }
 
 /// A change, with everything needed to make it again on a model.
@@ -74,6 +75,8 @@ enum Record {
     CreateDir(PathBuf),
     Create(PathBuf),
     Write(PathBuf, FileKey, u64, Vec<u8>),
+    /// What others have written.
+    Content(PathBuf, Vec<u8>),
     Resize(PathBuf, FileKey, u64),
     Punch(PathBuf, FileKey, u64, u64),
     Sync(PathBuf, FileKey),
@@ -102,6 +105,7 @@ impl Recorder {
                 at: Vec::new(),
                 ignored_syncs: Vec::new(),
                 syncs: 0,
+                written_by_others: None,
             }),
             watcher: Mutex::default(),
         })
@@ -114,6 +118,17 @@ impl Recorder {
     /// How many changes and syncs were asked for so far.
     pub fn calls(&self) -> usize {
         self.state().calls
+    }
+
+    /// How many syncs were asked for so far.
+    pub fn syncs(&self) -> usize {
+        self.state().syncs
+    }
+
+    /// Others than the program write the files below `dir`, and do not sync them: what is in one counts once the program
+    /// has synced it.
+    pub fn others_write(&self, dir: &Path) {
+        self.state().written_by_others = Some(dir.to_owned());
     }
 
     /// From now on calls are refused in another way; they count from 0 again.
@@ -309,6 +324,16 @@ impl Device for Recorder {
             return;
         }
         let at = state.calls - 1;
+        if let Call::Sync { path, .. } = *call
+            && state
+                .written_by_others
+                .as_ref()
+                .is_some_and(|dir| path.starts_with(dir))
+            && let Ok(bytes) = fs::read(path)
+        {
+            state.log.push(Record::Content(path.to_owned(), bytes));
+            state.at.push(at);
+        }
         state.log.push(record);
         state.at.push(at);
     }
@@ -447,6 +472,17 @@ impl Model {
                 overlay(now, *offset, bytes);
                 unsynced.push((*offset, bytes.clone()));
             }),
+            Record::Content(path, bytes) => {
+                let id = self.node(path).unwrap_or(self.nodes.len());
+                if id == self.nodes.len() {
+                    let (now, kept, unsynced) = (Vec::new(), Vec::new(), Vec::new());
+                    self.nodes.push(Node::File { now, kept, unsynced });
+                    self.enter(path, id);
+                }
+                if let Node::File { now, .. } = &mut self.nodes[id] {
+                    now.clone_from(bytes);
+                }
+            }
             Record::Resize(path, key, len) => self.change(path, *key, |now, _| now.resize(*len as usize, 0)),
             Record::Punch(path, key, offset, len) => self.change(path, *key, |now, unsynced| {
                 let end = (*offset + len).min(now.len() as u64);

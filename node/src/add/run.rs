@@ -309,7 +309,7 @@ impl<'a, I: Iterator<Item = Result<Input<'a>, AddError>> + Send> Work<'a, I> {
             let written = self.bytes.load(Ordering::Relaxed);
             if written - sent >= WRITE_BEHIND_BYTES && !matches!(self.sink, Sink::Nothing) {
                 sent = written;
-                if let Err(error) = self.store.sync_bytes() {
+                if let Err(error) = self.store.sync_blocks() {
                     tracing::debug!(%error, "not synced ahead; the flush will say so");
                 }
             }

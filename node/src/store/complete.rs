@@ -25,7 +25,7 @@ impl Store {
     /// # Errors
     /// The blocks cannot be synced, or the index not written.
     pub fn mark_complete(&self, walk: &Walk, cids: &[Cid]) -> Result<(), StoreError> {
-        self.sync_bytes()?;
+        self.sync_blocks()?;
         let index = &self.inner.index;
         for cid in cids {
             index.run(|| index.complete.insert(cid.hash().to_bytes(), &walk.epoch.to_le_bytes()))?;

@@ -61,13 +61,13 @@ impl Store {
     }
 
     /// Syncs packs, files, the directories that name them, and pins, but not the index.
-    pub(crate) fn sync_bytes(&self) -> Result<(), StoreError> {
+    pub(super) fn sync_bytes(&self) -> Result<(), StoreError> {
         self.sync_blocks()?;
         self.inner.pins.sync()
     }
 
     /// Syncs packs, files and the directories that name them.
-    pub(super) fn sync_blocks(&self) -> Result<(), StoreError> {
+    pub(crate) fn sync_blocks(&self) -> Result<(), StoreError> {
         self.inner.due.bytes.run(|| self.sync_blocks_now())
     }
 

@@ -8,6 +8,7 @@ mod form;
 mod model;
 mod power;
 mod promises;
+mod syncs;
 
 use std::path::Path;
 
