@@ -7,7 +7,8 @@
 //! whole; a command that had said that it was done is done; and the command run once more succeeds. Of a push both sides
 //! are cut, one after the other.
 //!
-//! `ODFS_CUTS=all` looks at every cut, which takes long; else at an even choice of them, always with the last.
+//! `ODFS_CUTS=all` looks at every cut, and at every sync of every command, which takes long; else at an even choice of
+//! them, always with the last.
 
 mod bench;
 mod index;
@@ -118,6 +119,10 @@ fn start_from(bench: &Bench, copy: &Path) {
     copy_tree(copy, &bench.workspace()).unwrap();
 }
 
+fn is_all_wanted() -> bool {
+    std::env::var("ODFS_CUTS").as_deref() == Ok("all")
+}
+
 /// Runs `operation`, cuts it, and gives how many cuts were looked at and how many calls it makes.
 fn freeze(operation: &Operation) -> (usize, usize) {
     let mut bench = Bench::new();
@@ -126,8 +131,11 @@ fn freeze(operation: &Operation) -> (usize, usize) {
     let recorded = Recorded::run(&bench, operation, None);
     let (calls, new) = (recorded.calls, bench.state());
 
-    let all = std::env::var("ODFS_CUTS").as_deref() == Ok("all");
-    let step = if all { 1 } else { calls.div_ceil(CUTS).max(1) };
+    let step = if is_all_wanted() {
+        1
+    } else {
+        calls.div_ceil(CUTS).max(1)
+    };
     let mut count = 0;
     for cut_after in (0..calls).step_by(step).chain([calls]) {
         for unsynced in Unsynced::ALL {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::bench::{Bench, token_in};
-use super::{Again, Operation, freeze, without_each_sync};
+use super::{Again, Operation, freeze, is_all_wanted, without_each_sync};
 
 const CITIES: &str = "city,population\nVancouver,662248\nVictoria,91867\n";
 const MORE_CITIES: &str = "city,population\nVancouver,662248\nVictoria,91867\nKelowna,144576\n";
@@ -130,26 +130,36 @@ fn operation(test: &str) -> &'static Operation {
     found.map(|(_, operation)| operation).unwrap()
 }
 
-/// The cuts would find out: with so many of the syncs of a command left out, one at a time, something is lost that the
-/// command had said was done, or is neither old nor new. The others spare work after a crash or are made good by another.
+/// Of how many syncs of a command the cuts find out that they are left out, one at a time: something is lost that the
+/// command had said was done, or is neither old nor new. The others keep the index from being made again, keep numbers of
+/// packs from being used twice, or are made good by another; the store's own tests find out about those.
+const SYNCS_MISSED: &[(&str, usize)] = &[
+    ("config_set", 2),
+    ("key_generate", 2),
+    ("token_add", 2),
+    ("rename", 2),
+    ("pin_add", 3),
+    ("ipfs_add", 3),
+];
+
 #[test]
 fn a_sync_that_is_left_out_is_missed() {
-    for (test, needed) in [
-        ("config_set", 2),
-        ("key_generate", 2),
-        ("token_add", 2),
-        ("rename", 2),
-        ("pin_add", 3),
-        ("ipfs_add", 3),
-    ] {
-        let operation = operation(test);
+    for (test, operation) in OPERATIONS {
+        let known = SYNCS_MISSED.iter().find(|(known, _)| known == test);
+        if known.is_none() && !is_all_wanted() {
+            continue;
+        }
         let syncs = without_each_sync(operation);
-        println!("{}: {} syncs", operation.name, syncs.len());
+        let missed = syncs.iter().filter(|(_, missed)| missed.is_some()).count();
+        println!("{}: {missed} of {} syncs are missed", operation.name, syncs.len());
         for (sync, missed) in &syncs {
             println!("  {sync}: {}", missed.as_deref().unwrap_or("not missed"));
         }
-        let missed = syncs.iter().filter(|(_, missed)| missed.is_some()).count();
-        assert!(missed >= needed, "{}: {missed} are missed", operation.name);
+        assert!(
+            missed >= known.map_or(1, |(_, needed)| *needed),
+            "{}: {missed} are missed",
+            operation.name
+        );
     }
 }
 
