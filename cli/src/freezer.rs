@@ -189,6 +189,7 @@ fn without_each_sync(operation: &Operation) -> Vec<(String, Option<String>)> {
                 format!("missed after call {cut_after} of {calls} ({last}), unsynced {unsynced:?}")
             })
     };
+    assert_eq!(without(syncs.len()), None, "{}: nothing is left out", operation.name);
     let syncs = syncs.into_iter().enumerate();
     syncs.map(|(number, sync)| (sync, without(number))).collect()
 }

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::panic::Location;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -68,6 +69,9 @@ struct State {
     written_by_others: Option<PathBuf>,
 }
 
+/// Where in the code a sync is asked for.
+type Site = &'static Location<'static>;
+
 /// A change, with everything needed to make it again on a model.
 #[derive(Debug, Clone)]
 enum Record {
@@ -79,8 +83,8 @@ enum Record {
     Content(PathBuf, Vec<u8>),
     Resize(PathBuf, FileKey, u64),
     Punch(PathBuf, FileKey, u64, u64),
-    Sync(PathBuf, FileKey),
-    SyncDir(PathBuf),
+    Sync(PathBuf, FileKey, Site),
+    SyncDir(PathBuf, Site),
     SyncAll,
     Rename(PathBuf, PathBuf),
     Link(PathBuf, PathBuf),
@@ -160,6 +164,8 @@ impl Recorder {
             Some(Record::Write(path, _, offset, bytes)) => {
                 format!("{} bytes written at {offset} of {}", bytes.len(), path.display())
             }
+            Some(Record::Sync(path, _, site)) => format!("Sync at {site} of {}", path.display()),
+            Some(Record::SyncDir(path, site)) => format!("SyncDir at {site} of {}", path.display()),
             Some(other) => format!("{other:?}"),
         }
     }
@@ -312,8 +318,8 @@ impl Device for Recorder {
                 offset,
                 len,
             } => Record::Punch(path.to_owned(), file, offset, len),
-            Call::Sync { path, file } => Record::Sync(path.to_owned(), file),
-            Call::SyncDir(path) => Record::SyncDir(path.to_owned()),
+            Call::Sync { path, file, site } => Record::Sync(path.to_owned(), file, site),
+            Call::SyncDir { path, site } => Record::SyncDir(path.to_owned(), site),
             Call::SyncAll(_) => Record::SyncAll,
             Call::Rename { from, to } => Record::Rename(from.to_owned(), to.to_owned()),
             Call::Link { from, to } => Record::Link(from.to_owned(), to.to_owned()),
@@ -490,12 +496,12 @@ impl Model {
                 overlay(now, *offset, &zeros);
                 unsynced.push((*offset, zeros));
             }),
-            Record::Sync(path, key) => {
+            Record::Sync(path, key, _) => {
                 if let Some(node) = self.file(path, *key) {
                     keep(node);
                 }
             }
-            Record::SyncDir(path) => {
+            Record::SyncDir(path, _) => {
                 if let Some(id) = self.node(path) {
                     keep(&mut self.nodes[id]);
                 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::panic::Location;
 use std::path::Path;
 
 /// Which file a call is about, whatever its name: device and inode.
@@ -67,9 +68,16 @@ pub enum Call<'a> {
         path: &'a Path,
         /// The file.
         file: FileKey,
+        /// Where in the code it is asked for.
+        site: &'static Location<'static>,
     },
     /// Names in a directory are made durable.
-    SyncDir(&'a Path),
+    SyncDir {
+        /// The directory.
+        path: &'a Path,
+        /// Where in the code it is asked for.
+        site: &'static Location<'static>,
+    },
     /// Everything on the file system of a path is made durable.
     SyncAll(&'a Path),
     /// A file or directory gets another name; a file of that name is gone then.
@@ -95,7 +103,7 @@ pub enum Call<'a> {
 impl Call<'_> {
     /// Whether the call makes something durable rather than changing it.
     pub fn is_sync(&self) -> bool {
-        matches!(self, Call::Sync { .. } | Call::SyncDir(_) | Call::SyncAll(_))
+        matches!(self, Call::Sync { .. } | Call::SyncDir { .. } | Call::SyncAll(_))
     }
 }
 

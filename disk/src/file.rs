@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt as _;
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FallocateFlags;
@@ -140,10 +141,12 @@ impl DiskFile {
     ///
     /// # Errors
     /// The sync failed; nothing more is written to the disk then.
+    #[track_caller]
     pub fn sync(&self) -> Result<(), DiskError> {
         let call = Call::Sync {
             path: &self.path,
             file: self.key,
+            site: Location::caller(),
         };
         self.disk.sync(&self.path, &call, || self.file.sync_data())
     }

@@ -26,6 +26,7 @@ mod small;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::panic::Location;
 use std::path::Path;
 
 pub use device::{Call, Device, FileKey};
@@ -280,21 +281,30 @@ impl Disk {
     ///
     /// # Errors
     /// The sync failed; nothing more is written then. A directory that is not there only gives an error.
+    #[track_caller]
     pub fn sync_dir(&self, dir: &Path) -> Result<(), DiskError> {
+        let site = Location::caller();
         let opened = open_dir(dir)?;
-        self.sync(dir, &Call::SyncDir(dir), || opened.sync_all())
+        self.sync(dir, &Call::SyncDir { path: dir, site }, || opened.sync_all())
     }
 
     /// Makes the content of an open file durable, whoever wrote it and however it was opened. `path` is for messages.
     ///
     /// # Errors
     /// The sync failed; nothing more is written then.
+    #[track_caller]
     pub fn sync_open(&self, file: &fs::File, path: &Path) -> Result<(), DiskError> {
+        let site = Location::caller();
         let metadata = file
             .metadata()
             .map_err(|error| DiskError::new("look at", path, error))?;
-        let key = FileKey::of(&metadata);
-        self.sync(path, &Call::Sync { path, file: key }, || file.sync_data())
+        let file_key = FileKey::of(&metadata);
+        let call = Call::Sync {
+            path,
+            file: file_key,
+            site,
+        };
+        self.sync(path, &call, || file.sync_data())
     }
 
     /// Makes everything on the file system of `dir` durable: one call for any number of files.

@@ -1,5 +1,6 @@
 //! The commands that write, and what they find.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -144,6 +145,7 @@ const SYNCS_MISSED: &[(&str, usize)] = &[
 
 #[test]
 fn a_sync_that_is_left_out_is_missed() {
+    let mut sites: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for (test, operation) in OPERATIONS {
         let known = SYNCS_MISSED.iter().find(|(known, _)| known == test);
         if known.is_none() && !is_all_wanted() {
@@ -153,6 +155,10 @@ fn a_sync_that_is_left_out_is_missed() {
         let missed = syncs.iter().filter(|(_, missed)| missed.is_some()).count();
         println!("{}: {missed} of {} syncs are missed", operation.name, syncs.len());
         for (sync, missed) in &syncs {
+            let site = sync.split(" of ").next().unwrap_or_default();
+            let counts = sites.entry(site.to_owned()).or_default();
+            counts.0 += usize::from(missed.is_some());
+            counts.1 += 1;
             println!("  {sync}: {}", missed.as_deref().unwrap_or("not missed"));
         }
         assert!(
@@ -160,6 +166,9 @@ fn a_sync_that_is_left_out_is_missed() {
             "{}: {missed} are missed",
             operation.name
         );
+    }
+    for (site, (missed, of)) in sites {
+        println!("{site}: missed {missed} of {of} times");
     }
 }
 
