@@ -174,8 +174,9 @@ fn without_each_sync(operation: &Operation) -> Vec<(String, Option<String>)> {
             let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 bench.check_whole(operation.name);
                 let now = bench.state();
-                let is_new = now.same_as(&new) && now.others_as(&new);
-                is_new || cut_after < calls && now.same_as(&old) && now.others_lie_between(&old, &new)
+                let is_told = cut_after == calls;
+                (now.same_as(&new) || !is_told && now.same_as(&old))
+                    && (now.others_as(&new) || !is_told && now.others_lie_between(&old, &new))
             }));
             !looked.unwrap_or(false)
         };
