@@ -138,14 +138,18 @@ impl Names {
     }
 
     /// Keeps `name` alive from now on, and its newest value at hand: it is asked for and put again like an own one. The
-    /// first time is in the background, at once.
+    /// first time is in the background, at once. What is known of it is served to others when this returns.
     ///
     /// # Errors
     /// The store cannot be written.
     pub async fn follow(&self, name: &Name) -> Result<(), StoreError> {
-        self.update(name, |entry| {
+        let (records, at) = (self.inner.records.clone(), *name);
+        self.update(name, move |entry| {
             entry.followed = true;
             entry.next_put = 0;
+            if let Some(record) = entry.record(&at) {
+                inbox::keep_kept(&records, &at, &record);
+            }
         })
         .await?;
         self.inner.wake.notify_one();

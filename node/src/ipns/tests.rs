@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use libp2p::identity::Keypair;
+use libp2p::kad::store::RecordStore;
 
 use super::record::{Contents, Record};
 use super::{Freshness, KeySource, Name, Origin, PublishError, PublishOptions, ResolveError};
@@ -88,6 +89,20 @@ async fn a_name_is_published_and_resolved_through_a_third_peer_in_milliseconds()
     let second = a.names().publish(&key, TWO, PublishOptions::default()).await.unwrap();
     assert_eq!(second.record.sequence(), 2);
     assert_eq!(c.names().resolve(&name, Freshness::Network).await.unwrap().value, TWO);
+}
+
+#[tokio::test]
+async fn a_name_is_served_as_soon_as_it_is_followed() {
+    let (a, b) = (start().await, start().await);
+    introduce(&a, &b).await;
+    let (key, name) = key();
+    a.names().publish(&key, ONE, PublishOptions::default()).await.unwrap();
+    // As a command leaves it that was killed between the two.
+    b.names().resolve(&name, Freshness::Network).await.unwrap();
+    RecordStore::remove(&mut b.names().inner.records.clone(), &name.routing_key().into());
+    assert_eq!(held(&b, &name), None);
+    b.names().follow(&name).await.unwrap();
+    assert!(held(&b, &name).is_some(), "a process that ends now, or begins, has it");
 }
 
 #[tokio::test]
