@@ -164,8 +164,7 @@ fn without_each_sync(operation: &Operation) -> Vec<(String, Option<String>)> {
     (operation.before)(&mut bench);
     let old = bench.state();
     let whole = Recorded::run(&bench, operation, None);
-    let calls = (1..=whole.recorder.calls()).map(|calls| whole.recorder.describe(calls));
-    let syncs: Vec<String> = calls.filter(|call| call.starts_with("Sync")).collect();
+    let syncs = whole.recorder.syncs();
     let without = |sync: usize| {
         let recorded = Recorded::run(&bench, operation, Some(sync));
         let (calls, new) = (recorded.calls, bench.state());

@@ -91,6 +91,19 @@ enum Record {
     Remove(PathBuf),
 }
 
+impl std::fmt::Display for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Record::Write(path, _, offset, bytes) => {
+                write!(f, "{} bytes written at {offset} of {}", bytes.len(), path.display())
+            }
+            Record::Sync(path, _, site) => write!(f, "Sync at {site} of {}", path.display()),
+            Record::SyncDir(path, site) => write!(f, "SyncDir at {site} of {}", path.display()),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
 impl Recorder {
     /// Records what happens below `root`.
     pub fn new(root: &Path) -> Arc<Self> {
@@ -124,9 +137,14 @@ impl Recorder {
         self.state().calls
     }
 
-    /// How many syncs were asked for so far.
-    pub fn syncs(&self) -> usize {
-        self.state().syncs
+    /// The syncs so far, in words, in the order of the numbers that [`Self::forget_sync`] takes; without forgotten ones.
+    pub fn syncs(&self) -> Vec<String> {
+        let state = self.state();
+        let syncs = state
+            .log
+            .iter()
+            .filter(|record| matches!(record, Record::Sync(..) | Record::SyncDir(..) | Record::SyncAll));
+        syncs.map(Record::to_string).collect()
     }
 
     /// Others than the program write the files below `dir`, and do not sync them: what is in one counts once the program
@@ -159,15 +177,8 @@ impl Recorder {
     pub fn describe(&self, calls: usize) -> String {
         let state = self.state();
         let last = state.at.iter().rposition(|at| *at < calls);
-        match last.and_then(|at| state.log.get(at)) {
-            None => "nothing".to_owned(),
-            Some(Record::Write(path, _, offset, bytes)) => {
-                format!("{} bytes written at {offset} of {}", bytes.len(), path.display())
-            }
-            Some(Record::Sync(path, _, site)) => format!("Sync at {site} of {}", path.display()),
-            Some(Record::SyncDir(path, site)) => format!("SyncDir at {site} of {}", path.display()),
-            Some(other) => format!("{other:?}"),
-        }
+        let last = last.and_then(|at| state.log.get(at));
+        last.map_or_else(|| "nothing".to_owned(), Record::to_string)
     }
 
     /// Makes in `to` the directory that a power cut after the first `calls` calls would have left. `before` is a copy of

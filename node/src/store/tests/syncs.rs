@@ -42,7 +42,7 @@ impl Kept {
         }
         let disk = Disk::with(recorder.clone());
         let store = Store::open(dir.path(), StoreOptions { disk, ..options() }).unwrap();
-        let opened = recorder.syncs();
+        let opened = recorder.syncs().len();
         let blocks = vec![block(2, BYTES), block(3, BYTES)];
         store.put(&blocks).unwrap();
         let put = recorder.calls();
@@ -51,7 +51,7 @@ impl Kept {
         store.pin("p", blocks[0].cid()).unwrap();
         store.flush().unwrap();
         Self {
-            syncs: opened..recorder.syncs(),
+            syncs: opened..recorder.syncs().len(),
             dir,
             before,
             recorder,

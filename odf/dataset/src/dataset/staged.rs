@@ -56,8 +56,11 @@ impl NewDataset {
             id,
             medium: medium.clone(),
         };
+        medium.disk.create_dirs(datasets, Access::Readable)?;
+        // Synced when the dataset is written: until then nothing of it counts.
+        medium.disk.create_dir(&new.staged, Access::Readable)?;
         for part in ["refs", "data", "checkpoints", "info"] {
-            medium.disk.create_dirs(&new.staged.join(part), Access::Readable)?;
+            medium.disk.create_dir(&new.staged.join(part), Access::Readable)?;
         }
         aliases::write_name(&medium.disk, &new.staged, name)?;
         Ok(new)
@@ -138,7 +141,7 @@ impl NewDataset {
                 reason,
             });
         }
-        for part in ["info", "data", "checkpoints"] {
+        for part in ["data", "checkpoints"] {
             disk.sync_dir(&self.staged.join(part))?;
         }
         disk.sync_dir(&self.staged)?;
