@@ -52,6 +52,9 @@ pub struct Recorder {
     root: PathBuf,
     state: Mutex<State>,
     watcher: Mutex<Option<Watcher>>,
+    /// Held by the thread whose change is made. Without it, a file could be logged before the directory that another
+    /// thread had just made for it.
+    turn: Mutex<()>,
 }
 
 /// Hears of calls before they are made.
@@ -125,6 +128,7 @@ impl Recorder {
                 written_by_others: None,
             }),
             watcher: Mutex::default(),
+            turn: Mutex::default(),
         })
     }
 
@@ -282,6 +286,14 @@ pub fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 impl Device for Recorder {
+    fn perform(&self, call: &Call<'_>, make: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.before(call)?;
+        make()?;
+        self.after(call);
+        Ok(())
+    }
+
     fn before(&self, call: &Call<'_>) -> io::Result<()> {
         let mut state = self.state();
         let number = state.calls;

@@ -115,6 +115,18 @@ pub trait Device: Send + Sync + 'static {
     /// The change is not made and the caller gets this error, as if the operating system had refused.
     fn before(&self, call: &Call<'_>) -> io::Result<()>;
 
+    /// Makes a change between [`before`](Self::before) and [`after`](Self::after). A device that must see the changes of
+    /// several threads in the order in which they are made lets one do so at a time.
+    ///
+    /// # Errors
+    /// Those of `before` and `make`.
+    fn perform(&self, call: &Call<'_>, make: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        self.before(call)?;
+        make()?;
+        self.after(call);
+        Ok(())
+    }
+
     /// Sees which file is behind a path that was opened to be changed.
     fn opened(&self, _path: &Path, _file: FileKey) {}
 

@@ -94,10 +94,14 @@ impl Disk {
         let Some(device) = &self.shared.device else {
             return make();
         };
-        device.before(call)?;
-        let made = make()?;
-        device.after(call);
-        Ok(made)
+        let (mut make, mut made) = (Some(make), None);
+        device.perform(call, &mut || {
+            if let Some(make) = make.take() {
+                made = Some(make()?);
+            }
+            Ok(())
+        })?;
+        made.ok_or_else(|| io::Error::other("the device made no change"))
     }
 
     /// As [`Self::change`] for a sync: that it failed is remembered.

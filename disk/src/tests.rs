@@ -129,6 +129,29 @@ mod cuts {
     }
 
     #[test]
+    fn changes_of_many_threads_are_logged_as_they_are_made() {
+        for _ in 0..100 {
+            let (before, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let recorder = Recorder::new(dir.path());
+            let disk = Disk::with(recorder.clone());
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    let (disk, below) = (disk.clone(), dir.path().join("one/two"));
+                    scope.spawn(move || {
+                        disk.create_dirs(&below, Access::Owner).unwrap();
+                        disk.replace(&below.join(format!("{thread}")), b"content", Access::Owner)
+                            .unwrap();
+                    });
+                }
+            });
+            for unsynced in [Unsynced::Kept, Unsynced::Dropped] {
+                let found = image(&recorder, before.path(), usize::MAX, unsynced);
+                assert_eq!(found, content(dir.path()), "{unsynced:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_replaced_file_is_old_or_new_wherever_the_power_goes() {
         let (before, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for place in [&before, &dir] {

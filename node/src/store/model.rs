@@ -52,14 +52,15 @@ impl Device for Watch {
         self.recorder.opened(path, file);
     }
 
-    fn after(&self, call: &Call<'_>) {
-        self.recorder.after(call);
+    fn perform(&self, call: &Call<'_>, make: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        self.recorder.perform(call, make)?;
         if let Call::Sync { path, .. } = call
             && path.starts_with(&self.sled)
         {
             let _ = fs::remove_dir_all(&self.flushed);
             copy(&self.sled, &self.flushed);
         }
+        Ok(())
     }
 }
 
