@@ -13,6 +13,9 @@ use ureq::{Agent, Error};
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a server may be silent, before its answer and within it.
 const SILENCE_DEADLINE: Duration = Duration::from_secs(60);
+/// How often a request is made again, so that a server that redirects and then closes keeps nobody for ever. More than
+/// connections wait for one server.
+const REPEATS: usize = 4;
 /// How many redirects are followed for one file.
 const MAX_REDIRECTS: u32 = 10;
 
@@ -49,7 +52,7 @@ pub fn agent() -> Agent {
 /// # Errors
 /// What the last request ended with.
 pub fn ask<T>(mut request: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
-    loop {
+    for _ in 0..REPEATS {
         USED_AGAIN.set(false);
         match request() {
             Err(Error::Io(error)) if USED_AGAIN.get() && ended(&error) => {
@@ -58,6 +61,7 @@ pub fn ask<T>(mut request: impl FnMut() -> Result<T, Error>) -> Result<T, Error>
             answer => return answer,
         }
     }
+    request()
 }
 
 fn ended(error: &io::Error) -> bool {
