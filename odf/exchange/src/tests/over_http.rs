@@ -321,3 +321,28 @@ fn a_server_that_closes_a_waiting_connection_is_asked_again() {
     assert!(error.is_err());
     assert_eq!(*asked.lock().unwrap(), 1);
 }
+
+#[test]
+fn a_server_that_redirects_and_then_closes_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("http://{}/d/", listener.local_addr().unwrap())).unwrap();
+    let connections = Arc::new(Mutex::new(0));
+    thread::spawn({
+        let connections = connections.clone();
+        move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                *connections.lock().unwrap() += 1;
+                let mut lines = BufReader::new(stream.try_clone().unwrap())
+                    .lines()
+                    .map_while(Result::ok);
+                lines.find(String::is_empty);
+                let _ = stream.write_all(b"HTTP/1.1 302 X\r\nlocation: /d/on\r\ncontent-length: 0\r\n\r\n");
+                // The next request is taken from the connection and not answered.
+                lines.find(String::is_empty);
+            }
+        }
+    });
+    assert!(HttpSource::new(&url, None).head().is_err());
+    assert_eq!(*connections.lock().unwrap(), 5, "once, and four times more");
+}
