@@ -168,8 +168,8 @@ fn without_each_sync(operation: &Operation) -> Vec<(String, Option<String>)> {
     let without = |sync: usize| {
         let recorded = Recorded::run(&bench, operation, Some(sync));
         let (calls, new) = (recorded.calls, bench.state());
-        let is_missed = |cut_after: usize, unsynced: Unsynced| {
-            recorded.cut(&bench, cut_after, unsynced, Index::Then);
+        let is_missed = |cut_after: usize, unsynced: Unsynced, index: Index| {
+            recorded.cut(&bench, cut_after, unsynced, index);
             let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 bench.check_whole(operation.name);
                 let now = bench.state();
@@ -180,13 +180,14 @@ fn without_each_sync(operation: &Operation) -> Vec<(String, Option<String>)> {
             !looked.unwrap_or(false)
         };
         // From the end: most often what was said to be done is not.
-        let mut cuts = (0..=calls)
-            .rev()
-            .flat_map(|calls| Unsynced::ALL.map(|unsynced| (calls, unsynced)));
-        cuts.find(|(cut_after, unsynced)| is_missed(*cut_after, *unsynced))
-            .map(|(cut_after, unsynced)| {
+        let mut cuts = (0..=calls).rev().flat_map(|calls| {
+            let both = |unsynced| [Index::Then, Index::Before].map(|index| (calls, unsynced, index));
+            Unsynced::ALL.map(both).into_iter().flatten()
+        });
+        cuts.find(|(cut_after, unsynced, index)| is_missed(*cut_after, *unsynced, *index))
+            .map(|(cut_after, unsynced, index)| {
                 let last = recorded.recorder.describe(cut_after);
-                format!("missed after call {cut_after} of {calls} ({last}), unsynced {unsynced:?}")
+                format!("missed after call {cut_after} of {calls} ({last}), unsynced {unsynced:?}, index {index:?}")
             })
     };
     assert_eq!(without(syncs.len()), None, "{}: nothing is left out", operation.name);

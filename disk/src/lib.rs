@@ -70,6 +70,7 @@ impl Disk {
     ///
     /// # Errors
     /// A directory cannot be made, or something else has its name. Those above it may be there.
+    #[track_caller]
     pub fn create_dirs(&self, dir: &Path, access: Access) -> Result<(), DiskError> {
         match self.create_dir(dir, access) {
             Ok(()) => {}
@@ -97,6 +98,17 @@ impl Disk {
         self.change("create", dir, &Call::CreateDir(dir), || {
             fs::DirBuilder::new().mode(access.dir_mode()).create(dir)
         })
+    }
+
+    /// As [`Self::create_dir`]; one that is there stays as it is.
+    ///
+    /// # Errors
+    /// It cannot be made, or something else has its name.
+    pub fn create_dir_if_missing(&self, dir: &Path, access: Access) -> Result<(), DiskError> {
+        match self.create_dir(dir, access) {
+            Err(error) if error.source.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+            other => other,
+        }
     }
 
     /// Opens a file to read and write it, made anew if it is not there and emptied if it is. Links are not followed.
@@ -163,6 +175,7 @@ impl Disk {
     ///
     /// # Errors
     /// It could not be written; the old content stays. After a failed sync of the directory either may be there.
+    #[track_caller]
     pub fn replace(&self, path: &Path, bytes: &[u8], access: Access) -> Result<(), DiskError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let pending = path.with_file_name(format!("{PENDING_PREFIX}{name}"));

@@ -66,29 +66,29 @@ impl Store {
         Ok(id.and_then(|id| Some(FileId(u32::from_be_bytes(id.as_ref().try_into().ok()?)))))
     }
 
-    /// Says that parts of the file are these blocks. Nothing is read or checked now: every read checks. The next
-    /// flush syncs the file.
+    /// Says that parts of the file, which is on the medium as its name is, are these blocks. Nothing is read, checked or
+    /// synced: every read checks.
     ///
     /// # Errors
     /// [`StoreError::UnknownFile`], or the index cannot be written.
     pub fn put_references(&self, file: FileId, leaves: &[Leaf]) -> Result<(), StoreError> {
+        self.referring(file)?;
+        leaves.iter().try_for_each(|leaf| self.refer(file, leaf))
+    }
+
+    /// Before more is said of a file: what could not be checked when the store was opened is forgotten. Gives its path.
+    fn referring(&self, file: FileId) -> Result<PathBuf, StoreError> {
         let path = self.registered(file)?;
         self.inner.index.guard.room()?;
-        {
-            let _preparing = self.preparing();
-            if self.is_unchecked(file)? {
-                self.drop_leaves(file)?;
-            }
+        let _preparing = self.preparing();
+        if self.is_unchecked(file)? {
+            self.drop_leaves(file)?;
         }
-        self.mark_dirty(file, path.parent().map(Path::to_path_buf))?;
-        for leaf in leaves {
-            self.refer(file, leaf)?;
-        }
-        Ok(())
+        Ok(path)
     }
 
     /// As [`put_references`](Self::put_references), for leaves that somebody only believes to be in the file: each is
-    /// read, and referred to if it is there. Gives how many are, in order; `true` for each that is there.
+    /// read, and referred to if it is there. The next flush syncs the file. Gives `true` for each that is there, in order.
     ///
     /// # Errors
     /// [`StoreError::UnknownFile`], or the file or index cannot be used.
@@ -97,13 +97,12 @@ impl Store {
         for leaf in leaves {
             there.push(self.read_as(&leaf.cid, &place_of(file, leaf))?.is_some());
         }
-        let found: Vec<Leaf> = leaves
-            .iter()
-            .zip(&there)
-            .filter(|(_, there)| **there)
-            .map(|(leaf, _)| leaf.clone())
-            .collect();
-        self.put_references(file, &found)?;
+        let path = self.referring(file)?;
+        self.mark_dirty(file, path.parent().map(Path::to_path_buf))?;
+        let found = leaves.iter().zip(&there).filter(|(_, there)| **there);
+        for (leaf, _) in found {
+            self.refer(file, leaf)?;
+        }
         Ok(there)
     }
 

@@ -75,7 +75,8 @@ impl Catalog {
         self.dir().join(format!("{PENDING_PREFIX}swap"))
     }
 
-    /// Decides that `new` come and `gone` go; [`Datasets::finish_swap`] carries it out.
+    /// Decides that `new` come and `gone` go; [`Datasets::finish_swap`] carries it out. A power cut can take the decision
+    /// back until then, or until the first that goes is set aside, which syncs the directory that has both names.
     ///
     /// # Errors
     /// Nothing is decided, and dropping `new` removes them.
@@ -83,7 +84,7 @@ impl Catalog {
         let disk = &self.medium().disk;
         let pending = self.pending_swap();
         disk.remove_tree(&pending)?;
-        disk.create_dirs(&pending, Access::Readable)?;
+        disk.create_dir(&pending, Access::Readable)?;
         for id in gone.iter().filter(|id| new.iter().all(|written| written.id() != **id)) {
             let goes = pending.join(format!("{GOES}{}", id.to_multibase()));
             disk.create_dir(&goes, Access::Readable)?;
@@ -92,8 +93,7 @@ impl Catalog {
             written.wait_in(&pending)?;
         }
         disk.sync_dir(&pending)?;
-        disk.rename(&pending, &self.swap_dir())?;
-        Ok(disk.sync_dir(self.dir())?)
+        Ok(disk.rename(&pending, &self.swap_dir())?)
     }
 
     fn waiting(&self, id: &DatasetId) -> Waiting {
@@ -138,8 +138,8 @@ impl Datasets {
                 .map_err(CatalogError::from)?;
         }
         let done = || -> Result<PathBuf, CatalogError> {
-            disk.sync_dir(catalog.dir())?;
-            // In one step: what is carried out must not be carried out again later, on a dataset that came back.
+            // In one step, which the sync makes durable with the names that were given above: what is carried out must
+            // not be carried out again later, on a dataset that came back.
             let pending = catalog.pending_swap();
             disk.remove_tree(&pending)?;
             disk.rename(&dir, &pending)?;

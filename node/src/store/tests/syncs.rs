@@ -4,7 +4,7 @@
 use std::{ops::Range, path::Path, sync::Arc};
 
 use odf_disk::Disk;
-use odf_disk::crash::{Recorder, Unsynced, copy_tree};
+use odf_disk::crash::{Recorder, Refusal, Unsynced, copy_tree};
 
 use super::*;
 
@@ -144,5 +144,125 @@ fn a_store_that_lacks_any_one_sync_is_found_out() {
                 whole.syncs
             );
         }
+    }
+}
+
+/// A change of files, of a store that has one block in the file `old/f`.
+struct Change {
+    name: &'static str,
+    make: fn(&Store, FileId),
+    /// Which files there are afterwards, with the number of their block.
+    then: &'static [(&'static str, u32)],
+}
+
+const CHANGES: [Change; 3] = [
+    Change {
+        name: "another file",
+        make: |store, _| {
+            let file = store.add_file(Path::new("new/g")).unwrap();
+            store.write_leaf(file, 0, &block(2, BYTES)).unwrap();
+            store.flush().unwrap();
+        },
+        then: &[("old/f", 1), ("new/g", 2)],
+    },
+    Change {
+        name: "another name",
+        make: |store, file| store.rename_file(file, Path::new("new/g")).unwrap(),
+        then: &[("new/g", 1)],
+    },
+    Change {
+        name: "no file",
+        make: |store, file| store.remove_file(file).unwrap(),
+        then: &[],
+    },
+];
+
+impl Change {
+    /// The syncs of packs, files and directories that are made on the way, and what is wrong after a power cut at the end.
+    fn cut(&self, forgotten: Option<usize>) -> (Range<usize>, Vec<String>, Option<&'static str>) {
+        let [dir, before, image] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+        let store = open(dir.path());
+        let file = store.add_file(Path::new("old/f")).unwrap();
+        store.write_leaf(file, 0, &block(1, BYTES)).unwrap();
+        store.flush().unwrap();
+        drop(store);
+        copy_tree(dir.path(), before.path()).unwrap();
+
+        let recorder = Recorder::new(dir.path());
+        forgotten.into_iter().for_each(|number| recorder.forget_sync(number));
+        let disk = Disk::with(recorder.clone());
+        let store = Store::open(dir.path(), StoreOptions { disk, ..options() }).unwrap();
+        let opened = recorder.syncs().len();
+        (self.make)(&store, file);
+        let syncs = recorder.syncs();
+
+        store.run_ahead().unwrap();
+        let is_index = |path: &Path| path.starts_with("store");
+        recorder
+            .image(before.path(), usize::MAX, Unsynced::Dropped, image.path(), &is_index)
+            .unwrap();
+        copy_tree(&dir.path().join("store"), &image.path().join("store")).unwrap();
+        let after = open(image.path());
+        let is_there = |path: &&str| image.path().join(path).exists();
+        let files = ["old/f", "new/g"].into_iter().filter(is_there);
+        let then = || self.then.iter();
+        let wrong = if !files.eq(then().map(|(path, _)| *path)) {
+            Some("there is a file too many or too few")
+        } else if then().any(|(_, number)| !is_here(&after, &block(*number, BYTES))) {
+            Some("a block is lost")
+        } else if self.then.is_empty() && is_here(&after, &block(1, BYTES)) {
+            Some("the block that went is said to be here")
+        } else if then().any(|(path, _)| after.file_at(Path::new(path)).unwrap().is_none()) {
+            Some("a file is not known any more")
+        } else {
+            None
+        };
+        (opened..syncs.len(), syncs, wrong)
+    }
+}
+
+#[test]
+fn a_change_of_files_that_lacks_any_one_sync_is_found_out() {
+    for change in CHANGES {
+        let (numbers, syncs, wrong) = change.cut(None);
+        assert_eq!(wrong, None, "{}: {syncs:?}", change.name);
+        // Those of the index, its witness and the pins have tests of their own.
+        let others = ["store/index.rs", "store/witness.rs", "store/pins.rs"];
+        let looked_at = numbers.filter(|number| !others.iter().any(|other| syncs[*number].contains(other)));
+        let mut count = 0;
+        for number in looked_at {
+            let (.., wrong) = change.cut(Some(number));
+            println!("{}, without {}: {wrong:?}", change.name, syncs[number]);
+            assert!(wrong.is_some(), "{}, without {}", change.name, syncs[number]);
+            count += 1;
+        }
+        assert!(count > 0, "{}", change.name);
+    }
+}
+
+#[test]
+fn whoever_opens_the_store_after_a_change_failed_syncs_everything() {
+    for fails in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()));
+        let recorder = Recorder::new(dir.path());
+        let disk = Disk::with(recorder.clone());
+        let store = Store::open(dir.path(), StoreOptions { disk, ..options() }).unwrap();
+        store.put(&[block(1, BYTES)]).unwrap();
+        store.flush().unwrap();
+        if fails {
+            // What a caller would have synced next stays unsynced, and nobody knows what that is.
+            recorder.set_refusal(Refusal::Once(0), std::io::ErrorKind::Other);
+            let file = store.add_file(Path::new("f")).unwrap();
+            store.write_leaf(file, 0, &block(2, BYTES)).unwrap_err();
+        }
+        store.ends_well().unwrap();
+        drop(store);
+
+        let recorder = Recorder::new(dir.path());
+        let disk = Disk::with(recorder.clone());
+        drop(Store::open(dir.path(), StoreOptions { disk, ..options() }).unwrap());
+        let all = recorder.syncs().iter().filter(|sync| sync.contains("SyncAll")).count();
+        assert_eq!(all, usize::from(fails));
     }
 }

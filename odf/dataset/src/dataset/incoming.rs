@@ -7,7 +7,8 @@ use odf_disk::{Access, Disk};
 
 use super::journal::{BlockPlace, Journal};
 use super::{
-    Dataset, DatasetError, DatasetName, RemoteAliases, StoredBlock, aliases, decode, keep_state, write_blocks,
+    Dataset, DatasetError, DatasetName, Object, ObjectKind, RemoteAliases, StoredBlock, aliases, decode, keep_state,
+    write_blocks,
 };
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DatasetId, MetadataEvent};
@@ -27,12 +28,12 @@ pub(super) fn is_arriving(dir: &Path) -> bool {
     is_there(ARRIVING) || !["chain", "info/alias", "refs/head"].into_iter().any(is_there)
 }
 
-/// Removes what says that the dataset in `dir` is being received, if it has a head: a process that died in between left it.
+/// Removes what says that the dataset in `dir` is being received, if it has a head: a process that died in between left it,
+/// or a power cut brought it back.
 pub(crate) fn has_arrived(disk: &Disk, dir: &Path) -> Result<(), DatasetError> {
     let mark = dir.join(ARRIVING);
     if Dataset::is_in(dir) && mark.symlink_metadata().is_ok() {
         disk.remove_file(&mark)?;
-        disk.sync_dir(dir)?;
     }
     Ok(())
 }
@@ -41,6 +42,7 @@ pub(crate) fn has_arrived(disk: &Disk, dir: &Path) -> Result<(), DatasetError> {
 pub struct Incoming {
     dir: PathBuf,
     id: DatasetId,
+    name: DatasetName,
     medium: Medium,
 }
 
@@ -61,17 +63,17 @@ impl Incoming {
                 reason: "it is missing".to_owned(),
             });
         }
-        medium.disk.create_dirs(&dir, Access::Readable)?;
+        // Synced when the dataset is written: until then nothing of it counts.
+        medium.disk.create_dir_if_missing(&dir, Access::Readable)?;
         // Before anything that a dataset has too.
         medium.disk.create(&dir.join(ARRIVING), Access::Readable)?;
-        medium.disk.sync_dir(&dir)?;
         for part in ["refs", "data", "checkpoints", "info"] {
-            medium.disk.create_dirs(&dir.join(part), Access::Readable)?;
+            medium.disk.create_dir_if_missing(&dir.join(part), Access::Readable)?;
         }
-        aliases::write_name(&medium.disk, &dir, name)?;
         Ok(Self {
             dir,
             id,
+            name: name.clone(),
             medium: medium.clone(),
         })
     }
@@ -89,7 +91,8 @@ impl Incoming {
         aliases::write_remote(&self.medium.disk, &self.dir, aliases)
     }
 
-    /// Writes the chain, and the head last: from then on the dataset is there. Its files must be in place and synced.
+    /// Writes the name, the chain, and the head last: from then on the dataset is there. Its files must be in place and
+    /// synced.
     ///
     /// # Errors
     /// As [`Dataset::append`]; the dataset is not there then.
@@ -97,9 +100,8 @@ impl Incoming {
         let disk = &self.medium.disk;
         let journal = Journal::new(&self.dir, disk);
         let lock = journal.lock()?;
-        for part in ["info", "data", "checkpoints"] {
-            disk.sync_dir(&self.dir.join(part))?;
-        }
+        aliases::write_name(disk, &self.dir, &self.name)?;
+        sync_names(disk, &self.dir, &blocks)?;
         disk.sync_dir(&self.dir)?;
         self.dir.parent().map_or(Ok(()), |parent| disk.sync_dir(parent))?;
         let first = blocks.first().map(|block| &block.block().event);
@@ -116,6 +118,18 @@ impl Incoming {
             state,
         })
     }
+}
+
+/// Makes durable the names of the slices and checkpoints that the blocks say are in the dataset in `dir`: files are synced
+/// as they arrive, their directories once for all.
+pub(crate) fn sync_names(disk: &Disk, dir: &Path, blocks: &[EncodedBlock]) -> Result<(), DatasetError> {
+    for kind in ObjectKind::ALL {
+        let mut objects = blocks.iter().flat_map(Object::of);
+        if objects.any(|object| object.kind == kind) {
+            disk.sync_dir(&dir.join(kind.directory()))?;
+        }
+    }
+    Ok(())
 }
 
 impl Dataset {

@@ -141,9 +141,6 @@ impl NewDataset {
                 reason,
             });
         }
-        for part in ["data", "checkpoints"] {
-            disk.sync_dir(&self.staged.join(part))?;
-        }
         disk.sync_dir(&self.staged)?;
         drop(lock);
         Ok(WrittenDataset {

@@ -16,6 +16,7 @@ use odf_metadata::{DatasetId, Multihash};
 use odf_tables::digest::PhysicalHasher;
 
 use super::{Listener, Progress, ReceiveError, SourceError, in_parallel, tell};
+use crate::dataset::sync_names;
 use crate::{Dataset, DatasetError, DatasetName, Datasets, Held, Object, ObjectKind, RemoteAliases};
 
 /// What every name of an object begins with while its bytes arrive.
@@ -269,11 +270,7 @@ impl Arrival {
         let count = blocks.len() as u64;
         match &self.target {
             Target::Existing(dataset) => {
-                // Names count once their directory is synced.
-                for kind in ObjectKind::ALL {
-                    self.disk().sync_dir(&self.dir.join(kind.directory()))?;
-                }
-                self.disk().sync_dir(&self.dir)?;
+                sync_names(self.disk(), &self.dir, &blocks)?;
                 let Some(from) = start else {
                     let (mut dataset, old_head) = (dataset.clone(), *dataset.head());
                     dataset.append(blocks, None)?;

@@ -30,6 +30,10 @@ struct Plain {
     taken: HashMap<String, Vec<u8>>,
     /// Status of every PUT.
     put_status: u16,
+    /// Whether a connection waits for a second request, which closes it without an answer.
+    waits: bool,
+    /// How many connections were closed so.
+    closed: usize,
 }
 
 /// A server whose side of one WebSocket is written down.
@@ -116,7 +120,7 @@ impl Script {
     }
 }
 
-fn serve(mut stream: TcpStream, address: SocketAddr, plain: &Arc<Mutex<Plain>>, script: &Mutex<impl Fn(&mut Server)>) {
+fn serve(mut stream: TcpStream, address: SocketAddr, shared: &Arc<Mutex<Plain>>, script: &Mutex<impl Fn(&mut Server)>) {
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut peeked = [0; 64];
     while !stream.peek(&mut peeked).is_ok_and(|count| count >= 20) {}
@@ -132,7 +136,7 @@ fn serve(mut stream: TcpStream, address: SocketAddr, plain: &Arc<Mutex<Plain>>, 
         let mut server = Server {
             socket: tungstenite::accept_hdr(stream, check).unwrap(),
             address,
-            plain: Arc::clone(plain),
+            plain: Arc::clone(shared),
         };
         script.lock().unwrap()(&mut server);
         return;
@@ -152,7 +156,7 @@ fn serve(mut stream: TcpStream, address: SocketAddr, plain: &Arc<Mutex<Plain>>, 
         .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body).unwrap();
-    let mut plain = plain.lock().unwrap();
+    let mut plain = shared.lock().unwrap();
     let (status, answer) = if head.starts_with("PUT ") {
         plain.taken.insert(path, body);
         (plain.put_status, br#"{"message":"no room"}"#.to_vec())
@@ -162,12 +166,14 @@ fn serve(mut stream: TcpStream, address: SocketAddr, plain: &Arc<Mutex<Plain>>, 
             .get(&path)
             .map_or((404, Vec::new()), |bytes| (200, bytes.clone()))
     };
+    let (waits, length) = (plain.waits, answer.len());
     drop(plain);
-    let head = format!(
-        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        answer.len()
-    );
+    let then = if waits { "keep-alive" } else { "close" };
+    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: {then}\r\n\r\n");
     let _ = stream.write_all(&[head.as_bytes(), &answer].concat());
+    if waits && stream.read(&mut [0]).is_ok_and(|count| count > 0) {
+        shared.lock().unwrap().closed += 1;
+    }
 }
 
 fn workspace() -> (TempDir, Datasets) {

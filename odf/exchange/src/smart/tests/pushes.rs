@@ -79,6 +79,30 @@ fn a_dataset_is_pushed_to_kamu() {
 }
 
 #[test]
+fn an_object_is_sent_again_when_the_connection_that_waited_was_closed() {
+    let (blocks, files) = sample::with_files(sample::id(1), 20);
+    let (_dir, workspace) = workspace();
+    let dataset = held(&workspace, &blocks, &files);
+    let (all, head) = (blocks.clone(), blocks.last().unwrap().hash().to_string());
+    let script = Script::new(&[], move |server| {
+        let request = accept(server, None, &all);
+        want(server, &request);
+        while server.hear() != json!({"details": "Complete"}) {}
+        server.set_file("refs/head", head.clone());
+        server.say(json!({}));
+        server.closed();
+    });
+    script.plain.lock().unwrap().waits = true;
+    push_to(&script, &dataset, false).unwrap();
+    let plain = script.plain.lock().unwrap();
+    assert!(plain.closed > 0, "no connection was used twice");
+    assert_eq!(plain.taken.len(), files.len() - 1);
+    for (number, (_, bytes)) in files.iter().enumerate().skip(1) {
+        assert_eq!(plain.taken[&format!("up/{number}?signature=s")], *bytes, "whole");
+    }
+}
+
+#[test]
 fn a_push_counts_when_the_servers_head_says_so() {
     let blocks = sample::chain(sample::id(1), 3, 3, "");
     let (_dir, workspace) = workspace();
