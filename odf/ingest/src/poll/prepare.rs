@@ -1,8 +1,8 @@
 //! Prepare steps: from what was fetched to what is read. Each step goes from one file to another, because archives are
 //! read from their end, and a command must not be able to hang the one before it.
 
-mod archive;
-mod pipe;
+pub(super) mod archive;
+pub(super) mod pipe;
 
 use super::spool::Content;
 use super::{PollError, Surroundings};

@@ -24,7 +24,7 @@ pub const MAX_UNPACK_RATIO: u64 = 500;
 pub const UNPACK_FLOOR_BYTES: u64 = 1 << 30;
 
 /// How many names of an archive are told when the wanted one is not among them.
-const MAX_NAMES_TOLD: usize = 10;
+pub(in super::super) const MAX_NAMES_TOLD: usize = 10;
 
 /// How much may come out of an archive of this many bytes.
 pub(super) fn limit(packed: u64) -> u64 {

@@ -14,7 +14,7 @@ use super::super::spool::Spool;
 use super::super::{FetchPhase, FetchProgress, MAX_CONTENT_BYTES, PollError, Surroundings};
 
 /// The most bytes a command may say on standard error.
-const MAX_STDERR_BYTES: u64 = 64 << 20;
+pub(in super::super) const MAX_STDERR_BYTES: u64 = 64 << 20;
 /// How much of the end of that is told.
 const STDERR_TAIL_BYTES: u64 = 2 << 10;
 /// How often a running command is looked at: at first, and at most.
@@ -46,14 +46,11 @@ pub(super) fn pipe(input: &Path, command: &[String], around: &Surroundings<'_>) 
     let mut running = Running(child);
     let mut pause = POLL.0;
     let status = loop {
+        // Before its files are looked at, so that what it wrote last counts too.
         let status = running
             .0
             .try_wait()
             .map_err(|error| failed(format!("cannot be waited for: {error}"), String::new()))?;
-        if let Some(status) = status {
-            break status;
-        }
-        around.check()?;
         let bytes = length(out.path())?;
         if bytes > MAX_CONTENT_BYTES {
             return Err(PollError::TooLarge {
@@ -69,6 +66,10 @@ pub(super) fn pipe(input: &Path, command: &[String], around: &Surroundings<'_>) 
                 hint: "",
             });
         }
+        if let Some(status) = status {
+            break status;
+        }
+        around.check()?;
         (around.progress)(FetchProgress {
             phase: FetchPhase::Preparing,
             bytes,

@@ -9,6 +9,8 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::*;
+use crate::poll::prepare::archive::MAX_NAMES_TOLD;
+use crate::poll::prepare::pipe::MAX_STDERR_BYTES;
 use odf_metadata::CompressionFormat;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -110,6 +112,20 @@ fn archives_that_are_none_are_told() {
 }
 
 #[test]
+fn no_more_names_of_an_archive_are_told_than_the_limit_says() {
+    let stage = Stage::new();
+    let told = |count: usize| {
+        let names: Vec<String> = (0..count).map(|number| format!("{number:03}.csv")).collect();
+        let entries: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+        let step = unpack(CompressionFormat::Zip, Some("other.csv"));
+        let error = stage.failed(&of(&stage, zip(&entries), vec![step])).to_string();
+        names.iter().filter(|name| error.contains(name.as_str())).count()
+    };
+    assert_eq!(told(MAX_NAMES_TOLD), MAX_NAMES_TOLD);
+    assert_eq!(told(MAX_NAMES_TOLD + 1), MAX_NAMES_TOLD);
+}
+
+#[test]
 fn names_that_lead_out_of_an_archive_are_refused() {
     let stage = Stage::new();
     for name in ["../../etc/passwd", "a/../../x", "/etc/passwd", "a\\..\\x", "C:\\x"] {
@@ -158,6 +174,29 @@ fn commands_that_fail_are_told_with_their_last_words() {
     assert_eq!(failed(&["sh", "-c", "kill -9 $$"]).0, "was killed by signal 9");
     assert!(failed(&["/no/such/command"]).0.starts_with("cannot be started"));
     assert_eq!(failed(&[]).0, "is empty");
+}
+
+#[test]
+fn a_command_that_says_too_much_is_refused_even_if_it_ends_at_once() {
+    let stage = Stage::new();
+    let say = |bytes: u64| {
+        // A file that is made longer without being written to takes no room.
+        let script = format!("truncate -s {bytes} /dev/stderr && cat");
+        stage.fetch(&of(&stage, "x", vec![pipe(&["sh", "-c", &script])]), None)
+    };
+    assert!(matches!(say(MAX_STDERR_BYTES), Ok(Outcome::Fetched(_))));
+    let error = say(MAX_STDERR_BYTES + 1).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            PollError::TooLarge {
+                limit: MAX_STDERR_BYTES,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    stage.assert_empty();
 }
 
 #[test]
