@@ -101,12 +101,7 @@ pub(super) fn open(source: &Source, entry: &Entry) -> Result<Box<dyn Read + Send
         true => Box::new(DeflateDecoder::new(packed)),
         false => Box::new(packed),
     };
-    Ok(Box::new(Checked {
-        bytes: CrcReader::new(bytes),
-        name: entry.name.clone(),
-        crc: entry.crc,
-        left: MAX_ENTRY_BYTES,
-    }))
+    Ok(Box::new(Checked::new(bytes, entry)))
 }
 
 struct Checked<R> {
@@ -114,6 +109,18 @@ struct Checked<R> {
     name: String,
     crc: u32,
     left: u64,
+}
+
+impl<R: Read> Checked<R> {
+    /// The unpacked bytes of an entry, of which none is read yet.
+    fn new(bytes: R, entry: &Entry) -> Self {
+        Self {
+            bytes: CrcReader::new(bytes),
+            name: entry.name.clone(),
+            crc: entry.crc,
+            left: MAX_ENTRY_BYTES,
+        }
+    }
 }
 
 impl<R: Read> Read for Checked<R> {
@@ -215,13 +222,17 @@ mod tests {
 
     #[test]
     fn endless_entries_and_too_many_of_them_are_refused() {
-        let mut endless = Checked {
-            bytes: CrcReader::new(io::repeat(0)),
-            name: "x".to_owned(),
-            crc: 0,
-            left: 100_000,
+        let content = [7_u8; 1000];
+        let entry = entries(&source(zip(&[("x", &content)]))).unwrap().remove(0);
+        let read_after = |before: u64| {
+            let mut checked = Checked::new(&content[..], &entry);
+            assert_eq!(checked.left, MAX_ENTRY_BYTES);
+            // As if so many bytes had come out already: to unpack them all would take a minute.
+            checked.left -= before;
+            io::copy(&mut checked, &mut io::sink())
         };
-        let error = io::copy(&mut endless, &mut io::sink()).unwrap_err();
+        assert_eq!(read_after(MAX_ENTRY_BYTES - 1000).unwrap(), 1000);
+        let error = read_after(MAX_ENTRY_BYTES - 999).unwrap_err();
         assert_eq!(error.to_string(), "the entry `x` of the archive unpacks without end");
 
         let many = |count: usize| {

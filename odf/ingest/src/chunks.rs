@@ -168,6 +168,18 @@ impl<T: Send + 'static> Ordered<T> {
         rule: Rule,
         work: impl Fn(Chunk) -> Result<T, SourceError> + Send + Sync + 'static,
     ) -> Result<Ordered<T>, SourceError> {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        Self::start_on(processors, source, span, rule, work)
+    }
+
+    /// As [`Self::start`], on a machine with so many processors.
+    fn start_on(
+        processors: usize,
+        source: &Source,
+        span: Span,
+        rule: Rule,
+        work: impl Fn(Chunk) -> Result<T, SourceError> + Send + Sync + 'static,
+    ) -> Result<Ordered<T>, SourceError> {
         let mut cutter = Cutter {
             source: source.clone(),
             input: source.open_at(span.start)?,
@@ -178,7 +190,6 @@ impl<T: Send + 'static> Ordered<T> {
             rest: Vec::new(),
         };
         let chunks = usize::try_from((cutter.end - cutter.at) / CHUNK_BYTES as u64 + 1).unwrap_or(usize::MAX);
-        let processors = thread::available_parallelism().map_or(1, usize::from);
         let workers = processors.min(chunks).min(MAX_WORKERS);
         let (sender, results) = mpsc::sync_channel(workers + QUEUED_CHUNKS);
         let (jobs, queue) = mpsc::sync_channel::<Job<T>>(QUEUED_CHUNKS);
@@ -385,6 +396,24 @@ mod tests {
         assert_eq!((done, error.to_string().contains("line 7")), (3, true));
         // Threads that nobody listens to end.
         drop(Ordered::start(&source, span, Rule::Lines, |chunk| Ok(chunk.bytes)).unwrap());
+    }
+
+    #[test]
+    fn no_more_threads_work_on_chunks_than_the_limit_says() {
+        let source = Source::bytes("t", Bytes::from_static(b"a\nb\n"), Format::Csv, ReadOptions::default());
+        let threads = |processors: usize, chunks: usize| {
+            // That the file is shorter is found out when it is read.
+            let end = ((chunks - 1) * CHUNK_BYTES) as u64;
+            let span = Span { start: 0, line: 0, end };
+            let ordered = Ordered::start_on(processors, &source, span, Rule::Lines, |chunk| Ok(chunk.bytes)).unwrap();
+            // One of them cuts.
+            ordered.threads.len() - 1
+        };
+        let many = 10 * MAX_WORKERS;
+        assert_eq!(threads(MAX_WORKERS, many), MAX_WORKERS);
+        assert_eq!(threads(MAX_WORKERS + 1, many), MAX_WORKERS);
+        assert_eq!(threads(MAX_WORKERS, 3), 3);
+        assert_eq!(threads(1, many), 1);
     }
 
     proptest! {

@@ -206,3 +206,35 @@ fn find<'e>(entries: &'e [Entry], sub_path: Option<&str>) -> Result<&'e Entry, P
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use bytes::Bytes;
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    use super::*;
+    use crate::source::{Format, ReadOptions};
+
+    #[test]
+    fn no_more_files_of_an_archive_are_listed_than_the_limit_says() {
+        let listed = |count: usize, sub_path: Option<&str>| {
+            let names: Vec<String> = (0..count).map(|number| format!("{number:03}.shp")).collect();
+            let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+            for name in &names {
+                writer.start_file(name.as_str(), SimpleFileOptions::default()).unwrap();
+            }
+            let bytes = Bytes::from(writer.finish().unwrap().into_inner());
+            let source = Source::bytes("t.zip", bytes, Format::EsriShapefile, ReadOptions::default());
+            let entries = archive::entries(&source).unwrap();
+            let words = find(&entries, sub_path).unwrap_err().to_string();
+            names.iter().filter(|name| words.contains(name.as_str())).count()
+        };
+        for sub_path in [None, Some("*.shp"), Some("other.shp")] {
+            assert_eq!(listed(MAX_LISTED, sub_path), MAX_LISTED);
+            assert_eq!(listed(MAX_LISTED + 1, sub_path), MAX_LISTED);
+        }
+    }
+}

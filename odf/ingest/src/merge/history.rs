@@ -25,7 +25,7 @@ use odf_tables::slice::{SliceError, SliceFile};
 pub(super) use prune::{Bound, Condition, Extents};
 
 /// Threads that read slices.
-const MAX_READERS: usize = 8;
+pub(super) const MAX_READERS: usize = 8;
 
 /// Batches that wait between the readers and the merge, for every reader.
 const QUEUED_PER_READER: usize = 2;
@@ -88,12 +88,25 @@ impl History<'_> {
         prepare: impl Fn(Vec<ArrayRef>, usize) -> Result<T, MergeError> + Sync,
         accept: &mut dyn FnMut(T) -> Result<(), MergeError>,
     ) -> Result<(), MergeError> {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        self.scan_on(processors, fields, conditions, prepare, accept)
+    }
+
+    /// As [`Self::scan`], on a machine with so many processors.
+    pub(super) fn scan_on<T: Send>(
+        &self,
+        processors: usize,
+        fields: &[Field],
+        conditions: &[Condition<'_>],
+        prepare: impl Fn(Vec<ArrayRef>, usize) -> Result<T, MergeError> + Sync,
+        accept: &mut dyn FnMut(T) -> Result<(), MergeError>,
+    ) -> Result<(), MergeError> {
         let tasks = Mutex::new(Tasks {
             slices: self.slices.iter(),
             ready: Vec::new(),
         });
         let stop = AtomicBool::new(false);
-        let readers = thread::available_parallelism().map_or(1, usize::from).min(MAX_READERS);
+        let readers = processors.min(MAX_READERS);
         thread::scope(|scope| {
             let (sender, batches) = mpsc::sync_channel(readers * QUEUED_PER_READER);
             for _ in 0..readers {

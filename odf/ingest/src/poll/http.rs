@@ -26,7 +26,7 @@ use odf_metadata::{EventTimeSource, RequestHeader, Timestamp};
 /// How often a download looks whether it is to stop while it waits for the server.
 const STOP_POLL: Duration = Duration::from_millis(100);
 /// How much of what a server says instead of data is told.
-const MAX_EXCERPT_BYTES: u64 = 300;
+pub(super) const MAX_EXCERPT_BYTES: u64 = 300;
 
 /// Downloads what is at `url` if it changed since `previous`. Messages name it `name`.
 pub(super) fn fetch(

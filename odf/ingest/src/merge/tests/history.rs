@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow::array::Int32Array;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::*;
-use crate::merge::history::{Condition, Extents};
+use crate::merge::history::{Condition, Extents, MAX_READERS};
 
 /// 1000 rows with a number and a text that ascend together, in row groups of 250 and pages of 50 rows.
 fn slice(dir: &Path, statistics: EnabledStatistics) -> PathBuf {
@@ -140,4 +141,35 @@ fn a_scan_that_fails_stops_its_readers() {
     let absent = [Field::new("absent", DataType::Int64, false)];
     let error = history.scan(&absent, &[], |_, _| Ok(()), &mut |()| Ok(())).unwrap_err();
     assert!(matches!(error, MergeError::History { column, .. } if column == "absent"));
+}
+
+#[test]
+fn no_more_readers_are_at_work_than_the_limit_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = slice(dir.path(), EnabledStatistics::None);
+    // Each has four row groups, so there is more to read than there are readers.
+    let slices = vec![path; MAX_READERS];
+    let vocabulary = Vocabulary::default();
+    let history = History {
+        slices: &slices,
+        vocabulary: &vocabulary,
+    };
+    let fields = [Field::new("n", DataType::Int64, false)];
+    let (at_work, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let count = |_, _| {
+        let now = at_work.fetch_add(1, Ordering::SeqCst) + 1;
+        most.fetch_max(now, Ordering::SeqCst);
+        // Until all that may come are here, and then long enough for one more.
+        let patience = Instant::now() + Duration::from_secs(5);
+        while most.load(Ordering::SeqCst) < MAX_READERS && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        at_work.fetch_sub(1, Ordering::SeqCst);
+        Ok(())
+    };
+    history
+        .scan_on(MAX_READERS + 1, &fields, &[], count, &mut |()| Ok(()))
+        .unwrap();
+    assert_eq!(most.into_inner(), MAX_READERS);
 }

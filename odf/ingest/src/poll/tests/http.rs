@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::server::{Server, Then, ok};
 use super::*;
+use crate::poll::http::MAX_EXCERPT_BYTES;
 
 fn head(status: &str, headers: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\n{headers}\r\n").into_bytes()
@@ -234,6 +235,20 @@ fn other_answers_are_errors_with_what_the_server_said() {
     assert!(matches!(stage.failed(&url(&server.url("/"))), PollError::NotFound(_)));
     let gone = TcpGone::new();
     assert!(matches!(stage.failed(&url(&gone.0)), PollError::Unreachable { .. }));
+}
+
+#[test]
+fn no_more_of_what_a_server_says_is_told_than_the_limit_says() {
+    let stage = Stage::new();
+    let most = usize::try_from(MAX_EXCERPT_BYTES).unwrap();
+    for length in [most, most + 1] {
+        let page = "x".repeat(length);
+        let server = Server::one(format!("HTTP/1.1 500 X\r\nContent-Length: {length}\r\n\r\n{page}"));
+        match stage.failed(&url(&server.url("/"))) {
+            PollError::Status { body, .. } => assert_eq!(body, page[..most]),
+            error => panic!("{error}"),
+        }
+    }
 }
 
 /// The URL of a port where nobody listens.
