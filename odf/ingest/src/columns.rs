@@ -32,8 +32,8 @@ pub(super) use table::Table;
 /// The largest float below which every integral float is exactly one integer.
 const EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
 
-/// The most values that a list of a fixed length may have, those of lists within it included: one that is missing takes as
-/// much room as one that is there.
+/// The most values that a list of a fixed length may have, those of lists within it included, and the most bytes of a
+/// binary value of a fixed length: one that is missing takes as much room as one that is there.
 const MAX_FIXED_LENGTH: u64 = 65_536;
 
 enum Values {
@@ -139,8 +139,9 @@ impl Column {
             DataType::Time32(unit) | DataType::Time64(unit) => Values::Time(Int64Builder::new(), *unit),
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Values::Text(StringBuilder::new()),
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Values::Binary(BinaryBuilder::new()),
-            DataType::FixedSizeBinary(length) if *length >= 0 => {
-                Values::FixedBinary(FixedSizeBinaryBuilder::new(*length))
+            DataType::FixedSizeBinary(length) if values(data_type) <= MAX_FIXED_LENGTH => {
+                // The builder would otherwise make room for a thousand before the first has come.
+                Values::FixedBinary(FixedSizeBinaryBuilder::with_capacity(0, *length))
             }
             DataType::List(item) | DataType::LargeList(item) if reading.nested => {
                 Values::List(List::new(item, None, reading)?)
@@ -403,9 +404,10 @@ impl Column {
     }
 }
 
-/// How many values a place of this type takes, even if nothing is there.
+/// How many values a place of this type takes, bytes of binary values counted, even if nothing is there.
 fn values(data_type: &DataType) -> u64 {
-    match data_type {
+    let inside = match data_type {
+        DataType::FixedSizeBinary(length) => u64::try_from(*length).unwrap_or(u64::MAX),
         DataType::FixedSizeList(item, length) => {
             let length = u64::try_from(*length).unwrap_or(u64::MAX);
             length.saturating_mul(values(item.data_type()))
@@ -414,7 +416,9 @@ fn values(data_type: &DataType) -> u64 {
             .iter()
             .fold(0, |sum, f| values(f.data_type()).saturating_add(sum)),
         _ => 1,
-    }
+    };
+    // A place in which nothing can be is written down too.
+    inside.max(1)
 }
 
 /// Lists under construction. All have `length` items if that is given.

@@ -14,8 +14,17 @@ fn fixed_lengths_have_a_limit_however_they_are_nested() {
     assert!(made(list(DataType::Int8, most)));
     assert!(!made(list(DataType::Int8, most + 1)));
     assert!(!made(list(DataType::Int8, -1)));
+    assert!(made(DataType::FixedSizeBinary(most)));
+    assert!(!made(DataType::FixedSizeBinary(most + 1)));
+    assert!(!made(DataType::FixedSizeBinary(-1)));
     assert!(made(list(list(DataType::Int8, 256), most / 256)));
     assert!(!made(list(list(DataType::Int8, 256), most / 256 + 1)));
+    assert!(made(list(DataType::FixedSizeBinary(256), most / 256)));
+    assert!(!made(list(DataType::FixedSizeBinary(256), most / 256 + 1)));
+    for nothing in [DataType::Struct(Fields::empty()), list(DataType::Int8, 0)] {
+        assert!(made(list(nothing.clone(), most)));
+        assert!(!made(list(nothing, most + 1)));
+    }
     let pair = DataType::Struct(
         vec![
             Field::new("a", DataType::Int8, true),
