@@ -11,7 +11,7 @@ use crate::unixfs::{Entry, Profile, UNIXFS_V1_2025, directory as dirs, import, n
 use bytes::Bytes;
 use cid::Cid;
 use ipld_core::ipld::Ipld;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -31,6 +31,8 @@ const NAME: &str = "k51qzi5uqu5dgqj09ikt2befzowhv78qa9bmoyttb02n34blh6wahonsfzmq
 struct Shelf {
     blocks: HashMap<Cid, Block>,
     names: HashMap<String, String>,
+    /// Blocks that never come.
+    stuck: HashSet<Cid>,
     delay: Duration,
     fetched: AtomicUsize,
     running: AtomicUsize,
@@ -46,6 +48,9 @@ impl Source for Arc<Shelf> {
         self.fetched.fetch_add(1, Ordering::SeqCst);
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_running.fetch_max(running, Ordering::SeqCst);
+        if self.stuck.contains(cid) {
+            std::future::pending::<()>().await;
+        }
         tokio::time::sleep(self.delay).await;
         self.running.fetch_sub(1, Ordering::SeqCst);
         self.blocks

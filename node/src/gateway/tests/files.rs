@@ -127,6 +127,43 @@ async fn only_the_blocks_of_a_range_are_fetched_and_few_at_a_time() {
 }
 
 #[tokio::test]
+async fn no_more_blocks_are_fetched_ahead_than_the_limit_says_for_all_requests_together() {
+    // All leaves below one node, so that a reader knows at once which come next.
+    let wide = Profile { max_links: 30, ..TINY };
+    let mut shelf = Shelf::default();
+    let (file, blocks) = import::file(&wide, &Bytes::from(content(20_000))).unwrap();
+    // 20 leaves and the node. The first leaf comes: before the answer begins it is read in any case.
+    assert_eq!(blocks.len(), 21);
+    shelf.stuck = blocks[1..20].iter().map(|block| *block.cid()).collect();
+    shelf.put(blocks);
+    let others: Vec<u8> = content(30_000).into_iter().rev().collect();
+    let other = shelf.file(&others);
+    let server = Arc::new(Server::start(shelf).await);
+    // Each fetches the leaf whose turn it is and, as long as there is room, several more.
+    let requests = MAX_BLOCKS_AHEAD / 4;
+    for _ in 0..requests {
+        let (server, path) = (Arc::clone(&server), format!("/ipfs/{}?filename=x.bin", file.cid));
+        tokio::spawn(async move { server.ask("GET", &path, &[("Range", "bytes=1000-")]).await.status });
+    }
+    let running = || server.shelf.running.load(Ordering::SeqCst);
+    let most = requests + MAX_BLOCKS_AHEAD;
+    let all_are_here = async {
+        while running() < most {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), all_are_here)
+        .await
+        .unwrap();
+    // Long enough for one more.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(running(), most);
+    // Where there is no room ahead, blocks come in their turn.
+    let answer = server.get(&format!("/ipfs/{}?filename=x.bin", other.cid)).await;
+    assert_eq!(answer.body, others);
+}
+
+#[tokio::test]
 async fn a_missing_block_in_the_middle_ends_the_body_early() {
     let mut shelf = Shelf::default();
     let content = content(60_000);

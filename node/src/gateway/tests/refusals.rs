@@ -55,6 +55,23 @@ async fn refusals_say_why_and_whether_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_path_leads_through_so_many_names_and_no_more() {
+    let mut shelf = Shelf::default();
+    let file = shelf.file(b"text\n");
+    shelf.names.insert("k51n1".to_owned(), format!("/ipfs/{}", file.cid));
+    for n in 1..=MAX_NAME_DEPTH {
+        shelf.names.insert(format!("k51n{}", n + 1), format!("/ipns/k51n{n}"));
+    }
+    let server = Server::start(shelf).await;
+    let answer = server.get(&format!("/ipns/k51n{MAX_NAME_DEPTH}")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "text\n"));
+    let answer = server.get(&format!("/ipns/k51n{}", MAX_NAME_DEPTH + 1)).await;
+    assert_eq!(answer.status, 502);
+    let words = format!("more than {MAX_NAME_DEPTH}");
+    assert!(answer.text().contains(&words), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn what_takes_too_long_is_a_time_out_and_nothing_else_is() {
     let mut shelf = Shelf {
         delay: Duration::from_secs(600),
