@@ -9,7 +9,7 @@ use axum::response::Response;
 use url::Url;
 
 use super::answer::Refusal;
-use super::request::{Params, blocking, dataset_in};
+use super::request::{Params, blocking, dataset_in, few_enough};
 use super::socket::{Socket, SocketError, within_limits};
 use super::{Server, access};
 use crate::smart::messages::{
@@ -17,7 +17,7 @@ use crate::smart::messages::{
     PullObjectsRequest, PullObjectsResponse, PullPhase, PullRefused, PullRequest, PullResponse, PullStrategy,
     TransferUrl, VERSION, VERSION_HEADER,
 };
-use crate::smart::{MAX_OBJECT_REQUESTS, MAX_OBJECTS_AT_ONCE, bundle, plan};
+use crate::smart::{MAX_OBJECT_REQUESTS, bundle, plan};
 use odf_dataset::{Dataset, DatasetError};
 use odf_metadata::Multihash;
 use odf_metadata::codec::EncodedBlock;
@@ -128,18 +128,22 @@ async fn flow(socket: &mut Socket, dataset: Dataset, links: &Links) -> Result<()
         Err(_) => return Err(SocketError::Gone),
     };
     socket.send(&PullMetadataResponse { blocks }).await?;
-    for _ in 0..MAX_OBJECT_REQUESTS {
+    let mut answered = 0;
+    loop {
         let request: PullObjectsRequest = match socket.receive().await {
             Ok(request) => request,
             // Closing is how a client says that it has everything, and downloads may take their time.
             Err(SocketError::Gone | SocketError::Silent) => return Ok(()),
             Err(error) => return Err(error),
         };
-        if request.object_files.len() > MAX_OBJECTS_AT_ONCE {
+        // Only now: after the last that is answered a client has yet to say that it has everything.
+        if answered == MAX_OBJECT_REQUESTS {
             return Err(SocketError::Malformed(format!(
-                "more than {MAX_OBJECTS_AT_ONCE} objects at once"
+                "more than {MAX_OBJECT_REQUESTS} requests for objects"
             )));
         }
+        answered += 1;
+        few_enough(&request.object_files).map_err(SocketError::Malformed)?;
         let strategies = request.object_files.into_iter().map(|object_file| PullStrategy {
             object_file,
             pull_strategy: PullMeans::HttpDownload,
@@ -152,9 +156,6 @@ async fn flow(socket: &mut Socket, dataset: Dataset, links: &Links) -> Result<()
             })
             .await?;
     }
-    Err(SocketError::Malformed(format!(
-        "more than {MAX_OBJECT_REQUESTS} requests for objects"
-    )))
 }
 
 /// The blocks that a request asks for, oldest first.

@@ -16,7 +16,7 @@ use axum::response::Response;
 use super::access::Sender;
 use super::answer::{Refusal, blame};
 use super::pull::Links;
-use super::request::{Params, RESERVED_NAMES, blocking, dataset_in};
+use super::request::{Params, RESERVED_NAMES, blocking, dataset_in, few_enough};
 use super::socket::{Socket, SocketError, within_limits};
 use super::uploads::{Open, Upload};
 use super::{PATIENCE, Server, access};
@@ -26,7 +26,7 @@ use crate::smart::messages::{
     PushObjectsRequest, PushObjectsResponse, PushPhase, PushRefused, PushRequest, PushResponse, PushStrategy,
     UploadProgress,
 };
-use crate::smart::{MAX_OBJECT_REQUESTS, MAX_OBJECTS_AT_ONCE, bundle, plan};
+use crate::smart::{MAX_OBJECT_REQUESTS, bundle, plan};
 use odf_dataset::catalog::CatalogError;
 use odf_dataset::receive::{Arrival, ReceiveError};
 use odf_dataset::{Dataset, DatasetName, Object, RemoteAliases};
@@ -36,7 +36,7 @@ use odf_metadata::{MetadataEvent, Multihash, Seed};
 /// How often the client is asked how far its uploads are.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 /// How often it may be asked without an answer.
-const MAX_UNANSWERED: u64 = PATIENCE.as_secs() / ASK_EVERY.as_secs();
+pub(super) const MAX_UNANSWERED: u64 = PATIENCE.as_secs() / ASK_EVERY.as_secs();
 /// What is left free on the disk, in bytes: a push that needs more is refused before it begins.
 const SPARE_BYTES: u64 = 64 << 20;
 
@@ -88,7 +88,7 @@ struct Push {
 
 /// How a push that did not succeed ends.
 #[derive(Debug)]
-enum End {
+pub(super) enum End {
     /// The client knows already.
     Told,
     /// The socket.
@@ -302,9 +302,7 @@ fn seed(blocks: &[EncodedBlock]) -> Option<&Seed> {
 async fn take_objects(socket: &mut Socket, upload: &Arc<Upload>, links: &Links) -> Result<(), End> {
     for _ in 0..MAX_OBJECT_REQUESTS {
         let request: PushObjectsRequest = socket.receive().await?;
-        if request.object_files.len() > MAX_OBJECTS_AT_ONCE {
-            return Err(End::Refused(format!("more than {MAX_OBJECTS_AT_ONCE} objects at once")));
-        }
+        few_enough(&request.object_files).map_err(End::Refused)?;
         let truncated = request.is_truncated;
         let (shared, links) = (Arc::clone(upload), links.clone());
         let strategies = blocking(move || strategies(&shared, &request, &links)).await?;
@@ -321,7 +319,7 @@ async fn take_objects(socket: &mut Socket, upload: &Arc<Upload>, links: &Links) 
             }
         };
         socket.send(&PushObjectsResponse::Ok(accepted)).await?;
-        wait_for_uploads(socket).await?;
+        wait_for_uploads(socket, ASK_EVERY).await?;
         if !truncated {
             return Ok(());
         }
@@ -358,8 +356,8 @@ fn strategies(upload: &Upload, request: &PushObjectsRequest, links: &Links) -> R
 }
 
 /// Asks the client how far it is, from time to time, until it is done.
-async fn wait_for_uploads(socket: &mut Socket) -> Result<(), End> {
-    let mut ask = tokio::time::interval(ASK_EVERY);
+pub(super) async fn wait_for_uploads(socket: &mut Socket, every: Duration) -> Result<(), End> {
+    let mut ask = tokio::time::interval(every);
     ask.reset();
     let mut unanswered = 0;
     loop {

@@ -6,6 +6,8 @@ use axum::extract::Path;
 use odf_dataset::DatasetName;
 
 use super::answer::Refusal;
+use crate::smart::MAX_OBJECTS_AT_ONCE;
+use crate::smart::messages::ObjectFile;
 
 /// Datasets cannot be made under these names: requests below them go elsewhere.
 pub(super) const RESERVED_NAMES: [&str; 8] = [
@@ -33,6 +35,14 @@ pub(super) fn hash_in(params: &HashMap<String, String>) -> Result<odf_metadata::
     let hash = params.get("hash").map(String::as_str).unwrap_or_default();
     hash.parse()
         .map_err(|error: odf_metadata::IdError| Refusal::bad_request(error.to_string()))
+}
+
+/// Whether a message asks for no more objects than one may.
+pub(super) fn few_enough(files: &[ObjectFile]) -> Result<(), String> {
+    if files.len() > MAX_OBJECTS_AT_ONCE {
+        return Err(format!("more than {MAX_OBJECTS_AT_ONCE} objects at once"));
+    }
+    Ok(())
 }
 
 /// Runs work that reads or writes the disk beside the async tasks.

@@ -8,7 +8,7 @@ use super::PATIENCE;
 use crate::smart::{CLOSED_WITH_REASON, MAX_MESSAGE_BYTES, MAX_REASON_BYTES};
 
 /// How many frames that say nothing (pings above all) a peer may send while a message is expected.
-const MAX_EMPTY_FRAMES: usize = 1000;
+pub(super) const MAX_EMPTY_FRAMES: usize = 1000;
 /// How long to wait for the other side to close too.
 const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -50,7 +50,8 @@ impl Socket {
     }
 
     async fn receive_text(&mut self) -> Result<axum::extract::ws::Utf8Bytes, SocketError> {
-        for _ in 0..MAX_EMPTY_FRAMES {
+        // After the last of them there is room for the message.
+        for _ in 0..=MAX_EMPTY_FRAMES {
             match self.0.recv().await {
                 Some(Ok(Message::Text(text))) => return Ok(text),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
@@ -88,17 +89,9 @@ impl Socket {
     /// kamu reads such a reason as the message that it waits for. A string is none of them, so kamu fails with these words
     /// in its error; an object it would take for an empty message, such as the one that confirms a push.
     pub(super) async fn refuse(mut self, reason: &str) {
-        let mut end = reason.len();
-        let quoted = loop {
-            let quoted = serde_json::to_string(&reason[..end]).unwrap_or_default();
-            if quoted.len() <= MAX_REASON_BYTES {
-                break quoted;
-            }
-            end = reason.floor_char_boundary(end.saturating_sub(quoted.len() - MAX_REASON_BYTES).max(1) - 1);
-        };
         let frame = CloseFrame {
             code: CLOSED_WITH_REASON,
-            reason: quoted.into(),
+            reason: quoted(reason).into(),
         };
         let _ = tokio::time::timeout(FAREWELL, self.0.send(Message::Close(Some(frame)))).await;
         self.farewell().await;
@@ -108,5 +101,37 @@ impl Socket {
     pub(super) async fn farewell(mut self) {
         let closed = async { while let Some(Ok(_)) = self.0.recv().await {} };
         let _ = tokio::time::timeout(FAREWELL, closed).await;
+    }
+}
+
+/// A JSON string of as much of a text as a close frame holds.
+fn quoted(reason: &str) -> String {
+    // Quotes take two bytes, and nothing gets shorter between them.
+    let mut end = reason.floor_char_boundary(MAX_REASON_BYTES - 2);
+    loop {
+        let quoted = serde_json::to_string(&reason[..end]).unwrap_or_default();
+        if quoted.len() <= MAX_REASON_BYTES {
+            return quoted;
+        }
+        end = reason.floor_char_boundary(end.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_cut_to_what_a_close_frame_holds() {
+        let longest = "x".repeat(MAX_REASON_BYTES - 2);
+        assert_eq!(quoted(&longest), format!("\"{longest}\""));
+        assert_eq!(quoted(&format!("{longest}x")), format!("\"{longest}\""));
+        assert_eq!(quoted(""), "\"\"");
+        // Text in which each character takes so many bytes between quotes.
+        for (character, bytes) in [('\u{fc}', 2), ('"', 2), ('\n', 2), ('\u{1}', 6), ('\u{1f600}', 4)] {
+            let quoted = quoted(&character.to_string().repeat(1000));
+            let words: String = serde_json::from_str(&quoted).unwrap();
+            assert_eq!(words.chars().count(), (MAX_REASON_BYTES - 2) / bytes, "{quoted}");
+        }
     }
 }

@@ -19,6 +19,7 @@ use odf_dataset::RemoteAliases;
 use odf_dataset::receive::Arrival;
 use odf_metadata::codec::EncodedBlock;
 
+mod limits;
 mod pushes;
 
 /// A server that ends with the test.

@@ -30,7 +30,7 @@ fn files_of(files: &[File]) -> Value {
 }
 
 impl Served {
-    fn push(&self, name: &str, token: &str) -> Kamu {
+    pub(super) fn push(&self, name: &str, token: &str) -> Kamu {
         self.connect(&format!("{name}/push"), Some(token), Some("1")).unwrap()
     }
 
@@ -44,7 +44,7 @@ impl Served {
 }
 
 /// Says everything up to the objects.
-fn up_to_objects(kamu: &mut Kamu, current_head: Option<&Multihash>, blocks: &[EncodedBlock], force: bool) {
+pub(super) fn up_to_objects(kamu: &mut Kamu, current_head: Option<&Multihash>, blocks: &[EncodedBlock], force: bool) {
     kamu.say(initial(current_head, blocks, force));
     assert_eq!(kamu.hear(), json!({"Ok": {}}));
     kamu.say(metadata(blocks));
