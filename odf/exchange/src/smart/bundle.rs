@@ -300,6 +300,31 @@ mod tests {
     }
 
     #[test]
+    fn no_more_of_a_foreign_text_is_shown_than_the_limit_says() {
+        for length in [MAX_SHOWN_CHARS, MAX_SHOWN_CHARS + 1] {
+            let text = "x".repeat(length);
+            let named = forged(|header| {
+                header.set_path(&text).unwrap();
+                Vec::new()
+            });
+            let other = BlocksBatch {
+                media_type: text.clone(),
+                encoding: text,
+                ..named.clone()
+            };
+            match unpack(&other).unwrap_err() {
+                BundleError::Unknown { media_type, encoding } => {
+                    assert_eq!((media_type.len(), encoding.len()), (MAX_SHOWN_CHARS, MAX_SHOWN_CHARS));
+                }
+                error => panic!("{error}"),
+            }
+            let words = unpack(&named).unwrap_err().to_string();
+            let shown = format!("\"{}\"", "x".repeat(MAX_SHOWN_CHARS));
+            assert!(words.contains(&shown), "{words}");
+        }
+    }
+
+    #[test]
     fn one_over_each_limit_is_refused() {
         let blocks = chain();
         let batch = pack(&blocks).unwrap();

@@ -177,7 +177,7 @@ impl Channel {
     pub(super) fn protocol(&self, reason: String) -> SmartError {
         SmartError::Protocol {
             place: self.place.clone(),
-            reason: reason.chars().take(MAX_SHOWN_CHARS).collect(),
+            reason: shown(&reason),
         }
     }
 
@@ -185,7 +185,7 @@ impl Channel {
     pub(super) fn refused(&self, error: InternalError) -> SmartError {
         SmartError::Refused {
             place: self.place.clone(),
-            reason: error.error_message.chars().take(MAX_SHOWN_CHARS).collect(),
+            reason: shown(&error.error_message),
         }
     }
 
@@ -204,8 +204,11 @@ impl Channel {
             return SmartError::Broken { place, reason };
         };
         if u16::from(frame.code) != CLOSED_WITH_REASON {
-            let shown: String = frame.reason.chars().take(MAX_SHOWN_CHARS).collect();
-            let reason = format!("it closed the connection ({}) {shown}", u16::from(frame.code));
+            let reason = format!(
+                "it closed the connection ({}) {}",
+                u16::from(frame.code),
+                shown(&frame.reason)
+            );
             return SmartError::Broken { place, reason };
         }
         refusal(place, &frame.reason)
@@ -237,7 +240,7 @@ pub(super) fn refusal(place: String, reason: &str) -> SmartError {
     }
     let words = |reason: &str| SmartError::Refused {
         place: place.clone(),
-        reason: reason.chars().take(MAX_SHOWN_CHARS).collect(),
+        reason: shown(reason),
     };
     match serde_json::from_str(reason) {
         Ok(Reason::Words(text)) => words(&text),
@@ -267,7 +270,7 @@ pub(super) fn refusal(place: String, reason: &str) -> SmartError {
             error: PushObjectsRefused::NameCollision { dataset_alias },
         }) => SmartError::NameCollision {
             place,
-            name: dataset_alias.chars().take(MAX_SHOWN_CHARS).collect(),
+            name: shown(&dataset_alias),
         },
         Ok(
             Reason::Pull {
@@ -291,8 +294,13 @@ pub(super) fn message_in(body: &[u8]) -> String {
     let text = text.unwrap_or_else(|_| String::from_utf8_lossy(body).into_owned());
     match text.trim() {
         "" => "it gave no reason".to_owned(),
-        text => text.chars().take(MAX_SHOWN_CHARS).collect(),
+        text => shown(text),
     }
+}
+
+/// As much of a foreign text as goes into a message.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(MAX_SHOWN_CHARS).collect()
 }
 
 /// Connects to the first address of the host that answers.
@@ -332,6 +340,7 @@ fn tls() -> Result<Connector, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::messages::{Phase, PullPhase, PullResponse, PushObjectsResponse};
     use super::*;
     use odf_metadata::DatasetId;
 
@@ -356,6 +365,30 @@ mod tests {
         assert_eq!(words(r#""no room for 7 bytes""#), "P refused: no room for 7 bytes");
         assert_eq!(words("just words"), "P refused: just words");
         assert_eq!(words(r#"{"Err":{"New":1}}"#), r#"P refused: {"Err":{"New":1}}"#);
+    }
+
+    #[test]
+    fn no_more_of_foreign_words_is_shown_than_the_limit_says() {
+        let longest = "\u{fc}".repeat(MAX_SHOWN_CHARS);
+        for text in [longest.clone(), format!("{longest}\u{fc}")] {
+            let error = InternalError {
+                phase: Phase::Pull(PullPhase::InitialRequest),
+                error_message: text.clone(),
+            };
+            let internal = serde_json::to_string(&PullResponse::Err(PullRefused::Internal(error))).unwrap();
+            let taken = PushObjectsRefused::NameCollision {
+                dataset_alias: text.clone(),
+            };
+            let taken = serde_json::to_string(&PushObjectsResponse::Err(taken)).unwrap();
+            for told in [
+                words(&text),
+                words(&internal),
+                words(&taken),
+                message_in(text.as_bytes()),
+            ] {
+                assert_eq!(told.matches('\u{fc}').count(), MAX_SHOWN_CHARS, "{told}");
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::thread;
 
 use ureq::SendBody;
 
-use super::channel::{Channel, message_in, refusal};
+use super::channel::{Channel, message_in, refusal, shown};
 use super::messages::{
     Empty, ProgressResponse, PushComplete, PushMeans, PushMetadataRefused, PushMetadataRequest, PushMetadataResponse,
     PushObjectsAccepted, PushObjectsRefused, PushObjectsRequest, PushObjectsResponse, PushRefused, PushRequest,
@@ -27,7 +27,7 @@ use crate::files::Pushed;
 use crate::http::{self, HttpSource};
 
 /// How much of a refusal's body is read.
-const MAX_REFUSAL_BYTES: u64 = 4096;
+pub(super) const MAX_REFUSAL_BYTES: u64 = 4096;
 /// A message without content: what the server sends to ask how far uploads are, and to confirm.
 const EMPTY_MESSAGE: &str = "{}";
 
@@ -223,7 +223,7 @@ impl Push<'_> {
             Err(PushObjectsRefused::NameCollision { dataset_alias }) => {
                 return Err(SmartError::NameCollision {
                     place: self.place.shown(),
-                    name: dataset_alias,
+                    name: shown(&dataset_alias),
                 }
                 .into());
             }

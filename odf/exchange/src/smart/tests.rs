@@ -28,8 +28,9 @@ use odf_metadata::codec::EncodedBlock;
 struct Plain {
     files: HashMap<String, Vec<u8>>,
     taken: HashMap<String, Vec<u8>>,
-    /// Status of every PUT.
+    /// Status of every PUT, and what is said with it.
     put_status: u16,
+    put_answer: Vec<u8>,
     /// Whether a connection waits for a second request, which closes it without an answer.
     waits: bool,
     /// How many connections were closed so.
@@ -98,6 +99,7 @@ impl Script {
                 .map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec()))
                 .collect(),
             put_status: 200,
+            put_answer: br#"{"message":"no room"}"#.to_vec(),
             ..Plain::default()
         };
         let plain = Arc::new(Mutex::new(plain));
@@ -159,7 +161,7 @@ fn serve(mut stream: TcpStream, address: SocketAddr, shared: &Arc<Mutex<Plain>>,
     let mut plain = shared.lock().unwrap();
     let (status, answer) = if head.starts_with("PUT ") {
         plain.taken.insert(path, body);
-        (plain.put_status, br#"{"message":"no room"}"#.to_vec())
+        (plain.put_status, plain.put_answer.clone())
     } else {
         plain
             .files
@@ -430,6 +432,21 @@ fn a_server_that_lies_is_not_believed() {
         let error = pull_into(&workspace, &script, None, false).unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
         assert!(workspace.catalog().entries().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_message_over_the_limit_is_refused_before_it_comes() {
+    for bytes in [MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES + 1] {
+        let script = Script::new(&[], move |server| {
+            server.hear();
+            // The head of one frame of text with its length in eight bytes, and nothing after it.
+            let head = [&[0x81_u8, 127][..], &(bytes as u64).to_be_bytes()].concat();
+            server.socket.get_mut().write_all(&head).unwrap();
+        });
+        let error = SmartSource::open(script.endpoint(), None, false, &QUIET).err().unwrap();
+        let words = error.to_string().to_lowercase();
+        assert_eq!(words.contains("too long"), bytes > MAX_MESSAGE_BYTES, "{error}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pushing: to a server that does as kamu's does, and to some that do not.
 
 use super::*;
+use crate::smart::push::MAX_REFUSAL_BYTES;
 
 fn push_to(script: &Script, dataset: &Dataset, force: bool) -> Result<Pushed, PushError> {
     push(dataset, &script.endpoint(), Visibility::Public, force, &QUIET)
@@ -219,6 +220,31 @@ fn every_refusal_of_a_push_is_put_into_words() {
         error.contains("507: no room") && !error.contains("signature"),
         "{error}"
     );
+}
+
+#[test]
+fn no_more_of_a_refusal_is_read_than_the_limit_says() {
+    let (blocks, files) = sample::with_files(sample::id(1), 1);
+    let (_dir, workspace) = workspace();
+    let dataset = held(&workspace, &blocks, &files);
+    let most = usize::try_from(MAX_REFUSAL_BYTES).unwrap();
+    for length in [most, most + 1] {
+        let all = blocks.clone();
+        let script = Script::new(&[], move |server| {
+            let request = accept(server, None, &all);
+            want(server, &request);
+            let _ = server.socket.read();
+        });
+        let around = json!({"message": "no room", "rest": ""}).to_string().len();
+        let answer = json!({"message": "no room", "rest": "x".repeat(length - around)}).to_string();
+        assert_eq!(answer.len(), length);
+        let mut plain = script.plain.lock().unwrap();
+        (plain.put_status, plain.put_answer) = (507, answer.into_bytes());
+        drop(plain);
+        let error = push_to(&script, &dataset, false).err().unwrap().to_string();
+        // What was not read to its end is no JSON, and shown as it is.
+        assert_eq!(error.ends_with("507: no room"), length == most, "{error}");
+    }
 }
 
 #[test]
