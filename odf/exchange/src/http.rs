@@ -16,7 +16,7 @@ use odf_metadata::codec::MAX_BLOCK_BYTES;
 use crate::files::{self, MAX_HEAD_BYTES};
 use crate::{ReadError, with_slash};
 
-pub use agent::{agent, ask};
+pub use agent::{MAX_REDIRECTS, agent, ask};
 
 /// A dataset behind a URL.
 pub struct HttpSource {

@@ -17,7 +17,7 @@ const SILENCE_DEADLINE: Duration = Duration::from_secs(60);
 /// connections wait for one server.
 const REPEATS: usize = 4;
 /// How many redirects are followed for one file.
-const MAX_REDIRECTS: u32 = 10;
+pub const MAX_REDIRECTS: u32 = 10;
 
 thread_local! {
     /// Whether the last request of this thread went out on a connection that had brought an answer before.

@@ -150,3 +150,50 @@ pub(super) fn holding(body: Body, permit: OwnedSemaphorePermit) -> Body {
         part
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::smart::sample;
+    use odf_dataset::RemoteAliases;
+    use odf_dataset::receive::Arrival;
+
+    #[test]
+    fn no_more_of_a_body_is_taken_than_may_wait_for_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = crate::datasets_in(dir.path());
+        let (_, files) = sample::with_files(sample::id(1), 1);
+        let (object, bytes) = files[0].clone();
+        let name = "ds".parse().unwrap();
+        let arrival = Arrival::begin(&workspace, sample::id(1), &name, RemoteAliases::default()).unwrap();
+        let upload = Arc::new(Upload::new(arrival, "kamu".to_owned(), vec![object]));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        // The only thread that could write waits for something else.
+        let (go_on, busy) = std::sync::mpsc::channel::<()>();
+        runtime.spawn_blocking(move || busy.recv());
+        let length = bytes.len() / (2 * MAX_PIECES_AHEAD);
+        let pieces: Vec<Bytes> = bytes.chunks(length).map(Bytes::copy_from_slice).collect();
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&taken);
+        let body = Body::from_stream(stream::iter(pieces).map(move |piece| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Ok::<_, std::io::Error>(piece)
+        }));
+        runtime.block_on(async {
+            let receiving = tokio::spawn(receive(Arc::clone(&upload), object, body));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            // And one for which there is no room yet.
+            assert_eq!(taken.load(Ordering::SeqCst), MAX_PIECES_AHEAD + 1);
+            go_on.send(()).unwrap();
+            receiving.await.unwrap().unwrap();
+        });
+        assert!(upload.arrival().has(&object));
+    }
+}

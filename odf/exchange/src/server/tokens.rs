@@ -269,6 +269,45 @@ mod tests {
         }
     }
 
+    /// What is kept of a token.
+    fn entry(label: &str, token: &str) -> Entry {
+        Entry {
+            label: label.to_owned(),
+            added: now(),
+            hash: hash(token),
+        }
+    }
+
+    #[test]
+    fn one_token_too_many_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::of(dir.path(), &Disk::new());
+        // The longest labels there are: the file of so many tokens can still be read.
+        let rest = "\u{1f600}".repeat(MAX_LABEL_CHARS - 4);
+        let all_but_one: Vec<Entry> = (1..MAX_TOKENS)
+            .map(|number| entry(&format!("{number:04}{rest}"), &number.to_string()))
+            .collect();
+        tokens.write(&all_but_one).unwrap();
+        tokens.add("last", now()).unwrap();
+        assert_eq!(tokens.list().unwrap().len(), MAX_TOKENS);
+        assert!(matches!(tokens.add("one more", now()), Err(TokenError::TooMany)));
+        tokens.delete("last").unwrap();
+        tokens.add("one more", now()).unwrap();
+    }
+
+    #[test]
+    fn longer_texts_than_the_limit_are_no_tokens() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::of(dir.path(), &Disk::new());
+        let longest = "x".repeat(MAX_TOKEN_CHARS);
+        let longer = format!("{longest}x");
+        tokens
+            .write(&[entry("longest", &longest), entry("longer", &longer)])
+            .unwrap();
+        assert_eq!(tokens.holder(&longest).unwrap().as_deref(), Some("longest"));
+        assert_eq!(tokens.holder(&longer).unwrap(), None);
+    }
+
     #[test]
     fn a_damaged_file_lets_nobody_in() {
         let dir = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::*;
-use crate::http::HttpSource;
+use crate::http::{HttpSource, MAX_REDIRECTS};
 
 /// What the server does for one path.
 #[derive(Clone)]
@@ -155,6 +155,32 @@ fn servers_that_refuse_or_lead_elsewhere_are_understood() {
     let nobody = HttpSource::new(&Url::parse(&format!("http://{unused}/")).unwrap(), None);
     let error = bring(&workspace, &nobody).unwrap_err();
     assert!(matches!(unread(&error), Some(ReadError::Unreachable { .. })), "{error}");
+}
+
+#[test]
+fn so_many_redirects_are_followed_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let hash = Multihash::sha3_256(b"a head");
+    fs::write(dir.path().join("end"), hash.to_string()).unwrap();
+    let server = Server::new(dir.path(), None);
+    for (redirects, arrives) in [(MAX_REDIRECTS, true), (MAX_REDIRECTS + 1, false)] {
+        server.behave();
+        server.asked.lock().unwrap().clear();
+        let file = |left: u32| match left {
+            0 => "end".to_owned(),
+            left if left == redirects => "refs/head".to_owned(),
+            left => format!("{left}"),
+        };
+        for left in 1..=redirects {
+            let next = server.url.join(&file(left - 1)).unwrap();
+            server.act(&file(left), Act::Redirect(next.to_string()));
+        }
+        match server.source().head() {
+            Ok(head) => assert_eq!((head, arrives), (Some(hash), true)),
+            Err(error) => assert!(!arrives && error.to_string().contains("redirects"), "{error}"),
+        }
+        assert_eq!(server.asked.lock().unwrap().len(), MAX_REDIRECTS as usize + 1);
+    }
 }
 
 #[test]

@@ -137,7 +137,7 @@ impl Visitor<'_> for Kind<'_, '_> {
 }
 
 /// The most characters of a foreign kind that a message repeats.
-const MAX_SHOWN: usize = 100;
+pub(super) const MAX_SHOWN: usize = 100;
 
 /// The version: one of those that are read.
 struct Version<'a, 'b>(&'a Header<'b>);

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::header::MAX_SHOWN;
 use super::*;
 use crate::sample::{Sample, Tape};
 use crate::{DataType, EventTimeSource, FetchStep, MergeStrategy, SourceCaching, TimeUnit};
@@ -363,5 +364,16 @@ proptest! {
     fn noise_is_an_error_and_no_panic(text in "(kind|version|content|[a-z]{1,3}|[-:?&*!|>'\"%@{}\\[\\], \n#])*") {
         let _ = read_snapshots(&text);
         let _ = read_snapshots(&format!("kind: DatasetSnapshot\nversion: 1\ncontent: {text}"));
+    }
+}
+
+#[test]
+fn no_more_of_a_foreign_kind_is_told_than_the_limit_says() {
+    for length in [MAX_SHOWN, MAX_SHOWN + 1] {
+        let kind = "\u{fc}".repeat(length);
+        match read_snapshots(&format!("kind: {kind}\nversion: 1\ncontent: {{}}\n")) {
+            Err(YamlError::OtherKind { found, .. }) => assert_eq!(found, "\u{fc}".repeat(MAX_SHOWN)),
+            other => panic!("{other:?}"),
+        }
     }
 }
