@@ -57,9 +57,15 @@ impl Source {
             .filter(|(_, line)| !line.trim_start().starts_with("//"))
     }
 
-    /// The tests that stand in the file beside what they test.
+    /// The tests that stand in the file beside what they test. A module of tests in a file of its own is none of them,
+    /// wherever it is declared.
     pub fn tests(&self) -> &str {
-        self.text.find("#[cfg(test)]\nmod ").map_or("", |at| &self.text[at..])
+        let declared = self.text.match_indices("#[cfg(test)]\nmod ");
+        let mut written_out = declared.filter(|(at, found)| {
+            let rest = &self.text[at + found.len()..];
+            rest.lines().next().is_some_and(|line| line.ends_with('{'))
+        });
+        written_out.next().map_or("", |(at, _)| &self.text[at..])
     }
 
     /// Paths of the modules that this file declares for tests only.

@@ -197,3 +197,23 @@ fn a_large_circle_is_found_with_what_ties_it() {
         "{shown}"
     );
 }
+
+#[test]
+fn code_goes_on_behind_tests_in_a_file_of_their_own() {
+    let source = |text: &str| Source {
+        path: "a/src/lib.rs".to_owned(),
+        text: text.to_owned(),
+        is_test: false,
+    };
+    let code = "#[cfg(test)]\nmod tests;\n\nconst MAX_ROWS: usize = 1;\n";
+    let declares = source(code);
+    assert_eq!(declares.tests(), "");
+    assert!(declares.lines().any(|found| found == (4, "const MAX_ROWS: usize = 1;")));
+    let holds = source(&format!("{code}#[cfg(test)]\nmod more {{\n    fn f() {{}}\n}}\n"));
+    assert!(
+        holds.tests().starts_with("#[cfg(test)]\nmod more {"),
+        "{}",
+        holds.tests()
+    );
+    assert_eq!(holds.lines().last(), Some((4, "const MAX_ROWS: usize = 1;")));
+}
