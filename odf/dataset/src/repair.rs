@@ -355,7 +355,7 @@ fn mend_objects(
     }
     let arrival = Arrival::into(datasets, dataset.clone())?;
     let others = datasets.catalog().entries()?;
-    let mut mended: Vec<PathBuf> = Vec::new();
+    let mut mended: Vec<Object> = Vec::new();
     let mut stopped = false;
     for (named, fault) in faulty {
         let got = match from_other_dataset(&others, &arrival, &named.object) {
@@ -364,7 +364,7 @@ fn mend_objects(
         };
         match got {
             Ok(from) => {
-                mended.push(named.object.path(dataset.dir()));
+                mended.push(named.object);
                 repaired.mended.push(Mended {
                     part: named.part(),
                     from,
@@ -381,7 +381,9 @@ fn mend_objects(
         }
     }
     if !mended.is_empty() {
-        datasets.mirror().mended(dataset, &mended)?;
+        arrival.keep(&mended)?;
+        let paths: Vec<PathBuf> = mended.iter().map(|object| object.path(dataset.dir())).collect();
+        datasets.mirror().mended(dataset, &paths)?;
     }
     if stopped { Err(RepairError::Stopped) } else { Ok(()) }
 }

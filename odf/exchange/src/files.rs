@@ -10,7 +10,7 @@ use rand::distr::{Alphanumeric, SampleString as _};
 use odf_dataset::receive::{
     Arrival, Listener, ObjectReader, Progress, ReceiveError, Source, SourceError, compare, in_parallel, tell,
 };
-use odf_dataset::{Dataset, Object, ObjectKind};
+use odf_dataset::{Dataset, Object};
 use odf_disk::{Access, Disk, DiskFile, PENDING_PREFIX};
 use odf_metadata::Multihash;
 use odf_metadata::chain::Relation;
@@ -207,11 +207,7 @@ pub fn push(dataset: &Dataset, dir: &Path, force: bool, listener: &Listener<'_>)
     tell(listener, Progress::planned(blocks, &objects))?;
     in_parallel(&objects, &|object| copy(dataset, object, dir, listener))?;
     let disk = dataset.disk();
-    for kind in ObjectKind::ALL {
-        if objects.iter().any(|object| object.kind == kind) {
-            disk.sync_dir(&dir.join(kind.directory()))?;
-        }
-    }
+    Object::sync_names(&objects, dir, disk)?;
     let names = dir.join("blocks");
     in_parallel(&new, &|block| {
         let path = names.join(block.hash().to_string());
@@ -278,8 +274,7 @@ fn set_head(
         });
     }
     write(disk, &refs.join("head"), head.to_string().as_bytes())?;
-    disk.sync_dir(&refs)?;
-    Ok(disk.sync_dir(dir)?)
+    Ok(disk.sync_dir(&refs)?)
 }
 
 /// A file under its unfinished name, which is like kamu's, so that either tool passes over what the other left.

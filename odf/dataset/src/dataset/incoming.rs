@@ -7,8 +7,7 @@ use odf_disk::{Access, Disk};
 
 use super::journal::{BlockPlace, Journal};
 use super::{
-    Dataset, DatasetError, DatasetName, Object, ObjectKind, RemoteAliases, StoredBlock, aliases, decode, keep_state,
-    write_blocks,
+    Dataset, DatasetError, DatasetName, Object, RemoteAliases, StoredBlock, aliases, decode, keep_state, write_blocks,
 };
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DatasetId, MetadataEvent};
@@ -101,7 +100,7 @@ impl Incoming {
         let journal = Journal::new(&self.dir, disk);
         let lock = journal.lock()?;
         aliases::write_name(disk, &self.dir, &self.name)?;
-        sync_names(disk, &self.dir, &blocks)?;
+        Object::sync_names(&Object::of_all(&blocks), &self.dir, disk)?;
         disk.sync_dir(&self.dir)?;
         self.dir.parent().map_or(Ok(()), |parent| disk.sync_dir(parent))?;
         let first = blocks.first().map(|block| &block.block().event);
@@ -118,18 +117,6 @@ impl Incoming {
             state,
         })
     }
-}
-
-/// Makes durable the names of the slices and checkpoints that the blocks say are in the dataset in `dir`: files are synced
-/// as they arrive, their directories once for all.
-pub(crate) fn sync_names(disk: &Disk, dir: &Path, blocks: &[EncodedBlock]) -> Result<(), DatasetError> {
-    for kind in ObjectKind::ALL {
-        let mut objects = blocks.iter().flat_map(Object::of);
-        if objects.any(|object| object.kind == kind) {
-            disk.sync_dir(&dir.join(kind.directory()))?;
-        }
-    }
-    Ok(())
 }
 
 impl Dataset {

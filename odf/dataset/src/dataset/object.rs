@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use odf_disk::{Disk, DiskError};
 use odf_metadata::Multihash;
 use odf_metadata::codec::EncodedBlock;
 
@@ -41,6 +42,20 @@ pub struct Object {
 }
 
 impl Object {
+    /// Makes durable the names that objects have in the dataset in `dir`: files are synced as they arrive, their directories
+    /// once for all.
+    ///
+    /// # Errors
+    /// A sync failed.
+    pub fn sync_names(objects: &[Object], dir: &Path, disk: &Disk) -> Result<(), DiskError> {
+        for kind in ObjectKind::ALL {
+            if objects.iter().any(|object| object.kind == kind) {
+                disk.sync_dir(&dir.join(kind.directory()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// What a metadata block adds: a slice, a checkpoint, both or nothing.
     pub fn of(block: &EncodedBlock) -> impl Iterator<Item = Self> + use<> {
         let event = &block.block().event;

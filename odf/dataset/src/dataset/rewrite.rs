@@ -65,11 +65,11 @@ impl Dataset {
                 tracing::debug!(path = %next.display(), ?removed, "a chain that could not be written");
             })?;
         write_head(self.disk(), &self.dir, &state.head)?;
+        // An append to a chain whose name a power failure takes back would be lost with it.
         if !take_place(&next, journal.path())? {
             self.disk().rename(&next, journal.path())?;
+            self.disk().sync_dir(&self.dir)?;
         }
-        // An append to a chain whose name a power failure takes back would be lost with it.
-        self.disk().sync_dir(&self.dir)?;
         self.state = state;
         keep_state(&self.medium, &self.state);
         drop(lock);

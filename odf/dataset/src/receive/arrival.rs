@@ -16,7 +16,6 @@ use odf_metadata::{DatasetId, Multihash};
 use odf_tables::digest::PhysicalHasher;
 
 use super::{Listener, Progress, ReceiveError, SourceError, in_parallel, tell};
-use crate::dataset::sync_names;
 use crate::{Dataset, DatasetError, DatasetName, Datasets, Held, Object, ObjectKind, RemoteAliases};
 
 /// What every name of an object begins with while its bytes arrive.
@@ -255,6 +254,14 @@ impl Arrival {
         Ok(Some(first.block().sequence_number))
     }
 
+    /// Makes the names of objects that arrived durable, for whoever needs no commit.
+    ///
+    /// # Errors
+    /// A directory cannot be synced.
+    pub(crate) fn keep(&self, objects: &[Object]) -> Result<(), ReceiveError> {
+        Ok(Object::sync_names(objects, &self.dir, self.disk())?)
+    }
+
     /// Makes the blocks, oldest first, part of the dataset, which is at its new head when this returns, and survives
     /// power loss there. They must follow the local head, or begin with a Seed for a new dataset; with `force` they
     /// take the place of the local blocks from their first sequence number on. Exact bytes are kept.
@@ -270,7 +277,7 @@ impl Arrival {
         let count = blocks.len() as u64;
         match &self.target {
             Target::Existing(dataset) => {
-                sync_names(self.disk(), &self.dir, &blocks)?;
+                self.keep(&Object::of_all(&blocks))?;
                 let Some(from) = start else {
                     let (mut dataset, old_head) = (dataset.clone(), *dataset.head());
                     dataset.append(blocks, None)?;
@@ -396,7 +403,8 @@ impl Sink {
         }
     }
 
-    /// Checks length and hash, makes the file durable and gives it its name. The object is here from now on.
+    /// Checks length and hash, makes the file durable and gives it its name. The object is here from now on; its name is
+    /// durable once the arrival is committed.
     ///
     /// # Errors
     /// [`ReceiveError::Object`]; nothing is left then.
