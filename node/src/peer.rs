@@ -167,8 +167,9 @@ impl Node {
             .await
     }
 
-    /// Ends the peer, half a second after its last announcement at the earliest: connections are closed, sockets free, tasks gone when this returns. Other clones of the handle
-    /// get errors from then on. A second call does nothing.
+    /// Ends the peer, once its last announcement had the time to be sent, half a second at most: connections are closed,
+    /// sockets free, tasks gone when this returns. Other clones of the handle get errors from then on. A second call does
+    /// nothing.
     pub async fn shutdown(&self) {
         self.inner.stop.send_replace(true);
         let tasks = std::mem::take(&mut *lock(&self.inner.tasks));

@@ -5,6 +5,8 @@
 //! spawned. Who belongs to which routing table is decided in [`neighbours`].
 
 mod neighbours;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -41,8 +43,12 @@ const TICK: Duration = Duration::from_secs(10);
 const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 /// How often expired records are dropped.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
-/// How long after its last announcement a peer stays up, so that the message is really sent.
+/// How long after its last announcement a peer stays up at most, so that the message is really sent.
 const FLUSH: Duration = Duration::from_millis(500);
+/// How long at least, besides [`FLUSH_ROUND_TRIPS`] to the slowest peer.
+const FLUSH_AT_LEAST: Duration = Duration::from_millis(50);
+/// To open a stream, agree on its protocol and send the message takes two; as many again are for a peer that is busy.
+const FLUSH_ROUND_TRIPS: u32 = 4;
 /// First wait before unreachable bootstrap peers are tried again; doubles up to [`REFRESH_INTERVAL`].
 const BOOTSTRAP_RETRY: Duration = Duration::from_secs(20);
 
@@ -125,6 +131,16 @@ impl Default for State {
     }
 }
 
+impl State {
+    /// When the last announcement can be taken for sent. A peer whose round trip is not known may be a slow one.
+    fn announced_until(&self) -> Option<Instant> {
+        let mut round_trips = self.peers.values().map(|peer| peer.info.latency);
+        let slowest = round_trips.try_fold(Duration::ZERO, |slowest, rtt| Some(slowest.max(rtt?)));
+        let wait = slowest.map_or(FLUSH, |rtt| FLUSH.min(FLUSH_AT_LEAST + FLUSH_ROUND_TRIPS * rtt));
+        Some(self.announced_at? + wait)
+    }
+}
+
 impl Driver {
     /// Runs until told to stop, or until every handle is gone.
     pub(crate) async fn run(mut self) {
@@ -148,12 +164,13 @@ impl Driver {
                 changed = self.stop.changed() => if changed.is_err() || *self.stop.borrow() { break },
             }
         }
-        // libp2p counts an announcement as made when it is queued. A command that announces and ends would take it back.
-        while let Some(until) = self.state.announced_at.map(|at| at + FLUSH)
-            && tokio::time::timeout_at(until, self.swarm.select_next_some())
-                .await
-                .is_ok()
-        {}
+        // libp2p counts an announcement as made when it is queued, and nobody answers it. A command that announces and ends
+        // would take it back.
+        while let Some(until) = self.state.announced_until()
+            && let Ok(event) = tokio::time::timeout_at(until, self.swarm.select_next_some()).await
+        {
+            self.on_event(event);
+        }
         tracing::debug!("the peer has stopped");
     }
 

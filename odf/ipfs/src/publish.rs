@@ -161,9 +161,7 @@ async fn lay_out_after(local: &Local, dataset: &Dataset) -> Result<(Root, Option
         local.store().pin(&dataset.id().to_string(), &root.cid)?;
         Ok((root, before))
     };
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| PublishError::Stopped)?
+    pull::blocking(work).await.map_err(|_| PublishError::Stopped)?
 }
 
 /// What a name that stands for a root says.

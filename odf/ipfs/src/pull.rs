@@ -243,6 +243,6 @@ async fn small_file(fetcher: &Fetcher, root: Cid, limit: usize) -> Result<Option
 }
 
 /// Runs work that reads or writes the disk beside the async tasks.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FetchError> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FetchError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| FetchError::Stopped)
 }

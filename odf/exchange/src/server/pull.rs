@@ -96,9 +96,9 @@ enum Asked {
 
 async fn flow(socket: &mut Socket, dataset: Dataset, links: &Links) -> Result<(), SocketError> {
     let request: PullRequest = socket.receive().await?;
-    let reading = tokio::task::spawn_blocking(move || blocks(&dataset, &request)).await;
+    let reading = blocking(move || blocks(&dataset, &request)).await;
     let blocks = match reading
-        .map_err(|error| error.to_string())
+        .map_err(|refusal| refusal.message)
         .and_then(|read| read.map_err(|error| error.to_string()))
     {
         Ok(Asked::Blocks(blocks)) => blocks,
@@ -121,7 +121,7 @@ async fn flow(socket: &mut Socket, dataset: Dataset, links: &Links) -> Result<()
     };
     socket.send(&PullResponse::Ok(accepted)).await?;
     let PullMetadataRequest {} = socket.receive().await?;
-    let packed = tokio::task::spawn_blocking(move || bundle::pack(&blocks)).await;
+    let packed = blocking(move || bundle::pack(&blocks)).await;
     let blocks = match packed {
         Ok(Ok(batch)) => batch,
         Ok(Err(error)) => return Err(SocketError::Malformed(error.to_string())),
