@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Record, Unsynced};
+use super::record::{Record, Unsynced};
 use crate::FileKey;
 
 /// A file system of two layers: as programs see it, and as the medium has it.
