@@ -103,7 +103,8 @@ pub trait Mirror: Send + Sync {
     /// Something is left; the next call goes on.
     fn removed(&self, id: &DatasetId, dir: &Path) -> Result<(), MirrorError>;
 
-    /// Files of the dataset were put in place again, durably, by somebody else. When this returns the second form refers to them.
+    /// Files of the dataset were put in place again, durably, by somebody else. When this returns the second form refers to
+    /// them.
     ///
     /// # Errors
     /// It does not; the next [`Self::moved`] makes it good.

@@ -62,13 +62,15 @@ impl Incoming {
                 reason: "it is missing".to_owned(),
             });
         }
-        // Synced when the dataset is written: until then nothing of it counts.
         medium.disk.create_dir_if_missing(&dir, Access::Readable)?;
         // Before anything that a dataset has too.
         medium.disk.create(&dir.join(ARRIVING), Access::Readable)?;
         for part in ["refs", "data", "checkpoints", "info"] {
             medium.disk.create_dir_if_missing(&dir.join(part), Access::Readable)?;
         }
+        // Blocks in files that arrive here count for pins of others too, long before the dataset is there.
+        medium.disk.sync_dir(&dir)?;
+        medium.disk.sync_dir(datasets)?;
         Ok(Self {
             dir,
             id,
@@ -102,7 +104,6 @@ impl Incoming {
         aliases::write_name(disk, &self.dir, &self.name)?;
         Object::sync_names(&Object::of_all(&blocks), &self.dir, disk)?;
         disk.sync_dir(&self.dir)?;
-        self.dir.parent().map_or(Ok(()), |parent| disk.sync_dir(parent))?;
         let first = blocks.first().map(|block| &block.block().event);
         if !matches!(first, Some(MetadataEvent::Seed(seed)) if seed.dataset_id == self.id) {
             let reason = format!("the chain is not of {}", self.id);

@@ -11,6 +11,6 @@ pub enum OfMirror {}
 /// Why a mirror failed.
 pub type MirrorError = ErrorOf<OfMirror>;
 
-/// Puts the file at the first path in the place of that at the second, durably, for a mirror that refers to the latter. False if
-/// the mirror has nothing to do with it, and nothing was done.
+/// Puts the file at the first path in the place of that at the second, durably, for a mirror that refers to the latter.
+/// False if the mirror has nothing to do with it, and nothing was done.
 pub type TakePlace<'a> = dyn FnMut(&Path, &Path) -> Result<bool, MirrorError> + 'a;
