@@ -83,6 +83,28 @@ fn directories_come_after_their_files_and_the_root_last() {
     // kamu's flags: a rule compares names at every depth.
     let out = sandbox.run(&["ipfs", "add", "-r", "--ignore", "/config", "dir"]).ok();
     assert!(!out.contains("config"), "{out}");
+    let out = sandbox
+        .run(&[
+            "ipfs",
+            "add",
+            "-r",
+            "--ignore",
+            "[a-b].t[xy]t",
+            "--ignore",
+            "co*[!a-f]",
+            "dir",
+        ])
+        .ok();
+    assert!(!out.contains(".txt") && !out.contains("config"), "{out}");
+    // A pattern that leaves nothing out is told, and the rest goes on.
+    let outcome = sandbox.run(&["ipfs", "add", "-r", "--ignore", "sub/", "--ignore", "[a", "dir"]);
+    assert!(
+        outcome.err.contains("the pattern `sub/` leaves nothing out")
+            && outcome.err.contains("`[a` leaves nothing out"),
+        "{}",
+        outcome.err
+    );
+    assert!(outcome.ok().contains(" dir/sub/b.txt\n"));
     let err = sandbox.run(&["ipfs", "add", "dir"]).failed(2);
     assert!(
         err.contains("is a directory, use the '-r' flag to specify directories"),
@@ -106,6 +128,12 @@ fn wrapping_gives_a_directory_without_a_name() {
         sandbox.run(&["ipfs", "ls", root]).ok(),
         "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o 12 hello.txt\n"
     );
+    // Bytes behind a CID make it another text, not another way to write it.
+    let cid = odf_node::block::Cid::try_from(root).unwrap();
+    let v1 = odf_node::block::Cid::new_v1(cid.codec(), *cid.hash());
+    let longer = format!("{v1}aaaaaaaa");
+    let err = sandbox.run(&["ipfs", "cat", &format!("{longer}/hello.txt")]).failed(2);
+    assert!(err.contains("no CID") && err.contains("bytes behind its end"), "{err}");
     let err = sandbox.run(&["ipfs", "cat", root]).failed(5);
     assert!(err.contains("this dag node is a directory"), "{err}");
     sandbox.run(&["ipfs", "cat", &format!("{root}/other.txt")]).failed(3);

@@ -15,7 +15,7 @@ mod tree;
 use std::{fs::File, io::Read, path::Path};
 
 use crate::store::{FileId, Store};
-pub use error::AddError;
+pub use error::{AddError, MAX_DEPTH};
 pub use options::{AddOptions, Added, Progress};
 use run::{Input, Sink, run};
 

@@ -130,6 +130,34 @@ impl std::fmt::Debug for Block {
     }
 }
 
+/// Why text is no CID.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CidTextError(String);
+
+/// Reads a CID from text that is nothing but one. The parser of the `cid` crate takes no notice of what stands before it
+/// or, inside its bytes, behind it, so that many texts would name one content.
+///
+/// # Errors
+/// [`CidTextError`].
+pub fn cid_from_text(text: &str) -> Result<Cid, CidTextError> {
+    let bad = |reason: &dyn std::fmt::Display| CidTextError(reason.to_string());
+    let is_v0 = text.len() == 46 && text.starts_with("Qm");
+    let bytes = if is_v0 {
+        multibase::Base::Base58Btc.decode(text).map_err(|error| bad(&error))?
+    } else {
+        multibase::decode(text).map_err(|error| bad(&error))?.1
+    };
+    let cid = Cid::try_from(bytes.as_slice()).map_err(|error| bad(&error))?;
+    if cid.encoded_len() != bytes.len() {
+        return Err(bad(&"there are bytes behind its end"));
+    }
+    if (cid.version() == cid::Version::V0) != is_v0 {
+        return Err(bad(&"a CID of version 0 is written as Qm and 44 characters"));
+    }
+    Ok(cid)
+}
+
 /// The sha2-256 multihash of `data`.
 pub fn sha2_256(data: &[u8]) -> Multihash<64> {
     wrap(SHA2_256, &sha2::Sha256::digest(data))
@@ -205,5 +233,37 @@ mod tests {
         let probe = Cid::try_from("bafkqaaa").unwrap();
         assert_eq!(inherent(&probe).unwrap().data().len(), 0);
         assert!(inherent(Block::new(RAW, &b"x"[..]).unwrap().cid()).is_none());
+    }
+
+    #[test]
+    fn text_that_is_more_than_a_cid_is_none() {
+        let v1 = Cid::try_from("bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku").unwrap();
+        let v0 = Cid::new_v0(*v1.hash()).unwrap();
+        for cid in [v1, v0] {
+            assert_eq!(cid_from_text(&cid.to_string()), Ok(cid));
+        }
+        for base in [
+            multibase::Base::Base58Btc,
+            multibase::Base::Base16Upper,
+            multibase::Base::Base64Url,
+        ] {
+            let text = multibase::encode(base, v1.to_bytes());
+            assert_eq!(cid_from_text(&text), Ok(v1), "{text}");
+        }
+        let longer = |base, bytes: Vec<u8>, more: &[u8]| multibase::encode(base, [bytes, more.to_vec()].concat());
+        for text in [
+            longer(multibase::Base::Base32Lower, v1.to_bytes(), &[0]),
+            longer(multibase::Base::Base32Lower, v1.to_bytes(), b"trailing"),
+            longer(multibase::Base::Base58Btc, v1.to_bytes(), &[1]),
+            longer(multibase::Base::Base32Lower, v0.to_bytes(), &[]),
+            format!("/ipfs/{v1}"),
+            format!("x/ipfs/{v1}"),
+            format!("{v1} "),
+            format!("{v0}a"),
+            String::new(),
+            "Q".to_owned(),
+        ] {
+            assert!(cid_from_text(&text).is_err(), "{text}");
+        }
     }
 }

@@ -7,8 +7,8 @@ use crate::block::BlockError;
 use crate::store::StoreError;
 use crate::unixfs::directory::DirectoryError;
 
-/// The deepest nesting of directories.
-pub(super) const MAX_DEPTH: usize = 512;
+/// The deepest nesting of directories that is added, and that is followed where one is saved: what is added can be had back.
+pub const MAX_DEPTH: usize = 256;
 
 /// Why something could not be added. What was kept until then is without a pin, so GC removes it.
 #[derive(Debug, thiserror::Error)]

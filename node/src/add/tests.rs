@@ -210,6 +210,25 @@ fn a_tree_becomes_directories_from_the_inside_out() {
 }
 
 #[test]
+fn directories_are_nested_as_deep_as_the_limit_says() {
+    let (dir, store) = store();
+    let options = AddOptions::new(UNIXFS_V1_2025);
+    let mut deepest = dir.path().join("top");
+    for _ in 0..MAX_DEPTH {
+        deepest.push("d");
+    }
+    fs::create_dir_all(&deepest).unwrap();
+    let top = dir.path().join("top");
+    assert_eq!(add_path(&store, &top, &options).unwrap().files, 0);
+    fs::write(deepest.join("f"), "one too deep").unwrap();
+    let error = add_path(&store, &top, &options).unwrap_err();
+    assert!(
+        matches!(&error, AddError::TooDeep { path } if *path == deepest.join("f")),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_cannot_be_added_says_why() {
     let (dir, store) = store();
     let options = AddOptions::new(UNIXFS_V1_2025);

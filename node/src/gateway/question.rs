@@ -3,10 +3,9 @@
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use cid::Cid;
-use cid::multibase;
 
 use super::refusal::{Refusal, set};
-use crate::block::LIBP2P_KEY;
+use crate::block::{LIBP2P_KEY, cid_from_text};
 
 const X_IPFS_PATH: HeaderName = HeaderName::from_static("x-ipfs-path");
 
@@ -288,20 +287,11 @@ pub(super) fn split(path: &str) -> Result<(Root, &str), Refusal> {
 
 fn parse_cid(text: &str) -> Result<Cid, Refusal> {
     let bad = |why: String| Refusal::bad(format!("{text:?} is not a CID: {why}"));
-    let cid: Cid = text.parse().map_err(|error: cid::Error| bad(error.to_string()))?;
+    let cid = cid_from_text(text).map_err(|error| bad(error.to_string()))?;
     if cid.codec() == LIBP2P_KEY {
         return Err(bad(format!("it is a name, found under /ipns/{text}")));
     }
-    // The parser takes a CID from the front of the text; what follows would be silently dropped.
-    let whole = match cid.version() {
-        cid::Version::V0 => cid.to_string() == text,
-        cid::Version::V1 => multibase::decode(text).is_ok_and(|(_, bytes)| bytes == cid.to_bytes()),
-    };
-    if whole {
-        Ok(cid)
-    } else {
-        Err(bad("something follows it".to_owned()))
-    }
+    Ok(cid)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

@@ -13,7 +13,7 @@ use std::{
 use odf_disk::{Access, Disk, DiskFile, read_small};
 
 use super::error::StoreError;
-use crate::block::{Cid, sha2_256};
+use crate::block::{Cid, cid_from_text, sha2_256};
 
 /// The longest name of an owner of pins, in bytes.
 pub const MAX_OWNER_BYTES: usize = 256;
@@ -213,7 +213,7 @@ fn parse(line: &[u8], checked: bool) -> Option<(char, Pin)> {
     check_owner(owner).ok()?;
     let pin = Pin {
         owner: owner.to_owned(),
-        cid: Cid::try_from(cid).ok()?,
+        cid: cid_from_text(cid).ok()?,
     };
     match sign {
         "+" => Some(('+', pin)),

@@ -15,7 +15,7 @@ mod update;
 
 use odf_dataset::receive::{ReceiveError, SourceError};
 use odf_metadata::Multihash;
-use odf_node::block::{Block, Cid, DAG_CBOR};
+use odf_node::block::{Block, Cid, DAG_CBOR, cid_from_text};
 use odf_node::dag;
 use odf_node::fetch::{FetchError, Fetcher};
 use odf_node::ipns::ResolveError;
@@ -190,7 +190,7 @@ pub async fn root_of(fetcher: &Fetcher, value: &str) -> Result<Cid, RemoteError>
         Some((cid, path)) => (cid, path),
         None => (value.trim_start_matches("/ipfs/"), ""),
     };
-    let cid: Cid = cid.parse().map_err(|_| malformed())?;
+    let cid = cid_from_text(cid).map_err(|_| malformed())?;
     let resolved = fetcher.resolve(cid, path).await?;
     if resolved.remainder.is_empty() {
         Ok(resolved.cid)

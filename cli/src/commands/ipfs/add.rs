@@ -52,7 +52,7 @@ pub(crate) struct AddArgs {
     /// Take entries whose names begin with a dot
     #[arg(short = 'H', long)]
     hidden: bool,
-    /// Leave out entries of this name, as a pattern of .gitignore; may be repeated
+    /// Leave out entries of this name, as a pattern of .gitignore (`*.key`, `[a-z]?.py[co]`); may be repeated
     #[arg(long, value_name = "PATTERN")]
     ignore: Vec<String>,
     /// File with patterns to leave out, one a line
@@ -119,8 +119,14 @@ impl AddArgs {
         profile
     }
 
-    fn ignore_rules(&self, io: &Io) -> Result<Ignore, Failure> {
+    fn ignore_rules(&self, io: &mut Io) -> Result<Ignore, Failure> {
         let mut ignore = Ignore::default();
+        let mut add = |pattern: &str, io: &mut Io| {
+            if let Err(reason) = ignore.add(pattern) {
+                let pattern = output::printable(pattern.trim());
+                io.say(format_args!("the pattern `{pattern}` leaves nothing out: {reason}"));
+            }
+        };
         if let Some(path) = &self.ignore_rules_path {
             let path = io.resolve(path);
             let failed = |error: std::io::Error| Failure::file(&path, &error);
@@ -130,9 +136,9 @@ impl AddArgs {
                 .take(MAX_RULES_BYTES)
                 .read_to_string(&mut text)
                 .map_err(failed)?;
-            text.lines().for_each(|line| ignore.add(line));
+            text.lines().for_each(|line| add(line, io));
         }
-        self.ignore.iter().for_each(|pattern| ignore.add(pattern));
+        self.ignore.iter().for_each(|pattern| add(pattern, io));
         Ok(ignore)
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use odf_node::add::MAX_DEPTH;
 use odf_node::block::{Block, Cid};
 use odf_node::unixfs::directory::{Listing, is_plain_name};
 use odf_node::unixfs::export::FileCursor;
@@ -16,9 +17,6 @@ use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
 use crate::session::Session;
-
-/// Directories inside each other that are followed.
-const MAX_DEPTH: usize = 256;
 
 /// Save files and directories
 #[derive(Args, Debug)]
@@ -76,7 +74,8 @@ impl Saver<'_> {
             return Err(Failure::new(
                 Kind::BadInput,
                 format!("directories are nested deeper than {MAX_DEPTH}"),
-            ));
+            )
+            .next("save what lies deeper by its own path (`odfs ipfs ls` shows the way)"));
         }
         let failed = |error: io::Error| Failure::file(target, &error);
         match kind {

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use odf_node::block::Cid;
+use odf_node::block::{Cid, cid_from_text};
 use odf_node::ipns::Name;
 
 /// What a path begins with.
@@ -58,7 +58,7 @@ impl FromStr for IpfsPath {
         };
         let root = match space {
             Some(true) => name()?,
-            Some(false) | None => match Cid::try_from(first) {
+            Some(false) | None => match cid_from_text(first) {
                 // A bare key is the name of what it signs, not content.
                 Ok(cid) if space.is_none() && cid.codec() == odf_node::block::LIBP2P_KEY => name()?,
                 Ok(cid) => Root::Cid(cid),
@@ -100,6 +100,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_named() {
+        // The same content with bytes behind its CID.
+        let longer = format!("{CID}aaaaaaaa").parse::<IpfsPath>().unwrap_err();
+        assert!(longer.contains("bytes behind its end"), "{longer}");
         assert!("/ipfs/abc".parse::<IpfsPath>().unwrap_err().contains("\"abc\""));
         assert!("".parse::<IpfsPath>().is_err());
     }

@@ -8,7 +8,7 @@ use libp2p::PeerId;
 use libp2p::identity::PublicKey;
 use multibase::Base;
 
-use crate::block::{IDENTITY, LIBP2P_KEY, SHA2_256, sha2_256};
+use crate::block::{IDENTITY, LIBP2P_KEY, SHA2_256, cid_from_text, sha2_256};
 
 /// What stands before a name's multihash in the DHT and in content paths.
 const PREFIX: &str = "/ipns/";
@@ -134,7 +134,7 @@ impl FromStr for Name {
             let bytes = Base::Base58Btc.decode(bare).map_err(|_| unreadable())?;
             return PeerId::from_bytes(&bytes).map(Self).map_err(|_| unreadable());
         }
-        Self::try_from(&Cid::try_from(bare).map_err(|_| unreadable())?)
+        Self::try_from(&cid_from_text(bare).map_err(|_| unreadable())?)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use odf_node::block::Cid;
+use odf_node::block::{Cid, cid_from_text};
 use odf_node::ipns::Name;
 
 use odf_dataset::DatasetName;
@@ -42,7 +42,7 @@ impl FromStr for Address {
         let bad = || AddressError(text.chars().take(200).collect());
         if let Some(rest) = text.strip_prefix("ipfs://").or_else(|| text.strip_prefix("/ipfs/")) {
             let (cid, path) = rest.split_once('/').unwrap_or((rest, ""));
-            let cid = cid.parse().map_err(|_| bad())?;
+            let cid = cid_from_text(cid).map_err(|_| bad())?;
             return Ok(Self::Root {
                 cid,
                 path: path.trim_matches('/').to_owned(),
