@@ -235,6 +235,80 @@ fn a_table_is_published_from_a_url() {
     );
 }
 
+/// Serves these answers, one a connection, and gives the address.
+fn serve(answers: Vec<Vec<u8>>) -> (std::net::SocketAddr, std::thread::JoinHandle<()>) {
+    use std::io::{BufRead, BufReader, Write};
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    let serving = std::thread::spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = server.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            stream.write_all(&answer).unwrap();
+        }
+    });
+    (address, serving)
+}
+
+#[test]
+fn a_download_that_breaks_off_is_not_the_fault_of_the_disk() {
+    let sandbox = Sandbox::new();
+    let body = table(7);
+    for head in [
+        format!("Content-Length: {}", body.len() + 1),
+        "Transfer-Encoding: chunked".to_owned(),
+    ] {
+        let body = match head.starts_with('T') {
+            true => format!("{:x}\r\n{body}\r\n", body.len()),
+            false => body.clone(),
+        };
+        let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}");
+        let (address, serving) = serve(vec![answer.into_bytes()]);
+        let url = format!("http://{address}/t.csv");
+        let err = sandbox.run(&["publish", &url, "--exit"]).failed(9);
+        assert!(err.contains(&format!("the download of {url} broke off")), "{err}");
+        assert!(!err.contains("disk"), "{err}");
+        serving.join().unwrap();
+    }
+    assert_eq!(json(sandbox.run(&["list"])), Value::Array(Vec::new()));
+    assert_eq!(
+        std::fs::read_dir(sandbox.workspace().join("spool")).unwrap().count(),
+        0,
+        "nothing is left of it"
+    );
+}
+
+#[test]
+fn a_busy_server_is_asked_again() {
+    let busy = |status: &str, wait: u32| {
+        format!("HTTP/1.1 {status}\r\nRetry-After: {wait}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .into_bytes()
+    };
+    let body = table(7);
+    let whole = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let sandbox = Sandbox::new();
+    let (address, serving) = serve(vec![
+        busy("429 Too Many Requests", 0),
+        busy("503 Service Unavailable", 1),
+        whole.into_bytes(),
+    ]);
+    let out = sandbox
+        .run(&["publish", &format!("http://{address}/cities.csv"), "--exit"])
+        .ok();
+    assert!(out.starts_with("Created cities with 7 row(s)\n"), "{out}");
+    serving.join().unwrap();
+    let (address, serving) = serve(vec![busy("429 Too Many Requests", 3600)]);
+    let err = sandbox
+        .run(&["publish", &format!("http://{address}/x.csv"), "--exit"])
+        .failed(9);
+    assert!(err.contains("answered 429: it is busy"), "{err}");
+    serving.join().unwrap();
+}
+
 #[test]
 fn a_pulled_dataset_is_not_published_into() {
     let origin = Sandbox::new();

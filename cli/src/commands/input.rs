@@ -4,13 +4,14 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use odf::dataset::DatasetName;
 use odf::ingest::source::{self, Format, ReadOptions, Source};
 use tempfile::NamedTempFile;
 
+use odf::poll::busy_wait;
 use odf::repository::http::{agent, ask};
 
 use crate::failure::{Failure, Kind};
@@ -23,6 +24,9 @@ const MAX_STREAM_BYTES: u64 = 1 << 40;
 
 /// How long something small, a manifest or a block, may take to arrive.
 const SMALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How often a wait looks whether it is to stop.
+const CANCEL_POLL: Duration = Duration::from_millis(100);
 
 /// What to read, and as what.
 #[derive(Args, Debug)]
@@ -95,15 +99,23 @@ impl Input {
         let path = url.split(['?', '#']).next().unwrap_or(url);
         // Behind the scheme and host, so that a host's name is not taken for a file's.
         let path = path.splitn(4, '/').nth(3).map(PathBuf::from);
-        let response = get(url, None)?;
+        let response = get(url, None, io)?;
         let by_type = response
             .headers()
             .get("content-type")
             .and_then(|value| Format::from_media_type(value.to_str().ok()?));
         let format = args.format.or_else(|| Format::from_path(path.as_deref()?)).or(by_type);
         let format = format.ok_or_else(|| unknown_format(url))?;
-        let mut body = response.into_body().into_reader();
-        Self::spool(url, &mut body, format, options, path, session, io)
+        let mut body = Remote {
+            body: response.into_body().into_reader(),
+            broken: None,
+        };
+        let spooled = Self::spool(url, &mut body, format, options, path, session, io);
+        io.check()?;
+        match body.broken {
+            Some(reason) => Err(broken_off(url, &reason)),
+            None => spooled,
+        }
     }
 
     fn spool(
@@ -171,11 +183,8 @@ pub(super) fn read_bytes(origin: &str, limit: u64, io: &mut Io) -> Result<Vec<u8
         let mut input = io.take_input();
         take(&mut input, io).map_err(Failure::from)
     } else if origin.starts_with("http://") || origin.starts_with("https://") {
-        let mut body = get(origin, Some(SMALL_DEADLINE))?.into_body().into_reader();
-        take(&mut body, io).map_err(|error| {
-            Failure::new(Kind::Unreachable, format!("{origin} cannot be downloaded: {error}"))
-                .next("run the command again, or download it and name the file")
-        })
+        let mut body = get(origin, Some(SMALL_DEADLINE), io)?.into_body().into_reader();
+        take(&mut body, io).map_err(|error| broken_off(origin, &error.to_string()))
     } else {
         let path = io.resolve(Path::new(origin.strip_prefix("file://").unwrap_or(origin)));
         let read = fs::File::open(&path).and_then(|mut file| take(&mut file, io));
@@ -207,14 +216,50 @@ fn spool_file(session: &Session) -> Result<NamedTempFile, Failure> {
     NamedTempFile::new_in(&dir).map_err(|error| Failure::file(&dir, &error))
 }
 
-/// Asks an http(s) server for what lies at a URL. `whole` is how long all of it may take.
-fn get(url: &str, whole: Option<Duration>) -> Result<ureq::http::Response<ureq::Body>, Failure> {
+/// Asks an http(s) server for what lies at a URL, and again while it says that it is busy. `whole` is how long all of it
+/// may take to arrive.
+fn get(url: &str, whole: Option<Duration>, io: &mut Io) -> Result<ureq::http::Response<ureq::Body>, Failure> {
     let agent = agent();
-    let answer = ask(|| {
-        let request = agent.get(url).config().http_status_as_error(true);
-        request.timeout_recv_body(whole).build().call()
-    });
-    answer.map_err(|error| download_failed(url, &error))
+    let mut repeats = 0;
+    loop {
+        let answer = ask(|| agent.get(url).config().timeout_recv_body(whole).build().call());
+        let response = answer.map_err(|error| download_failed(url, &error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let wait = busy_wait(status.as_u16(), response.headers(), repeats, chrono::Utc::now());
+        let Some(wait) = wait else {
+            return Err(download_failed(url, &ureq::Error::StatusCode(status.as_u16())));
+        };
+        io.say(format_args!(
+            "{url} answered {}, trying again in {} s",
+            status.as_u16(),
+            wait.as_secs()
+        ));
+        let until = Instant::now() + wait;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            io.check()?;
+            std::thread::sleep(left.min(CANCEL_POLL));
+        }
+        repeats += 1;
+    }
+}
+
+/// A download, with why it broke off. What is wrong with the file it is written to is something else.
+struct Remote<R> {
+    body: R,
+    broken: Option<String>,
+}
+
+impl<R: Read> Read for Remote<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.body.read(buffer).inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                self.broken = Some(error.to_string());
+            }
+        })
+    }
 }
 
 /// Shows how much of a stream was read, and ends it when the user wants to stop.
@@ -269,9 +314,18 @@ fn unknown_format(what: &str) -> Failure {
         .next("say it with --format csv|ndjson|json|geojson|ndgeojson|parquet|esrishapefile")
 }
 
+fn broken_off(url: &str, reason: &str) -> Failure {
+    Failure::new(Kind::Unreachable, format!("the download of {url} broke off: {reason}"))
+        .next("run the command again, or download it and name the file; nothing was taken")
+}
+
 fn download_failed(url: &str, error: &ureq::Error) -> Failure {
     match error {
         ureq::Error::StatusCode(404 | 410) => Failure::new(Kind::NotFound, format!("{url} does not exist")),
+        ureq::Error::StatusCode(code @ (429 | 503)) => {
+            Failure::new(Kind::Unreachable, format!("{url} answered {code}: it is busy"))
+                .next("wait a while and run the command again; nothing was taken")
+        }
         ureq::Error::StatusCode(code) => Failure::new(Kind::Unreachable, format!("{url} answered {code}")),
         ureq::Error::BadUri(reason) => Failure::usage(format!("{url} is no URL: {reason}")),
         error => Failure::new(Kind::Unreachable, format!("{url} cannot be downloaded: {error}"))

@@ -7,15 +7,17 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::DateTime;
+use ureq::http::Response;
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
 use ureq::{Agent, Body};
 use url::Url;
 
+use super::patience::busy_wait;
 use super::spool::{Content, CopyError, copy};
 use super::{
     FetchPhase, FetchProgress, Fetched, MAX_CONTENT_BYTES, Outcome, PollError, Spool, State, Surroundings, event_time,
@@ -41,10 +43,15 @@ pub(super) fn fetch(
     event_time::of_url(event_time, None, around.now)?;
     let surplus = Arc::new(AtomicBool::new(false));
     let agent = agent(around, surplus.clone());
-    let mut request = agent.get(url.as_str());
-    for (header, value) in &request_headers(headers, previous, around)? {
-        request = request.header(header, value);
-    }
+    let headers = request_headers(headers, previous, around)?;
+    let asking = agent.clone();
+    let ask = || {
+        let mut request = asking.get(url.as_str());
+        for (header, value) in &headers {
+            request = request.header(header, value);
+        }
+        request.call()
+    };
     let download = Download {
         name,
         around,
@@ -61,7 +68,7 @@ pub(super) fn fetch(
                 }
             }
         });
-        let outcome = download.run(request, event_time, previous);
+        let outcome = download.run(&ask, event_time, previous);
         drop(finished);
         // Whatever it says when its connection was shut down, this is why.
         around.check()?;
@@ -132,11 +139,11 @@ struct Download<'a> {
 impl Download<'_> {
     fn run(
         &self,
-        request: ureq::RequestBuilder<ureq::typestate::WithoutBody>,
+        ask: &dyn Fn() -> Result<Response<Body>, ureq::Error>,
         event_time: Option<&EventTimeSource>,
         previous: Option<&State>,
     ) -> Result<Outcome, PollError> {
-        let response = request.call().map_err(|error| self.failed(&error))?;
+        let response = self.answer(ask)?;
         // What was on the connections of redirects does not matter.
         self.surplus.store(false, Ordering::Release);
         let (parts, body) = response.into_parts();
@@ -172,6 +179,25 @@ impl Download<'_> {
             state: state.as_ref().map(State::write),
             has_more: false,
         }))
+    }
+
+    /// The answer of the server, which is asked again while it says that it is busy.
+    fn answer(&self, ask: &dyn Fn() -> Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, PollError> {
+        let mut repeats = 0;
+        loop {
+            let response = ask().map_err(|error| self.failed(&error))?;
+            let status = response.status().as_u16();
+            let Some(wait) = busy_wait(status, response.headers(), repeats, chrono::Utc::now()) else {
+                return Ok(response);
+            };
+            tracing::info!(url = self.name, status, ?wait, "the server is busy and is asked again");
+            let until = Instant::now() + wait;
+            while let Some(left) = until.checked_duration_since(Instant::now()) {
+                self.around.check()?;
+                std::thread::sleep(left.min(STOP_POLL));
+            }
+            repeats += 1;
+        }
     }
 
     fn save(&self, body: Body, announced: Option<u64>) -> Result<Spool, PollError> {

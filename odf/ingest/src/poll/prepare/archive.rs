@@ -1,10 +1,10 @@
 //! Unpacking gzip and zip, within bounds.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
@@ -23,6 +23,9 @@ pub const MAX_UNPACK_RATIO: u64 = 500;
 /// Up to this many bytes the ratio does not matter.
 pub const UNPACK_FLOOR_BYTES: u64 = 1 << 30;
 
+/// The first byte of a gzip member.
+const GZIP_MAGIC: u8 = 0x1f;
+
 /// How many names of an archive are told when the wanted one is not among them.
 pub(in super::super) const MAX_NAMES_TOLD: usize = 10;
 
@@ -33,12 +36,65 @@ pub(super) fn limit(packed: u64) -> u64 {
         .clamp(UNPACK_FLOOR_BYTES, MAX_UNPACKED_BYTES)
 }
 
+/// What the members of a gzip file hold, one after the other. Zeros behind a member, with which tapes and devices are filled
+/// up, are passed over, as gzip(1) does.
+struct Members<R> {
+    /// None behind the last.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Members<R> {
+    fn new(packed: R) -> Self {
+        Self {
+            member: Some(GzDecoder::new(packed)),
+        }
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = self.member.as_mut().filter(|_| !buffer.is_empty()) {
+            let read = member.read(buffer)?;
+            if read > 0 {
+                return Ok(read);
+            }
+            let Some(mut rest) = self.member.take().map(GzDecoder::into_inner) else {
+                break;
+            };
+            if let Some(byte) = skip_zeros(&mut rest)? {
+                if byte != GZIP_MAGIC {
+                    let what = "something that is not gzip stands behind its end";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                }
+                self.member = Some(GzDecoder::new(rest));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Passes over zeros and gives the byte behind them, which stays; none at the end.
+fn skip_zeros(from: &mut impl BufRead) -> io::Result<Option<u8>> {
+    loop {
+        let bytes = from.fill_buf()?;
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        match bytes.get(zeros).copied() {
+            None if zeros == 0 => return Ok(None),
+            None => from.consume(zeros),
+            found => {
+                from.consume(zeros);
+                return Ok(found);
+            }
+        }
+    }
+}
+
 /// Unpacks all members of a gzip file.
 pub(super) fn gunzip(packed: &Path, name: &str, around: &Surroundings<'_>) -> Result<Spool, PollError> {
     let file = open(packed)?;
     let length = length(&file, packed)?;
     save(
-        &mut MultiGzDecoder::new(BufReader::new(file)),
+        &mut Members::new(BufReader::new(file)),
         limit(length),
         None,
         name,

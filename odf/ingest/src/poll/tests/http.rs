@@ -238,6 +238,63 @@ fn other_answers_are_errors_with_what_the_server_said() {
 }
 
 #[test]
+fn a_busy_server_is_asked_again() {
+    let stage = Stage::new();
+    let busy = |status: &str, headers: &str| head(status, &format!("{headers}Content-Length: 0\r\n"));
+    let server = Server::start(vec![
+        (busy("429 Too Many Requests", "Retry-After: 0\r\n"), Then::Close),
+        (busy("503 Service Unavailable", "Retry-After: 1\r\n"), Then::Close),
+        (ok("ETag: \"abc\"\r\n", "x"), Then::Close),
+    ]);
+    let start = Instant::now();
+    let before = state(KIND_ETAG, "\"old\"");
+    let fetched = stage.fetched(&url(&server.url("/x.csv")), Some(&before));
+    assert_eq!(fs::read(fetched.path()).unwrap(), b"x");
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    // With everything that it was asked the first time.
+    for _ in 0..3 {
+        let request = server.request();
+        assert!(
+            request.starts_with("get /x.csv ") && request.contains("if-none-match: \"old\""),
+            "{request}"
+        );
+    }
+    drop(fetched);
+
+    // It stays busy, or asks for too much.
+    let repeats = usize::try_from(MAX_BUSY_REPEATS).unwrap();
+    let server = Server::start(vec![(busy("503 No", "Retry-After: 0\r\n"), Then::Close); repeats + 2]);
+    assert!(matches!(
+        stage.failed(&url(&server.url("/"))),
+        PollError::Status { code: 503, .. }
+    ));
+    for _ in 0..=repeats {
+        server.request();
+    }
+    assert!(server.heard_no_more());
+    let too_long = format!("Retry-After: {}\r\n", MAX_BUSY_WAIT.as_secs() + 1);
+    let server = Server::one(busy("429 No", &too_long));
+    let error = stage.failed(&url(&server.url("/")));
+    assert!(matches!(error, PollError::Status { code: 429, .. }), "{error}");
+}
+
+#[test]
+fn waiting_for_a_busy_server_ends_when_it_is_told_to() {
+    let stage = Stage::new();
+    let server = Server::one(head("503 No", "Retry-After: 50\r\nContent-Length: 0\r\n"));
+    let start = Instant::now();
+    let (source, stop) = (url(&server.url("/")), &stage.stop);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            server.request();
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert!(matches!(stage.failed(&source), PollError::Stopped));
+    });
+    assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
 fn no_more_of_what_a_server_says_is_told_than_the_limit_says() {
     let stage = Stage::new();
     let most = usize::try_from(MAX_EXCERPT_BYTES).unwrap();

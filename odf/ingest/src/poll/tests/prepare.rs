@@ -67,7 +67,11 @@ fn archives_are_unpacked() {
     assert_eq!(made(&stage, gzip(b"hello"), vec![gz()]), "hello");
     assert_eq!(made(&stage, gzip(&gzip(b"twice")), vec![gz(), gz()]), "twice");
     let members = [gzip(b"one "), gzip(b"two")].concat();
-    assert_eq!(made(&stage, members, vec![gz()]), "one two");
+    assert_eq!(made(&stage, &members, vec![gz()]), "one two");
+    // Filled up with zeros, as on a tape: more than are read at once, between members too.
+    let zeros = vec![0; 100_000];
+    let padded = [&gzip(b"one ")[..], &[0, 0], &gzip(b"two"), &zeros].concat();
+    assert_eq!(made(&stage, padded, vec![gz()]), "one two");
 
     let archive = zip(&[("dir/", ""), ("dir/a.csv", "a"), ("b.csv", "b")]);
     let first = unpack(CompressionFormat::Zip, None);
@@ -88,7 +92,10 @@ fn archives_that_are_none_are_told() {
         (&b""[..], "ends too early"),
         (&whole[..whole.len() / 2], "ends too early"),
         (&whole[..whole.len() - 1], "ends too early"),
-        (&[&whole[..], b"tail"].concat(), "cannot be unpacked"),
+        (&[&whole[..], b"tail"].concat(), "not gzip stands behind"),
+        (&[&whole[..], b"\0\0tail"].concat(), "not gzip stands behind"),
+        (&[&whole[..], b"\0\x1f\x8b"].concat(), "ends too early"),
+        (&[0; 20], "cannot be unpacked"),
     ] {
         let error = failed(content, gz());
         assert!(error.contains(reason), "{error}");

@@ -54,6 +54,11 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
+    /// Whether no request has come that was not asked for here.
+    pub(in super::super) fn heard_no_more(&self) -> bool {
+        self.requests.try_recv().is_err()
+    }
+
     /// The head of the next request, in lower case.
     pub(in super::super) fn request(&self) -> String {
         self.requests
