@@ -42,6 +42,8 @@ pub(super) struct Chunk {
 pub(super) enum Rule {
     /// At every line feed.
     Lines,
+    /// Before every separator.
+    Records { separator: u8 },
     /// At every line break that is not inside of quotes.
     Quoted {
         separator: u8,
@@ -59,6 +61,10 @@ impl Rule {
                 quote,
                 escape,
             } if bytes.contains(&quote) => (separator, quote, escape),
+            Rule::Records { separator } => {
+                let last = bytes.iter().rposition(|byte| *byte == separator);
+                return (last.unwrap_or(0), false);
+            }
             _ => {
                 let last = |end: u8| bytes.iter().rposition(|byte| *byte == end).map(|at| at + 1);
                 let plain = last(b'\n').or_else(|| if matches!(self, Rule::Lines) { None } else { last(b'\r') });

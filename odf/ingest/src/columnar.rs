@@ -1,31 +1,42 @@
-//! Parquet tables. Types are brought to those a slice has; what the logical hash cannot cover is refused by name.
+//! Parquet tables, whatever codec they are packed with. Types are brought to those a slice has; what the logical hash cannot
+//! cover is refused by name.
+
+mod convert;
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, new_null_array};
-use arrow::compute::{can_cast_types, cast};
-use arrow::datatypes::{DataType, Int64Type, Schema};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, FieldRef, Int64Type, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
-use arrow::util::display::array_value_to_string;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Compression;
 use parquet::file::reader::ChunkReader;
 
-use super::columns::{epoch_millis, not_type, with_zone};
+use super::columns::{epoch_millis, not_type};
 use super::infer::{Inferred, InferredColumn, timestamp};
 use super::shape::{Shape, type_name};
 use super::source::{BATCH_ROWS, Batches, Problem, RandomAccess, Source, SourceError, check_names, unsupported};
+use convert::{Unfit, can_convert, convert};
 
 /// The type a Parquet column gets in a slice; none if it has no place there.
 ///
-/// Encodings (large, view, dictionary) are dropped, times become milliseconds in UTC. Durations, intervals, maps, unions
-/// and lists of structs are what `arrow-digest` cannot hash (odf-facts §6.1).
+/// Encodings (large, view, dictionary, run-end) are dropped, times become milliseconds in UTC, decimals of up to 38 digits
+/// take 128 bits. A column of nothing but nulls is text that is not there. Durations, intervals, maps, unions and lists of
+/// structs are what `arrow-digest` cannot hash (odf-facts §6.1).
 fn slice_type(data_type: &DataType) -> Option<DataType> {
     Some(match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => DataType::Utf8,
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
         DataType::Dictionary(_, value) => slice_type(value)?,
+        DataType::RunEndEncoded(_, value) => slice_type(value.data_type())?,
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale) => DataType::Decimal128(*precision, *scale),
+        DataType::Decimal256(precision, scale) if *precision <= DECIMAL128_MAX_PRECISION => {
+            DataType::Decimal128(*precision, *scale)
+        }
         DataType::Timestamp(_, _) => timestamp(),
         DataType::Date32 | DataType::Date64 => DataType::Date32,
         DataType::Boolean
@@ -43,11 +54,11 @@ fn slice_type(data_type: &DataType) -> Option<DataType> {
         | DataType::Time32(_)
         | DataType::Time64(_)
         | DataType::FixedSizeBinary(_)
-        | DataType::Decimal128(_, _) => data_type.clone(),
-        DataType::List(item) | DataType::LargeList(item) => match slice_type(item.data_type())? {
-            DataType::Struct(_) | DataType::List(_) => return None,
-            inner => DataType::List(Arc::new(item.as_ref().clone().with_name("item").with_data_type(inner))),
-        },
+        | DataType::Decimal256(_, _) => data_type.clone(),
+        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::LargeListView(item) => {
+            DataType::List(slice_item(item)?)
+        }
+        DataType::FixedSizeList(item, length) => DataType::FixedSizeList(slice_item(item)?, *length),
         DataType::Struct(fields) => {
             let fields = fields
                 .iter()
@@ -57,6 +68,12 @@ fn slice_type(data_type: &DataType) -> Option<DataType> {
         }
         _ => return None,
     })
+}
+
+/// The items of a list likewise; lists of structs have no logical hash.
+fn slice_item(item: &Field) -> Option<FieldRef> {
+    let inner = slice_type(item.data_type()).filter(|inner| !matches!(inner, DataType::Struct(_)))?;
+    Some(Arc::new(item.clone().with_name("item").with_data_type(inner)))
 }
 
 /// Runs `$body` with `$builder` bound to a reader builder over the file or the bytes.
@@ -79,8 +96,15 @@ fn builder<T: ChunkReader + 'static>(
     source: &Source,
     input: T,
 ) -> Result<ParquetRecordBatchReaderBuilder<T>, SourceError> {
-    ParquetRecordBatchReaderBuilder::try_new(input)
-        .map_err(|error| source.error(Problem::Syntax(format!("not a readable Parquet file: {error}"))))
+    let builder = ParquetRecordBatchReaderBuilder::try_new(input)
+        .map_err(|error| source.error(Problem::Syntax(format!("not a readable Parquet file: {error}"))))?;
+    let mut columns = builder.metadata().row_groups().iter().flat_map(|group| group.columns());
+    // The one codec of the format that nothing writes any more.
+    if let Some(column) = columns.find(|column| column.compression() == Compression::LZO) {
+        let what = "it is packed with LZO, which is not read; write the file with ZSTD, or another codec";
+        return Err(source.column_error(&column.column_path().string(), Problem::Syntax(what.to_owned())));
+    }
+    Ok(builder)
 }
 
 /// Columns as the file declares them.
@@ -144,7 +168,7 @@ impl Rows {
                 Some(has) if has.is_integer() && shape.event_time() == Some(at) => {
                     matches!(wants, DataType::Timestamp(_, _)) || widens(&has, wants)
                 }
-                Some(has) => widens(&has, wants),
+                Some(_) => fits(has, wants),
             };
             if !fits {
                 let value = format!("{} in the file", type_name(has));
@@ -192,18 +216,14 @@ impl Rows {
                 };
                 let is_epoch = self.source.declared().is_none() && self.shape.event_time() == Some(at);
                 let given = match is_epoch && given.data_type().is_integer() {
-                    true => epochs(given).map_err(fail)?,
-                    false => given.clone(),
+                    true => epochs(given),
+                    false => Ok(given.clone()),
                 };
-                let array = convert(&given, field.data_type()).map_err(fail)?;
-                // What cannot be converted has become null.
-                if array.null_count() > given.null_count()
-                    && let Some(row) = (0..array.len()).find(|row| array.is_null(*row) && given.is_valid(*row))
-                {
-                    let value = array_value_to_string(&given, row).map_err(fail)?;
-                    return Err(in_row(row, not_type(&value, field.data_type())));
+                match given.and_then(|given| convert(&given, field.data_type())) {
+                    Ok(array) => array,
+                    Err(Unfit::Types(error)) => return Err(fail(error)),
+                    Err(Unfit::Value { row, value }) => return Err(in_row(row, not_type(&value, field.data_type()))),
                 }
-                array
             }
         };
         if !field.is_nullable()
@@ -217,40 +237,48 @@ impl Rows {
 }
 
 /// Unix times as milliseconds.
-fn epochs(given: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    let numbers = cast(given, &DataType::Int64)?;
+fn epochs(given: &ArrayRef) -> Result<ArrayRef, Unfit> {
+    let numbers = convert(given, &DataType::Int64)?;
     let millis = numbers
         .as_primitive::<Int64Type>()
         .iter()
-        .map(|value| value.and_then(epoch_millis));
-    Ok(Arc::new(millis.collect::<Int64Array>()))
+        .enumerate()
+        .map(|(row, value)| {
+            let unfit = |value: i64| Unfit::Value {
+                row,
+                value: value.to_string(),
+            };
+            value
+                .map(|value| epoch_millis(value).ok_or_else(|| unfit(value)))
+                .transpose()
+        });
+    Ok(Arc::new(millis.collect::<Result<Int64Array, Unfit>>()?))
 }
 
-/// Whether [`convert`] knows a way; the values decide.
-fn can_convert(has: &DataType, wants: &DataType) -> bool {
-    match wants {
-        DataType::Timestamp(unit, Some(_)) => can_cast_types(has, &DataType::Timestamp(*unit, None)),
-        _ => can_cast_types(has, wants),
+/// Whether every value of a column of the file is a value of a column of the dataset.
+fn fits(has: &DataType, wants: &DataType) -> bool {
+    match (has, wants) {
+        // Its values are nulls, which the column may have or not.
+        (DataType::Null, _) => slice_type(wants).is_some(),
+        (DataType::Dictionary(_, value), _) => fits(value, wants),
+        (DataType::RunEndEncoded(_, value), _) => fits(value.data_type(), wants),
+        (
+            DataType::List(a) | DataType::LargeList(a) | DataType::ListView(a) | DataType::LargeListView(a),
+            DataType::List(b),
+        ) => fits(a.data_type(), b.data_type()),
+        (DataType::FixedSizeList(a, has), DataType::FixedSizeList(b, wants)) => {
+            has == wants && fits(a.data_type(), b.data_type())
+        }
+        // List items and struct members may differ in nullability and in the names of items.
+        (DataType::Struct(a), DataType::Struct(b)) => {
+            let same = |(a, b): (&FieldRef, &FieldRef)| a.name() == b.name() && fits(a.data_type(), b.data_type());
+            a.len() == b.len() && a.iter().zip(b).all(same)
+        }
+        _ => slice_type(has).is_some_and(|has| widens(&has, wants)),
     }
 }
 
-/// Casts to the type of a column; values that do not fit become null. Times without a zone are in UTC; the cast itself
-/// would ask for a time zone database.
-fn convert(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
-    if array.data_type() == wanted {
-        return Ok(array.clone());
-    }
-    let DataType::Timestamp(unit, zone) = wanted else {
-        return cast(array, wanted);
-    };
-    let zoneless = match array.data_type() {
-        DataType::Timestamp(_, Some(_)) => with_zone(array, None)?,
-        _ => array.clone(),
-    };
-    with_zone(&cast(&zoneless, &DataType::Timestamp(*unit, None))?, zone.clone())
-}
-
-/// Whether every value of `has` is a value of `wants`.
+/// Whether every value of the one type, which has no others in it, is a value of the other.
 fn widens(has: &DataType, wants: &DataType) -> bool {
     use DataType::{
         Date32, Float16, Float32, Float64, Int8, Int16, Int32, Int64, Timestamp, UInt8, UInt16, UInt32, UInt64,
@@ -268,13 +296,10 @@ fn widens(has: &DataType, wants: &DataType) -> bool {
         | (Float16, Float32 | Float64)
         | (Float32, Float64)
         | (Date32, Timestamp(_, _)) => true,
-        // List items and struct members may differ in nullability and in the names of items.
-        (DataType::List(a), DataType::List(b)) => widens(a.data_type(), b.data_type()),
-        (DataType::Struct(a), DataType::Struct(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .zip(b)
-                    .all(|(a, b)| a.name() == b.name() && widens(a.data_type(), b.data_type()))
+        (DataType::Decimal128(p, s), DataType::Decimal128(q, t) | DataType::Decimal256(q, t))
+        | (DataType::Decimal256(p, s), DataType::Decimal256(q, t)) => {
+            let whole = |precision: u8, scale: i8| i16::from(precision) - i16::from(scale);
+            s <= t && whole(*p, *s) <= whole(*q, *t)
         }
         _ => false,
     }

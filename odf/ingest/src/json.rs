@@ -6,7 +6,7 @@
 
 use arrow::record_batch::RecordBatch;
 
-use super::chunks::{Chunked, Rule};
+use super::chunks::Chunked;
 use super::columns::Table;
 use super::shape::Shape;
 use super::source::{Batches, Problem, Source, SourceError, Span, unsupported};
@@ -17,19 +17,20 @@ mod objects;
 mod scan;
 mod text;
 
-pub(super) use feature::GEOMETRY;
-use feature::cells;
+pub(super) use feature::{GEOMETRY, PROPERTY_GEOMETRY};
+use feature::{Naming, cells};
 pub(super) use look::infer;
-use objects::{Objects, utf8};
+use objects::{Objects, rule, utf8};
 pub use text::MAX_DEPTH;
 pub(super) use text::{Refused, canonical, decode_string, items, members};
 
-/// Typed rows of a file with one object per line, in batches.
+/// Typed rows of a file with one object after the other, in batches.
 pub(super) fn lines(source: &Source, shape: &Shape, span: Span) -> Result<Chunked, SourceError> {
     Table::new(shape, source.reading()).map_err(|at| unsupported(source, shape, at))?;
     let (reader, shape) = (source.clone(), shape.clone());
-    let rows = move |chunk| Rows::new(&reader, &shape, Objects::of(&reader, chunk));
-    Chunked::start(source, span, Rule::Lines, rows)
+    let rule = rule(source)?;
+    let rows = move |chunk| Rows::new(&reader, &shape, Objects::of(&reader, rule, chunk));
+    Chunked::start(source, span, rule, rows)
 }
 
 /// Batches of typed rows. A member that a row lacks is null; one that the dataset lacks is refused, unless the source
@@ -38,6 +39,7 @@ pub(super) struct Rows {
     source: Source,
     shape: Shape,
     objects: Objects,
+    naming: Naming,
     table: Table,
     text: Vec<u8>,
     /// Row in which each column was last given a value, counted from 1.
@@ -56,6 +58,7 @@ impl Rows {
             source: source.clone(),
             shape: shape.clone(),
             objects,
+            naming: Naming::of(source, Some(shape)),
             table,
             text: Vec::new(),
             given: vec![0; shape.width()],
@@ -71,30 +74,26 @@ impl Rows {
             self.row += 1;
             let (row, shape, table, given) = (self.row, &self.shape, &mut self.table, &mut self.given);
             let (mut expected, lax) = (0, self.source.declared().is_some());
-            cells(
-                self.source.format(),
-                utf8(&self.source, place, &self.text)?,
-                &mut |key, raw| {
-                    let at = if expected < shape.width() && shape.name(expected) == key {
-                        expected
-                    } else {
-                        match shape.position(&key) {
-                            Some(at) => at,
-                            None if lax => return Ok(()),
-                            None => return Err((Some(key.to_string()), Problem::NotInDataset(shape.names()))),
-                        }
-                    };
-                    expected = at + 1;
-                    if given[at] == row {
-                        return Err((Some(key.to_string()), Problem::Duplicate));
+            cells(self.naming, utf8(&self.source, place, &self.text)?, &mut |key, raw| {
+                let at = if expected < shape.width() && shape.name(expected) == key {
+                    expected
+                } else {
+                    match shape.position(&key) {
+                        Some(at) => at,
+                        None if lax => return Ok(()),
+                        None => return Err((Some(key.to_string()), Problem::NotInDataset(shape.names()))),
                     }
-                    given[at] = row;
-                    table
-                        .column(at)
-                        .push_json(raw)
-                        .map_err(|problem| (Some(key.to_string()), problem))
-                },
-            )
+                };
+                expected = at + 1;
+                if given[at] == row {
+                    return Err((Some(key.to_string()), Problem::Duplicate));
+                }
+                given[at] = row;
+                table
+                    .column(at)
+                    .push_json(raw)
+                    .map_err(|problem| (Some(key.to_string()), problem))
+            })
             .map_err(|(column, problem)| self.source.error_in(place, column.as_deref(), problem))?;
             for (at, given) in given.iter().enumerate() {
                 if *given != row {

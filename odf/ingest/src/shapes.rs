@@ -5,16 +5,20 @@
 //! and M values are left out) and of the kinds that kamu makes of them: Point, MultiPoint, MultiLineString, MultiPolygon.
 
 mod attributes;
+mod codepage;
 mod geometry;
+mod numbers;
 
 use std::io::{BufReader, Read};
 
+use arrow::datatypes::DataType;
 use glob::{MatchOptions, Pattern};
 
 use super::archive::{self, Entry};
-use super::json::GEOMETRY;
+use super::json::{GEOMETRY, PROPERTY_GEOMETRY};
 use super::source::{MAX_ROW_BYTES, Problem, Source, SourceError, shorten};
-use attributes::{Attributes, CodePage, read_full};
+use attributes::{Attributes, read_full};
+use codepage::CodePage;
 
 const BUFFER_BYTES: usize = 256 << 10;
 /// Length of the header of a `.shp`.
@@ -48,12 +52,12 @@ impl Shapes {
         };
         let dbf = sibling("dbf").ok_or_else(|| missing("dbf"))?;
         let page = match sibling("cpg") {
-            None => CodePage::Unknown,
+            None => None,
             Some(cpg) => {
                 let mut name = String::new();
                 let read = archive::open(source, cpg)?.take(64).read_to_string(&mut name);
                 read.map_err(|error| source.error(Problem::Io(error)))?;
-                CodePage::named(name.trim()).map_err(|problem| source.error(problem))?
+                Some(CodePage::named(&name).map_err(|problem| source.error(problem))?)
             }
         };
         let mut shapes = BufReader::with_capacity(BUFFER_BYTES, archive::open(source, shp)?);
@@ -64,11 +68,12 @@ impl Shapes {
             return Err(source.error(Problem::Syntax(what)));
         }
         let attributes = BufReader::with_capacity(BUFFER_BYTES, archive::open(source, dbf)?);
-        let exact = source.declared().is_some();
-        let attributes = Attributes::open(attributes, page, exact).map_err(|(column, problem)| match column {
+        let mut attributes = Attributes::open(attributes, page).map_err(|(column, problem)| match column {
             Some(column) => source.column_error(&column, problem),
             None => source.error(problem),
         })?;
+        // It would be hidden behind the geometry.
+        attributes.rename(GEOMETRY, PROPERTY_GEOMETRY);
         Ok(Shapes {
             source: source.clone(),
             shapes,
@@ -76,6 +81,12 @@ impl Shapes {
             row: 0,
             consumed: 0,
         })
+    }
+
+    /// The types of columns that hold every attribute read so far, where the table says more than the values do.
+    pub(super) fn types(&self) -> impl Iterator<Item = (&str, DataType)> {
+        let types = self.attributes.types(self.source.has_step());
+        types.filter_map(|(name, data_type)| Some((name, data_type?)))
     }
 
     /// Bytes of geometry so far.

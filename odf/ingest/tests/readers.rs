@@ -283,13 +283,22 @@ fn geojson_properties_become_columns_and_the_geometry_comes_last() {
                 {\"type\":\"Feature\",\"geometry\":null,\"properties\":{\"mag\":1.5,\"more\":true}},\
                 {\"type\":\"Feature\",\"geometry\":null,\"properties\":null}]}";
     let (columns, rows) = read(text, Format::GeoJson).unwrap();
-    assert_eq!(columns, ["mag:Float64", "place:String", "more:Bool", "geometry:String"]);
+    assert_eq!(
+        columns,
+        [
+            "id:String",
+            "mag:Float64",
+            "place:String",
+            "more:Bool",
+            "geometry:String"
+        ]
+    );
     assert_eq!(
         rows,
         [
-            "2.0 x - {\"coordinates\":[-118.6671667,34.4945],\"type\":\"Point\"}",
-            "1.5 - true -",
-            "- - - -"
+            "a 2.0 x - {\"coordinates\":[-118.6671667,34.4945],\"type\":\"Point\"}",
+            "- 1.5 - true -",
+            "- - - - -"
         ]
     );
     assert!(refusal("{\"features\":[{\"a\":1}]}", Format::GeoJson).contains("it has no `properties`"));

@@ -22,6 +22,7 @@ use odf_metadata::{DatasetId, DatasetKind, MergeStrategy, MetadataEvent, Timesta
 use odf_tables::slice::SliceOptions;
 use odf_tables::types;
 
+mod features;
 mod formats;
 mod golden;
 mod ground;
@@ -30,6 +31,7 @@ mod parquet;
 mod pipeline;
 mod properties;
 mod readers;
+mod shapefiles;
 mod steps;
 mod strategies;
 

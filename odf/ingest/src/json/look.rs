@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 
-use super::{GEOMETRY, MAX_DEPTH, Objects, cells, decode_string, items, members, utf8};
-use crate::chunks::{Ordered, Rule};
+use super::{GEOMETRY, MAX_DEPTH, Naming, Objects, cells, decode_string, items, members, rule, utf8};
+use crate::chunks::Ordered;
 use crate::infer::{Inferred, InferredColumn, Kinds, kind_of_json_string, kind_of_number};
 use crate::source::{
     BATCH_ROWS, Format, MAX_COLUMNS, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report,
@@ -16,14 +16,16 @@ use crate::source::{
 pub(crate) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) -> Result<Inferred, SourceError> {
     let whole = Span { start: 0, line: 0, end };
     let mut all = Seen::default();
+    let mut types = HashMap::new();
     if matches!(source.format(), Format::Ndjson | Format::NdGeoJson) {
-        let reader = source.clone();
+        let (reader, rule) = (source.clone(), rule(source)?);
         let work = move |chunk| {
             let mut seen = Seen::default();
-            seen.examine(&reader, Objects::of(&reader, chunk), &mut |_, _| Ok(()))?;
+            let mut objects = Objects::of(&reader, rule, chunk);
+            seen.examine(&reader, &mut objects, &mut |_, _| Ok(()))?;
             Ok(seen)
         };
-        let mut chunks = Ordered::start(source, whole, Rule::Lines, work)?;
+        let mut chunks = Ordered::start(source, whole, rule, work)?;
         while let Some((seen, at)) = chunks.next()? {
             all.join(seen).map_err(|problem| source.error(problem))?;
             report(source, progress, Phase::Inferring, at, end, all.rows)?;
@@ -33,7 +35,9 @@ pub(crate) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
         }
     } else {
         let mut on_rows = |at, rows| report(source, progress, Phase::Inferring, at, end, rows);
-        all.examine(source, Objects::open(source, whole)?, &mut on_rows)?;
+        let mut objects = Objects::open(source, whole)?;
+        all.examine(source, &mut objects, &mut on_rows)?;
+        types = objects.types();
     }
     if source.format().has_features()
         && !source.has_step()
@@ -47,8 +51,8 @@ pub(crate) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
     report(source, progress, Phase::Inferring, end, end, all.rows)?;
     let rows = all.rows;
     let columns = all.columns.into_iter().map(|(name, values)| InferredColumn {
+        data_type: types.remove(&name).unwrap_or_else(|| values.data_type()),
         name,
-        data_type: values.data_type(),
         nullable: true,
     });
     Ok(Inferred {
@@ -163,14 +167,14 @@ impl Seen {
     fn examine(
         &mut self,
         source: &Source,
-        mut objects: Objects,
+        objects: &mut Objects,
         on_rows: &mut dyn FnMut(u64, u64) -> Result<(), SourceError>,
     ) -> Result<(), SourceError> {
-        let manner = Manner::of(source);
+        let (manner, naming) = (Manner::of(source), Naming::of(source, None));
         let mut text = Vec::new();
         while let Some(place) = objects.next(&mut text)? {
             let (mut expected, known) = (0, self.columns.len());
-            cells(source.format(), utf8(source, place, &text)?, &mut |key, raw| {
+            cells(naming, utf8(source, place, &text)?, &mut |key, raw| {
                 let at = match self.columns.get(expected).filter(|(name, _)| **name == key) {
                     Some(_) => expected,
                     None => self.position(&key).map_err(|problem| (None, problem))?,

@@ -1,19 +1,27 @@
 //! The objects of a table, one after the other, as text.
 
+use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _};
 
+use arrow::datatypes::DataType;
+
 use super::scan::Elements;
-use crate::chunks::{self, BYTE_ORDER_MARK, Chunk};
+use super::text::RECORD_SEPARATOR;
+use crate::chunks::{self, BYTE_ORDER_MARK, Chunk, Rule};
 use crate::shapes::Shapes;
 use crate::source::{Format, Input, MAX_ROW_BYTES, Place, Problem, Source, SourceError, Span};
 
 const BUFFER_BYTES: usize = 256 << 10;
+/// How far into a file is looked for what tells a sequence from lines.
+const SNIFFED_BYTES: u64 = 4096;
 
 /// The objects of a table, one after the other, as text.
 pub(super) enum Objects {
+    /// Each in a line, or each behind a record separator.
     Lines {
         source: Source,
         input: BufReader<Box<dyn Input>>,
+        rule: Rule,
         line: u64,
         consumed: u64,
     },
@@ -34,11 +42,13 @@ impl Objects {
         })
     }
 
-    pub(super) fn of(source: &Source, chunk: Chunk) -> Objects {
+    /// Those of a part of a file that is cut by this rule.
+    pub(super) fn of(source: &Source, rule: Rule, chunk: Chunk) -> Objects {
         let (line, consumed) = (chunk.line, chunk.start);
         Objects::Lines {
             source: source.clone(),
             input: BufReader::with_capacity(BUFFER_BYTES, chunks::input(chunk)),
+            rule,
             line,
             consumed,
         }
@@ -52,18 +62,22 @@ impl Objects {
             Objects::Lines {
                 source,
                 input,
+                rule,
                 line,
                 consumed,
             } => loop {
                 text.clear();
                 let mut bounded = input.by_ref().take(MAX_ROW_BYTES as u64 + 1);
+                let in_sequence = matches!(rule, Rule::Records { .. });
+                let end = if in_sequence { RECORD_SEPARATOR } else { b'\n' };
                 let read = bounded
-                    .read_until(b'\n', text)
+                    .read_until(end, text)
                     .map_err(|e| source.error(Problem::Io(e)))?;
                 if read == 0 {
                     return Ok(None);
                 }
-                *line += 1;
+                let (is_first, begins) = (*consumed == 0, *line + 1);
+                *line += text.iter().filter(|byte| **byte == b'\n').count() as u64;
                 *consumed += read as u64;
                 if text.len() > MAX_ROW_BYTES {
                     let problem = Problem::TooLarge {
@@ -71,15 +85,26 @@ impl Objects {
                         unit: "bytes for one row",
                         hint: "",
                     };
-                    return Err(source.error_at(*line, None, problem));
+                    return Err(source.error_at(begins, None, problem));
                 }
-                if *line == 1 && text.starts_with(BYTE_ORDER_MARK) {
+                if in_sequence && text.last() == Some(&RECORD_SEPARATOR) {
+                    text.pop();
+                }
+                if is_first && text.starts_with(BYTE_ORDER_MARK) {
                     text.drain(..3);
                 }
                 if !text.trim_ascii().is_empty() {
-                    return Ok(Some(Place::Line(*line)));
+                    return Ok(Some(Place::Line(begins)));
                 }
             },
+        }
+    }
+
+    /// The types of columns that hold all that was read, where the format says more than the values do.
+    pub(super) fn types(&self) -> HashMap<String, DataType> {
+        match self {
+            Objects::Shapes(shapes) => shapes.types().map(|(name, t)| (name.to_owned(), t)).collect(),
+            Objects::Lines { .. } | Objects::Elements(_) => HashMap::new(),
         }
     }
 
@@ -90,6 +115,21 @@ impl Objects {
             Objects::Lines { consumed, .. } => *consumed,
         }
     }
+}
+
+/// Where the objects of a file end that has one after the other: with their lines, or, if the first stands behind a record
+/// separator, before the next one. Then they may have line breaks in them.
+pub(super) fn rule(source: &Source) -> Result<Rule, SourceError> {
+    let mut start = Vec::new();
+    let read = source.open_at(0)?.take(SNIFFED_BYTES).read_to_end(&mut start);
+    read.map_err(|error| source.error(Problem::Io(error)))?;
+    let text = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&start);
+    Ok(match text.trim_ascii_start().first() {
+        Some(&RECORD_SEPARATOR) => Rule::Records {
+            separator: RECORD_SEPARATOR,
+        },
+        _ => Rule::Lines,
+    })
 }
 
 pub(super) fn utf8<'t>(source: &Source, place: Place, text: &'t [u8]) -> Result<&'t str, SourceError> {

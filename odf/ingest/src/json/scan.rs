@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Take};
 
+use super::text::RECORD_SEPARATOR;
 use crate::source::{Input, MAX_COLUMN_NAME_BYTES, MAX_ROW_BYTES, Problem, Source, SourceError, shorten};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,6 +107,9 @@ impl Elements {
                 self.bump()?;
                 self.state = State::Members(false);
                 Ok(())
+            }
+            Some(RECORD_SEPARATOR) => {
+                Err(self.syntax("a sequence of texts, not one document (--format ndjson, or ndgeojson for features)"))
             }
             Some(_) => Err(self.syntax("neither a JSON array nor an object; is it NDJSON? (--format ndjson)")),
         }

@@ -9,6 +9,9 @@ use serde_json::value::RawValue;
 
 use crate::source::Problem;
 
+/// Stands before each text of a sequence (RFC 7464, RFC 8142).
+pub(super) const RECORD_SEPARATOR: u8 = 0x1e;
+
 /// How deep arrays and objects may nest inside one value.
 pub const MAX_DEPTH: usize = 64;
 
@@ -103,13 +106,23 @@ pub(crate) fn canonical(raw: &str) -> Result<String, Problem> {
     Ok(out)
 }
 
-/// A JSON value likewise, but with scalars in the one form that a whole parse and a print give them: how kamu writes
-/// geometries.
+/// A JSON value likewise, but with text in the one form that parsing and printing give it, and with a sign before every
+/// exponent: how kamu writes geometries. Numbers keep the digits that they are written with.
 pub(super) fn reprinted(raw: &str) -> Result<String, Problem> {
     let mut out = String::with_capacity(raw.len());
     let mut reprint = |scalar: &str, out: &mut String| {
-        let value: serde_json::Value = serde_json::from_str(scalar).map_err(not_json)?;
-        out.push_str(&value.to_string());
+        match (scalar.as_bytes().first(), scalar.split_once(['e', 'E'])) {
+            (Some(b'"'), _) => {
+                let text: serde_json::Value = serde_json::from_str(scalar).map_err(not_json)?;
+                out.push_str(&text.to_string());
+            }
+            (Some(b'-' | b'0'..=b'9'), Some((mantissa, exponent))) if !exponent.starts_with(['+', '-']) => {
+                // The letter as it is.
+                let letter = &scalar[mantissa.len()..=mantissa.len()];
+                out.push_str(&format!("{mantissa}{letter}+{exponent}"));
+            }
+            _ => out.push_str(scalar),
+        }
         Ok(())
     };
     write_canonical(raw, 0, &mut reprint, &mut out)?;

@@ -12,13 +12,13 @@ pub enum Format {
     /// Separated values, one record per row. How values are quoted and whether a header comes first say the
     /// [`ReadOptions`](super::ReadOptions). `.tsv` is the same with tabs.
     Csv,
-    /// One JSON object per line.
+    /// One JSON object per line, or each behind a record separator (RFC 7464).
     Ndjson,
     /// A JSON document with an array of objects in it.
     Json,
     /// A FeatureCollection: the properties become columns, the geometry a column of JSON text.
     GeoJson,
-    /// One GeoJSON Feature per line.
+    /// One GeoJSON Feature per line, or each behind a record separator (RFC 8142).
     NdGeoJson,
     /// Apache Parquet.
     Parquet,
@@ -46,7 +46,7 @@ impl Format {
             "ndjson" | "jsonl" | "ldjson" => Some(Format::Ndjson),
             "json" => Some(Format::Json),
             "geojson" => Some(Format::GeoJson),
-            "ndgeojson" | "geojsonl" => Some(Format::NdGeoJson),
+            "ndgeojson" | "geojsonl" | "geojsons" | "geojsonseq" => Some(Format::NdGeoJson),
             "parquet" | "pq" => Some(Format::Parquet),
             _ => None,
         }
@@ -57,7 +57,9 @@ impl Format {
         let essence = text.split(';').next()?.trim().to_ascii_lowercase();
         match essence.as_str() {
             "text/csv" | "application/csv" | "text/tab-separated-values" => Some(Format::Csv),
-            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Some(Format::Ndjson),
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/json-seq" => {
+                Some(Format::Ndjson)
+            }
             "application/json" => Some(Format::Json),
             "application/geo+json" => Some(Format::GeoJson),
             "application/x-ndgeojson" | "application/geo+json-seq" => Some(Format::NdGeoJson),
