@@ -288,7 +288,7 @@ fn lists_of_every_make_are_read() {
     fixed.append(false);
     let mut nested = ListBuilder::new(ListBuilder::new(StringBuilder::new()));
     nested.append_value([Some(vec![Some("a"), None]), None]);
-    nested.append_value([Some(vec![])]);
+    nested.append_value([Some(Vec::<Option<&str>>::new())]);
     let times = Arc::new(TimestampMicrosecondArray::from(vec![1_000, 2_000]));
     let item = Arc::new(Field::new("element", times.data_type().clone(), true));
     let offsets = arrow::buffer::OffsetBuffer::new(vec![0, 2, 2].into());

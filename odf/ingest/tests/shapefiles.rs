@@ -95,10 +95,9 @@ fn text_is_in_the_code_page_of_the_language_byte_or_the_cpg() {
     let japanese: &[&[u8]] = &[b" \x93\x8c\x8b\x9e    "];
     assert_eq!(published(archive(0x13, None, name, japanese)).1, ["東京"]);
     assert_eq!(published(archive(0x03, Some("CP932"), name, japanese)).1, ["東京"]);
-    let utf8: &[&[u8]] = &["東京  ".as_bytes()];
-    let utf8: Vec<u8> = [b" ", utf8[0]].concat();
-    assert_eq!(published(archive(0x13, Some("UTF-8\n"), name, &[&utf8])).1, ["東京"]);
-    assert_eq!(published(archive(0, None, name, &[&utf8])).1, ["東京"]);
+    let utf8 = " 東京  ".as_bytes();
+    assert_eq!(published(archive(0x13, Some("UTF-8\n"), name, &[utf8])).1, ["東京"]);
+    assert_eq!(published(archive(0, None, name, &[utf8])).1, ["東京"]);
     let refused = |archive| publish(&mut World::new(), archive).unwrap_err();
     assert!(refused(archive(0x77, None, name, japanese)).contains("language byte 0x77"));
     assert!(refused(archive(0x13, Some("klingon"), name, japanese)).contains("`klingon`"));
