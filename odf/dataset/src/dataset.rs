@@ -6,6 +6,7 @@
 //!                     data/<f1620…>        slices, plain Parquet
 //!                     checkpoints/<f1620…>
 //!                     info/alias, info/config
+//!                     approved.json, shared.json   what the owner of this machine agreed to; never travels
 //! ```
 //!
 //! An append is: the slice under a temporary name, synced, renamed; the blocks behind the chain, synced; `refs/head`
@@ -18,6 +19,7 @@
 //! another head.
 
 mod aliases;
+mod approval;
 mod damage;
 mod error;
 mod head;
@@ -27,6 +29,7 @@ mod next_chain;
 mod object;
 pub(crate) mod restore;
 mod rewrite;
+mod sharing;
 mod staged;
 mod state;
 mod tail;
@@ -37,6 +40,7 @@ use bytes::Bytes;
 use odf_disk::{Disk, DiskFile};
 
 pub use aliases::{DatasetName, MAX_NAME_BYTES, NameError, RemoteAliases};
+pub use approval::{Approval, Grant, MAX_APPROVALS};
 pub use damage::Damage;
 pub(crate) use damage::{Standing, standing};
 pub use error::DatasetError;
@@ -44,6 +48,8 @@ pub(crate) use incoming::has_arrived;
 pub use incoming::{INCOMING_PREFIX, Incoming};
 pub use journal::{BlockPlace, StoredBlock};
 pub use object::{Object, ObjectKind};
+pub use sharing::Sharing;
+pub(crate) use sharing::is_shared_in;
 pub use staged::NewDataset;
 pub(crate) use staged::WrittenDataset;
 pub(crate) use state::STATES;
@@ -210,6 +216,15 @@ impl Dataset {
     /// The exact bytes at a place of the chain file, not looked at.
     pub fn bytes_at(&self, place: BlockPlace) -> Result<Bytes, DatasetError> {
         self.journal().reader()?.read(place)
+    }
+
+    /// The exact bytes at several places, one after the other, not looked at.
+    pub fn bytes_of(
+        &self,
+        places: Vec<BlockPlace>,
+    ) -> Result<impl Iterator<Item = Result<Bytes, DatasetError>> + '_, DatasetError> {
+        let reader = self.journal().reader()?;
+        Ok(places.into_iter().map(move |place| reader.read(place)))
     }
 
     /// All blocks, read one by one from either end. Reads the length of every block first; to go through the chain from
