@@ -26,6 +26,7 @@ mod source;
 mod tests;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -53,7 +54,8 @@ pub fn router<S: Source>(source: S, options: Options) -> Router {
         .with_state(Arc::new(Gateway::new(source, options)))
 }
 
-/// Serves `router` on `listener` until `stop` is done, then lets running requests end.
+/// Serves `router` on `listener` until `stop` is done, then lets running requests end. Requests have the address that they
+/// come from as [`ConnectInfo`](axum::extract::ConnectInfo).
 ///
 /// # Errors
 /// The listener fails.
@@ -62,7 +64,8 @@ pub async fn serve(
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop).await
 }
 
 async fn handle<S: Source>(State(gateway): State<Arc<Gateway<S>>>, request: Request) -> Response {

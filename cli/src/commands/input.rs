@@ -209,7 +209,7 @@ fn spool_file(session: &Session) -> Result<NamedTempFile, Failure> {
 
 /// Asks an http(s) server for what lies at a URL. `whole` is how long all of it may take.
 fn get(url: &str, whole: Option<Duration>) -> Result<ureq::http::Response<ureq::Body>, Failure> {
-    let agent = agent();
+    let agent = agent(url);
     let answer = ask(|| {
         let request = agent.get(url).config().http_status_as_error(true);
         request.timeout_recv_body(whole).build().call()

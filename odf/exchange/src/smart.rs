@@ -32,12 +32,10 @@ use odf_metadata::{DatasetId, Multihash};
 use crate::{ReadError, with_slash};
 
 pub use self::bundle::{BundleError, MAX_BUNDLE_BLOCKS, MAX_BUNDLE_BYTES};
-pub use self::messages::Visibility;
+pub use self::messages::{MAX_MESSAGE_BYTES, Visibility};
 pub use self::push::push;
 pub use self::source::SmartSource;
 
-/// The longest message that is sent or taken, in bytes: kamu's own limit. It holds the bundle of some 50,000 blocks.
-pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// The longest frame that is sent.
 pub const FRAME_BYTES: usize = 8 << 20;
 /// The most objects that one message asks for.

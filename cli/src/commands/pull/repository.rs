@@ -82,7 +82,9 @@ pub(super) fn simple(
     finish(&received, session)?;
     tell(&received, io)?;
     if let Received::Updated(arrived) = &received {
-        if let Some(root) = workspace.layout().latest(&arrived.dataset.id())? {
+        if arrived.dataset.is_shared()
+            && let Some(root) = workspace.layout().latest(&arrived.dataset.id())?
+        {
             session.added(&root.entities());
         }
         io.say(format_args!(

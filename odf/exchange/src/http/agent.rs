@@ -24,9 +24,12 @@ thread_local! {
     static USED_AGAIN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A client for servers that may be slow but not silent. A status that is an error is given as an answer.
-pub fn agent() -> Agent {
+/// A client for what lies at `url`, from servers that may be slow but not silent. A status that is an error is given as an
+/// answer. What is asked for by HTTPS is not taken by plain HTTP, wherever a redirect leads.
+pub fn agent(url: &str) -> Agent {
+    let secure = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
     let config = Config::builder()
+        .https_only(secure)
         .timeout_connect(Some(CONNECT_DEADLINE))
         .timeout_recv_response(Some(SILENCE_DEADLINE))
         .timeout_per_read(Some(SILENCE_DEADLINE))

@@ -1,4 +1,4 @@
-//! Slices and checkpoints over plain HTTP: read by everybody, brought by whoever pushes.
+//! Slices and checkpoints over plain HTTP: read by whoever may read, brought by whoever pushes.
 
 use std::sync::Arc;
 
@@ -10,11 +10,12 @@ use axum::http::{StatusCode, header};
 use axum::response::Response;
 use futures::{StreamExt as _, stream};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
-use super::access::Sender;
 use super::answer::{self, Refusal};
 use super::request::{Params, blocking, dataset_in, hash_in};
+use super::sender::Sender;
+use super::turns::Turn;
 use super::uploads::Upload;
 use super::{PATIENCE, Server};
 use odf_dataset::receive::ReceiveError;
@@ -30,11 +31,12 @@ pub(super) async fn download(
     kind: ObjectKind,
     State(server): State<Arc<Server>>,
     Path(params): Params,
+    Extension(sender): Extension<Sender>,
 ) -> Result<Response, Refusal> {
     let (name, hash) = (dataset_in(&params)?, hash_in(&params)?);
     let missing = || Refusal::not_found(format!("{name} has no {}/{hash}", kind.directory()));
     let lookup = name.clone();
-    let dataset = blocking(move || server.existing(&lookup)).await??;
+    let dataset = blocking(move || server.readable(&lookup, &sender)).await??;
     let path = dataset.dir().join(kind.directory()).join(hash.to_string());
     let file = match tokio::fs::File::open(&path).await {
         Ok(file) => file,
@@ -72,7 +74,8 @@ pub(super) async fn upload(
         .extract_parts()
         .await
         .map_err(|error| Refusal::internal(&error))?;
-    let label = sender.may_write()?;
+    // What the holder may do was decided when the push began, and is looked at again when it is to count.
+    let label = &sender.holder()?.label;
     let (name, hash) = (dataset_in(&params)?, hash_in(&params)?);
     let waiting = server.uploads.of(&name, label);
     let Some((upload, object)) = waiting.and_then(|upload| upload.wanted(kind, &hash).map(|object| (upload, object)))
@@ -143,10 +146,10 @@ async fn receive(upload: Arc<Upload>, object: Object, body: Body) -> Result<(), 
     }
 }
 
-/// A body that keeps a permit until it has been sent or dropped.
-pub(super) fn holding(body: Body, permit: OwnedSemaphorePermit) -> Body {
+/// A body that keeps a turn until it has been sent or dropped.
+pub(super) fn holding(body: Body, turn: Turn) -> Body {
     Body::from_stream(body.into_data_stream().map(move |part| {
-        let _held = &permit;
+        let _held = &turn;
         part
     }))
 }

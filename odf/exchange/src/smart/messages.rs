@@ -10,6 +10,8 @@ use odf_metadata::{DatasetId, Multihash};
 
 /// The version of the protocol, the value of [`VERSION_HEADER`] in every request.
 pub(crate) const VERSION: i32 = 1;
+/// The longest message that is sent or taken, in bytes: kamu's own limit. It holds the bundle of some 50,000 blocks.
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// The header field that tells the version.
 pub(crate) const VERSION_HEADER: &str = "x-odf-smtp-version";
 

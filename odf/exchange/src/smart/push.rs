@@ -8,7 +8,7 @@ use std::thread;
 
 use ureq::SendBody;
 
-use super::channel::{Channel, message_in, refusal, shown};
+use super::channel::{Channel, refusal};
 use super::messages::{
     Empty, ProgressResponse, PushComplete, PushMeans, PushMetadataRefused, PushMetadataRequest, PushMetadataResponse,
     PushObjectsAccepted, PushObjectsRefused, PushObjectsRequest, PushObjectsResponse, PushRefused, PushRequest,
@@ -24,10 +24,8 @@ use odf_metadata::codec::EncodedBlock;
 
 use crate::PushError;
 use crate::files::Pushed;
-use crate::http::{self, HttpSource};
+use crate::http::{self, HttpSource, shown};
 
-/// How much of a refusal's body is read.
-pub(super) const MAX_REFUSAL_BYTES: u64 = 4096;
 /// A message without content: what the server sends to ask how far uploads are, and to confirm.
 const EMPTY_MESSAGE: &str = "{}";
 
@@ -257,8 +255,8 @@ impl Push<'_> {
             .copied()
             .collect();
         let (uploaded, stop) = (AtomicI32::new(0), AtomicBool::new(false));
-        let agent = http::agent();
         let (dataset, place, listener) = (self.dataset, self.place, self.listener);
+        let agent = http::agent(place.http.as_str());
         let transfer = |object: &Object| {
             let Some(to) = wanted.get(object) else {
                 return Ok(());
@@ -382,8 +380,7 @@ fn send(
         url: url.to_owned(),
         reason,
     };
-    let (url, shown) = absolute(&place.http, &to.url)
-        .ok_or_else(|| failed(&place.shown(), "the server named no address for it".to_owned()))?;
+    let (url, shown) = absolute(&place.http, &to.url).map_err(|reason| failed(&place.shown(), reason.to_owned()))?;
     let path = object.path(dataset.dir());
     let file = File::open(&path).map_err(|source| PushError::Io {
         operation: "open",
@@ -421,14 +418,11 @@ fn send(
     if body.cancelled {
         return Err(Cancelled.into());
     }
-    let response = sent.map_err(|error| failed(&shown, error.to_string()))?;
+    let response = sent.map_err(|error| failed(&shown, http::in_words(&error)))?;
     if response.status().is_success() {
         return Ok(());
     }
     let status = response.status().as_u16();
-    let mut reason = Vec::new();
-    let mut answer = response.into_body().into_reader().take(MAX_REFUSAL_BYTES);
-    // Without its words the status has to do.
-    let _ = answer.read_to_end(&mut reason);
-    Err(failed(&shown, format!("the server answered {status}: {}", message_in(&reason))).into())
+    let reason = http::words_of(response);
+    Err(failed(&shown, format!("the server answered {status}: {reason}")).into())
 }

@@ -57,7 +57,7 @@ impl SmartSource {
         force: bool,
         listener: &Listener<'_>,
     ) -> Result<Self, ReceiveError> {
-        let agent = http::agent();
+        let agent = http::agent(place.http.as_str());
         let mut source = Self {
             shown: place.shown(),
             http: HttpSource::new(&place.http, place.token.clone()),
@@ -194,9 +194,9 @@ impl SmartSource {
 
     /// The answer to a GET of an address that the server gave.
     fn get(&self, object: &Object, from: &TransferUrl) -> Result<Box<dyn Read + Send>, ReadError> {
-        let (url, shown) = absolute(&self.place.http, &from.url).ok_or_else(|| ReadError::Unreachable {
+        let (url, shown) = absolute(&self.place.http, &from.url).map_err(|reason| ReadError::Unreachable {
             url: object.to_string(),
-            reason: "the server named no address for it".to_owned(),
+            reason: reason.to_owned(),
         })?;
         let answer = http::ask(|| {
             let mut request = self.agent.get(url.as_str());
@@ -207,7 +207,7 @@ impl SmartSource {
         });
         let response = answer.map_err(|error| ReadError::Unreachable {
             url: shown.clone(),
-            reason: error.to_string(),
+            reason: http::in_words(&error),
         })?;
         match response.status().as_u16() {
             200..=299 => Ok(Box::new(response.into_body().into_reader())),
@@ -215,24 +215,27 @@ impl SmartSource {
                 place: self.shown.clone(),
                 file: object.to_string(),
             }),
-            status @ (401 | 403) => Err(ReadError::Denied { url: shown, status }),
+            status @ (401 | 403) => Err(http::denied(shown, status, response)),
             status => Err(ReadError::Status { url: shown, status }),
         }
     }
 }
 
-/// An address that a server gave, and how it is shown: without a query, which may be a signature.
-pub(super) fn absolute(base: &Url, given: &str) -> Option<(Url, String)> {
-    let url = base.join(given).ok()?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return None;
+/// An address that a server gave, and how it is shown: without a query, which may be a signature. A server that is spoken
+/// to by HTTPS does not send anybody to plain HTTP: what goes there, a token perhaps, everybody on the way could read.
+pub(super) fn absolute(base: &Url, given: &str) -> Result<(Url, String), &'static str> {
+    let named = base.join(given).ok();
+    let url = named.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let url = url.ok_or("the server named no address for it")?;
+    if base.scheme() == "https" && url.scheme() != "https" {
+        return Err("the server, which is asked by HTTPS, named an address of plain HTTP for it; that is not used");
     }
     let mut shown = url.clone();
     shown.set_query(None);
     shown.set_fragment(None);
     let _ = shown.set_username("");
     let _ = shown.set_password(None);
-    Some((url, shown.to_string()))
+    Ok((url, shown.to_string()))
 }
 
 impl Source for SmartSource {

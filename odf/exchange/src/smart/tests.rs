@@ -483,3 +483,38 @@ fn a_wish_to_stop_ends_the_wait() {
     let error = SmartSource::open(script.endpoint(), None, false, &stop).err().unwrap();
     assert!(matches!(error, ReceiveError::Cancelled(_)), "{error}");
 }
+
+#[test]
+fn links_do_not_lead_from_https_to_plain_http() {
+    use super::source::absolute;
+    let base: url::Url = "https://data.example.org/ds/".parse().unwrap();
+    for good in [
+        "https://store.example.org/x?signature=1",
+        "data/x",
+        "/x",
+        "//other.example.org/x",
+    ] {
+        let (url, shown) = absolute(&base, good).unwrap();
+        assert!(url.scheme() == "https" && !shown.contains("signature"), "{url} {shown}");
+    }
+    let reason = absolute(&base, "http://data.example.org/ds/data/x").unwrap_err();
+    assert!(reason.contains("plain HTTP"), "{reason}");
+    for bad in ["file:///etc/passwd", "ftp://x/", "https://"] {
+        assert!(absolute(&base, bad).is_err(), "{bad}");
+    }
+    let plain: url::Url = "http://data.example.org/ds/".parse().unwrap();
+    assert!(absolute(&plain, "http://other.example.org/x").is_ok());
+}
+
+#[test]
+fn an_agent_for_https_asks_nobody_by_plain_http() {
+    let agent = crate::http::agent("HTTPS://data.example.org/");
+    let error = agent.get("http://127.0.0.1:1/").call().unwrap_err();
+    assert!(matches!(error, ureq::Error::RequireHttpsOnly(_)), "{error}");
+    assert!(crate::http::in_words(&error).contains("plain HTTP"));
+    let error = crate::http::agent("http://x/")
+        .get("http://127.0.0.1:1/")
+        .call()
+        .unwrap_err();
+    assert!(!matches!(error, ureq::Error::RequireHttpsOnly(_)), "{error}");
+}

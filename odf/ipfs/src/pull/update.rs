@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use odf_dataset::receive::{Destination, Progress, Received, receive};
-use odf_dataset::{Dataset, DatasetName, RemoteAliases};
+use odf_dataset::receive::{Destination, Progress, ReceiveError, Received, receive};
+use odf_dataset::{Dataset, DatasetName, RemoteAliases, Sharing};
 use odf_node::block::Cid;
 use odf_node::fetch::{Fetched, Fetcher};
 use odf_node::ipns::{Freshness, Resolved};
@@ -103,6 +103,12 @@ pub async fn pull_from(
     if let Some(name) = address.name() {
         node.names().follow(name).await?;
     }
+    if !matches!(received, Received::Ahead { .. }) {
+        // Everybody who knows the name can have all of it elsewhere.
+        let dataset = received.dataset().clone();
+        let noted = blocking(move || dataset.set_sharing(Sharing::Followed)).await?;
+        noted.map_err(ReceiveError::Dataset)?;
+    }
     let root = match &received {
         Received::Updated(arrived) => announce(local, node, &arrived.dataset, published).await?,
         Received::UpToDate { .. } | Received::Ahead { .. } => None,
@@ -136,6 +142,9 @@ async fn announce(
     };
     if let Some(published) = published.filter(|published| *published != root.cid) {
         tracing::warn!(remote = %published, local = %root.cid, "the publisher laid the dataset out otherwise");
+    }
+    if !dataset.is_shared() {
+        return Ok(Some(root));
     }
     node.exchange().blocks_added(&root.entities());
     node.provide(root.entities()).await?;

@@ -1,7 +1,7 @@
 //! Pushing: to a server that does as kamu's does, and to some that do not.
 
 use super::*;
-use crate::smart::push::MAX_REFUSAL_BYTES;
+use crate::http::MAX_REFUSAL_BYTES;
 
 fn push_to(script: &Script, dataset: &Dataset, force: bool) -> Result<Pushed, PushError> {
     push(dataset, &script.endpoint(), Visibility::Public, force, &QUIET)
