@@ -550,7 +550,7 @@ mod int96 {
         let publish = |bytes| World::new().publish(&parquet(bytes, ReadOptions::default()), &Options::default());
         let error = publish(fine(500)).unwrap_err().to_string();
         assert!(
-            error.starts_with("t.parquet, row 2, column `t`: a time has digits below the microsecond"),
+            error.starts_with("t.parquet, row 2, column `t`: `a time` has digits below the microsecond"),
             "{error}"
         );
     }
