@@ -51,15 +51,20 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Opens what the arguments name.
+    /// Opens what the arguments name, to be read as `options` say, but for what the arguments say themselves.
     ///
     /// # Errors
     /// It is not there, its format is not known, or a stream breaks off.
-    pub(super) fn open(args: &SourceArgs, session: &Session, io: &mut Io) -> Result<Self, Failure> {
+    pub(super) fn open(
+        args: &SourceArgs,
+        options: ReadOptions,
+        session: &Session,
+        io: &mut Io,
+    ) -> Result<Self, Failure> {
         let options = ReadOptions {
             separator: args.separator,
             sub_path: args.member.clone(),
-            ..ReadOptions::default()
+            ..options
         };
         if args.table.starts_with("http://") || args.table.starts_with("https://") {
             return Self::download(args, options, session, io);
