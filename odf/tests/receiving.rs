@@ -103,7 +103,8 @@ impl Pair {
                 Way::Http => Box::new(HttpSource::new(&url, None)),
                 Way::Smart => {
                     let endpoint = Endpoint::new(&url, None);
-                    let open = SmartSource::open(endpoint, wanted.dataset.as_ref(), wanted.force, &|_| {
+                    let datasets = self.there.workspace.datasets();
+                    let open = SmartSource::open(endpoint, datasets, wanted.dataset.as_ref(), wanted.force, &|_| {
                         ControlFlow::Continue(())
                     });
                     Box::new(open?)

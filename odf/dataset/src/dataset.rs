@@ -20,6 +20,7 @@
 
 mod aliases;
 mod approval;
+mod blocks;
 mod damage;
 mod error;
 mod head;
@@ -41,6 +42,8 @@ use odf_disk::{Disk, DiskFile};
 
 pub use aliases::{DatasetName, MAX_NAME_BYTES, NameError, RemoteAliases};
 pub use approval::{Approval, Grant, MAX_APPROVALS};
+pub(crate) use blocks::each;
+pub use blocks::{Blocks, NewBlocks};
 pub use damage::Damage;
 pub(crate) use damage::{Standing, standing};
 pub use error::DatasetError;
@@ -123,6 +126,11 @@ impl Dataset {
     /// The directory of the dataset.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The directory that holds it and others, where files without a name can be made.
+    pub fn datasets_dir(&self) -> &Path {
+        self.dir.parent().unwrap_or(&self.dir)
     }
 
     /// Its identity.
@@ -218,6 +226,23 @@ impl Dataset {
         self.journal().reader()?.read(place)
     }
 
+    /// The exact bytes of the blocks behind the one at `after`, or of all, oldest first, with where they lie; not looked at.
+    ///
+    /// # Errors
+    /// The chain file cannot be opened. Items fail where it is damaged, and end there.
+    pub fn bytes_after(
+        &self,
+        after: Option<BlockPlace>,
+    ) -> Result<impl Iterator<Item = Result<(BlockPlace, Bytes), DatasetError>> + use<>, DatasetError> {
+        let from = after.map_or(0, |place| place.end());
+        self.journal().entries(from, self.chain_len())
+    }
+
+    /// Whether this is still the newest state of the dataset: its head has not moved since it was opened.
+    pub fn is_at_head(&self) -> bool {
+        read_head(&self.dir).is_ok_and(|head| head == self.state.head)
+    }
+
     /// The exact bytes at several places, one after the other, not looked at.
     pub fn bytes_of(
         &self,
@@ -296,8 +321,25 @@ impl Dataset {
         blocks: Vec<EncodedBlock>,
         slice: Option<WrittenSlice>,
     ) -> Result<Vec<StoredBlock>, DatasetError> {
+        let places = self.append_placed(&blocks, slice)?;
+        Ok(stored(blocks, places))
+    }
+
+    /// As [`Self::append`], for blocks made elsewhere that need not be in memory. Gives where they lie.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub(crate) fn append_arrived(&mut self, blocks: &dyn Blocks) -> Result<Vec<BlockPlace>, DatasetError> {
+        self.append_placed(blocks, None)
+    }
+
+    fn append_placed(
+        &mut self,
+        blocks: &dyn Blocks,
+        slice: Option<WrittenSlice>,
+    ) -> Result<Vec<BlockPlace>, DatasetError> {
         let (journal, lock) = (self.journal(), self.lock_at_head()?);
-        let (stored, state) = write_blocks(
+        let (places, state) = write_blocks(
             self.disk(),
             &self.dir,
             &journal,
@@ -309,8 +351,14 @@ impl Dataset {
         self.state = state;
         keep_state(&self.medium, &self.state);
         drop(lock);
-        Ok(stored)
+        Ok(places)
     }
+}
+
+/// Blocks with where they were written.
+pub(crate) fn stored(blocks: Vec<EncodedBlock>, places: Vec<BlockPlace>) -> Vec<StoredBlock> {
+    let pairs = blocks.into_iter().zip(places);
+    pairs.map(|(block, place)| StoredBlock { block, place }).collect()
 }
 
 fn decode(place: BlockPlace, bytes: Bytes) -> Result<StoredBlock, DatasetError> {
@@ -337,22 +385,23 @@ fn encode(
     })
 }
 
-/// Validates blocks on top of `state`, then makes slice, blocks and head durable, in this order.
+/// Validates blocks on top of `state`, then makes slice, blocks and head durable, in this order. Gives where the blocks lie.
 fn write_blocks(
     disk: &Disk,
     dir: &Path,
     journal: &Journal,
     lock: &DiskFile,
     state: Option<&ChainState>,
-    blocks: Vec<EncodedBlock>,
+    blocks: &dyn Blocks,
     slice: Option<WrittenSlice>,
-) -> Result<(Vec<StoredBlock>, ChainState), DatasetError> {
+) -> Result<(Vec<BlockPlace>, ChainState), DatasetError> {
     let end = state.map_or(0, journal::len_of);
     let mut next = state.cloned();
-    for block in &blocks {
-        ChainState::append(&mut next, block)?;
+    for block in each(blocks) {
+        let block = block?;
+        ChainState::append(&mut next, &block)?;
     }
-    let Some(next) = next.filter(|_| !blocks.is_empty()) else {
+    let Some(next) = next.filter(|_| blocks.count() > 0) else {
         return Err(DatasetError::Damaged {
             path: dir.to_owned(),
             reason: "no blocks to append".to_owned(),
@@ -362,8 +411,7 @@ fn write_blocks(
         Some(slice) => Some(slice.install(&dir.join("data"))?),
         None => None,
     };
-    let bytes: Vec<Bytes> = blocks.iter().map(|block| block.bytes().clone()).collect();
-    let places = match journal.append(lock, end, &bytes) {
+    let places = match journal.append(lock, end, blocks) {
         Ok(places) => places,
         Err(error) => {
             // Most likely the disk is full: leave it no fuller than it was.
@@ -375,12 +423,7 @@ fn write_blocks(
         }
     };
     write_head(disk, dir, &next.head)?;
-    let stored = blocks
-        .into_iter()
-        .zip(places)
-        .map(|(block, place)| StoredBlock { block, place })
-        .collect();
-    Ok((stored, next))
+    Ok((places, next))
 }
 
 /// The id that the name of the directory stands for.

@@ -5,6 +5,7 @@
 //! | `GET /{dataset}/refs/head` | hash of the newest metadata block |
 //! | `GET /{dataset}/blocks/{hash}` | a metadata block, as its stored bytes whatever version they are of |
 //! | `GET /{dataset}/data/{hash}`, `…/checkpoints/{hash}` | a slice, a checkpoint |
+//! | `GET /{dataset}/chain` | all metadata blocks, oldest first, each behind its length; from a byte on with `Range` |
 //! | `PUT` of the same two | takes an object that a push under way waits for |
 //! | `GET /{dataset}/pull`, `…/push` | the smart protocol, over a WebSocket |
 //! | `GET /info`, `/accounts/me`, `/datasets/{id}`, `/platform/token/validate` | what kamu asks before it pushes |
@@ -52,6 +53,7 @@ use self::sender::{Sender, Way};
 use self::state::Server;
 use self::turns::{REQUESTS, TRANSFERS, Turns};
 use self::uploads::Uploads;
+use crate::http::CHAIN_FILE;
 use odf_dataset::{Datasets, ObjectKind};
 
 pub use axum::Router;
@@ -80,6 +82,7 @@ pub fn router(datasets: Datasets, tokens: Tokens, pushes: PushLog, options: Opti
         transfers: Turns::new("transfers", TRANSFERS),
         bundles: Arc::new(Semaphore::new(MAX_BUNDLES_BYTES)),
         names: Mutex::default(),
+        opened: Mutex::default(),
     });
     let mut plain = Router::new()
         .route("/info", get(reading::info))
@@ -90,7 +93,8 @@ pub fn router(datasets: Datasets, tokens: Tokens, pushes: PushLog, options: Opti
     for base in ["/{dataset}", "/{account}/{dataset}"] {
         plain = plain
             .route(&format!("{base}/refs/{{reference}}"), get(reading::reference))
-            .route(&format!("{base}/blocks/{{hash}}"), get(reading::block));
+            .route(&format!("{base}/blocks/{{hash}}"), get(reading::block))
+            .route(&format!("{base}/{CHAIN_FILE}"), get(objects::chain));
         for kind in ObjectKind::ALL {
             let path = format!("{base}/{}/{{hash}}", kind.directory());
             let methods = get(move |server, params, sender| objects::download(kind, server, params, sender))

@@ -24,5 +24,7 @@ pub const PULL_PATIENCE: Duration = Duration::from_secs(30);
 pub const MAX_FIRST_BYTES: usize = 4 << 10;
 /// What one object in that list needs at most.
 pub(super) const OBJECT_BYTES: usize = 256;
+/// The most datasets that are kept opened: each takes some kilobytes.
+pub(super) const MAX_KEPT_DATASETS: usize = 64;
 /// The most names of datasets whose place is remembered.
 pub(super) const MAX_KEPT_NAMES: usize = 10_000;

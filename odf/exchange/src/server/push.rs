@@ -210,10 +210,11 @@ impl Push {
                 return Err(End::Told);
             }
         };
-        if let Some(open) = &open {
-            take_objects(socket, open.upload(), &self.links).await?;
+        if let Err(end) = until_complete(socket, open.as_ref(), &self.links).await {
+            // What came is synced and kept for the next attempt, which takes a while.
+            blocking(move || drop(open)).await?;
+            return Err(end);
         }
-        let PushComplete {} = socket.receive().await?;
         if let Some(open) = open {
             self.commit(open, blocks, force).await?;
         }
@@ -359,6 +360,15 @@ fn seed(blocks: &[EncodedBlock]) -> Option<&Seed> {
         Some(MetadataEvent::Seed(seed)) => Some(seed),
         _ => None,
     }
+}
+
+/// Takes the objects of a push, until the client says that it has sent everything.
+async fn until_complete(socket: &mut Socket, open: Option<&Open>, links: &Links) -> Result<(), End> {
+    if let Some(open) = open {
+        take_objects(socket, open.upload(), links).await?;
+    }
+    let PushComplete {} = socket.receive().await?;
+    Ok(())
 }
 
 /// Tells the client where objects are wanted, and waits until it has sent them, until there are no more.

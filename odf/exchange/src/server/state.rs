@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::{HeaderMap, Uri, header};
 use odf_dataset::receive::Arrived;
-use odf_dataset::{Dataset, DatasetName, Datasets};
+use odf_dataset::{Dataset, DatasetError, DatasetName, Datasets};
 use odf_metadata::DatasetId;
 use tokio::sync::Semaphore;
 use url::Url;
 
 use super::answer::Refusal;
 use super::blocks::Blocks;
-use super::limits::MAX_KEPT_NAMES;
+use super::limits::{MAX_KEPT_DATASETS, MAX_KEPT_NAMES};
 use super::pushes::PushLog;
 use super::sender::{Sender, Way};
 use super::tokens::{Tokens, Verb};
@@ -57,6 +57,7 @@ pub(super) struct Server {
     /// Bytes of memory that the bundles of pulls may take up.
     pub(super) bundles: Arc<Semaphore>,
     pub(super) names: Mutex<KeptNames>,
+    pub(super) opened: Mutex<Opened>,
 }
 
 /// Names in lowercase to the datasets that had them when last looked, [`MAX_KEPT_NAMES`] at most.
@@ -77,14 +78,46 @@ impl KeptNames {
     }
 }
 
+/// Datasets that were opened before, [`MAX_KEPT_DATASETS`] at most: what a chain amounts to need not be read for each block.
+#[derive(Default)]
+pub(super) struct Opened(HashMap<DatasetId, Arc<Dataset>>);
+
+impl Opened {
+    /// Keeps one more; where there is no room all others are forgotten.
+    fn keep(&mut self, dataset: &Dataset) {
+        if self.0.len() >= MAX_KEPT_DATASETS && !self.0.contains_key(&dataset.id()) {
+            self.0.clear();
+        }
+        self.0.insert(dataset.id(), Arc::new(dataset.clone()));
+    }
+}
+
 impl Server {
+    /// The dataset of this id, at its head.
+    fn by_id(&self, id: &DatasetId) -> Result<Option<Dataset>, DatasetError> {
+        let known = self.opened().0.get(id).cloned();
+        if let Some(known) = known.filter(|known| known.is_at_head()) {
+            return Ok(Some((*known).clone()));
+        }
+        let found = self.datasets.catalog().by_id(id)?;
+        match &found {
+            Some(dataset) => self.opened().keep(dataset),
+            None => drop(self.opened().0.remove(id)),
+        }
+        Ok(found)
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The dataset of this name.
     pub(super) fn find(&self, name: &DatasetName) -> Result<Option<Dataset>, Refusal> {
         let key = name.as_str().to_ascii_lowercase();
         let kept = self.names().get(&key);
         let catalog = self.datasets.catalog();
         if let Some(id) = kept
-            && let Some(dataset) = catalog.by_id(&id)?
+            && let Some(dataset) = self.by_id(&id)?
             && dataset.name()? == *name
         {
             return Ok(Some(dataset));
@@ -145,6 +178,9 @@ pub(super) fn own_address(host: &str, secure: bool) -> Option<Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smart::sample;
+    use odf_dataset::RemoteAliases;
+    use odf_dataset::receive::Arrival;
 
     #[test]
     fn one_name_too_many_makes_room() {
@@ -158,5 +194,21 @@ mod tests {
         names.keep("one more".to_owned(), id);
         assert_eq!(names.0.len(), 1);
         assert_eq!((names.get("0"), names.get("one more")), (None, Some(id)));
+    }
+
+    #[test]
+    fn one_opened_dataset_too_many_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let datasets = crate::datasets_in(dir.path());
+        let mut opened = Opened::default();
+        for n in 0..=MAX_KEPT_DATASETS {
+            let id = sample::id(u8::try_from(n).unwrap());
+            let name = format!("d{n}").parse().unwrap();
+            let arrival = Arrival::begin(&datasets, id, &name, RemoteAliases::default()).unwrap();
+            let dataset = arrival.commit(sample::chain(id, 1, 1, ""), false).unwrap().dataset;
+            opened.keep(&dataset);
+            opened.keep(&dataset);
+            assert_eq!(opened.0.len(), if n == MAX_KEPT_DATASETS { 1 } else { n + 1 });
+        }
     }
 }

@@ -20,6 +20,7 @@ use odf_dataset::{RemoteAliases, Sharing};
 use odf_metadata::codec::EncodedBlock;
 
 mod limits;
+mod long;
 mod pushes;
 mod rights;
 mod strangers;

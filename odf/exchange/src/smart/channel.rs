@@ -14,7 +14,7 @@ use tungstenite::protocol::WebSocketConfig;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame};
 use tungstenite::stream::MaybeTlsStream;
-use tungstenite::{Connector, Error, Message, WebSocket, client_tls_with_config};
+use tungstenite::{Connector, Error, Message, Utf8Bytes, WebSocket, client_tls_with_config};
 
 use super::messages::{
     InternalError, PullRefused, PushMetadataRefused, PushObjectsRefused, PushRefused, VERSION, VERSION_HEADER,
@@ -131,7 +131,7 @@ impl Channel {
     }
 
     /// Waits for the text of the next message.
-    pub(super) fn receive_text(&mut self, listener: &Listener<'_>) -> Result<String, SmartError> {
+    pub(super) fn receive_text(&mut self, listener: &Listener<'_>) -> Result<Utf8Bytes, SmartError> {
         let since = Instant::now();
         loop {
             if let Some(text) = self.poll()? {
@@ -148,9 +148,9 @@ impl Channel {
     }
 
     /// The text of a message, if one comes within [`TICK`].
-    pub(super) fn poll(&mut self) -> Result<Option<String>, SmartError> {
+    pub(super) fn poll(&mut self) -> Result<Option<Utf8Bytes>, SmartError> {
         match self.socket.read() {
-            Ok(Message::Text(text)) => Ok(Some(text.to_string())),
+            Ok(Message::Text(text)) => Ok(Some(text)),
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(None),
             Ok(Message::Binary(_)) => Err(self.protocol("it sent a binary message".to_owned())),
             Ok(Message::Close(frame)) => Err(self.closed(frame)),
