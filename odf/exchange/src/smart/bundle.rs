@@ -439,7 +439,7 @@ mod tests {
         let message = serde_json::to_string(&batch).unwrap();
         assert!(message.len() < super::super::MAX_MESSAGE_BYTES, "{}", message.len());
         // Three digits and a comma for each byte, whatever they are.
-        assert!(FITTING_BYTES * 4 < super::super::MAX_MESSAGE_BYTES);
+        const { assert!(FITTING_BYTES * 4 < MAX_MESSAGE_BYTES) };
     }
 
     #[test]
