@@ -214,7 +214,7 @@ fn files_of(root: &Block) -> Result<(Cid, Format), RemoteError> {
     let format = match map.get("odf") {
         Some(Ipld::Integer(number)) => match Format::of_number(*number) {
             Some(format) => format,
-            None if *number > Format::CURRENT.number().into() => {
+            None if *number > i128::from(Format::CURRENT.number()) => {
                 return Err(RemoteError::NewerFormat { cid, format: *number });
             }
             None => return Err(not("its number `odf` is below 1")),
