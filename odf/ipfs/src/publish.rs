@@ -206,7 +206,7 @@ pub fn retain(local: &Local, dataset: &Dataset, keep: u64) -> Result<u64, Layout
     Ok(given_up)
 }
 
-/// Time and sequence number of the metadata block that a root of format 1 was made at. A history that was written again is
+/// Time and sequence number of the metadata block that a root that odfs laid out was made at. A history that was written again is
 /// newer and may be shorter.
 fn age_of(store: &Store, root: &Cid) -> Result<Option<(Timestamp, i128)>, StoreError> {
     let value = |cid: &Cid, key: &str| -> Result<Option<Ipld>, StoreError> {

@@ -22,7 +22,7 @@ use crate::layout::Root;
 pub struct Pulled {
     /// What came of it.
     pub received: Received,
-    /// The dataset's own root, if it has a new head; equals the one pulled if that was in format 1.
+    /// The dataset's own root, if it has a new head; equals the one pulled if odfs laid that out.
     pub root: Option<Root>,
     /// What the network gave and what was here.
     pub fetched: Fetched,
@@ -76,7 +76,7 @@ pub async fn pull_from(
     };
     let root = root(fetcher, address, resolved.as_ref()).await?;
     let remote = open(fetcher, root).await?;
-    let published = remote.canonical.then_some(root);
+    let published = remote.format.map(|_| root);
     let mut aliases = RemoteAliases::default();
     if options.alias {
         aliases.pull_aliases.push(address.to_string());
