@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use odf::disk::{Access, Disk};
 use odf::registry::Repositories;
-use odf::repository::server::Tokens;
+use odf::repository::server::{PushLog, Tokens};
 use odf::workspace::Workspace;
 use odf_node::block::Cid;
 use odf_node::exchange;
@@ -20,7 +20,7 @@ use odf_node::store::StoreOptions;
 
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::workspace::WorkspaceDir;
 
 mod lazy;
@@ -32,11 +32,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Name of the key that says who this peer is.
 pub(crate) const PEER_KEY: &str = "self";
 
-/// The shared state of one owner.
+/// The opened workspace of one owner, with the settings of one command.
 pub(crate) struct Session {
+    owned: Arc<Owned>,
+    settings: Settings,
+}
+
+/// What the commands of one owner share.
+struct Owned {
     dir: WorkspaceDir,
     disk: Disk,
-    settings: Settings,
     lasting: Arc<AtomicBool>,
     runtime: Lazy<tokio::runtime::Runtime>,
     keys: Lazy<Keystore>,
@@ -51,10 +56,9 @@ pub(crate) struct Session {
 impl Session {
     /// Starts nothing yet. The caller owns the workspace for as long as this lives.
     pub(crate) fn new(dir: WorkspaceDir, settings: Settings, disk: Disk) -> Self {
-        Self {
+        let owned = Owned {
             dir,
             disk,
-            settings,
             lasting: Arc::default(),
             runtime: Lazy::new(),
             keys: Lazy::new(),
@@ -62,12 +66,35 @@ impl Session {
             node: Lazy::new(),
             spool: Lazy::new(),
             making: Mutex::default(),
+        };
+        Self {
+            owned: Arc::new(owned),
+            settings,
         }
+    }
+
+    /// The same workspace for a command that another process sent: with the settings in the file as it is now, and what
+    /// that process has in its environment.
+    ///
+    /// # Errors
+    /// The settings cannot be read.
+    pub(crate) fn for_sender(&self, io: &Io) -> Result<Self, Failure> {
+        let environment = io.environment().settings()?;
+        let layers = settings::load(&self.owned.dir.settings_file(), environment.as_deref())?;
+        Ok(Self {
+            owned: self.owned.clone(),
+            settings: layers.settings,
+        })
     }
 
     /// The workspace directory.
     pub(crate) fn root(&self) -> &Path {
-        self.dir.root()
+        self.owned.dir.root()
+    }
+
+    /// What everything here is written through.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.owned.disk
     }
 
     /// A directory for streams that have to be read twice. Whatever an earlier process left in it is gone.
@@ -75,11 +102,12 @@ impl Session {
     /// # Errors
     /// It cannot be made.
     pub(crate) fn spool_dir(&self) -> Result<PathBuf, Failure> {
-        let dir = self.dir.root().join("spool");
-        self.spool
+        let dir = self.owned.dir.root().join("spool");
+        self.owned
+            .spool
             .get_or_start(|| {
-                self.disk.remove_tree(&dir)?;
-                self.disk.create_dir(&dir, Access::Owner)
+                self.owned.disk.remove_tree(&dir)?;
+                self.owned.disk.create_dir(&dir, Access::Owner)
             })
             .map_err(|error| Failure::file(&error.path, &error.source))?;
         Ok(dir)
@@ -87,17 +115,22 @@ impl Session {
 
     /// A turn at making a dataset, so that two commands with one new name make one dataset.
     pub(crate) fn making(&self) -> MutexGuard<'_, ()> {
-        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+        self.owned.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The repositories that are known by name.
     pub(crate) fn repositories(&self) -> Repositories {
-        Repositories::of(self.dir.root(), &self.disk)
+        Repositories::of(self.owned.dir.root(), &self.owned.disk)
     }
 
-    /// The tokens that let others push here.
+    /// The tokens of others for this workspace.
     pub(crate) fn tokens(&self) -> Tokens {
-        Tokens::of(self.dir.root(), &self.disk)
+        Tokens::of(self.owned.dir.root(), &self.owned.disk)
+    }
+
+    /// Who pushed what here.
+    pub(crate) fn pushes(&self) -> PushLog {
+        PushLog::of(self.owned.dir.root(), &self.owned.disk)
     }
 
     /// The settings in force.
@@ -107,17 +140,17 @@ impl Session {
 
     /// Whether this process stays and serves until it is stopped.
     pub(crate) fn is_lasting(&self) -> bool {
-        self.lasting.load(Ordering::Acquire)
+        self.owned.lasting.load(Ordering::Acquire)
     }
 
     /// From now on this process stays and serves.
     pub(crate) fn set_lasting(&self) {
-        self.lasting.store(true, Ordering::Release);
+        self.owned.lasting.store(true, Ordering::Release);
     }
 
     /// The flag behind [`Session::is_lasting`].
     pub(crate) fn lasting(&self) -> Arc<AtomicBool> {
-        self.lasting.clone()
+        self.owned.lasting.clone()
     }
 
     /// The runtime of the peer and everything else that waits for the network.
@@ -125,7 +158,7 @@ impl Session {
     /// # Errors
     /// The system gives no threads or descriptors.
     pub(crate) fn runtime(&self) -> Result<&tokio::runtime::Runtime, Failure> {
-        self.runtime.get_or_start(|| {
+        self.owned.runtime.get_or_start(|| {
             tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .thread_name("odfs")
@@ -139,8 +172,12 @@ impl Session {
     /// # Errors
     /// The directory cannot be read.
     pub(crate) fn keys(&self) -> Result<&Keystore, Failure> {
-        self.keys
-            .get_or_start(|| Ok(Keystore::open_on(self.disk.clone(), &self.dir.root().join("keys"))?))
+        self.owned.keys.get_or_start(|| {
+            Ok(Keystore::open_on(
+                self.owned.disk.clone(),
+                &self.owned.dir.root().join("keys"),
+            )?)
+        })
     }
 
     /// The store and the datasets.
@@ -148,24 +185,24 @@ impl Session {
     /// # Errors
     /// They cannot be opened.
     pub(crate) fn workspace(&self) -> Result<&Workspace, Failure> {
-        self.workspace.get_or_start(|| {
+        self.owned.workspace.get_or_start(|| {
             let options = StoreOptions {
-                disk: self.disk.clone(),
+                disk: self.owned.disk.clone(),
                 ..StoreOptions::default()
             };
-            Ok(Workspace::open(self.dir.root(), options)?)
+            Ok(Workspace::open(self.owned.dir.root(), options)?)
         })
     }
 
     /// The store and the datasets, if a command has needed them yet.
     #[cfg(test)]
     pub(crate) fn open_workspace(&self) -> Option<&Workspace> {
-        self.workspace.get()
+        self.owned.workspace.get()
     }
 
     /// The peer, if a command has needed it yet.
     pub(crate) fn running_node(&self) -> Option<&Node> {
-        self.node.get()
+        self.owned.node.get()
     }
 
     /// The peer; starts it when this is the first command that needs it. It stays until the process ends.
@@ -173,7 +210,7 @@ impl Session {
     /// # Errors
     /// An address is in use, a setting is no address, or the store fails.
     pub(crate) fn node(&self) -> Result<&Node, Failure> {
-        self.node.get_or_start(|| {
+        self.owned.node.get_or_start(|| {
             let Settings {
                 listen,
                 bootstrap,
@@ -240,11 +277,11 @@ impl Session {
 
     /// Stops the peer and puts everything on disk.
     pub(crate) fn close(&self) {
-        let Some(workspace) = self.workspace.get() else {
+        let Some(workspace) = self.owned.workspace.get() else {
             return;
         };
         // Commands flush what they change; only the peer leaves something behind.
-        if let (Some(node), Some(runtime)) = (self.node.get(), self.runtime.get()) {
+        if let (Some(node), Some(runtime)) = (self.owned.node.get(), self.owned.runtime.get()) {
             runtime.block_on(node.shutdown());
             if let Err(error) = workspace.store().flush() {
                 tracing::warn!(%error, "the last flush of the store failed");

@@ -85,7 +85,9 @@ impl Shapes {
 
     /// The types of columns that hold every attribute read so far, where the table says more than the values do.
     pub(super) fn types(&self) -> impl Iterator<Item = (&str, DataType)> {
-        let types = self.attributes.types(self.source.has_step());
+        let types = self
+            .attributes
+            .types(self.source.has_step(), self.source.options().decimal);
         types.filter_map(|(name, data_type)| Some((name, data_type?)))
     }
 

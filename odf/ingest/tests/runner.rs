@@ -34,6 +34,7 @@ mod readers;
 mod shapefiles;
 mod steps;
 mod strategies;
+mod values;
 
 /// A catalog in a directory of its own, and a clock that moves one hour per ingest.
 struct World {

@@ -9,7 +9,8 @@ use super::{GEOMETRY, MAX_DEPTH, Naming, Objects, cells, decode_string, items, m
 use crate::chunks::Ordered;
 use crate::infer::{Inferred, InferredColumn, Kinds, kind_of_json_string, kind_of_number};
 use crate::source::{
-    BATCH_ROWS, Format, MAX_COLUMNS, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report,
+    BATCH_ROWS, Format, MAX_COLUMNS, OnProgress, Phase, Problem, ReadOptions, Source, SourceError, Span, check_names,
+    report,
 };
 
 /// Types of all columns from all rows; columns in the order in which they first appear.
@@ -50,10 +51,19 @@ pub(crate) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
     check_names(source, all.columns.iter().map(|(name, _)| name.as_str()))?;
     report(source, progress, Phase::Inferring, end, end, all.rows)?;
     let rows = all.rows;
-    let columns = all.columns.into_iter().map(|(name, values)| InferredColumn {
-        data_type: types.remove(&name).unwrap_or_else(|| values.data_type()),
-        name,
-        nullable: true,
+    let options = source.options();
+    let columns = all.columns.into_iter().map(|(name, values)| {
+        let (data_type, note) = match types.remove(&name) {
+            // Where the file itself says that it is text nothing needs to be said.
+            Some(data_type) => (data_type.clone(), values.scalars.note_on_digits(&data_type)),
+            None => (values.data_type(options), values.scalars.note(options)),
+        };
+        InferredColumn {
+            name,
+            data_type,
+            nullable: true,
+            note,
+        }
     });
     Ok(Inferred {
         columns: columns.collect(),
@@ -135,17 +145,17 @@ impl Values {
     }
 
     /// The type that has all of them; text if there is no other.
-    fn data_type(&self) -> DataType {
+    fn data_type(&self, options: &ReadOptions) -> DataType {
         match (&self.items, &self.members) {
-            (None, None) => self.scalars.data_type(),
+            (None, None) => self.scalars.data_type(options),
             (Some(items), None) if self.scalars == Kinds::default() => {
-                DataType::List(Arc::new(Field::new("item", items.data_type(), true)))
+                DataType::List(Arc::new(Field::new("item", items.data_type(options), true)))
             }
             (None, Some(members)) if self.scalars == Kinds::default() && !members.columns.is_empty() => {
                 let fields = members.columns.iter();
                 DataType::Struct(
                     fields
-                        .map(|(name, values)| Field::new(name, values.data_type(), true))
+                        .map(|(name, values)| Field::new(name, values.data_type(options), true))
                         .collect(),
                 )
             }

@@ -42,11 +42,12 @@ impl Field {
     }
 
     /// The type of the column that holds every value of this field, of which all have been read. `as_kamu`: the one kamu
-    /// sees, if that holds them; none then for what it finds out from the values.
-    fn data_type(&self, as_kamu: bool) -> Option<DataType> {
+    /// sees, if that holds them; none then for what it finds out from the values. `decimal`: numbers with a point are to
+    /// be decimals.
+    fn data_type(&self, as_kamu: bool, decimal: bool) -> Option<DataType> {
         let number = |digits, decimals| match as_kamu {
             true => self.needs.float_if_exact(digits, decimals),
-            false => Some(self.needs.narrowest(digits, decimals, self.kind == b'F')),
+            false => Some(self.needs.narrowest(digits, decimals, self.kind == b'F', decimal)),
         };
         match self.kind {
             b'N' | b'F' => number(self.length, self.decimals),
@@ -136,9 +137,9 @@ impl Attributes {
     }
 
     /// The columns that hold every value read so far; none for a type that is to be found out from the values.
-    pub(super) fn types(&self, as_kamu: bool) -> impl Iterator<Item = (&str, Option<DataType>)> {
+    pub(super) fn types(&self, as_kamu: bool, decimal: bool) -> impl Iterator<Item = (&str, Option<DataType>)> {
         let fields = self.fields.iter();
-        fields.map(move |field| (field.name.as_str(), field.data_type(as_kamu)))
+        fields.map(move |field| (field.name.as_str(), field.data_type(as_kamu, decimal)))
     }
 
     /// Gives the column of a field another name, if there is such a field.
@@ -350,7 +351,10 @@ mod tests {
                 "\"c\":null,\"n\":null,\"l\":null,\"d\":null,\"i\":0,\"t\":null,\"y\":0.0000,\"b\":0.0",
             ]
         );
-        let types: Vec<_> = table.types(false).map(|(_, data_type)| data_type.unwrap()).collect();
+        let types: Vec<_> = table
+            .types(false, false)
+            .map(|(_, data_type)| data_type.unwrap())
+            .collect();
         assert_eq!(
             types,
             [
@@ -365,7 +369,7 @@ mod tests {
             ]
         );
         // Kamu takes numbers for floats, and looks at the values of the rest.
-        let types: Vec<_> = table.types(true).map(|(_, data_type)| data_type).collect();
+        let types: Vec<_> = table.types(true, false).map(|(_, data_type)| data_type).collect();
         assert_eq!(types[..2], [None, Some(DataType::Float64)]);
         assert_eq!(types[6], Some(DataType::Decimal128(19, 4)), "a float would lose digits");
     }

@@ -1,13 +1,11 @@
 //! Numbers that are written in text of a fixed width, and the type that keeps all their digits.
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 
-/// Decimal digits that every float keeps.
-const FLOAT_DIGITS: usize = 15;
+use crate::number::{self, FLOAT_DIGITS};
+
 /// Digits of an integer of 64 bits.
 const INTEGER_DIGITS: usize = 19;
-/// Digits of the widest decimal of 128 bits.
-const DECIMAL_DIGITS: usize = 38;
 
 /// A number with the digits it is written with, in the form that JSON has: no plus, no zeros in front, a digit before the
 /// point. None if it is no number.
@@ -59,9 +57,9 @@ pub(super) struct Needs {
     broken: bool,
     /// One of them has an exponent.
     exponents: bool,
-    /// One of them is another number as a float.
+    /// A float would change digits of one of them.
     beyond_floats: bool,
-    /// Digits before and behind the point.
+    /// The most digits before and behind the point.
     whole: usize,
     fraction: usize,
 }
@@ -74,42 +72,40 @@ impl Needs {
         self.exponents |= has_exponent;
         self.broken |= has_exponent || number.contains('.');
         self.beyond_integers |= number.parse::<i64>().is_err();
-        let (digits, power) = significant(number);
-        let length = i64::try_from(digits.len()).unwrap_or(i64::MAX);
-        self.whole = self
-            .whole
-            .max(usize::try_from(length.saturating_add(power)).unwrap_or(0));
-        self.fraction = self.fraction.max(usize::try_from(power.saturating_neg()).unwrap_or(0));
-        let sure = digits.len() <= FLOAT_DIGITS && !has_exponent;
-        self.beyond_floats |= !sure
-            && number
-                .parse::<f64>()
-                .map_or(true, |float| significant(&format!("{float:e}")) != (digits, power));
+        self.beyond_floats |= number::float::<f64>(number, true).is_err();
+        // Digits that a large exponent moves away do not count: no decimal is made of numbers with one.
+        if let Some((whole, fraction)) = number::significant(number) {
+            self.whole = self.whole.max(whole);
+            self.fraction = self.fraction.max(fraction);
+        }
     }
 
     /// The narrowest type for a field of so many characters, of which so many are digits behind a point. `floating`: the
-    /// field was made for floats. What the field may hold counts where that is an integer or a decimal, so that a later
+    /// field was made for floats; `decimal`: a decimal is wanted where there is one. What the field may hold counts where that is an integer or a decimal, so that a later
     /// table with larger numbers in it fits too; else what is there.
-    pub(super) fn narrowest(&self, length: usize, decimals: usize, floating: bool) -> DataType {
-        let decimal = |digits: usize, scale: usize| match (u8::try_from(digits), i8::try_from(scale)) {
-            (Ok(precision), Ok(scale)) if digits <= DECIMAL_DIGITS => Some(DataType::Decimal128(precision, scale)),
+    pub(super) fn narrowest(&self, length: usize, decimals: usize, floating: bool, decimal: bool) -> DataType {
+        let of_digits = |digits: usize, scale: usize| match (u8::try_from(digits), i8::try_from(scale)) {
+            (Ok(precision), Ok(scale)) if precision <= DECIMAL128_MAX_PRECISION => {
+                Some(DataType::Decimal128(precision, scale))
+            }
             _ => None,
         };
         if decimals == 0 && !self.broken {
             return match length {
                 ..=INTEGER_DIGITS if !self.beyond_integers => DataType::Int64,
-                _ => decimal(length, 0).unwrap_or(DataType::Utf8),
+                _ => of_digits(length, 0).unwrap_or(DataType::Utf8),
             };
         }
         // One character is the point.
         let digits = length.saturating_sub(1);
         let scale = decimals.max(self.fraction);
         let fits = !self.exponents && scale <= digits && self.whole <= digits - scale;
-        let exact = decimal(digits, scale).filter(|_| fits);
+        let exact = of_digits(digits, scale).filter(|_| fits);
         let float = (!self.beyond_floats).then_some(DataType::Float64);
-        let found = match (digits <= FLOAT_DIGITS, floating) {
-            (true, _) | (false, true) => float.or(exact),
-            (false, false) => exact.or(float),
+        let found = if !decimal && (floating || digits <= FLOAT_DIGITS) {
+            float.or(exact)
+        } else {
+            exact.or(float)
         };
         found.unwrap_or(DataType::Utf8)
     }
@@ -119,25 +115,8 @@ impl Needs {
         match (self.any, self.beyond_floats) {
             (false, _) => None,
             (true, false) => Some(DataType::Float64),
-            (true, true) => Some(self.narrowest(length, decimals, false)),
+            (true, true) => Some(self.narrowest(length, decimals, false, false)),
         }
-    }
-}
-
-/// The digits of a number without zeros around them, and the power of ten that the last of them counts.
-fn significant(number: &str) -> (String, i64) {
-    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
-    let mantissa = mantissa.trim_start_matches('-');
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let all = format!("{whole}{fraction}");
-    let digits = all.trim_end_matches('0');
-    let count = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
-    // What no number of 64 bits holds is as far from every float as the largest that one holds.
-    let exponent = exponent.parse().unwrap_or(i64::MAX / 2);
-    let power = exponent - count(fraction.len()) + count(all.len() - digits.len());
-    match digits.trim_start_matches('0') {
-        "" => (String::new(), 0),
-        digits => (digits.to_owned(), power),
     }
 }
 
@@ -212,21 +191,22 @@ mod tests {
             (&["1.2345678901234567891e+300"], 30, 11, true, Utf8),
             (&["1e400"], 19, 11, true, Utf8),
         ] {
-            let found = needs(numbers).narrowest(length, decimals, floating);
+            let found = needs(numbers).narrowest(length, decimals, floating, false);
+            assert_eq!(found, wanted, "{numbers:?} in ({length},{decimals})");
+        }
+        // With decimals wanted.
+        for (numbers, length, decimals, floating, wanted) in [
+            (&["1"][..], 9, 0, false, Int64),
+            (&["0.1"], 16, 2, false, Decimal128(15, 2)),
+            (&["0.1"], 24, 15, true, Decimal128(23, 15)),
+            (&["1.5e3"], 24, 15, true, Float64),
+        ] {
+            let found = needs(numbers).narrowest(length, decimals, floating, true);
             assert_eq!(found, wanted, "{numbers:?} in ({length},{decimals})");
         }
         let as_kamu = |numbers: &[&str]| needs(numbers).float_if_exact(19, 0);
         assert_eq!(as_kamu(&["1", "2"]), Some(Float64));
         assert_eq!(as_kamu(&["9007199254740993"]), Some(Int64));
         assert_eq!(as_kamu(&[]), None);
-    }
-
-    #[test]
-    fn digits_are_compared_without_the_zeros_around_them() {
-        for same in ["120", "1.2e2", "0120.00", "1200e-1", "0.12e+03"] {
-            assert_eq!(significant(same), ("12".to_owned(), 1), "{same}");
-        }
-        assert_eq!(significant("0.00"), (String::new(), 0));
-        assert_eq!(significant("-1.05"), ("105".to_owned(), -2));
     }
 }
