@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) parquet_created_by: Option<String>,
     /// How HTTP sources of datasets are asked.
     pub(crate) source_http: HttpOptions,
+    /// Whether snapshots without rows retract what is there.
+    pub(crate) allow_empty: bool,
     /// How many older roots of a dataset stay pinned and served. `None` keeps all of them.
     pub(crate) retention: Option<u64>,
 }
@@ -54,6 +56,7 @@ impl Default for Settings {
             gateway_public: "https://ipfs.io".to_owned(),
             parquet_created_by: None,
             source_http: HttpOptions::default(),
+            allow_empty: false,
             retention: None,
         }
     }
@@ -168,6 +171,15 @@ pub(crate) const KEYS: &[Key] = &[
                 .filter(|text| !text.is_empty())
                 .ok_or("a text is expected")?;
             settings.parquet_created_by = Some(text.to_owned());
+            Ok(())
+        },
+    },
+    Key {
+        name: "source.allowEmpty",
+        about: "let snapshots without rows retract every row of their datasets, as --allow-empty does",
+        show: |settings| Some(Value::Boolean(settings.allow_empty)),
+        set: |settings, value| {
+            settings.allow_empty = value.as_bool().ok_or("true or false is expected")?;
             Ok(())
         },
     },

@@ -30,6 +30,7 @@ mod parquet;
 mod pipeline;
 mod properties;
 mod readers;
+mod reading;
 mod steps;
 mod strategies;
 

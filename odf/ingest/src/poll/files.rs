@@ -29,6 +29,7 @@ pub(super) fn fetch_file(
         name: path.display().to_string(),
         state: Some(state.write()),
         has_more: false,
+        seen: None,
     }))
 }
 
@@ -77,6 +78,7 @@ pub(super) fn next_of_glob(
         state: Some(State::Etag(name).write()),
         name: path.display().to_string(),
         has_more,
+        seen: None,
     }))
 }
 
