@@ -5,6 +5,8 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use crate::output::printable;
+
 mod convert;
 
 /// What went wrong, in the kinds a script can tell apart. Each has its own exit code.
@@ -191,9 +193,10 @@ impl Failure {
         if self.kind == Kind::PipeClosed {
             return;
         }
-        let mut text = format!("Error: {}\n", self.message);
+        // Values, names and words of servers are in them, which may hold anything.
+        let mut text = format!("Error: {}\n", printable(&self.message));
         if let Some(next) = &self.next {
-            text.push_str(&format!("Next: {next}\n"));
+            text.push_str(&format!("Next: {}\n", printable(next)));
         }
         let _ = to.write_all(text.as_bytes());
         let _ = to.flush();
@@ -273,6 +276,17 @@ mod tests {
         let mut text = Vec::new();
         Failure::from(io::Error::from(io::ErrorKind::BrokenPipe)).report(&mut text);
         assert!(text.is_empty());
+    }
+
+    #[test]
+    fn nothing_of_a_file_reaches_the_terminal_as_a_command() {
+        let mut text = Vec::new();
+        let failure = Failure::new(Kind::BadInput, "`\u{1b}[2J\0\r` is not an Int64").next("mend \u{9b}1m it");
+        failure.report(&mut text);
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "Error: `\\u{1b}[2J\\u{0}\\r` is not an Int64\nNext: mend \\u{9b}1m it\n"
+        );
     }
 
     #[test]

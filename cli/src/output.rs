@@ -11,8 +11,10 @@ use crate::io::Io;
 /// Spaces around the text of a cell.
 const PADDING: usize = 2;
 
+mod printable;
 mod words;
 
+pub(crate) use printable::printable;
 pub(crate) use words::{bytes, count, duration, time};
 
 /// The form of a listing.
@@ -271,20 +273,6 @@ impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.columns.iter().zip(self.cells.iter().map(|cell| &cell.value)))
     }
-}
-
-/// Text from outside as a terminal may show it: control characters, which could move the cursor or change colours,
-/// become visible.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            if c.is_control() && c != '\n' {
-                c.escape_default().collect()
-            } else {
-                vec![c]
-            }
-        })
-        .collect()
 }
 
 /// One field of a CSV line, quoted when it must be (RFC 4180).

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use odf::dataset::{Dataset, DatasetName};
-use odf::metadata::{DatasetId, Transform};
+use odf::ingest::source::check_step;
+use odf::metadata::{DatasetId, MetadataEvent, Transform};
 use odf::snapshot::{Added, Manifest, Options, Plan};
-use odf::yaml;
+use odf::{sql, yaml};
 
 use super::announce::ReportFormat;
 use super::approve;
@@ -71,6 +72,9 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
             snapshot,
         }));
     }
+    for manifest in &manifests {
+        check(manifest)?;
+    }
     if let Some(name) = &args.name {
         match manifests.as_mut_slice() {
             [one] => one.snapshot.name = name.to_string(),
@@ -110,6 +114,27 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
         approve::added(&added.dataset, session, io)?;
     }
     report(&added, args.output, io)
+}
+
+/// Refuses a manifest whose sources could read nothing, whatever they get: with options that nobody knows, columns that
+/// cannot be understood, or queries that are none.
+fn check(manifest: &Manifest) -> Result<(), Failure> {
+    let about = |failure: Failure| failure.about(format_args!("{}, {}", manifest.origin, manifest.snapshot.name));
+    for event in &manifest.snapshot.metadata {
+        let (read, transform) = match event {
+            MetadataEvent::AddPushSource(source) => (Some(&source.read), source.preprocess.as_ref()),
+            MetadataEvent::SetPollingSource(source) => (Some(&source.read), source.preprocess.as_ref()),
+            MetadataEvent::SetTransform(set) => (None, Some(&set.transform)),
+            _ => continue,
+        };
+        if let Some(read) = read {
+            check_step("its source", read).map_err(|error| about(error.into()))?;
+        }
+        if let Some(transform) = transform {
+            sql::check(transform).map_err(|error| about(error.into()))?;
+        }
+    }
+    Ok(())
 }
 
 /// The engines that SQL of the sources and the transform of a dataset names, apart from [`ENGINES`].

@@ -45,6 +45,12 @@ pub(crate) struct IngestArgs {
     /// reads]
     #[arg(long, value_name = "FORMAT")]
     input_format: Option<Format>,
+    /// Take columns that the source does not declare into source and dataset, as optional ones
+    #[arg(long)]
+    add_columns: bool,
+    /// Let a snapshot without rows retract every row of the dataset
+    #[arg(long)]
+    allow_empty: bool,
     /// Form of the result
     #[arg(short, long, value_enum, default_value_t = ReportFormat::Text, value_name = "FORMAT")]
     output: ReportFormat,
@@ -64,6 +70,8 @@ pub(super) fn run(args: &IngestArgs, session: &Session, io: &mut Io) -> Result<(
         source_name: args.source_name.clone(),
         input_format: args.input_format,
         event_time: args.event_time,
+        allow_empty: args.allow_empty || session.settings().allow_empty,
+        add_columns: args.add_columns,
         slice: session.settings().slice_options(),
     };
     let standard_input = ["-".to_owned()];

@@ -37,10 +37,12 @@ pub(crate) struct SourceArgs {
     /// Its format: csv, ndjson, json, geojson, ndgeojson, parquet or esrishapefile [default: by the extension]
     #[arg(long)]
     format: Option<Format>,
-    /// Field separator of CSV [default: a tab for .tsv, else a comma]
+    /// Field separator of CSV [default: what the dataset's source says; for a new one a tab for .tsv, else what the header
+    /// shows of comma, semicolon, tab and |]
     #[arg(long, value_name = "CHARACTER", value_parser = separator)]
     separator: Option<u8>,
-    /// Member of a JSON document that holds the rows, dots between levels [default: the only array of objects in it]
+    /// Member of a JSON document that holds the rows, dots between levels [default: what the dataset's source says, else
+    /// the only array of objects in it]
     #[arg(long, value_name = "NAME")]
     member: Option<String>,
 }
@@ -145,6 +147,21 @@ impl Input {
     /// The table.
     pub(super) fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// What separates the columns of CSV, in words, if nobody said it and it is no comma.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub(super) fn found_separator(&self) -> Result<Option<String>, Failure> {
+        if self.source.options().separator.is_some() {
+            return Ok(None);
+        }
+        Ok(match self.source.separator()? {
+            None | Some(b',') => None,
+            Some(b'\t') => Some("tabs".to_owned()),
+            Some(other) => Some(format!("`{}`", char::from(other))),
+        })
     }
 
     /// A name for a dataset made of this table.

@@ -6,6 +6,7 @@ use clap::Args;
 use odf::catalog::CatalogError;
 use odf::dataset::{Dataset, DatasetName};
 use odf::ingest::source::{Phase, Progress, ReadOptions};
+use odf::ingest::taken::waiting;
 use odf::ingest::{self, Changed, ColumnNote, ColumnType, DdlError, merge_option};
 use odf::workspace::{Grown, Growth};
 use odf_node::keystore::Keypair;
@@ -54,6 +55,12 @@ pub(crate) struct PublishArgs {
     /// Append all rows of a file that changed otherwise than by growing
     #[arg(long)]
     append_all: bool,
+    /// Take columns that the dataset does not have, as optional ones
+    #[arg(long)]
+    add_columns: bool,
+    /// Take the last line of a file that has grown, though nothing ends it; else it waits for its line break
+    #[arg(long = "final")]
+    finished: bool,
     /// Move the name even if it stands for something that is not part of the dataset's history
     #[arg(long)]
     force: bool,
@@ -99,6 +106,8 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         } else {
             Changed::Refuse
         },
+        finished: args.finished,
+        add_columns: args.add_columns,
         slice: session.settings().slice_options(),
         ..ingest::Options::default()
     };
@@ -159,8 +168,21 @@ fn take(
         Growth::UpToDate => None,
         Growth::Grown(grown) => Some(grown),
     };
+    if let Some(bytes) = waiting(input.source(), dataset.state().source_state.as_ref()) {
+        io.say(format_args!(
+            "The last line of {} waits for its line break ({}); --final takes it as it is",
+            input.source().name(),
+            output::bytes(bytes)
+        ));
+    }
     if grown.as_ref().is_some_and(|grown| grown.old_head.is_none()) {
         show_schema(&dataset, io)?;
+        if let Some(separator) = input.found_separator()? {
+            io.say(format_args!(
+                "The columns of {} are separated by {separator}, as its header shows; --separator says otherwise",
+                input.source().name()
+            ));
+        }
     }
     for ColumnNote { column, note } in grown.iter().flat_map(|grown| &grown.notes) {
         io.say(format!("{column}: {note}"));

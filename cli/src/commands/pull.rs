@@ -52,6 +52,9 @@ pub(crate) struct PullArgs {
     /// Ask sources that cannot say whether there is something new, and take all they have
     #[arg(long)]
     fetch_uncacheable: bool,
+    /// Let a source without rows retract every row of a dataset that takes snapshots of it
+    #[arg(long)]
+    allow_empty: bool,
     /// Ask no source, but say that all rows up to this time (RFC 3339) are there
     #[arg(long, value_name = "TIME", conflicts_with_all = ["all", "recursive", "name", "fetch_uncacheable"])]
     set_watermark: Option<Timestamp>,

@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) source_bounds: Bounds,
     /// How many times its own size an archive of a source may unpack to.
     pub(crate) unpack_ratio: u64,
+    /// Whether snapshots without rows retract what is there.
+    pub(crate) allow_empty: bool,
     /// How many older roots of a dataset stay pinned and served. `None` keeps all of them.
     pub(crate) retention: Option<u64>,
 }
@@ -64,6 +66,7 @@ impl Default for Settings {
             source_http: HttpOptions::default(),
             source_bounds: Bounds::default(),
             unpack_ratio: UNPACK_RATIO,
+            allow_empty: false,
             retention: None,
         }
     }
@@ -192,6 +195,15 @@ pub(crate) const KEYS: &[Key] = &[
                 .filter(|text| !text.is_empty())
                 .ok_or("a text is expected")?;
             settings.parquet_created_by = Some(text.to_owned());
+            Ok(())
+        },
+    },
+    Key {
+        name: "source.allowEmpty",
+        about: "let snapshots without rows retract every row of their datasets, as --allow-empty does",
+        show: |settings| Some(Value::Boolean(settings.allow_empty)),
+        set: |settings, value| {
+            settings.allow_empty = value.as_bool().ok_or("true or false is expected")?;
             Ok(())
         },
     },

@@ -26,6 +26,18 @@ const QUEUED_CHUNKS: usize = 2;
 /// The bytes that a file may begin with to say that it is UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// How many lines end in `text`: with LF, CR LF or CR. `next` is the byte behind it.
+pub(super) fn line_breaks(text: &[u8], next: Option<u8>) -> u64 {
+    let feeds = text.iter().filter(|byte| **byte == b'\n').count();
+    let returns = text.iter().filter(|byte| **byte == b'\r').count();
+    if returns == 0 {
+        return feeds as u64;
+    }
+    let pairs = text.windows(2).filter(|pair| *pair == b"\r\n").count();
+    let split = text.last() == Some(&b'\r') && next == Some(b'\n');
+    (feeds + returns - pairs - usize::from(split)) as u64
+}
+
 /// Some rows of a file.
 pub(super) struct Chunk {
     pub(super) bytes: Vec<u8>,
@@ -35,6 +47,8 @@ pub(super) struct Chunk {
     pub(super) line: u64,
     /// The file ends inside of quotes.
     pub(super) open: bool,
+    /// How many of the bytes are rows that something ends; all but in the last chunk.
+    pub(super) ended: u64,
 }
 
 /// Where rows end.
@@ -113,6 +127,18 @@ struct Cutter {
 }
 
 impl Cutter {
+    fn open(source: &Source, span: Span, rule: Rule) -> Result<Cutter, SourceError> {
+        Ok(Cutter {
+            source: source.clone(),
+            input: source.open_at(span.start)?,
+            rule,
+            at: span.start,
+            line: span.line,
+            end: span.end.max(span.start),
+            rest: Vec::new(),
+        })
+    }
+
     fn next(&mut self) -> Result<Option<Chunk>, SourceError> {
         let mut bytes = std::mem::take(&mut self.rest);
         let mut wanted = CHUNK_BYTES;
@@ -131,6 +157,11 @@ impl Cutter {
             };
             let (whole, open) = self.rule.scan(content);
             let whole = whole + (bytes.len() - content.len()) * usize::from(whole > 0);
+            // What follows ends a text of a sequence; behind the last nothing follows, and a line feed ends it.
+            let ended = match self.rule {
+                Rule::Records { .. } if is_last && bytes.ends_with(b"\n") => bytes.len(),
+                _ => whole,
+            };
             // A row that is too long goes on as it is, to be refused by who knows its line.
             if !is_last && whole == 0 && bytes.len() <= MAX_ROW_BYTES {
                 wanted = wanted.saturating_mul(2);
@@ -143,13 +174,26 @@ impl Cutter {
                 start: self.at,
                 line: self.line,
                 open: is_last && open,
+                ended: ended as u64,
                 bytes,
             };
             self.at += chunk.bytes.len() as u64;
-            self.line += chunk.bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+            self.line += line_breaks(&chunk.bytes, self.rest.first().copied());
             return Ok(Some(chunk));
         }
     }
+}
+
+/// Where the last row of the part `span` ends that is ended by something; its beginning if there is none.
+pub(super) fn end_of_rows(source: &Source, span: Span, rule: Rule) -> Result<u64, SourceError> {
+    let mut cutter = Cutter::open(source, span, rule)?;
+    let mut end = span.start;
+    while let Some(chunk) = cutter.next()? {
+        if chunk.ended > 0 {
+            end = chunk.start + chunk.ended;
+        }
+    }
+    Ok(end)
 }
 
 /// What became of a chunk, once it is done.
@@ -186,15 +230,7 @@ impl<T: Send + 'static> Ordered<T> {
         rule: Rule,
         work: impl Fn(Chunk) -> Result<T, SourceError> + Send + Sync + 'static,
     ) -> Result<Ordered<T>, SourceError> {
-        let mut cutter = Cutter {
-            source: source.clone(),
-            input: source.open_at(span.start)?,
-            rule,
-            at: span.start,
-            line: span.line,
-            end: span.end.max(span.start),
-            rest: Vec::new(),
-        };
+        let mut cutter = Cutter::open(source, span, rule)?;
         let chunks = usize::try_from((cutter.end - cutter.at) / CHUNK_BYTES as u64 + 1).unwrap_or(usize::MAX);
         let workers = processors.min(chunks).min(MAX_WORKERS);
         let (sender, results) = mpsc::sync_channel(workers + QUEUED_CHUNKS);

@@ -270,6 +270,11 @@ impl Rows {
         let mut found = Vec::with_capacity(shape.width());
         for (at, field) in shape.schema().fields().iter().enumerate() {
             let Some((position, column)) = file.column_with_name(field.name()) else {
+                let differs_in_case =
+                    |column: &&Arc<Field>| column.name().to_lowercase() == field.name().to_lowercase();
+                if let Some(column) = file.fields().iter().find(differs_in_case).filter(|_| selects) {
+                    return Err(source.column_error(column.name(), Problem::Case(field.name().clone())));
+                }
                 let may_lack = shape.is_optional(at) || selects && field.is_nullable();
                 if !may_lack {
                     return Err(source.column_error(field.name(), Problem::NotInFile));
@@ -293,6 +298,9 @@ impl Rows {
                 return Err(unsupported(source, shape, at));
             }
             found.push(Some(position));
+        }
+        if selects && shape.width() > 0 && found.iter().all(Option::is_none) {
+            return Err(source.error(Problem::NothingDeclared(shape.names())));
         }
         let mut decoded: Vec<usize> = found.iter().copied().flatten().collect();
         decoded.sort_unstable();

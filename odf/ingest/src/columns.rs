@@ -207,6 +207,17 @@ impl Column {
         }
     }
 
+    /// A field of a CSV record that is quotes around nothing: an empty text, and no value of any other type.
+    pub(super) fn push_quoted_nothing(&mut self) -> Result<(), Problem> {
+        match &mut self.values {
+            Values::Text(b) => {
+                b.append_value("");
+                Ok(())
+            }
+            _ => self.push_null(),
+        }
+    }
+
     /// A JSON value as written.
     pub(super) fn push_json(&mut self, raw: &str) -> Result<(), Problem> {
         match raw.as_bytes().first() {

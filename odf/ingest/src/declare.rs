@@ -1,16 +1,20 @@
 //! The push source that says in the chain how rows come into a dataset, both ways.
 
-use arrow::datatypes::{Schema, TimeUnit};
+use std::path::Path;
+
+use arrow::datatypes::{Field, Schema, TimeUnit};
 
 use super::IngestError;
-use super::infer::Inferred;
+use super::before::Before;
+use super::infer::{Inferred, InferredColumn};
 use super::plan::Plan;
-use super::source::{self, Format, INTEGER_TIMES, Source, integer_times};
+use super::source::{self, Content, Format, INTEGER_TIMES, OnProgress, Problem, Source, integer_times};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{
-    AddPushSource, DEFAULT_SOURCE, DataField, DataSchema, DataType, MergeStrategy, MetadataEvent, ReadStep, ReadStepCsv,
+    AddPushSource, DEFAULT_SOURCE, DataField, DataSchema, DataType, MergeStrategy, MetadataEvent, ReadStep,
+    ReadStepCsv, SetDataSchema, Vocabulary,
 };
-use odf_tables::types::from_arrow;
+use odf_tables::types::{field_from_arrow, from_arrow};
 
 /// The columns that the source in force declares, in either way; none if it leaves them open.
 pub(super) fn declared_columns(state: &ChainState) -> Result<Option<Inferred>, IngestError> {
@@ -31,6 +35,119 @@ pub(super) fn declared_integer_times(state: &ChainState) -> Vec<(String, TimeUni
     let polling = state.polling_source.as_ref().map(|source| &source.read);
     let push = || state.push_source().map(|source| &source.read);
     polling.or_else(push).map(integer_times).unwrap_or_default()
+}
+
+/// The table, read as the source in the chain says where nobody said it otherwise: separator and member are remembered.
+pub(super) fn as_recorded(source: &Source, state: Option<&ChainState>) -> Source {
+    let Some(recorded) = state.and_then(|state| state.push_source()) else {
+        return source.clone();
+    };
+    if Format::of_step(&recorded.read) != source.format() {
+        return source.clone();
+    }
+    match &recorded.read {
+        ReadStep::Csv(csv) => source.or_separated_by(match csv.separator.as_deref().map(str::as_bytes) {
+            None => Some(b','),
+            Some([separator]) => Some(*separator),
+            Some(_) => None,
+        }),
+        ReadStep::Json { sub_path, .. } | ReadStep::EsriShapefile { sub_path, .. } => {
+            source.or_below(sub_path.as_deref())
+        }
+        _ => source.clone(),
+    }
+}
+
+/// The schema with the columns of a table that it lacks, as optional ones behind the others; none if it lacks none.
+pub(super) fn widened(
+    schema: &DataSchema,
+    found: &Inferred,
+    vocabulary: &Vocabulary,
+    source: &Source,
+) -> Result<Option<DataSchema>, IngestError> {
+    let mut wider = schema.clone();
+    for column in &found.columns {
+        if schema.fields.iter().any(|field| field.name == column.name) {
+            continue;
+        }
+        let reserved = [
+            &vocabulary.offset_column,
+            &vocabulary.operation_type_column,
+            &vocabulary.system_time_column,
+        ];
+        if reserved.contains(&&column.name) {
+            return Err(source.column_error(&column.name, Problem::Reserved).into());
+        }
+        wider.fields.push(field_from_arrow(&Field::new(
+            &column.name,
+            column.data_type.clone(),
+            true,
+        ))?);
+    }
+    Ok((wider.fields.len() > schema.fields.len()).then_some(wider))
+}
+
+/// Columns that a table adds to a source and its dataset.
+pub(super) struct AddedColumns {
+    /// The step that the table is read by.
+    pub(super) read: ReadStep,
+    /// The schema that the dataset gets, if it had one.
+    pub(super) schema: Option<DataSchema>,
+    /// What says so in the chain.
+    pub(super) events: Vec<MetadataEvent>,
+}
+
+/// The columns of `content` that the source does not declare; none if it declares all of them. `read` is the step that the
+/// content is read by, which is that of the source unless the content has another format.
+pub(super) fn added_columns(
+    name: &str,
+    content: &Path,
+    source: &AddPushSource,
+    read: &ReadStep,
+    before: &Before,
+    progress: &mut OnProgress<'_>,
+) -> Result<Option<AddedColumns>, IngestError> {
+    if source.preprocess.is_some() {
+        return Err(IngestError::ColumnsOfQuery);
+    }
+    let declared = source::declared_columns(read).map_err(|problem| IngestError::Declaration(problem.to_string()))?;
+    let Some(declared) = declared else {
+        return Err(IngestError::ColumnsOpen);
+    };
+    let table = Source::for_step(name, Content::File(content.to_owned()), &source::undeclared(read))?;
+    let end = if table.is_there() { table.len()? } else { 0 };
+    if end == 0 {
+        return Ok(None);
+    }
+    let found = table.infer(end, progress)?;
+    let field = |column: &InferredColumn| Field::new(&column.name, column.data_type.clone(), column.nullable);
+    let columns = match read.schemas() {
+        // With all that it says of its columns, such as what integers count.
+        (_, Some(schema)) => schema.clone(),
+        (_, None) => from_arrow(&Schema::new(declared.columns.iter().map(field).collect::<Vec<_>>()))?,
+    };
+    let Some(wider) = widened(&columns, &found, &before.vocabulary, &table)? else {
+        return Ok(None);
+    };
+    let schema = match &before.schema {
+        None => None,
+        Some(schema) => widened(schema, &found, &before.vocabulary, &table)?,
+    };
+    let mut events = vec![MetadataEvent::AddPushSource(AddPushSource {
+        read: source::with_schema(&source.read, Some(wider.clone())),
+        ..source.clone()
+    })];
+    events.extend(schema.clone().map(|schema| {
+        MetadataEvent::SetDataSchema(SetDataSchema {
+            raw_arrow_schema: None,
+            schema: Some(schema),
+        })
+    }));
+    Ok(Some(AddedColumns {
+        read: source::with_schema(read, Some(wider)),
+        schema,
+        events,
+    }))
 }
 
 /// The source for a table with these columns. Their order is that of the file, because kamu reads CSV by position.

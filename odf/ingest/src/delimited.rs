@@ -1,223 +1,61 @@
 //! CSV and its kin: one record per row, quoting as the options say (values may contain line breaks).
 //!
-//! A byte order mark is skipped; UTF-16 is refused by name. Blank lines are skipped. A header field without a name is
+//! A byte order mark is skipped. Lines end with LF, CR LF or CR; blank ones are skipped. A header field without a name is
 //! called `column_N` after its place, because data frames write their index like that; so is every column of a file that
-//! has no header and whose source declares none.
+//! has no header and whose source declares none. A field without anything in it is null. Quotes around nothing are an empty
+//! text where the column is text, unless a source in the chain has the file read as kamu does, for which they are null too.
+//! `docs/reading.md` says what comes of each form.
 
-use std::io::{self, Read};
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
-use super::chunks::{self, BYTE_ORDER_MARK, Chunk, Chunked, Ordered, Rule};
+use super::chunks::{Chunked, Ordered, Rule};
 use super::columns::Table;
 use super::infer::{Inferred, InferredColumn, Kinds, kind_of_text};
 use super::shape::Shape;
 use super::source::{
-    Batches, MAX_ROW_BYTES, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report, unsupported,
+    Batches, Difference, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report, unsupported,
 };
 
-const BUFFER_BYTES: usize = 256 << 10;
+mod header;
+mod records;
+mod separator;
 
-/// A reader that refuses to go on when one row takes more than [`MAX_ROW_BYTES`].
-struct Bounded<R> {
-    inner: R,
-    left: usize,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("row too long")]
-struct RowTooLong;
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, RowTooLong));
-        }
-        let most = buf.len().min(self.left);
-        let read = self.inner.read(&mut buf[..most])?;
-        self.left -= read;
-        Ok(read)
-    }
-}
-
-/// Records with places, from a part of a file.
-struct Records {
-    source: Source,
-    reader: csv::Reader<Bounded<Box<dyn Read + Send>>>,
-    record: StringRecord,
-    start: u64,
-    line_offset: u64,
-    /// The file ends inside of quotes.
-    open: bool,
-    /// Where the last record begins.
-    last: csv::Position,
-}
-
-impl Records {
-    /// From the beginning of the file.
-    fn open(source: &Source, end: u64) -> Result<Records, SourceError> {
-        let input = Box::new(source.open_at(0)?.take(end));
-        Ok(Records::over(source, input, 0, 0, false))
-    }
-
-    fn of(source: &Source, chunk: Chunk) -> Records {
-        let (start, line, open) = (chunk.start, chunk.line, chunk.open);
-        if start > 0 && chunk.bytes.starts_with(BYTE_ORDER_MARK) {
-            // Only at the start of a file these bytes are none of its text. A blank line before them keeps them.
-            let input = Box::new(io::Cursor::new(b"\n").chain(chunks::input(chunk)));
-            return Records::over(source, input, start - 1, line.saturating_sub(1), open);
-        }
-        Records::over(source, Box::new(chunks::input(chunk)), start, line, open)
-    }
-
-    fn over(source: &Source, input: Box<dyn Read + Send>, start: u64, line: u64, open: bool) -> Records {
-        let input = Bounded {
-            inner: input,
-            left: MAX_ROW_BYTES,
-        };
-        let options = source.options();
-        let reader = ReaderBuilder::new()
-            .delimiter(options.separator.unwrap_or(b','))
-            .quote(options.quote)
-            .escape(options.escape)
-            .has_headers(false)
-            .flexible(true)
-            .buffer_capacity(BUFFER_BYTES)
-            .from_reader(input);
-        Records {
-            source: source.clone(),
-            reader,
-            record: StringRecord::new(),
-            start,
-            line_offset: line,
-            open,
-            last: csv::Position::new(),
-        }
-    }
-
-    /// Reads the next record into `self.record`; false at the end.
-    fn advance(&mut self) -> Result<bool, SourceError> {
-        let more = match self.reader.read_record(&mut self.record) {
-            Ok(more) => more,
-            Err(error) => return Err(self.refusal(&error)),
-        };
-        if more {
-            self.reader.get_mut().left = MAX_ROW_BYTES;
-            if let Some(position) = self.record.position() {
-                self.last.clone_from(position);
-            }
-        } else if self.open {
-            let problem = Problem::Syntax("a quoted value is not closed before the end of the file".to_owned());
-            return Err(self.source.error_at(self.line_of(&self.last), None, problem));
-        }
-        Ok(more)
-    }
-
-    /// Line on which the current record begins.
-    fn line(&self) -> u64 {
-        self.record
-            .position()
-            .map_or(self.line_offset + 1, |position| self.line_of(position))
-    }
-
-    /// Line of the record at a position. The parser's position lies before the line feed of the record before and before
-    /// blank lines, so those are looked up: this is only for messages.
-    fn line_of(&self, position: &csv::Position) -> u64 {
-        let mut line = self.line_offset + position.line();
-        if let Ok(input) = self.source.open_at(self.start + position.byte()) {
-            for byte in io::BufReader::new(input).bytes() {
-                match byte {
-                    Ok(b'\n') => line += 1,
-                    Ok(b'\r') => {}
-                    _ => break,
-                }
-            }
-        }
-        line
-    }
-
-    /// Where the record behind the current one begins in the file, and the number of lines before it.
-    fn behind(&self) -> (u64, u64) {
-        let position = self.reader.position();
-        (
-            self.start + position.byte(),
-            self.line_offset + position.line().saturating_sub(1),
-        )
-    }
-
-    fn refusal(&self, error: &csv::Error) -> SourceError {
-        let line = self.line_of(error.position().unwrap_or_else(|| self.reader.position()));
-        match error.kind() {
-            ErrorKind::Io(io) if io.get_ref().is_some_and(|e| e.is::<RowTooLong>()) => {
-                let hint = "; is a quote not closed?";
-                self.source.error_at(
-                    line,
-                    None,
-                    Problem::TooLarge {
-                        limit: MAX_ROW_BYTES,
-                        unit: "bytes for one row",
-                        hint,
-                    },
-                )
-            }
-            ErrorKind::Io(io) => self
-                .source
-                .error(Problem::Io(io::Error::new(io.kind(), io.to_string()))),
-            ErrorKind::Utf8 { err, .. } => {
-                let field = format!("field {}", err.field() + 1);
-                self.source.error_at(line, Some(&field), Problem::NotUtf8(""))
-            }
-            _ => self.source.error_at(line, None, Problem::Syntax(error.to_string())),
-        }
-    }
-
-    fn check_width(&self, names: &[String]) -> Result<(), SourceError> {
-        if self.record.len() == names.len() {
-            return Ok(());
-        }
-        let column = names.get(self.record.len()).or(names.last()).map(String::as_str);
-        let problem = Problem::Ragged {
-            found: self.record.len() as u64,
-            expected: names.len() as u64,
-        };
-        Err(self.source.error_at(self.line(), column, problem))
-    }
-}
+use records::Records;
+pub(super) use separator::sniff;
 
 /// The names of the columns in the order of the file, from its first record and what the source declares.
 fn header(records: &mut Records) -> Result<Vec<String>, SourceError> {
-    let source = records.source.clone();
-    refuse_utf16(&source)?;
+    let source = records.source().clone();
     if !records.advance()? {
         return Err(source.error(Problem::Empty));
     }
+    let has_header = source.options().header;
     let name = |(at, name): (usize, &str)| match name.trim() {
-        _ if !source.options().header => format!("column_{}", at + 1),
+        _ if !has_header => format!("column_{}", at + 1),
         "" => format!("column_{}", at + 1),
         name => name.to_owned(),
     };
-    let names: Vec<String> = records.record.iter().enumerate().map(name).collect();
-    let Some(declared) = source.declared() else {
-        check_names(&source, names.iter().map(String::as_str))?;
-        return Ok(names);
-    };
-    let declared = || declared.columns.iter().map(|column| &column.name);
-    if source.options().header && declared().all(|name| names.contains(name)) {
-        check_names(&source, names.iter().map(String::as_str))?;
-        return Ok(names);
+    let mut names: Vec<String> = records.record.iter().enumerate().map(name).collect();
+    if let Some(declared) = source.declared() {
+        let declared: Vec<&str> = declared.columns.iter().map(|column| column.name.as_str()).collect();
+        if has_header {
+            let found = header::names_of(names, &declared);
+            names = found.map_err(|problem| source.error_at(records.line(), None, problem))?;
+        } else if declared.len() == names.len() {
+            names = declared.into_iter().map(str::to_owned).collect();
+        } else {
+            let problem = Problem::Width {
+                found: names.len() as u64,
+                expected: declared.len() as u64,
+                declared: declared.join(", "),
+            };
+            return Err(source.error_at(records.line(), None, problem));
+        }
     }
-    if declared().count() != names.len() {
-        let list: Vec<&str> = declared().map(String::as_str).collect();
-        let problem = Problem::Width {
-            found: names.len() as u64,
-            expected: declared().count() as u64,
-            declared: list.join(", "),
-        };
-        return Err(source.error_at(records.line(), None, problem));
-    }
-    Ok(declared().cloned().collect())
+    check_names(&source, names.iter().map(String::as_str))?;
+    Ok(names)
 }
 
 /// The names of the columns, and the part of `span` that has rows.
@@ -236,22 +74,14 @@ pub(super) fn names(source: &Source) -> Result<Vec<String>, SourceError> {
     header(&mut Records::open(source, source.len()?)?)
 }
 
-fn rule(source: &Source) -> Rule {
+/// Where the rows of the file end.
+pub(super) fn rule(source: &Source) -> Rule {
     let options = source.options();
     Rule::Quoted {
         separator: options.separator.unwrap_or(b','),
         quote: options.quote,
         escape: options.escape,
     }
-}
-
-fn refuse_utf16(source: &Source) -> Result<(), SourceError> {
-    let mut start = [0u8; 2];
-    let mut input = source.open_at(0)?;
-    if input.read_exact(&mut start).is_ok() && matches!(start, [0xff, 0xfe] | [0xfe, 0xff]) {
-        return Err(source.error(Problem::NotUtf8(": it looks like UTF-16; save it as UTF-8")));
-    }
-    Ok(())
 }
 
 /// Types of all columns from all rows; text for all of them, and only one row looked at, if types are not to be found out.
@@ -308,18 +138,13 @@ fn examine(mut records: Records, names: &[String]) -> Result<(Vec<Kinds>, u64), 
 /// Typed rows of the part `span` of a file, in batches.
 pub(super) fn rows(source: &Source, shape: &Shape, span: Span) -> Result<Chunked, SourceError> {
     let (names, span) = names_and_rows(source, span)?;
-    let mut targets = Vec::with_capacity(names.len());
-    for name in &names {
-        let target = shape.position(name);
-        if target.is_none() && source.declared().is_none() {
-            return Err(source.error_at(1, Some(name), Problem::NotInDataset(shape.names())));
-        }
-        targets.push(target);
-    }
+    let targets: Vec<Option<usize>> = names.iter().map(|name| shape.position(name)).collect();
     let absent = (0..shape.width()).filter(|at| !targets.contains(&Some(*at)));
     let (absent, missing): (Vec<usize>, Vec<usize>) = absent.partition(|at| shape.is_optional(*at));
-    if let Some(missing) = missing.first() {
-        return Err(source.error_at(1, Some(shape.name(*missing)), Problem::NotInFile));
+    // Of declared columns the header was compared with those already.
+    let extra = source.declared().is_none() && targets.contains(&None);
+    if extra || !missing.is_empty() {
+        return Err(misfit(source, shape, &names, &absent));
     }
     let layout = Arc::new(Layout { names, targets, absent });
     Table::new(shape, source.reading()).map_err(|at| unsupported(source, shape, at))?;
@@ -328,9 +153,24 @@ pub(super) fn rows(source: &Source, shape: &Shape, span: Span) -> Result<Chunked
         Ok(Rows {
             records: Records::of(&reader, chunk),
             layout: layout.clone(),
+            quoted: Vec::new(),
             table: Table::new(&shape, reader.reading()).map_err(|at| unsupported(&reader, &shape, at))?,
         })
     })
+}
+
+/// The refusal of a file with other columns than the dataset, which may do without those in `absent`.
+fn misfit(source: &Source, shape: &Shape, names: &[String], absent: &[usize]) -> SourceError {
+    let wanted = (0..shape.width())
+        .filter(|at| !absent.contains(at))
+        .map(|at| shape.name(at));
+    let difference = Difference::between(names, &wanted.collect::<Vec<_>>());
+    let (column, problem) = match (&*difference.missing, &*difference.extra, &*difference.case) {
+        ([], [extra], []) => (extra.clone(), Problem::NotInDataset(shape.names())),
+        ([missing], [], []) => (missing.clone(), Problem::NotInFile),
+        _ => return source.error_at(1, None, Problem::Columns(difference)),
+    };
+    source.error_at(1, Some(&column), problem)
 }
 
 /// Which column of the file goes where.
@@ -347,24 +187,35 @@ struct Rows {
     records: Records,
     layout: Arc<Layout>,
     table: Table,
+    /// For each field of the record whether it stands in quotes; empty if that does not matter.
+    quoted: Vec<bool>,
 }
 
 impl Rows {
     fn fill(&mut self) -> Result<(), SourceError> {
         let layout = &*self.layout;
+        let quotes_matter = !self.records.source().has_step();
         while !self.table.full() && self.records.advance()? {
             self.records.check_width(&layout.names)?;
+            self.quoted.clear();
+            if quotes_matter && self.records.record.iter().any(str::is_empty) {
+                self.records.quoted(&mut self.quoted);
+            }
             for (at, field) in self.records.record.iter().enumerate() {
-                if let Some(target) = layout.targets[at]
-                    && let Err(problem) = self.table.column(target).push_text(field)
-                {
+                let Some(target) = layout.targets[at] else { continue };
+                let column = self.table.column(target);
+                let pushed = match field.is_empty() && self.quoted.get(at).is_some_and(|quoted| *quoted) {
+                    true => column.push_quoted_nothing(),
+                    false => column.push_text(field),
+                };
+                if let Err(problem) = pushed {
                     let line = self.records.line();
-                    return Err(self.records.source.error_at(line, Some(&layout.names[at]), problem));
+                    return Err(self.records.source().error_at(line, Some(&layout.names[at]), problem));
                 }
             }
             for at in &layout.absent {
                 let pushed = self.table.column(*at).push_null();
-                pushed.map_err(|problem| self.records.source.error_at(self.records.line(), None, problem))?;
+                pushed.map_err(|problem| self.records.source().error_at(self.records.line(), None, problem))?;
             }
             self.table.row_done(self.records.record.as_slice().len());
         }
@@ -375,10 +226,11 @@ impl Rows {
 impl Batches for Rows {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         self.fill()?;
-        self.table.take().map_err(|problem| self.records.source.error(problem))
+        let taken = self.table.take();
+        taken.map_err(|problem| self.records.source().error(problem))
     }
 
     fn bytes(&self) -> u64 {
-        self.records.behind().0
+        self.records.consumed()
     }
 }

@@ -51,6 +51,22 @@ pub enum IngestError {
         /// How many bytes were taken before.
         length: u64,
     },
+    /// The last line that was taken of the file has gone on since.
+    #[error(
+        "nothing ended the last line of {0} when it was published, and now that line goes on: the row that was taken of it \
+         was half a row. Ways out: publish the file under another name (--name), append all of its rows again \
+         (--append-all), or key the rows (--merge snapshot with --primary-key), which retracts the half"
+    )]
+    WentOn(String),
+    /// The columns of the dataset are those that a query gives.
+    #[error("the push source of the dataset sends rows through a query, which decides what columns there are")]
+    ColumnsOfQuery,
+    /// The source takes the columns that a table has.
+    #[error("the push source of the dataset declares no columns that others could be added to")]
+    ColumnsOpen,
+    /// The file changed each time that it was read.
+    #[error("{0} changes while it is read, each time anew")]
+    Unsteady(String),
     /// The dataset has rows and no note of which file they are from.
     #[error(
         "the dataset has {rows} rows, and which of {name}'s rows are among them is not known. Ways out: append all of \

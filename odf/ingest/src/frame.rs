@@ -1,16 +1,19 @@
 //! Rows as a source in the chain gives them: read as its read step says, then preprocessed by its queries. What the
 //! dataset makes of them is the part of [`super::fit`].
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::IngestError;
+use super::before::Before;
 use super::ground::{Ground, INPUT, Planned};
+use super::infer::Inferred;
 use super::shape::Shape;
-use super::source::{Batches, Content, OnProgress, Source, SourceError, Span, integer_times};
+use super::source::{Batches, Format, OnProgress, Source, SourceError, Span, integer_times};
 use odf_metadata::{ReadStep, Timestamp, Transform};
+use odf_tables::types::{NoCounterpart, to_arrow};
 
 /// The rows of one content, openable as often as needed.
 pub(super) struct Frame {
@@ -24,26 +27,26 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// The rows of `content`. None if there is nothing from which even their columns could be known: no bytes (or no file
+    /// The rows of `source`, which `read` was made for. None if there is nothing from which even their columns could be known: no bytes (or no file
     /// at all), and no columns declared. `now` is the time that queries see.
     ///
     /// # Errors
     /// The read step or the query cannot be used, or, where columns have to be found out, the content cannot be read.
     pub(super) fn of_step(
-        name: &str,
-        content: &Path,
+        source: Source,
         read: &ReadStep,
         preprocess: Option<&Transform>,
+        before: &Before,
         ground: Ground<'_>,
         now: Timestamp,
         progress: &mut OnProgress<'_>,
     ) -> Result<Option<Frame>, IngestError> {
-        let source = Source::for_step(name, Content::File(content.to_owned()), read)?;
-        let end = if content.exists() { source.len()? } else { 0 };
+        let end = if source.is_there() { source.len()? } else { 0 };
         let columns = match source.declared() {
             Some(declared) => declared.clone(),
             None if end == 0 => return Ok(None),
-            None => source.infer(end, progress)?,
+            None if preprocess.is_some() => source.infer(end, progress)?,
+            None => as_known(source.infer(end, progress)?, source.format(), before)?,
         };
         if columns.columns.is_empty() {
             return Ok(None);
@@ -69,6 +72,11 @@ impl Frame {
             query,
             dir: ground.dir.to_owned(),
         }))
+    }
+
+    /// Whether the columns are somebody's will, not what the rows happen to have.
+    pub(super) fn is_declared(&self) -> bool {
+        self.source.declared().is_some()
     }
 
     /// The columns of the rows.
@@ -103,6 +111,35 @@ impl Frame {
         }
         self.source.rows(&self.shape, self.span)
     }
+}
+
+/// The columns with the types that they have in the dataset, which decides how text is read: a few rows may look like
+/// something narrower, or like nothing at all where a column is empty.
+fn as_known(mut found: Inferred, format: Format, before: &Before) -> Result<Inferred, NoCounterpart> {
+    let Some(known) = before.schema.as_ref().map(to_arrow).transpose()? else {
+        return Ok(found);
+    };
+    let vocabulary = &before.vocabulary;
+    let of_system = [
+        &vocabulary.offset_column,
+        &vocabulary.operation_type_column,
+        &vocabulary.system_time_column,
+        &vocabulary.event_time_column,
+    ];
+    for column in found
+        .columns
+        .iter_mut()
+        .filter(|column| !of_system.contains(&&column.name))
+    {
+        if let Ok(field) = known.field_with_name(&column.name)
+            && !field.data_type().is_nested()
+            && !column.data_type.is_nested()
+            && format != Format::Parquet
+        {
+            column.data_type = field.data_type().clone();
+        }
+    }
+    Ok(found)
 }
 
 /// No rows.

@@ -20,7 +20,8 @@ mod text;
 pub(super) use feature::{GEOMETRY, PROPERTY_GEOMETRY};
 use feature::{Naming, cells};
 pub(super) use look::infer;
-use objects::{Objects, rule, utf8};
+pub(super) use objects::rule;
+use objects::{Objects, utf8};
 pub use text::MAX_DEPTH;
 pub(super) use text::{Refused, canonical, decode_string, items, members};
 
@@ -34,7 +35,8 @@ pub(super) fn lines(source: &Source, shape: &Shape, span: Span) -> Result<Chunke
 }
 
 /// Batches of typed rows. A member that a row lacks is null; one that the dataset lacks is refused, unless the source
-/// declares its columns: then it was left out on purpose.
+/// declares its columns: then it was left out on purpose. A row of nothing but such members is refused, and so is one
+/// whose name differs from that of a column without a value in case only.
 pub(super) struct Rows {
     source: Source,
     shape: Shape,
@@ -45,6 +47,8 @@ pub(super) struct Rows {
     /// Row in which each column was last given a value, counted from 1.
     given: Vec<u64>,
     row: u64,
+    /// Members of the row that were passed over and have the name of a column but for case, and those columns.
+    near: Vec<(usize, String)>,
 }
 
 impl Rows {
@@ -63,6 +67,7 @@ impl Rows {
             text: Vec::new(),
             given: vec![0; shape.width()],
             row: 0,
+            near: Vec::new(),
         })
     }
 
@@ -74,13 +79,21 @@ impl Rows {
             self.row += 1;
             let (row, shape, table, given) = (self.row, &self.shape, &mut self.table, &mut self.given);
             let (mut expected, lax) = (0, self.source.declared().is_some());
+            let (mut taken, mut passed_over) = (0, 0);
+            let has_features = self.source.format().has_features();
+            let near = &mut self.near;
+            near.clear();
             cells(self.naming, utf8(&self.source, place, &self.text)?, &mut |key, raw| {
                 let at = if expected < shape.width() && shape.name(expected) == key {
                     expected
                 } else {
                     match shape.position(&key) {
                         Some(at) => at,
-                        None if lax => return Ok(()),
+                        None if lax => {
+                            passed_over += usize::from(!(has_features && key == GEOMETRY));
+                            near.extend(shape.position_but_for_case(&key).map(|at| (at, key.to_string())));
+                            return Ok(());
+                        }
                         None => return Err((Some(key.to_string()), Problem::NotInDataset(shape.names()))),
                     }
                 };
@@ -89,12 +102,22 @@ impl Rows {
                     return Err((Some(key.to_string()), Problem::Duplicate));
                 }
                 given[at] = row;
+                taken += 1;
                 table
                     .column(at)
                     .push_json(raw)
                     .map_err(|problem| (Some(key.to_string()), problem))
             })
             .map_err(|(column, problem)| self.source.error_in(place, column.as_deref(), problem))?;
+            if let Some((at, name)) = near.iter().find(|(at, _)| given[*at] != row) {
+                let problem = Problem::Case(shape.name(*at).to_owned());
+                return Err(self.source.error_in(place, Some(name), problem));
+            }
+            if taken == 0 && passed_over > 0 {
+                return Err(self
+                    .source
+                    .error_in(place, None, Problem::NothingDeclared(shape.names())));
+            }
             for (at, given) in given.iter().enumerate() {
                 if *given != row {
                     let missing = |problem| self.source.error_in(place, Some(shape.name(at)), problem);

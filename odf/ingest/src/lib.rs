@@ -58,7 +58,7 @@ mod stage;
 
 use arrow::datatypes::{DataType, TimeUnit};
 use odf_metadata::chain::ChainState;
-use odf_metadata::{MergeStrategy, MetadataEvent, SetVocab, Timestamp};
+use odf_metadata::{MergeStrategy, MetadataEvent, SetDataSchema, SetVocab, Timestamp};
 use odf_tables::slice::SliceOptions;
 
 pub use odf_tables::ddl::{ColumnType, DdlError, parse_types};
@@ -76,9 +76,9 @@ use commit::{Additions, Reached};
 use infer::Inferred;
 use plan::Plan;
 use shape::type_name;
-use source::{OnProgress, Problem, Source, Span};
-use stage::{Staging, Unstaged};
-use taken::{Comparison, Taken};
+use source::{MAX_READINGS, OnProgress, Problem, Source, Span};
+use stage::{Empty, Staging, Unstaged};
+use taken::{Comparison, Growth, Taken};
 
 /// What to do with a file of an append dataset that is not the one taken before, or not with more behind it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,6 +104,10 @@ pub struct Options {
     pub default_event_time: Option<Timestamp>,
     /// What to do with a file that changed otherwise than by growing.
     pub changed: Changed,
+    /// The file is finished: its last line is taken though nothing ends it.
+    pub finished: bool,
+    /// Columns that the dataset does not have become optional columns of it.
+    pub add_columns: bool,
     /// For a new dataset: events written behind the source, such as SetInfo, SetLicense, SetAttachments.
     pub events: Vec<MetadataEvent>,
     /// How slices are written.
@@ -136,7 +140,7 @@ pub fn merge_option(merge: Option<&str>, primary_key: Vec<String>) -> Result<Opt
 ///
 /// `now` is the time of the new blocks; should it lie before the head's, the head's is used, because a chain never goes
 /// back in time. `progress` is called from this thread, about once per batch. For a dataset that comes into being the
-/// events are those behind its Seed.
+/// events are those behind its Seed. A file that changes while it is read is read again, a few times at most.
 ///
 /// # Errors
 /// See [`IngestError`].
@@ -147,23 +151,73 @@ pub fn ingest(
     now: Timestamp,
     progress: &mut OnProgress<'_>,
 ) -> Result<Option<Prepared>, IngestError> {
+    let recorded = declare::as_recorded(source, ground.history.state());
+    let source = &recorded.settled()?;
+    let mut growth = match options.finished {
+        true => Growth::Finished,
+        false => Growth::Open,
+    };
+    for reading in 1..=MAX_READINGS {
+        let seen = source.fingerprint()?;
+        let taking = take(ground, source, options, growth, now, progress);
+        if seen == source.fingerprint()? {
+            return Ok(taking?.map(|(prepared, _)| prepared));
+        }
+        // It changed, and what was read may be half of the one and half of the other, also where that was an error.
+        let (prepared, taken) = match taking {
+            Ok(Some(taking)) => taking,
+            Ok(None) if reading == MAX_READINGS => return Ok(None),
+            Err(error) if reading == MAX_READINGS => return Err(error),
+            _ => continue,
+        };
+        match taken::compare(source, Some(&taken), growth, progress)? {
+            Comparison::Same => return Ok(Some(prepared)),
+            // It grew behind what was taken; that may end within a line, which then is taken the next time.
+            Comparison::Grew { .. } | Comparison::Waits => {
+                let whole_lines = source.ends_a_line(taken.length)? || growth == Growth::Finished;
+                if whole_lines {
+                    return Ok(Some(prepared));
+                }
+                growth = Growth::Going;
+            }
+            Comparison::WentOn { .. } => growth = Growth::Going,
+            Comparison::Fresh { .. } | Comparison::Changed { .. } => {}
+        }
+    }
+    Err(IngestError::Unsteady(source.name().to_owned()))
+}
+
+/// Takes the rows of `source` that are new, as it is now; also says which part of it they are from.
+fn take(
+    ground: Ground<'_>,
+    source: &Source,
+    options: &Options,
+    growth: Growth,
+    now: Timestamp,
+    progress: &mut OnProgress<'_>,
+) -> Result<Option<(Prepared, Taken)>, IngestError> {
     let system_time = ground.system_time(now);
     let known = match ground.history.state() {
         Some(state) => Known::of(ground.history, state, options)?,
         None => Known::nothing(options),
     };
     let is_new = ground.history.state().is_none();
-    let Some((span, taken)) = known.part(source, options.changed, progress)? else {
+    let Some((span, taken)) = known.part(source, options.changed, growth, progress)? else {
         return Ok(None);
     };
-    let (plan, columns) = known.settle(source, span, options, progress)?;
+    let Settled {
+        plan,
+        columns,
+        added,
+        notes,
+    } = known.settle(source, span, options, progress)?;
     let before = &known.before;
     let open = || source.rows(plan.shape(), span);
     let rows = Unstaged {
         source,
         open: &open,
         end: span.end,
-        may_be_empty: false,
+        empty: Empty::Refused,
     };
     let staging = Staging {
         before,
@@ -181,10 +235,11 @@ pub fn ingest(
     }
 
     let mut events = Vec::new();
-    if known.new_source {
+    if known.new_source || added.is_some() {
         let merge = before.strategy.clone();
         events.push(declare::push_source(source, &plan, columns.as_ref(), merge)?);
     }
+    events.extend(added.map(MetadataEvent::SetDataSchema));
     if is_new {
         if let Some(column) = options.event_time.clone().filter(|column| column != plan::EVENT_TIME) {
             events.push(MetadataEvent::SetVocab(SetVocab {
@@ -195,21 +250,12 @@ pub fn ingest(
         events.extend(options.events.iter().cloned());
     }
     let schema = staged.is_some().then(|| plan.schema().as_ref());
-    let mut additions = Additions::new(before, schema, staged, Reached::WithRows(Some(taken.to_state())))?;
+    let state = Reached::WithRows(Some(taken.to_state()));
+    let mut additions = Additions::new(before, schema, staged, state)?;
     additions.events.splice(0..0, events);
-    let notes = columns
-        .iter()
-        .flat_map(|inferred| &inferred.columns)
-        .filter_map(|column| {
-            Some(ColumnNote {
-                column: column.name.clone(),
-                note: column.note?,
-            })
-        });
-    Ok(additions.at(system_time).map(|prepared| Prepared {
-        notes: notes.collect(),
-        ..prepared
-    }))
+    Ok(additions
+        .at(system_time)
+        .map(|prepared| (Prepared { notes, ..prepared }, taken)))
 }
 
 /// What a published table meets.
@@ -222,6 +268,17 @@ struct Known {
     /// In which unit integers count in its time columns, as that source says.
     integer_times: Vec<(String, TimeUnit)>,
     taken: Option<Taken>,
+}
+
+/// Which column of the table becomes which of the dataset.
+struct Settled {
+    plan: Plan,
+    /// The columns of the table, where they were looked at.
+    columns: Option<Inferred>,
+    /// The schema that the dataset gets, where the table adds columns to it.
+    added: Option<SetDataSchema>,
+    /// Why new columns are text.
+    notes: Vec<ColumnNote>,
 }
 
 impl Known {
@@ -274,9 +331,10 @@ impl Known {
         &self,
         source: &Source,
         changed: Changed,
+        growth: Growth,
         progress: &mut OnProgress<'_>,
     ) -> Result<Option<(Span, Taken)>, IngestError> {
-        let comparison = taken::compare(source, self.taken.as_ref(), progress)?;
+        let comparison = taken::compare(source, self.taken.as_ref(), growth, progress)?;
         let whole = |taken: Taken| {
             (
                 Span {
@@ -289,10 +347,14 @@ impl Known {
         };
         // A strategy that does not look at earlier rows would write every row again.
         let append = !merge::needs_history(&self.before.strategy);
+        let is_snapshot = matches!(self.before.strategy, MergeStrategy::Snapshot { .. });
         Ok(match comparison {
             // The same file under another strategy may still change what is there.
             Comparison::Same if self.new_source => self.taken.clone().map(whole),
-            Comparison::Same => None,
+            Comparison::Same | Comparison::Waits => None,
+            // A snapshot is the whole state, so half a row goes when the whole one comes. Elsewhere it would stay.
+            Comparison::WentOn { taken } if is_snapshot || changed == Changed::TakeAll => Some(whole(taken)),
+            Comparison::WentOn { .. } => return Err(IngestError::WentOn(source.name().to_owned())),
             Comparison::Fresh { taken, .. } | Comparison::Changed { taken } if !append => Some(whole(taken)),
             Comparison::Grew { taken, .. } if !append => Some(whole(taken)),
             Comparison::Grew { span, taken } => Some((span, taken)),
@@ -316,15 +378,14 @@ impl Known {
         })
     }
 
-    /// Settles which column of the table becomes which of the dataset; also the columns of the table where they were
-    /// looked at.
+    /// Settles which column of the table becomes which of the dataset.
     fn settle(
         &self,
         source: &Source,
         span: Span,
         options: &Options,
         progress: &mut OnProgress<'_>,
-    ) -> Result<(Plan, Option<Inferred>), IngestError> {
+    ) -> Result<Settled, IngestError> {
         let Before {
             strategy,
             vocabulary,
@@ -341,7 +402,33 @@ impl Known {
             }
         }
         if let Some(schema) = schema {
-            let plan = Plan::fit(source, schema, vocabulary, strategy)?;
+            let mut settled = Settled {
+                plan: Plan::fit(source, schema, vocabulary, strategy)?,
+                columns: None,
+                added: None,
+                notes: Vec::new(),
+            };
+            if options.add_columns {
+                let mut found = source.infer(span.end, progress)?;
+                for ColumnType { field, .. } in &options.types {
+                    for column in found.columns.iter_mut().filter(|column| column.name == *field.name()) {
+                        column.data_type = field.data_type().clone();
+                        column.note = None;
+                    }
+                }
+                if let Some(wider) = declare::widened(schema, &found, vocabulary, source)? {
+                    found
+                        .columns
+                        .retain(|column| schema.fields.iter().all(|field| field.name != column.name));
+                    settled.notes = notes(&found);
+                    settled.plan = Plan::fit(source, &wider, vocabulary, strategy)?;
+                    settled.added = Some(SetDataSchema {
+                        raw_arrow_schema: None,
+                        schema: Some(wider),
+                    });
+                }
+            }
+            let plan = &settled.plan;
             for ColumnType { field, .. } in &options.types {
                 let actual = plan.schema().field_with_name(field.name());
                 let actual = actual
@@ -354,7 +441,8 @@ impl Known {
                     });
                 }
             }
-            return Ok((plan.with_integer_times(&integer_times), None));
+            settled.plan = settled.plan.with_integer_times(&integer_times);
+            return Ok(settled);
         }
         let (mut inferred, declared) = match &self.declared {
             Some(declared) => (declared.clone(), true),
@@ -394,6 +482,22 @@ impl Known {
         };
         let wanted = options.event_time.is_some() || vocabulary.event_time_column != plan::EVENT_TIME;
         let plan = Plan::infer(source, &inferred, vocabulary, wanted, required, strategy)?;
-        Ok((plan.with_integer_times(&integer_times), Some(inferred)))
+        Ok(Settled {
+            plan: plan.with_integer_times(&integer_times),
+            notes: notes(&inferred),
+            columns: Some(inferred),
+            added: None,
+        })
     }
+}
+
+/// Why columns are text although they look like something else.
+fn notes(inferred: &Inferred) -> Vec<ColumnNote> {
+    let note = |column: &infer::InferredColumn| {
+        Some(ColumnNote {
+            column: column.name.clone(),
+            note: column.note?,
+        })
+    };
+    inferred.columns.iter().filter_map(note).collect()
 }

@@ -241,7 +241,7 @@ impl Source {
     /// The names of the columns where the format declares them before the rows; none for JSON and its kin.
     pub(super) fn declared_names(&self) -> Result<Option<Vec<String>>, SourceError> {
         match self.format() {
-            Format::Csv => super::delimited::names(self).map(Some),
+            Format::Csv => super::delimited::names(&self.settled()?).map(Some),
             Format::Parquet => super::columnar::names(self).map(Some),
             Format::Ndjson | Format::Json | Format::GeoJson | Format::NdGeoJson | Format::EsriShapefile => Ok(None),
         }

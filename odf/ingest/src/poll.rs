@@ -50,6 +50,7 @@ pub use reach::is_private;
 pub use surroundings::{FetchPhase, FetchProgress, HttpOptions, MAX_CONTENT_BYTES, Surroundings};
 pub use template::{MAX_TEMPLATE_BYTES, TemplateError};
 
+use crate::source::Fingerprint;
 use outcome::State;
 use spool::Spool;
 
@@ -113,7 +114,14 @@ pub fn fetch(
         return Ok(Outcome::UpToDate);
     };
     let steps = source.prepare.as_deref().unwrap_or_default();
+    let own = fetched.content.own_file().map(std::path::Path::to_owned);
+    let look = || own.as_deref().and_then(|path| Fingerprint::of(path).ok());
+    let seen = look();
     fetched.content = prepare::prepare(steps, fetched.content, &fetched.name, around)?;
+    if seen != look() {
+        return Err(PollError::Changing(fetched.name));
+    }
+    fetched.seen = seen.filter(|_| steps.is_empty());
     Ok(Outcome::Fetched(fetched))
 }
 

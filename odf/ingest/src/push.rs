@@ -8,11 +8,12 @@ use std::path::Path;
 use super::IngestError;
 use super::before::Before;
 use super::commit::{Additions, Reached};
+use super::declare;
 use super::fit::Fit;
 use super::frame::Frame;
 use super::ground::{Ground, Prepared};
-use super::source::{Format, OnProgress, step_for_format};
-use super::stage::{Staging, Unstaged};
+use super::source::{Content, Fingerprint, Format, MAX_READINGS, OnProgress, Source, step_for_format};
+use super::stage::{Empty, Staging, Unstaged};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{
     AddData, AddPushSource, DatasetKind, MergeStrategy, MetadataEvent, ReadStep, SourceState, Timestamp, Transform,
@@ -29,6 +30,10 @@ pub struct PushOptions {
     pub input_format: Option<Format>,
     /// Event time of rows that have none; absent: the system time.
     pub event_time: Option<Timestamp>,
+    /// A snapshot without a row retracts all that are there.
+    pub allow_empty: bool,
+    /// Columns that the source does not declare become optional columns of source and dataset.
+    pub add_columns: bool,
     /// How slices are written.
     pub slice: SliceOptions,
 }
@@ -44,6 +49,10 @@ pub struct Polled<'a> {
     pub event_time: Option<Timestamp>,
     /// How far the source was read with this content.
     pub state: Option<&'a SourceState>,
+    /// The content as the state is of it; absent: a copy that nobody changes.
+    pub seen: Option<Fingerprint>,
+    /// A snapshot without a row retracts all that are there.
+    pub allow_empty: bool,
     /// How slices are written.
     pub slice: &'a SliceOptions,
 }
@@ -65,19 +74,21 @@ pub fn push(
     let source = push_source(state, options.source_name.as_deref())?.clone();
     let read = match options.input_format {
         Some(format) => step_for_format(&source.read, format),
-        None => source.read,
+        None => source.read.clone(),
     };
     let given = Given {
         name,
         content,
         read: &read,
+        source: Some(&source).filter(|_| options.add_columns),
         preprocess: source.preprocess.as_ref(),
-        merge: source.merge,
+        merge: &source.merge,
         event_time: options.event_time,
-        reached: Reached::WithRows(None),
+        reached: &|| Reached::WithRows(None),
+        empty: Empty::unless(options.allow_empty),
         slice: &options.slice,
     };
-    take(ground, state, given, now, progress)
+    steadily(name, content, None, || take(ground, state, &given, now, progress))
 }
 
 /// The push source of this name, or the only one.
@@ -118,13 +129,40 @@ pub fn polled(
         name: polled.name,
         content: polled.content,
         read: &source.read,
+        source: None,
         preprocess: source.preprocess.as_ref(),
-        merge: source.merge,
+        merge: &source.merge,
         event_time: polled.event_time,
-        reached: Reached::Always(polled.state.cloned()),
+        reached: &|| Reached::Always(polled.state.cloned()),
+        empty: Empty::unless(polled.allow_empty),
         slice: polled.slice,
     };
-    take(ground, state, given, now, progress)
+    steadily(polled.name, polled.content, polled.seen, || {
+        take(ground, state, &given, now, progress)
+    })
+}
+
+/// What came of taking a file that is one and the same from before to after: else it is taken again, a few times at most.
+/// `seen` is how it was when its state was asked for; when that is not how it is now, taking it again helps nothing.
+fn steadily<T>(
+    name: &str,
+    content: &Path,
+    seen: Option<Fingerprint>,
+    mut take: impl FnMut() -> Result<T, IngestError>,
+) -> Result<T, IngestError> {
+    // No file means no rows.
+    let look = || Fingerprint::of(content).ok();
+    for _ in 0..MAX_READINGS {
+        let before = look();
+        if seen.is_some() && seen != before {
+            break;
+        }
+        let taken = take();
+        if before == look() {
+            return taken;
+        }
+    }
+    Err(IngestError::Unsteady(name.to_owned()))
 }
 
 /// Content, and what a source in the chain says about it.
@@ -132,42 +170,47 @@ struct Given<'a> {
     name: &'a str,
     content: &'a Path,
     read: &'a ReadStep,
+    /// The source that is to get the columns that it does not declare.
+    source: Option<&'a AddPushSource>,
     preprocess: Option<&'a Transform>,
-    merge: MergeStrategy,
+    merge: &'a MergeStrategy,
     event_time: Option<Timestamp>,
-    reached: Reached,
+    reached: &'a dyn Fn() -> Reached,
+    empty: Empty,
     slice: &'a SliceOptions,
 }
 
 fn take(
     ground: Ground<'_>,
     state: &ChainState,
-    given: Given<'_>,
+    given: &Given<'_>,
     now: Timestamp,
     progress: &mut OnProgress<'_>,
 ) -> Result<Option<Prepared>, IngestError> {
-    let before = Before::of(ground.history, state, given.merge)?;
+    let mut before = Before::of(ground.history, state, given.merge.clone())?;
     let system_time = ground.system_time(now);
-    let frame = Frame::of_step(
-        given.name,
-        given.content,
-        given.read,
-        given.preprocess,
-        ground,
-        system_time,
-        progress,
-    )?;
-    let additions = match &frame {
-        None => Additions::new(&before, None, None, given.reached)?,
+    let added = match given.source {
+        Some(source) => declare::added_columns(given.name, given.content, source, given.read, &before, progress)?,
+        None => None,
+    };
+    if let Some(schema) = added.as_ref().and_then(|added| added.schema.clone()) {
+        before.schema = Some(schema);
+    }
+    let read = added.as_ref().map_or(given.read, |added| &added.read);
+    let source = Source::for_step(given.name, Content::File(given.content.to_owned()), read)?;
+    let frame = Frame::of_step(source, read, given.preprocess, &before, ground, system_time, progress)?;
+    let reached = (given.reached)();
+    let mut additions = match &frame {
+        None => Additions::new(&before, None, None, reached)?,
         Some(frame) => {
-            let declared = given.read.schemas().1.is_some();
+            let declared = read.schemas().1.is_some();
             let fit = Fit::new(frame.schema(), &before, declared, given.preprocess.is_some())?;
             let open = || Ok(fit.rows(given.name, frame.open()?));
             let rows = Unstaged {
                 source: frame.source(),
                 open: &open,
                 end: frame.len(),
-                may_be_empty: true,
+                empty: given.empty,
             };
             let staging = Staging {
                 before: &before,
@@ -179,9 +222,15 @@ fn take(
                 event_time: given.event_time.unwrap_or(system_time),
             };
             let staged = staging.run(&rows, progress)?;
-            Additions::new(&before, Some(fit.plan().schema()), staged, given.reached)?
+            // Types that were found out in no row at all would be those of the dataset for ever.
+            let known = frame.is_declared() || staged.is_some();
+            let schema = known.then(|| fit.plan().schema().as_ref());
+            Additions::new(&before, schema, staged, reached)?
         }
     };
+    if let Some(added) = added {
+        additions.events.splice(0..0, added.events);
+    }
     Ok(additions.at(system_time))
 }
 

@@ -10,6 +10,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 pub struct Shape {
     schema: SchemaRef,
     by_name: HashMap<String, usize>,
+    /// By the name in lower case.
+    by_lower: HashMap<String, usize>,
     event_time: Option<usize>,
     operation: Option<usize>,
     /// The time columns in which integers count units since 1970.
@@ -28,6 +30,7 @@ impl Shape {
             .collect();
         let event_time = event_time.and_then(|name| by_name.get(name).copied());
         Shape {
+            by_lower: by_name.iter().map(|(name, at)| (name.to_lowercase(), *at)).collect(),
             schema: Arc::new(Schema::new(fields)),
             by_name,
             event_time,
@@ -91,6 +94,11 @@ impl Shape {
     /// Position of a column.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
+    }
+
+    /// Position of a column whose name differs from `name` in case only.
+    pub(crate) fn position_but_for_case(&self, name: &str) -> Option<usize> {
+        self.by_lower.get(&name.to_lowercase()).copied()
     }
 
     /// Number of columns.

@@ -13,9 +13,13 @@ use super::shape::Shape;
 
 mod ahead;
 mod batches;
+mod difference;
+mod excerpt;
+mod fingerprint;
 mod format;
 mod limits;
 mod names;
+mod opening;
 mod options;
 mod problem;
 mod progress;
@@ -25,21 +29,45 @@ mod table;
 use ahead::Ahead;
 
 pub use batches::{Batches, Span};
+pub use difference::Difference;
+pub(super) use excerpt::shorten;
+pub use fingerprint::Fingerprint;
 pub use format::{Format, UnknownFormat};
-pub use limits::{BATCH_BYTES, BATCH_ROWS, MAX_COLUMN_NAME_BYTES, MAX_COLUMNS, MAX_ROW_BYTES};
+pub use limits::{BATCH_BYTES, BATCH_ROWS, MAX_COLUMN_NAME_BYTES, MAX_COLUMNS, MAX_READINGS, MAX_ROW_BYTES};
 pub(super) use names::{check_names, unsupported};
 pub use options::ReadOptions;
 pub(super) use options::Reading;
-pub(super) use problem::shorten;
 pub use problem::{Place, Problem, SourceError};
 pub(super) use progress::report;
 pub use progress::{OnProgress, Phase, Progress};
-pub(super) use step::{INTEGER_TIMES, integer_times};
-pub use step::{declared_columns, step_for_format};
+pub(super) use step::{INTEGER_TIMES, integer_times, undeclared, with_schema};
+pub use step::{check_step, declared_columns, step_for_format};
 pub use table::{Content, Source, spool};
 pub(super) use table::{Input, RandomAccess};
 
 impl Source {
+    /// The table with its beginning looked at: refused if it is of another kind, and with what separates its columns.
+    pub(super) fn settled(&self) -> Result<Source, SourceError> {
+        opening::check(self)?;
+        let mut settled = self.clone();
+        if self.format == Format::Csv && self.options.separator.is_none() {
+            settled.options.separator = Some(delimited::sniff(self)?);
+        }
+        Ok(settled)
+    }
+
+    /// What separates the columns of CSV: what was said, else what the beginning of the file shows. None for formats that
+    /// need no such thing.
+    ///
+    /// # Errors
+    /// The table cannot be read, is of another kind, or does not show it.
+    pub fn separator(&self) -> Result<Option<u8>, SourceError> {
+        Ok(match self.format {
+            Format::Csv => self.settled()?.options.separator,
+            _ => None,
+        })
+    }
+
     /// Looks at every row and says which columns there are and what fits into them.
     ///
     /// `end` bounds the bytes read: a file that grows meanwhile is read up to there, so that both passes see the same.
@@ -47,10 +75,11 @@ impl Source {
         if end == 0 {
             return Err(self.error(Problem::Empty));
         }
+        let source = &self.settled()?;
         match self.format {
-            Format::Csv => delimited::infer(self, end, progress),
-            Format::Parquet => columnar::infer(self),
-            _ => json::infer(self, end, progress),
+            Format::Csv => delimited::infer(source, end, progress),
+            Format::Parquet => columnar::infer(source),
+            _ => json::infer(source, end, progress),
         }
     }
 
@@ -63,11 +92,12 @@ impl Source {
         if span.end == 0 {
             return Err(self.error(Problem::Empty));
         }
+        let source = &self.settled()?;
         let reader: Box<dyn Batches + Send> = match self.format {
-            Format::Csv => return Ok(Box::new(delimited::rows(self, shape, span)?)),
-            Format::Ndjson | Format::NdGeoJson => return Ok(Box::new(json::lines(self, shape, span)?)),
-            Format::Parquet => Box::new(columnar::Rows::open(self, shape)?),
-            _ => Box::new(json::Rows::open(self, shape, span)?),
+            Format::Csv => return Ok(Box::new(delimited::rows(source, shape, span)?)),
+            Format::Ndjson | Format::NdGeoJson => return Ok(Box::new(json::lines(source, shape, span)?)),
+            Format::Parquet => Box::new(columnar::Rows::open(source, shape)?),
+            _ => Box::new(json::Rows::open(source, shape, span)?),
         };
         let ahead = Ahead::start(reader).map_err(|error| self.error(Problem::Io(error)))?;
         Ok(Box::new(ahead))

@@ -22,9 +22,26 @@ pub(super) struct Unstaged<'a> {
     pub(super) open: &'a dyn Fn() -> Result<Box<dyn Batches + 'a>, SourceError>,
     /// Bytes of the source up to which is read.
     pub(super) end: u64,
-    /// Whether a snapshot without a row stands for a state without rows. It does where a source in the chain says so; a
-    /// file that somebody publishes may have been cut short.
-    pub(super) may_be_empty: bool,
+    /// What a snapshot without a row stands for.
+    pub(super) empty: Empty,
+}
+
+/// What a snapshot without a row stands for: a state without rows, or a file that was cut short and an answer that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Empty {
+    /// It is not taken.
+    Refused,
+    /// It is not taken if that would retract rows.
+    KeepsRows,
+    /// It is a state without rows: all that are there are retracted.
+    Retracts,
+}
+
+impl Empty {
+    /// Of rows that a source in the chain gives.
+    pub(super) fn unless(allowed: bool) -> Empty {
+        if allowed { Empty::Retracts } else { Empty::KeepsRows }
+    }
 }
 
 /// How they are staged.
@@ -90,10 +107,14 @@ impl Staging<'_> {
             drop(batches);
             match merged {
                 Ok(Merged::OutOfOrder) => continue,
-                Ok(Merged::Done { read: 0 })
-                    if !rows.may_be_empty && matches!(self.before.strategy, MergeStrategy::Snapshot { .. }) =>
-                {
-                    return Err(rows.source.error(Problem::NoRows).into());
+                Ok(Merged::Done { read: 0 }) if matches!(self.before.strategy, MergeStrategy::Snapshot { .. }) => {
+                    match rows.empty {
+                        Empty::Refused => return Err(rows.source.error(Problem::NoRows).into()),
+                        Empty::KeepsRows if assembly.writer.rows() > 0 => {
+                            return Err(rows.source.error(Problem::Emptied).into());
+                        }
+                        Empty::KeepsRows | Empty::Retracts => {}
+                    }
                 }
                 Ok(Merged::Done { .. }) => {}
                 Err(MergeError::Refused(error)) => return Err(self.placed(*error, rows)),

@@ -180,7 +180,9 @@ fn sequences_are_read_whatever_lines_their_texts_have() {
     let more = format!("{sequence}\u{1e}{}\n", feature(Some("4"), "{\"a\":4}"));
     updated(world.publish_text(&more, Format::NdGeoJson, &Options::default()));
     assert_eq!(shown(&world).1, ["1 1", "2 2", "3 3", "4 4"]);
-    let bad = format!("{more}\u{1e}{{\n\"type\":");
+    let unended = format!("{more}\u{1e}{{\n\"type\":");
+    up_to_date(world.publish_text(&unended, Format::NdGeoJson, &Options::default()));
+    let bad = format!("{unended}\n");
     let error = world.publish_text(&bad, Format::NdGeoJson, &Options::default());
     let error = error.unwrap_err().to_string();
     assert!(error.starts_with("t.ndgeojson, line 7: not a JSON object"), "{error}");

@@ -60,6 +60,8 @@ fn replay(golden: &Golden) {
                 content: &path,
                 event_time: None,
                 state: wanted.new_source_state.as_ref(),
+                seen: None,
+                allow_empty: true,
                 slice: &slice,
             };
             polled(&mut dataset, given, system_time, progress)

@@ -14,6 +14,8 @@ struct Pushed {
     world: World,
     dataset: Dataset,
     hour: u32,
+    /// What polls say.
+    allow_empty: bool,
 }
 
 fn ndjson(ddl: &[&str]) -> ReadStep {
@@ -91,6 +93,7 @@ impl Pushed {
             world,
             dataset,
             hour: 0,
+            allow_empty: false,
         }
     }
 
@@ -124,6 +127,8 @@ impl Pushed {
             content: &path,
             event_time: None,
             state: state.as_ref(),
+            seen: None,
+            allow_empty: self.allow_empty,
             slice: &SliceOptions::default(),
         };
         let progress = &mut |_| ControlFlow::Continue(());
@@ -478,6 +483,8 @@ fn blocks_are_written_when_there_is_something_to_say() {
         content: &gone,
         event_time: None,
         state: None,
+        seen: None,
+        allow_empty: false,
         slice: &SliceOptions::default(),
     };
     let progress = &mut |_| ControlFlow::Continue(());
@@ -530,4 +537,214 @@ fn links_to_objects_are_followed_and_counted() {
             2 * size
         )
     );
+}
+
+fn inferring() -> ReadStep {
+    ReadStep::Csv(ReadStepCsv {
+        header: Some(true),
+        infer_schema: Some(true),
+        ..ReadStepCsv::default()
+    })
+}
+
+#[test]
+fn a_dataset_has_no_schema_before_its_first_row() {
+    for polls in [true, false] {
+        let mut pushed = Pushed::new(vec![match polls {
+            true => polling(inferring()),
+            false => source("default", inferring(), None, MergeStrategy::Append),
+        }]);
+        let take = |pushed: &mut Pushed, text: &str, state: &str| match polls {
+            true => pushed.poll(text, Some(state)),
+            false => pushed.push(text),
+        };
+        // Seen: every column text for ever.
+        let first = take(&mut pushed, "id,v\n", "1");
+        assert!(pushed.dataset.state().schema.is_none());
+        match polls {
+            true => assert_eq!(kinds(&updated(first)), ["AddData"], "the state moves on"),
+            false => up_to_date(first),
+        }
+        updated(take(&mut pushed, "id,v\n1,x\n", "2"));
+        assert_eq!(pushed.columns(), ["event_time:Timestamp", "id:Int64?", "v:String?"]);
+        // With a schema, rows are read with it, whatever they look like alone.
+        updated(take(&mut pushed, "id,v\n,7\n", "3"));
+        take(&mut pushed, "id,v\n", "4").unwrap();
+        let rows: Vec<String> = pushed.world.rows().iter().map(|row| row[29..].to_owned()).collect();
+        assert_eq!(rows, ["1 x", "- 7"]);
+        let error = take(&mut pushed, "id,v\n2,y\nz,y\n", "5").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "input, line 3, column `id`: `z` is not an Int64, the type of this column"
+        );
+    }
+    let mut empty = Pushed::new(vec![polling(inferring())]);
+    updated(empty.poll("id,v\n1,\n", Some("1")));
+    updated(empty.poll("id,v\n2,7\n", Some("2")));
+    assert!(
+        empty.world.rows()[1].ends_with("2 7"),
+        "text as it stands: {:?}",
+        empty.world.rows()
+    );
+}
+
+#[test]
+fn a_page_in_place_of_a_table_is_refused() {
+    let page = "<!DOCTYPE html>\n<html><body>Please log in, or not</body></html>\n";
+    for read in [
+        inferring(),
+        csv(&[("a", DataType::String.optional())]),
+        ndjson(&["a BIGINT"]),
+        ndjson(&[]),
+    ] {
+        let mut pushed = Pushed::new(vec![polling(read.clone())]);
+        let error = pushed.poll(page, Some("1")).unwrap_err().to_string();
+        assert!(error.starts_with("input: this is an HTML page"), "{error}");
+        assert!(pushed.dataset.state().source_state.is_none(), "it is asked again");
+        let mut pushed = Pushed::new(vec![source("default", read, None, MergeStrategy::Append)]);
+        assert!(pushed.refused(page).starts_with("input: this is an HTML page"));
+    }
+}
+
+#[test]
+fn a_snapshot_without_rows_retracts_all_of_them_only_if_that_is_said() {
+    let merge = || MergeStrategy::Snapshot {
+        primary_key: vec!["id".to_owned()],
+        compare_columns: None,
+    };
+    let read = || csv(&[("id", DataType::Int64), ("v", DataType::String.optional())]);
+    let event = match polling(read()) {
+        MetadataEvent::SetPollingSource(source) => MetadataEvent::SetPollingSource(SetPollingSource {
+            merge: merge(),
+            ..source
+        }),
+        other => other,
+    };
+    let mut polled = Pushed::new(vec![event]);
+    polled.poll("id,v\n", Some("0")).unwrap();
+    updated(polled.poll("id,v\n1,a\n2,b\n", Some("1")));
+    let head = *polled.dataset.head();
+    for text in ["id,v\n", ""] {
+        let error = polled.poll(text, Some("2")).unwrap_err().to_string();
+        assert!(
+            error.contains("would retract every row") && error.contains("--allow-empty"),
+            "{error}"
+        );
+        assert_eq!(
+            *polled.dataset.head(),
+            head,
+            "the state stays, so that it is asked again"
+        );
+    }
+    polled.allow_empty = true;
+    assert_eq!(updated(polled.poll("id,v\n", Some("2"))).rows, 2);
+    // There is nothing left to retract.
+    polled.allow_empty = false;
+    updated(polled.poll("id,v\n", Some("3")));
+    updated(polled.poll("id,v\n1,a\n", Some("4")));
+
+    let query = "select id, v from input where v <> 'gone'";
+    let mut pushed = Pushed::new(vec![
+        source("plain", read(), None, merge()),
+        source("query", read(), Some(query), merge()),
+    ]);
+    let by = |name: &str, allow_empty| PushOptions {
+        source_name: Some(name.to_owned()),
+        allow_empty,
+        ..PushOptions::default()
+    };
+    updated(pushed.push_with("id,v\n1,a\n", &by("plain", false)));
+    for (name, text) in [("plain", "id,v\n"), ("query", "id,v\n1,gone\n")] {
+        let error = pushed.push_with(text, &by(name, false)).unwrap_err().to_string();
+        assert!(error.contains("--allow-empty"), "{error}");
+    }
+    assert_eq!(updated(pushed.push_with("id,v\n", &by("plain", true))).rows, 1);
+}
+
+#[test]
+fn pushed_columns_are_added_when_that_is_said() {
+    let wider = PushOptions {
+        add_columns: true,
+        ..PushOptions::default()
+    };
+    let mut pushed = Pushed::new(vec![source(
+        "default",
+        ndjson(&["a BIGINT"]),
+        None,
+        MergeStrategy::Append,
+    )]);
+    updated(pushed.push("{\"a\":1}\n"));
+    let update = updated(pushed.push_with("{\"a\":2,\"b\":true}\n", &wider));
+    assert_eq!(kinds(&update), ["AddPushSource", "SetDataSchema", "AddData"]);
+    assert_eq!(pushed.columns(), ["event_time:Timestamp", "a:Int64?", "b:Bool?"]);
+    assert_eq!(
+        kinds(&updated(pushed.push_with("{\"a\":3,\"b\":null}\n", &wider))),
+        ["AddData"]
+    );
+    updated(pushed.push("{\"a\":4,\"b\":false}\n"));
+    let ends: Vec<String> = pushed.world.rows().iter().map(|row| row[29..].to_owned()).collect();
+    assert_eq!(ends, ["1 -", "2 true", "3 -", "4 false"]);
+
+    // Without a schema yet.
+    let declared = csv(&[("a", DataType::Int64)]);
+    let mut pushed = Pushed::new(vec![source("default", declared, None, MergeStrategy::Append)]);
+    assert!(pushed.refused("a,b\n1,x\n").contains("`b`"));
+    let update = updated(pushed.push_with("b,a\nx,1\n", &wider));
+    assert_eq!(kinds(&update), ["AddPushSource", "SetDataSchema", "AddData"]);
+    assert_eq!(pushed.columns(), ["event_time:Timestamp", "a:Int64", "b:String?"]);
+
+    let mut query = Pushed::new(vec![source(
+        "default",
+        ndjson(&["a BIGINT"]),
+        Some("select a from input"),
+        MergeStrategy::Append,
+    )]);
+    let error = query.push_with("{\"a\":1,\"b\":2}", &wider).unwrap_err();
+    assert!(matches!(error, IngestError::ColumnsOfQuery), "{error}");
+    let mut open = Pushed::new(vec![source("default", ndjson(&[]), None, MergeStrategy::Append)]);
+    let error = open.push_with("{\"a\":1}", &wider).unwrap_err();
+    assert!(matches!(error, IngestError::ColumnsOpen), "{error}");
+}
+
+#[test]
+fn what_was_polled_is_what_its_state_is_of() {
+    let mut polled = Pushed::new(vec![polling(ndjson(&["a BIGINT"]))]);
+    let path = polled.file("{\"a\":1}\n");
+    let seen = odf_ingest::source::Fingerprint::of(&path).unwrap();
+    let given = Polled {
+        name: "input",
+        content: &path,
+        event_time: None,
+        state: None,
+        seen: Some(seen),
+        allow_empty: false,
+        slice: &SliceOptions::default(),
+    };
+    updated(super::polled(&mut polled.dataset, given, hour(1), &mut |_| {
+        ControlFlow::Continue(())
+    }));
+    polled.file("{\"a\":1}\n{\"a\":2}\n");
+    let progress = &mut |_| ControlFlow::Continue(());
+    let error = super::polled(&mut polled.dataset, given, hour(2), progress).unwrap_err();
+    assert!(matches!(error, IngestError::Unsteady(_)), "{error}");
+
+    // A push has no state; a file that changes under it is read again.
+    let mut pushed = Pushed::new(vec![source(
+        "default",
+        ndjson(&["a BIGINT"]),
+        None,
+        MergeStrategy::Append,
+    )]);
+    let path = pushed.file("{\"a\":1}\n");
+    let mut changed = false;
+    let progress = &mut |_| {
+        if !std::mem::replace(&mut changed, true) {
+            std::fs::write(&path, "{\"a\":5}\n{\"a\":6}\n").unwrap();
+        }
+        ControlFlow::Continue(())
+    };
+    let options = PushOptions::default();
+    updated(push(&mut pushed.dataset, "input", &path, &options, hour(1), progress));
+    let ends: Vec<String> = pushed.world.rows().iter().map(|row| row[29..].to_owned()).collect();
+    assert_eq!(ends, ["5", "6"]);
 }

@@ -95,6 +95,11 @@ fn tsv_and_other_separators_are_read() {
     };
     let source = Source::bytes("t", Bytes::from_static(b"a;b\n1;2,5\n"), Format::Csv, options);
     assert_eq!(read_source(&source).unwrap().1, ["1 2,5"]);
+    assert_eq!(
+        World::source("a|b\n1|2\n", Format::Csv).separator().unwrap(),
+        Some(b'|')
+    );
+    assert_eq!(World::source("[]", Format::Json).separator().unwrap(), None);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.tsv");
     std::fs::write(&path, "a\tb\n1\t2\n").unwrap();
@@ -132,7 +137,11 @@ fn bad_csv_is_refused_with_its_place() {
     let source =
         |bytes: &'static [u8]| Source::bytes("t.csv", Bytes::from_static(bytes), Format::Csv, ReadOptions::default());
     let error = read_source(&source(b"a,b\n1,2\n3,\xff\n")).unwrap_err().to_string();
-    assert_eq!(error, "t.csv, line 3, column `field 2`: not UTF-8 text");
+    assert_eq!(
+        error,
+        "t.csv, line 3, column `field 2`: not UTF-8 text; if it is Latin-1 or Windows-1252, save it as UTF-8 (iconv -f \
+         WINDOWS-1252 -t UTF-8)"
+    );
     let error = read_source(&source(b"\xff\xfea\0")).unwrap_err().to_string();
     assert_eq!(error, "t.csv: not UTF-8 text: it looks like UTF-16; save it as UTF-8");
 }
@@ -371,7 +380,9 @@ fn a_table_must_fit_the_schema_it_is_read_against() {
             .unwrap_err()
             .to_string()
     };
-    assert!(header("i,f,d,t,b,x").contains("column `x`: the dataset has no such column"));
+    assert!(header("i,f,d,t,b,n,x").contains("column `x`: the dataset has no such column"));
+    assert!(header("i,f,d,t,b,x").contains("the file lacks `n`; it has `x`, which nothing here takes"));
+    assert!(header("i,f,d,t,b,N").contains("the file has `N` for `n` (upper and lower case count)"));
     assert!(header("i,f,d,t,b").contains("column `n`: the dataset has this column and the file does not"));
     assert_eq!(
         read_shape(&World::source("b,i,f,d,t,n\ntrue,1,,,,\n", Format::Csv), &shape).unwrap(),
@@ -457,4 +468,20 @@ fn reserved_names_and_event_times_are_checked() {
     let error = publish("a\n1\n", Some("when")).unwrap_err();
     assert_eq!(error, "t.csv, column `when`: no such column; the file has a");
     assert_eq!(publish("a\n", None).unwrap_err(), "t.csv: there are no rows");
+}
+
+#[test]
+fn lines_are_told_however_they_end() {
+    for (text, line) in [
+        ("a,b\r1,2\r3\r", 3),
+        ("a,b\r\n1,2\r\n\r\n3\r\n", 4),
+        ("a,b\r\r1,2\n3", 4),
+        ("a,b\n\"x\ry\",2\n3\n", 4),
+    ] {
+        let refusal = refusal(text, Format::Csv);
+        assert!(
+            refusal.starts_with(&format!("t.csv, line {line}, column `b`")),
+            "{text:?}: {refusal}"
+        );
+    }
 }

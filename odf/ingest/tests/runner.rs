@@ -31,6 +31,7 @@ mod parquet;
 mod pipeline;
 mod properties;
 mod readers;
+mod reading;
 mod shapefiles;
 mod steps;
 mod strategies;

@@ -86,11 +86,29 @@ fn csv_columns_are_found_by_name_or_else_by_place() {
     };
     assert_eq!(rows("1,x\n2,y\n", step(false)), ["1 x", "2 y"]);
     assert_eq!(rows("a,b\n1,x\n", step(true)), ["1 x"]);
-    assert_eq!(rows("b,more,a\nx,?,1\n", step(true)), ["1 x"]);
+    assert_eq!(rows("b,a\nx,1\n", step(true)), ["1 x"]);
+    // A header that has none of the names gives the columns others, as it does in kamu.
     assert_eq!(rows("Other,Names\n1,x\n", step(true)), ["1 x"]);
+    assert_eq!(rows("A, B\n1,x\n", step(true)), ["1 x"]);
+    for (text, words) in [
+        (
+            "c,a\n1,x\n",
+            "the header lacks `b`; it has `c`, which nothing here takes",
+        ),
+        ("a,c\n1,x\n", "the header lacks `b`; it has `c`"),
+        ("B,A\n1,x\n", "`B` for `b`, `A` for `a` (upper and lower case count)"),
+        ("b,more,a\nx,?,1\n", "the header has `more`, which nothing here takes"),
+        ("a\n1\n", "the header lacks `b`"),
+        ("a,c,d\n1,x,y\n", "the header lacks `b`; it has `c`, `d`"),
+    ] {
+        let error = refusal(text, &ReadStep::Csv(step(true)));
+        assert!(
+            error.starts_with("t.csv, line 1: the header ") && error.contains(words),
+            "{text:?}: {error}"
+        );
+    }
+    assert!(refusal("a,b,a\n1,x,2\n", &ReadStep::Csv(step(true))).contains("column `a`: this column appears twice"));
     let width = "t.csv, line 1: the file has 3 column(s) and the source declares 2 (a, b)";
-    let error = refusal("a,c,d\n1,x,y\n", &ReadStep::Csv(step(true)));
-    assert!(error.starts_with(width), "{error}");
     let error = refusal("1,x,y\n", &ReadStep::Csv(step(false)));
     assert!(error.starts_with(width), "{error}");
     let error = refusal("a,b\n1,x\n", &ReadStep::Csv(step(false)));
@@ -98,6 +116,85 @@ fn csv_columns_are_found_by_name_or_else_by_place() {
         error,
         "t.csv, line 1, column `a`: `a` is not an Int32, the type of this column"
     );
+}
+
+#[test]
+fn values_stay_in_the_columns_that_the_header_names() {
+    // Seen: city=Ann, name=Rome.
+    let step = ReadStepCsv {
+        header: Some(true),
+        ..csv(&["city STRING", "name STRING"])
+    };
+    let error = refusal("nmae,city\nAnn,Rome\n", &ReadStep::Csv(step.clone()));
+    assert_eq!(
+        error,
+        "t.csv, line 1: the header lacks `name`; it has `nmae`, which nothing here takes; names decide which column is which"
+    );
+    assert_eq!(rows("name,city\nAnn,Rome\n", step), ["Rome Ann"]);
+}
+
+#[test]
+fn rows_without_a_declared_column_are_no_rows_of_nulls() {
+    let step = ndjson(&["id BIGINT", "name STRING"]);
+    assert_eq!(read(b"{\"id\":1,\"x\":2}\n{}\n", &step).unwrap().1, ["1 -", "- -"]);
+    let error = refusal("{\"id\":1}\n{\"nr\":2,\"x\":3}\n", &step);
+    assert_eq!(
+        error,
+        "t.ndjson, line 2: nothing in it is a column that the source declares (id, name); all of its values would be lost"
+    );
+    let error = refusal("{\"id\":1,\"Name\":\"x\"}\n", &step);
+    assert_eq!(
+        error,
+        "t.ndjson, line 1, column `Name`: no such column, but `name`: upper and lower case count"
+    );
+    // It has a value under its own name too.
+    assert_eq!(
+        read(b"{\"Name\":\"y\",\"id\":1,\"name\":\"x\"}\n", &step).unwrap().1,
+        ["1 x"]
+    );
+    let json = ReadStep::Json {
+        sub_path: None,
+        ddl_schema: ddl(&["id BIGINT"]),
+        date_format: None,
+        encoding: None,
+        timestamp_format: None,
+        schema: None,
+    };
+    assert!(refusal("[{\"id\":1},{\"ID\":2}]", &json).contains("column `ID`"));
+    let features = ReadStep::NdGeoJson {
+        ddl_schema: ddl(&["name STRING"]),
+        schema: None,
+    };
+    let feature =
+        |properties: &str| format!("{{\"type\":\"Feature\",\"geometry\":null,\"properties\":{properties}}}\n");
+    assert_eq!(read(feature("{}").as_bytes(), &features).unwrap().1, ["-"]);
+    assert!(refusal(&feature("{\"nmae\":\"x\"}"), &features).contains("would be lost"));
+}
+
+#[test]
+fn steps_that_cannot_be_read_by_are_told_without_a_table() {
+    let check = |step: ReadStepCsv| odf_ingest::source::check_step("the source", &ReadStep::Csv(step));
+    assert!(check(csv(&["a INT"])).is_ok());
+    for (step, words) in [
+        (csv(&["a WHAT"]), "declares columns that cannot be read"),
+        (
+            ReadStepCsv {
+                encoding: Some("latin1".into()),
+                ..csv(&[])
+            },
+            "`encoding: latin1`",
+        ),
+        (
+            ReadStepCsv {
+                timestamp_format: Some("%s".into()),
+                ..csv(&[])
+            },
+            "`timestampFormat: %s`",
+        ),
+    ] {
+        let error = check(step).unwrap_err().to_string();
+        assert!(error.starts_with("the source: ") && error.contains(words), "{error}");
+    }
 }
 
 #[test]

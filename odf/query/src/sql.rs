@@ -94,33 +94,7 @@ impl Query {
     /// # Errors
     /// See [`QueryError`].
     pub fn plan(transform: &Transform, inputs: Vec<(String, SchemaRef)>, now: Timestamp) -> Result<Query, QueryError> {
-        let Transform::Sql(TransformSql {
-            engine, query, queries, ..
-        }) = transform;
-        if !engine.eq_ignore_ascii_case(ENGINE) {
-            return Err(QueryError::Engine(engine.clone()));
-        }
-        // Chains hold the normalized form; the other one stands for a single step.
-        let single = query.iter().map(|query| SqlQueryStep {
-            alias: None,
-            query: query.clone(),
-        });
-        let steps: Vec<SqlQueryStep> = single.chain(queries.iter().flatten().cloned()).collect();
-        if steps.last().is_none_or(|last| last.alias.is_some()) {
-            return Err(QueryError::NoQuery);
-        }
-        if steps.len() > MAX_STEPS {
-            return Err(QueryError::TooLarge {
-                what: "the number of queries is",
-                limit: MAX_STEPS,
-            });
-        }
-        if steps.iter().any(|step| step.query.len() > MAX_QUERY_BYTES) {
-            return Err(QueryError::TooLarge {
-                what: "the bytes of a query are",
-                limit: MAX_QUERY_BYTES,
-            });
-        }
+        let steps = steps(transform)?;
         let runtime = runtime()?;
         let (_, plan) = plan(&runtime, &steps, &inputs, &Feeds::default(), None)?;
         // Metadata of fields belongs to the engine; a slice's fields have none.
@@ -184,6 +158,74 @@ impl Query {
     }
 }
 
+/// Whether the texts of a transform can be read as queries. What they select from is not looked at, and transforms for
+/// another engine are left to that.
+///
+/// # Errors
+/// See [`QueryError`].
+pub fn check(transform: &Transform) -> Result<(), QueryError> {
+    let steps = match steps(transform) {
+        Err(QueryError::Engine(_)) => return Ok(()),
+        steps => steps?,
+    };
+    let state = SessionContext::new_with_config(config()).state();
+    for (at, step) in steps.iter().enumerate() {
+        parsed(&state, &called(&steps, at), &step.query)?;
+    }
+    Ok(())
+}
+
+/// The queries of a transform for this engine.
+fn steps(transform: &Transform) -> Result<Vec<SqlQueryStep>, QueryError> {
+    let Transform::Sql(TransformSql {
+        engine, query, queries, ..
+    }) = transform;
+    if !engine.eq_ignore_ascii_case(ENGINE) {
+        return Err(QueryError::Engine(engine.clone()));
+    }
+    // Chains hold the normalized form; the other one stands for a single step.
+    let single = query.iter().map(|query| SqlQueryStep {
+        alias: None,
+        query: query.clone(),
+    });
+    let steps: Vec<SqlQueryStep> = single.chain(queries.iter().flatten().cloned()).collect();
+    if steps.last().is_none_or(|last| last.alias.is_some()) {
+        return Err(QueryError::NoQuery);
+    }
+    if steps.len() > MAX_STEPS {
+        return Err(QueryError::TooLarge {
+            what: "the number of queries is",
+            limit: MAX_STEPS,
+        });
+    }
+    if steps.iter().any(|step| step.query.len() > MAX_QUERY_BYTES) {
+        return Err(QueryError::TooLarge {
+            what: "the bytes of a query are",
+            limit: MAX_QUERY_BYTES,
+        });
+    }
+    Ok(steps)
+}
+
+/// What messages call a step.
+fn called(steps: &[SqlQueryStep], at: usize) -> String {
+    match steps.get(at).and_then(|step| step.alias.as_deref()) {
+        Some(alias) => format!("the query `{alias}`"),
+        None if steps.len() == 1 => "the query".to_owned(),
+        None => format!("the query {}", at + 1),
+    }
+}
+
+fn config() -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG, CATALOG)
+        .with_target_partitions(1);
+    let parser = &mut config.options_mut().sql_parser;
+    parser.enable_ident_normalization = false;
+    parser.collect_spans = true;
+    config
+}
+
 fn plain(field: &Field) -> Field {
     Field::new(field.name(), field.data_type().clone(), field.is_nullable())
 }
@@ -205,12 +247,6 @@ fn plan(
     spill: Option<&Path>,
 ) -> Result<(SessionContext, LogicalPlan), QueryError> {
     let engineless = |error: DataFusionError| QueryError::Engineless(message(&error));
-    let mut config = SessionConfig::new()
-        .with_default_catalog_and_schema(CATALOG, CATALOG)
-        .with_target_partitions(1);
-    let parser = &mut config.options_mut().sql_parser;
-    parser.enable_ident_normalization = false;
-    parser.collect_spans = true;
     let files = spill.map_or(DiskManagerMode::Disabled, |dir| {
         DiskManagerMode::Directories(vec![dir.to_owned()])
     });
@@ -219,7 +255,7 @@ fn plan(
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(files))
         .build_arc()
         .map_err(engineless)?;
-    let context = SessionContext::new_with_config_rt(config, environment);
+    let context = SessionContext::new_with_config_rt(config(), environment);
     for (at, (name, schema)) in inputs.iter().enumerate() {
         let table = Input::table(at, schema.clone(), feeds.clone()).map_err(engineless)?;
         context
@@ -228,11 +264,7 @@ fn plan(
     }
     let mut result = None;
     for (at, step) in steps.iter().enumerate() {
-        let called = match &step.alias {
-            Some(alias) => format!("the query `{alias}`"),
-            None if steps.len() == 1 => "the query".to_owned(),
-            None => format!("the query {}", at + 1),
-        };
+        let called = called(steps, at);
         let plan = runtime.block_on(understand(&context.state(), &called, &step.query))?;
         match &step.alias {
             Some(alias) => {
@@ -256,23 +288,34 @@ fn plan(
 
 /// The plan of one step, if it is a query.
 async fn understand(state: &SessionState, called: &str, sql: &str) -> Result<LogicalPlan, QueryError> {
-    let invalid = |error: DataFusionError| QueryError::Invalid {
-        step: called.to_owned(),
-        message: message(&error),
-        place: error
-            .diagnostic()
-            .and_then(|diagnostic| diagnostic.span)
-            .map(|span| (span.start.line, span.start.column)),
-    };
+    let statement = parsed(state, called, sql)?;
+    let plan = state.statement_to_plan(statement).await;
+    plan.map_err(|error| invalid(called, &error))
+}
+
+/// The text of one step, if it is a query.
+fn parsed(state: &SessionState, called: &str, sql: &str) -> Result<Statement, QueryError> {
     let dialect = state.config_options().sql_parser.dialect;
-    let statement = state.sql_to_statement(sql, &dialect).map_err(invalid)?;
+    let statement = state.sql_to_statement(sql, &dialect);
+    let statement = statement.map_err(|error| invalid(called, &error))?;
     let is_query = matches!(&statement, Statement::Statement(inner) if matches!(**inner, SqlStatement::Query(_)));
     if !is_query {
         return Err(QueryError::NotAQuery {
             step: called.to_owned(),
         });
     }
-    state.statement_to_plan(statement).await.map_err(invalid)
+    Ok(statement)
+}
+
+fn invalid(called: &str, error: &DataFusionError) -> QueryError {
+    QueryError::Invalid {
+        step: called.to_owned(),
+        message: message(error),
+        place: error
+            .diagnostic()
+            .and_then(|diagnostic| diagnostic.span)
+            .map(|span| (span.start.line, span.start.column)),
+    }
 }
 
 /// What an error of the engine says, without its inner life.

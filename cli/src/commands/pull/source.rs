@@ -34,7 +34,8 @@ pub(super) fn one(id: &DatasetId, args: &PullArgs, session: &Session, io: &mut I
         return Ok(false);
     }
     let mut taken = Taken::default();
-    let asked = ask(&mut dataset, &mut taken, session, io);
+    let allow_empty = args.allow_empty || session.settings().allow_empty;
+    let asked = ask(&mut dataset, &mut taken, allow_empty, session, io);
     // What was taken before a failure is there, and stays.
     if taken.blocks > 0 {
         committed(&dataset, session, io)?;
@@ -51,13 +52,19 @@ pub(super) fn one(id: &DatasetId, args: &PullArgs, session: &Session, io: &mut I
     Ok(taken.blocks > 0)
 }
 
-fn ask(dataset: &mut Dataset, taken: &mut Taken, session: &Session, io: &mut Io) -> Result<(), Failure> {
+fn ask(
+    dataset: &mut Dataset,
+    taken: &mut Taken,
+    allow_empty: bool,
+    session: &Session,
+    io: &mut Io,
+) -> Result<(), Failure> {
     loop {
         io.check()?;
         let Some(fetched) = fetch(dataset, session, io)? else {
             return Ok(());
         };
-        match ingest(dataset, &fetched, session, io)? {
+        match ingest(dataset, &fetched, allow_empty, session, io)? {
             Growth::UpToDate => return Ok(()),
             Growth::Grown(grown) => {
                 taken.blocks += grown.blocks.len();
@@ -109,13 +116,21 @@ fn fetch(dataset: &Dataset, session: &Session, io: &Io) -> Result<Option<Fetched
     }
 }
 
-fn ingest(dataset: &mut Dataset, fetched: &Fetched, session: &Session, io: &Io) -> Result<Growth, Failure> {
+fn ingest(
+    dataset: &mut Dataset,
+    fetched: &Fetched,
+    allow_empty: bool,
+    session: &Session,
+    io: &Io,
+) -> Result<Growth, Failure> {
     let slice = session.settings().slice_options();
     let polled = Polled {
         name: &fetched.name,
         content: fetched.path(),
         event_time: Some(fetched.event_time),
         state: fetched.state.as_ref(),
+        seen: fetched.seen,
+        allow_empty,
         slice: &slice,
     };
     Ok(session

@@ -37,6 +37,14 @@ impl From<IngestError> for Failure {
             IngestError::OtherPushSource { .. } | IngestError::WhichPushSource { .. } => {
                 failure(Kind::Usage).next("name one with --source-name")
             }
+            IngestError::ColumnsOfQuery => {
+                failure(Kind::Refused).next("select the new columns in the query, and say with SetDataSchema that they are there")
+            }
+            IngestError::ColumnsOpen => failure(Kind::Refused).next(
+                "leave --add-columns away; declare the columns in the source, or say with SetDataSchema what the dataset is \
+                 to become",
+            ),
+            IngestError::Unsteady(_) => failure(Kind::Busy).next("run the command again when nobody writes the file"),
             IngestError::Link { .. } => failure(Kind::BadInput).next("nothing was taken"),
             IngestError::Derivative => failure(Kind::Refused).next("`odfs pull` computes it"),
             // The ways out are in the message.

@@ -46,6 +46,7 @@ impl From<PollError> for Failure {
             PollError::BadFile { .. } | PollError::TooLarge { .. } | PollError::Archive { .. } => {
                 failure(Kind::BadInput).next("mend the data or the source; nothing was taken")
             }
+            PollError::Changing(_) => failure(Kind::Busy).next("pull again when nobody writes it; nothing was taken"),
             PollError::Pipe { .. } => {
                 failure(Kind::BadInput).next("run the command by hand on the data; nothing was taken")
             }

@@ -20,6 +20,10 @@ use odf::workspace::{TakeError, WorkspaceError};
 use super::{damaged, disk_full, of_io, untrusted};
 use crate::failure::{Failure, Kind, chain};
 
+/// What helps when a table has more columns than its dataset.
+const NEW_COLUMNS: &str = "--add-columns takes new columns into the dataset, as optional ones; else mend the columns of the \
+                           file, or publish it under another name with --name";
+
 impl From<CatalogError> for Failure {
     fn from(error: CatalogError) -> Self {
         match error {
@@ -145,8 +149,24 @@ impl From<SourceError> for Failure {
             Problem::NoColumn(_) => failure(Kind::Usage).next("use a column that is there"),
             Problem::Io(source) => of_io(&error, source),
             Problem::Empty | Problem::NoRows => failure(Kind::EmptyInput).next("publish it again when it has rows"),
-            Problem::NotInDataset(_) | Problem::NotInFile => {
+            Problem::NotInDataset(_) => failure(Kind::Schema).next(NEW_COLUMNS),
+            Problem::Columns(difference) if difference.only_adds() => failure(Kind::Schema).next(NEW_COLUMNS),
+            Problem::NotInFile | Problem::Columns(_) => {
                 failure(Kind::Schema).next("mend the columns of the file, or publish it under another name with --name")
+            }
+            Problem::Header(difference) if difference.only_adds() => failure(Kind::Schema).next(
+                "`odfs ingest --add-columns` takes new columns into the dataset, as optional ones; else leave them out of the \
+                 file; nothing was taken",
+            ),
+            Problem::Header(_) | Problem::NothingDeclared(_) | Problem::Case(_) => failure(Kind::Schema)
+                .next("mend the names in the file, or those that the source of the dataset declares; nothing was taken"),
+            Problem::Separator(_) => failure(Kind::Usage).next("say what separates the columns with --separator"),
+            Problem::Emptied => failure(Kind::Refused).next(
+                "look at what the source gives; nothing was taken, and it is asked again the next time. If it is empty \
+                 indeed, run the command again with --allow-empty",
+            ),
+            Problem::Option { .. } | Problem::Declaration(_) => {
+                failure(Kind::BadInput).next("mend the source in the dataset's manifest; nothing was taken")
             }
             Problem::NotType { .. } | Problem::Missing => failure(Kind::Schema)
                 .next("mend the value, or publish the file under another name with --name: its schema is found anew"),

@@ -119,7 +119,7 @@ impl Objects {
 
 /// Where the objects of a file end that has one after the other: with their lines, or, if the first stands behind a record
 /// separator, before the next one. Then they may have line breaks in them.
-pub(super) fn rule(source: &Source) -> Result<Rule, SourceError> {
+pub(crate) fn rule(source: &Source) -> Result<Rule, SourceError> {
     let mut start = Vec::new();
     let read = source.open_at(0)?.take(SNIFFED_BYTES).read_to_end(&mut start);
     read.map_err(|error| source.error(Problem::Io(error)))?;

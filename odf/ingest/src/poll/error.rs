@@ -160,6 +160,9 @@ pub enum PollError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A file was written while it was prepared.
+    #[error("{0} changes while it is read")]
+    Changing(String),
     /// An archive cannot be unpacked.
     #[error("{name} cannot be unpacked: {reason}")]
     Archive {

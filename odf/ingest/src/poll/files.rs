@@ -30,6 +30,7 @@ pub(super) fn fetch_file(
         name: path.display().to_string(),
         state: Some(state.write()),
         has_more: false,
+        seen: None,
     }))
 }
 
@@ -79,6 +80,7 @@ pub(super) fn next_of_glob(
         state: Some(State::Etag(name).write()),
         name: path.display().to_string(),
         has_more,
+        seen: None,
     }))
 }
 

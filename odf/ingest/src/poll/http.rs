@@ -184,6 +184,7 @@ impl Download<'_> {
             event_time,
             state: state.as_ref().map(State::write),
             has_more: false,
+            seen: None,
         }))
     }
 

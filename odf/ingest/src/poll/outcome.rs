@@ -5,6 +5,7 @@ use std::path::Path;
 use odf_metadata::{DEFAULT_SOURCE, SourceState, Timestamp};
 
 use super::spool::Content;
+use crate::source::Fingerprint;
 
 /// Kind of a source state that holds an ETag, or the name of a file.
 pub const KIND_ETAG: &str = "odf/etag";
@@ -32,6 +33,8 @@ pub struct Fetched {
     pub state: Option<SourceState>,
     /// Whether the source has more, to be asked for once this was taken.
     pub has_more: bool,
+    /// The file of the source as the state is of it, if that is what is read.
+    pub seen: Option<Fingerprint>,
 }
 
 impl Fetched {

@@ -57,6 +57,14 @@ pub(super) enum Content {
 }
 
 impl Content {
+    /// The file of the source, if that is what is read.
+    pub(super) fn own_file(&self) -> Option<&Path> {
+        match self {
+            Content::InPlace(path) => Some(path),
+            Content::Spooled(_) => None,
+        }
+    }
+
     pub(super) fn path(&self) -> &Path {
         match self {
             Content::InPlace(path) => path,

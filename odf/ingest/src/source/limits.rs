@@ -14,3 +14,6 @@ pub const MAX_COLUMNS: usize = 4096;
 
 /// The longest column name in bytes.
 pub const MAX_COLUMN_NAME_BYTES: usize = 1024;
+
+/// How often a file is read that changes while it is read.
+pub const MAX_READINGS: usize = 3;

@@ -1,7 +1,8 @@
 //! Names of columns: checked, and told where a column is refused.
 
+use super::excerpt::shorten;
 use super::limits::{MAX_COLUMN_NAME_BYTES, MAX_COLUMNS};
-use super::problem::{Problem, SourceError, shorten};
+use super::problem::{Problem, SourceError};
 use super::table::Source;
 use crate::shape::{Shape, type_name};
 

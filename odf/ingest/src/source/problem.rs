@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use super::difference::Difference;
+
 /// What went wrong in a table, and where: the file, the place and the column as far as they are known.
 #[derive(Debug)]
 pub struct SourceError {
@@ -94,11 +96,8 @@ pub enum Problem {
         /// Fields in the header.
         expected: u64,
     },
-    /// CSV columns can be found neither by name nor by place.
-    #[error(
-        "the file has {found} column(s) and the source declares {expected} ({declared}); there must be as many, or a header \
-         with all of these names"
-    )]
+    /// CSV columns without a header are found by place, and there are not as many as declared.
+    #[error("the file has {found} column(s) and the source declares {expected} ({declared}); there must be as many")]
     Width {
         /// Columns of the file.
         found: u64,
@@ -107,6 +106,32 @@ pub enum Problem {
         /// Their names.
         declared: String,
     },
+    /// The header of CSV does not have the columns that the source declares.
+    #[error("the header {0}; names decide which column is which")]
+    Header(Difference),
+    /// The columns of the table are not those of the dataset.
+    #[error("the file {0}")]
+    Columns(Difference),
+    /// A row has none of the columns that the source declares.
+    #[error("nothing in it is a column that the source declares ({0}); all of its values would be lost")]
+    NothingDeclared(String),
+    /// A name differs from that of a column in case only, and the column has no value of its own.
+    #[error("no such column, but `{0}`: upper and lower case count")]
+    Case(String),
+    /// The table is of another kind.
+    #[error("this is {0}")]
+    Foreign(&'static str),
+    /// It is not clear what separates the columns.
+    #[error(
+        "the header has {0} and no comma, and the rows do not show what separates the columns; say it with --separator"
+    )]
+    Separator(String),
+    /// A snapshot without a row, where there were some.
+    #[error(
+        "there are no rows, and a snapshot without rows would retract every row of the dataset; if that is meant, say so \
+         with --allow-empty"
+    )]
+    Emptied,
     /// The bytes are not UTF-8.
     #[error("not UTF-8 text{0}")]
     NotUtf8(&'static str),
@@ -180,15 +205,4 @@ pub enum Problem {
     /// The progress callback asked to stop.
     #[error("stopped")]
     Cancelled,
-}
-
-/// Shortens a value for a message.
-pub(crate) fn shorten(value: &str) -> String {
-    const LONGEST: usize = 60;
-    if value.chars().count() <= LONGEST {
-        value.to_owned()
-    } else {
-        let head: String = value.chars().take(LONGEST).collect();
-        format!("{head}…")
-    }
 }

@@ -8,7 +8,7 @@ use super::format::Format;
 use super::problem::{Problem, SourceError};
 use super::{Content, ReadOptions, Source, check_names};
 use crate::infer::{Inferred, InferredColumn};
-use odf_metadata::{DataField, DataType, ReadStep, ReadStepCsv};
+use odf_metadata::{DataField, DataSchema, DataType, ReadStep, ReadStepCsv};
 use odf_tables::ddl::parse_columns;
 use odf_tables::types::to_arrow;
 
@@ -17,8 +17,8 @@ impl Source {
     ///
     /// If the step declares columns, [`Source::declared`] gives them, and reading differs from that of an undeclared table:
     /// - columns (members, fields) that are not asked for are passed over instead of refused;
-    /// - CSV columns are found by name where the header has all declared names, else by their place, for which there must
-    ///   be as many as declared;
+    /// - CSV columns are found by name where there is a header, else by their place, for which there must be as many as
+    ///   declared; a header whose names nobody declared renames them;
     /// - values are read as kamu reads them, which is laxer: numbers in a JSON time column are in the unit of the column,
     ///   decimals are rounded to their scale, fractions to the nearest float. What would be lost otherwise is refused:
     ///   digits below the unit of a time, the time of day of a date, digits of an integer, a number that becomes infinite.
@@ -52,6 +52,39 @@ impl Source {
     pub fn declared(&self) -> Option<&Inferred> {
         self.declared.as_deref()
     }
+}
+
+/// Whether tables can be read as `step` says, whatever is in them.
+///
+/// # Errors
+/// As [`Source::for_step`]; `name` stands for the table.
+pub fn check_step(name: &str, step: &ReadStep) -> Result<(), SourceError> {
+    Source::for_step(name, Content::Bytes(bytes::Bytes::new()), step).map(drop)
+}
+
+/// The step with its columns left open, to be found out with their types.
+pub(crate) fn undeclared(step: &ReadStep) -> ReadStep {
+    let mut open = with_schema(step, None);
+    if let ReadStep::Csv(csv) = &mut open {
+        csv.infer_schema = Some(true);
+    }
+    open
+}
+
+/// The step with other columns.
+pub(crate) fn with_schema(step: &ReadStep, columns: Option<DataSchema>) -> ReadStep {
+    let mut other = step.clone();
+    let (ddl, schema) = match &mut other {
+        ReadStep::Csv(ReadStepCsv { ddl_schema, schema, .. })
+        | ReadStep::NdJson { ddl_schema, schema, .. }
+        | ReadStep::Json { ddl_schema, schema, .. }
+        | ReadStep::GeoJson { ddl_schema, schema }
+        | ReadStep::NdGeoJson { ddl_schema, schema }
+        | ReadStep::Parquet { ddl_schema, schema }
+        | ReadStep::EsriShapefile { ddl_schema, schema, .. } => (ddl_schema, schema),
+    };
+    (*ddl, *schema) = (None, columns);
+    other
 }
 
 /// The columns that a read step declares, in either of the two ways; none if it leaves them open.

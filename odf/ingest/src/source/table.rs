@@ -123,6 +123,20 @@ impl Source {
         &self.options
     }
 
+    /// With this separator, unless one is said.
+    pub(crate) fn or_separated_by(&self, separator: Option<u8>) -> Source {
+        let mut source = self.clone();
+        source.options.separator = source.options.separator.or(separator);
+        source
+    }
+
+    /// With rows in this member of it, unless one is said.
+    pub(crate) fn or_below(&self, sub_path: Option<&str>) -> Source {
+        let mut source = self.clone();
+        source.options.sub_path = source.options.sub_path.or_else(|| sub_path.map(str::to_owned));
+        source
+    }
+
     /// An error about this table as a whole.
     pub(crate) fn error(&self, problem: Problem) -> SourceError {
         SourceError {
@@ -177,6 +191,14 @@ impl Source {
         }
     }
 
+    /// Whether there is anything; a file may not be there.
+    pub(crate) fn is_there(&self) -> bool {
+        match &self.content {
+            Content::File(path) => path.exists(),
+            Content::Bytes(_) => true,
+        }
+    }
+
     /// Length in bytes now.
     pub fn len(&self) -> Result<u64, SourceError> {
         match &self.content {
@@ -188,6 +210,14 @@ impl Source {
     /// Whether there are no bytes at all.
     pub fn is_empty(&self) -> Result<bool, SourceError> {
         Ok(self.len()? == 0)
+    }
+
+    /// Whether a line ends with the first `length` bytes, or right behind them.
+    pub(crate) fn ends_a_line(&self, length: u64) -> Result<bool, SourceError> {
+        let mut around = Vec::new();
+        let read = self.open_at(length.saturating_sub(1))?.take(2).read_to_end(&mut around);
+        read.map_err(|error| self.error(Problem::Io(error)))?;
+        Ok(length == 0 || around.iter().any(|byte| matches!(byte, b'\n' | b'\r')))
     }
 
     /// Opens the bytes at `from`.

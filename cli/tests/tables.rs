@@ -1,0 +1,80 @@
+//! What becomes of the text of tables, and what is said about it.
+
+use serde_json::Value;
+
+use crate::sandbox::{Outcome, Sandbox};
+
+fn publish(sandbox: &Sandbox, options: &[&str]) -> Outcome {
+    sandbox.run(&[&["publish", "t.csv", "--exit"], options].concat())
+}
+
+fn rows(sandbox: &Sandbox) -> Vec<Value> {
+    serde_json::from_str(&sandbox.run(&["tail", "t", "-o", "json"]).ok()).unwrap()
+}
+
+#[test]
+fn what_is_found_out_about_a_table_is_said_and_remembered() {
+    let sandbox = Sandbox::new();
+    sandbox.file("t.csv", "id;name\n1;x\n");
+    let first = publish(&sandbox, &[]);
+    assert!(first.err.contains("are separated by `;`"), "{}", first.err);
+    first.ok();
+    // A last line that nothing ends waits.
+    sandbox.file("t.csv", "id;name\n1;x\n2;y");
+    let second = publish(&sandbox, &[]);
+    assert!(second.err.contains("waits for its line break (3 B"), "{}", second.err);
+    second.ok();
+    assert_eq!(rows(&sandbox).len(), 1);
+    publish(&sandbox, &["--final"]).ok();
+    assert_eq!(rows(&sandbox)[1]["name"], "y");
+    // And one that was taken must not go on.
+    sandbox.file("t.csv", "id;name\n1;x\n2;yes\n");
+    let err = publish(&sandbox, &[]).failed(7);
+    assert!(err.contains("half a row") && err.contains("--append-all"), "{err}");
+}
+
+#[test]
+fn columns_are_told_and_taken_by_name() {
+    let sandbox = Sandbox::new();
+    sandbox.file("t.csv", "id,name\n1,x\n");
+    publish(&sandbox, &[]).ok();
+    sandbox.file("more.csv", "name,nr\ny,2\n");
+    let err = sandbox.run(&["ingest", "t", "more.csv"]).failed(6);
+    assert!(err.contains("lacks `id`") && err.contains("`nr`"), "{err}");
+    sandbox.file("more.csv", "name,id,nr\ny,2,3\n");
+    let err = sandbox.run(&["ingest", "t", "more.csv"]).failed(6);
+    assert!(err.contains("`nr`") && err.contains("--add-columns"), "{err}");
+    sandbox.run(&["ingest", "t", "more.csv", "--add-columns"]).ok();
+    let rows = rows(&sandbox);
+    assert_eq!(
+        (&rows[0]["nr"], &rows[1]["nr"], &rows[1]["id"]),
+        (&Value::Null, &3.into(), &2.into())
+    );
+}
+
+#[test]
+fn an_empty_snapshot_is_taken_when_that_is_said() {
+    let sandbox = Sandbox::new();
+    sandbox.file("t.csv", "id,name\n1,x\n");
+    publish(&sandbox, &["--merge", "snapshot", "--primary-key", "id"]).ok();
+    sandbox.file("none.csv", "id,name\n");
+    let err = sandbox.run(&["ingest", "t", "none.csv"]).failed(7);
+    assert!(
+        err.contains("would retract every row") && err.contains("--allow-empty"),
+        "{err}"
+    );
+    sandbox.run(&["config", "set", "source.allowEmpty", "true"]).ok();
+    sandbox.run(&["ingest", "t", "none.csv"]).ok();
+    assert_eq!(rows(&sandbox)[1]["op"], 1);
+}
+
+#[test]
+fn what_a_file_holds_does_not_reach_the_terminal() {
+    let sandbox = Sandbox::new();
+    sandbox.file("t.csv", "id\n1\n");
+    publish(&sandbox, &[]).ok();
+    sandbox.file("t.csv", "id\n1\n\u{1b}[2J\u{0}\n");
+    let err = publish(&sandbox, &[]).failed(6);
+    assert!(err.contains("`\\u{1b}[2J\\u{0}` is not an Int64"), "{err}");
+    assert!(!err.contains('\u{1b}') && !err.contains('\0'), "{err:?}");
+}
