@@ -4,6 +4,7 @@ use std::io::{Cursor, Write as _};
 use std::path::PathBuf;
 
 use super::*;
+use odf_ingest::infer::Note;
 use odf_ingest::shape::type_name;
 
 /// A field: name, type, length, digits behind the point.
@@ -155,6 +156,37 @@ fn numbers_keep_every_digit() {
     let row = format!(" {:>40}", "9".repeat(40));
     let (columns, rows) = published(archive(0, None, &[("n", b'N', 40, 0)], &[row.as_bytes()]));
     assert_eq!((columns[0].as_str(), rows), ("n:String", vec!["9".repeat(40)]));
+}
+
+#[test]
+fn decimals_come_where_they_are_wanted_and_text_for_want_of_digits_is_told() {
+    let fields = &[("n", b'N', 40, 0), ("price", b'N', 9, 2), ("day", b'C', 10, 0)];
+    let row = format!(" {}  1234.502024-01-01", "9".repeat(40));
+    let inferred = |decimal| {
+        let options = ReadOptions {
+            decimal,
+            ..ReadOptions::default()
+        };
+        let bytes = Bytes::from(archive(0, None, fields, &[row.as_bytes()]));
+        let source = Source::bytes("t.zip", bytes, Format::EsriShapefile, options);
+        let end = source.len().unwrap();
+        let inferred = source.infer(end, &mut |_| ControlFlow::Continue(())).unwrap();
+        let columns = inferred.columns.into_iter();
+        columns
+            .map(|column| (column.name, type_name(&column.data_type), column.note))
+            .collect::<Vec<_>>()
+    };
+    for (decimal, price) in [(false, "Float64"), (true, "Decimal(8, 2)")] {
+        let wanted = [
+            ("n", "String", Some(Note::Digits)),
+            ("price", price, None),
+            // Said by the file, whatever it looks like.
+            ("day", "String", None),
+            ("geometry", "String", None),
+        ];
+        let wanted = wanted.map(|(name, data_type, note)| (name.to_owned(), data_type.to_owned(), note));
+        assert_eq!(inferred(decimal), wanted);
+    }
 }
 
 #[test]
