@@ -47,7 +47,7 @@ pub use object::{Object, ObjectKind};
 pub use staged::NewDataset;
 pub(crate) use staged::WrittenDataset;
 pub(crate) use state::STATES;
-pub use tail::MAX_TAIL_ROWS;
+pub use tail::Newest;
 
 use head::{read_head, write_head};
 use journal::Journal;

@@ -20,8 +20,8 @@ mod swap;
 pub mod verify;
 
 pub use dataset::{
-    BlockPlace, Damage, Dataset, DatasetError, DatasetName, INCOMING_PREFIX, Incoming, MAX_NAME_BYTES, MAX_TAIL_ROWS,
-    NameError, NewDataset, Object, ObjectKind, RemoteAliases, StoredBlock,
+    BlockPlace, Damage, Dataset, DatasetError, DatasetName, INCOMING_PREFIX, Incoming, MAX_NAME_BYTES, NameError,
+    NewDataset, Newest, Object, ObjectKind, RemoteAliases, StoredBlock,
 };
 pub use error_of::ErrorOf;
 pub use medium::{Cache, MAX_REMEMBERED, Medium, MemoryCache};
