@@ -5,6 +5,8 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use crate::printable::printable;
+
 mod convert;
 
 /// What went wrong, in the kinds a script can tell apart. Each has its own exit code.
@@ -191,7 +193,7 @@ impl Failure {
         if let Some(next) = &self.next {
             text.push_str(&format!("Next: {next}\n"));
         }
-        let _ = to.write_all(text.as_bytes());
+        let _ = to.write_all(printable(&text).as_bytes());
         let _ = to.flush();
     }
 

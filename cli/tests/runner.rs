@@ -18,3 +18,4 @@ mod repositories;
 mod sandbox;
 mod settings;
 mod smart;
+mod tails;

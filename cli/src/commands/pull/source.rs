@@ -23,6 +23,7 @@ struct Taken {
 /// Asks the source of a dataset until it has no more; whether anything was new.
 pub(super) fn one(id: &DatasetId, args: &PullArgs, session: &Session, io: &mut Io) -> Result<bool, Failure> {
     let mut dataset = open(id, session)?;
+    let _turn = session.turn(&mut dataset, io)?;
     let name = dataset.name()?;
     allow_commands(&dataset, session, io)?;
     if poll::is_uncacheable(dataset.state()) && !args.fetch_uncacheable {
