@@ -11,6 +11,7 @@ use crate::workspace::WorkspaceDir;
 
 mod add;
 mod announce;
+mod approve;
 mod completions;
 mod config;
 mod delete;
@@ -34,6 +35,7 @@ mod rename;
 mod repair;
 mod repo;
 mod reset;
+mod share;
 mod status;
 mod system;
 mod tail;
@@ -51,6 +53,7 @@ pub(crate) enum Command {
     Publish(publish::PublishArgs),
     Ingest(ingest::IngestArgs),
     Pull(pull::PullArgs),
+    Approve(approve::ApproveArgs),
     Push(push::PushArgs),
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
@@ -65,6 +68,7 @@ pub(crate) enum Command {
     Delete(delete::DeleteArgs),
     #[command(visible_alias = "mv")]
     Rename(rename::RenameArgs),
+    Share(share::ShareArgs),
     Reset(reset::ResetArgs),
     #[command(subcommand)]
     Repo(repo::RepoCommand),
@@ -128,6 +132,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Publish(args) => return publish::run(&args, session, io),
         Command::Ingest(args) => ingest::run(&args, session, io)?,
         Command::Pull(args) => pull::run(&args, session, io)?,
+        Command::Approve(args) => approve::run(&args, session, io)?,
         Command::Push(args) => push::run(&args, session, io)?,
         Command::Verify(args) => verify::run(&args, session, io)?,
         Command::Repair(args) => repair::run(&args, session, io)?,
@@ -139,6 +144,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Tail(args) => tail::run(&args, session, io)?,
         Command::Inspect(command) => inspect::run(&command, session, io)?,
         Command::Rename(args) => rename::run(&args, session, io)?,
+        Command::Share(args) => share::run(&args, session, io)?,
         Command::Reset(args) => reset::run(&args, session, io)?,
         Command::Repo(command) => repo::run(&command, session, io)?,
         Command::Key(command) => key::run(&command, session, io)?,

@@ -44,6 +44,8 @@ pub(crate) enum Kind {
     Busy,
     /// The files belong to another user, or permission is missing.
     Permission,
+    /// What a stranger may have written would do something here that nobody here has approved.
+    NotApproved,
     /// A defect of odfs.
     Bug,
     /// Stopped by Ctrl-C or a signal.
@@ -54,7 +56,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the exit codes.
-    const ALL: [Kind; 19] = [
+    const ALL: [Kind; 20] = [
         Kind::General,
         Kind::Usage,
         Kind::NotFound,
@@ -71,6 +73,7 @@ impl Kind {
         Kind::PortInUse,
         Kind::Busy,
         Kind::Permission,
+        Kind::NotApproved,
         Kind::Bug,
         Kind::Interrupted,
         Kind::PipeClosed,
@@ -95,6 +98,7 @@ impl Kind {
             Kind::PortInUse => (14, "an address or port is in use"),
             Kind::Busy => (15, "the workspace is in use and cannot take this command now"),
             Kind::Permission => (16, "the workspace or a file belongs to another user"),
+            Kind::NotApproved => (17, "a source waits for your approval: `odfs approve`"),
             Kind::Bug => (70, "a bug in odfs"),
             Kind::Interrupted => (130, "interrupted"),
             Kind::PipeClosed => (141, "the reader of the output went away"),

@@ -11,6 +11,7 @@ use odf::metadata::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::environment::Environment;
 use crate::failure::{Failure, Kind};
 use crate::printable::printable;
 
@@ -85,6 +86,7 @@ pub(crate) struct Io {
     input: Box<dyn BufRead + Send>,
     progress: Progress,
     cwd: PathBuf,
+    environment: Environment,
     terminal: Terminal,
     cancel: Cancel,
     /// Process whose `/dev/fd/N` and `/dev/stdin` the user means, when it is another one.
@@ -107,6 +109,8 @@ pub(crate) struct Remote {
     pub(crate) progress: Progress,
     /// The sender's current directory.
     pub(crate) cwd: PathBuf,
+    /// The sender's environment.
+    pub(crate) environment: Environment,
     /// The sender's terminal.
     pub(crate) terminal: Terminal,
     /// Set by the sender's Ctrl-C, or when it goes away.
@@ -134,6 +138,7 @@ impl Io {
             input: Box::new(BufReader::new(io::stdin())),
             progress,
             cwd,
+            environment: Environment::of_process(),
             terminal,
             cancel,
             sender: None,
@@ -150,6 +155,7 @@ impl Io {
             input: Box::new(BufReader::new(remote.input)),
             progress: remote.progress,
             cwd: remote.cwd,
+            environment: remote.environment,
             terminal: remote.terminal,
             cancel: remote.cancel,
             sender: remote.sender,
@@ -243,6 +249,11 @@ impl Io {
         &self.cwd
     }
 
+    /// The environment of the user.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     /// The file that the user means by `path`: relative to the user's directory, and descriptors of the user's
     /// process (`/dev/stdin`, `<(…)` in a shell) even when the command runs in another one.
     pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
@@ -271,6 +282,11 @@ impl Io {
     /// Answers every question with yes from now on, if `yes`.
     pub(crate) fn assume_yes(&mut self, yes: bool) {
         self.yes = yes;
+    }
+
+    /// Whether every question is answered with yes.
+    pub(crate) fn assumes_yes(&self) -> bool {
+        self.yes
     }
 
     /// From now on the clock shows this time to the command.
@@ -341,6 +357,7 @@ impl Io {
             input: Box::new(io::empty()),
             progress: Progress::quiet(),
             cwd: PathBuf::from("/home/me"),
+            environment: Environment::default(),
             terminal: Terminal {
                 input: false,
                 output: false,

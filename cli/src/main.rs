@@ -3,6 +3,7 @@
 mod args;
 mod attach;
 mod commands;
+mod environment;
 mod failure;
 #[cfg(test)]
 mod freezer;

@@ -67,7 +67,7 @@ fn dispatch(cli: Cli, argv: &[OsString], door: &OnceLock<Arc<Door>>, io: &mut Io
         return Ok(conclude(result, io));
     }
     let workspace = WorkspaceDir::discover(io.cwd(), &Places::of_process())?;
-    let environment = settings_environment()?;
+    let environment = io.environment().settings()?;
     if let Some(word) = workspace.create()? {
         io.say(word);
     }
@@ -237,7 +237,10 @@ fn run_attached(session: &Session, argv: Vec<OsString>, io: &mut Io) -> Ending {
     };
     io.assume_yes(cli.yes);
     io.set_system_time(cli.system_time);
-    let result = commands::run(cli.command, session, io);
+    // As if it ran by itself: by the settings of whoever sent it, as they are now.
+    let result = session
+        .for_sender(io)
+        .and_then(|session| commands::run(cli.command, &session, io));
     conclude(result, io)
 }
 
@@ -307,14 +310,6 @@ fn stop_on_signals(cancel: Cancel, door: Arc<OnceLock<Arc<Door>>>) {
     let _ = std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || runtime.block_on(listen));
-}
-
-fn settings_environment() -> Result<Option<String>, Failure> {
-    match std::env::var("ODFS_CONFIG") {
-        Ok(text) => Ok(Some(text)),
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => Err(Failure::usage("ODFS_CONFIG is not UTF-8")),
-    }
 }
 
 /// The command line as other processes are told of it.

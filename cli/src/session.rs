@@ -11,7 +11,7 @@ use std::time::Duration;
 use odf::dataset::Dataset;
 use odf::disk::{Access, Disk};
 use odf::registry::Repositories;
-use odf::repository::server::Tokens;
+use odf::repository::server::{PushLog, Tokens};
 use odf::workspace::{PEER_KEY, Workspace};
 use odf_node::block::Cid;
 use odf_node::exchange;
@@ -22,7 +22,7 @@ use odf_node::store::StoreOptions;
 
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::workspace::WorkspaceDir;
 
 mod lazy;
@@ -35,11 +35,16 @@ use turns::Turns;
 /// How long a fetch waits for the next block before it fails with what was tried.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The shared state of one owner.
+/// The opened workspace of one owner, with the settings of one command.
 pub(crate) struct Session {
+    owned: Arc<Owned>,
+    settings: Settings,
+}
+
+/// What the commands of one owner share.
+struct Owned {
     dir: WorkspaceDir,
     disk: Disk,
-    settings: Settings,
     lasting: Arc<AtomicBool>,
     runtime: Lazy<tokio::runtime::Runtime>,
     keys: Lazy<Keystore>,
@@ -57,10 +62,9 @@ pub(crate) struct Session {
 impl Session {
     /// Starts nothing yet. The caller owns the workspace for as long as this lives.
     pub(crate) fn new(dir: WorkspaceDir, settings: Settings, disk: Disk) -> Self {
-        Self {
+        let owned = Owned {
             dir,
             disk,
-            settings,
             lasting: Arc::default(),
             runtime: Lazy::new(),
             keys: Lazy::new(),
@@ -70,12 +74,35 @@ impl Session {
             making: Mutex::default(),
             turns: Turns::default(),
             gateway: OnceLock::new(),
+        };
+        Self {
+            owned: Arc::new(owned),
+            settings,
         }
+    }
+
+    /// The same workspace for a command that another process sent: with the settings in the file as it is now, and what
+    /// that process has in its environment.
+    ///
+    /// # Errors
+    /// The settings cannot be read.
+    pub(crate) fn for_sender(&self, io: &Io) -> Result<Self, Failure> {
+        let environment = io.environment().settings()?;
+        let layers = settings::load(&self.owned.dir.settings_file(), environment.as_deref())?;
+        Ok(Self {
+            owned: self.owned.clone(),
+            settings: layers.settings,
+        })
     }
 
     /// The workspace directory.
     pub(crate) fn root(&self) -> &Path {
-        self.dir.root()
+        self.owned.dir.root()
+    }
+
+    /// What everything here is written through.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.owned.disk
     }
 
     /// A directory for streams that have to be read twice. Whatever an earlier process left in it is gone.
@@ -83,11 +110,12 @@ impl Session {
     /// # Errors
     /// It cannot be made.
     pub(crate) fn spool_dir(&self) -> Result<PathBuf, Failure> {
-        let dir = self.dir.root().join("spool");
-        self.spool
+        let dir = self.owned.dir.root().join("spool");
+        self.owned
+            .spool
             .get_or_start(|| {
-                self.disk.remove_tree(&dir)?;
-                self.disk.create_dir(&dir, Access::Owner)
+                self.owned.disk.remove_tree(&dir)?;
+                self.owned.disk.create_dir(&dir, Access::Owner)
             })
             .map_err(|error| Failure::file(&error.path, &error.source))?;
         Ok(dir)
@@ -95,7 +123,7 @@ impl Session {
 
     /// A turn at making a dataset, so that two commands with one new name make one dataset.
     pub(crate) fn making(&self) -> MutexGuard<'_, ()> {
-        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+        self.owned.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for this command's turn at changing the dataset, and opens it anew: whoever was before has moved its head.
@@ -104,19 +132,19 @@ impl Session {
     /// Others take too long, the user wants to stop, or the dataset is not there any more.
     pub(crate) fn turn(&self, dataset: &mut Dataset, io: &mut Io) -> Result<Turn, Failure> {
         let (id, name) = (dataset.id(), dataset.name()?);
-        let turn = self.turns.take(id, name.as_str(), io)?;
+        let turn = self.owned.turns.take(id, name.as_str(), io)?;
         *dataset = self.workspace()?.catalog().find(&id.to_string())?;
         Ok(turn)
     }
 
     /// This process has an HTTP gateway at `address` from now on.
     pub(crate) fn set_gateway(&self, address: SocketAddr) {
-        self.gateway.get_or_init(|| address);
+        self.owned.gateway.get_or_init(|| address);
     }
 
     /// The URL of the HTTP gateway of this process, ending in a slash, if it has one.
     pub(crate) fn gateway(&self) -> Option<String> {
-        let address = self.gateway.get()?;
+        let address = self.owned.gateway.get()?;
         Some(match &self.settings.gateway_url {
             Some(url) => url.to_string(),
             // Bound to every interface, it is reached at this machine too.
@@ -127,12 +155,17 @@ impl Session {
 
     /// The repositories that are known by name.
     pub(crate) fn repositories(&self) -> Repositories {
-        Repositories::of(self.dir.root(), &self.disk)
+        Repositories::of(self.owned.dir.root(), &self.owned.disk)
     }
 
-    /// The tokens that let others push here.
+    /// The tokens of others for this workspace.
     pub(crate) fn tokens(&self) -> Tokens {
-        Tokens::of(self.dir.root(), &self.disk)
+        Tokens::of(self.owned.dir.root(), &self.owned.disk)
+    }
+
+    /// Who pushed what here.
+    pub(crate) fn pushes(&self) -> PushLog {
+        PushLog::of(self.owned.dir.root(), &self.owned.disk)
     }
 
     /// The settings in force.
@@ -142,17 +175,17 @@ impl Session {
 
     /// Whether this process stays and serves until it is stopped.
     pub(crate) fn is_lasting(&self) -> bool {
-        self.lasting.load(Ordering::Acquire)
+        self.owned.lasting.load(Ordering::Acquire)
     }
 
     /// From now on this process stays and serves.
     pub(crate) fn set_lasting(&self) {
-        self.lasting.store(true, Ordering::Release);
+        self.owned.lasting.store(true, Ordering::Release);
     }
 
     /// The flag behind [`Session::is_lasting`].
     pub(crate) fn lasting(&self) -> Arc<AtomicBool> {
-        self.lasting.clone()
+        self.owned.lasting.clone()
     }
 
     /// The runtime of the peer and everything else that waits for the network.
@@ -160,7 +193,7 @@ impl Session {
     /// # Errors
     /// The system gives no threads or descriptors.
     pub(crate) fn runtime(&self) -> Result<&tokio::runtime::Runtime, Failure> {
-        self.runtime.get_or_start(|| {
+        self.owned.runtime.get_or_start(|| {
             tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .thread_name("odfs")
@@ -174,8 +207,12 @@ impl Session {
     /// # Errors
     /// The directory cannot be read.
     pub(crate) fn keys(&self) -> Result<&Keystore, Failure> {
-        self.keys
-            .get_or_start(|| Ok(Keystore::open_on(self.disk.clone(), &self.dir.root().join("keys"))?))
+        self.owned.keys.get_or_start(|| {
+            Ok(Keystore::open_on(
+                self.owned.disk.clone(),
+                &self.owned.dir.root().join("keys"),
+            )?)
+        })
     }
 
     /// The store and the datasets.
@@ -183,24 +220,24 @@ impl Session {
     /// # Errors
     /// They cannot be opened.
     pub(crate) fn workspace(&self) -> Result<&Workspace, Failure> {
-        self.workspace.get_or_start(|| {
+        self.owned.workspace.get_or_start(|| {
             let options = StoreOptions {
-                disk: self.disk.clone(),
+                disk: self.owned.disk.clone(),
                 ..StoreOptions::default()
             };
-            Ok(Workspace::open(self.dir.root(), options)?)
+            Ok(Workspace::open(self.owned.dir.root(), options)?)
         })
     }
 
     /// The store and the datasets, if a command has needed them yet.
     #[cfg(test)]
     pub(crate) fn open_workspace(&self) -> Option<&Workspace> {
-        self.workspace.get()
+        self.owned.workspace.get()
     }
 
     /// The peer, if a command has needed it yet.
     pub(crate) fn running_node(&self) -> Option<&Node> {
-        self.node.get()
+        self.owned.node.get()
     }
 
     /// The peer; starts it when this is the first command that needs it. It stays until the process ends.
@@ -208,7 +245,7 @@ impl Session {
     /// # Errors
     /// An address is in use, a setting is no address, or the store fails.
     pub(crate) fn node(&self) -> Result<&Node, Failure> {
-        self.node.get_or_start(|| {
+        self.owned.node.get_or_start(|| {
             let Settings {
                 listen,
                 bootstrap,
@@ -275,11 +312,11 @@ impl Session {
 
     /// Stops the peer and puts everything on disk.
     pub(crate) fn close(&self) {
-        let Some(workspace) = self.workspace.get() else {
+        let Some(workspace) = self.owned.workspace.get() else {
             return;
         };
         // Commands flush what they change; only the peer leaves something behind.
-        if let (Some(node), Some(runtime)) = (self.node.get(), self.runtime.get()) {
+        if let (Some(node), Some(runtime)) = (self.owned.node.get(), self.owned.runtime.get()) {
             runtime.block_on(node.shutdown());
             if let Err(error) = workspace.store().flush() {
                 tracing::warn!(%error, "the last flush of the store failed");

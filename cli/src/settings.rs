@@ -274,6 +274,10 @@ mod tests {
             ("source.http.connectTimeout", "30"),
             ("source.http.connectTimeout", "30x"),
             ("source.http.maxRedirects", "-1"),
+            ("source.variables", "[1]"),
+            ("source.unpackRatio", "0"),
+            ("gateway.proxies", "localhost"),
+            ("source.directories", "relative"),
         ] {
             assert_eq!(
                 store(&Disk::new(), &file, name, Some(value)).unwrap_err().kind(),

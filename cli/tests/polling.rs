@@ -306,7 +306,10 @@ fn data_is_prepared_by_commands_and_variables() {
 
     let fetch = "{kind: FilesGlob, path: \"${{ env.NOWHERE }}/*.csv\"}";
     add(&sandbox, &manifest("secret", fetch, APPEND));
-    let err = sandbox.run(&["pull", "secret"]).failed(2);
+    // Without the variable nobody knows what it would read, so it waits.
+    let err = sandbox.run(&["pull", "secret"]).failed(17);
+    assert!(err.contains("NOWHERE") && err.contains("odfs approve secret"), "{err}");
+    let err = sandbox.run(&["--yes", "approve", "secret"]).failed(2);
     assert!(
         err.contains("env.NOWHERE") && err.contains("set NOWHERE in the environment"),
         "{err}"
@@ -328,26 +331,121 @@ fn data_is_prepared_by_commands_and_variables() {
 }
 
 #[test]
-fn commands_of_others_are_run_only_when_allowed() {
+fn a_source_runs_only_while_it_is_approved() {
     let sandbox = Sandbox::new();
     sandbox.file("in/a.csv", "id,city\n1,Oslo\n");
     let pipe = "      prepare: [{kind: Pipe, command: [tee, ran]}]\n";
-    sandbox.file(
-        "dataset.yaml",
-        manifest(
-            "cities",
-            "{kind: FilesGlob, path: \"in/*.csv\"}",
-            &format!("{pipe}{APPEND}"),
-        ),
+    let fetch = "{kind: FilesGlob, path: \"in/*.csv\"}";
+    sandbox.file("dataset.yaml", manifest("cities", fetch, &format!("{pipe}{APPEND}")));
+    let added = sandbox.run(&["add", "dataset.yaml"]);
+    assert!(
+        added.err.contains("runs the command `tee ran`") && added.err.contains("in/*.csv"),
+        "{}",
+        added.err
     );
-    // A dataset whose key is elsewhere.
-    let id = "did:odf:fed01000000000000000000000000000000000000000000000000000000000000000a";
-    sandbox.run(&["add", "dataset.yaml", "--dataset-id", id]).ok();
-    let err = sandbox.run(&["pull", "cities"]).failed(7);
-    assert!(err.contains("not confirmed"), "{err}");
+    added.ok();
+    let listed: Value = serde_json::from_str(&sandbox.run(&["approve", "--list"]).ok()).unwrap();
+    let row = &listed[0];
+    assert_eq!((&row["Name"], &row["State"]), (&"cities".into(), &"approved".into()));
+    assert_eq!(row["Commands"], serde_json::json!([["tee", "ran"]]));
+    let inside = sandbox.path().canonicalize().unwrap().join("in");
+    assert_eq!(row["Paths"], serde_json::json!([inside.to_str().unwrap()]));
+
+    sandbox.run(&["approve", "--revoke", "cities"]).ok();
+    // That every question is answered with yes is no approval.
+    for args in [&["pull", "cities"][..], &["--yes", "pull", "cities"]] {
+        let err = sandbox.run(args).failed(17);
+        assert!(
+            err.contains("runs the command `tee ran`") && err.contains("`odfs approve cities`"),
+            "{err}"
+        );
+    }
+    let all = sandbox.run(&["pull", "--all"]);
+    assert!(
+        all.err.contains("cities waits for `odfs approve cities`"),
+        "{}",
+        all.err
+    );
+    all.ok();
     assert!(!sandbox.path().join("ran").exists());
-    sandbox.run(&["pull", "cities", "--yes"]).ok();
+    let err = sandbox.run(&["approve", "cities"]).failed(7);
+    assert!(err.contains("it runs the command `tee ran`"), "{err}");
+    sandbox.run(&["--yes", "approve", "cities"]).ok();
+    sandbox.run(&["pull", "cities"]).ok();
     assert!(sandbox.path().join("ran").exists());
+    // Somebody who has the workspace compacted or set back has the same source.
+    sandbox.file("in/b.csv", "id,city\n2,Rome\n");
+    sandbox.run(&["pull", "cities"]).ok();
+    sandbox.run(&["--yes", "system", "compact", "--hard", "cities"]).ok();
+    sandbox.file("in/c.csv", "id,city\n3,Lima\n");
+    sandbox.run(&["pull", "cities"]).ok();
+    // The approval is of the directory it was given in.
+    sandbox.file("elsewhere/in/d.csv", "id,city\n4,Bonn\n");
+    let outcome = {
+        let mut command = sandbox.command(&["pull", "cities"]);
+        command.current_dir(sandbox.path().join("elsewhere"));
+        command.output().unwrap()
+    };
+    let err = String::from_utf8_lossy(&outcome.stderr);
+    assert_eq!(outcome.status.code(), Some(17), "{err}");
+    assert!(err.contains("in/d.csv") && err.contains("was approved"), "{err}");
+}
+
+#[test]
+fn settings_bound_what_sources_may_use() {
+    let sandbox = Sandbox::new();
+    sandbox.file("in/a.csv", "id,city\n1,Oslo\n");
+    let fetch = "{kind: FilesGlob, path: \"${{ env.IN || 'in' }}/*.csv\"}";
+    add(&sandbox, &manifest("cities", fetch, APPEND));
+    sandbox.run(&["config", "set", "source.variables", "CITY"]).ok();
+    let err = sandbox.run(&["pull", "cities"]).failed(7);
+    assert!(err.contains("source.variables") && err.contains("IN"), "{err}");
+    sandbox.run(&["config", "set", "source.variables", "CITY,IN"]).ok();
+    sandbox.run(&["config", "set", "source.directories", "/srv/none"]).ok();
+    let err = sandbox.run(&["pull", "cities"]).failed(7);
+    assert!(err.contains("source.directories"), "{err}");
+    sandbox.run(&["config", "set", "source.directories"]).ok();
+    sandbox.run(&["pull", "cities"]).ok();
+}
+
+#[test]
+fn a_command_has_the_environment_of_whoever_runs_it() {
+    let sandbox = Sandbox::new();
+    for (name, city) in [("one", "Oslo"), ("two", "Rome")] {
+        sandbox.file(&format!("{name}/a.csv"), format!("id,city\n1,{city}\n"));
+    }
+    let steps = "      prepare: [{kind: Pipe, command: [sh, -c, \"cat; echo 2,$MARK\"]}]\n";
+    let fetch = "{kind: FilesGlob, path: \"${{ env.IN }}/*.csv\"}";
+    sandbox.file("dataset.yaml", manifest("cities", fetch, &format!("{steps}{APPEND}")));
+    let with = |args: &[&str], variables: &[(&str, &str)]| {
+        let mut command = sandbox.command(args);
+        command.envs(variables.iter().copied());
+        let output = command.output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            err,
+        )
+    };
+    // A node that was started with other variables, and other settings.
+    let mut command = sandbox.command(&["node"]);
+    command.env("IN", "one").env("MARK", "node");
+    let _node = crate::sandbox::Running::started(command);
+    let socket = sandbox.workspace().join("node.sock");
+    crate::sandbox::wait_for("the node", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
+    let added = with(&["add", "dataset.yaml"], &[("IN", "two"), ("MARK", "caller")]);
+    assert_eq!(added.0, Some(0), "{}", added.2);
+    let pulled = with(&["pull", "cities"], &[("IN", "two"), ("MARK", "caller")]);
+    assert_eq!(pulled.0, Some(0), "{}", pulled.2);
+    let cities: Vec<Value> = rows(&sandbox, "cities").iter().map(|row| row["city"].clone()).collect();
+    assert_eq!(cities, ["Rome", "caller"]);
+    let settings = "network.bootstrap=[];network.listen=[];network.mdns=false;source.variables=NONE";
+    let bounded = with(&["pull", "cities"], &[("IN", "two"), ("ODFS_CONFIG", settings)]);
+    assert_eq!(bounded.0, Some(7), "{}", bounded.2);
+    assert!(bounded.2.contains("source.variables"), "{}", bounded.2);
+    let wrong = with(&["list"], &[("ODFS_CONFIG", "no.such.setting=1")]);
+    assert_eq!(wrong.0, Some(2), "{}", wrong.2);
 }
 
 #[test]

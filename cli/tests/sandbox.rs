@@ -106,14 +106,14 @@ impl Sandbox {
 
     /// Starts a process that goes on until its standard input is closed, it ends, or the test does.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
-        Running(Some(self.command(args).stdin(Stdio::piped()).spawn().unwrap()))
+        Running::started(self.command(args))
     }
 
     /// As [`Self::start`], with one more setting.
     pub(crate) fn start_with_setting(&self, args: &[&str], setting: &str) -> Running {
         let mut command = self.command(args);
         command.env("ODFS_CONFIG", format!("{SEALED};{setting}"));
-        Running(Some(command.stdin(Stdio::piped()).spawn().unwrap()))
+        Running::started(command)
     }
 
     /// Starts a process and waits until it owns the workspace and can be reached.
@@ -131,6 +131,11 @@ impl Sandbox {
 pub(crate) struct Running(Option<Child>);
 
 impl Running {
+    /// Starts a command that goes on until its standard input is closed, it ends, or the test does.
+    pub(crate) fn started(mut command: Command) -> Self {
+        Self(Some(command.stdin(Stdio::piped()).spawn().unwrap()))
+    }
+
     fn child(&mut self) -> &mut Child {
         self.0.as_mut().unwrap()
     }

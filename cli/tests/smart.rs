@@ -24,7 +24,7 @@ impl Node {
     fn new() -> Self {
         let sandbox = Sandbox::new();
         let token = sandbox
-            .run(&["repo", "token", "add", "tests"])
+            .run(&["repo", "token", "add", "tests", "--can", "pull,push,create,rewrite"])
             .ok()
             .trim_end()
             .to_owned();
@@ -110,6 +110,12 @@ fn a_dataset_goes_there_and_comes_back_as_it_grows() {
 
     let reader = Sandbox::new();
     let address = format!("{}t", node.url);
+    // What was only pushed there is not everybody's.
+    for address in [address.clone(), address.replacen("odf+", "", 1)] {
+        let error = reader.run(&["pull", &address]).failed(3);
+        assert!(error.contains("--token"), "{error}");
+    }
+    node.sandbox.run(&["share", "t"]).ok();
     let told = reader.run(&["pull", &address]).ok();
     assert_eq!(told, format!("Pulled t at {} (4 block(s))\n", head(&writer)));
     assert_eq!(reader.run(&["pull", "t"]).ok(), "t is up to date\n");
@@ -230,7 +236,8 @@ fn nobody_pushes_without_a_token_that_counts() {
     node.sandbox.run(&["repo", "token", "delete", "ann"]).failed(3);
     take(&stranger, 4);
     stranger.run(&["push", "t"]).failed(16);
-    // Reading needs none.
+    // Reading needs none where it is shared.
+    node.sandbox.run(&["share", "t"]).ok();
     let reader = Sandbox::new();
     reader.run(&["pull", &address]).ok();
     assert_eq!(rows(&reader), 3);
@@ -293,6 +300,7 @@ fn a_long_chain_goes_in_one_piece() {
         .ok();
     let told = client.run(&["push", "long", "--to", "there"]).ok();
     assert!(told.ends_with("(1000 block(s))\n"), "{told}");
+    node.sandbox.run(&["share", "long"]).ok();
     let reader = Sandbox::new();
     let told = reader.run(&["pull", &format!("{}long", node.url)]).ok();
     assert!(told.ends_with("(1000 block(s))\n"), "{told}");
@@ -373,6 +381,7 @@ fn a_death_half_way_loses_nothing() {
     }
     // And of a pull.
     push_at_last(&client, "there/t");
+    sandbox.run(&["share", "t"]).ok();
     let reader = Sandbox::new();
     for delay in [10, 40, 80] {
         let mut pull = reader.start(&["pull", &format!("{url}t")]);

@@ -39,6 +39,9 @@ pub use small::{read_small, read_small_text};
 /// Names that begin so belong to unfinished work: whoever finds one that is not its own may remove it.
 pub const PENDING_PREFIX: &str = ".pending-";
 
+/// What is left free on a disk by whoever can tell beforehand how much it will write, in bytes: others need room, too.
+pub const SPARE_BYTES: u64 = 64 << 20;
+
 /// Who may use a file or directory that is made. The umask can take rights away and never adds any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {

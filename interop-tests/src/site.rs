@@ -14,17 +14,25 @@ const LIMIT: Duration = Duration::from_secs(10);
 const MAX_HEAD_BYTES: u64 = 64 << 10;
 
 /// One page.
-struct Page {
-    body: Vec<u8>,
-    /// The value of `Last-Modified`, an HTTP date.
-    modified: String,
+enum Page {
+    /// A body, and the value of `Last-Modified`, an HTTP date.
+    Body(Vec<u8>, String),
+    /// Where it is instead.
+    Elsewhere(String),
 }
 
-type Pages = Arc<Mutex<HashMap<String, Page>>>;
+/// What a site has, and what it was asked for.
+#[derive(Default)]
+struct State {
+    pages: HashMap<String, Page>,
+    asked: Vec<String>,
+}
+
+type Shared = Arc<Mutex<State>>;
 
 /// A running site. Its thread ends with the process.
 pub struct Site {
-    pages: Pages,
+    state: Shared,
     address: String,
 }
 
@@ -36,21 +44,32 @@ impl Site {
     pub fn at(address: &str) -> Outcome<Self> {
         let listener = TcpListener::bind(address).map_err(|error| Failure::new(format!("{address}: {error}")))?;
         let address = listener.local_addr()?.to_string();
-        let pages = Pages::default();
-        let served = pages.clone();
+        let state = Shared::default();
+        let served = state.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let pages = served.clone();
-                thread::spawn(move || answer(&client, &pages));
+                let state = served.clone();
+                thread::spawn(move || answer(&client, &state));
             }
         });
-        Ok(Self { pages, address })
+        Ok(Self { state, address })
     }
 
     /// Puts a page at `path`, which begins with a slash. `modified` is an HTTP date.
     pub fn put(&self, path: &str, body: Vec<u8>, modified: &str) {
-        let modified = modified.to_owned();
-        lock(&self.pages).insert(path.to_owned(), Page { body, modified });
+        let page = Page::Body(body, modified.to_owned());
+        lock(&self.state).pages.insert(path.to_owned(), page);
+    }
+
+    /// Sends whoever asks for `path` to the URL `to`.
+    pub fn redirect(&self, path: &str, to: &str) {
+        let page = Page::Elsewhere(to.to_owned());
+        lock(&self.state).pages.insert(path.to_owned(), page);
+    }
+
+    /// What it was asked for so far: paths, with their queries.
+    pub fn asked(&self) -> Vec<String> {
+        lock(&self.state).asked.clone()
     }
 
     /// The URL of `path`.
@@ -59,12 +78,12 @@ impl Site {
     }
 }
 
-fn lock(pages: &Pages) -> MutexGuard<'_, HashMap<String, Page>> {
-    pages.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(state: &Shared) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Answers one request. A client that breaks off is its own test's failure.
-fn answer(client: &TcpStream, pages: &Pages) {
+fn answer(client: &TcpStream, state: &Shared) {
     let _ = client.set_read_timeout(Some(LIMIT));
     let mut lines = BufReader::new(client.take(MAX_HEAD_BYTES)).lines();
     let Some(Ok(first)) = lines.next() else { return };
@@ -77,16 +96,17 @@ fn answer(client: &TcpStream, pages: &Pages) {
                 .then(|| value.trim().to_owned())
         });
     let path = first.split(' ').nth(1).unwrap_or_default();
-    let (head, body) = match lock(pages).get(path) {
-        None => ("404 Not Found\r\n".to_owned(), Vec::new()),
-        Some(page) if since.as_ref() == Some(&page.modified) => (
-            format!("304 Not Modified\r\nLast-Modified: {}\r\n", page.modified),
-            Vec::new(),
-        ),
-        Some(page) => (
-            format!("200 OK\r\nLast-Modified: {}\r\n", page.modified),
-            page.body.clone(),
-        ),
+    let (head, body) = {
+        let mut state = lock(state);
+        state.asked.push(path.to_owned());
+        match state.pages.get(path) {
+            None => ("404 Not Found\r\n".to_owned(), Vec::new()),
+            Some(Page::Elsewhere(to)) => (format!("302 Found\r\nLocation: {to}\r\n"), Vec::new()),
+            Some(Page::Body(_, modified)) if since.as_ref() == Some(modified) => {
+                (format!("304 Not Modified\r\nLast-Modified: {modified}\r\n"), Vec::new())
+            }
+            Some(Page::Body(body, modified)) => (format!("200 OK\r\nLast-Modified: {modified}\r\n"), body.clone()),
+        }
     };
     let mut client = client;
     let _ = write!(

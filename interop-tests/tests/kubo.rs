@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// How long two connected peers may take to have each other in their DHTs.
 const SOON: Duration = Duration::from_secs(20);
+/// Slices that shard a directory twice.
+const MANY: u64 = 24;
 
 #[test]
 fn kubo_reads_what_odfs_publishes() -> Outcome {
@@ -67,13 +69,61 @@ fn kubo_reads_what_odfs_publishes() -> Outcome {
         kubo.ok(["cat", &format!("/ipfs/{}/refs/head", grown.root)])?,
         workspace.dataset("t")?.head
     );
-    // Adding an export gives the CID that the root names.
-    let files = kubo.ok(["resolve", &format!("/ipfs/{}/files", grown.root)])?;
+    // Adding an export gives the same directory here and there. It is not the one that the root names, of narrower nodes.
     let Some(modern) = Kubo::init_with(&["unixfs-v1-2025"])? else {
         return Ok(());
     };
-    let added = modern.add(&workspace.export("t", "grown")?, &[])?;
-    assert_eq!(files, format!("/ipfs/{added}"));
+    let export = workspace.export("t", "grown")?;
+    let added = modern.add(&export, &[])?;
+    let export = export.display().to_string();
+    let ours = workspace.odfs(["ipfs", "add", "-Q", "-r", "--profile", "unixfs-v1-2025", &export])?;
+    assert_eq!(ours.text(), added);
+    Ok(())
+}
+
+/// The directories of a dataset of more than a few blocks are sharded, into nodes of eight.
+#[test]
+fn kubo_walks_every_path_of_a_dataset_of_many_blocks() -> Outcome {
+    let Some(kubo) = Kubo::daemon()? else { return Ok(()) };
+    let workspace = Workspace::new()?;
+    let node = workspace.node()?;
+    kubo.connect(&node.address)?;
+    let published = workspace.publish_often("t", MANY)?;
+    let root = &published.root;
+    let exported = tree(&workspace.export("t", "exported")?)?;
+    for below in [String::new(), "/files".to_owned()] {
+        for directory in ["refs", "blocks", "data", "checkpoints"] {
+            let path = format!("/ipfs/{root}{below}/{directory}");
+            let mut listed: Vec<String> = kubo
+                .ok(["ls", &path])?
+                .lines()
+                .filter_map(|line| line.split_whitespace().last().map(str::to_owned))
+                .collect();
+            listed.sort();
+            let prefix = format!("{directory}/");
+            let expected: Vec<_> = exported.keys().filter_map(|name| name.strip_prefix(&prefix)).collect();
+            assert_eq!(listed, expected, "{path}");
+        }
+        for (name, bytes) in &exported {
+            let path = format!("/ipfs/{root}{below}/{name}");
+            let read = kubo.run(["cat", &path])?.success()?.stdout;
+            assert!(&read == bytes, "{path}");
+        }
+    }
+    assert!(exported.keys().filter(|name| name.starts_with("data/")).count() as u64 >= MANY);
+    // And all of it at once, as somebody would who keeps it.
+    kubo.ok(["pin", "add", root])?;
+    let fetched = kubo.path().join("files");
+    kubo.ok([
+        "get",
+        &format!("/ipfs/{root}/files"),
+        "-o",
+        &fetched.display().to_string(),
+    ])?;
+    assert!(
+        tree(&fetched)? == exported,
+        "the files that Kubo got differ from the export"
+    );
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod lan;
 mod refusals;
 mod replay;
 mod shapes;
+mod strangers;
 mod tidy;
 mod two_processes;
 mod verify;

@@ -167,18 +167,12 @@ impl Fetcher {
     /// A node is missing or malformed, or more than [`MAX_LISTED`] entries.
     pub async fn directory(&self, root: Cid, skip_complete: bool) -> Result<(Vec<Link>, Vec<Cid>), FetchError> {
         let mut listing = Listing::new(root);
-        let mut asked = HashSet::new();
         let mut visited = Vec::new();
         let mut links = Vec::new();
         let mut under_way = FuturesUnordered::new();
         loop {
-            let next: Vec<Cid> = listing
-                .needs()
-                .filter(|cid| !asked.contains(cid))
-                .take(MAX_NODES_IN_FLIGHT.saturating_sub(under_way.len()))
-                .collect();
-            for cid in next {
-                asked.insert(cid);
+            while under_way.len() < MAX_NODES_IN_FLIGHT {
+                let Some(cid) = listing.ask() else { break };
                 under_way.push(async move {
                     if skip_complete && self.is_complete(cid).await? {
                         return Ok(None);

@@ -26,6 +26,7 @@ mod source;
 mod tests;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -34,6 +35,7 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
+use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 
 pub use self::asking::{MAX_BLOCKS_AHEAD, MAX_NAME_DEPTH, MAX_REQUESTS, Options};
@@ -53,7 +55,8 @@ pub fn router<S: Source>(source: S, options: Options) -> Router {
         .with_state(Arc::new(Gateway::new(source, options)))
 }
 
-/// Serves `router` on `listener` until `stop` is done, then lets running requests end.
+/// Serves `router` on `listener` until `stop` is done, then lets running requests end. Requests have the address that they
+/// come from as [`ConnectInfo`](axum::extract::ConnectInfo).
 ///
 /// # Errors
 /// The listener fails.
@@ -62,7 +65,14 @@ pub async fn serve(
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    // An answer whose body follows its head would wait for the client to confirm the head, which takes it up to 40 ms.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "a connection that collects what it sends");
+        }
+    });
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop).await
 }
 
 async fn handle<S: Source>(State(gateway): State<Arc<Gateway<S>>>, request: Request) -> Response {

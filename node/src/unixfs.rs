@@ -34,6 +34,50 @@ pub struct Profile {
     pub shard_above: u64,
     /// How the size of a directory is reckoned.
     pub estimate: Estimate,
+    /// Buckets of each node of a sharded directory.
+    pub fanout: Fanout,
+}
+
+/// How many buckets a node of a sharded directory has: a power of two from 8 to [`MAX_FANOUT`]. Every node of one
+/// directory has the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fanout {
+    /// Bits of a name's hash that choose a bucket.
+    bits: u32,
+}
+
+/// The most buckets of a node of a sharded directory.
+pub const MAX_FANOUT: u64 = 1024;
+
+impl Fanout {
+    /// The least there is: the shortest nodes, and the most on the way to an entry.
+    pub const EIGHT: Self = Self { bits: 3 };
+    /// What every named profile has.
+    pub const PLAIN: Self = Self { bits: 8 };
+
+    /// A fanout of so many buckets, or nothing where the format has none.
+    pub fn new(buckets: u64) -> Option<Self> {
+        // Bitfields are whole bytes, so there are eight at least.
+        let is_one = buckets.is_power_of_two() && buckets.is_multiple_of(8) && buckets <= MAX_FANOUT;
+        is_one.then(|| Self {
+            bits: buckets.trailing_zeros(),
+        })
+    }
+
+    /// How many buckets.
+    pub fn buckets(self) -> u64 {
+        1 << self.bits
+    }
+
+    /// Bits of a name's hash that choose a bucket.
+    fn bits(self) -> u32 {
+        self.bits
+    }
+
+    /// Hex digits that number a bucket.
+    fn digits(self) -> usize {
+        self.bits.div_ceil(4) as usize
+    }
 }
 
 /// How the size of a directory is reckoned when deciding whether to shard it.
@@ -54,6 +98,7 @@ pub const UNIXFS_V1_2025: Profile = Profile {
     max_links: 1024,
     shard_above: 256 << 10,
     estimate: Estimate::BlockBytes,
+    fanout: Fanout::PLAIN,
 };
 
 /// IPIP-499 `unixfs-v0-2015`: what `ipfs add` gives when nothing is set.
@@ -65,6 +110,7 @@ pub const UNIXFS_V0_2015: Profile = Profile {
     max_links: 174,
     shard_above: 256 << 10,
     estimate: Estimate::LinksBytes,
+    fanout: Fanout::PLAIN,
 };
 
 /// `ipfs add --cid-version 1 --raw-leaves` in a repository with default settings: what kamu publishes. No named

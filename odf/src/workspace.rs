@@ -7,7 +7,7 @@ use odf_dataset::rewrite::RewriteError;
 use odf_dataset::snapshot::{Identities, IdentityError};
 use odf_dataset::{Dataset, DatasetError, DatasetName, Datasets, Object, StoredBlock};
 use odf_ingest::source::{OnProgress, Source};
-use odf_ingest::{Ground, History, HistoryError, IngestError, NoHistory, Polled, Prepared, PushOptions};
+use odf_ingest::{ColumnNote, Ground, History, HistoryError, IngestError, NoHistory, Polled, Prepared, PushOptions};
 use odf_ipfs::layout::Layout;
 use odf_ipfs::pull::name_of;
 use odf_ipfs::{CollectError, Local, OpenError};
@@ -88,6 +88,8 @@ pub struct Grown {
     pub slice: Option<DataSlice>,
     /// Rows written, retractions and corrections included.
     pub rows: u64,
+    /// What the types that were found out leave to be said.
+    pub notes: Vec<ColumnNote>,
 }
 
 /// What one odfs instance owns. Cheap to clone. Only one process may have a workspace open; seeing to that (a lock) is
@@ -171,6 +173,7 @@ impl Workspace {
             slice,
             data,
             rows,
+            notes,
         } = prepared;
         let (dataset, blocks) = new.install_events(DatasetKind::Root, events, system_time, slice)?;
         let grown = Grown {
@@ -179,6 +182,7 @@ impl Workspace {
             blocks,
             slice: data,
             rows,
+            notes,
         };
         Ok((dataset, Growth::Grown(grown)))
     }
@@ -410,5 +414,6 @@ fn commit(dataset: &mut Dataset, prepared: Option<Prepared>) -> Result<Growth, D
         blocks,
         slice: prepared.data,
         rows: prepared.rows,
+        notes: prepared.notes,
     }))
 }

@@ -46,7 +46,7 @@ fn meaning(state: &ChainState) -> ChainState {
     let mut state = state.clone();
     state.head = Multihash::sha3_256(b"");
     (state.sequence_number, state.system_time) = (0, now());
-    (state.last_data_block, state.attachments) = (None, None);
+    (state.last_data_block, state.attachments, state.source_block) = (None, None, None);
     (state.totals.slices, state.totals.data_bytes, state.totals.block_bytes) = (0, 0, 0);
     (state.totals.checkpoints, state.totals.checkpoint_bytes) = (0, 0);
     state

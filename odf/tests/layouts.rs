@@ -1,8 +1,12 @@
+use std::collections::BTreeMap;
+
 use odf::export::export;
 use odf::layout::{Layout, PROFILE};
 use odf::workspace::Workspace;
 use odf_node::add::{AddOptions, add_path};
+use odf_node::block::Cid;
 use odf_node::store::{Blocks as _, Store};
+use odf_node::unixfs::directory::list;
 
 use crate::world::Site;
 
@@ -26,24 +30,40 @@ async fn an_append_gives_the_root_that_starting_over_gives() {
     }
 }
 
-/// `files` is what adding an export gives, so `ipfs get NAME/files` and `odfs export` are byte for byte the same.
+/// `files` holds what an export holds, so `ipfs get NAME/files` and `odfs export` are byte for byte the same.
 #[tokio::test(flavor = "multi_thread")]
-async fn files_is_the_directory_that_an_export_is() {
+async fn files_holds_what_an_export_holds() {
     let dir = tempfile::tempdir().unwrap();
     let mut site = Site::new(&dir.path().join("workspace")).await;
-    site.take("counter", 3);
-    let dataset = site.take("counter", 5);
+    let mut dataset = site.take("counter", 1);
+    for rows in 2..=20 {
+        dataset = site.take("counter", rows);
+    }
     let root = site.workspace.layout().update(&dataset).unwrap();
 
     let exported = dir.path().join("export");
     export(&dataset, &exported).unwrap();
     let store = Store::open(&dir.path().join("store"), Default::default()).unwrap();
     let added = add_path(&store, &exported, &AddOptions::new(PROFILE)).unwrap();
-    assert_eq!(added.entry.cid, root.files);
+    let found = entries(site.workspace.store(), root.files);
+    assert!(found.len() > 3 + 2 * 20, "{found:?}");
+    assert_eq!(found, entries(&store, added.entry.cid));
     assert!(matches!(
         export(&dataset, &exported),
         Err(odf::export::ExportError::NotEmpty(_))
     ));
+}
+
+/// The files in a directory of directories, by path; UnixFS gives equal files equal CIDs.
+fn entries(store: &Store, root: Cid) -> BTreeMap<String, Cid> {
+    let list = |root: &Cid| list(root, &mut |cid| store.get(cid).map(Option::unwrap)).unwrap();
+    let mut all = BTreeMap::new();
+    for directory in list(&root) {
+        for entry in list(&directory.cid) {
+            all.insert(format!("{}/{}", directory.name, entry.name), entry.cid);
+        }
+    }
+    all
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,13 +3,13 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use odf::dataset::{Dataset, RemoteAliases};
+use odf::dataset::{Dataset, RemoteAliases, Sharing};
 use odf::disk::Disk;
 use odf::pull::{Address, PullError, PullOptions, pull_from};
 use odf::receive::{Arrived, Destination, ReceiveError, Received, Source, receive};
 use odf::repository::files::{self, FilesSource};
 use odf::repository::http::HttpSource;
-use odf::repository::server::{self, Router, Tokens};
+use odf::repository::server::{self, PushLog, Router, Tokens};
 use odf::repository::smart::{Endpoint, SmartSource};
 use odf::verify::{Depth, verify};
 use url::Url;
@@ -51,7 +51,8 @@ impl Pair {
         there.dial(&here).await;
         let tokens = Tokens::of(dir.path(), &Disk::new());
         let datasets = here.workspace.datasets().clone();
-        let router = server::router(datasets, tokens, server::Options::default(), Router::new());
+        let pushes = PushLog::of(dir.path(), &Disk::new());
+        let router = server::router(datasets, tokens, pushes, server::Options::default(), Router::new());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -70,6 +71,7 @@ impl Pair {
     /// Brings the dataset that is called `remote` in the first workspace into the second.
     async fn bring(&self, way: Way, remote: &str, wanted: Wanted) -> Result<Received, ReceiveError> {
         let dataset = self.dataset(remote);
+        dataset.set_sharing(Sharing::Shared).unwrap();
         if way == Way::Ipfs {
             let cid = self.here.publish(&dataset).await.root.cid;
             let address = Address::Root {
@@ -101,7 +103,8 @@ impl Pair {
                 Way::Http => Box::new(HttpSource::new(&url, None)),
                 Way::Smart => {
                     let endpoint = Endpoint::new(&url, None);
-                    let open = SmartSource::open(endpoint, wanted.dataset.as_ref(), wanted.force, &|_| {
+                    let datasets = self.there.workspace.datasets();
+                    let open = SmartSource::open(endpoint, datasets, wanted.dataset.as_ref(), wanted.force, &|_| {
                         ControlFlow::Continue(())
                     });
                     Box::new(open?)

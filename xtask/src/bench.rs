@@ -9,6 +9,7 @@ mod import;
 mod ingest;
 mod pull;
 mod push;
+mod repositories;
 mod row;
 mod start;
 mod transfer;
@@ -28,6 +29,7 @@ const FULL: Scale = Scale {
     size: 1 << 30,
     chains: &[10, 1_000, 10_000],
     slices: 1_000,
+    blocks: 5_000,
     flights: 3_000_000,
     real_flights: None,
     ledger: 10_000_000,
@@ -37,6 +39,7 @@ const SMALL: Scale = Scale {
     size: 16 << 20,
     chains: &[3, 10],
     slices: 10,
+    blocks: 40,
     flights: 30_000,
     real_flights: None,
     ledger: 50_000,
@@ -45,11 +48,12 @@ const SMALL: Scale = Scale {
 
 type Measure = fn(&Scale) -> Result<Vec<Row>, Failure>;
 
-const ROWS: [(&str, Measure); 8] = [
+const ROWS: [(&str, Measure); 9] = [
     ("import", import::rows),
     ("transfer", transfer::rows),
     ("push", push::rows),
     ("pull", pull::rows),
+    ("repositories", repositories::rows),
     ("start", start::rows),
     ("idle", idle::rows),
     ("ingest", ingest::rows),

@@ -77,7 +77,12 @@ impl Attached {
             )
             .next("run the command again; what was done so far is kept")
         };
-        frame::write(&mut stream, &ToOwner::Run(Request::new(argv, io.cwd(), io.terminal()))).map_err(gone)?;
+        let request = Request::new(argv, io.cwd(), io.environment(), io.terminal());
+        frame::write(&mut stream, &ToOwner::Run(request)).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => Failure::usage(format!("{error} to be handed to process {}", welcome.pid))
+                .next("run it with fewer or shorter variables, or stop that process first"),
+            _ => gone(error),
+        })?;
 
         // Both this thread (input) and the watcher (Ctrl-C) send, so frames must not mix.
         let sender = Arc::new(Mutex::new(stream.try_clone()?));

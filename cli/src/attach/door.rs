@@ -176,6 +176,8 @@ fn serve(mut stream: UnixStream, shared: &Arc<Shared>) -> io::Result<()> {
         return Ok(());
     };
     stream.set_read_timeout(None)?;
+    let terminal = request.terminal;
+    let sent = request.take();
 
     let cancel = Cancel::new();
     let wire = Wire(Arc::new(Mutex::new(stream.try_clone()?)));
@@ -183,7 +185,7 @@ fn serve(mut stream: UnixStream, shared: &Arc<Shared>) -> io::Result<()> {
     let listening = cancel.clone();
     std::thread::spawn(move || hear(stream, &pieces, &listening));
 
-    let progress = if request.terminal.messages {
+    let progress = if terminal.messages {
         Progress::through(Box::new(wire.clone()))
     } else {
         Progress::quiet()
@@ -204,13 +206,13 @@ fn serve(mut stream: UnixStream, shared: &Arc<Shared>) -> io::Result<()> {
             cancel: cancel.clone(),
         }),
         progress,
-        cwd: request.cwd(),
-        terminal: request.terminal,
+        cwd: sent.cwd,
+        environment: sent.environment,
+        terminal,
         cancel: cancel.clone(),
         sender,
     });
-    let argv = request.argv().collect();
-    let run = std::panic::AssertUnwindSafe(|| (shared.runner)(argv, &mut io));
+    let run = std::panic::AssertUnwindSafe(|| (shared.runner)(sent.argv, &mut io));
     let ending = std::panic::catch_unwind(run).unwrap_or_else(|_| {
         let failure = failure::bug();
         failure.report(io.messages());

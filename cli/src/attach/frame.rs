@@ -1,6 +1,6 @@
 //! What goes over the workspace's socket: `u32 LE length | tag byte | payload`, the length counting tag and payload.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::environment::Environment;
 use crate::io::{Step, Terminal};
 
-/// The largest frame that is sent or accepted: a command line fits (Linux allows 128 KiB an argument).
-pub(super) const MAX_FRAME_BYTES: usize = 1 << 20;
+/// The largest frame that is sent or accepted: a command line and its environment fit (Linux allows both 2 MiB together
+/// unless it is told otherwise).
+pub(super) const MAX_FRAME_BYTES: usize = 4 << 20;
 /// The most bytes of a stream that go into one frame.
 pub(super) const MAX_PIECE_BYTES: usize = 64 << 10;
 
@@ -28,30 +30,70 @@ pub(crate) struct Welcome {
     pub(crate) lasting: bool,
 }
 
-/// A command line and where it was typed.
+/// A command line, where it was typed, and the environment there.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Request {
-    argv: Vec<Vec<u8>>,
-    cwd: Vec<u8>,
+    argv: Vec<Word>,
+    cwd: Word,
+    environment: Vec<(Word, Word)>,
     /// The terminal that the command talks to.
     pub(super) terminal: Terminal,
 }
 
+/// Words of the operating system: text nearly always, and any bytes.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Word {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl Word {
+    fn new(word: &OsStr) -> Self {
+        match word.to_str() {
+            Some(text) => Self::Text(text.to_owned()),
+            None => Self::Bytes(word.as_bytes().to_vec()),
+        }
+    }
+
+    fn take(self) -> OsString {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Bytes(bytes) => OsString::from_vec(bytes),
+        }
+    }
+}
+
+/// What a [`Request`] holds.
+pub(super) struct Sent {
+    /// The command line, program name first.
+    pub(super) argv: Vec<OsString>,
+    /// The current directory.
+    pub(super) cwd: PathBuf,
+    /// The environment.
+    pub(super) environment: Environment,
+}
+
 impl Request {
-    pub(super) fn new(argv: &[OsString], cwd: &Path, terminal: Terminal) -> Self {
+    pub(super) fn new(argv: &[OsString], cwd: &Path, environment: &Environment, terminal: Terminal) -> Self {
+        let variables = environment.all().iter();
         Self {
-            argv: argv.iter().map(|word| word.as_bytes().to_vec()).collect(),
-            cwd: cwd.as_os_str().as_bytes().to_vec(),
+            argv: argv.iter().map(|word| Word::new(word)).collect(),
+            cwd: Word::new(cwd.as_os_str()),
+            environment: variables
+                .map(|(name, value)| (Word::new(name), Word::new(value)))
+                .collect(),
             terminal,
         }
     }
 
-    pub(super) fn argv(&self) -> impl Iterator<Item = OsString> + '_ {
-        self.argv.iter().map(|word| OsString::from_vec(word.clone()))
-    }
-
-    pub(super) fn cwd(&self) -> PathBuf {
-        PathBuf::from(OsString::from_vec(self.cwd.clone()))
+    pub(super) fn take(self) -> Sent {
+        let variables = self.environment.into_iter();
+        Sent {
+            argv: self.argv.into_iter().map(Word::take).collect(),
+            cwd: self.cwd.take().into(),
+            environment: Environment::of_sender(variables.map(|(name, value)| (name.take(), value.take())).collect()),
+        }
     }
 }
 
@@ -151,7 +193,7 @@ pub(super) fn write(to: &mut impl Write, frame: &impl Frame) -> io::Result<()> {
     if length > MAX_FRAME_BYTES {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "the command line is too long",
+            "the command line and the environment are too long",
         ));
     }
     let mut bytes = Vec::with_capacity(4 + length);
@@ -229,9 +271,13 @@ mod tests {
             width: 80,
         };
         let odd = OsString::from_vec(vec![b'a', 0xff]);
-        let request = Request::new(std::slice::from_ref(&odd), Path::new("/tmp"), terminal);
-        assert_eq!(request.argv().next().unwrap(), odd);
-        round_trip(ToOwner::Run(request));
+        let variable = (OsString::from("A"), odd.clone());
+        let environment = Environment::of_sender(vec![variable.clone()]);
+        let request = || Request::new(std::slice::from_ref(&odd), Path::new("/tmp"), &environment, terminal);
+        round_trip(ToOwner::Run(request()));
+        let sent = request().take();
+        assert_eq!((sent.argv, sent.cwd), (vec![odd.clone()], PathBuf::from("/tmp")));
+        assert_eq!(sent.environment.all(), [variable]);
         round_trip(ToOwner::Input(Vec::new()));
         round_trip(ToOwner::Cancel);
     }

@@ -11,6 +11,7 @@ use odf::snapshot::{Added, Manifest, Options, Plan};
 use odf::yaml;
 
 use super::announce::ReportFormat;
+use super::approve;
 use super::input::read_text;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -29,6 +30,8 @@ const LINES_TO_TELL: usize = 4;
 ///
 /// A file may hold several documents. All manifests of one call belong together: inputs are made before what is computed
 /// from them, and if one manifest is wrong nothing is made. `odfs new` writes a manifest to begin with.
+///
+/// Their sources are approved: what they say is what you say. Look at manifests of others before you add them.
 #[derive(Args, Debug)]
 pub(crate) struct AddArgs {
     /// Manifests: files, http(s) URLs, or `-` for standard input; directories with --recursive
@@ -102,6 +105,9 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
                 ENGINES.join(", ")
             ));
         }
+    }
+    for added in &added {
+        approve::added(&added.dataset, session, io)?;
     }
     report(&added, args.output, io)
 }

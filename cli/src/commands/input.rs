@@ -51,15 +51,20 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Opens what the arguments name.
+    /// Opens what the arguments name, to be read as `options` say, but for what the arguments say themselves.
     ///
     /// # Errors
     /// It is not there, its format is not known, or a stream breaks off.
-    pub(super) fn open(args: &SourceArgs, session: &Session, io: &mut Io) -> Result<Self, Failure> {
+    pub(super) fn open(
+        args: &SourceArgs,
+        options: ReadOptions,
+        session: &Session,
+        io: &mut Io,
+    ) -> Result<Self, Failure> {
         let options = ReadOptions {
             separator: args.separator,
             sub_path: args.member.clone(),
-            ..ReadOptions::default()
+            ..options
         };
         if args.table.starts_with("http://") || args.table.starts_with("https://") {
             return Self::download(args, options, session, io);
@@ -209,7 +214,7 @@ fn spool_file(session: &Session) -> Result<NamedTempFile, Failure> {
 
 /// Asks an http(s) server for what lies at a URL. `whole` is how long all of it may take.
 fn get(url: &str, whole: Option<Duration>) -> Result<ureq::http::Response<ureq::Body>, Failure> {
-    let agent = agent();
+    let agent = agent(url);
     let answer = ask(|| {
         let request = agent.get(url).config().http_status_as_error(true);
         request.timeout_recv_body(whole).build().call()

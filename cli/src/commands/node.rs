@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use odf::publish;
 use odf::receive::Arrived;
 use odf::repository::server;
+use odf::{SharedOnly, publish};
 use odf_node::gateway::{self, PeerSource};
 use odf_node::peer::Node;
 use tokio::net::TcpListener;
@@ -22,10 +22,11 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 
 /// Run the peer, the HTTP gateway and the repository until stopped
 ///
-/// Serves everything in the workspace to other peers, keeps the names that are published or followed here alive, and
-/// answers `/ipfs/…` and `/ipns/…` on gateway.listen. The same address is an ODF repository: odfs and kamu pull from
-/// `odf+http://ADDRESS/DATASET`, and push there with a token (`odfs repo token add`). Other odfs commands on this
-/// workspace work through it.
+/// Serves the blocks of the workspace to other peers that know them, keeps the names that are published or followed here
+/// alive, and answers `/ipfs/…` and `/ipns/…` on gateway.listen. The same address is an ODF repository: odfs and kamu pull
+/// what is shared from `odf+http://ADDRESS/DATASET` (`odfs share`), and the rest, and push there, with a token (`odfs repo
+/// token add`). Other odfs commands on this workspace work through it, each with the environment and the settings of
+/// whoever runs it.
 #[derive(Args, Debug)]
 pub(crate) struct NodeArgs {}
 
@@ -60,7 +61,9 @@ pub(crate) fn serve(session: &Session, with_gateway: bool, io: &mut Io) -> Resul
     io.finish()?;
     let server = match listener {
         Some((listener, _)) => {
-            let source = PeerSource::new(session.workspace()?.store().clone(), node);
+            let workspace = session.workspace()?;
+            let source = PeerSource::new(workspace.store().clone(), node);
+            let source = SharedOnly::new(source, workspace.catalog().clone());
             let gateway = gateway::router(source, gateway::Options::default());
             let router = repository(session, node, gateway)?;
             let stop = io.cancel().clone();
@@ -101,6 +104,9 @@ fn repository(session: &Session, node: &Node, gateway: server::Router) -> Result
         if let Some(Err(error)) = retention.map(|keep| publish::retain(pins.local(), &arrived.dataset, keep)) {
             tracing::warn!(%error, "older roots of a dataset that was pushed here stay pinned");
         }
+        if !arrived.dataset.is_shared() {
+            return;
+        }
         match pins.layout().latest(&arrived.dataset.id()) {
             Ok(root) => spread(&node, &runtime, &root.map(|root| root.entities()).unwrap_or_default()),
             Err(error) => tracing::warn!(%error, "a dataset that was pushed here is not announced"),
@@ -108,11 +114,13 @@ fn repository(session: &Session, node: &Node, gateway: server::Router) -> Result
     };
     let options = server::Options {
         public_url: session.settings().gateway_url.clone(),
+        proxies: session.settings().gateway_proxies.clone(),
         on_arrived: Some(Arc::new(on_arrived)),
     };
     Ok(server::router(
         workspace.datasets().clone(),
         session.tokens(),
+        session.pushes(),
         options,
         gateway,
     ))

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use clap::Args;
 use odf::catalog::CatalogError;
 use odf::dataset::{Dataset, DatasetName};
-use odf::ingest::source::{Phase, Progress};
-use odf::ingest::{self, Changed, merge_option};
+use odf::ingest::source::{Phase, Progress, ReadOptions};
+use odf::ingest::{self, Changed, ColumnNote, ColumnType, DdlError, merge_option};
 use odf::workspace::{Grown, Growth};
 use odf_node::keystore::Keypair;
 
@@ -41,6 +41,16 @@ pub(crate) struct PublishArgs {
     /// Column that says when a row happened [default: event_time]
     #[arg(long, value_name = "COLUMN")]
     event_time: Option<String>,
+    /// Types of columns, whatever their values suggest: `id BIGINT, at TIMESTAMP(0)`. Integers in a TIMESTAMP(0) are seconds
+    /// since 1970, (3) milliseconds, (6) microseconds, (9) nanoseconds
+    #[arg(long, value_name = "COLUMNS", value_parser = parse_types)]
+    schema: Option<Types>,
+    /// Make Decimal, not Float64, of columns of numbers with a point, where one is wide enough
+    #[arg(long)]
+    decimal: bool,
+    /// Cut off what times have below the millisecond; otherwise such columns are text, or refused
+    #[arg(long)]
+    cut_times: bool,
     /// Append all rows of a file that changed otherwise than by growing
     #[arg(long)]
     append_all: bool,
@@ -54,9 +64,28 @@ pub(crate) struct PublishArgs {
     report: ReportArgs,
 }
 
+impl PublishArgs {
+    /// How types are found out.
+    fn found_types(&self) -> ReadOptions {
+        ReadOptions {
+            decimal: self.decimal,
+            cut_times: self.cut_times,
+            ..ReadOptions::default()
+        }
+    }
+}
+
+/// The types that `--schema` declares.
+#[derive(Clone, Debug, Default)]
+struct Types(Vec<ColumnType>);
+
+fn parse_types(text: &str) -> Result<Types, DdlError> {
+    ingest::parse_types(text).map(Types)
+}
+
 pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<After, Failure> {
     let merge = merge_option(args.merge.as_deref(), args.primary_key.clone())?;
-    let input = Input::open(&args.source, session, io)?;
+    let input = Input::open(&args.source, args.found_types(), session, io)?;
     let name = match &args.name {
         Some(name) => name.clone(),
         None => input.suggested_name()?,
@@ -64,6 +93,7 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
     let options = ingest::Options {
         merge,
         event_time: args.event_time.clone(),
+        types: args.schema.clone().unwrap_or_default().0,
         changed: if args.append_all {
             Changed::TakeAll
         } else {
@@ -138,6 +168,9 @@ fn take(
     };
     if grown.as_ref().is_some_and(|grown| grown.old_head.is_none()) {
         show_schema(&dataset, io)?;
+    }
+    for ColumnNote { column, note } in grown.iter().flat_map(|grown| &grown.notes) {
+        io.say(format!("{column}: {note}"));
     }
     Ok((dataset, grown, turn))
 }

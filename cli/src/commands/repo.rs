@@ -52,6 +52,14 @@ pub(crate) enum RepoCommand {
     Alias(alias::AliasCommand),
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Show who pushed what to this workspace, newest first
+    Log {
+        /// How many at most
+        #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
+        limit: usize,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
 }
 
 pub(super) fn run(command: &RepoCommand, session: &Session, io: &mut Io) -> Result<(), Failure> {
@@ -97,6 +105,7 @@ pub(super) fn run(command: &RepoCommand, session: &Session, io: &mut Io) -> Resu
             Ok(())
         }
         RepoCommand::Alias(command) => alias::run(command, session, io),
+        RepoCommand::Log { limit, output } => token::log(*limit, *output, session, io),
         RepoCommand::Token(command) => token::run(command, session, io),
     }
 }

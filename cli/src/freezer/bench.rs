@@ -84,8 +84,17 @@ pub(super) struct State {
     /// Pins that belong to no dataset.
     pins: BTreeSet<String>,
     keys: BTreeSet<String>,
+    /// What stands beside the chain of each dataset.
+    notes: BTreeMap<String, Notes>,
     /// The head in a directory that is pushed to.
     pushed: Option<String>,
+}
+
+/// Who may have a dataset, and whether its source may run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Notes {
+    is_shared: bool,
+    is_approved: bool,
 }
 
 /// A dataset.
@@ -103,9 +112,9 @@ impl State {
         self.datasets == other.datasets && self.files == other.files && self.pins == other.pins
     }
 
-    /// The same keys, and the same in the directory that is pushed to.
+    /// The same keys and notes, and the same in the directory that is pushed to.
     pub(super) fn others_as(&self, other: &State) -> bool {
-        self.keys == other.keys && self.pushed == other.pushed
+        self.keys == other.keys && self.notes == other.notes && self.pushed == other.pushed
     }
 
     /// As [`same_as`](Self::same_as), apart from what is random: identities, and what tokens are made of.
@@ -120,7 +129,16 @@ impl State {
     /// Whether no key is gone that both have, nothing is here that neither has.
     pub(super) fn others_lie_between(&self, old: &State, new: &State) -> bool {
         let mut kept = old.keys.intersection(&new.keys);
+        let noted = |state: &State, name: &String| state.notes.get(name).copied().unwrap_or_default();
+        let mut notes = self
+            .notes
+            .iter()
+            .map(|(name, notes)| (notes, noted(old, name), noted(new, name)));
         kept.all(|key| self.keys.contains(key))
+            && notes.all(|(now, old, new)| {
+                [old.is_shared, new.is_shared].contains(&now.is_shared)
+                    && [old.is_approved, new.is_approved].contains(&now.is_approved)
+            })
             && self
                 .keys
                 .iter()
@@ -229,7 +247,7 @@ impl Bench {
 
     /// From now on the command is given by another owner, who has run `commands`, and this one serves.
     pub(super) fn receive(&mut self, commands: &[&[&str]]) {
-        let token = self.prepare(&[&["repo", "token", "add", "me"]]);
+        let token = self.prepare(&[&["repo", "token", "add", "me", "--expires", "never"]]);
         let sender = Bench::new().with(&[("{token}", token_in(&token))]);
         sender.prepare(commands);
         self.sender = Some(Arc::new(sender));
@@ -356,6 +374,7 @@ impl Bench {
             input: Box::new(io::empty()),
             progress: Progress::quiet(),
             cwd: self.dir().to_owned(),
+            environment: crate::environment::Environment::of_process(),
             terminal: Terminal {
                 input: false,
                 output: false,
@@ -426,6 +445,15 @@ impl Bench {
             (entry.name.as_ref().unwrap().to_string(), seen)
         });
         let datasets = datasets.collect();
+        let notes = entries.iter().map(|entry| {
+            let dataset = workspace.catalog().open_entry(entry).unwrap();
+            let notes = Notes {
+                is_shared: dataset.is_shared(),
+                is_approved: dataset.approval().unwrap().is_some(),
+            };
+            (entry.name.as_ref().unwrap().to_string(), notes)
+        });
+        let notes = notes.collect();
         let owners: BTreeSet<String> = entries.iter().map(|entry| entry.id.to_string()).collect();
         let pins = workspace.store().pins(None).unwrap();
         let others = pins.into_iter().filter(|pin| !owners.contains(&pin.owner));
@@ -441,6 +469,7 @@ impl Bench {
             pins: others.map(|pin| format!("{} {}", pin.owner, pin.cid)).collect(),
             pushed: read(&self.workspace().join("there/refs/head")),
             keys: keys.names().unwrap().iter().map(key).collect(),
+            notes,
         }
     }
 

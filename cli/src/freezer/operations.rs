@@ -142,6 +142,10 @@ const SYNCS_MISSED: &[(&str, usize)] = &[
     ("key_remove", 1),
     ("token_add", 2),
     ("rename", 2),
+    ("approve", 2),
+    ("revoke", 1),
+    ("share", 2),
+    ("share_no_more", 1),
     ("pin_add", 3),
     ("pin_remove", 1),
     ("ipfs_add", 3),
@@ -247,7 +251,7 @@ frozen! {
         ["push", "d"], Again::Same;
     push_to_a_directory: "push to a directory", published, ["push", "d", "--to", "file://{there}"], Again::Same;
     push_by_the_smart_protocol: "push by the smart protocol", |bench| {
-        let token = bench.serve(&[&["repo", "token", "add", "me"]]);
+        let token = bench.serve(&[&["repo", "token", "add", "me", "--expires", "never"]]);
         bench.set("{token}", token_in(&token).to_owned());
         bench.prepare(&[PUBLISH, &["repo", "add", "lab", "odf+{gateway}/", "--token", "{token}"]]);
     }, *PUSH, Again::Same;
@@ -278,7 +282,14 @@ frozen! {
     }, ["ipfs", "pin", "rm", "{cid}"], Again::Refused(3);
     key_generate: "key gen", nothing, ["key", "gen", "k"], Again::Refused(7);
     key_remove: "key rm", |bench| drop(bench.prepare(&[&["key", "gen", "k"]])), ["key", "rm", "k"], Again::Refused(3);
-    token_add: "repo token add", nothing, ["repo", "token", "add", "me"], Again::Refused(7);
+    token_add: "repo token add", nothing, ["repo", "token", "add", "me", "--expires", "never"], Again::Refused(7);
+    approve: "approve", |bench| {
+        bench.prepare(&[&["add", "polled.yaml"], &["approve", "--revoke", "polled"]]);
+    }, ["approve", "polled"], Again::Same;
+    revoke: "approve --revoke", |bench| drop(bench.prepare(&[&["add", "polled.yaml"]])),
+        ["approve", "--revoke", "polled"], Again::Same;
+    share: "share", |bench| drop(bench.prepare(&[&["add", "append.yaml"]])), ["share", "append"], Again::Same;
+    share_no_more: "share --stop", published, ["share", "--stop", "d"], Again::Same;
     repository_add: "repo add", nothing, ["repo", "add", "lab", "file:///srv/lab"], Again::Refused(7);
     config_set: "config set", nothing, ["config", "set", "parquet.createdBy", "me"], Again::Same;
     index_rebuild: "rebuild of the index", |bench| {

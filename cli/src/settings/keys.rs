@@ -1,9 +1,10 @@
 //! The settings, and the list of them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use odf::poll::HttpOptions;
+use odf::poll::{Bounds, HttpOptions, UNPACK_RATIO};
 use odf::slice::SliceOptions;
 use toml::Value;
 use url::Url;
@@ -22,12 +23,18 @@ pub(crate) struct Settings {
     pub(crate) gateway_listen: String,
     /// Address under which others reach the gateway of `odfs node`, ending in a slash; absent: the one they use.
     pub(crate) gateway_url: Option<Url>,
+    /// Proxies before the gateway whose word is taken.
+    pub(crate) gateway_proxies: Vec<IpAddr>,
     /// Base URL of a public gateway that `odfs publish` prints links for, without a slash at its end; absent: none.
     pub(crate) gateway_public: Option<String>,
     /// `created_by` in the footer of Parquet slices.
     pub(crate) parquet_created_by: Option<String>,
     /// How HTTP sources of datasets are asked.
     pub(crate) source_http: HttpOptions,
+    /// What sources may use at most, whatever was approved.
+    pub(crate) source_bounds: Bounds,
+    /// How many times its own size an archive of a source may unpack to.
+    pub(crate) unpack_ratio: u64,
     /// How many older roots of a dataset stay pinned and served. `None` keeps all of them.
     pub(crate) retention: Option<u64>,
 }
@@ -51,9 +58,12 @@ impl Default for Settings {
             mdns: true,
             gateway_listen: "127.0.0.1:8080".to_owned(),
             gateway_url: None,
+            gateway_proxies: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             gateway_public: None,
             parquet_created_by: None,
             source_http: HttpOptions::default(),
+            source_bounds: Bounds::default(),
+            unpack_ratio: UNPACK_RATIO,
             retention: None,
         }
     }
@@ -146,6 +156,20 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "gateway.proxies",
+        about: "addresses of proxies that are believed about where requests come from, and whether those were encrypted",
+        show: |settings| {
+            let texts: Vec<String> = settings.gateway_proxies.iter().map(IpAddr::to_string).collect();
+            Some(list_value(&texts))
+        },
+        set: |settings, value| {
+            const WANTED: &str = "a list of IP addresses such as [\"127.0.0.1\"] is expected";
+            let words = words(value, |word| word.parse::<IpAddr>().is_ok(), WANTED)?;
+            settings.gateway_proxies = words.iter().filter_map(|word| word.parse().ok()).collect();
+            Ok(())
+        },
+    },
+    Key {
         name: "gateway.public",
         about: "public gateway of the links that `odfs publish` and `push` print beside that of `odfs node`; unset: none",
         show: |settings| settings.gateway_public.clone().map(Value::String),
@@ -213,6 +237,65 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "source.variables",
+        about: "variables of the environment that sources may use at most, or \"approved\": those that were approved",
+        show: |settings| {
+            Some(
+                settings
+                    .source_bounds
+                    .variables
+                    .as_deref()
+                    .map_or_else(approved, list_value),
+            )
+        },
+        set: |settings, value| {
+            settings.source_bounds.variables = match value.as_str() {
+                Some(APPROVED) => None,
+                _ => Some(words(
+                    value,
+                    |word| !word.is_empty(),
+                    "a list of names such as [\"API_KEY\"] is expected",
+                )?),
+            };
+            Ok(())
+        },
+    },
+    Key {
+        name: "source.directories",
+        about: "directories whose files sources may read at most, or \"approved\": those that were approved",
+        show: |settings| {
+            let texts =
+                |paths: &Vec<PathBuf>| -> Vec<String> { paths.iter().map(|path| path.display().to_string()).collect() };
+            let directories = settings.source_bounds.directories.as_ref().map(texts);
+            Some(directories.as_deref().map_or_else(approved, list_value))
+        },
+        set: |settings, value| {
+            const WANTED: &str = "a list of absolute paths such as [\"/srv/data\"] is expected";
+            settings.source_bounds.directories = match value.as_str() {
+                Some(APPROVED) => None,
+                _ => Some(
+                    words(value, |word| word.starts_with('/'), WANTED)?
+                        .into_iter()
+                        .map(PathBuf::from)
+                        .collect(),
+                ),
+            };
+            Ok(())
+        },
+    },
+    Key {
+        name: "source.unpackRatio",
+        about: "how many times its own size an archive of a source may unpack to, beyond the first 256 MiB",
+        show: |settings| Some(Value::Integer(i64::try_from(settings.unpack_ratio).unwrap_or(i64::MAX))),
+        set: |settings, value| {
+            let ratio = value.as_integer().and_then(|ratio| u64::try_from(ratio).ok());
+            settings.unpack_ratio = ratio
+                .filter(|ratio| *ratio > 0)
+                .ok_or("a number from 1 on is expected")?;
+            Ok(())
+        },
+    },
+    Key {
         name: "retention",
         about: "how many older roots of each dataset stay pinned and served, or \"all\"",
         show: |settings| {
@@ -263,9 +346,20 @@ fn list_value(list: &[String]) -> Value {
     Value::Array(list.iter().cloned().map(Value::String).collect())
 }
 
-/// A list as an array, or as words separated by commas.
+/// Where an approval alone decides.
+const APPROVED: &str = "approved";
+
+fn approved() -> Value {
+    Value::String(APPROVED.to_owned())
+}
+
 fn multiaddrs(value: Value) -> Result<Vec<String>, String> {
     const WANTED: &str = "a list of multiaddrs such as [\"/ip4/127.0.0.1/tcp/4001\"] is expected";
+    words(value, |word| word.starts_with('/'), WANTED)
+}
+
+/// A list as an array, or as words separated by commas, each of them `valid`.
+fn words(value: Value, valid: fn(&str) -> bool, wanted: &str) -> Result<Vec<String>, String> {
     let words: Vec<String> = match value {
         Value::String(text) => text
             .split(',')
@@ -277,12 +371,12 @@ fn multiaddrs(value: Value) -> Result<Vec<String>, String> {
             .into_iter()
             .map(|value| value.as_str().map(str::to_owned))
             .collect::<Option<_>>()
-            .ok_or(WANTED)?,
-        _ => return Err(WANTED.to_owned()),
+            .ok_or(wanted)?,
+        _ => return Err(wanted.to_owned()),
     };
-    if words.iter().all(|word| word.starts_with('/')) {
+    if words.iter().all(|word| valid(word)) {
         Ok(words)
     } else {
-        Err(WANTED.to_owned())
+        Err(wanted.to_owned())
     }
 }

@@ -3,7 +3,8 @@
 //   node fetch.mjs MULTIADDR PATH [TIMEOUT_MS]
 //
 // MULTIADDR ends in /p2p/ID and is the only peer dialled. PATH is /ipns/NAME/... or /ipfs/CID/...; it is walked
-// through dag-cbor maps and UnixFS directories. What was done goes to stderr, one line a step. Exit codes: 0 done,
+// through dag-cbor maps and UnixFS directories. Of a PATH that ends in / the names of its entries are written, one a line,
+// each after it was looked up by its own path. What was done goes to stderr, one line a step. Exit codes: 0 done,
 // 1 failed, 2 wrong arguments.
 
 import { withBitswap } from '@helia/bitswap'
@@ -112,6 +113,15 @@ try {
 
   if (cid.code === DAG_CBOR) {
     await out(await block(cid))
+  } else if (rest.at(-1) === '') {
+    const inner = rest.slice(0, -1)
+    for await (const entry of unixfs(helia).ls(cid, { path: inner.join('/'), signal })) {
+      const found = await unixfs(helia).stat(cid, { path: [...inner, entry.name].join('/'), signal })
+      if (!found.cid.equals(entry.cid)) {
+        throw new Error(`${entry.name} is ${entry.cid} in the list and ${found.cid} by its path`)
+      }
+      await out(`${entry.name}\n`)
+    }
   } else {
     for await (const part of unixfs(helia).cat(cid, { path: rest.join('/'), signal })) {
       await out(part)

@@ -57,6 +57,19 @@ impl Workspace {
         }
     }
 
+    /// Publishes a table that has grown since, so many times: one slice each.
+    ///
+    /// # Errors
+    /// As for [`Workspace::publish`].
+    pub fn publish_often(&self, name: &str, times: u64) -> Outcome<Published> {
+        let mut published = None;
+        for rows in 1..=times {
+            let file = self.write("often.csv", table(rows))?.display().to_string();
+            published = Some(self.publish(&[&file, "--name", name])?);
+        }
+        published.ok_or_else(|| Failure::new("nothing was published"))
+    }
+
     /// All datasets by name. One without a name goes under its id.
     ///
     /// # Errors

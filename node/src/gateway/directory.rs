@@ -6,9 +6,10 @@ use axum::body::Body;
 use axum::http::header;
 use axum::response::Response;
 use cid::Cid;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::answer::Destination;
-use super::asking::Asking;
+use super::asking::{Asking, MAX_BLOCKS_AHEAD};
 use super::refusal::{Refusal, set, set_nosniff};
 use super::source::Source;
 use super::{file, html};
@@ -111,14 +112,26 @@ async fn find<S: Source>(asking: &Asking<S>, root: Cid, name: &str) -> Result<Op
 async fn list<S: Source>(asking: &Asking<S>, root: Cid) -> Result<(Vec<Link>, bool), Refusal> {
     let mut listing = Listing::new(root);
     let mut links = Vec::new();
+    let mut under_way = FuturesUnordered::new();
     loop {
-        let Some(next) = listing.needs().next() else { break };
-        links.append(&mut listing.feed(&asking.block(&next).await?)?);
+        // A sharded directory may have a node for every other entry: they are fetched side by side, where there is room.
+        while under_way.len() < MAX_BLOCKS_AHEAD {
+            let room = Arc::clone(&asking.gateway.ahead).try_acquire_owned().ok();
+            if room.is_none() && !under_way.is_empty() {
+                break;
+            }
+            let Some(cid) = listing.ask() else { break };
+            under_way.push(async move { (asking.block(&cid).await, room) });
+        }
+        let Some((block, _room)) = under_way.next().await else {
+            break;
+        };
+        links.append(&mut listing.feed(&block?)?);
         if links.len() > MAX_ROWS {
             break;
         }
     }
-    let hidden = links.len() > MAX_ROWS || listing.needs().next().is_some();
+    let hidden = links.len() > MAX_ROWS;
     links.sort_by(|a, b| a.name.cmp(&b.name));
     links.truncate(MAX_ROWS);
     Ok((links, hidden))

@@ -130,6 +130,11 @@ impl Pins {
         Ok(true)
     }
 
+    /// Whether there is such a pin.
+    pub(super) fn contains(&self, pin: &Pin) -> bool {
+        self.state().pins.contains(pin)
+    }
+
     /// All pins, or those of one owner, in the order of owners.
     pub(super) fn list(&self, owner: Option<&str>) -> Vec<Pin> {
         let state = self.state();

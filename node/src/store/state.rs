@@ -196,6 +196,12 @@ impl Store {
         Ok(self.inner.pins.list(owner))
     }
 
+    /// Whether there is such a pin, however many there are.
+    pub fn is_pinned(&self, owner: &str, cid: &Cid) -> bool {
+        let (owner, cid) = (owner.to_owned(), *cid);
+        self.inner.pins.contains(&Pin { owner, cid })
+    }
+
     /// What the store holds.
     ///
     /// # Errors

@@ -248,6 +248,7 @@ fn pins_have_owners() {
     for (owner, cid) in [("x", &a), ("x y", &a), ("x", &b), ("x", &b)] {
         store.pin(owner, cid).unwrap();
     }
+    assert!(store.is_pinned("x", &b) && store.is_pinned("x y", &a) && !store.is_pinned("x y", &b));
     assert_eq!(store.pins(Some("x")).unwrap().len(), 2);
     assert_eq!(store.pins(None).unwrap().len(), 3);
     assert!(store.unpin("x", &a).unwrap() && !store.unpin("x", &a).unwrap());

@@ -272,7 +272,7 @@ impl Lookup {
     }
 }
 
-/// Finds one entry; loads one block per level, at most eight.
+/// Finds one entry; loads one block per level: at most eight at 256 buckets, 21 at 8.
 ///
 /// # Errors
 /// A block that cannot be loaded, is no directory, or malformed.
@@ -295,6 +295,8 @@ pub fn lookup<E>(root: &Cid, name: &str, load: Load<'_, E>) -> Result<Option<Lin
 pub struct Listing {
     /// Blocks to be fed, with level and bits of their parent.
     needs: HashMap<Cid, Option<(u32, u32)>>,
+    /// Those of them that were not asked for.
+    unasked: Vec<Cid>,
     seen: HashSet<Cid>,
 }
 
@@ -303,13 +305,15 @@ impl Listing {
     pub fn new(root: Cid) -> Self {
         Self {
             needs: HashMap::from([(root, None)]),
+            unasked: vec![root],
             seen: HashSet::from([root]),
         }
     }
 
-    /// The blocks that can be fed next. None are left when the listing is complete.
-    pub fn needs(&self) -> impl Iterator<Item = Cid> {
-        self.needs.keys().copied()
+    /// A block that can be fed next; each is asked for once. If none is left, the listing is complete as soon as all that
+    /// were asked for are fed.
+    pub fn ask(&mut self) -> Option<Cid> {
+        self.unasked.pop()
     }
 
     /// Takes one of the needed blocks and gives the entries in it, in the block's order.
@@ -335,6 +339,7 @@ impl Listing {
                 Slot::Entry(link) => links.push(link),
                 Slot::Node { cid, .. } if self.seen.insert(cid) => {
                     self.needs.insert(cid, Some((level, shard.bits)));
+                    self.unasked.push(cid);
                 }
                 Slot::Node { cid, .. } => return Err(DirectoryError::RepeatedNode { cid }),
             }
@@ -355,8 +360,7 @@ pub fn list<E>(root: &Cid, load: Load<'_, E>) -> Result<Vec<Link>, LoadError<E>>
 pub(super) fn list_within<E>(root: &Cid, most: usize, load: Load<'_, E>) -> Result<Vec<Link>, LoadError<E>> {
     let mut listing = Listing::new(*root);
     let mut links: Vec<Link> = Vec::new();
-    loop {
-        let Some(next) = listing.needs().next() else { break };
+    while let Some(next) = listing.ask() {
         links.append(&mut listing.feed(&load(&next).map_err(LoadError::Load)?)?);
         if links.len() > most {
             return Err(DirectoryError::TooManyEntries.into());

@@ -1,8 +1,8 @@
 //! One node of a sharded directory: a HAMT over the hash of the names.
 //!
 //! The hash is the first half of MurmurHash3 x64-128, and its bits are used from the most significant end. A node
-//! links to an entry under two hex digits (for 256 buckets) plus the entry's name, and to a node one level deeper
-//! under the two digits alone. The bitfield is written as a big number is: most significant byte first, without
+//! links to an entry under the bucket's number plus the entry's name, and to a node one level deeper under the number
+//! alone; the number has as many hex digits as the greatest one (two for 256 buckets, one for 8 or 16). The bitfield is written as a big number is: most significant byte first, without
 //! leading zero bytes. The spec's prose says otherwise in two places; the bytes that Kubo writes decide.
 
 use std::collections::BTreeMap;
@@ -11,20 +11,14 @@ use std::io::Cursor;
 use bytes::Bytes;
 use cid::Cid;
 
-use super::Profile;
 use super::link::{DirectoryError, Link};
 use super::node::{Data, Kind, NodeError};
+use super::{Fanout, Profile};
 use crate::block::{Block, BlockError};
 use crate::dag::{Malformed, PbLink, PbNode};
 
 /// Multihash code of MurmurHash3 x64-64, the one function that names are spread by.
 const MURMUR3_X64_64: u64 = 0x22;
-/// Buckets of the nodes written here.
-const FANOUT: u64 = 256;
-/// The most buckets of a node that is read.
-const MAX_FANOUT: u64 = 1024;
-/// Bits of the hash that a node written here uses.
-pub(super) const BITS: u32 = 8;
 /// Bits of the hash of a name.
 const HASH_BITS: u32 = 64;
 
@@ -74,22 +68,20 @@ impl Shard {
     }
 
     fn parse(node: PbNode, data: &Data) -> Result<Self, Malformed> {
-        let fanout = data.fanout.unwrap_or(0);
-        if !fanout.is_power_of_two() || !fanout.is_multiple_of(8) || fanout > MAX_FANOUT {
-            return Err(Malformed::BadShard("its fanout is not a power of two from 8 to 1024"));
-        }
+        let fanout = Fanout::new(data.fanout.unwrap_or(0))
+            .ok_or(Malformed::BadShard("its fanout is not a power of two from 8 to 1024"))?;
         if data.hash_type != Some(MURMUR3_X64_64) {
             return Err(Malformed::BadShard("its hash function is not murmur3-x64-64"));
         }
         let field = data.data.as_deref().unwrap_or_default();
-        if field.len() as u64 > fanout / 8 {
+        if field.len() as u64 > fanout.buckets() / 8 {
             return Err(Malformed::BadShard("its bitfield is longer than its fanout"));
         }
         let in_use: u32 = field.iter().map(|byte| byte.count_ones()).sum();
         if in_use as usize != node.links.len() {
             return Err(Malformed::BadShard("its bitfield does not count its links"));
         }
-        let width = digits(fanout);
+        let width = fanout.digits();
         let mut slots = BTreeMap::new();
         for link in node.links {
             let bucket = parse_prefix(&link.name, width)
@@ -108,22 +100,23 @@ impl Shard {
             }
         }
         Ok(Self {
-            bits: fanout.trailing_zeros(),
+            bits: fanout.bits(),
             slots,
         })
     }
 }
 
-/// The block of a node with these buckets, each below [`FANOUT`], and the size of the subtree.
+/// The block of a node with these buckets, each below the profile's fanout, and the size of the subtree.
 pub(super) fn encode(profile: &Profile, slots: &BTreeMap<u32, Slot>) -> Result<(Block, u64), BlockError> {
-    let mut field = [0u8; FANOUT as usize / 8];
+    let mut field = vec![0u8; profile.fanout.buckets() as usize / 8];
+    let width = profile.fanout.digits();
     let mut links = Vec::with_capacity(slots.len());
     for (bucket, slot) in slots {
         let byte = field.len() - 1 - (*bucket as usize / 8) % field.len();
         field[byte] |= 1 << (bucket % 8);
         let (name, cid, tsize) = match slot {
-            Slot::Entry(link) => (format!("{bucket:02X}{}", link.name), link.cid, link.tsize),
-            Slot::Node { cid, tsize } => (format!("{bucket:02X}"), *cid, *tsize),
+            Slot::Entry(link) => (format!("{bucket:0width$X}{}", link.name), link.cid, link.tsize),
+            Slot::Node { cid, tsize } => (format!("{bucket:0width$X}"), *cid, *tsize),
         };
         links.push(PbLink {
             cid,
@@ -135,7 +128,7 @@ pub(super) fn encode(profile: &Profile, slots: &BTreeMap<u32, Slot>) -> Result<(
     let data = Data {
         data: Some(Bytes::copy_from_slice(&field[zeros..])),
         hash_type: Some(MURMUR3_X64_64),
-        fanout: Some(FANOUT),
+        fanout: Some(profile.fanout.buckets()),
         ..Data::new(Kind::HamtShard)
     };
     let node = PbNode {
@@ -157,7 +150,7 @@ pub(super) fn spread(
 ) -> Result<BTreeMap<u32, Slot>, DirectoryError> {
     let mut buckets: BTreeMap<u32, Vec<(u64, Link)>> = BTreeMap::new();
     for (hash, link) in links {
-        match bucket(hash, level, BITS) {
+        match bucket(hash, level, profile.fanout.bits()) {
             Some(bucket) => buckets.entry(bucket).or_default().push((hash, link)),
             None => return Err(DirectoryError::HashCollision { name: link.name }),
         }
@@ -188,11 +181,6 @@ pub(super) fn plant(
     Ok(Some(Slot::Node { cid, tsize }))
 }
 
-/// Hex digits that number a bucket.
-fn digits(fanout: u64) -> usize {
-    ((fanout - 1).ilog2() / 4 + 1) as usize
-}
-
 fn parse_prefix(name: &[u8], width: usize) -> Option<u32> {
     let prefix = name.get(..width)?;
     if !prefix.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F')) {
@@ -209,8 +197,8 @@ fn is_set(field: &[u8], bucket: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unixfs::UNIXFS_V1_2025;
     use crate::unixfs::node::decode;
+    use crate::unixfs::{MAX_FANOUT, UNIXFS_V1_2025};
 
     fn entry(name: &str) -> Slot {
         Slot::Entry(Link {
@@ -240,6 +228,33 @@ mod tests {
         assert_eq!(node.links[2].name.as_ref(), b"12c");
         assert_eq!(tsize, block.data().len() as u64 + 21);
         assert_eq!(Shard::decode(&block, node, &data).unwrap(), Shard { bits: 8, slots });
+    }
+
+    #[test]
+    fn a_node_of_eight_buckets_numbers_them_with_one_digit() {
+        let profile = Profile {
+            fanout: Fanout::EIGHT,
+            ..UNIXFS_V1_2025
+        };
+        let below = Slot::Node {
+            cid: Cid::try_from("bafkqaaa").unwrap(),
+            tsize: 9,
+        };
+        let slots = BTreeMap::from([(0u32, entry("a")), (5, below), (7, entry("7"))]);
+        let (block, _) = encode(&profile, &slots).unwrap();
+        let (node, data) = decode(&block).unwrap();
+        assert_eq!((data.data.as_deref(), data.fanout), (Some(&[0xa1][..]), Some(8)));
+        let names: Vec<&[u8]> = node.links.iter().map(|link| link.name.as_ref()).collect();
+        assert_eq!(names, [&b"0a"[..], b"5", b"77"]);
+        assert_eq!(Shard::decode(&block, node, &data).unwrap(), Shard { bits: 3, slots });
+        // Three bits a level, across the ends of bytes: 0x006e88… is 000 000 000 110 111 010 001.
+        let levels: Vec<_> = (0..7).map(|level| bucket(hash(b"470.txt"), level, 3)).collect();
+        assert_eq!(levels, [0, 0, 0, 6, 7, 2, 1].map(Some));
+        assert_eq!(
+            bucket(hash(b"470.txt"), 20, 3),
+            Some((0x006e_88df_5847_e67cu64 >> 1 & 7) as u32)
+        );
+        assert_eq!(bucket(hash(b"470.txt"), 21, 3), None, "one bit is left");
     }
 
     #[test]
@@ -279,7 +294,8 @@ mod tests {
 
     #[test]
     fn the_largest_fanout_is_read_with_three_digits() {
-        assert_eq!([digits(8), digits(16), digits(256), digits(1024)], [1, 1, 2, 3]);
+        let digits = [8, 16, 32, 256, 512, MAX_FANOUT].map(|buckets| Fanout::new(buckets).unwrap().digits());
+        assert_eq!(digits, [1, 1, 2, 2, 3, 3]);
         let mut field = vec![0; 128];
         field[0] = 0x80;
         let link = PbLink {

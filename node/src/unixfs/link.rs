@@ -62,8 +62,8 @@ pub enum DirectoryError {
         /// One of the names.
         name: String,
     },
-    /// A HAMT of another fanout than is written here, which cannot be changed in place.
-    #[error("{cid} has another fanout than 256 or than its parent")]
+    /// A HAMT of another fanout than its parent's, or than the profile's, under which it cannot be changed in place.
+    #[error("{cid} has another fanout than its profile or its parent")]
     ForeignFanout {
         /// The node.
         cid: Cid,

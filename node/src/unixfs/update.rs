@@ -11,7 +11,7 @@ use super::directory::{
     DirectoryError, DirectoryNode, Link, Load, LoadError, basic_links, check_name, empty_size, least_link_size,
     link_size, open, open_below, write,
 };
-use super::hamt::{self, BITS, Shard, Slot};
+use super::hamt::{self, Shard, Slot};
 use super::{Entry, Profile};
 use crate::block::Block;
 
@@ -31,8 +31,8 @@ pub struct Updated {
 ///
 /// For a HAMT this loads and writes the nodes on the way to each name: O(log n) a change. If the entries got smaller
 /// as a whole, it also reads on until it is sure of more than [`Profile::shard_above`] bytes of entries, to know
-/// whether the directory is to be one node again; that is a constant: some forty nodes of a large directory, a few
-/// hundred of one just over the size.
+/// whether the directory is to be one node again; that is a constant: at 256 KiB and 256 buckets some forty nodes of a large
+/// directory, a few hundred of one just over the size.
 ///
 /// `root` must have been made under the same profile. From a directory of another one the outcome is a good
 /// directory with the right entries, in a form that may differ from a new one's. Permissions and times that the
@@ -158,13 +158,14 @@ impl<E> Editor<'_, E> {
         level: u32,
         changes: Vec<Change>,
     ) -> Result<BTreeMap<u32, Slot>, LoadError<E>> {
-        if shard.bits != BITS {
+        let bits = self.profile.fanout.bits();
+        if shard.bits != bits {
             return Err(DirectoryError::ForeignFanout { cid: *cid }.into());
         }
         let mut slots = shard.slots;
         let mut buckets: BTreeMap<u32, Vec<Change>> = BTreeMap::new();
         for change in changes {
-            let bucket = hamt::bucket(change.hash, level, BITS).ok_or(DirectoryError::TooDeep { cid: *cid })?;
+            let bucket = hamt::bucket(change.hash, level, bits).ok_or(DirectoryError::TooDeep { cid: *cid })?;
             buckets.entry(bucket).or_default().push(change);
         }
         for (bucket, changes) in buckets {
@@ -189,7 +190,7 @@ impl<E> Editor<'_, E> {
         changes: Vec<Change>,
     ) -> Result<Option<Slot>, LoadError<E>> {
         let block = (self.load)(&cid).map_err(LoadError::Load)?;
-        let shard = open_below(&block, level - 1, BITS)?;
+        let shard = open_below(&block, level - 1, self.profile.fanout.bits())?;
         let mut slots = self.edit(&cid, shard, level, changes)?;
         let alone = slots.len() == 1 && matches!(slots.values().next(), Some(Slot::Entry(_)));
         if alone || slots.is_empty() {
@@ -260,7 +261,11 @@ impl<E> Editor<'_, E> {
                     (self.load)(&cid).map_err(LoadError::Load)?
                 }
             };
-            large = read(open_below(&block, level, BITS)?.slots, level + 1, &mut nodes);
+            large = read(
+                open_below(&block, level, self.profile.fanout.bits())?.slots,
+                level + 1,
+                &mut nodes,
+            );
         }
         if large {
             return Ok(None);

@@ -12,7 +12,8 @@ use odf_disk::{Access, DiskError, PENDING_PREFIX};
 
 use crate::Medium;
 use crate::dataset::{
-    Dataset, DatasetError, DatasetName, Incoming, NewDataset, ObjectKind, STATES, Standing, has_arrived, standing,
+    Dataset, DatasetError, DatasetName, Incoming, NewDataset, ObjectKind, STATES, Standing, has_arrived, is_shared_in,
+    standing,
 };
 use odf_metadata::{DatasetId, Multihash};
 
@@ -177,6 +178,16 @@ impl Catalog {
     /// The directory of a dataset, whether it is there or not.
     pub fn dataset_dir(&self, id: &DatasetId) -> PathBuf {
         self.dir.join(id.to_multibase())
+    }
+
+    /// Whether everybody may read this dataset from here; also false if it is not here.
+    pub fn is_shared(&self, id: &DatasetId) -> bool {
+        is_shared_in(&self.dataset_dir(id))
+    }
+
+    /// Whether a dataset of this id is here, in whatever state.
+    pub fn holds(&self, id: &DatasetId) -> bool {
+        self.dataset_dir(id).symlink_metadata().is_ok()
     }
 
     /// All datasets by name. What is not named by an id is passed over, and so are datasets that are still being received.
@@ -405,8 +416,8 @@ fn io_error(operation: &'static str, path: &Path, source: io::Error) -> CatalogE
     }
 }
 
-/// Whether `name` matches a pattern in which `%` stands for any text.
-fn like(pattern: &str, name: &str) -> bool {
+/// Whether `name` matches a pattern in which `%` stands for any text, in any case.
+pub fn like(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
     let mut parts = pattern.split('%');
     let Some(rest) = name.strip_prefix(parts.next().unwrap_or_default()) else {

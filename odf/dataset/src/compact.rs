@@ -167,10 +167,13 @@ pub fn compact(
     // The collection of garbage must not take slices that no block names yet.
     let _hold = datasets.mirror().hold();
     let old = dataset.state().clone();
+    let approval = dataset.approval().unwrap_or_default();
     let staging = Staging::make(datasets, &dataset.id())?;
     let blocks = plan.write(dataset, &staging, options, now, progress)?;
     staging.install(&dataset.data_dir())?;
     datasets.replace(dataset, plan.from, blocks)?;
+    // The source is what it was, in a block of another name.
+    dataset.carry_approval(approval)?;
     let new = dataset.state();
     Ok(Outcome::Compacted(Compacted {
         old_head: old.head,

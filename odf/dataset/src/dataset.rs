@@ -6,6 +6,7 @@
 //!                     data/<f1620…>        slices, plain Parquet
 //!                     checkpoints/<f1620…>
 //!                     info/alias, info/config
+//!                     approved.json, shared.json   what the owner of this machine agreed to; never travels
 //! ```
 //!
 //! An append is: the slice under a temporary name, synced, renamed; the blocks behind the chain, synced; `refs/head`
@@ -18,6 +19,8 @@
 //! another head.
 
 mod aliases;
+mod approval;
+mod blocks;
 mod damage;
 mod error;
 mod head;
@@ -27,6 +30,7 @@ mod next_chain;
 mod object;
 pub(crate) mod restore;
 mod rewrite;
+mod sharing;
 mod staged;
 mod state;
 mod tail;
@@ -37,6 +41,9 @@ use bytes::Bytes;
 use odf_disk::{Disk, DiskFile};
 
 pub use aliases::{DatasetName, MAX_NAME_BYTES, NameError, RemoteAliases};
+pub use approval::{Approval, Grant, MAX_APPROVALS};
+pub(crate) use blocks::each;
+pub use blocks::{Blocks, NewBlocks};
 pub use damage::Damage;
 pub(crate) use damage::{Standing, standing};
 pub use error::DatasetError;
@@ -44,6 +51,8 @@ pub(crate) use incoming::has_arrived;
 pub use incoming::{INCOMING_PREFIX, Incoming};
 pub use journal::{BlockPlace, StoredBlock};
 pub use object::{Object, ObjectKind};
+pub use sharing::Sharing;
+pub(crate) use sharing::is_shared_in;
 pub use staged::NewDataset;
 pub(crate) use staged::WrittenDataset;
 pub(crate) use state::STATES;
@@ -117,6 +126,11 @@ impl Dataset {
     /// The directory of the dataset.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The directory that holds it and others, where files without a name can be made.
+    pub fn datasets_dir(&self) -> &Path {
+        self.dir.parent().unwrap_or(&self.dir)
     }
 
     /// Its identity.
@@ -212,6 +226,32 @@ impl Dataset {
         self.journal().reader()?.read(place)
     }
 
+    /// The exact bytes of the blocks behind the one at `after`, or of all, oldest first, with where they lie; not looked at.
+    ///
+    /// # Errors
+    /// The chain file cannot be opened. Items fail where it is damaged, and end there.
+    pub fn bytes_after(
+        &self,
+        after: Option<BlockPlace>,
+    ) -> Result<impl Iterator<Item = Result<(BlockPlace, Bytes), DatasetError>> + use<>, DatasetError> {
+        let from = after.map_or(0, |place| place.end());
+        self.journal().entries(from, self.chain_len())
+    }
+
+    /// Whether this is still the newest state of the dataset: its head has not moved since it was opened.
+    pub fn is_at_head(&self) -> bool {
+        read_head(&self.dir).is_ok_and(|head| head == self.state.head)
+    }
+
+    /// The exact bytes at several places, one after the other, not looked at.
+    pub fn bytes_of(
+        &self,
+        places: Vec<BlockPlace>,
+    ) -> Result<impl Iterator<Item = Result<Bytes, DatasetError>> + '_, DatasetError> {
+        let reader = self.journal().reader()?;
+        Ok(places.into_iter().map(move |place| reader.read(place)))
+    }
+
     /// All blocks, read one by one from either end. Reads the length of every block first; to go through the chain from
     /// the start, [`Self::blocks_after`] is cheaper.
     pub fn blocks(
@@ -281,8 +321,25 @@ impl Dataset {
         blocks: Vec<EncodedBlock>,
         slice: Option<WrittenSlice>,
     ) -> Result<Vec<StoredBlock>, DatasetError> {
+        let places = self.append_placed(&blocks, slice)?;
+        Ok(stored(blocks, places))
+    }
+
+    /// As [`Self::append`], for blocks made elsewhere that need not be in memory. Gives where they lie.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub(crate) fn append_arrived(&mut self, blocks: &dyn Blocks) -> Result<Vec<BlockPlace>, DatasetError> {
+        self.append_placed(blocks, None)
+    }
+
+    fn append_placed(
+        &mut self,
+        blocks: &dyn Blocks,
+        slice: Option<WrittenSlice>,
+    ) -> Result<Vec<BlockPlace>, DatasetError> {
         let (journal, lock) = (self.journal(), self.lock_at_head()?);
-        let (stored, state) = write_blocks(
+        let (places, state) = write_blocks(
             self.disk(),
             &self.dir,
             &journal,
@@ -294,8 +351,14 @@ impl Dataset {
         self.state = state;
         keep_state(&self.medium, &self.state);
         drop(lock);
-        Ok(stored)
+        Ok(places)
     }
+}
+
+/// Blocks with where they were written.
+pub(crate) fn stored(blocks: Vec<EncodedBlock>, places: Vec<BlockPlace>) -> Vec<StoredBlock> {
+    let pairs = blocks.into_iter().zip(places);
+    pairs.map(|(block, place)| StoredBlock { block, place }).collect()
 }
 
 fn decode(place: BlockPlace, bytes: Bytes) -> Result<StoredBlock, DatasetError> {
@@ -322,22 +385,23 @@ fn encode(
     })
 }
 
-/// Validates blocks on top of `state`, then makes slice, blocks and head durable, in this order.
+/// Validates blocks on top of `state`, then makes slice, blocks and head durable, in this order. Gives where the blocks lie.
 fn write_blocks(
     disk: &Disk,
     dir: &Path,
     journal: &Journal,
     lock: &DiskFile,
     state: Option<&ChainState>,
-    blocks: Vec<EncodedBlock>,
+    blocks: &dyn Blocks,
     slice: Option<WrittenSlice>,
-) -> Result<(Vec<StoredBlock>, ChainState), DatasetError> {
+) -> Result<(Vec<BlockPlace>, ChainState), DatasetError> {
     let end = state.map_or(0, journal::len_of);
     let mut next = state.cloned();
-    for block in &blocks {
-        ChainState::append(&mut next, block)?;
+    for block in each(blocks) {
+        let block = block?;
+        ChainState::append(&mut next, &block)?;
     }
-    let Some(next) = next.filter(|_| !blocks.is_empty()) else {
+    let Some(next) = next.filter(|_| blocks.count() > 0) else {
         return Err(DatasetError::Damaged {
             path: dir.to_owned(),
             reason: "no blocks to append".to_owned(),
@@ -347,8 +411,7 @@ fn write_blocks(
         Some(slice) => Some(slice.install(&dir.join("data"))?),
         None => None,
     };
-    let bytes: Vec<Bytes> = blocks.iter().map(|block| block.bytes().clone()).collect();
-    let places = match journal.append(lock, end, &bytes) {
+    let places = match journal.append(lock, end, blocks) {
         Ok(places) => places,
         Err(error) => {
             // Most likely the disk is full: leave it no fuller than it was.
@@ -360,12 +423,7 @@ fn write_blocks(
         }
     };
     write_head(disk, dir, &next.head)?;
-    let stored = blocks
-        .into_iter()
-        .zip(places)
-        .map(|(block, place)| StoredBlock { block, place })
-        .collect();
-    Ok((stored, next))
+    Ok((places, next))
 }
 
 /// The id that the name of the directory stands for.

@@ -20,8 +20,9 @@ mod swap;
 pub mod verify;
 
 pub use dataset::{
-    BlockPlace, Damage, Dataset, DatasetError, DatasetName, INCOMING_PREFIX, Incoming, MAX_NAME_BYTES, NameError,
-    NewDataset, Newest, Object, ObjectKind, RemoteAliases, StoredBlock,
+    Approval, BlockPlace, Blocks, Damage, Dataset, DatasetError, DatasetName, Grant, INCOMING_PREFIX, Incoming,
+    MAX_APPROVALS, MAX_NAME_BYTES, NameError, NewBlocks, NewDataset, Newest, Object, ObjectKind, RemoteAliases,
+    Sharing, StoredBlock,
 };
 pub use error_of::ErrorOf;
 pub use medium::{Cache, MAX_REMEMBERED, Medium, MemoryCache};

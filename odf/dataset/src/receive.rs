@@ -14,10 +14,10 @@ mod kept;
 mod limits;
 mod parallel;
 mod progress;
+mod settle;
 mod source;
 
 use odf_metadata::chain::Relation;
-use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DatasetId, Multihash};
 
 pub use self::arrival::{Arrival, Arrived, ObjectReader, Sink};
@@ -26,7 +26,7 @@ use self::compare::{against, seed_id};
 pub use self::error::{ReceiveError, SourceError};
 use self::kept::Kept;
 pub use self::limits::{MAX_NEW_BLOCK_BYTES, MAX_NEW_BLOCKS};
-use crate::{Dataset, DatasetName, Datasets, RemoteAliases};
+use crate::{Blocks as _, Dataset, DatasetName, Datasets, NewBlocks, RemoteAliases};
 pub use parallel::{MAX_PARALLEL_TRANSFERS, in_parallel};
 pub use progress::{Cancelled, Listener, Progress, tell};
 pub use source::Source;
@@ -160,15 +160,17 @@ impl Transfer<'_> {
             if *dataset.head() == head {
                 return Ok(Received::UpToDate { dataset });
             }
-            let compared = compare(self.source, head, Some(&dataset), self.listener)?;
+            let compared = compare(self.source, head, Some(&dataset), catalog.dir(), self.listener)?;
             return self.update(dataset, head, compared, destination.force);
         }
-        let compared = compare(self.source, head, None, self.listener)?;
-        let id = seed_id(&compared.theirs).ok_or_else(|| ReceiveError::Chain {
-            place: self.place(),
-            hash: compared.theirs.first().map_or(head, |block| *block.hash()),
-            reason: "it begins with something else than a Seed".to_owned(),
-        })?;
+        let compared = compare(self.source, head, None, catalog.dir(), self.listener)?;
+        let Some(id) = seed_id(&compared.theirs)? else {
+            return Err(ReceiveError::Chain {
+                place: self.place(),
+                hash: compared.theirs.at(0)?.map_or(head, |block| *block.hash()),
+                reason: "it begins with something else than a Seed".to_owned(),
+            });
+        };
         self.check_id(id, expected)?;
         // The same dataset under another local name is updated rather than doubled.
         if let Some(dataset) = catalog.by_id(&id)? {
@@ -218,10 +220,9 @@ impl Transfer<'_> {
     }
 
     /// Checks the blocks, has what they name brought, and commits.
-    fn take(&self, arrival: &Arrival, blocks: Vec<EncodedBlock>, force: bool) -> Result<Arrived, ReceiveError> {
-        arrival.check(&blocks, force)?;
-        let objects = arrival.lacking(&blocks);
-        tell(self.listener, Progress::planned(blocks.len() as u64, &objects))?;
+    fn take(&self, arrival: &Arrival, blocks: NewBlocks, force: bool) -> Result<Arrived, ReceiveError> {
+        let objects = arrival.check(&blocks, force)?;
+        tell(self.listener, Progress::planned(blocks.count(), &objects))?;
         self.source.objects(&objects, arrival, self.listener)?;
         arrival.commit(blocks, force)
     }

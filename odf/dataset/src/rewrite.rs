@@ -10,7 +10,7 @@ use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DatasetId, Multihash};
 
 use crate::catalog::{Catalog, CatalogError};
-use crate::dataset::{Dataset, DatasetError, StoredBlock};
+use crate::dataset::{BlockPlace, Blocks, Dataset, DatasetError, StoredBlock, stored};
 use crate::mirror::{Mirror, MirrorError};
 
 /// Why history was not written again, or a dataset not removed.
@@ -76,6 +76,20 @@ impl Datasets {
         from: u64,
         blocks: Vec<EncodedBlock>,
     ) -> Result<Vec<StoredBlock>, RewriteError> {
+        let places = self.replace_arrived(dataset, from, &blocks)?;
+        Ok(stored(blocks, places))
+    }
+
+    /// As [`Self::replace`], for blocks that need not be in memory. Gives where they lie.
+    ///
+    /// # Errors
+    /// As [`Self::replace`].
+    pub(crate) fn replace_arrived(
+        &self,
+        dataset: &mut Dataset,
+        from: u64,
+        blocks: &dyn Blocks,
+    ) -> Result<Vec<BlockPlace>, RewriteError> {
         let mut take_place = self.mirror.replacing(dataset, from)?;
         Ok(dataset.replace(from, blocks, &mut *take_place)?)
     }

@@ -169,7 +169,7 @@ pub fn push(dataset: &Dataset, dir: &Path, force: bool, listener: &Listener<'_>)
         if remote == local {
             return Ok(Pushed::UpToDate);
         }
-        let compared = compare(&there, remote, Some(dataset), listener)?;
+        let compared = compare(&there, remote, Some(dataset), dataset.datasets_dir(), listener)?;
         match compared.relation {
             Relation::Equal => return Ok(Pushed::UpToDate),
             Relation::Ahead { by } => (from, blocks) = (compared.common, by),

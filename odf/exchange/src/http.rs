@@ -2,57 +2,135 @@
 
 mod agent;
 
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use ureq::http::Response;
 use url::Url;
 
-use odf_dataset::Object;
-use odf_dataset::receive::{Arrival, Listener, ObjectReader, ReceiveError, Source, SourceError};
+use odf_dataset::receive::{
+    Arrival, Listener, MAX_NEW_BLOCK_BYTES, MAX_NEW_BLOCKS, ObjectReader, Progress, ReceiveError, Source, SourceError,
+    tell,
+};
+use odf_dataset::{Dataset, Object};
 use odf_metadata::Multihash;
 use odf_metadata::codec::MAX_BLOCK_BYTES;
 
+use crate::brought::Brought;
 use crate::files::{self, MAX_HEAD_BYTES};
 use crate::{ReadError, with_slash};
 
+#[cfg(test)]
+pub(crate) use agent::REPEATS;
 pub use agent::{MAX_REDIRECTS, agent, ask};
+
+/// The file that some servers have beside those of the protocol: every metadata block, oldest first, each behind its length
+/// (see `docs/formats.md`). It can be had from any byte on, so what is new of a long chain is one request.
+pub(crate) const CHAIN_FILE: &str = "chain";
+/// After so many metadata blocks of it whoever waits is asked whether it should go on.
+const BLOCKS_PER_LOOK: u64 = 256;
+
+/// How much of what a server says in place of a file is read.
+pub(crate) const MAX_REFUSAL_BYTES: u64 = 4 << 10;
+/// How much of a foreign text goes into a message.
+pub(crate) const MAX_SHOWN_CHARS: usize = 400;
+
+/// Why a request failed.
+pub(crate) fn in_words(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::RequireHttpsOnly(_) => {
+            "it leads from HTTPS to plain HTTP, where anybody on the way could change it; that is not followed"
+                .to_owned()
+        }
+        error => error.to_string(),
+    }
+}
+
+/// A refusal in the server's words.
+pub(crate) fn denied(url: String, status: u16, response: Response<ureq::Body>) -> ReadError {
+    let reason = words_of(response);
+    ReadError::Denied { url, status, reason }
+}
+
+/// What a server says in place of what it was asked for, shortened.
+pub(crate) fn words_of(response: Response<ureq::Body>) -> String {
+    let mut body = Vec::new();
+    // Without its words the status has to do.
+    let _ = response
+        .into_body()
+        .into_reader()
+        .take(MAX_REFUSAL_BYTES)
+        .read_to_end(&mut body);
+    message_in(&body)
+}
+
+/// The message in the body of an HTTP refusal.
+pub(crate) fn message_in(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        message: String,
+    }
+    let text = serde_json::from_slice::<Body>(body).map(|body| body.message);
+    let text = text.unwrap_or_else(|_| String::from_utf8_lossy(body).into_owned());
+    match text.trim() {
+        "" => "it gave no reason".to_owned(),
+        text => shown(text),
+    }
+}
+
+/// As much of a foreign text as goes into a message.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().take(MAX_SHOWN_CHARS).collect()
+}
 
 /// A dataset behind a URL.
 pub struct HttpSource {
     agent: ureq::Agent,
     base: Url,
     token: Option<String>,
+    /// Metadata blocks of the chain file, once it was asked for.
+    brought: OnceLock<Brought>,
 }
 
 impl HttpSource {
     /// The dataset whose `refs/head` is below `base`. `token` is sent as a bearer token to that host only.
     pub fn new(base: &Url, token: Option<String>) -> Self {
         Self {
-            agent: agent(),
+            agent: agent(base.as_str()),
             base: with_slash(base),
             token,
+            brought: OnceLock::new(),
         }
     }
 
     /// Asks for a file; nothing if the server says that there is none.
     fn get(&self, file: &str) -> Result<Option<Response<ureq::Body>>, ReadError> {
+        self.get_from(file, 0)
+    }
+
+    /// Asks for a file from a byte on. A server may give all of it all the same.
+    fn get_from(&self, file: &str, from: u64) -> Result<Option<Response<ureq::Body>>, ReadError> {
         let url = self.url(file);
         let answer = ask(|| {
             let mut request = self.agent.get(&url);
             if let Some(token) = &self.token {
                 request = request.header("authorization", format!("Bearer {token}"));
             }
+            if from > 0 {
+                request = request.header("range", format!("bytes={from}-"));
+            }
             request.call()
         });
         let response = answer.map_err(|error| ReadError::Unreachable {
             url: url.clone(),
-            reason: error.to_string(),
+            reason: in_words(&error),
         })?;
         match response.status().as_u16() {
             200..=299 => Ok(Some(response)),
             404 | 410 => Ok(None),
-            status @ (401 | 403) => Err(ReadError::Denied { url, status }),
+            status @ (401 | 403) => Err(denied(url, status, response)),
             status => Err(ReadError::Status { url, status }),
         }
     }
@@ -112,16 +190,130 @@ impl Source for HttpSource {
     }
 
     fn block(&self, hash: &Multihash) -> Result<Bytes, SourceError> {
+        if let Some(brought) = self.brought.get()
+            && let Some(bytes) = brought.get(hash).map_err(SourceError::new)?
+        {
+            return Ok(bytes);
+        }
         let file = format!("blocks/{hash}");
         let bytes = self.small(&file, MAX_BLOCK_BYTES)?;
         Ok(bytes.map(Bytes::from).ok_or_else(|| self.missing(file))?)
     }
 
+    fn bring_many(&self, local: Option<&Dataset>, aside: &Path, listener: &Listener<'_>) -> Result<(), ReceiveError> {
+        // A chain that goes on from the local one has the same bytes up to there. If it does not, what comes is of no use,
+        // and no harm: nobody asks for it.
+        let from = local.map_or(0, Dataset::chain_len);
+        let response = match self.get_from(CHAIN_FILE, from) {
+            Ok(Some(response)) => response,
+            // Most servers have no such file. What else is wrong the next request tells.
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                tracing::debug!(%error, "a chain is read block by block");
+                return Ok(());
+            }
+        };
+        let mut brought = Brought::beside(aside);
+        take_entries(
+            &mut BufReader::new(response.into_body().into_reader()),
+            &mut brought,
+            listener,
+        )?;
+        if brought.count() > 0 {
+            let _ = self.brought.set(brought);
+        }
+        Ok(())
+    }
+
     fn is_far(&self) -> bool {
-        true
+        self.brought.get().is_none()
     }
 
     fn objects(&self, objects: &[Object], arrival: &Arrival, listener: &Listener<'_>) -> Result<(), ReceiveError> {
         arrival.take(objects, &|object| Ok(self.object(object)?), listener)
+    }
+}
+
+/// Reads the entries of a chain file up to its end, up to the first that is none, or as many as are taken at once.
+fn take_entries(reader: &mut impl Read, brought: &mut Brought, listener: &Listener<'_>) -> Result<(), ReceiveError> {
+    while brought.count() < MAX_NEW_BLOCKS {
+        let mut length = [0; 4];
+        if reader.read_exact(&mut length).is_err() {
+            break;
+        }
+        let length = u32::from_le_bytes(length);
+        let is_one = length > 0 && length as usize <= MAX_BLOCK_BYTES;
+        if !is_one || brought.bytes() + u64::from(length) > MAX_NEW_BLOCK_BYTES {
+            break;
+        }
+        let mut bytes = vec![0; length as usize];
+        if reader.read_exact(&mut bytes).is_err() {
+            break;
+        }
+        brought.add(&Multihash::sha3_256(&bytes), &bytes)?;
+        if brought.count().is_multiple_of(BLOCKS_PER_LOOK) {
+            tell(listener, Progress::Bytes(0))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+
+    #[test]
+    fn a_chain_file_is_read_up_to_what_is_no_block() {
+        let dir = tempfile::tempdir().unwrap();
+        let blocks = [1, 2, 3, 4].map(|number: u8| vec![number; 100 + usize::from(number)]);
+        let whole: Vec<u8> = blocks.iter().flat_map(|block| entry(block)).collect();
+        let read = |file: &[u8]| {
+            let mut brought = Brought::beside(dir.path());
+            take_entries(&mut &file[..], &mut brought, &|_| ControlFlow::Continue(())).unwrap();
+            brought
+        };
+        let brought = read(&whole);
+        for block in &blocks {
+            let found = brought.get(&Multihash::sha3_256(block)).unwrap();
+            assert_eq!(found.as_deref(), Some(&block[..]));
+        }
+        assert!(brought.get(&Multihash::sha3_256(b"no block")).unwrap().is_none());
+        // Cut at every byte; followed by an entry of no length, by one at the limit of a block, and by one over it.
+        for length in 0..whole.len() {
+            assert!(read(&whole[..length]).count() < 4);
+        }
+        let followed = |length: usize| {
+            let more = [&whole[..], &entry(&vec![7; length])].concat();
+            read(&more).count()
+        };
+        assert_eq!(followed(0), 4);
+        assert_eq!(followed(MAX_BLOCK_BYTES), 5);
+        assert_eq!(followed(MAX_BLOCK_BYTES + 1), 4);
+    }
+
+    #[test]
+    fn a_wish_to_stop_ends_the_reading_of_a_chain_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = entry(&[1]).repeat(usize::try_from(BLOCKS_PER_LOOK).unwrap());
+        let mut brought = Brought::beside(dir.path());
+        let stopped = take_entries(&mut &file[..], &mut brought, &|_| ControlFlow::Break(()));
+        assert!(matches!(stopped, Err(ReceiveError::Cancelled(_))));
+    }
+
+    fn entry(bytes: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(bytes.len()).unwrap();
+        [&length.to_le_bytes()[..], bytes].concat()
+    }
+
+    #[test]
+    fn bodies_of_refusals_are_read_or_shown() {
+        assert_eq!(
+            message_in(br#"{"message":"Incompatible client version"}"#),
+            "Incompatible client version"
+        );
+        assert_eq!(message_in(b"plain"), "plain");
+        assert_eq!(message_in(b""), "it gave no reason");
     }
 }

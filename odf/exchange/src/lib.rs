@@ -6,6 +6,7 @@
 //! the same [`Arrival`](odf_dataset::receive::Arrival). [`files::push`] and [`smart::push`] are the other direction. Heads
 //! are compared as kamu does: equal, ahead, behind, diverged.
 
+mod brought;
 mod error;
 pub mod export;
 pub mod files;

@@ -5,6 +5,7 @@
 //! | `GET /{dataset}/refs/head` | hash of the newest metadata block |
 //! | `GET /{dataset}/blocks/{hash}` | a metadata block, as its stored bytes whatever version they are of |
 //! | `GET /{dataset}/data/{hash}`, `…/checkpoints/{hash}` | a slice, a checkpoint |
+//! | `GET /{dataset}/chain` | all metadata blocks, oldest first, each behind its length; from a byte on with `Range` |
 //! | `PUT` of the same two | takes an object that a push under way waits for |
 //! | `GET /{dataset}/pull`, `…/push` | the smart protocol, over a WebSocket |
 //! | `GET /info`, `/accounts/me`, `/datasets/{id}`, `/platform/token/validate` | what kamu asks before it pushes |
@@ -12,7 +13,9 @@
 //! All of it below `/{account}/{dataset}/` too, where the account does not matter: a workspace has one owner. Requests for
 //! anything else go to the IPFS gateway.
 //!
-//! Reading is open to everybody; whoever writes needs one of the [`Tokens`]. What is pushed is not seen by anybody before
+//! Everybody reads what is shared ([`Sharing`](odf_dataset::Sharing)); for the rest, and for writing, one of the [`Tokens`]
+//! is needed that says so. Nobody without one is told whether a dataset is there that is not shared. The [`PushLog`] says
+//! who pushed what. What is pushed is not seen by anybody before
 //! the push is complete: objects are checked while they come, the chain is checked before that, and the head moves last.
 //! Bodies stream, every transfer has limits ([`MAX_REQUESTS`], [`MAX_TRANSFERS`], [`PATIENCE`]), and paths are made of
 //! parsed names and hashes only, never of text from a request.
@@ -24,47 +27,62 @@ mod limits;
 mod objects;
 mod pull;
 mod push;
+mod pushes;
 mod reading;
 mod request;
+mod sender;
 mod socket;
 mod state;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod turns;
 mod uploads;
 
 use std::sync::{Arc, Mutex};
 
+use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
 
-use self::answer::Refusal;
 use self::blocks::Blocks;
+use self::sender::{Sender, Way};
 use self::state::Server;
+use self::turns::{REQUESTS, TRANSFERS, Turns};
 use self::uploads::Uploads;
+use crate::http::CHAIN_FILE;
 use odf_dataset::{Datasets, ObjectKind};
 
 pub use axum::Router;
 
-pub use self::limits::{MAX_REQUESTS, MAX_TRANSFERS, PATIENCE};
+pub use self::limits::{
+    FIRST_WORDS, MAX_BUNDLES_BYTES, MAX_FIRST_BYTES, MAX_REQUESTS, MAX_REQUESTS_OF_ONE, MAX_TRANSFERS,
+    MAX_TRANSFERS_OF_ONE, PATIENCE, PULL_PATIENCE,
+};
+pub use self::pushes::{LoggedPush, MAX_LOG_BYTES, PushLog};
 pub use self::state::{OnArrived, Options};
-pub use self::tokens::{Entry as TokenEntry, MAX_LABEL_CHARS, MAX_TOKENS, TokenError, Tokens};
+pub use self::tokens::{
+    Entry as TokenEntry, MAX_LABEL_CHARS, MAX_PATTERNS, MAX_TOKENS, Rights, TokenError, Tokens, Verb,
+};
 
-/// The repository as a router; what it does not answer goes to `gateway`.
-pub fn router(datasets: Datasets, tokens: Tokens, options: Options, gateway: Router) -> Router {
+/// The repository as a router; what it does not answer goes to `gateway`. To tell clients from each other it must be
+/// served with [`ConnectInfo`](axum::extract::ConnectInfo) of socket addresses.
+pub fn router(datasets: Datasets, tokens: Tokens, pushes: PushLog, options: Options, gateway: Router) -> Router {
     let server = Arc::new(Server {
         datasets,
         tokens,
+        pushes,
         options,
         blocks: Blocks::default(),
         uploads: Uploads::default(),
-        requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
-        transfers: Arc::new(Semaphore::new(MAX_TRANSFERS)),
+        requests: Turns::new("requests", REQUESTS),
+        transfers: Turns::new("transfers", TRANSFERS),
+        bundles: Arc::new(Semaphore::new(MAX_BUNDLES_BYTES)),
         names: Mutex::default(),
+        opened: Mutex::default(),
     });
     let mut plain = Router::new()
         .route("/info", get(reading::info))
@@ -75,10 +93,11 @@ pub fn router(datasets: Datasets, tokens: Tokens, options: Options, gateway: Rou
     for base in ["/{dataset}", "/{account}/{dataset}"] {
         plain = plain
             .route(&format!("{base}/refs/{{reference}}"), get(reading::reference))
-            .route(&format!("{base}/blocks/{{hash}}"), get(reading::block));
+            .route(&format!("{base}/blocks/{{hash}}"), get(reading::block))
+            .route(&format!("{base}/{CHAIN_FILE}"), get(objects::chain));
         for kind in ObjectKind::ALL {
             let path = format!("{base}/{}/{{hash}}", kind.directory());
-            let methods = get(move |server, params| objects::download(kind, server, params))
+            let methods = get(move |server, params, sender| objects::download(kind, server, params, sender))
                 .put(move |server, params, request| objects::upload(kind, server, params, request));
             plain = plain.route(&path, methods);
         }
@@ -99,10 +118,17 @@ pub fn router(datasets: Datasets, tokens: Tokens, options: Options, gateway: Rou
 }
 
 /// Counts a plain request until its body has been sent or dropped.
-async fn limited(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
-    let Ok(permit) = Arc::clone(&server.requests).try_acquire_owned() else {
-        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests").into_response();
+async fn limited(
+    State(server): State<Arc<Server>>,
+    Extension(sender): Extension<Sender>,
+    Extension(way): Extension<Way>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let turn = match server.requests.take(&sender, &way) {
+        Ok(turn) => turn,
+        Err(refusal) => return refusal.into_response(),
     };
     let response = next.run(request).await;
-    response.map(|body| objects::holding(body, permit))
+    response.map(|body| objects::holding(body, turn))
 }

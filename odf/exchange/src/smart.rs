@@ -1,9 +1,14 @@
 //! The Smart Transfer Protocol, `odf+http(s)://`: what kamu's servers and odfs nodes speak over a WebSocket.
 //!
 //! A transfer is a handful of JSON messages in fixed order (`messages`). The metadata blocks go in one bundle
-//! (`bundle`), so a chain of any length costs one round trip; objects go beside, by HTTP, to and from addresses that
-//! the server gives, several at a time. As a client this is two things: a [`SmartSource`] that is received like any
+//! (`bundle`), so a chain of thousands of blocks costs one round trip; objects go beside, by HTTP, to and from addresses
+//! that the server gives, several at a time. As a client this is two things: a [`SmartSource`] that is received like any
 //! other place, and [`push`]. The server's half is [`super::server`].
+//!
+//! A chain that is longer than a page ([`PAGE_BLOCKS`], [`PAGE_BYTES`]) goes in several transfers, each of which goes on
+//! where the last one ended. When odfs pulls, it says so in a field that kamu passes over (`pages`), and an odfs node gives
+//! one page and says that there is more; kamu's server knows of no pages and gives all of it, as far as a message holds it.
+//! When odfs pushes, each page is a push of its own, to whatever server.
 //!
 //! Where the protocol is silent or kamu 0.265 surprising:
 //! - A refusal may come as a close frame with code 1011 and a JSON reason. kamu reads that as the message it waits for,
@@ -32,14 +37,16 @@ use odf_metadata::{DatasetId, Multihash};
 use crate::{ReadError, with_slash};
 
 pub use self::bundle::{BundleError, MAX_BUNDLE_BLOCKS, MAX_BUNDLE_BYTES};
-pub use self::messages::Visibility;
+pub use self::messages::{MAX_MESSAGE_BYTES, Visibility};
 pub use self::push::push;
 pub use self::source::SmartSource;
 
-/// The longest message that is sent or taken, in bytes: kamu's own limit. It holds the bundle of some 50,000 blocks.
-pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// The longest frame that is sent.
 pub const FRAME_BYTES: usize = 8 << 20;
+/// How many metadata blocks one transfer moves between two odfs.
+pub const PAGE_BLOCKS: usize = 1 << 13;
+/// How many bytes of metadata blocks, one block at least. Packed as badly as can be they fit into half a message.
+pub const PAGE_BYTES: u64 = 6 << 20;
 /// The most objects that one message asks for.
 pub const MAX_OBJECTS_AT_ONCE: usize = 100_000;
 /// How many times one transfer may ask for objects.
@@ -52,6 +59,11 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(600);
 pub(super) const CLOSED_WITH_REASON: u16 = 1011;
 /// The longest reason of a close frame: a control frame holds 125 bytes, the code takes two.
 pub(super) const MAX_REASON_BYTES: usize = 123;
+
+/// Whether another block of so many bytes belongs to a page of so many blocks and bytes.
+pub(super) fn is_on_page(blocks: usize, bytes: u64, next: u64) -> bool {
+    blocks == 0 || blocks < PAGE_BLOCKS && bytes.saturating_add(next) <= PAGE_BYTES
+}
 
 /// Where a server of the protocol has a dataset.
 #[derive(Clone)]

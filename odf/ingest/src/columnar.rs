@@ -2,30 +2,38 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, new_null_array};
-use arrow::compute::{can_cast_types, cast};
-use arrow::datatypes::{DataType, Int64Type, Schema};
-use arrow::error::ArrowError;
+use arrow::array::{Array, ArrayRef, new_null_array};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
-use arrow::util::display::array_value_to_string;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::basic::Type as PhysicalType;
+use parquet::errors::ParquetError;
 use parquet::file::reader::ChunkReader;
 
-use super::columns::{epoch_millis, not_type, with_zone};
-use super::infer::{Inferred, InferredColumn, timestamp};
+use super::columns::{changes, not_type};
+use super::exact::{Manner, Unfit, can_convert, convert, first_finer, has_fine_times};
+use super::infer::{Inferred, InferredColumn, Note, timestamp};
 use super::shape::{Shape, type_name};
 use super::source::{BATCH_ROWS, Batches, Problem, RandomAccess, Source, SourceError, check_names, unsupported};
 
 /// The type a Parquet column gets in a slice; none if it has no place there.
 ///
-/// Encodings (large, view, dictionary) are dropped, times become milliseconds in UTC. Durations, intervals, maps, unions
+/// Encodings (large, view, dictionary) are dropped, times become milliseconds in UTC, or text if they are `fine`: with
+/// digits below the millisecond. Durations, intervals, maps, unions
 /// and lists of structs are what `arrow-digest` cannot hash (odf-facts §6.1).
 fn slice_type(data_type: &DataType) -> Option<DataType> {
+    type_of(data_type, false)
+}
+
+fn type_of(data_type: &DataType, fine: bool) -> Option<DataType> {
     Some(match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => DataType::Utf8,
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
-        DataType::Dictionary(_, value) => slice_type(value)?,
+        DataType::Dictionary(_, value) => type_of(value, fine)?,
+        DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _) if fine => DataType::Utf8,
         DataType::Timestamp(_, _) => timestamp(),
         DataType::Date32 | DataType::Date64 => DataType::Date32,
         DataType::Boolean
@@ -44,14 +52,14 @@ fn slice_type(data_type: &DataType) -> Option<DataType> {
         | DataType::Time64(_)
         | DataType::FixedSizeBinary(_)
         | DataType::Decimal128(_, _) => data_type.clone(),
-        DataType::List(item) | DataType::LargeList(item) => match slice_type(item.data_type())? {
+        DataType::List(item) | DataType::LargeList(item) => match type_of(item.data_type(), fine)? {
             DataType::Struct(_) | DataType::List(_) => return None,
             inner => DataType::List(Arc::new(item.as_ref().clone().with_name("item").with_data_type(inner))),
         },
         DataType::Struct(fields) => {
             let fields = fields
                 .iter()
-                .map(|f| slice_type(f.data_type()).map(|t| f.as_ref().clone().with_data_type(t)))
+                .map(|f| type_of(f.data_type(), fine).map(|t| f.as_ref().clone().with_data_type(t)))
                 .collect::<Option<Vec<_>>>()?;
             DataType::Struct(fields.into())
         }
@@ -59,16 +67,16 @@ fn slice_type(data_type: &DataType) -> Option<DataType> {
     })
 }
 
-/// Runs `$body` with `$builder` bound to a reader builder over the file or the bytes.
+/// Runs `$body` with `$builder` bound to a reader builder over the file or the bytes; times of INT96 come in `$unit`.
 macro_rules! open {
-    ($source:expr, $builder:ident => $body:expr) => {
+    ($source:expr, $unit:expr, $builder:ident => $body:expr) => {
         match $source.random_access()? {
             RandomAccess::File(file) => {
-                let $builder = builder($source, file)?;
+                let $builder = builder($source, file, $unit)?;
                 $body
             }
             RandomAccess::Bytes(bytes) => {
-                let $builder = builder($source, bytes)?;
+                let $builder = builder($source, bytes, $unit)?;
                 $body
             }
         }
@@ -78,30 +86,134 @@ macro_rules! open {
 fn builder<T: ChunkReader + 'static>(
     source: &Source,
     input: T,
+    unit: TimeUnit,
 ) -> Result<ParquetRecordBatchReaderBuilder<T>, SourceError> {
-    ParquetRecordBatchReaderBuilder::try_new(input)
-        .map_err(|error| source.error(Problem::Syntax(format!("not a readable Parquet file: {error}"))))
+    let fail = |error: ParquetError| source.error(Problem::Syntax(format!("not a readable Parquet file: {error}")));
+    let mut metadata = ArrowReaderMetadata::load(&input, ArrowReaderOptions::new()).map_err(fail)?;
+    let parquet = metadata.metadata().clone();
+    let is_int96 = |leaf: usize| {
+        let columns = parquet.file_metadata().schema_descr();
+        leaf < columns.num_columns() && columns.column(leaf).physical_type() == PhysicalType::INT96
+    };
+    let columns = parquet.file_metadata().schema_descr().num_columns();
+    if unit != TimeUnit::Nanosecond && (0..columns).any(is_int96) {
+        let mut leaf = 0;
+        let fields = metadata.schema().fields().iter();
+        let fields: Vec<FieldRef> = fields.map(|field| in_unit(field, unit, &is_int96, &mut leaf)).collect();
+        let schema = Arc::new(Schema::new_with_metadata(fields, metadata.schema().metadata().clone()));
+        let options = ArrowReaderOptions::new().with_schema(schema);
+        metadata = ArrowReaderMetadata::try_new(parquet.clone(), options).map_err(fail)?;
+    }
+    Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(input, metadata))
+}
+
+/// The unit in which times of INT96 are read. It reaches as far as they do; nanoseconds, the unit they come in by default,
+/// wrap around outside of the years 1677 to 2262.
+const INT96_UNIT: TimeUnit = TimeUnit::Microsecond;
+
+/// A column with its leaves that are INT96 in this unit. `leaf` counts those before it.
+fn in_unit(field: &FieldRef, unit: TimeUnit, is_int96: &dyn Fn(usize) -> bool, leaf: &mut usize) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::List(item) => DataType::List(in_unit(item, unit, is_int96, leaf)),
+        DataType::LargeList(item) => DataType::LargeList(in_unit(item, unit, is_int96, leaf)),
+        DataType::FixedSizeList(item, length) => DataType::FixedSizeList(in_unit(item, unit, is_int96, leaf), *length),
+        DataType::Map(entries, sorted) => DataType::Map(in_unit(entries, unit, is_int96, leaf), *sorted),
+        DataType::Struct(fields) => DataType::Struct(
+            fields
+                .iter()
+                .map(|field| in_unit(field, unit, is_int96, leaf))
+                .collect(),
+        ),
+        plain => {
+            *leaf += 1;
+            match plain {
+                DataType::Timestamp(_, zone) if is_int96(*leaf - 1) => DataType::Timestamp(unit, zone.clone()),
+                plain => plain.clone(),
+            }
+        }
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
+}
+
+/// Whether there may be times with digits below the millisecond in a column of this type.
+fn may_be_fine(data_type: &DataType) -> bool {
+    type_of(data_type, true) != type_of(data_type, false)
+}
+
+/// The columns, by position, that hold times with digits below the millisecond: values of those that may are looked at.
+fn fine_columns(source: &Source, schema: &Schema) -> Result<Vec<usize>, SourceError> {
+    let fields = schema.fields().iter().enumerate();
+    let mut open: Vec<usize> = fields
+        .filter(|(_, field)| may_be_fine(field.data_type()))
+        .map(|(at, _)| at)
+        .collect();
+    let mut fine = Vec::new();
+    if open.is_empty() || source.options().cut_times {
+        return Ok(fine);
+    }
+    let decoded = open.clone();
+    for batch in projected(source, &decoded, INT96_UNIT)? {
+        let batch = batch.map_err(|error| source.error(Problem::Syntax(error.to_string())))?;
+        let (found, left): (Vec<usize>, Vec<usize>) = open.into_iter().partition(|column| {
+            let at = decoded.binary_search(column).unwrap_or(usize::MAX);
+            batch.columns().get(at).is_some_and(has_fine_times)
+        });
+        fine.extend(found);
+        open = left;
+    }
+    Ok(fine)
+}
+
+/// A reader of these columns, by position, in the order of the file.
+fn projected(source: &Source, columns: &[usize], unit: TimeUnit) -> Result<ParquetRecordBatchReader, SourceError> {
+    open!(source, unit, builder => {
+        let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
+        builder
+            .with_batch_size(BATCH_ROWS)
+            .with_projection(mask)
+            .build()
+            .map_err(|error| source.error(Problem::Syntax(error.to_string())))
+    })
 }
 
 /// Columns as the file declares them.
 pub(super) fn infer(source: &Source) -> Result<Inferred, SourceError> {
-    let (schema, rows): (Arc<Schema>, i64) =
-        open!(source, builder => (builder.schema().clone(), builder.metadata().file_metadata().num_rows()));
+    let (schema, rows): (SchemaRef, i64) = open!(source, INT96_UNIT, builder => {
+        (builder.schema().clone(), builder.metadata().file_metadata().num_rows())
+    });
     check_names(source, schema.fields().iter().map(|f| f.name().as_str()))?;
+    let fine = fine_columns(source, &schema)?;
     let mut columns = Vec::with_capacity(schema.fields().len());
-    for field in schema.fields() {
+    for (at, field) in schema.fields().iter().enumerate() {
         let refuse = || source.column_error(field.name(), Problem::Unsupported(field.data_type().to_string()));
-        let data_type = slice_type(field.data_type()).ok_or_else(refuse)?;
+        let is_fine = fine.contains(&at);
         columns.push(InferredColumn {
             name: field.name().clone(),
-            data_type,
+            data_type: type_of(field.data_type(), is_fine).ok_or_else(refuse)?,
             nullable: field.is_nullable(),
+            note: is_fine.then_some(Note::FineTimes),
         });
     }
     Ok(Inferred {
         columns,
         rows: u64::try_from(rows).unwrap_or(0),
     })
+}
+
+/// The names of the columns.
+pub(super) fn names(source: &Source) -> Result<Vec<String>, SourceError> {
+    let schema = open!(source, INT96_UNIT, builder => builder.schema().clone());
+    let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+    check_names(source, names.iter().map(String::as_str))?;
+    Ok(names)
+}
+
+/// Columns whose last three digits the reader in microseconds does not give.
+struct Nanos {
+    reader: ParquetRecordBatchReader,
+    /// Their positions among those that the other reader decodes.
+    columns: Vec<usize>,
+    batch: Option<RecordBatch>,
 }
 
 /// Batches with the columns and types that are asked for. Only those columns are decoded.
@@ -111,6 +223,8 @@ pub(super) struct Rows {
     reader: ParquetRecordBatchReader,
     /// For each column of the shape its position among those decoded, if it is there.
     positions: Vec<Option<usize>>,
+    /// The columns with INT96 once more, in nanoseconds.
+    nanos: Option<Nanos>,
     row: u64,
 }
 
@@ -119,13 +233,16 @@ impl Rows {
         // What a source declares is what it selects; the dataset itself takes all or nothing.
         let selects = source.declared().is_some();
         if !selects {
-            for column in &infer(source)?.columns {
-                if shape.position(&column.name).is_none() {
-                    return Err(source.column_error(&column.name, Problem::NotInDataset(shape.names())));
+            for name in &names(source)? {
+                if shape.position(name).is_none() {
+                    return Err(source.column_error(name, Problem::NotInDataset(shape.names())));
                 }
             }
         }
-        let file: Arc<Schema> = open!(source, builder => builder.schema().clone());
+        let (file, plain): (SchemaRef, SchemaRef) = (
+            open!(source, INT96_UNIT, builder => builder.schema().clone()),
+            open!(source, TimeUnit::Nanosecond, builder => builder.schema().clone()),
+        );
         check_names(source, file.fields().iter().map(|f| f.name().as_str()))?;
         let mut found = Vec::with_capacity(shape.width());
         for (at, field) in shape.schema().fields().iter().enumerate() {
@@ -138,12 +255,12 @@ impl Rows {
                 continue;
             };
             let (has, wants) = (column.data_type(), field.data_type());
+            let counts_time = || shape.event_time() == Some(at) || shape.integer_time(at).is_some();
             let fits = match slice_type(has) {
                 _ if selects => can_convert(has, wants),
                 None => false,
-                Some(has) if has.is_integer() && shape.event_time() == Some(at) => {
-                    matches!(wants, DataType::Timestamp(_, _)) || widens(&has, wants)
-                }
+                Some(has) if has.is_integer() && matches!(wants, DataType::Timestamp(..)) && counts_time() => true,
+                Some(_) if type_of(has, true).is_some_and(|text| widens(&text, wants)) => true,
                 Some(has) => widens(&has, wants),
             };
             if !fits {
@@ -159,21 +276,34 @@ impl Rows {
         decoded.sort_unstable();
         let rank = |position: Option<usize>| position.and_then(|position| decoded.binary_search(&position).ok());
         let positions = found.into_iter().map(rank).collect();
-        let reader = open!(source, builder => {
-            let mask = ProjectionMask::roots(builder.parquet_schema(), decoded.iter().copied());
-            builder
-                .with_batch_size(BATCH_ROWS)
-                .with_projection(mask)
-                .build()
-                .map_err(|error| source.error(Problem::Syntax(error.to_string())))?
-        });
+        let reader = projected(source, &decoded, INT96_UNIT)?;
+        // A column has another type in the two units if there is INT96 in it.
+        let int96 = |at: &usize| file.field(*at).data_type() != plain.field(*at).data_type();
+        let int96: Vec<usize> = decoded.iter().copied().filter(int96).collect();
+        let nanos = if int96.is_empty() || source.options().cut_times {
+            None
+        } else {
+            Some(Nanos {
+                reader: projected(source, &int96, TimeUnit::Nanosecond)?,
+                columns: int96.iter().filter_map(|at| decoded.binary_search(at).ok()).collect(),
+                batch: None,
+            })
+        };
         Ok(Rows {
             source: source.clone(),
             shape: shape.clone(),
             reader,
             positions,
+            nanos,
             row: 0,
         })
+    }
+
+    /// The row of the first time in a decoded column that has digits below the microsecond.
+    fn below_micros(&self, position: usize, micros: &ArrayRef) -> Option<usize> {
+        let nanos = self.nanos.as_ref()?;
+        let at = nanos.columns.iter().position(|column| *column == position)?;
+        first_finer(micros, nanos.batch.as_ref()?.columns().get(at)?)
     }
 
     fn column(&self, batch: &RecordBatch, at: usize) -> Result<ArrayRef, SourceError> {
@@ -186,24 +316,17 @@ impl Rows {
             None => new_null_array(field.data_type(), batch.num_rows()),
             Some(position) => {
                 let given = batch.column(position);
-                let fail = |error: ArrowError| {
-                    self.source
-                        .column_error(field.name(), Problem::Syntax(error.to_string()))
-                };
-                let is_epoch = self.source.declared().is_none() && self.shape.event_time() == Some(at);
-                let given = match is_epoch && given.data_type().is_integer() {
-                    true => epochs(given).map_err(fail)?,
-                    false => given.clone(),
-                };
-                let array = convert(&given, field.data_type()).map_err(fail)?;
-                // What cannot be converted has become null.
-                if array.null_count() > given.null_count()
-                    && let Some(row) = (0..array.len()).find(|row| array.is_null(*row) && given.is_valid(*row))
-                {
-                    let value = array_value_to_string(&given, row).map_err(fail)?;
-                    return Err(in_row(row, not_type(&value, field.data_type())));
+                if let Some(row) = self.below_micros(position, given) {
+                    const REASON: &str = "has digits below the microsecond, which are not read from INT96; write the column \
+                                          as TIMESTAMP(NANOS), or cut them (--cut-times)";
+                    return Err(in_row(row, changes("a time", REASON)));
                 }
-                array
+                let manner = Manner {
+                    reading: self.source.reading(),
+                    integer_time: self.shape.integer_time(at),
+                };
+                let unfit = |unfit: Unfit| in_row(unfit.row, unfit.problem);
+                convert(given, field.data_type(), manner).map_err(unfit)?
             }
         };
         if !field.is_nullable()
@@ -214,40 +337,6 @@ impl Rows {
         }
         Ok(array)
     }
-}
-
-/// Unix times as milliseconds.
-fn epochs(given: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    let numbers = cast(given, &DataType::Int64)?;
-    let millis = numbers
-        .as_primitive::<Int64Type>()
-        .iter()
-        .map(|value| value.and_then(epoch_millis));
-    Ok(Arc::new(millis.collect::<Int64Array>()))
-}
-
-/// Whether [`convert`] knows a way; the values decide.
-fn can_convert(has: &DataType, wants: &DataType) -> bool {
-    match wants {
-        DataType::Timestamp(unit, Some(_)) => can_cast_types(has, &DataType::Timestamp(*unit, None)),
-        _ => can_cast_types(has, wants),
-    }
-}
-
-/// Casts to the type of a column; values that do not fit become null. Times without a zone are in UTC; the cast itself
-/// would ask for a time zone database.
-fn convert(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
-    if array.data_type() == wanted {
-        return Ok(array.clone());
-    }
-    let DataType::Timestamp(unit, zone) = wanted else {
-        return cast(array, wanted);
-    };
-    let zoneless = match array.data_type() {
-        DataType::Timestamp(_, Some(_)) => with_zone(array, None)?,
-        _ => array.clone(),
-    };
-    with_zone(&cast(&zoneless, &DataType::Timestamp(*unit, None))?, zone.clone())
 }
 
 /// Whether every value of `has` is a value of `wants`.
@@ -291,6 +380,10 @@ impl Batches for Rows {
             }
             Some(Ok(batch)) => batch,
         };
+        if let Some(nanos) = &mut self.nanos {
+            let next = nanos.reader.next().transpose();
+            nanos.batch = next.map_err(|error| self.source.error(Problem::Syntax(error.to_string())))?;
+        }
         let columns = (0..self.shape.width())
             .map(|at| self.column(&batch, at))
             .collect::<Result<Vec<_>, _>>()?;

@@ -17,24 +17,21 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
-use arrow::compute::kernels::cast_utils::Parser;
-use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, Field, FieldRef, Fields, Float16Type, TimeUnit};
+use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, Field, FieldRef, Fields, TimeUnit};
 use arrow::error::ArrowError;
 
 use super::infer::{UTC, parse_bool};
 use super::json;
-use super::moment::{parse_date, parse_date_lax, parse_moment, parse_time};
+use super::moment::{Counted, DAY_MILLIS, parse_date, parse_date_lax, parse_moment, parse_time, recount};
+use super::number::{self, NotFloat};
 use super::source::{Problem, Reading};
-use convert::{decimal, moments};
-pub(super) use convert::{epoch_millis, not_type, with_zone};
+use odf_tables::types::fits_fixed_lengths;
+
+pub(super) use convert::{changes, is_tellable, moments, no_unit, not_midnight, not_type, settled, too_far, with_zone};
 pub(super) use table::Table;
 
-/// The largest float below which every integral float is exactly one integer.
-const EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
-
-/// The most values that a list of a fixed length may have, those of lists within it included, and the most bytes of a
-/// binary value of a fixed length: one that is missing takes as much room as one that is there.
-const MAX_FIXED_LENGTH: u64 = 65_536;
+/// Nanoseconds of a day.
+const DAY_NANOS: i64 = DAY_MILLIS * 1_000_000;
 
 enum Values {
     Bool(BooleanBuilder),
@@ -98,14 +95,15 @@ pub(super) struct Column {
     values: Values,
     data_type: DataType,
     nullable: bool,
-    /// Integers are Unix times.
-    epoch: bool,
+    /// In which unit since 1970 integers count in a time column; none if nobody said it.
+    integer_time: Option<TimeUnit>,
     lax: bool,
+    cut_times: bool,
 }
 
 impl Column {
-    /// None when the format cannot hold the type.
-    pub(super) fn new(field: &Field, epoch: bool, reading: Reading) -> Option<Column> {
+    /// None when the format cannot hold the type. `integer_time` is the unit in which integers count, in a time column.
+    pub(super) fn new(field: &Field, integer_time: Option<TimeUnit>, reading: Reading) -> Option<Column> {
         let data_type = field.data_type();
         let values = match data_type {
             DataType::Boolean => Values::Bool(BooleanBuilder::new()),
@@ -139,7 +137,7 @@ impl Column {
             DataType::Time32(unit) | DataType::Time64(unit) => Values::Time(Int64Builder::new(), *unit),
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Values::Text(StringBuilder::new()),
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Values::Binary(BinaryBuilder::new()),
-            DataType::FixedSizeBinary(length) if values(data_type) <= MAX_FIXED_LENGTH => {
+            DataType::FixedSizeBinary(length) if fits_fixed_lengths(data_type) => {
                 // The builder would otherwise make room for a thousand before the first has come.
                 Values::FixedBinary(FixedSizeBinaryBuilder::with_capacity(0, *length))
             }
@@ -156,8 +154,9 @@ impl Column {
             values,
             data_type: data_type.clone(),
             nullable: field.is_nullable(),
-            epoch,
+            integer_time,
             lax: reading.lax,
+            cut_times: reading.cut_times,
         })
     }
 
@@ -253,8 +252,7 @@ impl Column {
                     b.append_value(raw);
                     Ok(())
                 }
-                Values::Moment(..) => self.push_moment(raw),
-                Values::Date(_) | Values::Time(..) if self.lax => self.push_count(raw),
+                Values::Moment(..) | Values::Date(_) | Values::Time(..) => self.push_count(raw),
                 _ => self.push_number(raw),
             },
         }
@@ -268,48 +266,66 @@ impl Column {
         if pushed { Ok(()) } else { Err(self.not_type(raw)) }
     }
 
+    /// A time, a date or a time of day as text.
     fn push_moment(&mut self, text: &str) -> Result<(), Problem> {
-        let (epoch, lax) = (self.epoch, self.lax);
-        match &mut self.values {
-            Values::Date(b) => {
-                if let Some(days) = if lax { parse_date_lax(text) } else { parse_date(text) } {
-                    b.append_value(days);
-                    return Ok(());
+        let (lax, cut) = (self.lax, self.cut_times);
+        let value = || text.to_owned();
+        let pushed = match &mut self.values {
+            Values::Date(b) => match if lax {
+                parse_date_lax(text)
+            } else {
+                parse_date(text).map(exactly)
+            } {
+                Some(Counted::Exactly(days)) => {
+                    b.append_value(tellable_days(days).ok_or_else(|| too_far(text))?);
+                    true
                 }
-            }
-            Values::Moment(b, unit, zone) => {
-                // A number is taken in the unit of the column where kamu's rules hold.
-                let count = || match text.parse().ok()? {
-                    count if lax => Some(count),
-                    count if epoch => epoch_millis(count),
-                    _ => None,
-                };
-                if let Some(value) = parse_moment(text, *unit, *zone).or_else(count) {
-                    b.append_value(value);
-                    return Ok(());
+                Some(_) => return Err(not_midnight(text)),
+                None => false,
+            },
+            Values::Moment(b, unit, zone) => match parse_moment(text, *unit, *zone) {
+                Some(counted) => {
+                    b.append_value(settled(counted, cut, *unit, &value)?);
+                    true
                 }
-            }
-            Values::Time(b, unit) => {
-                if let Some(value) = parse_time(text, *unit) {
-                    b.append_value(value);
-                    return Ok(());
+                None => match (text.parse(), self.integer_time) {
+                    (Ok(count), Some(counts)) => {
+                        b.append_value(of_count(count, counts, *unit, cut, &value)?);
+                        true
+                    }
+                    (Ok::<i64, _>(_), None) => return Err(no_unit(text)),
+                    (Err(_), _) => false,
+                },
+            },
+            Values::Time(b, unit) => match parse_time(text, *unit) {
+                Some(counted) => {
+                    b.append_value(settled(counted, cut, *unit, &value)?);
+                    true
                 }
-            }
-            _ => {}
-        }
-        Err(self.not_type(text))
+                None => false,
+            },
+            _ => false,
+        };
+        if pushed { Ok(()) } else { Err(self.not_type(text)) }
     }
 
-    /// A number of days, or of units of a time of day.
+    /// A JSON number in a column of times, dates or times of day. Where kamu's rules hold it counts the unit of the column,
+    /// or days.
     fn push_count(&mut self, text: &str) -> Result<(), Problem> {
+        let value = || text.to_owned();
+        let Some(count) = number::integer::<i64>(text) else {
+            return Err(self.not_type(text));
+        };
         match &mut self.values {
-            Values::Date(b) => match text.parse() {
-                Ok(days) => b.append_value(days),
-                Err(_) => return Err(self.not_type(text)),
-            },
-            Values::Time(b, _) => match text.parse() {
-                Ok(count) => b.append_value(count),
-                Err(_) => return Err(self.not_type(text)),
+            Values::Moment(b, unit, _) => {
+                let counts = self.integer_time.or(self.lax.then_some(*unit));
+                let counts = counts.ok_or_else(|| no_unit(text))?;
+                b.append_value(of_count(count, counts, *unit, self.cut_times, &value)?);
+            }
+            Values::Date(b) if self.lax => b.append_value(tellable_days(count).ok_or_else(|| too_far(text))?),
+            Values::Time(b, unit) if self.lax => match recount(count, *unit, TimeUnit::Nanosecond) {
+                Counted::Exactly(0..DAY_NANOS) => b.append_value(count),
+                _ => return Err(changes(text, "is no time of day, which ends before 24 hours")),
             },
             _ => return Err(self.not_type(text)),
         }
@@ -336,18 +352,6 @@ impl Column {
     }
 
     fn push_number(&mut self, text: &str) -> Result<(), Problem> {
-        /// An integer, also when written as a float that is exactly one (`3.0`, as spreadsheets and data frames do).
-        fn integer<T: std::str::FromStr + TryFrom<i64>>(text: &str) -> Option<T> {
-            if let Ok(value) = text.parse() {
-                return Some(value);
-            }
-            let float: f64 = text.parse().ok()?;
-            if float.fract() != 0.0 || float.abs() >= EXACT_FLOAT {
-                return None;
-            }
-            #[expect(clippy::cast_possible_truncation, reason = "integral and below 2^53")]
-            T::try_from(float as i64).ok()
-        }
         macro_rules! append {
             ($builder:expr, $value:expr) => {
                 match $value {
@@ -356,24 +360,42 @@ impl Column {
                 }
             };
         }
+        macro_rules! append_float {
+            ($builder:expr) => {
+                match number::float(text, !self.lax) {
+                    Ok(value) => $builder.append_value(value),
+                    Err(NotFloat::Text) => return Err(self.not_type(text)),
+                    Err(NotFloat::TooFar) => {
+                        return Err(changes(
+                            text,
+                            "is beyond the floats of this column; use a Decimal or a String",
+                        ))
+                    }
+                    Err(NotFloat::Digits) => {
+                        let reason = "has more digits than the floats of this column keep; use a Decimal or a String";
+                        return Err(changes(text, reason));
+                    }
+                }
+            };
+        }
         let lax = self.lax;
         match &mut self.values {
-            Values::Int8(b) => append!(b, integer(text)),
-            Values::Int16(b) => append!(b, integer(text)),
-            Values::Int32(b) => append!(b, integer(text)),
-            Values::Int64(b) => append!(b, integer(text)),
-            Values::UInt8(b) => append!(b, integer(text)),
-            Values::UInt16(b) => append!(b, integer(text)),
-            Values::UInt32(b) => append!(b, integer(text)),
-            Values::UInt64(b) => append!(b, integer(text)),
-            Values::Float16(b) => append!(b, Float16Type::parse(text)),
-            Values::Float32(b) => append!(b, text.parse().ok()),
-            Values::Float64(b) => append!(b, text.parse().ok()),
+            Values::Int8(b) => append!(b, number::integer(text)),
+            Values::Int16(b) => append!(b, number::integer(text)),
+            Values::Int32(b) => append!(b, number::integer(text)),
+            Values::Int64(b) => append!(b, number::integer(text)),
+            Values::UInt8(b) => append!(b, number::integer(text)),
+            Values::UInt16(b) => append!(b, number::integer(text)),
+            Values::UInt32(b) => append!(b, number::integer(text)),
+            Values::UInt64(b) => append!(b, number::integer(text)),
+            Values::Float16(b) => append_float!(b),
+            Values::Float32(b) => append_float!(b),
+            Values::Float64(b) => append_float!(b),
             Values::Decimal128(b, precision, scale) => {
-                append!(b, decimal::<Decimal128Type>(text, *precision, *scale, lax));
+                append!(b, number::decimal::<Decimal128Type>(text, *precision, *scale, lax));
             }
             Values::Decimal256(b, precision, scale) => {
-                append!(b, decimal::<Decimal256Type>(text, *precision, *scale, lax));
+                append!(b, number::decimal::<Decimal256Type>(text, *precision, *scale, lax));
             }
             _ => return Err(self.not_type(text)),
         }
@@ -385,7 +407,7 @@ impl Column {
     }
 
     /// The values so far as an array of the column's type, leaving the column empty.
-    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+    pub(super) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let array: ArrayRef = match &mut self.values {
             Values::Moment(b, unit, _) => moments(b.finish(), *unit),
             values => with_builder!(values,
@@ -404,21 +426,30 @@ impl Column {
     }
 }
 
-/// How many values a place of this type takes, bytes of binary values counted, even if nothing is there.
-fn values(data_type: &DataType) -> u64 {
-    let inside = match data_type {
-        DataType::FixedSizeBinary(length) => u64::try_from(*length).unwrap_or(u64::MAX),
-        DataType::FixedSizeList(item, length) => {
-            let length = u64::try_from(*length).unwrap_or(u64::MAX);
-            length.saturating_mul(values(item.data_type()))
-        }
-        DataType::Struct(fields) => fields
-            .iter()
-            .fold(0, |sum, f| values(f.data_type()).saturating_add(sum)),
-        _ => 1,
-    };
-    // A place in which nothing can be is written down too.
-    inside.max(1)
+fn exactly(days: i32) -> Counted {
+    Counted::Exactly(days.into())
+}
+
+/// Days since 1970, if they are no further away than can be told.
+fn tellable_days(days: i64) -> Option<i32> {
+    let is_tellable = is_tellable(days.checked_mul(DAY_MILLIS)?, TimeUnit::Millisecond);
+    is_tellable.then(|| i32::try_from(days).ok()).flatten()
+}
+
+/// A number of units since 1970 in the unit of its column.
+fn of_count(
+    count: i64,
+    counts: TimeUnit,
+    unit: TimeUnit,
+    cut: bool,
+    value: &dyn Fn() -> String,
+) -> Result<i64, Problem> {
+    let count = settled(recount(count, counts, unit), cut, unit, value)?;
+    if is_tellable(count, unit) {
+        Ok(count)
+    } else {
+        Err(too_far(&value()))
+    }
 }
 
 /// Lists under construction. All have `length` items if that is given.
@@ -434,12 +465,12 @@ impl List {
     /// None when the items have a type that the format cannot hold, or the length is too large.
     fn new(item: &FieldRef, length: Option<i32>, reading: Reading) -> Option<List> {
         if let Some(length) = length
-            && values(&DataType::FixedSizeList(item.clone(), length)) > MAX_FIXED_LENGTH
+            && !fits_fixed_lengths(&DataType::FixedSizeList(item.clone(), length))
         {
             return None;
         }
         Some(List {
-            item: Box::new(Column::new(item, false, reading)?),
+            item: Box::new(Column::new(item, None, reading)?),
             field: item.clone(),
             length,
             offsets: vec![0],
@@ -505,7 +536,7 @@ impl Struct {
     fn new(fields: &Fields, reading: Reading) -> Option<Struct> {
         let members = fields
             .iter()
-            .map(|field: &Arc<Field>| Column::new(field, false, reading));
+            .map(|field: &Arc<Field>| Column::new(field, None, reading));
         Some(Struct {
             by_name: fields
                 .iter()

@@ -93,6 +93,7 @@ impl Additions {
             slice,
             data,
             rows,
+            notes: Vec::new(),
         })
     }
 }

@@ -281,8 +281,9 @@ pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
         .zip(kinds)
         .map(|(name, kinds)| InferredColumn {
             name,
-            data_type: kinds.data_type(),
+            data_type: kinds.data_type(source.options()),
             nullable: true,
+            note: kinds.note(source.options()),
         })
         .collect();
     Ok(Inferred { columns, rows })

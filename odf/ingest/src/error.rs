@@ -70,6 +70,16 @@ pub enum IngestError {
         /// The column asked for.
         wanted: String,
     },
+    /// Another type was asked for than the column has.
+    #[error("the column `{column}` of the dataset is {actual}; it cannot become {wanted}")]
+    TypeFixed {
+        /// The column.
+        column: String,
+        /// The type it has.
+        actual: String,
+        /// The type asked for.
+        wanted: String,
+    },
     /// Nothing in the chain says how pushed rows are read.
     #[error("the dataset has no push source, so nothing says how the rows are to be read")]
     NoPushSource,

@@ -2,41 +2,41 @@
 //! (odf-facts §8).
 //!
 //! In order: columns that the system keeps for itself are refused, or get a `_` in front where nobody chose their names
-//! (no query, no ODF schema); in that case the event time may also be text (RFC 3339) or a number (Unix seconds).
-//! Timestamps become milliseconds UTC. A missing event time is made of nulls, which are filled later. Then the columns must
+//! (no query, no ODF schema); in that case the event time may also be text (RFC 3339) or a number (Unix seconds, from 1973 to
+//! 5138). Timestamps become milliseconds UTC; digits below are cut from what a query computed, and refused elsewhere. A missing event time is made of nulls, which are filled later. Then the columns must
 //! be those of the dataset: same names, order and types, whatever the encoding of text and bytes; a column may be less
 //! nullable than the dataset's, and where it is more, its values are checked one by one.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, TimestampMillisecondArray, new_null_array};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, new_null_array};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use super::before::Before;
-use super::infer::{UTC, timestamp};
-use super::moment::parse_timestamp;
+use super::columns::no_unit;
+use super::exact::{self, Manner};
+use super::infer::timestamp;
 use super::plan::Plan;
 use super::shape::type_name;
-use super::source::{Batches, Place, Problem, SourceError, shorten};
+use super::source::{Batches, Place, Problem, Reading, SourceError};
 use super::{FitError, merge};
 use odf_metadata::{MergeStrategy, Vocabulary};
 use odf_tables::types::{convert, to_arrow};
 
-const SECOND_MILLIS: i64 = 1000;
+/// Unix seconds that nobody declared are taken from here, 1973-03-03, to the year 5138: a year, or milliseconds, are none.
+const PLAUSIBLE_SECONDS: std::ops::Range<u64> = 100_000_000..100_000_000_000;
 
 /// How one column of the source becomes one of the dataset.
 #[derive(Clone, Debug, PartialEq)]
 enum Conversion {
     /// As it is.
     Keep,
-    /// By a cast to this type.
-    Cast(DataType),
+    /// To this type.
+    To(DataType),
     /// Unix seconds.
     Seconds,
-    /// RFC 3339 text.
-    Text,
 }
 
 /// A column of the source on its way.
@@ -48,17 +48,20 @@ struct Column {
 /// Where each column of the dataset comes from.
 pub(super) struct Fit {
     plan: Plan,
+    /// The rows are what a query computed.
+    computed: bool,
     /// For every column of the plan's shape its source; none is filled with nulls.
     columns: Vec<Option<Column>>,
 }
 
 impl Fit {
-    /// Fits rows with these columns into the dataset. `chosen` says that the names and types of the columns are somebody's
-    /// will, not what a file happens to have.
+    /// Fits rows with these columns into the dataset. `declared` says that the names and types of the columns are somebody's
+    /// will, not what a file happens to have; `computed` that the rows come from a query, which is such a will too.
     ///
     /// # Errors
     /// See [`FitError`].
-    pub(super) fn new(rows: &SchemaRef, before: &Before, chosen: bool) -> Result<Fit, FitError> {
+    pub(super) fn new(rows: &SchemaRef, before: &Before, declared: bool, computed: bool) -> Result<Fit, FitError> {
+        let chosen = declared || computed;
         let vocabulary = &before.vocabulary;
         let declared = before.schema.as_ref().map(to_arrow).transpose()?;
         let mut taken: Vec<(Field, Column)> = Vec::with_capacity(rows.fields().len());
@@ -102,7 +105,11 @@ impl Fit {
             let found = taken.iter().position(|(field, _)| field.name() == wanted.name());
             columns.push(found.map(|found| taken.swap_remove(found).1));
         }
-        Ok(Fit { plan, columns })
+        Ok(Fit {
+            plan,
+            computed,
+            columns,
+        })
     }
 
     /// The plan that the rows follow now.
@@ -145,7 +152,7 @@ fn allowed_name(
 /// Type and conversion of a column that holds no event times.
 fn normal(data_type: &DataType) -> (DataType, Conversion) {
     match data_type {
-        DataType::Timestamp(..) if *data_type != timestamp() => (timestamp(), Conversion::Cast(timestamp())),
+        DataType::Timestamp(..) if *data_type != timestamp() => (timestamp(), Conversion::To(timestamp())),
         other => (other.clone(), Conversion::Keep),
     }
 }
@@ -155,10 +162,10 @@ fn event_time(field: &Field, chosen: bool) -> Result<(DataType, Conversion), Fit
     match field.data_type() {
         DataType::Date32 => Ok((DataType::Date32, Conversion::Keep)),
         // The same dates; one type for them is enough.
-        DataType::Date64 => Ok((DataType::Date32, Conversion::Cast(DataType::Date32))),
+        DataType::Date64 => Ok((DataType::Date32, Conversion::To(DataType::Date32))),
         time @ DataType::Timestamp(..) => Ok(normal(time)),
         number if number.is_integer() && !chosen => Ok((timestamp(), Conversion::Seconds)),
-        DataType::Utf8 if !chosen => Ok((timestamp(), Conversion::Text)),
+        DataType::Utf8 if !chosen => Ok((timestamp(), Conversion::To(timestamp()))),
         other => Err(FitError::EventTime {
             column: field.name().clone(),
             found: type_name(other),
@@ -304,9 +311,11 @@ impl Fitted<'_> {
                     let given = batch.column(column.at);
                     let array = match &column.conversion {
                         Conversion::Keep => given.clone(),
-                        Conversion::Cast(to) => convert(given, to).map_err(|error| self.fail(wanted, &error))?,
-                        Conversion::Seconds => seconds(given).map_err(|error| self.fail(wanted, &error))?,
-                        Conversion::Text => self.times(given, wanted)?,
+                        Conversion::To(to) => self.convert_column(given, to, None, wanted)?,
+                        Conversion::Seconds => {
+                            self.require_seconds(given, wanted)?;
+                            self.convert_column(given, &timestamp(), Some(TimeUnit::Second), wanted)?
+                        }
                     };
                     // The plan may want a column wider than it is written, as it does with operations.
                     if array.data_type() == wanted.data_type() {
@@ -335,39 +344,47 @@ impl Fitted<'_> {
         }
     }
 
-    /// Event times from text.
-    fn times(&self, texts: &ArrayRef, column: &Field) -> Result<ArrayRef, SourceError> {
-        let texts = texts.as_string::<i32>();
-        let mut times = Vec::with_capacity(texts.len());
-        for (row, text) in (self.read + 1..).zip(texts) {
-            let time = match text {
-                None => None,
-                Some(text) => Some(parse_timestamp(text).ok_or_else(|| SourceError {
-                    name: self.name.to_owned(),
-                    place: Some(Place::Row(row)),
-                    column: Some(column.name().clone()),
-                    problem: Problem::NotType {
-                        value: shorten(text),
-                        expected: "an RFC 3339 time".to_owned(),
-                    },
-                })?),
-            };
-            times.push(time);
-        }
-        Ok(Arc::new(TimestampMillisecondArray::from(times).with_timezone(UTC)))
+    /// A column in another type, no value changed in silence.
+    fn convert_column(
+        &self,
+        given: &ArrayRef,
+        to: &DataType,
+        integer_time: Option<TimeUnit>,
+        column: &Field,
+    ) -> Result<ArrayRef, SourceError> {
+        let reading = Reading {
+            lax: true,
+            cut_times: self.fit.computed,
+            nested: true,
+        };
+        let manner = Manner { reading, integer_time };
+        exact::convert(given, to, manner).map_err(|unfit| self.refuse(unfit.row, column, unfit.problem))
     }
-}
 
-/// Event times from Unix seconds.
-fn seconds(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    let numbers = convert(array, &DataType::Int64)?;
-    let numbers = numbers.as_primitive::<arrow::datatypes::Int64Type>();
-    let millis: TimestampMillisecondArray = numbers.try_unary(|second| {
-        second
-            .checked_mul(SECOND_MILLIS)
-            .ok_or_else(|| ArrowError::ComputeError(format!("{second} is no Unix time")))
-    })?;
-    Ok(Arc::new(millis.with_timezone(UTC)))
+    /// Refuses numbers that are hardly Unix seconds.
+    fn require_seconds(&self, given: &ArrayRef, column: &Field) -> Result<(), SourceError> {
+        let numbers = convert(given, &DataType::Int64).map_err(|error| self.fail(column, &error))?;
+        let numbers = numbers.as_primitive::<Int64Type>();
+        let odd = |number: Option<i64>| number.filter(|number| !PLAUSIBLE_SECONDS.contains(&number.unsigned_abs()));
+        match numbers
+            .iter()
+            .enumerate()
+            .find_map(|(row, number)| Some((row, odd(number)?)))
+        {
+            None => Ok(()),
+            Some((row, number)) => Err(self.refuse(row, column, no_unit(&number.to_string()))),
+        }
+    }
+
+    /// The refusal of a value in this row of the batch.
+    fn refuse(&self, row: usize, column: &Field, problem: Problem) -> SourceError {
+        SourceError {
+            name: self.name.to_owned(),
+            place: Some(Place::Row(self.read + row as u64 + 1)),
+            column: Some(column.name().clone()),
+            problem,
+        }
+    }
 }
 
 impl Batches for Fitted<'_> {

@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use super::IngestError;
 use super::ground::{Ground, INPUT, Planned};
 use super::shape::Shape;
-use super::source::{Batches, Content, OnProgress, Source, SourceError, Span};
+use super::source::{Batches, Content, OnProgress, Source, SourceError, Span, integer_times};
 use odf_metadata::{ReadStep, Timestamp, Transform};
 
 /// The rows of one content, openable as often as needed.
@@ -53,7 +53,7 @@ impl Frame {
             .into_iter()
             .map(|column| Field::new(column.name, column.data_type, column.nullable))
             .collect();
-        let shape = Shape::new(fields, None);
+        let shape = Shape::new(fields, None).with_integer_times(&integer_times(read));
         let query = match preprocess {
             None => None,
             Some(transform) => {

@@ -10,6 +10,7 @@ use odf_metadata::chain::ChainState;
 use odf_metadata::{DataSlice, MetadataEvent, Timestamp, Transform};
 use odf_tables::slice::WrittenSlice;
 
+use crate::infer::Note;
 use crate::source::{Batches, SourceError};
 
 /// Why the history of a dataset could not be read.
@@ -73,6 +74,17 @@ pub struct Prepared {
     pub data: Option<DataSlice>,
     /// Rows in it, retractions and corrections included.
     pub rows: u64,
+    /// What the types that were found out leave to be said.
+    pub notes: Vec<ColumnNote>,
+}
+
+/// Why a column has the type that was found out for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnNote {
+    /// Name of the column.
+    pub column: String,
+    /// The reason.
+    pub note: Note,
 }
 
 /// Name of the rows that were read, in a preprocess query.

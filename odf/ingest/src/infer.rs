@@ -4,21 +4,32 @@
 //! |---|---|
 //! | `true`, `false` (in CSV in any case) | Boolean |
 //! | integers that fit 64 bits signed, without leading zeros or `+` | Int64 |
-//! | those and decimal fractions, exponents, `NaN`, `inf`, `-inf` | Float64 |
+//! | those and decimal fractions, exponents, `NaN`, `inf`, `-inf`, where a float keeps all of their digits | Float64 |
+//! | numbers, of which a float would not keep a digit: `1234567890123456789` and `NaN`, `1e400`, 20 digits | String, as written |
 //! | `2024-02-29` | Date |
-//! | RFC 3339 times, also with a blank for the `T`; without a zone: UTC; dates among them | Timestamp (ms, UTC) |
-//! | anything else or any other mixture, `007`, integers of 20 digits, JSON arrays and objects | String, as written |
+//! | RFC 3339 times, also with a blank for the `T` or without seconds; without a zone: UTC; dates among them | Timestamp (ms, UTC) |
+//! | such times, of which one has digits below the millisecond | String, as written |
+//! | anything else or any other mixture, `007`, JSON arrays and objects | String, as written |
 //! | none at all | String |
+//!
+//! A float keeps the digits of a number if it comes out the same when it is written with as many of them. With
+//! [`ReadOptions::decimal`] columns of numbers with a point are Decimal instead, with [`ReadOptions::cut_times`] digits below
+//! the millisecond do not make text of times.
 //!
 //! An empty CSV field is null. Every column of a text table is optional, whether or not a null was seen: a value that is
 //! missing tomorrow must not make the dataset unpublishable, and ODF lets nobody turn a required column into an optional
 //! one later. Primary keys and the event time are required.
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 
-use super::moment::{parse_date, parse_timestamp};
+use super::moment::{Counted, parse_date, parse_timestamp};
+use super::number::{self, NotFloat};
+use super::source::ReadOptions;
 
 pub use odf_tables::{UTC, timestamp};
+
+/// Every integer up to here is a float of 64 bits.
+const EXACT_FLOATS: u64 = 1 << 53;
 
 /// The columns of a table as its rows tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,40 +49,142 @@ pub struct InferredColumn {
     pub data_type: DataType,
     /// False only for Parquet columns that are declared required.
     pub nullable: bool,
+    /// Why it is text, where it looks like something else.
+    pub note: Option<Note>,
 }
 
 /// The kinds of values seen in one column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kinds(u8);
+pub(super) struct Kinds {
+    seen: u16,
+    /// The most digits before the point of a number.
+    whole: u8,
+    /// The most digits behind it.
+    fraction: u8,
+}
 
 impl Kinds {
-    pub(super) const BOOL: Kinds = Kinds(1);
-    pub(super) const INT: Kinds = Kinds(2);
-    pub(super) const FLOAT: Kinds = Kinds(4);
-    pub(super) const DATE: Kinds = Kinds(8);
-    pub(super) const TIME: Kinds = Kinds(16);
-    pub(super) const TEXT: Kinds = Kinds(32);
+    pub(super) const BOOL: Kinds = Kinds::of(1);
+    /// An integer of 64 bits.
+    pub(super) const INT: Kinds = Kinds::of(2);
+    /// An integer of 64 bits that no float holds.
+    const BIG: Kinds = Kinds::of(2 | 64);
+    /// A number whose digits a float keeps.
+    pub(super) const FLOAT: Kinds = Kinds::of(4);
+    pub(super) const DATE: Kinds = Kinds::of(8);
+    pub(super) const TIME: Kinds = Kinds::of(16);
+    pub(super) const TEXT: Kinds = Kinds::of(32);
+    /// A number that is neither.
+    const LONG: Kinds = Kinds::of(128);
+    /// A time with digits below the millisecond.
+    const FINE: Kinds = Kinds::of(256);
+    /// A number that decimals do not hold, or are not written like.
+    const ODD: Kinds = Kinds::of(512);
+
+    const fn of(seen: u16) -> Kinds {
+        Kinds {
+            seen,
+            whole: 0,
+            fraction: 0,
+        }
+    }
+
+    const fn and(self, other: Kinds) -> Kinds {
+        Kinds::of(self.seen | other.seen)
+    }
 
     pub(super) fn add(&mut self, other: Kinds) {
-        self.0 |= other.0;
+        self.seen |= other.seen;
+        self.whole = self.whole.max(other.whole);
+        self.fraction = self.fraction.max(other.fraction);
     }
 
     /// Nothing seen later can change the outcome.
     pub(super) fn settled(self) -> bool {
-        self.0 & Kinds::TEXT.0 != 0
+        self.has(Kinds::TEXT)
     }
 
-    pub(super) fn data_type(self) -> DataType {
-        const INT_FLOAT: u8 = Kinds::INT.0 | Kinds::FLOAT.0;
-        const DATE_TIME: u8 = Kinds::DATE.0 | Kinds::TIME.0;
+    fn has(self, other: Kinds) -> bool {
+        self.seen & other.seen != 0
+    }
+
+    /// Something was seen, and nothing but these.
+    fn only(self, among: Kinds) -> bool {
+        self.seen != 0 && self.seen & !among.seen == 0
+    }
+
+    fn numbers_only(self) -> bool {
+        const NUMBERS: Kinds = Kinds::BIG.and(Kinds::FLOAT).and(Kinds::LONG).and(Kinds::ODD);
+        self.only(NUMBERS)
+    }
+
+    fn times_only(self) -> bool {
+        self.only(Kinds::DATE.and(Kinds::TIME).and(Kinds::FINE))
+    }
+
+    /// The decimal type that holds all of them.
+    fn decimal(self) -> Option<DataType> {
+        let precision = self.whole.saturating_add(self.fraction).max(1);
+        let fits = !self.has(Kinds::ODD) && precision <= DECIMAL128_MAX_PRECISION;
+        let scale = i8::try_from(self.fraction).ok()?;
+        fits.then_some(DataType::Decimal128(precision, scale))
+    }
+
+    pub(super) fn data_type(self, options: &ReadOptions) -> DataType {
+        if self.numbers_only() {
+            let decimal = options.decimal.then(|| self.decimal()).flatten();
+            return match decimal {
+                _ if self.only(Kinds::BIG) => DataType::Int64,
+                Some(decimal) => decimal,
+                // `BIG` shares its first bit with `INT`.
+                None if self.seen & (64 | 128) == 0 => DataType::Float64,
+                None => DataType::Utf8,
+            };
+        }
+        if self.only(Kinds::DATE) {
+            return DataType::Date32;
+        }
+        if self.times_only() && (options.cut_times || !self.has(Kinds::FINE)) {
+            return timestamp();
+        }
         match self {
-            Kinds::BOOL => DataType::Boolean,
-            Kinds::INT => DataType::Int64,
-            Kinds::FLOAT | Kinds(INT_FLOAT) => DataType::Float64,
-            Kinds::DATE => DataType::Date32,
-            Kinds::TIME | Kinds(DATE_TIME) => timestamp(),
+            kinds if kinds.only(Kinds::BOOL) => DataType::Boolean,
             _ => DataType::Utf8,
         }
+    }
+
+    /// Why the column is text although its values look like something else.
+    pub(super) fn note(self, options: &ReadOptions) -> Option<Note> {
+        let is_text = self.data_type(options) == DataType::Utf8;
+        match self {
+            kinds if is_text && kinds.numbers_only() => Some(Note::Digits),
+            kinds if is_text && kinds.times_only() => Some(Note::FineTimes),
+            _ => None,
+        }
+    }
+}
+
+/// Why a column is text although all of its values are numbers, or times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// No number type that is chosen by itself keeps all of their digits.
+    Digits,
+    /// Some have digits below the millisecond, where the times of datasets end.
+    FineTimes,
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Note::Digits => {
+                "text, as written, because a Float64 would change digits of its numbers; --decimal makes a Decimal of it \
+                 where one is wide enough, and --schema gives it any type"
+            }
+            Note::FineTimes => {
+                "text, because some of its times have digits below the millisecond; --cut-times cuts them off and makes \
+                 times of it"
+            }
+        })
     }
 }
 
@@ -87,7 +200,7 @@ pub(super) fn kind_of_text(text: &str) -> Kinds {
             }
         }
         Some(b't' | b'T' | b'f' | b'F') if parse_bool(text).is_some() => Kinds::BOOL,
-        Some(b'N' | b'i') if matches!(text, "NaN" | "inf") => Kinds::FLOAT,
+        Some(b'N' | b'i') if matches!(text, "NaN" | "inf") => Kinds::FLOAT.and(Kinds::ODD),
         _ => Kinds::TEXT,
     }
 }
@@ -108,31 +221,45 @@ pub(super) fn kind_of_number(text: &str) -> Kinds {
     if leading_zero {
         return Kinds::TEXT;
     }
-    if !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit) {
-        return if text.parse::<i64>().is_ok() {
-            Kinds::INT
-        } else {
-            Kinds::TEXT
-        };
+    if text == "-inf" {
+        return Kinds::FLOAT.and(Kinds::ODD);
     }
     let plausible = bytes.iter().any(u8::is_ascii_digit)
         && bytes
             .iter()
             .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
-    if text == "-inf" || (plausible && text.parse::<f64>().is_ok()) {
-        Kinds::FLOAT
-    } else {
-        Kinds::TEXT
+    if !plausible {
+        return Kinds::TEXT;
+    }
+    // Integers have no negative zero.
+    let is_integer = bytes.iter().all(u8::is_ascii_digit) && text != "-0";
+    let integer = if is_integer { text.parse::<i64>().ok() } else { None };
+    let kind = match integer {
+        Some(integer) if integer.unsigned_abs() <= EXACT_FLOATS => Kinds::INT,
+        _ => match (number::float::<f64>(text, true), integer) {
+            (Err(NotFloat::Text), _) => return Kinds::TEXT,
+            (Ok(_), Some(_)) => Kinds::INT,
+            (_, Some(_)) => Kinds::BIG,
+            (Ok(_), None) if !is_integer => Kinds::FLOAT,
+            _ => Kinds::LONG,
+        },
+    };
+    match number::places(text) {
+        Some((whole, fraction)) if text != "-0" => Kinds {
+            whole: u8::try_from(whole).unwrap_or(u8::MAX),
+            fraction: u8::try_from(fraction).unwrap_or(u8::MAX),
+            ..kind
+        },
+        _ => kind.and(Kinds::ODD),
     }
 }
 
 fn kind_of_moment(text: &str) -> Kinds {
-    if parse_date(text).is_some() {
-        Kinds::DATE
-    } else if parse_timestamp(text).is_some() {
-        Kinds::TIME
-    } else {
-        Kinds::TEXT
+    match parse_timestamp(text) {
+        _ if parse_date(text).is_some() => Kinds::DATE,
+        Some(Counted::Exactly(_)) => Kinds::TIME,
+        Some(Counted::Finer(_)) => Kinds::FINE,
+        Some(Counted::TooFar) | None => Kinds::TEXT,
     }
 }
 
@@ -156,44 +283,105 @@ pub(super) fn is_event_time(data_type: &DataType) -> bool {
 mod tests {
     use super::*;
 
-    fn infer(values: &[&str]) -> DataType {
+    fn infer(values: &[&str], options: &ReadOptions) -> (DataType, Option<Note>) {
         let mut kinds = Kinds::default();
         for value in values {
             kinds.add(kind_of_text(value));
         }
-        kinds.data_type()
+        (kinds.data_type(options), kinds.note(options))
     }
 
     #[test]
     fn each_mixture_has_the_narrowest_type_that_loses_nothing() {
-        let cases: &[(&[&str], DataType)] = &[
-            (&[], DataType::Utf8),
-            (&["true", "False"], DataType::Boolean),
-            (&["true", "1"], DataType::Utf8),
-            (&["0", "-12", "9223372036854775807"], DataType::Int64),
-            (&["9223372036854775808"], DataType::Utf8),
-            (&["007"], DataType::Utf8),
-            (&["-007"], DataType::Utf8),
-            (&["0", "0.5", "-.5", "1e5", "1.E+3"], DataType::Float64),
-            (&["1", "NaN", "inf", "-inf"], DataType::Float64),
-            (&["+5"], DataType::Utf8),
-            (&["1,234"], DataType::Utf8),
-            (&["-"], DataType::Utf8),
-            (&["1-2"], DataType::Utf8),
-            (&["e5"], DataType::Utf8),
-            (&["nano", "infra"], DataType::Utf8),
-            (&["2024-02-29"], DataType::Date32),
-            (&["2023-02-29"], DataType::Utf8),
-            (&["2024-02-29", "2024-02-29T12:00:00Z"], timestamp()),
+        let text = || DataType::Utf8;
+        let digits = Some(Note::Digits);
+        let fine = Some(Note::FineTimes);
+        let cases: &[(&[&str], DataType, Option<Note>)] = &[
+            (&[], text(), None),
+            (&["true", "False"], DataType::Boolean, None),
+            (&["true", "1"], text(), None),
+            (&["0", "-12", "9223372036854775807"], DataType::Int64, None),
+            (&["9223372036854775808"], text(), digits),
+            (&["1", "9223372036854775808"], text(), digits),
+            (&["007"], text(), None),
+            (&["-007"], text(), None),
+            (&["1", "007"], text(), None),
+            (&["-0"], DataType::Float64, None),
+            (&["0", "0.5", "-.5", "1e5", "1.E+3"], DataType::Float64, None),
+            (&["1", "NaN", "inf", "-inf"], DataType::Float64, None),
+            (&["1234567890123456789", "NaN"], text(), digits),
+            (&["1234567890123456789", "0.5"], text(), digits),
+            (&["9007199254740992", "0.5"], DataType::Float64, None),
+            (&["9007199254740993", "0.5"], text(), digits),
+            (&["1e400", "2"], text(), digits),
+            (&["1e-400"], text(), digits),
+            (&["1.23e-5", "0.1"], DataType::Float64, None),
+            (&["0.10000000000000001"], DataType::Float64, None),
+            (&["10.123456789012345678"], text(), digits),
+            (&["+5"], text(), None),
+            (&["1,234"], text(), None),
+            (&["1 234"], text(), None),
+            (&["1.234.567"], text(), None),
+            (&["1_000"], text(), None),
+            (&["0x10"], text(), None),
+            (&["-"], text(), None),
+            (&["1-2"], text(), None),
+            (&["e5"], text(), None),
+            (&["nano", "infra"], text(), None),
+            (&["1/2/2024"], text(), None),
+            (&["01.02.2024"], text(), None),
+            (&["08:30"], text(), None),
+            (&["2024-02-29"], DataType::Date32, None),
+            (&["2023-02-29"], text(), None),
+            (&["2024-02-29", "2024-02-29T12:00:00Z"], timestamp(), None),
+            (&["2024-02-29 08:30", "2024-02-29T08:30+01:00"], timestamp(), None),
             (
-                &["2024-02-29 12:00:00.123456+02:00", "2024-02-29 12:00:00"],
+                &["2024-02-29 12:00:00.123000+02:00", "2024-02-29 12:00:00"],
                 timestamp(),
+                None,
             ),
-            (&["2024-02-29", "5"], DataType::Utf8),
-            (&["2024-13-01T00:00:00Z"], DataType::Utf8),
+            (&["2024-02-29 12:00:00.123456+02:00", "2024-02-29"], text(), fine),
+            (&["2024-02-29 12:00:00.123456+02:00", "soon"], text(), None),
+            (&["2024-02-29", "5"], text(), None),
+            (&["2024-13-01T00:00:00Z"], text(), None),
+        ];
+        for (values, wanted, note) in cases {
+            assert_eq!(
+                infer(values, &ReadOptions::default()),
+                (wanted.clone(), *note),
+                "{values:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn decimals_and_cut_times_are_there_for_those_who_ask() {
+        let decimal = ReadOptions {
+            decimal: true,
+            ..ReadOptions::default()
+        };
+        let cases: &[(&[&str], DataType)] = &[
+            (&["1", "2"], DataType::Int64),
+            (&["1234567890123456789", "0.5"], DataType::Decimal128(20, 1)),
+            (&["-1.25", "10"], DataType::Decimal128(4, 2)),
+            (&[".5"], DataType::Decimal128(1, 1)),
+            (&["12345678901234567890"], DataType::Decimal128(20, 0)),
+            (&["1.5", "NaN"], DataType::Float64),
+            (&["1.5", "1e5"], DataType::Float64),
+            (&["1.5", "1e400"], DataType::Utf8),
+            (&["123456789012345678901234567890", "0.123456789"], DataType::Utf8),
+            (&["1.5", "x"], DataType::Utf8),
         ];
         for (values, wanted) in cases {
-            assert_eq!(infer(values), *wanted, "{values:?}");
+            assert_eq!(infer(values, &decimal).0, *wanted, "{values:?}");
         }
+        let cut = ReadOptions {
+            cut_times: true,
+            ..ReadOptions::default()
+        };
+        assert_eq!(
+            infer(&["2024-02-29 12:00:00.123456", "2024-02-29"], &cut),
+            (timestamp(), None)
+        );
     }
 }

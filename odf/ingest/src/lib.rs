@@ -19,8 +19,8 @@
 //! `--event-time COL` is written into the chain as `SetVocab{eventTimeColumn: COL}`: the column keeps its name and its
 //! values, nothing is copied, and kamu reads such datasets as it reads its own. Without it a column called `event_time` is
 //! taken; without that the dataset gets a column `event_time` that holds the time of the ingest. Rows without an event time
-//! get the time of the ingest too. An event time may be an RFC 3339 time, a date, or an integer: Unix milliseconds from
-//! 100,000,000,000 up (1973), Unix seconds below.
+//! get the time of the ingest too. An event time may be an RFC 3339 time, a date, or an integer whose unit is declared
+//! ([`Options::types`]); the push source writes that unit down, so that later rows of the same form are read alike.
 //!
 //! # Sources in the chain
 //! A dataset made here has a push source `default` with the columns and the merge strategy, so that later publishes, and
@@ -44,23 +44,30 @@ mod commit;
 mod declare;
 mod delimited;
 mod error;
+mod exact;
 mod fit;
 mod frame;
 mod ground;
 mod json;
 mod linked;
 mod moment;
+mod number;
 mod push;
 mod shapes;
 mod stage;
 
+use arrow::datatypes::{DataType, TimeUnit};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{MergeStrategy, MetadataEvent, SetVocab, Timestamp};
 use odf_tables::slice::SliceOptions;
 
+pub use odf_tables::ddl::{ColumnType, DdlError, parse_types};
+
 pub use error::{FitError, IngestError, MergeOptionError};
 pub use fit::compatible;
-pub use ground::{Engine, Ground, History, HistoryError, INPUT, NoHistory, Open, Planned, Prepared, QueryError};
+pub use ground::{
+    ColumnNote, Engine, Ground, History, HistoryError, INPUT, NoHistory, Open, Planned, Prepared, QueryError,
+};
 pub use json::MAX_DEPTH as MAX_JSON_DEPTH;
 pub use push::{Polled, PushOptions, polled, push, set_watermark};
 
@@ -68,6 +75,7 @@ use before::Before;
 use commit::{Additions, Reached};
 use infer::Inferred;
 use plan::Plan;
+use shape::type_name;
 use source::{OnProgress, Problem, Source, Span};
 use stage::{Staging, Unstaged};
 use taken::{Comparison, Taken};
@@ -89,6 +97,9 @@ pub struct Options {
     pub merge: Option<MergeStrategy>,
     /// The event time column; absent: what the dataset has, for a new one `event_time`.
     pub event_time: Option<String>,
+    /// Types that columns get whatever their values suggest, where the dataset has no schema yet; where it has one they
+    /// must agree with it. The unit of integers in a time column holds for this reading, and for those after the first.
+    pub types: Vec<ColumnType>,
     /// Event time of rows that have none; absent: the system time.
     pub default_event_time: Option<Timestamp>,
     /// What to do with a file that changed otherwise than by growing.
@@ -186,7 +197,19 @@ pub fn ingest(
     let schema = staged.is_some().then(|| plan.schema().as_ref());
     let mut additions = Additions::new(before, schema, staged, Reached::WithRows(Some(taken.to_state())))?;
     additions.events.splice(0..0, events);
-    Ok(additions.at(system_time))
+    let notes = columns
+        .iter()
+        .flat_map(|inferred| &inferred.columns)
+        .filter_map(|column| {
+            Some(ColumnNote {
+                column: column.name.clone(),
+                note: column.note?,
+            })
+        });
+    Ok(additions.at(system_time).map(|prepared| Prepared {
+        notes: notes.collect(),
+        ..prepared
+    }))
 }
 
 /// What a published table meets.
@@ -196,6 +219,8 @@ struct Known {
     new_source: bool,
     /// The columns that the source in the chain declares, where there is no schema yet.
     declared: Option<Inferred>,
+    /// In which unit integers count in its time columns, as that source says.
+    integer_times: Vec<(String, TimeUnit)>,
     taken: Option<Taken>,
 }
 
@@ -206,6 +231,7 @@ impl Known {
             before: Before::nothing(strategy, options.event_time.as_deref()),
             new_source: true,
             declared: None,
+            integer_times: Vec::new(),
             taken: None,
         }
     }
@@ -237,6 +263,7 @@ impl Known {
         Ok(Known {
             new_source,
             declared,
+            integer_times: declare::declared_integer_times(state),
             taken: before.source_state.as_ref().and_then(Taken::from_state),
             before,
         })
@@ -304,13 +331,58 @@ impl Known {
             schema,
             ..
         } = &self.before;
-        if let Some(schema) = schema {
-            return Ok((Plan::fit(source, schema, vocabulary, strategy)?, None));
+        let wanted = options.types.iter();
+        let said = wanted.filter_map(|column| Some((column.field.name().clone(), column.integer_time?)));
+        // What is said now goes before what was said once.
+        let mut integer_times: Vec<(String, TimeUnit)> = said.collect();
+        for known in &self.integer_times {
+            if !integer_times.iter().any(|(name, _)| *name == known.0) {
+                integer_times.push(known.clone());
+            }
         }
-        let (inferred, declared) = match &self.declared {
+        if let Some(schema) = schema {
+            let plan = Plan::fit(source, schema, vocabulary, strategy)?;
+            for ColumnType { field, .. } in &options.types {
+                let actual = plan.schema().field_with_name(field.name());
+                let actual = actual
+                    .map_err(|_| source.column_error(field.name(), Problem::NotInDataset(plan.shape().names())))?;
+                if actual.data_type() != field.data_type() {
+                    return Err(IngestError::TypeFixed {
+                        column: field.name().clone(),
+                        actual: type_name(actual.data_type()),
+                        wanted: type_name(field.data_type()),
+                    });
+                }
+            }
+            return Ok((plan.with_integer_times(&integer_times), None));
+        }
+        let (mut inferred, declared) = match &self.declared {
             Some(declared) => (declared.clone(), true),
             None => (source.infer(span.end, progress)?, false),
         };
+        for column in &mut inferred.columns {
+            // Whatever the unit in which a source reads its times, the dataset has milliseconds.
+            if matches!(column.data_type, DataType::Timestamp(..)) {
+                column.data_type = infer::timestamp();
+            }
+        }
+        for ColumnType { field, .. } in &options.types {
+            let names = || {
+                inferred
+                    .columns
+                    .iter()
+                    .map(|c| c.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            let Some(column) = inferred.columns.iter().position(|column| column.name == *field.name()) else {
+                return Err(source.column_error(field.name(), Problem::NoColumn(names())).into());
+            };
+            let column = &mut inferred.columns[column];
+            column.data_type = field.data_type().clone();
+            column.nullable = field.is_nullable();
+            column.note = None;
+        }
         if !declared && inferred.rows == 0 {
             return Err(source.error(Problem::NoRows).into());
         }
@@ -322,6 +394,6 @@ impl Known {
         };
         let wanted = options.event_time.is_some() || vocabulary.event_time_column != plan::EVENT_TIME;
         let plan = Plan::infer(source, &inferred, vocabulary, wanted, required, strategy)?;
-        Ok((plan, Some(inferred)))
+        Ok((plan.with_integer_times(&integer_times), Some(inferred)))
     }
 }

@@ -1,12 +1,67 @@
-//! Dates and times as text tables write them.
+//! Dates and times as text tables write them. Nothing is cut: a time with digits below the unit that is asked for says so.
+
+use std::borrow::Cow;
 
 use arrow::array::timezone::Tz;
 use arrow::compute::kernels::cast_utils::{Parser, string_to_datetime, string_to_time_nanoseconds};
 use arrow::datatypes::{Date32Type, TimeUnit};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeZone, Utc};
 
 /// Milliseconds of a day.
 pub(super) const DAY_MILLIS: i64 = 86_400_000;
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+/// What a time comes to when it is counted in some unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// So many, and nothing is left.
+    Exactly(i64),
+    /// So many, rounded down: the time has digits below the unit.
+    Finer(i64),
+    /// More than 64 bits hold.
+    TooFar,
+}
+
+impl Counted {
+    /// Counts something of which `seconds` and `nanos`, of any sign, are left since midnight or since 1970.
+    fn of(seconds: i64, nanos: i64, unit: TimeUnit) -> Counted {
+        let total = i128::from(seconds) * i128::from(NANOS_PER_SECOND) + i128::from(nanos);
+        Counted::nanos(total, unit)
+    }
+
+    fn nanos(total: i128, unit: TimeUnit) -> Counted {
+        let each = i128::from(nanos_of(unit));
+        match i64::try_from(total.div_euclid(each)) {
+            Err(_) => Counted::TooFar,
+            Ok(count) if total.rem_euclid(each) == 0 => Counted::Exactly(count),
+            Ok(count) => Counted::Finer(count),
+        }
+    }
+
+    /// The same with something below every unit behind it.
+    fn and_more(self) -> Counted {
+        match self {
+            Counted::Exactly(count) => Counted::Finer(count),
+            other => other,
+        }
+    }
+}
+
+/// Nanoseconds of a unit.
+fn nanos_of(unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => NANOS_PER_SECOND,
+        TimeUnit::Millisecond => 1_000_000,
+        TimeUnit::Microsecond => 1_000,
+        TimeUnit::Nanosecond => 1,
+    }
+}
+
+/// A number of one unit in another.
+pub(super) fn recount(count: i64, from: TimeUnit, to: TimeUnit) -> Counted {
+    Counted::nanos(i128::from(count) * i128::from(nanos_of(from)), to)
+}
 
 /// `YYYY-MM-DD` as days since 1970.
 pub(super) fn parse_date(text: &str) -> Option<i32> {
@@ -16,13 +71,27 @@ pub(super) fn parse_date(text: &str) -> Option<i32> {
     }
 }
 
-/// A date as kamu takes it: also with one digit for the month or the day, without dashes, or cut from a time.
-pub(super) fn parse_date_lax(text: &str) -> Option<i32> {
-    parse_date(text).or_else(|| Date32Type::parse(text))
+/// A date as kamu takes it: also with one digit for the month or the day, or without dashes; or a time, which is a date if
+/// it is midnight.
+pub(super) fn parse_date_lax(text: &str) -> Option<Counted> {
+    if let Some(days) = parse_date(text) {
+        return Some(Counted::Exactly(days.into()));
+    }
+    if text.len() > 10 && !text.starts_with(['+', '-']) {
+        let millis = parse_moment(text, TimeUnit::Millisecond, None)?;
+        return Some(match millis {
+            Counted::Exactly(millis) if millis.rem_euclid(DAY_MILLIS) == 0 => {
+                Counted::Exactly(millis.div_euclid(DAY_MILLIS))
+            }
+            Counted::Exactly(millis) | Counted::Finer(millis) => Counted::Finer(millis.div_euclid(DAY_MILLIS)),
+            Counted::TooFar => Counted::TooFar,
+        });
+    }
+    Date32Type::parse(text).map(|days| Counted::Exactly(days.into()))
 }
 
-/// RFC 3339 (blank or `T`, any fraction, any offset; none means UTC) as milliseconds since 1970, rounded down.
-pub(super) fn parse_timestamp(text: &str) -> Option<i64> {
+/// RFC 3339 (blank or `T`, with or without seconds, any fraction, any offset; none means UTC) as milliseconds since 1970.
+pub(super) fn parse_timestamp(text: &str) -> Option<Counted> {
     const SHORTEST: usize = "2024-01-01T00:00".len();
     let b = text.as_bytes();
     if b.len() < SHORTEST
@@ -33,45 +102,71 @@ pub(super) fn parse_timestamp(text: &str) -> Option<i64> {
     {
         return None;
     }
-    common(b).or_else(|| string_to_datetime(&Utc, text).ok().map(|time| time.timestamp_millis()))
+    common(b).or_else(|| general(text, TimeUnit::Millisecond, None))
 }
 
-/// A time with a date in the given unit since 1970, rounded down; also a date alone. `zone` is that of times without one.
-pub(super) fn parse_moment(text: &str, unit: TimeUnit, zone: Option<Tz>) -> Option<i64> {
+/// A time with a date in the given unit since 1970; also a date alone. `zone` is that of times without one.
+pub(super) fn parse_moment(text: &str, unit: TimeUnit, zone: Option<Tz>) -> Option<Counted> {
     if unit == TimeUnit::Millisecond && zone.is_none() {
-        let day = || parse_date(text).map(|days| i64::from(days) * DAY_MILLIS);
+        let day = || parse_date(text).map(|days| Counted::Exactly(i64::from(days) * DAY_MILLIS));
         if let Some(millis) = parse_timestamp(text).or_else(day) {
             return Some(millis);
         }
     }
-    fn count<Z: chrono::TimeZone>(time: &DateTime<Z>, unit: TimeUnit) -> Option<i64> {
-        match unit {
-            TimeUnit::Second => Some(time.timestamp()),
-            TimeUnit::Millisecond => Some(time.timestamp_millis()),
-            TimeUnit::Microsecond => Some(time.timestamp_micros()),
-            TimeUnit::Nanosecond => time.timestamp_nanos_opt(),
-        }
+    general(text, unit, zone)
+}
+
+fn general(text: &str, unit: TimeUnit, zone: Option<Tz>) -> Option<Counted> {
+    fn count<Z: TimeZone>(time: &DateTime<Z>, unit: TimeUnit) -> Counted {
+        Counted::of(time.timestamp(), time.timestamp_subsec_nanos().into(), unit)
     }
-    match zone {
-        None => count(&string_to_datetime(&Utc, text).ok()?, unit),
-        Some(zone) => count(&string_to_datetime(&zone, text).ok()?, unit),
+    let text = with_seconds(text);
+    let counted = match zone {
+        None => count(&string_to_datetime(&Utc, &text).ok()?, unit),
+        Some(zone) => count(&string_to_datetime(&zone, &text).ok()?, unit),
+    };
+    Some(if has_digits_below_nanos(&text) {
+        counted.and_more()
+    } else {
+        counted
+    })
+}
+
+/// `2024-01-01T08:30` and whatever zone follows, with seconds.
+fn with_seconds(text: &str) -> Cow<'_, str> {
+    const MINUTE_END: usize = "2024-01-01T00:00".len();
+    let b = text.as_bytes();
+    let lacks = b.len() >= MINUTE_END
+        && b[13] == b':'
+        && b[14..MINUTE_END].iter().all(u8::is_ascii_digit)
+        && b.get(MINUTE_END)
+            .is_none_or(|next| !matches!(next, b':' | b'.' | b'0'..=b'9'));
+    match text.split_at_checked(MINUTE_END) {
+        Some((minutes, zone)) if lacks => format!("{minutes}:00{zone}").into(),
+        _ => text.into(),
     }
 }
 
-/// A time of day in the given unit since midnight, rounded down.
-pub(super) fn parse_time(text: &str, unit: TimeUnit) -> Option<i64> {
-    let nanos = string_to_time_nanoseconds(text).ok()?;
-    Some(match unit {
-        TimeUnit::Second => nanos / 1_000_000_000,
-        TimeUnit::Millisecond => nanos / 1_000_000,
-        TimeUnit::Microsecond => nanos / 1_000,
-        TimeUnit::Nanosecond => nanos,
+/// Whether a fraction of a second goes on behind its ninth digit.
+fn has_digits_below_nanos(text: &str) -> bool {
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit);
+    digits.skip(9).any(|digit| digit != b'0')
+}
+
+/// A time of day in the given unit since midnight.
+pub(super) fn parse_time(text: &str, unit: TimeUnit) -> Option<Counted> {
+    let counted = Counted::of(0, string_to_time_nanoseconds(text).ok()?, unit);
+    Some(if has_digits_below_nanos(text) {
+        counted.and_more()
+    } else {
+        counted
     })
 }
 
 /// The layout that nearly all times have, `YYYY-MM-DD?HH:MM:SS[.fraction][Z]`, in UTC; none for anything else, which may
 /// still be a time. Ten times as fast as the general way.
-fn common(b: &[u8]) -> Option<i64> {
+fn common(b: &[u8]) -> Option<Counted> {
     let (clock, rest) = b.get(11..)?.split_at_checked(8)?;
     let [h1, h2, b':', m1, m2, b':', s1, s2] = clock else {
         return None;
@@ -84,16 +179,22 @@ fn common(b: &[u8]) -> Option<i64> {
         .strip_suffix(b"Z")
         .or_else(|| rest.strip_suffix(b"z"))
         .unwrap_or(rest);
-    let millis = match rest {
-        [] => 0,
+    let (millis, more) = match rest {
+        [] => (0, false),
         [b'.', fraction @ ..] if (1..=9).contains(&fraction.len()) => {
             number(fraction)?;
-            let first = &fraction[..fraction.len().min(3)];
-            number(first)? * [100, 10, 1][first.len() - 1]
+            let (first, below) = fraction.split_at(fraction.len().min(3));
+            let millis = number(first)? * [100, 10, 1][first.len() - 1];
+            (millis, below.iter().any(|digit| *digit != b'0'))
         }
         _ => return None,
     };
-    Some(days(&b[..10])? * DAY_MILLIS + ((hour * 60 + minute) * 60 + second) * 1000 + millis)
+    let millis = days(&b[..10])? * DAY_MILLIS + ((hour * 60 + minute) * 60 + second) * 1000 + millis;
+    Some(if more {
+        Counted::Finer(millis)
+    } else {
+        Counted::Exactly(millis)
+    })
 }
 
 /// The decimal number that these bytes are. At most 18 of them.
@@ -126,50 +227,95 @@ fn days(b: &[u8]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use super::Counted::{Exactly, Finer, TooFar};
     use super::*;
 
     #[test]
-    fn times_are_read_in_any_offset_and_rounded_down_to_milliseconds() {
-        assert_eq!(parse_timestamp("1970-01-01T00:00:01Z"), Some(1000));
-        assert_eq!(parse_timestamp("1970-01-01T02:00:00.0019+02:00"), Some(1));
-        assert_eq!(parse_timestamp("1970-01-01 00:00:01"), Some(1000));
-        assert_eq!(parse_timestamp("1970-01-01t00:00:00.5z"), Some(500));
-        assert_eq!(parse_timestamp("1969-12-31T23:59:59.9995Z"), Some(-1));
-        assert_eq!(parse_timestamp("1970-01-01"), None);
+    fn times_are_read_in_any_offset_and_never_cut_in_silence() {
+        for (text, wanted) in [
+            ("1970-01-01T00:00:01Z", Some(Exactly(1000))),
+            ("1970-01-01T02:00:00.001900+02:00", Some(Finer(1))),
+            ("1970-01-01T02:00:00.001000+02:00", Some(Exactly(1))),
+            ("1970-01-01 00:00:01", Some(Exactly(1000))),
+            ("1970-01-01t00:00:00.5z", Some(Exactly(500))),
+            ("1970-01-01T00:00:00.123100Z", Some(Finer(123))),
+            ("1970-01-01T00:00:00.123000000Z", Some(Exactly(123))),
+            ("1970-01-01T00:00:00.1230000001Z", Some(Finer(123))),
+            ("1970-01-01T00:00:00.1230000000Z", Some(Exactly(123))),
+            // Before 1970 too the count is rounded down.
+            ("1969-12-31T23:59:59.9995Z", Some(Finer(-1))),
+            ("1969-12-31T23:59:59.999Z", Some(Exactly(-1))),
+            ("1970-01-01T08:30", Some(Exactly(30_600_000))),
+            ("1970-01-01 08:30Z", Some(Exactly(30_600_000))),
+            ("1970-01-01 08:30+02:00", Some(Exactly(23_400_000))),
+            ("1970-01-01 08:30 -01:00", Some(Exactly(34_200_000))),
+            ("1970-01-01 24:30", None),
+            ("1970-01-01 08:3", None),
+            ("1970-01-01 8:30:00", None),
+            ("1970-01-01", None),
+        ] {
+            assert_eq!(parse_timestamp(text), wanted, "{text}");
+        }
         assert_eq!(parse_date("1970-01-02"), Some(1));
         assert_eq!(parse_date("1969-12-31"), Some(-1));
         assert_eq!(parse_date("1970-1-02"), None);
         assert_eq!(parse_date("1970é01-0"), None);
-        assert_eq!(parse_date_lax("1970-1-2"), Some(1));
-        assert_eq!(parse_date_lax("1970-01-02T03:04:05Z"), Some(1));
+        assert_eq!(parse_date_lax("1970-1-2"), Some(Exactly(1)));
+        assert_eq!(parse_date_lax("19700102"), Some(Exactly(1)));
+        assert_eq!(parse_date_lax("1970-01-02T00:00:00Z"), Some(Exactly(1)));
+        assert_eq!(parse_date_lax("1970-01-02T03:04:05Z"), Some(Finer(1)));
+        assert_eq!(parse_date_lax("1970-01-02T23:00:00-05:00"), Some(Finer(2)));
         assert_eq!(parse_date_lax("tomorrow"), None);
+        assert_eq!(parse_date_lax("the day after tomorrow"), None);
     }
 
     #[test]
     fn moments_have_units_and_zones() {
         let east: Tz = "+02:00".parse().unwrap();
-        let text = "1970-01-01T02:00:01.234567891";
         for (unit, wanted) in [
-            (TimeUnit::Second, 1),
-            (TimeUnit::Millisecond, 1_234),
-            (TimeUnit::Microsecond, 1_234_567),
-            (TimeUnit::Nanosecond, 1_234_567_891),
+            (TimeUnit::Second, Finer(1)),
+            (TimeUnit::Millisecond, Finer(1_234)),
+            (TimeUnit::Microsecond, Finer(1_234_567)),
+            (TimeUnit::Nanosecond, Exactly(1_234_567_891)),
         ] {
-            assert_eq!(parse_moment(text, unit, Some(east)), Some(wanted));
-            assert_eq!(
-                parse_moment("1970-01-01T00:00:01.234567891Z", unit, Some(east)),
-                Some(wanted)
-            );
-            assert_eq!(parse_moment("1970-01-01T00:00:01.234567891", unit, None), Some(wanted));
+            for (text, zone) in [
+                ("1970-01-01T02:00:01.234567891", Some(east)),
+                ("1970-01-01T00:00:01.234567891Z", Some(east)),
+                ("1970-01-01T00:00:01.234567891", None),
+            ] {
+                assert_eq!(parse_moment(text, unit, zone), Some(wanted), "{text}");
+            }
             assert_eq!(parse_time("00:00:01.234567891", unit), Some(wanted));
         }
         assert_eq!(
             parse_moment("1970-01-02", TimeUnit::Millisecond, None),
-            Some(DAY_MILLIS)
+            Some(Exactly(DAY_MILLIS))
         );
-        assert_eq!(parse_moment("1970-01-02", TimeUnit::Second, None), Some(86_400));
-        assert_eq!(parse_moment("9999-01-01T00:00:00Z", TimeUnit::Nanosecond, None), None);
+        assert_eq!(
+            parse_moment("1970-01-02", TimeUnit::Second, None),
+            Some(Exactly(86_400))
+        );
+        assert_eq!(
+            parse_moment("9999-01-01T00:00:00Z", TimeUnit::Nanosecond, None),
+            Some(TooFar)
+        );
         assert_eq!(parse_time("25:00:00", TimeUnit::Second), None);
+        assert_eq!(parse_time("08:30", TimeUnit::Second), Some(Exactly(30_600)));
+    }
+
+    #[test]
+    fn units_are_counted_in_each_other() {
+        use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
+        for (count, from, to, wanted) in [
+            (2, Second, Millisecond, Exactly(2_000)),
+            (-1, Microsecond, Millisecond, Finer(-1)),
+            (-1_000, Microsecond, Millisecond, Exactly(-1)),
+            (1_999, Microsecond, Millisecond, Finer(1)),
+            (i64::MAX, Second, Millisecond, TooFar),
+            (i64::MIN, Nanosecond, Second, Finer(-9_223_372_037)),
+        ] {
+            assert_eq!(recount(count, from, to), wanted, "{count}");
+        }
     }
 
     #[test]
@@ -182,7 +328,7 @@ mod tests {
             };
             let text = time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
             if text.len() == 24 {
-                assert_eq!(common(text.as_bytes()), Some(millis), "{text}");
+                assert_eq!(common(text.as_bytes()), Some(Exactly(millis)), "{text}");
                 assert_eq!(parse_date(&text[..10]), Some(day), "{text}");
             }
             day += 311;

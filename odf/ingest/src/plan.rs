@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use super::infer::{Inferred, is_event_time, timestamp};
+use super::infer::{Inferred, Note, is_event_time, timestamp};
 use super::merge::OperationColumn;
 use super::shape::{Shape, type_name};
 use super::source::{Format, Problem, Source, SourceError};
@@ -105,7 +105,8 @@ impl Plan {
             if column.name == *event_name {
                 event_type = Some(match &column.data_type {
                     data_type if is_event_time(data_type) => data_type.clone(),
-                    data_type if data_type.is_integer() => timestamp(),
+                    // The value that cannot be taken is named, with its place, where it is read.
+                    data_type if data_type.is_integer() || column.note == Some(Note::FineTimes) => timestamp(),
                     other => return Err(source.column_error(event_name, Problem::NotATime(type_name(other)))),
                 });
             } else {
@@ -217,6 +218,14 @@ impl Plan {
         Plan { schema, roles, shape }
     }
 
+    /// Says in which unit integers count in time columns, by name.
+    pub(super) fn with_integer_times(self, times: &[(String, TimeUnit)]) -> Plan {
+        Plan {
+            shape: self.shape.with_integer_times(times),
+            ..self
+        }
+    }
+
     /// Every column of the dataset in its order.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
@@ -233,13 +242,7 @@ impl Source {
     pub(super) fn declared_names(&self) -> Result<Option<Vec<String>>, SourceError> {
         match self.format() {
             Format::Csv => super::delimited::names(self).map(Some),
-            Format::Parquet => Ok(Some(
-                super::columnar::infer(self)?
-                    .columns
-                    .into_iter()
-                    .map(|c| c.name)
-                    .collect(),
-            )),
+            Format::Parquet => super::columnar::names(self).map(Some),
             Format::Ndjson | Format::Json | Format::GeoJson | Format::NdGeoJson | Format::EsriShapefile => Ok(None),
         }
     }

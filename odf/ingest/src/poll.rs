@@ -9,13 +9,22 @@
 //! The state in force is that of the **latest** AddData, even if that one has none: a source whose state was lost looks
 //! [uncacheable](is_uncacheable), and is not asked again unless somebody insists. All of it is as kamu does it, so that
 //! the same source replayed at the same times gives the same blocks.
+//!
+//! # Whose will it is
+//! A source stands in a metadata block, and whoever brought that block may be a stranger. [`Needs`] tells what it would
+//! do; without [`Consent`] only a public web server is asked, and [`fetch`] itself holds to that: where a redirect or a
+//! look-up of a name leads to an address of this machine or its network, nothing is sent there.
 
+mod consent;
 mod error;
 mod event_time;
 mod files;
 mod http;
+mod needs;
 mod outcome;
 mod prepare;
+mod proxy;
+mod reach;
 mod spool;
 mod surroundings;
 mod template;
@@ -29,10 +38,13 @@ use url::Url;
 use odf_metadata::chain::ChainState;
 use odf_metadata::{FetchStep, SetPollingSource, SourceState};
 
+pub use consent::{Bounds, Consent, paths, private_now};
 pub use error::PollError;
 pub use event_time::EventTimeError;
+pub use needs::{Needs, reaches};
 pub use outcome::{Fetched, KIND_ETAG, KIND_LAST_MODIFIED, Outcome};
-pub use prepare::{MAX_UNPACK_RATIO, MAX_UNPACKED_BYTES, UNPACK_FLOOR_BYTES};
+pub use prepare::{MAX_UNPACKED_BYTES, UNPACK_FLOOR_BYTES, UNPACK_RATIO};
+pub use reach::is_private;
 pub use surroundings::{FetchPhase, FetchProgress, HttpOptions, MAX_CONTENT_BYTES, Surroundings};
 pub use template::{MAX_TEMPLATE_BYTES, TemplateError};
 
@@ -58,6 +70,8 @@ pub fn fetch(
     previous: Option<&SourceState>,
     around: &Surroundings<'_>,
 ) -> Result<Outcome, PollError> {
+    around.consent.covers(source)?;
+    around.bounds.check(&Needs::of(source), &[])?;
     let previous = previous.and_then(State::read);
     let outcome = match &source.fetch {
         FetchStep::Url {

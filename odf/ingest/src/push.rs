@@ -160,8 +160,8 @@ fn take(
     let additions = match &frame {
         None => Additions::new(&before, None, None, given.reached)?,
         Some(frame) => {
-            let chosen = given.preprocess.is_some() || given.read.schemas().1.is_some();
-            let fit = Fit::new(frame.schema(), &before, chosen)?;
+            let declared = given.read.schemas().1.is_some();
+            let fit = Fit::new(frame.schema(), &before, declared, given.preprocess.is_some())?;
             let open = || Ok(fit.rows(given.name, frame.open()?));
             let rows = Unstaged {
                 source: frame.source(),
@@ -217,5 +217,6 @@ pub fn set_watermark(
         slice: None,
         data: None,
         rows: 0,
+        notes: Vec::new(),
     }))
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 /// Columns wanted from a table. Names are matched exactly; the order in the file does not matter.
 #[derive(Clone, Debug)]
@@ -12,12 +12,14 @@ pub struct Shape {
     by_name: HashMap<String, usize>,
     event_time: Option<usize>,
     operation: Option<usize>,
+    /// The time columns in which integers count units since 1970.
+    integer_times: Vec<(usize, TimeUnit)>,
     /// Columns that a table may be without.
     optional: Vec<usize>,
 }
 
 impl Shape {
-    /// The fields in the order of the dataset. `event_time` names the one whose integers are Unix times.
+    /// The fields in the order of the dataset. `event_time` names the one with the event time.
     pub fn new(fields: Vec<Field>, event_time: Option<&str>) -> Shape {
         let by_name: HashMap<String, usize> = fields
             .iter()
@@ -30,6 +32,7 @@ impl Shape {
             by_name,
             event_time,
             operation: None,
+            integer_times: Vec::new(),
             optional: Vec::new(),
         }
     }
@@ -46,6 +49,23 @@ impl Shape {
     pub fn with_optional(mut self, at: Option<usize>) -> Shape {
         self.optional.extend(at);
         self
+    }
+
+    /// Says in which unit integers count in time columns, by name. In others of an undeclared table integers are refused.
+    pub fn with_integer_times(mut self, times: &[(String, TimeUnit)]) -> Shape {
+        let known = times
+            .iter()
+            .filter_map(|(name, unit)| Some((self.position(name)?, *unit)));
+        self.integer_times = known.collect();
+        self
+    }
+
+    /// In which unit since 1970 integers count in this column; none if nobody said it.
+    pub fn integer_time(&self, at: usize) -> Option<TimeUnit> {
+        self.integer_times
+            .iter()
+            .find(|(time, _)| *time == at)
+            .map(|(_, unit)| *unit)
     }
 
     /// Whether a table may be without this column.

@@ -34,6 +34,7 @@ pub(super) use problem::shorten;
 pub use problem::{Place, Problem, SourceError};
 pub(super) use progress::report;
 pub use progress::{OnProgress, Phase, Progress};
+pub(super) use step::{INTEGER_TIMES, integer_times};
 pub use step::{declared_columns, step_for_format};
 pub use table::{Content, Source, spool};
 pub(super) use table::{Input, RandomAccess};

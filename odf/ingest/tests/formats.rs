@@ -199,7 +199,7 @@ fn parquet_columns_are_selected_and_cast() {
         ("other", Arc::new(arrow::array::DurationSecondArray::from(vec![1, 2]))),
         (
             "time",
-            Arc::new(TimestampMicrosecondArray::from(vec![1_001_999, 1_000])),
+            Arc::new(TimestampMicrosecondArray::from(vec![1_001_000, 1_000])),
         ),
         ("text", Arc::new(LargeStringArray::from(vec![Some("5"), None]))),
         ("wide", Arc::new(Int64Array::from(vec![1, 2]))),

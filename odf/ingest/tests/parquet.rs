@@ -57,7 +57,7 @@ fn columns(world: &World) -> Vec<String> {
 }
 
 #[test]
-fn encodings_are_dropped_and_times_become_milliseconds_in_utc() {
+fn encodings_are_dropped_and_times_become_milliseconds_in_utc_where_they_have_no_more() {
     let dictionary: DictionaryArray<arrow::datatypes::Int32Type> = vec![Some("x"), None].into_iter().collect();
     let table = source(vec![
         ("large", Arc::new(LargeStringArray::from(vec![Some("a"), None])), true),
@@ -65,7 +65,7 @@ fn encodings_are_dropped_and_times_become_milliseconds_in_utc() {
         ("dict", Arc::new(dictionary), true),
         (
             "naive",
-            Arc::new(TimestampMicrosecondArray::from(vec![1_001_999, 1_000])),
+            Arc::new(TimestampMicrosecondArray::from(vec![1_001_000, 1_000])),
             true,
         ),
         (
@@ -179,27 +179,42 @@ fn types_may_widen_and_nothing_else() {
 
 #[test]
 fn an_event_time_may_be_of_any_kind_of_time() {
-    for (array, wanted) in [
+    for (array, types, wanted) in [
         (
             Arc::new(Int64Array::from(vec![1_700_000_000])) as ArrayRef,
+            "at TIMESTAMP(0) NOT NULL",
             "2023-11-14T22:13:20Z",
         ),
         (
             Arc::new(UInt64Array::from(vec![1_700_000_000_500])),
+            "at TIMESTAMP(3) NOT NULL",
             "2023-11-14T22:13:20.500Z",
         ),
-        (Arc::new(TimestampSecondArray::from(vec![0])), "1970-01-01T00:00:00Z"),
-        (Arc::new(Date32Array::from(vec![1])), "1970-01-02"),
+        (
+            Arc::new(TimestampSecondArray::from(vec![0])),
+            "at TIMESTAMP",
+            "1970-01-01T00:00:00Z",
+        ),
+        (Arc::new(Date32Array::from(vec![1])), "at DATE", "1970-01-02"),
     ] {
         let table = source(vec![("at", array, false)]);
         let mut world = World::new();
         let options = Options {
             event_time: Some("at".into()),
+            types: parse_types(types).unwrap(),
             ..Options::default()
         };
         updated(world.publish(&table, &options));
         assert_eq!(world.rows(), [format!("0 0 {wanted}")]);
     }
+    let table = source(vec![("at", Arc::new(Int64Array::from(vec![2024])), false)]);
+    let options = Options {
+        event_time: Some("at".into()),
+        ..Options::default()
+    };
+    let error = World::new().publish(&table, &options).unwrap_err().to_string();
+    let wanted = "t.parquet, row 1, column `at`: `2024` is a number, and nothing says in which unit";
+    assert!(error.starts_with(wanted), "{error}");
     let table = source(vec![(
         "event_time",
         Arc::new(TimestampSecondArray::from(vec![0, 5])),

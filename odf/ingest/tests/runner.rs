@@ -32,6 +32,7 @@ mod properties;
 mod readers;
 mod steps;
 mod strategies;
+mod values;
 
 /// A catalog in a directory of its own, and a clock that moves one hour per ingest.
 struct World {

@@ -1,14 +1,16 @@
-//! A dataset as an IPLD DAG: format 1 (`docs/formats.md`).
+//! A dataset as an IPLD DAG (`docs/formats.md`).
 //!
 //! The DAG is a function of the chain and its files alone, so whoever has a dataset derives the same root, and a
 //! puller serves what the publisher serves. Nothing is copied into the DAG: metadata blocks are parts of the chain
 //! file, leaves are parts of slices and checkpoints, and only the nodes above them are kept in the block store.
 //!
 //! [`Layout::update`] goes on from the head it saw last, so an append costs its new rows, one chain node and the
-//! directory nodes on the way to the new names.
+//! directory nodes on the way to the new names. It writes [`Format::CURRENT`]; only what was pulled under a root of an older
+//! format is laid out in that one, so that whoever follows a name serves what it stands for.
 
 mod chain_node;
 mod error;
+mod format;
 mod leaves;
 mod mirror;
 mod moved;
@@ -23,19 +25,16 @@ use ipld_core::ipld::Ipld;
 use odf_node::add::{AddOptions, add_in_place};
 use odf_node::block::{Block, Cid, RAW};
 use odf_node::store::{Blocks as _, FileId, Leaf, Store, Table, Walk};
-use odf_node::unixfs::{Entry, Profile, UNIXFS_V1_2025, directory, import, update};
+use odf_node::unixfs::{Entry, Profile, directory, import, update};
 use serde::{Deserialize, Serialize};
 
 use self::chain_node::{Links, chain_node, encode};
 pub use self::error::LayoutError;
+pub use self::format::{Format, PROFILE};
 pub use self::leaves::FileLeaf;
 use odf_dataset::{BlockPlace, Dataset, StoredBlock};
 use odf_metadata::{DatasetId, Multihash};
 
-/// The format that is written, the value of `odf` in the root.
-pub const FORMAT: i128 = 1;
-/// UnixFS profile of everything published.
-pub const PROFILE: Profile = UNIXFS_V1_2025;
 /// How many new blocks are put into the store at once.
 const BATCH: usize = 1024;
 /// Table that holds where the layout of each dataset stands.
@@ -46,6 +45,9 @@ const TABLE: &str = "odf.layout";
 pub struct Root {
     /// The DAG's root: what a name points to.
     pub cid: Cid,
+    /// The form it is in.
+    #[serde(default = "Format::first")]
+    pub format: Format,
     /// The metadata block it was made at.
     pub head: Multihash,
     /// Where that block lies in the chain file.
@@ -88,18 +90,38 @@ impl From<Saved> for Entry {
 /// Slices and checkpoints whose DAG is known because it was just fetched and checked leaf by leaf, by physical hash.
 pub(crate) type KnownFiles = HashMap<Multihash, Entry>;
 
+/// What an update of a layout can go by beside the dataset.
+#[derive(Clone)]
+pub(crate) struct Foresight {
+    /// The format of the root that is to come out.
+    pub(crate) format: Format,
+    /// Files that are in the store already, leaf by leaf, and need not be read again.
+    pub(crate) files: KnownFiles,
+}
+
+impl Default for Foresight {
+    fn default() -> Self {
+        Self {
+            format: Format::CURRENT,
+            files: KnownFiles::new(),
+        }
+    }
+}
+
+type Foresights = Arc<Mutex<HashMap<DatasetId, Foresight>>>;
+
 /// Lays out datasets of one workspace. Cheap to clone.
 #[derive(Clone)]
 pub struct Layout {
     store: Store,
     table: Table,
-    foreseen: Arc<Mutex<HashMap<DatasetId, KnownFiles>>>,
+    foreseen: Foresights,
 }
 
-/// While it lives, updates of a layout take the DAGs of some files as they are known. See [`Layout::foresee`].
+/// While it lives, updates of a layout go by what was foreseen. See [`Layout::foresee`].
 pub(crate) struct Foreseen {
     id: DatasetId,
-    all: Arc<Mutex<HashMap<DatasetId, KnownFiles>>>,
+    all: Foresights,
 }
 
 impl Drop for Foreseen {
@@ -125,10 +147,9 @@ impl Layout {
         })
     }
 
-    /// Tells what the next updates of a dataset's layout will meet: files that are in the store already, leaf by leaf, and
-    /// need not be read again. There is one such list for a dataset at a time.
-    pub(crate) fn foresee(&self, id: DatasetId, files: KnownFiles) -> Foreseen {
-        lock(&self.foreseen).insert(id, files);
+    /// Tells what the next updates of a dataset's layout will meet. There is one such foresight for a dataset at a time.
+    pub(crate) fn foresee(&self, id: DatasetId, foresight: Foresight) -> Foreseen {
+        lock(&self.foreseen).insert(id, foresight);
         Foreseen {
             id,
             all: Arc::clone(&self.foreseen),
@@ -166,24 +187,26 @@ impl Layout {
 
     /// Lays out everything up to the dataset's head and returns the root.
     ///
-    /// Afterwards all blocks of the DAG are in the store, durable, and marked complete.
+    /// A layout of another format than is written now is made again in whole, once: its chain is read, and none of its slices
+    /// and checkpoints. Afterwards all blocks of the DAG are in the store, durable, and marked complete.
     ///
     /// # Errors
     /// See [`LayoutError`].
     pub fn update(&self, dataset: &Dataset) -> Result<Root, LayoutError> {
+        let foresight = lock(&self.foreseen).get(&dataset.id()).cloned().unwrap_or_default();
         let before = self.latest_of(dataset)?;
-        if let Some(root) = before.as_ref().filter(|root| root.head == *dataset.head()) {
+        let is_at_head = |root: &&Root| root.head == *dataset.head() && root.format == foresight.format;
+        if let Some(root) = before.as_ref().filter(is_at_head) {
             return Ok(root.clone());
         }
-        let known = lock(&self.foreseen).get(&dataset.id()).cloned().unwrap_or_default();
         let root = match before {
             // Another history, or nodes that the index believed to be here and are not.
-            None if self.latest(&dataset.id())?.is_some() => self.anew(dataset, &known)?,
-            None => Work::new(self, dataset, known).run(None)?,
-            Some(before) => match Work::new(self, dataset, known.clone()).run(Some(before)) {
+            None if self.latest(&dataset.id())?.is_some() => self.anew(dataset, &foresight)?,
+            None => Work::new(self, dataset, foresight).run(None)?,
+            Some(before) => match self.go_on(dataset, before, &foresight) {
                 Err(LayoutError::Directory(reason)) => {
                     tracing::warn!(dataset = %dataset.id(), reason, "a dataset is laid out anew");
-                    self.anew(dataset, &known)?
+                    self.anew(dataset, &foresight)?
                 }
                 other => other?,
             },
@@ -195,13 +218,38 @@ impl Layout {
         self.store.flush()?;
         Ok(root)
     }
+
+    /// Goes on from a layout that is whole, of whichever format.
+    fn go_on(&self, dataset: &Dataset, before: Root, foresight: &Foresight) -> Result<Root, LayoutError> {
+        let mut foresight = foresight.clone();
+        if before.format == foresight.format {
+            return Work::new(self, dataset, foresight).run(Some(before));
+        }
+        tracing::info!(dataset = %dataset.id(), from = before.format.number(), to = foresight.format.number(), "a dataset goes over to another layout format");
+        for directory in [before.data.cid, before.checkpoints.cid] {
+            for link in directory::list(&directory, &mut |cid| self.node(cid))? {
+                let entry = Entry {
+                    cid: link.cid,
+                    tsize: link.tsize,
+                    // No directory says, and none needs it.
+                    size: 0,
+                };
+                if let Ok(hash) = link.name.parse() {
+                    foresight.files.entry(hash).or_insert(entry);
+                }
+            }
+        }
+        Work::new(self, dataset, foresight).run(None)
+    }
 }
 
 /// One update.
 struct Work<'a> {
     store: &'a Store,
     dataset: &'a Dataset,
-    known: KnownFiles,
+    foresight: Foresight,
+    /// UnixFS profile of the directories.
+    directories: Profile,
     /// Begun before anything was taken to be here.
     walk: Walk,
     /// New blocks that are not in the store yet.
@@ -217,11 +265,12 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(layout: &'a Layout, dataset: &'a Dataset, known: KnownFiles) -> Self {
+    fn new(layout: &'a Layout, dataset: &'a Dataset, foresight: Foresight) -> Self {
         Self {
             store: &layout.store,
             dataset,
-            known,
+            directories: foresight.format.directories(),
+            foresight,
             walk: layout.store.walk(),
             pending: Vec::new(),
             nodes: Vec::new(),
@@ -303,7 +352,7 @@ impl<'a> Work<'a> {
 
     /// Registers a file's leaves as parts of it and makes the nodes above them.
     fn file(&mut self, hash: &Multihash, path: &Path, expected: u64) -> Result<Entry, LayoutError> {
-        if let Some(entry) = self.known.get(hash) {
+        if let Some(entry) = self.foresight.files.get(hash) {
             return Ok(*entry);
         }
         let found = len_of(path)?;
@@ -383,7 +432,7 @@ impl<'a> Work<'a> {
             .iter()
             .map(|(name, entry)| ((*name).to_owned(), Ipld::Link(entry.cid)))
             .collect();
-        map.insert("odf".to_owned(), Ipld::Integer(FORMAT));
+        map.insert("odf".to_owned(), Ipld::Integer(self.foresight.format.number().into()));
         map.insert("id".to_owned(), Ipld::String(self.dataset.id().to_string()));
         map.insert("head".to_owned(), Ipld::Link(chain_node));
         map.insert("files".to_owned(), Ipld::Link(files.cid));
@@ -395,6 +444,7 @@ impl<'a> Work<'a> {
         let (blocks, data, checkpoints) = (blocks.into(), data.into(), checkpoints.into());
         Ok(Root {
             cid,
+            format: self.foresight.format,
             head,
             place,
             chain_node,
@@ -420,7 +470,7 @@ impl<'a> Work<'a> {
                 .get(cid)?
                 .ok_or_else(|| LayoutError::Directory(format!("{cid} is missing")))
         };
-        let updated = update::update(&PROFILE, &root, changes, &mut load)?;
+        let updated = update::update(&self.directories, &root, changes, &mut load)?;
         for block in updated.blocks {
             self.add(block)?;
         }
@@ -428,7 +478,7 @@ impl<'a> Work<'a> {
     }
 
     fn build(&mut self, entries: Vec<(String, Entry)>) -> Result<Entry, LayoutError> {
-        let built = directory::build(&PROFILE, entries)?;
+        let built = directory::build(&self.directories, entries)?;
         for block in built.blocks {
             self.add(block)?;
         }

@@ -18,7 +18,7 @@ use odf_node::store::{Blocks as _, Store, StoreError};
 use crate::Local;
 use crate::layout::{LayoutError, Root};
 use crate::pull::{self, RemoteError};
-use odf_dataset::{Dataset, DatasetError};
+use odf_dataset::{Dataset, DatasetError, Sharing};
 use odf_metadata::{Multihash, Timestamp};
 
 /// How often a name may move under our hands before publishing gives up.
@@ -143,6 +143,7 @@ pub async fn publish(
             }
             Err(error) => return Err(error.into()),
             Ok(published) => {
+                share(dataset).await?;
                 node.provide(root.entities()).await?;
                 let before = before(local, dataset, &expected, &path)?;
                 return Ok(Published {
@@ -162,6 +163,13 @@ pub async fn publish(
         expected: path,
     }
     .into())
+}
+
+/// What is announced is everybody's.
+async fn share(dataset: &Dataset) -> Result<(), PublishError> {
+    let dataset = dataset.clone();
+    let noted = pull::blocking(move || dataset.set_sharing(Sharing::Published)).await;
+    Ok(noted.map_err(|_| PublishError::Stopped)??)
 }
 
 /// Lays the dataset out at its head and pins the root.
@@ -218,7 +226,7 @@ pub fn retain(local: &Local, dataset: &Dataset, keep: u64) -> Result<u64, Layout
     Ok(given_up)
 }
 
-/// Time and sequence number of the metadata block that a root of format 1 was made at. A history that was written again is
+/// Time and sequence number of the metadata block that a root that odfs laid out was made at. A history that was written again is
 /// newer and may be shorter.
 fn age_of(store: &Store, root: &Cid) -> Result<Option<(Timestamp, i128)>, StoreError> {
     let Some(Ipld::Link(head)) = value(store, root, "head")? else {

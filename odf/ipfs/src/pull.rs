@@ -5,8 +5,8 @@
 //! leaves of slices and checkpoints are written straight into their place. Whatever arrived before an interruption is found
 //! again in the store.
 //!
-//! Two forms of roots are taken: format 1 of odfs ([`crate::layout`]), and a plain UnixFS directory with
-//! `refs blocks data checkpoints`, as kamu publishes through Kubo.
+//! What odfs lays out is taken in every [`Format`], and a plain UnixFS directory with `refs blocks data checkpoints`, as kamu
+//! publishes through Kubo.
 
 mod address;
 mod peers;
@@ -22,7 +22,7 @@ use odf_node::ipns::ResolveError;
 use odf_node::routing::RoutingError;
 use odf_node::store::StoreError;
 
-use crate::layout::{FORMAT, LayoutError};
+use crate::layout::{Format, LayoutError};
 
 pub use address::{Address, AddressError, name_of};
 pub use peers::FromPeers;
@@ -50,7 +50,7 @@ pub enum RemoteError {
     #[error("`{0}` is not a path of the form /ipfs/CID")]
     NotAPath(String),
     /// Written by a newer odfs.
-    #[error("{cid} has layout format {format}, this odfs reads {FORMAT}; update odfs")]
+    #[error("{cid} has layout format {format}, this odfs reads none above {}; update odfs", Format::CURRENT.number())]
     NewerFormat {
         /// The root.
         cid: Cid,
@@ -133,8 +133,8 @@ pub struct Remote {
     pub root: Cid,
     /// The remote head.
     pub head: Multihash,
-    /// Whether the root is in format 1, so that the local root must come out equal.
-    canonical: bool,
+    /// The format of the root, in which the local root must come out equal; none of a plain directory.
+    format: Option<Format>,
     blocks: Cid,
     data: Option<Cid>,
     checkpoints: Option<Cid>,
@@ -150,10 +150,11 @@ pub async fn open(fetcher: &Fetcher, cid: Cid) -> Result<Remote, RemoteError> {
         reason: reason.to_owned(),
     };
     let root = fetcher.block(&cid).await?;
-    let (files, canonical) = if cid.codec() == DAG_CBOR {
-        (files_of(&root)?, true)
+    let (files, format) = if cid.codec() == DAG_CBOR {
+        let (files, format) = files_of(&root)?;
+        (files, Some(format))
     } else {
-        (cid, false)
+        (cid, None)
     };
     let (links, _) = fetcher.directory(files, false).await?;
     let entry = |name: &str| links.iter().find(|link| link.name == name).map(|link| link.cid);
@@ -173,7 +174,7 @@ pub async fn open(fetcher: &Fetcher, cid: Cid) -> Result<Remote, RemoteError> {
     Ok(Remote {
         root: cid,
         head,
-        canonical,
+        format,
         blocks,
         data: entry("data"),
         checkpoints: entry("checkpoints"),
@@ -199,8 +200,8 @@ pub async fn root_of(fetcher: &Fetcher, value: &str) -> Result<Cid, RemoteError>
     }
 }
 
-/// The link `files` of a root in format 1.
-fn files_of(root: &Block) -> Result<Cid, RemoteError> {
+/// The link `files` of a root that odfs made, and the format of it.
+fn files_of(root: &Block) -> Result<(Cid, Format), RemoteError> {
     use ipld_core::ipld::Ipld;
     let cid = *root.cid();
     let not = |reason: &str| RemoteError::NotADataset {
@@ -210,13 +211,18 @@ fn files_of(root: &Block) -> Result<Cid, RemoteError> {
     let Ok(Ipld::Map(map)) = dag::value(root) else {
         return Err(not("it is not a map"));
     };
-    match map.get("odf") {
-        Some(Ipld::Integer(FORMAT)) => {}
-        Some(Ipld::Integer(format)) => return Err(RemoteError::NewerFormat { cid, format: *format }),
+    let format = match map.get("odf") {
+        Some(Ipld::Integer(number)) => match Format::of_number(*number) {
+            Some(format) => format,
+            None if *number > i128::from(Format::CURRENT.number()) => {
+                return Err(RemoteError::NewerFormat { cid, format: *number });
+            }
+            None => return Err(not("its number `odf` is below 1")),
+        },
         _ => return Err(not("it has no number `odf`")),
-    }
+    };
     match map.get("files") {
-        Some(Ipld::Link(files)) => Ok(*files),
+        Some(Ipld::Link(files)) => Ok((*files, format)),
         _ => Err(not("it has no link `files`")),
     }
 }

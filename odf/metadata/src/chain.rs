@@ -44,6 +44,7 @@ impl ChainState {
             schema: None,
             polling_source: None,
             push_sources: BTreeMap::new(),
+            source_block: None,
             transform: None,
             info: None,
             license: None,
@@ -178,8 +179,14 @@ impl ChainState {
         match &block.event {
             MetadataEvent::AddData(event) => self.source_state = event.new_source_state.clone(),
             MetadataEvent::ExecuteTransform(event) => self.query_inputs = event.query_inputs.clone(),
-            MetadataEvent::SetPollingSource(event) => self.polling_source = Some(event.clone()),
-            MetadataEvent::SetTransform(event) => self.transform = Some(event.clone()),
+            MetadataEvent::SetPollingSource(event) => {
+                self.polling_source = Some(event.clone());
+                self.source_block = Some(place);
+            }
+            MetadataEvent::SetTransform(event) => {
+                self.transform = Some(event.clone());
+                self.source_block = Some(place);
+            }
             MetadataEvent::SetVocab(event) => self.vocab = Some(event.clone()),
             MetadataEvent::SetAttachments(_) => self.attachments = Some(place),
             MetadataEvent::SetInfo(event) => self.info = Some(event.clone()),

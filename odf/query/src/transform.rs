@@ -149,6 +149,7 @@ pub fn run(
         rows: written.as_ref().map_or(0, WrittenSlice::rows),
         slice: written,
         data,
+        notes: Vec::new(),
     }))
 }
 

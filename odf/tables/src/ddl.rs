@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, TimeUnit};
 
 use crate::timestamp;
 
@@ -31,6 +31,51 @@ pub fn parse_columns(texts: &[String]) -> Result<Vec<Field>, DdlError> {
         .collect()
 }
 
+/// A column whose type somebody wants, whatever a file suggests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnType {
+    /// Its name and type; optional unless `NOT NULL` is said. Times are in milliseconds, whatever their integers count.
+    pub field: Field,
+    /// In which unit since 1970 integers count, for times that say a precision: seconds with `TIMESTAMP(0)`, milliseconds,
+    /// microseconds and nanoseconds with 3, 6 and 9.
+    pub integer_time: Option<TimeUnit>,
+}
+
+/// The types that one text declares, `id BIGINT, at TIMESTAMP(0)`.
+///
+/// # Errors
+/// The first declaration that cannot be read.
+pub fn parse_types(text: &str) -> Result<Vec<ColumnType>, DdlError> {
+    let refuse = |text: &str| DdlError(text.trim().chars().take(200).collect());
+    let column = |text: &str| {
+        let Parsed {
+            name,
+            data_type,
+            required,
+            words,
+            ..
+        } = parse(text)?;
+        let is_time = matches!(data_type, DataType::Timestamp(..));
+        let precision = words.split_once('(').filter(|_| is_time);
+        let integer_time = match precision.map(|(_, rest)| rest.split(')').next().unwrap_or_default().trim()) {
+            None => None,
+            Some("0") => Some(TimeUnit::Second),
+            Some("3") => Some(TimeUnit::Millisecond),
+            Some("6") => Some(TimeUnit::Microsecond),
+            Some("9") => Some(TimeUnit::Nanosecond),
+            Some(_) => return None,
+        };
+        Some(ColumnType {
+            field: Field::new(name, data_type, !required),
+            integer_time,
+        })
+    };
+    split(text)
+        .into_iter()
+        .map(|text| column(text).ok_or_else(|| refuse(text)))
+        .collect()
+}
+
 /// Cuts at the commas that are not inside of quotes, parentheses or angle brackets.
 fn split(text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
@@ -53,7 +98,28 @@ fn split(text: &str) -> Vec<&str> {
     parts
 }
 
+/// A declaration taken apart.
+struct Parsed {
+    name: String,
+    data_type: DataType,
+    /// Whether columns of the type are optional unless something else is said.
+    nullable: bool,
+    /// `NOT NULL` is said.
+    required: bool,
+    /// The type in upper case.
+    words: String,
+}
+
 fn parse_column(text: &str) -> Option<Field> {
+    let parsed = parse(text)?;
+    Some(Field::new(
+        parsed.name,
+        parsed.data_type,
+        parsed.nullable && !parsed.required,
+    ))
+}
+
+fn parse(text: &str) -> Option<Parsed> {
     let text = text.trim();
     let (name, rest) = match text.chars().next()? {
         quote @ ('"' | '`') => quoted(&text[1..], quote)?,
@@ -69,8 +135,15 @@ fn parse_column(text: &str) -> Option<Field> {
         [declared @ .., null] if null == "NULL" => (declared, false),
         declared => (declared, false),
     };
-    let (data_type, nullable) = data_type(&declared.join(" "), 0)?;
-    (!name.is_empty()).then(|| Field::new(name, data_type, nullable && !required))
+    let words = declared.join(" ");
+    let (data_type, nullable) = data_type(&words, 0)?;
+    (!name.is_empty()).then_some(Parsed {
+        name,
+        data_type,
+        nullable,
+        required,
+        words,
+    })
 }
 
 /// A name up to its closing quote, doubled quotes inside standing for one, and what follows.
@@ -214,6 +287,48 @@ mod tests {
             "é",
         ] {
             assert!(columns(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn types_are_optional_and_times_say_what_their_integers_count() {
+        let parsed = |text| {
+            let types = parse_types(text).map_err(|error| error.to_string())?;
+            let shown = types.iter().map(|column| {
+                let field = &column.field;
+                let unit = column.integer_time;
+                format!(
+                    "{} {} {} {unit:?}",
+                    field.name(),
+                    field.data_type(),
+                    field.is_nullable()
+                )
+            });
+            Ok::<_, String>(shown.collect::<Vec<_>>())
+        };
+        assert_eq!(
+            parsed("id BIGINT NOT NULL, \"a, b\" DECIMAL(10,2), d DATE").unwrap(),
+            [
+                "id Int64 false None",
+                "a, b Decimal128(10, 2) true None",
+                "d Date32 true None"
+            ]
+        );
+        for (text, unit) in [
+            ("t TIMESTAMP", "None"),
+            ("t timestamp(0)", "Some(Second)"),
+            ("t TIMESTAMP( 3 )", "Some(Millisecond)"),
+            ("t TIMESTAMP(6) WITH TIME ZONE", "Some(Microsecond)"),
+            ("t TIMESTAMP(9)", "Some(Nanosecond)"),
+        ] {
+            let time = timestamp();
+            assert_eq!(parsed(text).unwrap(), [format!("t {time} true {unit}")], "{text}");
+        }
+        for text in ["t TIMESTAMP(1)", "t TIMESTAMP()", "t WHAT", "t", ""] {
+            assert!(
+                parsed(text).unwrap_err().contains("does not declare a column"),
+                "{text}"
+            );
         }
     }
 }

@@ -17,6 +17,10 @@ const MAX_DECIMAL256_PRECISION: u32 = 76;
 /// How deep types may nest.
 const MAX_DEPTH: usize = 64;
 
+/// The most values that a list of a fixed length may have, those of lists within it included, and the most bytes of a
+/// binary value of a fixed length: one that is missing takes as much room as one that is there.
+pub const MAX_FIXED_LENGTH: u64 = 65_536;
+
 /// A type that has no counterpart.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("column `{column}`: no counterpart for the type {data_type}")]
@@ -40,6 +44,31 @@ pub fn convert(column: &ArrayRef, to: &Arrow) -> Result<ArrayRef, ArrowError> {
         ..CastOptions::default()
     };
     cast_with_options(column, to, &options)
+}
+
+/// Whether binary values and lists of a fixed length within this type keep to [`MAX_FIXED_LENGTH`], however they are nested.
+pub fn fits_fixed_lengths(data_type: &Arrow) -> bool {
+    values(data_type).is_some_and(|values| values <= MAX_FIXED_LENGTH)
+}
+
+/// How many values of fixed number a place of this type takes, bytes of binary values counted, even if nothing is there.
+/// None if a list within it, whose own number is not fixed, has items beyond the limit.
+fn values(data_type: &Arrow) -> Option<u64> {
+    let length = |length: i32| u64::try_from(length).unwrap_or(u64::MAX);
+    let inside = match data_type {
+        Arrow::FixedSizeBinary(bytes) => length(*bytes),
+        Arrow::FixedSizeList(item, items) => length(*items).saturating_mul(values(item.data_type())?),
+        Arrow::Struct(fields) => {
+            let mut each = fields.iter().map(|field| values(field.data_type()));
+            each.try_fold(0u64, |sum, each| Some(sum.saturating_add(each?)))?
+        }
+        Arrow::List(item) | Arrow::LargeList(item) => {
+            return fits_fixed_lengths(item.data_type()).then_some(1);
+        }
+        _ => 1,
+    };
+    // A place in which nothing can be is written down too.
+    Some(inside.max(1))
 }
 
 /// The Arrow schema of slices with this ODF schema. Attributes about encodings are not looked at: every encoding of a type
@@ -125,7 +154,7 @@ fn type_to_arrow(data_type: &DataType, depth: usize) -> Option<(Arrow, bool)> {
         DataType::String => Arrow::Utf8,
         DataType::Map { .. } | DataType::Null => return None,
     };
-    Some((plain, false))
+    fits_fixed_lengths(&plain).then_some((plain, false))
 }
 
 fn unit_to_arrow(unit: Option<TimeUnit>) -> ArrowUnit {
@@ -252,6 +281,39 @@ mod tests {
         ];
         let schema = Schema::new(fields);
         assert_eq!(to_arrow(&from_arrow(&schema).unwrap()).unwrap(), schema);
+    }
+
+    #[test]
+    fn fixed_lengths_have_a_limit_however_they_are_nested() {
+        let binary = |length| DataType::Binary {
+            fixed_length: Some(length),
+        };
+        let list = |item, fixed_length| DataType::List {
+            item_type: Box::new(item),
+            fixed_length,
+        };
+        let object = |member| DataType::Struct {
+            fields: vec![DataField::new("a", member), DataField::new("b", DataType::Int8)],
+        };
+        type Make<'a> = &'a dyn Fn(u64) -> DataType;
+        let makers: [(Make<'_>, u64); 7] = [
+            (&binary, MAX_FIXED_LENGTH),
+            (&|length| binary(length).optional(), MAX_FIXED_LENGTH),
+            (&|length| list(DataType::Int8, Some(length)), MAX_FIXED_LENGTH),
+            (&|length| list(binary(length), None), MAX_FIXED_LENGTH),
+            (&|length| list(binary(256), Some(length)), MAX_FIXED_LENGTH / 256),
+            (
+                &|length| list(list(DataType::Int8, Some(256)), Some(length)),
+                MAX_FIXED_LENGTH / 256,
+            ),
+            (&|length| object(binary(length)), MAX_FIXED_LENGTH - 1),
+        ];
+        for (at, (make, most)) in makers.iter().enumerate() {
+            let arrow = |length| field_to_arrow(&DataField::new("x", make(length)));
+            assert!(arrow(*most).is_ok(), "{at}");
+            assert_eq!(arrow(most + 1).unwrap_err().column, "x", "{at}");
+            assert!(arrow(u64::MAX).is_err(), "{at}");
+        }
     }
 
     #[test]

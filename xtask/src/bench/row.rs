@@ -13,6 +13,8 @@ pub(crate) struct Scale {
     pub(crate) chains: &'static [u32],
     /// Slices of the dataset that is pulled for the first time.
     pub(crate) slices: u32,
+    /// Blocks of the chain that moves between repositories.
+    pub(crate) blocks: u32,
     /// Flights that are taken in.
     pub(crate) flights: u64,
     /// A Parquet file with real ones.

@@ -129,8 +129,7 @@ impl Saver<'_> {
     fn entries(&mut self, root: &Block, io: &Io) -> Result<Vec<(String, Cid)>, Failure> {
         let mut listing = Listing::new(*root.cid());
         let mut entries = Vec::new();
-        loop {
-            let Some(next) = listing.needs().next() else { break };
+        while let Some(next) = listing.ask() {
             for link in listing.feed(&self.source.block(&next, io)?)? {
                 if !is_plain_name(&link.name) {
                     return Err(Failure::new(

@@ -81,8 +81,7 @@ fn links(source: &mut Source<'_>, root: &Block, io: &Io) -> Result<Vec<Link>, Fa
     }
     let mut listing = Listing::new(*root.cid());
     let mut links = Vec::new();
-    loop {
-        let Some(next) = listing.needs().next() else { break };
+    while let Some(next) = listing.ask() {
         links.append(&mut listing.feed(&source.block(&next, io)?)?);
     }
     links.sort_by(|a, b| a.name.cmp(&b.name));

@@ -58,7 +58,9 @@ pub(super) fn one(
             let copies = HttpSource::new(url, token.clone());
             let endpoint = Endpoint::new(url, token);
             let watch = Watch::new(io);
-            let source = SmartSource::open(endpoint, destination.dataset.as_ref(), args.force, &|at| watch.hear(at))?;
+            let datasets = session.workspace()?.datasets();
+            let local = destination.dataset.as_ref();
+            let source = SmartSource::open(endpoint, datasets, local, args.force, &|at| watch.hear(at))?;
             simple(&source, &copies, destination, session, io)
         }
         Place::Ipfs(_) => Err(
@@ -82,7 +84,9 @@ pub(super) fn simple(
     finish(&received, session)?;
     tell(&received, io)?;
     if let Received::Updated(arrived) = &received {
-        if let Some(root) = workspace.layout().latest(&arrived.dataset.id())? {
+        if arrived.dataset.is_shared()
+            && let Some(root) = workspace.layout().latest(&arrived.dataset.id())?
+        {
             session.added(&root.entities());
         }
         io.say(format_args!(

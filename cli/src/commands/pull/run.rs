@@ -31,6 +31,13 @@ pub(in crate::commands) fn run(args: &PullArgs, session: &Session, io: &mut Io) 
         let label = job.label.clone();
         match one(job, args, &peers, session, io) {
             Ok(updated) => tally.count(updated),
+            // One that waits for its owner keeps nobody waiting, and is no failure of a command that names nobody.
+            Err(failure) if failure.kind() == Kind::NotApproved && args.all => {
+                io.say(format_args!(
+                    "{label} waits for `odfs approve {label}`: {}",
+                    failure.message()
+                ));
+            }
             Err(failure) if failure.kind() == Kind::Interrupted || !several => return Err(failure),
             Err(failure) => {
                 io.say(format_args!("{label}: {}", failure.message()));

@@ -2,13 +2,14 @@
 
 use odf::dataset::Dataset;
 use odf::ingest::Polled;
-use odf::metadata::{DatasetId, PrepStep};
-use odf::poll::{self, FetchPhase, Fetched, Surroundings};
+use odf::metadata::DatasetId;
+use odf::poll::{self, FetchPhase, Fetched, PollError, Surroundings};
 use odf::workspace::Growth;
 
 use super::{PullArgs, committed, open};
+use crate::commands::approve::{Standing, held_to};
 use crate::commands::publish::watch;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
 use crate::session::Session;
@@ -25,7 +26,7 @@ pub(super) fn one(id: &DatasetId, args: &PullArgs, session: &Session, io: &mut I
     let mut dataset = open(id, session)?;
     let _turn = session.turn(&mut dataset, io)?;
     let name = dataset.name()?;
-    allow_commands(&dataset, session, io)?;
+    held_to(&dataset, args.all, session, io)?;
     if poll::is_uncacheable(dataset.state()) && !args.fetch_uncacheable {
         io.say(format_args!(
             "{name}: its source cannot say whether there is something new; --fetch-uncacheable takes all it has"
@@ -76,16 +77,34 @@ fn fetch(dataset: &Dataset, session: &Session, io: &Io) -> Result<Option<Fetched
         return Ok(None);
     };
     let (cancel, progress) = (io.cancel().clone(), io.progress().clone());
+    // Each time anew: with the rows before, somebody may have set another source.
+    let standing = Standing::of(dataset, session.workspace()?.catalog());
     let around = Surroundings {
         spool: &session.spool_dir()?,
+        consent: standing.consent(),
+        bounds: &session.settings().source_bounds,
         base: io.cwd(),
         now: io.now()?,
         http: &session.settings().source_http,
-        variables: &|name| std::env::var(name).ok(),
+        variables: &|name| io.environment().text(name),
+        environment: io.environment().all(),
+        unpack_ratio: session.settings().unpack_ratio,
+        free_bytes: &|path| session.disk().free_bytes(path),
         stop: &|| cancel.is_set(),
         progress: &|at| progress.show(|| step(&at)),
     };
-    match poll::fetch(source, state.source_state.as_ref(), &around)? {
+    let name = dataset.name()?;
+    let outcome = poll::fetch(source, state.source_state.as_ref(), &around).map_err(|error| {
+        let other_file = matches!(error, PollError::OtherFile { .. });
+        let failure = Failure::from(error);
+        match failure.kind() {
+            Kind::NotApproved if !other_file => failure.next(format!(
+                "`odfs approve {name}` shows what it does and lets it; nothing was taken"
+            )),
+            _ => failure,
+        }
+    })?;
+    match outcome {
         poll::Outcome::UpToDate => Ok(None),
         poll::Outcome::Fetched(fetched) => Ok(Some(fetched)),
     }
@@ -103,32 +122,6 @@ fn ingest(dataset: &mut Dataset, fetched: &Fetched, session: &Session, io: &Io) 
     Ok(session
         .workspace()?
         .polled(dataset, polled, io.now()?, &mut watch(io))?)
-}
-
-/// Commands of a source run with the rights of whoever pulls. In a dataset whose key is not here they may be somebody
-/// else's, who then could run anything here.
-fn allow_commands(dataset: &Dataset, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let steps = dataset
-        .state()
-        .polling_source
-        .as_ref()
-        .and_then(|source| source.prepare.as_deref());
-    let commands: Vec<String> = steps
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|step| match step {
-            PrepStep::Pipe { command } => Some(format!("`{}`", command.join(" "))),
-            PrepStep::Decompress { .. } => None,
-        })
-        .collect();
-    if commands.is_empty() || session.workspace()?.key_of(&dataset.id()).is_some() {
-        return Ok(());
-    }
-    io.confirm(&format!(
-        "The source of {}, which was not made here, runs {} on this machine. Run it?",
-        dataset.name()?,
-        commands.join(" and ")
-    ))
 }
 
 fn step(at: &poll::FetchProgress) -> Step {

@@ -9,6 +9,7 @@ use odf::transform::{self, Planned, TransformError};
 use odf::workspace::Growth;
 
 use super::{PullArgs, committed, open};
+use crate::commands::approve::held_to;
 use crate::commands::publish::watch;
 use crate::failure::Failure;
 use crate::io::Io;
@@ -21,6 +22,10 @@ pub(super) fn one(id: &DatasetId, args: &PullArgs, session: &Session, io: &mut I
     let _turn = session.turn(&mut dataset, io)?;
     let name = dataset.name()?;
     let planned = plan(&mut dataset, args, session, io).map_err(|failure| failure.about(&name))?;
+    // What is computed is what was planned, so that is what has to be approved.
+    if matches!(planned, Planned::Ready(_)) {
+        held_to(&dataset, args.all, session, io)?;
+    }
     let growth = match planned {
         Planned::Ready(plan) => session
             .workspace()?

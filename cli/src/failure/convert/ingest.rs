@@ -25,6 +25,9 @@ impl From<IngestError> for Failure {
             IngestError::EventTimeFixed { .. } => {
                 failure(Kind::Schema).next("leave --event-time away, or publish under another name")
             }
+            IngestError::TypeFixed { .. } => {
+                failure(Kind::Schema).next("leave the column out of --schema, or publish under another name")
+            }
             IngestError::Declaration(_) => failure(Kind::Schema),
             IngestError::NoPushSource => failure(Kind::Refused)
                 .next("give it one with AddPushSource in its manifest, or publish the table with `odfs publish`"),

@@ -83,9 +83,10 @@ impl From<SourceError> for Failure {
 impl From<ReceiveError> for Failure {
     fn from(error: ReceiveError) -> Self {
         match error {
-            ReceiveError::NotFound { .. } => {
-                Failure::new(Kind::NotFound, &error).next("check the address: refs/head must be directly below it")
-            }
+            ReceiveError::NotFound { .. } => Failure::new(Kind::NotFound, &error).next(
+                "check the address: refs/head must be directly below it; a server hides what is not shared from those \
+                 without a token for it (`odfs repo add NAME URL --token -`)",
+            ),
             ReceiveError::Source(error) => error.into(),
             ReceiveError::Diverged { .. } => Failure::new(Kind::Refused, &error)
                 .next("--force makes the destination like the source, and drops the blocks that only it has"),

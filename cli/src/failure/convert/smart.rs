@@ -50,7 +50,10 @@ impl From<TokenError> for Failure {
             TokenError::Unknown(_) => {
                 Failure::new(Kind::NotFound, &error).next("`odfs repo token list` shows them all")
             }
-            TokenError::TooMany => {
+            TokenError::BadPattern(_) | TokenError::NoRights | TokenError::TooManyPatterns => {
+                Failure::usage(&error).next("name datasets with --dataset, verbs with --can")
+            }
+            TokenError::TooMany | TokenError::TooLong => {
                 Failure::new(Kind::Refused, &error).next("delete some first: odfs repo token delete LABEL")
             }
             error => Failure::usage(&error),

@@ -22,6 +22,12 @@ const SMALL_LINKS: Profile = Profile {
     ..UNIXFS_V0_2015
 };
 
+/// The narrowest nodes that there are, and so the deepest trees.
+const NARROW: Profile = Profile {
+    fanout: Fanout::EIGHT,
+    ..SMALL
+};
+
 type Entries = BTreeMap<String, Entry>;
 
 fn numbered(count: u64) -> Entries {
@@ -76,7 +82,7 @@ fn check_contents(shelf: &Shelf, root: &Cid, entries: &Entries) {
 
 #[test]
 fn a_directory_is_listed_and_looked_into_in_both_forms() {
-    for profile in [SMALL, SMALL_LINKS] {
+    for profile in [SMALL, SMALL_LINKS, NARROW] {
         for count in [0, 1, 5, 400] {
             let entries = numbered(count);
             let (built, shelf) = shelved(&profile, &entries);
@@ -105,6 +111,32 @@ fn an_append_to_a_large_directory_touches_one_path() {
         "{loads} loads"
     );
     assert_eq!(updated.blocks.last().unwrap().cid(), &updated.entry.cid);
+}
+
+/// Named as metadata blocks and slices are, by a hash.
+fn hashed(number: u64) -> (String, Entry) {
+    let hash = crate::block::sha2_256(&number.to_be_bytes());
+    let hex: String = hash.digest().iter().map(|byte| format!("{byte:02x}")).collect();
+    (format!("f1620{hex}"), fake_entry(number))
+}
+
+#[test]
+fn an_append_writes_few_bytes_where_nodes_are_narrow() {
+    for (count, mean, most) in [(5_000, 2_000, 2_700), (100_000, 2_600, 3_400)] {
+        let entries: Entries = (0..count).map(hashed).collect();
+        let (built, mut shelf) = shelved(&NARROW, &entries);
+        let (mut root, mut sum, mut longest) = (built.entry.cid, 0, 0);
+        for number in count..count + 100 {
+            let (name, entry) = hashed(number);
+            let updated = update(&NARROW, &root, [(name, Some(entry))], &mut shelf.load()).unwrap();
+            let new: usize = updated.blocks.iter().map(|block| block.data().len()).sum();
+            (sum, longest) = (sum + new, longest.max(new));
+            shelf.add(updated.blocks);
+            root = updated.entry.cid;
+        }
+        let found = (sum / 100, longest);
+        assert!(found.0 <= mean && found.1 <= most, "{count} entries: {found:?}");
+    }
 }
 
 #[test]
@@ -211,11 +243,14 @@ fn a_block_that_cannot_be_loaded_is_the_callers_error() {
 fn a_listing_takes_its_blocks_in_any_order_and_no_others() {
     let (built, shelf) = shelved(&SMALL, &numbered(300));
     let mut listing = Listing::new(built.entry.cid);
-    let mut count = 0;
+    let (mut count, mut asked) = (0, Vec::new());
     loop {
-        let needs: Vec<_> = listing.needs().collect();
-        let Some(last) = needs.last() else { break };
-        count += listing.feed(&shelf.get(last).unwrap()).unwrap().len();
+        asked.extend(std::iter::from_fn(|| listing.ask()));
+        // Neither in the order that they were asked for, nor against it.
+        let Some(any) = asked.len().checked_sub(1).map(|last| asked.swap_remove(last / 2)) else {
+            break;
+        };
+        count += listing.feed(&shelf.get(&any).unwrap()).unwrap().len();
     }
     assert_eq!(count, 300);
     assert!(matches!(
@@ -276,6 +311,26 @@ fn hostile_hamts_are_refused() {
             assert!(list(top.cid(), &mut shelf.load()).is_ok(), "eight levels are the most");
         }
         top = tower_node(top.cid());
+    }
+    shelf.add([top.clone()]);
+    assert!(matches!(list_of(&shelf, &top), DirectoryError::TooDeep { .. }));
+
+    // At three bits a level there are 21.
+    let narrow_node = |name: &'static str, cid: &Cid| {
+        let link = PbLink {
+            cid: *cid,
+            name: name.into(),
+            tsize: 1,
+        };
+        shard(vec![link], 8, &[1])
+    };
+    let mut top = narrow_node("0a", &entry.cid);
+    for level in 0..21 {
+        shelf.add([top.clone()]);
+        if level == 20 {
+            assert!(list(top.cid(), &mut shelf.load()).is_ok(), "21 levels are the most");
+        }
+        top = narrow_node("0", top.cid());
     }
     shelf.add([top.clone()]);
     assert!(matches!(list_of(&shelf, &top), DirectoryError::TooDeep { .. }));
@@ -364,9 +419,8 @@ proptest! {
     #[test]
     fn updates_equal_a_directory_made_from_scratch(
         batches in prop::collection::vec(prop::collection::vec(change(), 1..30), 1..12),
-        links_bytes in any::<bool>(),
+        profile in prop::sample::select(vec![SMALL, SMALL_LINKS, NARROW]),
     ) {
-        let profile = if links_bytes { SMALL_LINKS } else { SMALL };
         let mut entries = Entries::new();
         let (built, mut shelf) = shelved(&profile, &entries);
         let mut root = built.entry.cid;
@@ -387,10 +441,11 @@ proptest! {
     #[test]
     fn large_hamts_update_as_if_made_from_scratch(
         base in 200..900u64, added in prop::collection::btree_set(0..2000u64, 0..40),
-        removed in prop::collection::btree_set(0..900u64, 0..60),
+        removed in prop::collection::btree_set(0..900u64, 0..60), narrow in any::<bool>(),
     ) {
+        let profile = if narrow { NARROW } else { SMALL };
         let mut entries = numbered(base);
-        let (built, mut shelf) = shelved(&SMALL, &entries);
+        let (built, mut shelf) = shelved(&profile, &entries);
         let mut changes = Vec::new();
         for number in removed {
             entries.remove(&format!("file-{number}"));
@@ -400,8 +455,8 @@ proptest! {
             entries.insert(format!("file-{number}"), fake_entry(number + 1));
             changes.push((format!("file-{number}"), Some(fake_entry(number + 1))));
         }
-        let updated = apply(&SMALL, &mut shelf, &built.entry.cid, changes);
-        prop_assert_eq!(updated.entry, build(&SMALL, entries).unwrap().entry);
+        let updated = apply(&profile, &mut shelf, &built.entry.cid, changes);
+        prop_assert_eq!(updated.entry, build(&profile, entries).unwrap().entry);
     }
 
     #[test]

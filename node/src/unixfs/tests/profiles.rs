@@ -198,3 +198,32 @@ fn dag_pb_leaves_say_their_size_twice() {
     assert_eq!((made.size, made.tsize), (3, 11));
     assert_eq!(hash_leaf(&UNIXFS_V0_2015, b"abc").unwrap(), made);
 }
+
+/// No profile of IPIP-499 has another fanout than 256, and no tool writes one. The CIDs are those of a script of its own in
+/// Python, made from the specification; Kubo 0.43 and Helia (`ipfs-unixfs-exporter` 16.2) list and look up what they name.
+#[test]
+fn directories_of_narrow_nodes_are_those_of_another_implementation() {
+    let cid_of = |count: u64, buckets: u64| {
+        let profile = Profile {
+            shard_above: 1024,
+            fanout: Fanout::new(buckets).unwrap(),
+            ..UNIXFS_V1_2025
+        };
+        let entries = (0..count).map(|number| {
+            let hash = crate::block::sha2_256(&number.to_be_bytes());
+            let hex: String = hash.digest().iter().map(|byte| format!("{byte:02x}")).collect();
+            let content = Bytes::from(format!("content {number}"));
+            (format!("f1620{hex}"), file(&profile, &content).unwrap().0)
+        });
+        directory::build(&profile, entries).unwrap().entry.cid.to_string()
+    };
+    for (count, buckets, expected) in [
+        (10, 8, "bafybeibdgezhfqsywxeovogibkycvzsh3sv5cl3jgegh5ry7i2nwnbww64"),
+        (100, 8, "bafybeigoh4zrw74g3bl4cu5zjkj5hlkupp2hiwfv32aj4w2gkfkmztoesu"),
+        (5_000, 8, "bafybeiey62i2r74v5f5vdremkjospywujdmqntpvcuix7ifzxuy5gleslq"),
+        (5_000, 16, "bafybeidty7dssgjj4zgqca227ha67hqkonpcofh3vefusvn77pe5xhgsra"),
+        (5_000, 32, "bafybeig4r7yheu7bnh6kj5rofeocd4pxahrv5ytcmrqey2j2rskiim5a4u"),
+    ] {
+        assert_eq!(cid_of(count, buckets), expected, "{count} entries, {buckets} buckets");
+    }
+}

@@ -7,9 +7,9 @@ use odf_disk::{Access, Disk};
 
 use super::journal::{BlockPlace, Journal};
 use super::{
-    Dataset, DatasetError, DatasetName, Object, RemoteAliases, StoredBlock, aliases, decode, keep_state, write_blocks,
+    Blocks, Dataset, DatasetError, DatasetName, ObjectKind, RemoteAliases, StoredBlock, aliases, decode, keep_state,
+    write_blocks,
 };
-use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DatasetId, MetadataEvent};
 
 use crate::Medium;
@@ -97,19 +97,20 @@ impl Incoming {
     ///
     /// # Errors
     /// As [`Dataset::append`]; the dataset is not there then.
-    pub fn install(self, blocks: Vec<EncodedBlock>) -> Result<Dataset, DatasetError> {
+    pub fn install(self, blocks: impl Blocks) -> Result<Dataset, DatasetError> {
         let disk = &self.medium.disk;
         let journal = Journal::new(&self.dir, disk);
         let lock = journal.lock()?;
         aliases::write_name(disk, &self.dir, &self.name)?;
-        Object::sync_names(&Object::of_all(&blocks), &self.dir, disk)?;
+        ObjectKind::sync_names(&self.dir, disk)?;
         disk.sync_dir(&self.dir)?;
-        let first = blocks.first().map(|block| &block.block().event);
+        let first = blocks.at(0)?;
+        let first = first.as_ref().map(|block| &block.block().event);
         if !matches!(first, Some(MetadataEvent::Seed(seed)) if seed.dataset_id == self.id) {
             let reason = format!("the chain is not of {}", self.id);
             return Err(DatasetError::Damaged { path: self.dir, reason });
         }
-        let (_, state) = write_blocks(disk, &self.dir, &journal, &lock, None, blocks, None)?;
+        let (_, state) = write_blocks(disk, &self.dir, &journal, &lock, None, &blocks, None)?;
         keep_state(&self.medium, &state);
         has_arrived(disk, &self.dir)?;
         Ok(Dataset {

@@ -14,11 +14,14 @@ use odf_disk::{Access, Disk, DiskFile};
 use rustix::fs::FlockOperation::{self, LockExclusive, NonBlockingLockExclusive};
 
 use super::DatasetError;
+use super::blocks::Blocks;
 use odf_metadata::chain::ChainState;
 use odf_metadata::codec::{EncodedBlock, MAX_BLOCK_BYTES};
 
 const LENGTH_BYTES: u64 = 4;
 const BUFFER_BYTES: usize = 64 << 10;
+/// How much is written at a time.
+const WRITE_BYTES: usize = 1 << 20;
 
 /// Where the bytes of a metadata block lie in the chain file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -194,21 +197,30 @@ impl Journal {
     }
 
     /// Writes blocks behind `end`, cutting off whatever was there, and makes them durable.
-    pub(super) fn append(&self, lock: &DiskFile, end: u64, blocks: &[Bytes]) -> Result<Vec<BlockPlace>, DatasetError> {
-        let mut places = Vec::with_capacity(blocks.len());
-        let mut entries = Vec::new();
-        let mut position = end;
-        for block in blocks {
-            let place = BlockPlace::behind(position, block);
-            entries.extend_from_slice(&place.len.to_le_bytes());
-            entries.extend_from_slice(block);
-            position = place.end();
-            places.push(place);
-        }
+    pub(super) fn append(
+        &self,
+        lock: &DiskFile,
+        end: u64,
+        blocks: &dyn Blocks,
+    ) -> Result<Vec<BlockPlace>, DatasetError> {
         if lock.len()? != end {
             lock.set_len(end)?;
         }
-        lock.write_at(&entries, end)?;
+        let mut places = Vec::new();
+        let (mut entries, mut written, mut position) = (Vec::new(), end, end);
+        for at in 0..blocks.count() {
+            let Some(block) = blocks.bytes_at(at)? else { break };
+            let place = BlockPlace::behind(position, &block);
+            entries.extend_from_slice(&place.len.to_le_bytes());
+            entries.extend_from_slice(&block);
+            position = place.end();
+            places.push(place);
+            if entries.len() >= WRITE_BYTES {
+                lock.write_at(&entries, written)?;
+                (written, entries) = (position, Vec::new());
+            }
+        }
+        lock.write_at(&entries, written)?;
         lock.sync()?;
         Ok(places)
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use odf_disk::{Access, Disk};
 use odf_metadata::Multihash;
-use odf_metadata::codec::EncodedBlock;
 
+use super::blocks::Blocks;
 use super::journal::{BlockPlace, Journal};
 use super::{DatasetError, read_head, recompute};
 
@@ -20,7 +20,7 @@ pub(super) fn write_chain(
     old: &Path,
     next: &Path,
     kept: u64,
-    blocks: &[EncodedBlock],
+    blocks: &dyn Blocks,
 ) -> Result<Vec<BlockPlace>, DatasetError> {
     let fail = |e| DatasetError::io("write", next, e);
     let mut file = io::BufWriter::new(disk.create(next, Access::Readable)?);
@@ -36,12 +36,13 @@ pub(super) fn write_chain(
             });
         }
     }
-    let mut places = Vec::with_capacity(blocks.len());
+    let mut places = Vec::new();
     let mut position = kept;
-    for block in blocks {
-        let place = BlockPlace::behind(position, block.bytes());
+    for at in 0..blocks.count() {
+        let Some(block) = blocks.bytes_at(at)? else { break };
+        let place = BlockPlace::behind(position, &block);
         file.write_all(&place.len.to_le_bytes()).map_err(fail)?;
-        file.write_all(block.bytes()).map_err(fail)?;
+        file.write_all(&block).map_err(fail)?;
         position = place.end();
         places.push(place);
     }

@@ -28,6 +28,18 @@ impl ObjectKind {
             Self::Checkpoint => "checkpoints",
         }
     }
+
+    /// Makes durable the names that objects of every kind have in the dataset in `dir`, whose directories must be there:
+    /// for whoever does not hold a list of them.
+    ///
+    /// # Errors
+    /// A sync failed.
+    pub(crate) fn sync_names(dir: &Path, disk: &Disk) -> Result<(), DiskError> {
+        for kind in Self::ALL {
+            disk.sync_dir(&dir.join(kind.directory()))?;
+        }
+        Ok(())
+    }
 }
 
 /// A slice or checkpoint as a metadata block names it. Shown as its path within the dataset.

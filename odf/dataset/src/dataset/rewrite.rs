@@ -10,12 +10,12 @@ use std::path::Path;
 
 use odf_disk::DiskFile;
 
-use super::journal;
+use super::blocks::{Blocks, each};
+use super::journal::{self, BlockPlace};
 use super::next_chain::{NEXT, write_chain};
-use super::{Dataset, DatasetError, Object, ObjectKind, StoredBlock, keep_state, read_head, write_head};
+use super::{Dataset, DatasetError, Object, ObjectKind, keep_state, read_head, write_head};
 use odf_metadata::Multihash;
 use odf_metadata::chain::ChainState;
-use odf_metadata::codec::EncodedBlock;
 
 use crate::TakePlace;
 
@@ -25,7 +25,7 @@ impl Dataset {
     /// [`Datasets::replace`](crate::Datasets::replace), which also keeps what older roots need.
     ///
     /// When this returns the new chain survives power loss; after a crash on the way the dataset is at its old or at its
-    /// new head, complete. Datasets opened before must be opened again.
+    /// new head, complete. Gives where the new blocks lie. Datasets opened before must be opened again.
     ///
     /// # Errors
     /// [`DatasetError::OtherDataset`], [`DatasetError::NoBlock`] if `from` is behind the head, and those of [`Self::append`];
@@ -34,15 +34,16 @@ impl Dataset {
     pub(crate) fn replace(
         &mut self,
         from: u64,
-        blocks: Vec<EncodedBlock>,
+        blocks: &dyn Blocks,
         take_place: &mut TakePlace<'_>,
-    ) -> Result<Vec<StoredBlock>, DatasetError> {
+    ) -> Result<Vec<BlockPlace>, DatasetError> {
         let journal = self.journal();
         let lock = self.lock_at_head()?;
         let mut state = self.state_before(from)?;
         let kept = state.as_ref().map_or(0, journal::len_of);
-        for block in &blocks {
-            ChainState::append(&mut state, block)?;
+        for block in each(blocks) {
+            let block = block?;
+            ChainState::append(&mut state, &block)?;
         }
         let Some(state) = state else {
             return Err(DatasetError::Damaged {
@@ -57,7 +58,7 @@ impl Dataset {
             });
         }
         let next = self.dir.join(NEXT);
-        let places = write_chain(self.disk(), journal.path(), &next, kept, &blocks)
+        let places = write_chain(self.disk(), journal.path(), &next, kept, blocks)
             .and_then(|places| Ok(self.disk().sync_dir(&self.dir).map(|()| places)?))
             .inspect_err(|_| {
                 // Most likely the disk is full: leave it no fuller than it was.
@@ -73,8 +74,7 @@ impl Dataset {
         self.state = state;
         keep_state(&self.medium, &self.state);
         drop(lock);
-        let stored = |(block, place)| StoredBlock { block, place };
-        Ok(blocks.into_iter().zip(places).map(stored).collect())
+        Ok(places)
     }
 
     /// What the chain amounts to before the block with this sequence number; nothing before the Seed. Reads the chain up to

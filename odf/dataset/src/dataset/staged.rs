@@ -6,7 +6,7 @@ use odf_disk::{Access, PENDING_PREFIX};
 
 use super::journal::Journal;
 use super::{
-    Dataset, DatasetError, DatasetName, RemoteAliases, StoredBlock, aliases, encode, keep_state, write_blocks,
+    Dataset, DatasetError, DatasetName, RemoteAliases, StoredBlock, aliases, encode, keep_state, stored, write_blocks,
 };
 use odf_metadata::chain::ChainState;
 use odf_metadata::codec::EncodedBlock;
@@ -133,7 +133,7 @@ impl NewDataset {
         let disk = &self.medium.disk;
         let journal = Journal::new(&self.staged, disk);
         let lock = journal.lock()?;
-        let (stored, state) = write_blocks(disk, &self.staged, &journal, &lock, None, blocks, slice)?;
+        let (places, state) = write_blocks(disk, &self.staged, &journal, &lock, None, &blocks, slice)?;
         if state.dataset_id != self.id {
             let reason = format!("the chain is of {}", state.dataset_id);
             return Err(DatasetError::Damaged {
@@ -145,7 +145,7 @@ impl NewDataset {
         drop(lock);
         Ok(WrittenDataset {
             new: self,
-            stored,
+            stored: stored(blocks, places),
             state,
         })
     }

@@ -37,7 +37,7 @@ pub(super) fn recompute(journal: &Journal, head: &Multihash) -> Result<ChainStat
 /// Area of the cache that holds states of chains, by dataset id.
 pub(crate) const STATES: &str = "states";
 /// Version of the kept form of a state; another one is computed again.
-const STATE_VERSION: u8 = 2;
+const STATE_VERSION: u8 = 3;
 
 pub(super) fn read_state(bytes: &[u8]) -> Option<ChainState> {
     let json = bytes.strip_prefix(&[STATE_VERSION])?;

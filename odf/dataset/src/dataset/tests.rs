@@ -15,6 +15,7 @@ use odf_tables::slice::{SliceOptions, SliceWriter};
 use odf_tables::timestamp;
 use odf_tables::types::from_arrow;
 
+mod agreed;
 pub(crate) mod cuts;
 
 pub(crate) fn id() -> DatasetId {

@@ -1,22 +1,27 @@
 //! Metadata blocks and objects of one dataset on their way to their directory.
 //!
-//! Objects come first, in any order and several at once, each through a [`Sink`] that hashes while it writes and gives
-//! the file its name only when length and hash are what a metadata block says. The chain comes last, in one step. What
-//! arrived before an interruption keeps its name, so the next [`Arrival`] of the dataset does not ask for it again.
+//! Objects come first, in any order and several at once, each through a [`Sink`] that hashes while it writes. A file whose
+//! length and hash are what a metadata block says gets its name together with others, when all of them are synced. The chain
+//! comes last, in one step. What arrived before an interruption keeps its name, so the next [`Arrival`] of the dataset does
+//! not ask for it again.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use odf_disk::{Access, Disk, DiskFile};
+use odf_disk::{Access, Disk};
 use odf_metadata::chain::ChainState;
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DatasetId, Multihash};
 use odf_tables::digest::PhysicalHasher;
 
+use super::settle::{Settling, Unnamed};
 use super::{Listener, Progress, ReceiveError, SourceError, in_parallel, tell};
-use crate::{Dataset, DatasetError, DatasetName, Datasets, Held, Object, ObjectKind, RemoteAliases};
+use crate::dataset::each;
+use crate::{Blocks, Dataset, DatasetError, DatasetName, Datasets, Held, Object, ObjectKind, RemoteAliases};
 
 /// What every name of an object begins with while its bytes arrive.
 const ARRIVING_PREFIX: &str = ".arriving-";
@@ -56,6 +61,8 @@ pub struct Arrival {
     datasets: Datasets,
     target: Target,
     dir: PathBuf,
+    /// Objects that are complete and have no name yet.
+    settling: Arc<Settling>,
     /// Makes unfinished names unique: a peer may send an object twice at once.
     sinks: AtomicU64,
     /// A lock on the directory.
@@ -131,6 +138,7 @@ impl Arrival {
         Ok(Self {
             datasets: datasets.clone(),
             target,
+            settling: Arc::new(Settling::new(disk, &dir)),
             dir,
             sinks: AtomicU64::new(0),
             _lock: lock,
@@ -163,16 +171,9 @@ impl Arrival {
         }
     }
 
-    /// The slices and checkpoints that the blocks name and that are not here, each once.
-    pub fn lacking<'a>(&self, blocks: impl IntoIterator<Item = &'a EncodedBlock>) -> Vec<Object> {
-        let mut objects = Object::of_all(blocks);
-        objects.retain(|object| !object.is_in(&self.dir));
-        objects
-    }
-
     /// Whether an object is here, complete and checked.
     pub fn has(&self, object: &Object) -> bool {
-        object.is_in(&self.dir)
+        self.settling.has(object) || object.is_in(&self.dir)
     }
 
     /// A place for the bytes of an object.
@@ -185,17 +186,14 @@ impl Arrival {
         let path = target.with_file_name(format!("{ARRIVING_PREFIX}{number}-{}", object.hash));
         let file = self.disk().create(&path, Access::Readable)?;
         Ok(Sink {
-            object: *object,
-            disk: self.disk().clone(),
-            file,
-            path,
-            target,
+            unnamed: Unnamed::new(self.disk(), object, file, path, target),
+            settling: Arc::clone(&self.settling),
             hasher: PhysicalHasher::new(),
             received: 0,
         })
     }
 
-    /// Takes objects from streams that `open` gives, several at once.
+    /// Takes objects from streams that `open` gives, several at once. When this returns each has its name.
     ///
     /// # Errors
     /// The first failure; objects that were complete are kept.
@@ -205,26 +203,40 @@ impl Arrival {
         open: &(dyn Fn(&Object) -> Result<ObjectReader<'s>, SourceError> + Sync),
         listener: &Listener<'_>,
     ) -> Result<(), ReceiveError> {
-        in_parallel(objects, &|object| {
+        let taken = in_parallel(objects, &|object| {
             let mut reader = open(object)?;
             let mut sink = self.sink(object)?;
             sink.fill(&mut *reader, listener)?;
             sink.finish()
-        })
+        });
+        taken.and(self.settle())
     }
 
-    /// Checks blocks, oldest first, against the rules of the chain, before anything large is fetched.
+    /// Syncs the objects that came and gives them their names.
+    ///
+    /// # Errors
+    /// The disk refuses; those that have no name yet are gone.
+    pub fn settle(&self) -> Result<(), ReceiveError> {
+        Ok(self.settling.settle()?)
+    }
+
+    /// Checks blocks, oldest first, against the rules of the chain, before anything large is fetched. Gives the slices and
+    /// checkpoints that they name and that are not here, each once.
     ///
     /// # Errors
     /// What [`Self::commit`] would say of the blocks.
-    pub fn check(&self, blocks: &[EncodedBlock], force: bool) -> Result<(), ReceiveError> {
-        let mut state = match (&self.target, self.start(blocks, force)?) {
+    pub fn check(&self, blocks: impl Blocks, force: bool) -> Result<Vec<Object>, ReceiveError> {
+        let mut state = match (&self.target, self.start(&blocks, force)?) {
             (Target::New { .. }, _) => None,
             (Target::Existing(dataset), None) => Some(dataset.state().clone()),
             (Target::Existing(dataset), Some(from)) => dataset.state_before(from)?,
         };
-        for block in blocks {
-            ChainState::append(&mut state, block).map_err(DatasetError::Chain)?;
+        let (mut seen, mut lacking) = (HashSet::new(), Vec::new());
+        for block in each(&blocks) {
+            let block = block?;
+            ChainState::append(&mut state, &block).map_err(DatasetError::Chain)?;
+            let objects = Object::of(&block).filter(|object| !self.has(object));
+            lacking.extend(objects.filter(|object| seen.insert((object.kind, object.hash))));
         }
         match state.map(|state| state.dataset_id).filter(|found| *found != self.id()) {
             Some(found) => Err(DatasetError::OtherDataset {
@@ -232,13 +244,13 @@ impl Arrival {
                 expected: self.id(),
             }
             .into()),
-            None => Ok(()),
+            None => Ok(lacking),
         }
     }
 
     /// The sequence number from which on blocks take the place of local ones; `None` if they follow the local head.
-    fn start(&self, blocks: &[EncodedBlock], force: bool) -> Result<Option<u64>, ReceiveError> {
-        let (Target::Existing(dataset), Some(first)) = (&self.target, blocks.first()) else {
+    fn start(&self, blocks: &dyn Blocks, force: bool) -> Result<Option<u64>, ReceiveError> {
+        let (Target::Existing(dataset), Some(first)) = (&self.target, blocks.at(0)?) else {
             return Ok(None);
         };
         let follows = first.block().prev_block_hash;
@@ -254,11 +266,12 @@ impl Arrival {
         Ok(Some(first.block().sequence_number))
     }
 
-    /// Makes the names of objects that arrived durable, for whoever needs no commit.
+    /// Makes the objects that arrived durable with their names, for whoever needs no commit.
     ///
     /// # Errors
-    /// A directory cannot be synced.
+    /// Files or a directory cannot be synced.
     pub(crate) fn keep(&self, objects: &[Object]) -> Result<(), ReceiveError> {
+        self.settle()?;
         Ok(Object::sync_names(objects, &self.dir, self.disk())?)
     }
 
@@ -269,21 +282,31 @@ impl Arrival {
     /// # Errors
     /// [`ReceiveError::Lacking`] if an object is not here, [`ReceiveError::NotAhead`], and [`DatasetError::Chain`] for a
     /// broken rule.
-    pub fn commit(&self, blocks: Vec<EncodedBlock>, force: bool) -> Result<Arrived, ReceiveError> {
+    pub fn commit(&self, blocks: impl Blocks, force: bool) -> Result<Arrived, ReceiveError> {
+        self.settle()?;
         let start = self.start(&blocks, force)?;
-        if let Some(object) = self.lacking(&blocks).first() {
-            return Err(ReceiveError::Lacking(*object));
+        let mut new_kinds = HashSet::new();
+        for block in each(&blocks) {
+            let block = block?;
+            for object in Object::of(&block) {
+                if !object.is_in(&self.dir) {
+                    return Err(ReceiveError::Lacking(object));
+                }
+                new_kinds.insert(object.kind);
+            }
         }
-        let count = blocks.len() as u64;
+        let count = blocks.count();
         match &self.target {
             Target::Existing(dataset) => {
-                self.keep(&Object::of_all(&blocks))?;
+                for kind in ObjectKind::ALL.iter().filter(|kind| new_kinds.contains(kind)) {
+                    self.disk().sync_dir(&self.dir.join(kind.directory()))?;
+                }
                 let Some(from) = start else {
                     let (mut dataset, old_head) = (dataset.clone(), *dataset.head());
-                    dataset.append(blocks, None)?;
+                    dataset.append_arrived(&blocks)?;
                     return self.mirror(dataset, Some(old_head), count, 0);
                 };
-                self.replace(from, blocks)
+                self.replace(from, &blocks)
             }
             Target::New { id, name, aliases, .. } => {
                 let incoming = self.datasets.catalog().receive(*id, name)?;
@@ -301,16 +324,16 @@ impl Arrival {
     /// # Errors
     /// [`DatasetError::NoBlock`], or the files cannot be written; there must be a local dataset.
     pub fn cut(&self, from: u64) -> Result<Arrived, ReceiveError> {
-        self.replace(from, Vec::new())
+        self.replace(from, &Vec::<EncodedBlock>::new())
     }
 
-    fn replace(&self, from: u64, blocks: Vec<EncodedBlock>) -> Result<Arrived, ReceiveError> {
+    fn replace(&self, from: u64, blocks: &dyn Blocks) -> Result<Arrived, ReceiveError> {
         let Target::Existing(dataset) = &self.target else {
             return Err(DatasetError::NoBlock { sequence: from }.into());
         };
         let (mut dataset, old_head) = (dataset.clone(), *dataset.head());
-        let (count, dropped) = (blocks.len() as u64, dataset.state().blocks().saturating_sub(from));
-        self.datasets.replace(&mut dataset, from, blocks)?;
+        let (count, dropped) = (blocks.count(), dataset.state().blocks().saturating_sub(from));
+        self.datasets.replace_arrived(&mut dataset, from, blocks)?;
         self.mirror(dataset, Some(old_head), count, dropped)
     }
 
@@ -334,6 +357,10 @@ impl Arrival {
 
 impl Drop for Arrival {
     fn drop(&mut self) {
+        // What came is not to come again.
+        if let Err(error) = self.settling.settle() {
+            tracing::debug!(dir = %self.dir.display(), %error, "objects that arrived are lost");
+        }
         // Nothing came of it: leave no trace. Directories with something in them stay, for the next attempt.
         if matches!(self.target, Target::New { made: true, .. }) && !Dataset::is_in(&self.dir) {
             let kinds = ObjectKind::ALL.map(|kind| self.dir.join(kind.directory()));
@@ -348,11 +375,8 @@ impl Drop for Arrival {
 /// Takes the bytes of one object. Dropping it before [`finish`](Self::finish) removes them.
 #[must_use]
 pub struct Sink {
-    object: Object,
-    disk: Disk,
-    file: DiskFile,
-    path: PathBuf,
-    target: PathBuf,
+    unnamed: Unnamed,
+    settling: Arc<Settling>,
     hasher: PhysicalHasher,
     received: u64,
 }
@@ -360,7 +384,7 @@ pub struct Sink {
 impl Sink {
     /// The object whose bytes these are.
     pub fn object(&self) -> &Object {
-        &self.object
+        self.unnamed.object()
     }
 
     /// Takes the next bytes.
@@ -370,13 +394,14 @@ impl Sink {
     /// be written.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), ReceiveError> {
         let received = self.received.saturating_add(bytes.len() as u64);
-        if received > self.object.size {
-            return Err(self.differs(
-                format!("{} bytes", self.object.size),
-                format!("at least {received} bytes"),
-            ));
+        let size = self.object().size;
+        if received > size {
+            return Err(self.differs(format!("{size} bytes"), format!("at least {received} bytes")));
         }
-        self.file.write_all(bytes).map_err(failed("write", &self.path))?;
+        if let Some(file) = self.unnamed.file() {
+            let written = file.write_all(bytes);
+            written.map_err(failed("write", self.unnamed.shown()))?;
+        }
         self.hasher.update(bytes);
         self.received = received;
         Ok(())
@@ -394,7 +419,7 @@ impl Sink {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => {
-                    let object = self.object;
+                    let object = *self.object();
                     return Err(ReceiveError::Broken { object, source });
                 }
             };
@@ -403,39 +428,30 @@ impl Sink {
         }
     }
 
-    /// Checks length and hash, makes the file durable and gives it its name. The object is here from now on; its name is
-    /// durable once the arrival is committed.
+    /// Checks length and hash. The object is here from now on: it is synced and gets its name together with others, when
+    /// they are many, when the arrival is [settled](Arrival::settle) or committed, or when it ends. Only after a commit does
+    /// the name survive a power cut.
     ///
     /// # Errors
-    /// [`ReceiveError::Object`]; nothing is left then.
+    /// [`ReceiveError::Object`]; nothing is left then. The disk refuses; none of those that waited for their names is here.
     pub fn finish(self) -> Result<(), ReceiveError> {
-        if self.received != self.object.size {
-            return Err(self.differs(
-                format!("{} bytes", self.object.size),
-                format!("{} bytes", self.received),
-            ));
+        let Object { hash, size, .. } = *self.object();
+        if self.received != size {
+            return Err(self.differs(format!("{size} bytes"), format!("{} bytes", self.received)));
         }
         let (found, _) = self.hasher.clone().finish();
-        if found != self.object.hash {
-            return Err(self.differs(self.object.hash.to_string(), found.to_string()));
+        if found != hash {
+            return Err(self.differs(hash.to_string(), found.to_string()));
         }
-        self.file.sync()?;
-        Ok(self.disk.rename(&self.path, &self.target)?)
+        Ok(self.settling.take(self.unnamed)?)
     }
 
     fn differs(&self, expected: String, found: String) -> ReceiveError {
         ReceiveError::Object {
-            object: self.object,
+            object: *self.object(),
             expected,
             found,
         }
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        // Gone already once it has its name.
-        let _ = self.disk.remove_file(&self.path);
     }
 }
 

@@ -3,12 +3,14 @@
 //! A chain is read one block after the other, so an interrupted walk over a long one is worth going on with. Whose chain
 //! it is turns out only at its end; until then the blocks are kept by the place they came from.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use odf_metadata::Multihash;
 use odf_metadata::codec::MAX_BLOCK_BYTES;
 
 use super::{Arrival, Listener, ReceiveError, Source, SourceError};
-use crate::{Cache, Object};
+use crate::{Cache, Dataset, Object};
 
 /// Area of the cache that holds them, by hash of the place and hash of the block.
 const AREA: &str = "arriving";
@@ -53,11 +55,20 @@ impl Source for Kept<'_> {
         if let Some(bytes) = self.cache.get(AREA, &key) {
             return Ok(bytes.into());
         }
+        let is_far = self.source.is_far();
         let bytes = self.source.block(hash)?;
-        if bytes.len() <= MAX_BLOCK_BYTES && Multihash::sha3_256(&bytes) == *hash {
+        if is_far && bytes.len() <= MAX_BLOCK_BYTES && Multihash::sha3_256(&bytes) == *hash {
             self.cache.put(AREA, &key, &bytes);
         }
         Ok(bytes)
+    }
+
+    fn bring_many(&self, local: Option<&Dataset>, aside: &Path, listener: &Listener<'_>) -> Result<(), ReceiveError> {
+        self.source.bring_many(local, aside, listener)
+    }
+
+    fn is_far(&self) -> bool {
+        self.source.is_far()
     }
 
     fn objects(&self, objects: &[Object], arrival: &Arrival, listener: &Listener<'_>) -> Result<(), ReceiveError> {

@@ -1,12 +1,14 @@
 //! Where a dataset comes from.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use odf_metadata::Multihash;
 
 use super::arrival::Arrival;
 use super::error::{ReceiveError, SourceError};
 use super::progress::Listener;
-use crate::Object;
+use crate::{Dataset, Object};
 
 /// Somewhere a dataset can be read. Bytes are given as they are found; the reader of this checks them. All calls are made
 /// by threads that may block.
@@ -28,7 +30,22 @@ pub trait Source: Sync {
     /// It is missing, cannot be had, or is longer.
     fn block(&self, hash: &Multihash) -> Result<Bytes, SourceError>;
 
-    /// Whether every metadata block costs a question over a network, so that those that came are worth keeping.
+    /// Brings as many of the metadata blocks that will be asked for next as it can in one go, if it can. Called when a walk
+    /// turns out to be long. `local` is what is here of the dataset, as far as that is known; in the directory `aside` they
+    /// may be put aside. That they could not be brought is no error: they are asked for one by one then.
+    ///
+    /// # Errors
+    /// The listener wants it to stop, or they could not be put aside.
+    fn bring_many(
+        &self,
+        _local: Option<&Dataset>,
+        _aside: &Path,
+        _listener: &Listener<'_>,
+    ) -> Result<(), ReceiveError> {
+        Ok(())
+    }
+
+    /// Whether the next metadata block costs a question over a network, so that one that came is worth keeping.
     fn is_far(&self) -> bool {
         false
     }
@@ -52,6 +69,10 @@ impl<S: Source + ?Sized> Source for &S {
 
     fn block(&self, hash: &Multihash) -> Result<Bytes, SourceError> {
         (**self).block(hash)
+    }
+
+    fn bring_many(&self, local: Option<&Dataset>, aside: &Path, listener: &Listener<'_>) -> Result<(), ReceiveError> {
+        (**self).bring_many(local, aside, listener)
     }
 
     fn is_far(&self) -> bool {

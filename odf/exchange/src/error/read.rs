@@ -36,12 +36,14 @@ pub enum ReadError {
         limit: usize,
     },
     /// The server wants to know who asks, or does not like the answer.
-    #[error("{url} was refused: the server answered {status}")]
+    #[error("{url} was refused: the server answered {status}{}", after_colon(.reason))]
     Denied {
         /// What was asked for.
         url: String,
         /// HTTP status.
         status: u16,
+        /// The server's words, shortened; empty if it has none.
+        reason: String,
     },
     /// The server cannot or does not want to.
     #[error("{url}: the server answered {status}")]
@@ -74,5 +76,12 @@ pub enum ReadError {
 impl From<ReadError> for SourceError {
     fn from(error: ReadError) -> Self {
         Self::new(error)
+    }
+}
+
+fn after_colon(reason: &str) -> String {
+    match reason {
+        "" => String::new(),
+        reason => format!(": {reason}"),
     }
 }

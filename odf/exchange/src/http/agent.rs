@@ -9,13 +9,17 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
 use ureq::{Agent, Error};
 
+use odf_dataset::receive::MAX_PARALLEL_TRANSFERS;
+
 /// How long a server may take to accept a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a server may be silent, before its answer and within it.
 const SILENCE_DEADLINE: Duration = Duration::from_secs(60);
+/// How many connections to one server wait for the next request: as many as go on at once.
+const WAITING: usize = MAX_PARALLEL_TRANSFERS;
 /// How often a request is made again, so that a server that redirects and then closes keeps nobody for ever. More than
 /// connections wait for one server.
-const REPEATS: usize = 4;
+pub(crate) const REPEATS: usize = WAITING + 1;
 /// How many redirects are followed for one file.
 pub const MAX_REDIRECTS: u32 = 10;
 
@@ -24,13 +28,19 @@ thread_local! {
     static USED_AGAIN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A client for servers that may be slow but not silent. A status that is an error is given as an answer.
-pub fn agent() -> Agent {
+/// A client for what lies at `url`, from servers that may be slow but not silent. A status that is an error is given as an
+/// answer. What is asked for by HTTPS is not taken by plain HTTP, wherever a redirect leads.
+pub fn agent(url: &str) -> Agent {
+    let secure = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
     let config = Config::builder()
+        .https_only(secure)
         .timeout_connect(Some(CONNECT_DEADLINE))
         .timeout_recv_response(Some(SILENCE_DEADLINE))
         .timeout_per_read(Some(SILENCE_DEADLINE))
         .max_redirects(MAX_REDIRECTS)
+        .max_idle_connections_per_host(WAITING)
+        // Of the server, and of one that it sends on to.
+        .max_idle_connections(2 * WAITING)
         // A token is for the server that it was given for.
         .redirect_auth_headers(RedirectAuthHeaders::SameHost)
         .http_status_as_error(false)

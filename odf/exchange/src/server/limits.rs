@@ -4,9 +4,27 @@ use std::time::Duration;
 
 /// The most plain requests that are answered at once; one more is told to come back.
 pub const MAX_REQUESTS: usize = 128;
+/// How many of them one client without a token may have.
+pub const MAX_REQUESTS_OF_ONE: usize = 32;
 /// The most transfers by the smart protocol that go on at once; one more is told to come back.
 pub const MAX_TRANSFERS: usize = 32;
+/// How many of them one client without a token may have.
+pub const MAX_TRANSFERS_OF_ONE: usize = 6;
+/// Of all turns a part in so many is kept for those who have a token.
+pub(super) const KEPT_PART: usize = 4;
+/// The most bytes that the bundles of all pulls take up in memory at once; one more waits.
+pub const MAX_BUNDLES_BYTES: usize = 192 << 20;
 /// How long a peer may be silent while something is expected of it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+/// How long somebody may take for the first words of a transfer.
+pub const FIRST_WORDS: Duration = Duration::from_secs(10);
+/// How long somebody who pulls may be silent after that.
+pub const PULL_PATIENCE: Duration = Duration::from_secs(30);
+/// The longest message of somebody who pulls, but for what its list of objects needs.
+pub const MAX_FIRST_BYTES: usize = 4 << 10;
+/// What one object in that list needs at most.
+pub(super) const OBJECT_BYTES: usize = 256;
+/// The most datasets that are kept opened: each takes some kilobytes.
+pub(super) const MAX_KEPT_DATASETS: usize = 64;
 /// The most names of datasets whose place is remembered.
 pub(super) const MAX_KEPT_NAMES: usize = 10_000;

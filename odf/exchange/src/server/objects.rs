@@ -1,20 +1,23 @@
-//! Slices and checkpoints over plain HTTP: read by everybody, brought by whoever pushes.
+//! Slices and checkpoints over plain HTTP: read by whoever may read, brought by whoever pushes. And the chain as a file.
 
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::RequestExt as _;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures::{StreamExt as _, stream};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
-use super::access::Sender;
 use super::answer::{self, Refusal};
 use super::request::{Params, blocking, dataset_in, hash_in};
+use super::sender::Sender;
+use super::turns::Turn;
 use super::uploads::Upload;
 use super::{PATIENCE, Server};
 use odf_dataset::receive::ReceiveError;
@@ -30,22 +33,111 @@ pub(super) async fn download(
     kind: ObjectKind,
     State(server): State<Arc<Server>>,
     Path(params): Params,
+    Extension(sender): Extension<Sender>,
 ) -> Result<Response, Refusal> {
     let (name, hash) = (dataset_in(&params)?, hash_in(&params)?);
-    let missing = || Refusal::not_found(format!("{name} has no {}/{hash}", kind.directory()));
-    let lookup = name.clone();
-    let dataset = blocking(move || server.existing(&lookup)).await??;
-    let path = dataset.dir().join(kind.directory()).join(hash.to_string());
-    let file = match tokio::fs::File::open(&path).await {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
-        Err(error) => return Err(Refusal::internal(&error)),
+    let (length, body) = blocking(move || {
+        let missing = || Refusal::not_found(format!("{name} has no {}/{hash}", kind.directory()));
+        let dataset = server.readable(&name, &sender)?;
+        let path = dataset.dir().join(kind.directory()).join(hash.to_string());
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(missing()),
+            Err(error) => return Err(Refusal::internal(&error)),
+        };
+        let found = file.metadata().map_err(|error| Refusal::internal(&error))?;
+        match found.is_file() {
+            true => Ok((found.len(), content(file, found.len())?)),
+            false => Err(missing()),
+        }
+    })
+    .await??;
+    Ok(answer::bytes(body.into_body(), length))
+}
+
+/// GET and HEAD: the chain, all of it or, as `Range` says, from a byte on.
+pub(super) async fn chain(
+    State(server): State<Arc<Server>>,
+    Path(params): Params,
+    Extension(sender): Extension<Sender>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let name = dataset_in(&params)?;
+    let from = headers.get(header::RANGE).and_then(first_byte);
+    let (length, body) = blocking(move || -> Result<(u64, Option<(u64, Content)>), Refusal> {
+        let dataset = server.readable(&name, &sender)?;
+        let length = dataset.chain_len();
+        let Some(left) = length.checked_sub(from.unwrap_or(0)).filter(|left| *left > 0) else {
+            return Ok((length, None));
+        };
+        let mut file = File::open(dataset.chain_path()).map_err(|error| Refusal::internal(&error))?;
+        file.seek(SeekFrom::Start(length - left))
+            .map_err(|error| Refusal::internal(&error))?;
+        Ok((length, Some((left, content(file, left)?))))
+    })
+    .await??;
+    let Some((left, body)) = body else {
+        let mut refused = answer::bytes(Body::empty(), 0);
+        *refused.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+        return Ok(with_range(refused, format!("bytes */{length}")));
     };
-    let found = file.metadata().await.map_err(|error| Refusal::internal(&error))?;
-    if !found.is_file() {
-        return Err(missing());
+    let mut response = answer::bytes(body.into_body(), left);
+    if from.is_none() {
+        return Ok(response);
     }
-    let length = found.len();
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let range = format!("bytes {}-{}/{length}", length - left, length - 1);
+    Ok(with_range(response, range))
+}
+
+fn with_range(mut response: Response, range: String) -> Response {
+    if let Ok(range) = HeaderValue::try_from(range) {
+        response.headers_mut().insert(header::CONTENT_RANGE, range);
+    }
+    response
+}
+
+/// The byte from which on the rest of a file is wanted: `bytes=7-`. Other ranges get the whole file, as RFC 9110 §14.2 has it.
+fn first_byte(range: &HeaderValue) -> Option<u64> {
+    range
+        .to_str()
+        .ok()?
+        .strip_prefix("bytes=")?
+        .strip_suffix('-')?
+        .parse()
+        .ok()
+}
+
+/// What is sent of a file.
+enum Content {
+    /// All of it was read: it is short.
+    Whole(Vec<u8>),
+    /// So many bytes are read as they are sent.
+    Open(File, u64),
+}
+
+/// The next `length` bytes of a file.
+fn content(mut file: File, length: u64) -> Result<Content, Refusal> {
+    if length > READ_BYTES as u64 {
+        return Ok(Content::Open(file, length));
+    }
+    // In one piece with the head of the answer, and without another turn of a thread.
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(READ_BYTES)];
+    let read = file.read_exact(&mut bytes);
+    read.map_err(|error| Refusal::internal(&error))?;
+    Ok(Content::Whole(bytes))
+}
+
+impl Content {
+    fn into_body(self) -> Body {
+        match self {
+            Self::Whole(bytes) => bytes.into(),
+            Self::Open(file, length) => in_pieces(tokio::fs::File::from_std(file), length),
+        }
+    }
+}
+
+fn in_pieces(file: tokio::fs::File, length: u64) -> Body {
     let pieces = stream::try_unfold((file, length), |(mut file, left)| async move {
         if left == 0 {
             return Ok(None);
@@ -53,15 +145,15 @@ pub(super) async fn download(
         let mut piece = vec![0; usize::try_from(left).unwrap_or(READ_BYTES).min(READ_BYTES)];
         let read = file.read(&mut piece).await?;
         if read == 0 {
-            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof));
+            return Err(io::Error::from(ErrorKind::UnexpectedEof));
         }
         piece.truncate(read);
         Ok(Some((Bytes::from(piece), (file, left - read as u64))))
     });
-    Ok(answer::bytes(Body::from_stream(pieces), length))
+    Body::from_stream(pieces)
 }
 
-/// PUT: the bytes of an object that a push waits for. Answered when they are checked and durable.
+/// PUT: the bytes of an object that a push waits for. Answered when they are checked; they are durable when the push is.
 pub(super) async fn upload(
     kind: ObjectKind,
     State(server): State<Arc<Server>>,
@@ -72,7 +164,8 @@ pub(super) async fn upload(
         .extract_parts()
         .await
         .map_err(|error| Refusal::internal(&error))?;
-    let label = sender.may_write()?;
+    // What the holder may do was decided when the push began, and is looked at again when it is to count.
+    let label = &sender.holder()?.label;
     let (name, hash) = (dataset_in(&params)?, hash_in(&params)?);
     let waiting = server.uploads.of(&name, label);
     let Some((upload, object)) = waiting.and_then(|upload| upload.wanted(kind, &hash).map(|object| (upload, object)))
@@ -143,10 +236,10 @@ async fn receive(upload: Arc<Upload>, object: Object, body: Body) -> Result<(), 
     }
 }
 
-/// A body that keeps a permit until it has been sent or dropped.
-pub(super) fn holding(body: Body, permit: OwnedSemaphorePermit) -> Body {
+/// A body that keeps a turn until it has been sent or dropped.
+pub(super) fn holding(body: Body, turn: Turn) -> Body {
     Body::from_stream(body.into_data_stream().map(move |part| {
-        let _held = &permit;
+        let _held = &turn;
         part
     }))
 }

@@ -4,6 +4,7 @@
 //! (see [`super::objects`]); then everything is committed in one step. When the client has said that it is complete, the
 //! commit goes on even if the client goes away.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,23 +14,26 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 
-use super::access::Sender;
 use super::answer::{Refusal, blame};
 use super::pull::Links;
+use super::pushes::LoggedPush;
 use super::request::{Params, RESERVED_NAMES, blocking, dataset_in, few_enough};
+use super::sender::{Sender, Way};
 use super::socket::{Socket, SocketError, within_limits};
+use super::tokens::{Entry, Verb};
 use super::uploads::{Open, Upload};
-use super::{PATIENCE, Server, access};
+use super::{FIRST_WORDS, PATIENCE, Server, access, sender};
 use crate::smart::messages::{
     BlocksBatch, Empty, InternalError, Phase, ProgressRequest, ProgressResponse, PushComplete, PushMeans,
     PushMetadataRefused, PushMetadataRequest, PushMetadataResponse, PushObjectsAccepted, PushObjectsRefused,
     PushObjectsRequest, PushObjectsResponse, PushPhase, PushRefused, PushRequest, PushResponse, PushStrategy,
     UploadProgress,
 };
-use crate::smart::{MAX_OBJECT_REQUESTS, bundle, plan};
+use crate::smart::{MAX_MESSAGE_BYTES, MAX_OBJECT_REQUESTS, bundle, plan};
 use odf_dataset::catalog::CatalogError;
 use odf_dataset::receive::{Arrival, ReceiveError};
 use odf_dataset::{Dataset, DatasetName, Object, RemoteAliases};
+use odf_disk::SPARE_BYTES;
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{MetadataEvent, Multihash, Seed};
 
@@ -37,19 +41,18 @@ use odf_metadata::{MetadataEvent, Multihash, Seed};
 const ASK_EVERY: Duration = Duration::from_secs(10);
 /// How often it may be asked without an answer.
 pub(super) const MAX_UNANSWERED: u64 = PATIENCE.as_secs() / ASK_EVERY.as_secs();
-/// What is left free on the disk, in bytes: a push that needs more is refused before it begins.
-const SPARE_BYTES: u64 = 64 << 20;
 
-/// Accepts a push by the holder of a token.
+/// Accepts a push by the holder of a token that says so.
 pub(super) async fn begin(
     State(server): State<Arc<Server>>,
     Path(params): Params,
     uri: Uri,
     Extension(sender): Extension<Sender>,
+    Extension(way): Extension<Way>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Refusal> {
-    let label = sender.may_write()?.to_owned();
+    sender.holder()?;
     access::same_version(&headers)?;
     let name = dataset_in(&params)?;
     let reserved = RESERVED_NAMES
@@ -57,31 +60,37 @@ pub(super) async fn begin(
         .any(|reserved| name.as_str().eq_ignore_ascii_case(reserved));
     let (shared, wanted) = (Arc::clone(&server), name.clone());
     let dataset = blocking(move || shared.find(&wanted)).await??;
+    let verb = if dataset.is_some() { Verb::Push } else { Verb::Create };
+    let holder = Arc::clone(sender.may(verb, &name)?);
     if reserved && dataset.is_none() {
         return Err(Refusal::bad_request(format!(
             "no dataset can be called {name} here, that is the address of something else"
         )));
     }
-    let links = Links::new(server.dataset_url(&uri, &headers)?, &headers)?;
-    let permit = server.transfer_permit()?;
+    let links = Links::new(server.dataset_url(&uri, &headers, &way)?, &headers, &way)?;
+    let turn = server.transfers.take(&sender, &way)?;
     let push = Push {
         server,
         name,
-        label,
+        holder,
+        from: way.from,
         dataset,
         links,
     };
-    Ok(within_limits(upgrade).on_upgrade(async move |socket| {
-        push.serve(socket).await;
-        drop(permit);
-    }))
+    Ok(
+        within_limits(upgrade, MAX_MESSAGE_BYTES).on_upgrade(async move |socket| {
+            push.serve(socket).await;
+            drop(turn);
+        }),
+    )
 }
 
 /// A push under way.
 struct Push {
     server: Arc<Server>,
     name: DatasetName,
-    label: String,
+    holder: Arc<Entry>,
+    from: Option<IpAddr>,
     dataset: Option<Dataset>,
     links: Links,
 }
@@ -150,7 +159,7 @@ impl Push {
     }
 
     async fn flow(self, socket: &mut Socket) -> Result<(), End> {
-        let request: PushRequest = socket.receive().await?;
+        let request: PushRequest = socket.receive_within(FIRST_WORDS).await?;
         let head = self.dataset.as_ref().map(|dataset| *dataset.head());
         if request.current_head != head {
             let refused = PushRefused::InvalidHead {
@@ -160,7 +169,14 @@ impl Push {
             socket.send(&PushResponse::Err(refused)).await?;
             return Err(End::Told);
         }
-        if let Err(reason) = self.room_for(request.transfer_plan.bytes_in_raw_objects) {
+        let force = request.force_update_if_diverged;
+        // What is new has no history that could be replaced.
+        let may_rewrite = !force || self.dataset.is_none() || self.holder.rights.allow(Verb::Rewrite, &self.name);
+        let refused = match may_rewrite {
+            true => self.room_for(request.transfer_plan.bytes_in_raw_objects),
+            false => Err(sender::forbidden(&self.holder, Verb::Rewrite, &self.name)),
+        };
+        if let Err(reason) = refused {
             let error = InternalError {
                 phase: Phase::Push(PushPhase::InitialRequest),
                 error_message: reason,
@@ -183,7 +199,6 @@ impl Push {
             socket.send(&PushMetadataResponse::Err(refused)).await?;
             return Err(End::Told);
         }
-        let force = request.force_update_if_diverged;
         let (blocks, begun) = self.open(blocks, force).await?;
         socket.send(&PushMetadataResponse::Ok(Empty {})).await?;
         let open = match begun {
@@ -195,10 +210,11 @@ impl Push {
                 return Err(End::Told);
             }
         };
-        if let Some(open) = &open {
-            take_objects(socket, open.upload(), &self.links).await?;
+        if let Err(end) = until_complete(socket, open.as_ref(), &self.links).await {
+            // What came is synced and kept for the next attempt, which takes a while.
+            blocking(move || drop(open)).await?;
+            return Err(end);
         }
-        let PushComplete {} = socket.receive().await?;
         if let Some(open) = open {
             self.commit(open, blocks, force).await?;
         }
@@ -208,10 +224,10 @@ impl Push {
 
     /// Whether so many bytes find room on the disk.
     fn room_for(&self, bytes: u64) -> Result<(), String> {
-        let free = rustix::fs::statvfs(self.server.datasets.catalog().dir());
+        let catalog = self.server.datasets.catalog();
         // A file system that does not tell is tried.
-        match free.map(|free| free.f_bavail.saturating_mul(free.f_frsize)) {
-            Ok(free) if bytes.saturating_add(SPARE_BYTES) > free => {
+        match catalog.medium().disk.free_bytes(catalog.dir()) {
+            Some(free) if bytes.saturating_add(SPARE_BYTES) > free => {
                 Err(format!("the server has no room for {bytes} bytes"))
             }
             _ => Ok(()),
@@ -234,7 +250,7 @@ impl Push {
         let (server, name, label, dataset) = (
             Arc::clone(&self.server),
             self.name.clone(),
-            self.label.clone(),
+            self.holder.label.clone(),
             self.dataset.clone(),
         );
         blocking(move || {
@@ -268,19 +284,67 @@ impl Push {
         .await?
     }
 
-    /// Makes everything part of the dataset.
+    /// Makes everything part of the dataset, if the token still counts, and writes down who did it.
     async fn commit(self, open: Open, blocks: Vec<EncodedBlock>, force: bool) -> Result<(), End> {
-        let on_arrived = self.server.options.on_arrived.clone();
-        let head: Multihash = blocking(move || {
-            let arrived = open.upload().arrival().commit(blocks, force)?;
-            if let Some(tell) = on_arrived {
-                tell(&arrived);
-            }
-            Ok::<_, ReceiveError>(*arrived.dataset.head())
-        })
-        .await??;
-        tracing::info!(name = %self.name, token = self.label, %head, "a push was taken");
+        let (name, label) = (self.name.clone(), self.holder.label.clone());
+        let head: Multihash = blocking(move || self.commit_noted(&open, blocks, force)).await??;
+        tracing::info!(%name, token = label, %head, "a push was taken");
         Ok(())
+    }
+
+    fn commit_noted(&self, open: &Open, blocks: Vec<EncodedBlock>, force: bool) -> Result<Multihash, End> {
+        let Self {
+            server,
+            name,
+            holder,
+            from,
+            dataset,
+            ..
+        } = self;
+        let internal = |error: &dyn std::error::Error| End::Internal(error.to_string());
+        let now = access::now()?;
+        if !server
+            .tokens
+            .still_counts(holder, now)
+            .map_err(|error| internal(&error))?
+        {
+            let reason = format!("the token {:?} was deleted or has expired meanwhile", holder.label);
+            return Err(End::Refused(reason));
+        }
+        let Some(last) = blocks.last() else {
+            return Err(End::Internal("a push without metadata blocks".to_owned()));
+        };
+        let mut pushed = LoggedPush {
+            time: now,
+            token: holder.label.clone(),
+            from: *from,
+            dataset: name.to_string(),
+            id: open.upload().arrival().id(),
+            verb: match (dataset, force) {
+                (None, _) => Verb::Create,
+                (Some(_), true) => Verb::Rewrite,
+                (Some(_), false) => Verb::Push,
+            },
+            old_head: dataset.as_ref().map(|dataset| *dataset.head()),
+            head: *last.hash(),
+            blocks: blocks.len() as u64,
+            failed: None,
+        };
+        // Before it counts: what nobody could find out later must not happen.
+        server.pushes.write(&pushed).map_err(|error| internal(&error))?;
+        match open.upload().arrival().commit(blocks, force) {
+            Ok(arrived) => {
+                if let Some(tell) = &server.options.on_arrived {
+                    tell(&arrived);
+                }
+                Ok(*arrived.dataset.head())
+            }
+            Err(error) => {
+                pushed.failed = Some(error.to_string());
+                server.pushes.write(&pushed).map_err(|error| internal(&error))?;
+                Err(error.into())
+            }
+        }
     }
 }
 
@@ -296,6 +360,15 @@ fn seed(blocks: &[EncodedBlock]) -> Option<&Seed> {
         Some(MetadataEvent::Seed(seed)) => Some(seed),
         _ => None,
     }
+}
+
+/// Takes the objects of a push, until the client says that it has sent everything.
+async fn until_complete(socket: &mut Socket, open: Option<&Open>, links: &Links) -> Result<(), End> {
+    if let Some(open) = open {
+        take_objects(socket, open.upload(), links).await?;
+    }
+    let PushComplete {} = socket.receive().await?;
+    Ok(())
 }
 
 /// Tells the client where objects are wanted, and waits until it has sent them, until there are no more.
@@ -365,7 +438,7 @@ pub(super) async fn wait_for_uploads(socket: &mut Socket, every: Duration) -> Re
             progress = socket.receive() => progress?,
             _ = ask.tick() => {
                 if unanswered == MAX_UNANSWERED {
-                    return Err(End::Socket(SocketError::Silent));
+                    return Err(End::Socket(SocketError::Silent(PATIENCE)));
                 }
                 unanswered += 1;
                 socket.send(&ProgressRequest {}).await?;

@@ -1,4 +1,4 @@
-//! What everybody may read: references, metadata blocks, and what kamu asks about a server.
+//! What is read: references, metadata blocks, and what kamu asks about a server.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::Server;
-use super::access::Sender;
 use super::answer::{self, Refusal};
 use super::request::{Params, blocking, dataset_in, hash_in};
+use super::sender::Sender;
 use odf_metadata::DatasetId;
 
 /// The only reference of a dataset.
@@ -19,9 +19,13 @@ const HEAD: &str = "head";
 const ACCOUNT: &str = "odfs";
 
 /// `refs/head`: the hash, without a newline.
-pub(super) async fn reference(State(server): State<Arc<Server>>, Path(params): Params) -> Result<Response, Refusal> {
+pub(super) async fn reference(
+    State(server): State<Arc<Server>>,
+    Path(params): Params,
+    Extension(sender): Extension<Sender>,
+) -> Result<Response, Refusal> {
     let name = dataset_in(&params)?;
-    let dataset = blocking(move || server.existing(&name)).await??;
+    let dataset = blocking(move || server.readable(&name, &sender)).await??;
     match params.get("reference").map(String::as_str) {
         Some(HEAD) => Ok(answer::text(dataset.head().to_string())),
         _ => Err(Refusal::not_found("the only reference is `head`")),
@@ -29,10 +33,14 @@ pub(super) async fn reference(State(server): State<Arc<Server>>, Path(params): P
 }
 
 /// A metadata block, as its stored bytes.
-pub(super) async fn block(State(server): State<Arc<Server>>, Path(params): Params) -> Result<Response, Refusal> {
+pub(super) async fn block(
+    State(server): State<Arc<Server>>,
+    Path(params): Params,
+    Extension(sender): Extension<Sender>,
+) -> Result<Response, Refusal> {
     let (name, hash) = (dataset_in(&params)?, hash_in(&params)?);
     let bytes = blocking(move || {
-        let dataset = server.existing(&name)?;
+        let dataset = server.readable(&name, &sender)?;
         let bytes = server.blocks.get(&dataset, &hash)?;
         bytes.ok_or_else(|| Refusal::not_found(format!("{name} has no metadata block {hash}")))
     })
@@ -59,7 +67,7 @@ pub(super) async fn account(Extension(sender): Extension<Sender>) -> Result<Resp
         id: DatasetId,
         account_name: &'static str,
     }
-    sender.may_write()?;
+    sender.holder()?;
     // An id has the form of a key. There is no key behind this account, whose id nobody uses.
     let id = DatasetId::from_public_key([0; 32]);
     Ok(answer::json(&Account {
@@ -69,7 +77,11 @@ pub(super) async fn account(Extension(sender): Extension<Sender>) -> Result<Resp
 }
 
 /// Which name a dataset has here.
-pub(super) async fn dataset(State(server): State<Arc<Server>>, Path(params): Params) -> Result<Response, Refusal> {
+pub(super) async fn dataset(
+    State(server): State<Arc<Server>>,
+    Path(params): Params,
+    Extension(sender): Extension<Sender>,
+) -> Result<Response, Refusal> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Found {
@@ -80,9 +92,14 @@ pub(super) async fn dataset(State(server): State<Arc<Server>>, Path(params): Par
     let id: DatasetId = id
         .parse()
         .map_err(|error: odf_metadata::IdError| Refusal::bad_request(error.to_string()))?;
-    let dataset_name = blocking(move || match server.datasets.catalog().by_id(&id)? {
-        Some(dataset) => Ok(dataset.name()?.to_string()),
-        None => Err(Refusal::not_found("Not Found")),
+    let dataset_name = blocking(move || {
+        let dataset = server.datasets.catalog().by_id(&id)?;
+        let dataset = dataset.ok_or_else(|| Refusal::not_found("Not Found"))?;
+        let name = dataset.name()?;
+        match Server::may_read(&dataset, &name, &sender) {
+            true => Ok(name.to_string()),
+            false => Err(Refusal::not_found("Not Found")),
+        }
     })
     .await??;
     Ok(answer::json(&Found { id, dataset_name }))
@@ -90,5 +107,5 @@ pub(super) async fn dataset(State(server): State<Arc<Server>>, Path(params): Par
 
 /// Whether a token is one.
 pub(super) async fn token(Extension(sender): Extension<Sender>) -> Result<(), Refusal> {
-    sender.may_write().map(|_| ())
+    sender.holder().map(|_| ())
 }

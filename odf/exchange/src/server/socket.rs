@@ -1,5 +1,7 @@
 //! The server's end of a WebSocket: messages as values, within limits of size and time.
 
+use std::time::Duration;
+
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +12,7 @@ use crate::smart::{CLOSED_WITH_REASON, MAX_MESSAGE_BYTES, MAX_REASON_BYTES};
 /// How many frames that say nothing (pings above all) a peer may send while a message is expected.
 pub(super) const MAX_EMPTY_FRAMES: usize = 1000;
 /// How long to wait for the other side to close too.
-const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Why there is no further message.
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +21,11 @@ pub(super) enum SocketError {
     #[error("the other side went away")]
     Gone,
     /// It said nothing for too long.
-    #[error("nothing came for {} s", PATIENCE.as_secs())]
-    Silent,
+    #[error("nothing came for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// There is no room for what it wants.
+    #[error("the server is busy with other transfers; try again in a moment")]
+    Busy,
     /// What it said is no message that belongs here.
     #[error("not a message that belongs here: {0}")]
     Malformed(String),
@@ -29,11 +34,10 @@ pub(super) enum SocketError {
 /// A WebSocket that was accepted.
 pub(super) struct Socket(WebSocket);
 
-/// Sets the limits of a WebSocket that is about to be accepted.
-pub(super) fn within_limits(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade
-        .max_message_size(MAX_MESSAGE_BYTES)
-        .max_frame_size(MAX_MESSAGE_BYTES)
+/// Sets the limits of a WebSocket that is about to be accepted: the longest message that the other side may send.
+pub(super) fn within_limits(upgrade: WebSocketUpgrade, bytes: usize) -> WebSocketUpgrade {
+    let bytes = bytes.min(MAX_MESSAGE_BYTES);
+    upgrade.max_message_size(bytes).max_frame_size(bytes)
 }
 
 impl Socket {
@@ -43,9 +47,14 @@ impl Socket {
 
     /// The next message. May be dropped while it waits, nothing is lost then.
     pub(super) async fn receive<T: DeserializeOwned>(&mut self) -> Result<T, SocketError> {
-        let text = tokio::time::timeout(PATIENCE, self.receive_text())
+        self.receive_within(PATIENCE).await
+    }
+
+    /// As [`Self::receive`], with less patience, or more.
+    pub(super) async fn receive_within<T: DeserializeOwned>(&mut self, patience: Duration) -> Result<T, SocketError> {
+        let text = tokio::time::timeout(patience, self.receive_text())
             .await
-            .map_err(|_| SocketError::Silent)??;
+            .map_err(|_| SocketError::Silent(patience))??;
         serde_json::from_str(&text).map_err(|error| SocketError::Malformed(error.to_string()))
     }
 
@@ -80,7 +89,7 @@ impl Socket {
         match tokio::time::timeout(PATIENCE, self.0.send(Message::text(text))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(SocketError::Gone),
-            Err(_) => Err(SocketError::Silent),
+            Err(_) => Err(SocketError::Silent(PATIENCE)),
         }
     }
 

@@ -15,18 +15,22 @@ use super::*;
 use crate::http;
 use crate::smart::sample::{self, File};
 use crate::smart::{bundle, messages};
-use odf_dataset::RemoteAliases;
 use odf_dataset::receive::Arrival;
+use odf_dataset::{RemoteAliases, Sharing};
 use odf_metadata::codec::EncodedBlock;
 
 mod limits;
+mod long;
 mod pushes;
+mod rights;
+mod strangers;
 
 /// A server that ends with the test.
 pub(super) struct Served {
     _dir: TempDir,
     pub(super) workspace: Datasets,
     pub(super) tokens: Tokens,
+    pub(super) pushes: PushLog,
     address: SocketAddr,
     _runtime: tokio::runtime::Runtime,
 }
@@ -54,7 +58,8 @@ impl Served {
         let workspace = crate::datasets_in(dir.path());
         let tokens = Tokens::of(dir.path(), &odf_disk::Disk::new());
         let gateway = Router::new().fallback(async || (StatusCode::IM_A_TEAPOT, "the gateway"));
-        let router = router(workspace.clone(), tokens.clone(), options, gateway);
+        let pushes = PushLog::of(dir.path(), &odf_disk::Disk::new());
+        let router = router(workspace.clone(), tokens.clone(), pushes.clone(), options, gateway);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -62,18 +67,28 @@ impl Served {
             .unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(async move { axum::serve(listener, router).await });
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        runtime.spawn(async move { axum::serve(listener, service).await });
         Self {
             _dir: dir,
             workspace,
             tokens,
+            pushes,
             address,
             _runtime: runtime,
         }
     }
 
-    /// Puts a dataset into the workspace.
+    /// Puts a dataset into the workspace that everybody may read.
     pub(super) fn holding(self, name: &str, blocks: &[EncodedBlock], files: &[File]) -> Self {
+        let served = self.hiding(name, blocks, files);
+        let dataset = served.workspace.catalog().find(name).unwrap();
+        dataset.set_sharing(Sharing::Shared).unwrap();
+        served
+    }
+
+    /// Puts a dataset into the workspace that nobody may read without a token.
+    pub(super) fn hiding(self, name: &str, blocks: &[EncodedBlock], files: &[File]) -> Self {
         let id = odf_metadata::chain::ChainState::begin(&blocks[0]).unwrap().dataset_id;
         let name = name.parse().unwrap();
         let arrival = Arrival::begin(&self.workspace, id, &name, RemoteAliases::default()).unwrap();
@@ -101,7 +116,7 @@ impl Served {
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let agent = http::agent();
+        let agent = http::agent("");
         let response = match body {
             Some(body) => agent.run(request.body(body).unwrap()),
             None => agent.run(request.body(()).unwrap()),
@@ -153,8 +168,18 @@ impl Served {
         self.connect(path, None, Some("1")).unwrap()
     }
 
+    /// A token for everything.
     pub(super) fn token(&self) -> String {
-        self.tokens.add("kamu", sample::time()).unwrap()
+        self.token_for("kamu", "%", &Verb::ALL)
+    }
+
+    pub(super) fn token_for(&self, label: &str, datasets: &str, verbs: &[Verb]) -> String {
+        let rights = Rights {
+            datasets: vec![datasets.to_owned()],
+            verbs: verbs.to_vec(),
+            expires: None,
+        };
+        self.tokens.add(label, rights, sample::time()).unwrap()
     }
 }
 
@@ -386,7 +411,7 @@ fn everything_else_is_the_gateways() {
 fn addresses_given_out_are_those_that_were_used_or_set() {
     let public = Options {
         public_url: Some("https://data.example.org/odf/".parse().unwrap()),
-        on_arrived: None,
+        ..Options::default()
     };
     let (blocks, files) = sample::with_files(sample::id(1), 1);
     let served = Served::with(public).holding("ds", &blocks, &files);
@@ -401,9 +426,9 @@ fn addresses_given_out_are_those_that_were_used_or_set() {
     assert_eq!(url, format!("https://data.example.org/odf/ds/data/{}", object.hash));
 
     for good in ["localhost", "10.0.0.1:8080", "[::1]:80", "a.example"] {
-        assert!(own_address(good).is_some(), "{good}");
+        assert!(own_address(good, false).is_some(), "{good}");
     }
     for bad in ["", "a/b", "a?b", "user@host", "a#b", "a b", ":80"] {
-        assert!(own_address(bad).is_none(), "{bad}");
+        assert!(own_address(bad, true).is_none(), "{bad}");
     }
 }

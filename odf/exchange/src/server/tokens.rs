@@ -1,15 +1,20 @@
-//! Tokens that let their holders push to this server.
+//! Tokens that say who somebody is, and what that somebody may do here.
 //!
-//! A token is random and long, so its plain SHA-256 is kept and not the token: a stolen file opens nothing. The file is
-//! read again for every token that is shown, so one that was added or deleted counts at once, in every process.
+//! A token names datasets, by patterns, and verbs, and may expire ([`Rights`]). It is random and long, so its plain SHA-256
+//! is kept and not the token: a stolen file opens nothing. The file is read again for every token that is shown, so one that
+//! was added or deleted counts at once, in every process.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use multibase::Base;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use odf_dataset::catalog::like;
+use odf_dataset::{DatasetName, MAX_NAME_BYTES};
 use odf_disk::{Access, DirLock, Disk, DiskError, read_small_text};
 use odf_metadata::Timestamp;
 
@@ -21,6 +26,8 @@ const TOKEN_BYTES: usize = 32;
 pub const MAX_LABEL_CHARS: usize = 100;
 /// The most tokens that a server knows.
 pub const MAX_TOKENS: usize = 1000;
+/// The most patterns of one token.
+pub const MAX_PATTERNS: usize = 100;
 /// The longest file of tokens that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// The longest text that is looked at as a token.
@@ -58,9 +65,24 @@ pub enum TokenError {
     /// No token has this label.
     #[error("there is no token labelled {0:?}")]
     Unknown(String),
+    /// Not a verb.
+    #[error("{0:?} is no verb of tokens: pull, push, create and rewrite are")]
+    NoVerb(String),
+    /// Not a pattern of names.
+    #[error("{0:?} is no name of a dataset, with or without % for any text")]
+    BadPattern(String),
+    /// A token that allows nothing.
+    #[error("a token is for one dataset and one verb at least")]
+    NoRights,
+    /// There are more than [`MAX_PATTERNS`].
+    #[error("a token is for {MAX_PATTERNS} patterns of names at most")]
+    TooManyPatterns,
     /// There are [`MAX_TOKENS`].
     #[error("there are {MAX_TOKENS} tokens already")]
     TooMany,
+    /// With what they are for, the tokens would make a file that is not read any more.
+    #[error("the tokens would take up more than {MAX_FILE_BYTES} bytes")]
+    TooLong,
 }
 
 impl From<DiskError> for TokenError {
@@ -73,6 +95,103 @@ impl From<DiskError> for TokenError {
     }
 }
 
+/// What the holder of a token may do to a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verb {
+    /// Read it, also if it is not shared. Every token reads the datasets that it is for: nobody can add to a chain, or
+    /// tell whether that worked, without.
+    Pull,
+    /// Add to it.
+    Push,
+    /// Bring it here when it is new.
+    Create,
+    /// Replace its history, as `push --force` does.
+    Rewrite,
+}
+
+impl Verb {
+    /// All of them.
+    pub const ALL: [Verb; 4] = [Verb::Pull, Verb::Push, Verb::Create, Verb::Rewrite];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verb::Pull => "pull",
+            Verb::Push => "push",
+            Verb::Create => "create",
+            Verb::Rewrite => "rewrite",
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+impl FromStr for Verb {
+    type Err = TokenError;
+
+    fn from_str(text: &str) -> Result<Self, TokenError> {
+        let found = Verb::ALL.into_iter().find(|verb| verb.word() == text);
+        found.ok_or_else(|| TokenError::NoVerb(text.chars().take(MAX_LABEL_CHARS).collect()))
+    }
+}
+
+/// What the holder of a token may do, to which datasets, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rights {
+    /// Names of datasets, or patterns with `%` for any text.
+    pub datasets: Vec<String>,
+    /// What may be done to them.
+    pub verbs: Vec<Verb>,
+    /// From when on nothing may be done any more.
+    pub expires: Option<Timestamp>,
+}
+
+impl Rights {
+    /// Those of a token of the first version, which had no bounds: everything but to rewrite history, for which nobody
+    /// asked when it was made.
+    fn unbounded() -> Self {
+        Self {
+            datasets: vec!["%".to_owned()],
+            verbs: vec![Verb::Pull, Verb::Push, Verb::Create],
+            expires: None,
+        }
+    }
+
+    /// Whether this may be done to a dataset of this name. When is not looked at.
+    pub fn allow(&self, verb: Verb, name: &DatasetName) -> bool {
+        let said = verb == Verb::Pull || self.verbs.contains(&verb);
+        said && self.datasets.iter().any(|pattern| like(pattern, name.as_str()))
+    }
+
+    /// Whether nothing may be done any more.
+    pub fn have_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    fn check(&self) -> Result<(), TokenError> {
+        if self.verbs.is_empty() || self.datasets.is_empty() {
+            return Err(TokenError::NoRights);
+        }
+        if self.datasets.len() > MAX_PATTERNS {
+            return Err(TokenError::TooManyPatterns);
+        }
+        let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '%');
+        let bad = self
+            .datasets
+            .iter()
+            .find(|pattern| pattern.is_empty() || pattern.len() > MAX_NAME_BYTES || !pattern.chars().all(valid));
+        match bad {
+            Some(pattern) => Err(TokenError::BadPattern(pattern.chars().take(MAX_LABEL_CHARS).collect())),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A token as it is listed: all that is known of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -80,6 +199,9 @@ pub struct Entry {
     pub label: String,
     /// When it was made.
     pub added: Timestamp,
+    /// What its holder may do.
+    #[serde(default = "Rights::unbounded")]
+    pub rights: Rights,
     /// SHA-256 of the token, in hexadecimal.
     hash: String,
 }
@@ -119,8 +241,10 @@ impl Tokens {
     /// Makes a token and gives it: it cannot be had again.
     ///
     /// # Errors
-    /// [`TokenError::LabelTaken`], [`TokenError::BadLabel`], [`TokenError::TooMany`], or the file cannot be changed.
-    pub fn add(&self, label: &str, now: Timestamp) -> Result<String, TokenError> {
+    /// [`TokenError::LabelTaken`], [`TokenError::BadLabel`], [`TokenError::TooMany`], [`TokenError::TooLong`], rights that
+    /// are none, or the file cannot be changed.
+    pub fn add(&self, label: &str, rights: Rights, now: Timestamp) -> Result<String, TokenError> {
+        rights.check()?;
         let shown = || label.chars().take(MAX_LABEL_CHARS).collect();
         if label.is_empty() || label.chars().count() > MAX_LABEL_CHARS || label.chars().any(char::is_control) {
             return Err(TokenError::BadLabel(shown()));
@@ -138,6 +262,7 @@ impl Tokens {
         entries.push(Entry {
             label: label.to_owned(),
             added: now,
+            rights,
             hash: hash(&token),
         });
         self.write(&entries)?;
@@ -159,18 +284,25 @@ impl Tokens {
         self.write(&entries)
     }
 
-    /// The label of a token, if it is one.
+    /// What is known of a token, if it is one. It may have expired.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn holder(&self, token: &str) -> Result<Option<String>, TokenError> {
+    pub fn holder(&self, token: &str) -> Result<Option<Entry>, TokenError> {
         if token.len() > MAX_TOKEN_CHARS {
             return Ok(None);
         }
         // What the time of this comparison tells is about hashes, which nobody can aim.
         let hash = hash(token);
-        let found = self.list()?.into_iter().find(|entry| entry.hash == hash);
-        Ok(found.map(|entry| entry.label))
+        Ok(self.list()?.into_iter().find(|entry| entry.hash == hash))
+    }
+
+    /// Whether a token that was shown before still counts.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn still_counts(&self, entry: &Entry, now: Timestamp) -> Result<bool, TokenError> {
+        Ok(!entry.rights.have_expired(now) && self.list()?.contains(entry))
     }
 
     /// Waits for a turn at changing the file, so that no two changes, of whatever process, undo each other.
@@ -181,6 +313,9 @@ impl Tokens {
     /// Replaces the file, which only its owner may read; survives power loss when this returns.
     fn write(&self, entries: &[Entry]) -> Result<(), TokenError> {
         let text = serde_json::to_string_pretty(entries).map_err(|error| self.damaged(error.to_string()))?;
+        if text.len() as u64 > MAX_FILE_BYTES {
+            return Err(TokenError::TooLong);
+        }
         Ok(self.disk.replace(&self.path, text.as_bytes(), Access::Owner)?)
     }
 
@@ -207,23 +342,108 @@ mod tests {
         "2026-01-02T03:04:05Z".parse().unwrap()
     }
 
+    fn rights(datasets: &[&str], verbs: &[Verb]) -> Rights {
+        Rights {
+            datasets: datasets.iter().map(|pattern| (*pattern).to_owned()).collect(),
+            verbs: verbs.to_vec(),
+            expires: None,
+        }
+    }
+
+    fn all() -> Rights {
+        rights(&["%"], &Verb::ALL)
+    }
+
+    #[test]
+    fn rights_are_of_names_and_verbs() {
+        let may = |rights: &Rights, name: &str| -> Vec<&str> {
+            let name = name.parse().unwrap();
+            let allowed = Verb::ALL.into_iter().filter(|verb| rights.allow(*verb, &name));
+            allowed.map(Verb::word).collect()
+        };
+        assert_eq!(may(&all(), "x"), ["pull", "push", "create", "rewrite"]);
+        let sensors = rights(&["sensors.%", "log"], &[Verb::Push]);
+        assert_eq!(may(&sensors, "Sensors.roof"), ["pull", "push"]);
+        assert_eq!(may(&sensors, "log"), ["pull", "push"]);
+        for other in ["sensors", "my-sensors.roof", "log2"] {
+            assert!(may(&sensors, other).is_empty(), "{other}");
+        }
+        assert_eq!(may(&rights(&["%"], &[Verb::Rewrite]), "x"), ["pull", "rewrite"]);
+    }
+
+    #[test]
+    fn tokens_expire() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::of(dir.path(), &Disk::new());
+        let until = Rights {
+            expires: Some("2026-01-03T00:00:00Z".parse().unwrap()),
+            ..all()
+        };
+        let token = tokens.add("ci", until, now()).unwrap();
+        let entry = tokens.holder(&token).unwrap().unwrap();
+        assert!(tokens.still_counts(&entry, now()).unwrap());
+        let then = "2026-01-03T00:00:00Z".parse().unwrap();
+        assert!(entry.rights.have_expired(then) && !tokens.still_counts(&entry, then).unwrap());
+        // One that was deleted counts no more, also if another has its label.
+        tokens.delete("ci").unwrap();
+        tokens.add("ci", all(), now()).unwrap();
+        assert!(!tokens.still_counts(&entry, now()).unwrap());
+    }
+
+    #[test]
+    fn tokens_of_the_first_version_may_do_what_they_could_but_not_rewrite() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::of(dir.path(), &Disk::new());
+        let hash = hash("odfs_old");
+        let old = format!(r#"[{{"label": "old", "added": "2026-01-02T03:04:05Z", "hash": "{hash}"}}]"#);
+        fs::write(dir.path().join("tokens.json"), old).unwrap();
+        let entry = tokens.holder("odfs_old").unwrap().unwrap();
+        assert_eq!(entry.rights, rights(&["%"], &[Verb::Pull, Verb::Push, Verb::Create]));
+        // It is written in the new form with the next change.
+        tokens.add("new", all(), now()).unwrap();
+        assert_eq!(tokens.list().unwrap()[0], entry);
+    }
+
+    #[test]
+    fn rights_that_are_none_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::of(dir.path(), &Disk::new());
+        let add = |rights| tokens.add("x", rights, now());
+        for bad in ["", "a/b", "a b", "*", &"x".repeat(MAX_NAME_BYTES + 1)] {
+            assert!(
+                matches!(add(rights(&[bad], &Verb::ALL)), Err(TokenError::BadPattern(_))),
+                "{bad}"
+            );
+        }
+        assert!(matches!(add(rights(&[], &Verb::ALL)), Err(TokenError::NoRights)));
+        assert!(matches!(add(rights(&["%"], &[])), Err(TokenError::NoRights)));
+        let many = vec!["a"; MAX_PATTERNS + 1];
+        assert!(matches!(
+            add(rights(&many, &Verb::ALL)),
+            Err(TokenError::TooManyPatterns)
+        ));
+        add(rights(&many[1..], &Verb::ALL)).unwrap();
+        assert!(matches!("read".parse::<Verb>(), Err(TokenError::NoVerb(_))));
+        assert_eq!("rewrite".parse::<Verb>().unwrap(), Verb::Rewrite);
+    }
+
     #[test]
     fn a_token_is_known_until_it_is_deleted() {
         let dir = tempfile::tempdir().unwrap();
         let tokens = Tokens::of(dir.path(), &Disk::new());
         assert_eq!(tokens.list().unwrap(), []);
         assert_eq!(tokens.holder("odfs_x").unwrap(), None);
-        let first = tokens.add("ci", now()).unwrap();
-        let second = tokens.add("Ann's laptop", now()).unwrap();
+        let first = tokens.add("ci", all(), now()).unwrap();
+        let second = tokens.add("Ann's laptop", all(), now()).unwrap();
         assert_ne!(first, second);
         assert!(first.starts_with(TOKEN_PREFIX) && first.len() > 40, "{first}");
-        assert_eq!(tokens.holder(&first).unwrap().as_deref(), Some("ci"));
+        assert_eq!(tokens.holder(&first).unwrap().unwrap().label, "ci");
         assert_eq!(tokens.holder(&first[..first.len() - 1]).unwrap(), None);
         let labels: Vec<_> = tokens.list().unwrap().into_iter().map(|entry| entry.label).collect();
         assert_eq!(labels, ["ci", "Ann's laptop"]);
         tokens.delete("ci").unwrap();
         assert_eq!(tokens.holder(&first).unwrap(), None);
-        assert_eq!(tokens.holder(&second).unwrap().as_deref(), Some("Ann's laptop"));
+        assert_eq!(tokens.holder(&second).unwrap().unwrap().label, "Ann's laptop");
         assert!(matches!(tokens.delete("ci"), Err(TokenError::Unknown(_))));
     }
 
@@ -231,7 +451,7 @@ mod tests {
     fn the_file_holds_no_token_and_is_the_owners() {
         let dir = tempfile::tempdir().unwrap();
         let tokens = Tokens::of(dir.path(), &Disk::new());
-        let token = tokens.add("ci", now()).unwrap();
+        let token = tokens.add("ci", all(), now()).unwrap();
         let path = dir.path().join("tokens.json");
         let text = fs::read_to_string(&path).unwrap();
         assert!(!text.contains(token.trim_start_matches(TOKEN_PREFIX)), "{text}");
@@ -247,8 +467,8 @@ mod tests {
                 scope.spawn(move || {
                     let tokens = Tokens::of(dir, &Disk::new());
                     for n in 0..10 {
-                        tokens.add(&format!("{thread}-{n}"), now()).unwrap();
-                        tokens.add(&format!("gone-{thread}-{n}"), now()).unwrap();
+                        tokens.add(&format!("{thread}-{n}"), all(), now()).unwrap();
+                        tokens.add(&format!("gone-{thread}-{n}"), all(), now()).unwrap();
                         tokens.delete(&format!("gone-{thread}-{n}")).unwrap();
                     }
                 });
@@ -262,10 +482,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let tokens = Tokens::of(dir.path(), &Disk::new());
         let longest = "x".repeat(MAX_LABEL_CHARS);
-        tokens.add(&longest, now()).unwrap();
-        assert!(matches!(tokens.add(&longest, now()), Err(TokenError::LabelTaken(_))));
+        tokens.add(&longest, all(), now()).unwrap();
+        assert!(matches!(
+            tokens.add(&longest, all(), now()),
+            Err(TokenError::LabelTaken(_))
+        ));
         for bad in [String::new(), "a\nb".to_owned(), "x".repeat(MAX_LABEL_CHARS + 1)] {
-            assert!(matches!(tokens.add(&bad, now()), Err(TokenError::BadLabel(_))), "{bad}");
+            assert!(
+                matches!(tokens.add(&bad, all(), now()), Err(TokenError::BadLabel(_))),
+                "{bad}"
+            );
         }
     }
 
@@ -274,6 +500,7 @@ mod tests {
         Entry {
             label: label.to_owned(),
             added: now(),
+            rights: all(),
             hash: hash(token),
         }
     }
@@ -288,11 +515,25 @@ mod tests {
             .map(|number| entry(&format!("{number:04}{rest}"), &number.to_string()))
             .collect();
         tokens.write(&all_but_one).unwrap();
-        tokens.add("last", now()).unwrap();
+        tokens.add("last", all(), now()).unwrap();
         assert_eq!(tokens.list().unwrap().len(), MAX_TOKENS);
-        assert!(matches!(tokens.add("one more", now()), Err(TokenError::TooMany)));
+        assert!(matches!(tokens.add("one more", all(), now()), Err(TokenError::TooMany)));
         tokens.delete("last").unwrap();
-        tokens.add("one more", now()).unwrap();
+        tokens.add("one more", all(), now()).unwrap();
+    }
+
+    #[test]
+    fn tokens_that_would_not_be_read_again_are_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::of(dir.path(), &Disk::new());
+        let pattern = "x".repeat(MAX_NAME_BYTES);
+        let long = rights(&[&*pattern; MAX_PATTERNS], &Verb::ALL);
+        let add = |number: usize| tokens.add(&number.to_string(), long.clone(), now());
+        let refused = (0..MAX_TOKENS).find_map(|number| add(number).err());
+        assert!(matches!(refused, Some(TokenError::TooLong)), "{refused:?}");
+        assert!(tokens.list().unwrap().len() > 10);
+        tokens.delete("0").unwrap();
+        add(0).unwrap();
     }
 
     #[test]
@@ -304,7 +545,7 @@ mod tests {
         tokens
             .write(&[entry("longest", &longest), entry("longer", &longer)])
             .unwrap();
-        assert_eq!(tokens.holder(&longest).unwrap().as_deref(), Some("longest"));
+        assert_eq!(tokens.holder(&longest).unwrap().unwrap().label, "longest");
         assert_eq!(tokens.holder(&longer).unwrap(), None);
     }
 
@@ -312,7 +553,7 @@ mod tests {
     fn a_damaged_file_lets_nobody_in() {
         let dir = tempfile::tempdir().unwrap();
         let tokens = Tokens::of(dir.path(), &Disk::new());
-        let token = tokens.add("ci", now()).unwrap();
+        let token = tokens.add("ci", all(), now()).unwrap();
         fs::write(dir.path().join("tokens.json"), "[{").unwrap();
         assert!(matches!(tokens.holder(&token), Err(TokenError::Damaged { .. })));
         fs::write(dir.path().join("tokens.json"), vec![b' '; MAX_FILE_BYTES as usize + 1]).unwrap();

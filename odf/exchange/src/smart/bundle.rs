@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
-use super::messages::BlocksBatch;
+use super::messages::{BlocksBatch, MAX_MESSAGE_BYTES};
 use odf_metadata::Multihash;
 use odf_metadata::codec::{DecodeError, EncodedBlock, MAX_BLOCK_BYTES};
 
@@ -19,7 +19,7 @@ const MEDIA_TYPE: &str = "application/tar+gzip";
 /// What bundles say of how their bytes are written.
 const ENCODING: &str = "raw";
 
-/// The most metadata blocks that one transfer moves. A message of the protocol holds about half as many.
+/// The most metadata blocks that one bundle holds. A message of the protocol holds about half as many.
 pub const MAX_BUNDLE_BLOCKS: usize = 1 << 17;
 /// The most bytes that a bundle may unpack to, the archive's own included: it is more than [`MAX_BUNDLE_BLOCKS`] usual
 /// blocks need, and a bomb gets no further.
@@ -78,36 +78,84 @@ pub enum BundleError {
     Damaged(io::Error),
 }
 
+/// The most packed bytes: written as numbers in JSON, more would be too long for a message in any case.
+const MAX_PAYLOAD_BYTES: usize = MAX_MESSAGE_BYTES / 2;
+/// So many packed bytes fit into a message whatever they are: three digits and a comma each.
+pub(crate) const FITTING_BYTES: usize = MAX_MESSAGE_BYTES / 4 - (1 << 10);
+/// What a block takes up in the archive besides its bytes, once it is packed: mostly its name.
+const ENTRY_BYTES: u64 = 128;
+/// As many bytes may have been given to the packer and not be packed yet.
+const UNPACKED_BYTES: usize = 256 << 10;
+
+/// Whether blocks of so many bytes fit into a message however badly they pack.
+pub(crate) fn surely_fit(blocks: u64, bytes: u64) -> bool {
+    bytes.saturating_add(blocks.saturating_mul(ENTRY_BYTES)) <= (FITTING_BYTES - UNPACKED_BYTES) as u64
+}
+
 /// Packs blocks, oldest first.
 ///
 /// # Errors
 /// [`BundleError::TooManyBlocks`].
 pub(crate) fn pack<'a>(blocks: impl IntoIterator<Item = &'a EncodedBlock>) -> Result<BlocksBatch, BundleError> {
-    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
-    let mut num_blocks = 0;
+    let mut packer = Packer::new();
     for block in blocks {
-        if num_blocks as usize == MAX_BUNDLE_BLOCKS {
+        packer.add(block.hash(), block.bytes())?;
+    }
+    packer.finish()
+}
+
+/// Packs blocks one by one, so that they need not be in memory together.
+pub(crate) struct Packer {
+    archive: tar::Builder<GzEncoder<Vec<u8>>>,
+    num_blocks: u32,
+}
+
+impl Packer {
+    pub(crate) fn new() -> Self {
+        Self {
+            archive: tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default())),
+            num_blocks: 0,
+        }
+    }
+
+    /// Whether one more block of so many bytes leaves the bundle within `room` packed bytes, however badly it packs.
+    pub(crate) fn has_room_for(&self, bytes: usize, room: usize) -> bool {
+        let packed = self.archive.get_ref().get_ref().len();
+        (self.num_blocks as usize) < MAX_BUNDLE_BLOCKS && packed + UNPACKED_BYTES + bytes <= room
+    }
+
+    /// Packs one more, behind those before.
+    ///
+    /// # Errors
+    /// [`BundleError::TooManyBlocks`], [`BundleError::TooLarge`].
+    pub(crate) fn add(&mut self, hash: &Multihash, bytes: &[u8]) -> Result<(), BundleError> {
+        if self.num_blocks as usize == MAX_BUNDLE_BLOCKS {
             return Err(BundleError::TooManyBlocks {
                 limit: MAX_BUNDLE_BLOCKS,
             });
         }
-        num_blocks += 1;
+        if self.archive.get_ref().get_ref().len() > MAX_PAYLOAD_BYTES {
+            return Err(BundleError::TooLarge {
+                limit: MAX_PAYLOAD_BYTES as u64,
+            });
+        }
+        self.num_blocks += 1;
         let mut header = tar::Header::new_gnu();
-        header.set_size(block.bytes().len() as u64);
-        archive
-            .append_data(&mut header, block.hash().to_string(), &block.bytes()[..])
-            .map_err(BundleError::Damaged)?;
+        header.set_size(bytes.len() as u64);
+        self.archive
+            .append_data(&mut header, hash.to_string(), bytes)
+            .map_err(BundleError::Damaged)
     }
-    let payload = archive
-        .into_inner()
-        .and_then(GzEncoder::finish)
-        .map_err(BundleError::Damaged)?;
-    Ok(BlocksBatch {
-        num_blocks,
-        media_type: MEDIA_TYPE.to_owned(),
-        encoding: ENCODING.to_owned(),
-        payload,
-    })
+
+    pub(crate) fn finish(self) -> Result<BlocksBatch, BundleError> {
+        let payload = self.archive.into_inner().and_then(GzEncoder::finish);
+        Ok(BlocksBatch {
+            num_blocks: self.num_blocks,
+            media_type: MEDIA_TYPE.to_owned(),
+            encoding: ENCODING.to_owned(),
+            payload: payload.map_err(BundleError::Damaged)?,
+        })
+    }
 }
 
 /// Unpacks blocks in the order they are in, each checked against its name.
@@ -349,6 +397,49 @@ mod tests {
             vec![0; MAX_BLOCK_BYTES + 1]
         });
         assert!(matches!(unpack(&large), Err(BundleError::Entry { .. })));
+    }
+
+    #[test]
+    fn packing_ends_where_no_message_would_hold_it() {
+        let mut packer = Packer::new();
+        let mut state = 1_u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as u8
+        };
+        let block: Vec<u8> = (0..MAX_BLOCK_BYTES).map(|_| noise()).collect();
+        let hash = *chain()[0].hash();
+        let fitting = MAX_PAYLOAD_BYTES / MAX_BLOCK_BYTES;
+        for _ in 0..fitting {
+            packer.add(&hash, &block).unwrap();
+        }
+        let more = (0..2).map(|_| packer.add(&hash, &block)).find(Result::is_err);
+        assert!(matches!(more, Some(Err(BundleError::TooLarge { .. }))));
+    }
+
+    #[test]
+    fn what_surely_fits_does_however_badly_it_packs() {
+        let mut packer = Packer::new();
+        let mut state = 1_u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as u8
+        };
+        let hash = *chain()[0].hash();
+        let block: Vec<u8> = (0..MAX_BLOCK_BYTES).map(|_| noise()).collect();
+        let (mut blocks, mut bytes) = (0, 0);
+        while surely_fit(blocks + 1, bytes + block.len() as u64) {
+            assert!(packer.has_room_for(block.len(), FITTING_BYTES));
+            packer.add(&hash, &block).unwrap();
+            (blocks, bytes) = (blocks + 1, bytes + block.len() as u64);
+        }
+        assert!(blocks > 1);
+        let batch = packer.finish().unwrap();
+        assert!(batch.payload.len() <= FITTING_BYTES);
+        let message = serde_json::to_string(&batch).unwrap();
+        assert!(message.len() < super::super::MAX_MESSAGE_BYTES, "{}", message.len());
+        // Three digits and a comma for each byte, whatever they are.
+        const { assert!(FITTING_BYTES * 4 < MAX_MESSAGE_BYTES) };
     }
 
     #[test]

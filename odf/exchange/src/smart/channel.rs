@@ -14,13 +14,14 @@ use tungstenite::protocol::WebSocketConfig;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame};
 use tungstenite::stream::MaybeTlsStream;
-use tungstenite::{Connector, Error, Message, WebSocket, client_tls_with_config};
+use tungstenite::{Connector, Error, Message, Utf8Bytes, WebSocket, client_tls_with_config};
 
 use super::messages::{
     InternalError, PullRefused, PushMetadataRefused, PushObjectsRefused, PushRefused, VERSION, VERSION_HEADER,
 };
 use super::{ANSWER_DEADLINE, CLOSED_WITH_REASON, Endpoint, FRAME_BYTES, MAX_MESSAGE_BYTES, SmartError};
 use crate::ReadError;
+use crate::http::{message_in, shown};
 use odf_dataset::receive::{Listener, Progress, tell};
 
 /// How long a server may take to accept a connection and the upgrade of it.
@@ -29,8 +30,6 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
 const WRITE_DEADLINE: Duration = Duration::from_secs(60);
 /// How often the wait for a message looks up.
 const TICK: Duration = Duration::from_millis(100);
-/// How much of a foreign text goes into a message.
-const MAX_SHOWN_CHARS: usize = 400;
 
 /// An open WebSocket to a dataset.
 pub(super) struct Channel {
@@ -85,7 +84,10 @@ impl Channel {
                 let body = response.body().as_deref().unwrap_or_default();
                 match response.status().as_u16() {
                     404 => Ok(None),
-                    status @ (401 | 403) => Err(ReadError::Denied { url, status }.into()),
+                    status @ (401 | 403) => {
+                        let reason = message_in(body);
+                        Err(ReadError::Denied { url, status, reason }.into())
+                    }
                     400 => Err(SmartError::Refused {
                         place: place.shown(),
                         reason: message_in(body),
@@ -129,7 +131,7 @@ impl Channel {
     }
 
     /// Waits for the text of the next message.
-    pub(super) fn receive_text(&mut self, listener: &Listener<'_>) -> Result<String, SmartError> {
+    pub(super) fn receive_text(&mut self, listener: &Listener<'_>) -> Result<Utf8Bytes, SmartError> {
         let since = Instant::now();
         loop {
             if let Some(text) = self.poll()? {
@@ -146,9 +148,9 @@ impl Channel {
     }
 
     /// The text of a message, if one comes within [`TICK`].
-    pub(super) fn poll(&mut self) -> Result<Option<String>, SmartError> {
+    pub(super) fn poll(&mut self) -> Result<Option<Utf8Bytes>, SmartError> {
         match self.socket.read() {
-            Ok(Message::Text(text)) => Ok(Some(text.to_string())),
+            Ok(Message::Text(text)) => Ok(Some(text)),
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(None),
             Ok(Message::Binary(_)) => Err(self.protocol("it sent a binary message".to_owned())),
             Ok(Message::Close(frame)) => Err(self.closed(frame)),
@@ -284,25 +286,6 @@ pub(super) fn refusal(place: String, reason: &str) -> SmartError {
     }
 }
 
-/// The message in the body of an HTTP refusal.
-pub(super) fn message_in(body: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    struct Body {
-        message: String,
-    }
-    let text = serde_json::from_slice::<Body>(body).map(|body| body.message);
-    let text = text.unwrap_or_else(|_| String::from_utf8_lossy(body).into_owned());
-    match text.trim() {
-        "" => "it gave no reason".to_owned(),
-        text => shown(text),
-    }
-}
-
-/// As much of a foreign text as goes into a message.
-pub(super) fn shown(text: &str) -> String {
-    text.chars().take(MAX_SHOWN_CHARS).collect()
-}
-
 /// Connects to the first address of the host that answers.
 fn connect(place: &Endpoint) -> io::Result<TcpStream> {
     let host = place.http.host_str().unwrap_or_default();
@@ -342,6 +325,7 @@ fn tls() -> Result<Connector, String> {
 mod tests {
     use super::super::messages::{Phase, PullPhase, PullResponse, PushObjectsResponse};
     use super::*;
+    use crate::http::MAX_SHOWN_CHARS;
     use odf_metadata::DatasetId;
 
     fn words(reason: &str) -> String {
@@ -394,15 +378,5 @@ mod tests {
     #[test]
     fn tls_has_a_provider_of_its_own() {
         assert!(tls().is_ok());
-    }
-
-    #[test]
-    fn bodies_of_refusals_are_read_or_shown() {
-        assert_eq!(
-            message_in(br#"{"message":"Incompatible client version"}"#),
-            "Incompatible client version"
-        );
-        assert_eq!(message_in(b"plain"), "plain");
-        assert_eq!(message_in(b""), "it gave no reason");
     }
 }

@@ -10,6 +10,8 @@ use odf_metadata::{DatasetId, Multihash};
 
 /// The version of the protocol, the value of [`VERSION_HEADER`] in every request.
 pub(crate) const VERSION: i32 = 1;
+/// The longest message that is sent or taken, in bytes: kamu's own limit. It holds the bundle of some 50,000 blocks.
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// The header field that tells the version.
 pub(crate) const VERSION_HEADER: &str = "x-odf-smtp-version";
 
@@ -23,6 +25,9 @@ pub(crate) struct PullRequest {
     /// If `begin_after` is not in the server's chain, send all of it.
     #[serde(default)]
     pub(crate) force_update_if_diverged: bool,
+    /// The client goes on where a page ends. Between two odfs; kamu neither writes nor reads it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) pages: bool,
 }
 
 /// Pull, 1: what will come, or why nothing.
@@ -33,6 +38,10 @@ pub(crate) type PullResponse = Result<PullAccepted, PullRefused>;
 pub(crate) struct PullAccepted {
     /// Sums over it.
     pub(crate) transfer_plan: TransferPlan,
+    /// This is not all that was asked for: whoever asks again, from the last of these blocks on, gets more. Between two odfs;
+    /// kamu neither writes nor reads it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) more: bool,
 }
 
 /// Pull, 1: why nothing comes.
@@ -424,11 +433,15 @@ mod tests {
                 begin_after: None,
                 stop_at: None,
                 force_update_if_diverged: false,
+                pages: false,
             },
             r#"{"begin_after":null,"stop_at":null,"force_update_if_diverged":false}"#,
         );
         exact(
-            PullResponse::Ok(PullAccepted { transfer_plan: PLAN }),
+            PullResponse::Ok(PullAccepted {
+                transfer_plan: PLAN,
+                more: false,
+            }),
             &format!(r#"{{"Ok":{{"transfer_plan":{PLAN_TEXT}}}}}"#),
         );
         exact(
@@ -487,6 +500,26 @@ mod tests {
                 r#""pull_strategy":"HttpDownload","download_from":{"url":"http://localhost/x/data/y","#,
                 r#""headers":[{"name":"a","value":"b"}],"expires_at":null}}]}"#
             ),
+        );
+    }
+
+    #[test]
+    fn what_kamu_does_not_know_is_written_only_between_two_odfs() {
+        exact(
+            PullRequest {
+                begin_after: Some(hash()),
+                stop_at: None,
+                force_update_if_diverged: false,
+                pages: true,
+            },
+            r#"{"begin_after":"HASH","stop_at":null,"force_update_if_diverged":false,"pages":true}"#,
+        );
+        exact(
+            PullResponse::Ok(PullAccepted {
+                transfer_plan: PLAN,
+                more: true,
+            }),
+            &format!(r#"{{"Ok":{{"transfer_plan":{PLAN_TEXT},"more":true}}}}"#),
         );
     }
 
@@ -568,7 +601,7 @@ mod tests {
     fn readers_take_less_and_more_than_kamu_writes() {
         let request: PullRequest = serde_json::from_str(r#"{"new_field":1}"#).unwrap();
         assert_eq!(request.begin_after, None);
-        assert!(!request.force_update_if_diverged);
+        assert!(!request.force_update_if_diverged && !request.pages);
         let url: TransferUrl = serde_json::from_str(r#"{"url":"data/x"}"#).unwrap();
         assert!(url.headers.is_empty());
         let push = format!(r#"{{"transfer_plan":{PLAN_TEXT},"visibility_for_created_dataset":"public"}}"#);

@@ -3,40 +3,43 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
+use std::iter::Peekable;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 
 use ureq::SendBody;
 
-use super::channel::{Channel, message_in, refusal, shown};
+use super::channel::{Channel, refusal};
 use super::messages::{
     Empty, ProgressResponse, PushComplete, PushMeans, PushMetadataRefused, PushMetadataRequest, PushMetadataResponse,
     PushObjectsAccepted, PushObjectsRefused, PushObjectsRequest, PushObjectsResponse, PushRefused, PushRequest,
     PushResponse, TransferUrl, UploadProgress, Visibility,
 };
 use super::source::absolute;
-use super::{Endpoint, MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, SmartError, bundle, plan};
+use super::{Endpoint, MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, SmartError, bundle, is_on_page, plan};
 use odf_dataset::receive::{Cancelled, Listener, Progress, ReceiveError, Source as _, compare, in_parallel, tell};
-use odf_dataset::{Dataset, Object};
+use odf_dataset::{BlockPlace, Dataset, DatasetError, Object, StoredBlock};
 use odf_metadata::Multihash;
 use odf_metadata::chain::Relation;
 use odf_metadata::codec::EncodedBlock;
 
 use crate::PushError;
 use crate::files::Pushed;
-use crate::http::{self, HttpSource};
+use crate::http::{self, HttpSource, shown};
 
-/// How much of a refusal's body is read.
-pub(super) const MAX_REFUSAL_BYTES: u64 = 4096;
 /// A message without content: what the server sends to ask how far uploads are, and to confirm.
 const EMPTY_MESSAGE: &str = "{}";
 
 /// Brings what is new of a dataset to a server, which makes the dataset if it has none there, visible as told. With
 /// `force` the chain there becomes this one whatever it is now, unless it is of another dataset.
 ///
+/// More blocks than are on a page ([`PAGE_BLOCKS`](super::PAGE_BLOCKS), [`PAGE_BYTES`](super::PAGE_BYTES)) go in several
+/// pushes, one after the other, each of which ends with a chain that is in order. Another push goes on where one ended. With
+/// `force` as much goes in the first as a message holds, so that a chain is replaced in one step if that can be.
+///
 /// # Errors
 /// [`PushError::DestinationAhead`], [`ReceiveError::Diverged`], [`SmartError`], and what reading gives. The server is at its
-/// old head then.
+/// old head then, or at the last block of a page that was complete.
 pub fn push(
     dataset: &Dataset,
     place: &Endpoint,
@@ -46,54 +49,77 @@ pub fn push(
 ) -> Result<Pushed, PushError> {
     let there = HttpSource::new(&place.http, place.token.clone());
     let old_head = there.head()?;
-    let Some(from) = first_to_send(dataset, place, &there, old_head, force, listener)? else {
+    let Some(after) = last_there(dataset, place, &there, old_head, force, listener)? else {
         return Ok(Pushed::UpToDate);
     };
-    let mut new = Vec::new();
-    for stored in dataset.blocks_after(None)? {
-        let block = stored?.block;
-        if block.block().sequence_number >= from {
-            new.push(block);
-        }
+    let mut rest = dataset.blocks_after(after)?.peekable();
+    let (mut head, mut replaces, mut blocks) = (old_head, force, 0);
+    loop {
+        let page = next_page(&mut rest, replaces)?;
+        let Some(last) = page.last().map(|block| *block.hash()) else {
+            return Ok(Pushed::Updated { old_head, blocks });
+        };
+        let channel = Channel::open(place, "push")?.ok_or_else(|| PushError::NotFound { place: place.shown() })?;
+        let mut push = Push {
+            dataset,
+            place,
+            channel,
+            listener,
+        };
+        let objects = push.begin(head, &page, visibility, replaces)?;
+        push.send_objects(&objects, page.len() as u64)?;
+        push.complete(&there, last)?;
+        // What comes next follows what is there now.
+        (head, replaces) = (Some(last), false);
+        blocks += page.len() as u64;
     }
-    let channel = Channel::open(place, "push")?.ok_or_else(|| PushError::NotFound { place: place.shown() })?;
-    let mut push = Push {
-        dataset,
-        place,
-        channel,
-        listener,
-    };
-    let objects = push.begin(old_head, &new, visibility, force)?;
-    push.send_objects(&objects, new.len() as u64)?;
-    push.complete(&there)?;
-    let blocks = new.len() as u64;
-    Ok(Pushed::Updated { old_head, blocks })
 }
 
-/// The sequence number of the first block to send; nothing if the server has all. To replace a chain, all is sent, as the
-/// protocol has it.
-fn first_to_send(
+/// The next blocks that go in one push, or as many as fit into one; none once all went.
+fn next_page(
+    rest: &mut Peekable<impl Iterator<Item = Result<StoredBlock, DatasetError>>>,
+    as_many_as_fit: bool,
+) -> Result<Vec<EncodedBlock>, DatasetError> {
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while let Some(stored) = rest.next_if(|next| match next {
+        Ok(next) => {
+            let (count, len) = (page.len(), u64::from(next.place.len));
+            let fits = as_many_as_fit && bundle::surely_fit(count as u64 + 1, bytes + len);
+            fits || is_on_page(count, bytes, len)
+        }
+        Err(_) => true,
+    }) {
+        let StoredBlock { block, place } = stored?;
+        bytes += u64::from(place.len);
+        page.push(block);
+    }
+    Ok(page)
+}
+
+/// Where the last block lies that the server has and that stays, `Some(None)` if all are sent; nothing if the server has all.
+/// To replace a chain, all is sent, as the protocol has it.
+fn last_there(
     dataset: &Dataset,
     place: &Endpoint,
     there: &HttpSource,
     old_head: Option<Multihash>,
     force: bool,
     listener: &Listener<'_>,
-) -> Result<Option<u64>, PushError> {
+) -> Result<Option<Option<BlockPlace>>, PushError> {
     let local = *dataset.head();
     let Some(remote) = old_head else {
-        return Ok(Some(0));
+        return Ok(Some(None));
     };
     if remote == local {
         return Ok(None);
     }
     if let Some(stored) = dataset.block_by_hash(&remote)? {
-        return Ok(Some(stored.block.block().sequence_number.saturating_add(1)));
+        return Ok(Some(Some(stored.place)));
     }
     if force {
-        return Ok(Some(0));
+        return Ok(Some(None));
     }
-    let relation = match compare(there, remote, Some(dataset), listener) {
+    let relation = match compare(there, remote, Some(dataset), dataset.datasets_dir(), listener) {
         Ok(compared) => compared.relation,
         // Some servers write old blocks anew when they are read one by one, so this tells nothing about the chain.
         Err(ReceiveError::Block { .. }) => {
@@ -109,7 +135,12 @@ fn first_to_send(
     let place = place.shown();
     match relation {
         Relation::Equal => Ok(None),
-        Relation::Ahead { by } => Ok(Some(dataset.state().blocks().saturating_sub(by))),
+        Relation::Ahead { by } => {
+            let there = dataset.state().blocks().saturating_sub(by);
+            let last = there.checked_sub(1).and_then(|last| usize::try_from(last).ok());
+            let places = dataset.places()?;
+            Ok(Some(last.and_then(|last| places.get(last)).copied()))
+        }
         Relation::Behind { by } => Err(PushError::DestinationAhead {
             place,
             local,
@@ -257,8 +288,8 @@ impl Push<'_> {
             .copied()
             .collect();
         let (uploaded, stop) = (AtomicI32::new(0), AtomicBool::new(false));
-        let agent = http::agent();
         let (dataset, place, listener) = (self.dataset, self.place, self.listener);
+        let agent = http::agent(place.http.as_str());
         let transfer = |object: &Object| {
             let Some(to) = wanted.get(object) else {
                 return Ok(());
@@ -292,10 +323,10 @@ impl Push<'_> {
         })?)
     }
 
-    /// Step 4. What the server sends may be a last question as well as its confirmation, so its head decides.
-    fn complete(mut self, there: &HttpSource) -> Result<(), PushError> {
+    /// Step 4. What the server sends may be a last question as well as its confirmation, so its head decides: it is to be
+    /// the last block that was sent.
+    fn complete(mut self, there: &HttpSource, last: Multihash) -> Result<(), PushError> {
         self.channel.send(&PushComplete {})?;
-        let local = *self.dataset.head();
         let mut confirmed = false;
         loop {
             let text = match self.channel.receive_text(self.listener) {
@@ -306,7 +337,7 @@ impl Push<'_> {
                 return Err(refusal(self.place.shown(), &text).into());
             }
             let PushComplete {} = self.channel.read(&text)?;
-            if there.head()? == Some(local) {
+            if there.head()? == Some(last) {
                 self.channel.close();
                 return Ok(());
             }
@@ -382,8 +413,7 @@ fn send(
         url: url.to_owned(),
         reason,
     };
-    let (url, shown) = absolute(&place.http, &to.url)
-        .ok_or_else(|| failed(&place.shown(), "the server named no address for it".to_owned()))?;
+    let (url, shown) = absolute(&place.http, &to.url).map_err(|reason| failed(&place.shown(), reason.to_owned()))?;
     let path = object.path(dataset.dir());
     let file = File::open(&path).map_err(|source| PushError::Io {
         operation: "open",
@@ -421,14 +451,11 @@ fn send(
     if body.cancelled {
         return Err(Cancelled.into());
     }
-    let response = sent.map_err(|error| failed(&shown, error.to_string()))?;
+    let response = sent.map_err(|error| failed(&shown, http::in_words(&error)))?;
     if response.status().is_success() {
         return Ok(());
     }
     let status = response.status().as_u16();
-    let mut reason = Vec::new();
-    let mut answer = response.into_body().into_reader().take(MAX_REFUSAL_BYTES);
-    // Without its words the status has to do.
-    let _ = answer.read_to_end(&mut reason);
-    Err(failed(&shown, format!("the server answered {status}: {}", message_in(&reason))).into())
+    let reason = http::words_of(response);
+    Err(failed(&shown, format!("the server answered {status}: {reason}")).into())
 }

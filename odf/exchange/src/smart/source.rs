@@ -1,7 +1,8 @@
-//! A dataset at a server of the protocol, as a place that is read: its blocks come in one bundle when it is opened.
+//! A dataset at a server of the protocol, as a place that is read: its blocks come in bundles when it is opened.
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -12,191 +13,185 @@ use super::messages::{
     PullAccepted, PullMetadataRequest, PullMetadataResponse, PullObjectsRequest, PullObjectsResponse, PullRefused,
     PullRequest, PullResponse, TransferUrl,
 };
-use super::{Endpoint, MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, SmartError, bundle, plan};
-use odf_dataset::receive::{Arrival, Listener, ObjectReader, Progress, ReceiveError, Source, SourceError, tell};
-use odf_dataset::{Dataset, Object};
+use super::{Endpoint, OBJECTS_PER_REQUEST, SmartError, bundle, plan};
+use odf_dataset::receive::{
+    Arrival, Listener, MAX_NEW_BLOCK_BYTES, MAX_NEW_BLOCKS, ObjectReader, Progress, ReceiveError, Source, SourceError,
+    tell,
+};
+use odf_dataset::{Dataset, Datasets, Object};
 use odf_metadata::Multihash;
 
 use crate::ReadError;
+use crate::brought::Brought;
 use crate::http::{self, HttpSource};
 
 /// What a server of the protocol has that is not here, to be given to [`receive`](odf_dataset::receive::receive).
 ///
-/// Blocks that are asked for but were not in the bundle, as when two chains are compared that diverged, come one by one
-/// by the simple protocol, which such servers speak too.
+/// Blocks that are asked for but were in no bundle, as when two chains are compared that diverged, come by the simple
+/// protocol, which such servers speak too.
 pub struct SmartSource {
     shown: String,
     place: Endpoint,
     head: Option<Multihash>,
-    blocks: HashMap<Multihash, Bytes>,
-    asking: Mutex<Asking>,
+    brought: Brought,
+    /// The server does not have the local head.
+    diverged: bool,
+    /// Tells where objects are; none once there is nothing left to ask, or nobody who answers.
+    channel: Mutex<Option<Channel>>,
     http: HttpSource,
     agent: ureq::Agent,
 }
 
-/// Where objects are, as far as the server has been asked.
-struct Asking {
-    /// None once there is nothing left to ask.
-    channel: Option<Channel>,
-    /// What the bundle's blocks name, oldest first; those before `next` have been asked for.
-    objects: Vec<Object>,
-    next: usize,
-    known: HashMap<Object, TransferUrl>,
-}
-
 impl SmartSource {
     /// Asks the server for everything after the head of `local`, or for all. With `force` it is asked for all also if it
-    /// does not have that head.
+    /// does not have that head. Many blocks are put aside in a file without a name beside `datasets`.
     ///
     /// # Errors
-    /// The server cannot be reached, refuses, or does not follow the protocol. That there is no such dataset is no error
-    /// yet: the source has no head then.
+    /// The server cannot be reached, refuses, or does not follow the protocol, or has more than is taken at once. That there
+    /// is no such dataset is no error yet: the source has no head then.
     pub fn open(
         place: Endpoint,
+        datasets: &Datasets,
         local: Option<&Dataset>,
         force: bool,
         listener: &Listener<'_>,
     ) -> Result<Self, ReceiveError> {
-        let agent = http::agent();
+        let agent = http::agent(place.http.as_str());
         let mut source = Self {
             shown: place.shown(),
             http: HttpSource::new(&place.http, place.token.clone()),
             head: None,
-            blocks: HashMap::new(),
-            asking: Mutex::new(Asking {
-                channel: None,
-                objects: Vec::new(),
-                next: 0,
-                known: HashMap::new(),
-            }),
+            brought: Brought::beside(datasets.catalog().dir()),
+            diverged: false,
+            channel: Mutex::default(),
             place,
             agent,
         };
-        if let Some(channel) = Channel::open(&source.place, "pull")? {
-            source.fetch(channel, local, force, listener)?;
+        let mut begin_after = local.map(|dataset| *dataset.head());
+        while let Some(channel) = Channel::open(&source.place, "pull")? {
+            begin_after = source.fetch(channel, begin_after, force, listener)?;
+            if begin_after.is_none() {
+                break;
+            }
         }
         Ok(source)
     }
 
+    /// Fetches the blocks after one, as many as the server gives in one transfer. Gives the last of them if there are more.
     fn fetch(
         &mut self,
         mut channel: Channel,
-        local: Option<&Dataset>,
+        begin_after: Option<Multihash>,
         force: bool,
         listener: &Listener<'_>,
-    ) -> Result<(), SmartError> {
-        let begin_after = local.map(|dataset| *dataset.head());
+    ) -> Result<Option<Multihash>, ReceiveError> {
         channel.send(&PullRequest {
             begin_after,
             stop_at: None,
             force_update_if_diverged: force,
+            pages: true,
         })?;
         let answer: PullResponse = channel.receive(listener)?;
-        let announced = match answer {
-            Ok(PullAccepted { transfer_plan }) => transfer_plan.num_blocks,
+        let PullAccepted { transfer_plan, more } = match answer {
+            Ok(accepted) => accepted,
             Err(PullRefused::InvalidInterval { head, .. }) => {
                 // How the two chains stand to each other is found out by reading that one.
                 self.head = Some(head);
+                self.diverged = true;
                 channel.close();
-                return Ok(());
+                return Ok(None);
             }
             Err(PullRefused::SeedBlockOverwriteRestricted(_)) => {
                 let place = self.shown.clone();
-                return Err(SmartError::OtherDataset { place });
+                return Err(SmartError::OtherDataset { place }.into());
             }
-            Err(PullRefused::Internal(error)) => return Err(channel.refused(error)),
+            Err(PullRefused::Internal(error)) => return Err(channel.refused(error).into()),
         };
+        let announced = transfer_plan.num_blocks;
         if announced == 0 {
             if begin_after.is_none() {
-                return Err(channel.protocol("its dataset has no metadata blocks".to_owned()));
+                return Err(channel.protocol("its dataset has no metadata blocks".to_owned()).into());
             }
             self.head = begin_after;
             channel.close();
-            return Ok(());
+            return Ok(None);
         }
         channel.send(&PullMetadataRequest {})?;
         let PullMetadataResponse { blocks: batch } = channel.receive(listener)?;
         if batch.num_blocks != announced {
             let reason = format!("it sent {} metadata blocks and announced {announced}", batch.num_blocks);
-            return Err(channel.protocol(reason));
+            return Err(channel.protocol(reason).into());
         }
         let blocks = bundle::unpack(&batch).map_err(|source| SmartError::Bundle {
             place: self.shown.clone(),
             source,
         })?;
         drop(batch);
-        tell(listener, Progress::Bytes(0))?;
-        self.head = blocks.last().map(|block| *block.hash());
-        let asking = self.asking.get_mut().unwrap_or_else(PoisonError::into_inner);
-        asking.objects = Object::of_all(&blocks);
-        asking.channel = Some(channel);
-        self.blocks = blocks
-            .into_iter()
-            .map(|block| (*block.hash(), block.bytes().clone()))
-            .collect();
-        Ok(())
-    }
-
-    /// Where an object is. Asks for it and for those after it when that is not known yet.
-    fn address(&self, object: &Object) -> Result<Option<TransferUrl>, SmartError> {
-        let mut asking = self.asking();
-        for _ in 0..MAX_OBJECT_REQUESTS {
-            if let Some(url) = asking.known.get(object) {
-                return Ok(Some(url.clone()));
+        for block in blocks {
+            let bytes = self.brought.bytes() + block.bytes().len() as u64;
+            if self.brought.count() >= MAX_NEW_BLOCKS || bytes > MAX_NEW_BLOCK_BYTES {
+                let place = self.shown.clone();
+                return Err(ReceiveError::TooMuch { place });
             }
-            let Asking {
-                channel,
-                objects,
-                next,
-                known,
-            } = &mut *asking;
-            let (Some(open), Some(at)) = (
-                channel.as_mut(),
-                objects[*next..].iter().position(|other| other == object),
-            ) else {
-                return Ok(None);
-            };
-            let from = *next + at;
-            let page = &objects[from..objects.len().min(from + OBJECTS_PER_REQUEST)];
-            let request = PullObjectsRequest {
-                object_files: page.iter().map(plan::file).collect(),
-            };
-            let answer = open
-                .send(&request)
-                .and_then(|()| open.receive(&|_| std::ops::ControlFlow::Continue(())));
-            let PullObjectsResponse {
-                object_transfer_strategies,
-            } = match answer {
-                // The server may be tired of waiting for a page that takes its time. What is left comes by the simple
-                // protocol, which tells what else is wrong.
-                Err(SmartError::Broken { .. } | SmartError::Refused { .. }) => {
-                    *channel = None;
-                    return Ok(None);
-                }
-                answer => answer?,
-            };
-            *next = from + page.len();
-            for strategy in object_transfer_strategies {
-                known.insert(plan::object(&strategy.object_file), strategy.download_from);
-            }
-            if *next == objects.len()
-                && let Some(done) = channel.take()
-            {
-                done.close();
-            }
+            self.brought.add(block.hash(), block.bytes())?;
+            self.head = Some(*block.hash());
         }
+        tell(listener, Progress::Bytes(0))?;
+        if more {
+            channel.close();
+            return Ok(self.head);
+        }
+        *self.channel() = Some(channel);
         Ok(None)
     }
 
-    fn asking(&self) -> MutexGuard<'_, Asking> {
-        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Where objects are, as far as the server says.
+    fn addresses(
+        &self,
+        objects: &[Object],
+        listener: &Listener<'_>,
+    ) -> Result<HashMap<Object, TransferUrl>, ReceiveError> {
+        let mut channel = self.channel();
+        let Some(open) = channel.as_mut() else {
+            return Ok(HashMap::new());
+        };
+        let request = PullObjectsRequest {
+            object_files: objects.iter().map(plan::file).collect(),
+        };
+        let answer = open.send(&request).and_then(|()| open.receive(listener));
+        let PullObjectsResponse {
+            object_transfer_strategies,
+        } = match answer {
+            // The server may be tired of waiting for a page that takes its time. What is left comes by the simple protocol,
+            // which tells what else is wrong.
+            Err(SmartError::Broken { .. } | SmartError::Refused { .. }) => {
+                *channel = None;
+                return Ok(HashMap::new());
+            }
+            answer => answer?,
+        };
+        let strategies = object_transfer_strategies.into_iter();
+        Ok(strategies
+            .map(|strategy| (plan::object(&strategy.object_file), strategy.download_from))
+            .collect())
+    }
+
+    fn channel(&self) -> MutexGuard<'_, Option<Channel>> {
+        self.channel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the server go once everything was asked.
+    fn close(&self) {
+        if let Some(channel) = self.channel().take() {
+            channel.close();
+        }
     }
 
     /// The answer to a GET of an address that the server gave.
     fn get(&self, object: &Object, from: &TransferUrl) -> Result<Box<dyn Read + Send>, ReadError> {
-        let (url, shown) = absolute(&self.place.http, &from.url).ok_or_else(|| ReadError::Unreachable {
+        let (url, shown) = absolute(&self.place.http, &from.url).map_err(|reason| ReadError::Unreachable {
             url: object.to_string(),
-            reason: "the server named no address for it".to_owned(),
+            reason: reason.to_owned(),
         })?;
         let answer = http::ask(|| {
             let mut request = self.agent.get(url.as_str());
@@ -207,7 +202,7 @@ impl SmartSource {
         });
         let response = answer.map_err(|error| ReadError::Unreachable {
             url: shown.clone(),
-            reason: error.to_string(),
+            reason: http::in_words(&error),
         })?;
         match response.status().as_u16() {
             200..=299 => Ok(Box::new(response.into_body().into_reader())),
@@ -215,24 +210,27 @@ impl SmartSource {
                 place: self.shown.clone(),
                 file: object.to_string(),
             }),
-            status @ (401 | 403) => Err(ReadError::Denied { url: shown, status }),
+            status @ (401 | 403) => Err(http::denied(shown, status, response)),
             status => Err(ReadError::Status { url: shown, status }),
         }
     }
 }
 
-/// An address that a server gave, and how it is shown: without a query, which may be a signature.
-pub(super) fn absolute(base: &Url, given: &str) -> Option<(Url, String)> {
-    let url = base.join(given).ok()?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return None;
+/// An address that a server gave, and how it is shown: without a query, which may be a signature. A server that is spoken
+/// to by HTTPS does not send anybody to plain HTTP: what goes there, a token perhaps, everybody on the way could read.
+pub(super) fn absolute(base: &Url, given: &str) -> Result<(Url, String), &'static str> {
+    let named = base.join(given).ok();
+    let url = named.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let url = url.ok_or("the server named no address for it")?;
+    if base.scheme() == "https" && url.scheme() != "https" {
+        return Err("the server, which is asked by HTTPS, named an address of plain HTTP for it; that is not used");
     }
     let mut shown = url.clone();
     shown.set_query(None);
     shown.set_fragment(None);
     let _ = shown.set_username("");
     let _ = shown.set_password(None);
-    Some((url, shown.to_string()))
+    Ok((url, shown.to_string()))
 }
 
 impl Source for SmartSource {
@@ -245,19 +243,36 @@ impl Source for SmartSource {
     }
 
     fn block(&self, hash: &Multihash) -> Result<Bytes, SourceError> {
-        match self.blocks.get(hash) {
-            Some(bytes) => Ok(bytes.clone()),
+        match self.brought.get(hash).map_err(SourceError::new)? {
+            Some(bytes) => Ok(bytes),
             None => self.http.block(hash),
         }
     }
 
+    fn bring_many(&self, local: Option<&Dataset>, aside: &Path, listener: &Listener<'_>) -> Result<(), ReceiveError> {
+        match self.diverged {
+            true => self.http.bring_many(local, aside, listener),
+            false => Ok(()),
+        }
+    }
+
     fn objects(&self, objects: &[Object], arrival: &Arrival, listener: &Listener<'_>) -> Result<(), ReceiveError> {
-        let open = |object: &Object| -> Result<ObjectReader<'_>, SourceError> {
-            match self.address(object).map_err(SourceError::from)? {
-                Some(from) => Ok(self.get(object, &from)?),
-                None => Ok(self.http.object(object)?),
+        let pages = objects.chunks(OBJECTS_PER_REQUEST);
+        let last = pages.len();
+        for (number, page) in pages.enumerate() {
+            let known = self.addresses(page, listener)?;
+            if number + 1 == last {
+                self.close();
             }
-        };
-        arrival.take(objects, &open, listener)
+            let open = |object: &Object| -> Result<ObjectReader<'_>, SourceError> {
+                match known.get(object) {
+                    Some(from) => Ok(self.get(object, from)?),
+                    None => Ok(self.http.object(object)?),
+                }
+            };
+            arrival.take(page, &open, listener)?;
+        }
+        self.close();
+        Ok(())
     }
 }

@@ -203,7 +203,7 @@ fn pull_into(
     dataset: Option<Dataset>,
     force: bool,
 ) -> Result<Received, ReceiveError> {
-    let source = SmartSource::open(script.endpoint(), dataset.as_ref(), force, &QUIET)?;
+    let source = SmartSource::open(script.endpoint(), workspace, dataset.as_ref(), force, &QUIET)?;
     let destination = Destination {
         dataset,
         force,
@@ -257,7 +257,7 @@ fn a_dataset_is_pulled_from_kamu() {
         let request = server.hear();
         assert_eq!(
             request,
-            json!({"begin_after": null, "stop_at": null, "force_update_if_diverged": false})
+            json!({"begin_after": null, "stop_at": null, "force_update_if_diverged": false, "pages": true})
         );
         server.say(plan(&all));
         assert_eq!(server.hear(), json!({}));
@@ -282,6 +282,67 @@ fn a_dataset_is_pulled_from_kamu() {
     for (object, bytes) in &files {
         assert_eq!(std::fs::read(object.path(arrived.dataset.dir())).unwrap(), *bytes);
     }
+}
+
+#[test]
+fn a_pull_goes_on_where_a_page_ends() {
+    let (blocks, files) = sample::with_files(sample::id(1), 3);
+    let paths: Vec<String> = files.iter().map(|(object, _)| object.to_string()).collect();
+    let served: Vec<(&str, &[u8])> = paths
+        .iter()
+        .map(String::as_str)
+        .zip(files.iter().map(|(_, bytes)| &bytes[..]))
+        .collect();
+    let all = blocks.clone();
+    let script = Script::new(&served, move |server| {
+        let request = server.hear();
+        assert_eq!(request["pages"], true);
+        let after = request["begin_after"].as_str();
+        let from = after.map_or(0, |after| {
+            let last = all.iter().position(|block| block.hash().to_string() == after);
+            last.unwrap() + 1
+        });
+        // Two blocks on a page; the last one has fewer.
+        let page = &all[from..all.len().min(from + 2)];
+        let more = from + page.len() < all.len();
+        let mut accepted = plan(page);
+        accepted["Ok"]["more"] = json!(more);
+        server.say(accepted);
+        server.hear();
+        server.say(bundled(page));
+        if !more {
+            // All objects are asked for in the last transfer.
+            assert_eq!(say_where(server)["object_files"].as_array().unwrap().len(), 6);
+        }
+        server.closed();
+    });
+    let (_dir, workspace) = workspace();
+    let outcome = pull_into(&workspace, &script, None, false).unwrap();
+    assert!(
+        matches!(&outcome, Received::Updated(arrived) if arrived.blocks == 5),
+        "{outcome:?}"
+    );
+    assert_eq!(outcome.dataset().head(), blocks[4].hash());
+}
+
+#[test]
+fn a_server_that_says_there_is_more_and_gives_none_ends_a_pull() {
+    let chain = sample::chain(sample::id(1), 3, 3, "");
+    let (all, head) = (chain.clone(), chain[2].hash().to_string());
+    let script = Script::new(&[], move |server| {
+        let is_first = server.hear()["begin_after"].is_null();
+        let mut accepted = plan(if is_first { &all } else { &[] });
+        accepted["Ok"]["more"] = json!(true);
+        server.say(accepted);
+        if is_first {
+            server.hear();
+            server.say(bundled(&all));
+        }
+        let _ = server.socket.read();
+    });
+    let (_dir, workspace) = workspace();
+    let outcome = pull_into(&workspace, &script, None, false).unwrap();
+    assert_eq!(outcome.dataset().head().to_string(), head);
 }
 
 #[test]
@@ -437,6 +498,7 @@ fn a_server_that_lies_is_not_believed() {
 
 #[test]
 fn a_message_over_the_limit_is_refused_before_it_comes() {
+    let (_dir, workspace) = workspace();
     for bytes in [MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES + 1] {
         let script = Script::new(&[], move |server| {
             server.hear();
@@ -444,7 +506,8 @@ fn a_message_over_the_limit_is_refused_before_it_comes() {
             let head = [&[0x81_u8, 127][..], &(bytes as u64).to_be_bytes()].concat();
             server.socket.get_mut().write_all(&head).unwrap();
         });
-        let error = SmartSource::open(script.endpoint(), None, false, &QUIET).err().unwrap();
+        let opened = SmartSource::open(script.endpoint(), &workspace, None, false, &QUIET);
+        let error = opened.err().unwrap();
         let words = error.to_string().to_lowercase();
         assert_eq!(words.contains("too long"), bytes > MAX_MESSAGE_BYTES, "{error}");
     }
@@ -457,7 +520,9 @@ fn nobody_there_and_not_let_in_are_told_apart() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for scheme in ["http", "https"] {
         let endpoint = Endpoint::new(&format!("{scheme}://{closed}/ds").parse().unwrap(), None);
-        let error = SmartSource::open(endpoint, None, false, &QUIET).err().unwrap();
+        let error = SmartSource::open(endpoint, &workspace, None, false, &QUIET)
+            .err()
+            .unwrap();
         assert!(matches!(unread(&error), Some(ReadError::Unreachable { .. })), "{error}");
     }
     // A server without TLS, addressed as one with it.
@@ -479,7 +544,44 @@ fn a_wish_to_stop_ends_the_wait() {
         server.hear();
         thread::sleep(Duration::from_secs(20));
     });
+    let (_dir, workspace) = workspace();
     let stop = |_| ControlFlow::Break(());
-    let error = SmartSource::open(script.endpoint(), None, false, &stop).err().unwrap();
+    let opened = SmartSource::open(script.endpoint(), &workspace, None, false, &stop);
+    let error = opened.err().unwrap();
     assert!(matches!(error, ReceiveError::Cancelled(_)), "{error}");
+}
+
+#[test]
+fn links_do_not_lead_from_https_to_plain_http() {
+    use super::source::absolute;
+    let base: url::Url = "https://data.example.org/ds/".parse().unwrap();
+    for good in [
+        "https://store.example.org/x?signature=1",
+        "data/x",
+        "/x",
+        "//other.example.org/x",
+    ] {
+        let (url, shown) = absolute(&base, good).unwrap();
+        assert!(url.scheme() == "https" && !shown.contains("signature"), "{url} {shown}");
+    }
+    let reason = absolute(&base, "http://data.example.org/ds/data/x").unwrap_err();
+    assert!(reason.contains("plain HTTP"), "{reason}");
+    for bad in ["file:///etc/passwd", "ftp://x/", "https://"] {
+        assert!(absolute(&base, bad).is_err(), "{bad}");
+    }
+    let plain: url::Url = "http://data.example.org/ds/".parse().unwrap();
+    assert!(absolute(&plain, "http://other.example.org/x").is_ok());
+}
+
+#[test]
+fn an_agent_for_https_asks_nobody_by_plain_http() {
+    let agent = crate::http::agent("HTTPS://data.example.org/");
+    let error = agent.get("http://127.0.0.1:1/").call().unwrap_err();
+    assert!(matches!(error, ureq::Error::RequireHttpsOnly(_)), "{error}");
+    assert!(crate::http::in_words(&error).contains("plain HTTP"));
+    let error = crate::http::agent("http://x/")
+        .get("http://127.0.0.1:1/")
+        .call()
+        .unwrap_err();
+    assert!(!matches!(error, ureq::Error::RequireHttpsOnly(_)), "{error}");
 }

@@ -3,20 +3,17 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array};
-use arrow::compute::kernels::cast_utils::parse_decimal;
 use arrow::datatypes::{
-    DataType, DecimalType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    DataType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     TimestampSecondType,
 };
 use arrow::error::ArrowError;
-use odf_metadata::Timestamp;
+use chrono::DateTime;
 
 use crate::infer::UTC;
+use crate::moment::Counted;
 use crate::shape::type_name;
 use crate::source::{Problem, shorten};
-
-/// Integers from here up are Unix milliseconds, below Unix seconds: 1973-03-03 in milliseconds, the year 5138 in seconds.
-const EPOCH_MILLIS_FROM: i64 = 100_000_000_000;
 
 /// The refusal of a value that is not of this type.
 pub(crate) fn not_type(value: &str, data_type: &DataType) -> Problem {
@@ -33,7 +30,7 @@ pub(crate) fn not_type(value: &str, data_type: &DataType) -> Problem {
 }
 
 /// Counts since 1970 as times in UTC.
-pub(super) fn moments(counts: Int64Array, unit: TimeUnit) -> ArrayRef {
+pub(crate) fn moments(counts: Int64Array, unit: TimeUnit) -> ArrayRef {
     match unit {
         TimeUnit::Second => Arc::new(counts.reinterpret_cast::<TimestampSecondType>().with_timezone(UTC)),
         TimeUnit::Millisecond => Arc::new(counts.reinterpret_cast::<TimestampMillisecondType>().with_timezone(UTC)),
@@ -55,19 +52,72 @@ pub(crate) fn with_zone(array: &ArrayRef, zone: Option<Arc<str>>) -> Result<Arra
     Ok(arrow::array::make_array(data))
 }
 
-/// A decimal that fits, without rounding unless `lax`.
-pub(super) fn decimal<T: DecimalType>(text: &str, precision: u8, scale: i8, lax: bool) -> Option<T::Native> {
-    let fraction = text.split(['e', 'E']).next()?.split_once('.').map_or("", |(_, f)| f);
-    let kept = usize::try_from(scale).unwrap_or(0);
-    if !lax && fraction.len() > kept && fraction.bytes().skip(kept).any(|b| b != b'0') {
-        return None;
+/// Integers in a time column of which nobody said what they count.
+const NO_UNIT: &str = "is a number, and nothing says in which unit it counts since 1970. Say it with the type of the column: \
+                       TIMESTAMP(0) for seconds, (3) milliseconds, (6) microseconds, (9) nanoseconds \
+                       (`odfs publish --schema 'COLUMN TIMESTAMP(0)'`; in a source a Timestamp with `unit: Second`), or write \
+                       RFC 3339 times";
+
+/// A time of a kind that the column cannot hold without a loss.
+const fn finer(unit: TimeUnit) -> &'static str {
+    match unit {
+        TimeUnit::Second => {
+            "has digits below the second, which the column does not hold; make it a String, or give it a finer unit"
+        }
+        TimeUnit::Millisecond => {
+            "has digits below the millisecond, which the column does not hold; cut them (--cut-times), or make it a String"
+        }
+        TimeUnit::Microsecond => "has digits below the microsecond, which the column does not hold; make it a String",
+        TimeUnit::Nanosecond => "has digits below the nanosecond, which the column does not hold; make it a String",
     }
-    parse_decimal::<T>(text, precision, scale).ok()
 }
 
-/// Unix seconds or milliseconds, told apart by size, as milliseconds; none outside of the years 0 to 9999.
-pub(crate) fn epoch_millis(value: i64) -> Option<i64> {
-    let is_millis = value.unsigned_abs() >= EPOCH_MILLIS_FROM.unsigned_abs();
-    let millis = if is_millis { value } else { value.checked_mul(1000)? };
-    Timestamp::from_millis(millis).map(|_| millis)
+/// The refusal of a number in a time column whose unit is not known.
+pub(crate) fn no_unit(value: &str) -> Problem {
+    changes(value, NO_UNIT)
+}
+
+/// The refusal of a time of day in a date column.
+pub(crate) fn not_midnight(value: &str) -> Problem {
+    changes(
+        value,
+        "has a time of day, which a Date does not hold; make the column a Timestamp or a String",
+    )
+}
+
+/// The refusal of a value that would come out as another one.
+pub(crate) fn changes(value: &str, reason: &'static str) -> Problem {
+    Problem::Changes {
+        value: shorten(value),
+        reason,
+    }
+}
+
+/// A time in its unit, if nothing is lost with it, or only what may be cut.
+pub(crate) fn settled(counted: Counted, cut: bool, unit: TimeUnit, value: &dyn Fn() -> String) -> Result<i64, Problem> {
+    match counted {
+        Counted::Exactly(count) => Ok(count),
+        Counted::Finer(count) if cut => Ok(count),
+        Counted::Finer(_) => Err(changes(&value(), finer(unit))),
+        Counted::TooFar => Err(too_far(&value())),
+    }
+}
+
+/// The refusal of a time beyond those that can be shown.
+pub(crate) fn too_far(value: &str) -> Problem {
+    changes(
+        value,
+        "lies beyond the times that can be told, which end about 262,000 years from now; leave it out, or make the column a \
+         String",
+    )
+}
+
+/// Whether a time can be told in years, months and days.
+pub(crate) fn is_tellable(count: i64, unit: TimeUnit) -> bool {
+    match unit {
+        TimeUnit::Second => DateTime::from_timestamp(count, 0).is_some(),
+        TimeUnit::Millisecond => DateTime::from_timestamp_millis(count).is_some(),
+        TimeUnit::Microsecond => DateTime::from_timestamp_micros(count).is_some(),
+        TimeUnit::Nanosecond => true,
+    }
 }

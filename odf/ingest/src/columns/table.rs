@@ -18,10 +18,7 @@ pub(crate) struct Table {
 impl Table {
     /// Fails with the position of the column that the format cannot hold.
     pub(crate) fn new(shape: &Shape, reading: Reading) -> Result<Table, usize> {
-        let column = |(at, field): (usize, &FieldRef)| {
-            let epoch = shape.event_time() == Some(at) && !reading.lax;
-            Column::new(field, epoch, reading).ok_or(at)
-        };
+        let column = |(at, field): (usize, &FieldRef)| Column::new(field, shape.integer_time(at), reading).ok_or(at);
         let fields = shape.schema().fields().iter().enumerate();
         Ok(Table {
             columns: fields.map(column).collect::<Result<Vec<_>, _>>()?,

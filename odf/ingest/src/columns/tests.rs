@@ -1,5 +1,7 @@
 //! Which types a column can be of.
 
+use odf_tables::types::MAX_FIXED_LENGTH;
+
 use super::*;
 
 #[test]
@@ -7,9 +9,10 @@ fn fixed_lengths_have_a_limit_however_they_are_nested() {
     let list = |item: DataType, length| DataType::FixedSizeList(Arc::new(Field::new("item", item, true)), length);
     let reading = Reading {
         lax: true,
+        cut_times: false,
         nested: true,
     };
-    let made = |data_type| Column::new(&Field::new("x", data_type, true), false, reading).is_some();
+    let made = |data_type| Column::new(&Field::new("x", data_type, true), None, reading).is_some();
     let most = i32::try_from(MAX_FIXED_LENGTH).unwrap();
     assert!(made(list(DataType::Int8, most)));
     assert!(!made(list(DataType::Int8, most + 1)));

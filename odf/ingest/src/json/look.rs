@@ -9,7 +9,8 @@ use super::{GEOMETRY, MAX_DEPTH, Objects, cells, decode_string, items, members, 
 use crate::chunks::{Ordered, Rule};
 use crate::infer::{Inferred, InferredColumn, Kinds, kind_of_json_string, kind_of_number};
 use crate::source::{
-    BATCH_ROWS, Format, MAX_COLUMNS, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report,
+    BATCH_ROWS, Format, MAX_COLUMNS, OnProgress, Phase, Problem, ReadOptions, Source, SourceError, Span, check_names,
+    report,
 };
 
 /// Types of all columns from all rows; columns in the order in which they first appear.
@@ -48,8 +49,9 @@ pub(crate) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
     let rows = all.rows;
     let columns = all.columns.into_iter().map(|(name, values)| InferredColumn {
         name,
-        data_type: values.data_type(),
+        data_type: values.data_type(source.options()),
         nullable: true,
+        note: values.scalars.note(source.options()),
     });
     Ok(Inferred {
         columns: columns.collect(),
@@ -131,17 +133,17 @@ impl Values {
     }
 
     /// The type that has all of them; text if there is no other.
-    fn data_type(&self) -> DataType {
+    fn data_type(&self, options: &ReadOptions) -> DataType {
         match (&self.items, &self.members) {
-            (None, None) => self.scalars.data_type(),
+            (None, None) => self.scalars.data_type(options),
             (Some(items), None) if self.scalars == Kinds::default() => {
-                DataType::List(Arc::new(Field::new("item", items.data_type(), true)))
+                DataType::List(Arc::new(Field::new("item", items.data_type(options), true)))
             }
             (None, Some(members)) if self.scalars == Kinds::default() && !members.columns.is_empty() => {
                 let fields = members.columns.iter();
                 DataType::Struct(
                     fields
-                        .map(|(name, values)| Field::new(name, values.data_type(), true))
+                        .map(|(name, values)| Field::new(name, values.data_type(options), true))
                         .collect(),
                 )
             }

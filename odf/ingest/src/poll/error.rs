@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::event_time::EventTimeError;
+use super::needs::Needs;
 use super::template::TemplateError;
 
 /// Why a source gave no data. Nothing was taken, and nothing is left of what arrived.
@@ -17,6 +18,49 @@ pub enum PollError {
         what: String,
         /// What to do in its place.
         instead: &'static str,
+    },
+    /// The source does more than ask a public web server, and the owner of this machine has not agreed to it.
+    #[error("the source {0}")]
+    NotAgreed(Box<Needs>),
+    /// A name in the source stands for an address of this machine or its network, and nobody has agreed to that.
+    #[error("{url} is at {address}, an address of this machine or its network")]
+    Private {
+        /// As it stands in the source.
+        url: String,
+        /// What it led to.
+        address: String,
+    },
+    /// A server sent on to an address of this machine or its network that the source does not name.
+    #[error(
+        "{url} leads to {host} ({address}), an address of this machine or its network that the source does not name"
+    )]
+    LedAstray {
+        /// As it stands in the source.
+        url: String,
+        /// Where it led.
+        host: String,
+        /// The address of that.
+        address: String,
+    },
+    /// A server sent on from HTTPS to plain HTTP.
+    #[error("{url} leads from HTTPS to plain HTTP, where anybody on the way can change the data")]
+    Downgrade {
+        /// As it stands in the source.
+        url: String,
+    },
+    /// The file is not among those that were agreed on.
+    #[error("{} is not among the files that this source was approved to read", .path.display())]
+    OtherFile {
+        /// The file, links followed.
+        path: PathBuf,
+    },
+    /// A setting keeps sources from using something.
+    #[error("the setting {setting} does not let sources use {what}")]
+    OutOfBounds {
+        /// What the source wants.
+        what: String,
+        /// The setting.
+        setting: &'static str,
     },
     /// A template of the source cannot be filled in.
     #[error(transparent)]
@@ -80,6 +124,14 @@ pub enum PollError {
         limit: u64,
         /// What may be behind it, or nothing.
         hint: &'static str,
+    },
+    /// More data than there is room for.
+    #[error("{name} does not fit on the disk, which has {free} bytes free")]
+    NoRoom {
+        /// What it is of.
+        name: String,
+        /// What is free.
+        free: u64,
     },
     /// The pattern of a FilesGlob source is none.
     #[error("`{pattern}` is not a pattern of paths: {reason}")]

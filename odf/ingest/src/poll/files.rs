@@ -19,6 +19,7 @@ pub(super) fn fetch_file(
     around: &Surroundings<'_>,
 ) -> Result<Outcome, PollError> {
     let modified = modified(path)?;
+    around.consent.covers_file(path, around.bounds)?;
     let state = State::LastModified(modified);
     if previous == Some(&state) {
         return Ok(Outcome::UpToDate);
@@ -71,6 +72,7 @@ pub(super) fn next_of_glob(
             None => Err(PollError::NotFound(format!("a file like {pattern}"))),
         };
     };
+    around.consent.covers_file(&path, around.bounds)?;
     Ok(Outcome::Fetched(Fetched {
         event_time: event_time::of_file_name(event_time, &name, around.now)?,
         content: Content::InPlace(path.clone()),

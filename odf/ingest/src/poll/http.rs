@@ -16,10 +16,12 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, Defaul
 use ureq::{Agent, Body};
 use url::Url;
 
+use super::proxy;
+use super::reach::{Guard, Private};
 use super::spool::{Content, CopyError, copy};
 use super::{
-    FetchPhase, FetchProgress, Fetched, MAX_CONTENT_BYTES, Outcome, PollError, Spool, State, Surroundings, event_time,
-    template,
+    Consent, FetchPhase, FetchProgress, Fetched, MAX_CONTENT_BYTES, Outcome, PollError, Spool, State, Surroundings,
+    event_time, template,
 };
 use odf_metadata::{EventTimeSource, RequestHeader, Timestamp};
 
@@ -40,7 +42,7 @@ pub(super) fn fetch(
     // Before anything is asked for.
     event_time::of_url(event_time, None, around.now)?;
     let surplus = Arc::new(AtomicBool::new(false));
-    let agent = agent(around, surplus.clone());
+    let agent = agent(url, around, surplus.clone());
     let mut request = agent.get(url.as_str());
     for (header, value) in &request_headers(headers, previous, around)? {
         request = request.header(header, value);
@@ -69,7 +71,7 @@ pub(super) fn fetch(
     })
 }
 
-fn agent(around: &Surroundings<'_>, surplus: Arc<AtomicBool>) -> Agent {
+fn agent(url: &Url, around: &Surroundings<'_>, surplus: Arc<AtomicBool>) -> Agent {
     let options = around.http;
     let config = Agent::config_builder()
         .http_status_as_error(false)
@@ -78,12 +80,16 @@ fn agent(around: &Surroundings<'_>, surplus: Arc<AtomicBool>) -> Agent {
         .max_redirects(options.max_redirects)
         // After a redirect the server may close the connection just when it is used again.
         .max_idle_connections(0)
+        .https_only(url.scheme() == "https")
+        .proxy(proxy::of_environment(around.environment))
         .timeout_resolve(Some(options.connect_timeout))
         .timeout_connect(Some(options.connect_timeout))
         .timeout_per_read(Some(options.stall_timeout))
         .timeout_per_write(Some(options.stall_timeout))
         .build();
-    let connector = DefaultConnector::default().chain(Watch { surplus });
+    let allowed = matches!(around.consent, Consent::Given { private: true, .. });
+    let guard = Guard::new(url, allowed, config.proxy().is_some());
+    let connector = guard.chain(DefaultConnector::default()).chain(Watch { surplus });
     Agent::with_parts(config, connector, DefaultResolver::default())
 }
 
@@ -227,6 +233,22 @@ impl Download<'_> {
             ureq::Error::BadUri(reason) => PollError::Url {
                 url,
                 reason: reason.clone(),
+            },
+            ureq::Error::RequireHttpsOnly(_) => PollError::Downgrade { url },
+            ureq::Error::Other(error) if error.is::<Private>() => match error.downcast_ref::<Private>() {
+                Some(Private {
+                    host,
+                    address,
+                    named: false,
+                }) => PollError::LedAstray {
+                    url,
+                    host: host.clone(),
+                    address: address.clone(),
+                },
+                found => PollError::Private {
+                    url,
+                    address: found.map(|found| found.address.clone()).unwrap_or_default(),
+                },
             },
             error => PollError::Unreachable {
                 url,

@@ -8,7 +8,7 @@ use super::spool::Content;
 use super::{PollError, Surroundings};
 use odf_metadata::{CompressionFormat, PrepStep};
 
-pub use archive::{MAX_UNPACK_RATIO, MAX_UNPACKED_BYTES, UNPACK_FLOOR_BYTES};
+pub use archive::{MAX_UNPACKED_BYTES, UNPACK_FLOOR_BYTES, UNPACK_RATIO};
 
 /// Runs the steps one after another. `name` is what messages call the data.
 pub(super) fn prepare(

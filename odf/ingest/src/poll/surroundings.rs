@@ -1,10 +1,12 @@
 //! What a fetch may use of the world around it, and how it says how far it is.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
 use odf_metadata::Timestamp;
 
+use super::consent::{Bounds, Consent};
 use super::error::PollError;
 
 /// The most bytes of one fetch, and of what each prepare step makes of it.
@@ -58,6 +60,10 @@ pub enum FetchPhase {
 pub struct Surroundings<'a> {
     /// Directory for what is downloaded and prepared. What is left in it after a crash may be removed.
     pub spool: &'a Path,
+    /// What the owner of this machine agreed to.
+    pub consent: Consent<'a>,
+    /// What no agreement goes beyond.
+    pub bounds: &'a Bounds,
     /// Directory that relative globs start from and commands run in.
     pub base: &'a Path,
     /// The time of the ingest: event time of sources that give none.
@@ -66,6 +72,12 @@ pub struct Surroundings<'a> {
     pub http: &'a HttpOptions,
     /// The value that `env.NAME` in a template stands for.
     pub variables: &'a dyn Fn(&str) -> Option<String>,
+    /// The environment of commands.
+    pub environment: &'a [(OsString, OsString)],
+    /// How many times its own size an archive may unpack to, beyond [`UNPACK_FLOOR_BYTES`](super::UNPACK_FLOOR_BYTES).
+    pub unpack_ratio: u64,
+    /// How many bytes are free on the disk of a path, for as much as that is known.
+    pub free_bytes: &'a dyn Fn(&Path) -> Option<u64>,
     /// Whether to stop; asked often, from several threads.
     pub stop: &'a (dyn Fn() -> bool + Sync),
     /// Told how far it is, now and then.

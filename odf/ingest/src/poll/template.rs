@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
 /// The longest text that a template may become. Longer than any URL or header a server takes.
 pub const MAX_TEMPLATE_BYTES: usize = 64 << 10;
@@ -32,6 +32,29 @@ pub enum TemplateError {
     TooLong(String),
 }
 
+/// Whether a text has templates, whatever is in them.
+pub(super) fn is_template(text: &str) -> bool {
+    found_in(text).next().is_some()
+}
+
+/// The variables that the templates of a text name.
+pub(super) fn variables(text: &str) -> impl Iterator<Item = &str> {
+    let tokens = found_in(text)
+        .filter_map(|found| found.get(1))
+        .flat_map(|inner| inner.as_str().split("||"));
+    tokens.filter_map(|token| match parse(token.trim()) {
+        Some(Token::Variable(name)) => Some(name),
+        _ => None,
+    })
+}
+
+/// Every template of a text; the first group is what stands between the braces.
+fn found_in(text: &str) -> impl Iterator<Item = Captures<'_>> {
+    // Patterns of our own, which a test compiles.
+    static TEMPLATE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$\{\{([^}]*)\}\}").ok());
+    TEMPLATE.iter().flat_map(move |regex| regex.captures_iter(text))
+}
+
 enum Token<'a> {
     Variable(&'a str),
     Literal(&'a str),
@@ -40,11 +63,9 @@ enum Token<'a> {
 /// Fills in every template of `text`. `||` gives alternatives: the first that has a value counts. Values are not looked
 /// at again, so a variable cannot hold a template.
 pub(super) fn expand(text: &str, variables: &dyn Fn(&str) -> Option<String>) -> Result<String, TemplateError> {
-    // Patterns of our own, which a test compiles.
-    static TEMPLATE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$\{\{([^}]*)\}\}").ok());
     let mut out = String::new();
     let mut at = 0;
-    for found in TEMPLATE.iter().flat_map(|regex| regex.captures_iter(text)) {
+    for found in found_in(text) {
         let (Some(whole), Some(inner)) = (found.get(0), found.get(1)) else {
             continue;
         };
@@ -139,6 +160,16 @@ mod tests {
         ] {
             assert_eq!(expand(text, &lookup).as_deref(), Ok(filled), "{text}");
         }
+    }
+
+    #[test]
+    fn templates_and_their_variables_are_seen_before_they_are_filled_in() {
+        let text = "https://x/${{ env.A || env.B || 'c' }}?${{env.D}}";
+        assert_eq!(variables(text).collect::<Vec<_>>(), ["A", "B", "D"]);
+        // Without a variable it is a template all the same: it may hide what the text becomes.
+        assert!(is_template(text) && is_template("${{ 'file:///etc/passwd' }}") && is_template("${{ ? }}"));
+        assert_eq!(variables("${{ 'file:///etc/passwd' }}").count(), 0);
+        assert!(!is_template("${ env.A } {{ env.A }}"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Sources against servers that lie and die, files that change, archives and commands that misbehave.
 
+mod consent;
 mod files;
 mod http;
 mod prepare;
@@ -22,6 +23,11 @@ pub(super) struct Stage {
     pub(super) dir: TempDir,
     pub(super) http: HttpOptions,
     pub(super) stop: AtomicBool,
+    /// The files that were agreed on; `None` where nobody has agreed to anything.
+    pub(super) agreed: Option<Vec<PathBuf>>,
+    pub(super) bounds: Bounds,
+    /// What is free on the disk.
+    pub(super) free: Option<u64>,
 }
 
 impl Stage {
@@ -36,6 +42,9 @@ impl Stage {
                 ..HttpOptions::default()
             },
             stop: AtomicBool::new(false),
+            agreed: Some(vec![PathBuf::from("/")]),
+            bounds: Bounds::default(),
+            free: None,
         }
     }
 
@@ -57,10 +66,18 @@ impl Stage {
     ) -> Result<Outcome, PollError> {
         let around = Surroundings {
             spool: &self.path().join("spool"),
+            consent: match &self.agreed {
+                Some(paths) => Consent::Given { paths, private: true },
+                None => Consent::Missing,
+            },
+            bounds: &self.bounds,
             base: self.path(),
             now: NOW.parse().unwrap(),
             http: &self.http,
             variables: &|name| (name == "SECRET").then(|| "s3cret".to_owned()),
+            environment: &[("PATH".into(), "/usr/bin:/bin".into()), ("SEEN".into(), "yes".into())],
+            unpack_ratio: UNPACK_RATIO,
+            free_bytes: &|_| self.free,
             stop: &|| self.stop.load(Ordering::Relaxed),
             progress: &|_| {},
         };

@@ -13,6 +13,10 @@ pub struct ReadOptions {
     pub header: bool,
     /// Whether the types of CSV columns are found out; otherwise every column is text.
     pub infer_types: bool,
+    /// Whether columns of numbers with a point are found to be Decimal where one is wide enough, and not Float64.
+    pub decimal: bool,
+    /// Whether digits of times below the millisecond are cut off; otherwise such times are text, or refused.
+    pub cut_times: bool,
     /// For JSON the dotted path to the array that holds the rows; absent: the document itself or its only array of objects.
     /// For shapefiles the `.shp` in the archive, perhaps with wildcards; absent: the only one.
     pub sub_path: Option<String>,
@@ -27,6 +31,8 @@ impl Default for ReadOptions {
             escape: None,
             header: true,
             infer_types: true,
+            decimal: false,
+            cut_times: false,
             sub_path: None,
         }
     }
@@ -37,6 +43,8 @@ impl Default for ReadOptions {
 pub(crate) struct Reading {
     /// As kamu does: see [`Source::for_step`](super::Source::for_step).
     pub(crate) lax: bool,
+    /// Digits of times below the unit of their column are cut off.
+    pub(crate) cut_times: bool,
     /// The format has lists and objects.
     pub(crate) nested: bool,
 }

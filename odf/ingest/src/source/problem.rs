@@ -121,6 +121,14 @@ pub enum Problem {
         /// The type that the column has.
         expected: String,
     },
+    /// The value would come out as another one.
+    #[error("`{value}` {reason}")]
+    Changes {
+        /// The value as it stands in the file, shortened.
+        value: String,
+        /// Why, and what helps.
+        reason: &'static str,
+    },
     /// No value in a column that must have one.
     #[error("no value, but this column must have one")]
     Missing,
@@ -149,8 +157,8 @@ pub enum Problem {
     NoColumn(String),
     /// The event time column holds something else than times.
     #[error(
-        "{0} cannot serve as event time; it takes RFC 3339 times, dates, or integers (Unix seconds, or milliseconds from \
-         100000000000 up)"
+        "{0} cannot serve as event time; it takes RFC 3339 times, dates, or integers whose unit is declared (--schema \
+         'COLUMN TIMESTAMP(0)' for seconds since 1970, (3) for milliseconds)"
     )]
     NotATime(String),
     /// A Parquet type that a dataset cannot hold.

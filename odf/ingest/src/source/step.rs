@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::TimeUnit;
+
 use super::format::Format;
 use super::problem::{Problem, SourceError};
 use super::{Content, ReadOptions, Source, check_names};
 use crate::infer::{Inferred, InferredColumn};
-use odf_metadata::{ReadStep, ReadStepCsv};
+use odf_metadata::{DataField, DataType, ReadStep, ReadStepCsv};
 use odf_tables::ddl::parse_columns;
 use odf_tables::types::to_arrow;
 
@@ -17,8 +19,9 @@ impl Source {
     /// - columns (members, fields) that are not asked for are passed over instead of refused;
     /// - CSV columns are found by name where the header has all declared names, else by their place, for which there must
     ///   be as many as declared;
-    /// - values are read as kamu reads them, which is laxer: integers in a time column are in the unit of the column, a date
-    ///   may be cut from a time, decimals are rounded to their scale.
+    /// - values are read as kamu reads them, which is laxer: numbers in a JSON time column are in the unit of the column,
+    ///   decimals are rounded to their scale, fractions to the nearest float. What would be lost otherwise is refused:
+    ///   digits below the unit of a time, the time of day of a date, digits of an integer, a number that becomes infinite.
     ///
     /// If it does not, types found out in JSON are those that kamu sees: lists and objects have types of their own, text is
     /// text even where it looks like a date. Yet all rows are looked at, not the first thousand.
@@ -67,9 +70,46 @@ pub fn declared_columns(step: &ReadStep) -> Result<Option<Inferred>, Problem> {
             name: field.name().clone(),
             data_type: field.data_type().clone(),
             nullable: field.is_nullable(),
+            note: None,
         })
         .collect();
     Ok(Some(Inferred { columns, rows: 0 }))
+}
+
+/// The attribute of a declared time column that says: integers in it count its unit. kamu reads none in CSV, whose
+/// columns of milliseconds need it therefore; a unit other than that says it by itself.
+pub(crate) const INTEGER_TIMES: &str = "odfs.dev/integerTimes";
+
+/// In which unit integers count in those time columns of a read step that say it.
+pub(crate) fn integer_times(step: &ReadStep) -> Vec<(String, TimeUnit)> {
+    let fields = step
+        .schemas()
+        .1
+        .map(|schema| schema.fields.as_slice())
+        .unwrap_or_default();
+    let unit = |field: &DataField| {
+        let plain = match &field.data_type {
+            DataType::Option { inner } => inner.as_ref(),
+            plain => plain,
+        };
+        let DataType::Timestamp { unit, .. } = plain else {
+            return None;
+        };
+        let is_said = field
+            .extra
+            .as_ref()
+            .is_some_and(|extra| extra.0.contains_key(INTEGER_TIMES));
+        match unit {
+            Some(odf_metadata::TimeUnit::Second) => Some(TimeUnit::Second),
+            Some(odf_metadata::TimeUnit::Microsecond) => Some(TimeUnit::Microsecond),
+            Some(odf_metadata::TimeUnit::Nanosecond) => Some(TimeUnit::Nanosecond),
+            None | Some(odf_metadata::TimeUnit::Millisecond) => is_said.then_some(TimeUnit::Millisecond),
+        }
+    };
+    let times = fields
+        .iter()
+        .filter_map(|field| Some((field.name.clone(), unit(field)?)));
+    times.collect()
 }
 
 /// The step that reads `format` where `step` was meant for another: the same columns, everything else by default.

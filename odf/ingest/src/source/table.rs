@@ -172,6 +172,7 @@ impl Source {
     pub(crate) fn reading(&self) -> Reading {
         Reading {
             lax: self.declared.is_some(),
+            cut_times: self.options.cut_times,
             nested: self.format != Format::Csv,
         }
     }

@@ -59,7 +59,7 @@ impl Layout {
         Ok(leaves)
     }
 
-    fn node(&self, cid: &Cid) -> Result<odf_node::block::Block, LayoutError> {
+    pub(super) fn node(&self, cid: &Cid) -> Result<odf_node::block::Block, LayoutError> {
         let missing = || LayoutError::Directory(format!("node {cid} is not here"));
         self.store
             .get(cid)

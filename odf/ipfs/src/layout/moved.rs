@@ -6,7 +6,7 @@ use odf_node::block::Block;
 use odf_node::store::{Blocks as _, Leaf, StoreError};
 use odf_node::unixfs::import;
 
-use super::{BATCH, KnownFiles, Layout, LayoutError, PROFILE, Work, len_of};
+use super::{BATCH, Foresight, Layout, LayoutError, PROFILE, Work, len_of};
 use odf_dataset::{Dataset, Object};
 
 impl Layout {
@@ -74,7 +74,7 @@ impl Layout {
     }
 
     fn content_of(&self, dataset: &Dataset, paths: &[PathBuf]) -> Result<(), LayoutError> {
-        let mut work = Work::new(self, dataset, KnownFiles::new());
+        let mut work = Work::new(self, dataset, Foresight::default());
         for path in paths {
             work.content(path, len_of(path)?)?;
         }
@@ -88,7 +88,7 @@ impl Layout {
     /// # Errors
     /// The chain cannot be read, or the store failed.
     pub(crate) fn adopt_what_is_there(&self, dataset: &Dataset) -> Result<(), LayoutError> {
-        let mut work = Work::new(self, dataset, KnownFiles::new());
+        let mut work = Work::new(self, dataset, Foresight::default());
         let chain = work.register(&dataset.chain_path())?;
         for stored in dataset.blocks_after(None)? {
             let stored = stored?;

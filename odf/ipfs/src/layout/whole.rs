@@ -8,7 +8,7 @@ use odf_node::block::{Cid, RAW};
 use odf_node::dag;
 use odf_node::store::Blocks as _;
 
-use super::{KnownFiles, Layout, LayoutError, Root, Work};
+use super::{Foresight, Layout, LayoutError, Root, Work};
 
 /// How often a layout is made again while nodes that the index believed to be here turn out to be missing. Every time at
 /// least one level of the DAG of a file, which has three at most, is written again.
@@ -61,19 +61,16 @@ impl Layout {
 
     /// As [`Self::is_current`], for a dataset that is not open.
     pub(crate) fn is_at(&self, id: &DatasetId, head: &Multihash) -> Result<bool, LayoutError> {
-        let Some(root) = self.latest(id)?.filter(|root| root.head == *head) else {
-            return Ok(false);
-        };
-        let pins = self.store.pins(Some(&id.to_string()))?;
-        Ok(pins.iter().any(|pin| pin.cid == root.cid))
+        let root = self.latest(id)?.filter(|root| root.head == *head);
+        Ok(root.is_some_and(|root| self.store.is_pinned(&id.to_string(), &root.cid)))
     }
 
     /// Makes a layout from nothing, and again until all of its nodes are here: nodes are not written that the index believes
     /// to be here, until they were read and found missing.
-    pub(super) fn anew(&self, dataset: &Dataset, known: &KnownFiles) -> Result<Root, LayoutError> {
+    pub(super) fn anew(&self, dataset: &Dataset, foresight: &Foresight) -> Result<Root, LayoutError> {
         let mut first = None;
         for _ in 0..MAX_ATTEMPTS {
-            let mut work = Work::new(self, dataset, known.clone());
+            let mut work = Work::new(self, dataset, foresight.clone());
             work.in_doubt = true;
             let root = work.run(None)?;
             let walk = self.store.walk();

@@ -13,14 +13,20 @@ use odf_node::store::Blocks as _;
 
 use super::*;
 
+mod formats;
+
+/// The key of a dataset whose slices are all short.
+const SHORT: u8 = 100;
+
 fn open(root: &Path) -> Local {
     Local::open(root, StoreOptions::default()).unwrap()
 }
 
-/// What stands for the rows of the `n`th slice: nothing here reads them. Some have several leaves.
+/// What stands for the rows of the `n`th slice: nothing here reads them. Some have several leaves, if not of [`SHORT`].
 fn content(key: u8, n: u64) -> Vec<u8> {
+    let more = if key == SHORT { 0 } else { n as usize % 2 };
     format!("dataset {key}, slice {n}. ")
-        .repeat(1 + n as usize % 2 * 100_000)
+        .repeat(1 + more * 100_000)
         .into_bytes()
 }
 
@@ -49,6 +55,7 @@ fn next(key: u8, before: &[EncodedBlock]) -> EncodedBlock {
                     offset_interval: OffsetInterval { start: n, end: n },
                     size: bytes.len() as u64,
                 }),
+                new_watermark: Timestamp::from_millis(1_780_000_000_000 + n as i64),
                 ..AddData::default()
             })
         }
@@ -75,11 +82,11 @@ fn make(local: &Local, key: u8, name: &str, slices: usize) -> Dataset {
 }
 
 fn place(key: u8, blocks: &[EncodedBlock], dir: &Path) {
-    for object in Object::of_all(blocks) {
-        let bytes = (0..)
-            .map(|n| content(key, n))
-            .find(|bytes| Multihash::sha3_256(bytes) == object.hash);
-        fs::write(object.path(dir), bytes.unwrap()).unwrap();
+    for block in blocks {
+        for object in Object::of(block) {
+            let bytes = content(key, block.block().sequence_number - 2);
+            fs::write(object.path(dir), bytes).unwrap();
+        }
     }
 }
 

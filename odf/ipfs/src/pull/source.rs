@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::{Remote, RemoteError, blocking, small_file};
 use crate::Local;
-use crate::layout::{Foreseen, KnownFiles, Layout};
+use crate::layout::{Foreseen, Foresight, KnownFiles, Layout};
 
 /// How many slices and checkpoints are fetched at once.
 const MAX_OBJECTS_IN_FLIGHT: usize = 64;
@@ -325,15 +325,15 @@ impl Source for IpfsSource {
 
     fn objects(&self, objects: &[Object], arrival: &Arrival, listener: &Listener<'_>) -> Result<(), ReceiveError> {
         let walk = self.store.walk();
-        if objects.is_empty() {
-            return Ok(());
+        let mut files = KnownFiles::new();
+        if !objects.is_empty() {
+            let located = self.wait(self.locate(objects))??;
+            let fetched = self.wait(self.fetch(objects, &located, arrival.dir(), listener))??;
+            self.put_in_place(&walk, &fetched).map_err(RemoteError::from)?;
+            files.extend(fetched.iter().map(|one| (one.object.hash, one.entry)));
         }
-        let located = self.wait(self.locate(objects))??;
-        let fetched = self.wait(self.fetch(objects, &located, arrival.dir(), listener))??;
-        self.put_in_place(&walk, &fetched).map_err(RemoteError::from)?;
-        if self.remote.canonical {
-            let known: KnownFiles = fetched.iter().map(|one| (one.object.hash, one.entry)).collect();
-            let foreseen = self.layout.foresee(arrival.id(), known);
+        if let Some(format) = self.remote.format {
+            let foreseen = self.layout.foresee(arrival.id(), Foresight { format, files });
             *self.foreseen.lock().unwrap_or_else(PoisonError::into_inner) = Some(foreseen);
         }
         Ok(())

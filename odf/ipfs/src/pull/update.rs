@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use odf_dataset::receive::{Destination, Progress, Received, receive};
-use odf_dataset::{Dataset, DatasetName, RemoteAliases};
+use odf_dataset::receive::{Destination, Progress, ReceiveError, Received, receive};
+use odf_dataset::{Dataset, DatasetName, RemoteAliases, Sharing};
 use odf_node::block::Cid;
 use odf_node::fetch::{Fetched, Fetcher};
 use odf_node::ipns::{Freshness, Resolved};
@@ -22,7 +22,7 @@ use crate::layout::Root;
 pub struct Pulled {
     /// What came of it.
     pub received: Received,
-    /// The dataset's own root, if it has a new head; equals the one pulled if that was in format 1.
+    /// The dataset's own root, if it has a new head; equals the one pulled if odfs laid that out.
     pub root: Option<Root>,
     /// What the network gave and what was here.
     pub fetched: Fetched,
@@ -76,7 +76,7 @@ pub async fn pull_from(
     };
     let root = root(fetcher, address, resolved.as_ref()).await?;
     let remote = open(fetcher, root).await?;
-    let published = remote.canonical.then_some(root);
+    let published = remote.format.map(|_| root);
     let mut aliases = RemoteAliases::default();
     if options.alias {
         aliases.pull_aliases.push(address.to_string());
@@ -102,6 +102,12 @@ pub async fn pull_from(
     drop((waiting, hold));
     if let Some(name) = address.name() {
         node.names().follow(name).await?;
+    }
+    if !matches!(received, Received::Ahead { .. }) {
+        // Everybody who knows the name can have all of it elsewhere.
+        let dataset = received.dataset().clone();
+        let noted = blocking(move || dataset.set_sharing(Sharing::Followed)).await?;
+        noted.map_err(ReceiveError::Dataset)?;
     }
     let root = match &received {
         Received::Updated(arrived) => announce(local, node, &arrived.dataset, published).await?,
@@ -136,6 +142,9 @@ async fn announce(
     };
     if let Some(published) = published.filter(|published| *published != root.cid) {
         tracing::warn!(remote = %published, local = %root.cid, "the publisher laid the dataset out otherwise");
+    }
+    if !dataset.is_shared() {
+        return Ok(Some(root));
     }
     node.exchange().blocks_added(&root.entities());
     node.provide(root.entities()).await?;

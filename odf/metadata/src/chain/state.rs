@@ -44,6 +44,8 @@ pub struct ChainState {
     pub polling_source: Option<SetPollingSource>,
     /// The sources that push, by name.
     pub push_sources: BTreeMap<String, AddPushSource>,
+    /// The block that set the source to fetch from, or the transform: no dataset has both.
+    pub source_block: Option<BlockRef>,
     /// How a derivative dataset is computed.
     pub transform: Option<SetTransform>,
     /// What the dataset is about.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
@@ -160,14 +160,32 @@ pub fn displayable(batch: &RecordBatch) -> RecordBatch {
     RecordBatch::try_new(Arc::new(schema), columns).unwrap_or_else(|_| batch.clone())
 }
 
-/// One column of [`displayable`].
+/// One column of [`displayable`], columns within it included.
 pub fn displayable_column(column: &ArrayRef) -> ArrayRef {
     use arrow::datatypes::{
         TimestampMicrosecondType as Micros, TimestampMillisecondType as Millis, TimestampNanosecondType as Nanos,
         TimestampSecondType as Seconds,
     };
-    let DataType::Timestamp(unit, Some(zone)) = column.data_type() else {
-        return column.clone();
+    let (unit, zone) = match column.data_type() {
+        DataType::Timestamp(unit, Some(zone)) => (unit, zone),
+        DataType::List(item) => {
+            let list = column.as_list::<i32>();
+            let values = displayable_column(list.values());
+            let item = item.as_ref().clone().with_data_type(values.data_type().clone());
+            let made = ListArray::try_new(item.into(), list.offsets().clone(), values, list.nulls().cloned());
+            return made.map_or_else(|_| column.clone(), |made| Arc::new(made));
+        }
+        DataType::Struct(fields) => {
+            let object = column.as_struct();
+            let members: Vec<ArrayRef> = object.columns().iter().map(displayable_column).collect();
+            let fields = fields.iter().zip(&members);
+            let fields =
+                fields.map(|(field, member)| field.as_ref().clone().with_data_type(member.data_type().clone()));
+            let (fields, nulls) = (fields.collect(), object.nulls().cloned());
+            let made = StructArray::try_new_with_length(fields, members, nulls, object.len());
+            return made.map_or_else(|_| column.clone(), |made| Arc::new(made));
+        }
+        _ => return column.clone(),
     };
     if zone.as_ref() != "UTC" {
         return column.clone();

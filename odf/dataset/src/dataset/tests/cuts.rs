@@ -125,7 +125,9 @@ fn a_chain_that_is_replaced_is_the_old_or_the_new_one_wherever_the_power_goes() 
         },
         |catalog| {
             let mut dataset = catalog.find("d").unwrap();
-            dataset.replace(3, Vec::new(), &mut |_, _| Ok(false)).unwrap();
+            dataset
+                .replace(3, &Vec::<EncodedBlock>::new(), &mut |_, _| Ok(false))
+                .unwrap();
         },
         |cut| {
             let mut dataset = open(cut.dir).find("d").unwrap();

@@ -53,8 +53,7 @@ fn a_dataset_arrives_in_two_parts_and_keeps_its_bytes() {
     let workspace = workspace(dir.path());
     for part in [&blocks[..4], &blocks[4..]] {
         let arrival = begin(&workspace, &golden);
-        arrival.check(part, false).unwrap();
-        for object in arrival.lacking(part) {
+        for object in arrival.check(part, false).unwrap() {
             give(&arrival, &object, &bytes_of(&golden, &object)).unwrap();
         }
         let arrived = arrival.commit(part.to_vec(), false).unwrap();
@@ -74,7 +73,7 @@ fn what_is_not_what_a_block_names_is_refused_by_name() {
     let (dir, blocks) = (tempfile::tempdir().unwrap(), golden.blocks());
     let workspace = workspace(dir.path());
     let arrival = begin(&workspace, &golden);
-    let object = arrival.lacking(&blocks)[0];
+    let object = arrival.check(&blocks, false).unwrap()[0];
     let bytes = bytes_of(&golden, &object);
     let mut flipped = bytes.clone();
     *flipped.last_mut().unwrap() ^= 1;
@@ -127,7 +126,7 @@ fn objects_outlive_an_arrival_that_ended_early_and_nothing_else_does() {
     let (dir, blocks) = (tempfile::tempdir().unwrap(), golden.blocks());
     let workspace = workspace(dir.path());
     let arrival = begin(&workspace, &golden);
-    let objects = arrival.lacking(&blocks);
+    let objects = arrival.check(&blocks, false).unwrap();
     let data = arrival.dir.join("data");
     drop(arrival);
     assert!(
@@ -140,17 +139,17 @@ fn objects_outlive_an_arrival_that_ended_early_and_nothing_else_does() {
     let mut cut = arrival.sink(&objects[1]).unwrap();
     cut.write(b"half").unwrap();
     // As a process that is killed leaves it.
-    fs::copy(&cut.path, data.join(".arriving-9-x")).unwrap();
+    fs::copy(cut.unnamed.shown(), data.join(".arriving-9-x")).unwrap();
     drop(cut);
     drop(arrival);
     assert_eq!(names(&data), [".arriving-9-x".to_owned(), objects[0].hash.to_string()]);
 
     let arrival = begin(&workspace, &golden);
     assert_eq!(names(&data), [objects[0].hash.to_string()]);
-    assert_eq!(arrival.lacking(&blocks), objects[1..]);
+    assert_eq!(arrival.check(&blocks, false).unwrap(), objects[1..]);
     // A file of another length does not count as there.
     fs::write(data.join(objects[0].hash.to_string()), b"short").unwrap();
-    assert_eq!(arrival.lacking(&blocks), objects);
+    assert_eq!(arrival.check(&blocks, false).unwrap(), objects);
     for object in &objects {
         give(&arrival, object, &bytes_of(&golden, object)).unwrap();
     }
@@ -170,7 +169,7 @@ fn a_dataset_is_received_once_at_a_time_but_by_several_threads() {
         RemoteAliases::default(),
     );
     assert!(matches!(busy, Err(ReceiveError::Busy(id)) if id == arrival.id()));
-    let objects = arrival.lacking(&blocks);
+    let objects = arrival.check(&blocks, false).unwrap();
     std::thread::scope(|scope| {
         // Every object twice at once.
         for object in objects.iter().chain(&objects) {

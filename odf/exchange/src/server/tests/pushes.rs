@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{Kamu, Served};
+use super::{Kamu, Served, Verb};
 use crate::smart::sample::{self, File};
 use crate::smart::{bundle, plan};
 use odf_metadata::Multihash;
 use odf_metadata::codec::EncodedBlock;
 
-fn initial(current_head: Option<&Multihash>, blocks: &[EncodedBlock], force: bool) -> Value {
+pub(super) fn initial(current_head: Option<&Multihash>, blocks: &[EncodedBlock], force: bool) -> Value {
     json!({
         "current_head": current_head,
         "transfer_plan": plan::of(blocks),
@@ -17,11 +17,11 @@ fn initial(current_head: Option<&Multihash>, blocks: &[EncodedBlock], force: boo
     })
 }
 
-fn metadata(blocks: &[EncodedBlock]) -> Value {
+pub(super) fn metadata(blocks: &[EncodedBlock]) -> Value {
     json!({"new_blocks": bundle::pack(blocks).unwrap()})
 }
 
-fn files_of(files: &[File]) -> Value {
+pub(super) fn files_of(files: &[File]) -> Value {
     let files: Vec<Value> = files
         .iter()
         .map(|(object, _)| serde_json::to_value(plan::file(object)).unwrap())
@@ -39,7 +39,11 @@ impl Served {
     }
 
     fn has(&self, name: &str) -> bool {
-        self.get(&format!("{name}/refs/head")).status == 200
+        self.workspace.catalog().find(name).is_ok()
+    }
+
+    pub(super) fn head(&self, name: &str) -> String {
+        self.workspace.catalog().find(name).unwrap().head().to_string()
     }
 }
 
@@ -51,7 +55,7 @@ pub(super) fn up_to_objects(kamu: &mut Kamu, current_head: Option<&Multihash>, b
     assert_eq!(kamu.hear(), json!({"Ok": {}}));
 }
 
-const COMPLETE: &str = r#"{"details":"Complete"}"#;
+pub(super) const COMPLETE: &str = r#"{"details":"Complete"}"#;
 
 #[test]
 fn kamu_pushes_a_new_dataset_and_more_of_it() {
@@ -82,7 +86,7 @@ fn kamu_pushes_a_new_dataset_and_more_of_it() {
     kamu.say("{}");
     assert_eq!(kamu.hear(), json!({}));
     kamu.close();
-    assert_eq!(served.get("new.ds/refs/head").text(), blocks[2].hash().to_string());
+    assert_eq!(served.head("new.ds"), blocks[2].hash().to_string());
 
     // More of it. What is there already is not asked for.
     let mut kamu = served.push("new.ds", &token);
@@ -118,7 +122,7 @@ fn nobody_writes_without_a_token() {
     }
     // Nor with one that is not the pusher's, or for what nobody pushes.
     let token = served.token();
-    let other = served.tokens.add("other", sample::time()).unwrap();
+    let other = served.token_for("other", "%", &Verb::ALL);
     assert_eq!(
         served.put(&format!("ds/{}", files[0].0), Some(&token), &files[0].1),
         409

@@ -1,7 +1,7 @@
 //! Pushing: to a server that does as kamu's does, and to some that do not.
 
 use super::*;
-use crate::smart::push::MAX_REFUSAL_BYTES;
+use crate::http::MAX_REFUSAL_BYTES;
 
 fn push_to(script: &Script, dataset: &Dataset, force: bool) -> Result<Pushed, PushError> {
     push(dataset, &script.endpoint(), Visibility::Public, force, &QUIET)
@@ -101,6 +101,64 @@ fn an_object_is_sent_again_when_the_connection_that_waited_was_closed() {
     for (number, (_, bytes)) in files.iter().enumerate().skip(1) {
         assert_eq!(plain.taken[&format!("up/{number}?signature=s")], *bytes, "whole");
     }
+}
+
+#[test]
+fn one_block_more_than_a_page_goes_in_a_push_of_its_own() {
+    let length = PAGE_BLOCKS as u64 + 1;
+    let blocks = sample::chain(sample::id(1), length, length, "");
+    let (_dir, workspace) = workspace();
+    let dataset = held(&workspace, &blocks, &[]);
+    let all = blocks.clone();
+    let script = Script::new(&[], move |server| {
+        let there = server.plain.lock().unwrap().files.get("refs/head").cloned();
+        let (current, page) = match there {
+            None => (None, &all[..PAGE_BLOCKS]),
+            Some(_) => (Some(all[PAGE_BLOCKS - 1].hash()), &all[PAGE_BLOCKS..]),
+        };
+        let request = accept(server, current, page);
+        want(server, &request);
+        server.hear();
+        server.hear();
+        server.set_file("refs/head", page.last().unwrap().hash().to_string());
+        server.say(json!({}));
+        server.closed();
+    });
+    let pushed = push_to(&script, &dataset, false).unwrap();
+    assert_eq!(
+        pushed,
+        Pushed::Updated {
+            old_head: None,
+            blocks: length
+        }
+    );
+    let there = script.plain.lock().unwrap().files["refs/head"].clone();
+    assert_eq!(there, dataset.head().to_string().into_bytes());
+}
+
+#[test]
+fn a_chain_is_replaced_in_one_push_if_a_message_holds_it() {
+    let length = PAGE_BLOCKS as u64 + 1;
+    let blocks = sample::chain(sample::id(1), length, length, "");
+    let (_dir, workspace) = workspace();
+    let dataset = held(&workspace, &blocks, &[]);
+    let (all, head) = (blocks.clone(), blocks.last().unwrap().hash().to_string());
+    let other = sample::no_hash().to_string();
+    let script = Script::new(&[("refs/head", other.as_bytes())], move |server| {
+        assert_eq!(server.hear()["force_update_if_diverged"], true);
+        server.say(json!({"Ok": {}}));
+        let batch: messages::BlocksBatch = serde_json::from_value(server.hear()["new_blocks"].clone()).unwrap();
+        assert_eq!(bundle::unpack(&batch).unwrap(), all);
+        server.say(json!({"Ok": {}}));
+        let request = server.hear();
+        want(server, &request);
+        server.hear();
+        server.hear();
+        server.set_file("refs/head", head.clone());
+        server.say(json!({}));
+        server.closed();
+    });
+    push_to(&script, &dataset, true).unwrap();
 }
 
 #[test]

@@ -9,28 +9,60 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use crate::archive::leads_out;
+use odf_disk::SPARE_BYTES;
 
 use super::super::spool::{CopyError, Spool, copy};
 use super::super::{FetchPhase, FetchProgress, MAX_CONTENT_BYTES, PollError, Surroundings};
 
 /// The most bytes that an archive may unpack to.
 pub const MAX_UNPACKED_BYTES: u64 = MAX_CONTENT_BYTES;
-
-/// How many times its own size an archive may unpack to, beyond [`UNPACK_FLOOR_BYTES`]. Tables rarely reach 50; the
-/// most that deflate can do is 1,032.
-pub const MAX_UNPACK_RATIO: u64 = 500;
-
+/// How many times its own size an archive may unpack to, beyond [`UNPACK_FLOOR_BYTES`], unless a setting says otherwise.
+/// Tables rarely reach 50; the most that deflate can do is 1,032.
+pub const UNPACK_RATIO: u64 = 100;
 /// Up to this many bytes the ratio does not matter.
-pub const UNPACK_FLOOR_BYTES: u64 = 1 << 30;
-
+pub const UNPACK_FLOOR_BYTES: u64 = 256 << 20;
 /// How many names of an archive are told when the wanted one is not among them.
 pub(in super::super) const MAX_NAMES_TOLD: usize = 10;
 
-/// How much may come out of an archive of this many bytes.
-pub(super) fn limit(packed: u64) -> u64 {
-    packed
-        .saturating_mul(MAX_UNPACK_RATIO)
-        .clamp(UNPACK_FLOOR_BYTES, MAX_UNPACKED_BYTES)
+/// How much may come out of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limit {
+    bytes: u64,
+    /// What is free on the disk, if that is what sets the limit.
+    free: Option<u64>,
+}
+
+impl Limit {
+    /// For an archive of `packed` bytes that may unpack to `ratio` times as many, on a disk with `free` bytes.
+    fn new(packed: u64, ratio: u64, free: Option<u64>) -> Self {
+        let bytes = packed
+            .saturating_mul(ratio)
+            .clamp(UNPACK_FLOOR_BYTES, MAX_UNPACKED_BYTES);
+        match free.map(|free| (free, free.saturating_sub(SPARE_BYTES))) {
+            Some((free, room)) if room < bytes => Self {
+                bytes: room,
+                free: Some(free),
+            },
+            _ => Self { bytes, free: None },
+        }
+    }
+
+    fn of(packed: u64, around: &Surroundings<'_>) -> Self {
+        Self::new(packed, around.unpack_ratio, (around.free_bytes)(around.spool))
+    }
+
+    fn exceeded(self, name: &str) -> PollError {
+        let name = format!("{name}, unpacked,");
+        match self.free {
+            Some(free) => PollError::NoRoom { name, free },
+            None => PollError::TooLarge {
+                name,
+                limit: self.bytes,
+                hint: "; an archive that unpacks to so many times its size was made to fill disks, unless \
+                       source.unpackRatio is set for it",
+            },
+        }
+    }
 }
 
 /// Unpacks all members of a gzip file.
@@ -39,7 +71,7 @@ pub(super) fn gunzip(packed: &Path, name: &str, around: &Surroundings<'_>) -> Re
     let length = length(&file, packed)?;
     save(
         &mut MultiGzDecoder::new(BufReader::new(file)),
-        limit(length),
+        Limit::of(length, around),
         None,
         name,
         around,
@@ -88,7 +120,7 @@ pub(super) fn unzip(
         )));
     }
     let total = entry.size();
-    save(&mut entry, limit(length), Some(total), name, around)
+    save(&mut entry, Limit::of(length, around), Some(total), name, around)
 }
 
 fn open(path: &Path) -> Result<File, PollError> {
@@ -104,13 +136,17 @@ fn length(file: &File, path: &Path) -> Result<u64, PollError> {
 
 fn save(
     from: &mut dyn Read,
-    limit: u64,
+    limit: Limit,
     total: Option<u64>,
     name: &str,
     around: &Surroundings<'_>,
 ) -> Result<Spool, PollError> {
+    // What says beforehand that it is too much need not be written first.
+    if total.is_some_and(|total| total > limit.bytes) {
+        return Err(limit.exceeded(name));
+    }
     let (spool, mut file) = Spool::create(around.spool)?;
-    let copied = copy(from, &mut file, limit, |bytes| {
+    let copied = copy(from, &mut file, limit.bytes, |bytes| {
         (around.progress)(FetchProgress {
             phase: FetchPhase::Preparing,
             bytes,
@@ -122,11 +158,7 @@ fn save(
         Ok(_) => Ok(spool),
         Err(CopyError::Stopped) => Err(PollError::Stopped),
         Err(CopyError::Write(error)) => Err(PollError::io("write", spool.path(), error)),
-        Err(CopyError::TooLarge) => Err(PollError::TooLarge {
-            name: format!("{name}, unpacked,"),
-            limit,
-            hint: "; an archive that unpacks to so many times its size was made to fill disks",
-        }),
+        Err(CopyError::TooLarge) => Err(limit.exceeded(name)),
         Err(CopyError::Read(error)) => Err(PollError::Archive {
             name: name.to_owned(),
             reason: match error.kind() {
@@ -149,9 +181,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_archives_may_unpack_to_the_floor_and_none_beyond_the_limit() {
-        assert_eq!(limit(0), UNPACK_FLOOR_BYTES);
-        assert_eq!(limit(UNPACK_FLOOR_BYTES), UNPACK_FLOOR_BYTES * MAX_UNPACK_RATIO);
-        assert_eq!(limit(u64::MAX), MAX_UNPACKED_BYTES);
+    fn small_archives_may_unpack_to_the_floor_and_none_beyond_the_limit_or_the_disk() {
+        let bytes = |packed, free| Limit::new(packed, UNPACK_RATIO, free).bytes;
+        assert_eq!(bytes(0, None), UNPACK_FLOOR_BYTES);
+        assert_eq!(bytes(UNPACK_FLOOR_BYTES, None), UNPACK_FLOOR_BYTES * UNPACK_RATIO);
+        assert_eq!(bytes(u64::MAX, None), MAX_UNPACKED_BYTES);
+        assert_eq!(bytes(0, Some(SPARE_BYTES + 7)), 7);
+        assert_eq!(bytes(0, Some(7)), 0);
+        assert_eq!(bytes(0, Some(u64::MAX)), UNPACK_FLOOR_BYTES);
+        assert_eq!(Limit::new(1 << 30, 3, None).bytes, 3 << 30);
     }
 }

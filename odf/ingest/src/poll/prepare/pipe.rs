@@ -36,6 +36,8 @@ pub(super) fn pipe(input: &Path, command: &[String], around: &Surroundings<'_>) 
     let (err, stderr) = Spool::create(around.spool)?;
     let child = Command::new(program)
         .args(arguments)
+        .env_clear()
+        .envs(around.environment.iter().map(|(name, value)| (name, value)))
         .current_dir(around.base)
         .stdin(stdin)
         .stdout(Stdio::from(stdout))

@@ -126,6 +126,56 @@ fn no_more_names_of_an_archive_are_told_than_the_limit_says() {
 }
 
 #[test]
+fn what_does_not_fit_on_the_disk_is_not_unpacked() {
+    let mut stage = Stage::new();
+    let text = "a,b\n".repeat(10_000);
+    let (gz, zipped) = (gzip(text.as_bytes()), zip(&[("a.csv", &text)]));
+    let steps = || {
+        [
+            unpack(CompressionFormat::Gzip, None),
+            unpack(CompressionFormat::Zip, None),
+        ]
+    };
+    let room = odf_disk::SPARE_BYTES + text.len() as u64;
+    stage.free = Some(room);
+    for (content, step) in [&gz, &zipped].into_iter().zip(steps()) {
+        assert_eq!(made(&stage, content, vec![step]), text);
+    }
+    stage.free = Some(room - 1);
+    for (content, step) in [&gz, &zipped].into_iter().zip(steps()) {
+        let error = stage.failed(&of(&stage, content, vec![step]));
+        assert!(
+            matches!(&error, PollError::NoRoom { free, .. } if *free == room - 1),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn an_archive_that_was_made_to_fill_disks_is_refused_early() {
+    let stage = Stage::new();
+    // A header that says more than the limit, in front of little.
+    let mut archive = zip(&[("a.csv", "a")]);
+    let huge = (UNPACK_FLOOR_BYTES as u32 + 1).to_le_bytes();
+    for (signature, at) in [(b"PK\x03\x04", 22), (b"PK\x01\x02", 24)] {
+        let start = archive.windows(4).position(|window| window == signature).unwrap();
+        archive[start + at..start + at + 4].copy_from_slice(&huge);
+    }
+    let error = stage.failed(&of(&stage, &archive, vec![unpack(CompressionFormat::Zip, None)]));
+    assert!(
+        matches!(
+            &error,
+            PollError::TooLarge {
+                limit: UNPACK_FLOOR_BYTES,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(error.to_string().contains("source.unpackRatio"), "{error}");
+}
+
+#[test]
 fn names_that_lead_out_of_an_archive_are_refused() {
     let stage = Stage::new();
     for name in ["../../etc/passwd", "a/../../x", "/etc/passwd", "a\\..\\x", "C:\\x"] {

@@ -1,0 +1,266 @@
+//! The formats of the published DAG: what an append costs, what goes over from one to the next, what stays.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use ipld_core::ipld::Ipld;
+use odf_node::add::{AddOptions, add_path};
+use odf_node::block::Block;
+use odf_node::fetch::Fetcher;
+use odf_node::peer::Node;
+use odf_node::unixfs::directory::list;
+
+use super::*;
+use crate::layout::{Foresight, Format, PROFILE, Root};
+use crate::publish;
+use crate::pull::{Address, PullListener, PullOptions, Pulled, pull_from};
+
+fn laid_out_as(local: &Local, dataset: &Dataset, format: Format) -> Root {
+    let foresight = Foresight {
+        format,
+        ..Foresight::default()
+    };
+    let _foreseen = local.layout().foresee(dataset.id(), foresight);
+    local.layout().moved(dataset).unwrap();
+    local.layout().latest(&dataset.id()).unwrap().unwrap()
+}
+
+/// The root of such a dataset in a workspace that never saw another.
+fn made_from_nothing(key: u8, slices: usize, format: Format) -> Cid {
+    let dir = tempfile::tempdir().unwrap();
+    let local = open(dir.path());
+    let dataset = make(&local, key, "elsewhere", slices);
+    laid_out_as(&local, &dataset, format).cid
+}
+
+fn block(local: &Local, cid: &Cid) -> Block {
+    let found = local.store().get(cid).unwrap();
+    found.unwrap_or_else(|| panic!("{cid} is missing"))
+}
+
+/// The blocks below `root` that are not in `seen`, which they are afterwards.
+fn new_below(local: &Local, root: Cid, seen: &mut HashSet<Cid>) -> Vec<Block> {
+    let mut open = Vec::from_iter(seen.insert(root).then_some(root));
+    let mut new = Vec::new();
+    while let Some(cid) = open.pop() {
+        let block = block(local, &cid);
+        open.extend(
+            dag::links(&block)
+                .unwrap()
+                .into_iter()
+                .filter(|link| seen.insert(*link)),
+        );
+        new.push(block);
+    }
+    new
+}
+
+/// What is in a directory of directories, by path.
+fn entries(store: &Store, root: Cid) -> BTreeMap<String, Cid> {
+    let list = |root: &Cid| list(root, &mut |cid| store.get(cid).map(Option::unwrap)).unwrap();
+    let mut all = BTreeMap::new();
+    for directory in list(&root) {
+        all.insert(format!("{}/", directory.name), Cid::default());
+        for entry in list(&directory.cid) {
+            all.insert(format!("{}/{}", directory.name, entry.name), entry.cid);
+        }
+    }
+    all
+}
+
+/// Every path of the published layout, from the root of either format.
+fn paths(local: &Local, root: &Root) -> BTreeMap<String, Cid> {
+    let Ipld::Map(map) = dag::value(&block(local, &root.cid)).unwrap() else {
+        panic!("the root is no map");
+    };
+    assert_eq!(map["odf"], Ipld::Integer(root.format.number().into()));
+    assert_eq!(map["files"], Ipld::Link(root.files));
+    let files = list(&root.files, &mut |cid| local.store().get(cid).map(Option::unwrap)).unwrap();
+    for link in files {
+        assert_eq!(map[&link.name], Ipld::Link(link.cid), "{}", link.name);
+    }
+    entries(local.store(), root.files)
+}
+
+#[test]
+fn roots_are_functions_of_the_chain_and_the_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let local = open(dir.path());
+    let dataset = make(&local, 1, "a", 12);
+    let old = laid_out_as(&local, &dataset, Format::One);
+    assert_eq!(old.cid, made_from_nothing(1, 12, Format::One));
+    let new = laid_out_as(&local, &dataset, Format::Two);
+    assert_eq!(new.cid, made_from_nothing(1, 12, Format::Two));
+    assert_eq!(old.chain_node, new.chain_node, "chain nodes are the same in both");
+    assert_eq!(paths(&local, &old), paths(&local, &new), "and so is every path");
+
+    // In format 1 `files` is what adding an export gives.
+    let export = dir.path().join("export");
+    for (path, cid) in paths(&local, &old) {
+        let to = export.join(&path);
+        if path.ends_with('/') {
+            fs::create_dir_all(to).unwrap();
+            continue;
+        }
+        let name = path.rsplit('/').next().unwrap();
+        let slice = dataset.dir().join("data").join(name);
+        match slice.exists() {
+            true => drop(fs::copy(slice, to).unwrap()),
+            false => fs::write(to, block(&local, &cid).data()).unwrap(),
+        }
+    }
+    let elsewhere = Store::open(&dir.path().join("elsewhere"), StoreOptions::default()).unwrap();
+    let added = add_path(&elsewhere, &export, &AddOptions::new(PROFILE)).unwrap();
+    assert_eq!(added.entry.cid, old.files);
+    assert_ne!(added.entry.cid, new.files);
+    assert_eq!(entries(&elsewhere, added.entry.cid), paths(&local, &new));
+}
+
+#[test]
+fn an_append_to_five_thousand_blocks_writes_eight_kibibytes_at_most() {
+    let dir = tempfile::tempdir().unwrap();
+    let local = open(dir.path());
+    let mut dataset = make(&local, SHORT, "a", 4_998);
+    assert_eq!(dataset.state().blocks(), 5_000);
+    let laid_out = |dataset: &Dataset| {
+        local.layout().moved(dataset).unwrap();
+        local.layout().latest(&dataset.id()).unwrap().unwrap().cid
+    };
+    let mut seen = HashSet::new();
+    assert!(new_below(&local, laid_out(&dataset), &mut seen).len() > 15_000);
+    let mut blocks: Vec<EncodedBlock> = dataset.blocks().unwrap().map(|stored| stored.unwrap().block).collect();
+    let (mut sum, mut most) = (0, 0);
+    for _ in 0..20 {
+        blocks.push(next(SHORT, &blocks));
+        let new = &blocks[blocks.len() - 1..];
+        place(SHORT, new, dataset.dir());
+        dataset.append(new.to_vec(), None).unwrap();
+        let slice = content(SHORT, blocks.len() as u64 - 3);
+        let new = new_below(&local, laid_out(&dataset), &mut seen);
+        let (slices, nodes): (Vec<_>, Vec<_>) = new.into_iter().partition(|block| block.data()[..] == slice[..]);
+        assert_eq!(slices.len(), 1);
+        let bytes: usize = nodes.iter().map(|block| block.data().len()).sum();
+        (sum, most) = (sum + bytes, most.max(bytes));
+    }
+    assert!(most <= 8 << 10, "{} bytes for an append, {most} at most", sum / 20);
+}
+
+#[test]
+fn a_dataset_goes_over_to_the_new_format_when_it_is_published_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let local = open(dir.path());
+    let dataset = make(&local, 1, "a", 12);
+    let old = laid_out_as(&local, &dataset, Format::One);
+    // As it was remembered when there was one format.
+    let table = local.store().table("odf.layout").unwrap();
+    let key = dataset.id().to_bytes();
+    let Ipld::Map(mut saved) = serde_ipld_dagcbor::from_slice(&table.get(&key).unwrap().unwrap()).unwrap() else {
+        panic!("a layout is no map");
+    };
+    saved.remove("format").unwrap();
+    table
+        .insert(&key, &serde_ipld_dagcbor::to_vec(&saved).unwrap())
+        .unwrap();
+    drop((table, dataset, local));
+
+    let local = open(dir.path());
+    let dataset = local.catalog().find("a").unwrap();
+    let found = local.layout().latest(&dataset.id()).unwrap().unwrap();
+    assert_eq!(found, old, "nothing happens at a start");
+    // Going over reads no slice.
+    let (data, aside) = (dataset.dir().join("data"), dir.path().join("aside"));
+    fs::rename(&data, &aside).unwrap();
+    let new = local.layout().update(&dataset).unwrap();
+    fs::rename(&aside, &data).unwrap();
+    local.store().pin(&dataset.id().to_string(), &new.cid).unwrap();
+    assert_eq!(new.cid, made_from_nothing(1, 12, Format::Two));
+    assert!(local.store().is_complete(&new.cid).unwrap());
+    assert_eq!(local.layout().update(&dataset).unwrap(), new, "once");
+    check_served(&local, "a");
+
+    // The old root stays, whole, for as long as it is pinned.
+    local.collect_garbage().unwrap();
+    assert_eq!(paths(&local, &old), paths(&local, &new));
+    assert!(new_below(&local, old.cid, &mut HashSet::new()).len() > 40);
+    assert_eq!(publish::retain(&local, &dataset, 0).unwrap(), 1);
+    local.collect_garbage().unwrap();
+    assert_eq!(local.store().get(&old.cid).unwrap(), None);
+    assert_eq!(paths(&local, &new).len(), 4 + 1 + 14 + 12);
+}
+
+#[test]
+fn nodes_of_the_old_format_that_are_gone_do_not_stop_the_way_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let local = open(dir.path());
+    let dataset = make(&local, 1, "a", 12);
+    laid_out_as(&local, &dataset, Format::One);
+    drop((dataset, local));
+    empty_packs(dir.path());
+    let local = open(dir.path());
+    let dataset = local.catalog().find("a").unwrap();
+    local.layout().moved(&dataset).unwrap();
+    let new = local.layout().latest(&dataset.id()).unwrap().unwrap();
+    assert_eq!(new.cid, made_from_nothing(1, 12, Format::Two));
+    check_served(&local, "a");
+}
+
+async fn site(dir: &Path) -> (Local, Node) {
+    let local = open(dir);
+    let peer = Node::builder(local.store()).unwrap();
+    let peer = peer.listen(vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()]);
+    let node = peer.bootstrap(Vec::new()).mdns(false).start().await.unwrap();
+    (local, node)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_pulls_a_root_serves_that_root_whatever_its_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let (theirs, there) = site(&dir.path().join("there")).await;
+    let (ours, here) = site(&dir.path().join("here")).await;
+    here.dial(there.listen_addrs().remove(0)).await.unwrap();
+    let pull = async |root: Cid| -> Pulled {
+        let fetcher = Fetcher::new(ours.store().clone(), Some(here.exchange().session()));
+        let address = Address::Root {
+            cid: root,
+            path: String::new(),
+        };
+        let options = PullOptions {
+            name: Some("copy".parse().unwrap()),
+            ..PullOptions::default()
+        };
+        let listener: PullListener = Arc::new(|_| ControlFlow::Continue(()));
+        pull_from(&ours, &here, &fetcher, &address, options, listener)
+            .await
+            .unwrap()
+    };
+    let mut dataset = make(&theirs, SHORT, "a", 30);
+    // A publisher that is not brought up to date, and later is; it goes on in between.
+    for format in [Format::One, Format::One, Format::Two, Format::Two] {
+        let root = laid_out_as(&theirs, &dataset, format);
+        let pulled = pull(root.cid).await;
+        let copy = pulled.root.unwrap();
+        assert_eq!((copy.cid, copy.format), (root.cid, format));
+        assert!(ours.store().is_complete(&copy.cid).unwrap());
+        append(SHORT, &mut dataset);
+    }
+    // What is in no format that is known is refused, with the reason.
+    let root = laid_out_as(&theirs, &dataset, Format::Two);
+    let Ipld::Map(mut map) = dag::value(&block(&theirs, &root.cid)).unwrap() else {
+        panic!("the root is no map");
+    };
+    for (number, reason) in [(3, "layout format 3, this odfs reads none above 2"), (0, "below 1")] {
+        map.insert("odf".to_owned(), Ipld::Integer(number));
+        let bytes = serde_ipld_dagcbor::to_vec(&map).unwrap();
+        let strange = Block::new(odf_node::block::DAG_CBOR, bytes).unwrap();
+        theirs.store().put(std::slice::from_ref(&strange)).unwrap();
+        let fetcher = Fetcher::new(theirs.store().clone(), None);
+        let refused = crate::pull::open(&fetcher, *strange.cid())
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains(reason), "{refused}");
+    }
+    here.shutdown().await;
+    there.shutdown().await;
+}
