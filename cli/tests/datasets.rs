@@ -165,7 +165,10 @@ fn links_lead_to_gateways_that_are_there() {
         (&Value::Null, &Value::Null)
     );
     assert!(!sandbox.run(&["push", "t"]).ok().contains("gateway"));
-    let mut node = sandbox.start_with_setting(&["node"], "gateway.public=https://example.org/");
+    sandbox
+        .run(&["config", "set", "gateway.public", "https://example.org/"])
+        .ok();
+    let mut node = sandbox.start(&["node"]);
     wait_for("the node", || {
         json(sandbox.run(&["status", "--output", "json"]))["running"] == true
     });

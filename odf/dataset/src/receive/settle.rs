@@ -6,14 +6,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use odf_disk::{Disk, DiskError, DiskFile};
 
 use crate::Object;
 
-/// So many files wait for each other at most, or so many bytes. A process that dies loses them.
+/// So many files wait for each other at most, or so many bytes, or so long. A process that dies loses them.
 const TOGETHER: usize = 512;
 const TOGETHER_BYTES: u64 = 64 << 20;
+const TOGETHER_TIME: Duration = Duration::from_secs(5);
 /// Up to so many files are synced one by one; more cost one sync of the whole file system.
 const SYNC_EACH: usize = 32;
 
@@ -78,6 +80,8 @@ pub(super) struct Settling {
     disk: Disk,
     dir: PathBuf,
     waiting: Mutex<Vec<Unnamed>>,
+    /// Since when the first of them waits.
+    since: Mutex<Option<Instant>>,
     /// Held by whoever gives names, so that others can wait for it.
     turn: Mutex<()>,
 }
@@ -89,6 +93,7 @@ impl Settling {
             disk: disk.clone(),
             dir: dir.to_owned(),
             waiting: Mutex::default(),
+            since: Mutex::default(),
             turn: Mutex::default(),
         }
     }
@@ -108,7 +113,8 @@ impl Settling {
             _ => waiting.iter().map(|file| file.object.size).fold(0, u64::saturating_add),
         };
         drop(waiting);
-        match bytes >= TOGETHER_BYTES {
+        let since = *lock(&self.since).get_or_insert_with(Instant::now);
+        match bytes >= TOGETHER_BYTES || since.elapsed() >= TOGETHER_TIME {
             true => self.settle(),
             false => Ok(()),
         }
@@ -126,6 +132,7 @@ impl Settling {
     /// A sync or a rename failed. Those that have no name yet are gone.
     pub(super) fn settle(&self) -> Result<(), DiskError> {
         let _turn = lock(&self.turn);
+        *lock(&self.since) = None;
         let files = std::mem::take(&mut *lock(&self.waiting));
         if files.len() > SYNC_EACH {
             self.disk.sync_all(&self.dir)?;
