@@ -11,6 +11,7 @@ use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use odf_disk::{Access, Disk};
 use odf_metadata::chain::ChainState;
@@ -452,7 +453,7 @@ impl Sink {
         if found != hash {
             return Err(self.differs(hash.to_string(), found.to_string()));
         }
-        Ok(self.settling.take(self.unnamed)?)
+        Ok(self.settling.take(self.unnamed, Instant::now())?)
     }
 
     fn differs(&self, expected: String, found: String) -> ReceiveError {
