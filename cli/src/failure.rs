@@ -5,7 +5,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use crate::output::printable;
+use crate::printable::printable;
 
 mod convert;
 
@@ -194,11 +194,11 @@ impl Failure {
             return;
         }
         // Values, names and words of servers are in them, which may hold anything.
-        let mut text = format!("Error: {}\n", printable(&self.message));
+        let mut text = format!("Error: {}\n", self.message);
         if let Some(next) = &self.next {
-            text.push_str(&format!("Next: {}\n", printable(next)));
+            text.push_str(&format!("Next: {next}\n"));
         }
-        let _ = to.write_all(text.as_bytes());
+        let _ = to.write_all(printable(&text).as_bytes());
         let _ = to.flush();
     }
 
@@ -285,7 +285,7 @@ mod tests {
         failure.report(&mut text);
         assert_eq!(
             String::from_utf8(text).unwrap(),
-            "Error: `\\u{1b}[2J\\u{0}\\r` is not an Int64\nNext: mend \\u{9b}1m it\n"
+            "Error: `\\u001b[2J\\u0000\\u000d` is not an Int64\nNext: mend \\u009b1m it\n"
         );
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::environment::Environment;
 use crate::failure::{Failure, Kind};
+use crate::printable::printable;
 
 mod progress;
 
@@ -169,7 +170,7 @@ impl Io {
         &mut self.out
     }
 
-    /// Results as bytes.
+    /// Results as bytes, exactly: for programs, and for what is no text.
     ///
     /// # Errors
     /// The reader went away.
@@ -177,20 +178,27 @@ impl Io {
         Ok(self.out().write_all(bytes)?)
     }
 
-    /// One line of results.
+    /// One line of results. What it holds from elsewhere cannot drive the terminal.
     ///
     /// # Errors
     /// The reader went away.
     pub(crate) fn line(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
-        writeln!(self.out(), "{text}")?;
-        Ok(())
+        self.text(&format!("{text}\n"))
+    }
+
+    /// Results that are text, with the ends of their lines; as [`Self::line`].
+    ///
+    /// # Errors
+    /// The reader went away.
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
+        self.write(printable(text).as_bytes())
     }
 
     /// One line of messages, for people. Nobody listening is no failure.
     pub(crate) fn say(&mut self, text: impl std::fmt::Display) {
         let _ = self.out.flush();
         self.progress.clear();
-        let _ = writeln!(self.messages, "{text}");
+        let _ = self.messages.write_all(printable(&format!("{text}\n")).as_bytes());
     }
 
     /// The stream of messages.
@@ -316,7 +324,7 @@ impl Io {
         }
         self.out.flush()?;
         self.progress.clear();
-        write!(self.messages, "{question} [y/N] ")?;
+        write!(self.messages, "{} [y/N] ", printable(question))?;
         self.messages.flush()?;
         let mut answer = String::new();
         self.input.by_ref().take(64).read_line(&mut answer)?;
@@ -340,12 +348,11 @@ impl Io {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn io(sender: Option<u32>) -> Io {
-        Io {
-            out: Box::new(io::sink()),
+impl Io {
+    /// Streams that belong to nobody; results go to `out`.
+    pub(crate) fn apart(out: impl Write + Send + 'static, cancel: Cancel) -> Self {
+        Self::of_sender(Remote {
+            out: Box::new(out),
             messages: Box::new(io::sink()),
             input: Box::new(io::empty()),
             progress: Progress::quiet(),
@@ -357,10 +364,20 @@ mod tests {
                 messages: false,
                 width: 80,
             },
-            cancel: Cancel::new(),
+            cancel,
+            sender: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn io(sender: Option<u32>) -> Io {
+        Io {
             sender,
-            yes: false,
-            system_time: None,
+            ..Io::apart(io::sink(), Cancel::new())
         }
     }
 

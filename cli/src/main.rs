@@ -9,6 +9,7 @@ mod failure;
 mod freezer;
 mod io;
 mod output;
+mod printable;
 mod process;
 mod session;
 mod settings;

@@ -2,15 +2,17 @@
 //! command pays only for what it needs: `odfs list` starts no peer, `odfs key list` opens no store.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use odf::dataset::Dataset;
 use odf::disk::{Access, Disk};
 use odf::registry::Repositories;
 use odf::repository::server::{PushLog, Tokens};
-use odf::workspace::Workspace;
+use odf::workspace::{PEER_KEY, Workspace};
 use odf_node::block::Cid;
 use odf_node::exchange;
 use odf_node::ipns::{KeySource, Name};
@@ -24,13 +26,14 @@ use crate::settings::{self, Settings};
 use crate::workspace::WorkspaceDir;
 
 mod lazy;
+mod turns;
 
 use lazy::Lazy;
+pub(crate) use turns::Turn;
+use turns::Turns;
 
 /// How long a fetch waits for the next block before it fails with what was tried.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Name of the key that says who this peer is.
-pub(crate) const PEER_KEY: &str = "self";
 
 /// The opened workspace of one owner, with the settings of one command.
 pub(crate) struct Session {
@@ -51,6 +54,9 @@ struct Owned {
     spool: Lazy<()>,
     /// Held while a dataset comes into being.
     making: Mutex<()>,
+    turns: Turns,
+    /// Where the HTTP gateway of this process is reached.
+    gateway: OnceLock<SocketAddr>,
 }
 
 impl Session {
@@ -66,6 +72,8 @@ impl Session {
             node: Lazy::new(),
             spool: Lazy::new(),
             making: Mutex::default(),
+            turns: Turns::default(),
+            gateway: OnceLock::new(),
         };
         Self {
             owned: Arc::new(owned),
@@ -116,6 +124,33 @@ impl Session {
     /// A turn at making a dataset, so that two commands with one new name make one dataset.
     pub(crate) fn making(&self) -> MutexGuard<'_, ()> {
         self.owned.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for this command's turn at changing the dataset, and opens it anew: whoever was before has moved its head.
+    ///
+    /// # Errors
+    /// Others take too long, the user wants to stop, or the dataset is not there any more.
+    pub(crate) fn turn(&self, dataset: &mut Dataset, io: &mut Io) -> Result<Turn, Failure> {
+        let (id, name) = (dataset.id(), dataset.name()?);
+        let turn = self.owned.turns.take(id, name.as_str(), io)?;
+        *dataset = self.workspace()?.catalog().find(&id.to_string())?;
+        Ok(turn)
+    }
+
+    /// This process has an HTTP gateway at `address` from now on.
+    pub(crate) fn set_gateway(&self, address: SocketAddr) {
+        self.owned.gateway.get_or_init(|| address);
+    }
+
+    /// The URL of the HTTP gateway of this process, ending in a slash, if it has one.
+    pub(crate) fn gateway(&self) -> Option<String> {
+        let address = self.owned.gateway.get()?;
+        Some(match &self.settings.gateway_url {
+            Some(url) => url.to_string(),
+            // Bound to every interface, it is reached at this machine too.
+            None if address.ip().is_unspecified() => format!("http://127.0.0.1:{}/", address.port()),
+            None => format!("http://{address}/"),
+        })
     }
 
     /// The repositories that are known by name.

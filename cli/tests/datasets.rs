@@ -122,6 +122,92 @@ fn publishing_again_takes_what_is_new() {
 }
 
 #[test]
+fn a_push_counts_from_what_the_name_stood_for() {
+    let sandbox = with_dataset();
+    let first = |outcome: Outcome| outcome.ok().lines().next().unwrap_or_default().to_owned();
+    assert_eq!(first(sandbox.run(&["push", "t"])), "t is up to date");
+    // Rows that are added without being announced.
+    for n in [20, 21] {
+        sandbox.file("more.csv", format!("id,at,city\n{n},2024-01-01T00:00:00Z,x\n"));
+        sandbox.run(&["ingest", "t", "more.csv"]).ok();
+    }
+    let head = json(sandbox.run(&["list", "-w"]))[0]["Head"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let report = json(sandbox.run(&["push", "t", "--output", "json"]));
+    assert_eq!((&report["blocks"], &report["head"]), (&2.into(), &head.as_str().into()));
+    assert_eq!(json(sandbox.run(&["push", "t", "--output", "json"]))["blocks"], 0);
+    // A name of its own has all of the chain to catch up with.
+    let key = sandbox.run(&["key", "gen", "other"]).ok();
+    let name = key
+        .split_whitespace()
+        .find(|word| word.starts_with("k51"))
+        .unwrap()
+        .to_owned();
+    let place = format!("ipns://{name}");
+    assert_eq!(
+        first(sandbox.run(&["push", "t", "--to", &place, "--no-alias"])),
+        format!("Updated to {head} (6 block(s))")
+    );
+    assert_eq!(
+        first(sandbox.run(&["push", "t", "--to", &place, "--no-alias"])),
+        "t is up to date"
+    );
+}
+
+#[test]
+fn links_lead_to_gateways_that_are_there() {
+    let sandbox = with_dataset();
+    let report = json(sandbox.run(&["push", "t", "--output", "json"]));
+    assert_eq!(
+        (&report["gateway"], &report["publicGateway"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert!(!sandbox.run(&["push", "t"]).ok().contains("gateway"));
+    sandbox
+        .run(&["config", "set", "gateway.public", "https://example.org/"])
+        .ok();
+    let mut node = sandbox.start(&["node"]);
+    wait_for("the node", || {
+        json(sandbox.run(&["status", "--output", "json"]))["running"] == true
+    });
+    let report = json(sandbox.run(&["push", "t", "--output", "json"]));
+    let (name, link) = (report["name"].as_str().unwrap(), report["gateway"].as_str().unwrap());
+    assert!(
+        link.starts_with("http://127.0.0.1:") && link.ends_with(&format!("/ipns/{name}/")),
+        "{link}"
+    );
+    assert_eq!(report["publicGateway"], format!("https://example.org/ipns/{name}/"));
+    // It answers there.
+    let host = link.trim_start_matches("http://").split('/').next().unwrap();
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    let request = format!("GET /ipns/{name}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    std::io::Read::read_to_end(&mut stream, &mut answer).unwrap();
+    assert!(
+        answer.starts_with(b"HTTP/1.1 200"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+    node.signal(Signal::TERM);
+    node.wait().ok();
+}
+
+#[test]
+fn no_dataset_gets_the_key_of_the_peer() {
+    let sandbox = Sandbox::new();
+    sandbox.file("self.csv", "id\n1\n");
+    let report = json(sandbox.run(&["publish", "self.csv", "--exit", "--output", "json"]));
+    assert_eq!(report["dataset"], "self");
+    let keys = json(sandbox.run(&["key", "list"]));
+    let id = |name: &str| keys.as_array().unwrap().iter().find(|key| key["Name"] == name).unwrap()["ID"].clone();
+    assert_eq!(report["name"], id("self-2"));
+    assert_ne!(report["name"], id("self"));
+}
+
+#[test]
 fn datasets_are_renamed_exported_and_deleted() {
     let sandbox = with_dataset();
     sandbox.run(&["rename", "t", "cities"]).ok();

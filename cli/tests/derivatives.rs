@@ -98,29 +98,63 @@ fn new_rows_of_an_input_become_new_rows() {
 #[test]
 fn steps_and_several_inputs_are_seen_by_their_names() {
     let sandbox = with_root();
+    publish(&sandbox, "u", &[(2, "Siena"), (3, "Lima")]);
+    derive(
+        &sandbox,
+        "both",
+        "[{datasetRef: t, alias: cities}, {datasetRef: u, alias: \"more.cities\"}]",
+        "{kind: Sql, engine: datafusion, queries: [{alias: large, query: \"select at, upper(city) as city from cities\"}, \
+         {query: \"select at, city from large union all select at, city from \\\"more.cities\\\"\"}]}",
+    );
+    sandbox.run(&["pull", "both"]).ok();
+    assert_eq!(column(&sandbox, "both", "city"), ["OSLO", "ROME", "Siena", "Lima"]);
+    let watermark = || newest(&sandbox, "both")["Content"]["newWatermark"].clone();
+    // The input that is behind says how far the result is complete.
+    assert_eq!(watermark(), "2024-01-02T00:00:00Z");
+    // Only the other one moves on: this one is as far behind as before, although it says nothing new.
+    publish(&sandbox, "u", &[(2, "Siena"), (3, "Lima"), (9, "Cusco")]);
+    sandbox.run(&["pull", "both"]).ok();
+    assert_eq!(
+        column(&sandbox, "both", "city"),
+        ["OSLO", "ROME", "Siena", "Lima", "Cusco"]
+    );
+    assert_eq!(watermark(), "2024-01-02T00:00:00Z");
+    let content = newest(&sandbox, "both")["Content"].clone();
+    assert_eq!(content["queryInputs"][0].get("newBlockHash"), None, "{content}");
+    assert!(content["queryInputs"][1]["newBlockHash"].is_string(), "{content}");
+    // The one behind comes further, up to the other.
+    publish(&sandbox, "t", &[(1, "Oslo"), (2, "Rome"), (5, "Kyiv")]);
+    sandbox.run(&["pull", "both"]).ok();
+    assert_eq!(watermark(), "2024-01-05T00:00:00Z");
+    sandbox.run(&["verify", "both"]).ok();
+}
+
+#[test]
+fn what_would_need_all_rows_is_refused_also_before_the_first_row() {
+    let sandbox = with_root();
     publish(&sandbox, "u", &[(2, "Italy"), (3, "Peru")]);
     derive(
         &sandbox,
         "joined",
-        "[{datasetRef: t, alias: cities}, {datasetRef: u, alias: \"the.countries\"}]",
-        "{kind: Sql, engine: datafusion, queries: [{alias: both, query: \"select c.at, c.city, n.city as country from cities \
-         as c join \\\"the.countries\\\" as n on c.id = n.id\"}, {query: \"select at, city || ', ' || country as place from \
-         both\"}]}",
+        "[{datasetRef: t, alias: a}, {datasetRef: u, alias: b}]",
+        "{kind: Sql, engine: datafusion, queries: [{alias: both, query: \"select a.at, a.city, b.city as country from a join \
+         b on a.id = b.id\"}, {query: \"select at, city || country as place from both\"}]}",
     );
-    sandbox.run(&["pull", "joined"]).ok();
-    assert_eq!(column(&sandbox, "joined", "place"), ["Rome, Italy"]);
-    // The input that is behind says how far the result is complete.
-    assert_eq!(
-        newest(&sandbox, "joined")["Content"]["newWatermark"],
-        "2024-01-02T00:00:00Z"
+    derive(
+        &sandbox,
+        "counted",
+        "[{datasetRef: t}]",
+        &sql("select at, count(*) as n from t group by at"),
     );
-    // Only one of them moves on: the other has no rows then.
-    publish(&sandbox, "u", &[(1, "Norway"), (2, "Italy"), (3, "Peru")]);
-    sandbox.run(&["pull", "joined"]).ok();
-    assert_eq!(column(&sandbox, "joined", "place"), ["Rome, Italy"]);
-    let content = newest(&sandbox, "joined")["Content"].clone();
-    assert_eq!(content["queryInputs"][0].get("newBlockHash"), None, "{content}");
-    assert!(content["queryInputs"][1]["newBlockHash"].is_string(), "{content}");
+    for (name, words) in [
+        ("joined", "the query `both` has a JOIN (line 1, column 47)"),
+        ("counted", "the query has GROUP BY (line 1, column 33)"),
+    ] {
+        let err = sandbox.run(&["pull", name]).failed(7);
+        assert!(err.contains(words), "{err}");
+        assert!(err.contains("Next: change the transform"), "{err}");
+        assert_eq!(newest(&sandbox, name)["Event"], "SetVocab", "{name}");
+    }
 }
 
 #[test]

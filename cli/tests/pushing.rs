@@ -101,3 +101,31 @@ fn what_is_refused_changes_nothing() {
     assert_ne!(half.code, Some(0));
     assert_eq!(tail(&sandbox).len(), 1);
 }
+
+#[test]
+fn pushes_at_once_wait_their_turn() {
+    const WRITERS: usize = 8;
+    let sandbox = with_sensors();
+    // Somebody owns the workspace, so that all work through one process.
+    let owner = sandbox.start_owner(&["ingest", "sensors", "-"]);
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|n| {
+            let file = format!("{n}.json");
+            let rows: String = (0..200)
+                .map(|row| format!("{{\"at\":{row},\"id\":\"{n}-{row}\",\"value\":1}}\n"))
+                .collect();
+            sandbox.file(&file, rows);
+            sandbox.start(&["ingest", "sensors", &file])
+        })
+        .collect();
+    for writer in writers {
+        assert!(writer.wait().ok().contains("200 row(s)"));
+    }
+    owner.end().ok();
+    let rows: Vec<Value> =
+        serde_json::from_str(&sandbox.run(&["tail", "sensors", "-n", "9999", "-o", "json"]).ok()).unwrap();
+    assert_eq!(rows.len(), WRITERS * 200);
+    sandbox.run(&["verify", "sensors"]).ok();
+    let served = sandbox.run(&["push", "sensors"]);
+    assert!(served.out.contains("Updated to f1620"), "{served:?}");
+}

@@ -19,3 +19,4 @@ mod sandbox;
 mod settings;
 mod smart;
 mod tables;
+mod tails;

@@ -20,6 +20,9 @@ use odf_query::sql::DataFusion;
 use odf_query::transform::{self, TransformError};
 use odf_tables::slice::SliceOptions;
 
+/// Name of the key that says who the peer is. It is never that of a dataset.
+pub const PEER_KEY: &str = "self";
+
 /// Why a workspace could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -252,12 +255,13 @@ impl Workspace {
     }
 
     /// An id for a new dataset: the public half of the key called `name`, or `name-2` and so on if a dataset has, or once
-    /// had, that key: whoever follows its name must not meet another history under it. Says which key was made, if one
-    /// was.
+    /// had, that key: whoever follows its name must not meet another history under it. Nor is the key of the peer taken.
+    /// Says which key was made, if one was.
     pub fn new_id(&self, name: &DatasetName) -> Result<(DatasetId, Option<String>), TakeError> {
         let published: Vec<Name> = kept(self.store())?.into_iter().map(|status| status.name).collect();
         let numbered = (2..).map(|number: u32| format!("{name}-{number}"));
-        for key_name in std::iter::once(name.to_string()).chain(numbered) {
+        let names = std::iter::once(name.to_string()).chain(numbered);
+        for key_name in names.filter(|name| name != PEER_KEY) {
             let existing = self.keys.get(&key_name)?;
             let made = existing.is_none().then(|| key_name.clone());
             let key = match existing {

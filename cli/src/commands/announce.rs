@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use odf::dataset::Dataset;
-use odf::publish::{self, Published};
+use odf::publish::{self, Before, Published};
 use odf::workspace::Grown;
 use odf_node::keystore::Keypair;
 
@@ -94,9 +94,18 @@ impl Announcement {
             holders,
             valid_until,
             sequence,
+            before,
         } = &self.published;
-        let gateway = format!("{}/ipns/{name}/", session.settings().gateway_public);
-        let blocks = update.map_or(0, |update| update.blocks.len());
+        let gateway = session.gateway().map(|url| format!("{url}ipns/{name}/"));
+        let public = session.settings().gateway_public.as_ref();
+        let public = public.map(|url| format!("{url}/ipns/{name}/"));
+        // How far the name has come, whoever appended the blocks, and when.
+        let blocks = match before {
+            Before::Same => Some(0),
+            Before::Earlier { blocks } => Some(*blocks),
+            Before::Nothing => Some(dataset.state().blocks()),
+            Before::Other => None,
+        };
         let local = dataset.name()?;
         if args.output == ReportFormat::Json {
             return io.line(serde_json::json!({
@@ -111,6 +120,7 @@ impl Announcement {
                 "validUntil": output::time(DateTime::<Utc>::from(*valid_until)),
                 "holders": holders,
                 "gateway": gateway,
+                "publicGateway": public,
                 "pull": self.pull,
             }));
         }
@@ -121,12 +131,22 @@ impl Announcement {
                     output::count(update.rows)
                 ))?;
             }
-            Some(_) => io.line(format_args!("Updated to {} ({blocks} block(s))", dataset.head()))?,
-            None => io.line(format_args!("{local} is up to date"))?,
+            _ => match blocks {
+                Some(0) => io.line(format_args!("{local} is up to date"))?,
+                Some(blocks) => io.line(format_args!(
+                    "Updated to {} ({} block(s))",
+                    dataset.head(),
+                    output::count(blocks)
+                ))?,
+                // It stood for another history, or one that is not here.
+                None => io.line(format_args!("Updated to {}", dataset.head()))?,
+            },
         }
         io.line(format_args!("  name     ipns://{name}"))?;
         io.line(format_args!("  root     {}", root.cid))?;
-        io.line(format_args!("  gateway  {gateway}"))?;
+        for url in gateway.iter().chain(&public) {
+            io.line(format_args!("  gateway  {url}"))?;
+        }
         io.line(format_args!("  pull     {}", self.pull))?;
         io.say(match holders {
             0 => "Nobody is in reach yet; the name goes out as soon as somebody is.".to_owned(),

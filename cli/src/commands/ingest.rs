@@ -7,7 +7,7 @@ use clap::Args;
 use odf::dataset::Dataset;
 use odf::ingest::PushOptions;
 use odf::ingest::source::Format;
-use odf::metadata::Timestamp;
+use odf::metadata::{Multihash, Timestamp};
 use odf::workspace::Growth;
 use tempfile::NamedTempFile;
 
@@ -18,7 +18,7 @@ use super::pull::committed;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::output;
-use crate::session::Session;
+use crate::session::{Session, Turn};
 
 /// Push rows into a dataset that says itself how they are read
 ///
@@ -76,15 +76,34 @@ pub(super) fn run(args: &IngestArgs, session: &Session, io: &mut Io) -> Result<(
     };
     let standard_input = ["-".to_owned()];
     let files = if args.stdin { &standard_input[..] } else { &args.files };
-    let old_head = *dataset.head();
     let mut pushed = Pushed::default();
     let result = push_all(files, &mut dataset, &options, &mut pushed, session, io);
     // What was taken before a failure is there, and stays.
-    if *dataset.head() != old_head {
-        committed(&dataset, session, io)?;
-    }
+    let served = match pushed.head {
+        Some(_) => serve(&mut dataset, &mut pushed, session, io),
+        None => Ok(()),
+    };
     report(&dataset, &pushed, result.is_ok(), args.output, io)?;
-    result
+    result.and(served)
+}
+
+/// Gives the new head its DAG.
+fn serve(dataset: &mut Dataset, pushed: &mut Pushed, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let _turn = match pushed.turn.take() {
+        Some(turn) => turn,
+        None => session.turn(dataset, io)?,
+    };
+    // Whoever pushes them again may have them twice.
+    committed(dataset, session, io).map_err(|failure| {
+        let name = dataset
+            .name()
+            .map_or_else(|_| dataset.id().to_string(), |name| name.to_string());
+        failure
+            .about("the rows are taken, but what peers are served of them is not made")
+            .next(format!(
+                "do not push them again; when what is in the way is gone, `odfs push {name}` makes it"
+            ))
+    })
 }
 
 /// What all files together came to.
@@ -92,6 +111,10 @@ pub(super) fn run(args: &IngestArgs, session: &Session, io: &mut Io) -> Result<(
 struct Pushed {
     blocks: usize,
     rows: u64,
+    /// The last head that was made; none if nothing was taken.
+    head: Option<Multihash>,
+    /// The turn at changing the dataset, if it is still on.
+    turn: Option<Turn>,
 }
 
 fn push_all(
@@ -105,7 +128,10 @@ fn push_all(
     let several = files.len() > 1;
     for file in files {
         io.check()?;
+        // A stream may go on for long, and others do not wait for it.
+        pushed.turn = None;
         let content = Content::open(file, session, io)?;
+        pushed.turn = Some(session.turn(dataset, io)?);
         let progress = &mut watch(io);
         match session
             .workspace()?
@@ -116,6 +142,7 @@ fn push_all(
             Growth::Grown(grown) => {
                 pushed.blocks += grown.blocks.len();
                 pushed.rows += grown.rows;
+                pushed.head = Some(grown.new_head);
                 if several {
                     io.say(format_args!("{file}: {} row(s)", output::count(grown.rows)));
                 }
@@ -127,21 +154,21 @@ fn push_all(
 
 fn report(dataset: &Dataset, pushed: &Pushed, whole: bool, format: ReportFormat, io: &mut Io) -> Result<(), Failure> {
     let name = dataset.name()?;
-    let Pushed { blocks, rows } = *pushed;
+    let Pushed { blocks, rows, head, .. } = pushed;
+    let head = head.unwrap_or(*dataset.head());
     match (format, blocks) {
         (_, 0) if !whole => Ok(()),
         (ReportFormat::Json, _) => io.line(serde_json::json!({
             "dataset": name.as_str(),
             "id": dataset.id().to_string(),
-            "head": dataset.head().to_string(),
+            "head": head.to_string(),
             "blocks": blocks,
             "rows": rows,
         })),
         (ReportFormat::Text, 0) => io.line(format_args!("{name} is up to date")),
         (ReportFormat::Text, _) => io.line(format_args!(
-            "{name}: updated to {} ({blocks} block(s), {} row(s))",
-            dataset.head(),
-            output::count(rows)
+            "{name}: updated to {head} ({blocks} block(s), {} row(s))",
+            output::count(*rows)
         )),
     }
 }

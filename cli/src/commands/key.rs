@@ -13,7 +13,8 @@ use odf_node::keystore::{self, Keystore, MAX_KEY_BYTES};
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::output::{Listing, OutputArgs};
-use crate::session::{PEER_KEY, Session};
+use crate::session::Session;
+use odf::workspace::PEER_KEY;
 
 /// Work with the keys of the workspace
 ///

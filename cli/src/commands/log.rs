@@ -115,8 +115,8 @@ pub(super) fn run(args: &LogArgs, session: &Session, io: &mut Io) -> Result<(), 
         }
         shown += 1;
         match format {
-            None if form == LogFormat::Shell => io.write(shell::entry(&block, &names)?.as_bytes())?,
-            None => io.write(yaml::log_entry(&block)?.as_bytes())?,
+            None if form == LogFormat::Shell => io.text(&shell::entry(&block, &names)?)?,
+            None => io.text(&yaml::log_entry(&block)?)?,
             Some(format) => listing.row(row(&block, format == Format::Table)?),
         }
     }

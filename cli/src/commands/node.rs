@@ -47,6 +47,9 @@ pub(crate) fn serve(session: &Session, with_gateway: bool, io: &mut Io) -> Resul
             None => format!("Repository: odf+http://{address}/"),
         });
     }
+    if let Some((_, address)) = &listener {
+        session.set_gateway(*address);
+    }
     session.set_lasting();
     for line in lines {
         if with_gateway {

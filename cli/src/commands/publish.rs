@@ -18,7 +18,7 @@ use super::place::After;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output::{self, Rows};
-use crate::session::Session;
+use crate::session::{Session, Turn};
 
 /// Publish a table: make a dataset of it or append what is new, and announce it under its name
 ///
@@ -112,7 +112,7 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         ..ingest::Options::default()
     };
 
-    let (dataset, grown) = take(&name, &input, &options, session, io)?;
+    let (dataset, grown, turn) = take(&name, &input, &options, session, io)?;
     let key = own_key(&dataset, session)?;
     let announcement = Announcement::make(
         session,
@@ -122,6 +122,7 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         !args.exit || session.is_lasting(),
         io,
     )?;
+    drop(turn);
     announcement.report(&dataset, grown.as_ref(), args.report, session, io)?;
     if args.exit {
         return Ok(After::Done);
@@ -133,22 +134,23 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
     Ok(After::Serve { gateway: false })
 }
 
-/// Takes the new rows into the dataset called `name`, making it if there is none.
+/// Takes the new rows into the dataset called `name`, making it if there is none. The turn at changing it is still on: its
+/// head is to be announced before others move it.
 fn take(
     name: &DatasetName,
     input: &Input,
     options: &ingest::Options,
     session: &Session,
     io: &mut Io,
-) -> Result<(Dataset, Option<Grown>), Failure> {
+) -> Result<(Dataset, Option<Grown>, Turn), Failure> {
     let workspace = session.workspace()?;
-    let mut making = None;
+    let (mut making, mut turn) = (None, None);
     let mut dataset = find(name, session)?;
     if dataset.is_none() {
         making = Some(session.making());
         dataset = find(name, session)?;
     }
-    if let Some(dataset) = dataset {
+    if let Some(mut dataset) = dataset {
         making = None;
         if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
             return Err(Failure::new(
@@ -161,9 +163,14 @@ fn take(
         }
         // Before anything is appended that could not be announced.
         own_key(&dataset, session)?;
+        turn = Some(session.turn(&mut dataset, io)?);
     }
-    let (dataset, growth) = workspace.take(name, input.source(), options, io.now()?, &mut watch(io))?;
+    let (mut dataset, growth) = workspace.take(name, input.source(), options, io.now()?, &mut watch(io))?;
     drop(making);
+    let turn = match turn {
+        Some(turn) => turn,
+        None => session.turn(&mut dataset, io)?,
+    };
     let grown = match growth {
         Growth::UpToDate => None,
         Growth::Grown(grown) => Some(grown),
@@ -187,7 +194,7 @@ fn take(
     for ColumnNote { column, note } in grown.iter().flat_map(|grown| &grown.notes) {
         io.say(format!("{column}: {note}"));
     }
-    Ok((dataset, grown))
+    Ok((dataset, grown, turn))
 }
 
 fn find(name: &DatasetName, session: &Session) -> Result<Option<Dataset>, Failure> {

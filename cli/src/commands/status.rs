@@ -30,7 +30,7 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
     let node = session.running_node();
     let peer_id = session
         .keys()?
-        .get_or_generate(crate::session::PEER_KEY)?
+        .get_or_generate(odf::workspace::PEER_KEY)?
         .public()
         .to_peer_id();
     let (addresses, peers) = match node {

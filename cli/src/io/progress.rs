@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
+use crate::printable::printable;
+
 /// The shortest time between two drawings, so that a fast loop may report each step.
 const REDRAW_EVERY: Duration = Duration::from_millis(80);
 
@@ -66,7 +68,9 @@ impl Progress {
             return;
         }
         line.last = Some(Instant::now());
-        line.draw.draw(&step());
+        let mut step = step();
+        step.text = printable(&step.text).into_owned();
+        line.draw.draw(&step);
     }
 
     /// Takes the line away, so that other text can be written.

@@ -25,8 +25,8 @@ pub(crate) struct Settings {
     pub(crate) gateway_url: Option<Url>,
     /// Proxies before the gateway whose word is taken.
     pub(crate) gateway_proxies: Vec<IpAddr>,
-    /// Base URL of the gateway that `odfs publish` prints links for.
-    pub(crate) gateway_public: String,
+    /// Base URL of a public gateway that `odfs publish` prints links for, without a slash at its end; absent: none.
+    pub(crate) gateway_public: Option<String>,
     /// `created_by` in the footer of Parquet slices.
     pub(crate) parquet_created_by: Option<String>,
     /// How HTTP sources of datasets are asked.
@@ -61,7 +61,7 @@ impl Default for Settings {
             gateway_listen: "127.0.0.1:8080".to_owned(),
             gateway_url: None,
             gateway_proxies: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
-            gateway_public: "https://ipfs.io".to_owned(),
+            gateway_public: None,
             parquet_created_by: None,
             source_http: HttpOptions::default(),
             source_bounds: Bounds::default(),
@@ -174,14 +174,14 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         name: "gateway.public",
-        about: "gateway of the links that `odfs publish` prints",
-        show: |settings| Some(Value::String(settings.gateway_public.clone())),
+        about: "public gateway of the links that `odfs publish` and `push` print beside that of `odfs node`; unset: none",
+        show: |settings| settings.gateway_public.clone().map(Value::String),
         set: |settings, value| {
             let text = value.as_str().map(|text| text.trim_end_matches('/'));
-            settings.gateway_public = text
+            let text = text
                 .filter(|text| text.starts_with("http://") || text.starts_with("https://"))
-                .ok_or("a URL such as https://ipfs.io is expected")?
-                .to_owned();
+                .ok_or("a URL such as https://ipfs.io is expected")?;
+            settings.gateway_public = Some(text.to_owned());
             Ok(())
         },
     },

@@ -56,7 +56,7 @@ pub(crate) use sharing::is_shared_in;
 pub use staged::NewDataset;
 pub(crate) use staged::WrittenDataset;
 pub(crate) use state::STATES;
-pub use tail::MAX_TAIL_ROWS;
+pub use tail::Newest;
 
 use head::{read_head, write_head};
 use journal::Journal;

@@ -21,7 +21,7 @@ pub mod verify;
 
 pub use dataset::{
     Approval, BlockPlace, Blocks, Damage, Dataset, DatasetError, DatasetName, Grant, INCOMING_PREFIX, Incoming,
-    MAX_APPROVALS, MAX_NAME_BYTES, MAX_TAIL_ROWS, NameError, NewBlocks, NewDataset, Object, ObjectKind, RemoteAliases,
+    MAX_APPROVALS, MAX_NAME_BYTES, NameError, NewBlocks, NewDataset, Newest, Object, ObjectKind, RemoteAliases,
     Sharing, StoredBlock,
 };
 pub use error_of::ErrorOf;

@@ -40,6 +40,14 @@ pub struct Inferred {
     pub rows: u64,
 }
 
+impl Inferred {
+    /// The names of its columns in one text, for messages.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+        names.join(", ")
+    }
+}
+
 /// One column of [`Inferred`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InferredColumn {

@@ -455,16 +455,10 @@ impl Known {
             }
         }
         for ColumnType { field, .. } in &options.types {
-            let names = || {
-                inferred
-                    .columns
-                    .iter()
-                    .map(|c| c.name.as_str())
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
             let Some(column) = inferred.columns.iter().position(|column| column.name == *field.name()) else {
-                return Err(source.column_error(field.name(), Problem::NoColumn(names())).into());
+                return Err(source
+                    .column_error(field.name(), Problem::NoColumn(inferred.names()))
+                    .into());
             };
             let column = &mut inferred.columns[column];
             column.data_type = field.data_type().clone();

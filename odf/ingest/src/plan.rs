@@ -66,17 +66,9 @@ impl Plan {
         primary_key: &[String],
         strategy: &MergeStrategy,
     ) -> Result<Plan, SourceError> {
-        let names = || {
-            inferred
-                .columns
-                .iter()
-                .map(|c| c.name.as_str())
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
         for name in primary_key {
             if !inferred.columns.iter().any(|c| c.name == *name) {
-                return Err(source.column_error(name, Problem::NoColumn(names())));
+                return Err(source.column_error(name, Problem::NoColumn(inferred.names())));
             }
         }
         let event_name = &vocabulary.event_time_column;
@@ -115,10 +107,10 @@ impl Plan {
             }
         }
         if event_time_wanted && event_type.is_none() {
-            return Err(source.column_error(event_name, Problem::NoColumn(names())));
+            return Err(source.column_error(event_name, Problem::NoColumn(inferred.names())));
         }
         if operation == OperationColumn::Required && given_operation.is_none() {
-            return Err(source.column_error(&vocabulary.operation_type_column, Problem::NoColumn(names())));
+            return Err(source.column_error(&vocabulary.operation_type_column, Problem::NoColumn(inferred.names())));
         }
         // A stream of changes is taken as it is, the column of its operations included.
         let kept_operation = given_operation.filter(|_| operation == OperationColumn::Required);

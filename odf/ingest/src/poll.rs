@@ -43,7 +43,7 @@ pub use consent::{Bounds, Consent, paths, private_now};
 pub use error::PollError;
 pub use event_time::EventTimeError;
 pub use needs::{Needs, reaches};
-pub use outcome::{Fetched, KIND_ETAG, KIND_LAST_MODIFIED, Outcome};
+pub use outcome::{Fetched, KIND_ETAG, KIND_LAST_MODIFIED};
 pub use patience::{MAX_BUSY_REPEATS, MAX_BUSY_WAIT, busy_wait};
 pub use prepare::{MAX_UNPACKED_BYTES, UNPACK_FLOOR_BYTES, UNPACK_RATIO};
 pub use reach::is_private;
@@ -64,7 +64,8 @@ pub fn is_uncacheable(chain: &ChainState) -> bool {
     polled && chain.last_offset.is_some() && chain.source_state.is_none()
 }
 
-/// Asks the source for what is newer than `previous`, the state in the latest AddData, and prepares it for reading.
+/// Asks the source for what is newer than `previous`, the state in the latest AddData, and prepares it for reading;
+/// `None` if nothing is.
 ///
 /// # Errors
 /// See [`PollError`]. Nothing is left in the spool directory then.
@@ -72,11 +73,11 @@ pub fn fetch(
     source: &SetPollingSource,
     previous: Option<&SourceState>,
     around: &Surroundings<'_>,
-) -> Result<Outcome, PollError> {
+) -> Result<Option<Fetched>, PollError> {
     around.consent.covers(source)?;
     around.bounds.check(&Needs::of(source), &[])?;
     let previous = previous.and_then(State::read);
-    let outcome = match &source.fetch {
+    let fetched = match &source.fetch {
         FetchStep::Url {
             url,
             event_time,
@@ -110,8 +111,8 @@ pub fn fetch(
             });
         }
     };
-    let Outcome::Fetched(mut fetched) = outcome else {
-        return Ok(Outcome::UpToDate);
+    let Some(mut fetched) = fetched else {
+        return Ok(None);
     };
     let steps = source.prepare.as_deref().unwrap_or_default();
     let own = fetched.content.own_file().map(std::path::Path::to_owned);
@@ -122,7 +123,7 @@ pub fn fetch(
         return Err(PollError::Changing(fetched.name));
     }
     fetched.seen = seen.filter(|_| steps.is_empty());
-    Ok(Outcome::Fetched(fetched))
+    Ok(Some(fetched))
 }
 
 fn fetch_url(
@@ -131,7 +132,7 @@ fn fetch_url(
     headers: Option<&[odf_metadata::RequestHeader]>,
     previous: Option<&State>,
     around: &Surroundings<'_>,
-) -> Result<Outcome, PollError> {
+) -> Result<Option<Fetched>, PollError> {
     let text = template::expand(template, around.variables)?;
     // The template is what messages show: the text may hold a key.
     let bad = |reason: String| PollError::Url {

@@ -239,7 +239,8 @@ fn many_batches_merge_as_one() {
     let mut text = String::from("t,id\n");
     for n in 0..rows {
         let second = rows - n;
-        text.push_str(&format!("{},{n}\n", 1_700_000_000 + second));
+        let time = chrono::DateTime::from_timestamp(1_700_000_000 + second as i64, 0).unwrap();
+        text.push_str(&format!("{},{n}\n", time.format("%FT%TZ")));
     }
     let mut world = World::new();
     updated(world.publish_text(&text, Format::Csv, &with_event_time(keyed("ledger", &["id"]))));
@@ -253,7 +254,7 @@ fn many_batches_merge_as_one() {
     assert_eq!(ids, (0..rows as i64).rev().collect::<Vec<_>>());
     assert_eq!(offsets(&batch), (0..rows as i64).collect::<Vec<_>>());
 
-    text.push_str("1700000000,new\n");
+    text.push_str("2023-11-14T00:00:00Z,new\n");
     let error = world.publish_text(&text, Format::Csv, &Options::default()).unwrap_err();
     assert!(
         error

@@ -79,8 +79,26 @@ pub struct Published {
     pub sequence: u64,
     /// When the record expires.
     pub valid_until: SystemTime,
+    /// What the name stood for before.
+    pub before: Before,
     /// Peers that hold the record; 0 when nobody is in reach, and it is put as soon as somebody is.
     pub holders: usize,
+}
+
+/// What a name stood for before it was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing, as far as this peer knows.
+    Nothing,
+    /// The same root.
+    Same,
+    /// A root of an earlier head of the same history.
+    Earlier {
+        /// How many metadata blocks the head has moved on since.
+        blocks: u64,
+    },
+    /// Something else, or what is not known well enough to say more.
+    Other,
 }
 
 /// Lays the dataset out, pins its root, moves the name of `key` to it and announces both.
@@ -99,7 +117,7 @@ pub async fn publish(
 ) -> Result<Published, PublishError> {
     let (root, ancestor) = lay_out_after(local, dataset).await?;
     let name = Name::from_public_key(&key.public());
-    let value = path_of(&root);
+    let path = path_of(&root);
     let mut expected = match node.names().resolve(&name, Freshness::Cached).await {
         Ok(known) => known.value,
         // Nothing is known, so nothing is expected to be there.
@@ -107,7 +125,7 @@ pub async fn publish(
     };
     // What was published from here may be of a history that was written again since.
     let is_ancestor =
-        expected.is_empty() || expected == value || ancestor.is_some_and(|root| path_of(&root) == expected);
+        expected.is_empty() || expected == path || ancestor.is_some_and(|root| path_of(&root) == expected);
     if !force && !is_ancestor {
         check_ancestor(local, node, dataset, &name, &expected).await?;
     }
@@ -118,7 +136,7 @@ pub async fn publish(
             expected: Some(expected.clone()).filter(|_| !force),
             ..PublishOptions::default()
         };
-        match node.names().publish(key, &value, options).await {
+        match node.names().publish(key, &path, options).await {
             Err(ipns::PublishError::Superseded { name, found, .. }) => {
                 check_ancestor(local, node, dataset, &name, &found).await?;
                 expected = found;
@@ -127,11 +145,13 @@ pub async fn publish(
             Ok(published) => {
                 share(dataset).await?;
                 node.provide(root.entities()).await?;
+                let before = before(local, dataset, &expected, &path)?;
                 return Ok(Published {
                     name,
                     root,
                     sequence: published.record.sequence(),
                     valid_until: published.record.valid_until(),
+                    before,
                     holders: published.holders,
                 });
             }
@@ -140,7 +160,7 @@ pub async fn publish(
     Err(ipns::PublishError::Superseded {
         name,
         found: expected,
-        expected: value,
+        expected: path,
     }
     .into())
 }
@@ -209,16 +229,48 @@ pub fn retain(local: &Local, dataset: &Dataset, keep: u64) -> Result<u64, Layout
 /// Time and sequence number of the metadata block that a root that odfs laid out was made at. A history that was written again is
 /// newer and may be shorter.
 fn age_of(store: &Store, root: &Cid) -> Result<Option<(Timestamp, i128)>, StoreError> {
-    let value = |cid: &Cid, key: &str| -> Result<Option<Ipld>, StoreError> {
-        Ok(store.get(cid)?.and_then(|block| dag::value_at(&block, &[key]).ok()))
-    };
-    let Some(Ipld::Link(head)) = value(root, "head")? else {
+    let Some(Ipld::Link(head)) = value(store, root, "head")? else {
         return Ok(None);
     };
-    Ok(match (value(&head, "time")?, value(&head, "seq")?) {
+    Ok(match (value(store, &head, "time")?, value(store, &head, "seq")?) {
         (Some(Ipld::String(time)), Some(Ipld::Integer(sequence))) => time.parse().ok().map(|time| (time, sequence)),
         _ => None,
     })
+}
+
+/// What a name stood for that said `old` and says `new` now. Looks at what is here only.
+fn before(local: &Local, dataset: &Dataset, old: &str, new: &str) -> Result<Before, PublishError> {
+    if old.is_empty() {
+        return Ok(Before::Nothing);
+    }
+    if old == new {
+        return Ok(Before::Same);
+    }
+    let store = local.store();
+    let root = old.strip_prefix("/ipfs/").and_then(|cid| cid.parse::<Cid>().ok());
+    let Some(Ipld::Link(head)) = root.map(|root| value(store, &root, "head")).transpose()?.flatten() else {
+        return Ok(Before::Other);
+    };
+    let (Some(Ipld::Integer(sequence)), Some(Ipld::Bytes(hash))) =
+        (value(store, &head, "seq")?, value(store, &head, "hash")?)
+    else {
+        return Ok(Before::Other);
+    };
+    let sequence = u64::try_from(sequence).unwrap_or(u64::MAX);
+    // A history that was written again has other blocks at the same places.
+    let own = dataset.block_by_sequence(sequence)?;
+    let is_own = own.is_some_and(|own| own.block.hash().to_bytes() == hash);
+    Ok(match is_own {
+        true => Before::Earlier {
+            blocks: dataset.state().sequence_number.saturating_sub(sequence),
+        },
+        false => Before::Other,
+    })
+}
+
+/// A value in a block that is here.
+fn value(store: &Store, cid: &Cid, key: &str) -> Result<Option<Ipld>, StoreError> {
+    Ok(store.get(cid)?.and_then(|block| dag::value_at(&block, &[key]).ok()))
 }
 
 /// Whether what a name stands for is an older state of the dataset.

@@ -10,6 +10,7 @@
 //! [`MEMORY_BYTES`] and then go on in temporary files.
 
 mod feed;
+mod gather;
 
 use std::collections::HashSet;
 use std::fs;
@@ -33,6 +34,7 @@ use futures::StreamExt;
 use tokio::runtime::Runtime;
 
 use feed::{Feeds, Input};
+pub use gather::Gathering;
 use odf_ingest::source::{Batches, MAX_COLUMNS, Problem, SourceError};
 use odf_ingest::{Engine, Open, Planned, QueryError};
 use odf_metadata::{SqlQueryStep, Timestamp, Transform, TransformSql};
@@ -86,6 +88,7 @@ pub struct Query {
     inputs: Vec<(String, SchemaRef)>,
     schema: SchemaRef,
     now: Timestamp,
+    gathering: Option<Gathering>,
 }
 
 impl Query {
@@ -96,7 +99,7 @@ impl Query {
     pub fn plan(transform: &Transform, inputs: Vec<(String, SchemaRef)>, now: Timestamp) -> Result<Query, QueryError> {
         let steps = steps(transform)?;
         let runtime = runtime()?;
-        let (_, plan) = plan(&runtime, &steps, &inputs, &Feeds::default(), None)?;
+        let Session { plan, gathering, .. } = plan(&runtime, &steps, &inputs, &Feeds::default(), None)?;
         // Metadata of fields belongs to the engine; a slice's fields have none.
         let fields: Vec<Field> = plan.schema().fields().iter().map(|field| plain(field)).collect();
         if fields.len() > MAX_COLUMNS {
@@ -114,12 +117,19 @@ impl Query {
             inputs,
             schema: Arc::new(Schema::new(fields)),
             now,
+            gathering,
         })
     }
 
     /// The columns of the result.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// The first part of the query that needs all rows of its inputs at once; none if each row of the result comes from one
+    /// row of an input, so that new rows can be taken by themselves.
+    pub fn gathering(&self) -> Option<&Gathering> {
+        self.gathering.as_ref()
     }
 
     /// Runs the query. `name` stands for the rows in messages; temporary files, should any be needed, are made in a
@@ -137,7 +147,7 @@ impl Query {
         let spill = Spill::new(dir.join(SPILL_DIR)).map_err(|error| fail(error.to_string()))?;
         let runtime = runtime().map_err(|error| fail(error.to_string()))?;
         let feeds = Feeds::default();
-        let (context, plan) = plan(&runtime, &self.steps, &self.inputs, &feeds, Some(&spill.0))
+        let Session { context, plan, .. } = plan(&runtime, &self.steps, &self.inputs, &feeds, Some(&spill.0))
             .map_err(|error| fail(error.to_string()))?;
         let mut state = context.state();
         state.execution_props_mut().query_execution_start_time = Some(self.now.datetime());
@@ -238,14 +248,24 @@ fn runtime() -> Result<Runtime, QueryError> {
         .map_err(|error| QueryError::Engineless(error.to_string()))
 }
 
-/// A session in which the inputs are tables, and the plan of the last step. Without `spill` nothing can be run in it.
+/// A transform that the engine has understood.
+struct Session {
+    /// The inputs are its tables.
+    context: SessionContext,
+    /// The plan of the last step.
+    plan: LogicalPlan,
+    /// See [`Query::gathering`].
+    gathering: Option<Gathering>,
+}
+
+/// Has the engine understand every step. Without `spill` nothing can be run in the session.
 fn plan(
     runtime: &Runtime,
     steps: &[SqlQueryStep],
     inputs: &[(String, SchemaRef)],
     feeds: &Feeds,
     spill: Option<&Path>,
-) -> Result<(SessionContext, LogicalPlan), QueryError> {
+) -> Result<Session, QueryError> {
     let engineless = |error: DataFusionError| QueryError::Engineless(message(&error));
     let files = spill.map_or(DiskManagerMode::Disabled, |dir| {
         DiskManagerMode::Directories(vec![dir.to_owned()])
@@ -262,10 +282,11 @@ fn plan(
             .register_table(TableReference::bare(name.as_str()), Arc::new(table))
             .map_err(engineless)?;
     }
-    let mut result = None;
+    let (mut result, mut gathering) = (None, None);
     for (at, step) in steps.iter().enumerate() {
         let called = called(steps, at);
         let plan = runtime.block_on(understand(&context.state(), &called, &step.query))?;
+        gathering = gathering.or_else(|| gather::find(&called, &step.query, &plan));
         match &step.alias {
             Some(alias) => {
                 let view = ViewTable::new(plan, Some(step.query.clone()));
@@ -283,7 +304,11 @@ fn plan(
             None => result = Some(plan),
         }
     }
-    Ok((context, result.ok_or(QueryError::NoQuery)?))
+    Ok(Session {
+        context,
+        plan: result.ok_or(QueryError::NoQuery)?,
+        gathering,
+    })
 }
 
 /// The plan of one step, if it is a query.

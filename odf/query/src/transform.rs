@@ -1,8 +1,9 @@
 //! Derivative datasets: their rows are computed from what is new in other datasets.
 //!
 //! [`plan`] finds out which blocks of each input were not read yet; [`run`] gives their rows to the queries of the
-//! dataset's SetTransform and prepares what is to be committed. Queries of the engine `datafusion` run in this process, over the new
-//! rows only, as kamu's engine of that name runs them: each run maps new rows to new rows and keeps no state between runs.
+//! dataset's SetTransform and prepares what is to be committed. Queries of the engine `datafusion` run in this process, over
+//! the new rows only, as kamu's engine of that name runs them: each run maps new rows to new rows and keeps no state between
+//! runs. A query that needs all rows of its inputs (joins, groups, and the like) would give wrong rows that way and is refused.
 //! Operations and event times are what the queries make them; rows are appended where no query says otherwise.
 //!
 //! The chain says of every run which part of each input it read (odf-facts §10), so anyone can run it again.
@@ -112,6 +113,9 @@ pub fn run(
         .iter()
         .map(|part| (part.slices.name.clone(), part.slices.schema.clone()));
     let query = Query::plan(&plan.transform, inputs.collect(), system_time)?;
+    if let Some(gathering) = query.gathering() {
+        return Err(TransformError::Gathers(gathering.clone()));
+    }
     let output = Output::new(query.schema(), &state.vocabulary(), state.schema.as_ref())?;
     let name = dataset.name()?.to_string();
     let written = write(&name, &query, &output, plan, dataset, slice, system_time, progress)?;
@@ -124,7 +128,7 @@ pub fn run(
         }));
     }
     let data = written.as_ref().map(|slice| describe(state, slice));
-    // Earlier runs may have come further with an input that is not new now.
+    // Runs of earlier versions may have come further than an input that had no news then.
     let watermark = state.watermark.max(plan.watermark());
     if data.is_some() || watermark.is_some() {
         events.push(MetadataEvent::ExecuteTransform(ExecuteTransform {
@@ -155,10 +159,17 @@ impl Plan {
         self.parts.iter().map(|part| part.slices.rows()).sum()
     }
 
-    /// How far the result is complete: as far as the input that is behind, of those that say anything new.
+    /// How far the result is complete: as far as the input that is behind, whether it has news or not. Nothing can be said
+    /// while one of them says nothing.
     fn watermark(&self) -> Option<Timestamp> {
-        self.parts.iter().filter_map(|part| part.watermark).min()
+        lowest(self.parts.iter().map(|part| part.watermark))
     }
+}
+
+/// The lowest of watermarks; none if there is an input without one.
+fn lowest(watermarks: impl Iterator<Item = Option<Timestamp>>) -> Option<Timestamp> {
+    // `None` is less than any watermark.
+    watermarks.min().flatten()
 }
 
 /// Computes, completes and writes the rows; none if there is none.

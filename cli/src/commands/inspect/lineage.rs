@@ -62,9 +62,9 @@ pub(super) fn run(args: &LineageArgs, session: &Session, io: &mut Io) -> Result<
         LineageFormat::Json
     };
     match args.output.unwrap_or(default) {
-        LineageFormat::Shell => io.write(tree(&view).as_bytes()),
-        LineageFormat::Dot => io.write(drawing::dot(&view).as_bytes()),
-        LineageFormat::Html => io.write(drawing::html(&view).as_bytes()),
+        LineageFormat::Shell => io.text(&tree(&view)),
+        LineageFormat::Dot => io.text(&drawing::dot(&view)),
+        LineageFormat::Html => io.text(&drawing::html(&view)),
         LineageFormat::Csv => csv(&view, io),
         LineageFormat::Json => json(&view, io),
     }

@@ -60,12 +60,12 @@ pub(super) fn run(args: &SchemaArgs, session: &Session, io: &mut Io) -> Result<(
         SchemaFormat::OdfYaml => {
             let text = serde_norway::to_string(&schema)
                 .map_err(|error| Failure::new(Kind::General, error).about("writing the schema"))?;
-            return io.write(text.as_bytes());
+            return io.text(&text);
         }
         SchemaFormat::OdfJson => return io.line(serde_json::to_string_pretty(&schema).map_err(std::io::Error::from)?),
         SchemaFormat::ArrowJson => return io.line(schema_text::arrow_json(&schema)?),
         SchemaFormat::Ddl => return io.line(schema_text::ddl(&schema)),
-        SchemaFormat::Parquet => return io.write(schema_text::parquet(&schema)?.as_bytes()),
+        SchemaFormat::Parquet => return io.text(&schema_text::parquet(&schema)?),
         SchemaFormat::ParquetJson => return io.line(schema_text::parquet_json(&schema)?),
         SchemaFormat::Table => Format::Table,
         SchemaFormat::Json => Format::Json,

@@ -54,8 +54,7 @@ pub(super) fn run(args: &SourceArgs, session: &Session, io: &mut Io) -> Result<(
     let format = match args.output.unwrap_or(default) {
         SourceFormat::Yaml => {
             for event in events {
-                let text = format!("---\n{}", yaml::write_event(&event)?);
-                io.write(text.as_bytes())?;
+                io.text(&format!("---\n{}", yaml::write_event(&event)?))?;
             }
             return Ok(());
         }

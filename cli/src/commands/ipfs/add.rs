@@ -123,7 +123,7 @@ impl AddArgs {
         let mut ignore = Ignore::default();
         let mut add = |pattern: &str, io: &mut Io| {
             if let Err(reason) = ignore.add(pattern) {
-                let pattern = output::printable(pattern.trim());
+                let pattern = pattern.trim();
                 io.say(format_args!("the pattern `{pattern}` leaves nothing out: {reason}"));
             }
         };

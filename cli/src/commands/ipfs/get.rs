@@ -131,10 +131,13 @@ impl Saver<'_> {
         while let Some(next) = listing.ask() {
             for link in listing.feed(&self.source.block(&next, io)?)? {
                 if !is_plain_name(&link.name) {
-                    let name = output::printable(&link.name);
                     return Err(Failure::new(
                         Kind::BadInput,
-                        format!("{} has an entry {name:?}, which cannot be a file name", root.cid()),
+                        format!(
+                            "{} has an entry {:?}, which cannot be a file name",
+                            root.cid(),
+                            link.name
+                        ),
                     ));
                 }
                 entries.push((link.name, link.cid));

@@ -139,9 +139,12 @@ fn among(pattern: &[char]) -> Result<(Part, &[char]), &'static str> {
     }
 }
 
+/// Ranges of characters, both ends belonging to them.
+type Ranges = &'static [(char, char)];
+
 /// A class of characters by its name, such as `alpha:]`, and what stands behind it.
-fn class(named: &[char]) -> Option<(&'static [(char, char)], &[char])> {
-    const CLASSES: [(&str, &[(char, char)]); 10] = [
+fn class(named: &[char]) -> Option<(Ranges, &[char])> {
+    const CLASSES: [(&str, Ranges); 10] = [
         ("alpha", &[('a', 'z'), ('A', 'Z')]),
         ("digit", &[('0', '9')]),
         ("alnum", &[('a', 'z'), ('A', 'Z'), ('0', '9')]),

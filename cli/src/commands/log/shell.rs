@@ -7,7 +7,6 @@ use odf::metadata::{DatasetId, MetadataEvent};
 use serde_norway::Value;
 
 use crate::failure::Failure;
-use crate::output::printable;
 
 /// One block with an empty line behind it. `names` are those of the datasets that are here.
 pub(super) fn entry(encoded: &EncodedBlock, names: &BTreeMap<DatasetId, String>) -> Result<String, Failure> {
@@ -49,12 +48,12 @@ impl Text {
             self.section(depth, name);
             for line in value.trim_end().lines() {
                 self.indent(depth + 1);
-                self.0.push_str(&printable(line));
+                self.0.push_str(line);
                 self.0.push('\n');
             }
         } else {
             self.indent(depth);
-            self.0.push_str(&format!("{name}: {}\n", printable(value)));
+            self.0.push_str(&format!("{name}: {}\n", value));
         }
     }
 
@@ -63,7 +62,7 @@ impl Text {
         self.section(depth, name);
         for line in yaml.lines() {
             self.indent(depth + 1);
-            self.0.push_str(&printable(line));
+            self.0.push_str(line);
             self.0.push('\n');
         }
         Ok(())

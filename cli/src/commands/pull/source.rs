@@ -24,6 +24,7 @@ struct Taken {
 /// Asks the source of a dataset until it has no more; whether anything was new.
 pub(super) fn one(id: &DatasetId, args: &PullArgs, session: &Session, io: &mut Io) -> Result<bool, Failure> {
     let mut dataset = open(id, session)?;
+    let _turn = session.turn(&mut dataset, io)?;
     let name = dataset.name()?;
     held_to(&dataset, args.all, session, io)?;
     if poll::is_uncacheable(dataset.state()) && !args.fetch_uncacheable {
@@ -100,7 +101,7 @@ fn fetch(dataset: &Dataset, session: &Session, io: &Io) -> Result<Option<Fetched
         progress: &|at| progress.show(|| step(&at)),
     };
     let name = dataset.name()?;
-    let outcome = poll::fetch(source, state.source_state.as_ref(), &around).map_err(|error| {
+    poll::fetch(source, state.source_state.as_ref(), &around).map_err(|error| {
         let other_file = matches!(error, PollError::OtherFile { .. });
         let failure = Failure::from(error);
         match failure.kind() {
@@ -109,11 +110,7 @@ fn fetch(dataset: &Dataset, session: &Session, io: &Io) -> Result<Option<Fetched
             )),
             _ => failure,
         }
-    })?;
-    match outcome {
-        poll::Outcome::UpToDate => Ok(None),
-        poll::Outcome::Fetched(fetched) => Ok(Some(fetched)),
-    }
+    })
 }
 
 fn ingest(

@@ -19,6 +19,7 @@ use crate::session::Session;
 /// Computes one dataset; whether anything was new.
 pub(super) fn one(id: &DatasetId, args: &PullArgs, session: &Session, io: &mut Io) -> Result<bool, Failure> {
     let mut dataset = open(id, session)?;
+    let _turn = session.turn(&mut dataset, io)?;
     let name = dataset.name()?;
     let planned = plan(&mut dataset, args, session, io).map_err(|failure| failure.about(&name))?;
     // What is computed is what was planned, so that is what has to be approved.

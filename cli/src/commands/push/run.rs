@@ -22,7 +22,7 @@ enum Target {
 }
 
 pub(in crate::commands) fn run(args: &PushArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let dataset = session.workspace()?.catalog().find(&args.dataset)?;
+    let mut dataset = session.workspace()?.catalog().find(&args.dataset)?;
     let target = match &args.to {
         Some(to) => target(to, &dataset, session)?,
         None => match dataset.remote_aliases()?.push_aliases.as_slice() {
@@ -38,7 +38,10 @@ pub(in crate::commands) fn run(args: &PushArgs, session: &Session, io: &mut Io) 
         },
     };
     match target {
-        Target::Name(key) => announce(&dataset, &key, args, session, io),
+        Target::Name(key) => {
+            let _turn = session.turn(&mut dataset, io)?;
+            announce(&dataset, &key, args, session, io)
+        }
         Target::Repository(place) => repository::push(&dataset, &place, args, session, io),
     }
 }

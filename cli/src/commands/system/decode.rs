@@ -54,7 +54,7 @@ pub(super) fn run(args: &DecodeArgs, session: Option<&Session>, io: &mut Io) -> 
         }
     };
     match args.output {
-        Form::Yaml => io.write(yaml::write_block(block.block())?.as_bytes())?,
+        Form::Yaml => io.text(&yaml::write_block(block.block())?)?,
         Form::Json => io.line(serde_json::to_string_pretty(block.block()).map_err(std::io::Error::from)?)?,
     }
     io.say(format_args!("{} (version {})", block.hash(), block.version()));

@@ -170,7 +170,8 @@ impl From<SourceError> for Failure {
             }
             Problem::NotType { .. } | Problem::Missing => failure(Kind::Schema)
                 .next("mend the value, or publish the file under another name with --name: its schema is found anew"),
-            Problem::Changes { .. } => failure(Kind::Schema).next("nothing was changed"),
+            Problem::Changes { .. } => failure(Kind::Schema)
+                .next("declare the column so that it holds the value, or mend the value; nothing was taken"),
             Problem::Unsupported(_) | Problem::NotATime(_) => failure(Kind::Schema),
             Problem::Query(_) => {
                 failure(Kind::BadInput).next("mend the query of the source, or the rows; nothing was taken")

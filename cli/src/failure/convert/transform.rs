@@ -17,6 +17,11 @@ impl From<TransformError> for Failure {
             }
             TransformError::Diverged { .. } => failure(Kind::Refused)
                 .next("--reset-derivatives-on-diverged-input drops what was computed and computes it anew"),
+            TransformError::Gathers(_) => failure(Kind::Refused).next(
+                "change the transform so that each row of the result comes from one row of an input (SELECT, WHERE, UNION ALL), \
+                 or compute the dataset elsewhere with an engine that keeps what it has seen, such as flink in kamu, and pull \
+                 it from there; nothing was changed",
+            ),
             TransformError::LegacySchema(_) => {
                 failure(Kind::Refused).next("let kamu write its SetDataSchema anew first")
             }

@@ -166,6 +166,45 @@ fn a_dataset_reads_back_as_it_was_written() {
 }
 
 #[test]
+fn newest_rows_are_read_from_the_slices_that_hold_them() {
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(dir.path());
+    let mut dataset = make(&catalog);
+    add(&mut dataset, 3, 4).unwrap();
+    add(&mut dataset, 4, 9).unwrap();
+    let all = dataset.state().last_offset.unwrap() + 1;
+    let read = |rows: u64, skipped: u64| -> Vec<i64> {
+        let newest = dataset.newest(rows, skipped).unwrap().unwrap();
+        let expected = newest.rows();
+        let offsets: Vec<i64> = newest
+            .flat_map(|batch| batch.unwrap().column(0).as_primitive::<Int64Type>().values().to_vec())
+            .collect();
+        assert_eq!(offsets.len() as u64, expected);
+        offsets
+    };
+    for rows in [0, 1, 2, 5, 8, 9, 10, u64::MAX] {
+        for skipped in [0, 1, 4, 5, 6, 8, 9, 10, u64::MAX] {
+            let end = all.saturating_sub(skipped);
+            let expected: Vec<i64> = (end.saturating_sub(rows)..end).map(|offset| offset as i64).collect();
+            assert_eq!(read(rows, skipped), expected, "{rows} {skipped}");
+        }
+    }
+    // Older slices are not touched, and of those that are left out only the newest, for its columns.
+    let slices = dataset.slices().unwrap();
+    for slice in &slices[..2] {
+        fs::remove_file(dataset.slice_path(&slice.physical_hash)).unwrap();
+    }
+    let newest = slices.last().unwrap().offset_interval;
+    let rows = newest.end - newest.start + 1;
+    assert_eq!(read(rows, 0).len() as u64, rows);
+    let mut broken = dataset.newest(rows + 1, 0).unwrap().unwrap();
+    assert!(broken.next().unwrap().is_err());
+    assert!(broken.next().is_none(), "nothing follows a failure");
+}
+
+#[test]
 fn remote_aliases_are_kept_in_the_form_of_kamu() {
     let dir = tempfile::tempdir().unwrap();
     let dataset = make(&open(dir.path()));

@@ -10,7 +10,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use odf_disk::{Access, Disk};
 use odf_metadata::chain::ChainState;
@@ -203,11 +204,20 @@ impl Arrival {
         open: &(dyn Fn(&Object) -> Result<ObjectReader<'s>, SourceError> + Sync),
         listener: &Listener<'_>,
     ) -> Result<(), ReceiveError> {
+        let begun = AtomicUsize::new(0);
         let taken = in_parallel(objects, &|object| {
+            // Behind the last one no more come that the others could wait for.
+            if begun.fetch_add(1, Ordering::AcqRel) + 1 == objects.len() {
+                self.settle()?;
+            }
             let mut reader = open(object)?;
             let mut sink = self.sink(object)?;
             sink.fill(&mut *reader, listener)?;
-            sink.finish()
+            sink.finish()?;
+            match begun.load(Ordering::Acquire) == objects.len() {
+                true => self.settle(),
+                false => Ok(()),
+            }
         });
         taken.and(self.settle())
     }
@@ -443,7 +453,7 @@ impl Sink {
         if found != hash {
             return Err(self.differs(hash.to_string(), found.to_string()));
         }
-        Ok(self.settling.take(self.unnamed)?)
+        Ok(self.settling.take(self.unnamed, Instant::now())?)
     }
 
     fn differs(&self, expected: String, found: String) -> ReceiveError {

@@ -6,14 +6,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use odf_disk::{Disk, DiskError, DiskFile};
 
 use crate::Object;
 
-/// So many files wait for each other at most, or so many bytes. A process that dies loses them.
+/// So many files wait for each other at most, or so many bytes, or so long. A process that dies loses them.
 const TOGETHER: usize = 512;
 const TOGETHER_BYTES: u64 = 64 << 20;
+const TOGETHER_TIME: Duration = Duration::from_secs(5);
 /// Up to so many files are synced one by one; more cost one sync of the whole file system.
 const SYNC_EACH: usize = 32;
 
@@ -78,6 +80,8 @@ pub(super) struct Settling {
     disk: Disk,
     dir: PathBuf,
     waiting: Mutex<Vec<Unnamed>>,
+    /// Since when the first of them waits.
+    since: Mutex<Option<Instant>>,
     /// Held by whoever gives names, so that others can wait for it.
     turn: Mutex<()>,
 }
@@ -89,15 +93,17 @@ impl Settling {
             disk: disk.clone(),
             dir: dir.to_owned(),
             waiting: Mutex::default(),
+            since: Mutex::default(),
             turn: Mutex::default(),
         }
     }
 
-    /// Takes a file that is complete and checked. When enough wait they are synced and get their names.
+    /// Takes a file that is complete and checked at this moment. When enough wait, or the first waits long enough, they are
+    /// synced and get their names.
     ///
     /// # Errors
     /// Those of [`Self::settle`].
-    pub(super) fn take(&self, mut file: Unnamed) -> Result<(), DiskError> {
+    pub(super) fn take(&self, mut file: Unnamed, now: Instant) -> Result<(), DiskError> {
         let mut waiting = lock(&self.waiting);
         if waiting.len() >= SYNC_EACH {
             file.file = None;
@@ -108,7 +114,8 @@ impl Settling {
             _ => waiting.iter().map(|file| file.object.size).fold(0, u64::saturating_add),
         };
         drop(waiting);
-        match bytes >= TOGETHER_BYTES {
+        let since = *lock(&self.since).get_or_insert(now);
+        match bytes >= TOGETHER_BYTES || now.saturating_duration_since(since) >= TOGETHER_TIME {
             true => self.settle(),
             false => Ok(()),
         }
@@ -126,6 +133,7 @@ impl Settling {
     /// A sync or a rename failed. Those that have no name yet are gone.
     pub(super) fn settle(&self) -> Result<(), DiskError> {
         let _turn = lock(&self.turn);
+        *lock(&self.since) = None;
         let files = std::mem::take(&mut *lock(&self.waiting));
         if files.len() > SYNC_EACH {
             self.disk.sync_all(&self.dir)?;
@@ -154,7 +162,7 @@ mod tests {
     use super::*;
     use crate::ObjectKind;
 
-    fn give(settling: &Settling, dir: &Path, number: usize, size: u64) -> Object {
+    fn give(settling: &Settling, dir: &Path, number: usize, size: u64, now: Instant) -> Object {
         let bytes = format!("object {number}").into_bytes();
         let hash = Multihash::sha3_256(&bytes);
         let kind = ObjectKind::Slice;
@@ -164,7 +172,7 @@ mod tests {
         file.write_all(&bytes).unwrap();
         let target = dir.join(hash.to_string());
         settling
-            .take(Unnamed::new(&settling.disk, &object, file, path, target))
+            .take(Unnamed::new(&settling.disk, &object, file, path, target), now)
             .unwrap();
         object
     }
@@ -177,8 +185,10 @@ mod tests {
     }
 
     #[test]
-    fn files_wait_for_each_other_up_to_a_number_and_a_size() {
+    fn files_wait_for_each_other_up_to_a_number_a_size_and_a_time() {
         let dir = tempfile::tempdir().unwrap();
+        let now = Instant::now();
+        let give = |settling: &Settling, dir: &Path, number, size| give(settling, dir, number, size, now);
         let settling = Settling::new(&Disk::new(), dir.path());
         for number in 0..TOGETHER - 1 {
             let object = give(&settling, dir.path(), number, 8);
@@ -199,10 +209,16 @@ mod tests {
         assert_eq!(named(dir.path()), TOGETHER);
         give(&settling, dir.path(), TOGETHER + 2, 1);
         assert_eq!(named(dir.path()), TOGETHER + 2);
+        let later = |number, waited| super::tests::give(&settling, dir.path(), number, 1, now + waited);
+        later(TOGETHER + 4, Duration::ZERO);
+        later(TOGETHER + 5, TOGETHER_TIME - Duration::from_millis(1));
+        assert_eq!(named(dir.path()), TOGETHER + 2);
+        later(TOGETHER + 6, TOGETHER_TIME);
+        assert_eq!(named(dir.path()), TOGETHER + 5);
         // What never settles leaves nothing behind.
         give(&settling, dir.path(), TOGETHER + 3, 1);
         drop(settling);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), TOGETHER + 2);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), TOGETHER + 5);
     }
 
     #[test]
@@ -215,7 +231,7 @@ mod tests {
             let disk = Disk::with(recorder.clone());
             let settling = Settling::new(&disk, live.path());
             let objects: Vec<Object> = (0..count)
-                .map(|number| give(&settling, live.path(), number, 8))
+                .map(|number| give(&settling, live.path(), number, 8, Instant::now()))
                 .collect();
             settling.settle().unwrap();
             disk.sync_dir(live.path()).unwrap();

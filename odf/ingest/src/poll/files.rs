@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use chrono::{DateTime, SubsecRound as _, Utc};
 
 use super::spool::Content;
-use super::{Fetched, Outcome, PollError, State, Surroundings, event_time, template};
+use super::{Fetched, PollError, State, Surroundings, event_time, template};
 use odf_metadata::{EventTimeSource, SourceOrdering, Timestamp};
 
 /// The file at `path`, read where it is, if it was modified since. Its state is its modification time to the
@@ -17,14 +17,14 @@ pub(super) fn fetch_file(
     event_time: Option<&EventTimeSource>,
     previous: Option<&State>,
     around: &Surroundings<'_>,
-) -> Result<Outcome, PollError> {
+) -> Result<Option<Fetched>, PollError> {
     let modified = modified(path)?;
     around.consent.covers_file(path, around.bounds)?;
     let state = State::LastModified(modified);
     if previous == Some(&state) {
-        return Ok(Outcome::UpToDate);
+        return Ok(None);
     }
-    Ok(Outcome::Fetched(Fetched {
+    Ok(Some(Fetched {
         event_time: event_time::of_url(event_time, Some(modified), around.now)?,
         content: Content::InPlace(path.to_owned()),
         name: path.display().to_string(),
@@ -58,7 +58,7 @@ pub(super) fn next_of_glob(
     order: Option<SourceOrdering>,
     previous: Option<&State>,
     around: &Surroundings<'_>,
-) -> Result<Outcome, PollError> {
+) -> Result<Option<Fetched>, PollError> {
     if order == Some(SourceOrdering::ByEventTime) {
         return Err(PollError::Order("ByEventTime"));
     }
@@ -69,12 +69,12 @@ pub(super) fn next_of_glob(
     };
     let Some(Next { name, path, has_more }) = next_file(&expanded, after, around)? else {
         return match previous {
-            Some(_) => Ok(Outcome::UpToDate),
+            Some(_) => Ok(None),
             None => Err(PollError::NotFound(format!("a file like {pattern}"))),
         };
     };
     around.consent.covers_file(&path, around.bounds)?;
-    Ok(Outcome::Fetched(Fetched {
+    Ok(Some(Fetched {
         event_time: event_time::of_file_name(event_time, &name, around.now)?,
         content: Content::InPlace(path.clone()),
         state: Some(State::Etag(name).write()),

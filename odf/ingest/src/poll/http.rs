@@ -22,8 +22,8 @@ use super::proxy;
 use super::reach::{Guard, Private};
 use super::spool::{Content, CopyError, copy};
 use super::{
-    Consent, FetchPhase, FetchProgress, Fetched, MAX_CONTENT_BYTES, Outcome, PollError, Spool, State, Surroundings,
-    event_time, template,
+    Consent, FetchPhase, FetchProgress, Fetched, MAX_CONTENT_BYTES, PollError, Spool, State, Surroundings, event_time,
+    template,
 };
 use odf_metadata::{EventTimeSource, RequestHeader, Timestamp};
 
@@ -40,7 +40,7 @@ pub(super) fn fetch(
     headers: Option<&[RequestHeader]>,
     previous: Option<&State>,
     around: &Surroundings<'_>,
-) -> Result<Outcome, PollError> {
+) -> Result<Option<Fetched>, PollError> {
     // Before anything is asked for.
     event_time::of_url(event_time, None, around.now)?;
     let surplus = Arc::new(AtomicBool::new(false));
@@ -148,14 +148,14 @@ impl Download<'_> {
         ask: &dyn Fn() -> Result<Response<Body>, ureq::Error>,
         event_time: Option<&EventTimeSource>,
         previous: Option<&State>,
-    ) -> Result<Outcome, PollError> {
+    ) -> Result<Option<Fetched>, PollError> {
         let response = self.answer(ask)?;
         // What was on the connections of redirects does not matter.
         self.surplus.store(false, Ordering::Release);
         let (parts, body) = response.into_parts();
         match parts.status.as_u16() {
             200 => {}
-            304 if previous.is_some() => return Ok(Outcome::UpToDate),
+            304 if previous.is_some() => return Ok(None),
             404 | 410 => return Err(PollError::NotFound(self.name.to_owned())),
             code => {
                 return Err(PollError::Status {
@@ -174,11 +174,11 @@ impl Download<'_> {
         let state = etag.map(State::Etag).or(modified.map(State::LastModified));
         if state.is_some() && state.as_ref() == previous {
             // The server took no notice of the condition. Rows taken twice would be appended twice.
-            return Ok(Outcome::UpToDate);
+            return Ok(None);
         }
         let event_time = event_time::of_url(event_time, modified, self.around.now)?;
         let spool = self.save(body, announced(&parts.headers))?;
-        Ok(Outcome::Fetched(Fetched {
+        Ok(Some(Fetched {
             content: Content::Spooled(spool),
             name: self.name.to_owned(),
             event_time,

@@ -12,15 +12,6 @@ pub const KIND_ETAG: &str = "odf/etag";
 /// Kind of a source state that holds a time.
 pub const KIND_LAST_MODIFIED: &str = "odf/last-modified";
 
-/// What asking a source came to.
-#[derive(Debug)]
-pub enum Outcome {
-    /// There is nothing newer.
-    UpToDate,
-    /// There is.
-    Fetched(Fetched),
-}
-
 /// New data of a source, fetched and prepared. The file goes away with this, unless it is the source's own.
 #[derive(Debug)]
 pub struct Fetched {

@@ -63,7 +63,7 @@ impl Stage {
         &self,
         source: &SetPollingSource,
         previous: Option<&SourceState>,
-    ) -> Result<Outcome, PollError> {
+    ) -> Result<Option<Fetched>, PollError> {
         let around = Surroundings {
             spool: &self.path().join("spool"),
             consent: match &self.agreed {
@@ -86,10 +86,7 @@ impl Stage {
 
     #[track_caller]
     pub(super) fn fetched(&self, source: &SetPollingSource, previous: Option<&SourceState>) -> Fetched {
-        match self.fetch(source, previous).unwrap() {
-            Outcome::Fetched(fetched) => fetched,
-            Outcome::UpToDate => panic!("nothing was fetched"),
-        }
+        self.fetch(source, previous).unwrap().expect("there is something newer")
     }
 
     #[track_caller]

@@ -112,7 +112,7 @@ impl CodePage {
             65001 => return Some(CodePage::Encoding(UTF_8)),
             number => {
                 let found = HIGH_HALVES.iter().find(|(known, _)| u32::from(*known) == number);
-                return found.map(|(number, high)| CodePage::HighHalf(*number, *high));
+                return found.map(|(number, high)| CodePage::HighHalf(*number, high));
             }
         };
         Encoding::for_label(label.as_bytes()).map(CodePage::Encoding)

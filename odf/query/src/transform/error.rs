@@ -1,5 +1,6 @@
 //! What can go wrong when a derivative dataset is computed.
 
+use crate::sql::Gathering;
 use odf_dataset::DatasetError;
 use odf_ingest::FitError;
 use odf_ingest::QueryError;
@@ -47,6 +48,12 @@ pub enum TransformError {
     /// The queries cannot be run.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// A query needs all rows of its inputs, and gets the new ones.
+    #[error(
+        "{0}, and that needs all rows of the inputs at once: odfs computes a derivative dataset from the new rows of each run \
+         alone, which would give wrong rows in silence"
+    )]
+    Gathers(Gathering),
     /// The rows cannot be read or computed.
     #[error(transparent)]
     Source(#[from] SourceError),

@@ -16,8 +16,10 @@ use odf_tables::types::to_arrow;
 pub(super) struct Part {
     /// What the chain says about this part.
     pub(super) record: ExecuteTransformInput,
-    /// The latest watermark in it.
+    /// The watermark of the input at the end of the part, be it said in the part or before.
     pub(super) watermark: Option<Timestamp>,
+    /// Whether a block of the part says a watermark.
+    speaks_of_time: bool,
     /// The rows.
     pub(super) slices: Slices,
 }
@@ -58,7 +60,8 @@ impl Part {
                 prev_offset: read_offset,
                 new_offset: state.last_offset.filter(|last| read_offset != Some(*last)),
             },
-            watermark: None,
+            watermark: state.watermark,
+            speaks_of_time: false,
             slices: Slices {
                 name: alias,
                 schema,
@@ -88,7 +91,7 @@ impl Part {
             self.slices
                 .files
                 .extend(data.map(|slice| (dataset.slice_path(&slice.physical_hash), slice)));
-            self.watermark = self.watermark.max(watermark);
+            self.speaks_of_time |= watermark.is_some();
         }
         self.slices.files.reverse();
         match (found, read) {
@@ -103,6 +106,6 @@ impl Part {
 
     /// Whether it says nothing new: the input may have moved on all the same, with new information about itself.
     pub(super) fn is_empty(&self) -> bool {
-        self.slices.files.is_empty() && self.watermark.is_none()
+        self.slices.files.is_empty() && !self.speaks_of_time
     }
 }

@@ -121,3 +121,11 @@ fn later_results_have_the_columns_of_the_first() {
         ));
     }
 }
+
+#[test]
+fn a_result_is_as_complete_as_the_input_that_is_behind() {
+    let day = |day: u32| Some(format!("2024-01-{day:02}T00:00:00Z").parse::<Timestamp>().unwrap());
+    assert_eq!(lowest([day(3), day(2), day(9)].into_iter()), day(2));
+    assert_eq!(lowest([day(3), None].into_iter()), None);
+    assert_eq!(lowest(std::iter::empty()), None);
+}

@@ -179,7 +179,8 @@ pub fn displayable_column(column: &ArrayRef) -> ArrayRef {
             let object = column.as_struct();
             let members: Vec<ArrayRef> = object.columns().iter().map(displayable_column).collect();
             let fields = fields.iter().zip(&members);
-            let fields = fields.map(|(field, member)| field.as_ref().clone().with_data_type(member.data_type().clone()));
+            let fields =
+                fields.map(|(field, member)| field.as_ref().clone().with_data_type(member.data_type().clone()));
             let (fields, nulls) = (fields.collect(), object.nulls().cloned());
             let made = StructArray::try_new_with_length(fields, members, nulls, object.len());
             return made.map_or_else(|_| column.clone(), |made| Arc::new(made));

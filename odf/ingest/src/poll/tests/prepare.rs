@@ -241,7 +241,7 @@ fn a_command_that_says_too_much_is_refused_even_if_it_ends_at_once() {
         let script = format!("truncate -s {bytes} /dev/stderr && cat");
         stage.fetch(&of(&stage, "x", vec![pipe(&["sh", "-c", &script])]), None)
     };
-    assert!(matches!(say(MAX_STDERR_BYTES), Ok(Outcome::Fetched(_))));
+    assert!(matches!(say(MAX_STDERR_BYTES), Ok(Some(_))));
     let error = say(MAX_STDERR_BYTES + 1).unwrap_err();
     assert!(
         matches!(
