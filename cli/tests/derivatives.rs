@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Outcome, Sandbox};
 
 /// A sandbox with a dataset `t` of two rows.
 fn with_root() -> Sandbox {
@@ -25,6 +25,10 @@ fn publish(sandbox: &Sandbox, name: &str, rows: &[(u32, &str)]) {
 }
 
 fn derive(sandbox: &Sandbox, name: &str, inputs: &str, transform: &str) {
+    declare(sandbox, name, inputs, transform).ok();
+}
+
+fn declare(sandbox: &Sandbox, name: &str, inputs: &str, transform: &str) -> Outcome {
     sandbox.file(
         "derivative.yaml",
         format!(
@@ -32,7 +36,7 @@ fn derive(sandbox: &Sandbox, name: &str, inputs: &str, transform: &str) {
              SetTransform\n      inputs: {inputs}\n      transform: {transform}\n    - {{kind: SetVocab, eventTimeColumn: at}}\n"
         ),
     );
-    sandbox.run(&["add", "derivative.yaml"]).ok();
+    sandbox.run(&["add", "derivative.yaml"])
 }
 
 fn sql(query: &str) -> String {
@@ -155,6 +159,13 @@ fn what_would_need_all_rows_is_refused_also_before_the_first_row() {
         assert!(err.contains("Next: change the transform"), "{err}");
         assert_eq!(newest(&sandbox, name)["Event"], "SetVocab", "{name}");
     }
+    // What no engine can read is not added at all.
+    let err = declare(&sandbox, "syntax", "[{datasetRef: t}]", &sql("select at from t where")).failed(5);
+    assert!(
+        err.contains("derivative.yaml, syntax: the query: ") && err.contains("Next: "),
+        "{err}"
+    );
+    sandbox.run(&["log", "syntax"]).failed(3);
 }
 
 #[test]
@@ -257,7 +268,6 @@ fn transforms_that_cannot_be_run_are_told_and_change_nothing() {
             7,
             "`flink`",
         ),
-        ("syntax", &sql("select at from t where"), 6, "query"),
         ("unknown", &sql("select at, nothing from t"), 6, "nothing"),
         ("table", &sql("select at from u"), 6, "u"),
         ("time", &sql("select id from t"), 6, "event time"),

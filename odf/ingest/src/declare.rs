@@ -7,12 +7,13 @@ use arrow::datatypes::{Field, Schema, TimeUnit};
 use super::IngestError;
 use super::before::Before;
 use super::infer::{Inferred, InferredColumn};
+use super::merge::OperationColumn;
 use super::plan::Plan;
 use super::source::{self, Content, Format, INTEGER_TIMES, OnProgress, Problem, Source, integer_times};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{
     AddPushSource, DEFAULT_SOURCE, DataField, DataSchema, DataType, MergeStrategy, MetadataEvent, ReadStep,
-    ReadStepCsv, SetDataSchema, Vocabulary,
+    ReadStepCsv, SetDataSchema,
 };
 use odf_tables::types::{field_from_arrow, from_arrow};
 
@@ -62,7 +63,9 @@ pub(super) fn as_recorded(source: &Source, state: Option<&ChainState>) -> Source
 pub(super) fn widened(
     schema: &DataSchema,
     found: &Inferred,
-    vocabulary: &Vocabulary,
+    Before {
+        vocabulary, strategy, ..
+    }: &Before,
     source: &Source,
 ) -> Result<Option<DataSchema>, IngestError> {
     let mut wider = schema.clone();
@@ -70,12 +73,7 @@ pub(super) fn widened(
         if schema.fields.iter().any(|field| field.name == column.name) {
             continue;
         }
-        let reserved = [
-            &vocabulary.offset_column,
-            &vocabulary.operation_type_column,
-            &vocabulary.system_time_column,
-        ];
-        if reserved.contains(&&column.name) {
+        if OperationColumn::of(strategy).reserves(&column.name, vocabulary) {
             return Err(source.column_error(&column.name, Problem::Reserved).into());
         }
         wider.fields.push(field_from_arrow(&Field::new(
@@ -126,12 +124,12 @@ pub(super) fn added_columns(
         (_, Some(schema)) => schema.clone(),
         (_, None) => from_arrow(&Schema::new(declared.columns.iter().map(field).collect::<Vec<_>>()))?,
     };
-    let Some(wider) = widened(&columns, &found, &before.vocabulary, &table)? else {
+    let Some(wider) = widened(&columns, &found, before, &table)? else {
         return Ok(None);
     };
     let schema = match &before.schema {
         None => None,
-        Some(schema) => widened(schema, &found, &before.vocabulary, &table)?,
+        Some(schema) => widened(schema, &found, before, &table)?,
     };
     let mut events = vec![MetadataEvent::AddPushSource(AddPushSource {
         read: source::with_schema(&source.read, Some(wider.clone())),

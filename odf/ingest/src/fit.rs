@@ -135,14 +135,7 @@ fn allowed_name(
     vocabulary: &Vocabulary,
     chosen: bool,
 ) -> Result<String, FitError> {
-    let gives_operations = matches!(
-        strategy,
-        MergeStrategy::ChangelogStream { .. } | MergeStrategy::UpsertStream { .. }
-    );
-    let reserved = name == vocabulary.offset_column
-        || name == vocabulary.system_time_column
-        || (name == vocabulary.operation_type_column && !gives_operations);
-    match (reserved, chosen) {
+    match (merge::OperationColumn::of(strategy).reserves(name, vocabulary), chosen) {
         (false, _) => Ok(name.to_owned()),
         (true, false) => Ok(format!("_{name}")),
         (true, true) => Err(FitError::Reserved(name.to_owned())),

@@ -74,6 +74,7 @@ pub use push::{Polled, PushOptions, polled, push, set_watermark};
 use before::Before;
 use commit::{Additions, Reached};
 use infer::Inferred;
+use merge::OperationColumn;
 use plan::Plan;
 use shape::type_name;
 use source::{MAX_READINGS, OnProgress, Problem, Source, Span};
@@ -410,13 +411,21 @@ impl Known {
             };
             if options.add_columns {
                 let mut found = source.infer(span.end, progress)?;
+                let operation = OperationColumn::of(strategy);
+                if let Some(column) = found
+                    .columns
+                    .iter()
+                    .find(|column| operation.reserves(&column.name, vocabulary))
+                {
+                    return Err(source.column_error(&column.name, Problem::Reserved).into());
+                }
                 for ColumnType { field, .. } in &options.types {
                     for column in found.columns.iter_mut().filter(|column| column.name == *field.name()) {
                         column.data_type = field.data_type().clone();
                         column.note = None;
                     }
                 }
-                if let Some(wider) = declare::widened(schema, &found, vocabulary, source)? {
+                if let Some(wider) = declare::widened(schema, &found, &self.before, source)? {
                     found
                         .columns
                         .retain(|column| schema.fields.iter().all(|field| field.name != column.name));

@@ -86,12 +86,7 @@ impl Plan {
                 given_operation = Some(Field::new(&column.name, column.data_type.clone(), column.nullable));
                 continue;
             }
-            let system = [
-                &vocabulary.offset_column,
-                &vocabulary.operation_type_column,
-                &vocabulary.system_time_column,
-            ];
-            if system.contains(&&column.name) {
+            if operation.reserves(&column.name, vocabulary) {
                 return Err(source.column_error(&column.name, Problem::Reserved));
             }
             if column.name == *event_name {

@@ -120,7 +120,7 @@ mod tests {
             ("a,b;c\n1,2;3\n", ','),
             // Ragged with commas: told with its line later.
             ("a,b\n1,2\n3\n", ','),
-            ("a,b;c\n1;2\n", ','),
+            ("a,b;c\n1;2\n", ';'),
         ] {
             assert_eq!(sniffed(text), Ok(separator), "{text:?}");
         }

@@ -1,6 +1,6 @@
 //! What a merge strategy asks of a table and of earlier rows.
 
-use odf_metadata::MergeStrategy;
+use odf_metadata::{MergeStrategy, Vocabulary};
 
 /// Whether a table may, or must, have a column with the operation of each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,13 @@ impl OperationColumn {
             MergeStrategy::UpsertStream { .. } => Self::Optional,
             MergeStrategy::ChangelogStream { .. } => Self::Required,
         }
+    }
+
+    /// Whether only ODF writes the column of this name.
+    pub(crate) fn reserves(self, name: &str, vocabulary: &Vocabulary) -> bool {
+        name == vocabulary.offset_column
+            || name == vocabulary.system_time_column
+            || (name == vocabulary.operation_type_column && self == Self::Reserved)
     }
 }
 

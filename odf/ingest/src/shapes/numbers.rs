@@ -81,8 +81,8 @@ impl Needs {
     }
 
     /// The narrowest type for a field of so many characters, of which so many are digits behind a point. `floating`: the
-    /// field was made for floats; `decimal`: a decimal is wanted where there is one. What the field may hold counts where that is an integer or a decimal, so that a later
-    /// table with larger numbers in it fits too; else what is there.
+    /// field was made for floats; `decimal`: a decimal is wanted where there is one. What the field may hold counts where
+    /// that is an integer or a decimal, so that a later table with larger numbers in it fits too; else what is there.
     pub(super) fn narrowest(&self, length: usize, decimals: usize, floating: bool, decimal: bool) -> DataType {
         let of_digits = |digits: usize, scale: usize| match (u8::try_from(digits), i8::try_from(scale)) {
             (Ok(precision), Ok(scale)) if precision <= DECIMAL128_MAX_PRECISION => {
@@ -179,7 +179,7 @@ mod tests {
             (&["0.5"], 17, 2, false, Decimal128(16, 2)),
             (&["12345678.123456789012345"], 24, 15, false, Decimal128(23, 15)),
             (&["1234567890123.25"], 24, 15, false, Float64),
-            (&["1234567890123456.25"], 24, 15, false, Utf8),
+            (&["1234567890123456.27"], 24, 15, false, Utf8),
             (&["0.12345678901234567890"], 24, 2, false, Decimal128(23, 19)),
             (&["0.25"], 60, 30, false, Float64),
             (&["0.1234567890123456789"], 60, 30, false, Utf8),

@@ -90,7 +90,7 @@ fn declared_features_have_the_columns_that_kamu_fills_and_more_only_where_it_fin
     let rows = |columns: &[&str]| read(text.as_bytes(), &step(ddl(columns))).unwrap().1;
     assert_eq!(rows(&["id BIGINT"]), ["1", "8"]);
     assert_eq!(rows(&["id BIGINT", "_id BIGINT"]), ["7 1", "8 9"]);
-    assert_eq!(rows(&["_geometry STRING"]), ["shadow", "-"]);
+    assert_eq!(rows(&["id BIGINT", "_geometry STRING"]), ["1 shadow", "8 -"]);
     // Numbers of a geometry are as they are written, with a sign before each exponent.
     let point = "{\"coordinates\":[1e+2,-0.5E-3,2E+5],\"type\":\"Point\"}";
     assert_eq!(rows(&["geometry STRING"]), [point, "-"]);
