@@ -32,6 +32,7 @@ const FULL: Scale = Scale {
     blocks: 5_000,
     flights: 3_000_000,
     real_flights: None,
+    duckdb: None,
     ledger: 10_000_000,
     repeats: 5,
 };
@@ -42,6 +43,7 @@ const SMALL: Scale = Scale {
     blocks: 40,
     flights: 30_000,
     real_flights: None,
+    duckdb: None,
     ledger: 50_000,
     repeats: 2,
 };
@@ -108,6 +110,7 @@ fn parse(args: &[String]) -> Result<(Scale, Option<String>), Failure> {
             ("--small", _) => continue,
             ("--size", Some(size)) => scale.size = bytes(size).ok_or_else(|| format!("`{size}` is no size"))?,
             ("--flights", Some(file)) => scale.real_flights = Some(file.into()),
+            ("--duckdb", Some(python)) => scale.duckdb = Some(python.into()),
             ("--only", Some(name)) if ROWS.iter().any(|(row, _)| row == name) => only = Some(name.clone()),
             _ => return Err(format!("`{arg}` is not understood here; see `cargo xtask`").into()),
         }

@@ -1,9 +1,11 @@
 //! Taking tables in: three million flights from Parquet and from CSV, a ledger against itself, and a ledger over ten
 //! million earlier rows.
 //!
-//! The flights are made up, unless `--flights` names a Parquet file with real ones.
+//! The flights are made up, unless `--flights` names a Parquet file with real ones. With `--duckdb` each file is also copied
+//! to a Parquet file by DuckDB, with as many threads as there are processors: it reads, finds the types and writes, and
+//! neither hashes nor syncs.
 
-use super::row::{Figure, Row, Scale};
+use super::row::{Beside, Figure, Row, Scale};
 use crate::Failure;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMillisecondArray};
 use arrow::record_batch::RecordBatch;
@@ -16,6 +18,7 @@ use parquet::file::properties::WriterProperties;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,21 +28,31 @@ const LIMIT: Duration = Duration::from_secs(300);
 const PARTS: u64 = 10;
 /// Rows that are made at a time.
 const STEP: u64 = 1 << 16;
+/// What DuckDB is asked: the seconds that a copy takes, without those of Python's start.
+const DUCKDB_COPIES: &str = "
+import sys, time, duckdb
+source, target = sys.argv[1:]
+connection = duckdb.connect()
+began = time.perf_counter()
+connection.execute(f\"COPY (SELECT * FROM '{source}') TO '{target}' (FORMAT parquet)\")
+print(time.perf_counter() - began)
+";
 /// Columns of the flights that tell one from another.
 const FLIGHT_KEY: &str = "[date, origin, destination, delay, distance]";
 
 /// Each row is an `odfs ingest` from its start to its end, with the slice hashed, written, synced and laid out.
 pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
-    let mut rows = Flights::new(scale.flights, scale.real_flights.as_deref())?.rows()?;
+    let mut rows = Flights::new(scale.flights, scale.real_flights.as_deref())?.rows(scale.duckdb.as_deref())?;
     rows.push(large_ledger(scale.ledger)?);
     Ok(rows)
 }
 
-/// The same flights as Parquet and as CSV.
+/// The same flights as Parquet, CSV and NDJSON.
 struct Flights {
     workspace: Workspace,
     parquet: PathBuf,
     csv: PathBuf,
+    ndjson: PathBuf,
     rows: u64,
     /// What the rows are.
     of: &'static str,
@@ -49,10 +62,8 @@ impl Flights {
     /// `limit` of them: the first ones of `real`, a Parquet file, or made up.
     fn new(limit: u64, real: Option<&Path>) -> Result<Self, Failure> {
         let workspace = Workspace::new()?;
-        let (parquet, csv) = (
-            workspace.path().join("flights.parquet"),
-            workspace.path().join("flights.csv"),
-        );
+        let [parquet, csv, ndjson] =
+            ["parquet", "csv", "ndjson"].map(|form| workspace.path().join(format!("flights.{form}")));
         let batches: Box<dyn Iterator<Item = Result<RecordBatch, Failure>>> = match real {
             Some(file) => {
                 let opened = File::open(file).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -66,11 +77,13 @@ impl Flights {
             None => Box::new((0..limit.div_ceil(STEP)).map(move |step| made_up_flights(step * STEP, limit))),
         };
         let mut table = arrow::csv::Writer::new(BufWriter::new(File::create(&csv)?));
+        let mut objects = arrow::json::LineDelimitedWriter::new(BufWriter::new(File::create(&ndjson)?));
         let mut columns = None;
         let mut rows = 0;
         for batch in batches {
             let batch = batch?;
             table.write(&batch).map_err(text)?;
+            objects.write(&batch).map_err(text)?;
             rows += batch.num_rows() as u64;
             if columns.is_none() {
                 columns = Some(writer(&parquet, &batch)?);
@@ -80,6 +93,8 @@ impl Flights {
             }
         }
         columns.ok_or("no flights")?.close().map_err(text)?;
+        objects.finish().map_err(text)?;
+        objects.into_inner().into_inner().map_err(text)?;
         if rows < limit {
             return Err(format!("{rows} flights instead of {limit}").into());
         }
@@ -91,49 +106,71 @@ impl Flights {
             workspace,
             parquet,
             csv,
+            ndjson,
             rows,
             of: if real.is_some() { "flights" } else { "made-up flights" },
         })
     }
 
-    fn rows(&self) -> Result<Vec<Row>, Failure> {
-        let csv = "{kind: Csv, header: true, schema: {fields: [{name: date, type: Timestamp}, {name: delay, type: Int64}, \
-                   {name: distance, type: Int64}, {name: origin, type: String}, {name: destination, type: String}]}}";
+    fn rows(&self, duckdb: Option<&Path>) -> Result<Vec<Row>, Failure> {
+        let columns = "schema: {fields: [{name: date, type: Timestamp}, {name: delay, type: Int64}, {name: distance, type: \
+                       Int64}, {name: origin, type: String}, {name: destination, type: String}]}";
+        let csv = format!("{{kind: Csv, header: true, {columns}}}");
+        let ndjson = format!("{{kind: NdJson, {columns}}}");
         let append = "{kind: Append}";
         let ledger = format!("{{kind: Ledger, primaryKey: {FLIGHT_KEY}}}");
         add(&self.workspace, "from.parquet", "{kind: Parquet}", append, "date")?;
-        add(&self.workspace, "from.csv", csv, append, "date")?;
+        add(&self.workspace, "from.csv", &csv, append, "date")?;
+        add(&self.workspace, "from.ndjson", &ndjson, append, "date")?;
         add(&self.workspace, "ledger", "{kind: Parquet}", &ledger, "date")?;
         let parquet = ingest(&self.workspace, "from.parquet", &self.parquet)?;
         let from_csv = ingest(&self.workspace, "from.csv", &self.csv)?;
+        let from_ndjson = ingest(&self.workspace, "from.ndjson", &self.ndjson)?;
         ingest(&self.workspace, "ledger", &self.parquet)?;
         let again = ingest(&self.workspace, "ledger", &self.parquet)?;
         if self.workspace.dataset("ledger")?.records != self.rows {
             return Err("the ledger took a row twice".into());
         }
         let millions = self.rows as f64 / 1e6;
-        Ok([
-            ("Parquet", parquet, &self.parquet, "2.33 s, 1 GiB (kamu: 3.5 s)"),
-            ("CSV", from_csv, &self.csv, "1.80 s, 1 GiB (kamu: 2.7 s)"),
+        let mut rows = Vec::new();
+        for (from, finished, file, wanted, duckdb) in [
+            ("Parquet", parquet, &self.parquet, "2.33 s, 1 GiB (kamu: 3.5 s)", duckdb),
+            ("CSV", from_csv, &self.csv, "1.80 s, 1 GiB (kamu: 2.7 s)", duckdb),
+            ("NDJSON", from_ndjson, &self.ndjson, "1 GiB, 0.8x of DuckDB", duckdb),
             (
                 "Parquet again, ledger",
                 again,
                 &self.parquet,
                 "1.47 s, 1 GiB (kamu: 2.2 s)",
+                None,
             ),
-        ]
-        .into_iter()
-        .flat_map(|(from, finished, file, wanted)| {
-            row(
-                format!("ingest {millions:.2} M {}, {from}", self.of),
-                &finished,
-                self.rows,
-                std::fs::metadata(file).map_or(0, |meta| meta.len()),
-                wanted,
-            )
-        })
-        .collect())
+        ] {
+            let what = format!("ingest {millions:.2} M {}, {from}", self.of);
+            let mut row = row(what, &finished, self.rows, std::fs::metadata(file)?.len(), wanted);
+            if let Some(python) = duckdb {
+                let (beside, peak) = copy_by_duckdb(python, file)?;
+                row.beside = Some(beside);
+                row.more = format!("{}, DuckDB's peak {:.0} MiB", row.more, mebibytes(peak));
+            }
+            rows.push(row);
+        }
+        Ok(rows)
     }
+}
+
+/// Copies `file` to a Parquet file by DuckDB: what it took, and the most memory that it and its Python had resident.
+fn copy_by_duckdb(python: &Path, file: &Path) -> Result<(Beside, u64), Failure> {
+    let mut command = Command::new(python);
+    let target = file.with_extension("duckdb.parquet");
+    command.args(["-c", DUCKDB_COPIES]).arg(file).arg(&target);
+    let finished = run(command, LIMIT)?.success()?;
+    std::fs::remove_file(&target)?;
+    let seconds: f64 = finished.text().parse().map_err(text)?;
+    let beside = Beside {
+        who: "DuckDB",
+        figure: Figure::Took(Duration::from_secs_f64(seconds)),
+    };
+    Ok((beside, finished.peak_memory))
 }
 
 /// A batch that is half known against `earlier` rows.
@@ -160,7 +197,7 @@ fn large_ledger(earlier: u64) -> Result<Row, Failure> {
     }
     let what = format!("ledger: {size} rows over {:.1} M earlier", earlier as f64 / 1e6);
     let bytes = std::fs::metadata(&part)?.len();
-    Ok(row(what, &finished, size, bytes, "1 GiB").ok_or("no figure")?)
+    Ok(row(what, &finished, size, bytes, "1 GiB"))
 }
 
 /// Adds a dataset with one push source.
@@ -236,9 +273,9 @@ fn writer(path: &Path, like: &RecordBatch) -> Result<ArrowWriter<File>, Failure>
     ArrowWriter::try_new(File::create(path)?, like.schema(), Some(properties)).map_err(text)
 }
 
-fn row(what: String, finished: &Finished, rows: u64, bytes: u64, wanted: &'static str) -> Option<Row> {
+fn row(what: String, finished: &Finished, rows: u64, bytes: u64, wanted: &'static str) -> Row {
     let rate = rows as f64 / finished.took.as_secs_f64() / 1e6;
-    Some(Row {
+    Row {
         what,
         odfs: Figure::Took(finished.took),
         beside: None,
@@ -246,9 +283,13 @@ fn row(what: String, finished: &Finished, rows: u64, bytes: u64, wanted: &'stati
         more: format!(
             "{rate:.2} M rows/s, {:.1} MB in, peak {:.0} MiB",
             bytes as f64 / 1e6,
-            finished.peak_memory as f64 / f64::from(1 << 20)
+            mebibytes(finished.peak_memory)
         ),
-    })
+    }
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 fn text(error: impl std::fmt::Display) -> Failure {

@@ -19,6 +19,8 @@ pub(crate) struct Scale {
     pub(crate) flights: u64,
     /// A Parquet file with real ones.
     pub(crate) real_flights: Option<PathBuf>,
+    /// A Python that has DuckDB, to take the flights in beside.
+    pub(crate) duckdb: Option<PathBuf>,
     /// Earlier rows of the ledger.
     pub(crate) ledger: u64,
     /// How often a short thing is repeated; the fastest counts.
