@@ -340,7 +340,7 @@ impl Dataset {
     ) -> Result<Vec<BlockPlace>, DatasetError> {
         let (journal, lock) = (self.journal(), self.lock_at_head()?);
         let (places, state) = write_blocks(
-            self.disk(),
+            &self.medium,
             &self.dir,
             &journal,
             &lock,
@@ -387,7 +387,7 @@ fn encode(
 
 /// Validates blocks on top of `state`, then makes slice, blocks and head durable, in this order. Gives where the blocks lie.
 fn write_blocks(
-    disk: &Disk,
+    medium: &Medium,
     dir: &Path,
     journal: &Journal,
     lock: &DiskFile,
@@ -416,13 +416,13 @@ fn write_blocks(
         Err(error) => {
             // Most likely the disk is full: leave it no fuller than it was.
             if let Some(path) = installed {
-                let removed = disk.remove_file(&path);
+                let removed = medium.disk.remove_file(&path);
                 tracing::debug!(path = %path.display(), ?removed, "the slice of a change that failed");
             }
             return Err(error);
         }
     };
-    write_head(disk, dir, &next.head)?;
+    write_head(medium, dir, &next.head)?;
     Ok((places, next))
 }
 

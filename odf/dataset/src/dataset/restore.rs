@@ -127,7 +127,7 @@ pub(crate) fn settled(dir: &Path, medium: &Medium) {
 
 fn write_head_in(dir: &Path, head: &Multihash, medium: &Medium) -> Result<(), DatasetError> {
     medium.disk.create_dirs(&dir.join("refs"), odf_disk::Access::Readable)?;
-    write_head(&medium.disk, dir, head)
+    write_head(medium, dir, head)
 }
 
 /// The metadata blocks that are left in chain files.

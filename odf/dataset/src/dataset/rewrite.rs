@@ -65,7 +65,7 @@ impl Dataset {
                 let removed = self.disk().remove_file(&next);
                 tracing::debug!(path = %next.display(), ?removed, "a chain that could not be written");
             })?;
-        write_head(self.disk(), &self.dir, &state.head)?;
+        write_head(&self.medium, &self.dir, &state.head)?;
         // An append to a chain whose name a power failure takes back would be lost with it.
         if !take_place(&next, journal.path())? {
             self.disk().rename(&next, journal.path())?;
