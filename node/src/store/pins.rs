@@ -309,10 +309,9 @@ fn line(sign: char, pin: &Pin) -> String {
 
 fn check(change: &str) -> String {
     let digest = sha2_256(change.as_bytes());
-    digest.digest()[..CHECK_BYTES]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
+    let bytes = digest.digest()[..CHECK_BYTES].iter();
+    bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn check_owner(owner: &str) -> Result<(), StoreError> {
@@ -426,6 +425,7 @@ mod tests {
             let mut all = pins.list(None);
             all.retain(|pin| pin.owner == owner);
             assert_eq!(all.len(), if ["", "d"].contains(&owner) { 0 } else { 4 });
+            assert!(all.iter().all(|pin| pins.contains(pin)) && !pins.contains(&pin(owner, 9)));
             assert_eq!(pins.list(Some(owner)), all, "{owner:?}");
         }
     }
