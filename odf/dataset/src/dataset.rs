@@ -3,6 +3,7 @@
 //! ```text
 //! <datasets>/<fed01…>/refs/head            hash of the newest metadata block, written last
 //!                     chain                every metadata block, oldest first (see [`BlockPlace`])
+//!                     chain.index          where each of them lies; a copy, made when it is wanted
 //!                     data/<f1620…>        slices, plain Parquet
 //!                     checkpoints/<f1620…>
 //!                     info/alias, info/config
@@ -25,9 +26,11 @@ mod damage;
 mod error;
 mod head;
 mod incoming;
+mod index;
 mod journal;
 mod next_chain;
 mod object;
+mod reading;
 pub(crate) mod restore;
 mod rewrite;
 mod sharing;
@@ -64,7 +67,7 @@ use state::{keep_state, read_state, recompute};
 
 use odf_metadata::chain::ChainState;
 use odf_metadata::codec::EncodedBlock;
-use odf_metadata::{DataSlice, DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Multihash, Timestamp};
+use odf_metadata::{DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Multihash, Timestamp};
 use odf_tables::slice::WrittenSlice;
 
 use crate::Medium;
@@ -252,47 +255,6 @@ impl Dataset {
         Ok(places.into_iter().map(move |place| reader.read(place)))
     }
 
-    /// All blocks, read one by one from either end. Reads the length of every block first; to go through the chain from
-    /// the start, [`Self::blocks_after`] is cheaper.
-    pub fn blocks(
-        &self,
-    ) -> Result<impl DoubleEndedIterator<Item = Result<StoredBlock, DatasetError>> + '_, DatasetError> {
-        let (places, reader) = (self.places()?, self.journal().reader()?);
-        Ok(places.into_iter().map(move |place| decode(place, reader.read(place)?)))
-    }
-
-    /// The block with this sequence number.
-    pub fn block_by_sequence(&self, sequence: u64) -> Result<Option<StoredBlock>, DatasetError> {
-        let places = self.places()?;
-        let place = usize::try_from(sequence).ok().and_then(|at| places.get(at));
-        place.map(|place| self.block_at(*place)).transpose()
-    }
-
-    /// The block with this hash. Reads the chain backwards until it is found.
-    pub fn block_by_hash(&self, hash: &Multihash) -> Result<Option<StoredBlock>, DatasetError> {
-        for block in self.blocks()?.rev() {
-            let block = block?;
-            if block.block.hash() == hash {
-                return Ok(Some(block));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Every slice of the chain, oldest first.
-    pub fn slices(&self) -> Result<Vec<DataSlice>, DatasetError> {
-        let mut slices = Vec::new();
-        for block in self.blocks_after(None)? {
-            let event = block?.block.into_block().event;
-            slices.extend(match event {
-                MetadataEvent::AddData(event) => event.new_data,
-                MetadataEvent::ExecuteTransform(event) => event.new_data,
-                _ => None,
-            });
-        }
-        Ok(slices)
-    }
-
     /// Makes blocks of the events, all at `system_time`, and appends them. See [`Self::append`].
     pub fn append_events(
         &mut self,
@@ -348,6 +310,7 @@ impl Dataset {
             blocks,
             slice,
         )?;
+        index::follow(self.disk(), &self.dir, &self.state, blocks, &places);
         self.state = state;
         keep_state(&self.medium, &self.state);
         drop(lock);

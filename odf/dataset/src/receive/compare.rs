@@ -34,6 +34,9 @@ impl<'a> Local<'a> {
         if sequence == self.dataset.state().sequence_number {
             return Ok(self.dataset.head() == hash);
         }
+        if sequence >= self.blocks() {
+            return Ok(false);
+        }
         let places = match self.places.get() {
             Some(places) => places,
             None => {
