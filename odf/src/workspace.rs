@@ -385,6 +385,10 @@ impl History for Here<'_> {
             .map(|slice| self.0.slice_path(&slice.physical_hash))
             .collect())
     }
+
+    fn ranges(&self) -> Option<PathBuf> {
+        Some(self.0.dir().join("ranges.index"))
+    }
 }
 
 /// How many of the newest metadata blocks are looked at before rows are appended. All of them would make the cost of an
