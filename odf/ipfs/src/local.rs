@@ -130,11 +130,13 @@ impl Local {
     /// # Errors
     /// It cannot be written. The next opening then does more than it needs to.
     pub fn ends_well(&self) -> Result<(), StoreError> {
+        // First: a disk that is too full for the mark must not make the next opening sync everything.
+        let ended = self.store.ends_well();
         let is_followed = |id: &DatasetId, head: &Multihash| self.layout.is_at(id, head).unwrap_or(false);
         if let Err(error) = self.catalog().settle(&is_followed, &words(&self.store)) {
             tracing::debug!(%error, "the next opening looks at every dataset");
         }
-        self.store.ends_well()
+        ended
     }
 
     /// Brings the DAG of a dataset to its head, unless it is there, and remembers if it cannot be.

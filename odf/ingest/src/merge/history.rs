@@ -101,11 +101,12 @@ impl<'a> Tasks<'a> {
             if let Some((at, path)) = waiting.slices.next() {
                 waiting.opening += 1;
                 drop(waiting);
-                let tasks = self.open(at, path, conditions);
+                {
+                    let _opening = Opening(self);
+                    let tasks = self.open(at, path, conditions)?;
+                    self.waiting().ready.extend(tasks);
+                }
                 waiting = self.waiting();
-                waiting.opening -= 1;
-                self.opened.notify_all();
-                waiting.ready.extend(tasks?);
             } else if waiting.opening > 0 {
                 waiting = self.opened.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             } else {
@@ -128,6 +129,16 @@ impl<'a> Tasks<'a> {
             rows,
         });
         Ok(tasks.collect())
+    }
+}
+
+/// A footer that is being read. However that ends, those who wait for it go on.
+struct Opening<'t, 'a>(&'t Tasks<'a>);
+
+impl Drop for Opening<'_, '_> {
+    fn drop(&mut self) {
+        self.0.waiting().opening -= 1;
+        self.0.opened.notify_all();
     }
 }
 
