@@ -265,7 +265,7 @@ impl Index {
         Some((from, self.read(from, count)?))
     }
 
-    /// Shows the records of the first `blocks` blocks, oldest first, until `visit` has enough. False if they cannot be read.
+    /// Shows the records of the first `blocks` blocks, oldest first. False if one cannot be read; some were shown then.
     pub(super) fn each(&self, blocks: u64, visit: &mut dyn FnMut(Record)) -> bool {
         let mut from = 0;
         while from < blocks {
