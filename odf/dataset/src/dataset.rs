@@ -54,6 +54,7 @@ pub(crate) use incoming::has_arrived;
 pub use incoming::{INCOMING_PREFIX, Incoming};
 pub use journal::{BlockPlace, StoredBlock};
 pub use object::{Object, ObjectKind};
+pub(crate) use reading::ChainReader;
 pub use sharing::Sharing;
 pub(crate) use sharing::is_shared_in;
 pub use staged::NewDataset;
@@ -220,25 +221,13 @@ impl Dataset {
     }
 
     /// The places of all blocks, oldest first: the block with sequence number `n` is the `n`th. Reads lengths only.
-    pub fn places(&self) -> Result<Vec<BlockPlace>, DatasetError> {
+    pub(crate) fn places(&self) -> Result<Vec<BlockPlace>, DatasetError> {
         self.journal().places(self.chain_len())
     }
 
     /// The exact bytes at a place of the chain file, not looked at.
     pub fn bytes_at(&self, place: BlockPlace) -> Result<Bytes, DatasetError> {
         self.journal().reader()?.read(place)
-    }
-
-    /// The exact bytes of the blocks behind the one at `after`, or of all, oldest first, with where they lie; not looked at.
-    ///
-    /// # Errors
-    /// The chain file cannot be opened. Items fail where it is damaged, and end there.
-    pub fn bytes_after(
-        &self,
-        after: Option<BlockPlace>,
-    ) -> Result<impl Iterator<Item = Result<(BlockPlace, Bytes), DatasetError>> + use<>, DatasetError> {
-        let from = after.map_or(0, |place| place.end());
-        self.journal().entries(from, self.chain_len())
     }
 
     /// Whether this is still the newest state of the dataset: its head has not moved since it was opened.

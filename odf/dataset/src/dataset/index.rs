@@ -19,7 +19,8 @@
 //! check, and the last one must be that of the head. What is left can only be right, because records of two histories never
 //! meet in one file. A record is written after the head has moved to its block, so no cut takes the block back. Before a
 //! chain is written again from some block on the index is removed, durably ([`remove`]). And an index that does not belong
-//! to the chain is replaced by another file, not written over.
+//! to the chain, or knows of more blocks than the chain has, is replaced by another file, never cut or written over: what a
+//! power cut brings back of a file that was cut are whole records of the other history.
 //!
 //! Whoever reads a block by the index compares its hash and sequence number with the record, and goes by the chain alone if
 //! they differ.
@@ -84,7 +85,7 @@ impl Record {
     }
 
     /// Nothing if a hash is of another kind than those that are written today.
-    fn encode(&self, id: &DatasetId, sequence: u64) -> Option<[u8; RECORD_BYTES]> {
+    pub(super) fn encode(&self, id: &DatasetId, sequence: u64) -> Option<[u8; RECORD_BYTES]> {
         let digest = |hash: &Multihash, wrap: fn([u8; DIGEST_BYTES]) -> Multihash| {
             let digest = <[u8; DIGEST_BYTES]>::try_from(hash.digest()).ok()?;
             (wrap(digest) == *hash).then_some(digest)
@@ -353,12 +354,16 @@ fn complete(chain: &Journal, disk: &Disk, state: &ChainState, path: &Path) -> Re
 }
 
 /// The newest record that is whole and whose block is in the chain, with the number of the one behind it. The hash of a block
-/// says what all before it are, so those before the record are right, too.
+/// says what all before it are, so those before the record are right, too. Nothing if there are more records than blocks: they
+/// are of another history, such as one that somebody read while it was replaced.
 fn last_whole(chain: &Journal, state: &ChainState, path: &Path) -> Result<Option<(u64, Record)>, DatasetError> {
     let Some(index) = Index::open(path, &state.dataset_id) else {
         return Ok(None);
     };
-    let known = index.records.min(state.blocks());
+    let known = index.records;
+    if known > state.blocks() {
+        return Ok(None);
+    }
     let mut newest = (known.saturating_sub(MAX_TORN)..known).rev();
     let whole = newest.find_map(|sequence| Some((sequence, index.record(sequence)?)));
     let Some((sequence, record)) = whole.filter(|(_, record)| record.place.end() <= len_of(state)) else {
@@ -420,7 +425,11 @@ pub(super) fn follow(disk: &Disk, dir: &Path, before: &ChainState, blocks: &dyn 
     let _turn = turn();
     let path = dir.join(FILE);
     let index = Index::open(&path, &before.dataset_id).filter(|index| index.ends_with(before));
-    if index.is_none() {
+    let Some(index) = index else { return };
+    if index.records > before.blocks() {
+        // It knows what comes next in another history.
+        let removed = disk.remove_file_if_there(&path);
+        tracing::debug!(path = %path.display(), ?removed, "an index knew of more blocks than the chain has");
         return;
     }
     let add = || -> Result<(), DatasetError> {

@@ -50,6 +50,19 @@ impl Dataset {
         Ok(None)
     }
 
+    /// What the blocks from this sequence number on are called and where they lie, from either end. The blocks are read only
+    /// where the chain has no index; whoever reads one at its place compares its hash.
+    ///
+    /// # Errors
+    /// The chain file cannot be opened. An item fails if the chain file cannot be read.
+    pub fn names_from(
+        &self,
+        sequence: u64,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<(Multihash, BlockPlace), DatasetError>> + '_, DatasetError> {
+        let mut reader = ChainReader::of(self)?;
+        Ok((sequence..self.state.blocks()).map(move |sequence| reader.named(sequence)))
+    }
+
     /// Every slice of the chain, oldest first. The blocks are read only where the chain has no index.
     ///
     /// # Errors
@@ -76,7 +89,7 @@ impl Dataset {
 }
 
 /// Reads blocks of a dataset at one head.
-struct ChainReader<'a> {
+pub(crate) struct ChainReader<'a> {
     dataset: &'a Dataset,
     reader: Reader,
     places: Places,
@@ -95,7 +108,11 @@ enum Places {
 }
 
 impl<'a> ChainReader<'a> {
-    fn of(dataset: &'a Dataset) -> Result<Self, DatasetError> {
+    /// None read yet.
+    ///
+    /// # Errors
+    /// The chain file cannot be opened.
+    pub(crate) fn of(dataset: &'a Dataset) -> Result<Self, DatasetError> {
         Ok(Self {
             dataset,
             reader: dataset.journal().reader()?,
@@ -112,6 +129,37 @@ impl<'a> ChainReader<'a> {
         if let Some(stored) = self.by_index(sequence) {
             return Ok(stored);
         }
+        let place = self.place_in_chain(sequence)?;
+        decode(place, self.reader.read(place)?)
+    }
+
+    /// The hash of the bytes of the block with this sequence number, which must be one of the chain; they are not looked at.
+    ///
+    /// # Errors
+    /// The chain file cannot be read.
+    pub(crate) fn hash(&mut self, sequence: u64) -> Result<Multihash, DatasetError> {
+        if let Some(record) = self.record(sequence)
+            && let Ok(bytes) = self.reader.read(record.place)
+            && Multihash::sha3_256(&bytes) == record.hash
+        {
+            return Ok(record.hash);
+        }
+        let place = self.place_in_chain(sequence)?;
+        Ok(Multihash::sha3_256(&self.reader.read(place)?))
+    }
+
+    /// What the block with this sequence number is called and where it lies, as the index has it; only without one the block
+    /// is read.
+    fn named(&mut self, sequence: u64) -> Result<(Multihash, BlockPlace), DatasetError> {
+        if let Some(record) = self.record(sequence) {
+            return Ok((record.hash, record.place));
+        }
+        let place = self.place_in_chain(sequence)?;
+        Ok((Multihash::sha3_256(&self.reader.read(place)?), place))
+    }
+
+    /// Where a block lies as the chain itself has it. From then on nothing is read by the index.
+    fn place_in_chain(&mut self, sequence: u64) -> Result<BlockPlace, DatasetError> {
         if !matches!(self.places, Places::Chain(_)) {
             if matches!(self.places, Places::Index(..)) {
                 index::distrust(self.dataset.disk(), self.dataset.dir());
@@ -124,12 +172,11 @@ impl<'a> ChainReader<'a> {
             Places::Chain(places) => usize::try_from(sequence).ok().and_then(|at| places.get(at)),
             Places::Index(..) | Places::Unknown => None,
         };
-        let place = *place.ok_or(DatasetError::NoBlock { sequence })?;
-        decode(place, self.reader.read(place)?)
+        place.copied().ok_or(DatasetError::NoBlock { sequence })
     }
 
-    /// A block where the index says that it lies, if it does.
-    fn by_index(&mut self, sequence: u64) -> Option<StoredBlock> {
+    /// What the index has of a block.
+    fn record(&mut self, sequence: u64) -> Option<Record> {
         let Places::Index(index, first, records) = &mut self.places else {
             return None;
         };
@@ -137,7 +184,12 @@ impl<'a> ChainReader<'a> {
         if at(*first).is_none_or(|at| at >= records.len()) {
             (*first, *records) = index.around(sequence, self.dataset.state().blocks())?;
         }
-        let record = records.get(at(*first)?)?;
+        records.get(at(*first)?).cloned()
+    }
+
+    /// A block where the index says that it lies, if it does.
+    fn by_index(&mut self, sequence: u64) -> Option<StoredBlock> {
+        let record = self.record(sequence)?;
         let stored = decode(record.place, self.reader.read(record.place).ok()?).ok()?;
         let is_it = *stored.block.hash() == record.hash && stored.block.block().sequence_number == sequence;
         is_it.then_some(stored)

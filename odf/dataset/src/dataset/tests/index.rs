@@ -1,8 +1,12 @@
 //! The index of a chain beside the chain: it says the same, or nothing.
 
-use super::super::index::{FILE, MIN_BLOCKS};
+use super::super::index::{FILE, MIN_BLOCKS, Record};
+use super::super::reading::ChainReader;
 use super::*;
+use crate::NoMirror;
+use crate::verify::{Depth, verify};
 use odf_metadata::codec::EncodedBlock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Blocks behind those that [`make`] makes, so that there is an index.
 const MORE: usize = 2 * MIN_BLOCKS as usize;
@@ -63,6 +67,17 @@ fn agree(dataset: &Dataset) {
             dataset.block_by_sequence(sequence as u64).unwrap().as_ref(),
             Some(stored)
         );
+    }
+    let names: Vec<(Multihash, BlockPlace)> = chain
+        .iter()
+        .map(|stored| (*stored.block.hash(), stored.place))
+        .collect();
+    let from = chain.len() / 3;
+    let found: Vec<(Multihash, BlockPlace)> = dataset.names_from(from as u64).unwrap().map(Result::unwrap).collect();
+    assert_eq!(found, names[from..]);
+    let mut reader = ChainReader::of(dataset).unwrap();
+    for (sequence, (hash, _)) in (0..).zip(&names) {
+        assert_eq!(reader.hash(sequence).unwrap(), *hash);
     }
     assert_eq!(dataset.block_by_hash(&Multihash::sha3_256(b"other")).unwrap(), None);
     assert_eq!(dataset.block_by_sequence(chain.len() as u64).unwrap(), None);
@@ -229,7 +244,7 @@ fn an_index_that_is_older_newer_torn_or_of_another_dataset_is_found_out() {
     let shown: Vec<StoredBlock> = back.blocks().unwrap().rev().take(3).map(Result::unwrap).collect();
     assert_eq!(*shown[0].block.hash(), head);
     infos(&mut back, 9000, 2);
-    assert_eq!(records(&path), 203);
+    assert!(!path.exists(), "it knew of other blocks");
     let again: Vec<StoredBlock> = back.blocks().unwrap().map(Result::unwrap).collect();
     let chain: Vec<StoredBlock> = back.blocks_after(None).unwrap().map(Result::unwrap).collect();
     assert_eq!(again, chain);
@@ -242,7 +257,9 @@ fn history_that_is_written_again_takes_the_index_with_it() {
     let old = fs::read(&path).unwrap();
     let stale = dataset.clone();
     let from = dataset.state().blocks() - 50;
-    dataset.replace(from, &Vec::<EncodedBlock>::new(), &mut |_, _| Ok(false)).unwrap();
+    dataset
+        .replace(from, &Vec::<EncodedBlock>::new(), &mut |_, _| Ok(false))
+        .unwrap();
     assert!(!path.exists());
     infos(&mut dataset, 7000, 60);
     agree(&dataset);
@@ -258,6 +275,187 @@ fn history_that_is_written_again_takes_the_index_with_it() {
     }
     agree(&dataset);
     assert_eq!(fs::read(&path).unwrap(), new);
+}
+
+#[test]
+fn the_index_of_another_history_is_replaced_and_never_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut dataset, path) = long(dir.path());
+    let old = fs::read(&path).unwrap();
+    let from = dataset.state().blocks() - 50;
+    dataset
+        .replace(from, &Vec::<EncodedBlock>::new(), &mut |_, _| Ok(false))
+        .unwrap();
+    let head = HEADER + (from as usize - 1) * RECORD;
+    let mut torn = old.clone();
+    torn[head..head + RECORD].fill(0);
+    // Somebody who reads while history is written again can make the index of the one before once more. Whatever a power cut
+    // brings back of that file must be all of it, or none.
+    for (name, index, appended) in [("torn", torn, 0), ("whole", old, 1)] {
+        let kept = dir.path().join(name);
+        fs::write(&path, &index).unwrap();
+        fs::hard_link(&path, &kept).unwrap();
+        if appended > 0 {
+            infos(&mut dataset, 7000, appended);
+        }
+        agree(&dataset);
+        assert_eq!(records(&path) as u64, dataset.state().blocks());
+        assert!(fs::read(&kept).unwrap() == index, "{name}");
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_block_is_believed_only_if_it_is_the_one_that_the_index_tells_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dataset, path) = long(dir.path());
+    let chain: Vec<StoredBlock> = dataset.blocks_after(None).unwrap().map(Result::unwrap).collect();
+    let whole = fs::read(&path).unwrap();
+    // In order by itself, and not true: it has the hash of one block and the place of the next, or is of the next altogether.
+    let (one, two) = (&chain[20], &chain[21]);
+    for hash in [one.block.hash(), two.block.hash()] {
+        let record = Record {
+            hash: *hash,
+            place: two.place,
+            slice: None,
+        };
+        let at = HEADER + 20 * RECORD;
+        let put = || {
+            let mut index = whole.clone();
+            index[at..at + RECORD].copy_from_slice(&record.encode(&dataset.id(), 20).unwrap());
+            fs::write(&path, index).unwrap();
+        };
+        put();
+        assert_eq!(dataset.block_by_sequence(20).unwrap().as_ref(), Some(one));
+        put();
+        assert_eq!(dataset.block_by_hash(two.block.hash()).unwrap().as_ref(), Some(two));
+        put();
+        let forwards: Vec<StoredBlock> = dataset.blocks().unwrap().map(Result::unwrap).collect();
+        assert!(forwards == chain);
+        agree(&dataset);
+    }
+}
+
+#[test]
+fn a_verification_reads_the_chain_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dataset, path) = long(dir.path());
+    let whole = verify(&dataset, &NoMirror, Depth::Rows, &|_| {}).unwrap();
+    assert_eq!((whole.blocks, whole.slices), (dataset.state().blocks(), 3));
+    let place = dataset.places().unwrap()[40];
+    let chain = fs::read(dataset.chain_path()).unwrap();
+    let mut damaged = chain.clone();
+    damaged[place.end() as usize - 1] ^= 1;
+    fs::write(dataset.chain_path(), damaged).unwrap();
+    assert_eq!(records(&path) as u64, dataset.state().blocks());
+    assert!(dataset.slices().unwrap().len() == 3 && dataset.block_by_sequence(41).is_ok());
+    assert!(verify(&dataset, &NoMirror, Depth::Bytes, &|_| {}).is_err());
+    // Nor does an index make a slice be there, or not be wanted.
+    fs::write(dataset.chain_path(), chain).unwrap();
+    agree(&dataset);
+    let slice = dataset.slices().unwrap().remove(2);
+    let mut index = fs::read(&path).unwrap();
+    let at = HEADER + (dataset.state().sequence_number as usize) * RECORD;
+    let record = Record {
+        hash: *dataset.head(),
+        place: *dataset.places().unwrap().last().unwrap(),
+        slice: None,
+    };
+    let forged = record.encode(&dataset.id(), dataset.state().sequence_number).unwrap();
+    index[at..at + RECORD].copy_from_slice(&forged);
+    fs::write(&path, index).unwrap();
+    fs::remove_file(dataset.slice_path(&slice.physical_hash)).unwrap();
+    assert_eq!(dataset.slices().unwrap().len(), 2);
+    let found = verify(&dataset, &NoMirror, Depth::Bytes, &|_| {}).unwrap_err();
+    assert!(found.to_string().contains(&slice.physical_hash.to_string()), "{found}");
+}
+
+/// Says to others that it is over, however it ends.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn readers_beside_a_writer_get_the_chain_of_their_head() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut dataset, path) = long(dir.path());
+    let catalog = open(dir.path());
+    let done = AtomicBool::new(false);
+    let is_done = || done.load(Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        let _ends = Ends(&done);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_done() {
+                    agree(&catalog.find("d").unwrap());
+                }
+            });
+        }
+        // Somebody whose index is lost, or cut, while it is read and written.
+        scope.spawn(|| {
+            for turn in 0.. {
+                if is_done() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(3));
+                if turn % 2 == 0 {
+                    drop(fs::remove_file(&path));
+                } else if let Ok(file) = fs::File::options().write(true).open(&path) {
+                    file.set_len((HEADER + 100 * RECORD + 7) as u64).unwrap();
+                }
+            }
+        });
+        for step in 0..60 {
+            infos(&mut dataset, 20_000 + 10 * step, 1 + step % 4);
+        }
+    });
+    agree(&dataset);
+}
+
+#[test]
+fn readers_of_a_history_that_is_written_again_meanwhile_get_no_mixture() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut dataset, _) = long(dir.path());
+    let catalog = open(dir.path());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _ends = Ends(&done);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let Ok(dataset) = catalog.find("d") else { continue };
+                    let Ok(blocks) = dataset.blocks() else { continue };
+                    // Whoever opened it before may get less, and never a block that does not belong there.
+                    let mut after: Option<StoredBlock> = None;
+                    for stored in blocks.rev().take(90).map_while(Result::ok) {
+                        let block = stored.block.block();
+                        if let Some(after) = &after {
+                            assert_eq!(after.block.block().prev_block_hash, Some(*stored.block.hash()));
+                            assert_eq!(after.block.block().sequence_number, block.sequence_number + 1);
+                        }
+                        after = Some(stored);
+                    }
+                    if let Ok(Some(found)) = dataset.block_by_hash(dataset.head()) {
+                        assert_eq!(found.block.hash(), dataset.head());
+                    }
+                }
+            });
+        }
+        for step in 0..40 {
+            infos(&mut dataset, 30_000 + 100 * step, 1 + 7 * step % 30);
+            let from = dataset.state().blocks() - 1 - (5 * step % 20) as u64;
+            dataset
+                .replace(from, &Vec::<EncodedBlock>::new(), &mut |_, _| Ok(false))
+                .unwrap();
+        }
+    });
+    agree(&dataset);
+    infos(&mut dataset, 40_000, 3);
+    agree(&dataset);
 }
 
 #[test]
@@ -280,7 +478,9 @@ fn whatever_becomes_of_the_index_the_answers_are_those_of_the_chain() {
             2 => grow(&mut dataset, next, next + 2),
             3 => {
                 let from = dataset.state().blocks() - 1 - below(40) as u64;
-                dataset.replace(from, &Vec::<EncodedBlock>::new(), &mut |_, _| Ok(false)).unwrap();
+                dataset
+                    .replace(from, &Vec::<EncodedBlock>::new(), &mut |_, _| Ok(false))
+                    .unwrap();
             }
             4 => drop(fs::remove_file(&path)),
             5 => {
@@ -317,7 +517,9 @@ fn an_index_is_right_or_not_there_wherever_the_power_goes() {
             let mut dataset = catalog.find("d").unwrap();
             grow(&mut dataset, 6, 8);
             let from = dataset.state().blocks() - 3;
-            dataset.replace(from, &Vec::<EncodedBlock>::new(), &mut |_, _| Ok(false)).unwrap();
+            dataset
+                .replace(from, &Vec::<EncodedBlock>::new(), &mut |_, _| Ok(false))
+                .unwrap();
             agree(&dataset);
             infos(&mut dataset, 8000, 1);
         },
