@@ -15,7 +15,7 @@ use crate::layout::{Layout, LayoutError};
 const MARK: &str = "settled";
 /// What the mark must say. It is raised when all datasets have to be looked at after an update, as when their DAGs get another
 /// form.
-const MARK_FORM: u32 = 1;
+const MARK_FORM: u32 = 2;
 
 /// Why the datasets and the block store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -132,11 +132,15 @@ impl Local {
     pub fn ends_well(&self) -> Result<(), StoreError> {
         // First: a disk that is too full for the mark must not make the next opening sync everything.
         let ended = self.store.ends_well();
+        if ended.is_err() {
+            // What the mark would speak of may not have reached the medium.
+            return ended;
+        }
         let is_followed = |id: &DatasetId, head: &Multihash| self.layout.is_at(id, head).unwrap_or(false);
         if let Err(error) = self.catalog().settle(&is_followed, &words(&self.store)) {
             tracing::debug!(%error, "the next opening looks at every dataset");
         }
-        ended
+        Ok(())
     }
 
     /// Brings the DAG of a dataset to its head, unless it is there, and remembers if it cannot be.

@@ -276,6 +276,22 @@ fn datasets_are_looked_at_only_after_an_end_that_left_something() {
     let local = restart(local, dir.path());
     assert!(local.catalog().is_settled());
     check_served(&local, "a");
+    // What another version left in order may not be for this one.
+    local.ends_well().unwrap();
+    drop(local);
+    let mark = dir.path().join(MARK);
+    let text = fs::read_to_string(&mark).unwrap();
+    let older = text.replacen(
+        &format!("settled {MARK_FORM}"),
+        &format!("settled {}", MARK_FORM - 1),
+        1,
+    );
+    assert_ne!(older, text);
+    fs::write(&mark, older).unwrap();
+    let local = open(dir.path());
+    assert!(!local.catalog().is_settled());
+    let local = restart(local, dir.path());
+    assert!(local.catalog().is_settled());
     // Nothing is changed by looking.
     let local = restart(local, dir.path());
     assert!(local.catalog().is_settled());
