@@ -3,8 +3,8 @@
 use super::super::index::{FILE, MIN_BLOCKS, Record};
 use super::super::reading::ChainReader;
 use super::*;
-use crate::NoMirror;
 use crate::verify::{Depth, verify};
+use crate::{Datasets, NoMirror};
 use odf_metadata::codec::EncodedBlock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -303,6 +303,25 @@ fn the_index_of_another_history_is_replaced_and_never_written_over() {
         assert!(fs::read(&kept).unwrap() == index, "{name}");
         fs::remove_file(&path).unwrap();
     }
+}
+
+#[test]
+fn a_dataset_that_comes_after_another_of_its_id_has_nothing_of_its_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dataset, path) = long(dir.path());
+    let old = fs::read(&path).unwrap();
+    let catalog = open(dir.path());
+    Datasets::new(catalog.clone(), Arc::new(NoMirror))
+        .delete(&dataset.id())
+        .unwrap();
+    assert!(!path.exists());
+    let staged = catalog.stage(id(), &"d".parse().unwrap()).unwrap();
+    let events = (0..dataset.state().blocks()).map(|n| info(&n.to_string())).collect();
+    let (other, _) = staged.install_events(DatasetKind::Root, events, time(0), None).unwrap();
+    assert!(!path.exists() && other.state().blocks() > dataset.state().blocks());
+    // Also if somebody puts it back: its id is the same, its chain is not.
+    fs::write(&path, old).unwrap();
+    agree(&other);
 }
 
 #[test]
