@@ -267,9 +267,7 @@ impl Session {
                 )?)
                 .mdns(*mdns)
                 .exchange(patient())
-                .keys(KeySource::from_fn(move |name| {
-                    keys.find(|key| Name::from_public_key(&key.public()) == *name)
-                }));
+                .keys(KeySource::from_fn(move |name| keys.find(&name.peer_id(), &[])));
             let runtime = self.runtime()?;
             Ok(runtime.block_on(builder.start())?)
         })
@@ -323,8 +321,8 @@ impl Session {
             }
         }
         // The door keeps the session, and so the store, to the very end.
-        if let Err(error) = workspace.store().ends_well() {
-            tracing::debug!(%error, "the next opening of the store syncs everything");
+        if let Err(error) = workspace.ends_well() {
+            tracing::debug!(%error, "the next opening of the workspace syncs everything");
         }
     }
 }

@@ -8,12 +8,15 @@
 mod error;
 pub mod format;
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use error::{KeystoreError, MAX_KEY_BYTES, MAX_NAME_BYTES, SELF};
+use libp2p::PeerId;
 pub use libp2p::identity::{Keypair, PublicKey};
 use multibase::Base;
 use odf_disk::{Access, Disk, PENDING_PREFIX, read_small};
@@ -25,6 +28,10 @@ const PREFIX: &str = "key_";
 pub struct Keystore {
     disk: Disk,
     dir: PathBuf,
+    /// Under which name a key was found last. Whoever uses that reads the key and looks whether it is the one.
+    seen: Arc<Mutex<HashMap<PeerId, String>>>,
+    #[cfg(test)]
+    reads: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl Keystore {
@@ -50,8 +57,17 @@ impl Keystore {
             let closed = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
             closed.map_err(|source| failed("close to others", dir, source))?;
         }
-        let dir = dir.to_path_buf();
-        Ok(Self { disk, dir })
+        Ok(Self {
+            disk,
+            dir: dir.to_path_buf(),
+            seen: Arc::default(),
+            #[cfg(test)]
+            reads: Arc::default(),
+        })
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<PeerId, String>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Names of all keys, sorted. Files that are no keys are passed over.
@@ -74,6 +90,8 @@ impl Keystore {
     /// The name is none, or the file cannot be read or holds no key.
     pub fn get(&self, name: &str) -> Result<Option<Keypair>, KeystoreError> {
         let path = self.path(name)?;
+        #[cfg(test)]
+        self.reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         // One byte over the limit is no I/O error but no key.
         match read_small(&path, MAX_KEY_BYTES) {
             Err(error) if error.source.kind() == io::ErrorKind::InvalidData => Err(KeystoreError::NotAKey {
@@ -87,13 +105,32 @@ impl Keystore {
         }
     }
 
-    /// The first key that `wanted` says yes to. Files that cannot be read are passed over.
-    pub fn find(&self, wanted: impl Fn(&Keypair) -> bool) -> Option<Keypair> {
-        self.names()
-            .ok()?
-            .iter()
-            .filter_map(|name| self.get(name).ok()?)
-            .find(wanted)
+    /// The key whose public half has this peer id. Files that cannot be read are passed over.
+    ///
+    /// It is looked for under the name that it had last, then under the `likely` ones, and only then under all: that reads
+    /// every key, and remembers where each is for as long as this store or a clone of it lives.
+    pub fn find(&self, id: &PeerId, likely: &[String]) -> Option<Keypair> {
+        let get = |name: &String| {
+            let key = self.get(name).ok()??;
+            (key.public().to_peer_id() == *id).then_some(key)
+        };
+        let last = self.seen().get(id).cloned();
+        let known = last.iter().chain(likely).find_map(get);
+        if known.is_some() {
+            return known;
+        }
+        let mut found = None;
+        let mut seen = HashMap::new();
+        for name in self.names().ok()? {
+            let Ok(Some(key)) = self.get(&name) else { continue };
+            let key_id = key.public().to_peer_id();
+            seen.entry(key_id).or_insert(name);
+            if key_id == *id {
+                found.get_or_insert(key);
+            }
+        }
+        *self.seen() = seen;
+        found
     }
 
     /// The key of that name; a fresh ed25519 key under it when there was none.
@@ -254,6 +291,35 @@ mod tests {
         assert!(keys.get("third").unwrap().is_none());
         assert!(keys.remove("second").unwrap());
         assert!(!keys.remove("second").unwrap());
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_public_half_and_others_are_read_once() {
+        let (dir, keys) = open();
+        let ids: Vec<PeerId> = (0..20)
+            .map(|n| keys.generate(&format!("k{n}")).unwrap().public().to_peer_id())
+            .collect();
+        fs::write(dir.path().join("keys/key_onswyzq"), b"junk").unwrap();
+        let found = |id: &PeerId, likely: &[&str]| {
+            let before = keys.reads.load(std::sync::atomic::Ordering::Relaxed);
+            let likely: Vec<String> = likely.iter().map(|name| (*name).to_owned()).collect();
+            let key = keys.find(id, &likely);
+            assert!(key.as_ref().is_none_or(|key| key.public().to_peer_id() == *id));
+            let reads = keys.reads.load(std::sync::atomic::Ordering::Relaxed) - before;
+            (key.is_some(), reads)
+        };
+        assert_eq!(found(&ids[3], &["k3"]), (true, 1), "where it is likely to be");
+        assert_eq!(found(&ids[3], &["k4", "none"]), (true, 2 + 21), "a guess is no answer");
+        for id in &ids {
+            assert_eq!(found(id, &[]), (true, 1), "where it was seen");
+        }
+        // What was seen says nothing of what is there now.
+        keys.rename("k5", "k6", true).unwrap();
+        assert_eq!(found(&ids[5], &[]), (true, 1 + 20));
+        assert!(!found(&ids[6], &[]).0, "another has its name");
+        keys.remove("k7").unwrap();
+        assert!(!found(&ids[7], &["k7"]).0);
+        assert_eq!(found(&ids[8], &[]), (true, 1));
     }
 
     #[test]

@@ -295,10 +295,12 @@ impl Workspace {
     /// The private key whose public half is the dataset's id, if it is here: only then can the dataset be published
     /// under its own name.
     pub fn key_of(&self, id: &DatasetId) -> Option<Keypair> {
-        self.keys.find(|key| {
-            let public = key.public().try_into_ed25519();
-            public.is_ok_and(|public| public.to_bytes() == *id.public_key())
-        })
+        let peer = name_of(id)?.peer_id();
+        // As `new_id` names it.
+        let name = self.catalog().name(id);
+        let likely = name.map(|name| [name.to_string(), format!("{name}-2")]);
+        self.keys
+            .find(&peer, likely.as_ref().map(|names| &names[..]).unwrap_or_default())
     }
 
     /// Removes a dataset with its files, layout and pins, also a damaged one. Its key stays.
@@ -315,6 +317,15 @@ impl Workspace {
     /// As [`Local::collect_garbage`].
     pub fn collect_garbage(&self) -> Result<GcReport, CollectError> {
         self.local.collect_garbage()
+    }
+
+    /// Says that this process ends well and changes nothing more, so that the next opening need not look for what is left to
+    /// be done.
+    ///
+    /// # Errors
+    /// As [`Local::ends_well`].
+    pub fn ends_well(&self) -> Result<(), StoreError> {
+        self.local.ends_well()
     }
 
     /// The datasets in both forms.
@@ -373,6 +384,10 @@ impl History for Here<'_> {
             .iter()
             .map(|slice| self.0.slice_path(&slice.physical_hash))
             .collect())
+    }
+
+    fn ranges(&self) -> Option<PathBuf> {
+        Some(self.0.dir().join("ranges.index"))
     }
 }
 

@@ -157,6 +157,7 @@ impl Store {
                 raising: Mutex::default(),
                 preparing: Mutex::default(),
                 rebuilt: AtomicBool::new(rebuilt || index.number(REBUILT)? != 0),
+                left_open: known.is_none_or(|known| known.in_use),
                 due: Due::default(),
                 skipped: Mutex::default(),
                 options,

@@ -10,6 +10,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use multihash::Multihash;
 use odf_disk::{Access, Disk, DiskFile, read_small};
 
 use super::error::StoreError;
@@ -49,6 +50,8 @@ struct State {
     /// Where the next line goes. Behind it may be what is left of a line that could not be written.
     end: u64,
     lines: u64,
+    /// What the lines amount to, see [`Pins::trail`].
+    trail: u64,
     dirty: bool,
 }
 
@@ -57,13 +60,18 @@ impl Pins {
     pub(super) fn open(disk: &Disk, path: &Path) -> Result<(Self, u64), StoreError> {
         let text = read_small(path, MAX_JOURNAL_BYTES)?;
         let whole = text.as_deref().and_then(|text| text.strip_prefix(HEADER.as_bytes()));
-        let (pins, lines, unreadable) = match (whole, &text) {
+        let Replayed {
+            pins,
+            lines,
+            unreadable,
+            mut trail,
+        } = match (whole, &text) {
             (Some(rest), _) => replay(rest, true),
             (None, Some(text)) => replay(text, false),
-            (None, None) => (BTreeSet::new(), 0, 0),
+            (None, None) => Replayed::default(),
         };
         if whole.is_none() {
-            write_anew(disk, path, &pins)?;
+            trail = write_anew(disk, path, &pins)?;
         }
         let file = disk.open(path)?;
         let end = file.len()?;
@@ -81,6 +89,7 @@ impl Pins {
             file,
             end,
             lines,
+            trail,
             dirty: true,
         };
         let journal = Self {
@@ -138,11 +147,22 @@ impl Pins {
     /// All pins, or those of one owner, in the order of owners.
     pub(super) fn list(&self, owner: Option<&str>) -> Vec<Pin> {
         let state = self.state();
-        let wanted = state
-            .pins
-            .iter()
-            .filter(|pin| owner.is_none_or(|owner| pin.owner == owner));
-        wanted.cloned().collect()
+        let Some(owner) = owner else {
+            return state.pins.iter().cloned().collect();
+        };
+        // Pins go by their owner first, so that those of one are found among those of many.
+        let first = Pin {
+            owner: owner.to_owned(),
+            cid: least_cid(),
+        };
+        let found = state.pins.range(first..).take_while(|pin| pin.owner == owner);
+        found.cloned().collect()
+    }
+
+    /// A number that follows from all lines of the journal, so that it is another one when a line is lost that was written
+    /// and not synced.
+    pub(super) fn trail(&self) -> u64 {
+        self.state().trail
     }
 
     /// How many there are.
@@ -165,7 +185,7 @@ impl Pins {
         if state.lines <= 2 * state.pins.len() as u64 + JOURNAL_SLACK_LINES {
             return Ok(());
         }
-        write_anew(&self.disk, &self.path, &state.pins)?;
+        state.trail = write_anew(&self.disk, &self.path, &state.pins)?;
         state.file = self.disk.open(&self.path)?;
         (state.end, state.lines, state.dirty) = (state.file.len()?, state.pins.len() as u64, false);
         Ok(())
@@ -179,14 +199,44 @@ impl State {
         self.file.write_at(text.as_bytes(), self.end)?;
         self.end += text.len() as u64;
         self.lines += lines.len() as u64;
+        self.trail = lines
+            .iter()
+            .fold(self.trail, |trail, line| follow(trail, line.as_bytes()));
         self.dirty = true;
         Ok(())
     }
 }
 
-/// The pins that the lines add up to, how many lines there are, and how many of those are no change.
-fn replay(text: &[u8], checked: bool) -> (BTreeSet<Pin>, u64, u64) {
-    let (mut pins, mut lines, mut unreadable) = (BTreeSet::new(), 0, 0);
+/// What the lines of a journal add up to.
+#[derive(Default)]
+struct Replayed {
+    pins: BTreeSet<Pin>,
+    /// How many lines there are.
+    lines: u64,
+    /// How many of them are no change.
+    unreadable: u64,
+    trail: u64,
+}
+
+/// One line more: its check stands for it.
+fn follow(trail: u64, line: &[u8]) -> u64 {
+    /// An odd number with bits all over, so that the place of a line counts.
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let check = &line[line.len().saturating_sub(2 * CHECK_BYTES)..];
+    check.iter().fold(trail.wrapping_add(1), |trail, byte| {
+        (trail ^ u64::from(*byte)).wrapping_mul(FACTOR).rotate_left(23)
+    })
+}
+
+fn replay(text: &[u8], checked: bool) -> Replayed {
+    let mut replayed = Replayed::default();
+    let Replayed {
+        pins,
+        lines,
+        unreadable,
+        trail,
+    } = &mut replayed;
     for line in text.split(|byte| *byte == b'\n') {
         // A write that never reached the medium reads as zeros.
         let begin = line.iter().position(|byte| *byte != 0).unwrap_or(line.len());
@@ -194,14 +244,18 @@ fn replay(text: &[u8], checked: bool) -> (BTreeSet<Pin>, u64, u64) {
         if line.is_empty() {
             continue;
         }
-        lines += 1;
-        match parse(line, checked) {
+        *lines += 1;
+        let change = parse(line, checked);
+        if change.is_some() {
+            *trail = follow(*trail, line);
+        }
+        match change {
             Some(('+', pin)) => drop(pins.insert(pin)),
             Some((_, pin)) => drop(pins.remove(&pin)),
-            None => unreadable += 1,
+            None => *unreadable += 1,
         }
     }
-    (pins, lines, unreadable)
+    replayed
 }
 
 fn parse(line: &[u8], checked: bool) -> Option<(char, Pin)> {
@@ -227,10 +281,24 @@ fn parse(line: &[u8], checked: bool) -> Option<(char, Pin)> {
     }
 }
 
-fn write_anew(disk: &Disk, path: &Path, pins: &BTreeSet<Pin>) -> Result<(), StoreError> {
-    let lines = pins.iter().map(|pin| line('+', pin));
-    let text: String = std::iter::once(HEADER.to_owned()).chain(lines).collect();
-    Ok(disk.replace(path, text.as_bytes(), Access::Owner)?)
+/// The first CID in their order: version 0, whose hash is sha2-256 always.
+fn least_cid() -> Cid {
+    const SHA2_256: u64 = 0x12;
+    let least = Multihash::wrap(SHA2_256, &[0; 32]).ok();
+    least.and_then(|hash| Cid::new_v0(hash).ok()).unwrap_or_default()
+}
+
+/// Writes a journal of these pins alone. Gives its trail.
+fn write_anew(disk: &Disk, path: &Path, pins: &BTreeSet<Pin>) -> Result<u64, StoreError> {
+    let mut text = HEADER.to_owned();
+    let mut trail = 0;
+    for pin in pins {
+        let line = line('+', pin);
+        trail = follow(trail, line.as_bytes());
+        text.push_str(&line);
+    }
+    disk.replace(path, text.as_bytes(), Access::Owner)?;
+    Ok(trail)
 }
 
 fn line(sign: char, pin: &Pin) -> String {
@@ -241,10 +309,9 @@ fn line(sign: char, pin: &Pin) -> String {
 
 fn check(change: &str) -> String {
     let digest = sha2_256(change.as_bytes());
-    digest.digest()[..CHECK_BYTES]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
+    let bytes = digest.digest()[..CHECK_BYTES].iter();
+    bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn check_owner(owner: &str) -> Result<(), StoreError> {
@@ -309,6 +376,58 @@ mod tests {
         fs::write(&path, &holed).unwrap();
         let (pins, unreadable) = open(&path);
         assert_eq!((pins.list(None), unreadable), (vec![kept[1].clone()], 1));
+    }
+
+    #[test]
+    fn the_trail_is_another_one_when_a_line_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pins");
+        let (pins, _) = open(&path);
+        let mut trails = vec![pins.trail()];
+        for n in 0..4 {
+            insert(&pins, &pin("a", n));
+            trails.push(pins.trail());
+        }
+        assert!(pins.remove(&pin("a", 2)).unwrap());
+        trails.push(pins.trail());
+        assert_eq!(open(&path).0.trail(), pins.trail(), "it follows from the file");
+        let mut different = trails.clone();
+        different.sort_unstable();
+        different.dedup();
+        assert_eq!(different.len(), trails.len(), "another one after each change");
+        // Without the last line, cut off or zeros, it is the one before; without another line it is one that never was.
+        let text = fs::read(&path).unwrap();
+        let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+        let before = text.len() - lines[lines.len() - 1].len();
+        for tail in [Vec::new(), vec![0; text.len() - before]] {
+            fs::write(&path, [&text[..before], &tail[..]].concat()).unwrap();
+            assert_eq!(open(&path).0.trail(), trails[trails.len() - 2]);
+        }
+        for lost in 1..lines.len() - 1 {
+            let rest = lines.iter().enumerate().filter(|(at, _)| *at != lost);
+            fs::write(&path, rest.flat_map(|(_, line)| line.to_vec()).collect::<Vec<u8>>()).unwrap();
+            assert!(!trails.contains(&open(&path).0.trail()), "line {lost}");
+        }
+    }
+
+    #[test]
+    fn the_pins_of_one_owner_are_found_among_those_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pins, _) = open(&dir.path().join("pins"));
+        let old = *Block::new_v0(vec![1]).unwrap().cid();
+        for owner in ["a", "b", "bb", "c"] {
+            for n in 0..3 {
+                insert(&pins, &pin(owner, n));
+            }
+            pins.insert(owner, &[old]).unwrap();
+        }
+        for owner in ["", "a", "b", "bb", "c", "d"] {
+            let mut all = pins.list(None);
+            all.retain(|pin| pin.owner == owner);
+            assert_eq!(all.len(), if ["", "d"].contains(&owner) { 0 } else { 4 });
+            assert!(all.iter().all(|pin| pins.contains(pin)) && !pins.contains(&pin(owner, 9)));
+            assert_eq!(pins.list(Some(owner)), all, "{owner:?}");
+        }
     }
 
     #[test]

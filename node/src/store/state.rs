@@ -100,6 +100,8 @@ pub(super) struct Inner {
     /// Held while a file is made fit to be written.
     pub(super) preparing: Mutex<()>,
     pub(super) rebuilt: AtomicBool,
+    /// The last process did not close the store.
+    pub(super) left_open: bool,
     pub(super) due: Due,
     pub(super) skipped: Mutex<Vec<Skipped>>,
 }
@@ -223,6 +225,18 @@ impl Store {
     /// this stays true over restarts.
     pub fn rebuilt(&self) -> bool {
         self.inner.rebuilt.load(Ordering::Relaxed)
+    }
+
+    /// A number that follows from all pins and their order. It is another one after each change, also when a power cut took
+    /// a change of which no flush had spoken.
+    pub fn pins_trail(&self) -> u64 {
+        self.inner.pins.trail()
+    }
+
+    /// Whether the process that had the store before did not close it, as far as is known: after a power cut it may be
+    /// unknown.
+    pub fn was_left_open(&self) -> bool {
+        self.inner.left_open
     }
 
     /// What was damaged and left out since the store was opened: packs, lines of the journal of pins, and what

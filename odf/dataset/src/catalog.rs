@@ -1,7 +1,12 @@
 //! The datasets of a workspace, found by name or id.
 //!
 //! The directory is the truth: one folder per dataset, named by its id. There is no second list that could disagree with
-//! it, so a listing reads three small things per dataset and stays fast with a thousand of them.
+//! it, so a listing reads three small things per dataset and stays fast with a thousand of them. A look-up of one name reads
+//! one dataset: which one is remembered, and what is remembered is believed only if the dataset itself says so (`names`).
+//!
+//! Opening looks at every dataset only if the last end was not in order (see [`Mark`](crate::Mark)).
+
+mod names;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,6 +20,7 @@ use crate::dataset::{
     Dataset, DatasetError, DatasetName, Incoming, NewDataset, ObjectKind, STATES, Standing, has_arrived, is_shared_in,
     standing,
 };
+use crate::settled::Stamp;
 use odf_metadata::{DatasetId, Multihash};
 
 /// The shortest part of an id, in characters after `fed01`, that may stand for a dataset.
@@ -24,6 +30,9 @@ pub const MIN_ID_PREFIX: usize = 4;
 const MAX_SUGGESTIONS: usize = 3;
 
 const ID_PREFIX: &str = "fed01";
+
+/// What an id begins with where it is written out in full. No name has a colon.
+const DID_PREFIX: &str = "did:odf:";
 
 /// What the name of a directory begins with that holds a dataset on its way out. Its id follows.
 const REMOVED_PREFIX: &str = ".removed-";
@@ -121,8 +130,8 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Opens the directory that holds the datasets, creating it if need be, and sweeps away what unfinished work left.
-    /// Only the owner of the workspace may do that.
+    /// Opens the directory that holds the datasets, creating it if need be, and sweeps away what unfinished work left,
+    /// unless the mark of the medium says that there is nothing of that kind. Only the owner of the workspace may do that.
     ///
     /// What does not belong there is passed over, and so is what cannot be read or removed now.
     ///
@@ -134,12 +143,65 @@ impl Catalog {
             dir: dir.to_owned(),
             medium,
         };
+        if catalog.is_settled() {
+            return Ok(catalog);
+        }
         for path in catalog.paths()? {
             if let Err(error) = catalog.sweep(&path) {
+                catalog.keep_unsettled();
                 tracing::warn!(path = %path.display(), %error, "what unfinished work left stays for now");
             }
         }
         Ok(catalog)
+    }
+
+    /// Whether nothing was left to be done in any dataset, and nothing was changed since.
+    pub fn is_settled(&self) -> bool {
+        self.medium.mark.as_ref().is_some_and(|mark| mark.stands())
+    }
+
+    /// Says that something is left to be done that this process cannot do: the next opening looks at every dataset.
+    pub fn keep_unsettled(&self) {
+        if let Some(mark) = &self.medium.mark {
+            mark.keep_away();
+        }
+    }
+
+    /// Says that this process ends and changes nothing more. If nothing is left to be done in the datasets that it changed,
+    /// the next opening looks at none. `is_followed` tells of a dataset whether its second form is that of this head; the mark gets
+    /// `words`, without which it counts for nothing.
+    ///
+    /// # Errors
+    /// A dataset cannot be looked at, or the mark not be written: the next opening looks at every dataset.
+    pub fn settle(
+        &self,
+        is_followed: &dyn Fn(&DatasetId, &Multihash) -> bool,
+        words: &str,
+    ) -> Result<(), CatalogError> {
+        let Some((mark, touched)) = self.medium.mark.as_ref().and_then(|mark| Some((mark, mark.touched()?))) else {
+            return Ok(());
+        };
+        let is_there = |path: PathBuf| path.symlink_metadata().is_ok();
+        let is_done = |id: &DatasetId| {
+            let dir = self.dataset_dir(id);
+            if is_there(self.set_aside_dir(id))
+                || is_there(self.dir.join(format!("{PENDING_PREFIX}{}", id.to_multibase())))
+            {
+                return false;
+            }
+            if dir.symlink_metadata().is_err() {
+                return true;
+            }
+            match standing(&dir, id) {
+                Standing::Arriving => true,
+                Standing::There { head: Some(head), .. } => is_followed(id, &head),
+                Standing::There { head: None, .. } => false,
+            }
+        };
+        if touched.iter().all(is_done) && !is_there(self.swap_dir()) {
+            mark.put_back(words)?;
+        }
+        Ok(())
     }
 
     /// Everything in the directory.
@@ -185,6 +247,11 @@ impl Catalog {
         is_shared_in(&self.dataset_dir(id))
     }
 
+    /// The name of a dataset, if it is here and that can be read.
+    pub fn name(&self, id: &DatasetId) -> Option<DatasetName> {
+        Dataset::name_in(&self.dataset_dir(id)).ok()
+    }
+
     /// Whether a dataset of this id is here, in whatever state.
     pub fn holds(&self, id: &DatasetId) -> bool {
         self.dataset_dir(id).symlink_metadata().is_ok()
@@ -195,30 +262,32 @@ impl Catalog {
     /// # Errors
     /// The directory of datasets cannot be read. One that cannot is a damaged dataset.
     pub fn entries(&self) -> Result<Vec<Entry>, CatalogError> {
-        let mut entries = Vec::new();
-        for id in self.ids()? {
-            let dir = self.dataset_dir(&id);
-            let Standing::There { head, damaged } = standing(&dir, &id) else {
-                continue;
-            };
-            let name = Dataset::name_in(&dir);
-            if let Err(error) = &name {
-                tracing::warn!(dataset = %id, %error, "the name of a dataset cannot be read");
-            }
-            entries.push(Entry {
-                id,
-                name: name.ok(),
-                dir,
-                head,
-                damaged,
-            });
-        }
+        let mut entries: Vec<Entry> = self.ids()?.into_iter().filter_map(|id| self.entry(id)).collect();
         let key = |entry: &Entry| {
             let name = entry.name.as_ref().map(|name| name.as_str().to_ascii_lowercase());
             (name.is_none(), name, entry.id)
         };
         entries.sort_by_cached_key(key);
         Ok(entries)
+    }
+
+    /// A dataset whose directory is there; nothing while it is being received.
+    fn entry(&self, id: DatasetId) -> Option<Entry> {
+        let dir = self.dataset_dir(&id);
+        let Standing::There { head, damaged } = standing(&dir, &id) else {
+            return None;
+        };
+        let name = Dataset::name_in(&dir);
+        if let Err(error) = &name {
+            tracing::warn!(dataset = %id, %error, "the name of a dataset cannot be read");
+        }
+        Some(Entry {
+            id,
+            name: name.ok(),
+            dir,
+            head,
+            damaged,
+        })
     }
 
     fn ids(&self) -> Result<Vec<DatasetId>, CatalogError> {
@@ -255,7 +324,12 @@ impl Catalog {
 
     /// As [`Self::find`], without opening it.
     pub fn find_entry(&self, text: &str) -> Result<Entry, CatalogError> {
+        if let Some(entry) = self.remembered(text).or_else(|| self.written_out(text)) {
+            return Ok(entry);
+        }
+        let stamp = Stamp::of(&self.dir).ok();
         let entries = self.entries()?;
+        self.remember(stamp, &entries);
         let named = |entry: &&Entry| {
             entry
                 .name
@@ -264,7 +338,7 @@ impl Catalog {
         };
         let mut found: Vec<&Entry> = entries.iter().filter(named).collect();
         if found.is_empty() {
-            let id = text.strip_prefix("did:odf:").unwrap_or(text);
+            let id = text.strip_prefix(DID_PREFIX).unwrap_or(text);
             let exact = DatasetId::from_multibase(id).ok();
             let long_enough = id.starts_with(ID_PREFIX) && id.len() >= ID_PREFIX.len() + MIN_ID_PREFIX;
             let matches = |entry: &&Entry| match exact {
@@ -284,6 +358,12 @@ impl Catalog {
                 candidates: several.iter().map(|entry| entry.id.to_string()).collect(),
             }),
         }
+    }
+
+    /// The dataset whose whole id is the text, if it is here.
+    fn written_out(&self, text: &str) -> Option<Entry> {
+        let id = DatasetId::from_multibase(text.strip_prefix(DID_PREFIX)?).ok()?;
+        if self.holds(&id) { self.entry(id) } else { None }
     }
 
     /// The datasets whose name matches a pattern with `%` for any text, in any case.
@@ -379,6 +459,7 @@ impl Catalog {
     /// # Errors
     /// It cannot be renamed: the dataset is there. If only that cannot be made durable, either may be so after a cut.
     pub(crate) fn set_aside(&self, id: &DatasetId) -> Result<(), CatalogError> {
+        self.medium.changing(Some(*id))?;
         let disk = &self.medium.disk;
         disk.rename(&self.dataset_dir(id), &self.set_aside_dir(id))?;
         disk.sync_dir(&self.dir)?;

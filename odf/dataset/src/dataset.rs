@@ -3,6 +3,7 @@
 //! ```text
 //! <datasets>/<fed01…>/refs/head            hash of the newest metadata block, written last
 //!                     chain                every metadata block, oldest first (see [`BlockPlace`])
+//!                     chain.index          where each of them lies; a copy, made when it is wanted
 //!                     data/<f1620…>        slices, plain Parquet
 //!                     checkpoints/<f1620…>
 //!                     info/alias, info/config
@@ -25,9 +26,11 @@ mod damage;
 mod error;
 mod head;
 mod incoming;
+mod index;
 mod journal;
 mod next_chain;
 mod object;
+mod reading;
 pub(crate) mod restore;
 mod rewrite;
 mod sharing;
@@ -51,6 +54,7 @@ pub(crate) use incoming::has_arrived;
 pub use incoming::{INCOMING_PREFIX, Incoming};
 pub use journal::{BlockPlace, StoredBlock};
 pub use object::{Object, ObjectKind};
+pub(crate) use reading::ChainReader;
 pub use sharing::Sharing;
 pub(crate) use sharing::is_shared_in;
 pub use staged::NewDataset;
@@ -64,7 +68,7 @@ use state::{keep_state, read_state, recompute};
 
 use odf_metadata::chain::ChainState;
 use odf_metadata::codec::EncodedBlock;
-use odf_metadata::{DataSlice, DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Multihash, Timestamp};
+use odf_metadata::{DatasetId, DatasetKind, MetadataBlock, MetadataEvent, Multihash, Timestamp};
 use odf_tables::slice::WrittenSlice;
 
 use crate::Medium;
@@ -217,25 +221,13 @@ impl Dataset {
     }
 
     /// The places of all blocks, oldest first: the block with sequence number `n` is the `n`th. Reads lengths only.
-    pub fn places(&self) -> Result<Vec<BlockPlace>, DatasetError> {
+    pub(crate) fn places(&self) -> Result<Vec<BlockPlace>, DatasetError> {
         self.journal().places(self.chain_len())
     }
 
     /// The exact bytes at a place of the chain file, not looked at.
     pub fn bytes_at(&self, place: BlockPlace) -> Result<Bytes, DatasetError> {
         self.journal().reader()?.read(place)
-    }
-
-    /// The exact bytes of the blocks behind the one at `after`, or of all, oldest first, with where they lie; not looked at.
-    ///
-    /// # Errors
-    /// The chain file cannot be opened. Items fail where it is damaged, and end there.
-    pub fn bytes_after(
-        &self,
-        after: Option<BlockPlace>,
-    ) -> Result<impl Iterator<Item = Result<(BlockPlace, Bytes), DatasetError>> + use<>, DatasetError> {
-        let from = after.map_or(0, |place| place.end());
-        self.journal().entries(from, self.chain_len())
     }
 
     /// Whether this is still the newest state of the dataset: its head has not moved since it was opened.
@@ -250,47 +242,6 @@ impl Dataset {
     ) -> Result<impl Iterator<Item = Result<Bytes, DatasetError>> + '_, DatasetError> {
         let reader = self.journal().reader()?;
         Ok(places.into_iter().map(move |place| reader.read(place)))
-    }
-
-    /// All blocks, read one by one from either end. Reads the length of every block first; to go through the chain from
-    /// the start, [`Self::blocks_after`] is cheaper.
-    pub fn blocks(
-        &self,
-    ) -> Result<impl DoubleEndedIterator<Item = Result<StoredBlock, DatasetError>> + '_, DatasetError> {
-        let (places, reader) = (self.places()?, self.journal().reader()?);
-        Ok(places.into_iter().map(move |place| decode(place, reader.read(place)?)))
-    }
-
-    /// The block with this sequence number.
-    pub fn block_by_sequence(&self, sequence: u64) -> Result<Option<StoredBlock>, DatasetError> {
-        let places = self.places()?;
-        let place = usize::try_from(sequence).ok().and_then(|at| places.get(at));
-        place.map(|place| self.block_at(*place)).transpose()
-    }
-
-    /// The block with this hash. Reads the chain backwards until it is found.
-    pub fn block_by_hash(&self, hash: &Multihash) -> Result<Option<StoredBlock>, DatasetError> {
-        for block in self.blocks()?.rev() {
-            let block = block?;
-            if block.block.hash() == hash {
-                return Ok(Some(block));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Every slice of the chain, oldest first.
-    pub fn slices(&self) -> Result<Vec<DataSlice>, DatasetError> {
-        let mut slices = Vec::new();
-        for block in self.blocks_after(None)? {
-            let event = block?.block.into_block().event;
-            slices.extend(match event {
-                MetadataEvent::AddData(event) => event.new_data,
-                MetadataEvent::ExecuteTransform(event) => event.new_data,
-                _ => None,
-            });
-        }
-        Ok(slices)
     }
 
     /// Makes blocks of the events, all at `system_time`, and appends them. See [`Self::append`].
@@ -340,7 +291,7 @@ impl Dataset {
     ) -> Result<Vec<BlockPlace>, DatasetError> {
         let (journal, lock) = (self.journal(), self.lock_at_head()?);
         let (places, state) = write_blocks(
-            self.disk(),
+            &self.medium,
             &self.dir,
             &journal,
             &lock,
@@ -348,6 +299,7 @@ impl Dataset {
             blocks,
             slice,
         )?;
+        index::follow(self.disk(), &self.dir, &self.state, blocks, &places);
         self.state = state;
         keep_state(&self.medium, &self.state);
         drop(lock);
@@ -387,7 +339,7 @@ fn encode(
 
 /// Validates blocks on top of `state`, then makes slice, blocks and head durable, in this order. Gives where the blocks lie.
 fn write_blocks(
-    disk: &Disk,
+    medium: &Medium,
     dir: &Path,
     journal: &Journal,
     lock: &DiskFile,
@@ -416,13 +368,13 @@ fn write_blocks(
         Err(error) => {
             // Most likely the disk is full: leave it no fuller than it was.
             if let Some(path) = installed {
-                let removed = disk.remove_file(&path);
+                let removed = medium.disk.remove_file(&path);
                 tracing::debug!(path = %path.display(), ?removed, "the slice of a change that failed");
             }
             return Err(error);
         }
     };
-    write_head(disk, dir, &next.head)?;
+    write_head(medium, dir, &next.head)?;
     Ok((places, next))
 }
 

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use odf_disk::Disk;
+use odf_disk::{Disk, DiskError};
+use odf_metadata::DatasetId;
+
+use crate::settled::Mark;
 
 /// Remembers small values under keys, in areas that do not meet. It is a cache: what it forgets is found out again, so
 /// it has no errors to tell.
@@ -58,17 +61,28 @@ impl Cache for MemoryCache {
 pub struct Medium {
     /// Through what files are changed.
     pub disk: Disk,
-    /// What remembers the states of chains, and metadata blocks that are on their way.
+    /// What remembers the states of chains, names, and metadata blocks that are on their way.
     pub cache: Arc<dyn Cache>,
+    /// What says that nothing is left to be done in the datasets; without it they are always looked at.
+    pub mark: Option<Arc<Mark>>,
 }
 
 impl Medium {
-    /// A disk, and a cache in memory.
+    /// A disk, a cache in memory, and no mark.
     pub fn new(disk: Disk) -> Self {
         Self {
             disk,
             cache: Arc::new(MemoryCache::default()),
+            mark: None,
         }
+    }
+
+    /// Says that a dataset, or which are here, is about to be changed.
+    ///
+    /// # Errors
+    /// The mark could not be taken away: nothing may be changed.
+    pub(crate) fn changing(&self, id: Option<DatasetId>) -> Result<(), DiskError> {
+        self.mark.as_ref().map_or(Ok(()), |mark| mark.changing(id))
     }
 }
 

@@ -29,6 +29,7 @@ pub use self::limits::{MAX_NEW_BLOCK_BYTES, MAX_NEW_BLOCKS};
 use crate::{Blocks as _, Dataset, DatasetName, Datasets, NewBlocks, RemoteAliases};
 pub use parallel::{MAX_PARALLEL_TRANSFERS, in_parallel};
 pub use progress::{Cancelled, Listener, Progress, tell};
+pub use settle::{TOGETHER, TOGETHER_BYTES};
 pub use source::Source;
 
 /// What to receive into.

@@ -66,7 +66,7 @@ enum Waiting {
 }
 
 impl Catalog {
-    fn swap_dir(&self) -> PathBuf {
+    pub(crate) fn swap_dir(&self) -> PathBuf {
         self.dir().join(SWAP)
     }
 
@@ -81,6 +81,7 @@ impl Catalog {
     /// # Errors
     /// Nothing is decided, and dropping `new` removes them.
     pub(crate) fn decide_swap(&self, new: &mut [&mut WrittenDataset], gone: &[DatasetId]) -> Result<(), CatalogError> {
+        self.medium().changing(None)?;
         let disk = &self.medium().disk;
         let pending = self.pending_swap();
         disk.remove_tree(&pending)?;

@@ -20,6 +20,8 @@ pub(super) struct Before {
     pub(super) source_state: Option<SourceState>,
     /// The earlier slices, oldest first; empty if the strategy does not look at them.
     pub(super) slices: Vec<PathBuf>,
+    /// Where what is known of them may be kept.
+    pub(super) ranges: Option<PathBuf>,
     /// Earlier rows.
     pub(super) rows: u64,
     pub(super) prev_offset: Option<u64>,
@@ -39,6 +41,7 @@ impl Before {
             schema: None,
             source_state: None,
             slices: Vec::new(),
+            ranges: None,
             rows: 0,
             prev_offset: None,
             prev_checkpoint: None,
@@ -71,6 +74,7 @@ impl Before {
             schema,
             source_state: state.source_state.clone(),
             slices,
+            ranges: history.ranges(),
             rows: state.totals.records,
             prev_offset: state.last_offset,
             prev_checkpoint: state.last_added.and_then(|last| last.checkpoint),

@@ -26,6 +26,12 @@ pub trait History {
     /// # Errors
     /// The chain cannot be read.
     fn slices(&self) -> Result<Vec<PathBuf>, HistoryError>;
+
+    /// A file in which may be kept what is found out about the slices, named by their content, on the way. It need not be
+    /// there. Without one everything is found out again each time.
+    fn ranges(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// The history of a dataset that is still to be made.

@@ -41,6 +41,7 @@ use super::source::Batches;
 use odf_metadata::{MergeStrategy, OperationType};
 
 pub use history::History;
+pub(super) use history::Ranges;
 pub use spill::Memory;
 
 use batch::given_operations;
@@ -48,7 +49,7 @@ use changes::NewRows;
 use keys::Key;
 use order::Order;
 pub(super) use setting::{Merged, OnBatch, Operations, Setting, Sink};
-pub(super) use strategy::{OperationColumn, needs_history, primary_key};
+pub(super) use strategy::{OperationColumn, needs_history, primary_key, ranged};
 pub(super) use times::Times;
 
 /// Merges the rows of `batches` into `sink`.

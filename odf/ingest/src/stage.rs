@@ -8,7 +8,7 @@ use super::IngestError;
 use super::assemble::Assembly;
 use super::before::Before;
 use super::linked::Linked;
-use super::merge::{self, History, Memory, MergeError, Merged, Setting};
+use super::merge::{self, History, Memory, MergeError, Merged, Ranges, Setting};
 use super::plan::Plan;
 use super::source::{Batches, OnProgress, Phase, Place, Problem, Source, SourceError, report};
 use odf_metadata::{ExtraAttributes, MergeStrategy, Timestamp};
@@ -73,11 +73,17 @@ impl Staging<'_> {
         rows: &Unstaged<'_>,
         progress: &mut OnProgress<'_>,
     ) -> Result<Option<Staged>, IngestError> {
+        let (shape, vocabulary) = (self.plan.shape(), &self.before.vocabulary);
+        let ranges = self.before.ranges.as_ref().map(|path| {
+            let fields = merge::ranged(&self.before.strategy, shape, vocabulary);
+            Ranges::new(path, self.disk, &fields)
+        });
         let setting = Setting {
-            shape: self.plan.shape(),
+            shape,
             history: History {
                 slices: &self.before.slices,
-                vocabulary: &self.before.vocabulary,
+                vocabulary,
+                ranges: ranges.as_ref(),
             },
             event_time: self.event_time.millis(),
             scratch: self.data_dir,

@@ -5,11 +5,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use odf_dataset::catalog::{Catalog, CatalogError, Entry};
-use odf_dataset::{Cache, Dataset, DatasetError, Datasets, Medium, Mirror as _, MirrorError};
-use odf_metadata::DatasetId;
+use odf_dataset::{Cache, Dataset, DatasetError, Datasets, Mark, Medium, Mirror as _, MirrorError};
+use odf_metadata::{DatasetId, Multihash};
 use odf_node::store::{GcReport, MAX_VALUE_BYTES, Store, StoreError, StoreOptions, Table};
 
 use crate::layout::{Layout, LayoutError};
+
+/// In this file is whether nothing is left to be done in the datasets.
+const MARK: &str = "settled";
+/// What the mark must say. It is raised when all datasets have to be looked at after an update, as when their DAGs get another
+/// form.
+const MARK_FORM: u32 = 2;
 
 /// Why the datasets and the block store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +77,7 @@ impl Local {
     ///
     /// What a process that was killed left to do is done: datasets that were being deleted are removed, and the DAG of every
     /// dataset follows its head and is pinned. A dataset for which that fails is passed over ([`Self::behind`]); so is a
-    /// damaged one.
+    /// damaged one. After an end that was in order ([`Self::ends_well`]) no dataset is looked at.
     ///
     /// # Errors
     /// A part cannot be opened. Nothing was changed that a later attempt would miss.
@@ -79,11 +85,19 @@ impl Local {
         let disk = options.disk.clone();
         let store = Store::open(root, options)?;
         let layout = Layout::open(&store)?;
+        let dir = root.join("datasets");
+        let mark = Mark::open(&disk, &root.join(MARK), &dir, &words(&store));
+        if store.was_left_open() || store.rebuilt() {
+            // What the last process was about when it was killed need not have been a change of a dataset: the mark stands
+            // then, and a slice that was not finished is there all the same.
+            mark.distrust();
+        }
         let medium = Medium {
             disk,
             cache: Arc::new(StoreCache(store.clone())),
+            mark: Some(Arc::new(mark)),
         };
-        let catalog = Catalog::open(&root.join("datasets"), medium)?;
+        let catalog = Catalog::open(&dir, medium)?;
         let datasets = Datasets::new(catalog, Arc::new(layout.clone()));
         let local = Self {
             store,
@@ -91,10 +105,15 @@ impl Local {
             datasets,
             behind: Arc::default(),
         };
+        if local.catalog().is_settled() {
+            return Ok(local);
+        }
         for (id, error) in local.datasets.finish_removals()? {
+            local.catalog().keep_unsettled();
             tracing::warn!(dataset = %id, %error, "what is left of a deleted dataset stays for now");
         }
         if let Err(error) = local.datasets.finish_swap() {
+            local.catalog().keep_unsettled();
             tracing::warn!(%error, "datasets that were to take the place of others are not all there yet");
         }
         for entry in local.catalog().entries()? {
@@ -104,6 +123,24 @@ impl Local {
             local.store.rebuild_finished()?;
         }
         Ok(local)
+    }
+
+    /// Says that this process ends well and changes nothing more: see [`Store::ends_well`] and [`Catalog::settle`].
+    ///
+    /// # Errors
+    /// It cannot be written. The next opening then does more than it needs to.
+    pub fn ends_well(&self) -> Result<(), StoreError> {
+        // First: a disk that is too full for the mark must not make the next opening sync everything.
+        let ended = self.store.ends_well();
+        if ended.is_err() {
+            // What the mark would speak of may not have reached the medium.
+            return ended;
+        }
+        let is_followed = |id: &DatasetId, head: &Multihash| self.layout.is_at(id, head).unwrap_or(false);
+        if let Err(error) = self.catalog().settle(&is_followed, &words(&self.store)) {
+            tracing::debug!(%error, "the next opening looks at every dataset");
+        }
+        Ok(())
     }
 
     /// Brings the DAG of a dataset to its head, unless it is there, and remembers if it cannot be.
@@ -123,6 +160,7 @@ impl Local {
             self.store
                 .skip(&entry.dir, format!("the dataset is not laid out again: {error}"));
         }
+        self.catalog().keep_unsettled();
         self.behind_now().insert(entry.id, error.to_string());
     }
 
@@ -212,6 +250,12 @@ impl Local {
         }
         Ok(report)
     }
+}
+
+/// What the mark says beside how the datasets look. Pins are written without a sync of their own: the mark counts only with
+/// those that were there when it was put.
+fn words(store: &Store) -> String {
+    format!("odfs settled {MARK_FORM}, pins {:016x}", store.pins_trail())
 }
 
 /// A cache in tables of the store.

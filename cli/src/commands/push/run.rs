@@ -83,14 +83,11 @@ fn key_of(to: &str, session: &Session) -> Result<Keypair, Failure> {
     let name: Name = text
         .parse()
         .map_err(|error| Failure::usage(format!("{to:?} is no IPNS name: {error}")))?;
-    session
-        .keys()?
-        .find(|key| Name::from_public_key(&key.public()) == name)
-        .ok_or_else(|| {
-            Failure::new(
-                Kind::NotFound,
-                format!("the private key of {name} is not in this workspace"),
-            )
-            .next("`odfs key list` shows the keys that are, `odfs key gen` makes one")
-        })
+    session.keys()?.find(&name.peer_id(), &[]).ok_or_else(|| {
+        Failure::new(
+            Kind::NotFound,
+            format!("the private key of {name} is not in this workspace"),
+        )
+        .next("`odfs key list` shows the keys that are, `odfs key gen` makes one")
+    })
 }

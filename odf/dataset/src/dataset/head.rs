@@ -3,17 +3,22 @@
 use std::io;
 use std::path::Path;
 
-use odf_disk::{Access, Disk, read_small_text};
+use odf_disk::{Access, read_small_text};
 use odf_metadata::Multihash;
 
 use super::error::DatasetError;
+use crate::Medium;
+use crate::settled::id_of;
 
 /// Longest `refs/head` that is read.
 pub(super) const MAX_HEAD_BYTES: u64 = 1024;
 
 /// Moves the head: durable when this returns.
-pub(super) fn write_head(disk: &Disk, dir: &Path, head: &Multihash) -> Result<(), DatasetError> {
-    Ok(disk.replace(&dir.join("refs/head"), head.to_string().as_bytes(), Access::Readable)?)
+pub(super) fn write_head(medium: &Medium, dir: &Path, head: &Multihash) -> Result<(), DatasetError> {
+    // What follows a new head, its second form first of all, may be cut off.
+    medium.changing(id_of(dir))?;
+    let (path, text) = (dir.join("refs/head"), head.to_string());
+    Ok(medium.disk.replace(&path, text.as_bytes(), Access::Readable)?)
 }
 
 /// Reads a small text file that must be there.

@@ -33,6 +33,8 @@ pub(crate) fn has_arrived(disk: &Disk, dir: &Path) -> Result<(), DatasetError> {
     let mark = dir.join(ARRIVING);
     if Dataset::is_in(dir) && mark.symlink_metadata().is_ok() {
         disk.remove_file(&mark)?;
+        // Nobody looks again after an end that was in order.
+        disk.sync_dir(dir)?;
     }
     Ok(())
 }
@@ -62,6 +64,7 @@ impl Incoming {
                 reason: "it is missing".to_owned(),
             });
         }
+        medium.changing(Some(id))?;
         medium.disk.create_dir_if_missing(&dir, Access::Readable)?;
         // Before anything that a dataset has too.
         medium.disk.create(&dir.join(ARRIVING), Access::Readable)?;
@@ -110,7 +113,7 @@ impl Incoming {
             let reason = format!("the chain is not of {}", self.id);
             return Err(DatasetError::Damaged { path: self.dir, reason });
         }
-        let (_, state) = write_blocks(disk, &self.dir, &journal, &lock, None, &blocks, None)?;
+        let (_, state) = write_blocks(&self.medium, &self.dir, &journal, &lock, None, &blocks, None)?;
         keep_state(&self.medium, &state);
         has_arrived(disk, &self.dir)?;
         Ok(Dataset {

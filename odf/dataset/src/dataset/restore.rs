@@ -8,6 +8,7 @@ use odf_metadata::chain::ChainState;
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{DatasetId, Multihash};
 
+use super::index;
 use super::journal::Journal;
 use super::next_chain::{NEXT, settle, write_chain};
 use super::{DatasetError, Object, read_head, recompute, write_head};
@@ -100,6 +101,7 @@ pub(crate) fn restore(
     if let Some(found) = state.map(|state| state.dataset_id).filter(|found| found != id) {
         return Err(DatasetError::OtherDataset { found, expected: *id }.into());
     }
+    index::remove(&medium.disk, dir).map_err(DatasetError::from)?;
     if recompute(&journal, &target).is_err() {
         let next = dir.join(NEXT);
         write_chain(&medium.disk, journal.path(), &next, 0, &chain)?;
@@ -127,7 +129,7 @@ pub(crate) fn settled(dir: &Path, medium: &Medium) {
 
 fn write_head_in(dir: &Path, head: &Multihash, medium: &Medium) -> Result<(), DatasetError> {
     medium.disk.create_dirs(&dir.join("refs"), odf_disk::Access::Readable)?;
-    write_head(&medium.disk, dir, head)
+    write_head(medium, dir, head)
 }
 
 /// The metadata blocks that are left in chain files.

@@ -11,6 +11,7 @@ use std::path::Path;
 use odf_disk::DiskFile;
 
 use super::blocks::{Blocks, each};
+use super::index;
 use super::journal::{self, BlockPlace};
 use super::next_chain::{NEXT, write_chain};
 use super::{Dataset, DatasetError, Object, ObjectKind, keep_state, read_head, write_head};
@@ -57,6 +58,7 @@ impl Dataset {
                 expected: self.id(),
             });
         }
+        index::remove(self.disk(), &self.dir)?;
         let next = self.dir.join(NEXT);
         let places = write_chain(self.disk(), journal.path(), &next, kept, blocks)
             .and_then(|places| Ok(self.disk().sync_dir(&self.dir).map(|()| places)?))
@@ -65,7 +67,7 @@ impl Dataset {
                 let removed = self.disk().remove_file(&next);
                 tracing::debug!(path = %next.display(), ?removed, "a chain that could not be written");
             })?;
-        write_head(self.disk(), &self.dir, &state.head)?;
+        write_head(&self.medium, &self.dir, &state.head)?;
         // An append to a chain whose name a power failure takes back would be lost with it.
         if !take_place(&next, journal.path())? {
             self.disk().rename(&next, journal.path())?;

@@ -49,6 +49,7 @@ impl NewDataset {
     ) -> Result<NewDataset, DatasetError> {
         let target = datasets.join(id.to_multibase());
         let staged = datasets.join(format!("{PENDING_PREFIX}{}", id.to_multibase()));
+        medium.changing(Some(id))?;
         medium.disk.remove_tree(&staged)?;
         let new = NewDataset {
             staged,
@@ -133,7 +134,7 @@ impl NewDataset {
         let disk = &self.medium.disk;
         let journal = Journal::new(&self.staged, disk);
         let lock = journal.lock()?;
-        let (places, state) = write_blocks(disk, &self.staged, &journal, &lock, None, &blocks, slice)?;
+        let (places, state) = write_blocks(&self.medium, &self.staged, &journal, &lock, None, &blocks, slice)?;
         if state.dataset_id != self.id {
             let reason = format!("the chain is of {}", state.dataset_id);
             return Err(DatasetError::Damaged {

@@ -10,13 +10,14 @@ use super::head::MAX_HEAD_BYTES;
 use super::*;
 use crate::catalog::{Catalog, CatalogError};
 use odf_metadata::chain::ChainRule;
-use odf_metadata::{AddData, OffsetInterval, SetDataSchema, SetInfo};
+use odf_metadata::{AddData, DataSlice, OffsetInterval, SetDataSchema, SetInfo};
 use odf_tables::slice::{SliceOptions, SliceWriter};
 use odf_tables::timestamp;
 use odf_tables::types::from_arrow;
 
 mod agreed;
 pub(crate) mod cuts;
+mod index;
 
 pub(crate) fn id() -> DatasetId {
     DatasetId::from_public_key([9; 32])

@@ -1,6 +1,6 @@
 //! A remote chain beside a local one, read block by block from its head.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::path::Path;
 
 use odf_metadata::chain::{Relation, compare_by};
@@ -9,7 +9,8 @@ use odf_metadata::{DatasetId, MetadataEvent, Multihash};
 
 use super::limits::{MAX_NEW_BLOCK_BYTES, MAX_NEW_BLOCKS};
 use super::{Listener, Progress, ReceiveError, Source, tell};
-use crate::{BlockPlace, Blocks as _, Dataset, DatasetError, NewBlocks};
+use crate::dataset::ChainReader;
+use crate::{Blocks as _, Dataset, DatasetError, NewBlocks};
 
 /// So many metadata blocks are asked for one by one before a source is asked to bring many: as a rule a chain that grew is
 /// met before that.
@@ -18,15 +19,15 @@ const ONE_BY_ONE: u64 = 32;
 /// The local side of a comparison: hashes by sequence number.
 struct Local<'a> {
     dataset: &'a Dataset,
-    /// Looked up when another block than the head is asked for.
-    places: OnceCell<Vec<BlockPlace>>,
+    /// Opened when another block than the head is asked for.
+    reader: RefCell<Option<ChainReader<'a>>>,
 }
 
 impl<'a> Local<'a> {
     fn new(dataset: &'a Dataset) -> Self {
         Self {
             dataset,
-            places: OnceCell::new(),
+            reader: RefCell::default(),
         }
     }
 
@@ -34,17 +35,15 @@ impl<'a> Local<'a> {
         if sequence == self.dataset.state().sequence_number {
             return Ok(self.dataset.head() == hash);
         }
-        let places = match self.places.get() {
-            Some(places) => places,
-            None => {
-                let places = self.dataset.places()?;
-                self.places.get_or_init(|| places)
-            }
-        };
-        match usize::try_from(sequence).ok().and_then(|at| places.get(at)) {
-            Some(place) => Ok(Multihash::sha3_256(&self.dataset.bytes_at(*place)?) == *hash),
-            None => Ok(false),
+        if sequence >= self.blocks() {
+            return Ok(false);
         }
+        let mut reader = self.reader.borrow_mut();
+        let reader = match &mut *reader {
+            Some(reader) => reader,
+            unopened => unopened.insert(ChainReader::of(self.dataset)?),
+        };
+        Ok(reader.hash(sequence)? == *hash)
     }
 
     fn blocks(&self) -> u64 {

@@ -12,9 +12,11 @@ use odf_disk::{Disk, DiskError, DiskFile};
 
 use crate::Object;
 
-/// So many files wait for each other at most, or so many bytes, or so long. A process that dies loses them.
-const TOGETHER: usize = 512;
-const TOGETHER_BYTES: u64 = 64 << 20;
+/// So many complete files wait for each other at most before they get their names. A process that dies loses them.
+pub const TOGETHER: usize = 512;
+/// Or so many bytes of them.
+pub const TOGETHER_BYTES: u64 = 64 << 20;
+/// Or so long.
 const TOGETHER_TIME: Duration = Duration::from_secs(5);
 /// Up to so many files are synced one by one; more cost one sync of the whole file system.
 const SYNC_EACH: usize = 32;

@@ -13,6 +13,8 @@ use odf_metadata::{DatasetId, Multihash};
 /// The most metadata blocks whose places are remembered, of all datasets together: about 64 MiB. A dataset that has more
 /// is remembered alone.
 const MAX_KEPT: usize = 1 << 20;
+/// So many of the newest blocks are looked at before those of a whole chain are remembered: as a rule what is asked for is new.
+const NEWEST: u64 = 256;
 
 /// Where metadata blocks lie, remembered per dataset. What a chain gets is added to what is known of it; only a chain that
 /// was written again is gone through anew.
@@ -20,7 +22,7 @@ pub(super) struct Blocks {
     kept: Mutex<HashMap<DatasetId, Arc<Chain>>>,
     /// How many places may be kept.
     most: usize,
-    /// How many blocks were gone through to find out where they are.
+    /// Of how many blocks it was looked up where they are, to remember it.
     #[cfg(test)]
     read: AtomicUsize,
 }
@@ -49,6 +51,8 @@ struct Chain {
 struct Places {
     /// The last block that is among them.
     last: Option<(Multihash, BlockPlace)>,
+    /// How many there are, which is the sequence number of the next.
+    next: u64,
     by_key: HashMap<Key, BlockPlace>,
 }
 
@@ -119,11 +123,21 @@ impl Blocks {
         if !places.are_before(dataset) {
             *places = Places::default();
         }
-        for entry in dataset.bytes_after(places.last.map(|(_, place)| place))? {
-            let (place, bytes) = entry?;
-            let hash = Multihash::sha3_256(&bytes);
+        let unknown = dataset.state().blocks().saturating_sub(places.next);
+        if unknown > NEWEST {
+            let newest = dataset.names_from(dataset.state().blocks() - NEWEST)?;
+            for entry in newest.rev() {
+                let (hash, place) = entry?;
+                if key(&hash).as_ref() == Some(wanted) {
+                    return Ok(Some(place));
+                }
+            }
+        }
+        for entry in dataset.names_from(places.next)? {
+            let (hash, place) = entry?;
             places.by_key.extend(key(&hash).map(|key| (key, place)));
             places.last = Some((hash, place));
+            places.next += 1;
             #[cfg(test)]
             self.read.fetch_add(1, Ordering::Relaxed);
         }
@@ -230,6 +244,37 @@ mod tests {
         }
         assert!(blocks.get(&dataset, chain[7].hash()).unwrap().is_none());
         assert_eq!(read(), 11);
+    }
+
+    #[test]
+    fn of_a_long_chain_what_is_new_is_found_without_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = crate::datasets_in(dir.path());
+        let length = 2 * NEWEST;
+        let chain = sample::chain(sample::id(1), length, length, "");
+        let dataset = dataset_of(&workspace, 1, "ds", &chain);
+        let first_new = (length - NEWEST) as usize;
+        let blocks = Blocks::default();
+        let read = || blocks.read.swap(0, Ordering::Relaxed);
+        let gives = |block: &EncodedBlock| blocks.get(&dataset, block.hash()).unwrap().unwrap() == block.bytes();
+        for block in [&chain[first_new], &chain[first_new + 1], &chain[length as usize - 1]] {
+            assert!(gives(block));
+            assert_eq!(read(), 0);
+        }
+        assert!(gives(&chain[first_new - 1]), "one before");
+        assert_eq!(read() as u64, length);
+        assert!(gives(&chain[0]) && gives(&chain[first_new]));
+        assert_eq!(read(), 0);
+
+        // The places are not told by the blocks: those are looked at when they are wanted.
+        let mut bytes = std::fs::read(dataset.chain_path()).unwrap();
+        let place = blocks.place(&dataset, chain[9].hash()).unwrap().unwrap();
+        bytes[..place.end() as usize].fill(0);
+        std::fs::write(dataset.chain_path(), bytes).unwrap();
+        let blocks = Blocks::default();
+        let found = blocks.get(&dataset, chain[10].hash()).unwrap().unwrap();
+        assert_eq!(found, chain[10].bytes());
+        assert!(blocks.get(&dataset, chain[9].hash()).is_err());
     }
 
     #[test]

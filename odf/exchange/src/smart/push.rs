@@ -137,9 +137,11 @@ fn last_there(
         Relation::Equal => Ok(None),
         Relation::Ahead { by } => {
             let there = dataset.state().blocks().saturating_sub(by);
-            let last = there.checked_sub(1).and_then(|last| usize::try_from(last).ok());
-            let places = dataset.places()?;
-            Ok(Some(last.and_then(|last| places.get(last)).copied()))
+            let last = match there.checked_sub(1) {
+                Some(last) => dataset.block_by_sequence(last)?,
+                None => None,
+            };
+            Ok(Some(last.map(|stored| stored.place)))
         }
         Relation::Behind { by } => Err(PushError::DestinationAhead {
             place,

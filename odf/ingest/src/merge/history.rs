@@ -1,15 +1,16 @@
 //! The rows that are there already, read on every core and only as far as they can matter.
 //!
-//! What cannot hold a wanted row is passed over: whole slices and row groups by the statistics in the footer, pages within
-//! a row group by the page index.
+//! What cannot hold a wanted row is passed over: whole slices by what is [kept](ranges) of their footers, or by the statistics
+//! in the footer, row groups by the same, pages within a row group by the page index.
 
 mod prune;
+mod ranges;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use arrow::array::{ArrayRef, new_null_array};
@@ -23,6 +24,10 @@ use odf_metadata::Vocabulary;
 use odf_tables::slice::{SliceError, SliceFile};
 
 pub(super) use prune::{Bound, Condition, Extents};
+use ranges::Known;
+pub(crate) use ranges::Ranges;
+#[cfg(test)]
+pub(super) use ranges::{MAX_FILE_BYTES, MAX_TEXT_BYTES};
 
 /// Threads that read slices.
 pub(super) const MAX_READERS: usize = 8;
@@ -36,6 +41,8 @@ pub struct History<'a> {
     pub slices: &'a [PathBuf],
     /// Names of the system columns.
     pub vocabulary: &'a Vocabulary,
+    /// What is kept of their footers, if anything may be.
+    pub(crate) ranges: Option<&'a Ranges>,
 }
 
 /// A row group to be read, and which of its rows; all if it does not say.
@@ -46,34 +53,92 @@ struct Task<'a> {
     rows: Option<RowSelection>,
 }
 
-/// What is still to be read. Footers are read one at a time, so that few are in memory.
+/// What is still to be read, for all readers. Each reads a footer when nothing else is to do, so that no more footers are in
+/// memory than there are readers, and none waits for another's.
 struct Tasks<'a> {
-    slices: std::slice::Iter<'a, PathBuf>,
+    known: Option<Known<'a>>,
+    waiting: Mutex<Waiting<'a>>,
+    /// A footer was read.
+    opened: Condvar,
+}
+
+struct Waiting<'a> {
+    /// Those that can hold a wanted row as far as is known, with their positions in the history.
+    slices: std::vec::IntoIter<(usize, &'a Path)>,
     ready: Vec<Task<'a>>,
+    /// How many footers are being read: what they say may be work for more than one.
+    opening: usize,
 }
 
 impl<'a> Tasks<'a> {
-    fn next(&mut self, conditions: &[Condition<'_>]) -> Result<Option<Task<'a>>, MergeError> {
+    fn new(history: &History<'a>, conditions: &[Condition<'_>]) -> Self {
+        let known = history.ranges.map(|ranges| ranges.known(history.slices));
+        let can_hold = |at| known.as_ref().is_none_or(|known| known.can_hold(at, conditions));
+        let slices = history.slices.iter().map(PathBuf::as_path).enumerate();
+        let wanted: Vec<(usize, &Path)> = slices.filter(|(at, _)| can_hold(*at)).collect();
+        Self {
+            known,
+            waiting: Mutex::new(Waiting {
+                slices: wanted.into_iter(),
+                ready: Vec::new(),
+                opening: 0,
+            }),
+            opened: Condvar::new(),
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting<'a>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next part to be read; nothing when nothing is left.
+    fn next(&self, conditions: &[Condition<'_>]) -> Result<Option<Task<'a>>, MergeError> {
+        let mut waiting = self.waiting();
         loop {
-            if let Some(task) = self.ready.pop() {
+            if let Some(task) = waiting.ready.pop() {
                 return Ok(Some(task));
             }
-            let Some(path) = self.slices.next() else {
+            if let Some((at, path)) = waiting.slices.next() {
+                waiting.opening += 1;
+                drop(waiting);
+                {
+                    let _opening = Opening(self);
+                    let tasks = self.open(at, path, conditions)?;
+                    self.waiting().ready.extend(tasks);
+                }
+                waiting = self.waiting();
+            } else if waiting.opening > 0 {
+                waiting = self.opened.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            } else {
                 return Ok(None);
-            };
-            let slice = SliceFile::open(path, !conditions.is_empty())?;
-            let parts = prune::select(slice.metadata(), conditions);
-            self.ready = parts
-                .into_iter()
-                .rev()
-                .map(|(row_group, rows)| Task {
-                    path,
-                    slice: slice.clone(),
-                    row_group,
-                    rows,
-                })
-                .collect();
+            }
         }
+    }
+
+    /// What is to be read of a slice, the last row group first.
+    fn open(&self, at: usize, path: &'a Path, conditions: &[Condition<'_>]) -> Result<Vec<Task<'a>>, MergeError> {
+        let slice = SliceFile::open(path, !conditions.is_empty())?;
+        if let Some(known) = &self.known {
+            known.learn(at, path, slice.metadata());
+        }
+        let parts = prune::select(slice.metadata(), conditions);
+        let tasks = parts.into_iter().rev().map(|(row_group, rows)| Task {
+            path,
+            slice: slice.clone(),
+            row_group,
+            rows,
+        });
+        Ok(tasks.collect())
+    }
+}
+
+/// A footer that is being read. However that ends, those who wait for it go on.
+struct Opening<'t, 'a>(&'t Tasks<'a>);
+
+impl Drop for Opening<'_, '_> {
+    fn drop(&mut self) {
+        self.0.waiting().opening -= 1;
+        self.0.opened.notify_all();
     }
 }
 
@@ -101,13 +166,10 @@ impl History<'_> {
         prepare: impl Fn(Vec<ArrayRef>, usize) -> Result<T, MergeError> + Sync,
         accept: &mut dyn FnMut(T) -> Result<(), MergeError>,
     ) -> Result<(), MergeError> {
-        let tasks = Mutex::new(Tasks {
-            slices: self.slices.iter(),
-            ready: Vec::new(),
-        });
+        let tasks = Tasks::new(self, conditions);
         let stop = AtomicBool::new(false);
         let readers = processors.min(MAX_READERS);
-        thread::scope(|scope| {
+        let scanned = thread::scope(|scope| {
             let (sender, batches) = mpsc::sync_channel(readers * QUEUED_PER_READER);
             for _ in 0..readers {
                 let sender: SyncSender<Result<T, MergeError>> = sender.clone();
@@ -131,13 +193,17 @@ impl History<'_> {
             drop(sender);
             // Leaving this early drops the receiving end, which makes the readers stop.
             batches.into_iter().try_for_each(|prepared| accept(prepared?))
-        })
+        });
+        if let Some(known) = tasks.known {
+            known.keep();
+        }
+        scanned
     }
 }
 
 /// Reads task after task until none is left or `give` answers that nobody wants more.
 fn read<T>(
-    tasks: &Mutex<Tasks<'_>>,
+    tasks: &Tasks<'_>,
     fields: &[Field],
     conditions: &[Condition<'_>],
     prepare: &(impl Fn(Vec<ArrayRef>, usize) -> Result<T, MergeError> + Sync),
@@ -145,8 +211,7 @@ fn read<T>(
 ) -> Result<(), MergeError> {
     let names: Vec<&str> = fields.iter().map(|f| f.name().as_str()).collect();
     loop {
-        let task = tasks.lock().unwrap_or_else(PoisonError::into_inner).next(conditions)?;
-        let Some(task) = task else {
+        let Some(task) = tasks.next(conditions)? else {
             return Ok(());
         };
         let part = |reader: ParquetRecordBatchReaderBuilder<File>| {

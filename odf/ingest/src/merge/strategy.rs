@@ -1,6 +1,9 @@
 //! What a merge strategy asks of a table and of earlier rows.
 
+use arrow::datatypes::{DataType, Field};
 use odf_metadata::{MergeStrategy, Vocabulary};
+
+use crate::shape::Shape;
 
 /// Whether a table may, or must, have a column with the operation of each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,14 @@ pub(crate) fn primary_key(strategy: &MergeStrategy) -> &[String] {
         | MergeStrategy::ChangelogStream { primary_key }
         | MergeStrategy::UpsertStream { primary_key } => primary_key,
     }
+}
+
+/// The columns by whose ranges a strategy passes over earlier slices: the offset, and those of the key.
+pub(crate) fn ranged(strategy: &MergeStrategy, shape: &Shape, vocabulary: &Vocabulary) -> Vec<Field> {
+    let column = |name: &String| Some(shape.schema().field(shape.position(name)?).clone());
+    let key = primary_key(strategy).iter().filter_map(column);
+    let offset = Field::new(&vocabulary.offset_column, DataType::Int64, false);
+    std::iter::once(offset).chain(key).collect()
 }
 
 /// Whether a strategy looks at earlier rows.

@@ -71,6 +71,8 @@ impl Batches for Table {
 /// A dataset made of nothing but slices.
 struct World {
     dir: TempDir,
+    /// Where the ranges of the slices are kept.
+    beside: TempDir,
     slices: Vec<PathBuf>,
     rows: Vec<Kept>,
     system_time: i64,
@@ -82,6 +84,7 @@ impl World {
     fn new() -> World {
         World {
             dir: tempfile::tempdir().unwrap(),
+            beside: tempfile::tempdir().unwrap(),
             slices: Vec::new(),
             rows: Vec::new(),
             system_time: 1_000_000,
@@ -108,11 +111,14 @@ impl World {
         fields.extend(COLUMNS.iter().zip(types).map(|(name, of)| Field::new(*name, of, true)));
         let schema = Arc::new(Schema::new(fields));
         let plan = Plan::of_rows(schema.clone(), schema, &vocabulary, strategy);
+        let fields = ranged(strategy, plan.shape(), &vocabulary);
+        let ranges = Ranges::new(&self.beside.path().join("ranges"), &Disk::new(), &fields);
         let setting = Setting {
             shape: plan.shape(),
             history: History {
                 slices: if needs_history(strategy) { &self.slices } else { &[] },
                 vocabulary: &vocabulary,
+                ranges: Some(&ranges),
             },
             event_time: ingest.event_time,
             scratch: self.dir.path(),

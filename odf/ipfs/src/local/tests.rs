@@ -256,3 +256,101 @@ fn check_served_after_making(local: &Local) {
     local.layout().moved(&b).unwrap();
     check_served(local, "b");
 }
+
+/// Another start of a process that ended well.
+fn restart(local: Local, root: &Path) -> Local {
+    local.ends_well().unwrap();
+    drop(local);
+    open(root)
+}
+
+#[test]
+fn datasets_are_looked_at_only_after_an_end_that_left_something() {
+    let dir = tempfile::tempdir().unwrap();
+    let local = restart(open(dir.path()), dir.path());
+    assert!(local.catalog().is_settled());
+    let a = make(&local, 1, "a", 2);
+    assert!(!local.catalog().is_settled());
+    local.layout().moved(&a).unwrap();
+    drop(a);
+    let local = restart(local, dir.path());
+    assert!(local.catalog().is_settled());
+    check_served(&local, "a");
+    // What another version left in order may not be for this one.
+    local.ends_well().unwrap();
+    drop(local);
+    let mark = dir.path().join(MARK);
+    let text = fs::read_to_string(&mark).unwrap();
+    let older = text.replacen(
+        &format!("settled {MARK_FORM}"),
+        &format!("settled {}", MARK_FORM - 1),
+        1,
+    );
+    assert_ne!(older, text);
+    fs::write(&mark, older).unwrap();
+    let local = open(dir.path());
+    assert!(!local.catalog().is_settled());
+    let local = restart(local, dir.path());
+    assert!(local.catalog().is_settled());
+    // Nothing is changed by looking.
+    let local = restart(local, dir.path());
+    assert!(local.catalog().is_settled());
+
+    // A head whose DAG was not made, although the process ended in order.
+    let mut a = local.catalog().find("a").unwrap();
+    append(1, &mut a);
+    drop(a);
+    let local = restart(local, dir.path());
+    assert!(!local.catalog().is_settled());
+    let is_current = |local: &Local| local.layout().is_current(&local.catalog().find("a").unwrap()).unwrap();
+    assert!(is_current(&local));
+    let local = restart(local, dir.path());
+    assert!(local.catalog().is_settled());
+
+    // A process that was killed: it says nothing at its end.
+    let mut a = local.catalog().find("a").unwrap();
+    append(1, &mut a);
+    drop((a, local));
+    let local = open(dir.path());
+    assert!(!local.catalog().is_settled() && is_current(&local));
+
+    // A pin that a power cut took, with everything else on the medium.
+    let pins = dir.path().join("packs/pins");
+    let local = restart(local, dir.path());
+    assert!(local.catalog().is_settled());
+    local.ends_well().unwrap();
+    drop(local);
+    let text = fs::read(&pins).unwrap();
+    let cut = text[..text.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    fs::write(&pins, &text[..cut]).unwrap();
+    let local = open(dir.path());
+    assert!(
+        !local.catalog().is_settled() && is_current(&local),
+        "it is pinned again"
+    );
+    check_served(&local, "a");
+
+    // One that cannot be brought up is tried again at each start.
+    let mut a = local.catalog().find("a").unwrap();
+    append(1, &mut a);
+    let missing = a.slice_path(&Multihash::sha3_256(&content(1, 4)));
+    let aside = dir.path().join("aside");
+    fs::rename(&missing, &aside).unwrap();
+    drop(a);
+    let local = restart(local, dir.path());
+    assert!(!local.catalog().is_settled() && !is_current(&local));
+    let local = restart(local, dir.path());
+    assert!(!local.catalog().is_settled() && !is_current(&local));
+    fs::rename(&aside, &missing).unwrap();
+    let local = restart(local, dir.path());
+    assert!(is_current(&local));
+    let local = restart(local, dir.path());
+    assert!(local.catalog().is_settled());
+
+    // Without the index everything is looked at.
+    drop(local);
+    fs::remove_dir_all(dir.path().join("store")).unwrap();
+    let local = open(dir.path());
+    assert!(!local.catalog().is_settled());
+    check_served(&local, "a");
+}

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures::stream::{StreamExt as _, TryStreamExt as _};
+use futures::stream::StreamExt as _;
 use odf_dataset::receive::{
-    Arrival, Listener, MAX_NEW_BLOCK_BYTES, MAX_NEW_BLOCKS, Progress, ReceiveError, Source, SourceError, tell,
+    Arrival, Listener, MAX_NEW_BLOCK_BYTES, MAX_NEW_BLOCKS, Progress, ReceiveError, Source, SourceError, TOGETHER,
+    TOGETHER_BYTES, tell,
 };
 use odf_dataset::{INCOMING_PREFIX, Object, ObjectKind};
 use odf_metadata::Multihash;
@@ -198,27 +199,50 @@ impl IpfsSource {
         }
     }
 
-    /// All objects, each under its unfinished name, complete and checked.
+    /// Brings all objects into their place, complete and checked. `walk` began before the first of them was looked for.
+    ///
+    /// # Errors
+    /// The first failure. Objects that were complete are in their place all the same, where the next pull finds them.
     async fn fetch(
         &self,
         objects: &[Object],
         located: &HashMap<Multihash, Located>,
         dir: &Path,
         listener: &Listener<'_>,
-    ) -> Result<Vec<Fetched>, ReceiveError> {
-        futures::stream::iter(objects)
+        walk: &Walk,
+    ) -> Result<KnownFiles, ReceiveError> {
+        let mut coming = futures::stream::iter(objects)
             .map(|object| async move {
                 let at = located.get(&object.hash).copied().ok_or(RemoteError::Lacks {
                     directory: object.kind.directory(),
                     hash: object.hash,
                 })?;
-                let fetched = self.fetch_one(*object, at, dir).await?;
-                tell(listener, Progress::Bytes(object.size))?;
-                Ok(fetched)
+                self.fetch_one(*object, at, dir).await
             })
-            .buffer_unordered(MAX_OBJECTS_IN_FLIGHT)
-            .try_collect()
-            .await
+            .buffer_unordered(MAX_OBJECTS_IN_FLIGHT);
+        let (mut files, mut waiting, mut bytes) = (KnownFiles::new(), Vec::new(), 0);
+        let mut fetched = Ok(());
+        while let Some(one) = coming.next().await {
+            fetched = one.and_then(|one| {
+                let size = one.object.size;
+                files.insert(one.object.hash, one.entry);
+                waiting.push(one);
+                bytes += size;
+                if waiting.len() >= TOGETHER || bytes >= TOGETHER_BYTES {
+                    let placed = self.put_in_place(walk, &std::mem::take(&mut waiting));
+                    placed.map_err(RemoteError::from)?;
+                    bytes = 0;
+                }
+                Ok(tell(listener, Progress::Bytes(size))?)
+            });
+            if fetched.is_err() {
+                break;
+            }
+        }
+        let placed = self.put_in_place(walk, &waiting);
+        fetched?;
+        placed.map_err(RemoteError::from)?;
+        Ok(files)
     }
 
     /// One object: leaves into a file of an unfinished name, which an interrupted pull goes on with; hash checked.
@@ -270,8 +294,7 @@ impl IpfsSource {
         Ok(inside.map_err(|_| StoreError::OutsideWorkspace(path.to_owned()))?)
     }
 
-    /// Gives complete objects their names, all at once; the store syncs their bytes before and the names after. `walk` began
-    /// before the first of them was looked for.
+    /// Gives complete objects their names; the store syncs their bytes before and the names after.
     fn put_in_place(&self, walk: &Walk, fetched: &[Fetched]) -> Result<(), StoreError> {
         let renames: Vec<(FileId, &Path)> = fetched.iter().map(|one| (one.file, one.path.as_path())).collect();
         self.store.rename_files(&renames)?;
@@ -328,9 +351,7 @@ impl Source for IpfsSource {
         let mut files = KnownFiles::new();
         if !objects.is_empty() {
             let located = self.wait(self.locate(objects))??;
-            let fetched = self.wait(self.fetch(objects, &located, arrival.dir(), listener))??;
-            self.put_in_place(&walk, &fetched).map_err(RemoteError::from)?;
-            files.extend(fetched.iter().map(|one| (one.object.hash, one.entry)));
+            files = self.wait(self.fetch(objects, &located, arrival.dir(), listener, &walk))??;
         }
         if let Some(format) = self.remote.format {
             let foreseen = self.layout.foresee(arrival.id(), Foresight { format, files });

@@ -85,6 +85,14 @@ fn kind(data_type: &DataType) -> Option<Kind> {
     }
 }
 
+/// A column in the type in which its bounds are compared.
+pub(super) fn plain(field: &Field) -> Field {
+    match kind(field.data_type()) {
+        Some(Kind::Text) => field.clone().with_data_type(DataType::Utf8),
+        _ => field.clone(),
+    }
+}
+
 /// The bounds in a column of them; none for a missing one.
 fn bounds(array: &ArrayRef) -> Vec<Option<Bound>> {
     fn all<N: Into<i128>>(values: impl Iterator<Item = Option<N>>) -> Vec<Option<Bound>> {
@@ -118,10 +126,7 @@ pub(in crate::merge) struct Extents {
 impl Extents {
     pub(in crate::merge) fn new(fields: &[Field]) -> Extents {
         let extent = |field: &Field| {
-            let field = match kind(field.data_type()) {
-                Some(Kind::Text) => field.clone().with_data_type(DataType::Utf8),
-                _ => field.clone(),
-            };
+            let field = plain(field);
             let known = match field.data_type() {
                 DataType::Utf8 | DataType::Date32 => true,
                 data_type => data_type.is_integer() || *data_type == crate::infer::timestamp(),
@@ -216,7 +221,7 @@ pub(super) fn select(
     let count = metadata.metadata().num_row_groups();
     let mut parts: Vec<Option<Option<RowSelection>>> = vec![Some(None); count];
     for condition in conditions {
-        let Some(column) = usable(metadata, condition) else {
+        let Some(column) = usable(metadata, &condition.field) else {
             continue;
         };
         let groups = metadata.metadata().row_groups();
@@ -245,11 +250,30 @@ pub(super) fn select(
         .collect()
 }
 
-/// The statistics of the column of a condition, if there are any that say what they seem to say.
-fn usable<'m>(metadata: &'m ArrowReaderMetadata, condition: &Condition<'_>) -> Option<StatisticsConverter<'m>> {
-    let name = metadata.schema().field_with_name(condition.field.name()).ok()?.name();
+/// The least and greatest value of each of some columns in a whole slice; nothing where the footer does not say.
+pub(super) fn ranges(metadata: &ArrowReaderMetadata, fields: &[Field]) -> Vec<Option<(Bound, Bound)>> {
+    let groups = metadata.metadata().row_groups();
+    let range = |field: &Field| {
+        let column = usable(metadata, field)?;
+        let all = |array: ArrayRef| -> Option<Vec<Bound>> {
+            let found = bounds(&cast(&array, field.data_type()).ok()?);
+            // One row group of which nothing is known may hold anything.
+            found.into_iter().collect()
+        };
+        let least = all(column.row_group_mins(groups).ok()?)?;
+        let greatest = all(column.row_group_maxes(groups).ok()?)?;
+        let is_complete = least.len() == groups.len() && greatest.len() == groups.len();
+        let range = least.into_iter().min().zip(greatest.into_iter().max());
+        range.filter(|_| is_complete)
+    };
+    fields.iter().map(range).collect()
+}
+
+/// The statistics of a column, if there are any that say what they seem to say.
+fn usable<'m>(metadata: &'m ArrowReaderMetadata, field: &Field) -> Option<StatisticsConverter<'m>> {
+    let name = metadata.schema().field_with_name(field.name()).ok()?.name();
     let column = StatisticsConverter::try_new(name, metadata.schema(), metadata.parquet_schema()).ok()?;
-    if kind(column.arrow_field().data_type())? != kind(condition.field.data_type())? {
+    if kind(column.arrow_field().data_type())? != kind(field.data_type())? {
         return None;
     }
     // The early form of statistics compared texts and unsigned numbers as if they were signed.

@@ -9,7 +9,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::*;
-use crate::merge::history::{Condition, Extents, MAX_READERS};
+use crate::merge::history::{Condition, Extents, MAX_FILE_BYTES, MAX_READERS, MAX_TEXT_BYTES};
 
 /// 1000 rows with a number and a text that ascend together, in row groups of 250 and pages of 50 rows.
 fn slice(dir: &Path, statistics: EnabledStatistics) -> PathBuf {
@@ -57,6 +57,7 @@ fn scan(path: &Path, conditions: &[Condition<'_>]) -> Vec<i64> {
     let history = History {
         slices: &slices,
         vocabulary: &vocabulary,
+        ranges: None,
     };
     let mut rows = Vec::new();
     let fields = [Field::new("n", DataType::Int64, false)];
@@ -127,6 +128,7 @@ fn a_scan_that_fails_stops_its_readers() {
     let history = History {
         slices: &slices,
         vocabulary: &vocabulary,
+        ranges: None,
     };
     let fields = [Field::new("n", DataType::Int64, false)];
     let prepared = AtomicUsize::new(0);
@@ -153,6 +155,7 @@ fn no_more_readers_are_at_work_than_the_limit_says() {
     let history = History {
         slices: &slices,
         vocabulary: &vocabulary,
+        ranges: None,
     };
     let fields = [Field::new("n", DataType::Int64, false)];
     let (at_work, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -172,4 +175,207 @@ fn no_more_readers_are_at_work_than_the_limit_says() {
         .scan_on(MAX_READERS + 1, &fields, &[], count, &mut |()| Ok(()))
         .unwrap();
     assert_eq!(most.into_inner(), MAX_READERS);
+}
+
+#[test]
+fn every_row_group_of_every_slice_is_read_once_however_many_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = slice(dir.path(), EnabledStatistics::Chunk);
+    for count in [1, 3, 50] {
+        let slices = vec![path.clone(); count];
+        let vocabulary = Vocabulary::default();
+        let history = History {
+            slices: &slices,
+            vocabulary: &vocabulary,
+            ranges: None,
+        };
+        let fields = [Field::new("n", DataType::Int64, false)];
+        let mut extents = Extents::new(&fields);
+        extents.widen(&[Arc::new(Int64Array::from(vec![300, 700])) as ArrayRef]);
+        for (conditions, rows) in [(Vec::new(), 1000), (extents.conditions(), 500)] {
+            for processors in [1, 2, MAX_READERS] {
+                let mut read = 0;
+                history
+                    .scan_on(processors, &fields, &conditions, |_, rows| Ok(rows), &mut |rows| {
+                        read += rows;
+                        Ok(())
+                    })
+                    .unwrap();
+                assert_eq!(read, rows * count, "{count} slices, {processors} readers");
+            }
+        }
+    }
+    // A slice that cannot be opened ends all, and nobody waits for it.
+    let slices = [path, dir.path().join("none")];
+    let vocabulary = Vocabulary::default();
+    let history = History {
+        slices: &slices,
+        vocabulary: &vocabulary,
+        ranges: None,
+    };
+    let fields = [Field::new("n", DataType::Int64, false)];
+    let scanned = history.scan_on(MAX_READERS, &fields, &[], |_, _| Ok(()), &mut |()| Ok(()));
+    assert!(matches!(scanned, Err(MergeError::Slice(_))), "{scanned:?}");
+}
+
+/// Ten rows from ten times `number` on, in a file of that name.
+fn ten(dir: &Path, number: i64, name: &str) -> PathBuf {
+    let numbers = Int64Array::from_iter_values(number * 10..number * 10 + 10);
+    let texts = StringArray::from_iter_values((number * 10..number * 10 + 10).map(|n| format!("{n:05}")));
+    let batch = RecordBatch::try_from_iter([("n", Arc::new(numbers) as ArrayRef), ("t", Arc::new(texts))]).unwrap();
+    let path = dir.join(name);
+    let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    path
+}
+
+/// The rows read for one key, with what is kept of the slices in `file`.
+fn read_known(slices: &[PathBuf], file: &Path, field: &Field, key: i64) -> Result<Vec<i64>, MergeError> {
+    let (vocabulary, ranges) = (
+        Vocabulary::default(),
+        Ranges::new(file, &Disk::new(), std::slice::from_ref(field)),
+    );
+    let history = History {
+        slices,
+        vocabulary: &vocabulary,
+        ranges: Some(&ranges),
+    };
+    let keys: ArrayRef = match field.data_type() {
+        DataType::Utf8 => Arc::new(StringArray::from(vec![format!("{key:05}")])),
+        _ => Arc::new(Int64Array::from(vec![key])),
+    };
+    let mut extents = Extents::new(std::slice::from_ref(field));
+    extents.widen(&[keys]);
+    let mut rows = Vec::new();
+    let fields = [Field::new("n", DataType::Int64, false)];
+    let numbers = |columns: Vec<ArrayRef>, _| Ok(columns[0].as_primitive::<Int64Type>().values().to_vec());
+    history.scan(&fields, &extents.conditions(), numbers, &mut |numbers: Vec<i64>| {
+        rows.extend(numbers);
+        Ok(())
+    })?;
+    rows.sort_unstable();
+    Ok(rows)
+}
+
+#[test]
+fn slices_that_are_known_not_to_hold_a_key_are_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ranges");
+    for field in [
+        Field::new("n", DataType::Int64, true),
+        Field::new("t", DataType::Utf8, true),
+    ] {
+        let mut slices: Vec<PathBuf> = (0..40).map(|n| ten(dir.path(), n, &n.to_string())).collect();
+        let rows = |slices: &[PathBuf], key| read_known(slices, &file, &field, key).unwrap();
+        assert_eq!(rows(&slices, 205), (200..210).collect::<Vec<_>>());
+        // Whoever opened them would fail.
+        for (at, slice) in slices.iter().enumerate() {
+            if at != 20 {
+                fs::write(slice, "junk").unwrap();
+            }
+        }
+        assert_eq!(rows(&slices, 205), (200..210).collect::<Vec<_>>());
+        assert_eq!(rows(&slices, 5000), [0; 0], "in none");
+        assert!(
+            read_known(&slices, &file, &field, 105).is_err(),
+            "it is opened where it may be"
+        );
+        // What is new is opened once.
+        slices.extend((40..42).map(|n| ten(dir.path(), n, &n.to_string())));
+        assert_eq!(rows(&slices, 205), (200..210).collect::<Vec<_>>());
+        fs::write(&slices[40], "junk").unwrap();
+        assert_eq!(rows(&slices, 415), (410..420).collect::<Vec<_>>());
+        fs::remove_file(&slices[41]).unwrap();
+        assert_eq!(rows(&slices, 205), (200..210).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn what_is_kept_of_slices_never_hides_a_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ranges");
+    let field = Field::new("n", DataType::Int64, true);
+    let slices: Vec<PathBuf> = (0..30).map(|n| ten(dir.path(), n, &n.to_string())).collect();
+    let right = |slices: &[PathBuf], of: &dyn Fn(usize) -> i64, what: &str| {
+        for at in [0, 1, 14, slices.len() - 1] {
+            let first = of(at) * 10;
+            let rows = read_known(slices, &file, &field, first + 3).unwrap();
+            assert_eq!(rows, (first..first + 10).collect::<Vec<_>>(), "{what}, slice {at}");
+        }
+    };
+    let same = |at: usize| at as i64;
+    right(&slices, &same, "made");
+    let whole = fs::read(&file).unwrap();
+    // Torn, with holes, with a flipped bit, empty, longer, or gone.
+    for len in (0..whole.len()).step_by(41) {
+        fs::write(&file, &whole[..len]).unwrap();
+        right(&slices, &same, "torn");
+        let mut holed = whole.clone();
+        holed[len..(len + 200).min(whole.len())].fill(0);
+        fs::write(&file, &holed).unwrap();
+        right(&slices, &same, "with a hole");
+        let mut flipped = whole.clone();
+        flipped[len] ^= 1;
+        fs::write(&file, &flipped).unwrap();
+        right(&slices, &same, "with a flipped bit");
+    }
+    fs::write(&file, [&whole[..], b"and more"].concat()).unwrap();
+    right(&slices, &same, "longer");
+    fs::remove_file(&file).unwrap();
+    right(&slices, &same, "gone");
+    assert_eq!(fs::read(&file).unwrap(), whole);
+    // History that was written again from some slice on, and a shorter one.
+    let mut other = slices[..15].to_vec();
+    other.extend((100..120).map(|n| ten(dir.path(), n, &format!("other {n}"))));
+    right(
+        &other,
+        &|at| if at < 15 { at as i64 } else { at as i64 + 85 },
+        "written again",
+    );
+    right(&slices[..20], &same, "shorter");
+    right(&slices, &same, "as before");
+    // Of other columns.
+    let text = Field::new("t", DataType::Utf8, true);
+    assert_eq!(
+        read_known(&slices, &file, &text, 13).unwrap(),
+        (10..20).collect::<Vec<_>>()
+    );
+    right(&slices, &same, "of other columns");
+    // Without statistics nothing is known, and all are read.
+    let plain = [slice(dir.path(), EnabledStatistics::None)];
+    for _ in 0..2 {
+        assert_eq!(read_known(&plain, &file, &field, 5).unwrap().len(), 1000);
+    }
+}
+
+#[test]
+fn what_is_kept_of_slices_has_its_limits() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = Field::new("t", DataType::Utf8, true);
+    for (len, is_kept) in [(MAX_TEXT_BYTES, true), (MAX_TEXT_BYTES + 1, false)] {
+        let (path, file) = (
+            dir.path().join(len.to_string()),
+            dir.path().join(format!("ranges {len}")),
+        );
+        let texts = StringArray::from(vec!["x".repeat(len)]);
+        let numbers = Int64Array::from(vec![1]);
+        let batch = RecordBatch::try_from_iter([("n", Arc::new(numbers) as ArrayRef), ("t", Arc::new(texts))]).unwrap();
+        let whole = WriterProperties::builder().set_statistics_truncate_length(None).build();
+        let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), Some(whole)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let slices = [path];
+        assert_eq!(read_known(&slices, &file, &text, 5).unwrap(), [0; 0]);
+        fs::write(&slices[0], "junk").unwrap();
+        assert_eq!(read_known(&slices, &file, &text, 5).is_ok(), is_kept, "{len} bytes");
+    }
+    let (file, number) = (dir.path().join("ranges"), Field::new("n", DataType::Int64, true));
+    let slices = [ten(dir.path(), 1, "one"), ten(dir.path(), 2, "two")];
+    assert_eq!(read_known(&slices, &file, &number, 5).unwrap(), [0; 0]);
+    fs::write(&slices[0], "junk").unwrap();
+    for (len, is_read) in [(MAX_FILE_BYTES, true), (MAX_FILE_BYTES + 1, false)] {
+        File::options().write(true).open(&file).unwrap().set_len(len).unwrap();
+        assert_eq!(read_known(&slices, &file, &number, 5).is_ok(), is_read, "{len} bytes");
+    }
 }

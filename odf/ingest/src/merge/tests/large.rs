@@ -148,6 +148,7 @@ fn ten_million_earlier_rows_fit_into_memory() {
             history: History {
                 slices: &slices,
                 vocabulary: &vocabulary,
+                ranges: None,
             },
             event_time: 0,
             scratch: dir.path(),

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ipld_core::ipld::Ipld;
+use odf_dataset::receive::Progress;
 use odf_node::add::{AddOptions, add_path};
 use odf_node::block::Block;
 use odf_node::fetch::Fetcher;
@@ -211,6 +213,52 @@ async fn site(dir: &Path) -> (Local, Node) {
     let peer = peer.listen(vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()]);
     let node = peer.bootstrap(Vec::new()).mdns(false).start().await.unwrap();
     (local, node)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_broke_off_does_not_look_again_at_what_it_had_checked() {
+    const SLICES: u64 = 30;
+    let dir = tempfile::tempdir().unwrap();
+    let (theirs, there) = site(&dir.path().join("there")).await;
+    let (ours, here) = site(&dir.path().join("here")).await;
+    here.dial(there.listen_addrs().remove(0)).await.unwrap();
+    let dataset = make(&theirs, SHORT, "a", SLICES as usize);
+    let root = laid_out_as(&theirs, &dataset, Format::Two);
+    // Goes on until so many slices came; gives how many did.
+    let pull = async |most: u64| {
+        let fetcher = Fetcher::new(ours.store().clone(), Some(here.exchange().session()));
+        let address = Address::Root {
+            cid: root.cid,
+            path: String::new(),
+        };
+        let options = PullOptions {
+            name: Some("copy".parse().unwrap()),
+            ..PullOptions::default()
+        };
+        let came = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&came);
+        let listener: PullListener = Arc::new(move |progress| match progress {
+            Progress::Bytes(_) if counted.fetch_add(1, Ordering::Relaxed) + 1 == most => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        let pulled = pull_from(&ours, &here, &fetcher, &address, options, listener).await;
+        (pulled, came.load(Ordering::Relaxed))
+    };
+    let data = ours.catalog().dataset_dir(&dataset.id()).join("data");
+    let named = || {
+        let entries = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name());
+        let named = entries.filter(|name| name.to_string_lossy().parse::<Multihash>().is_ok());
+        named.count() as u64
+    };
+    let (broken, came) = pull(20).await;
+    assert!(broken.is_err());
+    assert_eq!((came, named()), (20, 20));
+    let (pulled, came) = pull(u64::MAX).await;
+    assert_eq!((came, named()), (SLICES - 20, SLICES));
+    assert_eq!(pulled.unwrap().root.unwrap().cid, root.cid);
+    check_served(&ours, "copy");
+    here.shutdown().await;
+    there.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
