@@ -83,8 +83,8 @@ impl<'a> Reading<'a> {
     }
 
     /// Whether the first `length` bytes have this hash, if those have not changed that lie between the first and the last
-    /// chunk of the marks of `believed`, which are within them. These two chunks are read, and what follows. If the hash is the same, the
-    /// reading goes on behind those bytes.
+    /// chunk of the marks of `believed`, which are within them. These two chunks are read, and what follows. If the hash is
+    /// the same, the reading goes on behind those bytes.
     pub(super) fn skim(
         &mut self,
         believed: &Believed<'_>,
