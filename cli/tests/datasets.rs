@@ -208,6 +208,19 @@ fn no_dataset_gets_the_key_of_the_peer() {
 }
 
 #[test]
+fn what_was_taken_is_checked_as_the_user_wants() {
+    let sandbox = with_dataset();
+    for check in ["touched", "quick", "full"] {
+        let out = sandbox.run(&["publish", "t.csv", "--check", check, "--exit"]).ok();
+        assert!(out.starts_with("t is up to date\n"), "{out}");
+    }
+    let err = sandbox
+        .run(&["publish", "t.csv", "--check", "none", "--exit"])
+        .failed(2);
+    assert!(err.contains("quick") && err.contains("full"), "{err}");
+}
+
+#[test]
 fn datasets_are_renamed_exported_and_deleted() {
     let sandbox = with_dataset();
     sandbox.run(&["rename", "t", "cities"]).ok();

@@ -180,13 +180,34 @@ impl Disk {
     /// It could not be written; the old content stays. After a failed sync of the directory either may be there.
     #[track_caller]
     pub fn replace(&self, path: &Path, bytes: &[u8], access: Access) -> Result<(), DiskError> {
+        self.replace_by(path, bytes, access, |file| file.sync())?;
+        self.sync_dir(parent_of(path))
+    }
+
+    /// As [`Self::replace`], for what can be made again and is checked whenever it is read: nothing waits for the medium,
+    /// so that after a cut the new content may be gone, or there in part.
+    ///
+    /// # Errors
+    /// It could not be written; the old content stays.
+    pub fn replace_unsynced(&self, path: &Path, bytes: &[u8], access: Access) -> Result<(), DiskError> {
+        self.replace_by(path, bytes, access, |_| Ok(()))
+    }
+
+    /// Writes a file beside its place, has `settle` done to it, and gives it the name.
+    fn replace_by(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        access: Access,
+        settle: impl FnOnce(&DiskFile) -> Result<(), DiskError>,
+    ) -> Result<(), DiskError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let pending = path.with_file_name(format!("{PENDING_PREFIX}{name}"));
         let written = self
             .create_pending(&pending, access)
             .and_then(|file| {
                 file.write_at(bytes, 0)?;
-                file.sync()
+                settle(&file)
             })
             .and_then(|()| self.rename(&pending, path));
         if let Err(error) = written {
@@ -194,7 +215,7 @@ impl Disk {
             let _ = self.remove_file(&pending);
             return Err(error);
         }
-        self.sync_dir(parent_of(path))
+        Ok(())
     }
 
     /// A new file of this name. One that a cut left may have other permissions, so it is not written into.

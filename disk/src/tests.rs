@@ -191,6 +191,24 @@ mod cuts {
     }
 
     #[test]
+    fn what_is_replaced_without_a_sync_waits_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let recorder = Recorder::new(dir.path());
+        let disk = Disk::with(recorder.clone());
+        for bytes in [&b"old"[..], b"newer"] {
+            disk.replace_unsynced(&dir.path().join("f"), bytes, Access::Owner)
+                .unwrap();
+            assert_eq!(content(dir.path()), [("f".to_owned(), bytes.to_vec())]);
+        }
+        assert_eq!(recorder.calls(), 6, "create, write, rename");
+        assert!(recorder.syncs().is_empty());
+        recorder.set_refusal(Refusal::Once(2), ErrorKind::Other);
+        disk.replace_unsynced(&dir.path().join("f"), b"newest", Access::Owner)
+            .unwrap_err();
+        assert_eq!(content(dir.path()), [("f".to_owned(), b"newer".to_vec())]);
+    }
+
+    #[test]
     fn names_in_directories_nobody_synced_are_gone() {
         let (before, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let recorder = Recorder::new(dir.path());

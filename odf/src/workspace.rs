@@ -7,6 +7,7 @@ use odf_dataset::rewrite::RewriteError;
 use odf_dataset::snapshot::{Identities, IdentityError};
 use odf_dataset::{Dataset, DatasetError, DatasetName, Datasets, Object, StoredBlock};
 use odf_ingest::source::{OnProgress, Source};
+use odf_ingest::taken::MARKS_FILE;
 use odf_ingest::{ColumnNote, Ground, History, HistoryError, IngestError, NoHistory, Polled, Prepared, PushOptions};
 use odf_ipfs::layout::Layout;
 use odf_ipfs::pull::name_of;
@@ -165,6 +166,7 @@ impl Workspace {
             engine: &DataFusion,
             disk: &self.catalog().medium().disk,
             dir: &new.data_dir(),
+            marks: &new.dir().join(MARKS_FILE),
         };
         let prepared = odf_ingest::ingest(ground, source, options, now, progress)?.ok_or(TakeError::NothingTaken)?;
         let Prepared {
@@ -413,6 +415,7 @@ fn on_ground<T>(dataset: &Dataset, work: impl FnOnce(Ground<'_>) -> T) -> T {
         engine: &DataFusion,
         disk: dataset.disk(),
         dir: &dataset.data_dir(),
+        marks: &dataset.dir().join(MARKS_FILE),
     })
 }
 

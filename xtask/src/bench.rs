@@ -4,6 +4,7 @@
 //! their ratio: the other's divided by odfs's, so above 1 odfs is faster or smaller. Where the only program to compare
 //! with cannot be installed here (kamu), the row has odfs alone and its bound. Nothing dials anything but loopback.
 
+mod grow;
 mod idle;
 mod import;
 mod ingest;
@@ -50,7 +51,7 @@ const SMALL: Scale = Scale {
 
 type Measure = fn(&Scale) -> Result<Vec<Row>, Failure>;
 
-const ROWS: [(&str, Measure); 9] = [
+const ROWS: [(&str, Measure); 10] = [
     ("import", import::rows),
     ("transfer", transfer::rows),
     ("push", push::rows),
@@ -59,6 +60,7 @@ const ROWS: [(&str, Measure); 9] = [
     ("start", start::rows),
     ("idle", idle::rows),
     ("ingest", ingest::rows),
+    ("grow", grow::rows),
     ("verify", verify::rows),
 ];
 

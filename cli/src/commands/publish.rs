@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use odf::catalog::CatalogError;
 use odf::dataset::{Dataset, DatasetName};
 use odf::ingest::source::{Phase, Progress, ReadOptions};
-use odf::ingest::taken::waiting;
+use odf::ingest::taken::{Check, waiting};
 use odf::ingest::{self, Changed, ColumnNote, ColumnType, DdlError, merge_option};
 use odf::workspace::{Grown, Growth};
 use odf_node::keystore::Keypair;
@@ -61,6 +61,14 @@ pub(crate) struct PublishArgs {
     /// Take the last line of a file that has grown, though nothing ends it; else it waits for its line break
     #[arg(long = "final")]
     finished: bool,
+    /// How the part of a file is looked at that was taken earlier
+    ///
+    /// Every byte of it is read if the file was touched since. A file that grew looks to the file system like one that was
+    /// written anew with one value corrected; `quick` says that this one only grows, as logs do. Then its first 16 MiB and
+    /// those at its old end are read, and what is new: a value further in that was changed in place goes unnoticed, until
+    /// every byte is read again. Rows with a primary key are always read and compared in full.
+    #[arg(long, value_enum, default_value_t = CheckName::Touched, value_name = "CHECK")]
+    check: CheckName,
     /// Move the name even if it stands for something that is not part of the dataset's history
     #[arg(long)]
     force: bool,
@@ -78,6 +86,27 @@ impl PublishArgs {
             decimal: self.decimal,
             cut_times: self.cut_times,
             ..ReadOptions::default()
+        }
+    }
+}
+
+/// A way to look at what was taken earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckName {
+    /// Every byte, unless the file was not touched at all since that was last done
+    Touched,
+    /// Its beginning and its end, if the file is the same one and has grown
+    Quick,
+    /// Every byte
+    Full,
+}
+
+impl From<CheckName> for Check {
+    fn from(name: CheckName) -> Self {
+        match name {
+            CheckName::Touched => Check::Touched,
+            CheckName::Quick => Check::Quick,
+            CheckName::Full => Check::Full,
         }
     }
 }
@@ -107,6 +136,7 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
             Changed::Refuse
         },
         finished: args.finished,
+        check: args.check.into(),
         add_columns: args.add_columns,
         slice: session.settings().slice_options(),
         ..ingest::Options::default()

@@ -8,6 +8,7 @@
 //!                     checkpoints/<f1620…>
 //!                     info/alias, info/config
 //!                     approved.json, shared.json   what the owner of this machine agreed to; never travels
+//!                     marks                how a published file was taken; may be gone at any time
 //! ```
 //!
 //! An append is: the slice under a temporary name, synced, renamed; the blocks behind the chain, synced; `refs/head`

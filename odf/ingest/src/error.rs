@@ -7,6 +7,7 @@ use arrow::error::ArrowError;
 use super::ground::{HistoryError, QueryError};
 use super::plan::PlanError;
 use super::source::SourceError;
+use super::taken::Change;
 use odf_metadata::codec::DecodeError;
 use odf_tables::slice::SliceError;
 use odf_tables::types::NoCounterpart;
@@ -41,15 +42,17 @@ pub enum IngestError {
     Declaration(String),
     /// The file is not the one taken before with more behind it.
     #[error(
-        "{name} is not what was published before with more rows behind it: its first {length} bytes changed. Ways out: \
-         publish the file under another name (--name), append all of its rows again (--append-all), or key the rows \
-         (--merge ledger or snapshot with --primary-key)"
+        "{name} is not what was published before with more rows behind it: its first {length} bytes were taken, and \
+         {change}. Ways out: publish the file under another name (--name), append all of its rows again (--append-all), or \
+         key the rows (--merge ledger or snapshot with --primary-key)"
     )]
     Changed {
         /// The file.
         name: String,
         /// How many bytes were taken before.
         length: u64,
+        /// Where they are others.
+        change: Change,
     },
     /// The last line that was taken of the file has gone on since.
     #[error(

@@ -59,6 +59,8 @@ pub struct Ground<'a> {
     pub disk: &'a Disk,
     /// The directory that gets it. Temporary files go there too, under names that [`Disk::sweep`] removes.
     pub dir: &'a Path,
+    /// The file that remembers how a published file was taken ([`Memory`](crate::taken::Memory)). It need not be there.
+    pub marks: &'a Path,
 }
 
 impl Ground<'_> {

@@ -79,7 +79,7 @@ use plan::Plan;
 use shape::type_name;
 use source::{MAX_READINGS, OnProgress, Problem, Source, Span};
 use stage::{Empty, Staging, Unstaged};
-use taken::{Comparison, Growth, Taken};
+use taken::{Check, Comparison, Growth, Memory, Taken};
 
 /// What to do with a file of an append dataset that is not the one taken before, or not with more behind it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,6 +109,8 @@ pub struct Options {
     pub finished: bool,
     /// Columns that the dataset does not have become optional columns of it.
     pub add_columns: bool,
+    /// How the part of the file is looked at that was taken earlier.
+    pub check: Check,
     /// For a new dataset: events written behind the source, such as SetInfo, SetLicense, SetAttachments.
     pub events: Vec<MetadataEvent>,
     /// How slices are written.
@@ -162,33 +164,54 @@ pub fn ingest(
         let seen = source.fingerprint()?;
         let taking = take(ground, source, options, growth, now, progress);
         if seen == source.fingerprint()? {
-            return Ok(taking?.map(|(prepared, _)| prepared));
+            let Taking { news, memory } = taking?;
+            memory.keep(ground.disk, ground.marks);
+            return Ok(news.map(|(prepared, _)| prepared));
         }
-        // It changed, and what was read may be half of the one and half of the other, also where that was an error.
-        let (prepared, taken) = match taking {
-            Ok(Some(taking)) => taking,
-            Ok(None) if reading == MAX_READINGS => return Ok(None),
+        // It changed, and what was read may be half of the one and half of the other, also where that was an error. So is
+        // what would be remembered of it.
+        let (prepared, taken, memory) = match taking {
+            Ok(Taking {
+                news: Some((prepared, taken)),
+                memory,
+            }) => (prepared, taken, memory),
+            Ok(_) if reading == MAX_READINGS => return Ok(None),
             Err(error) if reading == MAX_READINGS => return Err(error),
             _ => continue,
         };
-        match taken::compare(source, Some(&taken), growth, progress)? {
-            Comparison::Same => return Ok(Some(prepared)),
+        let is_kept = match taken::compare(source, Some(&taken), growth, &mut memory.again(), progress)? {
+            Comparison::Same => true,
             // It grew behind what was taken; that may end within a line, which then is taken the next time.
             Comparison::Grew { .. } | Comparison::Waits => {
                 let whole_lines = source.ends_a_line(taken.length)? || growth == Growth::Finished;
-                if whole_lines {
-                    return Ok(Some(prepared));
+                if !whole_lines {
+                    growth = Growth::Going;
                 }
-                growth = Growth::Going;
+                whole_lines
             }
-            Comparison::WentOn { .. } => growth = Growth::Going,
-            Comparison::Fresh { .. } | Comparison::Changed { .. } => {}
+            Comparison::WentOn { .. } => {
+                growth = Growth::Going;
+                false
+            }
+            Comparison::Fresh { .. } | Comparison::Changed { .. } => false,
+        };
+        if is_kept {
+            memory.keep(ground.disk, ground.marks);
+            return Ok(Some(prepared));
         }
     }
     Err(IngestError::Unsteady(source.name().to_owned()))
 }
 
-/// Takes the rows of `source` that are new, as it is now; also says which part of it they are from.
+/// What one reading of a file comes to.
+struct Taking {
+    /// What to commit, and which part of the file it is from; nothing if nothing is new.
+    news: Option<(Prepared, Taken)>,
+    /// What to keep of it for the next look, if the file was the same all the time.
+    memory: Memory,
+}
+
+/// Takes the rows of `source` that are new, as it is now.
 fn take(
     ground: Ground<'_>,
     source: &Source,
@@ -196,15 +219,16 @@ fn take(
     growth: Growth,
     now: Timestamp,
     progress: &mut OnProgress<'_>,
-) -> Result<Option<(Prepared, Taken)>, IngestError> {
+) -> Result<Taking, IngestError> {
     let system_time = ground.system_time(now);
     let known = match ground.history.state() {
         Some(state) => Known::of(ground.history, state, options)?,
         None => Known::nothing(options),
     };
     let is_new = ground.history.state().is_none();
-    let Some((span, taken)) = known.part(source, options.changed, growth, progress)? else {
-        return Ok(None);
+    let mut memory = Memory::recall(ground.marks, known.check(options.check));
+    let Some((span, taken)) = known.part(source, options.changed, growth, &mut memory, progress)? else {
+        return Ok(Taking { news: None, memory });
     };
     let Settled {
         plan,
@@ -254,9 +278,11 @@ fn take(
     let state = Reached::WithRows(Some(taken.to_state()));
     let mut additions = Additions::new(before, schema, staged, state)?;
     additions.events.splice(0..0, events);
-    Ok(additions
-        .at(system_time)
-        .map(|prepared| (Prepared { notes, ..prepared }, taken)))
+    let prepared = additions.at(system_time);
+    Ok(Taking {
+        news: prepared.map(|prepared| (Prepared { notes, ..prepared }, taken)),
+        memory,
+    })
 }
 
 /// What a published table meets.
@@ -291,6 +317,16 @@ impl Known {
             declared: None,
             integer_times: Vec::new(),
             taken: None,
+        }
+    }
+
+    /// How the file may be looked at if that is wanted. Where all of its rows are looked at, all of it is read anyway, and
+    /// then the hash must be of just those bytes: growth is not believed.
+    fn check(&self, wanted: Check) -> Check {
+        let all_rows = self.new_source || merge::needs_history(&self.before.strategy);
+        match wanted {
+            Check::Quick if all_rows => Check::Touched,
+            wanted => wanted,
         }
     }
 
@@ -333,9 +369,10 @@ impl Known {
         source: &Source,
         changed: Changed,
         growth: Growth,
+        memory: &mut Memory,
         progress: &mut OnProgress<'_>,
     ) -> Result<Option<(Span, Taken)>, IngestError> {
-        let comparison = taken::compare(source, self.taken.as_ref(), growth, progress)?;
+        let comparison = taken::compare(source, self.taken.as_ref(), growth, memory, progress)?;
         let whole = |taken: Taken| {
             (
                 Span {
@@ -356,7 +393,7 @@ impl Known {
             // A snapshot is the whole state, so half a row goes when the whole one comes. Elsewhere it would stay.
             Comparison::WentOn { taken } if is_snapshot || changed == Changed::TakeAll => Some(whole(taken)),
             Comparison::WentOn { .. } => return Err(IngestError::WentOn(source.name().to_owned())),
-            Comparison::Fresh { taken, .. } | Comparison::Changed { taken } if !append => Some(whole(taken)),
+            Comparison::Fresh { taken, .. } | Comparison::Changed { taken, .. } if !append => Some(whole(taken)),
             Comparison::Grew { taken, .. } if !append => Some(whole(taken)),
             Comparison::Grew { span, taken } => Some((span, taken)),
             Comparison::Fresh { taken, .. } if self.before.rows == 0 || changed == Changed::TakeAll => {
@@ -368,12 +405,13 @@ impl Known {
                     rows: self.before.rows,
                 });
             }
-            Comparison::Changed { taken } if changed == Changed::TakeAll => Some(whole(taken)),
-            Comparison::Changed { .. } => {
+            Comparison::Changed { taken, .. } if changed == Changed::TakeAll => Some(whole(taken)),
+            Comparison::Changed { change, .. } => {
                 let length = self.taken.as_ref().map_or(0, |taken| taken.length);
                 return Err(IngestError::Changed {
                     name: source.name().to_owned(),
                     length,
+                    change,
                 });
             }
         })

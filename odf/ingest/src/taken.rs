@@ -10,21 +10,39 @@
 //! finished, and their last row must not be lost. A file that has grown since is one that is being written: a last line
 //! that nothing ends [waits](Comparison::Waits) for its end, unless somebody says that the file is finished. When a line
 //! that was taken unended goes on, its row was half a row: the file has [not kept](Comparison::WentOn) what was taken.
+//!
+//! # Cost
+//! The hash of a file need not begin at its beginning: marks beside the dataset say where it stood after each 16 MiB. How
+//! much of what was taken is read again depends on the [`Check`]. A file that was read to the last byte and not touched
+//! since, by all that the file system says, is believed to be as it was. That a file which was touched has only grown, no
+//! file system says: it is read whole, unless somebody vouches for it ([`Check::Quick`]). Then nothing in the chain tells
+//! the difference, unless the middle was changed: the chain says what was taken and not what is there now, and the next look
+//! at every byte finds it. What the marks say is never believed against the chain: the hash that they lead to at the old
+//! end must be the one that the chain has.
+//!
+//! Growth is believed only where nothing but the new part is taken. What is taken whole is hashed whole, so that the state
+//! in the chain is always of the very bytes whose rows are there.
 
-use std::io::Read;
-
-use sha2::{Digest, Sha256};
-
-use super::chunks::{Rule, end_of_rows, line_breaks};
-use super::source::{Format, OnProgress, Phase, Problem, Source, SourceError, Span, report};
+use super::chunks::{Rule, end_of_rows};
+use super::source::{Fingerprint, Format, OnProgress, Problem, Source, SourceError, Span};
 use super::{delimited, json};
 use odf_metadata::{DEFAULT_SOURCE, Multihash, SourceState};
 
+mod marks;
+mod memory;
+mod reading;
+
+pub use marks::Change;
+pub use memory::{Check, Memory};
+
+use marks::SHA2_256;
+use reading::Reading;
+
+/// Name of the file that remembers how a file was taken, in the directory of a dataset.
+pub const MARKS_FILE: &str = "marks";
+
 /// `kind` of the source state.
 pub const STATE_KIND: &str = "odfs/prefix";
-
-const SHA2_256: u64 = 0x12;
-const BUFFER_BYTES: usize = 1 << 20;
 
 /// The part of a file that was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +111,8 @@ pub enum Comparison {
     Changed {
         /// The state after taking the whole file.
         taken: Taken,
+        /// Where the old bytes are others.
+        change: Change,
     },
 }
 
@@ -107,53 +127,99 @@ pub enum Growth {
     Finished,
 }
 
-/// Hashes the file up to its present end, reading it once, and compares it with what was taken earlier.
+/// Hashes the file up to its present end and compares it with what was taken earlier. It is read once; where `memory` has
+/// reason to believe that what was taken is as it was, the middle of that is not read at all, and the state comes out the
+/// same.
 pub fn compare(
     source: &Source,
     earlier: Option<&Taken>,
     growth: Growth,
+    memory: &mut Memory,
     progress: &mut OnProgress<'_>,
 ) -> Result<Comparison, SourceError> {
-    let end = source.len()?;
-    if end == 0 {
+    let opened = source.open()?;
+    if opened.length == 0 {
         return Err(source.error(Problem::Empty));
     }
-    let grows = source.format().grows();
-    let mut reading = Reading::open(source, end)?;
-    let Some(earlier) = earlier else {
-        let whole = Span { start: 0, line: 0, end };
-        let end = match growth {
-            Growth::Going if grows => end_of_rows(source, whole, rule(source)?)?,
-            _ => end,
-        };
-        if end == 0 {
-            return Ok(Comparison::Waits);
-        }
-        let span = Span { end, ..whole };
-        return reading
-            .taken(end, progress)
-            .map(|taken| Comparison::Fresh { span, taken });
-    };
-    let kept = match earlier.length {
-        0 => false,
-        length if length > end => false,
-        length => {
-            reading.to(length, progress)?;
-            reading.hash()? == earlier.hash
+    let seen = opened.fingerprint;
+    let mut reading = Reading::new(source, opened.input, opened.length, memory.chunk());
+    let comparison = match earlier {
+        None => first(source, growth, &mut reading, progress)?,
+        Some(earlier) => {
+            let kept = is_kept(earlier, memory, seen.as_ref(), &mut reading, progress)?;
+            match kept {
+                true => beyond(source, earlier, growth, &mut reading, progress)?,
+                false => {
+                    let taken = reading.whole(progress)?;
+                    let change = memory.change(&earlier.to_state().value, earlier.length, &reading);
+                    Comparison::Changed { taken, change }
+                }
+            }
         }
     };
-    if kept && earlier.length == end {
+    let now = match &comparison {
+        Comparison::Fresh { taken, .. }
+        | Comparison::Grew { taken, .. }
+        | Comparison::WentOn { taken }
+        | Comparison::Changed { taken, .. } => Some(taken),
+        Comparison::Same | Comparison::Waits => earlier,
+    };
+    if let Some(now) = now {
+        memory.note(seen, now.to_state().value, reading);
+    }
+    Ok(comparison)
+}
+
+/// A file of which nothing was taken.
+fn first(
+    source: &Source,
+    growth: Growth,
+    reading: &mut Reading<'_>,
+    progress: &mut OnProgress<'_>,
+) -> Result<Comparison, SourceError> {
+    let whole = Span {
+        start: 0,
+        line: 0,
+        end: reading.end,
+    };
+    let end = match growth {
+        Growth::Going if source.format().grows() => end_of_rows(source, whole, rule(source)?)?,
+        _ => whole.end,
+    };
+    if end == 0 {
+        return Ok(Comparison::Waits);
+    }
+    let taken = reading.taken(end, progress)?;
+    Ok(Comparison::Fresh {
+        span: Span { end, ..whole },
+        taken,
+    })
+}
+
+/// A file that has kept what was taken of it, up to where `reading` is.
+fn beyond(
+    source: &Source,
+    earlier: &Taken,
+    growth: Growth,
+    reading: &mut Reading<'_>,
+    progress: &mut OnProgress<'_>,
+) -> Result<Comparison, SourceError> {
+    if earlier.length == reading.end {
         return Ok(Comparison::Same);
     }
-    if !kept || !grows || earlier.format != source.format() {
-        return reading.taken(end, progress).map(|taken| Comparison::Changed { taken });
+    if !may_grow(source, earlier) {
+        return Ok(Comparison::Changed {
+            taken: reading.whole(progress)?,
+            change: Change::Somewhere,
+        });
     }
     let next = reading.peek()?;
-    let (start, line) = (reading.at, reading.lines(next));
+    let (start, line, end) = (reading.at, reading.lines(next), reading.end);
     let rule = rule(source)?;
     let begins_a_row = matches!((rule, next), (Rule::Records { separator }, Some(next)) if next == separator);
     if !matches!(reading.last, b'\n' | b'\r') && !matches!(next, Some(b'\n' | b'\r')) && !begins_a_row {
-        return reading.taken(end, progress).map(|taken| Comparison::WentOn { taken });
+        let taken = reading.whole(progress)?;
+        return Ok(Comparison::WentOn { taken });
     }
     let new = Span { start, line, end };
     let end = match growth {
@@ -168,6 +234,32 @@ pub fn compare(
         span: Span { end, ..new },
         taken,
     })
+}
+
+/// Whether only what is new of the file is taken, if it has grown.
+fn may_grow(source: &Source, earlier: &Taken) -> bool {
+    source.format().grows() && earlier.format == source.format()
+}
+
+/// Whether the bytes that were taken earlier are still there. The reading goes on behind them then.
+fn is_kept(
+    earlier: &Taken,
+    memory: &Memory,
+    seen: Option<&Fingerprint>,
+    reading: &mut Reading<'_>,
+    progress: &mut OnProgress<'_>,
+) -> Result<bool, SourceError> {
+    if earlier.length == 0 || earlier.length > reading.end {
+        return Ok(false);
+    }
+    if let Some(believed) = memory.believed(seen, earlier.length)
+        && reading.skim(&believed, earlier.length, &earlier.hash, progress)?
+    {
+        return Ok(true);
+    }
+    reading.resume(&[])?;
+    reading.to(earlier.length, progress)?;
+    Ok(reading.hash()? == earlier.hash)
 }
 
 /// How many bytes of a file that grew wait because nothing ends their line, once everything else is taken: `state` is that
@@ -186,89 +278,8 @@ fn rule(source: &Source) -> Result<Rule, SourceError> {
     }
 }
 
-/// A file being hashed from its beginning.
-struct Reading<'a> {
-    source: &'a Source,
-    input: Box<dyn super::source::Input>,
-    hasher: Sha256,
-    buffer: Vec<u8>,
-    at: u64,
-    end: u64,
-    /// Line breaks so far, but for a carriage return at the very end.
-    lines: u64,
-    last: u8,
-}
-
-impl<'a> Reading<'a> {
-    fn open(source: &'a Source, end: u64) -> Result<Reading<'a>, SourceError> {
-        let input = source.open_at(0)?;
-        let buffer = vec![0; BUFFER_BYTES];
-        Ok(Reading {
-            source,
-            input,
-            hasher: Sha256::new(),
-            buffer,
-            at: 0,
-            end,
-            lines: 0,
-            last: 0,
-        })
-    }
-
-    fn to(&mut self, target: u64, progress: &mut OnProgress<'_>) -> Result<(), SourceError> {
-        while self.at < target {
-            let most = usize::try_from(target - self.at)
-                .unwrap_or(usize::MAX)
-                .min(self.buffer.len());
-            let read = self
-                .input
-                .read(&mut self.buffer[..most])
-                .map_err(|e| self.source.error(Problem::Io(e)))?;
-            if read == 0 {
-                let error = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the file became shorter meanwhile");
-                return Err(self.source.error(Problem::Io(error)));
-            }
-            let bytes = &self.buffer[..read];
-            self.hasher.update(bytes);
-            self.lines += u64::from(self.last == b'\r' && bytes[0] != b'\n');
-            self.last = bytes[read - 1];
-            // A carriage return at the end counts when it is known what follows.
-            self.lines += line_breaks(bytes, (self.last == b'\r').then_some(b'\n'));
-            self.at += read as u64;
-            report(self.source, progress, Phase::Checking, self.at, self.end, 0)?;
-        }
-        Ok(())
-    }
-
-    /// Line breaks so far, where `next` is the byte that follows.
-    fn lines(&self, next: Option<u8>) -> u64 {
-        self.lines + u64::from(self.last == b'\r' && next != Some(b'\n'))
-    }
-
-    /// The byte that follows.
-    fn peek(&self) -> Result<Option<u8>, SourceError> {
-        let mut next = [0];
-        let read = self.source.open_at(self.at)?.read(&mut next);
-        let read = read.map_err(|error| self.source.error(Problem::Io(error)))?;
-        Ok((read == 1).then_some(next[0]))
-    }
-
-    /// What is taken of the file once its first `length` bytes are.
-    fn taken(&mut self, length: u64, progress: &mut OnProgress<'_>) -> Result<Taken, SourceError> {
-        self.to(length, progress)?;
-        Ok(Taken {
-            format: self.source.format(),
-            length,
-            hash: self.hash()?,
-        })
-    }
-
-    /// Hash of everything so far.
-    fn hash(&self) -> Result<Multihash, SourceError> {
-        let digest = self.hasher.clone().finalize();
-        Multihash::wrap(SHA2_256, &digest).map_err(|e| self.source.error(Problem::Syntax(e.to_string())))
-    }
-}
+#[cfg(test)]
+mod remembered;
 
 #[cfg(test)]
 mod tests {
@@ -288,8 +299,12 @@ mod tests {
         )
     }
 
+    fn nothing() -> Memory {
+        Memory::recall(std::path::Path::new("/nowhere/marks"), Check::Quick)
+    }
+
     fn state_of(text: &str, format: Format) -> Taken {
-        match compare(&source(text, format), None, Growth::Open, &mut |_| {
+        match compare(&source(text, format), None, Growth::Open, &mut nothing(), &mut |_| {
             ControlFlow::Continue(())
         })
         .unwrap()
@@ -311,7 +326,7 @@ mod tests {
             "the state survives the chain"
         );
         let progress = &mut |_| ControlFlow::Continue(());
-        compare(&source(new, format), Some(&taken), growth, progress).unwrap()
+        compare(&source(new, format), Some(&taken), growth, &mut nothing(), progress).unwrap()
     }
 
     #[test]
@@ -414,7 +429,7 @@ mod tests {
     fn a_file_that_was_seen_to_grow_is_taken_up_to_its_last_whole_line() {
         let first = |text: &str, growth| {
             let progress = &mut |_| ControlFlow::Continue(());
-            compare(&source(text, Format::Csv), None, growth, progress).unwrap()
+            compare(&source(text, Format::Csv), None, growth, &mut nothing(), progress).unwrap()
         };
         let end = |comparison| match comparison {
             Comparison::Fresh { span, taken } => (span.end, taken.length),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use odf_dataset::{Dataset, DatasetError, NewDataset, StoredBlock};
 use odf_ingest::source::{OnProgress, Source};
+use odf_ingest::taken::MARKS_FILE;
 use odf_ingest::{Ground, History, HistoryError, IngestError, NoHistory, Options, Polled, Prepared, PushOptions};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{DataSlice, DatasetKind, Multihash, Timestamp};
@@ -54,6 +55,7 @@ fn prepare<T>(dataset: &Dataset, work: impl FnOnce(Ground<'_>) -> T) -> T {
         engine: &DataFusion,
         disk: dataset.disk(),
         dir: &dataset.data_dir(),
+        marks: &dataset.dir().join(MARKS_FILE),
     })
 }
 
@@ -96,6 +98,7 @@ pub(crate) fn ingest(
                 engine: &DataFusion,
                 disk: &odf_disk::Disk::new(),
                 dir: &staged.data_dir(),
+                marks: &staged.dir().join(MARKS_FILE),
             };
             let Some(prepared) = odf_ingest::ingest(ground, source, options, now, progress)? else {
                 return Ok(Outcome::UpToDate);

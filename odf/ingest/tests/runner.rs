@@ -27,6 +27,7 @@ mod formats;
 mod golden;
 mod ground;
 mod growing;
+mod marks;
 mod parquet;
 mod pipeline;
 mod properties;

@@ -37,6 +37,7 @@ impl Source {
             options: ReadOptions::default(),
             has_step: true,
             declared: None,
+            lasting: false,
         };
         source.options = options(step).map_err(|problem| source.error(problem))?;
         let declared = declared_columns(step).map_err(|problem| source.error(problem))?;

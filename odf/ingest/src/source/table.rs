@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::fingerprint::Fingerprint;
 use super::format::Format;
 use super::options::{ReadOptions, Reading};
 use super::problem::{Place, Problem, SourceError};
@@ -22,6 +23,8 @@ pub struct Source {
     /// It is read as a source in the chain says.
     pub(super) has_step: bool,
     pub(super) declared: Option<Arc<Inferred>>,
+    /// The file is somebody's, and the same the next time; one that a stream was written to is not.
+    pub(super) lasting: bool,
 }
 
 /// The bytes of a table.
@@ -37,6 +40,15 @@ pub enum Content {
 pub(crate) trait Input: Read + Seek + Send {}
 
 impl<T: Read + Seek + Send> Input for T {}
+
+/// A table opened at its first byte.
+pub(crate) struct Opened {
+    pub(crate) input: Box<dyn Input>,
+    /// Its length in bytes then.
+    pub(crate) length: u64,
+    /// That of the very file that was opened; none where the next time there is another.
+    pub(crate) fingerprint: Option<Fingerprint>,
+}
 
 impl Source {
     /// A file on disk. Without `format` the extension decides.
@@ -72,6 +84,7 @@ impl Source {
             options,
             has_step: false,
             declared: None,
+            lasting: true,
         })
     }
 
@@ -84,6 +97,7 @@ impl Source {
             options,
             has_step: false,
             declared: None,
+            lasting: false,
         }
     }
 
@@ -105,6 +119,7 @@ impl Source {
             options,
             has_step: false,
             declared: None,
+            lasting: false,
         })
     }
 
@@ -218,6 +233,27 @@ impl Source {
         let read = self.open_at(length.saturating_sub(1))?.take(2).read_to_end(&mut around);
         read.map_err(|error| self.error(Problem::Io(error)))?;
         Ok(length == 0 || around.iter().any(|byte| matches!(byte, b'\n' | b'\r')))
+    }
+
+    /// Opens the table to read it from the start.
+    pub(crate) fn open(&self) -> Result<Opened, SourceError> {
+        let failed = |error| self.error(Problem::Io(error));
+        match &self.content {
+            Content::File(path) => {
+                let file = File::open(path).map_err(failed)?;
+                let metadata = file.metadata().map_err(failed)?;
+                Ok(Opened {
+                    input: Box::new(file),
+                    length: metadata.len(),
+                    fingerprint: self.lasting.then(|| Fingerprint::of_metadata(&metadata)),
+                })
+            }
+            Content::Bytes(bytes) => Ok(Opened {
+                input: Box::new(io::Cursor::new(bytes.clone())),
+                length: bytes.len() as u64,
+                fingerprint: None,
+            }),
+        }
     }
 
     /// Opens the bytes at `from`.
