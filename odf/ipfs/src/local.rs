@@ -130,12 +130,9 @@ impl Local {
     /// # Errors
     /// It cannot be written. The next opening then does more than it needs to.
     pub fn ends_well(&self) -> Result<(), StoreError> {
-        // First: a disk that is too full for the mark must not make the next opening sync everything.
-        let ended = self.store.ends_well();
-        if ended.is_err() {
-            // What the mark would speak of may not have reached the medium.
-            return ended;
-        }
+        // First: a disk that is too full for the mark must not make the next opening sync everything. And if this fails,
+        // what the mark would speak of may not have reached the medium.
+        self.store.ends_well()?;
         let is_followed = |id: &DatasetId, head: &Multihash| self.layout.is_at(id, head).unwrap_or(false);
         if let Err(error) = self.catalog().settle(&is_followed, &words(&self.store)) {
             tracing::debug!(%error, "the next opening looks at every dataset");
