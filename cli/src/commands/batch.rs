@@ -61,15 +61,17 @@ pub(super) fn catch_up(entry: &Entry, session: &Session, io: &mut Io) -> Result<
     committed(&dataset, session, io)
 }
 
-/// Takes over what earlier processes were to do and did not.
-///
-/// # Errors
-/// The store cannot be read.
-pub(super) fn resume(session: &Session) -> Result<(), Failure> {
-    for id in publish::all_due(session.workspace()?.local())? {
-        session.batches().resume(id, Wanted::Name, Instant::now());
+/// Takes over what earlier processes were to do and did not. A store that cannot be read is no reason not to serve.
+pub(super) fn resume(session: &Session) {
+    let due = session
+        .workspace()
+        .and_then(|workspace| Ok(publish::all_due(workspace.local())?));
+    match due {
+        Ok(due) => due
+            .into_iter()
+            .for_each(|id| session.batches().resume(id, Wanted::Name, Instant::now())),
+        Err(failure) => warn(&failure),
     }
-    Ok(())
 }
 
 /// Does in its time what was left to this process. Never ends.

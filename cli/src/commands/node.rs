@@ -83,7 +83,7 @@ fn serve_until_stopped(session: &Session, with_gateway: bool, io: &mut Io) -> Re
         }
         None => None,
     };
-    batch::resume(session)?;
+    batch::resume(session);
     let progress = io.progress().clone();
     let ended = async {
         match server {

@@ -146,7 +146,7 @@ pub async fn publish(
             Ok(published) => {
                 share(dataset).await?;
                 if pull::name_of(&dataset.id()) == Some(name) {
-                    standing::clear_due(local.store(), &dataset.id())?;
+                    standing::clear_due(local.store(), &dataset.id());
                 }
                 node.provide(root.entities()).await?;
                 let before = before(local, dataset, &expected, &path)?;

@@ -80,7 +80,7 @@ pub fn retain(local: &Local, dataset: &Dataset, retention: &Retention, now: Syst
     let Some(newest) = local.layout().latest(&id)? else {
         return Ok(0);
     };
-    let before = Standing::of(store, &id)?;
+    let before = Standing::of(store, &id);
     let mut standing = before.clone();
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let now = u64::try_from(now).unwrap_or(u64::MAX);

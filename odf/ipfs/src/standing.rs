@@ -23,15 +23,16 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// What is known; nothing if that is lost.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    pub(crate) fn of(store: &Store, id: &DatasetId) -> Result<Self, StoreError> {
-        let saved = store.table(STANDING)?.get(&id.to_bytes())?;
-        Ok(saved
+    /// What is known; nothing if that is lost or cannot be read.
+    pub(crate) fn of(store: &Store, id: &DatasetId) -> Self {
+        let saved = store.table(STANDING).and_then(|table| table.get(&id.to_bytes()));
+        let saved = saved.unwrap_or_else(|error| {
+            tracing::debug!(dataset = %id, %error, "since when roots stand is not known");
+            None
+        });
+        saved
             .and_then(|bytes| serde_ipld_dagcbor::from_slice(&bytes).ok())
-            .unwrap_or_default())
+            .unwrap_or_default()
     }
 
     /// Remembers it. What cannot be written costs no more than roots that are kept longer, so that is only logged.
@@ -54,13 +55,14 @@ impl Standing {
     }
 }
 
-/// Forgets all about a dataset.
-///
-/// # Errors
-/// The index cannot be written.
-pub(crate) fn forget(store: &Store, id: &DatasetId) -> Result<(), StoreError> {
-    store.table(STANDING)?.remove(&id.to_bytes())?;
-    store.table(DUE)?.remove(&id.to_bytes())
+/// Forgets all about a dataset. What cannot be removed, as on a full disk, says nothing of a dataset that is not there.
+pub(crate) fn forget(store: &Store, id: &DatasetId) {
+    for name in [STANDING, DUE] {
+        let removed = store.table(name).and_then(|table| table.remove(&id.to_bytes()));
+        if let Err(error) = removed {
+            tracing::debug!(dataset = %id, name, %error, "what is remembered of the roots of a dataset stays");
+        }
+    }
 }
 
 /// Notes that the name of a dataset is to be moved to its head. Durable when this returns.
@@ -76,15 +78,14 @@ pub(crate) fn set_due(store: &Store, id: &DatasetId) -> Result<(), StoreError> {
     store.flush()
 }
 
-/// Notes that the name of a dataset was moved. If that is lost it is moved again, to where it stands.
-///
-/// # Errors
-/// The index cannot be written.
-pub(crate) fn clear_due(store: &Store, id: &DatasetId) -> Result<(), StoreError> {
-    let table = store.table(DUE)?;
-    match table.get(&id.to_bytes())? {
+/// Notes that the name of a dataset was moved. If that is lost, or cannot be written, it is moved again, to where it stands.
+pub(crate) fn clear_due(store: &Store, id: &DatasetId) {
+    let cleared = store.table(DUE).and_then(|table| match table.get(&id.to_bytes())? {
         Some(_) => table.remove(&id.to_bytes()),
         None => Ok(()),
+    });
+    if let Err(error) = cleared {
+        tracing::debug!(dataset = %id, %error, "a name that was moved is to be moved again");
     }
 }
 
@@ -93,13 +94,9 @@ pub(crate) fn clear_due(store: &Store, id: &DatasetId) -> Result<(), StoreError>
 /// # Errors
 /// The index cannot be read.
 pub(crate) fn all_due(store: &Store) -> Result<Vec<DatasetId>, StoreError> {
-    let keys = store
-        .table(DUE)?
-        .scan_prefix(&[])
-        .map(|entry| -> Result<_, StoreError> { Ok(DatasetId::from_bytes(&entry?.0).ok()) });
-    Ok(keys
-        .collect::<Result<Vec<_>, StoreError>>()?
-        .into_iter()
-        .flatten()
-        .collect())
+    let mut due = Vec::new();
+    for entry in store.table(DUE)?.scan_prefix(&[]) {
+        due.extend(DatasetId::from_bytes(&entry?.0).ok());
+    }
+    Ok(due)
 }
