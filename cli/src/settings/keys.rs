@@ -307,8 +307,8 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         name: "publish.batch",
-        about: "appends within this time of the last root get one root together, by the node that runs on the workspace; \
-                \"off\": each its own",
+        about: "appends (publish, ingest) within this time of the last root get one root together, by the node that \
+                runs on the workspace; \"off\": each its own",
         show: |settings| {
             Some(
                 settings

@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn of_each_step_the_last_stays_and_it_stays_the_same_when_time_goes_on() {
         let daily = |within: Option<Duration>| Rule::Last { step: DAY, within };
-        // Days 4, 3, 3, 2, 2, 2, 0; the newest stands for its own day.
+        // Days 4, 4, 3, 3, 2, 2, 2, 0; the newest stands for its own day.
         let hours = [100, 97, 95, 72, 71, 60, 50, 1];
         assert_eq!(kept(daily(None), &hours), [95, 71, 1]);
         assert_eq!(kept(daily(Some(DAY * 2)), &hours), [95, 71]);
