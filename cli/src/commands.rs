@@ -12,6 +12,7 @@ use crate::workspace::WorkspaceDir;
 mod add;
 mod announce;
 mod approve;
+mod batch;
 mod completions;
 mod config;
 mod delete;

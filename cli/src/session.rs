@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use odf::dataset::Dataset;
 use odf::disk::{Access, Disk};
+use odf::metadata::DatasetId;
 use odf::registry::Repositories;
 use odf::repository::server::{PushLog, Tokens};
+use odf::retention::retain;
 use odf::workspace::{PEER_KEY, Workspace};
 use odf_node::block::Cid;
 use odf_node::exchange;
@@ -25,9 +27,11 @@ use crate::io::Io;
 use crate::settings::{self, Settings};
 use crate::workspace::WorkspaceDir;
 
+mod batches;
 mod lazy;
 mod turns;
 
+pub(crate) use batches::{Batches, Wanted};
 use lazy::Lazy;
 pub(crate) use turns::Turn;
 use turns::Turns;
@@ -55,6 +59,7 @@ struct Owned {
     /// Held while a dataset comes into being.
     making: Mutex<()>,
     turns: Turns,
+    batches: Batches,
     /// Where the HTTP gateway of this process is reached.
     gateway: OnceLock<SocketAddr>,
 }
@@ -73,6 +78,7 @@ impl Session {
             spool: Lazy::new(),
             making: Mutex::default(),
             turns: Turns::default(),
+            batches: Batches::default(),
             gateway: OnceLock::new(),
         };
         Self {
@@ -135,6 +141,26 @@ impl Session {
         let turn = self.owned.turns.take(id, name.as_str(), io)?;
         *dataset = self.workspace()?.catalog().find(&id.to_string())?;
         Ok(turn)
+    }
+
+    /// As [`Self::turn`], for work that nobody waits for. Who no longer wants it drops the wait.
+    pub(crate) async fn turn_in_background(&self, id: DatasetId) -> Turn {
+        self.owned.turns.wait(id).await
+    }
+
+    /// Roots that this process makes for several appends at once.
+    pub(crate) fn batches(&self) -> &Batches {
+        &self.owned.batches
+    }
+
+    /// Gives up the older roots of a dataset that changed, as the settings say.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(crate) fn retain(&self, dataset: &Dataset) -> Result<(), Failure> {
+        let local = self.workspace()?.local();
+        retain(local, dataset, &self.settings.retention, SystemTime::now())?;
+        Ok(())
     }
 
     /// This process has an HTTP gateway at `address` from now on.

@@ -13,7 +13,9 @@ use odf::disk::{Access, Disk};
 
 use crate::failure::{Failure, Kind};
 
+mod duration;
 mod keys;
+mod retention;
 
 pub(crate) use keys::{KEYS, Key, Settings};
 
@@ -230,6 +232,8 @@ fn edits(from: &str, to: &str) -> usize {
 mod tests {
     use std::time::Duration;
 
+    use odf::retention::Retention;
+
     use super::*;
 
     #[test]
@@ -245,7 +249,7 @@ mod tests {
         assert_eq!(layers.settings.listen, Some(vec!["/ip4/127.0.0.1/tcp/0".to_owned()]));
         assert_eq!(layers.settings.bootstrap, Some(vec![]));
         assert!(layers.settings.mdns);
-        assert_eq!(layers.settings.retention, None);
+        assert_eq!(layers.settings.retention, Retention::All);
     }
 
     #[test]
@@ -267,6 +271,10 @@ mod tests {
         for (name, value) in [
             ("network.mdns", "perhaps"),
             ("retention", "-1"),
+            ("retention", "some"),
+            ("publish.batch", "0s"),
+            ("publish.batch", "61m"),
+            ("publish.batch", "1"),
             ("gateway.listen", "8080x"),
             ("gateway.public", "example.org"),
             ("network.listen", "[1]"),

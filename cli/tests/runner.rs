@@ -15,6 +15,7 @@ mod manifests;
 mod polling;
 mod pushing;
 mod repositories;
+mod roots;
 mod sandbox;
 mod settings;
 mod smart;

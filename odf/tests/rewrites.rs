@@ -2,9 +2,10 @@
 
 use odf::compact::{self, compact};
 use odf::dataset::Dataset;
-use odf::publish::{PublishError, publish, retain};
+use odf::publish::{PublishError, publish};
 use odf::pull::{Address, PullError, PullOptions, Pulled, pull_from};
 use odf::receive::{ReceiveError, Received};
+use odf::retention::{Retention, Rule, retain};
 use odf::verify::{Depth, verify};
 
 use crate::world::{Site, quiet};
@@ -100,7 +101,8 @@ async fn a_compacted_history_is_published_and_pulled_only_by_force() {
     assert_eq!(*pulled.received.dataset().head(), old.head);
 
     // The newest root is kept however few are, though it has the smaller sequence number.
-    retain(here.workspace.local(), &dataset, 0).unwrap();
+    let none = Retention::Kept(vec![Rule::Newest(0)]);
+    retain(here.workspace.local(), &dataset, &none, std::time::SystemTime::now()).unwrap();
     let pins = here.workspace.store().pins(Some(&dataset.id().to_string())).unwrap();
     let latest = here.workspace.layout().latest(&dataset.id()).unwrap().unwrap();
     assert_eq!(pins.iter().map(|pin| pin.cid).collect::<Vec<_>>(), [latest.cid]);

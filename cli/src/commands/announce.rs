@@ -1,12 +1,14 @@
 //! What `odfs publish` and `odfs push` share: a head becomes a signed name, and the user is told how to use it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use odf::dataset::Dataset;
 use odf::publish::{self, Before, Published};
+use odf::pull::name_of;
 use odf::workspace::Grown;
+use odf_node::ipns::Name;
 use odf_node::keystore::Keypair;
 
 use crate::failure::Failure;
@@ -31,11 +33,19 @@ pub(crate) enum ReportFormat {
     Json,
 }
 
-/// A published head.
+/// A head that a name stands for, or will soon.
 pub(super) struct Announcement {
-    published: Published,
+    name: Name,
+    state: State,
     /// Command that fetches the dataset on another machine.
     pull: String,
+}
+
+#[expect(clippy::large_enum_variant, reason = "one at a time, and looked at right away")]
+enum State {
+    Published(Published),
+    /// The node moves the name, in this time.
+    Left(Duration),
 }
 
 impl Announcement {
@@ -60,20 +70,27 @@ impl Announcement {
         let hold = workspace.store().hold();
         let published = session.wait(io, publish::publish(workspace.local(), node, dataset, key, force))?;
         drop(hold);
-        if let Some(keep) = session.settings().retention {
-            publish::retain(workspace.local(), dataset, keep)?;
-        }
-        let mut pull = format!("odfs pull ipns://{}", published.name);
-        // Without the public network nobody finds the name by itself, except neighbours by mDNS.
-        let settings = session.settings();
-        if stays
-            && settings.bootstrap.as_ref().is_some_and(Vec::is_empty)
-            && !settings.mdns
-            && let Some(address) = node.listen_addrs().first()
-        {
-            pull.push_str(&format!(" --peer {address}"));
-        }
-        Ok(Self { published, pull })
+        let is_own = name_of(&dataset.id()) == Some(published.name);
+        session.batches().made(dataset.id(), is_own);
+        session.retain(dataset)?;
+        Ok(Self {
+            name: published.name,
+            pull: pull_command(&published.name, session, stays)?,
+            state: State::Published(published),
+        })
+    }
+
+    /// The name of `key` will be moved by the node, in the time `due`.
+    ///
+    /// # Errors
+    /// The peer does not start.
+    pub(super) fn left(session: &Session, key: &Keypair, due: Duration, stays: bool) -> Result<Self, Failure> {
+        let name = Name::from_public_key(&key.public());
+        Ok(Self {
+            name,
+            state: State::Left(due),
+            pull: pull_command(&name, session, stays)?,
+        })
     }
 
     /// Tells the user what was done and how others get it. `update` is what was appended just before, if anything was.
@@ -88,23 +105,21 @@ impl Announcement {
         session: &Session,
         io: &mut Io,
     ) -> Result<(), Failure> {
-        let Published {
-            name,
-            root,
-            holders,
-            valid_until,
-            sequence,
-            before,
-        } = &self.published;
+        let name = &self.name;
         let gateway = session.gateway().map(|url| format!("{url}ipns/{name}/"));
         let public = session.settings().gateway_public.as_ref();
         let public = public.map(|url| format!("{url}/ipns/{name}/"));
-        // How far the name has come, whoever appended the blocks, and when.
-        let blocks = match before {
-            Before::Same => Some(0),
-            Before::Earlier { blocks } => Some(*blocks),
-            Before::Nothing => Some(dataset.state().blocks()),
-            Before::Other => None,
+        let (published, due) = match &self.state {
+            State::Published(published) => (Some(published), None),
+            State::Left(due) => (None, Some(*due)),
+        };
+        // How far the name has come, whoever appended the blocks, and when; or will have, if nothing else is appended.
+        let blocks = match published.map(|published| published.before) {
+            Some(Before::Same) => Some(0),
+            Some(Before::Earlier { blocks }) => Some(blocks),
+            Some(Before::Nothing) => Some(dataset.state().blocks()),
+            Some(Before::Other) => None,
+            None => update.map(|update| update.blocks.len() as u64),
         };
         let local = dataset.name()?;
         if args.output == ReportFormat::Json {
@@ -115,10 +130,11 @@ impl Announcement {
                 "blocks": blocks,
                 "rows": update.map_or(0, |update| update.rows),
                 "name": name.to_string(),
-                "root": root.cid.to_string(),
-                "sequence": sequence,
-                "validUntil": output::time(DateTime::<Utc>::from(*valid_until)),
-                "holders": holders,
+                "root": published.map(|published| published.root.cid.to_string()),
+                "sequence": published.map(|published| published.sequence),
+                "validUntil": published.map(|published| output::time(DateTime::<Utc>::from(published.valid_until))),
+                "holders": published.map(|published| published.holders),
+                "dueInMs": due.map(in_millis),
                 "gateway": gateway,
                 "publicGateway": public,
                 "pull": self.pull,
@@ -143,18 +159,49 @@ impl Announcement {
             },
         }
         io.line(format_args!("  name     ipns://{name}"))?;
-        io.line(format_args!("  root     {}", root.cid))?;
+        if let Some(published) = published {
+            io.line(format_args!("  root     {}", published.root.cid))?;
+        }
         for url in gateway.iter().chain(&public) {
             io.line(format_args!("  gateway  {url}"))?;
         }
         io.line(format_args!("  pull     {}", self.pull))?;
-        io.say(match holders {
-            0 => "Nobody is in reach yet; the name goes out as soon as somebody is.".to_owned(),
-            1 => format!("One peer holds the name, which is valid until {}.", day(*valid_until)),
-            n => format!("{n} peers hold the name, which is valid until {}.", day(*valid_until)),
+        io.say(match &self.state {
+            State::Left(due) => format!(
+                "The rows are taken. The name still stands for what was before: the node moves it in {} ms, with what else is \
+                 appended until then (publish.batch).",
+                in_millis(*due)
+            ),
+            State::Published(Published {
+                holders, valid_until, ..
+            }) => match holders {
+                0 => "Nobody is in reach yet; the name goes out as soon as somebody is.".to_owned(),
+                1 => format!("One peer holds the name, which is valid until {}.", day(*valid_until)),
+                n => format!("{n} peers hold the name, which is valid until {}.", day(*valid_until)),
+            },
         });
         Ok(())
     }
+}
+
+/// A time as it stands in JSON, in milliseconds.
+pub(super) fn in_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The command that fetches what `name` stands for on another machine.
+fn pull_command(name: &Name, session: &Session, stays: bool) -> Result<String, Failure> {
+    let mut pull = format!("odfs pull ipns://{name}");
+    // Without the public network nobody finds the name by itself, except neighbours by mDNS.
+    let settings = session.settings();
+    if stays
+        && settings.bootstrap.as_ref().is_some_and(Vec::is_empty)
+        && !settings.mdns
+        && let Some(address) = session.node()?.listen_addrs().first()
+    {
+        pull.push_str(&format!(" --peer {address}"));
+    }
+    Ok(pull)
 }
 
 fn day(at: SystemTime) -> String {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use odf::dataset::Dataset;
@@ -11,14 +12,14 @@ use odf::metadata::{Multihash, Timestamp};
 use odf::workspace::Growth;
 use tempfile::NamedTempFile;
 
-use super::announce::ReportFormat;
+use super::announce::{ReportFormat, in_millis};
+use super::batch::{self, committed};
 use super::input::spool;
 use super::publish::watch;
-use super::pull::committed;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::output;
-use crate::session::{Session, Turn};
+use crate::session::{Session, Turn, Wanted};
 
 /// Push rows into a dataset that says itself how they are read
 ///
@@ -87,12 +88,16 @@ pub(super) fn run(args: &IngestArgs, session: &Session, io: &mut Io) -> Result<(
     result.and(served)
 }
 
-/// Gives the new head its DAG.
+/// Gives the new head its DAG, or leaves that to the node.
 fn serve(dataset: &mut Dataset, pushed: &mut Pushed, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let _turn = match pushed.turn.take() {
         Some(turn) => turn,
         None => session.turn(dataset, io)?,
     };
+    pushed.due = batch::leave(dataset, Wanted::Root, session)?;
+    if pushed.due.is_some() {
+        return Ok(());
+    }
     // Whoever pushes them again may have them twice.
     committed(dataset, session, io).map_err(|failure| {
         let name = dataset
@@ -113,6 +118,8 @@ struct Pushed {
     rows: u64,
     /// The last head that was made; none if nothing was taken.
     head: Option<Multihash>,
+    /// In what time the node makes what peers are served of it, if that was left to the node.
+    due: Option<Duration>,
     /// The turn at changing the dataset, if it is still on.
     turn: Option<Turn>,
 }
@@ -154,7 +161,13 @@ fn push_all(
 
 fn report(dataset: &Dataset, pushed: &Pushed, whole: bool, format: ReportFormat, io: &mut Io) -> Result<(), Failure> {
     let name = dataset.name()?;
-    let Pushed { blocks, rows, head, .. } = pushed;
+    let Pushed {
+        blocks,
+        rows,
+        head,
+        due,
+        ..
+    } = pushed;
     let head = head.unwrap_or(*dataset.head());
     match (format, blocks) {
         (_, 0) if !whole => Ok(()),
@@ -164,12 +177,21 @@ fn report(dataset: &Dataset, pushed: &Pushed, whole: bool, format: ReportFormat,
             "head": head.to_string(),
             "blocks": blocks,
             "rows": rows,
+            "dueInMs": due.map(in_millis),
         })),
         (ReportFormat::Text, 0) => io.line(format_args!("{name} is up to date")),
-        (ReportFormat::Text, _) => io.line(format_args!(
-            "{name}: updated to {head} ({blocks} block(s), {} row(s))",
-            output::count(*rows)
-        )),
+        (ReportFormat::Text, _) => {
+            if let Some(due) = due {
+                io.say(format_args!(
+                    "what peers are served of {name} follows in {} ms (publish.batch)",
+                    in_millis(*due)
+                ));
+            }
+            io.line(format_args!(
+                "{name}: updated to {head} ({blocks} block(s), {} row(s))",
+                output::count(*rows)
+            ))
+        }
     }
 }
 

@@ -1,17 +1,19 @@
 //! `odfs node`, and the serving that a publish goes on with.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use clap::Args;
+use odf::SharedOnly;
 use odf::receive::Arrived;
 use odf::repository::server;
-use odf::{SharedOnly, publish};
+use odf::retention::retain;
 use odf_node::gateway::{self, PeerSource};
 use odf_node::peer::Node;
 use tokio::net::TcpListener;
 
+use super::batch;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Progress, Step};
 use crate::output;
@@ -35,6 +37,12 @@ pub(crate) struct NodeArgs {}
 /// # Errors
 /// The peer or the gateway cannot start; being told to stop is an interruption.
 pub(crate) fn serve(session: &Session, with_gateway: bool, io: &mut Io) -> Result<(), Failure> {
+    let served = serve_until_stopped(session, with_gateway, io);
+    batch::settle(session);
+    served
+}
+
+fn serve_until_stopped(session: &Session, with_gateway: bool, io: &mut Io) -> Result<(), Failure> {
     let listener = with_gateway.then(|| listen(session)).transpose()?;
     let node = session.node()?;
     // Where everything is, one `key: value` a line.
@@ -75,20 +83,22 @@ pub(crate) fn serve(session: &Session, with_gateway: bool, io: &mut Io) -> Resul
         }
         None => None,
     };
+    batch::resume(session);
     let progress = io.progress().clone();
-    let outcome: Result<(), Failure> = session.wait(io, async {
+    let ended = async {
         match server {
-            Some(server) => tokio::select! {
-                ended = server => match ended {
-                    Ok(Err(error)) => Err(Failure::from(error).about("the gateway stopped")),
-                    _ => std::future::pending().await,
-                },
-                () = show_status(node, &progress) => Ok(()),
+            Some(server) => match server.await {
+                Ok(Err(error)) => Err(Failure::from(error).about("the gateway stopped")),
+                _ => std::future::pending().await,
             },
-            None => {
-                show_status(node, &progress).await;
-                Ok(())
-            }
+            None => std::future::pending().await,
+        }
+    };
+    let outcome: Result<(), Failure> = session.wait(io, async {
+        tokio::select! {
+            ended = ended => ended,
+            () = show_status(node, &progress) => Ok(()),
+            () = batch::upkeep(session) => Ok(()),
         }
     });
     progress.clear();
@@ -99,9 +109,9 @@ pub(crate) fn serve(session: &Session, with_gateway: bool, io: &mut Io) -> Resul
 fn repository(session: &Session, node: &Node, gateway: server::Router) -> Result<server::Router, Failure> {
     let workspace = session.workspace()?.clone();
     let (node, runtime) = (node.clone(), session.runtime()?.handle().clone());
-    let (retention, pins) = (session.settings().retention, workspace.clone());
+    let (retention, pins) = (session.settings().retention.clone(), workspace.clone());
     let on_arrived = move |arrived: &Arrived| {
-        if let Some(Err(error)) = retention.map(|keep| publish::retain(pins.local(), &arrived.dataset, keep)) {
+        if let Err(error) = retain(pins.local(), &arrived.dataset, &retention, SystemTime::now()) {
             tracing::warn!(%error, "older roots of a dataset that was pushed here stay pinned");
         }
         if !arrived.dataset.is_shared() {

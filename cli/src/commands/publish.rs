@@ -12,13 +12,14 @@ use odf::workspace::{Grown, Growth};
 use odf_node::keystore::Keypair;
 
 use super::announce::{Announcement, ReportArgs};
+use super::batch;
 use super::input::{Input, SourceArgs};
 use super::inspect::type_in_words;
 use super::place::After;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output::{self, Rows};
-use crate::session::{Session, Turn};
+use crate::session::{Session, Turn, Wanted};
 
 /// Publish a table: make a dataset of it or append what is new, and announce it under its name
 ///
@@ -144,14 +145,16 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
 
     let (dataset, grown, turn) = take(&name, &input, &options, session, io)?;
     let key = own_key(&dataset, session)?;
-    let announcement = Announcement::make(
-        session,
-        &dataset,
-        &key,
-        args.force,
-        !args.exit || session.is_lasting(),
-        io,
-    )?;
+    let stays = !args.exit || session.is_lasting();
+    // What publishes over something else, or has nothing new, is not one of many.
+    let due = match grown.as_ref().filter(|_| !args.force) {
+        Some(_) => batch::leave(&dataset, Wanted::Name, session)?,
+        None => None,
+    };
+    let announcement = match due {
+        Some(due) => Announcement::left(session, &key, due, stays)?,
+        None => Announcement::make(session, &dataset, &key, args.force, stays, io)?,
+    };
     drop(turn);
     announcement.report(&dataset, grown.as_ref(), args.report, session, io)?;
     if args.exit {

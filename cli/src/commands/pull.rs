@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use odf::dataset::{Dataset, DatasetName};
 use odf::metadata::{DatasetId, Timestamp};
-use odf::publish;
 
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -101,16 +100,4 @@ fn open(id: &DatasetId, session: &Session) -> Result<Dataset, Failure> {
         Failure::new(Kind::NotFound, format!("the dataset {id} is not here any more"))
             .next("`odfs list` shows the datasets that are here")
     })
-}
-
-/// Gives a dataset with a new head the DAG that the peer and the gateway serve.
-pub(super) fn committed(dataset: &Dataset, session: &Session, io: &Io) -> Result<(), Failure> {
-    let workspace = session.workspace()?;
-    let hold = workspace.store().hold();
-    session.wait(io, publish::lay_out(workspace.local(), dataset))?;
-    drop(hold);
-    if let Some(keep) = session.settings().retention {
-        publish::retain(workspace.local(), dataset, keep)?;
-    }
-    Ok(())
 }

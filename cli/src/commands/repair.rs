@@ -16,6 +16,7 @@ use odf_node::PeerId;
 use odf_node::fetch::Fetcher;
 use serde_json::{Value, json};
 
+use super::batch::catch_up;
 use super::dial::dial;
 use super::verify::entries;
 use crate::failure::{Failure, Kind};
@@ -82,6 +83,13 @@ pub(super) fn run(args: &RepairArgs, session: &Session, io: &mut Io) -> Result<(
 
 fn one(entry: &Entry, peers: &[PeerId], session: &Session, io: &mut Io) -> Result<Repaired, Failure> {
     let workspace = session.workspace()?;
+    // A damaged dataset has nothing that could be made now.
+    if let Err(failure) = catch_up(entry, session, io) {
+        tracing::debug!(dataset = %entry.label(),
+            reason = failure.message(),
+            "what is due of a dataset is not made"
+        );
+    }
     let notes = RefCell::new(Vec::new());
     let watch = Watch::new(entry.label(), io);
     let places = || places(entry, peers, session, &notes);

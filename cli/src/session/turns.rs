@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const SILENCE: Duration = Duration::from_millis(500);
 /// Between two looks at whether the user still wants it.
 const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks at whether it is the turn of work in the background: others wait for it to begin and end.
+const GLANCE: Duration = Duration::from_millis(5);
 
 /// Who waits for what, in the order in which they came. Cheap to clone.
 #[derive(Clone, Default)]
@@ -52,17 +54,10 @@ impl Turns {
     }
 
     fn take_within(&self, patience: Duration, id: DatasetId, name: &str, io: &mut Io) -> Result<Turn, Failure> {
-        let mut queues = self.lock();
-        let ticket = queues.next;
-        queues.next += 1;
-        queues.waiting.entry(id).or_default().push_back(ticket);
-        let turn = Turn {
-            turns: self.clone(),
-            id,
-            ticket,
-        };
+        let turn = self.queue(id);
         let since = Instant::now();
         let mut told = false;
+        let mut queues = self.lock();
         loop {
             let before = queues.before(&turn);
             if before == 0 {
@@ -100,6 +95,28 @@ impl Turns {
                 .wait_timeout(queues, LOOK)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+        }
+    }
+
+    /// As [`Self::take`], for work that has all the time and that nobody waits for.
+    pub(super) async fn wait(&self, id: DatasetId) -> Turn {
+        let turn = self.queue(id);
+        while self.lock().before(&turn) > 0 {
+            tokio::time::sleep(GLANCE).await;
+        }
+        turn
+    }
+
+    /// Behind everybody who wants to change the dataset by now.
+    fn queue(&self, id: DatasetId) -> Turn {
+        let mut queues = self.lock();
+        let ticket = queues.next;
+        queues.next += 1;
+        queues.waiting.entry(id).or_default().push_back(ticket);
+        Turn {
+            turns: self.clone(),
+            id,
+            ticket,
         }
     }
 
@@ -188,6 +205,27 @@ mod tests {
         );
         drop(first);
         let _next = turns.take_within(Duration::ZERO, id(1), "d", &mut io).unwrap();
+    }
+
+    #[tokio::test]
+    async fn work_in_the_background_takes_its_turn_in_the_queue() {
+        let turns = Turns::default();
+        let mut io = Io::apart(std::io::sink(), Cancel::new());
+        let first = turns.take(id(1), "d", &mut io).unwrap();
+        let given_up = tokio::time::timeout(Duration::from_millis(30), turns.wait(id(1))).await;
+        assert!(given_up.is_err());
+        let second = tokio::spawn({
+            let turns = turns.clone();
+            async move { turns.wait(id(1)).await }
+        });
+        while turns.lock().waiting[&id(1)].len() < 2 {
+            tokio::time::sleep(GLANCE).await;
+        }
+        let third = turns.take_within(Duration::ZERO, id(1), "d", &mut io);
+        assert_eq!(third.map(|_| ()).unwrap_err().kind(), Kind::Busy);
+        drop(first);
+        drop(second.await.unwrap());
+        assert!(turns.lock().waiting.is_empty());
     }
 
     #[test]

@@ -5,9 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use odf::poll::{Bounds, HttpOptions, UNPACK_RATIO};
+use odf::retention::Retention;
 use odf::slice::SliceOptions;
 use toml::Value;
 use url::Url;
+
+use super::duration::{duration_of, duration_text};
+use super::retention;
+
+/// The longest that several appends wait for one root. A name that lags by more is better moved by hand.
+const MAX_BATCH: Duration = Duration::from_secs(3600);
 
 /// The settings of one process.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,8 +44,10 @@ pub(crate) struct Settings {
     pub(crate) unpack_ratio: u64,
     /// Whether snapshots without rows retract what is there.
     pub(crate) allow_empty: bool,
-    /// How many older roots of a dataset stay pinned and served. `None` keeps all of them.
-    pub(crate) retention: Option<u64>,
+    /// Within what time appends get one root from a process that stays. `None` makes one for each.
+    pub(crate) batch: Option<Duration>,
+    /// Which older roots of a dataset stay pinned and served.
+    pub(crate) retention: Retention,
 }
 
 impl Settings {
@@ -67,7 +76,8 @@ impl Default for Settings {
             source_bounds: Bounds::default(),
             unpack_ratio: UNPACK_RATIO,
             allow_empty: false,
-            retention: None,
+            batch: None,
+            retention: Retention::default(),
         }
     }
 }
@@ -308,56 +318,54 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
     Key {
-        name: "retention",
-        about: "how many older roots of each dataset stay pinned and served, or \"all\"",
+        name: "publish.batch",
+        about: "appends (publish, ingest) within this time of the last root get one root together, by the node that \
+                runs on the workspace; \"off\": each its own",
         show: |settings| {
-            Some(match settings.retention {
-                None => Value::String("all".to_owned()),
-                Some(count) => Value::Integer(i64::try_from(count).unwrap_or(i64::MAX)),
-            })
+            Some(
+                settings
+                    .batch
+                    .map_or_else(|| OFF.into(), |batch| duration_text(batch).into()),
+            )
         },
         set: |settings, value| {
-            settings.retention = match (value.as_str(), value.as_integer().map(u64::try_from)) {
-                (Some("all"), _) => None,
-                (_, Some(Ok(count))) => Some(count),
-                _ => return Err("a number or \"all\" is expected".to_owned()),
+            settings.batch = match value.as_str() {
+                Some(OFF) => None,
+                _ => Some(
+                    duration(&value)
+                        .ok()
+                        .filter(|batch| *batch <= MAX_BATCH)
+                        .ok_or("\"off\" or a time up to 1h such as 1s or 500ms is expected")?,
+                ),
             };
+            Ok(())
+        },
+    },
+    Key {
+        name: "retention",
+        about: "which older roots of each dataset stay pinned and served: \"all\"; a number of them; ages such as 30d, or 1d, \
+                30d/1h, all/1d (all of the last day, one an hour of 30 days, one a day of the rest); or \"announced>1m\": \
+                those that were the newest, or what a name stood for, for longer than a minute",
+        show: |settings| Some(retention::show(&settings.retention)),
+        set: |settings, value| {
+            settings.retention = retention::read(&value)?;
             Ok(())
         },
     },
 ];
 
-/// A length of time as people write it: `30s`, `100ms`, `5m`, `1h`.
+/// A length of time; the error says what was expected.
 fn duration(value: &Value) -> Result<Duration, String> {
-    const WANTED: &str = "a time such as 30s, 500ms or 5m is expected";
-    let text = value.as_str().ok_or(WANTED)?;
-    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
-    let number: u64 = text.strip_suffix(unit).and_then(|n| n.parse().ok()).ok_or(WANTED)?;
-    let millis = match unit {
-        "ms" => Some(number),
-        "s" => number.checked_mul(1_000),
-        "m" => number.checked_mul(60_000),
-        "h" => number.checked_mul(3_600_000),
-        _ => None,
-    };
-    // Nothing can be done in no time.
-    let millis = millis.filter(|millis| *millis > 0).ok_or(WANTED)?;
-    Ok(Duration::from_millis(millis))
-}
-
-fn duration_text(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    if millis.is_multiple_of(1_000) {
-        format!("{}s", millis / 1_000)
-    } else {
-        format!("{millis}ms")
-    }
+    let wanted = || "a time such as 30s, 500ms or 5m is expected".to_owned();
+    value.as_str().and_then(duration_of).ok_or_else(wanted)
 }
 
 fn list_value(list: &[String]) -> Value {
     Value::Array(list.iter().cloned().map(Value::String).collect())
 }
 
+/// What is not done.
+const OFF: &str = "off";
 /// Where an approval alone decides.
 const APPROVED: &str = "approved";
 

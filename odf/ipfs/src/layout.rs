@@ -32,6 +32,7 @@ use self::chain_node::{Links, chain_node, encode};
 pub use self::error::LayoutError;
 pub use self::format::{Format, PROFILE};
 pub use self::leaves::FileLeaf;
+use crate::standing;
 use odf_dataset::{BlockPlace, Dataset, StoredBlock};
 use odf_metadata::{DatasetId, Multihash};
 
@@ -177,12 +178,14 @@ impl Layout {
         })
     }
 
-    /// Forgets a dataset.
+    /// Forgets a dataset, and what is remembered of its roots.
     ///
     /// # Errors
     /// The index cannot be written.
     pub fn forget(&self, id: &DatasetId) -> Result<(), LayoutError> {
-        Ok(self.table.remove(&id.to_bytes())?)
+        self.table.remove(&id.to_bytes())?;
+        standing::forget(&self.store, id);
+        Ok(())
     }
 
     /// Lays out everything up to the dataset's head and returns the root.

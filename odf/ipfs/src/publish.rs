@@ -8,18 +8,19 @@ use std::time::SystemTime;
 
 use ipld_core::ipld::Ipld;
 use odf_node::block::Cid;
-use odf_node::dag;
 use odf_node::fetch::Fetcher;
 use odf_node::ipns::{self, Freshness, Name, PublishOptions};
 use odf_node::peer::Node;
 use odf_node::routing::RoutingError;
-use odf_node::store::{Blocks as _, Store, StoreError};
+use odf_node::store::StoreError;
 
 use crate::Local;
 use crate::layout::{LayoutError, Root};
 use crate::pull::{self, RemoteError};
+use crate::retention::value;
+use crate::standing;
 use odf_dataset::{Dataset, DatasetError, Sharing};
-use odf_metadata::{Multihash, Timestamp};
+use odf_metadata::{DatasetId, Multihash};
 
 /// How often a name may move under our hands before publishing gives up.
 const MAX_ATTEMPTS: usize = 3;
@@ -144,6 +145,9 @@ pub async fn publish(
             Err(error) => return Err(error.into()),
             Ok(published) => {
                 share(dataset).await?;
+                if pull::name_of(&dataset.id()) == Some(name) {
+                    standing::clear_due(local.store(), &dataset.id());
+                }
                 node.provide(root.entities()).await?;
                 let before = before(local, dataset, &expected, &path)?;
                 return Ok(Published {
@@ -197,45 +201,21 @@ fn path_of(root: &Root) -> String {
     format!("/ipfs/{}", root.cid)
 }
 
-/// Gives up the oldest pinned roots of the dataset, so that beside the one laid out last at most `keep` stay. What only they
-/// need goes at the next GC. Returns how many were given up.
+/// Notes that the name of the dataset is to be moved to its head, as [`publish`] does, which ends that. Durable when this
+/// returns.
 ///
 /// # Errors
-/// The store failed; some may have been given up.
-pub fn retain(local: &Local, dataset: &Dataset, keep: u64) -> Result<u64, LayoutError> {
-    let store = local.store();
-    let owner = dataset.id().to_string();
-    let mut roots = Vec::new();
-    // After a reset it is older than others, and the one that is needed all the same.
-    let current = local.layout().latest(&dataset.id())?.map(|root| root.cid);
-    for pin in store.pins(Some(&owner))? {
-        // A root whose age cannot be told is nothing to decide about.
-        let age = if Some(pin.cid) == current {
-            None
-        } else {
-            age_of(store, &pin.cid)?
-        };
-        roots.extend(age.map(|age| (age, pin.cid)));
-    }
-    roots.sort_unstable_by_key(|(age, _)| std::cmp::Reverse(*age));
-    let kept = keep.saturating_add(u64::from(current.is_none()));
-    let mut given_up = 0;
-    for (_, root) in roots.iter().skip(usize::try_from(kept).unwrap_or(usize::MAX)) {
-        given_up += u64::from(store.unpin(&owner, root)?);
-    }
-    Ok(given_up)
+/// The index cannot be written.
+pub fn set_due(local: &Local, dataset: &Dataset) -> Result<(), StoreError> {
+    standing::set_due(local.store(), &dataset.id())
 }
 
-/// Time and sequence number of the metadata block that a root that odfs laid out was made at. A history that was written again is
-/// newer and may be shorter.
-fn age_of(store: &Store, root: &Cid) -> Result<Option<(Timestamp, i128)>, StoreError> {
-    let Some(Ipld::Link(head)) = value(store, root, "head")? else {
-        return Ok(None);
-    };
-    Ok(match (value(store, &head, "time")?, value(store, &head, "seq")?) {
-        (Some(Ipld::String(time)), Some(Ipld::Integer(sequence))) => time.parse().ok().map(|time| (time, sequence)),
-        _ => None,
-    })
+/// The datasets whose names are to be moved to their heads, some of which may not be here any more.
+///
+/// # Errors
+/// The index cannot be read.
+pub fn all_due(local: &Local) -> Result<Vec<DatasetId>, StoreError> {
+    standing::all_due(local.store())
 }
 
 /// What a name stood for that said `old` and says `new` now. Looks at what is here only.
@@ -266,11 +246,6 @@ fn before(local: &Local, dataset: &Dataset, old: &str, new: &str) -> Result<Befo
         },
         false => Before::Other,
     })
-}
-
-/// A value in a block that is here.
-fn value(store: &Store, cid: &Cid, key: &str) -> Result<Option<Ipld>, StoreError> {
-    Ok(store.get(cid)?.and_then(|block| dag::value_at(&block, &[key]).ok()))
 }
 
 /// Whether what a name stands for is an older state of the dataset.

@@ -3,7 +3,6 @@
 use odf::dataset::RemoteAliases;
 use odf::metadata::DatasetId;
 use odf::place::Place;
-use odf::publish;
 use odf::receive::{Destination, Received, Source, receive};
 use odf::repository::files::FilesSource;
 use odf::repository::http::HttpSource;
@@ -101,10 +100,10 @@ pub(super) fn simple(
 
 /// Gives up roots that need not be kept any more.
 pub(super) fn finish(received: &Received, session: &Session) -> Result<(), Failure> {
-    if let (Some(keep), Received::Updated(arrived)) = (session.settings().retention, received) {
-        publish::retain(session.workspace()?.local(), &arrived.dataset, keep)?;
+    match received {
+        Received::Updated(arrived) => session.retain(&arrived.dataset),
+        Received::UpToDate { .. } | Received::Ahead { .. } => Ok(()),
     }
-    Ok(())
 }
 
 /// Tells what came of a pull.

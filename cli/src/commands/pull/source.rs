@@ -6,8 +6,9 @@ use odf::metadata::DatasetId;
 use odf::poll::{self, FetchPhase, Fetched, PollError, Surroundings};
 use odf::workspace::Growth;
 
-use super::{PullArgs, committed, open};
+use super::{PullArgs, open};
 use crate::commands::approve::{Standing, held_to};
+use crate::commands::batch::committed;
 use crate::commands::publish::watch;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};

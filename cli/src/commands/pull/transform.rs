@@ -8,8 +8,9 @@ use odf::metadata::DatasetId;
 use odf::transform::{self, Planned, TransformError};
 use odf::workspace::Growth;
 
-use super::{PullArgs, committed, open};
+use super::{PullArgs, open};
 use crate::commands::approve::held_to;
+use crate::commands::batch::committed;
 use crate::commands::publish::watch;
 use crate::failure::Failure;
 use crate::io::Io;

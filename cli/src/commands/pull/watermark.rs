@@ -3,7 +3,8 @@
 use odf::metadata::{DatasetKind, Timestamp};
 use odf::workspace::Growth;
 
-use super::{PullArgs, Tally, committed};
+use super::{PullArgs, Tally};
+use crate::commands::batch::committed;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::session::Session;

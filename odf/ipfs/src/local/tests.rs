@@ -14,6 +14,7 @@ use odf_node::store::Blocks as _;
 use super::*;
 
 mod formats;
+mod retained;
 
 /// The key of a dataset whose slices are all short.
 const SHORT: u8 = 100;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use ipld_core::ipld::Ipld;
 use odf_dataset::receive::Progress;
@@ -15,8 +16,8 @@ use odf_node::unixfs::directory::list;
 
 use super::*;
 use crate::layout::{Foresight, Format, PROFILE, Root};
-use crate::publish;
 use crate::pull::{Address, PullListener, PullOptions, Pulled, pull_from};
+use crate::retention::{Retention, Rule, retain};
 
 fn laid_out_as(local: &Local, dataset: &Dataset, format: Format) -> Root {
     let foresight = Foresight {
@@ -42,7 +43,7 @@ fn block(local: &Local, cid: &Cid) -> Block {
 }
 
 /// The blocks below `root` that are not in `seen`, which they are afterwards.
-fn new_below(local: &Local, root: Cid, seen: &mut HashSet<Cid>) -> Vec<Block> {
+pub(super) fn new_below(local: &Local, root: Cid, seen: &mut HashSet<Cid>) -> Vec<Block> {
     let mut open = Vec::from_iter(seen.insert(root).then_some(root));
     let mut new = Vec::new();
     while let Some(cid) = open.pop() {
@@ -185,7 +186,8 @@ fn a_dataset_goes_over_to_the_new_format_when_it_is_published_next() {
     local.collect_garbage().unwrap();
     assert_eq!(paths(&local, &old), paths(&local, &new));
     assert!(new_below(&local, old.cid, &mut HashSet::new()).len() > 40);
-    assert_eq!(publish::retain(&local, &dataset, 0).unwrap(), 1);
+    let none = Retention::Kept(vec![Rule::Newest(0)]);
+    assert_eq!(retain(&local, &dataset, &none, SystemTime::now()).unwrap(), 1);
     local.collect_garbage().unwrap();
     assert_eq!(local.store().get(&old.cid).unwrap(), None);
     assert_eq!(paths(&local, &new).len(), 4 + 1 + 14 + 12);
@@ -207,7 +209,7 @@ fn nodes_of_the_old_format_that_are_gone_do_not_stop_the_way_over() {
     check_served(&local, "a");
 }
 
-async fn site(dir: &Path) -> (Local, Node) {
+pub(super) async fn site(dir: &Path) -> (Local, Node) {
     let local = open(dir);
     let peer = Node::builder(local.store()).unwrap();
     let peer = peer.listen(vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()]);
