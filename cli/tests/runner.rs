@@ -20,3 +20,4 @@ mod settings;
 mod smart;
 mod tables;
 mod tails;
+mod values;

@@ -155,7 +155,9 @@ def out(value, type):
         return "NaN" if text == "NaN" else repr(float(text))
     if type.startswith("Decimal"):
         scale = int(type[:-1].split(",")[1])
-        return format(Decimal(text).quantize(Decimal(1).scaleb(-scale), context=Context(prec=60)), "f")
+        shown = format(Decimal(text).quantize(Decimal(1).scaleb(-scale), context=Context(prec=60)), "f")
+        # Decimals have no negative zero.
+        return shown if shown.strip("-0.") else shown.lstrip("-")
     if type == "Timestamp":
         return utc(millis(text) if millis(text) is not None else nanos(text)[0] // 10**6)
     return text.lower() if type == "Bool" else text
