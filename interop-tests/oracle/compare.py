@@ -223,6 +223,7 @@ class Report:
             return
         self.kinds.add(kind)
         self.findings.append(f"{table.name} ({table.about}) {' '.join(table.args)}: {what}")
+        print(self.findings[-1], file=sys.stderr, flush=True)
 
     def refusal(self, table, code, err):
         self.counts["refused"] += 1
@@ -345,14 +346,14 @@ def main():
                 numbers = range(start, min(start + BATCH, args.first + args.tables))
                 compare({f"d{number}": tables.table(args.seed, number) for number in numbers}, here, there, url, report)
                 print(f"{numbers.stop - args.first} file(s), {len(report.findings)} finding(s)", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            print("interrupted; what was compared until then:")
         finally:
             node.terminate()
             node.wait()
     for what, count in sorted(report.counts.items()):
         print(f"{count:8}  {what}")
     print(f"{len(report.findings)} finding(s)")
-    for finding in report.findings:
-        print(" ", finding)
     return 1 if report.findings else 0
 
 
