@@ -228,7 +228,7 @@ class Report:
     def refusal(self, table, code, err):
         self.counts["refused"] += 1
         shown = err.strip().replace("\n", " / ")[:400]
-        if "panicked" in err or code not in (4, 5, 6, 7) or "Next:" not in err:
+        if "panicked" in err or code not in (2, 4, 5, 6, 7) or "Next:" not in err:
             self.find(table, f"exit {code} without a next step: {shown}")
         if table.refused is None:
             return self.find(table, f"refused: {shown}")

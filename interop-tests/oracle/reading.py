@@ -76,7 +76,8 @@ def float_keeps(text):
     written, near = Decimal(text), float(text)
     if written == 0 or near in (float("inf"), float("-inf")):
         return written == 0
-    digits = len(re.sub(r"[eE].*|[-.]", "", text).lstrip("0"))
+    whole, _, fraction = re.sub(r"[eE].*|-", "", text).partition(".")
+    digits = len((whole + fraction.rstrip("0")).lstrip("0"))
     return Context(prec=max(digits, 1), rounding=ROUND_HALF_EVEN, Emin=-9999, Emax=9999).plus(Decimal(near)) == written
 
 
