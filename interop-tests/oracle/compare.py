@@ -118,7 +118,7 @@ RULES = [
     ("a number that is mixed with text is as written", lambda kind, text, value: kind == "number" and isinstance(value, str) and NUMBER.match(value) and near(text, decimal.Decimal(value))),
     ("only true and false are booleans", lambda kind, text, value: isinstance(value, bool) and text.lower() not in ("true", "false")),
     ("booleans that are mixed with others are as written", lambda kind, text, value: text.lower() in ("true", "false") and str(value).lower() in ("true", "false", "1", "0", "1.0", "0.0")),
-    ("only ISO dates are dates", lambda kind, text, value: isinstance(value, datetime.date) and days(text) is None and nanos(text) is None),
+    ("only ISO dates are dates", lambda kind, text, value: isinstance(value, (datetime.date, datetime.time)) and days(text) is None and nanos(text) is None),
     ("no digit of a time is lost", lambda kind, text, value: isinstance(value, datetime.date) and nanos(text) is not None and (nanos(text)[1] or nanos(text)[0] % 1000) ),
     ("times without a zone are in UTC, others too", lambda kind, text, value: isinstance(value, datetime.date) and nanos(text) is not None),
     ("JSON within values keeps its digits and members", lambda kind, text, value: kind == "json"),

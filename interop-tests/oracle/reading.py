@@ -9,11 +9,12 @@ NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z")
 LEADING_ZERO = re.compile(r"-?0[0-9]")
 DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})\Z")
 TIME = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}):?([0-9]{2})(?::?([0-9]{2})(?:\.([0-9]+))?)?"
     r"(?:([Zz])| ?([+-])([0-9]{2}):?([0-9]{2})?)?\Z"
 )
-# Times in zones with names, of which the page says nothing: they may be times or text, as long as nothing changes.
-UNSETTLED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}.*[A-Za-z]{3,}\Z")
+# Times in zones with names and times without colons, of which the page says nothing: they may be times or text, as long as
+# nothing changes.
+UNSETTLED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(.*[A-Za-z]{3,}|T[0-9]{6}.*)\Z")
 NAN = {"NaN", "inf", "-inf"}
 
 
