@@ -21,3 +21,4 @@ mod settings;
 mod smart;
 mod tables;
 mod tails;
+mod values;

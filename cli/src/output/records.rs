@@ -1,16 +1,17 @@
 //! Rows of datasets, written as people or programs want them, however many there are: a batch is in memory at a time.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait, RecordBatch,
-    StringArray, StringBuilder, StructArray, make_array,
+    Array, ArrayRef, AsArray, FixedSizeListArray, Float64Array, GenericListArray, MapArray, OffsetSizeTrait,
+    RecordBatch, StringArray, StringBuilder, StructArray, make_array,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::json::writer::{
-    EncoderOptions, JsonArray, JsonFormat, LineDelimited, WriterBuilder as JsonBuilder, make_encoder,
+    Encoder, EncoderFactory, EncoderOptions, JsonArray, JsonFormat, LineDelimited, NullableEncoder,
+    WriterBuilder as JsonBuilder, make_encoder,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
@@ -100,7 +101,10 @@ fn json<F: JsonFormat>(
     batches: impl Iterator<Item = Result<RecordBatch, Failure>>,
     io: &mut Io,
 ) -> Result<(), Failure> {
-    let mut writer = JsonBuilder::new().with_explicit_nulls(true).build::<_, F>(io.out());
+    let builder = JsonBuilder::new()
+        .with_explicit_nulls(true)
+        .with_encoder_factory(Arc::new(Floats));
+    let mut writer = builder.build::<_, F>(io.out());
     for batch in batches {
         writer.write(&batch?)?;
     }
@@ -128,9 +132,55 @@ fn csv(
     Ok(())
 }
 
+/// NaN and infinities in JSON, which has no numbers for them, as the text that they are in CSV: null would be another value.
+#[derive(Debug)]
+struct Floats;
+
+impl EncoderFactory for Floats {
+    fn make_default_encoder<'a>(
+        &self,
+        field: &'a FieldRef,
+        array: &'a dyn Array,
+        _: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        static NUMBERS: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
+        if !array.data_type().is_floating() {
+            return Ok(None);
+        }
+        let values = cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone();
+        if values.iter().flatten().all(f64::is_finite) {
+            return Ok(None);
+        }
+        let encoder = Numbers {
+            values,
+            finite: make_encoder(field, array, &NUMBERS)?,
+        };
+        Ok(Some(NullableEncoder::new(Box::new(encoder), array.nulls().cloned())))
+    }
+}
+
+struct Numbers<'a> {
+    values: Float64Array,
+    /// Writes those that are.
+    finite: NullableEncoder<'a>,
+}
+
+impl Encoder for Numbers<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let value = self.values.value(row);
+        if value.is_finite() {
+            self.finite.encode(row, out);
+        } else {
+            out.extend_from_slice(format!("\"{value}\"").as_bytes());
+        }
+    }
+}
+
 /// The same rows with lists, structs and maps as JSON text, which is all that a cell of CSV can hold.
 fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let options = EncoderOptions::default().with_explicit_nulls(true);
+    let options = EncoderOptions::default()
+        .with_explicit_nulls(true)
+        .with_encoder_factory(Arc::new(Floats));
     change(batch, |field, column| {
         if !column.data_type().is_nested() {
             return Ok(column.clone());

@@ -583,12 +583,12 @@ impl Struct {
             self.members[at].push_json(value).map_err(in_member)
         });
         pushed.map_err(|(member, problem)| match member {
-            Some(member) => within(&member, problem),
+            Some(member) => problem.within(&member),
             None => problem,
         })?;
         for (at, given) in given.into_iter().enumerate() {
             if !given {
-                let missing = |problem| within(self.fields[at].name(), problem);
+                let missing = |problem: Problem| problem.within(self.fields[at].name());
                 self.members[at].push_null().map_err(missing)?;
             }
         }
@@ -606,14 +606,6 @@ impl Struct {
             .collect::<Result<Vec<_>, _>>()?;
         let array = StructArray::try_new_with_length(self.fields.clone(), members, valid, length)?;
         Ok(Arc::new(array))
-    }
-}
-
-/// The same problem of an object that the value is a member of.
-pub(super) fn within(member: &str, problem: Problem) -> Problem {
-    Problem::Within {
-        member: member.to_owned(),
-        problem: Box::new(problem),
     }
 }
 

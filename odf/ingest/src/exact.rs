@@ -19,7 +19,7 @@ use arrow::util::display::array_value_to_string;
 use chrono::DateTime;
 
 use super::columns::{
-    Column, changes, is_tellable, moments, no_unit, not_midnight, not_type, settled, too_far, with_zone, within,
+    Column, changes, is_tellable, moments, no_unit, not_midnight, not_type, settled, too_far, with_zone,
 };
 use super::moment::{Counted, DAY_MILLIS, recount};
 use super::source::{Problem, Reading};
@@ -53,8 +53,8 @@ impl Unfit {
     /// The same of the object that this is a member of.
     fn in_member(self, name: &str) -> Unfit {
         match self {
-            Unfit::Value(row, problem) => Unfit::Value(row, within(name, problem)),
-            Unfit::Column(problem) => Unfit::Column(within(name, problem)),
+            Unfit::Value(row, problem) => Unfit::Value(row, problem.within(name)),
+            Unfit::Column(problem) => Unfit::Column(problem.within(name)),
         }
     }
 }

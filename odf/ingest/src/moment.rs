@@ -117,14 +117,16 @@ pub(super) fn parse_moment(text: &str, unit: TimeUnit, zone: Option<Tz>) -> Opti
 }
 
 fn general(text: &str, unit: TimeUnit, zone: Option<Tz>) -> Option<Counted> {
-    fn count<Z: TimeZone>(time: &DateTime<Z>, unit: TimeUnit) -> Counted {
-        Counted::of(time.timestamp(), time.timestamp_subsec_nanos().into(), unit)
+    fn count<Z: TimeZone>(time: &DateTime<Z>, unit: TimeUnit) -> Option<Counted> {
+        // A leap second has more than a second's nanoseconds. Counted it would be the first second of the next minute.
+        let nanos = i64::from(time.timestamp_subsec_nanos());
+        (nanos < NANOS_PER_SECOND).then(|| Counted::of(time.timestamp(), nanos, unit))
     }
     let text = with_seconds(text);
     let counted = match zone {
         None => count(&string_to_datetime(&Utc, &text).ok()?, unit),
         Some(zone) => count(&string_to_datetime(&zone, &text).ok()?, unit),
-    };
+    }?;
     Some(if has_digits_below_nanos(&text) {
         counted.and_more()
     } else {
@@ -156,6 +158,10 @@ fn has_digits_below_nanos(text: &str) -> bool {
 
 /// A time of day in the given unit since midnight.
 pub(super) fn parse_time(text: &str, unit: TimeUnit) -> Option<Counted> {
+    let is_leap_second = text.split(':').nth(2).is_some_and(|seconds| seconds.starts_with("60"));
+    if is_leap_second {
+        return None;
+    }
     let counted = Counted::of(0, string_to_time_nanoseconds(text).ok()?, unit);
     Some(if has_digits_below_nanos(text) {
         counted.and_more()
@@ -250,6 +256,9 @@ mod tests {
             ("1970-01-01 08:30+02:00", Some(Exactly(23_400_000))),
             ("1970-01-01 08:30 -01:00", Some(Exactly(34_200_000))),
             ("1970-01-01 24:30", None),
+            // A count of milliseconds has no leap seconds.
+            ("1970-01-01T23:59:60Z", None),
+            ("1970-01-01T23:59:60.5+02:00", None),
             ("1970-01-01 08:3", None),
             ("1970-01-01 8:30:00", None),
             ("1970-01-01", None),
@@ -300,6 +309,11 @@ mod tests {
             Some(TooFar)
         );
         assert_eq!(parse_time("25:00:00", TimeUnit::Second), None);
+        assert_eq!(parse_time("23:59:60", TimeUnit::Second), None);
+        assert_eq!(
+            parse_moment("1970-01-01T23:59:60", TimeUnit::Nanosecond, Some(east)),
+            None
+        );
         assert_eq!(parse_time("08:30", TimeUnit::Second), Some(Exactly(30_600)));
     }
 

@@ -217,8 +217,16 @@ fn bad_ndjson_is_refused_with_its_place() {
         ),
         ("{\"a\":1}\n{\"a\":\n", "t.ndjson, line 2: not a JSON object: EOF"),
         (
+            "{\"a\":1}\n{\"a\":\"\\ud800\"}\n",
+            "t.ndjson, line 2, column `a`: not a JSON string: unexpected end of hex escape at its byte 8",
+        ),
+        (
             "{\"a\":1,\"b\":2,\"a\":3}\n",
             "t.ndjson, line 1, column `a`: this column appears twice",
+        ),
+        (
+            "{\"a\":{\"x\":1}}\n{\"a\":[{\"y\":{\"x\":1,\"z\":2,\"\\u0078\":1}}]}\n",
+            "t.ndjson, line 2, column `a`: member `x`: this column appears twice",
         ),
     ] {
         let refusal = refusal(text, Format::Ndjson);

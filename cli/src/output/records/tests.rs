@@ -103,6 +103,35 @@ fn cells_of_csv_hold_lists_structs_and_maps_as_json() {
 }
 
 #[test]
+fn floats_that_are_no_numbers_are_told_from_nothing() {
+    let values = || {
+        [
+            Some(1.5),
+            Some(f64::NAN),
+            None,
+            Some(f64::INFINITY),
+            Some(f64::NEG_INFINITY),
+        ]
+    };
+    let floats: ArrayRef = Arc::new(Float64Array::from_iter(values()));
+    let lines = text(vec![("f", floats.clone())], Format::Ndjson);
+    assert_eq!(
+        lines,
+        "{\"f\":1.5}\n{\"f\":\"NaN\"}\n{\"f\":null}\n{\"f\":\"inf\"}\n{\"f\":\"-inf\"}\n"
+    );
+    let narrow = cast(&floats, &DataType::Float32).unwrap();
+    assert_eq!(text(vec![("f", narrow)], Format::Ndjson), lines);
+    let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>([Some(values())]));
+    let lists = vec![("l", lists)];
+    let list = "[1.5,\"NaN\",null,\"inf\",\"-inf\"]";
+    assert_eq!(text(lists.clone(), Format::Json), format!("[{{\"l\":{list}}}]\n"));
+    assert_eq!(
+        text(lists, Format::Csv),
+        format!("l\n\"{}\"\n", list.replace('"', "\"\""))
+    );
+}
+
+#[test]
 fn times_beyond_the_calendar_are_numbers_and_no_messages() {
     let columns = || -> Vec<(&str, ArrayRef)> {
         vec![

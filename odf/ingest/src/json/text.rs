@@ -1,7 +1,6 @@
 //! JSON as text: its members and items as written, and its one form.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -55,7 +54,7 @@ pub(crate) fn members(text: &str, visit: &mut OnCell<'_>) -> Result<(), Refused>
         })
         .and_then(|()| deserializer.end());
     match (walked, refused) {
-        (Err(error), _) => Err((None, Problem::Syntax(format!("not a JSON object: {error}")))),
+        (Err(error), _) => Err((None, not("a JSON object", &error))),
         (Ok(()), Some(refused)) => Err(refused),
         (Ok(()), None) => Ok(()),
     }
@@ -83,19 +82,43 @@ impl<'de> serde::Deserialize<'de> for Key<'de> {
     }
 }
 
+/// The members of an object in the order of the text, also those of one name.
+struct Members<'de>(Vec<(Cow<'de, str>, &'de RawValue)>);
+
+impl<'de> serde::Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
+                    members.push((key, map.next_value()?));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(All)
+    }
+}
+
 /// The text of a JSON string.
 pub(crate) fn decode_string(raw: &str) -> Result<Cow<'_, str>, Problem> {
     let key: Key<'_> =
-        serde_json::from_str(raw).map_err(|error| Problem::Syntax(format!("not a JSON string: {error}")))?;
+        serde_json::from_str(raw).map_err(|error| not("a JSON string", &error))?;
     Ok(key.0)
 }
 
 /// The items of a JSON array as written.
 pub(crate) fn items(raw: &str) -> Result<Vec<&RawValue>, Problem> {
-    serde_json::from_str(raw).map_err(|error| Problem::Syntax(format!("not a JSON array: {error}")))
+    serde_json::from_str(raw).map_err(|error| not("a JSON array", &error))
 }
 
-/// A JSON value without blanks and with sorted keys; scalars stay as written. The last of two equal keys wins.
+/// A JSON value without blanks and with sorted keys; scalars stay as written. Two equal keys of an object are refused, since
+/// one of the values would be lost.
 pub(crate) fn canonical(raw: &str) -> Result<String, Problem> {
     let mut out = String::with_capacity(raw.len());
     let mut keep = |scalar: &str, out: &mut String| {
@@ -130,7 +153,18 @@ pub(super) fn reprinted(raw: &str) -> Result<String, Problem> {
 }
 
 fn not_json(error: serde_json::Error) -> Problem {
-    Problem::Syntax(format!("not JSON: {error}"))
+    not("JSON", &error)
+}
+
+/// Why a text is not `what`. Lines are counted from its beginning, and not told: a person looks for the line of the file.
+fn not(what: &str, error: &serde_json::Error) -> Problem {
+    let said = error.to_string();
+    let reason = said.rsplit_once(" at line ").map_or(&*said, |(reason, _)| reason);
+    let place = match error.line() {
+        1 => format!(" at its byte {}", error.column()),
+        _ => String::new(),
+    };
+    Problem::Syntax(format!("not {what}: {reason}{place}"))
 }
 
 /// Called with a scalar as written and the text to append it to.
@@ -146,11 +180,15 @@ fn write_canonical(raw: &str, depth: usize, scalar: &mut OnScalar<'_>, out: &mut
     }
     match raw.as_bytes().first() {
         Some(b'{') => {
-            let members: BTreeMap<String, &RawValue> = serde_json::from_str(raw).map_err(not_json)?;
+            let Members(mut members) = serde_json::from_str(raw).map_err(not_json)?;
+            members.sort_by(|(one, _), (other, _)| one.cmp(other));
             out.push('{');
             for (at, (key, value)) in members.iter().enumerate() {
                 if at > 0 {
                     out.push(',');
+                }
+                if members.get(at + 1).is_some_and(|(next, _)| next == key) {
+                    return Err(Problem::Duplicate.within(key));
                 }
                 out.push_str(&serde_json::to_string(key).map_err(not_json)?);
                 out.push(':');

@@ -206,3 +206,13 @@ pub enum Problem {
     #[error("stopped")]
     Cancelled,
 }
+
+impl Problem {
+    /// The same problem of an object that the value is a member of.
+    pub(crate) fn within(self, member: &str) -> Problem {
+        Problem::Within {
+            member: member.to_owned(),
+            problem: Box::new(self),
+        }
+    }
+}
