@@ -1,10 +1,13 @@
-//! Datasets behind `http(s)://`, read by the Simple Transfer Protocol: plain GETs, nothing else.
+//! Datasets behind `http(s)://`, read by the Simple Transfer Protocol: plain GETs. What an odfs node has beside it, the chain
+//! as one file and many objects in one answer, is asked for where it pays.
 
 mod agent;
 
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, Read};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use ureq::http::Response;
@@ -12,7 +15,7 @@ use url::Url;
 
 use odf_dataset::receive::{
     Arrival, Listener, MAX_NEW_BLOCK_BYTES, MAX_NEW_BLOCKS, ObjectReader, Progress, ReceiveError, Source, SourceError,
-    tell,
+    in_parallel, tell,
 };
 use odf_dataset::{Dataset, Object};
 use odf_metadata::Multihash;
@@ -20,6 +23,7 @@ use odf_metadata::codec::MAX_BLOCK_BYTES;
 
 use crate::brought::Brought;
 use crate::files::{self, MAX_HEAD_BYTES};
+use crate::together::{self, MEDIA_TYPE, Name, OBJECTS_FILE, TakeError};
 use crate::{ReadError, with_slash};
 
 #[cfg(test)]
@@ -29,6 +33,8 @@ pub use agent::{MAX_REDIRECTS, agent, ask};
 /// The file that some servers have beside those of the protocol: every metadata block, oldest first, each behind its length
 /// (see `docs/formats.md`). It can be had from any byte on, so what is new of a long chain is one request.
 pub(crate) const CHAIN_FILE: &str = "chain";
+/// For so many objects at a time it is thought about which go together: a list of all would be as long as the chain.
+pub(crate) const OBJECTS_AT_A_TIME: usize = 1 << 13;
 /// After so many metadata blocks of it whoever waits is asked whether it should go on.
 const BLOCKS_PER_LOOK: u64 = 256;
 
@@ -92,6 +98,8 @@ pub struct HttpSource {
     token: Option<String>,
     /// Metadata blocks of the chain file, once it was asked for.
     brought: OnceLock<Brought>,
+    /// The server does not give many objects in one answer.
+    singly: AtomicBool,
 }
 
 impl HttpSource {
@@ -102,6 +110,7 @@ impl HttpSource {
             base: with_slash(base),
             token,
             brought: OnceLock::new(),
+            singly: AtomicBool::new(false),
         }
     }
 
@@ -132,6 +141,90 @@ impl HttpSource {
             404 | 410 => Ok(None),
             status @ (401 | 403) => Err(denied(url, status, response)),
             status => Err(ReadError::Status { url, status }),
+        }
+    }
+
+    /// Brings small objects, many in one answer, if the server does that. Gives those that are still to be brought, one by
+    /// one: all others are here, and have their names.
+    ///
+    /// # Errors
+    /// An object is not what it should be or finds no place, or the listener wants it to stop. That the server gave something
+    /// else, or less, is no error.
+    pub(crate) fn together(
+        &self,
+        objects: &[Object],
+        arrival: &Arrival,
+        listener: &Listener<'_>,
+    ) -> Result<Vec<Object>, ReceiveError> {
+        let bodies = together::bodies(objects);
+        let Some((first, rest)) = bodies.split_first() else {
+            return Ok(objects.to_vec());
+        };
+        let arrived = Mutex::new(HashSet::new());
+        let bring = |body: &Vec<Object>| match self.singly.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => self.bring(body, arrival, &arrived, listener),
+        };
+        // By itself: it tells whether the server knows of this at all.
+        bring(first)?;
+        in_parallel(rest, &bring)?;
+        arrival.settle()?;
+        let arrived = arrived.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let left = objects.iter().filter(|object| !arrived.contains(*object));
+        Ok(left.copied().collect())
+    }
+
+    /// Brings the objects of one answer, and says which came.
+    fn bring(
+        &self,
+        wanted: &[Object],
+        arrival: &Arrival,
+        arrived: &Mutex<HashSet<Object>>,
+        listener: &Listener<'_>,
+    ) -> Result<(), ReceiveError> {
+        let (url, list) = (self.url(OBJECTS_FILE), together::list(wanted));
+        let answer = ask(|| {
+            let mut request = self
+                .agent
+                .post(&url)
+                .header("content-type", "text/plain; charset=utf-8");
+            if let Some(token) = &self.token {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
+            request.send(list.as_bytes())
+        });
+        let response = match answer {
+            Ok(response) if response.status().as_u16() == 200 && is_of(&response, MEDIA_TYPE) => response,
+            // Most servers do not know of it. What else is wrong the next request tells.
+            answer => {
+                let answer = answer.map(|response| response.status());
+                tracing::debug!(?answer, "objects are read one by one");
+                self.singly.store(true, Ordering::Release);
+                return Ok(());
+            }
+        };
+        let wanted: HashMap<Name, Object> = wanted
+            .iter()
+            .map(|object| ((object.kind, object.hash), *object))
+            .collect();
+        let mut arrived = |object| {
+            let mut arrived = arrived.lock().unwrap_or_else(PoisonError::into_inner);
+            arrived.insert(object);
+        };
+        let wanted = |name: &Name| wanted.get(name).copied();
+        match together::take(
+            response.into_body().into_reader(),
+            arrival,
+            &wanted,
+            &mut arrived,
+            listener,
+        ) {
+            Err(TakeError::Receive(error)) if !matches!(error, ReceiveError::Broken { .. }) => Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "the rest of the objects of an answer is read one by one");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -230,8 +323,21 @@ impl Source for HttpSource {
     }
 
     fn objects(&self, objects: &[Object], arrival: &Arrival, listener: &Listener<'_>) -> Result<(), ReceiveError> {
-        arrival.take(objects, &|object| Ok(self.object(object)?), listener)
+        for some in objects.chunks(OBJECTS_AT_A_TIME) {
+            let left = self.together(some, arrival, listener)?;
+            arrival.take(&left, &|object| Ok(self.object(object)?), listener)?;
+        }
+        Ok(())
     }
+}
+
+/// Whether an answer says that it is of this kind.
+fn is_of(response: &Response<ureq::Body>, media_type: &str) -> bool {
+    let found = response
+        .headers()
+        .get("content-type")
+        .and_then(|found| found.to_str().ok());
+    found.is_some_and(|found| found.eq_ignore_ascii_case(media_type))
 }
 
 /// Reads the entries of a chain file up to its end, up to the first that is none, or as many as are taken at once.

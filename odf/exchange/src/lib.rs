@@ -14,6 +14,7 @@ pub mod http;
 pub mod kamu_workspace;
 pub mod server;
 pub mod smart;
+mod together;
 
 pub use error::{PushError, ReadError};
 pub use smart::SmartError;

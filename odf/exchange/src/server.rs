@@ -7,6 +7,7 @@
 //! | `GET /{dataset}/data/{hash}`, `…/checkpoints/{hash}` | a slice, a checkpoint |
 //! | `GET /{dataset}/chain` | all metadata blocks, oldest first, each behind its length; from a byte on with `Range` |
 //! | `PUT` of the same two | takes an object that a push under way waits for |
+//! | `POST /{dataset}/objects` | the objects that it names, one a line, in one body; `PUT` takes such a body of a push |
 //! | `GET /{dataset}/pull`, `…/push` | the smart protocol, over a WebSocket |
 //! | `GET /info`, `/accounts/me`, `/datasets/{id}`, `/platform/token/validate` | what kamu asks before it pushes |
 //!
@@ -35,6 +36,7 @@ mod socket;
 mod state;
 #[cfg(test)]
 mod tests;
+mod together;
 mod tokens;
 mod turns;
 mod uploads;
@@ -45,7 +47,7 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
 use self::blocks::Blocks;
@@ -54,6 +56,7 @@ use self::state::Server;
 use self::turns::{REQUESTS, TRANSFERS, Turns};
 use self::uploads::Uploads;
 use crate::http::CHAIN_FILE;
+use crate::together::OBJECTS_FILE;
 use odf_dataset::{Datasets, ObjectKind};
 
 pub use axum::Router;
@@ -94,7 +97,11 @@ pub fn router(datasets: Datasets, tokens: Tokens, pushes: PushLog, options: Opti
         plain = plain
             .route(&format!("{base}/refs/{{reference}}"), get(reading::reference))
             .route(&format!("{base}/blocks/{{hash}}"), get(reading::block))
-            .route(&format!("{base}/{CHAIN_FILE}"), get(objects::chain));
+            .route(&format!("{base}/{CHAIN_FILE}"), get(objects::chain))
+            .route(
+                &format!("{base}/{OBJECTS_FILE}"),
+                post(together::download).put(together::upload),
+            );
         for kind in ObjectKind::ALL {
             let path = format!("{base}/{}/{{hash}}", kind.directory());
             let methods = get(move |server, params, sender| objects::download(kind, server, params, sender))

@@ -26,6 +26,7 @@ pub(super) mod sample;
 mod source;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use std::time::Duration;
 

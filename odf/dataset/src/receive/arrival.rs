@@ -422,7 +422,9 @@ impl Sink {
     /// # Errors
     /// As [`Self::write`], [`ReceiveError::Broken`], or the listener wants it to stop.
     pub fn fill(&mut self, reader: &mut dyn Read, listener: &Listener<'_>) -> Result<(), ReceiveError> {
-        let mut buffer = vec![0; READ_BYTES];
+        // And one more, which shows at once that there are too many.
+        let size = usize::try_from(self.object().size).unwrap_or(READ_BYTES);
+        let mut buffer = vec![0; size.saturating_add(1).min(READ_BYTES)];
         loop {
             let count = match reader.read(&mut buffer) {
                 Ok(0) => return Ok(()),

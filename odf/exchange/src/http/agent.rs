@@ -57,7 +57,7 @@ pub fn agent(url: &str) -> Agent {
 
 /// Makes a request of an [`agent`], and makes it again if it went out on a connection from before, which ended without an
 /// answer: a server may close a connection that waits just when the next request is under way (RFC 9112 §9.3.1). Only for
-/// GET and PUT, which may be repeated (RFC 9110 §9.2.2).
+/// GET and PUT, which may be repeated (RFC 9110 §9.2.2), and for a POST that changes nothing.
 ///
 /// # Errors
 /// What the last request ended with.

@@ -1,7 +1,8 @@
 //! Slices and checkpoints over plain HTTP: read by whoever may read, brought by whoever pushes. And the chain as a file.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -12,7 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures::{StreamExt as _, stream};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::answer::{self, Refusal};
 use super::request::{Params, blocking, dataset_in, hash_in};
@@ -20,7 +21,7 @@ use super::sender::Sender;
 use super::turns::Turn;
 use super::uploads::Upload;
 use super::{PATIENCE, Server};
-use odf_dataset::receive::ReceiveError;
+use odf_dataset::receive::Progress;
 use odf_dataset::{Object, ObjectKind};
 
 /// How much of a file is read at a time.
@@ -187,22 +188,68 @@ pub(super) async fn upload(
     receive(upload, object, request.into_body()).await
 }
 
-/// Writes a body where it belongs, in a thread that may wait for the disk.
+/// Writes a body where it belongs.
 async fn receive(upload: Arc<Upload>, object: Object, body: Body) -> Result<(), Refusal> {
-    let (pieces, mut incoming) = mpsc::channel::<Bytes>(MAX_PIECES_AHEAD);
-    let (whole, complete) = tokio::sync::oneshot::channel::<()>();
-    let mut whole = Some(whole);
-    let writer = tokio::task::spawn_blocking(move || {
+    written(&object.to_string(), body, move |mut body| {
         let mut sink = upload.arrival().sink(&object)?;
-        while let Some(piece) = incoming.blocking_recv() {
-            sink.write(&piece)?;
+        sink.fill(&mut body, &go_on)?;
+        Ok(sink.finish()?)
+    })
+    .await
+}
+
+/// Nobody is asked whether a request should go on.
+pub(super) fn go_on(_: Progress) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// A request's body on its way to a thread that may wait for the disk.
+pub(super) struct Incoming {
+    pieces: mpsc::Receiver<Bytes>,
+    piece: Bytes,
+    /// Says that the body was whole; nothing once it has ended.
+    whole: Option<oneshot::Receiver<()>>,
+    is_broken: bool,
+}
+
+impl Read for Incoming {
+    /// A body that broke off has no end, whatever has come of it.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            if let Some(piece) = self.pieces.blocking_recv() {
+                self.piece = piece;
+                continue;
+            }
+            if let Some(whole) = self.whole.take() {
+                self.is_broken = whole.blocking_recv().is_err();
+            }
+            return match self.is_broken {
+                true => Err(ErrorKind::UnexpectedEof.into()),
+                false => Ok(0),
+            };
         }
-        // A body that broke off is not finished, whatever has come of it.
-        match complete.blocking_recv() {
-            Ok(()) => sink.finish().map(|()| true),
-            Err(_) => Ok::<_, ReceiveError>(false),
-        }
-    });
+        let count = self.piece.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.piece.split_to(count));
+        Ok(count)
+    }
+}
+
+/// Has the body of a request, which is called `what`, taken by `work`, in a thread that may wait for the disk.
+pub(super) async fn written(
+    what: &str,
+    body: Body,
+    work: impl FnOnce(Incoming) -> Result<(), Refusal> + Send + 'static,
+) -> Result<(), Refusal> {
+    let (pieces, incoming) = mpsc::channel::<Bytes>(MAX_PIECES_AHEAD);
+    let (whole, complete) = oneshot::channel::<()>();
+    let mut whole = Some(whole);
+    let incoming = Incoming {
+        pieces: incoming,
+        piece: Bytes::new(),
+        whole: Some(complete),
+        is_broken: false,
+    };
+    let writer = tokio::task::spawn_blocking(move || work(incoming));
     let mut body = body.into_data_stream();
     let ended = loop {
         match tokio::time::timeout(PATIENCE, body.next()).await {
@@ -216,11 +263,11 @@ async fn receive(upload: Arc<Upload>, object: Object, body: Body) -> Result<(), 
                 whole.take().map(|whole| whole.send(()));
                 break Ok(());
             }
-            Ok(Some(Err(error))) => break Err(Refusal::bad_request(format!("{object} broke off: {error}"))),
+            Ok(Some(Err(error))) => break Err(Refusal::bad_request(format!("{what} broke off: {error}"))),
             Err(_) => {
                 break Err(Refusal::new(
                     StatusCode::REQUEST_TIMEOUT,
-                    format!("no byte of {object} came for {} s", PATIENCE.as_secs()),
+                    format!("no byte of {what} came for {} s", PATIENCE.as_secs()),
                 ));
             }
         }
@@ -230,10 +277,7 @@ async fn receive(upload: Arc<Upload>, object: Object, body: Body) -> Result<(), 
     drop(whole);
     let written = writer.await.map_err(|error| Refusal::internal(&error))?;
     ended?;
-    match written? {
-        true => Ok(()),
-        false => Err(Refusal::bad_request(format!("{object} broke off"))),
-    }
+    written
 }
 
 /// A body that keeps a turn until it has been sent or dropped.

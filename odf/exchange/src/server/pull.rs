@@ -27,6 +27,7 @@ use crate::smart::messages::{
     PullStrategy, TransferPlan, TransferUrl, VERSION, VERSION_HEADER,
 };
 use crate::smart::{MAX_OBJECT_REQUESTS, is_on_page, plan};
+use crate::together::OBJECTS_FILE;
 use odf_dataset::{BlockPlace, Dataset, DatasetError, StoredBlock};
 use odf_metadata::Multihash;
 use odf_metadata::codec::EncodedBlock;
@@ -59,9 +60,17 @@ impl Links {
 
     /// The address of an object.
     pub(super) fn to(&self, file: &ObjectFile) -> TransferUrl {
-        let object = plan::object(file);
+        self.below(&plan::object(file))
+    }
+
+    /// The address of many objects together.
+    pub(super) fn to_many(&self) -> TransferUrl {
+        self.below(&OBJECTS_FILE)
+    }
+
+    fn below(&self, file: &dyn std::fmt::Display) -> TransferUrl {
         TransferUrl {
-            url: format!("{}{object}", self.base),
+            url: format!("{}{file}", self.base),
             headers: self.headers.clone(),
             expires_at: None,
         }

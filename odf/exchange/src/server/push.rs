@@ -425,6 +425,7 @@ fn strategies(upload: &Upload, request: &PushObjectsRequest, links: &Links) -> R
     });
     Ok(PushObjectsAccepted {
         object_transfer_strategies: strategies.collect::<Result<_, _>>()?,
+        together: request.together.then(|| links.to_many()),
     })
 }
 

@@ -24,6 +24,7 @@ mod long;
 mod pushes;
 mod rights;
 mod strangers;
+mod together;
 
 /// A server that ends with the test.
 pub(super) struct Served {

@@ -29,11 +29,13 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the network may take no byte of a message.
 const WRITE_DEADLINE: Duration = Duration::from_secs(60);
 /// How often the wait for a message looks up.
-const TICK: Duration = Duration::from_millis(100);
+pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// An open WebSocket to a dataset.
 pub(super) struct Channel {
     socket: WebSocket<MaybeTlsStream<TcpStream>>,
+    /// Another handle of the same connection, for its deadlines.
+    connection: TcpStream,
     place: String,
 }
 
@@ -61,7 +63,6 @@ impl Channel {
             fields.insert(header::AUTHORIZATION, value);
         }
         let stream = connect(place).map_err(|error| unreachable(error.to_string()))?;
-        // Another handle of the same connection, for its deadline after the upgrade.
         let connection = stream.try_clone().map_err(|error| unreachable(error.to_string()))?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(MAX_MESSAGE_BYTES))
@@ -73,6 +74,7 @@ impl Channel {
                 ticking.map_err(|error| unreachable(error.to_string()))?;
                 Ok(Some(Self {
                     socket,
+                    connection,
                     place: place.shown(),
                 }))
             }
@@ -159,6 +161,16 @@ impl Channel {
             }
             Err(error) => Err(self.broken(error)),
         }
+    }
+
+    /// The text of a message, if one is there already.
+    pub(super) fn look(&mut self) -> Result<Option<Utf8Bytes>, SmartError> {
+        let unreadable = |error: io::Error| self.broken(Error::Io(error));
+        self.connection.set_nonblocking(true).map_err(unreadable)?;
+        let found = self.poll();
+        let unreadable = |error: io::Error| self.broken(Error::Io(error));
+        self.connection.set_nonblocking(false).map_err(unreadable)?;
+        found
     }
 
     /// A message from its text.

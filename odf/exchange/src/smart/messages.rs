@@ -172,6 +172,9 @@ pub(crate) struct PushObjectsRequest {
     /// Whether others will be asked for when these are done.
     #[serde(default)]
     pub(crate) is_truncated: bool,
+    /// The client can send many in one request. Between two odfs; kamu neither writes nor reads it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) together: bool,
 }
 
 /// Push, 3: where they are to go, or why nowhere.
@@ -182,6 +185,9 @@ pub(crate) type PushObjectsResponse = Result<PushObjectsAccepted, PushObjectsRef
 pub(crate) struct PushObjectsAccepted {
     /// One for each, in any order.
     pub(crate) object_transfer_strategies: Vec<PushStrategy>,
+    /// Where many of them may go in one request. Between two odfs; kamu neither writes nor reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) together: Option<TransferUrl>,
 }
 
 /// Push, 3: why nowhere.
@@ -521,6 +527,26 @@ mod tests {
             }),
             &format!(r#"{{"Ok":{{"transfer_plan":{PLAN_TEXT},"more":true}}}}"#),
         );
+        exact(
+            PushObjectsRequest {
+                object_files: vec![],
+                is_truncated: true,
+                together: true,
+            },
+            r#"{"object_files":[],"is_truncated":true,"together":true}"#,
+        );
+        let to = TransferUrl {
+            url: "objects".to_owned(),
+            headers: vec![],
+            expires_at: None,
+        };
+        exact(
+            PushObjectsResponse::Ok(PushObjectsAccepted {
+                object_transfer_strategies: vec![],
+                together: Some(to),
+            }),
+            r#"{"Ok":{"object_transfer_strategies":[],"together":{"url":"objects","headers":[],"expires_at":null}}}"#,
+        );
     }
 
     #[test]
@@ -552,6 +578,7 @@ mod tests {
             PushObjectsRequest {
                 object_files: vec![],
                 is_truncated: false,
+                together: false,
             },
             r#"{"object_files":[],"is_truncated":false}"#,
         );
@@ -562,6 +589,7 @@ mod tests {
                     push_strategy: PushMeans::SkipUpload,
                     upload_to: None,
                 }],
+                together: None,
             }),
             concat!(
                 r#"{"Ok":{"object_transfer_strategies":[{"object_file":{"object_type":"DataSlice","physical_hash":"HASH","#,

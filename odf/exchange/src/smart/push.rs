@@ -1,23 +1,20 @@
 //! A dataset on its way to a server of the protocol.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read, Seek as _};
+use std::collections::{HashMap, HashSet};
 use std::iter::Peekable;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 
-use ureq::SendBody;
-
-use super::channel::{Channel, refusal};
+use super::channel::{Channel, TICK, refusal};
 use super::messages::{
     Empty, ProgressResponse, PushComplete, PushMeans, PushMetadataRefused, PushMetadataRequest, PushMetadataResponse,
     PushObjectsAccepted, PushObjectsRefused, PushObjectsRequest, PushObjectsResponse, PushRefused, PushRequest,
     PushResponse, TransferUrl, UploadProgress, Visibility,
 };
-use super::source::absolute;
+use super::upload::Uploads;
 use super::{Endpoint, MAX_OBJECT_REQUESTS, OBJECTS_PER_REQUEST, SmartError, bundle, is_on_page, plan};
-use odf_dataset::receive::{Cancelled, Listener, Progress, ReceiveError, Source as _, compare, in_parallel, tell};
+use odf_dataset::receive::{Listener, Progress, ReceiveError, Source as _, compare, in_parallel, tell};
 use odf_dataset::{BlockPlace, Dataset, DatasetError, Object, StoredBlock};
 use odf_metadata::Multihash;
 use odf_metadata::chain::Relation;
@@ -26,6 +23,7 @@ use odf_metadata::codec::EncodedBlock;
 use crate::PushError;
 use crate::files::Pushed;
 use crate::http::{self, HttpSource, shown};
+use crate::together;
 
 /// A message without content: what the server sends to ask how far uploads are, and to confirm.
 const EMPTY_MESSAGE: &str = "{}";
@@ -52,6 +50,7 @@ pub fn push(
     let Some(after) = last_there(dataset, place, &there, old_head, force, listener)? else {
         return Ok(Pushed::UpToDate);
     };
+    let agent = http::agent(place.http.as_str());
     let mut rest = dataset.blocks_after(after)?.peekable();
     let (mut head, mut replaces, mut blocks) = (old_head, force, 0);
     loop {
@@ -64,6 +63,7 @@ pub fn push(
             dataset,
             place,
             channel,
+            agent: &agent,
             listener,
         };
         let objects = push.begin(head, &page, visibility, replaces)?;
@@ -160,11 +160,19 @@ fn last_there(
     }
 }
 
+/// Where a server wants the objects that it lacks.
+struct Wanted {
+    singly: HashMap<Object, TransferUrl>,
+    /// Where many of them may go in one request.
+    together: Option<TransferUrl>,
+}
+
 /// A push under way.
 struct Push<'a> {
     dataset: &'a Dataset,
     place: &'a Endpoint,
     channel: Channel,
+    agent: &'a ureq::Agent,
     listener: &'a Listener<'a>,
 }
 
@@ -220,6 +228,7 @@ impl Push<'_> {
             self.channel.send(&PushObjectsRequest {
                 object_files: page.iter().map(plan::file).collect(),
                 is_truncated: !rest.is_empty(),
+                together: true,
             })?;
             let wanted = self.wanted(page)?;
             self.upload(page, &wanted)?;
@@ -234,7 +243,7 @@ impl Push<'_> {
     }
 
     /// Where the server wants those of the objects that it lacks.
-    fn wanted(&mut self, page: &[Object]) -> Result<HashMap<Object, TransferUrl>, PushError> {
+    fn wanted(&mut self, page: &[Object]) -> Result<Wanted, PushError> {
         let answer: PushObjectsResponse = loop {
             let text = self.channel.receive_text(self.listener)?;
             // A question about the uploads of the last page that crossed the word that they are done.
@@ -242,10 +251,11 @@ impl Push<'_> {
                 break self.channel.read(&text)?;
             }
         };
-        let strategies = match answer {
+        let (strategies, together) = match answer {
             Ok(PushObjectsAccepted {
                 object_transfer_strategies,
-            }) => object_transfer_strategies,
+                together,
+            }) => (object_transfer_strategies, together),
             Err(PushObjectsRefused::RefCollision { dataset_id }) => {
                 return Err(SmartError::RefCollision {
                     place: self.place.shown(),
@@ -262,7 +272,8 @@ impl Push<'_> {
             }
             Err(PushObjectsRefused::Internal(error)) => return Err(self.channel.refused(error).into()),
         };
-        let mut wanted = HashMap::new();
+        let asked: HashSet<&Object> = page.iter().collect();
+        let mut singly = HashMap::new();
         for strategy in strategies {
             let object = plan::object(&strategy.object_file);
             match (strategy.push_strategy, strategy.upload_to) {
@@ -270,8 +281,8 @@ impl Push<'_> {
                     tell(self.listener, Progress::Bytes(object.size))?;
                 }
                 // What was not asked for is not sent.
-                (PushMeans::HttpUpload, Some(url)) if page.contains(&object) => {
-                    wanted.insert(object, url);
+                (PushMeans::HttpUpload, Some(url)) if asked.contains(&object) => {
+                    singly.insert(object, url);
                 }
                 (PushMeans::HttpUpload, _) => {
                     let reason = format!("it does not say where it wants {object}");
@@ -279,41 +290,63 @@ impl Push<'_> {
                 }
             }
         }
-        Ok(wanted)
+        Ok(Wanted { singly, together })
     }
 
     /// Sends objects and answers the server's questions meanwhile, then says that they are sent.
-    fn upload(&mut self, page: &[Object], wanted: &HashMap<Object, TransferUrl>) -> Result<(), PushError> {
-        let objects: Vec<Object> = page
-            .iter()
-            .filter(|object| wanted.contains_key(object))
-            .copied()
-            .collect();
+    fn upload(&mut self, page: &[Object], wanted: &Wanted) -> Result<(), PushError> {
+        let (dataset, is_wanted) = (self.dataset, |object: &&Object| wanted.singly.contains_key(*object));
+        let objects: Vec<Object> = page.iter().filter(is_wanted).copied().collect();
+        let bodies = match wanted.together {
+            // One that is not what it was by itself, so that it is told what is wrong with it.
+            Some(_) => {
+                let is_here = |object: &&Object| object.is_in(dataset.dir());
+                together::bodies(&objects.iter().filter(is_here).copied().collect::<Vec<_>>())
+            }
+            None => Vec::new(),
+        };
+        let together: HashSet<&Object> = bodies.iter().flatten().collect();
+        let rest = objects.iter().filter(|object| !together.contains(object));
+        let rest: Vec<Object> = rest.copied().collect();
         let (uploaded, stop) = (AtomicI32::new(0), AtomicBool::new(false));
-        let (dataset, place, listener) = (self.dataset, self.place, self.listener);
-        let agent = http::agent(place.http.as_str());
-        let transfer = |object: &Object| {
-            let Some(to) = wanted.get(object) else {
-                return Ok(());
-            };
-            send(dataset, object, place, to, &agent, &stop, listener)?;
-            uploaded.fetch_add(1, Ordering::Relaxed);
-            Ok(())
+        let uploads = Uploads {
+            dataset,
+            place: self.place,
+            agent: self.agent,
+            stop: &stop,
+            listener: self.listener,
+        };
+        let count = |more: usize| {
+            uploaded.fetch_add(i32::try_from(more).unwrap_or(i32::MAX), Ordering::Relaxed);
+        };
+        let send_many = |objects: &Vec<Object>| match &wanted.together {
+            Some(to) => uploads.send_many(objects, to).map(|()| count(objects.len())),
+            None => Ok(()),
+        };
+        let send = |object: &Object| match wanted.singly.get(object) {
+            Some(to) => uploads.send(object, to).map(|()| count(1)),
+            None => Ok(()),
         };
         let channel = &mut self.channel;
         thread::scope(|scope| {
-            let uploads = thread::Builder::new().spawn_scoped(scope, || in_parallel(&objects, &transfer));
-            let uploads = uploads.map_err(|source| PushError::Io {
+            let (done, is_done) = sync_channel::<()>(1);
+            let work = || {
+                let _done = done;
+                in_parallel(&bodies, &send_many).and_then(|()| in_parallel(&rest, &send))
+            };
+            let sending = thread::Builder::new().spawn_scoped(scope, work);
+            let sending = sending.map_err(|source| PushError::Io {
                 operation: "start a thread to read",
                 path: dataset.dir().to_owned(),
                 source,
             })?;
             let mut answered = Ok(());
-            while !uploads.is_finished() && answered.is_ok() {
+            // Looked at from time to time; the end of the uploads is noticed at once.
+            while answered.is_ok() && is_done.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
                 answered = answer_question(channel, &uploaded);
             }
             stop.store(answered.is_err(), Ordering::Release);
-            let sent = match uploads.join() {
+            let sent = match sending.join() {
                 Ok(sent) => sent,
                 Err(panic) => std::panic::resume_unwind(panic),
             };
@@ -365,7 +398,7 @@ struct Refused {
 
 /// Tells the server how far uploads are, if it asks.
 fn answer_question(channel: &mut Channel, uploaded: &AtomicI32) -> Result<(), PushError> {
-    if channel.poll()?.is_some() {
+    if channel.look()?.is_some() {
         channel.send(&ProgressResponse {
             details: UploadProgress::Running {
                 uploaded_objects_count: uploaded.load(Ordering::Relaxed),
@@ -373,91 +406,4 @@ fn answer_question(channel: &mut Channel, uploaded: &AtomicI32) -> Result<(), Pu
         })?;
     }
     Ok(())
-}
-
-/// A file on its way out: tells of its progress, and breaks off when it should stop.
-struct Body<'a> {
-    file: File,
-    /// How many of its bytes have been read, and how many were told of: more when they are sent again.
-    read: u64,
-    told: u64,
-    stop: &'a AtomicBool,
-    listener: &'a Listener<'a>,
-    cancelled: bool,
-}
-
-impl Read for Body<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
-        self.read += read as u64;
-        let new = self.read.saturating_sub(self.told);
-        self.told += new;
-        self.cancelled |= (self.listener)(Progress::Bytes(new)).is_break();
-        if self.cancelled || self.stop.load(Ordering::Acquire) {
-            return Err(io::Error::other("stopped"));
-        }
-        Ok(read)
-    }
-}
-
-/// PUTs one object where the server wants it.
-fn send(
-    dataset: &Dataset,
-    object: &Object,
-    place: &Endpoint,
-    to: &TransferUrl,
-    agent: &ureq::Agent,
-    stop: &AtomicBool,
-    listener: &Listener<'_>,
-) -> Result<(), PushError> {
-    let failed = |url: &str, reason: String| SmartError::Upload {
-        object: *object,
-        url: url.to_owned(),
-        reason,
-    };
-    let (url, shown) = absolute(&place.http, &to.url).map_err(|reason| failed(&place.shown(), reason.to_owned()))?;
-    let path = object.path(dataset.dir());
-    let file = File::open(&path).map_err(|source| PushError::Io {
-        operation: "open",
-        path: path.clone(),
-        source,
-    })?;
-    let found = file.metadata().map_or(0, |found| found.len());
-    if found != object.size {
-        return Err(PushError::Damaged {
-            path,
-            expected: format!("{} bytes", object.size),
-            found: format!("{found} bytes"),
-        });
-    }
-    let mut body = Body {
-        file,
-        read: 0,
-        told: 0,
-        stop,
-        listener,
-        cancelled: false,
-    };
-    let sent = http::ask(|| {
-        body.file.rewind()?;
-        body.read = 0;
-        let mut request = agent.put(url.as_str());
-        for row in &to.headers {
-            request = request.header(&row.name, &row.value);
-        }
-        request
-            .header("content-type", "application/octet-stream")
-            .header("content-length", object.size.to_string())
-            .send(SendBody::from_reader(&mut body))
-    });
-    if body.cancelled {
-        return Err(Cancelled.into());
-    }
-    let response = sent.map_err(|error| failed(&shown, http::in_words(&error)))?;
-    if response.status().is_success() {
-        return Ok(());
-    }
-    let status = response.status().as_u16();
-    let reason = http::words_of(response);
-    Err(failed(&shown, format!("the server answered {status}: {reason}")).into())
 }

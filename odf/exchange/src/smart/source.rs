@@ -23,7 +23,7 @@ use odf_metadata::Multihash;
 
 use crate::ReadError;
 use crate::brought::Brought;
-use crate::http::{self, HttpSource};
+use crate::http::{self, HttpSource, OBJECTS_AT_A_TIME};
 
 /// What a server of the protocol has that is not here, to be given to [`receive`](odf_dataset::receive::receive).
 ///
@@ -257,11 +257,32 @@ impl Source for SmartSource {
     }
 
     fn objects(&self, objects: &[Object], arrival: &Arrival, listener: &Listener<'_>) -> Result<(), ReceiveError> {
+        let mut rest = objects;
+        while !rest.is_empty() {
+            let (some, after) = rest.split_at(rest.len().min(OBJECTS_AT_A_TIME));
+            rest = after;
+            let left = self.http.together(some, arrival, listener)?;
+            self.singly(&left, rest.is_empty(), arrival, listener)?;
+        }
+        self.close();
+        Ok(())
+    }
+}
+
+impl SmartSource {
+    /// Brings objects one by one, from where the server says, which is asked nothing more if these are the last.
+    fn singly(
+        &self,
+        objects: &[Object],
+        are_last: bool,
+        arrival: &Arrival,
+        listener: &Listener<'_>,
+    ) -> Result<(), ReceiveError> {
         let pages = objects.chunks(OBJECTS_PER_REQUEST);
         let last = pages.len();
         for (number, page) in pages.enumerate() {
             let known = self.addresses(page, listener)?;
-            if number + 1 == last {
+            if are_last && number + 1 == last {
                 self.close();
             }
             let open = |object: &Object| -> Result<ObjectReader<'_>, SourceError> {
@@ -272,7 +293,6 @@ impl Source for SmartSource {
             };
             arrival.take(page, &open, listener)?;
         }
-        self.close();
         Ok(())
     }
 }

@@ -170,8 +170,20 @@ fn serve(mut stream: TcpStream, address: SocketAddr, shared: &Arc<Mutex<Plain>>,
     };
     let (waits, length) = (plain.waits, answer.len());
     drop(plain);
-    let then = if waits { "keep-alive" } else { "close" };
-    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: {then}\r\n\r\n");
+    let (how, answer) = match waits {
+        // As servers do that do not know how long it will be: the connection is free when the last, empty part was read.
+        true => {
+            let size = format!("{length:x}\r\n");
+            let some = [size.as_bytes(), &answer, b"\r\n"].concat();
+            let chunks = if length > 0 { some } else { Vec::new() };
+            (
+                "transfer-encoding: chunked".to_owned(),
+                [&chunks[..], b"0\r\n\r\n"].concat(),
+            )
+        }
+        false => (format!("content-length: {length}\r\nconnection: close"), answer),
+    };
+    let head = format!("HTTP/1.1 {status} X\r\n{how}\r\n\r\n");
     let _ = stream.write_all(&[head.as_bytes(), &answer].concat());
     if waits && stream.read(&mut [0]).is_ok_and(|count| count > 0) {
         shared.lock().unwrap().closed += 1;

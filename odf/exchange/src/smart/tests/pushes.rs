@@ -1,7 +1,11 @@
 //! Pushing: to a server that does as kamu's does, and to some that do not.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::*;
 use crate::http::MAX_REFUSAL_BYTES;
+use crate::together::length_of;
+use odf_dataset::ObjectKind;
 
 fn push_to(script: &Script, dataset: &Dataset, force: bool) -> Result<Pushed, PushError> {
     push(dataset, &script.endpoint(), Visibility::Public, force, &QUIET)
@@ -101,6 +105,50 @@ fn an_object_is_sent_again_when_the_connection_that_waited_was_closed() {
     for (number, (_, bytes)) in files.iter().enumerate().skip(1) {
         assert_eq!(plain.taken[&format!("up/{number}?signature=s")], *bytes, "whole");
     }
+}
+
+#[test]
+fn a_server_that_takes_many_objects_in_one_request_gets_the_small_ones_so() {
+    let (blocks, files) = sample::with_files(sample::id(1), 20);
+    let (_dir, workspace) = workspace();
+    let dataset = held(&workspace, &blocks, &files);
+    let (all, head) = (blocks.clone(), blocks.last().unwrap().hash().to_string());
+    let script = Script::new(&[], move |server| {
+        let request = accept(server, None, &all);
+        assert_eq!(request["together"], true);
+        let to = |path: &str| json!({"url": server.url(path), "headers": [], "expires_at": null});
+        let files = request["object_files"].as_array().unwrap();
+        let strategies = files.iter().enumerate().map(|(number, file)| {
+            let upload_to = to(&format!("up/{number}"));
+            json!({"object_file": file, "push_strategy": "HttpUpload", "upload_to": upload_to})
+        });
+        let strategies: Vec<Value> = strategies.collect();
+        let accepted = json!({"object_transfer_strategies": strategies, "together": to("many")});
+        server.say(json!({"Ok": accepted}));
+        while server.hear() != json!({"details": "Complete"}) {}
+        server.set_file("refs/head", head.clone());
+        server.say(json!({}));
+        server.closed();
+    });
+    let told = AtomicU64::new(0);
+    let listener = |progress| {
+        if let Progress::Bytes(bytes) = progress {
+            told.fetch_add(bytes, Ordering::Relaxed);
+        }
+        ControlFlow::Continue(())
+    };
+    push(&dataset, &script.endpoint(), Visibility::Public, false, &listener).unwrap();
+    let plain = script.plain.lock().unwrap();
+    let is_small = |file: &&sample::File| file.0.kind == ObjectKind::Checkpoint;
+    let together: u64 = files.iter().filter(is_small).map(|(object, _)| length_of(object)).sum();
+    assert_eq!(plain.taken["many"].len() as u64, together);
+    assert_eq!(plain.taken.len(), 1 + 20);
+    for (number, (object, bytes)) in files.iter().enumerate() {
+        let alone = plain.taken.get(&format!("up/{number}"));
+        assert_eq!(alone, (object.kind == ObjectKind::Slice).then_some(bytes));
+    }
+    let bytes: u64 = files.iter().map(|(object, _)| object.size).sum();
+    assert_eq!(told.into_inner(), bytes, "each byte is told once");
 }
 
 #[test]
