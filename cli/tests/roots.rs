@@ -24,7 +24,8 @@ fn publish(sandbox: &Sandbox, rows: u32, more: &[&str]) -> Value {
 }
 
 fn root(report: &Value) -> String {
-    report["root"].as_str().unwrap_or_else(|| panic!("{report}")).to_owned()
+    assert!(report["root"].is_string(), "{report}");
+    report["root"].as_str().unwrap().to_owned()
 }
 
 fn pins(sandbox: &Sandbox) -> BTreeSet<String> {
