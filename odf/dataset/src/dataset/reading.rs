@@ -38,8 +38,15 @@ impl Dataset {
     /// The chain file cannot be read, or a block that was looked at is damaged.
     pub fn block_by_hash(&self, hash: &Multihash) -> Result<Option<StoredBlock>, DatasetError> {
         let mut blocks = ChainReader::of(self)?;
-        if let Some(found) = blocks.find(hash) {
-            return found.map(|sequence| blocks.get(sequence)).transpose();
+        match blocks.find(hash) {
+            Some(None) => return Ok(None),
+            Some(Some(sequence)) => {
+                let found = blocks.get(sequence)?;
+                if found.block.hash() == hash {
+                    return Ok(Some(found));
+                }
+            }
+            None => {}
         }
         for block in blocks.rev() {
             let block = block?;
