@@ -168,14 +168,20 @@ where
     }
     let digits = Digits::of(text).ok_or(NotFloat::Text)?;
     let is_integer = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'+'));
-    if (exactly || is_integer) && !keeps(float, &digits) {
+    // Zeros before the point are digits like others, unless an exponent makes them.
+    let whole = usize::try_from(digits.point).unwrap_or_default();
+    let written = match text.contains(['e', 'E']) {
+        true => digits.digits.len(),
+        false => digits.digits.len().max(whole),
+    };
+    if (exactly || is_integer) && !keeps(float, &digits, written) {
         return Err(NotFloat::Digits);
     }
     Ok(float)
 }
 
-fn keeps<F: Copy + std::fmt::LowerExp>(float: F, digits: &Digits) -> bool {
-    let length = digits.digits.len();
+/// Whether a float, written with `length` digits, is the number of these digits.
+fn keeps<F: Copy + std::fmt::LowerExp>(float: F, digits: &Digits, length: usize) -> bool {
     if size_of::<F>() == size_of::<f64>() && length <= FLOAT_DIGITS && FLOAT_EXPONENTS.contains(&digits.point) {
         return true;
     }
@@ -303,6 +309,10 @@ mod tests {
                 Ok(9_007_199_254_740_992.0),
                 Ok(9_007_199_254_740_992.0),
             ),
+            ("-69187317487800970", Err(Digits), Err(Digits)),
+            ("69187317487800970.0", Err(Digits), Ok(69_187_317_487_800_968.0)),
+            ("100000000000000000000", Ok(1e20), Ok(1e20)),
+            ("1e23", Ok(1e23), Ok(1e23)),
             ("1.2345678901234567890", Err(Digits), Ok(1.234_567_890_123_456_8)),
             ("1e400", Err(TooFar), Err(TooFar)),
             ("-1e400", Err(TooFar), Err(TooFar)),

@@ -107,8 +107,7 @@ impl<'de> serde::Deserialize<'de> for Members<'de> {
 
 /// The text of a JSON string.
 pub(crate) fn decode_string(raw: &str) -> Result<Cow<'_, str>, Problem> {
-    let key: Key<'_> =
-        serde_json::from_str(raw).map_err(|error| not("a JSON string", &error))?;
+    let key: Key<'_> = serde_json::from_str(raw).map_err(|error| not("a JSON string", &error))?;
     Ok(key.0)
 }
 
