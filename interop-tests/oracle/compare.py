@@ -118,7 +118,7 @@ RULES = [
     ("a number that is mixed with text is as written", lambda kind, text, value: kind == "number" and isinstance(value, str) and NUMBER.match(value) and near(text, decimal.Decimal(value))),
     ("only true and false are booleans", lambda kind, text, value: isinstance(value, bool) and text.lower() not in ("true", "false")),
     ("booleans that are mixed with others are as written", lambda kind, text, value: text.lower() in ("true", "false") and str(value).lower() in ("true", "false", "1", "0", "1.0", "0.0")),
-    ("only ISO dates are dates", lambda kind, text, value: isinstance(value, datetime.date) and days(text) is None and nanos(text) is None),
+    ("only ISO dates are dates", lambda kind, text, value: isinstance(value, (datetime.date, datetime.time)) and days(text) is None and nanos(text) is None),
     ("no digit of a time is lost", lambda kind, text, value: isinstance(value, datetime.date) and nanos(text) is not None and (nanos(text)[1] or nanos(text)[0] % 1000) ),
     ("times without a zone are in UTC, others too", lambda kind, text, value: isinstance(value, datetime.date) and nanos(text) is not None),
     ("JSON within values keeps its digits and members", lambda kind, text, value: kind == "json"),
@@ -223,11 +223,12 @@ class Report:
             return
         self.kinds.add(kind)
         self.findings.append(f"{table.name} ({table.about}) {' '.join(table.args)}: {what}")
+        print(self.findings[-1], file=sys.stderr, flush=True)
 
     def refusal(self, table, code, err):
         self.counts["refused"] += 1
         shown = err.strip().replace("\n", " / ")[:400]
-        if "panicked" in err or code not in (4, 5, 6, 7) or "Next:" not in err:
+        if "panicked" in err or code not in (2, 4, 5, 6, 7) or "Next:" not in err:
             self.find(table, f"exit {code} without a next step: {shown}")
         if table.refused is None:
             return self.find(table, f"refused: {shown}")
@@ -345,14 +346,14 @@ def main():
                 numbers = range(start, min(start + BATCH, args.first + args.tables))
                 compare({f"d{number}": tables.table(args.seed, number) for number in numbers}, here, there, url, report)
                 print(f"{numbers.stop - args.first} file(s), {len(report.findings)} finding(s)", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            print("interrupted; what was compared until then:")
         finally:
             node.terminate()
             node.wait()
     for what, count in sorted(report.counts.items()):
         print(f"{count:8}  {what}")
     print(f"{len(report.findings)} finding(s)")
-    for finding in report.findings:
-        print(" ", finding)
     return 1 if report.findings else 0
 
 

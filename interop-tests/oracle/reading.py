@@ -9,11 +9,12 @@ NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z")
 LEADING_ZERO = re.compile(r"-?0[0-9]")
 DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})\Z")
 TIME = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}):?([0-9]{2})(?::?([0-9]{2})(?:\.([0-9]+))?)?"
     r"(?:([Zz])| ?([+-])([0-9]{2}):?([0-9]{2})?)?\Z"
 )
-# Times in zones with names, of which the page says nothing: they may be times or text, as long as nothing changes.
-UNSETTLED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}.*[A-Za-z]{3,}\Z")
+# Times in zones with names and times without colons, of which the page says nothing: they may be times or text, as long as
+# nothing changes.
+UNSETTLED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(.*[A-Za-z]{3,}|T[0-9]{6}.*)\Z")
 NAN = {"NaN", "inf", "-inf"}
 
 
@@ -76,7 +77,8 @@ def float_keeps(text):
     written, near = Decimal(text), float(text)
     if written == 0 or near in (float("inf"), float("-inf")):
         return written == 0
-    digits = len(re.sub(r"[eE].*|[-.]", "", text).lstrip("0"))
+    whole, _, fraction = re.sub(r"[eE].*|-", "", text).partition(".")
+    digits = len((whole + fraction.rstrip("0")).lstrip("0"))
     return Context(prec=max(digits, 1), rounding=ROUND_HALF_EVEN, Emin=-9999, Emax=9999).plus(Decimal(near)) == written
 
 

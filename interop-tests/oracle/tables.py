@@ -320,6 +320,11 @@ def disturb_csv(rng, table, pieces, starts, separator, quoted):
         first = 1 + len(re.findall(r"\r\n|\r|\n", before))
         return (first, first + len(re.findall(r"\r\n|\r|\n", pieces[piece][0])))
 
+    def ragged(piece):
+        # Where nothing says what separates the columns, rows that do not agree show nothing.
+        said = separator == "," or "--separator" in table.args or table.name.endswith(".tsv")
+        return (["field(s)"], lines(piece)) if said else ([("field(s)", "--separator")], None)
+
     def change(piece, line):
         pieces[piece] = (line, pieces[piece][1])
 
@@ -331,10 +336,10 @@ def disturb_csv(rng, table, pieces, starts, separator, quoted):
     table.about += f", {how}"
     if how == "short" and width > 1:
         change(piece, "x")
-        table.refused, table.lines = ["field(s)"], lines(piece)
+        table.refused, table.lines = ragged(piece)
     elif how == "long":
         change(piece, line + separator + "x")
-        table.refused, table.lines = ["field(s)"], lines(piece)
+        table.refused, table.lines = ragged(piece)
     elif how == "open":
         del pieces[piece + 1 :]
         change(piece, separator.join(["1"] * (width - 1) + ['"x']))
