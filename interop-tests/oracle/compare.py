@@ -262,7 +262,7 @@ class Report:
                 if not ok and "--cut-times" in table.args and isinstance(value, Millis):
                     ok = nanos(written[1]) is not None and nanos(written[1])[0] // 10**6 == value.count
                 if not ok and written and isinstance(value, Millis) and type == "Timestamp":
-                    ok = millis(written[1].replace(" +", "+").replace(" -", "-")) == value.count
+                    ok = millis(re.sub(" ?(UTC|GMT)$", "Z", written[1])) == value.count
                 if not ok:
                     self.find(table, f"row {number + 1}, {columns[at]}: {value!r} for {written!r}"[:400])
 

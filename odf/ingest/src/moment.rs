@@ -123,6 +123,11 @@ fn general(text: &str, unit: TimeUnit, zone: Option<Tz>) -> Option<Counted> {
         (nanos < NANOS_PER_SECOND).then(|| Counted::of(time.timestamp(), nanos, unit))
     }
     let text = with_seconds(text);
+    // The parser takes `+02:60` for three hours.
+    let offset = text.get(11..).and_then(|clock| clock.rsplit_once(['+', '-']));
+    if offset.is_some_and(|(_, offset)| offset.len() >= 4 && offset.ends_with("60")) {
+        return None;
+    }
     let counted = match zone {
         None => count(&string_to_datetime(&Utc, &text).ok()?, unit),
         Some(zone) => count(&string_to_datetime(&zone, &text).ok()?, unit),
@@ -259,6 +264,7 @@ mod tests {
             // A count of milliseconds has no leap seconds.
             ("1970-01-01T23:59:60Z", None),
             ("1970-01-01T23:59:60.5+02:00", None),
+            ("1970-01-01T08:30:00+02:60", None),
             ("1970-01-01 08:3", None),
             ("1970-01-01 8:30:00", None),
             ("1970-01-01", None),

@@ -95,7 +95,7 @@ fn csv(rows: &[Row], escape: &str, header: bool) -> Vec<u8> {
     for r in rows {
         let cells = [
             r.i.map_or_else(String::new, |i| i.to_string()),
-            r.f.map_or_else(String::new, |f| f.to_string()),
+            r.f.map_or_else(String::new, |f| format!("{f:e}")),
             r.b.map_or_else(String::new, |b| b.to_string()),
             r.s.as_ref().map_or_else(String::new, text),
             r.t.map_or_else(String::new, time),

@@ -94,7 +94,14 @@ fn a_push_takes_many_objects_in_one_request_from_its_own_holder_only() {
     let (token, other) = (served.token(), served.token_for("other", "%", &Verb::ALL));
     let put = |token: Option<&str>, body: &[u8]| served.request("PUT", "ds/objects", token, Some(body)).status;
     let body = body_of(&files);
-    assert_eq!(put(Some(&token), &body), 409, "nothing waits for it");
+    // A body that is refused is not read to its end: one that the socket holds shows the answer all the same.
+    let small: Vec<File> = files
+        .iter()
+        .filter(|(object, _)| object.kind == ObjectKind::Checkpoint)
+        .cloned()
+        .collect();
+    let refused = body_of(&small);
+    assert_eq!(put(Some(&token), &refused), 409, "nothing waits for it");
     let mut kamu = served.push("ds", &token);
     up_to_objects(&mut kamu, None, &blocks, false);
     let mut request = files_of(&files);
@@ -102,8 +109,8 @@ fn a_push_takes_many_objects_in_one_request_from_its_own_holder_only() {
     kamu.say(&request);
     let answer = kamu.hear();
     assert_eq!(answer["Ok"]["together"]["url"], served.url("ds/objects"));
-    assert_eq!(put(None, &body), 401);
-    assert_eq!(put(Some(&other), &body), 409);
+    assert_eq!(put(None, &refused), 401);
+    assert_eq!(put(Some(&other), &refused), 409);
     let (_, foreign) = sample::with_files(sample::id(2), 1);
     assert_eq!(put(Some(&token), &body_of(&foreign)), 400);
     assert_eq!(put(Some(&token), &body[..body.len() - 1]), 400);
