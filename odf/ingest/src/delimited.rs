@@ -198,8 +198,10 @@ impl Rows {
         while !self.table.full() && self.records.advance()? {
             self.records.check_width(&layout.names)?;
             self.quoted.clear();
-            if quotes_matter && self.records.record.iter().any(str::is_empty) {
-                self.records.quoted(&mut self.quoted);
+            if quotes_matter && let Some(at) = self.records.quoted(&mut self.quoted) {
+                let problem = Problem::Syntax("a quoted value goes on behind its closing quote".to_owned());
+                let line = self.records.line();
+                return Err(self.records.source().error_at(line, Some(&layout.names[at]), problem));
             }
             for (at, field) in self.records.record.iter().enumerate() {
                 let Some(target) = layout.targets[at] else { continue };

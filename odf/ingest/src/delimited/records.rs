@@ -124,10 +124,12 @@ impl Records {
     }
 
     /// Says for each field of the current record whether quotes stand around it. All false if nothing is known of them.
-    pub(super) fn quoted(&self, fields: &mut Vec<bool>) {
+    /// Gives the number of the first field that goes on behind its closing quote: the parser joins what it finds, without
+    /// the quotes.
+    pub(super) fn quoted(&self, fields: &mut Vec<bool>) -> Option<usize> {
         fields.clear();
         fields.resize(self.record.len(), false);
-        let Some((raw, before)) = &self.raw else { return };
+        let (raw, before) = self.raw.as_ref()?;
         let at = |position: &csv::Position| {
             usize::try_from(position.byte())
                 .unwrap_or(usize::MAX)
@@ -136,7 +138,7 @@ impl Records {
         let text = raw.get(at(&self.last)..at(self.reader.position())).unwrap_or_default();
         let options = self.source.options();
         if !text.contains(&options.quote) {
-            return;
+            return None;
         }
         let mut text = text;
         if self.start == 0 && at(&self.last) == 0 {
@@ -147,6 +149,7 @@ impl Records {
         }
         let separator = options.separator.unwrap_or(b',');
         let (mut field, mut begins, mut inside, mut escaped) = (0, true, false, false);
+        let mut goes_on = None;
         for byte in text.iter().copied() {
             if inside {
                 match byte {
@@ -162,14 +165,18 @@ impl Records {
                 (field, begins) = (field + 1, true);
                 continue;
             }
-            if byte == options.quote && (begins || fields.get(field).is_some_and(|quoted| *quoted)) {
+            let is_quoted = fields.get(field).is_some_and(|quoted| *quoted);
+            if byte == options.quote && (begins || is_quoted) {
                 if let Some(quoted) = fields.get_mut(field) {
                     *quoted = true;
                 }
                 inside = true;
+            } else if is_quoted && !matches!(byte, b'\r' | b'\n') {
+                goes_on = goes_on.or(Some(field));
             }
             begins = false;
         }
+        goes_on
     }
 
     /// Line on which the current record begins.
