@@ -9,9 +9,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::problem::{Problem, SourceError};
-use super::table::{Content, Source};
-
 /// Longer than the time of files stands still.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -75,20 +72,6 @@ impl Fingerprint {
     pub(crate) fn had_rested(&self, at: i64) -> bool {
         let (latest, _) = self.modified.max(self.changed);
         latest.saturating_add(REST_SECONDS) < at.div_euclid(1000)
-    }
-}
-
-impl Source {
-    /// That of the file; none for a table in memory, which does not change, and for a file that is not there.
-    pub(crate) fn fingerprint(&self) -> Result<Option<Fingerprint>, SourceError> {
-        match &self.content {
-            Content::Bytes(_) => Ok(None),
-            Content::File(path) => match Fingerprint::of(path) {
-                Ok(fingerprint) => Ok(Some(fingerprint)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(self.error(Problem::Io(error))),
-            },
-        }
     }
 }
 

@@ -51,6 +51,18 @@ pub(crate) struct Opened {
 }
 
 impl Source {
+    /// That of the file; none for a table in memory, which does not change, and for a file that is not there.
+    pub(crate) fn fingerprint(&self) -> Result<Option<Fingerprint>, SourceError> {
+        match &self.content {
+            Content::Bytes(_) => Ok(None),
+            Content::File(path) => match Fingerprint::of(path) {
+                Ok(fingerprint) => Ok(Some(fingerprint)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(self.error(Problem::Io(error))),
+            },
+        }
+    }
+
     /// A file on disk. Without `format` the extension decides.
     pub fn file(path: &Path, format: Option<Format>, options: ReadOptions) -> Result<Source, SourceError> {
         let name = path.display().to_string();

@@ -167,6 +167,13 @@ impl fmt::Display for Change {
     }
 }
 
+/// Marks to go on from without reading what lies before them.
+pub(super) struct Believed<'a> {
+    pub(super) marks: &'a [Mark],
+    /// Every byte of the file was read, and it was not touched since.
+    pub(super) is_read: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use odf_disk::Disk;
 
-use super::marks::{CHUNK_BYTES, Change, Mark, Marks, VERSION};
+use super::marks::{Believed, CHUNK_BYTES, Change, Marks, VERSION};
 use super::reading::Reading;
 use crate::source::Fingerprint;
 
@@ -33,13 +33,6 @@ pub struct Memory {
     chunk: u64,
     before: Option<Marks>,
     after: Option<Marks>,
-}
-
-/// Marks to go on from without reading what lies before them.
-pub(super) struct Believed<'a> {
-    pub(super) marks: &'a [Mark],
-    /// Every byte of the file was read, and it was not touched since.
-    pub(super) is_read: bool,
 }
 
 impl Memory {

@@ -5,9 +5,8 @@ use std::io::{self, ErrorKind, SeekFrom};
 use odf_metadata::Multihash;
 use sha2::{Digest as _, Sha256};
 
-use super::Taken;
-use super::marks::{Mark, SHA2_256};
-use super::memory::Believed;
+use super::marks::{Believed, Mark, SHA2_256};
+use super::state::Taken;
 use crate::chunks::line_breaks;
 use crate::source::{Input, OnProgress, Phase, Problem, Source, SourceError, report};
 
