@@ -99,8 +99,9 @@ impl Workspace {
             Reach::Loopback => ("/ip4/127.0.0.1/tcp/0", false),
             Reach::Namespace(_) => ("/ip4/0.0.0.0/tcp/0", true),
         };
+        // Trials look whether each root that was pinned still is: none may be given up because another took its place soon.
         self.configure(&format!(
-            "[network]\nlisten = [\"{listen}\"]\nbootstrap = {peers:?}\nmdns = {mdns}\n\n[gateway]\nlisten = \"127.0.0.1:0\"\n"
+            "retention = \"all\"\n\n[network]\nlisten = [\"{listen}\"]\nbootstrap = {peers:?}\nmdns = {mdns}\n\n[gateway]\nlisten = \"127.0.0.1:0\"\n"
         ))
     }
 

@@ -348,7 +348,7 @@ impl Rows {
                 let given = batch.column(position);
                 if let Some(row) = self.below_micros(position, given) {
                     const REASON: &str = "has digits below the microsecond, which are not read from INT96; write the column \
-                                          as TIMESTAMP(NANOS), or cut them (--cut-times)";
+                                          as TIMESTAMP(NANOS), or cut them (`odfs publish --cut-times`)";
                     return Err(in_row(row, changes("a time", REASON)));
                 }
                 let manner = Manner {

@@ -65,7 +65,8 @@ const fn finer(unit: TimeUnit) -> &'static str {
             "has digits below the second, which the column does not hold; make it a String, or give it a finer unit"
         }
         TimeUnit::Millisecond => {
-            "has digits below the millisecond, which the column does not hold; cut them (--cut-times), or make it a String"
+            "has digits below the millisecond, which the column does not hold; cut them (`odfs publish --cut-times`), or \
+             make it a String"
         }
         TimeUnit::Microsecond => "has digits below the microsecond, which the column does not hold; make it a String",
         TimeUnit::Nanosecond => "has digits below the nanosecond, which the column does not hold; make it a String",
