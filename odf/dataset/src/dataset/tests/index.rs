@@ -20,6 +20,17 @@ fn late() -> Timestamp {
     time(1_000_000)
 }
 
+/// Changes a dataset that others open meanwhile: whoever opens it finishes a history that is being replaced, and has the
+/// lock for that.
+fn when_free(mut change: impl FnMut() -> Result<(), DatasetError>) {
+    loop {
+        match change() {
+            Err(DatasetError::Busy { .. }) => std::thread::yield_now(),
+            done => return done.unwrap(),
+        }
+    }
+}
+
 fn infos(dataset: &mut Dataset, from: usize, count: usize) {
     let events = (from..from + count).map(|n| info(&n.to_string())).collect();
     dataset.append_events(events, late(), None).unwrap();
@@ -465,11 +476,14 @@ fn readers_of_a_history_that_is_written_again_meanwhile_get_no_mixture() {
             });
         }
         for step in 0..40 {
-            infos(&mut dataset, 30_000 + 100 * step, 1 + 7 * step % 30);
+            let events = (0..1 + 7 * step % 30).map(|n| info(&(30_000 + 100 * step + n).to_string()));
+            let events: Vec<MetadataEvent> = events.collect();
+            when_free(|| dataset.append_events(events.clone(), late(), None).map(drop));
             let from = dataset.state().blocks() - 1 - (5 * step % 20) as u64;
-            dataset
-                .replace(from, &Vec::<EncodedBlock>::new(), &mut |_, _| Ok(false))
-                .unwrap();
+            when_free(|| {
+                let replaced = dataset.replace(from, &Vec::<EncodedBlock>::new(), &mut |_, _| Ok(false));
+                replaced.map(drop)
+            });
         }
     });
     agree(&dataset);
