@@ -15,6 +15,12 @@ use sha3::{Digest as _, Sha3_256};
 
 use odf_metadata::Multihash;
 
+mod columns;
+mod keccak;
+
+use columns::Column;
+use keccak::Sponge;
+
 /// How much of a file is read at a time.
 const READ_BYTES: usize = 1 << 20;
 
@@ -102,10 +108,69 @@ pub fn physical_hash(path: &Path) -> io::Result<(Multihash, u64)> {
     physical_hash_of(File::open(path)?)
 }
 
+/// Rows of a batch whose bytes wait in memory at a time, of each column.
+const ROWS_AT_A_TIME: usize = 1024;
+
 /// Feeds on batches of rows in order and gives their logical hash.
 pub struct LogicalHasher {
     types: Vec<DataType>,
-    digest: RecordDigestV0<Sha3_256>,
+    rows: Rows,
+}
+
+/// Each column is a stream of bytes with a hash of its own; the logical hash is that of the schema and of these hashes.
+enum Rows {
+    /// Streams that are hashed side by side.
+    Flat { schema: Sha3_256, columns: Vec<Sponge> },
+    /// Rows with lists or structs in them.
+    Nested(RecordDigestV0<Sha3_256>),
+}
+
+impl Rows {
+    fn new(schema: &Schema) -> Rows {
+        let mut head = Sha3_256::new();
+        let mut columns = Vec::with_capacity(schema.fields().len());
+        for field in schema.fields() {
+            let Some(prefix) = columns::prefix(field.data_type()) else {
+                return Rows::Nested(RecordDigestV0::new(schema));
+            };
+            head.update((field.name().len() as u64).to_le_bytes());
+            head.update(field.name());
+            // How deep the column is nested.
+            head.update(0_u64.to_le_bytes());
+            let mut column = Sponge::default();
+            column.waiting().extend(prefix);
+            columns.push(column);
+        }
+        Rows::Flat { schema: head, columns }
+    }
+
+    fn update(&mut self, batch: &RecordBatch) {
+        match self {
+            Rows::Nested(digest) => digest.update(batch),
+            Rows::Flat { columns: streams, .. } => {
+                let columns: Vec<Column> = batch.columns().iter().map(|array| Column::new(array)).collect();
+                for first in (0..batch.num_rows()).step_by(ROWS_AT_A_TIME) {
+                    let rows = first..(first + ROWS_AT_A_TIME).min(batch.num_rows());
+                    for (column, stream) in columns.iter().zip(streams.iter_mut()) {
+                        column.append(rows.clone(), stream.waiting());
+                    }
+                    keccak::absorb(streams);
+                }
+            }
+        }
+    }
+
+    fn finish(self) -> [u8; 32] {
+        match self {
+            Rows::Nested(digest) => digest.finalize().into(),
+            Rows::Flat { mut schema, columns } => {
+                for hash in keccak::finish(columns) {
+                    schema.update(hash);
+                }
+                schema.finalize().into()
+            }
+        }
+    }
 }
 
 impl LogicalHasher {
@@ -120,7 +185,7 @@ impl LogicalHasher {
         let types = schema.fields().iter().map(|field| field.data_type().clone()).collect();
         Ok(Self {
             types,
-            digest: RecordDigestV0::new(schema),
+            rows: Rows::new(schema),
         })
     }
 
@@ -136,13 +201,13 @@ impl LogicalHasher {
                 found: format!("{found:?}"),
             });
         }
-        self.digest.update(batch);
+        self.rows.update(batch);
         Ok(())
     }
 
     /// The logical hash of everything taken.
     pub fn finish(self) -> Multihash {
-        Multihash::from_arrow0_sha3_256(self.digest.finalize().into())
+        Multihash::from_arrow0_sha3_256(self.rows.finish())
     }
 }
 

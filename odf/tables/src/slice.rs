@@ -8,6 +8,7 @@
 //! until then a crash leaves a temporary file, which [`Disk::sweep`](odf_disk::Disk::sweep) removes; dropping the writer
 //! leaves none.
 
+mod encode;
 mod read;
 mod write;
 

@@ -1,14 +1,19 @@
 use std::fs;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray, TimestampMillisecondArray, UInt64Array};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{
+    Array, ArrayRef, Int32Array, Int64Array, Int64Builder, ListBuilder, StringArray, StructArray,
+    TimestampMillisecondArray, UInt64Array,
+};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use arrow::record_batch::RecordBatch;
 
 use odf_disk::Disk;
+use parquet::arrow::ArrowWriter;
 
+use super::write::properties;
 use super::*;
-use odf_metadata::MetadataEvent;
+use odf_metadata::{MetadataEvent, Multihash};
 use odf_reference as golden;
 
 fn kamu() -> SliceOptions {
@@ -111,6 +116,54 @@ fn bytes_do_not_depend_on_how_rows_come() {
     assert_eq!(hash(30_000), hash(1000));
     assert_eq!(hash(30_000), hash(8191));
     assert_eq!(hash(30_000), hash(8192));
+}
+
+/// Rows with a list and a struct, more than one row group of them, so that threads encode both groups.
+#[test]
+fn threads_encode_the_bytes_that_one_writer_does() {
+    let rows = 1024 * 1024 + 70_000;
+    let plain = cities(rows);
+    let mut lists = ListBuilder::new(Int64Builder::new());
+    for row in 0..rows {
+        lists.append_option((row % 3 > 0).then(|| (0..row % 4).map(Some)));
+    }
+    let members: Vec<(FieldRef, ArrayRef)> = vec![
+        (
+            Arc::new(Field::new("a", DataType::UInt64, true)),
+            plain.column(5).clone(),
+        ),
+        (Arc::new(Field::new("b", DataType::Utf8, true)), plain.column(4).clone()),
+    ];
+    let fields = plain
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone())
+        .collect::<Vec<_>>();
+    let lists = Arc::new(lists.finish());
+    let structs = Arc::new(StructArray::from(members));
+    let more = [
+        Field::new("lists", lists.data_type().clone(), true),
+        Field::new("structs", structs.data_type().clone(), true),
+    ];
+    let schema = Arc::new(Schema::new([fields, more.to_vec()].concat()));
+    let columns = [plain.columns(), &[lists, structs]].concat();
+    let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
+
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new();
+    let mut writer = SliceWriter::create(&disk, dir.path(), schema.clone(), &kamu()).unwrap();
+    let mut alone = ArrowWriter::try_new(Vec::new(), schema, Some(properties(&kamu()))).unwrap();
+    for from in (0..batch.num_rows()).step_by(8192) {
+        let batch = batch.slice(from, 8192.min(batch.num_rows() - from));
+        writer.write(batch.clone()).unwrap();
+        alone.write(&batch).unwrap();
+    }
+    let written = writer.finish().unwrap();
+    assert_eq!(
+        *written.physical_hash(),
+        Multihash::sha3_256(&alone.into_inner().unwrap())
+    );
 }
 
 #[test]

@@ -10,12 +10,13 @@ use arrow::compute::BatchCoalescer;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use odf_disk::{Access, Disk, DiskFile, PENDING_PREFIX};
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::Compression;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::WriterProperties;
 
 use super::SliceError;
+use super::encode::Encoder;
 use crate::digest::{DigestError, LogicalHasher, PhysicalHasher};
 use odf_metadata::Multihash;
 
@@ -124,9 +125,22 @@ impl LogicalThread {
     }
 }
 
+/// What decides about the bytes of a slice beside its rows.
+pub(super) fn properties(options: &SliceOptions) -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_created_by(options.created_by.clone())
+        .set_sorting_columns(Some(vec![SortingColumn {
+            column_idx: 0,
+            descending: false,
+            nulls_first: false,
+        }]))
+        .build()
+}
+
 /// A slice under construction.
 pub struct SliceWriter {
-    writer: ArrowWriter<Hashing>,
+    encoder: Encoder<Hashing>,
     logical: LogicalThread,
     coalescer: BatchCoalescer,
     pending: Pending,
@@ -156,19 +170,11 @@ impl SliceWriter {
             file: BufWriter::with_capacity(FILE_BUFFER_BYTES, file),
             hasher: PhysicalHasher::new(),
         };
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::SNAPPY)
-            .set_created_by(options.created_by.clone())
-            .set_sorting_columns(Some(vec![SortingColumn {
-                column_idx: 0,
-                descending: false,
-                nulls_first: false,
-            }]))
-            .build();
-        let writer = ArrowWriter::try_new(sink, schema.clone(), Some(properties))
-            .map_err(|e| SliceError::parquet(pending.path(), e))?;
+        let options = ArrowWriterOptions::new().with_properties(properties(options));
+        let encoder =
+            Encoder::new(sink, schema.clone(), options).map_err(|e| SliceError::parquet(pending.path(), e))?;
         Ok(SliceWriter {
-            writer,
+            encoder,
             logical: LogicalThread::start(hasher).map_err(|e| SliceError::io("start hashing", dir, e))?,
             coalescer: BatchCoalescer::new(schema, ROWS_PER_CALL),
             pending,
@@ -198,7 +204,7 @@ impl SliceWriter {
 
     fn encode(&mut self, batch: &RecordBatch) -> Result<(), SliceError> {
         self.logical.update(batch);
-        self.writer
+        self.encoder
             .write(batch)
             .map_err(|e| SliceError::parquet(self.pending.path(), e))
     }
@@ -221,7 +227,7 @@ impl SliceWriter {
             .map_err(|e| SliceError::arrow(self.pending.path(), e))?;
         self.drain()?;
         let path = self.pending.path();
-        let sink = self.writer.into_inner().map_err(|e| SliceError::parquet(path, e))?;
+        let sink = self.encoder.finish().map_err(|e| SliceError::parquet(path, e))?;
         let (physical_hash, size) = sink.hasher.finish();
         let file = sink
             .file
