@@ -1,5 +1,6 @@
 //! Single values and arrays on their way into a column.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array};
@@ -8,7 +9,7 @@ use arrow::datatypes::{
     TimestampSecondType,
 };
 use arrow::error::ArrowError;
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 
 use crate::infer::UTC;
 use crate::moment::Counted;
@@ -113,12 +114,45 @@ pub(crate) fn too_far(value: &str) -> Problem {
     )
 }
 
+/// Seconds of the times that can be told.
+const TELLABLE: RangeInclusive<i64> = DateTime::<Utc>::MIN_UTC.timestamp()..=DateTime::<Utc>::MAX_UTC.timestamp();
+
 /// Whether a time can be told in years, months and days.
 pub(crate) fn is_tellable(count: i64, unit: TimeUnit) -> bool {
-    match unit {
-        TimeUnit::Second => DateTime::from_timestamp(count, 0).is_some(),
-        TimeUnit::Millisecond => DateTime::from_timestamp_millis(count).is_some(),
-        TimeUnit::Microsecond => DateTime::from_timestamp_micros(count).is_some(),
-        TimeUnit::Nanosecond => true,
+    let per_second = match unit {
+        TimeUnit::Second => 1,
+        TimeUnit::Millisecond => 1_000,
+        TimeUnit::Microsecond => 1_000_000,
+        TimeUnit::Nanosecond => return true,
+    };
+    TELLABLE.contains(&count.div_euclid(per_second))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_can_be_told_where_the_calendar_reaches() {
+        let told = |count, unit| match unit {
+            TimeUnit::Second => DateTime::from_timestamp(count, 0).is_some(),
+            TimeUnit::Millisecond => DateTime::from_timestamp_millis(count).is_some(),
+            _ => DateTime::from_timestamp_micros(count).is_some(),
+        };
+        for (unit, per_second) in [
+            (TimeUnit::Second, 1),
+            (TimeUnit::Millisecond, 1_000),
+            (TimeUnit::Microsecond, 1_000_000),
+        ] {
+            for end in [*TELLABLE.start(), *TELLABLE.end(), 0] {
+                let first = end * per_second;
+                for count in [first - 1, first, first + per_second - 1, first + per_second] {
+                    assert_eq!(is_tellable(count, unit), told(count, unit), "{count} of {unit:?}");
+                }
+            }
+            for count in [i64::MIN, i64::MAX] {
+                assert_eq!(is_tellable(count, unit), told(count, unit), "{count} of {unit:?}");
+            }
+        }
     }
 }

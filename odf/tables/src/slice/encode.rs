@@ -27,15 +27,18 @@ const MOST_THREADS: usize = 6;
 const QUEUED_BATCHES: usize = 3;
 
 /// A file under construction.
-pub(super) struct Encoder<W: Write + Send> {
+pub(super) struct Encoder<W: Write + Send + 'static> {
     schema: SchemaRef,
-    file: SerializedFileWriter<W>,
     factory: ArrowRowGroupWriterFactory,
+    /// For each leaf of the file its column.
+    roots: Vec<usize>,
     rows_per_group: usize,
     /// Rows in the open group, and in those before it.
     open_rows: usize,
     closed_rows: usize,
-    group: Group,
+    groups: usize,
+    open: Group,
+    file: File<W>,
 }
 
 /// Who encodes the open group.
@@ -45,24 +48,36 @@ enum Group {
     Threads(Vec<Worker>),
 }
 
-impl<W: Write + Send> Encoder<W> {
+/// Who writes the groups that are complete.
+enum File<W: Write + Send + 'static> {
+    Here(SerializedFileWriter<W>),
+    Thread(Writing<W>),
+    /// It failed, as was said.
+    Failed,
+}
+
+impl<W: Write + Send + 'static> Encoder<W> {
     /// Begins a file.
     pub(super) fn new(sink: W, schema: SchemaRef, options: ArrowWriterOptions) -> Result<Self, ParquetError> {
         let writer = ArrowWriter::try_new_with_options(sink, schema.clone(), options)?;
         let (file, factory) = writer.into_serialized_writer()?;
-        let rows_per_group = file.properties().max_row_group_row_count().unwrap_or(usize::MAX);
+        let columns = file.schema_descr();
         Ok(Encoder {
             schema,
-            file,
             factory,
-            rows_per_group,
+            roots: (0..columns.num_columns())
+                .map(|leaf| columns.get_column_root_idx(leaf))
+                .collect(),
+            rows_per_group: file.properties().max_row_group_row_count().unwrap_or(usize::MAX),
             open_rows: 0,
             closed_rows: 0,
-            group: Group::None,
+            groups: 0,
+            open: Group::None,
+            file: File::Here(file),
         })
     }
 
-    /// Takes rows into the open group, and writes it when it is full.
+    /// Takes rows into the open group, and closes it when it is full.
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
         let mut from = 0;
         while from < batch.num_rows() {
@@ -80,19 +95,24 @@ impl<W: Write + Send> Encoder<W> {
     /// Writes the open group and the footer.
     pub(super) fn finish(mut self) -> Result<W, ParquetError> {
         self.close_group()?;
-        self.file.into_inner()
+        let file = match self.file {
+            File::Here(file) => file,
+            File::Thread(writing) => writing.finish()?,
+            File::Failed => return Err(ended()),
+        };
+        file.into_inner()
     }
 
     fn encode(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
-        if matches!(self.group, Group::None) {
-            self.group = Group::Here(self.columns()?);
+        if matches!(self.open, Group::None) {
+            self.open = Group::Here(self.columns()?);
         }
         if self.closed_rows + self.open_rows >= ROWS_ALONE
-            && let Group::Here(columns) = &mut self.group
+            && let Group::Here(columns) = &mut self.open
         {
-            self.group = Group::Threads(Worker::start(std::mem::take(columns))?);
+            self.open = Group::Threads(Worker::start(std::mem::take(columns))?);
         }
-        match &mut self.group {
+        match &mut self.open {
             Group::None => Ok(()),
             Group::Here(columns) => columns
                 .iter_mut()
@@ -103,12 +123,9 @@ impl<W: Write + Send> Encoder<W> {
 
     /// Columns of a new group.
     fn columns(&self) -> Result<Vec<Column>, ParquetError> {
-        let leaves = self
-            .factory
-            .create_column_writers(self.file.flushed_row_groups().len())?;
+        let leaves = self.factory.create_column_writers(self.groups)?;
         let mut columns: Vec<Column> = Vec::with_capacity(self.schema.fields().len());
-        for (leaf, writer) in leaves.into_iter().enumerate() {
-            let at = self.file.schema_descr().get_column_root_idx(leaf);
+        for (writer, at) in leaves.into_iter().zip(self.roots.iter().copied()) {
             match columns.last_mut().filter(|column| column.at == at) {
                 Some(column) => column.leaves.push(writer),
                 None => columns.push(Column {
@@ -121,24 +138,90 @@ impl<W: Write + Send> Encoder<W> {
         Ok(columns)
     }
 
+    /// Has the open group written. Where threads encode, it is another thread that waits for them and writes, so that the
+    /// next group can begin.
     fn close_group(&mut self) -> Result<(), ParquetError> {
-        let mut chunks = match std::mem::replace(&mut self.group, Group::None) {
+        match std::mem::replace(&mut self.open, Group::None) {
             Group::None => return Ok(()),
-            Group::Here(columns) => columns.into_iter().map(Column::close).collect::<Result<Vec<_>, _>>()?,
-            Group::Threads(workers) => {
-                let closed: Vec<_> = workers.into_iter().map(Worker::close).collect::<Result<_, _>>()?;
-                closed.into_iter().flatten().collect()
+            Group::Here(columns) => {
+                // Only a slice whose rows were few so far is encoded here.
+                let File::Here(file) = &mut self.file else {
+                    return Err(ended());
+                };
+                let columns = columns.into_iter().map(Column::close).collect::<Result<Vec<_>, _>>()?;
+                append(columns, file)?;
             }
-        };
-        self.closed_rows += std::mem::take(&mut self.open_rows);
-        chunks.sort_by_key(|column| column.at);
-        let mut group = self.file.next_row_group()?;
-        for chunk in chunks.into_iter().flat_map(|column| column.leaves) {
-            chunk.append_to_row_group(&mut group)?;
+            Group::Threads(workers) => {
+                let writing = match std::mem::replace(&mut self.file, File::Failed) {
+                    File::Here(file) => Writing::start(file)?,
+                    File::Thread(writing) => writing,
+                    File::Failed => return Err(ended()),
+                };
+                self.file = File::Thread(writing.write(workers)?);
+            }
         }
-        group.close()?;
+        self.closed_rows += std::mem::take(&mut self.open_rows);
+        self.groups += 1;
         Ok(())
     }
+}
+
+/// Puts the chunks of the columns, which come in any order, into a row group.
+fn append<W: Write + Send>(mut columns: Vec<Closed>, file: &mut SerializedFileWriter<W>) -> Result<(), ParquetError> {
+    columns.sort_by_key(|column| column.at);
+    let mut group = file.next_row_group()?;
+    for chunk in columns.into_iter().flat_map(|column| column.leaves) {
+        chunk.append_to_row_group(&mut group)?;
+    }
+    group.close()?;
+    Ok(())
+}
+
+/// A thread that waits for the columns of a group and writes them, group after group.
+struct Writing<W: Write + Send + 'static> {
+    /// At most one group waits while another is written.
+    groups: SyncSender<Vec<Worker>>,
+    thread: JoinHandle<Result<SerializedFileWriter<W>, ParquetError>>,
+}
+
+impl<W: Write + Send + 'static> Writing<W> {
+    fn start(mut file: SerializedFileWriter<W>) -> Result<Self, ParquetError> {
+        let (groups, queue) = mpsc::sync_channel::<Vec<Worker>>(0);
+        let write = move || {
+            for workers in queue {
+                let columns: Vec<_> = workers.into_iter().map(Worker::close).collect::<Result<_, _>>()?;
+                append(columns.into_iter().flatten().collect(), &mut file)?;
+            }
+            Ok(file)
+        };
+        let thread = thread::Builder::new().name("write-slice".to_owned()).spawn(write)?;
+        Ok(Writing { groups, thread })
+    }
+
+    /// Waits while another group is written.
+    fn write(self, workers: Vec<Worker>) -> Result<Self, ParquetError> {
+        match self.groups.send(workers) {
+            Ok(()) => Ok(self),
+            // It ended early, and says why.
+            Err(_) => self.finish().and(Err(ended())),
+        }
+    }
+
+    fn finish(self) -> Result<SerializedFileWriter<W>, ParquetError> {
+        drop(self.groups);
+        joined(self.thread)
+    }
+}
+
+fn joined<T>(thread: JoinHandle<Result<T, ParquetError>>) -> Result<T, ParquetError> {
+    match thread.join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn ended() -> ParquetError {
+    ParquetError::General("a thread that writes the rows has ended".to_owned())
 }
 
 /// A column of the open group, with all its leaves.
@@ -183,16 +266,15 @@ impl Worker {
     /// Deals the columns to threads.
     fn start(columns: Vec<Column>) -> Result<Vec<Worker>, ParquetError> {
         let mut hands: Vec<Vec<Column>> = Vec::new();
-        hands.resize_with(columns.len().min(MOST_THREADS), Vec::new);
-        let count = hands.len().max(1);
+        hands.resize_with(columns.len().clamp(1, MOST_THREADS), Vec::new);
+        let count = hands.len();
         for (at, column) in columns.into_iter().enumerate() {
             hands[at % count].push(column);
         }
         let worker = |columns: Vec<Column>| {
             let (batches, queue) = mpsc::sync_channel(QUEUED_BATCHES);
-            let thread = thread::Builder::new()
-                .name("encode".to_owned())
-                .spawn(move || run(columns, queue))?;
+            let encode = move || run(columns, &queue);
+            let thread = thread::Builder::new().name("encode".to_owned()).spawn(encode)?;
             Ok(Worker {
                 batches,
                 thread: Some(thread),
@@ -206,28 +288,17 @@ impl Worker {
         match self.batches.send(batch.clone()) {
             Ok(()) => Ok(()),
             // It ended early, and says why.
-            Err(_) => self.join().map(|_| ()),
+            Err(_) => self.thread.take().map_or(Err(ended()), joined).and(Err(ended())),
         }
     }
 
-    fn close(mut self) -> Result<Vec<Closed>, ParquetError> {
-        let (closed, _) = mpsc::sync_channel(0);
-        self.batches = closed;
-        self.join()
-    }
-
-    fn join(&mut self) -> Result<Vec<Closed>, ParquetError> {
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(result)) => result,
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
-            None => Err(ParquetError::General(
-                "the thread that encodes the rows has ended".to_owned(),
-            )),
-        }
+    fn close(self) -> Result<Vec<Closed>, ParquetError> {
+        drop(self.batches);
+        self.thread.map_or(Err(ended()), joined)
     }
 }
 
-fn run(mut columns: Vec<Column>, batches: Receiver<RecordBatch>) -> Result<Vec<Closed>, ParquetError> {
+fn run(mut columns: Vec<Column>, batches: &Receiver<RecordBatch>) -> Result<Vec<Closed>, ParquetError> {
     for batch in batches {
         for column in &mut columns {
             column.write(batch.column(column.at))?;
