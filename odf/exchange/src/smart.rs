@@ -35,6 +35,7 @@ use url::Url;
 use odf_dataset::receive::{Cancelled, ReceiveError, SourceError};
 use odf_metadata::{DatasetId, Multihash};
 
+use crate::http::{self, HttpSource};
 use crate::{ReadError, with_slash};
 
 pub use self::bundle::{BundleError, MAX_BUNDLE_BLOCKS, MAX_BUNDLE_BYTES};
@@ -72,6 +73,7 @@ pub struct Endpoint {
     /// Its address by plain HTTP, with a slash at its end.
     http: Url,
     token: Option<String>,
+    proxy: Option<ureq::Proxy>,
 }
 
 impl Endpoint {
@@ -80,7 +82,25 @@ impl Endpoint {
         Self {
             http: with_slash(url),
             token,
+            proxy: None,
         }
+    }
+
+    /// The same, with what goes by plain requests asked and sent through a proxy. The WebSocket goes to the server itself.
+    #[must_use]
+    pub fn through(mut self, proxy: Option<&ureq::Proxy>) -> Self {
+        self.proxy = proxy.cloned();
+        self
+    }
+
+    /// Its plain files.
+    fn files(&self) -> HttpSource {
+        HttpSource::new(&self.http, self.token.clone()).through(self.proxy.as_ref())
+    }
+
+    /// A client for plain requests.
+    fn agent(&self) -> ureq::Agent {
+        http::agent(self.http.as_str(), self.proxy.as_ref())
     }
 
     /// The address, as it is shown.
