@@ -37,6 +37,11 @@ impl Environment {
         self.get(name)?.to_str().map(str::to_owned)
     }
 
+    /// The HTTP proxy that it names.
+    pub(crate) fn proxy(&self) -> Option<ureq::Proxy> {
+        odf::poll::proxy_of(&self.0)
+    }
+
     /// `$ODFS_CONFIG`.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod ipfs;
 mod keys;
 mod manifests;
 mod polling;
+mod proxies;
 mod pushing;
 mod repositories;
 mod roots;

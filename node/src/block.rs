@@ -163,6 +163,27 @@ pub fn sha2_256(data: &[u8]) -> Multihash<64> {
     wrap(SHA2_256, &sha2::Sha256::digest(data))
 }
 
+/// The sha2-256 hash of bytes that come in pieces.
+#[derive(Clone, Default)]
+pub(crate) struct Sha2(sha2::Sha256);
+
+impl Sha2 {
+    /// Takes the next bytes.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of what came since the last call of this.
+    pub(crate) fn take(&mut self) -> [u8; 32] {
+        std::mem::take(&mut self.0).finalize().into()
+    }
+}
+
+/// The multihash of bytes whose sha2-256 hash is known.
+pub(crate) fn of_sha2_256(hash: &[u8; 32]) -> Multihash<64> {
+    wrap(SHA2_256, hash)
+}
+
 /// The multihash of `data` under `code`, or nothing for a function that is not known here.
 pub fn digest(code: u64, data: &[u8]) -> Option<Multihash<64>> {
     match code {

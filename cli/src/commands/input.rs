@@ -241,7 +241,7 @@ fn spool_file(session: &Session) -> Result<NamedTempFile, Failure> {
 /// Asks an http(s) server for what lies at a URL, and again while it says that it is busy. `whole` is how long all of it
 /// may take to arrive.
 fn get(url: &str, whole: Option<Duration>, io: &mut Io) -> Result<ureq::http::Response<ureq::Body>, Failure> {
-    let agent = agent(url);
+    let agent = agent(url, io.environment().proxy().as_ref());
     let mut repeats = 0;
     loop {
         let answer = ask(|| agent.get(url).config().timeout_recv_body(whole).build().call());

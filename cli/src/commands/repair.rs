@@ -92,7 +92,8 @@ fn one(entry: &Entry, peers: &[PeerId], session: &Session, io: &mut Io) -> Resul
     }
     let notes = RefCell::new(Vec::new());
     let watch = Watch::new(entry.label(), io);
-    let places = || places(entry, peers, session, &notes);
+    let proxy = io.environment().proxy();
+    let places = || places(entry, peers, proxy.as_ref(), session, &notes);
     let repaired = repair::repair(workspace.datasets(), entry, &places, &|doing| watch.hear(doing));
     for note in notes.take() {
         io.say(format_args!("{}: {note}", entry.label()));
@@ -105,6 +106,7 @@ fn one(entry: &Entry, peers: &[PeerId], session: &Session, io: &mut Io) -> Resul
 fn places<'a>(
     entry: &Entry,
     peers: &[PeerId],
+    proxy: Option<&ureq::Proxy>,
     session: &'a Session,
     notes: &RefCell<Vec<String>>,
 ) -> Vec<Box<dyn Source + 'a>> {
@@ -123,7 +125,8 @@ fn places<'a>(
                 Place::Files(dir) => places.push(Box::new(FilesSource::new(dir))),
                 // A server that speaks the smart protocol has the plain files, too.
                 Place::Http(url) | Place::Smart(url) => {
-                    places.push(Box::new(HttpSource::new(url, token(&place)?)));
+                    let source = HttpSource::new(url, token(&place)?).through(proxy);
+                    places.push(Box::new(source));
                 }
                 Place::Ipfs(address) => addresses.push(address.clone()),
             }

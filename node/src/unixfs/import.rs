@@ -9,7 +9,7 @@ use cid::Cid;
 
 use super::node::{Data, Kind};
 use super::{Entry, Profile};
-use crate::block::{Block, BlockError, RAW, sha2_256};
+use crate::block::{Block, BlockError, RAW, Sha2, of_sha2_256, sha2_256};
 use crate::dag::{PbLink, PbNode};
 
 /// A leaf of a file, without its bytes.
@@ -49,6 +49,92 @@ pub fn hash_leaf(profile: &Profile, chunk: &[u8]) -> Result<Leaf, BlockError> {
         size,
         tsize: size,
     })
+}
+
+/// The raw leaves of one file, 32 bytes of memory for each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaves {
+    profile: Profile,
+    len: u64,
+    hashes: Vec<[u8; 32]>,
+}
+
+impl Leaves {
+    /// How many there are: none of an empty file.
+    pub fn count(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// How many bytes the file has.
+    pub fn file_len(&self) -> u64 {
+        self.len
+    }
+
+    /// Each with its offset in the file, in order.
+    pub fn each(&self) -> impl Iterator<Item = (u64, Leaf)> + '_ {
+        let chunks = chunks(&self.profile, self.len);
+        self.hashes.iter().zip(chunks).map(|(hash, (offset, len))| {
+            let leaf = Leaf {
+                cid: Cid::new_v1(RAW, of_sha2_256(hash)),
+                size: len as u64,
+                tsize: len as u64,
+            };
+            (offset, leaf)
+        })
+    }
+}
+
+/// Names the leaves of a file whose bytes come in pieces, in order, without keeping them.
+#[derive(Clone)]
+pub struct LeafHasher {
+    leaves: Leaves,
+    hash: Sha2,
+    /// How many bytes of the leaf that is not complete came.
+    begun: usize,
+}
+
+impl LeafHasher {
+    /// Begins a file. Nothing if the profile has leaves that are not raw: they are more than the bytes in them.
+    pub fn new(profile: &Profile) -> Option<Self> {
+        let leaves = Leaves {
+            profile: *profile,
+            len: 0,
+            hashes: Vec::new(),
+        };
+        profile.raw_leaves.then(|| Self {
+            leaves,
+            hash: Sha2::default(),
+            begun: 0,
+        })
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        let chunk = self.leaves.profile.chunk_bytes.max(1);
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(chunk - self.begun));
+            self.hash.update(now);
+            self.leaves.len += now.len() as u64;
+            self.begun += now.len();
+            if self.begun == chunk {
+                self.complete();
+            }
+            bytes = later;
+        }
+    }
+
+    /// All bytes came: their leaves.
+    pub fn finish(mut self) -> Leaves {
+        if self.begun > 0 {
+            self.complete();
+        }
+        self.leaves
+    }
+
+    fn complete(&mut self) {
+        self.leaves.hashes.push(self.hash.take());
+        self.begun = 0;
+    }
 }
 
 /// Makes a chunk into the block of a leaf.

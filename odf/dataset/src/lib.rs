@@ -27,6 +27,6 @@ pub use dataset::{
 };
 pub use error_of::ErrorOf;
 pub use medium::{Cache, MAX_REMEMBERED, Medium, MemoryCache};
-pub use mirror::{Held, Mirror, MirrorError, NoMirror, Served, TakePlace, WrongPart};
+pub use mirror::{Arriving, ArrivingObject, Held, Mirror, MirrorError, NoMirror, Served, TakePlace, WrongPart};
 pub use rewrite::Datasets;
 pub use settled::Mark;

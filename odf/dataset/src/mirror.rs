@@ -9,12 +9,34 @@ use odf_metadata::{DatasetId, Multihash};
 
 pub use error::{MirrorError, TakePlace};
 
-use crate::Dataset;
+use crate::{Dataset, Object};
 
 /// Keeps the collection of garbage away until it is dropped.
 pub trait Held: Send + Sync {}
 
 impl<T: Send + Sync> Held for T {}
+
+/// Hears of the objects that arrive in one dataset, so that they need not be read again when it is at its new head. What it
+/// remembers goes with it.
+pub trait Arriving: Send + Sync {
+    /// What takes the bytes of this object as they come; nothing if they are not wanted.
+    fn object(&self, object: &Object) -> Option<Box<dyn ArrivingObject>>;
+}
+
+impl Arriving for () {
+    fn object(&self, _: &Object) -> Option<Box<dyn ArrivingObject>> {
+        None
+    }
+}
+
+/// Takes the bytes of one object that arrives.
+pub trait ArrivingObject: Send {
+    /// The next bytes.
+    fn bytes(&mut self, bytes: &[u8]);
+
+    /// These were all, they have the object's length and hash, and are in the file that is to get its name.
+    fn complete(self: Box<Self>);
+}
 
 /// A part of a file that is not what it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +97,11 @@ impl Served {
 pub trait Mirror: Send + Sync {
     /// Keeps the collection of garbage away from files that no chain names yet.
     fn hold(&self) -> Box<dyn Held>;
+
+    /// Objects of a dataset are about to arrive. There is one such arrival of a dataset at a time.
+    fn arriving(&self, _: &DatasetId) -> Box<dyn Arriving> {
+        Box::new(())
+    }
 
     /// The dataset has a new head, or is new. When this returns its second form is whole, durable and pinned.
     ///

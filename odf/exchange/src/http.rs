@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use ureq::Proxy;
 use ureq::http::Response;
 use url::Url;
 
@@ -106,12 +107,19 @@ impl HttpSource {
     /// The dataset whose `refs/head` is below `base`. `token` is sent as a bearer token to that host only.
     pub fn new(base: &Url, token: Option<String>) -> Self {
         Self {
-            agent: agent(base.as_str()),
+            agent: agent(base.as_str(), None),
             base: with_slash(base),
             token,
             brought: OnceLock::new(),
             singly: AtomicBool::new(false),
         }
+    }
+
+    /// The same, asked through a proxy.
+    #[must_use]
+    pub fn through(mut self, proxy: Option<&Proxy>) -> Self {
+        self.agent = agent(self.base.as_str(), proxy);
+        self
     }
 
     /// Asks for a file; nothing if the server says that there is none.

@@ -24,6 +24,7 @@
 mod access;
 mod answer;
 mod blocks;
+mod body;
 mod limits;
 mod objects;
 mod pull;
@@ -51,6 +52,7 @@ use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
 use self::blocks::Blocks;
+use self::body::Rest;
 use self::sender::{Sender, Way};
 use self::state::Server;
 use self::turns::{REQUESTS, TRANSFERS, Turns};
@@ -136,6 +138,14 @@ async fn limited(
         Ok(turn) => turn,
         Err(refusal) => return refusal.into_response(),
     };
+    // A stranger is not listened to for longer than they are answered.
+    let (request, rest) = match sender {
+        Sender::Holder(_) => body::keep_rest(request),
+        Sender::Anybody => (request, Rest::none()),
+    };
     let response = next.run(request).await;
-    response.map(|body| objects::holding(body, turn))
+    if !response.status().is_success() {
+        rest.drain().await;
+    }
+    response.map(|body| body::holding(body, turn))
 }

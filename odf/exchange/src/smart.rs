@@ -18,6 +18,7 @@
 
 pub(super) mod bundle;
 mod channel;
+mod endpoint;
 pub(super) mod messages;
 pub(super) mod plan;
 mod push;
@@ -30,14 +31,13 @@ mod upload;
 
 use std::time::Duration;
 
-use url::Url;
-
 use odf_dataset::receive::{Cancelled, ReceiveError, SourceError};
 use odf_metadata::{DatasetId, Multihash};
 
-use crate::{ReadError, with_slash};
+use crate::ReadError;
 
 pub use self::bundle::{BundleError, MAX_BUNDLE_BLOCKS, MAX_BUNDLE_BYTES};
+pub use self::endpoint::Endpoint;
 pub use self::messages::{MAX_MESSAGE_BYTES, Visibility};
 pub use self::push::push;
 pub use self::source::SmartSource;
@@ -64,38 +64,6 @@ pub(super) const MAX_REASON_BYTES: usize = 123;
 /// Whether another block of so many bytes belongs to a page of so many blocks and bytes.
 pub(super) fn is_on_page(blocks: usize, bytes: u64, next: u64) -> bool {
     blocks == 0 || blocks < PAGE_BLOCKS && bytes.saturating_add(next) <= PAGE_BYTES
-}
-
-/// Where a server of the protocol has a dataset.
-#[derive(Clone)]
-pub struct Endpoint {
-    /// Its address by plain HTTP, with a slash at its end.
-    http: Url,
-    token: Option<String>,
-}
-
-impl Endpoint {
-    /// The dataset at `url`, which is `http://…` or `https://…`, with the token to show there and nowhere else.
-    pub fn new(url: &Url, token: Option<String>) -> Self {
-        Self {
-            http: with_slash(url),
-            token,
-        }
-    }
-
-    /// The address, as it is shown.
-    fn shown(&self) -> String {
-        format!("odf+{}", self.http)
-    }
-}
-
-impl std::fmt::Debug for Endpoint {
-    /// Without the token.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint")
-            .field("http", &self.http.as_str())
-            .finish_non_exhaustive()
-    }
 }
 
 /// Why a transfer by the smart protocol did not end well. Nothing was committed here, and what the server has of an

@@ -46,6 +46,7 @@ pub use needs::{Needs, reaches};
 pub use outcome::{Fetched, KIND_ETAG, KIND_LAST_MODIFIED};
 pub use patience::{MAX_BUSY_REPEATS, MAX_BUSY_WAIT, busy_wait};
 pub use prepare::{MAX_UNPACKED_BYTES, UNPACK_FLOOR_BYTES, UNPACK_RATIO};
+pub use proxy::of_environment as proxy_of;
 pub use reach::is_private;
 pub use surroundings::{FetchPhase, FetchProgress, HttpOptions, MAX_CONTENT_BYTES, Surroundings};
 pub use template::{MAX_TEMPLATE_BYTES, TemplateError};

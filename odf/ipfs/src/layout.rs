@@ -8,6 +8,7 @@
 //! directory nodes on the way to the new names. It writes [`Format::CURRENT`]; only what was pulled under a root of an older
 //! format is laid out in that one, so that whoever follows a name serves what it stands for.
 
+mod arrived;
 mod chain_node;
 mod error;
 mod format;
@@ -25,9 +26,11 @@ use ipld_core::ipld::Ipld;
 use odf_node::add::{AddOptions, add_in_place};
 use odf_node::block::{Block, Cid, RAW};
 use odf_node::store::{Blocks as _, FileId, Leaf, Store, Table, Walk};
+use odf_node::unixfs::import::{FileBuilder, Leaves};
 use odf_node::unixfs::{Entry, Profile, directory, import, update};
 use serde::{Deserialize, Serialize};
 
+use self::arrived::ArrivedLeaves;
 use self::chain_node::{Links, chain_node, encode};
 pub use self::error::LayoutError;
 pub use self::format::{Format, PROFILE};
@@ -117,6 +120,7 @@ pub struct Layout {
     store: Store,
     table: Table,
     foreseen: Foresights,
+    arrived: ArrivedLeaves,
 }
 
 /// While it lives, updates of a layout go by what was foreseen. See [`Layout::foresee`].
@@ -145,6 +149,7 @@ impl Layout {
             store: store.clone(),
             table: store.table(TABLE)?,
             foreseen: Arc::default(),
+            arrived: ArrivedLeaves::default(),
         })
     }
 
@@ -251,6 +256,7 @@ struct Work<'a> {
     store: &'a Store,
     dataset: &'a Dataset,
     foresight: Foresight,
+    arrived: &'a ArrivedLeaves,
     /// UnixFS profile of the directories.
     directories: Profile,
     /// Begun before anything was taken to be here.
@@ -274,6 +280,7 @@ impl<'a> Work<'a> {
             dataset,
             directories: foresight.format.directories(),
             foresight,
+            arrived: &layout.arrived,
             walk: layout.store.walk(),
             pending: Vec::new(),
             nodes: Vec::new(),
@@ -366,7 +373,29 @@ impl<'a> Work<'a> {
                 expected,
             });
         }
-        self.content(path, found)
+        match self.arrived.of(&self.dataset.id(), hash, found) {
+            Some(leaves) => self.known(path, &leaves),
+            None => self.content(path, found),
+        }
+    }
+
+    /// Registers a file whose leaves are known, and makes the nodes above them.
+    fn known(&mut self, path: &Path, leaves: &Leaves) -> Result<Entry, LayoutError> {
+        let file = self.register(path)?;
+        let (mut builder, mut nodes) = (FileBuilder::new(&PROFILE), Vec::new());
+        let mut parts = Vec::with_capacity(leaves.count());
+        for (offset, leaf) in leaves.each() {
+            builder.push(leaf, &mut nodes)?;
+            parts.push(Leaf {
+                cid: leaf.cid,
+                offset,
+                len: leaf.size as u32,
+            });
+        }
+        let entry = builder.finish(&mut nodes)?;
+        self.store.put_references(file, &parts)?;
+        nodes.into_iter().try_for_each(|node| self.add(node))?;
+        Ok(entry)
     }
 
     /// As [`Self::file`], for a file of this length that is not looked for elsewhere.

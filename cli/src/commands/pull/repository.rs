@@ -41,6 +41,7 @@ pub(super) fn one(
         force: args.force,
         ..Destination::named(name)
     };
+    let proxy = io.environment().proxy();
     match place {
         Place::Files(dir) => {
             let source = FilesSource::new(dir);
@@ -48,14 +49,14 @@ pub(super) fn one(
         }
         Place::Http(url) => {
             let token = session.repositories().token_for(place)?;
-            let source = HttpSource::new(url, token);
+            let source = HttpSource::new(url, token).through(proxy.as_ref());
             simple(&source, &source, destination, session, io)
         }
         Place::Smart(url) => {
             let token = session.repositories().token_for(place)?;
             // The server has the plain files, too; by its protocol it would give what is behind the local head.
-            let copies = HttpSource::new(url, token.clone());
-            let endpoint = Endpoint::new(url, token);
+            let copies = HttpSource::new(url, token.clone()).through(proxy.as_ref());
+            let endpoint = Endpoint::new(url, token).through(proxy.as_ref());
             let watch = Watch::new(io);
             let datasets = session.workspace()?.datasets();
             let local = destination.dataset.as_ref();

@@ -31,6 +31,7 @@ pub(super) fn push(
         Place::Http(url) => return Err(read_only(url)),
         Place::Smart(url) => {
             let endpoint = Endpoint::new(url, session.repositories().token_for(place)?);
+            let endpoint = endpoint.through(io.environment().proxy().as_ref());
             smart::push(dataset, &endpoint, args.visibility.into(), args.force, &|at| {
                 watch.hear(at)
             })?

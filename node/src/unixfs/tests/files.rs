@@ -6,7 +6,7 @@ use super::*;
 use crate::block::{BlockError, DAG_PB, MAX_BLOCK_BYTES, RAW};
 use crate::dag::{PbLink, PbNode};
 use crate::unixfs::export::{ExportError, FileCursor, MAX_FILE_DEPTH, Part, Step, open};
-use crate::unixfs::import::{FileBuilder, chunks, file, hash_leaf};
+use crate::unixfs::import::{FileBuilder, LeafHasher, chunks, file, hash_leaf};
 use crate::unixfs::node::{Data, Kind, Stat, decode, stat, symlink};
 
 const TINY: Profile = Profile {
@@ -68,6 +68,28 @@ fn sized(filesize: u64, blocksizes: &[u64]) -> Data {
         filesize: Some(filesize),
         blocksizes: blocksizes.to_vec(),
         ..Data::new(Kind::File)
+    }
+}
+
+#[test]
+fn leaves_of_bytes_in_pieces_are_those_of_the_file() {
+    assert!(LeafHasher::new(&TINY_V0).is_none());
+    for len in [0, 1, 3, 4, 5, 8, 9, 50] {
+        let content = counting(len);
+        let (entry, _) = file(&TINY, &content).unwrap();
+        for piece in [1, 3, 4, 7, 100] {
+            let mut hasher = LeafHasher::new(&TINY).unwrap();
+            content.chunks(piece).for_each(|piece| hasher.update(piece));
+            let leaves = hasher.finish();
+            assert_eq!((leaves.file_len(), leaves.count()), (len as u64, len.div_ceil(4)));
+            let mut builder = FileBuilder::new(&TINY);
+            for (offset, leaf) in leaves.each() {
+                let chunk = &content[offset as usize..][..leaf.size as usize];
+                assert_eq!(leaf, hash_leaf(&TINY, chunk).unwrap());
+                builder.push(leaf, &mut Vec::new()).unwrap();
+            }
+            assert_eq!(builder.finish(&mut Vec::new()).unwrap(), entry);
+        }
     }
 }
 

@@ -22,7 +22,10 @@ use odf_tables::digest::PhysicalHasher;
 use super::settle::{Settling, Unnamed};
 use super::{Listener, Progress, ReceiveError, SourceError, in_parallel, tell};
 use crate::dataset::each;
-use crate::{Blocks, Dataset, DatasetError, DatasetName, Datasets, Held, Object, ObjectKind, RemoteAliases};
+use crate::{
+    Arriving, ArrivingObject, Blocks, Dataset, DatasetError, DatasetName, Datasets, Held, Object, ObjectKind,
+    RemoteAliases,
+};
 
 /// What every name of an object begins with while its bytes arrive.
 const ARRIVING_PREFIX: &str = ".arriving-";
@@ -66,6 +69,8 @@ pub struct Arrival {
     settling: Arc<Settling>,
     /// Makes unfinished names unique: a peer may send an object twice at once.
     sinks: AtomicU64,
+    /// The second form hears the bytes while they are here.
+    arriving: Box<dyn Arriving>,
     /// A lock on the directory.
     _lock: File,
     /// GC must not take what has no pin yet.
@@ -142,6 +147,7 @@ impl Arrival {
             settling: Arc::new(Settling::new(disk, &dir)),
             dir,
             sinks: AtomicU64::new(0),
+            arriving: datasets.mirror().arriving(&id),
             _lock: lock,
             _hold: hold,
         })
@@ -190,6 +196,7 @@ impl Arrival {
             unnamed: Unnamed::new(self.disk(), object, file, path, target),
             settling: Arc::clone(&self.settling),
             hasher: PhysicalHasher::new(),
+            listener: self.arriving.object(object),
             received: 0,
         })
     }
@@ -388,6 +395,7 @@ pub struct Sink {
     unnamed: Unnamed,
     settling: Arc<Settling>,
     hasher: PhysicalHasher,
+    listener: Option<Box<dyn ArrivingObject>>,
     received: u64,
 }
 
@@ -413,6 +421,9 @@ impl Sink {
             written.map_err(failed("write", self.unnamed.shown()))?;
         }
         self.hasher.update(bytes);
+        if let Some(listener) = &mut self.listener {
+            listener.bytes(bytes);
+        }
         self.received = received;
         Ok(())
     }
@@ -455,7 +466,11 @@ impl Sink {
         if found != hash {
             return Err(self.differs(hash.to_string(), found.to_string()));
         }
-        Ok(self.settling.take(self.unnamed, Instant::now())?)
+        self.settling.take(self.unnamed, Instant::now())?;
+        if let Some(listener) = self.listener {
+            listener.complete();
+        }
+        Ok(())
     }
 
     fn differs(&self, expected: String, found: String) -> ReceiveError {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ureq::config::{Config, RedirectAuthHeaders};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
-use ureq::{Agent, Error};
+use ureq::{Agent, Error, Proxy};
 
 use odf_dataset::receive::MAX_PARALLEL_TRANSFERS;
 
@@ -29,11 +29,14 @@ thread_local! {
 }
 
 /// A client for what lies at `url`, from servers that may be slow but not silent. A status that is an error is given as an
-/// answer. What is asked for by HTTPS is not taken by plain HTTP, wherever a redirect leads.
-pub fn agent(url: &str) -> Agent {
+/// answer, also where a server gives one and takes no more of the body. What is asked for by HTTPS is not taken by plain HTTP,
+/// wherever a redirect leads. Connections go through `proxy` and through no other: the environment of the process, which may
+/// work for somebody else, is not looked at.
+pub fn agent(url: &str, proxy: Option<&Proxy>) -> Agent {
     let secure = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
     let config = Config::builder()
         .https_only(secure)
+        .proxy(proxy.cloned())
         .timeout_connect(Some(CONNECT_DEADLINE))
         .timeout_recv_response(Some(SILENCE_DEADLINE))
         .timeout_per_read(Some(SILENCE_DEADLINE))
@@ -82,7 +85,7 @@ fn ended(error: &io::Error) -> bool {
     )
 }
 
-/// Makes transports that say whether they are used again.
+/// Makes transports that say whether they are used again, and hear the server out that takes no more.
 #[derive(Debug)]
 struct Note;
 
@@ -90,7 +93,11 @@ impl<In: Transport> Connector<In> for Note {
     type Out = Noted<In>;
 
     fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Noted<In>>, Error> {
-        Ok(chained.map(|inner| Noted { inner, answered: false }))
+        Ok(chained.map(|inner| Noted {
+            inner,
+            answered: false,
+            deaf: None,
+        }))
     }
 }
 
@@ -98,6 +105,8 @@ impl<In: Transport> Connector<In> for Note {
 struct Noted<T> {
     inner: T,
     answered: bool,
+    /// The server closed while something was sent. What it said before can be read all the same.
+    deaf: Option<io::ErrorKind>,
 }
 
 impl<T: Transport> Transport for Noted<T> {
@@ -107,20 +116,66 @@ impl<T: Transport> Transport for Noted<T> {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         USED_AGAIN.set(self.answered);
-        self.inner.transmit_output(amount, timeout)
+        if self.deaf.is_some() {
+            return Ok(());
+        }
+        match self.inner.transmit_output(amount, timeout) {
+            // If it gave no answer, that is the error of whoever waits for one.
+            Err(Error::Io(error)) if ended(&error) => {
+                self.deaf = Some(error.kind());
+                Ok(())
+            }
+            sent => sent,
+        }
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let came = self.inner.await_input(timeout)?;
+        let came = match (self.inner.await_input(timeout), self.deaf) {
+            (Ok(false) | Err(_), Some(kind)) => return Err(Error::Io(kind.into())),
+            (came, _) => came?,
+        };
         self.answered |= came;
         Ok(came)
     }
 
     fn is_open(&mut self) -> bool {
-        self.inner.is_open()
+        self.deaf.is_none() && self.inner.is_open()
     }
 
     fn is_tls(&self) -> bool {
         self.inner.is_tls()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// What comes of sending more than any socket holds to a server that reads the head of the request only, says `answer`,
+    /// and closes.
+    fn sent(answer: &'static str) -> Result<(u16, String), Error> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let response = agent(&url, None).put(&url).send(&vec![0; 64 << 20][..]);
+        server.join().unwrap();
+        let mut response = response?;
+        Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
+    }
+
+    #[test]
+    fn a_server_that_takes_no_more_is_heard_out() {
+        let answer = "HTTP/1.1 409 Conflict\r\nconnection: close\r\ncontent-length: 9\r\n\r\nno room!!";
+        assert_eq!(sent(answer).unwrap(), (409, "no room!!".to_owned()));
+        let error = sent("").unwrap_err();
+        assert!(matches!(&error, Error::Io(error) if ended(error)), "{error}");
     }
 }

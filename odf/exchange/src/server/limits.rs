@@ -14,6 +14,8 @@ pub const MAX_TRANSFERS_OF_ONE: usize = 6;
 pub(super) const KEPT_PART: usize = 4;
 /// The most bytes that the bundles of all pulls take up in memory at once; one more waits.
 pub const MAX_BUNDLES_BYTES: usize = 192 << 20;
+/// So much is read of what still comes of a request that is refused. No body of many objects is longer.
+pub(super) const MAX_DRAINED_BYTES: usize = 8 << 20;
 /// How long a peer may be silent while something is expected of it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 /// How long somebody may take for the first words of a transfer.

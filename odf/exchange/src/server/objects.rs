@@ -1,5 +1,6 @@
 //! Slices and checkpoints over plain HTTP: read by whoever may read, brought by whoever pushes. And the chain as a file.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom};
 use std::ops::ControlFlow;
@@ -7,27 +8,21 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::RequestExt as _;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use futures::{StreamExt as _, stream};
-use tokio::io::AsyncReadExt as _;
-use tokio::sync::{mpsc, oneshot};
 
 use super::answer::{self, Refusal};
 use super::request::{Params, blocking, dataset_in, hash_in};
 use super::sender::Sender;
-use super::turns::Turn;
 use super::uploads::Upload;
-use super::{PATIENCE, Server};
+use super::{Server, body};
 use odf_dataset::receive::Progress;
-use odf_dataset::{Object, ObjectKind};
+use odf_dataset::{DatasetName, Object, ObjectKind};
 
 /// How much of a file is read at a time.
 const READ_BYTES: usize = 256 << 10;
-/// How many pieces of a body wait to be written.
-const MAX_PIECES_AHEAD: usize = 8;
 
 /// GET and HEAD: the file.
 pub(super) async fn download(
@@ -37,7 +32,7 @@ pub(super) async fn download(
     Extension(sender): Extension<Sender>,
 ) -> Result<Response, Refusal> {
     let (name, hash) = (dataset_in(&params)?, hash_in(&params)?);
-    let (length, body) = blocking(move || {
+    let (length, content) = blocking(move || {
         let missing = || Refusal::not_found(format!("{name} has no {}/{hash}", kind.directory()));
         let dataset = server.readable(&name, &sender)?;
         let path = dataset.dir().join(kind.directory()).join(hash.to_string());
@@ -53,7 +48,7 @@ pub(super) async fn download(
         }
     })
     .await??;
-    Ok(answer::bytes(body.into_body(), length))
+    Ok(answer::bytes(content.into_body(), length))
 }
 
 /// GET and HEAD: the chain, all of it or, as `Range` says, from a byte on.
@@ -65,7 +60,7 @@ pub(super) async fn chain(
 ) -> Result<Response, Refusal> {
     let name = dataset_in(&params)?;
     let from = headers.get(header::RANGE).and_then(first_byte);
-    let (length, body) = blocking(move || -> Result<(u64, Option<(u64, Content)>), Refusal> {
+    let (length, content) = blocking(move || -> Result<(u64, Option<(u64, Content)>), Refusal> {
         let dataset = server.readable(&name, &sender)?;
         let length = dataset.chain_len();
         let Some(left) = length.checked_sub(from.unwrap_or(0)).filter(|left| *left > 0) else {
@@ -77,12 +72,12 @@ pub(super) async fn chain(
         Ok((length, Some((left, content(file, left)?))))
     })
     .await??;
-    let Some((left, body)) = body else {
+    let Some((left, content)) = content else {
         let mut refused = answer::bytes(Body::empty(), 0);
         *refused.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
         return Ok(with_range(refused, format!("bytes */{length}")));
     };
-    let mut response = answer::bytes(body.into_body(), left);
+    let mut response = answer::bytes(content.into_body(), left);
     if from.is_none() {
         return Ok(response);
     }
@@ -133,25 +128,38 @@ impl Content {
     fn into_body(self) -> Body {
         match self {
             Self::Whole(bytes) => bytes.into(),
-            Self::Open(file, length) => in_pieces(tokio::fs::File::from_std(file), length),
+            Self::Open(file, length) => body::in_pieces((file, length), next_piece),
         }
     }
 }
 
-fn in_pieces(file: tokio::fs::File, length: u64) -> Body {
-    let pieces = stream::try_unfold((file, length), |(mut file, left)| async move {
-        if left == 0 {
-            return Ok(None);
-        }
-        let mut piece = vec![0; usize::try_from(left).unwrap_or(READ_BYTES).min(READ_BYTES)];
-        let read = file.read(&mut piece).await?;
-        if read == 0 {
-            return Err(io::Error::from(ErrorKind::UnexpectedEof));
-        }
-        piece.truncate(read);
-        Ok(Some((Bytes::from(piece), (file, left - read as u64))))
-    });
-    Body::from_stream(pieces)
+/// The next bytes of a file that has so many left.
+fn next_piece((file, left): &mut (File, u64)) -> io::Result<Vec<u8>> {
+    let length = (*left).min(READ_BYTES as u64);
+    let mut piece = Vec::with_capacity(usize::try_from(length).unwrap_or(READ_BYTES));
+    let read = file.take(length).read_to_end(&mut piece)? as u64;
+    if read < length {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    *left -= read;
+    Ok(piece)
+}
+
+/// The dataset that a request brings something for, and the push to it by its sender, if there is one.
+pub(super) async fn pushed(
+    server: &Server,
+    params: &HashMap<String, String>,
+    request: &mut Request,
+) -> Result<(DatasetName, Option<Arc<Upload>>), Refusal> {
+    let Extension(sender): Extension<Sender> = request
+        .extract_parts()
+        .await
+        .map_err(|error| Refusal::internal(&error))?;
+    // What the holder may do was decided when the push began, and is looked at again when it is to count.
+    let label = &sender.holder()?.label;
+    let name = dataset_in(params)?;
+    let upload = server.uploads.of(&name, label);
+    Ok((name, upload))
 }
 
 /// PUT: the bytes of an object that a push waits for. Answered when they are checked; they are durable when the push is.
@@ -161,14 +169,8 @@ pub(super) async fn upload(
     Path(params): Params,
     mut request: Request,
 ) -> Result<(), Refusal> {
-    let Extension(sender): Extension<Sender> = request
-        .extract_parts()
-        .await
-        .map_err(|error| Refusal::internal(&error))?;
-    // What the holder may do was decided when the push began, and is looked at again when it is to count.
-    let label = &sender.holder()?.label;
-    let (name, hash) = (dataset_in(&params)?, hash_in(&params)?);
-    let waiting = server.uploads.of(&name, label);
+    let (name, waiting) = pushed(&server, &params, &mut request).await?;
+    let hash = hash_in(&params)?;
     let Some((upload, object)) = waiting.and_then(|upload| upload.wanted(kind, &hash).map(|object| (upload, object)))
     else {
         return Err(Refusal::new(
@@ -189,8 +191,8 @@ pub(super) async fn upload(
 }
 
 /// Writes a body where it belongs.
-async fn receive(upload: Arc<Upload>, object: Object, body: Body) -> Result<(), Refusal> {
-    written(&object.to_string(), body, move |mut body| {
+async fn receive(upload: Arc<Upload>, object: Object, content: Body) -> Result<(), Refusal> {
+    body::written(&object.to_string(), content, move |mut body| {
         let mut sink = upload.arrival().sink(&object)?;
         sink.fill(&mut body, &go_on)?;
         Ok(sink.finish()?)
@@ -203,96 +205,15 @@ pub(super) fn go_on(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// A request's body on its way to a thread that may wait for the disk.
-pub(super) struct Incoming {
-    pieces: mpsc::Receiver<Bytes>,
-    piece: Bytes,
-    /// Says that the body was whole; nothing once it has ended.
-    whole: Option<oneshot::Receiver<()>>,
-    is_broken: bool,
-}
-
-impl Read for Incoming {
-    /// A body that broke off has no end, whatever has come of it.
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            if let Some(piece) = self.pieces.blocking_recv() {
-                self.piece = piece;
-                continue;
-            }
-            if let Some(whole) = self.whole.take() {
-                self.is_broken = whole.blocking_recv().is_err();
-            }
-            return match self.is_broken {
-                true => Err(ErrorKind::UnexpectedEof.into()),
-                false => Ok(0),
-            };
-        }
-        let count = self.piece.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&self.piece.split_to(count));
-        Ok(count)
-    }
-}
-
-/// Has the body of a request, which is called `what`, taken by `work`, in a thread that may wait for the disk.
-pub(super) async fn written(
-    what: &str,
-    body: Body,
-    work: impl FnOnce(Incoming) -> Result<(), Refusal> + Send + 'static,
-) -> Result<(), Refusal> {
-    let (pieces, incoming) = mpsc::channel::<Bytes>(MAX_PIECES_AHEAD);
-    let (whole, complete) = oneshot::channel::<()>();
-    let mut whole = Some(whole);
-    let incoming = Incoming {
-        pieces: incoming,
-        piece: Bytes::new(),
-        whole: Some(complete),
-        is_broken: false,
-    };
-    let writer = tokio::task::spawn_blocking(move || work(incoming));
-    let mut body = body.into_data_stream();
-    let ended = loop {
-        match tokio::time::timeout(PATIENCE, body.next()).await {
-            Ok(Some(Ok(piece))) => {
-                // The writer has ended, with an error that says why.
-                if pieces.send(piece).await.is_err() {
-                    break Ok(());
-                }
-            }
-            Ok(None) => {
-                whole.take().map(|whole| whole.send(()));
-                break Ok(());
-            }
-            Ok(Some(Err(error))) => break Err(Refusal::bad_request(format!("{what} broke off: {error}"))),
-            Err(_) => {
-                break Err(Refusal::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    format!("no byte of {what} came for {} s", PATIENCE.as_secs()),
-                ));
-            }
-        }
-    };
-    drop(pieces);
-    // The writer waits for one or the other: the word that the body is whole, or that nobody will say it.
-    drop(whole);
-    let written = writer.await.map_err(|error| Refusal::internal(&error))?;
-    ended?;
-    written
-}
-
-/// A body that keeps a turn until it has been sent or dropped.
-pub(super) fn holding(body: Body, turn: Turn) -> Body {
-    Body::from_stream(body.into_data_stream().map(move |part| {
-        let _held = &turn;
-        part
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
+    use axum::body::Bytes;
+    use futures::{StreamExt as _, stream};
+
+    use super::super::body::MAX_PIECES_AHEAD;
     use super::*;
     use crate::smart::sample;
     use odf_dataset::RemoteAliases;

@@ -22,7 +22,7 @@ use odf_metadata::codec::EncodedBlock;
 
 use crate::PushError;
 use crate::files::Pushed;
-use crate::http::{self, HttpSource, shown};
+use crate::http::{HttpSource, shown};
 use crate::together;
 
 /// A message without content: what the server sends to ask how far uploads are, and to confirm.
@@ -45,12 +45,12 @@ pub fn push(
     force: bool,
     listener: &Listener<'_>,
 ) -> Result<Pushed, PushError> {
-    let there = HttpSource::new(&place.http, place.token.clone());
+    let there = place.files();
     let old_head = there.head()?;
     let Some(after) = last_there(dataset, place, &there, old_head, force, listener)? else {
         return Ok(Pushed::UpToDate);
     };
-    let agent = http::agent(place.http.as_str());
+    let agent = place.agent();
     let mut rest = dataset.blocks_after(after)?.peekable();
     let (mut head, mut replaces, mut blocks) = (old_head, force, 0);
     loop {

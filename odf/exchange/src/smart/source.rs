@@ -56,10 +56,10 @@ impl SmartSource {
         force: bool,
         listener: &Listener<'_>,
     ) -> Result<Self, ReceiveError> {
-        let agent = http::agent(place.http.as_str());
+        let agent = place.agent();
         let mut source = Self {
             shown: place.shown(),
-            http: HttpSource::new(&place.http, place.token.clone()),
+            http: place.files(),
             head: None,
             brought: Brought::beside(datasets.catalog().dir()),
             diverged: false,

@@ -587,11 +587,11 @@ fn links_do_not_lead_from_https_to_plain_http() {
 
 #[test]
 fn an_agent_for_https_asks_nobody_by_plain_http() {
-    let agent = crate::http::agent("HTTPS://data.example.org/");
+    let agent = crate::http::agent("HTTPS://data.example.org/", None);
     let error = agent.get("http://127.0.0.1:1/").call().unwrap_err();
     assert!(matches!(error, ureq::Error::RequireHttpsOnly(_)), "{error}");
     assert!(crate::http::in_words(&error).contains("plain HTTP"));
-    let error = crate::http::agent("http://x/")
+    let error = crate::http::agent("http://x/", None)
         .get("http://127.0.0.1:1/")
         .call()
         .unwrap_err();

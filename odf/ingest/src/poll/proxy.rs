@@ -11,7 +11,7 @@ const EXCEPT: &str = "NO_PROXY";
 
 /// The proxy of an environment, by the usual variables; the first that is an address counts. It is that of whoever gives a
 /// command, not of the process that carries it out.
-pub(super) fn of_environment(environment: &[(OsString, OsString)]) -> Option<Proxy> {
+pub fn of_environment(environment: &[(OsString, OsString)]) -> Option<Proxy> {
     let text = |name: &str| {
         let (_, value) = environment.iter().find(|(known, _)| known.as_os_str() == name)?;
         value.to_str().filter(|value| !value.is_empty())

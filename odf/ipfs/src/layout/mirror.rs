@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use odf_dataset::{Dataset, Held, Mirror, MirrorError, Served, TakePlace, WrongPart};
+use odf_dataset::{Arriving, Dataset, Held, Mirror, MirrorError, Served, TakePlace, WrongPart};
 use odf_metadata::{DatasetId, Multihash};
 use odf_node::block::MAX_BLOCK_BYTES;
 use odf_node::store::FileId;
@@ -48,6 +48,10 @@ impl Layout {
 impl Mirror for Layout {
     fn hold(&self) -> Box<dyn Held> {
         Box::new(self.store.hold())
+    }
+
+    fn arriving(&self, id: &DatasetId) -> Box<dyn Arriving> {
+        Box::new(self.arrived.listen(*id))
     }
 
     fn moved(&self, dataset: &Dataset) -> Result<(), MirrorError> {

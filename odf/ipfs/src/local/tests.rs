@@ -13,6 +13,7 @@ use odf_node::store::Blocks as _;
 
 use super::*;
 
+mod arriving;
 mod formats;
 mod retained;
 

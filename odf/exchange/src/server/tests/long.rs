@@ -136,7 +136,7 @@ fn the_chain_is_a_file_that_can_be_had_from_a_byte_on() {
     let whole: Vec<u8> = blocks.iter().flat_map(entry).collect();
     let length = whole.len();
     let ask = |range: Option<&str>| {
-        let agent = http::agent("");
+        let agent = http::agent("", None);
         let mut request = agent.get(served.url("ds/chain"));
         if let Some(range) = range {
             request = request.header("range", range);

@@ -1,10 +1,12 @@
 //! Many small objects in one request.
 
+use std::io::{Read as _, Write as _};
 use std::ops::ControlFlow;
 
 use super::pushes::{files_of, up_to_objects};
 use super::*;
 use crate::http::HttpSource;
+use crate::server::limits::MAX_DRAINED_BYTES;
 use crate::together::{Body, MAX_LIST_BYTES, MAX_TOGETHER, list};
 use odf_dataset::Object;
 
@@ -94,14 +96,7 @@ fn a_push_takes_many_objects_in_one_request_from_its_own_holder_only() {
     let (token, other) = (served.token(), served.token_for("other", "%", &Verb::ALL));
     let put = |token: Option<&str>, body: &[u8]| served.request("PUT", "ds/objects", token, Some(body)).status;
     let body = body_of(&files);
-    // A body that is refused is not read to its end: one that the socket holds shows the answer all the same.
-    let small: Vec<File> = files
-        .iter()
-        .filter(|(object, _)| object.kind == ObjectKind::Checkpoint)
-        .cloned()
-        .collect();
-    let refused = body_of(&small);
-    assert_eq!(put(Some(&token), &refused), 409, "nothing waits for it");
+    assert_eq!(put(Some(&token), &body), 409, "nothing waits for it");
     let mut kamu = served.push("ds", &token);
     up_to_objects(&mut kamu, None, &blocks, false);
     let mut request = files_of(&files);
@@ -109,8 +104,8 @@ fn a_push_takes_many_objects_in_one_request_from_its_own_holder_only() {
     kamu.say(&request);
     let answer = kamu.hear();
     assert_eq!(answer["Ok"]["together"]["url"], served.url("ds/objects"));
-    assert_eq!(put(None, &refused), 401);
-    assert_eq!(put(Some(&other), &refused), 409);
+    assert_eq!(put(None, &body), 401);
+    assert_eq!(put(Some(&other), &body), 409);
     let (_, foreign) = sample::with_files(sample::id(2), 1);
     assert_eq!(put(Some(&token), &body_of(&foreign)), 400);
     assert_eq!(put(Some(&token), &body[..body.len() - 1]), 400);
@@ -129,4 +124,34 @@ fn a_push_takes_many_objects_in_one_request_from_its_own_holder_only() {
     up_to_objects(&mut kamu, None, &blocks, false);
     kamu.say(files_of(&files));
     assert!(kamu.hear()["Ok"].get("together").is_none());
+}
+
+#[test]
+fn whoever_sends_too_much_hears_why_it_is_refused() {
+    let (blocks, files) = sample::with_files(sample::id(1), 20);
+    let served = Served::new();
+    let token = served.token();
+    let mut kamu = served.push("ds", &token);
+    up_to_objects(&mut kamu, None, &blocks, false);
+    kamu.say(files_of(&files));
+    kamu.hear();
+    let (_, foreign) = sample::with_files(sample::id(2), 1);
+    // Nobody waits for the first of what is in it, and what comes then is more than sockets hold.
+    let mut body = body_of(&foreign);
+    body.resize(MAX_DRAINED_BYTES, 0);
+    for (dataset, status) in [("ds", "400"), ("other", "409")] {
+        let mut stream = TcpStream::connect(served.address).unwrap();
+        let head = format!(
+            "PUT /{dataset}/objects HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // This client does not look for an answer before.
+        stream.write_all(&body).unwrap();
+        let mut answer = [0; 64];
+        stream.read_exact(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+    kamu.close();
 }
