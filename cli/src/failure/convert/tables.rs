@@ -161,6 +161,8 @@ impl From<SourceError> for Failure {
             Problem::Header(_) | Problem::NothingDeclared(_) | Problem::Case(_) => failure(Kind::Schema)
                 .next("mend the names in the file, or those that the source of the dataset declares; nothing was taken"),
             Problem::Separator(_) => failure(Kind::Usage).next("say what separates the columns with --separator"),
+            Problem::Uneven { .. } => failure(Kind::BadInput)
+                .next("mend the row, or say what separates the columns with --separator; nothing was changed"),
             Problem::Emptied => failure(Kind::Refused).next(
                 "look at what the source gives; nothing was taken, and it is asked again the next time. If it is empty \
                  indeed, run the command again with --allow-empty",
