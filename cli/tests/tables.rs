@@ -34,6 +34,59 @@ fn what_is_found_out_about_a_table_is_said_and_remembered() {
 }
 
 #[test]
+fn how_many_event_times_were_filled_in_is_said() {
+    let sandbox = Sandbox::new();
+    let time = ["--system-time", "2026-06-01T00:00:00Z"];
+    let run = |args: &[&str]| sandbox.run(&[&time[..], args].concat());
+    let filled = |outcome: Outcome| {
+        let report: Value = serde_json::from_str(&outcome.ok()).unwrap();
+        report["rowsWithoutEventTime"].as_u64().unwrap()
+    };
+    const SAID: &str = "have no event time and get the time of this command, 2026-06-01T00:00:00Z";
+    sandbox.file("t.csv", "at,n\n2024-01-01T00:00:00Z,1\n,2\n,3\n");
+    let first = run(&["publish", "t.csv", "--exit", "--event-time", "at"]);
+    assert_eq!(
+        first.err.matches(&format!("2 row(s) {SAID}; --event-time")).count(),
+        1,
+        "{}",
+        first.err
+    );
+    first.ok();
+    // Only of what is new, and nothing where there is nothing to say.
+    sandbox.file("t.csv", "at,n\n2024-01-01T00:00:00Z,1\n,2\n,3\n,4\n");
+    let second = run(&["publish", "t.csv", "--exit", "-o", "json"]);
+    assert!(second.err.contains(&format!("1 row(s) {SAID}\n")), "{}", second.err);
+    assert_eq!(filled(second), 1);
+    let same = run(&["publish", "t.csv", "--exit", "-o", "json"]);
+    assert!(!same.err.contains("event time"), "{}", same.err);
+    assert_eq!(filled(same), 0);
+    sandbox.file("more.csv", "at,n\n2024-01-05T00:00:00Z,5\n");
+    let whole = run(&["ingest", "t", "more.csv", "-o", "json"]);
+    assert!(!whole.err.contains("event time"), "{}", whole.err);
+    assert_eq!(filled(whole), 0);
+    sandbox.file("more.csv", "at,n\n,6\n2024-01-05T00:00:00Z,7\n");
+    let pushed = run(&["ingest", "t", "more.csv", "-o", "json"]);
+    assert!(pushed.err.contains(&format!("1 row(s) {SAID}")), "{}", pushed.err);
+    assert_eq!(filled(pushed), 1);
+    // Whoever gives the time knows it.
+    sandbox.file("more.csv", "at,n\n,8\n");
+    let given = run(&[
+        "ingest",
+        "t",
+        "more.csv",
+        "-o",
+        "json",
+        "--event-time",
+        "2024-01-06T00:00:00Z",
+    ]);
+    assert!(!given.err.contains("event time"), "{}", given.err);
+    assert_eq!(filled(given), 1);
+    let rows = rows(&sandbox);
+    let times = rows.iter().filter(|row| row["at"] == "2026-06-01T00:00:00Z").count();
+    assert_eq!((rows.len(), times), (8, 4));
+}
+
+#[test]
 fn columns_are_told_and_taken_by_name() {
     let sandbox = Sandbox::new();
     sandbox.file("t.csv", "id,name\n1,x\n");

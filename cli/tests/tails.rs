@@ -85,6 +85,21 @@ fn lists_and_structs_are_json_in_cells_of_csv() {
 }
 
 #[test]
+fn a_null_and_an_empty_text_are_two_things_in_csv() {
+    let sandbox = Sandbox::new();
+    let table = "a,b,c\n,\"\",1\n\"\",x,\n";
+    sandbox.file("e.csv", table);
+    sandbox.run(&["publish", "e.csv", "--exit"]).ok();
+    let csv = sandbox.run(&["tail", "e", "-o", "csv"]).ok();
+    // What is read again is what was read: without the columns of the system it is the file.
+    let again: String = csv
+        .lines()
+        .map(|line| line.splitn(5, ',').last().unwrap().to_owned() + "\n")
+        .collect();
+    assert_eq!(again, table, "{csv}");
+}
+
+#[test]
 fn control_characters_of_a_file_do_not_reach_the_terminal() {
     let sandbox = Sandbox::new();
     sandbox.file("e.csv", "a\u{1b}[2Jb,c\n1,2\n");

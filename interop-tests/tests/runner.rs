@@ -9,6 +9,7 @@ mod disks;
 mod gateway;
 mod harness;
 mod helia;
+mod indexes;
 mod kubo;
 mod lan;
 mod refusals;

@@ -35,13 +35,14 @@
 //!
 //! The files of this module use each other one way only, each those that come before it: ground (`error`, `place`,
 //! `blocks`, `group_commit`, `gate`, `away`, `stats`, `handles`, `reserve`), what stands on the disk (`guard`, `witness`,
-//! `table`, `index`, `record`, `pack`, `pins`, `due`), the open store and one block (`state`), then `flush`, `complete`,
-//! `files`, `reach`, `names`, `compact`, `gc`, `recover` and `open`.
+//! `table`, `index`, `record`, `pack`, `pins`, `due`), the open store (`state`) and one block of it (`content`), then `flush`,
+//! `complete`, `files`, `reach`, `names`, `compact`, `gc`, `recover` and `open`.
 
 mod away;
 mod blocks;
 mod compact;
 mod complete;
+mod content;
 mod due;
 mod error;
 mod files;

@@ -89,6 +89,8 @@ pub struct Grown {
     pub slice: Option<DataSlice>,
     /// Rows written, retractions and corrections included.
     pub rows: u64,
+    /// How many of them had no event time, and were given one.
+    pub without_event_time: u64,
     /// What the types that were found out leave to be said.
     pub notes: Vec<ColumnNote>,
 }
@@ -175,6 +177,7 @@ impl Workspace {
             slice,
             data,
             rows,
+            without_event_time,
             notes,
         } = prepared;
         let (dataset, blocks) = new.install_events(DatasetKind::Root, events, system_time, slice)?;
@@ -184,6 +187,7 @@ impl Workspace {
             blocks,
             slice: data,
             rows,
+            without_event_time,
             notes,
         };
         Ok((dataset, Growth::Grown(grown)))
@@ -432,6 +436,7 @@ fn commit(dataset: &mut Dataset, prepared: Option<Prepared>) -> Result<Growth, D
         blocks,
         slice: prepared.data,
         rows: prepared.rows,
+        without_event_time: prepared.without_event_time,
         notes: prepared.notes,
     }))
 }

@@ -129,6 +129,7 @@ impl Announcement {
                 "head": dataset.head().to_string(),
                 "blocks": blocks,
                 "rows": update.map_or(0, |update| update.rows),
+                "rowsWithoutEventTime": update.map_or(0, |update| update.without_event_time),
                 "name": name.to_string(),
                 "root": published.map(|published| published.root.cid.to_string()),
                 "sequence": published.map(|published| published.sequence),

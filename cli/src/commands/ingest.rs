@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 use super::announce::{ReportFormat, in_millis};
 use super::batch::{self, committed};
 use super::input::spool;
-use super::publish::watch;
+use super::publish::{say_filled, watch};
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::output;
@@ -116,6 +116,8 @@ fn serve(dataset: &mut Dataset, pushed: &mut Pushed, session: &Session, io: &mut
 struct Pushed {
     blocks: usize,
     rows: u64,
+    /// How many of the rows had no event time.
+    without_event_time: u64,
     /// The last head that was made; none if nothing was taken.
     head: Option<Multihash>,
     /// In what time the node makes what peers are served of it, if that was left to the node.
@@ -149,9 +151,14 @@ fn push_all(
             Growth::Grown(grown) => {
                 pushed.blocks += grown.blocks.len();
                 pushed.rows += grown.rows;
+                pushed.without_event_time += grown.without_event_time;
                 pushed.head = Some(grown.new_head);
                 if several {
                     io.say(format_args!("{file}: {} row(s)", output::count(grown.rows)));
+                }
+                if options.event_time.is_none() {
+                    let hint = "; --event-time gives them another";
+                    say_filled(dataset, grown.without_event_time, hint, io);
                 }
             }
         }
@@ -164,6 +171,7 @@ fn report(dataset: &Dataset, pushed: &Pushed, whole: bool, format: ReportFormat,
     let Pushed {
         blocks,
         rows,
+        without_event_time,
         head,
         due,
         ..
@@ -177,6 +185,7 @@ fn report(dataset: &Dataset, pushed: &Pushed, whole: bool, format: ReportFormat,
             "head": head.to_string(),
             "blocks": blocks,
             "rows": rows,
+            "rowsWithoutEventTime": without_event_time,
             "dueInMs": due.map(in_millis),
         })),
         (ReportFormat::Text, 0) => io.line(format_args!("{name} is up to date")),

@@ -224,10 +224,28 @@ fn take(
             ));
         }
     }
+    if let Some(grown) = &grown {
+        let hint = match grown.old_head {
+            None => "; --event-time names the column that has it",
+            Some(_) => "",
+        };
+        say_filled(&dataset, grown.without_event_time, hint, io);
+    }
     for ColumnNote { column, note } in grown.iter().flat_map(|grown| &grown.notes) {
         io.say(format!("{column}: {note}"));
     }
     Ok((dataset, grown, turn))
+}
+
+/// Says how many rows of the last block got the time of the command as their event time, if any.
+pub(super) fn say_filled(dataset: &Dataset, rows: u64, hint: &str, io: &mut Io) {
+    if rows > 0 {
+        io.say(format_args!(
+            "{} row(s) have no event time and get the time of this command, {}{hint}",
+            output::count(rows),
+            dataset.state().system_time
+        ));
+    }
 }
 
 fn find(name: &DatasetName, session: &Session) -> Result<Option<Dataset>, Failure> {

@@ -16,6 +16,9 @@ mod smart;
 mod tables;
 mod transform;
 
+/// What helps when a source is written wrongly in a manifest.
+const MEND: &str = "mend the source in the dataset's manifest; nothing was taken";
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Failure::from_io(&error)

@@ -15,7 +15,7 @@ use arrow::json::writer::{
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use super::{Format, Rows};
+use super::{Format, Rows, csv_field};
 use crate::failure::Failure;
 use crate::io::Io;
 
@@ -122,12 +122,45 @@ fn csv(
     for batch in std::iter::once(nothing).chain(batches) {
         // Before the header, so that columns without a form as text leave nothing half written.
         let batch = flat(&batch?)?;
-        let mut text = Vec::new();
-        let builder = arrow::csv::WriterBuilder::new().with_header(!begun);
-        builder.build(&mut text).write(&batch)?;
-        // Written from here: the CSV writer does not tell a reader that went away from other failures.
-        io.write(&text)?;
+        let mut text = String::new();
+        if !begun {
+            let names: Vec<_> = batch.schema().fields().iter().map(|f| csv_field(f.name())).collect();
+            text = names.join(",") + "\n";
+        }
+        csv_rows(&batch, &mut text)?;
+        io.write(text.as_bytes())?;
         begun = true;
+    }
+    Ok(())
+}
+
+/// Adds rows as lines of CSV: a null is nothing, and an empty text is `""`, as `odfs publish` reads them.
+fn csv_rows(batch: &RecordBatch, text: &mut String) -> Result<(), ArrowError> {
+    let options = FormatOptions::default().with_display_error(false);
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|column| {
+            Ok((
+                ArrayFormatter::try_new(column.as_ref(), &options)?,
+                column.logical_nulls(),
+            ))
+        })
+        .collect::<Result<Vec<_>, ArrowError>>()?;
+    for row in 0..batch.num_rows() {
+        for (at, (values, nulls)) in columns.iter().enumerate() {
+            if at > 0 {
+                text.push(',');
+            }
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                continue;
+            }
+            match values.value(row).try_to_string()? {
+                empty if empty.is_empty() => text.push_str("\"\""),
+                value => text.push_str(&csv_field(&value)),
+            }
+        }
+        text.push('\n');
     }
     Ok(())
 }

@@ -10,10 +10,11 @@ use std::{
 use odf_disk::Access;
 
 use super::{
+    content::is_packed,
     error::StoreError,
     handles::Handle,
     place::{FileId, Holder, Leaf, Place},
-    state::{Store, is_packed},
+    state::Store,
 };
 use crate::block::{Block, Cid, inherent};
 

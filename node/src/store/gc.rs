@@ -15,12 +15,13 @@ use multihash::Multihash;
 
 use super::{
     compact::PUNCH_MIN_BYTES,
+    content::EVERYTHING,
     error::StoreError,
     files::check_path,
     place::{Holder, IndexEntry, Place, Position},
     reach::{IN_PART, Links, Missing, Reach, UNSETTLED},
     record, reserve,
-    state::{EVERYTHING, Store},
+    state::Store,
 };
 
 /// Packs with at least this share of dead bytes, in percent, are copied together; others only get holes.

@@ -6,10 +6,11 @@ use multihash::Multihash;
 
 use super::{
     blocks::Blocks as _,
+    content::EVERYTHING,
     error::StoreError,
     pins::Pin,
     place::{Place, Position},
-    state::{EVERYTHING, Store},
+    state::Store,
 };
 use crate::block::{Block, Cid, RAW, SHA2_256, inherent, sha2_256};
 

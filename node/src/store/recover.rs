@@ -11,13 +11,14 @@ use std::{
 
 use super::{
     away::Gone,
+    content::is_packed,
     due::Dirty,
     error::StoreError,
     files::{cid_of, leaf_key},
     handles::open_to_read,
     place::{FileId, Holder, Place, Position},
     record::{self, HEADER},
-    state::{Store, is_packed},
+    state::Store,
 };
 use crate::block::{self, Block};
 

@@ -10,6 +10,8 @@ pub mod compact;
 mod dataset;
 mod error_of;
 pub mod lineage;
+#[cfg(test)]
+mod made_up;
 mod medium;
 mod mirror;
 pub mod receive;

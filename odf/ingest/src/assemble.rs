@@ -27,6 +27,8 @@ pub(super) struct Assembly<'a> {
     pub(super) system_time: i64,
     /// Event time of rows that have none, in milliseconds.
     pub(super) event_time: i64,
+    /// Rows written so far that had none.
+    pub(super) without_event_time: u64,
     /// The latest event time written, in milliseconds.
     pub(super) latest: Option<i64>,
     /// Sums over links to objects, if the dataset has any.
@@ -43,6 +45,7 @@ impl Assembly<'_> {
 
     /// The event times with gaps filled.
     fn event_times(&mut self, given: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, MergeError> {
+        self.without_event_time += given.null_count() as u64;
         let fallback_day = i32::try_from(self.event_time.div_euclid(DAY_MILLIS)).unwrap_or(i32::MAX);
         let filled: ArrayRef = match data_type {
             _ if given.null_count() == 0 => given.clone(),

@@ -20,6 +20,8 @@ pub(super) struct Additions {
     pub(super) data: Option<DataSlice>,
     /// Rows in it.
     pub(super) rows: u64,
+    /// How many of them had no event time.
+    pub(super) without_event_time: u64,
 }
 
 /// How far the source was read, and what that is worth.
@@ -56,6 +58,7 @@ impl Additions {
             }
         };
         let latest = staged.as_ref().and_then(|staged| staged.latest);
+        let without_event_time = staged.as_ref().map_or(0, |staged| staged.without_event_time);
         let (slice, extra) = match staged {
             Some(staged) => (Some(staged.slice), staged.extra),
             None => (None, None),
@@ -74,6 +77,7 @@ impl Additions {
         Ok(Additions {
             events,
             rows: slice.as_ref().map_or(0, WrittenSlice::rows),
+            without_event_time,
             slice,
             data,
         })
@@ -86,6 +90,7 @@ impl Additions {
             slice,
             data,
             rows,
+            without_event_time,
         } = self;
         (!events.is_empty()).then_some(Prepared {
             events,
@@ -93,6 +98,7 @@ impl Additions {
             slice,
             data,
             rows,
+            without_event_time,
             notes: Vec::new(),
         })
     }

@@ -82,6 +82,8 @@ pub struct Prepared {
     pub data: Option<DataSlice>,
     /// Rows in it, retractions and corrections included.
     pub rows: u64,
+    /// How many of them had no event time, and were given one: that of the options, else the system time.
+    pub without_event_time: u64,
     /// What the types that were found out leave to be said.
     pub notes: Vec<ColumnNote>,
 }

@@ -266,6 +266,7 @@ pub fn set_watermark(
         slice: None,
         data: None,
         rows: 0,
+        without_event_time: 0,
         notes: Vec::new(),
     }))
 }

@@ -60,6 +60,8 @@ pub(super) struct Staging<'a> {
 /// A slice that has no name yet.
 pub(super) struct Staged {
     pub(super) slice: WrittenSlice,
+    /// Rows in it that had no event time.
+    pub(super) without_event_time: u64,
     /// The latest event time in it.
     pub(super) latest: Option<Timestamp>,
     /// What the chain says about objects that the rows refer to.
@@ -97,6 +99,7 @@ impl Staging<'_> {
                 next_offset,
                 system_time: self.system_time.millis(),
                 event_time: self.event_time.millis(),
+                without_event_time: 0,
                 latest: None,
                 linked: Linked::of(self.before.schema.as_ref(), self.plan.schema(), self.data_dir)?,
             };
@@ -133,6 +136,7 @@ impl Staging<'_> {
             report(rows.source, progress, Phase::Writing, rows.end, rows.end, written)?;
             let (linked, latest) = (assembly.linked, assembly.latest);
             return Ok(Some(Staged {
+                without_event_time: assembly.without_event_time,
                 slice: assembly.writer.finish()?,
                 latest: latest.and_then(Timestamp::from_millis),
                 extra: linked.map(Linked::into_extra),

@@ -207,3 +207,34 @@ fn what_is_remembered_of_a_reading_that_is_thrown_away_is_thrown_away_with_it() 
     updated(world.publish(&source, &all));
     assert_ne!(std::fs::read(&marks).unwrap(), before);
 }
+
+#[test]
+fn how_long_a_file_has_rested_is_told_by_the_clock_and_not_by_the_time_of_the_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.csv");
+    large_file(&path, 56 * MIB as usize / ROW);
+    let source = Source::file(&path, None, ReadOptions::default()).unwrap();
+    let world = World::new();
+    // `--system-time`: by that time the file would have been left alone for years, and it was written just now.
+    let middle_was_read = |target: Target<'_>, year: u32| {
+        let mut read = false;
+        let progress = &mut |at: odf_ingest::source::Progress| {
+            // Between the beginning of the file and the end of what was taken.
+            read |= at.phase == Phase::Checking && at.bytes == 32 * MIB;
+            ControlFlow::Continue(())
+        };
+        let now = format!("{year}-01-01T00:00:00Z").parse().unwrap();
+        ingest(target, &source, &checked(Check::Quick), now, progress).unwrap();
+        read
+    };
+    let id = DatasetId::from_public_key([7; 32]);
+    let staged = world.catalog.stage(id, &"t".parse().unwrap()).unwrap();
+    assert!(middle_was_read(Target::New { staged }, 2300));
+    let mut dataset = world.dataset();
+    let marks = std::fs::read_to_string(dataset.dir().join(odf_ingest::taken::MARKS_FILE)).unwrap();
+    assert!(marks.contains("\"rested\":false"), "{}", &marks[..200]);
+    // A change within the tick of the file system's clock would not show: so nothing is believed, whatever the year.
+    for year in [1990, 2300, 2301] {
+        assert!(middle_was_read(Target::Existing(&mut dataset), year), "{year}");
+    }
+}

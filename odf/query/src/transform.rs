@@ -147,6 +147,7 @@ pub fn run(
         events,
         system_time,
         rows: written.as_ref().map_or(0, WrittenSlice::rows),
+        without_event_time: 0,
         slice: written,
         data,
         notes: Vec::new(),

@@ -3,10 +3,8 @@
 use odf::dataset::DatasetError;
 use odf::ingest::{FitError, IngestError, QueryError};
 
+use super::MEND;
 use crate::failure::{Failure, Kind, chain};
-
-/// What helps when a manifest is written wrongly.
-const MEND: &str = "mend the source in the dataset's manifest; nothing was taken";
 
 impl From<IngestError> for Failure {
     fn from(error: IngestError) -> Self {

@@ -2,11 +2,8 @@
 
 use odf::poll::{PollError, TemplateError};
 
-use super::of_io;
+use super::{MEND, of_io};
 use crate::failure::{Failure, Kind, chain};
-
-/// What helps when the source itself is written wrongly.
-const MEND: &str = "mend the source in the dataset's manifest; nothing was taken";
 
 impl From<PollError> for Failure {
     fn from(error: PollError) -> Self {

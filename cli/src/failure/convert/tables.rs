@@ -17,7 +17,7 @@ use odf::slice::SliceError;
 use odf::verify::VerifyError;
 use odf::workspace::{TakeError, WorkspaceError};
 
-use super::{damaged, disk_full, of_io, untrusted};
+use super::{MEND, damaged, disk_full, of_io, untrusted};
 use crate::failure::{Failure, Kind, chain};
 
 /// What helps when a table has more columns than its dataset.
@@ -161,13 +161,13 @@ impl From<SourceError> for Failure {
             Problem::Header(_) | Problem::NothingDeclared(_) | Problem::Case(_) => failure(Kind::Schema)
                 .next("mend the names in the file, or those that the source of the dataset declares; nothing was taken"),
             Problem::Separator(_) => failure(Kind::Usage).next("say what separates the columns with --separator"),
+            Problem::Uneven { .. } => failure(Kind::BadInput)
+                .next("mend the row, or say what separates the columns with --separator; nothing was changed"),
             Problem::Emptied => failure(Kind::Refused).next(
                 "look at what the source gives; nothing was taken, and it is asked again the next time. If it is empty \
                  indeed, run the command again with --allow-empty",
             ),
-            Problem::Option { .. } | Problem::Declaration(_) => {
-                failure(Kind::BadInput).next("mend the source in the dataset's manifest; nothing was taken")
-            }
+            Problem::Option { .. } | Problem::Declaration(_) => failure(Kind::BadInput).next(MEND),
             Problem::NotType { .. } | Problem::Missing => failure(Kind::Schema)
                 .next("mend the value, or publish the file under another name with --name: its schema is found anew"),
             Problem::Changes { .. } => failure(Kind::Schema)

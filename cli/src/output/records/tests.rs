@@ -103,6 +103,38 @@ fn cells_of_csv_hold_lists_structs_and_maps_as_json() {
 }
 
 #[test]
+fn nothing_and_an_empty_text_differ_in_csv() {
+    let columns = || -> Vec<(&str, ArrayRef)> {
+        let values = StringArray::from(vec![Some(""), None, Some(" "), Some("a,\"b\""), Some("x\ny")]);
+        let words: ArrayRef = Arc::new(values.clone());
+        vec![
+            ("say \"a\", b", Arc::new(values)),
+            (
+                "coded",
+                cast(
+                    &words,
+                    &DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
+                )
+                .unwrap(),
+            ),
+            (
+                "n",
+                Arc::new(Int64Array::from(vec![None, Some(1), None, Some(2), None])),
+            ),
+        ]
+    };
+    assert_eq!(
+        text(columns(), Format::Csv),
+        "\"say \"\"a\"\", b\",coded,n\n\
+         \"\",\"\",\n\
+         ,,1\n \
+         , ,\n\
+         \"a,\"\"b\"\"\",\"a,\"\"b\"\"\",2\n\
+         \"x\ny\",\"x\ny\",\n"
+    );
+}
+
+#[test]
 fn floats_that_are_no_numbers_are_told_from_nothing() {
     let values = || {
         [

@@ -219,34 +219,14 @@ mod tests {
     use super::*;
     use crate::Object;
     use crate::dataset::each;
-    use odf_metadata::{DatasetKind, MetadataBlock, Seed, SetInfo, Timestamp};
+    use crate::made_up;
 
     /// A chain in memory, Seed first, and how often it was asked for many blocks.
     struct Chain(Vec<EncodedBlock>, AtomicU64);
 
     impl Chain {
         fn of(len: u64) -> Self {
-            let mut blocks: Vec<EncodedBlock> = Vec::new();
-            for sequence_number in 0..len {
-                let event = match sequence_number {
-                    0 => MetadataEvent::Seed(Seed {
-                        dataset_id: DatasetId::from_public_key([1; 32]),
-                        dataset_kind: DatasetKind::Root,
-                    }),
-                    _ => MetadataEvent::SetInfo(SetInfo {
-                        description: None,
-                        keywords: None,
-                    }),
-                };
-                let block = MetadataBlock {
-                    system_time: Timestamp::from_millis(0).unwrap(),
-                    prev_block_hash: blocks.last().map(|block| *block.hash()),
-                    sequence_number,
-                    event,
-                };
-                blocks.push(EncodedBlock::encode(block).unwrap());
-            }
-            Self(blocks, AtomicU64::new(0))
+            Self(made_up::chain(len, 0), AtomicU64::new(0))
         }
 
         fn bytes(&self) -> u64 {

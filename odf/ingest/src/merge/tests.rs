@@ -138,6 +138,7 @@ impl World {
                 next_offset: self.rows.len() as i64,
                 system_time: self.system_time,
                 event_time: ingest.event_time,
+                without_event_time: 0,
                 latest: None,
                 linked: None,
             };

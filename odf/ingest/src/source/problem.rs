@@ -126,6 +126,16 @@ pub enum Problem {
         "the header has {0} and no comma, and the rows do not show what separates the columns; say it with --separator"
     )]
     Separator(String),
+    /// A record has another number of fields than the header, if the most likely separator separates them.
+    #[error("{found} field(s) where the header has {expected}, if {separator} separates the columns")]
+    Uneven {
+        /// Fields in this record.
+        found: u64,
+        /// Fields in the header.
+        expected: u64,
+        /// The separator, in words.
+        separator: String,
+    },
     /// A snapshot without a row, where there were some.
     #[error(
         "there are no rows, and a snapshot without rows would retract every row of the dataset; if that is meant, say so \

@@ -2,6 +2,8 @@ use std::fs;
 use std::path::Path;
 
 use odf_dataset::{Mirror as _, Object};
+use odf_disk::Disk;
+use odf_disk::crash::{Recorder, Refusal};
 use odf_metadata::codec::EncodedBlock;
 use odf_metadata::{
     AddData, DataField, DataSchema, DataSlice, DataType, DatasetKind, MetadataBlock, MetadataEvent, Multihash,
@@ -355,4 +357,48 @@ fn datasets_are_looked_at_only_after_an_end_that_left_something() {
     let local = open(dir.path());
     assert!(!local.catalog().is_settled());
     check_served(&local, "a");
+}
+
+/// Opens a workspace on a disk whose calls can be refused.
+fn open_on(recorder: &std::sync::Arc<Recorder>, root: &Path) -> Local {
+    let options = StoreOptions {
+        disk: Disk::with(recorder.clone()),
+        ..StoreOptions::default()
+    };
+    Local::open(root, options).unwrap()
+}
+
+#[test]
+fn a_store_that_cannot_be_closed_leaves_no_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    let mark = dir.path().join(MARK);
+    let end_badly = |recorder: &Recorder, local: &Local| {
+        // One failure passes: what the store could not say is unsaid all the same.
+        recorder.set_refusal(Refusal::Once(0), std::io::ErrorKind::Other);
+        local.ends_well().unwrap_err();
+        assert!(recorder.calls() == 1, "nothing follows the call that failed");
+    };
+    // After a change the mark is gone, and stays so.
+    let recorder = Recorder::new(dir.path());
+    let local = open_on(&recorder, dir.path());
+    let a = make(&local, 1, "a", 2);
+    local.layout().moved(&a).unwrap();
+    drop(a);
+    end_badly(&recorder, &local);
+    assert!(!mark.exists());
+    let _ = local.ends_well();
+    assert!(!mark.exists(), "not with a second attempt either");
+    drop(local);
+    let local = open(dir.path());
+    assert!(!local.catalog().is_settled());
+    check_served(&local, "a");
+    drop(restart(local, dir.path()));
+
+    // Without one it still stands, and is not believed: the process may have left a slice that it did not finish.
+    let recorder = Recorder::new(dir.path());
+    let local = open_on(&recorder, dir.path());
+    assert!(local.catalog().is_settled() && mark.exists());
+    end_badly(&recorder, &local);
+    drop(local);
+    assert!(mark.exists() && !open(dir.path()).catalog().is_settled());
 }
