@@ -56,7 +56,7 @@ const SMALL: Scale = Scale {
 
 type Measure = fn(&Scale) -> Result<Vec<Row>, Failure>;
 
-const ROWS: [(&str, Measure); 11] = [
+const ROWS: [(&str, Measure); 13] = [
     ("import", import::rows),
     ("transfer", transfer::rows),
     ("push", push::rows),
@@ -67,7 +67,9 @@ const ROWS: [(&str, Measure); 11] = [
     ("ingest", ingest::rows),
     ("grow", grow::rows),
     ("verify", verify::rows),
-    ("scale", scale::rows),
+    ("scale", scale::keyed),
+    ("scale", scale::along),
+    ("scale", scale::beside),
 ];
 
 /// Runs the benchmarks that `args` ask for and prints the table, a row as soon as it is measured.

@@ -18,9 +18,8 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(900);
 const FLAT: &str = "within 1.5x of the shortest";
 
-/// Appends, looks at the end and pulls at each length, then the move of the longest chain, then what is done beside many
-/// datasets.
-pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
+/// Appends to chains of datasets that have a key.
+pub(super) fn keyed(scale: &Scale) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     for strategy in [Strategy::Ledger, Strategy::Snapshot, Strategy::Upsert] {
         let mut subject = Subject::new(strategy)?;
@@ -30,8 +29,6 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
             rows.push(shortest.row(appended(&subject, *length, scale)?));
         }
     }
-    rows.extend(along(scale)?);
-    rows.extend(beside(scale)?);
     Ok(rows)
 }
 
@@ -99,8 +96,8 @@ fn median(mut times: Vec<Duration>) -> Figure {
     Figure::Took(times[times.len() / 2])
 }
 
-/// The shortest of the rest of what is done along a chain that only grows.
-fn along(scale: &Scale) -> Result<Vec<Row>, Failure> {
+/// Appends, looks at the end and pulls along a chain that only grows, and then the move of all of it.
+pub(super) fn along(scale: &Scale) -> Result<Vec<Row>, Failure> {
     let (mut rows, mut shortest) = (Vec::new(), Shortest::default());
     let mut subject = Subject::new(Strategy::Append)?;
     let followers = Follower::all(&subject)?;
@@ -174,8 +171,8 @@ fn moved(subject: &mut Subject) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// A listing, an append and a look beside many datasets, and beside none.
-fn beside(scale: &Scale) -> Result<Vec<Row>, Failure> {
+/// A listing and appends beside many datasets, and beside none.
+pub(super) fn beside(scale: &Scale) -> Result<Vec<Row>, Failure> {
     let (mut rows, mut shortest) = (Vec::new(), Shortest::default());
     let mut subject = Subject::new(Strategy::Append)?;
     for count in [0, scale.datasets] {
