@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
 use odf::catalog::Entry;
-use odf::dataset::{Dataset, RemoteAliases};
+use odf::dataset::RemoteAliases;
 use odf::place::Place;
 use odf::pull::{Address, FromPeers, name_of};
 use odf::receive::{Received, Source};
