@@ -42,7 +42,7 @@ pub(in crate::merge) const MAX_TEXT_BYTES: usize = 256;
 /// How many positions are one group.
 pub(in crate::merge) const GROUP: usize = if cfg!(test) { 8 } else { 256 };
 /// The most bytes of entries behind the last group that are read; there is less than a group of them.
-const MAX_TAIL_BYTES: u64 = 8 << 20;
+const TAIL_BYTES: u64 = 8 << 20;
 /// How much of a group is read to know its summary, if that is not longer.
 const SUMMARY_BYTES: usize = 512;
 const LENGTH_BYTES: usize = 4;
@@ -196,7 +196,7 @@ impl Known<'_> {
             return Ok(());
         };
         let len = file.metadata().map_or(0, |found| found.len());
-        let mut bytes = vec![0; usize::try_from(len.saturating_sub(self.end).min(MAX_TAIL_BYTES)).unwrap_or(0)];
+        let mut bytes = vec![0; usize::try_from(len.saturating_sub(self.end).min(TAIL_BYTES)).unwrap_or(0)];
         if file.read_exact_at(&mut bytes, self.end).is_err() {
             bytes.clear();
         }
