@@ -61,7 +61,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
     ("odf", &["disk", "node", "odf"]),
     ("cli", &["disk", "node", "odf"]),
     ("interop-tests", &["disk"]),
-    ("xtask", &["disk", "interop-tests"]),
+    ("xtask", &["disk", "odf", "interop-tests"]),
 ];
 
 fn root() -> PathBuf {

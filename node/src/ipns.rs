@@ -53,6 +53,7 @@ pub use resolve::{Freshness, Origin, ResolveError, Resolved};
 pub use state::{DHT_MEMORY, NameStatus};
 use state::{Known, States};
 
+use crate::block::Cid;
 use crate::clock::Clock;
 use crate::routing::Routing;
 use crate::routing::records::Records;
@@ -224,10 +225,25 @@ pub fn kept(store: &Store) -> Result<Vec<NameStatus>, StoreError> {
     kept_in(&States::new(store.table(TABLE)?))
 }
 
+/// Whether a name that is own or followed, as `store` remembers it, stands for `root` or something below it. However many
+/// names there are, only those are looked at that do. Needs no running peer.
+///
+/// # Errors
+/// The store cannot be read; or written, the first time after an update.
+pub fn is_named(store: &Store, root: &Cid) -> Result<bool, StoreError> {
+    States::new(store.table(TABLE)?).is_named(root)
+}
+
+/// What `store` remembers of one name, own, followed or neither. Needs no running peer.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn status(store: &Store, name: &Name) -> Result<Option<NameStatus>, StoreError> {
+    let entry = States::new(store.table(TABLE)?).get(name)?;
+    Ok(entry.map(|entry| entry.status(*name)))
+}
+
 fn kept_in(states: &States) -> Result<Vec<NameStatus>, StoreError> {
-    let kept = states
-        .all()?
-        .into_iter()
-        .filter(|(_, entry)| entry.own || entry.followed);
+    let kept = states.all()?.into_iter().filter(|(_, entry)| entry.is_kept());
     Ok(kept.map(|(name, entry)| entry.status(name)).collect())
 }

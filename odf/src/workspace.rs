@@ -1,6 +1,8 @@
 //! A workspace opened by the process that owns it: store, datasets, their layouts and keys in one place.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use odf_dataset::catalog::{Catalog, CatalogError};
 use odf_dataset::rewrite::RewriteError;
@@ -8,13 +10,15 @@ use odf_dataset::snapshot::{Identities, IdentityError};
 use odf_dataset::{Dataset, DatasetError, DatasetName, Datasets, Object, StoredBlock};
 use odf_ingest::source::{OnProgress, Source};
 use odf_ingest::taken::MARKS_FILE;
-use odf_ingest::{ColumnNote, Ground, History, HistoryError, IngestError, NoHistory, Polled, Prepared, PushOptions};
+use odf_ingest::{
+    ColumnNote, Ground, History, HistoryError, IngestError, NoHistory, Polled, Prepared, PushOptions, Slices,
+};
 use odf_ipfs::layout::Layout;
 use odf_ipfs::pull::name_of;
 use odf_ipfs::{CollectError, Local, OpenError};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{DataSlice, DatasetId, DatasetKind, Multihash, Timestamp};
-use odf_node::ipns::{Name, kept};
+use odf_node::ipns::{self, Name};
 use odf_node::keystore::{Keypair, Keystore, KeystoreError};
 use odf_node::store::{GcReport, Store, StoreError, StoreOptions};
 use odf_query::sql::DataFusion;
@@ -264,7 +268,6 @@ impl Workspace {
     /// had, that key: whoever follows its name must not meet another history under it. Nor is the key of the peer taken.
     /// Says which key was made, if one was.
     pub fn new_id(&self, name: &DatasetName) -> Result<(DatasetId, Option<String>), TakeError> {
-        let published: Vec<Name> = kept(self.store())?.into_iter().map(|status| status.name).collect();
         let numbered = (2..).map(|number: u32| format!("{name}-{number}"));
         let names = std::iter::once(name.to_string()).chain(numbered);
         for key_name in names.filter(|name| name != PEER_KEY) {
@@ -279,7 +282,8 @@ impl Workspace {
                 continue;
             };
             let id = DatasetId::from_public_key(public.to_bytes());
-            let was_published = published.contains(&Name::from_public_key(&key.public()));
+            let known = ipns::status(self.store(), &Name::from_public_key(&key.public()))?;
+            let was_published = known.is_some_and(|known| known.own || known.followed);
             if !was_published && self.catalog().by_id(&id)?.is_none() {
                 return Ok((id, made));
             }
@@ -292,10 +296,10 @@ impl Workspace {
     /// # Errors
     /// The store cannot be read.
     pub fn is_published(&self, id: &DatasetId) -> Result<bool, StoreError> {
-        let name = name_of(id);
-        Ok(kept(self.store())?
-            .iter()
-            .any(|status| status.own && Some(status.name) == name))
+        let Some(name) = name_of(id) else {
+            return Ok(false);
+        };
+        Ok(ipns::status(self.store(), &name)?.is_some_and(|known| known.own))
     }
 
     /// The private key whose public half is the dataset's id, if it is here: only then can the dataset be published
@@ -384,16 +388,40 @@ impl History for Here<'_> {
         Some(self.0.state())
     }
 
-    fn slices(&self) -> Result<Vec<PathBuf>, HistoryError> {
-        let slices = self.0.slices()?;
-        Ok(slices
-            .iter()
-            .map(|slice| self.0.slice_path(&slice.physical_hash))
-            .collect())
+    fn slices(&self) -> Arc<dyn Slices> {
+        Arc::new(SlicesOf(self.0.clone()))
     }
 
     fn ranges(&self) -> Option<PathBuf> {
         Some(self.0.dir().join("ranges.index"))
+    }
+}
+
+/// The slices of a dataset, each at the sequence number of its block.
+struct SlicesOf(Dataset);
+
+impl Slices for SlicesOf {
+    fn positions(&self) -> usize {
+        usize::try_from(self.0.state().blocks()).unwrap_or(usize::MAX)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.state().totals.slices == 0
+    }
+
+    fn files(&self, positions: Range<usize>) -> Result<Vec<Option<PathBuf>>, HistoryError> {
+        let slices = self.0.slices_of(positions.start as u64..positions.end as u64)?;
+        let file = |slice: Option<DataSlice>| Some(self.0.slice_path(&slice?.physical_hash));
+        Ok(slices.into_iter().map(file).collect())
+    }
+
+    /// The hash of a block says what all before it are.
+    fn mark(&self, position: usize) -> Result<Vec<u8>, HistoryError> {
+        let named = self.0.names_from(position as u64)?.next();
+        let (hash, _) = named.ok_or(DatasetError::NoBlock {
+            sequence: position as u64,
+        })??;
+        Ok(hash.to_bytes())
     }
 }
 

@@ -12,6 +12,7 @@ mod pull;
 mod push;
 mod repositories;
 mod row;
+mod scale;
 mod start;
 mod transfer;
 mod verify;
@@ -35,6 +36,8 @@ const FULL: Scale = Scale {
     real_flights: None,
     duckdb: None,
     ledger: 10_000_000,
+    lengths: &[10, 1_000, 10_000, 100_000],
+    datasets: 10_000,
     repeats: 5,
 };
 const SMALL: Scale = Scale {
@@ -46,12 +49,14 @@ const SMALL: Scale = Scale {
     real_flights: None,
     duckdb: None,
     ledger: 50_000,
+    lengths: &[10, 100],
+    datasets: 20,
     repeats: 2,
 };
 
 type Measure = fn(&Scale) -> Result<Vec<Row>, Failure>;
 
-const ROWS: [(&str, Measure); 10] = [
+const ROWS: [(&str, Measure); 13] = [
     ("import", import::rows),
     ("transfer", transfer::rows),
     ("push", push::rows),
@@ -62,6 +67,9 @@ const ROWS: [(&str, Measure); 10] = [
     ("ingest", ingest::rows),
     ("grow", grow::rows),
     ("verify", verify::rows),
+    ("scale", scale::keyed),
+    ("scale", scale::along),
+    ("scale", scale::beside),
 ];
 
 /// Runs the benchmarks that `args` ask for and prints the table, a row as soon as it is measured.

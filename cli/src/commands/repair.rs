@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
 use odf::catalog::Entry;
-use odf::dataset::{Dataset, RemoteAliases};
+use odf::dataset::RemoteAliases;
 use odf::place::Place;
 use odf::pull::{Address, FromPeers, name_of};
-use odf::receive::Source;
+use odf::receive::{Received, Source};
 use odf::repair::{self, Doing, Lost, Mended, Part, Repaired};
 use odf::repository::files::FilesSource;
 use odf::repository::http::HttpSource;
@@ -188,19 +188,27 @@ fn from_peers(
     })
 }
 
+/// After a pull that brought something, only the files of so many newest metadata blocks are looked for: those that came
+/// are here, and to look for all would make the cost of one block that of the whole history.
+const BLOCKS_LOOKED_AT: usize = 64;
+
 /// After a pull: gets files that are missing, or not of their length, from where the dataset came, and does what the last
-/// change of the dataset left undone. Costs a look at the name of every file.
+/// change of the dataset left undone. Where nothing new came it costs a look at the name of every file.
 ///
 /// # Errors
 /// Something is still missing.
 pub(super) fn after_pull<'a>(
-    dataset: &Dataset,
+    received: &Received,
     places: &repair::Supplies<'a>,
     session: &Session,
     io: &mut Io,
 ) -> Result<(), Failure> {
-    let workspace = session.workspace()?;
-    if dataset.lacking(None)?.is_empty() && workspace.layout().is_current(dataset)? {
+    let (workspace, dataset) = (session.workspace()?, received.dataset());
+    let newest = match received {
+        Received::Updated(_) => Some(BLOCKS_LOOKED_AT),
+        Received::UpToDate { .. } | Received::Ahead { .. } => None,
+    };
+    if dataset.lacking(newest)?.is_empty() && workspace.layout().is_current(dataset)? {
         return Ok(());
     }
     let name = dataset.name()?.to_string();

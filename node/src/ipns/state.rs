@@ -1,4 +1,8 @@
 //! What is remembered of each name, on disk.
+//!
+//! Beside the names are, in the same table, the roots that own and followed ones stand for, so that whoever wants to know
+//! whether a root is named need not look at all names. Such an entry is written in one step with that of its name and counts
+//! only if the name says the same.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -7,14 +11,18 @@ use libp2p::PeerId;
 use serde::{Deserialize, Serialize};
 
 use super::record::{Name, Record};
+use crate::block::Cid;
 use crate::clock::from_unix;
-use crate::store::{StoreError, Table};
+use crate::store::{Change, StoreError, Table};
 use crate::threads::lock;
 
 /// How long a DHT keeps a record that nobody puts again.
 pub const DHT_MEMORY: Duration = Duration::from_secs(48 * 3600);
 /// Names remembered that are neither own nor followed, at most; the one confirmed longest ago makes room.
 pub(super) const MAX_CACHED_NAMES: usize = 1024;
+/// What the key of a root that a name stands for begins with; no multihash of a name does, and all are before it. Alone it
+/// says that every name that is kept has its root here.
+const ROOTS: u8 = 0xff;
 
 /// What is known here of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +112,22 @@ impl Known {
         better
     }
 
+    /// Kept alive from here.
+    pub(super) fn is_kept(&self) -> bool {
+        self.own || self.followed
+    }
+
+    /// The root that a name which is kept stands for, or that holds what it stands for.
+    fn root(&self, name: &Name) -> Option<Cid> {
+        let path = self.record(name).filter(|_| self.is_kept())?.path().ok()?;
+        path.strip_prefix("/ipfs/")?.split('/').next()?.parse().ok()
+    }
+
+    /// Whether the other is kept as this is, and stands for the same: then its root is the same.
+    fn stands_as(&self, other: &Self) -> bool {
+        self.is_kept() == other.is_kept() && self.record == other.record
+    }
+
     pub(super) fn status(&self, name: Name) -> NameStatus {
         let time = |seconds: u64| (seconds > 0).then(|| from_unix(seconds));
         let record = self.record(&name);
@@ -152,12 +176,18 @@ impl States {
         let mut entry = known.clone().unwrap_or_default();
         let result = change(&mut entry);
         if known.as_ref() != Some(&entry) {
-            if stored.is_none() && !entry.own && !entry.followed {
+            if stored.is_none() && !entry.is_kept() {
                 self.make_room()?;
             }
+            let mut changes: Vec<Change> = Vec::new();
+            let before = known.unwrap_or_default();
+            if !before.stands_as(&entry) {
+                changes.extend(before.root(name).map(|root| (root_key(&root, name), None)));
+                changes.extend(entry.root(name).map(|root| (root_key(&root, name), Some(Vec::new()))));
+            }
             // Encoding plain integers, booleans and bytes has no way to fail.
-            self.table
-                .insert(&key, &serde_ipld_dagcbor::to_vec(&entry).unwrap_or_default())?;
+            changes.push((key, Some(serde_ipld_dagcbor::to_vec(&entry).unwrap_or_default())));
+            self.table.apply(&changes)?;
         }
         Ok(result)
     }
@@ -173,13 +203,48 @@ impl States {
 
     pub(super) fn remove(&self, name: &Name) -> Result<(), StoreError> {
         let _writing = lock(&self.writing);
-        self.table.remove(&key(name))
+        let root = self.get(name)?.and_then(|entry| entry.root(name));
+        let mut changes = vec![(key(name), None)];
+        changes.extend(root.map(|root| (root_key(&root, name), None)));
+        self.table.apply(&changes)
+    }
+
+    /// Whether a name that is kept stands for this root, or for something below it.
+    pub(super) fn is_named(&self, root: &Cid) -> Result<bool, StoreError> {
+        if self.table.get(&[ROOTS])?.is_none() {
+            self.find_roots()?;
+        }
+        let prefix = root_prefix(root);
+        for stored in self.table.scan_prefix(&prefix) {
+            let (key, _) = stored?;
+            let Ok(name) = PeerId::from_bytes(&key[prefix.len()..]).map(Name::from_peer_id) else {
+                continue;
+            };
+            if self.get(&name)?.and_then(|entry| entry.root(&name)).as_ref() == Some(root) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Makes the entries of all roots: earlier versions had none. What changes meanwhile has its own.
+    fn find_roots(&self) -> Result<(), StoreError> {
+        let roots = self.all()?.into_iter().filter_map(|(name, entry)| {
+            let root = entry.root(&name)?;
+            Some((root_key(&root, &name), Some(Vec::new())))
+        });
+        let mut changes: Vec<Change> = roots.collect();
+        changes.push((vec![ROOTS], Some(Vec::new())));
+        self.table.apply(&changes)
     }
 
     pub(super) fn all(&self) -> Result<Vec<(Name, Known)>, StoreError> {
         let mut all = Vec::new();
         for stored in self.table.scan_prefix(&[]) {
             let (key, value) = stored?;
+            if key.first() == Some(&ROOTS) {
+                break;
+            }
             if let (Ok(name), Some(entry)) = (PeerId::from_bytes(&key).map(Name::from_peer_id), decode(&value)) {
                 all.push((name, entry));
             }
@@ -189,7 +254,7 @@ impl States {
 
     fn make_room(&self) -> Result<(), StoreError> {
         let mut cached = self.all()?;
-        cached.retain(|(_, entry)| !entry.own && !entry.followed);
+        cached.retain(|(_, entry)| !entry.is_kept());
         if cached.len() >= MAX_CACHED_NAMES {
             cached.sort_by_key(|(_, entry)| entry.confirmed);
             for (name, _) in &cached[..=cached.len() - MAX_CACHED_NAMES] {
@@ -204,6 +269,124 @@ fn key(name: &Name) -> Vec<u8> {
     name.peer_id().to_bytes()
 }
 
+/// What the keys of all names that stand for a root begin with. No CID is the beginning of another.
+fn root_prefix(root: &Cid) -> Vec<u8> {
+    [&[ROOTS], &root.to_bytes()[..]].concat()
+}
+
+fn root_key(root: &Cid, name: &Name) -> Vec<u8> {
+    [root_prefix(root), key(name)].concat()
+}
+
 fn decode(bytes: &[u8]) -> Option<Known> {
     serde_ipld_dagcbor::from_slice(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::identity::Keypair;
+
+    use super::super::record::Contents;
+    use super::*;
+
+    const LIFE: Duration = Duration::from_secs(3600);
+
+    fn key_and_name() -> (Keypair, Name) {
+        let key = Keypair::generate_ed25519();
+        let name = Name::from_public_key(&key.public());
+        (key, name)
+    }
+
+    fn record(key: &Keypair, value: &str, sequence: u64) -> Record {
+        let contents = Contents {
+            value,
+            sequence,
+            valid_until: SystemTime::now() + LIFE,
+            ttl: LIFE,
+        };
+        Record::create(key, &contents).unwrap()
+    }
+
+    fn root(n: u8) -> Cid {
+        *crate::block::Block::new(crate::block::RAW, vec![n]).unwrap().cid()
+    }
+
+    fn roots_kept(table: &Table) -> usize {
+        table.scan_prefix(&[ROOTS]).count()
+    }
+
+    #[test]
+    fn a_root_is_named_for_as_long_as_a_name_that_is_kept_stands_for_it() {
+        let table = Table::in_memory();
+        let states = States::new(table.clone());
+        let (key, name) = key_and_name();
+        let say = |value: String, sequence, own| {
+            let record = record(&key, &value, sequence);
+            states
+                .update(&name, |entry| {
+                    entry.own = own;
+                    entry.offer(&record);
+                })
+                .unwrap();
+        };
+        let named = || [0, 1, 2].map(|n| states.is_named(&root(n)).unwrap());
+        assert_eq!(named(), [false; 3]);
+        // One that was only looked up keeps nothing.
+        say(format!("/ipfs/{}", root(0)), 1, false);
+        assert_eq!(named(), [false; 3]);
+        say(format!("/ipfs/{}", root(0)), 1, true);
+        assert_eq!(named(), [true, false, false]);
+        say(format!("/ipfs/{}/data", root(1)), 2, true);
+        assert_eq!(named(), [false, true, false]);
+        say("/ipns/example".to_owned(), 3, true);
+        assert_eq!(named(), [false; 3]);
+        say(format!("/ipfs/{}", root(2)), 4, true);
+        // Another one stands for the same.
+        let (other_key, other) = key_and_name();
+        let same = record(&other_key, &format!("/ipfs/{}", root(2)), 1);
+        states
+            .update(&other, |entry| {
+                entry.followed = true;
+                entry.offer(&same);
+            })
+            .unwrap();
+        assert_eq!(states.all().unwrap().len(), 2);
+        states.remove(&name).unwrap();
+        assert_eq!(named(), [false, false, true]);
+        states.update(&other, |entry| entry.followed = false).unwrap();
+        assert_eq!(named(), [false; 3]);
+        assert_eq!(roots_kept(&table), 1, "nothing is left of roots that are not named");
+        states.update(&other, |entry| entry.followed = true).unwrap();
+        assert_eq!(named(), [false, false, true]);
+    }
+
+    #[test]
+    fn names_of_before_there_were_roots_are_found_once_and_then_no_other_name_is_looked_at() {
+        let table = Table::in_memory();
+        // As an earlier version wrote it.
+        let write = |n: u8| {
+            let (pair, name) = key_and_name();
+            let entry = Known {
+                record: record(&pair, &format!("/ipfs/{}", root(n)), 1).bytes().to_vec(),
+                own: true,
+                ..Known::default()
+            };
+            let bytes = serde_ipld_dagcbor::to_vec(&entry).unwrap();
+            table.insert(&key(&name), &bytes).unwrap();
+            name
+        };
+        write(0);
+        let name = write(1);
+        let states = States::new(table.clone());
+        for n in [0, 1] {
+            assert!(states.is_named(&root(n)).unwrap());
+        }
+        // Whoever looked at every name would come upon this one.
+        write(2);
+        assert!(!states.is_named(&root(2)).unwrap());
+        // What is written down of a root counts only if the name says the same.
+        table.insert(&root_key(&root(3), &name), &[]).unwrap();
+        assert!(!states.is_named(&root(3)).unwrap());
+        assert_eq!(states.all().unwrap().len(), 3);
+    }
 }

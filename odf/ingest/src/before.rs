@@ -1,8 +1,9 @@
 //! What is known of a dataset before its new rows.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::ground::History;
+use super::ground::{History, NoHistory, Slices};
 use super::{IngestError, merge};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{
@@ -18,8 +19,8 @@ pub(super) struct Before {
     pub(super) vocabulary: Vocabulary,
     pub(super) schema: Option<DataSchema>,
     pub(super) source_state: Option<SourceState>,
-    /// The earlier slices, oldest first; empty if the strategy does not look at them.
-    pub(super) slices: Vec<PathBuf>,
+    /// The earlier slices; none if the strategy does not look at them.
+    pub(super) slices: Arc<dyn Slices>,
     /// Where what is known of them may be kept.
     pub(super) ranges: Option<PathBuf>,
     /// Earlier rows.
@@ -40,7 +41,7 @@ impl Before {
             }),
             schema: None,
             source_state: None,
-            slices: Vec::new(),
+            slices: NoHistory.slices(),
             ranges: None,
             rows: 0,
             prev_offset: None,
@@ -59,9 +60,9 @@ impl Before {
             return Err(IngestError::Derivative);
         }
         let slices = if merge::needs_history(&strategy) {
-            history.slices().map_err(IngestError::History)?
+            history.slices()
         } else {
-            Vec::new()
+            NoHistory.slices()
         };
         let schema = match &state.schema {
             Some(event) if event.is_legacy() => event.declared()?.map(loosened),

@@ -2,7 +2,9 @@
 //! queries. It knows no dataset on disk and no query engine.
 
 use std::error::Error;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use odf_disk::Disk;
@@ -21,16 +23,56 @@ pub trait History {
     /// What its chain amounts to; nothing for a dataset that comes into being with these rows.
     fn state(&self) -> Option<&ChainState>;
 
-    /// The files of its slices, oldest first. Only strategies that look at earlier rows ask.
-    ///
-    /// # Errors
-    /// The chain cannot be read.
-    fn slices(&self) -> Result<Vec<PathBuf>, HistoryError>;
+    /// Its slices. Only strategies that look at earlier rows ask.
+    fn slices(&self) -> Arc<dyn Slices>;
 
     /// A file in which may be kept what is found out about the slices, named by their content, on the way. It need not be
     /// there. Without one everything is found out again each time.
     fn ranges(&self) -> Option<PathBuf> {
         None
+    }
+}
+
+/// Earlier slices by their positions in the history, the oldest first. There may be very many, and most are never asked for.
+pub trait Slices: Send + Sync {
+    /// How many positions there are. Some may have no slice, and those that have one keep it for good.
+    fn positions(&self) -> usize;
+
+    /// Whether no position has a slice.
+    fn is_empty(&self) -> bool;
+
+    /// The files at these positions, one after another; nothing where there is no slice.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    fn files(&self, positions: Range<usize>) -> Result<Vec<Option<PathBuf>>, HistoryError>;
+
+    /// What tells all that the history is up to a position, and with it, from every other history.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    fn mark(&self, position: usize) -> Result<Vec<u8>, HistoryError>;
+}
+
+/// Files of slices, each at a position of its own.
+impl Slices for Vec<PathBuf> {
+    fn positions(&self) -> usize {
+        self.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        Vec::is_empty(self)
+    }
+
+    fn files(&self, positions: Range<usize>) -> Result<Vec<Option<PathBuf>>, HistoryError> {
+        Ok(self[positions].iter().cloned().map(Some).collect())
+    }
+
+    fn mark(&self, position: usize) -> Result<Vec<u8>, HistoryError> {
+        let names = self[..=position].iter().filter_map(|path| path.file_name());
+        Ok(names
+            .flat_map(|name| [name.as_encoded_bytes(), b"/"].concat())
+            .collect())
     }
 }
 
@@ -43,8 +85,8 @@ impl History for NoHistory {
         None
     }
 
-    fn slices(&self) -> Result<Vec<PathBuf>, HistoryError> {
-        Ok(Vec::new())
+    fn slices(&self) -> Arc<dyn Slices> {
+        Arc::new(Vec::<PathBuf>::new())
     }
 }
 

@@ -66,7 +66,7 @@ pub use odf_tables::ddl::{ColumnType, DdlError, parse_types};
 pub use error::{FitError, IngestError, MergeOptionError};
 pub use fit::compatible;
 pub use ground::{
-    ColumnNote, Engine, Ground, History, HistoryError, INPUT, NoHistory, Open, Planned, Prepared, QueryError,
+    ColumnNote, Engine, Ground, History, HistoryError, INPUT, NoHistory, Open, Planned, Prepared, QueryError, Slices,
 };
 pub use json::MAX_DEPTH as MAX_JSON_DEPTH;
 pub use push::{Polled, PushOptions, polled, push, set_watermark};

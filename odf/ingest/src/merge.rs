@@ -68,9 +68,9 @@ pub(super) fn merge(
         MergeStrategy::Append => pass(batches, setting, sort, sink, on_batch),
         MergeStrategy::Ledger { primary_key } => {
             let key = Key::new(setting.shape, primary_key)?;
-            match setting.history.slices {
-                [] => pass(batches, setting, sort, sink, on_batch),
-                _ => ledger::merge(&key, batches, setting, sink, on_batch),
+            match setting.history.slices.is_empty() {
+                true => pass(batches, setting, sort, sink, on_batch),
+                false => ledger::merge(&key, batches, setting, sink, on_batch),
             }
         }
         MergeStrategy::Snapshot {
@@ -80,7 +80,7 @@ pub(super) fn merge(
             let compare_columns = compare_columns.as_deref();
             let rows = NewRows::Snapshot { compare_columns };
             changes::merge(
-                &Key::new(setting.shape, primary_key)?,
+                Key::new(setting.shape, primary_key)?,
                 rows,
                 batches,
                 setting,
@@ -93,7 +93,7 @@ pub(super) fn merge(
         }
         MergeStrategy::UpsertStream { primary_key } => {
             let key = Key::new(setting.shape, primary_key)?;
-            changes::merge(&key, NewRows::Upsert, batches, setting, sink, on_batch)
+            changes::merge(key, NewRows::Upsert, batches, setting, sink, on_batch)
         }
     }
 }

@@ -83,7 +83,7 @@ impl Staging<'_> {
         let setting = Setting {
             shape,
             history: History {
-                slices: &self.before.slices,
+                slices: &*self.before.slices,
                 vocabulary,
                 ranges: ranges.as_ref(),
             },

@@ -1,11 +1,12 @@
 //! What stands between the pipeline and datasets on disk, as a program has it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use odf_dataset::{Dataset, DatasetError, NewDataset, StoredBlock};
 use odf_ingest::source::{OnProgress, Source};
 use odf_ingest::taken::MARKS_FILE;
-use odf_ingest::{Ground, History, HistoryError, IngestError, NoHistory, Options, Polled, Prepared, PushOptions};
+use odf_ingest::{Ground, History, IngestError, NoHistory, Options, Polled, Prepared, PushOptions, Slices};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{DataSlice, DatasetKind, Multihash, Timestamp};
 use odf_query::sql::DataFusion;
@@ -40,12 +41,10 @@ impl History for Here<'_> {
         Some(self.0.state())
     }
 
-    fn slices(&self) -> Result<Vec<PathBuf>, HistoryError> {
-        let slices = self.0.slices()?;
-        Ok(slices
-            .iter()
-            .map(|slice| self.0.slice_path(&slice.physical_hash))
-            .collect())
+    fn slices(&self) -> Arc<dyn Slices> {
+        let slices = self.0.slices().unwrap();
+        let paths = slices.iter().map(|slice| self.0.slice_path(&slice.physical_hash));
+        Arc::new(paths.collect::<Vec<PathBuf>>())
     }
 }
 

@@ -116,22 +116,16 @@ fn pass(
     newest: Cid,
     fleeting: impl Fn(u64) -> bool,
 ) -> Result<Vec<Cid>, StoreError> {
-    let mut unwanted = Vec::new();
-    // All names are looked through only if it matters: there may be ten thousand.
-    let mut older = standing.roots.iter().filter(|(root, _)| *root != newest);
-    let named = if older.any(|(_, since)| fleeting(*since)) {
-        named(store)?
-    } else {
-        HashSet::new()
-    };
-    standing.roots.retain(|(root, since)| {
+    let (mut unwanted, mut standing_on) = (Vec::new(), Vec::new());
+    for (root, since) in std::mem::take(&mut standing.roots) {
         // One that stood for long enough is kept for good.
-        let stays = *root == newest || (fleeting(*since) && named.contains(root));
-        if !stays && fleeting(*since) {
-            unwanted.push(*root);
+        if root == newest || (fleeting(since) && ipns::is_named(store, &root)?) {
+            standing_on.push((root, since));
+        } else if fleeting(since) {
+            unwanted.push(root);
         }
-        stays
-    });
+    }
+    standing.roots = standing_on;
     Ok(unwanted)
 }
 
@@ -167,13 +161,13 @@ fn thin(
     for rule in rules {
         kept.extend(kept_by(rule, &roots, head, newest));
     }
-    let unwanted: Vec<Cid> = roots.iter().map(|(_, root)| *root).rev().collect();
-    let unwanted: Vec<Cid> = unwanted.into_iter().filter(|root| !kept.contains(root)).collect();
-    if unwanted.is_empty() {
-        return Ok(unwanted);
+    let mut given_up = Vec::new();
+    for (_, root) in roots.iter().rev().filter(|(_, root)| !kept.contains(root)) {
+        if !ipns::is_named(store, root)? {
+            given_up.push(*root);
+        }
     }
-    let named = named(store)?;
-    Ok(unwanted.into_iter().filter(|root| !named.contains(root)).collect())
+    Ok(given_up)
 }
 
 /// Time and sequence number of the metadata block that a root was made at.
@@ -207,13 +201,6 @@ fn kept_by(rule: &Rule, roots: &[(Age, Cid)], head: Timestamp, newest: Cid) -> V
 
 fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// The roots that names stand for which are kept alive from here.
-fn named(store: &Store) -> Result<HashSet<Cid>, StoreError> {
-    let values = ipns::kept(store)?.into_iter().filter_map(|status| status.value);
-    let root = |value: String| value.strip_prefix("/ipfs/")?.split('/').next()?.parse::<Cid>().ok();
-    Ok(values.filter_map(root).collect())
 }
 
 /// The age of a root that odfs laid out. A history that was written again is newer and may be shorter.

@@ -23,6 +23,10 @@ pub(crate) struct Scale {
     pub(crate) duckdb: Option<PathBuf>,
     /// Earlier rows of the ledger.
     pub(crate) ledger: u64,
+    /// Chain lengths at which a change of one row is measured.
+    pub(crate) lengths: &'static [u64],
+    /// Datasets beside one that is changed.
+    pub(crate) datasets: u32,
     /// How often a short thing is repeated; the fastest counts.
     pub(crate) repeats: u32,
 }

@@ -70,7 +70,7 @@ pub(super) fn one(
             Vec::new()
         })
     };
-    after_pull(pulled.received.dataset(), &places, session, io)?;
+    after_pull(&pulled.received, &places, session, io)?;
     Ok(updated)
 }
 

@@ -95,7 +95,7 @@ pub(super) fn simple(
         ));
     }
     let places = || vec![Box::new(copies) as Box<dyn Source + '_>];
-    after_pull(received.dataset(), &places, session, io)?;
+    after_pull(&received, &places, session, io)?;
     Ok(matches!(received, Received::Updated(_)))
 }
 

@@ -93,6 +93,19 @@ impl Dataset {
         }
         Ok(slices)
     }
+
+    /// The slices that the blocks with these sequence numbers add, one after another; nothing for a block that adds none. The
+    /// blocks are read only where the chain has no index.
+    ///
+    /// # Errors
+    /// The chain file cannot be read, a block is damaged, or there is none with one of the numbers.
+    pub fn slices_of(&self, sequences: Range<u64>) -> Result<Vec<Option<DataSlice>>, DatasetError> {
+        if sequences.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut reader = ChainReader::of(self)?;
+        sequences.map(|sequence| reader.slice(sequence)).collect()
+    }
 }
 
 /// Reads blocks of a dataset at one head.
@@ -163,6 +176,14 @@ impl<'a> ChainReader<'a> {
         }
         let place = self.place_in_chain(sequence)?;
         Ok((Multihash::sha3_256(&self.reader.read(place)?), place))
+    }
+
+    /// The slice that the block with this sequence number adds, as the index has it; only without one the block is read.
+    fn slice(&mut self, sequence: u64) -> Result<Option<DataSlice>, DatasetError> {
+        match self.record(sequence) {
+            Some(record) => Ok(record.slice),
+            None => Ok(self.get(sequence)?.block.block().event.new_data().cloned()),
+        }
     }
 
     /// Where a block lies as the chain itself has it. From then on nothing is read by the index.

@@ -9,6 +9,7 @@
 //! large the state is. Rows themselves are read again only if they changed or go. For an upsert only those earlier rows
 //! count whose key is among the new ones; slices, row groups and pages that cannot hold one are not read.
 
+mod latest;
 mod records;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder};
@@ -28,6 +29,9 @@ use crate::source::{Batches, shorten};
 use odf_metadata::OperationType;
 use odf_tables::slice::displayable_column;
 
+#[cfg(test)]
+pub(super) use latest::{BEHIND, MAX_LATEST_BYTES};
+use latest::{Kept, Latest, State};
 use records::{New, Old, Values};
 
 /// What the new rows are.
@@ -142,7 +146,7 @@ impl Verdict {
 }
 
 pub(super) fn merge(
-    key: &Key,
+    mut key: Key,
     rows: NewRows<'_>,
     batches: &mut dyn Batches,
     setting: &Setting<'_>,
@@ -156,7 +160,20 @@ pub(super) fn merge(
     let Setting {
         shape, scratch, memory, ..
     } = *setting;
-    let comparison = Comparison::new(shape, key, compare_columns)?;
+    let mut comparison = Comparison::new(shape, &key, compare_columns)?;
+    let latest = match (rows, setting.history.ranges) {
+        (NewRows::Snapshot { .. }, Some(ranges)) => {
+            let compared = what_is_compared(&key, &comparison, setting);
+            Some(Latest::beside(ranges, setting.history.slices, &compared))
+        }
+        _ => None,
+    };
+    let kept = latest.as_ref().and_then(Latest::read);
+    if let Some(Kept { seeds, .. }) = &kept {
+        key.hasher.set_seed(seeds[0]);
+        comparison.hasher.set_seed(seeds[1]);
+    }
+    let key = &key;
     let mut waiting = Spool::new(scratch, memory.rows);
     let mut new = Partitions::<New>::new(scratch, memory.keys);
     let mut extents = Extents::new(&key.fields);
@@ -195,14 +212,19 @@ pub(super) fn merge(
             Some((among, extents))
         }
     };
-    let old = earlier(key, &comparison, setting, filter.as_ref(), &mut || {
+    let old = earlier(key, &comparison, setting, filter.as_ref(), kept.as_ref(), &mut || {
         Ok(on_batch(batches.bytes(), read)?)
     })?;
     drop(filter);
-    let verdict = match compare(rows, read, new, old)? {
+    let due = latest.filter(|latest| latest.is_due(kept.as_ref()));
+    let mut state = due.as_ref().map(|_| State::new());
+    let verdict = match compare(rows, read, new, old, state.as_mut())? {
         Ok(verdict) => verdict,
         Err(repeated) => return Err(describe(repeated, key, waiting)?),
     };
+    if let (Some(latest), Some(state)) = (due, state) {
+        latest.keep(&state, [key.hasher.seed(), comparison.hasher.seed()]);
+    }
 
     let mut sorter = setting.sorter(Order::new(setting, &key.positions, true)?);
     recall(setting, &verdict, &mut sorter)?;
@@ -232,17 +254,42 @@ pub(super) fn merge(
     Ok(Merged::Done { read })
 }
 
-/// A record of every earlier row; with a filter only of those that may have one of its keys.
+/// All that the hashes of earlier rows depend on beside their seeds, in words.
+fn what_is_compared(key: &Key, comparison: &Comparison, setting: &Setting<'_>) -> String {
+    let schema = setting.shape.schema();
+    let column = |field: &Field| format!("{:?} {}\n", field.name(), field.data_type());
+    let compared = comparison.positions.iter().chain(&comparison.event_time);
+    let compared = compared.map(|at| column(schema.field(*at)));
+    let system = fields_with_system(setting).into_iter().take(SYSTEM);
+    let system = system.map(|field| column(&field));
+    let event_time = comparison.event_time.is_some();
+    let keys = key.fields.iter().map(column);
+    format!(
+        "{event_time}\n{}",
+        keys.chain(["by\n".to_owned()])
+            .chain(compared)
+            .chain(system)
+            .collect::<String>()
+    )
+}
+
+/// A record of every earlier row; with a filter only of those that may have one of its keys. Of what is kept of the state up to
+/// a position no slice is read.
 fn earlier<'s>(
     key: &Key,
     comparison: &Comparison,
     setting: &Setting<'s>,
     filter: Option<&(Among, Extents)>,
+    kept: Option<&Kept>,
     on_batch: &mut dyn FnMut() -> Result<(), MergeError>,
 ) -> Result<Partitions<'s, Old>, MergeError> {
     let mut old = Partitions::<Old>::new(setting.scratch, setting.memory.keys);
     let conditions = filter.map(|(_, extents)| extents.conditions()).unwrap_or_default();
-    setting.history.scan(
+    for row in kept.into_iter().flat_map(Kept::rows) {
+        old.push(row.key, &row)?;
+    }
+    setting.history.scan_from(
+        kept.map_or(0, |kept| kept.next),
         &fields_with_system(setting),
         &conditions,
         |mut columns, mut rows| {
@@ -314,12 +361,13 @@ struct Repeated {
     second: u64,
 }
 
-/// Compares all new rows with the latest earlier ones. Of repeated keys in a snapshot the one that shows first is told.
+/// Compares all new rows with the latest earlier ones, which are put into `keep`. Of repeated keys in a snapshot the one that shows first is told.
 fn compare(
     rows: NewRows<'_>,
     read: u64,
     mut new: Partitions<'_, New>,
     mut old: Partitions<'_, Old>,
+    mut keep: Option<&mut State>,
 ) -> Result<Result<Verdict, Repeated>, MergeError> {
     let none = || {
         let mut bits = BooleanBufferBuilder::new(0);
@@ -345,6 +393,9 @@ fn compare(
             }
         }
         state.retain(|_, row| row.holds);
+        if let Some(keep) = &mut keep {
+            state.values().for_each(|row| keep.add(row));
+        }
         let mut last: ByHash<New> = ByHash::default();
         for row in new.take(part)? {
             let second = row.row;

@@ -7,10 +7,10 @@ mod prune;
 mod ranges;
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use arrow::array::{ArrayRef, new_null_array};
@@ -20,14 +20,17 @@ use arrow::record_batch::RecordBatch;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
 
 use super::MergeError;
+use crate::error::IngestError;
+use crate::ground::{HistoryError, Slices};
 use odf_metadata::Vocabulary;
 use odf_tables::slice::{SliceError, SliceFile};
 
 pub(super) use prune::{Bound, Condition, Extents};
-use ranges::Known;
 pub(crate) use ranges::Ranges;
+pub(super) use ranges::check;
 #[cfg(test)]
-pub(super) use ranges::{MAX_FILE_BYTES, MAX_TEXT_BYTES};
+pub(super) use ranges::{GROUP, MAX_FILE_BYTES, MAX_TEXT_BYTES};
+use ranges::{Known, Wanted};
 
 /// Threads that read slices.
 pub(super) const MAX_READERS: usize = 8;
@@ -37,8 +40,8 @@ const QUEUED_PER_READER: usize = 2;
 
 /// The earlier slices of a dataset, oldest first.
 pub struct History<'a> {
-    /// Files of the slices.
-    pub slices: &'a [PathBuf],
+    /// Where the slices are.
+    pub slices: &'a dyn Slices,
     /// Names of the system columns.
     pub vocabulary: &'a Vocabulary,
     /// What is kept of their footers, if anything may be.
@@ -46,8 +49,8 @@ pub struct History<'a> {
 }
 
 /// A row group to be read, and which of its rows; all if it does not say.
-struct Task<'a> {
-    path: &'a Path,
+struct Task {
+    path: Arc<Path>,
     slice: SliceFile,
     row_group: usize,
     rows: Option<RowSelection>,
@@ -57,26 +60,39 @@ struct Task<'a> {
 /// memory than there are readers, and none waits for another's.
 struct Tasks<'a> {
     known: Option<Known<'a>>,
-    waiting: Mutex<Waiting<'a>>,
+    waiting: Mutex<Waiting>,
     /// A footer was read.
     opened: Condvar,
 }
 
-struct Waiting<'a> {
+struct Waiting {
     /// Those that can hold a wanted row as far as is known, with their positions in the history.
-    slices: std::vec::IntoIter<(usize, &'a Path)>,
-    ready: Vec<Task<'a>>,
+    slices: std::vec::IntoIter<Wanted>,
+    ready: Vec<Task>,
     /// How many footers are being read: what they say may be work for more than one.
     opening: usize,
 }
 
 impl<'a> Tasks<'a> {
-    fn new(history: &History<'a>, conditions: &[Condition<'_>]) -> Self {
-        let known = history.ranges.map(|ranges| ranges.known(history.slices));
-        let can_hold = |at| known.as_ref().is_none_or(|known| known.can_hold(at, conditions));
-        let slices = history.slices.iter().map(PathBuf::as_path).enumerate();
-        let wanted: Vec<(usize, &Path)> = slices.filter(|(at, _)| can_hold(*at)).collect();
-        Self {
+    fn new(history: &History<'a>, from: usize, conditions: &[Condition<'_>]) -> Result<Self, HistoryError> {
+        // Where every slice is read, nothing is gained by knowing of them.
+        let ranges = history.ranges.filter(|_| !conditions.is_empty());
+        let known = ranges.map(|ranges| ranges.known(history.slices)).transpose()?;
+        let wanted = match &known {
+            Some(known) => known
+                .wanted(conditions)?
+                .into_iter()
+                .filter(|(at, _)| *at >= from)
+                .collect(),
+            None => {
+                let files = history.slices.files(from..history.slices.positions())?;
+                (from..)
+                    .zip(files)
+                    .filter_map(|(at, file)| Some((at, file?)))
+                    .collect::<Vec<Wanted>>()
+            }
+        };
+        Ok(Self {
             known,
             waiting: Mutex::new(Waiting {
                 slices: wanted.into_iter(),
@@ -84,15 +100,15 @@ impl<'a> Tasks<'a> {
                 opening: 0,
             }),
             opened: Condvar::new(),
-        }
+        })
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting<'a>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next part to be read; nothing when nothing is left.
-    fn next(&self, conditions: &[Condition<'_>]) -> Result<Option<Task<'a>>, MergeError> {
+    fn next(&self, conditions: &[Condition<'_>]) -> Result<Option<Task>, MergeError> {
         let mut waiting = self.waiting();
         loop {
             if let Some(task) = waiting.ready.pop() {
@@ -103,7 +119,7 @@ impl<'a> Tasks<'a> {
                 drop(waiting);
                 {
                     let _opening = Opening(self);
-                    let tasks = self.open(at, path, conditions)?;
+                    let tasks = self.open(at, &path, conditions)?;
                     self.waiting().ready.extend(tasks);
                 }
                 waiting = self.waiting();
@@ -116,14 +132,15 @@ impl<'a> Tasks<'a> {
     }
 
     /// What is to be read of a slice, the last row group first.
-    fn open(&self, at: usize, path: &'a Path, conditions: &[Condition<'_>]) -> Result<Vec<Task<'a>>, MergeError> {
+    fn open(&self, at: usize, path: &Path, conditions: &[Condition<'_>]) -> Result<Vec<Task>, MergeError> {
         let slice = SliceFile::open(path, !conditions.is_empty())?;
         if let Some(known) = &self.known {
-            known.learn(at, path, slice.metadata());
+            known.learn(at, slice.metadata());
         }
         let parts = prune::select(slice.metadata(), conditions);
+        let path: Arc<Path> = path.into();
         let tasks = parts.into_iter().rev().map(|(row_group, rows)| Task {
-            path,
+            path: Arc::clone(&path),
             slice: slice.clone(),
             row_group,
             rows,
@@ -143,9 +160,24 @@ impl Drop for Opening<'_, '_> {
 }
 
 impl History<'_> {
-    /// Reads these columns of all rows for which all `conditions` can hold, brought to these types. Other rows may come too.
+    /// Reads these columns of all rows from position `from` on for which all `conditions` can hold, brought to these types.
+    /// Other rows may come too.
     ///
     /// `prepare` is called on several threads at once, in no order, `accept` with what it gives on this one.
+    pub(super) fn scan_from<T: Send>(
+        &self,
+        from: usize,
+        fields: &[Field],
+        conditions: &[Condition<'_>],
+        prepare: impl Fn(Vec<ArrayRef>, usize) -> Result<T, MergeError> + Sync,
+        accept: &mut dyn FnMut(T) -> Result<(), MergeError>,
+    ) -> Result<(), MergeError> {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let tasks = Tasks::new(self, from, conditions).map_err(unreadable)?;
+        self.run(tasks, processors, fields, conditions, prepare, accept)
+    }
+
+    /// As [`Self::scan_from`], from the first position on.
     pub(super) fn scan<T: Send>(
         &self,
         fields: &[Field],
@@ -153,11 +185,11 @@ impl History<'_> {
         prepare: impl Fn(Vec<ArrayRef>, usize) -> Result<T, MergeError> + Sync,
         accept: &mut dyn FnMut(T) -> Result<(), MergeError>,
     ) -> Result<(), MergeError> {
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        self.scan_on(processors, fields, conditions, prepare, accept)
+        self.scan_from(0, fields, conditions, prepare, accept)
     }
 
     /// As [`Self::scan`], on a machine with so many processors.
+    #[cfg(test)]
     pub(super) fn scan_on<T: Send>(
         &self,
         processors: usize,
@@ -166,7 +198,19 @@ impl History<'_> {
         prepare: impl Fn(Vec<ArrayRef>, usize) -> Result<T, MergeError> + Sync,
         accept: &mut dyn FnMut(T) -> Result<(), MergeError>,
     ) -> Result<(), MergeError> {
-        let tasks = Tasks::new(self, conditions);
+        let tasks = Tasks::new(self, 0, conditions).map_err(unreadable)?;
+        self.run(tasks, processors, fields, conditions, prepare, accept)
+    }
+
+    fn run<T: Send>(
+        &self,
+        tasks: Tasks<'_>,
+        processors: usize,
+        fields: &[Field],
+        conditions: &[Condition<'_>],
+        prepare: impl Fn(Vec<ArrayRef>, usize) -> Result<T, MergeError> + Sync,
+        accept: &mut dyn FnMut(T) -> Result<(), MergeError>,
+    ) -> Result<(), MergeError> {
         let stop = AtomicBool::new(false);
         let readers = processors.min(MAX_READERS);
         let scanned = thread::scope(|scope| {
@@ -183,11 +227,7 @@ impl History<'_> {
                 let builder = thread::Builder::new().name("slice-reader".to_owned());
                 builder.spawn_scoped(scope, read).map_err(|e| {
                     stop.store(true, Ordering::Relaxed);
-                    SliceError::io(
-                        "start reading",
-                        self.slices.first().map_or(Path::new(""), PathBuf::as_path),
-                        e,
-                    )
+                    SliceError::io("start reading", Path::new("earlier slices"), e)
                 })?;
             }
             drop(sender);
@@ -199,6 +239,10 @@ impl History<'_> {
         }
         scanned
     }
+}
+
+fn unreadable(error: HistoryError) -> MergeError {
+    MergeError::Refused(Box::new(IngestError::History(error)))
 }
 
 /// Reads task after task until none is left or `give` answers that nobody wants more.
@@ -223,7 +267,7 @@ fn read<T>(
         };
         for batch in task.slice.rows(Some(&names), part)? {
             let batch = batch?;
-            let columns = columns(task.path, &batch, fields)?;
+            let columns = columns(&task.path, &batch, fields)?;
             if !give(Ok(prepare(columns, batch.num_rows())?)) {
                 return Ok(());
             }

@@ -1,7 +1,7 @@
 //! Rows, or their primary keys, as 128-bit hashes.
 //!
-//! The hash is SipHash-1-3 with 128 bits of output, keyed with fresh random numbers in every merge, so nobody can prepare
-//! two rows that collide; by chance it happens once in 2^128 / n² merges of n rows (n of a billion: once in 2^68). The
+//! The hash is SipHash-1-3 with 128 bits of output, keyed with fresh random numbers in every merge, or with those of an
+//! earlier one whose hashes are kept for their owner only, so nobody can prepare two rows that collide; by chance it happens once in 2^128 / n² merges of n rows (n of a billion: once in 2^68). The
 //! outcome of a merge does not depend on the random numbers. It is taken column by column over the values themselves:
 //! nothing is allocated for a row, and nothing is copied unless a type is nested.
 
@@ -98,9 +98,12 @@ type Row = Sip<1, 3>;
 /// How many columns share one word that says which of them have no value.
 const COLUMNS_PER_NULL_WORD: usize = 64;
 
+/// What the hashes of a merge are keyed with.
+pub(super) type Seed = [u64; 2];
+
 /// Hashes the values of some columns, row by row.
 pub(super) struct RowHasher {
-    seed: [u64; 2],
+    seed: Seed,
     /// For every column the converter that brings it to bytes, where its values are not simple ones.
     converters: Vec<Option<RowConverter>>,
 }
@@ -116,6 +119,16 @@ impl RowHasher {
             seed: [random.hash_one(0), random.hash_one(1)],
             converters: fields.iter().map(converter).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// What the hashes are keyed with.
+    pub(super) fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    /// From now on hashes are those of an earlier merge that had this seed.
+    pub(super) fn set_seed(&mut self, seed: Seed) {
+        self.seed = seed;
     }
 
     /// One hash for each of `rows` rows. Columns must have the types of the fields. Rows with the same values, missing ones

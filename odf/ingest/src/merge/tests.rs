@@ -112,11 +112,12 @@ impl World {
         let schema = Arc::new(Schema::new(fields));
         let plan = Plan::of_rows(schema.clone(), schema, &vocabulary, strategy);
         let fields = ranged(strategy, plan.shape(), &vocabulary);
+        let none = Vec::<PathBuf>::new();
         let ranges = Ranges::new(&self.beside.path().join("ranges"), &Disk::new(), &fields);
         let setting = Setting {
             shape: plan.shape(),
             history: History {
-                slices: if needs_history(strategy) { &self.slices } else { &[] },
+                slices: if needs_history(strategy) { &self.slices } else { &none },
                 vocabulary: &vocabulary,
                 ranges: Some(&ranges),
             },
@@ -349,7 +350,7 @@ fn case(strategy: fn(Vec<String>) -> BoxedStrategy<MergeStrategy>) -> impl Strat
                         event_time: time * 500 + time * DAY_MILLIS / 2,
                     }
                 });
-                prop::collection::vec(ingest, 1..5).prop_map(move |ingests| Case {
+                prop::collection::vec(ingest, 1..7).prop_map(move |ingests| Case {
                     strategy: strategy.clone(),
                     event_type: event_type.clone(),
                     text_type: text_type.clone(),

@@ -1,6 +1,7 @@
 //! What of earlier slices is read.
 
 use std::fs::File;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::*;
-use crate::merge::history::{Condition, Extents, MAX_FILE_BYTES, MAX_READERS, MAX_TEXT_BYTES};
+use crate::ground::{HistoryError, Slices};
+use crate::merge::changes::{BEHIND, MAX_LATEST_BYTES};
+use crate::merge::history::{Condition, Extents, GROUP, MAX_FILE_BYTES, MAX_READERS, MAX_TEXT_BYTES};
 
 /// 1000 rows with a number and a text that ascend together, in row groups of 250 and pages of 50 rows.
 fn slice(dir: &Path, statistics: EnabledStatistics) -> PathBuf {
@@ -52,7 +55,7 @@ fn read(path: &Path, fields: &[Field], least: i64, greatest: i64) -> Vec<i64> {
 }
 
 fn scan(path: &Path, conditions: &[Condition<'_>]) -> Vec<i64> {
-    let slices = [path.to_owned()];
+    let slices = vec![path.to_owned()];
     let vocabulary = Vocabulary::default();
     let history = History {
         slices: &slices,
@@ -206,7 +209,7 @@ fn every_row_group_of_every_slice_is_read_once_however_many_read() {
         }
     }
     // A slice that cannot be opened ends all, and nobody waits for it.
-    let slices = [path, dir.path().join("none")];
+    let slices = vec![path, dir.path().join("none")];
     let vocabulary = Vocabulary::default();
     let history = History {
         slices: &slices,
@@ -232,6 +235,10 @@ fn ten(dir: &Path, number: i64, name: &str) -> PathBuf {
 
 /// The rows read for one key, with what is kept of the slices in `file`.
 fn read_known(slices: &[PathBuf], file: &Path, field: &Field, key: i64) -> Result<Vec<i64>, MergeError> {
+    read_of(&slices.to_vec(), file, field, key)
+}
+
+fn read_of(slices: &dyn Slices, file: &Path, field: &Field, key: i64) -> Result<Vec<i64>, MergeError> {
     let (vocabulary, ranges) = (
         Vocabulary::default(),
         Ranges::new(file, &Disk::new(), std::slice::from_ref(field)),
@@ -378,4 +385,165 @@ fn what_is_kept_of_slices_has_its_limits() {
         File::options().write(true).open(&file).unwrap().set_len(len).unwrap();
         assert_eq!(read_known(&slices, &file, &number, 5).is_ok(), is_read, "{len} bytes");
     }
+}
+
+/// A history whose positions have a slice each but for every third, and which is asked for few of them.
+struct Asked<'a> {
+    slices: &'a [PathBuf],
+    /// Positions asked for.
+    asked: AtomicUsize,
+}
+
+impl Slices for Asked<'_> {
+    fn positions(&self) -> usize {
+        self.slices.len() * 3 / 2
+    }
+
+    fn is_empty(&self) -> bool {
+        self.slices.is_empty()
+    }
+
+    fn files(&self, positions: Range<usize>) -> Result<Vec<Option<PathBuf>>, HistoryError> {
+        self.asked.fetch_add(positions.len(), Ordering::Relaxed);
+        let file = |at: usize| (at % 3 != 2).then(|| self.slices[at - at / 3].clone());
+        Ok(positions.map(file).collect())
+    }
+
+    fn mark(&self, position: usize) -> Result<Vec<u8>, HistoryError> {
+        Ok(position.to_le_bytes().to_vec())
+    }
+}
+
+#[test]
+fn of_a_long_history_only_the_groups_that_can_hold_a_key_are_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ranges");
+    let field = Field::new("n", DataType::Int64, true);
+    // One position more than whole groups.
+    let count = GROUP * 20 + 2;
+    let slices: Vec<PathBuf> = (0..count as i64).map(|n| ten(dir.path(), n, &n.to_string())).collect();
+    let read = |count: usize, key: i64| {
+        let history = Asked {
+            slices: &slices[..count],
+            asked: AtomicUsize::new(0),
+        };
+        let rows = read_of(&history, &file, &field, key).unwrap();
+        let first = key / 10 * 10;
+        let wanted: Vec<i64> = if key < count as i64 * 10 {
+            (first..first + 10).collect()
+        } else {
+            Vec::new()
+        };
+        assert_eq!(rows, wanted, "{key} in {count}");
+        history.asked.into_inner()
+    };
+    // One after another, as they come, and all at once.
+    for at in 2..=GROUP * 4 {
+        read(at, 13);
+    }
+    let grown = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    read(GROUP * 4, 13);
+    assert_eq!(fs::read(&file).unwrap(), grown, "the same whenever it was found out");
+    read(count, 13);
+    for slice in slices.iter().skip(2) {
+        fs::write(slice, "junk").unwrap();
+    }
+    let behind = count * 3 / 2 % GROUP;
+    assert_eq!(read(count, 13), GROUP + behind);
+    assert_eq!(read(count, 10 * count as i64), behind, "in none");
+    // A group that is damaged where its summary is not is found out about again.
+    let mut damaged = fs::read(&file).unwrap();
+    let second = 200;
+    damaged[second] ^= 1;
+    fs::write(&file, &damaged).unwrap();
+    let history = Asked {
+        slices: &slices,
+        asked: AtomicUsize::new(0),
+    };
+    assert!(
+        read_of(&history, &file, &field, 13).is_err(),
+        "all of the group are opened"
+    );
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_snapshot_reads_no_slice_that_the_kept_state_is_of() {
+    let strategy = MergeStrategy::Snapshot {
+        primary_key: vec!["k".to_owned()],
+        compare_columns: None,
+    };
+    let case = Case {
+        strategy: strategy.clone(),
+        event_type: timestamp(),
+        text_type: DataType::Utf8,
+        has_operations: false,
+        memory: Memory::default(),
+        chunk: 8,
+        forerun: false,
+        ingests: Vec::new(),
+    };
+    let row = |key: &str, value| Given {
+        operation: None,
+        time: Some(0),
+        cells: [
+            Value::Text(key.to_owned()),
+            Value::Number(0),
+            Value::Number(value),
+            Value::Null,
+        ],
+    };
+    let snapshot = |value| Ingest {
+        rows: vec![row("a", 0), row("b", value)],
+        event_time: 0,
+    };
+    let mut world = World::new();
+    for value in 0..12 {
+        // Those of before the last time that the state was kept.
+        for slice in world.slices.iter().rev().skip(BEHIND) {
+            fs::write(slice, "junk").unwrap();
+        }
+        let written = world.ingest(&case, &strategy, &snapshot(value)).unwrap();
+        assert_eq!(written.len(), 2, "{value}");
+    }
+    let kept = world.beside.path().join("ranges.latest");
+    let whole = fs::read(&kept).unwrap();
+    assert!(world.ingest(&case, &strategy, &snapshot(11)).unwrap().is_empty());
+    // Without it, or if it is not whole, all are read; and so they are if it is too long.
+    for at in (0..whole.len()).step_by(7) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        for bytes in [&flipped[..], &whole[..at]] {
+            fs::write(&kept, bytes).unwrap();
+            assert!(world.ingest(&case, &strategy, &snapshot(11)).is_err(), "{at}");
+        }
+    }
+    for (len, is_read) in [
+        (MAX_LATEST_BYTES, false),
+        (MAX_LATEST_BYTES + 1, false),
+        (whole.len(), true),
+    ] {
+        fs::write(&kept, &whole).unwrap();
+        File::options()
+            .write(true)
+            .open(&kept)
+            .unwrap()
+            .set_len(len as u64)
+            .unwrap();
+        assert_eq!(
+            world.ingest(&case, &strategy, &snapshot(11)).is_ok(),
+            is_read,
+            "{len} bytes"
+        );
+    }
+    // Another key, or other columns that are compared, are another state.
+    let other = MergeStrategy::Snapshot {
+        primary_key: vec!["k".to_owned()],
+        compare_columns: Some(vec!["v".to_owned()]),
+    };
+    fs::write(&kept, &whole).unwrap();
+    assert!(world.ingest(&case, &other, &snapshot(11)).is_err());
+    fs::remove_file(&kept).unwrap();
+    assert!(world.ingest(&case, &strategy, &snapshot(11)).is_err());
 }
