@@ -11,6 +11,7 @@ mod harness;
 mod helia;
 mod kubo;
 mod lan;
+mod memory;
 mod refusals;
 mod replay;
 mod shapes;

@@ -8,10 +8,18 @@
 //! until then a crash leaves a temporary file, which [`Disk::sweep`](odf_disk::Disk::sweep) removes; dropping the writer
 //! leaves none.
 
+mod bytes;
+mod groups;
+mod nameless;
+mod pages;
 mod read;
+mod widths;
 mod write;
 
+pub use self::bytes::{bytes_of_rows, pieces, rows_reaching};
+pub use nameless::nameless;
 pub use read::{SliceFile, SliceReader, conform, displayable, displayable_column, logical_hash};
+pub use widths::{BYTES_PER_BATCH, Widths};
 pub use write::{SliceOptions, SliceWriter, WrittenSlice};
 
 use std::io;

@@ -2,26 +2,25 @@
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 
-use arrow::compute::BatchCoalescer;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use odf_disk::{Access, Disk, DiskFile, PENDING_PREFIX};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::Compression;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::WriterProperties;
 
 use super::SliceError;
+use super::groups::Groups;
+use super::pages::{HELD_BYTES, Pages};
 use crate::digest::{DigestError, LogicalHasher, PhysicalHasher};
 use odf_metadata::Multihash;
-
-/// Rows handed to the Parquet writer at once. Page boundaries, and with them the bytes of the file, depend on this being
-/// a multiple of 1024.
-const ROWS_PER_CALL: usize = 8192;
 
 /// Batches that wait for the logical hash.
 const QUEUED_BATCHES: usize = 4;
@@ -30,6 +29,27 @@ const QUEUED_BATCHES: usize = 4;
 static WRITERS: AtomicU64 = AtomicU64::new(0);
 
 const FILE_BUFFER_BYTES: usize = 256 << 10;
+
+/// How much of a row group under construction is held in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Bytes of complete pages; the others wait in a file.
+    pub(super) held_bytes: usize,
+    /// The row group ends early when its columns have so many bytes that are in no page yet: the values of a dictionary, up to
+    /// 1 MiB for each column, and a page. Tables of a hundred columns and more get there, others never.
+    pub(super) unpaged_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds {
+            held_bytes: HELD_BYTES,
+            unpaged_bytes: UNPAGED_BYTES,
+        }
+    }
+}
+
+const UNPAGED_BYTES: usize = 128 << 20;
 
 /// What may differ between writers of slices.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,8 +147,10 @@ impl LogicalThread {
 /// A slice under construction.
 pub struct SliceWriter {
     writer: ArrowWriter<Hashing>,
+    pages: Pages,
+    unpaged_bytes: usize,
     logical: LogicalThread,
-    coalescer: BatchCoalescer,
+    groups: Groups,
     pending: Pending,
     rows: u64,
 }
@@ -143,6 +165,17 @@ impl SliceWriter {
         dir: &Path,
         schema: SchemaRef,
         options: &SliceOptions,
+    ) -> Result<SliceWriter, SliceError> {
+        Self::bounded(disk, dir, schema, options, Bounds::default())
+    }
+
+    /// As [`Self::create`], within these bounds.
+    pub(super) fn bounded(
+        disk: &Disk,
+        dir: &Path,
+        schema: SchemaRef,
+        options: &SliceOptions,
+        bounds: Bounds,
     ) -> Result<SliceWriter, SliceError> {
         let hasher = LogicalHasher::new(&schema)?;
         let number = WRITERS.fetch_add(1, Ordering::Relaxed);
@@ -165,12 +198,18 @@ impl SliceWriter {
                 nulls_first: false,
             }]))
             .build();
-        let writer = ArrowWriter::try_new(sink, schema.clone(), Some(properties))
+        let pages = Pages::new(dir, bounds.held_bytes);
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties)
+            .with_page_store_factory(Arc::new(pages.clone()));
+        let writer = ArrowWriter::try_new_with_options(sink, schema.clone(), options)
             .map_err(|e| SliceError::parquet(pending.path(), e))?;
         Ok(SliceWriter {
             writer,
+            pages,
+            unpaged_bytes: bounds.unpaged_bytes,
             logical: LogicalThread::start(hasher).map_err(|e| SliceError::io("start hashing", dir, e))?,
-            coalescer: BatchCoalescer::new(schema, ROWS_PER_CALL),
+            groups: Groups::new(schema),
             pending,
             rows: 0,
         })
@@ -179,28 +218,34 @@ impl SliceWriter {
     /// Adds rows. Batches of any size are regrouped, so the bytes of the file do not depend on how rows were batched.
     pub fn write(&mut self, batch: RecordBatch) -> Result<(), SliceError> {
         self.rows += batch.num_rows() as u64;
-        if batch.num_rows() == ROWS_PER_CALL && self.coalescer.is_empty() {
-            // Nothing to regroup, so nothing to copy.
-            return self.encode(&batch);
-        }
-        self.coalescer
-            .push_batch(batch)
+        self.groups
+            .push(&batch)
             .map_err(|e| SliceError::arrow(self.pending.path(), e))?;
         self.drain()
     }
 
     fn drain(&mut self) -> Result<(), SliceError> {
-        while let Some(batch) = self.coalescer.next_completed_batch() {
-            self.encode(&batch)?;
+        while let Some(group) = self.groups.next() {
+            self.encode(&group)?;
         }
         Ok(())
     }
 
-    fn encode(&mut self, batch: &RecordBatch) -> Result<(), SliceError> {
-        self.logical.update(batch);
-        self.writer
-            .write(batch)
-            .map_err(|e| SliceError::parquet(self.pending.path(), e))
+    fn encode(&mut self, group: &RecordBatch) -> Result<(), SliceError> {
+        self.logical.update(group);
+        let written = self.writer.write(group).and_then(|()| {
+            let unpaged = self.writer.in_progress_size().saturating_sub(self.pages.bytes());
+            if unpaged > self.unpaged_bytes {
+                return self.writer.flush();
+            }
+            Ok(())
+        });
+        written.map_err(|e| SliceError::parquet(self.pending.path(), e))
+    }
+
+    #[cfg(test)]
+    pub(super) fn pages(&self) -> &Pages {
+        &self.pages
     }
 
     /// Rows so far.
@@ -216,8 +261,8 @@ impl SliceWriter {
         if self.rows == 0 {
             return Err(SliceError::NoRows);
         }
-        self.coalescer
-            .finish_buffered_batch()
+        self.groups
+            .finish()
             .map_err(|e| SliceError::arrow(self.pending.path(), e))?;
         self.drain()?;
         let path = self.pending.path();
