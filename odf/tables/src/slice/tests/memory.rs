@@ -143,7 +143,7 @@ fn long_rows_are_read_in_short_batches_wherever_they_are() {
     let most = |batch: &RecordBatch, page_index: bool| {
         let statistics = match page_index {
             true => EnabledStatistics::Page,
-            false => EnabledStatistics::None,
+            false => EnabledStatistics::Chunk,
         };
         let properties = WriterProperties::builder()
             .set_statistics_enabled(statistics)
