@@ -12,6 +12,7 @@ mod helia;
 mod indexes;
 mod kubo;
 mod lan;
+mod memory;
 mod refusals;
 mod replay;
 mod shapes;

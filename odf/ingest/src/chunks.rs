@@ -4,15 +4,18 @@
 //! One thread cuts. As long as a chunk of CSV has no quotes, any line break in it ends a row, which is found at the speed
 //! of memory; where there are quotes, they are followed by the same rules that the parser has.
 
-use std::collections::VecDeque;
+mod queue;
+
 use std::io::{self, Read};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use arrow::record_batch::RecordBatch;
 
 use super::source::{Batches, Input, MAX_ROW_BYTES, Problem, Source, SourceError, Span};
+use odf_tables::slice::bytes_of_rows;
+use queue::{Giver, Queue};
 
 /// How long a chunk should be. Longer rows make longer chunks, up to [`MAX_ROW_BYTES`] and one row.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -20,8 +23,12 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// The most threads that work on chunks.
 const MAX_WORKERS: usize = 8;
 
-/// Chunks that wait for a thread, and results that wait for the caller, beyond one for each thread.
+/// Chunks that wait for a thread, and chunks whose results wait for the caller, beyond one for each thread.
 const QUEUED_CHUNKS: usize = 2;
+
+/// Bytes of chunks that are worked on, and of results that wait for the caller. Rows of many columns with few values are much
+/// longer in memory than in the file.
+const QUEUED_BYTES: usize = 48 << 20;
 
 /// The bytes that a file may begin with to say that it is UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -196,115 +203,126 @@ pub(super) fn end_of_rows(source: &Source, span: Span, rule: Rule) -> Result<u64
     Ok(end)
 }
 
-/// What became of a chunk, once it is done.
-type Pending<T> = Receiver<Result<T, SourceError>>;
-
-/// A chunk, and where to put what becomes of it.
-type Job<T> = (Chunk, SyncSender<Result<T, SourceError>>);
-
 /// What threads make of the chunks of a file, in the order of the file.
 pub(super) struct Ordered<T> {
-    /// None once the last was taken.
-    results: Option<Receiver<(u64, Pending<T>)>>,
+    queue: Arc<Queue<T>>,
     threads: Vec<JoinHandle<()>>,
+}
+
+impl<T> Drop for Ordered<T> {
+    fn drop(&mut self) {
+        self.queue.refuse();
+    }
 }
 
 impl<T: Send + 'static> Ordered<T> {
     /// Starts as many threads as there are processors, or chunks if those are fewer. They end when all is done or the
-    /// result is dropped.
+    /// result is dropped. `work` makes one result of a chunk, which is short.
     pub(super) fn start(
         source: &Source,
         span: Span,
         rule: Rule,
         work: impl Fn(Chunk) -> Result<T, SourceError> + Send + Sync + 'static,
     ) -> Result<Ordered<T>, SourceError> {
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        Self::start_on(processors, source, span, rule, work)
+        let work = move |chunk: Chunk, giver: &mut Giver<T>| {
+            // Nobody waits for it any more once the caller has given up.
+            giver.give(work(chunk)?, 0);
+            Ok(())
+        };
+        Self::start_on(processors(), source, span, rule, work)
     }
 
-    /// As [`Self::start`], on a machine with so many processors.
+    /// As [`Self::start`], on a machine with so many processors; `work` makes any number of results of a chunk.
     fn start_on(
         processors: usize,
         source: &Source,
         span: Span,
         rule: Rule,
-        work: impl Fn(Chunk) -> Result<T, SourceError> + Send + Sync + 'static,
+        work: impl Fn(Chunk, &mut Giver<T>) -> Result<(), SourceError> + Send + Sync + 'static,
     ) -> Result<Ordered<T>, SourceError> {
         let mut cutter = Cutter::open(source, span, rule)?;
         let chunks = usize::try_from((cutter.end - cutter.at) / CHUNK_BYTES as u64 + 1).unwrap_or(usize::MAX);
         let workers = processors.min(chunks).min(MAX_WORKERS);
-        let (sender, results) = mpsc::sync_channel(workers + QUEUED_CHUNKS);
-        let (jobs, queue) = mpsc::sync_channel::<Job<T>>(QUEUED_CHUNKS);
-        let mut threads = Vec::with_capacity(workers + 1);
-        let (work, queue) = (Arc::new(work), Arc::new(Mutex::new(queue)));
+        let mut ordered = Ordered {
+            queue: Queue::new(QUEUED_BYTES, workers + QUEUED_CHUNKS),
+            threads: Vec::with_capacity(workers + 1),
+        };
+        let (jobs, waiting) = mpsc::sync_channel::<(Chunk, Giver<T>)>(QUEUED_CHUNKS);
+        let (work, waiting) = (Arc::new(work), Arc::new(Mutex::new(waiting)));
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
             spawned.map_err(|error| source.error(Problem::Io(error)))
         };
         for _ in 0..workers {
-            let (work, queue) = (work.clone(), queue.clone());
-            let next = move || queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let (work, waiting) = (work.clone(), waiting.clone());
+            let next = move || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let body = move || {
-                while let Ok((chunk, result)) = next() {
-                    // Nobody waits for it any more once the caller has given up.
-                    let _ = result.send(work(chunk));
+                while let Ok((chunk, mut giver)) = next() {
+                    let outcome = work(chunk, &mut giver);
+                    giver.finish(outcome);
                 }
             };
-            threads.push(spawn("parse-rows", Box::new(body))?);
+            ordered.threads.push(spawn("parse-rows", Box::new(body))?);
         }
+        let cut = Cut(ordered.queue.clone());
         let body = move || {
+            let queue = &cut.0;
             loop {
-                let (result, pending) = mpsc::sync_channel(1);
                 match cutter.next() {
                     Ok(None) => return,
                     Ok(Some(chunk)) => {
-                        let end = chunk.start + chunk.bytes.len() as u64;
-                        if sender.send((end, pending)).is_err() || jobs.send((chunk, result)).is_err() {
+                        let Some(giver) = queue.begin(chunk.bytes.len(), cutter.at) else {
+                            return;
+                        };
+                        if jobs.send((chunk, giver)).is_err() {
                             return;
                         }
                     }
                     Err(error) => {
-                        let _ = result.send(Err(error));
-                        let _ = sender.send((cutter.at, pending));
+                        if let Some(giver) = queue.begin(0, cutter.at) {
+                            giver.finish(Err(error));
+                        }
                         return;
                     }
                 }
             }
         };
-        threads.push(spawn("cut-rows", Box::new(body))?);
-        Ok(Ordered {
-            results: Some(results),
-            threads,
-        })
+        ordered.threads.push(spawn("cut-rows", Box::new(body))?);
+        Ok(ordered)
     }
 
-    /// What became of the next chunk, and where it ends in the file; none behind the last.
+    /// The next of what became of the chunks, and where its chunk ends in the file; none behind the last.
     pub(super) fn next(&mut self) -> Result<Option<(T, u64)>, SourceError> {
-        let next = self.results.as_ref().and_then(|results| results.recv().ok());
-        let done = match next {
-            None => None,
-            Some((end, pending)) => pending.recv().ok().map(|result| (result, end)),
-        };
-        match done {
-            Some((result, end)) => result.map(|result| Some((result, end))),
-            None => {
-                // Threads have ended, by themselves or by a panic, which goes on here.
-                self.results = None;
-                for thread in self.threads.drain(..) {
-                    if let Err(panic) = thread.join() {
-                        std::panic::resume_unwind(panic);
-                    }
+        let next = self.queue.next()?;
+        if next.is_none() {
+            // Threads have ended, by themselves or by a panic, which goes on here.
+            self.queue.refuse();
+            for thread in self.threads.drain(..) {
+                if let Err(panic) = thread.join() {
+                    std::panic::resume_unwind(panic);
                 }
-                Ok(None)
             }
         }
+        Ok(next)
     }
+}
+
+/// Says that no more chunks come, however the thread that cuts them ends.
+struct Cut<T>(Arc<Queue<T>>);
+
+impl<T> Drop for Cut<T> {
+    fn drop(&mut self) {
+        self.0.complete();
+    }
+}
+
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Rows that threads parse chunk by chunk.
 pub(super) struct Chunked {
-    chunks: Ordered<Vec<RecordBatch>>,
-    ready: VecDeque<RecordBatch>,
+    batches: Ordered<RecordBatch>,
     bytes: u64,
 }
 
@@ -316,17 +334,18 @@ impl Chunked {
         rule: Rule,
         rows: impl Fn(Chunk) -> Result<R, SourceError> + Send + Sync + 'static,
     ) -> Result<Chunked, SourceError> {
-        let chunks = Ordered::start(source, span, rule, move |chunk| {
+        let work = move |chunk: Chunk, giver: &mut Giver<RecordBatch>| {
             let mut rows = rows(chunk)?;
-            let mut batches = Vec::new();
             while let Some(batch) = rows.next_batch()? {
-                batches.push(batch);
+                let bytes = bytes_of_rows(&batch, 0..batch.num_rows());
+                if !giver.give(batch, bytes) {
+                    break;
+                }
             }
-            Ok(batches)
-        })?;
+            Ok(())
+        };
         Ok(Chunked {
-            chunks,
-            ready: VecDeque::new(),
+            batches: Ordered::start_on(processors(), source, span, rule, work)?,
             bytes: span.start,
         })
     }
@@ -334,18 +353,11 @@ impl Chunked {
 
 impl Batches for Chunked {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
-        loop {
-            if let Some(batch) = self.ready.pop_front() {
-                return Ok(Some(batch));
-            }
-            match self.chunks.next()? {
-                None => return Ok(None),
-                Some((batches, end)) => {
-                    self.ready = batches.into();
-                    self.bytes = end;
-                }
-            }
-        }
+        let next = self.batches.next()?;
+        Ok(next.map(|(batch, end)| {
+            self.bytes = end;
+            batch
+        }))
     }
 
     fn bytes(&self) -> u64 {
@@ -447,7 +459,11 @@ mod tests {
             // That the file is shorter is found out when it is read.
             let end = ((chunks - 1) * CHUNK_BYTES) as u64;
             let span = Span { start: 0, line: 0, end };
-            let ordered = Ordered::start_on(processors, &source, span, Rule::Lines, |chunk| Ok(chunk.bytes)).unwrap();
+            let work = |chunk: Chunk, giver: &mut Giver<Vec<u8>>| {
+                giver.give(chunk.bytes, 0);
+                Ok(())
+            };
+            let ordered = Ordered::start_on(processors, &source, span, Rule::Lines, work).unwrap();
             // One of them cuts.
             ordered.threads.len() - 1
         };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
+use odf_tables::slice::Widths;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -175,7 +176,7 @@ fn fine_columns(source: &Source, schema: &Schema) -> Result<Vec<usize>, SourceEr
         return Ok(fine);
     }
     let decoded = open.clone();
-    for batch in projected(source, &decoded, INT96_UNIT)? {
+    for batch in projected(source, &decoded, INT96_UNIT, rows_per_batch(source, &decoded)?)? {
         let batch = batch.map_err(|error| source.error(Problem::Syntax(error.to_string())))?;
         let (found, left): (Vec<usize>, Vec<usize>) = open.into_iter().partition(|column| {
             let at = decoded.binary_search(column).unwrap_or(usize::MAX);
@@ -187,12 +188,28 @@ fn fine_columns(source: &Source, schema: &Schema) -> Result<Vec<usize>, SourceEr
     Ok(fine)
 }
 
-/// A reader of these columns, by position, in the order of the file.
-fn projected(source: &Source, columns: &[usize], unit: TimeUnit) -> Result<ParquetRecordBatchReader, SourceError> {
+/// Rows of these columns, by position, that make a batch.
+fn rows_per_batch(source: &Source, columns: &[usize]) -> Result<usize, SourceError> {
+    let footer = open!(source, INT96_UNIT, builder => builder.metadata().clone());
+    let widths = match source.random_access()? {
+        RandomAccess::File(file) => Widths::of(&file, &footer),
+        RandomAccess::Bytes(bytes) => Widths::of(&bytes, &footer),
+    };
+    let columns = ProjectionMask::roots(footer.file_metadata().schema_descr(), columns.iter().copied());
+    Ok(widths.rows_per_batch(&columns, BATCH_ROWS))
+}
+
+/// A reader of these columns, by position, in the order of the file, in batches of so many rows.
+fn projected(
+    source: &Source,
+    columns: &[usize],
+    unit: TimeUnit,
+    rows: usize,
+) -> Result<ParquetRecordBatchReader, SourceError> {
     open!(source, unit, builder => {
         let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
         builder
-            .with_batch_size(BATCH_ROWS)
+            .with_batch_size(rows)
             .with_projection(mask)
             .build()
             .map_err(|error| source.error(Problem::Syntax(error.to_string())))
@@ -306,7 +323,8 @@ impl Rows {
         decoded.sort_unstable();
         let rank = |position: Option<usize>| position.and_then(|position| decoded.binary_search(&position).ok());
         let positions = found.into_iter().map(rank).collect();
-        let reader = projected(source, &decoded, INT96_UNIT)?;
+        let rows = rows_per_batch(source, &decoded)?;
+        let reader = projected(source, &decoded, INT96_UNIT, rows)?;
         // A column has another type in the two units if there is INT96 in it.
         let int96 = |at: &usize| file.field(*at).data_type() != plain.field(*at).data_type();
         let int96: Vec<usize> = decoded.iter().copied().filter(int96).collect();
@@ -314,7 +332,7 @@ impl Rows {
             None
         } else {
             Some(Nanos {
-                reader: projected(source, &int96, TimeUnit::Nanosecond)?,
+                reader: projected(source, &int96, TimeUnit::Nanosecond, rows)?,
                 columns: int96.iter().filter_map(|at| decoded.binary_search(at).ok()).collect(),
                 batch: None,
             })

@@ -10,9 +10,11 @@
 //! | upsert stream | the difference that the last row of each key makes to the latest state; `-R` for a row that says so | the same |
 //!
 //! # Memory
-//! However many rows there are, new or earlier, no more than [`Memory`] is held. The rows that a strategy has to compare
-//! are reduced to a hash of their key (and of what is compared); what does not fit goes to temporary files by parts of the
-//! range of hashes, and each part is compared by itself. Rows that wait, or are to be sorted, go to temporary files too.
+//! However many rows there are, new or earlier, and however long they are, no more than [`Memory`] is held, and two bits of
+//! each row. The rows that a strategy has to compare are reduced to a hash of their key (and of what is compared); what does
+//! not fit goes to temporary files by parts of the range of hashes, and each part is compared by itself, in shares if it is
+//! large. Rows that wait, or are to be sorted, go to temporary files too; there are never more of them than can be read at
+//! once. Whatever is handed from step to step is bounded in bytes.
 //! Append, and ledger without earlier rows, pass straight through to the slice as long as event times do not go backwards;
 //! the first that does makes the merge start over, sorting.
 //!
@@ -30,6 +32,7 @@ mod changes;
 mod history;
 mod keys;
 mod ledger;
+mod offsets;
 mod order;
 mod setting;
 mod spill;

@@ -13,7 +13,12 @@ pub(crate) struct Table {
     columns: Vec<Column>,
     rows: usize,
     bytes: usize,
+    /// Bytes of a row in memory beside its text: a row with few values in many columns is longer there than in the file.
+    row_bytes: usize,
 }
+
+/// Bytes of a value whose length is its own: where it begins.
+const OFFSET_BYTES: usize = 4;
 
 impl Table {
     /// Fails with the position of the column that the format cannot hold.
@@ -22,6 +27,7 @@ impl Table {
         let fields = shape.schema().fields().iter().enumerate();
         Ok(Table {
             columns: fields.map(column).collect::<Result<Vec<_>, _>>()?,
+            row_bytes: fields_bytes(shape),
             shape: shape.clone(),
             rows: 0,
             bytes: 0,
@@ -35,7 +41,7 @@ impl Table {
     /// Every column has one value more now; the row took `bytes` in the file.
     pub(crate) fn row_done(&mut self, bytes: usize) {
         self.rows += 1;
-        self.bytes += bytes;
+        self.bytes += bytes + self.row_bytes;
     }
 
     pub(crate) fn full(&self) -> bool {
@@ -59,4 +65,10 @@ impl Table {
             .map(Some)
             .map_err(|error| Problem::Syntax(error.to_string()))
     }
+}
+
+fn fields_bytes(shape: &Shape) -> usize {
+    let fields = shape.schema().fields().iter();
+    let width = |field: &FieldRef| field.data_type().primitive_width().unwrap_or(OFFSET_BYTES);
+    fields.map(width).sum()
 }

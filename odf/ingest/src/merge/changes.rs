@@ -21,8 +21,9 @@ use arrow::util::display::array_value_to_string;
 use super::batch::{batch_of, operation, project};
 use super::history::{Bound, Condition, Extents};
 use super::keys::{Among, ByHash, Key, RowHasher};
+use super::offsets::Offsets;
 use super::order::{Order, Sorter};
-use super::spill::{PARTITIONS, Partitions, Spool};
+use super::spill::{PARTITIONS, Partitions, Share, Spool};
 use super::{MergeError, Merged, OnBatch, Operations, Setting, Sink, Times, given_operations};
 use crate::shape::Shape;
 use crate::source::{Batches, shorten};
@@ -97,9 +98,9 @@ impl Comparison {
 struct Verdict {
     appended: BooleanBufferBuilder,
     corrected: BooleanBufferBuilder,
-    /// Offsets of earlier rows, ascending.
-    retracted: Vec<i64>,
-    replaced: Vec<i64>,
+    /// Earlier rows.
+    retracted: Offsets,
+    replaced: Offsets,
 }
 
 impl Verdict {
@@ -110,14 +111,14 @@ impl Verdict {
     /// Compares one new row with the latest one of its key, where there is one.
     fn compare(&mut self, new: &New, old: Option<&Old>) {
         match old {
-            Some(old) if new.retracts => self.retracted.push(old.offset),
+            Some(old) if new.retracts => self.retracted.insert(old.offset),
             None if new.retracts => {}
             None => Self::set(&mut self.appended, new.row),
             Some(old) => {
                 let time_changed = new.values.event_time.is_some() && new.values.event_time != old.values.event_time;
                 if time_changed || new.values.compared != old.values.compared {
                     Self::set(&mut self.corrected, new.row);
-                    self.replaced.push(old.offset);
+                    self.replaced.insert(old.offset);
                 }
             }
         }
@@ -125,22 +126,19 @@ impl Verdict {
 
     /// What the earlier row at an offset is written again as, if it is.
     fn recalled(&self, offset: i64) -> Option<OperationType> {
-        if self.retracted.binary_search(&offset).is_ok() {
+        if self.retracted.contains(offset) {
             Some(OperationType::Retract)
         } else {
-            let is_replaced = self.replaced.binary_search(&offset).is_ok();
-            is_replaced.then_some(OperationType::CorrectFrom)
+            self.replaced.contains(offset).then_some(OperationType::CorrectFrom)
         }
     }
 
     /// Whether an earlier row between two offsets is written again.
     fn recalls_between(&self, least: &Bound, greatest: &Bound) -> bool {
-        let between = |offsets: &[i64]| {
-            let first = offsets.partition_point(|offset| Bound::Number(i128::from(*offset)) < *least);
-            offsets
-                .get(first)
-                .is_some_and(|offset| Bound::Number(i128::from(*offset)) <= *greatest)
+        let (Bound::Number(least), Bound::Number(greatest)) = (least, greatest) else {
+            return true;
         };
+        let between = |offsets: &Offsets| offsets.any_between(*least, *greatest);
         between(&self.retracted) || between(&self.replaced)
     }
 }
@@ -361,7 +359,8 @@ struct Repeated {
     second: u64,
 }
 
-/// Compares all new rows with the latest earlier ones, which are put into `keep`. Of repeated keys in a snapshot the one that shows first is told.
+/// Compares all new rows with the latest earlier ones, which are put into `keep`. Of repeated keys in a snapshot the one that
+/// shows first is told.
 fn compare(
     rows: NewRows<'_>,
     read: u64,
@@ -377,53 +376,66 @@ fn compare(
     let mut verdict = Verdict {
         appended: none(),
         corrected: none(),
-        retracted: Vec::new(),
-        replaced: Vec::new(),
+        retracted: Offsets::default(),
+        replaced: Offsets::default(),
     };
     let mut repeated: Option<Repeated> = None;
     for part in 0..PARTITIONS {
-        let mut state: ByHash<Old> = ByHash::default();
-        for row in old.take(part)? {
-            match state.get_mut(&row.key) {
-                Some(latest) if latest.offset > row.offset => {}
-                Some(latest) => *latest = row,
-                None => {
-                    state.insert(row.key, row);
-                }
-            }
-        }
-        state.retain(|_, row| row.holds);
-        if let Some(keep) = &mut keep {
-            state.values().for_each(|row| keep.add(row));
-        }
-        let mut last: ByHash<New> = ByHash::default();
-        for row in new.take(part)? {
-            let second = row.row;
-            if let Some(before) = last.insert(row.key, row)
-                && matches!(rows, NewRows::Snapshot { .. })
-                && repeated.as_ref().is_none_or(|found| second < found.second)
-            {
-                let first = before.row;
-                repeated = Some(Repeated { first, second });
-            }
-        }
-        for row in last.values() {
-            match rows {
-                NewRows::Snapshot { .. } => verdict.compare(row, state.remove(&row.key).as_ref()),
-                // A key that lacks a value is equal to no other.
-                NewRows::Upsert => verdict.compare(row, state.get(&row.key).filter(|_| row.complete)),
-            }
-        }
-        if let NewRows::Snapshot { .. } = rows {
-            verdict.retracted.extend(state.values().map(|row| row.offset));
+        for share in Share::all(old.bytes_of(part) + new.bytes_of(part)) {
+            let (new, old) = (new.take(part, share)?, old.take(part, share)?);
+            compare_share(rows, new, old, &mut verdict, &mut repeated, keep.as_deref_mut());
         }
     }
-    verdict.retracted.sort_unstable();
-    verdict.replaced.sort_unstable();
     Ok(match repeated {
         None => Ok(verdict),
         Some(repeated) => Err(repeated),
     })
+}
+
+/// Compares the new rows of some keys with all earlier ones of the same keys.
+fn compare_share(
+    rows: NewRows<'_>,
+    new: impl Iterator<Item = New>,
+    old: impl Iterator<Item = Old>,
+    verdict: &mut Verdict,
+    repeated: &mut Option<Repeated>,
+    keep: Option<&mut State>,
+) {
+    let mut state: ByHash<Old> = ByHash::default();
+    for row in old {
+        match state.get_mut(&row.key) {
+            Some(latest) if latest.offset > row.offset => {}
+            Some(latest) => *latest = row,
+            None => {
+                state.insert(row.key, row);
+            }
+        }
+    }
+    state.retain(|_, row| row.holds);
+    if let Some(keep) = keep {
+        state.values().for_each(|row| keep.add(row));
+    }
+    let mut last: ByHash<New> = ByHash::default();
+    for row in new {
+        let second = row.row;
+        if let Some(before) = last.insert(row.key, row)
+            && matches!(rows, NewRows::Snapshot { .. })
+            && repeated.as_ref().is_none_or(|found| second < found.second)
+        {
+            let first = before.row;
+            *repeated = Some(Repeated { first, second });
+        }
+    }
+    for row in last.values() {
+        match rows {
+            NewRows::Snapshot { .. } => verdict.compare(row, state.remove(&row.key).as_ref()),
+            // A key that lacks a value is equal to no other.
+            NewRows::Upsert => verdict.compare(row, state.get(&row.key).filter(|_| row.complete)),
+        }
+    }
+    if let NewRows::Snapshot { .. } = rows {
+        state.values().for_each(|row| verdict.retracted.insert(row.offset));
+    }
 }
 
 /// Reads the earlier rows that are written again.

@@ -11,7 +11,7 @@ use super::batch::project;
 use super::history::Extents;
 use super::keys::{Among, ByHash, Key};
 use super::order::Order;
-use super::spill::{PARTITIONS, Partitions, Record, Spool, hash_of};
+use super::spill::{PARTITIONS, Partitions, Record, Share, Spool, hash_of};
 use super::{MergeError, Merged, OnBatch, Operations, Setting, Sink};
 use crate::source::Batches;
 use odf_metadata::OperationType;
@@ -112,10 +112,12 @@ pub(super) fn merge(
     }
     drop(among);
     for part in 0..PARTITIONS {
-        let seen: ByHash<()> = old.take(part)?.map(|Old(key)| (key, ())).collect();
-        for New { key, row } in new.take(part)? {
-            if !seen.contains_key(&key) {
-                unseen.set_bit(usize::try_from(row).unwrap_or(usize::MAX), true);
+        for share in Share::all(old.bytes_of(part) + new.bytes_of(part)) {
+            let seen: ByHash<()> = old.take(part, share)?.map(|Old(key)| (key, ())).collect();
+            for New { key, row } in new.take(part, share)? {
+                if !seen.contains_key(&key) {
+                    unseen.set_bit(usize::try_from(row).unwrap_or(usize::MAX), true);
+                }
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Rows in the order in which they get their offsets.
 //!
 //! As long as they fit into memory they are sorted there; beyond that sorted runs go to temporary files, which are merged
-//! at the end. Rows that compare equal stay in the order in which they came, however many runs there were.
+//! at the end, as many at once as fit into memory. Rows that compare equal stay in the order in which they came, however many
+//! runs there were.
 
 use std::cmp::Ordering;
 use std::path::Path;
@@ -15,11 +16,18 @@ use arrow::record_batch::RecordBatch;
 use arrow::row::{Row, RowConverter, Rows, SortField};
 
 use super::batch::operation;
-use super::spill::{BatchReader, BatchWriter};
+use super::spill::{BatchReader, BatchWriter, Written, bytes_of};
 use super::times::DAY_MILLIS;
 use super::{MergeError, Operations, Setting, Sink};
 use crate::infer::UTC;
-use crate::source::BATCH_ROWS;
+use crate::source::{BATCH_BYTES, BATCH_ROWS};
+use odf_tables::slice::bytes_of_rows;
+
+/// The most runs that wait to be merged: each is an open file.
+pub(super) const MAX_RUNS: usize = 256;
+
+/// A batch with more bytes than this may have rows that are much longer than others.
+const UNEVEN_BYTES: usize = 1 << 20;
 
 /// Bytes of memory that a row takes while it is sorted, beside its values and its key.
 const KEYED_BYTES: usize = size_of::<Keyed>();
@@ -122,7 +130,7 @@ pub(super) struct Sorter<'a> {
     limit: usize,
     held: Vec<RecordBatch>,
     bytes: usize,
-    runs: Vec<BatchReader>,
+    runs: Vec<Written>,
 }
 
 impl<'a> Sorter<'a> {
@@ -151,13 +159,8 @@ impl<'a> Sorter<'a> {
         let mut columns = batch.columns().to_vec();
         columns.push(Arc::new(operations));
         let batch = RecordBatch::try_new(self.order.schema.clone(), columns)?;
-        let keys: usize = self
-            .order
-            .positions
-            .iter()
-            .map(|at| batch.column(*at).get_array_memory_size())
-            .sum();
-        self.bytes += batch.get_array_memory_size() + keys + rows * KEYED_BYTES;
+        let keys = bytes_of_rows(&batch.project(&self.order.positions)?, 0..rows);
+        self.bytes += bytes_of(&batch) + keys + rows * KEYED_BYTES;
         self.held.push(batch);
         if self.bytes > self.limit {
             self.spill()?;
@@ -169,19 +172,39 @@ impl<'a> Sorter<'a> {
     fn spill(&mut self) -> Result<(), MergeError> {
         let held = std::mem::take(&mut self.held);
         self.bytes = 0;
-        let mut run: Option<BatchWriter> = None;
-        let dir = self.dir;
-        sorted(&self.order, &held, &mut |batch| match &mut run {
-            Some(run) => run.write(&batch),
-            none => {
-                *none = Some(BatchWriter::create(dir, &batch)?);
-                Ok(())
-            }
-        })?;
-        if let Some(run) = run {
-            self.runs.push(run.read()?);
+        let run = written(self.dir, &mut |give| sorted(&self.order, &held, give))?;
+        self.runs.extend(run);
+        if self.runs.len() == MAX_RUNS {
+            self.shorten()?;
         }
         Ok(())
+    }
+
+    /// Makes longer runs of neighbouring ones, as many of them of one as fit into memory.
+    fn shorten(&mut self) -> Result<(), MergeError> {
+        let mut left = std::mem::take(&mut self.runs).into_iter().peekable();
+        while let Some(first) = left.next() {
+            let mut bytes = first.bytes_to_read();
+            let mut together = vec![first];
+            while let Some(next) =
+                left.next_if(|next| together.len() < 2 || bytes + next.bytes_to_read() <= self.merged())
+            {
+                bytes += next.bytes_to_read();
+                together.push(next);
+            }
+            if together.len() == 1 {
+                self.runs.append(&mut together);
+            } else {
+                let run = written(self.dir, &mut |give| merge_runs(&self.order, together.drain(..), give))?;
+                self.runs.extend(run);
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of batches of runs that are merged. When they are, no others are held.
+    fn merged(&self) -> usize {
+        self.limit / 2
     }
 
     /// Hands all rows on.
@@ -192,16 +215,36 @@ impl<'a> Sorter<'a> {
         if !self.held.is_empty() {
             self.spill()?;
         }
-        merge_runs(&self.order, self.runs, sink)
+        while self.runs.len() > 2 && self.runs.iter().map(Written::bytes_to_read).sum::<usize>() > self.merged() {
+            self.shorten()?;
+        }
+        let runs = std::mem::take(&mut self.runs);
+        merge_runs(&self.order, runs.into_iter(), &mut |batch| hand_on(&batch, sink))
     }
 }
 
-/// Gives the rows of `batches` in order, in batches of [`BATCH_ROWS`] or as they came if they were in order.
-fn sorted(
-    order: &Order,
-    batches: &[RecordBatch],
-    give: &mut dyn FnMut(RecordBatch) -> Result<(), MergeError>,
-) -> Result<(), MergeError> {
+/// Takes sorted rows.
+type Give<'g> = dyn FnMut(RecordBatch) -> Result<(), MergeError> + 'g;
+
+/// A run of the rows that `rows` gives; none if there are none.
+fn written(
+    dir: &Path,
+    rows: &mut dyn FnMut(&mut Give<'_>) -> Result<(), MergeError>,
+) -> Result<Option<Written>, MergeError> {
+    let mut run: Option<BatchWriter> = None;
+    rows(&mut |batch| match &mut run {
+        Some(run) => run.write(&batch),
+        none => {
+            *none = Some(BatchWriter::create(dir, &batch)?);
+            Ok(())
+        }
+    })?;
+    run.map(BatchWriter::finish).transpose()
+}
+
+/// Gives the rows of `batches` in order, in batches of at most [`BATCH_ROWS`] and about [`BATCH_BYTES`], or as they came if
+/// they were in order.
+fn sorted(order: &Order, batches: &[RecordBatch], give: &mut Give<'_>) -> Result<(), MergeError> {
     let keys = batches
         .iter()
         .map(|batch| order.keys(batch))
@@ -222,12 +265,48 @@ fn sorted(
     // The place breaks ties, so an unstable sort is a stable one.
     entries.sort_unstable_by(|a, b| compare(a, b).then((a.batch, a.row).cmp(&(b.batch, b.row))));
     drop(keys);
+    let widths: Vec<Width> = batches.iter().map(Width::of).collect();
     let batches: Vec<&RecordBatch> = batches.iter().collect();
-    for chunk in entries.chunks(BATCH_ROWS) {
-        let places: Vec<(usize, usize)> = chunk.iter().map(|e| (e.batch as usize, e.row as usize)).collect();
+    let mut places: Vec<(usize, usize)> = Vec::new();
+    let mut bytes = 0;
+    for entry in &entries {
+        let (batch, row) = (entry.batch as usize, entry.row as usize);
+        places.push((batch, row));
+        bytes += widths[batch].of_row(batches[batch], row);
+        if places.len() == BATCH_ROWS || bytes >= BATCH_BYTES {
+            give(interleave_record_batch(&batches, &places)?)?;
+            places.clear();
+            bytes = 0;
+        }
+    }
+    if !places.is_empty() {
         give(interleave_record_batch(&batches, &places)?)?;
     }
     Ok(())
+}
+
+/// How long the rows of a batch are.
+enum Width {
+    Even(usize),
+    /// Each has to be looked at.
+    Uneven,
+}
+
+impl Width {
+    fn of(batch: &RecordBatch) -> Width {
+        let (rows, bytes) = (batch.num_rows(), bytes_of_rows(batch, 0..batch.num_rows()));
+        match bytes > UNEVEN_BYTES {
+            true => Width::Uneven,
+            false => Width::Even(bytes / rows.max(1)),
+        }
+    }
+
+    fn of_row(&self, batch: &RecordBatch, row: usize) -> usize {
+        match self {
+            Width::Even(bytes) => *bytes,
+            Width::Uneven => bytes_of_rows(batch, row..row + 1),
+        }
+    }
 }
 
 /// Takes the operations off a sorted batch and hands the rest on.
@@ -251,37 +330,52 @@ struct Cursor {
     batch: usize,
 }
 
-/// Rows chosen and not yet handed on, with the batches they are in.
+/// Rows chosen and not yet given, with the batches they are in.
 #[derive(Default)]
 struct Chosen {
     batches: Vec<RecordBatch>,
     places: Vec<(usize, usize)>,
+    /// Of those batches of which every row was chosen.
+    bytes: usize,
 }
 
 impl Chosen {
-    fn hand_on(&mut self, sink: &mut dyn Sink) -> Result<(), MergeError> {
+    fn give(&mut self, give: &mut Give<'_>) -> Result<(), MergeError> {
         if !self.places.is_empty() {
             let batches: Vec<&RecordBatch> = self.batches.iter().collect();
-            hand_on(&interleave_record_batch(&batches, &self.places)?, sink)?;
+            give(interleave_record_batch(&batches, &self.places)?)?;
             self.places.clear();
         }
+        self.bytes = 0;
         Ok(())
+    }
+
+    /// Another batch to choose from; where it is.
+    fn add(&mut self, batch: RecordBatch) -> usize {
+        self.batches.push(batch);
+        self.batches.len() - 1
+    }
+
+    /// Every row of a batch was chosen.
+    fn exhausted(&mut self, batch: usize) {
+        let batch = &self.batches[batch];
+        self.bytes += bytes_of_rows(batch, 0..batch.num_rows());
     }
 }
 
-fn merge_runs(order: &Order, runs: Vec<BatchReader>, sink: &mut dyn Sink) -> Result<(), MergeError> {
+fn merge_runs(order: &Order, runs: impl Iterator<Item = Written>, give: &mut Give<'_>) -> Result<(), MergeError> {
     let mut chosen = Chosen::default();
-    let mut cursors = Vec::with_capacity(runs.len());
-    for mut run in runs {
+    let mut cursors = Vec::new();
+    for run in runs {
+        let mut run = run.read()?;
         if let Some(batch) = run.next().transpose()? {
             let keys = order.keys(&batch)?;
-            chosen.batches.push(batch);
             cursors.push(Cursor {
                 run,
                 prefix: prefix(keys.row(0)),
                 keys,
                 row: 0,
-                batch: chosen.batches.len() - 1,
+                batch: chosen.add(batch),
             });
         }
     }
@@ -293,24 +387,26 @@ fn merge_runs(order: &Order, runs: Vec<BatchReader>, sink: &mut dyn Sink) -> Res
         };
         // Of equal ones the first, which is that of the earliest run.
         let Some(least) = (0..cursors.len()).min_by(|a, b| compare(&cursors[*a], &cursors[*b])) else {
-            return chosen.hand_on(sink);
+            return chosen.give(give);
         };
         let cursor = &mut cursors[least];
         chosen.places.push((cursor.batch, cursor.row));
         cursor.row += 1;
         if cursor.row < cursor.keys.num_rows() {
             cursor.prefix = prefix(cursor.keys.row(cursor.row));
-        } else if let Some(batch) = cursor.run.next().transpose()? {
-            cursor.keys = order.keys(&batch)?;
-            cursor.prefix = prefix(cursor.keys.row(0));
-            cursor.row = 0;
-            cursor.batch = chosen.batches.len();
-            chosen.batches.push(batch);
         } else {
-            cursors.remove(least);
+            chosen.exhausted(cursor.batch);
+            if let Some(batch) = cursor.run.next().transpose()? {
+                cursor.keys = order.keys(&batch)?;
+                cursor.prefix = prefix(cursor.keys.row(0));
+                cursor.row = 0;
+                cursor.batch = chosen.add(batch);
+            } else {
+                cursors.remove(least);
+            }
         }
-        if chosen.places.len() == BATCH_ROWS {
-            chosen.hand_on(sink)?;
+        if chosen.places.len() == BATCH_ROWS || chosen.bytes >= BATCH_BYTES {
+            chosen.give(give)?;
             // Only the batches that cursors stand in are needed further.
             let mut kept = Vec::with_capacity(cursors.len());
             for cursor in &mut cursors {
@@ -321,3 +417,6 @@ fn merge_runs(order: &Order, runs: Vec<BatchReader>, sink: &mut dyn Sink) -> Res
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,8 @@
 /// Rows per batch. A multiple of 1024, which the byte-exact page boundaries of a slice depend on (odf-facts §6).
 pub const BATCH_ROWS: usize = 8192;
 
-/// A batch is closed early when its text reaches this many bytes, so that wide rows do not multiply [`BATCH_ROWS`].
-pub const BATCH_BYTES: usize = 64 << 20;
+/// A batch is closed early when its rows reach this many bytes, so that wide rows do not multiply [`BATCH_ROWS`].
+pub const BATCH_BYTES: usize = 8 << 20;
 
 /// The longest row (line, record, JSON element) in bytes. A forgotten closing quote ends here and not in memory.
 pub const MAX_ROW_BYTES: usize = 16 << 20;

@@ -4,6 +4,7 @@
 //! other, in the order of the schema.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 
@@ -15,13 +16,19 @@ use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves,
 };
 use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
+
+use super::pages::Pages;
 
 /// Rows of a slice that the caller encodes itself: to start threads for fewer costs more than it gives.
 const ROWS_ALONE: usize = 1 << 16;
 
 /// Threads that encode, at most. They may be more than the processors, so that columns of unequal cost share these evenly.
 const MOST_THREADS: usize = 6;
+
+/// Bytes of a leaf that are in no page, at most: a dictionary of 1 MiB and a page of as much.
+const MOST_UNPAGED_BYTES: usize = 2 << 20;
 
 /// Batches that wait for a thread.
 const QUEUED_BATCHES: usize = 3;
@@ -37,6 +44,9 @@ pub(super) struct Encoder<W: Write + Send + 'static> {
     open_rows: usize,
     closed_rows: usize,
     groups: usize,
+    pages: Pages,
+    /// The open group ends early when its columns have more bytes in no page yet.
+    unpaged_bytes: usize,
     open: Group,
     file: File<W>,
 }
@@ -57,8 +67,18 @@ enum File<W: Write + Send + 'static> {
 }
 
 impl<W: Write + Send + 'static> Encoder<W> {
-    /// Begins a file.
-    pub(super) fn new(sink: W, schema: SchemaRef, options: ArrowWriterOptions) -> Result<Self, ParquetError> {
+    /// Begins a file. A group ends when it is full, or when more than `unpaged_bytes` of it are in no page; the pages of a group
+    /// wait in `pages`.
+    pub(super) fn new(
+        sink: W,
+        schema: SchemaRef,
+        properties: WriterProperties,
+        pages: Pages,
+        unpaged_bytes: usize,
+    ) -> Result<Self, ParquetError> {
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties)
+            .with_page_store_factory(Arc::new(pages.clone()));
         let writer = ArrowWriter::try_new_with_options(sink, schema.clone(), options)?;
         let (file, factory) = writer.into_serialized_writer()?;
         let columns = file.schema_descr();
@@ -72,6 +92,8 @@ impl<W: Write + Send + 'static> Encoder<W> {
             open_rows: 0,
             closed_rows: 0,
             groups: 0,
+            pages,
+            unpaged_bytes,
             open: Group::None,
             file: File::Here(file),
         })
@@ -85,7 +107,7 @@ impl<W: Write + Send + 'static> Encoder<W> {
             self.encode(&batch.slice(from, rows))?;
             self.open_rows += rows;
             from += rows;
-            if self.open_rows == self.rows_per_group {
+            if self.open_rows == self.rows_per_group || self.unpaged() > self.unpaged_bytes {
                 self.close_group()?;
             }
         }
@@ -108,6 +130,7 @@ impl<W: Write + Send + 'static> Encoder<W> {
             self.open = Group::Here(self.columns()?);
         }
         if self.closed_rows + self.open_rows >= ROWS_ALONE
+            && self.roots.len() * MOST_UNPAGED_BYTES <= self.unpaged_bytes
             && let Group::Here(columns) = &mut self.open
         {
             self.open = Group::Threads(Worker::start(std::mem::take(columns))?);
@@ -121,8 +144,25 @@ impl<W: Write + Send + 'static> Encoder<W> {
         }
     }
 
+    /// Bytes of the open group that are in no page yet. Threads encode only where they cannot be too many: what a group holds
+    /// would depend on which of them is ahead.
+    fn unpaged(&self) -> usize {
+        let Group::Here(columns) = &self.open else {
+            return 0;
+        };
+        let leaves = columns.iter().flat_map(|column| &column.leaves);
+        let all: usize = leaves.map(ArrowColumnWriter::get_estimated_total_bytes).sum();
+        all.saturating_sub(self.pages.bytes())
+    }
+
+    #[cfg(test)]
+    pub(super) fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
     /// Columns of a new group.
     fn columns(&self) -> Result<Vec<Column>, ParquetError> {
+        self.pages.begin_group();
         let leaves = self.factory.create_column_writers(self.groups)?;
         let mut columns: Vec<Column> = Vec::with_capacity(self.schema.fields().len());
         for (writer, at) in leaves.into_iter().zip(self.roots.iter().copied()) {

@@ -16,9 +16,11 @@ use parquet::arrow::arrow_reader::{
 use parquet::file::metadata::PageIndexPolicy;
 
 use super::SliceError;
+use super::widths::Widths;
 use crate::digest::LogicalHasher;
 use odf_metadata::Multihash;
 
+/// Rows in a batch; fewer where they are long.
 const ROWS_PER_BATCH: usize = 8192;
 
 /// A slice whose footer has been read, so that parts of it can be chosen.
@@ -26,6 +28,7 @@ const ROWS_PER_BATCH: usize = 8192;
 pub struct SliceFile {
     path: PathBuf,
     metadata: ArrowReaderMetadata,
+    widths: Widths,
 }
 
 impl SliceFile {
@@ -41,6 +44,7 @@ impl SliceFile {
         let metadata = ArrowReaderMetadata::load(&file, options).map_err(|e| SliceError::parquet(path, e))?;
         Ok(SliceFile {
             path: path.to_owned(),
+            widths: Widths::of(&file, metadata.metadata()),
             metadata,
         })
     }
@@ -65,7 +69,8 @@ impl SliceFile {
                 ProjectionMask::roots(builder.parquet_schema(), roots)
             }
         };
-        let builder = builder.with_projection(mask).with_batch_size(ROWS_PER_BATCH);
+        let rows = self.widths.rows_per_batch(&mask, ROWS_PER_BATCH);
+        let builder = builder.with_projection(mask).with_batch_size(rows);
         let reader = part(builder).build().map_err(|e| SliceError::parquet(&self.path, e))?;
         Ok(SliceReader {
             path: self.path.clone(),

@@ -6,23 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 
-use arrow::compute::BatchCoalescer;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use odf_disk::{Access, Disk, DiskFile, PENDING_PREFIX};
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::Compression;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::WriterProperties;
 
 use super::SliceError;
 use super::encode::Encoder;
+use super::groups::Groups;
+use super::pages::{HELD_BYTES, Pages};
 use crate::digest::{DigestError, LogicalHasher, PhysicalHasher};
 use odf_metadata::Multihash;
-
-/// Rows handed to the Parquet writer at once. Page boundaries, and with them the bytes of the file, depend on this being
-/// a multiple of 1024.
-const ROWS_PER_CALL: usize = 8192;
 
 /// Batches that wait for the logical hash.
 const QUEUED_BATCHES: usize = 4;
@@ -31,6 +27,27 @@ const QUEUED_BATCHES: usize = 4;
 static WRITERS: AtomicU64 = AtomicU64::new(0);
 
 const FILE_BUFFER_BYTES: usize = 256 << 10;
+
+/// How much of a row group under construction is held in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Bytes of complete pages; the others wait in a file.
+    pub(super) held_bytes: usize,
+    /// The row group ends early when its columns have so many bytes that are in no page yet: the values of a dictionary, up to
+    /// 1 MiB for each column, and a page. Tables of a hundred columns and more get there, others never.
+    pub(super) unpaged_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds {
+            held_bytes: HELD_BYTES,
+            unpaged_bytes: UNPAGED_BYTES,
+        }
+    }
+}
+
+const UNPAGED_BYTES: usize = 128 << 20;
 
 /// What may differ between writers of slices.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +159,7 @@ pub(super) fn properties(options: &SliceOptions) -> WriterProperties {
 pub struct SliceWriter {
     encoder: Encoder<Hashing>,
     logical: LogicalThread,
-    coalescer: BatchCoalescer,
+    groups: Groups,
     pending: Pending,
     rows: u64,
 }
@@ -158,6 +175,17 @@ impl SliceWriter {
         schema: SchemaRef,
         options: &SliceOptions,
     ) -> Result<SliceWriter, SliceError> {
+        Self::bounded(disk, dir, schema, options, Bounds::default())
+    }
+
+    /// As [`Self::create`], within these bounds.
+    pub(super) fn bounded(
+        disk: &Disk,
+        dir: &Path,
+        schema: SchemaRef,
+        options: &SliceOptions,
+        bounds: Bounds,
+    ) -> Result<SliceWriter, SliceError> {
         let hasher = LogicalHasher::new(&schema)?;
         let number = WRITERS.fetch_add(1, Ordering::Relaxed);
         let path = dir.join(format!("{PENDING_PREFIX}slice-{number}"));
@@ -170,13 +198,13 @@ impl SliceWriter {
             file: BufWriter::with_capacity(FILE_BUFFER_BYTES, file),
             hasher: PhysicalHasher::new(),
         };
-        let options = ArrowWriterOptions::new().with_properties(properties(options));
-        let encoder =
-            Encoder::new(sink, schema.clone(), options).map_err(|e| SliceError::parquet(pending.path(), e))?;
+        let pages = Pages::new(dir, bounds.held_bytes);
+        let encoder = Encoder::new(sink, schema.clone(), properties(options), pages, bounds.unpaged_bytes)
+            .map_err(|e| SliceError::parquet(pending.path(), e))?;
         Ok(SliceWriter {
             encoder,
             logical: LogicalThread::start(hasher).map_err(|e| SliceError::io("start hashing", dir, e))?,
-            coalescer: BatchCoalescer::new(schema, ROWS_PER_CALL),
+            groups: Groups::new(schema),
             pending,
             rows: 0,
         })
@@ -185,28 +213,29 @@ impl SliceWriter {
     /// Adds rows. Batches of any size are regrouped, so the bytes of the file do not depend on how rows were batched.
     pub fn write(&mut self, batch: RecordBatch) -> Result<(), SliceError> {
         self.rows += batch.num_rows() as u64;
-        if batch.num_rows() == ROWS_PER_CALL && self.coalescer.is_empty() {
-            // Nothing to regroup, so nothing to copy.
-            return self.encode(&batch);
-        }
-        self.coalescer
-            .push_batch(batch)
+        self.groups
+            .push(&batch)
             .map_err(|e| SliceError::arrow(self.pending.path(), e))?;
         self.drain()
     }
 
     fn drain(&mut self) -> Result<(), SliceError> {
-        while let Some(batch) = self.coalescer.next_completed_batch() {
-            self.encode(&batch)?;
+        while let Some(group) = self.groups.next() {
+            self.encode(&group)?;
         }
         Ok(())
     }
 
-    fn encode(&mut self, batch: &RecordBatch) -> Result<(), SliceError> {
-        self.logical.update(batch);
+    fn encode(&mut self, group: &RecordBatch) -> Result<(), SliceError> {
+        self.logical.update(group);
         self.encoder
-            .write(batch)
+            .write(group)
             .map_err(|e| SliceError::parquet(self.pending.path(), e))
+    }
+
+    #[cfg(test)]
+    pub(super) fn pages(&self) -> &Pages {
+        self.encoder.pages()
     }
 
     /// Rows so far.
@@ -222,8 +251,8 @@ impl SliceWriter {
         if self.rows == 0 {
             return Err(SliceError::NoRows);
         }
-        self.coalescer
-            .finish_buffered_batch()
+        self.groups
+            .finish()
             .map_err(|e| SliceError::arrow(self.pending.path(), e))?;
         self.drain()?;
         let path = self.pending.path();

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::merge::keys::ByHash;
-use crate::merge::spill::{PARTITIONS, Partitions, Record, Spool, hash_of};
+use crate::merge::spill::{PARTITIONS, Partitions, Record, SHARE_BYTES, Share, Spool, hash_of};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Numbered(u128, u8);
@@ -27,6 +27,7 @@ proptest! {
     fn records_come_back_by_part_and_in_order(
         records in prop::collection::vec((any::<u128>(), any::<u8>()), 0..60),
         limit in 0..600usize,
+        shares in 0..4usize,
     ) {
         let dir = tempfile::tempdir().unwrap();
         let mut parts = Partitions::<Numbered>::new(dir.path(), limit);
@@ -44,11 +45,16 @@ proptest! {
         prop_assert_eq!(hashes, keys);
         let mut found: ByHash<Vec<u8>> = ByHash::default();
         for part in 0..PARTITIONS {
-            for Numbered(key, number) in parts.take(part).unwrap() {
-                prop_assert_eq!(usize::from(key.to_be_bytes()[0]), part);
-                found.entry(key).or_default().push(number);
+            // As if there were so many.
+            for share in Share::all(parts.bytes_of(part) + shares * SHARE_BYTES) {
+                for Numbered(key, number) in parts.take(part, share).unwrap() {
+                    prop_assert_eq!(usize::from(key.to_be_bytes()[0]), part);
+                    found.entry(key).or_default().push(number);
+                }
             }
-            prop_assert_eq!(parts.take(part).unwrap().count(), 0, "taken is gone");
+            for share in Share::all(0) {
+                prop_assert_eq!(parts.take(part, share).unwrap().count(), 0, "taken is gone");
+            }
         }
         prop_assert_eq!(found, wanted);
         prop_assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "the file has no name");
