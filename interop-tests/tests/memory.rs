@@ -122,7 +122,6 @@ impl Tables {
 
 fn within(bound: u64, finished: Finished) -> Outcome {
     let mebibytes = finished.peak_memory >> 20;
-    println!("{mebibytes} MiB, {:.1?}", finished.took);
     match finished.peak_memory {
         0 => Err("the system does not say how much memory a process had".into()),
         peak if peak > bound => Err(finished.failure(&format!("had {mebibytes} MiB of memory"))),

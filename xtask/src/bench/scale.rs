@@ -1,6 +1,6 @@
 //! What a change of one row costs at chains of very different lengths, and beside very many datasets: it should be the same.
 //!
-//! The chains are [made](made) by the library; what is measured is done by the binary, with a node on each workspace, whose
+//! The chains are [made] by the library; what is measured is done by the binary, with a node on each workspace, whose
 //! time is in the figures. Each figure is the median of several runs.
 
 mod made;

@@ -320,9 +320,8 @@ mod x86 {
         let mut s: [__m512i; 25] = std::array::from_fn(|at| gather(&|lane| states[lane][at]));
         for block in 0..inputs[0].len() {
             let blocks = inputs.map(|input| &input[block]);
-            for at in 0..RATE_WORDS {
-                let words = gather(&|lane| word(blocks[lane], at));
-                s[at] = _mm512_xor_si512(s[at], words);
+            for (at, state) in s.iter_mut().enumerate().take(RATE_WORDS) {
+                *state = _mm512_xor_si512(*state, gather(&|lane| word(blocks[lane], at)));
             }
             permute!(
                 s,
@@ -360,9 +359,8 @@ mod x86 {
         let mut s: [__m256i; 25] = std::array::from_fn(|at| gather(&|lane| states[lane][at]));
         for block in 0..inputs[0].len() {
             let blocks = inputs.map(|input| &input[block]);
-            for at in 0..RATE_WORDS {
-                let words = gather(&|lane| word(blocks[lane], at));
-                s[at] = _mm256_xor_si256(s[at], words);
+            for (at, state) in s.iter_mut().enumerate().take(RATE_WORDS) {
+                *state = _mm256_xor_si256(*state, gather(&|lane| word(blocks[lane], at)));
             }
             permute!(
                 s,

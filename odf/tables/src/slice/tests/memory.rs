@@ -180,7 +180,7 @@ fn long_rows_are_read_in_short_batches_wherever_they_are() {
 #[test]
 fn bytes_of_rows_add_up_whatever_they_are() {
     const ROWS: usize = 40;
-    let text = |n: usize| (n % 3 != 0).then(|| "t".repeat(n * 5));
+    let text = |n: usize| (!n.is_multiple_of(3)).then(|| "t".repeat(n * 5));
     let strings = || -> ArrayRef { Arc::new((0..ROWS).map(text).collect::<StringArray>()) };
     let item = Arc::new(Field::new("item", DataType::Int64, false));
     let numbers = |count: usize| Arc::new(Int64Array::from_iter_values(0..count as i64));
