@@ -49,7 +49,7 @@ fn with_sorter(limit: usize, scratch: &Path, use_it: impl FnOnce(&Shape, Sorter<
     let setting = Setting {
         shape: &shape,
         history: History {
-            slices: &[],
+            slices: &Vec::new(),
             vocabulary: &vocabulary,
             ranges: None,
         },
