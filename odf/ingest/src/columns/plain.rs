@@ -68,9 +68,9 @@ impl Column {
         }
     }
 
-    /// What a value comes to in this column; none if that takes more than a look, or if it is refused.
-    pub(super) fn cell<'t>(&self, value: Plain<'t>) -> Option<Cell<'t>> {
-        Some(match (&self.values, value) {
+    /// Puts into `cell` what a value comes to in this column; none if that takes more than a look, or if it is refused.
+    pub(super) fn cell<'t>(&self, value: Plain<'t>, cell: &mut Cell<'t>) -> Option<()> {
+        *cell = match (&self.values, value) {
             (Values::Text(_), Plain::Text(text)) => Cell::Text(text),
             (Values::Int64(_), Plain::Integer(value, _)) => Cell::Integer(value),
             (Values::Moment(_, unit, zone), Plain::Text(text)) => match parse_moment(text, *unit, *zone)? {
@@ -98,7 +98,8 @@ impl Column {
             (Values::UInt64(_), Plain::Integer(value, _)) if value >= 0 => Cell::Integer(value),
             (_, Plain::Null) => self.no_cell()?,
             _ => return None,
-        })
+        };
+        Some(())
     }
 
     /// The cell of a row without a value in this column; none if it must have one.

@@ -37,9 +37,9 @@ impl Table {
         self.columns.iter().all(Column::has_cells)
     }
 
-    /// What a value comes to in the column at `at`; none if that is for the general rules to say.
-    pub(crate) fn cell<'t>(&self, at: usize, value: Plain<'t>) -> Option<Cell<'t>> {
-        self.columns.get(at)?.cell(value)
+    /// Puts into `cell` what a value comes to in the column at `at`; none if that is for the general rules to say.
+    pub(crate) fn cell<'t>(&self, at: usize, value: Plain<'t>, cell: &mut Cell<'t>) -> Option<()> {
+        self.columns.get(at)?.cell(value, cell)
     }
 
     /// Puts nulls where `cells`, one for each column, are absent; none if one of them must not be.

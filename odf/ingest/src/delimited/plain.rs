@@ -9,6 +9,7 @@ use arrow::record_batch::RecordBatch;
 use super::layout::Layout;
 use crate::chunks::{BYTE_ORDER_MARK, Chunk};
 use crate::columns::Table;
+use crate::eight::{equal, first};
 use crate::source::{MAX_ROW_BYTES, Source};
 
 /// The rows of a chunk; none if they are not all plain and right. `table` is an empty one.
@@ -28,7 +29,7 @@ pub(super) fn batches(source: &Source, chunk: &Chunk, layout: &Layout, mut table
     let text = std::str::from_utf8(bytes).ok()?;
     // As in the general way: where kamu's rules hold, quotes around nothing are nothing.
     let quotes_matter = !source.has_step();
-    let ends = |byte: u8| byte == separator || matches!(byte, b'\n' | b'\r');
+    let ends = |eight| equal(eight, separator) | equal(eight, b'\n') | equal(eight, b'\r');
     let mut batches = Vec::new();
     let mut at = 0;
     loop {
@@ -42,16 +43,19 @@ pub(super) fn batches(source: &Source, chunk: &Chunk, layout: &Layout, mut table
         loop {
             let is_quoted = bytes.get(at) == Some(&quote);
             let begins = at + usize::from(is_quoted);
-            let rest = bytes.get(begins..)?;
             let field = if is_quoted {
-                let field = text.get(begins..begins + rest.iter().position(|byte| *byte == quote)?)?;
-                at = begins + field.len() + 1;
+                let end = first(bytes, begins, |eight| equal(eight, quote));
+                if end == bytes.len() {
+                    return None;
+                }
+                at = end + 1;
+                let field = text.get(begins..end)?;
                 if escape.is_some_and(|escape| field.as_bytes().contains(&escape)) {
                     return None;
                 }
                 field
             } else {
-                at = begins + rest.iter().position(|byte| ends(*byte)).unwrap_or(rest.len());
+                at = first(bytes, begins, ends);
                 text.get(begins..at)?
             };
             if let Some(target) = *layout.targets.get(width)? {

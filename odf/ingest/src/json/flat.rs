@@ -6,6 +6,7 @@
 
 use super::lines::Lines;
 use crate::columns::{Cell, Plain, Table};
+use crate::eight::{below, equal, first};
 use crate::shape::Shape;
 use crate::source::{MAX_ROW_BYTES, Problem};
 
@@ -71,7 +72,7 @@ impl Flat {
                 return None;
             }
             let (plain, end) = scalar(text, value)?;
-            *cell = table.cell(column, plain)?;
+            table.cell(column, plain, cell)?;
             before = column + 1;
             match bytes.get(end)? {
                 b',' => at = blank(bytes, end + 1),
@@ -181,31 +182,8 @@ fn digits(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Where the quote is that ends the text which begins at `at`; none if something is escaped before it, or has to be.
-fn text_end(bytes: &[u8], mut at: usize) -> Option<usize> {
-    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let found = marks(u64::from_le_bytes(*word));
-        if found != 0 {
-            at += (found.trailing_zeros() / 8) as usize;
-            return (bytes.get(at) == Some(&b'"')).then_some(at);
-        }
-        at += 8;
-    }
-    loop {
-        match bytes.get(at)? {
-            b'"' => return Some(at),
-            b'\\' | 0..0x20 => return None,
-            _ => at += 1,
-        }
-    }
-}
-
-/// The highest bit of the lowest byte of `word` that is a quote, a backslash or a control character; bits above it mean
-/// nothing. 0 if there is none.
-fn marks(word: u64) -> u64 {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const HIGH: u64 = ONES << 7;
-    // The borrow of a byte that is 0, or less than what is taken from it, changes only the bytes above it.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-    zeros(word ^ ONES * u64::from(b'"')) | zeros(word ^ ONES * u64::from(b'\\')) | controls
+fn text_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let marks = |eight| equal(eight, b'"') | equal(eight, b'\\') | below(eight, b' ');
+    let end = first(bytes, at, marks);
+    (bytes.get(end) == Some(&b'"')).then_some(end)
 }
