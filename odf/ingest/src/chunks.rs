@@ -6,7 +6,7 @@
 
 mod queue;
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -35,14 +35,21 @@ pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How many lines end in `text`: with LF, CR LF or CR. `next` is the byte behind it.
 pub(super) fn line_breaks(text: &[u8], next: Option<u8>) -> u64 {
-    let feeds = text.iter().filter(|byte| **byte == b'\n').count();
-    let returns = text.iter().filter(|byte| **byte == b'\r').count();
+    let (feeds, returns) = (count(text, b'\n'), count(text, b'\r'));
     if returns == 0 {
         return feeds as u64;
     }
     let pairs = text.windows(2).filter(|pair| *pair == b"\r\n").count();
     let split = text.last() == Some(&b'\r') && next == Some(b'\n');
     (feeds + returns - pairs - usize::from(split)) as u64
+}
+
+/// How often `byte` is in `text`.
+fn count(text: &[u8], byte: u8) -> usize {
+    // A sum of so few fits a byte, and then as many are compared at once as there are bytes in a register.
+    let few = text.chunks(usize::from(u8::MAX));
+    few.map(|few| usize::from(few.iter().map(|each| u8::from(*each == byte)).sum::<u8>()))
+        .sum()
 }
 
 /// Some rows of a file.
@@ -75,7 +82,7 @@ pub(super) enum Rule {
 
 impl Rule {
     /// How many of these bytes, which begin with a row, are whole rows; and whether they end inside of quotes.
-    fn scan(self, bytes: &[u8]) -> (usize, bool) {
+    pub(super) fn scan(self, bytes: &[u8]) -> (usize, bool) {
         let (separator, quote, escape) = match self {
             Rule::Quoted {
                 separator,
@@ -151,7 +158,9 @@ impl Cutter {
         let mut wanted = CHUNK_BYTES;
         loop {
             let left = self.end - self.at - bytes.len() as u64;
-            let more = left.min(wanted.saturating_sub(bytes.len()) as u64);
+            let room = wanted.saturating_sub(bytes.len());
+            let more = left.min(room as u64);
+            bytes.reserve(usize::try_from(more).unwrap_or(room));
             let read = self.input.by_ref().take(more).read_to_end(&mut bytes);
             let read = read.map_err(|error| self.source.error(Problem::Io(error)))? as u64;
             if bytes.is_empty() {
@@ -185,7 +194,11 @@ impl Cutter {
                 bytes,
             };
             self.at += chunk.bytes.len() as u64;
-            self.line += line_breaks(&chunk.bytes, self.rest.first().copied());
+            self.line += match self.rule {
+                Rule::Quoted { .. } => line_breaks(&chunk.bytes, self.rest.first().copied()),
+                // To JSON a carriage return is a blank.
+                Rule::Lines | Rule::Records { .. } => count(&chunk.bytes, b'\n') as u64,
+            };
             return Ok(Some(chunk));
         }
     }
@@ -328,11 +341,11 @@ pub(super) struct Chunked {
 
 impl Chunked {
     /// `rows` gives the rows of a chunk.
-    pub(super) fn start<R: Batches>(
+    pub(super) fn start(
         source: &Source,
         span: Span,
         rule: Rule,
-        rows: impl Fn(Chunk) -> Result<R, SourceError> + Send + Sync + 'static,
+        rows: impl Fn(Chunk) -> Result<Box<dyn Batches>, SourceError> + Send + Sync + 'static,
     ) -> Result<Chunked, SourceError> {
         let work = move |chunk: Chunk, giver: &mut Giver<RecordBatch>| {
             let mut rows = rows(chunk)?;
@@ -365,9 +378,23 @@ impl Batches for Chunked {
     }
 }
 
-/// A chunk as an input, for parsers.
-pub(super) fn input(chunk: Chunk) -> Box<dyn Input> {
-    Box::new(io::Cursor::new(chunk.bytes))
+/// All batches that there are.
+#[cfg(test)]
+pub(super) fn all(mut rows: impl Batches) -> Result<Vec<RecordBatch>, SourceError> {
+    std::iter::from_fn(|| rows.next_batch().transpose()).collect()
+}
+
+/// Batches that are there already.
+pub(super) struct Ready(pub(super) std::vec::IntoIter<RecordBatch>);
+
+impl Batches for Ready {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        Ok(self.0.next())
+    }
+
+    fn bytes(&self) -> u64 {
+        0
+    }
 }
 
 #[cfg(test)]
@@ -472,6 +499,21 @@ mod tests {
         assert_eq!(threads(MAX_WORKERS + 1, many), MAX_WORKERS);
         assert_eq!(threads(MAX_WORKERS, 3), 3);
         assert_eq!(threads(1, many), 1);
+    }
+
+    #[test]
+    fn line_breaks_are_counted_in_texts_of_any_length() {
+        for length in [0, 1, 254, 255, 256, 1000] {
+            for (line, each) in [("\n", 1), ("\r", 1), ("\r\n", 1), ("x\n\r", 2), ("x", 0)] {
+                let text = line.repeat(length);
+                assert_eq!(
+                    line_breaks(text.as_bytes(), None),
+                    each * length as u64,
+                    "{line:?} {length}"
+                );
+            }
+        }
+        assert_eq!(line_breaks(b"a\r", Some(b'\n')), 0);
     }
 
     proptest! {

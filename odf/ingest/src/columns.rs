@@ -1,23 +1,20 @@
 //! Typed column builders for text formats: every value is parsed straight into its column, or refused with a reason.
-//!
-//! Columns of lists and of objects are columns of their items and members, and what keeps them together.
 
 mod convert;
+mod nested;
+mod plain;
 mod table;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
-    FixedSizeBinaryBuilder, FixedSizeListArray, Float16Builder, Float32Builder, Float64Builder, Int8Builder,
-    Int16Builder, Int32Builder, Int64Builder, ListArray, StringBuilder, StructArray, UInt8Builder, UInt16Builder,
-    UInt32Builder, UInt64Builder,
+    FixedSizeBinaryBuilder, Float16Builder, Float32Builder, Float64Builder, Int8Builder, Int16Builder, Int32Builder,
+    Int64Builder, StringBuilder, UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
 };
-use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, Field, FieldRef, Fields, TimeUnit};
+use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, Field, TimeUnit};
 use arrow::error::ArrowError;
 
 use super::infer::{UTC, parse_bool};
@@ -28,6 +25,8 @@ use super::source::{Problem, Reading};
 use odf_tables::types::fits_fixed_lengths;
 
 pub(super) use convert::{changes, is_tellable, moments, no_unit, not_midnight, not_type, settled, too_far, with_zone};
+use nested::{Inner, List, Object};
+pub(super) use plain::{Cell, Plain};
 pub(super) use table::Table;
 
 /// Nanoseconds of a day.
@@ -56,8 +55,8 @@ enum Values {
     Text(StringBuilder),
     Binary(BinaryBuilder),
     FixedBinary(FixedSizeBinaryBuilder),
-    List(List),
-    Struct(Struct),
+    List(List<Column>),
+    Struct(Object<Column>),
 }
 
 /// Runs `$body` with `$builder` bound to whatever typed builder is inside, or `$list` and `$object`.
@@ -147,7 +146,7 @@ impl Column {
             DataType::FixedSizeList(item, length) if reading.nested => {
                 Values::List(List::new(item, Some(*length), reading)?)
             }
-            DataType::Struct(fields) if reading.nested => Values::Struct(Struct::new(fields, reading)?),
+            DataType::Struct(fields) if reading.nested => Values::Struct(Object::new(fields, reading)?),
             _ => return None,
         };
         Some(Column {
@@ -160,11 +159,6 @@ impl Column {
         })
     }
 
-    /// Values so far.
-    fn len(&self) -> usize {
-        with_builder!(&self.values, builder => builder.len(), list => list.len(), object => object.len())
-    }
-
     /// No value.
     pub(super) fn push_null(&mut self) -> Result<(), Problem> {
         if !self.nullable {
@@ -172,15 +166,6 @@ impl Column {
         }
         self.push_nothing();
         Ok(())
-    }
-
-    /// A place without a value, be it allowed or not: for the members of an object that is not there itself.
-    fn push_nothing(&mut self) {
-        with_builder!(&mut self.values,
-            builder => builder.append_null(),
-            list => list.push_nothing(),
-            object => object.push_nothing()
-        );
     }
 
     /// A field of a CSV record; an empty one is null.
@@ -437,6 +422,36 @@ impl Column {
     }
 }
 
+impl Inner for Column {
+    fn of(field: &Field, reading: Reading) -> Option<Column> {
+        Column::new(field, None, reading)
+    }
+
+    fn len(&self) -> usize {
+        with_builder!(&self.values, builder => builder.len(), list => list.len(), object => object.len())
+    }
+
+    fn push_json(&mut self, raw: &str) -> Result<(), Problem> {
+        Column::push_json(self, raw)
+    }
+
+    fn push_null(&mut self) -> Result<(), Problem> {
+        Column::push_null(self)
+    }
+
+    fn push_nothing(&mut self) {
+        with_builder!(&mut self.values,
+            builder => builder.append_null(),
+            list => list.push_nothing(),
+            object => object.push_nothing()
+        );
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        Column::finish(self)
+    }
+}
+
 fn exactly(days: i32) -> Counted {
     Counted::Exactly(days.into())
 }
@@ -461,156 +476,6 @@ fn of_count(
     } else {
         Err(too_far(&value()))
     }
-}
-
-/// Lists under construction. All have `length` items if that is given.
-struct List {
-    item: Box<Column>,
-    field: FieldRef,
-    length: Option<i32>,
-    offsets: Vec<i32>,
-    valid: Vec<bool>,
-}
-
-impl List {
-    /// None when the items have a type that the format cannot hold, or the length is too large.
-    fn new(item: &FieldRef, length: Option<i32>, reading: Reading) -> Option<List> {
-        if let Some(length) = length
-            && !fits_fixed_lengths(&DataType::FixedSizeList(item.clone(), length))
-        {
-            return None;
-        }
-        Some(List {
-            item: Box::new(Column::new(item, None, reading)?),
-            field: item.clone(),
-            length,
-            offsets: vec![0],
-            valid: Vec::new(),
-        })
-    }
-
-    fn len(&self) -> usize {
-        self.valid.len()
-    }
-
-    fn push_nothing(&mut self) {
-        for _ in 0..self.length.unwrap_or(0) {
-            self.item.push_nothing();
-        }
-        self.offsets.push(self.offsets.last().copied().unwrap_or(0));
-        self.valid.push(false);
-    }
-
-    /// A JSON array as written; false if it has the wrong length.
-    fn push(&mut self, raw: &str) -> Result<bool, Problem> {
-        let items = json::items(raw)?;
-        if self
-            .length
-            .is_some_and(|length| usize::try_from(length) != Ok(items.len()))
-        {
-            return Ok(false);
-        }
-        for item in items {
-            self.item.push_json(item.get())?;
-        }
-        let end = i32::try_from(self.item.len()).map_err(|_| Problem::TooLarge {
-            limit: i32::MAX.unsigned_abs() as usize,
-            unit: "items in the lists of a batch",
-            hint: "",
-        })?;
-        self.offsets.push(end);
-        self.valid.push(true);
-        Ok(true)
-    }
-
-    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let items = self.item.finish()?;
-        let offsets = OffsetBuffer::new(std::mem::replace(&mut self.offsets, vec![0]).into());
-        let valid = nulls(std::mem::take(&mut self.valid));
-        Ok(match self.length {
-            None => Arc::new(ListArray::try_new(self.field.clone(), offsets, items, valid)?),
-            Some(length) => Arc::new(FixedSizeListArray::try_new(self.field.clone(), length, items, valid)?),
-        })
-    }
-}
-
-/// Objects under construction.
-struct Struct {
-    fields: Fields,
-    by_name: HashMap<String, usize>,
-    members: Vec<Column>,
-    valid: Vec<bool>,
-}
-
-impl Struct {
-    /// None when a member has a type that the format cannot hold.
-    fn new(fields: &Fields, reading: Reading) -> Option<Struct> {
-        let members = fields
-            .iter()
-            .map(|field: &Arc<Field>| Column::new(field, None, reading));
-        Some(Struct {
-            by_name: fields
-                .iter()
-                .enumerate()
-                .map(|(at, f)| (f.name().clone(), at))
-                .collect(),
-            members: members.collect::<Option<Vec<_>>>()?,
-            fields: fields.clone(),
-            valid: Vec::new(),
-        })
-    }
-
-    fn len(&self) -> usize {
-        self.valid.len()
-    }
-
-    fn push_nothing(&mut self) {
-        self.members.iter_mut().for_each(Column::push_nothing);
-        self.valid.push(false);
-    }
-
-    /// A JSON object as written. Members that nobody asked for are passed over.
-    fn push(&mut self, raw: &str) -> Result<(), Problem> {
-        let mut given = vec![false; self.members.len()];
-        let pushed = json::members(raw, &mut |key, value| {
-            let Some(at) = self.by_name.get(key.as_ref()).copied() else {
-                return Ok(());
-            };
-            let in_member = |problem| (Some(key.to_string()), problem);
-            if std::mem::replace(&mut given[at], true) {
-                return Err(in_member(Problem::Duplicate));
-            }
-            self.members[at].push_json(value).map_err(in_member)
-        });
-        pushed.map_err(|(member, problem)| match member {
-            Some(member) => problem.within(&member),
-            None => problem,
-        })?;
-        for (at, given) in given.into_iter().enumerate() {
-            if !given {
-                let missing = |problem: Problem| problem.within(self.fields[at].name());
-                self.members[at].push_null().map_err(missing)?;
-            }
-        }
-        self.valid.push(true);
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let length = self.valid.len();
-        let valid = nulls(std::mem::take(&mut self.valid));
-        let members = self
-            .members
-            .iter_mut()
-            .map(Column::finish)
-            .collect::<Result<Vec<_>, _>>()?;
-        let array = StructArray::try_new_with_length(self.fields.clone(), members, valid, length)?;
-        Ok(Arc::new(array))
-    }
-}
-
-fn nulls(valid: Vec<bool>) -> Option<NullBuffer> {
-    valid.contains(&false).then(|| NullBuffer::from(valid))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 
-use super::chunks::{Chunked, Ordered, Rule};
+use super::chunks::{Chunked, Ordered, Ready, Rule};
 use super::columns::Table;
 use super::infer::{Inferred, InferredColumn, Kinds, kind_of_text};
 use super::shape::Shape;
@@ -19,9 +19,12 @@ use super::source::{
 };
 
 mod header;
+mod layout;
+mod plain;
 mod records;
 mod separator;
 
+use layout::Layout;
 use records::Records;
 pub(super) use separator::sniff;
 
@@ -150,11 +153,15 @@ pub(super) fn rows(source: &Source, shape: &Shape, span: Span) -> Result<Chunked
     Table::new(shape, source.reading()).map_err(|at| unsupported(source, shape, at))?;
     let (reader, shape) = (source.clone(), shape.clone());
     Chunked::start(source, span, rule(source), move |chunk| {
-        Ok(Rows {
-            records: Records::of(&reader, chunk),
-            layout: layout.clone(),
-            quoted: Vec::new(),
-            table: Table::new(&shape, reader.reading()).map_err(|at| unsupported(&reader, &shape, at))?,
+        let table = || Table::new(&shape, reader.reading()).map_err(|at| unsupported(&reader, &shape, at));
+        Ok(match plain::batches(&reader, &chunk, &layout, table()?) {
+            Some(batches) => Box::new(Ready(batches.into_iter())),
+            None => Box::new(Rows {
+                records: Records::of(&reader, chunk),
+                layout: layout.clone(),
+                quoted: Vec::new(),
+                table: table()?,
+            }),
         })
     })
 }
@@ -171,15 +178,6 @@ fn misfit(source: &Source, shape: &Shape, names: &[String], absent: &[usize]) ->
         _ => return source.error_at(1, None, Problem::Columns(difference)),
     };
     source.error_at(1, Some(&column), problem)
-}
-
-/// Which column of the file goes where.
-struct Layout {
-    names: Vec<String>,
-    /// For each field of a record the column it goes to; none if nobody asked for it.
-    targets: Vec<Option<usize>>,
-    /// Columns that the file may be, and is, without.
-    absent: Vec<usize>,
 }
 
 /// Batches of typed rows.
@@ -236,3 +234,6 @@ impl Batches for Rows {
         self.records.consumed()
     }
 }
+
+#[cfg(test)]
+mod tests;

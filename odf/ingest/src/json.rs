@@ -12,6 +12,8 @@ use super::shape::Shape;
 use super::source::{Batches, Problem, Source, SourceError, Span, unsupported};
 
 mod feature;
+mod flat;
+mod lines;
 mod look;
 mod objects;
 mod scan;
@@ -19,6 +21,7 @@ mod text;
 
 pub(super) use feature::{GEOMETRY, PROPERTY_GEOMETRY};
 use feature::{Naming, cells};
+use flat::Flat;
 pub(super) use look::infer;
 pub(super) use objects::rule;
 use objects::{Objects, utf8};
@@ -30,8 +33,11 @@ pub(super) fn lines(source: &Source, shape: &Shape, span: Span) -> Result<Chunke
     Table::new(shape, source.reading()).map_err(|at| unsupported(source, shape, at))?;
     let (reader, shape) = (source.clone(), shape.clone());
     let rule = rule(source)?;
-    let rows = move |chunk| Rows::new(&reader, &shape, Objects::of(&reader, rule, chunk));
-    Chunked::start(source, span, rule, rows)
+    Chunked::start(source, span, rule, move |chunk| {
+        let mut rows = Rows::new(&reader, &shape, Objects::of(&reader, rule, chunk))?;
+        rows.flat = Flat::of(&shape, &rows.table).filter(|_| matches!(rows.naming, Naming::Members));
+        Ok(Box::new(rows))
+    })
 }
 
 /// Batches of typed rows. A member that a row lacks is null; one that the dataset lacks is refused, unless the source
@@ -43,6 +49,8 @@ pub(super) struct Rows {
     objects: Objects,
     naming: Naming,
     table: Table,
+    /// Takes rows that are plain before the general rules do; none where those do all of it.
+    flat: Option<Flat>,
     text: Vec<u8>,
     /// Row in which each column was last given a value, counted from 1.
     given: Vec<u64>,
@@ -64,6 +72,7 @@ impl Rows {
             objects,
             naming: Naming::of(source, Some(shape)),
             table,
+            flat: None,
             text: Vec::new(),
             given: vec![0; shape.width()],
             row: 0,
@@ -73,6 +82,13 @@ impl Rows {
 
     fn fill(&mut self) -> Result<(), SourceError> {
         while !self.table.full() {
+            if let (Some(flat), Objects::Lines(lines)) = (&mut self.flat, &mut self.objects) {
+                let taken = flat.take(lines, &mut self.table);
+                taken.map_err(|problem| self.source.error(problem))?;
+                if self.table.full() {
+                    return Ok(());
+                }
+            }
             let Some(place) = self.objects.next(&mut self.text)? else {
                 return Ok(());
             };
@@ -140,3 +156,6 @@ impl Batches for Rows {
         self.objects.consumed()
     }
 }
+
+#[cfg(test)]
+mod tests;

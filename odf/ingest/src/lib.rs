@@ -43,6 +43,7 @@ mod columns;
 mod commit;
 mod declare;
 mod delimited;
+mod eight;
 mod error;
 mod exact;
 mod fit;

@@ -3,7 +3,7 @@
 use arrow::datatypes::FieldRef;
 use arrow::record_batch::RecordBatch;
 
-use super::Column;
+use super::{Cell, Column, Plain};
 use crate::shape::Shape;
 use crate::source::{Problem, Reading};
 
@@ -36,6 +36,35 @@ impl Table {
 
     pub(crate) fn column(&mut self, at: usize) -> &mut Column {
         &mut self.columns[at]
+    }
+
+    /// Whether every column takes values as [`Cell`]s.
+    pub(crate) fn has_cells(&self) -> bool {
+        self.columns.iter().all(Column::has_cells)
+    }
+
+    /// Puts into `cell` what a value comes to in the column at `at`; none if that is for the general rules to say.
+    pub(crate) fn cell<'t>(&self, at: usize, value: Plain<'t>, cell: &mut Cell<'t>) -> Option<()> {
+        self.columns.get(at)?.cell(value, cell)
+    }
+
+    /// Puts nulls where `cells`, one for each column, are absent; none if one of them must not be.
+    pub(crate) fn complete(&self, cells: &mut [Cell<'_>]) -> Option<()> {
+        for (cell, column) in cells.iter_mut().zip(&self.columns) {
+            if matches!(cell, Cell::Absent) {
+                *cell = column.no_cell()?;
+            }
+        }
+        Some(())
+    }
+
+    /// Takes a row of cells, one for each column, that this table gave; it took `bytes` in the file.
+    pub(crate) fn push_row(&mut self, cells: &[Cell<'_>], bytes: usize) -> Result<(), Problem> {
+        for (column, cell) in self.columns.iter_mut().zip(cells) {
+            column.push_cell(*cell)?;
+        }
+        self.row_done(bytes);
+        Ok(())
     }
 
     /// Every column has one value more now; the row took `bytes` in the file.

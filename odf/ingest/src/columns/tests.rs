@@ -1,5 +1,6 @@
 //! Which types a column can be of.
 
+use arrow::datatypes::Fields;
 use odf_tables::types::MAX_FIXED_LENGTH;
 
 use super::*;

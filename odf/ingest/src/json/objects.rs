@@ -1,15 +1,16 @@
 //! The objects of a table, one after the other, as text.
 
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufReader, Read as _};
 
 use arrow::datatypes::DataType;
 
+use super::lines::Lines;
 use super::scan::Elements;
 use super::text::RECORD_SEPARATOR;
-use crate::chunks::{self, BYTE_ORDER_MARK, Chunk, Rule};
+use crate::chunks::{BYTE_ORDER_MARK, Chunk, Rule};
 use crate::shapes::Shapes;
-use crate::source::{Format, Input, MAX_ROW_BYTES, Place, Problem, Source, SourceError, Span};
+use crate::source::{Format, Place, Problem, Source, SourceError, Span};
 
 const BUFFER_BYTES: usize = 256 << 10;
 /// How far into a file is looked for what tells a sequence from lines.
@@ -18,13 +19,7 @@ const SNIFFED_BYTES: u64 = 4096;
 /// The objects of a table, one after the other, as text.
 pub(super) enum Objects {
     /// Each in a line, or each behind a record separator.
-    Lines {
-        source: Source,
-        input: BufReader<Box<dyn Input>>,
-        rule: Rule,
-        line: u64,
-        consumed: u64,
-    },
+    Lines(Lines),
     Elements(Elements),
     Shapes(Shapes),
 }
@@ -44,14 +39,7 @@ impl Objects {
 
     /// Those of a part of a file that is cut by this rule.
     pub(super) fn of(source: &Source, rule: Rule, chunk: Chunk) -> Objects {
-        let (line, consumed) = (chunk.line, chunk.start);
-        Objects::Lines {
-            source: source.clone(),
-            input: BufReader::with_capacity(BUFFER_BYTES, chunks::input(chunk)),
-            rule,
-            line,
-            consumed,
-        }
+        Objects::Lines(Lines::of(source, rule, chunk))
     }
 
     /// Puts the text of the next object into `text` and says where it begins.
@@ -59,44 +47,7 @@ impl Objects {
         match self {
             Objects::Elements(elements) => Ok(elements.next(text)?.map(Place::Line)),
             Objects::Shapes(shapes) => Ok(shapes.next(text)?.map(Place::Row)),
-            Objects::Lines {
-                source,
-                input,
-                rule,
-                line,
-                consumed,
-            } => loop {
-                text.clear();
-                let mut bounded = input.by_ref().take(MAX_ROW_BYTES as u64 + 1);
-                let in_sequence = matches!(rule, Rule::Records { .. });
-                let end = if in_sequence { RECORD_SEPARATOR } else { b'\n' };
-                let read = bounded
-                    .read_until(end, text)
-                    .map_err(|e| source.error(Problem::Io(e)))?;
-                if read == 0 {
-                    return Ok(None);
-                }
-                let (is_first, begins) = (*consumed == 0, *line + 1);
-                *line += text.iter().filter(|byte| **byte == b'\n').count() as u64;
-                *consumed += read as u64;
-                if text.len() > MAX_ROW_BYTES {
-                    let problem = Problem::TooLarge {
-                        limit: MAX_ROW_BYTES,
-                        unit: "bytes for one row",
-                        hint: "",
-                    };
-                    return Err(source.error_at(begins, None, problem));
-                }
-                if in_sequence && text.last() == Some(&RECORD_SEPARATOR) {
-                    text.pop();
-                }
-                if is_first && text.starts_with(BYTE_ORDER_MARK) {
-                    text.drain(..3);
-                }
-                if !text.trim_ascii().is_empty() {
-                    return Ok(Some(Place::Line(begins)));
-                }
-            },
+            Objects::Lines(lines) => Ok(lines.next(text)?.map(Place::Line)),
         }
     }
 
@@ -104,7 +55,7 @@ impl Objects {
     pub(super) fn types(&self) -> HashMap<String, DataType> {
         match self {
             Objects::Shapes(shapes) => shapes.types().map(|(name, t)| (name.to_owned(), t)).collect(),
-            Objects::Lines { .. } | Objects::Elements(_) => HashMap::new(),
+            Objects::Lines(_) | Objects::Elements(_) => HashMap::new(),
         }
     }
 
@@ -112,7 +63,7 @@ impl Objects {
         match self {
             Objects::Elements(elements) => elements.consumed(),
             Objects::Shapes(shapes) => shapes.consumed(),
-            Objects::Lines { consumed, .. } => *consumed,
+            Objects::Lines(lines) => lines.consumed(),
         }
     }
 }
