@@ -15,7 +15,7 @@ use odf_tables::slice::bytes_of_rows;
 
 /// Bytes that the rows of a chunk may take in memory. More, of which columns that the file lacks make most, are taken batch by
 /// batch in the general way.
-const MAX_BATCHES_BYTES: usize = 32 << 20;
+pub(super) const MAX_BATCHES_BYTES: usize = 32 << 20;
 
 /// The rows of a chunk; none if they are not all plain and right. `table` is an empty one.
 pub(super) fn batches(source: &Source, chunk: &Chunk, layout: &Layout, mut table: Table) -> Option<Vec<RecordBatch>> {

@@ -141,7 +141,8 @@ impl Records {
             return None;
         }
         let mut text = text;
-        if self.start == 0 && at(&self.last) == 0 {
+        // Where a line was put before them, they are not the start of the file.
+        if self.start == 0 && *before == 0 && at(&self.last) == 0 {
             text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         }
         while let [b'\n' | b'\r', rest @ ..] = text {

@@ -1,13 +1,13 @@
 //! Whether plain records go the short way or the general one, the same comes of them.
 
+use arrow::array::{AsArray as _, StringArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field};
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::chunks::all;
-use crate::chunks::{Chunk, line_breaks};
+use crate::chunks::{Chunk, all, line_breaks};
 use crate::infer::timestamp;
 use crate::source::{Content, Format, MAX_ROW_BYTES, ReadOptions};
 use odf_metadata::{ReadStep, ReadStepCsv};
@@ -184,4 +184,47 @@ fn records_as_programs_write_them_go_the_short_way() {
     let long = |length: usize| format!("{},1", "x".repeat(length - 2));
     assert_eq!(short(&long(MAX_ROW_BYTES - 1), 1), Some(1));
     assert_eq!(short(&long(MAX_ROW_BYTES), 1), None);
+}
+
+#[test]
+fn a_byte_order_mark_behind_the_first_byte_is_text() {
+    let text = "\r\u{feff}\" \"x";
+    for source in sources(text, None) {
+        for plain in [false, true] {
+            let rows = read(&source, 1, text, &[1], plain).unwrap();
+            let wanted: StringArray = [Some("\u{feff}\" \"x")].into_iter().collect();
+            assert_eq!(rows.column(0).as_string::<i32>(), &wanted);
+        }
+    }
+}
+
+/// Columns that the file lacks may make much of a short row.
+#[test]
+fn rows_that_are_long_in_memory_are_left_to_the_general_way() {
+    const ABSENT: usize = 1000;
+    let columns = (0..=ABSENT).map(|at| Field::new(format!("c{at}"), DataType::Int64, true));
+    let shape = Shape::new(columns.collect(), None);
+    let layout = Layout {
+        names: vec!["c0".to_owned()],
+        targets: vec![Some(0)],
+        absent: (1..=ABSENT).collect(),
+    };
+    let short = |rows: usize| {
+        let text = "1\n".repeat(rows);
+        let [source, _] = sources(&text, None);
+        let chunk = Chunk {
+            bytes: text.into_bytes(),
+            start: 0,
+            line: 0,
+            open: false,
+            ended: 2 * rows as u64,
+        };
+        let table = Table::new(&shape, source.reading()).unwrap();
+        plain::batches(&source, &chunk, &layout, table)
+    };
+    let row_bytes = 8 * (ABSENT + 1);
+    let batches = short(plain::MAX_BATCHES_BYTES / row_bytes).unwrap();
+    assert!(batches.len() > 1);
+    // A batch more is over it.
+    assert!(short(plain::MAX_BATCHES_BYTES / row_bytes + 2 * batches[0].num_rows()).is_none());
 }
