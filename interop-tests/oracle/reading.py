@@ -2,6 +2,7 @@
 
 import datetime
 import re
+import zoneinfo
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 INTEGER = re.compile(r"-?(0|[1-9][0-9]*)\Z")
@@ -53,11 +54,22 @@ def nanos(text):
     return seconds * 10**9 + int((fraction + "0" * 9)[:9]), fraction[9:].strip("0") != ""
 
 
+def in_named_zone(text):
+    """As `nanos`, of a time with the name of a time zone behind it; None also where the zone's clocks showed it never or twice."""
+    local, _, zone = text.rpartition(" ")
+    if "/" not in zone or nanos(local) is None or TIME.match(local)[6]:
+        return None
+    count, finer = nanos(local)
+    shown = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=count // 10**9)
+    offsets = {shown.replace(tzinfo=zoneinfo.ZoneInfo(zone), fold=fold).utcoffset() for fold in (0, 1)}
+    return None if len(offsets) > 1 else (count - int(offsets.pop().total_seconds()) * 10**9, finer)
+
+
 def millis(text):
     """Milliseconds since 1970 of a date or a time; None if it is neither, or has finer digits."""
     if days(text) is not None:
         return days(text) * 86_400_000
-    found = nanos(text)
+    found = nanos(text) or in_named_zone(text)
     return None if found is None or found[1] or found[0] % 10**6 else found[0] // 10**6
 
 

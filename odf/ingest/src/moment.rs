@@ -285,6 +285,21 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_zone_gives_the_instant_that_its_clocks_showed_once() {
+        for (text, utc) in [
+            ("2024-02-29T08:30:00 Europe/Berlin", Some("2024-02-29T07:30:00Z")),
+            ("2024-07-01 08:30 Europe/Berlin", Some("2024-07-01T06:30:00Z")),
+            // The night in which they went forward, and the one in which they went back.
+            ("2024-03-31T02:30:00 Europe/Berlin", None),
+            ("2024-10-27T02:30:00 Europe/Berlin", None),
+            ("2024-02-29T08:30:00 Europe/Nowhere", None),
+        ] {
+            let millis = |text| parse_moment(text, TimeUnit::Millisecond, None);
+            assert_eq!(millis(text), utc.and_then(millis), "{text}");
+        }
+    }
+
+    #[test]
     fn moments_have_units_and_zones() {
         let east: Tz = "+02:00".parse().unwrap();
         for (unit, wanted) in [
