@@ -541,7 +541,9 @@ def disturb_json(rng, table, texts, at, column):
     table.about += f", {how}"
     if how in wrong:
         texts[at], table.refused = wrong[how]
-        table.lines = (at + 1, at + 1) if how != "reserved" else None
+        # An array that does not begin with an object is not taken for rows, which is known at the end of the document.
+        no_rows = at == 0 and how in ("number", "string", "null")
+        table.lines = (at + 1, at + 1) if how != "reserved" and not no_rows else None
     elif how == "utf-16":
         table.refused = ["UTF-16"]
     else:
