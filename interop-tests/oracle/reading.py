@@ -60,8 +60,11 @@ def in_named_zone(text):
     if "/" not in zone or nanos(local) is None or TIME.match(local)[6]:
         return None
     count, finer = nanos(local)
-    shown = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=count // 10**9)
-    offsets = {shown.replace(tzinfo=zoneinfo.ZoneInfo(zone), fold=fold).utcoffset() for fold in (0, 1)}
+    try:
+        shown = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=count // 10**9)
+        offsets = {shown.replace(tzinfo=zoneinfo.ZoneInfo(zone), fold=fold).utcoffset() for fold in (0, 1)}
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OverflowError):
+        return None
     return None if len(offsets) > 1 else (count - int(offsets.pop().total_seconds()) * 10**9, finer)
 
 

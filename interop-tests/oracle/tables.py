@@ -541,8 +541,8 @@ def disturb_json(rng, table, texts, at, column):
     table.about += f", {how}"
     if how in wrong:
         texts[at], table.refused = wrong[how]
-        # An array that does not begin with an object is not taken for rows, which is known at the end of the document.
-        no_rows = at == 0 and how in ("number", "string", "null")
+        # An array in a document that does not begin with an object is not rows, which is known at the end of the document.
+        no_rows = table.about.startswith("json") and at == 0 and how in ("number", "string", "null")
         table.lines = (at + 1, at + 1) if how != "reserved" and not no_rows else None
     elif how == "utf-16":
         table.refused = ["UTF-16"]
@@ -560,7 +560,7 @@ def main():
     """Writes what `cli/tests/values.ndjson` keeps."""
     parser = argparse.ArgumentParser(description="Writes small tables and what has to come of them, one a line.")
     parser.add_argument("--seed", type=int, default=9)
-    parser.add_argument("--tables", type=int, default=300)
+    parser.add_argument("--tables", type=int, default=400)
     parser.add_argument("--longest", type=int, default=500, help="bytes of a file")
     args = parser.parse_args()
     kept = number = 0
