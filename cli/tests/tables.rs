@@ -46,12 +46,20 @@ fn how_many_event_times_were_filled_in_is_said() {
     sandbox.file("t.csv", "at,n\n2024-01-01T00:00:00Z,1\n,2\n,3\n");
     let first = run(&["publish", "t.csv", "--exit", "--event-time", "at"]);
     assert_eq!(
-        first.err.matches(&format!("2 row(s) {SAID}; --event-time")).count(),
+        first.err.matches(&format!("2 row(s) {SAID}\n")).count(),
         1,
         "{}",
         first.err
     );
     first.ok();
+    // Whoever did not say which column has it hears how.
+    sandbox.file("unnamed.csv", "at,n\n2024-01-01T00:00:00Z,1\n");
+    let unnamed = run(&["publish", "unnamed.csv", "--exit"]);
+    assert!(
+        unnamed.err.contains(&format!("1 row(s) {SAID}; --event-time")),
+        "{}",
+        unnamed.err
+    );
     // Only of what is new, and nothing where there is nothing to say.
     sandbox.file("t.csv", "at,n\n2024-01-01T00:00:00Z,1\n,2\n,3\n,4\n");
     let second = run(&["publish", "t.csv", "--exit", "-o", "json"]);

@@ -8,6 +8,7 @@ use odf::dataset::{Dataset, DatasetName};
 use odf::ingest::source::{Phase, Progress, ReadOptions};
 use odf::ingest::taken::{Check, waiting};
 use odf::ingest::{self, Changed, ColumnNote, ColumnType, DdlError, merge_option};
+use odf::metadata::Timestamp;
 use odf::workspace::{Grown, Growth};
 use odf_node::keystore::Keypair;
 
@@ -198,6 +199,7 @@ fn take(
         own_key(&dataset, session)?;
         turn = Some(session.turn(&mut dataset, io)?);
     }
+    let is_named = options.event_time.is_some();
     let (mut dataset, growth) = workspace.take(name, input.source(), options, io.now()?, &mut watch(io))?;
     drop(making);
     let turn = match turn {
@@ -226,8 +228,8 @@ fn take(
     }
     if let Some(grown) = &grown {
         let hint = match grown.old_head {
-            None => "; --event-time names the column that has it",
-            Some(_) => "",
+            None if !is_named => "; --event-time names the column that has it",
+            _ => "",
         };
         say_filled(&dataset, grown.without_event_time, hint, io);
     }
@@ -240,10 +242,12 @@ fn take(
 /// Says how many rows of the last block got the time of the command as their event time, if any.
 pub(super) fn say_filled(dataset: &Dataset, rows: u64, hint: &str, io: &mut Io) {
     if rows > 0 {
+        let system_time = dataset.state().system_time;
         io.say(format_args!(
             "{} row(s) have no event time and get the time of this command, {}{hint}",
             output::count(rows),
-            dataset.state().system_time
+            // Rows have milliseconds.
+            Timestamp::from_millis(system_time.millis()).unwrap_or(system_time)
         ));
     }
 }
