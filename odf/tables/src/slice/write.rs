@@ -108,7 +108,7 @@ impl Drop for Pending {
     }
 }
 
-/// Takes the logical hash on a thread of its own: it costs about as much as encoding the file.
+/// Takes the logical hash on a thread of its own, beside those that encode.
 struct LogicalThread {
     batches: SyncSender<RecordBatch>,
     hash: JoinHandle<Result<Multihash, DigestError>>,
