@@ -27,32 +27,37 @@ use std::process::Command;
 /// Set in the child that measures: the environment is then complete.
 const MEASURING: &str = "ODFS_BENCH";
 
-const FULL: Scale = Scale {
-    size: 1 << 30,
-    chains: &[10, 1_000, 10_000],
-    slices: 1_000,
-    blocks: 5_000,
-    flights: 3_000_000,
-    real_flights: None,
-    duckdb: None,
-    ledger: 10_000_000,
-    lengths: &[10, 1_000, 10_000, 100_000],
-    datasets: 10_000,
-    repeats: 5,
-};
-const SMALL: Scale = Scale {
-    size: 16 << 20,
-    chains: &[3, 10],
-    slices: 10,
-    blocks: 40,
-    flights: 30_000,
-    real_flights: None,
-    duckdb: None,
-    ledger: 50_000,
-    lengths: &[10, 100],
-    datasets: 20,
-    repeats: 2,
-};
+fn full() -> Scale {
+    Scale {
+        size: 1 << 30,
+        chains: &[10, 1_000, 10_000],
+        slices: 1_000,
+        blocks: 5_000,
+        flights: 3_000_000,
+        real_flights: None,
+        duckdb: None,
+        ledger: 10_000_000,
+        lengths: vec![10, 1_000, 10_000, 100_000],
+        datasets: 10_000,
+        repeats: 5,
+    }
+}
+
+fn small() -> Scale {
+    Scale {
+        size: 16 << 20,
+        chains: &[3, 10],
+        slices: 10,
+        blocks: 40,
+        flights: 30_000,
+        real_flights: None,
+        duckdb: None,
+        ledger: 50_000,
+        lengths: vec![10, 100],
+        datasets: 20,
+        repeats: 2,
+    }
+}
 
 type Measure = fn(&Scale) -> Result<Vec<Row>, Failure>;
 
@@ -67,9 +72,9 @@ const ROWS: [(&str, Measure); 13] = [
     ("ingest", ingest::rows),
     ("grow", grow::rows),
     ("verify", verify::rows),
-    ("scale", scale::keyed),
-    ("scale", scale::along),
-    ("scale", scale::beside),
+    ("scale-keyed", scale::keyed),
+    ("scale-along", scale::along),
+    ("scale-beside", scale::beside),
 ];
 
 /// Runs the benchmarks that `args` ask for and prints the table, a row as soon as it is measured.
@@ -98,7 +103,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     );
     for (_, measure) in ROWS
         .iter()
-        .filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name))
+        .filter(|(name, _)| only.as_deref().is_none_or(|only| is_named(name, only)))
     {
         for row in measure(&scale)? {
             println!("{row}");
@@ -107,11 +112,16 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether rows are those of a name, or a part of them.
+fn is_named(rows: &str, name: &str) -> bool {
+    rows == name || rows.strip_prefix(name).is_some_and(|part| part.starts_with('-'))
+}
+
 fn parse(args: &[String]) -> Result<(Scale, Option<String>), Failure> {
     let mut scale = if args.iter().any(|arg| arg == "--small") {
-        SMALL
+        small()
     } else {
-        FULL
+        full()
     };
     let mut only = None;
     let mut args = args.iter();
@@ -121,12 +131,20 @@ fn parse(args: &[String]) -> Result<(Scale, Option<String>), Failure> {
             ("--size", Some(size)) => scale.size = bytes(size).ok_or_else(|| format!("`{size}` is no size"))?,
             ("--flights", Some(file)) => scale.real_flights = Some(file.into()),
             ("--duckdb", Some(python)) => scale.duckdb = Some(python.into()),
-            ("--only", Some(name)) if ROWS.iter().any(|(row, _)| row == name) => only = Some(name.clone()),
+            ("--lengths", Some(list)) => scale.lengths = lengths(list)?,
+            ("--only", Some(name)) if ROWS.iter().any(|(row, _)| is_named(row, name)) => only = Some(name.clone()),
             _ => return Err(format!("`{arg}` is not understood here; see `cargo xtask`").into()),
         }
         args.next();
     }
     Ok((scale, only))
+}
+
+/// `10,100000`
+fn lengths(list: &str) -> Result<Vec<u64>, Failure> {
+    let numbers = list.split(',').map(|number| number.parse().ok());
+    let numbers: Option<Vec<u64>> = numbers.collect();
+    Ok(numbers.ok_or_else(|| format!("`{list}` are no lengths"))?)
 }
 
 /// `1GiB`, `500KB`, `4096`.

@@ -4,7 +4,7 @@
 //! scratch, [`update`](super::update) changes one that exists. Names come from strangers: whoever turns them into
 //! paths on a disk checks them with [`is_plain_name`].
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use cid::Cid;
 
@@ -61,24 +61,39 @@ pub fn is_plain_name(name: &str) -> bool {
 /// # Errors
 /// A name that is not [plain](is_plain_name) or is given twice; a node that does not fit into a block.
 pub fn build(profile: &Profile, entries: impl IntoIterator<Item = (String, Entry)>) -> Result<Built, DirectoryError> {
-    let mut links = BTreeMap::new();
-    for (name, entry) in entries {
-        check_name(&name)?;
-        let link = Link {
-            name: name.clone(),
-            cid: entry.cid,
-            tsize: entry.tsize,
-        };
-        if links.insert(name.clone(), link).is_some() {
-            return Err(DirectoryError::DuplicateName { name });
-        }
-    }
-    write(profile, links.into_values().collect())
+    let mut blocks = Vec::new();
+    let entry = build_into(profile, entries, &mut |block| blocks.push(block))?;
+    Ok(Built { entry, blocks })
 }
 
-/// Makes a directory of links sorted by name.
-pub(super) fn write(profile: &Profile, links: Vec<Link>) -> Result<Built, DirectoryError> {
-    let mut blocks = Vec::new();
+/// As [`build`], with the blocks given away one by one: those of a large directory are many.
+///
+/// # Errors
+/// As [`build`]; some blocks may have been given then.
+pub fn build_into(
+    profile: &Profile,
+    entries: impl IntoIterator<Item = (String, Entry)>,
+    emit: &mut dyn FnMut(Block),
+) -> Result<Entry, DirectoryError> {
+    let links = entries.into_iter().map(|(name, entry)| Link {
+        name,
+        cid: entry.cid,
+        tsize: entry.tsize,
+    });
+    let mut links: Vec<Link> = links.collect();
+    links.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    for link in &links {
+        check_name(&link.name)?;
+    }
+    if let Some(pair) = links.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        let name = pair[0].name.clone();
+        return Err(DirectoryError::DuplicateName { name });
+    }
+    write(profile, links, emit)
+}
+
+/// Makes a directory of links sorted by name, and gives its blocks away, the root last.
+pub(super) fn write(profile: &Profile, links: Vec<Link>, emit: &mut dyn FnMut(Block)) -> Result<Entry, DirectoryError> {
     let size = links.iter().fold(empty_size(profile), |size, link| {
         size.saturating_add(link_size(profile, link))
     });
@@ -87,7 +102,7 @@ pub(super) fn write(profile: &Profile, links: Vec<Link>) -> Result<Built, Direct
             .into_iter()
             .map(|link| (hamt::hash(link.name.as_bytes()), link))
             .collect();
-        let slots = hamt::spread(profile, 0, links, &mut blocks)?;
+        let slots = hamt::spread(profile, 0, links, emit)?;
         hamt::encode(profile, &slots)?
     } else {
         let links = links.into_iter().map(|link| PbLink {
@@ -108,8 +123,8 @@ pub(super) fn write(profile: &Profile, links: Vec<Link>) -> Result<Built, Direct
         tsize,
         size: 0,
     };
-    blocks.push(root);
-    Ok(Built { entry, blocks })
+    emit(root);
+    Ok(entry)
 }
 
 pub(super) fn check_name(name: &str) -> Result<(), DirectoryError> {

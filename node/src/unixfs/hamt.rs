@@ -140,13 +140,13 @@ pub(super) fn encode(profile: &Profile, slots: &BTreeMap<u32, Slot>) -> Result<(
     Ok((block, tsize))
 }
 
-/// Spreads entries whose hashes agree up to `level` over the buckets of a node there. Nodes below are appended to
-/// `out`, the node itself is left to the caller.
+/// Spreads entries whose hashes agree up to `level` over the buckets of a node there. Nodes below are given to
+/// `emit`, the node itself is left to the caller.
 pub(super) fn spread(
     profile: &Profile,
     level: u32,
     links: Vec<(u64, Link)>,
-    out: &mut Vec<Block>,
+    emit: &mut dyn FnMut(Block),
 ) -> Result<BTreeMap<u32, Slot>, DirectoryError> {
     let mut buckets: BTreeMap<u32, Vec<(u64, Link)>> = BTreeMap::new();
     for (hash, link) in links {
@@ -157,7 +157,7 @@ pub(super) fn spread(
     }
     let mut slots = BTreeMap::new();
     for (bucket, links) in buckets {
-        if let Some(slot) = plant(profile, level + 1, links, out)? {
+        if let Some(slot) = plant(profile, level + 1, links, emit)? {
             slots.insert(bucket, slot);
         }
     }
@@ -169,15 +169,15 @@ pub(super) fn plant(
     profile: &Profile,
     level: u32,
     mut links: Vec<(u64, Link)>,
-    out: &mut Vec<Block>,
+    emit: &mut dyn FnMut(Block),
 ) -> Result<Option<Slot>, DirectoryError> {
     if links.len() < 2 {
         return Ok(links.pop().map(|(_, link)| Slot::Entry(link)));
     }
-    let slots = spread(profile, level, links, out)?;
+    let slots = spread(profile, level, links, emit)?;
     let (block, tsize) = encode(profile, &slots)?;
     let cid = *block.cid();
-    out.push(block);
+    emit(block);
     Ok(Some(Slot::Node { cid, tsize }))
 }
 

@@ -25,7 +25,11 @@ pub struct Leaf {
 
 /// The chunks of a file of `len` bytes as offset and length. An empty file has none.
 pub fn chunks(profile: &Profile, len: u64) -> impl Iterator<Item = (u64, usize)> + use<> {
-    let chunk = profile.chunk_bytes.max(1);
+    chunks_of(profile.chunk_bytes, len)
+}
+
+fn chunks_of(chunk: usize, len: u64) -> impl Iterator<Item = (u64, usize)> + use<> {
+    let chunk = chunk.max(1);
     (0..len.div_ceil(chunk as u64)).map(move |number| {
         let offset = number * chunk as u64;
         (offset, chunk.min(usize::try_from(len - offset).unwrap_or(chunk)))
@@ -54,7 +58,8 @@ pub fn hash_leaf(profile: &Profile, chunk: &[u8]) -> Result<Leaf, BlockError> {
 /// The raw leaves of one file, 32 bytes of memory for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaves {
-    profile: Profile,
+    /// Length of all but the last.
+    chunk_bytes: usize,
     len: u64,
     hashes: Vec<[u8; 32]>,
 }
@@ -72,7 +77,7 @@ impl Leaves {
 
     /// Each with its offset in the file, in order.
     pub fn each(&self) -> impl Iterator<Item = (u64, Leaf)> + '_ {
-        let chunks = chunks(&self.profile, self.len);
+        let chunks = chunks_of(self.chunk_bytes, self.len);
         self.hashes.iter().zip(chunks).map(|(hash, (offset, len))| {
             let leaf = Leaf {
                 cid: Cid::new_v1(RAW, of_sha2_256(hash)),
@@ -97,7 +102,7 @@ impl LeafHasher {
     /// Begins a file. Nothing if the profile has leaves that are not raw: they are more than the bytes in them.
     pub fn new(profile: &Profile) -> Option<Self> {
         let leaves = Leaves {
-            profile: *profile,
+            chunk_bytes: profile.chunk_bytes.max(1),
             len: 0,
             hashes: Vec::new(),
         };
@@ -110,7 +115,7 @@ impl LeafHasher {
 
     /// Takes the next bytes.
     pub fn update(&mut self, mut bytes: &[u8]) {
-        let chunk = self.leaves.profile.chunk_bytes.max(1);
+        let chunk = self.leaves.chunk_bytes;
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(chunk - self.begun));
             self.hash.update(now);
@@ -128,6 +133,8 @@ impl LeafHasher {
         if self.begun > 0 {
             self.complete();
         }
+        // There may be very many files of one leaf.
+        self.leaves.hashes.shrink_to_fit();
         self.leaves
     }
 

@@ -71,8 +71,9 @@ pub fn update<E>(
                     None => links.remove(&name),
                 };
             }
-            let built = write(profile, links.into_values().collect())?;
-            Ok(replace_all(root, built.entry, built.blocks, vec![*root]))
+            let mut blocks = Vec::new();
+            let entry = write(profile, links.into_values().collect(), &mut |block| blocks.push(block))?;
+            Ok(replace_all(root, entry, blocks, vec![*root]))
         }
         DirectoryNode::Shard(shard) => {
             let changes = wanted.into_iter().map(|(name, link)| Change::new(name, link)).collect();
@@ -135,9 +136,10 @@ impl<E> Editor<'_, E> {
         if self.growth < 0
             && let Some(small) = self.small(&slots)?
         {
-            let built = write(self.profile, small)?;
+            let mut blocks = Vec::new();
+            let entry = write(self.profile, small, &mut |block| blocks.push(block))?;
             self.replaced.push(*root);
-            return Ok(replace_all(root, built.entry, built.blocks, self.replaced));
+            return Ok(replace_all(root, entry, blocks, self.replaced));
         }
         let (block, tsize) = hamt::encode(self.profile, &slots)?;
         let entry = Entry {
@@ -226,7 +228,10 @@ impl<E> Editor<'_, E> {
             .iter()
             .map(|(_, link)| i128::from(link_size(self.profile, link)))
             .sum::<i128>();
-        Ok(hamt::plant(self.profile, level, links, &mut self.blocks)?)
+        let blocks = &mut self.blocks;
+        Ok(hamt::plant(self.profile, level, links, &mut |block| {
+            blocks.push(block)
+        })?)
     }
 
     /// All entries, sorted by name, if they are few enough for a directory of one node. The old nodes that were read

@@ -17,8 +17,8 @@ use odf_disk::{Access, DiskError, PENDING_PREFIX};
 
 use crate::Medium;
 use crate::dataset::{
-    Dataset, DatasetError, DatasetName, Incoming, NewDataset, ObjectKind, STATES, Standing, has_arrived, is_shared_in,
-    standing,
+    Dataset, DatasetError, DatasetName, Incoming, NewDataset, ObjectKind, STATES, Standing, UNNAMED_OBJECTS,
+    has_arrived, is_shared_in, standing,
 };
 use crate::settled::Stamp;
 use odf_metadata::{DatasetId, Multihash};
@@ -222,6 +222,7 @@ impl Catalog {
             for kind in ObjectKind::ALL {
                 disk.sweep(&path.join(kind.directory()))?;
             }
+            disk.remove_tree(&path.join(UNNAMED_OBJECTS))?;
             has_arrived(disk, path)?;
         }
         Ok(())

@@ -225,6 +225,8 @@ impl Transfer<'_> {
         let objects = arrival.check(&blocks, force)?;
         tell(self.listener, Progress::planned(blocks.count(), &objects))?;
         self.source.objects(&objects, arrival, self.listener)?;
+        // They may be very many, and what comes now needs memory of its own.
+        drop(objects);
         arrival.commit(blocks, force)
     }
 

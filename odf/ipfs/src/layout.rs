@@ -41,6 +41,8 @@ use odf_metadata::{DatasetId, Multihash};
 
 /// How many new blocks are put into the store at once.
 const BATCH: usize = 1024;
+/// How many nodes of a long chain are marked complete at once: each time what was put is synced.
+const MARKED_AT_ONCE: usize = 16 * BATCH;
 /// Table that holds where the layout of each dataset stands.
 const TABLE: &str = "odf.layout";
 
@@ -267,10 +269,10 @@ struct Work<'a> {
     nodes: Vec<Cid>,
     /// Whether what the index says is here is read before it is believed.
     in_doubt: bool,
-    /// New entries of the three directories.
-    blocks: Vec<(String, Option<Entry>)>,
-    data: Vec<(String, Option<Entry>)>,
-    checkpoints: Vec<(String, Option<Entry>)>,
+    /// New entries of the three directories, by the hash that is the name.
+    blocks: Vec<(Multihash, Saved)>,
+    data: Vec<(Multihash, Saved)>,
+    checkpoints: Vec<(Multihash, Saved)>,
 }
 
 impl<'a> Work<'a> {
@@ -304,20 +306,19 @@ impl<'a> Work<'a> {
                 offset: stored.place.offset,
                 len: stored.place.len,
             });
-            let name = stored.block.hash().to_string();
-            self.blocks.push((
-                name,
-                Some(Entry {
-                    cid: raw.cid,
-                    tsize: raw.tsize,
-                    size: raw.size,
-                }),
-            ));
+            let entry = Saved {
+                cid: raw.cid,
+                tsize: raw.tsize,
+            };
+            self.blocks.push((*stored.block.hash(), entry));
             let node = self.chain_node(&stored, raw.cid, last.map(|(cid, ..)| cid))?;
             last = Some((node, *stored.block.hash(), stored.place));
             if parts.len() == BATCH {
                 self.store.put_references(chain_file, &parts)?;
                 parts.clear();
+                if self.nodes.len() >= MARKED_AT_ONCE {
+                    self.mark_complete()?;
+                }
             }
         }
         self.store.put_references(chain_file, &parts)?;
@@ -339,13 +340,13 @@ impl<'a> Work<'a> {
                 slice.size,
             )?;
             links.data = Some(entry.cid);
-            self.data.push((slice.physical_hash.to_string(), Some(entry)));
+            self.data.push((slice.physical_hash, entry.into()));
         }
         if let Some(file) = event.new_checkpoint() {
             let path = self.dataset.checkpoint_path(&file.physical_hash);
             let entry = self.file(&file.physical_hash, &path, file.size)?;
             links.checkpoint = Some(entry.cid);
-            self.checkpoints.push((file.physical_hash.to_string(), Some(entry)));
+            self.checkpoints.push((file.physical_hash, entry.into()));
         }
         let node = chain_node(&stored.block, raw, links)?;
         let cid = *node.cid();
@@ -373,7 +374,7 @@ impl<'a> Work<'a> {
                 expected,
             });
         }
-        match self.arrived.of(&self.dataset.id(), hash, found) {
+        match self.arrived.take(&self.dataset.id(), hash, found) {
             Some(leaves) => self.known(path, &leaves),
             None => self.content(path, found),
         }
@@ -433,7 +434,7 @@ impl<'a> Work<'a> {
     fn root(mut self, before: Option<Root>, last: (Cid, Multihash, BlockPlace)) -> Result<Root, LayoutError> {
         let (chain_node, head, place) = last;
         // Everything that directory updates may read has to be in the store.
-        self.flush_pending()?;
+        self.mark_complete()?;
         let (blocks, data, checkpoints) = match &before {
             Some(root) => (Some(root.blocks.cid), Some(root.data.cid), Some(root.checkpoints.cid)),
             None => (None, None, None),
@@ -458,7 +459,7 @@ impl<'a> Work<'a> {
             ("data", data),
             ("refs", refs),
         ];
-        let files = self.build(named.iter().map(|(name, entry)| ((*name).to_owned(), *entry)).collect())?;
+        let files = self.build(named.iter().map(|(name, entry)| ((*name).to_owned(), *entry)))?;
 
         let mut map: std::collections::BTreeMap<String, Ipld> = named
             .iter()
@@ -471,8 +472,7 @@ impl<'a> Work<'a> {
         let root = encode(&Ipld::Map(map))?;
         let cid = *root.cid();
         self.add(root)?;
-        self.flush_pending()?;
-        self.store.mark_complete(&self.walk, &self.nodes)?;
+        self.mark_complete()?;
         let (blocks, data, checkpoints) = (blocks.into(), data.into(), checkpoints.into());
         Ok(Root {
             cid,
@@ -487,14 +487,15 @@ impl<'a> Work<'a> {
         })
     }
 
-    fn directory(&mut self, root: Option<Cid>, changes: Vec<(String, Option<Entry>)>) -> Result<Entry, LayoutError> {
+    fn directory(&mut self, root: Option<Cid>, mut added: Vec<(Multihash, Saved)>) -> Result<Entry, LayoutError> {
+        // Two metadata blocks may name one file.
+        added.sort_unstable_by_key(|(hash, _)| *hash);
+        added.dedup_by_key(|(hash, _)| *hash);
+        let entries = added
+            .into_iter()
+            .map(|(hash, saved)| (hash.to_string(), Entry::from(saved)));
         let Some(root) = root else {
-            return self.build(
-                changes
-                    .into_iter()
-                    .filter_map(|(name, entry)| Some((name, entry?)))
-                    .collect(),
-            );
+            return self.build(entries);
         };
         let store = self.store.clone();
         let mut load = |cid: &Cid| -> Result<Block, LayoutError> {
@@ -502,6 +503,7 @@ impl<'a> Work<'a> {
                 .get(cid)?
                 .ok_or_else(|| LayoutError::Directory(format!("{cid} is missing")))
         };
+        let changes = entries.map(|(name, entry)| (name, Some(entry)));
         let updated = update::update(&self.directories, &root, changes, &mut load)?;
         for block in updated.blocks {
             self.add(block)?;
@@ -509,12 +511,22 @@ impl<'a> Work<'a> {
         Ok(updated.entry)
     }
 
-    fn build(&mut self, entries: Vec<(String, Entry)>) -> Result<Entry, LayoutError> {
-        let built = directory::build(&self.directories, entries)?;
-        for block in built.blocks {
-            self.add(block)?;
-        }
-        Ok(built.entry)
+    fn build(&mut self, entries: impl IntoIterator<Item = (String, Entry)>) -> Result<Entry, LayoutError> {
+        let (profile, mut added) = (self.directories, Ok(()));
+        let entry = directory::build_into(&profile, entries, &mut |block| {
+            if added.is_ok() {
+                added = self.add(block);
+            }
+        })?;
+        added.map(|()| entry)
+    }
+
+    /// Puts what is pending, and marks the nodes made so far. What is below them has to be put.
+    fn mark_complete(&mut self) -> Result<(), LayoutError> {
+        self.flush_pending()?;
+        self.store.mark_complete(&self.walk, &self.nodes)?;
+        self.nodes.clear();
+        Ok(())
     }
 
     fn add(&mut self, block: Block) -> Result<(), LayoutError> {

@@ -9,6 +9,7 @@
 //! publishes through Kubo.
 
 mod address;
+mod chain;
 mod peers;
 mod source;
 mod update;
@@ -135,6 +136,8 @@ pub struct Remote {
     pub head: Multihash,
     /// The format of the root, in which the local root must come out equal; none of a plain directory.
     format: Option<Format>,
+    /// Its newest chain node.
+    chain: Option<Cid>,
     blocks: Cid,
     data: Option<Cid>,
     checkpoints: Option<Cid>,
@@ -150,11 +153,11 @@ pub async fn open(fetcher: &Fetcher, cid: Cid) -> Result<Remote, RemoteError> {
         reason: reason.to_owned(),
     };
     let root = fetcher.block(&cid).await?;
-    let (files, format) = if cid.codec() == DAG_CBOR {
-        let (files, format) = files_of(&root)?;
-        (files, Some(format))
+    let (files, chain, format) = if cid.codec() == DAG_CBOR {
+        let (files, chain, format) = links_of(&root)?;
+        (files, chain, Some(format))
     } else {
-        (cid, None)
+        (cid, None, None)
     };
     let (links, _) = fetcher.directory(files, false).await?;
     let entry = |name: &str| links.iter().find(|link| link.name == name).map(|link| link.cid);
@@ -175,6 +178,7 @@ pub async fn open(fetcher: &Fetcher, cid: Cid) -> Result<Remote, RemoteError> {
         root: cid,
         head,
         format,
+        chain,
         blocks,
         data: entry("data"),
         checkpoints: entry("checkpoints"),
@@ -200,8 +204,8 @@ pub async fn root_of(fetcher: &Fetcher, value: &str) -> Result<Cid, RemoteError>
     }
 }
 
-/// The link `files` of a root that odfs made, and the format of it.
-fn files_of(root: &Block) -> Result<(Cid, Format), RemoteError> {
+/// The links `files` and `head` of a root that odfs made, and the format of it.
+fn links_of(root: &Block) -> Result<(Cid, Option<Cid>, Format), RemoteError> {
     use ipld_core::ipld::Ipld;
     let cid = *root.cid();
     let not = |reason: &str| RemoteError::NotADataset {
@@ -222,7 +226,13 @@ fn files_of(root: &Block) -> Result<(Cid, Format), RemoteError> {
         _ => return Err(not("it has no number `odf`")),
     };
     match map.get("files") {
-        Some(Ipld::Link(files)) => Ok((*files, format)),
+        Some(Ipld::Link(files)) => {
+            let chain = match map.get("head") {
+                Some(Ipld::Link(chain)) => Some(*chain),
+                _ => None,
+            };
+            Ok((*files, chain, format))
+        }
         _ => Err(not("it has no link `files`")),
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Scale {
     /// Earlier rows of the ledger.
     pub(crate) ledger: u64,
     /// Chain lengths at which a change of one row is measured.
-    pub(crate) lengths: &'static [u64],
+    pub(crate) lengths: Vec<u64>,
     /// Datasets beside one that is changed.
     pub(crate) datasets: u32,
     /// How often a short thing is repeated; the fastest counts.

@@ -24,7 +24,7 @@ pub(super) fn keyed(scale: &Scale) -> Result<Vec<Row>, Failure> {
     for strategy in [Strategy::Ledger, Strategy::Snapshot, Strategy::Upsert] {
         let mut subject = Subject::new(strategy)?;
         let mut shortest = Shortest::default();
-        for length in scale.lengths {
+        for length in &scale.lengths {
             subject.grow_to(*length)?;
             rows.push(shortest.row(appended(&subject, *length, scale)?));
         }
@@ -101,7 +101,7 @@ pub(super) fn along(scale: &Scale) -> Result<Vec<Row>, Failure> {
     let (mut rows, mut shortest) = (Vec::new(), Shortest::default());
     let mut subject = Subject::new(Strategy::Append)?;
     let followers = Follower::all(&subject)?;
-    for length in scale.lengths {
+    for length in &scale.lengths {
         subject.grow_to(*length)?;
         rows.push(shortest.row(appended(&subject, *length, scale)?));
         let looks: [(&str, &[&str]); 2] = [

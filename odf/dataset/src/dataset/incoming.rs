@@ -21,6 +21,10 @@ pub const INCOMING_PREFIX: &str = ".incoming-";
 /// lost it.
 const ARRIVING: &str = ".arriving";
 
+/// Directory in that of a dataset that holds objects while their bytes arrive. It is there as long as one arrival, so that
+/// what a killed one left is found without a look at all slices and checkpoints that are here.
+pub(crate) const UNNAMED_OBJECTS: &str = ".arriving-objects";
+
 /// Whether a directory without a head is one that is still being received, or has nothing of a dataset in it.
 pub(super) fn is_arriving(dir: &Path) -> bool {
     let is_there = |name: &str| dir.join(name).symlink_metadata().is_ok();

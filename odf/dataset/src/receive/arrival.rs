@@ -6,7 +6,7 @@
 //! not ask for it again.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,14 +21,12 @@ use odf_tables::digest::PhysicalHasher;
 
 use super::settle::{Settling, Unnamed};
 use super::{Listener, Progress, ReceiveError, SourceError, in_parallel, tell};
-use crate::dataset::each;
+use crate::dataset::{UNNAMED_OBJECTS, each};
 use crate::{
     Arriving, ArrivingObject, Blocks, Dataset, DatasetError, DatasetName, Datasets, Held, Object, ObjectKind,
     RemoteAliases,
 };
 
-/// What every name of an object begins with while its bytes arrive.
-const ARRIVING_PREFIX: &str = ".arriving-";
 /// How much is read from a source at a time.
 const READ_BYTES: usize = 64 << 10;
 
@@ -137,10 +135,12 @@ impl Arrival {
             Err(error) => return Err(failed("lock", &dir)(error.into())),
         }
         for kind in ObjectKind::ALL {
-            let dir = dir.join(kind.directory());
-            disk.create_dirs(&dir, Access::Readable)?;
-            remove_arriving(disk, &dir)?;
+            disk.create_dirs(&dir.join(kind.directory()), Access::Readable)?;
         }
+        // With what an arrival that was killed left in it.
+        let unnamed = dir.join(UNNAMED_OBJECTS);
+        disk.remove_tree(&unnamed)?;
+        disk.create_dir(&unnamed, Access::Readable)?;
         Ok(Self {
             datasets: datasets.clone(),
             target,
@@ -190,7 +190,7 @@ impl Arrival {
     pub fn sink(&self, object: &Object) -> Result<Sink, ReceiveError> {
         let target = object.path(&self.dir);
         let number = self.sinks.fetch_add(1, Ordering::Relaxed);
-        let path = target.with_file_name(format!("{ARRIVING_PREFIX}{number}-{}", object.hash));
+        let path = self.dir.join(UNNAMED_OBJECTS).join(number.to_string());
         let file = self.disk().create(&path, Access::Readable)?;
         Ok(Sink {
             unnamed: Unnamed::new(self.disk(), object, file, path, target),
@@ -378,6 +378,8 @@ impl Drop for Arrival {
         if let Err(error) = self.settling.settle() {
             tracing::debug!(dir = %self.dir.display(), %error, "objects that arrived are lost");
         }
+        let removed = self.disk().remove_tree(&self.dir.join(UNNAMED_OBJECTS));
+        tracing::debug!(dir = %self.dir.display(), ?removed, "nothing arrives any more");
         // Nothing came of it: leave no trace. Directories with something in them stay, for the next attempt.
         if matches!(self.target, Target::New { made: true, .. }) && !Dataset::is_in(&self.dir) {
             let kinds = ObjectKind::ALL.map(|kind| self.dir.join(kind.directory()));
@@ -480,17 +482,6 @@ impl Sink {
             found,
         }
     }
-}
-
-/// Removes what arrivals that were killed left.
-fn remove_arriving(disk: &Disk, dir: &Path) -> Result<(), ReceiveError> {
-    for entry in fs::read_dir(dir).map_err(failed("read", dir))? {
-        let entry = entry.map_err(failed("read", dir))?;
-        if entry.file_name().to_string_lossy().starts_with(ARRIVING_PREFIX) {
-            disk.remove_file(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -24,15 +24,16 @@ struct Remembered {
     /// How many leaves, of all objects.
     count: usize,
     /// By dataset, as long as something arrives in it, and by physical hash.
-    datasets: HashMap<DatasetId, HashMap<Multihash, Arc<Leaves>>>,
+    datasets: HashMap<DatasetId, HashMap<Multihash, Leaves>>,
 }
 
 impl ArrivedLeaves {
-    /// The leaves of an object of this hash and length, if it arrived just now.
-    pub(super) fn of(&self, id: &DatasetId, hash: &Multihash, len: u64) -> Option<Arc<Leaves>> {
-        let remembered = self.lock();
-        let found = remembered.datasets.get(id)?.get(hash)?;
-        Some(Arc::clone(found)).filter(|leaves| leaves.file_len() == len)
+    /// The leaves of an object of this hash and length, if it arrived just now. They are forgotten with that.
+    pub(super) fn take(&self, id: &DatasetId, hash: &Multihash, len: u64) -> Option<Leaves> {
+        let mut remembered = self.lock();
+        let leaves = remembered.datasets.get_mut(id)?.remove(hash)?;
+        remembered.count -= leaves.count();
+        Some(leaves).filter(|leaves| leaves.file_len() == len)
     }
 
     /// Remembers what arrives in a dataset until that is dropped.
@@ -56,7 +57,7 @@ impl Remembered {
         if count > MAX_LEAVES {
             return;
         }
-        let before = objects.insert(hash, Arc::new(leaves));
+        let before = objects.insert(hash, leaves);
         self.count = count - before.map_or(0, |before| before.count());
     }
 }
@@ -132,12 +133,17 @@ mod tests {
         let all = ArrivedLeaves::default();
         let (first, second) = (all.listen(id(1)), all.listen(id(2)));
         let hash = come(&first, b"some rows");
-        assert_eq!(all.of(&id(1), &hash, 9).unwrap().count(), 1);
-        assert!(all.of(&id(1), &hash, 8).is_none() && all.of(&id(2), &hash, 9).is_none());
-        // The same once more takes no more room, and what is empty takes none.
+        assert!(all.take(&id(2), &hash, 9).is_none());
+        assert_eq!(all.take(&id(1), &hash, 9).unwrap().count(), 1);
+        assert!(all.take(&id(1), &hash, 9).is_none());
+        come(&first, b"some rows");
+        assert!(all.take(&id(1), &hash, 8).is_none());
+        assert_eq!(all.lock().count, 0);
+        // The same twice takes the room of one, and what is empty takes none.
+        come(&first, b"some rows");
         come(&first, b"some rows");
         let empty = come(&first, b"");
-        assert!(all.of(&id(1), &empty, 0).is_none());
+        assert!(all.take(&id(1), &empty, 0).is_none());
         assert_eq!(all.lock().count, 1);
         let late = second.object(&Object {
             kind: ObjectKind::Slice,
@@ -157,7 +163,8 @@ mod tests {
         all.lock().count = MAX_LEAVES - 1;
         let last = come(&listening, b"last");
         let over = come(&listening, b"over");
-        assert!(all.of(&id(1), &last, 4).is_some() && all.of(&id(1), &over, 4).is_none());
         assert_eq!(all.lock().count, MAX_LEAVES);
+        assert!(all.take(&id(1), &over, 4).is_none() && all.take(&id(1), &last, 4).is_some());
+        assert_eq!(all.lock().count, MAX_LEAVES - 1);
     }
 }

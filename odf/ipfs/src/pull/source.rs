@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::stream::StreamExt as _;
@@ -14,7 +14,7 @@ use odf_dataset::receive::{
 use odf_dataset::{INCOMING_PREFIX, Object, ObjectKind};
 use odf_metadata::Multihash;
 use odf_metadata::codec::MAX_BLOCK_BYTES;
-use odf_node::block::Cid;
+use odf_node::block::{Cid, RAW};
 use odf_node::fetch::{FetchError, Fetcher, MAX_NODES_IN_FLIGHT};
 use odf_node::store::{FileId, Store, StoreError, Walk};
 use odf_node::unixfs::Entry;
@@ -22,6 +22,7 @@ use odf_tables::digest;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::chain::Newest;
 use super::{Remote, RemoteError, blocking, small_file};
 use crate::Local;
 use crate::layout::{Foreseen, Foresight, KnownFiles, Layout};
@@ -39,6 +40,7 @@ pub(super) struct IpfsSource {
     runtime: Handle,
     /// Closed when nobody waits for the pull any more.
     wanted: watch::Receiver<()>,
+    newest: Mutex<Newest>,
     listing: Mutex<Listing>,
     /// What the layout will meet, once objects are here.
     foreseen: Mutex<Option<Foreseen>>,
@@ -90,6 +92,7 @@ impl IpfsSource {
     ) -> Self {
         Self {
             place,
+            newest: Mutex::new(Newest::of(remote.chain)),
             remote,
             fetcher: fetcher.clone(),
             store: local.store().clone(),
@@ -114,8 +117,24 @@ impl IpfsSource {
         })
     }
 
-    /// The CID of a metadata block. All that were listed with it are here then.
+    /// The CID of a metadata block, as the newest chain nodes or the directory have it.
     fn named(&self, hash: &Multihash) -> Result<Cid, RemoteError> {
+        let mut newest = self.newest();
+        while let Some(node) = newest.next().filter(|_| newest.block(hash).is_none()) {
+            newest.take(&self.wait(self.fetcher.block(&node))??);
+        }
+        match newest.block(hash) {
+            Some(cid) => Ok(cid),
+            None => self.listed(hash),
+        }
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Newest> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`Self::named`], by the directory. All that were listed with it are here then.
+    fn listed(&self, hash: &Multihash) -> Result<Cid, RemoteError> {
         let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
         for extent in [Extent::New, Extent::Whole] {
             if let Some(cid) = listing.names.get(hash) {
@@ -151,8 +170,21 @@ impl IpfsSource {
         Ok(names)
     }
 
-    /// Finds the DAGs of objects in their directories.
+    /// Finds the DAGs of objects: by the newest chain nodes, or in their directories.
     async fn locate(&self, objects: &[Object]) -> Result<HashMap<Multihash, Located>, RemoteError> {
+        // Only a directory says how long the DAG of a file of several blocks is.
+        let of_newest = |newest: &Newest, object: &Object| {
+            let cid = newest.file(&object.hash).filter(|cid| cid.codec() == RAW)?;
+            let tsize = object.size;
+            Some((object.hash, Located { cid, tsize }))
+        };
+        let found: Option<HashMap<Multihash, Located>> = {
+            let newest = self.newest();
+            objects.iter().map(|object| of_newest(&newest, object)).collect()
+        };
+        if let Some(found) = found {
+            return Ok(found);
+        }
         let mut located = HashMap::new();
         for kind in ObjectKind::ALL {
             let needed: Vec<Multihash> = objects

@@ -1,3 +1,4 @@
+use std::fs;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -139,12 +140,17 @@ fn objects_outlive_an_arrival_that_ended_early_and_nothing_else_does() {
     let mut cut = arrival.sink(&objects[1]).unwrap();
     cut.write(b"half").unwrap();
     // As a process that is killed leaves it.
-    fs::copy(cut.unnamed.shown(), data.join(".arriving-9-x")).unwrap();
+    let unnamed = arrival.dir.join(UNNAMED_OBJECTS);
+    let left = dir.path().join("left");
+    fs::copy(cut.unnamed.shown(), &left).unwrap();
     drop(cut);
     drop(arrival);
-    assert_eq!(names(&data), [".arriving-9-x".to_owned(), objects[0].hash.to_string()]);
+    assert!(!unnamed.exists());
+    fs::create_dir(&unnamed).unwrap();
+    fs::rename(&left, unnamed.join("9")).unwrap();
 
     let arrival = begin(&workspace, &golden);
+    assert!(names(&unnamed).is_empty());
     assert_eq!(names(&data), [objects[0].hash.to_string()]);
     assert_eq!(arrival.check(&blocks, false).unwrap(), objects[1..]);
     // A file of another length does not count as there.

@@ -1,0 +1,93 @@
+//! The newest chain nodes of a root, for whoever lacks little of a dataset.
+//!
+//! A chain node links to its metadata block and to the files that this names (`docs/formats.md`). For one new block that is
+//! fewer steps than the way to it through the directories, whose depth grows with the chain. Nothing is believed: metadata
+//! blocks and files are hashed as always.
+
+use std::collections::HashMap;
+
+use ipld_core::ipld::Ipld;
+use odf_metadata::Multihash;
+use odf_node::block::{Block, Cid};
+use odf_node::dag;
+
+/// So many chain nodes are read, one after the other. More than a few new blocks come sooner through the directories, many
+/// at once.
+const MAX_NODES: usize = 3;
+
+/// What was read of a chain, from its newest block on.
+pub(super) struct Newest {
+    /// The chain node to read next.
+    next: Option<Cid>,
+    read: usize,
+    /// Metadata blocks, by hash.
+    blocks: HashMap<Multihash, Cid>,
+    /// Slices and checkpoints, by physical hash.
+    files: HashMap<Multihash, Cid>,
+}
+
+impl Newest {
+    /// Nothing yet of the chain with this newest node.
+    pub(super) fn of(node: Option<Cid>) -> Self {
+        Self {
+            next: node,
+            read: 0,
+            blocks: HashMap::new(),
+            files: HashMap::new(),
+        }
+    }
+
+    /// Where a metadata block is said to be.
+    pub(super) fn block(&self, hash: &Multihash) -> Option<Cid> {
+        self.blocks.get(hash).copied()
+    }
+
+    /// Where a slice or a checkpoint is said to be.
+    pub(super) fn file(&self, hash: &Multihash) -> Option<Cid> {
+        self.files.get(hash).copied()
+    }
+
+    /// The node to read next, unless enough were read.
+    pub(super) fn next(&self) -> Option<Cid> {
+        self.next.filter(|_| self.read < MAX_NODES)
+    }
+
+    /// Takes note of the node that was to be read next. One that is malformed ends it.
+    pub(super) fn take(&mut self, node: &Block) {
+        self.read += 1;
+        self.next = self.note(node).flatten();
+    }
+
+    /// The node before; none at the beginning of the chain, and nothing of what is no chain node.
+    fn note(&mut self, node: &Block) -> Option<Option<Cid>> {
+        let Ok(Ipld::Map(map)) = dag::value(node) else {
+            return None;
+        };
+        let link = |name: &str| match map.get(name) {
+            Some(Ipld::Link(cid)) => Some(*cid),
+            _ => None,
+        };
+        let Some(Ipld::Bytes(hash)) = map.get("hash") else {
+            return None;
+        };
+        self.blocks.insert(Multihash::from_bytes(hash).ok()?, link("raw")?);
+        for (named, at) in [("newData", link("data")), ("newCheckpoint", link("checkpoint"))] {
+            if let (Some(hash), Some(at)) = (physical_hash(map.get("event")?, named), at) {
+                self.files.insert(hash, at);
+            }
+        }
+        Some(link("prev"))
+    }
+}
+
+/// The physical hash in a part of an event.
+fn physical_hash(event: &Ipld, part: &str) -> Option<Multihash> {
+    let Ipld::Map(event) = event else { return None };
+    let Some(Ipld::Map(part)) = event.get(part) else {
+        return None;
+    };
+    match part.get("physicalHash") {
+        Some(Ipld::String(hash)) => hash.parse().ok(),
+        _ => None,
+    }
+}
