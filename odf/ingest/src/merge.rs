@@ -3,7 +3,7 @@
 //!
 //! | strategy | rows written | order |
 //! |---|---|---|
-//! | append | all | event time, once those without one have the time of the ingest; ties as in the file |
+//! | append | all | event time, once those without one have the time of the ingest; ties as kamu has them (`ties`) |
 //! | ledger | those whose primary key is in no earlier row; repeats within the file are all kept | the same |
 //! | snapshot | the difference between the file and the latest state: `+A` new, `-R` gone, `-C` `+C` changed | primary key, then operation |
 //! | changelog stream | all, each with the operation that it says | the same |
@@ -16,7 +16,8 @@
 //! large. Rows that wait, or are to be sorted, go to temporary files too; there are never more of them than can be read at
 //! once. Whatever is handed from step to step is bounded in bytes.
 //! Append, and ledger without earlier rows, pass straight through to the slice as long as event times do not go backwards;
-//! the first that does makes the merge start over, sorting.
+//! the first that does makes the merge start over, sorting. So do equal ones that kamu would not leave in the order of the
+//! file.
 //!
 //! # Keys without a value
 //! In a ledger and an upsert such a key is equal to no other, as in SQL and as kamu has it: the row is new every time. A
@@ -37,7 +38,9 @@ mod order;
 mod setting;
 mod spill;
 mod strategy;
+mod ties;
 mod times;
+mod turns;
 
 pub use super::error::MergeError;
 use super::source::Batches;
@@ -53,6 +56,7 @@ use keys::Key;
 use order::Order;
 pub(super) use setting::{Merged, OnBatch, Operations, Setting, Sink};
 pub(super) use strategy::{OperationColumn, needs_history, primary_key, ranged};
+use ties::Seams;
 pub(super) use times::Times;
 
 /// Merges the rows of `batches` into `sink`.
@@ -111,7 +115,8 @@ fn pass(
 ) -> Result<Merged, MergeError> {
     let shape = setting.shape;
     let order = Order::by_event_time(setting)?;
-    let mut sorter = sort.then(|| setting.sorter(order));
+    let mut sorter = sort.then(|| setting.arranger(order));
+    let mut seams = Seams::default();
     let mut last = i64::MIN;
     let mut read = 0u64;
     while let Some(batch) = batches.next_batch()? {
@@ -119,8 +124,12 @@ fn pass(
         on_batch(batches.bytes(), read)?;
         if let Some(sorter) = &mut sorter {
             sorter.push(&batch, Operations::All(OperationType::Append))?;
+            if batches.ends_block() {
+                sorter.end_block()?;
+            }
             continue;
         }
+        // Without event times nothing is sorted.
         if let Some(at) = shape.event_time() {
             let times = Times::new(batch.column(at))?;
             let fallback = times.precisely(setting.event_time);
@@ -129,13 +138,20 @@ fn pass(
                 if time < last {
                     return Ok(Merged::OutOfOrder);
                 }
+                seams.row(time == last);
                 last = time;
+            }
+            seams.batch(&batch);
+            if batches.ends_block() {
+                seams.end_block();
             }
         }
         sink.accept(&batch, Operations::All(OperationType::Append))?;
     }
     if let Some(sorter) = sorter {
         sorter.finish(sink)?;
+    } else if !batches.is_arranged() && !seams.stay() {
+        return Ok(Merged::OutOfOrder);
     }
     Ok(Merged::Done { read })
 }
@@ -148,13 +164,16 @@ fn changelog(
     sink: &mut dyn Sink,
     on_batch: &mut OnBatch<'_>,
 ) -> Result<Merged, MergeError> {
-    let mut sorter = setting.sorter(Order::new(setting, &key.positions, true)?);
+    let mut sorter = setting.arranger(Order::new(setting, &key.positions, true)?);
     let mut read = 0u64;
     while let Some(batch) = batches.next_batch()? {
         let operations = given_operations(&batch, setting.shape, read, None)?.unwrap_or_default();
         read += batch.num_rows() as u64;
         on_batch(batches.bytes(), read)?;
         sorter.push(&batch, Operations::Each(&operations))?;
+        if batches.ends_block() {
+            sorter.end_block()?;
+        }
     }
     sorter.finish(sink)?;
     Ok(Merged::Done { read })

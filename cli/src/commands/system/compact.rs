@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use clap::Args;
 use odf::catalog::Entry;
 use odf::compact::{self, Compacted, DEFAULT_MAX_SLICE_BYTES, DEFAULT_MAX_SLICE_RECORDS, Options, Outcome};
-use odf::slice::SliceOptions;
 use odf::verify::{Depth, verify};
 
 use super::super::reset::tell_followers;
@@ -103,12 +102,7 @@ fn one(entry: &Entry, name: &str, args: &CompactArgs, session: &Session, io: &mu
         max_slice_bytes: args.max_slice_size,
         max_slice_records: args.max_slice_records,
         keep_metadata_only: args.keep_metadata_only,
-        slice: match &session.settings().parquet_created_by {
-            Some(created_by) => SliceOptions {
-                created_by: created_by.clone(),
-            },
-            None => SliceOptions::default(),
-        },
+        slice: session.settings().slice_options(),
     };
     let (progress, cancel) = (io.progress().clone(), io.cancel().clone());
     let outcome = compact::compact(
