@@ -16,8 +16,8 @@ use crate::session::Session;
 
 /// Make few large slices of many small ones
 ///
-/// A hard compaction writes the chain again from the first block that changes on, as if the rows had come in large batches.
-/// Hashes of blocks change from there on, so that whoever follows the dataset, and every dataset computed from it, has a
+/// A hard compaction writes the chain again behind its first block, at the time of the compaction, as if the rows had come in
+/// large batches. Hashes of blocks change, so that whoever follows the dataset, and every dataset computed from it, has a
 /// diverged history. Old slices stay for the roots that were published with them, until `odfs ipfs repo gc` finds nothing
 /// that needs them.
 #[derive(Args, Debug)]

@@ -4,8 +4,9 @@
 //! columns are read, and of those only what can hold one of the new keys; what passes is compared part by part. So memory
 //! and time go with the new rows, and never more than [`Memory`](super::Memory) is held, whichever side is large.
 
-use arrow::array::{BooleanArray, BooleanBufferBuilder};
-use arrow::compute::filter_record_batch;
+use arrow::array::{ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder};
+use arrow::compute::{cast, filter_record_batch, max, min};
+use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 
 use super::batch::project;
 use super::history::Extents;
@@ -77,6 +78,7 @@ pub(super) fn merge(
     let mut unseen = BooleanBufferBuilder::new(0);
     let mut read = 0u64;
     let mut blocks = BlockEnds::default();
+    let mut density = Density::default();
     while let Some(batch) = batches.next_batch()? {
         let complete = key.complete(&batch);
         for (row, hash) in key.of(&batch)?.into_iter().enumerate() {
@@ -90,6 +92,7 @@ pub(super) fn merge(
         extents.widen(&project(&batch, &key.positions));
         read += batch.num_rows() as u64;
         blocks.read(read, batches.ends_block());
+        density.widen(&project(&batch, &key.positions))?;
         on_batch(batches.bytes(), read)?;
         waiting.push(batch)?;
     }
@@ -129,7 +132,7 @@ pub(super) fn merge(
     let mut sorter = match order.is_none() && waiting.is_spilled() {
         // Nothing to sort by: the rows are handed on as they come.
         true => None,
-        false => Some(setting.joined_arranger(order)),
+        false => Some(setting.joined_arranger(order, !density.is_dense(read))),
     };
     let mut at = 0;
     if unseen.count_set_bits() > 0 {
@@ -162,6 +165,47 @@ pub(super) fn merge(
         sorter.finish(sink)?;
     }
     Ok(Merged::Done { read })
+}
+
+/// How dense the keys of the new rows are, where they are one integer. The reference implementation joins dense ones in
+/// another way, in which its blocks stay in their order.
+#[derive(Default)]
+struct Density {
+    bounds: Option<(i128, i128)>,
+}
+
+impl Density {
+    /// Keys with a smaller range are dense, however few they are.
+    const SMALL_RANGE: i128 = 1024;
+
+    fn widen(&mut self, keys: &[ArrayRef]) -> Result<(), MergeError> {
+        let [key] = keys else { return Ok(()) };
+        let (least, greatest) = match key.data_type() {
+            DataType::UInt64 => {
+                let keys = key.as_primitive::<UInt64Type>();
+                (min(keys).map(i128::from), max(keys).map(i128::from))
+            }
+            integer if integer.is_integer() => {
+                let keys = cast(key, &DataType::Int64)?;
+                let keys = keys.as_primitive::<Int64Type>();
+                (min(keys).map(i128::from), max(keys).map(i128::from))
+            }
+            _ => return Ok(()),
+        };
+        if let (Some(least), Some(greatest)) = (least, greatest) {
+            let (a, b) = self.bounds.unwrap_or((least, greatest));
+            self.bounds = Some((a.min(least), b.max(greatest)));
+        }
+        Ok(())
+    }
+
+    fn is_dense(&self, rows: u64) -> bool {
+        self.bounds.is_some_and(|(least, greatest)| {
+            let range = greatest - least;
+            // 0.15 of the range and more.
+            range < Self::SMALL_RANGE || i128::from(rows) * 100 > (range + 1) * 15
+        })
+    }
 }
 
 /// Where the blocks of the rows end that the reference implementation reads at once.

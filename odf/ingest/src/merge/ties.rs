@@ -12,15 +12,15 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
-use arrow::row::OwnedRow;
 
-use super::order::{Chosen, Give, Order, Sorter, hand_on};
-use super::spill::{Spool, bytes_of};
-use super::turns::{Turns, is_left};
+use super::order::{Give, Order, Sorter, hand_on};
+use super::sides::{Sides, with_block};
+use super::spill::bytes_of;
+use super::turns::is_left;
 use super::{MergeError, Operations, Setting, Sink};
 use crate::source::BATCH_ROWS;
 
@@ -37,7 +37,7 @@ impl Setting<'_> {
             order: Rc::new(order),
             dir: self.scratch,
             limit: self.memory.rows,
-            joined: false,
+            joined: None,
             begun: Vec::new(),
             rows: 0,
             together: Vec::new(),
@@ -47,11 +47,11 @@ impl Setting<'_> {
         }
     }
 
-    /// The same for rows that the reference implementation joined with earlier ones, which puts the last block first and
-    /// makes one of all. More of them than fit into memory stay as they came where they compare equal.
-    pub(super) fn joined_arranger(&self, order: Order) -> Arranger<'_> {
+    /// The same for rows that the reference implementation joined with earlier ones, which makes one block of all and, if
+    /// they are `reversed`, puts the last first. More of them than fit into memory stay as they came where they compare equal.
+    pub(super) fn joined_arranger(&self, order: Order, reversed: bool) -> Arranger<'_> {
         Arranger {
-            joined: true,
+            joined: Some(Joined { reversed }),
             ..self.arranger(order)
         }
     }
@@ -128,12 +128,72 @@ impl Seams {
         self.rows = 0;
     }
 
-    /// Whether all rows stay as they are.
-    pub(super) fn stay(mut self) -> bool {
+    /// How many blocks there are if not all rows stay as they are.
+    pub(super) fn moved(mut self) -> Option<usize> {
         self.end_block();
         let side = |block: usize| is_left(self.blocks, block);
-        self.bytes < TOGETHER_BYTES || self.tied.iter().all(|block| side(block - 1) == side(*block))
+        let stay = self.bytes < TOGETHER_BYTES || self.tied.iter().all(|block| side(block - 1) == side(*block));
+        (!stay).then_some(self.blocks)
     }
+}
+
+/// Takes rows that are in order, and so many blocks of them as were counted, and puts right what does not stay.
+pub(super) struct Righting<'a> {
+    order: Rc<Order>,
+    sides: Sides<'a>,
+    rows: usize,
+    block: u32,
+}
+
+impl<'a> Righting<'a> {
+    pub(super) fn new(setting: &Setting<'a>, order: Order, blocks: usize) -> Righting<'a> {
+        let order = Rc::new(order);
+        Righting {
+            sides: Sides::new(order.clone(), setting.scratch, setting.memory.rows / 2, blocks),
+            order,
+            rows: 0,
+            block: 0,
+        }
+    }
+
+    /// Adds rows with the columns of the shape.
+    pub(super) fn push(
+        &mut self,
+        batch: &RecordBatch,
+        operations: Operations<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), MergeError> {
+        let batch = self.order.with_operations(batch, operations)?;
+        let mut from = 0;
+        while from < batch.num_rows() {
+            if self.rows == BATCH_ROWS {
+                self.end_block();
+            }
+            let rows = (BATCH_ROWS - self.rows).min(batch.num_rows() - from);
+            let part = with_block(&batch.slice(from, rows), self.block)?;
+            self.sides.push(&part, &mut |batch| hand_on(&batch, sink))?;
+            self.rows += rows;
+            from += rows;
+        }
+        Ok(())
+    }
+
+    /// What comes next is in another block.
+    pub(super) fn end_block(&mut self) {
+        self.block += u32::from(self.rows > 0);
+        self.rows = 0;
+    }
+
+    pub(super) fn finish(mut self, sink: &mut dyn Sink) -> Result<(), MergeError> {
+        self.sides.close(&mut |batch| hand_on(&batch, sink))
+    }
+}
+
+/// How the blocks were joined.
+#[derive(Clone, Copy)]
+struct Joined {
+    /// The last one first.
+    reversed: bool,
 }
 
 /// Takes rows in any order and hands them on sorted.
@@ -141,8 +201,8 @@ pub(super) struct Arranger<'a> {
     order: Rc<Order>,
     dir: &'a Path,
     limit: usize,
-    /// Whether all blocks are sorted as one, the last one first.
-    joined: bool,
+    /// All blocks are sorted as one.
+    joined: Option<Joined>,
     /// Rows of the block that is not complete.
     begun: Vec<RecordBatch>,
     rows: usize,
@@ -181,11 +241,15 @@ impl Arranger<'_> {
             return self.add_block(block);
         }
         self.bytes += match self.joined {
-            true => bytes_of(&block),
-            false => bytes_of_block(&block),
+            Some(_) => bytes_of(&block),
+            None => bytes_of_block(&block),
         };
         self.together.push(block);
-        let most = if self.joined { self.limit } else { TOGETHER_BYTES };
+        let most = if self.joined.is_some() {
+            self.limit
+        } else {
+            TOGETHER_BYTES
+        };
         if self.together.len() > 1 && self.bytes >= most {
             self.many = Some(Sorter::new(self.order.clone(), self.dir, self.limit));
             for block in std::mem::take(&mut self.together) {
@@ -197,8 +261,8 @@ impl Arranger<'_> {
 
     fn add_block(&mut self, block: RecordBatch) -> Result<(), MergeError> {
         let block = match self.joined {
-            true => block,
-            false => with_block(&sorted(&self.order, &block)?, self.blocks)?,
+            Some(_) => block,
+            None => with_block(&sorted(&self.order, &block)?, self.blocks)?,
         };
         self.blocks += 1;
         match &mut self.many {
@@ -210,7 +274,7 @@ impl Arranger<'_> {
     /// Hands all rows on.
     pub(super) fn finish(mut self, sink: &mut dyn Sink) -> Result<(), MergeError> {
         self.end_block()?;
-        if self.joined {
+        if self.joined.is_some_and(|joined| joined.reversed) {
             self.together.reverse();
         }
         match self.many {
@@ -224,15 +288,9 @@ impl Arranger<'_> {
                         .try_for_each(|part| hand_on(&part, sink))
                 }
             },
-            Some(many) if self.joined => many.finish(sink),
+            Some(many) if self.joined.is_some() => many.finish(sink),
             Some(many) => {
-                let mut sides = Sides {
-                    order: self.order,
-                    dir: self.dir,
-                    limit: self.limit / 4,
-                    turns: Turns::new(self.blocks as usize),
-                    open: None,
-                };
+                let mut sides = Sides::new(self.order, self.dir, self.limit / 2, self.blocks as usize);
                 let give: &mut Give<'_> = &mut |batch| hand_on(&batch, sink);
                 many.drain(&mut |batch| sides.push(&batch, give))?;
                 sides.close(give)
@@ -270,205 +328,6 @@ fn sorted(order: &Order, batch: &RecordBatch) -> Result<RecordBatch, MergeError>
         true => batch.clone(),
         false => take_record_batch(batch, &indices)?,
     })
-}
-
-/// The rows with the number of their block behind them.
-fn with_block(batch: &RecordBatch, block: u32) -> Result<RecordBatch, MergeError> {
-    let mut fields = batch.schema().fields().to_vec();
-    fields.push(Arc::new(Field::new("block", DataType::UInt32, false)));
-    let schema: SchemaRef = Arc::new(Schema::new(fields));
-    let mut columns = batch.columns().to_vec();
-    columns.push(Arc::new(UInt32Array::from_value(block, batch.num_rows())));
-    Ok(RecordBatch::try_new(schema, columns)?)
-}
-
-/// The blocks of the rows of a batch.
-fn blocks(batch: &RecordBatch) -> &[u32] {
-    let column = batch.columns().last();
-    column.map_or(&[], |column| column.as_primitive::<UInt32Type>().values())
-}
-
-fn without_block(batch: &RecordBatch) -> Result<RecordBatch, MergeError> {
-    let width = batch.num_columns().saturating_sub(1);
-    Ok(batch.project(&(0..width).collect::<Vec<_>>())?)
-}
-
-/// Takes rows sorted, equal ones in the order of their blocks, and gives them as the two sides take turns.
-struct Sides<'a> {
-    order: Rc<Order>,
-    dir: &'a Path,
-    limit: usize,
-    turns: Turns,
-    /// Rows that may be followed by others that are equal to them.
-    open: Option<Open<'a>>,
-}
-
-/// Equal rows of either side.
-struct Open<'a> {
-    key: OwnedRow,
-    left: Spool<'a>,
-    right: Spool<'a>,
-    /// Whether there are some of either.
-    sides: [bool; 2],
-    /// The block of the last.
-    last: usize,
-}
-
-/// Where the rows of one side are taken from.
-struct Cursor<I> {
-    rest: I,
-    rows: RecordBatch,
-    row: usize,
-    /// Where the batch is among those that chosen rows refer to.
-    batch: usize,
-}
-
-impl<I: Iterator<Item = Result<RecordBatch, MergeError>>> Cursor<I> {
-    fn new(mut rest: I, chosen: &mut Chosen) -> Result<Option<Self>, MergeError> {
-        let first = rest.next().transpose()?;
-        Ok(first.map(|rows| Cursor {
-            batch: chosen.add(rows.clone()),
-            rows,
-            row: 0,
-            rest,
-        }))
-    }
-
-    fn block(&self) -> usize {
-        blocks(&self.rows).get(self.row).map_or(0, |block| *block as usize)
-    }
-
-    /// Takes the row it stands at; none if that was the last.
-    fn step(cursor: &mut Option<Self>, chosen: &mut Chosen) -> Result<(), MergeError> {
-        let Some(this) = cursor else { return Ok(()) };
-        chosen.choose(this.batch, this.row);
-        this.row += 1;
-        if this.row < this.rows.num_rows() {
-            return Ok(());
-        }
-        chosen.exhausted(this.batch);
-        match this.rest.next().transpose()? {
-            None => *cursor = None,
-            Some(rows) => {
-                this.batch = chosen.add(rows.clone());
-                this.rows = rows;
-                this.row = 0;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Sides<'_> {
-    fn push(&mut self, batch: &RecordBatch, give: &mut Give<'_>) -> Result<(), MergeError> {
-        let keys = self.order.keys(batch)?;
-        let rows = batch.num_rows();
-        let Some(last) = rows.checked_sub(1) else {
-            return Ok(());
-        };
-        let mut from = 0;
-        if let Some(open) = &self.open {
-            while from < rows && keys.row(from) == open.key.row() {
-                from += 1;
-            }
-            self.hold(&batch.slice(0, from))?;
-            if from == rows {
-                return Ok(());
-            }
-            self.close(give)?;
-        }
-        let mut end = last;
-        while end > from && keys.row(end - 1) == keys.row(last) {
-            end -= 1;
-        }
-        let blocks = blocks(batch);
-        let mut order: Vec<u32> = Vec::with_capacity(end - from);
-        let mut start = from;
-        while start < end {
-            let mut next = start + 1;
-            while next < end && keys.row(next) == keys.row(start) {
-                next += 1;
-            }
-            self.turns.arrange(start, &blocks[start..next], &mut order);
-            start = next;
-        }
-        if end > from {
-            give(without_block(&take_record_batch(batch, &UInt32Array::from(order))?)?)?;
-        }
-        self.open = Some(Open {
-            key: keys.row(last).owned(),
-            left: Spool::new(self.dir, self.limit),
-            right: Spool::new(self.dir, self.limit),
-            sides: [false; 2],
-            last: 0,
-        });
-        self.hold(&batch.slice(end, rows - end))
-    }
-
-    /// Adds to the rows that are open.
-    fn hold(&mut self, batch: &RecordBatch) -> Result<(), MergeError> {
-        let Some(open) = &mut self.open else {
-            return Ok(());
-        };
-        let blocks = blocks(batch);
-        let count = self.turns.blocks();
-        let is_left = |block: u32| is_left(count, block as usize);
-        let mut start = 0;
-        while start < blocks.len() {
-            let left = is_left(blocks[start]);
-            let mut next = start + 1;
-            while next < blocks.len() && is_left(blocks[next]) == left {
-                next += 1;
-            }
-            let part = batch.slice(start, next - start);
-            open.sides[usize::from(left)] = true;
-            open.last = blocks[next - 1] as usize;
-            match left {
-                true => open.left.push(part)?,
-                false => open.right.push(part)?,
-            }
-            start = next;
-        }
-        Ok(())
-    }
-
-    /// Gives the rows that are open: none is equal to them any more.
-    fn close(&mut self, give: &mut Give<'_>) -> Result<(), MergeError> {
-        let Some(open) = self.open.take() else {
-            return Ok(());
-        };
-        if open.sides != [true; 2] {
-            self.turns.took(open.last);
-            let mut rows = open.left.drain()?.chain(open.right.drain()?);
-            return rows.try_for_each(|batch| give(without_block(&batch?)?));
-        }
-        let mut chosen = Chosen::default();
-        let mut left = Cursor::new(open.left.drain()?, &mut chosen)?;
-        let mut right = Cursor::new(open.right.drain()?, &mut chosen)?;
-        self.turns.begin();
-        loop {
-            let is_left = match (&left, &right) {
-                (Some(a), Some(b)) => self.turns.next(a.block(), b.block()),
-                (Some(rest), None) => {
-                    self.turns.took(rest.block());
-                    true
-                }
-                (None, Some(rest)) => {
-                    self.turns.took(rest.block());
-                    false
-                }
-                (None, None) => break,
-            };
-            match is_left {
-                true => Cursor::step(&mut left, &mut chosen)?,
-                false => Cursor::step(&mut right, &mut chosen)?,
-            }
-            let places = left.iter_mut().map(|cursor| &mut cursor.batch);
-            let places = places.chain(right.iter_mut().map(|cursor| &mut cursor.batch));
-            chosen.give_enough(places, &mut |batch| give(without_block(&batch)?))?;
-        }
-        chosen.give(&mut |batch| give(without_block(&batch)?))
-    }
 }
 
 #[cfg(test)]

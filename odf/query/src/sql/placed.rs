@@ -100,15 +100,16 @@ pub(super) async fn placed(
         frame = frame.with_column(event_time, cast(Expr::Literal(ScalarValue::Null, None), millis()))?;
     }
     let given = cast(instant(now), data_type.unwrap_or_else(millis));
+    let by_time = row_number()
+        .order_by(vec![column(event_time).sort(true, true)])
+        .partition_by(vec![lit(1)])
+        .build()?;
+    // The last sort changes nothing, but decides with the others which of them are left out.
     let frame = frame
         .with_column(event_time, coalesce(vec![column(event_time), given]))?
-        .with_column(
-            NUMBER,
-            row_number()
-                .order_by(vec![column(event_time).sort(true, true)])
-                .partition_by(vec![lit(1)])
-                .build()?,
-        )?;
+        .with_column(NUMBER, by_time)?
+        .with_column(NUMBER, cast(column(NUMBER) + lit(-1i64), DataType::Int64))?
+        .sort(vec![column(NUMBER).sort(true, true)])?;
     let mut node = frame.create_physical_plan().await?;
     let rows = loop {
         let is_window =

@@ -298,21 +298,24 @@ impl Column {
     /// Takes values in parts of [`ROWS_PER_LOOK`] rows, between which pages and dictionaries end: newer writers would look at
     /// another time, wherever all rows have a value, or none has.
     fn write(&mut self, array: &ArrayRef) -> Result<(), ParquetError> {
-        if self.leaves.iter().any(|(_, repeats)| *repeats) {
+        // Of a list it is values after which they look, so those have to be given together.
+        let single = has_single_values(array);
+        let whole = |repeats: bool| repeats && !single;
+        if self.leaves.iter().any(|(_, repeats)| whole(*repeats)) {
             for (leaf, (writer, repeats)) in compute_leaves(&self.field, array)?.iter().zip(&mut self.leaves) {
-                if *repeats {
+                if whole(*repeats) {
                     writer.write(leaf)?;
                 }
             }
         }
-        if self.leaves.iter().all(|(_, repeats)| *repeats) {
+        if self.leaves.iter().all(|(_, repeats)| whole(*repeats)) {
             return Ok(());
         }
         for from in (0..array.len()).step_by(ROWS_PER_LOOK) {
             let part = array.slice(from, ROWS_PER_LOOK.min(array.len() - from));
             let part = self.undivided(part)?;
             for (leaf, (writer, repeats)) in compute_leaves(&self.field, &part)?.iter().zip(&mut self.leaves) {
-                if !*repeats {
+                if !whole(*repeats) {
                     writer.write(leaf)?;
                 }
             }
@@ -350,6 +353,14 @@ impl Column {
             leaves: leaves.collect::<Result<_, _>>()?,
         })
     }
+}
+
+/// Whether an array is of lists none of which has two items.
+fn has_single_values(array: &ArrayRef) -> bool {
+    array.as_list_opt::<i32>().is_some_and(|lists| {
+        let short = lists.value_offsets().windows(2).all(|ends| ends[1] - ends[0] < 2);
+        short && !lists.values().data_type().is_nested()
+    })
 }
 
 /// Bytes of values that are not within the views themselves.
