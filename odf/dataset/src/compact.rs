@@ -1,8 +1,8 @@
 //! Hard compaction: many small slices become few large ones, as if the rows had come in large batches from the start.
 //!
-//! Blocks that add data and follow each other are written again as one, as long as its slice stays under both limits. The
-//! chain is replaced from the first block that changes on, with blocks of the time of the compaction; blocks before that
-//! keep their hashes, the Seed and with it the identity of the dataset always does. Nothing that validation or ingest ask of
+//! Blocks that add data and follow each other are written again as one, as long as its slice stays under both limits. All
+//! blocks behind the Seed are replaced by such of the time of the compaction; the Seed, and with it the identity of the
+//! dataset, stays. Bytes are those of kamu: pages packed with zstd, text and bytes as views. Nothing that validation or ingest ask of
 //! a chain changes: schema, sources, offsets, watermark, checkpoint and source state are those of before.
 //!
 //! Rows stream from the old slices into the new one. The old slices stay for the roots published with them, until nothing
@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde_json::Value;
 
 use crate::dataset::{Dataset, DatasetError};
@@ -26,12 +26,15 @@ use odf_metadata::{
     AddData, DataSlice, DatasetId, DatasetKind, ExtraAttributes, MetadataBlock, MetadataEvent, Multihash,
     OffsetInterval, Timestamp,
 };
-use odf_tables::slice::{SliceError, SliceOptions, SliceReader, SliceWriter, conform};
+use odf_tables::slice::{Codec, SliceError, SliceOptions, SliceReader, SliceWriter, conform};
 
 /// How many bytes the slices that become one have together, at most, when nobody says otherwise.
 pub const DEFAULT_MAX_SLICE_BYTES: u64 = 300_000_000;
 /// How many rows a slice made of several has, at most, when nobody says otherwise.
 pub const DEFAULT_MAX_SLICE_RECORDS: u64 = 10_000;
+
+/// The first block that is written again: that behind the Seed.
+const FIRST: u64 = 1;
 
 /// Attribute of AddData that counts objects which its rows link to, and their bytes.
 const LINKED_OBJECTS: &str = "opendatafabric.org/linkedObjects";
@@ -171,7 +174,7 @@ pub fn compact(
     let staging = Staging::make(datasets, &dataset.id())?;
     let blocks = plan.write(dataset, &staging, options, now, progress)?;
     staging.install(&dataset.data_dir())?;
-    datasets.replace(dataset, plan.from, blocks)?;
+    datasets.replace(dataset, FIRST, blocks)?;
     // The source is what it was, in a block of another name.
     dataset.carry_approval(approval)?;
     let new = dataset.state();
@@ -182,14 +185,12 @@ pub fn compact(
         new_blocks: new.blocks(),
         old_slices: old.totals.slices,
         new_slices: new.totals.slices,
-        common: plan.from,
+        common: FIRST,
     }))
 }
 
-/// What the new chain has from its first new block on.
+/// What the new chain has behind its Seed.
 struct Repacking {
-    /// Sequence number of that block.
-    from: u64,
     /// What the chain amounts to before it.
     before: ChainState,
     steps: Vec<Step>,
@@ -287,54 +288,46 @@ fn add_up(earlier: Option<ExtraAttributes>, later: Option<ExtraAttributes>) -> O
 impl Repacking {
     /// Reads the chain; none if nothing would change.
     fn make(dataset: &Dataset, options: &Options) -> Result<Option<Self>, CompactError> {
-        let mut steps: Vec<(u64, Step)> = Vec::new();
-        let mut group: Option<(u64, Group)> = None;
-        let mut dropped: Option<u64> = None;
+        let mut steps: Vec<Step> = Vec::new();
+        let mut group: Option<Group> = None;
+        let mut drops = false;
         for stored in dataset.blocks_after(None)? {
             let MetadataBlock {
                 sequence_number, event, ..
             } = stored?.block.into_block();
+            if sequence_number < FIRST {
+                continue;
+            }
             match (event, &mut group) {
                 (MetadataEvent::AddData(_) | MetadataEvent::ExecuteTransform(_), _) if options.keep_metadata_only => {
-                    dropped.get_or_insert(sequence_number);
+                    drops = true;
                 }
-                (MetadataEvent::AddData(event), Some((_, open))) => {
+                (MetadataEvent::AddData(event), Some(open)) => {
                     if let Some(event) = open.take(event, options) {
-                        let full = group.replace((sequence_number, Group::of(event)));
-                        steps.extend(full.map(|(first, group)| (first, group.into_step())));
+                        steps.extend(group.replace(Group::of(event)).map(Group::into_step));
                     }
                 }
-                (MetadataEvent::AddData(event), None) => group = Some((sequence_number, Group::of(event))),
+                (MetadataEvent::AddData(event), None) => group = Some(Group::of(event)),
                 (event, _) => {
-                    steps.extend(group.take().map(|(first, group)| (first, group.into_step())));
-                    steps.push((sequence_number, Step::Same(event)));
+                    steps.extend(group.take().map(Group::into_step));
+                    steps.push(Step::Same(event));
                 }
             }
         }
-        steps.extend(group.map(|(first, group)| (first, group.into_step())));
-        let merged = steps.iter().find(|(_, step)| matches!(step, Step::Merged(_)));
-        let Some(from) = dropped.into_iter().chain(merged.map(|(first, _)| *first)).min() else {
+        steps.extend(group.map(Group::into_step));
+        if !drops && !steps.iter().any(|step| matches!(step, Step::Merged(_))) {
+            return Ok(None);
+        }
+        // All blocks but the Seed are of the time of the compaction, as the reference implementation has them.
+        let Some(before) = dataset.state_before(FIRST)? else {
             return Ok(None);
         };
-        let Some(before) = dataset.state_before(from)? else {
-            return Ok(None);
-        };
-        let steps: Vec<Step> = steps
-            .into_iter()
-            .filter(|(first, _)| *first >= from)
-            .map(|(_, step)| step)
-            .collect();
         let merged = steps.iter().filter_map(|step| match step {
             Step::Merged(group) if group.slices.len() > 1 => Some(&group.slices),
             _ => None,
         });
         let bytes = merged.flatten().map(|slice| slice.size).fold(0, u64::saturating_add);
-        Ok(Some(Self {
-            from,
-            before,
-            steps,
-            bytes,
-        }))
+        Ok(Some(Self { before, steps, bytes }))
     }
 
     /// Writes the new slices into `staging` and gives the new blocks.
@@ -399,7 +392,11 @@ fn merge(
         .map(|slice| dataset.slice_path(&slice.physical_hash))
         .collect();
     let schema = common_schema(&paths)?;
-    let mut writer = SliceWriter::create(&staging.disk, &staging.dir, schema.clone(), &options.slice)?;
+    let packed = SliceOptions {
+        codec: Codec::Zstd,
+        ..options.slice.clone()
+    };
+    let mut writer = SliceWriter::create(&staging.disk, &staging.dir, schema.clone(), &packed)?;
     for (slice, path) in slices.iter().zip(&paths) {
         let before = writer.rows();
         for batch in SliceReader::open(path)? {
@@ -449,7 +446,14 @@ fn common_schema(paths: &[PathBuf]) -> Result<SchemaRef, SliceError> {
             }
         }
     }
-    Ok(Arc::new(Schema::new(fields)))
+    let as_view = |field: Field| match field.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 => field.with_data_type(DataType::Utf8View),
+        DataType::Binary | DataType::LargeBinary => field.with_data_type(DataType::BinaryView),
+        _ => field,
+    };
+    Ok(Arc::new(Schema::new(
+        fields.into_iter().map(as_view).collect::<Vec<_>>(),
+    )))
 }
 
 /// Where new slices wait for the chain that names them. Removed when dropped, or at the next start.

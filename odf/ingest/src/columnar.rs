@@ -1,6 +1,7 @@
 //! Parquet tables, whatever codec they are packed with. Types are brought to those a slice has; what the logical hash cannot
 //! cover is refused by name.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, new_null_array};
@@ -266,6 +267,49 @@ pub(super) struct Rows {
     /// The columns with INT96 once more, in nanoseconds.
     nanos: Option<Nanos>,
     row: u64,
+    groups: RowGroups,
+}
+
+/// Where row groups end: the reference implementation reads no two of them at once.
+struct RowGroups {
+    /// Rows that are left of each, of the present one first.
+    left: VecDeque<usize>,
+    /// Rows of the next group that were decoded with the last one.
+    rest: Option<RecordBatch>,
+    is_end: bool,
+}
+
+impl RowGroups {
+    fn of(source: &Source) -> Result<RowGroups, SourceError> {
+        let footer = open!(source, INT96_UNIT, builder => builder.metadata().clone());
+        let rows = footer
+            .row_groups()
+            .iter()
+            .map(|group| usize::try_from(group.num_rows()).unwrap_or(0));
+        Ok(RowGroups {
+            left: rows.filter(|rows| *rows > 0).collect(),
+            rest: None,
+            is_end: false,
+        })
+    }
+
+    /// The rows up to the end of a group.
+    fn cut(&mut self, batch: RecordBatch) -> RecordBatch {
+        self.is_end = false;
+        let rows = batch.num_rows();
+        let Some(left) = self.left.front_mut() else {
+            return batch;
+        };
+        if rows < *left {
+            *left -= rows;
+            return batch;
+        }
+        let left = *left;
+        self.left.pop_front();
+        self.is_end = true;
+        self.rest = (rows > left).then(|| batch.slice(left, rows - left));
+        batch.slice(0, left)
+    }
 }
 
 impl Rows {
@@ -344,6 +388,7 @@ impl Rows {
             positions,
             nanos,
             row: 0,
+            groups: RowGroups::of(source)?,
         })
     }
 
@@ -442,8 +487,8 @@ fn widens(has: &DataType, wants: &DataType) -> bool {
     }
 }
 
-impl Batches for Rows {
-    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+impl Rows {
+    fn decode(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         let batch = match self.reader.next() {
             None => return Ok(None),
             Some(Err(error)) => {
@@ -464,6 +509,20 @@ impl Batches for Rows {
         RecordBatch::try_new(self.shape.schema().clone(), columns)
             .map(Some)
             .map_err(|error| self.source.error(Problem::Syntax(error.to_string())))
+    }
+}
+
+impl Batches for Rows {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        let batch = match self.groups.rest.take() {
+            Some(rest) => Some(rest),
+            None => self.decode()?,
+        };
+        Ok(batch.map(|batch| self.groups.cut(batch)))
+    }
+
+    fn ends_block(&self) -> bool {
+        self.groups.is_end
     }
 
     fn bytes(&self) -> u64 {

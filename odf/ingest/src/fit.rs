@@ -401,4 +401,12 @@ impl Batches for Fitted<'_> {
     fn bytes(&self) -> u64 {
         self.batches.bytes()
     }
+
+    fn ends_block(&self) -> bool {
+        self.batches.ends_block()
+    }
+
+    fn is_arranged(&self) -> bool {
+        self.batches.is_arranged()
+    }
 }

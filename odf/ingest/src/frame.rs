@@ -12,7 +12,7 @@ use super::ground::{Ground, INPUT, Planned};
 use super::infer::Inferred;
 use super::shape::Shape;
 use super::source::{Batches, Format, OnProgress, Source, SourceError, Span, integer_times};
-use odf_metadata::{ReadStep, Timestamp, Transform};
+use odf_metadata::{MergeStrategy, ReadStep, Timestamp, Transform};
 use odf_tables::types::{NoCounterpart, to_arrow};
 
 /// The rows of one content, openable as often as needed.
@@ -61,7 +61,11 @@ impl Frame {
             None => None,
             Some(transform) => {
                 let inputs = vec![(INPUT.to_owned(), shape.schema().clone())];
-                Some(ground.engine.plan(transform, inputs, now)?)
+                let mut query = ground.engine.plan(transform, inputs, now)?;
+                if matches!(before.strategy, MergeStrategy::Append | MergeStrategy::Ledger { .. }) {
+                    query.store_by(&before.vocabulary.event_time_column);
+                }
+                Some(query)
             }
         };
         let span = Span { start: 0, line: 0, end };

@@ -164,6 +164,10 @@ pub trait Planned: Send + Sync {
     /// The columns of the result.
     fn schema(&self) -> &SchemaRef;
 
+    /// The rows are going to be stored by this column, which need not be there, and where it is equal as they come: an order
+    /// that the query asks for has no effect beside that, as in kamu.
+    fn store_by(&mut self, event_time: &str);
+
     /// Runs it over the rows that `open` gives. `name` is what messages call them; temporary files go to `dir`.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //!
 //! | strategy | rows written | order |
 //! |---|---|---|
-//! | append | all | event time, once those without one have the time of the ingest; ties as in the file |
+//! | append | all | event time, once those without one have the time of the ingest; ties as kamu has them (`ties`) |
 //! | ledger | those whose primary key is in no earlier row; repeats within the file are all kept | the same |
 //! | snapshot | the difference between the file and the latest state: `+A` new, `-R` gone, `-C` `+C` changed | primary key, then operation |
 //! | changelog stream | all, each with the operation that it says | the same |
@@ -16,7 +16,8 @@
 //! large. Rows that wait, or are to be sorted, go to temporary files too; there are never more of them than can be read at
 //! once. Whatever is handed from step to step is bounded in bytes.
 //! Append, and ledger without earlier rows, pass straight through to the slice as long as event times do not go backwards;
-//! the first that does makes the merge start over, sorting.
+//! the first that does makes the merge start over, sorting. It starts over too where there are equal ones that kamu does not
+//! leave in the order of the file, but then only those are put aside.
 //!
 //! # Keys without a value
 //! In a ledger and an upsert such a key is equal to no other, as in SQL and as kamu has it: the row is new every time. A
@@ -35,9 +36,12 @@ mod ledger;
 mod offsets;
 mod order;
 mod setting;
+mod sides;
 mod spill;
 mod strategy;
+mod ties;
 mod times;
+mod turns;
 
 pub use super::error::MergeError;
 use super::source::Batches;
@@ -51,28 +55,29 @@ use batch::given_operations;
 use changes::NewRows;
 use keys::Key;
 use order::Order;
-pub(super) use setting::{Merged, OnBatch, Operations, Setting, Sink};
+pub(super) use setting::{Merged, OnBatch, Operations, Reading, Setting, Sink};
 pub(super) use strategy::{OperationColumn, needs_history, primary_key, ranged};
+use ties::{Righting, Seams};
 pub(super) use times::Times;
 
 /// Merges the rows of `batches` into `sink`.
 ///
-/// With `sort` false the rows of append and ledger are handed on as they come, and the answer may be
-/// [`Merged::OutOfOrder`]; with `sort` true they are collected first.
+/// `reading` says how the rows of append and ledger are taken, which the first time is [`Reading::AsTheyCome`], and after that
+/// what the answer was.
 pub(super) fn merge(
     strategy: &MergeStrategy,
     batches: &mut dyn Batches,
     setting: &Setting<'_>,
-    sort: bool,
+    reading: Reading,
     sink: &mut dyn Sink,
     on_batch: &mut OnBatch<'_>,
 ) -> Result<Merged, MergeError> {
     match strategy {
-        MergeStrategy::Append => pass(batches, setting, sort, sink, on_batch),
+        MergeStrategy::Append => pass(batches, setting, reading, sink, on_batch),
         MergeStrategy::Ledger { primary_key } => {
             let key = Key::new(setting.shape, primary_key)?;
             match setting.history.slices.is_empty() {
-                true => pass(batches, setting, sort, sink, on_batch),
+                true => pass(batches, setting, reading, sink, on_batch),
                 false => ledger::merge(&key, batches, setting, sink, on_batch),
             }
         }
@@ -105,37 +110,68 @@ pub(super) fn merge(
 fn pass(
     batches: &mut dyn Batches,
     setting: &Setting<'_>,
-    sort: bool,
+    reading: Reading,
     sink: &mut dyn Sink,
     on_batch: &mut OnBatch<'_>,
 ) -> Result<Merged, MergeError> {
-    let shape = setting.shape;
+    const APPEND: Operations<'static> = Operations::All(OperationType::Append);
     let order = Order::by_event_time(setting)?;
-    let mut sorter = sort.then(|| setting.sorter(order));
+    let (mut sorter, mut righting) = match reading {
+        Reading::AsTheyCome => (None, None),
+        Reading::TakingTurns { blocks } => (None, Some(Righting::new(setting, order, blocks))),
+        Reading::Sorted => (Some(setting.arranger(order)), None),
+    };
+    let mut seams = Seams::default();
+    // Where no row has an event time, nothing is sorted.
+    let mut has_times = false;
     let mut last = i64::MIN;
     let mut read = 0u64;
     while let Some(batch) = batches.next_batch()? {
         read += batch.num_rows() as u64;
         on_batch(batches.bytes(), read)?;
         if let Some(sorter) = &mut sorter {
-            sorter.push(&batch, Operations::All(OperationType::Append))?;
+            sorter.push(&batch, APPEND)?;
+            if batches.ends_block() {
+                sorter.end_block()?;
+            }
             continue;
         }
-        if let Some(at) = shape.event_time() {
+        if let Some(at) = setting.shape.event_time() {
             let times = Times::new(batch.column(at))?;
             let fallback = times.precisely(setting.event_time);
             for row in 0..batch.num_rows() {
                 let time = times.get(row).unwrap_or(fallback);
                 if time < last {
-                    return Ok(Merged::OutOfOrder);
+                    return Ok(Merged::Again(Reading::Sorted));
                 }
+                seams.row(time == last);
                 last = time;
             }
+            has_times |= batch.column(at).null_count() < batch.num_rows();
+            seams.batch(&batch);
+            if batches.ends_block() {
+                seams.end_block();
+            }
         }
-        sink.accept(&batch, Operations::All(OperationType::Append))?;
+        match &mut righting {
+            None => sink.accept(&batch, APPEND)?,
+            Some(righting) => {
+                righting.push(&batch, APPEND, sink)?;
+                if batches.ends_block() {
+                    righting.end_block();
+                }
+            }
+        }
     }
     if let Some(sorter) = sorter {
         sorter.finish(sink)?;
+    } else if let Some(righting) = righting {
+        righting.finish(sink)?;
+    } else if has_times
+        && !batches.is_arranged()
+        && let Some(blocks) = seams.moved()
+    {
+        return Ok(Merged::Again(Reading::TakingTurns { blocks }));
     }
     Ok(Merged::Done { read })
 }
@@ -148,13 +184,16 @@ fn changelog(
     sink: &mut dyn Sink,
     on_batch: &mut OnBatch<'_>,
 ) -> Result<Merged, MergeError> {
-    let mut sorter = setting.sorter(Order::new(setting, &key.positions, true)?);
+    let mut sorter = setting.arranger(Order::new(setting, &key.positions, true)?);
     let mut read = 0u64;
     while let Some(batch) = batches.next_batch()? {
         let operations = given_operations(&batch, setting.shape, read, None)?.unwrap_or_default();
         read += batch.num_rows() as u64;
         on_batch(batches.bytes(), read)?;
         sorter.push(&batch, Operations::Each(&operations))?;
+        if batches.ends_block() {
+            sorter.end_block()?;
+        }
     }
     sorter.finish(sink)?;
     Ok(Merged::Done { read })

@@ -8,7 +8,7 @@ use super::IngestError;
 use super::assemble::Assembly;
 use super::before::Before;
 use super::linked::Linked;
-use super::merge::{self, History, Memory, MergeError, Merged, Ranges, Setting};
+use super::merge::{self, History, Memory, MergeError, Merged, Ranges, Reading, Setting};
 use super::plan::Plan;
 use super::source::{Batches, OnProgress, Phase, Place, Problem, Source, SourceError, report};
 use odf_metadata::{ExtraAttributes, MergeStrategy, Timestamp};
@@ -92,7 +92,8 @@ impl Staging<'_> {
             memory: Memory::default(),
         };
         let next_offset = self.before.next_offset()?;
-        for sort in [false, true] {
+        let mut reading = Reading::AsTheyCome;
+        loop {
             let mut assembly = Assembly {
                 plan: self.plan,
                 writer: SliceWriter::create(self.disk, self.data_dir, self.plan.schema().clone(), self.slice)?,
@@ -109,13 +110,16 @@ impl Staging<'_> {
                 &self.before.strategy,
                 &mut *batches,
                 &setting,
-                sort,
+                reading,
                 &mut assembly,
                 &mut on_batch,
             );
             drop(batches);
             match merged {
-                Ok(Merged::OutOfOrder) => continue,
+                Ok(Merged::Again(again)) => {
+                    reading = again;
+                    continue;
+                }
                 Ok(Merged::Done { read: 0 }) if matches!(self.before.strategy, MergeStrategy::Snapshot { .. }) => {
                     match rows.empty {
                         Empty::Refused => return Err(rows.source.error(Problem::NoRows).into()),
@@ -142,7 +146,6 @@ impl Staging<'_> {
                 extra: linked.map(Linked::into_extra),
             }));
         }
-        Ok(None)
     }
 
     /// Says in which row a value is missing. The row was refused after the merge, where rows have no numbers any more, so

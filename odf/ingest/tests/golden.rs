@@ -50,6 +50,7 @@ fn replay(golden: &Golden) {
     });
     let slice = SliceOptions {
         created_by: KAMU.into(),
+        ..SliceOptions::default()
     };
     for path in inputs(golden) {
         let (system_time, wanted) = additions.next().unwrap();

@@ -11,6 +11,7 @@
 
 mod feed;
 mod gather;
+mod placed;
 
 use std::collections::HashSet;
 use std::fs;
@@ -38,6 +39,7 @@ pub use gather::Gathering;
 use odf_ingest::source::{Batches, MAX_COLUMNS, Problem, SourceError};
 use odf_ingest::{Engine, Open, Planned, QueryError};
 use odf_metadata::{SqlQueryStep, Timestamp, Transform, TransformSql};
+use placed::{Placed, placed};
 
 /// The engine whose queries run in this process.
 pub const ENGINE: &str = "datafusion";
@@ -77,6 +79,10 @@ impl Planned for Query {
         &self.schema
     }
 
+    fn store_by(&mut self, event_time: &str) {
+        self.event_time = Some(event_time.to_owned());
+    }
+
     fn run<'a>(&'a self, name: &str, dir: &Path, open: Box<Open<'a>>) -> Result<Box<dyn Batches + 'a>, SourceError> {
         Ok(Box::new(Query::run(self, name, dir, open)?))
     }
@@ -89,6 +95,8 @@ pub struct Query {
     schema: SchemaRef,
     now: Timestamp,
     gathering: Option<Gathering>,
+    /// The column of event times by which the rows are stored, if that is what becomes of them.
+    event_time: Option<String>,
 }
 
 impl Query {
@@ -118,6 +126,7 @@ impl Query {
             schema: Arc::new(Schema::new(fields)),
             now,
             gathering,
+            event_time: None,
         })
     }
 
@@ -151,13 +160,27 @@ impl Query {
             .map_err(|error| fail(error.to_string()))?;
         let mut state = context.state();
         state.execution_props_mut().query_execution_start_time = Some(self.now.datetime());
-        let stream = runtime
-            .block_on(async { execute_stream(state.create_physical_plan(&plan).await?, state.task_ctx()) })
-            .map_err(|error| fail(message(&error)))?;
+        let start = async {
+            let placed = match &self.event_time {
+                // What is not planned so is planned as it stands.
+                Some(event_time) => placed(&state, plan.clone(), event_time, self.now.millis())
+                    .await
+                    .ok()
+                    .flatten(),
+                None => None,
+            };
+            let physical = match &placed {
+                Some(placed) => Arc::clone(&placed.plan),
+                None => state.create_physical_plan(&plan).await?,
+            };
+            Ok((execute_stream(physical, state.task_ctx())?, placed))
+        };
+        let (stream, placed) = runtime.block_on(start).map_err(|error| fail(message(&error)))?;
         Ok(Answer {
             name: name.to_owned(),
             schema: self.schema.clone(),
             stream,
+            placed,
             feeds,
             open,
             readers: Vec::new(),
@@ -376,6 +399,7 @@ pub struct Answer<'a> {
     name: String,
     schema: SchemaRef,
     stream: SendableRecordBatchStream,
+    placed: Option<Placed>,
     feeds: Feeds,
     open: Box<Open<'a>>,
     /// A reader for every place in the plan that reads an input; none before its first batch and after its last.
@@ -441,7 +465,10 @@ impl Batches for Answer<'_> {
                 Event::Batch(Some(Err(error))) => return Err(self.fail(message(&error))),
                 Event::Batch(Some(Ok(batch))) if batch.num_rows() == 0 => {}
                 Event::Batch(Some(Ok(batch))) => {
-                    let columns = batch.columns().to_vec();
+                    let columns = match &self.placed {
+                        None => batch.columns().to_vec(),
+                        Some(placed) => placed.columns(&batch).map_err(|error| self.fail(error.to_string()))?,
+                    };
                     let batch = RecordBatch::try_new(self.schema.clone(), columns);
                     return batch.map(Some).map_err(|error| self.fail(error.to_string()));
                 }
@@ -451,6 +478,14 @@ impl Batches for Answer<'_> {
 
     fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    fn ends_block(&self) -> bool {
+        true
+    }
+
+    fn is_arranged(&self) -> bool {
+        self.placed.as_ref().is_some_and(|placed| placed.is_arranged)
     }
 }
 

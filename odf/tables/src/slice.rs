@@ -23,7 +23,7 @@ pub use self::bytes::{bytes_of_rows, pieces, rows_reaching};
 pub use nameless::nameless;
 pub use read::{SliceFile, SliceReader, conform, displayable, displayable_column, logical_hash};
 pub use widths::{BYTES_PER_BATCH, Widths};
-pub use write::{SliceOptions, SliceWriter, WrittenSlice};
+pub use write::{Codec, SliceOptions, SliceWriter, WrittenSlice};
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use clap::Args;
 use odf::catalog::Entry;
 use odf::compact::{self, Compacted, DEFAULT_MAX_SLICE_BYTES, DEFAULT_MAX_SLICE_RECORDS, Options, Outcome};
-use odf::slice::SliceOptions;
 use odf::verify::{Depth, verify};
 
 use super::super::reset::tell_followers;
@@ -17,8 +16,8 @@ use crate::session::Session;
 
 /// Make few large slices of many small ones
 ///
-/// A hard compaction writes the chain again from the first block that changes on, as if the rows had come in large batches.
-/// Hashes of blocks change from there on, so that whoever follows the dataset, and every dataset computed from it, has a
+/// A hard compaction writes the chain again behind its first block, at the time of the compaction, as if the rows had come in
+/// large batches. Hashes of blocks change, so that whoever follows the dataset, and every dataset computed from it, has a
 /// diverged history. Old slices stay for the roots that were published with them, until `odfs ipfs repo gc` finds nothing
 /// that needs them.
 #[derive(Args, Debug)]
@@ -103,12 +102,7 @@ fn one(entry: &Entry, name: &str, args: &CompactArgs, session: &Session, io: &mu
         max_slice_bytes: args.max_slice_size,
         max_slice_records: args.max_slice_records,
         keep_metadata_only: args.keep_metadata_only,
-        slice: match &session.settings().parquet_created_by {
-            Some(created_by) => SliceOptions {
-                created_by: created_by.clone(),
-            },
-            None => SliceOptions::default(),
-        },
+        slice: session.settings().slice_options(),
     };
     let (progress, cancel) = (io.progress().clone(), io.cancel().clone());
     let outcome = compact::compact(

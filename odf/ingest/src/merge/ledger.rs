@@ -4,8 +4,9 @@
 //! columns are read, and of those only what can hold one of the new keys; what passes is compared part by part. So memory
 //! and time go with the new rows, and never more than [`Memory`](super::Memory) is held, whichever side is large.
 
-use arrow::array::{BooleanArray, BooleanBufferBuilder};
-use arrow::compute::filter_record_batch;
+use arrow::array::{ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder};
+use arrow::compute::{cast, filter_record_batch, max, min};
+use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 
 use super::batch::project;
 use super::history::Extents;
@@ -13,7 +14,7 @@ use super::keys::{Among, ByHash, Key};
 use super::order::Order;
 use super::spill::{PARTITIONS, Partitions, Record, Share, Spool, hash_of};
 use super::{MergeError, Merged, OnBatch, Operations, Setting, Sink};
-use crate::source::Batches;
+use crate::source::{BATCH_ROWS, Batches};
 use odf_metadata::OperationType;
 
 /// A new row by its key.
@@ -76,6 +77,8 @@ pub(super) fn merge(
     // Whether a row's key was in no earlier row; one that lacks a value of its key is equal to no other.
     let mut unseen = BooleanBufferBuilder::new(0);
     let mut read = 0u64;
+    let mut blocks = BlockEnds::default();
+    let mut density = Density::default();
     while let Some(batch) = batches.next_batch()? {
         let complete = key.complete(&batch);
         for (row, hash) in key.of(&batch)?.into_iter().enumerate() {
@@ -88,6 +91,8 @@ pub(super) fn merge(
         }
         extents.widen(&project(&batch, &key.positions));
         read += batch.num_rows() as u64;
+        blocks.read(read, batches.ends_block());
+        density.widen(&project(&batch, &key.positions))?;
         on_batch(batches.bytes(), read)?;
         waiting.push(batch)?;
     }
@@ -123,23 +128,118 @@ pub(super) fn merge(
     }
 
     let unseen = unseen.finish();
-    let mut sorter = setting.sorter(Order::by_event_time(setting)?);
+    let order = Order::by_event_time(setting)?;
+    let mut sorter = match order.is_none() && waiting.is_spilled() {
+        // Nothing to sort by: the rows are handed on as they come.
+        true => None,
+        false => Some(setting.joined_arranger(order, !density.is_dense(read))),
+    };
     let mut at = 0;
     if unseen.count_set_bits() > 0 {
         for batch in waiting.drain()? {
             let batch = batch?;
-            let wanted = BooleanArray::new(unseen.slice(at, batch.num_rows()), None);
-            at += batch.num_rows();
-            match wanted.true_count() {
-                0 => continue,
-                all if all == batch.num_rows() => sorter.push(&batch, Operations::All(OperationType::Append))?,
-                _ => sorter.push(
-                    &filter_record_batch(&batch, &wanted)?,
-                    Operations::All(OperationType::Append),
-                )?,
+            let mut from = 0;
+            while from < batch.num_rows() {
+                let rows = blocks.next(at as u64, batch.num_rows() - from);
+                let part = batch.slice(from, rows);
+                let wanted = BooleanArray::new(unseen.slice(at, rows), None);
+                from += rows;
+                at += rows;
+                let part = match wanted.true_count() {
+                    all if all == rows => part,
+                    _ => filter_record_batch(&part, &wanted)?,
+                };
+                let append = Operations::All(OperationType::Append);
+                match &mut sorter {
+                    _ if part.num_rows() == 0 => {}
+                    Some(sorter) => sorter.push(&part, append)?,
+                    None => sink.accept(&part, append)?,
+                }
+                if let Some(sorter) = sorter.as_mut().filter(|_| blocks.is_end(at as u64)) {
+                    sorter.end_block()?;
+                }
             }
         }
     }
-    sorter.finish(sink)?;
+    if let Some(sorter) = sorter {
+        sorter.finish(sink)?;
+    }
     Ok(Merged::Done { read })
+}
+
+/// How dense the keys of the new rows are, where they are one integer. The reference implementation joins dense ones in
+/// another way, in which its blocks stay in their order.
+#[derive(Default)]
+struct Density {
+    bounds: Option<(i128, i128)>,
+}
+
+impl Density {
+    /// Keys with a smaller range are dense, however few they are.
+    const SMALL_RANGE: i128 = 1024;
+
+    fn widen(&mut self, keys: &[ArrayRef]) -> Result<(), MergeError> {
+        let [key] = keys else { return Ok(()) };
+        let (least, greatest) = match key.data_type() {
+            DataType::UInt64 => {
+                let keys = key.as_primitive::<UInt64Type>();
+                (min(keys).map(i128::from), max(keys).map(i128::from))
+            }
+            integer if integer.is_integer() => {
+                let keys = cast(key, &DataType::Int64)?;
+                let keys = keys.as_primitive::<Int64Type>();
+                (min(keys).map(i128::from), max(keys).map(i128::from))
+            }
+            _ => return Ok(()),
+        };
+        if let (Some(least), Some(greatest)) = (least, greatest) {
+            let (a, b) = self.bounds.unwrap_or((least, greatest));
+            self.bounds = Some((a.min(least), b.max(greatest)));
+        }
+        Ok(())
+    }
+
+    fn is_dense(&self, rows: u64) -> bool {
+        self.bounds.is_some_and(|(least, greatest)| {
+            let range = greatest - least;
+            // 0.15 of the range and more.
+            range < Self::SMALL_RANGE || i128::from(rows) * 100 > (range + 1) * 15
+        })
+    }
+}
+
+/// Where the blocks of the rows end that the reference implementation reads at once.
+#[derive(Default)]
+struct BlockEnds {
+    ends: Vec<u64>,
+    /// Of those that ends are asked of, the first that was not passed.
+    at: usize,
+}
+
+impl BlockEnds {
+    /// So many rows were read up to now, with which a block ends or need not.
+    fn read(&mut self, rows: u64, is_end: bool) {
+        loop {
+            let last = self.ends.last().copied().unwrap_or(0);
+            match last + BATCH_ROWS as u64 {
+                next if next <= rows => self.ends.push(next),
+                _ if is_end && last < rows => self.ends.push(rows),
+                _ => return,
+            }
+        }
+    }
+
+    /// How many of the next rows, at most `most`, are of the block in which the row behind `passed` is.
+    fn next(&mut self, passed: u64, most: usize) -> usize {
+        while self.ends.get(self.at).is_some_and(|end| *end <= passed) {
+            self.at += 1;
+        }
+        let left = self.ends.get(self.at).map(|end| end - passed);
+        left.map_or(most, |left| usize::try_from(left).unwrap_or(most).min(most))
+    }
+
+    /// Whether a block ends with the last of so many rows.
+    fn is_end(&self, passed: u64) -> bool {
+        self.ends.get(self.at) == Some(&passed)
+    }
 }

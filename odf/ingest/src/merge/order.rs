@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Date32Array, Int32Array, Scalar, TimestampMillisecondArray};
@@ -89,7 +90,13 @@ impl Order {
         Order::new(setting, setting.shape.event_time().as_slice(), false)
     }
 
-    fn keys(&self, batch: &RecordBatch) -> Result<Rows, MergeError> {
+    /// Whether there is nothing to sort by.
+    pub(super) fn is_none(&self) -> bool {
+        self.positions.is_empty()
+    }
+
+    /// What the rows are sorted by, rows without an event time with the one they will get.
+    pub(super) fn columns(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>, MergeError> {
         let column = |at: &usize| {
             let column = batch.column(*at);
             match &self.event_time {
@@ -99,8 +106,26 @@ impl Order {
                 _ => Ok(column.clone()),
             }
         };
-        let columns: Vec<ArrayRef> = self.positions.iter().map(column).collect::<Result<_, _>>()?;
-        Ok(self.converter.convert_columns(&columns)?)
+        Ok(self.positions.iter().map(column).collect::<Result<_, _>>()?)
+    }
+
+    pub(super) fn keys(&self, batch: &RecordBatch) -> Result<Rows, MergeError> {
+        Ok(self.converter.convert_columns(&self.columns(batch)?)?)
+    }
+
+    /// A batch with the columns of the shape, and the operations of its rows behind them.
+    pub(super) fn with_operations(
+        &self,
+        batch: &RecordBatch,
+        operations: Operations<'_>,
+    ) -> Result<RecordBatch, MergeError> {
+        let operations: Int32Array = match operations {
+            Operations::All(operation) => Int32Array::from_value(operation as i32, batch.num_rows()),
+            Operations::Each(each) => each.iter().map(|operation| *operation as i32).collect(),
+        };
+        let mut columns = batch.columns().to_vec();
+        columns.push(Arc::new(operations));
+        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 }
 
@@ -117,15 +142,15 @@ fn event_time_of(setting: &Setting<'_>, data_type: &DataType) -> Result<ArrayRef
 }
 
 impl Setting<'_> {
-    /// Takes rows to be sorted.
+    /// Takes rows to be sorted, of which those that compare equal stay as they came.
     pub(super) fn sorter(&self, order: Order) -> Sorter<'_> {
-        Sorter::new(order, self.scratch, self.memory.rows)
+        Sorter::new(Rc::new(order), self.scratch, self.memory.rows)
     }
 }
 
 /// Takes rows in any order and hands them on sorted.
 pub(super) struct Sorter<'a> {
-    order: Order,
+    order: Rc<Order>,
     dir: &'a Path,
     limit: usize,
     held: Vec<RecordBatch>,
@@ -135,7 +160,7 @@ pub(super) struct Sorter<'a> {
 
 impl<'a> Sorter<'a> {
     /// Holds about `limit` bytes in memory and the rest in files in `dir`.
-    pub(super) fn new(order: Order, dir: &'a Path, limit: usize) -> Sorter<'a> {
+    pub(super) fn new(order: Rc<Order>, dir: &'a Path, limit: usize) -> Sorter<'a> {
         Sorter {
             order,
             dir,
@@ -148,17 +173,16 @@ impl<'a> Sorter<'a> {
 
     /// Adds rows with the columns of the shape.
     pub(super) fn push(&mut self, batch: &RecordBatch, operations: Operations<'_>) -> Result<(), MergeError> {
+        let batch = self.order.with_operations(batch, operations)?;
+        self.add(batch)
+    }
+
+    /// Adds rows that have their operations with them.
+    pub(super) fn add(&mut self, batch: RecordBatch) -> Result<(), MergeError> {
         let rows = batch.num_rows();
         if rows == 0 {
             return Ok(());
         }
-        let operations: Int32Array = match operations {
-            Operations::All(operation) => Int32Array::from_value(operation as i32, rows),
-            Operations::Each(each) => each.iter().map(|operation| *operation as i32).collect(),
-        };
-        let mut columns = batch.columns().to_vec();
-        columns.push(Arc::new(operations));
-        let batch = RecordBatch::try_new(self.order.schema.clone(), columns)?;
         let keys = bytes_of_rows(&batch.project(&self.order.positions)?, 0..rows);
         self.bytes += bytes_of(&batch) + keys + rows * KEYED_BYTES;
         self.held.push(batch);
@@ -208,9 +232,14 @@ impl<'a> Sorter<'a> {
     }
 
     /// Hands all rows on.
-    pub(super) fn finish(mut self, sink: &mut dyn Sink) -> Result<(), MergeError> {
+    pub(super) fn finish(self, sink: &mut dyn Sink) -> Result<(), MergeError> {
+        self.drain(&mut |batch| hand_on(&batch, sink))
+    }
+
+    /// Gives all rows, with their operations.
+    pub(super) fn drain(mut self, give: &mut Give<'_>) -> Result<(), MergeError> {
         if self.runs.is_empty() {
-            return sorted(&self.order, &self.held, &mut |batch| hand_on(&batch, sink));
+            return sorted(&self.order, &self.held, give);
         }
         if !self.held.is_empty() {
             self.spill()?;
@@ -219,12 +248,12 @@ impl<'a> Sorter<'a> {
             self.shorten()?;
         }
         let runs = std::mem::take(&mut self.runs);
-        merge_runs(&self.order, runs.into_iter(), &mut |batch| hand_on(&batch, sink))
+        merge_runs(&self.order, runs.into_iter(), give)
     }
 }
 
 /// Takes sorted rows.
-type Give<'g> = dyn FnMut(RecordBatch) -> Result<(), MergeError> + 'g;
+pub(super) type Give<'g> = dyn FnMut(RecordBatch) -> Result<(), MergeError> + 'g;
 
 /// A run of the rows that `rows` gives; none if there are none.
 fn written(
@@ -310,8 +339,10 @@ impl Width {
 }
 
 /// Takes the operations off a sorted batch and hands the rest on.
-fn hand_on(batch: &RecordBatch, sink: &mut dyn Sink) -> Result<(), MergeError> {
-    let last = batch.num_columns() - 1;
+pub(super) fn hand_on(batch: &RecordBatch, sink: &mut dyn Sink) -> Result<(), MergeError> {
+    let Some(last) = batch.num_columns().checked_sub(1) else {
+        return Ok(());
+    };
     let operations = batch.column(last).as_primitive::<Int32Type>().values().iter();
     let operations = operations
         .filter_map(|number| operation(i64::from(*number)))
@@ -332,7 +363,7 @@ struct Cursor {
 
 /// Rows chosen and not yet given, with the batches they are in.
 #[derive(Default)]
-struct Chosen {
+pub(super) struct Chosen {
     batches: Vec<RecordBatch>,
     places: Vec<(usize, usize)>,
     /// Of those batches of which every row was chosen.
@@ -340,7 +371,7 @@ struct Chosen {
 }
 
 impl Chosen {
-    fn give(&mut self, give: &mut Give<'_>) -> Result<(), MergeError> {
+    pub(super) fn give(&mut self, give: &mut Give<'_>) -> Result<(), MergeError> {
         if !self.places.is_empty() {
             let batches: Vec<&RecordBatch> = self.batches.iter().collect();
             give(interleave_record_batch(&batches, &self.places)?)?;
@@ -350,14 +381,38 @@ impl Chosen {
         Ok(())
     }
 
+    /// Chooses a row of a batch.
+    pub(super) fn choose(&mut self, batch: usize, row: usize) {
+        self.places.push((batch, row));
+    }
+
+    /// Gives what was chosen if it is enough for a batch. Only the batches that cursors stand in are needed further.
+    pub(super) fn give_enough<'c>(
+        &mut self,
+        cursors: impl Iterator<Item = &'c mut usize>,
+        give: &mut Give<'_>,
+    ) -> Result<(), MergeError> {
+        if self.places.len() < BATCH_ROWS && self.bytes < BATCH_BYTES {
+            return Ok(());
+        }
+        self.give(give)?;
+        let mut kept = Vec::new();
+        for cursor in cursors {
+            kept.push(self.batches[*cursor].clone());
+            *cursor = kept.len() - 1;
+        }
+        self.batches = kept;
+        Ok(())
+    }
+
     /// Another batch to choose from; where it is.
-    fn add(&mut self, batch: RecordBatch) -> usize {
+    pub(super) fn add(&mut self, batch: RecordBatch) -> usize {
         self.batches.push(batch);
         self.batches.len() - 1
     }
 
     /// Every row of a batch was chosen.
-    fn exhausted(&mut self, batch: usize) {
+    pub(super) fn exhausted(&mut self, batch: usize) {
         let batch = &self.batches[batch];
         self.bytes += bytes_of_rows(batch, 0..batch.num_rows());
     }
@@ -390,7 +445,7 @@ fn merge_runs(order: &Order, runs: impl Iterator<Item = Written>, give: &mut Giv
             return chosen.give(give);
         };
         let cursor = &mut cursors[least];
-        chosen.places.push((cursor.batch, cursor.row));
+        chosen.choose(cursor.batch, cursor.row);
         cursor.row += 1;
         if cursor.row < cursor.keys.num_rows() {
             cursor.prefix = prefix(cursor.keys.row(cursor.row));
@@ -405,16 +460,7 @@ fn merge_runs(order: &Order, runs: impl Iterator<Item = Written>, give: &mut Giv
                 cursors.remove(least);
             }
         }
-        if chosen.places.len() == BATCH_ROWS || chosen.bytes >= BATCH_BYTES {
-            chosen.give(give)?;
-            // Only the batches that cursors stand in are needed further.
-            let mut kept = Vec::with_capacity(cursors.len());
-            for cursor in &mut cursors {
-                kept.push(chosen.batches[cursor.batch].clone());
-                cursor.batch = kept.len() - 1;
-            }
-            chosen.batches = kept;
-        }
+        chosen.give_enough(cursors.iter_mut().map(|cursor| &mut cursor.batch), give)?;
     }
 }
 

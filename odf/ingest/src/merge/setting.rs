@@ -23,13 +23,27 @@ pub(crate) enum Operations<'o> {
     Each(&'o [OperationType]),
 }
 
+/// How the rows of append and ledger are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Handed on as they are, for as long as that is right.
+    AsTheyCome,
+    /// They are in order, but where they are equal those of different blocks, of which there are so many, take turns.
+    TakingTurns {
+        /// As counted the first time.
+        blocks: usize,
+    },
+    /// They are collected and sorted.
+    Sorted,
+}
+
 /// How a merge ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Merged {
     /// All rows were handed on; how many the table had.
     Done { read: u64 },
-    /// Event times go backwards: what was handed on is void, start again with sorting.
-    OutOfOrder,
+    /// The rows are not as they should come: what was handed on is void, start again in this way.
+    Again(Reading),
 }
 
 /// How many rows were read; called after each batch.

@@ -201,6 +201,11 @@ impl<'a> Spool<'a> {
         Ok(())
     }
 
+    /// Whether some are in a file.
+    pub(super) fn is_spilled(&self) -> bool {
+        self.spilled.is_some()
+    }
+
     /// All rows in the order in which they came.
     pub(super) fn drain(self) -> Result<impl Iterator<Item = Result<RecordBatch, MergeError>>, MergeError> {
         let spilled = self.spilled.map(|spilled| spilled.finish()?.read()).transpose()?;

@@ -12,8 +12,8 @@ use super::problem::SourceError;
 /// Batches that wait for the caller. One more is being made and one more is in the caller's hands.
 const AHEAD_BATCHES: usize = 3;
 
-/// A batch and how many bytes of the file were consumed with it.
-type Read = Result<(RecordBatch, u64), SourceError>;
+/// A batch, how many bytes of the file were consumed with it, and whether a block ends with it.
+type Read = Result<(RecordBatch, u64, bool), SourceError>;
 
 /// Batches that another thread reads.
 pub(super) struct Ahead {
@@ -21,6 +21,7 @@ pub(super) struct Ahead {
     /// None once the thread was seen to end.
     thread: Option<JoinHandle<()>>,
     bytes: u64,
+    ends_block: bool,
 }
 
 impl Ahead {
@@ -30,7 +31,7 @@ impl Ahead {
         let thread = thread::Builder::new().name("read-rows".to_owned()).spawn(move || {
             loop {
                 let (read, last) = match reader.next_batch() {
-                    Ok(Some(batch)) => (Ok((batch, reader.bytes())), false),
+                    Ok(Some(batch)) => (Ok((batch, reader.bytes(), reader.ends_block())), false),
                     Ok(None) => return,
                     Err(error) => (Err(error), true),
                 };
@@ -43,6 +44,7 @@ impl Ahead {
             batches,
             thread: Some(thread),
             bytes: 0,
+            ends_block: false,
         })
     }
 }
@@ -50,8 +52,9 @@ impl Ahead {
 impl Batches for Ahead {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         match self.batches.recv() {
-            Ok(Ok((batch, bytes))) => {
+            Ok(Ok((batch, bytes, ends_block))) => {
                 self.bytes = bytes;
+                self.ends_block = ends_block;
                 Ok(Some(batch))
             }
             Ok(Err(error)) => Err(error),
@@ -66,5 +69,9 @@ impl Batches for Ahead {
 
     fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    fn ends_block(&self) -> bool {
+        self.ends_block
     }
 }

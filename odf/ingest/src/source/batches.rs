@@ -22,4 +22,15 @@ pub trait Batches {
 
     /// Bytes of the file consumed so far.
     fn bytes(&self) -> u64;
+
+    /// Whether the reference implementation has the rows behind the last batch in another block, though it had room for more
+    /// ([`BATCH_ROWS`](super::BATCH_ROWS)). The order of equal rows depends on that.
+    fn ends_block(&self) -> bool {
+        false
+    }
+
+    /// Whether the rows come in the order in which the reference implementation stores them.
+    fn is_arranged(&self) -> bool {
+        false
+    }
 }

@@ -66,7 +66,10 @@ fn plan_of(steps: &[(Option<&str>, &str)]) -> Result<Query, QueryError> {
 
 /// The first column of the result of a query over so many rows.
 fn run(rows: i64, steps: &[(Option<&str>, &str)]) -> Result<Vec<i64>, SourceError> {
-    let query = plan_of(steps).unwrap();
+    run_query(rows, &plan_of(steps).unwrap())
+}
+
+fn run_query(rows: i64, query: &Query) -> Result<Vec<i64>, SourceError> {
     let dir = tempfile::tempdir().unwrap();
     let read = Cell::new(0);
     let open = |at| {
@@ -115,6 +118,49 @@ fn steps_build_on_each_other_and_names_keep_their_case() {
     };
     assert!(message.contains("name"), "{message}");
     assert_eq!(place, Some((2, 3)));
+}
+
+#[test]
+fn an_order_that_a_query_asks_for_has_no_effect_beside_that_of_event_times() {
+    let stored = |sql: &str| {
+        let mut query = plan_of(&[(None, sql)]).unwrap();
+        query.store_by("event_time");
+        run_query(4, &query).unwrap()
+    };
+    assert_eq!(stored("select n from input order by n desc"), [0, 1, 2, 3]);
+    assert_eq!(stored("select n from input order by n desc limit 3"), [3, 2, 1]);
+    assert_eq!(
+        stored("select n, n % 2 as m from input order by m desc, n"),
+        [0, 1, 2, 3]
+    );
+    let time = "to_timestamp_seconds(n % 2) as event_time";
+    let by = |order: &str| stored(&format!("select n, {time}, Name from input order by {order}"));
+    assert_eq!(by("n desc"), [0, 1, 2, 3]);
+    assert_eq!(by("event_time desc, n desc"), [3, 1, 2, 0]);
+    // The parts of a union take turns.
+    assert_eq!(
+        stored("select n from input where n < 3 union all select n + 10 from input where n < 3"),
+        [0, 10, 1, 11, 2, 12]
+    );
+    let part = |by: i64| format!("select n + {by} as n, to_timestamp_seconds(n) as event_time from input");
+    assert_eq!(
+        stored(&format!("{} union all {}", part(0), part(10))),
+        [0, 10, 1, 11, 2, 12, 3, 13]
+    );
+    // Values are those of the query, whatever it is sorted by.
+    let mut query = plan_of(&[(None, "select to_timestamp_seconds(n) as event_time, n from input")]).unwrap();
+    query.store_by("event_time");
+    assert_eq!(
+        query.schema().field(0).data_type().to_string(),
+        "Timestamp(s)",
+        "{:?}",
+        query.schema()
+    );
+    // What nobody stores is as it was asked for.
+    assert_eq!(
+        run(3, &[(None, "select n from input order by n desc")]).unwrap(),
+        [2, 1, 0]
+    );
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{
@@ -33,12 +34,18 @@ const MOST_UNPAGED_BYTES: usize = 2 << 20;
 /// Batches that wait for a thread.
 const QUEUED_BATCHES: usize = 3;
 
+/// Rows after which the reference implementation looks whether a page or a dictionary is full.
+const ROWS_PER_LOOK: usize = 1024;
+
+/// Values of a row group up to so many bytes fill no dictionary and no page.
+const BYTES_BEFORE_FULL: usize = 1 << 20;
+
 /// A file under construction.
 pub(super) struct Encoder<W: Write + Send + 'static> {
     schema: SchemaRef,
     factory: ArrowRowGroupWriterFactory,
-    /// For each leaf of the file its column.
-    roots: Vec<usize>,
+    /// For each leaf of the file its column, and whether a row may have several values of it.
+    roots: Vec<(usize, bool)>,
     rows_per_group: usize,
     /// Rows in the open group, and in those before it.
     open_rows: usize,
@@ -86,7 +93,12 @@ impl<W: Write + Send + 'static> Encoder<W> {
             schema,
             factory,
             roots: (0..columns.num_columns())
-                .map(|leaf| columns.get_column_root_idx(leaf))
+                .map(|leaf| {
+                    (
+                        columns.get_column_root_idx(leaf),
+                        columns.column(leaf).max_rep_level() > 0,
+                    )
+                })
                 .collect(),
             rows_per_group: file.properties().max_row_group_row_count().unwrap_or(usize::MAX),
             open_rows: 0,
@@ -151,7 +163,7 @@ impl<W: Write + Send + 'static> Encoder<W> {
             return 0;
         };
         let leaves = columns.iter().flat_map(|column| &column.leaves);
-        let all: usize = leaves.map(ArrowColumnWriter::get_estimated_total_bytes).sum();
+        let all: usize = leaves.map(|(leaf, _)| leaf.get_estimated_total_bytes()).sum();
         all.saturating_sub(self.pages.bytes())
     }
 
@@ -165,13 +177,14 @@ impl<W: Write + Send + 'static> Encoder<W> {
         self.pages.begin_group();
         let leaves = self.factory.create_column_writers(self.groups)?;
         let mut columns: Vec<Column> = Vec::with_capacity(self.schema.fields().len());
-        for (writer, at) in leaves.into_iter().zip(self.roots.iter().copied()) {
+        for (writer, (at, repeats)) in leaves.into_iter().zip(self.roots.iter().copied()) {
             match columns.last_mut().filter(|column| column.at == at) {
-                Some(column) => column.leaves.push(writer),
+                Some(column) => column.leaves.push((writer, repeats)),
                 None => columns.push(Column {
                     at,
                     field: self.schema.fields()[at].clone(),
-                    leaves: vec![writer],
+                    leaves: vec![(writer, repeats)],
+                    bytes: 0,
                 }),
             }
         }
@@ -269,7 +282,10 @@ struct Column {
     /// Its position in the schema.
     at: usize,
     field: FieldRef,
-    leaves: Vec<ArrowColumnWriter>,
+    /// Each with whether a row may have several values of it.
+    leaves: Vec<(ArrowColumnWriter, bool)>,
+    /// Bytes of the text or the bytes of this group so far.
+    bytes: usize,
 }
 
 /// What has become of one.
@@ -279,19 +295,82 @@ struct Closed {
 }
 
 impl Column {
+    /// Takes values in parts of [`ROWS_PER_LOOK`] rows, between which pages and dictionaries end: newer writers would look at
+    /// another time, wherever all rows have a value, or none has.
     fn write(&mut self, array: &ArrayRef) -> Result<(), ParquetError> {
-        for (leaf, writer) in compute_leaves(&self.field, array)?.iter().zip(&mut self.leaves) {
-            writer.write(leaf)?;
+        // Of a list it is values after which they look, so those have to be given together.
+        let single = has_single_values(array);
+        let whole = |repeats: bool| repeats && !single;
+        if self.leaves.iter().any(|(_, repeats)| whole(*repeats)) {
+            for (leaf, (writer, repeats)) in compute_leaves(&self.field, array)?.iter().zip(&mut self.leaves) {
+                if whole(*repeats) {
+                    writer.write(leaf)?;
+                }
+            }
+        }
+        if self.leaves.iter().all(|(_, repeats)| whole(*repeats)) {
+            return Ok(());
+        }
+        for from in (0..array.len()).step_by(ROWS_PER_LOOK) {
+            let part = array.slice(from, ROWS_PER_LOOK.min(array.len() - from));
+            let part = self.undivided(part)?;
+            for (leaf, (writer, repeats)) in compute_leaves(&self.field, &part)?.iter().zip(&mut self.leaves) {
+                if !whole(*repeats) {
+                    writer.write(leaf)?;
+                }
+            }
         }
         Ok(())
     }
 
+    /// Values that the writer does not divide further. It would look behind every value of text that might fill a page or a
+    /// dictionary, but leaves a dictionary whole: so they become one, of which each row has its own value.
+    fn undivided(&mut self, part: ArrayRef) -> Result<ArrayRef, ParquetError> {
+        let text = match part.data_type() {
+            DataType::Utf8View => DataType::Utf8,
+            DataType::BinaryView => DataType::Binary,
+            DataType::Utf8 | DataType::Binary => part.data_type().clone(),
+            _ => return Ok(part),
+        };
+        let part_bytes = part.to_data().get_slice_memory_size()?;
+        self.bytes = self.bytes.saturating_add(part_bytes).saturating_add(views_bytes(&part));
+        if self.bytes < BYTES_BEFORE_FULL {
+            return Ok(part);
+        }
+        let values = match text == *part.data_type() {
+            true => part,
+            false => cast(&part, &text)?,
+        };
+        let rows = i32::try_from(values.len()).unwrap_or(i32::MAX);
+        let keys = Int32Array::new((0..rows).collect::<Vec<_>>().into(), values.logical_nulls());
+        Ok(Arc::new(DictionaryArray::try_new(keys, values)?))
+    }
+
     fn close(self) -> Result<Closed, ParquetError> {
-        let leaves = self.leaves.into_iter().map(ArrowColumnWriter::close);
+        let leaves = self.leaves.into_iter().map(|(leaf, _)| leaf.close());
         Ok(Closed {
             at: self.at,
             leaves: leaves.collect::<Result<_, _>>()?,
         })
+    }
+}
+
+/// Whether an array is of lists none of which has two items.
+fn has_single_values(array: &ArrayRef) -> bool {
+    array.as_list_opt::<i32>().is_some_and(|lists| {
+        let short = lists.value_offsets().windows(2).all(|ends| ends[1] - ends[0] < 2);
+        short && !lists.values().data_type().is_nested()
+    })
+}
+
+/// Bytes of values that are not within the views themselves.
+fn views_bytes(array: &ArrayRef) -> usize {
+    if let Some(views) = array.as_string_view_opt() {
+        views.total_buffer_bytes_used()
+    } else if let Some(views) = array.as_binary_view_opt() {
+        views.total_buffer_bytes_used()
+    } else {
+        0
     }
 }
 

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use odf_disk::{Access, Disk, DiskFile, PENDING_PREFIX};
-use parquet::basic::Compression;
+use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::WriterProperties;
 
@@ -54,12 +54,35 @@ const UNPAGED_BYTES: usize = 128 << 20;
 pub struct SliceOptions {
     /// The `created_by` of the file.
     pub created_by: String,
+    /// How pages are packed.
+    pub codec: Codec,
+}
+
+/// How the pages of a slice are packed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Codec {
+    /// As the slices of an ingest are.
+    #[default]
+    Snappy,
+    /// As those of a compaction are, at its level 3.
+    Zstd,
+}
+
+impl Codec {
+    fn compression(self) -> Compression {
+        match self {
+            Codec::Snappy => Compression::SNAPPY,
+            // The default level is 1; 3 is one that it knows.
+            Codec::Zstd => Compression::ZSTD(ZstdLevel::try_new(3).unwrap_or_default()),
+        }
+    }
 }
 
 impl Default for SliceOptions {
     fn default() -> Self {
         SliceOptions {
             created_by: concat!("odfs ", env!("CARGO_PKG_VERSION")).to_owned(),
+            codec: Codec::default(),
         }
     }
 }
@@ -145,7 +168,7 @@ impl LogicalThread {
 /// What decides about the bytes of a slice beside its rows.
 pub(super) fn properties(options: &SliceOptions) -> WriterProperties {
     WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
+        .set_compression(options.codec.compression())
         .set_created_by(options.created_by.clone())
         .set_sorting_columns(Some(vec![SortingColumn {
             column_idx: 0,

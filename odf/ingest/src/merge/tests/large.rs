@@ -161,7 +161,15 @@ fn ten_million_earlier_rows_fit_into_memory() {
         };
         let mut count = Count::default();
         let begin = Instant::now();
-        merge(&strategy, &mut made, &setting, false, &mut count, &mut |_, _| Ok(())).unwrap();
+        merge(
+            &strategy,
+            &mut made,
+            &setting,
+            Reading::AsTheyCome,
+            &mut count,
+            &mut |_, _| Ok(()),
+        )
+        .unwrap();
         println!("{strategy:?}: {:.2?}, peak {} MiB", begin.elapsed(), peak() >> 20);
         assert_eq!(count.0.map(|rows| rows as i64), wanted);
         assert!(peak() < MOST_BYTES);
