@@ -112,7 +112,7 @@ pub(super) fn added_columns(
     let Some(declared) = declared else {
         return Err(IngestError::ColumnsOpen);
     };
-    let table = Source::for_step(name, Content::File(content.to_owned()), &source::undeclared(read))?;
+    let table = Source::for_step(name, Content::File(content.to_owned()), &source::undeclared(read))?.looked_at_whole();
     let end = if table.is_there() { table.len()? } else { 0 };
     if end == 0 {
         return Ok(None);

@@ -25,6 +25,7 @@ mod problem;
 mod progress;
 mod step;
 mod table;
+mod told;
 
 use ahead::Ahead;
 
@@ -40,10 +41,11 @@ pub(super) use options::Reading;
 pub use problem::{Place, Problem, SourceError};
 pub(super) use progress::report;
 pub use progress::{OnProgress, Phase, Progress};
+pub use step::{FIRST_ROWS, check_step, declared_columns, step_for_format};
 pub(super) use step::{INTEGER_TIMES, integer_times, undeclared, with_schema};
-pub use step::{check_step, declared_columns, step_for_format};
 pub use table::{Content, Source, spool};
 pub(super) use table::{Input, RandomAccess};
+pub use told::{Change, Changed};
 
 impl Source {
     /// The table with its beginning looked at: refused if it is of another kind, and with what separates its columns.
@@ -92,6 +94,7 @@ impl Source {
         if span.end == 0 {
             return Err(self.error(Problem::Empty));
         }
+        self.told.clear();
         let source = &self.settled()?;
         let reader: Box<dyn Batches + Send> = match self.format {
             Format::Csv => return Ok(Box::new(delimited::rows(source, shape, span)?)),
