@@ -123,9 +123,9 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
     report(&added, &skipped, args.output, io)
 }
 
-/// Refuses a manifest whose sources could read nothing, whatever they get: with options that nobody knows, or queries that
-/// are none. Columns that cannot be understood are only told of in `doubts`: kamu adds such a manifest, and refuses what is
-/// to be read by it.
+/// Refuses a manifest whose sources have queries that are none. Options that nobody knows and columns that cannot be
+/// understood are only told of in `doubts`, though nothing can be read by them: kamu adds such a manifest, and refuses the
+/// rows.
 fn check(manifest: &Manifest, doubts: &mut Vec<String>) -> Result<(), Failure> {
     let about = |failure: Failure| failure.about(format_args!("{}, {}", manifest.origin, manifest.snapshot.name));
     for event in &manifest.snapshot.metadata {
@@ -137,7 +137,7 @@ fn check(manifest: &Manifest, doubts: &mut Vec<String>) -> Result<(), Failure> {
         };
         if let Some(read) = read {
             match check_step("its source", read) {
-                Err(error) if matches!(error.problem, Problem::Declaration(_)) => {
+                Err(error) if matches!(error.problem, Problem::Declaration(_) | Problem::Option { .. }) => {
                     doubts.push(format!("{}, {}: {error}", manifest.origin, manifest.snapshot.name));
                 }
                 checked => checked.map_err(|error| about(error.into()))?,

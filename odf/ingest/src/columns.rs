@@ -418,6 +418,14 @@ impl Column {
                             "is beyond the floats of this column; use a Decimal or a String",
                         ))
                     }
+                    // It is a number, so it has a nearest float.
+                    Err(NotFloat::Digits) if self.tells => match text.parse() {
+                        Ok(value) => {
+                            $builder.append_value(value);
+                            self.cut += 1;
+                        }
+                        Err(_) => return Err(self.not_type(text)),
+                    },
                     Err(NotFloat::Digits) => {
                         let reason = "has more digits than the floats of this column keep; use a Decimal or a String";
                         return Err(changes(text, reason));
@@ -468,6 +476,7 @@ impl Column {
         let cut = match &self.values {
             Values::Date(_) => Change::CutDays,
             Values::Decimal128(..) | Values::Decimal256(..) => Change::CutDecimals,
+            Values::Float16(_) | Values::Float32(_) | Values::Float64(_) => Change::Rounded,
             _ => Change::CutTimes,
         };
         let (cuts, leaps) = (std::mem::take(&mut self.cut), std::mem::take(&mut self.leaps));

@@ -102,34 +102,40 @@ impl Rows {
             let has_features = self.source.format().has_features();
             let near = &mut self.near;
             near.clear();
-            cells(self.naming, utf8(&self.source, place, &self.text)?, &mut |key, raw| {
-                let at = if expected < shape.width() && shape.name(expected) == key {
-                    expected
-                } else {
-                    match shape.position(&key) {
-                        Some(at) => at,
-                        None if lax => {
-                            passed_over += usize::from(!(has_features && key == GEOMETRY));
-                            near.extend(shape.position_but_for_case(&key).map(|at| (at, key.to_string())));
-                            if is_open {
-                                source.tell(&key, Change::PassedOver, 1);
+            let in_lines = matches!(self.objects, Objects::Lines(_));
+            cells(
+                self.naming,
+                in_lines,
+                utf8(&self.source, place, &self.text)?,
+                &mut |key, raw| {
+                    let at = if expected < shape.width() && shape.name(expected) == key {
+                        expected
+                    } else {
+                        match shape.position(&key) {
+                            Some(at) => at,
+                            None if lax => {
+                                passed_over += usize::from(!(has_features && key == GEOMETRY));
+                                near.extend(shape.position_but_for_case(&key).map(|at| (at, key.to_string())));
+                                if is_open {
+                                    source.tell(&key, Change::PassedOver, 1);
+                                }
+                                return Ok(());
                             }
-                            return Ok(());
+                            None => return Err((Some(key.to_string()), Problem::NotInDataset(shape.names()))),
                         }
-                        None => return Err((Some(key.to_string()), Problem::NotInDataset(shape.names()))),
+                    };
+                    expected = at + 1;
+                    if given[at] == row {
+                        return Err((Some(key.to_string()), Problem::Duplicate));
                     }
-                };
-                expected = at + 1;
-                if given[at] == row {
-                    return Err((Some(key.to_string()), Problem::Duplicate));
-                }
-                given[at] = row;
-                taken += 1;
-                table
-                    .column(at)
-                    .push_json(raw)
-                    .map_err(|problem| (Some(key.to_string()), problem))
-            })
+                    given[at] = row;
+                    taken += 1;
+                    table
+                        .column(at)
+                        .push_json(raw)
+                        .map_err(|problem| (Some(key.to_string()), problem))
+                },
+            )
             .map_err(|(column, problem)| self.source.error_in(place, column.as_deref(), problem))?;
             if let Some((at, name)) = near.iter().find(|(at, _)| given[*at] != row) {
                 let problem = Problem::Case(shape.name(*at).to_owned());

@@ -1,7 +1,8 @@
 //! Where rows come from: a table file in one of seven formats, opened as often as needed and read in bounded batches.
 //!
 //! A [`Source`] is looked at in up to two passes. The first ([`Source::infer`]) examines **every** row and settles the
-//! type of each column; it is skipped when the dataset already has a schema. The second ([`Source::rows`]) reads typed
+//! type of each column (a source in the chain that declares none has the first [`FIRST_ROWS`] decide, as kamu does); it is
+//! skipped when the dataset already has a schema. The second ([`Source::rows`]) reads typed
 //! batches of [`BATCH_ROWS`] rows. Neither keeps more than one batch (for CSV, NDJSON, JSON and GeoJSON: plus one row) in
 //! memory, whatever the size of the file.
 
@@ -42,7 +43,7 @@ pub use problem::{Place, Problem, SourceError};
 pub(super) use progress::report;
 pub use progress::{OnProgress, Phase, Progress};
 pub use step::{FIRST_ROWS, check_step, declared_columns, step_for_format};
-pub(super) use step::{INTEGER_TIMES, integer_times, undeclared, with_schema};
+pub(super) use step::{INTEGER_TIMES, NULL_GEOMETRIES, integer_times, undeclared, with_schema};
 pub use table::{Content, Source, spool};
 pub(super) use table::{Input, RandomAccess};
 pub use told::{Change, Changed};

@@ -206,7 +206,8 @@ impl Seen {
             && let Some(place) = objects.next(&mut text)?
         {
             let (mut expected, known) = (0, self.columns.len());
-            cells(naming, utf8(source, place, &text)?, &mut |key, raw| {
+            let in_lines = matches!(objects, Objects::Lines(_));
+            cells(naming, in_lines, utf8(source, place, &text)?, &mut |key, raw| {
                 let at = match self.columns.get(expected).filter(|(name, _)| **name == key) {
                     Some(_) => expected,
                     None => self.position(&key).map_err(|problem| (None, problem))?,

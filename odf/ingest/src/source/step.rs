@@ -44,6 +44,7 @@ impl Source {
             declared: None,
             lasting: false,
             told: Arc::default(),
+            takes_nulls: says_of_a_field(step, NULL_GEOMETRIES),
         };
         source.options = options(step).map_err(|problem| source.error(problem))?;
         let declared = declared_columns(step).map_err(|problem| source.error(problem))?;
@@ -142,6 +143,19 @@ fn check_type(data_type: &DataType, is_optional: bool) -> Result<(), String> {
 /// columns of milliseconds need it therefore; a unit other than that says it by itself.
 pub(crate) const INTEGER_TIMES: &str = "odfs.dev/integerTimes";
 
+/// The attribute of a declared geometry column that says: features may be without one. kamu refuses those.
+pub(crate) const NULL_GEOMETRIES: &str = "odfs.dev/nullGeometries";
+
+/// Whether one of the columns that a step declares has this attribute.
+fn says_of_a_field(step: &ReadStep, attribute: &str) -> bool {
+    let fields = step.schemas().1.map(|schema| schema.fields.as_slice());
+    let extras = fields
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|field| field.extra.as_ref());
+    extras.into_iter().any(|extra| extra.0.contains_key(attribute))
+}
+
 /// In which unit integers count in those time columns of a read step that say it.
 pub(crate) fn integer_times(step: &ReadStep) -> Vec<(String, TimeUnit)> {
     let fields = step
@@ -221,10 +235,10 @@ fn options(step: &ReadStep) -> Result<ReadOptions, Problem> {
     let mut options = ReadOptions::default();
     match step {
         ReadStep::Csv(csv) => {
-            expect("encoding", csv.encoding.as_deref(), &["utf8", "utf-8"])?;
-            expect("nullValue", csv.null_value.as_deref(), &[""])?;
-            expect("dateFormat", csv.date_format.as_deref(), &["rfc3339"])?;
-            expect("timestampFormat", csv.timestamp_format.as_deref(), &["rfc3339"])?;
+            expect("encoding", csv.encoding.as_deref(), "utf8")?;
+            expect("nullValue", csv.null_value.as_deref(), "")?;
+            expect("dateFormat", csv.date_format.as_deref(), "rfc3339")?;
+            expect("timestampFormat", csv.timestamp_format.as_deref(), "rfc3339")?;
             options.separator = Some(character("separator", csv.separator.as_deref().unwrap_or(","))?);
             options.quote = character("quote", csv.quote.as_deref().unwrap_or("\""))?;
             options.escape = match csv.escape.as_deref().unwrap_or("\\") {
@@ -257,19 +271,20 @@ fn options(step: &ReadStep) -> Result<ReadOptions, Problem> {
 }
 
 fn text_options(encoding: &Option<String>, date: &Option<String>, time: &Option<String>) -> Result<(), Problem> {
-    expect("encoding", encoding.as_deref(), &["utf8", "utf-8"])?;
-    expect("dateFormat", date.as_deref(), &["rfc3339"])?;
-    expect("timestampFormat", time.as_deref(), &["rfc3339"])
+    expect("encoding", encoding.as_deref(), "utf8")?;
+    expect("dateFormat", date.as_deref(), "rfc3339")?;
+    expect("timestampFormat", time.as_deref(), "rfc3339")
 }
 
-fn expect(option: &'static str, value: Option<&str>, supported: &'static [&'static str]) -> Result<(), Problem> {
+/// Refuses an option with another value than the one that there is; to the letter, as kamu does.
+fn expect(option: &'static str, value: Option<&str>, supported: &'static str) -> Result<(), Problem> {
     match value {
-        Some(value) if !supported.iter().any(|s| s.eq_ignore_ascii_case(value)) => Err(Problem::Option {
+        Some(value) if value != supported => Err(Problem::Option {
             option,
             value: super::shorten(value),
-            supported: match supported.first() {
-                Some(first) if !first.is_empty() => first,
-                _ => "an empty text",
+            supported: match supported {
+                "" => "an empty text",
+                supported => supported,
             },
         }),
         _ => Ok(()),

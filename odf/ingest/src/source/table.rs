@@ -28,6 +28,8 @@ pub struct Source {
     pub(super) lasting: bool,
     /// What there is to be said of the last reading; shared by its copies.
     pub(super) told: Arc<Told>,
+    /// The source in the chain says that features may lack a geometry.
+    pub(super) takes_nulls: bool,
 }
 
 /// The bytes of a table.
@@ -101,6 +103,7 @@ impl Source {
             declared: None,
             lasting: true,
             told: Arc::default(),
+            takes_nulls: false,
         })
     }
 
@@ -115,6 +118,7 @@ impl Source {
             declared: None,
             lasting: false,
             told: Arc::default(),
+            takes_nulls: false,
         }
     }
 
@@ -138,6 +142,7 @@ impl Source {
             declared: None,
             lasting: false,
             told: Arc::default(),
+            takes_nulls: false,
         })
     }
 
@@ -223,6 +228,12 @@ impl Source {
             nested: self.format != Format::Csv,
             tells: self.has_step && self.format != Format::Parquet,
         }
+    }
+
+    /// Whether features without a geometry or without properties are taken, though kamu refuses them: where nothing in the
+    /// chain says how they are read, or a source that was made of such a table.
+    pub(crate) fn takes_nulls(&self) -> bool {
+        !self.has_step || self.takes_nulls
     }
 
     /// With all rows looked at where columns are found out.

@@ -18,6 +18,8 @@ pub enum Change {
     CutDays,
     /// Digits behind the scale of a decimal were cut.
     CutDecimals,
+    /// Numbers that no float of the column is became the nearest one.
+    Rounded,
     /// Leap seconds became the second behind them.
     LeapSeconds,
     /// Members of rows that are no column, because the first rows did not have them.
@@ -52,6 +54,11 @@ impl fmt::Display for Changed {
                 f,
                 "{n} decimal(s) have digits behind the scale of the column, which were cut as kamu cuts them; declare a \
                  larger scale to keep them"
+            ),
+            Change::Rounded => write!(
+                f,
+                "{n} number(s) have more digits than the floats of the column keep, and became the nearest one, as in kamu; \
+                 declare a DECIMAL or STRING to keep them"
             ),
             Change::LeapSeconds => write!(f, "{n} time(s) are leap seconds and count as the second behind, as in kamu"),
             Change::PassedOver => write!(
