@@ -232,13 +232,15 @@ fn what_is_there_is_replaced_only_when_asked() {
         ..Options::default()
     };
     add(&workspace, &[("a", "Root", "")], &Options::default()).unwrap();
-    let said = refused(&workspace, &[("A", "Root", ""), ("b", "Root", "")]);
-    assert!(said.contains("exists already (did:odf:fed01"), "{said}");
+    let info = "{kind: SetInfo, description: other}";
+    let added = add(&workspace, &[("A", "Root", info), ("c", "Root", "")], &Options::default()).unwrap();
+    assert_eq!(added.iter().map(|added| added.name.as_str()).collect::<Vec<_>>(), ["c"]);
+    assert!(workspace.catalog().find("a").unwrap().state().info.is_none());
     let info = "{kind: SetInfo, description: new}";
     let added = add(&workspace, &[("a", "Root", info), ("b", "Root", "")], &replace).unwrap();
     assert!(added[0].replaced.is_some() && added[1].replaced.is_none());
     assert!(workspace.catalog().find("a").unwrap().state().info.is_some());
-    assert_eq!(names(&workspace), ["a", "b"]);
+    assert_eq!(names(&workspace), ["a", "b", "c"]);
 
     add(
         &workspace,

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use odf::catalog::Entry;
 use odf::dataset::{Dataset, DatasetName};
-use odf::ingest::source::check_step;
+use odf::ingest::source::{Problem, check_step};
 use odf::metadata::{DatasetId, MetadataEvent, Transform};
 use odf::snapshot::{Added, Manifest, Options, Plan};
 use odf::{sql, yaml};
@@ -30,7 +31,8 @@ const LINES_TO_TELL: usize = 4;
 /// Make datasets from manifests: YAML of the kind DatasetSnapshot
 ///
 /// A file may hold several documents. All manifests of one call belong together: inputs are made before what is computed
-/// from them, and if one manifest is wrong nothing is made. `odfs new` writes a manifest to begin with.
+/// from them, and if one manifest is wrong nothing is made. Datasets whose names are taken stay as they are. `odfs new`
+/// writes a manifest to begin with.
 ///
 /// Their sources are approved: what they say is what you say. Look at manifests of others before you add them.
 #[derive(Args, Debug)]
@@ -72,8 +74,9 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
             snapshot,
         }));
     }
+    let mut doubts = Vec::new();
     for manifest in &manifests {
-        check(manifest)?;
+        check(manifest, &mut doubts)?;
     }
     if let Some(name) = &args.name {
         match manifests.as_mut_slice() {
@@ -95,12 +98,16 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
     // From the look at what is there until it has changed.
     let _making = session.making();
     let plan = Plan::make(workspace.catalog(), manifests, &options, now)?;
-    let replaced: Vec<String> = plan.replaced().map(odf::catalog::Entry::label).collect();
+    let replaced: Vec<String> = plan.replaced().map(Entry::label).collect();
     if !replaced.is_empty() {
         let question = format!("Delete {} with all their rows, and add them anew?", replaced.join(", "));
         io.confirm(&question)?;
     }
+    let skipped = plan.skipped().to_vec();
     let added = plan.carry_out(workspace.datasets(), workspace, now)?;
+    for doubt in doubts {
+        io.say(format_args!("Note: {doubt}; nothing can be taken until that is mended"));
+    }
     for added in &added {
         for engine in unknown_engines(&added.dataset) {
             let name = &added.name;
@@ -113,12 +120,13 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
     for added in &added {
         approve::added(&added.dataset, session, io)?;
     }
-    report(&added, args.output, io)
+    report(&added, &skipped, args.output, io)
 }
 
-/// Refuses a manifest whose sources could read nothing, whatever they get: with options that nobody knows, columns that
-/// cannot be understood, or queries that are none.
-fn check(manifest: &Manifest) -> Result<(), Failure> {
+/// Refuses a manifest whose sources have queries that are none. Options that nobody knows and columns that cannot be
+/// understood are only told of in `doubts`, though nothing can be read by them: kamu adds such a manifest, and refuses the
+/// rows.
+fn check(manifest: &Manifest, doubts: &mut Vec<String>) -> Result<(), Failure> {
     let about = |failure: Failure| failure.about(format_args!("{}, {}", manifest.origin, manifest.snapshot.name));
     for event in &manifest.snapshot.metadata {
         let (read, transform) = match event {
@@ -128,7 +136,12 @@ fn check(manifest: &Manifest) -> Result<(), Failure> {
             _ => continue,
         };
         if let Some(read) = read {
-            check_step("its source", read).map_err(|error| about(error.into()))?;
+            match check_step("its source", read) {
+                Err(error) if matches!(error.problem, Problem::Declaration(_) | Problem::Option { .. }) => {
+                    doubts.push(format!("{}, {}: {error}", manifest.origin, manifest.snapshot.name));
+                }
+                checked => checked.map_err(|error| about(error.into()))?,
+            }
         }
         if let Some(transform) = transform {
             sql::check(transform).map_err(|error| about(error.into()))?;
@@ -156,9 +169,12 @@ fn unknown_engines(dataset: &Dataset) -> BTreeSet<&str> {
     engines.filter(|engine| !ENGINES.contains(engine)).collect()
 }
 
-fn report(added: &[Added], format: ReportFormat, io: &mut Io) -> Result<(), Failure> {
+fn report(added: &[Added], skipped: &[Entry], format: ReportFormat, io: &mut Io) -> Result<(), Failure> {
     if format == ReportFormat::Json {
-        let objects: Vec<serde_json::Value> = added.iter().map(object).collect();
+        let skipped = skipped
+            .iter()
+            .map(|entry| serde_json::json!({"name": entry.label(), "id": entry.id.to_string(), "skipped": true}));
+        let objects: Vec<serde_json::Value> = added.iter().map(object).chain(skipped).collect();
         return io.line(serde_json::to_string_pretty(&objects).map_err(std::io::Error::from)?);
     }
     for Added {
@@ -173,6 +189,13 @@ fn report(added: &[Added], format: ReportFormat, io: &mut Io) -> Result<(), Fail
             "{done} {name}: {}, {blocks} metadata block(s), {}",
             dataset.kind(),
             dataset.id()
+        ))?;
+    }
+    for entry in skipped {
+        io.line(format_args!(
+            "Skipped {}: it exists already ({}) and stays as it is; --replace makes it anew, --name another one",
+            entry.label(),
+            entry.id
         ))?;
     }
     Ok(())

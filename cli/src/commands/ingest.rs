@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 use super::announce::{ReportFormat, in_millis};
 use super::batch::{self, committed};
 use super::input::spool;
-use super::publish::{say_filled, watch};
+use super::publish::{say_filled, say_notes, watch};
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::output;
@@ -156,6 +156,7 @@ fn push_all(
                 if several {
                     io.say(format_args!("{file}: {} row(s)", output::count(grown.rows)));
                 }
+                say_notes(&grown.notes, io);
                 if options.event_time.is_none() {
                     let hint = "; --event-time gives them another";
                     say_filled(dataset, grown.without_event_time, hint, io);

@@ -233,10 +233,17 @@ fn take(
         };
         say_filled(&dataset, grown.without_event_time, hint, io);
     }
-    for ColumnNote { column, note } in grown.iter().flat_map(|grown| &grown.notes) {
-        io.say(format!("{column}: {note}"));
+    if let Some(grown) = &grown {
+        say_notes(&grown.notes, io);
     }
     Ok((dataset, grown, turn))
+}
+
+/// Says what there is to be said of columns.
+pub(super) fn say_notes(notes: &[ColumnNote], io: &mut Io) {
+    for ColumnNote { column, note } in notes {
+        io.say(format!("{column}: {note}"));
+    }
 }
 
 /// Says how many rows of the last block got the time of the command as their event time, if any.

@@ -144,6 +144,7 @@ pub struct Plan {
     /// Places in `datasets`, inputs before what is computed from them.
     order: Vec<usize>,
     id: Option<DatasetId>,
+    skipped: Vec<Entry>,
 }
 
 /// A dataset that was made.
@@ -174,7 +175,7 @@ fn stand_in(dataset: usize) -> DatasetId {
 
 impl Plan {
     /// Checks manifests against each other and the workspace. Nothing is changed. `now` is the time that the blocks
-    /// would get.
+    /// would get. A manifest whose dataset is here already is passed over, unless it is to be replaced.
     ///
     /// # Errors
     /// [`SnapshotError::Refused`] with every manifest that is wrong; [`SnapshotError::OneId`]; the workspace cannot be
@@ -191,9 +192,11 @@ impl Plan {
         let entries = catalog.entries()?;
         let mut refused = Vec::new();
         let mut datasets: Vec<Planned> = Vec::with_capacity(manifests.len());
+        let mut skipped = Vec::new();
         for manifest in manifests {
             match admit(manifest, &entries, options, &datasets) {
-                Ok(planned) => datasets.push(planned),
+                Ok(Admitted::New(planned)) => datasets.push(*planned),
+                Ok(Admitted::Here(entry)) => skipped.push(entry),
                 Err(error) => refused.push(error),
             }
         }
@@ -215,7 +218,18 @@ impl Plan {
             return Err(SnapshotError::Refused(refused));
         }
         let id = options.id;
-        Ok(Self { datasets, order, id })
+        Ok(Self {
+            datasets,
+            order,
+            id,
+            skipped,
+        })
+    }
+
+    /// The datasets that are here under the name of a manifest and are not replaced: they stay as they are, whatever the
+    /// manifest says.
+    pub fn skipped(&self) -> &[Entry] {
+        &self.skipped
     }
 
     /// The datasets that would be deleted for new ones of the same name.
@@ -340,8 +354,15 @@ impl Making<'_> {
     }
 }
 
+/// What comes of a manifest.
+enum Admitted {
+    New(Box<Planned>),
+    /// A dataset of its name is here.
+    Here(Entry),
+}
+
 /// Checks a manifest by itself, and its name and id against those that are there.
-fn admit(manifest: Manifest, entries: &[Entry], options: &Options, before: &[Planned]) -> Result<Planned, Refused> {
+fn admit(manifest: Manifest, entries: &[Entry], options: &Options, before: &[Planned]) -> Result<Admitted, Refused> {
     let Manifest {
         origin,
         document,
@@ -373,7 +394,7 @@ fn admit(manifest: Manifest, entries: &[Entry], options: &Options, before: &[Pla
     if let Some(entry) = &planned.replaces
         && !options.replace
     {
-        return Err(planned.refuse(Problem::Exists(entry.id)));
+        return Ok(Admitted::Here(entry.clone()));
     }
     let replaced = planned.replaces.as_ref().map(|entry| entry.id);
     let taken = entries
@@ -394,7 +415,7 @@ fn admit(manifest: Manifest, entries: &[Entry], options: &Options, before: &[Pla
     });
     match bad {
         Some(problem) => Err(planned.refuse(problem)),
-        None => Ok(planned),
+        None => Ok(Admitted::New(Box::new(planned))),
     }
 }
 

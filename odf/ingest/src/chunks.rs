@@ -129,7 +129,7 @@ impl Rule {
 }
 
 /// Cuts a part of a file.
-struct Cutter {
+pub(super) struct Cutter {
     source: Source,
     input: Box<dyn Input>,
     rule: Rule,
@@ -141,7 +141,8 @@ struct Cutter {
 }
 
 impl Cutter {
-    fn open(source: &Source, span: Span, rule: Rule) -> Result<Cutter, SourceError> {
+    /// Cuts the part `span` by `rule`.
+    pub(super) fn open(source: &Source, span: Span, rule: Rule) -> Result<Cutter, SourceError> {
         Ok(Cutter {
             source: source.clone(),
             input: source.open_at(span.start)?,
@@ -153,7 +154,8 @@ impl Cutter {
         })
     }
 
-    fn next(&mut self) -> Result<Option<Chunk>, SourceError> {
+    /// The next chunk; none at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Chunk>, SourceError> {
         let mut bytes = std::mem::take(&mut self.rest);
         let mut wanted = CHUNK_BYTES;
         loop {

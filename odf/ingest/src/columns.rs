@@ -19,9 +19,11 @@ use arrow::error::ArrowError;
 
 use super::infer::{UTC, parse_bool};
 use super::json;
-use super::moment::{Counted, DAY_MILLIS, parse_date, parse_date_lax, parse_moment, parse_time, recount};
+use super::moment::{
+    Counted, DAY_MILLIS, Lax, parse_date, parse_date_lax, parse_moment, parse_moment_lax, parse_time, recount,
+};
 use super::number::{self, NotFloat};
-use super::source::{Problem, Reading};
+use super::source::{Change, Problem, Reading};
 use odf_tables::types::fits_fixed_lengths;
 
 pub(super) use convert::{changes, is_tellable, moments, no_unit, not_midnight, not_type, settled, too_far, with_zone};
@@ -98,13 +100,30 @@ pub(super) struct Column {
     integer_time: Option<TimeUnit>,
     lax: bool,
     cut_times: bool,
+    /// What kamu cuts is cut, and counted below.
+    tells: bool,
+    /// Values of which something was cut, that came since it was asked for.
+    cut: u64,
+    /// Leap seconds likewise.
+    leaps: u64,
 }
 
 impl Column {
     /// None when the format cannot hold the type. `integer_time` is the unit in which integers count, in a time column.
     pub(super) fn new(field: &Field, integer_time: Option<TimeUnit>, reading: Reading) -> Option<Column> {
         let data_type = field.data_type();
+        // kamu's reader of CSV does not know them.
+        let is_text_only = reading.lax && !reading.nested;
+        // Nobody is told of single values within others.
+        let within = Reading {
+            tells: false,
+            ..reading
+        };
         let values = match data_type {
+            DataType::Float16 | DataType::Binary | DataType::LargeBinary | DataType::BinaryView if is_text_only => {
+                return None;
+            }
+            DataType::FixedSizeBinary(_) if is_text_only => return None,
             DataType::Boolean => Values::Bool(BooleanBuilder::new()),
             DataType::Int8 => Values::Int8(Int8Builder::new()),
             DataType::Int16 => Values::Int16(Int16Builder::new()),
@@ -141,12 +160,12 @@ impl Column {
                 Values::FixedBinary(FixedSizeBinaryBuilder::with_capacity(0, *length))
             }
             DataType::List(item) | DataType::LargeList(item) if reading.nested => {
-                Values::List(List::new(item, None, reading)?)
+                Values::List(List::new(item, None, within)?)
             }
             DataType::FixedSizeList(item, length) if reading.nested => {
-                Values::List(List::new(item, Some(*length), reading)?)
+                Values::List(List::new(item, Some(*length), within)?)
             }
-            DataType::Struct(fields) if reading.nested => Values::Struct(Object::new(fields, reading)?),
+            DataType::Struct(fields) if reading.nested => Values::Struct(Object::new(fields, within)?),
             _ => return None,
         };
         Some(Column {
@@ -156,6 +175,9 @@ impl Column {
             integer_time,
             lax: reading.lax,
             cut_times: reading.cut_times,
+            tells: reading.tells,
+            cut: 0,
+            leaps: 0,
         })
     }
 
@@ -187,7 +209,7 @@ impl Column {
             },
             Values::Date(_) | Values::Moment(..) | Values::Time(..) => self.push_moment(text),
             Values::Binary(_) | Values::FixedBinary(_) => self.push_hex(text),
-            _ if self.lax => self.push_number(text.trim()),
+            _ if self.lax => self.push_digits(text),
             _ => self.push_number(text),
         }
     }
@@ -219,7 +241,7 @@ impl Column {
                     // Decimals are kept as text by those who fear for the last digit.
                     Values::Decimal128(..) | Values::Decimal256(..) => self.push_number(&text),
                     Values::Bool(_) | Values::List(_) | Values::Struct(_) => Err(self.not_type(raw)),
-                    _ if self.lax => self.push_number(text.trim()),
+                    _ if self.lax => self.push_digits(&text),
                     _ => Err(self.not_type(raw)),
                 }
             }
@@ -264,7 +286,7 @@ impl Column {
 
     /// A time, a date or a time of day as text.
     fn push_moment(&mut self, text: &str) -> Result<(), Problem> {
-        let (lax, cut) = (self.lax, self.cut_times);
+        let (lax, tells, cut) = (self.lax, self.tells, self.cut_times || self.tells);
         let value = || text.to_owned();
         let pushed = match &mut self.values {
             Values::Date(b) => match if lax {
@@ -276,12 +298,27 @@ impl Column {
                     b.append_value(tellable_days(days).ok_or_else(|| too_far(text))?);
                     true
                 }
+                Some(Counted::Finer(days)) if tells => {
+                    b.append_value(tellable_days(days).ok_or_else(|| too_far(text))?);
+                    self.cut += 1;
+                    true
+                }
                 Some(_) => return Err(not_midnight(text)),
                 None => false,
             },
-            Values::Moment(b, unit, zone) => match parse_moment(text, *unit, *zone) {
-                Some(counted) => {
+            Values::Moment(b, unit, zone) => match if lax {
+                parse_moment_lax(text, *unit, *zone)
+            } else {
+                parse_moment(text, *unit, *zone).map(|counted| Lax {
+                    counted,
+                    is_leap: false,
+                })
+            } {
+                Some(Lax { is_leap: true, .. }) if !tells => false,
+                Some(Lax { counted, is_leap }) => {
                     b.append_value(settled(counted, cut, *unit, &value)?);
+                    self.leaps += u64::from(is_leap);
+                    self.cut += u64::from(tells && matches!(counted, Counted::Finer(_)));
                     true
                 }
                 None => match (text.parse(), self.integer_time) {
@@ -309,9 +346,13 @@ impl Column {
     /// or days.
     fn push_count(&mut self, text: &str) -> Result<(), Problem> {
         let value = || text.to_owned();
-        let Some(count) = number::integer::<i64>(text) else {
-            return Err(self.not_type(text));
-        };
+        let (count, is_cut) = match number::integer::<i64>(text).map(|count| (count, false)) {
+            // So kamu reads a number in a time column.
+            None if self.tells && matches!(self.values, Values::Moment(..)) => number::cut_integer(text),
+            count => count,
+        }
+        .ok_or_else(|| self.not_type(text))?;
+        self.cut += u64::from(is_cut);
         match &mut self.values {
             Values::Moment(b, unit, _) => {
                 let counts = self.integer_time.or(self.lax.then_some(*unit));
@@ -347,6 +388,16 @@ impl Column {
         if pushed { Ok(()) } else { Err(self.not_type(text)) }
     }
 
+    /// A number as text, where kamu's rules hold: integers are digits and a sign.
+    fn push_digits(&mut self, text: &str) -> Result<(), Problem> {
+        let is_integer = self.data_type.is_integer();
+        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+        if is_integer && !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(self.not_type(text));
+        }
+        self.push_number(text)
+    }
+
     fn push_number(&mut self, text: &str) -> Result<(), Problem> {
         macro_rules! append {
             ($builder:expr, $value:expr) => {
@@ -367,6 +418,14 @@ impl Column {
                             "is beyond the floats of this column; use a Decimal or a String",
                         ))
                     }
+                    // It is a number, so it has a nearest float.
+                    Err(NotFloat::Digits) if self.tells => match text.parse() {
+                        Ok(value) => {
+                            $builder.append_value(value);
+                            self.cut += 1;
+                        }
+                        Err(_) => return Err(self.not_type(text)),
+                    },
                     Err(NotFloat::Digits) => {
                         let reason = "has more digits than the floats of this column keep; use a Decimal or a String";
                         return Err(changes(text, reason));
@@ -374,7 +433,17 @@ impl Column {
                 }
             };
         }
-        let lax = self.lax;
+        macro_rules! append_decimal {
+            ($type:ty, $builder:expr, $precision:expr, $scale:expr) => {
+                match number::cut_decimal::<$type>(text, $precision, $scale) {
+                    Some((value, is_cut)) if self.tells || !is_cut => {
+                        $builder.append_value(value);
+                        self.cut += u64::from(is_cut);
+                    }
+                    _ => return Err(self.not_type(text)),
+                }
+            };
+        }
         match &mut self.values {
             Values::Int8(b) => append!(b, number::integer(text)),
             Values::Int16(b) => append!(b, number::integer(text)),
@@ -388,10 +457,10 @@ impl Column {
             Values::Float32(b) => append_float!(b),
             Values::Float64(b) => append_float!(b),
             Values::Decimal128(b, precision, scale) => {
-                append!(b, number::decimal::<Decimal128Type>(text, *precision, *scale, lax));
+                append_decimal!(Decimal128Type, b, *precision, *scale);
             }
             Values::Decimal256(b, precision, scale) => {
-                append!(b, number::decimal::<Decimal256Type>(text, *precision, *scale, lax));
+                append_decimal!(Decimal256Type, b, *precision, *scale);
             }
             _ => return Err(self.not_type(text)),
         }
@@ -400,6 +469,18 @@ impl Column {
 
     fn not_type(&self, value: &str) -> Problem {
         not_type(value, &self.data_type)
+    }
+
+    /// What was cut of values since it was last asked for.
+    fn changes(&mut self) -> [(Change, u64); 2] {
+        let cut = match &self.values {
+            Values::Date(_) => Change::CutDays,
+            Values::Decimal128(..) | Values::Decimal256(..) => Change::CutDecimals,
+            Values::Float16(_) | Values::Float32(_) | Values::Float64(_) => Change::Rounded,
+            _ => Change::CutTimes,
+        };
+        let (cuts, leaps) = (std::mem::take(&mut self.cut), std::mem::take(&mut self.leaps));
+        [(cut, cuts), (Change::LeapSeconds, leaps)]
     }
 
     /// The values so far as an array of the column's type, leaving the column empty.

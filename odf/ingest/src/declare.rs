@@ -7,9 +7,12 @@ use arrow::datatypes::{Field, Schema, TimeUnit};
 use super::IngestError;
 use super::before::Before;
 use super::infer::{Inferred, InferredColumn};
+use super::json::GEOMETRY;
 use super::merge::OperationColumn;
 use super::plan::Plan;
-use super::source::{self, Content, Format, INTEGER_TIMES, OnProgress, Problem, Source, integer_times};
+use super::source::{
+    self, Content, Format, INTEGER_TIMES, NULL_GEOMETRIES, OnProgress, Problem, Source, integer_times,
+};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{
     AddPushSource, DEFAULT_SOURCE, DataField, DataSchema, DataType, MergeStrategy, MetadataEvent, ReadStep,
@@ -112,7 +115,7 @@ pub(super) fn added_columns(
     let Some(declared) = declared else {
         return Err(IngestError::ColumnsOpen);
     };
-    let table = Source::for_step(name, Content::File(content.to_owned()), &source::undeclared(read))?;
+    let table = Source::for_step(name, Content::File(content.to_owned()), &source::undeclared(read))?.looked_at_whole();
     let end = if table.is_there() { table.len()? } else { 0 };
     if end == 0 {
         return Ok(None);
@@ -169,6 +172,10 @@ pub(super) fn push_source(
     for field in &mut schema.fields {
         if let Some(unit) = shape.position(&field.name).and_then(|at| shape.integer_time(at)) {
             count_in(field, unit);
+        }
+        if source.format().has_features() && field.name == GEOMETRY {
+            let extra = field.extra.get_or_insert_default();
+            extra.0.insert(NULL_GEOMETRIES.to_owned(), true.into());
         }
     }
     Ok(MetadataEvent::AddPushSource(AddPushSource {

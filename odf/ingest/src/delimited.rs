@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 
-use super::chunks::{Chunked, Ordered, Ready, Rule};
+use super::chunks::{Chunked, Cutter, Ordered, Ready, Rule};
 use super::columns::Table;
 use super::infer::{Inferred, InferredColumn, Kinds, kind_of_text};
 use super::shape::Shape;
 use super::source::{
-    Batches, Difference, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report, unsupported,
+    Batches, Change, Difference, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report,
+    unsupported,
 };
 
 mod header;
@@ -35,8 +36,11 @@ fn header(records: &mut Records) -> Result<Vec<String>, SourceError> {
         return Err(source.error(Problem::Empty));
     }
     let has_header = source.options().header;
+    // A header that a source in the chain speaks of is taken to the letter, as kamu takes it.
+    let is_literal = source.has_step() && source.declared().is_none();
     let name = |(at, name): (usize, &str)| match name.trim() {
         _ if !has_header => format!("column_{}", at + 1),
+        _ if is_literal => name.to_owned(),
         "" => format!("column_{}", at + 1),
         name => name.to_owned(),
     };
@@ -46,6 +50,9 @@ fn header(records: &mut Records) -> Result<Vec<String>, SourceError> {
         if has_header {
             let found = header::names_of(names, &declared);
             names = found.map_err(|problem| source.error_at(records.line(), None, problem))?;
+            if names != declared {
+                source.tell("header", Change::ByName, 0);
+            }
         } else if declared.len() == names.len() {
             names = declared.into_iter().map(str::to_owned).collect();
         } else {
@@ -95,12 +102,25 @@ pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
     let mut rows = 0u64;
     if source.options().infer_types {
         let (reader, columns) = (source.clone(), names.clone());
-        let work = move |chunk| examine(Records::of(&reader, chunk), &columns);
-        let mut chunks = Ordered::start(source, span, rule(source), work)?;
-        while let Some(((seen, some), at)) = chunks.next()? {
-            kinds.iter_mut().zip(seen).for_each(|(kind, seen)| kind.add(seen));
-            rows += some;
-            report(source, progress, Phase::Inferring, at, end, rows)?;
+        if let Some(most) = source.options().first_rows {
+            let mut chunks = Cutter::open(source, span, rule(source))?;
+            while rows < most
+                && let Some(chunk) = chunks.next()?
+            {
+                rows += examine(&mut Records::of(source, chunk), &columns, most - rows, &mut kinds)?;
+            }
+        } else {
+            let work = move |chunk| {
+                let mut kinds = vec![Kinds::default(); columns.len()];
+                let rows = examine(&mut Records::of(&reader, chunk), &columns, u64::MAX, &mut kinds)?;
+                Ok((kinds, rows))
+            };
+            let mut chunks = Ordered::start(source, span, rule(source), work)?;
+            while let Some(((seen, some), at)) = chunks.next()? {
+                kinds.iter_mut().zip(seen).for_each(|(kind, seen)| kind.add(seen));
+                rows += some;
+                report(source, progress, Phase::Inferring, at, end, rows)?;
+            }
         }
     } else {
         kinds.fill(Kinds::TEXT);
@@ -122,20 +142,19 @@ pub(super) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
     Ok(Inferred { columns, rows })
 }
 
-/// The kinds of values in each column, and the number of rows.
-fn examine(mut records: Records, names: &[String]) -> Result<(Vec<Kinds>, u64), SourceError> {
-    let mut kinds = vec![Kinds::default(); names.len()];
+/// Adds the kinds of values in each column of at most so many rows, and gives the number of rows.
+fn examine(records: &mut Records, names: &[String], most: u64, kinds: &mut [Kinds]) -> Result<u64, SourceError> {
     let mut rows = 0u64;
-    while records.advance()? {
+    while rows < most && records.advance()? {
         records.check_width(names)?;
-        for (field, kind) in records.record.iter().zip(&mut kinds) {
+        for (field, kind) in records.record.iter().zip(kinds.iter_mut()) {
             if !field.is_empty() && !kind.settled() {
                 kind.add(kind_of_text(field));
             }
         }
         rows += 1;
     }
-    Ok((kinds, rows))
+    Ok(rows)
 }
 
 /// Typed rows of the part `span` of a file, in batches.
@@ -227,6 +246,7 @@ impl Batches for Rows {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         self.fill()?;
         let taken = self.table.take();
+        self.table.tell(self.records.source());
         taken.map_err(|problem| self.records.source().error(problem))
     }
 

@@ -3,13 +3,15 @@
 //!
 //! In order: columns that the system keeps for itself are refused, or get a `_` in front where nobody chose their names
 //! (no query, no ODF schema); in that case the event time may also be text (RFC 3339) or a number (Unix seconds, from 1973 to
-//! 5138). Timestamps become milliseconds UTC; digits below are cut from what a query computed, and refused elsewhere. A missing event time is made of nulls, which are filled later. Then the columns must
+//! 5138). Timestamps become milliseconds UTC; digits below are cut, of which is told where no query computed them (and refused
+//! in Parquet). A missing event time is made of nulls, which are filled later. Then the columns must
 //! be those of the dataset: same names, order and types, whatever the encoding of text and bytes; a column may be less
 //! nullable than the dataset's, and where it is more, its values are checked one by one.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, new_null_array};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -20,7 +22,7 @@ use super::exact::{self, Manner, Unfit};
 use super::infer::timestamp;
 use super::plan::Plan;
 use super::shape::type_name;
-use super::source::{Batches, Place, Problem, Reading, SourceError};
+use super::source::{Batches, Change, Place, Problem, Reading, Source, SourceError};
 use super::{FitError, merge};
 use odf_metadata::{MergeStrategy, Vocabulary};
 use odf_tables::types::{convert, to_arrow};
@@ -117,11 +119,11 @@ impl Fit {
         &self.plan
     }
 
-    /// Rows of the source as rows of the plan's shape. `name` stands for the source in messages.
-    pub(super) fn rows<'a>(&'a self, name: &'a str, batches: Box<dyn Batches + 'a>) -> Box<dyn Batches + 'a> {
+    /// Rows of the source as rows of the plan's shape.
+    pub(super) fn rows<'a>(&'a self, source: &'a Source, batches: Box<dyn Batches + 'a>) -> Box<dyn Batches + 'a> {
         Box::new(Fitted {
             fit: self,
-            name,
+            source,
             batches,
             read: 0,
         })
@@ -288,7 +290,7 @@ fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
 /// Rows brought into the shape of the plan.
 struct Fitted<'a> {
     fit: &'a Fit,
-    name: &'a str,
+    source: &'a Source,
     batches: Box<dyn Batches + 'a>,
     read: u64,
 }
@@ -321,7 +323,7 @@ impl Fitted<'_> {
             columns.push(array);
         }
         RecordBatch::try_new(schema.clone(), columns).map_err(|error| SourceError {
-            name: self.name.to_owned(),
+            name: self.source.name().to_owned(),
             place: None,
             column: None,
             problem: syntax(&error),
@@ -331,7 +333,7 @@ impl Fitted<'_> {
     /// The refusal of a whole column.
     fn fail(&self, column: &Field, problem: Problem) -> SourceError {
         SourceError {
-            name: self.name.to_owned(),
+            name: self.source.name().to_owned(),
             place: None,
             column: Some(column.name().clone()),
             problem,
@@ -346,16 +348,23 @@ impl Fitted<'_> {
         integer_time: Option<TimeUnit>,
         column: &Field,
     ) -> Result<ArrayRef, SourceError> {
+        let tells = self.source.reading().tells && !self.fit.computed;
         let reading = Reading {
             lax: true,
-            cut_times: self.fit.computed,
+            cut_times: self.fit.computed || tells && matches!(given.data_type(), DataType::Timestamp(..)),
             nested: true,
+            tells: false,
         };
         let manner = Manner { reading, integer_time };
-        exact::convert(given, to, manner).map_err(|unfit| match unfit {
+        let converted = exact::convert(given, to, manner).map_err(|unfit| match unfit {
             Unfit::Value(row, problem) => self.refuse(row, column, problem),
             Unfit::Column(problem) => self.fail(column, problem),
-        })
+        })?;
+        let finer = if tells { below_millis(given) } else { 0 };
+        if finer > 0 {
+            self.source.tell(column.name(), Change::CutTimes, finer);
+        }
+        Ok(converted)
     }
 
     /// Refuses numbers that are hardly Unix seconds.
@@ -376,12 +385,26 @@ impl Fitted<'_> {
     /// The refusal of a value in this row of the batch.
     fn refuse(&self, row: usize, column: &Field, problem: Problem) -> SourceError {
         SourceError {
-            name: self.name.to_owned(),
+            name: self.source.name().to_owned(),
             place: Some(Place::Row(self.read + row as u64 + 1)),
             column: Some(column.name().clone()),
             problem,
         }
     }
+}
+
+/// How many times have digits below the millisecond.
+fn below_millis(times: &ArrayRef) -> u64 {
+    let per_milli = match times.data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, _) => 1_000,
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => 1_000_000,
+        _ => return 0,
+    };
+    let Ok(counts) = cast(times, &DataType::Int64) else {
+        return 0;
+    };
+    let counts = counts.as_primitive::<Int64Type>();
+    counts.iter().flatten().filter(|count| count % per_milli != 0).count() as u64
 }
 
 fn syntax(error: &ArrowError) -> Problem {

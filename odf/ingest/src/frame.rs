@@ -8,10 +8,11 @@ use arrow::record_batch::RecordBatch;
 
 use super::IngestError;
 use super::before::Before;
+use super::ground::ColumnNote;
 use super::ground::{Ground, INPUT, Planned};
-use super::infer::Inferred;
+use super::infer::{Inferred, Note};
 use super::shape::Shape;
-use super::source::{Batches, Format, OnProgress, Source, SourceError, Span, integer_times};
+use super::source::{Batches, Format, OnProgress, Problem, Source, SourceError, Span, integer_times};
 use odf_metadata::{MergeStrategy, ReadStep, Timestamp, Transform};
 use odf_tables::types::{NoCounterpart, to_arrow};
 
@@ -24,6 +25,8 @@ pub(super) struct Frame {
     query: Option<Box<dyn Planned>>,
     /// Where queries may put temporary files.
     dir: PathBuf,
+    /// What the types that were found out leave to be said.
+    notes: Vec<ColumnNote>,
 }
 
 impl Frame {
@@ -46,11 +49,22 @@ impl Frame {
             Some(declared) => declared.clone(),
             None if end == 0 => return Ok(None),
             None if preprocess.is_some() => source.infer(end, progress)?,
-            None => as_known(source.infer(end, progress)?, source.format(), before)?,
+            None => as_known(source.infer(end, progress)?, &source, before)?,
         };
         if columns.columns.is_empty() {
             return Ok(None);
         }
+        let notes = columns.columns.iter().filter_map(|column| {
+            Some(ColumnNote {
+                column: column.name.clone(),
+                note: column.note.filter(|note| *note != Note::NoValues)?,
+            })
+        });
+        // Of what is known already it was said.
+        let notes = match before.schema {
+            None => notes.collect(),
+            Some(_) => Vec::new(),
+        };
         let fields = columns
             .columns
             .into_iter()
@@ -75,6 +89,7 @@ impl Frame {
             shape,
             query,
             dir: ground.dir.to_owned(),
+            notes,
         }))
     }
 
@@ -94,6 +109,15 @@ impl Frame {
     /// The table the rows are from.
     pub(super) fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// What there is to be said of the columns, and of the last reading of the rows.
+    pub(super) fn notes(&self) -> Vec<ColumnNote> {
+        let told = self.source.told().into_iter().map(|(column, changed)| ColumnNote {
+            column,
+            note: Note::Changed(changed),
+        });
+        self.notes.iter().cloned().chain(told).collect()
     }
 
     /// Bytes of the content.
@@ -119,8 +143,17 @@ impl Frame {
 
 /// The columns with the types that they have in the dataset, which decides how text is read: a few rows may look like
 /// something narrower, or like nothing at all where a column is empty.
-fn as_known(mut found: Inferred, format: Format, before: &Before) -> Result<Inferred, NoCounterpart> {
-    let Some(known) = before.schema.as_ref().map(to_arrow).transpose()? else {
+fn as_known(mut found: Inferred, source: &Source, before: &Before) -> Result<Inferred, IngestError> {
+    let known = before.schema.as_ref().map(to_arrow).transpose()?;
+    let is_known = |name: &str| known.as_ref().is_some_and(|known| known.field_with_name(name).is_ok());
+    if let Some(open) = found
+        .columns
+        .iter()
+        .find(|column| column.note == Some(Note::NoValues) && !is_known(&column.name))
+    {
+        return Err(source.column_error(&open.name, Problem::NoValues).into());
+    }
+    let Some(known) = known else {
         return Ok(found);
     };
     let vocabulary = &before.vocabulary;
@@ -138,7 +171,7 @@ fn as_known(mut found: Inferred, format: Format, before: &Before) -> Result<Infe
         if let Ok(field) = known.field_with_name(&column.name)
             && !field.data_type().is_nested()
             && !column.data_type.is_nested()
-            && format != Format::Parquet
+            && source.format() != Format::Parquet
         {
             column.data_type = field.data_type().clone();
         }

@@ -24,7 +24,7 @@ use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 
 use super::moment::{Counted, parse_date, parse_timestamp};
 use super::number::{self, NotFloat};
-use super::source::ReadOptions;
+use super::source::{Changed, ReadOptions};
 
 pub use odf_tables::{UTC, timestamp};
 
@@ -152,7 +152,9 @@ impl Kinds {
         if self.only(Kinds::DATE) {
             return DataType::Date32;
         }
-        if self.times_only() && (options.cut_times || !self.has(Kinds::FINE)) {
+        // Where few rows are looked at, kamu's reading decides, and that cuts.
+        let cuts = options.cut_times || options.first_rows.is_some();
+        if self.times_only() && (cuts || !self.has(Kinds::FINE)) {
             return timestamp();
         }
         match self {
@@ -163,6 +165,9 @@ impl Kinds {
 
     /// Why the column is text although its values look like something else.
     pub(super) fn note(self, options: &ReadOptions) -> Option<Note> {
+        if self == Kinds::default() && options.first_rows.is_some() {
+            return Some(Note::NoValues);
+        }
         let data_type = self.data_type(options);
         let is_text = data_type == DataType::Utf8;
         self.note_on_digits(&data_type)
@@ -175,13 +180,17 @@ impl Kinds {
     }
 }
 
-/// Why a column is text although all of its values are numbers, or times.
+/// What there is to be said of a column: mostly, why it is text although all of its values are numbers, or times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
     /// No number type that is chosen by itself keeps all of their digits.
     Digits,
     /// Some have digits below the millisecond, where the times of datasets end.
     FineTimes,
+    /// The rows that were looked at have no value in it.
+    NoValues,
+    /// It is not about the type: values were changed, or passed over.
+    Changed(Changed),
 }
 
 impl std::fmt::Display for Note {
@@ -191,6 +200,8 @@ impl std::fmt::Display for Note {
                 "text, as written, because a Float64 would change digits of its numbers; --decimal makes a Decimal of it \
                  where one is wide enough, and --schema gives it any type"
             }
+            Note::NoValues => "text, because the first rows have no value in it",
+            Note::Changed(changed) => return std::fmt::Display::fmt(changed, f),
             Note::FineTimes => {
                 "text, because some of its times have digits below the millisecond; --cut-times cuts them off and makes \
                  times of it"

@@ -9,10 +9,11 @@ use arrow::record_batch::RecordBatch;
 use super::chunks::Chunked;
 use super::columns::Table;
 use super::shape::Shape;
-use super::source::{Batches, Problem, Source, SourceError, Span, unsupported};
+use super::source::{Batches, Change, Problem, Source, SourceError, Span, unsupported};
 
 mod feature;
 mod flat;
+mod lenient;
 mod lines;
 mod look;
 mod objects;
@@ -40,8 +41,8 @@ pub(super) fn lines(source: &Source, shape: &Shape, span: Span) -> Result<Chunke
     })
 }
 
-/// Batches of typed rows. A member that a row lacks is null; one that the dataset lacks is refused, unless the source
-/// declares its columns: then it was left out on purpose. A row of nothing but such members is refused, and so is one
+/// Batches of typed rows. A member that a row lacks is null; one that the dataset lacks is refused, unless a source in the
+/// chain has the rows read: then it was left out on purpose, or is none of the columns of the first rows, which is told. A row of nothing but such members is refused, and so is one
 /// whose name differs from that of a column without a value in case only.
 pub(super) struct Rows {
     source: Source,
@@ -94,36 +95,47 @@ impl Rows {
             };
             self.row += 1;
             let (row, shape, table, given) = (self.row, &self.shape, &mut self.table, &mut self.given);
-            let (mut expected, lax) = (0, self.source.declared().is_some());
+            let source = &self.source;
+            let (mut expected, lax) = (0, self.source.has_step());
+            let is_open = lax && self.source.declared().is_none();
             let (mut taken, mut passed_over) = (0, 0);
             let has_features = self.source.format().has_features();
             let near = &mut self.near;
             near.clear();
-            cells(self.naming, utf8(&self.source, place, &self.text)?, &mut |key, raw| {
-                let at = if expected < shape.width() && shape.name(expected) == key {
-                    expected
-                } else {
-                    match shape.position(&key) {
-                        Some(at) => at,
-                        None if lax => {
-                            passed_over += usize::from(!(has_features && key == GEOMETRY));
-                            near.extend(shape.position_but_for_case(&key).map(|at| (at, key.to_string())));
-                            return Ok(());
+            let in_lines = matches!(self.objects, Objects::Lines(_));
+            cells(
+                self.naming,
+                in_lines,
+                utf8(&self.source, place, &self.text)?,
+                &mut |key, raw| {
+                    let at = if expected < shape.width() && shape.name(expected) == key {
+                        expected
+                    } else {
+                        match shape.position(&key) {
+                            Some(at) => at,
+                            None if lax => {
+                                passed_over += usize::from(!(has_features && key == GEOMETRY));
+                                near.extend(shape.position_but_for_case(&key).map(|at| (at, key.to_string())));
+                                if is_open {
+                                    source.tell(&key, Change::PassedOver, 1);
+                                }
+                                return Ok(());
+                            }
+                            None => return Err((Some(key.to_string()), Problem::NotInDataset(shape.names()))),
                         }
-                        None => return Err((Some(key.to_string()), Problem::NotInDataset(shape.names()))),
+                    };
+                    expected = at + 1;
+                    if given[at] == row {
+                        return Err((Some(key.to_string()), Problem::Duplicate));
                     }
-                };
-                expected = at + 1;
-                if given[at] == row {
-                    return Err((Some(key.to_string()), Problem::Duplicate));
-                }
-                given[at] = row;
-                taken += 1;
-                table
-                    .column(at)
-                    .push_json(raw)
-                    .map_err(|problem| (Some(key.to_string()), problem))
-            })
+                    given[at] = row;
+                    taken += 1;
+                    table
+                        .column(at)
+                        .push_json(raw)
+                        .map_err(|problem| (Some(key.to_string()), problem))
+                },
+            )
             .map_err(|(column, problem)| self.source.error_in(place, column.as_deref(), problem))?;
             if let Some((at, name)) = near.iter().find(|(at, _)| given[*at] != row) {
                 let problem = Problem::Case(shape.name(*at).to_owned());
@@ -149,6 +161,7 @@ impl Rows {
 impl Batches for Rows {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         self.fill()?;
+        self.table.tell(&self.source);
         self.table.take().map_err(|problem| self.source.error(problem))
     }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use arrow::array::timezone::Tz;
 use arrow::compute::kernels::cast_utils::{Parser, string_to_datetime, string_to_time_nanoseconds};
 use arrow::datatypes::{Date32Type, TimeUnit};
-use chrono::{DateTime, TimeZone, Utc};
+use chrono::Utc;
 
 /// Milliseconds of a day.
 pub(super) const DAY_MILLIS: i64 = 86_400_000;
@@ -71,14 +71,13 @@ pub(super) fn parse_date(text: &str) -> Option<i32> {
     }
 }
 
-/// A date as kamu takes it: also with one digit for the month or the day, or without dashes; or a time, which is a date if
-/// it is midnight.
+/// A date as kamu takes it: also with one digit for the month or the day, or without dashes; or a time, whose date it is.
 pub(super) fn parse_date_lax(text: &str) -> Option<Counted> {
     if let Some(days) = parse_date(text) {
         return Some(Counted::Exactly(days.into()));
     }
     if text.len() > 10 && !text.starts_with(['+', '-']) {
-        let millis = parse_moment(text, TimeUnit::Millisecond, None)?;
+        let Lax { counted: millis, .. } = parse_moment_lax(text, TimeUnit::Millisecond, None)?;
         return Some(match millis {
             Counted::Exactly(millis) if millis.rem_euclid(DAY_MILLIS) == 0 => {
                 Counted::Exactly(millis.div_euclid(DAY_MILLIS))
@@ -116,23 +115,56 @@ pub(super) fn parse_moment(text: &str, unit: TimeUnit, zone: Option<Tz>) -> Opti
     general(text, unit, zone)
 }
 
-fn general(text: &str, unit: TimeUnit, zone: Option<Tz>) -> Option<Counted> {
-    fn count<Z: TimeZone>(time: &DateTime<Z>, unit: TimeUnit) -> Option<Counted> {
-        // A leap second has more than a second's nanoseconds. Counted it would be the first second of the next minute.
-        let nanos = i64::from(time.timestamp_subsec_nanos());
-        (nanos < NANOS_PER_SECOND).then(|| Counted::of(time.timestamp(), nanos, unit))
+/// A time as kamu takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lax {
+    pub(super) counted: Counted,
+    /// It is a leap second, and counted as the second behind it.
+    pub(super) is_leap: bool,
+}
+
+/// A time likewise, as kamu takes it: not without seconds, and leap seconds count as those behind them.
+pub(super) fn parse_moment_lax(text: &str, unit: TimeUnit, zone: Option<Tz>) -> Option<Lax> {
+    if lacks_seconds(text) {
+        return None;
     }
-    let text = with_seconds(text);
+    let plain = parse_moment(text, unit, zone).map(|counted| Lax {
+        counted,
+        is_leap: false,
+    });
+    plain.or_else(|| {
+        let counted = counted(text, unit, zone, true)?;
+        Some(Lax { counted, is_leap: true })
+    })
+}
+
+fn general(text: &str, unit: TimeUnit, zone: Option<Tz>) -> Option<Counted> {
+    counted(&with_seconds(text), unit, zone, false)
+}
+
+/// A time with all of its parts. A leap second is none unless they are wanted.
+fn counted(text: &str, unit: TimeUnit, zone: Option<Tz>, leap_seconds: bool) -> Option<Counted> {
+    let count = |seconds: i64, nanos: u32| {
+        // A leap second has more than a second's nanoseconds. Counted it is the first second of the next minute.
+        let nanos = i64::from(nanos);
+        (leap_seconds || nanos < NANOS_PER_SECOND).then(|| Counted::of(seconds, nanos, unit))
+    };
     // The parser takes `+02:60` for three hours.
     let offset = text.get(11..).and_then(|clock| clock.rsplit_once(['+', '-']));
     if offset.is_some_and(|(_, offset)| offset.len() >= 4 && offset.ends_with("60")) {
         return None;
     }
     let counted = match zone {
-        None => count(&string_to_datetime(&Utc, &text).ok()?, unit),
-        Some(zone) => count(&string_to_datetime(&zone, &text).ok()?, unit),
+        None => {
+            let time = string_to_datetime(&Utc, text).ok()?;
+            count(time.timestamp(), time.timestamp_subsec_nanos())
+        }
+        Some(zone) => {
+            let time = string_to_datetime(&zone, text).ok()?;
+            count(time.timestamp(), time.timestamp_subsec_nanos())
+        }
     }?;
-    Some(if has_digits_below_nanos(&text) {
+    Some(if has_digits_below_nanos(text) {
         counted.and_more()
     } else {
         counted
@@ -141,17 +173,23 @@ fn general(text: &str, unit: TimeUnit, zone: Option<Tz>) -> Option<Counted> {
 
 /// `2024-01-01T08:30` and whatever zone follows, with seconds.
 fn with_seconds(text: &str) -> Cow<'_, str> {
-    const MINUTE_END: usize = "2024-01-01T00:00".len();
+    match text.split_at_checked(MINUTE_END) {
+        Some((minutes, zone)) if lacks_seconds(text) => format!("{minutes}:00{zone}").into(),
+        _ => text.into(),
+    }
+}
+
+/// Where the minutes of a time end.
+const MINUTE_END: usize = "2024-01-01T00:00".len();
+
+/// Whether a text is a time, perhaps, that goes no further than to the minute.
+fn lacks_seconds(text: &str) -> bool {
     let b = text.as_bytes();
-    let lacks = b.len() >= MINUTE_END
+    b.len() >= MINUTE_END
         && b[13] == b':'
         && b[14..MINUTE_END].iter().all(u8::is_ascii_digit)
         && b.get(MINUTE_END)
-            .is_none_or(|next| !matches!(next, b':' | b'.' | b'0'..=b'9'));
-    match text.split_at_checked(MINUTE_END) {
-        Some((minutes, zone)) if lacks => format!("{minutes}:00{zone}").into(),
-        _ => text.into(),
-    }
+            .is_none_or(|next| !matches!(next, b':' | b'.' | b'0'..=b'9'))
 }
 
 /// Whether a fraction of a second goes on behind its ninth digit.
@@ -300,6 +338,28 @@ mod tests {
     }
 
     #[test]
+    fn kamu_takes_leap_seconds_and_no_times_without_seconds() {
+        let lax = |text| parse_moment_lax(text, TimeUnit::Millisecond, None);
+        let plain = |text| parse_moment(text, TimeUnit::Millisecond, None).unwrap();
+        for (text, wanted) in [
+            ("2024-01-01T08:30", None),
+            ("2024-01-01T08:30+02:00", None),
+            ("2024-01-01", Some(("2024-01-01", false))),
+            ("2024-01-01T08:30:00+02:00", Some(("2024-01-01T06:30:00", false))),
+            ("2016-12-31T23:59:60Z", Some(("2017-01-01T00:00:00", true))),
+            ("2016-12-31T23:59:60.5Z", Some(("2017-01-01T00:00:00.5", true))),
+            ("2016-12-31T23:59:61Z", None),
+        ] {
+            let wanted = wanted.map(|(text, is_leap)| Lax {
+                counted: plain(text),
+                is_leap,
+            });
+            assert_eq!(lax(text), wanted, "{text}");
+        }
+        assert_eq!(parse_date_lax("2024-01-02T23:00-05:00"), None);
+    }
+
+    #[test]
     fn moments_have_units_and_zones() {
         let east: Tz = "+02:00".parse().unwrap();
         for (unit, wanted) in [
@@ -358,7 +418,7 @@ mod tests {
         let mut day = -800_000;
         while day < 3_000_000 {
             let millis = i64::from(day) * DAY_MILLIS + i64::from(day).rem_euclid(DAY_MILLIS) * 997 % DAY_MILLIS;
-            let Some(time) = DateTime::from_timestamp_millis(millis) else {
+            let Some(time) = chrono::DateTime::from_timestamp_millis(millis) else {
                 break;
             };
             let text = time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();

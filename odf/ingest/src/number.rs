@@ -53,41 +53,29 @@ impl Digits {
         })
     }
 
-    /// The integer that this is after `scale` more places, as text, and what was behind its last digit: nothing, less than
-    /// a half, or a half and more. None if it has more digits than any decimal type.
-    fn scaled(&self, scale: i64) -> Option<(String, Behind)> {
+    /// The integer that this is after `scale` more places, as text, and whether more digits are behind it. None if it has
+    /// more digits than any decimal type.
+    fn scaled(&self, scale: i64) -> Option<(String, bool)> {
         let places = self.point + scale;
         let length = i64::try_from(self.digits.len()).ok()?;
         if self.digits.is_empty() {
-            return Some(("0".to_owned(), Behind::Nothing));
+            return Some(("0".to_owned(), false));
         }
         if places > MOST_DECIMAL_DIGITS as i64 {
             return None;
         }
         let Ok(places) = usize::try_from(places) else {
-            return Some(("0".to_owned(), Behind::Less));
+            return Some(("0".to_owned(), true));
         };
         if i64::try_from(places).ok()? >= length {
             let zeros = "0".repeat(places - self.digits.len());
-            return Some((format!("{}{zeros}", self.digits), Behind::Nothing));
+            return Some((format!("{}{zeros}", self.digits), false));
         }
-        let (kept, behind) = self.digits.split_at(places);
-        let behind = if behind.as_bytes()[0] >= b'5' {
-            Behind::Half
-        } else {
-            Behind::Less
-        };
+        let kept = &self.digits[..places];
         let kept = if kept.is_empty() { "0" } else { kept };
-        Some((kept.to_owned(), behind))
+        // None of the digits at the end is a zero.
+        Some((kept.to_owned(), true))
     }
-}
-
-/// What lies behind the last digit that is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Behind {
-    Nothing,
-    Less,
-    Half,
 }
 
 /// An integer, also when written as a fraction or with an exponent that come to exactly one (`3.0`, as spreadsheets and data
@@ -97,38 +85,31 @@ pub(super) fn integer<T: FromStr>(text: &str) -> Option<T> {
         return Some(value);
     }
     let digits = Digits::of(text)?;
-    let (whole, behind) = digits.scaled(0)?;
+    let (whole, is_cut) = digits.scaled(0)?;
     let sign = if digits.negative && whole != "0" { "-" } else { "" };
-    (behind == Behind::Nothing)
-        .then(|| format!("{sign}{whole}").parse().ok())
-        .flatten()
+    (!is_cut).then(|| format!("{sign}{whole}").parse().ok()).flatten()
 }
 
-/// A decimal that fits. Digits behind its scale are rounded half away from zero if `rounds`, else there must be none.
-pub(super) fn decimal<T: DecimalType>(text: &str, precision: u8, scale: i8, rounds: bool) -> Option<T::Native> {
+/// A decimal that fits when the digits behind its scale are cut, and whether there are any.
+pub(super) fn cut_decimal<T: DecimalType>(text: &str, precision: u8, scale: i8) -> Option<(T::Native, bool)> {
     let digits = Digits::of(text)?;
-    let (mut whole, behind) = digits.scaled(scale.into())?;
-    if behind != Behind::Nothing && !rounds {
-        return None;
-    }
-    if behind == Behind::Half {
-        whole = plus_one(&whole);
-    }
+    let (whole, is_cut) = digits.scaled(scale.into())?;
     if whole.len() > usize::from(precision) {
         return None;
     }
     let sign = if digits.negative { "-" } else { "" };
-    parse_decimal::<T>(&format!("{sign}{whole}"), precision, 0).ok()
+    let decimal = parse_decimal::<T>(&format!("{sign}{whole}"), precision, 0).ok()?;
+    Some((decimal, is_cut))
 }
 
-/// The next integer.
-fn plus_one(whole: &str) -> String {
-    let kept = whole.trim_end_matches('9');
-    let zeros = "0".repeat(whole.len() - kept.len());
-    match kept.as_bytes().last() {
-        None => format!("1{zeros}"),
-        Some(last) => format!("{}{}{zeros}", &kept[..kept.len() - 1], char::from(last + 1)),
-    }
+/// The integer that is left of a number when its fraction is cut, and whether there is any; none beyond the integers that
+/// floats hold.
+pub(super) fn cut_integer(text: &str) -> Option<(i64, bool)> {
+    let digits = Digits::of(text)?;
+    let (whole, is_cut) = digits.scaled(0)?;
+    let sign = if digits.negative && whole != "0" { "-" } else { "" };
+    let whole: i64 = format!("{sign}{whole}").parse().ok()?;
+    (!is_cut || whole.unsigned_abs() < 1 << 53).then_some((whole, is_cut))
 }
 
 /// Why a text is no float of some width.
@@ -244,40 +225,45 @@ mod tests {
     }
 
     #[test]
-    fn decimals_are_rounded_half_away_from_zero_or_not_at_all() {
-        for (text, rounded, strict) in [
-            ("1.999", Some(200), None),
-            ("2.675", Some(268), None),
-            ("-2.675", Some(-268), None),
-            ("2.674", Some(267), None),
-            ("0.005", Some(1), None),
-            ("-0.005", Some(-1), None),
-            ("0.0049", Some(0), None),
-            ("0.00049", Some(0), None),
-            ("1.23e-5", Some(0), None),
-            ("1.5e1", Some(1500), Some(1500)),
-            ("1.50000", Some(150), Some(150)),
-            ("99999999.99", Some(9_999_999_999), Some(9_999_999_999)),
-            ("99999999.994", Some(9_999_999_999), None),
-            ("99999999.995", None, None),
-            ("100000000", None, None),
-            ("1e999999999", None, None),
-            ("0e999999999", Some(0), Some(0)),
-            ("-0", Some(0), Some(0)),
-            ("NaN", None, None),
-            ("1 000", None, None),
+    fn what_is_cut_is_known() {
+        for (text, wanted) in [
+            ("1.999", Some((199, true))),
+            ("-1.999", Some((-199, true))),
+            ("1.99", Some((199, false))),
+            ("1.50000", Some((150, false))),
+            ("1.5e1", Some((1500, false))),
+            ("0e999999999", Some((0, false))),
+            ("-0", Some((0, false))),
+            ("1e999999999", None),
+            ("NaN", None),
+            ("1 000", None),
+            ("99999999.995", Some((9_999_999_999, true))),
+            ("-0.001", Some((0, true))),
+            ("1e-9", Some((0, true))),
+            ("100000000", None),
+            ("x", None),
         ] {
-            assert_eq!(decimal::<Decimal128Type>(text, 10, 2, true), rounded, "{text}");
-            assert_eq!(decimal::<Decimal128Type>(text, 10, 2, false), strict, "{text}");
+            assert_eq!(cut_decimal::<Decimal128Type>(text, 10, 2), wanted, "{text}");
         }
         let nines = "9".repeat(76);
-        assert_eq!(
-            decimal::<Decimal256Type>(&nines, 76, 0, false),
-            i256::from_string(&nines)
-        );
-        assert_eq!(decimal::<Decimal256Type>(&format!("{nines}9"), 76, 0, true), None);
-        assert_eq!(decimal::<Decimal128Type>("1250", 3, -1, true), Some(125));
-        assert_eq!(decimal::<Decimal128Type>("1255", 3, -1, true), Some(126));
+        let wide = i256::from_string(&nines).map(|wide| (wide, false));
+        assert_eq!(cut_decimal::<Decimal256Type>(&nines, 76, 0), wide);
+        assert_eq!(cut_decimal::<Decimal256Type>(&format!("{nines}9"), 76, 0), None);
+        assert_eq!(cut_decimal::<Decimal128Type>("1255", 3, -1), Some((125, true)));
+        for (text, wanted) in [
+            ("1.5", Some((1, true))),
+            ("-1.5", Some((-1, true))),
+            ("-0.5", Some((0, true))),
+            ("1e12", Some((1_000_000_000_000, false))),
+            ("9223372036854775807", Some((i64::MAX, false))),
+            ("9007199254740991.5", Some((9_007_199_254_740_991, true))),
+            ("9007199254740992.5", None),
+            ("9223372036854775808", None),
+            ("1e400", None),
+            ("", None),
+        ] {
+            assert_eq!(cut_integer(text), wanted, "{text}");
+        }
     }
 
     #[test]

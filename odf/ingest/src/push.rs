@@ -205,7 +205,7 @@ fn take(
         Some(frame) => {
             let declared = read.schemas().1.is_some();
             let fit = Fit::new(frame.schema(), &before, declared, given.preprocess.is_some())?;
-            let open = || Ok(fit.rows(given.name, frame.open()?));
+            let open = || Ok(fit.rows(frame.source(), frame.open()?));
             let rows = Unstaged {
                 source: frame.source(),
                 open: &open,
@@ -231,7 +231,8 @@ fn take(
     if let Some(added) = added {
         additions.events.splice(0..0, added.events);
     }
-    Ok(additions.at(system_time))
+    let notes = frame.as_ref().map(Frame::notes).unwrap_or_default();
+    Ok(additions.at(system_time).map(|prepared| Prepared { notes, ..prepared }))
 }
 
 /// Says that all rows up to `watermark` are there. Up to date if that was said already.

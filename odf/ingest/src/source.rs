@@ -1,7 +1,8 @@
 //! Where rows come from: a table file in one of seven formats, opened as often as needed and read in bounded batches.
 //!
 //! A [`Source`] is looked at in up to two passes. The first ([`Source::infer`]) examines **every** row and settles the
-//! type of each column; it is skipped when the dataset already has a schema. The second ([`Source::rows`]) reads typed
+//! type of each column (a source in the chain that declares none has the first [`FIRST_ROWS`] decide, as kamu does); it is
+//! skipped when the dataset already has a schema. The second ([`Source::rows`]) reads typed
 //! batches of [`BATCH_ROWS`] rows. Neither keeps more than one batch (for CSV, NDJSON, JSON and GeoJSON: plus one row) in
 //! memory, whatever the size of the file.
 
@@ -25,6 +26,7 @@ mod problem;
 mod progress;
 mod step;
 mod table;
+mod told;
 
 use ahead::Ahead;
 
@@ -40,10 +42,11 @@ pub(super) use options::Reading;
 pub use problem::{Place, Problem, SourceError};
 pub(super) use progress::report;
 pub use progress::{OnProgress, Phase, Progress};
-pub(super) use step::{INTEGER_TIMES, integer_times, undeclared, with_schema};
-pub use step::{check_step, declared_columns, step_for_format};
+pub use step::{FIRST_ROWS, check_step, declared_columns, step_for_format};
+pub(super) use step::{INTEGER_TIMES, NULL_GEOMETRIES, integer_times, undeclared, with_schema};
 pub use table::{Content, Source, spool};
 pub(super) use table::{Input, RandomAccess};
+pub use told::{Change, Changed};
 
 impl Source {
     /// The table with its beginning looked at: refused if it is of another kind, and with what separates its columns.
@@ -92,6 +95,7 @@ impl Source {
         if span.end == 0 {
             return Err(self.error(Problem::Empty));
         }
+        self.told.clear();
         let source = &self.settled()?;
         let reader: Box<dyn Batches + Send> = match self.format {
             Format::Csv => return Ok(Box::new(delimited::rows(source, shape, span)?)),

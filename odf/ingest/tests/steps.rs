@@ -166,9 +166,45 @@ fn rows_without_a_declared_column_are_no_rows_of_nulls() {
         schema: None,
     };
     let feature =
-        |properties: &str| format!("{{\"type\":\"Feature\",\"geometry\":null,\"properties\":{properties}}}\n");
+        |properties: &str| format!("{{\"type\":\"Feature\",\"geometry\":{{}},\"properties\":{properties}}}\n");
     assert_eq!(read(feature("{}").as_bytes(), &features).unwrap().1, ["-"]);
     assert!(refusal(&feature("{\"nmae\":\"x\"}"), &features).contains("would be lost"));
+    for (line, words) in [
+        (
+            "{\"type\":\"Feature\",\"geometry\":null,\"properties\":{}}",
+            "it has no `geometry`",
+        ),
+        ("{\"type\":\"Feature\",\"properties\":{}}", "it has no `geometry`"),
+        (
+            "{\"type\":\"Feature\",\"geometry\":{},\"properties\":null}",
+            "it has no `properties`",
+        ),
+        (
+            "{\"type\":\"Point\",\"geometry\":{},\"properties\":{}}",
+            "its `type` is not `Feature`",
+        ),
+    ] {
+        let error = refusal(&format!("{line}\n"), &features);
+        assert!(
+            error.contains("t.ndgeojson, line 1: not a GeoJSON feature") && error.contains(words),
+            "{error}"
+        );
+    }
+    let collection = ReadStep::GeoJson {
+        ddl_schema: ddl(&["name STRING"]),
+        schema: None,
+    };
+    let document = |rest: &str| format!("{{\"features\":[{{\"geometry\":{{}},\"properties\":{{}}}}]{rest}}}");
+    assert_eq!(
+        read(document(",\"type\":\"FeatureCollection\"").as_bytes(), &collection)
+            .unwrap()
+            .1,
+        ["-"]
+    );
+    for rest in ["", ",\"type\":\"Feature\""] {
+        let error = refusal(&document(rest), &collection);
+        assert!(error.contains("does not say that it is a FeatureCollection"), "{error}");
+    }
 }
 
 #[test]

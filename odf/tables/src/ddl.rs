@@ -1,7 +1,9 @@
 //! `ddlSchema`, the older way in which a source declares its columns: `name TYPE [NOT NULL]` (odf-facts §8.4).
 //!
 //! Columns are optional unless `NOT NULL` is said, except that dates and decimals are always required: so kamu reads them.
-//! Items of arrays follow the same rule. Names may be quoted with `"` or `` ` ``; types are taken in any case.
+//! Items of arrays follow the same rule. Names may be quoted with `"` or `` ` ``; types are taken in any case. There are the
+//! types that kamu knows there, and no others: a source that only one of the two programs reads would be worth less than a
+//! refusal. Who types a command may say more ([`parse_types`]).
 
 use std::sync::Arc;
 
@@ -54,7 +56,7 @@ pub fn parse_types(text: &str) -> Result<Vec<ColumnType>, DdlError> {
             required,
             words,
             ..
-        } = parse(text)?;
+        } = parse(text, Types::Any)?;
         let is_time = matches!(data_type, DataType::Timestamp(..));
         let precision = words.split_once('(').filter(|_| is_time);
         let integer_time = match precision.map(|(_, rest)| rest.split(')').next().unwrap_or_default().trim()) {
@@ -111,7 +113,7 @@ struct Parsed {
 }
 
 fn parse_column(text: &str) -> Option<Field> {
-    let parsed = parse(text)?;
+    let parsed = parse(text, Types::OfKamu)?;
     Some(Field::new(
         parsed.name,
         parsed.data_type,
@@ -119,7 +121,16 @@ fn parse_column(text: &str) -> Option<Field> {
     ))
 }
 
-fn parse(text: &str) -> Option<Parsed> {
+/// Which types there are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Types {
+    /// Those that kamu knows in a `ddlSchema`.
+    OfKamu,
+    /// Other words for numbers and texts, too.
+    Any,
+}
+
+fn parse(text: &str, types: Types) -> Option<Parsed> {
     let text = text.trim();
     let (name, rest) = match text.chars().next()? {
         quote @ ('"' | '`') => quoted(&text[1..], quote)?,
@@ -132,11 +143,11 @@ fn parse(text: &str) -> Option<Parsed> {
     let words: Vec<String> = rest.split_whitespace().map(str::to_ascii_uppercase).collect();
     let (declared, required) = match words.as_slice() {
         [declared @ .., not, null] if not == "NOT" && null == "NULL" => (declared, true),
-        [declared @ .., null] if null == "NULL" => (declared, false),
+        [declared @ .., null] if null == "NULL" && types == Types::Any => (declared, false),
         declared => (declared, false),
     };
     let words = declared.join(" ");
-    let (data_type, nullable) = data_type(&words, 0)?;
+    let (data_type, nullable) = data_type(&words, types, 0)?;
     (!name.is_empty()).then_some(Parsed {
         name,
         data_type,
@@ -163,7 +174,7 @@ fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
 }
 
 /// The type and whether it may be null, from words in upper case with one blank between them.
-fn data_type(text: &str, depth: usize) -> Option<(DataType, bool)> {
+fn data_type(text: &str, types: Types, depth: usize) -> Option<(DataType, bool)> {
     let (name, arguments) = match text.split_once('(') {
         Some((name, rest)) => {
             let (arguments, behind) = rest.split_once(')')?;
@@ -174,23 +185,26 @@ fn data_type(text: &str, depth: usize) -> Option<(DataType, bool)> {
     let optional = |data_type| Some((data_type, true));
     match (name.as_str(), arguments) {
         ("BOOLEAN" | "BOOL", None) => optional(DataType::Boolean),
-        ("TINYINT", _) => optional(DataType::Int8),
-        ("SMALLINT", _) => optional(DataType::Int16),
         ("INT" | "INTEGER" | "SIGNED" | "SIGNED INTEGER" | "INT32", _) => optional(DataType::Int32),
         ("BIGINT", _) => optional(DataType::Int64),
-        ("TINYINT UNSIGNED", _) => optional(DataType::UInt8),
-        ("SMALLINT UNSIGNED", _) => optional(DataType::UInt16),
         ("INT UNSIGNED" | "INTEGER UNSIGNED" | "UNSIGNED" | "UNSIGNED INTEGER" | "UINT32", _) => {
             optional(DataType::UInt32)
         }
         ("BIGINT UNSIGNED", _) => optional(DataType::UInt64),
-        ("FLOAT" | "REAL" | "FLOAT32", _) => optional(DataType::Float32),
-        ("DOUBLE" | "DOUBLE PRECISION", _) => optional(DataType::Float64),
+        ("FLOAT" | "FLOAT32", _) => optional(DataType::Float32),
+        ("DOUBLE", _) => optional(DataType::Float64),
+        ("TINYINT", _) if types == Types::Any => optional(DataType::Int8),
+        ("SMALLINT", _) if types == Types::Any => optional(DataType::Int16),
+        ("TINYINT UNSIGNED", _) if types == Types::Any => optional(DataType::UInt8),
+        ("SMALLINT UNSIGNED", _) if types == Types::Any => optional(DataType::UInt16),
+        ("REAL", _) if types == Types::Any => optional(DataType::Float32),
+        ("DOUBLE PRECISION", _) if types == Types::Any => optional(DataType::Float64),
+        ("CHAR", _) if types == Types::Any => optional(DataType::Utf8),
         ("DATE", None) => Some((DataType::Date32, false)),
         ("TIMESTAMP" | "TIMESTAMP WITH TIME ZONE" | "TIMESTAMP WITHOUT TIME ZONE" | "TIMESTAMPTZ", _) => {
             optional(timestamp())
         }
-        ("STRING" | "VARCHAR" | "CHAR" | "FIXEDSTRING" | "TEXT" | "TINYTEXT" | "MEDIUMTEXT" | "LONGTEXT", _) => {
+        ("STRING" | "VARCHAR" | "FIXEDSTRING" | "TEXT" | "TINYTEXT" | "MEDIUMTEXT" | "LONGTEXT", _) => {
             optional(DataType::Utf8)
         }
         ("DECIMAL", Some(arguments)) => {
@@ -214,7 +228,7 @@ fn data_type(text: &str, depth: usize) -> Option<(DataType, bool)> {
             if depth >= MAX_DEPTH {
                 return None;
             }
-            let (item, nullable) = data_type(item.trim(), depth + 1)?;
+            let (item, nullable) = data_type(item.trim(), types, depth + 1)?;
             optional(DataType::List(Arc::new(Field::new("item", item, nullable))))
         }
     }
@@ -241,7 +255,6 @@ mod tests {
         assert_eq!(columns("ts timestamp(3) not null"), one("ts", timestamp(), false));
         assert_eq!(columns("a: INT"), one("a", DataType::Int32, true));
         assert_eq!(columns("a  BIGINT  NOT   NULL"), one("a", DataType::Int64, false));
-        assert_eq!(columns("a BIGINT NULL"), one("a", DataType::Int64, true));
         assert_eq!(columns("a INT(11) UNSIGNED"), one("a", DataType::UInt32, true));
         assert_eq!(columns("\"my col\" double"), one("my col", DataType::Float64, true));
         assert_eq!(columns("`a``, \"b` TEXT"), one("a`, \"b", DataType::Utf8, true));
@@ -283,6 +296,18 @@ mod tests {
             "\"a INT",
             "\"\" INT",
             "a INT DEFAULT 5",
+            "a BIGINT NULL",
+            "a SMALLINT",
+            "a TINYINT UNSIGNED",
+            "a CHAR(4)",
+            "a REAL",
+            "a DOUBLE PRECISION",
+            "a NUMERIC(5,2)",
+            "a ARRAY<SMALLINT>",
+            "a INT[]",
+            "a STRUCT<x INT>",
+            "a MAP<STRING, INT>",
+            "a STRING COMMENT 'x'",
             "NOT NULL",
             "é",
         ] {
@@ -324,6 +349,10 @@ mod tests {
             let time = timestamp();
             assert_eq!(parsed(text).unwrap(), [format!("t {time} true {unit}")], "{text}");
         }
+        assert_eq!(
+            parsed("a SMALLINT NULL, b DOUBLE PRECISION, c CHAR(4)").unwrap(),
+            ["a Int16 true None", "b Float64 true None", "c Utf8 true None"]
+        );
         for text in ["t TIMESTAMP(1)", "t TIMESTAMP()", "t WHAT", "t", ""] {
             assert!(
                 parsed(text).unwrap_err().contains("does not declare a column"),

@@ -235,7 +235,21 @@ impl Planner<'_> {
         Ok(match dataset.kind() {
             DatasetKind::Derivative => Way::Transform(id),
             DatasetKind::Root if dataset.state().polling_source.is_some() => Way::Source(id),
-            DatasetKind::Root => Way::Nothing,
+            DatasetKind::Root => {
+                let sources = &dataset.state().push_sources;
+                if sources.len() > 1 && self.wanted.contains(&id) {
+                    let names = sources.keys().cloned().collect::<Vec<_>>().join(", ");
+                    return Err(Failure::new(
+                        Kind::Usage,
+                        format!(
+                            "{} asks nobody for rows: it has several push sources ({names})",
+                            dataset.name()?
+                        ),
+                    )
+                    .next("push rows with `odfs ingest DATASET FILE --source-name NAME`"));
+                }
+                Way::Nothing
+            }
         })
     }
 }

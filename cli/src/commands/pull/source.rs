@@ -9,7 +9,7 @@ use odf::workspace::Growth;
 use super::{PullArgs, open};
 use crate::commands::approve::{Standing, held_to};
 use crate::commands::batch::committed;
-use crate::commands::publish::watch;
+use crate::commands::publish::{say_notes, watch};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
@@ -69,6 +69,7 @@ fn ask(
         match ingest(dataset, &fetched, allow_empty, session, io)? {
             Growth::UpToDate => return Ok(()),
             Growth::Grown(grown) => {
+                say_notes(&grown.notes, io);
                 taken.blocks += grown.blocks.len();
                 taken.rows += grown.rows;
             }

@@ -25,8 +25,6 @@ impl From<SnapshotError> for Failure {
             SnapshotError::Refused(ref refused) => {
                 let problem = refused.first().map(|refused| &refused.problem);
                 match problem {
-                    Some(Problem::Exists(_)) => Failure::new(Kind::Refused, &error)
-                        .next("choose another name with --name, or delete what is there with --replace"),
                     Some(Problem::IdTaken { .. }) => Failure::new(Kind::Refused, &error).next("`odfs list` shows it"),
                     Some(Problem::Dependents(_)) => Failure::new(Kind::Refused, &error)
                         .next("replace those too in the same call, or delete them first"),

@@ -75,9 +75,6 @@ pub enum Problem {
     /// Inputs go round in a circle.
     #[error("it is computed from itself: {}", .0.join(" from "))]
     Cycle(Vec<String>),
-    /// There is a dataset of that name.
-    #[error("a dataset of this name exists already ({0})")]
-    Exists(DatasetId),
     /// There is a dataset of that id under another name.
     #[error("{id} exists already, as `{name}`")]
     IdTaken {

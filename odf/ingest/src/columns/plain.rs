@@ -6,7 +6,7 @@
 use arrow::datatypes::Decimal128Type;
 
 use super::{Column, Values, tellable_days};
-use crate::moment::{Counted, parse_date, parse_moment};
+use crate::moment::{Counted, Lax, parse_date, parse_moment, parse_moment_lax};
 use crate::number;
 use crate::source::Problem;
 
@@ -73,6 +73,16 @@ impl Column {
         *cell = match (&self.values, value) {
             (Values::Text(_), Plain::Text(text)) => Cell::Text(text),
             (Values::Int64(_), Plain::Integer(value, _)) => Cell::Integer(value),
+            (Values::Moment(_, unit, zone), Plain::Text(text)) if self.lax => {
+                // What is cut, or a leap second, is counted by the general rules.
+                match parse_moment_lax(text, *unit, *zone)? {
+                    Lax {
+                        counted: Counted::Exactly(count),
+                        is_leap: false,
+                    } => Cell::Integer(count),
+                    _ => return None,
+                }
+            }
             (Values::Moment(_, unit, zone), Plain::Text(text)) => match parse_moment(text, *unit, *zone)? {
                 Counted::Exactly(count) => Cell::Integer(count),
                 Counted::Finer(count) if self.cut_times => Cell::Integer(count),
@@ -85,7 +95,10 @@ impl Column {
                 Cell::Float(number::float(text, !self.lax).ok()?)
             }
             (Values::Decimal128(_, precision, scale), Plain::Integer(_, text) | Plain::Number(text)) => {
-                Cell::Decimal(number::decimal::<Decimal128Type>(text, *precision, *scale, self.lax)?)
+                match number::cut_decimal::<Decimal128Type>(text, *precision, *scale)? {
+                    (value, false) => Cell::Decimal(value),
+                    (_, true) => return None,
+                }
             }
             (Values::Date(_), Plain::Text(text)) => Cell::Integer(tellable_days(parse_date(text)?.into())?.into()),
             (Values::Bool(_), Plain::Bool(value)) => Cell::Bool(value),

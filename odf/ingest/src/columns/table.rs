@@ -5,7 +5,7 @@ use arrow::record_batch::RecordBatch;
 
 use super::{Cell, Column, Plain};
 use crate::shape::Shape;
-use crate::source::{Problem, Reading};
+use crate::source::{Problem, Reading, Source};
 
 /// The columns of one batch under construction.
 pub(crate) struct Table {
@@ -71,6 +71,17 @@ impl Table {
     pub(crate) fn row_done(&mut self, bytes: usize) {
         self.rows += 1;
         self.bytes += bytes + self.row_bytes;
+    }
+
+    /// Has `source` tell what was cut of values that were given until now. Only of rows that are taken.
+    pub(crate) fn tell(&mut self, source: &Source) {
+        for (column, field) in self.columns.iter_mut().zip(self.shape.schema().fields()) {
+            for (change, values) in column.changes() {
+                if values > 0 {
+                    source.tell(field.name(), change, values);
+                }
+            }
+        }
     }
 
     pub(crate) fn full(&self) -> bool {

@@ -12,6 +12,7 @@ fn fixed_lengths_have_a_limit_however_they_are_nested() {
         lax: true,
         cut_times: false,
         nested: true,
+        tells: false,
     };
     let made = |data_type| Column::new(&Field::new("x", data_type, true), None, reading).is_some();
     let most = i32::try_from(MAX_FIXED_LENGTH).unwrap();

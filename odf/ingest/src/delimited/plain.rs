@@ -95,5 +95,6 @@ pub(super) fn batches(source: &Source, chunk: &Chunk, layout: &Layout, mut table
         }
     }
     batches.extend(table.take().ok()?);
+    table.tell(source);
     Some(batches)
 }

@@ -12,6 +12,7 @@ const STRICT: Manner = Manner {
         lax: false,
         cut_times: false,
         nested: true,
+        tells: false,
     },
     integer_time: None,
 };

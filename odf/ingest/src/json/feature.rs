@@ -23,13 +23,15 @@ pub(super) enum Naming {
     /// Each property for one of its name, `id` and `geometry` for columns of those names. A property that is called as one
     /// of them gets a `_` in front.
     Feature,
-    /// As kamu does: properties and geometry, which hides a property of its name; an `id` is no column.
+    /// As kamu does: properties and geometry, which hides a property of its name; an `id` is no column. Both must be there.
     AsKamu,
     /// The source declares columns, and kamu's rule fills them. Where it finds nothing, those that [`Naming::Feature`]
     /// gives are taken.
     Declared {
         /// There is one for a property `id` beside the one for the feature's.
         both_ids: bool,
+        /// Whether features may be without properties, or without a geometry. For kamu they may not.
+        may_lack: bool,
     },
 }
 
@@ -42,6 +44,7 @@ impl Naming {
             (true, true, None) => Naming::AsKamu,
             (true, true, Some(_)) => Naming::Declared {
                 both_ids: shape.is_some_and(|shape| shape.position(PROPERTY_ID).is_some()),
+                may_lack: source.takes_nulls(),
             },
         }
     }
@@ -50,6 +53,7 @@ impl Naming {
 /// What of a feature becomes columns, as JSON text.
 #[derive(Default)]
 struct Feature {
+    kind: Option<String>,
     id: Option<String>,
     properties: Option<String>,
     geometry: Option<String>,
@@ -60,6 +64,7 @@ impl Feature {
         let mut feature = Feature::default();
         members(text, &mut |key, raw| {
             let place = match key.as_ref() {
+                "type" => &mut feature.kind,
                 "id" => &mut feature.id,
                 "properties" => &mut feature.properties,
                 "geometry" => &mut feature.geometry,
@@ -72,6 +77,18 @@ impl Feature {
         })?;
         feature.id = feature.id.filter(|id| id != "null");
         Ok(feature)
+    }
+
+    /// Refuses what kamu refuses: a feature without properties or without a geometry, and in lines one that says it is none.
+    fn check(&self, in_lines: bool) -> Result<(), Refused> {
+        let is_object = |member: &Option<String>| member.as_ref().is_some_and(|raw| raw.starts_with('{'));
+        let reason = match &self.kind {
+            kind if in_lines && kind.as_deref() != Some("\"Feature\"") => "its `type` is not `Feature`",
+            _ if !is_object(&self.properties) => "it has no `properties`",
+            _ if !is_object(&self.geometry) => "it has no `geometry`, and kamu reads none without one",
+            _ => return Ok(()),
+        };
+        Err((None, Problem::Syntax(format!("not a GeoJSON feature: {reason}"))))
     }
 
     /// Calls `visit` with every property.
@@ -98,12 +115,15 @@ impl Feature {
     }
 }
 
-/// Calls `visit` with every column of a row and its value.
-pub(super) fn cells(naming: Naming, text: &str, visit: &mut OnCell<'_>) -> Result<(), Refused> {
+/// Calls `visit` with every column of a row and its value. `in_lines` says that it is one of features in lines.
+pub(super) fn cells(naming: Naming, in_lines: bool, text: &str, visit: &mut OnCell<'_>) -> Result<(), Refused> {
     if matches!(naming, Naming::Members) {
         return members(text, visit);
     }
     let feature = Feature::parse(text)?;
+    if matches!(naming, Naming::AsKamu | Naming::Declared { may_lack: false, .. }) {
+        feature.check(in_lines)?;
+    }
     match naming {
         Naming::Members | Naming::AsKamu => feature.properties(&mut |key, raw| {
             if key == GEOMETRY { Ok(()) } else { visit(key, raw) }
@@ -118,7 +138,7 @@ pub(super) fn cells(naming: Naming, text: &str, visit: &mut OnCell<'_>) -> Resul
                 _ => visit(key, raw),
             })?;
         }
-        Naming::Declared { both_ids } => {
+        Naming::Declared { both_ids, .. } => {
             let (mut property_id, mut property_geometry) = (None, None);
             let (mut has_id, mut has_geometry) = (false, false);
             feature.properties(&mut |key, raw| {

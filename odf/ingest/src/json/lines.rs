@@ -2,6 +2,9 @@
 
 use std::io::{BufRead as _, Read as _};
 
+use serde::de::IgnoredAny;
+
+use super::lenient;
 use super::text::RECORD_SEPARATOR;
 use crate::chunks::{BYTE_ORDER_MARK, Chunk, Rule};
 use crate::source::{MAX_ROW_BYTES, Problem, Source, SourceError};
@@ -17,6 +20,8 @@ pub(super) struct Lines {
     read: usize,
     /// Lines of the file before what is read next.
     line: u64,
+    /// Rows are read as kamu reads them: objects follow one another, wherever lines end.
+    is_lenient: bool,
 }
 
 /// A part of a file, looked at as a whole.
@@ -52,6 +57,7 @@ impl Lines {
             start: chunk.start,
             read: 0,
             line: chunk.line,
+            is_lenient: matches!(rule, Rule::Lines) && source.has_step(),
         }
     }
 
@@ -84,10 +90,47 @@ impl Lines {
             if is_first && text.starts_with(BYTE_ORDER_MARK) {
                 text.drain(..BYTE_ORDER_MARK.len());
             }
-            if !text.trim_ascii().is_empty() {
-                return Ok(Some(begins));
+            if text.trim_ascii().is_empty() {
+                continue;
             }
+            if self.is_lenient && serde_json::from_slice::<IgnoredAny>(text).is_err() {
+                let skipped = read - text.len();
+                self.object_at(self.read - read + skipped, begins, text);
+            }
+            return Ok(Some(begins));
         }
+    }
+
+    /// Puts the object that begins at `at`, on line `begins`, into `text` if there is one in kamu's reading, and goes on
+    /// behind it. Else everything stays as it is, and what is wrong is for who parses it to say.
+    fn object_at(&mut self, at: usize, begins: u64, text: &mut Vec<u8>) {
+        let Content::Text(content) = &self.content else {
+            return;
+        };
+        let Some((object, length)) = content.get(at..).and_then(lenient::object) else {
+            return;
+        };
+        if length > MAX_ROW_BYTES {
+            return;
+        }
+        let (bytes, end) = (content.as_bytes(), at + length);
+        // Up to the end of the line there may be nothing.
+        let blanks = bytes.get(end..).unwrap_or_default().iter();
+        let blanks = blanks.take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r')).count();
+        let end = match bytes.get(end + blanks) {
+            Some(b'\n') => end + blanks + 1,
+            None => end + blanks,
+            Some(_) => end,
+        };
+        let lines = bytes
+            .get(at..end)
+            .unwrap_or_default()
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        self.line = begins - 1 + lines as u64;
+        self.read = end;
+        *text = object.into_bytes();
     }
 
     /// All that comes, if it is known to be text in lines.

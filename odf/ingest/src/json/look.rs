@@ -6,30 +6,41 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field};
 
 use super::{GEOMETRY, MAX_DEPTH, Naming, Objects, cells, decode_string, items, members, rule, utf8};
-use crate::chunks::Ordered;
-use crate::infer::{Inferred, InferredColumn, Kinds, kind_of_json_string, kind_of_number};
+use crate::chunks::{Cutter, Ordered};
+use crate::infer::{Inferred, InferredColumn, Kinds, Note, kind_of_json_string, kind_of_number};
 use crate::source::{
     BATCH_ROWS, Format, MAX_COLUMNS, OnProgress, Phase, Problem, ReadOptions, Source, SourceError, Span, check_names,
     report,
 };
 
-/// Types of all columns from all rows; columns in the order in which they first appear.
+/// Types of all columns from all rows, or the first ones; columns in the order in which they first appear.
 pub(crate) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) -> Result<Inferred, SourceError> {
     let whole = Span { start: 0, line: 0, end };
     let mut all = Seen::default();
     let mut types = HashMap::new();
+    let most = source.options().first_rows;
     if matches!(source.format(), Format::Ndjson | Format::NdGeoJson) {
         let (reader, rule) = (source.clone(), rule(source)?);
-        let work = move |chunk| {
-            let mut seen = Seen::default();
-            let mut objects = Objects::of(&reader, rule, chunk);
-            seen.examine(&reader, &mut objects, &mut |_, _| Ok(()))?;
-            Ok(seen)
-        };
-        let mut chunks = Ordered::start(source, whole, rule, work)?;
-        while let Some((seen, at)) = chunks.next()? {
-            all.join(seen).map_err(|problem| source.error(problem))?;
-            report(source, progress, Phase::Inferring, at, end, all.rows)?;
+        if let Some(most) = most {
+            let mut chunks = Cutter::open(source, whole, rule)?;
+            while all.rows < most
+                && let Some(chunk) = chunks.next()?
+            {
+                let mut objects = Objects::of(source, rule, chunk);
+                all.examine(source, &mut objects, &mut |_, _| Ok(()))?;
+            }
+        } else {
+            let work = move |chunk| {
+                let mut seen = Seen::default();
+                let mut objects = Objects::of(&reader, rule, chunk);
+                seen.examine(&reader, &mut objects, &mut |_, _| Ok(()))?;
+                Ok(seen)
+            };
+            let mut chunks = Ordered::start(source, whole, rule, work)?;
+            while let Some((seen, at)) = chunks.next()? {
+                all.join(seen).map_err(|problem| source.error(problem))?;
+                report(source, progress, Phase::Inferring, at, end, all.rows)?;
+            }
         }
         if all.rows == 0 {
             return Err(source.error(Problem::Empty));
@@ -56,7 +67,7 @@ pub(crate) fn infer(source: &Source, end: u64, progress: &mut OnProgress<'_>) ->
         let (data_type, note) = match types.remove(&name) {
             // Where the file itself says that it is text nothing needs to be said.
             Some(data_type) => (data_type.clone(), values.scalars.note_on_digits(&data_type)),
-            None => (values.data_type(options), values.scalars.note(options)),
+            None => (values.data_type(options), values.note(options)),
         };
         InferredColumn {
             name,
@@ -77,7 +88,7 @@ struct Manner {
     /// Lists and objects have types of their own, and text is never a date or a time: so kamu sees JSON.
     typed: bool,
     /// Members that come up together are put in the order of their names: what is left of their order where kamu parses a
-    /// whole document, or a feature, before it looks for types.
+    /// row before it looks for types.
     sorted: bool,
 }
 
@@ -85,7 +96,7 @@ impl Manner {
     fn of(source: &Source) -> Manner {
         Manner {
             typed: source.has_step(),
-            sorted: source.has_step() && source.format() != Format::Ndjson,
+            sorted: source.has_step(),
         }
     }
 }
@@ -144,6 +155,14 @@ impl Values {
         Ok(())
     }
 
+    /// What there is to be said of the type.
+    fn note(&self, options: &ReadOptions) -> Option<Note> {
+        match (&self.items, &self.members) {
+            (None, None) => self.scalars.note(options),
+            _ => self.scalars.note(options).filter(|note| *note != Note::NoValues),
+        }
+    }
+
     /// The type that has all of them; text if there is no other.
     fn data_type(&self, options: &ReadOptions) -> DataType {
         match (&self.items, &self.members) {
@@ -181,10 +200,14 @@ impl Seen {
         on_rows: &mut dyn FnMut(u64, u64) -> Result<(), SourceError>,
     ) -> Result<(), SourceError> {
         let (manner, naming) = (Manner::of(source), Naming::of(source, None));
+        let most = source.options().first_rows.unwrap_or(u64::MAX);
         let mut text = Vec::new();
-        while let Some(place) = objects.next(&mut text)? {
+        while self.rows < most
+            && let Some(place) = objects.next(&mut text)?
+        {
             let (mut expected, known) = (0, self.columns.len());
-            cells(naming, utf8(source, place, &text)?, &mut |key, raw| {
+            let in_lines = matches!(objects, Objects::Lines(_));
+            cells(naming, in_lines, utf8(source, place, &text)?, &mut |key, raw| {
                 let at = match self.columns.get(expected).filter(|(name, _)| **name == key) {
                     Some(_) => expected,
                     None => self.position(&key).map_err(|problem| (None, problem))?,

@@ -12,6 +12,9 @@ use crate::chunks::{BYTE_ORDER_MARK, Chunk, Rule};
 use crate::shapes::Shapes;
 use crate::source::{Format, Place, Problem, Source, SourceError, Span};
 
+/// The `type` of a document with features, as JSON.
+const COLLECTION: &str = "\"FeatureCollection\"";
+
 const BUFFER_BYTES: usize = 256 << 10;
 /// How far into a file is looked for what tells a sequence from lines.
 const SNIFFED_BYTES: u64 = 4096;
@@ -32,7 +35,11 @@ impl Objects {
         }
         let input = BufReader::with_capacity(BUFFER_BYTES, source.open_at(span.start)?.take(span.end - span.start));
         Ok(match source.format() {
-            Format::GeoJson => Objects::Elements(Elements::new(source, input, Some("features"))),
+            Format::GeoJson => {
+                let elements = Elements::new(source, input, Some("features"));
+                let is_lax = !source.has_step() || source.takes_nulls();
+                Objects::Elements(if is_lax { elements } else { elements.of_type(COLLECTION) })
+            }
             _ => Objects::Elements(Elements::new(source, input, source.options().sub_path.as_deref())),
         })
     }

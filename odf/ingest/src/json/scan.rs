@@ -30,6 +30,8 @@ pub(super) struct Elements {
     /// The array of rows is the document itself.
     bare: bool,
     state: State,
+    /// What the document must have as its `type`, and has not had so far.
+    wanted: Option<&'static str>,
     line: u64,
     consumed: u64,
 }
@@ -45,8 +47,17 @@ impl Elements {
             found: None,
             bare: false,
             state: State::Start,
+            wanted: None,
             line: 1,
             consumed: 0,
+        }
+    }
+
+    /// The same of a document that must have this `type`, written as JSON.
+    pub(super) fn of_type(self, wanted: &'static str) -> Elements {
+        Elements {
+            wanted: Some(wanted),
+            ..self
         }
     }
 
@@ -126,6 +137,9 @@ impl Elements {
                 }
                 self.state = State::End;
                 return match &self.found {
+                    Some(_) if self.wanted.is_some() => {
+                        Err(self.syntax("the document does not say that it is a FeatureCollection"))
+                    }
                     Some(_) => Ok(()),
                     None if self.path.is_empty() => Err(self.syntax("the document has no array of objects")),
                     None => Err(self.syntax(&format!("the document has no array `{}`", self.path.join(".")))),
@@ -156,6 +170,15 @@ impl Elements {
             self.bump()?;
             self.inside += 1;
             self.state = State::Members(false);
+            return Ok(());
+        }
+        if let Some(wanted) = self.wanted
+            && self.inside == 0
+            && key == "type"
+        {
+            let mut kind = Vec::new();
+            self.value(Some(&mut kind), MAX_COLUMN_NAME_BYTES)?;
+            self.wanted = (kind != wanted.as_bytes()).then_some(wanted);
             return Ok(());
         }
         let may_be_rows = self.path.is_empty() || on_path && self.inside + 1 == self.path.len();

@@ -20,6 +20,8 @@ pub struct ReadOptions {
     /// For JSON the dotted path to the array that holds the rows; absent: the document itself or its only array of objects.
     /// For shapefiles the `.shp` in the archive, perhaps with wildcards; absent: the only one.
     pub sub_path: Option<String>,
+    /// Columns are found out from so many rows, in any table that is read as text; absent: from all of them.
+    pub first_rows: Option<u64>,
 }
 
 impl Default for ReadOptions {
@@ -34,6 +36,7 @@ impl Default for ReadOptions {
             decimal: false,
             cut_times: false,
             sub_path: None,
+            first_rows: None,
         }
     }
 }
@@ -47,4 +50,6 @@ pub(crate) struct Reading {
     pub(crate) cut_times: bool,
     /// The format has lists and objects.
     pub(crate) nested: bool,
+    /// What kamu cuts is cut, and told of.
+    pub(crate) tells: bool,
 }

@@ -112,6 +112,12 @@ pub enum Problem {
     /// The columns of the table are not those of the dataset.
     #[error("the file {0}")]
     Columns(Difference),
+    /// Nothing says of what type a column is.
+    #[error(
+        "the first rows have no value in it, so nothing shows its type; declare the columns in the source (`schema`), or \
+         leave it out"
+    )]
+    NoValues,
     /// A row has none of the columns that the source declares.
     #[error("nothing in it is a column that the source declares ({0}); all of its values would be lost")]
     NothingDeclared(String),

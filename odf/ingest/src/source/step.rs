@@ -12,6 +12,9 @@ use odf_metadata::{DataField, DataSchema, DataType, ReadStep, ReadStepCsv};
 use odf_tables::ddl::parse_columns;
 use odf_tables::types::to_arrow;
 
+/// From how many rows the columns of a source that declares none are found out.
+pub const FIRST_ROWS: u64 = 1_000;
+
 impl Source {
     /// A table to be read exactly as `step` says. `name` is used in messages.
     ///
@@ -19,12 +22,14 @@ impl Source {
     /// - columns (members, fields) that are not asked for are passed over instead of refused;
     /// - CSV columns are found by name where there is a header, else by their place, for which there must be as many as
     ///   declared; a header whose names nobody declared renames them;
-    /// - values are read as kamu reads them, which is laxer: numbers in a JSON time column are in the unit of the column,
-    ///   decimals are rounded to their scale, fractions to the nearest float. What would be lost otherwise is refused:
-    ///   digits below the unit of a time, the time of day of a date, digits of an integer, a number that becomes infinite.
+    /// - values are read as kamu reads them: numbers in a JSON time column are in the unit of the column, fractions become the
+    ///   nearest float, numbers in text have no blanks around them and integers no point. Digits below the unit of a time or
+    ///   the scale of a decimal, and the time of day of a date, are cut, and told of. What would be lost otherwise is refused:
+    ///   digits of an integer, a number that becomes infinite.
     ///
-    /// If it does not, types found out in JSON are those that kamu sees: lists and objects have types of their own, text is
-    /// text even where it looks like a date. Yet all rows are looked at, not the first thousand.
+    /// If it does not, columns are those that kamu finds in the first [`FIRST_ROWS`] rows: lists and objects of JSON have types
+    /// of their own, text is text even where it looks like a date. Members that only later rows have are passed over, which is
+    /// told ([`Source::told`]). Numbers whose digits a float would lose make text, as everywhere.
     ///
     /// # Errors
     /// [`Problem::Option`] for an option with a value that is not supported, [`Problem::Declaration`] for columns that cannot
@@ -38,6 +43,8 @@ impl Source {
             has_step: true,
             declared: None,
             lasting: false,
+            told: Arc::default(),
+            takes_nulls: says_of_a_field(step, NULL_GEOMETRIES),
         };
         source.options = options(step).map_err(|problem| source.error(problem))?;
         let declared = declared_columns(step).map_err(|problem| source.error(problem))?;
@@ -45,6 +52,9 @@ impl Source {
             check_names(&source, declared.columns.iter().map(|c| c.name.as_str()))?;
         }
         source.declared = declared.map(Arc::new);
+        // Of a shapefile the header says what there is.
+        let is_sampled = source.declared.is_none() && source.format != Format::EsriShapefile;
+        source.options.first_rows = is_sampled.then_some(FIRST_ROWS);
         Ok(source)
     }
 
@@ -92,6 +102,10 @@ pub(crate) fn with_schema(step: &ReadStep, columns: Option<DataSchema>) -> ReadS
 pub fn declared_columns(step: &ReadStep) -> Result<Option<Inferred>, Problem> {
     let fields = match step.schemas() {
         (_, Some(schema)) => {
+            for field in &schema.fields {
+                check_type(&field.data_type, false)
+                    .map_err(|reason| Problem::Declaration(format!("column `{}`: {reason}", field.name)))?;
+            }
             let schema = to_arrow(schema).map_err(|error| Problem::Declaration(error.to_string()))?;
             schema.fields().iter().map(|f| f.as_ref().clone()).collect()
         }
@@ -110,9 +124,37 @@ pub fn declared_columns(step: &ReadStep) -> Result<Option<Inferred>, Problem> {
     Ok(Some(Inferred { columns, rows: 0 }))
 }
 
+/// Refuses types that have a form and no meaning: what no slice can hold, and what kamu cannot read. `is_optional` says that
+/// the type stands in an optional one.
+fn check_type(data_type: &DataType, is_optional: bool) -> Result<(), String> {
+    match data_type {
+        DataType::Option { .. } if is_optional => Err("an optional type within an optional one".to_owned()),
+        DataType::Option { inner } => check_type(inner, true),
+        DataType::Decimal { precision, scale } if !u32::try_from(*scale).is_ok_and(|scale| scale <= *precision) => Err(
+            format!("Decimal({precision}, {scale}) has a scale that is not from 0 to its precision"),
+        ),
+        DataType::List { item_type, .. } => check_type(item_type, false),
+        DataType::Struct { fields } => fields.iter().try_for_each(|field| check_type(&field.data_type, false)),
+        _ => Ok(()),
+    }
+}
+
 /// The attribute of a declared time column that says: integers in it count its unit. kamu reads none in CSV, whose
 /// columns of milliseconds need it therefore; a unit other than that says it by itself.
 pub(crate) const INTEGER_TIMES: &str = "odfs.dev/integerTimes";
+
+/// The attribute of a declared geometry column that says: features may be without one. kamu refuses those.
+pub(crate) const NULL_GEOMETRIES: &str = "odfs.dev/nullGeometries";
+
+/// Whether one of the columns that a step declares has this attribute.
+fn says_of_a_field(step: &ReadStep, attribute: &str) -> bool {
+    let fields = step.schemas().1.map(|schema| schema.fields.as_slice());
+    let extras = fields
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|field| field.extra.as_ref());
+    extras.into_iter().any(|extra| extra.0.contains_key(attribute))
+}
 
 /// In which unit integers count in those time columns of a read step that say it.
 pub(crate) fn integer_times(step: &ReadStep) -> Vec<(String, TimeUnit)> {
@@ -193,10 +235,10 @@ fn options(step: &ReadStep) -> Result<ReadOptions, Problem> {
     let mut options = ReadOptions::default();
     match step {
         ReadStep::Csv(csv) => {
-            expect("encoding", csv.encoding.as_deref(), &["utf8", "utf-8"])?;
-            expect("nullValue", csv.null_value.as_deref(), &[""])?;
-            expect("dateFormat", csv.date_format.as_deref(), &["rfc3339"])?;
-            expect("timestampFormat", csv.timestamp_format.as_deref(), &["rfc3339"])?;
+            expect("encoding", csv.encoding.as_deref(), "utf8")?;
+            expect("nullValue", csv.null_value.as_deref(), "")?;
+            expect("dateFormat", csv.date_format.as_deref(), "rfc3339")?;
+            expect("timestampFormat", csv.timestamp_format.as_deref(), "rfc3339")?;
             options.separator = Some(character("separator", csv.separator.as_deref().unwrap_or(","))?);
             options.quote = character("quote", csv.quote.as_deref().unwrap_or("\""))?;
             options.escape = match csv.escape.as_deref().unwrap_or("\\") {
@@ -229,19 +271,20 @@ fn options(step: &ReadStep) -> Result<ReadOptions, Problem> {
 }
 
 fn text_options(encoding: &Option<String>, date: &Option<String>, time: &Option<String>) -> Result<(), Problem> {
-    expect("encoding", encoding.as_deref(), &["utf8", "utf-8"])?;
-    expect("dateFormat", date.as_deref(), &["rfc3339"])?;
-    expect("timestampFormat", time.as_deref(), &["rfc3339"])
+    expect("encoding", encoding.as_deref(), "utf8")?;
+    expect("dateFormat", date.as_deref(), "rfc3339")?;
+    expect("timestampFormat", time.as_deref(), "rfc3339")
 }
 
-fn expect(option: &'static str, value: Option<&str>, supported: &'static [&'static str]) -> Result<(), Problem> {
+/// Refuses an option with another value than the one that there is; to the letter, as kamu does.
+fn expect(option: &'static str, value: Option<&str>, supported: &'static str) -> Result<(), Problem> {
     match value {
-        Some(value) if !supported.iter().any(|s| s.eq_ignore_ascii_case(value)) => Err(Problem::Option {
+        Some(value) if value != supported => Err(Problem::Option {
             option,
             value: super::shorten(value),
-            supported: match supported.first() {
-                Some(first) if !first.is_empty() => first,
-                _ => "an empty text",
+            supported: match supported {
+                "" => "an empty text",
+                supported => supported,
             },
         }),
         _ => Ok(()),

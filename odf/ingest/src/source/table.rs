@@ -11,6 +11,7 @@ use super::fingerprint::Fingerprint;
 use super::format::Format;
 use super::options::{ReadOptions, Reading};
 use super::problem::{Place, Problem, SourceError};
+use super::told::{Change, Changed, Told};
 use crate::infer::Inferred;
 
 /// One table, readable several times from the start.
@@ -25,6 +26,10 @@ pub struct Source {
     pub(super) declared: Option<Arc<Inferred>>,
     /// The file is somebody's, and the same the next time; one that a stream was written to is not.
     pub(super) lasting: bool,
+    /// What there is to be said of the last reading; shared by its copies.
+    pub(super) told: Arc<Told>,
+    /// The source in the chain says that features may lack a geometry.
+    pub(super) takes_nulls: bool,
 }
 
 /// The bytes of a table.
@@ -97,6 +102,8 @@ impl Source {
             has_step: false,
             declared: None,
             lasting: true,
+            told: Arc::default(),
+            takes_nulls: false,
         })
     }
 
@@ -110,6 +117,8 @@ impl Source {
             has_step: false,
             declared: None,
             lasting: false,
+            told: Arc::default(),
+            takes_nulls: false,
         }
     }
 
@@ -132,6 +141,8 @@ impl Source {
             has_step: false,
             declared: None,
             lasting: false,
+            told: Arc::default(),
+            takes_nulls: false,
         })
     }
 
@@ -215,7 +226,30 @@ impl Source {
             lax: self.declared.is_some(),
             cut_times: self.options.cut_times,
             nested: self.format != Format::Csv,
+            tells: self.has_step && self.format != Format::Parquet,
         }
+    }
+
+    /// Whether features without a geometry or without properties are taken, though kamu refuses them: where nothing in the
+    /// chain says how they are read, or a source that was made of such a table.
+    pub(crate) fn takes_nulls(&self) -> bool {
+        !self.has_step || self.takes_nulls
+    }
+
+    /// With all rows looked at where columns are found out.
+    pub(crate) fn looked_at_whole(mut self) -> Source {
+        self.options.first_rows = None;
+        self
+    }
+
+    /// So many values of a column are to be told of, if the reading goes well.
+    pub(crate) fn tell(&self, column: &str, change: Change, values: u64) {
+        self.told.add(column, change, values);
+    }
+
+    /// What there is to be said of the last reading of [`Source::rows`], by column.
+    pub fn told(&self) -> Vec<(String, Changed)> {
+        self.told.all()
     }
 
     /// Whether there is anything; a file may not be there.

@@ -219,7 +219,7 @@ fn undeclared_json_has_the_types_that_kamu_sees() {
     };
     let (columns, rows) = read(text.as_bytes(), &open).unwrap();
     let names: Vec<&str> = columns.iter().filter_map(|column| column.split(':').next()).collect();
-    assert_eq!(names, ["z", "a", "t", "m", "b"]);
+    assert_eq!(names, ["a", "m", "t", "z", "b"]);
     assert!(
         columns.contains(&"t:String?".to_owned()) && columns.contains(&"m:String?".to_owned()),
         "{columns:?}"
@@ -227,8 +227,8 @@ fn undeclared_json_has_the_types_that_kamu_sees() {
     assert_eq!(
         rows,
         [
-            "1.0 {y: [1.0, 2.5], x: , w: } 2024-01-01 [1] -",
-            "2.5 {y: , x: , w: v} - text true",
+            "{x: , y: [1.0, 2.5], w: } [1] 2024-01-01 1.0 -",
+            "{x: , y: , w: v} text - 2.5 true",
             "- - - - -"
         ]
     );
@@ -245,6 +245,55 @@ fn undeclared_json_has_the_types_that_kamu_sees() {
     let names: Vec<&str> = columns.iter().filter_map(|column| column.split(':').next()).collect();
     assert_eq!(names, ["a", "m", "t", "z", "b"]);
     assert_eq!(rows[0], "{x: , y: [1.0, 2.5], w: } [1] 2024-01-01 1.0 -");
+}
+
+#[test]
+fn the_first_rows_say_what_columns_there_are() {
+    let open = ReadStep::NdJson {
+        ddl_schema: None,
+        date_format: None,
+        encoding: None,
+        timestamp_format: None,
+        schema: None,
+    };
+    let some = usize::try_from(odf_ingest::source::FIRST_ROWS).unwrap();
+    let text = |first: usize, last: &str| format!("{}{last}\n", "{\"v\":1}\n".repeat(first));
+    let late = "{\"v\":2,\"w\":3}";
+    let (columns, _) = read(text(some - 1, late).as_bytes(), &open).unwrap();
+    assert_eq!(columns, ["v:Int64?", "w:Int64?"]);
+    let (columns, rows) = read(text(some, late).as_bytes(), &open).unwrap();
+    assert_eq!((columns, rows.len()), (vec!["v:Int64?".to_owned()], some + 1));
+    let error = refusal(&text(some, "{\"v\":\"x\"}"), &open);
+    assert!(
+        error.starts_with(&format!("t.ndjson, line {}, column `v`", some + 1)),
+        "{error}"
+    );
+    let csv = ReadStep::Csv(ReadStepCsv {
+        header: Some(true),
+        infer_schema: Some(true),
+        ..csv(&[])
+    });
+    let table = |first: usize| format!("a\n{}x\n", "1\n".repeat(first));
+    assert_eq!(read(table(some - 1).as_bytes(), &csv).unwrap().0, ["a:String?"]);
+    let error = refusal(&table(some), &csv);
+    assert!(
+        error.starts_with(&format!("t.csv, line {}, column `a`: `x`", some + 2)),
+        "{error}"
+    );
+}
+
+#[test]
+fn objects_follow_one_another_wherever_lines_end() {
+    let step = ndjson(&["k STRING", "a INT"]);
+    let text = "{\"k\":\"x\",\"a\":1} {\"k\":\"y\",\"a\":02,}\n\n  {\"k\":\"z\",\n\"a\":3}\n{\"k\":\"w\"}\n";
+    assert_eq!(read(text.as_bytes(), &step).unwrap().1, ["x 1", "y 2", "z 3", "w -"]);
+    // The lines of what is wrong are those of the file.
+    let error = refusal(&format!("{text}{{\"a\":true}}\n"), &step);
+    assert!(error.starts_with("t.ndjson, line 6, column `a`: `true`"), "{error}");
+    let error = refusal("{\"a\":1} {\"a\":2\n{\"a\":3}\n", &step);
+    assert!(error.starts_with("t.ndjson, line 1: not a JSON object"), "{error}");
+    let error = refusal("{\"a\":1,\"a\":2}\n", &step);
+    assert!(error.contains("column `a`: this column appears twice"), "{error}");
 }
 
 #[test]
