@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use odf_disk::Disk;
 use odf_metadata::chain::ChainState;
 use odf_metadata::{DataSlice, MetadataEvent, Timestamp, Transform};
-use odf_tables::slice::WrittenSlice;
+use odf_tables::slice::{Ordered, WrittenSlice};
 
 use crate::infer::Note;
 use crate::source::{Batches, SourceError};
@@ -163,6 +163,12 @@ pub trait Engine: Send + Sync {
 pub trait Planned: Send + Sync {
     /// The columns of the result.
     fn schema(&self) -> &SchemaRef;
+
+    /// The same columns as they are written to a slice: some that the query leaves optional have no missing value.
+    fn stored(&self) -> &SchemaRef;
+
+    /// The columns by which the query says that its rows are in order.
+    fn order(&self) -> &[Ordered];
 
     /// Runs it over the rows that `open` gives. `name` is what messages call them; temporary files go to `dir`.
     ///
