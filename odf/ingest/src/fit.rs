@@ -17,7 +17,7 @@ use arrow::record_batch::RecordBatch;
 use super::before::Before;
 use super::columns::no_unit;
 use super::exact::{self, Manner, Unfit};
-use super::infer::timestamp;
+use super::infer::{UTC, timestamp};
 use super::plan::Plan;
 use super::shape::type_name;
 use super::source::{Batches, Place, Problem, Reading, SourceError};
@@ -113,8 +113,8 @@ impl Fit {
         })
     }
 
-    /// Rows of a query, whose engine knows more about them than their columns say: `stored` are those columns with fewer
-    /// optional ones, and `order` those by which the rows are in order.
+    /// Rows of a query, whose engine knows more about them than their columns say: `stored` are those columns, fewer of them
+    /// optional, with what the query says about them beside their types, and `order` those by which the rows are in order.
     pub(super) fn stored(mut self, before: &Before, stored: &Schema, order: &[Ordered]) -> Fit {
         let known = |name: &str| stored.field_with_name(name).ok();
         let first = before.slices.is_empty();
@@ -125,9 +125,13 @@ impl Fit {
             MergeStrategy::UpsertStream { .. } => (false, false),
         };
         if keeps_columns {
-            let fields = self.plan.schema.fields().iter().map(|field| {
-                let required = known(field.name()).is_some_and(|known| !known.is_nullable());
-                field.as_ref().clone().with_nullable(field.is_nullable() && !required)
+            let fields = self.plan.schema.fields().iter().map(|field| match known(field.name()) {
+                Some(known) if *known.name() != before.vocabulary.event_time_column => field
+                    .as_ref()
+                    .clone()
+                    .with_nullable(field.is_nullable() && known.is_nullable())
+                    .with_metadata(known.metadata().clone()),
+                _ => field.as_ref().clone(),
             });
             self.plan.written = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         }
@@ -291,7 +295,7 @@ pub fn compatible(dataset: &Schema, slice: &Schema) -> Result<(), FitError> {
 fn same_type(old: &DataType, new: &DataType) -> bool {
     use DataType::{
         Binary, BinaryView, Date32, Date64, Decimal32, Decimal64, Decimal128, Decimal256, FixedSizeList, LargeBinary,
-        LargeList, LargeUtf8, List, Struct, Utf8, Utf8View,
+        LargeList, LargeUtf8, List, Struct, Timestamp, Utf8, Utf8View,
     };
     let fits = |old: &Field, new: &Field| {
         (old.is_nullable() || !new.is_nullable()) && same_type(old.data_type(), new.data_type())
@@ -300,6 +304,10 @@ fn same_type(old: &DataType, new: &DataType) -> bool {
         (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => true,
         (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView) => true,
         (Date32 | Date64, Date32 | Date64) => true,
+        // A schema has no times without a zone, and a list in a Parquet file may have them.
+        (Timestamp(unit, zone), Timestamp(new_unit, new_zone)) => {
+            unit == new_unit && zone.as_deref().unwrap_or(UTC) == new_zone.as_deref().unwrap_or(UTC)
+        }
         (
             Decimal32(whole, scale) | Decimal64(whole, scale) | Decimal128(whole, scale) | Decimal256(whole, scale),
             Decimal32(new, new_scale)

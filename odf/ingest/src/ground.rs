@@ -164,7 +164,8 @@ pub trait Planned: Send + Sync {
     /// The columns of the result.
     fn schema(&self) -> &SchemaRef;
 
-    /// The same columns as they are written to a slice: some that the query leaves optional have no missing value.
+    /// The same columns as they are written to a slice: some that the query leaves optional have no missing value, and the
+    /// engine may say more about others.
     fn stored(&self) -> &SchemaRef;
 
     /// The columns by which the query says that its rows are in order.

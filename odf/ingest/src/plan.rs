@@ -32,7 +32,7 @@ pub(super) enum Role {
 pub struct Plan {
     /// Every column of the dataset in its order.
     pub(super) schema: SchemaRef,
-    /// The same columns as they are written: fewer may have no value.
+    /// The same columns as they are written: fewer are optional, and there may be more said about them.
     pub(super) written: SchemaRef,
     /// The columns by which the rows are in order, beside the offset.
     pub(super) order: Vec<Ordered>,

@@ -14,12 +14,11 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlanProperties as _;
 
-use super::plain;
 use odf_tables::slice::Ordered;
 
 /// What the engine knows of a result.
 pub(super) struct Stored {
-    /// The columns, fewer of them optional.
+    /// The columns, fewer of them optional, with what functions say about theirs: that a text is JSON.
     pub(super) schema: SchemaRef,
     /// The columns by which the rows are in order.
     pub(super) order: Vec<Ordered>,
@@ -49,10 +48,9 @@ impl Stored {
                 nulls_first: by.options.nulls_first,
             })
         });
-        let fields = columns.fields().iter().map(|field| plain(field));
         Ok(Stored {
             order: order.collect(),
-            schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            schema: Arc::new(Schema::new(columns.fields().clone())),
         })
     }
 }
