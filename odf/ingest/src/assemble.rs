@@ -94,7 +94,7 @@ impl Sink for Assembly<'_> {
         let end = self.next_offset + i64::try_from(rows).unwrap_or(i64::MAX);
         let plan = self.plan;
         let mut columns = Vec::with_capacity(plan.roles.len());
-        for (role, field) in plan.roles.iter().zip(plan.schema.fields()) {
+        for (role, field) in plan.roles.iter().zip(plan.written.fields()) {
             let array: ArrayRef = match role {
                 Role::Offset => Arc::new(Int64Array::from_iter_values(self.next_offset..end)),
                 Role::Operation => Arc::new(Self::operations(operations, rows)),
@@ -114,7 +114,7 @@ impl Sink for Assembly<'_> {
             });
         }
         self.next_offset = end;
-        let rows = RecordBatch::try_new(plan.schema.clone(), columns)?;
+        let rows = RecordBatch::try_new(plan.written.clone(), columns)?;
         if let Some(linked) = &mut self.linked {
             linked
                 .add(&rows)

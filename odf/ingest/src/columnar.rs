@@ -84,6 +84,65 @@ fn item_of(item: &Field, fine: bool) -> Option<FieldRef> {
     Some(Arc::new(item.clone().with_name("item").with_data_type(inner)))
 }
 
+/// How columns of a file get their types where no schema is declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Types {
+    /// One for each kind of values, see [`slice_type`].
+    Settled,
+    /// Those that kamu's reader gives them: views for text and bytes, and in all else the encoding of the file, so that the
+    /// slice has the same bytes. Nested ones stay as they are.
+    Read,
+}
+
+impl Types {
+    fn of(self, data_type: &DataType, fine: bool) -> Option<DataType> {
+        if self == Types::Settled {
+            return type_of(data_type, fine);
+        }
+        match data_type {
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(DataType::Utf8View),
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Some(DataType::BinaryView),
+            DataType::Timestamp(..) => type_of(data_type, fine),
+            other => as_encoded(other),
+        }
+    }
+}
+
+/// A type of a slice that keeps the encoding of the file wherever slices can have it.
+fn as_encoded(data_type: &DataType) -> Option<DataType> {
+    let item = |item: &FieldRef| {
+        let inner = as_encoded(item.data_type()).filter(|inner| !matches!(inner, DataType::Struct(_)))?;
+        Some(Arc::new(plain_field(item).with_data_type(inner)))
+    };
+    Some(match data_type {
+        DataType::LargeUtf8
+        | DataType::Utf8View
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::Decimal32(..)
+        | DataType::Decimal64(..)
+        | DataType::Decimal256(..)
+        | DataType::Date64
+        | DataType::Timestamp(..) => data_type.clone(),
+        DataType::List(inner) => DataType::List(item(inner)?),
+        DataType::LargeList(inner) => DataType::LargeList(item(inner)?),
+        DataType::FixedSizeList(inner, length) => DataType::FixedSizeList(item(inner)?, *length),
+        DataType::Struct(fields) => {
+            let fields = fields
+                .iter()
+                .map(|field| as_encoded(field.data_type()).map(|inner| plain_field(field).with_data_type(inner)))
+                .collect::<Option<Vec<_>>>()?;
+            DataType::Struct(fields.into())
+        }
+        other => type_of(other, false)?,
+    })
+}
+
+/// A field without what its file says about it beside name and type.
+fn plain_field(field: &Field) -> Field {
+    Field::new(field.name(), field.data_type().clone(), field.is_nullable())
+}
+
 /// Runs `$body` with `$builder` bound to a reader builder over the file or the bytes; times of INT96 come in `$unit`.
 macro_rules! open {
     ($source:expr, $unit:expr, $builder:ident => $body:expr) => {
@@ -218,7 +277,7 @@ fn projected(
 }
 
 /// Columns as the file declares them.
-pub(super) fn infer(source: &Source) -> Result<Inferred, SourceError> {
+pub(super) fn infer(source: &Source, types: Types) -> Result<Inferred, SourceError> {
     let (schema, rows): (SchemaRef, i64) = open!(source, INT96_UNIT, builder => {
         (builder.schema().clone(), builder.metadata().file_metadata().num_rows())
     });
@@ -227,10 +286,12 @@ pub(super) fn infer(source: &Source) -> Result<Inferred, SourceError> {
     let mut columns = Vec::with_capacity(schema.fields().len());
     for (at, field) in schema.fields().iter().enumerate() {
         let refuse = || source.column_error(field.name(), Problem::Unsupported(field.data_type().to_string()));
-        let is_fine = fine.contains(&at);
+        let given = |fine| types.of(field.data_type(), fine).ok_or_else(refuse);
+        let data_type = given(fine.contains(&at))?;
+        let is_fine = data_type != given(false)?;
         columns.push(InferredColumn {
             name: field.name().clone(),
-            data_type: type_of(field.data_type(), is_fine).ok_or_else(refuse)?,
+            data_type,
             nullable: field.is_nullable(),
             note: is_fine.then_some(Note::FineTimes),
         });
@@ -437,13 +498,14 @@ impl Rows {
 /// Whether every value of a column of the file is a value of a column of the dataset.
 fn fits(has: &DataType, wants: &DataType) -> bool {
     match (has, wants) {
+        _ if has == wants => slice_type(has).is_some(),
         // Its values are nulls, which the column may have or not.
         (DataType::Null, _) => slice_type(wants).is_some(),
         (DataType::Dictionary(_, value), _) => fits(value, wants),
         (DataType::RunEndEncoded(_, value), _) => fits(value.data_type(), wants),
         (
             DataType::List(a) | DataType::LargeList(a) | DataType::ListView(a) | DataType::LargeListView(a),
-            DataType::List(b),
+            DataType::List(b) | DataType::LargeList(b),
         ) => fits(a.data_type(), b.data_type()),
         (DataType::FixedSizeList(a, has), DataType::FixedSizeList(b, wants)) => {
             has == wants && fits(a.data_type(), b.data_type())

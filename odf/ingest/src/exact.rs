@@ -76,6 +76,7 @@ pub(super) fn can_convert(has: &DataType, wants: &DataType) -> bool {
         (Dictionary(_, has), _) => can_convert(has, wants),
         (RunEndEncoded(_, has), _) => can_convert(has.data_type(), wants),
         (FixedSizeList(_, has), FixedSizeList(_, wants)) if has != wants => false,
+        (_, LargeList(wants)) => can_convert(has, &List(wants.clone())),
         (
             List(has) | LargeList(has) | ListView(has) | LargeListView(has) | FixedSizeList(has, _),
             List(wants) | FixedSizeList(wants, _),
@@ -114,6 +115,8 @@ pub(super) fn convert(array: &ArrayRef, wanted: &DataType, manner: Manner) -> Re
         (Null, _) => Ok(new_null_array(wanted, array.len())),
         (Dictionary(_, value), _) => convert(&cast(array, value)?, wanted, manner),
         (RunEndEncoded(_, value), _) => convert(&cast(array, value.data_type())?, wanted, manner),
+        // Of the columns of a slice only those of Parquet files that declare nothing are lists with large offsets.
+        (_, LargeList(item)) => Ok(cast(&convert(array, &List(item.clone()), manner)?, wanted)?),
         (List(_), List(item)) => list(array.as_list(), item, manner),
         (FixedSizeList(_, has), FixedSizeList(item, length)) if has == length => {
             fixed_list(array.as_fixed_size_list(), item, *length, manner)

@@ -19,12 +19,13 @@ use arrow::record_batch::RecordBatch;
 use super::before::Before;
 use super::columns::no_unit;
 use super::exact::{self, Manner, Unfit};
-use super::infer::timestamp;
+use super::infer::{UTC, timestamp};
 use super::plan::Plan;
 use super::shape::type_name;
 use super::source::{Batches, Change, Place, Problem, Reading, Source, SourceError};
 use super::{FitError, merge};
 use odf_metadata::{MergeStrategy, Vocabulary};
+use odf_tables::slice::Ordered;
 use odf_tables::types::{convert, to_arrow};
 
 /// Unix seconds that nobody declared are taken from here, 1973-03-03, to the year 5138: a year, or milliseconds, are none.
@@ -114,6 +115,36 @@ impl Fit {
         })
     }
 
+    /// Rows of a query, whose engine knows more about them than their columns say: `stored` are those columns, fewer of them
+    /// optional, with what the query says about them beside their types, and `order` those by which the rows are in order.
+    pub(super) fn stored(mut self, before: &Before, stored: &Schema, order: &[Ordered]) -> Fit {
+        let known = |name: &str| stored.field_with_name(name).ok();
+        let first = before.slices.is_empty();
+        let (keeps_columns, keeps_order) = match before.strategy {
+            MergeStrategy::Append | MergeStrategy::ChangelogStream { .. } => (true, true),
+            MergeStrategy::Ledger { .. } => (true, first),
+            MergeStrategy::Snapshot { .. } => (first, first),
+            MergeStrategy::UpsertStream { .. } => (false, false),
+        };
+        if keeps_columns {
+            let fields = self.plan.schema.fields().iter().map(|field| match known(field.name()) {
+                Some(known) if *known.name() != before.vocabulary.event_time_column => field
+                    .as_ref()
+                    .clone()
+                    .with_nullable(field.is_nullable() && known.is_nullable())
+                    .with_metadata(known.metadata().clone()),
+                _ => field.as_ref().clone(),
+            });
+            self.plan.written = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        }
+        if keeps_order {
+            // Event times that are missing are filled: no order by them is known any more.
+            let kept = |by: &&Ordered| by.column != before.vocabulary.event_time_column;
+            self.plan.order = order.iter().take_while(kept).cloned().collect();
+        }
+        self
+    }
+
     /// The plan that the rows follow now.
     pub(super) fn plan(&self) -> &Plan {
         &self.plan
@@ -160,7 +191,7 @@ fn event_time(field: &Field, chosen: bool) -> Result<(DataType, Conversion), Fit
         DataType::Date64 => Ok((DataType::Date32, Conversion::To(DataType::Date32))),
         time @ DataType::Timestamp(..) => Ok(normal(time)),
         number if number.is_integer() && !chosen => Ok((timestamp(), Conversion::Seconds)),
-        DataType::Utf8 if !chosen => Ok((timestamp(), Conversion::To(timestamp()))),
+        DataType::Utf8 | DataType::Utf8View if !chosen => Ok((timestamp(), Conversion::To(timestamp()))),
         other => Err(FitError::EventTime {
             column: field.name().clone(),
             found: type_name(other),
@@ -264,14 +295,30 @@ pub fn compatible(dataset: &Schema, slice: &Schema) -> Result<(), FitError> {
 
 /// Whether two types are one, encodings aside.
 fn same_type(old: &DataType, new: &DataType) -> bool {
-    use DataType::{Binary, BinaryView, LargeBinary, LargeList, LargeUtf8, List, Struct, Utf8, Utf8View};
+    use DataType::{
+        Binary, BinaryView, Date32, Date64, Decimal32, Decimal64, Decimal128, Decimal256, FixedSizeList, LargeBinary,
+        LargeList, LargeUtf8, List, Struct, Timestamp, Utf8, Utf8View,
+    };
     let fits = |old: &Field, new: &Field| {
         (old.is_nullable() || !new.is_nullable()) && same_type(old.data_type(), new.data_type())
     };
     match (old, new) {
         (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => true,
         (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView) => true,
+        (Date32 | Date64, Date32 | Date64) => true,
+        // A schema has no times without a zone, and a list in a Parquet file may have them.
+        (Timestamp(unit, zone), Timestamp(new_unit, new_zone)) => {
+            unit == new_unit && zone.as_deref().unwrap_or(UTC) == new_zone.as_deref().unwrap_or(UTC)
+        }
+        (
+            Decimal32(whole, scale) | Decimal64(whole, scale) | Decimal128(whole, scale) | Decimal256(whole, scale),
+            Decimal32(new, new_scale)
+            | Decimal64(new, new_scale)
+            | Decimal128(new, new_scale)
+            | Decimal256(new, new_scale),
+        ) => whole == new && scale == new_scale,
         (List(old) | LargeList(old), List(new) | LargeList(new)) => fits(old, new),
+        (FixedSizeList(old, length), FixedSizeList(new, new_length)) => length == new_length && fits(old, new),
         (Struct(old), Struct(new)) => {
             old.len() == new.len()
                 && old

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
-use super::IngestError;
 use super::before::Before;
+use super::fit::Fit;
 use super::ground::ColumnNote;
 use super::ground::{Ground, INPUT, Planned};
 use super::infer::{Inferred, Note};
 use super::shape::Shape;
 use super::source::{Batches, Format, OnProgress, Problem, Source, SourceError, Span, integer_times};
+use super::{FitError, IngestError};
 use odf_metadata::{MergeStrategy, ReadStep, Timestamp, Transform};
 use odf_tables::types::{NoCounterpart, to_arrow};
 
@@ -104,6 +105,18 @@ impl Frame {
             Some(query) => query.schema(),
             None => self.shape.schema(),
         }
+    }
+
+    /// The rows as the dataset takes them, fitted to what is there.
+    ///
+    /// # Errors
+    /// See [`FitError`].
+    pub(super) fn fit(&self, before: &Before, declared: bool) -> Result<Fit, FitError> {
+        let fit = Fit::new(self.schema(), before, declared, self.query.is_some())?;
+        Ok(match &self.query {
+            Some(query) => fit.stored(before, query.stored(), query.order()),
+            None => fit,
+        })
     }
 
     /// The table the rows are from.

@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use odf_disk::Disk;
 use odf_metadata::chain::ChainState;
 use odf_metadata::{DataSlice, MetadataEvent, Timestamp, Transform};
-use odf_tables::slice::WrittenSlice;
+use odf_tables::slice::{Ordered, WrittenSlice};
 
 use crate::infer::Note;
 use crate::source::{Batches, SourceError};
@@ -167,6 +167,13 @@ pub trait Planned: Send + Sync {
     /// The rows are going to be stored by this column, which need not be there, and where it is equal as they come: an order
     /// that the query asks for has no effect beside that, as in kamu.
     fn store_by(&mut self, event_time: &str);
+
+    /// The same columns as they are written to a slice: some that the query leaves optional have no missing value, and the
+    /// engine may say more about others.
+    fn stored(&self) -> &SchemaRef;
+
+    /// The columns by which the query says that its rows are in order.
+    fn order(&self) -> &[Ordered];
 
     /// Runs it over the rows that `open` gives. `name` is what messages call them; temporary files go to `dir`.
     ///

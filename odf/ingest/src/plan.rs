@@ -9,6 +9,7 @@ use super::merge::OperationColumn;
 use super::shape::{Shape, type_name};
 use super::source::{Format, Problem, Source, SourceError};
 use odf_metadata::{DataSchema, MergeStrategy, Vocabulary};
+use odf_tables::slice::Ordered;
 use odf_tables::types::{NoCounterpart, to_arrow};
 
 /// The default name of the event time column; a table that has it need not name it.
@@ -31,6 +32,10 @@ pub(super) enum Role {
 pub struct Plan {
     /// Every column of the dataset in its order.
     pub(super) schema: SchemaRef,
+    /// The same columns as they are written: fewer are optional, and there may be more said about them.
+    pub(super) written: SchemaRef,
+    /// The columns by which the rows are in order, beside the offset.
+    pub(super) order: Vec<Ordered>,
     /// For every column of the dataset where it comes from.
     pub(super) roles: Vec<Role>,
     /// What is read from the table.
@@ -161,7 +166,11 @@ impl Plan {
         strategy: &MergeStrategy,
     ) -> Plan {
         let plan = Plan::new(rows, vocabulary, true, OperationColumn::of(strategy));
-        Plan { schema: slice, ..plan }
+        Plan {
+            written: slice.clone(),
+            schema: slice,
+            ..plan
+        }
     }
 
     /// The event time column is read as nulls unless the table has it, so that earlier rows keep theirs.
@@ -202,7 +211,13 @@ impl Plan {
             let operation = shape.operation();
             shape = shape.with_optional(operation);
         }
-        Plan { schema, roles, shape }
+        Plan {
+            written: schema.clone(),
+            schema,
+            order: Vec::new(),
+            roles,
+            shape,
+        }
     }
 
     /// Says in which unit integers count in time columns, by name.

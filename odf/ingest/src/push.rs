@@ -9,7 +9,6 @@ use super::IngestError;
 use super::before::Before;
 use super::commit::{Additions, Reached};
 use super::declare;
-use super::fit::Fit;
 use super::frame::Frame;
 use super::ground::{Ground, Prepared};
 use super::source::{Content, Fingerprint, Format, MAX_READINGS, OnProgress, Source, step_for_format};
@@ -204,7 +203,7 @@ fn take(
         None => Additions::new(&before, None, None, reached)?,
         Some(frame) => {
             let declared = read.schemas().1.is_some();
-            let fit = Fit::new(frame.schema(), &before, declared, given.preprocess.is_some())?;
+            let fit = frame.fit(&before, declared)?;
             let open = || Ok(fit.rows(frame.source(), frame.open()?));
             let rows = Unstaged {
                 source: frame.source(),

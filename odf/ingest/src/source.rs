@@ -81,7 +81,8 @@ impl Source {
         let source = &self.settled()?;
         match self.format {
             Format::Csv => delimited::infer(source, end, progress),
-            Format::Parquet => columnar::infer(source),
+            Format::Parquet if self.has_step => columnar::infer(source, columnar::Types::Read),
+            Format::Parquet => columnar::infer(source, columnar::Types::Settled),
             _ => json::infer(source, end, progress),
         }
     }

@@ -96,7 +96,13 @@ impl Staging<'_> {
         loop {
             let mut assembly = Assembly {
                 plan: self.plan,
-                writer: SliceWriter::create(self.disk, self.data_dir, self.plan.schema().clone(), self.slice)?,
+                writer: SliceWriter::create_ordered(
+                    self.disk,
+                    self.data_dir,
+                    self.plan.written.clone(),
+                    self.slice,
+                    &self.plan.order,
+                )?,
                 next_offset,
                 system_time: self.system_time.millis(),
                 event_time: self.event_time.millis(),

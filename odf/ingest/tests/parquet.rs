@@ -10,12 +10,23 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use super::*;
 use odf_ingest::shape::{Shape, type_name};
+use odf_ingest::source::Content;
+use odf_metadata::ReadStep;
 
 fn source(columns: Vec<(&str, ArrayRef, bool)>) -> Source {
     packed(columns, Compression::UNCOMPRESSED)
 }
 
 fn packed(columns: Vec<(&str, ArrayRef, bool)>, codec: Compression) -> Source {
+    Source::bytes(
+        "t.parquet",
+        file(columns, codec),
+        Format::Parquet,
+        ReadOptions::default(),
+    )
+}
+
+fn file(columns: Vec<(&str, ArrayRef, bool)>, codec: Compression) -> Bytes {
     let fields: Vec<Field> = columns
         .iter()
         .map(|(name, array, nullable)| Field::new(*name, array.data_type().clone(), *nullable))
@@ -27,7 +38,7 @@ fn packed(columns: Vec<(&str, ArrayRef, bool)>, codec: Compression) -> Source {
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
-    Source::bytes("t.parquet", Bytes::from(bytes), Format::Parquet, ReadOptions::default())
+    Bytes::from(bytes)
 }
 
 fn publish(world: &mut World, source: &Source) -> Result<Vec<String>, String> {
@@ -308,6 +319,77 @@ fn lists_of_every_make_are_read() {
         ]
     );
     up_to_date(world.publish(&table, &Options::default()));
+}
+
+#[test]
+fn a_source_that_declares_no_columns_has_those_of_the_file_as_they_are_encoded() {
+    let mut large =
+        LargeListBuilder::new(LargeStringBuilder::new()).with_field(Field::new("element", DataType::LargeUtf8, true));
+    large.append_value([Some("a"), None]);
+    large.append_null();
+    let mut fixed = FixedSizeListBuilder::new(Int32Builder::new(), 2);
+    fixed.values().append_slice(&[1, 2]);
+    fixed.append(true);
+    fixed.values().append_nulls(2);
+    fixed.append(false);
+    let micros = Arc::new(TimestampMicrosecondArray::from(vec![1_001, -1]));
+    let member = Arc::new(Field::new("t", micros.data_type().clone(), false));
+    let decimal = |values: [i32; 2]| {
+        Decimal32Array::from(values.to_vec())
+            .with_precision_and_scale(5, 2)
+            .unwrap()
+    };
+    let columns: Vec<(&str, ArrayRef, bool)> = vec![
+        (
+            "text",
+            Arc::new(StringArray::from(vec![Some("a text beyond twelve bytes"), None])),
+            true,
+        ),
+        ("long", Arc::new(LargeStringArray::from(vec!["a", "b"])), false),
+        ("bytes", Arc::new(BinaryArray::from(vec![&b"a"[..], b"b"])), false),
+        ("few", Arc::new(decimal([12_345, -1])), false),
+        ("day", Arc::new(Date64Array::from(vec![86_400_000, 0])), false),
+        ("large", Arc::new(large.finish()), true),
+        ("fixed", Arc::new(fixed.finish()), true),
+        (
+            "object",
+            Arc::new(StructArray::from(vec![(member, micros.clone() as ArrayRef)])),
+            false,
+        ),
+        ("fine", micros, false),
+    ];
+    let (text, bytes) = (DataType::Utf8View, DataType::BinaryView);
+    let mut expected: Vec<DataType> = columns.iter().map(|(_, array, _)| array.data_type().clone()).collect();
+    expected[..3].clone_from_slice(&[text.clone(), text, bytes]);
+    // Times of the rows themselves end at the millisecond, so that these would lose digits.
+    *expected.last_mut().unwrap() = DataType::Utf8;
+
+    let step = ReadStep::Parquet {
+        ddl_schema: None,
+        schema: None,
+    };
+    let content = Content::Bytes(file(columns, Compression::SNAPPY));
+    let source = Source::for_step("t.parquet", content, &step).unwrap();
+    let end = source.len().unwrap();
+    let found = source.infer(end, &mut |_| ControlFlow::Continue(())).unwrap().columns;
+    let types: Vec<DataType> = found.iter().map(|column| column.data_type.clone()).collect();
+    assert_eq!(types, expected);
+    let fields: Vec<Field> = found
+        .iter()
+        .map(|column| Field::new(&column.name, column.data_type.clone(), column.nullable))
+        .collect();
+    let shape = Shape::new(fields, None);
+    let span = odf_ingest::source::Span { start: 0, line: 0, end };
+    let batch = source.rows(&shape, span).unwrap().next_batch().unwrap().unwrap();
+    assert_eq!(batch.schema(), *shape.schema());
+    assert_eq!(
+        lines(&batch),
+        [
+            "a text beyond twelve bytes a 61 123.45 1970-01-02T00:00:00 [a, ] [1, 2] {t: 1970-01-01T00:00:00.001001} \
+             1970-01-01T00:00:00.001001",
+            "- b 62 -0.01 1970-01-01T00:00:00 - - {t: 1969-12-31T23:59:59.999999} 1969-12-31T23:59:59.999999",
+        ]
+    );
 }
 
 #[test]

@@ -2,16 +2,20 @@
 //!
 //! A query means what it means in kamu, which uses the same engine: the rows that were read are the table `input`, every
 //! named step is a view for the steps behind it, the nameless last step gives the rows of the result, and identifiers
-//! keep their case. DataFusion's own functions are there; those that kamu adds for JSON (`json_get`, `->>`) and Ethereum are
-//! not. Only queries are run; they reach nothing but their inputs, neither files nor the network.
+//! keep their case. DataFusion's own functions are there and those for JSON that kamu adds (`json_get_int`, `->>` and
+//! their kin); those that it adds for Ethereum (`eth_decode_event`) are not. Only queries are run; they reach nothing but
+//! their inputs, neither files nor the network. Where its engine gives other types than ours, queries have those of its
+//! engine (`functions`), and the slice is written as it writes it (`stored`).
 //!
 //! Rows stream through. DataFusion asks for batches of an input when it wants them, and they are read on the thread that
 //! takes the result, so that nothing runs ahead. Steps that have to hold rows (sorting, grouping, joining) may use
 //! [`MEMORY_BYTES`] and then go on in temporary files.
 
 mod feed;
+mod functions;
 mod gather;
 mod placed;
+mod stored;
 
 use std::collections::HashSet;
 use std::fs;
@@ -19,12 +23,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::catalog::view::ViewTable;
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
@@ -35,11 +40,14 @@ use futures::StreamExt;
 use tokio::runtime::Runtime;
 
 use feed::{Feeds, Input};
+use functions::{Substring, with_optional_values};
 pub use gather::Gathering;
 use odf_ingest::source::{Batches, MAX_COLUMNS, Problem, SourceError};
 use odf_ingest::{Engine, Open, Planned, QueryError};
 use odf_metadata::{SqlQueryStep, Timestamp, Transform, TransformSql};
+use odf_tables::slice::Ordered;
 use placed::{Placed, placed};
+use stored::Stored;
 
 /// The engine whose queries run in this process.
 pub const ENGINE: &str = "datafusion";
@@ -83,6 +91,14 @@ impl Planned for Query {
         self.event_time = Some(event_time.to_owned());
     }
 
+    fn stored(&self) -> &SchemaRef {
+        &self.stored.schema
+    }
+
+    fn order(&self) -> &[Ordered] {
+        &self.stored.order
+    }
+
     fn run<'a>(&'a self, name: &str, dir: &Path, open: Box<Open<'a>>) -> Result<Box<dyn Batches + 'a>, SourceError> {
         Ok(Box::new(Query::run(self, name, dir, open)?))
     }
@@ -93,6 +109,7 @@ pub struct Query {
     steps: Vec<SqlQueryStep>,
     inputs: Vec<(String, SchemaRef)>,
     schema: SchemaRef,
+    stored: Stored,
     now: Timestamp,
     gathering: Option<Gathering>,
     /// The column of event times by which the rows are stored, if that is what becomes of them.
@@ -107,7 +124,11 @@ impl Query {
     pub fn plan(transform: &Transform, inputs: Vec<(String, SchemaRef)>, now: Timestamp) -> Result<Query, QueryError> {
         let steps = steps(transform)?;
         let runtime = runtime()?;
-        let Session { plan, gathering, .. } = plan(&runtime, &steps, &inputs, &Feeds::default(), None)?;
+        let Session {
+            context,
+            plan,
+            gathering,
+        } = plan(&runtime, &steps, &inputs, &Feeds::default(), None)?;
         // Metadata of fields belongs to the engine; a slice's fields have none.
         let fields: Vec<Field> = plan.schema().fields().iter().map(|field| plain(field)).collect();
         if fields.len() > MAX_COLUMNS {
@@ -120,10 +141,15 @@ impl Query {
         if let Some(twice) = fields.iter().find(|field| !seen.insert(field.name().as_str())) {
             return Err(QueryError::Ambiguous(twice.name().clone()));
         }
+        let schema = Arc::new(Schema::new(fields));
+        // What the engine cannot run is said when it is run.
+        let stored = runtime.block_on(Stored::of(context.state(), &plan)).ok();
+        let stored = stored.filter(|stored| stored.schema.fields().len() == schema.fields().len());
         Ok(Query {
             steps,
             inputs,
-            schema: Arc::new(Schema::new(fields)),
+            stored: stored.unwrap_or_else(|| Stored::plainly(schema.clone())),
+            schema,
             now,
             gathering,
             event_time: None,
@@ -298,7 +324,15 @@ fn plan(
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(files))
         .build_arc()
         .map_err(engineless)?;
-    let context = SessionContext::new_with_config_rt(config(), environment);
+    let mut builder = SessionStateBuilder::new()
+        .with_config(config())
+        .with_runtime_env(environment)
+        .with_default_features();
+    let planners = builder.expr_planners().get_or_insert_default();
+    planners.insert(0, Substring::planner());
+    let mut state = builder.build();
+    functions::register(&mut state).map_err(engineless)?;
+    let context = SessionContext::new_with_state(state);
     for (at, (name, schema)) in inputs.iter().enumerate() {
         let table = Input::table(at, schema.clone(), feeds.clone()).map_err(engineless)?;
         context
@@ -337,7 +371,7 @@ fn plan(
 /// The plan of one step, if it is a query.
 async fn understand(state: &SessionState, called: &str, sql: &str) -> Result<LogicalPlan, QueryError> {
     let statement = parsed(state, called, sql)?;
-    let plan = state.statement_to_plan(statement).await;
+    let plan = state.statement_to_plan(statement).await.and_then(with_optional_values);
     plan.map_err(|error| invalid(called, &error))
 }
 
@@ -469,7 +503,9 @@ impl Batches for Answer<'_> {
                         None => batch.columns().to_vec(),
                         Some(placed) => placed.columns(&batch).map_err(|error| self.fail(error.to_string()))?,
                     };
-                    let batch = RecordBatch::try_new(self.schema.clone(), columns);
+                    // A query may select no column, and has rows all the same.
+                    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+                    let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &rows);
                     return batch.map(Some).map_err(|error| self.fail(error.to_string()));
                 }
             }

@@ -1,9 +1,9 @@
 //! Data slices: immutable Parquet files, written once with both of their hashes, and read back.
 //!
 //! A [`SliceWriter`] writes exactly what kamu 0.265 writes for the same rows (odf-facts §6): Snappy, `parquet`'s defaults,
-//! `offset` declared as the sorting column, row counts per call in multiples of 1024. Physical hash (SHA3-256 of the file)
-//! and logical hash (`arrow-digest` of the rows) are taken while the rows go by; nothing is read twice. Memory is bounded in
-//! bytes, whatever rows there are: pages that wait for their row group go to a file without a name, rows go to the encoder in
+//! `offset` declared as the sorting column and behind it those by which a query says that its rows are in order, row counts
+//! per call in multiples of 1024. Physical hash (SHA3-256 of the file) and logical hash (`arrow-digest` of the rows) are
+//! taken while the rows go by; nothing is read twice. Memory is bounded in bytes, whatever rows there are: pages that wait for their row group go to a file without a name, rows go to the encoder in
 //! groups that end early where they are long, and are read in batches that do.
 //!
 //! The file is born under a temporary name. [`WrittenSlice::install`] makes it durable and gives it the name of its hash;
@@ -23,7 +23,7 @@ pub use self::bytes::{bytes_of_rows, pieces, rows_reaching};
 pub use nameless::nameless;
 pub use read::{SliceFile, SliceReader, conform, displayable, displayable_column, logical_hash};
 pub use widths::{BYTES_PER_BATCH, Widths};
-pub use write::{Codec, SliceOptions, SliceWriter, WrittenSlice};
+pub use write::{Codec, Ordered, SliceOptions, SliceWriter, WrittenSlice};
 
 use std::io;
 use std::path::{Path, PathBuf};

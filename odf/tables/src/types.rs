@@ -202,7 +202,10 @@ fn type_from_arrow(field: &Field, depth: usize) -> Option<DataType> {
         },
         Arrow::Boolean => DataType::Bool,
         Arrow::Date32 | Arrow::Date64 => DataType::Date,
-        Arrow::Decimal128(precision, scale) | Arrow::Decimal256(precision, scale) => DataType::Decimal {
+        Arrow::Decimal32(precision, scale)
+        | Arrow::Decimal64(precision, scale)
+        | Arrow::Decimal128(precision, scale)
+        | Arrow::Decimal256(precision, scale) => DataType::Decimal {
             precision: u32::from(*precision),
             scale: i32::from(*scale),
         },

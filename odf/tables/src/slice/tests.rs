@@ -106,6 +106,29 @@ fn the_slice_behind_kamus_own_golden_head_comes_out() {
 }
 
 #[test]
+fn the_order_of_the_rows_is_written_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let batch = cities(2);
+    let by = |column: &str, descending| Ordered {
+        column: column.to_owned(),
+        descending,
+        nulls_first: descending,
+    };
+    let order = [by("population", true), by("city", false), by("no column", false)];
+    let (disk, schema) = (Disk::new(), batch.schema());
+    let mut writer = SliceWriter::create_ordered(&disk, dir.path(), schema, &kamu(), &order).unwrap();
+    writer.write(batch).unwrap();
+    let path = writer.finish().unwrap().install(dir.path()).unwrap();
+    let slice = SliceFile::open(&path, false).unwrap();
+    let columns = slice.metadata().metadata().row_group(0).sorting_columns().unwrap();
+    let columns: Vec<(i32, bool, bool)> = columns
+        .iter()
+        .map(|column| (column.column_idx, column.descending, column.nulls_first))
+        .collect();
+    assert_eq!(columns, [(0, false, false), (5, true, true), (4, false, false)]);
+}
+
+#[test]
 fn bytes_do_not_depend_on_how_rows_come() {
     let dir = tempfile::tempdir().unwrap();
     let whole = cities(30_000);
@@ -163,7 +186,8 @@ fn threads_encode_the_bytes_that_one_writer_does() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Disk::new();
     let mut writer = SliceWriter::create(&disk, dir.path(), schema.clone(), &kamu()).unwrap();
-    let mut alone = ArrowWriter::try_new(Vec::new(), schema, Some(properties(&kamu()))).unwrap();
+    let properties = properties(&kamu(), &schema, &[]);
+    let mut alone = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).unwrap();
     for from in (0..batch.num_rows()).step_by(8192) {
         let batch = batch.slice(from, 8192.min(batch.num_rows() - from));
         writer.write(batch.clone()).unwrap();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use odf_disk::{Access, Disk, DiskFile, PENDING_PREFIX};
 use parquet::basic::{Compression, ZstdLevel};
@@ -85,6 +85,17 @@ impl Default for SliceOptions {
             codec: Codec::default(),
         }
     }
+}
+
+/// A column by which the rows of a slice are in order. Readers may use it, and it is part of the bytes of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ordered {
+    /// Name of the column.
+    pub column: String,
+    /// The greatest value first.
+    pub descending: bool,
+    /// Missing values first.
+    pub nulls_first: bool,
 }
 
 /// Passes bytes on to a file and hashes them.
@@ -166,15 +177,24 @@ impl LogicalThread {
 }
 
 /// What decides about the bytes of a slice beside its rows.
-pub(super) fn properties(options: &SliceOptions) -> WriterProperties {
+pub(super) fn properties(options: &SliceOptions, schema: &Schema, order: &[Ordered]) -> WriterProperties {
+    let offset = SortingColumn {
+        column_idx: 0,
+        descending: false,
+        nulls_first: false,
+    };
+    // The position among columns, not among leaves: it is written so by the reference implementation.
+    let others = order.iter().map_while(|ordered| {
+        Some(SortingColumn {
+            column_idx: schema.index_of(&ordered.column).ok()?.try_into().ok()?,
+            descending: ordered.descending,
+            nulls_first: ordered.nulls_first,
+        })
+    });
     WriterProperties::builder()
         .set_compression(options.codec.compression())
         .set_created_by(options.created_by.clone())
-        .set_sorting_columns(Some(vec![SortingColumn {
-            column_idx: 0,
-            descending: false,
-            nulls_first: false,
-        }]))
+        .set_sorting_columns(Some(std::iter::once(offset).chain(others).collect()))
         .build()
 }
 
@@ -198,7 +218,21 @@ impl SliceWriter {
         schema: SchemaRef,
         options: &SliceOptions,
     ) -> Result<SliceWriter, SliceError> {
-        Self::bounded(disk, dir, schema, options, Bounds::default())
+        Self::create_ordered(disk, dir, schema, options, &[])
+    }
+
+    /// As [`Self::create`], for rows that are in the order of these columns too, beside that of the offset.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_ordered(
+        disk: &Disk,
+        dir: &Path,
+        schema: SchemaRef,
+        options: &SliceOptions,
+        order: &[Ordered],
+    ) -> Result<SliceWriter, SliceError> {
+        Self::bounded(disk, dir, schema, options, order, Bounds::default())
     }
 
     /// As [`Self::create`], within these bounds.
@@ -207,6 +241,7 @@ impl SliceWriter {
         dir: &Path,
         schema: SchemaRef,
         options: &SliceOptions,
+        order: &[Ordered],
         bounds: Bounds,
     ) -> Result<SliceWriter, SliceError> {
         let hasher = LogicalHasher::new(&schema)?;
@@ -222,7 +257,8 @@ impl SliceWriter {
             hasher: PhysicalHasher::new(),
         };
         let pages = Pages::new(dir, bounds.held_bytes);
-        let encoder = Encoder::new(sink, schema.clone(), properties(options), pages, bounds.unpaged_bytes)
+        let properties = properties(options, &schema, order);
+        let encoder = Encoder::new(sink, schema.clone(), properties, pages, bounds.unpaged_bytes)
             .map_err(|e| SliceError::parquet(pending.path(), e))?;
         Ok(SliceWriter {
             encoder,

@@ -39,7 +39,7 @@ fn parts(batch: &RecordBatch, rows: usize) -> impl Iterator<Item = RecordBatch> 
 }
 
 fn written(dir: &Path, batch: &RecordBatch, rows: usize, bounds: Bounds) -> (WrittenSlice, usize) {
-    let mut writer = SliceWriter::bounded(&Disk::new(), dir, batch.schema(), &kamu(), bounds).unwrap();
+    let mut writer = SliceWriter::bounded(&Disk::new(), dir, batch.schema(), &kamu(), &[], bounds).unwrap();
     let mut most_held = 0;
     for part in parts(batch, rows) {
         writer.write(part).unwrap();
