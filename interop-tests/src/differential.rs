@@ -353,7 +353,7 @@ mod tests {
             ("9007199254740993", "9007199254740992", false),
             ("{\"a\": 1}", "{\"a\":1}", true),
         ] {
-            assert_eq!(is_same_value(&*raw(theirs)?, &*raw(ours)?)?, same, "{theirs} {ours}");
+            assert_eq!(is_same_value(&raw(theirs)?, &raw(ours)?)?, same, "{theirs} {ours}");
         }
         Ok(())
     }
