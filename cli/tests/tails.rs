@@ -85,6 +85,20 @@ fn lists_and_structs_are_json_in_cells_of_csv() {
 }
 
 #[test]
+fn numbers_that_json_has_not_are_told_of() {
+    let sandbox = Sandbox::new();
+    sandbox.file("n.csv", "f\nNaN\n1.5\n-inf\n");
+    sandbox.run(&["publish", "n.csv", "--exit"]).ok();
+    let json = sandbox.run(&["tail", "n", "-o", "json"]);
+    assert_eq!(json.code, Some(0), "{}", json.err);
+    assert_eq!(json.out.matches("\"f\":null").count(), 2, "{}", json.out);
+    assert!(json.err.contains("2 value(s) are NaN or infinite"), "{}", json.err);
+    let ndjson = sandbox.run(&["tail", "n", "-o", "ndjson"]);
+    assert!(ndjson.out.contains("\"f\":\"NaN\""), "{}", ndjson.out);
+    assert!(!ndjson.err.contains("NaN"), "{}", ndjson.err);
+}
+
+#[test]
 fn a_null_and_an_empty_text_are_two_things_in_csv() {
     let sandbox = Sandbox::new();
     let table = "a,b,c\n,\"\",1\n\"\",x,\n";

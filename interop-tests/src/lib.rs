@@ -6,6 +6,7 @@
 //! is removed when its value goes away, also when a test fails half-way.
 
 pub mod content;
+pub mod differential;
 pub mod failure;
 pub mod helia;
 pub mod http;

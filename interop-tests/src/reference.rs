@@ -11,3 +11,8 @@ pub const MAX_BYTES: u64 = 1_500_000;
 pub fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/golden")
 }
+
+/// The cases that kamu was given and what came of them.
+pub fn differential() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/differential")
+}

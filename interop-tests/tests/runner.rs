@@ -5,6 +5,7 @@
 
 mod clone;
 mod crashes;
+mod differential;
 mod disks;
 mod gateway;
 mod harness;

@@ -1,5 +1,6 @@
 //! Rows of datasets, written as people or programs want them, however many there are: a batch is in memory at a time.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
@@ -49,10 +50,18 @@ pub(crate) fn write<E: Into<Failure>>(
     match format {
         Format::Table => tables(batches, io),
         Format::Json => {
-            json::<JsonArray>(batches, io)?;
-            io.line("")
+            let absent = Arc::new(AtomicU64::new(0));
+            json::<JsonArray>(batches, Floats::Null(absent.clone()), io)?;
+            io.line("")?;
+            match absent.load(Ordering::Relaxed) {
+                0 => {}
+                count => io.say(format_args!(
+                    "Note: {count} value(s) are NaN or infinite and stand here as null, as in kamu; -o ndjson, csv and table show them"
+                )),
+            }
+            Ok(())
         }
-        Format::Ndjson => json::<LineDelimited>(batches, io),
+        Format::Ndjson => json::<LineDelimited>(batches, Floats::Text, io),
         Format::Csv => csv(schema, batches, io),
     }
 }
@@ -99,11 +108,12 @@ fn header(batch: &RecordBatch) -> Rows {
 
 fn json<F: JsonFormat>(
     batches: impl Iterator<Item = Result<RecordBatch, Failure>>,
+    floats: Floats,
     io: &mut Io,
 ) -> Result<(), Failure> {
     let builder = JsonBuilder::new()
         .with_explicit_nulls(true)
-        .with_encoder_factory(Arc::new(Floats));
+        .with_encoder_factory(Arc::new(floats));
     let mut writer = builder.build::<_, F>(io.out());
     for batch in batches {
         writer.write(&batch?)?;
@@ -165,9 +175,14 @@ fn csv_rows(batch: &RecordBatch, text: &mut String) -> Result<(), ArrowError> {
     Ok(())
 }
 
-/// NaN and infinities in JSON, which has no numbers for them, as the text that they are in CSV: null would be another value.
+/// How NaN and infinities are written in JSON, which has no numbers for them.
 #[derive(Debug)]
-struct Floats;
+enum Floats {
+    /// As the text that they are in CSV.
+    Text,
+    /// As null, which is another value: they are counted, so that somebody is told.
+    Null(Arc<AtomicU64>),
+}
 
 impl EncoderFactory for Floats {
     fn make_default_encoder<'a>(
@@ -187,6 +202,10 @@ impl EncoderFactory for Floats {
         let encoder = Numbers {
             values,
             finite: make_encoder(field, array, &NUMBERS)?,
+            absent: match self {
+                Self::Text => None,
+                Self::Null(count) => Some(count.clone()),
+            },
         };
         Ok(Some(NullableEncoder::new(Box::new(encoder), array.nulls().cloned())))
     }
@@ -196,15 +215,20 @@ struct Numbers<'a> {
     values: Float64Array,
     /// Writes those that are.
     finite: NullableEncoder<'a>,
+    /// Counts the others, if they are written as null.
+    absent: Option<Arc<AtomicU64>>,
 }
 
 impl Encoder for Numbers<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         let value = self.values.value(row);
-        if value.is_finite() {
-            self.finite.encode(row, out);
-        } else {
-            out.extend_from_slice(format!("\"{value}\"").as_bytes());
+        match &self.absent {
+            _ if value.is_finite() => self.finite.encode(row, out),
+            None => out.extend_from_slice(format!("\"{value}\"").as_bytes()),
+            Some(count) => {
+                count.fetch_add(1, Ordering::Relaxed);
+                out.extend_from_slice(b"null");
+            }
         }
     }
 }
@@ -213,7 +237,7 @@ impl Encoder for Numbers<'_> {
 fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let options = EncoderOptions::default()
         .with_explicit_nulls(true)
-        .with_encoder_factory(Arc::new(Floats));
+        .with_encoder_factory(Arc::new(Floats::Text));
     change(batch, |field, column| {
         if !column.data_type().is_nested() {
             return Ok(column.clone());

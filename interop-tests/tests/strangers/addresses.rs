@@ -90,12 +90,10 @@ fn rebound(public: &Site, owner: &Workspace, other: &Workspace) -> Outcome {
     mount.arg("--bind").arg(&hosts).arg("/etc/hosts");
     run(mount, LIMIT)?.success()?;
     let inside = Site::at("127.0.0.1:80")?;
-    inside.put("/data.csv", b"id,city\n3,s3cret\n".to_vec(), MODIFIED);
-    public.put(
-        "/data.csv",
-        b"id,city\n1,Oslo\n".to_vec(),
-        "Sun, 04 Jan 2026 00:00:01 GMT",
-    );
+    public.put("/data.csv", b"id,city\n1,Oslo\n".to_vec(), MODIFIED);
+    // Newer, so that it is no answer to say that nothing changed.
+    let later = "Sun, 04 Jan 2026 00:00:01 GMT";
+    inside.put("/data.csv", b"id,city\n3,s3cret\n".to_vec(), later);
     other.write(
         "m.yaml",
         manifest("moving", "{kind: Url, url: 'http://data.example/data.csv'}", "[]"),

@@ -156,7 +156,12 @@ fn floats_that_are_no_numbers_are_told_from_nothing() {
     let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>([Some(values())]));
     let lists = vec![("l", lists)];
     let list = "[1.5,\"NaN\",null,\"inf\",\"-inf\"]";
-    assert_eq!(text(lists.clone(), Format::Json), format!("[{{\"l\":{list}}}]\n"));
+    assert_eq!(text(lists.clone(), Format::Ndjson), format!("{{\"l\":{list}}}\n"));
+    // As in kamu; that it was done is said beside.
+    assert_eq!(
+        text(lists.clone(), Format::Json),
+        "[{\"l\":[1.5,null,null,null,null]}]\n"
+    );
     assert_eq!(
         text(lists, Format::Csv),
         format!("l\n\"{}\"\n", list.replace('"', "\"\""))
