@@ -15,7 +15,7 @@ use super::shape::Shape;
 use super::source::{Batches, Format, OnProgress, Problem, Source, SourceError, Span, integer_times};
 use super::{FitError, IngestError};
 use odf_metadata::{MergeStrategy, ReadStep, Timestamp, Transform};
-use odf_tables::types::{NoCounterpart, to_arrow};
+use odf_tables::types::to_arrow;
 
 /// The rows of one content, openable as often as needed.
 pub(super) struct Frame {
