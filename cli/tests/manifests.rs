@@ -131,31 +131,11 @@ fn mistakes_are_told_with_their_place_and_nothing_is_made() {
     assert!(err.contains("unknown field `description`"), "{err}");
     let err = refused(&ROOT.replace("kind: Root", "kind: Derivative"), 5);
     assert!(err.contains("event 1 (AddPushSource)"), "{err}");
-    // Sources that could read nothing, whatever they get.
-    let header = "        header: true\n";
-    for (option, words) in [
-        (
-            "encoding: latin1",
-            "`encoding: latin1`, which is not supported; it can only be utf8",
-        ),
-        ("timestampFormat: '%d.%m.%Y'", "`timestampFormat: %d.%m.%Y`"),
-    ] {
-        let err = refused(&ROOT.replace(header, &format!("{header}        {option}\n")), 5);
-        assert!(err.contains("cities: its source: ") && err.contains(words), "{err}");
-    }
     let err = refused(
         &ROOT.replace("query: select * from input", "query: selct * form input"),
         5,
     );
     assert!(err.contains("cities: the query"), "{err}");
-    let columns = ROOT.find("        schema:").unwrap()..ROOT.find("      preprocess:").unwrap();
-    let mut ddl = ROOT.to_owned();
-    ddl.replace_range(columns, "        ddlSchema: [city WHAT]\n");
-    let err = refused(&ddl, 5);
-    assert!(
-        err.contains("cities: its source: ") && err.contains("`city WHAT`"),
-        "{err}"
-    );
     refused("a: [b\n", 5);
     refused("# nothing\n", 4);
     refused("\u{0}", 5);
@@ -165,6 +145,37 @@ fn mistakes_are_told_with_their_place_and_nothing_is_made() {
     sandbox.run(&["add", "two.yaml", "--name", "a"]).failed(2);
     assert!(names(&sandbox).is_empty());
     assert_eq!(json(sandbox.run(&["key", "list"])), Value::Array(Vec::new()));
+}
+
+/// Sources that could read nothing, whatever they get: kamu adds them, and refuses the rows.
+#[test]
+fn a_source_that_can_read_nothing_is_added_and_told_of() {
+    let header = "        header: true\n";
+    let columns = ROOT.find("        schema:").unwrap()..ROOT.find("      preprocess:").unwrap();
+    let mut ddl = ROOT.to_owned();
+    ddl.replace_range(columns, "        ddlSchema: [city WHAT]\n");
+    let with = |option: &str| ROOT.replace(header, &format!("{header}        {option}\n"));
+    for (manifest, words) in [
+        (
+            with("encoding: latin1"),
+            "`encoding: latin1`, which is not supported; it can only be utf8",
+        ),
+        (with("timestampFormat: '%d.%m.%Y'"), "`timestampFormat: %d.%m.%Y`"),
+        (ddl, "`city WHAT`"),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.file("cities.yaml", manifest);
+        sandbox.file("rows.csv", "city\nB\n");
+        let output = sandbox.run(&["add", "cities.yaml"]);
+        let said = output.err.clone();
+        output.ok();
+        assert!(
+            said.contains("cities: its source: ") && said.contains(words) && said.contains("nothing can be taken"),
+            "{said}"
+        );
+        let err = sandbox.run(&["ingest", "cities", "rows.csv"]).failed(5);
+        assert!(err.contains(words), "{err}");
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ use super::moment::{
     Counted, DAY_MILLIS, Lax, parse_date, parse_date_lax, parse_moment, parse_moment_lax, parse_time, recount,
 };
 use super::number::{self, NotFloat};
-use super::source::{Change, Problem, Reading};
+use super::source::{Alteration, Problem, Reading};
 use odf_tables::types::fits_fixed_lengths;
 
 pub(super) use convert::{changes, is_tellable, moments, no_unit, not_midnight, not_type, settled, too_far, with_zone};
@@ -114,11 +114,6 @@ impl Column {
         let data_type = field.data_type();
         // kamu's reader of CSV does not know them.
         let is_text_only = reading.lax && !reading.nested;
-        // Nobody is told of single values within others.
-        let within = Reading {
-            tells: false,
-            ..reading
-        };
         let values = match data_type {
             DataType::Float16 | DataType::Binary | DataType::LargeBinary | DataType::BinaryView if is_text_only => {
                 return None;
@@ -160,12 +155,12 @@ impl Column {
                 Values::FixedBinary(FixedSizeBinaryBuilder::with_capacity(0, *length))
             }
             DataType::List(item) | DataType::LargeList(item) if reading.nested => {
-                Values::List(List::new(item, None, within)?)
+                Values::List(List::new(item, None, reading)?)
             }
             DataType::FixedSizeList(item, length) if reading.nested => {
-                Values::List(List::new(item, Some(*length), within)?)
+                Values::List(List::new(item, Some(*length), reading)?)
             }
-            DataType::Struct(fields) if reading.nested => Values::Struct(Object::new(fields, within)?),
+            DataType::Struct(fields) if reading.nested => Values::Struct(Object::new(fields, reading)?),
             _ => return None,
         };
         Some(Column {
@@ -209,7 +204,8 @@ impl Column {
             },
             Values::Date(_) | Values::Moment(..) | Values::Time(..) => self.push_moment(text),
             Values::Binary(_) | Values::FixedBinary(_) => self.push_hex(text),
-            _ if self.lax => self.push_digits(text),
+            _ if self.tells && self.lax => self.push_digits(text),
+            _ if self.lax => self.push_number(text.trim()),
             _ => self.push_number(text),
         }
     }
@@ -440,6 +436,13 @@ impl Column {
                         $builder.append_value(value);
                         self.cut += u64::from(is_cut);
                     }
+                    // From a Parquet file.
+                    Some((_, true)) if self.lax => {
+                        append!(
+                            $builder,
+                            number::rounded_decimal::<$type>(text, $precision, $scale)
+                        )
+                    }
                     _ => return Err(self.not_type(text)),
                 }
             };
@@ -471,16 +474,18 @@ impl Column {
         not_type(value, &self.data_type)
     }
 
-    /// What was cut of values since it was last asked for.
-    fn changes(&mut self) -> [(Change, u64); 2] {
-        let cut = match &self.values {
-            Values::Date(_) => Change::CutDays,
-            Values::Decimal128(..) | Values::Decimal256(..) => Change::CutDecimals,
-            Values::Float16(_) | Values::Float32(_) | Values::Float64(_) => Change::Rounded,
-            _ => Change::CutTimes,
+    /// Adds what became of values since it was last asked for.
+    fn changes(&mut self, changes: &mut Vec<(Alteration, u64)>) {
+        let cut = match &mut self.values {
+            Values::List(list) => return list.changes(changes),
+            Values::Struct(object) => return object.changes(changes),
+            Values::Date(_) => Alteration::CutDays,
+            Values::Decimal128(..) | Values::Decimal256(..) => Alteration::CutDecimals,
+            Values::Float16(_) | Values::Float32(_) | Values::Float64(_) => Alteration::Rounded,
+            _ => Alteration::CutTimes,
         };
-        let (cuts, leaps) = (std::mem::take(&mut self.cut), std::mem::take(&mut self.leaps));
-        [(cut, cuts), (Change::LeapSeconds, leaps)]
+        changes.push((cut, std::mem::take(&mut self.cut)));
+        changes.push((Alteration::LeapSeconds, std::mem::take(&mut self.leaps)));
     }
 
     /// The values so far as an array of the column's type, leaving the column empty.
@@ -526,6 +531,10 @@ impl Inner for Column {
             list => list.push_nothing(),
             object => object.push_nothing()
         );
+    }
+
+    fn changes(&mut self, changes: &mut Vec<(Alteration, u64)>) {
+        Column::changes(self, changes);
     }
 
     fn finish(&mut self) -> Result<ArrayRef, ArrowError> {

@@ -15,7 +15,7 @@ use super::columns::Table;
 use super::infer::{Inferred, InferredColumn, Kinds, kind_of_text};
 use super::shape::Shape;
 use super::source::{
-    Batches, Change, Difference, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report,
+    Alteration, Batches, Difference, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report,
     unsupported,
 };
 
@@ -51,7 +51,7 @@ fn header(records: &mut Records) -> Result<Vec<String>, SourceError> {
             let found = header::names_of(names, &declared);
             names = found.map_err(|problem| source.error_at(records.line(), None, problem))?;
             if names != declared {
-                source.tell("header", Change::ByName, 0);
+                source.tell("header", Alteration::ByName, 0);
             }
         } else if declared.len() == names.len() {
             names = declared.into_iter().map(str::to_owned).collect();

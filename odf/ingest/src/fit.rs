@@ -22,7 +22,7 @@ use super::exact::{self, Manner, Unfit};
 use super::infer::{UTC, timestamp};
 use super::plan::Plan;
 use super::shape::type_name;
-use super::source::{Batches, Change, Place, Problem, Reading, Source, SourceError};
+use super::source::{Alteration, Batches, Place, Problem, Reading, Source, SourceError};
 use super::{FitError, merge};
 use odf_metadata::{MergeStrategy, Vocabulary};
 use odf_tables::slice::Ordered;
@@ -409,7 +409,7 @@ impl Fitted<'_> {
         })?;
         let finer = if tells { below_millis(given) } else { 0 };
         if finer > 0 {
-            self.source.tell(column.name(), Change::CutTimes, finer);
+            self.source.tell(column.name(), Alteration::CutTimes, finer);
         }
         Ok(converted)
     }

@@ -128,7 +128,7 @@ impl Frame {
     pub(super) fn notes(&self) -> Vec<ColumnNote> {
         let told = self.source.told().into_iter().map(|(column, changed)| ColumnNote {
             column,
-            note: Note::Changed(changed),
+            note: Note::Altered(changed),
         });
         self.notes.iter().cloned().chain(told).collect()
     }

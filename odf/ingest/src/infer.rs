@@ -24,7 +24,7 @@ use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 
 use super::moment::{Counted, parse_date, parse_timestamp};
 use super::number::{self, NotFloat};
-use super::source::{Changed, ReadOptions};
+use super::source::{Altered, ReadOptions};
 
 pub use odf_tables::{UTC, timestamp};
 
@@ -190,7 +190,7 @@ pub enum Note {
     /// The rows that were looked at have no value in it.
     NoValues,
     /// It is not about the type: values were changed, or passed over.
-    Changed(Changed),
+    Altered(Altered),
 }
 
 impl std::fmt::Display for Note {
@@ -201,7 +201,7 @@ impl std::fmt::Display for Note {
                  where one is wide enough, and --schema gives it any type"
             }
             Note::NoValues => "text, because the first rows have no value in it",
-            Note::Changed(changed) => return std::fmt::Display::fmt(changed, f),
+            Note::Altered(changed) => return std::fmt::Display::fmt(changed, f),
             Note::FineTimes => {
                 "text, because some of its times have digits below the millisecond; --cut-times cuts them off and makes \
                  times of it"

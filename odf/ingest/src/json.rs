@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use super::chunks::Chunked;
 use super::columns::Table;
 use super::shape::Shape;
-use super::source::{Batches, Change, Problem, Source, SourceError, Span, unsupported};
+use super::source::{Alteration, Batches, Problem, Source, SourceError, Span, unsupported};
 
 mod feature;
 mod flat;
@@ -117,7 +117,7 @@ impl Rows {
                                 passed_over += usize::from(!(has_features && key == GEOMETRY));
                                 near.extend(shape.position_but_for_case(&key).map(|at| (at, key.to_string())));
                                 if is_open {
-                                    source.tell(&key, Change::PassedOver, 1);
+                                    source.tell(&key, Alteration::PassedOver, 1);
                                 }
                                 return Ok(());
                             }

@@ -53,28 +53,27 @@ impl Digits {
         })
     }
 
-    /// The integer that this is after `scale` more places, as text, and whether more digits are behind it. None if it has
-    /// more digits than any decimal type.
-    fn scaled(&self, scale: i64) -> Option<(String, bool)> {
+    /// The integer that this is after `scale` more places, as text, and the first of the digits behind it, if there are any.
+    /// None if it has more digits than any decimal type.
+    fn scaled(&self, scale: i64) -> Option<(String, Option<u8>)> {
         let places = self.point + scale;
         let length = i64::try_from(self.digits.len()).ok()?;
         if self.digits.is_empty() {
-            return Some(("0".to_owned(), false));
+            return Some(("0".to_owned(), None));
         }
         if places > MOST_DECIMAL_DIGITS as i64 {
             return None;
         }
         let Ok(places) = usize::try_from(places) else {
-            return Some(("0".to_owned(), true));
+            return Some(("0".to_owned(), Some(b'0')));
         };
         if i64::try_from(places).ok()? >= length {
             let zeros = "0".repeat(places - self.digits.len());
-            return Some((format!("{}{zeros}", self.digits), false));
+            return Some((format!("{}{zeros}", self.digits), None));
         }
-        let kept = &self.digits[..places];
+        let (kept, behind) = self.digits.split_at(places);
         let kept = if kept.is_empty() { "0" } else { kept };
-        // None of the digits at the end is a zero.
-        Some((kept.to_owned(), true))
+        Some((kept.to_owned(), behind.bytes().next()))
     }
 }
 
@@ -85,28 +84,56 @@ pub(super) fn integer<T: FromStr>(text: &str) -> Option<T> {
         return Some(value);
     }
     let digits = Digits::of(text)?;
-    let (whole, is_cut) = digits.scaled(0)?;
+    let (whole, behind) = digits.scaled(0)?;
     let sign = if digits.negative && whole != "0" { "-" } else { "" };
-    (!is_cut).then(|| format!("{sign}{whole}").parse().ok()).flatten()
+    behind
+        .is_none()
+        .then(|| format!("{sign}{whole}").parse().ok())
+        .flatten()
 }
 
 /// A decimal that fits when the digits behind its scale are cut, and whether there are any.
 pub(super) fn cut_decimal<T: DecimalType>(text: &str, precision: u8, scale: i8) -> Option<(T::Native, bool)> {
     let digits = Digits::of(text)?;
-    let (whole, is_cut) = digits.scaled(scale.into())?;
+    let (whole, behind) = digits.scaled(scale.into())?;
     if whole.len() > usize::from(precision) {
         return None;
     }
     let sign = if digits.negative { "-" } else { "" };
     let decimal = parse_decimal::<T>(&format!("{sign}{whole}"), precision, 0).ok()?;
-    Some((decimal, is_cut))
+    Some((decimal, behind.is_some()))
+}
+
+/// A decimal that fits when it is rounded half away from zero.
+pub(super) fn rounded_decimal<T: DecimalType>(text: &str, precision: u8, scale: i8) -> Option<T::Native> {
+    let digits = Digits::of(text)?;
+    let (mut whole, behind) = digits.scaled(scale.into())?;
+    if behind.is_some_and(|digit| digit >= b'5') {
+        whole = plus_one(&whole);
+    }
+    if whole.len() > usize::from(precision) {
+        return None;
+    }
+    let sign = if digits.negative { "-" } else { "" };
+    parse_decimal::<T>(&format!("{sign}{whole}"), precision, 0).ok()
+}
+
+/// The next integer.
+fn plus_one(whole: &str) -> String {
+    let kept = whole.trim_end_matches('9');
+    let zeros = "0".repeat(whole.len() - kept.len());
+    match kept.as_bytes().last() {
+        None => format!("1{zeros}"),
+        Some(last) => format!("{}{}{zeros}", &kept[..kept.len() - 1], char::from(last + 1)),
+    }
 }
 
 /// The integer that is left of a number when its fraction is cut, and whether there is any; none beyond the integers that
 /// floats hold.
 pub(super) fn cut_integer(text: &str) -> Option<(i64, bool)> {
     let digits = Digits::of(text)?;
-    let (whole, is_cut) = digits.scaled(0)?;
+    let (whole, behind) = digits.scaled(0)?;
+    let is_cut = behind.is_some();
     let sign = if digits.negative && whole != "0" { "-" } else { "" };
     let whole: i64 = format!("{sign}{whole}").parse().ok()?;
     (!is_cut || whole.unsigned_abs() < 1 << 53).then_some((whole, is_cut))
@@ -222,6 +249,25 @@ mod tests {
         ] {
             assert_eq!(integer::<i64>(text), wanted, "{text}");
         }
+    }
+
+    #[test]
+    fn decimals_are_rounded_half_away_from_zero() {
+        for (text, wanted) in [
+            ("1.999", Some(200)),
+            ("2.675", Some(268)),
+            ("-2.675", Some(-268)),
+            ("2.674", Some(267)),
+            ("0.005", Some(1)),
+            ("0.0049", Some(0)),
+            ("0.00049", Some(0)),
+            ("99999999.994", Some(9_999_999_999)),
+            ("99999999.995", None),
+            ("NaN", None),
+        ] {
+            assert_eq!(rounded_decimal::<Decimal128Type>(text, 10, 2), wanted, "{text}");
+        }
+        assert_eq!(rounded_decimal::<Decimal128Type>("1255", 3, -1), Some(126));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub use step::{FIRST_ROWS, check_step, declared_columns, step_for_format};
 pub(super) use step::{INTEGER_TIMES, NULL_GEOMETRIES, integer_times, undeclared, with_schema};
 pub use table::{Content, Source, spool};
 pub(super) use table::{Input, RandomAccess};
-pub use told::{Change, Changed};
+pub use told::{Alteration, Altered};
 
 impl Source {
     /// The table with its beginning looked at: refused if it is of another kind, and with what separates its columns.

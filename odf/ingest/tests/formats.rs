@@ -169,7 +169,7 @@ proptest! {
         let ndjson = ReadStep::NdJson {
             ddl_schema: ddl_schema(), date_format: None, encoding: None, timestamp_format: None, schema: None,
         };
-        let feature = |r: &Row| json!({ "type": "Feature", "geometry": null, "properties": object(r) });
+        let feature = |r: &Row| json!({ "type": "Feature", "geometry": {}, "properties": object(r) });
         let objects: Vec<Value> = rows.iter().map(object).collect();
         let features: Vec<Value> = rows.iter().map(feature).collect();
         let cases = [

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use arrow::error::ArrowError;
 
 use crate::json;
-use crate::source::{Problem, Reading};
+use crate::source::{Alteration, Problem, Reading};
 use odf_tables::types::fits_fixed_lengths;
 
 /// What holds the items of a list, or one member of an object.
@@ -28,6 +28,9 @@ pub(super) trait Inner: Sized {
 
     /// A place without a value, be it allowed or not: for the members of an object that is not there itself.
     fn push_nothing(&mut self);
+
+    /// Adds what became of values since it was last asked for.
+    fn changes(&mut self, changes: &mut Vec<(Alteration, u64)>);
 
     /// The values so far as an array, leaving it empty.
     fn finish(&mut self) -> Result<ArrayRef, ArrowError>;
@@ -91,6 +94,10 @@ impl<C: Inner> List<C> {
         self.offsets.push(end);
         self.valid.push(true);
         Ok(true)
+    }
+
+    pub(super) fn changes(&mut self, changes: &mut Vec<(Alteration, u64)>) {
+        self.item.changes(changes);
     }
 
     pub(super) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
@@ -162,6 +169,10 @@ impl<C: Inner> Object<C> {
         }
         self.valid.push(true);
         Ok(())
+    }
+
+    pub(super) fn changes(&mut self, changes: &mut Vec<(Alteration, u64)>) {
+        self.members.iter_mut().for_each(|member| member.changes(changes));
     }
 
     pub(super) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {

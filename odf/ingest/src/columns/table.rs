@@ -76,7 +76,9 @@ impl Table {
     /// Has `source` tell what was cut of values that were given until now. Only of rows that are taken.
     pub(crate) fn tell(&mut self, source: &Source) {
         for (column, field) in self.columns.iter_mut().zip(self.shape.schema().fields()) {
-            for (change, values) in column.changes() {
+            let mut changes = Vec::new();
+            column.changes(&mut changes);
+            for (change, values) in changes {
                 if values > 0 {
                     source.tell(field.name(), change, values);
                 }

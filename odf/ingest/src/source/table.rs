@@ -11,7 +11,7 @@ use super::fingerprint::Fingerprint;
 use super::format::Format;
 use super::options::{ReadOptions, Reading};
 use super::problem::{Place, Problem, SourceError};
-use super::told::{Change, Changed, Told};
+use super::told::{Alteration, Altered, Told};
 use crate::infer::Inferred;
 
 /// One table, readable several times from the start.
@@ -243,12 +243,12 @@ impl Source {
     }
 
     /// So many values of a column are to be told of, if the reading goes well.
-    pub(crate) fn tell(&self, column: &str, change: Change, values: u64) {
+    pub(crate) fn tell(&self, column: &str, change: Alteration, values: u64) {
         self.told.add(column, change, values);
     }
 
     /// What there is to be said of the last reading of [`Source::rows`], by column.
-    pub fn told(&self) -> Vec<(String, Changed)> {
+    pub fn told(&self) -> Vec<(String, Altered)> {
         self.told.all()
     }
 

@@ -11,7 +11,7 @@ pub(crate) const MAX_TOLD: usize = 100;
 
 /// What became of some values of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Change {
+pub enum Alteration {
     /// Digits of times below the unit of their column were cut, rounded down.
     CutTimes,
     /// Times of day were cut from dates.
@@ -30,43 +30,43 @@ pub enum Change {
 
 /// What became of how many values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Changed {
+pub struct Altered {
     /// What it was.
-    pub change: Change,
-    /// How many values; for [`Change::ByName`] nothing.
+    pub change: Alteration,
+    /// How many values; for [`Alteration::ByName`] nothing.
     pub values: u64,
 }
 
-impl fmt::Display for Changed {
+impl fmt::Display for Altered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let n = self.values;
         match self.change {
-            Change::CutTimes => write!(
+            Alteration::CutTimes => write!(
                 f,
                 "{n} time(s) have digits below the unit of the column, which were cut as kamu cuts them; declare it as \
                  STRING to keep them"
             ),
-            Change::CutDays => write!(
+            Alteration::CutDays => write!(
                 f,
                 "{n} date(s) have a time of day, which was cut as kamu cuts it; declare the column as TIMESTAMP to keep it"
             ),
-            Change::CutDecimals => write!(
+            Alteration::CutDecimals => write!(
                 f,
                 "{n} decimal(s) have digits behind the scale of the column, which were cut as kamu cuts them; declare a \
                  larger scale to keep them"
             ),
-            Change::Rounded => write!(
+            Alteration::Rounded => write!(
                 f,
                 "{n} number(s) have more digits than the floats of the column keep, and became the nearest one, as in kamu; \
                  declare a DECIMAL or STRING to keep them"
             ),
-            Change::LeapSeconds => write!(f, "{n} time(s) are leap seconds and count as the second behind, as in kamu"),
-            Change::PassedOver => write!(
+            Alteration::LeapSeconds => write!(f, "{n} time(s) are leap seconds and count as the second behind, as in kamu"),
+            Alteration::PassedOver => write!(
                 f,
                 "no column, because the first rows do not have it; {n} row(s) have, and that is left out, as in kamu. \
                  Declare the columns in the source to keep it"
             ),
-            Change::ByName => f.write_str(
+            Alteration::ByName => f.write_str(
                 "the header has the columns in another order than the source; names decide which is which (kamu goes by \
                  place)",
             ),
@@ -76,10 +76,10 @@ impl fmt::Display for Changed {
 
 /// What there is to be said so far, by column.
 #[derive(Debug, Default)]
-pub(crate) struct Told(Mutex<BTreeMap<(String, Change), u64>>);
+pub(crate) struct Told(Mutex<BTreeMap<(String, Alteration), u64>>);
 
 impl Told {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, Change), u64>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, Alteration), u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -89,7 +89,7 @@ impl Told {
     }
 
     /// So many values of a column are to be told of.
-    pub(crate) fn add(&self, column: &str, change: Change, values: u64) {
+    pub(crate) fn add(&self, column: &str, change: Alteration, values: u64) {
         let mut told = self.lock();
         let full = told.len() >= MAX_TOLD;
         let key = (column.to_owned(), change);
@@ -101,10 +101,10 @@ impl Told {
     }
 
     /// All of it.
-    pub(crate) fn all(&self) -> Vec<(String, Changed)> {
+    pub(crate) fn all(&self) -> Vec<(String, Altered)> {
         let told = self.lock();
         let all = told.iter().map(|((column, change), values)| {
-            let changed = Changed {
+            let changed = Altered {
                 change: *change,
                 values: *values,
             };
@@ -121,9 +121,9 @@ mod tests {
     #[test]
     fn values_are_counted_by_column_and_many_columns_come_together() {
         let told = Told::default();
-        told.add("a", Change::CutTimes, 2);
-        told.add("a", Change::CutTimes, 3);
-        told.add("a", Change::LeapSeconds, 1);
+        told.add("a", Alteration::CutTimes, 2);
+        told.add("a", Alteration::CutTimes, 3);
+        told.add("a", Alteration::LeapSeconds, 1);
         let shown: Vec<String> = told
             .all()
             .iter()
@@ -132,7 +132,7 @@ mod tests {
         assert!(shown[0].starts_with("a: 5 time(s) have digits below"), "{shown:?}");
         assert!(shown[1].starts_with("a: 1 time(s) are leap seconds"), "{shown:?}");
         for column in 0..2 * MAX_TOLD {
-            told.add(&format!("c{column:04}"), Change::PassedOver, 1);
+            told.add(&format!("c{column:04}"), Alteration::PassedOver, 1);
         }
         let all = told.all();
         assert_eq!(all.len(), MAX_TOLD + 1);

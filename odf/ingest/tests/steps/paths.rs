@@ -52,9 +52,9 @@ fn json_rows_lie_at_the_end_of_a_path() {
 #[test]
 fn features_come_one_per_line_or_in_a_collection() {
     let lines = "{\"type\":\"Feature\",\"properties\":{\"a\":1,\"geometry\":0},\"geometry\":{\"type\":\"Point\", \"coordinates\":[1.50,2]}}\n\n\
-                 {\"type\":\"Feature\",\"properties\":{\"a\":2},\"geometry\":null}\n";
+                 {\"type\":\"Feature\",\"properties\":{\"a\":2},\"geometry\":{}}\n";
     let columns = ddl(&["geometry STRING", "a BIGINT"]);
-    let wanted = ["{\"coordinates\":[1.50,2],\"type\":\"Point\"} 1", "- 2"];
+    let wanted = ["{\"coordinates\":[1.50,2],\"type\":\"Point\"} 1", "{} 2"];
     let step = ReadStep::NdGeoJson {
         ddl_schema: columns.clone(),
         schema: None,
@@ -82,7 +82,7 @@ fn features_come_one_per_line_or_in_a_collection() {
 fn declared_features_have_the_columns_that_kamu_fills_and_more_only_where_it_finds_nothing() {
     let text = "{\"type\":\"Feature\",\"id\":7,\"properties\":{\"id\":1,\"geometry\":\"shadow\"},\
                 \"geometry\":{\"type\":\"Point\",\"coordinates\":[1e2,-0.5E-3,2E5]}}\n\
-                {\"type\":\"Feature\",\"id\":8,\"properties\":{\"_id\":9},\"geometry\":null}\n";
+                {\"type\":\"Feature\",\"id\":8,\"properties\":{\"_id\":9},\"geometry\":{}}\n";
     let step = |ddl_schema| ReadStep::NdGeoJson {
         ddl_schema,
         schema: None,
@@ -93,11 +93,11 @@ fn declared_features_have_the_columns_that_kamu_fills_and_more_only_where_it_fin
     assert_eq!(rows(&["id BIGINT", "_geometry STRING"]), ["1 shadow", "8 -"]);
     // Numbers of a geometry are as they are written, with a sign before each exponent.
     let point = "{\"coordinates\":[1e+2,-0.5E-3,2E+5],\"type\":\"Point\"}";
-    assert_eq!(rows(&["geometry STRING"]), [point, "-"]);
+    assert_eq!(rows(&["geometry STRING"]), [point, "{}"]);
     // Columns that are not declared are those that kamu finds.
     let (columns, rows) = read(text.as_bytes(), &step(None)).unwrap();
     assert_eq!(columns, ["geometry:String?", "id:Int64?", "_id:Int64?"]);
-    assert_eq!(rows, [format!("{point} 1 -"), "- - 9".to_owned()]);
+    assert_eq!(rows, [format!("{point} 1 -"), "{} - 9".to_owned()]);
 }
 
 /// Shapefiles in a zip archive, each with one point per value.

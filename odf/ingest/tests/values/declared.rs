@@ -167,3 +167,79 @@ fn a_source_says_the_unit_of_its_integers() {
     let error = ndjson(Millisecond, "1e30").unwrap_err();
     assert!(error.contains("`1e30` is not a Timestamp"), "{error}");
 }
+
+#[test]
+fn what_is_cut_is_told_with_the_number_of_values() {
+    use odf_ingest::source::{Alteration, Content, Span};
+    let told = |text: &str, step: &ReadStep| {
+        let bytes = Bytes::copy_from_slice(text.as_bytes());
+        let source = Source::for_step("t", Content::Bytes(bytes), step).unwrap();
+        let columns = source.declared().unwrap().columns.iter();
+        let fields = columns
+            .map(|c| Field::new(&c.name, c.data_type.clone(), c.nullable))
+            .collect();
+        let shape = odf_ingest::shape::Shape::new(fields, None);
+        let end = source.len().unwrap();
+        // Read twice, as a merge may: told once.
+        for _ in 0..2 {
+            let mut batches = source.rows(&shape, Span { start: 0, line: 0, end }).unwrap();
+            while batches.next_batch().unwrap().is_some() {}
+        }
+        let told = source.told().into_iter();
+        told.map(|(column, changed)| (column, changed.change, changed.values))
+            .collect::<Vec<_>>()
+    };
+    let ddl = |columns: &[&str]| Some(columns.iter().map(|column| (*column).to_owned()).collect());
+    let csv = |columns: &[&str], header| {
+        ReadStep::Csv(ReadStepCsv {
+            ddl_schema: ddl(columns),
+            header: Some(header),
+            ..ReadStepCsv::default()
+        })
+    };
+    let step = csv(&["t TIMESTAMP", "d DECIMAL(5,1)", "f DOUBLE", "y DATE"], false);
+    let plain = "2024-01-01T00:00:00Z,1.5,1,2024-01-01\n";
+    let text = format!(
+        "{plain}2024-01-01T00:00:00.0001Z,1.55,9007199254740993,2024-01-01T01:00:00Z\n\
+         2016-12-31T23:59:60Z,1.66,2,2024-01-01\n"
+    );
+    let named = |name: &str, change: Alteration, values: u64| (name.to_owned(), change, values);
+    let wanted = [
+        named("d", Alteration::CutDecimals, 2),
+        named("f", Alteration::Rounded, 1),
+        named("t", Alteration::CutTimes, 1),
+        named("t", Alteration::LeapSeconds, 1),
+        named("y", Alteration::CutDays, 1),
+    ];
+    // By the short way and, because of the doubled quote, by the general one.
+    assert_eq!(told(&text, &step), wanted);
+    let step = csv(
+        &["t TIMESTAMP", "d DECIMAL(5,1)", "f DOUBLE", "y DATE", "s STRING"],
+        false,
+    );
+    let quoted = text.replace('\n', ",\"a\"\"b\"\n");
+    assert_eq!(told(&quoted, &step), wanted);
+    assert!(
+        told(
+            plain,
+            &csv(&["t TIMESTAMP", "d DECIMAL(5,1)", "f DOUBLE", "y DATE"], false)
+        )
+        .is_empty()
+    );
+
+    let ndjson = ReadStep::NdJson {
+        ddl_schema: ddl(&["t TIMESTAMP", "n ARRAY<TIMESTAMP>"]),
+        date_format: None,
+        encoding: None,
+        timestamp_format: None,
+        schema: None,
+    };
+    let text = "{\"t\":1.5}\n{\"t\":2}\n{\"t\":\"2024-01-01T00:00:00.0001Z\",\"n\":[\"2024-01-01T00:00:00.0001Z\"]}\n";
+    assert_eq!(
+        told(text, &ndjson),
+        [named("n", Alteration::CutTimes, 1), named("t", Alteration::CutTimes, 2)]
+    );
+    let step = csv(&["a INT", "b INT"], true);
+    assert_eq!(told("b,a\n1,2\n", &step), [named("header", Alteration::ByName, 0)]);
+    assert!(told("a,b\n1,2\n", &step).is_empty());
+}
