@@ -214,7 +214,7 @@ fn pages_and_dictionaries_of_many_rows_end_where_those_of_kamus_writer_do() {
         Field::new("view", DataType::Utf8View, true),
         Field::new("bytes", DataType::Binary, false),
     ]);
-    let text = |n: i64| (n % 7 > 0).then(|| format!("{n:02000}"));
+    let text = |n: i64| (n % 7 > 0).then(|| format!("{n:0600}"));
     let bytes = (0..rows).map(|n| format!("{n:0100}").repeat(1 + n as usize % 30));
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from_iter_values(0..rows)),
