@@ -43,6 +43,18 @@ enum Place {
     Kept(usize, usize),
 }
 
+/// Whether a plan ends with a sort by the event time first, which is not left out.
+fn leads_with(plan: &LogicalPlan, event_time: &str) -> bool {
+    match plan {
+        LogicalPlan::Sort(sort) => {
+            let first = sort.expr.first().map(|by| &by.expr);
+            sort.fetch.is_none() && matches!(first, Some(Expr::Column(column)) if column.name == event_time)
+        }
+        LogicalPlan::SubqueryAlias(alias) => leads_with(&alias.input, event_time),
+        _ => false,
+    }
+}
+
 fn column(name: &str) -> Expr {
     col(Column::from_name(name))
 }
@@ -59,13 +71,16 @@ fn instant(millis: i64) -> Expr {
 }
 
 /// Plans what a plan computes, to be stored in the order of this column, and rows without an event time where those of `now`
-/// are. None if the engine plans it in a way that is not known.
+/// are. None if the plan is to be computed as it stands: it is sorted by event time first, or planned in a way that is not known.
 pub(super) async fn placed(
     state: &SessionState,
     plan: LogicalPlan,
     event_time: &str,
     now: i64,
 ) -> Result<Option<Placed>> {
+    if leads_with(&plan, event_time) {
+        return Ok(None);
+    }
     let fields = plan.schema().fields().clone();
     let is_time = |data_type: &DataType| matches!(data_type, DataType::Timestamp(..));
     let is_kept = |name: &str, data_type: &DataType| name == event_time || is_time(data_type) && *data_type != millis();

@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, Int64Builder, ListBuilder, StringArray,
-    StringViewArray, StructArray, TimestampMillisecondArray, UInt64Array,
+    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, Int64Builder, ListBuilder, StringArray, StructArray,
+    TimestampMillisecondArray, UInt64Array,
 };
 use arrow::compute::nullif;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -210,7 +210,7 @@ fn written(batch: &RecordBatch) -> Multihash {
 
 #[test]
 fn pages_and_dictionaries_of_many_rows_end_where_those_of_kamus_writer_do() {
-    // The hashes are those of files that version 58.4 of the writer makes of the same rows, 8,192 at a time.
+    // The hash is that of the file that version 58.4 of the writer makes of the same rows, 8,192 at a time.
     let rows = 50_000;
     let schema = Schema::new(vec![
         Field::new("offset", DataType::Int64, false),
@@ -229,27 +229,6 @@ fn pages_and_dictionaries_of_many_rows_end_where_those_of_kamus_writer_do() {
     assert_eq!(
         written(&many).to_string(),
         "f16205e317f8d4767da55e9e3067fce9f26aede485a33182fa4bfc2ce33548dff96e7"
-    );
-
-    let rows = 5000;
-    let schema = Schema::new(vec![
-        Field::new("offset", DataType::Int64, false),
-        Field::new("text", DataType::Utf8, true),
-        Field::new("view", DataType::Utf8View, true),
-        Field::new("bytes", DataType::Binary, false),
-    ]);
-    let text = |n: i64| (n % 7 > 0).then(|| format!("{n:02000}"));
-    let bytes = (0..rows).map(|n| format!("{n:0100}").repeat(1 + n as usize % 30));
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(Int64Array::from_iter_values(0..rows)),
-        Arc::new((0..rows).map(text).collect::<StringArray>()),
-        Arc::new((0..rows).map(text).collect::<StringViewArray>()),
-        Arc::new(BinaryArray::from_iter_values(bytes)),
-    ];
-    let long = RecordBatch::try_new(Arc::new(schema), columns).unwrap();
-    assert_eq!(
-        written(&long).to_string(),
-        "f16205f52dfe3060952c7f046b5a30cd6644220efbbd8e5367ab6f87230ab0a37b5ac"
     );
 }
 

@@ -5,7 +5,6 @@ use arrow::array::{
 };
 use arrow::datatypes::Int64Type;
 use parquet::arrow::{ArrowWriter, ProjectionMask};
-use parquet::basic::Compression;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::*;
@@ -52,21 +51,17 @@ fn written(dir: &Path, batch: &RecordBatch, rows: usize, bounds: Bounds) -> (Wri
 fn bytes_do_not_depend_on_where_pages_wait() {
     let dir = tempfile::tempdir().unwrap();
     let batch = texts((0..30_000).map(|n| n % 300));
-    // As kamu writes it.
-    let mut plain = Vec::new();
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
-        .set_created_by(kamu().created_by)
-        .set_sorting_columns(Some(vec![parquet::file::metadata::SortingColumn {
-            column_idx: 0,
-            descending: false,
-            nulls_first: false,
-        }]))
-        .build();
-    let mut writer = ArrowWriter::try_new(&mut plain, batch.schema(), Some(properties)).unwrap();
-    parts(&batch, ROWS_PER_CALL).for_each(|part| writer.write(&part).unwrap());
-    writer.close().unwrap();
-    let wanted = crate::digest::physical_hash_of(&*plain).unwrap();
+    // All of them in memory; that these are the bytes of kamu's writer is tested elsewhere.
+    let everything = Bounds {
+        held_bytes: usize::MAX,
+        ..Bounds::default()
+    };
+    let (slice, most_held) = written(dir.path(), &batch, ROWS_PER_CALL, everything);
+    assert!(most_held > 200_000);
+    let wanted = (*slice.physical_hash(), slice.size());
+    let path = slice.install(dir.path()).unwrap();
+    let plain = fs::read(&path).unwrap();
+    fs::remove_file(path).unwrap();
     for held_bytes in [0, 200_000, HELD_BYTES] {
         let bounds = Bounds {
             held_bytes,
