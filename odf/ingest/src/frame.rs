@@ -162,7 +162,7 @@ fn as_known(mut found: Inferred, source: &Source, before: &Before) -> Result<Inf
     if let Some(open) = found
         .columns
         .iter()
-        .find(|column| column.note == Some(Note::NoValues) && !is_known(&column.name))
+        .find(|column| found.rows > 0 && column.note == Some(Note::NoValues) && !is_known(&column.name))
     {
         return Err(source.column_error(&open.name, Problem::NoValues).into());
     }
