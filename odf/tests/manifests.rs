@@ -233,7 +233,12 @@ fn what_is_there_is_replaced_only_when_asked() {
     };
     add(&workspace, &[("a", "Root", "")], &Options::default()).unwrap();
     let info = "{kind: SetInfo, description: other}";
-    let added = add(&workspace, &[("A", "Root", info), ("c", "Root", "")], &Options::default()).unwrap();
+    let added = add(
+        &workspace,
+        &[("A", "Root", info), ("c", "Root", "")],
+        &Options::default(),
+    )
+    .unwrap();
     assert_eq!(added.iter().map(|added| added.name.as_str()).collect::<Vec<_>>(), ["c"]);
     assert!(workspace.catalog().find("a").unwrap().state().info.is_none());
     let info = "{kind: SetInfo, description: new}";

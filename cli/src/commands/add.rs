@@ -123,9 +123,9 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
     report(&added, &skipped, args.output, io)
 }
 
-/// Refuses a manifest whose sources have queries that are none. Options that nobody knows and columns that cannot be
-/// understood are only told of in `doubts`, though nothing can be read by them: kamu adds such a manifest, and refuses the
-/// rows.
+/// Refuses a manifest that computes its rows by a query that is none. Sources by which nothing can be read, with options that
+/// nobody knows, columns that cannot be understood, or such a query, are only told of in `doubts`: kamu adds such a manifest,
+/// and refuses the rows.
 fn check(manifest: &Manifest, doubts: &mut Vec<String>) -> Result<(), Failure> {
     let about = |failure: Failure| failure.about(format_args!("{}, {}", manifest.origin, manifest.snapshot.name));
     for event in &manifest.snapshot.metadata {
@@ -135,6 +135,7 @@ fn check(manifest: &Manifest, doubts: &mut Vec<String>) -> Result<(), Failure> {
             MetadataEvent::SetTransform(set) => (None, Some(&set.transform)),
             _ => continue,
         };
+        let is_source = read.is_some();
         if let Some(read) = read {
             match check_step("its source", read) {
                 Err(error) if matches!(error.problem, Problem::Declaration(_) | Problem::Option { .. }) => {
@@ -144,7 +145,12 @@ fn check(manifest: &Manifest, doubts: &mut Vec<String>) -> Result<(), Failure> {
             }
         }
         if let Some(transform) = transform {
-            sql::check(transform).map_err(|error| about(error.into()))?;
+            match sql::check(transform) {
+                Err(error) if is_source => {
+                    doubts.push(format!("{}, {}: {error}", manifest.origin, manifest.snapshot.name));
+                }
+                checked => checked.map_err(|error| about(error.into()))?,
+            }
         }
     }
     Ok(())
