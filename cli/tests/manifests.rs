@@ -131,11 +131,6 @@ fn mistakes_are_told_with_their_place_and_nothing_is_made() {
     assert!(err.contains("unknown field `description`"), "{err}");
     let err = refused(&ROOT.replace("kind: Root", "kind: Derivative"), 5);
     assert!(err.contains("event 1 (AddPushSource)"), "{err}");
-    let err = refused(
-        &ROOT.replace("query: select * from input", "query: selct * form input"),
-        5,
-    );
-    assert!(err.contains("cities: the query"), "{err}");
     refused("a: [b\n", 5);
     refused("# nothing\n", 4);
     refused("\u{0}", 5);
@@ -162,6 +157,10 @@ fn a_source_that_can_read_nothing_is_added_and_told_of() {
         ),
         (with("timestampFormat: '%d.%m.%Y'"), "`timestampFormat: %d.%m.%Y`"),
         (ddl, "`city WHAT`"),
+        (
+            ROOT.replace("query: select * from input", "query: selct * form input"),
+            "the query: SQL error",
+        ),
     ] {
         let sandbox = Sandbox::new();
         sandbox.file("cities.yaml", manifest);
@@ -170,7 +169,9 @@ fn a_source_that_can_read_nothing_is_added_and_told_of() {
         let said = output.err.clone();
         output.ok();
         assert!(
-            said.contains("cities: its source: ") && said.contains(words) && said.contains("nothing can be taken"),
+            said.contains("Note: cities.yaml, cities: ")
+                && said.contains(words)
+                && said.contains("nothing can be taken"),
             "{said}"
         );
         let err = sandbox.run(&["ingest", "cities", "rows.csv"]).failed(5);

@@ -257,7 +257,7 @@ fn what_is_there_is_replaced_only_when_asked() {
     assert!(error.contains("is an input of d"), "{error}");
     let both = [("d", "Derivative", &*transform("{datasetRef: a}")), ("a", "Root", "")];
     add(&workspace, &both, &replace).unwrap();
-    assert_eq!(names(&workspace), ["a", "b", "d"]);
+    assert_eq!(names(&workspace), ["a", "b", "c", "d"]);
     let input = odf::lineage::inputs_of(workspace.catalog().find("d").unwrap().state())[0].id;
     assert_eq!(input, workspace.catalog().find("a").unwrap().id(), "of the new one");
 }
