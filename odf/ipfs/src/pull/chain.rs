@@ -91,3 +91,73 @@ fn physical_hash(event: &Ipld, part: &str) -> Option<Multihash> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use odf_node::block::{DAG_CBOR, RAW};
+
+    use super::*;
+
+    fn raw(text: &str) -> Cid {
+        *Block::new(RAW, text.as_bytes().to_vec()).unwrap().cid()
+    }
+
+    fn hash(text: &str) -> Multihash {
+        Multihash::sha3_256(text.as_bytes())
+    }
+
+    fn block(map: BTreeMap<String, Ipld>) -> Block {
+        Block::new(DAG_CBOR, serde_ipld_dagcbor::to_vec(&Ipld::Map(map)).unwrap()).unwrap()
+    }
+
+    /// The chain node of the block `name`, with a slice, behind another node.
+    fn node(name: &str, prev: Option<Cid>) -> BTreeMap<String, Ipld> {
+        let slice = hash(&format!("slice of {name}")).to_string();
+        let data = BTreeMap::from([("physicalHash".to_owned(), Ipld::String(slice))]);
+        let event = BTreeMap::from([("newData".to_owned(), Ipld::Map(data))]);
+        BTreeMap::from([
+            ("hash".to_owned(), Ipld::Bytes(hash(name).to_bytes())),
+            ("raw".to_owned(), Ipld::Link(raw(name))),
+            ("data".to_owned(), Ipld::Link(raw(&format!("slice of {name}")))),
+            ("event".to_owned(), Ipld::Map(event)),
+            ("prev".to_owned(), prev.map_or(Ipld::Null, Ipld::Link)),
+        ])
+    }
+
+    #[test]
+    fn so_many_nodes_are_read_and_no_more() {
+        let before = raw("before");
+        let mut newest = Newest::of(Some(before));
+        for number in 0..MAX_NODES {
+            assert_eq!(newest.next(), Some(before), "{number}");
+            newest.take(&block(node(&number.to_string(), Some(before))));
+        }
+        assert_eq!(newest.next(), None);
+        for number in (0..MAX_NODES).map(|number| number.to_string()) {
+            let slice = format!("slice of {number}");
+            assert_eq!(newest.block(&hash(&number)), Some(raw(&number)));
+            assert_eq!(newest.file(&hash(&slice)), Some(raw(&slice)));
+        }
+        assert_eq!((newest.block(&hash("x")), newest.file(&hash("x"))), (None, None));
+    }
+
+    #[test]
+    fn what_is_no_chain_node_ends_it() {
+        for part in ["hash", "raw", "event"] {
+            let mut newest = Newest::of(Some(raw("a")));
+            let mut map = node("a", Some(raw("before")));
+            map.remove(part);
+            newest.take(&block(map));
+            assert_eq!(newest.next(), None, "{part}");
+        }
+        let mut newest = Newest::of(Some(raw("a")));
+        newest.take(&Block::new(RAW, b"rows".to_vec()).unwrap());
+        assert_eq!(newest.next(), None);
+        // The Seed is the last.
+        let mut newest = Newest::of(Some(raw("a")));
+        newest.take(&block(node("a", None)));
+        assert_eq!((newest.next(), newest.block(&hash("a"))), (None, Some(raw("a"))));
+    }
+}
