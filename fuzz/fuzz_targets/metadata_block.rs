@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use odf::chain::ChainState;
-use odf::codec::EncodedBlock;
-use odf::yaml;
+use odf_metadata::chain::ChainState;
+use odf_metadata::codec::EncodedBlock;
+use odf_metadata::yaml;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(block) = EncodedBlock::decode(data.to_vec()) else {

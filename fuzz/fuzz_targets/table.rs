@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use odf::ingest::plan::Plan;
-use odf::ingest::source::{Format, ReadOptions, Source, Span};
-use odf::metadata::{MergeStrategy, Vocabulary};
+use odf_ingest::plan::Plan;
+use odf_ingest::source::{Format, ReadOptions, Source, Span};
+use odf_metadata::{MergeStrategy, Vocabulary};
 use std::ops::ControlFlow;
 
 fuzz_target!(|data: &[u8]| {

@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use odf::dataset::DatasetName;
-use odf::metadata::{DatasetId, Multihash, Timestamp};
-use odf::pull::Address;
+use odf_dataset::DatasetName;
+use odf_metadata::{DatasetId, Multihash, Timestamp};
+use odf_ipfs::pull::Address;
 use odf_node::ipns::Name;
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
