@@ -12,16 +12,16 @@ use serde_json::Value;
 use crate::sandbox::{Outcome, PATIENCE, Running, Sandbox};
 
 /// A workspace that is served, and a token for it.
-struct Node {
+pub(crate) struct Node {
     sandbox: Sandbox,
     running: Running,
     /// `odf+http://HOST:PORT/`.
     url: String,
-    token: String,
+    pub(crate) token: String,
 }
 
 impl Node {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let sandbox = Sandbox::new();
         let token = sandbox
             .run(&["repo", "token", "add", "tests", "--can", "pull,push,create,rewrite"])
@@ -35,6 +35,11 @@ impl Node {
             url,
             token,
         }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        let port = self.url.trim_end_matches('/').rsplit(':').next();
+        port.unwrap().parse().unwrap()
     }
 
     /// A workspace that knows this one as `there`.

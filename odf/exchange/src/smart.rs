@@ -27,6 +27,7 @@ pub(super) mod sample;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod upload;
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The client's end of a WebSocket: messages as values, within limits of size and time, and every refusal in words.
 
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,15 +19,12 @@ use tungstenite::{Connector, Error, Message, Utf8Bytes, WebSocket, client_tls_wi
 use super::messages::{
     InternalError, PullRefused, PushMetadataRefused, PushObjectsRefused, PushRefused, VERSION, VERSION_HEADER,
 };
+use super::tunnel::{CONNECT_DEADLINE, connect};
 use super::{ANSWER_DEADLINE, CLOSED_WITH_REASON, Endpoint, FRAME_BYTES, MAX_MESSAGE_BYTES, SmartError};
 use crate::ReadError;
 use crate::http::{message_in, shown};
 use odf_dataset::receive::{Listener, Progress, tell};
 
-/// How long a server may take to accept a connection and the upgrade of it.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
-/// How long the network may take no byte of a message.
-const WRITE_DEADLINE: Duration = Duration::from_secs(60);
 /// How often the wait for a message looks up.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
@@ -62,7 +59,7 @@ impl Channel {
             value.set_sensitive(true);
             fields.insert(header::AUTHORIZATION, value);
         }
-        let stream = connect(place).map_err(|error| unreachable(error.to_string()))?;
+        let stream = connect(&place.http, place.proxy.as_ref()).map_err(|error| unreachable(error.to_string()))?;
         let connection = stream.try_clone().map_err(|error| unreachable(error.to_string()))?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(MAX_MESSAGE_BYTES))
@@ -296,26 +293,6 @@ pub(super) fn refusal(place: String, reason: &str) -> SmartError {
         )
         | Err(_) => words(reason),
     }
-}
-
-/// Connects to the first address of the host that answers.
-fn connect(place: &Endpoint) -> io::Result<TcpStream> {
-    let host = place.http.host_str().unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port = place.http.port_or_known_default().unwrap_or(80);
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, CONNECT_DEADLINE) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(CONNECT_DEADLINE))?;
-                stream.set_write_timeout(Some(WRITE_DEADLINE))?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 /// TLS with the public roots. The provider is named, because two are linked in and the default of the process is

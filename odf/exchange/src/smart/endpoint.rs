@@ -11,7 +11,7 @@ pub struct Endpoint {
     /// Its address by plain HTTP, with a slash at its end.
     pub(super) http: Url,
     pub(super) token: Option<String>,
-    proxy: Option<ureq::Proxy>,
+    pub(super) proxy: Option<ureq::Proxy>,
 }
 
 impl Endpoint {
@@ -24,7 +24,7 @@ impl Endpoint {
         }
     }
 
-    /// The same, with what goes by plain requests asked and sent through a proxy. The WebSocket goes to the server itself.
+    /// The same, reached through a proxy: the WebSocket as well as plain requests.
     #[must_use]
     pub fn through(mut self, proxy: Option<&ureq::Proxy>) -> Self {
         self.proxy = proxy.cloned();
