@@ -1,7 +1,11 @@
+use std::collections::BTreeMap;
+
+use ipld_core::ipld::Ipld;
 use odf::dataset::NoMirror;
 use odf::pull::{Address, PullError, Pulled};
 use odf::receive::{ReceiveError, Received};
 use odf::verify::{Depth, verify};
+use odf_node::block::{Block, DAG_CBOR, RAW};
 use odf_node::store::Blocks as _;
 
 use crate::world::Site;
@@ -60,6 +64,98 @@ async fn a_plain_directory_is_pulled_just_the_same() {
     let root = here.publish(&dataset).await.root;
     let address = Address::Root {
         cid: root.files,
+        path: String::new(),
+    };
+    let pulled = there.pull(&address).await.unwrap();
+    assert_eq!(pulled.received.dataset().head(), dataset.head());
+    assert_eq!(pulled.root.unwrap().cid, root.cid);
+}
+
+/// A block of dag-cbor, the map of `block` with one field changed.
+fn with(block: &Block, field: &str, value: Ipld) -> Block {
+    let mut map: BTreeMap<String, Ipld> = serde_ipld_dagcbor::from_slice(block.data()).unwrap();
+    assert!(map.insert(field.to_owned(), value).is_some(), "{field}");
+    Block::new(DAG_CBOR, serde_ipld_dagcbor::to_vec(&map).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_chain_node_leads_nowhere_the_directories_are_asked() {
+    let (_dir, mut here, there) = two().await;
+    let dataset = here.take("counter", 1);
+    let name = Address::Name(here.publish(&dataset).await.name);
+    there.pull(&name).await.unwrap();
+    let other = Block::new(RAW, &b"neither a metadata block nor a slice"[..]).unwrap();
+    let absent = Block::new(RAW, &b"what nobody has"[..]).unwrap();
+    let no_node = other_node();
+    here.workspace.store().put(&[other.clone(), no_node.clone()]).unwrap();
+    let mut rows = 1;
+    for field in ["data", "raw", "hash", "head"] {
+        for wrong in [&other, &absent, &no_node] {
+            rows += 1;
+            let dataset = here.take("counter", rows);
+            let published = here.publish(&dataset).await.root;
+            let root = here.workspace.store().get(&published.cid).unwrap().unwrap();
+            let Ok(Ipld::Map(map)) = odf_node::dag::value(&root) else {
+                panic!("no map");
+            };
+            let Some(Ipld::Link(node)) = map.get("head") else {
+                panic!("no chain node");
+            };
+            let node = here.workspace.store().get(node).unwrap().unwrap();
+            let link = Ipld::Link(*wrong.cid());
+            let forged = match field {
+                "head" => vec![with(&root, "head", link)],
+                _ => {
+                    let value = match field {
+                        "hash" => Ipld::Bytes(wrong.cid().to_bytes()),
+                        _ => link,
+                    };
+                    let node = with(&node, field, value);
+                    let root = with(&root, "head", Ipld::Link(*node.cid()));
+                    vec![node, root]
+                }
+            };
+            here.workspace.store().put(&forged).unwrap();
+            let address = Address::Root {
+                cid: *forged.last().unwrap().cid(),
+                path: String::new(),
+            };
+            let pulled = there.pull(&address).await.unwrap();
+            let copy = pulled.received.dataset();
+            assert_eq!(copy.head(), dataset.head(), "{field}");
+            assert_eq!(copy.tail(100).unwrap(), dataset.tail(100).unwrap());
+            verify(copy, &NoMirror, Depth::Rows, &|_| {}).unwrap();
+            assert_eq!(
+                pulled.root.unwrap().cid,
+                published.cid,
+                "{field}: laid out as it should be"
+            );
+        }
+    }
+}
+
+/// A map that is no chain node.
+fn other_node() -> Block {
+    let map = BTreeMap::from([("other".to_owned(), Ipld::Integer(1))]);
+    Block::new(DAG_CBOR, serde_ipld_dagcbor::to_vec(&map).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_files_without_the_chain_nodes_is_enough() {
+    let (dir, mut here, there) = two().await;
+    let first = here.take("counter", 1);
+    let name = Address::Name(here.publish(&first).await.name);
+    there.pull(&name).await.unwrap();
+    let dataset = here.take("counter", 2);
+    let root = here.publish(&dataset).await.root;
+    let copy = Site::new(&dir.path().join("copy")).await;
+    copy.dial(&here).await;
+    copy.fetcher().dag(root.files).await.unwrap();
+    copy.fetcher().block(&root.cid).await.unwrap();
+    here.node.shutdown().await;
+    there.dial(&copy).await;
+    let address = Address::Root {
+        cid: root.cid,
         path: String::new(),
     };
     let pulled = there.pull(&address).await.unwrap();

@@ -2,7 +2,7 @@
 //!
 //! A chain node links to its metadata block and to the files that this names (`docs/formats.md`). For one new block that is
 //! fewer steps than the way to it through the directories, whose depth grows with the chain. Nothing is believed: metadata
-//! blocks and files are hashed as always.
+//! blocks and files are hashed as always, and where a node leads to something else, or nobody has it, the directories decide.
 
 use std::collections::HashMap;
 
@@ -56,6 +56,11 @@ impl Newest {
     pub(super) fn take(&mut self, node: &Block) {
         self.read += 1;
         self.next = self.note(node).flatten();
+    }
+
+    /// Forgets everything, and that there is more to read: it was wrong, or cannot be had.
+    pub(super) fn give_up(&mut self) {
+        *self = Self::of(None);
     }
 
     /// The node before; none at the beginning of the chain, and nothing of what is no chain node.
@@ -155,6 +160,10 @@ mod tests {
         let mut newest = Newest::of(Some(raw("a")));
         newest.take(&Block::new(RAW, b"rows".to_vec()).unwrap());
         assert_eq!(newest.next(), None);
+        let mut newest = Newest::of(Some(raw("a")));
+        newest.take(&block(node("a", Some(raw("before")))));
+        newest.give_up();
+        assert_eq!((newest.next(), newest.block(&hash("a"))), (None, None));
         // The Seed is the last.
         let mut newest = Newest::of(Some(raw("a")));
         newest.take(&block(node("a", None)));

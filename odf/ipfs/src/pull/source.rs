@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::StreamExt as _;
@@ -27,6 +28,8 @@ use super::{Remote, RemoteError, blocking, small_file};
 use crate::Local;
 use crate::layout::{Foreseen, Foresight, KnownFiles, Layout};
 
+/// How long is waited for what a chain node leads to, and for the node itself, before the directories are asked.
+const HINT_DEADLINE: Duration = Duration::from_secs(10);
 /// How many slices and checkpoints are fetched at once.
 const MAX_OBJECTS_IN_FLIGHT: usize = 64;
 
@@ -63,11 +66,22 @@ enum Extent {
     Whole,
 }
 
-/// Where a directory says that an object is.
+/// Where an object is said to be.
 #[derive(Debug, Clone, Copy)]
 struct Located {
     cid: Cid,
     tsize: u64,
+    /// By a chain node; else by a directory.
+    hinted: bool,
+}
+
+impl Located {
+    fn of(object: &Object, located: &HashMap<Multihash, Self>) -> Result<Self, RemoteError> {
+        located.get(&object.hash).copied().ok_or(RemoteError::Lacks {
+            directory: object.kind.directory(),
+            hash: object.hash,
+        })
+    }
 }
 
 /// An object that is complete and checked, under its unfinished name.
@@ -117,15 +131,41 @@ impl IpfsSource {
         })
     }
 
-    /// The CID of a metadata block, as the newest chain nodes or the directory have it.
-    fn named(&self, hash: &Multihash) -> Result<Cid, RemoteError> {
+    /// A metadata block by way of the newest chain nodes, if these lead to it. Otherwise they are not asked again.
+    fn hinted(&self, hash: &Multihash) -> Result<Option<Bytes>, RemoteError> {
         let mut newest = self.newest();
         while let Some(node) = newest.next().filter(|_| newest.block(hash).is_none()) {
-            newest.take(&self.wait(self.fetcher.block(&node))??);
+            match self.in_time(self.fetcher.block(&node))? {
+                Some(node) => newest.take(&node),
+                None => newest.give_up(),
+            }
         }
-        match newest.block(hash) {
-            Some(cid) => Ok(cid),
-            None => self.listed(hash),
+        let Some(cid) = newest.block(hash) else {
+            return Ok(None);
+        };
+        let file = small_file(&self.fetcher, cid, MAX_BLOCK_BYTES);
+        let bytes = self.in_time(file)?.flatten().map(Bytes::from);
+        let right = bytes.filter(|bytes| Multihash::sha3_256(bytes) == *hash);
+        if right.is_none() {
+            newest.give_up();
+        }
+        Ok(right)
+    }
+
+    /// Waits for what a chain node leads to; nothing if that does not come, or is not what it should be.
+    fn in_time<T, E: Into<RemoteError>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<Option<T>, RemoteError> {
+        match self.wait(async { tokio::time::timeout(HINT_DEADLINE, work).await })? {
+            Ok(Ok(here)) => Ok(Some(here)),
+            Ok(Err(error)) => match error.into() {
+                error @ (RemoteError::Store(_) | RemoteError::Fetch(FetchError::Store(_) | FetchError::Stopped)) => {
+                    Err(error)
+                }
+                _ => Ok(None),
+            },
+            Err(_) => Ok(None),
         }
     }
 
@@ -133,7 +173,7 @@ impl IpfsSource {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As [`Self::named`], by the directory. All that were listed with it are here then.
+    /// The CID of a metadata block, as the directory has it. All that were listed with it are here then.
     fn listed(&self, hash: &Multihash) -> Result<Cid, RemoteError> {
         let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
         for extent in [Extent::New, Extent::Whole] {
@@ -170,21 +210,20 @@ impl IpfsSource {
         Ok(names)
     }
 
-    /// Finds the DAGs of objects: by the newest chain nodes, or in their directories.
-    async fn locate(&self, objects: &[Object]) -> Result<HashMap<Multihash, Located>, RemoteError> {
-        // Only a directory says how long the DAG of a file of several blocks is.
-        let of_newest = |newest: &Newest, object: &Object| {
+    /// The DAGs of objects, if the newest chain nodes lead to all of them.
+    fn locate_by_hints(&self, objects: &[Object]) -> Option<HashMap<Multihash, Located>> {
+        let newest = self.newest();
+        let hint = |object: &Object| {
+            // Only a directory says how long the DAG of a file of several blocks is.
             let cid = newest.file(&object.hash).filter(|cid| cid.codec() == RAW)?;
-            let tsize = object.size;
-            Some((object.hash, Located { cid, tsize }))
+            let (tsize, hinted) = (object.size, true);
+            Some((object.hash, Located { cid, tsize, hinted }))
         };
-        let found: Option<HashMap<Multihash, Located>> = {
-            let newest = self.newest();
-            objects.iter().map(|object| of_newest(&newest, object)).collect()
-        };
-        if let Some(found) = found {
-            return Ok(found);
-        }
+        objects.iter().map(hint).collect()
+    }
+
+    /// Finds the DAGs of objects in their directories.
+    async fn locate(&self, objects: &[Object]) -> Result<HashMap<Multihash, Located>, RemoteError> {
         let mut located = HashMap::new();
         for kind in ObjectKind::ALL {
             let needed: Vec<Multihash> = objects
@@ -214,8 +253,8 @@ impl IpfsSource {
                 let (links, _) = self.fetcher.directory(root, skip_complete).await?;
                 located.extend(links.into_iter().filter_map(|link| {
                     let hash: Multihash = link.name.parse().ok()?;
-                    let (cid, tsize) = (link.cid, link.tsize);
-                    Some((hash, Located { cid, tsize }))
+                    let (cid, tsize, hinted) = (link.cid, link.tsize, false);
+                    Some((hash, Located { cid, tsize, hinted }))
                 }));
                 if needed.iter().all(|hash| located.contains_key(hash)) {
                     return Ok(());
@@ -245,11 +284,18 @@ impl IpfsSource {
     ) -> Result<KnownFiles, ReceiveError> {
         let mut coming = futures::stream::iter(objects)
             .map(|object| async move {
-                let at = located.get(&object.hash).copied().ok_or(RemoteError::Lacks {
-                    directory: object.kind.directory(),
-                    hash: object.hash,
-                })?;
-                self.fetch_one(*object, at, dir).await
+                let at = Located::of(object, located)?;
+                match self.fetch_one(*object, at, dir).await {
+                    Err(error) if at.hinted => {
+                        self.newest().give_up();
+                        let listed = Located::of(object, &self.locate(std::slice::from_ref(object)).await?)?;
+                        if listed.cid == at.cid {
+                            return Err(error);
+                        }
+                        self.fetch_one(*object, listed, dir).await
+                    }
+                    fetched => fetched,
+                }
             })
             .buffer_unordered(MAX_OBJECTS_IN_FLIGHT);
         let (mut files, mut waiting, mut bytes) = (KnownFiles::new(), Vec::new(), 0);
@@ -372,7 +418,10 @@ impl Source for IpfsSource {
     }
 
     fn block(&self, hash: &Multihash) -> Result<Bytes, SourceError> {
-        let cid = self.named(hash)?;
+        if let Some(bytes) = self.hinted(hash)? {
+            return Ok(bytes);
+        }
+        let cid = self.listed(hash)?;
         let bytes = self.wait(small_file(&self.fetcher, cid, MAX_BLOCK_BYTES))??;
         // What is too long or no file is no block either, which its hash tells.
         Ok(bytes.unwrap_or_default().into())
@@ -382,7 +431,10 @@ impl Source for IpfsSource {
         let walk = self.store.walk();
         let mut files = KnownFiles::new();
         if !objects.is_empty() {
-            let located = self.wait(self.locate(objects))??;
+            let located = match self.locate_by_hints(objects) {
+                Some(located) => located,
+                None => self.wait(self.locate(objects))??,
+            };
             files = self.wait(self.fetch(objects, &located, arrival.dir(), listener, &walk))??;
         }
         if let Some(format) = self.remote.format {
