@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use odf::dataset::{Dataset, RemoteAliases, Sharing};
 use odf::disk::Disk;
+use odf::metadata::{AddData, Checkpoint, MetadataEvent, Multihash, Timestamp};
 use odf::pull::{Address, PullError, PullOptions, pull_from};
 use odf::receive::{Arrived, Destination, ReceiveError, Received, Source, receive};
 use odf::repository::files::{self, FilesSource};
@@ -158,6 +159,57 @@ fn arrived(received: Result<Received, ReceiveError>, way: Way) -> Arrived {
     match received {
         Ok(Received::Updated(arrived)) => arrived,
         other => panic!("{way:?}: {other:?}"),
+    }
+}
+
+/// Appends a block that names the checkpoint `state`, as engines do also when theirs did not change.
+fn with_checkpoint(dataset: &mut Dataset, state: &[u8]) {
+    let physical_hash = Multihash::sha3_256(state);
+    std::fs::write(dataset.checkpoint_path(&physical_hash), state).unwrap();
+    let before = dataset.state().last_added.unwrap();
+    let watermark = before.watermark.map_or(0, |time| time.millis());
+    let event = AddData {
+        prev_checkpoint: before.checkpoint,
+        prev_offset: dataset.state().last_offset,
+        new_checkpoint: Some(Checkpoint {
+            physical_hash,
+            size: state.len() as u64,
+        }),
+        new_watermark: Timestamp::from_millis(watermark + 1),
+        ..AddData::default()
+    };
+    let time = "2026-07-01T00:00:00Z".parse().unwrap();
+    dataset
+        .append_events(vec![MetadataEvent::AddData(event)], time, None)
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_two_blocks_name_comes_once() {
+    for way in WAYS {
+        let mut pair = Pair::new().await;
+        let mut dataset = pair.here.take("counter", 1);
+        std::fs::create_dir_all(dataset.dir().join("checkpoints")).unwrap();
+        let named = || Wanted {
+            name: "copy",
+            ..Wanted::default()
+        };
+        // Twice in what comes first; then once more, in an update, as the only file; then beside another.
+        with_checkpoint(&mut dataset, b"state");
+        with_checkpoint(&mut dataset, b"state");
+        for more in [&[][..], &[b"state"], &[b"other", b"state"]] {
+            more.iter()
+                .for_each(|state: &&[u8; 5]| with_checkpoint(&mut dataset, *state));
+            let update = arrived(pair.bring(way, "counter", named()).await, way);
+            assert!(update.blocks >= 1, "{way:?}");
+            pair.same(&dataset);
+            let checkpoints = std::fs::read_dir(update.dataset.dir().join("checkpoints")).unwrap();
+            assert_eq!(checkpoints.count(), if more.len() == 2 { 2 } else { 1 }, "{way:?}");
+        }
+        // Whoever lays out all of it anew has the same root.
+        let root = pair.here.workspace.layout().update(&dataset).unwrap();
+        pair.here.workspace.layout().forget(&dataset.id()).unwrap();
+        assert_eq!(pair.here.workspace.layout().update(&dataset).unwrap().cid, root.cid);
     }
 }
 
