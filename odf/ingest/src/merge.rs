@@ -33,6 +33,8 @@ mod changes;
 mod history;
 mod keys;
 mod ledger;
+#[cfg(test)]
+mod made_up;
 mod offsets;
 mod order;
 mod setting;

@@ -1,28 +1,10 @@
 use std::path::Path;
 
 use arrow::array::{Int64Array, StringArray};
-use arrow::datatypes::Int64Type;
-use odf_metadata::{OperationType, Vocabulary};
 
 use super::*;
-use crate::merge::{History, Memory};
+use crate::merge::made_up::{APPEND, Kept, with_setting};
 use crate::shape::Shape;
-
-/// Keeps what it is given, and how many bytes the longest batch had.
-#[derive(Default)]
-struct Kept {
-    rows: Vec<(i64, i64)>,
-    longest: usize,
-}
-
-impl Sink for Kept {
-    fn accept(&mut self, batch: &RecordBatch, _: Operations<'_>) -> Result<(), MergeError> {
-        let numbers = |at: usize| batch.column(at).as_primitive::<Int64Type>().values().iter().copied();
-        self.rows.extend(numbers(0).zip(numbers(1)));
-        self.longest = self.longest.max(bytes_of_rows(batch, 0..batch.num_rows()));
-        Ok(())
-    }
-}
 
 fn shape() -> Shape {
     let field = |name: &str, data_type| Field::new(name, data_type, false);
@@ -45,23 +27,11 @@ fn batch(shape: &Shape, keys: &[i64], number: i64, text: &str) -> RecordBatch {
 }
 
 fn with_sorter(limit: usize, scratch: &Path, use_it: impl FnOnce(&Shape, Sorter<'_>)) {
-    let (shape, vocabulary) = (shape(), Vocabulary::default());
-    let setting = Setting {
-        shape: &shape,
-        history: History {
-            slices: &Vec::new(),
-            vocabulary: &vocabulary,
-            ranges: None,
-        },
-        event_time: 0,
-        scratch,
-        memory: Memory { rows: limit, keys: 0 },
-    };
-    let sorter = setting.sorter(Order::new(&setting, &[0], false).unwrap());
-    use_it(&shape, sorter);
+    let shape = shape();
+    with_setting(&shape, limit, scratch, |setting| {
+        use_it(&shape, setting.sorter(Order::new(setting, &[0], false).unwrap()));
+    });
 }
-
-const APPEND: Operations<'static> = Operations::All(OperationType::Append);
 
 #[test]
 fn any_number_of_runs_are_merged_and_equal_rows_stay_in_their_order() {
@@ -78,7 +48,8 @@ fn any_number_of_runs_are_merged_and_equal_rows_stay_in_their_order() {
         wanted.sort_by_key(|(key, _)| *key);
         let mut kept = Kept::default();
         sorter.finish(&mut kept).unwrap();
-        assert_eq!(kept.rows, wanted);
+        let rows: Vec<_> = kept.numbers(0).into_iter().zip(kept.numbers(1)).collect();
+        assert_eq!(rows, wanted);
     });
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
@@ -97,9 +68,11 @@ fn batches_of_long_rows_have_few_of_them() {
             assert_eq!(sorter.runs.is_empty(), limit == 1 << 30);
             let mut kept = Kept::default();
             sorter.finish(&mut kept).unwrap();
-            assert!(kept.rows.is_sorted_by_key(|(key, _)| *key));
-            assert_eq!(kept.rows.len(), 30);
-            assert!(kept.longest <= BATCH_BYTES + 2 * ROW_BYTES, "{}", kept.longest);
+            assert!(kept.numbers(0).is_sorted());
+            assert_eq!(kept.numbers(0).len(), 30);
+            let bytes = |batch: &RecordBatch| bytes_of_rows(batch, 0..batch.num_rows());
+            let longest = kept.0.iter().map(bytes).max().unwrap();
+            assert!(longest <= BATCH_BYTES + 2 * ROW_BYTES, "{longest}");
         });
     }
 }

@@ -1,24 +1,12 @@
 use std::path::Path;
 
 use arrow::array::{Int64Array, TimestampMillisecondArray};
-use arrow::datatypes::{Int64Type, TimeUnit};
-use odf_metadata::{OperationType, Vocabulary};
+use arrow::datatypes::TimeUnit;
 
 use super::*;
 use crate::infer::UTC;
-use crate::merge::{History, Memory};
+use crate::merge::made_up::{APPEND, Kept, with_setting};
 use crate::shape::Shape;
-
-/// Keeps the numbers of the rows that it is given.
-#[derive(Default)]
-struct Kept(Vec<i64>);
-
-impl Sink for Kept {
-    fn accept(&mut self, batch: &RecordBatch, _: Operations<'_>) -> Result<(), MergeError> {
-        self.0.extend(batch.column(1).as_primitive::<Int64Type>().values());
-        Ok(())
-    }
-}
 
 fn shape() -> Shape {
     let time = DataType::Timestamp(TimeUnit::Millisecond, Some(UTC.into()));
@@ -39,29 +27,18 @@ fn batch(shape: &Shape, times: &[i64], first: i64) -> RecordBatch {
 
 /// The numbers of rows with these times, in the order in which they are stored, when they come in batches of `chunk`.
 fn arranged(times: &[i64], chunk: usize, limit: usize, scratch: &Path) -> Vec<i64> {
-    let (shape, vocabulary) = (shape(), Vocabulary::default());
-    let setting = Setting {
-        shape: &shape,
-        history: History {
-            slices: &Vec::new(),
-            vocabulary: &vocabulary,
-            ranges: None,
-        },
-        event_time: 0,
-        scratch,
-        memory: Memory { rows: limit, keys: 0 },
-    };
-    let mut arranger = setting.arranger(Order::by_event_time(&setting).unwrap());
-    let mut first = 0;
-    for part in times.chunks(chunk) {
-        arranger
-            .push(&batch(&shape, part, first), Operations::All(OperationType::Append))
-            .unwrap();
-        first += part.len() as i64;
-    }
-    let mut kept = Kept::default();
-    arranger.finish(&mut kept).unwrap();
-    kept.0
+    let shape = shape();
+    with_setting(&shape, limit, scratch, |setting| {
+        let mut arranger = setting.arranger(Order::by_event_time(setting).unwrap());
+        let mut first = 0;
+        for part in times.chunks(chunk) {
+            arranger.push(&batch(&shape, part, first), APPEND).unwrap();
+            first += part.len() as i64;
+        }
+        let mut kept = Kept::default();
+        arranger.finish(&mut kept).unwrap();
+        kept.numbers(1)
+    })
 }
 
 #[test]
@@ -138,34 +115,24 @@ fn rows_that_are_in_order_stay_unless_both_sides_of_the_last_match_have_equal_on
 #[test]
 fn rows_that_are_in_order_are_put_right_without_being_sorted() {
     let dir = tempfile::tempdir().unwrap();
-    let (shape, vocabulary) = (shape(), Vocabulary::default());
+    let shape = shape();
     let count = 7 * BATCH_ROWS as i64 + 5;
     for equal in [1, 10, 1000, BATCH_ROWS as i64, 30_000, count] {
         let times: Vec<i64> = (0..count).map(|row| row / equal).collect();
         for limit in [1 << 30, 0] {
-            let setting = Setting {
-                shape: &shape,
-                history: History {
-                    slices: &Vec::new(),
-                    vocabulary: &vocabulary,
-                    ranges: None,
-                },
-                event_time: 0,
-                scratch: dir.path(),
-                memory: Memory { rows: limit, keys: 0 },
-            };
-            let mut righting = Righting::new(&setting, Order::by_event_time(&setting).unwrap(), 8);
-            let mut kept = Kept::default();
-            let mut first = 0;
-            for part in times.chunks(5000) {
-                let rows = batch(&shape, part, first);
-                first += part.len() as i64;
-                righting
-                    .push(&rows, Operations::All(OperationType::Append), &mut kept)
-                    .unwrap();
-            }
-            righting.finish(&mut kept).unwrap();
-            assert_eq!(kept.0, arranged(&times, 8192, 1 << 30, dir.path()), "{equal}");
+            let rows = with_setting(&shape, limit, dir.path(), |setting| {
+                let mut righting = Righting::new(setting, Order::by_event_time(setting).unwrap(), 8);
+                let mut kept = Kept::default();
+                let mut first = 0;
+                for part in times.chunks(5000) {
+                    let rows = batch(&shape, part, first);
+                    first += part.len() as i64;
+                    righting.push(&rows, APPEND, &mut kept).unwrap();
+                }
+                righting.finish(&mut kept).unwrap();
+                kept.numbers(1)
+            });
+            assert_eq!(rows, arranged(&times, 8192, 1 << 30, dir.path()), "{equal}");
         }
     }
 }
