@@ -19,8 +19,12 @@ use interop_tests::workspace::dataset::table;
 use interop_tests::{Node, Outcome, Workspace};
 
 /// Exit codes, as `odfs --help` lists them.
+const BAD_INPUT: i32 = 5;
 const REFUSED: i32 = 7;
 const NOT_APPROVED: i32 = 17;
+
+/// A step that unpacks.
+const UNGZIP: &str = "{kind: Decompress, format: Gzip}";
 
 /// When the pages of sites changed.
 const MODIFIED: &str = "Sun, 04 Jan 2026 00:00:00 GMT";
@@ -124,6 +128,27 @@ fn no_source_that_was_pushed_acts_before_its_owner_agrees() -> Outcome {
             "[]".to_owned(),
             "reaches 127.0.0.1",
         ),
+        // To unpack needs no approval of its own; what is unpacked, and what comes behind it, does.
+        (
+            format!("{{kind: Url, url: '{harmless}'}}"),
+            format!("[{UNGZIP}]"),
+            "reaches 127.0.0.1",
+        ),
+        (
+            format!("{{kind: Url, url: 'file://{}'}}", secret.display()),
+            "[{kind: Decompress, format: Zip, subPath: '../../secret.csv'}]".to_owned(),
+            "reads files of this machine",
+        ),
+        (
+            format!("{{kind: FilesGlob, path: '{}/sec*.csv'}}", home.display()),
+            format!("[{UNGZIP}, {}", &touch[1..]),
+            "runs the command `touch",
+        ),
+        (
+            "{kind: Url, url: 'https://data.example/x.csv.gz'}".to_owned(),
+            format!("[{UNGZIP}, {}", &touch[1..]),
+            "runs the command `touch",
+        ),
         (
             format!("{{kind: Url, url: '{harmless}?key=${{{{ env.SECRET }}}}'}}"),
             "[]".to_owned(),
@@ -187,9 +212,43 @@ fn no_source_that_was_pushed_acts_before_its_owner_agrees() -> Outcome {
 }
 
 #[test]
+fn an_archive_that_was_pushed_fills_no_disk() -> Outcome {
+    /// More than an archive of this length may become.
+    const UNPACKED_MIB: u64 = 300;
+    let stage = Stage::new("pull,push,create,rewrite")?;
+    let owner = &stage.owner;
+    let id = published(owner)?;
+    let site = Site::at("127.0.0.1:0")?;
+    let mut packed = flate2::write::GzEncoder::new(b"".to_vec(), flate2::Compression::best());
+    packed.write_all(b"id,city\n")?;
+    let row = format!("1,{}\n", "x".repeat((1 << 20) - 3));
+    for _ in 0..UNPACKED_MIB {
+        packed.write_all(row.as_bytes())?;
+    }
+    site.put("/bomb.csv.gz", packed.finish()?, MODIFIED);
+    let fetch = format!("{{kind: Url, url: '{}'}}", site.url("/bomb.csv.gz"));
+    stage.push_source(&id, &fetch, &format!("[{UNGZIP}]"))?.success()?;
+    owner.odfs(["--yes", "approve", "t"])?;
+    let refused = owner.run(["pull", "t"])?;
+    says(
+        &refused,
+        BAD_INPUT,
+        &["bomb.csv.gz", "source.unpackRatio", "nothing was taken"],
+    )?;
+    assert_eq!(owner.odfs(["log", "t"])?.json()?.as_array().map(Vec::len), Some(2));
+    // What the message names helps whoever means it.
+    owner.odfs(["config", "set", "source.unpackRatio", "2000"])?;
+    owner.odfs(["pull", "t"])?;
+    assert_eq!(owner.dataset("t")?.records, UNPACKED_MIB);
+    stage.node.stop().map(drop)
+}
+
+#[test]
 fn kinds_of_sources_that_are_not_supported_do_nothing() -> Outcome {
     let stage = Stage::new("pull,push,create,rewrite")?;
     let id = published(&stage.owner)?;
+    let ran = stage.owner.path().join("ran");
+    let touch = format!("[{UNGZIP}, {{kind: Pipe, command: [touch, '{}']}}]", ran.display());
     for (fetch, words) in [
         (
             "{kind: Container, image: evil, command: [sh, -c, 'touch ran']}",
@@ -201,18 +260,26 @@ fn kinds_of_sources_that_are_not_supported_do_nothing() -> Outcome {
             "Ethereum",
         ),
     ] {
-        stage.push_source(&id, fetch, "[]")?.success()?;
-        let finished = stage.owner.run(["--yes", "pull", "t"])?;
-        assert!(
-            !matches!(finished.code(), None | Some(0)),
-            "{fetch}: {}",
-            finished.stderr
-        );
-        assert!(finished.stderr.contains(words), "{fetch}: {}", finished.stderr);
-        assert_eq!(
-            stage.owner.odfs(["log", "t"])?.json()?.as_array().map(Vec::len),
-            Some(2)
-        );
+        for prepare in ["[]", &touch] {
+            stage.push_source(&id, fetch, prepare)?.success()?;
+            // Nor does an approval make it do something.
+            for approve in [false, true] {
+                if approve {
+                    let _ = stage.owner.run(["--yes", "approve", "t"])?;
+                }
+                let finished = stage.owner.run(["--yes", "pull", "t"])?;
+                let failed = !matches!(finished.code(), None | Some(0));
+                // What its step would do is said first, where it has one that needs an approval.
+                let said = |words: &str| finished.stderr.contains(words);
+                let asks = prepare != "[]" && said("odfs approve t");
+                assert!(failed && (said(words) || asks), "{fetch}: {}", finished.stderr);
+            }
+            assert!(!ran.exists(), "{fetch}");
+            assert_eq!(
+                stage.owner.odfs(["log", "t"])?.json()?.as_array().map(Vec::len),
+                Some(2)
+            );
+        }
     }
     stage.node.stop().map(drop)
 }
