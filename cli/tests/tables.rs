@@ -34,6 +34,48 @@ fn what_is_found_out_about_a_table_is_said_and_remembered() {
 }
 
 #[test]
+fn a_ledger_that_knows_all_rows_of_a_file_does_not_wait_for_more() {
+    let sandbox = Sandbox::new();
+    sandbox.file("t.csv", "id,name\n1,x\n");
+    publish(&sandbox, &["--primary-key", "id"]).ok();
+    for (more, waits) in [("1,x\n", None), ("1,x\n1,y", Some("(3 B")), ("1,x\n1,y\n", None)] {
+        sandbox.file("t.csv", format!("id,name\n1,x\n{more}"));
+        let outcome = publish(&sandbox, &[]);
+        let said = outcome.err.contains("waits for its line break");
+        assert_eq!(said, waits.is_some(), "{more:?}: {}", outcome.err);
+        assert!(outcome.err.contains(waits.unwrap_or_default()), "{}", outcome.err);
+        outcome.ok();
+    }
+    assert_eq!(rows(&sandbox).len(), 1);
+}
+
+#[test]
+fn another_primary_key_leaves_the_strategy_as_it_is() {
+    let sandbox = Sandbox::new();
+    sandbox.file("t.csv", "id,name\n1,x\n2,y\n");
+    publish(&sandbox, &["--merge", "snapshot", "--primary-key", "id"]).ok();
+    // As the refusal of a key that is there twice advises.
+    sandbox.file("t.csv", "id,name\n1,x\n1,z\n");
+    let err = publish(&sandbox, &[]).failed(5);
+    assert!(err.contains("--primary-key"), "{err}");
+    publish(&sandbox, &["--primary-key", "name"]).ok();
+    let rows = rows(&sandbox);
+    let changes: Vec<_> = rows[2..].iter().map(|row| (&row["op"], &row["name"])).collect();
+    assert_eq!(
+        changes,
+        [(&1.into(), &"y".into()), (&0.into(), &"z".into())],
+        "{rows:?}"
+    );
+    // A dataset that appends becomes a ledger, as `--help` and the refusal of a changed file say.
+    sandbox.file("u.csv", "id,name\n1,x\n");
+    sandbox.run(&["publish", "u.csv", "--exit"]).ok();
+    sandbox.file("u.csv", "id,name\n2,y\n1,x\n");
+    sandbox.run(&["publish", "u.csv", "--exit", "--primary-key", "id"]).ok();
+    let log = sandbox.run(&["log", "u", "-o", "json"]).ok();
+    assert!(log.contains("ledger") || log.contains("Ledger"), "{log}");
+}
+
+#[test]
 fn how_many_event_times_were_filled_in_is_said() {
     let sandbox = Sandbox::new();
     let time = ["--system-time", "2026-06-01T00:00:00Z"];

@@ -122,7 +122,11 @@ fn parse_types(text: &str) -> Result<Types, DdlError> {
 }
 
 pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<After, Failure> {
-    let merge = merge_option(args.merge.as_deref(), args.primary_key.clone())?;
+    let merge = match &args.merge {
+        Some(merge) => merge_option(Some(merge), args.primary_key.clone())?,
+        // The key alone leaves the strategy as it is.
+        None => None,
+    };
     let input = Input::open(&args.source, args.found_types(), session, io)?;
     let name = match &args.name {
         Some(name) => name.clone(),
@@ -130,6 +134,7 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
     };
     let options = ingest::Options {
         merge,
+        primary_key: args.primary_key.clone(),
         event_time: args.event_time.clone(),
         types: args.schema.clone().unwrap_or_default().0,
         changed: if args.append_all {

@@ -197,14 +197,14 @@ impl std::fmt::Display for Note {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Note::Digits => {
-                "text, as written, because a Float64 would change digits of its numbers; --decimal makes a Decimal of it \
-                 where one is wide enough, and --schema gives it any type"
+                "text, as written, because a Float64 would change digits of its numbers; published under another name, \
+                 --decimal makes a Decimal of it where one is wide enough, and --schema gives it any type"
             }
             Note::NoValues => "text, because the first rows have no value in it",
             Note::Altered(changed) => return std::fmt::Display::fmt(changed, f),
             Note::FineTimes => {
-                "text, because some of its times have digits below the millisecond; --cut-times cuts them off and makes \
-                 times of it"
+                "text, because some of its times have digits below the millisecond; published under another name, \
+                 --cut-times cuts them off and makes times of it"
             }
         })
     }

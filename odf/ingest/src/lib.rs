@@ -97,6 +97,9 @@ pub enum Changed {
 pub struct Options {
     /// The merge strategy; absent: what the dataset has, for a new one append.
     pub merge: Option<MergeStrategy>,
+    /// The primary key, where `merge` is absent: of the strategy that the dataset has; for a new dataset, and one that has
+    /// append, of ledger. Empty: what the strategy has.
+    pub primary_key: Vec<String>,
     /// The event time column; absent: what the dataset has, for a new one `event_time`.
     pub event_time: Option<String>,
     /// Types that columns get whatever their values suggest, where the dataset has no schema yet; where it has one they
@@ -116,6 +119,25 @@ pub struct Options {
     pub events: Vec<MetadataEvent>,
     /// How slices are written.
     pub slice: SliceOptions,
+}
+
+impl Options {
+    /// The merge strategy that is asked for, for a dataset that has this one; none if none is.
+    fn strategy(&self, recorded: Option<&MergeStrategy>) -> Option<MergeStrategy> {
+        if self.merge.is_some() || self.primary_key.is_empty() {
+            return self.merge.clone();
+        }
+        let primary_key = self.primary_key.clone();
+        Some(match recorded {
+            Some(MergeStrategy::Snapshot { compare_columns, .. }) => MergeStrategy::Snapshot {
+                primary_key,
+                compare_columns: compare_columns.clone(),
+            },
+            Some(MergeStrategy::ChangelogStream { .. }) => MergeStrategy::ChangelogStream { primary_key },
+            Some(MergeStrategy::UpsertStream { .. }) => MergeStrategy::UpsertStream { primary_key },
+            Some(MergeStrategy::Append | MergeStrategy::Ledger { .. }) | None => MergeStrategy::Ledger { primary_key },
+        })
+    }
 }
 
 /// The merge strategy that `--merge` and `--primary-key` stand for: none if neither is given, ledger if only the key is.
@@ -311,7 +333,7 @@ struct Settled {
 
 impl Known {
     fn nothing(options: &Options) -> Known {
-        let strategy = options.merge.clone().unwrap_or(MergeStrategy::Append);
+        let strategy = options.strategy(None).unwrap_or(MergeStrategy::Append);
         Known {
             before: Before::nothing(strategy, options.event_time.as_deref()),
             new_source: true,
@@ -333,14 +355,15 @@ impl Known {
 
     fn of(history: &dyn History, state: &ChainState, options: &Options) -> Result<Known, IngestError> {
         let recorded = state.merge_strategy();
-        let new_source = options.merge.is_some() && options.merge.as_ref() != recorded;
+        let wanted = options.strategy(recorded);
+        let new_source = wanted.is_some() && wanted.as_ref() != recorded;
         if new_source && state.polling_source.is_some() {
             return Err(IngestError::Polling);
         }
         if state.push_source().is_some_and(|source| source.preprocess.is_some()) {
             return Err(IngestError::Preprocessed);
         }
-        let strategy = options.merge.as_ref().or(recorded);
+        let strategy = wanted.as_ref().or(recorded);
         let before = Before::of(history, state, strategy.cloned().unwrap_or(MergeStrategy::Append))?;
         if let Some(wanted) = &options.event_time
             && *wanted != before.vocabulary.event_time_column

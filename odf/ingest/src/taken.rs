@@ -224,11 +224,20 @@ fn is_kept(
 }
 
 /// How many bytes of a file that grew wait because nothing ends their line, once everything else is taken: `state` is that
-/// of the dataset. None if nothing waits.
+/// of the dataset, which tells of less than was read where the rest of the file had no new rows. None if nothing waits.
 pub fn waiting(source: &Source, state: Option<&SourceState>) -> Option<u64> {
     let taken = Taken::from_state(state?)?;
     let length = source.len().ok()?;
-    (source.format() == taken.format && taken.format.grows() && length > taken.length).then(|| length - taken.length)
+    if source.format() != taken.format || !taken.format.grows() || length <= taken.length {
+        return None;
+    }
+    let rest = Span {
+        start: taken.length,
+        line: 0,
+        end: length,
+    };
+    let end = end_of_rows(source, rest, rule(source).ok()?).ok()?;
+    (end < length).then(|| length - end)
 }
 
 /// Where rows of the file end.

@@ -54,7 +54,10 @@ impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Denied { .. } => Failure::new(Kind::Permission, &error)
-                .next("add the server with a token that it knows: odfs repo add NAME URL --token TOKEN"),
+                .next(
+                    "ask its owner for a token that may do this, and add the server with that one: odfs repo add NAME URL \
+                     --token TOKEN; where `odfs repo list` has it with another token, odfs repo delete NAME goes before",
+                ),
             ReadError::Status { .. } | ReadError::Unreachable { .. } => Failure::new(Kind::Unreachable, &error)
                 .next("check the address and the connection, then run the command again; what arrived is kept"),
             ReadError::Io { ref source, .. } => of_io(&error, source),
@@ -90,9 +93,8 @@ impl From<ReceiveError> for Failure {
             ReceiveError::Source(error) => error.into(),
             ReceiveError::Diverged { .. } => Failure::new(Kind::Refused, &error)
                 .next("--force makes the destination like the source, and drops the blocks that only it has"),
-            ReceiveError::OtherDataset { .. } => {
-                Failure::new(Kind::Refused, &error).next("choose another place, or another name with --as")
-            }
+            ReceiveError::OtherDataset { .. } => Failure::new(Kind::Refused, &error)
+                .next("choose another place; a pull can give it another name with --as"),
             ReceiveError::Broken { .. } => {
                 Failure::new(Kind::Unreachable, chain(&error)).next("run the command again; what arrived is kept")
             }

@@ -169,7 +169,7 @@ impl From<SourceError> for Failure {
             ),
             Problem::Option { .. } | Problem::Declaration(_) => failure(Kind::BadInput).next(MEND),
             Problem::NotType { .. } | Problem::Missing => failure(Kind::Schema)
-                .next("mend the value, or publish the file under another name with --name: its schema is found anew"),
+                .next("mend the value, or `odfs publish` the file under another name with --name: its schema is found anew"),
             Problem::Changes { .. } => failure(Kind::Schema)
                 .next("declare the column so that it holds the value, or mend the value; nothing was taken"),
             Problem::Unsupported(_) | Problem::NotATime(_) => failure(Kind::Schema),
@@ -209,9 +209,13 @@ impl From<MergeError> for Failure {
             MergeError::Source(error) => error.into(),
             MergeError::Slice(error) => error.into(),
             MergeError::NullKey { .. } | MergeError::RepeatedKey { .. } => {
-                Failure::new(Kind::BadInput, &error).next("mend the file, or choose other columns with --primary-key")
+                Failure::new(Kind::BadInput, &error).next(
+                    "mend the file, or the primary key: --primary-key of `odfs publish` names other columns, else the source \
+                     of the dataset does; nothing was taken",
+                )
             }
-            MergeError::NoKeyColumn(_) => Failure::usage(&error).next("name columns of the data with --primary-key"),
+            MergeError::NoKeyColumn(_) => Failure::usage(&error)
+                .next("name columns of the data: with --primary-key of `odfs publish`, else in the source of the dataset"),
             MergeError::NoOperation { .. } | MergeError::NotAnOperation { .. } => {
                 Failure::new(Kind::BadInput, &error).next("mend the file; nothing was taken of it")
             }
