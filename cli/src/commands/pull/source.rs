@@ -107,7 +107,10 @@ fn fetch(dataset: &Dataset, session: &Session, io: &Io) -> Result<Option<Fetched
         let other_file = matches!(error, PollError::OtherFile { .. });
         let failure = Failure::from(error);
         match failure.kind() {
-            Kind::NotApproved if !other_file => failure.next(format!(
+            Kind::NotApproved if other_file => failure.next(format!(
+                "pull in the directory where it was approved; or `odfs approve --revoke {name}`, then `odfs approve {name}` here"
+            )),
+            Kind::NotApproved => failure.next(format!(
                 "`odfs approve {name}` shows what it does and lets it; nothing was taken"
             )),
             _ => failure,
