@@ -1,6 +1,8 @@
 //! Parquet tables, whatever codec they are packed with. Types are brought to those a slice has; what the logical hash cannot
 //! cover is refused by name.
 
+mod given;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ use super::exact::{Manner, Unfit, can_convert, convert, first_finer, has_fine_ti
 use super::infer::{Inferred, InferredColumn, Note, timestamp};
 use super::shape::{Shape, type_name};
 use super::source::{BATCH_ROWS, Batches, Problem, RandomAccess, Source, SourceError, check_names, unsupported};
+use given::{as_views, compact, in_unit};
 
 /// The type a Parquet column gets in a slice; none if it has no place there.
 ///
@@ -143,16 +146,20 @@ fn plain_field(field: &Field) -> Field {
     Field::new(field.name(), field.data_type().clone(), field.is_nullable())
 }
 
-/// Runs `$body` with `$builder` bound to a reader builder over the file or the bytes; times of INT96 come in `$unit`.
+/// Runs `$body` with `$builder` bound to a reader builder over the file or the bytes; times of INT96 come in `$unit`, the
+/// columns at `$views` as views.
 macro_rules! open {
     ($source:expr, $unit:expr, $builder:ident => $body:expr) => {
+        open!($source, $unit, &[], $builder => $body)
+    };
+    ($source:expr, $unit:expr, $views:expr, $builder:ident => $body:expr) => {
         match $source.random_access()? {
             RandomAccess::File(file) => {
-                let $builder = builder($source, file, $unit)?;
+                let $builder = builder($source, file, $unit, $views)?;
                 $body
             }
             RandomAccess::Bytes(bytes) => {
-                let $builder = builder($source, bytes, $unit)?;
+                let $builder = builder($source, bytes, $unit, $views)?;
                 $body
             }
         }
@@ -163,6 +170,7 @@ fn builder<T: ChunkReader + 'static>(
     source: &Source,
     input: T,
     unit: TimeUnit,
+    views: &[usize],
 ) -> Result<ParquetRecordBatchReaderBuilder<T>, SourceError> {
     let fail = |error: ParquetError| source.error(Problem::Syntax(format!("not a readable Parquet file: {error}")));
     let mut metadata = ArrowReaderMetadata::load(&input, ArrowReaderOptions::new()).map_err(fail)?;
@@ -186,38 +194,13 @@ fn builder<T: ChunkReader + 'static>(
         let options = ArrowReaderOptions::new().with_schema(schema);
         metadata = ArrowReaderMetadata::try_new(parquet.clone(), options).map_err(fail)?;
     }
+    let metadata = as_views(metadata, views);
     Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(input, metadata))
 }
 
 /// The unit in which times of INT96 are read. It reaches as far as they do; nanoseconds, the unit they come in by default,
 /// wrap around outside of the years 1677 to 2262.
 const INT96_UNIT: TimeUnit = TimeUnit::Microsecond;
-
-/// A column with its leaves that are INT96 in this unit. `leaf` counts those before it.
-fn in_unit(field: &FieldRef, unit: TimeUnit, is_int96: &dyn Fn(usize) -> bool, leaf: &mut usize) -> FieldRef {
-    let data_type = match field.data_type() {
-        DataType::List(item) => DataType::List(in_unit(item, unit, is_int96, leaf)),
-        DataType::LargeList(item) => DataType::LargeList(in_unit(item, unit, is_int96, leaf)),
-        DataType::ListView(item) => DataType::ListView(in_unit(item, unit, is_int96, leaf)),
-        DataType::LargeListView(item) => DataType::LargeListView(in_unit(item, unit, is_int96, leaf)),
-        DataType::FixedSizeList(item, length) => DataType::FixedSizeList(in_unit(item, unit, is_int96, leaf), *length),
-        DataType::Map(entries, sorted) => DataType::Map(in_unit(entries, unit, is_int96, leaf), *sorted),
-        DataType::Struct(fields) => DataType::Struct(
-            fields
-                .iter()
-                .map(|field| in_unit(field, unit, is_int96, leaf))
-                .collect(),
-        ),
-        plain => {
-            *leaf += 1;
-            match plain {
-                DataType::Timestamp(_, zone) if is_int96(*leaf - 1) => DataType::Timestamp(unit, zone.clone()),
-                plain => plain.clone(),
-            }
-        }
-    };
-    Arc::new(field.as_ref().clone().with_data_type(data_type))
-}
 
 /// Whether there may be times with digits below the millisecond in a column of this type.
 fn may_be_fine(data_type: &DataType) -> bool {
@@ -236,7 +219,7 @@ fn fine_columns(source: &Source, schema: &Schema) -> Result<Vec<usize>, SourceEr
         return Ok(fine);
     }
     let decoded = open.clone();
-    for batch in projected(source, &decoded, INT96_UNIT, rows_per_batch(source, &decoded)?)? {
+    for batch in projected(source, &decoded, INT96_UNIT, &[], rows_per_batch(source, &decoded)?)? {
         let batch = batch.map_err(|error| source.error(Problem::Syntax(error.to_string())))?;
         let (found, left): (Vec<usize>, Vec<usize>) = open.into_iter().partition(|column| {
             let at = decoded.binary_search(column).unwrap_or(usize::MAX);
@@ -259,14 +242,16 @@ fn rows_per_batch(source: &Source, columns: &[usize]) -> Result<usize, SourceErr
     Ok(widths.rows_per_batch(&columns, BATCH_ROWS))
 }
 
-/// A reader of these columns, by position, in the order of the file, in batches of so many rows.
+/// A reader of these columns, by position, in the order of the file, in batches of so many rows. Those at `views` come as
+/// views.
 fn projected(
     source: &Source,
     columns: &[usize],
     unit: TimeUnit,
+    views: &[usize],
     rows: usize,
 ) -> Result<ParquetRecordBatchReader, SourceError> {
-    open!(source, unit, builder => {
+    open!(source, unit, views, builder => {
         let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
         builder
             .with_batch_size(rows)
@@ -424,12 +409,17 @@ impl Rows {
         if selects && shape.width() > 0 && found.iter().all(Option::is_none) {
             return Err(source.error(Problem::NothingDeclared(shape.names())));
         }
+        let wanted = found.iter().zip(shape.schema().fields());
+        let views: Vec<usize> = wanted
+            .filter(|(_, field)| matches!(field.data_type(), DataType::Utf8View | DataType::BinaryView))
+            .filter_map(|(position, _)| *position)
+            .collect();
         let mut decoded: Vec<usize> = found.iter().copied().flatten().collect();
         decoded.sort_unstable();
         let rank = |position: Option<usize>| position.and_then(|position| decoded.binary_search(&position).ok());
         let positions = found.into_iter().map(rank).collect();
         let rows = rows_per_batch(source, &decoded)?;
-        let reader = projected(source, &decoded, INT96_UNIT, rows)?;
+        let reader = projected(source, &decoded, INT96_UNIT, &views, rows)?;
         // A column has another type in the two units if there is INT96 in it.
         let int96 = |at: &usize| file.field(*at).data_type() != plain.field(*at).data_type();
         let int96: Vec<usize> = decoded.iter().copied().filter(int96).collect();
@@ -437,7 +427,7 @@ impl Rows {
             None
         } else {
             Some(Nanos {
-                reader: projected(source, &int96, TimeUnit::Nanosecond, rows)?,
+                reader: projected(source, &int96, TimeUnit::Nanosecond, &[], rows)?,
                 columns: int96.iter().filter_map(|at| decoded.binary_search(at).ok()).collect(),
                 batch: None,
             })
@@ -479,10 +469,11 @@ impl Rows {
                     reading: self.source.reading(),
                     integer_time: self.shape.integer_time(at),
                 };
-                convert(given, field.data_type(), manner).map_err(|unfit| match unfit {
+                let made = convert(given, field.data_type(), manner).map_err(|unfit| match unfit {
                     Unfit::Value(row, problem) => in_row(row, problem),
                     Unfit::Column(problem) => self.source.column_error(field.name(), problem),
-                })?
+                })?;
+                compact(made)
             }
         };
         if !field.is_nullable()

@@ -9,7 +9,7 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::kernels::cmp::distinct;
-use arrow::compute::{can_cast_types, cast, take};
+use arrow::compute::{can_cast_types, cast, max, min, take};
 use arrow::datatypes::{
     DataType, Date32Type, Date64Type, Field, FieldRef, Fields, Float64Type, Int64Type, TimeUnit,
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
@@ -134,13 +134,14 @@ pub(super) fn convert(array: &ArrayRef, wanted: &DataType, manner: Manner) -> Re
             None => plain(array, wanted),
         },
         (Timestamp(unit, zone), Utf8) => times_as_text(array, *unit, zone.is_some()),
+        (Timestamp(from, _), Timestamp(to, zone)) if from == to => Ok(with_zone(&tellable(array)?, zone.clone())?),
         (Timestamp(from, _), Timestamp(to, zone)) => {
             let counted = |count| recount(count, *from, *to);
-            times(array, counts(array)?, *to, zone.clone(), manner, &counted)
+            times(array, counts(array)?, *to, zone.clone(), manner, counted)
         }
         (Date32 | Date64, Timestamp(to, zone)) => {
             let millis = |count: i64| recount(count, TimeUnit::Millisecond, *to);
-            times(array, date_millis(array)?, *to, zone.clone(), manner, &millis)
+            times(array, date_millis(array)?, *to, zone.clone(), manner, millis)
         }
         (Timestamp(from, _), Date32) => {
             let millis = |count| recount(count, *from, TimeUnit::Millisecond);
@@ -163,7 +164,7 @@ pub(super) fn convert(array: &ArrayRef, wanted: &DataType, manner: Manner) -> Re
             }
             let counted = |count| recount(count, from.unwrap_or(*to), *to);
             let numbers = numbers.as_primitive::<Int64Type>().clone();
-            times(array, numbers, *to, zone.clone(), manner, &counted)
+            times(array, numbers, *to, zone.clone(), manner, counted)
         }
         (Utf8 | LargeUtf8 | Utf8View, wants) if !matches!(wants, Utf8 | LargeUtf8 | Utf8View) => {
             text(array, wanted, manner)
@@ -294,26 +295,24 @@ fn times(
     unit: TimeUnit,
     zone: Option<Arc<str>>,
     manner: Manner,
-    counted: &dyn Fn(i64) -> Counted,
+    counted: impl Fn(i64) -> Counted,
 ) -> Result<ArrayRef, Unfit> {
-    let time = |(row, count): (usize, Option<i64>)| {
-        let Some(count) = count else {
-            return Ok(None);
-        };
+    let time = |(row, count): (usize, i64)| {
+        if counts.is_null(row) {
+            return Ok(0);
+        }
         let value = || shown(array, row);
         let time = settled(counted(count), manner.reading.cut_times, unit, &value);
         let time = time.map_err(|problem| Unfit::Value(row, problem))?;
         if is_tellable(time, unit) {
-            Ok(Some(time))
+            Ok(time)
         } else {
             Err(Unfit::Value(row, too_far(&value())))
         }
     };
-    let times = counts
-        .iter()
-        .enumerate()
-        .map(time)
-        .collect::<Result<Int64Array, Unfit>>()?;
+    let values = counts.values().iter().copied().enumerate().map(time);
+    let values = values.collect::<Result<Vec<i64>, Unfit>>()?;
+    let times = Int64Array::try_new(values.into(), counts.nulls().cloned())?;
     Ok(with_zone(&moments(times, unit), zone)?)
 }
 
@@ -323,6 +322,11 @@ fn tellable(array: &ArrayRef) -> Result<ArrayRef, Unfit> {
         return Ok(array.clone());
     };
     let times = counts(array)?;
+    // The times that can be told are an interval.
+    let mut ends = [min(&times), max(&times)].into_iter().flatten();
+    if ends.all(|end| is_tellable(end, *unit)) {
+        return Ok(array.clone());
+    }
     let beyond = |row: &usize| times.is_valid(*row) && !is_tellable(times.value(*row), *unit);
     match (0..times.len()).find(beyond) {
         None => Ok(array.clone()),

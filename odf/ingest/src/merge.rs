@@ -17,7 +17,8 @@
 //! once. Whatever is handed from step to step is bounded in bytes.
 //! Append, and ledger without earlier rows, pass straight through to the slice as long as event times do not go backwards;
 //! the first that does makes the merge start over, sorting. It starts over too where there are equal ones that kamu does not
-//! leave in the order of the file, but then only those are put aside.
+//! leave in the order of the file, but then only those are put aside. Where blocks meet in equal ones time after time that is
+//! certain enough: then rows are not written any more before it starts over.
 //!
 //! # Keys without a value
 //! In a ledger and an upsert such a key is equal to no other, as in SQL and as kamu has it: the row is new every time. A
@@ -126,6 +127,8 @@ fn pass(
     let mut seams = Seams::default();
     // Where no row has an event time, nothing is sorted.
     let mut has_times = false;
+    // They will have to be read again: only their blocks are counted.
+    let mut is_counting = false;
     let mut last = i64::MIN;
     let mut read = 0u64;
     while let Some(batch) = batches.next_batch()? {
@@ -140,22 +143,21 @@ fn pass(
         }
         if let Some(at) = setting.shape.event_time() {
             let times = Times::new(batch.column(at))?;
-            let fallback = times.precisely(setting.event_time);
-            for row in 0..batch.num_rows() {
-                let time = times.get(row).unwrap_or(fallback);
-                if time < last {
-                    return Ok(Merged::Again(Reading::Sorted));
-                }
-                seams.row(time == last);
-                last = time;
+            let times = times.all(times.precisely(setting.event_time));
+            if times.first().is_some_and(|first| *first < last) || !times.is_sorted() {
+                return Ok(Merged::Again(Reading::Sorted));
             }
+            seams.rows(last, &times);
+            last = times.last().copied().unwrap_or(last);
             has_times |= batch.column(at).null_count() < batch.num_rows();
             seams.batch(&batch);
             if batches.ends_block() {
                 seams.end_block();
             }
+            is_counting |= righting.is_none() && has_times && !batches.is_arranged() && seams.will_move();
         }
         match &mut righting {
+            None if is_counting => {}
             None => sink.accept(&batch, APPEND)?,
             Some(righting) => {
                 righting.push(&batch, APPEND, sink)?;
@@ -169,6 +171,9 @@ fn pass(
         sorter.finish(sink)?;
     } else if let Some(righting) = righting {
         righting.finish(sink)?;
+    } else if is_counting {
+        let blocks = seams.count();
+        return Ok(Merged::Again(Reading::TakingTurns { blocks }));
     } else if has_times
         && !batches.is_arranged()
         && let Some(blocks) = seams.moved()

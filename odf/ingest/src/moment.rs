@@ -31,11 +31,24 @@ impl Counted {
     }
 
     fn nanos(total: i128, unit: TimeUnit) -> Counted {
+        // Times of our centuries fit into 64 bits, and to divide 128 takes as long as to read the time.
+        if let Ok(total) = i64::try_from(total) {
+            return Counted::parts(total, nanos_of(unit));
+        }
         let each = i128::from(nanos_of(unit));
         match i64::try_from(total.div_euclid(each)) {
             Err(_) => Counted::TooFar,
             Ok(count) if total.rem_euclid(each) == 0 => Counted::Exactly(count),
             Ok(count) => Counted::Finer(count),
+        }
+    }
+
+    /// How many times `each`, which is positive, goes into `total`.
+    fn parts(total: i64, each: i64) -> Counted {
+        let count = total.div_euclid(each);
+        match total.rem_euclid(each) {
+            0 => Counted::Exactly(count),
+            _ => Counted::Finer(count),
         }
     }
 
@@ -60,7 +73,12 @@ fn nanos_of(unit: TimeUnit) -> i64 {
 
 /// A number of one unit in another.
 pub(super) fn recount(count: i64, from: TimeUnit, to: TimeUnit) -> Counted {
-    Counted::nanos(i128::from(count) * i128::from(nanos_of(from)), to)
+    // Of two units the larger is a multiple of the other.
+    let (has, wants) = (nanos_of(from), nanos_of(to));
+    if has < wants {
+        return Counted::parts(count, wants / has);
+    }
+    count.checked_mul(has / wants).map_or(Counted::TooFar, Counted::Exactly)
 }
 
 /// `YYYY-MM-DD` as days since 1970.

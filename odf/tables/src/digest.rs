@@ -19,7 +19,7 @@ mod columns;
 mod keccak;
 
 use columns::Column;
-use keccak::Sponge;
+use keccak::{Sponge, Stream};
 
 /// How much of a file is read at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -49,7 +49,7 @@ pub enum DigestError {
 /// Feeds on the bytes of a file in order and gives its physical hash and its length.
 #[derive(Debug, Clone, Default)]
 pub struct PhysicalHasher {
-    hasher: Sha3_256,
+    stream: Stream,
     size: u64,
 }
 
@@ -61,13 +61,13 @@ impl PhysicalHasher {
 
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.hasher.update(bytes);
+        self.stream.update(bytes);
         self.size += bytes.len() as u64;
     }
 
     /// The hash and the length in bytes of everything taken.
     pub fn finish(self) -> (Multihash, u64) {
-        (Multihash::from_sha3_256(self.hasher.finalize().into()), self.size)
+        (Multihash::from_sha3_256(self.stream.finish()), self.size)
     }
 }
 

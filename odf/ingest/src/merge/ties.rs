@@ -27,6 +27,9 @@ use crate::source::BATCH_ROWS;
 /// Rows of several blocks that take less than so many bytes are sorted together.
 pub(super) const TOGETHER_BYTES: usize = 1 << 20;
 
+/// So many blocks that begin with a row equal to the one before say something about those that follow.
+const MANY_TIED: usize = 3;
+
 /// Bytes of the system time, which stands beside the other columns of a row when the reference implementation sorts.
 const SYSTEM_TIME_BYTES: usize = size_of::<i64>();
 
@@ -106,19 +109,28 @@ pub(super) struct Seams {
 }
 
 impl Seams {
-    /// The next row, which is equal to the one before it or not.
-    pub(super) fn row(&mut self, is_tied: bool) {
-        if self.rows == BATCH_ROWS {
-            self.end_block();
+    /// The event times of the next rows, and that of the one before them. They are looked at where blocks meet.
+    pub(super) fn rows(&mut self, mut last: i64, times: &[i64]) {
+        let mut rest = times;
+        while let Some(first) = rest.first() {
+            if self.rows == BATCH_ROWS {
+                self.end_block();
+            }
+            if self.rows == 0 && self.blocks > 0 && *first == last {
+                self.tied.push(self.blocks);
+            }
+            let (now, later) = rest.split_at((BATCH_ROWS - self.rows).min(rest.len()));
+            self.rows += now.len();
+            last = now.last().copied().unwrap_or(last);
+            rest = later;
         }
-        if self.rows == 0 && self.blocks > 0 && is_tied {
-            self.tied.push(self.blocks);
-        }
-        self.rows += 1;
     }
 
     /// The rows of a batch, about which nothing is asked further.
     pub(super) fn batch(&mut self, batch: &RecordBatch) {
+        if self.bytes >= TOGETHER_BYTES {
+            return;
+        }
         self.bytes += bytes_of_block(batch) + 2 * batch.num_rows() * size_of::<i32>();
     }
 
@@ -126,6 +138,18 @@ impl Seams {
     pub(super) fn end_block(&mut self) {
         self.blocks += usize::from(self.rows > 0);
         self.rows = 0;
+    }
+
+    /// Whether it is likely that not all rows stay as they are, because most blocks meet in equal rows. To put those right that
+    /// stay after all takes time and changes nothing.
+    pub(super) fn will_move(&self) -> bool {
+        self.bytes >= TOGETHER_BYTES && self.tied.len() >= MANY_TIED && self.tied.len() * 2 > self.blocks
+    }
+
+    /// How many blocks there are.
+    pub(super) fn count(mut self) -> usize {
+        self.end_block();
+        self.blocks
     }
 
     /// How many blocks there are if not all rows stay as they are.

@@ -1,5 +1,7 @@
 //! Event times, whatever the type of their column.
 
+use std::borrow::Cow;
+
 use arrow::array::{Array as _, ArrayRef, AsArray as _};
 use arrow::datatypes::{Date32Type, TimestampMillisecondType};
 use arrow::error::ArrowError;
@@ -32,6 +34,18 @@ impl<'a> Times<'a> {
         match self {
             Times::Millis(_) => millis,
             Times::Days(_) => millis.div_euclid(DAY_MILLIS) * DAY_MILLIS,
+        }
+    }
+
+    /// All of them, `missing` for those that are.
+    pub(super) fn all(&self, missing: i64) -> Cow<'a, [i64]> {
+        match self {
+            Times::Millis(array) if array.null_count() == 0 => Cow::Borrowed(array.values()),
+            Times::Millis(array) => array.iter().map(|time| time.unwrap_or(missing)).collect(),
+            Times::Days(array) => {
+                let millis = |day: Option<i32>| day.map_or(missing, |day| i64::from(day) * DAY_MILLIS);
+                array.iter().map(millis).collect()
+            }
         }
     }
 

@@ -4,7 +4,8 @@
 //! word of four or eight states, so that as many streams go through the permutation in little more than the time of one. On
 //! an AMD EPYC with AVX-512 eight take 1.5 times as long as one alone, with AVX2 four take 1.3 times as long.
 //!
-//! The streams need not be equally long: those with the most bytes waiting go first.
+//! The streams need not be equally long: those with the most bytes waiting go first. A stream that is alone takes two thirds
+//! of the time in vector registers too, because AVX-512 has instructions for what Keccak does.
 
 /// Bytes of a stream that go into the state between two permutations (the rate of SHA3-256).
 const RATE: usize = 136;
@@ -74,20 +75,77 @@ pub(super) fn absorb(sponges: &mut [Sponge]) {
 pub(super) fn finish(mut sponges: Vec<Sponge>) -> Vec<[u8; 32]> {
     absorb(&mut sponges);
     for sponge in &mut sponges {
-        // Less than a block waits: the suffix `01` of SHA3 and the padding `10*1` make it one.
-        sponge.waiting.push(0x06);
+        // Less than a block waits.
+        let length = sponge.waiting.len();
         sponge.waiting.resize(RATE, 0);
-        sponge.waiting[RATE - 1] |= 0x80;
+        if let Some(block) = sponge.waiting.first_chunk_mut() {
+            pad(block, length);
+        }
     }
     absorb(&mut sponges);
-    let hash = |sponge: Sponge| {
-        let mut hash = [0; 32];
-        for (bytes, word) in hash.as_chunks_mut().0.iter_mut().zip(sponge.state) {
-            *bytes = word.to_le_bytes();
+    sponges.into_iter().map(|sponge| hash_of(&sponge.state)).collect()
+}
+
+fn hash_of(state: &State) -> [u8; 32] {
+    let mut hash = [0; 32];
+    for (bytes, word) in hash.as_chunks_mut().0.iter_mut().zip(state) {
+        *bytes = word.to_le_bytes();
+    }
+    hash
+}
+
+/// A stream whose bytes come in pieces and are not kept.
+#[derive(Debug, Clone)]
+pub(super) struct Stream {
+    state: State,
+    /// What was given of a block that is not complete.
+    begun: [u8; RATE],
+    length: usize,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Stream {
+            state: State::default(),
+            begun: [0; RATE],
+            length: 0,
         }
-        hash
-    };
-    sponges.into_iter().map(hash).collect()
+    }
+}
+
+impl Stream {
+    /// Takes the next bytes.
+    pub(super) fn update(&mut self, mut bytes: &[u8]) {
+        if self.length > 0 {
+            let (now, later) = bytes.split_at(bytes.len().min(RATE - self.length));
+            self.begun[self.length..][..now.len()].copy_from_slice(now);
+            self.length += now.len();
+            if self.length < RATE {
+                return;
+            }
+            absorb_alone(&mut self.state, &[self.begun]);
+            bytes = later;
+        }
+        let (blocks, rest) = bytes.as_chunks();
+        absorb_alone(&mut self.state, blocks);
+        self.begun[..rest.len()].copy_from_slice(rest);
+        self.length = rest.len();
+    }
+
+    /// The SHA3-256 of all bytes.
+    pub(super) fn finish(mut self) -> [u8; 32] {
+        self.begun[self.length..].fill(0);
+        pad(&mut self.begun, self.length);
+        absorb_alone(&mut self.state, &[self.begun]);
+        hash_of(&self.state)
+    }
+}
+
+/// Completes the last block of a stream, of which there are `length` bytes and zeros: the suffix `01` of SHA3 and the padding
+/// `10*1`.
+fn pad(block: &mut [u8; RATE], length: usize) {
+    block[length] = 0x06;
+    block[RATE - 1] |= 0x80;
 }
 
 /// How many streams this processor takes at once.
@@ -127,10 +185,24 @@ fn absorb_blocks(sponges: &mut [&mut Sponge], blocks: usize) {
     }
     for sponge in sponges {
         let mut state = sponge.state;
-        absorb_1(&mut state, sponge.input(blocks));
+        absorb_alone(&mut state, sponge.input(blocks));
         sponge.state = state;
         sponge.absorbed += blocks * RATE;
     }
+}
+
+/// Takes blocks of one stream.
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "instructions that not every processor has")
+)]
+fn absorb_alone(state: &mut State, input: &[[u8; RATE]]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+        // SAFETY: the processor has AVX-512F and AVX-512VL, as was just found.
+        return unsafe { x86::absorb_1(state, input) };
+    }
+    absorb_1(state, input);
 }
 
 /// Hands states and blocks to what takes `N` of them; what there are too few of is made up.
@@ -305,6 +377,33 @@ mod x86 {
     use super::{RATE, RATE_WORDS, ROUND_CONSTANTS, State};
     use std::arch::x86_64::*;
 
+    /// One stream.
+    #[target_feature(enable = "avx512f,avx512vl")]
+    pub(super) fn absorb_1(state: &mut State, input: &[[u8; RATE]]) {
+        macro_rules! rol {
+            ($words:expr, $by:literal) => {
+                _mm_rol_epi64::<$by>($words)
+            };
+        }
+        let mut s: [__m128i; 25] = std::array::from_fn(|at| _mm_cvtsi64_si128(state[at].cast_signed()));
+        for block in input {
+            for (at, state) in s.iter_mut().enumerate().take(RATE_WORDS) {
+                *state = _mm_xor_si128(*state, _mm_cvtsi64_si128(word(block, at).cast_signed()));
+            }
+            permute!(
+                s,
+                (|a, b| _mm_xor_si128(a, b)),
+                (|a, b, c| _mm_ternarylogic_epi64::<0b1001_0110>(a, b, c)),
+                (|a, b, c| _mm_ternarylogic_epi64::<0b1101_0010>(a, b, c)),
+                rol,
+                (|constant: u64| _mm_set1_epi64x(constant.cast_signed()))
+            );
+        }
+        for (at, words) in s.into_iter().enumerate() {
+            state[at] = _mm_cvtsi128_si64(words).cast_unsigned();
+        }
+    }
+
     /// Eight streams of as many blocks.
     #[target_feature(enable = "avx512f")]
     pub(super) fn absorb_8(states: &mut [State; 8], inputs: [&[[u8; RATE]]; 8]) {
@@ -441,6 +540,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_stream_has_its_hash_however_it_is_cut() {
+        for length in [0, 1, 135, 136, 137, 271, 272, 5_000] {
+            let bytes = streams(&[length]).remove(0);
+            let expected: [u8; 32] = Sha3_256::digest(&bytes).into();
+            for step in [1, 7, 135, 136, 137, 1000, 65_536] {
+                let mut stream = Stream::default();
+                bytes.chunks(step).for_each(|part| stream.update(part));
+                assert_eq!(stream.finish(), expected, "{length} in steps of {step}");
+            }
+        }
+    }
+
     /// Every way of taking blocks that this machine has, whichever it would choose.
     #[test]
     #[expect(unsafe_code, reason = "instructions that not every processor has")]
@@ -459,6 +571,14 @@ mod tests {
                 // SAFETY: the processor has AVX2, as was just found.
                 unsafe { x86::absorb_4(&mut states, inputs) };
                 assert_eq!(states, alone[..4]);
+            }
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+                let mut states = [State::default(); 8];
+                for (state, input) in states.iter_mut().zip(inputs) {
+                    // SAFETY: the processor has AVX-512F and AVX-512VL, as was just found.
+                    unsafe { x86::absorb_1(state, input) };
+                }
+                assert_eq!(states, alone);
             }
             if is_x86_feature_detected!("avx512f") {
                 let mut states = [State::default(); 8];

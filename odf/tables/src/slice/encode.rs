@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 
@@ -23,7 +24,7 @@ use parquet::file::writer::SerializedFileWriter;
 use super::pages::Pages;
 
 /// Rows of a slice that the caller encodes itself: to start threads for fewer costs more than it gives.
-const ROWS_ALONE: usize = 1 << 16;
+const ROWS_ALONE: usize = 1 << 14;
 
 /// Threads that encode, at most. They may be more than the processors, so that columns of unequal cost share these evenly.
 const MOST_THREADS: usize = 6;
@@ -37,8 +38,8 @@ const QUEUED_BATCHES: usize = 3;
 /// Rows after which the reference implementation looks whether a page or a dictionary is full.
 const ROWS_PER_LOOK: usize = 1024;
 
-/// Values of a row group up to so many bytes fill no dictionary and no page.
-const BYTES_BEFORE_FULL: usize = 1 << 20;
+/// A dictionary, or a page, that has so many bytes is full: the default of the writer, for both.
+const FULL_BYTES: usize = 1 << 20;
 
 /// A file under construction.
 pub(super) struct Encoder<W: Write + Send + 'static> {
@@ -163,8 +164,7 @@ impl<W: Write + Send + 'static> Encoder<W> {
             return 0;
         };
         let leaves = columns.iter().flat_map(|column| &column.leaves);
-        let all: usize = leaves.map(|(leaf, _)| leaf.get_estimated_total_bytes()).sum();
-        all.saturating_sub(self.pages.bytes())
+        leaves.map(Leaf::unpaged).sum()
     }
 
     #[cfg(test)]
@@ -175,16 +175,17 @@ impl<W: Write + Send + 'static> Encoder<W> {
     /// Columns of a new group.
     fn columns(&self) -> Result<Vec<Column>, ParquetError> {
         self.pages.begin_group();
-        let leaves = self.factory.create_column_writers(self.groups)?;
+        let writers = self.factory.create_column_writers(self.groups)?;
+        let leaves = writers.into_iter().zip(self.pages.bytes_by_column());
         let mut columns: Vec<Column> = Vec::with_capacity(self.schema.fields().len());
-        for (writer, (at, repeats)) in leaves.into_iter().zip(self.roots.iter().copied()) {
+        for ((writer, paged), (at, repeats)) in leaves.zip(self.roots.iter().copied()) {
+            let leaf = Leaf { writer, repeats, paged };
             match columns.last_mut().filter(|column| column.at == at) {
-                Some(column) => column.leaves.push((writer, repeats)),
+                Some(column) => column.leaves.push(leaf),
                 None => columns.push(Column {
                     at,
                     field: self.schema.fields()[at].clone(),
-                    leaves: vec![(writer, repeats)],
-                    bytes: 0,
+                    leaves: vec![leaf],
                 }),
             }
         }
@@ -282,10 +283,24 @@ struct Column {
     /// Its position in the schema.
     at: usize,
     field: FieldRef,
-    /// Each with whether a row may have several values of it.
-    leaves: Vec<(ArrowColumnWriter, bool)>,
-    /// Bytes of the text or the bytes of this group so far.
-    bytes: usize,
+    leaves: Vec<Leaf>,
+}
+
+/// A column of the file.
+struct Leaf {
+    writer: ArrowColumnWriter,
+    /// A row may have several values of it.
+    repeats: bool,
+    /// Bytes of its pages so far.
+    paged: Arc<AtomicUsize>,
+}
+
+impl Leaf {
+    /// Bytes of it that are in no page yet: its dictionary and a page that is not full.
+    fn unpaged(&self) -> usize {
+        let all = self.writer.get_estimated_total_bytes();
+        all.saturating_sub(self.paged.load(Ordering::Relaxed))
+    }
 }
 
 /// What has become of one.
@@ -298,43 +313,47 @@ impl Column {
     /// Takes values in parts of [`ROWS_PER_LOOK`] rows, between which pages and dictionaries end: newer writers would look at
     /// another time, wherever all rows have a value, or none has.
     fn write(&mut self, array: &ArrayRef) -> Result<(), ParquetError> {
+        if !self.field.is_nullable() && array.data_type().is_primitive() {
+            // Such values it takes in parts of as many rows by itself.
+            return self.take(array, &|_| true);
+        }
         // Of a list it is values after which they look, so those have to be given together.
         let single = has_single_values(array);
-        let whole = |repeats: bool| repeats && !single;
-        if self.leaves.iter().any(|(_, repeats)| whole(*repeats)) {
-            for (leaf, (writer, repeats)) in compute_leaves(&self.field, array)?.iter().zip(&mut self.leaves) {
-                if whole(*repeats) {
-                    writer.write(leaf)?;
-                }
-            }
+        let whole = |leaf: &Leaf| leaf.repeats && !single;
+        if self.leaves.iter().any(whole) {
+            self.take(array, &whole)?;
         }
-        if self.leaves.iter().all(|(_, repeats)| whole(*repeats)) {
+        if self.leaves.iter().all(whole) {
             return Ok(());
         }
         for from in (0..array.len()).step_by(ROWS_PER_LOOK) {
             let part = array.slice(from, ROWS_PER_LOOK.min(array.len() - from));
-            let part = self.undivided(part)?;
-            for (leaf, (writer, repeats)) in compute_leaves(&self.field, &part)?.iter().zip(&mut self.leaves) {
-                if !whole(*repeats) {
-                    writer.write(leaf)?;
-                }
-            }
+            self.take(&self.undivided(part)?, &|leaf| !whole(leaf))?;
         }
         Ok(())
     }
 
+    /// Gives the values to those leaves that are wanted.
+    fn take(&mut self, values: &ArrayRef, wanted: &dyn Fn(&Leaf) -> bool) -> Result<(), ParquetError> {
+        let parts = compute_leaves(&self.field, values)?;
+        let mut leaves = parts.iter().zip(&mut self.leaves).filter(|(_, leaf)| wanted(leaf));
+        leaves.try_for_each(|(part, leaf)| leaf.writer.write(part))
+    }
+
     /// Values that the writer does not divide further. It would look behind every value of text that might fill a page or a
-    /// dictionary, but leaves a dictionary whole: so they become one, of which each row has its own value.
-    fn undivided(&mut self, part: ArrayRef) -> Result<ArrayRef, ParquetError> {
-        let text = match part.data_type() {
-            DataType::Utf8View => DataType::Utf8,
-            DataType::BinaryView => DataType::Binary,
-            DataType::Utf8 | DataType::Binary => part.data_type().clone(),
+    /// dictionary, but leaves a dictionary whole: so those become one, of which each row has its own value.
+    fn undivided(&self, part: ArrayRef) -> Result<ArrayRef, ParquetError> {
+        let (text, bytes) = match part.data_type() {
+            DataType::Utf8 => (DataType::Utf8, bytes_between(part.as_string::<i32>().value_offsets())),
+            DataType::Binary => (DataType::Binary, bytes_between(part.as_binary::<i32>().value_offsets())),
+            DataType::Utf8View => (DataType::Utf8, bytes_of_views(part.as_string_view().views())),
+            DataType::BinaryView => (DataType::Binary, bytes_of_views(part.as_binary_view().views())),
             _ => return Ok(part),
         };
-        let part_bytes = part.to_data().get_slice_memory_size()?;
-        self.bytes = self.bytes.saturating_add(part_bytes).saturating_add(views_bytes(&part));
-        if self.bytes < BYTES_BEFORE_FULL {
+        // As they are written, each with its length before it.
+        let bytes = bytes.saturating_add(part.len() * size_of::<u32>());
+        let unpaged = self.leaves.first().map_or(0, Leaf::unpaged);
+        if bytes.saturating_add(unpaged) < FULL_BYTES {
             return Ok(part);
         }
         let values = match text == *part.data_type() {
@@ -347,7 +366,7 @@ impl Column {
     }
 
     fn close(self) -> Result<Closed, ParquetError> {
-        let leaves = self.leaves.into_iter().map(|(leaf, _)| leaf.close());
+        let leaves = self.leaves.into_iter().map(|leaf| leaf.writer.close());
         Ok(Closed {
             at: self.at,
             leaves: leaves.collect::<Result<_, _>>()?,
@@ -363,15 +382,17 @@ fn has_single_values(array: &ArrayRef) -> bool {
     })
 }
 
-/// Bytes of values that are not within the views themselves.
-fn views_bytes(array: &ArrayRef) -> usize {
-    if let Some(views) = array.as_string_view_opt() {
-        views.total_buffer_bytes_used()
-    } else if let Some(views) = array.as_binary_view_opt() {
-        views.total_buffer_bytes_used()
-    } else {
-        0
+/// Bytes of values between these offsets.
+fn bytes_between(offsets: &[i32]) -> usize {
+    match (offsets.first(), offsets.last()) {
+        (Some(first), Some(last)) => usize::try_from(last - first).unwrap_or(0),
+        _ => 0,
     }
+}
+
+/// Bytes of the values that these views are of: each view begins with the length.
+fn bytes_of_views(views: &[u128]) -> usize {
+    views.iter().map(|view| *view as u32 as usize).sum()
 }
 
 /// A thread that encodes some columns of one group.

@@ -39,10 +39,10 @@ impl Groups {
         while start < batch.num_rows() {
             let wanted = ROWS_PER_CALL - self.begun.get_buffered_rows();
             let part = batch.slice(start, wanted.min(batch.num_rows() - start));
-            let rows = rows_reaching(&part, 0, BYTES_PER_CALL - self.bytes);
-            let part = part.slice(0, rows);
+            let (part, bytes) = self.fitting(part);
+            let rows = part.num_rows();
             start += rows;
-            self.bytes += bytes_of_rows(&part, 0..rows);
+            self.bytes += bytes;
             let is_complete = rows == wanted || self.bytes >= BYTES_PER_CALL;
             if is_complete && self.begun.is_empty() {
                 // Nothing to regroup, so nothing to copy.
@@ -56,6 +56,18 @@ impl Groups {
             }
         }
         Ok(())
+    }
+
+    /// As many of the rows as there is room for in the group that was begun, and their bytes.
+    fn fitting(&self, rows: RecordBatch) -> (RecordBatch, usize) {
+        let (all, room) = (bytes_of_rows(&rows, 0..rows.num_rows()), BYTES_PER_CALL - self.bytes);
+        if all < room {
+            return (rows, all);
+        }
+        let count = rows_reaching(&rows, 0, room);
+        let part = rows.slice(0, count);
+        let bytes = bytes_of_rows(&part, 0..count);
+        (part, bytes)
     }
 
     /// Completes the group that was begun, if it has rows.

@@ -34,8 +34,8 @@ pub(super) struct Pages {
 #[derive(Debug)]
 struct Group {
     dir: PathBuf,
-    /// Bytes of all its pages.
-    all: AtomicUsize,
+    /// Bytes of all pages of each column.
+    columns: Mutex<Vec<Arc<AtomicUsize>>>,
     file: Mutex<Spilled>,
 }
 
@@ -51,7 +51,7 @@ impl Group {
     fn new(dir: &Path) -> Arc<Group> {
         Arc::new(Group {
             dir: dir.to_owned(),
-            all: AtomicUsize::new(0),
+            columns: Mutex::default(),
             file: Mutex::default(),
         })
     }
@@ -90,9 +90,10 @@ impl Pages {
         *group = Group::new(&group.dir);
     }
 
-    /// Bytes of all pages of the row group under construction, whether they wait in memory or in the file.
-    pub(super) fn bytes(&self) -> usize {
-        lock(&self.group).all.load(Ordering::Relaxed)
+    /// Bytes of all pages of each column of the row group under construction, in the order in which the columns were made,
+    /// now and from now on, whether they wait in memory or in the file.
+    pub(super) fn bytes_by_column(&self) -> Vec<Arc<AtomicUsize>> {
+        lock(&lock(&self.group).columns).clone()
     }
 
     #[cfg(test)]
@@ -115,9 +116,13 @@ impl Pages {
 
 impl PageStoreFactory for Pages {
     fn create(&self, _: &PageStoreArgs<'_>) -> Result<Box<dyn PageStore>> {
+        let group = lock(&self.group).clone();
+        let bytes: Arc<AtomicUsize> = Arc::default();
+        lock(&group.columns).push(bytes.clone());
         Ok(Box::new(Column {
             pages: self.clone(),
-            group: lock(&self.group).clone(),
+            group,
+            bytes,
             places: Vec::new(),
         }))
     }
@@ -136,6 +141,7 @@ fn create(dir: &Path) -> Result<File> {
 struct Column {
     pages: Pages,
     group: Arc<Group>,
+    bytes: Arc<AtomicUsize>,
     places: Vec<Place>,
 }
 
@@ -150,7 +156,7 @@ impl PageStore for Column {
     fn put(&mut self, page: bytes::Bytes) -> Result<PageKey> {
         let key = PageKey::new(self.places.len() as u64);
         let length = page.len();
-        self.group.all.fetch_add(length, Ordering::Relaxed);
+        self.bytes.fetch_add(length, Ordering::Relaxed);
         self.places.push(if length <= SHORT_BYTES {
             // A copy: the buffer of a header is a multiple of its length.
             Place::Short(page.as_ref().into())

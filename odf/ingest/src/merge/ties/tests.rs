@@ -99,10 +99,8 @@ fn rows_that_are_in_order_stay_unless_both_sides_of_the_last_match_have_equal_on
         let mut seams = Seams::default();
         let mut last = i64::MIN;
         for part in times.chunks(5000) {
-            part.iter().for_each(|time| {
-                seams.row(*time == last);
-                last = *time;
-            });
+            seams.rows(last, part);
+            last = part.last().copied().unwrap();
             seams.batch(&batch(&shape, part, 0));
         }
         let as_they_came = arranged(&times, 5000, 1 << 30, dir.path()).is_sorted();
@@ -110,6 +108,28 @@ fn rows_that_are_in_order_stay_unless_both_sides_of_the_last_match_have_equal_on
         assert_eq!(seams.moved(), (!one_side).then_some(6), "{tied}");
         assert!(as_they_came || !one_side, "{tied}");
     }
+}
+
+#[test]
+fn that_rows_will_not_stay_is_foreseen_where_most_blocks_meet_in_equal_ones() {
+    let shape = shape();
+    let foreseen = |equal: i64, blocks: i64| {
+        let mut seams = Seams::default();
+        let mut last = i64::MIN;
+        let times: Vec<i64> = (0..blocks * BATCH_ROWS as i64).map(|row| row / equal).collect();
+        for part in times.chunks(5000) {
+            seams.rows(last, part);
+            seams.batch(&batch(&shape, part, 0));
+            last = part.last().copied().unwrap();
+        }
+        (seams.will_move(), seams.count())
+    };
+    assert_eq!(foreseen(1000, 12), (true, 12));
+    assert_eq!(foreseen(3 * BATCH_ROWS as i64 / 2, 12), (true, 12));
+    // Never, or in too few rows to say so.
+    assert_eq!(foreseen(1, 12), (false, 12));
+    assert_eq!(foreseen(4, 12), (false, 12));
+    assert_eq!(foreseen(1000, 2), (false, 2));
 }
 
 #[test]
