@@ -1,8 +1,8 @@
 //! `odfs list`
 
 use clap::Args;
-use odf::catalog::Entry;
-use odf::dataset::Dataset;
+use odf::catalog::{self, Entry};
+use odf::dataset::Summary;
 use odf::metadata::DatasetKind;
 use odf::pull::name_of;
 use serde_json::Value;
@@ -29,9 +29,9 @@ pub(super) fn run(args: &ListArgs, session: &Session, io: &mut Io) -> Result<(),
     let catalog = session.workspace()?.catalog();
     let format = args.output.format(io);
     let listed: Vec<Listed> = catalog
-        .entries()?
+        .listing()?
         .into_iter()
-        .map(|entry| Listed::of(entry, session))
+        .map(|found| Listed::of(found, session))
         .collect::<Result<_, _>>()?;
     let mut columns: Vec<&'static str> = if args.wide {
         vec![
@@ -75,35 +75,40 @@ pub(super) fn run(args: &ListArgs, session: &Session, io: &mut Io) -> Result<(),
 /// A dataset with what can be told of it.
 struct Listed {
     entry: Entry,
-    dataset: Option<Dataset>,
+    summary: Option<Summary>,
     pulled: bool,
     damaged: Option<String>,
 }
 
 impl Listed {
-    fn of(entry: Entry, session: &Session) -> Result<Self, Failure> {
-        let workspace = session.workspace()?;
+    fn of(found: catalog::Listed, session: &Session) -> Result<Self, Failure> {
+        let catalog::Listed {
+            entry,
+            summary,
+            aliases,
+        } = found;
         let mut damaged = entry.damaged.clone();
         let mut note = |reason: String| {
             damaged.get_or_insert(reason);
         };
-        let dataset = workspace.catalog().open_entry(&entry);
-        let dataset = dataset.map_err(|error| note(error.to_string())).ok();
+        let summary = summary.map_err(|error| note(error.to_string())).ok();
         if entry.name.is_none() {
             note("its name cannot be read; `odfs rename` gives it one".to_owned());
         }
-        let aliases = dataset.as_ref().map(Dataset::remote_aliases).transpose();
-        let aliases = aliases.unwrap_or_else(|error| {
-            note(error.to_string());
-            None
-        });
-        if let Some(reason) = dataset.as_ref().and_then(|dataset| workspace.local().behind(dataset)) {
-            note(format!("what peers are served of it is not at its head: {reason}"));
+        let mut pulled = false;
+        if let Some(summary) = &summary {
+            match aliases {
+                Ok(aliases) => pulled = !aliases.pull_aliases.is_empty(),
+                Err(error) => note(error.to_string()),
+            }
+            if let Some(reason) = session.workspace()?.local().behind(&entry.id, &summary.head) {
+                note(format!("what peers are served of it is not at its head: {reason}"));
+            }
         }
         Ok(Self {
             entry,
-            dataset,
-            pulled: aliases.is_some_and(|aliases| !aliases.pull_aliases.is_empty()),
+            summary,
+            pulled,
             damaged,
         })
     }
@@ -111,9 +116,9 @@ impl Listed {
     /// Without what a damaged dataset does not tell.
     fn row(&self, wide: bool) -> Vec<Cell> {
         let null = || Cell::from(Value::Null);
-        let state = self.dataset.as_ref().map(Dataset::state);
-        let kind = self.dataset.as_ref().map(|dataset| {
-            let kind = match dataset.kind() {
+        let summary = self.summary.as_ref();
+        let kind = summary.map(|summary| {
+            let kind = match summary.kind {
                 DatasetKind::Root => "Root",
                 DatasetKind::Derivative => "Derivative",
             };
@@ -126,26 +131,26 @@ impl Listed {
         let kind = Cell::from(kind.map_or(Value::Null, Value::String));
         let name = self.entry.name.as_ref().map(|name| name.as_str().to_owned());
         let name = Cell::from(name.map_or(Value::Null, Value::String));
-        // The time of the newest block with data says when rows came last, here or where they were published.
-        let updated = time(state.and_then(|state| Some(state.last_data_block.as_ref()?.system_time.datetime())));
-        let records = state.map_or_else(null, |state| Cell::count(state.totals.records));
-        let size = state.map_or_else(null, |state| {
-            Cell::bytes(state.totals.data_bytes + state.totals.checkpoint_bytes)
+        let updated = time(summary.and_then(|summary| Some(summary.updated()?.datetime())));
+        let records = summary.map_or_else(null, |summary| Cell::count(summary.totals.records));
+        let size = summary.map_or_else(null, |summary| {
+            Cell::bytes(summary.totals.data_bytes + summary.totals.checkpoint_bytes)
         });
         if !wide {
             return vec![name, kind, updated, records, size];
         }
-        let head = self.dataset.as_ref().map(Dataset::head);
         vec![
             self.entry.id.to_string().into(),
             name,
             kind,
-            head.map_or_else(null, |head| Cell::shown(head.to_string(), head.short())),
+            summary.map_or_else(null, |summary| {
+                Cell::shown(summary.head.to_string(), summary.head.short())
+            }),
             updated,
             records,
-            state.map_or_else(null, |state| Cell::count(state.blocks())),
+            summary.map_or_else(null, |summary| Cell::count(summary.blocks())),
             size,
-            time(state.and_then(|state| state.watermark).map(|at| at.datetime())),
+            time(summary.and_then(|summary| summary.watermark).map(|at| at.datetime())),
             name_of(&self.entry.id)
                 .map_or(Value::Null, |name| name.to_string().into())
                 .into(),

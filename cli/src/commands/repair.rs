@@ -188,12 +188,13 @@ fn from_peers(
     })
 }
 
-/// After a pull that brought something, only the files of so many newest metadata blocks are looked for: those that came
-/// are here, and to look for all would make the cost of one block that of the whole history.
+/// After a pull that brought something, or of a dataset whose files were all seen before, only those of so many newest
+/// metadata blocks are looked for: to look for all would make the cost of one block that of the whole history.
 const BLOCKS_LOOKED_AT: usize = 64;
 
 /// After a pull: gets files that are missing, or not of their length, from where the dataset came, and does what the last
-/// change of the dataset left undone. Where nothing new came it costs a look at the name of every file.
+/// change of the dataset left undone. Where nothing new came, and files came or went otherwise since all were seen, it costs a
+/// look at the name of every file.
 ///
 /// # Errors
 /// Something is still missing.
@@ -204,11 +205,11 @@ pub(super) fn after_pull<'a>(
     io: &mut Io,
 ) -> Result<(), Failure> {
     let (workspace, dataset) = (session.workspace()?, received.dataset());
-    let newest = match received {
-        Received::Updated(_) => Some(BLOCKS_LOOKED_AT),
-        Received::UpToDate { .. } | Received::Ahead { .. } => None,
+    let lacking = match received {
+        Received::Updated(_) => dataset.lacking(Some(BLOCKS_LOOKED_AT))?,
+        Received::UpToDate { .. } | Received::Ahead { .. } => dataset.lacking_now(BLOCKS_LOOKED_AT)?,
     };
-    if dataset.lacking(newest)?.is_empty() && workspace.layout().is_current(dataset)? {
+    if lacking.is_empty() && workspace.layout().is_current(dataset)? {
         return Ok(());
     }
     let name = dataset.name()?.to_string();

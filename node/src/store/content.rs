@@ -25,6 +25,9 @@ const SPAN_BYTES: u64 = 8 << 20;
 /// Behind everything there is in packs.
 pub(super) const EVERYTHING: Position = (u32::MAX, u64::MAX);
 
+/// The epoch of the mark of completeness that a multihash is to get.
+type Marks<'a> = dyn Fn(&[u8]) -> Option<u64> + 'a;
+
 /// What came of reading a place.
 enum Read {
     Bytes(Bytes),
@@ -82,6 +85,12 @@ impl Store {
 
     /// Appends blocks, given as multihash and bytes, to the packs and takes them into the index.
     pub(super) fn append(&self, blocks: &[(Vec<u8>, &[u8])]) -> Result<(), StoreError> {
+        self.append_marked(blocks, None)
+    }
+
+    /// As [`Self::append`]. With `marks` everything put so far is synced before the index speaks of these blocks, and what it
+    /// gives for a multihash goes into the entry.
+    fn append_marked(&self, blocks: &[(Vec<u8>, &[u8])], marks: Option<&Marks<'_>>) -> Result<(), StoreError> {
         self.inner.index.guard.room()?;
         let mut rest = blocks;
         while !rest.is_empty() {
@@ -93,13 +102,19 @@ impl Store {
             let (span, behind) = rest.split_at(fitting.count().max(1));
             let records: Vec<_> = span.iter().map(|(hash, data)| (&hash[..], *data)).collect();
             let (places, in_flight) = self.inner.packs.append(&records)?;
+            if marks.is_some() {
+                // What is in flight is synced, too, and only not said to be.
+                self.sync_blocks()?;
+            }
             for ((hash, _), place) in span.iter().zip(places) {
+                let mark = marks.and_then(|marks| marks(&hash[..]));
                 self.update(hash, |entry| {
                     // One that cannot be read gives way: there is one place for each pack.
                     entry
                         .places
                         .retain(|known| known.position().is_none() || !self.is_away(known));
-                    entry.add(place)
+                    let is_marked = entry.mark(mark);
+                    entry.add(place) || is_marked
                 })?;
             }
             drop(in_flight);
@@ -110,6 +125,21 @@ impl Store {
 
     /// As [`Blocks::put`], for blocks given as multihash and bytes, each once.
     pub(crate) fn put_content(&self, blocks: &[(Vec<u8>, &[u8])]) -> Result<(), StoreError> {
+        self.put_content_marked(blocks, None)
+    }
+
+    /// As [`Blocks::put`]; those that are not here yet get their marks with their places, as by [`Self::append_marked`].
+    pub(super) fn put_marked(&self, blocks: &[Block], marks: Option<&Marks<'_>>) -> Result<(), StoreError> {
+        let mut seen = HashSet::new();
+        let wanted = blocks.iter().filter(|block| inherent(block.cid()).is_none());
+        let once = wanted.filter(|block| blocks.len() == 1 || seen.insert(*block.cid().hash()));
+        let content: Vec<_> = once
+            .map(|block| (block.cid().hash().to_bytes(), &block.data()[..]))
+            .collect();
+        self.put_content_marked(&content, marks)
+    }
+
+    fn put_content_marked(&self, blocks: &[(Vec<u8>, &[u8])], marks: Option<&Marks<'_>>) -> Result<(), StoreError> {
         // Held to the end: what was here when this began to look is not swept before it returns.
         let claims = self.inner.gate.claiming();
         let mut wanting = Vec::new();
@@ -121,7 +151,7 @@ impl Store {
         if wanting.is_empty() {
             Ok(())
         } else {
-            self.append(&wanting)
+            self.append_marked(&wanting, marks)
         }
     }
 
@@ -296,12 +326,6 @@ impl Blocks for Store {
     }
 
     fn put(&self, blocks: &[Block]) -> Result<(), StoreError> {
-        let mut seen = HashSet::new();
-        let wanted = blocks.iter().filter(|block| inherent(block.cid()).is_none());
-        let once = wanted.filter(|block| blocks.len() == 1 || seen.insert(*block.cid().hash()));
-        let content: Vec<_> = once
-            .map(|block| (block.cid().hash().to_bytes(), &block.data()[..]))
-            .collect();
-        self.put_content(&content)
+        self.put_marked(blocks, None)
     }
 }

@@ -51,7 +51,8 @@ pub(super) struct Index {
     pub(super) renames: sled::Tree,
     /// file id (u32 BE) of files with bytes that were not synced → nothing.
     pub(super) writing: sled::Tree,
-    /// multihash → the epoch (u64 LE) in which the whole DAG below it was here.
+    /// multihash of what has no [`IndexEntry`] → the epoch (u64 LE) in which the whole DAG below it was here. Earlier versions
+    /// kept all of them here.
     pub(super) complete: sled::Tree,
     /// multihash of blocks that were here and are not → the position in the packs up to which there may be something
     /// that only they linked to.

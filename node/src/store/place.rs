@@ -8,6 +8,10 @@ const PLACE_BYTES: usize = 1 + 4 + 8 + 4;
 const MORE: u8 = 1;
 /// The flag of [`IndexEntry::repeated`].
 const REPEATED: u8 = 2;
+/// Flag of an entry with a mark of completeness behind its places.
+const COMPLETE: u8 = 4;
+/// Length of that mark.
+const EPOCH_BYTES: usize = 8;
 
 /// A part of a registered file that is a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,13 +72,16 @@ impl Place {
 /// What the index knows of one multihash.
 ///
 /// Encoded as one byte of flags, then for each place: kind (1 pack, 2 file), container (u32), offset (u64) and length
-/// (u32), little endian.
+/// (u32), then the mark of completeness (u64) if there is one; little endian. Who does not know of the mark reads the places.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct IndexEntry {
     /// More files hold the block than are remembered: when the last known one goes, the others are looked for.
     pub(super) more: bool,
     /// A file was said to hold the block at more than one offset; one of them is remembered.
     pub(super) repeated: bool,
+    /// The epoch in which the whole DAG below the block was here. It is in the entry because nearly every new node gets one: in
+    /// a tree of their own these would cost as much again as the entries.
+    pub(super) complete: Option<u64>,
     pub(super) places: Vec<Place>,
 }
 
@@ -83,18 +90,23 @@ impl IndexEntry {
         let Some((flags, rest)) = bytes.split_first() else {
             return Self::default();
         };
+        let (rest, complete) = match rest.split_last_chunk::<EPOCH_BYTES>() {
+            Some((rest, epoch)) if flags & COMPLETE != 0 => (rest, Some(u64::from_le_bytes(*epoch))),
+            _ => (rest, None),
+        };
         let places = rest.chunks_exact(PLACE_BYTES).filter_map(decode_place).collect();
         Self {
             more: flags & MORE != 0,
             repeated: flags & REPEATED != 0,
+            complete,
             places,
         }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(1 + self.places.len() * PLACE_BYTES);
+        let mut bytes = Vec::with_capacity(1 + self.places.len() * PLACE_BYTES + EPOCH_BYTES);
         let flag = |is_set, flag| if is_set { flag } else { 0 };
-        bytes.push(flag(self.more, MORE) | flag(self.repeated, REPEATED));
+        bytes.push(flag(self.more, MORE) | flag(self.repeated, REPEATED) | flag(self.complete.is_some(), COMPLETE));
         for place in &self.places {
             let (kind, container) = match place.holder {
                 Holder::Pack(id) => (1, id),
@@ -105,7 +117,19 @@ impl IndexEntry {
             bytes.extend_from_slice(&place.offset.to_le_bytes());
             bytes.extend_from_slice(&place.len.to_le_bytes());
         }
+        if let Some(epoch) = self.complete {
+            bytes.extend_from_slice(&epoch.to_le_bytes());
+        }
         bytes
+    }
+
+    /// Says that the whole DAG was here in this epoch; false if the entry already says as much, or there is none.
+    pub(super) fn mark(&mut self, epoch: Option<u64>) -> bool {
+        let is_news = self.complete < epoch;
+        if is_news {
+            self.complete = epoch;
+        }
+        is_news
     }
 
     /// Adds a place; false if the entry already says as much.
@@ -167,6 +191,7 @@ mod tests {
         let entry = IndexEntry {
             more: true,
             repeated: false,
+            complete: None,
             places: vec![place(Holder::Pack(7)), place(Holder::File(8))],
         };
         let bytes = entry.encode();
@@ -181,6 +206,15 @@ mod tests {
             "a cut place is not a place"
         );
         assert_eq!(IndexEntry::decode(&[]), IndexEntry::default());
+        let marked = IndexEntry {
+            complete: Some(0x0102_0304_0506_0708),
+            ..entry.clone()
+        };
+        let bytes = marked.encode();
+        assert_eq!(bytes[0], 5);
+        assert_eq!(bytes[1..golden.len()], golden[1..], "older versions read the places");
+        assert_eq!(bytes[golden.len()..], [8, 7, 6, 5, 4, 3, 2, 1]);
+        assert_eq!(IndexEntry::decode(&bytes), marked);
 
         let mut entry = IndexEntry::default();
         let there = place(Holder::File(8));

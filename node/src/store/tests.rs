@@ -11,6 +11,7 @@ mod promises;
 mod syncs;
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use super::{place::MAX_PLACES, *};
 use crate::block::{Block, Cid, DAG_CBOR, DAG_PB, RAW};
@@ -193,6 +194,39 @@ fn tables_are_alike_in_memory_and_on_disk() {
         open(dir.path()).table("t").unwrap().get(b"a2").unwrap(),
         Some(b"z".to_vec())
     );
+}
+
+#[test]
+fn marks_are_in_the_entries_and_those_of_earlier_versions_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks: Vec<Block> = (0..5).map(|seed| block(seed, 100)).collect();
+    let [old, here, new, unmarked, bare] = [0, 1, 2, 3, 4].map(|n| *blocks[n].cid());
+    let store = open(dir.path());
+    store.put(&blocks[..2]).unwrap();
+    let (index, epoch) = (&store.inner.index, store.walk());
+    index
+        .complete
+        .insert(old.hash().to_bytes(), &store.inner.epoch.load(Ordering::Acquire).to_le_bytes())
+        .unwrap();
+    store.put_complete(&epoch, &blocks[2..], &[here, new, bare]).unwrap();
+    let check = |store: &Store, expected: [bool; 5]| {
+        let marks = [old, here, new, unmarked, bare].map(|cid| store.is_complete(&cid).unwrap());
+        assert_eq!(marks, expected);
+    };
+    check(&store, [true, true, true, false, true]);
+    assert_eq!(index.complete.len(), 1, "none but the old one");
+    store.flush().unwrap();
+    drop(store);
+    let store = open(dir.path());
+    check(&store, [true, true, true, false, true]);
+    // A place more takes no mark away, and a lost block takes all.
+    let file = store.add_file(Path::new("f")).unwrap();
+    store.write_leaf(file, 0, &blocks[2]).unwrap();
+    check(&store, [true, true, true, false, true]);
+    store.forget_completeness().unwrap();
+    check(&store, [false; 5]);
+    store.mark_complete(&store.walk(), &[new]).unwrap();
+    check(&store, [false, false, true, false, false]);
 }
 
 #[test]

@@ -98,7 +98,11 @@ impl Witness {
         change(&mut known);
         known.serial += 1;
         let at = (known.serial % 2) * SLOT_BYTES as u64;
-        state.file.write_at(&encode(&known), at)?;
+        // What is behind the record stays as it was made: zeros.
+        let slot = encode(&known);
+        state
+            .file
+            .write_at(slot.get(..RECORD_BYTES + CHECK_BYTES).unwrap_or(&slot), at)?;
         if sync {
             state.file.sync()?;
         }

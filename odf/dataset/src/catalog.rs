@@ -6,6 +6,7 @@
 //!
 //! Opening looks at every dataset only if the last end was not in order (see [`Mark`](crate::Mark)).
 
+mod listing;
 mod names;
 
 use std::ffi::OsStr;
@@ -13,14 +14,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use listing::Listed;
 use odf_disk::{Access, DiskError, PENDING_PREFIX};
 
 use crate::Medium;
 use crate::dataset::{
-    Dataset, DatasetError, DatasetName, Incoming, NewDataset, ObjectKind, STATES, Standing, UNNAMED_OBJECTS,
+    Dataset, DatasetError, DatasetName, Incoming, NewDataset, ObjectKind, STATES, Standing, UNNAMED_OBJECTS, WHOLE,
     has_arrived, is_shared_in, standing,
 };
 use crate::settled::Stamp;
+use listing::look_at_each;
 use odf_metadata::{DatasetId, Multihash};
 
 /// The shortest part of an id, in characters after `fed01`, that may stand for a dataset.
@@ -115,6 +118,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// By what a listing is in order: names, then those without by id.
+    fn place(&self) -> (bool, Option<String>, DatasetId) {
+        let name = self.name.as_ref().map(|name| name.as_str().to_ascii_lowercase());
+        (name.is_none(), name, self.id)
+    }
+
     /// The name, or the id of a dataset whose name cannot be read.
     pub fn label(&self) -> String {
         let name = self.name.as_ref().map(|name| name.as_str().to_owned());
@@ -263,12 +272,8 @@ impl Catalog {
     /// # Errors
     /// The directory of datasets cannot be read. One that cannot is a damaged dataset.
     pub fn entries(&self) -> Result<Vec<Entry>, CatalogError> {
-        let mut entries: Vec<Entry> = self.ids()?.into_iter().filter_map(|id| self.entry(id)).collect();
-        let key = |entry: &Entry| {
-            let name = entry.name.as_ref().map(|name| name.as_str().to_ascii_lowercase());
-            (name.is_none(), name, entry.id)
-        };
-        entries.sort_by_cached_key(key);
+        let mut entries = look_at_each(&self.ids()?, &|id| self.entry(id));
+        entries.sort_by_cached_key(Entry::place);
         Ok(entries)
     }
 
@@ -465,6 +470,7 @@ impl Catalog {
         disk.rename(&self.dataset_dir(id), &self.set_aside_dir(id))?;
         disk.sync_dir(&self.dir)?;
         self.medium.cache.forget(STATES, &id.to_bytes());
+        self.medium.cache.forget(WHOLE, &id.to_bytes());
         Ok(())
     }
 

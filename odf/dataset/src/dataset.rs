@@ -38,6 +38,7 @@ mod sharing;
 mod staged;
 mod state;
 mod tail;
+mod whole;
 
 use std::path::{Path, PathBuf};
 
@@ -61,11 +62,13 @@ pub(crate) use sharing::is_shared_in;
 pub use staged::NewDataset;
 pub(crate) use staged::WrittenDataset;
 pub(crate) use state::STATES;
+pub use state::Summary;
 pub use tail::Newest;
+pub(crate) use whole::WHOLE;
 
 use head::{read_head, write_head};
 use journal::Journal;
-use state::{keep_state, read_state, recompute};
+use state::{keep_state, kept_state, kept_summary, recompute};
 
 use odf_metadata::chain::ChainState;
 use odf_metadata::codec::EncodedBlock;
@@ -104,11 +107,7 @@ impl Dataset {
         let journal = Journal::new(dir, &medium.disk);
         // What is kept says nothing of whether the file is still there.
         let len = journal.len()?;
-        let cached = medium.cache.get(STATES, &id.to_bytes());
-        let state = match cached
-            .and_then(|bytes| read_state(&bytes))
-            .filter(|state| state.head == head)
-        {
+        let state = match kept_state(medium.cache.as_ref(), &id).filter(|state| state.head == head) {
             Some(state) if journal::len_of(&state) <= len => state,
             _ => {
                 let state = recompute(&journal, &head)?;
@@ -121,6 +120,26 @@ impl Dataset {
             medium: medium.clone(),
             state,
         })
+    }
+
+    /// What a listing tells of the dataset in `dir`, whose head was read. It is opened only if that is not kept for this head.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn summary_in(
+        dir: &Path,
+        id: &DatasetId,
+        head: &Multihash,
+        medium: &Medium,
+    ) -> Result<Summary, DatasetError> {
+        if !next_chain::is_there(dir) {
+            let len = Journal::new(dir, &medium.disk).len()?;
+            let kept = kept_summary(medium.cache.as_ref(), id).filter(|kept| kept.head == *head);
+            if let Some(summary) = kept.filter(|kept| kept.chain_len() <= len) {
+                return Ok(summary);
+            }
+        }
+        Ok(Dataset::open(dir, medium)?.summary())
     }
 
     /// The disk it is kept on.
@@ -156,6 +175,11 @@ impl Dataset {
     /// What the chain amounts to at the head: schema, sources, watermark, sums. Nothing is read for it.
     pub fn state(&self) -> &ChainState {
         &self.state
+    }
+
+    /// As much of [`Self::state`] as a listing tells.
+    pub fn summary(&self) -> Summary {
+        Summary::of(&self.state)
     }
 
     /// Length of the part of the chain file that counts.

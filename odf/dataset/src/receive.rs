@@ -179,7 +179,9 @@ impl Transfer<'_> {
             return self.update(dataset, head, compared, destination.force);
         }
         let arrival = Arrival::begin(self.datasets, id, &destination.name, destination.aliases)?;
-        Ok(Received::Updated(self.take(&arrival, compared.theirs, false)?))
+        let arrived = self.take(&arrival, compared.theirs, false)?;
+        arrived.dataset.know_whole();
+        Ok(Received::Updated(arrived))
     }
 
     fn update(
@@ -211,12 +213,16 @@ impl Transfer<'_> {
             Relation::Behind { .. } => 0,
             Relation::Ahead { by: ours } | Relation::Diverged { ours, .. } => ours,
         };
+        let was_whole = dataset.is_known_whole();
         let arrival = Arrival::into(self.datasets, dataset)?;
         let arrived = if compared.theirs.is_empty() {
             arrival.cut(compared.common)?
         } else {
             self.take(&arrival, compared.theirs, dropped > 0)?
         };
+        if was_whole {
+            arrived.dataset.know_whole();
+        }
         Ok(Received::Updated(arrived))
     }
 

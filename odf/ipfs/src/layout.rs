@@ -523,8 +523,9 @@ impl<'a> Work<'a> {
 
     /// Puts what is pending, and marks the nodes made so far. What is below them has to be put.
     fn mark_complete(&mut self) -> Result<(), LayoutError> {
-        self.flush_pending()?;
-        self.store.mark_complete(&self.walk, &self.nodes)?;
+        self.doubt_pending()?;
+        self.store.put_complete(&self.walk, &self.pending, &self.nodes)?;
+        self.pending.clear();
         self.nodes.clear();
         Ok(())
     }
@@ -542,14 +543,19 @@ impl<'a> Work<'a> {
     }
 
     fn flush_pending(&mut self) -> Result<(), LayoutError> {
+        self.doubt_pending()?;
+        self.store.put(&self.pending)?;
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// Where the index is not believed: reading drops the places of blocks that are not there, so that they are written again.
+    fn doubt_pending(&self) -> Result<(), LayoutError> {
         if self.in_doubt {
-            // Reading drops the places of blocks that are not there, so that they are written again.
             for block in &self.pending {
                 self.store.get(block.cid())?;
             }
         }
-        self.store.put(&self.pending)?;
-        self.pending.clear();
         Ok(())
     }
 }

@@ -180,11 +180,11 @@ impl Local {
         moved
     }
 
-    /// Why the DAG of a dataset could not be brought to its head when this was opened, if it still is not.
-    pub fn behind(&self, dataset: &Dataset) -> Option<String> {
-        let reason = self.behind_now().get(&dataset.id()).cloned()?;
-        if self.layout.is_current(dataset).unwrap_or(false) {
-            self.behind_now().remove(&dataset.id());
+    /// Why the DAG of a dataset could not be brought to its head when this was opened, if it still is not at `head`.
+    pub fn behind(&self, id: &DatasetId, head: &Multihash) -> Option<String> {
+        let reason = self.behind_now().get(id).cloned()?;
+        if self.layout.is_at(id, head).unwrap_or(false) {
+            self.behind_now().remove(id);
             return None;
         }
         Some(reason)

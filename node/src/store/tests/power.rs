@@ -177,6 +177,39 @@ fn after_a_failed_sync_nothing_is_acknowledged_until_the_store_is_opened_again()
 }
 
 #[test]
+fn no_mark_of_completeness_outlives_a_block_it_speaks_of() {
+    let blocks: Vec<Block> = (0..6).map(|seed| block(seed, 9000)).collect();
+    let inner = node(&blocks[..4].iter().collect::<Vec<_>>());
+    let root = node(&[&inner, &blocks[4], &blocks[5]]);
+    let all = || blocks.iter().chain([&inner, &root]);
+    let mut marked = 0;
+    // The disk fails from the n-th call on, so that the power can go at any of them.
+    for cut_at in 0.. {
+        let (site, store) = Site::new(|store| store.put(&blocks[..1]).unwrap());
+        store.put(&blocks[1..3]).unwrap();
+        site.recorder.set_refusal(Refusal::From(cut_at), ErrorKind::Other);
+        let behind: Vec<Block> = blocks[3..].iter().chain([&inner, &root]).cloned().collect();
+        let kept = store.put_complete(&store.walk(), &behind, &[*inner.cid(), *root.cid()]);
+        site.recorder.set_refusal(Refusal::Never, ErrorKind::Other);
+        for unsynced in Unsynced::ALL {
+            let (_dir, cut) = site.cut(&store, usize::MAX, unsynced);
+            let is_marked = cut.is_complete(root.cid()).unwrap();
+            assert!(is_marked || kept.is_err(), "call {cut_at}, {unsynced:?}");
+            if is_marked {
+                assert!(all().all(|block| honest(&cut, block)), "call {cut_at}, {unsynced:?}");
+                assert!(cut.is_complete(inner.cid()).unwrap() && !cut.is_complete(blocks[0].cid()).unwrap());
+                marked += 1;
+            }
+        }
+        if kept.is_ok() {
+            break;
+        }
+        assert!(cut_at < 100);
+    }
+    assert!(marked >= Unsynced::ALL.len());
+}
+
+#[test]
 fn a_collection_that_is_cut_short_keeps_what_is_pinned() {
     let blocks: Vec<Block> = (0..40).map(|seed| block(seed, 9000)).collect();
     let root = node(&blocks.iter().take(5).collect::<Vec<_>>());

@@ -170,8 +170,11 @@ fn a_thousand_datasets_are_listed_at_once() {
         fs::copy(first.dir().join("refs/head"), to.join("refs/head")).unwrap();
         fs::copy(first.dir().join("chain"), to.join("chain")).unwrap();
         fs::write(to.join("info/alias"), format!("d{n}")).unwrap();
-        let state = catalog.medium().cache.get(STATES, &first.id().to_bytes()).unwrap();
-        catalog.medium().cache.put(STATES, &id.to_bytes(), &state);
+        for part in [&b""[..], b"l"] {
+            let key = |id: &DatasetId| [&id.to_bytes()[..], part].concat();
+            let state = catalog.medium().cache.get(STATES, &key(&first.id())).unwrap();
+            catalog.medium().cache.put(STATES, &key(&id), &state);
+        }
     }
     let begin = Instant::now();
     let entries = catalog.entries().unwrap();
@@ -182,6 +185,63 @@ fn a_thousand_datasets_are_listed_at_once() {
     let took = begin.elapsed();
     assert_eq!((entries.len(), opened), (1001, 0));
     assert!(took.as_millis() < 2000, "listing took {took:?}");
+}
+
+#[test]
+fn a_listing_tells_what_the_files_say_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(dir.path());
+    // More than one thread looks at.
+    let ids: Vec<DatasetId> = (0..200).map(|n| make(&catalog, n, &format!("d{n:03}")).id()).collect();
+    let listed = catalog.listing().unwrap();
+    assert_eq!(listed.len(), ids.len());
+    for (listed, id) in listed.iter().zip(&ids) {
+        let opened = catalog.open_entry(&listed.entry).unwrap();
+        assert_eq!(listed.entry.id, *id, "by name");
+        assert_eq!(listed.summary.as_ref().unwrap(), &opened.summary());
+        assert_eq!(listed.summary.as_ref().unwrap().blocks(), opened.state().blocks());
+        assert_eq!(listed.aliases.as_ref().unwrap(), &opened.remote_aliases().unwrap());
+    }
+    let of = |at: usize| {
+        let mut listed = catalog.listing().unwrap();
+        let place = listed.iter().position(|listed| listed.entry.id == ids[at]).unwrap();
+        listed.swap_remove(place)
+    };
+
+    // Another program moves heads, names and aliases, and takes files away.
+    let dataset = catalog.by_id(&ids[7]).unwrap().unwrap();
+    let before = *dataset.head();
+    let mut moved = dataset.clone();
+    let info = MetadataEvent::SetInfo(SetInfo {
+        description: Some("moved".into()),
+        keywords: None,
+    });
+    moved.append_events(vec![info], time(), None).unwrap();
+    assert_eq!(of(7).summary.unwrap().blocks(), 3);
+    fs::write(dataset.dir().join("refs/head"), before.to_string()).unwrap();
+    let back = of(7).summary.unwrap();
+    assert_eq!((back.head, back.blocks()), (before, 2));
+    fs::write(dataset.dir().join("info/alias"), "zzz").unwrap();
+    assert_eq!(catalog.listing().unwrap().last().unwrap().entry.id, ids[7]);
+    let config =
+        "kind: DatasetConfig\nversion: 1\ncontent:\n  pullAliases:\n  - http://example.com/a\n  pushAliases: []\n";
+    fs::write(dataset.dir().join("info/config"), config).unwrap();
+    assert_eq!(of(7).aliases.unwrap().pull_aliases.len(), 1);
+    fs::write(dataset.dir().join("info/config"), "nonsense").unwrap();
+    assert!(of(7).aliases.is_err());
+
+    // What is kept of a chain does not stand for the chain.
+    let chain = dataset.chain_path();
+    let bytes = fs::read(&chain).unwrap();
+    fs::write(&chain, &bytes[..10]).unwrap();
+    assert!(of(7).summary.is_err());
+    fs::remove_file(&chain).unwrap();
+    assert!(of(7).summary.is_err());
+    fs::write(&chain, &bytes).unwrap();
+    assert!(of(7).summary.is_ok());
+    fs::remove_file(dataset.dir().join("refs/head")).unwrap();
+    let headless = of(7);
+    assert!(headless.summary.is_err() && headless.entry.damaged.is_some());
 }
 
 #[test]

@@ -144,22 +144,26 @@ impl Standing {
 
 /// Looks at the directory of a dataset without reading the chain.
 pub(crate) fn standing(dir: &Path, id: &DatasetId) -> Standing {
+    // First: where it is there the directory is one, and a listing looks at very many.
+    let error = match read_head(dir) {
+        Ok(head) => {
+            return Standing::There {
+                head: Some(head),
+                damaged: noted(dir),
+            };
+        }
+        Err(error) => error,
+    };
     match fs::metadata(dir) {
         Ok(found) if found.is_dir() => {}
         Ok(_) => return Standing::damaged(format!("{} is no directory", dir.display())),
         Err(error) => return Standing::damaged(format!("{} cannot be read: {error}", dir.display())),
     }
-    match read_head(dir) {
-        Ok(head) => Standing::There {
-            head: Some(head),
-            damaged: noted(dir),
-        },
-        Err(_) if incoming::is_arriving(dir) => Standing::Arriving,
-        Err(error) => {
-            tracing::debug!(dataset = %id, %error, "a dataset without a head");
-            Standing::damaged(error.to_string())
-        }
+    if incoming::is_arriving(dir) {
+        return Standing::Arriving;
     }
+    tracing::debug!(dataset = %id, %error, "a dataset without a head");
+    Standing::damaged(error.to_string())
 }
 
 /// What a note says, unless it has come right by itself.

@@ -15,7 +15,7 @@ use rustix::fs::FlockOperation::{self, LockExclusive, NonBlockingLockExclusive};
 
 use super::DatasetError;
 use super::blocks::Blocks;
-use odf_metadata::chain::ChainState;
+use odf_metadata::chain::{ChainState, Totals};
 use odf_metadata::codec::{EncodedBlock, MAX_BLOCK_BYTES};
 
 const LENGTH_BYTES: u64 = 4;
@@ -59,7 +59,13 @@ pub struct StoredBlock {
 
 /// Length of the part of a chain file that belongs to this state.
 pub(super) fn len_of(state: &ChainState) -> u64 {
-    state.totals.block_bytes + state.blocks() * LENGTH_BYTES
+    chain_len(&state.totals, state.blocks())
+}
+
+/// As [`len_of`], of as many blocks as the sums are over.
+pub(super) fn chain_len(totals: &Totals, blocks: u64) -> u64 {
+    let lengths = blocks.saturating_mul(LENGTH_BYTES);
+    totals.block_bytes.saturating_add(lengths)
 }
 
 /// The chain file of one dataset.

@@ -51,11 +51,16 @@ pub(super) fn write_chain(
     Ok(places)
 }
 
+/// Whether there is one, so that the chain may have to be [settled](settle).
+pub(super) fn is_there(dir: &Path) -> bool {
+    dir.join(NEXT).exists()
+}
+
 /// Finishes or takes back what a crash left of a [`Dataset::replace`](super::Dataset::replace): the new chain takes its
 /// place if it holds the head, else it is removed. Waits for a replacement that is under way.
 pub(super) fn settle(dir: &Path, disk: &Disk) -> Result<(), DatasetError> {
     let next = dir.join(NEXT);
-    if !next.exists() {
+    if !is_there(dir) {
         return Ok(());
     }
     let journal = Journal::new(dir, disk);

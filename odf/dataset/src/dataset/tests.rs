@@ -18,6 +18,8 @@ use odf_tables::types::from_arrow;
 mod agreed;
 pub(crate) mod cuts;
 mod index;
+mod kept;
+mod whole;
 
 pub(crate) fn id() -> DatasetId {
     DatasetId::from_public_key([9; 32])

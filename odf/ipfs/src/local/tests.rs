@@ -149,7 +149,10 @@ fn one_dataset_that_cannot_be_laid_out_stops_nobody_and_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let local = open(dir.path());
     let a = make(&local, 1, "a", 2);
-    let behind = |local: &Local| local.behind(&local.catalog().find("a").unwrap());
+    let behind = |local: &Local| {
+        let dataset = local.catalog().find("a").unwrap();
+        local.behind(&dataset.id(), dataset.head())
+    };
     make(&local, 2, "b", 2);
     let headless = make(&local, 3, "c", 1);
     fs::write(headless.dir().join("refs/head"), "\n").unwrap();
