@@ -161,14 +161,25 @@ fn an_empty_snapshot_is_taken_when_that_is_said() {
     sandbox.file("t.csv", "id,name\n1,x\n");
     publish(&sandbox, &["--merge", "snapshot", "--primary-key", "id"]).ok();
     sandbox.file("none.csv", "id,name\n");
-    let err = sandbox.run(&["ingest", "t", "none.csv"]).failed(7);
+    sandbox.file("nothing.csv", "");
+    let err = sandbox.run(&["ingest", "t", "nothing.csv"]).failed(7);
     assert!(
         err.contains("would retract every row") && err.contains("--allow-empty"),
         "{err}"
     );
-    sandbox.run(&["config", "set", "source.allowEmpty", "true"]).ok();
-    sandbox.run(&["ingest", "t", "none.csv"]).ok();
+    // A file with a header is named by hand, and what it does is said, for programs too.
+    let report = sandbox.run(&["ingest", "t", "none.csv", "-o", "json"]).ok();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let note = &report["notes"][0];
+    assert_eq!(
+        (&note["file"], &note["column"], &note["kind"], &note["values"]),
+        (&"none.csv".into(), &"op".into(), &"emptied".into(), &1.into())
+    );
     assert_eq!(rows(&sandbox)[1]["op"], 1);
+    sandbox.run(&["ingest", "t", "t.csv"]).ok();
+    sandbox.run(&["config", "set", "source.allowEmpty", "true"]).ok();
+    sandbox.run(&["ingest", "t", "nothing.csv"]).ok();
+    assert_eq!(rows(&sandbox)[3]["op"], 1);
 }
 
 #[test]

@@ -14,28 +14,7 @@ const ODFS_CASES: &str = "ODFS_CASES";
 /// How many cases run at a time, beside those that are polled.
 const AT_A_TIME: usize = 3;
 /// Most cases that may differ for a reason: with every further one, a dataset that both write is less likely to stay one.
-const MAX_EXPLAINED: usize = 14;
-
-/// Cases that are not equal and should be. One that has become equal, or has got its reason, is taken out.
-const NOT_EQUAL_YET: [&str; 17] = [
-    "changelog",
-    "compact",
-    "empty-batches",
-    "json-infer",
-    "ndjson-infer",
-    "ndjson-infer-order",
-    "ndjson-lossy",
-    "parquet-decimals",
-    "parquet-dict",
-    "parquet-scalars",
-    "parquet-strings",
-    "shapefile-more",
-    "snapshot-basic",
-    "snapshot-compare",
-    "snapshot-nullkeys",
-    "sql-versions",
-    "upsert-ops",
-];
+const MAX_EXPLAINED: usize = 16;
 
 type Results = BTreeMap<String, Outcome<Vec<Difference>>>;
 
@@ -44,13 +23,10 @@ fn datasets_and_exits_are_those_of_the_reference_implementation() -> Outcome {
     let (mut cases, explained) = (cases()?, explained()?);
     let names: BTreeSet<String> = cases.iter().map(|case| case.name.clone()).collect();
     let mut faults = Vec::new();
-    for name in explained.keys().map(String::as_str).chain(NOT_EQUAL_YET) {
+    for name in explained.keys().map(String::as_str) {
         if !names.contains(name) {
             faults.push(format!("{name}: there is no such case"));
         }
-    }
-    for name in NOT_EQUAL_YET.iter().filter(|name| explained.contains_key(**name)) {
-        faults.push(format!("{name}: has its reason, and is not to be equal yet as well"));
     }
     if explained.len() > MAX_EXPLAINED {
         faults.push(format!(
@@ -65,7 +41,6 @@ fn datasets_and_exits_are_those_of_the_reference_implementation() -> Outcome {
     let (mut equal, mut differing) = (0, 0);
     for (name, found) in replay_all(&cases)? {
         let found = found.map_err(|failure| failure.during(&name))?;
-        let is_named = NOT_EQUAL_YET.contains(&name.as_str());
         let shown = || {
             found
                 .iter()
@@ -74,7 +49,6 @@ fn datasets_and_exits_are_those_of_the_reference_implementation() -> Outcome {
         };
         match (found.is_empty(), explained.get(&name)) {
             (true, Some(_)) => faults.push(format!("{name}: is equal; take it out of odfs.differs")),
-            (true, None) if is_named => faults.push(format!("{name}: is equal; take it out of NOT_EQUAL_YET")),
             (true, None) => equal += 1,
             (false, Some(explained)) => {
                 let datasets: BTreeSet<String> = found.iter().map(|difference| difference.dataset.clone()).collect();
@@ -92,18 +66,12 @@ fn datasets_and_exits_are_those_of_the_reference_implementation() -> Outcome {
                     ));
                 }
             }
-            (false, None) if is_named => {
-                if cases.len() < names.len() {
-                    note(&format!("{name}: not equal yet{}", shown()));
-                }
-            }
             (false, None) => faults.push(format!("{name}: differs{}", shown())),
         }
     }
     note(&format!(
-        "of {} cases of the reference implementation {equal} are equal, {differing} differ for a reason, {} are not equal yet",
+        "of {} cases of the reference implementation {equal} are equal, {differing} differ for a reason",
         cases.len(),
-        NOT_EQUAL_YET.len(),
     ));
     match faults.is_empty() {
         true => Ok(()),

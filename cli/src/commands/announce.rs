@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use odf::dataset::Dataset;
+use odf::ingest::ColumnNote;
 use odf::publish::{self, Before, Published};
 use odf::pull::name_of;
 use odf::workspace::Grown;
@@ -130,6 +131,7 @@ impl Announcement {
                 "blocks": blocks,
                 "rows": update.map_or(0, |update| update.rows),
                 "rowsWithoutEventTime": update.map_or(0, |update| update.without_event_time),
+                "notes": update.map(|update| update.notes.iter().map(in_json).collect::<Vec<_>>()).unwrap_or_default(),
                 "name": name.to_string(),
                 "root": published.map(|published| published.root.cid.to_string()),
                 "sequence": published.map(|published| published.sequence),
@@ -207,4 +209,14 @@ fn pull_command(name: &Name, session: &Session, stays: bool) -> Result<String, F
 
 fn day(at: SystemTime) -> String {
     DateTime::<Utc>::from(at).format("%Y-%m-%d").to_string()
+}
+
+/// A note for programs: the column, what it is in one word, of how many values if it is about values, and the words for people.
+pub(super) fn in_json(ColumnNote { column, note }: &ColumnNote) -> serde_json::Value {
+    serde_json::json!({
+        "column": column,
+        "kind": note.name(),
+        "values": note.values(),
+        "text": note.to_string(),
+    })
 }

@@ -10,9 +10,10 @@ use odf::ingest::PushOptions;
 use odf::ingest::source::Format;
 use odf::metadata::{Multihash, Timestamp};
 use odf::workspace::Growth;
+use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use super::announce::{ReportFormat, in_millis};
+use super::announce::{ReportFormat, in_json, in_millis};
 use super::batch::{self, committed};
 use super::input::spool;
 use super::publish::{say_filled, say_notes, watch};
@@ -49,7 +50,7 @@ pub(crate) struct IngestArgs {
     /// Take columns that the source does not declare into source and dataset, as optional ones
     #[arg(long)]
     add_columns: bool,
-    /// Let a snapshot without rows retract every row of the dataset
+    /// Let a snapshot retract every row of the dataset although the file is empty
     #[arg(long)]
     allow_empty: bool,
     /// Form of the result
@@ -118,6 +119,8 @@ struct Pushed {
     rows: u64,
     /// How many of the rows had no event time.
     without_event_time: u64,
+    /// What became of values that did not come out as they went in, and what else was said.
+    notes: Vec<Value>,
     /// The last head that was made; none if nothing was taken.
     head: Option<Multihash>,
     /// In what time the node makes what peers are served of it, if that was left to the node.
@@ -157,6 +160,11 @@ fn push_all(
                     io.say(format_args!("{file}: {} row(s)", output::count(grown.rows)));
                 }
                 say_notes(&grown.notes, io);
+                pushed.notes.extend(grown.notes.iter().map(|note| {
+                    let mut note = in_json(note);
+                    note["file"] = file.as_str().into();
+                    note
+                }));
                 if options.event_time.is_none() {
                     let hint = "; --event-time gives them another";
                     say_filled(dataset, grown.without_event_time, hint, io);
@@ -173,6 +181,7 @@ fn report(dataset: &Dataset, pushed: &Pushed, whole: bool, format: ReportFormat,
         blocks,
         rows,
         without_event_time,
+        notes,
         head,
         due,
         ..
@@ -180,13 +189,14 @@ fn report(dataset: &Dataset, pushed: &Pushed, whole: bool, format: ReportFormat,
     let head = head.unwrap_or(*dataset.head());
     match (format, blocks) {
         (_, 0) if !whole => Ok(()),
-        (ReportFormat::Json, _) => io.line(serde_json::json!({
+        (ReportFormat::Json, _) => io.line(json!({
             "dataset": name.as_str(),
             "id": dataset.id().to_string(),
             "head": head.to_string(),
             "blocks": blocks,
             "rows": rows,
             "rowsWithoutEventTime": without_event_time,
+            "notes": notes,
             "dueInMs": due.map(in_millis),
         })),
         (ReportFormat::Text, 0) => io.line(format_args!("{name} is up to date")),

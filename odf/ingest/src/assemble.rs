@@ -39,7 +39,7 @@ impl Assembly<'_> {
     fn operations(operations: Operations<'_>, rows: usize) -> Int32Array {
         match operations {
             Operations::All(operation) => Int32Array::from_value(operation as i32, rows),
-            Operations::Each(each) => each.iter().map(|operation| *operation as i32).collect(),
+            Operations::Each(each) => Int32Array::from(each.to_vec()),
         }
     }
 

@@ -18,6 +18,8 @@ pub(super) struct Before {
     pub(super) strategy: MergeStrategy,
     pub(super) vocabulary: Vocabulary,
     pub(super) schema: Option<DataSchema>,
+    /// There is a schema with no columns but those of the system, and no row: whatever comes first brings its columns.
+    pub(super) is_void: bool,
     pub(super) source_state: Option<SourceState>,
     /// The earlier slices; none if the strategy does not look at them.
     pub(super) slices: Arc<dyn Slices>,
@@ -40,6 +42,7 @@ impl Before {
                 ..SetVocab::default()
             }),
             schema: None,
+            is_void: false,
             source_state: None,
             slices: NoHistory.slices(),
             ranges: None,
@@ -69,10 +72,17 @@ impl Before {
             Some(event) => event.declared()?,
             None => None,
         };
+        let vocabulary = state.vocabulary();
+        let is_void = state.totals.records == 0
+            && schema.as_ref().is_some_and(|schema| {
+                let mut fields = schema.fields.iter();
+                fields.all(|field| vocabulary.of_system().contains(&&field.name))
+            });
         Ok(Before {
             strategy,
-            vocabulary: state.vocabulary(),
-            schema,
+            vocabulary,
+            schema: schema.filter(|_| !is_void),
+            is_void,
             source_state: state.source_state.clone(),
             slices,
             ranges: history.ranges(),

@@ -93,7 +93,8 @@ pub(super) enum Types {
     /// One for each kind of values, see [`slice_type`].
     Settled,
     /// Those that kamu's reader gives them: views for text and bytes, and in all else the encoding of the file, so that the
-    /// slice has the same bytes. Nested ones stay as they are.
+    /// slice has the same bytes. Nested ones stay as they are. Times keep the digits below the millisecond, for queries; what
+    /// is stored of them is cut later, and told.
     Read,
 }
 
@@ -105,6 +106,7 @@ impl Types {
         match data_type {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(DataType::Utf8View),
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Some(DataType::BinaryView),
+            DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _) => Some(data_type.clone()),
             DataType::Timestamp(..) => type_of(data_type, fine),
             other => as_encoded(other),
         }
@@ -267,7 +269,10 @@ pub(super) fn infer(source: &Source, types: Types) -> Result<Inferred, SourceErr
         (builder.schema().clone(), builder.metadata().file_metadata().num_rows())
     });
     check_names(source, schema.fields().iter().map(|f| f.name().as_str()))?;
-    let fine = fine_columns(source, &schema)?;
+    let fine = match types {
+        Types::Settled => fine_columns(source, &schema)?,
+        Types::Read => Vec::new(),
+    };
     let mut columns = Vec::with_capacity(schema.fields().len());
     for (at, field) in schema.fields().iter().enumerate() {
         let refuse = || source.column_error(field.name(), Problem::Unsupported(field.data_type().to_string()));

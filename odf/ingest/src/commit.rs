@@ -42,7 +42,9 @@ impl Additions {
         reached: Reached,
     ) -> Result<Additions, IngestError> {
         let mut events = Vec::new();
-        if let (None, Some(schema)) = (&before.schema, schema) {
+        // One without columns is not said again.
+        let is_news = |schema: &Schema| !before.is_void || schema.fields().len() > before.vocabulary.of_system().len();
+        if let (None, Some(schema)) = (&before.schema, schema.filter(|schema| is_news(schema))) {
             events.push(MetadataEvent::SetDataSchema(SetDataSchema {
                 raw_arrow_schema: None,
                 schema: Some(from_arrow(schema)?),

@@ -20,7 +20,7 @@ use super::before::Before;
 use super::columns::no_unit;
 use super::exact::{self, Manner, Unfit};
 use super::infer::{UTC, timestamp};
-use super::plan::Plan;
+use super::plan::{Plan, is_text};
 use super::shape::type_name;
 use super::source::{Alteration, Batches, Place, Problem, Reading, Source, SourceError};
 use super::{FitError, merge};
@@ -55,6 +55,8 @@ pub(super) struct Fit {
     computed: bool,
     /// For every column of the plan's shape its source; none is filled with nulls.
     columns: Vec<Option<Column>>,
+    /// Columns that are to be compared and are not there.
+    not_compared: Vec<String>,
 }
 
 impl Fit {
@@ -90,6 +92,17 @@ impl Fit {
                 });
             }
         }
+        let not_compared = match &before.strategy {
+            MergeStrategy::Snapshot {
+                compare_columns: Some(names),
+                ..
+            } => names
+                .iter()
+                .filter(|name| !taken.iter().any(|(field, _)| field.name() == *name))
+                .cloned()
+                .collect(),
+            _ => Vec::new(),
+        };
         let schema = Arc::new(slice_schema(&taken, before, declared.as_ref())?);
         if let Some(declared) = &declared {
             compatible(declared, &schema)?;
@@ -112,6 +125,7 @@ impl Fit {
             plan,
             computed,
             columns,
+            not_compared,
         })
     }
 
@@ -216,7 +230,8 @@ fn slice_schema(taken: &[(Field, Column)], before: &Before, declared: Option<&Sc
     };
     // Only where rows may say what they are: elsewhere the column was refused.
     let given = find(operation);
-    if let Some(field) = given.filter(|field| !field.data_type().is_integer()) {
+    let is_operation = |data_type: &DataType| data_type.is_integer() || is_text(data_type);
+    if let Some(field) = given.filter(|field| !is_operation(field.data_type())) {
         return Err(FitError::Operation {
             column: operation.clone(),
             found: type_name(field.data_type()),
@@ -293,11 +308,12 @@ pub fn compatible(dataset: &Schema, slice: &Schema) -> Result<(), FitError> {
     Ok(())
 }
 
-/// Whether two types are one, encodings aside.
+/// Whether two types are one, encodings of text, bytes, dates and lists aside. A schema does not say in how many bits decimals
+/// are, so that those of 32 and 64 never are the dataset's: as in kamu, a second file of them is refused.
 fn same_type(old: &DataType, new: &DataType) -> bool {
     use DataType::{
-        Binary, BinaryView, Date32, Date64, Decimal32, Decimal64, Decimal128, Decimal256, FixedSizeList, LargeBinary,
-        LargeList, LargeUtf8, List, Struct, Timestamp, Utf8, Utf8View,
+        Binary, BinaryView, Date32, Date64, FixedSizeList, LargeBinary, LargeList, LargeUtf8, List, Struct, Timestamp,
+        Utf8, Utf8View,
     };
     let fits = |old: &Field, new: &Field| {
         (old.is_nullable() || !new.is_nullable()) && same_type(old.data_type(), new.data_type())
@@ -310,13 +326,6 @@ fn same_type(old: &DataType, new: &DataType) -> bool {
         (Timestamp(unit, zone), Timestamp(new_unit, new_zone)) => {
             unit == new_unit && zone.as_deref().unwrap_or(UTC) == new_zone.as_deref().unwrap_or(UTC)
         }
-        (
-            Decimal32(whole, scale) | Decimal64(whole, scale) | Decimal128(whole, scale) | Decimal256(whole, scale),
-            Decimal32(new, new_scale)
-            | Decimal64(new, new_scale)
-            | Decimal128(new, new_scale)
-            | Decimal256(new, new_scale),
-        ) => whole == new && scale == new_scale,
         (List(old) | LargeList(old), List(new) | LargeList(new)) => fits(old, new),
         (FixedSizeList(old, length), FixedSizeList(new, new_length)) => length == new_length && fits(old, new),
         (Struct(old), Struct(new)) => {
@@ -377,6 +386,27 @@ impl Fitted<'_> {
         })
     }
 
+    /// Tells of what is taken and surprises.
+    fn tell(&self, rows: &RecordBatch) {
+        let shape = self.fit.plan.shape();
+        if let Some(at) = shape.operation()
+            && let Some(numbers) = rows.column(at).as_primitive_opt::<Int64Type>()
+        {
+            let odd = numbers
+                .iter()
+                .flatten()
+                .filter(|number| !(0..=3).contains(number))
+                .count();
+            self.source
+                .tell_of(shape.name(at), Alteration::OddOperations, odd as u64);
+        }
+        if self.read == 0 {
+            for name in &self.fit.not_compared {
+                self.source.tell(name, Alteration::NotCompared, 0);
+            }
+        }
+    }
+
     /// The refusal of a whole column.
     fn fail(&self, column: &Field, problem: Problem) -> SourceError {
         SourceError {
@@ -395,7 +425,7 @@ impl Fitted<'_> {
         integer_time: Option<TimeUnit>,
         column: &Field,
     ) -> Result<ArrayRef, SourceError> {
-        let tells = self.source.reading().tells && !self.fit.computed;
+        let tells = self.source.tells_of_times() && !self.fit.computed;
         let reading = Reading {
             lax: true,
             cut_times: self.fit.computed || tells && matches!(given.data_type(), DataType::Timestamp(..)),
@@ -403,15 +433,24 @@ impl Fitted<'_> {
             tells: false,
         };
         let manner = Manner { reading, integer_time };
-        let converted = exact::convert(given, to, manner).map_err(|unfit| match unfit {
+        if reading.cut_times
+            && matches!(
+                (given.data_type(), to),
+                (DataType::Timestamp(..), DataType::Timestamp(..))
+            )
+        {
+            // Toward zero, as in kamu, also before 1970.
+            let cut = convert(given, to).map_err(|error| self.fail(column, syntax(&error)))?;
+            if tells {
+                self.source
+                    .tell_of(column.name(), Alteration::CutTimes, below_millis(given));
+            }
+            return Ok(cut);
+        }
+        exact::convert(given, to, manner).map_err(|unfit| match unfit {
             Unfit::Value(row, problem) => self.refuse(row, column, problem),
             Unfit::Column(problem) => self.fail(column, problem),
-        })?;
-        let finer = if tells { below_millis(given) } else { 0 };
-        if finer > 0 {
-            self.source.tell(column.name(), Alteration::CutTimes, finer);
-        }
-        Ok(converted)
+        })
     }
 
     /// Refuses numbers that are hardly Unix seconds.
@@ -464,6 +503,7 @@ impl Batches for Fitted<'_> {
             return Ok(None);
         };
         let fitted = self.convert(&batch)?;
+        self.tell(&fitted);
         self.read += batch.num_rows() as u64;
         Ok(Some(fitted))
     }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::before::Before;
@@ -11,8 +11,9 @@ use super::fit::Fit;
 use super::ground::ColumnNote;
 use super::ground::{Ground, INPUT, Planned};
 use super::infer::{Inferred, Note};
+use super::merge::primary_key;
 use super::shape::Shape;
-use super::source::{Batches, Format, OnProgress, Problem, Source, SourceError, Span, integer_times};
+use super::source::{Alteration, Batches, Format, OnProgress, Problem, Source, SourceError, Span, integer_times};
 use super::{FitError, IngestError};
 use odf_metadata::{MergeStrategy, ReadStep, Timestamp, Transform};
 use odf_tables::types::to_arrow;
@@ -28,6 +29,8 @@ pub(super) struct Frame {
     dir: PathBuf,
     /// What the types that were found out leave to be said.
     notes: Vec<ColumnNote>,
+    /// There is no column, and no row.
+    is_void: bool,
 }
 
 impl Frame {
@@ -52,8 +55,14 @@ impl Frame {
             None if preprocess.is_some() => source.infer(end, progress)?,
             None => as_known(source.infer(end, progress)?, &source, before)?,
         };
-        if columns.columns.is_empty() {
+        // Of an empty array kamu makes a schema without a column.
+        let is_void = columns.columns.is_empty();
+        let is_known = before.schema.is_some() || before.is_void;
+        if is_void && (source.format() != Format::Json || is_known || !primary_key(&before.strategy).is_empty()) {
             return Ok(None);
+        }
+        if is_void {
+            source.tell(&before.vocabulary.event_time_column, Alteration::NoColumns, 0);
         }
         let notes = columns.columns.iter().filter_map(|column| {
             Some(ColumnNote {
@@ -91,12 +100,14 @@ impl Frame {
             query,
             dir: ground.dir.to_owned(),
             notes,
+            is_void,
         }))
     }
 
-    /// Whether the columns are somebody's will, not what the rows happen to have.
-    pub(super) fn is_declared(&self) -> bool {
-        self.source.declared().is_some()
+    /// Whether the columns are known although there is no row: they are somebody's will, not what rows happen to have, or
+    /// there are none.
+    pub(super) fn is_settled(&self) -> bool {
+        self.source.declared().is_some() || self.is_void
     }
 
     /// The columns of the rows.
@@ -147,15 +158,18 @@ impl Frame {
     }
 
     fn read(&self) -> Result<Box<dyn Batches + '_>, SourceError> {
-        if self.span.end == 0 {
+        if self.span.end == 0 || self.is_void {
             return Ok(Box::new(Nothing));
         }
         self.source.rows(&self.shape, self.span)
     }
 }
 
-/// The columns with the types that they have in the dataset, which decides how text is read: a few rows may look like
-/// something narrower, or like nothing at all where a column is empty.
+/// The columns as the rows show them. Values of JSON and Parquet have types of their own, and as in kamu these have to be the
+/// dataset's, but for what no row shows: a column without a value has the type that is known, and numbers whose digits a float
+/// would change are read as floats where the dataset has floats, which is told. In CSV all is text, and the type that is known
+/// decides how it is read: a few rows may look like something narrower. Where earlier files of Parquet had times that became
+/// text, they still do.
 fn as_known(mut found: Inferred, source: &Source, before: &Before) -> Result<Inferred, IngestError> {
     let known = before.schema.as_ref().map(to_arrow).transpose()?;
     let is_known = |name: &str| known.as_ref().is_some_and(|known| known.field_with_name(name).is_ok());
@@ -169,24 +183,28 @@ fn as_known(mut found: Inferred, source: &Source, before: &Before) -> Result<Inf
     let Some(known) = known else {
         return Ok(found);
     };
-    let vocabulary = &before.vocabulary;
-    let of_system = [
-        &vocabulary.offset_column,
-        &vocabulary.operation_type_column,
-        &vocabulary.system_time_column,
-        &vocabulary.event_time_column,
-    ];
+    let of_system = before.vocabulary.of_system();
     for column in found
         .columns
         .iter_mut()
         .filter(|column| !of_system.contains(&&column.name))
     {
-        if let Ok(field) = known.field_with_name(&column.name)
-            && !field.data_type().is_nested()
-            && !column.data_type.is_nested()
-            && source.format() != Format::Parquet
-        {
-            column.data_type = field.data_type().clone();
+        let Ok(field) = known.field_with_name(&column.name) else {
+            continue;
+        };
+        let known = field.data_type();
+        let is_open = match source.format() {
+            Format::Parquet => *known == DataType::Utf8 && matches!(column.data_type, DataType::Timestamp(..)),
+            _ if known.is_nested() || column.data_type.is_nested() => false,
+            Format::Csv => true,
+            _ => match column.note {
+                Some(Note::NoValues) => true,
+                Some(Note::Digits) => *known == DataType::Float64,
+                _ => false,
+            },
+        };
+        if is_open {
+            column.data_type = known.clone();
         }
     }
     Ok(found)

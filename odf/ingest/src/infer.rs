@@ -193,6 +193,26 @@ pub enum Note {
     Altered(Altered),
 }
 
+impl Note {
+    /// One word for programs; it stays what it is.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Digits => "digits",
+            Self::FineTimes => "fineTimes",
+            Self::NoValues => "noValues",
+            Self::Altered(altered) => altered.change.name(),
+        }
+    }
+
+    /// How many values it is about; none where it is not about values.
+    pub fn values(self) -> Option<u64> {
+        match self {
+            Self::Altered(altered) => Some(altered.values).filter(|values| *values > 0),
+            Self::Digits | Self::FineTimes | Self::NoValues => None,
+        }
+    }
+}
+
 impl std::fmt::Display for Note {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

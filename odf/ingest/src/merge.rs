@@ -109,6 +109,9 @@ pub(super) fn merge(
     }
 }
 
+/// All rows are new.
+const APPEND: Operations<'static> = Operations::All(OperationType::Append);
+
 /// Append, or ledger without earlier rows.
 fn pass(
     batches: &mut dyn Batches,
@@ -117,7 +120,6 @@ fn pass(
     sink: &mut dyn Sink,
     on_batch: &mut OnBatch<'_>,
 ) -> Result<Merged, MergeError> {
-    const APPEND: Operations<'static> = Operations::All(OperationType::Append);
     let order = Order::by_event_time(setting)?;
     let (mut sorter, mut righting) = match reading {
         Reading::AsTheyCome => (None, None),
@@ -184,6 +186,7 @@ fn pass(
 }
 
 /// A stream of changes, as it is: in the order of keys, and of each key the old row of a correction before the new one.
+/// Operations that are text are a column like others, by which rows are in order too.
 fn changelog(
     key: &Key,
     batches: &mut dyn Batches,
@@ -191,13 +194,21 @@ fn changelog(
     sink: &mut dyn Sink,
     on_batch: &mut OnBatch<'_>,
 ) -> Result<Merged, MergeError> {
-    let mut sorter = setting.arranger(Order::new(setting, &key.positions, true)?);
+    let text = match setting.shape.operation() {
+        Some(_) => None,
+        None => setting
+            .shape
+            .position(&setting.history.vocabulary.operation_type_column),
+    };
+    let by: Vec<usize> = key.positions.iter().copied().chain(text).collect();
+    let mut sorter = setting.arranger(Order::new(setting, &by, text.is_none())?);
     let mut read = 0u64;
     while let Some(batch) = batches.next_batch()? {
-        let operations = given_operations(&batch, setting.shape, read, None)?.unwrap_or_default();
+        let operations = given_operations(&batch, setting.shape, read, None)?;
         read += batch.num_rows() as u64;
         on_batch(batches.bytes(), read)?;
-        sorter.push(&batch, Operations::Each(&operations))?;
+        let operations = operations.as_deref();
+        sorter.push(&batch, operations.map_or(APPEND, Operations::Each))?;
         if batches.ends_block() {
             sorter.end_block()?;
         }

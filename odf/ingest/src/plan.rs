@@ -169,6 +169,7 @@ impl Plan {
         Plan {
             written: slice.clone(),
             schema: slice,
+            shape: plan.shape.by_source(),
             ..plan
         }
     }
@@ -179,6 +180,12 @@ impl Plan {
         if let Ok(field) = schema.field_with_name(&vocabulary.event_time_column) {
             fields.push(field.clone().with_nullable(true));
         }
+        // Text is kept as it is where rows are.
+        let is_text = operation == OperationColumn::Required
+            && schema
+                .field_with_name(&vocabulary.operation_type_column)
+                .is_ok_and(|field| is_text(field.data_type()));
+        let operation = if is_text { OperationColumn::Reserved } else { operation };
         if operation != OperationColumn::Reserved {
             // The widest integers, and optional: the merge says itself what is wrong with a value, and in which row.
             fields.push(Field::new(&vocabulary.operation_type_column, DataType::Int64, true));
@@ -188,7 +195,7 @@ impl Plan {
             let name = field.name();
             roles.push(if *name == vocabulary.offset_column {
                 Role::Offset
-            } else if *name == vocabulary.operation_type_column {
+            } else if *name == vocabulary.operation_type_column && !is_text {
                 Role::Operation
             } else if *name == vocabulary.system_time_column {
                 Role::SystemTime
@@ -237,6 +244,11 @@ impl Plan {
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
+}
+
+/// Whether a type is text, whatever its encoding.
+pub(super) fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 impl Source {

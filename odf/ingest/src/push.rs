@@ -29,7 +29,8 @@ pub struct PushOptions {
     pub input_format: Option<Format>,
     /// Event time of rows that have none; absent: the system time.
     pub event_time: Option<Timestamp>,
-    /// A snapshot without a row retracts all that are there.
+    /// That a snapshot without a row retracts all that are there is meant: an empty file is not refused, and of one without
+    /// rows is not told.
     pub allow_empty: bool,
     /// Columns that the source does not declare become optional columns of source and dataset.
     pub add_columns: bool,
@@ -84,7 +85,7 @@ pub fn push(
         merge: &source.merge,
         event_time: options.event_time,
         reached: &|| Reached::WithRows(None),
-        empty: Empty::unless(options.allow_empty),
+        empty: Empty::told_unless(options.allow_empty),
         slice: &options.slice,
     };
     steadily(name, content, None, || take(ground, state, &given, now, progress))
@@ -222,7 +223,7 @@ fn take(
             };
             let staged = staging.run(&rows, progress)?;
             // Types that were found out in no row at all would be those of the dataset for ever.
-            let known = frame.is_declared() || staged.is_some();
+            let known = frame.is_settled() || staged.is_some();
             let schema = known.then(|| fit.plan().schema().as_ref());
             Additions::new(&before, schema, staged, reached)?
         }

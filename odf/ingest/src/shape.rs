@@ -14,6 +14,8 @@ pub struct Shape {
     by_lower: HashMap<String, usize>,
     event_time: Option<usize>,
     operation: Option<usize>,
+    /// The rows come by a source in the chain.
+    by_source: bool,
     /// The time columns in which integers count units since 1970.
     integer_times: Vec<(usize, TimeUnit)>,
     /// Columns that a table may be without.
@@ -35,6 +37,7 @@ impl Shape {
             by_name,
             event_time,
             operation: None,
+            by_source: false,
             integer_times: Vec::new(),
             optional: Vec::new(),
         }
@@ -44,6 +47,15 @@ impl Shape {
     pub fn with_operation(self, name: &str) -> Shape {
         Shape {
             operation: self.position(name),
+            ..self
+        }
+    }
+
+    /// Says that the rows come by a source in the chain: they are merged as the reference implementation does it, which looks
+    /// neither at the numbers of operations nor, the first time, for columns to be compared.
+    pub fn by_source(self) -> Shape {
+        Shape {
+            by_source: true,
             ..self
         }
     }
@@ -89,6 +101,16 @@ impl Shape {
     /// Position of the column with the operation of each row, where the table says it.
     pub fn operation(&self) -> Option<usize> {
         self.operation
+    }
+
+    /// Whether rows may have operations that ODF gives no meaning.
+    pub(crate) fn takes_any_operation(&self) -> bool {
+        self.by_source
+    }
+
+    /// Whether columns that are to be compared may be missing where there is nothing to compare with.
+    pub(crate) fn may_lack_compared(&self) -> bool {
+        self.by_source
     }
 
     /// Position of a column.

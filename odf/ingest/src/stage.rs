@@ -10,7 +10,7 @@ use super::before::Before;
 use super::linked::Linked;
 use super::merge::{self, History, Memory, MergeError, Merged, Ranges, Reading, Setting};
 use super::plan::Plan;
-use super::source::{Batches, OnProgress, Phase, Place, Problem, Source, SourceError, report};
+use super::source::{Alteration, Batches, OnProgress, Phase, Place, Problem, Source, SourceError, report};
 use odf_metadata::{ExtraAttributes, MergeStrategy, Timestamp};
 use odf_tables::slice::{SliceOptions, SliceWriter, WrittenSlice};
 
@@ -33,6 +33,8 @@ pub(super) enum Empty {
     Refused,
     /// It is not taken if that would retract rows.
     KeepsRows,
+    /// It retracts all rows that are there, of which is told, if there is a file with something in it; else it is not taken.
+    Told,
     /// It is a state without rows: all that are there are retracted.
     Retracts,
 }
@@ -41,6 +43,11 @@ impl Empty {
     /// Of rows that a source in the chain gives.
     pub(super) fn unless(allowed: bool) -> Empty {
         if allowed { Empty::Retracts } else { Empty::KeepsRows }
+    }
+
+    /// Of a file that somebody named.
+    pub(super) fn told_unless(allowed: bool) -> Empty {
+        if allowed { Empty::Retracts } else { Empty::Told }
     }
 }
 
@@ -129,10 +136,16 @@ impl Staging<'_> {
                 Ok(Merged::Done { read: 0 }) if matches!(self.before.strategy, MergeStrategy::Snapshot { .. }) => {
                     match rows.empty {
                         Empty::Refused => return Err(rows.source.error(Problem::NoRows).into()),
-                        Empty::KeepsRows if assembly.writer.rows() > 0 => {
+                        Empty::Told if rows.end > 0 => {
+                            let (operations, gone) = (&vocabulary.operation_type_column, assembly.writer.rows());
+                            if gone > 0 {
+                                rows.source.tell(operations, Alteration::Emptied, gone);
+                            }
+                        }
+                        Empty::KeepsRows | Empty::Told if assembly.writer.rows() > 0 => {
                             return Err(rows.source.error(Problem::Emptied).into());
                         }
-                        Empty::KeepsRows | Empty::Retracts => {}
+                        Empty::KeepsRows | Empty::Told | Empty::Retracts => {}
                     }
                 }
                 Ok(Merged::Done { .. }) => {}

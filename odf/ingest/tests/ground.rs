@@ -6,7 +6,7 @@ use std::sync::Arc;
 use odf_dataset::{Dataset, DatasetError, NewDataset, StoredBlock};
 use odf_ingest::source::{OnProgress, Source};
 use odf_ingest::taken::MARKS_FILE;
-use odf_ingest::{Ground, History, IngestError, NoHistory, Options, Polled, Prepared, PushOptions, Slices};
+use odf_ingest::{ColumnNote, Ground, History, IngestError, NoHistory, Options, Polled, Prepared, PushOptions, Slices};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{DataSlice, DatasetKind, Multihash, Timestamp};
 use odf_query::sql::DataFusion;
@@ -31,6 +31,7 @@ pub(crate) struct Update {
     pub(crate) blocks: Vec<StoredBlock>,
     pub(crate) slice: Option<DataSlice>,
     pub(crate) rows: u64,
+    pub(crate) notes: Vec<ColumnNote>,
     pub(crate) created: Option<Dataset>,
 }
 
@@ -73,6 +74,7 @@ fn commit(dataset: &mut Dataset, prepared: Option<Prepared>) -> Result<Outcome, 
         blocks,
         slice: prepared.data,
         rows: prepared.rows,
+        notes: prepared.notes,
         created: None,
     }))
 }
@@ -111,6 +113,7 @@ pub(crate) fn ingest(
                 blocks,
                 slice: prepared.data,
                 rows: prepared.rows,
+                notes: prepared.notes,
                 created: Some(dataset),
             }))
         }

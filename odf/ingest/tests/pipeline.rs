@@ -172,6 +172,12 @@ impl Pushed {
     }
 }
 
+/// What is told of it, as people read it.
+fn said(update: &Update) -> Vec<String> {
+    let notes = update.notes.iter();
+    notes.map(|note| format!("{}: {}", note.column, note.note)).collect()
+}
+
 fn kinds(update: &Update) -> Vec<&'static str> {
     let kind = |stored: &StoredBlock| stored.block.block().event.kind();
     update.blocks.iter().map(kind).collect()
@@ -425,4 +431,90 @@ fn pushed_columns_are_added_when_that_is_said() {
     let mut open = Pushed::new(vec![source("default", ndjson(&[]), None, MergeStrategy::Append)]);
     let error = open.push_with("{\"a\":1}", &wider).unwrap_err();
     assert!(matches!(error, IngestError::ColumnsOpen), "{error}");
+}
+
+#[test]
+fn operations_without_a_meaning_are_stored_or_taken_for_appends_and_told() {
+    let fields = [("op", DataType::Int32), ("id", DataType::Int64)];
+    let key = || vec!["id".to_owned()];
+    let mut changelog = Pushed::new(vec![source(
+        "default",
+        csv(&fields),
+        None,
+        MergeStrategy::ChangelogStream { primary_key: key() },
+    )]);
+    let update = updated(changelog.push("op,id\n7,1\n-1,2\n0,3\n"));
+    assert!(
+        said(&update)[0].starts_with("op: 2 row(s) have an operation other than"),
+        "{:?}",
+        said(&update)
+    );
+    let rows = changelog.world.rows();
+    let of = |row: &String| row.split(' ').take(2).map(str::to_owned).collect::<Vec<_>>().join(" ");
+    assert_eq!(rows.iter().map(of).collect::<Vec<_>>(), ["0 7", "1 -1", "2 0"]);
+    let error = changelog.refused("op,id\n,1\n");
+    assert!(error.contains("column `op`"), "{error}");
+
+    let mut upsert = Pushed::new(vec![source(
+        "default",
+        csv(&fields),
+        None,
+        MergeStrategy::UpsertStream { primary_key: key() },
+    )]);
+    let update = updated(upsert.push("op,id\n7,1\n0,2\n"));
+    assert!(said(&update)[0].starts_with("op: 1 row(s)"), "{:?}", said(&update));
+    assert_eq!(upsert.world.rows().iter().map(of).collect::<Vec<_>>(), ["0 0", "1 0"]);
+}
+
+#[test]
+fn operations_may_be_text() {
+    let fields = [("op", DataType::String.optional()), ("id", DataType::Int64)];
+    let key = || vec!["id".to_owned()];
+    // A stream of changes keeps it, and its rows are in order by key and by it.
+    let mut changelog = Pushed::new(vec![source(
+        "default",
+        csv(&fields),
+        None,
+        MergeStrategy::ChangelogStream { primary_key: key() },
+    )]);
+    updated(changelog.push("op,id\n-R,1\n+A,2\n+A,1\n"));
+    let rows = changelog.world.rows();
+    let of = |row: &String| {
+        let words: Vec<&str> = row.split(' ').collect();
+        format!("{} {}", words[1], words[words.len() - 1])
+    };
+    assert_eq!(rows.iter().map(of).collect::<Vec<_>>(), ["+A 1", "-R 1", "+A 2"]);
+    // An upsert casts it.
+    let mut upsert = Pushed::new(vec![source(
+        "default",
+        csv(&fields),
+        None,
+        MergeStrategy::UpsertStream { primary_key: key() },
+    )]);
+    updated(upsert.push("op,id\n0,1\n0,2\n"));
+    assert_eq!(updated(upsert.push("op,id\n1,1\n")).rows, 1);
+    assert_eq!(
+        upsert.world.rows().iter().map(of).collect::<Vec<_>>(),
+        ["0 1", "0 2", "1 1"]
+    );
+    assert!(upsert.refused("op,id\n+A,3\n").contains("`op`"));
+}
+
+#[test]
+fn a_column_to_be_compared_may_be_missing_where_there_is_nothing_to_compare_with() {
+    let merge = MergeStrategy::Snapshot {
+        primary_key: vec!["id".to_owned()],
+        compare_columns: Some(vec!["nope".to_owned()]),
+    };
+    let mut pushed = Pushed::new(vec![source("default", csv(&[("id", DataType::Int64)]), None, merge)]);
+    let first = updated(pushed.push("id\n1\n"));
+    assert!(
+        said(&first)[0].starts_with("nope: the merge strategy compares"),
+        "{:?}",
+        said(&first)
+    );
+    assert_eq!(
+        pushed.refused("id\n2\n"),
+        "the column `nope`, which the merge strategy compares, is not in the data"
+    );
 }

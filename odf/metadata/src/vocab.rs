@@ -23,6 +23,18 @@ impl Default for Vocabulary {
     }
 }
 
+impl Vocabulary {
+    /// All of them, in the order of the columns.
+    pub fn of_system(&self) -> [&String; 4] {
+        [
+            &self.offset_column,
+            &self.operation_type_column,
+            &self.system_time_column,
+            &self.event_time_column,
+        ]
+    }
+}
+
 /// A later event replaces an earlier one whole, so the vocabulary is a function of the last one alone.
 impl From<&SetVocab> for Vocabulary {
     fn from(event: &SetVocab) -> Self {

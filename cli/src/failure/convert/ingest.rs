@@ -56,8 +56,8 @@ impl From<FitError> for Failure {
         let failure = Failure::new(Kind::Schema, chain(&error));
         match error {
             FitError::Incompatible(_) => failure.next(
-                "mend the read step or the query of the source, or say with SetDataSchema what the dataset is to become; \
-                 nothing was taken",
+                "mend the read step of the source (with a `schema` it reads files as it declares) or its query, or say with \
+                 SetDataSchema what the dataset is to become; nothing was taken",
             ),
             // The ways out are in the message.
             FitError::Reserved(_) => failure.next("nothing was taken"),

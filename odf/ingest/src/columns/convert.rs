@@ -56,8 +56,8 @@ pub(crate) fn with_zone(array: &ArrayRef, zone: Option<Arc<str>>) -> Result<Arra
 /// Integers in a time column of which nobody said what they count.
 const NO_UNIT: &str = "is a number, and nothing says in which unit it counts since 1970. Say it with the type of the column: \
                        TIMESTAMP(0) for seconds, (3) milliseconds, (6) microseconds, (9) nanoseconds \
-                       (`odfs publish --schema 'COLUMN TIMESTAMP(0)'`; in a source a Timestamp with `unit: Second`), or write \
-                       RFC 3339 times";
+                       (`odfs publish --schema 'COLUMN TIMESTAMP(0)'`; in a source a Timestamp with `unit: Second` and the \
+                       attribute `odfs.dev/integerTimes: true`), or write RFC 3339 times";
 
 /// A time of a kind that the column cannot hold without a loss.
 const fn finer(unit: TimeUnit) -> &'static str {

@@ -13,25 +13,28 @@ pub(super) fn operation(number: i64) -> Option<OperationType> {
     OperationType::try_from(i32::try_from(number).ok()?).ok()
 }
 
-/// The operations that the rows of a batch say; none where the shape has no column for them. `before` rows of the table
-/// came earlier, for messages.
+/// The operations that the rows of a batch say, by number; none where the shape has no column for them. `before` rows of the
+/// table came earlier, for messages.
 pub(super) fn given_operations(
     batch: &RecordBatch,
     shape: &Shape,
     before: u64,
     default: Option<OperationType>,
-) -> Result<Option<Vec<OperationType>>, MergeError> {
+) -> Result<Option<Vec<i32>>, MergeError> {
     let Some(at) = shape.operation() else {
         return Ok(None);
     };
     let column = || shape.name(at).to_owned();
     let given = |(row, number): (u64, Option<i64>)| match (number, default) {
-        (Some(value), _) => operation(value).ok_or_else(|| MergeError::NotAnOperation {
-            row: before + row,
-            column: column(),
-            value,
-        }),
-        (None, Some(default)) => Ok(default),
+        (Some(value), _) => i32::try_from(value)
+            .ok()
+            .filter(|_| shape.takes_any_operation() || operation(value).is_some())
+            .ok_or_else(|| MergeError::NotAnOperation {
+                row: before + row,
+                column: column(),
+                value,
+            }),
+        (None, Some(default)) => Ok(default as i32),
         (None, None) => Err(MergeError::NoOperation {
             row: before + row,
             column: column(),

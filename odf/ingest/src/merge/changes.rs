@@ -53,10 +53,13 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn new(shape: &Shape, key: &Key, columns: Option<&[String]>) -> Result<Comparison, MergeError> {
+    /// `first` says that there are no earlier rows.
+    fn new(shape: &Shape, key: &Key, columns: Option<&[String]>, first: bool) -> Result<Comparison, MergeError> {
+        let may_lack = first && shape.may_lack_compared();
         let candidates: Vec<usize> = match columns {
             Some(names) => names
                 .iter()
+                .filter(|name| !may_lack || shape.position(name).is_some())
                 .map(|name| {
                     shape
                         .position(name)
@@ -158,7 +161,7 @@ pub(super) fn merge(
     let Setting {
         shape, scratch, memory, ..
     } = *setting;
-    let mut comparison = Comparison::new(shape, &key, compare_columns)?;
+    let mut comparison = Comparison::new(shape, &key, compare_columns, setting.history.slices.is_empty())?;
     let latest = match (rows, setting.history.ranges) {
         (NewRows::Snapshot { .. }, Some(ranges)) => {
             let compared = what_is_compared(&key, &comparison, setting);
@@ -191,7 +194,9 @@ pub(super) fn merge(
                 key: hash,
                 row: read + row as u64,
                 values,
-                retracts: operations.as_ref().is_some_and(|of| of[row] == OperationType::Retract),
+                retracts: operations
+                    .as_ref()
+                    .is_some_and(|of| of[row] == OperationType::Retract as i32),
                 complete: complete.as_ref().is_none_or(|complete| complete.is_valid(row)),
             };
             new.push(hash, &record)?;
@@ -239,7 +244,7 @@ pub(super) fn merge(
                     (_, true) => Some(OperationType::CorrectTo),
                     _ => None,
                 };
-                operations.extend(operation);
+                operations.extend(operation.map(|operation| operation as i32));
                 Some(operation.is_some())
             })
             .collect();
@@ -456,12 +461,14 @@ fn recall(setting: &Setting<'_>, verdict: &Verdict, sorter: &mut Sorter<'_>) -> 
             let operations: Vec<Option<OperationType>> = offsets.iter().map(|at| verdict.recalled(*at)).collect();
             let wanted: BooleanArray = operations.iter().map(|operation| Some(operation.is_some())).collect();
             let batch = batch_of(setting.shape.schema(), &columns[SYSTEM..])?;
-            let operations: Vec<OperationType> = operations.into_iter().flatten().collect();
+            let operations: Vec<i32> = operations
+                .into_iter()
+                .flatten()
+                .map(|operation| operation as i32)
+                .collect();
             Ok((filter_record_batch(&batch, &wanted)?, operations))
         },
-        &mut |(batch, operations): (RecordBatch, Vec<OperationType>)| {
-            sorter.push(&batch, Operations::Each(&operations))
-        },
+        &mut |(batch, operations): (RecordBatch, Vec<i32>)| sorter.push(&batch, Operations::Each(&operations)),
     )
 }
 

@@ -16,7 +16,6 @@ use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{Row, RowConverter, Rows, SortField};
 
-use super::batch::operation;
 use super::spill::{BatchReader, BatchWriter, Written, bytes_of};
 use super::times::DAY_MILLIS;
 use super::{MergeError, Operations, Setting, Sink};
@@ -121,7 +120,7 @@ impl Order {
     ) -> Result<RecordBatch, MergeError> {
         let operations: Int32Array = match operations {
             Operations::All(operation) => Int32Array::from_value(operation as i32, batch.num_rows()),
-            Operations::Each(each) => each.iter().map(|operation| *operation as i32).collect(),
+            Operations::Each(each) => Int32Array::from(each.to_vec()),
         };
         let mut columns = batch.columns().to_vec();
         columns.push(Arc::new(operations));
@@ -343,12 +342,9 @@ pub(super) fn hand_on(batch: &RecordBatch, sink: &mut dyn Sink) -> Result<(), Me
     let Some(last) = batch.num_columns().checked_sub(1) else {
         return Ok(());
     };
-    let operations = batch.column(last).as_primitive::<Int32Type>().values().iter();
-    let operations = operations
-        .filter_map(|number| operation(i64::from(*number)))
-        .collect::<Vec<_>>();
+    let operations = batch.column(last).as_primitive::<Int32Type>().values();
     let shape: Vec<usize> = (0..last).collect();
-    sink.accept(&batch.project(&shape)?, Operations::Each(&operations))
+    sink.accept(&batch.project(&shape)?, Operations::Each(operations))
 }
 
 /// One run while it is merged: its present batch, and the next row of it.

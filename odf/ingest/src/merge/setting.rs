@@ -20,7 +20,8 @@ pub(crate) trait Sink {
 #[derive(Clone, Copy)]
 pub(crate) enum Operations<'o> {
     All(OperationType),
-    Each(&'o [OperationType]),
+    /// By number: a stream of changes may have others than ODF gives a meaning.
+    Each(&'o [i32]),
 }
 
 /// How the rows of append and ledger are taken.

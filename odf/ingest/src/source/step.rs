@@ -139,8 +139,8 @@ fn check_type(data_type: &DataType, is_optional: bool) -> Result<(), String> {
     }
 }
 
-/// The attribute of a declared time column that says: integers in it count its unit. kamu reads none in CSV, whose
-/// columns of milliseconds need it therefore; a unit other than that says it by itself.
+/// The attribute of a declared time column that says: integers in it count its unit, also where they are text, which kamu
+/// refuses. Numbers of JSON count it anyway.
 pub(crate) const INTEGER_TIMES: &str = "odfs.dev/integerTimes";
 
 /// The attribute of a declared geometry column that says: features may be without one. kamu refuses those.
@@ -175,12 +175,12 @@ pub(crate) fn integer_times(step: &ReadStep) -> Vec<(String, TimeUnit)> {
             .extra
             .as_ref()
             .is_some_and(|extra| extra.0.contains_key(INTEGER_TIMES));
-        match unit {
-            Some(odf_metadata::TimeUnit::Second) => Some(TimeUnit::Second),
-            Some(odf_metadata::TimeUnit::Microsecond) => Some(TimeUnit::Microsecond),
-            Some(odf_metadata::TimeUnit::Nanosecond) => Some(TimeUnit::Nanosecond),
-            None | Some(odf_metadata::TimeUnit::Millisecond) => is_said.then_some(TimeUnit::Millisecond),
-        }
+        is_said.then_some(match unit {
+            Some(odf_metadata::TimeUnit::Second) => TimeUnit::Second,
+            None | Some(odf_metadata::TimeUnit::Millisecond) => TimeUnit::Millisecond,
+            Some(odf_metadata::TimeUnit::Microsecond) => TimeUnit::Microsecond,
+            Some(odf_metadata::TimeUnit::Nanosecond) => TimeUnit::Nanosecond,
+        })
     };
     let times = fields
         .iter()

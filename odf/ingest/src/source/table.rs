@@ -230,6 +230,12 @@ impl Source {
         }
     }
 
+    /// Whether of digits of times below the millisecond, which are not stored, is told instead of refusing them. Parquet with
+    /// declared columns refuses them.
+    pub(crate) fn tells_of_times(&self) -> bool {
+        self.has_step && (self.format != Format::Parquet || self.declared.is_none())
+    }
+
     /// Whether features without a geometry or without properties are taken, though kamu refuses them: where nothing in the
     /// chain says how they are read, or a source that was made of such a table.
     pub(crate) fn takes_nulls(&self) -> bool {
@@ -245,6 +251,13 @@ impl Source {
     /// So many values of a column are to be told of, if the reading goes well.
     pub(crate) fn tell(&self, column: &str, change: Alteration, values: u64) {
         self.told.add(column, change, values);
+    }
+
+    /// The same, if there are any.
+    pub(crate) fn tell_of(&self, column: &str, change: Alteration, values: u64) {
+        if values > 0 {
+            self.tell(column, change, values);
+        }
     }
 
     /// What there is to be said of the last reading of [`Source::rows`], by column.

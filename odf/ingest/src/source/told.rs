@@ -26,6 +26,33 @@ pub enum Alteration {
     PassedOver,
     /// The header has the columns in another order than the source; each value is in the column of its name.
     ByName,
+    /// Operations that ODF gives no meaning.
+    OddOperations,
+    /// The merge strategy compares a column that is not there.
+    NotCompared,
+    /// Rows that were there, retracted because the new snapshot has none.
+    Emptied,
+    /// Columns are to be found out, and there is not even one.
+    NoColumns,
+}
+
+impl Alteration {
+    /// One word for programs; it stays what it is.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CutTimes => "cutTimes",
+            Self::CutDays => "cutDays",
+            Self::CutDecimals => "cutDecimals",
+            Self::Rounded => "rounded",
+            Self::LeapSeconds => "leapSeconds",
+            Self::PassedOver => "passedOver",
+            Self::ByName => "byName",
+            Self::OddOperations => "oddOperations",
+            Self::NotCompared => "notCompared",
+            Self::Emptied => "emptied",
+            Self::NoColumns => "noColumns",
+        }
+    }
 }
 
 /// What became of how many values.
@@ -33,7 +60,7 @@ pub enum Alteration {
 pub struct Altered {
     /// What it was.
     pub change: Alteration,
-    /// How many values; for [`Alteration::ByName`] nothing.
+    /// How many values; of what is not about values 0.
     pub values: u64,
 }
 
@@ -69,6 +96,24 @@ impl fmt::Display for Altered {
             Alteration::ByName => f.write_str(
                 "the header has the columns in another order than the source; names decide which is which (kamu goes by \
                  place)",
+            ),
+            Alteration::OddOperations => write!(
+                f,
+                "{n} row(s) have an operation other than 0 (append), 1 (retract), 2 (correct from) and 3 (correct to); a \
+                 ChangelogStream stores it as it is, an UpsertStream takes it for 0, as in kamu"
+            ),
+            Alteration::NotCompared => f.write_str(
+                "the merge strategy compares this column (compareColumns) and the data does not have it. The first rows are \
+                 taken, as in kamu; later ones are refused until the source is set anew",
+            ),
+            Alteration::Emptied => write!(
+                f,
+                "the file has no rows, and a snapshot is the whole state: {n} row(s) that were there are retracted, as in kamu. \
+                 --allow-empty says that this is meant; ingesting a snapshot with the rows takes them in again"
+            ),
+            Alteration::NoColumns => f.write_str(
+                "the document is an empty array and the source declares no columns, so the dataset has none of its own yet, as \
+                 in kamu; the first rows bring them",
             ),
         }
     }

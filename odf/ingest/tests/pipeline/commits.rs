@@ -1,5 +1,9 @@
 //! Which source takes a table, whether it takes it, and which blocks that gives.
 
+use std::sync::Arc;
+
+use ::parquet::basic::Compression;
+use arrow::array::{ArrayRef, Decimal32Array, TimestampMicrosecondArray};
 use odf_metadata::ExtraAttributes;
 
 use super::*;
@@ -278,11 +282,73 @@ fn a_snapshot_without_rows_retracts_all_of_them_only_if_that_is_said() {
         ..PushOptions::default()
     };
     updated(pushed.push_with("id,v\n1,a\n", &by("plain", false)));
+    // A file with nothing in it is what a command that failed leaves.
+    let error = pushed.push_with("", &by("plain", false)).unwrap_err().to_string();
+    assert!(error.contains("--allow-empty"), "{error}");
+    // One that somebody named and that has a header is the whole state, which is told.
     for (name, text) in [("plain", "id,v\n"), ("query", "id,v\n1,gone\n")] {
-        let error = pushed.push_with(text, &by(name, false)).unwrap_err().to_string();
-        assert!(error.contains("--allow-empty"), "{error}");
+        let gone = updated(pushed.push_with(text, &by(name, false)));
+        assert_eq!(gone.rows, 1);
+        let said = said(&gone);
+        assert!(
+            said[0].starts_with("op: the file has no rows")
+                && said[0].contains(": 1 row(s) that were there are retracted"),
+            "{said:?}"
+        );
+        updated(pushed.push_with("id,v\n1,a\n", &by("plain", false)));
     }
-    assert_eq!(updated(pushed.push_with("id,v\n", &by("plain", true))).rows, 1);
+    let gone = updated(pushed.push_with("", &by("plain", true)));
+    assert_eq!((gone.rows, said(&gone).len()), (1, 0));
+    // Nothing is retracted, so nothing is told.
+    up_to_date(pushed.push_with("id,v\n", &by("plain", false)));
+}
+
+#[test]
+fn values_of_json_have_to_have_the_types_of_the_dataset() {
+    let mut pushed = Pushed::new(vec![source("default", ndjson(&[]), None, MergeStrategy::Append)]);
+    updated(pushed.push("{\"a\":1.5,\"b\":\"x\"}"));
+    let error = pushed.refused("{\"a\":1,\"b\":\"x\"}");
+    assert!(
+        error.contains("column `a` is Int64, and the dataset has Float64"),
+        "{error}"
+    );
+    // What no row shows is known.
+    updated(pushed.push("{\"a\":2.5,\"b\":null}"));
+    // 20 digits are a float there, and text where nothing is known.
+    let rounded = updated(pushed.push("{\"a\":12345678901234567890.5,\"b\":\"y\"}"));
+    assert!(
+        said(&rounded)[0].contains("became the nearest one"),
+        "{:?}",
+        said(&rounded)
+    );
+    assert_eq!(pushed.world.rows().len(), 3);
+}
+
+#[test]
+fn an_empty_array_makes_a_schema_without_columns_and_the_first_rows_bring_them() {
+    let json = || ReadStep::Json {
+        sub_path: None,
+        ddl_schema: None,
+        date_format: None,
+        encoding: None,
+        timestamp_format: None,
+        schema: None,
+    };
+    let mut pushed = Pushed::new(vec![source("default", json(), None, MergeStrategy::Append)]);
+    let first = updated(pushed.push("[]"));
+    assert_eq!(kinds(&first), ["SetDataSchema"]);
+    assert!(said(&first)[0].contains("empty array"), "{:?}", said(&first));
+    assert_eq!(pushed.columns(), ["event_time:Timestamp"]);
+    up_to_date(pushed.push("[]"));
+    let rows = updated(pushed.push("[{\"a\":1}]"));
+    assert_eq!(kinds(&rows), ["SetDataSchema", "AddData"]);
+    assert_eq!(pushed.columns(), ["event_time:Timestamp", "a:Int64?"]);
+    up_to_date(pushed.push("[]"));
+
+    // A key can be in no such schema.
+    let mut keyed = Pushed::new(vec![source("default", json(), None, ledger("a"))]);
+    up_to_date(keyed.push("[]"));
+    assert!(keyed.dataset.state().schema.is_none());
 }
 
 #[test]
@@ -326,4 +392,59 @@ fn what_was_polled_is_what_its_state_is_of() {
     updated(push(&mut pushed.dataset, "input", &path, &options, hour(1), progress));
     let ends: Vec<String> = pushed.world.rows().iter().map(|row| row[29..].to_owned()).collect();
     assert_eq!(ends, ["5", "6"]);
+}
+
+#[test]
+fn what_a_file_of_parquet_has_below_the_millisecond_is_cut_and_told() {
+    let dataset = || {
+        let read = ReadStep::Parquet {
+            ddl_schema: None,
+            schema: None,
+        };
+        Pushed::new(vec![source("default", read, None, MergeStrategy::Append)])
+    };
+    let push = |pushed: &mut Pushed, column: ArrayRef| {
+        pushed.hour += 1;
+        let path = pushed.world.dir.path().join("t.parquet");
+        let bytes = crate::parquet::file(vec![("c", column, false)], Compression::SNAPPY);
+        std::fs::write(&path, bytes).unwrap();
+        let progress = &mut |_| ControlFlow::Continue(());
+        let now = hour(pushed.hour);
+        push(&mut pushed.dataset, "t", &path, &PushOptions::default(), now, progress)
+    };
+    let mut times = dataset();
+    let micros = Arc::new(TimestampMicrosecondArray::from(vec![1_001, -1, 2_000]));
+    for _ in 0..2 {
+        let update = updated(push(&mut times, micros.clone()));
+        assert!(
+            said(&update)[0].starts_with("c: 2 time(s) have digits below"),
+            "{:?}",
+            said(&update)
+        );
+    }
+    assert_eq!(times.columns(), ["event_time:Timestamp", "c:Timestamp"]);
+    let rows = times.world.rows();
+    let last = |row: &String| row.rsplit(' ').next().unwrap().to_owned();
+    assert_eq!(
+        rows.iter().take(3).map(last).collect::<Vec<_>>(),
+        [
+            "1970-01-01T00:00:00.001Z",
+            "1970-01-01T00:00:00Z",
+            "1970-01-01T00:00:00.002Z"
+        ]
+    );
+
+    // A schema has decimals of 128 bits.
+    let mut decimals = dataset();
+    let few = Arc::new(
+        Decimal32Array::from(vec![12_345])
+            .with_precision_and_scale(5, 2)
+            .unwrap(),
+    );
+    updated(push(&mut decimals, few.clone()));
+    let error = push(&mut decimals, few).unwrap_err().to_string();
+    assert!(
+        error.contains("column `c` is Decimal32(5, 2), and the dataset has"),
+        "{error}"
+    );
 }

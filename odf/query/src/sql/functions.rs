@@ -20,13 +20,17 @@ use datafusion::logical_expr::{
 };
 
 /// The functions that have other results there, and what is other about them.
-const EARLIER: [(&str, Change); 5] = [
+const EARLIER: [(&str, Change); 6] = [
     ("left", Change::View),
     ("right", Change::View),
     ("substr", Change::View),
     ("round", Change::Float),
     ("regexp_count", Change::Zero),
+    ("version", Change::Version),
 ];
+
+/// What `version()` says there, before architecture and system.
+const VERSION: &str = "Apache DataFusion 54.1.0";
 
 /// Functions that it does not have. A source whose query calls them could be fed from here only.
 const LATER: [&str; 8] = [
@@ -49,6 +53,8 @@ enum Change {
     Float,
     /// Where an argument was missing, nothing was counted.
     Zero,
+    /// It names the release.
+    Version,
 }
 
 /// Puts the functions in the place of the engine's own, those for JSON beside them, and leaves out those that came later.
@@ -77,7 +83,7 @@ impl Earlier {
     fn function(function: Arc<ScalarUDF>, change: Change) -> ScalarUDF {
         let signature = match change {
             Change::Float => Signature::user_defined(function.signature().volatility),
-            Change::View | Change::Zero => function.signature().clone(),
+            Change::View | Change::Zero | Change::Version => function.signature().clone(),
         };
         ScalarUDF::new_from_impl(Earlier {
             function,
@@ -116,7 +122,7 @@ impl ScalarUDFImpl for Earlier {
     fn return_type(&self, given: &[DataType]) -> Result<DataType> {
         match self.change {
             Change::View => Ok(DataType::Utf8View),
-            Change::Float | Change::Zero => self.function.return_type(given),
+            Change::Float | Change::Zero | Change::Version => self.function.return_type(given),
         }
     }
 
@@ -124,13 +130,18 @@ impl ScalarUDFImpl for Earlier {
         let field = self.function.return_field_from_args(args)?;
         Ok(match self.change {
             Change::View => Arc::new(Field::new(self.name(), DataType::Utf8View, true)),
-            Change::Float | Change::Zero => field,
+            Change::Float | Change::Zero | Change::Version => field,
         })
     }
 
     fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         match self.change {
             Change::Float => self.function.invoke_with_args(args),
+            Change::Version => {
+                let (processor, system) = (std::env::consts::ARCH, std::env::consts::OS);
+                let version = format!("{VERSION}, {processor} on {system}");
+                Ok(ColumnarValue::Scalar(ScalarValue::Utf8(Some(version))))
+            }
             Change::View => {
                 let Some(text) = args.arg_fields.first().map(|field| field.data_type().clone()) else {
                     return internal_err!("{} without an argument", self.name());

@@ -60,7 +60,11 @@ impl Sink for Count {
     fn accept(&mut self, batch: &RecordBatch, operations: Operations<'_>) -> Result<(), MergeError> {
         match operations {
             Operations::All(operation) => self.0[operation as usize] += batch.num_rows(),
-            Operations::Each(each) => each.iter().for_each(|operation| self.0[*operation as usize] += 1),
+            Operations::Each(each) => {
+                for operation in each {
+                    self.0[usize::try_from(*operation).unwrap()] += 1;
+                }
+            }
         }
         Ok(())
     }
