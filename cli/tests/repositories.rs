@@ -448,6 +448,27 @@ fn a_web_server_is_a_repository_to_read_from() {
 }
 
 #[test]
+fn rows_are_taken_into_what_is_pulled_only_if_they_go_back() {
+    let (_sandbox, there) = pushed();
+    let other = Sandbox::new();
+    other.run(&["repo", "add", "all", &url(there.parent().unwrap())]).ok();
+    other.run(&["pull", "all/there", "--as", "t"]).ok();
+    other.file("more.csv", table(7));
+    let error = other.run(&["ingest", "t", "more.csv"]).failed(7);
+    assert!(error.contains("odfs repo alias add --push t all/there"), "{error}");
+    // Another place to push to is not the one that rows come from.
+    other
+        .run(&["repo", "alias", "add", "--push", "t", "all/elsewhere"])
+        .ok();
+    other.run(&["ingest", "t", "more.csv"]).failed(7);
+    // The same place in other words.
+    other.run(&["repo", "alias", "add", "--push", "t", &url(&there)]).ok();
+    other.run(&["ingest", "t", "more.csv"]).ok();
+    other.run(&["push", "t", "--to", "all/there"]).ok();
+    assert!(other.run(&["pull", "t"]).ok().contains("is up to date"));
+}
+
+#[test]
 fn repositories_and_aliases_are_kept_and_dropped() {
     let (sandbox, there) = pushed();
     let repo = url(&sandbox.path().join("many"));

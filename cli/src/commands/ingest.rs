@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use odf::dataset::Dataset;
+use odf::dataset::{Dataset, RemoteAliases};
 use odf::ingest::PushOptions;
 use odf::ingest::source::Format;
 use odf::metadata::{Multihash, Timestamp};
@@ -61,12 +61,25 @@ pub(crate) struct IngestArgs {
 pub(super) fn run(args: &IngestArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let mut dataset = session.workspace()?.catalog().find(&args.dataset)?;
     let name = dataset.name()?;
-    if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
+    let RemoteAliases {
+        pull_aliases,
+        push_aliases,
+    } = dataset.remote_aliases()?;
+    let repositories = session.repositories();
+    let is_at = |to: &String, from: &String| match (repositories.resolve(to), repositories.resolve(from)) {
+        (Ok(to), Ok(from)) => to == from,
+        _ => to == from,
+    };
+    let goes_back = |from: &String| push_aliases.iter().any(|to| is_at(to, from));
+    if let Some(alias) = pull_aliases.iter().find(|from| !goes_back(from)) {
         return Err(Failure::new(
             Kind::Refused,
             format!("{name} is pulled from {alias}; rows pushed here would make its history differ from the one there"),
         )
-        .next(format!("push them where it comes from, then `odfs pull {name}`")));
+        .next(format!(
+            "push them where it comes from, then `odfs pull {name}`; if you push there yourself: `odfs repo alias add --push \
+             {name} {alias}`"
+        )));
     }
     let options = PushOptions {
         source_name: args.source_name.clone(),

@@ -9,6 +9,7 @@
 //! pinned needs them and garbage is collected. Whoever followed the dataset has a diverged history from now on.
 
 use std::fs;
+use std::mem;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use odf_metadata::{
     AddData, DataSlice, DatasetId, DatasetKind, ExtraAttributes, MetadataBlock, MetadataEvent, Multihash,
     OffsetInterval, Timestamp,
 };
-use odf_tables::slice::{Codec, SliceError, SliceOptions, SliceReader, SliceWriter, conform};
+use odf_tables::slice::{Codec, Ordered, SliceError, SliceFile, SliceOptions, SliceReader, SliceWriter, conform};
 
 /// How many bytes the slices that become one have together, at most, when nobody says otherwise.
 pub const DEFAULT_MAX_SLICE_BYTES: u64 = 300_000_000;
@@ -211,6 +212,7 @@ enum Step {
 struct Group {
     /// What the events amount to; its `new_data` is filled in when the slices are one.
     event: AddData,
+    /// Those of its events, the newest first.
     slices: Vec<DataSlice>,
     /// How many events.
     events: u64,
@@ -226,9 +228,9 @@ impl Group {
         }
     }
 
-    /// Takes an event in if limits allow, else gives it back.
-    fn take(&mut self, next: AddData, options: &Options) -> Option<AddData> {
-        if let Some(slice) = next.new_data.as_ref().filter(|_| !self.slices.is_empty()) {
+    /// Takes in the event before if limits allow, else gives it back.
+    fn take(&mut self, before: AddData, options: &Options) -> Option<AddData> {
+        if let Some(slice) = before.new_data.as_ref().filter(|_| !self.slices.is_empty()) {
             let bytes = self
                 .slices
                 .iter()
@@ -237,26 +239,40 @@ impl Group {
                 sum.saturating_add(records(slice.offset_interval))
             });
             if bytes > options.max_slice_bytes || records > options.max_slice_records {
-                return Some(next);
+                return Some(before);
             }
         }
-        self.slices.extend(next.new_data);
-        // What holds after the last event holds after all of them.
-        self.event.new_checkpoint = next.new_checkpoint;
-        self.event.new_watermark = next.new_watermark;
-        self.event.new_source_state = next.new_source_state;
-        self.event.extra = add_up(self.event.extra.take(), next.extra);
+        self.slices.extend(before.new_data);
+        // What holds after the last event holds after all of them, and what held before the first one before all of them.
+        self.event.prev_checkpoint = before.prev_checkpoint;
+        self.event.prev_offset = before.prev_offset;
+        self.event.extra = add_up(before.extra, self.event.extra.take());
         self.events += 1;
         None
     }
 
-    fn into_step(self) -> Step {
+    fn into_step(mut self) -> Step {
+        self.slices.reverse();
         if self.events == 1 {
             Step::Same(MetadataEvent::AddData(self.event))
         } else {
             Step::Merged(self)
         }
     }
+}
+
+/// Puts together what may become one of events that follow each other, oldest first. Slices are filled up from the newest on,
+/// as the reference implementation does: what is left over is at the beginning.
+fn grouped(events: Vec<AddData>, options: &Options) -> Vec<Step> {
+    let mut groups: Vec<Group> = Vec::new();
+    for event in events.into_iter().rev() {
+        let left = match groups.last_mut() {
+            Some(group) => group.take(event, options),
+            None => Some(event),
+        };
+        groups.extend(left.map(Group::of));
+    }
+    groups.into_iter().rev().map(Group::into_step).collect()
 }
 
 fn records(offsets: OffsetInterval) -> u64 {
@@ -289,7 +305,7 @@ impl Repacking {
     /// Reads the chain; none if nothing would change.
     fn make(dataset: &Dataset, options: &Options) -> Result<Option<Self>, CompactError> {
         let mut steps: Vec<Step> = Vec::new();
-        let mut group: Option<Group> = None;
+        let mut run: Vec<AddData> = Vec::new();
         let mut drops = false;
         for stored in dataset.blocks_after(None)? {
             let MetadataBlock {
@@ -298,23 +314,18 @@ impl Repacking {
             if sequence_number < FIRST {
                 continue;
             }
-            match (event, &mut group) {
-                (MetadataEvent::AddData(_) | MetadataEvent::ExecuteTransform(_), _) if options.keep_metadata_only => {
+            match event {
+                MetadataEvent::AddData(_) | MetadataEvent::ExecuteTransform(_) if options.keep_metadata_only => {
                     drops = true;
                 }
-                (MetadataEvent::AddData(event), Some(open)) => {
-                    if let Some(event) = open.take(event, options) {
-                        steps.extend(group.replace(Group::of(event)).map(Group::into_step));
-                    }
-                }
-                (MetadataEvent::AddData(event), None) => group = Some(Group::of(event)),
-                (event, _) => {
-                    steps.extend(group.take().map(Group::into_step));
+                MetadataEvent::AddData(event) => run.push(event),
+                event => {
+                    steps.extend(grouped(mem::take(&mut run), options));
                     steps.push(Step::Same(event));
                 }
             }
         }
-        steps.extend(group.map(Group::into_step));
+        steps.extend(grouped(run, options));
         if !drops && !steps.iter().any(|step| matches!(step, Step::Merged(_))) {
             return Ok(None);
         }
@@ -392,11 +403,12 @@ fn merge(
         .map(|slice| dataset.slice_path(&slice.physical_hash))
         .collect();
     let schema = common_schema(&paths)?;
+    let order = common_order(&paths)?;
     let packed = SliceOptions {
         codec: Codec::Zstd,
         ..options.slice.clone()
     };
-    let mut writer = SliceWriter::create(&staging.disk, &staging.dir, schema.clone(), &packed)?;
+    let mut writer = SliceWriter::create_ordered(&staging.disk, &staging.dir, schema.clone(), &packed, &order)?;
     for (slice, path) in slices.iter().zip(&paths) {
         let before = writer.rows();
         for batch in SliceReader::open(path)? {
@@ -426,6 +438,24 @@ fn merge(
     };
     written.install(&staging.dir)?;
     Ok(merged)
+}
+
+/// The columns behind the offset by which the rows of each of these slices are in order. Those of all are then too: offsets
+/// do not repeat.
+fn common_order(paths: &[PathBuf]) -> Result<Vec<Ordered>, SliceError> {
+    let mut common: Option<Vec<Ordered>> = None;
+    for path in paths {
+        let order = SliceFile::open(path, false)?.order();
+        common = Some(match common {
+            None => order,
+            Some(mut common) => {
+                let same = common.iter().zip(&order).take_while(|(a, b)| a == b).count();
+                common.truncate(same);
+                common
+            }
+        });
+    }
+    Ok(common.unwrap_or_default())
 }
 
 /// A schema that the rows of all these slices fit: columns of the newest first, optional where one of them lacks the column or

@@ -17,7 +17,7 @@ const NANOS_PER_SECOND: i64 = 1_000_000_000;
 pub(super) enum Counted {
     /// So many, and nothing is left.
     Exactly(i64),
-    /// So many, rounded down: the time has digits below the unit.
+    /// So many: the time has digits below the unit. Rounded down, but for [`recount`].
     Finer(i64),
     /// More than 64 bits hold.
     TooFar,
@@ -71,12 +71,16 @@ fn nanos_of(unit: TimeUnit) -> i64 {
     }
 }
 
-/// A number of one unit in another.
+/// A number of one unit in another. Digits below go towards 1970, as in the casts of Arrow and so in kamu; those of texts
+/// are rounded down.
 pub(super) fn recount(count: i64, from: TimeUnit, to: TimeUnit) -> Counted {
     // Of two units the larger is a multiple of the other.
     let (has, wants) = (nanos_of(from), nanos_of(to));
     if has < wants {
-        return Counted::parts(count, wants / has);
+        return match Counted::parts(count, wants / has) {
+            Counted::Finer(below) if below < 0 => Counted::Finer(below + 1),
+            counted => counted,
+        };
     }
     count.checked_mul(has / wants).map_or(Counted::TooFar, Counted::Exactly)
 }
@@ -421,11 +425,12 @@ mod tests {
         use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
         for (count, from, to, wanted) in [
             (2, Second, Millisecond, Exactly(2_000)),
-            (-1, Microsecond, Millisecond, Finer(-1)),
+            (-1, Microsecond, Millisecond, Finer(0)),
+            (-1_001, Microsecond, Millisecond, Finer(-1)),
             (-1_000, Microsecond, Millisecond, Exactly(-1)),
             (1_999, Microsecond, Millisecond, Finer(1)),
             (i64::MAX, Second, Millisecond, TooFar),
-            (i64::MIN, Nanosecond, Second, Finer(-9_223_372_037)),
+            (i64::MIN, Nanosecond, Second, Finer(-9_223_372_036)),
         ] {
             assert_eq!(recount(count, from, to), wanted, "{count}");
         }

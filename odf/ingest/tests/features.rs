@@ -7,11 +7,11 @@ fn feature(id: Option<&str>, properties: &str) -> String {
     let id = id.map_or_else(String::new, |id| format!("\"id\":{id},"));
     format!(
         "{{\"type\":\"Feature\",{id}\"bbox\":[1,2],\"geometry\":{{\"type\":\"Point\",\
-         \"coordinates\":[10.123456789012345678,2.50]}},\"properties\":{properties}}}"
+         \"coordinates\":[10.123456789012345678,2.50,1E7,-0]}},\"properties\":{properties}}}"
     )
 }
 
-const POINT: &str = "{\"coordinates\":[10.123456789012345678,2.50],\"type\":\"Point\"}";
+const POINT: &str = "{\"coordinates\":[10.123456789012345678,2.50,1e+7,0],\"type\":\"Point\"}";
 
 fn collection(features: &[String]) -> String {
     format!(

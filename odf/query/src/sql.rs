@@ -130,7 +130,18 @@ impl Query {
             gathering,
         } = plan(&runtime, &steps, &inputs, &Feeds::default(), None)?;
         // Metadata of fields belongs to the engine; a slice's fields have none.
-        let fields: Vec<Field> = plan.schema().fields().iter().map(|field| plain(field)).collect();
+        let mut fields: Vec<Field> = plan.schema().fields().iter().map(|field| plain(field)).collect();
+        // Types as they come out: those of the parts of a UNION are made one, and casts of JSON become functions.
+        let state = context.state();
+        let checked = state
+            .analyzer()
+            .execute_and_check(plan.clone(), state.config_options(), |_, _| {});
+        // What it cannot be made of is said when it is run.
+        if let Ok(checked) = checked {
+            for (field, checked) in fields.iter_mut().zip(checked.schema().fields()) {
+                field.set_data_type(checked.data_type().clone());
+            }
+        }
         if fields.len() > MAX_COLUMNS {
             return Err(QueryError::TooLarge {
                 what: "the columns of the result are",

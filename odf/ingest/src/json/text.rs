@@ -128,8 +128,8 @@ pub(crate) fn canonical(raw: &str) -> Result<String, Problem> {
     Ok(out)
 }
 
-/// A JSON value likewise, but with text in the one form that parsing and printing give it, and with a sign before every
-/// exponent: how kamu writes geometries. Numbers keep the digits that they are written with.
+/// A JSON value likewise, but with text in the one form that parsing and printing give it, with exponents as `e` and a sign,
+/// and `-0` as `0`: how kamu writes geometries. Numbers keep the digits that they are written with.
 pub(super) fn reprinted(raw: &str) -> Result<String, Problem> {
     let mut out = String::with_capacity(raw.len());
     let mut reprint = |scalar: &str, out: &mut String| {
@@ -138,11 +138,11 @@ pub(super) fn reprinted(raw: &str) -> Result<String, Problem> {
                 let text: serde_json::Value = serde_json::from_str(scalar).map_err(not_json)?;
                 out.push_str(&text.to_string());
             }
-            (Some(b'-' | b'0'..=b'9'), Some((mantissa, exponent))) if !exponent.starts_with(['+', '-']) => {
-                // The letter as it is.
-                let letter = &scalar[mantissa.len()..=mantissa.len()];
-                out.push_str(&format!("{mantissa}{letter}+{exponent}"));
+            (Some(b'-' | b'0'..=b'9'), Some((mantissa, exponent))) => {
+                let sign = if exponent.starts_with(['+', '-']) { "" } else { "+" };
+                out.push_str(&format!("{mantissa}e{sign}{exponent}"));
             }
+            _ if scalar == "-0" => out.push('0'),
             _ => out.push_str(scalar),
         }
         Ok(())

@@ -574,6 +574,15 @@ fn what_cannot_be_missing_is_required_in_the_slice_only() {
 }
 
 #[test]
+fn types_are_those_that_come_out() {
+    let (schema, stored) = columns("select cast(n as int) as x from input union all select n + 1 from input");
+    assert_eq!(schema[0].split('?').next(), Some("x:Int64"));
+    assert_eq!(stored[0].split('?').next(), Some("x:Int64"));
+    let (schema, _) = columns("select json_get(Name, 'a')::text as x from input");
+    assert_eq!(schema, ["x:Utf8?"]);
+}
+
+#[test]
 fn the_order_that_a_query_asks_for_is_known() {
     let order = |query: &str| {
         let query = plan_of(&[(None, query)]).unwrap();

@@ -13,10 +13,11 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
-use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::metadata::{PageIndexPolicy, SortingColumn};
 
 use super::SliceError;
 use super::widths::Widths;
+use super::write::Ordered;
 use crate::digest::LogicalHasher;
 use odf_metadata::Multihash;
 
@@ -52,6 +53,32 @@ impl SliceFile {
     /// What the footer says.
     pub fn metadata(&self) -> &ArrowReaderMetadata {
         &self.metadata
+    }
+
+    /// The columns by which the footer says that the rows are in order, behind the offset; none if that is not the first of
+    /// them. Columns that the footer does not name for sure (the format counts leaves, writers count columns) end the list.
+    pub fn order(&self) -> Vec<Ordered> {
+        let schema = self.metadata.schema();
+        let leaves = self.metadata.parquet_schema();
+        let group = self.metadata.metadata().row_groups().first();
+        let sorted = group.and_then(|group| group.sorting_columns()).map(Vec::as_slice);
+        let Some([offset, others @ ..]) = sorted else {
+            return Vec::new();
+        };
+        if (offset.column_idx, offset.descending) != (0, false) {
+            return Vec::new();
+        }
+        let column = |sorted: &SortingColumn| {
+            let at = usize::try_from(sorted.column_idx).ok()?;
+            let name = schema.fields().get(at)?.name();
+            let leaf = leaves.columns().get(at)?;
+            (leaf.path().parts() == [name.as_str()]).then(|| Ordered {
+                column: name.clone(),
+                descending: sorted.descending,
+                nulls_first: sorted.nulls_first,
+            })
+        };
+        others.iter().map_while(column).collect()
     }
 
     /// Reads those of the named columns that the file has (all if absent), from the rows that `part` selects.

@@ -126,6 +126,7 @@ fn the_order_of_the_rows_is_written_down() {
         .map(|column| (column.column_idx, column.descending, column.nulls_first))
         .collect();
     assert_eq!(columns, [(0, false, false), (5, true, true), (4, false, false)]);
+    assert_eq!(slice.order(), order[..2]);
 }
 
 #[test]
