@@ -69,7 +69,7 @@ mod tests {
         .unwrap();
         assert!(
             safe.starts_with(
-                "This machine may be off: others keep its 2 published names findable until 2027-01-16 14:00 UTC."
+                "This machine may be off: others keep its 2 published names findable until 2027-01-16 14:00 UTC,"
             ),
             "{safe}"
         );
