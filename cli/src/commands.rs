@@ -10,6 +10,7 @@ use crate::session::Session;
 use crate::workspace::WorkspaceDir;
 
 mod add;
+mod alter;
 mod announce;
 mod approve;
 mod batch;
@@ -36,6 +37,7 @@ mod rename;
 mod repair;
 mod repo;
 mod reset;
+mod safety;
 mod share;
 mod status;
 mod system;
@@ -53,6 +55,7 @@ pub(crate) enum Command {
     Add(add::AddArgs),
     Publish(publish::PublishArgs),
     Ingest(ingest::IngestArgs),
+    Alter(alter::AlterArgs),
     Pull(pull::PullArgs),
     Approve(approve::ApproveArgs),
     Push(push::PushArgs),
@@ -132,6 +135,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Add(args) => add::run(&args, session, io)?,
         Command::Publish(args) => return publish::run(&args, session, io),
         Command::Ingest(args) => ingest::run(&args, session, io)?,
+        Command::Alter(args) => alter::run(&args, session, io)?,
         Command::Pull(args) => pull::run(&args, session, io)?,
         Command::Approve(args) => approve::run(&args, session, io)?,
         Command::Push(args) => push::run(&args, session, io)?,

@@ -165,7 +165,7 @@ impl Io {
     }
 
     /// Results: what a script reads.
-    pub(crate) fn out(&mut self) -> &mut dyn Write {
+    pub(crate) fn out(&mut self) -> &mut (dyn Write + Send) {
         self.progress.clear();
         &mut self.out
     }
@@ -333,6 +333,24 @@ impl Io {
         } else {
             Err(refused())
         }
+    }
+
+    /// Lets `work` write its results to `out`; what it says to people goes where it always goes.
+    ///
+    /// # Errors
+    /// That of `work`, or what it wrote last cannot be written.
+    pub(crate) fn redirected<T>(
+        &mut self,
+        out: impl Write + Send + 'static,
+        work: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.out.flush()?;
+        let before = std::mem::replace(&mut self.out, Box::new(BufWriter::new(out)));
+        let done = work(self);
+        let mut written = std::mem::replace(&mut self.out, before);
+        let done = done?;
+        written.flush()?;
+        Ok(done)
     }
 
     /// Hands everything written so far to the reader, and takes the progress line away.

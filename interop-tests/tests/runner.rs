@@ -7,6 +7,7 @@ mod clone;
 mod crashes;
 mod differential;
 mod disks;
+mod first_week;
 mod gateway;
 mod harness;
 mod helia;

@@ -23,5 +23,5 @@ pub use odf_ipfs::{CollectError, Local, OpenError, SharedOnly, layout, publish, 
 pub use odf_metadata as metadata;
 pub use odf_metadata::{chain, codec, yaml};
 pub use odf_query::{select, sql, transform};
-pub use odf_tables::{digest, schema_text, slice};
+pub use odf_tables::{digest, schema_text, slice, table_file};
 pub use workspace::Workspace;

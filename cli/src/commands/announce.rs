@@ -76,7 +76,7 @@ impl Announcement {
         session.retain(dataset)?;
         Ok(Self {
             name: published.name,
-            pull: pull_command(&published.name, session, stays)?,
+            pull: pull_command(&published.name, dataset, session, stays)?,
             state: State::Published(published),
         })
     }
@@ -85,13 +85,27 @@ impl Announcement {
     ///
     /// # Errors
     /// The peer does not start.
-    pub(super) fn left(session: &Session, key: &Keypair, due: Duration, stays: bool) -> Result<Self, Failure> {
+    pub(super) fn left(
+        session: &Session,
+        dataset: &Dataset,
+        key: &Keypair,
+        due: Duration,
+        stays: bool,
+    ) -> Result<Self, Failure> {
         let name = Name::from_public_key(&key.public());
         Ok(Self {
             name,
             state: State::Left(due),
-            pull: pull_command(&name, session, stays)?,
+            pull: pull_command(&name, dataset, session, stays)?,
         })
+    }
+
+    /// How many other peers hold the name; nothing if the node is still to give it to them.
+    pub(super) fn holders(&self) -> Option<usize> {
+        match &self.state {
+            State::Published(published) => Some(published.holders),
+            State::Left(_) => None,
+        }
     }
 
     /// Tells the user what was done and how others get it. `update` is what was appended just before, if anything was.
@@ -169,6 +183,14 @@ impl Announcement {
             io.line(format_args!("  gateway  {url}"))?;
         }
         io.line(format_args!("  pull     {}", self.pull))?;
+        let is_new = update.is_some_and(|update| update.old_head.is_none());
+        let key = session.keys()?.get(local.as_str())?;
+        if is_new && key.is_some_and(|key| Name::from_public_key(&key.public()) == *name) {
+            io.say(format_args!(
+                "Only who has its key can ever change what the name stands for: `odfs key export {local}` writes a copy, to \
+                 be kept elsewhere."
+            ));
+        }
         io.say(match &self.state {
             State::Left(due) => format!(
                 "The rows are taken. The name still stands for what was before: the node moves it in {} ms, with what else is \
@@ -192,9 +214,9 @@ pub(super) fn in_millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The command that fetches what `name` stands for on another machine.
-fn pull_command(name: &Name, session: &Session, stays: bool) -> Result<String, Failure> {
-    let mut pull = format!("odfs pull ipns://{name}");
+/// The command that fetches what `name` stands for on another machine, where it gets the name that it has here.
+fn pull_command(name: &Name, dataset: &Dataset, session: &Session, stays: bool) -> Result<String, Failure> {
+    let mut pull = format!("odfs pull ipns://{name} --as {}", dataset.name()?);
     // Without the public network nobody finds the name by itself, except neighbours by mDNS.
     let settings = session.settings();
     if stays

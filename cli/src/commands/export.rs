@@ -1,6 +1,8 @@
-//! `odfs export`
+//! `odfs export`: a dataset as files for other programs, its rows or all of it.
 
-use std::path::PathBuf;
+mod rows;
+
+use std::path::Path;
 
 use clap::Args;
 use odf::export;
@@ -10,24 +12,50 @@ use crate::io::Io;
 use crate::output;
 use crate::session::Session;
 
-/// Write a dataset as a plain ODF dataset directory, as kamu and any web server take it
+use rows::TableFormat;
+
+/// Write the rows of a dataset to a file, or the whole of it as a plain ODF dataset directory
+///
+/// A name that ends in .csv, .ndjson, .json or .parquet, or `-` for standard output, gets the rows: those that hold now,
+/// with corrections and retractions applied, or with --history all that ever came and what each did. Any other name is a
+/// directory, new or empty, that gets metadata blocks, slices and checkpoints as kamu and any web server take them.
 #[derive(Args, Debug)]
 pub(crate) struct ExportArgs {
     /// Name or id of the dataset
     dataset: String,
-    /// Directory to write; new, or empty
-    dir: PathBuf,
+    /// Where to
+    #[arg(value_name = "FILE|-|DIRECTORY")]
+    to: String,
+    /// Form of the rows [default: by the name of the file; csv for -]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<TableFormat>,
+    /// All rows in the order in which they came, with system columns; `op` says in words what each did
+    #[arg(long)]
+    history: bool,
+    /// Write over a file that is there
+    #[arg(short, long)]
+    force: bool,
 }
 
 pub(super) fn run(args: &ExportArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let dataset = session.workspace()?.catalog().find(&args.dataset)?;
-    let exported = export::export(&dataset, &io.resolve(&args.dir))?;
+    let format = args.format.or_else(|| TableFormat::of(&args.to));
+    if let Some(format) = format {
+        return rows::write(&dataset, format, args, io);
+    }
+    if args.history || args.force {
+        return Err(Failure::usage(
+            "--history and --force are for a file of rows, and the name is that of a directory",
+        )
+        .next("end the name in .csv, .ndjson, .json or .parquet, or say --format"));
+    }
+    let exported = export::export(&dataset, &io.resolve(Path::new(&args.to)))?;
     io.say(format_args!(
-        "Exported {} metadata block(s) and {} file(s), {}, to {}",
+        "Exported {} metadata block(s) and {} file(s), {}, to the directory {}",
         output::count(exported.blocks),
         output::count(exported.objects),
         output::bytes(exported.bytes),
-        args.dir.display()
+        args.to
     ));
     Ok(())
 }

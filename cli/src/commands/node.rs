@@ -13,7 +13,7 @@ use odf_node::gateway::{self, PeerSource};
 use odf_node::peer::Node;
 use tokio::net::TcpListener;
 
-use super::batch;
+use super::{batch, safety};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Progress, Step};
 use crate::output;
@@ -102,6 +102,15 @@ fn serve_until_stopped(session: &Session, with_gateway: bool, io: &mut Io) -> Re
         }
     });
     progress.clear();
+    // The last chance to be told whether the machine may be switched off.
+    match odf_node::ipns::kept(session.workspace()?.store()) {
+        Ok(names) => {
+            if let Some(sentence) = safety::sentence(&names, SystemTime::now()) {
+                io.say(sentence);
+            }
+        }
+        Err(error) => tracing::warn!(%error, "whether the names are safe cannot be told"),
+    }
     outcome
 }
 

@@ -77,6 +77,9 @@ pub(crate) struct PublishArgs {
     /// Return once announced instead of serving
     #[arg(long)]
     exit: bool,
+    /// End with 9 if fewer peers than this hold the name in the end; the rows are taken all the same
+    #[arg(long, value_name = "N", requires = "exit")]
+    require_holders: Option<usize>,
     #[command(flatten)]
     report: ReportArgs,
 }
@@ -152,19 +155,29 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
     let (dataset, grown, turn) = take(&name, &input, &options, session, io)?;
     let key = own_key(&dataset, session)?;
     let stays = !args.exit || session.is_lasting();
-    // What publishes over something else, or has nothing new, is not one of many.
-    let due = match grown.as_ref().filter(|_| !args.force) {
+    // What publishes over something else, or has nothing new, is not one of many; nor is it where holders are counted.
+    let due = match grown.as_ref().filter(|_| !args.force && args.require_holders.is_none()) {
         Some(_) => batch::leave(&dataset, Wanted::Name, session)?,
         None => None,
     };
     let announcement = match due {
-        Some(due) => Announcement::left(session, &key, due, stays)?,
+        Some(due) => Announcement::left(session, &dataset, &key, due, stays)?,
         None => Announcement::make(session, &dataset, &key, args.force, stays, io)?,
     };
     drop(turn);
     announcement.report(&dataset, grown.as_ref(), args.report, session, io)?;
     if args.exit {
-        return Ok(After::Done);
+        return match args.require_holders.zip(announcement.holders()) {
+            Some((wanted, holders)) if holders < wanted => Err(Failure::new(
+                Kind::Unreachable,
+                format!("the name is held by {holders} other peer(s), and {wanted} are required"),
+            )
+            .next(format!(
+                "the rows are taken; when peers are in reach, `odfs push {}` announces them again",
+                dataset.name()?
+            ))),
+            _ => Ok(After::Done),
+        };
     }
     if session.is_lasting() {
         io.say("the node that runs on this workspace serves it");

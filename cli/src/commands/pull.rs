@@ -39,7 +39,7 @@ pub(crate) struct PullArgs {
     #[arg(short, long)]
     recursive: bool,
     /// Name for the dataset here [default: the last part of the address]
-    #[arg(long = "as", value_name = "NAME")]
+    #[arg(long = "as", value_name = "NAME", overrides_with = "name")]
     name: Option<DatasetName>,
     /// Do not remember where the dataset is from
     #[arg(long)]
@@ -57,6 +57,9 @@ pub(crate) struct PullArgs {
     /// Ask no source, but say that all rows up to this time (RFC 3339) are there
     #[arg(long, value_name = "TIME", conflicts_with_all = ["all", "recursive", "name", "fetch_uncacheable"])]
     set_watermark: Option<Timestamp>,
+    /// Ask nobody: say of what time that is which is here, and compute what is computed from it
+    #[arg(long, conflicts_with_all = ["force", "fetch_uncacheable", "peers", "from_workspace", "set_watermark"])]
+    offline: bool,
     /// Drop the rows of a derivative dataset and compute all anew if the history of an input was rewritten
     #[arg(long)]
     reset_derivatives_on_diverged_input: bool,
@@ -73,6 +76,8 @@ pub(crate) struct PullArgs {
 struct Tally {
     updated: usize,
     current: usize,
+    /// Nobody could be asked, or was to be.
+    unasked: usize,
 }
 
 impl Tally {
@@ -85,7 +90,12 @@ impl Tally {
     }
 
     fn tell(&self, io: &mut Io) {
-        for (count, what) in [(self.updated, "updated"), (self.current, "up-to-date")] {
+        let counts = [
+            (self.updated, "updated"),
+            (self.current, "up-to-date"),
+            (self.unasked, "without an answer"),
+        ];
+        for (count, what) in counts {
             if count > 0 {
                 io.say(format_args!("{count} dataset(s) {what}"));
             }

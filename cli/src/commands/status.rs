@@ -10,6 +10,7 @@ use odf::pull::name_of;
 use odf_node::ipns::NameStatus;
 use serde_json::{Value, json};
 
+use super::safety;
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::output::{self, Cell, Format, Listing, OutputArgs};
@@ -40,8 +41,8 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
         }
         None => (Vec::new(), Vec::new()),
     };
-    let names = odf_node::ipns::kept(workspace.store())?;
-    let names = names_listing(&names, session)?;
+    let kept = odf_node::ipns::kept(workspace.store())?;
+    let names = names_listing(&kept, session)?;
     let stats = workspace.store().stats()?;
     let entries = workspace.catalog().entries()?;
     let damaged: Vec<&Entry> = entries.iter().filter(|entry| entry.damaged.is_some()).collect();
@@ -111,7 +112,11 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
         let reason = entry.damaged.as_deref().unwrap_or_default();
         io.line(format_args!("Damaged: {} ({reason})", entry.label()))?;
     }
-    names.write(Format::Table, io)
+    names.write(Format::Table, io)?;
+    match safety::sentence(&kept, SystemTime::now()) {
+        Some(sentence) => io.line(sentence),
+        None => Ok(()),
+    }
 }
 
 fn names_listing(names: &[NameStatus], session: &Session) -> Result<Listing, Failure> {

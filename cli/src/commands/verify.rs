@@ -19,10 +19,9 @@ use crate::session::Session;
 /// a damaged file the first wrong part of it is told. `odfs repair` mends what is found.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
-    /// Names, ids, or patterns with % for any text
-    #[arg(required_unless_present = "all")]
+    /// Names, ids, or patterns with % for any text [default: all]
     datasets: Vec<String>,
-    /// Check all datasets
+    /// Check all datasets, as without names
     #[arg(short, long, conflicts_with = "datasets")]
     all: bool,
     /// Decode the rows too and check their logical hashes, not only every byte of the files
@@ -44,7 +43,7 @@ pub(super) fn run(args: &VerifyArgs, session: &Session, io: &mut Io) -> Result<(
         "Served",
     ]);
     let depth = if args.logical { Depth::Rows } else { Depth::Bytes };
-    let entries = if args.all {
+    let entries = if args.all || args.datasets.is_empty() {
         session.workspace()?.catalog().entries()?
     } else {
         entries(&args.datasets, session)?

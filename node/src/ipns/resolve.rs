@@ -142,15 +142,14 @@ impl Names {
         };
         self.note_found(name, &best, survey.holders.is_empty()).await?;
         let answers = survey.holders.len();
-        let source = if answers > 0 {
-            Origin::Network { answers }
-        } else {
-            Origin::Cache { confirmed: None }
-        };
+        if answers == 0 {
+            // It is from this peer's own records: nobody else said anything.
+            return self.remembered(best, entry.confirmed);
+        }
         let resolved = Resolved {
             value: best.path()?,
-            source,
-            age: (answers > 0).then_some(Duration::ZERO),
+            source: Origin::Network { answers },
+            age: Some(Duration::ZERO),
             expired: false,
             record: best.clone(),
         };

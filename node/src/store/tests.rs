@@ -206,7 +206,10 @@ fn marks_are_in_the_entries_and_those_of_earlier_versions_count() {
     let (index, epoch) = (&store.inner.index, store.walk());
     index
         .complete
-        .insert(old.hash().to_bytes(), &store.inner.epoch.load(Ordering::Acquire).to_le_bytes())
+        .insert(
+            old.hash().to_bytes(),
+            &store.inner.epoch.load(Ordering::Acquire).to_le_bytes(),
+        )
         .unwrap();
     store.put_complete(&epoch, &blocks[2..], &[here, new, bare]).unwrap();
     let check = |store: &Store, expected: [bool; 5]| {

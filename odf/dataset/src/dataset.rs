@@ -23,6 +23,7 @@
 mod aliases;
 mod approval;
 mod blocks;
+mod current;
 mod damage;
 mod error;
 mod head;
@@ -49,6 +50,7 @@ pub use aliases::{DatasetName, MAX_NAME_BYTES, NameError, RemoteAliases};
 pub use approval::{Approval, Grant, MAX_APPROVALS};
 pub(crate) use blocks::each;
 pub use blocks::{Blocks, NewBlocks};
+pub use current::{Current, StateError};
 pub use damage::Damage;
 pub(crate) use damage::{Standing, standing};
 pub use error::DatasetError;

@@ -84,7 +84,7 @@ impl Fit {
             let field = Field::new(name, data_type, field.is_nullable());
             taken.push((field, Column { at, conversion }));
         }
-        for name in merge::primary_key(&before.strategy) {
+        for name in before.strategy.primary_key() {
             if !taken.iter().any(|(field, _)| field.name() == name) {
                 return Err(FitError::NoKeyColumn {
                     column: name.clone(),

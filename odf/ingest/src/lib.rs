@@ -540,11 +540,7 @@ impl Known {
             return Err(source.error(Problem::NoRows).into());
         }
         // What a source declares is taken as it stands.
-        let required = if declared {
-            &[][..]
-        } else {
-            merge::primary_key(strategy)
-        };
+        let required = if declared { &[][..] } else { strategy.primary_key() };
         let wanted = options.event_time.is_some() || vocabulary.event_time_column != plan::EVENT_TIME;
         let plan = Plan::infer(source, &inferred, vocabulary, wanted, required, strategy)?;
         Ok(Settled {

@@ -59,7 +59,7 @@ use changes::NewRows;
 use keys::Key;
 use order::Order;
 pub(super) use setting::{Merged, OnBatch, Operations, Reading, Setting, Sink};
-pub(super) use strategy::{OperationColumn, needs_history, primary_key, ranged};
+pub(super) use strategy::{OperationColumn, needs_history, ranged};
 use ties::{Righting, Seams};
 pub(super) use times::Times;
 

@@ -333,6 +333,19 @@ union! {
     }
 }
 
+impl MergeStrategy {
+    /// The columns of the primary key; none of append.
+    pub fn primary_key(&self) -> &[String] {
+        match self {
+            Self::Append => &[],
+            Self::Ledger { primary_key }
+            | Self::Snapshot { primary_key, .. }
+            | Self::ChangelogStream { primary_key }
+            | Self::UpsertStream { primary_key } => primary_key,
+        }
+    }
+}
+
 union! {
     /// A computation over tables.
     pub enum Transform {

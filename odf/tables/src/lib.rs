@@ -2,12 +2,13 @@
 //!
 //! [`mod@slice`] writes and reads the Parquet files that the reference implementation would write; [`digest`] has their
 //! physical and logical hash; [`types`] says which Arrow type stands for which ODF type, [`ddl`] reads column lists in DDL,
-//! and [`schema_text`] writes a schema as DDL, Arrow or Parquet text.
+//! [`schema_text`] writes a schema as DDL, Arrow or Parquet text, and [`table_file`] writes Parquet for other programs.
 
 pub mod ddl;
 pub mod digest;
 pub mod schema_text;
 pub mod slice;
+pub mod table_file;
 pub mod types;
 
 use arrow::datatypes::{DataType, TimeUnit};

@@ -93,7 +93,7 @@ impl SliceError {
         }
     }
 
-    fn parquet(path: &Path, source: ParquetError) -> SliceError {
+    pub(crate) fn parquet(path: &Path, source: ParquetError) -> SliceError {
         // A full disk reaches us wrapped; unwrap it so that callers can tell.
         let source = match source {
             ParquetError::External(inner) => match inner.downcast::<io::Error>() {

@@ -3,12 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use odf::metadata::DatasetId;
 use odf::pull::{Address, PullListener, PullOptions, Pulled, pull_from};
 use odf::receive::{Progress, Received};
 use odf_node::fetch::Fetcher;
+use odf_node::ipns::Origin;
 
 use super::repository::{finish, tell};
 use super::{PullArgs, open};
@@ -76,14 +77,23 @@ pub(super) fn one(
 
 fn report(pulled: &Pulled, address: &Address, io: &mut Io) -> Result<bool, Failure> {
     let (received, is_new) = (&pulled.received, matches!(pulled.received, Received::Updated(_)));
-    if let (Some(age), false) = (pulled.stale, is_new) {
+    let confirmed = match pulled.answer {
+        Some(Origin::Cache { confirmed }) => Some(confirmed),
+        Some(Origin::Network { .. }) | None => None,
+    };
+    if let (Some(confirmed), false) = (confirmed, is_new) {
         // What was asked for is whether there is something newer, and that nobody knows.
-        let (name, age) = (received.dataset().name()?, output::duration(age));
+        let dataset = received.dataset();
         return Err(Failure::new(
             Kind::Unreachable,
-            format!("nobody answered for {address}; {name} is at the head that was known {age} ago"),
+            format!(
+                "nobody could be asked for news of {}; what is here is of {}{}",
+                dataset.name()?,
+                output::time(dataset.state().system_time.datetime()),
+                ago(confirmed)
+            ),
         )
-        .next("check the connection, or name a peer with --peer"));
+        .next("check the connection, or name a peer with --peer; with --offline nobody is asked"));
     }
     tell(received, io)?;
     if is_new {
@@ -94,14 +104,22 @@ fn report(pulled: &Pulled, address: &Address, io: &mut Io) -> Result<bool, Failu
             output::bytes(fetched.bytes),
             output::count(fetched.local)
         ));
-        if let Some(age) = pulled.stale {
+        if let Some(confirmed) = confirmed {
             io.say(format_args!(
-                "nobody answered for {address}: this is what it stood for {} ago",
-                output::duration(age)
+                "nobody could be asked for {address}: this is what it is remembered to stand for{}",
+                ago(confirmed)
             ));
         }
     }
     Ok(is_new)
+}
+
+/// How long ago somebody was asked and answered, if ever.
+fn ago(confirmed: Option<SystemTime>) -> String {
+    let age = confirmed.and_then(|at| SystemTime::now().duration_since(at).ok());
+    age.map_or_else(String::new, |age| {
+        format!(" (somebody last answered {} ago)", output::duration(age))
+    })
 }
 
 /// How far a pull is.

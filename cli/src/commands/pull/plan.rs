@@ -49,6 +49,17 @@ pub(super) enum Way {
     Nothing,
 }
 
+impl Way {
+    /// Which dataset here it brings up to date, if any, where somebody else has to be asked for that.
+    pub(super) fn elsewhere(&self) -> Option<Option<&DatasetId>> {
+        match self {
+            Way::Network { dataset, .. } | Way::Repository { dataset, .. } => Some(dataset.as_ref()),
+            Way::Source(dataset) => Some(Some(dataset)),
+            Way::Transform(_) | Way::Blocked(_) | Way::Nothing => None,
+        }
+    }
+}
+
 /// The jobs that the arguments ask for.
 pub(super) fn plan(args: &PullArgs, session: &Session) -> Result<Vec<Job>, Failure> {
     let mut planner = Planner {

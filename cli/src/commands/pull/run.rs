@@ -1,10 +1,13 @@
 //! From the arguments to the ways of the datasets, one after the other.
 
+use odf::metadata::DatasetId;
+
 use super::plan::{self, Job, Way};
-use super::{PullArgs, Tally, network, repository, source, transform, watermark, workspace};
+use super::{PullArgs, Tally, network, open, repository, source, transform, watermark, workspace};
 use crate::commands::dial::dial;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
+use crate::output;
 use crate::session::Session;
 
 pub(in crate::commands) fn run(args: &PullArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
@@ -19,7 +22,7 @@ pub(in crate::commands) fn run(args: &PullArgs, session: &Session, io: &mut Io) 
     }
     let jobs = plan::plan(args, session)?;
     let from_network = jobs.iter().any(|job| matches!(job.way, Way::Network { .. }));
-    let peers = if from_network {
+    let peers = if from_network && !args.offline {
         dial(&args.peers, session, io)?
     } else {
         Vec::new()
@@ -29,6 +32,11 @@ pub(in crate::commands) fn run(args: &PullArgs, session: &Session, io: &mut Io) 
     let mut first = None;
     for job in jobs {
         let label = job.label.clone();
+        if let Some(known) = job.way.elsewhere().filter(|_| args.offline) {
+            offline(&label, known, session, io)?;
+            tally.unasked += 1;
+            continue;
+        }
         match one(job, args, &peers, session, io) {
             Ok(updated) => tally.count(updated),
             // One that waits for its owner keeps nobody waiting, and is no failure of a command that names nobody.
@@ -40,6 +48,7 @@ pub(in crate::commands) fn run(args: &PullArgs, session: &Session, io: &mut Io) 
             }
             Err(failure) if failure.kind() == Kind::Interrupted || !several => return Err(failure),
             Err(failure) => {
+                tally.unasked += usize::from(failure.kind() == Kind::Unreachable);
                 io.say(format_args!("{label}: {}", failure.message()));
                 if let Some(step) = failure.next_step() {
                     io.say(format_args!("  {step}"));
@@ -53,6 +62,23 @@ pub(in crate::commands) fn run(args: &PullArgs, session: &Session, io: &mut Io) 
         Err(Failure::new(first.kind(), "not every dataset could be pulled")
             .next("run the command again for those; what arrived is kept"))
     })
+}
+
+/// Says of what time that is which is here of a dataset that others have.
+fn offline(label: &str, dataset: Option<&DatasetId>, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let Some(id) = dataset else {
+        return Err(Failure::new(
+            Kind::NotFound,
+            format!("{label} is not here, and with --offline nobody is asked for it"),
+        )
+        .next("pull it without --offline"));
+    };
+    let dataset = open(id, session)?;
+    io.line(format_args!(
+        "{}: nobody was asked; what is here is of {}",
+        dataset.name()?,
+        output::time(dataset.state().system_time.datetime())
+    ))
 }
 
 /// Does one job; whether anything was new.

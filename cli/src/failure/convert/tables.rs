@@ -4,7 +4,7 @@ use arrow::error::ArrowError;
 use odf::OpenError;
 use odf::catalog::CatalogError;
 use odf::chain::ChainError;
-use odf::dataset::{DatasetError, NameError};
+use odf::dataset::{DatasetError, NameError, StateError};
 use odf::export::ExportError;
 use odf::ingest::MergeOptionError;
 use odf::ingest::merge::MergeError;
@@ -70,6 +70,16 @@ impl From<DatasetError> for Failure {
             DatasetError::Slice(error) => error.into(),
             DatasetError::Mirror(error) => error.into(),
             error => damaged(&error),
+        }
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Dataset(error) => error.into(),
+            error => Failure::new(Kind::General, format!("the current state cannot be told: {error}"))
+                .next("`odfs export DATASET FILE --history` writes every row with what it did"),
         }
     }
 }

@@ -97,6 +97,16 @@ impl Newest {
         &self.schema
     }
 
+    /// The dataset.
+    pub(super) fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// The slices that were not begun yet, oldest first.
+    pub(super) fn slices(&self) -> Vec<DataSlice> {
+        self.slices.iter().rev().cloned().collect()
+    }
+
     /// How many rows there are in all.
     pub fn rows(&self) -> u64 {
         self.end - self.first

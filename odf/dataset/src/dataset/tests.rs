@@ -16,6 +16,7 @@ use odf_tables::timestamp;
 use odf_tables::types::from_arrow;
 
 mod agreed;
+mod current;
 pub(crate) mod cuts;
 mod index;
 mod kept;
@@ -52,13 +53,20 @@ fn schema_event() -> MetadataEvent {
 
 /// A slice with rows `from..to`, and the event that adds it.
 fn rows(disk: &Disk, dir: &Path, from: u64, to: u64) -> (WrittenSlice, MetadataEvent) {
+    let each: Vec<(i32, u64)> = (from..to).map(|row| (0, row)).collect();
+    rows_that(disk, dir, from, &each)
+}
+
+/// A slice with a row from offset `from` on for each operation and the second of its event time, and the event that adds it.
+fn rows_that(disk: &Disk, dir: &Path, from: u64, each: &[(i32, u64)]) -> (WrittenSlice, MetadataEvent) {
+    let to = from + each.len() as u64;
     let times = || -> ArrayRef {
-        let times = TimestampMillisecondArray::from_iter_values((from..to).map(|row| time(row).millis()));
+        let times = TimestampMillisecondArray::from_iter_values(each.iter().map(|(_, second)| time(*second).millis()));
         Arc::new(times.with_timezone("UTC"))
     };
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from_iter_values(from as i64..to as i64)),
-        Arc::new(Int32Array::from(vec![0; (to - from) as usize])),
+        Arc::new(each.iter().map(|(operation, _)| *operation).collect::<Int32Array>()),
         times(),
         times(),
     ];

@@ -33,21 +33,10 @@ impl OperationColumn {
     }
 }
 
-/// The columns of the key that a strategy goes by; none for append.
-pub(crate) fn primary_key(strategy: &MergeStrategy) -> &[String] {
-    match strategy {
-        MergeStrategy::Append => &[],
-        MergeStrategy::Ledger { primary_key }
-        | MergeStrategy::Snapshot { primary_key, .. }
-        | MergeStrategy::ChangelogStream { primary_key }
-        | MergeStrategy::UpsertStream { primary_key } => primary_key,
-    }
-}
-
 /// The columns by whose ranges a strategy passes over earlier slices: the offset, and those of the key.
 pub(crate) fn ranged(strategy: &MergeStrategy, shape: &Shape, vocabulary: &Vocabulary) -> Vec<Field> {
     let column = |name: &String| Some(shape.schema().field(shape.position(name)?).clone());
-    let key = primary_key(strategy).iter().filter_map(column);
+    let key = strategy.primary_key().iter().filter_map(column);
     let offset = Field::new(&vocabulary.offset_column, DataType::Int64, false);
     std::iter::once(offset).chain(key).collect()
 }

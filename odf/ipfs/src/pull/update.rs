@@ -2,13 +2,12 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use odf_dataset::receive::{Destination, Progress, ReceiveError, Received, receive};
 use odf_dataset::{Dataset, DatasetName, RemoteAliases, Sharing};
 use odf_node::block::Cid;
 use odf_node::fetch::{Fetched, Fetcher};
-use odf_node::ipns::{Freshness, Resolved};
+use odf_node::ipns::{Freshness, Origin, Resolved};
 use odf_node::peer::Node;
 use tokio::sync::watch;
 
@@ -26,8 +25,9 @@ pub struct Pulled {
     pub root: Option<Root>,
     /// What the network gave and what was here.
     pub fetched: Fetched,
-    /// How long ago the network last confirmed the name, if it could not be asked now.
-    pub stale: Option<Duration>,
+    /// Where the answer is from to what the name stands for; none of a fixed root, which nobody has to be asked for. One
+    /// from memory says nothing of whether there is something newer.
+    pub answer: Option<Origin>,
 }
 
 /// How to pull.
@@ -117,7 +117,7 @@ pub async fn pull_from(
         received,
         root,
         fetched: fetcher.fetched(),
-        stale: resolved.and_then(|resolved| resolved.age).filter(|age| !age.is_zero()),
+        answer: resolved.map(|resolved| resolved.source),
     })
 }
 

@@ -14,6 +14,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::file::metadata::{PageIndexPolicy, SortingColumn};
+use parquet::file::statistics::Statistics;
 
 use super::SliceError;
 use super::widths::Widths;
@@ -47,6 +48,31 @@ impl SliceFile {
             path: path.to_owned(),
             widths: Widths::of(&file, metadata.metadata()),
             metadata,
+        })
+    }
+
+    /// Whether the footer says that a column of integers holds this value and nothing else.
+    pub fn holds_only(&self, column: &str, value: i64) -> bool {
+        let metadata = self.metadata.metadata();
+        let schema = metadata.file_metadata().schema_descr();
+        let leaves = 0..schema.num_columns();
+        let Some(at) = leaves
+            .into_iter()
+            .find(|at| schema.column(*at).path().parts() == [column])
+        else {
+            return false;
+        };
+        metadata.row_groups().iter().all(|group| {
+            let bounds = match group.column(at).statistics() {
+                Some(Statistics::Int32(of)) => (
+                    of.min_opt().map(|least| i64::from(*least)),
+                    of.max_opt().map(|most| i64::from(*most)),
+                ),
+                Some(Statistics::Int64(of)) => (of.min_opt().copied(), of.max_opt().copied()),
+                _ => (None, None),
+            };
+            let nulls = group.column(at).statistics().and_then(|of| of.null_count_opt());
+            bounds == (Some(value), Some(value)) && nulls == Some(0)
         })
     }
 

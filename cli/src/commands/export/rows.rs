@@ -1,0 +1,230 @@
+//! The rows of a dataset as one file: its state now, or all of its history.
+
+use std::fs::{File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+use clap::ValueEnum;
+use odf::dataset::Dataset;
+use odf::metadata::Vocabulary;
+use odf::table_file::write_parquet;
+use tempfile::NamedTempFile;
+
+use super::ExportArgs;
+use crate::failure::{Failure, Kind};
+use crate::io::{Io, Step};
+use crate::output::{self, Format, records};
+
+/// A form of rows in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum TableFormat {
+    /// Comma-separated values with a header
+    Csv,
+    /// One JSON object a line
+    Ndjson,
+    /// One JSON array of objects
+    Json,
+    /// Apache Parquet
+    Parquet,
+}
+
+impl TableFormat {
+    /// That of a file of this name; nothing if it is the name of a directory.
+    pub(super) fn of(name: &str) -> Option<TableFormat> {
+        if name == "-" {
+            return Some(Self::Csv);
+        }
+        let extension = Path::new(name).extension()?.to_str()?.to_ascii_lowercase();
+        match extension.as_str() {
+            "csv" => Some(Self::Csv),
+            "ndjson" | "jsonl" => Some(Self::Ndjson),
+            "json" => Some(Self::Json),
+            "parquet" => Some(Self::Parquet),
+            _ => None,
+        }
+    }
+}
+
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Failure>>>;
+
+/// Writes the rows that the arguments ask for.
+///
+/// # Errors
+/// There are none, the file is there already or cannot be written; it is then as it was.
+pub(super) fn write(dataset: &Dataset, format: TableFormat, args: &ExportArgs, io: &mut Io) -> Result<(), Failure> {
+    let name = dataset.name()?;
+    let (schema, batches) = if args.history {
+        history(dataset)?
+    } else {
+        state(dataset)?
+    }
+    .ok_or_else(|| {
+        Failure::new(
+            Kind::EmptyInput,
+            format!("{name} has no rows yet, so nothing was written"),
+        )
+        .next(format!("`odfs inspect schema {name}` shows its columns"))
+    })?;
+    let mut count = 0;
+    if args.to == "-" {
+        return match format {
+            TableFormat::Parquet => {
+                write_parquet(Path::new("standard output"), io.out(), schema, batches).map(|_: u64| ())
+            }
+            _ => records::write(&schema, batches, text(format), io),
+        };
+    }
+    let path = io.resolve(Path::new(&args.to));
+    let target = Target::new(path, args.force)?;
+    let progress = io.progress().clone();
+    let batches = batches.inspect(|batch| {
+        count += batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
+        progress.show(|| Step {
+            text: format!("writing rows: {}", output::count(count)),
+            ..Step::default()
+        });
+    });
+    let mut file = target.reopen()?;
+    match format {
+        TableFormat::Parquet => {
+            write_parquet(&target.path, &mut file, schema, batches)?;
+        }
+        _ => io.redirected(file, |io| records::write(&schema, batches, text(format), io))?,
+    }
+    let bytes = target.finish()?;
+    io.say(format_args!(
+        "Wrote {} row(s) of {name}{}, {}, to {}",
+        output::count(count),
+        if args.history { ", its whole history" } else { "" },
+        output::bytes(bytes),
+        args.to
+    ));
+    Ok(())
+}
+
+fn text(format: TableFormat) -> Format {
+    match format {
+        TableFormat::Csv | TableFormat::Parquet => Format::Csv,
+        TableFormat::Ndjson => Format::Ndjson,
+        TableFormat::Json => Format::Json,
+    }
+}
+
+/// The rows that hold now, without the columns that say how they came.
+fn state(dataset: &Dataset) -> Result<Option<(SchemaRef, Batches)>, Failure> {
+    let Some(current) = dataset.current()? else {
+        return Ok(None);
+    };
+    let Vocabulary {
+        offset_column,
+        operation_type_column,
+        system_time_column,
+        ..
+    } = dataset.state().vocabulary();
+    let system = [offset_column, operation_type_column, system_time_column];
+    let fields = current.schema().fields().iter().enumerate();
+    let kept: Vec<usize> = fields
+        .filter(|(_, field)| !system.contains(field.name()))
+        .map(|(at, _)| at)
+        .collect();
+    let schema = Arc::new(current.schema().project(&kept)?);
+    let batches = current.map(move |batch| Ok(batch?.project(&kept)?));
+    Ok(Some((schema, Box::new(batches))))
+}
+
+/// All rows, with what each did in words.
+fn history(dataset: &Dataset) -> Result<Option<(SchemaRef, Batches)>, Failure> {
+    let Some(newest) = dataset.newest(u64::MAX, 0)? else {
+        return Ok(None);
+    };
+    let operation = dataset.state().vocabulary().operation_type_column;
+    let at = newest.schema().index_of(&operation)?;
+    let fields = newest
+        .schema()
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(position, field)| match position {
+            position if position == at => Arc::new(Field::new(field.name(), DataType::Utf8, true)),
+            _ => field.clone(),
+        });
+    let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let written = schema.clone();
+    let batches = newest.map(move |batch| {
+        let batch = batch?;
+        let mut columns = batch.columns().to_vec();
+        columns[at] = in_words(&columns[at])?;
+        Ok(RecordBatch::try_new(written.clone(), columns)?)
+    });
+    Ok(Some((schema, Box::new(batches))))
+}
+
+/// Operations in words; what is none stays the number that it is.
+fn in_words(operations: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let numbers = cast(operations, &DataType::Int64)?;
+    let words = numbers.as_primitive::<Int64Type>().iter().map(|operation| {
+        operation.map(|operation| match operation {
+            0 => "append".to_owned(),
+            1 => "retract".to_owned(),
+            2 => "correct-from".to_owned(),
+            3 => "correct-to".to_owned(),
+            other => other.to_string(),
+        })
+    });
+    Ok(Arc::new(words.collect::<StringArray>()))
+}
+
+/// A file that gets its name when all of it is there.
+struct Target {
+    path: PathBuf,
+    file: NamedTempFile,
+    force: bool,
+}
+
+impl Target {
+    fn new(path: PathBuf, force: bool) -> Result<Target, Failure> {
+        if !force && path.symlink_metadata().is_ok() {
+            return Err(
+                Failure::new(Kind::Refused, format!("{} is there already", path.display()))
+                    .next("name another file, or write over it with --force"),
+            );
+        }
+        let dir = path
+            .parent()
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new()
+            // As any new file, less what the umask takes away.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(dir)
+            .map_err(|error| Failure::file(dir, &error))?;
+        Ok(Target { path, file, force })
+    }
+
+    fn reopen(&self) -> Result<File, Failure> {
+        self.file.reopen().map_err(|error| Failure::file(&self.path, &error))
+    }
+
+    /// Gives the file its name, and says how long it is.
+    fn finish(mut self) -> Result<u64, Failure> {
+        let failed = |error: &std::io::Error| Failure::file(&self.path, error);
+        self.file.flush().map_err(|error| failed(&error))?;
+        self.file.as_file().sync_all().map_err(|error| failed(&error))?;
+        let bytes = self.file.as_file().metadata().map_err(|error| failed(&error))?.len();
+        let named = match self.force {
+            true => self.file.persist(&self.path),
+            false => self.file.persist_noclobber(&self.path),
+        };
+        match named {
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(Failure::file(&self.path, &error.error)),
+        }
+    }
+}
