@@ -11,7 +11,6 @@ use super::fit::Fit;
 use super::ground::ColumnNote;
 use super::ground::{Ground, INPUT, Planned};
 use super::infer::{Inferred, Note};
-use super::merge::primary_key;
 use super::shape::Shape;
 use super::source::{Alteration, Batches, Format, OnProgress, Problem, Source, SourceError, Span, integer_times};
 use super::{FitError, IngestError};
@@ -58,7 +57,7 @@ impl Frame {
         // Of an empty array kamu makes a schema without a column.
         let is_void = columns.columns.is_empty();
         let is_known = before.schema.is_some() || before.is_void;
-        if is_void && (source.format() != Format::Json || is_known || !primary_key(&before.strategy).is_empty()) {
+        if is_void && (source.format() != Format::Json || is_known || !before.strategy.primary_key().is_empty()) {
             return Ok(None);
         }
         if is_void {
