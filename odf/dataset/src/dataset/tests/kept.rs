@@ -2,7 +2,6 @@
 
 use super::super::state::{STATES, kept_state, kept_summary};
 use super::*;
-use crate::Cache;
 
 /// The parts as they are kept: what each append moves, and what it leaves alone.
 fn parts(dataset: &Dataset) -> [(Vec<u8>, Option<Vec<u8>>); 2] {
