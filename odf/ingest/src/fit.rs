@@ -129,10 +129,12 @@ impl Fit {
         })
     }
 
-    /// Rows of a query, whose engine knows more about them than their columns say: `stored` are those columns, fewer of them
-    /// optional, with what the query says about them beside their types, and `order` those by which the rows are in order.
-    pub(super) fn stored(mut self, before: &Before, stored: &Schema, order: &[Ordered]) -> Fit {
+    /// Rows of a query, whose engine has its own say about them: `rows` are its columns, `stored` the same as it writes them,
+    /// mostly fewer of them optional, with what the query says about them beside their types, and `order` those by which the
+    /// rows are in order. A column that it found required and writes as an optional one is written so, as in kamu.
+    pub(super) fn stored(mut self, before: &Before, rows: &Schema, stored: &Schema, order: &[Ordered]) -> Fit {
         let known = |name: &str| stored.field_with_name(name).ok();
+        let is_required = |name: &str| rows.field_with_name(name).is_ok_and(|field| !field.is_nullable());
         let first = before.slices.is_empty();
         let (keeps_columns, keeps_order) = match before.strategy {
             MergeStrategy::Append | MergeStrategy::ChangelogStream { .. } => (true, true),
@@ -145,7 +147,7 @@ impl Fit {
                 Some(known) if *known.name() != before.vocabulary.event_time_column => field
                     .as_ref()
                     .clone()
-                    .with_nullable(field.is_nullable() && known.is_nullable())
+                    .with_nullable(known.is_nullable() && (field.is_nullable() || is_required(field.name())))
                     .with_metadata(known.metadata().clone()),
                 _ => field.as_ref().clone(),
             });

@@ -124,7 +124,7 @@ impl Frame {
     pub(super) fn fit(&self, before: &Before, declared: bool) -> Result<Fit, FitError> {
         let fit = Fit::new(self.schema(), before, declared, self.query.is_some())?;
         Ok(match &self.query {
-            Some(query) => fit.stored(before, query.stored(), query.order()),
+            Some(query) => fit.stored(before, query.schema(), query.stored(), query.order()),
             None => fit,
         })
     }

@@ -320,10 +320,10 @@ fn earlier<'s>(
                 .map(move |(row, (key, values))| Old {
                     key,
                     offset: offsets.value(row),
-                    // Whatever else may stand there, the row no longer holds.
-                    holds: matches!(
+                    // A row whose operation has no meaning is there, as in kamu.
+                    holds: !matches!(
                         operation(i64::from(operations.value(row))),
-                        Some(OperationType::Append | OperationType::CorrectTo)
+                        Some(OperationType::Retract | OperationType::CorrectFrom)
                     ),
                     values,
                 });

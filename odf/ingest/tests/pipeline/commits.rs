@@ -448,3 +448,53 @@ fn what_a_file_of_parquet_has_below_the_millisecond_is_cut_and_told() {
         "{error}"
     );
 }
+
+#[test]
+fn a_unit_counts_digits_as_text_only_where_the_source_says_so() {
+    let take = |says: bool, is_csv: bool, text: &str| {
+        let time = DataType::Timestamp {
+            unit: Some(odf_metadata::TimeUnit::Second),
+            timezone: None,
+        };
+        let mut field = odf_metadata::DataField::new("a", time);
+        if says {
+            let extra = field.extra.get_or_insert_default();
+            extra.0.insert("odfs.dev/integerTimes".to_owned(), true.into());
+        }
+        let schema = Some(DataSchema {
+            fields: vec![field],
+            extra: None,
+        });
+        let read = match is_csv {
+            true => ReadStep::Csv(ReadStepCsv {
+                schema,
+                ..ReadStepCsv::default()
+            }),
+            false => ReadStep::NdJson {
+                ddl_schema: None,
+                date_format: None,
+                encoding: None,
+                timestamp_format: None,
+                schema,
+            },
+        };
+        let mut pushed = Pushed::new(vec![source("default", read, None, MergeStrategy::Append)]);
+        pushed.push(text).map(|_| pushed.world.rows())
+    };
+    for (says, is_csv, text) in [
+        (false, false, "{\"a\":1704067200}"),
+        (true, false, "{\"a\":1704067200}"),
+        (true, false, "{\"a\":\"1704067200\"}"),
+        (true, true, "1704067200\n"),
+    ] {
+        let rows = take(says, is_csv, text).unwrap();
+        assert!(rows[0].ends_with(" 2024-01-01T00:00:00Z"), "{text}: {rows:?}");
+    }
+    for (is_csv, text) in [(false, "{\"a\":\"1704067200\"}"), (true, "1704067200\n")] {
+        let error = take(false, is_csv, text).unwrap_err().to_string();
+        assert!(
+            error.contains("nothing says in which unit it counts") && error.contains("integerTimes"),
+            "{error}"
+        );
+    }
+}

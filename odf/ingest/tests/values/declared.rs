@@ -64,52 +64,6 @@ fn declared_columns_take_a_value_or_refuse_it() {
     assert!(error.contains("`1,000` is not an Int32"), "{error}");
 }
 
-/// Times in seconds, counted by digits too if the source says so.
-fn seconds(says: bool) -> DataSchema {
-    let time = odf_metadata::DataType::Timestamp {
-        unit: Some(odf_metadata::TimeUnit::Second),
-        timezone: None,
-    };
-    let mut field = DataField::new("a", time);
-    if says {
-        let extra = field.extra.get_or_insert_default();
-        extra.0.insert("odfs.dev/integerTimes".to_owned(), true.into());
-    }
-    DataSchema {
-        fields: vec![field],
-        extra: None,
-    }
-}
-
-#[test]
-fn a_unit_counts_numbers_of_json_and_digits_only_where_that_is_said() {
-    let ndjson = |says: bool, value: &str| {
-        let step = ReadStep::NdJson {
-            ddl_schema: None,
-            date_format: None,
-            encoding: None,
-            timestamp_format: None,
-            schema: Some(seconds(says)),
-        };
-        declared_rows(format!("{{\"a\":{value}}}\n").into_bytes(), &step)
-    };
-    let csv = |says: bool| {
-        let step = ReadStep::Csv(ReadStepCsv {
-            schema: Some(seconds(says)),
-            ..ReadStepCsv::default()
-        });
-        declared_rows(b"1704067200\n".to_vec(), &step)
-    };
-    let wanted = ["2024-01-01T00:00:00Z"];
-    assert_eq!(ndjson(false, "1704067200").unwrap(), wanted);
-    assert_eq!(ndjson(true, "1704067200").unwrap(), wanted);
-    assert_eq!(ndjson(true, "\"1704067200\"").unwrap(), wanted);
-    assert_eq!(csv(true).unwrap(), wanted);
-    for error in [ndjson(false, "\"1704067200\"").unwrap_err(), csv(false).unwrap_err()] {
-        assert!(error.contains(NO_UNIT) && error.contains("integerTimes"), "{error}");
-    }
-}
-
 #[test]
 fn declared_types_of_parquet_columns_change_no_value_either() {
     let read = |array: ArrayRef, declared: &str| {

@@ -92,7 +92,7 @@ fn latest<'k>(rows: &'k [Kept], primary_key: &[String]) -> BTreeMap<Vec<Value>, 
     for row in rows {
         state.insert(key_of(&row.cells, Some(row.event_time), primary_key), row);
     }
-    state.retain(|_, row| [0, 3].contains(&row.operation));
+    state.retain(|_, row| ![1, 2].contains(&row.operation));
     state
 }
 
@@ -125,8 +125,7 @@ pub(super) fn merge(
             .zip(given)
             .map(|(at, row)| match (row.operation, default) {
                 _ if !has_operations => Ok(0),
-                (Some(number), _) if (0..4).contains(&number) => Ok(number as i32),
-                (Some(number), _) => Err(Refused::NotAnOperation(at, number)),
+                (Some(number), _) => i32::try_from(number).map_err(|_| Refused::NotAnOperation(at, number)),
                 (None, Some(default)) => Ok(default),
                 (None, None) => Err(Refused::NoOperation(at)),
             })
