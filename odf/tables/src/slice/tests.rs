@@ -4,10 +4,10 @@ use std::fs;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, Int64Builder, ListBuilder, StringArray, StructArray,
-    TimestampMillisecondArray, UInt64Array,
+    Array, ArrayRef, BooleanArray, DictionaryArray, Int32Array, Int64Array, Int64Builder, ListBuilder, StringArray,
+    StructArray, TimestampMillisecondArray, UInt64Array,
 };
-use arrow::compute::nullif;
+use arrow::compute::{cast, nullif};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use arrow::record_batch::RecordBatch;
 
@@ -231,6 +231,58 @@ fn pages_and_dictionaries_of_many_rows_end_where_those_of_kamus_writer_do() {
         written(&many).to_string(),
         "f16205e317f8d4767da55e9e3067fce9f26aede485a33182fa4bfc2ce33548dff96e7"
     );
+}
+
+#[test]
+fn text_is_cut_into_pages_and_dictionaries_as_if_the_writer_never_looked_within_1024_rows() {
+    let rows = 45_000;
+    // So many values of so many bytes: a small dictionary, one that is nearly full, and one that is full before all rows are
+    // there.
+    let kinds = [(97, 3), (40_000, 20), (rows, 20)];
+    let text = |(values, length)| -> ArrayRef {
+        let text = (0..rows).map(|row| format!("{:0length$}", row * 7919 % values));
+        Arc::new(StringArray::from_iter_values(text))
+    };
+    let missing: BooleanArray = (0..rows).map(|row| Some(row % 500 == 0)).collect();
+    let mut fields = vec![Field::new("offset", DataType::Int64, false)];
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(0..rows as i64))];
+    for kind in kinds {
+        let all = text(kind);
+        for values in [nullif(&all, &missing).unwrap(), all] {
+            for data_type in [DataType::Utf8, DataType::Utf8View, DataType::BinaryView] {
+                fields.push(Field::new(format!("c{}", columns.len()), data_type.clone(), true));
+                columns.push(cast(&values, &data_type).unwrap());
+            }
+        }
+    }
+    // Of this 1,024 are more than a page. Rows of 2 KiB would not be 8,192 to a call any more.
+    fields.push(Field::new("long", DataType::Utf8View, true));
+    columns.push(cast(&text((9, 1_100)), &DataType::Utf8View).unwrap());
+    let schema = Arc::new(Schema::new(fields));
+    let properties = properties(&kamu(), &schema, &[]);
+    let mut alone = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties)).unwrap();
+    let whole = |column: &ArrayRef| -> ArrayRef {
+        let plain = match column.data_type() {
+            DataType::Int64 => return column.clone(),
+            DataType::BinaryView => DataType::Binary,
+            _ => DataType::Utf8,
+        };
+        let values = cast(column, &plain).unwrap();
+        let keys = Int32Array::new((0..values.len() as i32).collect(), values.nulls().cloned());
+        Arc::new(DictionaryArray::try_new(keys, values).unwrap())
+    };
+    let batch = RecordBatch::try_new(schema, columns).unwrap();
+    for from in (0..rows).step_by(1024) {
+        let part = batch.slice(from, 1024.min(rows - from));
+        let columns: Vec<ArrayRef> = part.columns().iter().map(whole).collect();
+        let types = |(field, column): (&FieldRef, &ArrayRef)| {
+            Arc::new(field.as_ref().clone().with_data_type(column.data_type().clone()))
+        };
+        let fields: Vec<FieldRef> = part.schema().fields().iter().zip(&columns).map(types).collect();
+        let part = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+        alone.write(&part).unwrap();
+    }
+    assert_eq!(written(&batch), Multihash::sha3_256(&alone.into_inner().unwrap()));
 }
 
 #[test]
