@@ -137,11 +137,13 @@ impl ScalarUDFImpl for Earlier {
     fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         match self.change {
             Change::Float => self.function.invoke_with_args(args),
-            Change::Version => {
-                let (processor, system) = (std::env::consts::ARCH, std::env::consts::OS);
-                let version = format!("{VERSION}, {processor} on {system}");
-                Ok(ColumnarValue::Scalar(ScalarValue::Utf8(Some(version))))
-            }
+            Change::Version => Ok(match self.function.invoke_with_args(args)? {
+                ColumnarValue::Scalar(ScalarValue::Utf8(Some(here))) => {
+                    let machine = here.split_once(", ").map_or("", |(_, machine)| machine);
+                    ColumnarValue::Scalar(ScalarValue::Utf8(Some(format!("{VERSION}, {machine}"))))
+                }
+                other => other,
+            }),
             Change::View => {
                 let Some(text) = args.arg_fields.first().map(|field| field.data_type().clone()) else {
                     return internal_err!("{} without an argument", self.name());

@@ -515,11 +515,8 @@ fn results_have_the_types_that_the_reference_implementation_gives_them() {
         run(1, &[(None, "select regexp_count(null, 'a') as v from input")]).unwrap(),
         [0]
     );
-    let (processor, system) = (std::env::consts::ARCH, std::env::consts::OS);
-    let version = format!(
-        "select case when version() = 'Apache DataFusion 54.1.0, {processor} on {system}' then 1 else 0 end as v from input"
-    );
-    assert_eq!(run(1, &[(None, &version)]).unwrap(), [1]);
+    let version = "select cast(version() like 'Apache DataFusion 54.1.0, % on %' as bigint) as v from input";
+    assert_eq!(run(1, &[(None, version)]).unwrap(), [1]);
     let counted = "select regexp_count(case when n > 0 then 'a-a' end, 'a') as v from input";
     assert_eq!(run(2, &[(None, counted)]).unwrap(), [0, 2]);
     assert_eq!(
