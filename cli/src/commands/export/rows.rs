@@ -168,6 +168,10 @@ fn history(dataset: &Dataset) -> Result<Option<(SchemaRef, Batches)>, Failure> {
 
 /// Operations in words; what is none stays the number that it is.
 fn in_words(operations: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if !operations.data_type().is_integer() {
+        // A stream of changes may have words of its own.
+        return cast(operations, &DataType::Utf8);
+    }
     let numbers = cast(operations, &DataType::Int64)?;
     let words = numbers.as_primitive::<Int64Type>().iter().map(|operation| {
         operation.map(|operation| match operation {

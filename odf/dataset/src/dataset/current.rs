@@ -132,7 +132,8 @@ impl Current {
                 }
                 let last = Last {
                     offset: offsets.value(row),
-                    holds: operation == OperationType::CorrectTo as i32,
+                    // A row of an operation that nobody knows is there, as merges take it.
+                    holds: ![OperationType::Retract as i32, OperationType::CorrectFrom as i32].contains(&operation),
                 };
                 self.lasts.insert(key, last);
             }
