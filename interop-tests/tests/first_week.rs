@@ -183,7 +183,7 @@ fn rows_come_out_as_they_hold_now_or_as_they_came() -> Outcome {
         "--exit",
     ])?;
     let again = workspace.odfs(["export", "again", "-"])?.text();
-    assert_eq!(again, csv);
+    assert_eq!(again, csv.trim_end());
 
     // A name without a known ending is a directory, as it was.
     let directory = workspace.path().join("plain").display().to_string();
@@ -217,7 +217,7 @@ fn a_dataset_is_described_when_it_is_there_already() -> Outcome {
     assert!(told.stderr.contains("`odfs push t` announces it"), "{}", told.stderr);
     // The same again is nothing new, and what is not named stays.
     let same = alter(&["--license", "CC-BY-4.0", "--attach", &readme])?;
-    assert_eq!(same.text(), "t is up to date\n");
+    assert_eq!(same.text(), "t is up to date");
     alter(&["--description", "Stations"])?;
     let log = workspace.odfs(["log", "t", "-o", "yaml", "-n", "1"])?.text();
     assert!(

@@ -12,7 +12,7 @@ use crate::io::Io;
 use crate::output;
 use crate::session::Session;
 
-use rows::TableFormat;
+use rows::{TableFormat, Wanted};
 
 /// Write the rows of a dataset to a file, or the whole of it as a plain ODF dataset directory
 ///
@@ -41,7 +41,13 @@ pub(super) fn run(args: &ExportArgs, session: &Session, io: &mut Io) -> Result<(
     let dataset = session.workspace()?.catalog().find(&args.dataset)?;
     let format = args.format.or_else(|| TableFormat::of(&args.to));
     if let Some(format) = format {
-        return rows::write(&dataset, format, args, io);
+        let wanted = Wanted {
+            to: &args.to,
+            format,
+            history: args.history,
+            force: args.force,
+        };
+        return rows::write(&dataset, &wanted, io);
     }
     if args.history || args.force {
         return Err(Failure::usage(

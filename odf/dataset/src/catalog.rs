@@ -7,6 +7,7 @@
 //! Opening looks at every dataset only if the last end was not in order (see [`Mark`](crate::Mark)).
 
 mod listing;
+mod many;
 mod names;
 
 use std::ffi::OsStr;
@@ -23,7 +24,7 @@ use crate::dataset::{
     has_arrived, is_shared_in, standing,
 };
 use crate::settled::Stamp;
-use listing::look_at_each;
+use many::look_at_each;
 use odf_metadata::{DatasetId, Multihash};
 
 /// The shortest part of an id, in characters after `fed01`, that may stand for a dataset.

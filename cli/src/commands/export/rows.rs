@@ -17,7 +17,6 @@ use odf::metadata::Vocabulary;
 use odf::table_file::write_parquet;
 use tempfile::NamedTempFile;
 
-use super::ExportArgs;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output::{self, Format, records};
@@ -52,20 +51,33 @@ impl TableFormat {
     }
 }
 
+/// Where rows go, and which.
+pub(super) struct Wanted<'a> {
+    /// The name of a file, or `-`.
+    pub(super) to: &'a str,
+    /// Their form.
+    pub(super) format: TableFormat,
+    /// All that ever came, in place of those that hold now.
+    pub(super) history: bool,
+    /// A file that is there is written over.
+    pub(super) force: bool,
+}
+
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Failure>>>;
 
-/// Writes the rows that the arguments ask for.
+/// Writes the rows that are wanted.
 ///
 /// # Errors
 /// There are none, the file is there already or cannot be written; it is then as it was.
-pub(super) fn write(dataset: &Dataset, format: TableFormat, args: &ExportArgs, io: &mut Io) -> Result<(), Failure> {
+pub(super) fn write(dataset: &Dataset, wanted: &Wanted<'_>, io: &mut Io) -> Result<(), Failure> {
+    let Wanted {
+        to,
+        format,
+        history: all,
+        force,
+    } = *wanted;
     let name = dataset.name()?;
-    let (schema, batches) = if args.history {
-        history(dataset)?
-    } else {
-        state(dataset)?
-    }
-    .ok_or_else(|| {
+    let (schema, batches) = if all { history(dataset)? } else { state(dataset)? }.ok_or_else(|| {
         Failure::new(
             Kind::EmptyInput,
             format!("{name} has no rows yet, so nothing was written"),
@@ -73,7 +85,7 @@ pub(super) fn write(dataset: &Dataset, format: TableFormat, args: &ExportArgs, i
         .next(format!("`odfs inspect schema {name}` shows its columns"))
     })?;
     let mut count = 0;
-    if args.to == "-" {
+    if to == "-" {
         return match format {
             TableFormat::Parquet => {
                 write_parquet(Path::new("standard output"), io.out(), schema, batches).map(|_: u64| ())
@@ -81,8 +93,8 @@ pub(super) fn write(dataset: &Dataset, format: TableFormat, args: &ExportArgs, i
             _ => records::write(&schema, batches, text(format), io),
         };
     }
-    let path = io.resolve(Path::new(&args.to));
-    let target = Target::new(path, args.force)?;
+    let path = io.resolve(Path::new(to));
+    let target = Target::new(path, force)?;
     let progress = io.progress().clone();
     let batches = batches.inspect(|batch| {
         count += batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
@@ -102,9 +114,9 @@ pub(super) fn write(dataset: &Dataset, format: TableFormat, args: &ExportArgs, i
     io.say(format_args!(
         "Wrote {} row(s) of {name}{}, {}, to {}",
         output::count(count),
-        if args.history { ", its whole history" } else { "" },
+        if all { ", its whole history" } else { "" },
         output::bytes(bytes),
-        args.to
+        to
     ));
     Ok(())
 }
