@@ -27,7 +27,7 @@ pub(crate) struct LogArgs {
     #[arg(short, long, value_delimiter = ',', value_name = "KINDS")]
     filter: Vec<Filter>,
     /// The most blocks to show
-    #[arg(long, default_value_t = 500, value_name = "N")]
+    #[arg(short = 'n', long, default_value_t = 500, value_name = "N")]
     limit: usize,
 }
 
