@@ -12,9 +12,16 @@ use super::bytes::{bytes_of_rows, rows_reaching};
 /// Rows in a group. Page boundaries, and with them the bytes of a file, depend on this being a multiple of 1024.
 pub(super) const ROWS_PER_CALL: usize = 8192;
 
-/// A group ends early with the row that brings it to so many bytes, so that groups of long rows are not a multiple of memory.
-/// Rows of less than 2 KiB never do.
-pub(super) const BYTES_PER_CALL: usize = 16 << 20;
+/// Rows after which the writer looks whether a page is full. Where a group ends between, it looks elsewhere from then on than
+/// the writer of the reference implementation, which gets 8,192 rows however long they are.
+const ROWS_PER_LOOK: usize = 1024;
+
+/// A group that has so many bytes ends with the next multiple of [`ROWS_PER_LOOK`] rows, so that groups of long rows are not a
+/// multiple of memory. Rows of less than 1 KiB never do.
+pub(super) const ENOUGH_BYTES: usize = 8 << 20;
+
+/// It ends in any case with the row that brings it to so many. Rows of less than 8 KiB never do.
+pub(super) const BYTES_PER_CALL: usize = 2 * ENOUGH_BYTES;
 
 /// Regroups batches: where a group ends depends on the rows alone and not on how they come.
 pub(super) struct Groups {
@@ -43,7 +50,9 @@ impl Groups {
             let rows = part.num_rows();
             start += rows;
             self.bytes += bytes;
-            let is_complete = rows == wanted || self.bytes >= BYTES_PER_CALL;
+            let is_looked_at = (self.begun.get_buffered_rows() + rows).is_multiple_of(ROWS_PER_LOOK);
+            let is_complete =
+                rows == wanted || self.bytes >= BYTES_PER_CALL || (self.bytes >= ENOUGH_BYTES && is_looked_at);
             if is_complete && self.begun.is_empty() {
                 // Nothing to regroup, so nothing to copy.
                 self.bytes = 0;
@@ -60,11 +69,19 @@ impl Groups {
 
     /// As many of the rows as there is room for in the group that was begun, and their bytes.
     fn fitting(&self, rows: RecordBatch) -> (RecordBatch, usize) {
-        let (all, room) = (bytes_of_rows(&rows, 0..rows.num_rows()), BYTES_PER_CALL - self.bytes);
-        if all < room {
+        let all = bytes_of_rows(&rows, 0..rows.num_rows());
+        if self.bytes + all < ENOUGH_BYTES {
             return (rows, all);
         }
-        let count = rows_reaching(&rows, 0, room);
+        let enough = match ENOUGH_BYTES.saturating_sub(self.bytes) {
+            // One at least: what is complete already has been taken out.
+            0 => 1,
+            room => rows_reaching(&rows, 0, room),
+        };
+        let begun = self.begun.get_buffered_rows();
+        let looked_at = (begun + enough).next_multiple_of(ROWS_PER_LOOK) - begun;
+        let most = rows_reaching(&rows, 0, BYTES_PER_CALL - self.bytes);
+        let count = looked_at.min(most).min(rows.num_rows());
         let part = rows.slice(0, count);
         let bytes = bytes_of_rows(&part, 0..count);
         (part, bytes)

@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, DictionaryArray, Int32Array, Int64Array, Int64Builder, ListBuilder, StringArray,
-    StructArray, TimestampMillisecondArray, UInt64Array,
+    Array, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Int32Array, Int64Array, Int64Builder, ListBuilder,
+    StringArray, StringBuilder, StructArray, TimestampMillisecondArray, UInt64Array,
 };
 use arrow::compute::{cast, nullif};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -233,6 +233,67 @@ fn pages_and_dictionaries_of_many_rows_end_where_those_of_kamus_writer_do() {
     );
 }
 
+/// Text that does not get shorter when it is packed.
+fn noise(seed: u64, length: usize) -> String {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let letter = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b' ' + (state >> 32) as u8 % 95)
+    };
+    std::iter::repeat_with(letter).take(length).collect()
+}
+
+/// Rows of text and bytes, short ones before those of more than a kibibyte.
+fn long(rows: usize, lists: bool) -> RecordBatch {
+    let length = |n: usize| if n < 1500 { n % 40 } else { 1025 + n * 37 % 300 };
+    let texts = |seed: u64, none: usize| -> StringArray {
+        let one = |n: usize| (n % none > 0).then(|| noise(seed + n as u64, length(n) / (seed as usize)));
+        (0..rows).map(one).collect()
+    };
+    let few: StringArray = (0..rows).map(|n| Some(noise(n as u64 % 7 + 1, 200))).collect();
+    let (all, some) = (texts(1, usize::MAX), texts(6, 3));
+    let bytes: BinaryArray = some.iter().map(|text| text.map(str::as_bytes)).collect();
+    let mut columns: Vec<(&str, ArrayRef)> = vec![
+        ("offset", Arc::new(Int64Array::from_iter_values(0..rows as i64))),
+        ("all", Arc::new(all)),
+        ("some", Arc::new(some)),
+        ("bytes", Arc::new(bytes)),
+        ("few", Arc::new(few)),
+    ];
+    if lists {
+        let mut builder = ListBuilder::new(StringBuilder::new());
+        for n in 0..rows {
+            builder.append_value((0..n % 4).map(|item| Some(noise((n * 4 + item) as u64, n % 40))));
+        }
+        columns.push(("lists", Arc::new(builder.finish())));
+    }
+    RecordBatch::try_from_iter_with_nullable(
+        columns
+            .into_iter()
+            .map(|(name, column)| (name, column, name != "offset")),
+    )
+    .unwrap()
+}
+
+#[test]
+fn pages_of_long_rows_end_where_those_of_kamus_writer_do() {
+    // As above, the hashes are of files of version 58.4 of the writer.
+    for (lists, wanted) in [
+        (
+            false,
+            "f1620aa276db44ff484b96ff63ee6f067cacd3e9e0e7b3ba8c143ae189047ec8a9d1d",
+        ),
+        (
+            true,
+            "f1620cda4a9af07420b7d6046ab28f1714e9a891dd7f0ec9366463fafd1f75404bd69",
+        ),
+    ] {
+        assert_eq!(written(&long(6000, lists)).to_string(), wanted, "lists: {lists}");
+    }
+}
+
 #[test]
 fn text_is_cut_into_pages_and_dictionaries_as_if_the_writer_never_looked_within_1024_rows() {
     let rows = 45_000;
@@ -255,12 +316,33 @@ fn text_is_cut_into_pages_and_dictionaries_as_if_the_writer_never_looked_within_
             }
         }
     }
-    // Of this 1,024 are more than a page. Rows of 2 KiB would not be 8,192 to a call any more.
+    // Of this 1,024 are more than a page.
     fields.push(Field::new("long", DataType::Utf8View, true));
     columns.push(cast(&text((9, 1_100)), &DataType::Utf8View).unwrap());
-    let schema = Arc::new(Schema::new(fields));
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+    assert_eq!(written(&batch), written_alone(&batch));
+}
+
+#[test]
+fn rows_of_several_kibibytes_are_cut_as_if_they_came_in_one_call() {
+    let rows = 7_000;
+    // A call has enough bytes after some 1,100 of these rows, and not twice as many after 2,048.
+    for longest in [5_000, 14_000] {
+        let text = (0..rows).map(|row| noise(row as u64 + 1, row * 7919 % longest));
+        let columns: [(&str, ArrayRef); 2] = [
+            ("offset", Arc::new(Int64Array::from_iter_values(0..rows as i64))),
+            ("long", Arc::new(StringArray::from_iter_values(text))),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        assert_eq!(written(&batch), written_alone(&batch), "{longest}");
+    }
+}
+
+/// The hash of the file that one writer makes of rows, which it is given 1,024 at a time and text as a whole.
+fn written_alone(batch: &RecordBatch) -> Multihash {
+    let (schema, rows) = (batch.schema(), batch.num_rows());
     let properties = properties(&kamu(), &schema, &[]);
-    let mut alone = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties)).unwrap();
+    let mut alone = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).unwrap();
     let whole = |column: &ArrayRef| -> ArrayRef {
         let plain = match column.data_type() {
             DataType::Int64 => return column.clone(),
@@ -271,7 +353,6 @@ fn text_is_cut_into_pages_and_dictionaries_as_if_the_writer_never_looked_within_
         let keys = Int32Array::new((0..values.len() as i32).collect(), values.nulls().cloned());
         Arc::new(DictionaryArray::try_new(keys, values).unwrap())
     };
-    let batch = RecordBatch::try_new(schema, columns).unwrap();
     for from in (0..rows).step_by(1024) {
         let part = batch.slice(from, 1024.min(rows - from));
         let columns: Vec<ArrayRef> = part.columns().iter().map(whole).collect();
@@ -282,7 +363,7 @@ fn text_is_cut_into_pages_and_dictionaries_as_if_the_writer_never_looked_within_
         let part = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
         alone.write(&part).unwrap();
     }
-    assert_eq!(written(&batch), Multihash::sha3_256(&alone.into_inner().unwrap()));
+    Multihash::sha3_256(&alone.into_inner().unwrap())
 }
 
 #[test]

@@ -12,18 +12,6 @@ use crate::slice::groups::{BYTES_PER_CALL, Groups, ROWS_PER_CALL};
 use crate::slice::pages::HELD_BYTES;
 use crate::slice::write::Bounds;
 
-/// Text that does not get shorter when it is packed.
-fn noise(seed: u64, length: usize) -> String {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let letter = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        char::from(b' ' + (state >> 32) as u8 % 95)
-    };
-    std::iter::repeat_with(letter).take(length).collect()
-}
-
 /// Rows with texts of these lengths.
 fn texts(lengths: impl Iterator<Item = usize>) -> RecordBatch {
     let texts = lengths.enumerate().map(|(n, length)| Some(noise(n as u64 + 1, length)));
