@@ -91,8 +91,8 @@ fn declared_features_have_the_columns_that_kamu_fills_and_more_only_where_it_fin
     assert_eq!(rows(&["id BIGINT"]), ["1", "8"]);
     assert_eq!(rows(&["id BIGINT", "_id BIGINT"]), ["7 1", "8 9"]);
     assert_eq!(rows(&["id BIGINT", "_geometry STRING"]), ["1 shadow", "8 -"]);
-    // Numbers of a geometry are as they are written, with a sign before each exponent.
-    let point = "{\"coordinates\":[1e+2,-0.5E-3,2E+5],\"type\":\"Point\"}";
+    // Numbers of a geometry have the digits that are written, and exponents in one form.
+    let point = "{\"coordinates\":[1e+2,-0.5e-3,2e+5],\"type\":\"Point\"}";
     assert_eq!(rows(&["geometry STRING"]), [point, "{}"]);
     // Columns that are not declared are those that kamu finds.
     let (columns, rows) = read(text.as_bytes(), &step(None)).unwrap();
