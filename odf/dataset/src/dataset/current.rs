@@ -18,7 +18,7 @@ use super::{Dataset, DatasetError, Newest};
 #[cfg(not(test))]
 const MAX_KEY_BYTES: usize = 512 << 20;
 #[cfg(test)]
-const MAX_KEY_BYTES: usize = 64;
+const MAX_KEY_BYTES: usize = 256;
 
 /// Why a state cannot be told.
 #[derive(Debug, thiserror::Error)]

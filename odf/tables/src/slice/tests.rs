@@ -249,7 +249,7 @@ fn noise(seed: u64, length: usize) -> String {
 fn long(rows: usize, lists: bool) -> RecordBatch {
     let length = |n: usize| if n < 1500 { n % 40 } else { 1025 + n * 37 % 300 };
     let texts = |seed: u64, none: usize| -> StringArray {
-        let one = |n: usize| (n % none > 0).then(|| noise(seed + n as u64, length(n) / (seed as usize)));
+        let one = |n: usize| (!n.is_multiple_of(none)).then(|| noise(seed + n as u64, length(n) / (seed as usize)));
         (0..rows).map(one).collect()
     };
     let few: StringArray = (0..rows).map(|n| Some(noise(n as u64 % 7 + 1, 200))).collect();

@@ -83,8 +83,8 @@ fn rows_that_only_came_need_no_key() {
 
 #[test]
 fn keys_are_held_up_to_the_limit() {
-    // An entry of the map has 32 bytes, a key of one time 9: the limit of tests is 64.
-    for (retracted, fits) in [(1, true), (2, false)] {
+    // An entry of the map has 32 bytes, a key of one time 9: the limit of tests is 256.
+    for (retracted, fits) in [(6, true), (7, false)] {
         let dir = TempDir::new().unwrap();
         let catalog = open(dir.path());
         let rows: Vec<(i32, u64)> = (0..retracted).flat_map(|key| [(0, key), (1, key)]).collect();
