@@ -185,6 +185,15 @@ fn rows_come_out_as_they_hold_now_or_as_they_came() -> Outcome {
     let again = workspace.odfs(["export", "again", "-"])?.text();
     assert_eq!(again, csv.trim_end());
 
+    let taken = workspace.path().join("taken.csv");
+    fs::create_dir(&taken)?;
+    let taken = workspace.refused(["export", "t", &taken.display().to_string(), "--force"])?;
+    assert!(
+        taken.code() == Some(2) && taken.stderr.contains("name a file in it"),
+        "{}",
+        taken.stderr
+    );
+
     // A name without a known ending is a directory, as it was.
     let directory = workspace.path().join("plain").display().to_string();
     workspace.odfs(["export", "t", &directory])?;
@@ -234,6 +243,17 @@ fn a_dataset_is_described_when_it_is_there_already() -> Outcome {
     workspace.odfs(["verify"])?;
     workspace.odfs(["push", "t"])?;
 
+    // One byte over what is attached at most.
+    let long = workspace
+        .write("long.txt", "x".repeat((1 << 20) + 1))?
+        .display()
+        .to_string();
+    let long = workspace.refused(["alter", "t", "--attach", &long])?;
+    assert!(
+        long.code() == Some(5) && long.stderr.contains("longer than the limit of 1.0 MiB"),
+        "{}",
+        long.stderr
+    );
     let nothing = workspace.refused(["alter", "t"])?;
     assert_eq!(nothing.code(), Some(2), "{}", nothing.stderr);
     let events = workspace.write(

@@ -206,6 +206,9 @@ struct Target {
 
 impl Target {
     fn new(path: PathBuf, force: bool) -> Result<Target, Failure> {
+        if path.is_dir() {
+            return Err(Failure::usage(format!("{} is a directory", path.display())).next("name a file in it"));
+        }
         if !force && path.symlink_metadata().is_ok() {
             return Err(
                 Failure::new(Kind::Refused, format!("{} is there already", path.display()))
