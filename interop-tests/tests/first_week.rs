@@ -194,6 +194,23 @@ fn rows_come_out_as_they_hold_now_or_as_they_came() -> Outcome {
         taken.stderr
     );
 
+    // A folder that is not there is named, with what makes it.
+    let missing = workspace.path().join("no/such").display().to_string();
+    let inside = format!("{missing}/out.csv");
+    let refused = workspace.refused(["export", "t", &inside])?;
+    assert!(
+        refused.code() == Some(3) && refused.stderr.contains(&format!("no folder {missing} ")),
+        "{}",
+        refused.stderr
+    );
+    assert!(
+        refused.stderr.contains(&format!("`mkdir -p '{missing}'`")),
+        "{}",
+        refused.stderr
+    );
+    fs::create_dir_all(&missing)?;
+    workspace.odfs(["export", "t", &inside])?;
+
     // A name without a known ending is a directory, as it was.
     let directory = workspace.path().join("plain").display().to_string();
     workspace.odfs(["export", "t", &directory])?;

@@ -470,6 +470,7 @@ impl Catalog {
         let disk = &self.medium.disk;
         disk.rename(&self.dataset_dir(id), &self.set_aside_dir(id))?;
         disk.sync_dir(&self.dir)?;
+        // Both parts: the key of the lasting one begins with that of the other.
         self.medium.cache.forget(STATES, &id.to_bytes());
         self.medium.cache.forget(WHOLE, &id.to_bytes());
         Ok(())

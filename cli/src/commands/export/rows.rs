@@ -13,6 +13,7 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use clap::ValueEnum;
 use odf::dataset::Dataset;
+use odf::disk::Disk;
 use odf::metadata::Vocabulary;
 use odf::table_file::write_parquet;
 use tempfile::NamedTempFile;
@@ -215,10 +216,14 @@ impl Target {
                     .next("name another file, or write over it with --force"),
             );
         }
-        let dir = path
-            .parent()
-            .filter(|dir| !dir.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let dir = dir_of(&path);
+        if !dir.exists() {
+            let dir = dir.display();
+            return Err(
+                Failure::new(Kind::NotFound, format!("there is no folder {dir} to put the file into"))
+                    .next(format!("make it with `mkdir -p '{dir}'`, then run the command again")),
+            );
+        }
         let file = tempfile::Builder::new()
             // As any new file, less what the umask takes away.
             .permissions(Permissions::from_mode(0o666))
@@ -231,7 +236,7 @@ impl Target {
         self.file.reopen().map_err(|error| Failure::file(&self.path, &error))
     }
 
-    /// Gives the file its name, and says how long it is.
+    /// Gives the file its name, both of which survive power loss then, and says how long it is.
     fn finish(mut self) -> Result<u64, Failure> {
         let failed = |error: &std::io::Error| Failure::file(&self.path, error);
         self.file.flush().map_err(|error| failed(&error))?;
@@ -241,9 +246,15 @@ impl Target {
             true => self.file.persist(&self.path),
             false => self.file.persist_noclobber(&self.path),
         };
-        match named {
-            Ok(_) => Ok(bytes),
-            Err(error) => Err(Failure::file(&self.path, &error.error)),
-        }
+        named.map_err(|error| failed(&error.error))?;
+        Disk::new().sync_dir(dir_of(&self.path))?;
+        Ok(bytes)
     }
+}
+
+/// The folder that holds a file.
+fn dir_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }

@@ -112,9 +112,14 @@ fn deleting_leaves_nothing_and_unfinished_work_is_swept_away() {
     let catalog = open(dir.path());
     let datasets = Datasets::new(catalog.clone(), std::sync::Arc::new(NoMirror));
     let a = make(&catalog, 1, "a").id();
+    let kept = || {
+        let keys = [&b""[..], b"l"].map(|part| [&a.to_bytes()[..], part].concat());
+        keys.map(|key| catalog.medium().cache.get(STATES, &key).is_some())
+    };
+    assert_eq!(kept(), [true; 2]);
     datasets.delete(&a).unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    assert_eq!(catalog.medium().cache.get(STATES, &a.to_bytes()), None);
+    assert_eq!(kept(), [false; 2]);
     assert!(catalog.by_id(&a).unwrap().is_none());
     assert!(matches!(
         datasets.delete(&a),
