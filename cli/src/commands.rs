@@ -19,6 +19,7 @@ mod config;
 mod delete;
 mod demo;
 mod dial;
+mod effect;
 mod export;
 mod ingest;
 mod input;

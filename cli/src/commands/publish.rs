@@ -7,13 +7,14 @@ use odf::catalog::CatalogError;
 use odf::dataset::{Dataset, DatasetName};
 use odf::ingest::source::{Phase, Progress, ReadOptions};
 use odf::ingest::taken::{Check, waiting};
-use odf::ingest::{self, Changed, ColumnNote, ColumnType, DdlError, merge_option};
+use odf::ingest::{self, Changed, ColumnNote, ColumnType, DdlError, Effect, Retracting, merge_option};
 use odf::metadata::Timestamp;
 use odf::workspace::{Grown, Growth};
 use odf_node::keystore::Keypair;
 
 use super::announce::{Announcement, ReportArgs};
 use super::batch;
+use super::effect::{may_go, say_passed_over};
 use super::input::{Input, SourceArgs};
 use super::inspect::type_in_words;
 use super::place::After;
@@ -148,11 +149,20 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         finished: args.finished,
         check: args.check.into(),
         add_columns: args.add_columns,
+        retracting: match io.assumes_yes() {
+            true => Retracting::Any,
+            false => Retracting::Unasked,
+        },
         slice: session.settings().slice_options(),
         ..ingest::Options::default()
     };
 
-    let (dataset, grown, turn) = take(&name, &input, &options, session, io)?;
+    let Took {
+        dataset,
+        grown,
+        effect,
+        turn,
+    } = take(&name, &input, options, session, io)?;
     let key = own_key(&dataset, session)?;
     let stays = !args.exit || session.is_lasting();
     // What publishes over something else, or has nothing new, is not one of many; nor is it where holders are counted.
@@ -165,7 +175,8 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         None => Announcement::make(session, &dataset, &key, args.force, stays, io)?,
     };
     drop(turn);
-    announcement.report(&dataset, grown.as_ref(), args.report, session, io)?;
+    announcement.report(&dataset, grown.as_ref(), &effect, args.report, session, io)?;
+    say_passed_over(&dataset, &effect, args.source.table(), session, io)?;
     if args.exit {
         return match args.require_holders.zip(announcement.holders()) {
             Some((wanted, holders)) if holders < wanted => Err(Failure::new(
@@ -186,15 +197,26 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
     Ok(After::Serve { gateway: false })
 }
 
+/// What came of a table.
+struct Took {
+    dataset: Dataset,
+    /// What was added, if anything was.
+    grown: Option<Grown>,
+    /// What its rows did, or would have done.
+    effect: Effect,
+    /// The turn at changing the dataset.
+    turn: Turn,
+}
+
 /// Takes the new rows into the dataset called `name`, making it if there is none. The turn at changing it is still on: its
 /// head is to be announced before others move it.
 fn take(
     name: &DatasetName,
     input: &Input,
-    options: &ingest::Options,
+    mut options: ingest::Options,
     session: &Session,
     io: &mut Io,
-) -> Result<(Dataset, Option<Grown>, Turn), Failure> {
+) -> Result<Took, Failure> {
     let workspace = session.workspace()?;
     let (mut making, mut turn) = (None, None);
     let mut dataset = find(name, session)?;
@@ -218,15 +240,23 @@ fn take(
         turn = Some(session.turn(&mut dataset, io)?);
     }
     let is_named = options.event_time.is_some();
-    let (mut dataset, growth) = workspace.take(name, input.source(), options, io.now()?, &mut watch(io))?;
+    let (mut dataset, growth) = loop {
+        match workspace.take(name, input.source(), &options, io.now()?, &mut watch(io)) {
+            Ok(taken) => break taken,
+            Err(error) => options.retracting = may_go(error, input.source().name(), io)?,
+        }
+    };
     drop(making);
     let turn = match turn {
         Some(turn) => turn,
         None => session.turn(&mut dataset, io)?,
     };
-    let grown = match growth {
-        Growth::UpToDate => None,
-        Growth::Grown(grown) => Some(grown),
+    let (grown, effect) = match growth {
+        Growth::UpToDate(effect) => (None, effect),
+        Growth::Grown(grown) => {
+            let effect = grown.effect;
+            (Some(grown), effect)
+        }
     };
     if let Some(bytes) = waiting(input.source(), dataset.state().source_state.as_ref()) {
         io.say(format_args!(
@@ -254,7 +284,12 @@ fn take(
     if let Some(grown) = &grown {
         say_notes(&grown.notes, io);
     }
-    Ok((dataset, grown, turn))
+    Ok(Took {
+        dataset,
+        grown,
+        effect,
+        turn,
+    })
 }
 
 /// Says what there is to be said of columns.

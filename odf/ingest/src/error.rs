@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use arrow::error::ArrowError;
 
+use super::effect::Effect;
 use super::ground::{HistoryError, QueryError};
 use super::plan::PlanError;
 use super::source::SourceError;
@@ -44,7 +45,8 @@ pub enum IngestError {
     #[error(
         "{name} is not what was published before with more rows behind it: its first {length} bytes were taken, and \
          {change}. Ways out: publish the file under another name (--name), append all of its rows again (--append-all), or \
-         key the rows (--merge ledger or snapshot with --primary-key)"
+         say which columns tell rows apart (--primary-key, with --merge snapshot where the file is all that holds, or --merge \
+         upsert where it is a part of it): then changed values are taken as corrections"
     )]
     Changed {
         /// The file.
@@ -61,6 +63,17 @@ pub enum IngestError {
          (--append-all), or key the rows (--merge snapshot with --primary-key), which retracts the half"
     )]
     WentOn(String),
+    /// A snapshot would retract more rows than were [allowed](crate::Retracting).
+    #[error(
+        "{name} lacks {} of the {} rows that hold, and a snapshot retracts what its file lacks",
+        .effect.retracted, .effect.held
+    )]
+    Drastic {
+        /// The file.
+        name: String,
+        /// What it would do.
+        effect: Effect,
+    },
     /// The columns of the dataset are those that a query gives.
     #[error("the push source of the dataset sends rows through a query, which decides what columns there are")]
     ColumnsOfQuery,
@@ -73,7 +86,8 @@ pub enum IngestError {
     /// The dataset has rows and no note of which file they are from.
     #[error(
         "the dataset has {rows} rows, and which of {name}'s rows are among them is not known. Ways out: append all of \
-         them (--append-all), key the rows (--merge ledger or snapshot with --primary-key), or publish under another name"
+         them (--append-all), say which columns tell rows apart (--primary-key, with --merge upsert, or --merge snapshot where \
+         the file is all that holds), or publish under another name"
     )]
     Unknown {
         /// The file.
