@@ -18,6 +18,7 @@ mod completions;
 mod config;
 mod delete;
 mod demo;
+mod describe;
 mod dial;
 mod effect;
 mod export;

@@ -14,6 +14,7 @@ use odf_node::keystore::Keypair;
 
 use super::announce::{Announcement, ReportArgs};
 use super::batch;
+use super::describe::{DescribeArgs, Description};
 use super::effect::{may_go, say_passed_over};
 use super::input::{Input, SourceArgs};
 use super::inspect::type_in_words;
@@ -64,6 +65,8 @@ pub(crate) struct PublishArgs {
     /// Take the last line of a file that has grown, though nothing ends it; else it waits for its line break
     #[arg(long = "final")]
     finished: bool,
+    #[command(flatten)]
+    describe: DescribeArgs,
     /// How the part of a file is looked at that was taken earlier
     ///
     /// Every byte of it is read if the file was touched since. A file that grew looks to the file system like one that was
@@ -119,9 +122,9 @@ impl From<CheckName> for Check {
 
 /// The types that `--schema` declares.
 #[derive(Clone, Debug, Default)]
-struct Types(Vec<ColumnType>);
+pub(super) struct Types(pub(super) Vec<ColumnType>);
 
-fn parse_types(text: &str) -> Result<Types, DdlError> {
+pub(super) fn parse_types(text: &str) -> Result<Types, DdlError> {
     ingest::parse_types(text).map(Types)
 }
 
@@ -131,6 +134,7 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         // The key alone leaves the strategy as it is.
         None => None,
     };
+    let description = args.describe.read(io)?;
     let input = Input::open(&args.source, args.found_types(), session, io)?;
     let name = match &args.name {
         Some(name) => name.clone(),
@@ -154,6 +158,7 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
             false => Retracting::Unasked,
         },
         slice: session.settings().slice_options(),
+        events: description.events(None, &[])?,
         ..ingest::Options::default()
     };
 
@@ -162,7 +167,7 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         grown,
         effect,
         turn,
-    } = take(&name, &input, options, session, io)?;
+    } = take(&name, &input, options, &description, session, io)?;
     let key = own_key(&dataset, session)?;
     let stays = !args.exit || session.is_lasting();
     // What publishes over something else, or has nothing new, is not one of many; nor is it where holders are counted.
@@ -214,6 +219,7 @@ fn take(
     name: &DatasetName,
     input: &Input,
     mut options: ingest::Options,
+    description: &Description<'_>,
     session: &Session,
     io: &mut Io,
 ) -> Result<Took, Failure> {
@@ -258,6 +264,10 @@ fn take(
             (Some(grown), effect)
         }
     };
+    if grown.as_ref().is_none_or(|grown| grown.old_head.is_some()) {
+        // A new dataset says it from its beginning.
+        describe(&mut dataset, description, io)?;
+    }
     if let Some(bytes) = waiting(input.source(), dataset.state().source_state.as_ref()) {
         io.say(format_args!(
             "The last line of {} waits for its line break ({}); --final takes it as it is",
@@ -290,6 +300,16 @@ fn take(
         effect,
         turn,
     })
+}
+
+/// Appends what the dataset is to say of itself, where that is something else than it says.
+fn describe(dataset: &mut Dataset, description: &Description<'_>, io: &Io) -> Result<(), Failure> {
+    let events = description.events(Some(dataset), &[])?;
+    if !events.is_empty() {
+        let time = io.now()?.max(dataset.state().system_time);
+        dataset.append_events(events, time, None)?;
+    }
+    Ok(())
 }
 
 /// Says what there is to be said of columns.

@@ -80,6 +80,18 @@ pub enum IngestError {
     /// The source takes the columns that a table has.
     #[error("the push source of the dataset declares no columns that others could be added to")]
     ColumnsOpen,
+    /// The source that is polled decides which columns there are.
+    #[error("the rows of the dataset come from a source that is asked for them, which decides what columns there are")]
+    ColumnsPolled,
+    /// A column that is to be added is there.
+    #[error("the dataset has a column `{0}` already")]
+    ColumnThere(String),
+    /// A column that is to be added has a name that ODF keeps for itself.
+    #[error("the dataset needs the name `{0}` for itself")]
+    ColumnReserved(String),
+    /// Rows that are there have no value in a new column.
+    #[error("the column `{0}` cannot be NOT NULL: the rows that are there have no value in it")]
+    ColumnRequired(String),
     /// The file changed each time that it was read.
     #[error("{0} changes while it is read, each time anew")]
     Unsteady(String),

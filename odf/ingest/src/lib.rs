@@ -57,6 +57,7 @@ mod number;
 mod push;
 mod shapes;
 mod stage;
+mod widen;
 
 use arrow::datatypes::{DataType, TimeUnit};
 use odf_metadata::chain::ChainState;
@@ -74,6 +75,7 @@ pub use ground::{
 };
 pub use json::MAX_DEPTH as MAX_JSON_DEPTH;
 pub use push::{Polled, PushOptions, polled, push, set_watermark};
+pub use widen::add_columns;
 
 use before::Before;
 use commit::{Additions, Reached};
