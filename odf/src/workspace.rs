@@ -11,7 +11,8 @@ use odf_dataset::{Dataset, DatasetError, DatasetName, Datasets, Object, StoredBl
 use odf_ingest::source::{OnProgress, Source};
 use odf_ingest::taken::MARKS_FILE;
 use odf_ingest::{
-    ColumnNote, Ground, History, HistoryError, IngestError, NoHistory, Polled, Prepared, PushOptions, Slices,
+    ColumnNote, Effect, Ground, History, HistoryError, IngestError, Ingested, NoHistory, Polled, Prepared, PushOptions,
+    Slices,
 };
 use odf_ipfs::layout::Layout;
 use odf_ipfs::pull::name_of;
@@ -74,8 +75,8 @@ pub enum TakeError {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one at a time, and looked at right away")]
 pub enum Growth {
-    /// There was nothing new; nothing was written.
-    UpToDate,
+    /// There was nothing new; nothing was written. Rows may have been [passed over](Effect::passed_over).
+    UpToDate(Effect),
     /// Blocks were added.
     Grown(Grown),
 }
@@ -95,6 +96,8 @@ pub struct Grown {
     pub rows: u64,
     /// How many of them had no event time, and were given one.
     pub without_event_time: u64,
+    /// What they did to those that were there.
+    pub effect: Effect,
     /// What the types that were found out leave to be said.
     pub notes: Vec<ColumnNote>,
 }
@@ -138,10 +141,10 @@ impl Workspace {
             Ok(entry) => {
                 let mut dataset = self.catalog().open_entry(&entry)?;
                 check_ground(&dataset)?;
-                let prepared = on_ground(&dataset, |ground| {
+                let ingested = on_ground(&dataset, |ground| {
                     odf_ingest::ingest(ground, source, options, now, progress)
                 })?;
-                let growth = commit(&mut dataset, prepared)?;
+                let growth = commit(&mut dataset, ingested)?;
                 Ok((dataset, growth))
             }
             Err(CatalogError::Unknown { .. }) => {
@@ -174,7 +177,8 @@ impl Workspace {
             dir: &new.data_dir(),
             marks: &new.dir().join(MARKS_FILE),
         };
-        let prepared = odf_ingest::ingest(ground, source, options, now, progress)?.ok_or(TakeError::NothingTaken)?;
+        let ingested = odf_ingest::ingest(ground, source, options, now, progress)?;
+        let prepared = ingested.news().ok_or(TakeError::NothingTaken)?;
         let Prepared {
             events,
             system_time,
@@ -182,6 +186,7 @@ impl Workspace {
             data,
             rows,
             without_event_time,
+            effect,
             notes,
         } = prepared;
         let (dataset, blocks) = new.install_events(DatasetKind::Root, events, system_time, slice)?;
@@ -192,6 +197,7 @@ impl Workspace {
             slice: data,
             rows,
             without_event_time,
+            effect,
             notes,
         };
         Ok((dataset, Growth::Grown(grown)))
@@ -211,10 +217,10 @@ impl Workspace {
         progress: &mut OnProgress<'_>,
     ) -> Result<Growth, TakeError> {
         check_ground(dataset)?;
-        let prepared = on_ground(dataset, |ground| {
+        let ingested = on_ground(dataset, |ground| {
             odf_ingest::push(ground, name, content, options, now, progress)
         })?;
-        Ok(commit(dataset, prepared)?)
+        Ok(commit(dataset, ingested)?)
     }
 
     /// Takes what the polling source of the dataset has fetched.
@@ -452,9 +458,10 @@ fn on_ground<T>(dataset: &Dataset, work: impl FnOnce(Ground<'_>) -> T) -> T {
 }
 
 /// Commits what was prepared for a dataset that is here.
-fn commit(dataset: &mut Dataset, prepared: Option<Prepared>) -> Result<Growth, DatasetError> {
-    let Some(prepared) = prepared else {
-        return Ok(Growth::UpToDate);
+fn commit(dataset: &mut Dataset, ingested: impl Into<Ingested>) -> Result<Growth, DatasetError> {
+    let prepared = match ingested.into() {
+        Ingested::Nothing(effect) => return Ok(Growth::UpToDate(effect)),
+        Ingested::News(prepared) => prepared,
     };
     let old_head = *dataset.head();
     let blocks = dataset.append_events(prepared.events, prepared.system_time, prepared.slice)?;
@@ -465,6 +472,7 @@ fn commit(dataset: &mut Dataset, prepared: Option<Prepared>) -> Result<Growth, D
         slice: prepared.data,
         rows: prepared.rows,
         without_event_time: prepared.without_event_time,
+        effect: prepared.effect,
         notes: prepared.notes,
     }))
 }

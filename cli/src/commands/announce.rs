@@ -5,13 +5,14 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use odf::dataset::Dataset;
-use odf::ingest::ColumnNote;
+use odf::ingest::{ColumnNote, Effect};
 use odf::publish::{self, Before, Published};
 use odf::pull::name_of;
 use odf::workspace::Grown;
 use odf_node::ipns::Name;
 use odf_node::keystore::Keypair;
 
+use super::effect::{in_words, into_json};
 use crate::failure::Failure;
 use crate::io::{Io, Step};
 use crate::output;
@@ -108,7 +109,8 @@ impl Announcement {
         }
     }
 
-    /// Tells the user what was done and how others get it. `update` is what was appended just before, if anything was.
+    /// Tells the user what was done and how others get it. `update` is what was appended just before, if anything was, and
+    /// `effect` what the rows did that were read for it.
     ///
     /// # Errors
     /// The reader went away.
@@ -116,6 +118,7 @@ impl Announcement {
         &self,
         dataset: &Dataset,
         update: Option<&Grown>,
+        effect: &Effect,
         args: ReportArgs,
         session: &Session,
         io: &mut Io,
@@ -138,7 +141,7 @@ impl Announcement {
         };
         let local = dataset.name()?;
         if args.output == ReportFormat::Json {
-            return io.line(serde_json::json!({
+            let mut report = serde_json::json!({
                 "dataset": local.as_str(),
                 "id": dataset.id().to_string(),
                 "head": dataset.head().to_string(),
@@ -155,7 +158,9 @@ impl Announcement {
                 "gateway": gateway,
                 "publicGateway": public,
                 "pull": self.pull,
-            }));
+            });
+            into_json(effect, &mut report);
+            return io.line(report);
         }
         match update {
             Some(update) if update.old_head.is_none() => {
@@ -174,6 +179,9 @@ impl Announcement {
                 // It stood for another history, or one that is not here.
                 None => io.line(format_args!("Updated to {}", dataset.head()))?,
             },
+        }
+        if update.is_some_and(|update| update.old_head.is_some()) {
+            io.line(format_args!("  rows     {}", in_words(effect)))?;
         }
         io.line(format_args!("  name     ipns://{name}"))?;
         if let Some(published) = published {

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use clap::Args;
 use odf::dataset::{Dataset, RemoteAliases};
-use odf::ingest::PushOptions;
 use odf::ingest::source::Format;
+use odf::ingest::{Effect, PushOptions};
 use odf::metadata::{Multihash, Timestamp};
-use odf::workspace::Growth;
+use odf::workspace::{Grown, Growth};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use super::announce::{ReportFormat, in_json, in_millis};
 use super::batch::{self, committed};
+use super::effect::{self, in_words, into_json, say_drastic, say_passed_over};
 use super::input::spool;
 use super::publish::{say_filled, say_notes, watch};
 use crate::failure::{Failure, Kind};
@@ -132,6 +133,8 @@ struct Pushed {
     rows: u64,
     /// How many of the rows had no event time.
     without_event_time: u64,
+    /// What they did to those that were there.
+    effect: Effect,
     /// What became of values that did not come out as they went in, and what else was said.
     notes: Vec<Value>,
     /// The last head that was made; none if nothing was taken.
@@ -157,20 +160,24 @@ fn push_all(
         pushed.turn = None;
         let content = Content::open(file, session, io)?;
         pushed.turn = Some(session.turn(dataset, io)?);
+        let before = *dataset.head();
         let progress = &mut watch(io);
-        match session
+        let growth = session
             .workspace()?
-            .push(dataset, &content.name, &content.path, options, io.now()?, progress)?
-        {
-            Growth::UpToDate if several => io.say(format_args!("{file}: nothing new")),
-            Growth::UpToDate => {}
+            .push(dataset, &content.name, &content.path, options, io.now()?, progress)?;
+        let (Growth::UpToDate(effect) | Growth::Grown(Grown { effect, .. })) = &growth;
+        effect::add(&mut pushed.effect, effect);
+        match &growth {
+            Growth::UpToDate(_) if several => io.say(format_args!("{file}: nothing new")),
+            Growth::UpToDate(_) => {}
             Growth::Grown(grown) => {
                 pushed.blocks += grown.blocks.len();
                 pushed.rows += grown.rows;
                 pushed.without_event_time += grown.without_event_time;
                 pushed.head = Some(grown.new_head);
                 if several {
-                    io.say(format_args!("{file}: {} row(s)", output::count(grown.rows)));
+                    let words = in_words(&grown.effect);
+                    io.say(format_args!("{file}: {} row(s): {words}", output::count(grown.rows)));
                 }
                 say_notes(&grown.notes, io);
                 pushed.notes.extend(grown.notes.iter().map(|note| {
@@ -184,6 +191,8 @@ fn push_all(
                 }
             }
         }
+        say_drastic(dataset, effect, Some(&before), io);
+        say_passed_over(dataset, effect, file, session, io)?;
     }
     Ok(())
 }
@@ -194,6 +203,7 @@ fn report(dataset: &Dataset, pushed: &Pushed, whole: bool, format: ReportFormat,
         blocks,
         rows,
         without_event_time,
+        effect,
         notes,
         head,
         due,
@@ -202,16 +212,20 @@ fn report(dataset: &Dataset, pushed: &Pushed, whole: bool, format: ReportFormat,
     let head = head.unwrap_or(*dataset.head());
     match (format, blocks) {
         (_, 0) if !whole => Ok(()),
-        (ReportFormat::Json, _) => io.line(json!({
-            "dataset": name.as_str(),
-            "id": dataset.id().to_string(),
-            "head": head.to_string(),
-            "blocks": blocks,
-            "rows": rows,
-            "rowsWithoutEventTime": without_event_time,
-            "notes": notes,
-            "dueInMs": due.map(in_millis),
-        })),
+        (ReportFormat::Json, _) => {
+            let mut report = json!({
+                "dataset": name.as_str(),
+                "id": dataset.id().to_string(),
+                "head": head.to_string(),
+                "blocks": blocks,
+                "rows": rows,
+                "rowsWithoutEventTime": without_event_time,
+                "notes": notes,
+                "dueInMs": due.map(in_millis),
+            });
+            into_json(effect, &mut report);
+            io.line(report)
+        }
         (ReportFormat::Text, 0) => io.line(format_args!("{name} is up to date")),
         (ReportFormat::Text, _) => {
             if let Some(due) = due {
@@ -221,8 +235,9 @@ fn report(dataset: &Dataset, pushed: &Pushed, whole: bool, format: ReportFormat,
                 ));
             }
             io.line(format_args!(
-                "{name}: updated to {head} ({blocks} block(s), {} row(s))",
-                output::count(*rows)
+                "{name}: updated to {head} ({blocks} block(s), {} row(s)): {}",
+                output::count(*rows),
+                in_words(effect)
             ))
         }
     }

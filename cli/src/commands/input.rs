@@ -47,6 +47,13 @@ pub(crate) struct SourceArgs {
     member: Option<String>,
 }
 
+impl SourceArgs {
+    /// The table, as the user called it.
+    pub(super) fn table(&self) -> &str {
+        &self.table
+    }
+}
+
 /// A table that is ready to be read.
 pub(super) struct Input {
     source: Source,

@@ -7,13 +7,15 @@ use odf::catalog::CatalogError;
 use odf::dataset::{Dataset, DatasetName};
 use odf::ingest::source::{Phase, Progress, ReadOptions};
 use odf::ingest::taken::{Check, waiting};
-use odf::ingest::{self, Changed, ColumnNote, ColumnType, DdlError, merge_option};
+use odf::ingest::{self, Changed, ColumnNote, ColumnType, DdlError, Effect, Retracting, merge_option};
 use odf::metadata::Timestamp;
 use odf::workspace::{Grown, Growth};
 use odf_node::keystore::Keypair;
 
 use super::announce::{Announcement, ReportArgs};
 use super::batch;
+use super::describe::{DescribeArgs, Description};
+use super::effect::{may_go, say_passed_over};
 use super::input::{Input, SourceArgs};
 use super::inspect::type_in_words;
 use super::place::After;
@@ -63,6 +65,8 @@ pub(crate) struct PublishArgs {
     /// Take the last line of a file that has grown, though nothing ends it; else it waits for its line break
     #[arg(long = "final")]
     finished: bool,
+    #[command(flatten)]
+    describe: DescribeArgs,
     /// How the part of a file is looked at that was taken earlier
     ///
     /// Every byte of it is read if the file was touched since. A file that grew looks to the file system like one that was
@@ -118,9 +122,9 @@ impl From<CheckName> for Check {
 
 /// The types that `--schema` declares.
 #[derive(Clone, Debug, Default)]
-struct Types(Vec<ColumnType>);
+pub(super) struct Types(pub(super) Vec<ColumnType>);
 
-fn parse_types(text: &str) -> Result<Types, DdlError> {
+pub(super) fn parse_types(text: &str) -> Result<Types, DdlError> {
     ingest::parse_types(text).map(Types)
 }
 
@@ -130,6 +134,7 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         // The key alone leaves the strategy as it is.
         None => None,
     };
+    let description = args.describe.read(io)?;
     let input = Input::open(&args.source, args.found_types(), session, io)?;
     let name = match &args.name {
         Some(name) => name.clone(),
@@ -148,11 +153,21 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         finished: args.finished,
         check: args.check.into(),
         add_columns: args.add_columns,
+        retracting: match io.assumes_yes() {
+            true => Retracting::Any,
+            false => Retracting::Unasked,
+        },
         slice: session.settings().slice_options(),
+        events: description.events(None, &[])?,
         ..ingest::Options::default()
     };
 
-    let (dataset, grown, turn) = take(&name, &input, &options, session, io)?;
+    let Took {
+        dataset,
+        grown,
+        effect,
+        turn,
+    } = take(&name, &input, options, &description, session, io)?;
     let key = own_key(&dataset, session)?;
     let stays = !args.exit || session.is_lasting();
     // What publishes over something else, or has nothing new, is not one of many; nor is it where holders are counted.
@@ -165,7 +180,8 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         None => Announcement::make(session, &dataset, &key, args.force, stays, io)?,
     };
     drop(turn);
-    announcement.report(&dataset, grown.as_ref(), args.report, session, io)?;
+    announcement.report(&dataset, grown.as_ref(), &effect, args.report, session, io)?;
+    say_passed_over(&dataset, &effect, args.source.table(), session, io)?;
     if args.exit {
         return match args.require_holders.zip(announcement.holders()) {
             Some((wanted, holders)) if holders < wanted => Err(Failure::new(
@@ -186,15 +202,27 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
     Ok(After::Serve { gateway: false })
 }
 
+/// What came of a table.
+struct Took {
+    dataset: Dataset,
+    /// What was added, if anything was.
+    grown: Option<Grown>,
+    /// What its rows did, or would have done.
+    effect: Effect,
+    /// The turn at changing the dataset.
+    turn: Turn,
+}
+
 /// Takes the new rows into the dataset called `name`, making it if there is none. The turn at changing it is still on: its
 /// head is to be announced before others move it.
 fn take(
     name: &DatasetName,
     input: &Input,
-    options: &ingest::Options,
+    mut options: ingest::Options,
+    description: &Description<'_>,
     session: &Session,
     io: &mut Io,
-) -> Result<(Dataset, Option<Grown>, Turn), Failure> {
+) -> Result<Took, Failure> {
     let workspace = session.workspace()?;
     let (mut making, mut turn) = (None, None);
     let mut dataset = find(name, session)?;
@@ -218,16 +246,28 @@ fn take(
         turn = Some(session.turn(&mut dataset, io)?);
     }
     let is_named = options.event_time.is_some();
-    let (mut dataset, growth) = workspace.take(name, input.source(), options, io.now()?, &mut watch(io))?;
+    let (mut dataset, growth) = loop {
+        match workspace.take(name, input.source(), &options, io.now()?, &mut watch(io)) {
+            Ok(taken) => break taken,
+            Err(error) => options.retracting = may_go(error, input.source().name(), io)?,
+        }
+    };
     drop(making);
     let turn = match turn {
         Some(turn) => turn,
         None => session.turn(&mut dataset, io)?,
     };
-    let grown = match growth {
-        Growth::UpToDate => None,
-        Growth::Grown(grown) => Some(grown),
+    let (grown, effect) = match growth {
+        Growth::UpToDate(effect) => (None, effect),
+        Growth::Grown(grown) => {
+            let effect = grown.effect;
+            (Some(grown), effect)
+        }
     };
+    if grown.as_ref().is_none_or(|grown| grown.old_head.is_some()) {
+        // A new dataset says it from its beginning.
+        describe(&mut dataset, description, io)?;
+    }
     if let Some(bytes) = waiting(input.source(), dataset.state().source_state.as_ref()) {
         io.say(format_args!(
             "The last line of {} waits for its line break ({}); --final takes it as it is",
@@ -254,7 +294,22 @@ fn take(
     if let Some(grown) = &grown {
         say_notes(&grown.notes, io);
     }
-    Ok((dataset, grown, turn))
+    Ok(Took {
+        dataset,
+        grown,
+        effect,
+        turn,
+    })
+}
+
+/// Appends what the dataset is to say of itself, where that is something else than it says.
+fn describe(dataset: &mut Dataset, description: &Description<'_>, io: &Io) -> Result<(), Failure> {
+    let events = description.events(Some(dataset), &[])?;
+    if !events.is_empty() {
+        let time = io.now()?.max(dataset.state().system_time);
+        dataset.append_events(events, time, None)?;
+    }
+    Ok(())
 }
 
 /// Says what there is to be said of columns.

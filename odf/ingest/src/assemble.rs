@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Date32Type, TimestampMillisecondType};
 use arrow::record_batch::RecordBatch;
 
 use super::IngestError;
+use super::effect::Effect;
 use super::infer::UTC;
 use super::linked::Linked;
 use super::merge::{MergeError, Operations, Sink};
@@ -29,6 +30,8 @@ pub(super) struct Assembly<'a> {
     pub(super) event_time: i64,
     /// Rows written so far that had none.
     pub(super) without_event_time: u64,
+    /// What the rows written so far did.
+    pub(super) effect: Effect,
     /// The latest event time written, in milliseconds.
     pub(super) latest: Option<i64>,
     /// Sums over links to objects, if the dataset has any.
@@ -91,6 +94,7 @@ fn missing(column: &str) -> MergeError {
 impl Sink for Assembly<'_> {
     fn accept(&mut self, batch: &RecordBatch, operations: Operations<'_>) -> Result<(), MergeError> {
         let rows = batch.num_rows();
+        let count = rows;
         let end = self.next_offset + i64::try_from(rows).unwrap_or(i64::MAX);
         let plan = self.plan;
         let mut columns = Vec::with_capacity(plan.roles.len());
@@ -121,6 +125,11 @@ impl Sink for Assembly<'_> {
                 .map_err(|error| MergeError::Refused(Box::new(error)))?;
         }
         self.writer.write(rows)?;
+        match plan.roles.contains(&Role::Operation) {
+            true => self.effect.count(operations, count),
+            // They are text, and what that means is the reader's.
+            false => self.effect.other += count as u64,
+        }
         Ok(())
     }
 }

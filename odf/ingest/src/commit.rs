@@ -4,6 +4,7 @@ use arrow::datatypes::Schema;
 
 use super::IngestError;
 use super::before::Before;
+use super::effect::Effect;
 use super::ground::Prepared;
 use super::stage::Staged;
 use odf_metadata::{AddData, DataSlice, MetadataEvent, SetDataSchema, SourceState, Timestamp};
@@ -102,6 +103,7 @@ impl Additions {
             rows,
             without_event_time,
             notes: Vec::new(),
+            effect: Effect::default(),
         })
     }
 }

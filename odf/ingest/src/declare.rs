@@ -165,7 +165,7 @@ pub(super) fn push_source(
             .iter()
             .filter_map(|column| shape.position(&column.name))
             .collect(),
-        None => (0..shape.width()).collect(),
+        None => order_of(source, plan)?,
     };
     let fields: Vec<_> = order.into_iter().map(|at| shape.schema().field(at).clone()).collect();
     let mut schema: DataSchema = from_arrow(&Schema::new(fields))?;
@@ -186,8 +186,19 @@ pub(super) fn push_source(
     }))
 }
 
+/// The columns of a table whose types were not found out, as the dataset has a schema: in the order of the table, where that
+/// shows. Without those that a table may lack and this one does.
+fn order_of(source: &Source, plan: &Plan) -> Result<Vec<usize>, IngestError> {
+    let shape = plan.shape();
+    let named = source.declared_names()?.unwrap_or_default();
+    let mut order: Vec<usize> = named.iter().filter_map(|name| shape.position(name)).collect();
+    let rest = (0..shape.width()).filter(|at| !order.contains(at) && !shape.is_optional(*at));
+    order.extend(rest.collect::<Vec<_>>());
+    Ok(order)
+}
+
 /// Writes down in which unit the integers of a time column count.
-fn count_in(field: &mut DataField, counts: TimeUnit) {
+pub(super) fn count_in(field: &mut DataField, counts: TimeUnit) {
     let time = match &mut field.data_type {
         DataType::Option { inner } => inner.as_mut(),
         plain => plain,

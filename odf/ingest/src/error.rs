@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use arrow::error::ArrowError;
 
+use super::effect::Effect;
 use super::ground::{HistoryError, QueryError};
 use super::plan::PlanError;
 use super::source::SourceError;
@@ -44,7 +45,8 @@ pub enum IngestError {
     #[error(
         "{name} is not what was published before with more rows behind it: its first {length} bytes were taken, and \
          {change}. Ways out: publish the file under another name (--name), append all of its rows again (--append-all), or \
-         key the rows (--merge ledger or snapshot with --primary-key)"
+         say which columns tell rows apart (--primary-key, with --merge snapshot where the file is all that holds, or --merge \
+         upsert where it is a part of it): then changed values are taken as corrections"
     )]
     Changed {
         /// The file.
@@ -61,19 +63,43 @@ pub enum IngestError {
          (--append-all), or key the rows (--merge snapshot with --primary-key), which retracts the half"
     )]
     WentOn(String),
+    /// A snapshot would retract more rows than were [allowed](crate::Retracting).
+    #[error(
+        "{name} lacks {} of the {} rows that hold, and a snapshot retracts what its file lacks",
+        .effect.retracted, .effect.held
+    )]
+    Drastic {
+        /// The file.
+        name: String,
+        /// What it would do.
+        effect: Effect,
+    },
     /// The columns of the dataset are those that a query gives.
     #[error("the push source of the dataset sends rows through a query, which decides what columns there are")]
     ColumnsOfQuery,
     /// The source takes the columns that a table has.
     #[error("the push source of the dataset declares no columns that others could be added to")]
     ColumnsOpen,
+    /// The source that is polled decides which columns there are.
+    #[error("the rows of the dataset come from a source that is asked for them, which decides what columns there are")]
+    ColumnsPolled,
+    /// A column that is to be added is there.
+    #[error("the dataset has a column `{0}` already")]
+    ColumnThere(String),
+    /// A column that is to be added has a name that ODF keeps for itself.
+    #[error("the dataset needs the name `{0}` for itself")]
+    ColumnReserved(String),
+    /// Rows that are there have no value in a new column.
+    #[error("the column `{0}` cannot be NOT NULL: the rows that are there have no value in it")]
+    ColumnRequired(String),
     /// The file changed each time that it was read.
     #[error("{0} changes while it is read, each time anew")]
     Unsteady(String),
     /// The dataset has rows and no note of which file they are from.
     #[error(
         "the dataset has {rows} rows, and which of {name}'s rows are among them is not known. Ways out: append all of \
-         them (--append-all), key the rows (--merge ledger or snapshot with --primary-key), or publish under another name"
+         them (--append-all), say which columns tell rows apart (--primary-key, with --merge upsert, or --merge snapshot where \
+         the file is all that holds), or publish under another name"
     )]
     Unknown {
         /// The file.

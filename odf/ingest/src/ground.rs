@@ -12,6 +12,7 @@ use odf_metadata::chain::ChainState;
 use odf_metadata::{DataSlice, MetadataEvent, Timestamp, Transform};
 use odf_tables::slice::{Ordered, WrittenSlice};
 
+use crate::effect::Effect;
 use crate::infer::Note;
 use crate::source::{Batches, SourceError};
 
@@ -126,8 +127,35 @@ pub struct Prepared {
     pub rows: u64,
     /// How many of them had no event time, and were given one: that of the options, else the system time.
     pub without_event_time: u64,
+    /// What they did to those that were there.
+    pub effect: Effect,
     /// What the types that were found out leave to be said.
     pub notes: Vec<ColumnNote>,
+}
+
+/// What came of rows.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and looked at right away")]
+pub enum Ingested {
+    /// Nothing is to be committed. Rows may have been [passed over](Effect::passed_over).
+    Nothing(Effect),
+    /// This is.
+    News(Prepared),
+}
+
+impl From<Option<Prepared>> for Ingested {
+    fn from(news: Option<Prepared>) -> Ingested {
+        news.map_or_else(|| Ingested::Nothing(Effect::default()), Ingested::News)
+    }
+}
+
+impl Ingested {
+    /// What is to be committed, if anything is.
+    pub fn news(self) -> Option<Prepared> {
+        match self {
+            Ingested::Nothing(_) => None,
+            Ingested::News(prepared) => Some(prepared),
+        }
+    }
 }
 
 /// Why a column has the type that was found out for it.

@@ -43,6 +43,7 @@ mod columns;
 mod commit;
 mod declare;
 mod delimited;
+mod effect;
 mod eight;
 mod error;
 mod exact;
@@ -56,6 +57,7 @@ mod number;
 mod push;
 mod shapes;
 mod stage;
+mod widen;
 
 use arrow::datatypes::{DataType, TimeUnit};
 use odf_metadata::chain::ChainState;
@@ -64,13 +66,16 @@ use odf_tables::slice::SliceOptions;
 
 pub use odf_tables::ddl::{ColumnType, DdlError, parse_types};
 
+pub use effect::{Effect, MAX_UNASKED_PERCENT, Retracting};
 pub use error::{FitError, IngestError, MergeOptionError};
 pub use fit::compatible;
 pub use ground::{
-    ColumnNote, Engine, Ground, History, HistoryError, INPUT, NoHistory, Open, Planned, Prepared, QueryError, Slices,
+    ColumnNote, Engine, Ground, History, HistoryError, INPUT, Ingested, NoHistory, Open, Planned, Prepared, QueryError,
+    Slices,
 };
 pub use json::MAX_DEPTH as MAX_JSON_DEPTH;
 pub use push::{Polled, PushOptions, polled, push, set_watermark};
+pub use widen::add_columns;
 
 use before::Before;
 use commit::{Additions, Reached};
@@ -113,6 +118,8 @@ pub struct Options {
     pub finished: bool,
     /// Columns that the dataset does not have become optional columns of it.
     pub add_columns: bool,
+    /// How many rows a snapshot may retract.
+    pub retracting: Retracting,
     /// How the part of the file is looked at that was taken earlier.
     pub check: Check,
     /// For a new dataset: events written behind the source, such as SetInfo, SetLicense, SetAttachments.
@@ -162,7 +169,7 @@ pub fn merge_option(merge: Option<&str>, primary_key: Vec<String>) -> Result<Opt
     }
 }
 
-/// Takes the rows of `source` that are new. Nothing if the dataset is up to date.
+/// Takes the rows of `source` that are new. Nothing is to be committed if the dataset is up to date.
 ///
 /// `now` is the time of the new blocks; should it lie before the head's, the head's is used, because a chain never goes
 /// back in time. `progress` is called from this thread, about once per batch. For a dataset that comes into being the
@@ -176,7 +183,7 @@ pub fn ingest(
     options: &Options,
     now: Timestamp,
     progress: &mut OnProgress<'_>,
-) -> Result<Option<Prepared>, IngestError> {
+) -> Result<Ingested, IngestError> {
     let recorded = declare::as_recorded(source, ground.history.state());
     let source = &recorded.settled()?;
     let mut growth = match options.finished {
@@ -187,9 +194,12 @@ pub fn ingest(
         let seen = source.fingerprint()?;
         let taking = take(ground, source, options, growth, now, progress);
         if seen == source.fingerprint()? {
-            let Taking { news, memory } = taking?;
+            let Taking { news, effect, memory } = taking?;
             memory.keep(ground.disk, ground.marks);
-            return Ok(news.map(|(prepared, _)| prepared));
+            return Ok(match news {
+                Some((prepared, _)) => Ingested::News(prepared),
+                None => Ingested::Nothing(effect),
+            });
         }
         // It changed, and what was read may be half of the one and half of the other, also where that was an error. So is
         // what would be remembered of it.
@@ -197,8 +207,9 @@ pub fn ingest(
             Ok(Taking {
                 news: Some((prepared, taken)),
                 memory,
+                ..
             }) => (prepared, taken, memory),
-            Ok(_) if reading == MAX_READINGS => return Ok(None),
+            Ok(Taking { effect, .. }) if reading == MAX_READINGS => return Ok(Ingested::Nothing(effect)),
             Err(error) if reading == MAX_READINGS => return Err(error),
             _ => continue,
         };
@@ -220,7 +231,7 @@ pub fn ingest(
         };
         if is_kept {
             memory.keep(ground.disk, ground.marks);
-            return Ok(Some(prepared));
+            return Ok(Ingested::News(prepared));
         }
     }
     Err(IngestError::Unsteady(source.name().to_owned()))
@@ -230,6 +241,8 @@ pub fn ingest(
 struct Taking {
     /// What to commit, and which part of the file it is from; nothing if nothing is new.
     news: Option<(Prepared, Taken)>,
+    /// What its rows do to those that are there.
+    effect: Effect,
     /// What to keep of it for the next look, if the file was the same all the time.
     memory: Memory,
 }
@@ -250,8 +263,14 @@ fn take(
     };
     let is_new = ground.history.state().is_none();
     let mut memory = Memory::recall(ground.marks, known.check(options.check));
-    let Some((span, taken)) = known.part(source, options.changed, growth, &mut memory, progress)? else {
-        return Ok(Taking { news: None, memory });
+    let part = known.part(source, options.changed, growth, &mut memory, progress)?;
+    let Some(Part { span, taken, old_bytes }) = part else {
+        let effect = Effect::default();
+        return Ok(Taking {
+            news: None,
+            effect,
+            memory,
+        });
     };
     let Settled {
         plan,
@@ -273,10 +292,12 @@ fn take(
         disk: ground.disk,
         data_dir: ground.dir,
         slice: &options.slice,
+        retracting: options.retracting,
+        compared_from: Some(old_bytes),
         system_time,
         event_time: options.default_event_time.unwrap_or(system_time),
     };
-    let staged = staging.run(&rows, progress)?;
+    let (staged, effect) = staging.run(&rows, progress)?;
     if is_new && staged.is_none() {
         // A dataset without rows would have a schema that nobody has seen a value of.
         return Err(source.error(Problem::NoRows).into());
@@ -303,7 +324,17 @@ fn take(
     additions.events.splice(0..0, events);
     let prepared = additions.at(system_time);
     Ok(Taking {
-        news: prepared.map(|prepared| (Prepared { notes, ..prepared }, taken)),
+        news: prepared.map(|prepared| {
+            (
+                Prepared {
+                    notes,
+                    effect,
+                    ..prepared
+                },
+                taken,
+            )
+        }),
+        effect,
         memory,
     })
 }
@@ -318,6 +349,15 @@ struct Known {
     /// In which unit integers count in its time columns, as that source says.
     integer_times: Vec<(String, TimeUnit)>,
     taken: Option<Taken>,
+}
+
+/// The part of a table to be read.
+struct Part {
+    span: Span,
+    /// The state after it.
+    taken: Taken,
+    /// How many bytes at its beginning are as they were when they were taken.
+    old_bytes: u64,
 }
 
 /// Which column of the table becomes which of the dataset.
@@ -387,7 +427,7 @@ impl Known {
         })
     }
 
-    /// Which part of the file to read, and the state after it; none if there is nothing new.
+    /// Which part of the file to read; none if there is nothing new.
     fn part(
         &self,
         source: &Source,
@@ -395,18 +435,18 @@ impl Known {
         growth: Growth,
         memory: &mut Memory,
         progress: &mut OnProgress<'_>,
-    ) -> Result<Option<(Span, Taken)>, IngestError> {
+    ) -> Result<Option<Part>, IngestError> {
         let comparison = taken::compare(source, self.taken.as_ref(), growth, memory, progress)?;
-        let whole = |taken: Taken| {
-            (
-                Span {
-                    start: 0,
-                    line: 0,
-                    end: taken.length,
-                },
-                taken,
-            )
+        let whole = |taken: Taken| Part {
+            span: Span {
+                start: 0,
+                line: 0,
+                end: taken.length,
+            },
+            taken,
+            old_bytes: 0,
         };
+        let old_bytes = self.taken.as_ref().map_or(0, |taken| taken.length);
         // A strategy that does not look at earlier rows would write every row again.
         let append = !merge::needs_history(&self.before.strategy);
         let is_snapshot = matches!(self.before.strategy, MergeStrategy::Snapshot { .. });
@@ -418,8 +458,12 @@ impl Known {
             Comparison::WentOn { taken } if is_snapshot || changed == Changed::TakeAll => Some(whole(taken)),
             Comparison::WentOn { .. } => return Err(IngestError::WentOn(source.name().to_owned())),
             Comparison::Fresh { taken, .. } | Comparison::Changed { taken, .. } if !append => Some(whole(taken)),
-            Comparison::Grew { taken, .. } if !append => Some(whole(taken)),
-            Comparison::Grew { span, taken } => Some((span, taken)),
+            Comparison::Grew { taken, .. } if !append && self.new_source => Some(whole(taken)),
+            Comparison::Grew { taken, .. } if !append => Some(Part {
+                old_bytes,
+                ..whole(taken)
+            }),
+            Comparison::Grew { span, taken } => Some(Part { span, taken, old_bytes }),
             Comparison::Fresh { taken, .. } if self.before.rows == 0 || changed == Changed::TakeAll => {
                 Some(whole(taken))
             }
@@ -431,10 +475,9 @@ impl Known {
             }
             Comparison::Changed { taken, .. } if changed == Changed::TakeAll => Some(whole(taken)),
             Comparison::Changed { change, .. } => {
-                let length = self.taken.as_ref().map_or(0, |taken| taken.length);
                 return Err(IngestError::Changed {
                     name: source.name().to_owned(),
-                    length,
+                    length: old_bytes,
                     change,
                 });
             }

@@ -20,6 +20,8 @@
 //! leave in the order of the file, but then only those are put aside. Where blocks meet in equal ones time after time that is
 //! certain enough: then rows are not written any more before it starts over.
 //!
+//! A ledger [tells](passed) how many rows it passes over that have other values than it has of their keys.
+//!
 //! # Keys without a value
 //! In a ledger and an upsert such a key is equal to no other, as in SQL and as kamu has it: the row is new every time. A
 //! snapshot refuses it, and a key that it holds twice: the difference to such a state is not defined, and what kamu writes
@@ -38,6 +40,7 @@ mod ledger;
 mod made_up;
 mod offsets;
 mod order;
+mod passed;
 mod setting;
 mod sides;
 mod spill;
@@ -182,7 +185,7 @@ fn pass(
     {
         return Ok(Merged::Again(Reading::TakingTurns { blocks }));
     }
-    Ok(Merged::Done { read })
+    Ok(Merged::of(read))
 }
 
 /// A stream of changes, as it is: in the order of keys, and of each key the old row of a correction before the new one.
@@ -214,7 +217,7 @@ fn changelog(
         }
     }
     sorter.finish(sink)?;
-    Ok(Merged::Done { read })
+    Ok(Merged::of(read))
 }
 
 #[cfg(test)]

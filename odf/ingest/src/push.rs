@@ -9,8 +9,9 @@ use super::IngestError;
 use super::before::Before;
 use super::commit::{Additions, Reached};
 use super::declare;
+use super::effect::{Effect, Retracting};
 use super::frame::Frame;
-use super::ground::{Ground, Prepared};
+use super::ground::{Ground, Ingested, Prepared};
 use super::source::{Content, Fingerprint, Format, MAX_READINGS, OnProgress, Source, step_for_format};
 use super::stage::{Empty, Staging, Unstaged};
 use odf_metadata::chain::ChainState;
@@ -58,7 +59,7 @@ pub struct Polled<'a> {
 }
 
 /// Takes a file by a push source of the dataset. `name` is what messages call it. `now` becomes the system time, unless
-/// the head is later. Nothing if the dataset is up to date.
+/// the head is later. Nothing is to be committed if the dataset is up to date.
 ///
 /// # Errors
 /// See [`IngestError`].
@@ -69,7 +70,7 @@ pub fn push(
     options: &PushOptions,
     now: Timestamp,
     progress: &mut OnProgress<'_>,
-) -> Result<Option<Prepared>, IngestError> {
+) -> Result<Ingested, IngestError> {
     let state = ground.history.state().ok_or(IngestError::NoPushSource)?;
     let source = push_source(state, options.source_name.as_deref())?.clone();
     let read = match options.input_format {
@@ -86,6 +87,7 @@ pub fn push(
         event_time: options.event_time,
         reached: &|| Reached::WithRows(None),
         empty: Empty::told_unless(options.allow_empty),
+        compared_from: Some(0),
         slice: &options.slice,
     };
     steadily(name, content, None, || take(ground, state, &given, now, progress))
@@ -135,11 +137,14 @@ pub fn polled(
         event_time: polled.event_time,
         reached: &|| Reached::Always(polled.state.cloned()),
         empty: Empty::unless(polled.allow_empty),
+        // The same rows come with each poll, and to compare them each time would cost as much as reading them.
+        compared_from: None,
         slice: polled.slice,
     };
-    steadily(polled.name, polled.content, polled.seen, || {
+    let ingested = steadily(polled.name, polled.content, polled.seen, || {
         take(ground, state, &given, now, progress)
-    })
+    });
+    Ok(ingested?.news())
 }
 
 /// What came of taking a file that is one and the same from before to after: else it is taken again, a few times at most.
@@ -177,6 +182,8 @@ struct Given<'a> {
     event_time: Option<Timestamp>,
     reached: &'a dyn Fn() -> Reached,
     empty: Empty,
+    /// From which byte on rows are compared with what a ledger has of their keys; absent: none are.
+    compared_from: Option<u64>,
     slice: &'a SliceOptions,
 }
 
@@ -186,7 +193,7 @@ fn take(
     given: &Given<'_>,
     now: Timestamp,
     progress: &mut OnProgress<'_>,
-) -> Result<Option<Prepared>, IngestError> {
+) -> Result<Ingested, IngestError> {
     let mut before = Before::of(ground.history, state, given.merge.clone())?;
     let system_time = ground.system_time(now);
     let added = match given.source {
@@ -200,6 +207,7 @@ fn take(
     let source = Source::for_step(given.name, Content::File(given.content.to_owned()), read)?;
     let frame = Frame::of_step(source, read, given.preprocess, &before, ground, system_time, progress)?;
     let reached = (given.reached)();
+    let mut effect = Effect::default();
     let mut additions = match &frame {
         None => Additions::new(&before, None, None, reached)?,
         Some(frame) => {
@@ -218,10 +226,13 @@ fn take(
                 disk: ground.disk,
                 data_dir: ground.dir,
                 slice: given.slice,
+                retracting: Retracting::Any,
+                compared_from: given.compared_from,
                 system_time,
                 event_time: given.event_time.unwrap_or(system_time),
             };
-            let staged = staging.run(&rows, progress)?;
+            let (staged, done) = staging.run(&rows, progress)?;
+            effect = done;
             // Types that were found out in no row at all would be those of the dataset for ever.
             let known = frame.is_settled() || staged.is_some();
             let schema = known.then(|| fit.plan().schema().as_ref());
@@ -232,7 +243,14 @@ fn take(
         additions.events.splice(0..0, added.events);
     }
     let notes = frame.as_ref().map(Frame::notes).unwrap_or_default();
-    Ok(additions.at(system_time).map(|prepared| Prepared { notes, ..prepared }))
+    Ok(match additions.at(system_time) {
+        Some(prepared) => Ingested::News(Prepared {
+            notes,
+            effect,
+            ..prepared
+        }),
+        None => Ingested::Nothing(effect),
+    })
 }
 
 /// Says that all rows up to `watermark` are there. Up to date if that was said already.
@@ -268,6 +286,7 @@ pub fn set_watermark(
         data: None,
         rows: 0,
         without_event_time: 0,
+        effect: Effect::default(),
         notes: Vec::new(),
     }))
 }

@@ -7,6 +7,7 @@ use odf_disk::Disk;
 use super::IngestError;
 use super::assemble::Assembly;
 use super::before::Before;
+use super::effect::{Effect, Retracting};
 use super::linked::Linked;
 use super::merge::{self, History, Memory, MergeError, Merged, Ranges, Reading, Setting};
 use super::plan::Plan;
@@ -59,6 +60,10 @@ pub(super) struct Staging<'a> {
     pub(super) disk: &'a Disk,
     pub(super) data_dir: &'a Path,
     pub(super) slice: &'a SliceOptions,
+    /// How many rows a snapshot may retract.
+    pub(super) retracting: Retracting,
+    /// From which byte of the source on rows are compared with what a ledger has of their keys; absent: none are.
+    pub(super) compared_from: Option<u64>,
     pub(super) system_time: Timestamp,
     /// Event time of rows that have none.
     pub(super) event_time: Timestamp,
@@ -76,12 +81,12 @@ pub(super) struct Staged {
 }
 
 impl Staging<'_> {
-    /// Reads, merges and writes; none if no row is left to write.
+    /// Reads, merges and writes; none if no row is left to write. Says in any case what the rows did.
     pub(super) fn run(
         &self,
         rows: &Unstaged<'_>,
         progress: &mut OnProgress<'_>,
-    ) -> Result<Option<Staged>, IngestError> {
+    ) -> Result<(Option<Staged>, Effect), IngestError> {
         let (shape, vocabulary) = (self.plan.shape(), &self.before.vocabulary);
         let ranges = self.before.ranges.as_ref().map(|path| {
             let fields = merge::ranged(&self.before.strategy, shape, vocabulary);
@@ -97,6 +102,7 @@ impl Staging<'_> {
             event_time: self.event_time.millis(),
             scratch: self.data_dir,
             memory: Memory::default(),
+            compared_from: self.compared_from,
         };
         let next_offset = self.before.next_offset()?;
         let mut reading = Reading::AsTheyCome;
@@ -114,6 +120,7 @@ impl Staging<'_> {
                 system_time: self.system_time.millis(),
                 event_time: self.event_time.millis(),
                 without_event_time: 0,
+                effect: Effect::default(),
                 latest: None,
                 linked: Linked::of(self.before.schema.as_ref(), self.plan.schema(), self.data_dir)?,
             };
@@ -128,12 +135,16 @@ impl Staging<'_> {
                 &mut on_batch,
             );
             drop(batches);
+            if let Ok(Merged::Done { held, passed_over, .. }) = merged {
+                assembly.effect.held = held;
+                assembly.effect.passed_over = passed_over;
+            }
             match merged {
                 Ok(Merged::Again(again)) => {
                     reading = again;
                     continue;
                 }
-                Ok(Merged::Done { read: 0 }) if matches!(self.before.strategy, MergeStrategy::Snapshot { .. }) => {
+                Ok(Merged::Done { read: 0, .. }) if matches!(self.before.strategy, MergeStrategy::Snapshot { .. }) => {
                     match rows.empty {
                         Empty::Refused => return Err(rows.source.error(Problem::NoRows).into()),
                         Empty::Told if rows.end > 0 => {
@@ -152,18 +163,25 @@ impl Staging<'_> {
                 Err(MergeError::Refused(error)) => return Err(self.placed(*error, rows)),
                 Err(error) => return Err(error.into()),
             }
-            let written = assembly.writer.rows();
+            let (written, effect) = (assembly.writer.rows(), assembly.effect);
+            if self.retracting.forbids(&effect) {
+                return Err(IngestError::Drastic {
+                    name: rows.source.name().to_owned(),
+                    effect,
+                });
+            }
             if written == 0 {
-                return Ok(None);
+                return Ok((None, effect));
             }
             report(rows.source, progress, Phase::Writing, rows.end, rows.end, written)?;
             let (linked, latest) = (assembly.linked, assembly.latest);
-            return Ok(Some(Staged {
+            let staged = Staged {
                 without_event_time: assembly.without_event_time,
                 slice: assembly.writer.finish()?,
                 latest: latest.and_then(Timestamp::from_millis),
                 extra: linked.map(Linked::into_extra),
-            }));
+            };
+            return Ok((Some(staged), effect));
         }
     }
 

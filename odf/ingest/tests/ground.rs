@@ -91,7 +91,7 @@ pub(crate) fn ingest(
             let prepared = prepare(dataset, |ground| {
                 odf_ingest::ingest(ground, source, options, now, progress)
             })?;
-            commit(dataset, prepared)
+            commit(dataset, prepared.news())
         }
         Target::New { staged } => {
             let ground = Ground {
@@ -101,7 +101,7 @@ pub(crate) fn ingest(
                 dir: &staged.data_dir(),
                 marks: &staged.dir().join(MARKS_FILE),
             };
-            let Some(prepared) = odf_ingest::ingest(ground, source, options, now, progress)? else {
+            let Some(prepared) = odf_ingest::ingest(ground, source, options, now, progress)?.news() else {
                 return Ok(Outcome::UpToDate);
             };
             let (dataset, blocks) = staged
@@ -131,7 +131,7 @@ pub(crate) fn push(
     let prepared = prepare(dataset, |ground| {
         odf_ingest::push(ground, name, content, options, now, progress)
     })?;
-    commit(dataset, prepared)
+    commit(dataset, prepared.news())
 }
 
 pub(crate) fn polled(

@@ -19,8 +19,8 @@ use std::ops::ControlFlow;
 use crate::sql::{ENGINE, Query};
 use odf_dataset::Dataset;
 use odf_dataset::catalog::Catalog;
-use odf_ingest::Prepared;
 use odf_ingest::source::{Batches as _, OnProgress, Phase, Progress};
+use odf_ingest::{Effect, Prepared};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{
     DataSlice, DatasetKind, ExecuteTransform, MetadataEvent, Multihash, OffsetInterval, SetDataSchema, SetTransform,
@@ -148,6 +148,7 @@ pub fn run(
         system_time,
         rows: written.as_ref().map_or(0, WrittenSlice::rows),
         without_event_time: 0,
+        effect: Effect::all_new(written.as_ref().map_or(0, WrittenSlice::rows)),
         slice: written,
         data,
         notes: Vec::new(),

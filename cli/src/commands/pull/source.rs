@@ -1,7 +1,7 @@
 //! Pulling from the polling source of a dataset.
 
 use odf::dataset::Dataset;
-use odf::ingest::Polled;
+use odf::ingest::{Effect, Polled};
 use odf::metadata::DatasetId;
 use odf::poll::{self, FetchPhase, Fetched, PollError, Surroundings};
 use odf::workspace::Growth;
@@ -9,6 +9,7 @@ use odf::workspace::Growth;
 use super::{PullArgs, open};
 use crate::commands::approve::{Standing, held_to};
 use crate::commands::batch::committed;
+use crate::commands::effect::{self, in_words, say_drastic};
 use crate::commands::publish::{say_notes, watch};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
@@ -20,6 +21,8 @@ use crate::session::Session;
 struct Taken {
     blocks: usize,
     rows: u64,
+    /// What they did to those that were there.
+    effect: Effect,
 }
 
 /// Asks the source of a dataset until it has no more; whether anything was new.
@@ -42,10 +45,11 @@ pub(super) fn one(id: &DatasetId, args: &PullArgs, session: &Session, io: &mut I
     if taken.blocks > 0 {
         committed(&dataset, session, io)?;
         io.line(format_args!(
-            "{name}: updated to {} ({} block(s), {} row(s))",
+            "{name}: updated to {} ({} block(s), {} row(s)): {}",
             dataset.head(),
             taken.blocks,
-            output::count(taken.rows)
+            output::count(taken.rows),
+            in_words(&taken.effect)
         ))?;
     } else if asked.is_ok() {
         io.line(format_args!("{name} is up to date"))?;
@@ -67,11 +71,13 @@ fn ask(
             return Ok(());
         };
         match ingest(dataset, &fetched, allow_empty, session, io)? {
-            Growth::UpToDate => return Ok(()),
+            Growth::UpToDate(_) => return Ok(()),
             Growth::Grown(grown) => {
                 say_notes(&grown.notes, io);
                 taken.blocks += grown.blocks.len();
                 taken.rows += grown.rows;
+                effect::add(&mut taken.effect, &grown.effect);
+                say_drastic(dataset, &grown.effect, grown.old_head.as_ref(), io);
             }
         }
         if !fetched.has_more {

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use odf::compact;
 use odf::dataset::Dataset;
+use odf::ingest::Effect;
 use odf::metadata::DatasetId;
 use odf::transform::{self, Planned, TransformError};
 use odf::workspace::Growth;
@@ -38,16 +39,16 @@ pub(super) fn one(id: &DatasetId, args: &PullArgs, session: &Session, io: &mut I
                 &mut watch(io),
             )
             .map_err(|error| Failure::from(error).about(&name))?,
-        Planned::UpToDate => Growth::UpToDate,
+        Planned::UpToDate => Growth::UpToDate(Effect::default()),
         Planned::NoSchema { input } => {
             io.say(format_args!(
                 "{name}: its input {input} has no rows yet, so there is nothing to compute"
             ));
-            Growth::UpToDate
+            Growth::UpToDate(Effect::default())
         }
     };
     match growth {
-        Growth::UpToDate => {
+        Growth::UpToDate(_) => {
             io.line(format_args!("{name} is up to date"))?;
             Ok(false)
         }

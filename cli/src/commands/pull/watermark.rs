@@ -35,7 +35,7 @@ pub(super) fn set(args: &PullArgs, watermark: Timestamp, session: &Session, io: 
     }
     let mut tally = Tally::default();
     match session.workspace()?.set_watermark(&mut dataset, watermark, io.now()?)? {
-        Growth::UpToDate => {
+        Growth::UpToDate(_) => {
             let current = dataset.state().watermark.map(|time| time.to_string());
             io.line(format_args!(
                 "{name} is up to date; its watermark is {}",

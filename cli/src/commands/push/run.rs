@@ -1,6 +1,7 @@
 //! From the arguments to where the push goes.
 
 use odf::dataset::Dataset;
+use odf::ingest::Effect;
 use odf::place::Place;
 use odf::pull::Address;
 use odf_node::ipns::Name;
@@ -52,7 +53,7 @@ fn announce(dataset: &Dataset, key: &Keypair, args: &PushArgs, session: &Session
         let name = Name::from_public_key(&key.public());
         remember(dataset, &Place::Ipfs(Address::Name(name)), session)?;
     }
-    announcement.report(dataset, None, args.report, session, io)?;
+    announcement.report(dataset, None, &Effect::default(), args.report, session, io)?;
     if !session.is_lasting() {
         io.say("This process ends now; `odfs node` keeps the dataset within reach of others.");
     }

@@ -104,6 +104,8 @@ struct Verdict {
     /// Earlier rows.
     retracted: Offsets,
     replaced: Offsets,
+    /// How many keys there were, among those that count.
+    held: u64,
 }
 
 impl Verdict {
@@ -254,7 +256,14 @@ pub(super) fn merge(
         }
     }
     sorter.finish(sink)?;
-    Ok(Merged::Done { read })
+    Ok(Merged::Done {
+        read,
+        held: match rows {
+            NewRows::Snapshot { .. } => verdict.held,
+            NewRows::Upsert => 0,
+        },
+        passed_over: 0,
+    })
 }
 
 /// All that the hashes of earlier rows depend on beside their seeds, in words.
@@ -383,6 +392,7 @@ fn compare(
         corrected: none(),
         retracted: Offsets::default(),
         replaced: Offsets::default(),
+        held: 0,
     };
     let mut repeated: Option<Repeated> = None;
     for part in 0..PARTITIONS {
@@ -417,6 +427,7 @@ fn compare_share(
         }
     }
     state.retain(|_, row| row.holds);
+    verdict.held += state.len() as u64;
     if let Some(keep) = keep {
         state.values().for_each(|row| keep.add(row));
     }

@@ -12,6 +12,7 @@ use super::batch::project;
 use super::history::Extents;
 use super::keys::{Among, ByHash, Key};
 use super::order::Order;
+use super::passed::Passed;
 use super::spill::{PARTITIONS, Partitions, Record, Share, Spool, hash_of};
 use super::{MergeError, Merged, OnBatch, Operations, Setting, Sink};
 use crate::source::{BATCH_ROWS, Batches};
@@ -79,6 +80,8 @@ pub(super) fn merge(
     let mut read = 0u64;
     let mut blocks = BlockEnds::default();
     let mut density = Density::default();
+    // The first row of those that are compared with what is there.
+    let mut compared: Option<u64> = None;
     while let Some(batch) = batches.next_batch()? {
         let complete = key.complete(&batch);
         for (row, hash) in key.of(&batch)?.into_iter().enumerate() {
@@ -90,6 +93,9 @@ pub(super) fn merge(
             }
         }
         extents.widen(&project(&batch, &key.positions));
+        if compared.is_none() && setting.compares(batches.bytes()) {
+            compared = Some(read);
+        }
         read += batch.num_rows() as u64;
         blocks.read(read, batches.ends_block());
         density.widen(&project(&batch, &key.positions))?;
@@ -134,8 +140,14 @@ pub(super) fn merge(
         true => None,
         false => Some(setting.joined_arranger(order, !density.is_dense(read))),
     };
+    let mut passed = match compared.and_then(|row| usize::try_from(row).ok()) {
+        Some(first) if unseen.slice(first, unseen.len() - first).count_set_bits() < unseen.len() - first => {
+            Some((first, Passed::new(key, setting)?))
+        }
+        _ => None,
+    };
     let mut at = 0;
-    if unseen.count_set_bits() > 0 {
+    if unseen.count_set_bits() > 0 || passed.is_some() {
         for batch in waiting.drain()? {
             let batch = batch?;
             let mut from = 0;
@@ -143,6 +155,12 @@ pub(super) fn merge(
                 let rows = blocks.next(at as u64, batch.num_rows() - from);
                 let part = batch.slice(from, rows);
                 let wanted = BooleanArray::new(unseen.slice(at, rows), None);
+                if let Some((first, passed)) = &mut passed {
+                    let known: BooleanArray = (at..at + rows)
+                        .map(|row| Some(row >= *first && !unseen.value(row)))
+                        .collect();
+                    passed.push(&part, &known)?;
+                }
                 from += rows;
                 at += rows;
                 let part = match wanted.true_count() {
@@ -164,7 +182,15 @@ pub(super) fn merge(
     if let Some(sorter) = sorter {
         sorter.finish(sink)?;
     }
-    Ok(Merged::Done { read })
+    let passed_over = match passed {
+        Some((_, passed)) => passed.count(&mut || Ok(on_batch(batches.bytes(), read)?))?,
+        None => 0,
+    };
+    Ok(Merged::Done {
+        read,
+        held: 0,
+        passed_over,
+    })
 }
 
 /// How dense the keys of the new rows are, where they are one integer. The reference implementation joins dense ones in

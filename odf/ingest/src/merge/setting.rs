@@ -41,10 +41,29 @@ pub(crate) enum Reading {
 /// How a merge ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Merged {
-    /// All rows were handed on; how many the table had.
-    Done { read: u64 },
+    /// All rows were handed on.
+    Done {
+        /// How many the table had.
+        read: u64,
+        /// How many rows held before, for a snapshot.
+        held: u64,
+        /// How many rows were not handed on that a ledger has the keys of, with other values; of those that are
+        /// [compared](Setting::compared_from).
+        passed_over: u64,
+    },
     /// The rows are not as they should come: what was handed on is void, start again in this way.
     Again(Reading),
+}
+
+impl Merged {
+    /// So many rows were read, and what was there made no difference.
+    pub(super) fn of(read: u64) -> Merged {
+        Merged::Done {
+            read,
+            held: 0,
+            passed_over: 0,
+        }
+    }
 }
 
 /// How many rows were read; called after each batch.
@@ -62,4 +81,15 @@ pub(crate) struct Setting<'a> {
     pub(crate) scratch: &'a Path,
     /// How much may be held in memory.
     pub(crate) memory: Memory,
+    /// Rows behind so many bytes of the table are compared with what a ledger has of their keys; none are if it does not say.
+    /// Batches end where they do, so that some rows before may be among them.
+    pub(crate) compared_from: Option<u64>,
+}
+
+impl Setting<'_> {
+    /// Whether rows that end behind so many bytes of the table are compared.
+    pub(super) fn compares(&self, bytes: u64) -> bool {
+        // What is not read from a file has no place in one.
+        self.compared_from.is_some_and(|from| from == 0 || bytes > from)
+    }
 }

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use super::times::DAY_MILLIS;
 use super::*;
 use crate::assemble::Assembly;
+use crate::effect::Effect;
 use crate::infer::{UTC, timestamp};
 use crate::plan::Plan;
 use crate::shape::Shape;
@@ -124,6 +125,7 @@ impl World {
             event_time: ingest.event_time,
             scratch: self.dir.path(),
             memory: case.memory,
+            compared_from: None,
         };
         self.system_time += 1;
         let mut reading = Reading::AsTheyCome;
@@ -141,6 +143,7 @@ impl World {
                 system_time: self.system_time,
                 event_time: ingest.event_time,
                 without_event_time: 0,
+                effect: Effect::default(),
                 latest: None,
                 linked: None,
             };
@@ -160,7 +163,7 @@ impl World {
                     reading = again;
                     continue;
                 }
-                Merged::Done { read } => assert_eq!(read, ingest.rows.len() as u64),
+                Merged::Done { read, .. } => assert_eq!(read, ingest.rows.len() as u64),
             }
             if assembly.writer.rows() == 0 {
                 return Ok(Vec::new());
