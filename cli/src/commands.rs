@@ -13,12 +13,14 @@ mod add;
 mod alter;
 mod announce;
 mod approve;
+mod as_of;
 mod batch;
 mod completions;
 mod config;
 mod delete;
 mod demo;
 mod dial;
+mod diff;
 mod export;
 mod ingest;
 mod input;
@@ -62,6 +64,7 @@ pub(crate) enum Command {
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
     Log(log::LogArgs),
+    Diff(diff::DiffArgs),
     Tail(tail::TailArgs),
     #[command(subcommand)]
     Inspect(inspect::InspectCommand),
@@ -146,6 +149,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Status(args) => status::run(&args, session, io)?,
         Command::List(args) => list::run(&args, session, io)?,
         Command::Log(args) => log::run(&args, session, io)?,
+        Command::Diff(args) => diff::run(&args, session, io)?,
         Command::Tail(args) => tail::run(&args, session, io)?,
         Command::Inspect(command) => inspect::run(&command, session, io)?,
         Command::Rename(args) => rename::run(&args, session, io)?,
