@@ -1,6 +1,7 @@
-//! `--as-of`: a dataset as it was.
+//! What commands that only read take: datasets and copies of them, and `--as-of`, a dataset as it was.
 
 use clap::Args;
+use odf::catalog::CatalogError;
 use odf::dataset::Dataset;
 
 use crate::failure::Failure;
@@ -21,7 +22,7 @@ impl AsOfArgs {
     /// # Errors
     /// It is not here, or has no such block.
     pub(super) fn open(&self, name: &str, session: &Session) -> Result<Dataset, Failure> {
-        let dataset = session.workspace()?.catalog().find(name)?;
+        let dataset = find(name, session)?;
         match &self.as_of {
             None => Ok(dataset),
             Some(text) => {
@@ -29,5 +30,20 @@ impl AsOfArgs {
                 Ok(dataset.as_of(point.block.block().sequence_number)?)
             }
         }
+    }
+}
+
+/// The dataset of this name or id, or else the copy of this name.
+///
+/// # Errors
+/// There is none.
+pub(super) fn find(name: &str, session: &Session) -> Result<Dataset, Failure> {
+    let workspace = session.workspace()?;
+    match workspace.catalog().find(name) {
+        Err(error @ CatalogError::Unknown { .. }) => match workspace.copies().find(name)? {
+            Some(copy) => Ok(copy),
+            None => Err(error.into()),
+        },
+        found => Ok(found?),
     }
 }

@@ -6,6 +6,7 @@ mod words;
 use clap::Args;
 use odf::dataset::Dataset;
 
+use super::as_of::find;
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::output::{self, Cell, Format, Listing, OutputArgs};
@@ -36,7 +37,7 @@ pub(crate) struct DiffArgs {
 }
 
 pub(super) fn run(args: &DiffArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let dataset = session.workspace()?.catalog().find(&args.dataset)?;
+    let dataset = find(&args.dataset, session)?;
     let sequence = |text: &String| -> Result<u64, Failure> { Ok(dataset.point(text)?.block.block().sequence_number) };
     let from = match &args.from {
         Some(text) => sequence(text)?,

@@ -10,6 +10,7 @@ use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::session::Session;
 
+mod beside;
 mod network;
 mod plan;
 mod repository;
@@ -38,14 +39,15 @@ pub(crate) struct PullArgs {
     /// Before a derivative dataset, bring up to date what it is computed from
     #[arg(short, long)]
     recursive: bool,
-    /// Name for the dataset here [default: the last part of the address]
+    /// Name for the dataset here [default: the last part of the address]. Where the dataset is here under another name with
+    /// a history that went another way, the other history comes beside it under this name, as a copy to be looked at
     #[arg(long = "as", value_name = "NAME", overrides_with = "name")]
     name: Option<DatasetName>,
     /// Do not remember where the dataset is from
     #[arg(long)]
     no_alias: bool,
     /// Make the local dataset like the one it is pulled from, also if it is ahead or went another way: local blocks that
-    /// the other lacks are dropped
+    /// the other lacks are dropped, after it was said how many they are; on a terminal it is asked
     #[arg(short, long)]
     force: bool,
     /// Ask sources that cannot say whether there is something new, and take all they have
