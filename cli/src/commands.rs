@@ -39,6 +39,7 @@ mod rename;
 mod repair;
 mod repo;
 mod reset;
+mod restore;
 mod safety;
 mod share;
 mod status;
@@ -76,6 +77,7 @@ pub(crate) enum Command {
     #[command(visible_alias = "mv")]
     Rename(rename::RenameArgs),
     Share(share::ShareArgs),
+    Restore(restore::RestoreArgs),
     Reset(reset::ResetArgs),
     #[command(subcommand)]
     Repo(repo::RepoCommand),
@@ -154,6 +156,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Inspect(command) => inspect::run(&command, session, io)?,
         Command::Rename(args) => rename::run(&args, session, io)?,
         Command::Share(args) => share::run(&args, session, io)?,
+        Command::Restore(args) => restore::run(&args, session, io)?,
         Command::Reset(args) => reset::run(&args, session, io)?,
         Command::Repo(command) => repo::run(&command, session, io)?,
         Command::Key(command) => key::run(&command, session, io)?,

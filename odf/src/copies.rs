@@ -106,6 +106,25 @@ impl Copies {
         receive(&datasets, source, destination, listener)
     }
 
+    /// A place for one copy that is there only as long as something is worked out; what an earlier one left is removed.
+    ///
+    /// # Errors
+    /// That cannot be removed.
+    pub fn scratch(&self) -> Result<Self, CatalogError> {
+        // No copy has that name.
+        let dir = self.dir.join(".scratch");
+        self.disk.remove_tree(&dir)?;
+        Ok(Self::new(&dir, &self.disk))
+    }
+
+    /// Removes all of them, as from a [scratch place](Self::scratch).
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub fn clear(&self) -> Result<(), CatalogError> {
+        Ok(self.disk.remove_tree(&self.dir)?)
+    }
+
     /// Removes the copy of this name, if there is one.
     ///
     /// # Errors

@@ -12,7 +12,8 @@ use crate::io::Io;
 use crate::output::{self, Cell, Format, Listing, OutputArgs};
 use crate::session::Session;
 
-use rows::Counts;
+pub(super) use rows::{Counts, count};
+pub(super) use words::of as in_words;
 
 /// Show what changed in a dataset: rows that were added (+), corrected (~) and retracted (-), and what is said about them
 ///
@@ -55,7 +56,7 @@ pub(super) fn run(args: &DiffArgs, session: &Session, io: &mut Io) -> Result<(),
         false => then.changes_since(to, true)?,
     };
     if args.stat {
-        let counts = changes.map_or(Ok(Counts::default()), |changes| rows::count(changes, io))?;
+        let counts = changes.map_or(Ok(Counts::default()), |changes| count(changes, io))?;
         return stat(&then, &now, counts, &described, format, io);
     }
     if format == Format::Table {
@@ -95,7 +96,7 @@ fn before_newest_rows(dataset: &Dataset) -> Result<u64, Failure> {
 }
 
 /// A point for people.
-fn point(dataset: &Dataset) -> String {
+pub(super) fn point(dataset: &Dataset) -> String {
     let state = dataset.state();
     format!(
         "{} (block {}, {})",

@@ -13,6 +13,7 @@ use crate::session::Session;
 mod beside;
 mod network;
 mod plan;
+mod rebase;
 mod repository;
 mod run;
 mod source;
@@ -50,6 +51,10 @@ pub(crate) struct PullArgs {
     /// the other lacks are dropped, after it was said how many they are; on a terminal it is asked
     #[arg(short, long)]
     force: bool,
+    /// Where the local dataset went another way: put what was done here behind what was done there, rows by their primary
+    /// key. What both sides changed, and not alike, is named, and nothing is changed then
+    #[arg(long, conflicts_with_all = ["force", "all", "recursive", "name", "no_alias"])]
+    rebase: bool,
     /// Ask sources that cannot say whether there is something new, and take all they have
     #[arg(long)]
     fetch_uncacheable: bool,
@@ -60,13 +65,13 @@ pub(crate) struct PullArgs {
     #[arg(long, value_name = "TIME", conflicts_with_all = ["all", "recursive", "name", "fetch_uncacheable"])]
     set_watermark: Option<Timestamp>,
     /// Ask nobody: say of what time that is which is here, and compute what is computed from it
-    #[arg(long, conflicts_with_all = ["force", "fetch_uncacheable", "peers", "from_workspace", "set_watermark"])]
+    #[arg(long, conflicts_with_all = ["force", "fetch_uncacheable", "peers", "from_workspace", "set_watermark", "rebase"])]
     offline: bool,
     /// Drop the rows of a derivative dataset and compute all anew if the history of an input was rewritten
     #[arg(long)]
     reset_derivatives_on_diverged_input: bool,
     /// Take datasets out of a workspace of kamu, which is only read: those that are named, or all
-    #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["all", "recursive", "set_watermark", "peers"])]
+    #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["all", "recursive", "set_watermark", "peers", "rebase"])]
     from_workspace: Option<PathBuf>,
     /// Address of a peer to ask, ending in /p2p/ID; may be repeated
     #[arg(long = "peer", value_name = "MULTIADDR")]

@@ -21,6 +21,7 @@
 //! another head.
 
 mod aliases;
+mod amend;
 mod approval;
 mod blocks;
 mod changes;
@@ -36,6 +37,7 @@ mod next_chain;
 mod object;
 mod point;
 mod reading;
+mod rebase;
 pub(crate) mod restore;
 mod rewrite;
 mod sharing;
@@ -50,6 +52,7 @@ use bytes::Bytes;
 use odf_disk::{Disk, DiskFile};
 
 pub use aliases::{DatasetName, MAX_NAME_BYTES, NameError, RemoteAliases};
+pub use amend::AmendError;
 pub use approval::{Approval, Grant, MAX_APPROVALS};
 pub(crate) use blocks::each;
 pub use blocks::{Blocks, NewBlocks};
@@ -65,6 +68,7 @@ pub use keyed::StateError;
 pub use object::{Object, ObjectKind};
 pub use point::{MIN_HASH_DIGITS, PointError};
 pub(crate) use reading::ChainReader;
+pub use rebase::{RebaseError, Rebased};
 pub use sharing::Sharing;
 pub(crate) use sharing::is_shared_in;
 pub use staged::NewDataset;

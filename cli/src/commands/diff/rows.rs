@@ -17,10 +17,10 @@ use crate::output::{self, Format, records};
 
 /// How many rows changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) added: u64,
-    pub(super) corrected: u64,
-    pub(super) retracted: u64,
+pub(in crate::commands) struct Counts {
+    pub(in crate::commands) added: u64,
+    pub(in crate::commands) corrected: u64,
+    pub(in crate::commands) retracted: u64,
 }
 
 impl Counts {
@@ -49,7 +49,7 @@ impl fmt::Display for Counts {
 }
 
 /// Counts them.
-pub(super) fn count(changes: Changes, io: &mut Io) -> Result<Counts, Failure> {
+pub(in crate::commands) fn count(changes: Changes, io: &mut Io) -> Result<Counts, Failure> {
     let mut counts = Counts::default();
     for changed in changes {
         io.check()?;

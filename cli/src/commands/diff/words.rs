@@ -13,7 +13,7 @@ use crate::failure::Failure;
 ///
 /// # Errors
 /// A schema cannot be read.
-pub(super) fn of(then: &ChainState, now: &ChainState) -> Result<Vec<String>, Failure> {
+pub(in crate::commands) fn of(then: &ChainState, now: &ChainState) -> Result<Vec<String>, Failure> {
     let mut lines = Vec::new();
     let (old, new) = (columns(then)?, columns(now)?);
     for (name, kind) in &new {

@@ -85,8 +85,8 @@ impl Apart {
         let wanted = format!("{name}-there").parse().unwrap_or_else(|_| name.clone());
         let copy = session.workspace()?.catalog().free_name(&wanted)?;
         Ok(Failure::new(Kind::Refused, error).next(format!(
-            "look at that history beside this one with `odfs pull {address} --as {copy}`; `odfs pull {address} --force` \
-             takes it, and drops {} that only this one has",
+            "look at that history beside this one with `odfs pull {address} --as {copy}`; `odfs pull {address} --rebase` puts \
+             what was done here behind it; `odfs pull {address} --force` takes it, and drops {} that only this one has",
             self.lost()?
         )))
     }

@@ -14,7 +14,7 @@ use odf_node::ipns::Origin;
 
 use super::beside::{self, Apart};
 use super::repository::{finish, tell};
-use super::{PullArgs, open};
+use super::{PullArgs, open, rebase};
 use crate::commands::repair::{after_pull, peers_at};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
@@ -73,6 +73,10 @@ pub(super) fn one(
         let source = session.wait(io, FromPeers::at(workspace.local(), node, &fetcher, address))?;
         beside::take(name, &source.apart(), &address.to_string(), apart, session, io)
     };
+    if args.rebase {
+        let source = session.wait(io, FromPeers::at(workspace.local(), node, &fetcher, address))?;
+        return rebase::onto(&source.apart(), &address.to_string(), session, io);
+    }
     if let Some(name) = args.name.as_ref().filter(|_| !args.force)
         && (beside::is_copy(Some(name), session)? || is_own_by_another_name(address, name, session)?)
     {

@@ -9,7 +9,7 @@ use odf::repository::http::HttpSource;
 use odf::repository::smart::{Endpoint, SmartSource};
 
 use super::beside::{self, Apart};
-use super::{PullArgs, open};
+use super::{PullArgs, open, rebase};
 use crate::commands::repair::after_pull;
 use crate::commands::transfer::Watch;
 use crate::failure::{Failure, Kind};
@@ -81,6 +81,9 @@ fn at_place(
     session: &Session,
     io: &mut Io,
 ) -> Result<bool, Failure> {
+    if args.rebase {
+        return rebase::onto(source, address, session, io);
+    }
     if let Some(name) = args.name.as_ref().filter(|_| !args.force)
         && beside::is_copy(Some(name), session)?
     {

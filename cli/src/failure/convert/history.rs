@@ -2,7 +2,7 @@
 
 use odf::CollectError;
 use odf::compact::CompactError;
-use odf::dataset::{MirrorError, PointError};
+use odf::dataset::{AmendError, MirrorError, PointError};
 use odf::layout::LayoutError;
 use odf::repair::RepairError;
 use odf::rewrite::RewriteError;
@@ -24,6 +24,17 @@ impl From<RewriteError> for Failure {
                 ))
                 .next("it is removed when odfs is started again"),
             error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<AmendError> for Failure {
+    fn from(error: AmendError) -> Self {
+        match error {
+            AmendError::State(error) => error.into(),
+            AmendError::Column(_) => Failure::new(Kind::Schema, &error)
+                .next("`odfs export DATASET FILE.csv --as-of BLOCK` writes the rows as they were"),
+            error => Failure::new(Kind::Refused, chain(&error)),
         }
     }
 }
