@@ -13,6 +13,7 @@ mod add;
 mod alter;
 mod announce;
 mod approve;
+mod as_of;
 mod batch;
 mod completions;
 mod config;
@@ -21,6 +22,7 @@ mod demo;
 mod describe;
 mod dial;
 mod effect;
+mod diff;
 mod export;
 mod ingest;
 mod input;
@@ -39,6 +41,7 @@ mod rename;
 mod repair;
 mod repo;
 mod reset;
+mod restore;
 mod safety;
 mod share;
 mod status;
@@ -64,6 +67,7 @@ pub(crate) enum Command {
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
     Log(log::LogArgs),
+    Diff(diff::DiffArgs),
     Tail(tail::TailArgs),
     #[command(subcommand)]
     Inspect(inspect::InspectCommand),
@@ -75,6 +79,7 @@ pub(crate) enum Command {
     #[command(visible_alias = "mv")]
     Rename(rename::RenameArgs),
     Share(share::ShareArgs),
+    Restore(restore::RestoreArgs),
     Reset(reset::ResetArgs),
     #[command(subcommand)]
     Repo(repo::RepoCommand),
@@ -148,10 +153,12 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Status(args) => status::run(&args, session, io)?,
         Command::List(args) => list::run(&args, session, io)?,
         Command::Log(args) => log::run(&args, session, io)?,
+        Command::Diff(args) => diff::run(&args, session, io)?,
         Command::Tail(args) => tail::run(&args, session, io)?,
         Command::Inspect(command) => inspect::run(&command, session, io)?,
         Command::Rename(args) => rename::run(&args, session, io)?,
         Command::Share(args) => share::run(&args, session, io)?,
+        Command::Restore(args) => restore::run(&args, session, io)?,
         Command::Reset(args) => reset::run(&args, session, io)?,
         Command::Repo(command) => repo::run(&command, session, io)?,
         Command::Key(command) => key::run(&command, session, io)?,

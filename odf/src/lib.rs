@@ -6,6 +6,7 @@
 //! signs and announces its root, [`pull`] finds it on IPFS, [`repository`] in other places, [`receive`](mod@receive) brings it here,
 //! [`verify`] checks every byte.
 
+pub mod copies;
 pub mod instance;
 pub mod place;
 pub mod registry;

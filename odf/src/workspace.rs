@@ -26,6 +26,8 @@ use odf_query::sql::DataFusion;
 use odf_query::transform::{self, TransformError};
 use odf_tables::slice::SliceOptions;
 
+use crate::copies::Copies;
+
 /// Name of the key that says who the peer is. It is never that of a dataset.
 pub const PEER_KEY: &str = "self";
 
@@ -367,6 +369,11 @@ impl Workspace {
     /// The datasets as DAGs.
     pub fn layout(&self) -> &Layout {
         self.local.layout()
+    }
+
+    /// Copies of datasets beside those.
+    pub fn copies(&self) -> Copies {
+        Copies::new(&self.store().root().join("copies"), &self.catalog().medium().disk)
     }
 
     /// The private keys.

@@ -1,7 +1,7 @@
 //! `odfs delete`
 
 use clap::Args;
-use odf::catalog::Entry;
+use odf::catalog::{CatalogError, Entry};
 use odf::lineage::Lineage;
 use odf::metadata::DatasetId;
 
@@ -31,7 +31,11 @@ pub(super) fn run(args: &DeleteArgs, session: &Session, io: &mut Io) -> Result<(
     let asked = if args.all {
         catalog.entries()?
     } else {
-        entries(&args.datasets, session)?
+        let rest = delete_copies(&args.datasets, session, io)?;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        entries(&rest, session)?
     };
     let lineage = Lineage::of(catalog)?;
     let ids: Vec<DatasetId> = asked.iter().map(|entry| entry.id).collect();
@@ -65,4 +69,20 @@ pub(super) fn run(args: &DeleteArgs, session: &Session, io: &mut Io) -> Result<(
         io.say(format_args!("Deleted {name}"));
     }
     Ok(())
+}
+
+/// Removes those of the names that are only copies; gives the others.
+fn delete_copies(names: &[String], session: &Session, io: &mut Io) -> Result<Vec<String>, Failure> {
+    let (workspace, mut rest) = (session.workspace()?, Vec::new());
+    for text in names {
+        let is_unknown = || matches!(workspace.catalog().find_entry(text), Err(CatalogError::Unknown { .. }));
+        match text.parse() {
+            Ok(name) if workspace.copies().holds(&name) && is_unknown() => {
+                workspace.copies().remove(&name)?;
+                io.say(format_args!("Deleted {name}, which was a copy"));
+            }
+            _ => rest.push(text.clone()),
+        }
+    }
+    Ok(rest)
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use clap::Args;
 use odf::export;
 
+use super::as_of::AsOfArgs;
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::output;
@@ -35,10 +36,12 @@ pub(crate) struct ExportArgs {
     /// Write over a file that is there
     #[arg(short, long)]
     force: bool,
+    #[command(flatten)]
+    as_of: AsOfArgs,
 }
 
 pub(super) fn run(args: &ExportArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let dataset = session.workspace()?.catalog().find(&args.dataset)?;
+    let dataset = args.as_of.open(&args.dataset, session)?;
     let format = args.format.or_else(|| TableFormat::of(&args.to));
     if let Some(format) = format {
         let wanted = Wanted {

@@ -28,10 +28,12 @@ pub(crate) struct ListArgs {
 pub(super) fn run(args: &ListArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let catalog = session.workspace()?.catalog();
     let format = args.output.format(io);
+    let copies = session.workspace()?.copies().listing()?;
     let listed: Vec<Listed> = catalog
         .listing()?
         .into_iter()
-        .map(|found| Listed::of(found, session))
+        .map(|found| Listed::of(found, false, session))
+        .chain(copies.into_iter().map(|found| Listed::of(found, true, session)))
         .collect::<Result<_, _>>()?;
     let mut columns: Vec<&'static str> = if args.wide {
         vec![
@@ -77,11 +79,13 @@ struct Listed {
     entry: Entry,
     summary: Option<Summary>,
     pulled: bool,
+    /// It is a copy, to be looked at.
+    copy: bool,
     damaged: Option<String>,
 }
 
 impl Listed {
-    fn of(found: catalog::Listed, session: &Session) -> Result<Self, Failure> {
+    fn of(found: catalog::Listed, copy: bool, session: &Session) -> Result<Self, Failure> {
         let catalog::Listed {
             entry,
             summary,
@@ -101,7 +105,7 @@ impl Listed {
                 Ok(aliases) => pulled = !aliases.pull_aliases.is_empty(),
                 Err(error) => note(error.to_string()),
             }
-            if let Some(reason) = session.workspace()?.local().behind(&entry.id, &summary.head) {
+            if !copy && let Some(reason) = session.workspace()?.local().behind(&entry.id, &summary.head) {
                 note(format!("what peers are served of it is not at its head: {reason}"));
             }
         }
@@ -109,6 +113,7 @@ impl Listed {
             entry,
             summary,
             pulled,
+            copy,
             damaged,
         })
     }
@@ -122,7 +127,9 @@ impl Listed {
                 DatasetKind::Root => "Root",
                 DatasetKind::Derivative => "Derivative",
             };
-            if self.pulled {
+            if self.copy {
+                "Copy".to_owned()
+            } else if self.pulled {
                 format!("Remote({kind})")
             } else {
                 kind.to_owned()

@@ -8,6 +8,7 @@ use odf::codec::EncodedBlock;
 use odf::metadata::MetadataEvent;
 use odf::yaml;
 
+use super::as_of::AsOfArgs;
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::output::{self, Cell, Format, Listing};
@@ -29,6 +30,8 @@ pub(crate) struct LogArgs {
     /// The most blocks to show
     #[arg(short = 'n', long, default_value_t = 500, value_name = "N")]
     limit: usize,
+    #[command(flatten)]
+    as_of: AsOfArgs,
 }
 
 /// The form of a log.
@@ -80,7 +83,7 @@ impl Filter {
 
 pub(super) fn run(args: &LogArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let catalog = session.workspace()?.catalog();
-    let dataset = catalog.find(&args.dataset)?;
+    let dataset = args.as_of.open(&args.dataset, session)?;
     let default = if io.terminal().output {
         LogFormat::Table
     } else {

@@ -10,8 +10,10 @@ use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::session::Session;
 
+mod beside;
 mod network;
 mod plan;
+mod rebase;
 mod repository;
 mod run;
 mod source;
@@ -38,16 +40,21 @@ pub(crate) struct PullArgs {
     /// Before a derivative dataset, bring up to date what it is computed from
     #[arg(short, long)]
     recursive: bool,
-    /// Name for the dataset here [default: the last part of the address]
+    /// Name for the dataset here [default: the last part of the address]. Where the dataset is here under another name with
+    /// a history that went another way, the other history comes beside it under this name, as a copy to be looked at
     #[arg(long = "as", value_name = "NAME", overrides_with = "name")]
     name: Option<DatasetName>,
     /// Do not remember where the dataset is from
     #[arg(long)]
     no_alias: bool,
     /// Make the local dataset like the one it is pulled from, also if it is ahead or went another way: local blocks that
-    /// the other lacks are dropped
+    /// the other lacks are dropped, after it was said how many they are; on a terminal it is asked
     #[arg(short, long)]
     force: bool,
+    /// Where the local dataset went another way: put what was done here behind what was done there, rows by their primary
+    /// key. What both sides changed, and not alike, is named, and nothing is changed then
+    #[arg(long, conflicts_with_all = ["force", "all", "recursive", "name", "no_alias"])]
+    rebase: bool,
     /// Ask sources that cannot say whether there is something new, and take all they have
     #[arg(long)]
     fetch_uncacheable: bool,
@@ -58,13 +65,13 @@ pub(crate) struct PullArgs {
     #[arg(long, value_name = "TIME", conflicts_with_all = ["all", "recursive", "name", "fetch_uncacheable"])]
     set_watermark: Option<Timestamp>,
     /// Ask nobody: say of what time that is which is here, and compute what is computed from it
-    #[arg(long, conflicts_with_all = ["force", "fetch_uncacheable", "peers", "from_workspace", "set_watermark"])]
+    #[arg(long, conflicts_with_all = ["force", "fetch_uncacheable", "peers", "from_workspace", "set_watermark", "rebase"])]
     offline: bool,
     /// Drop the rows of a derivative dataset and compute all anew if the history of an input was rewritten
     #[arg(long)]
     reset_derivatives_on_diverged_input: bool,
     /// Take datasets out of a workspace of kamu, which is only read: those that are named, or all
-    #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["all", "recursive", "set_watermark", "peers"])]
+    #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["all", "recursive", "set_watermark", "peers", "rebase"])]
     from_workspace: Option<PathBuf>,
     /// Address of a peer to ask, ending in /p2p/ID; may be repeated
     #[arg(long = "peer", value_name = "MULTIADDR")]

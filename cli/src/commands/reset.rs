@@ -2,7 +2,6 @@
 
 use clap::Args;
 use odf::dataset::Dataset;
-use odf::metadata::Multihash;
 
 use crate::failure::Failure;
 use crate::io::Io;
@@ -17,28 +16,24 @@ use crate::session::Session;
 pub(crate) struct ResetArgs {
     /// Name or id of the dataset
     dataset: String,
-    /// Hash of the block that becomes the head, f1620…
-    block: Multihash,
+    /// The block that becomes the head: its number or hash as `odfs log` shows them, or more of the hash
+    block: String,
 }
 
 pub(super) fn run(args: &ResetArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let workspace = session.workspace()?;
     let mut dataset = workspace.catalog().find(&args.dataset)?;
     let name = dataset.name()?;
-    if dataset.head() == &args.block {
-        return io.line(format_args!("{name} is at {} already", args.block));
-    }
-    if dataset.block_by_hash(&args.block)?.is_none() {
-        return Err(odf::dataset::DatasetError::NotInChain(args.block).into());
+    let block = *dataset.point(&args.block)?.block.hash();
+    if *dataset.head() == block {
+        return io.line(format_args!("{name} is at {block} already"));
     }
     io.confirm(&format!(
-        "Set {name} back to {}? What was added since is given up.",
-        args.block
+        "Set {name} back to {block}? What was added since is given up."
     ))?;
-    let dropped = workspace.datasets().reset(&mut dataset, &args.block)?;
+    let dropped = workspace.datasets().reset(&mut dataset, &block)?;
     io.line(format_args!(
-        "{name} was set back to {} ({} block(s) came off)",
-        args.block,
+        "{name} was set back to {block} ({} block(s) came off)",
         output::count(dropped)
     ))?;
     tell_followers(&dataset, session, io)

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::as_of::AsOfArgs;
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::output::{self, Format, OutputArgs, records};
@@ -21,11 +22,13 @@ pub(crate) struct TailArgs {
     #[arg(short, long, default_value_t = 0, value_name = "N")]
     skip_records: u64,
     #[command(flatten)]
+    as_of: AsOfArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
 pub(super) fn run(args: &TailArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let dataset = session.workspace()?.catalog().find(&args.dataset)?;
+    let dataset = args.as_of.open(&args.dataset, session)?;
     let format = args.output.format(io);
     match dataset.newest(args.num_records, args.skip_records)? {
         Some(newest) if newest.rows() == 0 && format == Format::Table => {

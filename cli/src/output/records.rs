@@ -260,7 +260,7 @@ fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
 
 /// The same rows with every time, date and duration as text, also inside of lists and structs. Arrow's writers put an error
 /// message in place of a time that their calendar does not reach, and know names of time zones only with a database built in.
-fn readable(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+pub(crate) fn readable(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     change(batch, |_, column| readable_column(column))
 }
 

@@ -21,8 +21,10 @@
 //! another head.
 
 mod aliases;
+mod amend;
 mod approval;
 mod blocks;
+mod changes;
 mod current;
 mod damage;
 mod error;
@@ -30,9 +32,12 @@ mod head;
 mod incoming;
 mod index;
 mod journal;
+mod keyed;
 mod next_chain;
 mod object;
+mod point;
 mod reading;
+mod rebase;
 pub(crate) mod restore;
 mod rewrite;
 mod sharing;
@@ -47,18 +52,23 @@ use bytes::Bytes;
 use odf_disk::{Disk, DiskFile};
 
 pub use aliases::{DatasetName, MAX_NAME_BYTES, NameError, RemoteAliases};
+pub use amend::AmendError;
 pub use approval::{Approval, Grant, MAX_APPROVALS};
 pub(crate) use blocks::each;
 pub use blocks::{Blocks, NewBlocks};
-pub use current::{Current, StateError};
+pub use changes::{Change, Changed, Changes};
+pub use current::Current;
 pub use damage::Damage;
 pub(crate) use damage::{Standing, standing};
 pub use error::DatasetError;
 pub use incoming::{INCOMING_PREFIX, Incoming};
 pub(crate) use incoming::{UNNAMED_OBJECTS, has_arrived};
 pub use journal::{BlockPlace, StoredBlock};
+pub use keyed::StateError;
 pub use object::{Object, ObjectKind};
+pub use point::{MIN_HASH_DIGITS, PointError};
 pub(crate) use reading::ChainReader;
+pub use rebase::{RebaseError, Rebased};
 pub use sharing::Sharing;
 pub(crate) use sharing::is_shared_in;
 pub use staged::NewDataset;

@@ -23,9 +23,10 @@ mod swap;
 pub mod verify;
 
 pub use dataset::{
-    Approval, BlockPlace, Blocks, Current, Damage, Dataset, DatasetError, DatasetName, Grant, INCOMING_PREFIX,
-    Incoming, MAX_APPROVALS, MAX_NAME_BYTES, NameError, NewBlocks, NewDataset, Newest, Object, ObjectKind,
-    RemoteAliases, Sharing, StateError, StoredBlock, Summary,
+    AmendError, Approval, BlockPlace, Blocks, Change, Changed, Changes, Current, Damage, Dataset, DatasetError,
+    DatasetName, Grant, INCOMING_PREFIX, Incoming, MAX_APPROVALS, MAX_NAME_BYTES, MIN_HASH_DIGITS, NameError,
+    NewBlocks, NewDataset, Newest, Object, ObjectKind, PointError, RebaseError, Rebased, RemoteAliases, Sharing,
+    StateError, StoredBlock, Summary,
 };
 pub use error_of::ErrorOf;
 pub use medium::{Cache, MAX_REMEMBERED, Medium, MemoryCache};

@@ -5,6 +5,7 @@ use odf::codec::EncodedBlock;
 use odf::metadata::{MetadataEvent, Transform, TransformInput};
 use serde_json::json;
 
+use crate::commands::as_of::AsOfArgs;
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::session::Session;
@@ -19,6 +20,8 @@ pub(crate) struct QueryArgs {
     /// Form of the queries [default: shell on a terminal, json otherwise]
     #[arg(short, long, value_name = "FORMAT", alias = "output-format")]
     output: Option<QueryFormat>,
+    #[command(flatten)]
+    as_of: AsOfArgs,
 }
 
 /// The form of queries.
@@ -31,7 +34,7 @@ pub(crate) enum QueryFormat {
 }
 
 pub(super) fn run(args: &QueryArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let dataset = session.workspace()?.catalog().find(&args.dataset)?;
+    let dataset = args.as_of.open(&args.dataset, session)?;
     let default = if io.terminal().output {
         QueryFormat::Shell
     } else {

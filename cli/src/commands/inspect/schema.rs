@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use odf::metadata::{DataField, DataType, SetDataSchema, TimeUnit};
 use odf::schema_text;
 
+use crate::commands::as_of::AsOfArgs;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::output::{Format, Listing};
@@ -17,6 +18,8 @@ pub(crate) struct SchemaArgs {
     /// Form of the schema [default: table on a terminal, json otherwise]
     #[arg(short, long, value_name = "FORMAT", alias = "output-format")]
     output: Option<SchemaFormat>,
+    #[command(flatten)]
+    as_of: AsOfArgs,
 }
 
 /// The form of a schema.
@@ -45,7 +48,7 @@ pub(crate) enum SchemaFormat {
 }
 
 pub(super) fn run(args: &SchemaArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let dataset = session.workspace()?.catalog().find(&args.dataset)?;
+    let dataset = args.as_of.open(&args.dataset, session)?;
     let declared = dataset.state().schema.as_ref().map(SetDataSchema::declared).transpose();
     let declared = declared.map_err(schema_text::SchemaTextError::from)?;
     let schema = declared.flatten().ok_or_else(|| {

@@ -5,6 +5,7 @@ use odf::metadata::{AddPushSource, MetadataEvent, SetPollingSource};
 use odf::yaml;
 use serde_json::Value;
 
+use crate::commands::as_of::AsOfArgs;
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::output::{Cell, Format, Listing};
@@ -18,6 +19,8 @@ pub(crate) struct SourceArgs {
     /// Form of the sources [default: table on a terminal, json otherwise]
     #[arg(short, long, value_name = "FORMAT", alias = "output-format")]
     output: Option<SourceFormat>,
+    #[command(flatten)]
+    as_of: AsOfArgs,
 }
 
 /// The form of the sources.
@@ -36,7 +39,7 @@ pub(crate) enum SourceFormat {
 }
 
 pub(super) fn run(args: &SourceArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let dataset = session.workspace()?.catalog().find(&args.dataset)?;
+    let dataset = args.as_of.open(&args.dataset, session)?;
     let state = dataset.state();
     let polling = state
         .polling_source

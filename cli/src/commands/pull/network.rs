@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use odf::dataset::DatasetName;
 use odf::metadata::DatasetId;
-use odf::pull::{Address, PullListener, PullOptions, Pulled, pull_from};
+use odf::pull::{Address, FromPeers, PullError, PullListener, PullOptions, Pulled, pull_from};
 use odf::receive::{Progress, Received};
 use odf_node::fetch::Fetcher;
 use odf_node::ipns::Origin;
 
+use super::beside::{self, Apart};
 use super::repository::{finish, tell};
-use super::{PullArgs, open};
+use super::{PullArgs, open, rebase};
 use crate::commands::repair::{after_pull, peers_at};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
@@ -46,25 +48,81 @@ pub(super) fn one(
     let listener: PullListener = Arc::new(move |at| heard.hear(at));
     let progress = io.progress().clone();
     let show = || progress.show(|| far.step(&fetcher));
-    let options = PullOptions {
-        dataset: dataset.map(|id| open(&id, session)).transpose()?,
-        name: args.name.clone(),
-        alias: !args.no_alias,
-        force: args.force,
-    };
-    let work = pull_from(workspace.local(), node, &fetcher, address, options, listener);
-    let pulled = session.wait(io, async {
-        tokio::pin!(work);
-        let mut tick = tokio::time::interval(TICK);
-        loop {
-            tokio::select! {
-                pulled = &mut work => return pulled,
-                _ = tick.tick() => show(),
+    let dataset = dataset.map(|id| open(&id, session)).transpose()?;
+    let pull = |force: bool, io: &Io| -> Result<Result<Pulled, PullError>, Failure> {
+        let options = PullOptions {
+            dataset: dataset.clone(),
+            name: args.name.clone(),
+            alias: !args.no_alias,
+            force,
+        };
+        let listener = Arc::clone(&listener);
+        let work = pull_from(workspace.local(), node, &fetcher, address, options, listener);
+        session.wait(io, async {
+            tokio::pin!(work);
+            let mut tick = tokio::time::interval(TICK);
+            loop {
+                tokio::select! {
+                    pulled = &mut work => return Ok::<_, Failure>(pulled),
+                    _ = tick.tick() => show(),
+                }
             }
+        })
+    };
+    let beside = |name: &DatasetName, apart: Option<&Apart>, io: &mut Io| {
+        let source = session.wait(io, FromPeers::at(workspace.local(), node, &fetcher, address))?;
+        beside::take(name, &source.apart(), &address.to_string(), apart, session, io)
+    };
+    if args.rebase {
+        let source = session.wait(io, FromPeers::at(workspace.local(), node, &fetcher, address))?;
+        return rebase::onto(&source.apart(), &address.to_string(), session, io);
+    }
+    if let Some(name) = args.name.as_ref().filter(|_| !args.force)
+        && (beside::is_copy(Some(name), session)? || is_own_by_another_name(address, name, session)?)
+    {
+        return beside(name, None, io);
+    }
+    let apart = match pull(false, io)? {
+        Ok(pulled) => match &pulled.received {
+            Received::Ahead { dataset, by, .. } if args.force => Apart::ahead(dataset, *by),
+            _ => return done(&pulled, address, peers, session, io),
+        },
+        Err(PullError::Receive(error)) => {
+            let (apart, error) = Apart::of(error, session)?;
+            match &args.name {
+                _ if args.force => {}
+                Some(name) if !apart.is_of(name)? => return beside(name, Some(&apart), io),
+                _ => return Err(apart.refusal(&error, &address.to_string(), session)?),
+            }
+            apart
         }
-    })?;
+        Err(error) => return Err(error.into()),
+    };
+    apart.agree(&address.to_string(), io)?;
+    done(&pull(true, io)??, address, peers, session, io)
+}
+
+/// Whether an address is that of a dataset that is made here, under another name than this: what is there is looked at then.
+fn is_own_by_another_name(address: &Address, name: &DatasetName, session: &Session) -> Result<bool, Failure> {
+    let Some(id) = address.dataset_id() else {
+        return Ok(false);
+    };
+    Ok(match session.workspace()?.catalog().by_id(&id)? {
+        Some(dataset) => dataset.remote_aliases()?.pull_aliases.is_empty() && dataset.name()? != *name,
+        None => false,
+    })
+}
+
+/// Does and tells what follows when a dataset was pulled; whether anything was new.
+fn done(
+    pulled: &Pulled,
+    address: &Address,
+    peers: &[odf_node::PeerId],
+    session: &Session,
+    io: &mut Io,
+) -> Result<bool, Failure> {
     finish(&pulled.received, session)?;
-    let updated = report(&pulled, address, io)?;
+    let updated = report(pulled, address, io)?;
     let places = || {
         peers_at(address, peers, session).unwrap_or_else(|failure| {
             tracing::warn!(%address, reason = failure.message(), "nobody is asked for what is missing");

@@ -6,7 +6,7 @@ use odf::catalog::{Catalog, CatalogError, Entry};
 use odf::dataset::{Dataset, RemoteAliases};
 use odf::metadata::{DatasetId, DatasetKind};
 use odf::place::Place;
-use odf::pull::Address;
+use odf::pull::{Address, name_of};
 use odf::registry::Repositories;
 
 use super::PullArgs;
@@ -66,6 +66,7 @@ pub(super) fn plan(args: &PullArgs, session: &Session) -> Result<Vec<Job>, Failu
         catalog: session.workspace()?.catalog(),
         repositories: session.repositories(),
         recursive: args.recursive,
+        rebase: args.rebase,
         wanted: BTreeSet::new(),
         seen: BTreeSet::new(),
         jobs: Vec::new(),
@@ -108,6 +109,7 @@ struct Planner<'a> {
     catalog: &'a Catalog,
     repositories: Repositories,
     recursive: bool,
+    rebase: bool,
     /// Datasets that were asked for.
     wanted: BTreeSet<DatasetId>,
     /// Datasets that were looked at.
@@ -229,10 +231,28 @@ impl Planner<'_> {
         self.way_of(dataset).is_ok_and(|way| !matches!(way, Way::Nothing))
     }
 
+    /// The way to where a dataset that is made here was brought: the one place that it is pushed to, else its name.
+    fn way_of_own(&self, dataset: &Dataset) -> Result<Option<Way>, Failure> {
+        let id = dataset.id();
+        if let [only] = dataset.remote_aliases()?.push_aliases.as_slice() {
+            return Ok(Some(way_to(self.repositories.resolve(only)?, only, Some(id))));
+        }
+        let address = name_of(&id).map(|name| format!("ipns://{name}").parse::<Address>());
+        Ok(address.transpose()?.map(|address| Way::Network {
+            address,
+            dataset: Some(id),
+        }))
+    }
+
     /// The way of a dataset that is here: from where it was pulled, else its own.
     fn way_of(&self, dataset: &Dataset) -> Result<Way, Failure> {
         let id = dataset.id();
         match dataset.remote_aliases()?.pull_aliases.as_slice() {
+            [] if self.rebase => {
+                if let Some(way) = self.way_of_own(dataset)? {
+                    return Ok(way);
+                }
+            }
             [] => {}
             [only] => return Ok(way_to(self.repositories.resolve(only)?, only, Some(id))),
             several => {

@@ -8,7 +8,8 @@ use odf::repository::files::FilesSource;
 use odf::repository::http::HttpSource;
 use odf::repository::smart::{Endpoint, SmartSource};
 
-use super::{PullArgs, open};
+use super::beside::{self, Apart};
+use super::{PullArgs, open, rebase};
 use crate::commands::repair::after_pull;
 use crate::commands::transfer::Watch;
 use crate::failure::{Failure, Kind};
@@ -45,12 +46,12 @@ pub(super) fn one(
     match place {
         Place::Files(dir) => {
             let source = FilesSource::new(dir);
-            simple(&source, &source, destination, session, io)
+            at_place(&source, &source, alias, destination, args, session, io)
         }
         Place::Http(url) => {
             let token = session.repositories().token_for(place)?;
             let source = HttpSource::new(url, token).through(proxy.as_ref());
-            simple(&source, &source, destination, session, io)
+            at_place(&source, &source, alias, destination, args, session, io)
         }
         Place::Smart(url) => {
             let token = session.repositories().token_for(place)?;
@@ -61,13 +62,56 @@ pub(super) fn one(
             let datasets = session.workspace()?.datasets();
             let local = destination.dataset.as_ref();
             let source = SmartSource::open(endpoint, datasets, local, args.force, &|at| watch.hear(at))?;
-            simple(&source, &copies, destination, session, io)
+            at_place(&source, &copies, alias, destination, args, session, io)
         }
         Place::Ipfs(_) => Err(
             Failure::new(Kind::Refused, format!("{place} is not pulled as a repository"))
                 .next("pull it by its name or CID: odfs pull ipns://K"),
         ),
     }
+}
+
+/// Receives a dataset that is at `address`, beside the one that is here if that is wanted; whether anything was new.
+fn at_place(
+    source: &dyn Source,
+    copies: &dyn Source,
+    address: &str,
+    destination: Destination,
+    args: &PullArgs,
+    session: &Session,
+    io: &mut Io,
+) -> Result<bool, Failure> {
+    if args.rebase {
+        return rebase::onto(source, address, session, io);
+    }
+    if let Some(name) = args.name.as_ref().filter(|_| !args.force)
+        && beside::is_copy(Some(name), session)?
+    {
+        return beside::take(name, source, address, None, session, io);
+    }
+    let watch = Watch::new(io);
+    let datasets = session.workspace()?.datasets();
+    let gently = Destination {
+        force: false,
+        ..destination.clone()
+    };
+    let apart = match receive(datasets, source, gently, &|at| watch.hear(at)) {
+        Ok(Received::Ahead { dataset, by, .. }) if args.force => Apart::ahead(&dataset, by),
+        Ok(received) => return received_from(&received, &watch, copies, session, io),
+        Err(error) => {
+            let (apart, error) = Apart::of(error, session)?;
+            match &args.name {
+                _ if args.force => {}
+                Some(name) if !apart.is_of(name)? => {
+                    return beside::take(name, source, address, Some(&apart), session, io);
+                }
+                _ => return Err(apart.refusal(&error, address, session)?),
+            }
+            apart
+        }
+    };
+    apart.agree(address, io)?;
+    simple(source, copies, destination, session, io)
 }
 
 /// Receives a dataset; whether anything was new. `copies` has what is missing of files that came before.
@@ -81,9 +125,21 @@ pub(super) fn simple(
     let watch = Watch::new(io);
     let workspace = session.workspace()?;
     let received = receive(workspace.datasets(), source, destination, &|at| watch.hear(at))?;
-    finish(&received, session)?;
-    tell(&received, io)?;
-    if let Received::Updated(arrived) = &received {
+    received_from(&received, &watch, copies, session, io)
+}
+
+/// Does and tells what follows when a dataset was received; whether anything was new.
+fn received_from(
+    received: &Received,
+    watch: &Watch,
+    copies: &dyn Source,
+    session: &Session,
+    io: &mut Io,
+) -> Result<bool, Failure> {
+    let workspace = session.workspace()?;
+    finish(received, session)?;
+    tell(received, io)?;
+    if let Received::Updated(arrived) = received {
         if arrived.dataset.is_shared()
             && let Some(root) = workspace.layout().latest(&arrived.dataset.id())?
         {
@@ -95,7 +151,7 @@ pub(super) fn simple(
         ));
     }
     let places = || vec![Box::new(copies) as Box<dyn Source + '_>];
-    after_pull(&received, &places, session, io)?;
+    after_pull(received, &places, session, io)?;
     Ok(matches!(received, Received::Updated(_)))
 }
 

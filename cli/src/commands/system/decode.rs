@@ -2,11 +2,10 @@
 
 use clap::{Args, ValueEnum};
 use odf::codec::{EncodedBlock, MAX_BLOCK_BYTES};
-use odf::metadata::Multihash;
 use odf::yaml;
 
 use crate::commands::input::read_bytes;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::io::Io;
 use crate::session::Session;
 
@@ -61,23 +60,8 @@ pub(super) fn run(args: &DecodeArgs, session: Option<&Session>, io: &mut Io) -> 
     Ok(())
 }
 
-/// The block of a dataset with a hash or sequence number.
+/// The block of a dataset with a number, a hash or a part of one.
 fn of_dataset(name: &str, block: &str, session: &Session) -> Result<EncodedBlock, Failure> {
     let dataset = session.workspace()?.catalog().find(name)?;
-    let found = match block.parse::<u64>() {
-        Ok(sequence) => dataset.block_by_sequence(sequence)?,
-        Err(_) => {
-            let hash: Multihash = block.parse().map_err(|error| {
-                Failure::usage(format!(
-                    "{block:?} is neither a sequence number nor the hash of a block: {error}"
-                ))
-                .next(format!("`odfs log {name}` shows the blocks"))
-            })?;
-            dataset.block_by_hash(&hash)?
-        }
-    };
-    found.map(|stored| stored.block).ok_or_else(|| {
-        Failure::new(Kind::NotFound, format!("{name} has no metadata block {block}"))
-            .next(format!("`odfs log {name}` shows those it has"))
-    })
+    Ok(dataset.point(block)?.block)
 }

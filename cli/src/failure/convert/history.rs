@@ -2,7 +2,7 @@
 
 use odf::CollectError;
 use odf::compact::CompactError;
-use odf::dataset::MirrorError;
+use odf::dataset::{AmendError, MirrorError, PointError};
 use odf::layout::LayoutError;
 use odf::repair::RepairError;
 use odf::rewrite::RewriteError;
@@ -23,6 +23,33 @@ impl From<RewriteError> for Failure {
                     "the dataset {id} is deleted, but what is left of it cannot be removed yet"
                 ))
                 .next("it is removed when odfs is started again"),
+            error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<AmendError> for Failure {
+    fn from(error: AmendError) -> Self {
+        match error {
+            AmendError::State(error) => error.into(),
+            AmendError::Column(_) => Failure::new(Kind::Schema, &error)
+                .next("`odfs export DATASET FILE.csv --as-of BLOCK` writes the rows as they were"),
+            error => Failure::new(Kind::Refused, chain(&error)),
+        }
+    }
+}
+
+impl From<PointError> for Failure {
+    fn from(error: PointError) -> Self {
+        match error {
+            PointError::Malformed { ref dataset, .. } => {
+                Failure::usage(&error).next(format!("`odfs log {dataset}` shows its blocks and their times"))
+            }
+            PointError::Ambiguous { .. } => Failure::usage(&error).next("use more of the hash"),
+            PointError::Unknown { ref dataset, .. } | PointError::Earlier { ref dataset, .. } => {
+                Failure::new(Kind::NotFound, &error).next(format!("`odfs log {dataset}` shows those it has"))
+            }
+            PointError::Dataset(error) => error.into(),
             error => Failure::new(Kind::General, chain(&error)),
         }
     }

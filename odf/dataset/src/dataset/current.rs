@@ -1,48 +1,17 @@
 //! The state of a dataset at its head: its rows with retractions and corrections applied.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray};
-use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
+use arrow::array::{AsArray, BooleanArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Field, Int32Type, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use arrow::row::{RowConverter, SortField};
 use odf_metadata::{DataSlice, OperationType, Vocabulary};
 use odf_tables::slice::{SliceError, SliceFile, conform};
 
-use super::{Dataset, DatasetError, Newest};
-
-/// The most bytes of keys that are held: of those rows that were corrected or retracted, each once.
-#[cfg(not(test))]
-const MAX_KEY_BYTES: usize = 512 << 20;
-#[cfg(test)]
-const MAX_KEY_BYTES: usize = 256;
-
-/// Why a state cannot be told.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StateError {
-    /// The dataset cannot be read.
-    #[error(transparent)]
-    Dataset(#[from] DatasetError),
-    /// There are retractions or corrections, and nothing says of which rows.
-    #[error("its rows retract or correct others, and no source of it names the primary key by which these are found")]
-    NoKey,
-    /// A column of the primary key is in no slice.
-    #[error("the column `{0}` of its primary key is not in its rows")]
-    NoColumn(String),
-    /// More rows were corrected or retracted than can be held at once.
-    #[error("more of its rows were corrected or retracted than are held at once ({MAX_KEY_BYTES} bytes of keys)")]
-    TooMany,
-}
-
-impl From<SliceError> for StateError {
-    fn from(error: SliceError) -> Self {
-        StateError::Dataset(error.into())
-    }
-}
+use super::keyed::{self, MAX_KEY_BYTES, StateError, whole};
+use super::{Dataset, Newest};
 
 /// The last row of a key that did something else than append.
 #[derive(Clone, Copy)]
@@ -156,20 +125,9 @@ impl Current {
         Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<Field>, _>>()?)))
     }
 
-    /// The key of every row, so that equal ones have equal bytes.
+    /// The key of every row.
     fn keys(&self, batch: &RecordBatch) -> Result<Vec<Box<[u8]>>, StateError> {
-        let columns = self.key.iter().map(|name| {
-            batch
-                .column_by_name(name)
-                .cloned()
-                .ok_or_else(|| StateError::NoColumn(name.clone()))
-        });
-        let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        let fields = columns.iter().map(|column| SortField::new(column.data_type().clone()));
-        let in_rows = |source| SliceError::arrow(&self.rows.dataset().data_dir(), source);
-        let converter = RowConverter::new(fields.collect()).map_err(in_rows)?;
-        let rows = converter.convert_columns(&columns).map_err(in_rows)?;
-        Ok(rows.iter().map(|row| row.as_ref().into()).collect())
+        keyed::keys(batch, &self.key, &self.rows.dataset().data_dir())
     }
 
     /// The rows of a batch that hold.
@@ -204,11 +162,6 @@ impl Current {
         filter_record_batch(batch, &holds)
             .map_err(|source| SliceError::arrow(&self.rows.dataset().data_dir(), source).into())
     }
-}
-
-/// A column of whole numbers as such of 32 bits.
-fn whole(batch: &RecordBatch, at: usize) -> Result<ArrayRef, StateError> {
-    cast(batch.column(at), &DataType::Int32).map_err(|source| SliceError::arrow(Path::new("operations"), source).into())
 }
 
 impl Iterator for Current {

@@ -69,7 +69,7 @@ impl Dataset {
     }
 
     /// The columns of a slice; all may be null.
-    fn columns_of(&self, slice: &DataSlice) -> Result<SchemaRef, DatasetError> {
+    pub(super) fn columns_of(&self, slice: &DataSlice) -> Result<SchemaRef, DatasetError> {
         let file = SliceFile::open(&self.slice_path(&slice.physical_hash), false)?;
         let fields = file.metadata().schema().fields().iter();
         let optional = fields.map(|field| field.as_ref().clone().with_nullable(true));

@@ -48,6 +48,15 @@ impl FromPeers {
             _waiting: waiting,
         })
     }
+
+    /// The same for a copy that is not served: its files are plain ones, which the block store does not hear of.
+    #[must_use]
+    pub fn apart(self) -> Self {
+        Self {
+            source: self.source.apart(),
+            ..self
+        }
+    }
 }
 
 impl Source for FromPeers {

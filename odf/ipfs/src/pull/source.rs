@@ -1,5 +1,7 @@
 //! A root as a source of metadata blocks, slices and checkpoints.
 
+mod apart;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -47,6 +49,8 @@ pub(super) struct IpfsSource {
     listing: Mutex<Listing>,
     /// What the layout will meet, once objects are here.
     foreseen: Mutex<Option<Foreseen>>,
+    /// Files are written as bytes, and the store does not hear of them.
+    apart: bool,
 }
 
 /// The metadata blocks of the `blocks` directory, as far as they were asked for.
@@ -115,7 +119,14 @@ impl IpfsSource {
             wanted,
             listing: Mutex::default(),
             foreseen: Mutex::default(),
+            apart: false,
         }
+    }
+
+    /// The same for a copy that is not served.
+    pub(super) fn apart(mut self) -> Self {
+        self.apart = true;
+        self
     }
 
     /// Waits for something async.
@@ -428,6 +439,9 @@ impl Source for IpfsSource {
     }
 
     fn objects(&self, objects: &[Object], arrival: &Arrival, listener: &Listener<'_>) -> Result<(), ReceiveError> {
+        if self.apart {
+            return self.take_apart(objects, arrival, listener);
+        }
         let walk = self.store.walk();
         let mut files = KnownFiles::new();
         if !objects.is_empty() {

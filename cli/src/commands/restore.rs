@@ -1,0 +1,108 @@
+//! `odfs restore`
+
+use clap::Args;
+use odf::dataset::Dataset;
+use odf::metadata::{DatasetKind, MergeStrategy};
+
+use super::batch::committed;
+use super::diff::{Counts, count, in_words, point};
+use crate::failure::{Failure, Kind};
+use crate::io::Io;
+use crate::session::Session;
+
+/// Bring back the rows of a dataset as they were at an earlier point, as a new block
+///
+/// What came since is retracted, what went is appended, what was corrected is corrected back; history stays, and whoever has
+/// the dataset gets this as one more change. Columns, description and licence stay as they are now. For datasets with a
+/// primary key and a merge strategy that takes rows back: snapshot, upsert, changelog. `odfs diff DATASET POINT` shows what
+/// it would undo.
+#[derive(Args, Debug)]
+pub(crate) struct RestoreArgs {
+    /// Name or id of the dataset
+    dataset: String,
+    /// The point: a block (its number or hash as `odfs log` shows them, or more of the hash), or a time (RFC 3339; a date
+    /// stands for its first moment in UTC)
+    #[arg(value_name = "BLOCK|TIME")]
+    point: String,
+}
+
+pub(super) fn run(args: &RestoreArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let mut dataset = session.workspace()?.catalog().find(&args.dataset)?;
+    let name = dataset.name()?;
+    if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
+        return Err(Failure::new(
+            Kind::Refused,
+            format!(
+                "{name} is pulled from {alias}; a block added here would make its history differ from the one there"
+            ),
+        )
+        .next(format!(
+            "restore it where it comes from, then `odfs pull {name}`; `odfs export {name} FILE.csv --as-of {}` writes the rows \
+             as they were",
+            args.point
+        )));
+    }
+    if dataset.kind() == DatasetKind::Derivative {
+        return Err(Failure::new(
+            Kind::Refused,
+            format!("{name} is computed from other datasets, so its rows follow from theirs"),
+        )
+        .next("restore the dataset that it is computed from, then `odfs pull` computes it"));
+    }
+    let turn = session.turn(&mut dataset, io)?;
+    let block = dataset.point(&args.point)?.block;
+    let sequence = block.block().sequence_number;
+    let then = dataset.as_of(sequence)?;
+    let changes = |io: &mut Io| -> Result<Counts, Failure> {
+        match dataset.changes_since(sequence, true)? {
+            Some(changes) => count(changes, io),
+            None => Ok(Counts::default()),
+        }
+    };
+    let counts = changes(io)?;
+    let other = in_words(dataset.state(), then.state())?;
+    if counts == Counts::default() {
+        io.line(format_args!("{name} has the rows of {} already", point(&then)))?;
+        return Ok(());
+    }
+    undoable(&dataset, &args.point)?;
+    for line in other {
+        io.say(format_args!("Stays as it is now, and was otherwise: {line}"));
+    }
+    io.confirm(&format!("Restore {name} as of {}: {counts}?", point(&then)))?;
+    let Some(undone) = dataset.changes_since(sequence, true)? else {
+        return Ok(());
+    };
+    // How far a file was taken is no longer true of the rows; a source that is asked gives them again when it has news.
+    let state = dataset.state().source_state.clone();
+    let state = state.filter(|state| state.kind != odf::ingest::taken::STATE_KIND);
+    dataset.amend(undone, &session.settings().slice_options(), state, io.now()?)?;
+    committed(&dataset, session, io)?;
+    drop(turn);
+    io.line(format_args!(
+        "{name}: updated to {}, with the rows of {}: {counts}",
+        dataset.head(),
+        point(&then)
+    ))?;
+    if session.workspace()?.is_published(&dataset.id())? {
+        io.say(format_args!("`odfs push {name}` announces it"));
+    }
+    Ok(())
+}
+
+/// Whether rows of the dataset can be taken back.
+fn undoable(dataset: &Dataset, point: &str) -> Result<(), Failure> {
+    let merge = dataset.state().merge_strategy();
+    let reason = match merge {
+        Some(
+            MergeStrategy::Snapshot { .. } | MergeStrategy::UpsertStream { .. } | MergeStrategy::ChangelogStream { .. },
+        ) => return Ok(()),
+        Some(merge) => format!("with its merge strategy, {}, rows only come", merge.kind()),
+        None => "no source of it says how rows are taken back".to_owned(),
+    };
+    let name = dataset.name()?;
+    Err(Failure::new(Kind::Refused, format!("{name} cannot be restored: {reason}")).next(format!(
+        "`odfs export {name} {name}-then.csv --as-of {point}` writes the rows as they were, and `odfs publish` makes a dataset of \
+         them; `odfs reset {name} {point}` drops the blocks behind, for whoever has it too"
+    )))
+}
