@@ -65,7 +65,7 @@ fn keys_and_rows_are_held_up_to_the_limits() {
         let found = told(&dataset(&catalog, &[&keys, &gone[..count]], true), 3, false);
         assert_eq!(found.is_ok(), fits, "{count}: {found:?}");
     }
-    // What goes and comes back later is held meanwhile: of MAX_HELD_BYTES there are 2048 in tests.
+    // What goes and comes back later is held meanwhile: of MAX_HELD_BYTES there are 1024 in tests.
     for (count, fits) in [(1, true), (4, false)] {
         let catalog = open(&dir.path().join(format!("rows{count}")));
         let dataset = dataset(&catalog, &[&keys, &gone[..count], &keys[..count]], true);
