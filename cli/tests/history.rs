@@ -97,7 +97,7 @@ fn a_reset_gives_up_what_came_later() {
     let target = &before[before.len() - 3];
     let elsewhere = format!("f1620{}", "0".repeat(64));
     let missing = sandbox.run(&["-y", "reset", "counter", &elsewhere]).failed(3);
-    assert!(missing.contains("does not hold block"), "{missing}");
+    assert!(missing.contains("has no block"), "{missing}");
     sandbox.run(&["reset", "counter", target]).failed(7);
     let out = sandbox.run(&["-y", "reset", "counter", target]).ok();
     assert!(out.contains("2 block(s) came off"), "{out}");

@@ -73,6 +73,11 @@ fn a_killed_reset() -> Outcome {
 }
 
 #[test]
+fn a_killed_rebase() -> Outcome {
+    killed(commands::rebase)
+}
+
+#[test]
 fn a_killed_delete() -> Outcome {
     killed(commands::delete)
 }

@@ -53,13 +53,10 @@ pub(super) fn run(args: &RestoreArgs, session: &Session, io: &mut Io) -> Result<
     let block = dataset.point(&args.point)?.block;
     let sequence = block.block().sequence_number;
     let then = dataset.as_of(sequence)?;
-    let changes = |io: &mut Io| -> Result<Counts, Failure> {
-        match dataset.changes_since(sequence, true)? {
-            Some(changes) => count(changes, io),
-            None => Ok(Counts::default()),
-        }
+    let counts = match dataset.changes_since(sequence, true)? {
+        Some(changes) => count(changes, io)?,
+        None => Counts::default(),
     };
-    let counts = changes(io)?;
     let other = in_words(dataset.state(), then.state())?;
     if counts == Counts::default() {
         io.line(format_args!("{name} has the rows of {} already", point(&then)))?;

@@ -256,6 +256,27 @@ pub fn reset(workspace: Workspace) -> Outcome<Trial> {
     Trial::new("reset", workspace, &["-y", "reset", "t", &head]).start_here()
 }
 
+/// `odfs pull --rebase` of a dataset that went another way than the directory it is pushed to.
+///
+/// # Errors
+/// The workspace cannot be prepared.
+pub fn rebase(workspace: Workspace) -> Outcome<Trial> {
+    let source = Workspace::new()?;
+    let place = format!("file://{}", workspace.path().join("there").display());
+    publish_state(&source, 0)?;
+    source.odfs(["push", "t", "--to", &place])?;
+    let key = workspace.path().join("t.key").display().to_string();
+    source.odfs(["key", "export", "t", "--output", &key])?;
+    workspace.odfs(["pull", &place, "--as", "t", "--no-alias"])?;
+    workspace.odfs(["key", "import", "t", &key])?;
+    workspace.write("more.csv", table(300))?;
+    workspace.odfs(["publish", "more.csv", "--name", "t", "--exit", "--append-all"])?;
+    publish_state(&source, 1)?;
+    source.odfs(["push", "t"])?;
+    let args = ["--system-time", NOW, "pull", &place, "--rebase"];
+    Trial::new("pull --rebase", workspace, &args).start_here()
+}
+
 /// `odfs delete` of one of two published datasets.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! `odfs pull --rebase`: what was done here put behind what was done elsewhere.
 
 use odf::chain::{Relation, compare_by};
+use odf::copies::Copies;
 use odf::dataset::{Dataset, DatasetError, DatasetName, RebaseError};
 use odf::receive::{Destination, FromDataset, Source, receive};
 
@@ -14,9 +15,25 @@ use crate::session::Session;
 /// Brings what is at `address` here, puts behind it what only the dataset here has, and makes that the dataset, in one step.
 /// Whether anything was new.
 pub(super) fn onto(source: &dyn Source, address: &str, session: &Session, io: &mut Io) -> Result<bool, Failure> {
+    let scratch = session.workspace()?.copies().scratch()?;
+    let done = put_behind(source, address, &scratch, session, io);
+    let cleared = scratch.clear();
+    done.and_then(|is_new| {
+        cleared?;
+        Ok(is_new)
+    })
+}
+
+/// Does it by way of a copy in a place of its own, which is made the dataset with the last step.
+fn put_behind(
+    source: &dyn Source,
+    address: &str,
+    scratch: &Copies,
+    session: &Session,
+    io: &mut Io,
+) -> Result<bool, Failure> {
     let workspace = session.workspace()?;
     let hold = workspace.store().hold();
-    let scratch = workspace.copies().scratch()?;
     let name: DatasetName = "rebase".parse()?;
     let watch = Watch::new(io);
     let received = scratch.take(&name, source, address, &|at| watch.hear(at))?;
@@ -32,7 +49,6 @@ pub(super) fn onto(source: &dyn Source, address: &str, session: &Session, io: &m
             io.line(format_args!(
                 "{name} is up to date: {address} has nothing that is not here"
             ))?;
-            scratch.clear()?;
             return Ok(false);
         }
         Relation::Behind { .. } => (dataset.state().blocks(), 0),
@@ -55,7 +71,6 @@ pub(super) fn onto(source: &dyn Source, address: &str, session: &Session, io: &m
     drop(hold);
     committed(received.dataset(), session, io)?;
     drop(turn);
-    scratch.clear()?;
     io.line(format_args!("{name}: updated to {}", received.dataset().head()))?;
     if ours > 0 {
         io.say(format_args!(

@@ -92,7 +92,11 @@ impl From<ReceiveError> for Failure {
             ),
             ReceiveError::Source(error) => error.into(),
             ReceiveError::Diverged { .. } => Failure::new(Kind::Refused, &error)
-                .next("--force makes the destination like the source, and drops the blocks that only it has"),
+                .next(
+                    "`odfs pull` of the same place with --as NAME shows that history beside this one, with --rebase it puts what \
+                     was done here behind it; --force makes the destination like the source, and drops the blocks that only \
+                     it has",
+                ),
             ReceiveError::OtherDataset { .. } => Failure::new(Kind::Refused, &error)
                 .next("choose another place; a pull can give it another name with --as"),
             ReceiveError::Broken { .. } => {

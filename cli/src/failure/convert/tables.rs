@@ -246,7 +246,8 @@ impl From<PublishError> for Failure {
             PublishError::Name(error) => error.into(),
             PublishError::Routing(error) => error.into(),
             PublishError::Diverged { ref name, .. } => Failure::new(Kind::Refused, &error).next(format!(
-                "look at it with `odfs pull ipns://{name} --as other`; --force publishes over it"
+                "look at it with `odfs pull ipns://{name} --as other`, put what was done here behind it with `odfs pull \
+                 ipns://{name} --rebase`; --force publishes over it"
             )),
             PublishError::Unreadable { source, name, .. } => Failure::from(*source)
                 .about(format!("{name} stands for something that cannot be read"))

@@ -17,7 +17,7 @@ use super::{Dataset, DatasetError};
 #[cfg(not(test))]
 const MAX_HELD_BYTES: usize = 512 << 20;
 #[cfg(test)]
-const MAX_HELD_BYTES: usize = 4096;
+const MAX_HELD_BYTES: usize = 1024;
 
 /// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

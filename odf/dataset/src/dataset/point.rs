@@ -234,6 +234,7 @@ impl Dataset {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{add, make, open, time as at};
     use super::*;
 
     #[test]
@@ -266,5 +267,65 @@ mod tests {
         );
         assert_eq!(at("2026-13-31"), None);
         assert_eq!(at("yesterday"), None);
+    }
+
+    /// Blocks: Seed, schema, three rows, all at 0; then one at 4 and one at 5.
+    fn dataset(dir: &std::path::Path) -> Dataset {
+        let mut dataset = make(&open(dir));
+        add(&mut dataset, 3, 4).unwrap();
+        add(&mut dataset, 4, 5).unwrap();
+        dataset
+    }
+
+    #[test]
+    fn a_block_is_found_by_number_hash_part_of_it_and_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let dataset = dataset(dir.path());
+        let found = |text: &str| dataset.point(text).unwrap().block.block().sequence_number;
+        let hash = dataset.block_by_sequence(3).unwrap().unwrap().block.hash().to_string();
+        for text in ["3", &hash, &hash[..13], &hash[hash.len() - 8..], &at(4).to_string()] {
+            assert_eq!(found(text), 3, "{text}");
+        }
+        assert_eq!(found(&at(0).to_string()), 2);
+        assert_eq!(found("9999-12-31"), 4);
+        assert!(matches!(dataset.point("1999-12-31"), Err(PointError::Earlier { .. })));
+        assert!(matches!(dataset.point("5"), Err(PointError::Unknown { .. })));
+        assert!(matches!(dataset.point("latest"), Err(PointError::Malformed { .. })));
+    }
+
+    #[test]
+    fn blocks_that_one_text_could_be_are_named_up_to_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut dataset = dataset(dir.path());
+        for row in 5..7 {
+            let blocks = usize::try_from(dataset.state().blocks()).unwrap();
+            let Err(PointError::Ambiguous { candidates, more, .. }) = dataset.only("any", |_| true) else {
+                panic!("one block of several");
+            };
+            assert_eq!((candidates.len(), more), (MAX_CANDIDATES, blocks > MAX_CANDIDATES));
+            add(&mut dataset, row, row + 1).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_was_is_read_and_leaves_what_is_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut dataset = make(&open(dir.path()));
+        // Long enough for an index.
+        for row in 3..140 {
+            add(&mut dataset, row, row + 1).unwrap();
+        }
+        let head = *dataset.head();
+        let mut then = dataset.as_of(4).unwrap();
+        assert_eq!((then.state().blocks(), then.state().last_offset), (5, Some(4)));
+        assert_eq!(then.slices().unwrap().len(), 3);
+        assert_eq!(then.tail(100).unwrap().unwrap().num_rows(), 5);
+        assert!(then.block_by_hash(&head).unwrap().is_none());
+        assert!(matches!(add(&mut then, 5, 6), Err(DatasetError::HeadMoved { .. })));
+        assert_eq!(dataset.slices().unwrap().len(), 138);
+        assert!(dataset.block_by_hash(&head).unwrap().is_some());
+        let again = Dataset::open(dataset.dir(), &crate::Medium::new(odf_disk::Disk::new())).unwrap();
+        assert_eq!(again.head(), &head);
+        assert!(matches!(dataset.as_of(140), Err(DatasetError::NoBlock { .. })));
     }
 }

@@ -113,9 +113,10 @@ impl Dataset {
         let Some(changes) = ours.changes_since(point, false)? else {
             return Ok(done);
         };
-        // A block of rows that is not the source's says nothing of how far that was read.
+        // Whoever goes on here has the file that was read here, whose rows are in.
+        let source_state = ours.state.source_state.clone();
         if changes.key().is_empty() {
-            done.rows = self.amend(changes, options, None, now)?;
+            done.rows = self.amend(changes, options, source_state, now)?;
             return Ok(done);
         }
         let (key, vocabulary) = (changes.key().to_vec(), changes.vocabulary().clone());
@@ -159,7 +160,7 @@ impl Dataset {
             }
         }
         let rest = mine.into_changes(&key, self)?;
-        done.rows = self.amend(rest.into_iter().map(Ok::<_, AmendError>), options, None, now)?;
+        done.rows = self.amend(rest.into_iter().map(Ok::<_, AmendError>), options, source_state, now)?;
         Ok(done)
     }
 }

@@ -16,6 +16,7 @@ use odf_tables::timestamp;
 use odf_tables::types::from_arrow;
 
 mod agreed;
+mod changes;
 mod current;
 pub(crate) mod cuts;
 mod index;

@@ -4,7 +4,7 @@ use odf_metadata::{AddPushSource, MergeStrategy, ReadStep};
 
 use super::*;
 
-fn source() -> MetadataEvent {
+pub(super) fn source() -> MetadataEvent {
     MetadataEvent::AddPushSource(AddPushSource {
         source_name: "default".to_owned(),
         read: ReadStep::NdJson {
@@ -23,7 +23,7 @@ fn source() -> MetadataEvent {
 }
 
 /// A dataset whose slices have these operations, each on the key of that number.
-fn dataset(catalog: &Catalog, slices: &[&[(i32, u64)]], keyed: bool) -> Dataset {
+pub(super) fn dataset(catalog: &Catalog, slices: &[&[(i32, u64)]], keyed: bool) -> Dataset {
     let staged = catalog.stage(id(), &"d".parse().unwrap()).unwrap();
     let mut events = vec![schema_event()];
     events.extend(keyed.then(source));
