@@ -125,7 +125,7 @@ impl World {
             event_time: ingest.event_time,
             scratch: self.dir.path(),
             memory: case.memory,
-            compared_from: Some(0),
+            compared: u64::MAX,
         };
         self.system_time += 1;
         let mut reading = Reading::AsTheyCome;
