@@ -129,7 +129,7 @@ fn a_url_is_asked_for_what_is_new() {
     assert!(first.err.contains("1 dataset(s) updated"), "{}", first.err);
     let out = first.ok();
     assert!(
-        out.starts_with("cities: updated to f1620") && out.ends_with("(2 block(s), 2 row(s))\n"),
+        out.starts_with("cities: updated to f1620") && out.ends_with("(2 block(s), 2 row(s)): 2 added\n"),
         "{out}"
     );
     assert_eq!(rows(&sandbox, "cities")[0]["event_time"], "2026-01-04T00:00:00Z");

@@ -45,8 +45,13 @@ fn rows_come_from_files_and_streams() {
         "{\"at\":2000,\"id\":\"b\",\"value\":2}\n{\"at\":1000,\"id\":\"a\",\"value\":9}\n",
     );
     let two = sandbox.run(&["ingest", "sensors", "1.json", "2.json"]);
-    assert!(two.err.contains("1.json: 1 row(s)\n2.json: 1 row(s)\n"), "{}", two.err);
-    assert!(two.ok().ends_with("(3 block(s), 2 row(s))\n"));
+    assert!(
+        two.err
+            .contains("1.json: 1 row(s): 1 added\n2.json: 1 row(s): 1 added\n"),
+        "{}",
+        two.err
+    );
+    assert!(two.ok().ends_with("(3 block(s), 2 row(s)): 2 added\n"));
     let again = sandbox.run(&["ingest", "sensors", "2.json"]).ok();
     assert_eq!(again, "sensors is up to date\n");
     let row = b"{\"at\":3000,\"id\":\"c\",\"value\":3}\n";

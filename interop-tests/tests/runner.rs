@@ -4,6 +4,7 @@
 //! under `cargo xtask test` and in CI.
 
 mod clone;
+mod corrections;
 mod crashes;
 mod differential;
 mod disks;

@@ -1,7 +1,7 @@
 //! `odfs alter`: what a dataset says of itself, as new events of its chain.
 
 use clap::Args;
-use odf::ingest;
+use odf::ingest::{self, IngestError};
 use odf::metadata::MetadataEvent;
 use odf::yaml;
 
@@ -57,7 +57,16 @@ pub(super) fn run(args: &AlterArgs, session: &Session, io: &mut Io) -> Result<()
     let mut events = given;
     let columns: Vec<_> = args.columns.iter().flat_map(|types| types.0.clone()).collect();
     if !columns.is_empty() {
-        events.extend(ingest::add_columns(dataset.state(), &columns)?);
+        let added = ingest::add_columns(dataset.state(), &columns).map_err(|error| match error {
+            IngestError::ColumnThere(_) => Failure::from(error).next(format!(
+                "`odfs inspect schema {name}` shows the columns; give the new one another name"
+            )),
+            IngestError::ColumnsPolled => Failure::from(error).next(format!(
+                "`odfs alter {name} -f EVENTS` with a SetPollingSource that reads the column, and a SetDataSchema that has it"
+            )),
+            error => error.into(),
+        });
+        events.extend(added?);
     }
     events.extend(description.events(Some(&dataset), &args.detached)?);
     if events.is_empty() {

@@ -38,6 +38,11 @@ pub(crate) struct PublishArgs {
     name: Option<DatasetName>,
     /// How new rows meet those that are there: append, ledger, snapshot, changelog or upsert [default: what the dataset
     /// has; for a new one ledger with --primary-key, else append]
+    ///
+    /// An append takes all rows, a ledger those whose key is new and keeps what it has of the others. A snapshot takes the
+    /// file as all that holds: changed rows are corrected, rows that it lacks retracted; --yes where these are more than half.
+    /// An upsert corrects and adds, and retracts nothing unasked; a changelog says of each row what it does. It stays with the
+    /// dataset.
     #[arg(long, value_name = "STRATEGY")]
     merge: Option<String>,
     /// Columns that identify a row

@@ -125,10 +125,11 @@ impl Sink for Assembly<'_> {
                 .map_err(|error| MergeError::Refused(Box::new(error)))?;
         }
         self.writer.write(rows)?;
-        match plan.roles.contains(&Role::Operation) {
-            true => self.effect.count(operations, count),
+        match operations {
             // They are text, and what that means is the reader's.
-            false => self.effect.other += count as u64,
+            _ if !plan.roles.contains(&Role::Operation) => self.effect.other += count as u64,
+            Operations::All(operation) => self.effect.count(operation as i32, count as u64),
+            Operations::Each(each) => each.iter().for_each(|operation| self.effect.count(*operation, 1)),
         }
         Ok(())
     }

@@ -2,8 +2,6 @@
 
 use odf_metadata::OperationType;
 
-use super::merge::Operations;
-
 /// A snapshot that retracts more of the rows that hold than this, in percent, may be a file that was cut short.
 pub const MAX_UNASKED_PERCENT: u64 = 50;
 
@@ -38,15 +36,8 @@ impl Effect {
         }
     }
 
-    /// Counts rows that are written. A correction is two, of which one counts.
-    pub(super) fn count(&mut self, operations: Operations<'_>, rows: usize) {
-        match operations {
-            Operations::All(operation) => self.add(operation as i32, rows as u64),
-            Operations::Each(each) => each.iter().for_each(|operation| self.add(*operation, 1)),
-        }
-    }
-
-    fn add(&mut self, operation: i32, rows: u64) {
+    /// Counts rows that are written with this operation, by number. A correction is two, of which one counts.
+    pub(super) fn count(&mut self, operation: i32, rows: u64) {
         match OperationType::try_from(operation) {
             Ok(OperationType::Append) => self.added += rows,
             Ok(OperationType::Retract) => self.retracted += rows,
@@ -107,8 +98,10 @@ mod tests {
     #[test]
     fn a_correction_counts_once() {
         let mut effect = Effect::default();
-        effect.count(Operations::Each(&[0, 1, 2, 3, 0, 7]), 6);
-        effect.count(Operations::All(OperationType::Append), 3);
+        [0, 1, 2, 3, 0, 7]
+            .iter()
+            .for_each(|operation| effect.count(*operation, 1));
+        effect.count(OperationType::Append as i32, 3);
         let wanted = Effect {
             added: 5,
             corrected: 1,

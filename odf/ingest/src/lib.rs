@@ -74,6 +74,7 @@ pub use ground::{
     Slices,
 };
 pub use json::MAX_DEPTH as MAX_JSON_DEPTH;
+pub use merge::merge_option;
 pub use push::{Polled, PushOptions, polled, push, set_watermark};
 pub use widen::add_columns;
 
@@ -144,28 +145,6 @@ impl Options {
             Some(MergeStrategy::UpsertStream { .. }) => MergeStrategy::UpsertStream { primary_key },
             Some(MergeStrategy::Append | MergeStrategy::Ledger { .. }) | None => MergeStrategy::Ledger { primary_key },
         })
-    }
-}
-
-/// The merge strategy that `--merge` and `--primary-key` stand for: none if neither is given, ledger if only the key is.
-pub fn merge_option(merge: Option<&str>, primary_key: Vec<String>) -> Result<Option<MergeStrategy>, MergeOptionError> {
-    let keyed = !primary_key.is_empty();
-    match merge.map(str::to_ascii_lowercase).as_deref() {
-        None if !keyed => Ok(None),
-        None | Some("ledger") if keyed => Ok(Some(MergeStrategy::Ledger { primary_key })),
-        Some("snapshot") if keyed => Ok(Some(MergeStrategy::Snapshot {
-            primary_key,
-            compare_columns: None,
-        })),
-        Some("changelog") if keyed => Ok(Some(MergeStrategy::ChangelogStream { primary_key })),
-        Some("upsert") if keyed => Ok(Some(MergeStrategy::UpsertStream { primary_key })),
-        Some("append") if keyed => Err(MergeOptionError::KeyUnused),
-        Some("append") => Ok(Some(MergeStrategy::Append)),
-        Some("ledger") | None => Err(MergeOptionError::KeyMissing("ledger")),
-        Some("snapshot") => Err(MergeOptionError::KeyMissing("snapshot")),
-        Some("changelog") => Err(MergeOptionError::KeyMissing("changelog")),
-        Some("upsert") => Err(MergeOptionError::KeyMissing("upsert")),
-        Some(other) => Err(MergeOptionError::Unknown(other.to_owned())),
     }
 }
 
@@ -264,7 +243,7 @@ fn take(
     let is_new = ground.history.state().is_none();
     let mut memory = Memory::recall(ground.marks, known.check(options.check));
     let part = known.part(source, options.changed, growth, &mut memory, progress)?;
-    let Some(Part { span, taken, old_bytes }) = part else {
+    let Some(Part { span, taken, new }) = part else {
         let effect = Effect::default();
         return Ok(Taking {
             news: None,
@@ -286,6 +265,11 @@ fn take(
         end: span.end,
         empty: Empty::Refused,
     };
+    let compared = match (&before.strategy, new) {
+        // What was taken of a file that grew is not compared again.
+        (MergeStrategy::Ledger { .. }, Some(new)) => rows_in(source, &plan, new)?,
+        _ => u64::MAX,
+    };
     let staging = Staging {
         before,
         plan: &plan,
@@ -293,7 +277,7 @@ fn take(
         data_dir: ground.dir,
         slice: &options.slice,
         retracting: options.retracting,
-        compared_from: Some(old_bytes),
+        compared,
         system_time,
         event_time: options.default_event_time.unwrap_or(system_time),
     };
@@ -339,6 +323,16 @@ fn take(
     })
 }
 
+/// How many rows there are in a part of a table.
+fn rows_in(source: &Source, plan: &Plan, part: Span) -> Result<u64, IngestError> {
+    let mut batches = source.rows(plan.shape(), part)?;
+    let mut rows = 0;
+    while let Some(batch) = batches.next_batch()? {
+        rows += batch.num_rows() as u64;
+    }
+    Ok(rows)
+}
+
 /// What a published table meets.
 struct Known {
     before: Before,
@@ -356,8 +350,8 @@ struct Part {
     span: Span,
     /// The state after it.
     taken: Taken,
-    /// How many bytes at its beginning are as they were when they were taken.
-    old_bytes: u64,
+    /// The new part of a file that grew.
+    new: Option<Span>,
 }
 
 /// Which column of the table becomes which of the dataset.
@@ -444,9 +438,8 @@ impl Known {
                 end: taken.length,
             },
             taken,
-            old_bytes: 0,
+            new: None,
         };
-        let old_bytes = self.taken.as_ref().map_or(0, |taken| taken.length);
         // A strategy that does not look at earlier rows would write every row again.
         let append = !merge::needs_history(&self.before.strategy);
         let is_snapshot = matches!(self.before.strategy, MergeStrategy::Snapshot { .. });
@@ -459,11 +452,11 @@ impl Known {
             Comparison::WentOn { .. } => return Err(IngestError::WentOn(source.name().to_owned())),
             Comparison::Fresh { taken, .. } | Comparison::Changed { taken, .. } if !append => Some(whole(taken)),
             Comparison::Grew { taken, .. } if !append && self.new_source => Some(whole(taken)),
-            Comparison::Grew { taken, .. } if !append => Some(Part {
-                old_bytes,
+            Comparison::Grew { span, taken } if !append => Some(Part {
+                new: Some(span),
                 ..whole(taken)
             }),
-            Comparison::Grew { span, taken } => Some(Part { span, taken, old_bytes }),
+            Comparison::Grew { span, taken } => Some(Part { span, taken, new: None }),
             Comparison::Fresh { taken, .. } if self.before.rows == 0 || changed == Changed::TakeAll => {
                 Some(whole(taken))
             }
@@ -477,7 +470,7 @@ impl Known {
             Comparison::Changed { change, .. } => {
                 return Err(IngestError::Changed {
                     name: source.name().to_owned(),
-                    length: old_bytes,
+                    length: self.taken.as_ref().map_or(0, |taken| taken.length),
                     change,
                 });
             }

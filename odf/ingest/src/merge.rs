@@ -62,6 +62,7 @@ use changes::NewRows;
 use keys::Key;
 use order::Order;
 pub(super) use setting::{Merged, OnBatch, Operations, Reading, Setting, Sink};
+pub use strategy::merge_option;
 pub(super) use strategy::{OperationColumn, needs_history, ranged};
 use ties::{Righting, Seams};
 pub(super) use times::Times;

@@ -87,7 +87,7 @@ pub fn push(
         event_time: options.event_time,
         reached: &|| Reached::WithRows(None),
         empty: Empty::told_unless(options.allow_empty),
-        compared_from: Some(0),
+        compared: u64::MAX,
         slice: &options.slice,
     };
     steadily(name, content, None, || take(ground, state, &given, now, progress))
@@ -138,7 +138,7 @@ pub fn polled(
         reached: &|| Reached::Always(polled.state.cloned()),
         empty: Empty::unless(polled.allow_empty),
         // The same rows come with each poll, and to compare them each time would cost as much as reading them.
-        compared_from: None,
+        compared: 0,
         slice: polled.slice,
     };
     let ingested = steadily(polled.name, polled.content, polled.seen, || {
@@ -182,8 +182,8 @@ struct Given<'a> {
     event_time: Option<Timestamp>,
     reached: &'a dyn Fn() -> Reached,
     empty: Empty,
-    /// From which byte on rows are compared with what a ledger has of their keys; absent: none are.
-    compared_from: Option<u64>,
+    /// How many rows, the last ones, are compared with what a ledger has of their keys.
+    compared: u64,
     slice: &'a SliceOptions,
 }
 
@@ -227,7 +227,7 @@ fn take(
                 data_dir: ground.dir,
                 slice: given.slice,
                 retracting: Retracting::Any,
-                compared_from: given.compared_from,
+                compared: given.compared,
                 system_time,
                 event_time: given.event_time.unwrap_or(system_time),
             };

@@ -62,8 +62,8 @@ pub(super) struct Staging<'a> {
     pub(super) slice: &'a SliceOptions,
     /// How many rows a snapshot may retract.
     pub(super) retracting: Retracting,
-    /// From which byte of the source on rows are compared with what a ledger has of their keys; absent: none are.
-    pub(super) compared_from: Option<u64>,
+    /// How many rows, the last ones of the table, are compared with what a ledger has of their keys.
+    pub(super) compared: u64,
     pub(super) system_time: Timestamp,
     /// Event time of rows that have none.
     pub(super) event_time: Timestamp,
@@ -102,7 +102,7 @@ impl Staging<'_> {
             event_time: self.event_time.millis(),
             scratch: self.data_dir,
             memory: Memory::default(),
-            compared_from: self.compared_from,
+            compared: self.compared,
         };
         let next_offset = self.before.next_offset()?;
         let mut reading = Reading::AsTheyCome;

@@ -42,12 +42,6 @@ impl From<IngestError> for Failure {
                 "leave --add-columns away; declare the columns in the source, or say with SetDataSchema what the dataset is \
                  to become",
             ),
-            IngestError::ColumnsPolled => failure(Kind::Refused).next(
-                "`odfs alter DATASET -f EVENTS` with a SetPollingSource that reads the column, and a SetDataSchema that has it",
-            ),
-            IngestError::ColumnThere(_) => {
-                failure(Kind::Refused).next("`odfs inspect schema DATASET` shows the columns; give the new one another name")
-            }
             IngestError::ColumnReserved(_) => failure(Kind::Usage).next("give the column another name"),
             IngestError::ColumnRequired(_) => failure(Kind::Usage).next("leave NOT NULL away"),
             IngestError::Unsteady(_) => failure(Kind::Busy).next("run the command again when nobody writes the file"),

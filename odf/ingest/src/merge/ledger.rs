@@ -80,8 +80,6 @@ pub(super) fn merge(
     let mut read = 0u64;
     let mut blocks = BlockEnds::default();
     let mut density = Density::default();
-    // The first row of those that are compared with what is there.
-    let mut compared: Option<u64> = None;
     while let Some(batch) = batches.next_batch()? {
         let complete = key.complete(&batch);
         for (row, hash) in key.of(&batch)?.into_iter().enumerate() {
@@ -93,9 +91,6 @@ pub(super) fn merge(
             }
         }
         extents.widen(&project(&batch, &key.positions));
-        if compared.is_none() && setting.compares(batches.bytes()) {
-            compared = Some(read);
-        }
         read += batch.num_rows() as u64;
         blocks.read(read, batches.ends_block());
         density.widen(&project(&batch, &key.positions))?;
@@ -140,7 +135,9 @@ pub(super) fn merge(
         true => None,
         false => Some(setting.joined_arranger(order, !density.is_dense(read))),
     };
-    let mut passed = match compared.and_then(|row| usize::try_from(row).ok()) {
+    // The first row of those that are compared with what is there.
+    let first = usize::try_from(read.saturating_sub(setting.compared)).ok();
+    let mut passed = match first {
         Some(first) if unseen.slice(first, unseen.len() - first).count_set_bits() < unseen.len() - first => {
             Some((first, Passed::new(key, setting)?))
         }

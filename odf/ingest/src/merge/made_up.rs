@@ -61,6 +61,6 @@ pub(super) fn with_setting<T>(
         event_time: 0,
         scratch,
         memory: Memory { rows: limit, keys: 0 },
-        compared_from: None,
+        compared: 0,
     })
 }

@@ -48,7 +48,7 @@ pub(crate) enum Merged {
         /// How many rows held before, for a snapshot.
         held: u64,
         /// How many rows were not handed on that a ledger has the keys of, with other values; of those that are
-        /// [compared](Setting::compared_from).
+        /// [compared](Setting::compared).
         passed_over: u64,
     },
     /// The rows are not as they should come: what was handed on is void, start again in this way.
@@ -81,15 +81,6 @@ pub(crate) struct Setting<'a> {
     pub(crate) scratch: &'a Path,
     /// How much may be held in memory.
     pub(crate) memory: Memory,
-    /// Rows behind so many bytes of the table are compared with what a ledger has of their keys; none are if it does not say.
-    /// Batches end where they do, so that some rows before may be among them.
-    pub(crate) compared_from: Option<u64>,
-}
-
-impl Setting<'_> {
-    /// Whether rows that end behind so many bytes of the table are compared.
-    pub(super) fn compares(&self, bytes: u64) -> bool {
-        // What is not read from a file has no place in one.
-        self.compared_from.is_some_and(|from| from == 0 || bytes > from)
-    }
+    /// How many rows, the last ones of the table, are compared with what a ledger has of their keys.
+    pub(crate) compared: u64,
 }

@@ -125,7 +125,7 @@ impl World {
             event_time: ingest.event_time,
             scratch: self.dir.path(),
             memory: case.memory,
-            compared_from: None,
+            compared: u64::MAX,
         };
         self.system_time += 1;
         let mut reading = Reading::AsTheyCome;
@@ -163,7 +163,13 @@ impl World {
                     reading = again;
                     continue;
                 }
-                Merged::Done { read, .. } => assert_eq!(read, ingest.rows.len() as u64),
+                Merged::Done { read, passed_over, .. } => {
+                    assert_eq!(read, ingest.rows.len() as u64);
+                    if let MergeStrategy::Ledger { primary_key } = strategy {
+                        let wanted = model::passed_over(&self.rows, &ingest.rows, primary_key, &case.event_type);
+                        assert_eq!(passed_over, wanted);
+                    }
+                }
             }
             if assembly.writer.rows() == 0 {
                 return Ok(Vec::new());

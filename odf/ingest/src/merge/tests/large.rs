@@ -157,7 +157,7 @@ fn ten_million_earlier_rows_fit_into_memory() {
             event_time: 0,
             scratch: dir.path(),
             memory: Memory::default(),
-            compared_from: None,
+            compared: 0,
         };
         let mut made = Made {
             shape: plan.shape(),

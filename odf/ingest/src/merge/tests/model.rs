@@ -104,6 +104,21 @@ fn differs(old: &Kept, new: &Given, columns: &[String]) -> bool {
     })
 }
 
+/// How many new rows of a ledger have a key that is there, and other values than each earlier row.
+pub(super) fn passed_over(rows: &[Kept], new: &[Given], primary_key: &[String], event_type: &DataType) -> u64 {
+    let passed = new.iter().filter(|given| {
+        let time = given.time.map(|time| as_event_time(event_type, time));
+        let key = key_of(&given.cells, time, primary_key);
+        let is_known = rows
+            .iter()
+            .any(|row| key_of(&row.cells, Some(row.event_time), primary_key) == key);
+        let is_same = |row: &&Kept| row.cells == given.cells && time.is_none_or(|time| time == row.event_time);
+        let mut holding = rows.iter().filter(|row| ![1, 2].contains(&row.operation));
+        is_known && !key.contains(&Value::Null) && !holding.any(|row| is_same(&row))
+    });
+    passed.count() as u64
+}
+
 /// A row on its way: operation, event time, cells.
 type Row = (i32, Option<i64>, Cells);
 
