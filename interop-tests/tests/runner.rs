@@ -15,6 +15,7 @@ mod indexes;
 mod kubo;
 mod lan;
 mod memory;
+mod plain_words;
 mod refusals;
 mod replay;
 mod shapes;

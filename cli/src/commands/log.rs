@@ -55,7 +55,7 @@ pub(crate) enum Filter {
     Source,
     /// Rows: AddData, ExecuteTransform
     Data,
-    /// The same, which is where watermarks stand
+    /// The same, which say up to when rows are complete
     Watermark,
 }
 
@@ -162,7 +162,7 @@ fn details(event: &MetadataEvent) -> String {
             ));
         }
         if let Some(at) = watermark {
-            parts.push(format!("watermark {}", output::time(at.datetime())));
+            parts.push(format!("complete until {}", output::time(at.datetime())));
         }
         parts.join(", ")
     };
