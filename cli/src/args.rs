@@ -16,7 +16,8 @@ const GLOBAL: &str = "Global options";
 #[derive(Parser, Debug)]
 #[command(name = "odfs", version, max_term_width = 120, disable_help_subcommand = true)]
 pub(crate) struct Cli {
-    /// Show on standard error what the peer does (-vv: more). ODFS_LOG takes a filter such as odfs_node=debug
+    /// Use the terms of ODF and IPFS in listings and reports, and show on standard error what the peer does (-vv: more).
+    /// ODFS_LOG takes a filter such as odfs_node=debug
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = GLOBAL)]
     pub(crate) verbose: u8,
     /// Answer every question with yes
@@ -90,6 +91,44 @@ mod tests {
         page.push_str("```\n");
         for inner in command.get_subcommands_mut().filter(|inner| !inner.is_hide_set()) {
             describe(inner, page);
+        }
+    }
+
+    /// Terms of ODF and IPFS that everyday help does without. Names of flags and values may be such terms.
+    const TERMS: [&str; 8] = [
+        "holder",
+        "watermark",
+        "slice",
+        "multibase",
+        "multihash",
+        "ipld",
+        "stands for",
+        "root",
+    ];
+
+    #[test]
+    fn everyday_help_speaks_plainly() {
+        let mut tree = tree().term_width(1000);
+        tree.build();
+        for command in tree.get_subcommands_mut() {
+            if !["ipfs", "system", "inspect"].contains(&command.get_name()) {
+                speaks_plainly(command);
+            }
+        }
+    }
+
+    fn speaks_plainly(command: &mut clap::Command) {
+        let help = command.render_long_help().to_string().to_lowercase();
+        for line in help.lines().map(str::trim).filter(|line| !line.starts_with("- ")) {
+            for term in TERMS {
+                let told = line.match_indices(term).find(|(at, _)| {
+                    !line[..*at].ends_with(|before: char| before.is_alphanumeric() || "-<[`".contains(before))
+                });
+                assert!(told.is_none(), "{}: {line}", command.get_name());
+            }
+        }
+        for inner in command.get_subcommands_mut() {
+            speaks_plainly(inner);
         }
     }
 }

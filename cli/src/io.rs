@@ -93,6 +93,8 @@ pub(crate) struct Io {
     sender: Option<u32>,
     /// Every question is answered with yes.
     yes: bool,
+    /// Listings and reports use the terms of the field, and tell more.
+    in_terms: bool,
     /// What the clock is to show; absent: the clock of this machine.
     system_time: Option<Timestamp>,
 }
@@ -143,6 +145,7 @@ impl Io {
             cancel,
             sender: None,
             yes: false,
+            in_terms: false,
             system_time: None,
         })
     }
@@ -160,6 +163,7 @@ impl Io {
             cancel: remote.cancel,
             sender: remote.sender,
             yes: false,
+            in_terms: false,
             system_time: None,
         }
     }
@@ -282,6 +286,16 @@ impl Io {
     /// Answers every question with yes from now on, if `yes`.
     pub(crate) fn assume_yes(&mut self, yes: bool) {
         self.yes = yes;
+    }
+
+    /// Uses the terms of the field from now on in place of plain words, if `in_terms`.
+    pub(crate) fn speak_in_terms(&mut self, in_terms: bool) {
+        self.in_terms = in_terms;
+    }
+
+    /// Whether the terms of the field are used, and more is told.
+    pub(crate) fn in_terms(&self) -> bool {
+        self.in_terms
     }
 
     /// Whether every question is answered with yes.

@@ -1,20 +1,17 @@
 //! Listings: one table of typed cells, written as people or programs want it.
 
 use clap::{Args, ValueEnum};
-use comfy_table::{CellAlignment, ColumnConstraint, Table, Width, presets};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::io::Io;
-use crate::printable::printable;
-
-/// Spaces around the text of a cell.
-const PADDING: usize = 2;
+use crate::io::{Io, Terminal};
 
 pub(crate) mod records;
+mod table;
 mod words;
 
+pub(crate) use table::Rows;
 pub(crate) use words::{bytes, count, duration, time};
 
 /// The form of a listing.
@@ -54,6 +51,8 @@ impl OutputArgs {
 pub(crate) struct Cell {
     value: Value,
     shown: Option<String>,
+    /// The value is a term of the field, which `-v` shows.
+    is_term: bool,
 }
 
 impl Cell {
@@ -62,6 +61,15 @@ impl Cell {
         Self {
             value: value.into(),
             shown: Some(shown.to_string()),
+            is_term: false,
+        }
+    }
+
+    /// A term of the field, which people read in plain words.
+    pub(crate) fn term(term: &str, words: &str) -> Self {
+        Self {
+            is_term: true,
+            ..Self::shown(term, words)
         }
     }
 
@@ -75,8 +83,9 @@ impl Cell {
         Self::shown(value, count(value))
     }
 
-    fn for_people(&self) -> String {
+    fn for_people(&self, in_terms: bool) -> String {
         match (&self.shown, &self.value) {
+            (Some(_), Value::String(term)) if in_terms && self.is_term => term.clone(),
             (Some(shown), _) => shown.clone(),
             (None, Value::Null) => "-".to_owned(),
             (None, Value::String(text)) => text.clone(),
@@ -98,6 +107,7 @@ impl<T: Into<Value>> From<T> for Cell {
         Self {
             value: value.into(),
             shown: None,
+            is_term: false,
         }
     }
 }
@@ -106,6 +116,8 @@ impl<T: Into<Value>> From<T> for Cell {
 #[derive(Debug)]
 pub(crate) struct Listing {
     columns: Vec<&'static str>,
+    /// What people read in place of some of those; nothing: the column is left out.
+    words: Vec<(&'static str, Option<&'static str>)>,
     rows: Vec<Vec<Cell>>,
     empty: &'static str,
 }
@@ -115,9 +127,18 @@ impl Listing {
     pub(crate) fn new(columns: &[&'static str]) -> Self {
         Self {
             columns: columns.to_vec(),
+            words: Vec::new(),
             rows: Vec::new(),
             empty: "",
         }
+    }
+
+    /// What the headings of some columns are in plain words, for tables; `None` leaves the column out. With `-v` they are
+    /// those that programs read.
+    #[must_use]
+    pub(crate) fn in_words(mut self, words: &[(&'static str, Option<&'static str>)]) -> Self {
+        self.words = words.to_vec();
+        self
     }
 
     /// What a person is told instead of an empty table.
@@ -140,7 +161,7 @@ impl Listing {
         match format {
             Format::Table if self.rows.is_empty() && !self.empty.is_empty() => io.say(self.empty),
             Format::Table => {
-                let text = self.table(io.terminal().width);
+                let text = self.table(io.terminal(), io.in_terms());
                 io.line(text)?;
             }
             Format::Json => {
@@ -189,78 +210,30 @@ impl Listing {
         })
     }
 
-    fn table(&self, width: u16) -> String {
+    fn table(&self, terminal: Terminal, in_terms: bool) -> String {
+        let words = |name: &'static str| match self.words.iter().find(|(column, _)| *column == name) {
+            Some((_, words)) if !in_terms => *words,
+            _ => Some(name),
+        };
+        let shown: Vec<(usize, &str)> = self
+            .columns
+            .iter()
+            .enumerate()
+            .filter_map(|(index, name)| Some((index, words(name)?)))
+            .collect();
         let numeric = |column: usize| {
             self.rows
                 .iter()
                 .any(|row| row.get(column).is_some_and(|c| c.value.is_number()))
         };
-        let names = self.columns.iter().map(|name| (*name).to_owned()).collect();
-        let mut rows = Rows::new(names, (0..self.columns.len()).map(numeric).collect());
+        let names = shown.iter().map(|(_, name)| (*name).to_owned()).collect();
+        let mut rows = Rows::new(names, shown.iter().map(|(index, _)| numeric(*index)).collect());
         for row in &self.rows {
-            rows.push(row.iter().map(Cell::for_people).collect());
+            let cells = shown.iter().filter_map(|(index, _)| row.get(*index));
+            rows.push(cells.map(|cell| cell.for_people(in_terms)).collect());
         }
-        rows.table(width)
+        rows.table(terminal)
     }
-}
-
-/// A table for people whose columns are only known when it is made.
-pub(crate) struct Rows {
-    table: Table,
-    numeric: Vec<bool>,
-    /// The longest word of each column, which is never broken: ids are there to be copied.
-    longest: Vec<usize>,
-}
-
-impl Rows {
-    /// No rows yet. Numeric columns are aligned at the right.
-    pub(crate) fn new(names: Vec<String>, numeric: Vec<bool>) -> Self {
-        let mut table = Table::new();
-        table.load_preset(presets::UTF8_FULL_CONDENSED);
-        table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
-        table.set_header(names.iter().map(|name| printable(name)));
-        let longest = names.iter().map(|name| longest_word(name)).collect();
-        Self {
-            table,
-            numeric,
-            longest,
-        }
-    }
-
-    /// Adds a row with one text a column.
-    pub(crate) fn push(&mut self, cells: Vec<String>) {
-        for (longest, text) in self.longest.iter_mut().zip(&cells) {
-            *longest = (*longest).max(longest_word(text));
-        }
-        self.table
-            .add_row(cells.iter().zip(&self.numeric).map(|(text, numeric)| {
-                let align = if *numeric {
-                    CellAlignment::Right
-                } else {
-                    CellAlignment::Left
-                };
-                comfy_table::Cell::new(printable(text)).set_alignment(align)
-            }));
-    }
-
-    /// The table, lines broken between words to fit into `width` columns as far as the words allow.
-    pub(crate) fn table(mut self, width: u16) -> String {
-        self.table.set_width(width);
-        for (column, longest) in self.longest.iter().enumerate() {
-            if let Some(column) = self.table.column_mut(column) {
-                let width = u16::try_from(longest + PADDING).unwrap_or(u16::MAX);
-                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
-            }
-        }
-        self.table.to_string()
-    }
-}
-
-fn longest_word(text: &str) -> usize {
-    text.split_whitespace()
-        .map(|word| word.chars().count())
-        .max()
-        .unwrap_or(0)
 }
 
 /// A row as a JSON object, its keys in the order of the columns.
@@ -301,6 +274,38 @@ mod tests {
         listing.row([Cell::bytes(2048), "a".into()]);
         let object = listing.objects().next().unwrap();
         assert_eq!(serde_json::to_string(&object).unwrap(), r#"{"Size":2048,"Name":"a"}"#);
-        assert!(listing.table(80).contains("2.0 KiB"));
+        let terminal = Terminal {
+            input: false,
+            output: true,
+            messages: false,
+            width: 80,
+        };
+        assert!(listing.table(terminal, false).contains("2.0 KiB"));
+    }
+
+    #[test]
+    fn people_read_plain_words_and_terms_when_they_ask_for_them() {
+        let terminal = Terminal {
+            input: false,
+            output: true,
+            messages: false,
+            width: 80,
+        };
+        let mut listing =
+            Listing::new(&["Kind", "Sequence", "Pulled"]).in_words(&[("Sequence", None), ("Pulled", Some("Updated"))]);
+        listing.row([Cell::term("Remote(Root)", "pulled"), 7.into(), "today".into()]);
+        let plain = listing.table(terminal, false);
+        assert!(plain.contains("Updated") && plain.contains("│ pulled"), "{plain}");
+        assert!(
+            !plain.contains("Sequence") && !plain.contains('7') && !plain.contains("Remote"),
+            "{plain}"
+        );
+        let terms = listing.table(terminal, true);
+        assert!(terms.contains("Sequence") && terms.contains("Remote(Root)"), "{terms}");
+        let object = listing.objects().next().unwrap();
+        assert_eq!(
+            serde_json::to_string(&object).unwrap(),
+            r#"{"Kind":"Remote(Root)","Sequence":7,"Pulled":"today"}"#
+        );
     }
 }

@@ -47,6 +47,7 @@ pub(crate) fn run() -> u8 {
         }
     };
     io.assume_yes(cli.yes);
+    io.speak_in_terms(cli.verbose > 0);
     io.set_system_time(cli.system_time);
     let door = Arc::new(OnceLock::new());
     stop_on_signals(cancel, door.clone());
@@ -236,6 +237,7 @@ fn run_attached(session: &Session, argv: Vec<OsString>, io: &mut Io) -> Ending {
         Err(error) => return conclude(Err(Failure::usage(error)), io),
     };
     io.assume_yes(cli.yes);
+    io.speak_in_terms(cli.verbose > 0);
     io.set_system_time(cli.system_time);
     // As if it ran by itself: by the settings of whoever sent it, as they are now.
     let result = session

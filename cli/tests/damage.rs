@@ -160,7 +160,7 @@ fn what_peers_are_served_is_looked_at_and_made_again() {
     let verified = sandbox.run(&["verify", "t"]);
     let report: Value = serde_json::from_str(&verified.out).unwrap();
     assert_eq!(report[0]["Fault"], Value::Null, "the files are in order");
-    assert!(report[0]["Served"].as_str().unwrap().contains("IPLD block"), "{report}");
+    assert!(report[0]["Served"].as_str().unwrap().contains("block "), "{report}");
     let err = verified.failed(INTEGRITY);
     assert!(err.contains("odfs repair t"), "{err}");
     let report = json(sandbox.run(&["repair", "t"]));

@@ -56,7 +56,7 @@ fn a_compaction_keeps_the_rows_and_asks_first() {
     ];
     let done = json(&sandbox, &compact);
     assert_eq!(
-        (&done[0]["Result"], &done[0]["Slices"], &done[0]["Old Slices"]),
+        (&done[0]["Result"], &done[0]["Slices"], &done[0]["OldSlices"]),
         (&"compacted".into(), &1.into(), &4.into())
     );
     let after = hashes(&sandbox);

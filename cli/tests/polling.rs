@@ -238,16 +238,13 @@ fn a_watermark_is_set_by_hand() {
     let out = sandbox
         .run(&["pull", "cities", "--set-watermark", "2026-02-01T02:00:00+02:00"])
         .ok();
-    assert!(
-        out.starts_with("cities: watermark set to 2026-02-01T00:00:00Z"),
-        "{out}"
-    );
+    assert!(out.starts_with("cities: complete until 2026-02-01T00:00:00Z"), "{out}");
     for earlier in ["2026-02-01T00:00:00Z", "2025-01-01T00:00:00Z"] {
         let outcome = sandbox.run(&["pull", "cities", "--set-watermark", earlier]);
         assert!(outcome.err.contains("1 dataset(s) up-to-date"), "{}", outcome.err);
         assert_eq!(
             outcome.ok(),
-            "cities is up to date; its watermark is 2026-02-01T00:00:00Z\n"
+            "cities is up to date; it is complete until 2026-02-01T00:00:00Z\n"
         );
     }
     // As in kamu, the state of the source went with it.

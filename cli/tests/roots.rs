@@ -190,7 +190,7 @@ fn appends_that_a_killed_node_was_to_make_one_root_of_are_there_and_the_next_mak
     sandbox.file("t.csv", table(9));
     let said = sandbox.run(&["publish", "t.csv"]);
     assert!(
-        said.err.contains("The name still stands for what was before"),
+        said.err.contains("The name still leads to what was before"),
         "{}",
         said.err
     );

@@ -68,7 +68,9 @@ fn who_publishes_is_told_of_the_key_and_can_ask_for_holders() -> Outcome {
     let alone = workspace.refused(["publish", &file, "--exit", "--require-holders", "1"])?;
     assert_eq!(alone.code(), Some(9), "{}", alone.stderr);
     assert!(
-        alone.stderr.contains("held by 0 other peer(s), and 1 are required"),
+        alone
+            .stderr
+            .contains("0 other machine(s) know the name, and 1 are required"),
         "{}",
         alone.stderr
     );
@@ -88,7 +90,7 @@ fn who_publishes_is_told_of_the_key_and_can_ask_for_holders() -> Outcome {
     );
     let status = workspace.odfs(["status", "-o", "table"])?.text();
     assert!(
-        status.contains("Not safe to switch off: nobody else holds the published name"),
+        status.contains("Not safe to switch off: nobody else keeps the published name"),
         "{status}"
     );
 
@@ -97,7 +99,11 @@ fn who_publishes_is_told_of_the_key_and_can_ask_for_holders() -> Outcome {
     let node = other.node()?;
     workspace.know(&[&node.address])?;
     let held = workspace.odfs(["publish", &file, "--exit", "--require-holders", "1"])?;
-    assert!(held.stderr.contains("One peer holds the name"), "{}", held.stderr);
+    assert!(
+        held.stderr.contains("One other machine knows the name"),
+        "{}",
+        held.stderr
+    );
     let status = workspace.odfs(["status", "-o", "table"])?.text();
     assert!(
         status.contains("This machine may be off: others keep its published name findable until 20"),

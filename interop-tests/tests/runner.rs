@@ -17,6 +17,7 @@ mod indexes;
 mod kubo;
 mod lan;
 mod memory;
+mod plain_words;
 mod refusals;
 mod replay;
 mod shapes;

@@ -60,7 +60,7 @@ fn the_first_wrong_byte_is_told_with_its_file_and_block() -> Outcome {
         for wanted in [
             hash.as_str(),
             &format!("metadata block {sequence} "),
-            "bytes 1048576 to 2097152, IPLD block bafkrei",
+            "bytes 1048576 to 2097152, block bafkrei",
         ] {
             assert!(refused.stderr.contains(wanted), "{wanted}: {}", refused.stderr);
         }

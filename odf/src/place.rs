@@ -157,7 +157,7 @@ impl Place {
             Self::Ipfs(name @ (Address::Name(_) | Address::Dataset { .. })) => {
                 return Err(PlaceError::Malformed {
                     text: name.to_string(),
-                    reason: "a name stands for one dataset and cannot be a repository of several".to_owned(),
+                    reason: "a name leads to one dataset and cannot be a repository of several".to_owned(),
                 });
             }
             Self::Files(path) => Self::Files(path.join(below)),

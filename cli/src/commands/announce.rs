@@ -54,7 +54,7 @@ impl Announcement {
     /// Publishes the head of `dataset` under the name of `key`. `stays`: this process will serve it.
     ///
     /// # Errors
-    /// The peer does not start, or the name stands for something else and `force` is not set.
+    /// The peer does not start, or the name leads to something else and `force` is not set.
     pub(super) fn make(
         session: &Session,
         dataset: &Dataset,
@@ -176,7 +176,7 @@ impl Announcement {
                     dataset.head(),
                     output::count(blocks)
                 ))?,
-                // It stood for another history, or one that is not here.
+                // It led to another history, or one that is not here.
                 None => io.line(format_args!("Updated to {}", dataset.head()))?,
             },
         }
@@ -184,7 +184,9 @@ impl Announcement {
             io.line(format_args!("  rows     {}", in_words(effect)))?;
         }
         io.line(format_args!("  name     ipns://{name}"))?;
-        if let Some(published) = published {
+        if let Some(published) = published
+            && io.in_terms()
+        {
             io.line(format_args!("  root     {}", published.root.cid))?;
         }
         for url in gateway.iter().chain(&public) {
@@ -195,13 +197,13 @@ impl Announcement {
         let key = session.keys()?.get(local.as_str())?;
         if is_new && key.is_some_and(|key| Name::from_public_key(&key.public()) == *name) {
             io.say(format_args!(
-                "Only who has its key can ever change what the name stands for: `odfs key export {local}` writes a copy, to \
-                 be kept elsewhere."
+                "Only who has its key can ever publish under this name: `odfs key export {local}` writes a copy, to be kept \
+                 elsewhere."
             ));
         }
         io.say(match &self.state {
             State::Left(due) => format!(
-                "The rows are taken. The name still stands for what was before: the node moves it in {} ms, with what else is \
+                "The rows are taken. The name still leads to what was before: the node moves it in {} ms, with what else is \
                  appended until then (publish.batch).",
                 in_millis(*due)
             ),
@@ -209,8 +211,8 @@ impl Announcement {
                 holders, valid_until, ..
             }) => match holders {
                 0 => "Nobody is in reach yet; the name goes out as soon as somebody is.".to_owned(),
-                1 => format!("One peer holds the name, which is valid until {}.", day(*valid_until)),
-                n => format!("{n} peers hold the name, which is valid until {}.", day(*valid_until)),
+                1 => format!("One other machine knows the name, which is valid until {}.", day(*valid_until)),
+                n => format!("{n} other machines know the name, which is valid until {}.", day(*valid_until)),
             },
         });
         Ok(())

@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::failure::{Failure, Kind};
-use crate::io::Io;
+use crate::io::{Io, Terminal};
 use crate::output::{self, Rows};
 
 /// The table that is published when no file is given.
@@ -83,7 +83,7 @@ pub(super) fn run(args: &DemoArgs, io: &mut Io) -> Result<(), Failure> {
             output::count(rows)
         ),
     )?;
-    io.line(format_args!("     ipns://{name} → {}", text(&published["root"])))?;
+    io.line(format_args!("     ipns://{name}"))?;
 
     let status = here.json(&["status", "--output", "json"])?;
     let address = text(&status["addresses"][0]);
@@ -102,7 +102,7 @@ pub(super) fn run(args: &DemoArgs, io: &mut Io) -> Result<(), Failure> {
 
     let tail = there.json(&["tail", NAME, "-n", SHOWN_ROWS, "--output", "json"])?;
     step.done(io, "read the last rows on the reader's side")?;
-    let shown = table.show(&tail, io.terminal().width);
+    let shown = table.show(&tail, io.terminal());
     io.line(shown)?;
 
     table.write(table.all)?;
@@ -196,7 +196,7 @@ impl Table {
     }
 
     /// Rows as a table of the first columns.
-    fn show(&self, rows: &Value, width: u16) -> String {
+    fn show(&self, rows: &Value, terminal: Terminal) -> String {
         let first = self.content.lines().next().unwrap_or_default();
         let columns: Vec<String> = match serde_json::from_str::<Value>(first) {
             Ok(Value::Object(row)) => row.keys().take(SHOWN_COLUMNS).cloned().collect(),
@@ -216,7 +216,7 @@ impl Table {
             };
             shown.push(columns.iter().map(cell).collect());
         }
-        shown.table(width)
+        shown.table(terminal)
     }
 
     fn text(&self) -> &str {

@@ -19,7 +19,7 @@ use rows::{TableFormat, Wanted};
 ///
 /// A name that ends in .csv, .ndjson, .json or .parquet, or `-` for standard output, gets the rows: those that hold now,
 /// with corrections and retractions applied, or with --history all that ever came and what each did. Any other name is a
-/// directory, new or empty, that gets metadata blocks, slices and checkpoints as kamu and any web server take them.
+/// directory, new or empty, that gets metadata blocks, data files and checkpoints as kamu and any web server take them.
 #[derive(Args, Debug)]
 pub(crate) struct ExportArgs {
     /// Name or id of the dataset

@@ -18,7 +18,7 @@ use crate::session::Session;
 /// mends them.
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
-    /// Show ids, heads, blocks, watermarks and IPNS names too
+    /// Show ids, newest blocks, up to when rows are complete, and the names to pull by too
     #[arg(short, long)]
     wide: bool,
     #[command(flatten)]
@@ -57,6 +57,14 @@ pub(super) fn run(args: &ListArgs, session: &Session, io: &mut Io) -> Result<(),
         columns.push("Damaged");
     }
     let mut listing = Listing::new(&columns)
+        .in_words(&[
+            ("Kind", Some("From")),
+            ("Pulled", Some("Updated")),
+            ("Records", Some("Rows")),
+            ("Head", Some("Newest block")),
+            ("Watermark", Some("Complete until")),
+            ("IPNS", Some("Name to pull by")),
+        ])
         .when_empty("no datasets yet: `odfs publish FILE` makes one, `odfs pull NAME` fetches one");
     for listed in listed {
         let mut cells = listed.row(args.wide);
@@ -122,20 +130,14 @@ impl Listed {
     fn row(&self, wide: bool) -> Vec<Cell> {
         let null = || Cell::from(Value::Null);
         let summary = self.summary.as_ref();
-        let kind = summary.map(|summary| {
-            let kind = match summary.kind {
-                DatasetKind::Root => "Root",
-                DatasetKind::Derivative => "Derivative",
-            };
-            if self.copy {
-                "Copy".to_owned()
-            } else if self.pulled {
-                format!("Remote({kind})")
-            } else {
-                kind.to_owned()
-            }
+        let kind = summary.map(|summary| match (summary.kind, self.pulled) {
+            _ if self.copy => Cell::term("Copy", "copy"),
+            (DatasetKind::Root, false) => Cell::term("Root", "here"),
+            (DatasetKind::Derivative, false) => Cell::term("Derivative", "computed here"),
+            (DatasetKind::Root, true) => Cell::term("Remote(Root)", "pulled"),
+            (DatasetKind::Derivative, true) => Cell::term("Remote(Derivative)", "pulled"),
         });
-        let kind = Cell::from(kind.map_or(Value::Null, Value::String));
+        let kind = kind.unwrap_or_else(null);
         let name = self.entry.name.as_ref().map(|name| name.as_str().to_owned());
         let name = Cell::from(name.map_or(Value::Null, Value::String));
         let updated = time(summary.and_then(|summary| Some(summary.updated()?.datetime())));

@@ -58,7 +58,7 @@ pub(crate) enum Filter {
     Source,
     /// Rows: AddData, ExecuteTransform
     Data,
-    /// The same, which is where watermarks stand
+    /// The same, which say up to when rows are complete
     Watermark,
 }
 
@@ -165,7 +165,7 @@ fn details(event: &MetadataEvent) -> String {
             ));
         }
         if let Some(at) = watermark {
-            parts.push(format!("watermark {}", output::time(at.datetime())));
+            parts.push(format!("complete until {}", output::time(at.datetime())));
         }
         parts.join(", ")
     };

@@ -185,7 +185,7 @@ async fn show_status(node: &Node, progress: &Progress) {
                     let at = DateTime::<Utc>::from(at).format("%Y-%m-%d %H:%M");
                     text.push_str(&format!(" · names safe until {at} without this node"));
                 }
-                None if own().next().is_some() => text.push_str(" · nobody else holds the names yet"),
+                None if own().next().is_some() => text.push_str(" · nobody else keeps the names yet"),
                 None => {}
             }
         }

@@ -80,13 +80,13 @@ pub(crate) struct PublishArgs {
     /// every byte is read again. Rows with a primary key are always read and compared in full.
     #[arg(long, value_enum, default_value_t = CheckName::Touched, value_name = "CHECK")]
     check: CheckName,
-    /// Move the name even if it stands for something that is not part of the dataset's history
+    /// Move the name even if it leads to something that is not part of the dataset's history
     #[arg(long)]
     force: bool,
     /// Return once announced instead of serving
     #[arg(long)]
     exit: bool,
-    /// End with 9 if fewer peers than this hold the name in the end; the rows are taken all the same
+    /// End with 9 if fewer other machines than this know the name in the end; the rows are taken all the same
     #[arg(long, value_name = "N", requires = "exit")]
     require_holders: Option<usize>,
     #[command(flatten)]
@@ -191,7 +191,7 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         return match args.require_holders.zip(announcement.holders()) {
             Some((wanted, holders)) if holders < wanted => Err(Failure::new(
                 Kind::Unreachable,
-                format!("the name is held by {holders} other peer(s), and {wanted} are required"),
+                format!("{holders} other machine(s) know the name, and {wanted} are required"),
             )
             .next(format!(
                 "the rows are taken; when peers are in reach, `odfs push {}` announces them again",
@@ -374,7 +374,7 @@ fn show_schema(dataset: &Dataset, io: &mut Io) -> Result<(), Failure> {
             },
         ]);
     }
-    let text = rows.table(io.terminal().width);
+    let text = rows.table(io.terminal());
     io.say(text);
     Ok(())
 }
@@ -397,7 +397,7 @@ fn step(at: &Progress) -> Step {
         Phase::Checking => "checking rows already taken",
         Phase::Inferring => "finding out the schema",
         Phase::Reading => "reading rows",
-        Phase::Writing => "writing the slice",
+        Phase::Writing => "writing rows",
     };
     Step {
         text: format!(

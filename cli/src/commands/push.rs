@@ -29,7 +29,7 @@ pub(crate) struct PushArgs {
     /// Do not remember --to for the next push
     #[arg(long)]
     no_alias: bool,
-    /// Move the name, or the head of the repository, even if it stands for something that is not part of the dataset's
+    /// Move the name, or the head of the repository, even if it leads to something that is not part of the dataset's
     /// history
     #[arg(short, long)]
     force: bool,

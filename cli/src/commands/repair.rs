@@ -27,7 +27,7 @@ use crate::session::Session;
 /// Mend damaged datasets
 ///
 /// Checks everything as `odfs verify` does, and puts in order what is not: the head from the chain, the blocks that peers
-/// are served from the files, and metadata blocks, slices and checkpoints that are missing or damaged from other datasets
+/// are served from the files, and metadata blocks, data files and checkpoints that are missing or damaged from other datasets
 /// here, from where the dataset is pulled from and pushed to, and from peers that have it. Everything that comes is checked.
 /// What nobody has is told, and nothing is taken away for it: the dataset is listed as damaged, and can be mended later.
 #[derive(Args, Debug)]

@@ -11,7 +11,7 @@ use crate::session::Session;
 /// Set a dataset back to an earlier block
 ///
 /// Blocks behind it come off, with their rows. What was published stays with those who have it, and here for as long as
-/// its roots are kept; a name that stands for it is moved only by `odfs push --force`.
+/// what is published of it is kept; a name that leads to it is moved only by `odfs push --force`.
 #[derive(Args, Debug)]
 pub(crate) struct ResetArgs {
     /// Name or id of the dataset

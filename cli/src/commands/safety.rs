@@ -26,7 +26,7 @@ pub(super) fn sentence(names: &[NameStatus], now: SystemTime) -> Option<String> 
             ))
         }
         (all, left) => Some(format!(
-            "Not safe to switch off: nobody else holds {}, so nobody finds it while this machine is off. Keep `odfs node` \
+            "Not safe to switch off: nobody else keeps {}, so nobody finds it while this machine is off. Keep `odfs node` \
              running, connected to others (`--peer`, or a network with peers), until `odfs status` says that it is safe.",
             match (all, left) {
                 (1, _) => "the published name".to_owned(),
@@ -75,7 +75,7 @@ mod tests {
         );
         let unsafe_one = sentence(&[status(true, hours(40)), status(true, None)], now).unwrap();
         assert!(
-            unsafe_one.starts_with("Not safe to switch off: nobody else holds 1 of 2 published names"),
+            unsafe_one.starts_with("Not safe to switch off: nobody else keeps 1 of 2 published names"),
             "{unsafe_one}"
         );
         // What was remembered until just now is forgotten.

@@ -128,10 +128,18 @@ fn names_listing(names: &[NameStatus], session: &Session) -> Result<Listing, Fai
         "Sequence",
         "Confirmed",
         "Holders",
-        "Safe until",
-        "Valid until",
+        "SafeUntil",
+        "ValidUntil",
     ];
-    let mut listing = Listing::new(&columns).when_empty("Names: none published or followed yet");
+    let mut listing = Listing::new(&columns)
+        .in_words(&[
+            ("Value", None),
+            ("Sequence", None),
+            ("Holders", Some("Known to")),
+            ("SafeUntil", Some("Safe until")),
+            ("ValidUntil", Some("Valid until")),
+        ])
+        .when_empty("Names: none published or followed yet");
     let catalog = session.workspace()?.catalog();
     let datasets = catalog.entries()?;
     // What cannot be read only costs the name of a dataset here.
@@ -170,12 +178,21 @@ fn names_listing(names: &[NameStatus], session: &Session) -> Result<Listing, Fai
             status.value.clone().map_or(Value::Null, Value::String).into(),
             status.sequence.map_or(Value::Null, Value::from).into(),
             age(status.confirmed),
-            u64::from(status.holders).into(),
+            Cell::shown(u64::from(status.holders), others(status.holders)),
             time(status.safe_until),
             time(status.valid_until),
         ]);
     }
     Ok(listing)
+}
+
+/// How many other machines know a name.
+fn others(holders: u32) -> String {
+    match holders {
+        0 => "nobody".to_owned(),
+        1 => "1 other".to_owned(),
+        all => format!("{all} others"),
+    }
 }
 
 fn time(at: Option<SystemTime>) -> Cell {

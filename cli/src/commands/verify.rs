@@ -15,7 +15,7 @@ use crate::session::Session;
 
 /// Check every hash and rule of datasets
 ///
-/// Metadata blocks, the rules of the chain, every byte of slices and checkpoints, and every block that peers are served. For
+/// Metadata blocks, the rules of the chain, every byte of data files and checkpoints, and every block that peers are served. For
 /// a damaged file the first wrong part of it is told. `odfs repair` mends what is found.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
@@ -41,7 +41,9 @@ pub(super) fn run(args: &VerifyArgs, session: &Session, io: &mut Io) -> Result<(
         "Size",
         "Fault",
         "Served",
-    ]);
+    ])
+    .in_words(&[("Slices", Some("Data files")), ("Served", Some("Served to others"))])
+    .when_empty("no datasets yet: `odfs publish FILE` makes one, `odfs pull NAME` fetches one");
     let depth = if args.logical { Depth::Rows } else { Depth::Bytes };
     let entries = if args.all || args.datasets.is_empty() {
         session.workspace()?.catalog().entries()?
@@ -135,7 +137,7 @@ fn one(
     let served = served.and_then(|served| match served.is_whole() {
         true => Ok(Cell::shown(
             json!({ "blocks": served.blocks }),
-            format_args!("{} IPLD blocks", output::count(served.blocks)),
+            format_args!("{} blocks", output::count(served.blocks)),
         )),
         // Without its files nothing better can be served, and that is told already.
         false if files.is_err() => Ok(served.fault().into()),

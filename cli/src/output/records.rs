@@ -69,7 +69,7 @@ pub(crate) fn write<E: Into<Failure>>(
 fn tables(batches: impl Iterator<Item = Result<RecordBatch, Failure>>, io: &mut Io) -> Result<(), Failure> {
     let options = FormatOptions::default().with_null("-").with_display_error(false);
     let mut page: Option<(Rows, usize)> = None;
-    let width = io.terminal().width;
+    let terminal = io.terminal();
     for batch in batches {
         let batch = batch?;
         let columns = batch
@@ -85,12 +85,12 @@ fn tables(batches: impl Iterator<Item = Result<RecordBatch, Failure>>, io: &mut 
             if *count == TABLE_ROWS
                 && let Some((rows, _)) = page.take()
             {
-                io.line(rows.table(width))?;
+                io.line(rows.table(terminal))?;
             }
         }
     }
     match page {
-        Some((rows, _)) => io.line(rows.table(width)),
+        Some((rows, _)) => io.line(rows.table(terminal)),
         None => Ok(()),
     }
 }

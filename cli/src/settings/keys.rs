@@ -197,7 +197,7 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         name: "parquet.createdBy",
-        about: "`created_by` in the footer of new Parquet slices",
+        about: "`created_by` in the footer of new Parquet files",
         show: |settings| settings.parquet_created_by.clone().map(Value::String),
         set: |settings, value| {
             let text = value
@@ -319,7 +319,7 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         name: "publish.batch",
-        about: "appends (publish, ingest) within this time of the last root get one root together, by the node that \
+        about: "appends (publish, ingest) within this time of the last announcement are announced together, by the node that \
                 runs on the workspace; \"off\": each its own",
         show: |settings| {
             Some(
@@ -343,9 +343,9 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         name: "retention",
-        about: "which older roots of each dataset stay pinned and served: \"all\"; a number of them; ages such as 30d, or 1d, \
+        about: "which older versions of each dataset stay here and are served: \"all\"; a number of them; ages such as 30d, or 1d, \
                 30d/1h, all/1d (all of the last day, one an hour of 30 days, one a day of the rest); or \"announced>1m\": \
-                those that were the newest, or what a name stood for, for longer than a minute",
+                those that were the newest, or that a name led to, for longer than a minute",
         show: |settings| Some(retention::show(&settings.retention)),
         set: |settings, value| {
             settings.retention = retention::read(&value)?;

@@ -5,7 +5,7 @@ use toml::Value;
 
 use super::duration::{duration_of, duration_text};
 
-const WANTED: &str = "\"all\", a number of roots, \"announced>1m\", or ages are expected, such as 30d, or [\"1d\", \"30d/1h\", \"all/1d\"]: \
+const WANTED: &str = "\"all\", a number of versions, \"announced>1m\", or ages are expected, such as 30d, or [\"1d\", \"30d/1h\", \"all/1d\"]: \
                       all of a day, one an hour of 30 days, one a day of the rest";
 /// How many rules there may be at most.
 const MAX_RULES: usize = 32;

@@ -39,7 +39,8 @@ impl Workspace {
     /// # Errors
     /// It fails, or does not say what it should.
     pub fn publish(&self, args: &[&str]) -> Outcome<Published> {
-        let said = self.odfs([&["publish"], args, &["--exit"]].concat())?;
+        // The CID of the root is told to who asks for the terms of the field.
+        let said = self.odfs([&["-v", "publish"], args, &["--exit"]].concat())?;
         let everything = format!("{}\n{}", said.text(), said.stderr);
         let word = |prefix: &str| {
             let words = everything.split(|c: char| !c.is_ascii_alphanumeric());

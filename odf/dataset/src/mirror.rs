@@ -53,11 +53,8 @@ impl fmt::Display for WrongPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { block, start, .. } = self;
         match self.end {
-            Some(end) => write!(
-                f,
-                "the first wrong byte is in bytes {start} to {end}, IPLD block {block}"
-            ),
-            None => write!(f, "the first wrong byte is in IPLD block {block}, the whole file"),
+            Some(end) => write!(f, "the first wrong byte is in bytes {start} to {end}, block {block}"),
+            None => write!(f, "the first wrong byte is in block {block}, the whole file"),
         }
     }
 }
@@ -84,10 +81,7 @@ impl Served {
     /// What is wrong with it, for people.
     pub fn fault(&self) -> String {
         match &self.first_lacking {
-            Some(first) => format!(
-                "IPLD block {first} is missing or damaged, {} in all at least",
-                self.lacking
-            ),
+            Some(first) => format!("block {first} is missing or damaged, {} in all at least", self.lacking),
             None => "it is not that of the head".to_owned(),
         }
     }

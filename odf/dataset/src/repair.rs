@@ -69,7 +69,7 @@ impl fmt::Display for Part {
                 write!(f, "{object} of metadata block {sequence}")?;
                 rows.map_or(Ok(()), |(first, last)| write!(f, ", rows {first} to {last}"))
             }
-            Self::Served { blocks } => write!(f, "{blocks} IPLD block(s) that peers are served"),
+            Self::Served { blocks } => write!(f, "{blocks} block(s) that peers are served"),
         }
     }
 }

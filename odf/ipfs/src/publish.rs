@@ -45,7 +45,9 @@ pub enum PublishError {
     #[error(transparent)]
     Routing(#[from] RoutingError),
     /// The name stands for something that is not an ancestor of the local head.
-    #[error("{name} already stands for {found}, whose head {head} is not part of the local chain")]
+    #[error(
+        "{name} already leads to another history, whose newest block {head} is not part of the local one ({found})"
+    )]
     Diverged {
         /// The name.
         name: Name,
@@ -55,7 +57,7 @@ pub enum PublishError {
         head: Multihash,
     },
     /// The name stands for something whose head cannot be read.
-    #[error("{name} already stands for {found}, and it cannot be told whether that is older: {source}")]
+    #[error("{name} already leads to {found}, and it cannot be told whether that is older: {source}")]
     Unreadable {
         /// The name.
         name: Name,

@@ -32,13 +32,13 @@ pub struct DatasetId([u8; 32]);
 #[non_exhaustive]
 pub enum IdError {
     /// Not multibase text in one of the four encodings that ODF uses.
-    #[error("`{text}` is not multibase text in base16, base58btc or base64url")]
+    #[error("`{text}` is neither a hash nor an id: those begin with f, F, u or z, such as f1620…")]
     NotMultibase {
         /// The text.
         text: String,
     },
     /// The bytes are not a multihash with a digest of at most [`MAX_DIGEST_BYTES`].
-    #[error("not a multihash: {reason}")]
+    #[error("not a hash: {reason}")]
     NotMultihash {
         /// What is wrong.
         reason: String,

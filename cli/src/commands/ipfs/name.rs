@@ -16,7 +16,7 @@ const MAX_NAME_DEPTH: usize = 32;
 /// Work with IPNS names
 #[derive(Subcommand, Debug)]
 pub(crate) enum NameCommand {
-    /// Print what a name stands for
+    /// Print what a name leads to
     Resolve {
         /// The name: /ipns/K, ipns://K or K. Without it, that of this peer
         #[arg(value_name = "NAME")]

@@ -10,7 +10,7 @@ use crate::session::Session;
 /// Work with the block store
 #[derive(Subcommand, Debug)]
 pub(crate) enum RepoCommand {
-    /// Remove blocks that nothing pinned needs, and slices that no history needs, and give their space back
+    /// Remove blocks that nothing pinned needs, and data files that no history needs, and give their space back
     Gc,
     /// Print figures of the store
     Stat,
@@ -23,9 +23,7 @@ pub(super) fn run(command: &RepoCommand, session: &Session, io: &mut Io) -> Resu
             let report = workspace.collect_garbage()?;
             if report.removed_files > 0 {
                 let files = output::count(report.removed_files);
-                io.say(format_args!(
-                    "removed {files} slice(s) and checkpoint(s) that no history needs"
-                ));
+                io.say(format_args!("removed {files} data file(s) that no history needs"));
             }
             for missing in &report.missing {
                 io.say(format_args!(

@@ -130,10 +130,7 @@ impl<'a> Source<'a> {
             let node = self.session.node()?;
             let found = self.session.wait(io, node.names().resolve(&name, Freshness::Network))?;
             let next: IpfsPath = found.value.parse().map_err(|reason: String| {
-                Failure::new(
-                    Kind::BadRecord,
-                    format!("{name} stands for {:?}: {reason}", found.value),
-                )
+                Failure::new(Kind::BadRecord, format!("{name} leads to {:?}: {reason}", found.value))
             })?;
             rest = if next.rest.is_empty() {
                 rest

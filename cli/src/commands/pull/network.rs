@@ -157,14 +157,14 @@ fn report(pulled: &Pulled, address: &Address, io: &mut Io) -> Result<bool, Failu
     if is_new {
         let fetched = pulled.fetched;
         io.say(format_args!(
-            "{} IPLD block(s) fetched, {}; {} were here",
-            output::count(fetched.blocks),
+            "{} fetched in {} block(s); {} were here",
             output::bytes(fetched.bytes),
+            output::count(fetched.blocks),
             output::count(fetched.local)
         ));
         if let Some(confirmed) = confirmed {
             io.say(format_args!(
-                "nobody could be asked for {address}: this is what it is remembered to stand for{}",
+                "nobody could be asked for {address}: this is the newest that was heard of it{}",
                 ago(confirmed)
             ));
         }

@@ -145,10 +145,7 @@ fn received_from(
         {
             session.added(&root.entities());
         }
-        io.say(format_args!(
-            "{} of slices and checkpoints came",
-            output::bytes(watch.bytes())
-        ));
+        io.say(format_args!("{} of data came", output::bytes(watch.bytes())));
     }
     let places = || vec![Box::new(copies) as Box<dyn Source + '_>];
     after_pull(received, &places, session, io)?;

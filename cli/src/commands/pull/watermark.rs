@@ -22,33 +22,30 @@ pub(super) fn set(args: &PullArgs, watermark: Timestamp, session: &Session, io: 
     if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
         return Err(Failure::new(
             Kind::Refused,
-            format!("{name} is pulled from {alias}; its watermark is set there"),
+            format!("{name} is pulled from {alias}; until when it is complete is said there"),
         )
         .next(format!("update it with `odfs pull {name}`")));
     }
     if dataset.kind() == DatasetKind::Derivative {
         return Err(Failure::new(
             Kind::Refused,
-            format!("{name} is derivative: its watermark is computed from those of its inputs"),
+            format!("{name} is derivative: until when it is complete follows from its inputs"),
         )
-        .next("set the watermarks of its inputs, then pull it"));
+        .next("use --set-watermark on its inputs, then pull it"));
     }
     let mut tally = Tally::default();
     match session.workspace()?.set_watermark(&mut dataset, watermark, io.now()?)? {
         Growth::UpToDate(_) => {
             let current = dataset.state().watermark.map(|time| time.to_string());
             io.line(format_args!(
-                "{name} is up to date; its watermark is {}",
+                "{name} is up to date; it is complete until {}",
                 current.unwrap_or_default()
             ))?;
             tally.count(false);
         }
         Growth::Grown(grown) => {
             committed(&dataset, session, io)?;
-            io.line(format_args!(
-                "{name}: watermark set to {watermark} ({})",
-                grown.new_head
-            ))?;
+            io.line(format_args!("{name}: complete until {watermark} ({})", grown.new_head))?;
             tally.count(true);
         }
     }

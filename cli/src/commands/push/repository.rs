@@ -89,10 +89,7 @@ fn report(
         Pushed::UpToDate => io.line(format_args!("{place} is up to date with {name}")),
         Pushed::Updated { blocks, .. } => {
             io.line(format_args!("Pushed {name} to {place}: {head} ({blocks} block(s))"))?;
-            io.say(format_args!(
-                "{} of slices and checkpoints sent",
-                output::bytes(watch.bytes())
-            ));
+            io.say(format_args!("{} of data sent", output::bytes(watch.bytes())));
             Ok(())
         }
     }

@@ -17,7 +17,7 @@ use crate::session::Session;
 ///
 /// Everybody may read what is shared (`odfs share`). For the rest, and for pushing, one of these tokens is needed: `odfs
 /// repo add NAME odf+http://HOST:PORT --token -` with odfs, `kamu login http://HOST:PORT --access-token TOKEN` with kamu. A
-/// token is for some datasets and some verbs. What its holder does is written down: `odfs repo log`.
+/// token is for some datasets and some verbs. What is done with it is written down: `odfs repo log`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum TokenCommand {
     /// Make a token and print it; it is shown only now
@@ -27,7 +27,7 @@ pub(crate) enum TokenCommand {
         /// For which datasets: names, or patterns with % for any text; may be repeated
         #[arg(long = "dataset", value_name = "PATTERN", default_value = "%")]
         datasets: Vec<String>,
-        /// What its holder may do: pull (read, which the others include), push (add to what is here), create (bring what
+        /// What it allows: pull (read, which the others include), push (add to what is here), create (bring what
         /// is new), rewrite (replace history, as `push --force` does)
         #[arg(long = "can", value_name = "VERBS", value_delimiter = ',', default_value = "pull,push,create",
               value_parser = verbs())]

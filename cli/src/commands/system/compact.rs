@@ -72,9 +72,15 @@ pub(super) fn run(args: &CompactArgs, session: &Session, io: &mut Io) -> Result<
         "Result",
         "Blocks",
         "Slices",
-        "Old Blocks",
-        "Old Slices",
+        "OldBlocks",
+        "OldSlices",
         "Head",
+    ])
+    .in_words(&[
+        ("Slices", Some("Data files")),
+        ("OldBlocks", Some("Blocks before")),
+        ("OldSlices", Some("Data files before")),
+        ("Head", Some("Newest block")),
     ]);
     let mut first: Option<Failure> = None;
     for (entry, name) in entries.iter().zip(names) {

@@ -250,7 +250,7 @@ impl From<PublishError> for Failure {
                  ipns://{name} --rebase`; --force publishes over it"
             )),
             PublishError::Unreadable { source, name, .. } => Failure::from(*source)
-                .about(format!("{name} stands for something that cannot be read"))
+                .about(format!("{name} leads to something that cannot be read"))
                 .next("run the command again later, or publish over it with --force"),
             error => Failure::new(Kind::General, chain(&error)),
         }
