@@ -1,7 +1,7 @@
 //! A long chain between two workspaces by the repository transports.
 
-use super::push::{Growing, NAME};
 use super::row::{Figure, Row, Scale};
+use super::scale::{NAME, Strategy, Subject};
 use crate::Failure;
 use interop_tests::process::{Finished, resident};
 use interop_tests::{Node, Workspace};
@@ -9,14 +9,16 @@ use interop_tests::{Node, Workspace};
 /// Pulls from a node by the smart protocol and by HTTP, and pushes to one by the smart protocol: every block but two has a
 /// slice of one row. The most memory of both sides is beside the time; the side that has a node does its work in there.
 pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
-    let dataset = Growing::new()?;
-    dataset.grow_to(scale.blocks)?;
+    let mut dataset = Subject::new(Strategy::Append)?;
+    dataset.grow_to(scale.blocks.into())?;
+    // Lays out what was made, with the name.
+    dataset.append()?;
     let mut rows = Vec::new();
     for (how, scheme) in [("the smart protocol", "odf+"), ("HTTP", "")] {
         let to = Workspace::new()?;
-        let address = format!("{scheme}{}/{NAME}", dataset.node.gateway);
+        let address = format!("{scheme}{}/{NAME}", dataset.node()?.gateway);
         let pulled = to.odfs(["pull", &address])?;
-        let memory = [pulled.peak_memory, most_memory(&dataset.node)?];
+        let memory = [pulled.peak_memory, most_memory(dataset.node()?)?];
         rows.push(row(&format!("pull by {how}"), scale, &pulled, memory));
     }
     let server = Workspace::new()?;
@@ -26,7 +28,7 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
     let from = &dataset.workspace;
     from.odfs(["repo", "add", "there", &url, "--token", &token])?;
     let pushed = from.odfs(["push", NAME, "--to", "there"])?;
-    let memory = [most_memory(&dataset.node)?, most_memory(&node)?];
+    let memory = [most_memory(dataset.node()?)?, most_memory(&node)?];
     rows.push(row("push by the smart protocol", scale, &pushed, memory));
     Ok(rows)
 }

@@ -6,7 +6,8 @@
 mod made;
 mod subject;
 
-use self::subject::{Follower, Strategy, Subject};
+use self::subject::Follower;
+pub(super) use self::subject::{NAME, Strategy, Subject};
 use super::row::{Beside, Figure, Row, Scale};
 use crate::Failure;
 use interop_tests::Workspace;
@@ -105,8 +106,8 @@ pub(super) fn along(scale: &Scale) -> Result<Vec<Row>, Failure> {
         subject.grow_to(*length)?;
         rows.push(shortest.row(appended(&subject, *length, scale)?));
         let looks: [(&str, &[&str]); 2] = [
-            ("tail", &["tail", subject::NAME]),
-            ("log --limit 5", &["log", subject::NAME, "--limit", "5"]),
+            ("tail", &["tail", NAME]),
+            ("log --limit 5", &["log", NAME, "--limit", "5"]),
         ];
         for (what, args) in looks {
             let look = || Ok(subject.workspace.odfs(args)?.took);
@@ -146,14 +147,14 @@ pub(super) fn along(scale: &Scale) -> Result<Vec<Row>, Failure> {
 
 /// The whole chain to a workspace that has nothing of it, with the most memory of both sides.
 fn moved(subject: &mut Subject) -> Result<Vec<Row>, Failure> {
-    let blocks = subject.workspace.dataset(subject::NAME)?.blocks;
+    let blocks = subject.workspace.dataset(NAME)?.blocks;
     let mut rows = Vec::new();
     for (how, scheme) in [("the smart protocol", "odf+"), ("HTTP", "")] {
         // The memory is that of this transfer alone.
         subject.restart()?;
         let node = subject.node()?;
         let to = Workspace::new()?;
-        let address = format!("{scheme}{}/{}", node.gateway, subject::NAME);
+        let address = format!("{scheme}{}/{}", node.gateway, NAME);
         let pulled = run(to.command(["pull", &address])?, LIMIT)?.success()?;
         let there = resident(node.process.id(), "VmHWM").ok_or("the node has ended")?;
         rows.push(Row {

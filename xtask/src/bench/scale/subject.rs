@@ -10,7 +10,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 /// The dataset.
-pub(super) const NAME: &str = "growing";
+pub(in crate::bench) const NAME: &str = "growing";
 /// How long a command may take that follows many blocks at once.
 const LIMIT: Duration = Duration::from_secs(900);
 /// The file that is published.
@@ -18,7 +18,7 @@ const ROW_FILE: &str = "row.ndjson";
 
 /// How rows meet those that are there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Strategy {
+pub(in crate::bench) enum Strategy {
     Append,
     /// A new key each time.
     Ledger,
@@ -41,15 +41,15 @@ impl Strategy {
 }
 
 /// What an append was.
-pub(super) struct Appended {
+pub(in crate::bench) struct Appended {
     pub(super) took: Duration,
     /// What the node wrote meanwhile, to files and to others.
     pub(super) written: u64,
 }
 
 /// A dataset that gets one slice at a time, with a node.
-pub(super) struct Subject {
-    pub(super) workspace: Workspace,
+pub(in crate::bench) struct Subject {
+    pub(in crate::bench) workspace: Workspace,
     pub(super) strategy: Strategy,
     node: Option<Node>,
     /// The IPNS name.
@@ -58,7 +58,7 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn new(strategy: Strategy) -> Result<Self, Failure> {
+    pub(in crate::bench) fn new(strategy: Strategy) -> Result<Self, Failure> {
         let workspace = workspace()?;
         let mut subject = Self {
             node: Some(workspace.node()?),
@@ -76,7 +76,7 @@ impl Subject {
     }
 
     /// The node.
-    pub(super) fn node(&self) -> Result<&Node, Failure> {
+    pub(in crate::bench) fn node(&self) -> Result<&Node, Failure> {
         self.node.as_ref().ok_or_else(|| "no node is running".into())
     }
 
@@ -86,7 +86,7 @@ impl Subject {
     }
 
     /// Makes the chain `blocks` long.
-    pub(super) fn grow_to(&mut self, blocks: u64) -> Result<(), Failure> {
+    pub(in crate::bench) fn grow_to(&mut self, blocks: u64) -> Result<(), Failure> {
         self.stopped(|workspace| made::grow_to(workspace, NAME, blocks))?;
         self.rows.set(self.workspace.dataset(NAME)?.records);
         Ok(())
@@ -118,7 +118,7 @@ impl Subject {
     }
 
     /// Appends one row and publishes the new head.
-    pub(super) fn append(&self) -> Result<Appended, Failure> {
+    pub(in crate::bench) fn append(&self) -> Result<Appended, Failure> {
         self.write_row()?;
         let mut args = vec!["publish", ROW_FILE, "--name", NAME, "--append-all", "--exit"];
         if self.rows.get() == 1 && self.strategy != Strategy::Append {
