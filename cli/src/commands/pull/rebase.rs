@@ -3,9 +3,11 @@
 use odf::chain::{Relation, compare_by};
 use odf::copies::Copies;
 use odf::dataset::{Dataset, DatasetError, DatasetName, RebaseError};
+use odf::pull::Address;
 use odf::receive::{Destination, FromDataset, Source, receive};
 
 use crate::commands::batch::committed;
+use crate::commands::reset::tell_followers;
 use crate::commands::transfer::Watch;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -87,8 +89,13 @@ fn put_behind(
             }
         ));
         io.say(format_args!("The head before was {before}"));
-        if workspace.is_published(&received.dataset().id())? {
-            io.say(format_args!("`odfs push {name}` announces it"));
+        let is_by_name = address
+            .parse::<Address>()
+            .is_ok_and(|address| address.dataset_id().is_some());
+        match is_by_name {
+            true => io.say(format_args!("`odfs push {name}` announces it")),
+            // The name may stand for the history from before.
+            false => tell_followers(received.dataset(), session, io)?,
         }
     }
     Ok(true)
