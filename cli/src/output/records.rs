@@ -23,6 +23,9 @@ use crate::io::Io;
 /// Times in UTC, to the digits that they have.
 const TIME: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
 
+/// What arrow puts behind a date that is counted in milliseconds.
+const MIDNIGHT: &str = "T00:00:00";
+
 /// What arrow says in place of a duration that is too long for it.
 const INVALID: &str = "<invalid>";
 
@@ -356,8 +359,13 @@ fn temporal(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         .with_display_error(false)
         .with_timestamp_tz_format(Some(TIME));
     let formatter = ArrayFormatter::try_new(column.as_ref(), &options)?;
+    // Dates that are counted in milliseconds are dates where no time of day is lost.
+    let is_date = matches!(column.data_type(), DataType::Date64);
     let text = |row: usize| match formatter.value(row).try_to_string() {
-        Ok(text) if text != INVALID => text,
+        Ok(text) if text != INVALID => match text.strip_suffix(MIDNIGHT) {
+            Some(date) if is_date => date.to_owned(),
+            _ => text,
+        },
         _ => number(&column, row),
     };
     let texts = (0..column.len()).map(|row| (!column.is_null(row)).then(|| text(row)));

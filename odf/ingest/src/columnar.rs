@@ -381,6 +381,10 @@ impl Rows {
         check_names(source, file.fields().iter().map(|f| f.name().as_str()))?;
         let mut found = Vec::with_capacity(shape.width());
         for (at, field) in shape.schema().fields().iter().enumerate() {
+            if shape.is_unread(at) {
+                found.push(None);
+                continue;
+            }
             let Some((position, column)) = file.column_with_name(field.name()) else {
                 let differs_in_case =
                     |column: &&Arc<Field>| column.name().to_lowercase() == field.name().to_lowercase();
@@ -411,7 +415,8 @@ impl Rows {
             }
             found.push(Some(position));
         }
-        if selects && shape.width() > 0 && found.iter().all(Option::is_none) {
+        let reads_any = (0..shape.width()).any(|at| !shape.is_unread(at));
+        if selects && reads_any && found.iter().all(Option::is_none) {
             return Err(source.error(Problem::NothingDeclared(shape.names())));
         }
         let wanted = found.iter().zip(shape.schema().fields());

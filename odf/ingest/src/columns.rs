@@ -11,7 +11,8 @@ use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
     FixedSizeBinaryBuilder, Float16Builder, Float32Builder, Float64Builder, Int8Builder, Int16Builder, Int32Builder,
-    Int64Builder, StringBuilder, UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
+    Int64Builder, NullBuilder, StringBuilder, UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
+    new_null_array,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, Field, TimeUnit};
@@ -59,6 +60,8 @@ enum Values {
     FixedBinary(FixedSizeBinaryBuilder),
     List(List<Column>),
     Struct(Object<Column>),
+    /// Nothing, whatever is given.
+    Unread(NullBuilder),
 }
 
 /// Runs `$body` with `$builder` bound to whatever typed builder is inside, or `$list` and `$object`.
@@ -85,6 +88,7 @@ macro_rules! with_builder {
             Values::Text($builder) => $body,
             Values::Binary($builder) => $body,
             Values::FixedBinary($builder) => $body,
+            Values::Unread($builder) => $body,
             Values::List($list) => $of_list,
             Values::Struct($object) => $of_object,
         }
@@ -176,6 +180,21 @@ impl Column {
         })
     }
 
+    /// One that is not read.
+    pub(super) fn unread(field: &Field, reading: Reading) -> Column {
+        Column {
+            values: Values::Unread(NullBuilder::new()),
+            data_type: field.data_type().clone(),
+            nullable: true,
+            integer_time: None,
+            lax: reading.lax,
+            cut_times: reading.cut_times,
+            tells: reading.tells,
+            cut: 0,
+            leaps: 0,
+        }
+    }
+
     /// No value.
     pub(super) fn push_null(&mut self) -> Result<(), Problem> {
         if !self.nullable {
@@ -187,7 +206,7 @@ impl Column {
 
     /// A field of a CSV record; an empty one is null.
     pub(super) fn push_text(&mut self, text: &str) -> Result<(), Problem> {
-        if text.is_empty() {
+        if text.is_empty() || matches!(self.values, Values::Unread(_)) {
             return self.push_null();
         }
         match &mut self.values {
@@ -225,6 +244,7 @@ impl Column {
     pub(super) fn push_json(&mut self, raw: &str) -> Result<(), Problem> {
         match raw.as_bytes().first() {
             Some(b'n') => self.push_null(),
+            _ if matches!(self.values, Values::Unread(_)) => self.push_null(),
             Some(b'"') => {
                 let text = json::decode_string(raw)?;
                 match &mut self.values {
@@ -492,6 +512,11 @@ impl Column {
     pub(super) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let array: ArrayRef = match &mut self.values {
             Values::Moment(b, unit, _) => moments(b.finish(), *unit),
+            Values::Unread(b) => {
+                let rows = b.len();
+                b.finish();
+                return Ok(new_null_array(&self.data_type, rows));
+            }
             values => with_builder!(values,
                 builder => Arc::new(builder.finish()),
                 list => list.finish()?,

@@ -151,16 +151,20 @@ impl Frame {
     /// The rows, from the first.
     pub(super) fn open(&self) -> Result<Box<dyn Batches + '_>, SourceError> {
         match &self.query {
-            None => self.read(),
-            Some(query) => query.run(self.source.name(), &self.dir, Box::new(|_| self.read())),
+            None => self.read(None),
+            Some(query) => query.run(self.source.name(), &self.dir, Box::new(|_, columns| self.read(columns))),
         }
     }
 
-    fn read(&self) -> Result<Box<dyn Batches + '_>, SourceError> {
+    /// Columns that a query does not look at are not read, as in kamu: whatever stands in them is no fault then.
+    fn read(&self, columns: Option<&[usize]>) -> Result<Box<dyn Batches + '_>, SourceError> {
         if self.span.end == 0 || self.is_void {
             return Ok(Box::new(Nothing));
         }
-        self.source.rows(&self.shape, self.span)
+        match columns {
+            Some(columns) => self.source.rows(&self.shape.clone().reading_only(columns), self.span),
+            None => self.source.rows(&self.shape, self.span),
+        }
     }
 }
 

@@ -170,8 +170,9 @@ pub struct ColumnNote {
 /// Name of the rows that were read, in a preprocess query.
 pub const INPUT: &str = "input";
 
-/// Opens the rows of an input, by its position, from the start.
-pub type Open<'a> = dyn Fn(usize) -> Result<Box<dyn Batches + 'a>, SourceError> + 'a;
+/// Opens the rows of an input, by its position, from the start. The columns that will be looked at are given by position, if
+/// not all are; the others are there and may hold anything, nulls in columns that must not have any included.
+pub type Open<'a> = dyn Fn(usize, Option<&[usize]>) -> Result<Box<dyn Batches + 'a>, SourceError> + 'a;
 
 /// Runs the queries of transforms.
 pub trait Engine: Send + Sync {

@@ -20,6 +20,8 @@ pub struct Shape {
     integer_times: Vec<(usize, TimeUnit)>,
     /// Columns that a table may be without.
     optional: Vec<usize>,
+    /// Columns that are not read.
+    unread: Vec<usize>,
 }
 
 impl Shape {
@@ -40,6 +42,7 @@ impl Shape {
             by_source: false,
             integer_times: Vec::new(),
             optional: Vec::new(),
+            unread: Vec::new(),
         }
     }
 
@@ -81,6 +84,27 @@ impl Shape {
             .iter()
             .find(|(time, _)| *time == at)
             .map(|(_, unit)| *unit)
+    }
+
+    /// Has only these columns read. The others have to be in the table where they have to be there anyway; what stands in them
+    /// is not looked at, and they come as nulls.
+    pub(crate) fn reading_only(self, columns: &[usize]) -> Shape {
+        let unread: Vec<usize> = (0..self.width()).filter(|at| !columns.contains(at)).collect();
+        let fields = self.schema.fields().iter().enumerate();
+        let fields = fields.map(|(at, field)| match unread.contains(&at) {
+            true => Arc::new(field.as_ref().clone().with_nullable(true)),
+            false => field.clone(),
+        });
+        Shape {
+            schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            unread,
+            ..self
+        }
+    }
+
+    /// Whether a column is not read, see [`Self::reading_only`].
+    pub(crate) fn is_unread(&self, at: usize) -> bool {
+        self.unread.contains(&at)
     }
 
     /// Whether a table may be without this column.

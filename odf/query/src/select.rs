@@ -68,7 +68,7 @@ pub fn select(
     });
     let inputs = tables.iter().map(|table| (table.name.clone(), table.schema.clone()));
     let query = Query::plan(&transform, inputs.collect(), now)?;
-    let open = Box::new(|at: usize| tables.get(at).map(Slices::open).ok_or_else(|| unknown(at)));
+    let open = Box::new(|at: usize, _: Option<&[usize]>| tables.get(at).map(Slices::open).ok_or_else(|| unknown(at)));
     let mut answer = query.run("the query", scratch, open)?;
     let mut rows = Vec::new();
     while let Some(batch) = answer.next_batch()? {

@@ -345,7 +345,7 @@ fn plan(
     functions::register(&mut state).map_err(engineless)?;
     let context = SessionContext::new_with_state(state);
     for (at, (name, schema)) in inputs.iter().enumerate() {
-        let table = Input::table(at, schema.clone(), feeds.clone()).map_err(engineless)?;
+        let table = Input::table(at, schema.clone(), feeds.clone());
         context
             .register_table(TableReference::bare(name.as_str()), Arc::new(table))
             .map_err(engineless)?;
@@ -480,7 +480,7 @@ impl Answer<'_> {
             let slot = &mut self.readers[wanted.feed];
             let reader = match slot {
                 Some(reader) => reader,
-                None => slot.insert((self.open)(wanted.input)?),
+                None => slot.insert((self.open)(wanted.input, wanted.columns.as_deref())?),
             };
             let batch = reader.next_batch()?;
             self.bytes = self.bytes.max(reader.bytes());

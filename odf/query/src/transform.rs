@@ -193,7 +193,7 @@ fn write(
     let mut answer = query.run(
         name,
         &data_dir,
-        Box::new(|at| match plan.parts.get(at) {
+        Box::new(|at, _| match plan.parts.get(at) {
             Some(part) => Ok(part.slices.open()),
             None => Err(unknown(at)),
         }),

@@ -57,7 +57,8 @@ impl Column {
             | Values::Decimal128(..)
             | Values::Date(_)
             | Values::Moment(..)
-            | Values::Text(_) => true,
+            | Values::Text(_)
+            | Values::Unread(_) => true,
             Values::Float16(_)
             | Values::Decimal256(..)
             | Values::Time(..)
@@ -71,6 +72,7 @@ impl Column {
     /// Puts into `cell` what a value comes to in this column; none if that takes more than a look, or if it is refused.
     pub(super) fn cell<'t>(&self, value: Plain<'t>, cell: &mut Cell<'t>) -> Option<()> {
         *cell = match (&self.values, value) {
+            (Values::Unread(_), _) => Cell::Null,
             (Values::Text(_), Plain::Text(text)) => Cell::Text(text),
             (Values::Int64(_), Plain::Integer(value, _)) => Cell::Integer(value),
             (Values::Moment(_, unit, zone), Plain::Text(text)) if self.lax => {

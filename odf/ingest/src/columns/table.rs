@@ -23,7 +23,10 @@ const OFFSET_BYTES: usize = 4;
 impl Table {
     /// Fails with the position of the column that the format cannot hold.
     pub(crate) fn new(shape: &Shape, reading: Reading) -> Result<Table, usize> {
-        let column = |(at, field): (usize, &FieldRef)| Column::new(field, shape.integer_time(at), reading).ok_or(at);
+        let column = |(at, field): (usize, &FieldRef)| match shape.is_unread(at) {
+            true => Ok(Column::unread(field, reading)),
+            false => Column::new(field, shape.integer_time(at), reading).ok_or(at),
+        };
         let fields = shape.schema().fields().iter().enumerate();
         Ok(Table {
             columns: fields.map(column).collect::<Result<Vec<_>, _>>()?,

@@ -8,10 +8,13 @@ use std::task::{Context, Poll, Waker};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use datafusion::catalog::streaming::StreamingTable;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::Stream;
 use tokio::sync::Notify;
 
@@ -25,6 +28,7 @@ pub(super) struct Feeds {
 /// One reading of one input.
 struct Feed {
     input: usize,
+    columns: Columns,
     /// At most one batch: the next is read when this one is taken.
     batches: VecDeque<RecordBatch>,
     state: State,
@@ -41,12 +45,17 @@ enum State {
     Ended,
 }
 
+/// The columns that a reading looks at, by position; none stands for all.
+type Columns = Option<Arc<[usize]>>;
+
 /// A reading that waits for a batch.
 pub(super) struct Wanted {
     /// Which reading.
     pub(super) feed: usize,
     /// Of which input.
     pub(super) input: usize,
+    /// Which columns of it are looked at.
+    pub(super) columns: Columns,
 }
 
 impl Feeds {
@@ -68,6 +77,7 @@ impl Feeds {
             .map(|(at, feed)| Wanted {
                 feed: at,
                 input: feed.input,
+                columns: feed.columns.clone(),
             })
             .collect()
     }
@@ -84,22 +94,57 @@ impl Feeds {
     }
 }
 
-/// A table of the query.
+/// A table of the query. Each place in a plan that reads it asks for its own columns, and the others are not read.
+#[derive(Clone)]
 pub(super) struct Input {
     at: usize,
     schema: SchemaRef,
     feeds: Feeds,
+    columns: Columns,
 }
 
 impl Input {
     /// The input at a position as a table.
-    pub(super) fn table(at: usize, schema: SchemaRef, feeds: Feeds) -> Result<StreamingTable> {
-        let input = Input {
+    pub(super) fn table(at: usize, schema: SchemaRef, feeds: Feeds) -> Input {
+        Input {
             at,
-            schema: schema.clone(),
+            schema,
             feeds,
+            columns: None,
+        }
+    }
+}
+
+#[async_trait]
+impl TableProvider for Input {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let input = Input {
+            columns: projection.map(|columns| columns.as_slice().into()),
+            ..self.clone()
         };
-        StreamingTable::try_new(schema, vec![Arc::new(input)])
+        let scan = StreamingTableExec::try_new(
+            self.schema.clone(),
+            vec![Arc::new(input)],
+            projection,
+            None,
+            false,
+            limit,
+        )?;
+        Ok(Arc::new(scan))
     }
 }
 
@@ -118,6 +163,7 @@ impl PartitionStream for Input {
         let mut feeds = self.feeds.lock();
         feeds.push(Feed {
             input: self.at,
+            columns: self.columns.clone(),
             batches: VecDeque::new(),
             state: State::Fed,
             waiting: None,

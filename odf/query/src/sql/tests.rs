@@ -75,7 +75,7 @@ fn run(rows: i64, steps: &[(Option<&str>, &str)]) -> Result<Vec<i64>, SourceErro
 fn run_query(rows: i64, query: &Query) -> Result<Vec<i64>, SourceError> {
     let dir = tempfile::tempdir().unwrap();
     let read = Cell::new(0);
-    let open = |at| {
+    let open = |at, _: Option<&[usize]>| {
         assert_eq!(at, 0);
         let reader: Box<dyn Batches + '_> = Box::new(Numbers {
             next: 0,
@@ -192,7 +192,7 @@ fn rows_are_read_when_they_are_wanted() {
     let query = plan_of(&[(None, "select n from input")]).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let read = Cell::new(0);
-    let open = |_| {
+    let open = |_, _: Option<&[usize]>| {
         let reader: Box<dyn Batches + '_> = Box::new(Numbers {
             next: 0,
             rows: 10_000_000,
@@ -294,7 +294,7 @@ fn a_query_may_select_no_column() {
     let query = plan_of(&[(None, "select from input")]).unwrap();
     assert!(query.schema().fields().is_empty());
     let (read, dir) = (Cell::new(0), tempfile::tempdir().unwrap());
-    let open = |_| {
+    let open = |_, _: Option<&[usize]>| {
         let reader: Box<dyn Batches + '_> = Box::new(Numbers {
             next: 0,
             rows: 3,
