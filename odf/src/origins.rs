@@ -65,7 +65,10 @@ pub fn remember(store: &Store, origin: &[u8], id: &DatasetId, name: &DatasetName
         return Ok(());
     }
     let known = datasets_of(store, origin)?;
-    if known.first().is_some_and(|last| last.id == *id && last.name.as_str() == name.as_str()) {
+    if known
+        .first()
+        .is_some_and(|last| last.id == *id && last.name.as_str() == name.as_str())
+    {
         return Ok(());
     }
     let now = Origin {

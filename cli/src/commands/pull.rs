@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use odf::dataset::{Dataset, DatasetName};
 use odf::metadata::{DatasetId, Timestamp};
+use odf::pull::Address;
 
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -26,7 +27,7 @@ pub(super) use run::run;
 /// An address is looked up on the network, and what is new comes here. A dataset that is here is brought up to date in
 /// its own way: one that was pulled goes on from there, one with a polling source asks it, a derivative one is computed.
 /// What is here already is not fetched again, also after an interruption.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct PullArgs {
     /// What to pull: datasets that are here, by name, id or a pattern with %, or addresses: ipns://K, ipfs://CID, K,
     /// did:odf:…, file:///DIRECTORY, http(s)://HOST/PATH, odf+http(s)://HOST/PATH, REPOSITORY/DATASET
@@ -101,6 +102,30 @@ impl Tally {
             }
         }
     }
+}
+
+/// Brings a dataset that is not here from an address on IPFS and calls it `name`; gives the number of its rows. What a pull
+/// tells on standard output is not told.
+///
+/// # Errors
+/// Those of a pull.
+pub(super) fn history(
+    name: &DatasetName,
+    address: Address,
+    peers: &[odf_node::PeerId],
+    session: &Session,
+    io: &mut Io,
+) -> Result<u64, Failure> {
+    let args = PullArgs {
+        name: Some(name.clone()),
+        no_alias: true,
+        ..PullArgs::default()
+    };
+    io.redirected(std::io::sink(), |io| {
+        network::one(&address, None, &args, peers, session, io)
+    })?;
+    let dataset = session.workspace()?.catalog().find(name.as_str())?;
+    Ok(dataset.state().totals.records)
 }
 
 /// The dataset as it is now.
