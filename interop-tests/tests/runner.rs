@@ -11,6 +11,7 @@ mod first_week;
 mod gateway;
 mod harness;
 mod helia;
+mod identity;
 mod indexes;
 mod kubo;
 mod lan;

@@ -80,8 +80,8 @@ pub(super) fn run(args: &DeleteArgs, session: &Session, io: &mut Io) -> Result<(
                 ));
             }
             Some(key) => io.say(format_args!(
-                "The key {key} stays: publishing {key} again goes on under the same published name. `odfs key rm {key}` removes \
-                 it"
+                "The key {key} stays: publishing the same file again goes on under the same published name. `odfs key rm {key}` \
+                 removes it"
             )),
             None => {}
         }

@@ -64,16 +64,20 @@ pub(super) fn choose(asked: &Asked<'_>, input: &Input, session: &Session, io: &m
         ));
         return Ok(Target::Apart(name));
     }
-    if let Some(name) = asked.name {
-        return match find(name, session)? {
-            Some(_) => Ok(Target::Named(name.clone())),
-            None => choice.by_key(name, io),
-        };
-    }
     let known = match input.place() {
         Some(place) => origins::datasets_of(session.workspace()?.store(), place)?,
         None => Vec::new(),
     };
+    if let Some(name) = asked.name {
+        let gone = known
+            .iter()
+            .find(|origin| origin.name == *name && choice.is_kept(origin));
+        return match (find(name, session)?, gone) {
+            (Some(_), _) => Ok(Target::Named(name.clone())),
+            (None, Some(gone)) => choice.go_on(name, gone.id, io),
+            (None, None) => choice.by_key(name, io),
+        };
+    }
     let suggested = input.suggested_name()?;
     choice.among(&known, &suggested, io)
 }
@@ -86,6 +90,13 @@ struct Choice<'a> {
 }
 
 impl Choice<'_> {
+    /// Whether a dataset is not here and its key is.
+    fn is_kept(&self, origin: &Origin) -> bool {
+        let workspace = self.session.workspace();
+        workspace
+            .is_ok_and(|workspace| !workspace.catalog().holds(&origin.id) && workspace.key_of(&origin.id).is_some())
+    }
+
     /// Of the datasets that the file was published into, the last one first, and the one that has its name.
     fn among(&self, known: &[Origin], suggested: &DatasetName, io: &mut Io) -> Result<Target, Failure> {
         let workspace = self.session.workspace()?;
@@ -115,8 +126,7 @@ impl Choice<'_> {
                 self.ask(format!("was published into {}", names.join(" and ")), last, io)
             }
             (None, []) => {
-                let kept = |origin: &&Origin| !catalog.holds(&origin.id) && workspace.key_of(&origin.id).is_some();
-                let mut kept = known.iter().filter(kept);
+                let mut kept = known.iter().filter(|origin| self.is_kept(origin));
                 match (kept.next(), kept.next()) {
                     (Some(only), None) => self.go_on(&only.name, only.id, io),
                     // The key of its name decides among several, as it does where nothing is known of the file.
