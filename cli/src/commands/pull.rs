@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 use odf::dataset::{Dataset, DatasetName};
 use odf::metadata::{DatasetId, Timestamp};
-use odf::pull::Address;
 
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::session::Session;
 
+mod history;
 mod network;
 mod plan;
 mod repository;
@@ -20,6 +20,7 @@ mod transform;
 mod watermark;
 mod workspace;
 
+pub(super) use history::history;
 pub(super) use run::run;
 
 /// Bring datasets up to date: from where they were pulled, from their sources, or from their inputs
@@ -102,30 +103,6 @@ impl Tally {
             }
         }
     }
-}
-
-/// Brings a dataset that is not here from an address on IPFS and calls it `name`; gives the number of its rows. What a pull
-/// tells on standard output is not told.
-///
-/// # Errors
-/// Those of a pull.
-pub(super) fn history(
-    name: &DatasetName,
-    address: Address,
-    peers: &[odf_node::PeerId],
-    session: &Session,
-    io: &mut Io,
-) -> Result<u64, Failure> {
-    let args = PullArgs {
-        name: Some(name.clone()),
-        no_alias: true,
-        ..PullArgs::default()
-    };
-    io.redirected(std::io::sink(), |io| {
-        network::one(&address, None, &args, peers, session, io)
-    })?;
-    let dataset = session.workspace()?.catalog().find(name.as_str())?;
-    Ok(dataset.state().totals.records)
 }
 
 /// The dataset as it is now.
