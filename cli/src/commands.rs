@@ -33,6 +33,7 @@ mod list;
 mod log;
 mod new;
 pub(crate) mod node;
+mod owner;
 mod place;
 mod publish;
 mod pull;
@@ -48,6 +49,7 @@ mod status;
 mod system;
 mod tail;
 mod transfer;
+mod unpublish;
 mod verify;
 
 pub(crate) use place::{After, Place};
@@ -64,6 +66,7 @@ pub(crate) enum Command {
     Pull(pull::PullArgs),
     Approve(approve::ApproveArgs),
     Push(push::PushArgs),
+    Unpublish(unpublish::UnpublishArgs),
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
     Log(log::LogArgs),
@@ -146,6 +149,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Pull(args) => pull::run(&args, session, io)?,
         Command::Approve(args) => approve::run(&args, session, io)?,
         Command::Push(args) => push::run(&args, session, io)?,
+        Command::Unpublish(args) => unpublish::run(&args, session, io)?,
         Command::Verify(args) => verify::run(&args, session, io)?,
         Command::Repair(args) => repair::run(&args, session, io)?,
         Command::Export(args) => export::run(&args, session, io)?,

@@ -147,6 +147,7 @@ impl Names {
         let (records, at) = (self.inner.records.clone(), *name);
         self.update(name, move |entry| {
             entry.followed = true;
+            entry.withdrawn = false;
             entry.next_put = 0;
             if let Some(record) = entry.record(&at) {
                 inbox::keep_kept(&records, &at, &record);
@@ -163,6 +164,32 @@ impl Names {
     /// The store cannot be written.
     pub async fn unfollow(&self, name: &Name) -> Result<(), StoreError> {
         self.update(name, |entry| entry.followed = false).await
+    }
+
+    /// Stops keeping an own name alive, followed or not: it is neither put again nor signed anew, and not served to others
+    /// unless they put it here. What is known of it stays, so that a later publication has a greater number. Returns what is
+    /// known then; nothing if the name was never published or followed here, and then nothing is changed.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn withdraw(&self, name: &Name) -> Result<Option<NameStatus>, StoreError> {
+        // A publication that is under way would make it an own name again.
+        let turn = Arc::clone(lock(&self.inner.publishing).entry(*name).or_default());
+        let _turn = turn.lock().await;
+        let entry = self.entry(name).await?;
+        if !entry.is_kept() && !entry.withdrawn {
+            return Ok(None);
+        }
+        lock(&self.inner.used_keys).remove(name);
+        let (records, at) = (self.inner.records.clone(), *name);
+        let status = self.update(name, move |entry| {
+            entry.withdrawn = true;
+            entry.own = false;
+            entry.followed = false;
+            records.forget_value(&at.routing_key());
+            entry.status(at)
+        });
+        Ok(Some(status.await?))
     }
 
     /// Forgets `name` altogether, own or not. Others do when its record expires.
@@ -185,7 +212,7 @@ impl Names {
         Ok(entry.map(|entry| entry.status(*name)))
     }
 
-    /// Own and followed names, in the order of their bytes.
+    /// Own, followed and withdrawn names, in the order of their bytes.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -217,7 +244,7 @@ impl Names {
     }
 }
 
-/// Own and followed names as `store` remembers them, in the order of their bytes. Needs no running peer.
+/// Own, followed and withdrawn names as `store` remembers them, in the order of their bytes. Needs no running peer.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -244,6 +271,7 @@ pub fn status(store: &Store, name: &Name) -> Result<Option<NameStatus>, StoreErr
 }
 
 fn kept_in(states: &States) -> Result<Vec<NameStatus>, StoreError> {
-    let kept = states.all()?.into_iter().filter(|(_, entry)| entry.is_kept());
+    let all = states.all()?.into_iter();
+    let kept = all.filter(|(_, entry)| entry.is_kept() || entry.withdrawn);
     Ok(kept.map(|(name, entry)| entry.status(name)).collect())
 }

@@ -8,6 +8,7 @@
 
 pub mod copies;
 pub mod instance;
+pub mod origins;
 pub mod place;
 pub mod registry;
 pub mod workspace;
@@ -20,7 +21,7 @@ pub use odf_exchange as repository;
 pub use odf_exchange::export;
 pub use odf_ingest as ingest;
 pub use odf_ingest::poll;
-pub use odf_ipfs::{CollectError, Local, OpenError, SharedOnly, layout, publish, pull, retention};
+pub use odf_ipfs::{CollectError, Local, OpenError, SharedOnly, layout, publish, pull, retention, unpublish};
 pub use odf_metadata as metadata;
 pub use odf_metadata::{chain, codec, yaml};
 pub use odf_query::{select, sql, transform};

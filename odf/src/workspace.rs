@@ -19,7 +19,7 @@ use odf_ipfs::pull::name_of;
 use odf_ipfs::{CollectError, Local, OpenError};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{DataSlice, DatasetId, DatasetKind, Multihash, Timestamp};
-use odf_node::ipns::{self, Name};
+use odf_node::ipns;
 use odf_node::keystore::{Keypair, Keystore, KeystoreError};
 use odf_node::store::{GcReport, Store, StoreError, StoreOptions};
 use odf_query::sql::DataFusion;
@@ -27,6 +27,7 @@ use odf_query::transform::{self, TransformError};
 use odf_tables::slice::SliceOptions;
 
 use crate::copies::Copies;
+use crate::origins;
 
 /// Name of the key that says who the peer is. It is never that of a dataset.
 pub const PEER_KEY: &str = "self";
@@ -161,6 +162,47 @@ impl Workspace {
         }
     }
 
+    /// As [`Self::take`] for a dataset that is not here: it is made with this id, the public half of a key that is.
+    ///
+    /// # Errors
+    /// See [`TakeError`].
+    pub fn take_new(
+        &self,
+        id: DatasetId,
+        name: &DatasetName,
+        source: &Source,
+        options: &odf_ingest::Options,
+        now: Timestamp,
+        progress: &mut OnProgress<'_>,
+    ) -> Result<(Dataset, Growth), TakeError> {
+        self.make(id, name, source, options, now, progress)
+    }
+
+    /// As [`Self::take`] for a dataset that is not here, with a key of its own that nobody has used yet, whatever keys are here.
+    ///
+    /// # Errors
+    /// See [`TakeError`].
+    pub fn take_apart(
+        &self,
+        name: &DatasetName,
+        source: &Source,
+        options: &odf_ingest::Options,
+        now: Timestamp,
+        progress: &mut OnProgress<'_>,
+    ) -> Result<(Dataset, Growth), TakeError> {
+        for key_name in key_names(name) {
+            if self.keys.get(&key_name)?.is_none() {
+                let id = self.fresh_id(&key_name)?;
+                let taken = self.make(id, name, source, options, now, progress);
+                if taken.is_err() {
+                    self.keys.remove(&key_name)?;
+                }
+                return taken;
+            }
+        }
+        Err(TakeError::NothingTaken)
+    }
+
     /// Makes a dataset of a table.
     fn make(
         &self,
@@ -276,27 +318,72 @@ impl Workspace {
     /// had, that key: whoever follows its name must not meet another history under it. Nor is the key of the peer taken.
     /// Says which key was made, if one was.
     pub fn new_id(&self, name: &DatasetName) -> Result<(DatasetId, Option<String>), TakeError> {
-        let numbered = (2..).map(|number: u32| format!("{name}-{number}"));
-        let names = std::iter::once(name.to_string()).chain(numbered);
-        for key_name in names.filter(|name| name != PEER_KEY) {
-            let existing = self.keys.get(&key_name)?;
-            let made = existing.is_none().then(|| key_name.clone());
-            let key = match existing {
-                Some(key) => key,
-                None => self.keys.generate(&key_name)?,
+        for key_name in key_names(name) {
+            let Some(key) = self.keys.get(&key_name)? else {
+                return Ok((self.fresh_id(&key_name)?, Some(key_name)));
             };
             // A key of another kind is somebody's, for another purpose.
-            let Ok(public) = key.public().try_into_ed25519() else {
+            let Some(id) = id_of(&key) else {
                 continue;
             };
-            let id = DatasetId::from_public_key(public.to_bytes());
-            let known = ipns::status(self.store(), &Name::from_public_key(&key.public()))?;
-            let was_published = known.is_some_and(|known| known.own || known.followed);
-            if !was_published && self.catalog().by_id(&id)?.is_none() {
-                return Ok((id, made));
+            if !self.was_published(&id)? && self.catalog().by_id(&id)?.is_none() {
+                return Ok((id, None));
             }
         }
         Err(TakeError::NothingTaken)
+    }
+
+    /// Makes a key, and notes that nothing stands under its name.
+    fn fresh_id(&self, key_name: &str) -> Result<DatasetId, TakeError> {
+        let key = Keypair::generate_ed25519();
+        let id = id_of(&key).ok_or(TakeError::NothingTaken)?;
+        origins::note_fresh(self.store(), &id)?;
+        self.keys.insert(key_name, &key)?;
+        Ok(id)
+    }
+
+    /// The id of the dataset whose key is called `name`, whether it is here or not; none if there is no such key, or it is
+    /// the peer's or of another kind.
+    ///
+    /// # Errors
+    /// The key cannot be read.
+    pub fn id_of_key(&self, name: &str) -> Result<Option<DatasetId>, KeystoreError> {
+        if name == PEER_KEY {
+            return Ok(None);
+        }
+        Ok(self.keys.get(name)?.and_then(|key| id_of(&key)))
+    }
+
+    /// The name of the key whose public half is the dataset's id, if it is here.
+    ///
+    /// # Errors
+    /// The keys cannot be read.
+    pub fn key_name_of(&self, id: &DatasetId) -> Result<Option<String>, KeystoreError> {
+        let names = self.keys.names()?.into_iter().filter(|name| name != PEER_KEY);
+        for name in names {
+            if self.keys.get(&name)?.is_some_and(|key| id_of(&key) == Some(*id)) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the name of a key that is here may stand for a history that is not: unless the key was made here for a dataset
+    /// and nothing was ever published under it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn may_stand_elsewhere(&self, id: &DatasetId) -> Result<bool, StoreError> {
+        Ok(self.was_published(id)? || !origins::is_fresh(self.store(), id)?)
+    }
+
+    /// Whether a name that is the dataset's id was published from here, or followed: others may follow it.
+    fn was_published(&self, id: &DatasetId) -> Result<bool, StoreError> {
+        let Some(name) = name_of(id) else {
+            return Ok(false);
+        };
+        let known = ipns::status(self.store(), &name)?;
+        Ok(known.is_some_and(|known| known.own || known.followed || known.withdrawn))
     }
 
     /// Whether a name that is the dataset's id was ever published from here: others may follow it.
@@ -391,6 +478,22 @@ impl Identities for Workspace {
         self.keys.remove(key)?;
         Ok(())
     }
+}
+
+/// What the key of a dataset of this name may be called, the first before the others.
+fn key_names(name: &DatasetName) -> impl Iterator<Item = String> + use<> {
+    let numbered = {
+        let name = name.clone();
+        (2..).map(move |number: u32| format!("{name}-{number}"))
+    };
+    let names = std::iter::once(name.to_string()).chain(numbered);
+    names.filter(|name| name != PEER_KEY)
+}
+
+/// The id of the dataset that a key signs for; none if it is of another kind than datasets have.
+fn id_of(key: &Keypair) -> Option<DatasetId> {
+    let public = key.public().try_into_ed25519().ok()?;
+    Some(DatasetId::from_public_key(public.to_bytes()))
 }
 
 /// The history of a dataset that is here.

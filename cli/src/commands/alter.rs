@@ -8,6 +8,7 @@ use odf::yaml;
 use super::batch::committed;
 use super::describe::DescribeArgs;
 use super::input::read_text;
+use super::owner::pulled_from;
 use super::publish::{Types, parse_types};
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -39,7 +40,7 @@ pub(crate) struct AlterArgs {
 pub(super) fn run(args: &AlterArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let mut dataset = session.workspace()?.catalog().find(&args.dataset)?;
     let name = dataset.name()?;
-    if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
+    if let Some(alias) = pulled_from(&dataset, session)? {
         return Err(Failure::new(
             Kind::Refused,
             format!(

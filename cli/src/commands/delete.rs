@@ -12,7 +12,8 @@ use crate::session::Session;
 
 /// Delete datasets from the workspace
 ///
-/// Their keys stay (`odfs key list`), and so does whatever others have pulled.
+/// Their keys stay (`odfs key list`), unless --with-key is said, and so does whatever others have pulled. Publishing under the
+/// name of a key that stayed goes on with what the key's name stands for.
 #[derive(Args, Debug)]
 pub(crate) struct DeleteArgs {
     /// Names, ids, or patterns with % for any text
@@ -21,6 +22,9 @@ pub(crate) struct DeleteArgs {
     /// Delete all datasets
     #[arg(short, long, conflicts_with = "datasets")]
     all: bool,
+    /// Remove their keys too: without a copy of it, what was published under a key can never be changed again
+    #[arg(long)]
+    with_key: bool,
     /// Delete what is computed from them too
     #[arg(short, long)]
     recursive: bool,
@@ -61,12 +65,30 @@ pub(super) fn run(args: &DeleteArgs, session: &Session, io: &mut Io) -> Result<(
         return Ok(());
     }
     let names: Vec<String> = gone.iter().map(|entry| entry.label()).collect();
-    io.confirm(&format!("Delete {} with all their rows?", names.join(", ")))?;
+    let keys = match args.with_key {
+        true => " and their keys",
+        false => "",
+    };
+    io.confirm(&format!("Delete {} with all their rows{keys}?", names.join(", ")))?;
     for (entry, name) in gone.iter().zip(names) {
         io.check()?;
         let workspace = session.workspace()?;
         workspace.delete(&entry.id)?;
         io.say(format_args!("Deleted {name}"));
+        // In this order: a dataset without its key could not be published by anybody.
+        match workspace.key_name_of(&entry.id)? {
+            Some(key) if args.with_key => {
+                workspace.keys().remove(&key)?;
+                io.say(format_args!(
+                    "The key {key} is gone: without a copy of it, nobody can change what its name stands for"
+                ));
+            }
+            Some(key) => io.say(format_args!(
+                "The key {key} stays: publishing the same file again goes on under the same published name. `odfs key rm {key}` \
+                 removes it"
+            )),
+            None => {}
+        }
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use super::announce::{ReportFormat, in_json, in_millis};
 use super::batch::{self, committed};
 use super::effect::{self, in_words, into_json, say_drastic, say_passed_over};
 use super::input::spool;
+use super::owner::pulled_from;
 use super::publish::{say_filled, say_notes, watch};
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -72,7 +73,8 @@ pub(super) fn run(args: &IngestArgs, session: &Session, io: &mut Io) -> Result<(
         _ => to == from,
     };
     let goes_back = |from: &String| push_aliases.iter().any(|to| is_at(to, from));
-    if let Some(alias) = pull_aliases.iter().find(|from| !goes_back(from)) {
+    let is_elsewhere = pulled_from(&dataset, session)?.is_some();
+    if let Some(alias) = pull_aliases.iter().find(|from| is_elsewhere && !goes_back(from)) {
         return Err(Failure::new(
             Kind::Refused,
             format!("{name} is pulled from {alias}; rows pushed here would make its history differ from the one there"),

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,8 @@ pub(super) struct Input {
     source: Source,
     /// A file or URL path, which may give a dataset its name.
     origin: Option<PathBuf>,
+    /// What tells it from other files: its canonical path, or its URL.
+    place: Option<Vec<u8>>,
     /// Removed when the input is dropped.
     _spool: Option<NamedTempFile>,
 }
@@ -101,9 +104,11 @@ impl Input {
             return Self::spool(&args.table, &mut file, format, options, None, session, io);
         }
         let source = Source::file(&path, args.format, options)?;
+        let place = fs::canonicalize(&path).ok();
         Ok(Self {
             source,
             origin: Some(path),
+            place: place.map(|place| place.into_os_string().into_vec()),
             _spool: None,
         })
     }
@@ -128,7 +133,10 @@ impl Input {
         io.check()?;
         match body.broken {
             Some(reason) => Err(broken_off(url, &reason)),
-            None => spooled,
+            None => Ok(Self {
+                place: Some(url.clone().into_bytes()),
+                ..spooled?
+            }),
         }
     }
 
@@ -147,6 +155,7 @@ impl Input {
         Ok(Self {
             source,
             origin,
+            place: None,
             _spool: Some(file),
         })
     }
@@ -154,6 +163,11 @@ impl Input {
     /// The table.
     pub(super) fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// What tells the table from others the next time, if it can come again: its canonical path, or its URL.
+    pub(super) fn place(&self) -> Option<&[u8]> {
+        self.place.as_deref()
     }
 
     /// What separates the columns of CSV, in words, if nobody said it and it is no comma.

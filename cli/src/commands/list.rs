@@ -110,7 +110,9 @@ impl Listed {
         let mut pulled = false;
         if let Some(summary) = &summary {
             match aliases {
-                Ok(aliases) => pulled = !aliases.pull_aliases.is_empty(),
+                Ok(aliases) => {
+                    pulled = !aliases.pull_aliases.is_empty() && session.workspace()?.key_of(&entry.id).is_none()
+                }
                 Err(error) => note(error.to_string()),
             }
             if !copy && let Some(reason) = session.workspace()?.local().behind(&entry.id, &summary.head) {

@@ -9,20 +9,30 @@ use odf::ingest::source::{Phase, Progress, ReadOptions};
 use odf::ingest::taken::{Check, waiting};
 use odf::ingest::{self, Changed, ColumnNote, ColumnType, DdlError, Effect, Retracting, merge_option};
 use odf::metadata::Timestamp;
+use odf::origins;
+use odf::publish::{PublishError, check_base};
+use odf::pull::name_of;
 use odf::workspace::{Grown, Growth};
+use odf_node::ipns::{self, Name};
 use odf_node::keystore::Keypair;
 
 use super::announce::{Announcement, ReportArgs};
 use super::batch;
 use super::describe::{DescribeArgs, Description};
+use super::dial::dial;
 use super::effect::{may_go, say_passed_over};
 use super::input::{Input, SourceArgs};
 use super::inspect::type_in_words;
+use super::owner::pulled_from;
 use super::place::After;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output::{self, Rows};
 use crate::session::{Session, Turn, Wanted};
+
+mod target;
+
+use target::{Asked, NEW, Target};
 
 /// Publish a table: make a dataset of it or append what is new, and announce it under its name
 ///
@@ -33,9 +43,15 @@ use crate::session::{Session, Turn, Wanted};
 pub(crate) struct PublishArgs {
     #[command(flatten)]
     source: SourceArgs,
-    /// Name of the dataset here [default: that of the file]
+    /// Name of the dataset here [default: the one that the file was published into before, else that of the file]
     #[arg(long)]
     name: Option<DatasetName>,
+    /// The dataset, as --name; or `new` for a new one with a published name of its own, whatever the file was published into
+    #[arg(long = "as", value_name = "NAME|new")]
+    target: Option<DatasetName>,
+    /// Address of a peer to ask for what the name stands for, ending in /p2p/ID; may be repeated
+    #[arg(long = "peer", value_name = "MULTIADDR")]
+    peers: Vec<String>,
     /// How new rows meet those that are there: append, ledger, snapshot, changelog or upsert [default: what the dataset
     /// has; for a new one ledger with --primary-key, else append]
     ///
@@ -80,7 +96,8 @@ pub(crate) struct PublishArgs {
     /// every byte is read again. Rows with a primary key are always read and compared in full.
     #[arg(long, value_enum, default_value_t = CheckName::Touched, value_name = "CHECK")]
     check: CheckName,
-    /// Move the name even if it leads to something that is not part of the dataset's history
+    /// Move the name even if it leads to something that is not part of the dataset's history, or begin one anew under a key
+    /// that is here
     #[arg(long)]
     force: bool,
     /// Return once announced instead of serving
@@ -94,6 +111,23 @@ pub(crate) struct PublishArgs {
 }
 
 impl PublishArgs {
+    /// Which dataset is meant.
+    fn asked(&self) -> Result<Asked<'_>, Failure> {
+        let apart = self.target.as_ref().is_some_and(|target| target.as_str() == NEW);
+        let name = match (&self.name, self.target.as_ref().filter(|_| !apart)) {
+            (Some(_), Some(_)) => {
+                return Err(Failure::usage("--name and --as both name the dataset").next("leave one of them out"));
+            }
+            (name, target) => name.as_ref().or(target),
+        };
+        Ok(Asked {
+            name,
+            apart,
+            force: self.force,
+            peers: &self.peers,
+        })
+    }
+
     /// How types are found out.
     fn found_types(&self) -> ReadOptions {
         ReadOptions {
@@ -141,10 +175,8 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
     };
     let description = args.describe.read(io)?;
     let input = Input::open(&args.source, args.found_types(), session, io)?;
-    let name = match &args.name {
-        Some(name) => name.clone(),
-        None => input.suggested_name()?,
-    };
+    let asked = args.asked()?;
+    let target = target::choose(&asked, &input, session, io)?;
     let options = ingest::Options {
         merge,
         primary_key: args.primary_key.clone(),
@@ -172,7 +204,10 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         grown,
         effect,
         turn,
-    } = take(&name, &input, options, &description, session, io)?;
+    } = take(&target, &asked, &input, options, &description, session, io)?;
+    if let Some(place) = input.place() {
+        origins::remember(session.workspace()?.store(), place, &dataset.id(), &dataset.name()?)?;
+    }
     let key = own_key(&dataset, session)?;
     let stays = !args.exit || session.is_lasting();
     // What publishes over something else, or has nothing new, is not one of many; nor is it where holders are counted.
@@ -218,10 +253,11 @@ struct Took {
     turn: Turn,
 }
 
-/// Takes the new rows into the dataset called `name`, making it if there is none. The turn at changing it is still on: its
-/// head is to be announced before others move it.
+/// Takes the new rows into the dataset, making it if there is none. The turn at changing it is still on: its head is to be
+/// announced before others move it.
 fn take(
-    name: &DatasetName,
+    target: &Target,
+    asked: &Asked<'_>,
     input: &Input,
     mut options: ingest::Options,
     description: &Description<'_>,
@@ -230,14 +266,20 @@ fn take(
 ) -> Result<Took, Failure> {
     let workspace = session.workspace()?;
     let (mut making, mut turn) = (None, None);
-    let mut dataset = find(name, session)?;
+    let mut dataset = None;
+    if let Target::Named(name) = target {
+        dataset = find(name, session)?;
+    }
     if dataset.is_none() {
         making = Some(session.making());
-        dataset = find(name, session)?;
+        if let Target::Named(name) = target {
+            dataset = find(name, session)?;
+        }
     }
     if let Some(mut dataset) = dataset {
         making = None;
-        if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
+        let name = dataset.name()?;
+        if let Some(alias) = pulled_from(&dataset, session)? {
             return Err(Failure::new(
                 Kind::Refused,
                 format!("{name} is pulled from {alias}; rows are added there"),
@@ -249,12 +291,22 @@ fn take(
         // Before anything is appended that could not be announced.
         own_key(&dataset, session)?;
         turn = Some(session.turn(&mut dataset, io)?);
+        if !asked.force {
+            check_newest(&dataset, asked.peers, session, io)?;
+        }
     }
     let is_named = options.event_time.is_some();
+    let source = input.source();
     let (mut dataset, growth) = loop {
-        match workspace.take(name, input.source(), &options, io.now()?, &mut watch(io)) {
+        let (now, watch) = (io.now()?, &mut watch(io));
+        let taken = match target {
+            Target::Named(name) => workspace.take(name, source, &options, now, watch),
+            Target::Keyed(name, id) => workspace.take_new(*id, name, source, &options, now, watch),
+            Target::Apart(name) => workspace.take_apart(name, source, &options, now, watch),
+        };
+        match taken {
             Ok(taken) => break taken,
-            Err(error) => options.retracting = may_go(error, input.source().name(), io)?,
+            Err(error) => options.retracting = may_go(error, source.name(), io)?,
         }
     };
     drop(making);
@@ -315,6 +367,46 @@ fn describe(dataset: &mut Dataset, description: &Description<'_>, io: &Io) -> Re
         dataset.append_events(events, time, None)?;
     }
     Ok(())
+}
+
+/// Whether the rows would come on top of the newest ones that the name of the dataset stands for: another machine may have
+/// the key too. Nothing is looked up of a name that was never used, nor for each of many appends in a moment.
+///
+/// # Errors
+/// They would not.
+fn check_newest(dataset: &Dataset, peers: &[String], session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let workspace = session.workspace()?;
+    let Some(public) = name_of(&dataset.id()) else {
+        return Ok(());
+    };
+    let is_used = |name: &Name| -> Result<bool, Failure> {
+        let known = ipns::status(workspace.store(), name)?;
+        Ok(known.is_some_and(|known| known.own || known.followed || known.withdrawn))
+    };
+    let batched = session.is_lasting() && session.settings().batch.is_some();
+    if peers.is_empty() && (batched || !is_used(&public)?) {
+        return Ok(());
+    }
+    dial(peers, session, io)?;
+    let node = session.node()?;
+    let checked = session.wait(io, async {
+        Ok::<_, Failure>(check_base(workspace.local(), node, dataset, &public).await)
+    })?;
+    match checked {
+        Err(PublishError::Diverged { .. }) => {
+            let name = dataset.name()?;
+            let pull = match dataset.state().polling_source.is_some() {
+                true => format!("odfs pull ipns://{public}"),
+                false => format!("odfs pull {name}"),
+            };
+            Err(Failure::new(
+                Kind::Refused,
+                format!("{name} was changed elsewhere with the same key, and what is new there is not here; no row was taken"),
+            )
+            .next(format!("`{pull}` brings it here; then publish again")))
+        }
+        checked => Ok(checked?),
+    }
 }
 
 /// Says what there is to be said of columns.

@@ -11,6 +11,7 @@ use crate::io::Io;
 use crate::session::Session;
 
 mod beside;
+mod history;
 mod network;
 mod plan;
 mod rebase;
@@ -21,6 +22,7 @@ mod transform;
 mod watermark;
 mod workspace;
 
+pub(super) use history::history;
 pub(super) use run::run;
 
 /// Bring datasets up to date: from where they were pulled, from their sources, or from their inputs
@@ -28,7 +30,7 @@ pub(super) use run::run;
 /// An address is looked up on the network, and what is new comes here. A dataset that is here is brought up to date in
 /// its own way: one that was pulled goes on from there, one with a polling source asks it, a derivative one is computed.
 /// What is here already is not fetched again, also after an interruption.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct PullArgs {
     /// What to pull: datasets that are here, by name, id or a pattern with %, or addresses: ipns://K, ipfs://CID, K,
     /// did:odf:…, file:///DIRECTORY, http(s)://HOST/PATH, odf+http(s)://HOST/PATH, REPOSITORY/DATASET

@@ -54,6 +54,7 @@ mod tests {
             confirmed: None,
             own,
             followed: !own,
+            withdrawn: false,
         }
     }
 

@@ -169,6 +169,7 @@ fn names_listing(names: &[NameStatus], session: &Session) -> Result<Listing, Fai
         let role = match (status.own, status.followed) {
             (true, _) => "published",
             (false, true) => "followed",
+            (false, false) if status.withdrawn => "unpublished",
             (false, false) => "known",
         };
         listing.row([

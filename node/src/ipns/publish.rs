@@ -170,6 +170,7 @@ impl Names {
         blocking(move || {
             states.update(&name, |entry| {
                 entry.own = true;
+                entry.withdrawn = false;
                 entry.offer(&record);
             })?;
             super::inbox::keep_kept(&records, &name, &record);

@@ -48,6 +48,8 @@ pub struct NameStatus {
     pub own: bool,
     /// Followed: kept alive and looked after, though the key is elsewhere.
     pub followed: bool,
+    /// Published from here once, and no longer: nothing is done for it, and only its number is remembered.
+    pub withdrawn: bool,
 }
 
 /// One name. Times are seconds since 1970, 0 for never.
@@ -59,6 +61,7 @@ pub(super) struct Known {
     pub(super) record: Vec<u8>,
     pub(super) own: bool,
     pub(super) followed: bool,
+    pub(super) withdrawn: bool,
     pub(super) last_put: u64,
     pub(super) next_put: u64,
     pub(super) holders: u32,
@@ -144,6 +147,7 @@ impl Known {
             confirmed: time(self.confirmed),
             own: self.own,
             followed: self.followed,
+            withdrawn: self.withdrawn,
         }
     }
 }
@@ -254,7 +258,7 @@ impl States {
 
     fn make_room(&self) -> Result<(), StoreError> {
         let mut cached = self.all()?;
-        cached.retain(|(_, entry)| !entry.is_kept());
+        cached.retain(|(_, entry)| !entry.is_kept() && !entry.withdrawn);
         if cached.len() >= MAX_CACHED_NAMES {
             cached.sort_by_key(|(_, entry)| entry.confirmed);
             for (name, _) in &cached[..=cached.len() - MAX_CACHED_NAMES] {

@@ -129,6 +129,15 @@ impl Records {
         }
     }
 
+    /// Serves the value record of that key no longer, if there is one.
+    pub(crate) fn forget_value(&self, key: &[u8]) {
+        let at = value_key(key);
+        if self.read(&at).is_some() {
+            log(self.table.remove(&at));
+            self.values.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn write_value(&self, key: &[u8], value: &[u8], expires: u64) -> Result<()> {
         let at = value_key(key);
         let is_new = self.read(&at).is_none();
@@ -206,11 +215,7 @@ impl RecordStore for Records {
     }
 
     fn remove(&mut self, key: &RecordKey) {
-        let at = value_key(key.as_ref());
-        if self.read(&at).is_some() {
-            log(self.table.remove(&at));
-            self.values.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.forget_value(key.as_ref());
     }
 
     fn records(&self) -> Self::RecordsIter<'_> {

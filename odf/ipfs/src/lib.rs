@@ -1,4 +1,4 @@
-//! Datasets on IPFS: their shape as a DAG ([`layout`]), publishing one under a name ([`publish`]), bringing one here
+//! Datasets on IPFS: their shape as a DAG ([`layout`]), publishing one under a name ([`publish`]) and no longer ([`mod@unpublish`]), bringing one here
 //! ([`pull`]), and which of its roots stay ([`retention`]). The only crate that knows the IPFS node.
 
 mod gate;
@@ -8,6 +8,7 @@ pub mod publish;
 pub mod pull;
 pub mod retention;
 mod standing;
+pub mod unpublish;
 
 pub use gate::SharedOnly;
 pub use local::{CollectError, Local, OpenError};

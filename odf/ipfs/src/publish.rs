@@ -171,10 +171,33 @@ pub async fn publish(
     .into())
 }
 
+/// Whether what the name of a key stands for, by all that is known here and that peers say now, is part of the local chain:
+/// to be asked before rows are added that could not be announced. If nobody has a record there is nothing against it.
+///
+/// # Errors
+/// [`PublishError::Diverged`]: it stands for blocks that are not here. [`PublishError::Unreadable`].
+pub async fn check_base(local: &Local, node: &Node, dataset: &Dataset, name: &Name) -> Result<(), PublishError> {
+    let Ok(known) = node.names().resolve(name, Freshness::Network).await else {
+        return Ok(());
+    };
+    let (layout, here) = (local.layout().clone(), dataset.clone());
+    let latest = pull::blocking(move || layout.latest_of(&here)).await;
+    let latest = latest.map_err(|_| PublishError::Stopped)??;
+    if latest.is_some_and(|root| path_of(&root) == known.value) {
+        return Ok(());
+    }
+    check_ancestor(local, node, dataset, name, &known.value).await
+}
+
 /// What is announced is everybody's.
 async fn share(dataset: &Dataset) -> Result<(), PublishError> {
     let dataset = dataset.clone();
-    let noted = pull::blocking(move || dataset.set_sharing(Sharing::Published)).await;
+    let noted = pull::blocking(move || match dataset.sharing() {
+        // What its owner said of it outlasts the publication.
+        Ok(Some(Sharing::Shared)) => Ok(()),
+        _ => dataset.set_sharing(Sharing::Published),
+    });
+    let noted = noted.await;
     Ok(noted.map_err(|_| PublishError::Stopped)??)
 }
 

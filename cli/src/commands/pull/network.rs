@@ -48,12 +48,17 @@ pub(super) fn one(
     let listener: PullListener = Arc::new(move |at| heard.hear(at));
     let progress = io.progress().clone();
     let show = || progress.show(|| far.step(&fetcher));
+    // Who holds the key of a name owns what it stands for, and is kept from nothing by having pulled it.
+    let key = address
+        .name()
+        .map(|name| session.keys().map(|keys| keys.find(&name.peer_id(), &[])));
+    let is_own = key.transpose()?.flatten().is_some();
     let dataset = dataset.map(|id| open(&id, session)).transpose()?;
     let pull = |force: bool, io: &Io| -> Result<Result<Pulled, PullError>, Failure> {
         let options = PullOptions {
             dataset: dataset.clone(),
             name: args.name.clone(),
-            alias: !args.no_alias,
+            alias: !args.no_alias && !is_own,
             force,
         };
         let listener = Arc::clone(&listener);

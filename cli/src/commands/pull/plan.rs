@@ -8,6 +8,8 @@ use odf::metadata::{DatasetId, DatasetKind};
 use odf::place::Place;
 use odf::pull::{Address, name_of};
 use odf::registry::Repositories;
+use odf::workspace::Workspace;
+use odf_node::ipns;
 
 use super::PullArgs;
 use crate::failure::{Failure, Kind};
@@ -64,6 +66,7 @@ impl Way {
 pub(super) fn plan(args: &PullArgs, session: &Session) -> Result<Vec<Job>, Failure> {
     let mut planner = Planner {
         catalog: session.workspace()?.catalog(),
+        workspace: session.workspace()?,
         repositories: session.repositories(),
         recursive: args.recursive,
         rebase: args.rebase,
@@ -107,6 +110,7 @@ pub(super) fn plan(args: &PullArgs, session: &Session) -> Result<Vec<Job>, Failu
 
 struct Planner<'a> {
     catalog: &'a Catalog,
+    workspace: &'a Workspace,
     repositories: Repositories,
     recursive: bool,
     rebase: bool,
@@ -227,6 +231,17 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Whether a dataset that is pulled from nowhere may have news under its own name: its owner pulled it here, or has
+    /// published it and asks for it by itself now, because another machine has the key too.
+    fn has_own_name(&self, id: &DatasetId) -> Result<bool, Failure> {
+        let Some(name) = name_of(id) else {
+            return Ok(false);
+        };
+        let known = ipns::status(self.workspace.store(), &name)?;
+        let asked = known.is_some_and(|known| known.followed || (known.own && self.wanted.contains(id)));
+        Ok(asked && self.workspace.key_of(id).is_some())
+    }
+
     fn has_way(&self, dataset: &Dataset) -> bool {
         self.way_of(dataset).is_ok_and(|way| !matches!(way, Way::Nothing))
     }
@@ -266,6 +281,13 @@ impl Planner<'_> {
         Ok(match dataset.kind() {
             DatasetKind::Derivative => Way::Transform(id),
             DatasetKind::Root if dataset.state().polling_source.is_some() => Way::Source(id),
+            DatasetKind::Root if self.has_own_name(&id)? => match name_of(&id) {
+                Some(name) => Way::Network {
+                    address: Address::Name(name),
+                    dataset: Some(id),
+                },
+                None => Way::Nothing,
+            },
             DatasetKind::Root => {
                 let sources = &dataset.state().push_sources;
                 if sources.len() > 1 && self.wanted.contains(&id) {

@@ -5,6 +5,7 @@ use odf::workspace::Growth;
 
 use super::{PullArgs, Tally};
 use crate::commands::batch::committed;
+use crate::commands::owner::pulled_from;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::session::Session;
@@ -19,7 +20,7 @@ pub(super) fn set(args: &PullArgs, watermark: Timestamp, session: &Session, io: 
     }
     let mut dataset = session.workspace()?.catalog().find(target)?;
     let name = dataset.name()?;
-    if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
+    if let Some(alias) = pulled_from(&dataset, session)? {
         return Err(Failure::new(
             Kind::Refused,
             format!("{name} is pulled from {alias}; until when it is complete is said there"),

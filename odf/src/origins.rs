@@ -1,0 +1,145 @@
+//! Which datasets a file was published into, and which keys were made here and never used: what `publish` goes by when it is
+//! not told the dataset.
+//!
+//! Both are in the index of the store and go with it. Without them files are matched by their names, and a key without a
+//! dataset counts as one that may be in use elsewhere.
+
+use odf_dataset::DatasetName;
+use odf_metadata::DatasetId;
+use odf_node::store::{Store, StoreError};
+use serde::{Deserialize, Serialize};
+
+/// Table of the files.
+const FILES: &str = "odf.origins";
+/// Table of the keys.
+const FRESH: &str = "odf.fresh-keys";
+/// Datasets that are remembered of one file; the one it was published into longest ago makes room.
+pub const MAX_DATASETS: usize = 16;
+/// The longest path or URL that is remembered, in bytes.
+pub const MAX_ORIGIN_BYTES: usize = 4 << 10;
+
+/// A dataset that a file was published into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Its id.
+    pub id: DatasetId,
+    /// Its name here then.
+    pub name: DatasetName,
+}
+
+/// As it is stored.
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    id: String,
+    name: String,
+}
+
+/// The datasets that the file at `origin`, a canonical path or a URL, was published into, the last one first.
+///
+/// # Errors
+/// The index cannot be read.
+pub fn datasets_of(store: &Store, origin: &[u8]) -> Result<Vec<Origin>, StoreError> {
+    if origin.len() > MAX_ORIGIN_BYTES {
+        return Ok(Vec::new());
+    }
+    let Some(bytes) = store.table(FILES)?.get(origin)? else {
+        return Ok(Vec::new());
+    };
+    // A form of another version counts as nothing.
+    let entries: Vec<Entry> = serde_json::from_slice(&bytes).unwrap_or_default();
+    let read = |entry: Entry| {
+        Some(Origin {
+            id: entry.id.parse().ok()?,
+            name: entry.name.parse().ok()?,
+        })
+    };
+    Ok(entries.into_iter().filter_map(read).collect())
+}
+
+/// Remembers that the file at `origin` was published into a dataset of this name. One whose path is too long is not.
+///
+/// # Errors
+/// The index cannot be written.
+pub fn remember(store: &Store, origin: &[u8], id: &DatasetId, name: &DatasetName) -> Result<(), StoreError> {
+    if origin.len() > MAX_ORIGIN_BYTES {
+        return Ok(());
+    }
+    let known = datasets_of(store, origin)?;
+    if known
+        .first()
+        .is_some_and(|last| last.id == *id && last.name.as_str() == name.as_str())
+    {
+        return Ok(());
+    }
+    let now = Origin {
+        id: *id,
+        name: name.clone(),
+    };
+    let others = known.into_iter().filter(|other| other.id != *id);
+    let entries: Vec<Entry> = std::iter::once(now)
+        .chain(others)
+        .take(MAX_DATASETS)
+        .map(|origin| Entry {
+            id: origin.id.to_string(),
+            name: origin.name.to_string(),
+        })
+        .collect();
+    // Encoding plain texts has no way to fail.
+    let bytes = serde_json::to_vec(&entries).unwrap_or_default();
+    store.table(FILES)?.insert(origin, &bytes)
+}
+
+/// Notes that the key of `id` is about to be made here, so that nothing can stand under its name elsewhere. Durable when this
+/// returns: a publication that is killed leaves the key.
+///
+/// # Errors
+/// The index cannot be written.
+pub(crate) fn note_fresh(store: &Store, id: &DatasetId) -> Result<(), StoreError> {
+    store.table(FRESH)?.insert(&id.to_bytes(), &[])?;
+    store.flush()
+}
+
+/// Whether the key of `id` was made here for a dataset. Nothing is said of what was done with it since.
+///
+/// # Errors
+/// The index cannot be read.
+pub(crate) fn is_fresh(store: &Store, id: &DatasetId) -> Result<bool, StoreError> {
+    Ok(store.table(FRESH)?.get(&id.to_bytes())?.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use odf_node::store::StoreOptions;
+
+    #[test]
+    fn the_last_dataset_comes_first_and_the_oldest_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        let id = |n: usize| DatasetId::from_public_key([u8::try_from(n).unwrap(); 32]);
+        let name = |n: usize| -> DatasetName { format!("d{n}").parse().unwrap() };
+        let known = || -> Vec<DatasetName> {
+            let known = datasets_of(&store, b"/t.csv").unwrap();
+            known.into_iter().map(|origin| origin.name).collect()
+        };
+        assert!(known().is_empty());
+        // One over what is remembered.
+        for n in 0..=MAX_DATASETS {
+            remember(&store, b"/t.csv", &id(n), &name(n)).unwrap();
+        }
+        let expected: Vec<DatasetName> = (1..=MAX_DATASETS).rev().map(name).collect();
+        assert_eq!(known(), expected);
+        // Again, and under another name.
+        remember(&store, b"/t.csv", &id(3), &name(99)).unwrap();
+        assert_eq!(known()[0], name(99));
+        assert_eq!(known().len(), MAX_DATASETS);
+        assert!(datasets_of(&store, b"/u.csv").unwrap().is_empty());
+
+        let longest = vec![b'a'; MAX_ORIGIN_BYTES];
+        remember(&store, &longest, &id(1), &name(1)).unwrap();
+        assert_eq!(datasets_of(&store, &longest).unwrap().len(), 1);
+        let longer = vec![b'a'; MAX_ORIGIN_BYTES + 1];
+        remember(&store, &longer, &id(1), &name(1)).unwrap();
+        assert!(datasets_of(&store, &longer).unwrap().is_empty());
+    }
+}
