@@ -39,6 +39,7 @@ mod ledger;
 #[cfg(test)]
 mod made_up;
 mod offsets;
+mod option;
 mod order;
 mod passed;
 mod setting;
@@ -60,9 +61,9 @@ pub use spill::Memory;
 use batch::given_operations;
 use changes::NewRows;
 use keys::Key;
+pub use option::merge_option;
 use order::Order;
 pub(super) use setting::{Merged, OnBatch, Operations, Reading, Setting, Sink};
-pub use strategy::merge_option;
 pub(super) use strategy::{OperationColumn, needs_history, ranged};
 use ties::{Righting, Seams};
 pub(super) use times::Times;
