@@ -23,6 +23,7 @@ mod refusals;
 mod replay;
 mod shapes;
 mod strangers;
+mod terminals;
 mod tidy;
 mod two_processes;
 mod verify;
