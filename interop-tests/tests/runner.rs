@@ -21,6 +21,7 @@ mod memory;
 mod plain_words;
 mod refusals;
 mod replay;
+mod reports;
 mod shapes;
 mod strangers;
 mod terminals;
