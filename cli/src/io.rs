@@ -95,6 +95,8 @@ pub(crate) struct Io {
     yes: bool,
     /// Listings and reports use the terms of the field, and tell more.
     in_terms: bool,
+    /// Lines for people are messages, because the output is for a program.
+    lines_aside: bool,
     /// What the clock is to show; absent: the clock of this machine.
     system_time: Option<Timestamp>,
 }
@@ -146,6 +148,7 @@ impl Io {
             sender: None,
             yes: false,
             in_terms: false,
+            lines_aside: false,
             system_time: None,
         })
     }
@@ -164,6 +167,7 @@ impl Io {
             sender: remote.sender,
             yes: false,
             in_terms: false,
+            lines_aside: false,
             system_time: None,
         }
     }
@@ -187,6 +191,10 @@ impl Io {
     /// # Errors
     /// The reader went away.
     pub(crate) fn line(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
+        if self.lines_aside {
+            self.say(text);
+            return Ok(());
+        }
         self.text(&format!("{text}\n"))
     }
 
@@ -291,6 +299,20 @@ impl Io {
     /// Uses the terms of the field from now on in place of plain words, if `in_terms`.
     pub(crate) fn speak_in_terms(&mut self, in_terms: bool) {
         self.in_terms = in_terms;
+    }
+
+    /// From now on lines for people go where messages go, and the output is left to [`Io::object`].
+    pub(crate) fn put_lines_aside(&mut self) {
+        self.lines_aside = true;
+    }
+
+    /// Writes a value for programs.
+    ///
+    /// # Errors
+    /// The reader went away.
+    pub(crate) fn object(&mut self, value: &serde_json::Value) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value).map_err(io::Error::from)?;
+        self.text(&format!("{text}\n"))
     }
 
     /// Whether the terms of the field are used, and more is told.

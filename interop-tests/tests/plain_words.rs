@@ -57,10 +57,10 @@ fn everyday_commands_speak_plainly() -> Outcome {
     see(&there, &["pull", &address, "--as", "far", "--peer", &node.address])?;
     see(&there, &["pull", "far", "--peer", &node.address])?;
     let far = see(&there, &["list", "-o", "table"])?;
-    assert!(far.contains("│ pulled ") && far.contains("Updated"), "{far}");
+    assert!(far.contains("┆ pulled ") && far.contains("Updated"), "{far}");
     for wide in [&["list", "-o", "table"][..], &["list", "--wide", "-o", "table"]] {
         let text = see(&here, wide)?;
-        assert!(text.contains("│ here ") && text.contains("Updated"), "{text}");
+        assert!(text.contains("┆ here ") && text.contains("Updated"), "{text}");
     }
     for args in [
         &["log", "stations", "-o", "table"][..],

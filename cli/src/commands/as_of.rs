@@ -11,7 +11,7 @@ use crate::session::Session;
 #[derive(Args, Debug)]
 pub(super) struct AsOfArgs {
     /// The dataset as it was at a block (its number or hash as `odfs log` shows them, or more of the hash), or at a time
-    /// (RFC 3339; a date stands for its first moment in UTC): after the last block that was made up to then
+    /// (RFC 3339; a date means its first moment in UTC): after the last block that was made up to then
     #[arg(long, value_name = "BLOCK|TIME")]
     as_of: Option<String>,
 }

@@ -19,7 +19,7 @@ pub(super) use words::of as in_words;
 ///
 /// By primary key where the dataset has one: each row as it was at the first point against what it is at the second,
 /// whatever was in between. A point is a block (its number or hash as `odfs log` shows them, or more of the hash), or a time
-/// (RFC 3339; a date stands for its first moment in UTC). What changed besides rows is told on standard error.
+/// (RFC 3339; a date means its first moment in UTC). What changed besides rows is told on standard error.
 #[derive(Args, Debug)]
 pub(crate) struct DiffArgs {
     /// Name or id of the dataset

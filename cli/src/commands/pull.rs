@@ -6,6 +6,7 @@ use clap::Args;
 use odf::dataset::{Dataset, DatasetName};
 use odf::metadata::{DatasetId, Timestamp};
 
+use super::announce::ReportArgs;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::session::Session;
@@ -15,6 +16,7 @@ mod history;
 mod network;
 mod plan;
 mod rebase;
+mod report;
 mod repository;
 mod run;
 mod source;
@@ -78,6 +80,8 @@ pub(crate) struct PullArgs {
     /// Address of a peer to ask, ending in /p2p/ID; may be repeated
     #[arg(long = "peer", value_name = "MULTIADDR")]
     peers: Vec<String>,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 /// How many datasets came to what.

@@ -21,7 +21,7 @@ pub(crate) struct RestoreArgs {
     /// Name or id of the dataset
     dataset: String,
     /// The point: a block (its number or hash as `odfs log` shows them, or more of the hash), or a time (RFC 3339; a date
-    /// stands for its first moment in UTC)
+    /// means its first moment in UTC)
     #[arg(value_name = "BLOCK|TIME")]
     point: String,
 }

@@ -3,7 +3,9 @@
 use odf::metadata::DatasetId;
 
 use super::plan::{self, Job, Way};
+use super::report::Before;
 use super::{PullArgs, Tally, network, open, repository, source, transform, watermark, workspace};
+use crate::commands::announce::ReportFormat;
 use crate::commands::dial::dial;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -14,11 +16,21 @@ pub(in crate::commands) fn run(args: &PullArgs, session: &Session, io: &mut Io) 
     if args.name.is_some() && args.targets.len() > 1 {
         return Err(Failure::usage("--as names one dataset, and several are to be pulled"));
     }
+    let as_json = args.report.output == ReportFormat::Json;
+    if as_json && (args.from_workspace.is_some() || args.set_watermark.is_some()) {
+        return Err(Failure::usage(
+            "-o json tells what came of pulls; --from-workspace and --set-watermark have no such report",
+        )
+        .next("leave -o json away; `odfs list -o json` shows what is here"));
+    }
     if let Some(path) = &args.from_workspace {
         return workspace::import(path, args, session, io);
     }
     if let Some(watermark) = args.set_watermark {
         return watermark::set(args, watermark, session, io);
+    }
+    if as_json {
+        io.put_lines_aside();
     }
     let jobs = plan::plan(args, session)?;
     let from_network = jobs.iter().any(|job| matches!(job.way, Way::Network { .. }));
@@ -27,17 +39,45 @@ pub(in crate::commands) fn run(args: &PullArgs, session: &Session, io: &mut Io) 
     } else {
         Vec::new()
     };
+    let mut told = Vec::new();
+    let done = all(jobs, args, &peers, as_json.then_some(&mut told), session, io);
+    if as_json {
+        io.object(&told.into())?;
+    }
+    done
+}
+
+/// Does all jobs; what came of each goes to `told`.
+fn all(
+    jobs: Vec<Job>,
+    args: &PullArgs,
+    peers: &[odf_node::PeerId],
+    mut told: Option<&mut Vec<serde_json::Value>>,
+    session: &Session,
+    io: &mut Io,
+) -> Result<(), Failure> {
     let several = jobs.len() > 1;
     let mut tally = Tally::default();
     let mut first = None;
     for job in jobs {
         let label = job.label.clone();
+        let before = match told.is_some() {
+            true => Some(Before::look(&job, session)?),
+            false => None,
+        };
         if let Some(known) = job.way.elsewhere().filter(|_| args.offline) {
             offline(&label, known, session, io)?;
+            if let (Some(before), Some(told)) = (before, &mut told) {
+                told.push(before.unasked());
+            }
             tally.unasked += 1;
             continue;
         }
-        match one(job, args, &peers, session, io) {
+        let outcome = one(job, args, peers, session, io);
+        if let (Some(before), Some(told)) = (before, &mut told) {
+            told.push(before.then(&outcome, session)?);
+        }
+        match outcome {
             Ok(updated) => tally.count(updated),
             // One that waits for its owner keeps nobody waiting, and is no failure of a command that names nobody.
             Err(failure) if failure.kind() == Kind::NotApproved && args.all => {
