@@ -19,7 +19,7 @@ use crate::output;
 use crate::session::Session;
 
 /// The form of the report.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct ReportArgs {
     /// Form of the result
     #[arg(short, long, value_enum, default_value_t = ReportFormat::Text, value_name = "FORMAT")]
@@ -27,9 +27,10 @@ pub(crate) struct ReportArgs {
 }
 
 /// Words or an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReportFormat {
     /// For people
+    #[default]
     Text,
     /// One JSON object
     Json,
