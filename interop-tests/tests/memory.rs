@@ -96,7 +96,7 @@ impl Tables {
 
     /// Publishes the table, within a bound of memory; how many rows there are then.
     fn publish(&self, args: &[&str], bound: u64) -> Outcome<u64> {
-        let all = ["publish", FILE, "--name", "t", "--event-time", "at", "--exit"];
+        let all = ["publish", FILE, "--name", "t", "--event-time", "at", "--exit", "--yes"];
         within(bound, self.workspace.odfs([&all, args].concat())?)?;
         Ok(self.workspace.dataset("t")?.records)
     }

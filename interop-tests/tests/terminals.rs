@@ -38,8 +38,8 @@ fn on_terminal(workspace: &Workspace, columns: u16, args: &[&str]) -> Outcome<Op
             command.env(name, value);
         }
     }
-    let shown = run(command.env("TERM", "xterm"), LIMIT);
-    Ok(Some(shown?.success()?.text().replace('\r', "")))
+    command.env("TERM", "xterm");
+    Ok(Some(run(command, LIMIT)?.success()?.text().replace('\r', "")))
 }
 
 #[test]

@@ -1,18 +1,22 @@
 //! Which datasets a file was published into, and which keys were made here and never used: what `publish` goes by when it is
 //! not told the dataset.
 //!
-//! Both are in the index of the store and go with it. Without them files are matched by their names, and a key without a
-//! dataset counts as one that may be in use elsewhere.
+//! The files are in the index of the store and go with it; without it they are matched by their names. Which keys are fresh
+//! lies in files beside the keys, because a power cut may take the index back and leaves a key: one without a dataset counts as
+//! one that may be in use elsewhere.
+
+use std::path::Path;
 
 use odf_dataset::DatasetName;
+use odf_disk::{Access, Disk, DiskError};
 use odf_metadata::DatasetId;
 use odf_node::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 /// Table of the files.
 const FILES: &str = "odf.origins";
-/// Table of the keys.
-const FRESH: &str = "odf.fresh-keys";
+/// Directory of the keys that are fresh, in the workspace: an empty file for each.
+const FRESH: &str = "fresh-keys";
 /// Datasets that are remembered of one file; the one it was published into longest ago makes room.
 pub const MAX_DATASETS: usize = 16;
 /// The longest path or URL that is remembered, in bytes.
@@ -93,18 +97,24 @@ pub fn remember(store: &Store, origin: &[u8], id: &DatasetId, name: &DatasetName
 /// returns: a publication that is killed leaves the key.
 ///
 /// # Errors
-/// The index cannot be written.
-pub(crate) fn note_fresh(store: &Store, id: &DatasetId) -> Result<(), StoreError> {
-    store.table(FRESH)?.insert(&id.to_bytes(), &[])?;
-    store.flush()
+/// The file cannot be written.
+pub(crate) fn note_fresh(workspace: &Path, disk: &Disk, id: &DatasetId) -> Result<(), DiskError> {
+    let dir = workspace.join(FRESH);
+    disk.create_dirs(&dir, Access::Owner)?;
+    disk.replace(&dir.join(id.to_string()), &[], Access::Owner)
 }
 
-/// Whether the key of `id` was made here for a dataset. Nothing is said of what was done with it since.
+/// Forgets it: what has the key as its id is deleted.
 ///
 /// # Errors
-/// The index cannot be read.
-pub(crate) fn is_fresh(store: &Store, id: &DatasetId) -> Result<bool, StoreError> {
-    Ok(store.table(FRESH)?.get(&id.to_bytes())?.is_some())
+/// The file cannot be removed.
+pub(crate) fn forget_fresh(workspace: &Path, disk: &Disk, id: &DatasetId) -> Result<(), DiskError> {
+    disk.remove_file_if_there(&workspace.join(FRESH).join(id.to_string()))
+}
+
+/// Whether the key of `id` was made here for a dataset that was not deleted since.
+pub(crate) fn is_fresh(workspace: &Path, id: &DatasetId) -> bool {
+    workspace.join(FRESH).join(id.to_string()).is_file()
 }
 
 #[cfg(test)]

@@ -337,7 +337,8 @@ impl Workspace {
     fn fresh_id(&self, key_name: &str) -> Result<DatasetId, TakeError> {
         let key = Keypair::generate_ed25519();
         let id = id_of(&key).ok_or(TakeError::NothingTaken)?;
-        origins::note_fresh(self.store(), &id)?;
+        let disk = &self.catalog().medium().disk;
+        origins::note_fresh(self.store().root(), disk, &id).map_err(CatalogError::from)?;
         self.keys.insert(key_name, &key)?;
         Ok(id)
     }
@@ -374,7 +375,7 @@ impl Workspace {
     /// # Errors
     /// The store cannot be read.
     pub fn may_stand_elsewhere(&self, id: &DatasetId) -> Result<bool, StoreError> {
-        Ok(self.was_published(id)? || !origins::is_fresh(self.store(), id)?)
+        Ok(self.was_published(id)? || !origins::is_fresh(self.store().root(), id))
     }
 
     /// Whether a name that is the dataset's id was published from here, or followed: others may follow it.
@@ -413,6 +414,8 @@ impl Workspace {
     /// # Errors
     /// The dataset is as it was, but for [`RewriteError::Left`]: then it is gone.
     pub fn delete(&self, id: &DatasetId) -> Result<(), RewriteError> {
+        let disk = &self.catalog().medium().disk;
+        origins::forget_fresh(self.store().root(), disk, id).map_err(CatalogError::from)?;
         self.datasets().delete(id)
     }
 

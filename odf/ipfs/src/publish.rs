@@ -180,8 +180,9 @@ pub async fn check_base(local: &Local, node: &Node, dataset: &Dataset, name: &Na
     let Ok(known) = node.names().resolve(name, Freshness::Network).await else {
         return Ok(());
     };
-    let (layout, here) = (local.layout().clone(), dataset.clone());
-    let latest = pull::blocking(move || layout.latest_of(&here)).await;
+    // Whatever the head is now, and whether its blocks are here or not: what was laid out here was moved by nobody else.
+    let (layout, id) = (local.layout().clone(), dataset.id());
+    let latest = pull::blocking(move || layout.latest(&id)).await;
     let latest = latest.map_err(|_| PublishError::Stopped)??;
     if latest.is_some_and(|root| path_of(&root) == known.value) {
         return Ok(());

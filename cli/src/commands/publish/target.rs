@@ -106,6 +106,8 @@ impl Choice<'_> {
             (Some(entry), _) if known.is_empty() || known.iter().any(|origin| origin.id == entry.id) => {
                 Ok(Target::Named(suggested.clone()))
             }
+            // What is gone with its key is gone: the name of the file decides, as for one that was never published.
+            (Some(_), []) if !known.iter().any(|origin| self.is_kept(origin)) => Ok(Target::Named(suggested.clone())),
             (Some(_), []) => Err(self.unclear(
                 format!("was published into a dataset that was deleted, and {suggested} is another one"),
                 suggested,

@@ -6,7 +6,6 @@
 use std::any::Any;
 use std::fmt;
 
-use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -82,7 +81,7 @@ fn node_of(node: &LogicalPlan) -> Option<Kind> {
         },
         LogicalPlan::TableScan(scan) => {
             let is_input =
-                source_as_provider(&scan.source).is_ok_and(|table| (table.as_ref() as &dyn Any).is::<StreamingTable>());
+                source_as_provider(&scan.source).is_ok_and(|table| (table.as_ref() as &dyn Any).is::<Input>());
             match (is_input, scan.fetch) {
                 (true, None) => None,
                 (true, Some(_)) => Some(Kind::Limit),
