@@ -38,7 +38,8 @@ fn on_terminal(workspace: &Workspace, columns: u16, args: &[&str]) -> Outcome<Op
             command.env(name, value);
         }
     }
-    let shown = run(command.env("TERM", "xterm"), LIMIT);
+    command.env("TERM", "xterm");
+    let shown = run(command, LIMIT);
     Ok(Some(shown?.success()?.text().replace('\r', "")))
 }
 
