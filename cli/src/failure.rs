@@ -204,7 +204,7 @@ impl Failure {
 
     fn from_io(error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::NotFound => Self::new(Kind::NotFound, "no such file or directory"),
+            io::ErrorKind::NotFound => Self::new(Kind::NotFound, "no such file or directory").next("check the path"),
             io::ErrorKind::PermissionDenied => Self::new(Kind::Permission, "permission denied"),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::new(Kind::DiskFull, "the disk is full")
                 .next("free some space and run the command again; it goes on where this one stopped"),

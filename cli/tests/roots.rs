@@ -63,7 +63,7 @@ fn by_default_a_root_that_is_soon_superseded_is_given_up_and_its_space_comes_bac
     let sandbox = Sandbox::new();
     let roots: Vec<String> = (3..9).map(|rows| root(&publish(&sandbox, rows, &[]))).collect();
     assert_eq!(pins(&sandbox), BTreeSet::from([roots[5].clone()]));
-    let size = |sandbox: &Sandbox| status(sandbox)["store"]["pack_bytes"].as_u64().unwrap();
+    let size = |sandbox: &Sandbox| status(sandbox)["store"]["packBytes"].as_u64().unwrap();
     let before = size(&sandbox);
     assert!(sandbox.run(&["ipfs", "repo", "gc"]).ok().starts_with("removed "));
     assert!(size(&sandbox) < before);

@@ -258,7 +258,7 @@ impl Workspace {
         })?;
         let status = self.odfs(["status", "--output", "json"])?.json()?;
         let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-        let peer_id = text(&status["peer_id"]).ok_or_else(|| unexpected("a peer_id", &status))?;
+        let peer_id = text(&status["peerId"]).ok_or_else(|| unexpected("a peerId", &status))?;
         let mut addresses = status["addresses"]
             .as_array()
             .into_iter()

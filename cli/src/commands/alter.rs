@@ -4,7 +4,9 @@ use clap::Args;
 use odf::ingest::{self, IngestError};
 use odf::metadata::MetadataEvent;
 use odf::yaml;
+use serde_json::json;
 
+use super::announce::ReportArgs;
 use super::batch::committed;
 use super::describe::DescribeArgs;
 use super::input::read_text;
@@ -35,10 +37,14 @@ pub(crate) struct AlterArgs {
     /// File, http(s) URL or `-` with MetadataEvent manifests, which are appended as they stand
     #[arg(short, long, value_name = "EVENTS")]
     file: Option<String>,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 pub(super) fn run(args: &AlterArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    args.report.begin(io);
     let mut dataset = session.workspace()?.catalog().find(&args.dataset)?;
+    let (id, old_head) = (dataset.id().to_string(), dataset.head().to_string());
     let name = dataset.name()?;
     if let Some(alias) = pulled_from(&dataset, session)? {
         return Err(Failure::new(
@@ -70,9 +76,13 @@ pub(super) fn run(args: &AlterArgs, session: &Session, io: &mut Io) -> Result<()
         events.extend(added?);
     }
     events.extend(description.events(Some(&dataset), &args.detached)?);
+    let report = |head: &str, blocks: usize| json!({ "dataset": name.as_str(), "id": id, "head": head, "oldHead": old_head, "blocks": blocks });
     if events.is_empty() {
         return match args.describe.says_something() || !args.detached.is_empty() {
-            true => io.line(format_args!("{name} is up to date")),
+            true => {
+                io.line(format_args!("{name} is up to date"))?;
+                args.report.object(io, || report(&old_head, 0))
+            }
             false => Err(Failure::usage("nothing is said that should change").next(
                 "`odfs alter --help` shows what can: --add-column, --description, --keyword, --license, --attach",
             )),
@@ -90,7 +100,8 @@ pub(super) fn run(args: &AlterArgs, session: &Session, io: &mut Io) -> Result<()
     if session.workspace()?.is_published(&dataset.id())? {
         io.say(format_args!("`odfs push {name}` announces it"));
     }
-    Ok(())
+    args.report
+        .object(io, || report(&dataset.head().to_string(), blocks.len()))
 }
 
 /// The events of a file. Those that only odfs itself can make are none of it.
@@ -106,7 +117,7 @@ fn events_of(file: &str, io: &mut Io) -> Result<Vec<MetadataEvent>, Failure> {
     if events.iter().find(made).is_some() {
         return Err(
             Failure::usage(format!("{file} holds an event that comes with rows or makes a dataset"))
-                .next("rows are added with `odfs ingest`, datasets with `odfs add`; take the event out of the file"),
+                .next("rows are added with `odfs ingest DATASET FILE`, datasets with `odfs add FILE`; take the event out of the file"),
         );
     }
     Ok(events)

@@ -26,6 +26,26 @@ pub(crate) struct ReportArgs {
     pub(super) output: ReportFormat,
 }
 
+impl ReportArgs {
+    /// Lines for people become messages, if the report is for programs.
+    pub(super) fn begin(self, io: &mut Io) {
+        if self.output == ReportFormat::Json {
+            io.put_lines_aside();
+        }
+    }
+
+    /// Writes the report, if it is for programs.
+    ///
+    /// # Errors
+    /// The reader went away.
+    pub(super) fn object(self, io: &mut Io, report: impl FnOnce() -> serde_json::Value) -> Result<(), Failure> {
+        match self.output {
+            ReportFormat::Json => io.object(&report()),
+            ReportFormat::Text => Ok(()),
+        }
+    }
+}
+
 /// Words or an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReportFormat {

@@ -4,7 +4,9 @@ use clap::Args;
 use odf::catalog::{CatalogError, Entry};
 use odf::lineage::Lineage;
 use odf::metadata::DatasetId;
+use serde_json::{Value, json};
 
+use super::announce::ReportArgs;
 use super::verify::entries;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -28,14 +30,27 @@ pub(crate) struct DeleteArgs {
     /// Delete what is computed from them too
     #[arg(short, long)]
     recursive: bool,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 pub(super) fn run(args: &DeleteArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let mut gone = Vec::new();
+    let done = delete(args, &mut gone, session, io);
+    // What is gone is told also where something after it stays.
+    if done.is_ok() || !gone.is_empty() {
+        args.report.object(io, || Value::Array(gone))?;
+    }
+    done
+}
+
+/// Deletes what is asked for; `told` gets a report of each.
+fn delete(args: &DeleteArgs, told: &mut Vec<Value>, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let catalog = session.workspace()?.catalog();
     let asked = if args.all {
         catalog.entries()?
     } else {
-        let rest = delete_copies(&args.datasets, session, io)?;
+        let rest = delete_copies(&args.datasets, told, session, io)?;
         if rest.is_empty() {
             return Ok(());
         }
@@ -76,9 +91,15 @@ pub(super) fn run(args: &DeleteArgs, session: &Session, io: &mut Io) -> Result<(
         workspace.delete(&entry.id)?;
         io.say(format_args!("Deleted {name}"));
         // In this order: a dataset without its key could not be published by anybody.
-        match workspace.key_name_of(&entry.id)? {
+        let key = workspace.key_name_of(&entry.id)?;
+        let report =
+            |removed: bool| json!({ "dataset": name, "id": entry.id.to_string(), "key": key, "keyRemoved": removed });
+        told.push(report(false));
+        match &key {
             Some(key) if args.with_key => {
-                workspace.keys().remove(&key)?;
+                workspace.keys().remove(key)?;
+                told.pop();
+                told.push(report(true));
                 io.say(format_args!(
                     "The key {key} is gone: without a copy of it, nobody can change what its name stands for"
                 ));
@@ -94,13 +115,19 @@ pub(super) fn run(args: &DeleteArgs, session: &Session, io: &mut Io) -> Result<(
 }
 
 /// Removes those of the names that are only copies; gives the others.
-fn delete_copies(names: &[String], session: &Session, io: &mut Io) -> Result<Vec<String>, Failure> {
+fn delete_copies(
+    names: &[String],
+    told: &mut Vec<Value>,
+    session: &Session,
+    io: &mut Io,
+) -> Result<Vec<String>, Failure> {
     let (workspace, mut rest) = (session.workspace()?, Vec::new());
     for text in names {
         let is_unknown = || matches!(workspace.catalog().find_entry(text), Err(CatalogError::Unknown { .. }));
         match text.parse() {
             Ok(name) if workspace.copies().holds(&name) && is_unknown() => {
                 workspace.copies().remove(&name)?;
+                told.push(json!({ "dataset": name.as_str(), "id": null, "key": null, "keyRemoved": false }));
                 io.say(format_args!("Deleted {name}, which was a copy"));
             }
             _ => rest.push(text.clone()),

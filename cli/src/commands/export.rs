@@ -6,7 +6,9 @@ use std::path::Path;
 
 use clap::Args;
 use odf::export;
+use serde_json::json;
 
+use super::announce::{ReportArgs, ReportFormat};
 use super::as_of::AsOfArgs;
 use crate::failure::Failure;
 use crate::io::Io;
@@ -38,10 +40,13 @@ pub(crate) struct ExportArgs {
     force: bool,
     #[command(flatten)]
     as_of: AsOfArgs,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 pub(super) fn run(args: &ExportArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let dataset = args.as_of.open(&args.dataset, session)?;
+    let name = dataset.name()?;
     let format = args.format.or_else(|| TableFormat::of(&args.to));
     if let Some(format) = format {
         let wanted = Wanted {
@@ -50,7 +55,22 @@ pub(super) fn run(args: &ExportArgs, session: &Session, io: &mut Io) -> Result<(
             history: args.history,
             force: args.force,
         };
-        return rows::write(&dataset, &wanted, io);
+        if args.to == "-" && args.report.output == ReportFormat::Json {
+            return Err(
+                Failure::usage("-o json is a report on standard output, where the rows go")
+                    .next("`--format json` writes the rows as JSON; else name a file"),
+            );
+        }
+        let wrote = rows::write(&dataset, &wanted, io)?;
+        return args.report.object(io, || {
+            json!({
+                "dataset": name.as_str(),
+                "id": dataset.id().to_string(),
+                "to": args.to,
+                "rows": wrote.rows,
+                "bytes": wrote.bytes,
+            })
+        });
     }
     if args.history || args.force {
         return Err(Failure::usage(
@@ -66,5 +86,14 @@ pub(super) fn run(args: &ExportArgs, session: &Session, io: &mut Io) -> Result<(
         output::bytes(exported.bytes),
         args.to
     ));
-    Ok(())
+    args.report.object(io, || {
+        json!({
+            "dataset": name.as_str(),
+            "id": dataset.id().to_string(),
+            "to": args.to,
+            "blocks": exported.blocks,
+            "files": exported.objects,
+            "bytes": exported.bytes,
+        })
+    })
 }

@@ -1,10 +1,13 @@
 //! `odfs list`
 
+use std::collections::HashSet;
+
 use clap::Args;
 use odf::catalog::{self, Entry};
 use odf::dataset::Summary;
 use odf::metadata::DatasetKind;
 use odf::pull::name_of;
+use odf_node::ipns::{self, Name};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -29,6 +32,12 @@ pub(super) fn run(args: &ListArgs, session: &Session, io: &mut Io) -> Result<(),
     let catalog = session.workspace()?.catalog();
     let format = args.output.format(io);
     let copies = session.workspace()?.copies().listing()?;
+    let kept = ipns::kept(session.workspace()?.store())?;
+    let withdrawn: HashSet<Name> = kept
+        .iter()
+        .filter(|kept| kept.withdrawn)
+        .map(|kept| kept.name)
+        .collect();
     let listed: Vec<Listed> = catalog
         .listing()?
         .into_iter()
@@ -56,6 +65,11 @@ pub(super) fn run(args: &ListArgs, session: &Session, io: &mut Io) -> Result<(),
     if tell_damage {
         columns.push("Damaged");
     }
+    let is_withdrawn = |entry: &Entry| name_of(&entry.id).is_some_and(|name| withdrawn.contains(&name));
+    let tell_withdrawn = format != Format::Table || listed.iter().any(|listed| is_withdrawn(&listed.entry));
+    if tell_withdrawn {
+        columns.push("Unpublished");
+    }
     let mut listing = Listing::new(&columns)
         .in_words(&[
             ("Kind", Some("From")),
@@ -64,9 +78,11 @@ pub(super) fn run(args: &ListArgs, session: &Session, io: &mut Io) -> Result<(),
             ("Head", Some("Newest block")),
             ("Watermark", Some("Complete until")),
             ("IPNS", Some("Name to pull by")),
+            ("Unpublished", Some("Announced")),
         ])
-        .when_empty("no datasets yet: `odfs publish FILE` makes one, `odfs pull NAME` fetches one");
+        .when_empty("no datasets yet: `odfs publish FILE` makes one, `odfs pull ADDRESS` fetches one");
     for listed in listed {
+        let is_withdrawn = is_withdrawn(&listed.entry) && !listed.copy;
         let mut cells = listed.row(args.wide);
         if let Some(reason) = &listed.damaged {
             io.say(format_args!("{} is damaged: {reason}", listed.entry.label()));
@@ -76,6 +92,9 @@ pub(super) fn run(args: &ListArgs, session: &Session, io: &mut Io) -> Result<(),
                 Some(reason) => Cell::shown(reason, "damaged"),
                 None => Value::Null.into(),
             });
+        }
+        if tell_withdrawn {
+            cells.push(Cell::shown(is_withdrawn, if is_withdrawn { "no longer" } else { "-" }));
         }
         listing.row(cells);
     }
@@ -105,7 +124,7 @@ impl Listed {
         };
         let summary = summary.map_err(|error| note(error.to_string())).ok();
         if entry.name.is_none() {
-            note("its name cannot be read; `odfs rename` gives it one".to_owned());
+            note("its name cannot be read; `odfs rename DATASET NAME` gives it one".to_owned());
         }
         let mut pulled = false;
         if let Some(summary) = &summary {

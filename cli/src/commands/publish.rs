@@ -49,7 +49,7 @@ pub(crate) struct PublishArgs {
     /// The dataset, as --name; or `new` for a new one with a published name of its own, whatever the file was published into
     #[arg(long = "as", value_name = "NAME|new")]
     target: Option<DatasetName>,
-    /// Address of a peer to ask for what the name stands for, ending in /p2p/ID; may be repeated
+    /// Address of a peer to ask what was published under the name, ending in /p2p/ID; may be repeated
     #[arg(long = "peer", value_name = "MULTIADDR")]
     peers: Vec<String>,
     /// How new rows meet those that are there: append, ledger, snapshot, changelog or upsert [default: what the dataset
@@ -403,7 +403,10 @@ fn check_newest(dataset: &Dataset, peers: &[String], session: &Session, io: &mut
                 Kind::Refused,
                 format!("{name} was changed elsewhere with the same key, and what is new there is not here; no row was taken"),
             )
-            .next(format!("`{pull}` brings it here; then publish again")))
+            .next(format!(
+                "`{pull}` brings it here; where rows are here that are not there, `{pull} --rebase` puts them behind it; then \
+                 publish again"
+            )))
         }
         checked => Ok(checked?),
     }
@@ -444,7 +447,7 @@ pub(super) fn own_key(dataset: &Dataset, session: &Session) -> Result<Keypair, F
             .name()
             .map_or_else(|_| dataset.id().to_string(), |name| name.to_string());
         Failure::new(Kind::Refused, format!("the key of {name} is not in this workspace")).next(format!(
-            "`odfs push {name} --to ipns://K` publishes it under a key of yours (`odfs key list`)"
+            "`odfs push {name} --to ipns://KEY` publishes it under a key of yours (`odfs key list`)"
         ))
     };
     session.workspace()?.key_of(&dataset.id()).ok_or_else(missing)

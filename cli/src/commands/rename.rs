@@ -2,7 +2,9 @@
 
 use clap::Args;
 use odf::dataset::DatasetName;
+use serde_json::json;
 
+use super::announce::ReportArgs;
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::session::Session;
@@ -14,6 +16,8 @@ pub(crate) struct RenameArgs {
     dataset: String,
     /// New name
     name: DatasetName,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 pub(super) fn run(args: &RenameArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
@@ -22,5 +26,8 @@ pub(super) fn run(args: &RenameArgs, session: &Session, io: &mut Io) -> Result<(
     let before = dataset.name()?;
     catalog.rename(&dataset, &args.name)?;
     io.say(format_args!("Renamed {before} to {}", args.name));
-    Ok(())
+    args.report.object(
+        io,
+        || json!({ "dataset": args.name.as_str(), "id": dataset.id().to_string(), "oldName": before.as_str() }),
+    )
 }

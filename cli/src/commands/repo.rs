@@ -73,7 +73,7 @@ pub(super) fn run(command: &RepoCommand, session: &Session, io: &mut Io) -> Resu
                 let repository = match repository {
                     Ok(repository) => repository,
                     Err(error) => {
-                        io.say(format_args!("{error}; `odfs repo delete` forgets it"));
+                        io.say(format_args!("{error}; `odfs repo delete NAME` forgets it"));
                         continue;
                     }
                 };

@@ -2,7 +2,9 @@
 
 use clap::Args;
 use odf::dataset::Dataset;
+use serde_json::json;
 
+use super::announce::ReportArgs;
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::output;
@@ -18,15 +20,29 @@ pub(crate) struct ResetArgs {
     dataset: String,
     /// The block that becomes the head: its number or hash as `odfs log` shows them, or more of the hash
     block: String,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 pub(super) fn run(args: &ResetArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    args.report.begin(io);
     let workspace = session.workspace()?;
     let mut dataset = workspace.catalog().find(&args.dataset)?;
     let name = dataset.name()?;
     let block = *dataset.point(&args.block)?.block.hash();
-    if *dataset.head() == block {
-        return io.line(format_args!("{name} is at {block} already"));
+    let (id, old_head) = (dataset.id().to_string(), *dataset.head());
+    let report = |dropped: u64| {
+        json!({
+            "dataset": name.as_str(),
+            "id": id,
+            "head": block.to_string(),
+            "oldHead": old_head.to_string(),
+            "dropped": dropped,
+        })
+    };
+    if old_head == block {
+        io.line(format_args!("{name} is at {block} already"))?;
+        return args.report.object(io, || report(0));
     }
     io.confirm(&format!(
         "Set {name} back to {block}? What was added since is given up."
@@ -36,7 +52,8 @@ pub(super) fn run(args: &ResetArgs, session: &Session, io: &mut Io) -> Result<()
         "{name} was set back to {block} ({} block(s) came off)",
         output::count(dropped)
     ))?;
-    tell_followers(&dataset, session, io)
+    tell_followers(&dataset, session, io)?;
+    args.report.object(io, || report(dropped))
 }
 
 /// Says what becomes of those who have the history that `dataset` had before, if there may be somebody.
@@ -46,7 +63,7 @@ pub(super) fn tell_followers(dataset: &Dataset, session: &Session, io: &mut Io) 
         let name = dataset.name()?;
         io.say(format_args!(
             "Whoever has it has another history now: `odfs push --force {name}` publishes this one, and they take it with \
-             `odfs pull --force`."
+             `odfs pull ADDRESS --force`."
         ));
     }
     Ok(())

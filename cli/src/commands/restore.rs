@@ -2,8 +2,10 @@
 
 use clap::Args;
 use odf::dataset::Dataset;
-use odf::metadata::{DatasetKind, MergeStrategy};
+use odf::metadata::{DatasetKind, MergeStrategy, Multihash};
+use serde_json::{Value, json};
 
+use super::announce::ReportArgs;
 use super::batch::committed;
 use super::diff::{Counts, count, in_words, point};
 use crate::failure::{Failure, Kind};
@@ -24,10 +26,14 @@ pub(crate) struct RestoreArgs {
     /// means its first moment in UTC)
     #[arg(value_name = "BLOCK|TIME")]
     point: String,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 pub(super) fn run(args: &RestoreArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
+    args.report.begin(io);
     let mut dataset = session.workspace()?.catalog().find(&args.dataset)?;
+    let old_head = *dataset.head();
     let name = dataset.name()?;
     if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
         return Err(Failure::new(
@@ -47,7 +53,9 @@ pub(super) fn run(args: &RestoreArgs, session: &Session, io: &mut Io) -> Result<
             Kind::Refused,
             format!("{name} is computed from other datasets, so its rows follow from theirs"),
         )
-        .next("restore the dataset that it is computed from, then `odfs pull` computes it"));
+        .next(format!(
+            "restore the dataset that it is computed from, then `odfs pull {name}` computes it"
+        )));
     }
     let turn = session.turn(&mut dataset, io)?;
     let block = dataset.point(&args.point)?.block;
@@ -60,7 +68,7 @@ pub(super) fn run(args: &RestoreArgs, session: &Session, io: &mut Io) -> Result<
     let other = in_words(dataset.state(), then.state())?;
     if counts == Counts::default() {
         io.line(format_args!("{name} has the rows of {} already", point(&then)))?;
-        return Ok(());
+        return args.report.object(io, || report(&dataset, &old_head, &counts));
     }
     undoable(&dataset, &args.point)?;
     for line in other {
@@ -84,7 +92,20 @@ pub(super) fn run(args: &RestoreArgs, session: &Session, io: &mut Io) -> Result<
     if session.workspace()?.is_published(&dataset.id())? {
         io.say(format_args!("`odfs push {name}` announces it"));
     }
-    Ok(())
+    args.report.object(io, || report(&dataset, &old_head, &counts))
+}
+
+/// What was done, for programs. Without new rows the head is the old one.
+fn report(dataset: &Dataset, old_head: &Multihash, counts: &Counts) -> Value {
+    json!({
+        "dataset": dataset.name().map(|name| name.to_string()).unwrap_or_default(),
+        "id": dataset.id().to_string(),
+        "head": dataset.head().to_string(),
+        "oldHead": old_head.to_string(),
+        "added": counts.added,
+        "corrected": counts.corrected,
+        "retracted": counts.retracted,
+    })
 }
 
 /// Whether rows of the dataset can be taken back.
@@ -99,7 +120,7 @@ fn undoable(dataset: &Dataset, point: &str) -> Result<(), Failure> {
     };
     let name = dataset.name()?;
     Err(Failure::new(Kind::Refused, format!("{name} cannot be restored: {reason}")).next(format!(
-        "`odfs export {name} {name}-then.csv --as-of {point}` writes the rows as they were, and `odfs publish` makes a dataset of \
-         them; `odfs reset {name} {point}` drops the blocks behind, for whoever has it too"
+        "`odfs export {name} {name}-then.csv --as-of {point}` writes the rows as they were, and `odfs publish {name}-then.csv` makes a \
+         dataset of them; `odfs reset {name} {point}` drops the blocks behind, for whoever has it too"
     )))
 }

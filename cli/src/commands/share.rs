@@ -59,7 +59,7 @@ pub(super) fn run(args: &ShareArgs, session: &Session, io: &mut Io) -> Result<()
                 ));
                 if published {
                     io.say(format_args!(
-                        "Its name is published all the same: peers that have it keep it, and `odfs publish` shares it again."
+                        "Its name is published all the same: peers that have it keep it, and `odfs push {name}` shares it again."
                     ));
                 }
             }

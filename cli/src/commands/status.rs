@@ -56,10 +56,10 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
             .iter()
             .map(|peer| {
                 json!({
-                    "peer_id": peer.peer.to_string(),
+                    "peerId": peer.peer.to_string(),
                     "addresses": peer.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
                     "agent": peer.agent,
-                    "latency_ms": peer.latency.map(|latency| latency.as_secs_f64() * 1000.0),
+                    "latencyMs": peer.latency.map(|latency| latency.as_secs_f64() * 1000.0),
                 })
             })
             .collect();
@@ -67,7 +67,7 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
         return io.line(json!({
             "workspace": session.root(),
             "running": node.is_some(),
-            "peer_id": peer_id.to_string(),
+            "peerId": peer_id.to_string(),
             "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "peers": peers,
             "names": names.to_json()?,
@@ -75,14 +75,14 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
                 .iter()
                 .map(|entry| json!({ "dataset": entry.label(), "reason": entry.damaged }))
                 .collect::<Vec<_>>(),
-            "served_blocks": exchange.as_ref().map(|stats| stats.blocks_sent),
-            "served_bytes": exchange.as_ref().map(|stats| stats.bytes_sent),
+            "servedBlocks": exchange.as_ref().map(|stats| stats.blocks_sent),
+            "servedBytes": exchange.as_ref().map(|stats| stats.bytes_sent),
             "store": {
                 "bytes": size,
                 "blocks": stats.blocks,
-                "pack_bytes": stats.pack_bytes,
-                "file_bytes": stats.file_bytes,
-                "index_bytes": stats.index_bytes,
+                "packBytes": stats.pack_bytes,
+                "fileBytes": stats.file_bytes,
+                "indexBytes": stats.index_bytes,
                 "pins": stats.pins,
             },
         }));

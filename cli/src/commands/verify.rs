@@ -43,7 +43,7 @@ pub(super) fn run(args: &VerifyArgs, session: &Session, io: &mut Io) -> Result<(
         "Served",
     ])
     .in_words(&[("Slices", Some("Data files")), ("Served", Some("Served to others"))])
-    .when_empty("no datasets yet: `odfs publish FILE` makes one, `odfs pull NAME` fetches one");
+    .when_empty("no datasets yet: `odfs publish FILE` makes one, `odfs pull ADDRESS` fetches one");
     let depth = if args.logical { Depth::Rows } else { Depth::Bytes };
     let entries = if args.all || args.datasets.is_empty() {
         session.workspace()?.catalog().entries()?

@@ -54,7 +54,7 @@ fn disk_full(error: &dyn std::error::Error) -> Failure {
 /// Something damaged here.
 fn damaged(error: &dyn std::error::Error) -> Failure {
     Failure::new(Kind::Integrity, chain(error))
-        .next("`odfs repair` mends it, from copies elsewhere if need be; `odfs verify` tells what is wrong")
+        .next("`odfs repair --all` mends it, from copies elsewhere if need be; `odfs verify` tells what is wrong")
 }
 
 /// Something damaged or forged that came from a peer.

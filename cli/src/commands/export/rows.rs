@@ -64,13 +64,22 @@ pub(super) struct Wanted<'a> {
     pub(super) force: bool,
 }
 
+/// What was written.
+#[derive(Default)]
+pub(super) struct Wrote {
+    /// Rows; not counted on their way to standard output.
+    pub(super) rows: u64,
+    /// The length of the file.
+    pub(super) bytes: u64,
+}
+
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Failure>>>;
 
 /// Writes the rows that are wanted.
 ///
 /// # Errors
 /// There are none, the file is there already or cannot be written; it is then as it was.
-pub(super) fn write(dataset: &Dataset, wanted: &Wanted<'_>, io: &mut Io) -> Result<(), Failure> {
+pub(super) fn write(dataset: &Dataset, wanted: &Wanted<'_>, io: &mut Io) -> Result<Wrote, Failure> {
     let Wanted {
         to,
         format,
@@ -87,12 +96,13 @@ pub(super) fn write(dataset: &Dataset, wanted: &Wanted<'_>, io: &mut Io) -> Resu
     })?;
     let mut count = 0;
     if to == "-" {
-        return match format {
+        match format {
             TableFormat::Parquet => {
                 write_parquet(Path::new("standard output"), io.out(), schema, batches).map(|_: u64| ())
             }
             _ => records::write(&schema, batches, text(format), io),
-        };
+        }?;
+        return Ok(Wrote::default());
     }
     let path = io.resolve(Path::new(to));
     let target = Target::new(path, force)?;
@@ -119,7 +129,7 @@ pub(super) fn write(dataset: &Dataset, wanted: &Wanted<'_>, io: &mut Io) -> Resu
         output::bytes(bytes),
         to
     ));
-    Ok(())
+    Ok(Wrote { rows: count, bytes })
 }
 
 fn text(format: TableFormat) -> Format {

@@ -75,7 +75,7 @@ impl Saver<'_> {
                 Kind::BadInput,
                 format!("directories are nested deeper than {MAX_DEPTH}"),
             )
-            .next("save what lies deeper by its own path (`odfs ipfs ls` shows the way)"));
+            .next("save what lies deeper by its own path (`odfs ipfs ls PATH` shows the way)"));
         }
         let failed = |error: io::Error| Failure::file(target, &error);
         match kind {

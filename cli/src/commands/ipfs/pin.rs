@@ -82,7 +82,7 @@ pub(super) fn run(command: &PinCommand, session: &Session, io: &mut Io) -> Resul
                 if !store.unpin(PIN_OWNER, &cid)? {
                     return Err(
                         Failure::new(Kind::NotFound, format!("{cid} is not pinned or pinned indirectly"))
-                            .next("`odfs delete` gives up what a dataset keeps"),
+                            .next("`odfs delete DATASET` gives up what a dataset keeps"),
                     );
                 }
                 io.line(format_args!("unpinned {cid}"))?;

@@ -182,5 +182,5 @@ pub(super) fn whole_block(resolved: &Resolved, path: &IpfsPath) -> Result<Cid, F
             path.typed, resolved.cid
         ),
     )
-    .next("`odfs ipfs dag get` shows values"))
+    .next("`odfs ipfs dag get PATH` shows values"))
 }

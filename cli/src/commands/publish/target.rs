@@ -221,7 +221,7 @@ impl Choice<'_> {
         failure.next(format!(
             "go on-line, or name a peer that has them with --peer, and publish again; `odfs publish {0} --as new` makes a \
              dataset with another published name; `odfs publish {0} --force` begins a new history under this one, which its \
-             followers take only with `odfs pull --force`",
+             followers take only with `odfs pull ADDRESS --force`",
             self.file
         ))
     }

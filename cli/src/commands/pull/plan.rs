@@ -89,7 +89,7 @@ pub(super) fn plan(args: &PullArgs, session: &Session) -> Result<Vec<Job>, Failu
                 Kind::NotFound,
                 "no dataset here was pulled from elsewhere or has a source",
             )
-            .next("`odfs pull ipns://K` fetches one"));
+            .next("`odfs pull ADDRESS` fetches one"));
         }
         planner.add_all(wanted)?;
     } else {
@@ -100,7 +100,7 @@ pub(super) fn plan(args: &PullArgs, session: &Session) -> Result<Vec<Job>, Failu
         if args.name.is_some() && !wanted.is_empty() {
             return Err(
                 Failure::usage("--as names a dataset that is new here, and this one is here already")
-                    .next("`odfs rename` gives it another name"),
+                    .next("`odfs rename DATASET NAME` gives it another name"),
             );
         }
         planner.add_all(wanted)?;

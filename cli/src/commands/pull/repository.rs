@@ -66,7 +66,7 @@ pub(super) fn one(
         }
         Place::Ipfs(_) => Err(
             Failure::new(Kind::Refused, format!("{place} is not pulled as a repository"))
-                .next("pull it by its name or CID: odfs pull ipns://K"),
+                .next("pull it by its name or CID: `odfs pull ADDRESS`"),
         ),
     }
 }

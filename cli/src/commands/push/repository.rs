@@ -38,7 +38,7 @@ pub(super) fn push(
         }
         Place::Ipfs(_) => {
             return Err(Failure::new(Kind::Refused, format!("odfs cannot push to {place}"))
-                .next("push to ipns://K or file:///DIRECTORY"));
+                .next("push to ipns://KEY or file:///DIRECTORY"));
         }
     };
     if !args.no_alias {

@@ -75,11 +75,11 @@ fn target(text: &str, dataset: &Dataset, session: &Session) -> Result<Target, Fa
 fn key_of(to: &str, session: &Session) -> Result<Keypair, Failure> {
     if to.starts_with("ipfs://") {
         return Err(Failure::usage(format!("{to} is content, which a push cannot change"))
-            .next("push to a name: ipns://K, where K is the id of a key (`odfs key list`)"));
+            .next("push to a name: ipns://KEY, where KEY is the id of a key (`odfs key list`)"));
     }
     let text = to.strip_prefix("ipns://").unwrap_or(to).trim_end_matches('/');
     if text.contains('/') {
-        return Err(Failure::usage(format!("{to} has a path; a name holds one dataset")).next("push to ipns://K"));
+        return Err(Failure::usage(format!("{to} has a path; a name holds one dataset")).next("push to ipns://KEY"));
     }
     let name: Name = text
         .parse()
@@ -89,6 +89,6 @@ fn key_of(to: &str, session: &Session) -> Result<Keypair, Failure> {
             Kind::NotFound,
             format!("the private key of {name} is not in this workspace"),
         )
-        .next("`odfs key list` shows the keys that are, `odfs key gen` makes one")
+        .next("`odfs key list` shows the keys that are, `odfs key gen NAME` makes one")
     })
 }

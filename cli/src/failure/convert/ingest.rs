@@ -28,10 +28,10 @@ impl From<IngestError> for Failure {
             }
             IngestError::Declaration(_) => failure(Kind::Schema),
             IngestError::NoPushSource => failure(Kind::Refused)
-                .next("give it one with AddPushSource in its manifest, or publish the table with `odfs publish`"),
-            IngestError::Preprocessed => failure(Kind::Refused).next("push the rows with `odfs ingest`"),
-            IngestError::NotPushed => failure(Kind::Refused).next("`odfs pull` asks the source"),
-            IngestError::NoPollingSource => failure(Kind::Refused).next("`odfs ingest` pushes rows into it"),
+                .next("give it one with AddPushSource in its manifest, or publish the table with `odfs publish FILE`"),
+            IngestError::Preprocessed => failure(Kind::Refused).next("push the rows with `odfs ingest DATASET FILE`"),
+            IngestError::NotPushed => failure(Kind::Refused).next("`odfs pull DATASET` asks the source"),
+            IngestError::NoPollingSource => failure(Kind::Refused).next("`odfs ingest DATASET FILE` pushes rows into it"),
             IngestError::OtherPushSource { .. } | IngestError::WhichPushSource { .. } => {
                 failure(Kind::Usage).next("name one with --source-name")
             }
@@ -46,9 +46,14 @@ impl From<IngestError> for Failure {
             IngestError::ColumnRequired(_) => failure(Kind::Usage).next("leave NOT NULL away"),
             IngestError::Unsteady(_) => failure(Kind::Busy).next("run the command again when nobody writes the file"),
             IngestError::Link { .. } => failure(Kind::BadInput).next("nothing was taken"),
-            IngestError::Derivative => failure(Kind::Refused).next("`odfs pull` computes it"),
-            // The ways out are in the message.
-            _ => failure(Kind::Refused),
+            IngestError::Derivative => failure(Kind::Refused).next("`odfs pull DATASET` computes it"),
+            error => {
+                let text = chain(&error);
+                match text.split_once(". Ways out: ") {
+                    Some((reason, ways)) => Failure::new(Kind::Refused, reason).next(ways),
+                    None => Failure::new(Kind::Refused, text),
+                }
+            }
         }
     }
 }

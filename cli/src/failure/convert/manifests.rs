@@ -12,7 +12,7 @@ impl From<YamlError> for Failure {
     fn from(error: YamlError) -> Self {
         match error {
             YamlError::Empty { .. } => Failure::new(Kind::EmptyInput, &error)
-                .next("name a file that holds one; `odfs new` writes a manifest to begin with"),
+                .next("name a file that holds one; `odfs new DATASET --root` writes a manifest to begin with"),
             YamlError::Unwritable(_) => Failure::new(Kind::General, chain(&error)),
             error => Failure::new(Kind::BadInput, chain(&error)).next("mend the manifest; nothing was changed"),
         }

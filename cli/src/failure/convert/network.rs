@@ -40,7 +40,7 @@ impl From<KeystoreError> for Failure {
             }
             KeystoreError::BadName { .. } => Failure::usage(&error),
             KeystoreError::NotAKey { .. } => Failure::new(Kind::BadInput, chain(&error))
-                .next("use a file that `odfs key export` or `ipfs key export` wrote"),
+                .next("use a file that `odfs key export KEY` or `ipfs key export` wrote"),
             _ => Failure::new(Kind::General, chain(&error)),
         }
     }
@@ -54,7 +54,7 @@ impl From<BlockError> for Failure {
 
 impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
-        Failure::new(Kind::BadInput, chain(&error)).next("`odfs ipfs dag get` shows nodes that are no files")
+        Failure::new(Kind::BadInput, chain(&error)).next("`odfs ipfs dag get PATH` shows nodes that are no files")
     }
 }
 
@@ -142,7 +142,7 @@ impl From<StartError> for Failure {
             StartError::AddressInUse { .. } => Failure::new(Kind::PortInUse, &error)
                 .next("stop that program, or choose another address: odfs config set network.listen default"),
             StartError::Listen { .. } => {
-                Failure::usage(&error).next("choose another address with `odfs config set network.listen`")
+                Failure::usage(&error).next("choose another address with `odfs config set network.listen ADDRESS`")
             }
             error => Failure::new(Kind::General, chain(&error)),
         }

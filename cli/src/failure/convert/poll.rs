@@ -11,15 +11,16 @@ impl From<PollError> for Failure {
         match &error {
             PollError::Unsupported { instead, .. } => failure(Kind::Refused).next(*instead),
             PollError::NotAgreed(_) | PollError::Private { .. } => failure(Kind::NotApproved)
-                .next("`odfs approve` shows what the source does and lets it; nothing was taken"),
-            PollError::OtherFile { .. } => failure(Kind::NotApproved)
-                .next("pull in the directory where it was approved, or `odfs approve --revoke` and approve it here"),
+                .next("`odfs approve DATASET` shows what the source does and lets it; nothing was taken"),
+            PollError::OtherFile { .. } => failure(Kind::NotApproved).next(
+                "pull in the directory where it was approved, or `odfs approve DATASET --revoke` and approve it here",
+            ),
             PollError::LedAstray { .. } => failure(Kind::Refused)
                 .next("if it is meant, name that address in the dataset's manifest; nothing was sent there"),
             PollError::Downgrade { .. } => failure(Kind::Refused)
                 .next("ask its owner for an https address, or name the http one in the manifest; nothing was taken"),
             PollError::OutOfBounds { setting, .. } => failure(Kind::Refused).next(format!(
-                "`odfs config set {setting}` with it on the list allows it; nothing was taken"
+                "`odfs config set {setting} VALUE` with it on the list allows it; nothing was taken"
             )),
             PollError::Template(TemplateError::NoValue { variables, .. }) => failure(Kind::Usage).next(format!(
                 "set {} in the environment, or give the template a default: ${{{{ env.NAME || 'default' }}}}",

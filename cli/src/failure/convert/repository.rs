@@ -55,8 +55,8 @@ impl From<ReadError> for Failure {
         match error {
             ReadError::Denied { .. } => Failure::new(Kind::Permission, &error)
                 .next(
-                    "ask its owner for a token that may do this, and add the server with that one: odfs repo add NAME URL \
-                     --token TOKEN; where `odfs repo list` has it with another token, odfs repo delete NAME goes before",
+                    "ask its owner for a token that may do this, and add the server with that one: `odfs repo add NAME URL \
+                     --token TOKEN`; where `odfs repo list` has it with another token, `odfs repo delete NAME` goes before",
                 ),
             ReadError::Status { .. } | ReadError::Unreachable { .. } => Failure::new(Kind::Unreachable, &error)
                 .next("check the address and the connection, then run the command again; what arrived is kept"),
@@ -93,7 +93,7 @@ impl From<ReceiveError> for Failure {
             ReceiveError::Source(error) => error.into(),
             ReceiveError::Diverged { .. } => Failure::new(Kind::Refused, &error)
                 .next(
-                    "`odfs pull` of the same place with --as NAME shows that history beside this one, with --rebase it puts what \
+                    "`odfs pull ADDRESS --as NAME` shows that history beside this one, `odfs pull ADDRESS --rebase` puts what \
                      was done here behind it; --force makes the destination like the source, and drops the blocks that only \
                      it has",
                 ),

@@ -31,9 +31,8 @@ impl From<CatalogError> for Failure {
                 Failure::new(Kind::NotFound, &error).next("`odfs list` shows the datasets that are here")
             }
             CatalogError::Ambiguous { .. } => Failure::usage(&error).next("use more of the id"),
-            CatalogError::NameTaken { .. } => {
-                Failure::new(Kind::Refused, &error).next("choose another name, or rename that one with `odfs rename`")
-            }
+            CatalogError::NameTaken { .. } => Failure::new(Kind::Refused, &error)
+                .next("choose another name, or rename that one with `odfs rename DATASET NAME`"),
             CatalogError::Leaving(_) => Failure::new(Kind::Busy, &error)
                 .next("stop odfs processes on this workspace and run the command again: the next start removes it"),
             CatalogError::Io { ref source, .. } => of_io(&error, source),
@@ -60,7 +59,7 @@ impl From<DatasetError> for Failure {
                 Failure::new(Kind::Busy, &error).next("run the command again")
             }
             DatasetError::NoBlock { .. } | DatasetError::NotInChain(_) => {
-                Failure::new(Kind::NotFound, &error).next("`odfs log` shows the blocks of the chain")
+                Failure::new(Kind::NotFound, &error).next("`odfs log DATASET` shows the blocks of the chain")
             }
             DatasetError::OtherDataset { .. } => {
                 Failure::new(Kind::Refused, &error).next("`odfs list` shows which dataset has which id")
@@ -155,7 +154,10 @@ impl From<SourceError> for Failure {
         let failure = |kind| Failure::new(kind, &error);
         match &error.problem {
             Problem::NotFound => failure(Kind::NotFound).next("check the path"),
-            Problem::Directory | Problem::FormatUnknown => failure(Kind::Usage),
+            Problem::Directory => failure(Kind::Usage).next("name one of the files in it"),
+            Problem::FormatUnknown => {
+                failure(Kind::Usage).next("`odfs publish FILE --format csv` reads it as CSV, whatever its name is")
+            }
             Problem::NoColumn(_) => failure(Kind::Usage).next("use a column that is there"),
             Problem::Io(source) => of_io(&error, source),
             Problem::Empty | Problem::NoRows => failure(Kind::EmptyInput).next("publish it again when it has rows"),
@@ -165,7 +167,7 @@ impl From<SourceError> for Failure {
                 failure(Kind::Schema).next("mend the columns of the file, or publish it under another name with --name")
             }
             Problem::Header(difference) if difference.only_adds() => failure(Kind::Schema).next(
-                "`odfs ingest --add-columns` takes new columns into the dataset, as optional ones; else leave them out of the \
+                "`odfs ingest DATASET FILE --add-columns` takes new columns into the dataset, as optional ones; else leave them out of the \
                  file; nothing was taken",
             ),
             Problem::Header(_) | Problem::NothingDeclared(_) | Problem::Case(_) => failure(Kind::Schema)
@@ -179,7 +181,7 @@ impl From<SourceError> for Failure {
             ),
             Problem::Option { .. } | Problem::Declaration(_) => failure(Kind::BadInput).next(MEND),
             Problem::NotType { .. } | Problem::Missing => failure(Kind::Schema)
-                .next("mend the value, or `odfs publish` the file under another name with --name: its schema is found anew"),
+                .next("mend the value, or publish the file under another name, `odfs publish FILE --name NAME`: its schema is found anew"),
             Problem::Changes { .. } => failure(Kind::Schema)
                 .next("declare the column so that it holds the value, or mend the value; nothing was taken"),
             Problem::Unsupported(_) | Problem::NotATime(_) => failure(Kind::Schema),
@@ -220,12 +222,12 @@ impl From<MergeError> for Failure {
             MergeError::Slice(error) => error.into(),
             MergeError::NullKey { .. } | MergeError::RepeatedKey { .. } => {
                 Failure::new(Kind::BadInput, &error).next(
-                    "mend the file, or the primary key: --primary-key of `odfs publish` names other columns, else the source \
+                    "mend the file, or the primary key: --primary-key of `odfs publish FILE` names other columns, else the source \
                      of the dataset does; nothing was taken",
                 )
             }
             MergeError::NoKeyColumn(_) => Failure::usage(&error)
-                .next("name columns of the data: with --primary-key of `odfs publish`, else in the source of the dataset"),
+                .next("name columns of the data: with --primary-key of `odfs publish FILE`, else in the source of the dataset"),
             MergeError::NoOperation { .. } | MergeError::NotAnOperation { .. } => {
                 Failure::new(Kind::BadInput, &error).next("mend the file; nothing was taken of it")
             }
@@ -278,7 +280,7 @@ impl From<RemoteError> for Failure {
             RemoteError::Fetch(error) => error.into(),
             RemoteError::Store(error) => error.into(),
             RemoteError::NotADataset { .. } | RemoteError::NotAPath(_) => Failure::new(Kind::BadInput, chain(&error))
-                .next("`odfs ipfs ls` shows what is there; `odfs ipfs get` saves files"),
+                .next("`odfs ipfs ls PATH` shows what is there; `odfs ipfs get PATH` saves files"),
             RemoteError::NewerFormat { .. } => Failure::new(Kind::BadInput, &error).next("update odfs"),
             error => untrusted(&error),
         }
