@@ -13,6 +13,8 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+use super::feed::Input;
+
 /// A part of a query that needs all rows of its inputs at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gathering {
