@@ -118,6 +118,31 @@ fn input_files_that_cannot_be_read() -> Outcome {
 }
 
 #[test]
+fn rows_without_a_column_are_not_passed_over() -> Outcome {
+    let workspace = Workspace::new()?;
+    for (read, file, content) in [("Json", "a.json", "[{}, {}]"), ("NdJson", "a.ndjson", "{}\n{}\n")] {
+        let name = read.to_lowercase();
+        let manifest = format!(
+            "kind: DatasetSnapshot\nversion: 1\ncontent:\n  name: {name}\n  kind: Root\n  metadata:\n    \
+             - {{kind: AddPushSource, sourceName: default, read: {{kind: {read}}}, merge: {{kind: Append}}}}\n"
+        );
+        workspace.write("m.yaml", manifest)?;
+        workspace.odfs(["add", "m.yaml"])?;
+        workspace.write(file, content)?;
+        let first = workspace.refused(["ingest", &name, file])?;
+        says(&first, code::BAD_INPUT, &[file, "no members", "2 row(s)"])?;
+        // Nor are those of a later file.
+        workspace.write(file, "{\"a\": 1}")?;
+        workspace.odfs(["ingest", &name, file])?;
+        workspace.write(file, content)?;
+        let later = workspace.refused(["ingest", &name, file])?;
+        says(&later, code::BAD_INPUT, &[file, "no members"])?;
+        assert_eq!(workspace.dataset(&name)?.records, 1);
+    }
+    Ok(())
+}
+
+#[test]
 fn input_that_does_not_fit_the_dataset() -> Outcome {
     let workspace = workspace()?;
     let head = workspace.dataset("t")?.head;

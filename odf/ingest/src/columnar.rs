@@ -2,8 +2,9 @@
 //! cover is refused by name.
 
 mod given;
+mod groups;
+mod room;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, new_null_array};
@@ -24,6 +25,8 @@ use super::infer::{Inferred, InferredColumn, Note, timestamp};
 use super::shape::{Shape, type_name};
 use super::source::{BATCH_ROWS, Batches, Problem, RandomAccess, Source, SourceError, check_names, unsupported};
 use given::{as_views, compact, in_unit};
+use groups::RowGroups;
+use room::Room;
 
 /// The type a Parquet column gets in a slice; none if it has no place there.
 ///
@@ -319,48 +322,9 @@ pub(super) struct Rows {
     nanos: Option<Nanos>,
     row: u64,
     groups: RowGroups,
-}
-
-/// Where row groups end: the reference implementation reads no two of them at once.
-struct RowGroups {
-    /// Rows that are left of each, of the present one first.
-    left: VecDeque<usize>,
-    /// Rows of the next group that were decoded with the last one.
-    rest: Option<RecordBatch>,
-    is_end: bool,
-}
-
-impl RowGroups {
-    fn of(source: &Source) -> Result<RowGroups, SourceError> {
-        let footer = open!(source, INT96_UNIT, builder => builder.metadata().clone());
-        let rows = footer
-            .row_groups()
-            .iter()
-            .map(|group| usize::try_from(group.num_rows()).unwrap_or(0));
-        Ok(RowGroups {
-            left: rows.filter(|rows| *rows > 0).collect(),
-            rest: None,
-            is_end: false,
-        })
-    }
-
-    /// The rows up to the end of a group.
-    fn cut(&mut self, batch: RecordBatch) -> RecordBatch {
-        self.is_end = false;
-        let rows = batch.num_rows();
-        let Some(left) = self.left.front_mut() else {
-            return batch;
-        };
-        if rows < *left {
-            *left -= rows;
-            return batch;
-        }
-        let left = *left;
-        self.left.pop_front();
-        self.is_end = true;
-        self.rest = (rows > left).then(|| batch.slice(left, rows - left));
-        batch.slice(0, left)
-    }
+    /// What the reference implementation holds for rows, and for the last ones; where it is known.
+    room: Option<Room>,
+    held: Option<usize>,
 }
 
 impl Rows {
@@ -427,6 +391,11 @@ impl Rows {
         let mut decoded: Vec<usize> = found.iter().copied().flatten().collect();
         decoded.sort_unstable();
         let rank = |position: Option<usize>| position.and_then(|position| decoded.binary_search(&position).ok());
+        let groups = open!(source, INT96_UNIT, builder => RowGroups::of(builder.metadata()));
+        let room = match source.has_step() && !selects {
+            false => None,
+            true => Room::of(shape, &found, &file, groups.rows()),
+        };
         let positions = found.into_iter().map(rank).collect();
         let rows = rows_per_batch(source, &decoded)?;
         let reader = projected(source, &decoded, INT96_UNIT, &views, rows)?;
@@ -449,7 +418,9 @@ impl Rows {
             positions,
             nanos,
             row: 0,
-            groups: RowGroups::of(source)?,
+            groups,
+            room,
+            held: None,
         })
     }
 
@@ -565,6 +536,9 @@ impl Rows {
             let next = nanos.reader.next().transpose();
             nanos.batch = next.map_err(|error| self.source.error(Problem::Syntax(error.to_string())))?;
         }
+        if let Some(room) = &mut self.room {
+            room.read(&batch);
+        }
         let columns = (0..self.shape.width())
             .map(|at| self.column(&batch, at))
             .collect::<Result<Vec<_>, _>>()?;
@@ -577,15 +551,23 @@ impl Rows {
 
 impl Batches for Rows {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
-        let batch = match self.groups.rest.take() {
+        let batch = match self.groups.rest() {
             Some(rest) => Some(rest),
             None => self.decode()?,
         };
-        Ok(batch.map(|batch| self.groups.cut(batch)))
+        let batch = batch.map(|batch| self.groups.cut(batch));
+        if let (Some(batch), Some(room)) = (&batch, &mut self.room) {
+            self.held = Some(room.take(batch.num_rows(), self.groups.is_end()));
+        }
+        Ok(batch)
     }
 
     fn ends_block(&self) -> bool {
-        self.groups.is_end
+        self.groups.is_end()
+    }
+
+    fn held(&self) -> Option<usize> {
+        self.held
     }
 
     fn bytes(&self) -> u64 {

@@ -518,6 +518,10 @@ impl Batches for Fitted<'_> {
         self.batches.ends_block()
     }
 
+    fn held(&self) -> Option<usize> {
+        self.batches.held()
+    }
+
     fn is_arranged(&self) -> bool {
         self.batches.is_arranged()
     }

@@ -37,7 +37,8 @@ impl Frame {
     /// at all), and no columns declared. `now` is the time that queries see.
     ///
     /// # Errors
-    /// The read step or the query cannot be used, or, where columns have to be found out, the content cannot be read.
+    /// The read step or the query cannot be used, or, where columns have to be found out, the content cannot be read or has
+    /// rows without a column.
     pub(super) fn of_step(
         source: Source,
         read: &ReadStep,
@@ -56,6 +57,9 @@ impl Frame {
         };
         // Of an empty array kamu makes a schema without a column.
         let is_void = columns.columns.is_empty();
+        if is_void && columns.rows > 0 {
+            return Err(source.error(Problem::NoMembers(columns.rows)).into());
+        }
         let is_known = before.schema.is_some() || before.is_void;
         if is_void && (source.format() != Format::Json || is_known || !before.strategy.primary_key().is_empty()) {
             return Ok(None);
@@ -79,7 +83,9 @@ impl Frame {
             .into_iter()
             .map(|column| Field::new(column.name, column.data_type, column.nullable))
             .collect();
-        let shape = Shape::new(fields, None).with_integer_times(&integer_times(read));
+        let shape = Shape::new(fields, None)
+            .with_integer_times(&integer_times(read))
+            .with_made_anew(&before.vocabulary.event_time_column);
         let query = match preprocess {
             None => None,
             Some(transform) => {

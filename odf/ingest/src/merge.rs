@@ -142,6 +142,7 @@ fn pass(
         read += batch.num_rows() as u64;
         on_batch(batches.bytes(), read)?;
         if let Some(sorter) = &mut sorter {
+            sorter.holds(&batch, batches.held());
             sorter.push(&batch, APPEND)?;
             if batches.ends_block() {
                 sorter.end_block()?;
@@ -157,7 +158,7 @@ fn pass(
             seams.rows(last, &times);
             last = times.last().copied().unwrap_or(last);
             has_times |= batch.column(at).null_count() < batch.num_rows();
-            seams.batch(&batch);
+            seams.batch(&batch, batches.held());
             if batches.ends_block() {
                 seams.end_block();
             }
@@ -213,6 +214,7 @@ fn changelog(
         read += batch.num_rows() as u64;
         on_batch(batches.bytes(), read)?;
         let operations = operations.as_deref();
+        sorter.holds(&batch, batches.held());
         sorter.push(&batch, operations.map_or(APPEND, Operations::Each))?;
         if batches.ends_block() {
             sorter.end_block()?;

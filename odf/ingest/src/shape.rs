@@ -22,6 +22,8 @@ pub struct Shape {
     optional: Vec<usize>,
     /// Columns that are not read.
     unread: Vec<usize>,
+    /// The column whose values are made anew once they are read.
+    anew: Option<usize>,
 }
 
 impl Shape {
@@ -43,6 +45,7 @@ impl Shape {
             integer_times: Vec::new(),
             optional: Vec::new(),
             unread: Vec::new(),
+            anew: None,
         }
     }
 
@@ -105,6 +108,20 @@ impl Shape {
     /// Whether a column is not read, see [`Self::reading_only`].
     pub(crate) fn is_unread(&self, at: usize) -> bool {
         self.unread.contains(&at)
+    }
+
+    /// Says which column, if it is there, has its values made anew once they are read: event times, of which rows without one
+    /// get that of the run.
+    pub(crate) fn with_made_anew(self, name: &str) -> Shape {
+        Shape {
+            anew: self.position(name),
+            ..self
+        }
+    }
+
+    /// Whether the values of a column are made anew, see [`Self::with_made_anew`].
+    pub(crate) fn is_made_anew(&self, at: usize) -> bool {
+        self.anew == Some(at)
     }
 
     /// Whether a table may be without this column.

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
 use arrow::array::{
-    Date32Array, DurationSecondArray, Int64Array, ListArray, MapBuilder, Time32SecondArray, TimestampMillisecondArray,
-    TimestampNanosecondArray,
+    Date32Array, Date64Array, DurationSecondArray, Int64Array, ListArray, MapBuilder, Time32SecondArray,
+    TimestampMillisecondArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::Int32Type;
 
@@ -205,6 +205,22 @@ fn instants_are_shown_in_utc_whatever_their_zone() {
             text(vec![("t", Arc::new(times))], Format::Ndjson),
             "{\"t\":\"1970-01-01T00:00:00Z\"}\n"
         );
+    }
+}
+
+#[test]
+fn dates_that_are_counted_in_milliseconds_are_dates_where_no_time_of_day_is_lost() {
+    const DAY: i64 = 86_400_000;
+    let days: ArrayRef = Arc::new(Date64Array::from(vec![Some(DAY), None, Some(DAY + 1)]));
+    for (format, written) in [
+        (Format::Csv, "1970-01-02\n\n1970-01-02T00:00:00.001\n"),
+        (
+            Format::Ndjson,
+            "{\"d\":\"1970-01-02\"}\n{\"d\":null}\n{\"d\":\"1970-01-02T00:00:00.001\"}\n",
+        ),
+    ] {
+        let text = text(vec![("d", days.clone())], format);
+        assert!(text.ends_with(written), "{text}");
     }
 }
 

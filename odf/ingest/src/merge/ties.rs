@@ -33,6 +33,9 @@ const MANY_TIED: usize = 3;
 /// Bytes of the system time, which stands beside the other columns of a row when the reference implementation sorts.
 const SYSTEM_TIME_BYTES: usize = size_of::<i64>();
 
+/// Bytes of an operation likewise.
+const OPERATION_BYTES: usize = size_of::<i32>();
+
 impl Setting<'_> {
     /// Takes rows to be sorted, of which those that compare equal go where the reference implementation has them.
     pub(super) fn arranger(&self, order: Order) -> Arranger<'_> {
@@ -45,6 +48,7 @@ impl Setting<'_> {
             rows: 0,
             together: Vec::new(),
             bytes: 0,
+            is_told: false,
             many: None,
             blocks: 0,
         }
@@ -65,6 +69,25 @@ impl Setting<'_> {
 fn bytes_of_block(batch: &RecordBatch) -> usize {
     let columns = batch.columns().iter().map(bytes_of_column);
     columns.sum::<usize>() + 2 * batch.num_rows() * SYSTEM_TIME_BYTES
+}
+
+/// The same where it is known how many bytes its reader holds for the rows, which come without operations.
+fn bytes_of_held(batch: &RecordBatch, held: usize) -> usize {
+    let rows = batch.num_rows();
+    let width = |column: &ArrayRef| match column.data_type() {
+        DataType::Utf8View | DataType::BinaryView => size_of::<u128>(),
+        other => other.primitive_width().unwrap_or(0),
+    };
+    let nulls = |column: &ArrayRef| {
+        if column.null_count() > 0 {
+            2 * rows.div_ceil(8)
+        } else {
+            0
+        }
+    };
+    let columns = batch.columns().iter();
+    let values: usize = columns.map(|column| width(column) * rows + nulls(column)).sum();
+    held + values + 2 * rows * (SYSTEM_TIME_BYTES + OPERATION_BYTES)
 }
 
 fn bytes_of_column(column: &ArrayRef) -> usize {
@@ -126,12 +149,15 @@ impl Seams {
         }
     }
 
-    /// The rows of a batch, about which nothing is asked further.
-    pub(super) fn batch(&mut self, batch: &RecordBatch) {
+    /// The rows of a batch, about which nothing is asked further, and what is [`held`](crate::source::Batches::held) for them.
+    pub(super) fn batch(&mut self, batch: &RecordBatch, held: Option<usize>) {
         if self.bytes >= TOGETHER_BYTES {
             return;
         }
-        self.bytes += bytes_of_block(batch) + 2 * batch.num_rows() * size_of::<i32>();
+        self.bytes += match held {
+            Some(held) => bytes_of_held(batch, held),
+            None => bytes_of_block(batch) + 2 * batch.num_rows() * OPERATION_BYTES,
+        };
     }
 
     /// What comes next is in another block.
@@ -233,12 +259,22 @@ pub(super) struct Arranger<'a> {
     /// Complete blocks that may be sorted as one.
     together: Vec<RecordBatch>,
     bytes: usize,
+    /// The bytes are counted as rows come, by what is held for them.
+    is_told: bool,
     /// Where blocks go once they are too many for that.
     many: Option<Sorter<'a>>,
     blocks: u32,
 }
 
 impl Arranger<'_> {
+    /// What is [`held`](crate::source::Batches::held) for the rows that are pushed next.
+    pub(super) fn holds(&mut self, batch: &RecordBatch, held: Option<usize>) {
+        if let Some(held) = held {
+            self.is_told = true;
+            self.bytes = self.bytes.saturating_add(bytes_of_held(batch, held));
+        }
+    }
+
     /// Adds rows with the columns of the shape.
     pub(super) fn push(&mut self, batch: &RecordBatch, operations: Operations<'_>) -> Result<(), MergeError> {
         let batch = self.order.with_operations(batch, operations)?;
@@ -266,6 +302,7 @@ impl Arranger<'_> {
         }
         self.bytes += match self.joined {
             Some(_) => bytes_of(&block),
+            None if self.is_told => 0,
             None => bytes_of_block(&block),
         };
         self.together.push(block);

@@ -12,26 +12,40 @@ use super::problem::SourceError;
 /// Batches that wait for the caller. One more is being made and one more is in the caller's hands.
 const AHEAD_BATCHES: usize = 3;
 
-/// A batch, how many bytes of the file were consumed with it, and whether a block ends with it.
-type Read = Result<(RecordBatch, u64, bool), SourceError>;
+/// A batch, and what the reader says about it.
+struct Read {
+    batch: RecordBatch,
+    bytes: u64,
+    ends_block: bool,
+    held: Option<usize>,
+}
 
 /// Batches that another thread reads.
 pub(super) struct Ahead {
-    batches: Receiver<Read>,
+    batches: Receiver<Result<Read, SourceError>>,
     /// None once the thread was seen to end.
     thread: Option<JoinHandle<()>>,
     bytes: u64,
     ends_block: bool,
+    held: Option<usize>,
 }
 
 impl Ahead {
     /// Hands `reader` to a new thread. When the result is dropped, the thread ends after the batch it is at.
     pub(super) fn start(mut reader: Box<dyn Batches + Send>) -> io::Result<Ahead> {
-        let (sender, batches) = mpsc::sync_channel::<Read>(AHEAD_BATCHES);
+        let (sender, batches) = mpsc::sync_channel(AHEAD_BATCHES);
         let thread = thread::Builder::new().name("read-rows".to_owned()).spawn(move || {
             loop {
                 let (read, last) = match reader.next_batch() {
-                    Ok(Some(batch)) => (Ok((batch, reader.bytes(), reader.ends_block())), false),
+                    Ok(Some(batch)) => {
+                        let read = Read {
+                            batch,
+                            bytes: reader.bytes(),
+                            ends_block: reader.ends_block(),
+                            held: reader.held(),
+                        };
+                        (Ok(read), false)
+                    }
                     Ok(None) => return,
                     Err(error) => (Err(error), true),
                 };
@@ -45,6 +59,7 @@ impl Ahead {
             thread: Some(thread),
             bytes: 0,
             ends_block: false,
+            held: None,
         })
     }
 }
@@ -52,10 +67,11 @@ impl Ahead {
 impl Batches for Ahead {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
         match self.batches.recv() {
-            Ok(Ok((batch, bytes, ends_block))) => {
-                self.bytes = bytes;
-                self.ends_block = ends_block;
-                Ok(Some(batch))
+            Ok(Ok(read)) => {
+                self.bytes = read.bytes;
+                self.ends_block = read.ends_block;
+                self.held = read.held;
+                Ok(Some(read.batch))
             }
             Ok(Err(error)) => Err(error),
             Err(mpsc::RecvError) => {
@@ -73,5 +89,9 @@ impl Batches for Ahead {
 
     fn ends_block(&self) -> bool {
         self.ends_block
+    }
+
+    fn held(&self) -> Option<usize> {
+        self.held
     }
 }

@@ -29,6 +29,12 @@ pub trait Batches {
         false
     }
 
+    /// Bytes of memory that the columns of the last batch take in the reader of the reference implementation, where that is
+    /// known and not what their values take. The order of equal rows depends on that too.
+    fn held(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether the rows come in the order in which the reference implementation stores them.
     fn is_arranged(&self) -> bool {
         false

@@ -88,6 +88,12 @@ pub enum Problem {
     /// A header and no rows, or an empty array.
     #[error("there are no rows")]
     NoRows,
+    /// JSON objects without a member, and no others.
+    #[error(
+        "its objects have no members, so that {0} row(s) without a value of their own would come of them; give them \
+         members, or leave them out"
+    )]
+    NoMembers(u64),
     /// A CSV record has another number of fields than the header, or, without one, than the first record.
     #[error("{found} field(s) where the header has {expected}")]
     Ragged {

@@ -101,7 +101,7 @@ fn rows_that_are_in_order_stay_unless_both_sides_of_the_last_match_have_equal_on
         for part in times.chunks(5000) {
             seams.rows(last, part);
             last = part.last().copied().unwrap();
-            seams.batch(&batch(&shape, part, 0));
+            seams.batch(&batch(&shape, part, 0), None);
         }
         let as_they_came = arranged(&times, 5000, 1 << 30, dir.path()).is_sorted();
         let one_side = is_left(6, tied - 1) == is_left(6, tied);
@@ -119,7 +119,7 @@ fn that_rows_will_not_stay_is_foreseen_where_most_blocks_meet_in_equal_ones() {
         let times: Vec<i64> = (0..blocks * BATCH_ROWS as i64).map(|row| row / equal).collect();
         for part in times.chunks(5000) {
             seams.rows(last, part);
-            seams.batch(&batch(&shape, part, 0));
+            seams.batch(&batch(&shape, part, 0), None);
             last = part.last().copied().unwrap();
         }
         (seams.will_move(), seams.count())
@@ -165,4 +165,36 @@ fn blocks_that_are_small_together_are_sorted_together() {
     let bytes = bytes_of_block(&batch(&shape(), &times, 0));
     assert!(bytes < TOGETHER_BYTES, "{bytes}");
     assert!(arranged(&times, 100, 0, dir.path()).is_sorted());
+}
+
+#[test]
+fn what_the_reader_holds_counts_where_it_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let shape = shape();
+    // Out of order, with many equal ones.
+    let times: Vec<i64> = (0..BATCH_ROWS as i64 + 1).map(|row| row * 7 % 3).collect();
+    let rows = |held: Option<usize>| {
+        with_setting(&shape, 1 << 30, dir.path(), |setting| {
+            let mut arranger = setting.arranger(Order::by_event_time(setting).unwrap());
+            let rows = batch(&shape, &times, 0);
+            arranger.holds(&rows, held);
+            arranger.push(&rows, APPEND).unwrap();
+            let mut kept = Kept::default();
+            arranger.finish(&mut kept).unwrap();
+            kept.numbers(1)
+        })
+    };
+    let needed = bytes_of_held(&batch(&shape, &times, 0), 0);
+    let together = rows(None);
+    assert_eq!(rows(Some(TOGETHER_BYTES - needed - 1)), together);
+    assert_ne!(rows(Some(TOGETHER_BYTES - needed)), together);
+    let moves = |held: usize| {
+        let equal = vec![7; times.len()];
+        let mut seams = Seams::default();
+        seams.rows(i64::MIN, &equal);
+        seams.batch(&batch(&shape, &equal, 0), Some(held));
+        seams.moved().is_some()
+    };
+    assert!(!moves(TOGETHER_BYTES - needed - 1));
+    assert!(moves(TOGETHER_BYTES - needed));
 }
