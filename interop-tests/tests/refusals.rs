@@ -120,7 +120,10 @@ fn input_files_that_cannot_be_read() -> Outcome {
 #[test]
 fn rows_without_a_column_are_not_passed_over() -> Outcome {
     let workspace = Workspace::new()?;
-    for (read, file, content) in [("Json", "a.json", "[{}, {}]"), ("NdJson", "a.ndjson", "{}\n{}\n")] {
+    for (read, file, content, row) in [
+        ("Json", "a.json", "[{}, {}]", "[{\"a\": 1}]"),
+        ("NdJson", "a.ndjson", "{}\n{}\n", "{\"a\": 1}"),
+    ] {
         let name = read.to_lowercase();
         let manifest = format!(
             "kind: DatasetSnapshot\nversion: 1\ncontent:\n  name: {name}\n  kind: Root\n  metadata:\n    \
@@ -132,7 +135,7 @@ fn rows_without_a_column_are_not_passed_over() -> Outcome {
         let first = workspace.refused(["ingest", &name, file])?;
         says(&first, code::BAD_INPUT, &[file, "no members", "2 row(s)"])?;
         // Nor are those of a later file.
-        workspace.write(file, "{\"a\": 1}")?;
+        workspace.write(file, row)?;
         workspace.odfs(["ingest", &name, file])?;
         workspace.write(file, content)?;
         let later = workspace.refused(["ingest", &name, file])?;
