@@ -114,7 +114,7 @@ fn a_reset_gives_up_what_came_later() {
         "--exit",
     ];
     let refused = sandbox.run(&publish).failed(7);
-    assert!(refused.contains("not part of the local chain"), "{refused}");
+    assert!(refused.contains("is not part of the local one"), "{refused}");
     sandbox.run(&["push", "--force", "counter"]).ok();
     assert_eq!(json(&sandbox, &["list"])[0]["Records"], 4);
     assert_eq!(json(&sandbox, &["verify", "counter"])[0]["Result"], "ok");

@@ -302,8 +302,9 @@ fn two_who_publish_under_one_name_come_together_again() -> Outcome {
     here.odfs(["pull", &address, "--as", "t", "--no-alias", "--peer", &node.address])?;
     here.odfs(["key", "import", "t", &key])?;
     publish(&there, "1,Oslo\n2,Rome\n3,Bern\n")?;
-    publish(&here, "1,Oslo\n2,Rome\n4,Kyiv\n")?;
     here.know(&[&node.address])?;
+    here.write("t.csv", "id,city\n1,Oslo\n2,Rome\n4,Kyiv\n")?;
+    here.odfs(["ingest", "t", "t.csv"])?;
     let refused = here.refused(["push", "t"])?;
     assert!(
         refused.stderr.contains(&format!("odfs pull {address} --as other")),

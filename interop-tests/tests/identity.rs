@@ -264,7 +264,7 @@ fn a_publication_ends_as_far_as_it_can() -> Outcome {
     let again = workspace.odfs(["unpublish", "t", "-o", "json"])?.json()?;
     assert_eq!(again["names"][0]["name"], Value::from(published.name.clone()));
     assert!(
-        again["names"][0]["validUntil"].is_string() && again["shared"] == Value::from(false),
+        again["names"][0]["validUntil"].is_string() && again["shared"] == false,
         "{again}"
     );
 

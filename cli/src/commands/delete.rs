@@ -15,7 +15,7 @@ use crate::session::Session;
 /// Delete datasets from the workspace
 ///
 /// Their keys stay (`odfs key list`), unless --with-key is said, and so does whatever others have pulled. Publishing under the
-/// name of a key that stayed goes on with what the key's name stands for.
+/// name of a key that stayed goes on with the rows that were published with it.
 #[derive(Args, Debug)]
 pub(crate) struct DeleteArgs {
     /// Names, ids, or patterns with % for any text

@@ -79,7 +79,7 @@ pub(super) fn run(args: &DiffArgs, session: &Session, io: &mut Io) -> Result<(),
         None => Counts::default(),
     };
     if format == Format::Table {
-        io.say(&counts);
+        io.say(counts);
     }
     Ok(())
 }

@@ -180,11 +180,9 @@ pub async fn check_base(local: &Local, node: &Node, dataset: &Dataset, name: &Na
     let Ok(known) = node.names().resolve(name, Freshness::Network).await else {
         return Ok(());
     };
-    // Whatever the head is now, and whether its blocks are here or not: what was laid out here was moved by nobody else.
-    let (layout, id) = (local.layout().clone(), dataset.id());
-    let latest = pull::blocking(move || layout.latest(&id)).await;
-    let latest = latest.map_err(|_| PublishError::Stopped)??;
-    if latest.is_some_and(|root| path_of(&root) == known.value) {
+    // Whatever the head is now, and whether its blocks are here or not: a root that was pinned here was moved to by nobody else.
+    let root = known.value.strip_prefix("/ipfs/").and_then(|cid| cid.parse().ok());
+    if root.is_some_and(|root| local.store().is_pinned(&dataset.id().to_string(), &root)) {
         return Ok(());
     }
     check_ancestor(local, node, dataset, name, &known.value).await
