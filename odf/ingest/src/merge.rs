@@ -20,7 +20,7 @@
 //! leave in the order of the file, but then only those are put aside. Where blocks meet in equal ones time after time that is
 //! certain enough: then rows are not written any more before it starts over.
 //!
-//! A ledger [tells](passed) how many rows it passes over that have other values than it has of their keys.
+//! A ledger tells (`merge/passed.rs`) how many rows it passes over that have other values than it has of their keys.
 //!
 //! # Keys without a value
 //! In a ledger and an upsert such a key is equal to no other, as in SQL and as kamu has it: the row is new every time. A
