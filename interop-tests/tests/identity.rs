@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use interop_tests::workspace::dataset::{Published, table};
-use interop_tests::{Outcome, Workspace};
+use interop_tests::{Node, Outcome, Workspace};
 use serde_json::Value;
 
 /// A file in a workspace that has been published once.
@@ -23,6 +23,13 @@ fn give_key(from: &Workspace, to: &Workspace) -> Outcome {
     let file = to.path().join("t.key");
     from.odfs(["key", "export", "t", "--output", &text(&file)])?;
     to.odfs(["key", "import", "t", &text(&file)])?;
+    Ok(())
+}
+
+/// Brings into `there`, as `t`, what was published, from a node that has it.
+fn bring(there: &Workspace, published: &Published, node: &Node) -> Outcome {
+    let name = format!("ipns://{}", published.name);
+    there.odfs(["pull", &name, "--as", "t", "--peer", &node.address])?;
     Ok(())
 }
 
@@ -96,14 +103,7 @@ fn a_deleted_dataset_comes_back_from_who_has_it_under_its_old_name() -> Outcome 
     let (here, there) = (Workspace::new()?, Workspace::new()?);
     let (file, published) = first(&here, 3)?;
     let node = here.node()?;
-    there.odfs([
-        "pull",
-        &format!("ipns://{}", published.name),
-        "--as",
-        "t",
-        "--peer",
-        &node.address,
-    ])?;
+    bring(&there, &published, &node)?;
     node.stop()?;
     let deleted = here.odfs(["delete", "t", "--yes"])?;
     assert!(deleted.stderr.contains("The key t stays"), "{}", deleted.stderr);
@@ -209,18 +209,50 @@ fn two_people_with_one_key_do_not_part_unnoticed() -> Outcome {
 }
 
 #[test]
+fn an_own_name_that_nobody_could_be_asked_for_is_not_called_up_to_date() -> Outcome {
+    let workspace = Workspace::new()?;
+    let (_, published) = first(&workspace, 3)?;
+    let name = format!("ipns://{}", published.name);
+    let before = workspace.dataset("t")?.head;
+    for command in [
+        &["pull", "t"][..],
+        &["pull", "t", "--rebase"],
+        &["pull", &name, "--rebase"],
+    ] {
+        let told = workspace.refused(command)?;
+        assert_eq!(told.code(), Some(9), "{command:?}: {}", told.stderr);
+        assert!(
+            told.stderr.contains("nobody could be asked") && !told.text().contains("up to date"),
+            "{command:?}: {} {}",
+            told.text(),
+            told.stderr
+        );
+    }
+    assert_eq!(workspace.dataset("t")?.head, before);
+
+    // What is remembered of the name can be looked at, and is called that; the second time there is nothing new to it.
+    let look = ["pull", &name, "--as", "t-there"];
+    let copied = workspace.odfs(look)?;
+    assert!(
+        copied.stderr.contains("nobody could be asked for ipns://") && copied.stderr.contains("newest that was heard"),
+        "{}",
+        copied.stderr
+    );
+    let again = workspace.refused(look)?;
+    assert!(
+        again.code() == Some(9) && again.stderr.contains("the copy is as it was"),
+        "{}",
+        again.stderr
+    );
+    Ok(())
+}
+
+#[test]
 fn a_pulled_dataset_is_its_owners_once_the_key_is_there() -> Outcome {
     let (here, there) = (Workspace::new()?, Workspace::new()?);
     let (file, published) = first(&here, 3)?;
     let node = here.node()?;
-    there.odfs([
-        "pull",
-        &format!("ipns://{}", published.name),
-        "--as",
-        "t",
-        "--peer",
-        &node.address,
-    ])?;
+    bring(&there, &published, &node)?;
     let copy = there.write("t.csv", fs::read(&file)?)?;
     fs::write(&copy, table(4))?;
     let locked = there.refused(["publish", &text(&copy), "--exit"])?;

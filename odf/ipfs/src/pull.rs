@@ -25,7 +25,7 @@ use odf_node::store::StoreError;
 
 use crate::layout::{Format, LayoutError};
 
-pub use address::{Address, AddressError, name_of};
+pub use address::{Address, AddressError, id_of, name_of};
 pub use peers::FromPeers;
 pub use update::{PullListener, PullOptions, Pulled, pull_from};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use odf::dataset::DatasetName;
 use odf::metadata::DatasetId;
-use odf::pull::{Address, FromPeers, PullError, PullListener, PullOptions, Pulled, pull_from};
+use odf::pull::{Address, FromPeers, PullError, PullListener, PullOptions, Pulled, id_of, pull_from};
 use odf::receive::{Progress, Received};
 use odf_node::fetch::Fetcher;
 use odf_node::ipns::Origin;
@@ -76,10 +76,21 @@ pub(super) fn one(
     };
     let beside = |name: &DatasetName, apart: Option<&Apart>, io: &mut Io| {
         let source = session.wait(io, FromPeers::at(workspace.local(), node, &fetcher, address))?;
-        beside::take(name, &source.apart(), &address.to_string(), apart, session, io)
+        let memory = Memory::of(source.answer());
+        let is_new = beside::take(name, &source.apart(), &address.to_string(), apart, session, io)?;
+        match memory {
+            Some(memory) if is_new => memory.tell(address, io),
+            Some(memory) => return Err(memory.refusal(&format!("for news of {address}"), "the copy is as it was")),
+            None => {}
+        }
+        Ok(is_new)
     };
     if args.rebase {
         let source = session.wait(io, FromPeers::at(workspace.local(), node, &fetcher, address))?;
+        if let Some(memory) = Memory::of(source.answer()) {
+            // What is remembered can be what was published here, which is nothing to put rows behind.
+            return Err(memory.refusal(&format!("what {address} has"), "nothing was changed"));
+        }
         return rebase::onto(&source.apart(), &address.to_string(), session, io);
     }
     if let Some(name) = args.name.as_ref().filter(|_| !args.force)
@@ -109,7 +120,7 @@ pub(super) fn one(
 
 /// Whether an address is that of a dataset that is made here, under another name than this: what is there is looked at then.
 fn is_own_by_another_name(address: &Address, name: &DatasetName, session: &Session) -> Result<bool, Failure> {
-    let Some(id) = address.dataset_id() else {
+    let Some(id) = address.dataset_id().or_else(|| id_of(address.name()?)) else {
         return Ok(false);
     };
     Ok(match session.workspace()?.catalog().by_id(&id)? {
@@ -140,23 +151,15 @@ fn done(
 
 fn report(pulled: &Pulled, address: &Address, io: &mut Io) -> Result<bool, Failure> {
     let (received, is_new) = (&pulled.received, matches!(pulled.received, Received::Updated(_)));
-    let confirmed = match pulled.answer {
-        Some(Origin::Cache { confirmed }) => Some(confirmed),
-        Some(Origin::Network { .. }) | None => None,
-    };
-    if let (Some(confirmed), false) = (confirmed, is_new) {
+    let memory = Memory::of(pulled.answer);
+    if let (Some(memory), false) = (&memory, is_new) {
         // What was asked for is whether there is something newer, and that nobody knows.
         let dataset = received.dataset();
-        return Err(Failure::new(
-            Kind::Unreachable,
-            format!(
-                "nobody could be asked for news of {}; what is here is of {}{}",
-                dataset.name()?,
-                output::time(dataset.state().system_time.datetime()),
-                ago(confirmed)
-            ),
-        )
-        .next("check the connection, or name a peer with --peer; with --offline nobody is asked"));
+        let here = format!(
+            "what is here is of {}",
+            output::time(dataset.state().system_time.datetime())
+        );
+        return Err(memory.refusal(&format!("for news of {}", dataset.name()?), &here));
     }
     tell(received, io)?;
     if is_new {
@@ -167,22 +170,52 @@ fn report(pulled: &Pulled, address: &Address, io: &mut Io) -> Result<bool, Failu
             output::count(fetched.blocks),
             output::count(fetched.local)
         ));
-        if let Some(confirmed) = confirmed {
-            io.say(format_args!(
-                "nobody could be asked for {address}: this is the newest that was heard of it{}",
-                ago(confirmed)
-            ));
+        if let Some(memory) = memory {
+            memory.tell(address, io);
         }
     }
     Ok(is_new)
 }
 
-/// How long ago somebody was asked and answered, if ever.
-fn ago(confirmed: Option<SystemTime>) -> String {
-    let age = confirmed.and_then(|at| SystemTime::now().duration_since(at).ok());
-    age.map_or_else(String::new, |age| {
-        format!(" (somebody last answered {} ago)", output::duration(age))
-    })
+/// What a name stands for by memory alone, because nobody answered.
+struct Memory {
+    /// When somebody last did.
+    confirmed: Option<SystemTime>,
+}
+
+impl Memory {
+    /// None if somebody answered, or nobody had to be asked.
+    fn of(answer: Option<Origin>) -> Option<Self> {
+        match answer {
+            Some(Origin::Cache { confirmed }) => Some(Self { confirmed }),
+            Some(Origin::Network { .. }) | None => None,
+        }
+    }
+
+    /// That what was asked for is not known, and what holds instead.
+    fn refusal(&self, asked: &str, here: &str) -> Failure {
+        Failure::new(
+            Kind::Unreachable,
+            format!("nobody could be asked {asked}; {here}{}", self.ago()),
+        )
+        .next("check the connection, or name a peer with --peer; with --offline nobody is asked")
+    }
+
+    /// That what came may not be the newest.
+    fn tell(&self, address: &Address, io: &mut Io) {
+        io.say(format_args!(
+            "nobody could be asked for {address}: this is the newest that was heard of it{}",
+            self.ago()
+        ));
+    }
+
+    /// How long ago somebody was asked and answered, if ever.
+    fn ago(&self) -> String {
+        let age = self.confirmed.and_then(|at| SystemTime::now().duration_since(at).ok());
+        age.map_or_else(String::new, |age| {
+            format!(" (somebody last answered {} ago)", output::duration(age))
+        })
+    }
 }
 
 /// How far a pull is.

@@ -106,6 +106,12 @@ pub fn name_of(id: &DatasetId) -> Option<Name> {
     Some(Name::from_public_key(&key))
 }
 
+/// The dataset whose own key the name is of, if there is one; the name may stand for another all the same.
+pub fn id_of(name: &Name) -> Option<DatasetId> {
+    let key = name.public_key()?.try_into_ed25519().ok()?;
+    Some(DatasetId::from_public_key(key.to_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +120,7 @@ mod tests {
     fn a_dataset_and_its_name_are_one_key() {
         let key = odf_node::keystore::Keypair::generate_ed25519();
         let name = Name::from_public_key(&key.public());
-        let id = DatasetId::from_public_key(key.public().try_into_ed25519().unwrap().to_bytes());
+        let id = id_of(&name).unwrap();
         assert_eq!(
             id.to_string().parse::<Address>().unwrap(),
             Address::Dataset { id, name }

@@ -1,4 +1,4 @@
-//! Peers as a place that damaged datasets are mended from.
+//! Peers as a place that blocks, files and other histories of a dataset are taken from.
 
 use bytes::Bytes;
 use odf_dataset::Object;
@@ -6,7 +6,7 @@ use odf_dataset::receive::{Arrival, Listener, ReceiveError, Source, SourceError}
 use odf_metadata::Multihash;
 use odf_node::block::Cid;
 use odf_node::fetch::Fetcher;
-use odf_node::ipns::Freshness;
+use odf_node::ipns::{Freshness, Origin};
 use odf_node::peer::Node;
 use tokio::sync::watch;
 
@@ -17,6 +17,7 @@ use crate::Local;
 /// Everybody who has the DAG of a dataset below some root, for threads that may block.
 pub struct FromPeers {
     source: IpfsSource,
+    answer: Option<Origin>,
     /// The source goes on for as long as this is there.
     _waiting: watch::Sender<()>,
 }
@@ -27,13 +28,17 @@ impl FromPeers {
     /// # Errors
     /// The name cannot be resolved, or leads to no dataset.
     pub async fn at(local: &Local, node: &Node, fetcher: &Fetcher, address: &Address) -> Result<Self, PullError> {
-        let value = match (address, address.name()) {
-            (Address::Root { cid, path }, _) => format!("/ipfs/{cid}/{path}"),
-            (_, Some(name)) => node.names().resolve(name, Freshness::Network).await?.value,
-            (_, None) => address.to_string(),
+        let (value, answer) = match (address, address.name()) {
+            (Address::Root { cid, path }, _) => (format!("/ipfs/{cid}/{path}"), None),
+            (_, Some(name)) => {
+                let resolved = node.names().resolve(name, Freshness::Network).await?;
+                (resolved.value, Some(resolved.source))
+            }
+            (_, None) => (address.to_string(), None),
         };
         let root = root_of(fetcher, &value).await?;
-        Self::below(local, fetcher, root, address.to_string()).await
+        let found = Self::below(local, fetcher, root, address.to_string()).await?;
+        Ok(Self { answer, ..found })
     }
 
     /// What is below a root; `place` is what messages call it.
@@ -45,8 +50,15 @@ impl FromPeers {
         let (waiting, wanted) = watch::channel(());
         Ok(Self {
             source: IpfsSource::new(place, remote, local, fetcher, wanted),
+            answer: None,
             _waiting: waiting,
         })
+    }
+
+    /// Where the answer is from to what the name stands for; none of a root. See [`Pulled::answer`](super::Pulled::answer).
+    #[must_use]
+    pub fn answer(&self) -> Option<Origin> {
+        self.answer
     }
 
     /// The same for a copy that is not served: its files are plain ones, which the block store does not hear of.
