@@ -39,10 +39,18 @@ impl Helia {
     /// # Errors
     /// The script cannot be started or does not end. Its exit code is the caller's to look at.
     pub fn fetch(&self, address: &str, path: &str) -> Outcome<Finished> {
+        self.fetch_as("Ed25519", address, path)
+    }
+
+    /// As [`Helia::fetch`], by a peer whose key is of this type: `Ed25519`, `secp256k1` or `RSA`.
+    ///
+    /// # Errors
+    /// As for [`Helia::fetch`].
+    pub fn fetch_as(&self, key: &str, address: &str, path: &str) -> Outcome<Finished> {
         let mut command = Command::new(&self.node);
         command
             .current_dir(&self.dir)
-            .args(["fetch.mjs", address, path, NETWORK_MILLISECONDS]);
+            .args(["fetch.mjs", address, path, NETWORK_MILLISECONDS, key]);
         run(command, LIMIT)
     }
 }

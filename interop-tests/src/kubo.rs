@@ -49,6 +49,14 @@ impl Kubo {
     /// # Errors
     /// As for [`Kubo::init`].
     pub fn init_with(profiles: &[&str]) -> Outcome<Option<Self>> {
+        Self::init_as("ed25519", profiles)
+    }
+
+    /// As [`Kubo::init_with`], of a peer whose key is of this type: `ed25519`, `rsa` or `secp256k1`.
+    ///
+    /// # Errors
+    /// As for [`Kubo::init`].
+    pub fn init_as(key: &str, profiles: &[&str]) -> Outcome<Option<Self>> {
         let Some(binary) = installed(ODFS_KUBO)? else {
             return Ok(None);
         };
@@ -63,7 +71,7 @@ impl Kubo {
             profile.push(',');
             profile.push_str(more);
         }
-        kubo.ok(["init", "--profile", &profile])?;
+        kubo.ok(["init", "--algorithm", key, "--profile", &profile])?;
         Ok(Some(kubo))
     }
 
@@ -156,13 +164,22 @@ impl Kubo {
     /// # Errors
     /// No daemon runs, or it listens nowhere.
     pub fn address(&self) -> Outcome<String> {
+        self.address_over("tcp")
+    }
+
+    /// As [`Kubo::address`], over `tcp` or `quic-v1`, where the daemon listens there.
+    ///
+    /// # Errors
+    /// As for [`Kubo::address`].
+    pub fn address_over(&self, transport: &str) -> Outcome<String> {
         let addresses = self.ok(["id", "-f", "<addrs>"])?;
+        let (transport, peer) = (format!("/{transport}/"), "/p2p/");
         let address = addresses
             .lines()
-            .find(|line| line.contains("/tcp/") && line.contains("/p2p/"));
+            .find(|line| line.contains(&transport) && line.contains(peer));
         address
             .map(str::to_owned)
-            .ok_or_else(|| Failure::new(format!("Kubo listens nowhere on TCP: {addresses}")))
+            .ok_or_else(|| Failure::new(format!("Kubo does not listen on {transport}: {addresses}")))
     }
 
     /// The URL of the running daemon's gateway, without a slash at the end.

@@ -29,6 +29,21 @@ fn helia_fetches_from_odfs_by_name() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn helia_fetches_whatever_its_key_is() -> Outcome {
+    let Some(helia) = Helia::find()? else { return Ok(()) };
+    let workspace = Workspace::new()?;
+    let node = workspace.node()?;
+    let file = workspace.write("t.csv", table(3))?;
+    let cid = workspace.odfs(["ipfs", "add", "-Q", "t.csv"])?.text();
+    for key in ["Ed25519", "secp256k1", "RSA"] {
+        let fetched = helia.fetch_as(key, &node.address, &format!("/ipfs/{cid}"))?.success()?;
+        assert_eq!(fetched.stdout, std::fs::read(&file)?, "{key}: {}", fetched.stderr);
+    }
+    node.stop()?;
+    Ok(())
+}
+
 /// The directories of a dataset of more than a few blocks are sharded, into nodes of eight.
 #[test]
 fn helia_walks_the_directories_of_a_dataset_of_many_blocks() -> Outcome {

@@ -227,3 +227,38 @@ fn keys_move_between_kubo_and_odfs() -> Outcome {
     assert!(ours.contains(&imported), "{ours} is not {imported}");
     Ok(())
 }
+
+/// Kubo peers and names of each key type that Kubo makes, over TCP and QUIC, dialled from either side.
+#[test]
+fn odfs_and_kubo_meet_whatever_their_keys_are() -> Outcome {
+    let origin = Workspace::new()?;
+    let file = origin.write("t.csv", table(3))?.display().to_string();
+    origin.publish(&[&file, "--name", "t"])?;
+    let exported = origin.export("t", "exported")?;
+    let node = origin.node()?;
+    for key in ["rsa", "ed25519", "secp256k1"] {
+        let Some(mut kubo) = Kubo::init_as(if key == "secp256k1" { "ed25519" } else { key }, &[])? else {
+            return Ok(());
+        };
+        let listen = r#"["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"]"#;
+        kubo.ok(["config", "--json", "Addresses.Swarm", listen])?;
+        kubo.start()?;
+        let root = kubo.add(&exported, &KAMU_FLAGS)?;
+        let name = kubo.ok(["key", "gen", "t", "--type", key])?;
+        let path = format!("/ipfs/{root}");
+        let published = ["-Q", "--key", "t", "--allow-offline", "--resolve=false"];
+        kubo.ok([&["name", "publish"][..], &published, &[&path]].concat())?;
+        for transport in ["tcp", "quic-v1"] {
+            let there = Workspace::new()?;
+            let address = kubo.address_over(transport)?;
+            there.odfs(["pull", &format!("ipns://{name}"), "--as", "t", "--peer", &address])?;
+            same_dataset((&origin, "t"), (&there, "t"))?;
+        }
+        kubo.connect(&node.address)?;
+        let cid = origin.odfs(["ipfs", "add", "-Q", &file])?.text();
+        let read = kubo.run(["cat", &format!("/ipfs/{cid}")])?.success()?;
+        assert_eq!(read.stdout, std::fs::read(&file)?, "{key}");
+    }
+    node.stop()?;
+    Ok(())
+}

@@ -73,6 +73,23 @@ pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
+/// What counts as one operator's network: a /16 of IPv4, a /32 of IPv6.
+pub(crate) type IpGroup = [u8; 5];
+
+/// The network that an address is in; none of an address that does not begin with an IP address.
+pub(crate) fn ip_group(address: &Multiaddr) -> Option<IpGroup> {
+    match ip(address)? {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            Some([4, a, b, 0, 0])
+        }
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.octets();
+            Some([6, a, b, c, d])
+        }
+    }
+}
+
 /// Drops the QUIC addresses of a host that also offers TCP, where the path is local.
 ///
 /// On a local path QUIC often wins the race of handshakes and then moves bytes at a fraction of the speed of a kernel

@@ -1,10 +1,11 @@
 // Fetches one path from one peer the way a browser-side client would, with Helia, and writes the bytes to stdout.
 //
-//   node fetch.mjs MULTIADDR PATH [TIMEOUT_MS]
+//   node fetch.mjs MULTIADDR PATH [TIMEOUT_MS [KEY_TYPE]]
 //
 // MULTIADDR ends in /p2p/ID and is the only peer dialled. PATH is /ipns/NAME/... or /ipfs/CID/...; it is walked
 // through dag-cbor maps and UnixFS directories. Of a PATH that ends in / the names of its entries are written, one a line,
-// each after it was looked up by its own path. What was done goes to stderr, one line a step. Exit codes: 0 done,
+// each after it was looked up by its own path. KEY_TYPE is that of the key that names this
+// peer: Ed25519 (else), secp256k1 or RSA; there are no others in js-libp2p. What was done goes to stderr, one line a step. Exit codes: 0 done,
 // 1 failed, 2 wrong arguments.
 
 import { withBitswap } from '@helia/bitswap'
@@ -12,6 +13,7 @@ import { ipns, ipnsSelector, ipnsValidator } from '@helia/ipns'
 import { withLibp2pLight } from '@helia/libp2p'
 import { unixfs } from '@helia/unixfs'
 import * as dagCbor from '@ipld/dag-cbor'
+import { generateKeyPair } from '@libp2p/crypto/keys'
 import { identify } from '@libp2p/identify'
 import { kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import { noise } from '@libp2p/noise'
@@ -25,10 +27,10 @@ import { CID } from 'multiformats/cid'
 import { setTimeout } from 'node:timers/promises'
 
 const DAG_CBOR = 0x71
-const [address, path, timeout = '30000'] = process.argv.slice(2)
+const [address, path, timeout = '30000', keyType = 'Ed25519'] = process.argv.slice(2)
 
 if (address == null || path == null || !/^\/ip[fn]s\/./.test(path)) {
-  process.stderr.write('usage: fetch.mjs MULTIADDR /ipns/NAME/...|/ipfs/CID/... [TIMEOUT_MS]\n')
+  process.stderr.write('usage: fetch.mjs MULTIADDR /ipns/NAME/...|/ipfs/CID/... [TIMEOUT_MS [KEY_TYPE]]\n')
   process.exit(2)
 }
 
@@ -40,6 +42,7 @@ const out = (bytes) => new Promise((resolve, reject) => {
 const say = (line) => process.stderr.write(`${line}\n`)
 
 const helia = await withBitswap(withLibp2pLight(createHeliaLight({ codecs: [dagCbor] }), {
+  privateKey: await generateKeyPair(keyType),
   addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
   transports: [tcp()],
   connectionEncrypters: [noise()],

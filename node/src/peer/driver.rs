@@ -5,6 +5,7 @@
 //! spawned. Who belongs to which routing table is decided in [`neighbours`].
 
 mod neighbours;
+mod observed;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
+use self::observed::Observed;
 use super::search::Search;
 use crate::address::{Reach, prefer_tcp_nearby, reach, split_peer};
 use crate::exchange;
@@ -103,7 +105,9 @@ pub(crate) struct State {
     dials: HashMap<ConnectionId, Dialling>,
     peers: HashMap<PeerId, Connected>,
     named: HashSet<PeerId>,
-    observed: HashMap<Multiaddr, u32>,
+    observed: Observed,
+    /// Who spoke of itself last: what libp2p says next of where we are seen is from this peer.
+    identified: Option<PeerId>,
     searches: Arc<Semaphore>,
     announced_at: Option<Instant>,
     refresh_at: Instant,
@@ -120,7 +124,8 @@ impl Default for State {
             dials: HashMap::new(),
             peers: HashMap::new(),
             named: HashSet::new(),
-            observed: HashMap::new(),
+            observed: Observed::default(),
+            identified: None,
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
             announced_at: None,
             refresh_at: now + REFRESH_INTERVAL,

@@ -4,6 +4,8 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) mod keys;
+
 use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
 

@@ -28,12 +28,15 @@ const PARALLELISM: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
 const MAX_PACKET_BYTES: usize = 4 << 20;
 /// Ceiling on one walk. Callers have deadlines of their own, which are shorter.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Addresses that libp2p keeps of us to tell to others.
+const MAX_TOLD: usize = 20;
+
 /// A DHT: see the module's words.
 pub(crate) struct Dht {
     network: Network,
     kad: kad::Behaviour<Records>,
-    /// What others of this network are told about where we are.
-    told: Vec<Multiaddr>,
+    /// What others of this network are told about where we are, and whether we listen there ourselves.
+    told: Vec<(Multiaddr, bool)>,
 }
 
 impl Dht {
@@ -83,9 +86,20 @@ impl Dht {
         !self.told.is_empty()
     }
 
-    fn tell(&mut self, address: &Multiaddr) {
-        if self.network.admits(reach(address)) && !self.told.contains(address) {
-            self.told.push(address.clone());
+    /// Kademlia keeps [`MAX_TOLD`] addresses and forgets the oldest for one more: what others say of us must not push out
+    /// where we listen.
+    fn tell(&mut self, address: &Multiaddr, listens: bool) {
+        if let Some(told) = self.told.iter_mut().find(|(told, _)| told == address) {
+            told.1 |= listens;
+        } else if self.network.admits(reach(address)) {
+            if self.told.len() >= MAX_TOLD {
+                let heard = self.told.iter().find(|(_, listens)| !listens);
+                match heard.map(|(address, _)| address.clone()) {
+                    Some(heard) if listens => self.untell(&heard),
+                    _ => return,
+                }
+            }
+            self.told.push((address.clone(), listens));
             self.kad
                 .on_swarm_event(FromSwarm::ExternalAddrConfirmed(ExternalAddrConfirmed {
                     addr: address,
@@ -94,8 +108,8 @@ impl Dht {
     }
 
     fn untell(&mut self, address: &Multiaddr) {
-        if self.told.contains(address) {
-            self.told.retain(|told| told != address);
+        if self.told.iter().any(|(told, _)| told == address) {
+            self.told.retain(|(told, _)| told != address);
             self.kad
                 .on_swarm_event(FromSwarm::ExternalAddrExpired(ExternalAddrExpired { addr: address }));
         }
@@ -186,8 +200,8 @@ impl NetworkBehaviour for Dht {
         // Kademlia announces confirmed external addresses only. Here every listen address that this network can reach
         // is one: on a LAN that is right, and a public listen address is as good as confirmed.
         match event {
-            FromSwarm::NewListenAddr(new) => self.tell(new.addr),
-            FromSwarm::ExternalAddrConfirmed(new) => self.tell(new.addr),
+            FromSwarm::NewListenAddr(new) => self.tell(new.addr, true),
+            FromSwarm::ExternalAddrConfirmed(new) => self.tell(new.addr, false),
             FromSwarm::ExpiredListenAddr(old) => self.untell(old.addr),
             FromSwarm::ExternalAddrExpired(old) => self.untell(old.addr),
             other => self.kad.on_swarm_event(other),
@@ -200,5 +214,47 @@ impl NetworkBehaviour for Dht {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         self.kad.poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::core::transport::ListenerId;
+    use libp2p::swarm::behaviour::NewListenAddr;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::routing::schedule::Schedule;
+    use crate::store::Table;
+
+    #[test]
+    fn where_we_listen_is_told_whatever_others_say() {
+        let (local, clock) = (PeerId::random(), Clock::system());
+        let schedule = Schedule::open(Table::in_memory(), clock.clone());
+        let [_, records] = Records::open(&Table::in_memory(), &schedule, local, &clock);
+        let mut dht = Dht::new(Network::Wan, local, records);
+        let at = |port: usize| -> Multiaddr { format!("/ip4/93.184.216.34/tcp/{port}").parse().unwrap() };
+        let listen = |dht: &mut Dht, port| {
+            dht.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr {
+                listener_id: ListenerId::next(),
+                addr: &at(port),
+            }));
+        };
+        let told = |dht: &Dht, port| dht.told.iter().any(|(address, _)| *address == at(port));
+        listen(&mut dht, 1);
+        for port in 100..100 + 2 * MAX_TOLD {
+            dht.on_swarm_event(FromSwarm::ExternalAddrConfirmed(ExternalAddrConfirmed {
+                addr: &at(port),
+            }));
+        }
+        assert_eq!(dht.told.len(), MAX_TOLD);
+        assert!(told(&dht, 1));
+        // Another one of our own takes the place of what was heard; what we listen on is never one of those.
+        listen(&mut dht, 2);
+        listen(&mut dht, 101);
+        (3..3 + MAX_TOLD).for_each(|port| listen(&mut dht, port));
+        assert_eq!(dht.told.len(), MAX_TOLD);
+        assert!([1, 2, 101].into_iter().all(|port| told(&dht, port)));
+        assert!(dht.told.iter().all(|(_, listens)| *listens));
     }
 }

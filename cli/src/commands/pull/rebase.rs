@@ -89,9 +89,7 @@ fn put_behind(
             }
         ));
         io.say(format_args!("The head before was {before}"));
-        let is_by_name = address
-            .parse::<Address>()
-            .is_ok_and(|address| address.dataset_id().is_some());
+        let is_by_name = address.parse::<Address>().is_ok_and(|address| address.name().is_some());
         match is_by_name {
             true => io.say(format_args!("`odfs push {name}` announces it")),
             // The name may stand for the history from before.

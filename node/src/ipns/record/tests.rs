@@ -32,6 +32,8 @@ const BROKEN_V1: (&str, &[u8]) = vector!(
 );
 const V2: (&str, &[u8]) = vector!("k51qzi5uqu5dit2ku9mutlfgwyz8u730on38kd10m97m36bjt66my99hb6103f", "v2");
 
+const RSA: (&str, &[u8]) = vector!("QmVujd5Vb7moysJj8itnGufN7MEtPRCNHkKpNuA4onsRa3", "rsa");
+
 const IPFS_PATH: &str = "/ipfs/bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354";
 
 fn at(secs: u64) -> SystemTime {
@@ -71,6 +73,37 @@ fn tampered(record: &Record, change: impl FnOnce(&mut Message)) -> Result<Record
     let mut message = Message::decode(&record.bytes).unwrap();
     change(&mut message);
     Record::verify(record.name, message.encode().into(), now())
+}
+
+#[test]
+fn names_of_every_key_type_are_verified() {
+    let record = verify(RSA).unwrap();
+    assert!(record.value().starts_with(b"/ipfs/"));
+    for key in crate::peer::tests::keys::of_every_type() {
+        let record = Record::create(&key, &contents()).unwrap();
+        let name = Name::from_public_key(&key.public());
+        let kind = key.key_type();
+        assert_eq!(
+            Record::verify(name, record.bytes.clone(), now()).unwrap().value(),
+            IPFS_PATH.as_bytes(),
+            "{kind}"
+        );
+        // The name of another key, and a value that was not signed.
+        let other = Name::from_public_key(&self::key(9).public());
+        assert!(Record::verify(other, record.bytes.clone(), now()).is_err(), "{kind}");
+        let forged = tampered(&record, |message| {
+            let data = message.data.as_mut().unwrap();
+            let at = data.len() - 1;
+            data[at] ^= 1;
+        });
+        assert!(
+            matches!(forged, Err(RecordError::BadSignature { .. })),
+            "{kind}: {forged:?}"
+        );
+        // A key whose name is its hash has to come with the record.
+        let bare = tampered(&record, |message| message.pub_key = None);
+        assert_eq!(bare.is_ok(), name.public_key().is_some(), "{kind}");
+    }
 }
 
 #[test]

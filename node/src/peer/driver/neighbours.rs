@@ -5,21 +5,18 @@ use std::collections::HashSet;
 use libp2p::{Multiaddr, PeerId, identify};
 
 use super::Driver;
-use crate::address::{Reach, ip, reach, split_peer};
+use crate::address::{Reach, ip_group, reach, split_peer};
 use crate::routing::Network;
 
 /// Addresses taken from one peer's identify message.
 const MAX_PEER_ADDRESSES: usize = 16;
 /// Peers in one WAN routing table from one /16 of IPv4 or /32 of IPv6, as in go-libp2p-kad-dht.
 const MAX_PER_IP_GROUP: usize = 3;
-/// Peers that must see us at the same public address before we tell it to others; Kubo's figure.
-const MIN_OBSERVERS: u32 = 4;
-/// Addresses at which others saw us, counted at the same time.
-const MAX_OBSERVED: usize = 64;
 
 impl Driver {
     /// Decides from what a peer says of itself to which routing tables it belongs.
     pub(super) fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
+        self.state.identified = Some(peer);
         let named = self.state.named.contains(&peer);
         let Some(connected) = self.state.peers.get_mut(&peer) else {
             return;
@@ -104,36 +101,24 @@ impl Driver {
         });
     }
 
-    /// Somebody saw us at `address`; libp2p reports that once for each connection.
+    /// The peer that was identified last saw us at `address`; libp2p reports that once for each connection.
     ///
     /// Behind a router, this is the only public address there is. It may not let anybody in, but a provider without
-    /// any address is refused by DHT servers.
+    /// any address is refused by DHT servers. Only who is on the internet can know how we are seen from there.
     pub(super) fn on_observed(&mut self, address: Multiaddr) {
-        if reach(&address) != Reach::Public {
+        let observer = self.state.identified.and_then(|peer| self.state.peers.get(&peer));
+        let mut remotes = observer.into_iter().flat_map(|peer| &peer.info.addresses);
+        let group = remotes.find(|remote| reach(remote) == Reach::Public).and_then(ip_group);
+        let (Some(group), Reach::Public) = (group, reach(&address)) else {
             return;
-        }
-        if self.state.observed.len() >= MAX_OBSERVED && !self.state.observed.contains_key(&address) {
-            self.state.observed.clear();
-        }
-        let observers = self.state.observed.entry(address.clone()).or_default();
-        *observers = observers.saturating_add(1);
-        if *observers == MIN_OBSERVERS {
+        };
+        let change = self.state.observed.hear(group, address);
+        for address in change.new {
             tracing::debug!(%address, "seen from outside");
             self.swarm.add_external_address(address);
         }
-    }
-}
-
-/// What counts as one operator's network: /16 of IPv4, /32 of IPv6.
-fn ip_group(address: &Multiaddr) -> Option<[u8; 5]> {
-    match ip(address)? {
-        std::net::IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            Some([4, a, b, 0, 0])
-        }
-        std::net::IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.octets();
-            Some([6, a, b, c, d])
+        for address in change.gone {
+            self.swarm.remove_external_address(&address);
         }
     }
 }
