@@ -23,8 +23,23 @@ pub(crate) enum Format {
     Json,
     /// One JSON object a line
     Ndjson,
+    /// One JSON array of arrays: the values of each row
+    JsonAoa,
+    /// One JSON object of arrays: the values of each column
+    JsonSoa,
     /// Comma-separated values with a header
     Csv,
+}
+
+impl Format {
+    /// The listing of nothing, where not even the columns are known; of some forms it is no text at all.
+    pub(crate) fn nothing(self) -> Option<&'static str> {
+        match self {
+            Self::Json | Self::JsonAoa => Some("[]"),
+            Self::JsonSoa => Some("{}"),
+            Self::Table | Self::Ndjson | Self::Csv => None,
+        }
+    }
 }
 
 /// The option that every listing has.
@@ -173,6 +188,8 @@ impl Listing {
                     io.line(serde_json::to_string(&row).map_err(std::io::Error::from)?)?;
                 }
             }
+            Format::JsonAoa => io.line(serde_json::to_string(&self.arrays()).map_err(std::io::Error::from)?)?,
+            Format::JsonSoa => io.line(serde_json::to_string(&ByColumn(self)).map_err(std::io::Error::from)?)?,
             Format::Csv => {
                 io.line(
                     self.columns
@@ -208,6 +225,12 @@ impl Listing {
             columns: &self.columns,
             cells,
         })
+    }
+
+    /// The values of each row.
+    fn arrays(&self) -> Vec<Vec<&Value>> {
+        let rows = self.rows.iter().map(|row| row.iter().map(|cell| &cell.value));
+        rows.map(Iterator::collect).collect()
     }
 
     fn table(&self, terminal: Terminal, in_terms: bool) -> String {
@@ -248,6 +271,17 @@ impl Serialize for Row<'_> {
     }
 }
 
+/// The rows as a JSON object with an array for each column.
+struct ByColumn<'a>(&'a Listing);
+
+impl Serialize for ByColumn<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let cells = |at: usize| self.0.rows.iter().filter_map(move |row| Some(&row.get(at)?.value));
+        let columns = self.0.columns.iter().enumerate();
+        serializer.collect_map(columns.map(|(at, name)| (name, cells(at).collect::<Vec<_>>())))
+    }
+}
+
 /// One field of a CSV line, quoted when it must be (RFC 4180).
 pub(crate) fn csv_field(text: &str) -> String {
     if text.contains(['"', ',', '\n', '\r']) {
@@ -281,6 +315,17 @@ mod tests {
             width: 80,
         };
         assert!(listing.table(terminal, false).contains("2.0 KiB"));
+    }
+
+    #[test]
+    fn rows_and_columns_as_arrays_leave_the_names_out_or_say_them_once() {
+        let mut listing = Listing::new(&["Size", "Name"]);
+        listing.row([Cell::bytes(2048), "a".into()]);
+        listing.row([Cell::bytes(1), Value::Null.into()]);
+        let rows = serde_json::to_string(&listing.arrays()).unwrap();
+        assert_eq!(rows, r#"[[2048,"a"],[1,null]]"#);
+        let columns = serde_json::to_string(&ByColumn(&listing)).unwrap();
+        assert_eq!(columns, r#"{"Size":[2048,1],"Name":["a",null]}"#);
     }
 
     #[test]

@@ -14,7 +14,7 @@ const ODFS_CASES: &str = "ODFS_CASES";
 /// How many cases run at a time, beside those that are polled.
 const AT_A_TIME: usize = 3;
 /// Most cases that may differ for a reason: with every further one, a dataset that both write is less likely to stay one.
-const MAX_EXPLAINED: usize = 16;
+const MAX_EXPLAINED: usize = 14;
 
 type Results = BTreeMap<String, Outcome<Vec<Difference>>>;
 

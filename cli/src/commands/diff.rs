@@ -72,11 +72,12 @@ pub(super) fn run(args: &DiffArgs, session: &Session, io: &mut Io) -> Result<(),
     }
     let counts = match changes {
         Some(changes) => rows::write(changes, format, io)?,
-        None if format == Format::Json => {
-            io.line("[]")?;
+        None => {
+            if let Some(nothing) = format.nothing() {
+                io.line(nothing)?;
+            }
             Counts::default()
         }
-        None => Counts::default(),
     };
     if format == Format::Table {
         io.say(counts);

@@ -47,7 +47,7 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
     let entries = workspace.catalog().entries()?;
     let damaged: Vec<&Entry> = entries.iter().filter(|entry| entry.damaged.is_some()).collect();
     let format = args.output.format(io);
-    if matches!(format, Format::Csv | Format::Ndjson) {
+    if !matches!(format, Format::Table | Format::Json) {
         return names.write(format, io);
     }
     let size = stats.pack_bytes + stats.file_bytes + stats.index_bytes;

@@ -40,11 +40,10 @@ pub(super) fn run(args: &TailArgs, session: &Session, io: &mut Io) -> Result<(),
             Ok(())
         }
         Some(newest) => records::write(&newest.schema().clone(), newest, format, io),
-        None if format == Format::Json => io.line("[]"),
         None if format == Format::Table => {
             io.say("the dataset has no rows yet");
             Ok(())
         }
-        None => Ok(()),
+        None => format.nothing().map_or(Ok(()), |nothing| io.line(nothing)),
     }
 }

@@ -1,24 +1,24 @@
 //! Rows of datasets, written as people or programs want them, however many there are: a batch is in memory at a time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, Float64Array, GenericListArray, MapArray, OffsetSizeTrait,
-    RecordBatch, StringArray, StringBuilder, StructArray, make_array,
+    Array, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait, RecordBatch,
+    StringArray, StringBuilder, StructArray, make_array,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
-use arrow::json::writer::{
-    Encoder, EncoderFactory, EncoderOptions, JsonArray, JsonFormat, LineDelimited, NullableEncoder,
-    WriterBuilder as JsonBuilder, make_encoder,
-};
+use arrow::json::writer::{EncoderOptions, make_encoder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::{Format, Rows, csv_field};
 use crate::failure::Failure;
 use crate::io::Io;
+use json::Floats;
+
+mod json;
 
 /// Times in UTC, to the digits that they have.
 const TIME: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
@@ -52,10 +52,14 @@ pub(crate) fn write<E: Into<Failure>>(
     });
     match format {
         Format::Table => tables(batches, io),
-        Format::Json => {
+        Format::Json | Format::JsonAoa | Format::JsonSoa => {
             let absent = Arc::new(AtomicU64::new(0));
-            json::<JsonArray>(batches, Floats::Null(absent.clone()), io)?;
-            io.line("")?;
+            let floats = Floats::Null(absent.clone());
+            match format {
+                Format::JsonAoa => json::arrays(batches, floats, io)?,
+                Format::JsonSoa => json::columns(schema, batches, floats, io)?,
+                _ => json::objects(batches, floats, io)?,
+            }
             match absent.load(Ordering::Relaxed) {
                 0 => {}
                 count => io.say(format_args!(
@@ -64,7 +68,7 @@ pub(crate) fn write<E: Into<Failure>>(
             }
             Ok(())
         }
-        Format::Ndjson => json::<LineDelimited>(batches, Floats::Text, io),
+        Format::Ndjson => json::lines(batches, io),
         Format::Csv => csv(schema, batches, io),
     }
 }
@@ -107,21 +111,6 @@ fn header(batch: &RecordBatch) -> Rows {
         .collect();
     let numeric = batch.columns().iter().map(|column| column.data_type().is_numeric());
     Rows::new(names, numeric.collect())
-}
-
-fn json<F: JsonFormat>(
-    batches: impl Iterator<Item = Result<RecordBatch, Failure>>,
-    floats: Floats,
-    io: &mut Io,
-) -> Result<(), Failure> {
-    let builder = JsonBuilder::new()
-        .with_explicit_nulls(true)
-        .with_encoder_factory(Arc::new(floats));
-    let mut writer = builder.build::<_, F>(io.out());
-    for batch in batches {
-        writer.write(&batch?)?;
-    }
-    Ok(writer.finish()?)
 }
 
 fn csv(
@@ -176,64 +165,6 @@ fn csv_rows(batch: &RecordBatch, text: &mut String) -> Result<(), ArrowError> {
         text.push('\n');
     }
     Ok(())
-}
-
-/// How NaN and infinities are written in JSON, which has no numbers for them.
-#[derive(Debug)]
-enum Floats {
-    /// As the text that they are in CSV.
-    Text,
-    /// As null, which is another value: they are counted, so that somebody is told.
-    Null(Arc<AtomicU64>),
-}
-
-impl EncoderFactory for Floats {
-    fn make_default_encoder<'a>(
-        &self,
-        field: &'a FieldRef,
-        array: &'a dyn Array,
-        _: &'a EncoderOptions,
-    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
-        static NUMBERS: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
-        if !array.data_type().is_floating() {
-            return Ok(None);
-        }
-        let values = cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone();
-        if values.iter().flatten().all(f64::is_finite) {
-            return Ok(None);
-        }
-        let encoder = Numbers {
-            values,
-            finite: make_encoder(field, array, &NUMBERS)?,
-            absent: match self {
-                Self::Text => None,
-                Self::Null(count) => Some(count.clone()),
-            },
-        };
-        Ok(Some(NullableEncoder::new(Box::new(encoder), array.nulls().cloned())))
-    }
-}
-
-struct Numbers<'a> {
-    values: Float64Array,
-    /// Writes those that are.
-    finite: NullableEncoder<'a>,
-    /// Counts the others, if they are written as null.
-    absent: Option<Arc<AtomicU64>>,
-}
-
-impl Encoder for Numbers<'_> {
-    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
-        let value = self.values.value(row);
-        match &self.absent {
-            _ if value.is_finite() => self.finite.encode(row, out),
-            None => out.extend_from_slice(format!("\"{value}\"").as_bytes()),
-            Some(count) => {
-                count.fetch_add(1, Ordering::Relaxed);
-                out.extend_from_slice(b"null");
-            }
-        }
-    }
 }
 
 /// The same rows with lists, structs and maps as JSON text, which is all that a cell of CSV can hold.

@@ -97,7 +97,7 @@ pub(super) enum Types {
     Settled,
     /// Those that kamu's reader gives them: views for text and bytes, and in all else the encoding of the file, so that the
     /// slice has the same bytes. Nested ones stay as they are. Times keep the digits below the millisecond, for queries; what
-    /// is stored of them is cut later, and told.
+    /// is stored of them is cut later, and told. Dictionaries stay what they are.
     Read,
 }
 
@@ -116,7 +116,7 @@ impl Types {
     }
 }
 
-/// A type of a slice that keeps the encoding of the file wherever slices can have it.
+/// A type of a slice that keeps the encoding of the file wherever slices can have it, or a dictionary, which they cannot.
 fn as_encoded(data_type: &DataType) -> Option<DataType> {
     let item = |item: &FieldRef| {
         let inner = as_encoded(item.data_type()).filter(|inner| !matches!(inner, DataType::Struct(_)))?;
@@ -132,6 +132,8 @@ fn as_encoded(data_type: &DataType) -> Option<DataType> {
         | DataType::Decimal256(..)
         | DataType::Date64
         | DataType::Timestamp(..) => data_type.clone(),
+        // For queries; rows that are stored have none, see `fit`.
+        DataType::Dictionary(_, value) if as_encoded(value).is_some() => data_type.clone(),
         DataType::List(inner) => DataType::List(item(inner)?),
         DataType::LargeList(inner) => DataType::LargeList(item(inner)?),
         DataType::FixedSizeList(inner, length) => DataType::FixedSizeList(item(inner)?, *length),

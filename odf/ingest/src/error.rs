@@ -215,6 +215,12 @@ pub enum FitError {
         /// Those that are there.
         columns: String,
     },
+    /// Dictionaries are no type of ODF's, and nobody said what the column is to be.
+    #[error(
+        "column `{0}` holds numbers that stand for values of a list (a dictionary, as pandas writes categories), and nothing \
+         says what they are to be in the dataset"
+    )]
+    Coded(String),
     /// Other columns than the dataset's.
     #[error("the rows do not fit the dataset's schema: {0}")]
     Incompatible(String),

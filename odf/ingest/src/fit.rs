@@ -10,16 +10,18 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, new_null_array};
+use arrow::array::{ArrayRef, AsArray, StringArray, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
+use chrono::DateTime;
 
 use super::before::Before;
 use super::columns::no_unit;
 use super::exact::{self, Manner, Unfit};
 use super::infer::{UTC, timestamp};
+use super::moment::{Counted, parse_moment_lax};
 use super::plan::{Plan, is_text};
 use super::shape::type_name;
 use super::source::{Alteration, Batches, Place, Problem, Reading, Source, SourceError};
@@ -72,10 +74,15 @@ impl Fit {
         let mut taken: Vec<(Field, Column)> = Vec::with_capacity(rows.fields().len());
         for (at, field) in rows.fields().iter().enumerate() {
             let name = allowed_name(field.name(), &before.strategy, vocabulary, chosen)?;
-            let (data_type, conversion) = if name == vocabulary.event_time_column {
-                event_time(field, chosen)?
-            } else {
-                normal(field.data_type())
+            let (data_type, conversion) = match field.data_type() {
+                // Functions keep them: the older release of the engine, which kamu has, gives their values.
+                DataType::Dictionary(_, value) if computed && name != vocabulary.event_time_column => {
+                    let (value, _) = normal(value);
+                    (value.clone(), Conversion::To(value))
+                }
+                coded if is_coded(coded) => return Err(FitError::Coded(field.name().clone())),
+                _ if name == vocabulary.event_time_column => event_time(field, chosen)?,
+                other => normal(other),
             };
             if taken.iter().any(|(taken, _)| *taken.name() == name) {
                 // There is one with the `_` already.
@@ -188,6 +195,18 @@ fn allowed_name(
         (false, _) => Ok(name.to_owned()),
         (true, false) => Ok(format!("_{name}")),
         (true, true) => Err(FitError::Reserved(name.to_owned())),
+    }
+}
+
+/// Whether values stand in it as numbers of entries of a dictionary.
+fn is_coded(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(..) => true,
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            is_coded(item.data_type())
+        }
+        DataType::Struct(fields) => fields.iter().any(|field| is_coded(field.data_type())),
+        _ => false,
     }
 }
 
@@ -449,7 +468,18 @@ impl Fitted<'_> {
             }
             return Ok(cut);
         }
-        exact::convert(given, to, manner).map_err(|unfit| match unfit {
+        let mut converted = exact::convert(given, to, manner);
+        if matches!(converted, Err(Unfit::Value(..))) && tells && is_text(given.data_type()) {
+            // Perhaps it was digits that are not stored.
+            let texts = cast(given, &DataType::Utf8).map_err(|error| self.fail(column, syntax(&error)))?;
+            let (texts, cut) = cut_texts(texts.as_string());
+            let texts: ArrayRef = Arc::new(texts);
+            converted = exact::convert(&texts, to, manner);
+            if converted.is_ok() {
+                self.source.tell_of(column.name(), Alteration::CutTimes, cut);
+            }
+        }
+        converted.map_err(|unfit| match unfit {
             Unfit::Value(row, problem) => self.refuse(row, column, problem),
             Unfit::Column(problem) => self.fail(column, problem),
         })
@@ -479,6 +509,22 @@ impl Fitted<'_> {
             problem,
         }
     }
+}
+
+/// The same texts, but for times with digits below the millisecond, and how many these are: they are cut toward 1970, as kamu
+/// cuts what it takes for times only behind the reading.
+fn cut_texts(texts: &StringArray) -> (StringArray, u64) {
+    let mut count = 0;
+    let cut = texts.iter().map(|text| {
+        let moment = parse_moment_lax(text?, TimeUnit::Millisecond, None).map(|moment| moment.counted);
+        let time = match moment {
+            Some(Counted::Finer(below)) => DateTime::from_timestamp_millis(below + i64::from(below < 0)),
+            _ => None,
+        };
+        count += u64::from(time.is_some());
+        Some(time.map_or_else(|| text.unwrap_or_default().to_owned(), |time| time.to_rfc3339()))
+    });
+    (cut.collect(), count)
 }
 
 /// How many times have digits below the millisecond.

@@ -339,6 +339,7 @@ fn a_source_that_declares_no_columns_has_those_of_the_file_as_they_are_encoded()
             .with_precision_and_scale(5, 2)
             .unwrap()
     };
+    let coded: DictionaryArray<arrow::datatypes::Int32Type> = vec![Some("x"), None].into_iter().collect();
     let columns: Vec<(&str, ArrayRef, bool)> = vec![
         (
             "text",
@@ -357,6 +358,7 @@ fn a_source_that_declares_no_columns_has_those_of_the_file_as_they_are_encoded()
             false,
         ),
         ("fine", micros, false),
+        ("coded", Arc::new(coded), true),
     ];
     let (text, bytes) = (DataType::Utf8View, DataType::BinaryView);
     let mut expected: Vec<DataType> = columns.iter().map(|(_, array, _)| array.data_type().clone()).collect();
@@ -384,8 +386,8 @@ fn a_source_that_declares_no_columns_has_those_of_the_file_as_they_are_encoded()
         lines(&batch),
         [
             "a text beyond twelve bytes a 61 123.45 1970-01-02T00:00:00 [a, ] [1, 2] {t: 1970-01-01T00:00:00.001001} \
-             1970-01-01T00:00:00.001001",
-            "- b 62 -0.01 1970-01-01T00:00:00 - - {t: 1969-12-31T23:59:59.999999} 1969-12-31T23:59:59.999999",
+             1970-01-01T00:00:00.001001 x",
+            "- b 62 -0.01 1970-01-01T00:00:00 - - {t: 1969-12-31T23:59:59.999999} 1969-12-31T23:59:59.999999 -",
         ]
     );
 }

@@ -184,6 +184,36 @@ fn kinds(update: &Update) -> Vec<&'static str> {
 }
 
 #[test]
+fn digits_of_an_event_time_that_is_text_are_cut_toward_1970_and_told() {
+    let mut open = Pushed::new(vec![source(
+        "default",
+        ndjson(&["event_time STRING"]),
+        None,
+        MergeStrategy::Append,
+    )]);
+    let row = |time: &str| format!("{{\"event_time\":\"{time}\"}}\n");
+    let plain = row("2024-01-02T00:00:00.5Z");
+    let update =
+        updated(open.push(&(row("2024-01-01T02:00:00.123456+02:00") + &row("1900-01-01T00:00:00.0005Z") + &plain)));
+    assert_eq!(
+        open.world.rows(),
+        [
+            "0 0 1900-01-01T00:00:00.001Z",
+            "1 0 2024-01-01T00:00:00.123Z",
+            "2 0 2024-01-02T00:00:00.500Z"
+        ]
+    );
+    let said = said(&update);
+    assert!(
+        said.len() == 1 && said[0].starts_with("event_time: 2 time(s) have digits below"),
+        "{said:?}"
+    );
+    // What is refused is named as it stands in the file.
+    let error = open.refused(&(row("2024-01-01T00:00:00.0001Z") + &row("yesterday")));
+    assert!(error.contains("row 2, column `event_time`: `yesterday`"), "{error}");
+}
+
+#[test]
 fn columns_that_nobody_named_give_way_to_the_system() {
     // Neither a query nor an ODF schema: `_` in front, and the event time may be text or seconds.
     let mut open = Pushed::new(vec![source(

@@ -66,6 +66,10 @@ impl From<FitError> for Failure {
                 "mend the read step of the source (with a `schema` it reads files as it declares) or its query, or say with \
                  SetDataSchema what the dataset is to become; nothing was taken",
             ),
+            FitError::Coded(_) => failure.next(
+                "declare the columns in the source's read step (`schema`), or cast this one in its query; \
+                 `odfs publish FILE` takes the values as they are. Nothing was taken",
+            ),
             // The ways out are in the message.
             FitError::Reserved(_) => failure.next("nothing was taken"),
             _ => failure.next(MEND),

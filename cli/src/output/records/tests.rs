@@ -4,10 +4,10 @@ use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
 use arrow::array::{
-    Date32Array, Date64Array, DurationSecondArray, Int64Array, ListArray, MapBuilder, Time32SecondArray,
+    Date32Array, Date64Array, DurationSecondArray, Float64Array, Int64Array, ListArray, MapBuilder, Time32SecondArray,
     TimestampMillisecondArray, TimestampNanosecondArray,
 };
-use arrow::datatypes::Int32Type;
+use arrow::datatypes::{Float64Type, Int32Type};
 
 use super::*;
 use crate::io::Cancel;
@@ -100,6 +100,43 @@ fn cells_of_csv_hold_lists_structs_and_maps_as_json() {
         json[2],
         serde_json::json!({"l": [], "s": {"at": "9223372036854775807 ms since 1970-01-01", "x": null}, "m": null})
     );
+}
+
+#[test]
+fn rows_and_columns_as_arrays_keep_every_value_in_its_place() {
+    assert_eq!(
+        text(nested(), Format::JsonAoa),
+        "[[[1,null],[\"1970-01-01T00:00:00Z\",\"a,\\\"b\\\"\"],{\"k\":\"v\"}],[null,[null,\"c\"],{}],\
+         [[],[\"9223372036854775807 ms since 1970-01-01\",null],null]]\n"
+    );
+    let columns: serde_json::Value = serde_json::from_str(&text(nested(), Format::JsonSoa)).unwrap();
+    let rows: serde_json::Value = serde_json::from_str(&text(nested(), Format::Json)).unwrap();
+    for column in ["l", "s", "m"] {
+        for row in 0..3 {
+            assert_eq!(columns[column][row], rows[row][column], "{column} {row}");
+        }
+    }
+    let (first, second) = (numbers(0..2), numbers(2..3));
+    let schema = first.schema();
+    let both = [first, second];
+    assert_eq!(written(&both, &schema, Format::JsonAoa), "[[0],[1],[2]]\n");
+    assert_eq!(written(&both, &schema, Format::JsonSoa), "{\"n\":[0,1,2]}\n");
+    assert_eq!(written(&[], &schema, Format::JsonAoa), "[]\n");
+    assert_eq!(written(&[], &schema, Format::JsonSoa), "{\"n\":[]}\n");
+}
+
+#[test]
+fn columns_that_no_memory_may_hold_are_refused_with_a_way_on() {
+    let batch = numbers(0..4);
+    let columns = |most| {
+        let mut io = Io::apart(io::sink(), Cancel::new());
+        let rows = std::iter::once(Ok::<_, Failure>(batch.clone()));
+        json::columns_within(most, &batch.schema(), rows, Floats::Text, &mut io)
+    };
+    columns("0,1,2,3".len()).unwrap();
+    let failure = columns("0,1,2,3".len() - 1).unwrap_err();
+    assert_eq!(failure.kind(), crate::failure::Kind::Usage);
+    assert!(failure.next_step().unwrap().contains("-o ndjson"));
 }
 
 #[test]
