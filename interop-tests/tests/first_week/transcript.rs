@@ -298,7 +298,9 @@ impl Transcript {
 
     /// The word for an id that may be shortened.
     fn number(&mut self, kind: Kind, id: &str) -> String {
-        let is_same = |known: &(Kind, String)| known.0 == kind && (known.1.starts_with(id) || id.starts_with(&known.1));
+        // Listings show the end of a hash.
+        let is_part = |long: &str, short: &str| long.starts_with(short) || long.ends_with(short);
+        let is_same = |known: &(Kind, String)| known.0 == kind && (is_part(&known.1, id) || is_part(id, &known.1));
         let at = self.ids.iter().position(is_same).unwrap_or_else(|| {
             self.ids.push((kind, id.to_owned()));
             self.ids.len() - 1
@@ -427,8 +429,7 @@ fn words(line: &str) -> Outcome<Vec<String>> {
 fn only_what_differs_is_replaced() {
     let mut seen = Transcript::new("none.txt", "none");
     let hash = "f16205e7a1c0b2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9";
-    let text =
-        format!("Updated to {hash} at 2026-11-27T13:35:40.123Z, see 5e7a1c0b2d, of 2024-01-01 and 1234567 rows\n");
+    let text = format!("Updated to {hash} at 2026-11-27T13:35:40.123Z, see c6d7e8f9, of 2024-01-01 and 1234567 rows\n");
     assert_eq!(
         seen.plain(&text),
         "Updated to HASH1 at TIME, see HASH1, of 2024-01-01 and 1234567 rows\n"
