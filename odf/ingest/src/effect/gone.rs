@@ -67,7 +67,7 @@ impl Gone {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Int64Array, StringArray};
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
 
     use super::*;
 
@@ -80,7 +80,9 @@ mod tests {
             .iter()
             .map(|id| Some("x".repeat(100 * *id as usize)))
             .collect();
-        let batch = RecordBatch::try_from_iter([("id", Arc::new(ids) as _), ("name", Arc::new(names) as _)]).unwrap();
+        let batch =
+            RecordBatch::try_from_iter([("id", Arc::new(ids) as ArrayRef), ("name", Arc::new(names) as ArrayRef)])
+                .unwrap();
         let mut operations = vec![OperationType::Retract as i32; batch.num_rows()];
         operations[0] = OperationType::Append as i32;
         let mut gone = Gone {
