@@ -17,6 +17,7 @@ pub mod process;
 pub mod reference;
 pub mod site;
 pub mod structure;
+pub mod terminal;
 pub mod trial;
 pub mod workspace;
 

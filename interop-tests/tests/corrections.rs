@@ -204,7 +204,7 @@ fn a_snapshot_that_lacks_more_than_half_is_not_taken_unasked() -> Outcome {
     let before = person.head()?;
     let told = person.refused(&[])?;
     assert_eq!(told.code(), Some(REFUSED), "{}", told.stderr);
-    let said = "lacks 2 of the 3 rows that hold, and a snapshot retracts what its file lacks; that is more than half, and \
+    let said = "lacks 2 of the 3 rows that are there (id 1; id 2), and a snapshot retracts what its file lacks; that is more than half, and \
                 nothing was taken\n";
     assert!(told.stderr.contains(said), "{}", told.stderr);
     assert!(told.stderr.contains("--yes takes it as it is"), "{}", told.stderr);

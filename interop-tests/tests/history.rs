@@ -65,9 +65,9 @@ fn what_changed_is_shown_by_key_and_in_words() -> Outcome {
         assert!(table.stderr.contains(words), "{}", table.stderr);
     }
     let stat = diff(&["3", "--stat", "-o", "json"])?.json()?;
-    assert_eq!(stat[0]["Added"], 2);
-    assert_eq!(stat[0]["Corrected"], 2);
-    assert_eq!(stat[0]["Other"], "description: none → Cities");
+    assert_eq!(stat["added"], 2);
+    assert_eq!(stat["corrected"], 2);
+    assert_eq!(stat["other"][0], "description: none → Cities");
     let stat = diff(&["3", "4", "--stat", "-o", "table"])?.text();
     assert!(stat.ends_with("1 row(s) added, 1 corrected, 1 retracted"), "{stat}");
     assert_eq!(diff(&["6", "-o", "json"])?.text(), "[]");
@@ -165,7 +165,7 @@ fn rows_come_back_as_a_new_block() -> Outcome {
     let refused = workspace.refused(["-y", "restore", "l", "3"])?;
     assert_eq!(refused.code(), Some(7), "{}", refused.stderr);
     assert!(
-        refused.stderr.contains("Ledger, rows only come")
+        refused.stderr.contains("ledger, rows only come")
             && refused.stderr.contains("`odfs export l l-then.csv --as-of 3`"),
         "{}",
         refused.stderr

@@ -194,6 +194,7 @@ fn keys_have_the_style_that_the_page_says() -> Outcome {
         Some(&true.into())
     );
     assert_eq!(report(&["rename", "t", "u"])?["oldName"], "t");
+    assert_eq!(report(&["diff", "u", "3", "--stat"])?["dataset"], "u");
 
     let node = workspace.node()?;
     let other = Workspace::new()?;
@@ -215,7 +216,6 @@ fn keys_have_the_style_that_the_page_says() -> Outcome {
         &["list"][..],
         &["list", "--wide"],
         &["log", "u"],
-        &["diff", "u", "3", "--stat"],
         &["verify"],
         &["repair", "--all"],
         &["share", "--list"],

@@ -2,48 +2,22 @@
 //! a pipe gets every word whole.
 #![cfg(target_os = "linux")]
 
-use std::process::Command;
-
-use interop_tests::peers::{required, skip};
-use interop_tests::process::run;
-use interop_tests::workspace::LIMIT;
+use interop_tests::terminal::{self, Messages};
 use interop_tests::workspace::dataset::table;
-use interop_tests::{Failure, Outcome, Workspace};
+use interop_tests::{Outcome, Workspace};
 
-/// Runs `odfs ARGS` on a pseudo-terminal of so many columns: what it shows there, or nothing where no program makes one.
-fn on_terminal(workspace: &Workspace, columns: u16, args: &[&str]) -> Outcome<Option<String>> {
-    if Command::new("script").arg("--version").output().is_err() {
-        if required() {
-            return Err(Failure::new("`script` of util-linux is not here"));
-        }
-        skip("`script` of util-linux is not here");
-        return Ok(None);
-    }
-    let plain = workspace.command(args)?;
-    let words: Vec<String> = std::iter::once(plain.get_program())
-        .chain(plain.get_args())
-        .map(|word| format!("'{}'", word.to_string_lossy()))
-        .collect();
-    let mut command = Command::new("script");
-    command
-        .args([
-            "-qec",
-            &format!("stty cols {columns}; exec {} 2>/dev/null", words.join(" ")),
-        ])
-        .arg("/dev/null")
-        .current_dir(workspace.path())
-        .env_clear();
-    for (name, value) in plain.get_envs() {
-        if let Some(value) = value.filter(|_| name != "COLUMNS") {
-            command.env(name, value);
-        }
-    }
-    command.env("TERM", "xterm");
-    Ok(Some(run(command, LIMIT)?.success()?.text().replace('\r', "")))
+/// What `odfs ARGS` shows on a terminal of so many columns.
+fn on_terminal(workspace: &Workspace, columns: u16, args: &[&str]) -> Outcome<String> {
+    Ok(terminal::run(workspace, columns, Messages::Apart, args, "")?
+        .success()?
+        .text())
 }
 
 #[test]
 fn tables_fit_terminals_and_are_whole_in_pipes() -> Outcome {
+    if !terminal::is_there()? {
+        return Ok(());
+    }
     let workspace = Workspace::new()?;
     let file = workspace.write("stations.csv", table(3))?.display().to_string();
     let name = workspace.publish(&[&file])?.name;
@@ -60,9 +34,7 @@ fn tables_fit_terminals_and_are_whole_in_pipes() -> Outcome {
             &["repo", "list"],
             &["inspect", "schema", "stations"],
         ] {
-            let Some(shown) = on_terminal(&workspace, columns, args)? else {
-                return Ok(());
-            };
+            let shown = on_terminal(&workspace, columns, args)?;
             let is_table = |line: &&str| line.starts_with(['┌', '│', '╞', '└']);
             for line in shown.lines().filter(is_table) {
                 assert!(
@@ -72,13 +44,13 @@ fn tables_fit_terminals_and_are_whole_in_pipes() -> Outcome {
                 assert!(line.ends_with(['┐', '│', '╡', '┘']), "{args:?} breaks a line:\n{shown}");
             }
         }
-        let wide = on_terminal(&workspace, columns, &["list", "--wide"])?.unwrap_or_default();
+        let wide = on_terminal(&workspace, columns, &["list", "--wide"])?;
         assert!(wide.contains("did:odf:f…"), "{wide}");
         assert!(wide.contains("Too wide to show: "), "{wide}");
     }
-    let narrow = on_terminal(&workspace, 80, &["key", "list"])?.unwrap_or_default();
+    let narrow = on_terminal(&workspace, 80, &["key", "list"])?;
     assert!(narrow.contains('…') && !narrow.contains(&name), "{narrow}");
-    let broad = on_terminal(&workspace, 120, &["key", "list"])?.unwrap_or_default();
+    let broad = on_terminal(&workspace, 120, &["key", "list"])?;
     assert!(broad.contains(&name), "{broad}");
     let piped = workspace.odfs(["list", "--wide", "-o", "table"])?.text();
     assert!(piped.contains(&name) && !piped.contains('…'), "{piped}");

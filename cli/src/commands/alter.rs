@@ -69,7 +69,8 @@ pub(super) fn run(args: &AlterArgs, session: &Session, io: &mut Io) -> Result<()
                 "`odfs inspect schema {name}` shows the columns; give the new one another name"
             )),
             IngestError::ColumnsPolled => Failure::from(error).next(format!(
-                "`odfs alter {name} -f EVENTS` with a SetPollingSource that reads the column, and a SetDataSchema that has it"
+                "`odfs log {name} -o yaml` shows its SetPollingSource and its SetDataSchema; write both into a file, as \
+                 MetadataEvents with the column in them, and `odfs alter {name} -f FILE` takes them"
             )),
             error => error.into(),
         });

@@ -5,6 +5,7 @@ mod words;
 
 use clap::Args;
 use odf::dataset::Dataset;
+use serde_json::json;
 
 use super::as_of::find;
 use crate::failure::Failure;
@@ -18,7 +19,7 @@ pub(super) use words::of as in_words;
 /// Show what changed in a dataset: rows that were added (+), corrected (~) and retracted (-), and what is said about them
 ///
 /// By primary key where the dataset has one: each row as it was at the first point against what it is at the second,
-/// whatever was in between. A point is a block (its number or hash as `odfs log` shows them, or more of the hash), or a time
+/// whatever was in between. A point is a block (its number or hash as `odfs log` shows them, more of the hash, or `head`), or a time
 /// (RFC 3339; a date means its first moment in UTC). What changed besides rows is told on standard error.
 #[derive(Args, Debug)]
 pub(crate) struct DiffArgs {
@@ -119,10 +120,23 @@ fn stat(
         io.line(format_args!("From {} to {}: {counts}", point(then), point(now)))?;
         return described.iter().try_for_each(|line| io.line(line));
     }
-    let mut listing = Listing::new(&["From", "To", "Added", "Corrected", "Retracted", "Other"]);
+    let (from, to) = (then.head().to_string(), now.head().to_string());
+    if format == Format::Json {
+        return io.object(&json!({
+            "dataset": now.name()?.as_str(),
+            "id": now.id().to_string(),
+            "from": from,
+            "to": to,
+            "added": counts.added,
+            "corrected": counts.corrected,
+            "retracted": counts.retracted,
+            "other": described,
+        }));
+    }
+    let mut listing = Listing::new(&["from", "to", "added", "corrected", "retracted", "other"]);
     listing.row([
-        then.head().to_string().into(),
-        now.head().to_string().into(),
+        from.into(),
+        to.into(),
         Cell::count(counts.added),
         Cell::count(counts.corrected),
         Cell::count(counts.retracted),

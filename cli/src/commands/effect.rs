@@ -103,9 +103,10 @@ pub(super) fn say_passed_over(
                  the file lacks is retracted too"
             )
         }
+        _ if !is_own => format!("Next: correct them where {name} comes from, then `odfs pull {name}`"),
         _ => format!(
-            "Next: `odfs alter {name} -f EVENTS` with an AddPushSource whose merge is UpsertStream or Snapshot; then they are \
-             taken as corrections"
+            "Next: `odfs log {name} -o yaml` shows its AddPushSource; write it into a file, as a MetadataEvent, with the merge \
+             UpsertStream in place of Ledger, and `odfs alter {name} -f FILE` has them taken as corrections"
         ),
     });
     Ok(())
@@ -116,7 +117,7 @@ pub(super) fn say_passed_over(
 /// # Errors
 /// The answer is no, or there is nobody to ask, or the error is another one. Nothing was taken.
 pub(super) fn may_go(error: TakeError, table: &str, io: &mut Io) -> Result<Retracting, Failure> {
-    let TakeError::Ingest(IngestError::Drastic { effect, .. }) = &error else {
+    let TakeError::Ingest(IngestError::Drastic { effect, gone, .. }) = &error else {
         return Err(error.into());
     };
     if !io.terminal().input {
@@ -129,11 +130,23 @@ pub(super) fn may_go(error: TakeError, table: &str, io: &mut Io) -> Result<Retra
                  nothing"
         )));
     }
-    io.confirm(&format!(
-        "{table} lacks {} of the {} rows that hold. Retract them?",
+    io.say(format_args!(
+        "{table} lacks {} of the {} rows that are there:",
         output::count(effect.retracted),
         output::count(effect.held)
-    ))?;
+    ));
+    for row in gone {
+        io.say(format_args!("  {row}"));
+    }
+    let more = effect.retracted.saturating_sub(gone.len() as u64);
+    if more > 0 && !gone.is_empty() {
+        io.say(format_args!("  and {} more", output::count(more)));
+    }
+    io.confirm(if effect.retracted == 1 {
+        "Retract it?"
+    } else {
+        "Retract them?"
+    })?;
     Ok(Retracting::Agreed(effect.retracted))
 }
 

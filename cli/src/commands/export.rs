@@ -72,6 +72,12 @@ pub(super) fn run(args: &ExportArgs, session: &Session, io: &mut Io) -> Result<(
             })
         });
     }
+    if let Some(ending) = other_ending(&args.to) {
+        return Err(Failure::usage(format!("rows are not written as .{ending}")).next(
+            "end the name in .csv, which spreadsheets open, or in .ndjson, .json or .parquet; a name without an ending is that \
+             of a directory, for the whole dataset",
+        ));
+    }
     if args.history || args.force {
         return Err(Failure::usage(
             "--history and --force are for a file of rows, and the name is that of a directory",
@@ -96,4 +102,15 @@ pub(super) fn run(args: &ExportArgs, session: &Session, io: &mut Io) -> Result<(
             "bytes": exported.bytes,
         })
     })
+}
+
+/// Endings of names that people have in mind for tables, and that no form of rows here has.
+const OTHER_ENDINGS: [&str; 12] = [
+    "arrow", "db", "feather", "geojson", "gz", "ods", "orc", "sqlite", "tsv", "txt", "xls", "xlsx",
+];
+
+/// The ending of a name, if a table is meant that cannot be written.
+fn other_ending(to: &str) -> Option<&'static str> {
+    let ending = Path::new(to).extension()?.to_str()?.to_ascii_lowercase();
+    OTHER_ENDINGS.into_iter().find(|other| *other == ending)
 }

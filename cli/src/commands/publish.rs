@@ -8,7 +8,7 @@ use odf::dataset::{Dataset, DatasetName};
 use odf::ingest::source::{Phase, Progress, ReadOptions};
 use odf::ingest::taken::{Check, waiting};
 use odf::ingest::{self, Changed, ColumnNote, ColumnType, DdlError, Effect, Retracting, merge_option};
-use odf::metadata::Timestamp;
+use odf::metadata::{MergeStrategy, Timestamp};
 use odf::origins;
 use odf::publish::{PublishError, check_base};
 use odf::pull::name_of;
@@ -405,8 +405,33 @@ fn check_newest(dataset: &Dataset, peers: &[String], session: &Session, io: &mut
             )
             .next(format!(
                 "`{pull}` brings it here; where rows are here that are not there, `{pull} --rebase` puts them behind it; then \
-                 publish again"
+                 publish again{}",
+                match dataset.state().merge_strategy() {
+                    Some(MergeStrategy::Snapshot { .. }) => format!(
+                        ". What the file lacks is retracted then, rows from there too: `odfs diff {name}` shows what came"
+                    ),
+                    _ => String::new(),
+                }
             )))
+        }
+        Err(PublishError::Unreadable { source, .. }) => {
+            let name = dataset.name()?;
+            let unread = Failure::from(*source);
+            let reason = match io.in_terms() {
+                true => format!(" ({})", unread.message()),
+                false => String::new(),
+            };
+            Err(Failure::new(
+                unread.kind(),
+                format!(
+                    "{name} was published elsewhere with the same key, and nobody in reach has what is new there{reason}; no \
+                     row was taken"
+                ),
+            )
+            .next(
+                "let a node run on the machine that published it, or name one that has it with --peer, and run the \
+                 command again; --force publishes over it, and what is new there is lost",
+            ))
         }
         checked => Ok(checked?),
     }
@@ -489,17 +514,30 @@ pub(super) fn watch(io: &Io) -> impl FnMut(Progress) -> ControlFlow<()> + use<> 
 
 fn step(at: &Progress) -> Step {
     let doing = match at.phase {
-        Phase::Checking => "checking rows already taken",
-        Phase::Inferring => "finding out the schema",
+        Phase::Checking => "looking at the file",
+        Phase::Inferring => "finding out the types of columns",
         Phase::Reading => "reading rows",
-        Phase::Writing => "writing rows",
+        // How much there is to do is not known, but that it goes on is.
+        Phase::Comparing | Phase::Writing => {
+            let doing = match at.phase {
+                Phase::Writing => "writing rows",
+                _ => "comparing rows with those that are there",
+            };
+            return Step {
+                text: format!("{doing}: {}", output::count(at.rows)),
+                ..Step::default()
+            };
+        }
+    };
+    let rows = match at.rows {
+        0 => String::new(),
+        rows => format!(", {} rows", output::count(rows)),
     };
     Step {
         text: format!(
-            "{doing}: {} of {}, {} rows",
+            "{doing}: {} of {}{rows}",
             output::bytes(at.bytes),
             output::bytes(at.total_bytes),
-            output::count(at.rows)
         ),
         done: at.bytes,
         total: Some(at.total_bytes),

@@ -115,7 +115,10 @@ fn undoable(dataset: &Dataset, point: &str) -> Result<(), Failure> {
         Some(
             MergeStrategy::Snapshot { .. } | MergeStrategy::UpsertStream { .. } | MergeStrategy::ChangelogStream { .. },
         ) => return Ok(()),
-        Some(merge) => format!("with its merge strategy, {}, rows only come", merge.kind()),
+        Some(merge) => format!(
+            "with its merge strategy, {}, rows only come",
+            merge.kind().to_lowercase()
+        ),
         None => "no source of it says how rows are taken back".to_owned(),
     };
     let name = dataset.name()?;

@@ -119,21 +119,29 @@ fn one(
         Ok(opened) => opened,
         Err(failure) => return (Err(failure), Ok(Value::Null.into())),
     };
-    let total = dataset.state().totals.data_bytes + dataset.state().totals.checkpoint_bytes;
+    let totals = dataset.state().totals;
+    let rows = match depth {
+        Depth::Bytes => 0,
+        Depth::Rows => totals.data_bytes,
+    };
+    // The files, their rows if they are decoded, and the same once more as peers are served it.
+    let total = rows + 2 * (totals.data_bytes + totals.checkpoint_bytes);
     let (done, progress) = (AtomicU64::new(0), io.progress());
-    let mirror = workspace.datasets().mirror();
-    let files = verify::verify(&dataset, mirror, depth, &|bytes| {
+    let show = |bytes| {
         let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let done = done.min(total);
         progress.show(|| Step {
-            text: format!("{name}: {} of {}", output::bytes(done), output::bytes(total)),
+            text: format!("checking {name}: {} of {}", output::bytes(done), output::bytes(total)),
             done,
             total: Some(total),
         });
-    });
+    };
+    let mirror = workspace.datasets().mirror();
+    let files = verify::verify(&dataset, mirror, depth, &show);
     if let Err(error) = verify::remember(&dataset, files.as_ref().err()) {
         tracing::warn!(dataset = name, %error, "what was found is not remembered");
     }
-    let served = mirror.check(&dataset, &|_| {}).map_err(Failure::from);
+    let served = mirror.check(&dataset, &show).map_err(Failure::from);
     let served = served.and_then(|served| match served.is_whole() {
         true => Ok(Cell::shown(
             json!({ "blocks": served.blocks }),

@@ -1,5 +1,7 @@
 //! Every hash and rule of a dataset checked again, from the files alone.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -97,8 +99,8 @@ enum What {
 }
 
 /// Checks block hashes, the rules of the chain, and every file as deep as `depth` says. A wrong file is
-/// compared with the second form of the dataset, if that is known, and the error says where the first wrong byte is. `progress` gets the bytes of each
-/// file as it is done.
+/// compared with the second form of the dataset, if that is known, and the error says where the first wrong byte is. `progress`
+/// hears of bytes of files as they are done, with [`Depth::Rows`] twice of those of slices: once read, once decoded.
 ///
 /// # Errors
 /// The first fault in the order of the chain.
@@ -193,14 +195,11 @@ impl Files<'_> {
                     while !stop.load(Ordering::Relaxed) {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(check) = checks.get(at) else { break };
-                        match self.check(check) {
-                            Ok(bytes) => progress(bytes),
-                            Err(error) => {
-                                stop.store(true, Ordering::Relaxed);
-                                let mut first = first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                                if first.as_ref().is_none_or(|(earlier, _)| at < *earlier) {
-                                    *first = Some((at, error));
-                                }
+                        if let Err(error) = self.check(check, progress) {
+                            stop.store(true, Ordering::Relaxed);
+                            let mut first = first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                            if first.as_ref().is_none_or(|(earlier, _)| at < *earlier) {
+                                *first = Some((at, error));
                             }
                         }
                     }
@@ -211,7 +210,7 @@ impl Files<'_> {
         first.map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    fn check(&self, check: &Check) -> Result<u64, VerifyError> {
+    fn check(&self, check: &Check, progress: &(dyn Fn(u64) + Send + Sync)) -> Result<(), VerifyError> {
         let (path, expected, size) = match &check.what {
             What::Slice(slice) => (
                 self.dataset.slice_path(&slice.physical_hash),
@@ -245,7 +244,8 @@ impl Files<'_> {
             found,
             place,
         };
-        let (found, len) = digest::physical_hash(&path).map_err(unread)?;
+        let read = File::open(&path).and_then(|file| digest::physical_hash_of(Told { file, progress }));
+        let (found, len) = read.map_err(unread)?;
         if (found, len) != (expected, size) {
             let place = self.mirror.wrong_part(self.dataset, &path, &expected);
             return Err(if len == size {
@@ -255,12 +255,33 @@ impl Files<'_> {
             });
         }
         if let (What::Slice(slice), Depth::Rows) = (&check.what, self.depth) {
-            let found = slice::logical_hash(&path).map_err(unreadable)?;
+            let mut told = 0;
+            let mut on_rows = |done: u64, all: u64| {
+                let bytes = u128::from(size) * u128::from(done.min(all)) / u128::from(all.max(1));
+                let bytes = u64::try_from(bytes).unwrap_or(size);
+                progress(bytes.saturating_sub(told));
+                told = bytes;
+            };
+            let found = slice::logical_hash_telling(&path, &mut on_rows).map_err(unreadable)?;
             if found != slice.logical_hash {
                 let expected = format!("logical hash {}", slice.logical_hash);
                 return Err(other(expected, found.to_string(), None));
             }
         }
-        Ok(size)
+        Ok(())
+    }
+}
+
+/// A file that tells how much of it is read.
+struct Told<'a> {
+    file: File,
+    progress: &'a (dyn Fn(u64) + Send + Sync),
+}
+
+impl Read for Told<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        (self.progress)(read as u64);
+        Ok(read)
     }
 }

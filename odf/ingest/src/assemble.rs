@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Date32Type, TimestampMillisecondType};
 use arrow::record_batch::RecordBatch;
 
 use super::IngestError;
-use super::effect::Effect;
+use super::effect::{Effect, Gone};
 use super::infer::UTC;
 use super::linked::Linked;
 use super::merge::{MergeError, Operations, Sink};
@@ -32,6 +32,8 @@ pub(super) struct Assembly<'a> {
     pub(super) without_event_time: u64,
     /// What the rows written so far did.
     pub(super) effect: Effect,
+    /// Rows that they retract.
+    pub(super) gone: Gone,
     /// The latest event time written, in milliseconds.
     pub(super) latest: Option<i64>,
     /// Sums over links to objects, if the dataset has any.
@@ -118,6 +120,7 @@ impl Sink for Assembly<'_> {
             });
         }
         self.next_offset = end;
+        self.gone.look(batch, operations);
         let rows = RecordBatch::try_new(plan.written.clone(), columns)?;
         if let Some(linked) = &mut self.linked {
             linked

@@ -323,6 +323,8 @@ pub(super) struct Rows {
     /// The columns with INT96 once more, in nanoseconds.
     nanos: Option<Nanos>,
     row: u64,
+    /// How many rows and bytes the file has.
+    size: (u64, u64),
     groups: RowGroups,
     /// What the reference implementation holds for rows, and for the last ones; where it is known.
     room: Option<Room>,
@@ -330,7 +332,8 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn open(source: &Source, shape: &Shape) -> Result<Rows, SourceError> {
+    /// Of a file of `length` bytes.
+    pub(super) fn open(source: &Source, shape: &Shape, length: u64) -> Result<Rows, SourceError> {
         // What a source declares is what it selects; the dataset itself takes all or nothing.
         let selects = source.declared().is_some();
         if !selects {
@@ -394,6 +397,7 @@ impl Rows {
         decoded.sort_unstable();
         let rank = |position: Option<usize>| position.and_then(|position| decoded.binary_search(&position).ok());
         let groups = open!(source, INT96_UNIT, builder => RowGroups::of(builder.metadata()));
+        let rows_in_all = groups.rows() as u64;
         let room = match source.has_step() && !selects {
             false => None,
             true => Room::of(shape, &found, &file, groups.rows()),
@@ -420,6 +424,7 @@ impl Rows {
             positions,
             nanos,
             row: 0,
+            size: (rows_in_all, length),
             groups,
             room,
             held: None,
@@ -572,7 +577,10 @@ impl Batches for Rows {
         self.held
     }
 
+    /// As many as there are rows: columns lie behind each other, so a row has no place of its own.
     fn bytes(&self) -> u64 {
-        0
+        let (rows, bytes) = self.size;
+        let read = u128::from(self.row.min(rows)) * u128::from(bytes) / u128::from(rows.max(1));
+        u64::try_from(read).unwrap_or(bytes)
     }
 }

@@ -2,6 +2,10 @@
 
 use odf_metadata::OperationType;
 
+mod gone;
+
+pub(super) use gone::Gone;
+
 /// A snapshot that retracts more of the rows that hold than this, in percent, may be a file that was cut short.
 pub const MAX_UNASKED_PERCENT: u64 = 50;
 

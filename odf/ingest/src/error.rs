@@ -65,14 +65,16 @@ pub enum IngestError {
     WentOn(String),
     /// A snapshot would retract more rows than were [allowed](crate::Retracting).
     #[error(
-        "{name} lacks {} of the {} rows that hold, and a snapshot retracts what its file lacks",
-        .effect.retracted, .effect.held
+        "{name} lacks {} of the {} rows that are there{}, and a snapshot retracts what its file lacks",
+        .effect.retracted, .effect.held, such_as(.gone, .effect.retracted)
     )]
     Drastic {
         /// The file.
         name: String,
         /// What it would do.
         effect: Effect,
+        /// The first rows that would go, by their keys: a text for each.
+        gone: Vec<String>,
     },
     /// The columns of the dataset are those that a query gives.
     #[error("the push source of the dataset sends rows through a query, which decides what columns there are")]
@@ -340,4 +342,13 @@ pub enum MergeOptionError {
     /// The strategy has no use for a key.
     #[error("append takes all rows and has no primary key; leave --primary-key away, or use ledger or snapshot")]
     KeyUnused,
+}
+
+/// Some of `all` rows, in brackets.
+fn such_as(rows: &[String], all: u64) -> String {
+    let more = if all > rows.len() as u64 { "; …" } else { "" };
+    match rows.is_empty() {
+        true => String::new(),
+        false => format!(" ({}{more})", rows.join("; ")),
+    }
 }

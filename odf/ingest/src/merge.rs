@@ -63,7 +63,7 @@ use changes::NewRows;
 use keys::Key;
 pub use option::merge_option;
 use order::Order;
-pub(super) use setting::{Merged, OnBatch, Operations, Reading, Setting, Sink};
+pub(super) use setting::{Far, Merged, OnBatch, Operations, Reading, Setting, Sink};
 pub(super) use strategy::{OperationColumn, needs_history, ranged};
 use ties::{Righting, Seams};
 pub(super) use times::Times;
@@ -140,7 +140,10 @@ fn pass(
     let mut read = 0u64;
     while let Some(batch) = batches.next_batch()? {
         read += batch.num_rows() as u64;
-        on_batch(batches.bytes(), read)?;
+        on_batch(Far::Read {
+            bytes: batches.bytes(),
+            rows: read,
+        })?;
         if let Some(sorter) = &mut sorter {
             sorter.holds(&batch, batches.held());
             sorter.push(&batch, APPEND)?;
@@ -212,7 +215,10 @@ fn changelog(
     while let Some(batch) = batches.next_batch()? {
         let operations = given_operations(&batch, setting.shape, read, None)?;
         read += batch.num_rows() as u64;
-        on_batch(batches.bytes(), read)?;
+        on_batch(Far::Read {
+            bytes: batches.bytes(),
+            rows: read,
+        })?;
         let operations = operations.as_deref();
         sorter.holds(&batch, batches.held());
         sorter.push(&batch, operations.map_or(APPEND, Operations::Each))?;

@@ -101,7 +101,7 @@ impl Source {
         let reader: Box<dyn Batches + Send> = match self.format {
             Format::Csv => return Ok(Box::new(delimited::rows(source, shape, span)?)),
             Format::Ndjson | Format::NdGeoJson => return Ok(Box::new(json::lines(source, shape, span)?)),
-            Format::Parquet => Box::new(columnar::Rows::open(source, shape)?),
+            Format::Parquet => Box::new(columnar::Rows::open(source, shape, span.end)?),
             _ => Box::new(json::Rows::open(source, shape, span)?),
         };
         let ahead = Ahead::start(reader).map_err(|error| self.error(Problem::Io(error)))?;

@@ -7,9 +7,9 @@ use odf_disk::Disk;
 use super::IngestError;
 use super::assemble::Assembly;
 use super::before::Before;
-use super::effect::{Effect, Retracting};
+use super::effect::{Effect, Gone, Retracting};
 use super::linked::Linked;
-use super::merge::{self, History, Memory, MergeError, Merged, Ranges, Reading, Setting};
+use super::merge::{self, Far, History, Memory, MergeError, Merged, Ranges, Reading, Setting};
 use super::plan::Plan;
 use super::source::{Alteration, Batches, OnProgress, Phase, Place, Problem, Source, SourceError, report};
 use odf_metadata::{ExtraAttributes, MergeStrategy, Timestamp};
@@ -121,11 +121,19 @@ impl Staging<'_> {
                 event_time: self.event_time.millis(),
                 without_event_time: 0,
                 effect: Effect::default(),
+                gone: Gone::of(&self.before.strategy, self.plan.shape()),
                 latest: None,
                 linked: Linked::of(self.before.schema.as_ref(), self.plan.schema(), self.data_dir)?,
             };
             let mut batches = (rows.open)()?;
-            let mut on_batch = |bytes, read| report(rows.source, progress, Phase::Reading, bytes, rows.end, read);
+            let (end, mut compared) = (rows.end, 0);
+            let mut on_batch = |far| match far {
+                Far::Read { bytes, rows: read } => report(rows.source, progress, Phase::Reading, bytes, end, read),
+                Far::Compared(more) => {
+                    compared += more;
+                    report(rows.source, progress, Phase::Comparing, end, end, compared)
+                }
+            };
             let merged = merge::merge(
                 &self.before.strategy,
                 &mut *batches,
@@ -168,6 +176,7 @@ impl Staging<'_> {
                 return Err(IngestError::Drastic {
                     name: rows.source.name().to_owned(),
                     effect,
+                    gone: assembly.gone.into_told(),
                 });
             }
             if written == 0 {

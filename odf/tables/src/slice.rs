@@ -21,7 +21,7 @@ mod write;
 
 pub use self::bytes::{bytes_of_rows, pieces, rows_reaching};
 pub use nameless::nameless;
-pub use read::{SliceFile, SliceReader, conform, displayable, displayable_column, logical_hash};
+pub use read::{SliceFile, SliceReader, conform, displayable, displayable_column, logical_hash, logical_hash_telling};
 pub use widths::{BYTES_PER_BATCH, Widths};
 pub use write::{Codec, Ordered, SliceOptions, SliceWriter, WrittenSlice};
 

@@ -181,7 +181,7 @@ impl Choice<'_> {
                     return Err(self.nobody(&name, &public));
                 }
                 io.say(format_args!(
-                    "The key of {name} is here and its rows are not: fetching what ipns://{public} stands for first"
+                    "The key of {name} is here and its rows are not: fetching what is published under ipns://{public} first"
                 ));
                 let rows = history(&name, Address::Name(public), &peers, self.session, io);
                 let rows = rows.map_err(|failure| match failure.kind() {

@@ -164,12 +164,16 @@ fn report(pulled: &Pulled, address: &Address, io: &mut Io) -> Result<bool, Failu
     tell(received, io)?;
     if is_new {
         let fetched = pulled.fetched;
-        io.say(format_args!(
-            "{} fetched in {} block(s); {} were here",
-            output::bytes(fetched.bytes),
-            output::count(fetched.blocks),
-            output::count(fetched.local)
-        ));
+        let bytes = output::bytes(fetched.bytes);
+        match io.in_terms() {
+            // Other blocks than those of the history.
+            true => io.say(format_args!(
+                "{bytes} fetched in {} block(s); {} were here",
+                output::count(fetched.blocks),
+                output::count(fetched.local)
+            )),
+            false => io.say(format_args!("{bytes} fetched")),
+        }
         if let Some(memory) = memory {
             memory.tell(address, io);
         }

@@ -252,8 +252,8 @@ impl From<PublishError> for Failure {
                  ipns://{name} --rebase`; --force publishes over it"
             )),
             PublishError::Unreadable { source, name, .. } => Failure::from(*source)
-                .about(format!("{name} leads to something that cannot be read"))
-                .next("run the command again later, or publish over it with --force"),
+                .about(format!("what is published under ipns://{name} cannot be had now"))
+                .next("run the command again when a machine that has it is in reach; --force publishes over it, and what is new there is lost"),
             error => Failure::new(Kind::General, chain(&error)),
         }
     }

@@ -7,6 +7,9 @@ use super::{Dataset, DatasetError, StoredBlock};
 /// The fewest digits of a hash that may stand for a block.
 pub const MIN_HASH_DIGITS: usize = 4;
 
+/// The word for the newest block.
+const HEAD: &str = "head";
+
 /// What the text of every block's hash begins with.
 const HASH_PREFIX: &str = "f1620";
 
@@ -22,7 +25,7 @@ const MAX_TEXT: usize = 128;
 pub enum PointError {
     /// It is neither a block nor a time.
     #[error(
-        "`{text}` is neither a block (its number, its hash, or {MIN_HASH_DIGITS} or more digits of it) nor a time such as \
+        "`{text}` is neither a block (its number, its hash, {MIN_HASH_DIGITS} or more digits of that, or `head`) nor a time such as \
          2026-05-31 or 2026-05-31T12:00:00Z"
     )]
     Malformed {
@@ -69,6 +72,8 @@ pub enum PointError {
 /// What a text asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked<'a> {
+    /// The newest block.
+    Head,
     /// The block of this number.
     Number(u64),
     /// The block of this hash.
@@ -85,6 +90,9 @@ impl<'a> Asked<'a> {
     fn of(text: &'a str) -> Option<Self> {
         if text.len() > MAX_TEXT {
             return None;
+        }
+        if text.eq_ignore_ascii_case(HEAD) {
+            return Some(Self::Head);
         }
         if let Ok(number) = text.parse() {
             return Some(Self::Number(number));
@@ -121,7 +129,7 @@ fn time(text: &str) -> Option<Timestamp> {
 }
 
 impl Dataset {
-    /// The block that `text` stands for: its number; its hash, the beginning of it with at least [`MIN_HASH_DIGITS`] digits
+    /// The block that `text` stands for: `head`, which is the newest; its number; its hash, the beginning of it with at least [`MIN_HASH_DIGITS`] digits
     /// behind `f1620`, or as many of its last digits; or the last block that was made up to a time (RFC 3339, or a date,
     /// which stands for its beginning in UTC). Nothing but the block is read for a whole hash where the chain has an index.
     ///
@@ -133,6 +141,7 @@ impl Dataset {
             text: text.chars().take(MAX_TEXT).collect(),
         })?;
         let found = match asked {
+            Asked::Head => self.block_by_sequence(self.state.sequence_number)?,
             // Few hashes are digits alone, and few chains are that long.
             Asked::Number(number) if number < self.state.blocks() => self.block_by_sequence(number)?,
             Asked::Number(_) => match Asked::hash(text) {
@@ -249,7 +258,9 @@ mod tests {
         assert_eq!(Asked::of("12"), Some(Asked::Number(12)));
         assert_eq!(Asked::of("abcd"), Some(Asked::End("abcd")));
         assert_eq!(Asked::of("abc"), None);
-        assert_eq!(Asked::of("head"), None);
+        assert_eq!(Asked::of("head"), Some(Asked::Head));
+        assert_eq!(Asked::of("HEAD"), Some(Asked::Head));
+        assert_eq!(Asked::of("heads"), None);
         assert_eq!(Asked::of(&"a".repeat(MAX_TEXT + 1)), None);
     }
 
@@ -286,6 +297,7 @@ mod tests {
         for text in ["3", &hash, &hash[..13], &hash[hash.len() - 8..], &at(4).to_string()] {
             assert_eq!(found(text), 3, "{text}");
         }
+        assert_eq!(found("head"), 4);
         assert_eq!(found(&at(0).to_string()), 2);
         assert_eq!(found("9999-12-31"), 4);
         assert!(matches!(dataset.point("1999-12-31"), Err(PointError::Earlier { .. })));

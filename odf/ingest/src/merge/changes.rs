@@ -24,7 +24,7 @@ use super::keys::{Among, ByHash, Key, RowHasher};
 use super::offsets::Offsets;
 use super::order::{Order, Sorter};
 use super::spill::{PARTITIONS, Partitions, Share, Spool};
-use super::{MergeError, Merged, OnBatch, Operations, Setting, Sink, Times, given_operations};
+use super::{Far, MergeError, Merged, OnBatch, Operations, Setting, Sink, Times, given_operations};
 use crate::shape::Shape;
 use crate::source::{Batches, shorten};
 use odf_metadata::OperationType;
@@ -205,7 +205,10 @@ pub(super) fn merge(
         }
         extents.widen(&project(&batch, &key.positions));
         read += batch.num_rows() as u64;
-        on_batch(batches.bytes(), read)?;
+        on_batch(Far::Read {
+            bytes: batches.bytes(),
+            rows: read,
+        })?;
         waiting.push(batch)?;
     }
 
@@ -217,8 +220,8 @@ pub(super) fn merge(
             Some((among, extents))
         }
     };
-    let old = earlier(key, &comparison, setting, filter.as_ref(), kept.as_ref(), &mut || {
-        Ok(on_batch(batches.bytes(), read)?)
+    let old = earlier(key, &comparison, setting, filter.as_ref(), kept.as_ref(), &mut |rows| {
+        Ok(on_batch(Far::Compared(rows))?)
     })?;
     drop(filter);
     let due = latest.filter(|latest| latest.is_due(kept.as_ref()));
@@ -251,6 +254,7 @@ pub(super) fn merge(
             })
             .collect();
         at += batch.num_rows();
+        on_batch(Far::Compared(batch.num_rows() as u64))?;
         if !operations.is_empty() {
             sorter.push(&filter_record_batch(&batch, &wanted)?, Operations::Each(&operations))?;
         }
@@ -293,7 +297,7 @@ fn earlier<'s>(
     setting: &Setting<'s>,
     filter: Option<&(Among, Extents)>,
     kept: Option<&Kept>,
-    on_batch: &mut dyn FnMut() -> Result<(), MergeError>,
+    on_batch: &mut dyn FnMut(u64) -> Result<(), MergeError>,
 ) -> Result<Partitions<'s, Old>, MergeError> {
     let mut old = Partitions::<Old>::new(setting.scratch, setting.memory.keys);
     let conditions = filter.map(|(_, extents)| extents.conditions()).unwrap_or_default();
@@ -339,7 +343,7 @@ fn earlier<'s>(
             Ok(records.collect::<Vec<_>>())
         },
         &mut |records: Vec<Old>| {
-            on_batch()?;
+            on_batch(records.len() as u64)?;
             records.iter().try_for_each(|record| old.push(record.key, record))
         },
     )?;

@@ -14,7 +14,7 @@ use super::keys::{Among, ByHash, Key};
 use super::order::Order;
 use super::passed::Passed;
 use super::spill::{PARTITIONS, Partitions, Record, Share, Spool, hash_of};
-use super::{MergeError, Merged, OnBatch, Operations, Setting, Sink};
+use super::{Far, MergeError, Merged, OnBatch, Operations, Setting, Sink};
 use crate::source::{BATCH_ROWS, Batches};
 use odf_metadata::OperationType;
 
@@ -94,7 +94,10 @@ pub(super) fn merge(
         read += batch.num_rows() as u64;
         blocks.read(read, batches.ends_block());
         density.widen(&project(&batch, &key.positions))?;
-        on_batch(batches.bytes(), read)?;
+        on_batch(Far::Read {
+            bytes: batches.bytes(),
+            rows: read,
+        })?;
         waiting.push(batch)?;
     }
 
@@ -111,7 +114,7 @@ pub(super) fn merge(
                 Ok(hashes)
             },
             &mut |hashes: Vec<u128>| {
-                on_batch(batches.bytes(), read)?;
+                on_batch(Far::Compared(hashes.len() as u64))?;
                 hashes.into_iter().try_for_each(|hash| old.push(hash, &Old(hash)))
             },
         )?;
@@ -147,6 +150,7 @@ pub(super) fn merge(
     if unseen.count_set_bits() > 0 || passed.is_some() {
         for batch in waiting.drain()? {
             let batch = batch?;
+            on_batch(Far::Compared(batch.num_rows() as u64))?;
             let mut from = 0;
             while from < batch.num_rows() {
                 let rows = blocks.next(at as u64, batch.num_rows() - from);
@@ -180,7 +184,7 @@ pub(super) fn merge(
         sorter.finish(sink)?;
     }
     let passed_over = match passed {
-        Some((_, passed)) => passed.count(&mut || Ok(on_batch(batches.bytes(), read)?))?,
+        Some((_, passed)) => passed.count(&mut |rows| Ok(on_batch(Far::Compared(rows))?))?,
         None => 0,
     };
     Ok(Merged::Done {

@@ -142,7 +142,7 @@ impl<'a> Passed<'a> {
     }
 
     /// How many of them say something else than each earlier row of the same key.
-    pub(super) fn count(mut self, on_batch: &mut dyn FnMut() -> Result<(), MergeError>) -> Result<u64, MergeError> {
+    pub(super) fn count(mut self, on_batch: &mut dyn FnMut(u64) -> Result<(), MergeError>) -> Result<u64, MergeError> {
         let Setting { shape, history, .. } = self.setting;
         let mut among = Among::new(self.new.count());
         self.new.hashes(&mut |hash| among.insert(hash))?;
@@ -178,7 +178,7 @@ impl<'a> Passed<'a> {
                 Ok(hashes)
             },
             &mut |hashes: Vec<u128>| {
-                on_batch()?;
+                on_batch(hashes.len() as u64)?;
                 hashes.into_iter().try_for_each(|hash| old.push(hash, &Old(hash)))
             },
         )?;

@@ -66,8 +66,17 @@ impl Merged {
     }
 }
 
-/// How many rows were read; called after each batch.
-pub(crate) type OnBatch<'p> = dyn FnMut(u64, u64) -> Result<(), SourceError> + 'p;
+/// How far a merge is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Far {
+    /// So many bytes and rows of the source were read.
+    Read { bytes: u64, rows: u64 },
+    /// So many rows more were compared, or put in order, now that the source is read.
+    Compared(u64),
+}
+
+/// Hears how far a merge is; called after each batch.
+pub(crate) type OnBatch<'p> = dyn FnMut(Far) -> Result<(), SourceError> + 'p;
 
 /// What a merge is about, beside the new rows.
 pub(crate) struct Setting<'a> {

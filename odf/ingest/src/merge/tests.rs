@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use super::times::DAY_MILLIS;
 use super::*;
 use crate::assemble::Assembly;
-use crate::effect::Effect;
+use crate::effect::{Effect, Gone};
 use crate::infer::{UTC, timestamp};
 use crate::plan::Plan;
 use crate::shape::Shape;
@@ -144,6 +144,7 @@ impl World {
                 event_time: ingest.event_time,
                 without_event_time: 0,
                 effect: Effect::default(),
+                gone: Gone::of(strategy, plan.shape()),
                 latest: None,
                 linked: None,
             };
@@ -154,9 +155,7 @@ impl World {
                     .map(|rows| batch(plan.shape(), rows, case))
                     .collect(),
             );
-            let merged = merge(strategy, &mut table, &setting, reading, &mut assembly, &mut |_, _| {
-                Ok(())
-            })?;
+            let merged = merge(strategy, &mut table, &setting, reading, &mut assembly, &mut |_| Ok(()))?;
             match merged {
                 Merged::Again(_) if reading == Reading::Sorted => panic!("sorted rows are in order"),
                 Merged::Again(again) => {

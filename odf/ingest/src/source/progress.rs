@@ -14,7 +14,7 @@ pub struct Progress {
     pub bytes: u64,
     /// Length of the file.
     pub total_bytes: u64,
-    /// Rows seen in this phase.
+    /// Rows seen in this phase; of both sides when they are compared.
     pub rows: u64,
 }
 
@@ -28,6 +28,8 @@ pub enum Phase {
     Inferring,
     /// Reading rows.
     Reading,
+    /// Comparing them with those that are there. How many rows that will be is not known.
+    Comparing,
     /// Writing the slice.
     Writing,
 }

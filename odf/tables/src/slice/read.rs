@@ -259,10 +259,22 @@ pub fn displayable_column(column: &ArrayRef) -> ArrayRef {
 
 /// The logical hash of a slice as it is on disk.
 pub fn logical_hash(path: &Path) -> Result<Multihash, SliceError> {
+    logical_hash_telling(path, &mut |_, _| {})
+}
+
+/// The same; `on_rows` hears after each batch how many rows are done, and how many there are.
+///
+/// # Errors
+/// As for [`logical_hash`].
+pub fn logical_hash_telling(path: &Path, on_rows: &mut dyn FnMut(u64, u64)) -> Result<Multihash, SliceError> {
     let reader = SliceReader::open(path)?;
+    let (mut done, all) = (0, reader.rows());
     let mut hasher = LogicalHasher::new(reader.schema())?;
     for batch in reader {
-        hasher.update(&batch?)?;
+        let batch = batch?;
+        hasher.update(&batch)?;
+        done += batch.num_rows() as u64;
+        on_rows(done, all);
     }
     Ok(hasher.finish())
 }

@@ -172,7 +172,7 @@ fn ten_million_earlier_rows_fit_into_memory() {
             &setting,
             Reading::AsTheyCome,
             &mut count,
-            &mut |_, _| Ok(()),
+            &mut |_| Ok(()),
         )
         .unwrap();
         println!("{strategy:?}: {:.2?}, peak {} MiB", begin.elapsed(), peak() >> 20);
