@@ -13,6 +13,7 @@ use arrow::record_batch::RecordBatch;
 use super::chunks::{Chunked, Cutter, Ordered, Ready, Rule};
 use super::columns::Table;
 use super::infer::{Inferred, InferredColumn, Kinds, kind_of_text};
+use super::moment::lacks_seconds;
 use super::shape::Shape;
 use super::source::{
     Alteration, Batches, Difference, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report,
@@ -149,7 +150,9 @@ fn examine(records: &mut Records, names: &[String], most: u64, kinds: &mut [Kind
         records.check_width(names)?;
         for (field, kind) in records.record.iter().zip(kinds.iter_mut()) {
             if !field.is_empty() && !kind.settled() {
-                kind.add(kind_of_text(field));
+                // Where few rows are looked at, kamu's reading decides: for it a time has seconds.
+                let is_text = most != u64::MAX && lacks_seconds(field);
+                kind.add(if is_text { Kinds::TEXT } else { kind_of_text(field) });
             }
         }
         rows += 1;

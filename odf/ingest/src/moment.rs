@@ -205,7 +205,7 @@ fn with_seconds(text: &str) -> Cow<'_, str> {
 const MINUTE_END: usize = "2024-01-01T00:00".len();
 
 /// Whether a text is a time, perhaps, that goes no further than to the minute.
-fn lacks_seconds(text: &str) -> bool {
+pub(super) fn lacks_seconds(text: &str) -> bool {
     let b = text.as_bytes();
     b.len() >= MINUTE_END
         && b[13] == b':'

@@ -214,6 +214,18 @@ fn digits_of_an_event_time_that_is_text_are_cut_toward_1970_and_told() {
 }
 
 #[test]
+fn a_time_without_seconds_is_text_where_nobody_declared_it() {
+    let read = ReadStep::Csv(ReadStepCsv {
+        header: Some(true),
+        infer_schema: Some(true),
+        ..ReadStepCsv::default()
+    });
+    let mut open = Pushed::new(vec![source("default", read, None, MergeStrategy::Append)]);
+    updated(open.push("a,b\n2024-01-01 10:20,2024-01-01 10:20:00\n"));
+    assert_eq!(open.columns(), ["event_time:Timestamp", "a:String?", "b:Timestamp?"]);
+}
+
+#[test]
 fn columns_that_nobody_named_give_way_to_the_system() {
     // Neither a query nor an ODF schema: `_` in front, and the event time may be text or seconds.
     let mut open = Pushed::new(vec![source(
