@@ -22,7 +22,7 @@ fn of(book: &str) -> Outcome<Vec<u8>> {
 }
 
 fn export(workspace: &Workspace, name: &str) -> Outcome<String> {
-    Ok(workspace.odfs(["export", name, "-"])?.text())
+    Ok(workspace.odfs(["export", name, "-"])?.text() + "\n")
 }
 
 fn refused(told: &Finished, what: &[&str]) {
@@ -33,18 +33,13 @@ fn refused(told: &Finished, what: &[&str]) {
 
 /// The names of the columns with their types.
 fn columns(workspace: &Workspace, name: &str) -> Outcome<Vec<String>> {
-    let schema: Value = serde_json::from_str(&workspace.odfs(["inspect", "schema", name, "-o", "json"])?.text())?;
-    let fields = schema["fields"].as_array().cloned().unwrap_or_default();
-    let of = |field: &Value| {
-        let kind = &field["type"];
-        let kind = kind.get("inner").filter(|_| kind["kind"] == "Option").unwrap_or(kind);
-        format!(
-            "{} {}",
-            field["name"].as_str().unwrap_or_default(),
-            kind["kind"].as_str().unwrap_or_default()
-        )
-    };
-    Ok(fields.iter().map(of).collect())
+    let listed = workspace.odfs(["inspect", "schema", name, "-o", "json"])?.text();
+    let fields: Vec<Value> = serde_json::from_str(&listed)?;
+    let of = |field: &Value, key: &str| field[key].as_str().unwrap_or_default().to_owned();
+    Ok(fields
+        .iter()
+        .map(|field| [of(field, "Name"), of(field, "Type")].join(" "))
+        .collect())
 }
 
 #[test]
@@ -60,7 +55,7 @@ fn a_sheet_becomes_a_dataset_and_grows() -> Outcome {
             "level Float64",
             "on Bool",
             "since Date",
-            "seen Timestamp",
+            "seen Timestamp(Millisecond, UTC)",
             "note String",
         ] {
             assert!(types.iter().any(|known| known == column), "{column}: {types:?}");

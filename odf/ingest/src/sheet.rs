@@ -12,23 +12,18 @@ use std::sync::Arc;
 use crate::source::{Format, MAX_COLUMNS, Problem, ReadOptions, Rows, Source, SourceError};
 
 mod cell;
+mod layout;
 mod ods;
 mod package;
 mod xlsx;
 
 use cell::Cells;
+use layout::{OnRow, SheetName};
 use ods::Ods;
 use package::Package;
 use xlsx::Xlsx;
 
-/// The most rows of a sheet: spreadsheet programs make no more.
-pub const MAX_SHEET_ROWS: u64 = 1 << 20;
-
-/// The most columns of a sheet, likewise. A table may have fewer of them: [`MAX_COLUMNS`].
-pub const MAX_SHEET_COLUMNS: u32 = 1 << 14;
-
-/// The most bytes of text that a sheet may make. Cells that share a text have it once in the file, and each for itself here.
-pub const MAX_SHEET_TEXT_BYTES: u64 = 4 << 30;
+pub use layout::{MAX_SHEET_COLUMNS, MAX_SHEET_ROWS, MAX_SHEET_TEXT_BYTES};
 
 /// The separator of the text.
 pub(crate) const SEPARATOR: u8 = b',';
@@ -38,9 +33,6 @@ const TOLD_ROWS: u64 = 1 << 10;
 
 /// How many sheets a message names.
 const NAMED_SHEETS: usize = 20;
-
-/// Takes a row by its number, counted from 1, and says whether it wants more.
-type OnRow<'a> = dyn FnMut(u64, Cells) -> Result<bool, SourceError> + 'a;
 
 /// Whether the name of the file says that it is a workbook that is read here.
 pub fn is_workbook(path: &Path) -> bool {
@@ -111,12 +103,6 @@ pub fn open(
         name: sheet,
         rows,
     })
-}
-
-/// A sheet in the list of a workbook.
-struct SheetName {
-    name: String,
-    is_hidden: bool,
 }
 
 /// A workbook of one of the two kinds.
@@ -200,18 +186,6 @@ fn which(sheets: &[SheetName], wanted: Option<&str>, package: &Package) -> Sourc
     })
 }
 
-fn too_many_rows(package: &Package) -> SourceError {
-    package.error(row_limit())
-}
-
-fn row_limit() -> Problem {
-    Problem::TooLarge {
-        limit: usize::try_from(MAX_SHEET_ROWS).unwrap_or(usize::MAX),
-        unit: "rows of a sheet",
-        hint: "",
-    }
-}
-
 /// The columns of a table: where the first one is in the sheet, and their names; none where the header has a gap.
 struct Header {
     first: u32,
@@ -280,7 +254,7 @@ impl<'a, W: Write> Lines<'a, W> {
     /// Takes the next row. The first one is the header.
     fn take(&mut self, number: u64, cells: Cells) -> Result<bool, SourceError> {
         if number > MAX_SHEET_ROWS {
-            return Err(self.named.error(row_limit()));
+            return Err(self.named.error(layout::too_many_rows()));
         }
         if number <= self.last {
             let what = "the row comes behind others that it should stand before".to_owned();

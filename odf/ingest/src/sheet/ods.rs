@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use quick_xml::events::BytesStart;
 
 use super::cell::{self, Cells, Room, Value};
+use super::layout::{MAX_SHEET_COLUMNS, MAX_SHEET_ROWS, OnRow, SheetName, too_many_rows};
 use super::package::{Package, Part, Xml, attribute};
-use super::{MAX_SHEET_COLUMNS, MAX_SHEET_ROWS, OnRow, SheetName};
 use crate::source::{MAX_ROW_BYTES, Problem, SourceError};
 
 /// The part with the sheets.
@@ -16,7 +16,7 @@ pub(super) const CONTENT: &str = "content.xml";
 const MANIFEST: &str = "META-INF/manifest.xml";
 
 /// The most blanks that are written as their number.
-const MAX_BLANKS: usize = 1 << 20;
+pub(super) const MAX_BLANKS: usize = 1 << 20;
 
 /// A workbook whose list of sheets was read.
 pub(super) struct Ods {
@@ -102,7 +102,7 @@ impl Ods {
                     for again in 1..=written {
                         let number = number.saturating_add(again);
                         if number > MAX_SHEET_ROWS {
-                            return Err(super::too_many_rows(package));
+                            return Err(package.error(too_many_rows()));
                         }
                         if !on_row(number, cells.clone())? {
                             return Ok(());

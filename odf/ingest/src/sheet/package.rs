@@ -107,6 +107,7 @@ impl Package {
             .ok_or_else(|| self.damaged(format_args!("there is no {name} in it")))?;
         let bytes = Metered {
             bytes: archive::open(&self.source, entry)?,
+            limit,
             left_of_part: limit,
             left_of_event: MAX_EVENT_BYTES,
         };
@@ -245,6 +246,7 @@ fn broken(package: &Package, error: &io::Error) -> SourceError {
 /// A part as it unpacks, up to the limits.
 struct Metered {
     bytes: Box<dyn Read + Send>,
+    limit: u64,
     left_of_part: u64,
     left_of_event: u64,
 }
@@ -271,7 +273,7 @@ impl Read for Metered {
         self.left_of_event -= read as u64;
         match self.left_of_part.checked_sub(read as u64) {
             Some(left) => self.left_of_part = left,
-            None => return beyond(MAX_PART_BYTES, "bytes in an unpacked sheet"),
+            None => return beyond(self.limit, "bytes in an unpacked part of a workbook"),
         }
         Ok(read)
     }

@@ -3,7 +3,9 @@ use std::io::{Cursor, Write as _};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use super::package::{MAX_DEPTH, MAX_EVENT_BYTES};
+use super::ods::MAX_BLANKS;
+use super::package::{MAX_DEPTH, MAX_EVENT_BYTES, MAX_PART_BYTES};
+use super::xlsx::MAX_LIST_BYTES;
 use super::*;
 use crate::source::MAX_ROW_BYTES;
 
@@ -54,6 +56,27 @@ pub(super) fn workbook(sheets: &[(&str, &str)], others: &[(&str, &str)]) -> Vec<
             .map(|(name, text)| ((*name).to_owned(), (*text).to_owned())),
     );
     zip(&parts)
+}
+
+/// A workbook with one sheet and these styles.
+fn restyled(data: &str, styles: &str) -> Vec<u8> {
+    let links = format!(
+        "<Relationships><Relationship Id=\"a\" Type=\"{KINDS}/worksheet\" Target=\"s.xml\"/>\
+         <Relationship Id=\"b\" Type=\"{KINDS}/styles\" Target=\"t.xml\"/></Relationships>"
+    );
+    let parts = [
+        (
+            "xl/workbook.xml",
+            format!("<workbook {LINKS}><sheet name=\"S\" r:id=\"a\"/></workbook>"),
+        ),
+        ("xl/_rels/workbook.xml.rels", links),
+        (
+            "xl/s.xml",
+            format!("<worksheet><sheetData>{data}</sheetData></worksheet>"),
+        ),
+        ("xl/t.xml", styles.to_owned()),
+    ];
+    zip(&parts.map(|(name, text)| (name.to_owned(), text)))
 }
 
 /// A workbook of the other kind with these sheets (name, rows). One whose name begins with a dot is hidden.
@@ -384,8 +407,15 @@ fn limits_hold_to_the_last_one() {
     ))
     .unwrap_err();
     assert!(error.contains("16384 columns of a sheet"), "{error}");
-    let blanks = "<table:table-cell office:value-type=\"string\"><text:p><text:s text:c=\"18446744073709551615\"/></text:p></table:table-cell>";
-    assert!(one_ods(&ods_row(&[blanks])).unwrap_err().contains("too many blanks"));
+    let blanks = |count: usize| {
+        one_ods(&ods_row(&[&format!(
+            "<table:table-cell office:value-type=\"string\"><text:p><text:s text:c=\"{count}\"/>x</text:p></table:table-cell>"
+        )]))
+    };
+    blanks(MAX_BLANKS).unwrap();
+    for count in [MAX_BLANKS + 1, usize::MAX] {
+        assert!(blanks(count).unwrap_err().contains("too many blanks"));
+    }
 
     // Eight cells of the same share a text here, and each has it for itself in its row.
     let long = |bytes: usize| {
@@ -422,7 +452,8 @@ fn limits_hold_to_the_last_one() {
     };
     written(4).unwrap();
     let error = written(3).unwrap_err().to_string();
-    assert!(error.contains("bytes of text in a sheet"), "{error}");
+    let what = format!("{MAX_SHEET_TEXT_BYTES} bytes of text in a sheet");
+    assert!(error.contains(&what), "{error}");
 }
 
 #[test]
@@ -433,11 +464,23 @@ fn parts_and_what_is_in_them_have_bounds() {
         part.and_then(package::Part::finish).map_err(|error| error.to_string())
     };
     let small = parts("");
-    let length = (1..).find(|limit| read(&small, *limit).is_ok()).unwrap();
+    let length = (1..MAX_PART_BYTES).find(|limit| read(&small, *limit).is_ok()).unwrap();
+    let error = read(&small, length - 1).unwrap_err();
+    let what = format!("limit of {} bytes in an unpacked part", length - 1);
+    assert!(error.contains(&what), "{error}");
+
+    let styles = |bytes: u64| {
+        let mebibyte = format!("<x>{}</x>", "y".repeat((1 << 20) - "<x></x>".len()));
+        let styles = mebibyte.repeat(usize::try_from(bytes >> 20).unwrap());
+        let styles = format!("<styleSheet>{styles}</styleSheet>");
+        let data = [row(1, &["a"]), row(2, &["1"])].concat();
+        super::tests::text(&restyled(&data, &styles), None)
+    };
+    styles(MAX_LIST_BYTES - (1 << 20)).unwrap();
+    let error = styles(MAX_LIST_BYTES).unwrap_err();
     assert!(
-        read(&small, length - 1)
-            .unwrap_err()
-            .contains("bytes in an unpacked sheet")
+        error.contains(&format!("{MAX_LIST_BYTES} bytes in an unpacked part")),
+        "{error}"
     );
 
     let text = |bytes: u64| parts(&"x".repeat(usize::try_from(bytes).unwrap()));

@@ -6,12 +6,12 @@ use std::path::Path;
 use quick_xml::events::BytesStart;
 
 use super::cell::{self, Cells, Kind, Room, Value};
+use super::layout::{OnRow, SheetName};
 use super::package::{Package, Part, Xml, attribute};
-use super::{OnRow, SheetName};
 use crate::source::{MAX_ROW_BYTES, Problem, SourceError};
 
 /// The most bytes that parts other than sheets and shared texts may have: lists of sheets, of formats and of parts.
-const MAX_LIST_BYTES: u64 = 32 << 20;
+pub(super) const MAX_LIST_BYTES: u64 = 32 << 20;
 
 /// The most bytes of text that cells may share. They are held in memory.
 pub(super) const MAX_TEXT_BYTES: usize = 512 << 20;
@@ -462,6 +462,7 @@ mod tests {
         let texts = "<sst><si><t>abc</t></si><si/><si><r><t>d</t></r><r><t xml:space=\"preserve\"> e</t></r><rPh><t>x</t></rPh></si></sst>";
         let package = package(workbook(&[("S", "")], &[("xl/sharedStrings.xml", texts)]));
         let read = |bytes, most| Texts::read(&package, "xl/sharedStrings.xml", bytes, most);
+        read(MAX_TEXT_BYTES, MAX_TEXTS).unwrap();
         let texts = read(6, 3).unwrap();
         let all: Vec<_> = (0..4).map(|at| texts.get(at)).collect();
         assert_eq!(all, [Some("abc"), Some(""), Some("d e"), None]);
