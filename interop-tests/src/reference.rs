@@ -16,3 +16,8 @@ pub fn golden() -> PathBuf {
 pub fn differential() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/differential")
 }
+
+/// Workbooks that other programs wrote.
+pub fn workbooks() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/workbooks")
+}

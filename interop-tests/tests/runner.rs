@@ -31,3 +31,4 @@ mod terminals;
 mod tidy;
 mod two_processes;
 mod verify;
+mod workbooks;

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use odf::dataset::{Dataset, RemoteAliases};
-use odf::ingest::source::Format;
+use odf::ingest::source::{Format, ReadOptions, Rows};
 use odf::ingest::{Effect, PushOptions};
 use odf::metadata::{Multihash, Timestamp};
 use odf::workspace::{Grown, Growth};
@@ -16,7 +17,7 @@ use tempfile::NamedTempFile;
 use super::announce::{ReportFormat, in_json, in_millis};
 use super::batch::{self, committed};
 use super::effect::{self, in_words, into_json, say_drastic, say_passed_over};
-use super::input::spool;
+use super::input::{is_sheet, open_sheet, spool};
 use super::owner::pulled_from;
 use super::publish::{say_filled, say_notes, watch};
 use crate::failure::{Failure, Kind};
@@ -49,6 +50,9 @@ pub(crate) struct IngestArgs {
     /// reads]
     #[arg(long, value_name = "FORMAT")]
     input_format: Option<Format>,
+    /// Sheet of a workbook (.xlsx, .ods) [default: the only one that has anything in it]
+    #[arg(long, value_name = "NAME")]
+    sheet: Option<String>,
     /// Take columns that the source does not declare into source and dataset, as optional ones
     #[arg(long)]
     add_columns: bool,
@@ -87,6 +91,7 @@ pub(super) fn run(args: &IngestArgs, session: &Session, io: &mut Io) -> Result<(
     let options = PushOptions {
         source_name: args.source_name.clone(),
         input_format: args.input_format,
+        sheet: None,
         event_time: args.event_time,
         allow_empty: args.allow_empty || session.settings().allow_empty,
         add_columns: args.add_columns,
@@ -95,7 +100,15 @@ pub(super) fn run(args: &IngestArgs, session: &Session, io: &mut Io) -> Result<(
     let standard_input = ["-".to_owned()];
     let files = if args.stdin { &standard_input[..] } else { &args.files };
     let mut pushed = Pushed::default();
-    let result = push_all(files, &mut dataset, &options, &mut pushed, session, io);
+    let result = push_all(
+        files,
+        args.sheet.as_deref(),
+        &mut dataset,
+        &options,
+        &mut pushed,
+        session,
+        io,
+    );
     // What was taken before a failure is there, and stays.
     let served = match pushed.head {
         Some(_) => serve(&mut dataset, &mut pushed, session, io),
@@ -149,6 +162,7 @@ struct Pushed {
 
 fn push_all(
     files: &[String],
+    named: Option<&str>,
     dataset: &mut Dataset,
     options: &PushOptions,
     pushed: &mut Pushed,
@@ -160,7 +174,16 @@ fn push_all(
         io.check()?;
         // A stream may go on for long, and others do not wait for it.
         pushed.turn = None;
+        let path = Path::new(if file == "-" { "" } else { file });
         let content = Content::open(file, session, io)?;
+        let content = match is_sheet(file, path, named, options.input_format)? {
+            true => content.sheet(named, session, io)?,
+            false => content,
+        };
+        let options = &PushOptions {
+            sheet: content.rows.clone(),
+            ..options.clone()
+        };
         pushed.turn = Some(session.turn(dataset, io)?);
         let before = *dataset.head();
         let progress = &mut watch(io);
@@ -250,6 +273,8 @@ struct Content {
     /// As the user named it.
     name: String,
     path: PathBuf,
+    /// Which rows of a sheet its lines are, if it was made of one.
+    rows: Option<Arc<Rows>>,
     /// Removed when the content is dropped.
     _spool: Option<NamedTempFile>,
 }
@@ -273,6 +298,7 @@ impl Content {
         Ok(Self {
             name: file.to_owned(),
             path,
+            rows: None,
             _spool: None,
         })
     }
@@ -281,7 +307,17 @@ impl Content {
         Ok(Self {
             name: name.to_owned(),
             path: spool.path().to_owned(),
+            rows: None,
             _spool: Some(spool),
+        })
+    }
+
+    /// The sheet of the workbook that it is: the one of that name, or the one that is meant without.
+    fn sheet(self, named: Option<&str>, session: &Session, io: &Io) -> Result<Self, Failure> {
+        let (sheet, spool) = open_sheet(&self.name, &self.path, named, ReadOptions::default(), session, io)?;
+        Ok(Self {
+            rows: Some(sheet.rows),
+            ..Self::spooled(sheet.source.name(), spool)?
         })
     }
 }

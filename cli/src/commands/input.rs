@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use odf::dataset::DatasetName;
+use odf::ingest::sheet::{self, Sheet};
 use odf::ingest::source::{self, Format, ReadOptions, Source};
 use tempfile::NamedTempFile;
 
@@ -25,6 +26,9 @@ const MAX_STREAM_BYTES: u64 = 1 << 40;
 
 /// How long something small, a manifest or a block, may take to arrive.
 const SMALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What stands for the format of a workbook until a sheet of it is made into CSV.
+const UNREAD: Format = Format::Csv;
 
 /// How often a wait looks whether it is to stop.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
@@ -46,9 +50,27 @@ pub(crate) struct SourceArgs {
     /// the only array of objects in it]
     #[arg(long, value_name = "NAME")]
     member: Option<String>,
+    /// Sheet of a workbook (.xlsx, .ods) [default: the only one that has anything in it]
+    #[arg(long, value_name = "NAME")]
+    sheet: Option<String>,
 }
 
 impl SourceArgs {
+    /// Whether the table is a sheet of a workbook, by the name of its file or because a sheet is named.
+    ///
+    /// # Errors
+    /// A sheet is named of what has none; or it is a workbook of a kind that is not read.
+    fn is_sheet(&self, path: &Path) -> Result<bool, Failure> {
+        let is_sheet = is_sheet(&self.table, path, self.sheet.as_deref(), self.format)?;
+        if is_sheet && self.separator.is_some() {
+            return Err(
+                Failure::usage(format!("{} has cells, and nothing separates them", self.table))
+                    .next("leave --separator out; it is for CSV"),
+            );
+        }
+        Ok(is_sheet)
+    }
+
     /// The table, as the user called it.
     pub(super) fn table(&self) -> &str {
         &self.table
@@ -58,10 +80,14 @@ impl SourceArgs {
 /// A table that is ready to be read.
 pub(super) struct Input {
     source: Source,
+    /// The file that it is read from.
+    content: PathBuf,
     /// A file or URL path, which may give a dataset its name.
     origin: Option<PathBuf>,
     /// What tells it from other files: its canonical path, or its URL.
     place: Option<Vec<u8>>,
+    /// The sheet that somebody named, of a workbook that has others, too.
+    sheet: Option<String>,
     /// Removed when the input is dropped.
     _spool: Option<NamedTempFile>,
 }
@@ -86,31 +112,39 @@ impl Input {
             return Self::download(args, options, session, io);
         }
         if args.table == "-" {
-            let format = args.format.ok_or_else(|| {
+            let is_sheet = args.is_sheet(Path::new(""))?;
+            let format = args.format.or(is_sheet.then_some(UNREAD)).ok_or_else(|| {
                 Failure::usage("the format of standard input is not known")
                     .next("say it with --format csv|ndjson|json|geojson|ndgeojson|parquet|esrishapefile")
             })?;
             let mut input = io.take_input();
-            return Self::spool("standard input", &mut input, format, options, None, session, io);
+            let spooled = Self::spool("standard input", &mut input, format, options.clone(), None, session, io)?;
+            return spooled.or_sheet(is_sheet, args, options, session, io);
         }
         let path = io.resolve(Path::new(&args.table));
+        let is_sheet = args.is_sheet(&path)?;
         let is_stream = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
         if is_stream {
-            let format = args
-                .format
-                .or_else(|| Format::from_path(&path))
+            let format = args.format.or_else(|| Format::from_path(&path));
+            let format = format
+                .or(is_sheet.then_some(UNREAD))
                 .ok_or_else(|| unknown_format(&args.table))?;
             let mut file = fs::File::open(&path).map_err(|error| Failure::file(&path, &error))?;
-            return Self::spool(&args.table, &mut file, format, options, None, session, io);
+            let spooled = Self::spool(&args.table, &mut file, format, options.clone(), None, session, io)?;
+            return spooled.or_sheet(is_sheet, args, options, session, io);
         }
-        let source = Source::file(&path, args.format, options)?;
+        let format = args.format.or(is_sheet.then_some(UNREAD));
+        let source = Source::file(&path, format, options.clone())?;
         let place = fs::canonicalize(&path).ok();
-        Ok(Self {
+        let input = Self {
             source,
+            content: path.clone(),
             origin: Some(path),
             place: place.map(|place| place.into_os_string().into_vec()),
+            sheet: None,
             _spool: None,
-        })
+        };
+        input.or_sheet(is_sheet, args, options, session, io)
     }
 
     fn download(args: &SourceArgs, options: ReadOptions, session: &Session, io: &mut Io) -> Result<Self, Failure> {
@@ -118,26 +152,56 @@ impl Input {
         let path = url.split(['?', '#']).next().unwrap_or(url);
         // Behind the scheme and host, so that a host's name is not taken for a file's.
         let path = path.splitn(4, '/').nth(3).map(PathBuf::from);
+        let is_sheet = args.is_sheet(path.as_deref().unwrap_or(Path::new("")))?;
         let response = get(url, None, io)?;
         let by_type = response
             .headers()
             .get("content-type")
             .and_then(|value| Format::from_media_type(value.to_str().ok()?));
         let format = args.format.or_else(|| Format::from_path(path.as_deref()?)).or(by_type);
-        let format = format.ok_or_else(|| unknown_format(url))?;
+        let format = format
+            .or(is_sheet.then_some(UNREAD))
+            .ok_or_else(|| unknown_format(url))?;
         let mut body = Remote {
             body: response.into_body().into_reader(),
             broken: None,
         };
-        let spooled = Self::spool(url, &mut body, format, options, path, session, io);
+        let spooled = Self::spool(url, &mut body, format, options.clone(), path, session, io);
         io.check()?;
         match body.broken {
             Some(reason) => Err(broken_off(url, &reason)),
-            None => Ok(Self {
+            None => Self {
                 place: Some(url.clone().into_bytes()),
                 ..spooled?
-            }),
+            }
+            .or_sheet(is_sheet, args, options, session, io),
         }
+    }
+
+    /// The same, or, where the table is a workbook, the sheet of it that the arguments mean.
+    fn or_sheet(
+        self,
+        is_sheet: bool,
+        args: &SourceArgs,
+        options: ReadOptions,
+        session: &Session,
+        io: &Io,
+    ) -> Result<Self, Failure> {
+        if !is_sheet {
+            return Ok(self);
+        }
+        let named = args.sheet.as_deref();
+        let (sheet, file) = open_sheet(self.source.name(), &self.content, named, options, session, io)?;
+        // Each sheet is a table of its own.
+        let place = self.place.map(|place| [&place, sheet.name.as_bytes()].join(&b'#'));
+        Ok(Self {
+            source: sheet.source,
+            content: file.path().to_owned(),
+            origin: self.origin,
+            place,
+            sheet: args.sheet.clone().filter(|_| !sheet.is_only),
+            _spool: Some(file),
+        })
     }
 
     fn spool(
@@ -154,8 +218,10 @@ impl Input {
         let source = Source::spool(name, &mut reader, file.path(), MAX_STREAM_BYTES, format, options)?;
         Ok(Self {
             source,
+            content: file.path().to_owned(),
             origin,
             place: None,
+            sheet: None,
             _spool: Some(file),
         })
     }
@@ -190,7 +256,9 @@ impl Input {
     /// # Errors
     /// Nothing about the table suggests one.
     pub(super) fn suggested_name(&self) -> Result<DatasetName, Failure> {
-        self.origin.as_deref().and_then(name_from_path).ok_or_else(|| {
+        let origin = self.origin.as_deref();
+        let name = origin.and_then(|origin| name_from_path(origin, self.sheet.as_deref()));
+        name.ok_or_else(|| {
             Failure::usage(format!(
                 "{} does not suggest a name for the dataset",
                 self.source.name()
@@ -254,7 +322,8 @@ pub(super) fn spool(name: &str, reader: &mut dyn Read, session: &Session, io: &I
     Ok(file)
 }
 
-fn spool_file(session: &Session) -> Result<NamedTempFile, Failure> {
+/// An empty file in the workspace, which is removed when it is dropped.
+pub(super) fn spool_file(session: &Session) -> Result<NamedTempFile, Failure> {
     let dir = session.spool_dir()?;
     NamedTempFile::new_in(&dir).map_err(|error| Failure::file(&dir, &error))
 }
@@ -339,9 +408,60 @@ impl Read for Watched<'_> {
     }
 }
 
-/// The name of a dataset made of a file's name: without its directory and extension.
-fn name_from_path(path: &Path) -> Option<DatasetName> {
-    DatasetName::from_text(path.file_stem()?.to_str()?)
+/// Whether the table at `path`, which the user called `table`, is a sheet of a workbook: by its name, or because a sheet is
+/// named and nothing says that it is of another format.
+///
+/// # Errors
+/// A sheet is named of what has none; or it is a workbook of a kind that is not read.
+pub(super) fn is_sheet(table: &str, path: &Path, sheet: Option<&str>, format: Option<Format>) -> Result<bool, Failure> {
+    if format.is_none() && sheet::is_foreign(path) {
+        return Err(
+            Failure::usage(format!("{table} is a workbook of a kind that is not read"))
+                .next("save it as .xlsx, .ods or CSV in the program that it is from"),
+        );
+    }
+    let format = format.or_else(|| Format::from_path(path));
+    match (sheet, format) {
+        (Some(_), Some(_)) => Err(Failure::usage(format!("{table} has no sheets"))
+            .next("leave --sheet out; it is for workbooks, whose names end in .xlsx or .ods")),
+        (Some(_), None) => Ok(true),
+        (None, format) => Ok(format.is_none() && sheet::is_workbook(path)),
+    }
+}
+
+/// The sheet that is meant of the workbook in the file `path`, as CSV in a file of its own. `name` stands for the workbook
+/// in messages.
+///
+/// # Errors
+/// As [`sheet::open`]; or the user wants to stop.
+pub(super) fn open_sheet(
+    name: &str,
+    path: &Path,
+    sheet: Option<&str>,
+    options: ReadOptions,
+    session: &Session,
+    io: &Io,
+) -> Result<(Sheet, NamedTempFile), Failure> {
+    let file = spool_file(session)?;
+    let mut goes_on = |rows| {
+        io.progress().show(|| Step {
+            text: format!("reading {}, {} rows", name, output::count(rows)),
+            ..Step::default()
+        });
+        !io.cancel().is_set()
+    };
+    let sheet = sheet::open(name, path, sheet, file.path(), options, &mut goes_on);
+    io.check()?;
+    Ok((sheet?, file))
+}
+
+/// The name of a dataset made of a file's name, without its directory and extension, and of that of the sheet in it.
+fn name_from_path(path: &Path, sheet: Option<&str>) -> Option<DatasetName> {
+    let stem = path.file_stem()?.to_str()?;
+    match sheet {
+        Some(sheet) => DatasetName::from_text(&format!("{stem}-{sheet}")),
+        None => DatasetName::from_text(stem),
+    }
 }
 
 fn separator(text: &str) -> Result<u8, String> {

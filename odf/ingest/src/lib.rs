@@ -8,7 +8,7 @@
 //! | step | module |
 //! |---|---|
 //! | which bytes of a file are new | [`taken`] |
-//! | bytes to rows | [`source`], [`infer`] |
+//! | bytes to rows | [`source`], [`infer`], of a workbook by [`sheet`] |
 //! | rows to other rows by SQL | an [`Engine`] |
 //! | columns of the source to columns of the dataset | `fit` (sources in the chain), [`plan`] (published files) |
 //! | new rows against earlier ones | [`merge`] |
@@ -31,6 +31,7 @@ pub mod merge;
 pub mod plan;
 pub mod poll;
 pub mod shape;
+pub mod sheet;
 pub mod source;
 pub mod taken;
 

@@ -4,6 +4,7 @@
 //! [`polled()`] follow the source in the chain to the letter; [`super::ingest`] (publish) makes such a source on its way.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::IngestError;
 use super::before::Before;
@@ -12,7 +13,9 @@ use super::declare;
 use super::effect::{Effect, Retracting};
 use super::frame::Frame;
 use super::ground::{Ground, Ingested, Prepared};
-use super::source::{Content, Fingerprint, Format, MAX_READINGS, OnProgress, Source, step_for_format};
+use super::source::{
+    Content, Fingerprint, Format, MAX_READINGS, OnProgress, Rows, Source, step_for_format, step_for_sheet,
+};
 use super::stage::{Empty, Staging, Unstaged};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{
@@ -28,6 +31,9 @@ pub struct PushOptions {
     /// What the content is, if not what the source says: it is read with the best fitting options of that format and
     /// with the columns that the source declares.
     pub input_format: Option<Format>,
+    /// The content is the text of a sheet, and which rows of it its lines are: then it is read as that, with the columns that
+    /// the source declares.
+    pub sheet: Option<Arc<Rows>>,
     /// Event time of rows that have none; absent: the system time.
     pub event_time: Option<Timestamp>,
     /// That a snapshot without a row retracts all that are there is meant: an empty file is not refused, and of one without
@@ -74,12 +80,14 @@ pub fn push(
     let state = ground.history.state().ok_or(IngestError::NoPushSource)?;
     let source = push_source(state, options.source_name.as_deref())?.clone();
     let read = match options.input_format {
+        _ if options.sheet.is_some() => step_for_sheet(&source.read),
         Some(format) => step_for_format(&source.read, format),
         None => source.read.clone(),
     };
     let given = Given {
         name,
         content,
+        rows: options.sheet.as_ref(),
         read: &read,
         source: Some(&source).filter(|_| options.add_columns),
         preprocess: source.preprocess.as_ref(),
@@ -130,6 +138,7 @@ pub fn polled(
     let given = Given {
         name: polled.name,
         content: polled.content,
+        rows: None,
         read: &source.read,
         source: None,
         preprocess: source.preprocess.as_ref(),
@@ -174,6 +183,8 @@ fn steadily<T>(
 struct Given<'a> {
     name: &'a str,
     content: &'a Path,
+    /// Which rows of a sheet its lines are, if it was made of one.
+    rows: Option<&'a Arc<Rows>>,
     read: &'a ReadStep,
     /// The source that is to get the columns that it does not declare.
     source: Option<&'a AddPushSource>,
@@ -205,6 +216,10 @@ fn take(
     }
     let read = added.as_ref().map_or(given.read, |added| &added.read);
     let source = Source::for_step(given.name, Content::File(given.content.to_owned()), read)?;
+    let source = match given.rows {
+        Some(rows) => source.with_rows(rows.clone()),
+        None => source,
+    };
     let frame = Frame::of_step(source, read, given.preprocess, &before, ground, system_time, progress)?;
     let reached = (given.reached)();
     let mut effect = Effect::default();

@@ -154,6 +154,7 @@ impl From<SourceError> for Failure {
         let failure = |kind| Failure::new(kind, &error);
         match &error.problem {
             Problem::NotFound => failure(Kind::NotFound).next("check the path"),
+            Problem::Sheet { .. } => failure(Kind::Usage).next("say which one with --sheet NAME"),
             Problem::Directory => failure(Kind::Usage).next("name one of the files in it"),
             Problem::FormatUnknown => {
                 failure(Kind::Usage).next("`odfs publish FILE --format csv` reads it as CSV, whatever its name is")

@@ -23,7 +23,7 @@ pub struct SourceError {
 pub enum Place {
     /// A line of a text file; the first line of a row that spans several.
     Line(u64),
-    /// A row of a Parquet file.
+    /// A row of a Parquet file, or of a sheet.
     Row(u64),
 }
 
@@ -69,6 +69,14 @@ pub enum Problem {
         "the format is not clear from the name; say it with --format csv|ndjson|json|geojson|ndgeojson|parquet|esrishapefile"
     )]
     FormatUnknown,
+    /// A workbook has several sheets and none was named, or none of that name.
+    #[error("{}its sheets are {sheets}", .wanted.as_ref().map(|name| format!("there is no sheet `{name}`; ")).unwrap_or_default())]
+    Sheet {
+        /// The name that was asked for.
+        wanted: Option<String>,
+        /// The names that there are.
+        sheets: String,
+    },
     /// An option of the read step has a value that is not supported.
     #[error("the read step has `{option}: {value}`, which is not supported; it can only be {supported}")]
     Option {

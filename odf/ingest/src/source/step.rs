@@ -45,6 +45,7 @@ impl Source {
             lasting: false,
             told: Arc::default(),
             takes_nulls: says_of_a_field(step, NULL_GEOMETRIES),
+            rows: None,
         };
         source.options = options(step).map_err(|problem| source.error(problem))?;
         let declared = declared_columns(step).map_err(|problem| source.error(problem))?;
@@ -229,6 +230,22 @@ pub fn step_for_format(step: &ReadStep, format: Format) -> ReadStep {
             schema,
         },
     }
+}
+
+/// The step that reads the CSV that a sheet was written as: the same columns, found by the names in its header.
+pub(crate) fn step_for_sheet(step: &ReadStep) -> ReadStep {
+    let (ddl_schema, schema) = step.schemas();
+    ReadStep::Csv(ReadStepCsv {
+        header: Some(true),
+        escape: Some(String::new()),
+        infer_schema: match step {
+            ReadStep::Csv(csv) => csv.infer_schema,
+            _ => Some(true),
+        },
+        ddl_schema: ddl_schema.map(<[String]>::to_vec),
+        schema: schema.cloned(),
+        ..ReadStepCsv::default()
+    })
 }
 
 fn options(step: &ReadStep) -> Result<ReadOptions, Problem> {

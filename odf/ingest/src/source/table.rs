@@ -11,6 +11,7 @@ use super::fingerprint::Fingerprint;
 use super::format::Format;
 use super::options::{ReadOptions, Reading};
 use super::problem::{Place, Problem, SourceError};
+use super::rows::Rows;
 use super::told::{Alteration, Altered, Told};
 use crate::infer::Inferred;
 
@@ -30,6 +31,8 @@ pub struct Source {
     pub(super) told: Arc<Told>,
     /// The source in the chain says that features may lack a geometry.
     pub(super) takes_nulls: bool,
+    /// It was made of a sheet, and which rows of that its lines are.
+    pub(super) rows: Option<Arc<Rows>>,
 }
 
 /// The bytes of a table.
@@ -104,6 +107,7 @@ impl Source {
             lasting: true,
             told: Arc::default(),
             takes_nulls: false,
+            rows: None,
         })
     }
 
@@ -119,6 +123,7 @@ impl Source {
             lasting: false,
             told: Arc::default(),
             takes_nulls: false,
+            rows: None,
         }
     }
 
@@ -133,7 +138,12 @@ impl Source {
         options: ReadOptions,
     ) -> Result<Source, SourceError> {
         self::spool(name, reader, spool, limit)?;
-        Ok(Source {
+        Ok(Self::spooled(name, spool, format, options))
+    }
+
+    /// A table that is, or will be, in the file `spool` for this once.
+    pub(crate) fn spooled(name: &str, spool: &Path, format: Format, options: ReadOptions) -> Source {
+        Source {
             name: name.to_owned(),
             content: Content::File(spool.to_owned()),
             format,
@@ -143,7 +153,14 @@ impl Source {
             lasting: false,
             told: Arc::default(),
             takes_nulls: false,
-        })
+            rows: None,
+        }
+    }
+
+    /// The same table, made of a sheet, whose rows messages are to name.
+    pub(crate) fn with_rows(mut self, rows: Arc<Rows>) -> Source {
+        self.rows = Some(rows);
+        self
     }
 
     /// The name messages use.
@@ -197,6 +214,10 @@ impl Source {
 
     /// An error at a place of this table.
     pub(crate) fn error_in(&self, place: Place, column: Option<&str>, problem: Problem) -> SourceError {
+        let place = match (place, &self.rows) {
+            (Place::Line(line), Some(rows)) => Place::Row(rows.of(line)),
+            (place, _) => place,
+        };
         SourceError {
             name: self.name.clone(),
             place: Some(place),
