@@ -210,3 +210,23 @@ fn an_export_to_the_name_of_a_file_makes_no_directory() -> Outcome {
     assert!(to.join("refs").is_dir());
     Ok(())
 }
+
+#[test]
+fn a_licence_is_one_of_the_list_and_spelt_as_there() -> Outcome {
+    let workspace = Workspace::new()?;
+    let path = workspace.write("t.csv", "id,v\n1,a\n")?;
+    let path = path.display().to_string();
+    let refused = workspace.refused(["publish", &path, "--license", "CC-BY-4", "--exit"])?;
+    assert_eq!(refused.code(), Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("did you mean CC-BY-4.0?"), "{}", refused.stderr);
+    workspace.publish(&[&path, "--license", "cc-by-4.0"])?;
+    let log = workspace.odfs(["log", "t", "-o", "yaml"])?.text();
+    assert!(log.contains("spdxId: CC-BY-4.0"), "{log}");
+    let added = workspace.odfs(["alter", "t", "--add-column", "height DOUBLE"])?;
+    assert!(
+        added.stderr.contains("new rows needs a column `height`"),
+        "{}",
+        added.stderr
+    );
+    Ok(())
+}
