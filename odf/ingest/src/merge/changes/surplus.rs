@@ -63,7 +63,9 @@ mod tests {
             (3, 7, true),
             (4, 8, true),
         ];
-        earlier.map(|(key, offset, holds)| surplus.add(&row(key, offset, holds)));
+        for (key, offset, holds) in earlier {
+            surplus.add(&row(key, offset, holds));
+        }
         surplus.add(&row(4, 9, false));
         let latest = [(1, 6), (2, 5), (4, 10)];
         let latest: ByHash<Old> = latest
