@@ -109,7 +109,7 @@ fn publishing_again_takes_what_is_new() {
     sandbox.file("t.csv", table(25));
     let out = sandbox.run(&["publish", "t.csv", "--exit"]).ok();
     assert!(
-        out.starts_with("Updated to f1620") && out.lines().next().unwrap().ends_with(" (1 block(s))"),
+        out.starts_with("Updated t to f1620") && out.lines().next().unwrap().ends_with(" (1 block(s))"),
         "{out}"
     );
     let report = json(sandbox.run(&["publish", "t.csv", "--exit", "--output", "json"]));
@@ -148,7 +148,7 @@ fn a_push_counts_from_what_the_name_stood_for() {
     let place = format!("ipns://{name}");
     assert_eq!(
         first(sandbox.run(&["push", "t", "--to", &place, "--no-alias"])),
-        format!("Updated to {head} (6 block(s))")
+        format!("Updated t to {head} (6 block(s))")
     );
     assert_eq!(
         first(sandbox.run(&["push", "t", "--to", &place, "--no-alias"])),

@@ -132,5 +132,5 @@ fn pushes_at_once_wait_their_turn() {
     assert_eq!(rows.len(), WRITERS * 200);
     sandbox.run(&["verify", "sensors"]).ok();
     let served = sandbox.run(&["push", "sensors"]);
-    assert!(served.out.contains("Updated to f1620"), "{served:?}");
+    assert!(served.out.contains("Updated sensors to f1620"), "{served:?}");
 }

@@ -18,6 +18,7 @@ mod indexes;
 mod kubo;
 mod lan;
 mod memory;
+mod newcomers;
 mod next_steps;
 mod pages;
 mod plain_words;

@@ -51,7 +51,10 @@ fn a_published_table_is_pulled_and_its_growth_follows() -> Outcome {
     fs::write(&file, first_rows(1_707)?)?;
     let grown = here.publish(&[&file, "--name", "quakes", "--event-time", "time"])?;
     let said = grown.said.text() + &grown.said.stderr;
-    assert!(said.contains("Updated to") && said.contains("(1 block(s))"), "{said}");
+    assert!(
+        said.contains("Updated quakes to") && said.contains("(1 block(s))"),
+        "{said}"
+    );
     assert_eq!(grown.name, published.name);
     assert_ne!(grown.root, published.root);
 

@@ -60,6 +60,23 @@ pub fn datasets_of(store: &Store, origin: &[u8]) -> Result<Vec<Origin>, StoreErr
     Ok(entries.into_iter().filter_map(read).collect())
 }
 
+/// The files that were published into a dataset, by their canonical paths or URLs, in no order. Every file that is remembered
+/// is looked at.
+///
+/// # Errors
+/// The index cannot be read.
+pub fn files_of(store: &Store, id: &DatasetId) -> Result<Vec<Vec<u8>>, StoreError> {
+    let mut files = Vec::new();
+    for entry in store.table(FILES)?.scan_prefix(&[]) {
+        let (origin, bytes) = entry?;
+        let entries: Vec<Entry> = serde_json::from_slice(&bytes).unwrap_or_default();
+        if entries.iter().any(|entry| entry.id.parse().ok() == Some(*id)) {
+            files.push(origin);
+        }
+    }
+    Ok(files)
+}
+
 /// Remembers that the file at `origin` was published into a dataset of this name. One whose path is too long is not.
 ///
 /// # Errors
@@ -144,6 +161,13 @@ mod tests {
         assert_eq!(known()[0], name(99));
         assert_eq!(known().len(), MAX_DATASETS);
         assert!(datasets_of(&store, b"/u.csv").unwrap().is_empty());
+        remember(&store, b"/u.csv", &id(3), &name(3)).unwrap();
+        assert_eq!(
+            files_of(&store, &id(3)).unwrap(),
+            [b"/t.csv".to_vec(), b"/u.csv".to_vec()]
+        );
+        // It made room.
+        assert!(files_of(&store, &id(0)).unwrap().is_empty());
 
         let longest = vec![b'a'; MAX_ORIGIN_BYTES];
         remember(&store, &longest, &id(1), &name(1)).unwrap();

@@ -98,6 +98,16 @@ pub(super) fn run(args: &AlterArgs, session: &Session, io: &mut Io) -> Result<()
         dataset.head(),
         blocks.len()
     ))?;
+    if !columns.is_empty() {
+        let names: Vec<String> = columns
+            .iter()
+            .map(|column| format!("`{}`", column.field.name()))
+            .collect();
+        io.say(format_args!(
+            "A CSV file with new rows needs a column {} from now on, with nothing in it where there is no value",
+            names.join(" and ")
+        ));
+    }
     if session.workspace()?.is_published(&dataset.id())? {
         io.say(format_args!("`odfs push {name}` announces it"));
     }

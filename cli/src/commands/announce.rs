@@ -193,12 +193,12 @@ impl Announcement {
             _ => match blocks {
                 Some(0) => io.line(format_args!("{local} is up to date"))?,
                 Some(blocks) => io.line(format_args!(
-                    "Updated to {} ({} block(s))",
+                    "Updated {local} to {} ({} block(s))",
                     dataset.head(),
                     output::count(blocks)
                 ))?,
                 // It led to another history, or one that is not here.
-                None => io.line(format_args!("Updated to {}", dataset.head()))?,
+                None => io.line(format_args!("Updated {local} to {}", dataset.head()))?,
             },
         }
         if update.is_some_and(|update| update.old_head.is_some()) {

@@ -8,6 +8,10 @@ use super::input::read_text;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 
+mod licence;
+
+use licence::spdx;
+
 /// The longest file that is attached.
 const MAX_ATTACHMENT_BYTES: u64 = 1 << 20;
 
@@ -157,13 +161,4 @@ fn attachment(file: &str, io: &mut Io) -> Result<AttachmentEmbedded, Failure> {
         path: name.to_owned(),
         content: read_text(file, MAX_ATTACHMENT_BYTES, io)?,
     })
-}
-
-/// An identifier in the form of SPDX; whether the list has it is not looked up.
-fn spdx(text: &str) -> Result<String, String> {
-    let is_one = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '+');
-    match !text.is_empty() && text.len() <= 64 && text.chars().all(is_one) {
-        true => Ok(text.to_owned()),
-        false => Err("letters, digits, - and . are expected, as in CC-BY-4.0".to_owned()),
-    }
 }

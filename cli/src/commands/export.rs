@@ -20,8 +20,9 @@ use rows::{TableFormat, Wanted};
 /// Write the rows of a dataset to a file, or the whole of it as a plain ODF dataset directory
 ///
 /// A name that ends in .csv, .ndjson, .json or .parquet, or `-` for standard output, gets the rows: those that hold now,
-/// with corrections and retractions applied, or with --history all that ever came and what each did. Any other name is a
-/// directory, new or empty, that gets metadata blocks, data files and checkpoints as kamu and any web server take them.
+/// with corrections and retractions applied, or with --history all that ever came and what each did. A name without such an
+/// ending, or one that ends in /, is a directory, new or empty, that gets metadata blocks, data files and checkpoints as kamu
+/// and any web server take them.
 #[derive(Args, Debug)]
 pub(crate) struct ExportArgs {
     /// Name or id of the dataset
@@ -72,11 +73,17 @@ pub(super) fn run(args: &ExportArgs, session: &Session, io: &mut Io) -> Result<(
             })
         });
     }
-    if let Some(ending) = other_ending(&args.to) {
-        return Err(Failure::usage(format!("rows are not written as .{ending}")).next(
-            "end the name in .csv, which spreadsheets open, or in .ndjson, .json or .parquet; a name without an ending is that \
-             of a directory, for the whole dataset",
-        ));
+    let path = io.resolve(Path::new(&args.to));
+    if !args.to.ends_with('/') && !path.is_dir() && looks_like_a_file(&args.to) {
+        return Err(Failure::usage(format!(
+            "{} has the name of a file, and rows are written as csv, ndjson, json or parquet",
+            args.to
+        ))
+        .next(format!(
+            "end the name in .csv, .ndjson, .json or .parquet, or say --format; `odfs export {name} {}/` makes a directory of \
+             that name with the whole dataset",
+            args.to
+        )));
     }
     if args.history || args.force {
         return Err(Failure::usage(
@@ -84,7 +91,7 @@ pub(super) fn run(args: &ExportArgs, session: &Session, io: &mut Io) -> Result<(
         )
         .next("end the name in .csv, .ndjson, .json or .parquet, or say --format"));
     }
-    let exported = export::export(&dataset, &io.resolve(Path::new(&args.to)))?;
+    let exported = export::export(&dataset, &path)?;
     io.say(format_args!(
         "Exported {} metadata block(s) and {} file(s), {}, to the directory {}",
         output::count(exported.blocks),
@@ -104,13 +111,29 @@ pub(super) fn run(args: &ExportArgs, session: &Session, io: &mut Io) -> Result<(
     })
 }
 
-/// Endings of names that people have in mind for tables, and that no form of rows here has.
-const OTHER_ENDINGS: [&str; 12] = [
-    "arrow", "db", "feather", "geojson", "gz", "ods", "orc", "sqlite", "tsv", "txt", "xls", "xlsx",
-];
+/// The most letters of the ending of a file's name, such as `.xlsx`.
+const MAX_ENDING: usize = 5;
 
-/// The ending of a name, if a table is meant that cannot be written.
-fn other_ending(to: &str) -> Option<&'static str> {
-    let ending = Path::new(to).extension()?.to_str()?.to_ascii_lowercase();
-    OTHER_ENDINGS.into_iter().find(|other| *other == ending)
+/// Whether a name ends as those of files do.
+fn looks_like_a_file(name: &str) -> bool {
+    let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| {
+        (1..=MAX_ENDING).contains(&ending.len()) && ending.bytes().all(|byte| byte.is_ascii_alphabetic())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_a_short_ending_are_those_of_files() {
+        for name in ["t.xlsx", "a/t.tsv", "t.csv.gz", "T.TXT"] {
+            assert!(looks_like_a_file(name), "{name}");
+        }
+        // One letter over what endings have.
+        for name in ["t", "a.b/t", "t.v2", "t.abcdef", ".hidden", "t."] {
+            assert!(!looks_like_a_file(name), "{name}");
+        }
+    }
 }

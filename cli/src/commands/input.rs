@@ -46,6 +46,9 @@ pub(crate) struct SourceArgs {
     /// shows of comma, semicolon, tab and |]
     #[arg(long, value_name = "CHARACTER", value_parser = separator)]
     separator: Option<u8>,
+    /// The first line of CSV is a row: columns are called column_1, column_2, …
+    #[arg(long)]
+    no_header: bool,
     /// Member of a JSON document that holds the rows, dots between levels [default: what the dataset's source says, else
     /// the only array of objects in it]
     #[arg(long, value_name = "NAME")]
@@ -74,6 +77,16 @@ impl SourceArgs {
     /// The table, as the user called it.
     pub(super) fn table(&self) -> &str {
         &self.table
+    }
+
+    /// The field separator, if it was said.
+    pub(super) fn separator(&self) -> Option<u8> {
+        self.separator
+    }
+
+    /// The member of a JSON document, if it was said.
+    pub(super) fn member(&self) -> Option<&str> {
+        self.member.as_deref()
     }
 }
 
@@ -106,6 +119,7 @@ impl Input {
         let options = ReadOptions {
             separator: args.separator,
             sub_path: args.member.clone(),
+            header: !args.no_header,
             ..options
         };
         if args.table.starts_with("http://") || args.table.starts_with("https://") {

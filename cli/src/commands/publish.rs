@@ -30,6 +30,7 @@ use crate::io::{Io, Step};
 use crate::output::{self, Rows};
 use crate::session::{Session, Turn, Wanted};
 
+mod reading;
 mod target;
 
 use target::{Asked, NEW, Target};
@@ -220,6 +221,10 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         None => Announcement::make(session, &dataset, &key, args.force, stays, io)?,
     };
     drop(turn);
+    if grown.as_ref().is_none_or(|grown| grown.old_head.is_some()) {
+        let of_types = [("--decimal", args.decimal), ("--cut-times", args.cut_times)];
+        reading::say_recorded(&args.source, of_types, &dataset, io)?;
+    }
     announcement.report(&dataset, grown.as_ref(), &effect, args.report, session, io)?;
     say_passed_over(&dataset, &effect, args.source.table(), session, io)?;
     if args.exit {
@@ -334,6 +339,7 @@ fn take(
     }
     if grown.as_ref().is_some_and(|grown| grown.old_head.is_none()) {
         show_schema(&dataset, io)?;
+        reading::say_header(input, &dataset, io);
         if let Some(separator) = input.found_separator()? {
             io.say(format_args!(
                 "The columns of {} are separated by {separator}, as its header shows; --separator says otherwise",

@@ -84,7 +84,7 @@ fn who_publishes_is_told_of_the_key_and_can_ask_for_holders() -> Outcome {
     fs::write(&file, table(4))?;
     let grown = workspace.odfs(["publish", &file, "--exit", "--require-holders", "0"])?;
     assert!(
-        grown.text().contains("Updated to") && !grown.stderr.contains("key export"),
+        grown.text().contains("Updated t to") && !grown.stderr.contains("key export"),
         "{}",
         grown.stderr
     );

@@ -50,11 +50,17 @@ pub(super) fn as_recorded(source: &Source, state: Option<&ChainState>) -> Source
         return source.clone();
     }
     match &recorded.read {
-        ReadStep::Csv(csv) => source.or_separated_by(match csv.separator.as_deref().map(str::as_bytes) {
-            None => Some(b','),
-            Some([separator]) => Some(*separator),
-            Some(_) => None,
-        }),
+        ReadStep::Csv(csv) => {
+            let separated = source.or_separated_by(match csv.separator.as_deref().map(str::as_bytes) {
+                None => Some(b','),
+                Some([separator]) => Some(*separator),
+                Some(_) => None,
+            });
+            match csv.header {
+                Some(true) => separated,
+                Some(false) | None => separated.without_header(),
+            }
+        }
         ReadStep::Json { sub_path, .. } | ReadStep::EsriShapefile { sub_path, .. } => {
             source.or_below(sub_path.as_deref())
         }
@@ -227,7 +233,7 @@ fn read_step(source: &Source, schema: DataSchema) -> ReadStep {
                 .map(|s| char::from(s).to_string()),
             // Quotes are doubled, a backslash is a backslash; kamu's default is the other way round.
             escape: Some(String::new()),
-            header: Some(true),
+            header: Some(source.options().header),
             schema,
             ..ReadStepCsv::default()
         }),

@@ -17,7 +17,7 @@ use super::moment::lacks_seconds;
 use super::shape::Shape;
 use super::source::{
     Alteration, Batches, Difference, OnProgress, Phase, Problem, Source, SourceError, Span, check_names, report,
-    unsupported,
+    shorten, unsupported,
 };
 
 mod header;
@@ -49,6 +49,13 @@ fn header(records: &mut Records) -> Result<Vec<String>, SourceError> {
     if let Some(declared) = source.declared() {
         let declared: Vec<&str> = declared.columns.iter().map(|column| column.name.as_str()).collect();
         if has_header {
+            if header::is_strange(&names, &declared) {
+                source.tell(
+                    &shorten(&records.record.iter().collect::<Vec<_>>().join(",")),
+                    Alteration::Renamed,
+                    0,
+                );
+            }
             let found = header::names_of(names, &declared);
             names = found.map_err(|problem| source.error_at(records.line(), None, problem))?;
             if names != declared {

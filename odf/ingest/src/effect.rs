@@ -27,9 +27,10 @@ pub struct Effect {
 }
 
 impl Effect {
-    /// Whether a snapshot retracts so much that somebody should have said so.
+    /// Whether a snapshot retracts so much that somebody should have said so. What retracts by what its rows say, as an upsert
+    /// does, counts no rows that hold.
     pub fn is_drastic(&self) -> bool {
-        u128::from(self.retracted) * 100 > u128::from(self.held) * u128::from(MAX_UNASKED_PERCENT)
+        self.held > 0 && u128::from(self.retracted) * 100 > u128::from(self.held) * u128::from(MAX_UNASKED_PERCENT)
     }
 
     /// Of rows that are all new.
@@ -92,6 +93,7 @@ mod tests {
         assert!(!effect(most, held).is_drastic());
         assert!(effect(most + 1, held).is_drastic());
         assert!(!effect(0, 0).is_drastic() && effect(1, 1).is_drastic());
+        assert!(!effect(5, 0).is_drastic());
         assert!(effect(u64::MAX, u64::MAX).is_drastic());
         let all = effect(10, 10);
         assert!(!Retracting::Any.forbids(&all) && Retracting::Unasked.forbids(&all));

@@ -279,6 +279,7 @@ fn take(
         slice: &options.slice,
         retracting: options.retracting,
         compared,
+        singles: true,
         system_time,
         event_time: options.default_event_time.unwrap_or(system_time),
     };

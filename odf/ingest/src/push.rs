@@ -243,6 +243,7 @@ fn take(
                 slice: given.slice,
                 retracting: Retracting::Any,
                 compared: given.compared,
+                singles: false,
                 system_time,
                 event_time: given.event_time.unwrap_or(system_time),
             };

@@ -64,6 +64,8 @@ pub(super) struct Staging<'a> {
     pub(super) retracting: Retracting,
     /// How many rows, the last ones of the table, are compared with what a ledger has of their keys.
     pub(super) compared: u64,
+    /// A snapshot and an upsert leave one row of each key that they meet.
+    pub(super) singles: bool,
     pub(super) system_time: Timestamp,
     /// Event time of rows that have none.
     pub(super) event_time: Timestamp,
@@ -103,6 +105,7 @@ impl Staging<'_> {
             scratch: self.data_dir,
             memory: Memory::default(),
             compared: self.compared,
+            singles: self.singles,
         };
         let next_offset = self.before.next_offset()?;
         let mut reading = Reading::AsTheyCome;

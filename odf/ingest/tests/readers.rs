@@ -263,6 +263,18 @@ fn bad_json_is_refused_with_its_place() {
         ),
         ("{\"a\":1}", "t.json, line 1: the document has no array of objects"),
         (
+            "{\"a\":{\"rows\":[{\"x\":1}]},\"b\":[1]}",
+            "t.json, line 1: no member of the document is an array of objects; where one lies further in, as it may in `a`, its \
+             place is said with dots: --member a.NAME",
+        ),
+        // MAX_NAMED members, and one over.
+        (
+            "{\"a\":{},\"b\":{},\"c\":{},\"d\":{},\"e\":{},\"f\":{}}",
+            "t.json, line 1: no member of the document is an array of objects; where one lies further in, as it may in `a`, \
+             `b`, `c`, `d`, `e`, its place is said with dots: --member a.NAME",
+        ),
+        ("[{\"a\":1},", "t.json, line 1: the document ends within its array"),
+        (
             "[{\"a\":1},\n2]",
             "t.json, line 2: an element of the array is not an object",
         ),

@@ -1,6 +1,12 @@
 //! Which dataset a file is published into: the one that it is said to be, that it was published into before, that has its
 //! name, or that a key of its name signs for. A history that the key stands for and that is not here is fetched first.
 
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
 use odf::catalog::{CatalogError, Entry};
 use odf::dataset::DatasetName;
 use odf::metadata::DatasetId;
@@ -49,6 +55,7 @@ pub(super) fn choose(asked: &Asked<'_>, input: &Input, session: &Session, io: &m
     let choice = Choice {
         asked,
         file: input.source().name().to_owned(),
+        place: input.place(),
         session,
     };
     let catalog = session.workspace()?.catalog();
@@ -86,6 +93,8 @@ struct Choice<'a> {
     asked: &'a Asked<'a>,
     /// What messages call the file.
     file: String,
+    /// What tells it from other files, if it can come again.
+    place: Option<&'a [u8]>,
     session: &'a Session,
 }
 
@@ -103,11 +112,13 @@ impl Choice<'_> {
         let catalog = workspace.catalog();
         let here: Vec<DatasetName> = known.iter().filter_map(|origin| catalog.name(&origin.id)).collect();
         match (find(suggested, self.session)?, here.as_slice()) {
-            (Some(entry), _) if known.is_empty() || known.iter().any(|origin| origin.id == entry.id) => {
+            (Some(entry), _) if known.iter().any(|origin| origin.id == entry.id) => {
                 Ok(Target::Named(suggested.clone()))
             }
             // What is gone with its key is gone: the name of the file decides, as for one that was never published.
-            (Some(_), []) if !known.iter().any(|origin| self.is_kept(origin)) => Ok(Target::Named(suggested.clone())),
+            (Some(entry), []) if !known.iter().any(|origin| self.is_kept(origin)) => {
+                self.by_name(&entry, suggested, io)
+            }
             (Some(_), []) => Err(self.unclear(
                 format!("was published into a dataset that was deleted, and {suggested} is another one"),
                 suggested,
@@ -136,6 +147,40 @@ impl Choice<'_> {
                 }
             }
         }
+    }
+
+    /// The file was published into nothing that is here, and has the name of a dataset. Where that was made from a file that is
+    /// still there, the two are different tables that are called alike.
+    fn by_name(&self, entry: &Entry, name: &DatasetName, io: &mut Io) -> Result<Target, Failure> {
+        match self.other_file(&entry.id)? {
+            Some(other) => {
+                let what = format!(
+                    "is another file than the one that {name} was made from, {}",
+                    other.display()
+                );
+                self.ask(what, name, io)
+            }
+            None => {
+                io.say(format_args!(
+                    "{} goes into {name}, the dataset of its name; `--as new` makes a new dataset of it",
+                    self.file
+                ));
+                Ok(Target::Named(name.clone()))
+            }
+        }
+    }
+
+    /// A file that was published into the dataset, is still there and is not this one.
+    fn other_file(&self, id: &DatasetId) -> Result<Option<PathBuf>, Failure> {
+        let identity = |path: &PathBuf| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        let path = |place: Vec<u8>| PathBuf::from(OsString::from_vec(place));
+        // A URL is no path that is there.
+        let this = self.place.and_then(|place| identity(&path(place.to_vec())));
+        let files = origins::files_of(self.session.workspace()?.store(), id)?;
+        Ok(files
+            .into_iter()
+            .map(path)
+            .find(|path| identity(path).is_some_and(|other| Some(other) != this)))
     }
 
     /// There is no dataset of this name: what a key of this name signs for.

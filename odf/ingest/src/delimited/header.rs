@@ -26,6 +26,12 @@ pub(super) fn names_of(header: Vec<String>, declared: &[&str]) -> Result<Vec<Str
     Err(Problem::Header(difference))
 }
 
+/// Whether a header has none of the names that the source declares, however they are written.
+pub(super) fn is_strange(header: &[String], declared: &[&str]) -> bool {
+    let declared: Vec<String> = declared.iter().map(|name| folded(name)).collect();
+    !header.iter().any(|name| declared.contains(&folded(name)))
+}
+
 /// What is left of a name without case, blanks and punctuation; the name itself if that is nothing.
 fn folded(name: &str) -> String {
     let letters: String = name
@@ -46,6 +52,16 @@ mod tests {
         names_of(header, &declared)
             .map(|names| names.join(","))
             .map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn a_header_without_any_of_the_names_is_strange() {
+        let is_strange = |header: &str| {
+            let header: Vec<String> = header.split(',').map(str::to_owned).collect();
+            is_strange(&header, &["id", "first_name"])
+        };
+        assert!(is_strange("1,Ada") && is_strange("Nr,Name"));
+        assert!(!is_strange("ID,x") && !is_strange("x,First Name"));
     }
 
     #[test]

@@ -17,6 +17,9 @@ enum State {
     End,
 }
 
+/// How many members of a document without rows are named, in which there may be some.
+const MAX_NAMED: usize = 5;
+
 /// The objects of a document's array.
 pub(super) struct Elements {
     source: Source,
@@ -27,6 +30,8 @@ pub(super) struct Elements {
     inside: usize,
     /// The member in which rows were found.
     found: Option<String>,
+    /// The first members of the document that are objects, where any array of objects will do.
+    objects: Vec<String>,
     /// The array of rows is the document itself.
     bare: bool,
     state: State,
@@ -45,6 +50,7 @@ impl Elements {
             path: path.map_or_else(Vec::new, |path| path.split('.').map(str::to_owned).collect()),
             inside: 0,
             found: None,
+            objects: Vec::new(),
             bare: false,
             state: State::Start,
             wanted: None,
@@ -141,7 +147,18 @@ impl Elements {
                         Err(self.syntax("the document does not say that it is a FeatureCollection"))
                     }
                     Some(_) => Ok(()),
-                    None if self.path.is_empty() => Err(self.syntax("the document has no array of objects")),
+                    None if self.path.is_empty() && self.objects.is_empty() => {
+                        Err(self.syntax("the document has no array of objects"))
+                    }
+                    None if self.path.is_empty() => {
+                        let within: Vec<String> = self.objects.iter().map(|name| format!("`{name}`")).collect();
+                        Err(self.syntax(&format!(
+                            "no member of the document is an array of objects; where one lies further in, as it may in {}, its \
+                             place is said with dots: --member {}.NAME",
+                            within.join(", "),
+                            self.objects.first().map_or("MEMBER", String::as_str)
+                        )))
+                    }
                     None => Err(self.syntax(&format!("the document has no array `{}`", self.path.join(".")))),
                 };
             }
@@ -183,6 +200,9 @@ impl Elements {
         }
         let may_be_rows = self.path.is_empty() || on_path && self.inside + 1 == self.path.len();
         if !may_be_rows || begins != Some(b'[') {
+            if self.path.is_empty() && begins == Some(b'{') && self.objects.len() < MAX_NAMED {
+                self.objects.push(key);
+            }
             return self.value(None, usize::MAX);
         }
         self.bump()?;
@@ -204,6 +224,9 @@ impl Elements {
         let first = self.after_blanks()?;
         let line = self.line;
         text.clear();
+        if first.is_none() {
+            return Err(self.syntax("the document ends within its array"));
+        }
         if first != Some(b'{') {
             return Err(self.syntax("an element of the array is not an object"));
         }

@@ -11,6 +11,7 @@
 
 mod latest;
 mod records;
+mod surplus;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder};
 use arrow::compute::{filter, filter_record_batch};
@@ -34,6 +35,7 @@ use odf_tables::slice::displayable_column;
 pub(super) use latest::{BEHIND, MAX_LATEST_BYTES};
 use latest::{Kept, Latest, State};
 use records::{New, Old, Values};
+use surplus::Surplus;
 
 /// What the new rows are.
 #[derive(Clone, Copy)]
@@ -104,8 +106,10 @@ struct Verdict {
     /// Earlier rows.
     retracted: Offsets,
     replaced: Offsets,
-    /// How many keys there were, among those that count.
+    /// How many rows there were, among those that count: of each key one, but where others are seen to.
     held: u64,
+    /// A key had more than one.
+    had_surplus: bool,
 }
 
 impl Verdict {
@@ -113,15 +117,22 @@ impl Verdict {
         bits.set_bit(usize::try_from(row).unwrap_or(usize::MAX), true);
     }
 
-    /// Compares one new row with the latest one of its key, where there is one.
-    fn compare(&mut self, new: &New, old: Option<&Old>) {
+    /// Retracts rows that stand beside the latest one of their key.
+    fn retract_all(&mut self, surplus: &[i64]) {
+        surplus.iter().for_each(|offset| self.retracted.insert(*offset));
+    }
+
+    /// Compares one new row with the latest one of its key, where there is one. Others of it go; then the row is written
+    /// again even if it is equal, because what is written last of a key is what holds of it.
+    fn compare(&mut self, new: &New, old: Option<&Old>, surplus: &[i64]) {
+        self.retract_all(surplus);
         match old {
             Some(old) if new.retracts => self.retracted.insert(old.offset),
             None if new.retracts => {}
             None => Self::set(&mut self.appended, new.row),
             Some(old) => {
                 let time_changed = new.values.event_time.is_some() && new.values.event_time != old.values.event_time;
-                if time_changed || new.values.compared != old.values.compared {
+                if time_changed || new.values.compared != old.values.compared || !surplus.is_empty() {
                     Self::set(&mut self.corrected, new.row);
                     self.replaced.insert(old.offset);
                 }
@@ -226,11 +237,12 @@ pub(super) fn merge(
     drop(filter);
     let due = latest.filter(|latest| latest.is_due(kept.as_ref()));
     let mut state = due.as_ref().map(|_| State::new());
-    let verdict = match compare(rows, read, new, old, state.as_mut())? {
+    let verdict = match compare(rows, read, new, old, state.as_mut(), setting.singles)? {
         Ok(verdict) => verdict,
         Err(repeated) => return Err(describe(repeated, key, waiting)?),
     };
-    if let (Some(latest), Some(state)) = (due, state) {
+    // One row of each key is kept.
+    if let (Some(latest), Some(state), false) = (due, state, verdict.had_surplus) {
         latest.keep(&state, [key.hasher.seed(), comparison.hasher.seed()]);
     }
 
@@ -279,9 +291,10 @@ fn what_is_compared(key: &Key, comparison: &Comparison, setting: &Setting<'_>) -
     let system = fields_with_system(setting).into_iter().take(SYSTEM);
     let system = system.map(|field| column(&field));
     let event_time = comparison.event_time.is_some();
+    let singles = setting.singles;
     let keys = key.fields.iter().map(column);
     format!(
-        "{event_time}\n{}",
+        "{event_time} {singles}\n{}",
         keys.chain(["by\n".to_owned()])
             .chain(compared)
             .chain(system)
@@ -385,6 +398,7 @@ fn compare(
     mut new: Partitions<'_, New>,
     mut old: Partitions<'_, Old>,
     mut keep: Option<&mut State>,
+    singles: bool,
 ) -> Result<Result<Verdict, Repeated>, MergeError> {
     let none = || {
         let mut bits = BooleanBufferBuilder::new(0);
@@ -397,12 +411,22 @@ fn compare(
         retracted: Offsets::default(),
         replaced: Offsets::default(),
         held: 0,
+        had_surplus: false,
     };
     let mut repeated: Option<Repeated> = None;
     for part in 0..PARTITIONS {
         for share in Share::all(old.bytes_of(part) + new.bytes_of(part)) {
             let (new, old) = (new.take(part, share)?, old.take(part, share)?);
-            compare_share(rows, new, old, &mut verdict, &mut repeated, keep.as_deref_mut());
+            let surplus = singles.then(Surplus::default);
+            compare_share(
+                rows,
+                new,
+                old,
+                surplus,
+                &mut verdict,
+                &mut repeated,
+                keep.as_deref_mut(),
+            );
         }
     }
     Ok(match repeated {
@@ -416,6 +440,7 @@ fn compare_share(
     rows: NewRows<'_>,
     new: impl Iterator<Item = New>,
     old: impl Iterator<Item = Old>,
+    mut surplus: Option<Surplus>,
     verdict: &mut Verdict,
     repeated: &mut Option<Repeated>,
     keep: Option<&mut State>,
@@ -423,15 +448,25 @@ fn compare_share(
     let mut state: ByHash<Old> = ByHash::default();
     for row in old {
         match state.get_mut(&row.key) {
-            Some(latest) if latest.offset > row.offset => {}
-            Some(latest) => *latest = row,
+            Some(latest) => {
+                let earlier = match latest.offset > row.offset {
+                    true => row,
+                    false => std::mem::replace(latest, row),
+                };
+                if let Some(surplus) = &mut surplus {
+                    surplus.add(&earlier);
+                }
+            }
             None => {
                 state.insert(row.key, row);
             }
         }
     }
     state.retain(|_, row| row.holds);
-    verdict.held += state.len() as u64;
+    let surplus = surplus.map(|surplus| surplus.beside(&state)).unwrap_or_default();
+    let beside = |key: &u128| surplus.get(key).map_or(&[][..], Vec::as_slice);
+    verdict.held += state.len() as u64 + surplus.values().map(|rows| rows.len() as u64).sum::<u64>();
+    verdict.had_surplus |= !surplus.is_empty();
     if let Some(keep) = keep {
         state.values().for_each(|row| keep.add(row));
     }
@@ -448,13 +483,17 @@ fn compare_share(
     }
     for row in last.values() {
         match rows {
-            NewRows::Snapshot { .. } => verdict.compare(row, state.remove(&row.key).as_ref()),
+            NewRows::Snapshot { .. } => verdict.compare(row, state.remove(&row.key).as_ref(), beside(&row.key)),
             // A key that lacks a value is equal to no other.
-            NewRows::Upsert => verdict.compare(row, state.get(&row.key).filter(|_| row.complete)),
+            NewRows::Upsert if row.complete => verdict.compare(row, state.get(&row.key), beside(&row.key)),
+            NewRows::Upsert => verdict.compare(row, None, &[]),
         }
     }
     if let NewRows::Snapshot { .. } = rows {
-        state.values().for_each(|row| verdict.retracted.insert(row.offset));
+        for (key, row) in &state {
+            verdict.retract_all(beside(key));
+            verdict.retracted.insert(row.offset);
+        }
     }
 }
 

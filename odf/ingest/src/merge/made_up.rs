@@ -62,5 +62,6 @@ pub(super) fn with_setting<T>(
         scratch,
         memory: Memory { rows: limit, keys: 0 },
         compared: 0,
+        singles: false,
     })
 }

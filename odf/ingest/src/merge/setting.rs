@@ -92,4 +92,6 @@ pub(crate) struct Setting<'a> {
     pub(crate) memory: Memory,
     /// How many rows, the last ones of the table, are compared with what a ledger has of their keys.
     pub(crate) compared: u64,
+    /// A key that stands more than once gets one row when a snapshot or an upsert meets it. kamu leaves the others.
+    pub(crate) singles: bool,
 }

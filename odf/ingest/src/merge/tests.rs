@@ -126,6 +126,7 @@ impl World {
             scratch: self.dir.path(),
             memory: case.memory,
             compared: u64::MAX,
+            singles: false,
         };
         self.system_time += 1;
         let mut reading = Reading::AsTheyCome;

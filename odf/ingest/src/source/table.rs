@@ -185,6 +185,12 @@ impl Source {
         source
     }
 
+    /// With its first record a row.
+    pub(crate) fn without_header(mut self) -> Source {
+        self.options.header = false;
+        self
+    }
+
     /// With rows in this member of it, unless one is said.
     pub(crate) fn or_below(&self, sub_path: Option<&str>) -> Source {
         let mut source = self.clone();

@@ -26,6 +26,8 @@ pub enum Alteration {
     PassedOver,
     /// The header has the columns in another order than the source; each value is in the column of its name.
     ByName,
+    /// The first line is taken for a header, and has none of the names of the source.
+    Renamed,
     /// Operations that ODF gives no meaning.
     OddOperations,
     /// The merge strategy compares a column that is not there.
@@ -47,6 +49,7 @@ impl Alteration {
             Self::LeapSeconds => "leapSeconds",
             Self::PassedOver => "passedOver",
             Self::ByName => "byName",
+            Self::Renamed => "renamed",
             Self::OddOperations => "oddOperations",
             Self::NotCompared => "notCompared",
             Self::Emptied => "emptied",
@@ -96,6 +99,12 @@ impl fmt::Display for Altered {
             Alteration::ByName => f.write_str(
                 "the header has the columns in another order than the source; names decide which is which (kamu goes by \
                  place)",
+            ),
+            Alteration::Renamed => f.write_str(
+                "this first line was taken for a header, as the source says that there is one, and is in no row, though it has \
+                 none of the source's names: the values below went into the columns by their places, as in kamu. If it is a \
+                 row, put a line with the names above it and ingest that line of names and the row; `header: false` in the \
+                 source says that files have no header",
             ),
             Alteration::OddOperations => write!(
                 f,

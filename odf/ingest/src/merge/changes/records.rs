@@ -96,13 +96,21 @@ impl Record for Old {
         }
     }
 
-    /// Only the latest row of a key counts.
+    /// Of each key the latest row counts, and those before it that hold too.
     fn condense(records: &mut Vec<u8>) {
         let mut rows: Vec<Old> = records.chunks_exact(Self::BYTES).map(Old::decode).collect();
         rows.sort_unstable_by_key(|row| (row.key, std::cmp::Reverse(row.offset)));
-        rows.dedup_by_key(|row| row.key);
         records.clear();
-        rows.iter().for_each(|row| row.encode(records));
+        // The key of which a row was met that no longer holds: what lies before that does not either.
+        let mut ended = None;
+        for row in rows {
+            if ended != Some(row.key) {
+                row.encode(records);
+            }
+            if !row.holds {
+                ended = Some(row.key);
+            }
+        }
     }
 }
 
@@ -142,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn condensing_leaves_the_latest_row_of_each_key() {
+    fn condensing_leaves_what_holds_of_each_key_and_its_latest_row() {
         let old = |key, offset| Old {
             key,
             offset,
@@ -153,11 +161,20 @@ mod tests {
             },
         };
         let mut bytes = Vec::new();
-        for row in [old(7, 3), old(1, 1), old(7, 9), old(7, 4)] {
+        for row in [
+            old(7, 3),
+            old(1, 1),
+            old(7, 9),
+            old(5, 2),
+            old(7, 4),
+            old(5, 6),
+            old(5, 3),
+            old(5, 4),
+        ] {
             row.encode(&mut bytes);
         }
         Old::condense(&mut bytes);
         let left: Vec<Old> = bytes.chunks_exact(Old::BYTES).map(Old::decode).collect();
-        assert_eq!(left, [old(1, 1), old(7, 9)]);
+        assert_eq!(left, [old(1, 1), old(5, 6), old(5, 4), old(5, 3), old(7, 9)]);
     }
 }

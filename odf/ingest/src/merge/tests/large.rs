@@ -158,6 +158,7 @@ fn ten_million_earlier_rows_fit_into_memory() {
             scratch: dir.path(),
             memory: Memory::default(),
             compared: 0,
+            singles: false,
         };
         let mut made = Made {
             shape: plan.shape(),
