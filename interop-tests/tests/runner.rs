@@ -21,6 +21,7 @@ mod memory;
 mod next_steps;
 mod pages;
 mod plain_words;
+mod reach;
 mod refusals;
 mod replay;
 mod reports;

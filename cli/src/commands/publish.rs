@@ -8,7 +8,7 @@ use odf::dataset::{Dataset, DatasetName};
 use odf::ingest::source::{Phase, Progress, ReadOptions};
 use odf::ingest::taken::{Check, waiting};
 use odf::ingest::{self, Changed, ColumnNote, ColumnType, DdlError, Effect, Retracting, merge_option};
-use odf::metadata::Timestamp;
+use odf::metadata::{MergeStrategy, Timestamp};
 use odf::origins;
 use odf::publish::{PublishError, check_base};
 use odf::pull::name_of;
@@ -25,6 +25,7 @@ use super::input::{Input, SourceArgs};
 use super::inspect::type_in_words;
 use super::owner::pulled_from;
 use super::place::After;
+use super::rival::pull_of;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output::{self, Rows};
@@ -100,7 +101,7 @@ pub(crate) struct PublishArgs {
     /// that is here
     #[arg(long)]
     force: bool,
-    /// Return once announced instead of serving
+    /// Return once announced instead of serving: others get the rows once `odfs node` runs
     #[arg(long)]
     exit: bool,
     /// End with 9 if fewer other machines than this know the name in the end; the rows are taken all the same
@@ -217,7 +218,8 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
     };
     let announcement = match due {
         Some(due) => Announcement::left(session, &dataset, &key, due, stays)?,
-        None => Announcement::make(session, &dataset, &key, args.force, stays, io)?,
+        None => Announcement::make(session, &dataset, &key, args.force, stays, io)
+            .map_err(|failure| not_announced(failure, grown.as_ref()))?,
     };
     drop(turn);
     announcement.report(&dataset, grown.as_ref(), &effect, args.report, session, io)?;
@@ -240,6 +242,17 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         return Ok(After::Done);
     }
     Ok(After::Serve { gateway: false })
+}
+
+/// Where rows were taken before it turned out that the name cannot be moved to them, says so.
+fn not_announced(failure: Failure, grown: Option<&Grown>) -> Failure {
+    match grown {
+        Some(grown) if failure.kind() == Kind::Refused => {
+            let rows = output::count(grown.rows);
+            failure.about(format!("{rows} row(s) were taken here, and not announced"))
+        }
+        _ => failure,
+    }
 }
 
 /// What came of a table.
@@ -395,18 +408,23 @@ fn check_newest(dataset: &Dataset, peers: &[String], session: &Session, io: &mut
     match checked {
         Err(PublishError::Diverged { .. }) => {
             let name = dataset.name()?;
-            let pull = match dataset.state().polling_source.is_some() {
-                true => format!("odfs pull ipns://{public}"),
-                false => format!("odfs pull {name}"),
-            };
+            let pull = pull_of(dataset)?;
             Err(Failure::new(
                 Kind::Refused,
                 format!("{name} was changed elsewhere with the same key, and what is new there is not here; no row was taken"),
             )
-            .next(format!(
-                "`{pull}` brings it here; where rows are here that are not there, `{pull} --rebase` puts them behind it; then \
-                 publish again"
-            )))
+            .next(match dataset.state().merge_strategy() {
+                // The next one would take it back, unasked: the file says that it is all there is.
+                Some(MergeStrategy::Snapshot { .. }) => format!(
+                    "`{pull}` brings it here (where rows are here that are not there, `{pull} --rebase` puts them behind it). The \
+                     file is taken as all there is, so it needs their rows before it is published again, or takes them back: \
+                     `odfs diff {name}` shows what they did, `odfs export {name} FILE` writes a file with it"
+                ),
+                _ => format!(
+                    "`{pull}` brings it here; where rows are here that are not there, `{pull} --rebase` puts them behind it; \
+                     then publish again"
+                ),
+            }))
         }
         checked => Ok(checked?),
     }
