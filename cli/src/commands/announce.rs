@@ -258,8 +258,8 @@ impl Announcement {
         self.say_end(session, io)
     }
 
-    /// Says what another machine published with the key, and what holds of the rows once this process has ended, if it does: a name that others know leads to rows that
-    /// somebody must give.
+    /// Says what another machine published with the key, and what holds of the rows once this process has ended, if it does: a
+    /// name that others know leads to rows that somebody must give.
     fn say_end(&self, session: &Session, io: &mut Io) -> Result<(), Failure> {
         if let Some(status) = ipns::status(session.workspace()?.store(), &self.name)?
             && let Some(sentence) = rival::sentence(&status, session, io)?

@@ -75,6 +75,9 @@ pub(super) fn run(args: &UnpublishArgs, session: &Session, io: &mut Io) -> Resul
         }
     }
     io.line("  copies that others have pulled stay with them, and they may give them on")?;
+    io.line(format_args!(
+        "  machines that know its blocks can still get them from a node that runs here: `odfs delete {local}` ends that"
+    ))?;
     if shared {
         io.line(format_args!(
             "  whoever reaches this node still reads it, as `odfs share` said: `odfs share {local} --stop` ends that"
