@@ -20,6 +20,9 @@ pub(crate) struct Cli {
     /// ODFS_LOG takes a filter such as odfs_node=debug
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = GLOBAL)]
     pub(crate) verbose: u8,
+    /// Say nothing on standard error but errors, and what somebody has to decide: for cron, which mails what is said
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GLOBAL)]
+    pub(crate) quiet: bool,
     /// Answer every question with yes
     #[arg(short = 'y', long, global = true, help_heading = GLOBAL)]
     pub(crate) yes: bool,

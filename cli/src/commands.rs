@@ -43,6 +43,7 @@ mod repair;
 mod repo;
 mod reset;
 mod restore;
+mod rival;
 mod safety;
 mod share;
 mod status;
@@ -166,7 +167,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Reset(args) => reset::run(&args, session, io)?,
         Command::Repo(command) => repo::run(&command, session, io)?,
         Command::Key(command) => key::run(&command, session, io)?,
-        Command::Node(_) => return Ok(After::Serve { gateway: true }),
+        Command::Node(args) => return node::run(&args, session, io),
         Command::Ipfs(command) => ipfs::run(&command, session, io)?,
         Command::System(command) => system::run(&command, session, io)?,
         other @ (Command::Config(_) | Command::Completions(_) | Command::Demo(_) | Command::New(_)) => {

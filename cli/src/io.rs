@@ -97,6 +97,8 @@ pub(crate) struct Io {
     in_terms: bool,
     /// Lines for people are messages, because the output is for a program.
     lines_aside: bool,
+    /// Only errors and what waits for a decision is said.
+    quiet: bool,
     /// What the clock is to show; absent: the clock of this machine.
     system_time: Option<Timestamp>,
 }
@@ -149,6 +151,7 @@ impl Io {
             yes: false,
             in_terms: false,
             lines_aside: false,
+            quiet: false,
             system_time: None,
         })
     }
@@ -168,6 +171,7 @@ impl Io {
             yes: false,
             in_terms: false,
             lines_aside: false,
+            quiet: false,
             system_time: None,
         }
     }
@@ -206,8 +210,15 @@ impl Io {
         self.write(printable(text).as_bytes())
     }
 
-    /// One line of messages, for people. Nobody listening is no failure.
+    /// One line of messages, for people, unless they asked for silence. Nobody listening is no failure.
     pub(crate) fn say(&mut self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            self.warn(text);
+        }
+    }
+
+    /// As [`Self::say`], of what was not done, or waits for somebody to decide: also told to who asked for silence.
+    pub(crate) fn warn(&mut self, text: impl std::fmt::Display) {
         let _ = self.out.flush();
         self.progress.clear();
         let _ = self.messages.write_all(printable(&format!("{text}\n")).as_bytes());
@@ -299,6 +310,14 @@ impl Io {
     /// Uses the terms of the field from now on in place of plain words, if `in_terms`.
     pub(crate) fn speak_in_terms(&mut self, in_terms: bool) {
         self.in_terms = in_terms;
+    }
+
+    /// From now on only errors and what waits for a decision is said, and no progress shown, if `quiet`.
+    pub(crate) fn be_quiet(&mut self, quiet: bool) {
+        self.quiet = quiet;
+        if quiet {
+            self.progress = Progress::quiet();
+        }
     }
 
     /// From now on lines for people go where messages go, and the output is left to [`Io::object`].

@@ -48,6 +48,7 @@ pub(crate) fn run() -> u8 {
     };
     io.assume_yes(cli.yes);
     io.speak_in_terms(cli.verbose > 0);
+    io.be_quiet(cli.quiet);
     io.set_system_time(cli.system_time);
     let door = Arc::new(OnceLock::new());
     stop_on_signals(cancel, door.clone());
@@ -238,6 +239,7 @@ fn run_attached(session: &Session, argv: Vec<OsString>, io: &mut Io) -> Ending {
     };
     io.assume_yes(cli.yes);
     io.speak_in_terms(cli.verbose > 0);
+    io.be_quiet(cli.quiet);
     io.set_system_time(cli.system_time);
     // As if it ran by itself: by the settings of whoever sent it, as they are now.
     let result = session

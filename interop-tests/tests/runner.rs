@@ -23,6 +23,7 @@ mod next_steps;
 mod pages;
 mod plain_words;
 mod progress;
+mod reach;
 mod refusals;
 mod replay;
 mod reports;

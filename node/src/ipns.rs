@@ -50,13 +50,13 @@ use inbox::Inbox;
 pub use publish::{PublishError, PublishOptions, Published};
 pub use record::Name;
 pub use resolve::{Freshness, Origin, ResolveError, Resolved};
-pub use state::{DHT_MEMORY, NameStatus};
+pub use state::{DHT_MEMORY, NameStatus, Rival};
 use state::{Known, States};
 
 use crate::block::Cid;
 use crate::clock::Clock;
 use crate::routing::Routing;
-use crate::routing::records::Records;
+use crate::routing::records::{self, Records};
 use crate::store::{Store, StoreError, Table};
 use crate::threads::{blocking, lock};
 
@@ -192,14 +192,28 @@ impl Names {
         Ok(Some(status.await?))
     }
 
-    /// Forgets `name` altogether, own or not. Others do when its record expires.
+    /// Forgets `name` altogether, own or not, and serves its record no longer. Others forget it when the record expires.
     ///
     /// # Errors
     /// The store cannot be written.
     pub async fn forget(&self, name: &Name) -> Result<(), StoreError> {
         lock(&self.inner.used_keys).remove(name);
+        let (states, records, name) = (self.inner.states.clone(), self.inner.records.clone(), *name);
+        blocking(move || {
+            states.remove(&name)?;
+            records.forget_value(&name.routing_key());
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets what somebody else published of an own name: it is known here by now, or not wanted.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn forget_rival(&self, name: &Name) -> Result<(), StoreError> {
         let (states, name) = (self.inner.states.clone(), *name);
-        blocking(move || states.remove(&name)).await
+        blocking(move || states.update_known(&name, |entry| entry.rival.clear())).await
     }
 
     /// Everything known here of one name.
@@ -268,6 +282,23 @@ pub fn is_named(store: &Store, root: &Cid) -> Result<bool, StoreError> {
 pub fn status(store: &Store, name: &Name) -> Result<Option<NameStatus>, StoreError> {
     let entry = States::new(store.table(TABLE)?).get(name)?;
     Ok(entry.map(|entry| entry.status(*name)))
+}
+
+/// As [`Names::forget`], of a store on which no peer runs.
+///
+/// # Errors
+/// The store cannot be written.
+pub fn forget(store: &Store, name: &Name) -> Result<(), StoreError> {
+    States::new(store.table(TABLE)?).remove(name)?;
+    records::forget_in(&store.table(records::TABLE)?, &name.routing_key())
+}
+
+/// As [`Names::forget_rival`], of a store on which no peer runs.
+///
+/// # Errors
+/// The store cannot be written.
+pub fn forget_rival(store: &Store, name: &Name) -> Result<(), StoreError> {
+    States::new(store.table(TABLE)?).update_known(name, |entry| entry.rival.clear())
 }
 
 fn kept_in(states: &States) -> Result<Vec<NameStatus>, StoreError> {

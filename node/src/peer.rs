@@ -26,7 +26,7 @@ use std::time::Duration;
 use libp2p::{Multiaddr, PeerId};
 pub use start::{BOOTSTRAP_PEERS, Builder, DEFAULT_LISTEN};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::address::split_peer;
 use crate::block::Cid;
@@ -165,6 +165,38 @@ impl Node {
             .routing
             .find_providers(cid, DEFAULT_PROVIDERS, DEFAULT_DEADLINE)
             .await
+    }
+
+    /// Another peer that says it has `cid`, can be reached now, and gives it; nothing if none is found within `patience`.
+    /// That a peer once said so is not enough: it may be off since.
+    pub async fn find_giver(&self, cid: &Cid, patience: Duration) -> Option<PeerId> {
+        let routing = &self.inner.routing;
+        let search = async {
+            let mut providers = routing.providers(cid);
+            let mut tries = JoinSet::new();
+            let mut all_found = false;
+            loop {
+                tokio::select! {
+                    found = providers.recv(), if !all_found && tries.len() < DEFAULT_PROVIDERS => match found {
+                        Some(Provider { peer, addresses }) => {
+                            let (routing, exchange, cid) = (routing.clone(), self.inner.exchange.clone(), *cid);
+                            tries.spawn(async move {
+                                let peer = routing.connect(Some(peer), addresses, false).await.ok()?;
+                                let session = exchange.session();
+                                session.add_provider(peer);
+                                session.fetch(&cid).await.ok().map(|_| peer)
+                            });
+                        }
+                        None => all_found = true,
+                    },
+                    Some(tried) = tries.join_next() => if let Ok(Some(peer)) = tried {
+                        return Some(peer);
+                    },
+                    else => return None,
+                }
+            }
+        };
+        tokio::time::timeout(patience, search).await.ok().flatten()
     }
 
     /// Ends the peer, once its last announcement had the time to be sent, half a second at most: connections are closed,

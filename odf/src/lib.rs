@@ -21,7 +21,9 @@ pub use odf_exchange as repository;
 pub use odf_exchange::export;
 pub use odf_ingest as ingest;
 pub use odf_ingest::poll;
-pub use odf_ipfs::{CollectError, Local, OpenError, SharedOnly, layout, publish, pull, retention, unpublish};
+pub use odf_ipfs::{
+    CollectError, Local, OpenError, SharedOnly, elsewhere, layout, publish, pull, retention, unpublish,
+};
 pub use odf_metadata as metadata;
 pub use odf_metadata::{chain, codec, yaml};
 pub use odf_query::{select, sql, transform};

@@ -9,10 +9,11 @@ use odf::ingest::{ColumnNote, Effect};
 use odf::publish::{self, Before, Published};
 use odf::pull::name_of;
 use odf::workspace::Grown;
-use odf_node::ipns::Name;
+use odf_node::ipns::{self, Name};
 use odf_node::keystore::Keypair;
 
 use super::effect::{in_words, into_json};
+use super::{rival, safety};
 use crate::failure::Failure;
 use crate::io::{Io, Step};
 use crate::output;
@@ -62,6 +63,8 @@ pub(super) struct Announcement {
     state: State,
     /// Command that fetches the dataset on another machine.
     pull: String,
+    /// This process serves it from now on.
+    stays: bool,
 }
 
 #[expect(clippy::large_enum_variant, reason = "one at a time, and looked at right away")]
@@ -99,6 +102,7 @@ impl Announcement {
         Ok(Self {
             name: published.name,
             pull: pull_command(&published.name, dataset, session, stays)?,
+            stays,
             state: State::Published(published),
         })
     }
@@ -119,6 +123,7 @@ impl Announcement {
             name,
             state: State::Left(due),
             pull: pull_command(&name, dataset, session, stays)?,
+            stays,
         })
     }
 
@@ -165,6 +170,11 @@ impl Announcement {
             let mut report = serde_json::json!({
                 "dataset": local.as_str(),
                 "id": dataset.id().to_string(),
+                "result": match (update, blocks) {
+                    (Some(update), _) if update.old_head.is_none() => "created",
+                    (_, Some(0)) => "upToDate",
+                    _ => "updated",
+                },
                 "head": dataset.head().to_string(),
                 "blocks": blocks,
                 "rows": update.map_or(0, |update| update.rows),
@@ -181,7 +191,8 @@ impl Announcement {
                 "pull": self.pull,
             });
             into_json(effect, &mut report);
-            return io.line(report);
+            io.line(report)?;
+            return self.say_end(session, io);
         }
         match update {
             Some(update) if update.old_head.is_none() => {
@@ -237,10 +248,43 @@ impl Announcement {
             State::Published(Published {
                 holders, valid_until, ..
             }) => match holders {
-                0 => "Nobody is in reach yet; the name goes out as soon as somebody is.".to_owned(),
+                0 if self.stays => "Nobody is in reach yet; the name goes out as soon as somebody is.".to_owned(),
+                0 => "Nobody is in reach, so nobody knows the name yet: the next `odfs node`, publish or push sends it."
+                    .to_owned(),
                 1 => format!("One other machine knows the name, which is valid until {}.", day(*valid_until)),
                 n => format!("{n} other machines know the name, which is valid until {}.", day(*valid_until)),
             },
+        });
+        self.say_end(session, io)
+    }
+
+    /// Says what another machine published with the key, and what holds of the rows once this process has ended, if it does: a
+    /// name that others know leads to rows that somebody must give.
+    fn say_end(&self, session: &Session, io: &mut Io) -> Result<(), Failure> {
+        if let Some(status) = ipns::status(session.workspace()?.store(), &self.name)?
+            && let Some(sentence) = rival::sentence(&status, session, io)?
+        {
+            io.warn(sentence);
+        }
+        if self.stays {
+            return Ok(());
+        }
+        // Nobody can have what was not announced before.
+        let announced = matches!(
+            &self.state,
+            State::Published(Published {
+                before: Before::Same,
+                holders: 1..,
+                ..
+            })
+        );
+        if announced {
+            safety::look(Some(&self.name), safety::LOOK, session)?;
+        }
+        io.say(match announced && safety::is_elsewhere(&self.name, session)? {
+            true => "This process ends now; another machine has the newest rows and gives them to others while it runs.",
+            false => "This process ends now, and nobody else is known to have the newest rows; `odfs node` keeps the dataset \
+                      within reach of others.",
         });
         Ok(())
     }

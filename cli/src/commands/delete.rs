@@ -2,8 +2,11 @@
 
 use clap::Args;
 use odf::catalog::{CatalogError, Entry};
+use odf::elsewhere;
 use odf::lineage::Lineage;
 use odf::metadata::DatasetId;
+use odf::pull::name_of;
+use odf_node::ipns;
 use serde_json::{Value, json};
 
 use super::announce::ReportArgs;
@@ -97,6 +100,7 @@ fn delete(args: &DeleteArgs, told: &mut Vec<Value>, session: &Session, io: &mut 
         told.push(report(false));
         match &key {
             Some(key) if args.with_key => {
+                forget_name(entry, session, io)?;
                 workspace.keys().remove(key)?;
                 told.pop();
                 told.push(report(true));
@@ -105,13 +109,28 @@ fn delete(args: &DeleteArgs, told: &mut Vec<Value>, session: &Session, io: &mut 
                 ));
             }
             Some(key) => io.say(format_args!(
-                "The key {key} stays: publishing the same file again goes on under the same published name. `odfs key rm {key}` \
-                 removes it"
+                "The key {key} stays: publishing the same file again goes on under the same published name, with what somebody in \
+                 reach then has of its rows. `odfs key rm {key}` removes it"
             )),
             None => {}
         }
     }
     Ok(())
+}
+
+/// Forgets the published name of a dataset whose key goes: nobody can say anything under it any more, so nothing is left to
+/// be kept alive.
+fn forget_name(entry: &Entry, session: &Session, io: &Io) -> Result<(), Failure> {
+    let Some(name) = name_of(&entry.id) else {
+        return Ok(());
+    };
+    let store = session.workspace()?.store();
+    match session.running_node() {
+        Some(node) => session.wait(io, node.names().forget(&name))?,
+        None => ipns::forget(store, &name)?,
+    }
+    elsewhere::forget(store, &name);
+    Ok(store.flush()?)
 }
 
 /// Removes those of the names that are only copies; gives the others.

@@ -58,7 +58,7 @@ pub(super) fn say_drastic(dataset: &Dataset, effect: &Effect, before: Option<&Mu
         return;
     };
     let name = label(dataset);
-    io.say(format_args!(
+    io.warn(format_args!(
         "Attention: {} of the {} rows of {name} were retracted, because what was read lacks them. If it was cut short: \
          `odfs reset {name} {before}` sets {name} back to what it was",
         output::count(effect.retracted),
@@ -79,7 +79,7 @@ pub(super) fn say_passed_over(
     if rows == 0 {
         return Ok(());
     }
-    io.say(match rows {
+    io.warn(match rows {
         1 => "1 row has a key that is there already, with other values; a ledger keeps what is there, so it was not taken"
             .to_owned(),
         _ => format!(
@@ -94,7 +94,7 @@ pub(super) fn say_passed_over(
     let is_own = session.workspace()?.key_of(&dataset.id()).is_some()
         && dataset.remote_aliases()?.pull_aliases.is_empty()
         && state.kind == DatasetKind::Root;
-    io.say(match state.merge_strategy() {
+    io.warn(match state.merge_strategy() {
         Some(MergeStrategy::Ledger { primary_key }) if is_own && !has_query && state.push_sources.len() == 1 => {
             let (table, key) = (quoted(table), quoted(&primary_key.join(",")));
             let publish = format!("odfs publish {table} --name {name} --primary-key {key}");

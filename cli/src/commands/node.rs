@@ -6,13 +6,17 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use odf::SharedOnly;
+use odf::elsewhere;
 use odf::receive::Arrived;
 use odf::repository::server;
 use odf::retention::retain;
 use odf_node::gateway::{self, PeerSource};
 use odf_node::peer::Node;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
+use super::dial::dial;
+use super::place::After;
 use super::{batch, safety};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Progress, Step};
@@ -21,6 +25,8 @@ use crate::session::{Session, spread};
 
 /// How often the status line is drawn anew.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// How often others are looked for who have what is published here.
+const LOOK_EVERY: Duration = Duration::from_secs(600);
 
 /// Run the peer, the HTTP gateway and the repository until stopped
 ///
@@ -30,7 +36,27 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// token add`). Other odfs commands on this workspace work through it, each with the environment and the settings of
 /// whoever runs it.
 #[derive(Args, Debug)]
-pub(crate) struct NodeArgs {}
+pub(crate) struct NodeArgs {
+    /// Address of a peer to connect to, ending in /p2p/ID; may be repeated
+    #[arg(long = "peer", value_name = "MULTIADDR")]
+    peers: Vec<String>,
+}
+
+/// Connects to the peers that were named, before it serves. One that is not there now is only told.
+pub(super) fn run(args: &NodeArgs, session: &Session, io: &mut Io) -> Result<After, Failure> {
+    if args.peers.is_empty() {
+        return Ok(After::Serve { gateway: true });
+    }
+    match dial(&args.peers, session, io) {
+        Err(failure) if failure.kind() == Kind::Unreachable => {
+            io.warn(format_args!("{}; it is served without that peer", failure.message()));
+        }
+        dialled => {
+            dialled?;
+        }
+    }
+    Ok(After::Serve { gateway: true })
+}
 
 /// Serves until told to stop.
 ///
@@ -99,17 +125,15 @@ fn serve_until_stopped(session: &Session, with_gateway: bool, io: &mut Io) -> Re
             ended = ended => ended,
             () = show_status(node, &progress) => Ok(()),
             () = batch::upkeep(session) => Ok(()),
+            () = look_elsewhere(session, node) => Ok(()),
         }
     });
     progress.clear();
     // The last chance to be told whether the machine may be switched off.
-    match odf_node::ipns::kept(session.workspace()?.store()) {
-        Ok(names) => {
-            if let Some(sentence) = safety::sentence(&names, SystemTime::now()) {
-                io.say(sentence);
-            }
-        }
-        Err(error) => tracing::warn!(%error, "whether the names are safe cannot be told"),
+    match safety::look(None, safety::LOOK_AT_END, session).and_then(|()| safety::of(session)) {
+        Ok(Some(sentence)) => io.say(sentence),
+        Ok(None) => {}
+        Err(failure) => tracing::warn!(reason = failure.message(), "whether the names are safe cannot be told"),
     }
     outcome
 }
@@ -162,6 +186,17 @@ fn listen(session: &Session) -> Result<(TcpListener, std::net::SocketAddr), Fail
     })
 }
 
+/// Looks from time to time who else has what is published here, so that it is known also where nobody asks. Never ends.
+async fn look_elsewhere(session: &Session, node: &Node) {
+    let mut tick = tokio::time::interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+    loop {
+        tick.tick().await;
+        if let (Ok(workspace), Ok(names)) = (session.workspace(), node.names().list().await) {
+            elsewhere::look(workspace.local(), node, &names, safety::LOOK * 10).await;
+        }
+    }
+}
+
 /// Shows peers, what was served, and until when the names are safe. Never ends.
 async fn show_status(node: &Node, progress: &Progress) {
     let mut tick = tokio::time::interval(STATUS_EVERY);
@@ -183,7 +218,7 @@ async fn show_status(node: &Node, progress: &Progress) {
             match safe {
                 Some(at) => {
                     let at = DateTime::<Utc>::from(at).format("%Y-%m-%d %H:%M");
-                    text.push_str(&format!(" · names safe until {at} without this node"));
+                    text.push_str(&format!(" · names findable until {at} without this node"));
                 }
                 None if own().next().is_some() => text.push_str(" · nobody else keeps the names yet"),
                 None => {}

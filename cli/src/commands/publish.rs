@@ -25,6 +25,7 @@ use super::input::{Input, SourceArgs};
 use super::inspect::type_in_words;
 use super::owner::pulled_from;
 use super::place::After;
+use super::rival::pull_of;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output::{self, Rows};
@@ -101,7 +102,7 @@ pub(crate) struct PublishArgs {
     /// that is here
     #[arg(long)]
     force: bool,
-    /// Return once announced instead of serving
+    /// Return once announced instead of serving: others get the rows once `odfs node` runs
     #[arg(long)]
     exit: bool,
     /// End with 9 if fewer other machines than this know the name in the end; the rows are taken all the same
@@ -218,7 +219,8 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
     };
     let announcement = match due {
         Some(due) => Announcement::left(session, &dataset, &key, due, stays)?,
-        None => Announcement::make(session, &dataset, &key, args.force, stays, io)?,
+        None => Announcement::make(session, &dataset, &key, args.force, stays, io)
+            .map_err(|failure| not_announced(failure, grown.as_ref()))?,
     };
     drop(turn);
     if grown.as_ref().is_none_or(|grown| grown.old_head.is_some()) {
@@ -245,6 +247,17 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         return Ok(After::Done);
     }
     Ok(After::Serve { gateway: false })
+}
+
+/// Where rows were taken before it turned out that the name cannot be moved to them, says so.
+fn not_announced(failure: Failure, grown: Option<&Grown>) -> Failure {
+    match grown {
+        Some(grown) if failure.kind() == Kind::Refused => {
+            let rows = output::count(grown.rows);
+            failure.about(format!("{rows} row(s) were taken here, and not announced"))
+        }
+        _ => failure,
+    }
 }
 
 /// What came of a table.
@@ -401,24 +414,23 @@ fn check_newest(dataset: &Dataset, peers: &[String], session: &Session, io: &mut
     match checked {
         Err(PublishError::Diverged { .. }) => {
             let name = dataset.name()?;
-            let pull = match dataset.state().polling_source.is_some() {
-                true => format!("odfs pull ipns://{public}"),
-                false => format!("odfs pull {name}"),
-            };
+            let pull = pull_of(dataset)?;
             Err(Failure::new(
                 Kind::Refused,
                 format!("{name} was changed elsewhere with the same key, and what is new there is not here; no row was taken"),
             )
-            .next(format!(
-                "`{pull}` brings it here; where rows are here that are not there, `{pull} --rebase` puts them behind it; then \
-                 publish again{}",
-                match dataset.state().merge_strategy() {
-                    Some(MergeStrategy::Snapshot { .. }) => format!(
-                        ". What the file lacks is retracted then, rows from there too: `odfs diff {name}` shows what came"
-                    ),
-                    _ => String::new(),
-                }
-            )))
+            .next(match dataset.state().merge_strategy() {
+                // The next one would take it back, unasked: the file says that it is all there is.
+                Some(MergeStrategy::Snapshot { .. }) => format!(
+                    "`{pull}` brings it here (where rows are here that are not there, `{pull} --rebase` puts them behind it). The \
+                     file is taken as all there is, so it needs their rows before it is published again, or takes them back: \
+                     `odfs diff {name}` shows what they did, `odfs export {name} FILE` writes a file with it"
+                ),
+                _ => format!(
+                    "`{pull}` brings it here; where rows are here that are not there, `{pull} --rebase` puts them behind it; \
+                     then publish again"
+                ),
+            }))
         }
         Err(PublishError::Unreadable { source, .. }) => {
             let name = dataset.name()?;

@@ -91,6 +91,8 @@ struct Tally {
     current: usize,
     /// Nobody could be asked, or was to be.
     unasked: usize,
+    /// What is here and what is there do not go together, and somebody has to say which holds.
+    undecided: usize,
 }
 
 impl Tally {
@@ -107,6 +109,7 @@ impl Tally {
             (self.updated, "updated"),
             (self.current, "up-to-date"),
             (self.unasked, "without an answer"),
+            (self.undecided, "left as they were, for somebody to decide"),
         ];
         for (count, what) in counts {
             if count > 0 {

@@ -1,45 +1,118 @@
-//! Whether this machine may be switched off: what becomes of the names that are published from here, in a sentence.
+//! Whether this machine may be switched off: what becomes of the names that are published from here and of the rows that
+//! they lead to, in a sentence.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
-use odf_node::ipns::NameStatus;
+use odf::elsewhere;
+use odf_node::ipns::{self, NameStatus};
 
-/// Says until when others find the names that are published here without this machine, and what to do where they do not.
-/// Nothing if none is published here.
-pub(super) fn sentence(names: &[NameStatus], now: SystemTime) -> Option<String> {
-    let own: Vec<&NameStatus> = names.iter().filter(|name| name.own).collect();
-    let until = |name: &&NameStatus| name.safe_until.filter(|until| *until > now);
-    let unsafe_ones = own.iter().filter(|name| until(name).is_none()).count();
-    match (own.len(), unsafe_ones) {
-        (0, _) => None,
-        (all, 0) => {
-            let until = own.iter().filter_map(until).min().unwrap_or(now);
-            Some(format!(
-                "This machine may be off: others keep {} findable until {} UTC, and who has pulled the \
-                 rows serves them. Have `odfs node` run again before then.",
-                match all {
-                    1 => "its published name".to_owned(),
-                    all => format!("its {all} published names"),
-                },
-                DateTime::<Utc>::from(until).format("%Y-%m-%d %H:%M")
-            ))
-        }
-        (all, left) => Some(format!(
-            "Not safe to switch off: nobody else keeps {}, so nobody finds it while this machine is off. Keep `odfs node` \
-             running, connected to others (`--peer`, or a network with peers), until `odfs status` says that it is safe.",
-            match (all, left) {
-                (1, _) => "the published name".to_owned(),
-                (all, left) => format!("{left} of {all} published names"),
-            },
-        )),
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// How long somebody who waits for an answer waits for others to be found who have the rows.
+pub(super) const LOOK: Duration = Duration::from_secs(3);
+
+/// The same where the process is to end: less than it may take for that.
+pub(super) const LOOK_AT_END: Duration = Duration::from_secs(1);
+
+/// Looks for others who have the newest rows of what is published here, for `patience` at most, if a peer runs in this
+/// process. `only`: of this name alone. What is found is remembered.
+///
+/// # Errors
+/// The names cannot be read.
+pub(super) fn look(only: Option<&ipns::Name>, patience: Duration, session: &Session) -> Result<(), Failure> {
+    let (Some(node), workspace) = (session.running_node(), session.workspace()?) else {
+        return Ok(());
+    };
+    let mut names = ipns::kept(workspace.store())?;
+    names.retain(|status| only.is_none_or(|name| *name == status.name));
+    // Whoever stops the process is told, too, so that this is not for them to stop.
+    session
+        .runtime()?
+        .block_on(elsewhere::look(workspace.local(), node, &names, patience));
+    Ok(())
+}
+
+/// Whether another machine was lately seen to have the newest rows of a name that is published here.
+pub(super) fn is_elsewhere(name: &ipns::Name, session: &Session) -> Result<bool, Failure> {
+    let store = session.workspace()?.store();
+    let seen = ipns::status(store, name)?
+        .map(|status| elsewhere::seen(store, &status, SystemTime::now()))
+        .transpose()?;
+    Ok(seen.flatten().is_some())
+}
+
+/// The sentence, by what is remembered.
+///
+/// # Errors
+/// The names cannot be read.
+pub(super) fn of(session: &Session) -> Result<Option<String>, Failure> {
+    let (store, now) = (session.workspace()?.store(), SystemTime::now());
+    let mut names = Vec::new();
+    for status in ipns::kept(store)? {
+        let seen = elsewhere::seen(store, &status, now)?;
+        names.push((status, seen));
     }
+    Ok(sentence(&names, now))
+}
+
+/// Says until when others find the names that are published here without this machine, whether they get the rows, and what
+/// to do where they do not. With each name is when somebody else was last seen to have what it stands for. Nothing if none
+/// is published here.
+fn sentence(names: &[(NameStatus, Option<SystemTime>)], now: SystemTime) -> Option<String> {
+    let own = || names.iter().filter(|(name, _)| name.own);
+    let until = |name: &NameStatus| name.safe_until.filter(|until| *until > now);
+    let all = own().count();
+    let left = own().filter(|(name, _)| until(name).is_none()).count();
+    let here_only = own().filter(|(_, seen)| seen.is_none()).count();
+    if all == 0 {
+        return None;
+    }
+    if left > 0 {
+        return Some(format!(
+            "Not safe to switch off: nobody else keeps {}, so nobody finds it while this machine is off. Keep `odfs node` \
+             running, connected to others (`odfs node --peer ADDRESS`, or a network with peers), until `odfs status` says that \
+             it is safe.",
+            match all {
+                1 => "the published name".to_owned(),
+                all => format!("{left} of {all} published names"),
+            },
+        ));
+    }
+    let until = own().filter_map(|(name, _)| until(name)).min().unwrap_or(now);
+    let names = match all {
+        1 => "its published name".to_owned(),
+        all => format!("its {all} published names"),
+    };
+    if here_only > 0 {
+        return Some(format!(
+            "Not safe to switch off: others keep {names} findable until {} UTC, but not the rows: nobody else is known to have \
+             the newest ones{}. Keep `odfs node` running until somebody has pulled them and runs a node too; `odfs status` says \
+             when.",
+            minute(until),
+            match all {
+                1 => String::new(),
+                all => format!(" of {here_only} of these {all}"),
+            }
+        ));
+    }
+    let seen = own().filter_map(|(_, seen)| *seen).min().unwrap_or(now);
+    Some(format!(
+        "This machine may be off: others keep {names} findable until {} UTC, and another machine had the newest rows at {} UTC \
+         and gave them. Have `odfs node` run again before then.",
+        minute(until),
+        minute(seen)
+    ))
+}
+
+fn minute(at: SystemTime) -> impl std::fmt::Display {
+    DateTime::<Utc>::from(at).format("%Y-%m-%d %H:%M")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn status(own: bool, safe_until: Option<SystemTime>) -> NameStatus {
         let key = odf_node::keystore::Keypair::generate_ed25519();
@@ -55,16 +128,21 @@ mod tests {
             own,
             followed: !own,
             withdrawn: false,
+            rival: None,
         }
     }
 
     #[test]
-    fn the_name_that_is_lost_first_decides() {
+    fn what_is_lost_first_decides() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let hours = |hours: u64| Some(now + Duration::from_secs(hours * 3600));
-        assert_eq!(sentence(&[status(false, None)], now), None);
+        assert_eq!(sentence(&[(status(false, None), None)], now), None);
         let safe = sentence(
-            &[status(true, hours(40)), status(true, hours(30)), status(false, None)],
+            &[
+                (status(true, hours(40)), Some(now)),
+                (status(true, hours(30)), Some(now)),
+                (status(false, None), None),
+            ],
             now,
         )
         .unwrap();
@@ -74,14 +152,30 @@ mod tests {
             ),
             "{safe}"
         );
-        let unsafe_one = sentence(&[status(true, hours(40)), status(true, None)], now).unwrap();
+        // A name that is found leads nowhere if nobody has the rows.
+        let here_only = sentence(
+            &[(status(true, hours(40)), Some(now)), (status(true, hours(30)), None)],
+            now,
+        )
+        .unwrap();
+        assert!(
+            here_only.starts_with(
+                "Not safe to switch off: others keep its 2 published names findable until 2027-01-16 14:00"
+            ) && here_only.contains("the newest ones of 1 of these 2"),
+            "{here_only}"
+        );
+        let unsafe_one = sentence(
+            &[(status(true, hours(40)), Some(now)), (status(true, None), Some(now))],
+            now,
+        )
+        .unwrap();
         assert!(
             unsafe_one.starts_with("Not safe to switch off: nobody else keeps 1 of 2 published names"),
             "{unsafe_one}"
         );
         // What was remembered until just now is forgotten.
         assert!(
-            sentence(&[status(true, Some(now))], now)
+            sentence(&[(status(true, Some(now)), Some(now))], now)
                 .unwrap()
                 .starts_with("Not safe")
         );

@@ -17,8 +17,9 @@ use crate::session::Session;
 
 /// Stop announcing a dataset that was published from here
 ///
-/// Its name is no longer kept alive by this machine, nor its rows announced, and the gateway and the repository of
-/// this node show the dataset only to whom a token lets read it, or to all if `odfs share` said so. What others have pulled
+/// Its name is no longer kept alive by this machine, nor told to who asks, nor its rows announced, and the gateway and the
+/// repository of this node show the dataset only to whom a token lets read it, or to all if `odfs share` said so. Machines
+/// that know its blocks can get them from a node that runs here for as long as they are here: `odfs delete` ends that. What others have pulled
 /// stays with them, and they may go on giving it to others: nothing takes that back. The rows here stay, and `odfs publish`
 /// or `odfs push` announces them again, under the same name.
 #[derive(Args, Debug)]
@@ -74,6 +75,9 @@ pub(super) fn run(args: &UnpublishArgs, session: &Session, io: &mut Io) -> Resul
         }
     }
     io.line("  copies that others have pulled stay with them, and they may give them on")?;
+    io.line(format_args!(
+        "  machines that know its blocks can still get them from a node that runs here: `odfs delete {local}` ends that"
+    ))?;
     if shared {
         io.line(format_args!(
             "  whoever reaches this node still reads it, as `odfs share` said: `odfs share {local} --stop` ends that"

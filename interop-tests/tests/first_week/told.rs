@@ -94,7 +94,7 @@ fn who_publishes_is_told_of_the_key_and_can_ask_for_holders() -> Outcome {
         "{status}"
     );
 
-    // With a peer that keeps it, it is safe for as long as that one remembers.
+    // With a peer that keeps it the name is found, and leads to rows that nobody else has.
     let other = Workspace::new()?;
     let node = other.node()?;
     workspace.know(&[&node.address])?;
@@ -106,7 +106,7 @@ fn who_publishes_is_told_of_the_key_and_can_ask_for_holders() -> Outcome {
     );
     let status = workspace.odfs(["status", "-o", "table"])?.text();
     assert!(
-        status.contains("This machine may be off: others keep its published name findable until 20"),
+        status.contains("Not safe to switch off: others keep its published name findable until 20"),
         "{status}"
     );
     node.stop()?;

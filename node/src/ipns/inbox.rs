@@ -20,11 +20,12 @@ impl Inbox {
         Self { states, records, clock }
     }
 
-    /// Keeps `value` if it is a valid record for `key` and better than what is kept. Returns whether it was taken.
+    /// Keeps `value` if it is a valid record for `key` and better than what is kept. Returns whether it was taken. Of a name
+    /// that was withdrawn here only the number is noted: nobody gets it from here because others brought it back.
     ///
     /// Runs in the driver, so that whoever put the record can rely on the answer that libp2p has already sent. The cost
     /// there is bounded: the signatures of the new record and of the two that may be kept of the name are checked, with
-    /// up to five reads and two writes of a table, which do not wait for the disk to be flushed.
+    /// up to six reads and two writes of a table, which do not wait for the disk to be flushed.
     pub(crate) fn offer(&self, key: &[u8], value: &[u8]) -> bool {
         // Kubo also takes `/pk/`, for keys that names did not hold before 2018; it is refused here.
         let Some(name) = Name::from_routing_key(key) else {
@@ -38,15 +39,15 @@ impl Inbox {
                 return false;
             }
         };
-        if !keep(&self.records, &name, &record, self.records.value_deadline()) {
-            return false;
-        }
+        let now = self.clock.unix();
+        let mut withdrawn = false;
         if let Err(error) = self.states.update_known(&name, |entry| {
-            entry.offer(&record);
+            withdrawn = entry.withdrawn;
+            entry.hear(&record, now);
         }) {
             tracing::warn!(%name, %error, "a newer record could not be noted");
         }
-        true
+        !withdrawn && keep(&self.records, &name, &record, self.records.value_deadline())
     }
 }
 

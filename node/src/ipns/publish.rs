@@ -149,6 +149,17 @@ impl Names {
             },
         )?;
         lock(&self.inner.used_keys).insert(name, key.clone());
+        let (made, forced) = (record.bytes().to_vec(), options.expected.is_none());
+        self.update(&name, move |entry| {
+            if !renewed || entry.published.is_empty() {
+                entry.published = made;
+            }
+            if forced {
+                // Whoever publishes over all there is has decided.
+                entry.rival.clear();
+            }
+        })
+        .await?;
         self.keep_own(&name, &record).await?;
 
         let (network, holders) = self.put(&name, &record, &survey, options.enough).await?;

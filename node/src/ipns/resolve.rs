@@ -164,7 +164,7 @@ impl Names {
         let (name, best, now) = (*name, best.clone(), self.inner.clock.unix());
         blocking(move || {
             states.update(&name, |entry| {
-                entry.offer(&best);
+                entry.hear(&best, now);
                 if !unconfirmed {
                     entry.confirmed = now;
                 }

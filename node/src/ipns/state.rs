@@ -50,6 +50,20 @@ pub struct NameStatus {
     pub followed: bool,
     /// Published from here once, and no longer: nothing is done for it, and only its number is remembered.
     pub withdrawn: bool,
+    /// What somebody else with the same key published, who did not know of what was published here last.
+    pub rival: Option<Rival>,
+}
+
+/// A record of an own name that was not made here and says something else than the last one that was, with a number that is
+/// not smaller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rival {
+    /// What it says.
+    pub value: String,
+    /// When it was heard of first.
+    pub heard: SystemTime,
+    /// Whether it is the better record, so that the name stands for what it says.
+    pub leads: bool,
 }
 
 /// One name. Times are seconds since 1970, 0 for never.
@@ -68,6 +82,14 @@ pub(super) struct Known {
     /// The holders are of the local network, and stand in for the public one.
     pub(super) makeshift: bool,
     pub(super) confirmed: u64,
+    /// The record that was made here last, for something new.
+    #[serde(with = "bytes")]
+    pub(super) published: Vec<u8>,
+    /// The best record heard since that is not made here, says something else, and has no smaller number; and when it was
+    /// heard of.
+    #[serde(with = "bytes")]
+    pub(super) rival: Vec<u8>,
+    pub(super) rival_heard: u64,
 }
 
 /// Keeps the record a CBOR byte string instead of an array of numbers.
@@ -115,6 +137,43 @@ impl Known {
         better
     }
 
+    /// Takes `record`, which came from others, if it is better than what is known, and notes one that somebody else made with
+    /// the key of an own name. It has been checked against the name.
+    pub(super) fn hear(&mut self, record: &Record, now: u64) -> bool {
+        self.note_rival(record, now);
+        self.offer(record)
+    }
+
+    /// Notes a record that somebody else made with the key of an own name, not knowing of the one made here last.
+    pub(super) fn note_rival(&mut self, record: &Record, now: u64) {
+        let name = record.name();
+        let kept = |bytes: &Vec<u8>| Record::verify_signature(name, bytes.clone().into()).ok();
+        if !self.own || self.published.is_empty() || record.bytes() == &self.rival[..] {
+            return;
+        }
+        let is_rival = kept(&self.published)
+            .is_some_and(|own| own.value() != record.value() && record.sequence() >= own.sequence());
+        let before = kept(&self.rival);
+        if is_rival && before.as_ref().is_none_or(|before| record.compare(before).is_gt()) {
+            if before.is_none_or(|before| before.value() != record.value()) {
+                self.rival_heard = now;
+            }
+            self.rival = record.bytes().to_vec();
+        }
+    }
+
+    fn rival(&self, name: &Name) -> Option<Rival> {
+        if !self.own || self.rival.is_empty() {
+            return None;
+        }
+        let rival = Record::verify_signature(*name, self.rival.clone().into()).ok()?;
+        Some(Rival {
+            value: rival.path().ok()?,
+            heard: from_unix(self.rival_heard),
+            leads: self.record(name).is_some_and(|best| best.value() == rival.value()),
+        })
+    }
+
     /// Kept alive from here.
     pub(super) fn is_kept(&self) -> bool {
         self.own || self.followed
@@ -148,6 +207,7 @@ impl Known {
             own: self.own,
             followed: self.followed,
             withdrawn: self.withdrawn,
+            rival: self.rival(&name),
         }
     }
 }
@@ -362,6 +422,33 @@ mod tests {
         assert_eq!(roots_kept(&table), 1, "nothing is left of roots that are not named");
         states.update(&other, |entry| entry.followed = true).unwrap();
         assert_eq!(named(), [false, false, true]);
+    }
+
+    #[test]
+    fn who_else_publishes_with_the_same_key_is_noted_unless_they_knew_of_this() {
+        let (key, name) = key_and_name();
+        let ours = record(&key, "/ipfs/ours", 4);
+        let mut entry = Known {
+            own: true,
+            published: ours.bytes().to_vec(),
+            ..Known::default()
+        };
+        entry.offer(&ours);
+        entry.hear(&ours, 1);
+        entry.hear(&record(&key, "/ipfs/older", 3), 1);
+        entry.hear(&record(&key, "/ipfs/ours", 9), 1);
+        assert_eq!(entry.status(name).rival, None);
+        // Of the same number, whichever of the two holds; and one that holds.
+        entry.record = ours.bytes().to_vec();
+        entry.hear(&record(&key, "/ipfs/theirs", 4), 2);
+        let rival = entry.status(name).rival.unwrap();
+        assert_eq!((rival.value.as_str(), rival.heard), ("/ipfs/theirs", from_unix(2)));
+        entry.hear(&record(&key, "/ipfs/theirs", 7), 3);
+        let rival = entry.status(name).rival.unwrap();
+        assert_eq!((rival.heard, rival.leads), (from_unix(2), true));
+        // Nobody else's name has rivals.
+        entry.own = false;
+        assert_eq!(entry.status(name).rival, None);
     }
 
     #[test]

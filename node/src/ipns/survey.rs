@@ -91,7 +91,27 @@ impl Names {
         let (lan, wan) = tokio::join!(self.survey_one(lan, name, until), self.survey_one(wan, name, until));
         let mut survey = lan?;
         survey.add(wan?);
+        self.note_rivals(name, &survey).await;
         Ok(survey)
+    }
+
+    /// Notes those of the records found that somebody else made with the key of an own name. The better one is kept in any
+    /// case; another is soon heard no more.
+    async fn note_rivals(&self, name: &Name, survey: &Survey) {
+        let mut records: Vec<Record> = survey.holders.iter().map(|(_, _, record)| record.clone()).collect();
+        records.dedup_by(|a, b| a.bytes() == b.bytes());
+        let (states, at, now) = (self.inner.states.clone(), *name, self.inner.clock.unix());
+        let noted = super::blocking(move || {
+            if records.is_empty() {
+                return Ok(());
+            }
+            states.update_known(&at, |entry| {
+                records.iter().for_each(|record| entry.note_rival(record, now));
+            })
+        });
+        if let Err(error) = noted.await {
+            tracing::warn!(%name, %error, "a record that somebody else made could not be noted");
+        }
     }
 
     async fn survey_one(&self, network: Network, name: &Name, until: Instant) -> Result<Survey, RoutingError> {

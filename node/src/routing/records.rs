@@ -43,6 +43,9 @@ pub const MAX_PROVIDER_KEY_BYTES: usize = 80;
 /// The longest key of a value record.
 pub const MAX_VALUE_KEY_BYTES: usize = 256;
 
+/// Table of a store in which the records of both DHTs are.
+pub(crate) const TABLE: &str = "dht";
+
 const VALUE: u8 = b'v';
 const PROVIDER: u8 = b'p';
 const EXPIRES_BYTES: usize = 8;
@@ -302,6 +305,14 @@ impl RecordStore for Records {
             self.providers.fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Removes the value record of `key` where no peer runs on the table.
+///
+/// # Errors
+/// The table cannot be written.
+pub(crate) fn forget_in(table: &Table, key: &[u8]) -> std::result::Result<(), StoreError> {
+    table.remove(&value_key(key))
 }
 
 fn value_key(key: &[u8]) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! Datasets on IPFS: their shape as a DAG ([`layout`]), publishing one under a name ([`publish`]) and no longer ([`mod@unpublish`]), bringing one here
-//! ([`pull`]), and which of its roots stay ([`retention`]). The only crate that knows the IPFS node.
+//! ([`pull`]), and which of its roots stay ([`retention`]), who else has one ([`elsewhere`]). The only crate that knows the IPFS node.
 
+pub mod elsewhere;
 mod gate;
 pub mod layout;
 mod local;

@@ -109,7 +109,7 @@ impl Apart {
     }
 
     /// The blocks that only this history has, with their rows and times, in words.
-    fn lost(&self) -> Result<String, Failure> {
+    pub(super) fn lost(&self) -> Result<String, Failure> {
         let (mut rows, mut times) = (0_u64, None);
         let blocks = self.dataset.blocks()?.rev();
         for stored in blocks.take(usize::try_from(self.ours).unwrap_or(usize::MAX)) {

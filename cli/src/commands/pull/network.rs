@@ -15,6 +15,7 @@ use odf_node::ipns::Origin;
 use super::beside::{self, Apart};
 use super::repository::{finish, tell};
 use super::{PullArgs, open, rebase};
+use crate::commands::owner::pulled_from;
 use crate::commands::repair::{after_pull, peers_at};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
@@ -101,7 +102,7 @@ pub(super) fn one(
     let apart = match pull(false, io)? {
         Ok(pulled) => match &pulled.received {
             Received::Ahead { dataset, by, .. } if args.force => Apart::ahead(dataset, *by),
-            _ => return done(&pulled, address, peers, session, io),
+            _ => return done(&pulled, address, args, peers, session, io),
         },
         Err(PullError::Receive(error)) => {
             let (apart, error) = Apart::of(error, session)?;
@@ -112,10 +113,17 @@ pub(super) fn one(
             }
             apart
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            let here = dataset.as_ref().map(odf::dataset::Dataset::name).transpose()?;
+            let what = here.or_else(|| args.name.clone());
+            return Err(Failure::of_pull(
+                error,
+                &what.map_or_else(|| address.to_string(), |name| name.to_string()),
+            ));
+        }
     };
     apart.agree(&address.to_string(), io)?;
-    done(&pull(true, io)??, address, peers, session, io)
+    done(&pull(true, io)??, address, args, peers, session, io)
 }
 
 /// Whether an address is that of a dataset that is made here, under another name than this: what is there is looked at then.
@@ -133,12 +141,22 @@ fn is_own_by_another_name(address: &Address, name: &DatasetName, session: &Sessi
 fn done(
     pulled: &Pulled,
     address: &Address,
+    args: &PullArgs,
     peers: &[odf_node::PeerId],
     session: &Session,
     io: &mut Io,
 ) -> Result<bool, Failure> {
     finish(&pulled.received, session)?;
+    if let Some(failure) = taken_back(pulled, address, session)? {
+        return Err(failure);
+    }
     let updated = report(pulled, address, io)?;
+    let name = pulled.received.dataset().name()?;
+    if let Some(wanted) = args.name.as_ref().filter(|wanted| **wanted != name) {
+        io.say(format_args!(
+            "It is here as {name}, and stays that: `odfs rename {name} {wanted}` gives it the other name"
+        ));
+    }
     let places = || {
         peers_at(address, peers, session).unwrap_or_else(|failure| {
             tracing::warn!(%address, reason = failure.message(), "nobody is asked for what is missing");
@@ -147,6 +165,24 @@ fn done(
     };
     after_pull(&pulled.received, &places, session, io)?;
     Ok(updated)
+}
+
+/// That the owner of a dataset has published less than is here of it, where it is only followed here: it is not up to date.
+fn taken_back(pulled: &Pulled, address: &Address, session: &Session) -> Result<Option<Failure>, Failure> {
+    let Received::Ahead { dataset, by, .. } = &pulled.received else {
+        return Ok(None);
+    };
+    let from = pulled_from(dataset, session)?.and_then(|alias| alias.parse::<Address>().ok());
+    let is_followed = from.is_some_and(|from| from.name().is_some() && from.name() == address.name());
+    if !is_followed || Memory::of(pulled.answer).is_some() {
+        return Ok(None);
+    }
+    let (name, lost) = (dataset.name()?, Apart::ahead(dataset, *by).lost()?);
+    Ok(Some(
+        Failure::new(Kind::Refused, format!("the owner of {name} took back {lost}; they are still here")).next(format!(
+            "`odfs pull {name} --force` follows, and drops them here; `odfs export {name} FILE` keeps a copy of the rows"
+        )),
+    ))
 }
 
 fn report(pulled: &Pulled, address: &Address, io: &mut Io) -> Result<bool, Failure> {

@@ -81,7 +81,7 @@ fn all(
             Ok(updated) => tally.count(updated),
             // One that waits for its owner keeps nobody waiting, and is no failure of a command that names nobody.
             Err(failure) if failure.kind() == Kind::NotApproved && args.all => {
-                io.say(format_args!(
+                io.warn(format_args!(
                     "{label} waits for `odfs approve {label}`: {}",
                     failure.message()
                 ));
@@ -89,9 +89,10 @@ fn all(
             Err(failure) if failure.kind() == Kind::Interrupted || !several => return Err(failure),
             Err(failure) => {
                 tally.unasked += usize::from(failure.kind() == Kind::Unreachable);
-                io.say(format_args!("{label}: {}", failure.message()));
+                tally.undecided += usize::from(failure.kind() == Kind::Refused);
+                io.warn(format_args!("{label}: {}", failure.message()));
                 if let Some(step) = failure.next_step() {
-                    io.say(format_args!("  {step}"));
+                    io.warn(format_args!("  {step}"));
                 }
                 first.get_or_insert(failure);
             }

@@ -53,11 +53,7 @@ fn announce(dataset: &Dataset, key: &Keypair, args: &PushArgs, session: &Session
         let name = Name::from_public_key(&key.public());
         remember(dataset, &Place::Ipfs(Address::Name(name)), session)?;
     }
-    announcement.report(dataset, None, &Effect::default(), args.report, session, io)?;
-    if !session.is_lasting() {
-        io.say("This process ends now; `odfs node` keeps the dataset within reach of others.");
-    }
-    Ok(())
+    announcement.report(dataset, None, &Effect::default(), args.report, session, io)
 }
 
 /// What the text after `--to`, or an alias, stands for.

@@ -16,6 +16,8 @@ use odf::pull::{AddressError, PullError, RemoteError};
 use odf::slice::SliceError;
 use odf::verify::VerifyError;
 use odf::workspace::{TakeError, WorkspaceError};
+use odf_node::exchange;
+use odf_node::fetch::FetchError;
 
 use super::{MEND, damaged, disk_full, of_io, untrusted};
 use crate::failure::{Failure, Kind, chain};
@@ -256,6 +258,23 @@ impl From<PublishError> for Failure {
                 .about(format!("what is published under ipns://{name} cannot be had now"))
                 .next("run the command again when a machine that has it is in reach; --force publishes over it, and what is new there is lost"),
             error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl Failure {
+    /// Why a pull of `what` did not end well.
+    pub(crate) fn of_pull(error: PullError, what: &str) -> Self {
+        match &error {
+            // The name was found, and the first block that it leads to was not.
+            PullError::Remote(RemoteError::Fetch(FetchError::Exchange(exchange::FetchError::NotFound { .. }))) => {
+                tracing::info!(reason = chain(&error), "the newest rows are not found");
+                Failure::new(Kind::Unreachable, format!("nobody in reach has the newest rows of {what}")).next(
+                    "run the command again when a machine that has them is on, or name one with --peer (`odfs status` there \
+                     shows its address)",
+                )
+            }
+            _ => error.into(),
         }
     }
 }
