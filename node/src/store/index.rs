@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use odf_disk::Disk;
+use odf_disk::{Disk, read_small};
 
 use super::{
     error::StoreError,
@@ -31,6 +31,12 @@ use super::{
     witness::Witness,
 };
 
+/// Length of the segments of sled's log in a new index, in bytes. Opening writes zeros over each segment that is free and
+/// over the end of the last one, so that with sled's own choice of 512 KiB every command wrote a megabyte for its opening
+/// alone. A page of more than a quarter of this has a file of its own.
+const SEGMENT_BYTES: usize = 128 << 10;
+/// The longest `conf` that sled writes is a tenth of this.
+const MAX_CONF_BYTES: u64 = 4 << 10;
 /// How often sled's own thread looks for space to reclaim, in milliseconds.
 const RECLAIM_EVERY_MS: u64 = 5_000;
 /// How long opening waits for the lock of an earlier opening.
@@ -98,6 +104,7 @@ impl Index {
         }
         let config = sled::Config::new()
             .path(dir)
+            .segment_size(segment_bytes(&dir.join("conf")))
             .cache_capacity(cache_bytes)
             .flush_every_ms(Some(RECLAIM_EVERY_MS));
         let open = || {
@@ -296,6 +303,17 @@ fn deferrable(done: Result<bool, StoreError>) -> Result<bool, StoreError> {
 
 fn decode_generation(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.first_chunk()?))
+}
+
+/// Length of the segments of an index that is there, since sled does not change it, or that of a new one. What `conf` says
+/// is checked by sled.
+fn segment_bytes(conf: &Path) -> usize {
+    let found = read_small(conf, MAX_CONF_BYTES).ok().flatten().unwrap_or_default();
+    let said = String::from_utf8_lossy(&found).lines().find_map(|line| {
+        let bytes = line.strip_prefix("segment_size: ")?.parse::<usize>().ok()?;
+        (bytes.is_power_of_two() && (256..=1 << 24).contains(&bytes)).then_some(bytes)
+    });
+    said.unwrap_or(SEGMENT_BYTES)
 }
 
 fn check_no_link(path: &Path) -> Result<(), StoreError> {
