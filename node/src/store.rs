@@ -35,7 +35,7 @@
 //!
 //! The files of this module use each other one way only, each those that come before it: ground (`error`, `place`,
 //! `blocks`, `group_commit`, `gate`, `away`, `stats`, `handles`, `reserve`), what stands on the disk (`guard`, `numbers`,
-//! `witness`, `table`, `run`, `tiers`, `index`, `record`, `pack`, `pins`, `due`), the open store (`state`) and one block of it (`content`), then `flush`,
+//! `witness`, `table`, `run`, `merged`, `tiers`, `index`, `record`, `pack`, `pins`, `due`), the open store (`state`) and one block of it (`content`), then `flush`,
 //! `complete`, `files`, `reach`, `names`, `compact`, `gc`, `recover` and `open`.
 
 mod away;
@@ -54,6 +54,7 @@ mod guard;
 mod handles;
 mod index;
 mod memory;
+mod merged;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 mod names;

@@ -4,13 +4,15 @@
 //! behind them, because it forgets what it did not flush. What holds is its order: a change that survives has with it
 //! every change made before. So whatever makes an entry doubtful is written before the entry.
 //!
-//! sled 0.34 needs care in four ways, all of them kept here and in [`Guard`]:
+//! sled 0.34 needs care in five ways, all of them kept here and in [`Guard`]:
 //! - it panics on some damaged files, so every call runs under [`Guard::run`], which turns a panic into an error;
 //! - its flush ends in `sync_file_range`, which does not make a grown file durable, so [`Index::flush`] syncs the
 //!   file itself afterwards;
 //! - it recovers from damage by cutting its log off, silently, so a counter beside it tells whether it still knows
 //!   everything it once flushed;
-//! - space is reclaimed only by its periodic thread, so that one runs, but seldom.
+//! - space is reclaimed only by its periodic thread, so that one runs, but seldom;
+//! - opening writes zeros over every segment of its log that is free, and its pages are listed anew, so the log is kept
+//!   small: by short segments, and by [`Tiers`], which keep what is large out of it.
 
 use std::{
     fs::File,

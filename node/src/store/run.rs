@@ -153,9 +153,8 @@ impl Run {
         while let Some(before) = at.checked_sub(1) {
             at = before;
             self.read(&mut block, before as u64)?;
-            let mut entries = self.entries_of(&block)?;
             let mut is_first = true;
-            while let Some(entry) = entries.next() {
+            for entry in self.entries_of(&block)? {
                 let (known, value) = entry.ok_or_else(|| self.damaged())?;
                 match known.cmp(key) {
                     std::cmp::Ordering::Equal => return Ok(Some(value.to_vec())),

@@ -27,7 +27,6 @@
 
 use std::{
     cmp::Reverse,
-    collections::BinaryHeap,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError,
@@ -40,6 +39,7 @@ use odf_disk::{Access, Disk};
 use super::{
     error::StoreError,
     guard::Guard,
+    merged::{Merged, Source},
     numbers::{number, set_number},
     run::{self, Label, Pair, Run, Writer},
 };
@@ -501,47 +501,6 @@ fn due_for_merge(sizes: &[(u64, u64)], limits: Limits) -> Option<usize> {
         }
     }
     (count >= limits.fan_in).then_some(0)
-}
-
-type Source<'a> = Box<dyn Iterator<Item = Result<Pair, StoreError>> + 'a>;
-
-/// Several sources in the order of keys as one; of the same key the first source has the word.
-struct Merged<'a> {
-    sources: Vec<Source<'a>>,
-    heads: BinaryHeap<Reverse<(Vec<u8>, usize, Vec<u8>)>>,
-}
-
-impl<'a> Merged<'a> {
-    fn of(sources: Vec<Source<'a>>) -> Result<Self, StoreError> {
-        let mut merged = Self {
-            heads: BinaryHeap::with_capacity(sources.len()),
-            sources,
-        };
-        for source in 0..merged.sources.len() {
-            merged.fill(source)?;
-        }
-        Ok(merged)
-    }
-
-    fn fill(&mut self, source: usize) -> Result<(), StoreError> {
-        let next = self.sources.get_mut(source).and_then(Iterator::next).transpose()?;
-        self.heads
-            .extend(next.map(|(key, value)| Reverse((key, source, value))));
-        Ok(())
-    }
-
-    fn next(&mut self) -> Result<Option<Pair>, StoreError> {
-        let Some(Reverse((key, source, value))) = self.heads.pop() else {
-            return Ok(None);
-        };
-        self.fill(source)?;
-        while let Some(Reverse((_, older, _))) = self.heads.peek().filter(|head| head.0.0 == key) {
-            let older = *older;
-            self.heads.pop();
-            self.fill(older)?;
-        }
-        Ok(Some((key, value)))
-    }
 }
 
 #[cfg(test)]
