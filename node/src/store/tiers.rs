@@ -344,7 +344,8 @@ impl Tiers {
     fn merge(&self, from: usize) -> Result<bool, StoreError> {
         let runs = self.runs();
         let (stay, merging) = runs.split_at(from.min(runs.len()));
-        let (Some(oldest), Some(newest)) = (merging.first(), merging.last()) else {
+        // One alone has the name already that the merged one would get.
+        let (Some(oldest), Some(newest), true) = (merging.first(), merging.last(), merging.len() > 1) else {
             return Ok(false);
         };
         if !self.guard.has_room_for(merging.iter().map(|run| run.bytes()).sum()) {
@@ -385,16 +386,12 @@ impl Tiers {
             }
             writer.publish()
         };
-        if let Err(error) = write() {
+        let opened = write().and_then(|()| Run::open(&self.guard, &self.dir, label.identity, label.first, label.last));
+        opened.map(Arc::new).inspect_err(|_| {
             Writer::discard(&self.disk, &self.dir, label);
-            return Err(error);
-        }
-        let run = Run::open(&self.guard, &self.dir, label.identity, label.first, label.last);
-        run.map(Arc::new).inspect_err(|_| {
-            // Its number is given out again.
-            let _ = self
-                .disk
-                .remove_file_if_there(&self.dir.join(run::name_of(label.first, label.last)));
+            // Its numbers are given out again.
+            let path = self.dir.join(run::name_of(label.first, label.last));
+            let _ = self.disk.remove_file_if_there(&path);
         })
     }
 }
