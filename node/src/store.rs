@@ -1,4 +1,4 @@
-//! Where blocks live: an index in sled, bytes in packs and in the files they belong to.
+//! Where blocks live: an index in sled and sorted files, bytes in packs and in the files they belong to.
 //!
 //! Goals, in this order:
 //! 1. bytes that are not what their CID says are never given out;
@@ -34,8 +34,8 @@
 //! so pins are followed by CID.
 //!
 //! The files of this module use each other one way only, each those that come before it: ground (`error`, `place`,
-//! `blocks`, `group_commit`, `gate`, `away`, `stats`, `handles`, `reserve`), what stands on the disk (`guard`, `witness`,
-//! `table`, `index`, `record`, `pack`, `pins`, `due`), the open store (`state`) and one block of it (`content`), then `flush`,
+//! `blocks`, `group_commit`, `gate`, `away`, `stats`, `handles`, `reserve`), what stands on the disk (`guard`, `numbers`,
+//! `witness`, `table`, `run`, `merged`, `tiers`, `index`, `record`, `pack`, `pins`, `due`), the open store (`state`) and one block of it (`content`), then `flush`,
 //! `complete`, `files`, `reach`, `names`, `compact`, `gc`, `recover` and `open`.
 
 mod away;
@@ -54,9 +54,11 @@ mod guard;
 mod handles;
 mod index;
 mod memory;
+mod merged;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 mod names;
+mod numbers;
 mod open;
 mod pack;
 mod pins;
@@ -65,9 +67,11 @@ mod reach;
 mod record;
 mod recover;
 mod reserve;
+mod run;
 mod state;
 mod stats;
 mod table;
+mod tiers;
 mod witness;
 
 pub use blocks::Blocks;

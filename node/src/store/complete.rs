@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::atomic::Ordering};
 
-use super::{blocks::Blocks, error::StoreError, index::decode_u64, state::Store};
+use super::{blocks::Blocks, error::StoreError, numbers::decode_u64, state::Store};
 use crate::block::{Block, Cid};
 
 /// A look through DAGs that may end in marks of completeness. A block that is lost after it began makes its marks void.

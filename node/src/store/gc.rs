@@ -199,6 +199,7 @@ impl Store {
         // The index must not come back to bytes that are gone.
         self.flush()?;
         inner.packs.distrust_index(false)?;
+        inner.index.reclaim()?;
 
         let used = self.used_bytes(&|_, _, _| true)?;
         for id in inner.packs.list().into_iter().filter(|id| *id <= watermark.0) {
@@ -267,14 +268,10 @@ impl Store {
         &self,
         mut visit: impl FnMut(&[u8], &Multihash<64>, &IndexEntry) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let index = &self.inner.index;
-        let mut entries = index.blocks.iter();
-        while let Some((key, value)) = index.run(|| entries.next().transpose())? {
-            if let Ok(hash) = Multihash::from_bytes(&key) {
-                visit(&key, &hash, &IndexEntry::decode(&value))?;
-            }
-        }
-        Ok(())
+        self.inner.index.each_entry(|key, entry| {
+            let hash = Multihash::from_bytes(key);
+            hash.map_or(Ok(()), |hash| visit(key, &hash, &entry))
+        })
     }
 
     /// Takes everything out of the index that is in packs before the watermark and must not stay, and counts the rest.

@@ -51,13 +51,24 @@ impl Guard {
                 let error = damaged
                     .err()
                     .map_or_else(|| "sled reports damage".to_owned(), |panic| panic_text(&*panic));
-                tracing::error!(error, root = %self.root.display(), "the block index is damaged");
-                if let Err(error) = self.disk.open_or_create(&self.damage_mark, Access::Owner) {
-                    tracing::error!(%error, "cannot leave a mark to rebuild the index");
-                }
-                Err(StoreError::IndexDamaged)
+                Err(self.damaged(&error))
             }
         }
+    }
+
+    /// Remembers that the index is damaged, so that the next opening makes it again. Gives the error that says so.
+    pub(super) fn damaged(&self, error: &str) -> StoreError {
+        tracing::error!(error, root = %self.root.display(), "the block index is damaged");
+        if let Err(error) = self.disk.open_or_create(&self.damage_mark, Access::Owner) {
+            tracing::error!(%error, "cannot leave a mark to rebuild the index");
+        }
+        StoreError::IndexDamaged
+    }
+
+    /// Whether this many bytes can be written without touching what is to be left free.
+    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
+        let free = self.disk.free_bytes(&self.root);
+        free.is_none_or(|free| free > self.min_free_bytes.saturating_add(bytes))
     }
 
     /// Refuses to go on when less than the reserve is free, or when a sync failed before: sled's files do not go through

@@ -1,16 +1,18 @@
-//! The index: sled trees that say where each block is.
+//! The index: sled trees that say where each block is, and under the largest of them [`Tiers`].
 //!
 //! sled is a cache that may be ahead of the packs and files, because its own thread writes it out now and then, or
 //! behind them, because it forgets what it did not flush. What holds is its order: a change that survives has with it
 //! every change made before. So whatever makes an entry doubtful is written before the entry.
 //!
-//! sled 0.34 needs care in four ways, all of them kept here and in [`Guard`]:
+//! sled 0.34 needs care in five ways, all of them kept here and in [`Guard`]:
 //! - it panics on some damaged files, so every call runs under [`Guard::run`], which turns a panic into an error;
 //! - its flush ends in `sync_file_range`, which does not make a grown file durable, so [`Index::flush`] syncs the
 //!   file itself afterwards;
 //! - it recovers from damage by cutting its log off, silently, so a counter beside it tells whether it still knows
 //!   everything it once flushed;
-//! - space is reclaimed only by its periodic thread, so that one runs, but seldom.
+//! - space is reclaimed only by its periodic thread, so that one runs, but seldom;
+//! - opening writes zeros over every segment of its log that is free, and its pages are listed anew, so the log is kept
+//!   small: by short segments, and by [`Tiers`], which keep what is large out of it.
 
 use std::{
     fs::File,
@@ -19,20 +21,42 @@ use std::{
     time::{Duration, Instant},
 };
 
-use odf_disk::Disk;
+use odf_disk::{Disk, read_small};
 
-use super::{error::StoreError, group_commit::GroupCommit, guard::Guard, handles, place::IndexEntry, witness::Witness};
+use super::{
+    error::StoreError,
+    group_commit::GroupCommit,
+    guard::Guard,
+    handles, numbers,
+    place::IndexEntry,
+    tiers::{Change, Fold, Limits, Tiers},
+    witness::Witness,
+};
 
+/// Length of the segments of sled's log in a new index, in bytes. Opening writes zeros over each segment that is free and
+/// over the end of the last one, so that with sled's own choice of 512 KiB every command wrote a megabyte for its opening
+/// alone. A page of more than a quarter of this has a file of its own.
+const SEGMENT_BYTES: usize = 128 << 10;
+/// The longest `conf` that sled writes is a tenth of this.
+const MAX_CONF_BYTES: u64 = 4 << 10;
 /// How often sled's own thread looks for space to reclaim, in milliseconds.
 const RECLAIM_EVERY_MS: u64 = 5_000;
 /// How long opening waits for the lock of an earlier opening.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
-/// Key of the number of the last flush, in `meta`.
+/// Key of the number of the last flush, in `meta`: u64 LE, and [`WITH_RUNS`] behind it once there are runs.
 const GENERATION: &[u8] = b"generation";
+/// Versions that do not know of runs find no number then, and make the index again: they would miss what is in runs.
+const WITH_RUNS: u8 = 1;
 /// sled's files that are opened by name.
 const SLED_FILES: [&str; 2] = ["db", "conf"];
+/// Where the runs are, beside sled's files, so that all of the index goes aside at once.
+const RUNS: &str = "runs";
+/// How many entries of an earlier version there are, more or less.
+const EARLIER_ENTRIES: &str = "count of blocks";
+/// Whoever changes this many times the entries that make a fold due does not wait for a flush.
+const OVERFULL: usize = 8;
 
 /// The open index.
 pub(super) struct Index {
@@ -40,7 +64,7 @@ pub(super) struct Index {
     disk: Disk,
     db: sled::Db,
     /// multihash → [`IndexEntry`].
-    pub(super) blocks: sled::Tree,
+    blocks: Tiers,
     /// file id (u32 BE), offset (u64 BE) → multihash.
     pub(super) leaves: sled::Tree,
     /// file id (u32 BE) → path.
@@ -74,17 +98,15 @@ impl Index {
         disk: &Disk,
         dir: &Path,
         witness: &Arc<Witness>,
-        cache_bytes: u64,
+        (cache_bytes, limits): (u64, Limits),
         guard: Guard,
     ) -> Result<Self, StoreError> {
         for name in SLED_FILES {
-            let path = dir.join(name);
-            if std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
-                return Err(StoreError::io("open", &path, std::io::Error::other("it is a link")));
-            }
+            check_no_link(&dir.join(name))?;
         }
         let config = sled::Config::new()
             .path(dir)
+            .segment_size(segment_bytes(&dir.join("conf")))
             .cache_capacity(cache_bytes)
             .flush_every_ms(Some(RECLAIM_EVERY_MS));
         let open = || {
@@ -115,13 +137,17 @@ impl Index {
 
         let known = guard
             .run(|| meta.get(GENERATION))?
-            .and_then(|number| decode_u64(&number))
+            .and_then(|number| decode_generation(&number))
             .unwrap_or(0);
         let flushed = witness.known().map_or(0, |known| known.generation);
         if known < flushed {
             tracing::warn!(known, flushed, dir = %dir.display(), "the block index forgot what it had flushed");
             return Err(StoreError::IndexDamaged);
         }
+        let earlier = numbers::number(&guard, &meta, EARLIER_ENTRIES)?.unwrap_or(0);
+        let runs = dir.join(RUNS);
+        check_no_link(&runs)?;
+        let blocks = Tiers::open((&guard, disk, &runs), "blocks", blocks, &meta, (known, earlier), limits)?;
         let log = handles::open_to_read(&dir.join("db"))?;
         Ok(Self {
             guard,
@@ -148,15 +174,20 @@ impl Index {
         self.guard.run(call)
     }
 
-    /// Makes every change so far durable.
+    /// Makes every change so far durable, then folds entries if there are many.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
-        self.flushing.run(|| self.flush_now())
+        let fold = self.blocks.begin_fold(1)?;
+        self.flushing.run(|| self.flush_now())?;
+        self.finish_fold(fold).map(drop)
     }
 
     fn flush_now(&self) -> Result<(), StoreError> {
         self.disk.check()?;
         let next = self.generation()? + 1;
-        self.run(|| self.meta.insert(GENERATION, &next.to_le_bytes()))?;
+        self.blocks.note_count()?;
+        let mut generation = next.to_le_bytes().to_vec();
+        generation.extend(self.blocks.is_folded().then_some(WITH_RUNS));
+        self.run(|| self.meta.insert(GENERATION, generation))?;
         self.run(|| self.db.flush())?;
         self.disk.sync_open(&self.log, &self.dir.join("db"))?;
         if next == 1 {
@@ -170,7 +201,24 @@ impl Index {
 
     fn generation(&self) -> Result<u64, StoreError> {
         let number = self.run(|| self.meta.get(GENERATION))?;
-        Ok(number.and_then(|number| decode_u64(&number)).unwrap_or(0))
+        Ok(number.and_then(|number| decode_generation(&number)).unwrap_or(0))
+    }
+
+    /// Ends a fold after a flush that began later. Whether it did; it may wait for another flush.
+    fn finish_fold(&self, fold: Option<Fold<'_>>) -> Result<bool, StoreError> {
+        let Some(fold) = fold else { return Ok(false) };
+        deferrable(fold.finish(self.witness.known().unwrap_or_default().generation))
+    }
+
+    /// After a collection: folds what is due and gives back the space of what is gone from the runs.
+    pub(super) fn reclaim(&self) -> Result<(), StoreError> {
+        while let Some(fold) = self.blocks.begin_fold(1)? {
+            self.flushing.run(|| self.flush_now())?;
+            if !self.finish_fold(Some(fold))? {
+                break;
+            }
+        }
+        deferrable(self.blocks.reclaim()).map(drop)
     }
 
     /// Writes out what sled has, as its own thread does at any time.
@@ -186,28 +234,30 @@ impl Index {
 
     /// A number kept in `meta`, or 0.
     pub(super) fn number(&self, key: &str) -> Result<u64, StoreError> {
-        Ok(self
-            .run(|| self.meta.get(key))?
-            .and_then(|number| decode_u64(&number))
-            .unwrap_or(0))
+        Ok(numbers::number(&self.guard, &self.meta, key)?.unwrap_or(0))
     }
 
     /// Keeps a number in `meta`.
     pub(super) fn set_number(&self, key: &str, number: u64) -> Result<(), StoreError> {
-        self.run(|| self.meta.insert(key, &number.to_le_bytes()))?;
-        Ok(())
+        numbers::set_number(&self.guard, &self.meta, key, number)
     }
 
-    /// Size of sled's files in bytes.
+    /// Size of the index's files in bytes.
     pub(super) fn size_on_disk(&self) -> Result<u64, StoreError> {
-        self.run(|| self.db.size_on_disk())
+        Ok(self.run(|| self.db.size_on_disk())? + self.blocks.run_bytes())
     }
 
     /// The entry of a multihash (in its byte form).
     pub(super) fn entry(&self, key: &[u8]) -> Result<Option<IndexEntry>, StoreError> {
-        Ok(self
-            .run(|| self.blocks.get(key))?
-            .map(|bytes| IndexEntry::decode(&bytes)))
+        Ok(self.blocks.get(key)?.map(|bytes| IndexEntry::decode(&bytes)))
+    }
+
+    /// Shows every entry with its multihash, as it is or was since this began. `visit` may change entries.
+    pub(super) fn each_entry(
+        &self,
+        mut visit: impl FnMut(&[u8], IndexEntry) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.blocks.each(|key, value| visit(key, IndexEntry::decode(value)))
     }
 
     /// Changes an entry in one atomic step, however many threads do. `change` may run several times; it gets the
@@ -219,25 +269,60 @@ impl Index {
         key: &[u8],
         mut change: impl FnMut(&mut IndexEntry) -> bool,
     ) -> Result<Option<(IndexEntry, IndexEntry)>, StoreError> {
-        let mut old = self.run(|| self.blocks.get(key))?;
-        loop {
-            let before = old.as_deref().map(IndexEntry::decode).unwrap_or_default();
+        let mut changed = None;
+        self.blocks.update(key, |known| {
+            let before = known.map(IndexEntry::decode).unwrap_or_default();
             let mut after = before.clone();
             if !change(&mut after) {
-                return Ok(None);
+                changed = None;
+                return Change::Nothing;
             }
-            let new = (!after.places.is_empty()).then(|| after.encode());
-            match self.run(|| self.blocks.compare_and_swap(key, old.as_deref(), new))? {
-                Ok(()) => return Ok(Some((before, after))),
-                Err(conflict) => old = conflict.current,
-            }
+            let new = match after.places.is_empty() {
+                true => Change::Removed,
+                false => Change::Value(after.encode()),
+            };
+            changed = Some((before, after));
+            new
+        })?;
+        if let Some(fold) = self.blocks.begin_fold(OVERFULL)? {
+            self.flushing.run(|| self.flush_now())?;
+            self.finish_fold(Some(fold))?;
         }
+        Ok(changed)
     }
 }
 
-/// A little-endian number, if the bytes are one.
-pub(super) fn decode_u64(bytes: &[u8]) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+/// What becomes of a fold or merge that failed: it is made another time, unless the index cannot be trusted, or a sync failed.
+fn deferrable(done: Result<bool, StoreError>) -> Result<bool, StoreError> {
+    match done {
+        Err(error) if !error.is_poisoned() && !matches!(error, StoreError::IndexDamaged) => {
+            tracing::debug!(%error, "entries of the index are folded another time");
+            Ok(false)
+        }
+        other => other,
+    }
+}
+
+fn decode_generation(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.first_chunk()?))
+}
+
+/// Length of the segments of an index that is there, since sled does not change it, or that of a new one. What `conf` says
+/// is checked by sled.
+fn segment_bytes(conf: &Path) -> usize {
+    let found = read_small(conf, MAX_CONF_BYTES).ok().flatten().unwrap_or_default();
+    let said = String::from_utf8_lossy(&found).lines().find_map(|line| {
+        let bytes = line.strip_prefix("segment_size: ")?.parse::<usize>().ok()?;
+        (bytes.is_power_of_two() && (256..=1 << 24).contains(&bytes)).then_some(bytes)
+    });
+    said.unwrap_or(SEGMENT_BYTES)
+}
+
+fn check_no_link(path: &Path) -> Result<(), StoreError> {
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+        return Err(StoreError::io("open", path, std::io::Error::other("it is a link")));
+    }
+    Ok(())
 }
 
 /// sled names the lock in words only.
@@ -257,6 +342,7 @@ pub(super) fn move_aside(disk: &Disk, dir: &Path) -> Result<PathBuf, StoreError>
 
 #[cfg(test)]
 mod tests {
+    use super::super::place::{Holder, Place};
     use super::*;
 
     #[test]
@@ -266,10 +352,16 @@ mod tests {
         let disk = Disk::new();
         let witness = Arc::new(Witness::open(&disk, &dir.path().join("synced")).unwrap());
         let guard = Guard::new(&disk, dir.path(), &dir.path().join("damaged"), 0);
-        let open = || Index::open(&disk, &sled, &witness, 1 << 20, guard.clone());
+        let limits = Limits { recent: 4, fan_in: 2 };
+        let open = || Index::open(&disk, &sled, &witness, (1 << 20, limits), guard.clone());
+        let place = Place {
+            holder: Holder::Pack(1),
+            offset: 16,
+            len: 1,
+        };
         {
             let index = open().unwrap();
-            index.blocks.insert(b"k", b"v").unwrap();
+            index.update(b"k", |entry| entry.add(place)).unwrap();
             index.flush().unwrap();
         }
         assert!(open().unwrap().entry(b"k").unwrap().is_some());

@@ -36,7 +36,7 @@ const MAX_CUTS: usize = 4;
 /// Whose pins they are.
 const OWNER: &str = "history";
 
-/// Records, and takes a copy of the index whenever that was synced.
+/// Records, and takes a copy of sled's files whenever they were synced.
 struct Watch {
     recorder: Arc<Recorder>,
     sled: PathBuf,
@@ -55,19 +55,35 @@ impl Device for Watch {
     fn perform(&self, call: &Call<'_>, make: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
         self.recorder.perform(call, make)?;
         if let Call::Sync { path, .. } = call
-            && path.starts_with(&self.sled)
+            && *path == self.sled.join("db")
         {
             let _ = fs::remove_dir_all(&self.flushed);
-            copy(&self.sled, &self.flushed);
+            copy_sled(&self.sled, &self.flushed);
         }
         Ok(())
     }
 }
 
+/// Whether a name below the directory of the index is sled's own: runs are written through the disk.
+fn is_sleds(name: &Path) -> bool {
+    !name.starts_with("runs")
+}
+
 fn copy(from: &Path, to: &Path) {
+    copy_if(from, to, |_| true);
+}
+
+fn copy_sled(from: &Path, to: &Path) {
+    copy_if(from, to, is_sleds);
+}
+
+fn copy_if(from: &Path, to: &Path, counts: fn(&Path) -> bool) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
+        if !counts(Path::new(&entry.file_name())) {
+            continue;
+        }
         let to = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
             copy(&entry.path(), &to);
@@ -188,6 +204,8 @@ impl History {
             min_free_bytes: 0,
             reserve_bytes: 0,
             cache_bytes: 1 << 20,
+            recent_entries: 2,
+            run_fan_in: 2,
             ..StoreOptions::default()
         };
         let store = Store::open(&self.dir("now"), options).expect("it always opens");
@@ -331,14 +349,15 @@ impl History {
         let (old, before, flushed) = (self.dir("now"), self.dir("before"), self.dir("flushed"));
         self.generation += 1;
         let now = self.dir("now");
-        let is_sled = |path: &Path| path.starts_with("store");
-        self.recorder
-            .image(&before, usize::MAX, unsynced, &now, &is_sled)
-            .unwrap();
+        let skip = |path: &Path| {
+            let below = path.strip_prefix("store").ok();
+            below.is_some_and(|name| !name.as_os_str().is_empty() && is_sleds(name))
+        };
+        self.recorder.image(&before, usize::MAX, unsynced, &now, &skip).unwrap();
         match index {
-            0 => copy(&old.join("store"), &now.join("store")),
-            1 if flushed.exists() => copy(&flushed, &now.join("store")),
-            _ => {}
+            0 => copy_sled(&old.join("store"), &now.join("store")),
+            1 if flushed.exists() => copy_sled(&flushed, &now.join("store")),
+            _ => drop(fs::remove_dir_all(now.join("store"))),
         }
         self.store = None;
         for dir in [old, before, flushed] {

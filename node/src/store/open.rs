@@ -28,6 +28,7 @@ use super::{
     reserve,
     state::{EPOCH, Inner, NEXT_FILE, Store, StoreOptions},
     stats::Counters,
+    tiers::Limits,
     witness::Witness,
 };
 
@@ -95,7 +96,12 @@ impl Store {
             other => other?,
         });
         let guard = Guard::new(&disk, root, &layout.damage_mark, options.min_free_bytes);
-        let open = || Index::open(&disk, &layout.sled, &witness, options.cache_bytes, guard.clone());
+        let limits = Limits {
+            recent: options.recent_entries,
+            fan_in: options.run_fan_in,
+        };
+        let cache = options.cache_bytes;
+        let open = || Index::open(&disk, &layout.sled, &witness, (cache, limits), guard.clone());
 
         let known = witness.known();
         if known.is_none_or(|known| known.in_use) {

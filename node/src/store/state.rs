@@ -45,6 +45,11 @@ pub struct StoreOptions {
     pub reserve_bytes: u64,
     /// How many packs and files are kept open.
     pub open_files: usize,
+    /// How many entries of blocks sled has before they are folded into a sorted file. More mean fewer of those, and that
+    /// sled writes more for each change.
+    pub recent_entries: usize,
+    /// How many sorted files of about the same size are merged into one.
+    pub run_fan_in: usize,
     /// Make the index again from the packs, even if it looks sound.
     pub rebuild: bool,
 }
@@ -58,6 +63,8 @@ impl Default for StoreOptions {
             min_free_bytes: 16 << 20,
             reserve_bytes: 4 << 20,
             open_files: 128,
+            recent_entries: 1024,
+            run_fan_in: 8,
             rebuild: false,
         }
     }

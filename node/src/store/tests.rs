@@ -4,6 +4,7 @@ mod collection;
 mod crash;
 mod damage;
 mod files;
+mod folds;
 mod form;
 mod model;
 mod power;
@@ -22,6 +23,8 @@ fn options() -> StoreOptions {
         pack_bytes: 256 << 10,
         min_free_bytes: 0,
         reserve_bytes: 0,
+        recent_entries: 16,
+        run_fan_in: 2,
         ..StoreOptions::default()
     }
 }
