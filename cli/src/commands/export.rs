@@ -111,15 +111,16 @@ pub(super) fn run(args: &ExportArgs, session: &Session, io: &mut Io) -> Result<(
     })
 }
 
-/// The most letters of the ending of a file's name, such as `.xlsx`.
-const MAX_ENDING: usize = 5;
+/// Endings of names that people have in mind for tables, and that no form of rows here has. A name with any other ending
+/// can be that of a directory, as a dataset's can.
+const OTHER_ENDINGS: [&str; 14] = [
+    "arrow", "db", "feather", "geojson", "gz", "ods", "orc", "sqlite", "tsv", "txt", "xls", "xlsx", "yaml", "zip",
+];
 
-/// Whether a name ends as those of files do.
+/// Whether a name ends as those of files do that are no directory.
 fn looks_like_a_file(name: &str) -> bool {
     let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
-    ending.is_some_and(|ending| {
-        (1..=MAX_ENDING).contains(&ending.len()) && ending.bytes().all(|byte| byte.is_ascii_alphabetic())
-    })
+    ending.is_some_and(|ending| OTHER_ENDINGS.iter().any(|other| ending.eq_ignore_ascii_case(other)))
 }
 
 #[cfg(test)]
@@ -127,12 +128,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_with_a_short_ending_are_those_of_files() {
+    fn names_of_tables_are_those_of_files() {
         for name in ["t.xlsx", "a/t.tsv", "t.csv.gz", "T.TXT"] {
             assert!(looks_like_a_file(name), "{name}");
         }
-        // One letter over what endings have.
-        for name in ["t", "a.b/t", "t.v2", "t.abcdef", ".hidden", "t."] {
+        for name in ["t", "a.b/t", "t.v2", "sensors.push", ".hidden", "t.", "t.xlsx.d"] {
             assert!(!looks_like_a_file(name), "{name}");
         }
     }

@@ -115,11 +115,13 @@ pub(super) fn one(
         }
         Err(error) => {
             let here = dataset.as_ref().map(odf::dataset::Dataset::name).transpose()?;
-            let what = here.or_else(|| args.name.clone());
-            return Err(Failure::of_pull(
-                error,
-                &what.map_or_else(|| address.to_string(), |name| name.to_string()),
-            ));
+            let what = match (address.name(), here.or_else(|| args.name.clone())) {
+                (Some(_), Some(name)) => format!("the newest rows of {name}"),
+                (Some(_), None) => format!("the newest rows of {address}"),
+                // A root is of one moment.
+                (None, _) => address.to_string(),
+            };
+            return Err(Failure::of_pull(error, &what));
         }
     };
     apart.agree(&address.to_string(), io)?;

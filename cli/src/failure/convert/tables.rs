@@ -263,13 +263,13 @@ impl From<PublishError> for Failure {
 }
 
 impl Failure {
-    /// Why a pull of `what` did not end well.
+    /// Why a pull did not end well; `what` is what it was to bring.
     pub(crate) fn of_pull(error: PullError, what: &str) -> Self {
         match &error {
             // The name was found, and the first block that it leads to was not.
             PullError::Remote(RemoteError::Fetch(FetchError::Exchange(exchange::FetchError::NotFound { .. }))) => {
-                tracing::info!(reason = chain(&error), "the newest rows are not found");
-                Failure::new(Kind::Unreachable, format!("nobody in reach has the newest rows of {what}")).next(
+                tracing::info!(reason = chain(&error), "what was to come is not found");
+                Failure::new(Kind::Unreachable, format!("nobody in reach has {what}")).next(
                     "run the command again when a machine that has them is on, or name one with --peer (`odfs status` there \
                      shows its address)",
                 )
