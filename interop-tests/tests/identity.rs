@@ -248,6 +248,52 @@ fn an_own_name_that_nobody_could_be_asked_for_is_not_called_up_to_date() -> Outc
 }
 
 #[test]
+fn the_key_that_is_copied_is_that_of_the_dataset() -> Outcome {
+    let workspace = Workspace::new()?;
+    let (file, published) = first(&workspace, 3)?;
+    let export = |name: &str, file: &str| workspace.odfs(["key", "export", name, "--output", file]);
+    let key = |file: &str| fs::read(workspace.path().join(file));
+    export("t", "first.key")?;
+    workspace.odfs(["rename", "t", "u"])?;
+    export("u", "renamed.key")?;
+    assert_eq!(key("first.key")?, key("renamed.key")?);
+
+    // A name that was taken once before has a key already, which is not that of the new dataset.
+    workspace.odfs(["delete", "u", "--yes"])?;
+    let again = workspace.publish(&[&text(&file), "--as", "new"])?;
+    assert_ne!(again.name, published.name);
+    let dataset = workspace.list()?.into_keys().next().unwrap_or_default();
+    assert!(
+        again.said.stderr.contains("Only who has its key can ever publish"),
+        "{}",
+        again.said.stderr
+    );
+    workspace.odfs(["rename", &dataset, "t"])?;
+    let refused = workspace.refused(["key", "export", "t", "--output", "other.key"])?;
+    assert!(
+        refused.code() == Some(7)
+            && refused
+                .stderr
+                .contains(&format!("`odfs key export {}` writes that of the dataset", again.name)),
+        "{}",
+        refused.stderr
+    );
+    export(&again.name, "other.key")?;
+    export(&published.name, "old.key")?;
+    assert_eq!(key("old.key")?, key("first.key")?);
+    assert_ne!(key("other.key")?, key("first.key")?);
+
+    // The form of a report elsewhere is no name of a file here.
+    let form = workspace.refused(["key", "export", &again.name, "-o", "json"])?;
+    assert!(
+        form.code() == Some(2) && !workspace.path().join("json").exists(),
+        "{}",
+        form.stderr
+    );
+    Ok(())
+}
+
+#[test]
 fn a_pulled_dataset_is_its_owners_once_the_key_is_there() -> Outcome {
     let (here, there) = (Workspace::new()?, Workspace::new()?);
     let (file, published) = first(&here, 3)?;
@@ -303,6 +349,11 @@ fn a_publication_ends_as_far_as_it_can() -> Outcome {
     fs::write(&file, table(4))?;
     let back = workspace.publish(&[&text(&file)])?;
     assert_eq!(back.name, published.name);
+    assert!(
+        back.said.stderr.contains("t was unpublished, and is published again"),
+        "{}",
+        back.said.stderr
+    );
     let (later, role) = name_of(&workspace)?;
     assert!(later > sequence && role == "published", "{later} {role}");
 

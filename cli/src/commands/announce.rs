@@ -226,16 +226,19 @@ impl Announcement {
         }
         io.line(format_args!("  pull     {}", self.pull))?;
         let is_new = update.is_some_and(|update| update.old_head.is_none());
-        let key = session.keys()?.get(local.as_str())?;
         if is_new {
             io.say(format_args!(
                 "It is public now: whoever knows the name can have all rows of it. `odfs unpublish {local}` stops announcing it; \
                  what others have by then stays with them."
             ));
         }
-        if is_new && key.is_some_and(|key| Name::from_public_key(&key.public()) == *name) {
+        if is_new {
+            // A key that was called so before is another one.
+            let called = session.keys()?.get(local.as_str())?;
+            let is_its = called.is_none_or(|key| Name::from_public_key(&key.public()) == *name);
+            let of = if is_its { local.to_string() } else { name.to_string() };
             io.say(format_args!(
-                "Only who has its key can ever publish under this name: `odfs key export {local}` writes a copy, to be kept \
+                "Only who has its key can ever publish under this name: `odfs key export {of}` writes a copy, to be kept \
                  elsewhere."
             ));
         }

@@ -5,20 +5,20 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum as _};
 use odf::pull::name_of;
 use odf_node::ipns::Name;
-use odf_node::keystore::{self, Keystore, MAX_KEY_BYTES};
+use odf_node::keystore::{self, Keypair, Keystore, MAX_KEY_BYTES};
 
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
-use crate::output::{Listing, OutputArgs};
+use crate::output::{Format, Listing, OutputArgs};
 use crate::session::Session;
 use odf::workspace::PEER_KEY;
 
 /// Work with the keys of the workspace
 ///
-/// A dataset made here has its own key, called like the dataset: it signs the name that the dataset is published under. The key `self` is that of the peer. Whoever has a key can publish under its name: keep a copy of those that
+/// A dataset made here has its own key, called like the dataset at first: it signs the name that the dataset is published under. The key `self` is that of the peer. Whoever has a key can publish under its name: keep a copy of those that
 /// matter with `odfs key export`, and keep it to yourself.
 #[derive(Subcommand, Debug)]
 pub(crate) enum KeyCommand {
@@ -35,7 +35,7 @@ pub(crate) enum KeyCommand {
     },
     /// Write a private key to a file, in the form of `ipfs key export`
     Export {
-        /// Name of the key
+        /// Name of the dataset whose key it is, name of the key, or the published name (`k51…`)
         name: String,
         /// File to write; `-` for standard output [default: NAME.key]
         #[arg(short, long, value_name = "FILE")]
@@ -79,7 +79,7 @@ pub(super) fn run(command: &KeyCommand, session: &Session, io: &mut Io) -> Resul
             let key = keys.generate(name)?;
             io.line(Name::from_public_key(&key.public()))
         }
-        KeyCommand::Export { name, output } => export(keys, name, output.as_deref(), io),
+        KeyCommand::Export { name, output } => export(&meant(name, session)?, name, output.as_deref(), io),
         KeyCommand::Import { name, file } => {
             refuse_reserved(name)?;
             let bytes = read(file, io)?;
@@ -91,9 +91,45 @@ pub(super) fn run(command: &KeyCommand, session: &Session, io: &mut Io) -> Resul
     }
 }
 
-fn export(keys: &Keystore, name: &str, output: Option<&Path>, io: &mut Io) -> Result<(), Failure> {
-    let key = keys.get(name)?.ok_or_else(|| unknown(name))?;
-    let bytes = keystore::encode(&key)?;
+/// The key that is meant by a name. A dataset that was renamed, or whose name was taken once before, has a key of another
+/// name, and a copy of the wrong key is found out when it is needed.
+fn meant(name: &str, session: &Session) -> Result<Keypair, Failure> {
+    let (keys, workspace) = (session.keys()?, session.workspace()?);
+    let of_dataset = match workspace.catalog().find_entry(name) {
+        Ok(entry) => workspace.key_of(&entry.id),
+        Err(_) => None,
+    };
+    let called = match name.parse::<Name>() {
+        Ok(published) => keys.find(&published.peer_id(), &[]),
+        // What cannot be the name of a key can be that of a dataset.
+        Err(_) => match keys.get(name) {
+            Err(_) if of_dataset.is_some() => None,
+            called => called?,
+        },
+    };
+    match (of_dataset, called) {
+        (Some(of_dataset), Some(called)) if of_dataset.public() != called.public() => {
+            let [of_dataset, called] = [of_dataset, called].map(|key| Name::from_public_key(&key.public()));
+            Err(Failure::new(
+                Kind::Refused,
+                format!("the key that is called {name} is not the one of the dataset {name}"),
+            )
+            .next(format!(
+                "`odfs key export {of_dataset}` writes that of the dataset, `odfs key export {called}` the other"
+            )))
+        }
+        (of_dataset, called) => of_dataset.or(called).ok_or_else(|| unknown(name)),
+    }
+}
+
+fn export(key: &Keypair, name: &str, output: Option<&Path>, io: &mut Io) -> Result<(), Failure> {
+    let bytes = keystore::encode(key)?;
+    // `-o json` is the form of a report elsewhere, and would be a private key in a file of that name here.
+    let is_a_form = |path: &Path| path.to_str().is_some_and(|text| Format::from_str(text, true).is_ok());
+    if let Some(form) = output.filter(|path| is_a_form(path)) {
+        return Err(Failure::usage("-o is the file to write here, not a form")
+            .next(format!("`--output ./{}` if a file is to be called so", form.display())));
+    }
     if output == Some(Path::new("-")) {
         return io.write(&bytes);
     }

@@ -13,7 +13,7 @@ use odf::origins;
 use odf::publish::{PublishError, check_base};
 use odf::pull::name_of;
 use odf::workspace::{Grown, Growth};
-use odf_node::ipns::{self, Name};
+use odf_node::ipns;
 use odf_node::keystore::Keypair;
 
 use super::announce::{Announcement, ReportArgs};
@@ -398,12 +398,17 @@ fn check_newest(dataset: &Dataset, peers: &[String], session: &Session, io: &mut
     let Some(public) = name_of(&dataset.id()) else {
         return Ok(());
     };
-    let is_used = |name: &Name| -> Result<bool, Failure> {
-        let known = ipns::status(workspace.store(), name)?;
-        Ok(known.is_some_and(|known| known.own || known.followed || known.withdrawn))
-    };
+    let known = ipns::status(workspace.store(), &public)?;
+    if known.as_ref().is_some_and(|known| known.withdrawn) {
+        // A file that is published every hour would undo it unseen.
+        io.warn(format_args!(
+            "{} was unpublished, and is published again by this",
+            dataset.name()?
+        ));
+    }
+    let is_used = known.is_some_and(|known| known.own || known.followed || known.withdrawn);
     let batched = session.is_lasting() && session.settings().batch.is_some();
-    if peers.is_empty() && (batched || !is_used(&public)?) {
+    if peers.is_empty() && (batched || !is_used) {
         return Ok(());
     }
     dial(peers, session, io)?;

@@ -149,13 +149,13 @@ impl Names {
             },
         )?;
         lock(&self.inner.used_keys).insert(name, key.clone());
-        let (made, forced) = (record.bytes().to_vec(), options.expected.is_none());
+        let (made, expected) = (record.bytes().to_vec(), options.expected.clone());
         self.update(&name, move |entry| {
             if !renewed || entry.published.is_empty() {
                 entry.published = made;
             }
-            if forced {
-                // Whoever publishes over all there is has decided.
+            // Whoever publishes over all there is has decided; on top of what the other published, it is known here.
+            if expected.is_none_or(|expected| entry.rival_says(&name, &expected)) {
                 entry.rival.clear();
             }
         })

@@ -162,6 +162,12 @@ impl Known {
         }
     }
 
+    /// Whether what somebody else published says this.
+    pub(super) fn rival_says(&self, name: &Name, value: &str) -> bool {
+        let rival = Record::verify_signature(*name, self.rival.clone().into());
+        rival.is_ok_and(|rival| rival.value() == value.as_bytes())
+    }
+
     fn rival(&self, name: &Name) -> Option<Rival> {
         if !self.own || self.rival.is_empty() {
             return None;
@@ -446,6 +452,7 @@ mod tests {
         entry.hear(&record(&key, "/ipfs/theirs", 7), 3);
         let rival = entry.status(name).rival.unwrap();
         assert_eq!((rival.heard, rival.leads), (from_unix(2), true));
+        assert!(entry.rival_says(&name, "/ipfs/theirs") && !entry.rival_says(&name, "/ipfs/ours"));
         // Nobody else's name has rivals.
         entry.own = false;
         assert_eq!(entry.status(name).rival, None);
