@@ -34,7 +34,8 @@ pub fn seen(store: &Store, status: &NameStatus, now: SystemTime) -> Result<Optio
     Ok(saved
         .filter(|(of, _)| *of == root)
         .and_then(|(_, at)| UNIX_EPOCH.checked_add(Duration::from_secs(at)))
-        .filter(|at| *at + SEEN_COUNTS > now))
+        // A time to come is that of a clock that was wrong then or is now: nothing to rely on.
+        .filter(|at| now.duration_since(*at).is_ok_and(|age| age < SEEN_COUNTS)))
 }
 
 /// Looks for other peers that have what own names stand for, for at most `patience`, and remembers which were found. What
