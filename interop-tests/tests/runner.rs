@@ -13,6 +13,7 @@ mod gateway;
 mod harness;
 mod helia;
 mod history;
+mod hostile;
 mod identity;
 mod indexes;
 mod kubo;
