@@ -159,8 +159,9 @@ impl Session {
     /// The store failed.
     pub(crate) fn retain(&self, dataset: &Dataset) -> Result<(), Failure> {
         let local = self.workspace()?.local();
-        retain(local, dataset, &self.settings.retention, SystemTime::now())?;
-        Ok(())
+        let given_up = retain(local, dataset, &self.settings.retention, SystemTime::now())?;
+        let withdrawn = given_up.withdraw(local, self.running_node());
+        Ok(self.runtime()?.block_on(withdrawn)?)
     }
 
     /// This process has an HTTP gateway at `address` from now on.

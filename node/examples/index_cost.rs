@@ -2,10 +2,12 @@
 //! look-ups and of opening, bytes on the disk.
 //!
 //! ```text
-//! cargo run --release -p odf-node --example index_cost -- DIRECTORY RECENT BLOCKS…
+//! cargo run --release -p odf-node --example index_cost -- DIRECTORY RECENT blocks|files NUMBER…
 //! ```
 //!
-//! Makes one store below the directory, which grows to each of the numbers in turn, and leaves it there. RECENT is how many
+//! With `blocks` they are in packs; with `files` each is a file of its own, as the slices of a dataset are.
+//!
+//! Makes one store below the directory, which grows to each of the numbers of blocks in turn, and leaves it there. RECENT is how many
 //! entries sled has before they are folded into a sorted file (0: as many as usual, and with a very large number sled has all
 //! of them, as it had before there were such files). Blocks are tiny, so that nearly all that is written is the index.
 
@@ -16,12 +18,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use odf_node::block::{Block, Cid, RAW, sha2_256};
-use odf_node::store::{Blocks as _, Store, StoreOptions};
+use odf_node::store::{Blocks as _, Leaf, Store, StoreOptions};
 
 /// Batches that are measured at each size, in one process and each in an opening of its own.
 const BATCHES: u64 = 200;
 /// Batches in openings of their own.
 const OPENINGS: u64 = 40;
+/// The dataset of the files.
+const DATASET: &str = "fed0100112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 /// Blocks of a batch.
 const BATCH: u64 = 5;
 /// Blocks put at once, and flushed at once, while the store grows.
@@ -38,6 +42,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         0 => {}
         recent => options.recent_entries = recent,
     }
+    let what = match arguments.next().as_deref() {
+        Some("blocks") => What::Blocks,
+        Some("files") => What::Files,
+        _ => return Err("blocks or files?".into()),
+    };
     println!(
         "{:>9} {:>9} {:>9} {:>9} | {:>9} {:>9} | {:>7} {:>7} {:>7} {:>8} {:>10}",
         "blocks",
@@ -54,9 +63,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     let mut count = 0;
     for blocks in arguments {
-        measure(dir, &options, blocks.parse()?, &mut count)?;
+        measure(dir, &options, what, blocks.parse()?, &mut count)?;
     }
     Ok(())
+}
+
+/// Where the blocks are.
+#[derive(Clone, Copy)]
+enum What {
+    Blocks,
+    Files,
 }
 
 fn block(number: u64) -> Result<Block, Box<dyn Error>> {
@@ -81,9 +97,25 @@ fn open(dir: &Path, options: &StoreOptions) -> Result<(Store, Duration), Box<dyn
     Ok((Store::open(dir, options.clone())?, began.elapsed()))
 }
 
-fn put(store: &Store, count: &mut u64, blocks: u64) -> Result<(), Box<dyn Error>> {
+fn put(store: &Store, what: What, count: &mut u64, blocks: u64) -> Result<(), Box<dyn Error>> {
     let batch = (*count..*count + blocks).map(block).collect::<Result<Vec<_>, _>>()?;
-    store.put(&batch)?;
+    match what {
+        What::Blocks => store.put(&batch)?,
+        // What is said of a file is believed, so none need be there. Names of slices are random.
+        What::Files => batch.iter().try_for_each(|block| {
+            let name: String = block
+                .cid()
+                .hash()
+                .digest()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            let file = store.add_file(Path::new(&format!("datasets/{DATASET}/data/f1620{name}")))?;
+            let len = block.data().len() as u32;
+            let cid = *block.cid();
+            store.put_references(file, &[Leaf { cid, offset: 0, len }])
+        })?,
+    }
     *count += blocks;
     Ok(())
 }
@@ -99,10 +131,10 @@ fn summary(mut costs: Vec<u64>) -> (u64, u64, u64) {
     )
 }
 
-fn measure(dir: &Path, options: &StoreOptions, blocks: u64, count: &mut u64) -> Result<(), Box<dyn Error>> {
+fn measure(dir: &Path, options: &StoreOptions, what: What, blocks: u64, count: &mut u64) -> Result<(), Box<dyn Error>> {
     let (store, _) = open(dir, options)?;
     while *count < blocks {
-        put(&store, count, GROW.min(blocks - *count))?;
+        put(&store, what, count, GROW.min(blocks - *count))?;
         store.flush()?;
     }
     drop(store);
@@ -112,7 +144,7 @@ fn measure(dir: &Path, options: &StoreOptions, blocks: u64, count: &mut u64) -> 
     let began = Instant::now();
     for _ in 0..BATCHES {
         let before = written()?;
-        put(&store, count, BATCH)?;
+        put(&store, what, count, BATCH)?;
         store.flush()?;
         costs.push(written()? - before);
     }
@@ -128,7 +160,7 @@ fn measure(dir: &Path, options: &StoreOptions, blocks: u64, count: &mut u64) -> 
         let before = written()?;
         let (store, took) = open(dir, options)?;
         opening.push(took.as_micros() as u64);
-        put(&store, count, BATCH)?;
+        put(&store, what, count, BATCH)?;
         store.flush()?;
         drop(store);
         costs.push(written()? - before);

@@ -4,7 +4,8 @@
 //! so that an interrupted fetch goes on where it stopped. It fetches in parallel, within named bounds, and never
 //! walks into a subtree that is marked complete.
 
-use std::collections::HashSet;
+mod visited;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,13 +20,16 @@ use crate::threads::blocking;
 use crate::unixfs::directory::{DirectoryError, Link, Listing, MAX_LISTED};
 use crate::unixfs::export::{self, ExportError, Part};
 use crate::unixfs::resolve::{ResolveError, Resolved, Resolver, Step};
+use visited::{Nodes, Visited};
 
 /// How many blocks one operation asks for at once. With leaves of 1 MiB this is also its memory, in MiB.
 pub const MAX_IN_FLIGHT: usize = 64;
 /// How many small nodes one operation asks for at once.
 pub const MAX_NODES_IN_FLIGHT: usize = 1024;
-/// The most nodes one [`Fetcher::dag`] visits.
+/// The most nodes one [`Fetcher::dag`] visits; with 50 bytes for each, some 0.8 GiB.
 pub const MAX_DAG_NODES: usize = 1 << 24;
+/// How many nodes are marked complete in one go.
+const MARKED_AT_ONCE: usize = 1 << 16;
 
 /// Why something could not be fetched. What had arrived is kept.
 #[derive(Debug, thiserror::Error)]
@@ -273,8 +277,9 @@ impl Fetcher {
     /// A block is missing or malformed. What arrived is kept.
     pub async fn dag(&self, root: Cid) -> Result<(), FetchError> {
         let walk = self.store.walk();
-        let mut seen = HashSet::from([root]);
-        let mut nodes = Vec::new();
+        let mut seen = Visited::new();
+        seen.insert(&root);
+        let mut nodes = Nodes::default();
         let mut open = vec![root];
         let mut under_way = FuturesUnordered::new();
         loop {
@@ -297,12 +302,16 @@ impl Fetcher {
             if is_node {
                 nodes.push(cid);
             }
-            open.extend(links.into_iter().filter(|link| seen.insert(*link)));
+            open.extend(links.into_iter().filter(|link| seen.insert(link)));
             if seen.len() > MAX_DAG_NODES {
                 return Err(FetchError::TooManyNodes { root });
             }
         }
-        self.on_store(move |store| store.mark_complete(&walk, &nodes)).await
+        self.on_store(move |store| {
+            let mut chunks = nodes.chunks(MARKED_AT_ONCE);
+            chunks.try_for_each(|chunk| store.mark_complete(&walk, &chunk))
+        })
+        .await
     }
 
     async fn remote(&self, cid: &Cid) -> Result<Block, FetchError> {

@@ -34,7 +34,8 @@ pub use network::Network;
 use schedule::{LAN_ONLY_INTERVAL, REPROVIDE_INTERVAL, RETRY_INTERVAL, Schedule};
 
 use crate::block::Cid;
-use crate::store::StoreError;
+use crate::clock::Clock;
+use crate::store::{Store, StoreError};
 use crate::threads::blocking;
 
 /// Providers collected by one search, unless told otherwise: enough to pull from, few enough to dial.
@@ -471,6 +472,15 @@ impl Routing {
         }
         Ok(count)
     }
+}
+
+/// As [`Routing::unprovide`], for a store on which no peer runs.
+///
+/// # Errors
+/// The schedule cannot be written.
+pub fn unprovide(store: &Store, cids: &[Cid]) -> Result<(), StoreError> {
+    let schedule = Schedule::open(store.table(schedule::TABLE)?, Clock::system());
+    cids.iter().try_for_each(|cid| schedule.remove(&cid.hash().to_bytes()))
 }
 
 /// The peers that appear just after the start.

@@ -103,7 +103,7 @@ async fn a_compacted_history_is_published_and_pulled_only_by_force() {
 
     // The newest root is kept however few are, though it has the smaller sequence number.
     let none = Retention::Kept(vec![Rule::Newest(0)]);
-    retain(here.workspace.local(), &dataset, &none, std::time::SystemTime::now()).unwrap();
+    let _ = retain(here.workspace.local(), &dataset, &none, std::time::SystemTime::now()).unwrap();
     let pins = here.workspace.store().pins(Some(&dataset.id().to_string())).unwrap();
     let latest = here.workspace.layout().latest(&dataset.id()).unwrap().unwrap();
     assert_eq!(pins.iter().map(|pin| pin.cid).collect::<Vec<_>>(), [latest.cid]);

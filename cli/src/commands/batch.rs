@@ -170,7 +170,8 @@ async fn make_now(session: &Session, id: DatasetId, wanted: Wanted) -> Result<bo
     drop(hold);
     session.batches().made(id, wanted == Wanted::Name);
     let (local, retention) = (workspace.local().clone(), session.settings().retention.clone());
-    blocking(move || Ok(retain(&local, &dataset, &retention, SystemTime::now())?)).await?;
+    let given_up = blocking(move || Ok(retain(&local, &dataset, &retention, SystemTime::now())?)).await?;
+    given_up.withdraw(workspace.local(), Some(node)).await?;
     Ok(true)
 }
 

@@ -144,8 +144,16 @@ fn repository(session: &Session, node: &Node, gateway: server::Router) -> Result
     let (node, runtime) = (node.clone(), session.runtime()?.handle().clone());
     let (retention, pins) = (session.settings().retention.clone(), workspace.clone());
     let on_arrived = move |arrived: &Arrived| {
-        if let Err(error) = retain(pins.local(), &arrived.dataset, &retention, SystemTime::now()) {
-            tracing::warn!(%error, "older roots of a dataset that was pushed here stay pinned");
+        match retain(pins.local(), &arrived.dataset, &retention, SystemTime::now()) {
+            Ok(given_up) => {
+                let (node, local) = (node.clone(), pins.local().clone());
+                runtime.spawn(async move {
+                    if let Err(error) = given_up.withdraw(&local, Some(&node)).await {
+                        tracing::warn!(%error, "what was given up of a dataset is still announced");
+                    }
+                });
+            }
+            Err(error) => tracing::warn!(%error, "older roots of a dataset that was pushed here stay pinned"),
         }
         if !arrived.dataset.is_shared() {
             return;

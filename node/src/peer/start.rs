@@ -88,7 +88,7 @@ impl Builder {
     fn on_store(store: &Store) -> Result<Self, StoreError> {
         let mut builder = Self::in_memory(Arc::new(store.clone()));
         builder.dht_table = store.table(crate::routing::records::TABLE)?;
-        builder.provide_table = store.table("provide")?;
+        builder.provide_table = store.table(crate::routing::schedule::TABLE)?;
         builder.names_table = store.table(crate::ipns::TABLE)?;
         Ok(builder)
     }

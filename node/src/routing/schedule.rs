@@ -21,6 +21,9 @@ pub const LAN_ONLY_INTERVAL: Duration = Duration::from_secs(3600);
 /// How long after an announcement that reached nobody the next try is due.
 pub const RETRY_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
+/// Table of a store in which the schedule is.
+pub(crate) const TABLE: &str = "provide";
+
 const KEY: u8 = b'k';
 const DUE: u8 = b'd';
 

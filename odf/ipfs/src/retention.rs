@@ -13,6 +13,8 @@ use odf_metadata::Timestamp;
 use odf_node::block::Cid;
 use odf_node::dag;
 use odf_node::ipns;
+use odf_node::peer::Node;
+use odf_node::routing::{self, RoutingError};
 use odf_node::store::{Blocks as _, Store, StoreError};
 
 use crate::Local;
@@ -70,15 +72,44 @@ impl Rule {
     }
 }
 
+/// What [`retain`] gave up.
+#[derive(Debug, Default)]
+#[must_use = "what is not here any more is to be announced no more"]
+pub struct GivenUp {
+    /// How many roots.
+    pub roots: u64,
+    /// What was announced for them, and is part of no root that stays: for [`GivenUp::withdraw`].
+    entities: Vec<Cid>,
+}
+
+impl GivenUp {
+    /// Stops announcing what was given up. `node` is the peer that runs on the store, if one does.
+    ///
+    /// # Errors
+    /// The schedule cannot be written.
+    pub async fn withdraw(self, local: &Local, node: Option<&Node>) -> Result<(), RoutingError> {
+        match node {
+            _ if self.entities.is_empty() => Ok(()),
+            Some(node) => node.routing().unprovide(self.entities).await,
+            None => Ok(routing::unprovide(local.store(), &self.entities)?),
+        }
+    }
+}
+
 /// Gives up the pinned older roots of the dataset that are not wanted any more. To be called after each change of it, at
-/// `now`: from this it is known how long a root stood. Returns how many were given up.
+/// `now`: from this it is known how long a root stood.
 ///
 /// # Errors
 /// The store failed; some may have been given up.
-pub fn retain(local: &Local, dataset: &Dataset, retention: &Retention, now: SystemTime) -> Result<u64, LayoutError> {
+pub fn retain(
+    local: &Local,
+    dataset: &Dataset,
+    retention: &Retention,
+    now: SystemTime,
+) -> Result<GivenUp, LayoutError> {
     let (store, id) = (local.store(), dataset.id());
     let Some(newest) = local.layout().latest(&id)? else {
-        return Ok(0);
+        return Ok(GivenUp::default());
     };
     let before = Standing::of(store, &id);
     let mut standing = before.clone();
@@ -98,14 +129,51 @@ pub fn retain(local: &Local, dataset: &Dataset, retention: &Retention, now: Syst
         unwanted.extend(thin(store, &id.to_string(), newest.cid, rules, &mut standing)?);
     }
     // In this order: a root that was to be given up and was not, as the process died, is only kept.
-    let mut given_up = 0;
-    for root in unwanted {
-        given_up += u64::from(store.unpin(&id.to_string(), &root)?);
+    let mut given_up = GivenUp::default();
+    for root in &unwanted {
+        given_up.roots += u64::from(store.unpin(&id.to_string(), root)?);
     }
     if standing != before {
         standing.save(store, &id);
     }
+    if !unwanted.is_empty() {
+        // Of the roots that stay only a neighbour has entities of one that goes: a block without rows leaves the files as they
+        // were. With rules the neighbours may be any.
+        let staying: Vec<Cid> = match retention {
+            Retention::Kept(_) => store
+                .pins(Some(&id.to_string()))?
+                .into_iter()
+                .map(|pin| pin.cid)
+                .collect(),
+            _ => standing.staying(newest.cid),
+        };
+        given_up.entities = only_of(store, &unwanted, &staying)?;
+    }
     Ok(given_up)
+}
+
+/// What is announced for roots `gone` and for none of those that are `staying`.
+fn only_of(store: &Store, gone: &[Cid], staying: &[Cid]) -> Result<Vec<Cid>, StoreError> {
+    let mut kept = HashSet::new();
+    for root in staying {
+        kept.extend(entities(store, root)?);
+    }
+    let mut only = Vec::new();
+    for root in gone {
+        only.extend(entities(store, root)?.into_iter().filter(|cid| !kept.contains(cid)));
+    }
+    Ok(only)
+}
+
+/// What is announced of a root that is here, as [`Root::entities`](crate::layout::Root::entities) says.
+pub(crate) fn entities(store: &Store, root: &Cid) -> Result<Vec<Cid>, StoreError> {
+    let mut cids = vec![*root];
+    for key in ["files", "head"] {
+        if let Some(Ipld::Link(cid)) = value(store, root, key)? {
+            cids.push(cid);
+        }
+    }
+    Ok(cids)
 }
 
 /// Takes roots that stand for the dataset no longer out of `standing`, and gives those that are `fleeting`, asked with since
@@ -118,11 +186,13 @@ fn pass(
 ) -> Result<Vec<Cid>, StoreError> {
     let (mut unwanted, mut standing_on) = (Vec::new(), Vec::new());
     for (root, since) in std::mem::take(&mut standing.roots) {
-        // One that stood for long enough is kept for good.
         if root == newest || (fleeting(since) && ipns::is_named(store, &root)?) {
             standing_on.push((root, since));
         } else if fleeting(since) {
             unwanted.push(root);
+        } else {
+            // It stood for long enough, and is kept for good.
+            standing.kept = Some(root);
         }
     }
     standing.roots = standing_on;

@@ -20,6 +20,9 @@ pub(crate) struct Standing {
     pub(crate) roots: Vec<(Cid, u64)>,
     /// By which rules they were thinned last, and the time of the head then.
     pub(crate) thinned: Option<(String, i64)>,
+    /// The last root that stood for long enough to be kept for good.
+    #[serde(default)]
+    pub(crate) kept: Option<Cid>,
 }
 
 impl Standing {
@@ -46,6 +49,12 @@ impl Standing {
         if let Err(error) = saved {
             tracing::debug!(dataset = %id, %error, "since when roots stand is not remembered");
         }
+    }
+
+    /// The roots that are known here, and the newest one.
+    pub(crate) fn staying(&self, newest: Cid) -> Vec<Cid> {
+        let roots = self.roots.iter().map(|(root, _)| *root);
+        roots.chain(self.kept).chain([newest]).collect()
     }
 
     /// When the dataset was thinned by `rules` last.

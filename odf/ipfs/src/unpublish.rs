@@ -3,7 +3,6 @@
 
 use std::time::SystemTime;
 
-use ipld_core::ipld::Ipld;
 use odf_dataset::{Dataset, Sharing};
 use odf_metadata::DatasetId;
 use odf_node::block::Cid;
@@ -14,7 +13,7 @@ use odf_node::store::{Store, StoreError};
 use crate::Local;
 use crate::publish::PublishError;
 use crate::pull;
-use crate::retention::value;
+use crate::retention::entities;
 use crate::standing;
 
 /// What was taken back.
@@ -73,12 +72,7 @@ pub async fn unpublish(
 fn announced(store: &Store, id: &DatasetId) -> Result<Vec<Cid>, StoreError> {
     let mut cids = Vec::new();
     for pin in store.pins(Some(&id.to_string()))? {
-        cids.push(pin.cid);
-        for key in ["files", "head"] {
-            if let Some(Ipld::Link(cid)) = value(store, &pin.cid, key)? {
-                cids.push(cid);
-            }
-        }
+        cids.extend(entities(store, &pin.cid)?);
     }
     Ok(cids)
 }

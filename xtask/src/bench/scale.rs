@@ -1,7 +1,7 @@
 //! What a change of one row costs at chains of very different lengths, and beside very many datasets: it should be the same.
 //!
 //! The chains are [made] by the library; what is measured is done by the binary, with a node on each workspace, whose
-//! time is in the figures. Each figure is the median of several runs.
+//! time is in the figures. Each time is the median of several runs, bytes are the mean.
 
 mod made;
 mod subject;
@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// How long one command may take: one of them moves a whole chain.
 const LIMIT: Duration = Duration::from_secs(900);
+/// 130 appends in all: the index folds what is new after about a hundred, and each sample is to have a fold in it.
+const APPENDS_PER_REPEAT: u32 = 26;
 const FLAT: &str = "within 1.5x of the shortest";
 
 /// Appends to chains of datasets that have a key.
@@ -78,12 +80,10 @@ fn appended(subject: &Subject, length: u64, scale: &Scale) -> Result<Measured, F
     // The first one after the chain was made lays out what was made.
     subject.append()?;
     let nodes = subject.pack_bytes()?;
-    let mut measured = (0..runs(scale))
-        .map(|_| subject.append())
-        .collect::<Result<Vec<_>, _>>()?;
-    let nodes = (subject.pack_bytes()? - nodes) / u64::from(runs(scale));
-    measured.sort_unstable_by_key(|run| run.written);
-    let written = measured[measured.len() / 2].written;
+    let appends = scale.repeats * APPENDS_PER_REPEAT;
+    let measured = (0..appends).map(|_| subject.append()).collect::<Result<Vec<_>, _>>()?;
+    let nodes = (subject.pack_bytes()? - nodes) / u64::from(appends);
+    let written = measured.iter().map(|run| run.written).sum::<u64>() / u64::from(appends);
     Ok(Measured {
         what: format!("append of one row ({})", subject.strategy.word()),
         at: blocks(length),

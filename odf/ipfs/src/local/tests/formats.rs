@@ -187,7 +187,7 @@ fn a_dataset_goes_over_to_the_new_format_when_it_is_published_next() {
     assert_eq!(paths(&local, &old), paths(&local, &new));
     assert!(new_below(&local, old.cid, &mut HashSet::new()).len() > 40);
     let none = Retention::Kept(vec![Rule::Newest(0)]);
-    assert_eq!(retain(&local, &dataset, &none, SystemTime::now()).unwrap(), 1);
+    assert_eq!(retain(&local, &dataset, &none, SystemTime::now()).unwrap().roots, 1);
     local.collect_garbage().unwrap();
     assert_eq!(local.store().get(&old.cid).unwrap(), None);
     assert_eq!(paths(&local, &new).len(), 4 + 1 + 14 + 12);
