@@ -31,7 +31,8 @@ fn full() -> Scale {
     Scale {
         size: 1 << 30,
         chains: &[10, 1_000, 10_000],
-        slices: 1_000,
+        slices: &[1_000, 10_000],
+        small_blocks: 100_000,
         blocks: 5_000,
         flights: 3_000_000,
         real_flights: None,
@@ -47,7 +48,8 @@ fn small() -> Scale {
     Scale {
         size: 16 << 20,
         chains: &[3, 10],
-        slices: 10,
+        slices: &[10],
+        small_blocks: 500,
         blocks: 40,
         flights: 30_000,
         real_flights: None,

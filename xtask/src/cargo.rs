@@ -51,7 +51,15 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
 /// The build fails.
 pub(crate) fn release_binary() -> Result<PathBuf, Failure> {
     run(cargo().args(["build", "--release", "--workspace", "--bins"]))?;
-    Ok(target_directory()?.join("release").join("odfs"))
+    built("odfs")
+}
+
+/// Where a program of the workspace is that [`release_binary`] has built.
+///
+/// # Errors
+/// Cargo does not say where it builds.
+pub(crate) fn built(name: &str) -> Result<PathBuf, Failure> {
+    Ok(target_directory()?.join("release").join(name))
 }
 
 fn target_directory() -> Result<PathBuf, Failure> {

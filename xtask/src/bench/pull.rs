@@ -1,7 +1,7 @@
 //! First pull of a dataset of many slices.
 
-use super::push::{Growing, NAME};
 use super::row::{Beside, Figure, Row, Scale};
+use super::scale::{NAME, Strategy, Subject};
 use crate::Failure;
 use interop_tests::kubo::KAMU_FLAGS;
 use interop_tests::{Kubo, Workspace};
@@ -9,15 +9,24 @@ use interop_tests::{Kubo, Workspace};
 /// odfs pulls, verifies and moves the head. Beside it a second Kubo fetches the same directory from the first, into
 /// its store and out to files, and verifies nothing but hashes of blocks.
 pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
-    let dataset = Growing::new()?;
-    dataset.grow_to(scale.slices)?;
+    let mut dataset = Subject::new(Strategy::Append)?;
+    let mut rows = Vec::new();
+    for slices in scale.slices {
+        dataset.grow_to((*slices).into())?;
+        dataset.append()?;
+        rows.push(first(&dataset, *slices)?);
+    }
+    Ok(rows)
+}
+
+fn first(dataset: &Subject, slices: u32) -> Result<Row, Failure> {
     let to = Workspace::new()?;
     let odfs = to
         .odfs([
             "pull",
             &format!("ipns://{}", dataset.name),
             "--peer",
-            &dataset.node.address,
+            &dataset.node()?.address,
         ])?
         .took;
 
@@ -30,12 +39,12 @@ pub(super) fn rows(scale: &Scale) -> Result<Vec<Row>, Failure> {
     let root = kubo.0.add(&copy, &KAMU_FLAGS)?;
     kubo.1.connect(&kubo.0.address()?)?;
     let fetched = kubo.1.run(["get", &root])?.success()?.took;
-    let what = format!("first pull of {} slices", scale.slices);
-    Ok(vec![Row {
+    let what = format!("first pull of {slices} slices");
+    Ok(Row {
         what,
         odfs: Figure::Took(odfs),
         beside: Beside::kubo(Figure::Took(fetched)),
-        wanted: "ratio of 1 at least",
+        wanted: "ratio of 1 at least; 0.8 s for 1,000, 5 s for 10,000",
         more: String::new(),
-    }])
+    })
 }

@@ -52,7 +52,7 @@ pub(super) const NAME: &str = "growing";
 /// A dataset that gets one slice of one row at a time.
 pub(super) struct Growing {
     pub(super) workspace: Workspace,
-    pub(super) node: Node,
+    _node: Node,
     /// The IPNS name.
     pub(super) name: String,
     rows: Cell<u32>,
@@ -64,7 +64,7 @@ impl Growing {
         let node = workspace.node()?;
         let mut growing = Self {
             workspace,
-            node,
+            _node: node,
             name: String::new(),
             rows: Cell::new(0),
         };

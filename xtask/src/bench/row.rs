@@ -11,8 +11,10 @@ pub(crate) struct Scale {
     pub(crate) size: u64,
     /// Chain lengths at which one row is pushed.
     pub(crate) chains: &'static [u32],
-    /// Slices of the dataset that is pulled for the first time.
-    pub(crate) slices: u32,
+    /// Slices of the datasets that are pulled for the first time; the first number is that of one that is verified, too.
+    pub(crate) slices: &'static [u32],
+    /// Small blocks that are moved.
+    pub(crate) small_blocks: u32,
     /// Blocks of the chain that moves between repositories.
     pub(crate) blocks: u32,
     /// Flights that are taken in.

@@ -53,7 +53,7 @@ pub(in crate::bench) struct Subject {
     pub(super) strategy: Strategy,
     node: Option<Node>,
     /// The IPNS name.
-    name: String,
+    pub(in crate::bench) name: String,
     rows: Cell<u64>,
 }
 
