@@ -148,6 +148,11 @@ impl NetworkBehaviour for Admission {
         if !self.may_arrive(group) {
             return Err(ConnectionDenied::new(Busy::Inbound));
         }
+        // A handshake takes a millisecond of a processor: a crowd that would be sent away after it is not let begin. The price
+        // is that a peer whom the user named waits to be dialled while a crowd comes from its network.
+        if let Err(full) = self.seats.ask_as_stranger(group, true, Instant::now()) {
+            return Err(ConnectionDenied::new(full));
+        }
         self.arriving.insert(connection, group);
         Ok(())
     }

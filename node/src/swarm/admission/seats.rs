@@ -223,6 +223,16 @@ impl Seats {
         if self.of_peer(peer).count() >= MAX_PER_PEER {
             return Err(Full::ByPeer);
         }
+        self.ask_as_stranger(group, inbound, now)
+    }
+
+    /// As [`ask`](Self::ask), when it is not known yet who it is.
+    pub(super) fn ask_as_stranger(
+        &self,
+        group: Option<IpGroup>,
+        inbound: bool,
+        now: Instant,
+    ) -> Result<Option<(PeerId, ConnectionId)>, Full> {
         let total = self.strangers().count();
         let inwards = self.strangers().filter(|(_, seat)| seat.inbound).count();
         if total < self.limits.total && (!inbound || inwards < self.limits.inbound) {
