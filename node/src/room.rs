@@ -1,8 +1,9 @@
 //! Bytes that peers make this one hold, shared out so that nobody takes what others need.
 //!
 //! One [`Room`] has a fixed size. Each connection has a [`Share`] of it, which may grow for as long as it is smaller than
-//! what is still free, up to a bound of its own. With one greedy connection, half of the room stays free; with n of them, an
-//! n-th and a bit: whoever comes next can always begin. Nothing is set aside for connections that hold nothing.
+//! what is still free, up to a bound of its own: with one greedy connection, half of the room stays free. Those who come one
+//! after the other and give nothing back leave less and less; so each may have a little in any case, and all of them together
+//! that much more than the room.
 //!
 //! What has been taken is never taken away. A share that is full stops its connection from reading; who is stopped for too
 //! long is for the user of the share to decide.
@@ -23,15 +24,17 @@ pub(crate) struct Room {
 #[derive(Debug)]
 struct Inner {
     size: usize,
+    least: usize,
     taken: AtomicUsize,
 }
 
 impl Room {
-    /// A room of `size` bytes.
-    pub(crate) fn new(size: usize) -> Self {
+    /// A room of `size` bytes, and `least` for each share in any case.
+    pub(crate) fn new(size: usize, least: usize) -> Self {
         Self {
             inner: Arc::new(Inner {
                 size,
+                least,
                 taken: AtomicUsize::new(0),
             }),
         }
@@ -62,7 +65,8 @@ pub(crate) struct Share {
 impl Share {
     /// How many bytes more may be taken now.
     pub(crate) fn left(&self) -> usize {
-        self.most.min(self.room.free()).saturating_sub(self.taken)
+        let free = self.room.free().max(self.room.inner.least);
+        self.most.min(free).saturating_sub(self.taken)
     }
 
     /// Takes `bytes`, whatever is left: what has come has come. Others see less room from now on.
@@ -91,7 +95,7 @@ mod tests {
 
     #[test]
     fn one_share_takes_half_and_many_leave_enough_for_one_more() {
-        let room = Room::new(1000);
+        let room = Room::new(1000, 0);
         let mut shares: Vec<Share> = (0..9).map(|_| room.share(usize::MAX)).collect();
         while shares[0].left() > 0 {
             shares[0].take(1);
@@ -110,8 +114,25 @@ mod tests {
     }
 
     #[test]
+    fn whoever_comes_late_has_a_little_in_any_case() {
+        let room = Room::new(1000, 10);
+        let greedy: Vec<Share> = (0..100)
+            .map(|_| {
+                let mut share = room.share(usize::MAX);
+                while share.left() > 0 {
+                    share.take(1);
+                }
+                share
+            })
+            .collect();
+        assert_eq!(room.share(usize::MAX).left(), 10);
+        let taken: usize = greedy.iter().map(|share| share.taken).sum();
+        assert!((1000..=1000 + 100 * 10).contains(&taken), "{taken}");
+    }
+
+    #[test]
     fn a_share_has_a_bound_of_its_own_and_gives_back_no_more_than_it_took() {
-        let room = Room::new(1000);
+        let room = Room::new(1000, 0);
         let mut share = room.share(100);
         assert_eq!(share.left(), 100);
         share.take(130);

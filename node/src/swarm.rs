@@ -30,8 +30,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams that negotiate their protocol at the same time on one connection. A serving Kubo opens a stream for each
 /// response, so the default of 128 is kept in mind rather than lowered.
 const MAX_NEGOTIATING_STREAMS: usize = 128;
-/// What may lie unread on all connections over TCP together, their open streams counted in.
-const MAX_UNREAD: usize = 96 << 20;
+/// What may lie unread on all connections over TCP together, their open streams counted in, besides [`LEAST_UNREAD`].
+const MAX_UNREAD: usize = 64 << 20;
+/// What may lie unread on one connection in any case: two windows, or some dozens of streams.
+const LEAST_UNREAD: usize = 512 << 10;
 /// What may lie unread on one connection over QUIC, which has no room in common: enough for 40 MB/s at 50 ms. Libp2p has
 /// 15 MB, a gigabyte for as many connections as there may be.
 const MAX_UNREAD_QUIC: u32 = 2 << 20;
@@ -118,7 +120,7 @@ pub(crate) fn build(
     let transport = |error: &dyn std::fmt::Display| StartError::Transport {
         reason: error.to_string(),
     };
-    let unread = Room::new(MAX_UNREAD);
+    let unread = Room::new(MAX_UNREAD, LEAST_UNREAD);
     let muxer = || muxer::Upgrade::new(unread);
     let quic = |mut config: quic::Config| {
         (config.max_connection_data, config.max_stream_data) = (MAX_UNREAD_QUIC, MAX_UNREAD_QUIC);

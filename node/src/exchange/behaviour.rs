@@ -34,8 +34,10 @@ use crate::store::Blocks;
 const SWEEP: Duration = Duration::from_secs(5);
 /// Hashing jobs for each processor, over all connections.
 const HASHING_PER_CPU: usize = 2;
-/// Bytes of frames under way inwards on all connections together.
-const MAX_INBOUND_BYTES: usize = 96 << 20;
+/// Bytes of frames under way inwards on all connections together, besides [`LEAST_INBOUND_BYTES`].
+const MAX_INBOUND_BYTES: usize = 48 << 20;
+/// Bytes of frames that may be under way on one connection in any case: a block of a megabyte.
+const LEAST_INBOUND_BYTES: usize = (1 << 20) + (64 << 10);
 
 /// A peer that misbehaved is not let in for a while.
 #[derive(Debug, thiserror::Error)]
@@ -166,7 +168,7 @@ impl Behaviour {
             jobs: FuturesUnordered::new(),
             hashing: Arc::new(AtomicUsize::new(0)),
             max_hashing: cpus * HASHING_PER_CPU,
-            inbound: Room::new(MAX_INBOUND_BYTES),
+            inbound: Room::new(MAX_INBOUND_BYTES, LEAST_INBOUND_BYTES),
             exchanged: HashSet::new(),
             to_swarm: VecDeque::new(),
             stats: Stats::default(),

@@ -31,7 +31,7 @@ const MAX_STREAMS: usize = 1024;
 /// Streams of the other side that wait to be taken in; more are reset. Implementations open no more than this unasked.
 const MAX_WAITING_STREAMS: usize = 256;
 /// What may lie unread on one connection, and by how much its windows may grow for a long and fast way.
-const MAX_UNREAD: usize = 32 << 20;
+const MAX_UNREAD: usize = 16 << 20;
 /// The window that every stream has at least, by the protocol.
 const WINDOW: usize = 256 << 10;
 /// How long a connection may be full without anybody reading from it.

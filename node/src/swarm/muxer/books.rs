@@ -192,7 +192,7 @@ mod tests {
     const SIZE: usize = 1 << 30;
 
     fn books() -> Books {
-        Books::new(Room::new(2 * SIZE).share(SIZE))
+        Books::new(Room::new(2 * SIZE, 0).share(SIZE))
     }
 
     fn taken(books: &Books) -> usize {
