@@ -159,7 +159,7 @@ impl Books {
             // Frames are let go as their bytes are read; which of them is short is not known here.
             let cost = match unread.bytes.saturating_sub(bytes) {
                 0 => unread.cost,
-                _ => (unread.cost / unread.bytes.max(1)).saturating_mul(bytes),
+                left => unread.cost - unread.cost.saturating_mul(left) / unread.bytes.max(1),
             };
             unread.bytes = unread.bytes.saturating_sub(bytes);
             unread.cost = unread.cost.saturating_sub(cost);
