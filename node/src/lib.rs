@@ -19,6 +19,7 @@ pub mod ipns;
 pub mod keystore;
 pub mod peer;
 mod protobuf;
+mod room;
 pub mod routing;
 pub mod store;
 mod swarm;

@@ -2,37 +2,41 @@
 //!
 //! Nothing here decides anything: whoever owns the swarm does.
 
+mod admission;
 mod hold;
+mod muxer;
 
 use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::{Multiaddr, Protocol};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{Swarm, SwarmBuilder, dns, identify, mdns, noise, ping, tcp, yamux};
+use libp2p::{Swarm, SwarmBuilder, dns, identify, mdns, noise, ping, quic, tcp};
 
+use self::admission::Admission;
+use self::hold::HeldPeers;
 use crate::exchange;
+use crate::room::Room;
 use crate::routing::dht::Dht;
-use hold::HeldPeers;
 
 /// What identify calls the family of protocols; Kubo says the same.
 const PROTOCOL_VERSION: &str = "ipfs/0.1.0";
-/// Connections being set up at the same time, in each direction.
-const MAX_PENDING: u32 = 64;
-/// Connections to one peer: simultaneous dials make two, a change of address a third.
-const MAX_PER_PEER: u32 = 4;
 /// Time from the first packet to the end of the handshakes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams that negotiate their protocol at the same time on one connection. A serving Kubo opens a stream for each
 /// response, so the default of 128 is kept in mind rather than lowered.
 const MAX_NEGOTIATING_STREAMS: usize = 128;
-/// Streams that may be open on one connection over TCP; one more ends it. The exchange alone takes up to 480 inwards.
-const MAX_STREAMS: usize = 1024;
+/// What may lie unread on all connections over TCP together, their open streams counted in, besides [`LEAST_UNREAD`].
+const MAX_UNREAD: usize = 64 << 20;
+/// What may lie unread on one connection in any case: two windows, or some dozens of streams.
+const LEAST_UNREAD: usize = 512 << 10;
+/// What may lie unread on one connection over QUIC, which has no room in common: enough for 40 MB/s at 50 ms. Libp2p has
+/// 15 MB, a gigabyte for as many connections as there may be.
+const MAX_UNREAD_QUIC: u32 = 2 << 20;
 
 /// Why a peer did not start. No socket is left open.
 #[derive(Debug, thiserror::Error)]
@@ -60,10 +64,10 @@ pub enum StartError {
     },
 }
 
-/// Everything a peer speaks. Limits come first, so that they are asked first.
+/// Everything a peer speaks. Admission comes first, so that it is asked first.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
-    pub(crate) limits: connection_limits::Behaviour,
+    pub(crate) admission: Admission,
     pub(crate) hold: HeldPeers,
     pub(crate) identify: identify::Behaviour,
     pub(crate) ping: ping::Behaviour,
@@ -97,20 +101,13 @@ pub(crate) fn build(
         tracing::warn!(%error, "peers on the local network will not be found by themselves: mDNS cannot be used");
         None
     });
-    let limits = ConnectionLimits::default()
-        .with_max_pending_incoming(Some(MAX_PENDING))
-        .with_max_pending_outgoing(Some(MAX_PENDING))
-        .with_max_established_per_peer(Some(MAX_PER_PEER))
-        // Room for our own dials is kept even when strangers want all of it.
-        .with_max_established_incoming(Some(settings.max_connections.saturating_mul(3).div_ceil(4)))
-        .with_max_established(Some(settings.max_connections));
     let identify = identify::Config::new(PROTOCOL_VERSION.to_owned(), settings.keypair.public())
         .with_agent_version(settings.agent.clone())
         .with_push_listen_addr_updates(true)
         // Addresses come from the DHTs, which check them; identify would remember and dial whatever peers claim.
         .with_cache_size(0);
     let behaviour = Behaviour {
-        limits: connection_limits::Behaviour::new(limits),
+        admission: Admission::new(settings.max_connections, settings.idle_timeout),
         hold: HeldPeers::default(),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::default(),
@@ -123,16 +120,17 @@ pub(crate) fn build(
     let transport = |error: &dyn std::fmt::Display| StartError::Transport {
         reason: error.to_string(),
     };
-    let muxer = || {
-        let mut config = yamux::Config::default();
-        config.set_max_num_streams(MAX_STREAMS);
+    let unread = Room::new(MAX_UNREAD, LEAST_UNREAD);
+    let muxer = || muxer::Upgrade::new(unread);
+    let quic = |mut config: quic::Config| {
+        (config.max_connection_data, config.max_stream_data) = (MAX_UNREAD_QUIC, MAX_UNREAD_QUIC);
         config
     };
     let transports = SwarmBuilder::with_existing_identity(settings.keypair.clone())
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, muxer)
         .map_err(|error| transport(&error))?
-        .with_quic();
+        .with_quic_config(quic);
     let swarm_config = |config: libp2p::swarm::Config| {
         config
             .with_idle_connection_timeout(settings.idle_timeout)

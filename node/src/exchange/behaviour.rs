@@ -3,7 +3,7 @@
 //! Runs on the task that polls the swarm and never blocks there: store reads go to Tokio's blocking threads, hashing
 //! is done by the connections.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -23,16 +23,21 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::task::JoinError;
 
 use super::client::{Action, Client, Times};
-use super::handler::{Checked, FromBehaviour, Handler, Hashing, Lane, Parcel, ToBehaviour};
+use super::handler::{Checked, FromBehaviour, Handler, Hashing, INBOUND_BYTES, Lane, Parcel, ToBehaviour};
 use super::server::{Answered, Limits, Server};
 use super::session::{Command, Replies, SessionId, Shared};
 use super::stats::Stats;
+use crate::room::Room;
 use crate::store::Blocks;
 
 /// How often connections that have nothing to do any more are looked for.
 const SWEEP: Duration = Duration::from_secs(5);
 /// Hashing jobs for each processor, over all connections.
 const HASHING_PER_CPU: usize = 2;
+/// Bytes of frames under way inwards on all connections together, besides [`LEAST_INBOUND_BYTES`].
+const MAX_INBOUND_BYTES: usize = 48 << 20;
+/// Bytes of frames that may be under way on one connection in any case: a block of a megabyte.
+const LEAST_INBOUND_BYTES: usize = (1 << 20) + (64 << 10);
 
 /// A peer that misbehaved is not let in for a while.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +119,9 @@ pub struct Behaviour {
     jobs: FuturesUnordered<Job>,
     hashing: Hashing,
     max_hashing: usize,
+    inbound: Room,
+    /// Those with whom something was exchanged since [`Behaviour::take_in_use`].
+    exchanged: HashSet<PeerId>,
     to_swarm: VecDeque<ToSwarm<Event, FromBehaviour>>,
     stats: Stats,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -160,6 +168,8 @@ impl Behaviour {
             jobs: FuturesUnordered::new(),
             hashing: Arc::new(AtomicUsize::new(0)),
             max_hashing: cpus * HASHING_PER_CPU,
+            inbound: Room::new(MAX_INBOUND_BYTES, LEAST_INBOUND_BYTES),
+            exchanged: HashSet::new(),
             to_swarm: VecDeque::new(),
             stats: Stats::default(),
             timer: None,
@@ -172,7 +182,17 @@ impl Behaviour {
         if self.client.is_banned(&peer, Instant::now()) {
             return Err(ConnectionDenied::new(Banned(peer)));
         }
-        Ok(Handler::new(self.hashing.clone(), self.max_hashing))
+        let share = self.inbound.share(INBOUND_BYTES);
+        Ok(Handler::new(self.hashing.clone(), self.max_hashing, share))
+    }
+
+    /// Peers whose connections are of use: blocks came from them, or answers went to them, since this was last called; or
+    /// they are asked for something, or being answered.
+    pub(crate) fn take_in_use(&mut self) -> HashSet<PeerId> {
+        let mut in_use = std::mem::take(&mut self.exchanged);
+        let busy = |peer: &&PeerId| self.client.needs(peer) || self.server.is_busy(peer);
+        in_use.extend(self.peers.keys().filter(busy));
+        in_use
     }
 
     fn command(&mut self, command: Command, now: Instant) {
@@ -255,6 +275,9 @@ impl Behaviour {
         } = checked;
         self.server.wantlist(peer, entries, full);
         let receipt = self.client.received(peer, blocks, presences, unusable, Instant::now());
+        if receipt.blocks > 0 {
+            self.exchanged.insert(peer);
+        }
         self.stats.blocks_received += receipt.blocks;
         self.stats.bytes_received += receipt.bytes;
         self.stats.duplicates += receipt.duplicates;
@@ -466,7 +489,10 @@ impl NetworkBehaviour for Behaviour {
             ToBehaviour::Mute if carries => self.client.mute(&peer),
             ToBehaviour::Sent(ticket) => match ticket.lane {
                 Lane::Wants => self.client.message_gone(&peer),
-                Lane::Answers => self.server.sent(peer, ticket.id),
+                Lane::Answers => {
+                    self.exchanged.insert(peer);
+                    self.server.sent(peer, ticket.id);
+                }
             },
             ToBehaviour::Lost(ticket) => match ticket.lane {
                 Lane::Wants => self.client.message_gone(&peer),

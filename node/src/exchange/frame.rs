@@ -52,6 +52,11 @@ impl FrameReader {
         self.prefix_len > 0 || self.body.is_some()
     }
 
+    /// Whether a body is held back until the caller's budget allows it.
+    pub(super) fn waits_for_budget(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| body.buffer.is_none())
+    }
+
     /// Bytes of the frame under way that count against the caller's budget.
     pub(super) fn reserved(&self) -> usize {
         self.body

@@ -5,7 +5,8 @@
 //! needed: one for wantlists and one for answers, so that a question never waits behind megabytes.
 //!
 //! A frame counts against [`INBOUND_BYTES`] from its announcement until its blocks have been hashed and handed on.
-//! When that much is under way, nothing more is read, and the peer feels it.
+//! When that much is under way, nothing more is read, and the peer feels it. All connections together have a room, of
+//! which each takes no more than it leaves to others.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 use super::frame::{FrameReader, FrameWriter};
 use super::message::{Message, Presence, Received, Version, WantlistEntry};
 use crate::block::Block;
+use crate::room::{LOOK_AGAIN, Share};
 
 /// The protocols spoken, preferred first.
 const PROTOCOLS: [(StreamProtocol, Version); 4] = [
@@ -42,7 +44,7 @@ const PROTOCOLS: [(StreamProtocol, Version); 4] = [
 /// at which the swarm ends a connection, because other protocols need some too.
 const MAX_INBOUND_STREAMS: usize = 480;
 /// The most bytes of frames under way inwards on one connection.
-const INBOUND_BYTES: usize = 16 << 20;
+pub(super) const INBOUND_BYTES: usize = 16 << 20;
 /// Messages with fewer bytes of blocks are hashed on the connection's own task.
 const HASH_HERE_BELOW: usize = 32 << 10;
 /// How many hashing jobs one connection runs beside its own task.
@@ -228,15 +230,17 @@ pub struct Handler {
     hashing: FuturesUnordered<JoinHandle<Checked>>,
     hashing_everywhere: Hashing,
     max_hashing_everywhere: usize,
-    /// What is left of [`INBOUND_BYTES`].
-    budget: usize,
+    /// What may be under way inwards; [`INBOUND_BYTES`] at most.
+    share: Share,
+    /// Set while a frame waits for room that others hold: it wakes nobody when they give it back.
+    look_again: Option<Pin<Box<tokio::time::Sleep>>>,
     keep_alive: bool,
     last_progress: Option<Instant>,
     waker: Option<Waker>,
 }
 
 impl Handler {
-    pub(super) fn new(hashing_everywhere: Hashing, max_hashing_everywhere: usize) -> Self {
+    pub(super) fn new(hashing_everywhere: Hashing, max_hashing_everywhere: usize, share: Share) -> Self {
         Self {
             inbound: Vec::new(),
             outbound: Default::default(),
@@ -244,7 +248,8 @@ impl Handler {
             hashing: FuturesUnordered::new(),
             hashing_everywhere,
             max_hashing_everywhere,
-            budget: INBOUND_BYTES,
+            share,
+            look_again: None,
             keep_alive: false,
             last_progress: None,
             waker: None,
@@ -257,7 +262,7 @@ impl Handler {
         let received = match Received::decode(&frame) {
             Ok(received) => received,
             Err(error) => {
-                self.budget += bytes;
+                self.share.give(bytes);
                 return Err(error);
             }
         };
@@ -280,7 +285,7 @@ impl Handler {
     }
 
     fn deliver(&mut self, checked: Checked) {
-        self.budget += checked.bytes;
+        self.share.give(checked.bytes);
         self.events.push_back(ToBehaviour::Received(checked));
     }
 
@@ -301,10 +306,13 @@ impl Handler {
                 return;
             }
             let before = inbound.reader.is_within_frame();
-            match inbound
+            let left = self.share.left();
+            let mut budget = left;
+            let frame = inbound
                 .reader
-                .poll_frame(Pin::new(&mut inbound.stream), cx, &mut self.budget)
-            {
+                .poll_frame(Pin::new(&mut inbound.stream), cx, &mut budget);
+            self.share.take(left - budget);
+            match frame {
                 Poll::Ready(Ok(Some(frame))) => {
                     if let Err(error) = self.take_frame(frame) {
                         tracing::debug!(%error, "resetting a stream with a bad message");
@@ -326,9 +334,25 @@ impl Handler {
         }
     }
 
+    /// Whether a frame waits for room and the streams are to be looked at again now. If not, the task is woken for that.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.inbound.iter().any(|inbound| inbound.reader.waits_for_budget()) {
+            self.look_again = None;
+            return false;
+        }
+        let again = self
+            .look_again
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_AGAIN)));
+        let now = again.as_mut().poll(cx).is_ready();
+        if now {
+            self.look_again = None;
+        }
+        now
+    }
+
     fn close_inbound(&mut self, index: usize) {
         let inbound = self.inbound.swap_remove(index);
-        self.budget += inbound.reader.reserved();
+        self.share.give(inbound.reader.reserved());
     }
 
     fn report_progress(&mut self) {
@@ -509,6 +533,9 @@ impl ConnectionHandler for Handler {
         }
         self.poll_hashing(cx);
         self.poll_inbound(cx);
+        while self.poll_room(cx) {
+            self.poll_inbound(cx);
+        }
         if !self.hashing.is_empty() {
             // A job begun just now must have this task woken.
             self.poll_hashing(cx);

@@ -6,6 +6,7 @@
 
 mod neighbours;
 mod observed;
+mod redial;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use self::observed::Observed;
+use self::redial::Redial;
 use super::search::Search;
 use crate::address::{Reach, prefer_tcp_nearby, reach, split_peer};
 use crate::exchange;
@@ -35,8 +37,10 @@ use crate::swarm::{Behaviour, BehaviourEvent};
 
 /// Searches for providers that run for the exchange at the same time.
 const MAX_SEARCHES: usize = 32;
-/// Callers waiting for one dial.
-const MAX_DIAL_WAITERS: usize = 64;
+/// Callers waiting for one dial; one more is told so.
+const MAX_DIAL_WAITERS: usize = 1024;
+/// How often it is noted which connections were used, and lost peers are dialled again.
+const SHORT_TICK: Duration = Duration::from_secs(1);
 /// How often walks that are no longer wanted are looked for, while there are walks.
 const REAP_TICK: Duration = Duration::from_millis(200);
 /// How often housekeeping runs.
@@ -64,6 +68,8 @@ struct Connected {
     info: PeerInfo,
     connections: HashMap<ConnectionId, Multiaddr>,
     dialled: Option<Multiaddr>,
+    /// How often it said what it is, since when.
+    claims: (u32, Instant),
     /// Those who asked for this peer by name, until it has said what it speaks: only then can it be asked anything.
     waiting: Vec<DialReply>,
 }
@@ -105,6 +111,7 @@ pub(crate) struct State {
     dials: HashMap<ConnectionId, Dialling>,
     peers: HashMap<PeerId, Connected>,
     named: HashSet<PeerId>,
+    redial: Redial,
     observed: Observed,
     /// Who spoke of itself last: what libp2p says next of where we are seen is from this peer.
     identified: Option<PeerId>,
@@ -124,6 +131,7 @@ impl Default for State {
             dials: HashMap::new(),
             peers: HashMap::new(),
             named: HashSet::new(),
+            redial: Redial::default(),
             observed: Observed::default(),
             identified: None,
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
@@ -151,6 +159,8 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut short_tick = tokio::time::interval(SHORT_TICK);
+        short_tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut reap = tokio::time::interval(REAP_TICK);
         reap.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -161,6 +171,9 @@ impl Driver {
                     None => break,
                 },
                 _ = tick.tick() => self.on_tick(),
+                _ = short_tick.tick(), if !self.state.peers.is_empty() || !self.state.redial.is_empty() => {
+                    self.on_short_tick();
+                }
                 _ = reap.tick(), if !self.state.queries.is_empty() => {
                     let behaviour = self.swarm.behaviour_mut();
                     self.state.queries.reap(Network::Lan, &mut behaviour.lan);
@@ -197,7 +210,9 @@ impl Driver {
             } => self.dial(peer, addresses, named, reply),
             Command::Disconnect { peer, reply } => {
                 self.state.named.remove(&peer);
+                self.state.redial.forget(&peer);
                 self.swarm.behaviour_mut().hold.release(&peer);
+                self.swarm.behaviour_mut().admission.forget(&peer);
                 let _ = reply.send(self.swarm.disconnect_peer_id(peer).is_ok());
             }
             Command::Peers { reply } => {
@@ -221,8 +236,8 @@ impl Driver {
             }
             if named {
                 self.state.named.insert(peer);
-                self.swarm.behaviour_mut().hold.hold(peer);
-                self.swarm.behaviour_mut().limits.bypass_peer_id(&peer);
+                self.swarm.behaviour_mut().hold.hold(peer, true);
+                self.swarm.behaviour_mut().admission.name(peer);
             }
             if let Some(connected) = self.state.peers.get_mut(&peer) {
                 connected.answer(named, vec![reply]);
@@ -236,6 +251,9 @@ impl Driver {
             if let Some(dial) = under_way {
                 if dial.waiting.len() < MAX_DIAL_WAITERS {
                     dial.waiting.push(reply);
+                } else {
+                    let reason = format!("{MAX_DIAL_WAITERS} others wait for this peer already");
+                    let _ = reply.send(Err(DialError::Denied { reason }));
                 }
                 return;
             }
@@ -291,8 +309,30 @@ impl Driver {
         }
     }
 
+    fn on_short_tick(&mut self) {
+        let behaviour = self.swarm.behaviour_mut();
+        let (mut connections, peers) = (behaviour.lan.take_active(), behaviour.exchange.take_in_use());
+        connections.extend(behaviour.wan.take_active());
+        behaviour.admission.used(connections, peers);
+        for (peer, addresses) in self.state.redial.due(Instant::now()) {
+            tracing::debug!(%peer, "dialling again");
+            let options = DialOpts::peer_id(peer)
+                .condition(PeerCondition::DisconnectedAndNotDialing)
+                .addresses(prefer_tcp_nearby(addresses))
+                .extend_addresses_through_behaviour();
+            self.start_dial(peer, options.build());
+        }
+    }
+
     fn on_tick(&mut self) {
         let now = Instant::now();
+        let behaviour = self.swarm.behaviour_mut();
+        let table = Network::BOTH.map(|network| match network {
+            Network::Lan => behaviour.lan.table(),
+            Network::Wan => behaviour.wan.table(),
+        });
+        let table = table.into_iter().flatten().map(|(peer, _)| peer).collect();
+        behaviour.admission.set_table(table);
         let sizes = *self.sizes.borrow();
         if sizes.wan > 0 {
             self.state.bootstrap_wait = BOOTSTRAP_RETRY;
@@ -365,7 +405,11 @@ impl Driver {
             } => {
                 if num_established == 0 {
                     let gone = self.state.peers.remove(&peer_id);
-                    if !self.state.named.contains(&peer_id) {
+                    if self.state.named.contains(&peer_id) {
+                        let address = gone.as_ref().and_then(|peer| peer.dialled.clone());
+                        let addresses = address.into_iter().collect();
+                        self.state.redial.lost(peer_id, addresses, Instant::now());
+                    } else {
                         // Room for the next neighbour.
                         self.swarm.behaviour_mut().hold.release(&peer_id);
                     }
@@ -413,6 +457,7 @@ impl Driver {
             },
             connections: HashMap::new(),
             dialled: None,
+            claims: (0, Instant::now()),
             waiting: Vec::new(),
         });
         if endpoint.is_dialer() {
@@ -429,6 +474,7 @@ impl Driver {
             }
             !done
         });
+        self.state.redial.forget(&peer);
         let named = self.state.named.contains(&peer);
         entry.answer(named, answered);
     }
@@ -452,8 +498,13 @@ impl Driver {
 
     fn on_behaviour(&mut self, event: BehaviourEvent) {
         match event {
-            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
-                self.on_identified(peer_id, info)
+            BehaviourEvent::Identify(identify::Event::Received {
+                connection_id,
+                peer_id,
+                info,
+            }) => {
+                self.swarm.behaviour_mut().admission.identified(&connection_id);
+                self.on_identified(peer_id, info);
             }
             BehaviourEvent::Identify(identify::Event::Error { peer_id, .. }) => {
                 // It does not speak identify, or not well. It is connected all the same.

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+mod connections;
 pub(crate) mod keys;
 
 use libp2p::Multiaddr;

@@ -5,6 +5,9 @@
 //! others and accept: the wide-area one deals in public addresses only, so nobody is told to dial `192.168.…`, and
 //! nobody can make us dial inside our own network. libp2p's behaviour has neither rule, hence this wrapper.
 
+mod requests;
+
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,11 +23,11 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::network::{Network, PROVIDER_TTL, VALUE_TTL};
 use super::records::Records;
-use crate::address::{prefer_tcp_nearby, reach};
+use crate::address::{prefer_tcp_nearby, reach, split_peer};
 
 /// Requests in flight of one walk; Kubo's alpha.
 const PARALLELISM: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
-/// The largest message of the DHT protocol, as in go-libp2p-kad-dht. libp2p's 16 KiB cuts off honest answers.
+/// The largest answer of the DHT protocol, as in go-libp2p-kad-dht. libp2p's 16 KiB cuts off honest answers.
 const MAX_PACKET_BYTES: usize = 4 << 20;
 /// Ceiling on one walk. Callers have deadlines of their own, which are shorter.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -37,6 +40,8 @@ pub(crate) struct Dht {
     kad: kad::Behaviour<Records>,
     /// What others of this network are told about where we are, and whether we listen there ourselves.
     told: Vec<(Multiaddr, bool)>,
+    /// Connections on which something was asked or answered since [`Dht::take_active`].
+    active: HashSet<ConnectionId>,
 }
 
 impl Dht {
@@ -70,6 +75,7 @@ impl Dht {
             network,
             kad,
             told: Vec::new(),
+            active: HashSet::new(),
         }
     }
 
@@ -115,9 +121,23 @@ impl Dht {
         }
     }
 
+    /// The connections on which somebody asked or answered something since this was last called.
+    pub(crate) fn take_active(&mut self) -> HashSet<ConnectionId> {
+        std::mem::take(&mut self.active)
+    }
+
     /// Peers in the routing table.
     pub(crate) fn table_len(&mut self) -> usize {
         self.kad.kbuckets().map(|bucket| bucket.num_entries()).sum()
+    }
+
+    /// The addresses of `peer` in the routing table.
+    pub(crate) fn addresses_in_table(&mut self, peer: &PeerId) -> Vec<Multiaddr> {
+        let bucket = self.kad.kbucket(*peer);
+        let mut entries = bucket.iter().flat_map(|bucket| bucket.iter());
+        let entry = entries.find(|entry| entry.node.key.preimage() == peer);
+        let addresses = entry.into_iter().flat_map(|entry| entry.node.value.iter());
+        addresses.map(|address| split_peer(address.clone()).0).collect()
     }
 
     /// Every address in the routing table, with its peer.
@@ -154,7 +174,7 @@ impl std::ops::DerefMut for Dht {
 }
 
 impl NetworkBehaviour for Dht {
-    type ConnectionHandler = <kad::Behaviour<Records> as NetworkBehaviour>::ConnectionHandler;
+    type ConnectionHandler = requests::Handler;
     type ToSwarm = kad::Event;
 
     fn handle_established_inbound_connection(
@@ -166,6 +186,7 @@ impl NetworkBehaviour for Dht {
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.kad
             .handle_established_inbound_connection(connection, peer, local, remote)
+            .map(requests::Handler)
     }
 
     fn handle_established_outbound_connection(
@@ -178,6 +199,7 @@ impl NetworkBehaviour for Dht {
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.kad
             .handle_established_outbound_connection(connection, peer, address, role, port_use)
+            .map(requests::Handler)
     }
 
     fn handle_pending_outbound_connection(
@@ -209,6 +231,7 @@ impl NetworkBehaviour for Dht {
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
+        self.active.insert(connection);
         self.kad.on_connection_handler_event(peer, connection, event);
     }
 

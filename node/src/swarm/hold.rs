@@ -20,7 +20,7 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId};
 
-/// Peers held, at most.
+/// Neighbours held, at most.
 pub(crate) const MAX_HELD: usize = 64;
 /// Peers whose last good address is remembered, at most; the one reached longest ago makes room.
 pub(crate) const MAX_REMEMBERED: usize = 512;
@@ -37,10 +37,11 @@ pub(crate) struct HeldPeers {
 }
 
 impl HeldPeers {
-    /// Keeps present and future connections to `peer`. Returns whether there was room.
-    pub(crate) fn hold(&mut self, peer: PeerId) -> bool {
+    /// Keeps present and future connections to `peer`. Returns whether there was room; for one that the user named there
+    /// is always.
+    pub(crate) fn hold(&mut self, peer: PeerId, named: bool) -> bool {
         if !self.held.contains(&peer) {
-            if self.held.len() >= MAX_HELD {
+            if self.held.len() >= MAX_HELD && !named {
                 return false;
             }
             self.held.insert(peer);
@@ -212,11 +213,12 @@ mod tests {
     #[test]
     fn one_over_the_limit_is_not_held() {
         let mut hold = HeldPeers::default();
-        assert!((0..MAX_HELD).all(|_| hold.hold(PeerId::random())));
+        assert!((0..MAX_HELD).all(|_| hold.hold(PeerId::random(), false)));
         let one_more = PeerId::random();
-        assert!(!hold.hold(one_more));
+        assert!(!hold.hold(one_more, false));
         let held = *hold.held.iter().next().unwrap();
         hold.release(&held);
-        assert!(hold.hold(one_more));
+        assert!(hold.hold(one_more, false));
+        assert!(hold.hold(PeerId::random(), true));
     }
 }

@@ -5,6 +5,9 @@
 //! attackers share an IP group. `hostile neighbour` fetches as everybody does, prints its times as JSON and ends.
 
 mod bitswap;
+mod claims;
+mod fill;
+mod half;
 mod identify;
 mod idle;
 mod neighbour;
@@ -90,6 +93,9 @@ pub(crate) fn text(error: impl std::fmt::Display) -> Failure {
 
 async fn run(attack: &str, orders: &Orders) -> Result<(), Failure> {
     match attack {
+        "claims" => claims::run(orders).await,
+        "fill" => fill::run(orders).await,
+        "half" => half::run(orders).await,
         "idle" => idle::run(orders).await,
         "wants" => wants::run(orders).await,
         "neighbour" => neighbour::run(orders).await,

@@ -56,6 +56,16 @@ pub(crate) struct Manners {
 impl Wire {
     /// Connects as `orders` say.
     pub(crate) async fn connect(orders: &Orders, key: &Keypair, manners: Manners) -> io::Result<Self> {
+        Self::connect_as(orders, key, key.public(), manners).await
+    }
+
+    /// The same, but says of itself that it has another key.
+    pub(crate) async fn connect_as(
+        orders: &Orders,
+        key: &Keypair,
+        claimed: PublicKey,
+        manners: Manners,
+    ) -> io::Result<Self> {
         let tcp = dial(orders.at, orders.from).await?;
         let mut secured = secure(tcp, key, orders.peer).await?;
         negotiate(&mut secured, "/yamux/1.0.0").await?;
@@ -67,7 +77,7 @@ impl Wire {
         let driver = tokio::spawn(drive(
             StreamMuxerBox::new(muxer),
             requests,
-            Arc::new((key.public(), manners)),
+            Arc::new((claimed, manners)),
         ));
         Ok(Self { opens, driver })
     }

@@ -1,8 +1,10 @@
 //! Who belongs to which routing table, and where others see us: the part of the driver that judges addresses.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId, identify};
+use tokio::time::Instant;
 
 use super::Driver;
 use crate::address::{Reach, ip_group, reach, split_peer};
@@ -10,6 +12,10 @@ use crate::routing::Network;
 
 /// Addresses taken from one peer's identify message.
 const MAX_PEER_ADDRESSES: usize = 16;
+/// How often a peer may say what it is within [`CLAIMS_WITHIN`]; one that does so more often is disconnected. Kubo does when its
+/// addresses or protocols change.
+const MAX_CLAIMS: u32 = 64;
+const CLAIMS_WITHIN: Duration = Duration::from_secs(60);
 /// Peers in one WAN routing table from one /16 of IPv4 or /32 of IPv6, as in go-libp2p-kad-dht.
 const MAX_PER_IP_GROUP: usize = 3;
 
@@ -21,6 +27,16 @@ impl Driver {
         let Some(connected) = self.state.peers.get_mut(&peer) else {
             return;
         };
+        let (claims, since) = &mut connected.claims;
+        if since.elapsed() > CLAIMS_WITHIN {
+            (*claims, *since) = (0, Instant::now());
+        }
+        *claims += 1;
+        if *claims > MAX_CLAIMS {
+            tracing::debug!(%peer, "disconnected: it says what it is again and again");
+            let _ = self.swarm.disconnect_peer_id(peer);
+            return;
+        }
         connected.info.agent = Some(info.agent_version);
         let waiting = std::mem::take(&mut connected.waiting);
         let dialled = connected.dialled.clone();
@@ -29,8 +45,9 @@ impl Driver {
             .iter()
             .any(|reach| matches!(reach, Reach::Loopback | Reach::Private));
         let same_machine = remotes.contains(&Reach::Loopback);
-        if nearby || named {
-            self.swarm.behaviour_mut().hold.hold(peer);
+        let behaviour = self.swarm.behaviour_mut();
+        if named || (nearby && behaviour.admission.welcome(peer)) {
+            behaviour.hold.hold(peer, named);
         }
 
         for network in Network::BOTH {
@@ -57,8 +74,15 @@ impl Driver {
                 tracing::debug!(%peer, "not taken into the routing table: too many of its network are there");
                 continue;
             }
-            for address in addresses.into_iter().take(MAX_PEER_ADDRESSES) {
-                self.dht(network).add_address(&peer, address);
+            addresses.truncate(MAX_PEER_ADDRESSES);
+            let dht = self.dht(network);
+            // What it said before is over: libp2p would keep every address that it ever claimed.
+            let before = dht.addresses_in_table(&peer);
+            for address in &addresses {
+                dht.add_address(&peer, address.clone());
+            }
+            for old in before.iter().filter(|old| !addresses.contains(old)) {
+                dht.remove_address(&peer, old);
             }
             self.count(network);
         }

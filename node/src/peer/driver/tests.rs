@@ -11,6 +11,7 @@ fn connected(latency: Option<Duration>) -> Connected {
         },
         connections: HashMap::new(),
         dialled: None,
+        claims: (0, Instant::now()),
         waiting: Vec::new(),
     }
 }
