@@ -10,7 +10,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::answer::Destination;
 use super::asking::{Asking, MAX_BLOCKS_AHEAD};
-use super::refusal::{Refusal, set, set_nosniff};
+use super::refusal::{Refusal, set};
 use super::source::Source;
 use super::{file, html};
 use crate::unixfs::directory::{Found, Link, Listing, Lookup};
@@ -91,7 +91,6 @@ pub(super) fn page_answer(destination: &Destination, etag: &str, page: String) -
     let headers = response.headers_mut();
     set(headers, header::CONTENT_TYPE, "text/html; charset=utf-8");
     set(headers, header::CONTENT_LENGTH, &page.len().to_string());
-    set_nosniff(headers);
     *response.body_mut() = Body::from(page);
     response
 }
@@ -116,7 +115,7 @@ async fn list<S: Source>(asking: &Asking<S>, root: Cid) -> Result<(Vec<Link>, bo
     loop {
         // A sharded directory may have a node for every other entry: they are fetched side by side, where there is room.
         while under_way.len() < MAX_BLOCKS_AHEAD {
-            let room = Arc::clone(&asking.gateway.ahead).try_acquire_owned().ok();
+            let room = asking.ahead();
             if room.is_none() && !under_way.is_empty() {
                 break;
             }

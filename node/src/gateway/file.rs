@@ -7,14 +7,14 @@ use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use cid::Cid;
-use tokio::sync::OwnedSemaphorePermit;
+use odf_doors::Seat;
 use tokio::task::JoinHandle;
 
 use super::answer::Destination;
 use super::asking::Asking;
 use super::media;
 use super::question::Span;
-use super::refusal::{Refusal, set, set_nosniff};
+use super::refusal::{Refusal, set};
 use super::source::{Source, SourceError};
 use crate::block::Block;
 use crate::unixfs::export::{FileCursor, Step};
@@ -108,7 +108,6 @@ pub(super) fn bytes(
         Span::Unsatisfiable => return Err(unsatisfiable(size)),
     };
     let headers = response.headers_mut();
-    set_nosniff(headers);
     set(headers, header::ACCEPT_RANGES, "bytes");
     set(headers, header::CONTENT_LENGTH, &data.len().to_string());
     *response.body_mut() = Body::from(data);
@@ -133,7 +132,7 @@ struct Reader<S: Source> {
 /// A block on its way before its turn. Dropping it cancels the fetch.
 struct Ahead {
     task: JoinHandle<Result<Block, SourceError>>,
-    _permit: OwnedSemaphorePermit,
+    _room: Seat,
 }
 
 impl Drop for Ahead {
@@ -201,12 +200,10 @@ impl<S: Source> Reader<S> {
             if self.ahead.contains_key(&cid) {
                 continue;
             }
-            let Ok(permit) = Arc::clone(&self.asking.gateway.ahead).try_acquire_owned() else {
-                return;
-            };
+            let Some(room) = self.asking.ahead() else { return };
             let asking = Arc::clone(&self.asking);
             let task = tokio::spawn(async move { asking.block(&cid).await });
-            self.ahead.insert(cid, Ahead { task, _permit: permit });
+            self.ahead.insert(cid, Ahead { task, _room: room });
         }
     }
 
