@@ -5,6 +5,7 @@
 //! attackers share an IP group. `hostile neighbour` fetches as everybody does, prints its times as JSON and ends.
 
 mod bitswap;
+mod http;
 mod identify;
 mod idle;
 mod neighbour;
@@ -90,6 +91,7 @@ pub(crate) fn text(error: impl std::fmt::Display) -> Failure {
 
 async fn run(attack: &str, orders: &Orders) -> Result<(), Failure> {
     match attack {
+        "http" => http::run(orders).await,
         "idle" => idle::run(orders).await,
         "wants" => wants::run(orders).await,
         "neighbour" => neighbour::run(orders).await,
