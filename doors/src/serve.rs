@@ -173,7 +173,9 @@ impl Front {
         });
         // Deadlines are kept outside: the seat knows in which part of a request its connection is.
         let mut builder = http1::Builder::new();
-        builder.header_read_timeout(None::<Duration>).max_buf_size(MAX_HEAD_BYTES);
+        builder
+            .header_read_timeout(None::<Duration>)
+            .max_buf_size(MAX_HEAD_BYTES);
         let mut connection = pin!(builder.serve_connection(socket, service).with_upgrades());
         let mut is_stopping = pin!(stopped.wait_for(|stopping| *stopping));
         let mut has_stopped = false;

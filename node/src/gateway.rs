@@ -9,8 +9,8 @@
 //! Goals, in order: serve only checked content; say why something cannot be served (404 with the reason where content
 //! does not exist or nobody has it, 504 only where time ran out, so that clients know when to retry); bounded memory:
 //! a body is made of blocks as the client takes them, never of a whole file; nobody's requests in the way of
-//! others': [`MAX_READS`], [`MAX_WAITS`] and [`MAX_BLOCKS_AHEAD`] hold for all requests of a gateway together, the latter two
-//! for each client too, and nothing of it is taken while only a client is waited for.
+//! others': [`MAX_READS`], [`MAX_WAITS`], [`MAX_BLOCKS_AHEAD`] and [`MAX_HELD`] hold for all requests of a gateway together, those for waits and
+//! blocks ahead for each client too, and no turn is taken while only a client is waited for.
 
 mod answer;
 mod asking;
@@ -18,6 +18,7 @@ mod cache;
 mod dag;
 mod directory;
 mod file;
+mod held;
 mod html;
 mod media;
 mod peer;
@@ -41,6 +42,7 @@ pub use self::asking::{
     Options,
 };
 pub use self::cache::MAX_CACHED_BYTES;
+pub use self::held::MAX_HELD;
 pub use self::peer::PeerSource;
 pub use self::source::{NameValue, Source, SourceError};
 

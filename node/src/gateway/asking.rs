@@ -13,6 +13,7 @@ use cid::Cid;
 use odf_doors::{Full, Room, Seat, Shares};
 use tokio::sync::Semaphore;
 
+use super::held::Held;
 use super::question::{Question, Root, split};
 use super::refusal::Refusal;
 use super::source::{NameValue, Source, SourceError};
@@ -94,6 +95,7 @@ pub(super) struct Gateway<S> {
     reads: Semaphore,
     waits: Shares,
     ahead: Shares,
+    pub(super) held: Held,
 }
 
 /// One request at the source.
@@ -114,6 +116,7 @@ impl<S: Source> Gateway<S> {
             reads: Semaphore::new(MAX_READS),
             waits: room(WAITS),
             ahead: room(AHEAD),
+            held: Held::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Files as streams of blocks, fetched a little ahead of the client.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -12,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::answer::Destination;
 use super::asking::Asking;
+use super::held::{self, Lent, Piece};
 use super::media;
 use super::question::Span;
 use super::refusal::{Refusal, set};
@@ -77,8 +79,7 @@ fn ranged<S: Source>(
     let headers = response.headers_mut();
     set(headers, header::ACCEPT_RANGES, "bytes");
     set(headers, header::CONTENT_LENGTH, &(range.end - range.start).to_string());
-    let reader = Reader::new(asking, FileCursor::with_range(destination.resolved.cid, range));
-    *response.body_mut() = reader.into_body();
+    *response.body_mut() = Sending::new(asking, destination.resolved.cid, range).into_body();
     Ok(response)
 }
 
@@ -86,7 +87,8 @@ fn ranged<S: Source>(
 ///
 /// # Errors
 /// The part does not exist.
-pub(super) fn bytes(
+pub(super) fn bytes<S: Source>(
+    asking: &Arc<Asking<S>>,
     destination: &Destination,
     mut response: Response,
     data: &Bytes,
@@ -110,7 +112,7 @@ pub(super) fn bytes(
     let headers = response.headers_mut();
     set(headers, header::ACCEPT_RANGES, "bytes");
     set(headers, header::CONTENT_LENGTH, &data.len().to_string());
-    *response.body_mut() = Body::from(data);
+    *response.body_mut() = held::body(&asking.gateway.held, data);
     Ok(response)
 }
 
@@ -206,11 +208,51 @@ impl<S: Source> Reader<S> {
             self.ahead.insert(cid, Ahead { task, _room: room });
         }
     }
+}
+
+/// A part of a file on its way to a client.
+pub(super) struct Sending<S: Source> {
+    cid: Cid,
+    /// What has yet to be given to the connection.
+    range: Range<u64>,
+    reader: Reader<S>,
+    block: Option<Lent>,
+}
+
+impl<S: Source> Sending<S> {
+    pub(super) fn new(asking: &Arc<Asking<S>>, cid: Cid, range: Range<u64>) -> Self {
+        Self {
+            cid,
+            reader: Reader::new(asking, FileCursor::with_range(cid, range.clone())),
+            range,
+            block: None,
+        }
+    }
+
+    /// The next bytes, or nothing at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        loop {
+            match self.block.as_ref().map(Lent::piece) {
+                Some(Piece::Bytes(bytes)) => {
+                    self.range.start += bytes.len() as u64;
+                    return Ok(Some(bytes));
+                }
+                // Others had their turn meanwhile: from here on it is read again.
+                Some(Piece::Gone) => *self = Self::new(&Arc::clone(&self.reader.asking), self.cid, self.range.clone()),
+                Some(Piece::End) | None => {}
+            }
+            self.block = None;
+            match self.reader.next().await? {
+                Some(bytes) => self.block = Some(self.reader.asking.gateway.held.lend(bytes)),
+                None => return Ok(None),
+            }
+        }
+    }
 
     fn into_body(self) -> Body {
-        Body::from_stream(futures::stream::try_unfold(self, |mut reader| async move {
-            match reader.next().await {
-                Ok(bytes) => Ok(bytes.map(|bytes| (bytes, reader))),
+        Body::from_stream(futures::stream::try_unfold(self, |mut sending| async move {
+            match sending.next().await {
+                Ok(bytes) => Ok(bytes.map(|bytes| (bytes, sending))),
                 Err(refusal) => {
                     // The status is out already: a body that ends before its length is how the client learns of it.
                     tracing::debug!(reason = refusal.reason(), "a body ends early");

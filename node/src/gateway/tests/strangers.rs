@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use futures::future::join_all;
+
 use super::*;
 
 /// A gateway behind a proxy on this machine, so that a request says whose it is.
@@ -96,4 +98,76 @@ async fn pages_of_content_have_an_origin_of_their_own() {
     }
     let evil = server.ask("GET", "/ipfs/bafkqaaa", &[("Host", "evil.example")]).await;
     assert_eq!(evil.status, 421);
+}
+
+/// Has one block here, and takes a while to read it.
+struct Disk {
+    block: Block,
+    reading: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Source for Arc<Disk> {
+    type Session = ();
+
+    fn session(&self) {}
+
+    async fn here(&self, _: &Cid) -> Result<Option<Block>, SourceError> {
+        let reading = self.reading.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(reading, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.reading.fetch_sub(1, Ordering::SeqCst);
+        Ok(Some(self.block.clone()))
+    }
+
+    async fn block(&self, (): &(), cid: &Cid) -> Result<Block, SourceError> {
+        Err(SourceError::NotFound(cid.to_string()))
+    }
+
+    async fn has(&self, _: &Cid) -> bool {
+        true
+    }
+
+    async fn resolve_name(&self, name: &str) -> Result<NameValue, SourceError> {
+        Err(SourceError::NotFound(name.to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn so_many_blocks_are_read_at_once_and_so_many_ahead_for_one_client() {
+    let block = Block::new(crate::block::RAW, vec![7; 200]).unwrap();
+    let disk = Arc::new(Disk {
+        block: block.clone(),
+        reading: AtomicUsize::new(0),
+        most: AtomicUsize::new(0),
+    });
+    let gateway = Arc::new(Gateway::new(Arc::clone(&disk), Options::default()));
+    let asking = |client: &str| Asking::new(&gateway, Some(client.parse().unwrap()));
+    let one = asking("8.8.8.8");
+    let blocks = join_all((0..=MAX_READS).map(|_| one.block(block.cid()))).await;
+    assert!(blocks.iter().all(|found| *found == Ok(block.clone())));
+    assert_eq!(disk.most.load(Ordering::SeqCst), MAX_READS);
+    let ahead: Vec<_> = (0..=MAX_BLOCKS_AHEAD_OF_ONE).filter_map(|_| one.ahead()).collect();
+    assert_eq!(ahead.len(), MAX_BLOCKS_AHEAD_OF_ONE);
+    assert!(asking("9.9.9.9").ahead().is_some());
+}
+
+#[tokio::test]
+async fn a_block_that_others_needed_the_room_of_is_read_again() {
+    let mut shelf = Shelf::default();
+    let content = content(1_500_000);
+    let (file, blocks) = import::file(&UNIXFS_V1_2025, &Bytes::from(content.clone())).unwrap();
+    shelf.put(blocks);
+    let gateway = Arc::new(Gateway::new(Arc::new(shelf), Options::default()));
+    let asking = Arc::new(Asking::new(&gateway, Some(IpAddr::from([127, 0, 0, 1]))));
+    let mut sending = file::Sending::new(&asking, file.cid, 10..1_400_000);
+    let mut sent = Vec::new();
+    while let Ok(Some(bytes)) = sending.next().await {
+        sent.extend_from_slice(&bytes);
+        let others: Vec<_> = (0..MAX_HELD)
+            .map(|_| gateway.held.lend(Bytes::from_static(b"x")))
+            .collect();
+        drop(others);
+    }
+    assert!(sent == content[10..1_400_000]);
 }
