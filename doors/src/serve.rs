@@ -32,7 +32,7 @@ pub const HEAD_LIMIT: Duration = Duration::from_secs(10);
 pub const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// How long a client may take nothing of an answer that is there for it.
 pub const STALL_LIMIT: Duration = Duration::from_secs(30);
-/// The most connections at once, or [`PART_OF_DESCRIPTORS`] of what may be open, if that is less.
+/// The most connections at once, or a quarter of what this process may have open, if that is less.
 pub const MAX_CONNECTIONS: usize = 512;
 /// The most connections of one client, which is cut as the whole is. The machine's own address, and a proxy, have half of all.
 pub const MAX_CONNECTIONS_OF_ONE: usize = 64;
