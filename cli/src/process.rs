@@ -200,7 +200,7 @@ fn own(
     };
 
     let result = match place {
-        Place::Serving { published: true } => Ok(After::Serve { gateway: false }),
+        Place::Serving { published: true } => Ok(After::Serve { gateway: None }),
         _ => commands::run(cli.command, &session, io),
     };
     let result = match result {

@@ -286,6 +286,9 @@ mod tests {
             ("source.unpackRatio", "0"),
             ("gateway.proxies", "localhost"),
             ("source.directories", "relative"),
+            ("gateway.hosts", "https://data.example.org"),
+            ("gateway.hosts", "data.example.org:8080"),
+            ("gateway.fetch", "perhaps"),
         ] {
             assert_eq!(
                 store(&Disk::new(), &file, name, Some(value)).unwrap_err().kind(),

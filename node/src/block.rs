@@ -118,6 +118,14 @@ impl Block {
         &self.data
     }
 
+    /// The same, its bytes in memory of their own. As it came it may hold all of a message.
+    pub(crate) fn alone(self) -> Self {
+        Self {
+            cid: self.cid,
+            data: Bytes::copy_from_slice(&self.data),
+        }
+    }
+
     /// Both parts.
     pub fn into_parts(self) -> (Cid, Bytes) {
         (self.cid, self.data)

@@ -8,14 +8,17 @@
 //!
 //! Goals, in order: serve only checked content; say why something cannot be served (404 with the reason where content
 //! does not exist or nobody has it, 504 only where time ran out, so that clients know when to retry); bounded memory:
-//! a body is made of blocks as the client takes them, never of a whole file. [`MAX_REQUESTS`] and
-//! [`MAX_BLOCKS_AHEAD`] hold for all requests of a gateway together.
+//! a body is made of blocks as the client takes them, never of a whole file; nobody's requests in the way of
+//! others': [`MAX_READS`], [`MAX_WAITS`], [`MAX_BLOCKS_AHEAD`] and [`MAX_HELD`] hold for all requests of a gateway together, those for waits and
+//! blocks ahead for each client too, and no turn is taken while only a client is waited for.
 
 mod answer;
 mod asking;
+mod cache;
 mod dag;
 mod directory;
 mod file;
+mod held;
 mod html;
 mod media;
 mod peer;
@@ -25,8 +28,6 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -35,44 +36,28 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
-use axum::serve::ListenerExt as _;
-use tokio::net::TcpListener;
 
-pub use self::asking::{MAX_BLOCKS_AHEAD, MAX_NAME_DEPTH, MAX_REQUESTS, Options};
+pub use self::asking::{
+    Fetching, MAX_BLOCKS_AHEAD, MAX_BLOCKS_AHEAD_OF_ONE, MAX_NAME_DEPTH, MAX_READS, MAX_WAITS, MAX_WAITS_OF_ONE,
+    Options,
+};
+pub use self::cache::MAX_CACHED_BYTES;
+pub use self::held::MAX_HELD;
 pub use self::peer::PeerSource;
 pub use self::source::{NameValue, Source, SourceError};
 
-use self::answer::with_cors;
+use self::answer::for_browsers;
 use self::asking::{Asking, Gateway};
 use self::question::Question;
 use self::refusal::Refusal;
 use crate::block::{DAG_PB, RAW, inherent};
 
-/// The gateway as a router, to be served by itself or nested into another.
+/// The gateway as a router, to be served by itself or nested into another. To tell clients from each other it must be served
+/// with [`ConnectInfo`](axum::extract::ConnectInfo) of socket addresses.
 pub fn router<S: Source>(source: S, options: Options) -> Router {
     Router::new()
         .fallback(handle::<S>)
         .with_state(Arc::new(Gateway::new(source, options)))
-}
-
-/// Serves `router` on `listener` until `stop` is done, then lets running requests end. Requests have the address that they
-/// come from as [`ConnectInfo`](axum::extract::ConnectInfo).
-///
-/// # Errors
-/// The listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    // An answer whose body follows its head would wait for the client to confirm the head, which takes it up to 40 ms.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection that collects what it sends");
-        }
-    });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(stop).await
 }
 
 async fn handle<S: Source>(State(gateway): State<Arc<Gateway<S>>>, request: Request) -> Response {
@@ -98,17 +83,15 @@ async fn handle<S: Source>(State(gateway): State<Arc<Gateway<S>>>, request: Requ
         // The header fields stay: they are what HEAD asks for.
         *response.body_mut() = Body::empty();
     }
-    with_cors(response)
+    for_browsers(response)
 }
 
 /// Answers GET or HEAD. A HEAD gets the same header fields; its body is never read, so no block is fetched for it.
 async fn respond<S: Source>(gateway: Arc<Gateway<S>>, request: &Parts) -> Result<Response, Refusal> {
-    let permit = Arc::clone(&gateway.requests).try_acquire_owned().map_err(|_| {
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests").with(header::RETRY_AFTER, "1")
-    })?;
     let question = Question::read(request)?;
-    let asking = Arc::new(Asking::new(&gateway));
-    let (root, path, max_age) = gateway.root(&question).await?;
+    let client = odf_doors::client(&request.extensions, &request.headers, &gateway.options.proxies);
+    let asking = Arc::new(Asking::new(&gateway, client.address));
+    let (root, path, max_age) = asking.root(&question).await?;
     if question.only_if_cached && !(inherent(&root).is_some() || gateway.source.has(&root).await) {
         return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, format!("{root} is not here")).at(&question));
     }
@@ -136,7 +119,5 @@ async fn respond<S: Source>(gateway: Arc<Gateway<S>>, request: &Parts) -> Result
         _ if matches!(codec, DAG_PB | RAW) => directory::entry(&asking, &destination).await,
         _ => dag::node(&asking, &destination, None).await,
     };
-    let response = response.map_err(|refusal| refusal.at(&destination.question))?;
-    // The request counts until its body has been sent or dropped.
-    Ok(response.map(|body| answer::holding(body, permit)))
+    response.map_err(|refusal| refusal.at(&destination.question))
 }

@@ -10,13 +10,14 @@ use odf::elsewhere;
 use odf::receive::Arrived;
 use odf::repository::server;
 use odf::retention::retain;
-use odf_node::gateway::{self, PeerSource};
+use odf_doors::{Doors, Hosts, raise_descriptors};
+use odf_node::gateway::{self, Fetching, PeerSource};
 use odf_node::peer::Node;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::dial::dial;
-use super::place::After;
+use super::place::{After, Gateway};
 use super::{batch, safety};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Progress, Step};
@@ -33,19 +34,27 @@ const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// Serves the blocks of the workspace to other peers that know them, keeps the names that are published or followed here
 /// alive, and answers `/ipfs/…` and `/ipns/…` on gateway.listen. The same address is an ODF repository: odfs and kamu pull
 /// what is shared from `odf+http://ADDRESS/DATASET` (`odfs share`), and the rest, and push there, with a token (`odfs repo
-/// token add`). Other odfs commands on this workspace work through it, each with the environment and the settings of
+/// token add`). It answers to addresses, to localhost, to the name of this machine and to those of gateway.url and
+/// gateway.hosts. What is not here it gets from peers for programs on this machine (gateway.fetch), and keeps some of it in
+/// memory for a while. Other odfs commands on this workspace work through it, each with the environment and the settings of
 /// whoever runs it.
 #[derive(Args, Debug)]
 pub(crate) struct NodeArgs {
     /// Address of a peer to connect to, ending in /p2p/ID; may be repeated
     #[arg(long = "peer", value_name = "MULTIADDR")]
     peers: Vec<String>,
+    /// Let the gateway serve only what is here, whatever gateway.fetch says
+    #[arg(long)]
+    no_fetch: bool,
 }
 
 /// Connects to the peers that were named, before it serves. One that is not there now is only told.
 pub(super) fn run(args: &NodeArgs, session: &Session, io: &mut Io) -> Result<After, Failure> {
+    let serving = After::Serve {
+        gateway: Some(Gateway { fetch: !args.no_fetch }),
+    };
     if args.peers.is_empty() {
-        return Ok(After::Serve { gateway: true });
+        return Ok(serving);
     }
     match dial(&args.peers, session, io) {
         Err(failure) if failure.kind() == Kind::Unreachable => {
@@ -55,21 +64,22 @@ pub(super) fn run(args: &NodeArgs, session: &Session, io: &mut Io) -> Result<Aft
             dialled?;
         }
     }
-    Ok(After::Serve { gateway: true })
+    Ok(serving)
 }
 
 /// Serves until told to stop.
 ///
 /// # Errors
 /// The peer or the gateway cannot start; being told to stop is an interruption.
-pub(crate) fn serve(session: &Session, with_gateway: bool, io: &mut Io) -> Result<(), Failure> {
-    let served = serve_until_stopped(session, with_gateway, io);
+pub(crate) fn serve(session: &Session, gateway: Option<Gateway>, io: &mut Io) -> Result<(), Failure> {
+    let served = serve_until_stopped(session, gateway, io);
     batch::settle(session);
     served
 }
 
-fn serve_until_stopped(session: &Session, with_gateway: bool, io: &mut Io) -> Result<(), Failure> {
-    let listener = with_gateway.then(|| listen(session)).transpose()?;
+fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io) -> Result<(), Failure> {
+    raise_descriptors();
+    let listener = gateway.is_some().then(|| listen(session)).transpose()?;
     let node = session.node()?;
     // Where everything is, one `key: value` a line.
     let mut lines = vec![format!("Peer: {}", node.peer_id())];
@@ -86,26 +96,24 @@ fn serve_until_stopped(session: &Session, with_gateway: bool, io: &mut Io) -> Re
     }
     session.set_lasting();
     for line in lines {
-        if with_gateway {
+        if gateway.is_some() {
             io.line(line)?;
         } else {
             io.say(line);
         }
     }
     io.finish()?;
-    let server = match listener {
-        Some((listener, _)) => {
+    let server = match listener.zip(gateway) {
+        Some(((listener, _), Gateway { fetch })) => {
             let workspace = session.workspace()?;
             let source = PeerSource::new(workspace.store().clone(), node);
             let source = SharedOnly::new(source, workspace.catalog().clone());
-            let gateway = gateway::router(source, gateway::Options::default());
+            let gateway = gateway::router(source, options(session, fetch));
             let router = repository(session, node, gateway)?;
-            let stop = io.cancel().clone();
-            Some(
-                session
-                    .runtime()?
-                    .spawn(async move { gateway::serve(listener, router, async move { stop.wait().await }).await }),
-            )
+            let (doors, stop) = (doors(session), io.cancel().clone());
+            let served =
+                async move { odf_doors::serve(listener, router, doors, async move { stop.wait().await }).await };
+            Some(session.runtime()?.spawn(served))
         }
         None => None,
     };
@@ -114,7 +122,7 @@ fn serve_until_stopped(session: &Session, with_gateway: bool, io: &mut Io) -> Re
     let ended = async {
         match server {
             Some(server) => match server.await {
-                Ok(Err(error)) => Err(Failure::from(error).about("the gateway stopped")),
+                Err(error) if error.is_panic() => Err(Failure::new(Kind::General, "the gateway stopped")),
                 _ => std::future::pending().await,
             },
             None => std::future::pending().await,
@@ -136,6 +144,36 @@ fn serve_until_stopped(session: &Session, with_gateway: bool, io: &mut Io) -> Re
         Err(failure) => tracing::warn!(reason = failure.message(), "whether the names are safe cannot be told"),
     }
     outcome
+}
+
+/// How the gateway behaves by the settings; nobody has it ask peers unless `fetch`.
+fn options(session: &Session, fetch: bool) -> gateway::Options {
+    let settings = session.settings();
+    let mut options = gateway::Options::default();
+    options.proxies.clone_from(&settings.gateway_proxies);
+    options.fetching = match settings.gateway_fetch {
+        _ if !fetch => Fetching::Nobody,
+        // Not every proxy says for whom it asks, and it may well run on this machine.
+        Fetching::ThisMachine if settings.gateway_url.is_some() => Fetching::Nobody,
+        fetching => fetching,
+    };
+    options
+}
+
+/// Who is let in, and under which names.
+fn doors(session: &Session) -> Doors {
+    let settings = session.settings();
+    // The name of this machine is what its neighbours call it by.
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let machine = machine.trim();
+    let nearby = [machine.to_owned(), format!("{machine}.local")];
+    let url = settings.gateway_url.as_ref().and_then(|url| url.host_str());
+    let names = nearby.into_iter().chain(url.map(str::to_owned));
+    Doors {
+        hosts: Hosts::new(names.chain(settings.gateway_hosts.iter().cloned())),
+        proxies: settings.gateway_proxies.clone(),
+        other_host: "its owner adds names with `odfs config set gateway.hosts NAME,NAME`".to_owned(),
+    }
 }
 
 /// The workspace as a repository; what it does not answer goes to the gateway.

@@ -23,7 +23,14 @@ pub(crate) enum After {
     Done,
     /// Serve until told to stop.
     Serve {
-        /// With the HTTP gateway.
-        gateway: bool,
+        /// With the HTTP gateway, if any.
+        gateway: Option<Gateway>,
     },
+}
+
+/// How the HTTP gateway serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gateway {
+    /// Whether it may get from peers what is not here, as far as the settings say so.
+    pub(crate) fetch: bool,
 }

@@ -246,7 +246,7 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         io.say("the node that runs on this workspace serves it");
         return Ok(After::Done);
     }
-    Ok(After::Serve { gateway: false })
+    Ok(After::Serve { gateway: None })
 }
 
 /// Where rows were taken before it turned out that the name cannot be moved to them, says so.

@@ -403,7 +403,9 @@ impl Bench {
         };
         // What only serves is served here, too.
         let result = match result {
-            Ok(After::Serve { gateway: true }) => commands::node::serve(&session, true, &mut io).map(|()| After::Done),
+            Ok(After::Serve { gateway }) if gateway.is_some() => {
+                commands::node::serve(&session, gateway, &mut io).map(|()| After::Done)
+            }
             other => other,
         };
         let _ = io.finish();

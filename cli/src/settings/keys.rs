@@ -7,6 +7,7 @@ use std::time::Duration;
 use odf::poll::{Bounds, HttpOptions, UNPACK_RATIO};
 use odf::retention::Retention;
 use odf::slice::SliceOptions;
+use odf_node::gateway::Fetching;
 use toml::Value;
 use url::Url;
 
@@ -32,6 +33,10 @@ pub(crate) struct Settings {
     pub(crate) gateway_url: Option<Url>,
     /// Proxies before the gateway whose word is taken.
     pub(crate) gateway_proxies: Vec<IpAddr>,
+    /// Names that the gateway answers to, beside addresses, `localhost` and those that it is known by.
+    pub(crate) gateway_hosts: Vec<String>,
+    /// For whom the gateway gets from peers what is not here.
+    pub(crate) gateway_fetch: Fetching,
     /// Base URL of a public gateway that `odfs publish` prints links for, without a slash at its end; absent: none.
     pub(crate) gateway_public: Option<String>,
     /// `created_by` in the footer of Parquet slices.
@@ -70,6 +75,8 @@ impl Default for Settings {
             gateway_listen: "127.0.0.1:8080".to_owned(),
             gateway_url: None,
             gateway_proxies: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            gateway_hosts: Vec::new(),
+            gateway_fetch: Fetching::ThisMachine,
             gateway_public: None,
             parquet_created_by: None,
             source_http: HttpOptions::default(),
@@ -179,6 +186,38 @@ pub(crate) const KEYS: &[Key] = &[
             const WANTED: &str = "a list of IP addresses such as [\"127.0.0.1\"] is expected";
             let words = words(value, |word| word.parse::<IpAddr>().is_ok(), WANTED)?;
             settings.gateway_proxies = words.iter().filter_map(|word| word.parse().ok()).collect();
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.hosts",
+        about: "names under which others reach the gateway, such as data.example.org; requests for names that are not its own are \
+                refused, so that no web site makes its name stand for this machine",
+        show: |settings| Some(list_value(&settings.gateway_hosts)),
+        set: |settings, value| {
+            const WANTED: &str = "a list of names such as [\"data.example.org\"], without ports, is expected";
+            settings.gateway_hosts = words(value, is_host, WANTED)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.fetch",
+        about: "for whom the gateway gets from peers what is not here: \"local\" for programs on this machine (for nobody if \
+                gateway.url says that a proxy is before it), true for whoever asks, false for nobody",
+        show: |settings| {
+            Some(match settings.gateway_fetch {
+                Fetching::Anybody => Value::Boolean(true),
+                Fetching::ThisMachine => Value::String(LOCAL.to_owned()),
+                Fetching::Nobody => Value::Boolean(false),
+            })
+        },
+        set: |settings, value| {
+            settings.gateway_fetch = match (value.as_str(), value.as_bool()) {
+                (Some(LOCAL), _) => Fetching::ThisMachine,
+                (_, Some(true)) => Fetching::Anybody,
+                (_, Some(false)) => Fetching::Nobody,
+                _ => return Err("true, false or \"local\" is expected".to_owned()),
+            };
             Ok(())
         },
     },
@@ -366,6 +405,8 @@ fn list_value(list: &[String]) -> Value {
 
 /// What is not done.
 const OFF: &str = "off";
+/// For programs on this machine.
+const LOCAL: &str = "local";
 /// Where an approval alone decides.
 const APPROVED: &str = "approved";
 
@@ -376,6 +417,15 @@ fn approved() -> Value {
 fn multiaddrs(value: Value) -> Result<Vec<String>, String> {
     const WANTED: &str = "a list of multiaddrs such as [\"/ip4/127.0.0.1/tcp/4001\"] is expected";
     words(value, |word| word.starts_with('/'), WANTED)
+}
+
+/// Whether a word has the form of a host's name, without a port.
+fn is_host(word: &str) -> bool {
+    let is_part = |part: &str| {
+        let is_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        !part.is_empty() && part.chars().all(is_char)
+    };
+    word.strip_suffix('.').unwrap_or(word).split('.').all(is_part)
 }
 
 /// A list as an array, or as words separated by commas, each of them `valid`.

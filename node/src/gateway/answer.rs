@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use futures::StreamExt as _;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::question::{Question, encode};
-use super::refusal::set;
+use super::refusal::{set, set_nosniff};
 use crate::unixfs::resolve::Resolved;
 
 const X_IPFS_ROOTS: HeaderName = HeaderName::from_static("x-ipfs-roots");
@@ -124,8 +122,16 @@ impl Destination {
     }
 }
 
-/// Pages of any origin may read: everything here is public and nothing depends on who asks.
-pub(super) fn with_cors(mut response: Response) -> Response {
+/// A page of content has an origin of its own, which none of this server's answers share: what it runs reads nothing here
+/// that pages of other sites do not read. It shows, runs, and leads to other pages and to downloads.
+const SANDBOX: HeaderValue =
+    HeaderValue::from_static("sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts");
+/// Browsers show PDF in a viewer of their own, which does not work in a sandbox and runs nothing on the page's origin.
+const PDF: &[u8] = b"application/pdf";
+
+/// What browsers are told of every answer. Pages of any origin may read: everything here is public and nothing depends on who
+/// asks.
+pub(super) fn for_browsers(mut response: Response) -> Response {
     const FIELDS: [(HeaderName, &str); 4] = [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, OPTIONS"),
@@ -138,16 +144,16 @@ pub(super) fn with_cors(mut response: Response) -> Response {
             "Content-Length, Content-Range, X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, X-Stream-Output",
         ),
     ];
+    let headers = response.headers_mut();
     for (name, value) in FIELDS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    set_nosniff(headers);
+    if headers
+        .get(header::CONTENT_TYPE)
+        .is_none_or(|kind| kind.as_bytes() != PDF)
+    {
+        headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
     }
     response
-}
-
-/// The same body, which gives `permit` back when it has been sent or is dropped.
-pub(super) fn holding(body: Body, permit: OwnedSemaphorePermit) -> Body {
-    Body::from_stream(body.into_data_stream().map(move |part: Result<Bytes, axum::Error>| {
-        let _held = &permit;
-        part
-    }))
 }

@@ -1,24 +1,63 @@
 //! One request at the source: names followed to a root, a path followed to an entry, blocks within their time.
+//!
+//! What is here is read in turns that never wait for anybody else. What must be asked for takes a share of the room for
+//! waiting, which is given back when it has come: a request that waits for nothing but its client has none.
 
-use std::sync::Arc;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use cid::Cid;
+use odf_doors::{Full, Room, Seat, Shares};
 use tokio::sync::Semaphore;
 
+use super::held::Held;
 use super::question::{Question, Root, split};
 use super::refusal::Refusal;
-use super::source::{Source, SourceError};
+use super::source::{NameValue, Source, SourceError};
 use crate::block::{Block, inherent};
 use crate::unixfs::resolve::{Resolved, Resolver, Step};
 
-/// The most requests that are answered at once; one more is told to come back.
-pub const MAX_REQUESTS: usize = 128;
+/// The most blocks that are read from the disk at once.
+pub const MAX_READS: usize = 64;
+/// The most requests that wait for peers at once; one more is told to come back.
+pub const MAX_WAITS: usize = 128;
+/// How many of them may be of one client. This machine itself has half of all.
+pub const MAX_WAITS_OF_ONE: usize = 16;
 /// The most blocks that are fetched before their turn, for all requests together: at most 128 MiB.
 pub const MAX_BLOCKS_AHEAD: usize = 64;
+/// How many of them may be of one client. This machine itself has three quarters of all.
+pub const MAX_BLOCKS_AHEAD_OF_ONE: usize = 16;
 /// The most names that one path may lead through.
 pub const MAX_NAME_DEPTH: usize = 32;
+
+/// Room for waiting.
+const WAITS: Room = Room {
+    all: MAX_WAITS,
+    network: 2 * MAX_WAITS_OF_ONE,
+    one: MAX_WAITS_OF_ONE,
+    many: MAX_WAITS / 2,
+};
+/// Room for blocks before their turn.
+pub(super) const AHEAD: Room = Room {
+    all: MAX_BLOCKS_AHEAD,
+    network: 2 * MAX_BLOCKS_AHEAD_OF_ONE,
+    one: MAX_BLOCKS_AHEAD_OF_ONE,
+    many: MAX_BLOCKS_AHEAD / 4 * 3,
+};
+
+/// For whom a gateway asks peers for what is not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetching {
+    /// For whoever asks.
+    Anybody,
+    /// For programs on this machine: others are served what is here.
+    ThisMachine,
+    /// For nobody.
+    Nobody,
+}
 
 /// How a gateway behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +70,10 @@ pub struct Options {
     /// Whether dag-cbor and dag-pb are shown as JSON to whoever asks for `dag-json` or `json`, and values within a
     /// dag-cbor block too. Without it such requests get 406 and 501, as IPIP-524 has it for public gateways.
     pub convert: bool,
+    /// For whom peers are asked.
+    pub fetching: Fetching,
+    /// Proxies whose word is taken for where a request comes from.
+    pub proxies: Vec<IpAddr>,
 }
 
 impl Default for Options {
@@ -39,6 +82,8 @@ impl Default for Options {
             block_limit: Duration::from_secs(60),
             name_limit: Duration::from_secs(60),
             convert: true,
+            fetching: Fetching::ThisMachine,
+            proxies: Vec::new(),
         }
     }
 }
@@ -47,24 +92,130 @@ impl Default for Options {
 pub(super) struct Gateway<S> {
     pub(super) source: S,
     pub(super) options: Options,
-    pub(super) requests: Arc<Semaphore>,
-    pub(super) ahead: Arc<Semaphore>,
+    reads: Semaphore,
+    waits: Shares,
+    ahead: Shares,
+    pub(super) held: Held,
 }
 
 /// One request at the source.
 pub(super) struct Asking<S: Source> {
     pub(super) gateway: Arc<Gateway<S>>,
     session: S::Session,
+    client: IpAddr,
+    /// The share of the room for waiting, while anything is waited for.
+    wait: Mutex<Weak<Seat>>,
 }
 
 impl<S: Source> Gateway<S> {
     pub(super) fn new(source: S, options: Options) -> Self {
+        let room = |room| Shares::new(room, &[]);
         Self {
             source,
             options,
-            requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
-            ahead: Arc::new(Semaphore::new(MAX_BLOCKS_AHEAD)),
+            reads: Semaphore::new(MAX_READS),
+            waits: room(WAITS),
+            ahead: room(AHEAD),
+            held: Held::default(),
         }
+    }
+}
+
+impl<S: Source> Asking<S> {
+    /// Begins a request of the client at an address; those of whom none is known are one client.
+    pub(super) fn new(gateway: &Arc<Gateway<S>>, client: Option<IpAddr>) -> Self {
+        Self {
+            session: gateway.source.session(),
+            gateway: Arc::clone(gateway),
+            client: client.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+            wait: Mutex::default(),
+        }
+    }
+
+    /// The block, from nowhere if its CID says it all, from here, else from peers within the limit.
+    pub(super) async fn block(&self, cid: &Cid) -> Result<Block, SourceError> {
+        if let Some(block) = inherent(cid) {
+            return Ok(block);
+        }
+        if let Some(block) = self.here(cid).await? {
+            return Ok(block);
+        }
+        let limit = self.gateway.options.block_limit;
+        let late = || format!("{cid} did not arrive within {} s", limit.as_secs());
+        let block = self.gateway.source.block(&self.session, cid);
+        self.from_peers(&cid.to_string(), limit, late, block).await
+    }
+
+    async fn here(&self, cid: &Cid) -> Result<Option<Block>, SourceError> {
+        let stopping = |_| SourceError::Failed("the gateway is stopping".to_owned());
+        let _turn = self.gateway.reads.acquire().await.map_err(stopping)?;
+        self.gateway.source.here(cid).await
+    }
+
+    /// What a name stands for.
+    async fn name(&self, name: &str) -> Result<NameValue, SourceError> {
+        if let Some(value) = self.gateway.source.known_name(name).await? {
+            return Ok(value);
+        }
+        let late = || format!("{name} could not be resolved in time");
+        let value = self.gateway.source.resolve_name(name);
+        self.from_peers(name, self.gateway.options.name_limit, late, value)
+            .await
+    }
+
+    /// What peers are asked for, if they are asked for this client, within its share of the room for waiting.
+    async fn from_peers<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        late: impl Fn() -> String,
+        asked: impl Future<Output = Result<T, SourceError>>,
+    ) -> Result<T, SourceError> {
+        let whom = match self.gateway.options.fetching {
+            Fetching::Anybody => None,
+            Fetching::ThisMachine if self.client.to_canonical().is_loopback() => None,
+            Fetching::ThisMachine => Some("for others than this machine"),
+            Fetching::Nobody => Some("from peers"),
+        };
+        if let Some(whom) = whom {
+            return Err(SourceError::NotFound(format!(
+                "{what} is not here, and this gateway gets nothing {whom}; its owner changes that with `odfs config set \
+                 gateway.fetch true`"
+            )));
+        }
+        let seat = self.waiting()?;
+        tokio::select! {
+            biased;
+            asked = tokio::time::timeout(limit, asked) => match asked {
+                Ok(asked) => asked,
+                Err(_) => Err(SourceError::TimedOut(late())),
+            },
+            () = seat.cut() => Err(SourceError::Busy(format!(
+                "{what} did not arrive while there was room to wait for it; try again in a moment"
+            ))),
+        }
+    }
+
+    /// A share of the room for waiting, one for all that this request waits for.
+    fn waiting(&self) -> Result<Arc<Seat>, SourceError> {
+        let mut wait = self.wait.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seat) = wait.upgrade() {
+            return Ok(seat);
+        }
+        let seat = self.gateway.waits.take(self.client).map_err(|full| {
+            SourceError::Busy(match full {
+                Full::Own => "too many requests from your address wait for peers; try again in a moment".to_owned(),
+                Full::All => "too many requests wait for peers; try again in a moment".to_owned(),
+            })
+        })?;
+        let seat = Arc::new(seat);
+        *wait = Arc::downgrade(&seat);
+        Ok(seat)
+    }
+
+    /// Room for one block before its turn, if there is any.
+    pub(super) fn ahead(&self) -> Option<Seat> {
+        self.gateway.ahead.spare(self.client)
     }
 
     /// Follows names to a CID; the path within it, and how long a name's answer holds.
@@ -77,12 +228,8 @@ impl<S: Source> Gateway<S> {
                 Root::Cid(cid) => return Ok((cid, path, max_age)),
                 Root::Name(name) => name,
             };
-            let found = tokio::time::timeout(self.options.name_limit, self.source.resolve_name(&name)).await;
-            let timed_out = || SourceError::TimedOut(format!("{name} could not be resolved in time"));
-            let value = found
-                .map_err(|_| timed_out())
-                .and_then(|found| found)
-                .map_err(|error| Refusal::from(error).at(question))?;
+            let value = self.name(&name).await;
+            let value = value.map_err(|error| Refusal::from(error).at(question))?;
             max_age = Some(max_age.map_or(value.max_age, |least| least.min(value.max_age)));
             let (next, inner) = split(&value.path).map_err(|refusal| {
                 let reason = format!("{name} stands for {:?}: {}", value.path, refusal.reason());
@@ -97,31 +244,6 @@ impl<S: Source> Gateway<S> {
         }
         let reason = format!("the name leads through more than {MAX_NAME_DEPTH} others");
         Err(Refusal::new(StatusCode::BAD_GATEWAY, reason).at(question))
-    }
-}
-
-impl<S: Source> Asking<S> {
-    /// Begins a request.
-    pub(super) fn new(gateway: &Arc<Gateway<S>>) -> Self {
-        Self {
-            session: gateway.source.session(),
-            gateway: Arc::clone(gateway),
-        }
-    }
-
-    /// The block, from nowhere if its CID says it all, else from the source within the limit.
-    pub(super) async fn block(&self, cid: &Cid) -> Result<Block, SourceError> {
-        if let Some(block) = inherent(cid) {
-            return Ok(block);
-        }
-        let limit = self.gateway.options.block_limit;
-        match tokio::time::timeout(limit, self.gateway.source.block(&self.session, cid)).await {
-            Ok(result) => result,
-            Err(_) => Err(SourceError::TimedOut(format!(
-                "{cid} did not arrive within {} s",
-                limit.as_secs()
-            ))),
-        }
     }
 
     /// Follows a path from a root.

@@ -45,7 +45,7 @@ pub(super) async fn raw<S: Source>(asking: &Arc<Asking<S>>, destination: &Destin
     set(headers, header::CONTENT_TYPE, Format::Raw.media_type());
     destination.disposition(headers, true, Some(&format!("{cid}.bin")));
     destination.content_location(headers);
-    file::bytes(destination, response, block.data(), &etag)
+    file::bytes(asking, destination, response, block.data(), &etag)
 }
 
 /// Answers with a value: as it is, as JSON, or as a page for people.
@@ -123,7 +123,7 @@ pub(super) async fn node<S: Source>(
         Some(&format!("{cid}.{}", if format.is_json() { "json" } else { "cbor" })),
     );
     destination.content_location(headers);
-    file::bytes(destination, response, &data, &etag)
+    file::bytes(asking, destination, response, &data, &etag)
 }
 
 /// The bytes of a block whose codec is read here are checked to be of it before they are passed on as such.
@@ -149,6 +149,7 @@ async fn page<S: Source>(asking: &Arc<Asking<S>>, destination: &Destination) -> 
         serde_json::from_slice::<serde_json::Value>(&json).and_then(|value| serde_json::to_string_pretty(&value));
     let text = pretty.unwrap_or_else(|_| String::from_utf8_lossy(&json).into_owned());
     Ok(page_answer(
+        asking,
         destination,
         &etag,
         html::value(&destination.question.path, &cid, &text, &links),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::http::header;
 use axum::response::Response;
 use cid::Cid;
@@ -10,9 +9,9 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::answer::Destination;
 use super::asking::{Asking, MAX_BLOCKS_AHEAD};
-use super::refusal::{Refusal, set, set_nosniff};
+use super::refusal::{Refusal, set};
 use super::source::Source;
-use super::{file, html};
+use super::{file, held, html};
 use crate::unixfs::directory::{Found, Link, Listing, Lookup};
 use crate::unixfs::node::{Stat, stat};
 
@@ -47,7 +46,7 @@ pub(super) async fn entry<S: Source>(asking: &Arc<Asking<S>>, destination: &Dest
             }
             let mut response = destination.answer(&etag);
             set(response.headers_mut(), header::CONTENT_TYPE, "inode/symlink");
-            file::bytes(destination, response, &target, &etag)
+            file::bytes(asking, destination, response, &target, &etag)
         }
     }
 }
@@ -82,17 +81,21 @@ async fn directory<S: Source>(asking: &Arc<Asking<S>>, destination: &Destination
         })
         .collect();
     let page = html::listing(&destination.question.path, &destination.resolved.cid, &rows, hidden);
-    Ok(page_answer(destination, &etag, page))
+    Ok(page_answer(asking, destination, &etag, page))
 }
 
 /// A page made here.
-pub(super) fn page_answer(destination: &Destination, etag: &str, page: String) -> Response {
+pub(super) fn page_answer<S: Source>(
+    asking: &Arc<Asking<S>>,
+    destination: &Destination,
+    etag: &str,
+    page: String,
+) -> Response {
     let mut response = destination.generated(etag);
     let headers = response.headers_mut();
     set(headers, header::CONTENT_TYPE, "text/html; charset=utf-8");
     set(headers, header::CONTENT_LENGTH, &page.len().to_string());
-    set_nosniff(headers);
-    *response.body_mut() = Body::from(page);
+    *response.body_mut() = held::body(&asking.gateway.held, page.into());
     response
 }
 
@@ -116,7 +119,7 @@ async fn list<S: Source>(asking: &Asking<S>, root: Cid) -> Result<(Vec<Link>, bo
     loop {
         // A sharded directory may have a node for every other entry: they are fetched side by side, where there is room.
         while under_way.len() < MAX_BLOCKS_AHEAD {
-            let room = Arc::clone(&asking.gateway.ahead).try_acquire_owned().ok();
+            let room = asking.ahead();
             if room.is_none() && !under_way.is_empty() {
                 break;
             }

@@ -1,20 +1,22 @@
 //! Files as streams of blocks, fetched a little ahead of the client.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use cid::Cid;
-use tokio::sync::OwnedSemaphorePermit;
+use odf_doors::Seat;
 use tokio::task::JoinHandle;
 
 use super::answer::Destination;
 use super::asking::Asking;
+use super::held::{self, Lent, Piece};
 use super::media;
 use super::question::Span;
-use super::refusal::{Refusal, set, set_nosniff};
+use super::refusal::{Refusal, set};
 use super::source::{Source, SourceError};
 use crate::block::Block;
 use crate::unixfs::export::{FileCursor, Step};
@@ -77,8 +79,7 @@ fn ranged<S: Source>(
     let headers = response.headers_mut();
     set(headers, header::ACCEPT_RANGES, "bytes");
     set(headers, header::CONTENT_LENGTH, &(range.end - range.start).to_string());
-    let reader = Reader::new(asking, FileCursor::with_range(destination.resolved.cid, range));
-    *response.body_mut() = reader.into_body();
+    *response.body_mut() = Sending::new(asking, destination.resolved.cid, range).into_body();
     Ok(response)
 }
 
@@ -86,7 +87,8 @@ fn ranged<S: Source>(
 ///
 /// # Errors
 /// The part does not exist.
-pub(super) fn bytes(
+pub(super) fn bytes<S: Source>(
+    asking: &Arc<Asking<S>>,
     destination: &Destination,
     mut response: Response,
     data: &Bytes,
@@ -108,10 +110,9 @@ pub(super) fn bytes(
         Span::Unsatisfiable => return Err(unsatisfiable(size)),
     };
     let headers = response.headers_mut();
-    set_nosniff(headers);
     set(headers, header::ACCEPT_RANGES, "bytes");
     set(headers, header::CONTENT_LENGTH, &data.len().to_string());
-    *response.body_mut() = Body::from(data);
+    *response.body_mut() = held::body(&asking.gateway.held, data);
     Ok(response)
 }
 
@@ -133,7 +134,7 @@ struct Reader<S: Source> {
 /// A block on its way before its turn. Dropping it cancels the fetch.
 struct Ahead {
     task: JoinHandle<Result<Block, SourceError>>,
-    _permit: OwnedSemaphorePermit,
+    _room: Seat,
 }
 
 impl Drop for Ahead {
@@ -201,19 +202,57 @@ impl<S: Source> Reader<S> {
             if self.ahead.contains_key(&cid) {
                 continue;
             }
-            let Ok(permit) = Arc::clone(&self.asking.gateway.ahead).try_acquire_owned() else {
-                return;
-            };
+            let Some(room) = self.asking.ahead() else { return };
             let asking = Arc::clone(&self.asking);
             let task = tokio::spawn(async move { asking.block(&cid).await });
-            self.ahead.insert(cid, Ahead { task, _permit: permit });
+            self.ahead.insert(cid, Ahead { task, _room: room });
+        }
+    }
+}
+
+/// A part of a file on its way to a client.
+pub(super) struct Sending<S: Source> {
+    cid: Cid,
+    /// What has yet to be given to the connection.
+    range: Range<u64>,
+    reader: Reader<S>,
+    block: Option<Lent>,
+}
+
+impl<S: Source> Sending<S> {
+    pub(super) fn new(asking: &Arc<Asking<S>>, cid: Cid, range: Range<u64>) -> Self {
+        Self {
+            cid,
+            reader: Reader::new(asking, FileCursor::with_range(cid, range.clone())),
+            range,
+            block: None,
+        }
+    }
+
+    /// The next bytes, or nothing at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        loop {
+            match self.block.as_ref().map(Lent::piece) {
+                Some(Piece::Bytes(bytes)) => {
+                    self.range.start += bytes.len() as u64;
+                    return Ok(Some(bytes));
+                }
+                // Others had their turn meanwhile: from here on it is read again.
+                Some(Piece::Gone) => *self = Self::new(&Arc::clone(&self.reader.asking), self.cid, self.range.clone()),
+                Some(Piece::End) | None => {}
+            }
+            self.block = None;
+            match self.reader.next().await? {
+                Some(bytes) => self.block = Some(self.reader.asking.gateway.held.lend(bytes)),
+                None => return Ok(None),
+            }
         }
     }
 
     fn into_body(self) -> Body {
-        Body::from_stream(futures::stream::try_unfold(self, |mut reader| async move {
-            match reader.next().await {
-                Ok(bytes) => Ok(bytes.map(|bytes| (bytes, reader))),
+        Body::from_stream(futures::stream::try_unfold(self, |mut sending| async move {
+            match sending.next().await {
+                Ok(bytes) => Ok(bytes.map(|bytes| (bytes, sending))),
                 Err(refusal) => {
                     // The status is out already: a body that ends before its length is how the client learns of it.
                     tracing::debug!(reason = refusal.reason(), "a body ends early");

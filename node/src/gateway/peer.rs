@@ -1,13 +1,14 @@
 //! The gateway over a peer: blocks from the store or the network, names from memory or the network.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use cid::Cid;
 
+use super::cache::Cache;
 use super::source::{NameValue, Source, SourceError};
 use crate::block::Block;
-use crate::exchange::{self, FetchError as ExchangeError};
-use crate::fetch::{FetchError, Fetcher};
+use crate::exchange::{self, FetchError, Session};
 use crate::ipns::{Freshness, Name, Names, ResolveError, Resolved};
 use crate::peer::Node;
 use crate::store::{Blocks as _, Store};
@@ -15,12 +16,14 @@ use crate::threads::blocking;
 
 /// Everything that a peer has and can get.
 ///
-/// Blocks that come from other peers are kept until the next GC. Names that the peer owns are answered from memory,
+/// Blocks that come from other peers do not go into the store: some are kept in memory for a while
+/// ([`MAX_CACHED_BYTES`](super::MAX_CACHED_BYTES)), and nobody else is served them. Names that the peer owns are answered from memory,
 /// others too for as long as their record's TTL says.
 pub struct PeerSource {
     store: Store,
     exchange: exchange::Handle,
     names: Names,
+    cache: Mutex<Cache>,
 }
 
 impl PeerSource {
@@ -30,7 +33,12 @@ impl PeerSource {
             store,
             exchange: node.exchange().clone(),
             names: node.names().clone(),
+            cache: Mutex::default(),
         }
+    }
+
+    fn cached<T>(&self, work: impl FnOnce(&mut Cache) -> T) -> T {
+        work(&mut self.cache.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What memory knows of the name, if that will do.
@@ -49,50 +57,63 @@ impl PeerSource {
 }
 
 impl Source for PeerSource {
-    type Session = Fetcher;
+    type Session = Session;
 
-    fn session(&self) -> Fetcher {
-        Fetcher::new(self.store.clone(), Some(self.exchange.session()))
+    fn session(&self) -> Session {
+        self.exchange.session()
     }
 
-    async fn block(&self, session: &Fetcher, cid: &Cid) -> Result<Block, SourceError> {
-        session.block(cid).await.map_err(|error| match error {
-            FetchError::Exchange(error @ (ExchangeError::NotFound { .. } | ExchangeError::Unverifiable { .. })) => {
-                SourceError::NotFound(error.to_string())
-            }
-            FetchError::Exchange(error @ ExchangeError::Stalled { .. }) => SourceError::TimedOut(error.to_string()),
+    async fn here(&self, cid: &Cid) -> Result<Option<Block>, SourceError> {
+        if let Some(block) = self.cached(|cache| cache.get(cid)) {
+            return Ok(Some(block));
+        }
+        let (store, cid) = (self.store.clone(), *cid);
+        let found = blocking(move || store.get(&cid)).await;
+        found.map_err(|error| SourceError::Failed(error.to_string()))
+    }
+
+    async fn block(&self, session: &Session, cid: &Cid) -> Result<Block, SourceError> {
+        let block = session.fetch(cid).await.map_err(|error| match error {
+            FetchError::NotFound { .. } | FetchError::Unverifiable { .. } => SourceError::NotFound(error.to_string()),
+            FetchError::Stalled { .. } => SourceError::TimedOut(error.to_string()),
             error => SourceError::Failed(error.to_string()),
-        })
+        })?;
+        let block = block.alone();
+        self.cached(|cache| cache.keep(block.clone()));
+        Ok(block)
     }
 
     async fn has(&self, cid: &Cid) -> bool {
+        if self.cached(|cache| cache.has(cid)) {
+            return true;
+        }
         let (store, cid) = (self.store.clone(), *cid);
         blocking(move || store.has(&cid).unwrap_or(false)).await
     }
 
+    async fn known_name(&self, name: &str) -> Result<Option<NameValue>, SourceError> {
+        Ok(self.remembered(&parsed(name)?).await.map(value))
+    }
+
     async fn resolve_name(&self, name: &str) -> Result<NameValue, SourceError> {
-        let name: Name = name
-            .parse()
-            .map_err(|error| SourceError::BadName(format!("{name:?} is no name: {error}")))?;
-        let resolved = match self.remembered(&name).await {
-            Some(resolved) => resolved,
-            None => self
-                .names
-                .resolve(&name, Freshness::Network)
-                .await
-                .map_err(|error| match error {
-                    ResolveError::Store(_) | ResolveError::Routing(_) => SourceError::Failed(error.to_string()),
-                    error => SourceError::NotFound(error.to_string()),
-                })?,
-        };
-        let left = resolved
-            .record
-            .valid_until()
-            .duration_since(SystemTime::now())
-            .unwrap_or(Duration::ZERO);
-        Ok(NameValue {
-            path: resolved.value,
-            max_age: resolved.record.ttl().min(left),
+        let resolved = self.names.resolve(&parsed(name)?, Freshness::Network).await;
+        resolved.map(value).map_err(|error| match error {
+            ResolveError::Store(_) | ResolveError::Routing(_) => SourceError::Failed(error.to_string()),
+            error => SourceError::NotFound(error.to_string()),
         })
+    }
+}
+
+fn parsed(name: &str) -> Result<Name, SourceError> {
+    name.parse()
+        .map_err(|error| SourceError::BadName(format!("{name:?} is no name: {error}")))
+}
+
+fn value(resolved: Resolved) -> NameValue {
+    let valid_until = resolved.record.valid_until();
+    let left = valid_until.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
+    NameValue {
+        path: resolved.value,
+        max_age: resolved.record.ttl().min(left),
     }
 }

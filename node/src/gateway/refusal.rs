@@ -54,7 +54,6 @@ impl Refusal {
         *response.headers_mut() = *self.headers;
         let headers = response.headers_mut();
         set(headers, header::CONTENT_TYPE, "text/plain; charset=utf-8");
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
         response
     }
 }
@@ -64,10 +63,15 @@ impl From<SourceError> for Refusal {
         let status = match error {
             SourceError::NotFound(_) => StatusCode::NOT_FOUND,
             SourceError::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
+            SourceError::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             SourceError::BadName(_) => StatusCode::BAD_REQUEST,
             SourceError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, error.to_string())
+        let refusal = Self::new(status, error.to_string());
+        match error {
+            SourceError::Busy(_) => refusal.with(header::RETRY_AFTER, "1"),
+            _ => refusal,
+        }
     }
 }
 

@@ -17,7 +17,16 @@ pub trait Source: Send + Sync + 'static {
     /// Begins a request.
     fn session(&self) -> Self::Session;
 
-    /// The block, from the local store or from peers.
+    /// The block, if it can be had without asking anybody. Nothing is unless the source says so.
+    ///
+    /// # Errors
+    /// Something here is broken, or the block is not to be shown.
+    fn here(&self, cid: &Cid) -> impl Future<Output = Result<Option<Block>, SourceError>> + Send {
+        let _ = cid;
+        async { Ok(None) }
+    }
+
+    /// The block, from peers. Asked for what is not [`here`](Self::here).
     ///
     /// # Errors
     /// Nobody has it, or time ran out.
@@ -26,7 +35,16 @@ pub trait Source: Send + Sync + 'static {
     /// Whether the block is here, without asking anybody.
     fn has(&self, cid: &Cid) -> impl Future<Output = bool> + Send;
 
-    /// What a name stands for now, one step. `name` is the segment after `/ipns/`, whatever it is.
+    /// What a name stands for now, one step, if that is known without asking anybody. Nothing is unless the source says so.
+    ///
+    /// # Errors
+    /// It is no name.
+    fn known_name(&self, name: &str) -> impl Future<Output = Result<Option<NameValue>, SourceError>> + Send {
+        let _ = name;
+        async { Ok(None) }
+    }
+
+    /// What a name stands for now, one step, by asking peers. `name` is the segment after `/ipns/`, whatever it is.
     ///
     /// # Errors
     /// It is no name, nobody knows it, or time ran out.
@@ -52,6 +70,9 @@ pub enum SourceError {
     /// Time ran out before that was known; the same request may succeed later. Answered with 504.
     #[error("{0}")]
     TimedOut(String),
+    /// There is no room for the question now; the same request may succeed in a moment. Answered with 503.
+    #[error("{0}")]
+    Busy(String),
     /// The name is none. Answered with 400.
     #[error("{0}")]
     BadName(String),

@@ -3,6 +3,7 @@
 mod directories;
 mod files;
 mod refusals;
+mod strangers;
 mod values;
 
 use super::*;
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Small chunks and narrow nodes, so that small files have deep trees and small directories are sharded.
 const TINY: Profile = Profile {
@@ -137,10 +138,16 @@ impl Server {
 
     async fn start_with(shelf: Shelf, options: Options) -> Self {
         let shelf = Arc::new(shelf);
+        odf_doors::raise_descriptors();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = router(Arc::clone(&shelf), options);
-        tokio::spawn(serve(listener, router, std::future::pending()));
+        tokio::spawn(odf_doors::serve(
+            listener,
+            router,
+            odf_doors::Doors::default(),
+            std::future::pending(),
+        ));
         Self { shelf, address }
     }
 

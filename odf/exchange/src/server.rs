@@ -46,11 +46,13 @@ use std::sync::{Arc, Mutex};
 
 use axum::Extension;
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
+use self::answer::Refusal;
 use self::blocks::Blocks;
 use self::body::Rest;
 use self::sender::{Sender, Way};
@@ -143,9 +145,20 @@ async fn limited(
         Sender::Holder(_) => body::keep_rest(request),
         Sender::Anybody => (request, Rest::none()),
     };
-    let response = next.run(request).await;
+    let response = tokio::select! {
+        biased;
+        response = next.run(request) => response,
+        () = turn.cut() => {
+            let words = "too many requests from your address; try again in a moment";
+            return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, words).into_response();
+        }
+    };
     if !response.status().is_success() {
-        rest.drain().await;
+        turn.waits_for_client();
+        tokio::select! {
+            () = rest.drain() => {}
+            () = turn.cut() => {}
+        }
     }
     response.map(|body| body::holding(body, turn))
 }

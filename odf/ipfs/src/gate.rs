@@ -32,8 +32,34 @@ impl<S: Source> Source for SharedOnly<S> {
         self.inner.session()
     }
 
+    async fn here(&self, cid: &Cid) -> Result<Option<Block>, SourceError> {
+        match self.inner.here(cid).await? {
+            Some(block) => self.shown(block).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn block(&self, session: &S::Session, cid: &Cid) -> Result<Block, SourceError> {
         let block = self.inner.block(session, cid).await?;
+        self.shown(block).await
+    }
+
+    async fn has(&self, cid: &Cid) -> bool {
+        self.inner.has(cid).await
+    }
+
+    async fn known_name(&self, name: &str) -> Result<Option<NameValue>, SourceError> {
+        self.inner.known_name(name).await
+    }
+
+    async fn resolve_name(&self, name: &str) -> Result<NameValue, SourceError> {
+        self.inner.resolve_name(name).await
+    }
+}
+
+impl<S> SharedOnly<S> {
+    /// The block, unless it is the root of a dataset that is here and not shared.
+    async fn shown(&self, block: Block) -> Result<Block, SourceError> {
         let Some(id) = dataset_of(&block) else {
             return Ok(block);
         };
@@ -42,18 +68,11 @@ impl<S: Source> Source for SharedOnly<S> {
         match hidden {
             Ok(false) => Ok(block),
             Ok(true) => Err(SourceError::NotFound(format!(
-                "{cid} is of a dataset that is not shared here; its owner shares it with `odfs share`"
+                "{} is of a dataset that is not shared here; its owner shares it with `odfs share`",
+                block.cid()
             ))),
             Err(_) => Err(SourceError::Failed("the process is stopping".to_owned())),
         }
-    }
-
-    async fn has(&self, cid: &Cid) -> bool {
-        self.inner.has(cid).await
-    }
-
-    async fn resolve_name(&self, name: &str) -> Result<NameValue, SourceError> {
-        self.inner.resolve_name(name).await
     }
 }
 
@@ -78,13 +97,17 @@ mod tests {
     use odf_disk::Disk;
     use odf_metadata::DatasetKind;
 
-    /// Has every block that it is made of.
+    /// Has every block that it is made of, here and elsewhere.
     struct Shelf(Vec<Block>);
 
     impl Source for Shelf {
         type Session = ();
 
         fn session(&self) {}
+
+        async fn here(&self, cid: &Cid) -> Result<Option<Block>, SourceError> {
+            Ok(self.0.iter().find(|block| block.cid() == cid).cloned())
+        }
 
         async fn block(&self, (): &(), cid: &Cid) -> Result<Block, SourceError> {
             let found = self.0.iter().find(|block| block.cid() == cid).cloned();
@@ -130,7 +153,9 @@ mod tests {
         let shown = async || {
             let mut shown = Vec::new();
             for cid in &cids {
-                shown.push(source.block(&(), cid).await.is_ok());
+                let shows = source.block(&(), cid).await.is_ok();
+                assert_eq!(source.here(cid).await.is_ok(), shows);
+                shown.push(shows);
             }
             shown
         };

@@ -8,6 +8,7 @@ mod bitswap;
 mod claims;
 mod fill;
 mod half;
+mod http;
 mod identify;
 mod idle;
 mod neighbour;
@@ -96,6 +97,7 @@ async fn run(attack: &str, orders: &Orders) -> Result<(), Failure> {
         "claims" => claims::run(orders).await,
         "fill" => fill::run(orders).await,
         "half" => half::run(orders).await,
+        "http" => http::run(orders).await,
         "idle" => idle::run(orders).await,
         "wants" => wants::run(orders).await,
         "neighbour" => neighbour::run(orders).await,

@@ -1,13 +1,14 @@
 //! Finds out who sends a request, and how it came.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use odf_doors::{Client, client};
+use url::Url;
 
 use super::Server;
 use super::answer::Refusal;
@@ -18,26 +19,44 @@ use odf_metadata::Timestamp;
 
 /// How a request came here.
 fn way(server: &Server, request: &Request) -> Way {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let peer = peer.map(|ConnectInfo(address)| address.ip().to_canonical());
-    if !peer.is_some_and(|peer| server.options.proxies.contains(&peer)) {
-        return Way {
-            from: peer,
-            secure: false,
-        };
-    }
-    // What the proxy itself has seen is the last field, and the last address in it; those before are what it was told.
-    let text = |name: &str| request.headers().get_all(name).iter().next_back()?.to_str().ok();
-    let client = text("x-forwarded-for").and_then(|list| list.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
-    Way {
-        from: client.map(|client| client.to_canonical()).or(peer),
-        secure: text("x-forwarded-proto").is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https")),
-    }
+    let Client { address, secure } = client(request.extensions(), request.headers(), &server.options.proxies);
+    Way { from: address, secure }
+}
+
+/// Whether a request is of a page of another web site: what pages may read they would otherwise read with the reach of the
+/// person who looks at them, whose own machine this may be.
+fn is_of_another_site(server: &Server, headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return false;
+    };
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let Ok(origin) = Url::parse(origin.to_str().unwrap_or_default()) else {
+        return true;
+    };
+    let public = server.options.public_url.as_ref();
+    let own = text(&header::HOST).and_then(|host| Url::parse(&format!("{}://{host}/", origin.scheme())).ok());
+    !own.iter().chain(public).any(|own| own.origin() == origin.origin())
 }
 
 /// Finds out who sends a request, and how it came. A wrong token is refused even where none is needed, as kamu has it:
 /// whoever shows one wants to know.
-pub(super) async fn checked(State(server): State<Arc<Server>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn checked(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    let mut response = answered(server, request, next).await;
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // No page of another site shows or runs what is here.
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn answered(server: Arc<Server>, mut request: Request, next: Next) -> Response {
+    if is_of_another_site(&server, request.headers()) {
+        let words = "this repository is not for pages of other web sites";
+        return Refusal::new(StatusCode::FORBIDDEN, words).into_response();
+    }
     let way = way(&server, &request);
     match sender(&server, request.headers()).await {
         Ok(sender) => {

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, ready};
 
 use axum::body::{Body, BodyDataStream, Bytes, HttpBody as _};
 use axum::extract::Request;
@@ -103,11 +104,19 @@ pub(super) async fn written(
     written
 }
 
-/// A body that keeps a turn until it has been sent or dropped.
+/// A body that keeps a turn until it has been sent or dropped. It breaks off when the turn is cut.
 pub(super) fn holding(body: Body, turn: Turn) -> Body {
-    Body::from_stream(body.into_data_stream().map(move |part| {
-        let _held = &turn;
-        part
+    let mut body = body.into_data_stream();
+    Body::from_stream(stream::poll_fn(move |context| {
+        if turn.poll_cut(context).is_ready() {
+            let reason = "others wanted the turn of a client that had many and took little";
+            return Poll::Ready(Some(Err(io::Error::other(reason))));
+        }
+        turn.moved();
+        let piece = ready!(body.poll_next_unpin(context));
+        // Until the next is asked for.
+        turn.waits_for_client();
+        Poll::Ready(piece.map(|piece| piece.map_err(io::Error::other)))
     }))
 }
 

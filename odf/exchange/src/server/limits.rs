@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-/// The most plain requests that are answered at once; one more is told to come back.
+/// The most plain requests of holders of tokens that are answered at once; one more is told to come back.
 pub const MAX_REQUESTS: usize = 128;
 /// How many of them one client without a token may have.
 pub const MAX_REQUESTS_OF_ONE: usize = 32;
-/// The most transfers by the smart protocol that go on at once; one more is told to come back.
+/// The most transfers by the smart protocol of holders of tokens that go on at once; one more is told to come back.
 pub const MAX_TRANSFERS: usize = 32;
 /// How many of them one client without a token may have.
 pub const MAX_TRANSFERS_OF_ONE: usize = 6;
-/// Of all turns a part in so many is kept for those who have a token.
+/// Strangers have turns of their own: as many as those who have a token, less one in so many.
 pub(super) const KEPT_PART: usize = 4;
 /// The most bytes that the bundles of all pulls take up in memory at once; one more waits.
 pub const MAX_BUNDLES_BYTES: usize = 192 << 20;

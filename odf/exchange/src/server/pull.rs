@@ -102,8 +102,12 @@ pub(super) async fn begin(
     let links = Links::new(server.dataset_url(&uri, &headers, &way)?, &headers, &way)?;
     let longest = longest_message(&dataset);
     Ok(within_limits(upgrade, longest).on_upgrade(async move |socket| {
-        serve(socket, &server, dataset, links).await;
-        drop(turn);
+        // After its first words it is silent while it downloads, and gets the rest by the simple protocol if this ends.
+        turn.waits_for_client();
+        tokio::select! {
+            () = serve(socket, &server, dataset, links) => {}
+            () = turn.cut() => tracing::debug!("a pull that said nothing made room for another"),
+        }
     }))
 }
 

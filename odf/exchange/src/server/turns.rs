@@ -1,11 +1,10 @@
-//! Turns at the server: so many at once in all, so many for strangers, and so many for each of them.
+//! Turns at the server: so many at once for those with a token, so many for strangers, and so many for each of them.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, Ipv4Addr};
+use std::task::{Context, Poll};
 
 use axum::http::StatusCode;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use odf_doors::{Full, Room, Seat, Shares};
 
 use super::answer::Refusal;
 use super::limits::{KEPT_PART, MAX_REQUESTS, MAX_REQUESTS_OF_ONE, MAX_TRANSFERS, MAX_TRANSFERS_OF_ONE};
@@ -13,26 +12,41 @@ use super::sender::{Sender, Way};
 
 /// How many turns there are.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Room {
-    /// In all.
+pub(super) struct Parts {
+    /// For those who have a token. Strangers have three quarters as many, of their own.
     pub(super) all: usize,
-    /// For those without a token: the rest stays free for those who have one.
-    pub(super) strangers: usize,
     /// For each stranger.
     pub(super) each: usize,
 }
 
 /// Turns at plain requests.
-pub(super) const REQUESTS: Room = Room::new(MAX_REQUESTS, MAX_REQUESTS_OF_ONE);
+pub(super) const REQUESTS: Parts = Parts {
+    all: MAX_REQUESTS,
+    each: MAX_REQUESTS_OF_ONE,
+};
 /// Turns at transfers by the smart protocol.
-pub(super) const TRANSFERS: Room = Room::new(MAX_TRANSFERS, MAX_TRANSFERS_OF_ONE);
+pub(super) const TRANSFERS: Parts = Parts {
+    all: MAX_TRANSFERS,
+    each: MAX_TRANSFERS_OF_ONE,
+};
 
-impl Room {
-    const fn new(all: usize, each: usize) -> Self {
-        Self {
-            all,
-            strangers: all - all / KEPT_PART,
-            each,
+impl Parts {
+    fn of_strangers(self) -> Room {
+        Room {
+            all: self.all - self.all / KEPT_PART,
+            network: self.each + self.each / 2,
+            one: self.each,
+            many: self.each,
+        }
+    }
+
+    /// Whoever has a token is known, and may have all.
+    fn of_holders(self) -> Room {
+        Room {
+            all: self.all,
+            network: self.all,
+            one: self.all,
+            many: self.all,
         }
     }
 }
@@ -41,101 +55,62 @@ impl Room {
 pub(super) struct Turns {
     /// What they are at, for messages.
     what: &'static str,
-    all: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
-    each: usize,
-    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    strangers: Shares,
+    holders: Shares,
 }
 
-/// A turn, until it is dropped.
-pub(super) struct Turn {
-    _permits: [Option<OwnedSemaphorePermit>; 2],
-    _own: Option<OwnTurn>,
-}
-
-/// A stranger's turn among those of the same address.
-struct OwnTurn {
-    client: IpAddr,
-    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
+/// A turn, until it is dropped. It can be cut, for somebody else's: whoever has it is to end then.
+pub(super) struct Turn(Seat);
 
 impl Turns {
-    pub(super) fn new(what: &'static str, room: Room) -> Self {
+    pub(super) fn new(what: &'static str, parts: Parts) -> Self {
         Self {
             what,
-            all: Arc::new(Semaphore::new(room.all)),
-            strangers: Arc::new(Semaphore::new(room.strangers)),
-            each: room.each,
-            taken: Arc::default(),
+            strangers: Shares::new(parts.of_strangers(), &[]),
+            holders: Shares::new(parts.of_holders(), &[]),
         }
     }
 
     /// A turn now, or the refusal of one.
     pub(super) fn take(&self, sender: &Sender, way: &Way) -> Result<Turn, Refusal> {
-        let full = |whose: &str| {
+        let turns = match sender {
+            Sender::Holder(_) => &self.holders,
+            Sender::Anybody => &self.strangers,
+        };
+        // Those of whom no address is known are one client.
+        let client = way.from.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        turns.take(client).map(Turn).map_err(|full| {
+            let whose = match full {
+                Full::Own => " from your address",
+                Full::All => "",
+            };
             Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("too many {}{whose}; try again in a moment", self.what),
             )
-        };
-        let permit = |turns: &Arc<Semaphore>| Arc::clone(turns).try_acquire_owned();
-        let (own, stranger) = match sender {
-            Sender::Holder(_) => (None, None),
-            Sender::Anybody => {
-                let own = way
-                    .from
-                    .map(|address| self.one_more(address).ok_or_else(|| full(" from your address")));
-                let stranger = permit(&self.strangers).map_err(|_| full(""))?;
-                (own.transpose()?, Some(stranger))
-            }
-        };
-        let one = permit(&self.all).map_err(|_| full(""))?;
-        Ok(Turn {
-            _permits: [Some(one), stranger],
-            _own: own,
-        })
-    }
-
-    /// One more turn for an address, if it has not all of its own.
-    fn one_more(&self, address: IpAddr) -> Option<OwnTurn> {
-        let client = one_client(address);
-        let mut taken = lock(&self.taken);
-        let count = taken.entry(client).or_default();
-        if *count >= self.each {
-            return None;
-        }
-        *count += 1;
-        Some(OwnTurn {
-            client,
-            taken: Arc::clone(&self.taken),
         })
     }
 }
 
-impl Drop for OwnTurn {
-    fn drop(&mut self) {
-        let mut taken = lock(&self.taken);
-        if let Some(count) = taken.get_mut(&self.client) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&self.client);
-            }
-        }
+impl Turn {
+    /// From now on it is the client that is waited for.
+    pub(super) fn waits_for_client(&self) {
+        self.0.waits_for_client();
     }
-}
 
-fn lock(taken: &Mutex<HashMap<IpAddr, usize>>) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-    taken.lock().unwrap_or_else(PoisonError::into_inner)
-}
+    /// The client did something.
+    pub(super) fn moved(&self) {
+        self.0.moved();
+    }
 
-/// The address that stands for a client: in IPv6 whoever has one address has the 2^64 beside it.
-fn one_client(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
+    /// Ready when the turn was cut.
+    pub(super) fn poll_cut(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_cut(context)
+    }
+
+    /// Done when the turn is cut.
+    pub(super) async fn cut(&self) {
+        self.0.cut().await;
     }
 }
 
@@ -152,36 +127,34 @@ mod tests {
 
     #[test]
     fn nobody_takes_the_turns_of_others() {
-        let room = Room {
-            all: 4,
-            strangers: 3,
-            each: 2,
-        };
-        let turns = Turns::new("requests", room);
+        let turns = Turns::new("requests", Parts { all: 8, each: 2 });
         let take = |way: &Way| turns.take(&Sender::Anybody, way);
         let mut held = vec![take(&from("192.0.2.1")).unwrap(), take(&from("192.0.2.1")).unwrap()];
         let refused = take(&from("192.0.2.1")).err().unwrap();
         assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(refused.message.contains("from your address"), "{}", refused.message);
+        // Another of the same network has what is left of the network's.
         held.push(take(&from("192.0.2.2")).unwrap());
-        // The last turn is kept for those who are known.
         assert!(take(&from("192.0.2.3")).is_err());
-        assert!(take(&Way::default()).is_err());
-        held.pop();
-        drop(take(&from("192.0.2.3")).unwrap());
-        held.clear();
-        assert!(lock(&turns.taken).is_empty());
-        assert_eq!(turns.all.available_permits(), room.all);
-        assert_eq!(turns.strangers.available_permits(), room.strangers);
+        // Others have theirs, and the last two are kept for those who are known.
+        held.push(take(&Way::default()).unwrap());
+        held.push(take(&from("10.0.0.1")).unwrap());
+        held.push(take(&from("10.0.0.2")).unwrap());
+        assert_eq!((turns.strangers.taken(), turns.holders.taken()), (6, 0));
+        // A newcomer has a turn of those who have most.
+        let newcomer = take(&from("10.0.0.3")).unwrap();
+        assert_eq!(turns.strangers.taken(), 6);
+        drop((held, newcomer));
+        assert_eq!(turns.strangers.taken(), 0);
     }
 
     #[test]
     fn one_turn_too_many_is_refused() {
-        for (room, all, each) in [
+        for (parts, all, each) in [
             (REQUESTS, MAX_REQUESTS, MAX_REQUESTS_OF_ONE),
             (TRANSFERS, MAX_TRANSFERS, MAX_TRANSFERS_OF_ONE),
         ] {
-            let turns = Turns::new("requests", room);
+            let turns = Turns::new("requests", parts);
             let taken = |ways: &mut dyn Iterator<Item = Way>| -> Vec<Turn> {
                 ways.map_while(|way| turns.take(&Sender::Anybody, &way).ok()).collect()
             };
@@ -189,13 +162,5 @@ mod tests {
             let many = &mut (0..=all).map(|n| from(&format!("10.0.{}.{}", n / 250, n % 250)));
             assert_eq!(taken(many).len(), all - all / KEPT_PART);
         }
-    }
-
-    #[test]
-    fn a_network_of_version_6_is_one_client() {
-        let client = |text: &str| one_client(text.parse().unwrap());
-        assert_eq!(client("2001:db8:1:2::1"), client("2001:db8:1:2:ffff::9"));
-        assert_ne!(client("2001:db8:1:2::1"), client("2001:db8:1:3::1"));
-        assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
     }
 }

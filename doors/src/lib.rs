@@ -1,0 +1,23 @@
+//! The doors of an HTTP server: who comes in, how many at once, and how long each may take.
+//!
+//! [`serve`] is an accept loop over hyper with a deadline for each thing that a client can leave undone (send the head of a
+//! request, send another, take an answer), with room for so many connections of one address, of one network and in all,
+//! and with descriptors left over for everything else. It refuses requests for names that are not this server's.
+//!
+//! Room that many want is given out by [`Shares`], here for connections and elsewhere for whatever work is scarce: a limit
+//! that one client has reached never refuses another, because where all is taken, whoever has most makes room.
+
+mod client;
+mod connection;
+mod descriptors;
+mod hosts;
+mod network;
+mod serve;
+mod shares;
+
+pub use self::client::{Client, client};
+pub use self::descriptors::raise_descriptors;
+pub use self::hosts::Hosts;
+pub use self::network::{Network, network, one_client};
+pub use self::serve::{Doors, HEAD_LIMIT, IDLE_LIMIT, MAX_CONNECTIONS, MAX_CONNECTIONS_OF_ONE, STALL_LIMIT, serve};
+pub use self::shares::{Full, Room, STALLED_AFTER, Seat, Shares};

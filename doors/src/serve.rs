@@ -1,0 +1,249 @@
+//! The accept loop.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::connection::{Answered, Seated};
+use crate::descriptors::descriptors;
+use crate::hosts::Hosts;
+use crate::shares::{Activity, Full, Phase, Room, Seat, Shares};
+
+/// How long a client may take for the head of a request.
+pub const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// How long a connection may stay open without a request.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// How long a client may take nothing of an answer that is there for it.
+pub const STALL_LIMIT: Duration = Duration::from_secs(30);
+/// The most connections at once, or a quarter of what this process may have open, if that is less.
+pub const MAX_CONNECTIONS: usize = 512;
+/// The most connections of one client, which is cut as the whole is. The machine's own address, and a proxy, have half of all.
+pub const MAX_CONNECTIONS_OF_ONE: usize = 64;
+/// Of the descriptors that this process may have, one in so many is for connections here.
+const PART_OF_DESCRIPTORS: u64 = 4;
+/// The most bytes of a head that are held.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+/// How often deadlines are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How long nothing is accepted where the system has no descriptor for it.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long running requests may take for their end when the server stops.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// What is told where there is no room, without a word having been read.
+const NO_ROOM: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\n\
+Connection: close\r\nContent-Length: 45\r\n\r\ntoo many connections; try again in a moment.\n";
+
+/// Who is let in.
+#[derive(Debug, Clone, Default)]
+pub struct Doors {
+    /// The names that are answered to.
+    pub hosts: Hosts,
+    /// Proxies: connections from them are of many clients.
+    pub proxies: Vec<IpAddr>,
+    /// What is said where a name is not answered to, after the name.
+    pub other_host: String,
+}
+
+/// Room for connections of a process that may have so many descriptors.
+fn room(descriptors: u64) -> Room {
+    let part = usize::try_from(descriptors / PART_OF_DESCRIPTORS).unwrap_or(usize::MAX);
+    let all = part.min(MAX_CONNECTIONS);
+    let of_all = |count: usize| (count * all / MAX_CONNECTIONS).max(1);
+    Room {
+        all,
+        network: of_all(2 * MAX_CONNECTIONS_OF_ONE),
+        one: of_all(MAX_CONNECTIONS_OF_ONE),
+        many: (all / 2).max(1),
+    }
+}
+
+/// Whether a connection has had its time.
+fn is_over(activity: &Activity, now: Instant) -> bool {
+    let since = now.saturating_duration_since(activity.since);
+    let stalled = activity.stalled.map(|stalled| now.saturating_duration_since(stalled));
+    match activity.phase {
+        _ if stalled.is_some_and(|stalled| stalled > STALL_LIMIT) => true,
+        Phase::Idle => since > IDLE_LIMIT,
+        Phase::Head => since > HEAD_LIMIT,
+        Phase::Work => false,
+    }
+}
+
+/// Serves `router` on `listener` until `stop` is done, then lets running requests end, for a few seconds. Requests have the
+/// address that they come from as [`ConnectInfo`].
+pub async fn serve(listener: TcpListener, router: Router, doors: Doors, stop: impl Future<Output = ()> + Send) {
+    let seats = Shares::new(room(descriptors()), &doors.proxies);
+    let front = Arc::new(Front { router, doors });
+    let (stopping, stopped) = watch::channel(false);
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            _ = sweep.tick() => {
+                let now = Instant::now();
+                seats.sweep(|activity| is_over(activity, now));
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => match seats.take(address.ip()) {
+                Ok(seat) => {
+                    tokio::spawn(Arc::clone(&front).connection(stream, address, seat, stopped.clone()));
+                }
+                Err(full) => refuse(&stream, address, full),
+            },
+            Err(error) if is_of_connection(&error) => {}
+            Err(error) => {
+                // Out of descriptors, most likely. One connection less is one more.
+                let has_cut = seats.cut_any();
+                tracing::warn!(%error, has_cut, "a connection is not accepted");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let _ = stopping.send(true);
+    let ended = async {
+        while seats.taken() > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let _ = tokio::time::timeout(FAREWELL, ended).await;
+}
+
+/// Whether an error is of the connection that was to be accepted, and says nothing about others.
+fn is_of_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
+}
+
+/// Says that there is no room, if that goes at once.
+fn refuse(stream: &TcpStream, address: SocketAddr, full: Full) {
+    tracing::debug!(%address, ?full, "a connection too many");
+    let _ = stream.try_write(NO_ROOM);
+}
+
+struct Front {
+    router: Router,
+    doors: Doors,
+}
+
+impl Front {
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        seat: Seat,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        // An answer whose body follows its head would wait for the client to confirm the head, which takes it up to 40 ms.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection that collects what it sends");
+        }
+        let seat = Arc::new(seat);
+        seat.enter(Phase::Head);
+        let socket = TokioIo::new(Seated::new(stream, Arc::clone(&seat)));
+        let seat_of_service = Arc::clone(&seat);
+        let service = service_fn(move |request| {
+            seat_of_service.enter(Phase::Work);
+            Arc::clone(&self).answer(request, address, Arc::clone(&seat_of_service))
+        });
+        // Deadlines are kept outside: the seat knows in which part of a request its connection is.
+        let mut builder = http1::Builder::new();
+        builder
+            .header_read_timeout(None::<Duration>)
+            .max_buf_size(MAX_HEAD_BYTES);
+        let mut connection = pin!(builder.serve_connection(socket, service).with_upgrades());
+        let mut is_stopping = pin!(stopped.wait_for(|stopping| *stopping));
+        let mut has_stopped = false;
+        let outcome = poll_fn(|context| {
+            if seat.poll_cut(context).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            if !has_stopped && is_stopping.as_mut().poll(context).is_ready() {
+                has_stopped = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(context)
+        })
+        .await;
+        if let Err(error) = outcome {
+            tracing::trace!(%error, %address, "a connection failed");
+        }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+        address: SocketAddr,
+        seat: Arc<Seat>,
+    ) -> Result<Response<Body>, Infallible> {
+        let response = match self.other_host(&request) {
+            Some(refusal) => refusal,
+            None => {
+                request.extensions_mut().insert(ConnectInfo(address));
+                let service = TowerToHyperService::new(self.router.clone());
+                service.call(request.map(Body::new)).await?
+            }
+        };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // From here on it is whoever took it over that sets deadlines.
+            return Ok(response);
+        }
+        Ok(response.map(|body| Body::new(Answered::new(body, seat))))
+    }
+
+    /// The refusal of a request for a name that is not this server's.
+    fn other_host(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
+        let fields = request.headers().get_all(header::HOST).iter();
+        let fields = fields.map(|field| field.to_str().unwrap_or_default());
+        let mut hosts = fields.chain(request.uri().authority().map(|authority| authority.as_str()));
+        let other = hosts.find(|host| !self.doors.hosts.allow(host))?;
+        let mut words = format!("{:?} is not a name of this server", cut(other));
+        if !self.doors.other_host.is_empty() {
+            words.push_str("; ");
+            words.push_str(&self.doors.other_host);
+        }
+        words.push('\n');
+        let mut response = Response::new(Body::from(words));
+        *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
+        let fields = response.headers_mut();
+        let text = header::HeaderValue::from_static("text/plain; charset=utf-8");
+        fields.insert(header::CONTENT_TYPE, text);
+        let nosniff = header::HeaderValue::from_static("nosniff");
+        fields.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+        Some(response)
+    }
+}
+
+/// As much of a name as is worth showing.
+fn cut(host: &str) -> &str {
+    const SHOWN: usize = 100;
+    &host[..host.floor_char_boundary(SHOWN)]
+}
+
+#[cfg(test)]
+mod tests;

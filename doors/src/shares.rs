@@ -1,0 +1,474 @@
+//! Room that many want, given out so that nobody takes the share of others.
+//!
+//! Three limits: of one client, of one network, in all. At a limit somebody makes room if they can be spared: those that
+//! wait for nothing but their client go first, the one that has done so for longest before the others. At the limits of a
+//! client and of its network that is one of the same client or network; at the limit of all, one of the network that has
+//! most. So a newcomer is refused only by what its own address or network has, or where all networks have alike.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::task::AtomicWaker;
+use tokio::sync::Notify;
+
+use crate::network::{Network, network, one_client};
+
+/// Whoever takes nothing of what is there for so long can be spared.
+pub const STALLED_AFTER: Duration = Duration::from_secs(2);
+
+/// How much room there is.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// In all.
+    pub all: usize,
+    /// For one network.
+    pub network: usize,
+    /// For one client.
+    pub one: usize,
+    /// For this machine's own address, and for each proxy: many programs and many people have the same one.
+    pub many: usize,
+}
+
+/// Why there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// The client, or its network, has all that it may have.
+    Own,
+    /// Everybody together has all there is.
+    All,
+}
+
+/// Room that many want. Cheap to clone; clones are the same room.
+#[derive(Clone)]
+pub struct Shares {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    room: Room,
+    /// Addresses that stand for many.
+    many: Vec<IpAddr>,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    next: u64,
+    taken: HashMap<u64, Entry>,
+}
+
+struct Entry {
+    client: IpAddr,
+    network: Network,
+    begun: Instant,
+    state: Arc<State>,
+}
+
+/// What goes on in a seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing is asked for.
+    Idle,
+    /// A question has begun.
+    Head,
+    /// A question is being answered.
+    Work,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Activity {
+    pub(crate) phase: Phase,
+    /// Since when.
+    pub(crate) since: Instant,
+    /// Since when there is something that the client does not take, or does not bring.
+    pub(crate) stalled: Option<Instant>,
+}
+
+struct State {
+    activity: Mutex<Activity>,
+    cut: AtomicBool,
+    waker: AtomicWaker,
+    notify: Notify,
+}
+
+/// A share of the room, until it is dropped. It can be cut: then its room is another's already, and whoever has it is to end.
+pub struct Seat {
+    id: u64,
+    state: Arc<State>,
+    inner: Arc<Inner>,
+}
+
+impl Shares {
+    /// Room for so many; `many` are addresses that stand for many clients, beside 127.0.0.1 and ::1.
+    pub fn new(room: Room, many: &[IpAddr]) -> Self {
+        let own = [
+            IpAddr::from([127, 0, 0, 1]),
+            IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
+        ];
+        let many = own.into_iter().chain(many.iter().map(IpAddr::to_canonical)).collect();
+        Self {
+            inner: Arc::new(Inner {
+                room,
+                many,
+                table: Mutex::default(),
+            }),
+        }
+    }
+
+    /// A seat for a client, for which another may have to go.
+    ///
+    /// # Errors
+    /// There is none, and nobody who can be spared.
+    pub fn take(&self, from: IpAddr) -> Result<Seat, Full> {
+        self.seat(from, true)
+    }
+
+    /// A seat for a client, if one is free.
+    pub fn spare(&self, from: IpAddr) -> Option<Seat> {
+        self.seat(from, false).ok()
+    }
+
+    fn seat(&self, from: IpAddr, may_cut: bool) -> Result<Seat, Full> {
+        let (client, network, now) = (one_client(from), network(from), Instant::now());
+        let room = &self.inner.room;
+        let one = match self.inner.many.contains(&client) {
+            true => room.many,
+            false => room.one,
+        };
+        let mut table = self.inner.lock();
+        let of_client = |entry: &Entry| entry.client == client;
+        let of_network = |entry: &Entry| entry.network == network;
+        if table.count(of_client) >= one && !(may_cut && table.cut_one(now, of_client)) {
+            return Err(Full::Own);
+        }
+        if table.count(of_network) >= room.network.max(one) && !(may_cut && table.cut_one(now, of_network)) {
+            return Err(Full::Own);
+        }
+        if table.taken.len() >= room.all && !(may_cut && table.make_room(now, network)) {
+            return Err(Full::All);
+        }
+        let state = Arc::new(State::new(now));
+        let id = table.next;
+        table.next += 1;
+        table.taken.insert(
+            id,
+            Entry {
+                client,
+                network,
+                begun: now,
+                state: Arc::clone(&state),
+            },
+        );
+        drop(table);
+        Ok(Seat {
+            id,
+            state,
+            inner: Arc::clone(&self.inner),
+        })
+    }
+
+    /// How many seats are taken.
+    pub fn taken(&self) -> usize {
+        self.inner.lock().taken.len()
+    }
+
+    /// Cuts one that can be spared, whoever has it. Gives back whether there was one.
+    pub(crate) fn cut_any(&self) -> bool {
+        self.inner.lock().cut_one(Instant::now(), |_| true)
+    }
+
+    /// Cuts those that `is_over` says have had their time.
+    pub(crate) fn sweep(&self, is_over: impl Fn(&Activity) -> bool) {
+        self.inner.lock().taken.retain(|_, entry| {
+            let over = is_over(&lock(&entry.state.activity));
+            if over {
+                entry.state.cut();
+            }
+            !over
+        });
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        lock(&self.table)
+    }
+}
+
+impl Table {
+    fn count(&self, of: impl Fn(&Entry) -> bool) -> usize {
+        self.taken.values().filter(|entry| of(entry)).count()
+    }
+
+    /// Cuts the one among some that can best be spared. Gives back whether there was one.
+    fn cut_one(&mut self, now: Instant, of: impl Fn(&Entry) -> bool) -> bool {
+        let entries = self.taken.iter().filter(|(_, entry)| of(entry));
+        let best = entries
+            .filter_map(|(id, entry)| Some((entry.sparable(now)?, *id)))
+            .max();
+        best.is_some_and(|(_, id)| self.cut(id))
+    }
+
+    /// Cuts one for somebody of a network, where all is taken.
+    fn make_room(&mut self, now: Instant, newcomer: Network) -> bool {
+        let mut counts: HashMap<Network, usize> = HashMap::new();
+        for entry in self.taken.values() {
+            *counts.entry(entry.network).or_default() += 1;
+        }
+        let own = counts.get(&newcomer).copied().unwrap_or_default();
+        let mut others: Vec<(usize, Network)> = counts.into_iter().map(|(network, count)| (count, network)).collect();
+        others.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+        let larger = others.iter().take_while(|(count, _)| *count > own);
+        for (_, network) in larger {
+            if self.cut_one(now, |entry| entry.network == *network) {
+                return true;
+            }
+        }
+        // Who asks for nothing loses nothing.
+        let is_idle = |entry: &Entry| lock(&entry.state.activity).phase == Phase::Idle;
+        if self.cut_one(now, is_idle) {
+            return true;
+        }
+        // All are at work, and somebody has far more than this one would have: the oldest of theirs has had its time.
+        let Some((count, most)) = others.first() else {
+            return false;
+        };
+        if *count <= 2 * (own + 1) {
+            return false;
+        }
+        let theirs = self.taken.iter().filter(|(_, entry)| entry.network == *most);
+        let oldest = theirs.min_by_key(|(_, entry)| entry.begun).map(|(id, _)| *id);
+        oldest.is_some_and(|id| self.cut(id))
+    }
+
+    fn cut(&mut self, id: u64) -> bool {
+        match self.taken.remove(&id) {
+            Some(entry) => {
+                entry.state.cut();
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Entry {
+    /// Whether it can be spared, and how well: whether nothing is asked for, and for how long nothing has come of it.
+    fn sparable(&self, now: Instant) -> Option<(bool, Duration)> {
+        let activity = *lock(&self.state.activity);
+        match (activity.phase, activity.stalled) {
+            (Phase::Idle | Phase::Head, _) => Some((true, now.saturating_duration_since(activity.since))),
+            (Phase::Work, Some(since)) => {
+                let stalled = now.saturating_duration_since(since);
+                (stalled >= STALLED_AFTER).then_some((false, stalled))
+            }
+            (Phase::Work, None) => None,
+        }
+    }
+}
+
+impl State {
+    fn new(now: Instant) -> Self {
+        Self {
+            activity: Mutex::new(Activity {
+                phase: Phase::Work,
+                since: now,
+                stalled: None,
+            }),
+            cut: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            notify: Notify::new(),
+        }
+    }
+
+    fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+        self.waker.wake();
+        self.notify.notify_waiters();
+    }
+
+    fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::SeqCst)
+    }
+}
+
+impl Seat {
+    /// Something else goes on from now on.
+    pub(crate) fn enter(&self, phase: Phase) {
+        let mut activity = lock(&self.state.activity);
+        activity.phase = phase;
+        activity.since = Instant::now();
+    }
+
+    /// Bytes came: a question has begun if none was being answered.
+    pub(crate) fn heard(&self) {
+        let mut activity = lock(&self.state.activity);
+        if activity.phase == Phase::Idle {
+            activity.phase = Phase::Head;
+            activity.since = Instant::now();
+        }
+    }
+
+    /// From now on it is the client that is waited for.
+    pub fn waits_for_client(&self) {
+        lock(&self.state.activity).stalled.get_or_insert_with(Instant::now);
+    }
+
+    /// The client did something.
+    pub fn moved(&self) {
+        lock(&self.state.activity).stalled = None;
+    }
+
+    /// Ready when the seat was cut. Only the task that asked last is woken.
+    pub fn poll_cut(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.state.waker.register(context.waker());
+        match self.state.is_cut() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Done when the seat is cut; for any number of tasks.
+    pub async fn cut(&self) {
+        let told = self.state.notify.notified();
+        if !self.state.is_cut() {
+            told.await;
+        }
+    }
+
+    /// Whether the seat was cut.
+    pub fn is_cut(&self) -> bool {
+        self.state.is_cut()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.inner.lock().taken.remove(&self.id);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: Room = Room {
+        all: 8,
+        network: 4,
+        one: 3,
+        many: 6,
+    };
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// Seats of a client until one is refused.
+    fn all_of(shares: &Shares, from: &str) -> (Vec<Seat>, Full) {
+        let mut seats = Vec::new();
+        loop {
+            match shares.take(ip(from)) {
+                Ok(seat) => seats.push(seat),
+                Err(full) => return (seats, full),
+            }
+        }
+    }
+
+    fn wait(seat: &Seat) {
+        lock(&seat.state.activity).stalled = Instant::now().checked_sub(STALLED_AFTER);
+    }
+
+    #[test]
+    fn a_client_and_its_network_have_so_many_and_no_more() {
+        let shares = Shares::new(ROOM, &[ip("10.0.0.9")]);
+        let (one, full) = all_of(&shares, "8.8.0.1");
+        assert_eq!((one.len(), full), (ROOM.one, Full::Own));
+        let (beside, full) = all_of(&shares, "8.8.0.2");
+        assert_eq!((beside.len(), full), (ROOM.network - ROOM.one, Full::Own));
+        assert_eq!(all_of(&shares, "9.9.9.9").0.len(), ROOM.one);
+        drop((one, beside));
+        assert_eq!(shares.taken(), 0);
+        for many in ["127.0.0.1", "::1", "10.0.0.9"] {
+            assert_eq!(all_of(&shares, many).0.len(), ROOM.many, "{many}");
+        }
+        assert_eq!(all_of(&shares, "127.0.0.2").0.len(), ROOM.one);
+    }
+
+    #[test]
+    fn who_only_waits_for_its_client_makes_room_for_the_same_client() {
+        let shares = Shares::new(ROOM, &[]);
+        let (seats, _) = all_of(&shares, "8.8.0.1");
+        assert!(shares.take(ip("8.8.0.1")).is_err());
+        wait(&seats[1]);
+        assert!(shares.spare(ip("8.8.0.1")).is_none() && !seats[1].is_cut());
+        let more = shares.take(ip("8.8.0.1")).unwrap();
+        assert_eq!([0, 1, 2].map(|n| seats[n].is_cut()), [false, true, false]);
+        // Who took a little in between is spared no more than one that works.
+        wait(&seats[0]);
+        seats[0].moved();
+        assert!(shares.take(ip("8.8.0.1")).is_err());
+        // And what is idle goes before what waits.
+        wait(&seats[0]);
+        seats[2].enter(Phase::Idle);
+        let last = shares.take(ip("8.8.0.1")).unwrap();
+        assert_eq!([0, 1, 2].map(|n| seats[n].is_cut()), [false, true, true]);
+        assert_eq!(shares.taken(), ROOM.one);
+        drop((seats, more, last));
+        assert_eq!(shares.taken(), 0);
+    }
+
+    #[test]
+    fn where_all_is_taken_whoever_has_most_makes_room() {
+        let shares = Shares::new(ROOM, &[]);
+        let mut seats = Vec::new();
+        for n in 0..ROOM.all {
+            seats.push(
+                shares
+                    .take(ip(&format!("8.8.0.{n}")))
+                    .or_else(|_| shares.take(ip("9.9.0.1"))),
+            );
+            if n >= ROOM.network + ROOM.one {
+                seats.push(shares.take(ip("7.7.0.1")));
+            }
+        }
+        let seats: Vec<Seat> = seats.into_iter().flatten().collect();
+        assert_eq!((seats.len(), shares.taken()), (ROOM.all, ROOM.all));
+        // Nobody is waiting for anything: the network with four seats gives the oldest of them to one with none.
+        let new = shares.take(ip("6.6.0.1")).unwrap();
+        assert!(seats[0].is_cut() && seats.iter().filter(|seat| seat.is_cut()).count() == 1);
+        // Nobody has far more now than this one would have with a second seat.
+        assert_eq!(shares.take(ip("6.6.0.1")).err(), Some(Full::All));
+        wait(&seats[1]);
+        let second = shares.take(ip("6.6.0.1")).unwrap();
+        assert!(seats[1].is_cut());
+        drop(second);
+        drop(new);
+    }
+
+    #[tokio::test]
+    async fn whoever_has_a_seat_hears_that_it_was_cut() {
+        let shares = Shares::new(ROOM, &[]);
+        let seat = Arc::new(shares.take(ip("8.8.0.1")).unwrap());
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let seat = Arc::clone(&seat);
+                tokio::spawn(async move { seat.cut().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        seat.enter(Phase::Idle);
+        assert!(shares.cut_any() && seat.is_cut() && !shares.cut_any());
+        for waiting in waiting {
+            waiting.await.unwrap();
+        }
+        seat.cut().await;
+    }
+}
