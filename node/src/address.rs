@@ -73,21 +73,40 @@ pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
-/// What counts as one operator's network: a /16 of IPv4, a /32 of IPv6.
+/// What counts as one operator's network: a /16 of IPv4, a /32 of IPv6. Each private or loopback address is one of its own: a
+/// local network is not one stranger.
 pub(crate) type IpGroup = [u8; 5];
 
 /// The network that an address is in; none of an address that does not begin with an IP address.
 pub(crate) fn ip_group(address: &Multiaddr) -> Option<IpGroup> {
-    match ip(address)? {
+    let own = matches!(reach(address), Reach::Loopback | Reach::Private);
+    let ip = match ip(address)? {
+        IpAddr::V6(ip) => ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4),
+        ip => ip,
+    };
+    Some(match ip {
         IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            Some([4, a, b, 0, 0])
+            let [a, b, c, d] = ip.octets();
+            if own { [1, a, b, c, d] } else { [4, a, b, 0, 0] }
         }
         IpAddr::V6(ip) => {
             let [a, b, c, d, ..] = ip.octets();
-            Some([6, a, b, c, d])
+            if own {
+                // Of 16 bytes there is room for 4: two who share these share what they may do here.
+                let folded = ip
+                    .segments()
+                    .chunks_exact(2)
+                    .fold([0u16; 2], |[left, right], pair| match pair {
+                        [one, other] => [left ^ one, right ^ other],
+                        _ => [left, right],
+                    });
+                let [[e, f], [g, h]] = folded.map(u16::to_be_bytes);
+                [2, e, f, g, h]
+            } else {
+                [6, a, b, c, d]
+            }
         }
-    }
+    })
 }
 
 /// Drops the QUIC addresses of a host that also offers TCP, where the path is local.
@@ -156,6 +175,24 @@ mod tests {
             reach_of(&format!("/ip4/8.8.8.8/tcp/1/p2p/{relay}/p2p-circuit")),
             Reach::Nowhere
         );
+    }
+
+    #[test]
+    fn neighbours_on_the_internet_are_one_network_and_those_at_home_are_not() {
+        let group = |text: &str| ip_group(&text.parse().unwrap());
+        for (one, other, same) in [
+            ("/ip4/93.184.1.1/tcp/1", "/ip4/93.184.2.2/udp/2/quic-v1", true),
+            ("/ip4/93.184.1.1/tcp/1", "/ip4/93.185.1.1/tcp/1", false),
+            ("/ip4/93.184.1.1/tcp/1", "/ip6/::ffff:93.184.7.7/tcp/1", true),
+            ("/ip4/192.168.1.1/tcp/1", "/ip4/192.168.1.1/tcp/2", true),
+            ("/ip4/192.168.1.1/tcp/1", "/ip4/192.168.1.2/tcp/1", false),
+            ("/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.2/tcp/1", false),
+            ("/ip6/2a00:1:2::1/tcp/1", "/ip6/2a00:1:3::1/tcp/1", true),
+            ("/ip6/fd00::1/tcp/1", "/ip6/fd00::2/tcp/1", false),
+        ] {
+            assert_eq!(group(one) == group(other), same, "{one} {other}");
+        }
+        assert_eq!(group("/dnsaddr/bootstrap.libp2p.io"), None);
     }
 
     #[test]

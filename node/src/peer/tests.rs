@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) mod keys;
+mod records;
 
 use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
