@@ -7,8 +7,10 @@
 //! - Each network (see [`IpGroup`](crate::address::IpGroup)) has [turns](super::turns) for questions, for value records and
 //!   for provider records. Who asks too fast waits, since a stream that is open is all it costs (libp2p has 32 a connection);
 //!   provider records, which nobody waits for, are dropped.
-//! - A value record is checked away from that task, a few at a time, and libp2p is told of it when it is known whether it is
-//!   kept. Whoever put it gets a confirmation only then, and an end of the stream otherwise.
+//! - A value record is checked away from that task, a few at a time, and libp2p is told of it, and confirms it, when it is kept.
+//!
+//! Whoever is refused gets the answer of a peer that knows nothing, at once: libp2p's own way to refuse leaves the stream open
+//! until the other side gives up.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future as _;
@@ -71,8 +73,8 @@ pub(super) struct Request {
 pub(super) enum Outcome {
     /// libp2p is to answer it; what it brings is this owner's.
     Answer(Owner),
-    /// It is a value record: libp2p is to confirm that it is kept, or to refuse it.
-    Checked { is_kept: bool },
+    /// It is a value record that is kept: libp2p is to confirm that.
+    Kept,
     /// It is to be refused, if anybody waits for an answer.
     Refuse,
 }
@@ -208,8 +210,11 @@ impl Desk {
             // A check that came to no end is none that was passed.
             let mut verdicts = verdicts.unwrap_or_default().into_iter();
             for request in self.checking.take().into_iter().flat_map(|checking| checking.requests) {
-                let is_kept = verdicts.next().unwrap_or_default();
-                self.decided.push_back((request, Outcome::Checked { is_kept }));
+                let outcome = match verdicts.next() {
+                    Some(true) => Outcome::Kept,
+                    _ => Outcome::Refuse,
+                };
+                self.decided.push_back((request, outcome));
             }
             return Poll::Ready(());
         }
@@ -263,13 +268,27 @@ fn record(request: &Request) -> (Vec<u8>, Vec<u8>) {
     }
 }
 
-/// A refusal of what was asked, if anybody waits for an answer.
+/// A refusal of what was asked, if anybody waits for an answer: nothing is known here. In answer to a put that is no confirmation,
+/// neither to libp2p nor to go-libp2p, which looks for the value.
 pub(super) fn refusal(request: Request) -> Option<ToPeer> {
+    let closer_peers = Vec::new();
     match request.event {
-        FromPeer::FindNodeReq { request_id, .. }
-        | FromPeer::GetProvidersReq { request_id, .. }
-        | FromPeer::GetRecord { request_id, .. }
-        | FromPeer::PutRecord { request_id, .. } => Some(ToPeer::Reset(request_id)),
+        FromPeer::FindNodeReq { request_id, .. } | FromPeer::PutRecord { request_id, .. } => {
+            Some(ToPeer::FindNodeRes {
+                closer_peers,
+                request_id,
+            })
+        }
+        FromPeer::GetProvidersReq { request_id, .. } => Some(ToPeer::GetProvidersRes {
+            closer_peers,
+            provider_peers: Vec::new(),
+            request_id,
+        }),
+        FromPeer::GetRecord { request_id, .. } => Some(ToPeer::GetRecordRes {
+            record: None,
+            closer_peers,
+            request_id,
+        }),
         _ => None,
     }
 }
@@ -367,12 +386,16 @@ mod tests {
         (0..2 * CHECKED_AT_ONCE).for_each(|_| desk.to_check(provider(3, 34)));
         for _ in 0..2 * CHECKED_AT_ONCE {
             let (_, outcome) = poll_fn(|cx| desk.poll(cx)).await;
-            assert!(matches!(outcome, Outcome::Checked { is_kept: false }));
+            assert!(is_refused(&outcome));
         }
+        desk.check_with(Arc::new(|_, _, _| true));
+        desk.to_check(provider(3, 34));
+        let (_, outcome) = poll_fn(|cx| desk.poll(cx)).await;
+        assert!(matches!(outcome, Outcome::Kept));
         // A check that panics is none that was passed.
         desk.check_with(Arc::new(|_, _, _| panic!("told")));
         desk.to_check(provider(3, 34));
         let (_, outcome) = poll_fn(|cx| desk.poll(cx)).await;
-        assert!(matches!(outcome, Outcome::Checked { is_kept: false }));
+        assert!(is_refused(&outcome));
     }
 }

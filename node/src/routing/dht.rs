@@ -97,7 +97,7 @@ impl Dht {
     fn on_decided(&mut self, request: Request, outcome: Outcome) {
         match outcome {
             Outcome::Answer(owner) => self.kad.store_mut().expect_from(owner),
-            Outcome::Checked { is_kept } => self.kad.store_mut().expect_kept(is_kept),
+            Outcome::Kept => self.kad.store_mut().expect_kept(),
             Outcome::Refuse => {
                 let (peer, connection) = (request.peer, request.connection);
                 self.refusals

@@ -76,7 +76,7 @@ pub(crate) struct Records {
     network: Network,
     /// Who put the provider record that libp2p hands over next.
     from: Owner,
-    /// Whether the value record that libp2p hands over next is kept: it was judged before.
+    /// Whether the value record that libp2p hands over next is kept already.
     is_kept: bool,
 }
 
@@ -265,9 +265,9 @@ impl Records {
         self.from = owner;
     }
 
-    /// Says whether the value record that libp2p hands over next is kept.
-    pub(super) fn expect_kept(&mut self, is_kept: bool) {
-        self.is_kept = is_kept;
+    /// Says that the value record that libp2p hands over next is kept already.
+    pub(super) fn expect_kept(&mut self) {
+        self.is_kept = true;
     }
 
     fn provider_prefix(&self, key: &[u8]) -> Vec<u8> {

@@ -175,8 +175,11 @@ fn key(orders: &Orders) -> Result<Vec<u8>, Failure> {
 }
 
 async fn holders_of(stream: &mut Stream, key: &[u8]) -> Result<usize, Failure> {
-    let asked = kad::ask(stream, &kad::get_providers(key));
-    let answer = tokio::time::timeout(LIMIT, asked).await.map_err(text)?.map_err(text)?;
+    let asked = kad::get_providers(key);
+    let answer = tokio::time::timeout(LIMIT, kad::ask(stream, &asked))
+        .await
+        .map_err(text)?
+        .map_err(text)?;
     Ok(kad::providers(&answer).len())
 }
 
@@ -207,7 +210,7 @@ pub(crate) async fn publishes(orders: &Orders) -> Result<(), Failure> {
     let (key, record) = kad::name(&Keypair::generate_ed25519(), 0).map_err(text)?;
     let put = kad::put_value(&key, &record);
     let put = tokio::time::timeout(LIMIT, kad::ask(&mut stream, &put)).await;
-    let confirmed = matches!(put, Ok(Ok(_)));
+    let confirmed = matches!(put, Ok(Ok(answer)) if kad::value(&answer).as_ref() == Some(&record));
     let mut stream = wire.open(kad::PROTOCOL).await.map_err(text)?;
     let asked = kad::get_value(&key);
     let answer = tokio::time::timeout(LIMIT, kad::ask(&mut stream, &asked))

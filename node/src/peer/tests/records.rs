@@ -10,6 +10,7 @@ use super::*;
 use crate::ipns::Name;
 use crate::ipns::record::{Contents, Record};
 use crate::routing::Network;
+use crate::routing::desk::MAX_SOUGHT_BYTES;
 use crate::store::Table;
 
 fn record(key: &Keypair, sequence: u64) -> Vec<u8> {
@@ -35,6 +36,7 @@ async fn a_record_is_confirmed_if_and_only_if_it_is_kept() {
     introduce(&other, &holder).await;
     let key = Keypair::generate_ed25519();
     let name = Name::from_public_key(&key.public());
+    let started = Instant::now();
     let mut forged = record(&key, 9);
     let last = forged.len() - 1;
     forged[last] ^= 1;
@@ -49,22 +51,24 @@ async fn a_record_is_confirmed_if_and_only_if_it_is_kept() {
     );
     let foreign = Name::from_public_key(&Keypair::generate_ed25519().public());
     assert!(!put(&other, &holder, &foreign, record(&key, 3)).await);
+    assert!(started.elapsed() < NO_TIMER, "a refusal is told at once");
 }
 
 #[tokio::test]
-async fn a_key_over_the_limit_is_not_looked_for() {
+async fn a_key_over_the_limit_is_not_looked_for_and_the_answer_comes_at_once() {
     let (holder, other) = (start().await, start().await);
     introduce(&other, &holder).await;
-    let at_most = crate::routing::desk::MAX_SOUGHT_BYTES;
-    for (bytes, answers) in [(at_most, vec![holder.peer_id()]), (at_most + 1, vec![])] {
+    let started = Instant::now();
+    for bytes in [MAX_SOUGHT_BYTES, MAX_SOUGHT_BYTES + 1, 100 << 10] {
         let until = tokio::time::Instant::now() + SOON;
-        let walk = other
-            .routing()
-            .values(Network::Lan, &vec![7; bytes], until)
-            .await
-            .unwrap();
-        assert_eq!(walk.without.await.unwrap(), answers, "{bytes} bytes");
+        let walk = other.routing().values(Network::Lan, &vec![7; bytes], until);
+        assert_eq!(
+            walk.await.unwrap().without.await.unwrap(),
+            [holder.peer_id()],
+            "{bytes} bytes"
+        );
     }
+    assert!(started.elapsed() < NO_TIMER);
 }
 
 /// Times of `count` questions that `holder` answers.

@@ -390,7 +390,7 @@ mod tests {
         let mut shelf = shelf(100);
         let honest = owner(1, 1);
         (0..5).for_each(|number| assert!(put(&mut shelf, number, honest)));
-        (100..1000).for_each(|number| drop(put(&mut shelf, number, owner(1, 2 + number % 4))));
+        (100..1000).for_each(|number| _ = put(&mut shelf, number, owner(1, 2 + number % 4)));
         assert_eq!(held_by(&shelf, honest), 5);
         check(&shelf);
     }
@@ -399,7 +399,7 @@ mod tests {
     fn of_one_owner_the_nearest_records_stay() {
         let mut shelf = shelf(10);
         let one = owner(1, 1);
-        (0..1000).for_each(|number| drop(put(&mut shelf, number, one)));
+        (0..1000).for_each(|number| _ = put(&mut shelf, number, one));
         let mut nearest: Vec<u64> = (0..1000u64).collect();
         nearest.sort_by_key(|number| std::cmp::Reverse(shelf.nearness(&number.to_be_bytes())));
         for number in &nearest[..10] {
@@ -428,7 +428,7 @@ mod tests {
         for number in 0..10u64 {
             assert!(shelf.insert(&number.to_be_bytes(), b"", b"ours", LATER, None));
         }
-        (100..200).for_each(|number| drop(put(&mut shelf, number, owner(1, 1))));
+        (100..200).for_each(|number| _ = put(&mut shelf, number, owner(1, 1)));
         assert_eq!(shelf.entries.len(), 11);
         check(&shelf);
     }
