@@ -6,6 +6,7 @@
 
 mod connections;
 mod doors;
+mod records;
 mod wants;
 
 use interop_tests::process::{Running, resident, run};

@@ -1,8 +1,8 @@
 //! Finding out who has a block, and telling others what is here, on two Kademlia DHTs.
 //!
 //! The public DHT is used for announcements when anybody of it is known, the local one otherwise; questions go to both
-//! at once (Kubo's rule). libp2p's Kademlia does the walks. What it lacks is here: [records on disk](records) with
-//! limits and validation, a [`schedule`] of announcements that survives restarts, answers checked and counted.
+//! at once (Kubo's rule). libp2p's Kademlia does the walks. What it lacks is here: [records](records) with
+//! limits and validation, [turns](desk) for those who ask, a [`schedule`] of announcements that survives restarts, answers checked and counted.
 //!
 //! # Limitations
 //! Whether this peer can be reached from the internet is only found out when somebody does reach it; there is no relay
@@ -13,11 +13,13 @@
 //! [`Routing`] is a handle: cheap to clone, and of no use once its peer is shut down ([`RoutingError::Stopped`]).
 
 pub(crate) mod command;
+pub(crate) mod desk;
 pub(crate) mod dht;
 mod network;
 pub(crate) mod queries;
 pub mod records;
 pub mod schedule;
+mod turns;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -219,8 +221,7 @@ impl Routing {
 
     /// Number of keys this peer announces.
     pub async fn provided(&self) -> usize {
-        let schedule = self.schedule.clone();
-        blocking(move || schedule.len()).await
+        self.schedule.len()
     }
 
     /// Announcements that are due now.

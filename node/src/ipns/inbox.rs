@@ -6,9 +6,9 @@ use super::record::{Name, Record};
 use super::state::States;
 use crate::clock::Clock;
 use crate::clock::to_unix;
-use crate::routing::records::Records;
+use crate::routing::records::{Owner, Records};
 
-/// Checks and keeps records that come in. Owned by the driver.
+/// Checks and keeps records that come in.
 pub(crate) struct Inbox {
     states: States,
     records: Records,
@@ -23,10 +23,9 @@ impl Inbox {
     /// Keeps `value` if it is a valid record for `key` and better than what is kept. Returns whether it was taken. Of a name
     /// that was withdrawn here only the number is noted: nobody gets it from here because others brought it back.
     ///
-    /// Runs in the driver, so that whoever put the record can rely on the answer that libp2p has already sent. The cost
-    /// there is bounded: the signatures of the new record and of the two that may be kept of the name are checked, with
-    /// up to six reads and two writes of a table, which do not wait for the disk to be flushed.
-    pub(crate) fn offer(&self, key: &[u8], value: &[u8]) -> bool {
+    /// Blocking: the signatures of the new record and of the two that may be kept of the name are checked, with reads and writes
+    /// of a table. Whoever put the record is told what this returns.
+    pub(crate) fn offer(&self, key: &[u8], value: &[u8], owner: Owner) -> bool {
         // Kubo also takes `/pk/`, for keys that names did not hold before 2018; it is refused here.
         let Some(name) = Name::from_routing_key(key) else {
             tracing::debug!("a record outside /ipns/ is refused");
@@ -47,12 +46,12 @@ impl Inbox {
         }) {
             tracing::warn!(%name, %error, "a newer record could not be noted");
         }
-        !withdrawn && keep(&self.records, &name, &record, self.records.value_deadline())
+        !withdrawn && keep(&self.records, &name, &record, owner)
     }
 }
 
-/// Keeps a checked record for others to fetch from us, at most until `deadline`, unless a better one is there.
-pub(super) fn keep(records: &Records, name: &Name, record: &Record, deadline: u64) -> bool {
+/// Keeps a checked record that `owner` put, for others to fetch from us, unless a better one is there.
+fn keep(records: &Records, name: &Name, record: &Record, owner: Owner) -> bool {
     let key = name.routing_key();
     let known = records
         .value(&key)
@@ -60,9 +59,8 @@ pub(super) fn keep(records: &Records, name: &Name, record: &Record, deadline: u6
     if known.is_some_and(|known| known.bytes() != record.bytes() && !record.compare(&known).is_gt()) {
         return false;
     }
-    records
-        .put_value(&key, record.bytes(), deadline.min(to_unix(record.valid_until())))
-        .is_ok()
+    let expires = records.value_deadline().min(to_unix(record.valid_until()));
+    records.put_value(&key, record.bytes(), expires, owner).is_ok()
 }
 
 /// Keeps a checked record of an own or followed name for as long as it is valid, whatever others have left here.

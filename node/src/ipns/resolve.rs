@@ -9,7 +9,7 @@ use crate::routing::RoutingError;
 use crate::store::StoreError;
 use crate::threads::blocking;
 
-/// How long the network is asked.
+/// How long the network is asked at most; a peer that does not answer holds it up that long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether the network is asked.
@@ -101,8 +101,9 @@ impl Names {
     /// What `name` stands for.
     ///
     /// With [`Freshness::Network`], both DHTs are asked for a newer record than the one known here, every time; the
-    /// best valid one is kept, given to those who hold an older one, and returned. On a local network that takes
-    /// milliseconds. Without any answer, what is known here is returned, marked as such. Just after the start of a peer,
+    /// best valid one is kept, given to those who hold an older one, and returned. That is the best of what the peers closest to
+    /// the name say: it is waited for until all of them have answered, more than 16 have a valid record, or ten seconds are
+    /// over. On a local network that takes milliseconds. Without any answer, what is known here is returned, marked as such. Just after the start of a peer,
     /// that takes until the networks have been joined or are found to be out of reach, ten seconds at most.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! whether a root is named need not look at all names. Such an entry is written in one step with that of its name and counts
 //! only if the name says the same.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -224,6 +225,8 @@ pub(super) struct States {
     table: Table,
     // Read, change, write back: one at a time.
     writing: Arc<Mutex<()>>,
+    /// When each name that is kept is to be put again; nothing before that was asked for the first time.
+    due: Arc<Mutex<Option<BTreeSet<(u64, Name)>>>>,
 }
 
 impl States {
@@ -231,6 +234,7 @@ impl States {
         Self {
             table,
             writing: Arc::default(),
+            due: Arc::default(),
         }
     }
 
@@ -258,8 +262,30 @@ impl States {
             // Encoding plain integers, booleans and bytes has no way to fail.
             changes.push((key, Some(serde_ipld_dagcbor::to_vec(&entry).unwrap_or_default())));
             self.table.apply(&changes)?;
+            self.note_due(name, &before, &entry);
         }
         Ok(result)
+    }
+
+    fn note_due(&self, name: &Name, before: &Known, after: &Known) {
+        if let Some(due) = &mut *lock(&self.due) {
+            due.remove(&(before.next_put, *name));
+            if after.is_kept() {
+                due.insert((after.next_put, *name));
+            }
+        }
+    }
+
+    /// The names that are kept and to be put again by now. Reads all the first time, and then none.
+    pub(super) fn due(&self, now: u64) -> Result<Vec<Name>, StoreError> {
+        let _writing = lock(&self.writing);
+        let mut due = lock(&self.due);
+        if due.is_none() {
+            let kept = self.all()?.into_iter().filter(|(_, entry)| entry.is_kept());
+            *due = Some(kept.map(|(name, entry)| (entry.next_put, name)).collect());
+        }
+        let due = due.iter().flatten().take_while(|(at, _)| *at <= now);
+        Ok(due.map(|(_, name)| *name).collect())
     }
 
     /// Changes the entry of a name that is known here; others are left alone.
@@ -273,10 +299,12 @@ impl States {
 
     pub(super) fn remove(&self, name: &Name) -> Result<(), StoreError> {
         let _writing = lock(&self.writing);
-        let root = self.get(name)?.and_then(|entry| entry.root(name));
+        let before = self.get(name)?.unwrap_or_default();
         let mut changes = vec![(key(name), None)];
-        changes.extend(root.map(|root| (root_key(&root, name), None)));
-        self.table.apply(&changes)
+        changes.extend(before.root(name).map(|root| (root_key(&root, name), None)));
+        self.table.apply(&changes)?;
+        self.note_due(name, &before, &Known::default());
+        Ok(())
     }
 
     /// Whether a name that is kept stands for this root, or for something below it.
@@ -428,6 +456,30 @@ mod tests {
         assert_eq!(roots_kept(&table), 1, "nothing is left of roots that are not named");
         states.update(&other, |entry| entry.followed = true).unwrap();
         assert_eq!(named(), [false, false, true]);
+    }
+
+    #[test]
+    fn what_is_due_is_known_without_looking_at_what_is_not() {
+        let table = Table::in_memory();
+        let states = States::new(table.clone());
+        let set = |name: &Name, own, next_put| {
+            let change = |entry: &mut Known| (entry.own, entry.next_put) = (own, next_put);
+            states.update(name, change).unwrap();
+        };
+        let [a, b, c] = [0; 3].map(|_| key_and_name().1);
+        set(&a, true, 10);
+        set(&b, false, 10);
+        assert_eq!(states.due(9).unwrap(), []);
+        assert_eq!(states.due(10).unwrap(), [a]);
+        set(&c, true, 5);
+        set(&a, true, 20);
+        assert_eq!(states.due(10).unwrap(), [c]);
+        assert_eq!(states.due(20).unwrap(), [c, a]);
+        set(&b, true, 10);
+        set(&c, false, 5);
+        states.remove(&a).unwrap();
+        assert_eq!(states.due(20).unwrap(), [b]);
+        assert_eq!(States::new(table).due(20).unwrap(), [b]);
     }
 
     #[test]

@@ -10,13 +10,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Names;
 use super::record::{Name, Record};
-use crate::routing::{Network, RoutingError};
+use crate::clock::Clock;
+use crate::routing::{Network, RoutingError, Values};
 
 /// Valid answers from one network after which no more are waited for; Kubo stops after more than 16.
 const QUORUM: usize = 16;
-/// How long further answers are waited for once there is a valid one. A walk through the public DHT takes much longer
-/// to find that nobody is left than to find what there is.
-const AFTER_FIRST: Duration = Duration::from_secs(3);
 /// How long a walk takes to end once it is no longer wanted, at most.
 const WALK_END: Duration = Duration::from_secs(2);
 
@@ -115,42 +113,8 @@ impl Names {
     }
 
     async fn survey_one(&self, network: Network, name: &Name, until: Instant) -> Result<Survey, RoutingError> {
-        let mut survey = Survey::default();
-        let mut values = self.inner.routing.values(network, &name.routing_key(), until).await?;
-        let mut until = until;
-        while survey.holders.len() <= QUORUM {
-            let Ok(Some((peer, bytes))) = timeout_at(until, values.records.recv()).await else {
-                break;
-            };
-            match Record::verify(*name, bytes.into(), self.inner.clock.now()) {
-                Ok(record) => {
-                    if survey.best.is_none() {
-                        until = until.min(Instant::now() + AFTER_FIRST);
-                    }
-                    // What this very peer keeps for others is a record like any other, but it is nobody to be put to.
-                    match peer {
-                        Some(peer) => survey.note(network, peer, record),
-                        None if survey.best.as_ref().is_none_or(|best| record.compare(best).is_gt()) => {
-                            survey.best = Some(record);
-                        }
-                        None => {}
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(%name, ?peer, %error, "an answer is refused");
-                    survey.refused += usize::from(peer.is_some());
-                    survey.refusal = Some(error.to_string());
-                    // Whoever keeps rubbish under this name should get the real one.
-                    survey.without.extend(peer.map(|peer| (network, peer)));
-                }
-            }
-        }
-        drop(values.records);
-        // Ended early or not, the walk tells whom it met, unless the driver is gone.
-        if let Ok(Ok(without)) = timeout(WALK_END, values.without).await {
-            survey.without.extend(without.into_iter().map(|peer| (network, peer)));
-        }
-        Ok(survey)
+        let values = self.inner.routing.values(network, &name.routing_key(), until).await?;
+        Ok(listen(network, name, values, until, &self.inner.clock).await)
     }
 
     /// Puts `record` where records go: to the public network if anybody of it is known and takes it, else to the local
@@ -233,5 +197,99 @@ impl Names {
         if let Err(error) = noted.await {
             tracing::warn!(%name, %error, "a put could not be noted; it will be repeated");
         }
+    }
+}
+
+/// Takes what a walk finds, until none of the closest peers is left that has not answered, enough have a valid record, or
+/// `until`. A record that was found first ends nothing: a newer one may be on its way from a slower peer.
+async fn listen(network: Network, name: &Name, mut values: Values, until: Instant, clock: &Clock) -> Survey {
+    let mut survey = Survey::default();
+    while survey.holders.len() <= QUORUM {
+        let Ok(Some((peer, bytes))) = timeout_at(until, values.records.recv()).await else {
+            break;
+        };
+        match Record::verify(*name, bytes.into(), clock.now()) {
+            // What this very peer keeps for others is a record like any other, but it is nobody to be put to.
+            Ok(record) => match peer {
+                Some(peer) => survey.note(network, peer, record),
+                None if survey.best.as_ref().is_none_or(|best| record.compare(best).is_gt()) => {
+                    survey.best = Some(record);
+                }
+                None => {}
+            },
+            Err(error) => {
+                tracing::debug!(%name, ?peer, %error, "an answer is refused");
+                survey.refused += usize::from(peer.is_some());
+                survey.refusal = Some(error.to_string());
+                // Whoever keeps rubbish under this name should get the real one.
+                survey.without.extend(peer.map(|peer| (network, peer)));
+            }
+        }
+    }
+    drop(values.records);
+    // Ended early or not, the walk tells whom it met, unless the driver is gone.
+    if let Ok(Ok(without)) = timeout(WALK_END, values.without).await {
+        survey.without.extend(without.into_iter().map(|peer| (network, peer)));
+    }
+    survey
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use libp2p::identity::Keypair;
+    use tokio::sync::{mpsc, oneshot};
+
+    use super::super::record::Contents;
+    use super::*;
+
+    fn record(key: &Keypair, sequence: u64) -> Vec<u8> {
+        let contents = Contents {
+            value: "/ipfs/bafkqaaa",
+            sequence,
+            valid_until: SystemTime::now() + Duration::from_secs(3600),
+            ttl: Duration::from_secs(60),
+        };
+        Record::create(key, &contents).unwrap().bytes().to_vec()
+    }
+
+    /// What is heard of peers that answer after these many milliseconds, with records of these numbers, from a walk that is
+    /// over after the last of them or never; and how long that takes.
+    async fn heard(answers: &[(u64, u64)], ends: bool, patience: Duration) -> (Survey, Duration) {
+        let key = Keypair::generate_ed25519();
+        let name = Name::from_public_key(&key.public());
+        let (found, records) = mpsc::channel(64);
+        let (closest, without) = oneshot::channel();
+        let (start, answers) = (Instant::now(), answers.to_vec());
+        tokio::spawn(async move {
+            for (after, sequence) in answers {
+                tokio::time::sleep_until(start + Duration::from_millis(after)).await;
+                let _ = found.send((Some(PeerId::random()), record(&key, sequence))).await;
+            }
+            if !ends {
+                found.closed().await;
+            }
+            let _ = closest.send(Vec::new());
+        });
+        let values = Values { records, without };
+        let survey = listen(Network::Wan, &name, values, start + patience, &Clock::system()).await;
+        (survey, start.elapsed())
+    }
+
+    #[tokio::test]
+    async fn a_newer_record_from_a_slower_peer_is_waited_for() {
+        let patience = Duration::from_secs(60);
+        let (survey, took) = heard(&[(0, 1), (3500, 2)], true, patience).await;
+        assert_eq!(survey.best.unwrap().sequence(), 2);
+        assert!(took < patience / 2, "nobody is left to wait for: {took:?}");
+        // Enough is enough.
+        let (survey, took) = heard(&[(0, 1); QUORUM + 1], false, patience).await;
+        assert_eq!(survey.holders.len(), QUORUM + 1);
+        assert!(took < patience / 2, "{took:?}");
+        // Who never answers does not hold it up for longer than was asked for.
+        let (survey, took) = heard(&[(0, 1)], false, Duration::from_millis(300)).await;
+        assert_eq!(survey.best.unwrap().sequence(), 1);
+        assert!(took >= Duration::from_millis(300) && took < patience / 2, "{took:?}");
     }
 }

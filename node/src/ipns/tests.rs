@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use libp2p::identity::Keypair;
-use libp2p::kad::store::RecordStore;
 
 use super::record::{Contents, Record};
 use super::{Freshness, KeySource, Name, Origin, PublishError, PublishOptions, ResolveError};
@@ -43,7 +42,7 @@ fn plant(node: &Node, name: &Name, bytes: &[u8]) {
     node.names()
         .inner
         .records
-        .put_value(&name.routing_key(), bytes, u64::MAX)
+        .put_value(&name.routing_key(), bytes, u64::MAX, Default::default())
         .unwrap();
 }
 
@@ -99,7 +98,7 @@ async fn a_name_is_served_as_soon_as_it_is_followed() {
     a.names().publish(&key, ONE, PublishOptions::default()).await.unwrap();
     // As a command leaves it that was killed between the two.
     b.names().resolve(&name, Freshness::Network).await.unwrap();
-    RecordStore::remove(&mut b.names().inner.records.clone(), &name.routing_key().into());
+    b.names().inner.records.forget_value(&name.routing_key());
     assert_eq!(held(&b, &name), None);
     b.names().follow(&name).await.unwrap();
     assert!(held(&b, &name).is_some(), "a process that ends now, or begins, has it");

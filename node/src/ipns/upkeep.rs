@@ -76,11 +76,10 @@ impl Names {
             return Ok(0);
         }
         let (states, now) = (self.inner.states.clone(), self.inner.clock.unix());
-        let mut due = blocking(move || states.all()).await?;
-        due.retain(|(_, entry)| (entry.own || entry.followed) && entry.next_put <= now);
+        let due = blocking(move || states.due(now)).await?;
         let count = due.len();
         let mut work = JoinSet::new();
-        for (name, _) in due {
+        for name in due {
             if work.len() >= MAX_AT_ONCE
                 && let Some(Ok(done)) = work.join_next().await
             {

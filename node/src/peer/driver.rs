@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use libp2p::core::ConnectedPoint;
-use libp2p::kad::{self, InboundRequest, QueryResult};
+use libp2p::kad::{self, QueryResult};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping};
@@ -86,9 +86,6 @@ impl Connected {
     }
 }
 
-/// What is done with a value record that comes in: its key, its value.
-pub(crate) type Offered = dyn Fn(&[u8], &[u8]) + Send;
-
 /// See the module's words.
 pub(crate) struct Driver {
     pub(crate) swarm: Swarm<Behaviour>,
@@ -96,9 +93,7 @@ pub(crate) struct Driver {
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) listening: watch::Sender<Vec<Multiaddr>>,
     pub(crate) sizes: watch::Sender<TableSizes>,
-    pub(crate) records: [Records; 2],
-    /// Judges a value record that another peer put here, and keeps it if it is good.
-    pub(crate) offered: Box<Offered>,
+    pub(crate) records: Records,
     pub(crate) exchange: exchange::Handle,
     pub(crate) routing: Routing,
     pub(crate) bootstrap: Vec<Multiaddr>,
@@ -358,8 +353,8 @@ impl Driver {
         }
         if now >= self.state.sweep_at {
             self.state.sweep_at = now + SWEEP_INTERVAL;
-            let records = self.records.clone();
-            tokio::task::spawn_blocking(move || records.iter().for_each(Records::sweep));
+            // Costs what is dropped, and no disk.
+            self.records.sweep();
         }
     }
 
@@ -567,22 +562,6 @@ impl Driver {
                 self.state
                     .queries
                     .progress(network, dht, id, result, step, stats.num_successes());
-            }
-            kad::Event::InboundRequest {
-                request: InboundRequest::PutRecord {
-                    record: Some(record), ..
-                },
-            } => {
-                (self.offered)(record.key.as_ref(), &record.value);
-            }
-            kad::Event::InboundRequest {
-                request: InboundRequest::AddProvider { record: Some(record) },
-            } => {
-                use libp2p::kad::store::RecordStore as _;
-                let provider = record.provider;
-                if let Err(error) = self.dht(network).store_mut().add_provider(record) {
-                    tracing::debug!(%provider, %error, "provider record refused");
-                }
             }
             kad::Event::RoutingUpdated { .. } => self.count(network),
             _ => {}

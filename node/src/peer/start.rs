@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::exchange;
 use crate::ipns::{KeySource, Names, NamesParts};
 use crate::routing::command::MAX_COMMANDS;
+use crate::routing::desk::Offered;
 use crate::routing::dht::Dht;
 use crate::routing::records::Records;
 use crate::routing::schedule::Schedule;
@@ -178,6 +179,13 @@ impl Builder {
         self
     }
 
+    /// Other tables: those of records, of announcements and of names.
+    #[cfg(test)]
+    pub(crate) fn tables(mut self, [records, announcements, names]: [Table; 3]) -> Self {
+        (self.dht_table, self.provide_table, self.names_table) = (records, announcements, names);
+        self
+    }
+
     /// Another clock, for tests.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -192,9 +200,13 @@ impl Builder {
     pub async fn start(self) -> Result<Node, StartError> {
         let keypair = self.keypair.unwrap_or_else(Keypair::generate_ed25519);
         let local = keypair.public().to_peer_id();
-        let schedule = Schedule::open(self.provide_table, self.clock.clone());
-        let (dht_table, clock, records_schedule) = (self.dht_table, self.clock.clone(), schedule.clone());
-        let [lan, wan] = blocking(move || Records::open(&dht_table, &records_schedule, local, &clock)).await;
+        let (provide_table, dht_table, clock) = (self.provide_table, self.dht_table, self.clock.clone());
+        let (schedule, [lan, wan]) = blocking(move || {
+            let schedule = Schedule::open(provide_table, clock.clone());
+            let records = Records::open(&dht_table, &schedule, local, &clock);
+            (schedule, records)
+        })
+        .await;
 
         let (behaviour, exchange) = exchange::new(Arc::clone(&self.blocks), self.exchange);
         let settings = swarm::Settings {
@@ -204,7 +216,8 @@ impl Builder {
             max_connections: self.max_connections,
             idle_timeout: self.idle_timeout,
         };
-        let records = [lan.clone(), wan.clone()];
+        // What is done with all records, and value records, are shared by both.
+        let records = lan.clone();
         let dhts = [Dht::new(Network::Lan, local, lan), Dht::new(Network::Wan, local, wan)];
         let mut swarm = swarm::build(&settings, dhts, behaviour)?;
         let listeners = swarm::listen(&mut swarm, &self.listen, self.port_fallback)?;
@@ -220,23 +233,23 @@ impl Builder {
         let routing = Routing::new(command_sender.clone(), sizes, schedule, local, expected);
         let parts = NamesParts {
             table: self.names_table,
-            // Value records are shared by both.
-            records: records[0].clone(),
+            records: records.clone(),
             routing: routing.clone(),
             keys: self.keys,
             clock: self.clock,
         };
         let (names, inbox) = Names::open(parts);
+        let offered: Arc<Offered> = Arc::new(move |key, value, owner| inbox.offer(key, value, owner));
+        let behaviour = swarm.behaviour_mut();
+        behaviour.lan.check_with(Arc::clone(&offered));
+        behaviour.wan.check_with(offered);
         let driver = Driver {
             swarm,
             commands,
             stop: stopped.clone(),
             listening: listening_sender,
             sizes: sizes_sender,
-            records,
-            offered: Box::new(move |key, value| {
-                inbox.offer(key, value);
-            }),
+            records: records.clone(),
             exchange: exchange.clone(),
             routing: routing.clone(),
             bootstrap: self.bootstrap,
@@ -245,7 +258,11 @@ impl Builder {
         let tasks = vec![
             tokio::spawn(driver.run()),
             tokio::spawn(until_stopped(stopped.clone(), routing.clone().run_schedule())),
-            tokio::spawn(until_stopped(stopped, names.clone().run_schedule())),
+            tokio::spawn(until_stopped(stopped.clone(), names.clone().run_schedule())),
+            tokio::spawn(async move {
+                until_stopped(stopped, records.clone().run_writer()).await;
+                blocking(move || records.write_out()).await;
+            }),
         ];
         if listeners > 0 {
             let _ = tokio::time::timeout(LISTEN_WAIT, listening.wait_for(|all| !all.is_empty())).await;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 mod connections;
 pub(crate) mod keys;
+mod records;
 
 use libp2p::Multiaddr;
 use libp2p::identity::Keypair;

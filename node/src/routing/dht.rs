@@ -3,12 +3,15 @@
 //!
 //! A peer runs two of these, as Kubo does. They differ in protocol name, in mode, and in which addresses they tell
 //! others and accept: the wide-area one deals in public addresses only, so nobody is told to dial `192.168.…`, and
-//! nobody can make us dial inside our own network. libp2p's behaviour has neither rule, hence this wrapper.
+//! nobody can make us dial inside our own network. libp2p's behaviour has neither rule, hence this wrapper. What others ask
+//! passes the [desk](super::desk) before it reaches libp2p.
 
 mod requests;
 
 use std::collections::HashSet;
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,18 +20,22 @@ use libp2p::core::transport::PortUse;
 use libp2p::kad::{self, BucketInserts, Caching, K_VALUE, Mode, StoreInserts};
 use libp2p::swarm::behaviour::{ExternalAddrConfirmed, ExternalAddrExpired};
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent,
+    THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
+use tokio::time::Instant;
 
-use super::network::{Network, PROVIDER_TTL, VALUE_TTL};
+use super::desk::{Desk, FromPeer, Offered, Outcome, Request, ToPeer, refusal};
+use super::network::{Network, PROVIDER_TTL};
 use super::records::Records;
 use crate::address::{prefer_tcp_nearby, reach, split_peer};
 
 /// Requests in flight of one walk; Kubo's alpha.
 const PARALLELISM: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
-/// The largest answer of the DHT protocol, as in go-libp2p-kad-dht. libp2p's 16 KiB cuts off honest answers.
-const MAX_PACKET_BYTES: usize = 4 << 20;
+/// The largest message of the DHT protocol, either way. An honest answer names 40 peers, each with some dozens of addresses of up
+/// to 150 bytes: libp2p's 16 KiB cut that off, and the 4 MiB of go-libp2p-kad-dht are a gift to whoever fills streams.
+const MAX_PACKET_BYTES: usize = 512 << 10;
 /// Ceiling on one walk. Callers have deadlines of their own, which are shorter.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Addresses that libp2p keeps of us to tell to others.
@@ -42,6 +49,9 @@ pub(crate) struct Dht {
     told: Vec<(Multiaddr, bool)>,
     /// Connections on which something was asked or answered since [`Dht::take_active`].
     active: HashSet<ConnectionId>,
+    desk: Desk,
+    /// What is to be told to connections before anything else.
+    refusals: VecDeque<(PeerId, ConnectionId, ToPeer)>,
 }
 
 impl Dht {
@@ -53,12 +63,15 @@ impl Dht {
             .set_parallelism(PARALLELISM)
             .set_max_packet_size(MAX_PACKET_BYTES)
             .set_query_timeout(QUERY_TIMEOUT)
-            .set_record_filtering(StoreInserts::FilterBoth)
+            // The store is asked for each, and refuses what the desk has not let through.
+            .set_record_filtering(StoreInserts::Unfiltered)
             .set_kbucket_inserts(BucketInserts::Manual)
             .set_caching(Caching::Enabled {
                 max_peers: K_VALUE.get() as u16,
             })
-            .set_record_ttl(Some(VALUE_TTL))
+            // How long others' value records are kept is for those to say who check them. With a time here, libp2p would confirm
+            // what it takes for expired.
+            .set_record_ttl(None)
             .set_provider_record_ttl(Some(PROVIDER_TTL))
             // Republishing is done by schedules that know what is ours and outlive the process; refreshing of buckets
             // by the driver, which knows whether there is anybody to ask.
@@ -76,7 +89,34 @@ impl Dht {
             kad,
             told: Vec::new(),
             active: HashSet::new(),
+            desk: Desk::new(),
+            refusals: VecDeque::new(),
         }
+    }
+
+    /// Has value records that others put checked, and kept, by `offered`. Until then they are refused.
+    pub(crate) fn check_with(&mut self, offered: Arc<Offered>) {
+        self.desk.check_with(offered);
+    }
+
+    /// Hands a request that has passed the desk to libp2p, or refuses it.
+    fn on_decided(&mut self, request: Request, outcome: Outcome) {
+        match outcome {
+            Outcome::Answer(owner) => self.kad.store_mut().expect_from(owner),
+            Outcome::Kept => self.kad.store_mut().expect_kept(),
+            Outcome::Refuse => {
+                let (peer, connection) = (request.peer, request.connection);
+                self.refusals
+                    .extend(refusal(request).map(|refusal| (peer, connection, refusal)));
+                return;
+            }
+        }
+        let Request {
+            peer,
+            connection,
+            event,
+        } = request;
+        self.kad.on_connection_handler_event(peer, connection, event);
     }
 
     /// Answers requests of others from now on.
@@ -226,16 +266,50 @@ impl NetworkBehaviour for Dht {
             FromSwarm::ExternalAddrConfirmed(new) => self.tell(new.addr, false),
             FromSwarm::ExpiredListenAddr(old) => self.untell(old.addr),
             FromSwarm::ExternalAddrExpired(old) => self.untell(old.addr),
-            other => self.kad.on_swarm_event(other),
+            other => {
+                match &other {
+                    FromSwarm::ConnectionEstablished(new) => {
+                        self.desk
+                            .connected(new.connection_id, new.endpoint.get_remote_address());
+                    }
+                    FromSwarm::ConnectionClosed(old) => self.desk.disconnected(old.connection_id),
+                    _ => {}
+                }
+                self.kad.on_swarm_event(other);
+            }
         }
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
         self.active.insert(connection);
-        self.kad.on_connection_handler_event(peer, connection, event);
+        match event {
+            FromPeer::FindNodeReq { .. }
+            | FromPeer::GetProvidersReq { .. }
+            | FromPeer::GetRecord { .. }
+            | FromPeer::AddProvider { .. }
+            | FromPeer::PutRecord { .. } => {
+                let request = Request {
+                    peer,
+                    connection,
+                    event,
+                };
+                self.desk.take(request, Instant::now());
+            }
+            answer => self.kad.on_connection_handler_event(peer, connection, answer),
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        while let Poll::Ready((request, outcome)) = self.desk.poll(cx) {
+            self.on_decided(request, outcome);
+        }
+        if let Some((peer_id, connection, event)) = self.refusals.pop_front() {
+            return Poll::Ready(ToSwarm::NotifyHandler {
+                peer_id,
+                handler: NotifyHandler::One(connection),
+                event,
+            });
+        }
         self.kad.poll(cx)
     }
 }

@@ -1,37 +1,50 @@
 //! The records that other peers leave with us, and our own, behind libp2p's `RecordStore`.
 //!
-//! On disk (a [`Table`]) rather than in memory, so that a restart forgets nothing, and bounded in number and size. Value
-//! records are shared by both DHTs: they are signed, so where they came from does not matter. Provider records are
+//! They are in memory, so that the task that owns the swarm never waits for a disk, within budgets that those who put them
+//! share (see [`shelf`]): [`MAX_PROVIDER_BYTES`] for the provider records of one DHT, about 60,000 of the usual size, and
+//! [`MAX_VALUE_BYTES_IN_ALL`] for value records, about 10,000. What changes is written to a [`Table`] behind that, every
+//! [`WRITE_INTERVAL`], and read again at the start. What was not written when the machine stops is lost: of others' records
+//! their owners and other peers remind us. Our own are on the disk when the call that keeps them returns.
+//!
+//! Value records are shared by both DHTs: they are signed, so where they came from does not matter. Provider records are
 //! kept per DHT, because the addresses in them are of that network.
 //!
 //! | key | value |
 //! |---|---|
-//! | `v` key | `expires u64 BE` bytes of the record |
-//! | `p` network `u8` key length `u16 BE` key, provider | `expires u64 BE`, then `length u16 BE` address, … |
+//! | `V` key | whose it is, `expires u64 BE`, bytes of the record |
+//! | `P` network `u8` key length `u16 BE` key, provider | whose it is, `expires u64 BE`, then `length u16 BE` address, … |
+//!
+//! Whose it is: one byte 0 for our own; one byte 1, five of the network and eight of the peer for others'. Earlier versions had
+//! neither, under `v` and `p`: their records are read once and are nobody's in particular.
 //!
 //! What we provide ourselves is not here: it is in the [schedule](super::schedule), and answered from there.
 
+mod shelf;
+
 use std::borrow::Cow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use libp2p::kad::store::{Error, RecordStore, Result};
 use libp2p::kad::{ProviderRecord, Record, RecordKey};
 use libp2p::{Multiaddr, PeerId};
 
+pub(crate) use self::shelf::Owner;
+use self::shelf::{Kept, Shelf};
 use super::network::{Network, PROVIDER_TTL, VALUE_TTL};
 use super::schedule::Schedule;
-use crate::address::reach;
+use crate::address::{IpGroup, reach};
 use crate::clock::Clock;
-use crate::store::{StoreError, Table};
+use crate::store::{Change, StoreError, Table};
+use crate::threads::{blocking, lock};
 
-/// Value records kept, at most.
-pub const MAX_VALUES: usize = 4096;
+/// Memory for value records of others, in bytes.
+pub const MAX_VALUE_BYTES_IN_ALL: usize = 8 << 20;
 /// The largest value record kept: the ceiling of an IPNS record.
 pub const MAX_VALUE_BYTES: usize = 10 << 10;
-/// Provider records kept in one DHT, at most.
-pub const MAX_PROVIDER_RECORDS: usize = 65_536;
+/// Memory for provider records of one DHT, in bytes.
+pub const MAX_PROVIDER_BYTES: usize = 24 << 20;
 /// Providers kept for one key, at most; also what libp2p puts in one answer.
 pub const MAX_PROVIDERS_PER_KEY: usize = 20;
 /// Addresses kept of one provider, at most.
@@ -46,159 +59,281 @@ pub const MAX_VALUE_KEY_BYTES: usize = 256;
 /// Table of a store in which the records of both DHTs are.
 pub(crate) const TABLE: &str = "dht";
 
-const VALUE: u8 = b'v';
-const PROVIDER: u8 = b'p';
-const EXPIRES_BYTES: usize = 8;
+const VALUE: u8 = b'V';
+const PROVIDER: u8 = b'P';
+/// The same as earlier versions wrote them.
+const OLD_VALUE: u8 = b'v';
+const OLD_PROVIDER: u8 = b'p';
+/// How often what changed is written, in the background.
+const WRITE_INTERVAL: Duration = Duration::from_secs(2);
+/// Records that are written, or dropped because their end has come, in one go. Others wait that long for the lock.
+const AT_ONCE: usize = 256;
 
-/// The records of one DHT. Clones share the same table and counters.
+/// The records of one DHT. Clones share what is kept.
 #[derive(Clone)]
 pub(crate) struct Records {
+    shared: Arc<Shared>,
+    network: Network,
+    /// Who put the provider record that libp2p hands over next.
+    from: Owner,
+    /// Whether the value record that libp2p hands over next is kept already.
+    is_kept: bool,
+}
+
+struct Shared {
     table: Table,
     schedule: Schedule,
-    network: Network,
     local: PeerId,
     clock: Clock,
-    values: Arc<AtomicUsize>,
-    providers: Arc<AtomicUsize>,
+    values: Mutex<Shelf>,
+    providers: [Mutex<Shelf>; 2],
+    /// Held from reading what is to be written until it is.
+    writing: Mutex<()>,
 }
 
 impl Records {
     /// Opens the records of both DHTs, dropping what expired while the peer was away. Reads the table once: call it
     /// where blocking is allowed.
     pub(crate) fn open(table: &Table, schedule: &Schedule, local: PeerId, clock: &Clock) -> [Self; 2] {
-        let values = Arc::new(AtomicUsize::new(0));
-        let records = Network::BOTH.map(|network| Self {
+        let shared = Arc::new(Shared {
             table: table.clone(),
             schedule: schedule.clone(),
-            network,
             local,
             clock: clock.clone(),
-            values: Arc::clone(&values),
-            providers: Arc::default(),
+            values: Mutex::new(Shelf::new(&local, MAX_VALUE_BYTES_IN_ALL)),
+            providers: Network::BOTH.map(|_| Mutex::new(Shelf::new(&local, MAX_PROVIDER_BYTES))),
+            writing: Mutex::default(),
         });
-        for records in &records {
-            records.sweep();
-        }
+        let records = Network::BOTH.map(|network| Self {
+            shared: Arc::clone(&shared),
+            network,
+            from: Owner::default(),
+            is_kept: false,
+        });
+        let [any, _] = &records;
+        any.read_table();
         records
     }
 
-    /// Drops expired records and counts the rest. Blocking.
-    pub(crate) fn sweep(&self) {
-        for (prefix, counter) in [
-            (vec![VALUE], &self.values),
-            (self.provider_prefix(None), &self.providers),
-        ] {
-            let now = self.clock.unix();
-            let mut kept = 0;
-            for entry in self.table.scan_prefix(&prefix) {
-                match entry {
-                    Ok((key, value)) if expires(&value).is_some_and(|at| at > now) => {
-                        let _ = key;
-                        kept += 1;
-                    }
-                    Ok((key, _)) => log(self.table.remove(&key)),
-                    Err(error) => return log(Err(error)),
+    fn read_table(&self) {
+        let now = self.shared.clock.unix();
+        let mut surplus: Vec<Change> = Vec::new();
+        for entry in self.shared.table.scan_prefix(&[]) {
+            let (key, stored) = match entry {
+                Ok(entry) => entry,
+                Err(error) => return log(Err(error)),
+            };
+            let is_kept = match key.split_first() {
+                Some((&VALUE, name)) => self.values().load(&key, name, &stored, now),
+                Some((&PROVIDER, rest)) => match split_provider_key(rest) {
+                    Some((network, name, _)) => self.shelf_of(network).load(&key, name, &stored, now),
+                    None => false,
+                },
+                Some((&OLD_VALUE, name)) => {
+                    read_old(&stored, now, |value, end| {
+                        let owner = Some(Owner::default());
+                        self.values().insert(&value_key(name), name, value, end, owner);
+                    });
+                    false
                 }
+                Some((&OLD_PROVIDER, rest)) => {
+                    read_old(&stored, now, |value, end| {
+                        if let Some((network, name, _)) = split_provider_key(rest) {
+                            let (key, owner) = ([&[PROVIDER], rest].concat(), Some(Owner::default()));
+                            self.shelf_of(network).insert(&key, name, value, end, owner);
+                        }
+                    });
+                    false
+                }
+                _ => true,
+            };
+            if !is_kept {
+                surplus.push((key, None));
             }
-            counter.store(kept, Ordering::Relaxed);
         }
+        for changes in surplus.chunks(AT_ONCE) {
+            log(self.shared.table.apply(changes));
+        }
+    }
+
+    /// Writes what changed for as long as the peer runs.
+    pub(crate) async fn run_writer(self) {
+        loop {
+            tokio::time::sleep(WRITE_INTERVAL).await;
+            let records = self.clone();
+            blocking(move || records.write_out()).await;
+        }
+    }
+
+    /// Writes what changed in both DHTs. Blocking.
+    pub(crate) fn write_out(&self) {
+        let all = std::iter::once(&self.shared.values).chain(&self.shared.providers);
+        for shelf in all {
+            loop {
+                let _writing = lock(&self.shared.writing);
+                let changes = lock(shelf).changes(AT_ONCE);
+                if changes.is_empty() {
+                    break;
+                }
+                log(self.shared.table.apply(&changes));
+            }
+        }
+    }
+
+    /// Drops records of both DHTs whose end has come; costs what is dropped.
+    pub(crate) fn sweep(&self) {
+        let now = self.shared.clock.unix();
+        let all = std::iter::once(&self.shared.values).chain(&self.shared.providers);
+        for shelf in all {
+            while lock(shelf).expire(now, AT_ONCE) == AT_ONCE {}
+        }
+    }
+
+    fn values(&self) -> MutexGuard<'_, Shelf> {
+        lock(&self.shared.values)
+    }
+
+    fn shelf_of(&self, network: Network) -> MutexGuard<'_, Shelf> {
+        let [lan, wan] = &self.shared.providers;
+        lock(match network {
+            Network::Lan => lan,
+            Network::Wan => wan,
+        })
     }
 
     /// The value record of `key`, if one is kept and has not expired.
     pub(crate) fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
-        let stored = self.read(&value_key(key))?;
-        (expires(&stored)? > self.clock.unix()).then(|| stored[EXPIRES_BYTES..].to_vec())
+        let now = self.shared.clock.unix();
+        let values = self.values();
+        let kept = values.get(&value_key(key)).filter(|kept| kept.expires > now)?;
+        Some(kept.value.to_vec())
     }
 
-    /// Keeps a value record until `expires` (seconds since 1970), in place of any other of that key. The caller has
-    /// checked it.
+    /// Keeps a value record that `owner` put until `expires` (seconds since 1970), in place of any other of that key. The
+    /// caller has checked it.
     ///
     /// # Errors
     /// Too large, or no room. Nothing changed.
-    pub(crate) fn put_value(&self, key: &[u8], value: &[u8], expires: u64) -> Result<()> {
+    pub(crate) fn put_value(&self, key: &[u8], value: &[u8], expires: u64, owner: Owner) -> Result<()> {
         if value.len() > MAX_VALUE_BYTES || key.len() > MAX_VALUE_KEY_BYTES {
             return Err(Error::ValueTooLarge);
         }
-        if self.values.load(Ordering::Relaxed) >= MAX_VALUES && self.read(&value_key(key)).is_none() {
-            return Err(Error::MaxRecords);
+        let at = value_key(key);
+        let mut values = self.values();
+        let owner = match values.get(&at).map(|kept| kept.owner) {
+            Some(None) => None,
+            // Anybody may put a record again. It stays with the one of the two who has more room for it, so that a flood
+            // does not take over what it then pushes out.
+            Some(Some(before)) if values.share(&before) <= values.share(&owner) => Some(before),
+            _ => Some(owner),
+        };
+        if values.insert(&at, key, value, expires, owner) {
+            Ok(())
+        } else {
+            Err(Error::MaxRecords)
         }
-        self.write_value(key, value, expires)
     }
 
-    /// Keeps a value record of this peer's own, or one that it looks after: there is always room for those.
+    /// Keeps a value record of this peer's own, or one that it looks after: there is always room for those. It is on the
+    /// disk when this returns. Blocking.
     pub(crate) fn put_kept(&self, key: &[u8], value: &[u8], expires: u64) {
-        if let Err(error) = self.write_value(key, value, expires) {
-            tracing::warn!(%error, "a record is not served to others");
-        }
+        let at = value_key(key);
+        self.values().insert(&at, key, value, expires, None);
+        self.write_value(&at);
     }
 
-    /// Serves the value record of that key no longer, if there is one.
+    /// Serves the value record of that key no longer, if there is one. Blocking.
     pub(crate) fn forget_value(&self, key: &[u8]) {
         let at = value_key(key);
-        if self.read(&at).is_some() {
-            log(self.table.remove(&at));
-            self.values.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.values().remove(&at);
+        self.write_value(&at);
     }
 
-    fn write_value(&self, key: &[u8], value: &[u8], expires: u64) -> Result<()> {
-        let at = value_key(key);
-        let is_new = self.read(&at).is_none();
-        let mut stored = expires.to_be_bytes().to_vec();
-        stored.extend_from_slice(value);
-        if let Err(error) = self.table.insert(&at, &stored) {
-            log(Err(error));
-            return Err(Error::MaxRecords);
-        }
-        if is_new {
-            self.values.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(())
+    fn write_value(&self, at: &[u8]) {
+        let _writing = lock(&self.shared.writing);
+        let change = self.values().change(at);
+        log(self.shared.table.apply(&[change]));
     }
 
     /// When a record put by another peer now is to be dropped.
     pub(crate) fn value_deadline(&self) -> u64 {
-        self.clock.unix() + VALUE_TTL.as_secs()
+        self.shared.clock.unix() + VALUE_TTL.as_secs()
     }
 
-    fn provider_prefix(&self, key: Option<&[u8]>) -> Vec<u8> {
+    /// Says who put the provider record that libp2p hands over next.
+    pub(super) fn expect_from(&mut self, owner: Owner) {
+        self.from = owner;
+    }
+
+    /// Says that the value record that libp2p hands over next is kept already.
+    pub(super) fn expect_kept(&mut self) {
+        self.is_kept = true;
+    }
+
+    fn provider_prefix(&self, key: &[u8]) -> Vec<u8> {
         let mut prefix = vec![PROVIDER, self.network as u8];
-        if let Some(key) = key {
-            prefix.extend_from_slice(&u16::try_from(key.len()).unwrap_or(u16::MAX).to_be_bytes());
-            prefix.extend_from_slice(key);
-        }
+        prefix.extend_from_slice(&u16::try_from(key.len()).unwrap_or(u16::MAX).to_be_bytes());
+        prefix.extend_from_slice(key);
         prefix
     }
 
-    fn read(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.table.get(key).unwrap_or_else(|error| {
-            log(Err(error));
-            None
-        })
+    fn put_provider(&self, record: &ProviderRecord, owner: Owner) -> Result<()> {
+        let key: &[u8] = record.key.as_ref();
+        let mut value = Vec::new();
+        let admitted = record
+            .addresses
+            .iter()
+            .filter(|address| address.len() <= MAX_ADDRESS_BYTES && self.network.admits(reach(address)));
+        for address in admitted.take(MAX_PROVIDER_ADDRESSES) {
+            value.extend_from_slice(&(address.len() as u16).to_be_bytes());
+            value.extend_from_slice(address.as_ref());
+        }
+        // A provider without an address that may be told to others helps nobody.
+        if key.is_empty() || key.len() > MAX_PROVIDER_KEY_BYTES || value.is_empty() {
+            return Err(Error::ValueTooLarge);
+        }
+        let prefix = self.provider_prefix(key);
+        let at = [&prefix[..], &record.provider.to_bytes()].concat();
+        let expires = self.shared.clock.unix() + PROVIDER_TTL.as_secs();
+        let mut shelf = self.shelf_of(self.network);
+        let before = surplus_provider(&shelf, &prefix, &at, owner);
+        if !shelf.insert(&at, key, &value, expires, Some(owner)) {
+            return Err(Error::MaxProvidedKeys);
+        }
+        if let Some(before) = before {
+            shelf.remove(&before);
+        }
+        Ok(())
     }
+}
 
-    /// Stored providers of `key` with the time each expires, dead ones included.
-    fn stored_providers(&self, key: &[u8]) -> Vec<(Vec<u8>, u64, ProviderRecord)> {
-        let prefix = self.provider_prefix(Some(key));
-        let entries = self
-            .table
-            .scan_prefix(&prefix)
-            .filter_map(|entry| entry.map_err(|error| log(Err(error))).ok());
-        entries
-            .filter_map(|(at, value)| {
-                let provider = PeerId::from_bytes(at.get(prefix.len()..)?).ok()?;
-                let expires = expires(&value)?;
-                let addresses = decode_addresses(value.get(EXPIRES_BYTES..)?);
-                let record = ProviderRecord {
-                    key: RecordKey::new(&key),
-                    provider,
-                    expires: None,
-                    addresses,
-                };
-                Some((at, expires, record))
-            })
-            .collect()
+/// Hands on the value and end of a record as earlier versions wrote it, if that end is yet to come.
+fn read_old(stored: &[u8], now: u64, take: impl FnOnce(&[u8], u64)) {
+    if let Some((end, value)) = stored.split_first_chunk::<8>() {
+        let end = u64::from_be_bytes(*end);
+        if end > now {
+            take(value, end);
+        }
     }
+}
+
+/// Which of the providers of a key, which are `prefix` and a peer, makes room for a new one at `at`: of the network that has
+/// most of them the one that has been silent longest. None while there is room, or if `at` is there already.
+fn surplus_provider(shelf: &Shelf, prefix: &[u8], at: &[u8], owner: Owner) -> Option<Vec<u8>> {
+    let known: Vec<(&[u8], &Kept)> = shelf.with_prefix(prefix).collect();
+    if known.len() < MAX_PROVIDERS_PER_KEY || known.iter().any(|(key, _)| *key == at) {
+        return None;
+    }
+    let mut of_network: HashMap<IpGroup, usize> = HashMap::from([(owner.group(), 1)]);
+    let group = |kept: &Kept| kept.owner.unwrap_or_default().group();
+    for (_, kept) in &known {
+        *of_network.entry(group(kept)).or_default() += 1;
+    }
+    let share = |kept: &Kept| of_network.get(&group(kept)).copied().unwrap_or_default();
+    let loser = known
+        .iter()
+        .max_by_key(|(_, kept)| (share(kept), std::cmp::Reverse(kept.expires)))?;
+    Some(loser.0.to_vec())
 }
 
 impl RecordStore for Records {
@@ -210,15 +345,18 @@ impl RecordStore for Records {
         Some(Cow::Owned(Record::new(key.clone(), value)))
     }
 
-    fn put(&mut self, record: Record) -> Result<()> {
-        let left = record
-            .expires
-            .map_or(VALUE_TTL, |at| at.saturating_duration_since(Instant::now()));
-        self.put_value(record.key.as_ref(), &record.value, self.clock.unix() + left.as_secs())
+    /// Tells libp2p what was decided of a record that another peer put, so that it answers accordingly. What is not kept is not
+    /// confirmed.
+    fn put(&mut self, _: Record) -> Result<()> {
+        if std::mem::take(&mut self.is_kept) {
+            Ok(())
+        } else {
+            Err(Error::MaxRecords)
+        }
     }
 
-    fn remove(&mut self, key: &RecordKey) {
-        self.forget_value(key.as_ref());
+    fn remove(&mut self, _: &RecordKey) {
+        // Asked for what has expired by libp2p's clock: nothing that is given to it expires. See `sweep`.
     }
 
     fn records(&self) -> Self::RecordsIter<'_> {
@@ -227,68 +365,30 @@ impl RecordStore for Records {
     }
 
     fn add_provider(&mut self, record: ProviderRecord) -> Result<()> {
-        if record.provider == self.local {
+        if record.provider == self.shared.local {
             return Ok(()); // in the schedule already
         }
-        let key: &[u8] = record.key.as_ref();
-        let mut value = (self.clock.unix() + PROVIDER_TTL.as_secs()).to_be_bytes().to_vec();
-        let told = value.len();
-        let admitted = record
-            .addresses
-            .iter()
-            .filter(|address| self.network.admits(reach(address)));
-        for address in admitted
-            .filter(|address| address.len() <= MAX_ADDRESS_BYTES)
-            .take(MAX_PROVIDER_ADDRESSES)
-        {
-            value.extend_from_slice(&(address.len() as u16).to_be_bytes());
-            value.extend_from_slice(address.as_ref());
-        }
-        // A provider without an address that may be told to others helps nobody.
-        if key.is_empty() || key.len() > MAX_PROVIDER_KEY_BYTES || value.len() == told {
-            return Err(Error::ValueTooLarge);
-        }
-        let mut at = self.provider_prefix(Some(key));
-        at.extend_from_slice(&record.provider.to_bytes());
-
-        let known = self.stored_providers(key);
-        let is_new = !known.iter().any(|(stored_at, ..)| *stored_at == at);
-        if is_new {
-            if known.len() >= MAX_PROVIDERS_PER_KEY {
-                // The one that has been silent longest makes room.
-                if let Some((oldest, ..)) = known.iter().min_by_key(|(_, expires, _)| *expires) {
-                    log(self.table.remove(oldest));
-                    self.providers.fetch_sub(1, Ordering::Relaxed);
-                }
-            } else if self.providers.load(Ordering::Relaxed) >= MAX_PROVIDER_RECORDS {
-                return Err(Error::MaxProvidedKeys);
-            }
-        }
-        if let Err(error) = self.table.insert(&at, &value) {
-            log(Err(error));
-            return Err(Error::MaxProvidedKeys);
-        }
-        if is_new {
-            self.providers.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(())
+        self.put_provider(&record, self.from)
     }
 
     fn providers(&self, key: &RecordKey) -> Vec<ProviderRecord> {
-        let now = self.clock.unix();
-        let mut providers: Vec<_> = self
-            .stored_providers(key.as_ref())
-            .into_iter()
-            .filter(|(_, expires, _)| *expires > now)
-            .map(|(_, expires, mut record)| {
-                record.expires = Instant::now().checked_add(Duration::from_secs(expires - now));
-                record
-            })
-            .collect();
-        if self.schedule.contains(key.as_ref()) {
+        let now = self.shared.clock.unix();
+        let prefix = self.provider_prefix(key.as_ref());
+        let mut providers = Vec::new();
+        if self.shared.schedule.contains(key.as_ref()) {
             // Without addresses: libp2p fills in those of the moment.
-            providers.insert(0, ProviderRecord::new(key.clone(), self.local, Vec::new()));
+            providers.push(ProviderRecord::new(key.clone(), self.shared.local, Vec::new()));
         }
+        let shelf = self.shelf_of(self.network);
+        let stored = shelf.with_prefix(&prefix).filter(|(_, kept)| kept.expires > now);
+        providers.extend(stored.filter_map(|(at, kept)| {
+            Some(ProviderRecord {
+                key: key.clone(),
+                provider: PeerId::from_bytes(at.get(prefix.len()..)?).ok()?,
+                expires: Instant::now().checked_add(Duration::from_secs(kept.expires - now)),
+                addresses: decode_addresses(&kept.value),
+            })
+        }));
         providers
     }
 
@@ -298,12 +398,8 @@ impl RecordStore for Records {
     }
 
     fn remove_provider(&mut self, key: &RecordKey, provider: &PeerId) {
-        let mut at = self.provider_prefix(Some(key.as_ref()));
-        at.extend_from_slice(&provider.to_bytes());
-        if self.read(&at).is_some() {
-            log(self.table.remove(&at));
-            self.providers.fetch_sub(1, Ordering::Relaxed);
-        }
+        let at = [&self.provider_prefix(key.as_ref())[..], &provider.to_bytes()].concat();
+        self.shelf_of(self.network).remove(&at);
     }
 }
 
@@ -312,17 +408,21 @@ impl RecordStore for Records {
 /// # Errors
 /// The table cannot be written.
 pub(crate) fn forget_in(table: &Table, key: &[u8]) -> std::result::Result<(), StoreError> {
-    table.remove(&value_key(key))
+    table.remove(&value_key(key))?;
+    table.remove(&[&[OLD_VALUE], key].concat())
 }
 
 fn value_key(key: &[u8]) -> Vec<u8> {
     [&[VALUE], key].concat()
 }
 
-fn expires(stored: &[u8]) -> Option<u64> {
-    stored
-        .first_chunk::<EXPIRES_BYTES>()
-        .map(|bytes| u64::from_be_bytes(*bytes))
+/// The network, key and provider in what follows the first byte of a provider record's key.
+fn split_provider_key(rest: &[u8]) -> Option<(Network, &[u8], &[u8])> {
+    let (network, rest) = rest.split_first()?;
+    let network = Network::BOTH.into_iter().find(|known| *known as u8 == *network)?;
+    let (len, rest) = rest.split_first_chunk::<2>()?;
+    let (name, provider) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
+    Some((network, name, provider))
 }
 
 fn decode_addresses(mut bytes: &[u8]) -> Vec<Multiaddr> {
@@ -346,144 +446,4 @@ fn log(result: std::result::Result<(), StoreError>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicU64;
-    use std::time::UNIX_EPOCH;
-
-    use super::*;
-
-    struct Bench {
-        records: Records,
-        table: Table,
-        now: Arc<AtomicU64>,
-    }
-
-    fn bench() -> Bench {
-        let now = Arc::new(AtomicU64::new(1_000_000));
-        let table = Table::in_memory();
-        let records = open(&table, &now);
-        Bench { records, table, now }
-    }
-
-    fn open(table: &Table, now: &Arc<AtomicU64>) -> Records {
-        let now = Arc::clone(now);
-        let clock = Clock::from_fn(move || UNIX_EPOCH + Duration::from_secs(now.load(Ordering::Relaxed)));
-        let schedule = Schedule::open(Table::in_memory(), clock.clone());
-        let [lan, _] = Records::open(table, &schedule, PeerId::random(), &clock);
-        lan
-    }
-
-    fn provider(key: &[u8], address: &str) -> ProviderRecord {
-        ProviderRecord::new(RecordKey::new(&key), PeerId::random(), vec![address.parse().unwrap()])
-    }
-
-    #[test]
-    fn records_survive_a_restart_and_expire_by_the_clock() {
-        let mut bench = bench();
-        bench
-            .records
-            .add_provider(provider(b"key", "/ip4/10.0.0.1/tcp/1"))
-            .unwrap();
-        bench.records.put_value(b"/ipns/x", b"record", 1_000_100).unwrap();
-
-        let reopened = open(&bench.table, &bench.now);
-        assert_eq!(reopened.providers(&RecordKey::new(b"key")).len(), 1);
-        assert_eq!(reopened.value(b"/ipns/x").unwrap(), b"record");
-        assert_eq!(reopened.values.load(Ordering::Relaxed), 1);
-
-        bench.now.store(1_000_100, Ordering::Relaxed);
-        assert_eq!(reopened.value(b"/ipns/x"), None);
-        bench.now.store(1_000_000 + PROVIDER_TTL.as_secs(), Ordering::Relaxed);
-        assert!(reopened.providers(&RecordKey::new(b"key")).is_empty());
-        reopened.sweep();
-        assert_eq!(bench.table.scan_prefix(b"").count(), 0);
-    }
-
-    #[test]
-    fn providers_need_a_usable_address_and_a_key_within_the_limit() {
-        let mut bench = bench();
-        let longest = [7; MAX_PROVIDER_KEY_BYTES];
-        assert!(
-            bench
-                .records
-                .add_provider(provider(&longest, "/ip4/10.0.0.1/tcp/1"))
-                .is_ok()
-        );
-        let too_long = [7; MAX_PROVIDER_KEY_BYTES + 1];
-        assert!(
-            bench
-                .records
-                .add_provider(provider(&too_long, "/ip4/10.0.0.1/tcp/1"))
-                .is_err()
-        );
-        assert!(
-            bench
-                .records
-                .add_provider(provider(b"", "/ip4/10.0.0.1/tcp/1"))
-                .is_err()
-        );
-        assert!(
-            bench
-                .records
-                .add_provider(provider(b"k", "/ip4/0.0.0.0/tcp/1"))
-                .is_err()
-        );
-        let silent = ProviderRecord::new(RecordKey::new(b"k"), PeerId::random(), Vec::new());
-        assert!(bench.records.add_provider(silent).is_err());
-    }
-
-    #[test]
-    fn one_provider_over_the_limit_displaces_the_most_silent() {
-        let mut bench = bench();
-        let first = provider(b"k", "/ip4/10.0.0.1/tcp/1");
-        bench.records.add_provider(first.clone()).unwrap();
-        bench.now.fetch_add(60, Ordering::Relaxed);
-        for _ in 0..MAX_PROVIDERS_PER_KEY {
-            bench
-                .records
-                .add_provider(provider(b"k", "/ip4/10.0.0.2/tcp/1"))
-                .unwrap();
-        }
-        let kept = bench.records.providers(&RecordKey::new(b"k"));
-        assert_eq!(kept.len(), MAX_PROVIDERS_PER_KEY);
-        assert!(kept.iter().all(|record| record.provider != first.provider));
-        assert_eq!(bench.records.providers.load(Ordering::Relaxed), MAX_PROVIDERS_PER_KEY);
-    }
-
-    #[test]
-    fn addresses_of_one_provider_are_capped() {
-        let mut bench = bench();
-        let mut record = provider(b"k", "/ip4/10.0.0.1/tcp/1");
-        record.addresses = (1..=MAX_PROVIDER_ADDRESSES as u16 + 1)
-            .map(|port| format!("/ip4/10.0.0.1/tcp/{port}").parse().unwrap())
-            .collect();
-        bench.records.add_provider(record).unwrap();
-        assert_eq!(
-            bench.records.providers(&RecordKey::new(b"k"))[0].addresses.len(),
-            MAX_PROVIDER_ADDRESSES
-        );
-    }
-
-    #[test]
-    fn a_value_over_the_limits_is_refused() {
-        let bench = bench();
-        assert!(bench.records.put_value(b"k", &[0; MAX_VALUE_BYTES], u64::MAX).is_ok());
-        assert!(
-            bench
-                .records
-                .put_value(b"k", &[0; MAX_VALUE_BYTES + 1], u64::MAX)
-                .is_err()
-        );
-        assert!(
-            bench
-                .records
-                .put_value(&[0; MAX_VALUE_KEY_BYTES + 1], b"", u64::MAX)
-                .is_err()
-        );
-        for n in 1..MAX_VALUES {
-            bench.records.put_value(&n.to_be_bytes(), b"", u64::MAX).unwrap();
-        }
-        assert!(bench.records.put_value(b"one more", b"", u64::MAX).is_err());
-        assert!(bench.records.put_value(b"k", b"replaced", u64::MAX).is_ok());
-    }
-}
+mod tests;

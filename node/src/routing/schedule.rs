@@ -1,17 +1,22 @@
 //! What this peer provides, and when each key was last announced.
 //!
-//! On disk, ordered by the time at which an announcement is due, so that a million keys cost no memory and a restart
-//! goes on where the peer stopped instead of announcing everything again.
+//! On disk, ordered by the time at which an announcement is due, so that a restart goes on where the peer stopped instead of
+//! announcing everything again. In memory is only a number for each key, some 16 bytes, so that whoever asks for a key can be
+//! answered without a disk.
 //!
 //! | key | value |
 //! |---|---|
 //! | `k` multihash | `due u64 BE` |
 //! | `d` `due u64 BE` multihash | empty |
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::store::{StoreError, Table};
+use crate::threads::lock;
 
 /// How long after an announcement the next one is due. Others forget it after 48 hours.
 pub const REPROVIDE_INTERVAL: Duration = Duration::from_secs(22 * 3600);
@@ -27,21 +32,42 @@ pub(crate) const TABLE: &str = "provide";
 const KEY: u8 = b'k';
 const DUE: u8 = b'd';
 
-/// The keys this peer provides. Clones share the table.
+/// The keys this peer provides. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Schedule {
     table: Table,
     clock: Clock,
+    /// A number of 64 bits for each key, which nobody outside can compute.
+    known: Arc<Mutex<HashSet<u64>>>,
+    numbers: RandomState,
 }
 
 impl Schedule {
+    /// Opens the schedule that is in `table`. Reads it once: call it where blocking is allowed. Of a table that cannot be read
+    /// nothing is known.
     pub(crate) fn open(table: Table, clock: Clock) -> Self {
-        Self { table, clock }
+        let numbers = RandomState::new();
+        let mut known = HashSet::new();
+        for entry in table.scan_prefix(&[KEY]) {
+            match entry {
+                Ok((key, _)) => known.extend(key.get(1..).map(|key| numbers.hash_one(key))),
+                Err(error) => {
+                    tracing::warn!(%error, "what this peer provides cannot be read");
+                    break;
+                }
+            }
+        }
+        Self {
+            table,
+            clock,
+            known: Arc::new(Mutex::new(known)),
+            numbers,
+        }
     }
 
-    /// Whether this peer provides `key`. A table that cannot be read counts as no.
+    /// Whether this peer provides `key`. From memory.
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
-        self.due_of(key).is_ok_and(|due| due.is_some())
+        lock(&self.known).contains(&self.numbers.hash_one(key))
     }
 
     /// Adds keys, due at once. Those already there become due at once too.
@@ -98,9 +124,9 @@ impl Schedule {
         retries.iter().try_for_each(|key| self.set_due(key, Some(now)))
     }
 
-    /// Number of keys provided. Reads the whole table.
+    /// Number of keys provided.
     pub(crate) fn len(&self) -> usize {
-        self.table.scan_prefix(&[KEY]).count()
+        lock(&self.known).len()
     }
 
     fn due_of(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
@@ -117,7 +143,13 @@ impl Schedule {
             changes.push(([&[DUE][..], &due.to_be_bytes(), key].concat(), Some(Vec::new())));
         }
         changes.push(([&[KEY], key].concat(), due.map(|due| due.to_be_bytes().to_vec())));
-        self.table.apply(&changes)
+        self.table.apply(&changes)?;
+        let number = self.numbers.hash_one(key);
+        match due {
+            Some(_) => lock(&self.known).insert(number),
+            None => lock(&self.known).remove(&number),
+        };
+        Ok(())
     }
 }
 

@@ -102,6 +102,18 @@ impl Table {
         Ok(())
     }
 
+    /// Does something while a table in memory cannot be used, as if its disk were slow.
+    #[cfg(test)]
+    pub(crate) fn while_stuck<T>(&self, work: impl FnOnce() -> T) -> T {
+        match &self.0 {
+            Backing::Sled(..) => work(),
+            Backing::Memory(map) => {
+                let _map = map.write().unwrap_or_else(PoisonError::into_inner);
+                work()
+            }
+        }
+    }
+
     /// The entries whose key begins with `prefix`, in the order of their keys. An empty prefix gives all of them.
     ///
     /// Changes made while iterating may or may not be seen.

@@ -11,8 +11,10 @@ mod half;
 mod http;
 mod identify;
 mod idle;
+mod kad;
 mod neighbour;
 mod protobuf;
+mod records;
 mod wants;
 mod wire;
 
@@ -100,6 +102,12 @@ async fn run(attack: &str, orders: &Orders) -> Result<(), Failure> {
         "http" => http::run(orders).await,
         "idle" => idle::run(orders).await,
         "wants" => wants::run(orders).await,
+        "providers" => records::providers(orders).await,
+        "names" => records::names(orders).await,
+        "questions" => records::questions(orders).await,
+        "provides" => records::provides(orders).await,
+        "holders" => records::holders(orders).await,
+        "publishes" => records::publishes(orders).await,
         "neighbour" => neighbour::run(orders).await,
         other => Err(Failure::new(format!("there is no attack called {other}"))),
     }
