@@ -5,10 +5,13 @@
 //! attackers share an IP group. `hostile neighbour` fetches as everybody does, prints its times as JSON and ends.
 
 mod bitswap;
+mod blocks;
+mod halves;
 mod identify;
 mod idle;
 mod neighbour;
 mod protobuf;
+mod takers;
 mod wants;
 mod wire;
 
@@ -90,6 +93,9 @@ pub(crate) fn text(error: impl std::fmt::Display) -> Failure {
 
 async fn run(attack: &str, orders: &Orders) -> Result<(), Failure> {
     match attack {
+        "blocks" => blocks::run(orders).await,
+        "halves" => halves::run(orders).await,
+        "takers" => takers::run(orders).await,
         "idle" => idle::run(orders).await,
         "wants" => wants::run(orders).await,
         "neighbour" => neighbour::run(orders).await,
