@@ -34,8 +34,7 @@ use super::frame::FrameReader;
 use super::message::{Received, Version};
 use super::wantlist::Wantlist;
 use crate::block::Block;
-pub(super) use events::{Checked, Lane, Parcel};
-pub use events::{FromBehaviour, ToBehaviour};
+pub(super) use events::{Checked, FromBehaviour, Lane, Parcel, ToBehaviour};
 use outbound::{MAX_STREAM_FAILURES, Out, Outbound};
 use upgrade::Bitswap;
 

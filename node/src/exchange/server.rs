@@ -25,7 +25,7 @@ use libp2p::PeerId;
 
 use super::message::{Message, Presence, WantKind};
 use super::wantlist::{MAX_WANTS_PER_PEER, Wantlist};
-use job::{Answer, MESSAGE_BYTES, WANTS_PER_JOB};
+use job::{Answer, WANTS_PER_JOB};
 pub(super) use job::{Answered, Job};
 use ledger::{InFlight, Ledger, Turn, Waiting, Want, WantState};
 

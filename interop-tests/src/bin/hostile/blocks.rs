@@ -9,7 +9,7 @@ use interop_tests::Failure;
 use libp2p::identity::Keypair;
 
 use super::wire::{Manners, Wire};
-use super::{Orders, bitswap, protobuf, ready, text};
+use super::{Orders, bitswap, protobuf, ready};
 
 /// The longest block there may be.
 const MAX_BLOCK: usize = 2 << 20;

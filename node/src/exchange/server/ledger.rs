@@ -103,6 +103,7 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.waiters.is_empty()
     }
