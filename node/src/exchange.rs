@@ -33,6 +33,7 @@
 //! None of it is missed. A fetch that is begun again asks anew; blocks that had come but were not yet kept come again; a
 //! peer that waited for us asks somebody else, and us again when it sees us. The same holds for [`FetchError::Closed`].
 
+mod allowance;
 mod behaviour;
 mod client;
 mod frame;
@@ -42,6 +43,7 @@ mod server;
 mod session;
 mod stats;
 mod verdict;
+mod wantlist;
 
 use std::sync::Arc;
 

@@ -1,15 +1,44 @@
-//! Wantlists without end.
+//! Bitswap: wantlists without end, peers that take nothing, and what nobody asked for.
 
 use super::{From, Stage};
 use interop_tests::Outcome;
 
-#[test]
-#[ignore = "shows what is wrong"]
-fn wantlists_without_end_do_not_slow_others() -> Outcome {
-    let stage = Stage::new()?;
-    for (attackers, full) in [(1, "0"), (8, "0"), (1, "1"), (8, "1")] {
-        let _attackers = stage.attacked(&["wants", "--full", full], attackers, From::Many)?;
-        stage.withstands(&format!("{attackers} attackers with wantlists, full {full}"))?;
+/// What `args` say is borne from one attacker and from eight.
+fn borne(stage: &Stage, args: &[&str]) -> Outcome {
+    for count in [1, 8] {
+        let _attackers = stage.attacked(args, count, From::Many)?;
+        stage.withstands(&format!("{count} x {}", args.join(" ")))?;
     }
     Ok(())
+}
+
+#[test]
+fn wantlists_without_end_do_not_slow_others() -> Outcome {
+    let stage = Stage::new()?;
+    borne(&stage, &["wants"])?;
+    borne(&stage, &["wants", "--full", "1"])?;
+    // As many as a ledger takes, so that nothing is cut; and single ones.
+    borne(&stage, &["wants", "--entries", "1024", "--full", "1"])?;
+    borne(&stage, &["wants", "--entries", "1"])?;
+    borne(&stage, &["wants", "--kind", "cancels"])?;
+    borne(&stage, &["wants", "--kind", "churn", "--entries", "1000"])
+}
+
+#[test]
+fn who_takes_all_or_nothing_does_not_slow_others() -> Outcome {
+    let stage = Stage::new()?;
+    let root = stage.root.clone();
+    let takers = |more: &[&str]| borne(&stage, &[&["takers", "--root", &root][..], more].concat());
+    takers(&["--small", "1", "--reads", "0"])?;
+    takers(&["--reads", "0"])?;
+    takers(&["--small", "1"])
+}
+
+#[test]
+fn what_nobody_asked_for_does_not_slow_others() -> Outcome {
+    let stage = Stage::new()?;
+    for what in ["blocks", "tiny", "large", "frames", "haves"] {
+        borne(&stage, &["blocks", "--what", what])?;
+    }
+    borne(&stage, &["halves"])
 }

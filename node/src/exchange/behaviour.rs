@@ -1,7 +1,9 @@
 //! The exchange as a part of a libp2p swarm: moves inputs to the state machines and their outputs to the swarm.
 //!
 //! Runs on the task that polls the swarm and never blocks there: store reads go to Tokio's blocking threads, hashing
-//! is done by the connections.
+//! is done by the connections, and what one message can ask for is bounded there. The swarm listens to connections only
+//! when nobody here has anything to do, and to new peers only when no connection has: so each piece of work is small, and
+//! the turn is given away after each.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
@@ -22,8 +24,10 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId};
 use tokio::task::JoinError;
 
-use super::client::{Action, Client, Times};
+use super::allowance::{ANSWER, Allowance, MESSAGE, STREAM, WANT};
+use super::client::{Action, Client, Receipt, Times};
 use super::handler::{Checked, FromBehaviour, Handler, Hashing, INBOUND_BYTES, Lane, Parcel, ToBehaviour};
+use super::message::Presence;
 use super::server::{Answered, Limits, Server};
 use super::session::{Command, Replies, SessionId, Shared};
 use super::stats::Stats;
@@ -32,6 +36,12 @@ use crate::store::Blocks;
 
 /// How often connections that have nothing to do any more are looked for.
 const SWEEP: Duration = Duration::from_secs(5);
+/// When what waits for slow peers fills half of the memory for it, one that has not taken a message for this long is let go.
+const TAKES_WITHIN: Duration = Duration::from_secs(20);
+/// How many messages read from the store are sent before others have their turn.
+const ANSWERS_PER_TURN: usize = 8;
+/// What the head of a block or a presence takes in a frame, about, in bytes.
+const HEAD_BYTES: usize = 64;
 /// Hashing jobs for each processor, over all connections.
 const HASHING_PER_CPU: usize = 2;
 /// Bytes of frames under way inwards on all connections together, besides [`LEAST_INBOUND_BYTES`].
@@ -104,6 +114,8 @@ struct Connections {
     ids: Vec<ConnectionId>,
     /// Whether the first one has been told to stay.
     kept: bool,
+    /// When the peer last took an answer, or was handed the first that it has not taken.
+    took: Option<Instant>,
 }
 
 type Job = BoxFuture<'static, (PeerId, Result<Answered, JoinError>)>;
@@ -116,6 +128,8 @@ pub struct Behaviour {
     shared: Arc<Shared>,
     replies: Replies,
     peers: HashMap<PeerId, Connections>,
+    /// Of each peer that has a connection, or one that is about to be let in.
+    allowances: HashMap<PeerId, Arc<Allowance>>,
     jobs: FuturesUnordered<Job>,
     hashing: Hashing,
     max_hashing: usize,
@@ -127,6 +141,8 @@ pub struct Behaviour {
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     next_sweep: Option<Instant>,
     messages: u64,
+    /// Whether work has been done since others had their turn.
+    had_turn: bool,
 }
 
 impl std::fmt::Debug for Behaviour {
@@ -165,6 +181,7 @@ impl Behaviour {
             shared,
             replies: Replies::new(),
             peers: HashMap::new(),
+            allowances: HashMap::new(),
             jobs: FuturesUnordered::new(),
             hashing: Arc::new(AtomicUsize::new(0)),
             max_hashing: cpus * HASHING_PER_CPU,
@@ -175,15 +192,26 @@ impl Behaviour {
             timer: None,
             next_sweep: None,
             messages: 0,
+            had_turn: false,
         }
     }
 
-    fn new_handler(&self, peer: PeerId) -> Result<Handler, ConnectionDenied> {
-        if self.client.is_banned(&peer, Instant::now()) {
+    fn new_handler(&mut self, peer: PeerId) -> Result<Handler, ConnectionDenied> {
+        let now = Instant::now();
+        if self.client.is_banned(&peer, now) {
             return Err(ConnectionDenied::new(Banned(peer)));
         }
+        let allowance = self.allowances.entry(peer);
+        let allowance = allowance.or_insert_with(|| Arc::new(Allowance::new(now))).clone();
         let share = self.inbound.share(INBOUND_BYTES);
-        Ok(Handler::new(self.hashing.clone(), self.max_hashing, share))
+        Ok(Handler::new(self.hashing.clone(), self.max_hashing, share, allowance))
+    }
+
+    /// What a peer said was of use.
+    fn give_back(&self, peer: &PeerId, cost: usize) {
+        if let Some(allowance) = self.allowances.get(peer) {
+            allowance.give_back(cost);
+        }
     }
 
     /// Peers whose connections are of use: blocks came from them, or answers went to them, since this was last called; or
@@ -266,18 +294,18 @@ impl Behaviour {
 
     fn received(&mut self, peer: PeerId, checked: Checked) {
         let Checked {
-            full,
-            entries,
+            wantlist,
             presences,
             blocks,
             unusable,
             ..
         } = checked;
-        self.server.wantlist(peer, entries, full);
+        self.server.wantlist(peer, wantlist);
         let receipt = self.client.received(peer, blocks, presences, unusable, Instant::now());
         if receipt.blocks > 0 {
             self.exchanged.insert(peer);
         }
+        self.give_back(&peer, worth(&receipt));
         self.stats.blocks_received += receipt.blocks;
         self.stats.bytes_received += receipt.bytes;
         self.stats.duplicates += receipt.duplicates;
@@ -289,6 +317,21 @@ impl Behaviour {
     fn sweep(&mut self, now: Instant) {
         if self.next_sweep.is_none_or(|at| at > now) {
             return;
+        }
+        if self.server.is_short() {
+            let stuck = |of: &Connections| {
+                of.took
+                    .is_some_and(|at| now.saturating_duration_since(at) >= TAKES_WITHIN)
+            };
+            let stuck = self
+                .peers
+                .iter()
+                .filter(|(peer, of)| stuck(of) && self.server.holds(peer));
+            let stuck: Vec<PeerId> = stuck.map(|(peer, _)| *peer).collect();
+            for peer in stuck {
+                tracing::debug!(%peer, "letting go of a peer that does not take what it asked for");
+                self.act(Action::Disconnect(peer));
+            }
         }
         let idle = |peer: &PeerId| !self.client.needs(peer) && !self.server.is_busy(peer);
         let idle: Vec<PeerId> = self
@@ -340,14 +383,14 @@ impl Behaviour {
                 now,
             );
         }
-        loop {
+        for _ in 0..ANSWERS_PER_TURN {
             while let Some(job) = self.server.next_job() {
                 let (store, peer) = (self.store.clone(), job.peer());
                 let read = tokio::task::spawn_blocking(move || job.run(&*store));
                 self.jobs.push(Box::pin(async move { (peer, read.await) }));
             }
             let Poll::Ready(Some((peer, found))) = self.jobs.poll_next_unpin(cx) else {
-                break;
+                return;
             };
             match found {
                 Ok(found) => self.answer(found, now),
@@ -357,12 +400,20 @@ impl Behaviour {
                 }
             }
         }
+        // There may be more.
+        cx.waker().wake_by_ref();
     }
 
     fn answer(&mut self, found: Answered, now: Instant) {
         let Some(outgoing) = self.server.finished(found) else {
             return;
         };
+        if let Some(connections) = self.peers.get_mut(&outgoing.peer) {
+            connections.took.get_or_insert(now);
+        }
+        let presences = outgoing.message.presences.iter();
+        let met = outgoing.message.blocks.len() + presences.filter(|(_, said)| *said == Presence::Have).count();
+        self.give_back(&outgoing.peer, met * (MESSAGE + WANT + HEAD_BYTES));
         self.stats.blocks_sent += outgoing.message.blocks.len() as u64;
         self.stats.bytes_sent += outgoing
             .message
@@ -408,6 +459,13 @@ impl Behaviour {
         self.shared.set_stats(&self.stats);
     }
 
+    /// A connection that was about to be let in was not.
+    fn not_let_in(&mut self, peer: Option<PeerId>) {
+        if let Some(peer) = peer.filter(|peer| !self.peers.contains_key(peer)) {
+            self.allowances.remove(&peer);
+        }
+    }
+
     fn connection_closed(&mut self, peer: PeerId, id: ConnectionId) {
         let Some(connections) = self.peers.get_mut(&peer) else {
             return;
@@ -422,6 +480,7 @@ impl Behaviour {
         self.client.disconnected(&peer, now);
         if connections.ids.is_empty() {
             self.peers.remove(&peer);
+            self.allowances.remove(&peer);
             self.server.disconnected(&peer);
         } else {
             // What was on its way over that connection is asked and sent again over the next one.
@@ -466,7 +525,9 @@ impl NetworkBehaviour for Behaviour {
                 }
             }
             FromSwarm::ConnectionClosed(event) => self.connection_closed(event.peer_id, event.connection_id),
+            FromSwarm::ListenFailure(event) => self.not_let_in(event.peer_id),
             FromSwarm::DialFailure(event) => {
+                self.not_let_in(event.peer_id);
                 // A dial that was not made because another is under way, or done, is not a failure.
                 let redundant = matches!(event.error, DialError::DialPeerConditionFalse(_));
                 if let Some(peer) = event.peer_id.filter(|_| !redundant) {
@@ -492,6 +553,10 @@ impl NetworkBehaviour for Behaviour {
                 Lane::Answers => {
                     self.exchanged.insert(peer);
                     self.server.sent(peer, ticket.id);
+                    let more = self.server.holds(&peer);
+                    if let Some(connections) = self.peers.get_mut(&peer) {
+                        connections.took = more.then(Instant::now);
+                    }
                 }
             },
             ToBehaviour::Lost(ticket) => match ticket.lane {
@@ -503,15 +568,39 @@ impl NetworkBehaviour for Behaviour {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, FromBehaviour>> {
-        loop {
-            if let Some(event) = self.to_swarm.pop_front() {
-                return Poll::Ready(event);
+        if let Some(event) = self.to_swarm.pop_front() {
+            return Poll::Ready(event);
+        }
+        if std::mem::take(&mut self.had_turn) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.work(cx);
+        if self.poll_timer(cx) {
+            cx.waker().wake_by_ref();
+        }
+        match self.to_swarm.pop_front() {
+            Some(event) => {
+                self.had_turn = true;
+                Poll::Ready(event)
             }
-            self.work(cx);
-            if self.to_swarm.is_empty() && !self.poll_timer(cx) {
+            None => {
                 self.publish_stats();
-                return Poll::Pending;
+                Poll::Pending
             }
         }
     }
+}
+
+/// What a message with this in it has cost.
+fn worth(receipt: &Receipt) -> usize {
+    let blocks = receipt.blocks.saturating_add(receipt.duplicates);
+    let bytes = receipt.bytes.saturating_add(receipt.duplicate_bytes);
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let answers = usize::try_from(blocks.saturating_add(receipt.answers)).unwrap_or(usize::MAX);
+    if answers == 0 {
+        return 0;
+    }
+    let heads = answers.saturating_mul(ANSWER + HEAD_BYTES);
+    bytes.saturating_add(heads).saturating_add(MESSAGE + STREAM)
 }

@@ -13,7 +13,7 @@ mod receive;
 mod schedule;
 mod tick;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use cid::Cid;
@@ -77,6 +77,8 @@ pub(super) struct Receipt {
     pub(super) duplicate_bytes: u64,
     /// Blocks that were never asked for.
     pub(super) unrequested: u64,
+    /// Presences that answered a question.
+    pub(super) answers: u64,
 }
 
 /// What a peer said about a want.
@@ -153,7 +155,10 @@ pub(super) struct Client {
     tickets: HashMap<Ticket, Cid>,
     runnable: VecDeque<SessionId>,
     /// Peers that may have something to be told.
-    talk: HashSet<PeerNo>,
+    talk: BTreeSet<PeerNo>,
+    /// Connected peers, the most useful ones first as of the last time that was looked at; some may have gone since.
+    ranking: Vec<PeerNo>,
+    ranking_is_old: bool,
     pub(super) actions: VecDeque<Action>,
     counter: u32,
     next_tick: Option<Instant>,
@@ -169,7 +174,9 @@ impl Client {
             wants: HashMap::new(),
             tickets: HashMap::new(),
             runnable: VecDeque::new(),
-            talk: HashSet::new(),
+            talk: BTreeSet::new(),
+            ranking: Vec::new(),
+            ranking_is_old: true,
             actions: VecDeque::new(),
             counter: 0,
             next_tick: None,
@@ -329,6 +336,7 @@ impl Client {
             peer.banned_until = None;
         }
         (peer.link, peer.dials, peer.dial_after) = (Link::Connected, 0, None);
+        self.ranking_is_old = true;
         for id in peer.sessions.clone() {
             self.unstick(id);
             self.run(id);
@@ -392,7 +400,7 @@ impl Client {
 
     /// The next wantlist message to any peer.
     pub(super) fn next_message(&mut self) -> Option<(PeerId, Message)> {
-        while let Some(&no) = self.talk.iter().next() {
+        while let Some(&no) = self.talk.first() {
             let peer = self.peers.get_mut(&no);
             match peer.and_then(|peer| peer.next_message().map(|message| (peer.id, message))) {
                 Some(message) => return Some(message),

@@ -57,6 +57,11 @@ impl FrameReader {
         self.body.as_ref().is_some_and(|body| body.buffer.is_none())
     }
 
+    /// How much of the frame under way has come, in bytes with its prefix.
+    pub(super) fn filled(&self) -> usize {
+        self.prefix_len + self.body.as_ref().map_or(0, |body| MAX_PREFIX_BYTES + body.filled)
+    }
+
     /// Bytes of the frame under way that count against the caller's budget.
     pub(super) fn reserved(&self) -> usize {
         self.body
@@ -68,7 +73,7 @@ impl FrameReader {
     /// The next frame without its prefix; nothing at the end of the stream.
     ///
     /// A body is begun only when it fits into `budget`, from which its length is taken; until then the answer is
-    /// `Pending` without a wake-up, so the caller polls again when it has room. Empty frames are passed over.
+    /// `Pending` without a wake-up, so the caller polls again when it has room. An empty frame is given like any other.
     ///
     /// # Errors
     /// The stream failed, ended within a frame, or announced a frame over the limit.
@@ -87,15 +92,22 @@ impl FrameReader {
                         _ => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                     });
                 }
-                if let Some(len) = self.push_prefix(byte[0])? {
-                    self.prefix_len = 0;
-                    self.body = (len > 0).then_some(Body {
-                        len,
-                        filled: 0,
-                        buffer: None,
-                    });
+                match self.push_prefix(byte[0])? {
+                    None => continue,
+                    Some(0) => {
+                        self.prefix_len = 0;
+                        return Poll::Ready(Ok(Some(Bytes::new())));
+                    }
+                    Some(len) => {
+                        self.prefix_len = 0;
+                        self.body = Some(Body {
+                            len,
+                            filled: 0,
+                            buffer: None,
+                        });
+                        continue;
+                    }
                 }
-                continue;
             };
             let buffer = match &mut body.buffer {
                 Some(buffer) => buffer,
@@ -158,6 +170,11 @@ impl FrameWriter {
         }
     }
 
+    /// Bytes that the stream has not taken yet.
+    pub(super) fn left(&self) -> usize {
+        self.segments.iter().map(Bytes::len).sum()
+    }
+
     /// Hands everything to the stream. Ready when the stream has taken it all; it is not yet flushed.
     ///
     /// # Errors
@@ -212,7 +229,7 @@ mod tests {
     #[test]
     fn frames_follow_one_another_until_the_end() {
         let (frames, error) = read_all(&[1, 9, 0, 3, 1, 2, 3], 1 << 20);
-        assert_eq!(frames, [Bytes::from_static(&[9]), Bytes::from_static(&[1, 2, 3])]);
+        assert_eq!(frames, [&[9][..], &[], &[1, 2, 3]]);
         assert!(error.is_none());
     }
 

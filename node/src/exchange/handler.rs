@@ -4,9 +4,15 @@
 //! same time, each for as many messages as it carries. Outbound there are two long-lived streams, opened when first
 //! needed: one for wantlists and one for answers, so that a question never waits behind megabytes.
 //!
+//! What comes is charged to the peer's allowance, and nothing is read while that is used up: see `allowance.rs`.
+//!
 //! A frame counts against [`INBOUND_BYTES`] from its announcement until its blocks have been hashed and handed on.
 //! When that much is under way, nothing more is read, and the peer feels it. All connections together have a room, of
 //! which each takes no more than it leaves to others.
+
+mod events;
+mod outbound;
+mod upgrade;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -16,29 +22,24 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cid::Cid;
-use futures::AsyncWrite as _;
-use futures::future::{Ready, ready};
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use libp2p::core::upgrade::{InboundUpgrade, OutboundUpgrade, UpgradeInfo};
 use libp2p::swarm::handler::{
     ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound, StreamUpgradeError,
 };
-use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, Stream, StreamProtocol, SubstreamProtocol};
+use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, Stream, SubstreamProtocol};
 use tokio::task::JoinHandle;
+use tokio::time::Sleep;
 
-use super::frame::{FrameReader, FrameWriter};
-use super::message::{Message, Presence, Received, Version, WantlistEntry};
+use super::allowance::{ANSWER, Allowance, CANCEL, MESSAGE, REPLACE, STREAM, WANT};
+use super::frame::FrameReader;
+use super::message::{Received, Version};
+use super::wantlist::Wantlist;
 use crate::block::Block;
 use crate::room::{LOOK_AGAIN, Share};
+pub(super) use events::{Checked, FromBehaviour, Lane, Parcel, ToBehaviour};
+use outbound::{MAX_STREAM_FAILURES, Out, Outbound};
+use upgrade::Bitswap;
 
-/// The protocols spoken, preferred first.
-const PROTOCOLS: [(StreamProtocol, Version); 4] = [
-    (StreamProtocol::new("/ipfs/bitswap/1.2.0"), Version::V1_2),
-    (StreamProtocol::new("/ipfs/bitswap/1.1.0"), Version::V1_1),
-    (StreamProtocol::new("/ipfs/bitswap/1.0.0"), Version::V1_0),
-    (StreamProtocol::new("/ipfs/bitswap"), Version::V1_0),
-];
 /// The most streams read at the same time on one connection; further ones are reset. Kubo opens one for each message
 /// and does not wait for it to be read, so a burst of small blocks comes on hundreds. Well below the number of streams
 /// at which the swarm ends a connection, because other protocols need some too.
@@ -47,87 +48,19 @@ const MAX_INBOUND_STREAMS: usize = 480;
 pub(super) const INBOUND_BYTES: usize = 16 << 20;
 /// Messages with fewer bytes of blocks are hashed on the connection's own task.
 const HASH_HERE_BELOW: usize = 32 << 10;
+/// The same for the number of blocks.
+const HASH_HERE_COUNT: usize = 64;
 /// How many hashing jobs one connection runs beside its own task.
 const MAX_HASHING: usize = 8;
-/// After this many failures in a row to open or write a stream, its messages are given up.
-const MAX_STREAM_FAILURES: u32 = 3;
-/// How often a large message on its way in is reported.
+/// How often frames under way are looked at. One of which less than [`MOVED_BYTES`] has come since, or nothing could be
+/// written, is given up.
+const STALLED: Duration = Duration::from_secs(30);
+/// See [`STALLED`]: a hundredth of what a bad telephone line carries.
+const MOVED_BYTES: usize = 4 << 10;
+/// How often a large message on its way in is reported…
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
-
-/// What the behaviour asks of a connection.
-#[derive(Debug)]
-pub enum FromBehaviour {
-    /// Send a message. Answered by [`ToBehaviour::Sent`] or [`ToBehaviour::Lost`].
-    #[doc(hidden)]
-    Send(Parcel),
-    /// Keep the connection, or let it go when it is idle.
-    #[doc(hidden)]
-    KeepAlive(bool),
-}
-
-/// A message and the stream it belongs on.
-#[derive(Debug)]
-pub struct Parcel {
-    pub(super) lane: Lane,
-    /// Names the message on its lane.
-    pub(super) id: u64,
-    pub(super) message: Message,
-}
-
-/// Which of the two outbound streams a message takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lane {
-    /// Wantlists.
-    Wants = 0,
-    /// Blocks and presences.
-    Answers = 1,
-}
-
-/// What a connection tells the behaviour.
-#[derive(Debug)]
-pub enum ToBehaviour {
-    /// A message came; its blocks have been hashed.
-    #[doc(hidden)]
-    Received(Checked),
-    /// A large message is on its way in.
-    #[doc(hidden)]
-    Progress,
-    /// A message has been written.
-    #[doc(hidden)]
-    Sent(Ticket),
-    /// A message could not be written.
-    #[doc(hidden)]
-    Lost(Ticket),
-    /// The peer speaks Bitswap, with or without HAVE and DONT_HAVE.
-    #[doc(hidden)]
-    Speaks {
-        /// Whether it knows HAVE and DONT_HAVE.
-        presences: bool,
-    },
-    /// The peer does not speak Bitswap.
-    #[doc(hidden)]
-    Mute,
-}
-
-/// Names a message that was handed to a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket {
-    pub(super) lane: Lane,
-    pub(super) id: u64,
-}
-
-/// A message whose blocks are under the CIDs of their bytes.
-#[derive(Debug, Default)]
-pub struct Checked {
-    pub(super) full: bool,
-    pub(super) entries: Vec<WantlistEntry>,
-    pub(super) presences: Vec<(Cid, Presence)>,
-    pub(super) blocks: Vec<Block>,
-    /// Blocks under a prefix that nobody here can have asked for.
-    pub(super) unusable: usize,
-    /// Length of the frame.
-    bytes: usize,
-}
+/// …if at least this much has come since, so that nobody passes for alive by a byte now and then.
+const PROGRESS_BYTES: usize = 2 << 10;
 
 /// Counts hashing jobs of all connections, so that a flood is hashed at the expense of its own connection.
 pub(super) type Hashing = Arc<AtomicUsize>;
@@ -148,77 +81,14 @@ impl Drop for Counted {
     }
 }
 
-/// The upgrade of both directions: agrees on a version, and gives the stream.
-#[derive(Debug, Clone, Copy)]
-pub struct Bitswap;
-
-impl UpgradeInfo for Bitswap {
-    type Info = StreamProtocol;
-    type InfoIter = std::array::IntoIter<StreamProtocol, 4>;
-
-    fn protocol_info(&self) -> Self::InfoIter {
-        PROTOCOLS.map(|(protocol, _)| protocol).into_iter()
-    }
-}
-
-fn negotiated(stream: Stream, info: &StreamProtocol) -> Negotiated {
-    let version = PROTOCOLS
-        .iter()
-        .find(|(protocol, _)| protocol == info)
-        .map_or(Version::V1_0, |(_, version)| *version);
-    Negotiated { stream, version }
-}
-
-/// A stream and what is spoken on it.
-#[derive(Debug)]
-pub struct Negotiated {
-    stream: Stream,
-    version: Version,
-}
-
-impl InboundUpgrade<Stream> for Bitswap {
-    type Output = Negotiated;
-    type Error = std::convert::Infallible;
-    type Future = Ready<Result<Negotiated, Self::Error>>;
-
-    fn upgrade_inbound(self, stream: Stream, info: StreamProtocol) -> Self::Future {
-        ready(Ok(negotiated(stream, &info)))
-    }
-}
-
-impl OutboundUpgrade<Stream> for Bitswap {
-    type Output = Negotiated;
-    type Error = std::convert::Infallible;
-    type Future = Ready<Result<Negotiated, Self::Error>>;
-
-    fn upgrade_outbound(self, stream: Stream, info: StreamProtocol) -> Self::Future {
-        ready(Ok(negotiated(stream, &info)))
-    }
-}
-
 #[derive(Debug)]
 struct Inbound {
     stream: Stream,
     reader: FrameReader,
-}
-
-#[derive(Debug, Default)]
-enum Out {
-    #[default]
-    Closed,
-    Opening,
-    Open(Negotiated),
-}
-
-/// One outbound stream and what waits for it.
-#[derive(Debug, Default)]
-struct Outbound {
-    out: Out,
-    queue: VecDeque<Parcel>,
-    /// What is left of the queue's first message.
-    writing: Option<FrameWriter>,
-    unflushed: bool,
-    failures: u32,
+    /// Whether the bytes of the frame under way have been charged.
+    charged: bool,
+    /// What had come of the frame when that was looked at last; nothing of one that began later.
+    filled: Option<usize>,
 }
 
 /// See the module documentation.
@@ -233,14 +103,26 @@ pub struct Handler {
     /// What may be under way inwards; [`INBOUND_BYTES`] at most.
     share: Share,
     /// Set while a frame waits for room that others hold: it wakes nobody when they give it back.
-    look_again: Option<Pin<Box<tokio::time::Sleep>>>,
+    look_again: Option<Pin<Box<Sleep>>>,
+    allowance: Arc<Allowance>,
+    /// Set while nothing is read because the peer has used up its allowance.
+    held: Option<Pin<Box<Sleep>>>,
+    /// Set while frames are under way, in either direction.
+    watch: Option<Pin<Box<Sleep>>>,
     keep_alive: bool,
     last_progress: Option<Instant>,
+    /// Bytes of large messages that have come since.
+    progress: usize,
     waker: Option<Waker>,
 }
 
 impl Handler {
-    pub(super) fn new(hashing_everywhere: Hashing, max_hashing_everywhere: usize, share: Share) -> Self {
+    pub(super) fn new(
+        hashing_everywhere: Hashing,
+        max_hashing_everywhere: usize,
+        share: Share,
+        allowance: Arc<Allowance>,
+    ) -> Self {
         Self {
             inbound: Vec::new(),
             outbound: Default::default(),
@@ -250,8 +132,12 @@ impl Handler {
             max_hashing_everywhere,
             share,
             look_again: None,
+            allowance,
+            held: None,
+            watch: None,
             keep_alive: false,
             last_progress: None,
+            progress: 0,
             waker: None,
         }
     }
@@ -267,10 +153,12 @@ impl Handler {
             }
         };
         drop(frame);
+        self.allowance.charge(cost(&received), Instant::now());
         let payload: usize = received.payloads.iter().map(|payload| payload.len()).sum();
         let crowded = self.hashing.len() >= MAX_HASHING
             || self.hashing_everywhere.load(Ordering::Relaxed) >= self.max_hashing_everywhere;
-        if payload < HASH_HERE_BELOW || crowded {
+        let small = payload < HASH_HERE_BELOW && received.payloads.len() < HASH_HERE_COUNT;
+        if small || crowded {
             let checked = check(received, bytes);
             self.deliver(checked);
         } else {
@@ -286,7 +174,9 @@ impl Handler {
 
     fn deliver(&mut self, checked: Checked) {
         self.share.give(checked.bytes);
-        self.events.push_back(ToBehaviour::Received(checked));
+        if !checked.is_empty() {
+            self.events.push_back(ToBehaviour::Received(checked));
+        }
     }
 
     fn poll_hashing(&mut self, cx: &mut Context<'_>) {
@@ -298,22 +188,52 @@ impl Handler {
         }
     }
 
+    /// Whether more may be read now. If not, the task is woken when it may.
+    fn may_read(&mut self, cx: &mut Context<'_>) -> bool {
+        loop {
+            let Some(until) = self.allowance.held_until(Instant::now(), cx) else {
+                self.held = None;
+                return true;
+            };
+            let held = self
+                .held
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until.into())));
+            held.as_mut().reset(until.into());
+            if held.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+        }
+    }
+
     /// Reads every stream until it has nothing more, or enough has come.
     fn poll_inbound(&mut self, cx: &mut Context<'_>) {
         let mut index = 0;
-        while let Some(inbound) = self.inbound.get_mut(index) {
-            if self.events.len() >= MAX_HASHING {
+        while index < self.inbound.len() {
+            if self.events.len() >= MAX_HASHING || !self.may_read(cx) {
                 return;
             }
-            let before = inbound.reader.is_within_frame();
+            let Some(inbound) = self.inbound.get_mut(index) else {
+                return;
+            };
+            let before = inbound.reader.filled();
             let left = self.share.left();
             let mut budget = left;
-            let frame = inbound
+            let read = inbound
                 .reader
                 .poll_frame(Pin::new(&mut inbound.stream), cx, &mut budget);
             self.share.take(left - budget);
-            match frame {
+            // A frame is charged when its memory is set aside, so that one that never ends has its price, too.
+            let len = match &read {
+                Poll::Ready(Ok(Some(frame))) => frame.len(),
+                _ => inbound.reader.reserved(),
+            };
+            if len > 0 && !inbound.charged {
+                inbound.charged = true;
+                self.allowance.charge(len, Instant::now());
+            }
+            match read {
                 Poll::Ready(Ok(Some(frame))) => {
+                    (inbound.charged, inbound.filled) = (false, None);
                     if let Err(error) = self.take_frame(frame) {
                         tracing::debug!(%error, "resetting a stream with a bad message");
                         self.close_inbound(index);
@@ -325,8 +245,9 @@ impl Handler {
                     self.close_inbound(index);
                 }
                 Poll::Pending => {
-                    if before && inbound.reader.reserved() > 0 {
-                        self.report_progress();
+                    let came = inbound.reader.filled().saturating_sub(before);
+                    if before > 0 && inbound.reader.reserved() > 0 {
+                        self.report_progress(came);
                     }
                     index += 1;
                 }
@@ -355,79 +276,72 @@ impl Handler {
         self.share.give(inbound.reader.reserved());
     }
 
-    fn report_progress(&mut self) {
+    fn report_progress(&mut self, bytes: usize) {
         let now = Instant::now();
         let last = *self.last_progress.get_or_insert(now);
-        if now.saturating_duration_since(last) >= PROGRESS_EVERY {
-            self.last_progress = Some(now);
+        self.progress = self.progress.saturating_add(bytes);
+        if self.progress >= PROGRESS_BYTES && now.saturating_duration_since(last) >= PROGRESS_EVERY {
+            (self.last_progress, self.progress) = (Some(now), 0);
             self.events.push_back(ToBehaviour::Progress);
         }
     }
 
-    /// Writes what waits on one lane. Returns whether a stream must be opened for it.
-    fn poll_outbound(&mut self, lane: usize, cx: &mut Context<'_>) -> bool {
-        let Some(outbound) = self.outbound.get_mut(lane) else {
-            return false;
-        };
-        while let Out::Open(open) = &mut outbound.out {
-            let mut stream = Pin::new(&mut open.stream);
-            let Some(parcel) = outbound.queue.front() else {
-                if outbound.unflushed {
-                    match stream.poll_flush(cx) {
-                        Poll::Pending => return false,
-                        Poll::Ready(Ok(())) => outbound.unflushed = false,
-                        Poll::Ready(Err(_)) => outbound.out = Out::Closed,
-                    }
-                }
-                return false;
+    /// Gives up frames that have not moved for a while, so that nobody keeps a connection, its memory or what others
+    /// could be sent by a frame without an end.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) {
+        let under_way = self.inbound.iter().any(|inbound| inbound.reader.is_within_frame())
+            || self.outbound.iter().any(Outbound::is_writing);
+        if !under_way {
+            self.watch = None;
+            return;
+        }
+        let watch = self.watch.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALLED)));
+        if watch.as_mut().poll(cx).is_pending() {
+            return;
+        }
+        // While the peer is held back it is not its fault that nothing comes.
+        let held = self.held.is_some();
+        for index in (0..self.inbound.len()).rev() {
+            let Some(inbound) = self.inbound.get_mut(index) else {
+                continue;
             };
-            let writer = outbound
-                .writing
-                .get_or_insert_with(|| FrameWriter::new(parcel.message.encode(open.version)));
-            match writer.poll_write(stream.as_mut(), cx) {
-                Poll::Pending => return false,
-                Poll::Ready(Ok(())) => {
-                    (outbound.writing, outbound.unflushed, outbound.failures) = (None, true, 0);
-                    if let Some(parcel) = outbound.queue.pop_front() {
-                        self.events.push_back(ToBehaviour::Sent(parcel.ticket()));
-                    }
-                }
-                Poll::Ready(Err(error)) => {
-                    tracing::debug!(%error, "an outbound stream failed");
-                    outbound.fail(&mut self.events);
-                }
+            let filled = inbound.reader.filled();
+            let waits_for_us = held || inbound.reader.waits_for_budget();
+            let stalled = inbound.filled.is_some_and(|before| filled < before + MOVED_BYTES);
+            if stalled && !waits_for_us {
+                tracing::debug!("resetting a stream with a message that does not end");
+                self.close_inbound(index);
+            } else {
+                inbound.filled = inbound.reader.is_within_frame().then_some(filled);
             }
         }
-        if matches!(outbound.out, Out::Closed) && !outbound.queue.is_empty() {
-            outbound.out = Out::Opening;
-            return true;
+        for outbound in &mut self.outbound {
+            outbound.give_up_if_stalled(&mut self.events);
         }
-        false
+        watch_again(&mut self.watch, cx);
     }
 }
 
-impl Parcel {
-    fn ticket(&self) -> Ticket {
-        Ticket {
-            lane: self.lane,
-            id: self.id,
-        }
+/// Has the task woken when frames are to be looked at again.
+fn watch_again(watch: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) {
+    let mut next = Box::pin(tokio::time::sleep(STALLED));
+    // It has only just begun; polled, it knows the task.
+    if next.as_mut().poll(cx).is_ready() {
+        cx.waker().wake_by_ref();
     }
+    *watch = Some(next);
 }
 
-impl Outbound {
-    /// The stream is gone. The message on it is sent again on the next one, unless that has failed too often.
-    fn fail(&mut self, events: &mut VecDeque<ToBehaviour>) {
-        (self.out, self.writing, self.unflushed) = (Out::Closed, None, false);
-        self.failures += 1;
-        if self.failures >= MAX_STREAM_FAILURES {
-            self.failures = 0;
-            events.extend(self.queue.drain(..).map(|parcel| ToBehaviour::Lost(parcel.ticket())));
-        }
-    }
+/// What a message costs beside its bytes.
+fn cost(message: &Received) -> usize {
+    let cancels = message.entries.iter().filter(|entry| entry.cancel).count();
+    let wants = message.entries.len() - cancels;
+    let answers = message.presences.len() + message.payloads.len();
+    let list = wants * WANT + cancels * CANCEL + if message.full { REPLACE } else { 0 };
+    MESSAGE + list + answers * ANSWER
 }
 
-/// Hashes the blocks of a message.
+/// Cuts the wantlist of a message and hashes its blocks.
 fn check(received: Received, bytes: usize) -> Checked {
     let Received {
         full,
@@ -442,8 +356,7 @@ fn check(received: Received, bytes: usize) -> Checked {
         .filter_map(|payload| payload.into_block(bytes))
         .collect();
     Checked {
-        full,
-        entries,
+        wantlist: Wantlist::new(full, entries),
         presences,
         unusable: count - blocks.len(),
         blocks,
@@ -490,9 +403,12 @@ impl ConnectionHandler for Handler {
                 if self.inbound.len() < MAX_INBOUND_STREAMS =>
             {
                 protocol.stream.ignore_for_keep_alive();
+                self.allowance.charge(STREAM, Instant::now());
                 self.inbound.push(Inbound {
                     stream: protocol.stream,
                     reader: FrameReader::default(),
+                    charged: false,
+                    filled: None,
                 });
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { mut protocol, info }) => {
@@ -525,8 +441,8 @@ impl ConnectionHandler for Handler {
         if let Some(event) = self.events.pop_front() {
             return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event));
         }
-        for lane in 0..self.outbound.len() {
-            if self.poll_outbound(lane, cx) {
+        for (lane, outbound) in self.outbound.iter_mut().enumerate() {
+            if outbound.poll(&mut self.events, cx) {
                 let protocol = SubstreamProtocol::new(Bitswap, lane);
                 return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
             }
@@ -540,6 +456,7 @@ impl ConnectionHandler for Handler {
             // A job begun just now must have this task woken.
             self.poll_hashing(cx);
         }
+        self.poll_stalled(cx);
         match self.events.pop_front() {
             Some(event) => Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event)),
             None => {

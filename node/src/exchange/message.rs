@@ -18,10 +18,12 @@ pub(super) const MAX_FRAME_BYTES: usize = 4 << 20;
 pub(super) const MAX_CID_BYTES: usize = 168;
 /// The most wantlist entries that are taken from one message; a message with more is an error.
 pub(super) const MAX_ENTRIES: usize = 65_536;
-/// The most block presences that are taken from one message; a message with more is an error.
-pub(super) const MAX_PRESENCES: usize = 65_536;
-/// The most blocks that are taken from one message; a message with more is an error.
-pub(super) const MAX_BLOCKS: usize = 65_536;
+/// The most block presences that are taken from one message; a message with more is an error. No peer is asked a quarter
+/// of that at a time.
+pub(super) const MAX_PRESENCES: usize = 8192;
+/// The most blocks that are taken from one message; a message with more is an error. As with presences, more than any
+/// peer is asked at a time.
+pub(super) const MAX_BLOCKS: usize = 4096;
 /// A block shorter than this is copied beside its neighbours: one write instead of two.
 const COALESCE_BELOW: usize = 8 << 10;
 

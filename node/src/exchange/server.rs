@@ -3,36 +3,46 @@
 //!
 //! Inputs are wantlists, results of store reads and reports of sent messages; outputs are [`Job`]s, which the caller
 //! runs on a thread that may block, and messages. A want that cannot be answered stays in the peer's ledger, so that
-//! a block that arrives later is pushed. Peers take turns, one message at a time.
+//! a block that arrives later is pushed. Peers take turns, one message at a time; whoever has been given least in looks
+//! and bytes is next, so one who asks for little now and then does not wait for those who ask for much.
 //!
-//! Bounds: [`MAX_WANTS_PER_PEER`] wants for each peer, of which the lowest in priority give way; a peer that does
-//! not take what it asked for holds at most [`Limits::peer_bytes`], and all together [`Limits::total_bytes`], give
-//! or take the messages being read.
+//! Bounds: [`MAX_WANTS_PER_PEER`] wants for each peer, of which the lowest in priority give way, and [`MAX_WANTS`] for all;
+//! a peer that does not take what it asked for holds at most [`Limits::peer_bytes`], and never more than a part of what is
+//! left of [`Limits::total_bytes`] for the others: the more peers take nothing, the less each of them holds, and there is
+//! room for one who does. The messages being read come on top.
+//!
+//! `ledger.rs` keeps the books, `job.rs` reads the store.
+
+mod job;
+mod ledger;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use cid::Cid;
 use libp2p::PeerId;
-use multihash::Multihash;
 
-use super::message::{Message, Presence, WantKind, WantlistEntry};
-use crate::block::{self, Block};
-use crate::store::Blocks;
+use super::message::{Message, Presence, WantKind};
+use super::wantlist::{MAX_WANTS_PER_PEER, Wantlist};
+use job::{Answer, WANTS_PER_JOB};
+pub(super) use job::{Answered, Job};
+use ledger::{InFlight, Ledger, Turn, Waiting, Want, WantState};
 
-/// The most wants kept for one peer (Kubo's number).
-pub(super) const MAX_WANTS_PER_PEER: usize = 1024;
-/// A wanted presence of a block this small is answered with the block.
-pub(super) const INLINE_BYTES: usize = 1024;
-/// A message is sent once its blocks reach this many bytes. With one more block of the largest size it stays below
-/// the frame limit.
-pub(super) const MESSAGE_BYTES: usize = 512 << 10;
-/// The most wants answered in one message.
-const WANTS_PER_JOB: usize = 512;
+/// The most wants kept for all peers together, some 400 bytes each. When they are that many, the peer with most gives
+/// way to one with fewer.
+pub(super) const MAX_WANTS: usize = 128 << 10;
+/// How many wants a peer that has most gives up at once, so that it is not looked for each time.
+const MAX_GIVEN_UP: usize = 64;
 /// How many messages are read from the store for one peer at a time.
 const JOBS_PER_PEER: usize = 2;
 /// After this many messages in a row that could not be sent, a peer's wants are forgotten.
 const MAX_FAILURES: u32 = 3;
+/// So many bytes of blocks count like one more want when turns are given.
+const BYTES_PER_WANT: usize = 4 << 10;
+
+/// A peer holds at most this part of what is left for all peers.
+const PART_OF_REST: usize = 4;
 
 /// How much may be on the way.
 #[derive(Debug, Clone, Copy)]
@@ -45,34 +55,6 @@ pub(super) struct Limits {
     pub(super) jobs: usize,
 }
 
-/// A want's place in the order: highest priority first, then first come.
-type Rank = (Reverse<i32>, u64);
-
-/// A piece of work for a thread that may block.
-#[derive(Debug)]
-pub(super) struct Job {
-    peer: PeerId,
-    /// Which connect of the peer this belongs to.
-    epoch: u64,
-    wants: Vec<(Cid, WantKind)>,
-}
-
-/// What a [`Job`] found.
-#[derive(Debug)]
-pub(super) struct Answered {
-    job: Job,
-    answers: Vec<Answer>,
-}
-
-#[derive(Debug)]
-enum Answer {
-    Block(Block),
-    Have,
-    Missing,
-    /// The message was full before the store was asked.
-    Unread,
-}
-
 /// A message for a peer. Its `id` comes back through [`Server::sent`] or [`Server::lost`].
 #[derive(Debug)]
 pub(super) struct Outgoing {
@@ -81,101 +63,26 @@ pub(super) struct Outgoing {
     pub(super) message: Message,
 }
 
-#[derive(Debug)]
-struct Want {
-    rank: Rank,
-    kind: WantKind,
-    send_dont_have: bool,
-    state: WantState,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WantState {
-    /// To be looked up.
-    Queued,
-    /// A job looks it up; `again` when the answer may be out of date before it comes.
-    Reading { again: bool },
-    /// Not in the store.
-    Waiting,
-}
-
-type Waiting = HashMap<Multihash<64>, Vec<(PeerId, Cid)>>;
-
-/// A message handed to a connection.
-#[derive(Debug)]
-struct InFlight {
-    bytes: usize,
-    wants: Vec<(Cid, i32, WantKind, bool)>,
-}
-
-#[derive(Debug, Default)]
-struct Ledger {
-    epoch: u64,
-    wants: HashMap<Cid, Want>,
-    ranks: BTreeMap<Rank, Cid>,
-    queue: BTreeMap<Rank, Cid>,
-    in_flight: HashMap<u64, InFlight>,
-    bytes: usize,
-    jobs: usize,
-    failures: u32,
-    /// Whether the peer stands in [`Server::turns`].
-    in_line: bool,
-}
-
 /// See the module documentation.
 #[derive(Debug)]
 pub(super) struct Server {
     limits: Limits,
     peers: HashMap<PeerId, Ledger>,
+    /// The peers by the epochs of their ledgers.
+    epochs: HashMap<u64, PeerId>,
     /// Who waits for a block that is not in the store, and under which CID.
     waiting: Waiting,
-    turns: VecDeque<PeerId>,
+    /// Who has something to be looked up, who has been given least first.
+    line: BTreeSet<(Turn, PeerId)>,
+    /// The turn given last.
+    clock: u64,
+    /// Peers for which a job runs.
+    reading: HashSet<PeerId>,
     jobs: usize,
     bytes: usize,
     wants: usize,
     counter: u64,
-}
-
-impl Job {
-    /// For whom it is done.
-    pub(super) fn peer(&self) -> PeerId {
-        self.peer
-    }
-
-    /// Reads the store until the message is full. A store error is logged and answered like a missing block, so that
-    /// the peer asks elsewhere.
-    pub(super) fn run(self, store: &dyn Blocks) -> Answered {
-        let (mut answers, mut bytes) = (Vec::with_capacity(self.wants.len()), 0);
-        for (cid, kind) in &self.wants {
-            let answer = if bytes >= MESSAGE_BYTES {
-                Answer::Unread
-            } else {
-                look_up(store, cid, *kind).unwrap_or_else(|error| {
-                    tracing::warn!(%cid, %error, "a wanted block could not be read");
-                    Answer::Missing
-                })
-            };
-            if let Answer::Block(block) = &answer {
-                bytes += block.data().len();
-            }
-            answers.push(answer);
-        }
-        Answered { job: self, answers }
-    }
-}
-
-fn look_up(store: &dyn Blocks, cid: &Cid, kind: WantKind) -> Result<Answer, crate::store::StoreError> {
-    if let Some(block) = block::inherent(cid) {
-        return Ok(Answer::Block(block));
-    }
-    if kind == WantKind::Have {
-        match store.size(cid)? {
-            None => return Ok(Answer::Missing),
-            Some(size) if size > INLINE_BYTES => return Ok(Answer::Have),
-            Some(_) => {}
-        }
-    }
-    Ok(store.get(cid)?.map_or(Answer::Missing, Answer::Block))
+    max_wants: usize,
 }
 
 impl Server {
@@ -184,23 +91,32 @@ impl Server {
         Self {
             limits,
             peers: HashMap::new(),
-            waiting: HashMap::new(),
-            turns: VecDeque::new(),
+            epochs: HashMap::new(),
+            waiting: Waiting::default(),
+            line: BTreeSet::new(),
+            clock: 0,
+            reading: HashSet::new(),
             jobs: 0,
             bytes: 0,
             wants: 0,
             counter: 0,
+            max_wants: MAX_WANTS,
         }
     }
 
     /// Forgets everything about a peer. What is still being read for it will be thrown away.
     pub(super) fn disconnected(&mut self, peer: &PeerId) {
         if let Some(ledger) = self.peers.remove(peer) {
+            self.epochs.remove(&ledger.epoch);
+            self.reading.remove(peer);
+            if let Some(turn) = ledger.turn {
+                self.line.remove(&(turn, *peer));
+            }
             self.bytes -= ledger.bytes;
             self.wants -= ledger.wants.len();
-            for (cid, want) in &ledger.wants {
+            for (cid, want) in ledger.wants {
                 if want.state == WantState::Waiting {
-                    forget_waiting(&mut self.waiting, cid, peer);
+                    self.waiting.remove(cid, ledger.epoch);
                 }
             }
         }
@@ -208,9 +124,7 @@ impl Server {
 
     /// Whether something is being read, sent or to be read for a peer.
     pub(super) fn is_busy(&self, peer: &PeerId) -> bool {
-        self.peers
-            .get(peer)
-            .is_some_and(|ledger| ledger.jobs > 0 || !ledger.queue.is_empty() || !ledger.in_flight.is_empty())
+        self.peers.get(peer).is_some_and(Ledger::is_busy)
     }
 
     /// How many wants are kept for all peers.
@@ -219,22 +133,21 @@ impl Server {
     }
 
     /// A wantlist came from a connected peer.
-    pub(super) fn wantlist(&mut self, peer: PeerId, entries: Vec<WantlistEntry>, full: bool) {
-        if entries.is_empty() && !full {
+    pub(super) fn wantlist(&mut self, peer: PeerId, list: Wantlist) {
+        if list.is_empty() {
             return;
         }
-        if full {
-            let kept: Vec<Cid> = self
-                .peers
-                .get(&peer)
-                .map_or_else(Vec::new, |l| l.wants.keys().copied().collect());
-            let named: std::collections::HashSet<&Cid> = entries
-                .iter()
-                .filter(|entry| !entry.cancel)
-                .map(|entry| &entry.cid)
-                .collect();
-            for cid in kept.iter().filter(|cid| !named.contains(cid)) {
-                self.remove(&peer, cid);
+        let Wantlist {
+            only,
+            withdrawn,
+            entries,
+        } = list;
+        if only.is_some() || !withdrawn.is_empty() {
+            let stays = |cid: &Cid| only.as_ref().is_none_or(|only| only.contains(cid)) && !withdrawn.contains(cid);
+            let kept = self.peers.get(&peer).map(|ledger| ledger.wants.keys());
+            let gone: Vec<Arc<Cid>> = kept.into_iter().flatten().filter(|cid| !stays(cid)).cloned().collect();
+            for cid in gone {
+                self.remove(&peer, &cid);
             }
         }
         for entry in entries {
@@ -250,15 +163,8 @@ impl Server {
     /// These blocks are in the store now: whoever waits for them is served.
     pub(super) fn blocks_added<'a>(&mut self, cids: impl IntoIterator<Item = &'a Cid>) {
         for cid in cids {
-            for (peer, wanted) in self.waiting.remove(cid.hash()).unwrap_or_default() {
-                let Some(ledger) = self.peers.get_mut(&peer) else {
-                    continue;
-                };
-                if let Some(want) = ledger.wants.get_mut(&wanted) {
-                    want.state = WantState::Queued;
-                    ledger.queue.insert(want.rank, wanted);
-                }
-                self.stand_in_line(peer);
+            for (wanted, epoch) in self.waiting.take(cid) {
+                self.look_again(wanted, epoch);
             }
             if self.jobs > 0 {
                 self.read_again(Some(cid));
@@ -268,32 +174,36 @@ impl Server {
 
     /// Any block may be in the store now: everything that waits is looked up again.
     pub(super) fn anything_added(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        for (peer, wanted) in waiting.into_values().flatten() {
-            let Some(ledger) = self.peers.get_mut(&peer) else {
-                continue;
-            };
-            if let Some(want) = ledger.wants.get_mut(&wanted) {
-                want.state = WantState::Queued;
-                ledger.queue.insert(want.rank, wanted);
-            }
-            self.stand_in_line(peer);
+        for (wanted, epoch) in self.waiting.take_all() {
+            self.look_again(wanted, epoch);
         }
         self.read_again(None);
     }
 
+    fn look_again(&mut self, wanted: Arc<Cid>, epoch: u64) {
+        let Some(&peer) = self.epochs.get(&epoch) else { return };
+        let Some(ledger) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if let Some(want) = ledger.wants.get_mut(&*wanted) {
+            want.state = WantState::Queued;
+            ledger.queue.insert(want.rank, wanted);
+        }
+        self.stand_in_line(peer);
+    }
+
     /// Work that may begin now; called until it gives nothing.
     pub(super) fn next_job(&mut self) -> Option<Job> {
-        if self.jobs >= self.limits.jobs || self.bytes >= self.limits.total_bytes {
+        if self.jobs >= self.limits.jobs || self.may_hold() == 0 {
             return None;
         }
-        for _ in 0..self.turns.len() {
-            let peer = self.turns.pop_front()?;
+        while let Some(((start, _), peer)) = self.line.pop_first() {
+            let may_hold = self.may_hold();
             let Some(ledger) = self.peers.get_mut(&peer) else {
                 continue;
             };
-            ledger.in_line = false;
-            if ledger.bytes >= self.limits.peer_bytes || ledger.jobs >= JOBS_PER_PEER {
+            ledger.turn = None;
+            if ledger.jobs >= JOBS_PER_PEER || ledger.bytes >= may_hold {
                 // Put back in line when a message has gone or a job has ended.
                 continue;
             }
@@ -302,21 +212,40 @@ impl Server {
                 let Some((_, cid)) = ledger.queue.pop_first() else {
                     break;
                 };
-                if let Some(want) = ledger.wants.get_mut(&cid) {
+                if let Some(want) = ledger.wants.get_mut(&*cid) {
                     want.state = WantState::Reading { again: false };
-                    wants.push((cid, want.kind));
+                    wants.push((*cid, want.kind));
                 }
             }
             if wants.is_empty() {
                 continue;
             }
+            self.clock = self.clock.max(start);
+            ledger.served = ledger.served.max(start) + 1;
             ledger.jobs += 1;
             self.jobs += 1;
+            self.reading.insert(peer);
             let epoch = ledger.epoch;
             self.stand_in_line(peer);
             return Some(Job { peer, epoch, wants });
         }
         None
+    }
+
+    /// How many bytes one peer may have on the way: its limit, but no more than a part of what is left for all others.
+    fn may_hold(&self) -> usize {
+        let left = self.limits.total_bytes.saturating_sub(self.bytes);
+        self.limits.peer_bytes.min(left / PART_OF_REST)
+    }
+
+    /// Whether so much is on the way that those who take nothing cost the others.
+    pub(super) fn is_short(&self) -> bool {
+        self.bytes > self.limits.total_bytes / 2
+    }
+
+    /// Whether something is on the way to a peer.
+    pub(super) fn holds(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|ledger| ledger.bytes > 0)
     }
 
     /// A job has ended. Gives the message to send, if its peer still wants any of it.
@@ -328,12 +257,20 @@ impl Server {
         } = found;
         let ledger = self.peers.get_mut(&peer).filter(|ledger| ledger.epoch == epoch)?;
         ledger.jobs = ledger.jobs.saturating_sub(1);
+        if ledger.jobs == 0 {
+            self.reading.remove(&peer);
+        }
         let (mut message, mut gone, mut bytes) = (Message::default(), Vec::new(), 0);
+        let looks = answers
+            .iter()
+            .filter(|answer| !matches!(answer, Answer::Unread))
+            .count() as u64;
         for ((cid, asked), answer) in wants.into_iter().zip(answers) {
-            let Some(want) = ledger.wants.get_mut(&cid) else {
+            let Some((name, mut want)) = ledger.wants.remove_entry(&cid) else {
                 continue;
             };
             let WantState::Reading { again } = want.state else {
+                ledger.wants.insert(name, want);
                 continue;
             };
             let outdated = match &answer {
@@ -344,7 +281,8 @@ impl Server {
             };
             if outdated {
                 want.state = WantState::Queued;
-                ledger.queue.insert(want.rank, cid);
+                ledger.queue.insert(want.rank, name.clone());
+                ledger.wants.insert(name, want);
                 continue;
             }
             if let Answer::Missing = answer {
@@ -353,12 +291,12 @@ impl Server {
                     message.presences.push((cid, Presence::DontHave));
                     bytes += cid.encoded_len();
                 }
-                self.waiting.entry(*cid.hash()).or_default().push((peer, cid));
+                self.waiting.insert(name.clone(), epoch);
+                ledger.wants.insert(name, want);
                 continue;
             }
             gone.push((cid, want.rank.0.0, want.kind, want.send_dont_have));
             ledger.ranks.remove(&want.rank);
-            ledger.wants.remove(&cid);
             self.wants -= 1;
             match answer {
                 Answer::Block(block) => {
@@ -370,6 +308,10 @@ impl Server {
                     message.presences.push((cid, Presence::Have));
                 }
             }
+        }
+        ledger.served += looks + (bytes / BYTES_PER_WANT) as u64;
+        if let Some(turn) = ledger.turn.take() {
+            self.line.remove(&(turn, peer));
         }
         self.stand_in_line(peer);
         if message.is_empty() {
@@ -442,13 +384,10 @@ impl Server {
 
     fn insert(&mut self, peer: PeerId, cid: Cid, priority: i32, kind: WantKind, send_dont_have: bool) {
         self.counter += 1;
-        let counter = self.counter;
-        let ledger = self.peers.entry(peer).or_insert_with(|| Ledger {
-            epoch: counter,
-            ..Ledger::default()
-        });
-        let rank = (Reverse(priority), counter);
-        if let Some(want) = ledger.wants.get_mut(&cid) {
+        let rank = (Reverse(priority), self.counter);
+        let ledger = self.ledger(peer);
+        let epoch = ledger.epoch;
+        if let Some((name, want)) = ledger.wants.remove_entry(&cid) {
             ledger.ranks.remove(&want.rank);
             ledger.queue.remove(&want.rank);
             // A want for the block is not weakened to a question: the peer asked for the block and has not cancelled.
@@ -457,65 +396,97 @@ impl Server {
             } else {
                 kind
             };
-            let state = match want.state {
-                WantState::Waiting => {
-                    forget_waiting(&mut self.waiting, &cid, &peer);
-                    WantState::Queued
-                }
-                state => state,
-            };
-            *want = Want {
+            let was_waiting = want.state == WantState::Waiting;
+            let state = if was_waiting { WantState::Queued } else { want.state };
+            if state == WantState::Queued {
+                ledger.queue.insert(rank, name.clone());
+            }
+            ledger.ranks.insert(rank, name.clone());
+            let want = Want {
                 rank,
                 kind,
                 send_dont_have: send_dont_have || want.send_dont_have,
                 state,
             };
-            if state == WantState::Queued {
-                ledger.queue.insert(rank, cid);
+            ledger.wants.insert(name.clone(), want);
+            if was_waiting {
+                self.waiting.remove(name, epoch);
             }
-            ledger.ranks.insert(rank, cid);
             return;
         }
-        if ledger.wants.len() >= MAX_WANTS_PER_PEER {
-            match ledger.ranks.last_key_value() {
+        if ledger.wants.len() >= MAX_WANTS_PER_PEER || !self.is_room_for(peer) {
+            let last = self.peers.get(&peer).and_then(|ledger| ledger.ranks.last_key_value());
+            match last {
                 Some((last, out)) if rank < *last => {
-                    let out = *out;
+                    let out = out.clone();
                     self.remove(&peer, &out);
                 }
                 _ => return,
             }
         }
-        let Some(ledger) = self.peers.get_mut(&peer) else {
-            return;
-        };
         self.wants += 1;
-        ledger.wants.insert(
-            cid,
-            Want {
-                rank,
-                kind,
-                send_dont_have,
-                state: WantState::Queued,
-            },
-        );
-        ledger.ranks.insert(rank, cid);
-        ledger.queue.insert(rank, cid);
+        let name = Arc::new(cid);
+        let ledger = self.ledger(peer);
+        ledger.ranks.insert(rank, name.clone());
+        ledger.queue.insert(rank, name.clone());
+        let want = Want {
+            rank,
+            kind,
+            send_dont_have,
+            state: WantState::Queued,
+        };
+        ledger.wants.insert(name, want);
+    }
+
+    fn ledger(&mut self, peer: PeerId) -> &mut Ledger {
+        let (counter, epochs) = (&mut self.counter, &mut self.epochs);
+        self.peers.entry(peer).or_insert_with(|| {
+            *counter += 1;
+            epochs.insert(*counter, peer);
+            Ledger {
+                epoch: *counter,
+                ..Ledger::default()
+            }
+        })
+    }
+
+    /// Whether one more want of the peer has room among those of all peers, if need be at the cost of a peer with more.
+    fn is_room_for(&mut self, peer: PeerId) -> bool {
+        if self.wants < self.max_wants {
+            return true;
+        }
+        let own = self.peers.get(&peer).map_or(0, |ledger| ledger.wants.len());
+        let most = self.peers.iter().max_by_key(|(_, ledger)| ledger.wants.len());
+        let Some((&richest, ledger)) = most.filter(|(_, ledger)| ledger.wants.len() > own + 1) else {
+            return false;
+        };
+        let given_up = (ledger.wants.len() - own).div_ceil(2).min(MAX_GIVEN_UP);
+        let lowest: Vec<Arc<Cid>> = ledger.ranks.values().rev().take(given_up).cloned().collect();
+        for cid in lowest {
+            self.remove(&richest, &cid);
+        }
+        true
     }
 
     fn remove(&mut self, peer: &PeerId, cid: &Cid) {
         let Some(ledger) = self.peers.get_mut(peer) else { return };
-        let Some(want) = ledger.wants.remove(cid) else { return };
+        let Some((name, want)) = ledger.wants.remove_entry(cid) else {
+            return;
+        };
         self.wants -= 1;
         ledger.ranks.remove(&want.rank);
         ledger.queue.remove(&want.rank);
         if want.state == WantState::Waiting {
-            forget_waiting(&mut self.waiting, cid, peer);
+            self.waiting.remove(name, ledger.epoch);
         }
     }
 
     /// Marks what jobs are looking up as possibly out of date.
     fn read_again(&mut self, cid: Option<&Cid>) {
-        for ledger in self.peers.values_mut().filter(|ledger| ledger.jobs > 0) {
+        for peer in &self.reading {
+            let Some(ledger) = self.peers.get_mut(peer) else {
+                continue;
+            };
             let mark = |want: &mut Want| {
                 if let WantState::Reading { again } = &mut want.state {
                     *again = true;
@@ -529,23 +500,18 @@ impl Server {
     }
 
     fn stand_in_line(&mut self, peer: PeerId) {
+        let may_hold = self.may_hold();
         if let Some(ledger) = self.peers.get_mut(&peer)
-            && !ledger.in_line
+            && ledger.turn.is_none()
             && !ledger.queue.is_empty()
             && ledger.jobs < JOBS_PER_PEER
-            && ledger.bytes < self.limits.peer_bytes
+            && (ledger.bytes == 0 || ledger.bytes < may_hold)
         {
-            ledger.in_line = true;
-            self.turns.push_back(peer);
-        }
-    }
-}
-
-fn forget_waiting(waiting: &mut Waiting, cid: &Cid, peer: &PeerId) {
-    if let Some(waiters) = waiting.get_mut(cid.hash()) {
-        waiters.retain(|(other, wanted)| other != peer || wanted != cid);
-        if waiters.is_empty() {
-            waiting.remove(cid.hash());
+            self.counter += 1;
+            // Who was away does not save up turns.
+            let turn = (ledger.served.max(self.clock), self.counter);
+            ledger.turn = Some(turn);
+            self.line.insert((turn, peer));
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::address::{prefer_tcp_nearby, reach, split_peer};
 
 /// Requests in flight of one walk; Kubo's alpha.
 const PARALLELISM: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
-/// The largest message of the DHT protocol, either way. An honest answer names 40 peers, each with some dozens of addresses of up
+/// The largest answer of the DHT protocol; [requests] are smaller. An honest answer names 40 peers, each with some dozens of addresses of up
 /// to 150 bytes: libp2p's 16 KiB cut that off, and the 4 MiB of go-libp2p-kad-dht are a gift to whoever fills streams.
 const MAX_PACKET_BYTES: usize = 512 << 10;
 /// Ceiling on one walk. Callers have deadlines of their own, which are shorter.

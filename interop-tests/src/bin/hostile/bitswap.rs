@@ -16,6 +16,37 @@ pub(crate) fn want(cid: &[u8]) -> Vec<u8> {
     want
 }
 
+/// An entry of a wantlist that withdraws a want.
+pub(crate) fn cancel(cid: &[u8]) -> Vec<u8> {
+    let mut cancel = Vec::new();
+    protobuf::bytes(1, cid, &mut cancel);
+    protobuf::number(3, 1, &mut cancel);
+    cancel
+}
+
+/// A message with these blocks (version 1, raw, sha2-256), with its length before it.
+pub(crate) fn payloads<'a>(blocks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut message = Vec::new();
+    for data in blocks {
+        let mut payload = Vec::new();
+        protobuf::bytes(1, &[1, 0x55, 0x12, 32], &mut payload);
+        protobuf::bytes(2, data, &mut payload);
+        protobuf::bytes(3, &payload, &mut message);
+    }
+    protobuf::frame(&message)
+}
+
+/// A message that says of each CID that the sender has it, with its length before it.
+pub(crate) fn haves(cids: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
+    let mut message = Vec::new();
+    for cid in cids {
+        let mut presence = Vec::new();
+        protobuf::bytes(1, &cid, &mut presence);
+        protobuf::bytes(4, &presence, &mut message);
+    }
+    protobuf::frame(&message)
+}
+
 /// A message with a wantlist of these entries, with its length before it; `full` if it replaces what was wanted before.
 pub(crate) fn wantlist(entries: impl IntoIterator<Item = Vec<u8>>, full: bool) -> Vec<u8> {
     let mut list = Vec::new();
@@ -37,4 +68,12 @@ pub(crate) fn blocks(message: &[u8]) -> Vec<Vec<u8>> {
     data.filter(|(field, _)| *field == 2)
         .map(|(_, data)| data.to_vec())
         .collect()
+}
+
+/// The CID (version 1, raw, sha2-256) of a block that nobody has; another one for each two numbers.
+pub(crate) fn nobodys(round: u64, entry: u64) -> Vec<u8> {
+    let mut cid = vec![1, 0x55, 0x12, 32];
+    cid.extend_from_slice(&[round.to_be_bytes(), entry.to_be_bytes()].concat());
+    cid.resize(36, 0);
+    cid
 }

@@ -5,9 +5,11 @@
 //! attackers share an IP group. `hostile neighbour` fetches as everybody does, prints its times as JSON and ends.
 
 mod bitswap;
+mod blocks;
 mod claims;
 mod fill;
 mod half;
+mod halves;
 mod http;
 mod identify;
 mod idle;
@@ -15,6 +17,7 @@ mod kad;
 mod neighbour;
 mod protobuf;
 mod records;
+mod takers;
 mod wants;
 mod wire;
 
@@ -100,6 +103,9 @@ async fn run(attack: &str, orders: &Orders) -> Result<(), Failure> {
         "fill" => fill::run(orders).await,
         "half" => half::run(orders).await,
         "http" => http::run(orders).await,
+        "blocks" => blocks::run(orders).await,
+        "halves" => halves::run(orders).await,
+        "takers" => takers::run(orders).await,
         "idle" => idle::run(orders).await,
         "wants" => wants::run(orders).await,
         "providers" => records::providers(orders).await,

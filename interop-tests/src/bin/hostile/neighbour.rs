@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 const SMALL_FOR_LARGE: usize = 4;
 
 pub(crate) async fn run(orders: &Orders) -> Result<(), Failure> {
-    let root = cid::Cid::try_from(orders.text("root")?).map_err(text)?.to_bytes();
+    let root = root(orders)?;
     let times = orders.number("times", 50)?;
     let started = Instant::now();
     let mut neighbour = Neighbour::connect(orders).await?;
@@ -48,7 +48,13 @@ pub(crate) async fn run(orders: &Orders) -> Result<(), Failure> {
     Ok(())
 }
 
-struct Neighbour {
+/// The CID that `--root` says.
+pub(crate) fn root(orders: &Orders) -> Result<Vec<u8>, Failure> {
+    Ok(cid::Cid::try_from(orders.text("root")?).map_err(text)?.to_bytes())
+}
+
+/// A connection on which one block after the other is fetched.
+pub(crate) struct Neighbour {
     _wire: Wire,
     asking: Stream,
     answers: mpsc::Receiver<Vec<u8>>,
@@ -56,13 +62,13 @@ struct Neighbour {
 
 /// A block that is fetched again and again.
 #[derive(Clone)]
-struct Sized {
-    cid: Vec<u8>,
+pub(crate) struct Sized {
+    pub(crate) cid: Vec<u8>,
     length: usize,
 }
 
 impl Neighbour {
-    async fn connect(orders: &Orders) -> Result<Self, Failure> {
+    pub(crate) async fn connect(orders: &Orders) -> Result<Self, Failure> {
         let (frames, answers) = mpsc::channel(16);
         let manners = Manners {
             protocols: &[bitswap::PROTOCOL],
@@ -108,7 +114,7 @@ impl Neighbour {
     }
 
     /// The smallest block of the DAG that is no shorter than [`SMALL`], and the largest one.
-    async fn blocks(&mut self, root: Vec<u8>) -> Result<(Sized, Sized), Failure> {
+    pub(crate) async fn blocks(&mut self, root: Vec<u8>) -> Result<(Sized, Sized), Failure> {
         let (mut queue, mut seen) = (vec![root.clone()], HashSet::from([root]));
         let (mut small, mut large): (Option<Sized>, Option<Sized>) = (None, None);
         while let Some(cid) = queue.pop() {

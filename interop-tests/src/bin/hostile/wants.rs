@@ -1,5 +1,6 @@
 //! Wantlists without end: messages of `--entries` wants of blocks that nobody has, `--full 1` if each is to replace what was
-//! wanted before.
+//! wanted before, `--kind cancels` to withdraw what was never wanted, `--kind churn` to withdraw each want in the message
+//! after the one that has it.
 
 use futures::AsyncWriteExt as _;
 use interop_tests::Failure;
@@ -11,6 +12,7 @@ use super::{Orders, bitswap, ready, text};
 pub(crate) async fn run(orders: &Orders) -> Result<(), Failure> {
     let entries = orders.number("entries", 65_536)? as u64;
     let full = orders.number("full", 0)? == 1;
+    let kind = orders.text("kind").unwrap_or("wants");
     let manners = Manners {
         protocols: &[bitswap::PROTOCOL],
         polite: true,
@@ -22,7 +24,12 @@ pub(crate) async fn run(orders: &Orders) -> Result<(), Failure> {
     let mut told = false;
     for round in 0u64.. {
         // No round wants what another one wanted.
-        let message = bitswap::wantlist((0..entries).map(|entry| bitswap::want(&nobodys(round, entry))), full);
+        let entry = |entry| match (kind, round % 2) {
+            ("cancels", _) => bitswap::cancel(&bitswap::nobodys(round, entry)),
+            ("churn", 1) => bitswap::cancel(&bitswap::nobodys(round - 1, entry)),
+            _ => bitswap::want(&bitswap::nobodys(round, entry)),
+        };
+        let message = bitswap::wantlist((0..entries).map(entry), full);
         stream.write_all(&message).await.map_err(text)?;
         stream.flush().await.map_err(text)?;
         if !std::mem::replace(&mut told, true) {
@@ -30,12 +37,4 @@ pub(crate) async fn run(orders: &Orders) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// The CID (version 1, raw, sha2-256) of a block that nobody has.
-fn nobodys(round: u64, entry: u64) -> Vec<u8> {
-    let mut cid = vec![1, 0x55, 0x12, 32];
-    cid.extend_from_slice(&[round.to_be_bytes(), entry.to_be_bytes()].concat());
-    cid.resize(36, 0);
-    cid
 }

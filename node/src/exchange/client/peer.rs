@@ -1,6 +1,7 @@
 //! One peer as the fetching half sees it: what it has been asked, how fast it answers, and what is still to be said.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 use cid::Cid;
@@ -23,6 +24,9 @@ const MAX_MESSAGES_WAITING: usize = 2;
 const MAX_KEPT_REFUSALS: usize = 64;
 /// How many CIDs a peer is remembered to have been asked, so that a late answer is not taken for an attack.
 const MAX_RECENT: usize = 4096;
+/// How often a block may come again that the peer has been asked for: questions are repeated, and cancels cross answers
+/// on the way.
+pub(super) const MAX_DUPLICATES: u8 = 8;
 /// What a block is thought to weigh before any has come.
 pub(super) const GUESSED_BLOCK_BYTES: usize = 256 << 10;
 /// Bytes asked of a peer whose rate is not known.
@@ -121,8 +125,10 @@ pub(super) struct Peer {
     pub(super) meter: Meter,
     latency: Option<Duration>,
     last_heard: Option<Instant>,
-    recent: VecDeque<Cid>,
-    recent_set: HashSet<Cid>,
+    /// What was asked not long ago, as the hashes of the CIDs, oldest first, and how often each may still come.
+    recent: VecDeque<u64>,
+    again: HashMap<u64, u8>,
+    hasher: RandomState,
     outbox: Outbox,
     messages_waiting: usize,
 }
@@ -232,7 +238,8 @@ impl Peer {
             latency: None,
             last_heard: None,
             recent: VecDeque::new(),
-            recent_set: HashSet::new(),
+            again: HashMap::new(),
+            hasher: RandomState::new(),
             outbox: Outbox::default(),
             messages_waiting: 0,
         }
@@ -389,9 +396,24 @@ impl Peer {
         }
     }
 
-    /// Whether the peer was asked for `cid` not long ago.
-    pub(super) fn was_asked(&self, cid: &Cid) -> bool {
-        self.recent_set.contains(cid) || self.asks.contains_key(cid)
+    /// Whether a block that came is one that the peer was asked for not long ago, and has not sent too often since.
+    pub(super) fn may_send(&mut self, cid: &Cid) -> bool {
+        if self.asks.contains_key(cid) {
+            return true;
+        }
+        match self.again.get_mut(&self.hasher.hash_one(cid)) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the peer is to be looked at as time passes: it has been asked something, may be asked or dialled for a
+    /// session, or is shut out.
+    pub(super) fn is_concerned(&self) -> bool {
+        !self.asks.is_empty() || !self.sessions.is_empty() || self.link == Link::Dialing || self.banned_until.is_some()
     }
 
     /// Anything came from the peer, if only part of a message.
@@ -502,7 +524,7 @@ impl Peer {
         (self.outbox, self.messages_waiting) = (Outbox::default(), 0);
         (self.unrequested, self.last_heard) = (0, None);
         self.recent.clear();
-        self.recent_set.clear();
+        self.again.clear();
         self.meter.since = None;
         asks.into_keys().collect()
     }
@@ -522,12 +544,13 @@ impl Peer {
     }
 
     fn remember(&mut self, cid: Cid) {
-        if self.recent_set.insert(cid) {
+        let cid = self.hasher.hash_one(cid);
+        if self.again.insert(cid, MAX_DUPLICATES).is_none() {
             self.recent.push_back(cid);
             if self.recent.len() > MAX_RECENT
                 && let Some(old) = self.recent.pop_front()
             {
-                self.recent_set.remove(&old);
+                self.again.remove(&old);
             }
         }
     }

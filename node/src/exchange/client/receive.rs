@@ -29,7 +29,6 @@ impl Client {
         now: Instant,
     ) -> Receipt {
         let mut receipt = Receipt::default();
-        let answers = presences.len() + blocks.len();
         let Some(&no) = self.numbers.get(&peer) else {
             return receipt;
         };
@@ -43,35 +42,47 @@ impl Client {
             }
         }
         for block in blocks {
+            if self.is_shut_out(no) {
+                break;
+            }
             self.received_block(no, block, &mut receipt, now);
         }
         for _ in 0..unusable {
+            if self.is_shut_out(no) {
+                break;
+            }
             receipt.unrequested += 1;
             self.strike(no, now);
         }
         for (cid, presence) in presences {
-            match presence {
+            let answers = match presence {
                 Presence::Have => self.received_have(no, cid, now),
                 Presence::DontHave => self.received_dont_have(no, cid, now),
-            }
+            };
+            receipt.answers += u64::from(answers);
         }
         if let Some(peer) = self.peers.get_mut(&no) {
             peer.settle(now);
             for id in peer.sessions.clone() {
                 self.run(id);
             }
-            if answers > 0 {
+            if receipt.answers + receipt.blocks + receipt.duplicates > 0 {
                 self.greet(no, now);
             }
         }
         receipt
     }
 
+    /// Whether the peer has been shut out, so that the rest of its message is of no interest.
+    fn is_shut_out(&self, no: PeerNo) -> bool {
+        self.peers.get(&no).is_none_or(|peer| peer.banned_until.is_some())
+    }
+
     fn received_block(&mut self, no: PeerNo, block: Block, receipt: &mut Receipt, now: Instant) {
         let (cid, bytes) = (*block.cid(), block.data().len());
         let Some(peer) = self.peers.get_mut(&no) else { return };
         peer.meter.add(bytes, now);
-        let asked = peer.was_asked(&cid);
+        let asked = peer.may_send(&cid);
         peer.answered(&cid, now);
         let Some(want) = self.wants.remove(&cid) else {
             if asked {
@@ -89,6 +100,7 @@ impl Client {
         receipt.blocks += 1;
         receipt.bytes += bytes as u64;
         peer.blocks += 1;
+        self.ranking_is_old |= peer.blocks == 1;
         for other in want.told.iter().filter(|other| **other != no) {
             self.cancel_at(*other, &cid);
         }
@@ -137,13 +149,18 @@ impl Client {
         stats.rate = session.meter.rate().unwrap_or(0.0);
     }
 
-    fn received_have(&mut self, no: PeerNo, cid: Cid, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&no) else { return };
+    /// Returns whether it was asked for.
+    fn received_have(&mut self, no: PeerNo, cid: Cid, now: Instant) -> bool {
+        let Some(peer) = self.peers.get_mut(&no) else {
+            return false;
+        };
         if peer.asks.get(&cid).is_none_or(|ask| ask.kind == WantKind::Block) {
-            return;
+            return false;
         }
         peer.answered(&cid, now);
-        let Some(want) = self.wants.get_mut(&cid) else { return };
+        let Some(want) = self.wants.get_mut(&cid) else {
+            return true;
+        };
         want.told.retain(|other| *other != no);
         want.say(no, Said::Have);
         let held = want.holder.is_some();
@@ -153,13 +170,17 @@ impl Client {
                 self.queue_first(id, cid);
             }
         }
+        true
     }
 
-    fn received_dont_have(&mut self, no: PeerNo, cid: Cid, now: Instant) {
+    /// Returns whether it was asked for.
+    fn received_dont_have(&mut self, no: PeerNo, cid: Cid, now: Instant) -> bool {
         let Some(ask) = self.peers.get_mut(&no).and_then(|peer| peer.refused(&cid, now)) else {
-            return;
+            return false;
         };
-        let Some(want) = self.wants.get_mut(&cid) else { return };
+        let Some(want) = self.wants.get_mut(&cid) else {
+            return true;
+        };
         want.say(no, Said::DontHave);
         let held = want.holder == Some(no);
         if held {
@@ -180,6 +201,7 @@ impl Client {
                 self.settle_stuck(id, &cid, now);
             }
         }
+        true
     }
 
     /// Counts a block that nobody asked for.

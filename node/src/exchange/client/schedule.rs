@@ -174,7 +174,8 @@ impl Client {
 
     /// Says when a search is due for a stuck want: at once if nobody can answer any more.
     pub(super) fn settle_stuck(&mut self, id: SessionId, cid: &Cid, now: Instant) {
-        let hopeless = !self.is_awaited(id, cid, &self.guests(id));
+        self.rank();
+        let hopeless = !self.is_awaited(id, cid);
         let after = self.times.search_after;
         let since = self.wants.get(cid).and_then(|want| want.stuck_since).unwrap_or(now);
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -192,7 +193,7 @@ impl Client {
 
     /// Whether somebody may still answer for a stuck want without a search: an open question, a guest to be asked
     /// when it has room, a member that has said nothing about it yet, or a dial.
-    pub(super) fn is_awaited(&self, id: SessionId, cid: &Cid, guests: &[PeerNo]) -> bool {
+    pub(super) fn is_awaited(&self, id: SessionId, cid: &Cid) -> bool {
         let (Some(want), Some(session)) = (self.wants.get(cid), self.sessions.get(&id)) else {
             return false;
         };
@@ -206,7 +207,7 @@ impl Client {
         want.told
             .iter()
             .any(|no| ask(no).is_some_and(|ask| ask.state == AskState::Open))
-            || self.guests_left(want, session, guests).next().is_some()
+            || self.guests_left(want, session, self.guests(session)).next().is_some()
             || session.members.keys().any(hope)
     }
 
@@ -217,25 +218,33 @@ impl Client {
     }
 
     fn probe_guests(&mut self, id: SessionId, cid: Cid, now: Instant) {
+        self.rank();
         let (Some(want), Some(session)) = (self.wants.get(&cid), self.sessions.get(&id)) else {
             return;
         };
-        let guests: Vec<_> = self.guests_left(want, session, &self.guests(id)).collect();
+        let guests: Vec<_> = self.guests_left(want, session, self.guests(session)).collect();
         self.probe(guests, PROBED_GUESTS, cid, now);
     }
 
+    /// Brings [`Client::ranking`] up to date when a peer has come or time has passed since it was made.
+    pub(super) fn rank(&mut self) {
+        if !std::mem::take(&mut self.ranking_is_old) {
+            return;
+        }
+        let connected = self.peers.iter().filter(|(_, peer)| peer.is_connected());
+        let mut ranking: Vec<_> = connected.map(|(no, peer)| (Reverse(peer.blocks), *no)).collect();
+        ranking.sort_unstable();
+        self.ranking = ranking.into_iter().map(|(_, no)| no).collect();
+    }
+
     /// Connected peers outside a session that can be asked whether they have a block, the most useful ones first.
-    pub(super) fn guests(&self, id: SessionId) -> Vec<PeerNo> {
-        let Some(session) = self.sessions.get(&id) else {
-            return Vec::new();
+    fn guests<'a>(&'a self, session: &'a SessionState) -> impl Iterator<Item = PeerNo> + use<'a> {
+        let fit = |no: &PeerNo| {
+            let peer = self.peers.get(no);
+            peer.is_some_and(|peer| peer.is_connected() && peer.presences && !peer.is_unresponsive())
+                && !session.members.contains_key(no)
         };
-        let fit = |no: &PeerNo, peer: &Peer| {
-            peer.is_connected() && peer.presences && !peer.is_unresponsive() && !session.members.contains_key(no)
-        };
-        let strangers = self.peers.iter().filter(|(no, peer)| fit(no, peer));
-        let mut guests: Vec<_> = strangers.map(|(no, peer)| (Reverse(peer.blocks), *no)).collect();
-        guests.sort_unstable();
-        guests.into_iter().map(|(_, no)| no).collect()
+        self.ranking.iter().copied().filter(fit)
     }
 
     /// Which of `guests` are still to be asked about a want: as many as bring it to [`PROBED_GUESTS`].
@@ -243,8 +252,8 @@ impl Client {
         &'a self,
         want: &'a Want,
         session: &SessionState,
-        guests: &'a [PeerNo],
-    ) -> impl Iterator<Item = PeerNo> + use<'a> {
+        guests: impl Iterator<Item = PeerNo> + 'a,
+    ) -> impl Iterator<Item = PeerNo> + 'a {
         let strangers = |no: &&PeerNo| !session.members.contains_key(no);
         let silent_or_no = want.said.iter().map(|(no, _)| no).filter(strangers).count();
         let asked = |no: &PeerNo| self.peers.get(no).is_some_and(|peer| peer.asks.contains_key(&want.cid));
@@ -256,8 +265,6 @@ impl Client {
             .count();
         let left = PROBED_GUESTS.saturating_sub(silent_or_no + open);
         guests
-            .iter()
-            .copied()
             .filter(move |no| want.said(*no).is_none() && !asked(no))
             .take(left)
     }
@@ -275,7 +282,7 @@ impl Client {
             .flat_map(|session| session.stuck.iter().map(move |cid| (session, cid)))
             .filter(|(session, cid)| {
                 let want = self.wants.get(cid);
-                want.is_some_and(|want| self.guests_left(want, session, &[no]).next().is_some())
+                want.is_some_and(|want| self.guests_left(want, session, std::iter::once(no)).next().is_some())
             })
             .map(|(_, cid)| *cid)
             .take(room)

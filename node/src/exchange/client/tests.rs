@@ -1,3 +1,4 @@
+mod crowd;
 mod searches;
 
 use std::sync::Arc;

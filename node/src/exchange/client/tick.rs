@@ -28,8 +28,15 @@ impl Client {
         if self.next_tick.is_none_or(|at| at > now) {
             return;
         }
-        let numbers: Vec<PeerNo> = self.peers.keys().copied().collect();
-        for no in numbers {
+        self.ranking_is_old = true;
+        // Most peers of a busy node have nothing to do with what is fetched here.
+        let concerned: Vec<PeerNo> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.is_concerned())
+            .map(|(no, _)| *no)
+            .collect();
+        for no in concerned {
             let Some(peer) = self.peers.get_mut(&no) else { continue };
             for cid in peer.overdue(now) {
                 self.silent(no, cid, now);
@@ -183,7 +190,7 @@ impl Client {
     /// Ends the fetches of a session for which nothing is left to hope for.
     pub(super) fn judge(&mut self, id: SessionId, now: Instant) {
         let patience = self.times.patience;
-        let guests = self.guests(id);
+        self.rank();
         let Some(session) = self.sessions.get(&id) else { return };
         let quiet = now.saturating_duration_since(session.last_progress) >= patience;
         let mut over: Vec<(Cid, bool)> = Vec::new();
@@ -192,7 +199,7 @@ impl Client {
             for cid in &session.stuck {
                 let Some(want) = self.wants.get(cid) else { continue };
                 let silent = want.said.iter().any(|(_, said)| *said == Said::Nothing);
-                if silent || self.is_awaited(id, cid, &guests) {
+                if silent || self.is_awaited(id, cid) {
                     continue;
                 }
                 match want.stuck_since {
