@@ -117,7 +117,7 @@ impl Admission {
     fn may_arrive(&self, group: Option<IpGroup>) -> bool {
         let of_group = self.arriving.values().filter(|other| **other == group).count();
         let left = MAX_PENDING_INBOUND.saturating_sub(self.arriving.len());
-        // Half of what is left, so that many groups together leave something, too.
+        // Half of what is left, so that a dozen greedy networks together leave something, too.
         left > 0 && of_group < MAX_PENDING_PER_GROUP.min(left.div_ceil(2))
     }
 
