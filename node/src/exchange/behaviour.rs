@@ -40,6 +40,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 const TAKES_WITHIN: Duration = Duration::from_secs(20);
 /// How many messages read from the store are sent before others have their turn.
 const ANSWERS_PER_TURN: usize = 8;
+/// From so many messages, at most, are the wants taken to have come that are met in one.
+const ASKING_MESSAGES: usize = 8;
 /// What the head of a block or a presence takes in a frame, about, in bytes.
 const HEAD_BYTES: usize = 64;
 /// Hashing jobs for each processor, over all connections.
@@ -413,7 +415,9 @@ impl Behaviour {
         }
         let presences = outgoing.message.presences.iter();
         let met = outgoing.message.blocks.len() + presences.filter(|(_, said)| *said == Presence::Have).count();
-        self.give_back(&outgoing.peer, met * (MESSAGE + WANT + HEAD_BYTES));
+        // The wants may have come one to a message, as from somebody who walks; of a flood they are the least part.
+        let cost = met * (WANT + HEAD_BYTES) + met.min(ASKING_MESSAGES) * MESSAGE;
+        self.give_back(&outgoing.peer, cost);
         self.stats.blocks_sent += outgoing.message.blocks.len() as u64;
         self.stats.bytes_sent += outgoing
             .message

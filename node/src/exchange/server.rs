@@ -9,7 +9,7 @@
 //! Bounds: [`MAX_WANTS_PER_PEER`] wants for each peer, of which the lowest in priority give way, and [`MAX_WANTS`] for all;
 //! a peer that does not take what it asked for holds at most [`Limits::peer_bytes`], and never more than a part of what is
 //! left of [`Limits::total_bytes`] for the others: the more peers take nothing, the less each of them holds, and there is
-//! room for one who does. The messages being read come on top.
+//! room for one who does. Messages being read count as of the usual length.
 //!
 //! `ledger.rs` keeps the books, `job.rs` reads the store.
 
@@ -25,7 +25,7 @@ use libp2p::PeerId;
 
 use super::message::{Message, Presence, WantKind};
 use super::wantlist::{MAX_WANTS_PER_PEER, Wantlist};
-use job::{Answer, WANTS_PER_JOB};
+use job::{Answer, MESSAGE_BYTES, WANTS_PER_JOB};
 pub(super) use job::{Answered, Job};
 use ledger::{InFlight, Ledger, Turn, Waiting, Want, WantState};
 
@@ -234,7 +234,8 @@ impl Server {
 
     /// How many bytes one peer may have on the way: its limit, but no more than a part of what is left for all others.
     fn may_hold(&self) -> usize {
-        let left = self.limits.total_bytes.saturating_sub(self.bytes);
+        let being_read = self.jobs * MESSAGE_BYTES;
+        let left = self.limits.total_bytes.saturating_sub(self.bytes + being_read);
         self.limits.peer_bytes.min(left / PART_OF_REST)
     }
 

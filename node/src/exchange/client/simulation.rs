@@ -14,6 +14,7 @@ use crate::block::RAW;
 use crate::exchange::message::{Message, WantKind};
 use crate::exchange::server::{Limits, Server};
 use crate::exchange::session::Ticket;
+use crate::exchange::wantlist::Wantlist;
 use crate::store::{Blocks as _, MemoryStore};
 
 const SESSION: SessionId = SessionId(1);
@@ -97,7 +98,8 @@ impl Remote {
         while self.to.front().is_some_and(|(at, _)| *at <= step) {
             let Some((_, message)) = self.to.pop_front() else { break };
             if !self.nature.dead {
-                self.server.wantlist(client, message.entries, message.full);
+                self.server
+                    .wantlist(client, Wantlist::new(message.full, message.entries));
             }
         }
         while let Some(job) = self.server.next_job() {

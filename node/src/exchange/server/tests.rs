@@ -458,7 +458,7 @@ fn who_asks_for_little_goes_before_those_who_ask_for_much() {
     let found = next.run(&bench.store);
     bench.server.finished(found);
     // It does not get every turn by asking again.
-    let turns = (0..64).map(|at| {
+    let turns = (0..1000).map(|at| {
         bench.wantlist(modest, vec![want(&block(100_000 + at, 8))], false);
         let job = bench.server.next_job().unwrap();
         let peer = job.peer();
