@@ -61,7 +61,8 @@ async fn a_key_over_the_limit_is_not_looked_for_and_the_answer_comes_at_once() {
     let started = Instant::now();
     for bytes in [MAX_SOUGHT_BYTES, MAX_SOUGHT_BYTES + 1, 100 << 10] {
         let until = tokio::time::Instant::now() + SOON;
-        let walk = other.routing().values(Network::Lan, &vec![7; bytes], until);
+        let key = vec![7; bytes];
+        let walk = other.routing().values(Network::Lan, &key, until);
         assert_eq!(
             walk.await.unwrap().without.await.unwrap(),
             [holder.peer_id()],
