@@ -6,7 +6,8 @@
 //!
 //! - Each network (see [`IpGroup`](crate::address::IpGroup)) has [turns](super::turns) for questions, for value records and
 //!   for provider records. Who asks too fast waits, since a stream that is open is all it costs (libp2p has 32 a connection);
-//!   provider records, which nobody waits for, are dropped.
+//!   provider records, which nobody waits for, are dropped. Who goes on all the same is hung up on, and its IP address is let
+//!   in again after [`SHUT_OUT`].
 //! - A value record is checked away from that task, a few at a time, and libp2p is told of it, and confirms it, when it is kept.
 //!
 //! Whoever is refused gets the answer of a peer that knows nothing, at once: libp2p's own way to refuse leaves the stream open
@@ -14,9 +15,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future as _;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use libp2p::kad::{self, RecordKey};
 use libp2p::swarm::{ConnectionId, THandlerInEvent, THandlerOutEvent};
@@ -26,12 +29,20 @@ use tokio::time::{Instant, Sleep};
 
 use super::records::{MAX_PROVIDER_KEY_BYTES, MAX_VALUE_BYTES, MAX_VALUE_KEY_BYTES, Owner, Records};
 use super::turns::{Rate, Turn, Turns};
-use crate::address::{IpGroup, ip_group};
+use crate::address::{IpGroup, ip, ip_group};
 
 /// The longest key that is looked for: that of a value record, or a peer's id.
 pub(crate) const MAX_SOUGHT_BYTES: usize = MAX_VALUE_KEY_BYTES;
 /// Value records that wait to be checked at the same time. One check takes some 0.1 ms.
 const MAX_UNCHECKED: usize = 1024;
+/// Provider records of one connection that are dropped before it is closed.
+const MAX_DROPPED: u32 = 256;
+/// Addresses in one provider record; with more it is dropped. Reading them is what they cost.
+const MAX_ADDRESSES_TOLD: usize = 128;
+/// IP addresses that are shut out at the same time.
+const MAX_SHUT_OUT: usize = 1024;
+/// How long nobody is let in from the IP address of a connection that was closed for what it sent.
+const SHUT_OUT: Duration = Duration::from_secs(10);
 /// Value records that are checked in one go.
 const CHECKED_AT_ONCE: usize = 16;
 
@@ -44,8 +55,8 @@ const QUESTIONS: Rate = Rate {
 /// Provider records: a few µs each. Nobody is told that one was dropped, so this is above what an honest peer gets to, which
 /// asks a question before each.
 const PROVIDERS: Rate = Rate {
-    per_second: 2000,
-    burst: 8000,
+    per_second: 1100,
+    burst: 4500,
     waiting: 0,
 };
 /// Value records: two or three signatures each.
@@ -81,8 +92,10 @@ pub(super) enum Outcome {
 
 /// See the module's words.
 pub(super) struct Desk {
-    /// The network that each connection comes from.
-    connections: HashMap<ConnectionId, IpGroup>,
+    /// Where each connection comes from.
+    connections: HashMap<ConnectionId, Origin>,
+    shut_out: HashMap<IpAddr, Instant>,
+    closing: Vec<(PeerId, ConnectionId)>,
     questions: Turns<Request>,
     providers: Turns<Request>,
     values: Turns<Request>,
@@ -91,6 +104,13 @@ pub(super) struct Desk {
     decided: VecDeque<(Request, Outcome)>,
     timer: Option<Pin<Box<Sleep>>>,
     offered: Option<Arc<Offered>>,
+}
+
+#[derive(Default)]
+struct Origin {
+    group: IpGroup,
+    ip: Option<IpAddr>,
+    dropped: u32,
 }
 
 struct Checking {
@@ -103,6 +123,8 @@ impl Desk {
     pub(super) fn new() -> Self {
         Self {
             connections: HashMap::new(),
+            shut_out: HashMap::new(),
+            closing: Vec::new(),
             questions: Turns::new(QUESTIONS),
             providers: Turns::new(PROVIDERS),
             values: Turns::new(VALUES),
@@ -120,8 +142,43 @@ impl Desk {
     }
 
     pub(super) fn connected(&mut self, connection: ConnectionId, remote: &Multiaddr) {
-        self.connections
-            .insert(connection, ip_group(remote).unwrap_or_default());
+        let origin = Origin {
+            group: ip_group(remote).unwrap_or_default(),
+            ip: ip(remote),
+            dropped: 0,
+        };
+        self.connections.insert(connection, origin);
+    }
+
+    /// Whether nobody is let in from there for now.
+    pub(super) fn is_shut_out(&self, remote: &Multiaddr, now: Instant) -> bool {
+        let until = ip(remote).and_then(|ip| self.shut_out.get(&ip));
+        until.is_some_and(|until| *until > now)
+    }
+
+    /// A connection that is to be closed.
+    pub(super) fn to_close(&mut self) -> Option<(PeerId, ConnectionId)> {
+        self.closing.pop()
+    }
+
+    /// Counts a provider record that was dropped, and closes the connection after too many.
+    fn note_dropped(&mut self, peer: PeerId, connection: ConnectionId, now: Instant) {
+        let Some(origin) = self.connections.get_mut(&connection) else {
+            return;
+        };
+        origin.dropped += 1;
+        if origin.dropped != MAX_DROPPED {
+            return;
+        }
+        self.closing.push((peer, connection));
+        if let Some(ip) = origin.ip {
+            if self.shut_out.len() >= MAX_SHUT_OUT {
+                self.shut_out.retain(|_, until| *until > now);
+            }
+            if self.shut_out.len() < MAX_SHUT_OUT {
+                self.shut_out.insert(ip, now + SHUT_OUT);
+            }
+        }
     }
 
     /// Forgets what came over a connection that has ended.
@@ -139,7 +196,11 @@ impl Desk {
     pub(super) fn take(&mut self, mut request: Request, now: Instant) {
         let group = self.group(&request);
         let turn = match &mut request.event {
-            FromPeer::AddProvider { key, .. } if !fits(key, MAX_PROVIDER_KEY_BYTES) => Turn::Never(request),
+            FromPeer::AddProvider { key, provider }
+                if !fits(key, MAX_PROVIDER_KEY_BYTES) || provider.multiaddrs.len() > MAX_ADDRESSES_TOLD =>
+            {
+                Turn::Never(request)
+            }
             FromPeer::AddProvider { .. } => self.providers.ask(group, request, now),
             FromPeer::PutRecord { record, .. } => {
                 if record.value.len() > MAX_VALUE_BYTES || !fits(&record.key, MAX_VALUE_KEY_BYTES) {
@@ -163,7 +224,12 @@ impl Desk {
         match turn {
             Turn::Now(request) => self.answer(request),
             Turn::Later => {}
-            Turn::Never(request) => self.decided.push_back((request, Outcome::Refuse)),
+            Turn::Never(request) => {
+                if let FromPeer::AddProvider { .. } = request.event {
+                    self.note_dropped(request.peer, request.connection, now);
+                }
+                self.decided.push_back((request, Outcome::Refuse));
+            }
         }
     }
 
@@ -249,7 +315,8 @@ impl Desk {
     }
 
     fn group(&self, request: &Request) -> IpGroup {
-        self.connections.get(&request.connection).copied().unwrap_or_default()
+        let origin = self.connections.get(&request.connection);
+        origin.map_or_else(IpGroup::default, |origin| origin.group)
     }
 
     fn owner(&self, request: &Request) -> Owner {
@@ -363,6 +430,51 @@ mod tests {
         }
         let refused: Vec<bool> = decided(&mut desk).iter().map(is_refused).collect();
         assert_eq!(refused, [true, true, false]);
+    }
+
+    #[test]
+    fn who_goes_on_after_the_limit_is_hung_up_on_and_shut_out_for_a_while() {
+        let (mut desk, now) = (desk(), Instant::now());
+        let from: Multiaddr = "/ip4/93.184.1.1/tcp/9".parse().unwrap();
+        let neighbour: Multiaddr = "/ip4/93.184.2.2/tcp/9".parse().unwrap();
+        for number in 1..=MAX_DROPPED {
+            assert_eq!(
+                (desk.to_close(), desk.is_shut_out(&from, now)),
+                (None, false),
+                "{number}"
+            );
+            desk.take(provider(1, MAX_PROVIDER_KEY_BYTES + 1), now);
+        }
+        assert_eq!(
+            desk.to_close().map(|(_, connection)| connection),
+            Some(ConnectionId::new_unchecked(1))
+        );
+        desk.take(provider(1, MAX_PROVIDER_KEY_BYTES + 1), now);
+        assert_eq!(desk.to_close(), None, "once is enough");
+        assert!(desk.is_shut_out(&from, now) && !desk.is_shut_out(&neighbour, now));
+        assert!(!desk.is_shut_out(&from, now + SHUT_OUT));
+        // What is remembered of them is bounded.
+        for number in 0..=MAX_SHUT_OUT {
+            let [.., a, b] = number.to_be_bytes();
+            let connection = ConnectionId::new_unchecked(100 + number);
+            desk.connected(connection, &format!("/ip4/93.1.{a}.{b}/tcp/1").parse().unwrap());
+            (0..MAX_DROPPED).for_each(|_| desk.note_dropped(PeerId::random(), connection, now));
+        }
+        assert_eq!(desk.shut_out.len(), MAX_SHUT_OUT);
+    }
+
+    #[test]
+    fn a_provider_with_addresses_over_the_limit_is_dropped() {
+        let mut desk = desk();
+        for addresses in [MAX_ADDRESSES_TOLD, MAX_ADDRESSES_TOLD + 1] {
+            let mut request = provider(1, 34);
+            if let FromPeer::AddProvider { provider, .. } = &mut request.event {
+                provider.multiaddrs = vec!["/ip4/10.0.0.1/tcp/1".parse().unwrap(); addresses];
+            }
+            desk.take(request, Instant::now());
+        }
+        let refused: Vec<bool> = decided(&mut desk).iter().map(is_refused).collect();
+        assert_eq!(refused, [false, true]);
     }
 
     #[tokio::test]

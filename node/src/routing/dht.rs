@@ -20,8 +20,8 @@ use libp2p::core::transport::PortUse;
 use libp2p::kad::{self, BucketInserts, Caching, K_VALUE, Mode, StoreInserts};
 use libp2p::swarm::behaviour::{ExternalAddrConfirmed, ExternalAddrExpired};
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent,
-    THandlerOutEvent, ToSwarm,
+    CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
+    THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
@@ -217,6 +217,19 @@ impl NetworkBehaviour for Dht {
     type ConnectionHandler = requests::Handler;
     type ToSwarm = kad::Event;
 
+    fn handle_pending_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        // Before the handshake, which is what a connection costs.
+        if self.desk.is_shut_out(remote, Instant::now()) {
+            return Err(ConnectionDenied::new("it has flooded this peer with records"));
+        }
+        Ok(())
+    }
+
     fn handle_established_inbound_connection(
         &mut self,
         connection: ConnectionId,
@@ -302,6 +315,12 @@ impl NetworkBehaviour for Dht {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         while let Poll::Ready((request, outcome)) = self.desk.poll(cx) {
             self.on_decided(request, outcome);
+        }
+        if let Some((peer_id, connection)) = self.desk.to_close() {
+            return Poll::Ready(ToSwarm::CloseConnection {
+                peer_id,
+                connection: CloseConnection::One(connection),
+            });
         }
         if let Some((peer_id, connection, event)) = self.refusals.pop_front() {
             return Poll::Ready(ToSwarm::NotifyHandler {

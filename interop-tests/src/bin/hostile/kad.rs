@@ -112,7 +112,15 @@ pub(crate) fn name(key: &Keypair, padding: usize) -> io::Result<(Vec<u8>, Vec<u8
         data.extend_from_slice(name.as_bytes());
         data.extend_from_slice(content);
     };
-    let bytes = |content: &[u8]| [&[BYTES | 25], &(content.len() as u16).to_be_bytes()[..], content].concat();
+    // Heads are as short as they can be, or the data is not canonical.
+    let bytes = |content: &[u8]| {
+        let head = match content.len() {
+            len @ 0..24 => vec![BYTES | len as u8],
+            len @ 24..256 => vec![BYTES | 24, len as u8],
+            len => [&[BYTES | 25], &(len as u16).to_be_bytes()[..]].concat(),
+        };
+        [head, content.to_vec()].concat()
+    };
     put("TTL", &[0]);
     put("Value", &bytes(value.as_bytes()));
     put("Sequence", &[1]);
