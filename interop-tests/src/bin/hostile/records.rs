@@ -89,8 +89,13 @@ pub(crate) async fn providers(orders: &Orders) -> Result<(), Failure> {
             if let Ok(wire) = connect(orders, &key).await
                 && let Ok(mut stream) = wire.open(kad::PROTOCOL).await
             {
-                while say(&mut stream, &peer, &addresses, length).await.is_ok() {
+                loop {
+                    let said = say(&mut stream, &peer, &addresses, length).await;
+                    // What is refused was an attempt, too.
                     sent.add(AT_ONCE);
+                    if said.is_err() {
+                        break;
+                    }
                 }
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
