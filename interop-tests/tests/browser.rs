@@ -140,7 +140,7 @@ fn what_is_asked_for_at_the_gateway_leaves_nothing_on_the_disk() -> Outcome {
     let memory = resident(node.process.id(), "VmRSS").ok_or("the node has ended")?;
     interop_tests::peers::note(&format!(
         "{} MiB asked for: {} KiB on the disk, {} MiB resident",
-        FILES * FILE as u64 >> 20,
+        (FILES * FILE as u64) >> 20,
         after.saturating_sub(before) >> 10,
         memory >> 20
     ));

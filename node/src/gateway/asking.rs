@@ -143,7 +143,7 @@ impl<S: Source> Asking<S> {
         let limit = self.gateway.options.block_limit;
         let late = || format!("{cid} did not arrive within {} s", limit.as_secs());
         let block = self.gateway.source.block(&self.session, cid);
-        self.from_peers(&cid.to_string(), limit, late, block).await
+        self.asked_of_peers(&cid.to_string(), limit, late, block).await
     }
 
     async fn here(&self, cid: &Cid) -> Result<Option<Block>, SourceError> {
@@ -159,12 +159,12 @@ impl<S: Source> Asking<S> {
         }
         let late = || format!("{name} could not be resolved in time");
         let value = self.gateway.source.resolve_name(name);
-        self.from_peers(name, self.gateway.options.name_limit, late, value)
+        self.asked_of_peers(name, self.gateway.options.name_limit, late, value)
             .await
     }
 
     /// What peers are asked for, if they are asked for this client, within its share of the room for waiting.
-    async fn from_peers<T>(
+    async fn asked_of_peers<T>(
         &self,
         what: &str,
         limit: Duration,

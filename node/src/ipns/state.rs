@@ -219,6 +219,9 @@ impl Known {
     }
 }
 
+/// Names by the time at which each is due.
+type Due = BTreeSet<(u64, Name)>;
+
 /// All names, by the bytes of their multihash. Clones share the table.
 #[derive(Clone)]
 pub(super) struct States {
@@ -226,7 +229,7 @@ pub(super) struct States {
     // Read, change, write back: one at a time.
     writing: Arc<Mutex<()>>,
     /// When each name that is kept is to be put again; nothing before that was asked for the first time.
-    due: Arc<Mutex<Option<BTreeSet<(u64, Name)>>>>,
+    due: Arc<Mutex<Option<Due>>>,
 }
 
 impl States {

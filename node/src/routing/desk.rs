@@ -157,7 +157,7 @@ impl Desk {
     }
 
     /// A connection that is to be closed.
-    pub(super) fn to_close(&mut self) -> Option<(PeerId, ConnectionId)> {
+    pub(super) fn next_to_close(&mut self) -> Option<(PeerId, ConnectionId)> {
         self.closing.pop()
     }
 
@@ -210,7 +210,7 @@ impl Desk {
                     record.publisher = None;
                     record.expires = None;
                     match self.values.ask(group, request, now) {
-                        Turn::Now(request) => return self.to_check(request),
+                        Turn::Now(request) => return self.check_later(request),
                         turn => turn,
                     }
                 }
@@ -264,7 +264,7 @@ impl Desk {
             self.answer(request);
         }
         for request in self.values.due(now) {
-            self.to_check(request);
+            self.check_later(request);
         }
         Poll::Ready(())
     }
@@ -306,7 +306,7 @@ impl Desk {
         self.decided.push_back((request, Outcome::Answer(owner)));
     }
 
-    fn to_check(&mut self, request: Request) {
+    fn check_later(&mut self, request: Request) {
         if self.offered.is_some() && self.unchecked.len() < MAX_UNCHECKED {
             self.unchecked.push_back(request);
         } else {
@@ -439,18 +439,18 @@ mod tests {
         let neighbour: Multiaddr = "/ip4/93.184.2.2/tcp/9".parse().unwrap();
         for number in 1..=MAX_DROPPED {
             assert_eq!(
-                (desk.to_close(), desk.is_shut_out(&from, now)),
+                (desk.next_to_close(), desk.is_shut_out(&from, now)),
                 (None, false),
                 "{number}"
             );
             desk.take(provider(1, MAX_PROVIDER_KEY_BYTES + 1), now);
         }
         assert_eq!(
-            desk.to_close().map(|(_, connection)| connection),
+            desk.next_to_close().map(|(_, connection)| connection),
             Some(ConnectionId::new_unchecked(1))
         );
         desk.take(provider(1, MAX_PROVIDER_KEY_BYTES + 1), now);
-        assert_eq!(desk.to_close(), None, "once is enough");
+        assert_eq!(desk.next_to_close(), None, "once is enough");
         assert!(desk.is_shut_out(&from, now) && !desk.is_shut_out(&neighbour, now));
         assert!(!desk.is_shut_out(&from, now + SHUT_OUT));
         // What is remembered of them is bounded.
@@ -480,11 +480,11 @@ mod tests {
     #[tokio::test]
     async fn one_record_over_the_limit_is_not_checked_and_what_is_checked_is_told() {
         let mut desk = desk();
-        desk.to_check(provider(1, 34));
+        desk.check_later(provider(1, 34));
         assert!(decided(&mut desk).iter().all(is_refused), "nobody checks it");
         desk.check_with(Arc::new(|_, _, owner| owner == Owner::default()));
         for _ in 0..=MAX_UNCHECKED {
-            desk.to_check(provider(1, 34));
+            desk.check_later(provider(1, 34));
         }
         assert_eq!(
             desk.decided
@@ -495,18 +495,18 @@ mod tests {
         );
         desk.disconnected(ConnectionId::new_unchecked(1));
         assert!(desk.unchecked.is_empty(), "nobody waits for it any more");
-        (0..2 * CHECKED_AT_ONCE).for_each(|_| desk.to_check(provider(3, 34)));
+        (0..2 * CHECKED_AT_ONCE).for_each(|_| desk.check_later(provider(3, 34)));
         for _ in 0..2 * CHECKED_AT_ONCE {
             let (_, outcome) = poll_fn(|cx| desk.poll(cx)).await;
             assert!(is_refused(&outcome));
         }
         desk.check_with(Arc::new(|_, _, _| true));
-        desk.to_check(provider(3, 34));
+        desk.check_later(provider(3, 34));
         let (_, outcome) = poll_fn(|cx| desk.poll(cx)).await;
         assert!(matches!(outcome, Outcome::Kept));
         // A check that panics is none that was passed.
         desk.check_with(Arc::new(|_, _, _| panic!("told")));
-        desk.to_check(provider(3, 34));
+        desk.check_later(provider(3, 34));
         let (_, outcome) = poll_fn(|cx| desk.poll(cx)).await;
         assert!(is_refused(&outcome));
     }

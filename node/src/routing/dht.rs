@@ -316,7 +316,7 @@ impl NetworkBehaviour for Dht {
         while let Poll::Ready((request, outcome)) = self.desk.poll(cx) {
             self.on_decided(request, outcome);
         }
-        if let Some((peer_id, connection)) = self.desk.to_close() {
+        if let Some((peer_id, connection)) = self.desk.next_to_close() {
             return Poll::Ready(ToSwarm::CloseConnection {
                 peer_id,
                 connection: CloseConnection::One(connection),
