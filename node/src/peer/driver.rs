@@ -4,6 +4,7 @@
 //! swarm and that queue: answers go out through channels with room reserved or are dropped, and work that takes time is
 //! spawned. Who belongs to which routing table is decided in [`neighbours`].
 
+mod dial;
 mod neighbours;
 mod observed;
 mod redial;
@@ -61,6 +62,8 @@ const BOOTSTRAP_RETRY: Duration = Duration::from_secs(20);
 struct Dialling {
     peer: Option<PeerId>,
     addresses: Vec<Multiaddr>,
+    /// From a port of its own, not the one that is listened on.
+    new_port: bool,
     waiting: Vec<DialReply>,
 }
 
@@ -253,29 +256,44 @@ impl Driver {
                 return;
             }
         }
-        let options = match (peer, addresses.first()) {
-            (Some(peer), None) => DialOpts::peer_id(peer).condition(PeerCondition::Disconnected).build(),
-            (Some(peer), Some(_)) => DialOpts::peer_id(peer)
-                .condition(PeerCondition::Disconnected)
-                .addresses(prefer_tcp_nearby(addresses.clone()))
-                .build(),
-            (None, Some(address)) => DialOpts::unknown_peer_id().address(address.clone()).build(),
-            (None, None) => return drop(reply.send(Err(DialError::NoAddresses))),
+        self.dial_for(Dialling {
+            peer,
+            addresses,
+            new_port: false,
+            waiting: vec![reply],
+        });
+    }
+
+    fn dial_for(&mut self, dialling: Dialling) {
+        let (new_port, addresses) = (dialling.new_port, dialling.addresses.clone());
+        let options = match (dialling.peer, addresses.first().cloned()) {
+            (Some(peer), None) => {
+                let options = DialOpts::peer_id(peer).condition(PeerCondition::Disconnected);
+                if new_port { options.allocate_new_port() } else { options }.build()
+            }
+            (Some(peer), Some(_)) => {
+                let options = DialOpts::peer_id(peer).condition(PeerCondition::Disconnected);
+                let options = options.addresses(prefer_tcp_nearby(addresses));
+                if new_port { options.allocate_new_port() } else { options }.build()
+            }
+            (None, Some(address)) => {
+                let options = DialOpts::unknown_peer_id().address(address);
+                if new_port { options.allocate_new_port() } else { options }.build()
+            }
+            (None, None) => {
+                let replies = dialling.waiting.into_iter();
+                return replies.for_each(|reply| drop(reply.send(Err(DialError::NoAddresses))));
+            }
         };
         let id = options.connection_id();
         match self.swarm.dial(options) {
             Ok(()) => {
-                self.state.dials.insert(
-                    id,
-                    Dialling {
-                        peer,
-                        addresses,
-                        waiting: vec![reply],
-                    },
-                );
+                self.state.dials.insert(id, dialling);
             }
             Err(error) => {
-                let _ = reply.send(Err(DialError::from_libp2p(&error)));
+                for reply in dialling.waiting {
+                    let _ = reply.send(Err(DialError::from_libp2p(&error)));
+                }
             }
         }
     }
@@ -476,6 +494,10 @@ impl Driver {
 
     fn on_dial_failed(&mut self, connection: ConnectionId, peer: Option<PeerId>, error: &libp2p::swarm::DialError) {
         if let Some(dial) = self.state.dials.remove(&connection) {
+            if !dial.new_port && dial::is_port_taken(error) {
+                // What another program has, or a connection that ended a moment ago, is no fault of the peer's.
+                return self.dial_for(Dialling { new_port: true, ..dial });
+            }
             for reply in dial.waiting {
                 let _ = reply.send(Err(DialError::from_libp2p(error)));
             }

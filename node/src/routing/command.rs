@@ -153,7 +153,7 @@ impl DialError {
 }
 
 /// The message at the end of a chain of errors, where libp2p hides what happened.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

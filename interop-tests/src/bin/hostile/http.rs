@@ -58,6 +58,8 @@ pub(crate) async fn run(orders: &Orders) -> Result<(), Failure> {
 
 async fn once(orders: &Orders, gateway: SocketAddr, how: &str, path: &str, number: u64) -> io::Result<()> {
     let socket = TcpSocket::new_v4()?;
+    // Thousands of connections that wait for their end would leave tests beside this one without ports.
+    socket.set_zero_linger()?;
     if how == "deaf" {
         socket.set_recv_buffer_size(BUFFER)?;
     }

@@ -109,6 +109,8 @@ impl Wire {
 /// A TCP connection from an address of this machine's choice.
 pub(crate) async fn dial(at: SocketAddr, from: Ipv4Addr) -> io::Result<Tcp> {
     let socket = TcpSocket::new_v4()?;
+    // Thousands of connections that wait for their end would leave tests beside this one without ports.
+    socket.set_zero_linger()?;
     socket.bind(SocketAddr::new(from.into(), 0))?;
     let stream = socket.connect(at).await?;
     stream.set_nodelay(true)?;

@@ -45,3 +45,15 @@ async fn however_many_wait_for_a_dial_each_is_told_how_it_ended() {
     }
     silent.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_port_that_others_have_in_use_is_no_reason_not_to_dial() {
+    let (a, b) = (start().await, start().await);
+    let port = address(&a).iter().find_map(|part| match part {
+        libp2p::multiaddr::Protocol::Tcp(port) => Some(port),
+        _ => None,
+    });
+    // Whoever dials from the port on every address meets this one.
+    let _other = std::net::TcpListener::bind(("127.0.0.3", port.unwrap())).unwrap();
+    a.dial(address(&b)).await.unwrap();
+}
