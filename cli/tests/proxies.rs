@@ -196,7 +196,7 @@ fn the_proxy_of_a_node_is_not_that_of_its_callers() {
 
 #[test]
 fn a_transfer_by_the_smart_protocol_goes_through_the_proxy_of_the_caller() {
-    let node = Node::new();
+    let node = Node::known_as(HOST);
     let proxy = Server::leading(Some(node.port()));
     let (address, url) = (proxy.url(""), format!("odf+http://{HOST}/"));
     for inside in [false, true] {

@@ -22,7 +22,17 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new() -> Self {
+        Self::of(Sandbox::new())
+    }
+
+    /// As [`Self::new`], with a name beside its addresses.
+    pub(crate) fn known_as(host: &str) -> Self {
         let sandbox = Sandbox::new();
+        sandbox.run(&["config", "set", "gateway.hosts", host]).ok();
+        Self::of(sandbox)
+    }
+
+    fn of(sandbox: Sandbox) -> Self {
         let token = sandbox
             .run(&["repo", "token", "add", "tests", "--can", "pull,push,create,rewrite"])
             .ok()

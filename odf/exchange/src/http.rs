@@ -147,7 +147,7 @@ impl HttpSource {
         match response.status().as_u16() {
             200..=299 => Ok(Some(response)),
             404 | 410 => Ok(None),
-            status @ (401 | 403) => Err(denied(url, status, response)),
+            status @ (401 | 403 | 421) => Err(denied(url, status, response)),
             status => Err(ReadError::Status { url, status }),
         }
     }

@@ -53,6 +53,10 @@ fn theirs(error: &dyn std::error::Error) -> Failure {
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         match error {
+            // Misdirected: it does not go by the name in the URL.
+            ReadError::Denied { status: 421, .. } => Failure::new(Kind::Unreachable, &error).next(
+                "use the server's address, or ask its owner to add the name: `odfs config set gateway.hosts NAME`",
+            ),
             ReadError::Denied { .. } => Failure::new(Kind::Permission, &error)
                 .next(
                     "ask its owner for a token that may do this, and add the server with that one: `odfs repo add NAME URL \

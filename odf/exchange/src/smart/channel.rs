@@ -83,7 +83,7 @@ impl Channel {
                 let body = response.body().as_deref().unwrap_or_default();
                 match response.status().as_u16() {
                     404 => Ok(None),
-                    status @ (401 | 403) => {
+                    status @ (401 | 403 | 421) => {
                         let reason = message_in(body);
                         Err(ReadError::Denied { url, status, reason }.into())
                     }

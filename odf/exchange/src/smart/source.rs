@@ -210,7 +210,7 @@ impl SmartSource {
                 place: self.shown.clone(),
                 file: object.to_string(),
             }),
-            status @ (401 | 403) => Err(http::denied(shown, status, response)),
+            status @ (401 | 403 | 421) => Err(http::denied(shown, status, response)),
             status => Err(ReadError::Status { url: shown, status }),
         }
     }
