@@ -1,8 +1,8 @@
 //! Finding out who has a block, and telling others what is here, on two Kademlia DHTs.
 //!
 //! The public DHT is used for announcements when anybody of it is known, the local one otherwise; questions go to both
-//! at once (Kubo's rule). libp2p's Kademlia does the walks. What it lacks is here: [records](records) with
-//! limits and validation, [turns](desk) for those who ask, a [`schedule`] of announcements that survives restarts, answers checked and counted.
+//! at once (Kubo's rule). libp2p's Kademlia does the walks. What it lacks is here: [records] with
+//! limits and validation, turns for those who ask, a [`schedule`] of announcements that survives restarts, answers checked and counted.
 //!
 //! # Limitations
 //! Whether this peer can be reached from the internet is only found out when somebody does reach it; there is no relay

@@ -1,9 +1,9 @@
 //! The records that other peers leave with us, and our own, behind libp2p's `RecordStore`.
 //!
 //! They are in memory, so that the task that owns the swarm never waits for a disk, within budgets that those who put them
-//! share (see [`shelf`]): [`MAX_PROVIDER_BYTES`] for the provider records of one DHT, about 60,000 of the usual size, and
+//! share (see `records/shelf.rs`): [`MAX_PROVIDER_BYTES`] for the provider records of one DHT, about 60,000 of the usual size, and
 //! [`MAX_VALUE_BYTES_IN_ALL`] for value records, about 10,000. What changes is written to a [`Table`] behind that, every
-//! [`WRITE_INTERVAL`], and read again at the start. What was not written when the machine stops is lost: of others' records
+//! two seconds, and read again at the start. What was not written when the machine stops is lost: of others' records
 //! their owners and other peers remind us. Our own are on the disk when the call that keeps them returns.
 //!
 //! Value records are shared by both DHTs: they are signed, so where they came from does not matter. Provider records are
