@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use super::client::Receipt;
 use crate::threads::lock;
 
 /// What a peer may be ahead of its rate, in units of a received byte. More than the frames under way on a connection at
@@ -30,6 +31,8 @@ pub(super) const CANCEL: usize = 128;
 pub(super) const REPLACE: usize = 64 << 10;
 /// A block or a presence: a look at what was asked.
 pub(super) const ANSWER: usize = 256;
+/// What the head of a block or a presence takes in a frame, about, in bytes.
+pub(super) const HEAD_BYTES: usize = 64;
 /// Tasks that may wait at a time: one for each connection to a peer. One more takes the place of all: they ask again by
 /// themselves after a while.
 const MAX_WAITING: usize = 8;
@@ -113,6 +116,19 @@ impl Allowance {
         let micros = (1 - state.left).saturating_mul(1_000_000) / PER_SECOND + 1;
         Some(now + Duration::from_micros(micros.unsigned_abs()))
     }
+}
+
+/// What a message with this in it has cost.
+pub(super) fn worth(receipt: &Receipt) -> usize {
+    let blocks = receipt.blocks.saturating_add(receipt.duplicates);
+    let bytes = receipt.bytes.saturating_add(receipt.duplicate_bytes);
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let answers = usize::try_from(blocks.saturating_add(receipt.answers)).unwrap_or(usize::MAX);
+    if answers == 0 {
+        return 0;
+    }
+    let heads = answers.saturating_mul(ANSWER + HEAD_BYTES);
+    bytes.saturating_add(heads).saturating_add(MESSAGE + STREAM)
 }
 
 #[cfg(test)]

@@ -24,8 +24,8 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId};
 use tokio::task::JoinError;
 
-use super::allowance::{ANSWER, Allowance, MESSAGE, STREAM, WANT};
-use super::client::{Action, Client, Receipt, Times};
+use super::allowance::{Allowance, HEAD_BYTES, MESSAGE, WANT, worth};
+use super::client::{Action, Client, Times};
 use super::handler::{Checked, FromBehaviour, Handler, Hashing, INBOUND_BYTES, Lane, Parcel, ToBehaviour};
 use super::message::Presence;
 use super::server::{Answered, Limits, Server};
@@ -42,8 +42,6 @@ const TAKES_WITHIN: Duration = Duration::from_secs(20);
 const ANSWERS_PER_TURN: usize = 8;
 /// From so many messages, at most, are the wants taken to have come that are met in one.
 const ASKING_MESSAGES: usize = 8;
-/// What the head of a block or a presence takes in a frame, about, in bytes.
-const HEAD_BYTES: usize = 64;
 /// Hashing jobs for each processor, over all connections.
 const HASHING_PER_CPU: usize = 2;
 /// Bytes of frames under way inwards on all connections together, besides [`LEAST_INBOUND_BYTES`].
@@ -594,17 +592,4 @@ impl NetworkBehaviour for Behaviour {
             }
         }
     }
-}
-
-/// What a message with this in it has cost.
-fn worth(receipt: &Receipt) -> usize {
-    let blocks = receipt.blocks.saturating_add(receipt.duplicates);
-    let bytes = receipt.bytes.saturating_add(receipt.duplicate_bytes);
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    let answers = usize::try_from(blocks.saturating_add(receipt.answers)).unwrap_or(usize::MAX);
-    if answers == 0 {
-        return 0;
-    }
-    let heads = answers.saturating_mul(ANSWER + HEAD_BYTES);
-    bytes.saturating_add(heads).saturating_add(MESSAGE + STREAM)
 }

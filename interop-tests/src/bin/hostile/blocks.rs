@@ -33,11 +33,7 @@ pub(crate) async fn run(orders: &Orders) -> Result<(), Failure> {
     };
     let mut told = false;
     loop {
-        let manners = Manners {
-            protocols: &[bitswap::PROTOCOL],
-            polite: true,
-            frames: None,
-        };
+        let manners = Manners::bitswap();
         if let Ok(wire) = Wire::connect(orders, &Keypair::generate_ed25519(), manners).await {
             // A stream that was reset takes no more; the next one may.
             while let Ok(mut stream) = wire.open(bitswap::PROTOCOL).await {

@@ -7,7 +7,7 @@ use libp2p::identity::Keypair;
 use std::time::Duration;
 
 use super::wire::{Manners, Wire};
-use super::{Orders, bitswap, protobuf, ready, text};
+use super::{Orders, protobuf, ready, text};
 
 const PUSH: &str = "/ipfs/id/push/1.0.0";
 /// The longest message that is taken.
@@ -17,11 +17,7 @@ const LIE: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(orders: &Orders) -> Result<(), Failure> {
     let push = orders.number("push", 0)? == 1;
-    let manners = Manners {
-        protocols: &[bitswap::PROTOCOL],
-        polite: true,
-        frames: None,
-    };
+    let manners = Manners::bitswap();
     let key = Keypair::generate_ed25519();
     if !push {
         ready();

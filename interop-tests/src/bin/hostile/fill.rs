@@ -5,12 +5,11 @@
 use futures::AsyncWriteExt as _;
 use futures::future::join_all;
 use interop_tests::Failure;
-use libp2p::identity::Keypair;
 use std::io;
 use std::time::Duration;
 
 use super::wire::{Manners, Stream, Wire};
-use super::{Orders, bitswap, protobuf, ready};
+use super::{Orders, bitswap, crowd, protobuf};
 
 /// The window that a stream has from the start.
 const WINDOW: usize = 256 << 10;
@@ -18,8 +17,6 @@ const WINDOW: usize = 256 << 10;
 const NEGOTIATING: usize = 140;
 /// The longest frame that is taken.
 const FRAME: usize = 4 << 20;
-/// How long one waits after it was refused.
-const AGAIN: Duration = Duration::from_millis(100);
 /// Everything is full by then.
 const UNDER_WAY: Duration = Duration::from_secs(5);
 
@@ -27,35 +24,11 @@ pub(crate) async fn run(orders: &Orders) -> Result<(), Failure> {
     let connections = orders.number("connections", 9)?;
     let streams = orders.number("streams", 500)?;
     let frames = orders.number("frames", 0)? == 1;
-    let one = || async {
-        loop {
-            let _: io::Result<()> = async {
-                let manners = Manners {
-                    protocols: &[bitswap::PROTOCOL],
-                    polite: true,
-                    frames: None,
-                };
-                let mut wire = Wire::connect(orders, &Keypair::generate_ed25519(), manners).await?;
-                let filled = async {
-                    match frames {
-                        true => unfinished_frames(&wire, streams).await,
-                        false => full_windows(&wire, streams).await,
-                    }
-                };
-                let _streams = filled.await?;
-                wire.ended().await;
-                Ok(())
-            }
-            .await;
-            tokio::time::sleep(AGAIN).await;
-        }
+    let filled = async |wire: &Wire| match frames {
+        true => unfinished_frames(wire, streams).await,
+        false => full_windows(wire, streams).await,
     };
-    let told = async {
-        tokio::time::sleep(UNDER_WAY).await;
-        ready();
-    };
-    let _: (Vec<()>, ()) = tokio::join!(join_all((0..connections).map(|_| one())), told);
-    Ok(())
+    crowd::run(orders, connections, Manners::bitswap(), UNDER_WAY, filled).await
 }
 
 async fn full_windows(wire: &Wire, count: usize) -> io::Result<Vec<Stream>> {

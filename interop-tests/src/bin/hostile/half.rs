@@ -2,14 +2,12 @@
 //! negotiation of a protocol, of Bitswap and of the DHT. A connection that ends is made again.
 
 use futures::AsyncWriteExt as _;
-use futures::future::join_all;
 use interop_tests::Failure;
-use libp2p::identity::Keypair;
 use std::io;
 use std::time::Duration;
 
 use super::wire::{Manners, Stream, Wire, line};
-use super::{Orders, bitswap, protobuf, ready};
+use super::{Orders, bitswap, crowd, protobuf};
 
 /// The DHT of the local network, which every node serves.
 const DHT: &str = "/ipfs/lan/kad/1.0.0";
@@ -17,38 +15,19 @@ const DHT: &str = "/ipfs/lan/kad/1.0.0";
 const ANNOUNCED: u64 = 4 << 20;
 /// How much of it is sent.
 const SENT: usize = 12 << 10;
-const AGAIN: Duration = Duration::from_millis(100);
 const UNDER_WAY: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run(orders: &Orders) -> Result<(), Failure> {
     let connections = orders.number("connections", 9)?;
     let streams = orders.number("streams", 120)?;
-    let one = || async {
-        loop {
-            let _: io::Result<()> = async {
-                let manners = Manners {
-                    protocols: &[bitswap::PROTOCOL],
-                    polite: true,
-                    frames: None,
-                };
-                let mut wire = Wire::connect(orders, &Keypair::generate_ed25519(), manners).await?;
-                let mut streams_open = Vec::new();
-                for number in 0..streams {
-                    streams_open.push(half(&wire, number).await?);
-                }
-                wire.ended().await;
-                Ok(())
-            }
-            .await;
-            tokio::time::sleep(AGAIN).await;
+    let begun = async |wire: &Wire| -> io::Result<Vec<Stream>> {
+        let mut begun = Vec::new();
+        for number in 0..streams {
+            begun.push(half(wire, number).await?);
         }
+        Ok(begun)
     };
-    let told = async {
-        tokio::time::sleep(UNDER_WAY).await;
-        ready();
-    };
-    let _: (Vec<()>, ()) = tokio::join!(join_all((0..connections).map(|_| one())), told);
-    Ok(())
+    crowd::run(orders, connections, Manners::bitswap(), UNDER_WAY, begun).await
 }
 
 async fn half(wire: &Wire, number: usize) -> io::Result<Stream> {

@@ -17,11 +17,7 @@ const HEAD: [u8; 5] = [0x80, 0x80, 0x80, 0x02, 0x7a];
 
 pub(crate) async fn run(orders: &Orders) -> Result<(), Failure> {
     let count = orders.number("streams", 400)?;
-    let manners = Manners {
-        protocols: &[bitswap::PROTOCOL],
-        polite: true,
-        frames: None,
-    };
+    let manners = Manners::bitswap();
     let key = Keypair::generate_ed25519();
     let wire = Wire::connect(orders, &key, manners).await.map_err(text)?;
     let mut streams = Vec::new();

@@ -7,6 +7,7 @@
 mod bitswap;
 mod blocks;
 mod claims;
+mod crowd;
 mod fill;
 mod half;
 mod halves;

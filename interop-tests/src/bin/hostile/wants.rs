@@ -13,11 +13,7 @@ pub(crate) async fn run(orders: &Orders) -> Result<(), Failure> {
     let entries = orders.number("entries", 65_536)? as u64;
     let full = orders.number("full", 0)? == 1;
     let kind = orders.text("kind").unwrap_or("wants");
-    let manners = Manners {
-        protocols: &[bitswap::PROTOCOL],
-        polite: true,
-        frames: None,
-    };
+    let manners = Manners::bitswap();
     let key = Keypair::generate_ed25519();
     let wire = Wire::connect(orders, &key, manners).await.map_err(text)?;
     let mut stream = wire.open(bitswap::PROTOCOL).await.map_err(text)?;

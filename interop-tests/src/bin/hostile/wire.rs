@@ -53,6 +53,17 @@ pub(crate) struct Manners {
     pub(crate) frames: Option<mpsc::Sender<Vec<u8>>>,
 }
 
+impl Manners {
+    /// Those of a polite peer that speaks Bitswap and wants no frames.
+    pub(crate) fn bitswap() -> Self {
+        Self {
+            protocols: &[super::bitswap::PROTOCOL],
+            polite: true,
+            frames: None,
+        }
+    }
+}
+
 impl Wire {
     /// Connects as `orders` say.
     pub(crate) async fn connect(orders: &Orders, key: &Keypair, manners: Manners) -> io::Result<Self> {
