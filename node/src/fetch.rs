@@ -4,30 +4,32 @@
 //! so that an interrupted fetch goes on where it stopped. It fetches in parallel, within named bounds, and never
 //! walks into a subtree that is marked complete.
 
+mod gather;
 mod visited;
+mod walks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
-use futures::stream::{FuturesUnordered, StreamExt as _};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Fuse};
 
-use crate::block::{Block, Cid, DAG_CBOR, DAG_PB, RAW};
-use crate::dag::{self, DagError};
+use crate::block::{Block, Cid};
+use crate::dag::DagError;
 use crate::exchange::{FetchError as ExchangeError, Session};
-use crate::store::{Blocks as _, FileId, Leaf, Store, StoreError};
+use crate::store::{Blocks as _, FileId, Store, StoreError};
 use crate::threads::blocking;
-use crate::unixfs::directory::{DirectoryError, Link, Listing, MAX_LISTED};
-use crate::unixfs::export::{self, ExportError, Part};
+use crate::unixfs::directory::{DirectoryError, Link};
+use crate::unixfs::export::ExportError;
 use crate::unixfs::resolve::{ResolveError, Resolved, Resolver, Step};
-use visited::{Nodes, Visited};
+use gather::gather;
+pub use walks::MAX_DAG_NODES;
+use walks::{Content, Everything, Tree};
 
 /// How many blocks one operation asks for at once. With leaves of 1 MiB this is also its memory, in MiB.
 pub const MAX_IN_FLIGHT: usize = 64;
 /// How many small nodes one operation asks for at once.
 pub const MAX_NODES_IN_FLIGHT: usize = 1024;
-/// The most nodes one [`Fetcher::dag`] visits; with 50 bytes for each, some 0.8 GiB.
-pub const MAX_DAG_NODES: usize = 1 << 24;
 /// How many nodes are marked complete in one go.
 const MARKED_AT_ONCE: usize = 1 << 16;
 
@@ -170,32 +172,9 @@ impl Fetcher {
     /// # Errors
     /// A node is missing or malformed, or more than [`MAX_LISTED`] entries.
     pub async fn directory(&self, root: Cid, skip_complete: bool) -> Result<(Vec<Link>, Vec<Cid>), FetchError> {
-        let mut listing = Listing::new(root);
-        let mut visited = Vec::new();
-        let mut links = Vec::new();
-        let mut under_way = FuturesUnordered::new();
-        loop {
-            while under_way.len() < MAX_NODES_IN_FLIGHT {
-                let Some(cid) = listing.ask() else { break };
-                under_way.push(async move {
-                    if skip_complete && self.is_complete(cid).await? {
-                        return Ok(None);
-                    }
-                    self.block(&cid).await.map(Some)
-                });
-            }
-            match under_way.next().await {
-                None => return Ok((links, visited)),
-                Some(block) => {
-                    let Some(block) = block? else { continue };
-                    links.extend(listing.feed(&block)?);
-                    visited.push(*block.cid());
-                    if links.len() > MAX_LISTED {
-                        return Err(DirectoryError::TooManyEntries.into());
-                    }
-                }
-            }
-        }
+        let mut walk = Tree::new(root, skip_complete);
+        gather(self, &mut walk, MAX_NODES_IN_FLIGHT).await?;
+        Ok((walk.links, walk.visited))
     }
 
     /// The file with this root, its leaves written to their place in `file`, which is registered with the store.
@@ -206,68 +185,9 @@ impl Fetcher {
     /// # Errors
     /// A block is missing, or the DAG is not that of a file. Leaves that arrived stay in their place.
     pub async fn file(&self, root: Cid, file: FileId, limit: u64) -> Result<(u64, Vec<Cid>), FetchError> {
-        let mut nodes = Vec::new();
-        let mut size = None;
-        let mut open = vec![Part::root(root)];
-        let mut under_way = FuturesUnordered::new();
-        loop {
-            while under_way.len() < MAX_IN_FLIGHT {
-                let Some(part) = open.pop() else { break };
-                under_way.push(self.part(part, file, limit));
-            }
-            let Some(done) = under_way.next().await else { break };
-            let (part, opened) = done?;
-            size.get_or_insert(opened.size);
-            if part.cid.codec() != RAW {
-                nodes.push(part.cid);
-            }
-            open.extend(opened.children.into_iter().rev());
-        }
-        Ok((size.unwrap_or(0), nodes))
-    }
-
-    async fn part(&self, part: Part, file: FileId, limit: u64) -> Result<(Part, export::Opened), FetchError> {
-        if let (true, Some(size)) = (part.is_raw(), part.size)
-            && self
-                .on_store(move |store| is_in_place(store, &part, file, size))
-                .await?
-        {
-            self.counters.local.fetch_add(1, Ordering::Relaxed);
-            return Ok((
-                part,
-                export::Opened {
-                    size,
-                    data: Bytes::new(),
-                    children: Vec::new(),
-                },
-            ));
-        }
-        let block = match self.local(part.cid).await? {
-            Some(block) => {
-                self.counters.local.fetch_add(1, Ordering::Relaxed);
-                block
-            }
-            None => self.remote(&part.cid).await?,
-        };
-        let opened = export::open(&part, &block)?;
-        if part.offset.saturating_add(opened.size) > limit {
-            return Err(ExportError::SizeMismatch { cid: part.cid }.into());
-        }
-        let data = opened.data.clone();
-        self.on_store(move |store| {
-            if part.is_raw() {
-                return store.write_leaf(file, part.offset, &block);
-            }
-            store.put(std::slice::from_ref(&block))?;
-            // Content inside a dag-pb node is no block of its own, so nothing can refer to its place.
-            if data.is_empty() {
-                Ok(())
-            } else {
-                store.write_at(file, part.offset, &data)
-            }
-        })
-        .await?;
-        Ok((part, opened))
+        let mut walk = Content::new(root, file, limit);
+        gather(self, &mut walk, MAX_IN_FLIGHT).await?;
+        Ok((walk.size.unwrap_or(0), walk.nodes))
     }
 
     /// Every block below `root` into the store. Complete subtrees are not visited; afterwards `root` is marked
@@ -277,36 +197,9 @@ impl Fetcher {
     /// A block is missing or malformed. What arrived is kept.
     pub async fn dag(&self, root: Cid) -> Result<(), FetchError> {
         let walk = self.store.walk();
-        let mut seen = Visited::new();
-        seen.insert(&root);
-        let mut nodes = Nodes::default();
-        let mut open = vec![root];
-        let mut under_way = FuturesUnordered::new();
-        loop {
-            while under_way.len() < MAX_IN_FLIGHT {
-                let Some(cid) = open.pop() else { break };
-                under_way.push(async move {
-                    let has_links = matches!(cid.codec(), DAG_PB | DAG_CBOR);
-                    if !has_links && self.on_store(move |store| store.has(&cid)).await? {
-                        return Ok((cid, Vec::new(), false));
-                    }
-                    if has_links && self.is_complete(cid).await? {
-                        return Ok((cid, Vec::new(), false));
-                    }
-                    let block = self.block(&cid).await?;
-                    Ok::<_, FetchError>((cid, dag::links(&block)?, has_links))
-                });
-            }
-            let Some(done) = under_way.next().await else { break };
-            let (cid, links, is_node) = done?;
-            if is_node {
-                nodes.push(cid);
-            }
-            open.extend(links.into_iter().filter(|link| seen.insert(link)));
-            if seen.len() > MAX_DAG_NODES {
-                return Err(FetchError::TooManyNodes { root });
-            }
-        }
+        let mut all = Everything::below(root);
+        gather(self, &mut all, MAX_IN_FLIGHT).await?;
+        let nodes = all.nodes;
         self.on_store(move |store| {
             let mut chunks = nodes.chunks(MARKED_AT_ONCE);
             chunks.try_for_each(|chunk| store.mark_complete(&walk, &chunk))
@@ -328,10 +221,6 @@ impl Fetcher {
         self.on_store(move |store| store.get(&cid)).await
     }
 
-    async fn is_complete(&self, cid: Cid) -> Result<bool, FetchError> {
-        self.on_store(move |store| store.is_complete(&cid)).await
-    }
-
     /// The store blocks, so it runs beside the async tasks.
     async fn on_store<T: Send + 'static>(
         &self,
@@ -340,22 +229,13 @@ impl Fetcher {
         let store = self.store.clone();
         Ok(blocking(move || work(&store)).await?)
     }
-}
 
-/// Whether a leaf is at its place in the file already, as after an interruption. If the store has it elsewhere only, or
-/// not at all, the file is not read.
-fn is_in_place(store: &Store, part: &Part, file: FileId, size: u64) -> Result<bool, StoreError> {
-    let Ok(len) = u32::try_from(size) else { return Ok(false) };
-    if !store.has(&part.cid)? {
-        return Ok(false);
+    /// As [`on_store`](Self::on_store), begun at once and awaited when there is time.
+    fn job<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, FetchError> + Send + 'static,
+    ) -> Fuse<BoxFuture<'static, Result<T, FetchError>>> {
+        let store = self.store.clone();
+        blocking(move || work(&store)).boxed().fuse()
     }
-    let there = store.adopt_references(
-        file,
-        &[Leaf {
-            cid: part.cid,
-            offset: part.offset,
-            len,
-        }],
-    )?;
-    Ok(there == [true])
 }

@@ -15,6 +15,7 @@ pub mod dag;
 pub mod exchange;
 pub mod fetch;
 pub mod gateway;
+mod heap;
 pub mod ipns;
 pub mod keystore;
 pub mod peer;

@@ -5,6 +5,7 @@
 mod admission;
 mod hold;
 mod muxer;
+mod wire;
 
 use std::collections::HashSet;
 use std::io;
@@ -19,6 +20,7 @@ use libp2p::{Swarm, SwarmBuilder, dns, identify, mdns, noise, ping, quic, tcp};
 
 use self::admission::Admission;
 use self::hold::HeldPeers;
+use self::wire::Buffered;
 use crate::exchange;
 use crate::room::Room;
 use crate::routing::dht::Dht;
@@ -126,9 +128,10 @@ pub(crate) fn build(
         (config.max_connection_data, config.max_stream_data) = (MAX_UNREAD_QUIC, MAX_UNREAD_QUIC);
         config
     };
+    let with_noise = |keypair: &Keypair| noise::Config::new(keypair).map(Buffered);
     let transports = SwarmBuilder::with_existing_identity(settings.keypair.clone())
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, muxer)
+        .with_tcp(tcp::Config::default().nodelay(true), with_noise, muxer)
         .map_err(|error| transport(&error))?
         .with_quic_config(quic);
     let swarm_config = |config: libp2p::swarm::Config| {

@@ -138,6 +138,9 @@ struct SessionState {
     last_progress: Instant,
     /// Wants for which strangers were asked along.
     probed: usize,
+    /// When strangers are asked along next, and how long after that again.
+    widen_at: Instant,
+    widen_every: Duration,
     /// Running mean of block sizes.
     estimate: usize,
     meter: Meter,
@@ -211,6 +214,8 @@ impl Client {
             last_search: None,
             last_progress: now,
             probed: 0,
+            widen_at: now,
+            widen_every: schedule::WIDEN_FIRST,
             estimate: peer::GUESSED_BLOCK_BYTES,
             meter: Meter::default(),
             runnable: false,
@@ -496,6 +501,7 @@ impl Client {
             return;
         };
         session.members.entry(no).or_default().known = true;
+        session.widen_every = schedule::WIDEN_FIRST;
         if !peer.sessions.contains(&id) {
             peer.sessions.push(id);
             self.unstick(id);

@@ -34,6 +34,8 @@ const MAX_WAITING_STREAMS: usize = 256;
 const MAX_UNREAD: usize = 16 << 20;
 /// The window that every stream has at least, by the protocol.
 const WINDOW: usize = 256 << 10;
+/// What is sent as one frame at most: with its head it fills one message of Noise.
+const SEND_BYTES: usize = 65_535 - 1_024 - 12;
 /// How long a connection may be full without anybody reading from it.
 const STALL: Duration = Duration::from_secs(10);
 /// How long the end of a connection may take that the other side does not read from.
@@ -54,6 +56,7 @@ impl Upgrade {
         let mut config = yamux::Config::default();
         config
             .set_max_num_streams(MAX_STREAMS)
+            .set_split_send_size(SEND_BYTES)
             .set_max_connection_receive_window(Some(MAX_STREAMS * WINDOW + MAX_UNREAD));
         let books = Arc::new(Mutex::new(Books::new(self.room.share(MAX_UNREAD))));
         let counted = Counted {

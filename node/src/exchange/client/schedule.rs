@@ -1,7 +1,7 @@
 //! Who is asked for what.
 
 use std::cmp::Reverse;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cid::Cid;
 
@@ -22,6 +22,10 @@ const PROBED_WANTS: usize = 16;
 const PROBED_MEMBERS: usize = 4;
 /// How many connected peers outside a session are asked along.
 const PROBED_GUESTS: usize = 16;
+/// A session that has peers asks others along again after this, so that all who have its blocks share the work…
+pub(super) const WIDEN_FIRST: Duration = Duration::from_millis(100);
+/// …and each time after twice as long while nobody new is found, up to this.
+const WIDEN_LAST: Duration = Duration::from_secs(10);
 /// A rate for peers of which nothing is known, in bytes per second.
 const GUESSED_RATE: f64 = (1 << 20) as f64;
 
@@ -53,6 +57,7 @@ impl Client {
     fn schedule(&mut self, id: SessionId, now: Instant) -> bool {
         let mut waiting = Vec::new();
         let mut asked = 0;
+        let mut latest = None;
         while asked < QUANTUM {
             let Some(cid) = self.sessions.get_mut(&id).and_then(|session| session.queue.pop_front()) else {
                 break;
@@ -70,6 +75,7 @@ impl Client {
                 Choice::Ask(no) => {
                     self.assign(id, cid, no, now);
                     asked += 1;
+                    latest = Some(cid);
                 }
                 Choice::Wait { room } => {
                     waiting.push(cid);
@@ -85,7 +91,24 @@ impl Client {
                 session.queue.push_front(cid);
             }
         }
+        if let Some(cid) = latest {
+            self.widen(id, cid, now);
+        }
         asked == QUANTUM
+    }
+
+    /// Now and then, asks connected peers outside a session whether they have what it asked a member for last: whoever
+    /// said so too late for the first blocks, or has connected since, becomes a member.
+    fn widen(&mut self, id: SessionId, latest: Cid, now: Instant) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if now < session.widen_at {
+            return;
+        }
+        session.widen_at = now + session.widen_every;
+        session.widen_every = (session.widen_every * 2).min(WIDEN_LAST);
+        self.probe_guests(id, latest, now);
     }
 
     fn choose(&self, session: &SessionState, want: &Want) -> Choice {

@@ -1,5 +1,6 @@
 mod crowd;
 mod searches;
+mod widening;
 
 use std::sync::Arc;
 
