@@ -182,7 +182,8 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
-    /// Checks files on all cores; the fault reported is the first in the order of the chain.
+    /// Checks files on all cores; the fault reported is the first in the order of the chain, because whatever is begun
+    /// is ended.
     fn check_all(&self, checks: &[Check], progress: &(dyn Fn(u64) + Send + Sync)) -> Result<(), VerifyError> {
         let workers = std::thread::available_parallelism()
             .map_or(1, |cores| cores.get())
@@ -192,17 +193,30 @@ impl Files<'_> {
         std::thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed) {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(check) = checks.get(at) else { break };
-                        if let Err(error) = self.check(check, progress) {
-                            stop.store(true, Ordering::Relaxed);
-                            let mut first = first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                            if first.as_ref().is_none_or(|(earlier, _)| at < *earlier) {
-                                *first = Some((at, error));
+                    let fault = |at, error| {
+                        stop.store(true, Ordering::Relaxed);
+                        let mut first = first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        if first.as_ref().is_none_or(|(earlier, _)| at < *earlier) {
+                            *first = Some((at, error));
+                        }
+                    };
+                    let next = || {
+                        while !stop.load(Ordering::Relaxed) {
+                            let at = next.fetch_add(1, Ordering::Relaxed);
+                            let check = checks.get(at)?;
+                            match File::open(self.path(check)) {
+                                Ok(file) => return Some(((at, check), Told { file, progress })),
+                                Err(error) => fault(at, self.unread(check, error)),
                             }
                         }
-                    }
+                        None
+                    };
+                    digest::physical_hashes(next, |(at, check), found| {
+                        let found = found.map_err(|error| self.unread(check, error));
+                        if let Err(error) = found.and_then(|found| self.check(check, found, progress)) {
+                            fault(at, error);
+                        }
+                    });
                 });
             }
         });
@@ -210,32 +224,39 @@ impl Files<'_> {
         first.map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    fn check(&self, check: &Check, progress: &(dyn Fn(u64) + Send + Sync)) -> Result<(), VerifyError> {
-        let (path, expected, size) = match &check.what {
-            What::Slice(slice) => (
-                self.dataset.slice_path(&slice.physical_hash),
-                slice.physical_hash,
-                slice.size,
-            ),
-            What::Checkpoint(file) => (
-                self.dataset.checkpoint_path(&file.physical_hash),
-                file.physical_hash,
-                file.size,
-            ),
+    fn path(&self, check: &Check) -> PathBuf {
+        match &check.what {
+            What::Slice(slice) => self.dataset.slice_path(&slice.physical_hash),
+            What::Checkpoint(file) => self.dataset.checkpoint_path(&file.physical_hash),
+        }
+    }
+
+    fn unread(&self, check: &Check, source: io::Error) -> VerifyError {
+        let path = self.path(check);
+        VerifyError::Unreadable {
+            path: path.clone(),
+            sequence: check.sequence,
+            source: SliceError::Io {
+                operation: "read",
+                path,
+                source,
+            },
+        }
+    }
+
+    /// Whether a file that was read is what the chain says; `found` are its physical hash and its length in bytes.
+    fn check(
+        &self,
+        check: &Check,
+        (found, len): (Multihash, u64),
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), VerifyError> {
+        let path = self.path(check);
+        let (expected, size) = match &check.what {
+            What::Slice(slice) => (slice.physical_hash, slice.size),
+            What::Checkpoint(file) => (file.physical_hash, file.size),
         };
         let sequence = check.sequence;
-        let unreadable = |source| VerifyError::Unreadable {
-            path: path.clone(),
-            sequence,
-            source,
-        };
-        let unread = |source| {
-            unreadable(SliceError::Io {
-                operation: "read",
-                path: path.clone(),
-                source,
-            })
-        };
         let other = |expected: String, found: String, place| VerifyError::Object {
             path: path.clone(),
             sequence,
@@ -244,8 +265,6 @@ impl Files<'_> {
             found,
             place,
         };
-        let read = File::open(&path).and_then(|file| digest::physical_hash_of(Told { file, progress }));
-        let (found, len) = read.map_err(unread)?;
         if (found, len) != (expected, size) {
             let place = self.mirror.wrong_part(self.dataset, &path, &expected);
             return Err(if len == size {
@@ -262,7 +281,12 @@ impl Files<'_> {
                 progress(bytes.saturating_sub(told));
                 told = bytes;
             };
-            let found = slice::logical_hash_telling(&path, &mut on_rows).map_err(unreadable)?;
+            let found = slice::logical_hash_telling(&path, &mut on_rows);
+            let found = found.map_err(|source| VerifyError::Unreadable {
+                path: path.clone(),
+                sequence,
+                source,
+            })?;
             if found != slice.logical_hash {
                 let expected = format!("logical hash {}", slice.logical_hash);
                 return Err(other(expected, found.to_string(), None));

@@ -16,7 +16,10 @@ use sha3::{Digest as _, Sha3_256};
 use odf_metadata::Multihash;
 
 mod columns;
+mod files;
 mod keccak;
+
+pub use files::physical_hashes;
 
 use columns::Column;
 use keccak::{Sponge, Stream};
@@ -154,7 +157,7 @@ impl Rows {
                     for (column, stream) in columns.iter().zip(streams.iter_mut()) {
                         column.append(rows.clone(), stream.waiting());
                     }
-                    keccak::absorb(streams);
+                    keccak::absorb(streams.iter_mut());
                 }
             }
         }

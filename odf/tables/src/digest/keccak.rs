@@ -50,10 +50,12 @@ impl Sponge {
 }
 
 /// Takes into the states what waits, but for less than a block of each stream.
-pub(super) fn absorb(sponges: &mut [Sponge]) {
+pub(super) fn absorb<'a>(sponges: impl IntoIterator<Item = &'a mut Sponge>) {
+    let mut sponges: Vec<&mut Sponge> = sponges.into_iter().collect();
     let width = side_by_side();
     loop {
-        let mut waiting: Vec<&mut Sponge> = sponges.iter_mut().filter(|sponge| sponge.blocks() > 0).collect();
+        let filled = sponges.iter_mut().filter(|sponge| sponge.blocks() > 0);
+        let mut waiting: Vec<&mut Sponge> = filled.map(|sponge| &mut **sponge).collect();
         waiting.sort_by_key(|sponge| std::cmp::Reverse(sponge.blocks()));
         let most = if waiting.len() > width {
             BLOCKS_PER_CHOICE
@@ -149,7 +151,7 @@ fn pad(block: &mut [u8; RATE], length: usize) {
 }
 
 /// How many streams this processor takes at once.
-fn side_by_side() -> usize {
+pub(super) fn side_by_side() -> usize {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
