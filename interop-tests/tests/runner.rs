@@ -7,6 +7,7 @@ mod browser;
 mod clone;
 mod corrections;
 mod crashes;
+mod cuts;
 mod differential;
 mod disks;
 mod first_week;
