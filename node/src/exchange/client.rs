@@ -23,7 +23,7 @@ use super::message::Message;
 use super::session::{SessionId, SharedSessionStats, Ticket};
 use super::verdict::FetchError;
 use crate::block::Block;
-use peer::{Link, Meter, Peer, PeerNo};
+use peer::{Link, Meter, Peer, PeerNo, REDIAL_AFTER};
 
 /// How many blocks that nobody asked for a peer may send before the connection is closed.
 pub(super) const MAX_UNREQUESTED: u32 = 8;
@@ -31,10 +31,6 @@ pub(super) const MAX_UNREQUESTED: u32 = 8;
 const MAX_REFUSALS: u32 = 16;
 /// How often the clock is looked at while anything is wanted.
 const TICK: Duration = Duration::from_millis(100);
-/// A peer that went away is dialled again after this.
-const REDIAL_AFTER: Duration = Duration::from_secs(1);
-/// A peer that could not be dialled is dialled again after this.
-const REDIAL_UNREACHABLE_AFTER: Duration = Duration::from_secs(30);
 
 /// Times the fetching half keeps.
 #[derive(Debug, Clone, Copy)]
@@ -341,6 +337,7 @@ impl Client {
             peer.banned_until = None;
         }
         (peer.link, peer.dials, peer.dial_after) = (Link::Connected, 0, None);
+        peer.was_connected = true;
         self.ranking_is_old = true;
         for id in peer.sessions.clone() {
             self.unstick(id);
@@ -363,7 +360,7 @@ impl Client {
     pub(super) fn mute(&mut self, peer: &PeerId) {
         let Some(&no) = self.numbers.get(peer) else { return };
         if let Some(peer) = self.peers.get_mut(&no) {
-            peer.link = Link::Mute;
+            (peer.link, peer.was_connected) = (Link::Mute, false);
             self.lose(no);
         }
     }
@@ -374,8 +371,7 @@ impl Client {
         if let Some(peer) = self.peers.get_mut(&no)
             && matches!(peer.link, Link::Dialing | Link::Absent)
         {
-            peer.link = Link::Unreachable;
-            peer.dial_after = Some(now + REDIAL_UNREACHABLE_AFTER);
+            peer.dial_came_to_nothing(now);
             for id in peer.sessions.clone() {
                 self.judge(id, now);
             }

@@ -35,6 +35,12 @@ const FIRST_WINDOW: usize = 4 << 20;
 const LONE_WINDOW: usize = 8 << 20;
 /// Bytes asked of a peer at most.
 const MAX_WINDOW: usize = 64 << 20;
+/// After this many dials in a row, a peer is not dialled again unless it is named anew.
+pub(super) const MAX_DIALS: u32 = 5;
+/// A peer that went away is dialled again after this, and after twice as long each time that it fails.
+pub(super) const REDIAL_AFTER: Duration = Duration::from_secs(1);
+/// A peer that could not be dialled is dialled again after this.
+const REDIAL_UNREACHABLE_AFTER: Duration = Duration::from_secs(30);
 /// Blocks asked at least of any peer.
 const MIN_WINDOW_BLOCKS: usize = 4;
 /// How much time at its rate a peer is asked for, alone and beside others.
@@ -109,6 +115,8 @@ pub(super) struct Peer {
     /// Not before this time is the peer dialled again.
     pub(super) dial_after: Option<Instant>,
     pub(super) dials: u32,
+    /// It has been connected, and spoke Bitswap as far as is known.
+    pub(super) was_connected: bool,
     /// Whether the peer knows HAVE and DONT_HAVE; true until it is known not to.
     pub(super) presences: bool,
     pub(super) sessions: Vec<SessionId>,
@@ -223,6 +231,7 @@ impl Peer {
             link: Link::Absent,
             dial_after: None,
             dials: 0,
+            was_connected: false,
             presences: true,
             sessions: Vec::new(),
             asks: HashMap::new(),
@@ -242,6 +251,25 @@ impl Peer {
             hasher: RandomState::new(),
             outbox: Outbox::default(),
             messages_waiting: 0,
+        }
+    }
+
+    /// A dial came to nothing. Whoever was connected before is tried again soon: what cut the connection may have cut the
+    /// next one, too, on its way.
+    pub(super) fn dial_came_to_nothing(&mut self, now: Instant) {
+        let (link, after) = match self.was_connected && self.dials < MAX_DIALS {
+            true => (Link::Absent, REDIAL_AFTER * 2_u32.pow(self.dials.saturating_sub(1))),
+            false => (Link::Unreachable, REDIAL_UNREACHABLE_AFTER),
+        };
+        (self.link, self.dial_after) = (link, Some(now + after));
+    }
+
+    /// Whether a connection may come of itself: a dial is under way, or the peer was lost and will be dialled.
+    pub(super) fn may_come(&self) -> bool {
+        match self.link {
+            Link::Dialing => true,
+            Link::Absent => self.was_connected && self.dials < MAX_DIALS,
+            Link::Unreachable | Link::Connected | Link::Mute => false,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cid::Cid;
 
-use super::peer::{AskState, Link, MAX_HAVE_ASKS, Peer, PeerNo};
+use super::peer::{AskState, MAX_HAVE_ASKS, Peer, PeerNo};
 use super::{Client, MAX_REFUSALS, Said, Search, SessionState, Want};
 use crate::exchange::message::WantKind;
 use crate::exchange::session::SessionId;
@@ -215,7 +215,7 @@ impl Client {
     }
 
     /// Whether somebody may still answer for a stuck want without a search: an open question, a guest to be asked
-    /// when it has room, a member that has said nothing about it yet, or a dial.
+    /// when it has room, a member that has said nothing about it yet or was lost and will be dialled, or a dial.
     pub(super) fn is_awaited(&self, id: SessionId, cid: &Cid) -> bool {
         let (Some(want), Some(session)) = (self.wants.get(cid), self.sessions.get(&id)) else {
             return false;
@@ -223,9 +223,7 @@ impl Client {
         let ask = |no: &PeerNo| self.peers.get(no).and_then(|peer| peer.asks.get(cid));
         let hope = |no: &PeerNo| {
             let unasked = |peer: &Peer| peer.is_connected() && want.said(*no).is_none();
-            self.peers
-                .get(no)
-                .is_some_and(|peer| peer.link == Link::Dialing || unasked(peer))
+            self.peers.get(no).is_some_and(|peer| peer.may_come() || unasked(peer))
         };
         want.told
             .iter()

@@ -308,6 +308,67 @@ fn when_a_peer_leaves_its_wants_go_to_another_and_it_is_dialled_again() {
 }
 
 #[test]
+fn the_only_peer_that_is_lost_is_waited_for_though_the_next_dials_fail() {
+    let mut bench = Bench::new();
+    let only = bench.provider();
+    let (first, second) = (block(1), block(2));
+    bench.fetch(&first);
+    bench.said();
+    bench.give(only, std::slice::from_ref(&first));
+    let ticket = bench.fetch(&second);
+    bench.said();
+    for lost in 1..=3 {
+        match lost {
+            1 => bench.client.disconnected(&only, bench.now),
+            _ => bench.client.dial_failed(&only, bench.now),
+        }
+        let dials = bench.dials.len();
+        for _ in 0..50 {
+            bench.pass(Duration::from_millis(100));
+            for _ in bench.searches.drain(..) {
+                bench.client.found(SESSION, Vec::new(), bench.now);
+            }
+        }
+        assert_eq!(bench.dials.len(), dials + 1, "dialled once after loss {lost}");
+        assert!(!bench.results.contains_key(&ticket), "given up after loss {lost}");
+    }
+    bench.client.connected(only, bench.now);
+    assert_eq!(wants(bench.said().get(&only)), [*second.cid()]);
+    bench.give(only, std::slice::from_ref(&second));
+    bench.said();
+    assert!(bench.results[&ticket].is_ok() && bench.is_clean());
+}
+
+#[test]
+fn a_lost_peer_that_stays_away_is_given_up_in_the_end() {
+    let mut bench = Bench::new();
+    let only = bench.provider();
+    let ticket = bench.fetch(&block(1));
+    bench.said();
+    bench.client.disconnected(&only, bench.now);
+    let began = bench.now;
+    while !bench.results.contains_key(&ticket) && bench.now < began + Duration::from_secs(60) {
+        bench.pass(Duration::from_millis(100));
+        for peer in std::mem::take(&mut bench.dials) {
+            bench.client.dial_failed(&peer, bench.now);
+        }
+        for _ in bench.searches.drain(..) {
+            bench.client.found(SESSION, Vec::new(), bench.now);
+        }
+    }
+    let took = bench.now - began;
+    assert!(
+        matches!(bench.results[&ticket], Err(FetchError::NotFound { .. })),
+        "{took:?}"
+    );
+    // Five dials, at 1, 2, 4, 8 and 16 s.
+    assert!(
+        (Duration::from_secs(10)..Duration::from_secs(40)).contains(&took),
+        "{took:?}"
+    );
+}
+
+#[test]
 fn two_fetches_of_one_block_ask_once_and_end_both() {
     let mut bench = Bench::new();
     let provider = bench.provider();

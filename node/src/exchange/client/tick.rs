@@ -4,14 +4,12 @@ use std::time::{Duration, Instant};
 
 use cid::Cid;
 
-use super::peer::{Link, PeerNo};
-use super::{Action, Client, MAX_REFUSALS, REDIAL_UNREACHABLE_AFTER, Said, Search, TICK};
+use super::peer::{Link, MAX_DIALS, PeerNo};
+use super::{Action, Client, MAX_REFUSALS, Said, Search, TICK};
 use crate::exchange::session::SessionId;
 use crate::exchange::verdict::{FetchError, Verdict};
 use crate::threads::lock;
 
-/// After this many dials in a row, a peer is not dialled again unless it is named anew.
-const MAX_DIALS: u32 = 5;
 /// A dial that has said nothing for this long counts as failed.
 const DIAL: Duration = Duration::from_secs(20);
 /// When a session has nothing more to ask, blocks that will take longer than this are asked of an idle peer instead.
@@ -91,8 +89,7 @@ impl Client {
             peer.banned_until = None;
         }
         if peer.link == Link::Dialing && peer.dial_after.is_some_and(|at| at <= now) {
-            peer.link = Link::Unreachable;
-            peer.dial_after = Some(now + REDIAL_UNREACHABLE_AFTER);
+            peer.dial_came_to_nothing(now);
             return;
         }
         let wanted = |id: &SessionId| self.sessions.get(id).is_some_and(|session| !session.wants.is_empty());
