@@ -5,6 +5,7 @@
 //! because a test machine has two processors and the attackers take theirs from them, too.
 
 mod connections;
+mod dags;
 mod doors;
 mod records;
 mod wants;

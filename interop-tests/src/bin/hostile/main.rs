@@ -8,6 +8,7 @@ mod bitswap;
 mod blocks;
 mod claims;
 mod crowd;
+mod dags;
 mod fill;
 mod half;
 mod halves;
@@ -101,6 +102,7 @@ pub(crate) fn text(error: impl std::fmt::Display) -> Failure {
 async fn run(attack: &str, orders: &Orders) -> Result<(), Failure> {
     match attack {
         "claims" => claims::run(orders).await,
+        "dags" => dags::run(orders).await,
         "fill" => fill::run(orders).await,
         "half" => half::run(orders).await,
         "http" => http::run(orders).await,
