@@ -38,7 +38,7 @@ static STAGE: Mutex<()> = Mutex::new(());
 /// A node that serves a dataset, before it is attacked.
 struct Stage {
     _alone: MutexGuard<'static, ()>,
-    _workspace: Workspace,
+    workspace: Workspace,
     node: Node,
     root: String,
     quiet: Value,
@@ -78,7 +78,7 @@ impl Stage {
         let published = workspace.publish(&[&file, "--name", "readings"])?;
         let mut stage = Self {
             _alone: alone,
-            _workspace: workspace,
+            workspace,
             node,
             root: published.root,
             quiet: Value::Null,

@@ -61,10 +61,17 @@ fn whoever_pins_such_a_thing_has_it_or_is_told_why_not() -> Outcome {
         let [root] = attackers.1.as_slice() else {
             return Err("one root".into());
         };
-        let pinned = run(stage._workspace.command(["ipfs", "pin", "add", root])?, LIMIT)?.success()?;
+        let pinned = run(stage.workspace.command(["ipfs", "pin", "add", root])?, LIMIT)?.success()?;
         interop_tests::peers::note(&format!("pin of {kind}: {:.2} s", pinned.took.as_secs_f64()));
         assert!(stage.memory()? <= MEMORY);
     }
+    let attackers = stage.givers("fan", 1)?;
+    let [root] = attackers.1.as_slice() else {
+        return Err("one root".into());
+    };
+    let refused = run(stage.workspace.command(["ipfs", "get", root])?, LIMIT)?.refusal()?;
+    assert_eq!(refused.code(), Some(12));
+    assert!(refused.stderr.contains("are free on its disk"), "{}", refused.stderr);
     stage.withstands("after such things were pinned")
 }
 

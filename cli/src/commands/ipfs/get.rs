@@ -79,7 +79,8 @@ impl Saver<'_> {
         }
         let failed = |error: io::Error| Failure::file(target, &error);
         match kind {
-            Stat::File(_) => {
+            Stat::File(size) => {
+                self.check_room(*size, target)?;
                 let mut file = replace(target).map_err(failed)?;
                 let (mut saved, progress) = (self.saved, self.progress);
                 self.source
@@ -122,6 +123,21 @@ impl Saver<'_> {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Whoever made a file may say in a few blocks that it has as many bytes as they like.
+    fn check_room(&self, size: u64, target: &Path) -> Result<(), Failure> {
+        match target.parent().and_then(|dir| self.source.free_bytes(dir)) {
+            Some(free) if free < size => {
+                let (size, free) = (output::bytes(size), output::bytes(free));
+                let target = target.display();
+                let said = format!("{target} would take {size}, and {free} are free on its disk");
+                Err(Failure::new(Kind::DiskFull, said).next(
+                    "make room, save it on another disk with --output, or read a part with `odfs ipfs cat --offset N --length N`",
+                ))
+            }
+            _ => Ok(()),
         }
     }
 

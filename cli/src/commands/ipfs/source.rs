@@ -1,6 +1,7 @@
 //! Blocks for one command: from the store, else from peers. What comes from peers is kept until the next GC.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use odf_node::block::{Block, Cid};
 use odf_node::fetch::{FetchError, Fetcher};
@@ -52,6 +53,11 @@ impl<'a> Source<'a> {
             store: session.workspace()?.store(),
             peers: None,
         })
+    }
+
+    /// How many bytes are free on the disk of a directory, for as much as the system tells.
+    pub(super) fn free_bytes(&self, dir: &Path) -> Option<u64> {
+        self.store.disk().free_bytes(dir)
     }
 
     /// The block, wherever it is.
