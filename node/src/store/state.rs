@@ -63,7 +63,7 @@ impl Default for StoreOptions {
             min_free_bytes: 16 << 20,
             reserve_bytes: 4 << 20,
             open_files: 128,
-            recent_entries: 1024,
+            recent_entries: 256,
             run_fan_in: 8,
             rebuild: false,
         }
