@@ -80,6 +80,15 @@ fn part(tiers: &Tiers, from: u32, to: u32) -> Vec<(u32, Vec<u8>)> {
         .collect()
 }
 
+/// Says that it is enough when it goes, also if a test fails: the threads beside it would go on for ever.
+struct Enough<'a>(&'a AtomicBool);
+
+impl Drop for Enough<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Numbers that look like chance.
 struct Chance(u64);
 
@@ -253,7 +262,7 @@ fn whoever_walks_may_change_the_map_and_fold_it() {
 #[test]
 fn a_walk_misses_nothing_while_others_change_and_fold_the_map() {
     const KEYS: u32 = 60;
-    const WALKS: u32 = 300;
+    const WALKS: u32 = 1000;
     let place = Place::new();
     let tiers = place.open(LIMITS).unwrap();
     // Every third stays as it is, every third changes, and the rest comes and goes.
@@ -261,6 +270,7 @@ fn a_walk_misses_nothing_while_others_change_and_fold_the_map() {
     let (is_enough, folds) = (AtomicBool::new(false), AtomicI64::new(0));
     std::thread::scope(|scope| {
         let (tiers, is_enough, folds) = (&tiers, &is_enough, &folds);
+        let _ends = Enough(is_enough);
         scope.spawn(move || {
             let (mut chance, mut step) = (Chance(3), 0_u64);
             while !is_enough.load(Ordering::Relaxed) {
@@ -298,7 +308,6 @@ fn a_walk_misses_nothing_while_others_change_and_fold_the_map() {
                 );
             }
         }
-        is_enough.store(true, Ordering::Relaxed);
     });
 }
 
