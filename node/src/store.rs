@@ -35,8 +35,9 @@
 //!
 //! The files of this module use each other one way only, each those that come before it: ground (`error`, `place`,
 //! `blocks`, `group_commit`, `gate`, `away`, `stats`, `handles`, `reserve`), what stands on the disk (`guard`, `numbers`,
-//! `witness`, `table`, `run`, `merged`, `tiers`, `index`, `record`, `pack`, `pins`, `due`), the open store (`state`) and one block of it (`content`), then `flush`,
-//! `complete`, `files`, `reach`, `names`, `compact`, `gc`, `recover` and `open`.
+//! `witness`, `table`, `run`, `merged`, `tiers`, `index`, `registered`, `record`, `pack`, `pins`, `due`), the open store
+//! (`state`) and one block of it (`content`), then `flush`, `complete`, `files`, `reach`, `names`, `compact`, `gc`, `recover`
+//! and `open`.
 
 mod away;
 mod blocks;
@@ -66,6 +67,7 @@ mod place;
 mod reach;
 mod record;
 mod recover;
+mod registered;
 mod reserve;
 mod run;
 mod state;

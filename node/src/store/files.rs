@@ -1,7 +1,6 @@
 //! Files of others whose parts are blocks: registered, referred to, written in place.
 
 use std::{
-    ops::{Bound, RangeBounds},
     os::unix::ffi::OsStrExt as _,
     path::{Component, Path, PathBuf},
     sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
@@ -14,6 +13,7 @@ use super::{
     error::StoreError,
     handles::Handle,
     place::{FileId, Holder, Leaf, Place},
+    registered::KnownLeaf,
     state::Store,
 };
 use crate::block::{Block, Cid, inherent};
@@ -42,19 +42,14 @@ impl Store {
             self.flush()?;
         }
         let id = self.next_file_id()?;
-        let key = id.to_be_bytes();
-        index.run(|| index.files.insert(key, path.as_os_str().as_bytes()))?;
-        let raced = index.run(|| {
-            index
-                .paths
-                .compare_and_swap(path.as_os_str().as_bytes(), None::<&[u8]>, Some(&key[..]))
-        })?;
-        if raced.is_err() {
-            index.run(|| index.files.remove(key))?;
-            return self.file_at(path)?.ok_or(StoreError::UnknownFile(FileId(id)));
+        let (file, name) = (FileId(id), path.as_os_str().as_bytes());
+        index.set_path(file, name)?;
+        if !index.give_free_name(name, file)? {
+            index.forget_path(file)?;
+            return self.file_at(path)?.ok_or(StoreError::UnknownFile(file));
         }
         self.inner.counters.files.fetch_add(1, Ordering::Relaxed);
-        Ok(FileId(id))
+        Ok(file)
     }
 
     /// The registered file at a path relative to the workspace.
@@ -62,9 +57,7 @@ impl Store {
     /// # Errors
     /// The index cannot be read.
     pub fn file_at(&self, path: &Path) -> Result<Option<FileId>, StoreError> {
-        let index = &self.inner.index;
-        let id = index.run(|| index.paths.get(path.as_os_str().as_bytes()))?;
-        Ok(id.and_then(|id| Some(FileId(u32::from_be_bytes(id.as_ref().try_into().ok()?)))))
+        self.inner.index.file_named(path.as_os_str().as_bytes())
     }
 
     /// Says that parts of the file, which is on the medium as its name is, are these blocks. Nothing is read, checked or
@@ -165,10 +158,9 @@ impl Store {
         if inherent(&leaf.cid).is_some() {
             return Ok(());
         }
-        let index = &self.inner.index;
         let hash = leaf.cid.hash().to_bytes();
-        let before = index.run(|| index.leaves.insert(leaf_key(file, leaf.offset), &hash[..]))?;
-        if let Some(before) = before.filter(|before| **before != hash[..]) {
+        let before = self.inner.index.set_leaf(file, leaf.offset, &hash)?;
+        if let Some(before) = before.filter(|before| *before != hash) {
             // Another block was written over this one.
             match self.elsewhere_in(file, leaf.offset, &before)? {
                 Some(place) => drop(self.update(&before, |entry| entry.add(place))?),
@@ -194,7 +186,9 @@ impl Store {
             return Ok(None);
         };
         // From there on first: a file that is written anew, from its beginning, has the next one near.
-        for leaf in self.leaves_of(file, offset..).chain(self.leaves_of(file, ..offset)) {
+        let index = &self.inner.index;
+        let from_there = index.leaves_between(file, offset, None);
+        for leaf in from_there.chain(index.leaves_between(file, 0, Some(offset))) {
             let (other, known) = leaf?;
             let place = Place { offset: other, ..place };
             if other != offset && *known == *hash && self.read_as(&cid, &place)?.is_some() {
@@ -206,12 +200,8 @@ impl Store {
 
     /// A file is not said any more to have that block at `offset`.
     pub(super) fn forget_leaf(&self, file: FileId, offset: u64, hash: &[u8]) -> Result<(), StoreError> {
-        let index = &self.inner.index;
-        let key = leaf_key(file, offset);
         // Somebody may have written another block there since.
-        index
-            .run(|| index.leaves.compare_and_swap(key, Some(hash), None::<&[u8]>))
-            .map(drop)
+        self.inner.index.remove_leaf_of(file, offset, hash)
     }
 
     /// What is at `offset` of a file is not that block: drops the place.
@@ -263,13 +253,10 @@ impl Store {
     }
 
     fn drop_leaves(&self, file: FileId) -> Result<(), StoreError> {
-        let index = &self.inner.index;
-        let mut leaves = index.leaves.scan_prefix(file.0.to_be_bytes());
-        while let Some((key, hash)) = index.run(|| leaves.next().transpose())? {
-            if let Some(offset) = offset_of(&key) {
-                self.drop_leaf(file, offset, &hash)?;
-            }
-            index.run(|| index.leaves.remove(&key))?;
+        for leaf in self.leaves_of(file) {
+            let (offset, hash) = leaf?;
+            self.drop_leaf(file, offset, &hash)?;
+            self.inner.index.remove_leaf_of(file, offset, &hash)?;
         }
         self.inner.away.forget(Holder::File(file.0));
         Ok(())
@@ -281,26 +268,9 @@ impl Store {
         Ok(self.inner.options.disk.create_dirs(parent, Access::Readable)?)
     }
 
-    /// The leaves that the index knows of a file, those with an offset in the range: offset, and multihash in byte form.
-    pub(super) fn leaves_of(
-        &self,
-        file: FileId,
-        offsets: impl RangeBounds<u64>,
-    ) -> impl Iterator<Item = Result<(u64, sled::IVec), StoreError>> + '_ {
-        let index = &self.inner.index;
-        let from = match offsets.start_bound() {
-            Bound::Unbounded => Bound::Included(leaf_key(file, 0)),
-            bound => bound.map(|offset| leaf_key(file, *offset)),
-        };
-        let to = match offsets.end_bound() {
-            Bound::Unbounded => Bound::Included(leaf_key(file, u64::MAX)),
-            bound => bound.map(|offset| leaf_key(file, *offset)),
-        };
-        let mut leaves = index.leaves.range((from, to));
-        std::iter::from_fn(move || {
-            let leaf = index.run(|| leaves.next().transpose()).transpose()?;
-            Some(leaf.map(|(key, hash)| (offset_of(&key).unwrap_or_default(), hash)))
-        })
+    /// The leaves that the index knows of a file: offset, and multihash in byte form.
+    pub(super) fn leaves_of(&self, file: FileId) -> impl Iterator<Item = Result<KnownLeaf, StoreError>> + '_ {
+        self.inner.index.leaves_between(file, 0, None)
     }
 
     /// The directories from that of `path` up to the workspace.
@@ -320,18 +290,6 @@ fn place_of(file: FileId, leaf: &Leaf) -> Place {
         offset: leaf.offset,
         len: leaf.len,
     }
-}
-
-/// Key of a leaf in the index.
-pub(super) fn leaf_key(file: FileId, offset: u64) -> [u8; 12] {
-    let mut key = [0; 12];
-    key[..4].copy_from_slice(&file.0.to_be_bytes());
-    key[4..].copy_from_slice(&offset.to_be_bytes());
-    key
-}
-
-fn offset_of(key: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(key.get(4..12)?.try_into().ok()?))
 }
 
 /// The CID under which a leaf of this multihash is read.

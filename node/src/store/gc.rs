@@ -72,7 +72,7 @@ impl GivenUp<'_> {
         }
         match self.store.file_at(path)? {
             Some(file) => {
-                for leaf in self.store.leaves_of(file, ..) {
+                for leaf in self.store.leaves_of(file) {
                     let (_, hash) = leaf?;
                     if Multihash::from_bytes(&hash).is_ok_and(|hash| self.reach.contains(&hash)) {
                         return Ok(false);

@@ -1,4 +1,4 @@
-//! The index: sled trees that say where each block is, and under the largest of them [`Tiers`].
+//! The index: what is known of blocks and files, in sled trees, and under those that grow with them [`Tiers`].
 //!
 //! sled is a cache that may be ahead of the packs and files, because its own thread writes it out now and then, or
 //! behind them, because it forgets what it did not flush. What holds is its order: a change that survives has with it
@@ -45,16 +45,16 @@ const RECLAIM_EVERY_MS: u64 = 5_000;
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
-/// Key of the number of the last flush, in `meta`: u64 LE, and [`WITH_RUNS`] behind it once there are runs.
-const GENERATION: &[u8] = b"generation";
-/// Versions that do not know of runs find no number then, and make the index again: they would miss what is in runs.
-const WITH_RUNS: u8 = 1;
+/// Number of the last flush, in `meta`, once there are runs. Versions that do not know of them, or not of all of them, find
+/// no number of a flush then, and make the index again: they would miss what is in runs.
+const GENERATION: &str = "generation of trees and runs";
+/// Number of the last flush as long as the trees have everything: u64 LE. A version that had runs of blocks alone wrote a
+/// byte behind it once there were any.
+const GENERATION_OF_TREES: &[u8] = b"generation";
 /// sled's files that are opened by name.
 const SLED_FILES: [&str; 2] = ["db", "conf"];
 /// Where the runs are, beside sled's files, so that all of the index goes aside at once.
 const RUNS: &str = "runs";
-/// How many entries of an earlier version there are, more or less.
-const EARLIER_ENTRIES: &str = "count of blocks";
 /// Whoever changes this many times the entries that make a fold due does not wait for a flush.
 const OVERFULL: usize = 8;
 
@@ -66,11 +66,11 @@ pub(super) struct Index {
     /// multihash → [`IndexEntry`].
     blocks: Tiers,
     /// file id (u32 BE), offset (u64 BE) → multihash.
-    pub(super) leaves: sled::Tree,
+    pub(super) leaves: Tiers,
     /// file id (u32 BE) → path.
-    pub(super) files: sled::Tree,
+    pub(super) files: Tiers,
     /// path → file id (u32 BE).
-    pub(super) paths: sled::Tree,
+    pub(super) paths: Tiers,
     /// file id (u32 BE) → the path that the file is being renamed to.
     pub(super) renames: sled::Tree,
     /// file id (u32 BE) of files with bytes that were not synced → nothing.
@@ -135,19 +135,17 @@ impl Index {
             }
         };
 
-        let known = guard
-            .run(|| meta.get(GENERATION))?
-            .and_then(|number| decode_generation(&number))
-            .unwrap_or(0);
+        let known = generation(&guard, &meta)?;
         let flushed = witness.known().map_or(0, |known| known.generation);
         if known < flushed {
             tracing::warn!(known, flushed, dir = %dir.display(), "the block index forgot what it had flushed");
             return Err(StoreError::IndexDamaged);
         }
-        let earlier = numbers::number(&guard, &meta, EARLIER_ENTRIES)?.unwrap_or(0);
         let runs = dir.join(RUNS);
         check_no_link(&runs)?;
-        let blocks = Tiers::open((&guard, disk, &runs), "blocks", blocks, &meta, (known, earlier), limits)?;
+        let map = |name, tree| Tiers::open((&guard, disk, &runs), name, tree, &meta, known, limits);
+        let blocks = map("blocks", blocks)?;
+        let (leaves, files, paths) = (map("leaves", leaves)?, map("files", files)?, map("paths", paths)?);
         let log = handles::open_to_read(&dir.join("db"))?;
         Ok(Self {
             guard,
@@ -174,20 +172,32 @@ impl Index {
         self.guard.run(call)
     }
 
-    /// Makes every change so far durable, then folds entries if there are many.
+    fn maps(&self) -> [&Tiers; 4] {
+        [&self.blocks, &self.leaves, &self.files, &self.paths]
+    }
+
+    /// Makes every change so far durable, then folds entries of the maps that have many.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
-        let fold = self.blocks.begin_fold(1)?;
+        let folds = self.begin_folds()?;
         self.flushing.run(|| self.flush_now())?;
-        self.finish_fold(fold).map(drop)
+        self.finish_folds(folds).map(drop)
+    }
+
+    fn begin_folds(&self) -> Result<Vec<Fold<'_>>, StoreError> {
+        let due = self.maps().into_iter().map(|map| map.begin_fold(1));
+        due.filter_map(Result::transpose).collect()
     }
 
     fn flush_now(&self) -> Result<(), StoreError> {
         self.disk.check()?;
         let next = self.generation()? + 1;
-        self.blocks.note_count()?;
-        let mut generation = next.to_le_bytes().to_vec();
-        generation.extend(self.blocks.is_folded().then_some(WITH_RUNS));
-        self.run(|| self.meta.insert(GENERATION, generation))?;
+        self.maps().into_iter().try_for_each(Tiers::note_count)?;
+        if self.maps().into_iter().any(Tiers::is_folded) {
+            self.set_number(GENERATION, next)?;
+            self.run(|| self.meta.remove(GENERATION_OF_TREES))?;
+        } else {
+            self.run(|| self.meta.insert(GENERATION_OF_TREES, &next.to_le_bytes()))?;
+        }
         self.run(|| self.db.flush())?;
         self.disk.sync_open(&self.log, &self.dir.join("db"))?;
         if next == 1 {
@@ -200,25 +210,33 @@ impl Index {
     }
 
     fn generation(&self) -> Result<u64, StoreError> {
-        let number = self.run(|| self.meta.get(GENERATION))?;
-        Ok(number.and_then(|number| decode_generation(&number)).unwrap_or(0))
+        generation(&self.guard, &self.meta)
     }
 
-    /// Ends a fold after a flush that began later. Whether it did; it may wait for another flush.
-    fn finish_fold(&self, fold: Option<Fold<'_>>) -> Result<bool, StoreError> {
-        let Some(fold) = fold else { return Ok(false) };
-        deferrable(fold.finish(self.witness.known().unwrap_or_default().generation))
+    /// Ends folds after a flush that began later. Whether it did all of them; they may wait for another flush.
+    fn finish_folds<'a>(&self, folds: impl IntoIterator<Item = Fold<'a>>) -> Result<bool, StoreError> {
+        let flushed = self.witness.known().unwrap_or_default().generation;
+        let mut are_done = true;
+        for fold in folds {
+            are_done &= deferrable(fold.finish(flushed))?;
+        }
+        Ok(are_done)
     }
 
     /// After a collection: folds what is due and gives back the space of what is gone from the runs.
     pub(super) fn reclaim(&self) -> Result<(), StoreError> {
-        while let Some(fold) = self.blocks.begin_fold(1)? {
+        loop {
+            let folds = self.begin_folds()?;
+            if folds.is_empty() {
+                break;
+            }
             self.flushing.run(|| self.flush_now())?;
-            if !self.finish_fold(Some(fold))? {
+            if !self.finish_folds(folds)? {
                 break;
             }
         }
-        deferrable(self.blocks.reclaim()).map(drop)
+        let reclaimed = self.maps().into_iter().map(|map| deferrable(map.reclaim()).map(drop));
+        reclaimed.collect()
     }
 
     /// Writes out what sled has, as its own thread does at any time.
@@ -244,7 +262,8 @@ impl Index {
 
     /// Size of the index's files in bytes.
     pub(super) fn size_on_disk(&self) -> Result<u64, StoreError> {
-        Ok(self.run(|| self.db.size_on_disk())? + self.blocks.run_bytes())
+        let runs = self.maps().into_iter().map(Tiers::run_bytes);
+        Ok(self.run(|| self.db.size_on_disk())? + runs.sum::<u64>())
     }
 
     /// The entry of a multihash (in its byte form).
@@ -257,7 +276,11 @@ impl Index {
         &self,
         mut visit: impl FnMut(&[u8], IndexEntry) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        self.blocks.each(|key, value| visit(key, IndexEntry::decode(value)))
+        for entry in self.blocks.range(&[], None) {
+            let (key, value) = entry?;
+            visit(&key, IndexEntry::decode(&value))?;
+        }
+        Ok(())
     }
 
     /// Changes an entry in one atomic step, however many threads do. `change` may run several times; it gets the
@@ -270,7 +293,7 @@ impl Index {
         mut change: impl FnMut(&mut IndexEntry) -> bool,
     ) -> Result<Option<(IndexEntry, IndexEntry)>, StoreError> {
         let mut changed = None;
-        self.blocks.update(key, |known| {
+        self.change(&self.blocks, key, |known| {
             let before = known.map(IndexEntry::decode).unwrap_or_default();
             let mut after = before.clone();
             if !change(&mut after) {
@@ -284,11 +307,22 @@ impl Index {
             changed = Some((before, after));
             new
         })?;
-        if let Some(fold) = self.blocks.begin_fold(OVERFULL)? {
-            self.flushing.run(|| self.flush_now())?;
-            self.finish_fold(Some(fold))?;
-        }
         Ok(changed)
+    }
+
+    /// Changes the value of a key of one of the maps in one atomic step; see [`Tiers::update`].
+    pub(super) fn change(
+        &self,
+        map: &Tiers,
+        key: &[u8],
+        change: impl FnMut(Option<&[u8]>) -> Change,
+    ) -> Result<(), StoreError> {
+        map.update(key, change)?;
+        if let Some(fold) = map.begin_overdue_fold(OVERFULL)? {
+            self.flushing.run(|| self.flush_now())?;
+            self.finish_folds([fold])?;
+        }
+        Ok(())
     }
 }
 
@@ -303,8 +337,14 @@ fn deferrable(done: Result<bool, StoreError>) -> Result<bool, StoreError> {
     }
 }
 
-fn decode_generation(bytes: &[u8]) -> Option<u64> {
-    Some(u64::from_le_bytes(*bytes.first_chunk()?))
+/// The number of the last flush that sled knows of, or 0.
+fn generation(guard: &Guard, meta: &sled::Tree) -> Result<u64, StoreError> {
+    if let Some(number) = numbers::number(guard, meta, GENERATION)? {
+        return Ok(number);
+    }
+    let of_trees = guard.run(|| meta.get(GENERATION_OF_TREES))?;
+    let number = of_trees.and_then(|number| number.first_chunk().copied());
+    Ok(number.map_or(0, u64::from_le_bytes))
 }
 
 /// Length of the segments of an index that is there, since sled does not change it, or that of a new one. What `conf` says

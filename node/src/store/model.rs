@@ -276,7 +276,7 @@ impl History {
         let mut files = BTreeMap::new();
         for path in all_paths() {
             if let Some(file) = store.file_at(&path).unwrap() {
-                let leaves = store.leaves_of(file, ..).map(|leaf| leaf.unwrap().1);
+                let leaves = store.leaves_of(file).map(|leaf| leaf.unwrap().1);
                 let blocks = leaves.filter(|hash| counts(file, hash)).filter_map(|hash| {
                     let is_it = |block: &Block| block.cid().hash().to_bytes() == hash[..];
                     self.world.blocks.iter().position(is_it)

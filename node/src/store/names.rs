@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     error::StoreError,
-    files::{check_path, cid_of, leaf_key},
+    files::{check_path, cid_of},
     place::{FileId, Holder, Place},
     state::Store,
 };
@@ -115,13 +115,7 @@ impl Store {
     pub fn files_below(&self, dir: &Path) -> Result<Vec<FileId>, StoreError> {
         let mut prefix = check_path(dir)?.as_os_str().as_bytes().to_vec();
         prefix.push(b'/');
-        let index = &self.inner.index;
-        let mut found = index.paths.scan_prefix(prefix);
-        let mut files = Vec::new();
-        while let Some((_, id)) = index.run(|| found.next().transpose())? {
-            files.extend(<[u8; 4]>::try_from(&*id).map(|id| FileId(u32::from_be_bytes(id))));
-        }
-        Ok(files)
+        self.inner.index.files_named(&prefix).collect()
     }
 
     /// Before files go with the directory they are in: blocks that only they hold and that pins of others than `owner` need
@@ -174,7 +168,7 @@ impl Store {
         let going: HashSet<Holder> = files.iter().map(|file| Holder::File(file.0)).collect();
         let mut only = Vec::new();
         for file in files {
-            for leaf in self.leaves_of(*file, ..) {
+            for leaf in self.leaves_of(*file) {
                 let (_, hash) = leaf?;
                 if self.is_only_in(&going, &hash)? {
                     only.push(hash);
@@ -202,7 +196,7 @@ impl Store {
                 continue;
             };
             bytes += block.data().len();
-            batch.push((hash.to_vec(), block));
+            batch.push((hash, block));
             moved = true;
             if bytes >= MOVE_BYTES {
                 self.move_to_packs(&batch)?;
@@ -237,21 +231,11 @@ impl Store {
         };
         let len = entry.places.first().map_or(0, |place| place.len);
         let mut others = Vec::new();
-        let mut leaves = index.leaves.iter();
-        while let Some((key, found)) = index.run(|| leaves.next().transpose())? {
-            let (Some(file), Some(offset)) = (key.get(..4), key.get(4..12)) else {
-                continue;
-            };
-            let (Ok(file), Ok(offset)) = (<[u8; 4]>::try_from(file), <[u8; 8]>::try_from(offset)) else {
-                continue;
-            };
-            let holder = Holder::File(u32::from_be_bytes(file));
-            if found[..] == *hash && !going.contains(&holder) {
-                others.push(Place {
-                    holder,
-                    offset: u64::from_be_bytes(offset),
-                    len,
-                });
+        for leaf in index.all_leaves() {
+            let (file, (offset, found)) = leaf?;
+            let holder = Holder::File(file.0);
+            if found == hash && !going.contains(&holder) {
+                others.push(Place { holder, offset, len });
             }
         }
         if others.is_empty() {
@@ -279,7 +263,7 @@ impl Store {
             let holder = Holder::File(file.0);
             let Some(path) = self.path_of(holder)? else { continue };
             let here = HashSet::from([holder]);
-            for leaf in self.leaves_of(*file, ..) {
+            for leaf in self.leaves_of(*file) {
                 let (offset, hash) = leaf?;
                 let claims = self.inner.gate.dropping();
                 if self.is_only_in(&here, &hash)? {
@@ -296,13 +280,14 @@ impl Store {
                     entry.places.len() < count
                 })?;
                 drop(claims);
-                index.run(|| index.leaves.remove(leaf_key(*file, offset)))?;
+                index.remove_leaf(*file, offset)?;
             }
-            for tree in [&index.files, &index.writing, &index.renames] {
+            index.forget_path(*file)?;
+            for tree in [&index.writing, &index.renames] {
                 index.run(|| tree.remove(file.0.to_be_bytes()))?;
             }
             if let Ok(relative) = path.strip_prefix(&self.inner.root) {
-                index.run(|| index.paths.remove(relative.as_os_str().as_bytes()))?;
+                index.take_name(relative.as_os_str().as_bytes())?;
             }
             self.inner.counters.files.fetch_sub(1, Ordering::Relaxed);
             self.inner.handles.forget(holder);
@@ -325,20 +310,20 @@ impl Store {
     /// The index says that the file has its new name.
     pub(super) fn renamed(&self, file: FileId, to: &Path) -> Result<(), StoreError> {
         let index = &self.inner.index;
-        let (key, to) = (file.0.to_be_bytes(), to.as_os_str().as_bytes());
-        let from = index.run(|| index.files.get(key))?.filter(|from| **from != *to);
+        let to = to.as_os_str().as_bytes();
+        let from = index.path_of_file(file)?.filter(|from| from != to);
         if let Some(from) = &from {
             let mut left = self.inner.due.names_left();
             left.insert(from);
             self.inner.packs.note_names_left(true)?;
         }
-        index.run(|| index.paths.insert(to, &key[..]))?;
+        index.give_name(to, file)?;
         if let Some(from) = from {
-            index.run(|| index.paths.remove(from))?;
+            index.take_name(&from)?;
         }
         // After the paths: as long as this is not done, all of it is done again.
-        index.run(|| index.files.insert(key, to))?;
-        index.run(|| index.renames.remove(key))?;
+        index.set_path(file, to)?;
+        index.run(|| index.renames.remove(file.0.to_be_bytes()))?;
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use super::{
     content::is_packed,
     due::Dirty,
     error::StoreError,
-    files::{cid_of, leaf_key},
+    files::cid_of,
     handles::open_to_read,
     place::{FileId, Holder, Place, Position},
     record::{self, HEADER},
@@ -196,7 +196,7 @@ impl Store {
                 continue;
             }
             let (mut whole, mut torn) = (0_u64, Vec::new());
-            for leaf in self.leaves_of(file, ..) {
+            for leaf in self.leaves_of(file) {
                 let (offset, hash) = leaf?;
                 if self.is_as_it_was(file, &path, offset, &hash)? {
                     whole += 1;
@@ -207,7 +207,7 @@ impl Store {
             // Last, because the same block may lie whole at another place of the file, which counts by now.
             for (offset, hash) in &torn {
                 self.drop_leaf(file, *offset, hash)?;
-                index.run(|| index.leaves.remove(leaf_key(file, *offset)))?;
+                index.remove_leaf(file, *offset)?;
             }
             tracing::info!(path = %path.display(), whole, torn = torn.len(), "parts of a file that was being written");
             self.mark_dirty(file, self.dirs_above(&path))?;

@@ -45,7 +45,7 @@ pub struct StoreOptions {
     pub reserve_bytes: u64,
     /// How many packs and files are kept open.
     pub open_files: usize,
-    /// How many entries of blocks sled has before they are folded into a sorted file. More mean fewer of those, and that
+    /// How many entries of each kind sled has before they are folded into a sorted file. More mean fewer of those, and that
     /// sled writes more for each change.
     pub recent_entries: usize,
     /// How many sorted files of about the same size are merged into one.
@@ -63,7 +63,7 @@ impl Default for StoreOptions {
             min_free_bytes: 16 << 20,
             reserve_bytes: 4 << 20,
             open_files: 128,
-            recent_entries: 1024,
+            recent_entries: 256,
             run_fan_in: 8,
             rebuild: false,
         }
@@ -290,8 +290,7 @@ impl Store {
         Ok(match holder {
             Holder::Pack(id) => Some(self.inner.packs.path(id)),
             Holder::File(id) => {
-                let index = &self.inner.index;
-                let path = index.run(|| index.files.get(id.to_be_bytes()))?;
+                let path = self.inner.index.path_of_file(FileId(id))?;
                 path.map(|path| self.inner.root.join(OsStr::from_bytes(&path)))
             }
         })

@@ -21,7 +21,7 @@
 //!   else that does not fit is damage. sled knows the number of the last fold before anything leaves the tree, so a newest
 //!   run that is missing is noticed, too.
 //! - **Tombstones** go in a fold or merge that has the oldest run in it, since there is nothing left to hide.
-//! - **Iterating** ([`Tiers::each`]) excludes folds and merges, not updates.
+//! - **Iterating** (`tiers/range.rs`) excludes nobody, and misses nothing for the same reason as a look-up.
 //! - **Stops are short.** A fold takes a bounded number of entries, so that a tree from before there were runs is folded
 //!   little by little, and a merge of more than [`MERGE_BLOCKS`] is made by a collection only.
 
@@ -50,6 +50,8 @@ const FOLD_MAX: usize = 4;
 const REMOVE_AT_ONCE: usize = 256;
 /// Merges of more blocks than this wait for a collection.
 const MERGE_BLOCKS: u64 = (64 << 20) / 4096;
+/// What stands for a number of entries that is not known: many, until they are counted.
+const UNCOUNTED: i64 = i64::MAX / 2;
 /// In `meta`, behind the name of the map: the number that every run of it has.
 const IDENTITY: &str = "identity";
 /// The number of the last fold whose entries may have left the tree.
@@ -92,15 +94,17 @@ pub(super) struct Tiers {
     runs: RwLock<Runs>,
     /// See the module.
     moving: RwLock<()>,
-    /// Held by whoever folds, merges or iterates.
+    /// Held by whoever folds or merges.
     folding: Mutex<()>,
     /// Entries of the tree, more or less.
     count: AtomicI64,
     /// The index has an identity, so it has runs or is about to.
     is_folded: AtomicBool,
+    /// The last fold could not be made.
+    is_put_off: AtomicBool,
 }
 
-/// What was scanned for a fold. Nobody else folds, merges or iterates while this lives.
+/// What was scanned for a fold. Nobody else folds or merges while this lives.
 pub(super) struct Fold<'a> {
     tiers: &'a Tiers,
     _folding: MutexGuard<'a, ()>,
@@ -110,8 +114,7 @@ pub(super) struct Fold<'a> {
 
 impl Tiers {
     /// Opens the map of this name over the tree `recent`; its runs are in a directory of its name in `dir`, neither of which
-    /// need be there. `flushed` is the number of the last flush that sled knows of, and `entries` that of the entries of a
-    /// tree from before they were counted.
+    /// need be there. `flushed` is the number of the last flush that sled knows of.
     ///
     /// # Errors
     /// [`StoreError::IndexDamaged`] if a run is missing, damaged or of another index.
@@ -120,7 +123,7 @@ impl Tiers {
         name: &'static str,
         recent: sled::Tree,
         meta: &sled::Tree,
-        (flushed, entries): (u64, u64),
+        flushed: u64,
         limits: Limits,
     ) -> Result<Self, StoreError> {
         let number = |key: &str| number(guard, meta, &format!("{name}: {key}"));
@@ -134,7 +137,7 @@ impl Tiers {
         if runs.iter().any(|run| run.label.generation > flushed) {
             return Err(guard.damaged("sled forgot a flush that a run was made after"));
         }
-        let count = number(RECENT)?.unwrap_or(entries);
+        let count = number(RECENT)?.and_then(|count| i64::try_from(count).ok());
         Ok(Self {
             guard: guard.clone(),
             disk: disk.clone(),
@@ -149,8 +152,9 @@ impl Tiers {
             runs: RwLock::new(Arc::new(runs)),
             moving: RwLock::default(),
             folding: Mutex::default(),
-            count: AtomicI64::new(i64::try_from(count).unwrap_or(i64::MAX)),
+            count: AtomicI64::new(count.unwrap_or(UNCOUNTED).min(UNCOUNTED)),
             is_folded: AtomicBool::new(identity != 0),
+            is_put_off: AtomicBool::new(false),
         })
     }
 
@@ -237,23 +241,13 @@ impl Tiers {
         }
     }
 
-    /// Shows every key and value in the order of keys, as they are or were since this began. `visit` may change the map.
-    pub(super) fn each(&self, mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>) -> Result<(), StoreError> {
-        let _folding = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut recent = self.recent.iter();
-        let recent = std::iter::from_fn(move || {
-            let next = self.guard.run(|| recent.next().transpose()).transpose()?;
-            Some(next.map(|(key, value)| (key.to_vec(), value.to_vec())))
-        });
-        let mut sources: Vec<Source<'_>> = vec![Box::new(recent)];
-        sources.extend(self.runs().iter().rev().map(|run| Box::new(run.cursor()) as Source<'_>));
-        let mut all = Merged::of(sources)?;
-        while let Some((key, value)) = all.next()? {
-            if !value.is_empty() {
-                visit(&key, &value)?;
-            }
+    /// As [`Self::begin_fold`], for a tree that has so many times the entries that somebody who only changes the map is to
+    /// fold it. On a full disk everybody would try in vain, so after a fold that could not be made it waits for one that was.
+    pub(super) fn begin_overdue_fold(&self, times: usize) -> Result<Option<Fold<'_>>, StoreError> {
+        match self.is_put_off.load(Ordering::Relaxed) {
+            true => Ok(None),
+            false => self.begin_fold(times),
         }
-        Ok(())
     }
 
     /// Scans the tree for a fold, if it has `times` the entries that make one due, and nobody else is at it. sled is to be
@@ -404,6 +398,13 @@ impl Fold<'_> {
     /// A run cannot be written. Nothing has left the tree then, or what has is in a run.
     pub(super) fn finish(self, generation: u64) -> Result<bool, StoreError> {
         let tiers = self.tiers;
+        let is_done = self.write(generation);
+        tiers.is_put_off.store(!matches!(is_done, Ok(true)), Ordering::Relaxed);
+        is_done
+    }
+
+    fn write(self, generation: u64) -> Result<bool, StoreError> {
+        let tiers = self.tiers;
         let bytes: usize = self.entries.iter().map(|(key, value)| key.len() + value.len()).sum();
         // Blocks are nearly full, and their first keys add little.
         if !tiers.guard.has_room_for(2 * bytes as u64) {
@@ -499,6 +500,8 @@ fn due_for_merge(sizes: &[(u64, u64)], limits: Limits) -> Option<usize> {
     }
     (count >= limits.fan_in).then_some(0)
 }
+
+mod range;
 
 #[cfg(test)]
 mod tests;

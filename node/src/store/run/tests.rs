@@ -1,6 +1,11 @@
 use std::{collections::BTreeMap, fs};
 
-use super::*;
+use odf_disk::Disk;
+
+use super::{
+    form::{EARLIER_FENCE_BYTES, Form, MAGIC, MAX_FENCES_BYTES},
+    *,
+};
 use crate::block::sha2_256;
 
 const LABEL: Label = Label {
@@ -30,6 +35,38 @@ impl Place {
         }
         writer.publish().unwrap();
         Arc::new(self.open().unwrap())
+    }
+
+    /// As a version wrote it that knew short fences only.
+    fn write_earlier(&self, entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> Arc<Run> {
+        let run = self.write(entries);
+        let blocks = run.blocks as usize * BLOCK_BYTES;
+        let mut bytes = fs::read(self.path()).unwrap();
+        bytes.truncate(blocks);
+        let mut fences = Vec::new();
+        for block in bytes.chunks(BLOCK_BYTES) {
+            let (first, _) = Entries::of(block).unwrap().next().unwrap().unwrap();
+            let mut fence = [0; EARLIER_FENCE_BYTES];
+            fence.iter_mut().zip(first).for_each(|(to, from)| *to = *from);
+            fences.extend(fence);
+        }
+        let footer = Footer {
+            form: Form::Short,
+            label: LABEL,
+            entries: run.entries,
+            tombstones: run.tombstones,
+            blocks: run.blocks,
+            fences: crc32fast::hash(&fences),
+        };
+        fs::write(self.path(), [bytes, fences, footer.encode()].concat()).unwrap();
+        Arc::new(self.open().unwrap())
+    }
+
+    fn write_as(&self, form: Form, entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> Arc<Run> {
+        match form {
+            Form::Whole => self.write(entries),
+            Form::Short => self.write_earlier(entries),
+        }
     }
 
     fn open(&self) -> Result<Run, StoreError> {
@@ -65,30 +102,79 @@ fn check(run: &Arc<Run>, entries: &BTreeMap<Vec<u8>, Vec<u8>>) {
     );
 }
 
-#[test]
-fn what_was_written_is_found_and_nothing_else() {
+/// Keys of every kind, over many blocks.
+fn many() -> BTreeMap<Vec<u8>, Vec<u8>> {
     let hashes = (0..20_000_u32).map(|n| (sha2_256(&n.to_le_bytes()).to_bytes(), vec![n as u8; n as usize % 40]));
     // Many keys that begin alike, over several blocks.
     let alike = (0..3_000_u32).map(|n| ([&[0x12, 0x20], &[5; 20][..], &n.to_be_bytes()].concat(), vec![1]));
     let odd = [0, 1, 7, 8, 9, MAX_ENTRY_BYTES].map(|len| (vec![0xff; len], vec![]));
-    let place = Place::new();
-    let entries = hashes.chain(alike).chain(odd).collect();
-    let run = place.write(&entries);
-    check(&run, &entries);
-    assert!(run.blocks as usize > 3 * BLOCKS_AT_ONCE);
-    assert_eq!(fs::metadata(place.path()).unwrap().len(), run.bytes());
-    for absent in [&b""[..], b"\xff\xff\xff", &sha2_256(b"absent").to_bytes()] {
-        assert_eq!(run.get(absent).unwrap().as_ref(), entries.get(absent));
+    // Some that end in zeros, and names of files.
+    let zeros = (0..400).map(|len| (vec![0; len], vec![7; 20]));
+    let names = (0..2_000_u32).map(|n| {
+        let name = n.wrapping_mul(2_654_435_761);
+        let path = format!("datasets/fed0100112233445566778899aabbccddeeff/data/f1620{name:08x}");
+        (path.into_bytes(), n.to_be_bytes().to_vec())
+    });
+    hashes.chain(alike).chain(odd).chain(zeros).chain(names).collect()
+}
+
+#[test]
+fn what_was_written_is_found_and_nothing_else() {
+    let entries = many();
+    for form in [Form::Whole, Form::Short] {
+        let place = Place::new();
+        let run = place.write_as(form, &entries);
+        check(&run, &entries);
+        assert!(run.blocks as usize > 3 * BLOCKS_AT_ONCE);
+        assert_eq!(fs::metadata(place.path()).unwrap().len(), run.bytes());
+        for absent in [&b""[..], b"\xff\xff\xff", &sha2_256(b"absent").to_bytes()] {
+            assert_eq!(run.get(absent).unwrap().as_ref(), entries.get(absent));
+        }
+        assert_eq!(run.label, LABEL);
     }
-    assert_eq!(run.label, LABEL);
+}
+
+#[test]
+fn a_walk_over_a_part_shows_that_part() {
+    let entries = many();
+    let keys: Vec<&Vec<u8>> = entries.keys().collect();
+    for form in [Form::Whole, Form::Short] {
+        let place = Place::new();
+        let run = place.write_as(form, &entries);
+        let walked = |from: &[u8], to: Option<&[u8]>| -> Vec<Pair> {
+            let walked: Result<_, StoreError> = run.cursor_between(from, to).collect();
+            walked.unwrap()
+        };
+        for step in 0..300 {
+            let begin = step * 7919 % keys.len();
+            let end = (begin + [0, 1, 2, 40, 3000][step % 5]).min(keys.len() - 1);
+            let (mut from, to) = (keys[begin].clone(), keys[end]);
+            if step % 3 == 0 && begin < end {
+                from.push(0);
+            }
+            let part = entries.range(from.clone()..to.clone());
+            let part: Vec<Pair> = part.map(|(key, value)| (key.clone(), value.clone())).collect();
+            assert_eq!(walked(&from, Some(to)), part, "{form:?}, from {begin} to {end}");
+        }
+        let behind = [0xff; MAX_ENTRY_BYTES + 1];
+        assert_eq!(walked(&behind, None), []);
+        assert_eq!(walked(&[], Some(&[])), []);
+        let last = keys[keys.len() - 1];
+        assert_eq!(walked(last, None), [(last.clone(), entries[last].clone())]);
+        assert_eq!(walked(&[], None).len(), entries.len());
+    }
 }
 
 #[test]
 fn a_run_may_be_empty() {
     let place = Place::new();
     let none = BTreeMap::new();
-    check(&place.write(&none), &none);
-    assert_eq!(place.open().unwrap().get(b"k").unwrap(), None);
+    for form in [Form::Whole, Form::Short] {
+        let run = place.write_as(form, &none);
+        check(&run, &none);
+        assert_eq!(run.get(b"k").unwrap(), None);
+        assert_eq!(run.cursor_between(b"k", None).count(), 0);
+    }
 }
 
 #[test]
@@ -104,14 +190,27 @@ fn runs_have_a_fixed_form() {
     assert!(bytes[18..BLOCK_BYTES].iter().all(|byte| *byte == 0));
     assert_eq!(bytes[..4], crc32fast::hash(&bytes[4..BLOCK_BYTES]).to_le_bytes());
     let tail = &bytes[BLOCK_BYTES..];
-    assert_eq!(tail[..8], *b"ab\0\0\0\0\0\0");
-    assert_eq!(tail[8..24], *MAGIC);
+    let (fences, footer) = tail.split_at(7);
+    assert_eq!(fences, *b"\x02\0ab\x01\0b");
+    assert_eq!(footer[..16], *MAGIC);
     let numbers = [7, 3, 4, 9, 2, 1].map(u64::to_le_bytes).concat();
-    assert_eq!(tail[24..72], numbers);
-    assert_eq!(tail[72..76], [1, 0, 0, 0]);
+    assert_eq!(footer[16..64], numbers);
+    assert_eq!(footer[64..68], [1, 0, 0, 0]);
+    assert_eq!(footer[68..72], crc32fast::hash(fences).to_le_bytes());
+    assert_eq!(footer[72..], crc32fast::hash(&footer[..72]).to_le_bytes());
+    assert_eq!(name_of(3, 0x1f), "0000000000000003-000000000000001f.run");
+}
+
+#[test]
+fn runs_of_earlier_versions_have_a_fixed_form() {
+    let place = Place::new();
+    place.write_earlier(&BTreeMap::from([(b"ab".to_vec(), b"c".to_vec())]));
+    let bytes = fs::read(place.path()).unwrap();
+    let tail = &bytes[BLOCK_BYTES..];
+    assert_eq!(tail[..8], *b"ab\0\0\0\0\0\0");
+    assert_eq!(tail[8..24], *b"index run v1\r\n\0\xf0");
     assert_eq!(tail[76..80], crc32fast::hash(&tail[..8]).to_le_bytes());
     assert_eq!(tail[80..], crc32fast::hash(&tail[8..80]).to_le_bytes());
-    assert_eq!(name_of(3, 0x1f), "0000000000000003-000000000000001f.run");
 }
 
 #[test]
@@ -134,11 +233,16 @@ fn names_that_are_none_of_ours_are_none() {
 /// Whatever single byte is wrong, and wherever the file is cut: an error that says so, or the right values.
 #[test]
 fn damage_is_noticed_wherever_it_is() {
+    damage_is_noticed(Form::Whole);
+    damage_is_noticed(Form::Short);
+}
+
+fn damage_is_noticed(form: Form) {
     let entries: BTreeMap<Vec<u8>, Vec<u8>> = (0..150_u32)
         .map(|n| (sha2_256(&n.to_le_bytes()).to_bytes(), vec![n as u8; 20]))
         .collect();
     let place = Place::new();
-    place.write(&entries);
+    place.write_as(form, &entries);
     let whole = fs::read(place.path()).unwrap();
     assert!(whole.len() > 2 * BLOCK_BYTES);
     let tail = whole.len() - 2 * BLOCK_BYTES;
@@ -195,9 +299,34 @@ fn limits() {
             ..
         }
     ));
-    let len = |blocks: u64| blocks * (BLOCK_BYTES + FENCE_BYTES) as u64 + FOOTER_BYTES as u64;
-    assert_eq!(blocks_of(len(MAX_BLOCKS.into())), Some(MAX_BLOCKS));
-    for wrong in [0, len(0) - 1, len(1) + 1, len(u64::from(MAX_BLOCKS) + 1), u64::MAX] {
-        assert_eq!(blocks_of(wrong), None, "{wrong}");
+    let footer = |form, blocks| Footer {
+        form,
+        label: LABEL,
+        entries: 0,
+        tombstones: 0,
+        blocks,
+        fences: 0,
+    };
+    let bytes = |form, blocks, body| footer(form, blocks).fences_bytes(body);
+    let of_blocks = u64::from(MAX_BLOCKS) * BLOCK_BYTES as u64;
+    let most = MAX_FENCES_BYTES as u64;
+    assert_eq!(bytes(Form::Whole, MAX_BLOCKS, of_blocks + most), Some(MAX_FENCES_BYTES));
+    assert_eq!(bytes(Form::Whole, MAX_BLOCKS, of_blocks + most + 1), None);
+    assert_eq!(bytes(Form::Whole, MAX_BLOCKS, of_blocks - 1), None);
+    let one_more = of_blocks + BLOCK_BYTES as u64;
+    assert_eq!(bytes(Form::Whole, MAX_BLOCKS + 1, one_more + most), None);
+    let short = EARLIER_FENCE_BYTES as u64 * u64::from(MAX_BLOCKS);
+    assert!(bytes(Form::Short, MAX_BLOCKS, of_blocks + short).is_some());
+    assert_eq!(bytes(Form::Short, MAX_BLOCKS, of_blocks + short + 1), None);
+    assert_eq!(bytes(Form::Short, MAX_BLOCKS + 1, one_more + short + 8), None);
+    for body in [0, u64::MAX] {
+        assert_eq!(bytes(Form::Whole, 1, body), None);
     }
+    let contradicts = Footer {
+        tombstones: 1,
+        ..footer(Form::Whole, 0)
+    };
+    let decoded = |footer: Footer| Footer::decode(&footer.encode().try_into().unwrap());
+    assert_eq!(decoded(contradicts), None);
+    assert_eq!(decoded(footer(Form::Whole, 5)), Some(footer(Form::Whole, 5)));
 }

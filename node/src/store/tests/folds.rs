@@ -17,7 +17,7 @@ use super::super::{
     guard::Guard,
     index::Index,
     place::{Holder, Place},
-    tiers::Limits,
+    tiers::{Change, Limits, Tiers},
     witness::Witness,
 };
 use super::*;
@@ -27,11 +27,11 @@ const RECENT: usize = 4;
 const MERGING: usize = 2;
 /// There is no merge.
 const NOT_MERGING: usize = 1000;
-/// Keys of the index, most of which are changed again and again.
+/// Keys of each map of the index, most of which are changed again and again.
 const KEYS: u32 = 10;
 const ROUNDS: u32 = 9;
 
-/// Every key that there is, with what stands for its value.
+/// Every key that there is, behind the name of its map, with what stands for its value.
 type Content = BTreeMap<Vec<u8>, u64>;
 
 fn open_index(disk: &Disk, dir: &Path, fan_in: usize) -> Result<Index, StoreError> {
@@ -42,16 +42,31 @@ fn open_index(disk: &Disk, dir: &Path, fan_in: usize) -> Result<Index, StoreErro
     Index::open(disk, &dir.join("store"), &witness, (1 << 20, limits), guard)
 }
 
+/// The maps of files, which all hold what they are told.
+fn maps(index: &Index) -> [(&'static str, &Tiers); 3] {
+    [
+        ("leaves", &index.leaves),
+        ("files", &index.files),
+        ("paths", &index.paths),
+    ]
+}
+
 fn content(index: &Index) -> Content {
     let mut all = Content::new();
     let each = index.each_entry(|key, entry| {
-        all.insert(key.to_vec(), entry.places[0].offset);
+        let found = index.entry(key)?.unwrap();
+        assert_eq!(found, entry);
+        all.insert([b"blocks ", key].concat(), entry.places[0].offset);
         Ok(())
     });
     each.unwrap();
-    for (key, value) in &all {
-        let found = index.entry(key).unwrap().unwrap();
-        assert_eq!(found.places[0].offset, *value);
+    for (name, map) in maps(index) {
+        for entry in map.range(&[], None) {
+            let (key, value) = entry.unwrap();
+            assert_eq!(map.get(&key).unwrap().unwrap(), value);
+            let value = u64::from_le_bytes(value.try_into().unwrap());
+            all.insert([name.as_bytes(), b" ", &key].concat(), value);
+        }
     }
     all
 }
@@ -93,22 +108,37 @@ struct History {
     merges: usize,
 }
 
+/// A change of one map, in turn.
 fn change(index: &Index, content: &mut Content, step: u32) {
-    let key = format!("key {}", (step * 7) % KEYS).into_bytes();
-    let place = Place {
-        holder: Holder::Pack(1),
-        offset: u64::from(step),
-        len: 1,
-    };
+    let key = format!("key {}", (step / 4 * 7) % KEYS).into_bytes();
     let goes = step % 5 == 4;
-    let changed = index.update(&key, |entry| {
-        entry.places.clear();
-        if !goes {
-            entry.places.push(place);
+    let map = (step as usize % 4).checked_sub(1).map(|map| maps(index)[map]);
+    match map {
+        Some((_, map)) => {
+            let value = u64::from(step).to_le_bytes().to_vec();
+            let changed = index.change(map, &key, |_| match goes {
+                true => Change::Removed,
+                false => Change::Value(value.clone()),
+            });
+            changed.unwrap();
         }
-        true
-    });
-    changed.unwrap();
+        None => {
+            let place = Place {
+                holder: Holder::Pack(1),
+                offset: u64::from(step),
+                len: 1,
+            };
+            let changed = index.update(&key, |entry| {
+                entry.places.clear();
+                if !goes {
+                    entry.places.push(place);
+                }
+                true
+            });
+            changed.unwrap();
+        }
+    }
+    let key = [map.map_or("blocks", |(name, _)| name).as_bytes(), b" ", &key].concat();
     match goes {
         true => content.remove(&key),
         false => content.insert(key, u64::from(step)),
@@ -136,7 +166,7 @@ impl History {
         let (mut content, mut moments, mut flushes) = (Content::new(), vec![Content::new()], Vec::new());
         let mut step = 0;
         for round in 0..ROUNDS {
-            for _ in 0..5 + round % 3 {
+            for _ in 0..8 + round % 3 {
                 change(&index, &mut content, step);
                 moments.push(content.clone());
                 step += 1;
@@ -247,7 +277,7 @@ fn a_run_that_lacks_any_one_sync_is_found_out() {
         // That the name of a merged run is synced keeps a disk from doing so after it has taken the old ones away, which the
         // recorder's never does.
         let counts = |sync: &String| fan_in == NOT_MERGING || !sync.starts_with("SyncDir");
-        let is_of_runs = |sync: &String| sync.contains("store/run.rs") && counts(sync);
+        let is_of_runs = |sync: &String| sync.contains("store/run/writer.rs") && counts(sync);
         let looked_at: Vec<usize> = (0..syncs.len()).filter(|number| is_of_runs(&syncs[*number])).collect();
         for number in looked_at.iter().skip(2).take(4) {
             let wrong = History::make(fan_in, Some(*number)).first_wrong();
@@ -303,7 +333,11 @@ fn a_disk_that_refuses_a_call_costs_the_fold_alone() {
 }
 
 fn runs(root: &Path) -> Vec<std::path::PathBuf> {
-    let runs = fs::read_dir(root.join("store/runs/blocks")).unwrap();
+    runs_of(root, "blocks")
+}
+
+fn runs_of(root: &Path, map: &str) -> Vec<std::path::PathBuf> {
+    let runs = fs::read_dir(root.join("store/runs").join(map)).unwrap();
     let mut runs: Vec<_> = runs.map(|entry| entry.unwrap().path()).collect();
     runs.sort();
     runs
@@ -359,20 +393,49 @@ fn a_damaged_run_is_made_again_with_the_index() {
     }
 }
 
+/// Blocks of which each has a file of its own.
+fn put_in_files(store: &Store, blocks: &[Block]) {
+    for block in blocks {
+        let file = store.add_file(&path_of(block)).unwrap();
+        store.write_leaf(file, 0, block).unwrap();
+    }
+}
+
+fn path_of(block: &Block) -> std::path::PathBuf {
+    Path::new("data").join(block.cid().to_string())
+}
+
+fn all_in_files(store: &Store, blocks: &[Block]) {
+    all_there(store, blocks);
+    let mut files = store.files_below(Path::new("data")).unwrap();
+    for block in blocks {
+        let file = store.file_at(&path_of(block)).unwrap().unwrap();
+        assert_eq!(store.registered(file).unwrap(), store.root().join(path_of(block)));
+        let leaves: Vec<_> = store.leaves_of(file).map(Result::unwrap).collect();
+        assert_eq!(leaves, [(0, block.cid().hash().to_bytes())]);
+        files.retain(|other| *other != file);
+    }
+    assert_eq!(files, []);
+}
+
 #[test]
 fn an_index_from_before_there_were_runs_is_folded_little_by_little() {
     let dir = tempfile::tempdir().unwrap();
-    let blocks: Vec<Block> = (0..200).map(|seed| block(seed, 50)).collect();
+    let blocks: Vec<Block> = (0..300).map(|seed| block(seed, 50)).collect();
+    let (in_packs, in_files) = blocks.split_at(200);
     let earlier = StoreOptions {
         recent_entries: usize::MAX,
         ..options()
     };
     let store = Store::open(dir.path(), earlier).unwrap();
-    store.put(&blocks[..190]).unwrap();
+    store.put(&in_packs[..190]).unwrap();
+    put_in_files(&store, &in_files[..90]);
     store.flush().unwrap();
     // As that version left it.
     let index = &store.inner.index;
-    index.meta.remove("blocks: recent").unwrap();
+    for map in ["blocks", "leaves", "files", "paths"] {
+        assert!(index.meta.remove(format!("{map}: recent")).unwrap().is_some());
+    }
     let generation = index.meta.get("generation").unwrap().unwrap();
     assert_eq!(
         generation.len(),
@@ -384,24 +447,90 @@ fn an_index_from_before_there_were_runs_is_folded_little_by_little() {
     for round in 0..10 {
         let store = Store::open(dir.path(), small()).unwrap();
         assert!(!store.rebuilt());
-        all_there(&store, &blocks[..190 + round]);
-        store.put(&blocks[190 + round..191 + round]).unwrap();
+        all_there(&store, &in_packs[..190 + round]);
+        all_in_files(&store, &in_files[..90 + round]);
+        store.put(&in_packs[190 + round..191 + round]).unwrap();
+        put_in_files(&store, &in_files[90 + round..91 + round]);
         store.flush().unwrap();
-        assert_eq!(store.stats().unwrap().blocks, 191 + round as u64);
+        let stats = store.stats().unwrap();
+        assert_eq!((stats.blocks, stats.files), (282 + 2 * round as u64, 91 + round as u64));
     }
     let store = Store::open(dir.path(), small()).unwrap();
-    all_there(&store, &blocks);
+    all_there(&store, in_packs);
+    all_in_files(&store, in_files);
     let index = &store.inner.index;
-    assert_eq!(
-        index.meta.get("generation").unwrap().unwrap().len(),
-        9,
-        "they make it again now"
-    );
-    let bytes: u64 = runs(dir.path())
-        .iter()
-        .map(|run| fs::metadata(run).unwrap().len())
-        .sum();
+    let mut bytes = 0;
+    for map in ["blocks", "leaves", "files", "paths"] {
+        let recent = index.number(&format!("{map}: recent")).unwrap();
+        assert!(recent < 8, "{map}: {recent}");
+        let runs = runs_of(dir.path(), map);
+        bytes += runs.iter().map(|run| fs::metadata(run).unwrap().len()).sum::<u64>();
+    }
     assert!(bytes > 0 && store.stats().unwrap().index_bytes > bytes);
+    assert!(
+        index.meta.get("generation").unwrap().is_none(),
+        "earlier versions make it again now"
+    );
+
+    // A version that had runs of blocks alone kept it like this.
+    let flushed = index.number("generation of trees and runs").unwrap();
+    let with_runs = [&flushed.to_le_bytes()[..], &[1]].concat();
+    index.meta.insert("generation", with_runs).unwrap();
+    index.meta.remove("generation of trees and runs").unwrap();
+    index.run_ahead().unwrap();
+    drop(store);
+    let store = Store::open(dir.path(), small()).unwrap();
+    assert!(!store.rebuilt());
+    all_in_files(&store, in_files);
+    store.flush().unwrap();
+    let index = &store.inner.index;
+    assert_eq!(index.number("generation of trees and runs").unwrap(), flushed + 1);
+    assert!(index.meta.get("generation").unwrap().is_none());
+}
+
+#[test]
+fn a_damaged_run_of_files_is_noticed() {
+    let flip = |run: &Path| {
+        let mut bytes = fs::read(run).unwrap();
+        bytes[100] ^= 1;
+        fs::write(run, bytes).unwrap();
+    };
+    for map in ["leaves", "files", "paths"] {
+        for is_gone in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let blocks: Vec<Block> = (0..20).map(|seed| block(seed, 100)).collect();
+            let store = Store::open(dir.path(), small()).unwrap();
+            put_in_files(&store, &blocks);
+            store.flush().unwrap();
+            all_in_files(&store, &blocks);
+            drop(store);
+            for run in runs_of(dir.path(), map) {
+                match is_gone {
+                    true => fs::remove_file(run).unwrap(),
+                    false => flip(&run),
+                }
+            }
+            let mut store = Store::open(dir.path(), small()).unwrap();
+            if !is_gone {
+                assert!(!store.rebuilt());
+                let file = |block| store.file_at(&path_of(block));
+                let is_found = |block| {
+                    let file = file(block)?.ok_or(StoreError::IndexDamaged)?;
+                    store.registered(file)?;
+                    store.leaves_of(file).collect::<Result<Vec<_>, _>>()
+                };
+                assert!(blocks.iter().any(|block| is_found(block).is_err()), "{map}");
+                drop(store);
+                store = Store::open(dir.path(), small()).unwrap();
+            }
+            assert!(store.rebuilt(), "{map}");
+            for block in &blocks {
+                let file = store.add_file(&path_of(block)).unwrap();
+                assert_eq!(store.adopt_references(file, &[leaf(block, 0)]).unwrap(), [true]);
+            }
+            all_in_files(&store, &blocks);
+        }
+    }
 }
 
 #[test]

@@ -25,18 +25,18 @@ impl Place {
 
     fn open(&self, limits: Limits) -> Result<Tiers, StoreError> {
         let tree = |name| self.db.open_tree(name).unwrap();
-        self.open_after(tree("recent"), &tree("meta"), (u64::MAX, 0), limits)
+        self.open_after(tree("recent"), &tree("meta"), u64::MAX, limits)
     }
 
     fn open_after(
         &self,
         recent: sled::Tree,
         meta: &sled::Tree,
-        counts: (u64, u64),
+        flushed: u64,
         limits: Limits,
     ) -> Result<Tiers, StoreError> {
         let place = (&self.guard, &self.disk, self.dir.path());
-        Tiers::open(place, "map", recent, meta, counts, limits)
+        Tiers::open(place, "map", recent, meta, flushed, limits)
     }
 
     fn names(&self) -> Vec<String> {
@@ -63,15 +63,30 @@ fn fold(tiers: &Tiers) -> bool {
     fold.is_some_and(|fold| fold.finish(1).unwrap())
 }
 
+fn number(key: &[u8]) -> u32 {
+    u32::from_be_bytes(key.try_into().unwrap())
+}
+
 fn content(tiers: &Tiers) -> Vec<(u32, Vec<u8>)> {
-    let mut all = Vec::new();
-    tiers
-        .each(|key, value| {
-            all.push((u32::from_be_bytes(key.try_into().unwrap()), value.to_vec()));
-            Ok(())
-        })
-        .unwrap();
-    all
+    let all = tiers.range(&[], None).map(Result::unwrap);
+    all.map(|(key, value)| (number(&key), value)).collect()
+}
+
+/// The entries from one key on, those before another.
+fn part(tiers: &Tiers, from: u32, to: u32) -> Vec<(u32, Vec<u8>)> {
+    let part = tiers.range(&from.to_be_bytes(), Some(&to.to_be_bytes()));
+    part.map(Result::unwrap)
+        .map(|(key, value)| (number(&key), value))
+        .collect()
+}
+
+/// Says that it is enough when it goes, also if a test fails: the threads beside it would go on for ever.
+struct Enough<'a>(&'a AtomicBool);
+
+impl Drop for Enough<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Numbers that look like chance.
@@ -112,6 +127,15 @@ fn the_same_as_a_map_in_memory() {
             }
             assert_eq!(get(&tiers, key), model.get(&key).cloned(), "seed {seed}, step {step}");
             most_runs = most_runs.max(tiers.runs().len());
+            let (from, to) = (chance.below(200) as u32, chance.below(200) as u32);
+            let expected = model
+                .range(from..to.max(from))
+                .map(|(key, value)| (*key, value.clone()));
+            assert_eq!(
+                part(&tiers, from, to),
+                expected.collect::<Vec<_>>(),
+                "seed {seed}, step {step}"
+            );
             if step % 100 == 0 {
                 assert_eq!(content(&tiers), model.clone().into_iter().collect::<Vec<_>>());
             }
@@ -216,22 +240,87 @@ fn tombstones_go_with_the_oldest_run_only() {
 }
 
 #[test]
-fn iterating_keeps_folds_out_and_lets_changes_in() {
+fn whoever_walks_may_change_the_map_and_fold_it() {
     let place = Place::new();
     let tiers = place.open(LIMITS).unwrap();
     (0..10).for_each(|key| put(&tiers, key, Some(b"x")));
     assert!(fold(&tiers));
     (5..15).for_each(|key| put(&tiers, key, Some(b"y")));
-    let mut seen = 0;
-    tiers
-        .each(|key, _| {
-            seen += 1;
-            assert!(tiers.begin_fold(1).unwrap().is_none());
-            tiers.update(key, |_| Change::Removed)
-        })
-        .unwrap();
-    assert_eq!(seen, 15);
+    let (mut seen, mut folds) = (Vec::new(), 0);
+    for entry in tiers.range(&[], None) {
+        let (key, value) = entry.unwrap();
+        seen.push((number(&key), value));
+        folds += usize::from(fold(&tiers));
+        tiers.update(&key, |_| Change::Removed).unwrap();
+    }
+    let value = |key| if key < 5 { b"x".to_vec() } else { b"y".to_vec() };
+    assert_eq!(seen, (0..15).map(|key| (key, value(key))).collect::<Vec<_>>());
+    assert!(folds > 2, "{folds}");
     assert_eq!(content(&tiers), []);
+}
+
+#[test]
+fn a_walk_misses_nothing_while_others_change_and_fold_the_map() {
+    const KEYS: u32 = 60;
+    const WALKS: u32 = 1000;
+    let place = Place::new();
+    let tiers = place.open(LIMITS).unwrap();
+    // Every third stays as it is, every third changes, and the rest comes and goes.
+    (0..KEYS).for_each(|key| put(&tiers, key, Some(&0_u64.to_le_bytes())));
+    let (is_enough, folds) = (AtomicBool::new(false), AtomicI64::new(0));
+    std::thread::scope(|scope| {
+        let (tiers, is_enough, folds) = (&tiers, &is_enough, &folds);
+        let _ends = Enough(is_enough);
+        scope.spawn(move || {
+            let (mut chance, mut step) = (Chance(3), 0_u64);
+            while !is_enough.load(Ordering::Relaxed) {
+                step += 1;
+                let key = chance.below(KEYS.into()) as u32 / 3 * 3;
+                put(tiers, key + 1, Some(&step.to_le_bytes()));
+                let is_there = chance.below(2) == 0;
+                put(tiers, key + 2, is_there.then_some(&step.to_le_bytes()));
+            }
+        });
+        scope.spawn(move || {
+            while !is_enough.load(Ordering::Relaxed) {
+                if fold(tiers) && folds.fetch_add(1, Ordering::Relaxed) % 8 == 7 {
+                    tiers.reclaim().unwrap();
+                }
+            }
+        });
+        let mut last = [0_u64; KEYS as usize];
+        let mut walk = 0;
+        while walk < WALKS || folds.load(Ordering::Relaxed) < 20 {
+            walk += 1;
+            let (from, to) = (walk % 7 * 3, KEYS - walk % 5 * 3);
+            let seen = part(tiers, from, to);
+            assert!(seen.is_sorted_by(|(before, _), (key, _)| before < key), "{seen:?}");
+            let keys: Vec<u32> = seen.iter().map(|(key, _)| *key).collect();
+            for key in (from..to).filter(|key| key % 3 < 2) {
+                assert!(keys.contains(&key), "walk {walk} misses {key}: {keys:?}");
+            }
+            for (key, value) in seen {
+                let value = u64::from_le_bytes(value.try_into().unwrap());
+                let before = std::mem::replace(&mut last[key as usize], value);
+                assert!(
+                    before <= value,
+                    "walk {walk}: {key} is as it was before the walk before"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn damage_ends_a_walk() {
+    let place = three_runs();
+    let tiers = place.open(LIMITS).unwrap();
+    let run = place.runs().join(run::name_of(2, 2));
+    let mut bytes = fs::read(&run).unwrap();
+    bytes[9] ^= 1;
+    fs::write(&run, bytes).unwrap();
+    let walked: Vec<_> = tiers.range(&[], None).collect();
+    assert!(walked.last().unwrap().is_err() && walked.iter().filter(|entry| entry.is_err()).count() == 1);
 }
 
 #[test]
@@ -242,9 +331,12 @@ fn a_large_tree_is_folded_little_by_little() {
     for key in 0..100_u32 {
         tree.insert(key.to_be_bytes(), b"x").unwrap();
     }
-    for counted in [100, 4] {
+    for counted in [None, Some(4)] {
         let meta = place.db.open_tree("meta").unwrap();
-        let tiers = place.open_after(tree.clone(), &meta, (1, counted), LIMITS).unwrap();
+        if let Some(counted) = counted {
+            set_number(&place.guard, &meta, "map: recent", counted).unwrap();
+        }
+        let tiers = place.open_after(tree.clone(), &meta, 1, LIMITS).unwrap();
         let before = tree.len();
         assert!(fold(&tiers));
         assert_eq!(tree.len(), before - LIMITS.recent * FOLD_MAX);
@@ -255,6 +347,25 @@ fn a_large_tree_is_folded_little_by_little() {
     while fold(&tiers) {}
     assert!(tree.len() < LIMITS.recent, "what was not counted is found");
     assert_eq!(content(&tiers).len(), 104);
+}
+
+#[test]
+fn without_room_only_those_who_flush_try_to_fold() {
+    let mut place = Place::new();
+    place.guard = Guard::new(
+        &place.disk,
+        place.dir.path(),
+        &place.dir.path().join("damaged"),
+        u64::MAX,
+    );
+    let tiers = place.open(LIMITS).unwrap();
+    (0..100).for_each(|key| put(&tiers, key, Some(b"x")));
+    let begun = tiers.begin_overdue_fold(8).unwrap().unwrap();
+    assert!(!begun.finish(1).unwrap(), "there is no room");
+    assert!(tiers.begin_overdue_fold(8).unwrap().is_none());
+    let begun = tiers.begin_fold(1).unwrap().unwrap();
+    assert!(!begun.finish(1).unwrap());
+    assert_eq!(content(&tiers).len(), 100);
 }
 
 #[test]
@@ -328,7 +439,7 @@ fn a_run_that_is_missing_or_too_many_is_damage() {
     // A flush that sled does not know of.
     let place = three_runs();
     let tree = |name| place.db.open_tree(name).unwrap();
-    let opened = place.open_after(tree("recent"), &tree("meta"), (0, 0), LIMITS);
+    let opened = place.open_after(tree("recent"), &tree("meta"), 0, LIMITS);
     assert!(matches!(opened.map(|_| ()), Err(StoreError::IndexDamaged)));
 }
 

@@ -1,0 +1,132 @@
+//! What the index knows of registered files: under which names they go, and which blocks are in them.
+
+use super::{error::StoreError, index::Index, place::FileId, tiers::Change};
+
+/// A part of a file: the offset at which it begins, and the multihash of the block that it is.
+pub(super) type KnownLeaf = (u64, Vec<u8>);
+
+impl Index {
+    /// The file that has this name.
+    pub(super) fn file_named(&self, path: &[u8]) -> Result<Option<FileId>, StoreError> {
+        let found = self.paths.get(path)?;
+        Ok(found.and_then(|id| file_of(&id)))
+    }
+
+    /// Gives the name to the file, whoever had it.
+    pub(super) fn give_name(&self, path: &[u8], file: FileId) -> Result<(), StoreError> {
+        self.change(&self.paths, path, |_| Change::Value(key_of(file).to_vec()))
+    }
+
+    /// Gives the name to the file unless one has it. Whether it did.
+    pub(super) fn give_free_name(&self, path: &[u8], file: FileId) -> Result<bool, StoreError> {
+        let mut is_free = false;
+        self.change(&self.paths, path, |known| {
+            is_free = known.is_none();
+            match is_free {
+                true => Change::Value(key_of(file).to_vec()),
+                false => Change::Nothing,
+            }
+        })?;
+        Ok(is_free)
+    }
+
+    /// No file has this name.
+    pub(super) fn take_name(&self, path: &[u8]) -> Result<(), StoreError> {
+        self.change(&self.paths, path, |_| Change::Removed)
+    }
+
+    /// The files whose names begin with this, in the order of names.
+    pub(super) fn files_named(&self, prefix: &[u8]) -> impl Iterator<Item = Result<FileId, StoreError>> + '_ {
+        let found = self.paths.prefix(prefix);
+        found.filter_map(|entry| entry.map(|(_, id)| file_of(&id)).transpose())
+    }
+
+    /// The path that the file was given with [`Self::set_path`].
+    pub(super) fn path_of_file(&self, file: FileId) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.files.get(&key_of(file))?.map(|path| path.to_vec()))
+    }
+
+    /// The file lies there.
+    pub(super) fn set_path(&self, file: FileId, path: &[u8]) -> Result<(), StoreError> {
+        self.change(&self.files, &key_of(file), |_| Change::Value(path.to_vec()))
+    }
+
+    /// There is no such file any more.
+    pub(super) fn forget_path(&self, file: FileId) -> Result<(), StoreError> {
+        self.change(&self.files, &key_of(file), |_| Change::Removed)
+    }
+
+    /// The file has this block at this offset. Gives the multihash of the one that it was said to have there before.
+    pub(super) fn set_leaf(&self, file: FileId, offset: u64, hash: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut before = None;
+        self.change(&self.leaves, &leaf_key(file, offset), |known| {
+            before = known.map(<[u8]>::to_vec);
+            Change::Value(hash.to_vec())
+        })?;
+        Ok(before)
+    }
+
+    /// Nothing is known of what the file has at this offset.
+    pub(super) fn remove_leaf(&self, file: FileId, offset: u64) -> Result<(), StoreError> {
+        self.change(&self.leaves, &leaf_key(file, offset), |_| Change::Removed)
+    }
+
+    /// As [`Self::remove_leaf`], if it is this block that the file is said to have there.
+    pub(super) fn remove_leaf_of(&self, file: FileId, offset: u64, hash: &[u8]) -> Result<(), StoreError> {
+        self.change(&self.leaves, &leaf_key(file, offset), |known| {
+            match known == Some(hash) {
+                true => Change::Removed,
+                false => Change::Nothing,
+            }
+        })
+    }
+
+    /// The leaves of a file from the offset `from` on, those before `to` if it is given, in order.
+    pub(super) fn leaves_between(
+        &self,
+        file: FileId,
+        from: u64,
+        to: Option<u64>,
+    ) -> impl Iterator<Item = Result<KnownLeaf, StoreError>> + '_ {
+        let to = match to {
+            Some(to) => Some(leaf_key(file, to)),
+            None => file.0.checked_add(1).map(|next| leaf_key(FileId(next), 0)),
+        };
+        let to = to.as_ref().map(|to| &to[..]);
+        decoded(self.leaves.range(&leaf_key(file, from), to)).map(|leaf| leaf.map(|(_, leaf)| leaf))
+    }
+
+    /// The leaves of all files.
+    pub(super) fn all_leaves(&self) -> impl Iterator<Item = Result<(FileId, KnownLeaf), StoreError>> + '_ {
+        decoded(self.leaves.range(&[], None))
+    }
+}
+
+/// Entries of leaves; what has no key of one is passed over.
+fn decoded(
+    entries: impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>>,
+) -> impl Iterator<Item = Result<(FileId, KnownLeaf), StoreError>> {
+    let decode = |(key, hash): (Vec<u8>, Vec<u8>)| {
+        let (file, offset) = key.split_first_chunk()?;
+        let offset = u64::from_be_bytes(offset.try_into().ok()?);
+        Some((FileId(u32::from_be_bytes(*file)), (offset, hash)))
+    };
+    entries.filter_map(move |entry| entry.map(decode).transpose())
+}
+
+/// Key of a file.
+fn key_of(file: FileId) -> [u8; 4] {
+    file.0.to_be_bytes()
+}
+
+fn file_of(key: &[u8]) -> Option<FileId> {
+    Some(FileId(u32::from_be_bytes(key.try_into().ok()?)))
+}
+
+/// Key of a leaf.
+fn leaf_key(file: FileId, offset: u64) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..4].copy_from_slice(&key_of(file));
+    key[4..].copy_from_slice(&offset.to_be_bytes());
+    key
+}

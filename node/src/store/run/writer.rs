@@ -1,0 +1,158 @@
+//! Writing a run.
+
+use std::path::{Path, PathBuf};
+
+use odf_disk::{Access, Disk, DiskFile, PENDING_PREFIX};
+
+use super::{
+    fences::Growing,
+    form::{
+        BLOCK_BYTES, BLOCK_HEADER_BYTES, BLOCKS_AT_ONCE, ENTRY_HEADER_BYTES, Footer, Form, Label, MAX_BLOCKS,
+        MAX_ENTRY_BYTES, name_of,
+    },
+};
+use crate::store::error::StoreError;
+
+/// A run that is being written, under a name that does not count.
+pub(in crate::store) struct Writer<'a> {
+    disk: &'a Disk,
+    dir: &'a Path,
+    label: Label,
+    file: DiskFile,
+    /// Whole blocks that are not written yet, and where they belong.
+    full: Vec<u8>,
+    at: u64,
+    block: Vec<u8>,
+    in_block: u16,
+    /// Those that have begun.
+    blocks: u32,
+    fences: Growing,
+    /// The key that was added last.
+    last: Vec<u8>,
+    entries: u64,
+    tombstones: u64,
+}
+
+impl<'a> Writer<'a> {
+    /// # Errors
+    /// The file cannot be made.
+    pub(in crate::store) fn begin(disk: &'a Disk, dir: &'a Path, label: Label) -> Result<Self, StoreError> {
+        let pending = pending_path(dir, label);
+        // One that a cut left may have other permissions, so it is not written into.
+        disk.remove_file_if_there(&pending)?;
+        Ok(Self {
+            file: disk.create_new(&pending, Access::Owner)?,
+            disk,
+            dir,
+            label,
+            full: Vec::new(),
+            at: 0,
+            block: vec![0; BLOCK_HEADER_BYTES],
+            in_block: 0,
+            blocks: 0,
+            fences: Growing::default(),
+            last: Vec::new(),
+            entries: 0,
+            tombstones: 0,
+        })
+    }
+
+    /// Adds an entry; each key comes behind the one before, and with its value has at most [`MAX_ENTRY_BYTES`].
+    ///
+    /// # Errors
+    /// It cannot be written, is too long, or is one too many for a run.
+    pub(in crate::store) fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let len = key.len() + value.len();
+        if len > MAX_ENTRY_BYTES {
+            let limit = MAX_ENTRY_BYTES;
+            return Err(StoreError::EntryTooLarge { len, limit });
+        }
+        if self.block.len() + ENTRY_HEADER_BYTES + len > BLOCK_BYTES {
+            self.close_block()?;
+        }
+        if self.in_block == 0 {
+            let before = (self.blocks > 0).then_some(&self.last[..]);
+            if self.blocks >= MAX_BLOCKS || !self.fences.begin(before, key) {
+                return Err(self.too_long());
+            }
+            self.blocks += 1;
+        }
+        self.block.extend_from_slice(&(key.len() as u16).to_le_bytes());
+        self.block.extend_from_slice(&(value.len() as u16).to_le_bytes());
+        self.block.extend_from_slice(key);
+        self.block.extend_from_slice(value);
+        self.in_block += 1;
+        self.entries += 1;
+        self.tombstones += u64::from(value.is_empty());
+        self.last.clear();
+        self.last.extend_from_slice(key);
+        Ok(())
+    }
+
+    fn too_long(&self) -> StoreError {
+        let error = std::io::Error::other("it has as much as one can have");
+        StoreError::io("add to", &pending_path(self.dir, self.label), error)
+    }
+
+    fn close_block(&mut self) -> Result<(), StoreError> {
+        if self.in_block == 0 {
+            return Ok(());
+        }
+        self.block.resize(BLOCK_BYTES, 0);
+        let (_, checked) = self.block.split_at_mut(4);
+        let (count, _) = checked.split_at_mut(2);
+        count.copy_from_slice(&self.in_block.to_le_bytes());
+        let check = crc32fast::hash(checked);
+        self.full.extend_from_slice(&check.to_le_bytes());
+        self.full.extend_from_slice(checked);
+        self.block.truncate(BLOCK_HEADER_BYTES);
+        self.in_block = 0;
+        if self.full.len() >= BLOCKS_AT_ONCE * BLOCK_BYTES {
+            self.write_out()?;
+        }
+        Ok(())
+    }
+
+    fn write_out(&mut self) -> Result<(), StoreError> {
+        self.file.write_at(&self.full, self.at)?;
+        self.at += self.full.len() as u64;
+        self.full.clear();
+        Ok(())
+    }
+
+    /// Ends the file, syncs it, gives it its name and syncs that: the run counts from then on.
+    ///
+    /// # Errors
+    /// It cannot be written or synced. It may count all the same if only its name could not be synced.
+    pub(in crate::store) fn publish(mut self) -> Result<(), StoreError> {
+        self.close_block()?;
+        if self.blocks > 0 && !self.fences.end(&self.last) {
+            return Err(self.too_long());
+        }
+        let footer = Footer {
+            form: Form::Whole,
+            label: self.label,
+            entries: self.entries,
+            tombstones: self.tombstones,
+            blocks: self.blocks,
+            fences: crc32fast::hash(self.fences.encoded()),
+        };
+        self.full.extend_from_slice(self.fences.encoded());
+        self.full.extend_from_slice(&footer.encode());
+        self.write_out()?;
+        self.file.sync()?;
+        let path = self.dir.join(name_of(self.label.first, self.label.last));
+        self.disk.rename(&pending_path(self.dir, self.label), &path)?;
+        self.disk.sync_dir(self.dir)?;
+        Ok(())
+    }
+
+    /// Takes the unfinished file of a run away: a disk that is full wants the room now.
+    pub(in crate::store) fn discard(disk: &Disk, dir: &Path, label: Label) {
+        let _ = disk.remove_file_if_there(&pending_path(dir, label));
+    }
+}
+
+fn pending_path(dir: &Path, label: Label) -> PathBuf {
+    dir.join(format!("{PENDING_PREFIX}{}", name_of(label.first, label.last)))
+}
