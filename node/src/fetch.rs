@@ -4,7 +4,7 @@
 //! so that an interrupted fetch goes on where it stopped. It fetches in parallel, within named bounds, and never
 //! walks into a subtree that is marked complete.
 
-mod visited;
+mod nodes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,12 +15,12 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use crate::block::{Block, Cid, DAG_CBOR, DAG_PB, RAW};
 use crate::dag::{self, DagError};
 use crate::exchange::{FetchError as ExchangeError, Session};
-use crate::store::{Blocks as _, FileId, Leaf, Store, StoreError};
+use crate::store::{Blocks as _, FileId, Leaf, Store, StoreError, Visited};
 use crate::threads::blocking;
 use crate::unixfs::directory::{DirectoryError, Link, Listing, MAX_LISTED};
 use crate::unixfs::export::{self, ExportError, Part};
 use crate::unixfs::resolve::{ResolveError, Resolved, Resolver, Step};
-use visited::{Nodes, Visited};
+use nodes::Nodes;
 
 /// How many blocks one operation asks for at once. With leaves of 1 MiB this is also its memory, in MiB.
 pub const MAX_IN_FLIGHT: usize = 64;
