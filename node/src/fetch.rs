@@ -5,7 +5,7 @@
 //! walks into a subtree that is marked complete.
 
 mod gather;
-mod visited;
+mod nodes;
 mod walks;
 
 use std::sync::Arc;

@@ -266,6 +266,15 @@ pub fn kept(store: &Store) -> Result<Vec<NameStatus>, StoreError> {
     kept_in(&States::new(store.table(TABLE)?))
 }
 
+/// The names that were published from `store` and are no longer. Needs no running peer.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn withdrawn(store: &Store) -> Result<Vec<Name>, StoreError> {
+    let all = States::new(store.table(TABLE)?).all()?.into_iter();
+    Ok(all.filter(|(_, entry)| entry.withdrawn).map(|(name, _)| name).collect())
+}
+
 /// Whether a name that is own or followed, as `store` remembers it, stands for `root` or something below it. However many
 /// names there are, only those are looked at that do. Needs no running peer.
 ///

@@ -11,9 +11,10 @@ pub mod format;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 pub use error::{KeystoreError, MAX_KEY_BYTES, MAX_NAME_BYTES, SELF};
 use libp2p::PeerId;
@@ -22,17 +23,30 @@ use multibase::Base;
 use odf_disk::{Access, Disk, PENDING_PREFIX, read_small};
 
 const PREFIX: &str = "key_";
+/// Two changes of a directory that are farther apart than this are known by their times, on every file system.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
 /// A directory of keys. Cloning gives another handle on it.
 #[derive(Clone, Debug)]
 pub struct Keystore {
     disk: Disk,
     dir: PathBuf,
-    /// Under which name a key was found last. Whoever uses that reads the key and looks whether it is the one.
-    seen: Arc<Mutex<HashMap<PeerId, String>>>,
+    seen: Arc<Mutex<Seen>>,
     #[cfg(test)]
     reads: Arc<std::sync::atomic::AtomicUsize>,
 }
+
+/// What was met when all keys were read.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Under which name a key was found. Whoever uses that reads the key and looks whether it is the one.
+    names: HashMap<PeerId, String>,
+    /// How the directory looked then, if each of them could be read: until it looks otherwise there are no others.
+    all: Option<Look>,
+}
+
+/// What a directory looks like from outside: inode, and when names in it were changed last.
+type Look = (u64, SystemTime);
 
 impl Keystore {
     /// Opens the keys in `dir`, making the directory if need be. It is closed to everybody but its owner (mode 0700).
@@ -66,7 +80,7 @@ impl Keystore {
         })
     }
 
-    fn seen(&self) -> MutexGuard<'_, HashMap<PeerId, String>> {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,29 +122,51 @@ impl Keystore {
     /// The key whose public half has this peer id. Files that cannot be read are passed over.
     ///
     /// It is looked for under the name that it had last, then under the `likely` ones, and only then under all: that reads
-    /// every key, and remembers where each is for as long as this store or a clone of it lives.
+    /// every key, and remembers where each is for as long as this store or a clone of it lives. A key that is not here is not
+    /// looked for again until a name in the directory comes or goes.
     pub fn find(&self, id: &PeerId, likely: &[String]) -> Option<Keypair> {
         let get = |name: &String| {
             let key = self.get(name).ok()??;
             (key.public().to_peer_id() == *id).then_some(key)
         };
-        let last = self.seen().get(id).cloned();
+        let last = self.seen().names.get(id).cloned();
         let known = last.iter().chain(likely).find_map(get);
         if known.is_some() {
             return known;
         }
-        let mut found = None;
-        let mut seen = HashMap::new();
+        let look = self.look();
+        {
+            let seen = self.seen();
+            if look.is_some() && seen.all == look && !seen.names.contains_key(id) {
+                return None;
+            }
+        }
+        let (mut found, mut is_all) = (None, true);
+        let mut names = HashMap::new();
         for name in self.names().ok()? {
-            let Ok(Some(key)) = self.get(&name) else { continue };
+            let Ok(Some(key)) = self.get(&name) else {
+                is_all = false;
+                continue;
+            };
             let key_id = key.public().to_peer_id();
-            seen.entry(key_id).or_insert(name);
+            names.entry(key_id).or_insert(name);
             if key_id == *id {
                 found.get_or_insert(key);
             }
         }
-        *self.seen() = seen;
+        *self.seen() = Seen {
+            names,
+            all: look.filter(|_| is_all),
+        };
         found
+    }
+
+    /// What the directory looks like; nothing if it was changed just now, since a second change may look the same.
+    fn look(&self) -> Option<Look> {
+        let found = fs::metadata(&self.dir).ok()?;
+        let changed = found.modified().ok()?;
+        let is_settled = changed.elapsed().is_ok_and(|age| age >= SETTLED_AFTER);
+        is_settled.then_some((found.ino(), changed))
     }
 
     /// The key of that name; a fresh ed25519 key under it when there was none.
@@ -320,6 +356,39 @@ mod tests {
         keys.remove("k7").unwrap();
         assert!(!found(&ids[7], &["k7"]).0);
         assert_eq!(found(&ids[8], &[]), (true, 1));
+    }
+
+    #[test]
+    fn a_key_that_is_not_here_is_looked_for_once_until_names_come_or_go() {
+        let (dir, keys) = open();
+        (0..5).for_each(|n| drop(keys.generate(&format!("k{n}")).unwrap()));
+        let absent = Keypair::generate_ed25519();
+        let id = absent.public().to_peer_id();
+        let reads = || {
+            let before = keys.reads.load(std::sync::atomic::Ordering::Relaxed);
+            let found = keys.find(&id, &[]).is_some();
+            (found, keys.reads.load(std::sync::atomic::Ordering::Relaxed) - before)
+        };
+        let age = |age: Duration| {
+            let opened = fs::File::open(dir.path().join("keys")).unwrap();
+            opened.set_modified(SystemTime::now() - age).unwrap();
+        };
+        assert_eq!([reads(), reads()], [(false, 5); 2], "changed just now");
+        age(2 * SETTLED_AFTER);
+        assert_eq!([reads(), reads()], [(false, 5), (false, 0)]);
+        keys.insert("new", &absent).unwrap();
+        assert!(reads().0);
+        keys.remove("new").unwrap();
+        age(3 * SETTLED_AFTER);
+        assert_eq!([reads().0, reads().0], [false; 2]);
+        // By hand, without a word.
+        let file = keys.path("by hand").unwrap();
+        fs::write(&file, encode(&absent).unwrap()).unwrap();
+        assert!(reads().0);
+        // One that cannot be read may be any.
+        fs::write(&file, b"junk").unwrap();
+        age(4 * SETTLED_AFTER);
+        assert_eq!([reads(), reads()], [(false, 6 + 1), (false, 6)]);
     }
 
     #[test]

@@ -44,6 +44,8 @@ use crate::threads::blocking;
 pub const DEFAULT_PROVIDERS: usize = 20;
 /// Announcements under way at the same time. Each is a walk with ten requests in flight.
 const MAX_ANNOUNCEMENTS: usize = 16;
+/// Keys that are taken from the schedule at once: nobody begins another walk while the last of these are under way.
+const DUE_AT_ONCE: usize = 16 * MAX_ANNOUNCEMENTS;
 /// How often the schedule is looked at when nothing happens; it bounds how late a laptop that slept finds out.
 const SCHEDULE_TICK: Duration = Duration::from_secs(60);
 
@@ -453,7 +455,7 @@ impl Routing {
             return Ok(0);
         }
         let schedule = self.schedule.clone();
-        let due = blocking(move || schedule.due(MAX_ANNOUNCEMENTS)).await?;
+        let due = blocking(move || schedule.due(DUE_AT_ONCE)).await?;
         let mut walks = JoinSet::new();
         let count = due.len();
         for key in due {

@@ -34,7 +34,7 @@
 //! so pins are followed by CID.
 //!
 //! The files of this module use each other one way only, each those that come before it: ground (`error`, `place`,
-//! `blocks`, `group_commit`, `gate`, `away`, `stats`, `handles`, `reserve`), what stands on the disk (`guard`, `numbers`,
+//! `blocks`, `group_commit`, `gate`, `away`, `stats`, `handles`, `reserve`, `met`), what stands on the disk (`guard`, `numbers`,
 //! `witness`, `table`, `run`, `merged`, `tiers`, `index`, `registered`, `record`, `pack`, `pins`, `due`), the open store
 //! (`state`) and one block of it (`content`), then `flush`, `complete`, `files`, `reach`, `names`, `compact`, `gc`, `recover`
 //! and `open`.
@@ -56,6 +56,7 @@ mod handles;
 mod index;
 mod memory;
 mod merged;
+mod met;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 mod names;
@@ -83,6 +84,7 @@ pub use files::MAX_PATH_BYTES;
 pub use gate::Hold;
 pub use gc::{GcReport, GivenUp};
 pub use memory::MemoryStore;
+pub(crate) use met::Visited;
 pub use pins::{MAX_OWNER_BYTES, Pin};
 pub use place::{FileId, Leaf};
 pub use reach::{LinksError, Missing};

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use clap::Args;
 use odf::catalog::{self, Entry};
 use odf::dataset::Summary;
-use odf::metadata::DatasetKind;
-use odf::pull::name_of;
-use odf_node::ipns::{self, Name};
+use odf::metadata::{DatasetId, DatasetKind};
+use odf::pull::{id_of, name_of};
+use odf_node::ipns;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -32,12 +32,8 @@ pub(super) fn run(args: &ListArgs, session: &Session, io: &mut Io) -> Result<(),
     let catalog = session.workspace()?.catalog();
     let format = args.output.format(io);
     let copies = session.workspace()?.copies().listing()?;
-    let kept = ipns::kept(session.workspace()?.store())?;
-    let withdrawn: HashSet<Name> = kept
-        .iter()
-        .filter(|kept| kept.withdrawn)
-        .map(|kept| kept.name)
-        .collect();
+    let withdrawn = ipns::withdrawn(session.workspace()?.store())?;
+    let withdrawn: HashSet<DatasetId> = withdrawn.iter().filter_map(id_of).collect();
     let listed: Vec<Listed> = catalog
         .listing()?
         .into_iter()
@@ -65,7 +61,7 @@ pub(super) fn run(args: &ListArgs, session: &Session, io: &mut Io) -> Result<(),
     if tell_damage {
         columns.push("Damaged");
     }
-    let is_withdrawn = |entry: &Entry| name_of(&entry.id).is_some_and(|name| withdrawn.contains(&name));
+    let is_withdrawn = |entry: &Entry| withdrawn.contains(&entry.id);
     let tell_withdrawn = format != Format::Table || listed.iter().any(|listed| is_withdrawn(&listed.entry));
     if tell_withdrawn {
         columns.push("Unpublished");

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use odf::dataset::Dataset;
-use odf::pull::name_of;
+use odf::pull::{id_of, name_of};
 use odf_node::block::Cid;
 use odf_node::ipns::{self, NameStatus};
 
@@ -20,15 +20,8 @@ pub(super) fn sentence(status: &NameStatus, session: &Session, io: &Io) -> Resul
         return Ok(None);
     };
     let workspace = session.workspace()?;
-    let entries = workspace.catalog().entries()?;
-    let own = entries
-        .iter()
-        .find(|entry| name_of(&entry.id).is_some_and(|own| own == status.name));
-    let Some(dataset) = own
-        .map(|entry| workspace.catalog().by_id(&entry.id))
-        .transpose()?
-        .flatten()
-    else {
+    let own = id_of(&status.name).map(|id| workspace.catalog().by_id(&id));
+    let Some(dataset) = own.transpose()?.flatten() else {
         return Ok(None);
     };
     let root = rival

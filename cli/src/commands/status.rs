@@ -1,12 +1,15 @@
 //! `odfs status`
 
+use std::cell::LazyCell;
+use std::collections::HashMap;
 use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 use odf::catalog::Entry;
 use odf::dataset::RemoteAliases;
-use odf::pull::name_of;
+use odf::metadata::DatasetId;
+use odf::pull::id_of;
 use odf_node::ipns::NameStatus;
 use serde_json::{Value, json};
 
@@ -43,9 +46,9 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
         None => (Vec::new(), Vec::new()),
     };
     let kept = odf_node::ipns::kept(workspace.store())?;
-    let names = names_listing(&kept, session)?;
     let stats = workspace.store().stats()?;
     let entries = workspace.catalog().entries()?;
+    let names = names_listing(&kept, &entries);
     let damaged: Vec<&Entry> = entries.iter().filter(|entry| entry.damaged.is_some()).collect();
     let format = args.output.format(io);
     if !matches!(format, Format::Table | Format::Json) {
@@ -133,7 +136,7 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
     }
 }
 
-fn names_listing(names: &[NameStatus], session: &Session) -> Result<Listing, Failure> {
+fn names_listing(names: &[NameStatus], datasets: &[Entry]) -> Listing {
     let columns = [
         "Name",
         "Dataset",
@@ -154,29 +157,15 @@ fn names_listing(names: &[NameStatus], session: &Session) -> Result<Listing, Fai
             ("ValidUntil", Some("Valid until")),
         ])
         .when_empty("Names: none published or followed yet");
-    let catalog = session.workspace()?.catalog();
-    let datasets = catalog.entries()?;
-    // What cannot be read only costs the name of a dataset here.
-    let aliases: Vec<RemoteAliases> = datasets
-        .iter()
-        .map(|entry| RemoteAliases::in_directory(&entry.dir).unwrap_or_default())
-        .collect();
+    let by_id: HashMap<&DatasetId, &Entry> = datasets.iter().map(|entry| (&entry.id, entry)).collect();
+    // Nearly always every name is that of a dataset here.
+    let by_address = LazyCell::new(|| by_address(datasets));
     for status in names {
         let name = status.name.to_string();
         // A dataset's own name says which dataset it is; another one is known by where the dataset is pushed to, or by the
         // address that it is pulled from.
-        let own = |entry: &&Entry| name_of(&entry.id).is_some_and(|own| own == status.name);
-        let address = format!("ipns://{name}");
-        let dataset = datasets.iter().find(own).or_else(|| {
-            let of = |aliases: &RemoteAliases| {
-                [&aliases.push_aliases, &aliases.pull_aliases].map(|to| to.contains(&address))
-            };
-            datasets
-                .iter()
-                .zip(&aliases)
-                .find(|(_, aliases)| of(aliases).contains(&true))
-                .map(|(entry, _)| entry)
-        });
+        let own = id_of(&status.name).and_then(|id| by_id.get(&id));
+        let dataset = own.or_else(|| by_address.get(&format!("ipns://{name}")));
         let dataset = dataset
             .and_then(|entry| entry.name.as_ref())
             .map(|name| name.as_str().to_owned());
@@ -198,7 +187,20 @@ fn names_listing(names: &[NameStatus], session: &Session) -> Result<Listing, Fai
             time(status.valid_until),
         ]);
     }
-    Ok(listing)
+    listing
+}
+
+/// The first dataset that is pushed to an address, or pulled from it.
+fn by_address(datasets: &[Entry]) -> HashMap<String, &Entry> {
+    let mut found = HashMap::new();
+    for entry in datasets {
+        // What cannot be read only costs the name of a dataset here.
+        let aliases = RemoteAliases::in_directory(&entry.dir).unwrap_or_default();
+        for address in aliases.push_aliases.into_iter().chain(aliases.pull_aliases) {
+            found.entry(address).or_insert(entry);
+        }
+    }
+    found
 }
 
 /// How many other machines know a name.

@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use super::FetchError;
 use super::gather::{Item, Walk};
-use super::visited::{Nodes, Visited};
+use super::nodes::Nodes;
 use crate::block::{Block, Cid, DAG_CBOR, DAG_PB};
 use crate::dag;
-use crate::store::{Blocks as _, FileId, Leaf, Store, StoreError};
+use crate::store::{Blocks as _, FileId, Leaf, Store, StoreError, Visited};
 use crate::unixfs::directory::{DirectoryError, Link, Listing, MAX_LISTED};
 use crate::unixfs::export::{self, ExportError, Part};
 

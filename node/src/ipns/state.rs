@@ -125,6 +125,11 @@ impl Known {
         Record::verify_signature(*name, self.record.clone().into()).ok()
     }
 
+    /// As [`Self::record`], to be looked at here: there may be many names.
+    fn kept_record(&self, name: &Name) -> Option<Record> {
+        Record::kept(*name, self.record.clone().into()).ok()
+    }
+
     /// Takes `record` if it is better than what is known. It has been checked against the name.
     pub(super) fn offer(&mut self, record: &Record) -> bool {
         let better = self
@@ -173,11 +178,11 @@ impl Known {
         if !self.own || self.rival.is_empty() {
             return None;
         }
-        let rival = Record::verify_signature(*name, self.rival.clone().into()).ok()?;
+        let rival = Record::kept(*name, self.rival.clone().into()).ok()?;
         Some(Rival {
             value: rival.path().ok()?,
             heard: from_unix(self.rival_heard),
-            leads: self.record(name).is_some_and(|best| best.value() == rival.value()),
+            leads: self.kept_record(name).is_some_and(|best| best.value() == rival.value()),
         })
     }
 
@@ -188,7 +193,7 @@ impl Known {
 
     /// The root that a name which is kept stands for, or that holds what it stands for.
     fn root(&self, name: &Name) -> Option<Cid> {
-        let path = self.record(name).filter(|_| self.is_kept())?.path().ok()?;
+        let path = self.is_kept().then(|| self.kept_record(name))??.path().ok()?;
         path.strip_prefix("/ipfs/")?.split('/').next()?.parse().ok()
     }
 
@@ -199,7 +204,7 @@ impl Known {
 
     pub(super) fn status(&self, name: Name) -> NameStatus {
         let time = |seconds: u64| (seconds > 0).then(|| from_unix(seconds));
-        let record = self.record(&name);
+        let record = self.kept_record(&name);
         let valid_until = record.as_ref().map(Record::valid_until);
         let remembered = (self.holders > 0).then(|| from_unix(self.last_put) + DHT_MEMORY);
         NameStatus {

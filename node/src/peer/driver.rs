@@ -326,7 +326,7 @@ impl Driver {
         let behaviour = self.swarm.behaviour_mut();
         let (mut connections, peers) = (behaviour.lan.take_active(), behaviour.exchange.take_in_use());
         connections.extend(behaviour.wan.take_active());
-        behaviour.admission.used(connections, peers);
+        behaviour.admission.used(connections, &peers);
         for (peer, addresses) in self.state.redial.due(Instant::now()) {
             tracing::debug!(%peer, "dialling again");
             let options = DialOpts::peer_id(peer)

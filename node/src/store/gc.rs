@@ -130,11 +130,11 @@ impl Store {
         }
         // What is put from here on is young, and stays whatever the pins say.
         let watermark = inner.packs.watermark();
-        let reach = self.reach(links)?;
+        let mut reach = self.reach(links)?;
         let mut report = GcReport {
             pins: reach.pins,
             kept_blocks: reach.blocks,
-            missing: reach.missing.clone(),
+            missing: std::mem::take(&mut reach.missing),
             ..GcReport::default()
         };
         // A pin that was taken away must not come back to a DAG that is gone, nor may a block lose its place in a pack to a
@@ -148,7 +148,14 @@ impl Store {
         reserve::release(self.disk(), &reserve);
         let outcome = self
             .collect(&reach, watermark, &mut report)
-            .and_then(|()| self.settle(&reach))
+            .and_then(|met| {
+                self.settle(&reach)?;
+                // What follows pins does not look for leaves: those that are missing are as many as were not met.
+                if met + reach.gone < reach.blocks {
+                    report.missing = self.missing(links)?;
+                }
+                Ok(())
+            })
             .and_then(|()| {
                 let mut given_up = GivenUp {
                     store: self,
@@ -189,26 +196,30 @@ impl Store {
         self.flush()
     }
 
-    fn collect(&self, reach: &Reach, watermark: Position, report: &mut GcReport) -> Result<(), StoreError> {
+    /// Gives how many of the blocks that pins reach are here.
+    fn collect(&self, reach: &Reach, watermark: Position, report: &mut GcReport) -> Result<u64, StoreError> {
         let inner = &*self.inner;
         // sled needs space even to forget. Without any, bytes that nothing needs go first.
         if inner.index.guard.is_short() {
             self.make_room(reach, watermark, report)?;
         }
-        self.sweep(reach, watermark, report)?;
+        let Swept { met, mut used } = self.sweep(reach, watermark, report)?;
         // The index must not come back to bytes that are gone.
         self.flush()?;
         inner.packs.distrust_index(false)?;
         inner.index.reclaim()?;
 
-        let used = self.used_bytes(&|_, _, _| true)?;
         for id in inner.packs.list().into_iter().filter(|id| *id <= watermark.0) {
-            let used = used.get(&id).copied().unwrap_or(0);
+            let used = used.remove(&id).unwrap_or(0);
             if used == 0 && id < watermark.0 {
                 report.freed_bytes += self.drop_pack(id)?;
                 continue;
             }
-            let len = self.pack_len(id)?;
+            let mut len = self.pack_len(id)?;
+            if id == watermark.0 {
+                // What came later was perhaps not met.
+                len = len.min(watermark.1);
+            }
             let dead = len.saturating_sub(used);
             let mostly_dead = dead >= PUNCH_MIN_BYTES && dead * 100 >= len * COMPACT_DEAD_PERCENT;
             let compacted = if mostly_dead { self.compact(id) } else { Ok(None) };
@@ -221,7 +232,8 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        self.flush()
+        self.flush()?;
+        Ok(met)
     }
 
     /// Gives space back before the index is told. Nobody comes to count on what is here meanwhile.
@@ -251,47 +263,47 @@ impl Store {
         &self,
         counts: &dyn Fn(&[u8], &Multihash<64>, &Place) -> bool,
     ) -> Result<BTreeMap<u32, u64>, StoreError> {
-        let mut bytes = BTreeMap::new();
+        let mut used = BTreeMap::new();
         self.each_entry(|key, hash, entry| {
             let counting = entry.places.iter().filter(|place| self.is_whole(place));
             for place in counting.filter(|place| counts(key, hash, place)) {
-                if let Holder::Pack(id) = place.holder {
-                    *bytes.entry(id).or_insert(0) += record::record_end(place) - record::record_start(key.len(), place);
-                }
+                count_record(&mut used, key, place);
             }
             Ok(())
         })?;
-        Ok(bytes)
+        Ok(used)
     }
 
     fn each_entry(
         &self,
-        mut visit: impl FnMut(&[u8], &Multihash<64>, &IndexEntry) -> Result<(), StoreError>,
+        mut visit: impl FnMut(&[u8], &Multihash<64>, IndexEntry) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.inner.index.each_entry(|key, entry| {
             let hash = Multihash::from_bytes(key);
-            hash.map_or(Ok(()), |hash| visit(key, &hash, &entry))
+            hash.map_or(Ok(()), |hash| visit(key, &hash, entry))
         })
     }
 
     /// Takes everything out of the index that is in packs before the watermark and must not stay, and counts the rest.
-    fn sweep(&self, reach: &Reach, watermark: Position, report: &mut GcReport) -> Result<(), StoreError> {
+    fn sweep(&self, reach: &Reach, watermark: Position, report: &mut GcReport) -> Result<Swept, StoreError> {
         let (mut blocks, mut pack_bytes, mut file_bytes) = (0, 0, 0);
+        let mut swept = Swept::default();
         let young = |place: &Place| place.position().is_none_or(|position| position >= watermark);
-        self.each_entry(|key, hash, entry| {
-            let mut left = entry.clone();
-            let stays = |place: &Place| self.is_whole(place) && (young(place) || reach.needs(hash, place));
-            if !reach.contains(hash) && entry.places.iter().any(|place| !young(place)) {
+        self.each_entry(|key, hash, mut left| {
+            let is_reached = reach.contains(hash);
+            let stays =
+                |place: &Place| self.is_whole(place) && (young(place) || is_reached || reach.needs(hash, place));
+            if !is_reached && left.places.iter().any(|place| !young(place)) {
                 // Nobody begins to count on the block in between.
                 let claims = self.inner.gate.dropping();
-                if entry.places.iter().all(stays) {
+                if left.places.iter().all(stays) {
                     report.doubtful_blocks += 1;
                 } else if !claims.is_claimed(key) {
-                    let swept = self.inner.index.update(key, |entry| {
+                    let changed = self.inner.index.update(key, |entry| {
                         entry.places.retain(stays);
                         true
                     })?;
-                    if let Some((before, after)) = swept {
+                    if let Some((before, after)) = changed {
                         let dropped = before.places.iter().filter(|place| !stays(place));
                         report.removed_bytes += dropped.map(|place| u64::from(place.len)).sum::<u64>();
                         if after.places.is_empty() {
@@ -304,7 +316,9 @@ impl Store {
             }
             left.places.retain(|place| self.is_whole(place));
             blocks += i64::from(!left.places.is_empty());
+            swept.met += u64::from(is_reached && left.places.iter().any(|place| !self.is_away(place)));
             for place in &left.places {
+                count_record(&mut swept.used, key, place);
                 match place.holder {
                     Holder::Pack(_) => pack_bytes += i64::from(place.len),
                     Holder::File(_) => file_bytes += i64::from(place.len),
@@ -316,6 +330,22 @@ impl Store {
         counters.blocks.store(blocks, Ordering::Relaxed);
         counters.pack_bytes.store(pack_bytes, Ordering::Relaxed);
         counters.file_bytes.store(file_bytes, Ordering::Relaxed);
-        Ok(())
+        Ok(swept)
+    }
+}
+
+/// What a sweep met.
+#[derive(Default)]
+struct Swept {
+    /// How many blocks are here that pins reach.
+    met: u64,
+    /// How many bytes of each pack are records that the index finds.
+    used: BTreeMap<u32, u64>,
+}
+
+/// Counts a record among those that its pack needs, if it is in one.
+fn count_record(used: &mut BTreeMap<u32, u64>, key: &[u8], place: &Place) {
+    if let Holder::Pack(id) = place.holder {
+        *used.entry(id).or_insert(0) += record::record_end(place) - record::record_start(key.len(), place);
     }
 }

@@ -1,11 +1,15 @@
 //! Pins: the roots that GC keeps, each under an owner.
 //!
 //! A journal beside the packs is the truth and memory has the copy: one line for each change, `+ <cid> <owner>` or
-//! `- <cid> <owner>`, then a tab and the first bytes of the line's sha2-256, so that a torn line is no line. It is
-//! written anew, in one step, when most of it speaks of pins that are gone.
+//! `- <cid> <owner>`, then a tab and the first bytes of the line's sha2-256, so that a torn line is no line. When there are many
+//! of them it is written anew in one step: the pins that there are, [in their order](sorted), and changes behind. So an opening
+//! looks at the changes of late, however many pins there are, and a pin takes the bytes of its line.
+
+mod line;
+mod sorted;
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -13,29 +17,24 @@ use std::{
 use multihash::Multihash;
 use odf_disk::{Access, Disk, DiskFile, read_small};
 
+pub use self::line::{MAX_OWNER_BYTES, Pin};
+use self::{
+    line::{change, check_owner, follow, line},
+    sorted::Sorted,
+};
 use super::error::StoreError;
-use crate::block::{Cid, cid_from_text, sha2_256};
+use crate::block::Cid;
 
-/// The longest name of an owner of pins, in bytes.
-pub const MAX_OWNER_BYTES: usize = 256;
-/// A journal is written anew when it has this many lines more than twice the number of pins.
+/// A journal is written anew when it has this many changes more than [`SLACK_PART`] of the number of pins.
 const JOURNAL_SLACK_LINES: u64 = 1024;
+/// So that what is written anew is a few hundred bytes for each change.
+const SLACK_PART: u64 = 8;
 /// The longest journal that is read.
 const MAX_JOURNAL_BYTES: u64 = 1 << 30;
 /// First line of a journal whose lines have a check.
 const HEADER: &str = "pins 2\n";
-const CHECK_BYTES: usize = 4;
 /// How much of the end of a journal may not have reached the medium.
 const UNSURE_BYTES: usize = 64 << 10;
-
-/// A root that is kept, and for whom.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pin {
-    /// Whoever wants it kept: a dataset, a command, a user's word for it.
-    pub owner: String,
-    /// The root.
-    pub cid: Cid,
-}
 
 /// The pins, and the file that has them.
 pub(super) struct Pins {
@@ -45,64 +44,154 @@ pub(super) struct Pins {
 }
 
 struct State {
-    pins: BTreeSet<Pin>,
+    known: Known,
     file: DiskFile,
     /// Where the next line goes. Behind it may be what is left of a line that could not be written.
     end: u64,
-    lines: u64,
-    /// What the lines amount to, see [`Pins::trail`].
-    trail: u64,
     dirty: bool,
+}
+
+/// What the lines of a journal add up to.
+#[derive(Default)]
+struct Known {
+    sorted: Sorted,
+    /// The pins that came or went since, and whether they are there.
+    changes: BTreeMap<Pin, bool>,
+    /// How many pins there are.
+    pins: u64,
+    /// Lines of changes.
+    lines: u64,
+    /// How many of them are no change.
+    unreadable: u64,
+    /// See [`Pins::trail`].
+    trail: u64,
+}
+
+impl Known {
+    /// Reads a journal, but for its first line. With `has_check` each line has one.
+    fn read(mut text: Vec<u8>, has_check: bool) -> Self {
+        let sorted = if has_check { Sorted::take(&mut text) } else { None };
+        let sorted = sorted.unwrap_or_default();
+        let mut known = Self {
+            pins: sorted.pins,
+            trail: sorted.trail(),
+            sorted,
+            ..Self::default()
+        };
+        for line in text.split(|byte| *byte == b'\n') {
+            // A write that never reached the medium reads as zeros.
+            let begin = line.iter().position(|byte| *byte != 0).unwrap_or(line.len());
+            let line = &line[begin..];
+            if line.is_empty() {
+                continue;
+            }
+            known.lines += 1;
+            match change(line, has_check) {
+                Some((is_there, pin)) => {
+                    known.trail = follow(known.trail, line);
+                    known.set(pin, is_there);
+                }
+                None => known.unreadable += 1,
+            }
+        }
+        known
+    }
+
+    fn has(&self, pin: &Pin) -> bool {
+        let changed = self.changes.get(pin).copied();
+        changed.unwrap_or_else(|| self.sorted.contains(pin))
+    }
+
+    fn set(&mut self, pin: Pin, is_there: bool) {
+        match (self.has(&pin), is_there) {
+            (false, true) => self.pins += 1,
+            (true, false) => self.pins -= 1,
+            _ => {}
+        }
+        self.changes.insert(pin, is_there);
+    }
+
+    /// All pins, or those of one owner, in their order.
+    fn list(&self, owner: Option<&str>) -> Vec<Pin> {
+        let least = least_cid();
+        let mut pins: Vec<Pin> = match owner {
+            Some(owner) => self.sorted.of_owner(owner, &least),
+            None => self.sorted.all().collect(),
+        };
+        if !self.changes.is_empty() {
+            pins.retain(|pin| !self.changes.contains_key(pin));
+            let first = Pin {
+                owner: owner.unwrap_or_default().to_owned(),
+                cid: least,
+            };
+            let changed = self.changes.range(first..);
+            let changed = changed.take_while(|(pin, _)| owner.is_none_or(|owner| pin.owner == owner));
+            pins.extend(changed.filter(|(_, is_there)| **is_there).map(|(pin, _)| pin.clone()));
+            pins.sort();
+        }
+        pins
+    }
+
+    /// Writes a journal of the pins that there are. Gives what it amounts to.
+    fn write_anew(&self, disk: &Disk, path: &Path) -> Result<Self, StoreError> {
+        let sorted = Sorted::of(&self.list(None));
+        let text = [HEADER.as_bytes(), &sorted.written()].concat();
+        disk.replace(path, &text, Access::Owner)?;
+        Ok(Self {
+            pins: sorted.pins,
+            trail: sorted.trail(),
+            sorted,
+            ..Self::default()
+        })
+    }
 }
 
 impl Pins {
     /// Opens the journal at `path`, or makes one. Also gives how many of its lines are no change, or a damaged one.
     pub(super) fn open(disk: &Disk, path: &Path) -> Result<(Self, u64), StoreError> {
         let text = read_small(path, MAX_JOURNAL_BYTES)?;
-        let whole = text.as_deref().and_then(|text| text.strip_prefix(HEADER.as_bytes()));
-        let Replayed {
-            pins,
-            lines,
-            unreadable,
-            mut trail,
-        } = match (whole, &text) {
-            (Some(rest), _) => replay(rest, true),
-            (None, Some(text)) => replay(text, false),
-            (None, None) => Replayed::default(),
+        let is_whole = text.as_ref().is_some_and(|text| text.starts_with(HEADER.as_bytes()));
+        let from = text.as_ref().map_or(0, |text| text.len().saturating_sub(UNSURE_BYTES));
+        let unsure = text
+            .as_ref()
+            .and_then(|text| text.get(from..))
+            .unwrap_or_default()
+            .to_vec();
+        let mut known = match text {
+            None => Known::default(),
+            Some(mut text) if is_whole => Known::read(text.split_off(HEADER.len()), true),
+            Some(text) => Known::read(text, false),
         };
-        if whole.is_none() {
-            trail = write_anew(disk, path, &pins)?;
+        let unreadable = known.unreadable;
+        if !is_whole {
+            known = known.write_anew(disk, path)?;
         }
         let file = disk.open(path)?;
         let end = file.len()?;
-        if let (Some(_), Some(text)) = (whole, &text) {
+        if is_whole {
             // Nobody knows whether the last lines were synced, or a sync of them failed: they are written once more.
-            let from = text.len().saturating_sub(UNSURE_BYTES);
-            match file.write_at(&text[from..], from as u64) {
+            match file.write_at(&unsure, from as u64) {
                 // Some file systems need room for that; a full one is opened all the same.
                 Err(error) if !error.is_full() => return Err(error.into()),
                 _ => {}
             }
         }
-        let state = State {
-            pins,
+        let mut state = State {
+            known,
             file,
             end,
-            lines,
-            trail,
             dirty: true,
         };
+        if is_whole && unsure.last() != Some(&b'\n') {
+            // A line that a crash cut off must not run into the next one.
+            state.file.write_at(b"\n", end)?;
+            state.end += 1;
+        }
         let journal = Self {
             disk: disk.clone(),
             path: path.to_path_buf(),
             state: Mutex::new(state),
         };
-        if whole.is_some() && text.as_ref().is_some_and(|text| text.last() != Some(&b'\n')) {
-            // A line that a crash cut off must not run into the next one.
-            let mut state = journal.state();
-            state.file.write_at(b"\n", end)?;
-            state.end += 1;
-        }
         Ok((journal, unreadable))
     }
 
@@ -113,61 +202,51 @@ impl Pins {
     /// Adds pins, those that are not there yet, in one write.
     pub(super) fn insert(&self, owner: &str, roots: &[Cid]) -> Result<(), StoreError> {
         check_owner(owner)?;
-        let mut state = self.state();
         let pin = |cid: &Cid| Pin {
             owner: owner.to_owned(),
             cid: *cid,
         };
-        let new: BTreeSet<Pin> = roots.iter().map(pin).filter(|pin| !state.pins.contains(pin)).collect();
+        let mut state = self.state();
+        let mut new: Vec<Pin> = roots.iter().map(pin).filter(|pin| !state.known.has(pin)).collect();
+        new.sort();
+        new.dedup();
         if new.is_empty() {
             return Ok(());
         }
-        state.append(new.iter().map(|pin| line('+', pin)))?;
-        state.pins.extend(new);
+        state.append(new, true)?;
         self.trim(&mut state)
     }
 
     /// Takes a pin away; false if there was none.
     pub(super) fn remove(&self, pin: &Pin) -> Result<bool, StoreError> {
         let mut state = self.state();
-        if !state.pins.contains(pin) {
+        if !state.known.has(pin) {
             return Ok(false);
         }
-        state.append([line('-', pin)])?;
-        state.pins.remove(pin);
+        state.append(vec![pin.clone()], false)?;
         self.trim(&mut state)?;
         Ok(true)
     }
 
     /// Whether there is such a pin.
     pub(super) fn contains(&self, pin: &Pin) -> bool {
-        self.state().pins.contains(pin)
+        self.state().known.has(pin)
     }
 
     /// All pins, or those of one owner, in the order of owners.
     pub(super) fn list(&self, owner: Option<&str>) -> Vec<Pin> {
-        let state = self.state();
-        let Some(owner) = owner else {
-            return state.pins.iter().cloned().collect();
-        };
-        // Pins go by their owner first, so that those of one are found among those of many.
-        let first = Pin {
-            owner: owner.to_owned(),
-            cid: least_cid(),
-        };
-        let found = state.pins.range(first..).take_while(|pin| pin.owner == owner);
-        found.cloned().collect()
+        self.state().known.list(owner)
     }
 
     /// A number that follows from all lines of the journal, so that it is another one when a line is lost that was written
     /// and not synced.
     pub(super) fn trail(&self) -> u64 {
-        self.state().trail
+        self.state().known.trail
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.state().pins.len()
+        usize::try_from(self.state().known.pins).unwrap_or(usize::MAX)
     }
 
     /// Makes every change so far durable.
@@ -180,104 +259,33 @@ impl Pins {
         Ok(())
     }
 
-    /// Writes the journal anew if most of it speaks of pins that are gone.
+    /// Writes the journal anew if it has many changes.
     fn trim(&self, state: &mut State) -> Result<(), StoreError> {
-        if state.lines <= 2 * state.pins.len() as u64 + JOURNAL_SLACK_LINES {
+        if state.known.lines <= state.known.pins / SLACK_PART + JOURNAL_SLACK_LINES {
             return Ok(());
         }
-        state.trail = write_anew(&self.disk, &self.path, &state.pins)?;
+        state.known = state.known.write_anew(&self.disk, &self.path)?;
         state.file = self.disk.open(&self.path)?;
-        (state.end, state.lines, state.dirty) = (state.file.len()?, state.pins.len() as u64, false);
+        (state.end, state.dirty) = (state.file.len()?, false);
         Ok(())
     }
 }
 
 impl State {
-    fn append(&mut self, lines: impl IntoIterator<Item = String>) -> Result<(), StoreError> {
-        let lines: Vec<String> = lines.into_iter().collect();
+    /// Writes that these pins came or went, in one write, and then knows it.
+    fn append(&mut self, pins: Vec<Pin>, is_there: bool) -> Result<(), StoreError> {
+        let sign = if is_there { '+' } else { '-' };
+        let lines: Vec<String> = pins.iter().map(|pin| line(sign, pin)).collect();
         let text = lines.concat();
         self.file.write_at(text.as_bytes(), self.end)?;
         self.end += text.len() as u64;
-        self.lines += lines.len() as u64;
-        self.trail = lines
-            .iter()
-            .fold(self.trail, |trail, line| follow(trail, line.as_bytes()));
         self.dirty = true;
+        let known = &mut self.known;
+        known.lines += lines.len() as u64;
+        let follow = |trail, line: &String| follow(trail, line.as_bytes());
+        known.trail = lines.iter().fold(known.trail, follow);
+        pins.into_iter().for_each(|pin| known.set(pin, is_there));
         Ok(())
-    }
-}
-
-/// What the lines of a journal add up to.
-#[derive(Default)]
-struct Replayed {
-    pins: BTreeSet<Pin>,
-    /// How many lines there are.
-    lines: u64,
-    /// How many of them are no change.
-    unreadable: u64,
-    trail: u64,
-}
-
-/// One line more: its check stands for it.
-fn follow(trail: u64, line: &[u8]) -> u64 {
-    /// An odd number with bits all over, so that the place of a line counts.
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let check = &line[line.len().saturating_sub(2 * CHECK_BYTES)..];
-    check.iter().fold(trail.wrapping_add(1), |trail, byte| {
-        (trail ^ u64::from(*byte)).wrapping_mul(FACTOR).rotate_left(23)
-    })
-}
-
-fn replay(text: &[u8], checked: bool) -> Replayed {
-    let mut replayed = Replayed::default();
-    let Replayed {
-        pins,
-        lines,
-        unreadable,
-        trail,
-    } = &mut replayed;
-    for line in text.split(|byte| *byte == b'\n') {
-        // A write that never reached the medium reads as zeros.
-        let begin = line.iter().position(|byte| *byte != 0).unwrap_or(line.len());
-        let line = &line[begin..];
-        if line.is_empty() {
-            continue;
-        }
-        *lines += 1;
-        let change = parse(line, checked);
-        if change.is_some() {
-            *trail = follow(*trail, line);
-        }
-        match change {
-            Some(('+', pin)) => drop(pins.insert(pin)),
-            Some((_, pin)) => drop(pins.remove(&pin)),
-            None => *unreadable += 1,
-        }
-    }
-    replayed
-}
-
-fn parse(line: &[u8], checked: bool) -> Option<(char, Pin)> {
-    let mut line = std::str::from_utf8(line).ok()?;
-    if checked {
-        let (change, found) = line.rsplit_once('\t')?;
-        if found != check(change) {
-            return None;
-        }
-        line = change;
-    }
-    let (sign, rest) = line.split_once(' ')?;
-    let (cid, owner) = rest.split_once(' ')?;
-    check_owner(owner).ok()?;
-    let pin = Pin {
-        owner: owner.to_owned(),
-        cid: cid_from_text(cid).ok()?,
-    };
-    match sign {
-        "+" => Some(('+', pin)),
-        "-" => Some(('-', pin)),
-        _ => None,
     }
 }
 
@@ -288,42 +296,9 @@ fn least_cid() -> Cid {
     least.and_then(|hash| Cid::new_v0(hash).ok()).unwrap_or_default()
 }
 
-/// Writes a journal of these pins alone. Gives its trail.
-fn write_anew(disk: &Disk, path: &Path, pins: &BTreeSet<Pin>) -> Result<u64, StoreError> {
-    let mut text = HEADER.to_owned();
-    let mut trail = 0;
-    for pin in pins {
-        let line = line('+', pin);
-        trail = follow(trail, line.as_bytes());
-        text.push_str(&line);
-    }
-    disk.replace(path, text.as_bytes(), Access::Owner)?;
-    Ok(trail)
-}
-
-fn line(sign: char, pin: &Pin) -> String {
-    let change = format!("{sign} {} {}", pin.cid, pin.owner);
-    let check = check(&change);
-    format!("{change}\t{check}\n")
-}
-
-fn check(change: &str) -> String {
-    let digest = sha2_256(change.as_bytes());
-    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
-    let bytes = digest.digest()[..CHECK_BYTES].iter();
-    bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-fn check_owner(owner: &str) -> Result<(), StoreError> {
-    if owner.is_empty() || owner.len() > MAX_OWNER_BYTES || owner.chars().any(char::is_control) {
-        return Err(StoreError::BadOwner(owner.chars().take(MAX_OWNER_BYTES).collect()));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{collections::BTreeSet, fs};
 
     use super::*;
     use crate::block::{Block, RAW};
@@ -427,6 +402,84 @@ mod tests {
             assert_eq!(all.len(), if ["", "d"].contains(&owner) { 0 } else { 4 });
             assert!(all.iter().all(|pin| pins.contains(pin)) && !pins.contains(&pin(owner, 9)));
             assert_eq!(pins.list(Some(owner)), all, "{owner:?}");
+        }
+    }
+
+    /// So many pins that the journal is written anew with the last of them.
+    const MANY: u64 = JOURNAL_SLACK_LINES + JOURNAL_SLACK_LINES / (SLACK_PART - 1) + 1;
+
+    /// A journal that was written anew with pins of 40 owners, and some changes behind.
+    fn long(path: &Path) -> Pins {
+        let (pins, _) = open(path);
+        for n in 0..MANY {
+            insert(&pins, &pin(&format!("owner {}", n % 40), (n / 40) as u8));
+        }
+        assert_eq!(pins.state().known.changes.len(), 0, "written anew");
+        assert!(pins.remove(&pin("owner 7", 3)).unwrap());
+        insert(&pins, &pin("owner 7", 200));
+        insert(&pins, &pin("another", 1));
+        assert!(pins.remove(&pin("another", 1)).unwrap());
+        assert!(pins.remove(&pin("owner 8", 0)).unwrap());
+        insert(&pins, &pin("owner 8", 0));
+        pins
+    }
+
+    #[test]
+    fn a_journal_that_was_written_anew_says_the_same_as_its_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pins");
+        let pins = long(&path);
+        let mut expected: BTreeSet<Pin> = (0..MANY)
+            .map(|n| pin(&format!("owner {}", n % 40), (n / 40) as u8))
+            .collect();
+        expected.remove(&pin("owner 7", 3));
+        expected.insert(pin("owner 7", 200));
+        let expected: Vec<Pin> = expected.into_iter().collect();
+        let (again, unreadable) = open(&path);
+        assert_eq!((again.state().known.sorted.pins, unreadable), (MANY, 0));
+        for pins in [&pins, &again] {
+            assert_eq!(pins.list(None), expected);
+            assert_eq!(pins.len(), expected.len());
+            for owner in (0..40)
+                .map(|n| format!("owner {n}"))
+                .chain(["owner".into(), "another".into(), "p".into()])
+            {
+                let of: Vec<&Pin> = expected.iter().filter(|pin| pin.owner == owner).collect();
+                assert_eq!(pins.list(Some(&owner)).iter().collect::<Vec<_>>(), of, "{owner}");
+                for n in 0..=255 {
+                    let pin = pin(&owner, n);
+                    assert_eq!(pins.contains(&pin), of.contains(&&pin), "{owner} {n}");
+                }
+            }
+        }
+        assert_eq!(again.trail(), pins.trail());
+    }
+
+    #[test]
+    fn damage_in_what_was_written_anew_costs_the_lines_that_it_is_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pins");
+        let pins = long(&path);
+        let (all, text) = (pins.list(None), fs::read(&path).unwrap());
+        let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+        // The line that tells of the part, and one that is in it.
+        let part: usize = lines[..2].iter().map(|line| line.len()).sum();
+        let within = lines[..500].iter().map(|line| line.len()).sum::<usize>() + 5;
+        for (at, lost) in [(part - 3, 0), (within, 1)] {
+            let mut damaged = text.clone();
+            damaged[at] ^= 1;
+            fs::write(&path, damaged).unwrap();
+            let (pins, unreadable) = open(&path);
+            assert_eq!(all.len() - pins.len(), lost);
+            // The line that tells of the part says nothing now.
+            assert_eq!(unreadable, 1 + lost as u64);
+            assert!(pins.list(None).iter().all(|pin| all.contains(pin)));
+        }
+        // Every line that is lost is missed.
+        for lost in [1, 2, 600, lines.len() - 1] {
+            let rest = lines.iter().enumerate().filter(|(at, _)| *at != lost);
+            fs::write(&path, rest.flat_map(|(_, line)| line.to_vec()).collect::<Vec<u8>>()).unwrap();
+            assert_ne!(open(&path).0.trail(), pins.trail(), "line {lost}");
         }
     }
 

@@ -1,18 +1,17 @@
 //! What pins reach.
 
-use std::collections::HashSet;
-
 use multihash::Multihash;
 
 use super::{
     blocks::Blocks as _,
     content::EVERYTHING,
     error::StoreError,
+    met::{Met, Visited},
     pins::Pin,
     place::{Place, Position},
     state::Store,
 };
-use crate::block::{Block, Cid, RAW, SHA2_256, inherent, sha2_256};
+use crate::block::{Block, Cid, RAW, inherent};
 
 /// Says that the index was made again and no collection has settled since what is missing.
 pub(super) const UNSETTLED: &str = "rebuilt, not collected since";
@@ -42,13 +41,24 @@ pub struct Missing {
     pub was_here: bool,
 }
 
+/// Whether leaves that pins reach are looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaves {
+    /// They lead nowhere, so what is kept does not depend on whether they are here. Nine of ten blocks are leaves.
+    Believed,
+    /// So that those that are missing are named. Ends when as many are as are told.
+    LookedFor,
+}
+
 /// The blocks that pins keep.
 #[derive(Default)]
 pub(super) struct Reach {
-    /// By multihash: the bytes live whatever codec they are reached under. 32 bytes each, since there may be millions.
-    live: HashSet<[u8; 32]>,
+    /// By multihash: the bytes live whatever codec they are reached under.
+    live: Met,
     /// How many blocks that is.
     pub(super) blocks: u64,
+    /// How many of them were found to be missing.
+    pub(super) gone: u64,
     /// How many pins were followed.
     pub(super) pins: u64,
     /// Those that could not be followed, up to a bound.
@@ -59,21 +69,10 @@ pub(super) struct Reach {
     pub(super) limit: Position,
 }
 
-fn digest_of(hash: &Multihash<64>) -> [u8; 32] {
-    match <[u8; 32]>::try_from(hash.digest()) {
-        Ok(digest) if hash.code() == SHA2_256 => digest,
-        _ => {
-            let mut key = [0; 32];
-            key.copy_from_slice(sha2_256(&hash.to_bytes()).digest());
-            key
-        }
-    }
-}
-
 impl Reach {
     /// Whether a pin reaches the bytes.
     pub(super) fn contains(&self, hash: &Multihash<64>) -> bool {
-        self.live.contains(&digest_of(hash))
+        self.live.contains(hash)
     }
 
     /// Whether the bytes at this place must stay.
@@ -103,32 +102,39 @@ impl Store {
     ///
     /// A block that cannot be parsed is kept and leads nowhere: it led nowhere when it was fetched, too. One that is
     /// missing and never was here leads to nothing that was kept for its sake. One that is missing and was here leaves
-    /// everything in doubt that was here at the collection before.
+    /// everything in doubt that was here at the collection before. Leaves are not looked for.
     pub(super) fn reach(&self, links: Links<'_>) -> Result<Reach, StoreError> {
-        self.reach_of(self.pins(None)?, links)
+        self.reach_of(self.pins(None)?, links, Leaves::Believed)
     }
 
-    fn reach_of(&self, pins: Vec<Pin>, links: Links<'_>) -> Result<Reach, StoreError> {
+    /// The first blocks that pins need and that are missing, leaves among them. Each is looked for, which takes a long time.
+    pub(super) fn missing(&self, links: Links<'_>) -> Result<Vec<Missing>, StoreError> {
+        Ok(self.reach_of(self.pins(None)?, links, Leaves::LookedFor)?.missing)
+    }
+
+    fn reach_of(&self, pins: Vec<Pin>, links: Links<'_>, leaves: Leaves) -> Result<Reach, StoreError> {
         let mut reach = Reach::default();
-        let mut followed: HashSet<(u64, [u8; 32])> = HashSet::new();
+        let mut followed = Visited::new();
         let mut due = Vec::new();
         for pin in pins {
             reach.pins += 1;
             due.push(pin.cid);
             while let Some(cid) = due.pop() {
-                let digest = digest_of(cid.hash());
                 let own = inherent(&cid);
-                if own.is_none() && reach.live.insert(digest) {
-                    reach.blocks += 1;
-                }
+                let is_new = own.is_none() && reach.live.insert(cid.hash());
+                reach.blocks += u64::from(is_new);
                 if cid.codec() == RAW {
                     // Followed too, so that one that is missing is named once.
-                    if own.is_none() && !self.has(&cid)? && followed.insert((RAW, digest)) {
+                    let looked_for = own.is_none() && leaves == Leaves::LookedFor && followed.insert(&cid);
+                    if looked_for && !self.has(&cid)? {
                         reach.miss(&pin.owner, &cid, "it is missing".to_owned(), false);
+                        if reach.missing.len() >= MAX_NAMED {
+                            return Ok(reach);
+                        }
                     }
                     continue;
                 }
-                if !followed.insert((cid.codec(), digest)) {
+                if !followed.insert(&cid) {
                     continue;
                 }
                 let found = match own {
@@ -136,6 +142,7 @@ impl Store {
                     None => self.get(&cid)?,
                 };
                 let Some(block) = found else {
+                    reach.gone += u64::from(is_new);
                     let doubt = self.doubt(&cid)?;
                     if let Some(limit) = doubt {
                         reach.limit = reach.limit.max(limit);
@@ -157,7 +164,8 @@ impl Store {
     pub(super) fn reach_of_pins(&self, but: Option<&str>) -> Result<Reach, StoreError> {
         let mut pins = self.pins(None)?;
         pins.retain(|pin| Some(pin.owner.as_str()) != but);
-        self.reach_of(pins, &|block| crate::dag::links(block).map_err(Into::into))
+        let links = |block: &Block| crate::dag::links(block).map_err(Into::into);
+        self.reach_of(pins, &links, Leaves::Believed)
     }
 
     /// Up to where in the packs there may be blocks that only this missing one linked to; nothing if it never was here.

@@ -94,14 +94,10 @@ impl Admission {
     }
 
     /// What was used since this was last told: connections, and peers.
-    pub(crate) fn used(
-        &mut self,
-        connections: impl IntoIterator<Item = ConnectionId>,
-        peers: impl IntoIterator<Item = PeerId>,
-    ) {
+    pub(crate) fn used(&mut self, connections: impl IntoIterator<Item = ConnectionId>, peers: &HashSet<PeerId>) {
         let now = Instant::now();
         connections.into_iter().for_each(|id| self.seats.used(&id, now));
-        peers.into_iter().for_each(|peer| self.seats.used_by(&peer, now));
+        self.seats.used_by(peers, now);
     }
 
     /// The peers of the routing tables.

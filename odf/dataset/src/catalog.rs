@@ -428,8 +428,11 @@ impl Catalog {
     }
 
     fn check_free(&self, name: &DatasetName, except: Option<DatasetId>) -> Result<(), CatalogError> {
-        let taken = |entry: &Entry| entry.name.as_ref() == Some(name) && Some(entry.id) != except;
-        match self.entries()?.into_iter().find(taken) {
+        let called = self.called()?;
+        let mut taken = called
+            .iter()
+            .filter(|(id, called)| called == name && Some(*id) != except);
+        match taken.find_map(|(id, _)| self.entry(*id)) {
             Some(entry) => Err(CatalogError::NameTaken {
                 name: name.to_string(),
                 id: entry.id,
@@ -438,11 +441,18 @@ impl Catalog {
         }
     }
 
+    /// What is called how, by the names alone: a third of what there is to be read. Datasets that are still being received may
+    /// be among them, and what has no name that can be read is not.
+    fn called(&self) -> Result<Vec<(DatasetId, DatasetName)>, CatalogError> {
+        let called = |id: DatasetId| Some((id, self.name(&id)?));
+        Ok(look_at_each(&self.ids()?, &called))
+    }
+
     /// A name that is free: `wanted`, or `wanted-2` and so on.
     pub fn free_name(&self, wanted: &DatasetName) -> Result<DatasetName, CatalogError> {
-        let entries = self.entries()?;
-        let free = |name: &DatasetName| !entries.iter().any(|entry| entry.name.as_ref() == Some(name));
-        let numbered = (2..=entries.len() + 2).filter_map(|n| format!("{wanted}-{n}").parse().ok());
+        let called = self.called()?;
+        let free = |name: &DatasetName| !called.iter().any(|(_, called)| called == name);
+        let numbered = (2..=called.len() + 2).filter_map(|n| format!("{wanted}-{n}").parse().ok());
         Ok(std::iter::once(wanted.clone())
             .chain(numbered)
             .find(free)

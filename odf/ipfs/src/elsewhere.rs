@@ -42,8 +42,15 @@ pub fn seen(store: &Store, status: &NameStatus, now: SystemTime) -> Result<Optio
 /// cannot be remembered counts as not found.
 pub async fn look(local: &Local, node: &Node, names: &[NameStatus], patience: Duration) {
     let mut looks = JoinSet::new();
+    // Another one is the first each time, so that none is left out for ever where there are more than there is time for.
+    let first = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos()
+        % names.len().max(1) as u128;
+    let (later, sooner) = names.split_at(first as usize);
     let search = async {
-        for status in names.iter().filter(|status| status.own) {
+        for status in sooner.iter().chain(later).filter(|status| status.own) {
             let Some(root) = root_of(status) else { continue };
             if looks.len() >= MAX_AT_ONCE {
                 looks.join_next().await;

@@ -182,6 +182,31 @@ fn a_strangers_pin_does_not_keep_gc_from_running() {
 }
 
 #[test]
+fn a_leaf_that_is_missing_is_named_once_and_costs_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (here, gone, garbage) = (block(1, 100), block(2, 100), block(3, 100));
+    let root = node(&[&here, &gone]);
+    let other = node(&[&gone, &root]);
+    store.put(&[here.clone(), garbage, root, other.clone()]).unwrap();
+    store.pin("p", other.cid()).unwrap();
+    let report = store.gc().unwrap();
+    let named: Vec<_> = report
+        .missing
+        .iter()
+        .map(|missing| (missing.cid, missing.was_here))
+        .collect();
+    assert_eq!(named, [(*gone.cid(), false)]);
+    assert_eq!(
+        (report.kept_blocks, report.removed_blocks, report.doubtful_blocks),
+        (4, 1, 0)
+    );
+    store.put(&[gone]).unwrap();
+    assert_eq!(store.gc().unwrap().missing, []);
+    assert!(store.has(here.cid()).unwrap());
+}
+
+#[test]
 fn blocks_put_while_gc_runs_stay() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

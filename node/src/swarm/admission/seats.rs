@@ -147,9 +147,9 @@ impl Seats {
         }
     }
 
-    /// As [`used`](Self::used), for whichever connection to `peer`.
-    pub(super) fn used_by(&mut self, peer: &PeerId, now: Instant) {
-        for seat in self.seats.values_mut().filter(|seat| seat.peer == *peer) {
+    /// As [`used`](Self::used), for all connections to these peers.
+    pub(super) fn used_by(&mut self, peers: &HashSet<PeerId>, now: Instant) {
+        for seat in self.seats.values_mut().filter(|seat| peers.contains(&seat.peer)) {
             seat.used = Some(now);
         }
     }

@@ -1,38 +1,8 @@
-//! The nodes that one walk has met, in little memory: a stranger's DAG may have millions.
-
-use std::collections::HashSet;
-use std::hash::{BuildHasher as _, RandomState};
+//! The nodes of a walk that are to be named at its end, in little memory: a stranger's DAG may have millions.
 
 use multihash::Multihash;
 
 use crate::block::{Cid, DAG_CBOR, DAG_PB, SHA2_256};
-
-/// A set of CIDs, 16 bytes each. Two CIDs are taken for one if 128 bits of their hashes agree; the keys of the hashes are
-/// random, so nobody can make such a pair.
-pub(super) struct Visited {
-    keys: [RandomState; 2],
-    seen: HashSet<u128>,
-}
-
-impl Visited {
-    pub(super) fn new() -> Self {
-        Self {
-            keys: [RandomState::new(), RandomState::new()],
-            seen: HashSet::new(),
-        }
-    }
-
-    /// Adds a CID. Whether it was not there.
-    pub(super) fn insert(&mut self, cid: &Cid) -> bool {
-        let [high, low] = [&self.keys[0], &self.keys[1]].map(|key| u128::from(key.hash_one(cid)));
-        self.seen.insert(high << 64 | low)
-    }
-
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.seen.len()
-    }
-}
 
 /// Nodes that are to be named later, 33 bytes each if they are of the usual kind.
 #[derive(Default)]
@@ -71,17 +41,6 @@ impl Nodes {
 mod tests {
     use super::*;
     use crate::block::{Block, RAW};
-
-    #[test]
-    fn each_cid_is_met_once() {
-        let mut visited = Visited::new();
-        let cids = [DAG_PB, DAG_CBOR, RAW].map(|codec| *Block::new(codec, &b"same bytes"[..]).unwrap().cid());
-        for cid in &cids {
-            assert!(visited.insert(cid));
-            assert!(!visited.insert(cid));
-        }
-        assert_eq!(visited.len(), cids.len());
-    }
 
     #[test]
     fn nodes_come_back_as_they_were() {
