@@ -39,7 +39,7 @@ mod survey;
 mod tests;
 mod upkeep;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -264,6 +264,16 @@ impl Names {
 /// The store cannot be read.
 pub fn kept(store: &Store) -> Result<Vec<NameStatus>, StoreError> {
     kept_in(&States::new(store.table(TABLE)?))
+}
+
+/// The names that were published from here once, and no longer, as `store` remembers them. No record is checked for it, so that
+/// a listing of many datasets costs no signature. Needs no running peer.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn withdrawn(store: &Store) -> Result<HashSet<Name>, StoreError> {
+    let all = States::new(store.table(TABLE)?).all()?.into_iter();
+    Ok(all.filter(|(_, entry)| entry.withdrawn).map(|(name, _)| name).collect())
 }
 
 /// Whether a name that is own or followed, as `store` remembers it, stands for `root` or something below it. However many

@@ -1,13 +1,11 @@
 //! `odfs list`
 
-use std::collections::HashSet;
-
 use clap::Args;
 use odf::catalog::{self, Entry};
 use odf::dataset::Summary;
 use odf::metadata::DatasetKind;
 use odf::pull::name_of;
-use odf_node::ipns::{self, Name};
+use odf_node::ipns;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -32,12 +30,7 @@ pub(super) fn run(args: &ListArgs, session: &Session, io: &mut Io) -> Result<(),
     let catalog = session.workspace()?.catalog();
     let format = args.output.format(io);
     let copies = session.workspace()?.copies().listing()?;
-    let kept = ipns::kept(session.workspace()?.store())?;
-    let withdrawn: HashSet<Name> = kept
-        .iter()
-        .filter(|kept| kept.withdrawn)
-        .map(|kept| kept.name)
-        .collect();
+    let withdrawn = ipns::withdrawn(session.workspace()?.store())?;
     let listed: Vec<Listed> = catalog
         .listing()?
         .into_iter()
