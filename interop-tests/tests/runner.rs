@@ -6,6 +6,7 @@
 mod browser;
 mod clone;
 mod corrections;
+mod cost;
 mod crashes;
 mod cuts;
 mod differential;

@@ -156,6 +156,14 @@ impl Node {
         self.inner.routing.provide(cids, DEFAULT_DEADLINE).await
     }
 
+    /// As [`Self::provide`], with nobody waiting for the peers to be told. See [`Routing::provide_beside`].
+    ///
+    /// # Errors
+    /// The schedule cannot be written.
+    pub async fn provide_beside(&self, cids: Vec<Cid>) -> Result<(), RoutingError> {
+        self.inner.routing.provide_beside(cids, DEFAULT_DEADLINE).await
+    }
+
     /// Peers that say they have `cid`. See [`Routing::find_providers`].
     ///
     /// # Errors

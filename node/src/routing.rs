@@ -170,10 +170,36 @@ impl Routing {
     /// # Errors
     /// The schedule cannot be written, or the peer has been shut down.
     pub async fn provide(&self, cids: Vec<Cid>, deadline: Duration) -> Result<Announced, RoutingError> {
+        let keys = self.schedule(cids).await?;
+        self.announce_all(keys, deadline).await
+    }
+
+    /// As [`Self::provide`], with nobody waiting for the peers to be told: that begins now and goes on beside. What is not told
+    /// when this peer stops is told by the next one on the store.
+    ///
+    /// # Errors
+    /// The schedule cannot be written.
+    pub async fn provide_beside(&self, cids: Vec<Cid>, deadline: Duration) -> Result<(), RoutingError> {
+        let keys = self.schedule(cids).await?;
+        let routing = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = routing.announce_all(keys, deadline).await {
+                tracing::debug!(%error, "announcements are put off");
+            }
+        });
+        Ok(())
+    }
+
+    /// Makes keys due now.
+    async fn schedule(&self, cids: Vec<Cid>) -> Result<HashSet<Vec<u8>>, RoutingError> {
         let keys: HashSet<Vec<u8>> = cids.iter().map(|cid| cid.hash().to_bytes()).collect();
-        let total = keys.len();
         let schedule = self.schedule.clone();
-        let keys = blocking(move || schedule.add(keys.iter().map(Vec::as_slice)).map(|()| keys)).await?;
+        Ok(blocking(move || schedule.add(keys.iter().map(Vec::as_slice)).map(|()| keys)).await?)
+    }
+
+    /// Announces keys that are in the schedule, for at most `deadline`.
+    async fn announce_all(&self, keys: HashSet<Vec<u8>>, deadline: Duration) -> Result<Announced, RoutingError> {
+        let total = keys.len();
         if self.table_sizes().target().is_none() {
             return Ok(Announced {
                 reached: 0,

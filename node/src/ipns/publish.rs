@@ -6,6 +6,7 @@ use std::time::Duration;
 use libp2p::identity::Keypair;
 
 use super::record::{Contents, Name, Record, RecordError};
+use super::state::Known;
 use super::{DEFAULT_TTL, DEFAULT_VALIDITY, Names};
 use crate::routing::{Network, RoutingError};
 use crate::store::StoreError;
@@ -150,7 +151,7 @@ impl Names {
         )?;
         lock(&self.inner.used_keys).insert(name, key.clone());
         let (made, expected) = (record.bytes().to_vec(), options.expected.clone());
-        self.update(&name, move |entry| {
+        let note = move |entry: &mut Known| {
             if !renewed || entry.published.is_empty() {
                 entry.published = made;
             }
@@ -158,9 +159,8 @@ impl Names {
             if expected.is_none_or(|expected| entry.rival_says(&name, &expected)) {
                 entry.rival.clear();
             }
-        })
-        .await?;
-        self.keep_own(&name, &record).await?;
+        };
+        self.keep_own(&name, &record, note).await?;
 
         let (network, holders) = self.put(&name, &record, &survey, options.enough).await?;
         self.note_put(&name, &record, network, holders).await;
@@ -174,12 +174,18 @@ impl Names {
         })
     }
 
-    /// Keeps a record of an own name, for ourselves and for whoever asks.
-    pub(super) async fn keep_own(&self, name: &Name, record: &Record) -> Result<(), StoreError> {
+    /// Keeps a record of an own name, for ourselves and for whoever asks, and in the same step what `note` changes.
+    pub(super) async fn keep_own(
+        &self,
+        name: &Name,
+        record: &Record,
+        note: impl FnOnce(&mut Known) + Send + 'static,
+    ) -> Result<(), StoreError> {
         let (states, records) = (self.inner.states.clone(), self.inner.records.clone());
         let (name, record) = (*name, record.clone());
         blocking(move || {
             states.update(&name, |entry| {
+                note(entry);
                 entry.own = true;
                 entry.withdrawn = false;
                 entry.offer(&record);

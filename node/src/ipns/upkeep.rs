@@ -112,7 +112,7 @@ impl Names {
             let signed = blocking(move || names.signed_anew(&old)).await;
             match signed {
                 Some(anew) => {
-                    self.keep_own(name, &anew).await?;
+                    self.keep_own(name, &anew, |_| ()).await?;
                     record = anew;
                 }
                 None => tracing::warn!(%name, "the record ends soon and the key to sign it anew is not at hand"),

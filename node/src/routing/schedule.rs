@@ -29,6 +29,9 @@ pub const RETRY_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// Table of a store in which the schedule is.
 pub(crate) const TABLE: &str = "provide";
 
+/// How many keys change in one step.
+const KEYS_AT_ONCE: usize = 64;
+
 const KEY: u8 = b'k';
 const DUE: u8 = b'd';
 
@@ -72,13 +75,12 @@ impl Schedule {
 
     /// Adds keys, due at once. Those already there become due at once too.
     pub(crate) fn add<'a>(&self, keys: impl IntoIterator<Item = &'a [u8]>) -> Result<(), StoreError> {
-        let now = self.clock.unix();
-        keys.into_iter().try_for_each(|key| self.set_due(key, Some(now)))
+        self.set_due(keys, Some(self.clock.unix()))
     }
 
     /// Stops providing `key`. Others forget it when their record expires.
     pub(crate) fn remove(&self, key: &[u8]) -> Result<(), StoreError> {
-        self.set_due(key, None)
+        self.set_due([key], None)
     }
 
     /// Notes that an announcement has been made or tried, and how long to wait for the next. A key that was removed
@@ -87,7 +89,7 @@ impl Schedule {
         if !self.contains(key) {
             return Ok(());
         }
-        self.set_due(key, Some(self.clock.unix() + wait.as_secs()))
+        self.set_due([key], Some(self.clock.unix() + wait.as_secs()))
     }
 
     /// Up to `limit` keys that are due, the longest overdue first.
@@ -121,7 +123,7 @@ impl Schedule {
             }
             retries.push(key.to_vec());
         }
-        retries.iter().try_for_each(|key| self.set_due(key, Some(now)))
+        self.set_due(retries.iter().map(Vec::as_slice), Some(now))
     }
 
     /// Number of keys provided.
@@ -134,21 +136,31 @@ impl Schedule {
         Ok(stored.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?))))
     }
 
-    fn set_due(&self, key: &[u8], due: Option<u64>) -> Result<(), StoreError> {
-        let mut changes = Vec::with_capacity(3);
-        if let Some(old) = self.due_of(key)? {
-            changes.push(([&[DUE][..], &old.to_be_bytes(), key].concat(), None));
+    /// Makes keys due then, or drops them: some in one step each, because each step costs as much as many changes.
+    fn set_due<'a>(&self, keys: impl IntoIterator<Item = &'a [u8]>, due: Option<u64>) -> Result<(), StoreError> {
+        let mut keys = keys.into_iter().peekable();
+        while keys.peek().is_some() {
+            let step: Vec<&[u8]> = keys.by_ref().take(KEYS_AT_ONCE).collect();
+            let mut changes = Vec::with_capacity(3 * step.len());
+            for key in &step {
+                if let Some(old) = self.due_of(key)? {
+                    changes.push(([&[DUE][..], &old.to_be_bytes(), key].concat(), None));
+                }
+                if let Some(due) = due {
+                    changes.push(([&[DUE][..], &due.to_be_bytes(), key].concat(), Some(Vec::new())));
+                }
+                changes.push(([&[KEY], *key].concat(), due.map(|due| due.to_be_bytes().to_vec())));
+            }
+            self.table.apply(&changes)?;
+            let mut known = lock(&self.known);
+            for key in step {
+                let number = self.numbers.hash_one(key);
+                match due {
+                    Some(_) => known.insert(number),
+                    None => known.remove(&number),
+                };
+            }
         }
-        if let Some(due) = due {
-            changes.push(([&[DUE][..], &due.to_be_bytes(), key].concat(), Some(Vec::new())));
-        }
-        changes.push(([&[KEY], key].concat(), due.map(|due| due.to_be_bytes().to_vec())));
-        self.table.apply(&changes)?;
-        let number = self.numbers.hash_one(key);
-        match due {
-            Some(_) => lock(&self.known).insert(number),
-            None => lock(&self.known).remove(&number),
-        };
         Ok(())
     }
 }
@@ -196,6 +208,22 @@ mod tests {
         assert!(schedule.due(10).unwrap().is_empty());
         schedule.retry_now(10).unwrap();
         assert_eq!(schedule.due(10).unwrap(), [b"a".to_vec()]);
+    }
+
+    #[test]
+    fn more_keys_than_change_in_one_step_are_all_there_and_a_key_twice_is_one() {
+        let (table, now) = (Table::in_memory(), Arc::new(AtomicU64::new(1_000_000)));
+        let schedule = schedule(&table, &now);
+        let keys: Vec<Vec<u8>> = (0..=KEYS_AT_ONCE).map(|n| n.to_be_bytes().to_vec()).collect();
+        let twice = keys.iter().chain(&keys).map(Vec::as_slice);
+        schedule.add(twice).unwrap();
+        assert_eq!(
+            (schedule.len(), schedule.due(1000).unwrap().len()),
+            (keys.len(), keys.len())
+        );
+        now.fetch_add(1, Ordering::Relaxed);
+        schedule.add([&keys[0][..], &keys[0]]).unwrap();
+        assert_eq!(table.scan_prefix(b"").count(), 2 * keys.len());
     }
 
     #[test]

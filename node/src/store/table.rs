@@ -80,14 +80,7 @@ impl Table {
                 if changes.iter().any(|(_, value)| value.is_some()) {
                     guard.room()?;
                 }
-                let mut batch = sled::Batch::default();
-                for (key, value) in changes {
-                    match value {
-                        Some(value) => batch.insert(&key[..], &value[..]),
-                        None => batch.remove(&key[..]),
-                    }
-                }
-                guard.run(|| tree.apply_batch(batch))?;
+                guard.run(|| apply_to(tree, changes))?;
             }
             Backing::Memory(map) => {
                 let mut map = map.write().unwrap_or_else(PoisonError::into_inner);
@@ -150,6 +143,27 @@ impl Iterator for Scan {
             Self::Memory(iter) => iter.next().map(Ok),
         }
     }
+}
+
+/// Makes the changes in one step. One change is a step by itself: a batch of sled's, whatever is in it, closes the buffer that
+/// is being filled twice, and each time all threads of sled's are woken to write it.
+fn apply_to(tree: &sled::Tree, changes: &[Change]) -> sled::Result<()> {
+    match changes {
+        [] => {}
+        [(key, Some(value))] => drop(tree.insert(key, &value[..])?),
+        [(key, None)] => drop(tree.remove(key)?),
+        several => {
+            let mut batch = sled::Batch::default();
+            for (key, value) in several {
+                match value {
+                    Some(value) => batch.insert(&key[..], &value[..]),
+                    None => batch.remove(&key[..]),
+                }
+            }
+            tree.apply_batch(batch)?;
+        }
+    }
+    Ok(())
 }
 
 fn check(len: usize, limit: usize) -> Result<(), StoreError> {

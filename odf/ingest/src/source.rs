@@ -27,6 +27,7 @@ mod progress;
 mod rows;
 mod step;
 mod table;
+mod tick;
 mod told;
 
 use ahead::Ahead;

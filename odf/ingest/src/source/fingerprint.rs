@@ -4,13 +4,11 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-/// Longer than the time of files stands still.
-const TICK: Duration = Duration::from_millis(20);
+use super::tick;
 
 /// How long a file must have been left alone before a later change shows in its times for sure, in seconds. Clocks of file
 /// systems tick in milliseconds, on some in seconds; a server's may go a little wrong; and what is written through a memory
@@ -35,8 +33,7 @@ impl Fingerprint {
     /// count time in ticks, and another change within the same tick would not show.
     pub fn of(path: &Path) -> io::Result<Fingerprint> {
         let mut metadata = fs::metadata(path)?;
-        if metadata.modified()?.elapsed().is_ok_and(|age| age < TICK) {
-            thread::sleep(TICK);
+        if tick::pass(path, metadata.modified()?) {
             metadata = fs::metadata(path)?;
         }
         Ok(Fingerprint::of_metadata(&metadata))
@@ -78,6 +75,18 @@ impl Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_changed_after_the_wait_looks_different() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        for n in 0..50 {
+            fs::write(&path, format!("{n:03} before")).unwrap();
+            let before = Fingerprint::of(&path).unwrap();
+            fs::write(&path, format!("{n:03} behind")).unwrap();
+            assert_ne!(before, Fingerprint::of(&path).unwrap(), "{n}");
+        }
+    }
 
     #[test]
     fn a_file_that_grew_is_the_same_one_of_no_earlier_time() {

@@ -147,6 +147,7 @@ async fn announce(
         return Ok(Some(root));
     }
     node.exchange().blocks_added(&root.entities());
-    node.provide(root.entities()).await?;
+    // Whoever pulls has what it came for: others are told while it goes on, or by the next peer here.
+    node.provide_beside(root.entities()).await?;
     Ok(Some(root))
 }
