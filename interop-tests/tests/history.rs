@@ -238,8 +238,20 @@ fn two_histories_are_seen_side_by_side() -> Outcome {
     assert!(here.listed("t-there")?.is_none());
     here.odfs(["verify", "t"])?;
 
-    // Who wants the other one is told what goes.
-    let forced = here.odfs(["pull", &address, "--force"])?;
+    // Who wants the other one is told what goes, and nothing goes unasked.
+    let ours = here.dataset("t")?.head;
+    let unasked = here.refused(["pull", &address, "--force", "-q"])?;
+    assert!(
+        unasked.code() == Some(7)
+            && unasked.stderr.contains("1 block(s) with 1 row(s) of 20")
+            && unasked
+                .stderr
+                .contains(&format!("`odfs pull {address} --force --yes` drops them")),
+        "{}",
+        unasked.stderr
+    );
+    assert_eq!(here.dataset("t")?.head, ours);
+    let forced = here.odfs(["pull", &address, "--force", "--yes"])?;
     assert!(
         forced.stderr.contains("1 block(s) with 1 row(s) of 20") && forced.stderr.contains("are dropped"),
         "{}",
