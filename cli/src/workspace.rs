@@ -222,7 +222,7 @@ impl WorkspaceDir {
                 Kind::Storage,
                 format!(
                     "the workspace {} is on a disk that is read-only, and every command, also one that only shows something, \
-                     writes there first: that it works on the workspace, and an index that it makes good",
+                     writes there first (its lock, and the index that it opens)",
                     self.root.display()
                 ),
             )

@@ -299,6 +299,42 @@ fn what_a_dataset_says_of_itself_stands_in_one_place() -> Outcome {
 }
 
 #[test]
+fn a_disk_that_is_full_or_read_only_is_called_that() -> Outcome {
+    let Some(workspace) = Workspace::on_small_disk(24 << 20)? else {
+        return Ok(());
+    };
+    workspace.write("t.csv", "id,v\n1,a\n")?;
+    workspace.publish(&["t.csv"])?;
+    let disk = workspace.disk().ok_or("a disk of its own")?;
+    disk.resize(disk.used()? + 4096)?;
+    let full = workspace.refused(["ingest", "t", "t.csv"])?;
+    assert_eq!(full.code(), Some(12), "{}", full.stderr);
+    let listed = workspace.run(["list", "-o", "json"])?;
+    says(&listed.stderr, &["the disk is full", "Free some space"]);
+    assert!(!listed.stderr.contains("damaged"), "{}", listed.stderr);
+    if listed.succeeded() {
+        assert!(listed.json()?[0]["Damaged"].is_null(), "{}", listed.text());
+    }
+    disk.resize(24 << 20)?;
+    assert!(workspace.odfs(["list"])?.stderr.is_empty());
+    disk.set_read_only(true)?;
+    for args in [&["list"][..], &["tail", "t"]] {
+        let refused = workspace.refused(args)?;
+        says(
+            &refused.stderr,
+            &[
+                "on a disk that is read-only",
+                "its lock",
+                "set ODFS_PATH to the copy",
+                "/datasets/ID/data",
+            ],
+        );
+    }
+    disk.set_read_only(false)?;
+    Ok(())
+}
+
+#[test]
 fn silence_is_for_messages_and_leaves_results() -> Outcome {
     let workspace = Workspace::new()?;
     workspace.write("t.csv", "id,v\n1,a\n")?;

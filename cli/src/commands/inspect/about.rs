@@ -157,10 +157,18 @@ fn merge(dataset: &Dataset) -> Option<&MergeStrategy> {
     dataset.state().merge_strategy()
 }
 
+/// The names of the columns but those that every dataset has.
 fn columns(dataset: &Dataset) -> Vec<&str> {
+    let vocabulary = dataset.state().vocabulary();
+    let system = [
+        &vocabulary.offset_column,
+        &vocabulary.operation_type_column,
+        &vocabulary.system_time_column,
+    ];
     let schema = dataset.state().schema.as_ref().and_then(|event| event.schema.as_ref());
     let fields = schema.map(|schema| schema.fields.as_slice()).unwrap_or_default();
-    fields.iter().map(|field| field.name.as_str()).collect()
+    let own = fields.iter().filter(|field| !system.contains(&&field.name));
+    own.map(|field| field.name.as_str()).collect()
 }
 
 /// What a strategy does with rows that come.
