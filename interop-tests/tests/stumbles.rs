@@ -291,7 +291,7 @@ fn what_a_dataset_says_of_itself_stands_in_one_place() -> Outcome {
         workspace
             .odfs(["inspect", "about", "t", "--attached", "README.md"])?
             .text(),
-        "# Levels\n"
+        "# Levels"
     );
     let refused = workspace.refused(["inspect", "about", "t", "--attached", "x"])?;
     says(&refused.stderr, &["attached are README.md"]);
