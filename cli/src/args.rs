@@ -14,13 +14,14 @@ const GLOBAL: &str = "Global options";
 /// Everything works on a workspace: the nearest `.odfs` directory upwards from here, else $ODFS_PATH, else the
 /// platform's data directory. It is made on first use. Several odfs processes may use it at the same time.
 #[derive(Parser, Debug)]
-#[command(name = "odfs", version, max_term_width = 120, disable_help_subcommand = true)]
+#[command(name = "odfs", version, max_term_width = 120)]
 pub(crate) struct Cli {
     /// Use the terms of ODF and IPFS in listings and reports, and show on standard error what the peer does (-vv: more).
     /// ODFS_LOG takes a filter such as odfs_node=debug
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = GLOBAL)]
     pub(crate) verbose: u8,
-    /// Say nothing on standard error but errors, and what somebody has to decide: for cron, which mails what is said
+    /// Say nothing on standard error but errors, and what somebody has to decide: for cron, which mails what is said. Results
+    /// stay on standard output
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GLOBAL)]
     pub(crate) quiet: bool,
     /// Answer every question with yes
@@ -92,8 +93,11 @@ mod tests {
             writeln!(page, "{}", line.trim_end()).unwrap();
         }
         page.push_str("```\n");
-        for inner in command.get_subcommands_mut().filter(|inner| !inner.is_hide_set()) {
-            describe(inner, page);
+        for inner in command.get_subcommands_mut() {
+            // That of clap says the same again.
+            if !inner.is_hide_set() && inner.get_name() != "help" {
+                describe(inner, page);
+            }
         }
     }
 
@@ -114,7 +118,7 @@ mod tests {
         let mut tree = tree().term_width(1000);
         tree.build();
         for command in tree.get_subcommands_mut() {
-            if !["ipfs", "system", "inspect"].contains(&command.get_name()) {
+            if !["ipfs", "system", "inspect", "help"].contains(&command.get_name()) {
                 speaks_plainly(command);
             }
         }
@@ -130,7 +134,7 @@ mod tests {
                 assert!(told.is_none(), "{}: {line}", command.get_name());
             }
         }
-        for inner in command.get_subcommands_mut() {
+        for inner in command.get_subcommands_mut().filter(|inner| inner.get_name() != "help") {
             speaks_plainly(inner);
         }
     }

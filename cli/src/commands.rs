@@ -25,6 +25,7 @@ mod diff;
 mod effect;
 mod export;
 mod ingest;
+mod init;
 mod input;
 mod inspect;
 mod ipfs;
@@ -32,6 +33,7 @@ mod key;
 mod list;
 mod log;
 mod new;
+mod newest;
 pub(crate) mod node;
 mod owner;
 mod place;
@@ -59,6 +61,7 @@ pub(crate) use place::{After, Place};
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     Demo(demo::DemoArgs),
+    Init(init::InitArgs),
     New(new::NewArgs),
     Add(add::AddArgs),
     Publish(publish::PublishArgs),
@@ -104,7 +107,7 @@ impl Command {
     /// Where the command runs.
     pub(crate) fn place(&self) -> Place {
         match self {
-            Self::Completions(_) | Self::Demo(_) | Self::New(_) => Place::Anywhere,
+            Self::Completions(_) | Self::Demo(_) | Self::Init(_) | Self::New(_) => Place::Anywhere,
             Self::System(command) => command.place(),
             Self::Config(_) => Place::Files,
             Self::Node(_) => Place::Serving { published: false },
@@ -118,6 +121,7 @@ pub(crate) fn run_anywhere(command: Command, tree: clap::Command, io: &mut Io) -
     match command {
         Command::Completions(args) => completions::run(&args, tree, io)?,
         Command::Demo(args) => demo::run(&args, io)?,
+        Command::Init(args) => init::run(&args, io)?,
         Command::New(args) => new::run(&args, io)?,
         Command::System(command) => system::run_anywhere(&command, io)?,
         other => return Err(misplaced(&other)),
@@ -170,7 +174,11 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Node(args) => return node::run(&args, session, io),
         Command::Ipfs(command) => ipfs::run(&command, session, io)?,
         Command::System(command) => system::run(&command, session, io)?,
-        other @ (Command::Config(_) | Command::Completions(_) | Command::Demo(_) | Command::New(_)) => {
+        other @ (Command::Config(_)
+        | Command::Completions(_)
+        | Command::Demo(_)
+        | Command::Init(_)
+        | Command::New(_)) => {
             return Err(misplaced(&other));
         }
     }

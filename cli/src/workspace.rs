@@ -76,6 +76,11 @@ impl WorkspaceDir {
         Self { root }
     }
 
+    /// The workspace that a directory has, or would have.
+    pub(crate) fn inside(dir: &Path) -> Self {
+        Self { root: dir.join(MARK) }
+    }
+
     /// Finds the workspace: the nearest `.odfs` from `cwd` upwards, else `$ODFS_PATH`, else the platform's data
     /// directory. Creates nothing.
     ///
@@ -213,6 +218,19 @@ impl WorkspaceDir {
                 "the workspace belongs to another user or is read-only; set ODFS_PATH to a directory of your own",
             ),
             Kind::DiskFull => failure,
+            _ if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Failure::new(
+                Kind::Storage,
+                format!(
+                    "the workspace {} is on a disk that is read-only, and every command, also one that only shows something, \
+                     writes there first (its lock, and the index that it opens)",
+                    self.root.display()
+                ),
+            )
+            .next(format!(
+                "make the disk writable; or copy {0} to one that is, and set ODFS_PATH to the copy. Rows can be read without \
+                 odfs: they are Parquet files in {0}/datasets/ID/data",
+                self.root.display()
+            )),
             _ => failure.next("check the workspace directory, or set ODFS_PATH to another one"),
         }
     }

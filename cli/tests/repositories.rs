@@ -186,7 +186,7 @@ fn heads_are_compared_both_ways() {
     old.run(&["push", "t", "--to", &address, "--force"]).ok();
     assert_eq!(fs::read_to_string(there.join("refs/head")).unwrap(), before);
     old.run(&["pull", &address]).ok();
-    let outcome = other.run(&["pull", "t", "--force"]);
+    let outcome = other.run(&["pull", "t", "--force", "--yes"]);
     assert!(
         outcome.err.contains("1 local block(s)") && outcome.err.contains(&head),
         "{}",
@@ -233,7 +233,7 @@ fn chains_that_diverged_are_told_apart_and_force_decides() {
         );
     }
     assert_eq!((head(&other), head(&sandbox)), (mine, theirs.clone()));
-    other.run(&["pull", &address, "--force"]).ok();
+    other.run(&["pull", &address, "--force", "--yes"]).ok();
     assert_eq!(head(&other), theirs);
     other.run(&["verify", "t"]).ok();
     assert_eq!(other.run(&["tail", "t"]).ok(), sandbox.run(&["tail", "t"]).ok());

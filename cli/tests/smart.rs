@@ -189,7 +189,7 @@ fn heads_are_compared_both_ways() {
     }
     assert_eq!(node.head("t"), Some(new.clone()));
     // Force decides, one way and the other.
-    let outcome = other.run(&["pull", "there/t", "--force"]);
+    let outcome = other.run(&["pull", "there/t", "--force", "--yes"]);
     assert!(outcome.err.contains("dropped"), "{}", outcome.err);
     outcome.ok();
     assert_eq!(head(&other), new);
@@ -214,7 +214,7 @@ fn heads_are_compared_both_ways() {
     }
     // A chain that another one replaced is replaced where it was pulled, too.
     other.run(&["pull", "there/t"]).failed(7);
-    other.run(&["pull", "there/t", "--force"]).ok();
+    other.run(&["pull", "there/t", "--force", "--yes"]).ok();
     assert_eq!(head(&other), head(&writer));
 }
 

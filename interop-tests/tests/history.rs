@@ -153,8 +153,14 @@ fn rows_come_back_as_a_new_block() -> Outcome {
     workspace.odfs(["verify", "t"])?;
     let again = workspace.odfs(["-y", "restore", "t", "3"])?;
     assert!(again.text().contains("already"), "{}", again.text());
-    // The file that was taken last is news again.
-    publish(&workspace, "1,Oslo\n2,Roma\n4,Kyiv\n3,Bern\n5,Lyon\n")?;
+    // The file that was taken last is news again, for who says so.
+    let unsaid = workspace.refused([&["publish", "t.csv", "--name", "t", "--exit"], &OPTIONS[..]].concat())?;
+    assert!(
+        unsaid.stderr.contains("would take that back (2 added, 1 corrected)"),
+        "{}",
+        unsaid.stderr
+    );
+    workspace.odfs([&["-y", "publish", "t.csv", "--name", "t", "--exit"], &OPTIONS[..]].concat())?;
     assert_eq!(rows(&workspace.odfs(["export", "t", "-"])?.text()).len(), 5);
 
     // Where rows only come, the ways on are named, and work.
@@ -238,8 +244,18 @@ fn two_histories_are_seen_side_by_side() -> Outcome {
     assert!(here.listed("t-there")?.is_none());
     here.odfs(["verify", "t"])?;
 
-    // Who wants the other one is told what goes.
-    let forced = here.odfs(["pull", &address, "--force"])?;
+    // Who wants the other one is told what goes, and nothing goes unasked.
+    let ours = here.dataset("t")?.head;
+    let unasked = here.refused(["pull", &address, "--force", "-q"])?;
+    assert!(
+        unasked.code() == Some(7)
+            && unasked.stderr.contains("1 block(s) with 1 row(s) of 20")
+            && unasked.stderr.contains("--force --yes` drops them"),
+        "{}",
+        unasked.stderr
+    );
+    assert_eq!(here.dataset("t")?.head, ours);
+    let forced = here.odfs(["pull", &address, "--force", "--yes"])?;
     assert!(
         forced.stderr.contains("1 block(s) with 1 row(s) of 20") && forced.stderr.contains("are dropped"),
         "{}",

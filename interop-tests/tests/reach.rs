@@ -165,7 +165,7 @@ fn what_an_owner_took_back_is_told_to_who_follows() -> Outcome {
         "{}",
         named.stderr
     );
-    there.odfs([&["pull", "t", "--force"][..], &peer].concat())?;
+    there.odfs([&["pull", "t", "--force", "--yes"][..], &peer].concat())?;
     assert_eq!(there.dataset("t")?.head, before);
     node.stop()?;
     Ok(())

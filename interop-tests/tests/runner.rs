@@ -33,6 +33,7 @@ mod replay;
 mod reports;
 mod shapes;
 mod strangers;
+mod stumbles;
 mod terminals;
 mod tidy;
 mod two_processes;

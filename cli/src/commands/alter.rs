@@ -10,6 +10,7 @@ use super::announce::ReportArgs;
 use super::batch::committed;
 use super::describe::DescribeArgs;
 use super::input::read_text;
+use super::newest::{Change, check_newest};
 use super::owner::pulled_from;
 use super::publish::{Types, parse_types};
 use crate::failure::{Failure, Kind};
@@ -37,6 +38,9 @@ pub(crate) struct AlterArgs {
     /// File, http(s) URL or `-` with MetadataEvent manifests, which are appended as they stand
     #[arg(short, long, value_name = "EVENTS")]
     file: Option<String>,
+    /// Address of a peer to ask what was published under the name, ending in /p2p/ID; may be repeated
+    #[arg(long = "peer", value_name = "MULTIADDR")]
+    peers: Vec<String>,
     #[command(flatten)]
     report: ReportArgs,
 }
@@ -61,6 +65,7 @@ pub(super) fn run(args: &AlterArgs, session: &Session, io: &mut Io) -> Result<()
     };
     let description = args.describe.read(io)?;
     let turn = session.turn(&mut dataset, io)?;
+    check_newest(&dataset, &args.peers, Change::ByHand, session, io)?;
     let mut events = given;
     let columns: Vec<_> = args.columns.iter().flat_map(|types| types.0.clone()).collect();
     if !columns.is_empty() {

@@ -110,7 +110,8 @@ fn delete(args: &DeleteArgs, told: &mut Vec<Value>, session: &Session, io: &mut 
             }
             Some(key) => io.say(format_args!(
                 "The key {key} stays: publishing the same file again goes on under the same published name, with what somebody in \
-                 reach then has of its rows. `odfs key rm {key}` removes it"
+                 reach then has of its rows; while nobody is in reach it is refused, and `--as new` publishes under another name. \
+                 `odfs key rm {key}` removes it"
             )),
             None => {}
         }

@@ -135,7 +135,10 @@ impl Description<'_> {
 }
 
 /// The files that are attached.
-fn attached(dataset: &Dataset) -> Result<Vec<AttachmentEmbedded>, Failure> {
+///
+/// # Errors
+/// The chain cannot be read.
+pub(super) fn attached(dataset: &Dataset) -> Result<Vec<AttachmentEmbedded>, Failure> {
     let Some(at) = dataset.state().attachments else {
         return Ok(Vec::new());
     };

@@ -1,7 +1,7 @@
 //! What new rows did to those that were there, in words: how many came, changed and went, and which were not taken.
 
 use odf::dataset::Dataset;
-use odf::ingest::{Effect, IngestError, Retracting};
+use odf::ingest::{Effect, IngestError, Options, Retracting};
 use odf::metadata::{DatasetKind, MergeStrategy, Multihash};
 use odf::workspace::TakeError;
 
@@ -112,14 +112,39 @@ pub(super) fn say_passed_over(
     Ok(())
 }
 
-/// Whether rows may go: asks where a snapshot would retract more than half of those that hold, and says how many may then.
+/// Whether rows may go: asks where a snapshot would retract more than half of those that hold, or a file undo what was done
+/// since it was published, and has the options allow it then.
 ///
 /// # Errors
 /// The answer is no, or there is nobody to ask, or the error is another one. Nothing was taken.
-pub(super) fn may_go(error: TakeError, table: &str, io: &mut Io) -> Result<Retracting, Failure> {
-    let TakeError::Ingest(IngestError::Drastic { effect, gone, .. }) = &error else {
-        return Err(error.into());
-    };
+pub(super) fn may_go(error: TakeError, table: &str, options: &mut Options, io: &mut Io) -> Result<(), Failure> {
+    match &error {
+        TakeError::Ingest(IngestError::Superseded { effect, .. }) => {
+            let what = format!("{error} ({})", in_words(effect));
+            if !io.terminal().input {
+                return Err(Failure::new(Kind::Refused, format!("{what}; nothing was taken"))
+                    .next(format!("correct {table} and publish it then; --yes takes it as it is")));
+            }
+            io.say(format_args!("{what}."));
+            io.confirm("Take it back?")?;
+            options.superseded = None;
+            Ok(())
+        }
+        TakeError::Ingest(IngestError::Drastic { effect, gone, .. }) => {
+            options.retracting = may_retract(&error, effect, gone, table, io)?;
+            Ok(())
+        }
+        _ => Err(error.into()),
+    }
+}
+
+fn may_retract(
+    error: &TakeError,
+    effect: &Effect,
+    gone: &[String],
+    table: &str,
+    io: &mut Io,
+) -> Result<Retracting, Failure> {
     if !io.terminal().input {
         return Err(Failure::new(
             Kind::Refused,

@@ -10,13 +10,14 @@ use odf::pull::{id_of, name_of};
 use odf_node::ipns;
 use serde_json::Value;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::output::{self, Cell, Format, Listing, OutputArgs};
 use crate::session::Session;
 
 /// List the datasets of the workspace
 ///
+/// The rows are all that were ever written, corrections and retractions among them; `odfs export` writes those that hold now.
 /// Damaged ones are among them, with what is wrong as far as it is known: `odfs verify` looks at every byte, `odfs repair`
 /// mends them.
 #[derive(Args, Debug)]
@@ -70,7 +71,7 @@ pub(super) fn run(args: &ListArgs, session: &Session, io: &mut Io) -> Result<(),
         .in_words(&[
             ("Kind", Some("From")),
             ("Pulled", Some("Updated")),
-            ("Records", Some("Rows")),
+            ("Records", Some("Rows written")),
             ("Head", Some("Newest block")),
             ("Watermark", Some("Complete until")),
             ("IPNS", Some("Name to pull by")),
@@ -80,6 +81,13 @@ pub(super) fn run(args: &ListArgs, session: &Session, io: &mut Io) -> Result<(),
     for listed in listed {
         let is_withdrawn = is_withdrawn(&listed.entry) && !listed.copy;
         let mut cells = listed.row(args.wide);
+        if listed.no_room {
+            io.warn(format_args!(
+                "{}: the disk is full, so peers are not served its newest rows yet, which are here. Free some space, and run any \
+                 command again",
+                listed.entry.label()
+            ));
+        }
         if let Some(reason) = &listed.damaged {
             io.say(format_args!("{} is damaged: {reason}", listed.entry.label()));
         }
@@ -105,6 +113,8 @@ struct Listed {
     /// It is a copy, to be looked at.
     copy: bool,
     damaged: Option<String>,
+    /// The disk was too full to make of it what peers are served.
+    no_room: bool,
 }
 
 impl Listed {
@@ -118,11 +128,23 @@ impl Listed {
         let mut note = |reason: String| {
             damaged.get_or_insert(reason);
         };
-        let summary = summary.map_err(|error| note(error.to_string())).ok();
+        let summary = match summary {
+            Ok(summary) => Some(summary),
+            Err(error) => {
+                let text = error.to_string();
+                let failure = Failure::from(error);
+                // That is not about this dataset.
+                if failure.kind() == Kind::DiskFull {
+                    return Err(failure);
+                }
+                note(text);
+                None
+            }
+        };
         if entry.name.is_none() {
             note("its name cannot be read; `odfs rename DATASET NAME` gives it one".to_owned());
         }
-        let mut pulled = false;
+        let (mut pulled, mut no_room) = (false, false);
         if let Some(summary) = &summary {
             match aliases {
                 Ok(aliases) => {
@@ -130,8 +152,13 @@ impl Listed {
                 }
                 Err(error) => note(error.to_string()),
             }
-            if !copy && let Some(reason) = session.workspace()?.local().behind(&entry.id, &summary.head) {
-                note(format!("what peers are served of it is not at its head: {reason}"));
+            match session.workspace()?.local().behind(&entry.id, &summary.head) {
+                Some(behind) if !copy && behind.is_full => no_room = true,
+                Some(behind) if !copy => {
+                    let reason = behind.reason;
+                    note(format!("what peers are served of it is not at its head: {reason}"));
+                }
+                _ => {}
             }
         }
         Ok(Self {
@@ -140,6 +167,7 @@ impl Listed {
             pulled,
             copy,
             damaged,
+            no_room,
         })
     }
 

@@ -6,26 +6,24 @@ use clap::{Args, ValueEnum};
 use odf::catalog::CatalogError;
 use odf::dataset::{Dataset, DatasetName};
 use odf::ingest::source::{Phase, Progress, ReadOptions};
-use odf::ingest::taken::{Check, waiting};
-use odf::ingest::{self, Changed, ColumnNote, ColumnType, DdlError, Effect, Retracting, merge_option};
-use odf::metadata::{MergeStrategy, Timestamp};
+use odf::ingest::taken::{Check, STATE_KIND, waiting};
+use odf::ingest::{
+    self, Changed, ColumnNote, ColumnType, DdlError, Effect, MergeOptionError, Retracting, merge_option,
+};
+use odf::metadata::{MergeStrategy, MetadataEvent, SourceState, Timestamp};
 use odf::origins;
-use odf::publish::{PublishError, check_base};
-use odf::pull::name_of;
 use odf::workspace::{Grown, Growth};
-use odf_node::ipns;
 use odf_node::keystore::Keypair;
 
 use super::announce::{Announcement, ReportArgs};
 use super::batch;
 use super::describe::{DescribeArgs, Description};
-use super::dial::dial;
 use super::effect::{may_go, say_passed_over};
 use super::input::{Input, SourceArgs};
 use super::inspect::type_in_words;
+use super::newest::{Change, check_newest};
 use super::owner::pulled_from;
 use super::place::After;
-use super::rival::pull_of;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output::{self, Rows};
@@ -63,7 +61,7 @@ pub(crate) struct PublishArgs {
     /// dataset.
     #[arg(long, value_name = "STRATEGY")]
     merge: Option<String>,
-    /// Columns that identify a row
+    /// Columns that identify a row [default: those that the dataset has]
     #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
     primary_key: Vec<String>,
     /// Column that says when a row happened [default: event_time]
@@ -130,6 +128,19 @@ impl PublishArgs {
         })
     }
 
+    /// The merge strategy that is asked for; none if only a key is, which leaves the strategy as it is. An append has no use
+    /// for a key that nobody named.
+    fn merge(&self, key: &[String]) -> Result<Option<MergeStrategy>, MergeOptionError> {
+        let Some(merge) = self.merge.as_deref() else {
+            return Ok(None);
+        };
+        let key = match self.primary_key.is_empty() && merge.eq_ignore_ascii_case("append") {
+            true => Vec::new(),
+            false => key.to_vec(),
+        };
+        merge_option(Some(merge), key)
+    }
+
     /// How types are found out.
     fn found_types(&self) -> ReadOptions {
         ReadOptions {
@@ -170,17 +181,21 @@ pub(super) fn parse_types(text: &str) -> Result<Types, DdlError> {
 }
 
 pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<After, Failure> {
-    let merge = match &args.merge {
-        Some(merge) => merge_option(Some(merge), args.primary_key.clone())?,
-        // The key alone leaves the strategy as it is.
-        None => None,
-    };
+    match args.merge(&args.primary_key) {
+        // The dataset may have one.
+        Ok(_) | Err(MergeOptionError::KeyMissing(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     let description = args.describe.read(io)?;
     let input = Input::open(&args.source, args.found_types(), session, io)?;
     let asked = args.asked()?;
     let target = target::choose(&asked, &input, session, io)?;
+    let key = match args.primary_key.is_empty() {
+        true => recorded_key(&target, session)?,
+        false => args.primary_key.clone(),
+    };
     let options = ingest::Options {
-        merge,
+        merge: args.merge(&key)?,
         primary_key: args.primary_key.clone(),
         event_time: args.event_time.clone(),
         types: args.schema.clone().unwrap_or_default().0,
@@ -310,7 +325,10 @@ fn take(
         own_key(&dataset, session)?;
         turn = Some(session.turn(&mut dataset, io)?);
         if !asked.force {
-            check_newest(&dataset, asked.peers, session, io)?;
+            check_newest(&dataset, asked.peers, Change::Publish, session, io)?;
+        }
+        if !io.assumes_yes() {
+            options.superseded = superseded(&dataset, options.merge.as_ref())?;
         }
     }
     let is_named = options.event_time.is_some();
@@ -324,7 +342,7 @@ fn take(
         };
         match taken {
             Ok(taken) => break taken,
-            Err(error) => options.retracting = may_go(error, source.name(), io)?,
+            Err(error) => may_go(error, source.name(), &mut options, io)?,
         }
     };
     drop(making);
@@ -378,6 +396,36 @@ fn take(
     })
 }
 
+/// The columns that identify a row in the dataset that is meant; none where there is none yet, or it has no key.
+fn recorded_key(target: &Target, session: &Session) -> Result<Vec<String>, Failure> {
+    let Target::Named(name) = target else {
+        return Ok(Vec::new());
+    };
+    let dataset = find(name, session)?;
+    let merge = dataset.as_ref().and_then(|dataset| dataset.state().merge_strategy());
+    Ok(merge.map(|merge| merge.primary_key().to_vec()).unwrap_or_default())
+}
+
+/// How far a file had been taken when rows came in another way, by a restore or an ingest: none where they did not, or where
+/// the rows of the same file, which is published with `merge`, undo nothing.
+fn superseded(dataset: &Dataset, merge: Option<&MergeStrategy>) -> Result<Option<SourceState>, Failure> {
+    let is_prefix = |state: &SourceState| state.kind == STATE_KIND;
+    let merge = merge.or(dataset.state().merge_strategy());
+    if dataset.state().source_state.as_ref().is_some_and(is_prefix)
+        || matches!(merge, None | Some(MergeStrategy::Append | MergeStrategy::Ledger { .. }))
+    {
+        return Ok(None);
+    }
+    for stored in dataset.blocks()?.rev() {
+        if let MetadataEvent::AddData(added) = stored?.block.into_block().event
+            && let Some(state) = added.new_source_state.filter(is_prefix)
+        {
+            return Ok(Some(state));
+        }
+    }
+    Ok(None)
+}
+
 /// Appends what the dataset is to say of itself, where that is something else than it says.
 fn describe(dataset: &mut Dataset, description: &Description<'_>, io: &Io) -> Result<(), Failure> {
     let events = description.events(Some(dataset), &[])?;
@@ -386,78 +434,6 @@ fn describe(dataset: &mut Dataset, description: &Description<'_>, io: &Io) -> Re
         dataset.append_events(events, time, None)?;
     }
     Ok(())
-}
-
-/// Whether the rows would come on top of the newest ones that the name of the dataset stands for: another machine may have
-/// the key too. Nothing is looked up of a name that was never used, nor for each of many appends in a moment.
-///
-/// # Errors
-/// They would not.
-fn check_newest(dataset: &Dataset, peers: &[String], session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let workspace = session.workspace()?;
-    let Some(public) = name_of(&dataset.id()) else {
-        return Ok(());
-    };
-    let known = ipns::status(workspace.store(), &public)?;
-    if known.as_ref().is_some_and(|known| known.withdrawn) {
-        // A file that is published every hour would undo it unseen.
-        io.warn(format_args!(
-            "{} was unpublished, and is published again by this",
-            dataset.name()?
-        ));
-    }
-    let is_used = known.is_some_and(|known| known.own || known.followed || known.withdrawn);
-    let batched = session.is_lasting() && session.settings().batch.is_some();
-    if peers.is_empty() && (batched || !is_used) {
-        return Ok(());
-    }
-    dial(peers, session, io)?;
-    let node = session.node()?;
-    let checked = session.wait(io, async {
-        Ok::<_, Failure>(check_base(workspace.local(), node, dataset, &public).await)
-    })?;
-    match checked {
-        Err(PublishError::Diverged { .. }) => {
-            let name = dataset.name()?;
-            let pull = pull_of(dataset)?;
-            Err(Failure::new(
-                Kind::Refused,
-                format!("{name} was changed elsewhere with the same key, and what is new there is not here; no row was taken"),
-            )
-            .next(match dataset.state().merge_strategy() {
-                // The next one would take it back, unasked: the file says that it is all there is.
-                Some(MergeStrategy::Snapshot { .. }) => format!(
-                    "`{pull}` brings it here (where rows are here that are not there, `{pull} --rebase` puts them behind it). The \
-                     file is taken as all there is, so it needs their rows before it is published again, or takes them back: \
-                     `odfs diff {name}` shows what they did, `odfs export {name} FILE` writes a file with it"
-                ),
-                _ => format!(
-                    "`{pull}` brings it here; where rows are here that are not there, `{pull} --rebase` puts them behind it; \
-                     then publish again"
-                ),
-            }))
-        }
-        Err(PublishError::Unreadable { source, .. }) => {
-            let name = dataset.name()?;
-            let unread = Failure::from(*source);
-            let reason = match io.in_terms() {
-                true => format!(" ({})", unread.message()),
-                false => String::new(),
-            };
-            Err(Failure::new(
-                unread.kind(),
-                format!(
-                    "{name} was published elsewhere with the same key, and nobody in reach has what is new there{reason}; no \
-                     row was taken"
-                ),
-            )
-            .next(
-                "let a node run on the machine that published it, or name one that has it with --peer, and run the \
-                 command again; --force publishes over it, and what is new there is lost",
-            ))
-        }
-        checked => Ok(checked?),
-    }
 }
 
 /// Says what there is to be said of columns.

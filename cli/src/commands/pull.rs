@@ -52,7 +52,7 @@ pub(crate) struct PullArgs {
     #[arg(long)]
     no_alias: bool,
     /// Make the local dataset like the one it is pulled from, also if it is ahead or went another way: local blocks that
-    /// the other lacks are dropped, after it was said how many they are; on a terminal it is asked
+    /// the other lacks are dropped, after it was said how many they are, and asked; without a terminal --yes is needed
     #[arg(short, long)]
     force: bool,
     /// Where the local dataset went another way: put what was done here behind what was done there, rows by their primary

@@ -2,6 +2,8 @@
 
 use clap::Args;
 use odf::dataset::Dataset;
+use odf::publish::stands_within;
+use odf::pull::name_of;
 use serde_json::json;
 
 use super::announce::ReportArgs;
@@ -56,14 +58,21 @@ pub(super) fn run(args: &ResetArgs, session: &Session, io: &mut Io) -> Result<()
     args.report.object(io, || report(dropped))
 }
 
-/// Says what becomes of those who have the history that `dataset` had before, if there may be somebody.
+/// Says what becomes of those who have the history that `dataset` had before, if what was published of it, or pushed, is not of
+/// the one that it has now.
 pub(super) fn tell_followers(dataset: &Dataset, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let is_published = session.workspace()?.is_published(&dataset.id())?;
-    if is_published || !dataset.remote_aliases()?.push_aliases.is_empty() {
+    let workspace = session.workspace()?;
+    let is_elsewhere = match name_of(&dataset.id()) {
+        Some(public) if workspace.is_published(&dataset.id())? => {
+            !session.wait(io, stands_within(workspace.local(), dataset, &public))?
+        }
+        _ => false,
+    };
+    if is_elsewhere || !dataset.remote_aliases()?.push_aliases.is_empty() {
         let name = dataset.name()?;
         io.say(format_args!(
-            "Whoever has it has another history now: `odfs push --force {name}` publishes this one, and they take it with \
-             `odfs pull ADDRESS --force`."
+            "What was published or pushed of it before is another history now: `odfs push --force {name}` publishes this one; \
+             if somebody has pulled the other, `odfs pull ADDRESS --force` takes this one there"
         ));
     }
     Ok(())

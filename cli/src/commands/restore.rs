@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::announce::ReportArgs;
 use super::batch::committed;
 use super::diff::{Counts, count, in_words, point};
+use super::newest::{Change, check_newest};
+use super::owner::pulled_from;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::session::Session;
@@ -26,6 +28,9 @@ pub(crate) struct RestoreArgs {
     /// means its first moment in UTC)
     #[arg(value_name = "BLOCK|TIME")]
     point: String,
+    /// Address of a peer to ask what was published under the name, ending in /p2p/ID; may be repeated
+    #[arg(long = "peer", value_name = "MULTIADDR")]
+    peers: Vec<String>,
     #[command(flatten)]
     report: ReportArgs,
 }
@@ -35,7 +40,7 @@ pub(super) fn run(args: &RestoreArgs, session: &Session, io: &mut Io) -> Result<
     let mut dataset = session.workspace()?.catalog().find(&args.dataset)?;
     let old_head = *dataset.head();
     let name = dataset.name()?;
-    if let Some(alias) = dataset.remote_aliases()?.pull_aliases.first() {
+    if let Some(alias) = pulled_from(&dataset, session)? {
         return Err(Failure::new(
             Kind::Refused,
             format!(
@@ -58,6 +63,7 @@ pub(super) fn run(args: &RestoreArgs, session: &Session, io: &mut Io) -> Result<
         )));
     }
     let turn = session.turn(&mut dataset, io)?;
+    check_newest(&dataset, &args.peers, Change::ByHand, session, io)?;
     let block = dataset.point(&args.point)?.block;
     let sequence = block.block().sequence_number;
     let then = dataset.as_of(sequence)?;
@@ -80,6 +86,9 @@ pub(super) fn run(args: &RestoreArgs, session: &Session, io: &mut Io) -> Result<
     };
     // How far a file was taken is no longer true of the rows; a source that is asked gives them again when it has news.
     let state = dataset.state().source_state.clone();
+    let is_of_file = state
+        .as_ref()
+        .is_some_and(|state| state.kind == odf::ingest::taken::STATE_KIND);
     let state = state.filter(|state| state.kind != odf::ingest::taken::STATE_KIND);
     dataset.amend(undone, &session.settings().slice_options(), state, io.now()?)?;
     committed(&dataset, session, io)?;
@@ -89,6 +98,11 @@ pub(super) fn run(args: &RestoreArgs, session: &Session, io: &mut Io) -> Result<
         dataset.head(),
         point(&then)
     ))?;
+    if is_of_file {
+        io.say(format_args!(
+            "The file that {name} is published from has the rows of before: `odfs publish` refuses it until it is corrected"
+        ));
+    }
     if session.workspace()?.is_published(&dataset.id())? {
         io.say(format_args!("`odfs push {name}` announces it"));
     }

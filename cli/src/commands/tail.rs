@@ -1,6 +1,7 @@
 //! `odfs tail`
 
 use clap::Args;
+use odf::metadata::MergeStrategy;
 
 use super::as_of::AsOfArgs;
 use crate::failure::Failure;
@@ -8,9 +9,10 @@ use crate::io::Io;
 use crate::output::{self, Format, OutputArgs, records};
 use crate::session::Session;
 
-/// Show the last rows of a dataset
+/// Show the last rows of a dataset, as they came
 ///
-/// However many they are, they are read and written one after another. On a terminal they come in tables of a thousand rows.
+/// A row that was corrected or retracted later is among them, and so is what did that; `odfs export` writes the rows that hold
+/// now. However many they are, they are read and written one after another. On a terminal they come in tables of a thousand rows.
 #[derive(Args, Debug)]
 pub(crate) struct TailArgs {
     /// Name or id of the dataset
@@ -39,7 +41,21 @@ pub(super) fn run(args: &TailArgs, session: &Session, io: &mut Io) -> Result<(),
             ));
             Ok(())
         }
-        Some(newest) => records::write(&newest.schema().clone(), newest, format, io),
+        Some(newest) => {
+            records::write(&newest.schema().clone(), newest, format, io)?;
+            let takes_back = !matches!(
+                dataset.state().merge_strategy(),
+                None | Some(MergeStrategy::Append | MergeStrategy::Ledger { .. })
+            );
+            if takes_back && format == Format::Table {
+                io.say(format_args!(
+                    "These are the changes as they came, with rows that hold no longer; `odfs export {} -` writes the rows that \
+                     hold now",
+                    dataset.name()?
+                ));
+            }
+            Ok(())
+        }
         None if format == Format::Table => {
             io.say("the dataset has no rows yet");
             Ok(())

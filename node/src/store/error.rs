@@ -84,6 +84,16 @@ impl StoreError {
         }
     }
 
+    /// Whether the disk, or the quota on it, had no room.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Full { .. } => true,
+            Self::Io { source, .. } => odf_disk::is_full(source),
+            Self::Index(sled::Error::Io(source)) => odf_disk::is_full(source),
+            _ => false,
+        }
+    }
+
     /// Whether the error is that a file is not there.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)

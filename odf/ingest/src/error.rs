@@ -76,6 +76,17 @@ pub enum IngestError {
         /// The first rows that would go, by their keys: a text for each.
         gone: Vec<String>,
     },
+    /// The file is as it was when it was published last, and the rows were changed otherwise since, which it would undo.
+    #[error(
+        "{name} is as it was when it was published last, and the dataset was changed since: to publish it again would take that \
+         back"
+    )]
+    Superseded {
+        /// The file.
+        name: String,
+        /// What it would do.
+        effect: Effect,
+    },
     /// The columns of the dataset are those that a query gives.
     #[error("the push source of the dataset sends rows through a query, which decides what columns there are")]
     ColumnsOfQuery,

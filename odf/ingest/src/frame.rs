@@ -70,7 +70,7 @@ impl Frame {
         let notes = columns.columns.iter().filter_map(|column| {
             Some(ColumnNote {
                 column: column.name.clone(),
-                note: column.note.filter(|note| *note != Note::NoValues)?,
+                note: column.note.clone().filter(|note| *note != Note::NoValues)?,
             })
         });
         // Of what is known already it was said.

@@ -88,6 +88,11 @@ impl Kinds {
     const FINE: Kinds = Kinds::of(256);
     /// A number that decimals do not hold, or are not written like.
     const ODD: Kinds = Kinds::of(512);
+    const NUMBERS: Kinds = Kinds::BIG.and(Kinds::FLOAT).and(Kinds::LONG).and(Kinds::ODD);
+    /// A number with a decimal comma, or with commas between its thousands.
+    const COMMA: Kinds = Kinds::of(1024);
+    /// A date with another order of its parts, or another character between them, than `2026-02-01`.
+    const LOCAL_DATE: Kinds = Kinds::of(2048);
 
     const fn of(seen: u16) -> Kinds {
         Kinds {
@@ -122,8 +127,7 @@ impl Kinds {
     }
 
     fn numbers_only(self) -> bool {
-        const NUMBERS: Kinds = Kinds::BIG.and(Kinds::FLOAT).and(Kinds::LONG).and(Kinds::ODD);
-        self.only(NUMBERS)
+        self.only(Kinds::NUMBERS)
     }
 
     fn times_only(self) -> bool {
@@ -172,6 +176,14 @@ impl Kinds {
         let is_text = data_type == DataType::Utf8;
         self.note_on_digits(&data_type)
             .or((is_text && self.times_only()).then_some(Note::FineTimes))
+            .or(
+                (is_text && self.has(Kinds::COMMA) && self.only(Kinds::NUMBERS.and(Kinds::COMMA)))
+                    .then_some(Note::Commas),
+            )
+            .or(
+                (is_text && self.has(Kinds::LOCAL_DATE) && self.only(Kinds::LOCAL_DATE.and(Kinds::DATE)))
+                    .then_some(Note::LocalDates),
+            )
     }
 
     /// The same of numbers alone, in a column of this type.
@@ -181,34 +193,51 @@ impl Kinds {
 }
 
 /// What there is to be said of a column: mostly, why it is text although all of its values are numbers, or times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     /// No number type that is chosen by itself keeps all of their digits.
     Digits,
     /// Some have digits below the millisecond, where the times of datasets end.
     FineTimes,
+    /// They are numbers, some of which have a decimal comma, or commas between their thousands.
+    Commas,
+    /// They are dates, some of which are written in another way than `2026-02-01`.
+    LocalDates,
     /// The rows that were looked at have no value in it.
     NoValues,
     /// It is not about the type: values were changed, or passed over.
     Altered(Altered),
+    /// It is about a key, and about rows that have the one of an earlier row of the same table.
+    Repeated {
+        /// How many.
+        rows: u64,
+        /// The first of them, such as `row 5 has the key of row 2 (3)`.
+        first: String,
+        /// All rows of a key were taken; else the last one.
+        taken: bool,
+    },
 }
 
 impl Note {
     /// One word for programs; it stays what it is.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Digits => "digits",
             Self::FineTimes => "fineTimes",
+            Self::Commas => "commas",
+            Self::LocalDates => "localDates",
             Self::NoValues => "noValues",
             Self::Altered(altered) => altered.change.name(),
+            Self::Repeated { .. } => "repeatedKeys",
         }
     }
 
     /// How many values it is about; none where it is not about values.
-    pub fn values(self) -> Option<u64> {
+    pub fn values(&self) -> Option<u64> {
         match self {
+            Self::Repeated { rows, .. } => Some(*rows),
             Self::Altered(altered) => Some(altered.values).filter(|values| *values > 0),
-            Self::Digits | Self::FineTimes | Self::NoValues => None,
+            Self::Digits | Self::FineTimes | Self::Commas | Self::LocalDates | Self::NoValues => None,
         }
     }
 }
@@ -220,8 +249,31 @@ impl std::fmt::Display for Note {
                 "text, as written, because a Float64 would change digits of its numbers; published under another name, \
                  --decimal makes a Decimal of it where one is wide enough, and --schema gives it any type"
             }
+            Note::Commas => {
+                "text, because its numbers have commas in them, and numbers are read with a point alone (1234.5); no flag \
+                 changes that: write them so, or let the query of a source do it (`odfs new NAME --root` writes one to start from)"
+            }
+            Note::LocalDates => {
+                "text, because its dates are not written like 2026-02-01, the one form in which it is certain which is the day \
+                 and which the month; no flag changes that: write them so, or let the query of a source do it (`odfs new NAME \
+                 --root` writes one to start from)"
+            }
             Note::NoValues => "text, because the first rows have no value in it",
             Note::Altered(changed) => return std::fmt::Display::fmt(changed, f),
+            Note::Repeated { rows, first, taken } => {
+                return match taken {
+                    true => write!(
+                        f,
+                        "{rows} row(s) have the key of an earlier row of the file, and were taken beside it: a ledger compares with \
+                         what the dataset has, not within one file. {first}; `--merge upsert` keeps the last row of each key"
+                    ),
+                    false => write!(
+                        f,
+                        "{rows} row(s) have the key of an earlier row of the file and other values; the last row of each key was \
+                         taken, the others were not. {first}"
+                    ),
+                };
+            }
             Note::FineTimes => {
                 "text, because some of its times have digits below the millisecond; published under another name, \
                  --cut-times cuts them off and makes times of it"
@@ -235,10 +287,9 @@ pub(super) fn kind_of_text(text: &str) -> Kinds {
     match text.as_bytes().first() {
         Some(b'0'..=b'9' | b'-' | b'.') => {
             let number = kind_of_number(text);
-            if number == Kinds::TEXT {
-                kind_of_moment(text)
-            } else {
-                number
+            match number == Kinds::TEXT {
+                true => kind_of_moment_or_elsewhere(text),
+                false => number,
             }
         }
         Some(b't' | b'T' | b'f' | b'F') if parse_bool(text).is_some() => Kinds::BOOL,
@@ -250,7 +301,7 @@ pub(super) fn kind_of_text(text: &str) -> Kinds {
 /// The kind of a decoded JSON string: only dates and times are more than text.
 pub(super) fn kind_of_json_string(text: &str) -> Kinds {
     match text.as_bytes().first() {
-        Some(b'0'..=b'9') => kind_of_moment(text),
+        Some(b'0'..=b'9') => kind_of_moment_or_elsewhere(text),
         _ => Kinds::TEXT,
     }
 }
@@ -305,6 +356,78 @@ fn kind_of_moment(text: &str) -> Kinds {
     }
 }
 
+fn kind_of_moment_or_elsewhere(text: &str) -> Kinds {
+    match kind_of_moment(text) {
+        moment if moment != Kinds::TEXT => moment,
+        _ => kind_elsewhere(text),
+    }
+}
+
+/// What people in many countries write for a number or a date. It is text all the same: `1,234` and `01/02/2026` are two things
+/// in two countries.
+fn kind_elsewhere(text: &str) -> Kinds {
+    if has_commas(text) {
+        Kinds::COMMA
+    } else if is_local_date(text) {
+        Kinds::LOCAL_DATE
+    } else {
+        Kinds::TEXT
+    }
+}
+
+/// Whether it is a number like `12,5`, `1.234,5` or `1,234.5`.
+fn has_commas(text: &str) -> bool {
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let in_thousands = |whole: &str, between: char| {
+        let mut groups = whole.split(between);
+        let first = groups.next().is_some_and(|first| is_number(first) && first.len() <= 3);
+        let mut rest = groups.peekable();
+        first && rest.peek().is_some() && rest.all(|group| is_number(group) && group.len() == 3)
+    };
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let decimal = digits.rsplit_once(',');
+    let is_decimal = |(whole, fraction): (&str, &str)| {
+        is_number(fraction) && (whole.is_empty() || is_number(whole) || in_thousands(whole, '.'))
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    decimal.is_some_and(is_decimal) || (is_number(fraction) && in_thousands(whole, ','))
+}
+
+/// Whether it is a date of three numbers like `1.2.2026`, `01/02/26` or `2026/02/01`, with a time of day behind it or without;
+/// and not one like `2026-02-31`, which there is none of.
+fn is_local_date(text: &str) -> bool {
+    let date = text.split([' ', 'T']).next().unwrap_or_default();
+    let Some(between) = date
+        .chars()
+        .find(|c| !c.is_ascii_digit())
+        .filter(|c| "./-".contains(*c))
+    else {
+        return false;
+    };
+    let parts: Vec<&str> = date.split(between).collect();
+    let [first, second, third] = parts[..] else {
+        return false;
+    };
+    let (year, one, other) = match first.len() {
+        4 => (first, second, third),
+        _ => (third, first, second),
+    };
+    let is_number =
+        |part: &str, most: usize| (1..=most).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    let in_two = [one, other].iter().all(|part| part.len() == 2);
+    let day = |part: &str| {
+        part.parse()
+            .ok()
+            .filter(|day: &u8| is_number(part, 2) && (1..=31).contains(day))
+    };
+    let days = day(one)
+        .zip(day(other))
+        .is_some_and(|(one, other)| one.min(other) <= 12);
+    let is_ours = between == '-' && first.len() == 4 && in_two;
+    // `1.2.3` is a version.
+    days && !is_ours && is_number(year, 4) && (year.len() == 4 || (year.len() == 2 && in_two))
+}
+
 /// `true` or `false` in any case.
 pub(super) fn parse_bool(text: &str) -> Option<bool> {
     if text.eq_ignore_ascii_case("true") {
@@ -336,33 +459,40 @@ mod tests {
     #[test]
     fn each_mixture_has_the_narrowest_type_that_loses_nothing() {
         let text = || DataType::Utf8;
-        let digits = Some(Note::Digits);
-        let fine = Some(Note::FineTimes);
+        let digits = || Some(Note::Digits);
+        let fine = || Some(Note::FineTimes);
+        let commas = || Some(Note::Commas);
+        let local = || Some(Note::LocalDates);
         let cases: &[(&[&str], DataType, Option<Note>)] = &[
             (&[], text(), None),
             (&["true", "False"], DataType::Boolean, None),
             (&["true", "1"], text(), None),
             (&["0", "-12", "9223372036854775807"], DataType::Int64, None),
-            (&["9223372036854775808"], text(), digits),
-            (&["1", "9223372036854775808"], text(), digits),
+            (&["9223372036854775808"], text(), digits()),
+            (&["1", "9223372036854775808"], text(), digits()),
             (&["007"], text(), None),
             (&["-007"], text(), None),
             (&["1", "007"], text(), None),
             (&["-0"], DataType::Float64, None),
             (&["0", "0.5", "-.5", "1e5", "1.E+3"], DataType::Float64, None),
             (&["1", "NaN", "inf", "-inf"], DataType::Float64, None),
-            (&["1234567890123456789", "NaN"], text(), digits),
-            (&["1234567890123456789", "0.5"], text(), digits),
+            (&["1234567890123456789", "NaN"], text(), digits()),
+            (&["1234567890123456789", "0.5"], text(), digits()),
             (&["9007199254740992", "0.5"], DataType::Float64, None),
-            (&["9007199254740993", "0.5"], text(), digits),
-            (&["-69187317487800970", "0.5"], text(), digits),
-            (&["1e400", "2"], text(), digits),
-            (&["1e-400"], text(), digits),
+            (&["9007199254740993", "0.5"], text(), digits()),
+            (&["-69187317487800970", "0.5"], text(), digits()),
+            (&["1e400", "2"], text(), digits()),
+            (&["1e-400"], text(), digits()),
             (&["1.23e-5", "0.1"], DataType::Float64, None),
             (&["0.10000000000000001"], DataType::Float64, None),
-            (&["10.123456789012345678"], text(), digits),
+            (&["10.123456789012345678"], text(), digits()),
             (&["+5"], text(), None),
-            (&["1,234"], text(), None),
+            (&["1,234"], text(), commas()),
+            (&["12,5", "3", "-,5", "1.234.567,89", "0.5"], text(), commas()),
+            (&["1,234,567.8"], text(), commas()),
+            (&["12,5", "about 3"], text(), None),
+            (&["1,2,3"], text(), None),
+            (&["12,", ",", "1,23,456"], text(), None),
             (&["1 234"], text(), None),
             (&["1.234.567"], text(), None),
             (&["1_000"], text(), None),
@@ -371,8 +501,19 @@ mod tests {
             (&["1-2"], text(), None),
             (&["e5"], text(), None),
             (&["nano", "infra"], text(), None),
-            (&["1/2/2024"], text(), None),
-            (&["01.02.2024"], text(), None),
+            (&["1/2/2024"], text(), local()),
+            (
+                &["31.12.2024 08:30", "2024-12-31", "01.02.24", "1/2/2024"],
+                text(),
+                local(),
+            ),
+            (&["2024/02/29"], text(), local()),
+            (&["01.02.2024", "soon"], text(), None),
+            (&["1.2.3"], text(), None),
+            (&["31.31.2024"], text(), None),
+            (&["0.1.2024"], text(), None),
+            (&["192.168.1.1"], text(), None),
+            (&["01.02.2024"], text(), local()),
             (&["08:30"], text(), None),
             (&["2024-02-29"], DataType::Date32, None),
             (&["2023-02-29"], text(), None),
@@ -383,7 +524,7 @@ mod tests {
                 timestamp(),
                 None,
             ),
-            (&["2024-02-29 12:00:00.123456+02:00", "2024-02-29"], text(), fine),
+            (&["2024-02-29 12:00:00.123456+02:00", "2024-02-29"], text(), fine()),
             (&["2024-02-29 12:00:00.123456+02:00", "soon"], text(), None),
             (&["2024-02-29", "5"], text(), None),
             (&["2024-13-01T00:00:00Z"], text(), None),
@@ -391,7 +532,7 @@ mod tests {
         for (values, wanted, note) in cases {
             assert_eq!(
                 infer(values, &ReadOptions::default()),
-                (wanted.clone(), *note),
+                (wanted.clone(), note.clone()),
                 "{values:?}"
             );
         }

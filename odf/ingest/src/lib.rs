@@ -62,7 +62,7 @@ mod widen;
 
 use arrow::datatypes::{DataType, TimeUnit};
 use odf_metadata::chain::ChainState;
-use odf_metadata::{MergeStrategy, MetadataEvent, SetDataSchema, SetVocab, Timestamp};
+use odf_metadata::{MergeStrategy, MetadataEvent, SetDataSchema, SetVocab, SourceState, Timestamp};
 use odf_tables::slice::SliceOptions;
 
 pub use odf_tables::ddl::{ColumnType, DdlError, parse_types};
@@ -124,6 +124,9 @@ pub struct Options {
     pub retracting: Retracting,
     /// How the part of the file is looked at that was taken earlier.
     pub check: Check,
+    /// How far a file had been taken when the rows were changed otherwise. What is just as far is an old state, and is
+    /// [refused](IngestError::Superseded) if it would change rows.
+    pub superseded: Option<SourceState>,
     /// For a new dataset: events written behind the source, such as SetInfo, SetLicense, SetAttachments.
     pub events: Vec<MetadataEvent>,
     /// How slices are written.
@@ -283,7 +286,12 @@ fn take(
         system_time,
         event_time: options.default_event_time.unwrap_or(system_time),
     };
-    let (staged, effect) = staging.run(&rows, progress)?;
+    let (staged, effect, repeated) = staging.run(&rows, progress)?;
+    let notes = notes.into_iter().chain(staging.told(repeated, &rows)).collect();
+    if staged.is_some() && options.superseded.as_ref() == Some(&taken.to_state()) {
+        let name = source.name().to_owned();
+        return Err(IngestError::Superseded { name, effect });
+    }
     if is_new && staged.is_none() {
         // A dataset without rows would have a schema that nobody has seen a value of.
         return Err(source.error(Problem::NoRows).into());
@@ -595,7 +603,7 @@ fn notes(inferred: &Inferred) -> Vec<ColumnNote> {
     let note = |column: &infer::InferredColumn| {
         Some(ColumnNote {
             column: column.name.clone(),
-            note: column.note?,
+            note: column.note.clone()?,
         })
     };
     inferred.columns.iter().filter_map(note).collect()

@@ -20,7 +20,8 @@
 //! leave in the order of the file, but then only those are put aside. Where blocks meet in equal ones time after time that is
 //! certain enough: then rows are not written any more before it starts over.
 //!
-//! A ledger tells (`merge/passed.rs`) how many rows it passes over that have other values than it has of their keys.
+//! A ledger tells (`merge/passed.rs`) how many rows it passes over that have other values than it has of their keys. It and an
+//! upsert tell which rows have the key of an earlier row of the table.
 //!
 //! # Keys without a value
 //! In a ledger and an upsert such a key is equal to no other, as in SQL and as kamu has it: the row is new every time. A
@@ -42,6 +43,7 @@ mod offsets;
 mod option;
 mod order;
 mod passed;
+mod repeated;
 mod setting;
 mod sides;
 mod spill;
@@ -63,7 +65,9 @@ use changes::NewRows;
 use keys::Key;
 pub use option::merge_option;
 use order::Order;
-pub(super) use setting::{Far, Merged, OnBatch, Operations, Reading, Setting, Sink};
+use repeated::Repeats;
+pub(super) use repeated::key_text;
+pub(super) use setting::{Far, Merged, OnBatch, Operations, Reading, Repeated, Setting, Sink};
 pub(super) use strategy::{OperationColumn, needs_history, ranged};
 use ties::{Righting, Seams};
 pub(super) use times::Times;
@@ -81,11 +85,11 @@ pub(super) fn merge(
     on_batch: &mut OnBatch<'_>,
 ) -> Result<Merged, MergeError> {
     match strategy {
-        MergeStrategy::Append => pass(batches, setting, reading, sink, on_batch),
+        MergeStrategy::Append => pass(None, batches, setting, reading, sink, on_batch),
         MergeStrategy::Ledger { primary_key } => {
             let key = Key::new(setting.shape, primary_key)?;
             match setting.history.slices.is_empty() {
-                true => pass(batches, setting, reading, sink, on_batch),
+                true => pass(Some(&key), batches, setting, reading, sink, on_batch),
                 false => ledger::merge(&key, batches, setting, sink, on_batch),
             }
         }
@@ -117,8 +121,9 @@ pub(super) fn merge(
 /// All rows are new.
 const APPEND: Operations<'static> = Operations::All(OperationType::Append);
 
-/// Append, or ledger without earlier rows.
+/// Append, or ledger without earlier rows, which has a key.
 fn pass(
+    key: Option<&Key>,
     batches: &mut dyn Batches,
     setting: &Setting<'_>,
     reading: Reading,
@@ -131,6 +136,7 @@ fn pass(
         Reading::TakingTurns { blocks } => (None, Some(Righting::new(setting, order, blocks))),
         Reading::Sorted => (Some(setting.arranger(order)), None),
     };
+    let mut repeats = key.map(|key| Repeats::new(key, setting));
     let mut seams = Seams::default();
     // Where no row has an event time, nothing is sorted.
     let mut has_times = false;
@@ -139,6 +145,9 @@ fn pass(
     let mut last = i64::MIN;
     let mut read = 0u64;
     while let Some(batch) = batches.next_batch()? {
+        if let Some(repeats) = &mut repeats {
+            repeats.push(&batch, read)?;
+        }
         read += batch.num_rows() as u64;
         on_batch(Far::Read {
             bytes: batches.bytes(),
@@ -191,7 +200,12 @@ fn pass(
     {
         return Ok(Merged::Again(Reading::TakingTurns { blocks }));
     }
-    Ok(Merged::of(read))
+    Ok(Merged::Done {
+        read,
+        held: 0,
+        passed_over: 0,
+        repeated: repeats.map(Repeats::count).transpose()?.unwrap_or_default(),
+    })
 }
 
 /// A stream of changes, as it is: in the order of keys, and of each key the old row of a correction before the new one.

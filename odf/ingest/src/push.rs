@@ -222,7 +222,7 @@ fn take(
     };
     let frame = Frame::of_step(source, read, given.preprocess, &before, ground, system_time, progress)?;
     let reached = (given.reached)();
-    let mut effect = Effect::default();
+    let (mut effect, mut notes) = (Effect::default(), Vec::new());
     let mut additions = match &frame {
         None => Additions::new(&before, None, None, reached)?,
         Some(frame) => {
@@ -247,8 +247,9 @@ fn take(
                 system_time,
                 event_time: given.event_time.unwrap_or(system_time),
             };
-            let (staged, done) = staging.run(&rows, progress)?;
-            effect = done;
+            let (staged, done, repeats) = staging.run(&rows, progress)?;
+            (effect, notes) = (done, frame.notes());
+            notes.extend(staging.told(repeats, &rows));
             // Types that were found out in no row at all would be those of the dataset for ever.
             let known = frame.is_settled() || staged.is_some();
             let schema = known.then(|| fit.plan().schema().as_ref());
@@ -258,7 +259,6 @@ fn take(
     if let Some(added) = added {
         additions.events.splice(0..0, added.events);
     }
-    let notes = frame.as_ref().map(Frame::notes).unwrap_or_default();
     Ok(match additions.at(system_time) {
         Some(prepared) => Ingested::News(Prepared {
             notes,

@@ -8,8 +8,10 @@ use super::IngestError;
 use super::assemble::Assembly;
 use super::before::Before;
 use super::effect::{Effect, Gone, Retracting};
+use super::ground::ColumnNote;
+use super::infer::Note;
 use super::linked::Linked;
-use super::merge::{self, Far, History, Memory, MergeError, Merged, Ranges, Reading, Setting};
+use super::merge::{self, Far, History, Memory, MergeError, Merged, Ranges, Reading, Repeated, Setting};
 use super::plan::Plan;
 use super::source::{Alteration, Batches, OnProgress, Phase, Place, Problem, Source, SourceError, report};
 use odf_metadata::{ExtraAttributes, MergeStrategy, Timestamp};
@@ -83,12 +85,13 @@ pub(super) struct Staged {
 }
 
 impl Staging<'_> {
-    /// Reads, merges and writes; none if no row is left to write. Says in any case what the rows did.
+    /// Reads, merges and writes; none if no row is left to write. Says in any case what the rows did, and which of them repeat a
+    /// key ([`Self::told`]).
     pub(super) fn run(
         &self,
         rows: &Unstaged<'_>,
         progress: &mut OnProgress<'_>,
-    ) -> Result<(Option<Staged>, Effect), IngestError> {
+    ) -> Result<(Option<Staged>, Effect, Repeated), IngestError> {
         let (shape, vocabulary) = (self.plan.shape(), &self.before.vocabulary);
         let ranges = self.before.ranges.as_ref().map(|path| {
             let fields = merge::ranged(&self.before.strategy, shape, vocabulary);
@@ -146,9 +149,17 @@ impl Staging<'_> {
                 &mut on_batch,
             );
             drop(batches);
-            if let Ok(Merged::Done { held, passed_over, .. }) = merged {
+            let mut repeats = Repeated::default();
+            if let Ok(Merged::Done {
+                held,
+                passed_over,
+                repeated,
+                ..
+            }) = merged
+            {
                 assembly.effect.held = held;
                 assembly.effect.passed_over = passed_over;
+                repeats = repeated;
             }
             match merged {
                 Ok(Merged::Again(again)) => {
@@ -183,7 +194,7 @@ impl Staging<'_> {
                 });
             }
             if written == 0 {
-                return Ok((None, effect));
+                return Ok((None, effect, repeats));
             }
             report(rows.source, progress, Phase::Writing, rows.end, rows.end, written)?;
             let (linked, latest) = (assembly.linked, assembly.latest);
@@ -193,8 +204,37 @@ impl Staging<'_> {
                 latest: latest.and_then(Timestamp::from_millis),
                 extra: linked.map(Linked::into_extra),
             };
-            return Ok((Some(staged), effect));
+            return Ok((Some(staged), effect, repeats));
         }
+    }
+
+    /// What is to be said of rows that repeat a key, if any do. The first of them is read once again, to name its key; with that
+    /// what the source has to tell of its reading is void.
+    pub(super) fn told(&self, repeated: Repeated, rows: &Unstaged<'_>) -> Option<ColumnNote> {
+        let (before, row) = repeated.first?;
+        let strategy = &self.before.strategy;
+        let key = (rows.open)().and_then(|mut batches| {
+            let mut read = 0;
+            while let Some(batch) = batches.next_batch()? {
+                let count = batch.num_rows() as u64;
+                if let Some(at) = row.checked_sub(read).filter(|at| *at < count) {
+                    let at = usize::try_from(at).unwrap_or(usize::MAX);
+                    return Ok(merge::key_text(&batch, at, strategy, self.plan.shape()));
+                }
+                read += count;
+            }
+            Ok(None)
+        });
+        // What cannot be read again has its numbers all the same.
+        let key = key.ok().flatten().map_or_else(String::new, |key| format!(" ({key})"));
+        Some(ColumnNote {
+            column: strategy.primary_key().join(", "),
+            note: Note::Repeated {
+                rows: repeated.rows,
+                first: format!("Row {} has the key{key} of row {}", row + 1, before + 1),
+                taken: matches!(strategy, MergeStrategy::Ledger { .. }),
+            },
+        })
     }
 
     /// Says in which row a value is missing. The row was refused after the merge, where rows have no numbers any more, so

@@ -212,7 +212,10 @@ fn numbers_that_a_float_would_change_are_text_and_it_is_said() {
         .infer(text.len() as u64, &mut |_| ControlFlow::Continue(()))
         .unwrap();
     for column in &inferred.columns {
-        assert_eq!((&column.data_type, column.note), (&DataType::Utf8, Some(Note::Digits)));
+        assert_eq!(
+            (&column.data_type, &column.note),
+            (&DataType::Utf8, &Some(Note::Digits))
+        );
     }
     assert_eq!(
         published(text, Format::Csv, &Options::default()).unwrap(),

@@ -12,4 +12,4 @@ mod standing;
 pub mod unpublish;
 
 pub use gate::SharedOnly;
-pub use local::{CollectError, Local, OpenError};
+pub use local::{Behind, CollectError, Local, OpenError};

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use odf_dataset::catalog::{Catalog, CatalogError, Entry};
 use odf_dataset::{Cache, Dataset, DatasetError, Datasets, Mark, Medium, Mirror as _, MirrorError};
 use odf_metadata::{DatasetId, Multihash};
+use odf_node::add::AddError;
 use odf_node::store::{GcReport, MAX_VALUE_BYTES, Store, StoreError, StoreOptions, Table};
 
 use crate::layout::{Layout, LayoutError};
@@ -55,7 +56,16 @@ pub struct Local {
     layout: Layout,
     datasets: Datasets,
     /// Why the DAG of a dataset could not be brought to its head.
-    behind: Arc<Mutex<BTreeMap<DatasetId, String>>>,
+    behind: Arc<Mutex<BTreeMap<DatasetId, Behind>>>,
+}
+
+/// That the DAG of a dataset is not that of its head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// Why.
+    pub reason: String,
+    /// The disk had no room for it: the dataset is whole.
+    pub is_full: bool,
 }
 
 /// Why the DAG of one dataset is not that of its head.
@@ -69,6 +79,24 @@ enum BehindError {
     Mirror(#[from] MirrorError),
     #[error("{0} is missing, and a metadata block names it")]
     Lacking(odf_dataset::Object),
+}
+
+impl From<BehindError> for Behind {
+    fn from(error: BehindError) -> Behind {
+        let reason = error.to_string();
+        let of_layout = |error: &LayoutError| match error {
+            LayoutError::Store(error) | LayoutError::Add(AddError::Store(error)) => error.is_full(),
+            LayoutError::Dataset(error) => error.is_disk_full(),
+            _ => false,
+        };
+        let is_full = match error {
+            BehindError::Dataset(error) => error.is_disk_full(),
+            BehindError::Layout(error) => of_layout(&error),
+            BehindError::Mirror(error) => error.take::<LayoutError>().is_ok_and(|error| of_layout(&error)),
+            BehindError::Lacking(_) => false,
+        };
+        Behind { reason, is_full }
+    }
 }
 
 impl Local {
@@ -158,7 +186,7 @@ impl Local {
                 .skip(&entry.dir, format!("the dataset is not laid out again: {error}"));
         }
         self.catalog().keep_unsettled();
-        self.behind_now().insert(entry.id, error.to_string());
+        self.behind_now().insert(entry.id, error.into());
     }
 
     fn follow(&self, dataset: &Dataset) -> Result<(), BehindError> {
@@ -181,7 +209,7 @@ impl Local {
     }
 
     /// Why the DAG of a dataset could not be brought to its head when this was opened, if it still is not at `head`.
-    pub fn behind(&self, id: &DatasetId, head: &Multihash) -> Option<String> {
+    pub fn behind(&self, id: &DatasetId, head: &Multihash) -> Option<Behind> {
         let reason = self.behind_now().get(id).cloned()?;
         if self.layout.is_at(id, head).unwrap_or(false) {
             self.behind_now().remove(id);
@@ -190,7 +218,7 @@ impl Local {
         Some(reason)
     }
 
-    fn behind_now(&self) -> MutexGuard<'_, BTreeMap<DatasetId, String>> {
+    fn behind_now(&self) -> MutexGuard<'_, BTreeMap<DatasetId, Behind>> {
         self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

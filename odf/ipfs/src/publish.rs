@@ -188,6 +188,24 @@ pub async fn check_base(local: &Local, node: &Node, dataset: &Dataset, name: &Na
     check_ancestor(local, node, dataset, name, &known.value).await
 }
 
+/// Whether what a name was known to stand for is of the history that the dataset has: what came off it was never published
+/// under the name then. False also where that is not here to be looked at.
+///
+/// # Errors
+/// The store failed.
+pub async fn stands_within(local: &Local, dataset: &Dataset, name: &Name) -> Result<bool, StoreError> {
+    let known = ipns::status(local.store(), name)?;
+    let Some(value) = known.and_then(|known| known.value) else {
+        return Ok(false);
+    };
+    let fetcher = Fetcher::new(local.store().clone(), None);
+    let Ok(root) = pull::root_of(&fetcher, &value).await else {
+        return Ok(false);
+    };
+    let remote = pull::open(&fetcher, root).await;
+    Ok(remote.is_ok_and(|remote| matches!(dataset.block_by_hash(&remote.head), Ok(Some(_)))))
+}
+
 /// What is announced is everybody's.
 async fn share(dataset: &Dataset) -> Result<(), PublishError> {
     let dataset = dataset.clone();

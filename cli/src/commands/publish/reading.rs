@@ -55,7 +55,8 @@ pub(super) fn say_recorded(
     Ok(())
 }
 
-/// Says that the first line of a new dataset's table became the names of its columns, where that looks like a row.
+/// Says that the first line of a new dataset's table became the names of its columns, where that looks like a row, and that a
+/// line became one column, where something else separates several.
 pub(super) fn say_header(input: &Input, dataset: &Dataset, io: &mut Io) {
     let source = input.source();
     if source.format() != Format::Csv || !source.options().header {
@@ -63,6 +64,24 @@ pub(super) fn say_header(input: &Input, dataset: &Dataset, io: &mut Io) {
     }
     let schema = dataset.state().schema.as_ref().and_then(|event| event.schema.as_ref());
     let fields = schema.map(|schema| schema.fields.as_slice()).unwrap_or_default();
+    let vocabulary = dataset.state().vocabulary();
+    let system = [
+        &vocabulary.offset_column,
+        &vocabulary.operation_type_column,
+        &vocabulary.system_time_column,
+        &vocabulary.event_time_column,
+    ];
+    let mut own = fields.iter().filter(|field| !system.contains(&&field.name));
+    if let (Some(only), None) = (own.next(), own.next())
+        && let Some(separator) = other_separator(&only.name)
+    {
+        io.say(format_args!(
+            "Each line of {0} became one value, of the column `{1}`: if `{separator}` separates columns, \
+             `odfs publish {0} --separator '{separator}' --as new` makes a dataset with them",
+            source.name(),
+            only.name
+        ));
+    }
     if let Some(field) = fields.iter().find(|field| looks_like_a_value(&field.name)) {
         io.say(format_args!(
             "The first line of {0} became the names of the columns, and `{1}` looks like a value: if that line is a row, \
@@ -71,6 +90,11 @@ pub(super) fn say_header(input: &Input, dataset: &Dataset, io: &mut Io) {
             field.name
         ));
     }
+}
+
+/// What may separate columns of a line that was taken for one value.
+fn other_separator(line: &str) -> Option<char> {
+    line.chars().find(|c| ";|,".contains(*c))
 }
 
 /// Whether the name of a column is a number or begins with a date.

@@ -66,17 +66,23 @@ impl Apart {
         Ok(self.dataset.name()? == *name)
     }
 
-    /// Says what goes when the other history takes the place of this one, and asks on a terminal.
+    /// Says what goes when the other history takes the place of this one, and asks.
     ///
     /// # Errors
-    /// The answer is no.
+    /// The answer is no, or there is nobody to ask and `--yes` was not said.
     pub(super) fn agree(&self, place: &str, io: &mut Io) -> Result<(), Failure> {
         let (name, lost) = (self.dataset.name()?, self.lost()?);
-        io.say(format_args!("{name} becomes what {place} has: {lost} are dropped"));
-        match io.terminal().input {
-            true => io.confirm(&format!("Drop {lost} of {name}?")),
-            false => Ok(()),
+        if !io.terminal().input && !io.assumes_yes() {
+            return Err(Failure::new(
+                Kind::Refused,
+                format!("{lost} of {name} would be dropped, for {place} lacks them, and there is no terminal to ask at"),
+            )
+            .next(format!(
+                "`odfs pull {place} --force --yes` drops them; `odfs pull {place} --rebase` puts them behind what is there"
+            )));
         }
+        io.say(format_args!("{name} becomes what {place} has: {lost} are dropped"));
+        io.confirm(&format!("Drop {lost} of {name}?"))
     }
 
     /// Why nothing was done, with the ways on. `address` is what was pulled.

@@ -90,7 +90,11 @@ pub(super) fn one(
         let source = session.wait(io, FromPeers::at(workspace.local(), node, &fetcher, address))?;
         if let Some(memory) = Memory::of(source.answer()) {
             // What is remembered can be what was published here, which is nothing to put rows behind.
-            return Err(memory.refusal(&format!("what {address} has"), "nothing was changed"));
+            let refusal = memory.refusal(&format!("what {address} has"), "nothing was changed");
+            return Err(refusal.next(
+                "check the connection, or name a peer that has it with --peer: what was done here goes behind what is there, \
+                 which has to come first",
+            ));
         }
         return rebase::onto(&source.apart(), &address.to_string(), session, io);
     }

@@ -25,7 +25,7 @@ use super::keys::{Among, ByHash, Key, RowHasher};
 use super::offsets::Offsets;
 use super::order::{Order, Sorter};
 use super::spill::{PARTITIONS, Partitions, Share, Spool};
-use super::{Far, MergeError, Merged, OnBatch, Operations, Setting, Sink, Times, given_operations};
+use super::{Far, MergeError, Merged, OnBatch, Operations, Repeated, Setting, Sink, Times, given_operations};
 use crate::shape::Shape;
 use crate::source::{Batches, shorten};
 use odf_metadata::OperationType;
@@ -237,10 +237,10 @@ pub(super) fn merge(
     drop(filter);
     let due = latest.filter(|latest| latest.is_due(kept.as_ref()));
     let mut state = due.as_ref().map(|_| State::new());
-    let verdict = match compare(rows, read, new, old, state.as_mut(), setting.singles)? {
-        Ok(verdict) => verdict,
-        Err(repeated) => return Err(describe(repeated, key, waiting)?),
-    };
+    let (verdict, repeated) = compare(rows, read, new, old, state.as_mut(), setting.singles)?;
+    if let (NewRows::Snapshot { .. }, Some(rows)) = (rows, repeated.first) {
+        return Err(describe(rows, key, waiting)?);
+    }
     // One row of each key is kept.
     if let (Some(latest), Some(state), false) = (due, state, verdict.had_surplus) {
         latest.keep(&state, [key.hasher.seed(), comparison.hasher.seed()]);
@@ -279,6 +279,7 @@ pub(super) fn merge(
             NewRows::Upsert => 0,
         },
         passed_over: 0,
+        repeated,
     })
 }
 
@@ -384,14 +385,7 @@ fn fields_with_system(setting: &Setting<'_>) -> Vec<Field> {
     fields
 }
 
-/// Two rows of a snapshot with one key, counted from 0.
-struct Repeated {
-    first: u64,
-    second: u64,
-}
-
-/// Compares all new rows with the latest earlier ones, which are put into `keep`. Of repeated keys in a snapshot the one that
-/// shows first is told.
+/// Compares all new rows with the latest earlier ones, which are put into `keep`. Also tells which of the new ones repeat a key.
 fn compare(
     rows: NewRows<'_>,
     read: u64,
@@ -399,7 +393,7 @@ fn compare(
     mut old: Partitions<'_, Old>,
     mut keep: Option<&mut State>,
     singles: bool,
-) -> Result<Result<Verdict, Repeated>, MergeError> {
+) -> Result<(Verdict, Repeated), MergeError> {
     let none = || {
         let mut bits = BooleanBufferBuilder::new(0);
         bits.append_n(usize::try_from(read).unwrap_or(usize::MAX), false);
@@ -413,7 +407,7 @@ fn compare(
         held: 0,
         had_surplus: false,
     };
-    let mut repeated: Option<Repeated> = None;
+    let mut repeated = Repeated::default();
     for part in 0..PARTITIONS {
         for share in Share::all(old.bytes_of(part) + new.bytes_of(part)) {
             let (new, old) = (new.take(part, share)?, old.take(part, share)?);
@@ -429,10 +423,7 @@ fn compare(
             );
         }
     }
-    Ok(match repeated {
-        None => Ok(verdict),
-        Some(repeated) => Err(repeated),
-    })
+    Ok((verdict, repeated))
 }
 
 /// Compares the new rows of some keys with all earlier ones of the same keys.
@@ -442,7 +433,7 @@ fn compare_share(
     old: impl Iterator<Item = Old>,
     mut surplus: Option<Surplus>,
     verdict: &mut Verdict,
-    repeated: &mut Option<Repeated>,
+    repeated: &mut Repeated,
     keep: Option<&mut State>,
 ) {
     let mut state: ByHash<Old> = ByHash::default();
@@ -472,13 +463,12 @@ fn compare_share(
     }
     let mut last: ByHash<New> = ByHash::default();
     for row in new {
-        let second = row.row;
+        let (second, values, retracts) = (row.row, row.values, row.retracts);
         if let Some(before) = last.insert(row.key, row)
-            && matches!(rows, NewRows::Snapshot { .. })
-            && repeated.as_ref().is_none_or(|found| second < found.second)
+            // What an upsert does not take of a key is lost only where the last row says something else.
+            && (matches!(rows, NewRows::Snapshot { .. }) || (before.values, before.retracts) != (values, retracts))
         {
-            let first = before.row;
-            *repeated = Some(Repeated { first, second });
+            repeated.note(before.row, second);
         }
     }
     for row in last.values() {
@@ -527,8 +517,7 @@ fn recall(setting: &Setting<'_>, verdict: &Verdict, sorter: &mut Sorter<'_>) -> 
 }
 
 /// Finds the values of a repeated key for the message.
-fn describe(repeated: Repeated, key: &Key, waiting: Spool<'_>) -> Result<MergeError, MergeError> {
-    let Repeated { first, second } = repeated;
+fn describe((first, second): (u64, u64), key: &Key, waiting: Spool<'_>) -> Result<MergeError, MergeError> {
     let mut values = String::new();
     let mut at = 0;
     for batch in waiting.drain()? {

@@ -13,32 +13,11 @@ use super::history::Extents;
 use super::keys::{Among, ByHash, Key};
 use super::order::Order;
 use super::passed::Passed;
+use super::repeated::{Keyed, push_keys};
 use super::spill::{PARTITIONS, Partitions, Record, Share, Spool, hash_of};
-use super::{Far, MergeError, Merged, OnBatch, Operations, Setting, Sink};
+use super::{Far, MergeError, Merged, OnBatch, Operations, Repeated, Setting, Sink};
 use crate::source::{BATCH_ROWS, Batches};
 use odf_metadata::OperationType;
-
-/// A new row by its key.
-struct New {
-    key: u128,
-    row: u64,
-}
-
-impl Record for New {
-    const BYTES: usize = 24;
-
-    fn encode(&self, into: &mut Vec<u8>) {
-        into.extend_from_slice(&self.key.to_le_bytes());
-        into.extend_from_slice(&self.row.to_le_bytes());
-    }
-
-    fn decode(bytes: &[u8]) -> Self {
-        New {
-            key: hash_of(bytes),
-            row: bytes.last_chunk().map_or(0, |row| u64::from_le_bytes(*row)),
-        }
-    }
-}
 
 /// The key of an earlier row.
 struct Old(u128);
@@ -73,7 +52,7 @@ pub(super) fn merge(
 ) -> Result<Merged, MergeError> {
     let Setting { scratch, memory, .. } = *setting;
     let mut waiting = Spool::new(scratch, memory.rows);
-    let mut new = Partitions::<New>::new(scratch, memory.keys);
+    let mut new = Partitions::<Keyed>::new(scratch, memory.keys);
     let mut extents = Extents::new(&key.fields);
     // Whether a row's key was in no earlier row; one that lacks a value of its key is equal to no other.
     let mut unseen = BooleanBufferBuilder::new(0);
@@ -81,15 +60,11 @@ pub(super) fn merge(
     let mut blocks = BlockEnds::default();
     let mut density = Density::default();
     while let Some(batch) = batches.next_batch()? {
-        let complete = key.complete(&batch);
-        for (row, hash) in key.of(&batch)?.into_iter().enumerate() {
-            let is_complete = complete.as_ref().is_none_or(|complete| complete.is_valid(row));
-            unseen.append(!is_complete);
-            if is_complete {
-                let row = read + row as u64;
-                new.push(hash, &New { key: hash, row })?;
-            }
+        match key.complete(&batch) {
+            None => unseen.append_n(batch.num_rows(), false),
+            Some(complete) => complete.iter().for_each(|is_complete| unseen.append(!is_complete)),
         }
+        push_keys(&mut new, key, &batch, read)?;
         extents.widen(&project(&batch, &key.positions));
         read += batch.num_rows() as u64;
         blocks.read(read, batches.ends_block());
@@ -120,12 +95,17 @@ pub(super) fn merge(
         )?;
     }
     drop(among);
+    let mut repeated = Repeated::default();
     for part in 0..PARTITIONS {
         for share in Share::all(old.bytes_of(part) + new.bytes_of(part)) {
             let seen: ByHash<()> = old.take(part, share)?.map(|Old(key)| (key, ())).collect();
-            for New { key, row } in new.take(part, share)? {
+            let mut taken: ByHash<u64> = ByHash::default();
+            for Keyed { key, row } in new.take(part, share)? {
                 if !seen.contains_key(&key) {
                     unseen.set_bit(usize::try_from(row).unwrap_or(usize::MAX), true);
+                    if let Some(before) = taken.insert(key, row) {
+                        repeated.note(before, row);
+                    }
                 }
             }
         }
@@ -191,6 +171,7 @@ pub(super) fn merge(
         read,
         held: 0,
         passed_over,
+        repeated,
     })
 }
 

@@ -38,6 +38,25 @@ pub(crate) enum Reading {
     Sorted,
 }
 
+/// How many rows of a table have the key of an earlier one. A ledger takes all of them, an upsert the last one of each key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Repeated {
+    /// How many; of an upsert those alone that say something else than the one before them.
+    pub(crate) rows: u64,
+    /// The first of them, and before it the one whose key it has; counted from 0.
+    pub(crate) first: Option<(u64, u64)>,
+}
+
+impl Repeated {
+    /// The row `second` has the key of the row `first`.
+    pub(super) fn note(&mut self, first: u64, second: u64) {
+        self.rows += 1;
+        if self.first.is_none_or(|(_, found)| second < found) {
+            self.first = Some((first, second));
+        }
+    }
+}
+
 /// How a merge ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Merged {
@@ -50,6 +69,8 @@ pub(crate) enum Merged {
         /// How many rows were not handed on that a ledger has the keys of, with other values; of those that are
         /// [compared](Setting::compared).
         passed_over: u64,
+        /// Which rows of a ledger or an upsert have the key of an earlier row of the table.
+        repeated: Repeated,
     },
     /// The rows are not as they should come: what was handed on is void, start again in this way.
     Again(Reading),
@@ -62,6 +83,7 @@ impl Merged {
             read,
             held: 0,
             passed_over: 0,
+            repeated: Repeated::default(),
         }
     }
 }

@@ -162,8 +162,8 @@ fn one_dataset_that_cannot_be_laid_out_stops_nobody_and_is_told() {
     drop((a, headless, local));
     let local = open(dir.path());
     check_served(&local, "b");
-    let reason = behind(&local).unwrap();
-    assert!(reason.contains("is missing"), "{reason}");
+    let told = behind(&local).unwrap();
+    assert!(told.reason.contains("is missing") && !told.is_full, "{told:?}");
     // Also when the index has to be made again.
     drop(local);
     let options = StoreOptions {
