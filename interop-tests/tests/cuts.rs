@@ -138,7 +138,8 @@ fn a_connection_that_is_cut_every_second_loses_nothing_and_leaves_nothing() -> O
     done?;
     let cuts = cuts.load(Ordering::Relaxed);
     println!("{rounds} rounds, {cuts} cuts in {} s", began.elapsed().as_secs());
-    assert!(cuts as u64 >= began.elapsed().as_secs() / 2, "{cuts} cuts");
+    // While it is being made again there is nothing to cut.
+    assert!(cuts >= rounds, "{cuts} cuts");
     for (node, (before, memory_before)) in nodes.into_iter().zip(warm.into_iter().flatten()) {
         let (before, memory_before) = (before?, memory_before?);
         let (after, memory_after) = (descriptors(node)?, memory(node)?);
