@@ -29,6 +29,9 @@ use peer::{Link, Meter, Peer, PeerNo, REDIAL_AFTER};
 pub(super) const MAX_UNREQUESTED: u32 = 8;
 /// After this many refusals in a row a peer is asked only when nobody else is left (Kubo's number).
 const MAX_REFUSALS: u32 = 16;
+/// A session that has peers asks others along again after this, so that all who have its blocks share the work; and each
+/// time after twice as long while nobody new is found.
+const WIDEN_FIRST: Duration = Duration::from_millis(100);
 /// How often the clock is looked at while anything is wanted.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -211,7 +214,7 @@ impl Client {
             last_progress: now,
             probed: 0,
             widen_at: now,
-            widen_every: schedule::WIDEN_FIRST,
+            widen_every: WIDEN_FIRST,
             estimate: peer::GUESSED_BLOCK_BYTES,
             meter: Meter::default(),
             runnable: false,
@@ -497,7 +500,7 @@ impl Client {
             return;
         };
         session.members.entry(no).or_default().known = true;
-        session.widen_every = schedule::WIDEN_FIRST;
+        session.widen_every = WIDEN_FIRST;
         if !peer.sessions.contains(&id) {
             peer.sessions.push(id);
             self.unstick(id);

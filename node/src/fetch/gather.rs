@@ -5,22 +5,24 @@
 //! large as the disk is slow, and nothing ever waits for a lot to be full.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Fuse, FusedFuture as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
-use super::{FetchError, Fetcher};
+use super::error::FetchError;
+use super::fetcher::Fetcher;
 use crate::block::{Block, Cid};
 use crate::heap;
 use crate::store::Store;
 
+/// How many blocks one operation asks for at once. With leaves of 1 MiB this is also its memory, in MiB.
+pub const MAX_IN_FLIGHT: usize = 64;
 /// How many items are looked for in the store in one go.
 const LOOKED_FOR_AT_ONCE: usize = 64;
 /// How much is asked for at once as long as the blocks are small, in bytes by the mean of those that came…
 const BYTES_IN_FLIGHT: usize = 16 << 20;
-/// …and how many blocks at most: a far peer would be idle most of the time with [`MAX_IN_FLIGHT`](super::MAX_IN_FLIGHT) of
+/// …and how many blocks at most: a far peer would be idle most of the time with [`MAX_IN_FLIGHT`] of
 /// some kilobytes, and each may be of 2 MiB all the same.
 const MAX_SMALL_IN_FLIGHT: usize = 256;
 
@@ -92,7 +94,7 @@ pub(super) async fn gather<W: Walk>(fetcher: &Fetcher, walk: &mut W, in_flight: 
             looked = &mut looking, if !looking.is_terminated() => for (item, here) in looked? {
                 match here {
                     Some(here) => {
-                        fetcher.counters.local.fetch_add(1, Ordering::Relaxed);
+                        fetcher.count_local();
                         walk.take(item, here)?;
                     }
                     None => missing.push_back(item),

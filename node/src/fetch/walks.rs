@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::FetchError;
+use super::error::{FetchError, MAX_DAG_NODES};
 use super::gather::{Item, Walk};
 use super::nodes::Nodes;
 use crate::block::{Block, Cid, DAG_CBOR, DAG_PB};
@@ -10,9 +10,6 @@ use crate::dag;
 use crate::store::{Blocks as _, FileId, Leaf, Store, StoreError, Visited};
 use crate::unixfs::directory::{DirectoryError, Link, Listing, MAX_LISTED};
 use crate::unixfs::export::{self, ExportError, Part};
-
-/// The most nodes one [`Everything`] visits; with 50 bytes for each, some 0.8 GiB.
-pub const MAX_DAG_NODES: usize = 1 << 24;
 
 /// The nodes of a directory.
 pub(super) struct Tree {

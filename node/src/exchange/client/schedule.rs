@@ -22,9 +22,7 @@ const PROBED_WANTS: usize = 16;
 const PROBED_MEMBERS: usize = 4;
 /// How many connected peers outside a session are asked along.
 const PROBED_GUESTS: usize = 16;
-/// A session that has peers asks others along again after this, so that all who have its blocks share the work…
-pub(super) const WIDEN_FIRST: Duration = Duration::from_millis(100);
-/// …and each time after twice as long while nobody new is found, up to this.
+/// The longest time from one question of a session to strangers to the next.
 const WIDEN_LAST: Duration = Duration::from_secs(10);
 /// A rate for peers of which nothing is known, in bytes per second.
 const GUESSED_RATE: f64 = (1 << 20) as f64;
