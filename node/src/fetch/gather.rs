@@ -53,6 +53,10 @@ pub(super) trait Walk {
 }
 
 type Here<I> = <I as Item>::Here;
+/// Items that were looked for, and what the walk goes on with for those that are here.
+type Looked<I> = Vec<(I, Option<Here<I>>)>;
+/// Items that are kept now.
+type Kept<I> = Vec<(I, Here<I>)>;
 type Job<T> = Fuse<BoxFuture<'static, Result<T, FetchError>>>;
 
 /// Walks to the end, with `in_flight` blocks asked of peers at once, or more if they are small.
@@ -61,8 +65,8 @@ type Job<T> = Fuse<BoxFuture<'static, Result<T, FetchError>>>;
 /// The first failure. What had arrived is kept.
 pub(super) async fn gather<W: Walk>(fetcher: &Fetcher, walk: &mut W, in_flight: usize) -> Result<(), FetchError> {
     heap::keep_freed();
-    let mut looking: Job<Vec<(W::Item, Option<Here<W::Item>>)>> = Fuse::terminated();
-    let mut keeping: Job<Vec<(W::Item, Here<W::Item>)>> = Fuse::terminated();
+    let mut looking: Job<Looked<W::Item>> = Fuse::terminated();
+    let mut keeping: Job<Kept<W::Item>> = Fuse::terminated();
     let mut missing = VecDeque::new();
     let mut asked = FuturesUnordered::new();
     let mut came: Vec<(W::Item, Block)> = Vec::new();
@@ -132,11 +136,11 @@ async fn ask<I: Item>(fetcher: &Fetcher, item: I) -> Result<(I, Block), FetchErr
     Ok((item, fetcher.remote(&item.cid()).await?))
 }
 
-fn look<I: Item>(store: &Store, items: Vec<I>) -> Result<Vec<(I, Option<I::Here>)>, FetchError> {
+fn look<I: Item>(store: &Store, items: Vec<I>) -> Result<Looked<I>, FetchError> {
     items.into_iter().map(|item| Ok((item, item.look(store)?))).collect()
 }
 
-fn keep<I: Item>(store: &Store, came: Vec<(I, Block)>) -> Result<Vec<(I, I::Here)>, FetchError> {
+fn keep<I: Item>(store: &Store, came: Vec<(I, Block)>) -> Result<Kept<I>, FetchError> {
     let here = I::keep(store, &came)?;
     Ok(came.into_iter().map(|(item, _)| item).zip(here).collect())
 }

@@ -39,7 +39,7 @@ fn is_by_kernel_clock(path: &Path, modified: SystemTime) -> bool {
     /// ext2 to 4, XFS, Btrfs, tmpfs, F2FS.
     const KINDS: [u32; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010];
     let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    since.subsec_nanos() % 1_000_000 != 0
+    !since.subsec_nanos().is_multiple_of(1_000_000)
         && rustix::fs::statfs(path).is_ok_and(|found| KINDS.contains(&(found.f_type as u32)))
 }
 
