@@ -114,10 +114,14 @@ impl Names {
         let entry = self.entry(&name).await?;
         let patience = if entry.own { ASK_OWN } else { ASK_STRANGER };
         let mut arrivals = self.inner.routing.arrivals();
-        let mut survey = self.survey(&name, patience).await?;
-        while options.join && self.inner.routing.table_sizes().target().is_none() && arrivals.next().await {
-            survey = self.survey(&name, patience).await?;
-        }
+        let survey = loop {
+            // Looked at before anybody is asked: who comes while nobody could be asked has not been.
+            let somebody = self.inner.routing.table_sizes().target().is_some();
+            let survey = self.survey(&name, patience).await?;
+            if somebody || !options.join || !arrivals.next().await {
+                break survey;
+            }
+        };
         let known = [entry.record(&name), survey.best.clone()].into_iter().flatten();
         let newest = known.reduce(|a, b| if b.compare(&a).is_gt() { b } else { a });
 

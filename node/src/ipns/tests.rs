@@ -10,7 +10,7 @@ use super::record::{Contents, Record};
 use super::{Freshness, KeySource, Name, Origin, PublishError, PublishOptions, ResolveError};
 use crate::clock::Clock;
 use crate::peer::Node;
-use crate::peer::tests::{NO_TIMER, introduce, private, quiet, start, until};
+use crate::peer::tests::{NO_TIMER, address, introduce, private, quiet, start, until};
 use crate::routing::Network;
 use crate::store::{Store, StoreOptions};
 
@@ -88,6 +88,28 @@ async fn a_name_is_published_and_resolved_through_a_third_peer_in_milliseconds()
     let second = a.names().publish(&key, TWO, PublishOptions::default()).await.unwrap();
     assert_eq!(second.record.sequence(), 2);
     assert_eq!(c.names().resolve(&name, Freshness::Network).await.unwrap().value, TWO);
+}
+
+#[tokio::test]
+async fn whoever_has_just_started_asks_a_peer_that_comes_while_nobody_could_be_asked() {
+    let a = start().await;
+    let (key, name) = key();
+    a.names().publish(&key, ONE, PublishOptions::default()).await.unwrap();
+    // The peer may come before, while and after the first question is asked of nobody.
+    for turn in 0..60 {
+        let b = quiet().bootstrap(vec![address(&a)]).start().await.unwrap();
+        tokio::time::sleep(Duration::from_micros(200 * turn)).await;
+        let options = PublishOptions {
+            expected: Some("/ipfs/bafkqaaq".to_owned()),
+            ..PublishOptions::default()
+        };
+        let published = b.names().publish(&key, TWO, options).await;
+        assert!(
+            matches!(&published, Err(PublishError::Superseded { found, .. }) if found == ONE),
+            "{name} after {turn} turns: {published:?}"
+        );
+        b.shutdown().await;
+    }
 }
 
 #[tokio::test]
