@@ -18,8 +18,9 @@ use crate::session::Session;
 /// Print one word by which another machine pulls a dataset from this one
 ///
 /// It holds the name of the dataset and the addresses at which the node here can be reached, so that `odfs pull TICKET` finds
-/// both where nothing else would: without the public network, and without a name server. Nothing in it is secret, and who
-/// made it does not matter: what comes is checked against the name. Addresses change; a new ticket has those of now.
+/// both where nothing else would: without the public network, and without a name server. It is no key and holds no secret, but
+/// whoever reads it learns these addresses. Who made it does not matter: what comes is checked against the name. Addresses
+/// change; a new ticket has those of now.
 #[derive(Args, Debug)]
 pub(crate) struct TicketArgs {
     /// Name or id of a dataset that was published here, or pulled from elsewhere
