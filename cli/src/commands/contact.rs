@@ -1,23 +1,16 @@
 //! Who can be asked for what is here, and where: what tickets say of this machine; and those whom a ticket names.
 
-use std::time::Duration;
-
 use odf::dataset::DatasetName;
-use odf::pull::Address;
+use odf::pull::{self, Address};
 use odf::ticket::{Contact, Ticket};
 use odf::workspace::PEER_KEY;
 use odf_node::PeerId;
 use odf_node::address;
 use odf_node::peer::{DialError, Node};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::session::Session;
-
-/// How long those whom a ticket names are waited for before others are asked. They are dialled on meanwhile.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The ticket for what `node` serves; none if it cannot be reached at all.
 pub(super) fn ticket(address: &Address, label: Option<&DatasetName>, node: &Node) -> Option<Ticket> {
@@ -57,37 +50,17 @@ pub(super) fn later(session: &Session) -> Result<Contact, Failure> {
 /// The peer does not start, or the user wants to stop.
 pub(super) fn meet(ticket: &Ticket, session: &Session, io: &mut Io) -> Result<Option<PeerId>, Failure> {
     let node = session.node()?;
-    let (met, failed) = session.wait(io, async {
-        let mut dials: JoinSet<_> = ticket
-            .contacts()
-            .iter()
-            .cloned()
-            .map(|Contact { peer, addresses }| {
-                let node = node.clone();
-                async move { node.dial_any(peer, addresses).await }
-            })
-            .collect();
-        let mut failed = None;
-        let first = timeout(PATIENCE, async {
-            while let Some(dialled) = dials.join_next().await {
-                match dialled {
-                    Ok(Ok(peer)) => return Some(peer),
-                    Ok(Err(error)) => failed = Some(error),
-                    Err(_) => {}
-                }
-            }
+    let met = session.wait(io, async { Ok::<_, Failure>(pull::meet(node, ticket).await) })?;
+    Ok(match met {
+        Ok(peer) => Some(peer),
+        Err(Some(DialError::Myself)) => None,
+        Err(reason) => {
+            io.say("Nobody answers at the addresses in the ticket; others are asked");
+            tracing::info!(
+                reason = reason.map(|error| error.to_string()),
+                "nobody of the ticket answers"
+            );
             None
-        });
-        let met = first.await.ok().flatten();
-        dials.detach_all();
-        Ok::<_, Failure>((met, failed))
-    })?;
-    if met.is_none() && !matches!(failed, Some(DialError::Myself)) {
-        io.say("Nobody answers at the addresses in the ticket; others are asked");
-        tracing::info!(
-            reason = failed.map(|error| error.to_string()),
-            "nobody of the ticket answers"
-        );
-    }
-    Ok(met)
+        }
+    })
 }
