@@ -229,7 +229,7 @@ mod tests {
         for (text, reason) in [
             ("", "is no address"),
             ("weather", "is no address"),
-            ("odfs1aaaaaaaaaa", "is cut off"),
+            ("odfs1abzqcjaiaera", "is cut off"),
             ("ODFS7aaaaaaaaaa", "later version"),
             ("repo/weather", "is no address"),
             ("gopher://x", "is no address"),
