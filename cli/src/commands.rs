@@ -17,6 +17,7 @@ mod as_of;
 mod batch;
 mod completions;
 mod config;
+mod contact;
 mod delete;
 mod demo;
 mod describe;
@@ -51,6 +52,7 @@ mod share;
 mod status;
 mod system;
 mod tail;
+mod ticket;
 mod transfer;
 mod unpublish;
 mod verify;
@@ -68,6 +70,7 @@ pub(crate) enum Command {
     Ingest(ingest::IngestArgs),
     Alter(alter::AlterArgs),
     Pull(pull::PullArgs),
+    Ticket(ticket::TicketArgs),
     Approve(approve::ApproveArgs),
     Push(push::PushArgs),
     Unpublish(unpublish::UnpublishArgs),
@@ -152,6 +155,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Ingest(args) => ingest::run(&args, session, io)?,
         Command::Alter(args) => alter::run(&args, session, io)?,
         Command::Pull(args) => pull::run(&args, session, io)?,
+        Command::Ticket(args) => ticket::run(&args, session, io)?,
         Command::Approve(args) => approve::run(&args, session, io)?,
         Command::Push(args) => push::run(&args, session, io)?,
         Command::Unpublish(args) => unpublish::run(&args, session, io)?,

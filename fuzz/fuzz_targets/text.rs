@@ -5,6 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use odf_dataset::DatasetName;
 use odf_metadata::{DatasetId, Multihash, Timestamp};
 use odf_ipfs::pull::Address;
+use odf_ipfs::ticket::Ticket;
 use odf_node::ipns::Name;
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
@@ -29,5 +30,6 @@ fuzz_target!(|data: &[u8]| {
     round::<Timestamp>(text);
     round::<DatasetName>(text);
     round::<Address>(text);
+    round::<Ticket>(text);
     round::<Name>(text);
 });

@@ -1,8 +1,8 @@
 //! The pages for people do what they show: every command of their `console` blocks runs, in order and in an empty folder, and
 //! prints the lines that the page shows below it.
 //!
-//! In a page, `…` is any text of one line: ids, times, sizes. In a command, `k51…` is the last name that was printed, and
-//! `/ip4/…` the last address. `(exit 9)` as the last line says that the command ends with that. A comment
+//! In a page, `…` is any text of one line: ids, times, sizes. In a command, `k51…` is the last name that was printed,
+//! `odfs1…` the last ticket, and `/ip4/…` the last address. `(exit 9)` as the last line says that the command ends with that. A comment
 //! `<!-- $ COMMAND -->` is run and not shown to readers.
 
 use std::fs;
@@ -84,6 +84,7 @@ fn script(commands: &[Shown], log: &Path) -> String {
         let command = shown
             .command
             .replace("k51…", &last("k51[a-z0-9]{59}"))
+            .replace("odfs1…", &last("odfs1[a-z2-7]{20,}"))
             .replace("/ip4/…", &last("/ip4/127[^ ]*/p2p/[A-Za-z0-9]+"));
         text.push_str(&format!(
             "echo '{MARK} {number}'\n{command}\necho \"{MARK} ended $?\"\n"

@@ -35,6 +35,7 @@ mod shapes;
 mod strangers;
 mod stumbles;
 mod terminals;
+mod tickets;
 mod tidy;
 mod two_processes;
 mod verify;

@@ -2,10 +2,14 @@
 //!
 //! The ranges are those of go-multiaddr's `manet` package, so that two peers agree on what is "private".
 
+mod told;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libp2p::PeerId;
 use libp2p::multiaddr::{Multiaddr, Protocol};
+
+pub use told::{fixed, worth_telling};
 
 /// From where an address can be dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -28,7 +28,7 @@ pub use start::{BOOTSTRAP_PEERS, Builder, DEFAULT_LISTEN};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::address::split_peer;
+use crate::address::{split_peer, worth_telling};
 use crate::block::Cid;
 use crate::exchange;
 use crate::ipns::Names;
@@ -58,6 +58,7 @@ struct Inner {
     names: Names,
     blocks: Arc<dyn Blocks>,
     listening: watch::Receiver<Vec<Multiaddr>>,
+    external: watch::Receiver<Vec<Multiaddr>>,
     stop: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -77,6 +78,17 @@ impl Node {
             .iter()
             .map(|address| address.clone().with(own.clone()))
             .collect()
+    }
+
+    /// Where several networks on the internet see this peer, without its id: behind a router the only addresses that others
+    /// out there can dial, if it lets them in. Those that most agree on come first.
+    pub fn external_addrs(&self) -> Vec<Multiaddr> {
+        self.inner.external.borrow().clone()
+    }
+
+    /// What others are told of where this peer can be dialled; see [`worth_telling`].
+    pub fn reachable_at(&self) -> Vec<Multiaddr> {
+        worth_telling(&self.external_addrs(), &self.inner.listening.borrow())
     }
 
     /// The peers that are connected now. Empty once the peer is shut down.
@@ -117,6 +129,38 @@ impl Node {
             routing.connect(Some(named), Vec::new(), true).await?;
         }
         Ok(named)
+    }
+
+    /// As [`Self::dial`], of a peer that is said to be at all of these addresses: they are dialled at once, and the first that
+    /// it answers at is taken. One that is dead, or where somebody else is by now, holds up nothing. The DHTs are not asked.
+    ///
+    /// # Errors
+    /// See [`DialError`]: none of the addresses led to the peer.
+    pub async fn dial_any(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<PeerId, DialError> {
+        if peer == self.inner.peer_id {
+            return Err(DialError::Myself);
+        }
+        let routing = &self.inner.routing;
+        let mut failed = match routing.connect(Some(peer), addresses.clone(), true).await {
+            // Private addresses are used in many networks. In one dial, whoever answers first ends it, right or wrong.
+            Err(error @ (DialError::OtherPeer { .. } | DialError::Myself)) => error,
+            done => return done,
+        };
+        let mut alone: JoinSet<_> = addresses
+            .into_iter()
+            .map(|address| {
+                let routing = routing.clone();
+                async move { routing.connect(Some(peer), vec![address], true).await }
+            })
+            .collect();
+        while let Some(tried) = alone.join_next().await {
+            match tried {
+                Ok(Err(error)) => failed = error,
+                Ok(Ok(peer)) => return Ok(peer),
+                Err(_) => {}
+            }
+        }
+        Err(failed)
     }
 
     /// Closes the connections to `peer` and no longer keeps them. Returns whether there were any.

@@ -9,7 +9,8 @@ use odf_dataset::Dataset;
 use odf_dataset::catalog::CatalogError;
 use odf_ingest::source::{Source, SourceError};
 use odf_ipfs::publish::{self, PublishError, Published};
-use odf_ipfs::pull::{Address, AddressError, PullError, PullOptions, pull_from};
+use odf_ipfs::pull::{Address, AddressError, PullError, PullOptions, meet, pull_from};
+use odf_ipfs::ticket::{Ticket, TicketError};
 use odf_metadata::Timestamp;
 use odf_node::fetch::Fetcher;
 use odf_node::peer::{Builder, DialError, Node, StartError};
@@ -40,6 +41,9 @@ pub enum InstanceError {
     /// An address of a dataset is not one.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// A ticket is not one.
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
     /// A file cannot be read as a table.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -112,19 +116,26 @@ impl Instance {
         Ok(publish::publish(self.workspace.local(), &self.node, &dataset, &key, false).await?)
     }
 
-    /// Brings what is new at an address (`ipns://…`, `ipfs://…`, a bare name, `did:odf:…`) here, verified, and follows the
-    /// name: this peer keeps its record alive.
+    /// Brings what is new at an address (`ipns://…`, `ipfs://…`, a bare name, `did:odf:…`, a ticket) here, verified, and follows
+    /// the name: this peer keeps its record alive. Of a ticket, those whom it names are met first.
     ///
     /// # Errors
     /// See [`PullError`]; the dataset is at its old head then.
     pub async fn pull(&self, address: &str) -> Result<Dataset, InstanceError> {
         let session = self.node.exchange().session();
         let fetcher = Fetcher::new(self.workspace.store().clone(), Some(session));
+        let (address, near) = match Ticket::is_meant(address) {
+            true => {
+                let ticket: Ticket = address.parse()?;
+                (ticket.address().clone(), meet(&self.node, &ticket).await.is_ok())
+            }
+            false => (address.parse::<Address>()?, false),
+        };
         let options = PullOptions {
             alias: true,
+            near,
             ..PullOptions::default()
         };
-        let address: Address = address.parse()?;
         let go_on = Arc::new(|_| ControlFlow::Continue(()));
         let pulled = pull_from(self.workspace.local(), &self.node, &fetcher, &address, options, go_on).await?;
         Ok(pulled.received.dataset().clone())

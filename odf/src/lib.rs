@@ -22,7 +22,7 @@ pub use odf_exchange::export;
 pub use odf_ingest as ingest;
 pub use odf_ingest::poll;
 pub use odf_ipfs::{
-    CollectError, Local, OpenError, SharedOnly, elsewhere, layout, publish, pull, retention, unpublish,
+    CollectError, Local, OpenError, SharedOnly, elsewhere, layout, publish, pull, retention, ticket, unpublish,
 };
 pub use odf_metadata as metadata;
 pub use odf_metadata::{chain, codec, yaml};

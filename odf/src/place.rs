@@ -9,6 +9,7 @@ use url::Url;
 use odf_dataset::DatasetName;
 use odf_exchange::with_slash;
 use odf_ipfs::pull::Address;
+use odf_ipfs::ticket::{Ticket, TicketError};
 
 /// Longest address that is looked at.
 pub const MAX_ADDRESS_BYTES: usize = 4096;
@@ -18,7 +19,7 @@ const MAX_SHOWN: usize = 200;
 /// A place that has a dataset, or, for a repository, many of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// On IPFS: `ipns://K`, `ipfs://CID`, a bare name `k51…` or `did:odf:…`.
+    /// On IPFS: `ipns://K`, `ipfs://CID`, a bare name `k51…`, `did:odf:…`, or what a ticket `odfs1…` is for.
     Ipfs(Address),
     /// A directory of this machine: `file:///path/`.
     Files(PathBuf),
@@ -35,9 +36,12 @@ pub enum PlaceError {
     /// Nothing that an address looks like.
     #[error(
         "`{0}` is no address of a dataset: use file:///DIRECTORY, http(s)://HOST/PATH, odf+http(s)://HOST/PATH, ipns://NAME, \
-         ipfs://CID, a name (k51…) or did:odf:…"
+         ipfs://CID, a name (k51…), did:odf:… or a ticket (odfs1…)"
     )]
     Unknown(String),
+    /// Meant as a ticket.
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
     /// A known scheme, and something wrong behind it.
     #[error("`{text}` is no address of a dataset: {reason}")]
     Malformed {
@@ -69,6 +73,9 @@ impl FromStr for Place {
             return Err(malformed("it is too long"));
         }
         let Some((scheme, _)) = text.split_once("://") else {
+            if Ticket::is_meant(text) {
+                return Ok(Self::Ipfs(text.parse::<Ticket>()?.address().clone()));
+            }
             return text.parse().map(Self::Ipfs).map_err(|_| PlaceError::Unknown(shown()));
         };
         let scheme = scheme.to_ascii_lowercase();
@@ -222,6 +229,8 @@ mod tests {
         for (text, reason) in [
             ("", "is no address"),
             ("weather", "is no address"),
+            ("odfs1abzqcjaiaera", "is cut off"),
+            ("ODFS7aaaaaaaaaa", "later version"),
             ("repo/weather", "is no address"),
             ("gopher://x", "is no address"),
             ("file://relative/x", "begins with a slash"),

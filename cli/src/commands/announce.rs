@@ -7,13 +7,13 @@ use clap::{Args, ValueEnum};
 use odf::dataset::Dataset;
 use odf::ingest::{ColumnNote, Effect};
 use odf::publish::{self, Before, Published};
-use odf::pull::name_of;
+use odf::pull::{Address, name_of};
 use odf::workspace::Grown;
 use odf_node::ipns::{self, Name};
 use odf_node::keystore::Keypair;
 
 use super::effect::{in_words, into_json};
-use super::{rival, safety};
+use super::{contact, rival, safety};
 use crate::failure::Failure;
 use crate::io::{Io, Step};
 use crate::output;
@@ -166,6 +166,8 @@ impl Announcement {
             None => update.map(|update| update.blocks.len() as u64),
         };
         let local = dataset.name()?;
+        let node = session.running_node().filter(|_| self.stays);
+        let ticket = node.and_then(|node| contact::ticket(&Address::Name(*name), Some(&local), node));
         if args.output == ReportFormat::Json {
             let mut report = serde_json::json!({
                 "dataset": local.as_str(),
@@ -189,6 +191,7 @@ impl Announcement {
                 "gateway": gateway,
                 "publicGateway": public,
                 "pull": self.pull,
+                "ticket": ticket.map(|ticket| ticket.to_string()),
             });
             into_json(effect, &mut report);
             io.line(report)?;
@@ -225,6 +228,9 @@ impl Announcement {
             io.line(format_args!("  gateway  {url}"))?;
         }
         io.line(format_args!("  pull     {}", self.pull))?;
+        if let Some(ticket) = ticket {
+            io.line(format_args!("  ticket   {ticket}"))?;
+        }
         let is_new = update.is_some_and(|update| update.old_head.is_none());
         if is_new {
             io.say(format_args!(

@@ -34,8 +34,8 @@ pub(super) use run::run;
 /// What is here already is not fetched again, also after an interruption.
 #[derive(Args, Debug, Default)]
 pub(crate) struct PullArgs {
-    /// What to pull: datasets that are here, by name, id or a pattern with %, or addresses: ipns://K, ipfs://CID, K,
-    /// did:odf:…, file:///DIRECTORY, http(s)://HOST/PATH, odf+http(s)://HOST/PATH, REPOSITORY/DATASET
+    /// What to pull: datasets that are here, by name, id or a pattern with %, tickets (`odfs ticket`), or addresses: ipns://K,
+    /// ipfs://CID, K, did:odf:…, file:///DIRECTORY, http(s)://HOST/PATH, odf+http(s)://HOST/PATH, REPOSITORY/DATASET
     #[arg(required_unless_present_any = ["all", "from_workspace"])]
     targets: Vec<String>,
     /// Bring every dataset up to date that has a way

@@ -9,15 +9,19 @@ use clap::Args;
 use odf::catalog::Entry;
 use odf::dataset::RemoteAliases;
 use odf::metadata::DatasetId;
-use odf::pull::id_of;
+use odf::pull::{Address, id_of};
 use odf_node::ipns::NameStatus;
+use odf_node::peer::Node;
 use serde_json::{Value, json};
 
-use super::{rival, safety};
+use super::{contact, rival, safety};
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::output::{self, Cell, Format, Listing, OutputArgs};
 use crate::session::Session;
+
+/// Tickets that people are shown, each of which has some lines.
+const MAX_TICKETS: usize = 3;
 
 /// Show the peer, the names with their age and safety, and the size of the store
 ///
@@ -48,7 +52,7 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
     let kept = odf_node::ipns::kept(workspace.store())?;
     let stats = workspace.store().stats()?;
     let entries = workspace.catalog().entries()?;
-    let names = names_listing(&kept, &entries);
+    let (names, tickets) = names_listing(&kept, &entries, node.filter(|_| session.is_lasting()));
     let damaged: Vec<&Entry> = entries.iter().filter(|entry| entry.damaged.is_some()).collect();
     let format = args.output.format(io);
     if !matches!(format, Format::Table | Format::Json) {
@@ -122,6 +126,13 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
         io.line(format_args!("Damaged: {} ({reason})", entry.label()))?;
     }
     names.write(Format::Table, io)?;
+    if tickets.len() > MAX_TICKETS {
+        io.line("Tickets: `odfs ticket DATASET` prints one by which other machines pull from here")?;
+    } else {
+        for (dataset, ticket) in tickets {
+            io.line(format_args!("Ticket of {dataset}: {ticket}"))?;
+        }
+    }
     for sentence in attention {
         io.line(sentence)?;
     }
@@ -136,7 +147,8 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
     }
 }
 
-fn names_listing(names: &[NameStatus], datasets: &[Entry]) -> Listing {
+/// The names, and the tickets of those that are published here, with what they are called.
+fn names_listing(names: &[NameStatus], datasets: &[Entry], node: Option<&Node>) -> (Listing, Vec<(String, String)>) {
     let columns = [
         "Name",
         "Dataset",
@@ -147,6 +159,7 @@ fn names_listing(names: &[NameStatus], datasets: &[Entry]) -> Listing {
         "Holders",
         "SafeUntil",
         "ValidUntil",
+        "Ticket",
     ];
     let mut listing = Listing::new(&columns)
         .in_words(&[
@@ -155,8 +168,11 @@ fn names_listing(names: &[NameStatus], datasets: &[Entry]) -> Listing {
             ("Holders", Some("Known to")),
             ("SafeUntil", Some("Safe until")),
             ("ValidUntil", Some("Valid until")),
+            // Too long for a column.
+            ("Ticket", None),
         ])
         .when_empty("Names: none published or followed yet");
+    let mut tickets = Vec::new();
     let by_id: HashMap<&DatasetId, &Entry> = datasets.iter().map(|entry| (&entry.id, entry)).collect();
     // Nearly always every name is that of a dataset here.
     let by_address = LazyCell::new(|| by_address(datasets));
@@ -166,9 +182,15 @@ fn names_listing(names: &[NameStatus], datasets: &[Entry]) -> Listing {
         // address that it is pulled from.
         let own = id_of(&status.name).and_then(|id| by_id.get(&id));
         let dataset = own.or_else(|| by_address.get(&format!("ipns://{name}")));
-        let dataset = dataset
-            .and_then(|entry| entry.name.as_ref())
-            .map(|name| name.as_str().to_owned());
+        let dataset = dataset.and_then(|entry| entry.name.as_ref());
+        let ticket = node
+            .filter(|_| status.own || status.followed)
+            .and_then(|node| contact::ticket(&Address::Name(status.name), dataset, node))
+            .map(|ticket| ticket.to_string());
+        if let (true, Some(dataset), Some(ticket)) = (status.own, dataset, &ticket) {
+            tickets.push((dataset.to_string(), ticket.clone()));
+        }
+        let dataset = dataset.map(|name| name.as_str().to_owned());
         let role = match (status.own, status.followed) {
             (true, _) => "published",
             (false, true) => "followed",
@@ -185,9 +207,10 @@ fn names_listing(names: &[NameStatus], datasets: &[Entry]) -> Listing {
             Cell::shown(u64::from(status.holders), others(status.holders)),
             time(status.safe_until),
             time(status.valid_until),
+            ticket.map_or(Value::Null, Value::String).into(),
         ]);
     }
-    listing
+    (listing, tickets)
 }
 
 /// The first dataset that is pushed to an address, or pulled from it.

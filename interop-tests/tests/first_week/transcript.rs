@@ -62,6 +62,7 @@ enum Kind {
     Dataset,
     Peer,
     Content,
+    Ticket,
 }
 
 impl Kind {
@@ -73,6 +74,9 @@ impl Kind {
         if let Some(rest) = after("k51").filter(|rest| is_id(rest)) {
             // All names begin with the same letters.
             return Some((Kind::Name, rest.strip_prefix("qzi5uqu5d").unwrap_or(rest)));
+        }
+        if let Some(rest) = after("odfs1").filter(|rest| is_id(rest)) {
+            return Some((Kind::Ticket, rest));
         }
         if let Some(rest) = after("12D3KooW").filter(|rest| is_id(rest)) {
             return Some((Kind::Peer, rest));
@@ -97,6 +101,7 @@ impl Kind {
             Kind::Dataset => "DATASET",
             Kind::Peer => "PEER",
             Kind::Content => "CONTENT",
+            Kind::Ticket => "TICKET",
         }
     }
 }

@@ -12,11 +12,18 @@ use crate::threads::blocking;
 /// How long the network is asked at most; a peer that does not answer holds it up that long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long peers that are near are waited for before all are asked.
+const NEAR_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Whether the network is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
     /// Always, whatever is known here; what is known here is the answer only if nobody else has one.
     Network,
+    /// As [`Self::Network`], but peers on the local network and those that were named are asked first, and if one of them has a
+    /// valid record, nobody else is: what they say may be older than what the internet would. For those who were told whom
+    /// to ask, and where the rest of the network may be dead.
+    Near,
     /// Never: what is known here, with its age.
     Cached,
 }
@@ -116,7 +123,14 @@ impl Names {
             return self.remembered(record, entry.confirmed);
         }
         let mut arrivals = self.inner.routing.arrivals();
-        let mut survey = self.survey(name, PATIENCE).await?;
+        let near = match freshness {
+            Freshness::Near => Some(self.survey_near(name, NEAR_PATIENCE).await?),
+            Freshness::Network | Freshness::Cached => None,
+        };
+        let mut survey = match near.filter(|near| !near.holders.is_empty()) {
+            Some(near) => near,
+            None => self.survey(name, PATIENCE).await?,
+        };
         while survey.holders.is_empty() && arrivals.next().await {
             survey = self.survey(name, PATIENCE).await?;
         }

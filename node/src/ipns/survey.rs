@@ -93,6 +93,13 @@ impl Names {
         Ok(survey)
     }
 
+    /// As [`Self::survey`], of the local network and of peers that were named.
+    pub(super) async fn survey_near(&self, name: &Name, patience: Duration) -> Result<Survey, RoutingError> {
+        let survey = self.survey_one(Network::Lan, name, Instant::now() + patience).await?;
+        self.note_rivals(name, &survey).await;
+        Ok(survey)
+    }
+
     /// Notes those of the records found that somebody else made with the key of an own name. The better one is kept in any
     /// case; another is soon heard no more.
     async fn note_rivals(&self, name: &Name, survey: &Survey) {

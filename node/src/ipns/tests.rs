@@ -88,6 +88,12 @@ async fn a_name_is_published_and_resolved_through_a_third_peer_in_milliseconds()
     let second = a.names().publish(&key, TWO, PublishOptions::default()).await.unwrap();
     assert_eq!(second.record.sequence(), 2);
     assert_eq!(c.names().resolve(&name, Freshness::Network).await.unwrap().value, TWO);
+    // Whoever was named is enough.
+    let near = start().await;
+    near.dial_any(a.peer_id(), vec![address(&a)]).await.unwrap();
+    let resolved = near.names().resolve(&name, Freshness::Near).await.unwrap();
+    assert_eq!(resolved.value, TWO);
+    assert!(matches!(resolved.source, Origin::Network { answers: 1.. }));
 }
 
 #[tokio::test]
@@ -297,7 +303,7 @@ async fn names_resolve_off_line_with_their_age() {
     a.shutdown().await;
     until("the end of the connection", async || b.peers().await.is_empty()).await;
     ahead.store(2 * DAY, Ordering::Relaxed);
-    for freshness in [Freshness::Cached, Freshness::Network] {
+    for freshness in [Freshness::Cached, Freshness::Network, Freshness::Near] {
         let resolved = b.names().resolve(&name, freshness).await.unwrap();
         assert_eq!(resolved.value, ONE);
         assert!(

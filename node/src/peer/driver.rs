@@ -95,6 +95,8 @@ pub(crate) struct Driver {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) listening: watch::Sender<Vec<Multiaddr>>,
+    /// Where several networks on the internet see this peer.
+    pub(crate) external: watch::Sender<Vec<Multiaddr>>,
     pub(crate) sizes: watch::Sender<TableSizes>,
     pub(crate) records: Records,
     pub(crate) exchange: exchange::Handle,

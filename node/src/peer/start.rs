@@ -224,6 +224,7 @@ impl Builder {
 
         let (command_sender, commands) = mpsc::channel(MAX_COMMANDS);
         let (listening_sender, mut listening) = watch::channel(Vec::new());
+        let (external_sender, external) = watch::channel(Vec::new());
         let (sizes_sender, sizes) = watch::channel(TableSizes::default());
         let (stop, stopped) = watch::channel(false);
         let expected = Expected {
@@ -248,6 +249,7 @@ impl Builder {
             commands,
             stop: stopped.clone(),
             listening: listening_sender,
+            external: external_sender,
             sizes: sizes_sender,
             records: records.clone(),
             exchange: exchange.clone(),
@@ -277,6 +279,7 @@ impl Builder {
                 names,
                 blocks: self.blocks,
                 listening,
+                external,
                 stop,
                 tasks: Mutex::new(tasks),
             }),

@@ -1,5 +1,5 @@
 //! Datasets on IPFS: their shape as a DAG ([`layout`]), publishing one under a name ([`publish`]) and no longer ([`mod@unpublish`]), bringing one here
-//! ([`pull`]), and which of its roots stay ([`retention`]), who else has one ([`elsewhere`]). The only crate that knows the IPFS node.
+//! ([`pull`]), one word by which others find it ([`ticket`]), and which of its roots stay ([`retention`]), who else has one ([`elsewhere`]). The only crate that knows the IPFS node.
 
 pub mod elsewhere;
 mod gate;
@@ -9,6 +9,7 @@ pub mod publish;
 pub mod pull;
 pub mod retention;
 mod standing;
+pub mod ticket;
 pub mod unpublish;
 
 pub use gate::SharedOnly;

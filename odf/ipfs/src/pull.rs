@@ -10,6 +10,7 @@
 
 mod address;
 mod chain;
+mod meeting;
 mod peers;
 mod source;
 mod update;
@@ -26,6 +27,7 @@ use odf_node::store::StoreError;
 use crate::layout::{Format, LayoutError};
 
 pub use address::{Address, AddressError, id_of, name_of};
+pub use meeting::meet;
 pub use peers::FromPeers;
 pub use update::{PullListener, PullOptions, Pulled, pull_from};
 

@@ -3,6 +3,7 @@
 use odf::dataset::DatasetName;
 use odf::pull::Address;
 
+use super::network::Asked;
 use super::{PullArgs, network};
 use crate::failure::Failure;
 use crate::io::Io;
@@ -26,7 +27,7 @@ pub(in crate::commands) fn history(
         ..PullArgs::default()
     };
     io.redirected(std::io::sink(), |io| {
-        network::one(&address, None, &args, peers, session, io)
+        network::one(&address, None, &args, &Asked::of(peers), session, io)
     })?;
     let dataset = session.workspace()?.catalog().find(name.as_str())?;
     Ok(dataset.state().totals.records)

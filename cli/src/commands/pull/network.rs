@@ -9,12 +9,15 @@ use odf::dataset::DatasetName;
 use odf::metadata::DatasetId;
 use odf::pull::{Address, FromPeers, PullError, PullListener, PullOptions, Pulled, id_of, pull_from};
 use odf::receive::{Progress, Received};
+use odf::ticket::Ticket;
+use odf_node::PeerId;
 use odf_node::fetch::Fetcher;
 use odf_node::ipns::Origin;
 
 use super::beside::{self, Apart};
 use super::repository::{finish, tell};
 use super::{PullArgs, open, rebase};
+use crate::commands::contact::meet;
 use crate::commands::owner::pulled_from;
 use crate::commands::repair::{after_pull, peers_at};
 use crate::failure::{Failure, Kind};
@@ -25,18 +28,65 @@ use crate::session::Session;
 /// How often progress is looked at.
 const TICK: Duration = Duration::from_millis(200);
 
+/// Whom a pull asks besides those whom it finds.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    peers: &'a [PeerId],
+    /// One of them is connected and was named as who has it: what that one says is enough.
+    near: bool,
+    /// What the dataset is called there.
+    label: Option<&'a DatasetName>,
+}
+
+impl<'a> Asked<'a> {
+    /// Everybody, and these peers too.
+    pub(super) fn of(peers: &'a [PeerId]) -> Self {
+        Self {
+            peers,
+            near: false,
+            label: None,
+        }
+    }
+}
+
+/// As [`one`], of what a ticket is for: those whom it names are met first.
+pub(super) fn by_ticket(
+    ticket: &Ticket,
+    dataset: Option<DatasetId>,
+    args: &PullArgs,
+    peers: &[PeerId],
+    session: &Session,
+    io: &mut Io,
+) -> Result<bool, Failure> {
+    let met = meet(ticket, session, io)?;
+    let peers: Vec<PeerId> = peers.iter().copied().chain(met).collect();
+    let asked = Asked {
+        peers: &peers,
+        near: met.is_some(),
+        label: ticket.label(),
+    };
+    one(ticket.address(), dataset, args, &asked, session, io).map_err(|failure| match failure.kind() {
+        Kind::Unreachable | Kind::UnknownName if met.is_none() => failure.next(
+            "let `odfs node` run on the machine that has it, and take a new ticket from there (`odfs ticket DATASET`): \
+             addresses change",
+        ),
+        _ => failure,
+    })
+}
+
 /// Pulls one dataset; whether anything was new.
 pub(super) fn one(
     address: &Address,
     dataset: Option<DatasetId>,
     args: &PullArgs,
-    peers: &[odf_node::PeerId],
+    asked: &Asked<'_>,
     session: &Session,
     io: &mut Io,
 ) -> Result<bool, Failure> {
     let workspace = session.workspace()?;
     let node = session.node()?;
     let exchange = node.exchange().session();
+    let peers = asked.peers;
     peers.iter().for_each(|peer| exchange.add_provider(*peer));
     let fetcher = Fetcher::new(workspace.store().clone(), Some(exchange));
     io.progress().show(|| Step {
@@ -55,11 +105,14 @@ pub(super) fn one(
         .map(|name| session.keys().map(|keys| keys.find(&name.peer_id(), &[])));
     let is_own = key.transpose()?.flatten().is_some();
     let dataset = dataset.map(|id| open(&id, session)).transpose()?;
+    let label = asked.label.filter(|_| args.name.is_none());
+    let label = label.map(|label| workspace.catalog().free_name(label)).transpose()?;
     let pull = |force: bool, io: &Io| -> Result<Result<Pulled, PullError>, Failure> {
         let options = PullOptions {
             dataset: dataset.clone(),
-            name: args.name.clone(),
+            name: args.name.clone().or_else(|| label.clone()),
             alias: !args.no_alias && !is_own,
+            near: asked.near,
             force,
         };
         let listener = Arc::clone(&listener);
@@ -148,7 +201,7 @@ fn done(
     pulled: &Pulled,
     address: &Address,
     args: &PullArgs,
-    peers: &[odf_node::PeerId],
+    peers: &[PeerId],
     session: &Session,
     io: &mut Io,
 ) -> Result<bool, Failure> {

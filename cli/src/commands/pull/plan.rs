@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use odf::catalog::{Catalog, CatalogError, Entry};
 use odf::dataset::{Dataset, RemoteAliases};
 use odf::metadata::{DatasetId, DatasetKind};
-use odf::place::Place;
+use odf::place::{Place, PlaceError};
 use odf::pull::{Address, name_of};
-use odf::registry::Repositories;
+use odf::registry::{RegistryError, Repositories};
+use odf::ticket::Ticket;
 use odf::workspace::Workspace;
 use odf_node::ipns;
 
@@ -29,6 +30,8 @@ pub(super) enum Way {
     Network {
         /// The address.
         address: Address,
+        /// The ticket that it was given as, if it was.
+        ticket: Option<Box<Ticket>>,
         /// The dataset to update, if it is known.
         dataset: Option<DatasetId>,
     },
@@ -143,6 +146,11 @@ impl Planner<'_> {
                     }),
                 }
             }
+            // A dataset may be called like the beginning of a ticket.
+            Err(RegistryError::Place(PlaceError::Ticket(error))) => match self.find(target)? {
+                Some(dataset) => wanted.push(dataset),
+                None => return Err(error.into()),
+            },
             Err(error) if target.contains(['/', ':']) => return Err(error.into()),
             Err(_) => wanted.push(self.catalog.find(target)?),
         }
@@ -255,6 +263,7 @@ impl Planner<'_> {
         let address = name_of(&id).map(|name| format!("ipns://{name}").parse::<Address>());
         Ok(address.transpose()?.map(|address| Way::Network {
             address,
+            ticket: None,
             dataset: Some(id),
         }))
     }
@@ -284,6 +293,7 @@ impl Planner<'_> {
             DatasetKind::Root if self.has_own_name(&id)? => match name_of(&id) {
                 Some(name) => Way::Network {
                     address: Address::Name(name),
+                    ticket: None,
                     dataset: Some(id),
                 },
                 None => Way::Nothing,
@@ -310,7 +320,11 @@ impl Planner<'_> {
 /// The way to a place that was called `text`.
 fn way_to(place: Place, text: &str, dataset: Option<DatasetId>) -> Way {
     match place {
-        Place::Ipfs(address) => Way::Network { address, dataset },
+        Place::Ipfs(address) => Way::Network {
+            address,
+            ticket: text.parse().ok().map(Box::new),
+            dataset,
+        },
         place => Way::Repository {
             // An address in its one form, which `repo alias` shows and compares.
             alias: if text.contains("://") {

@@ -33,7 +33,7 @@ impl Before {
     /// The workspace cannot be read.
     pub(super) fn look(job: &Job, session: &Session) -> Result<Self, Failure> {
         let (from, dataset) = match &job.way {
-            Way::Network { address, dataset } => (Some(address.to_string()), *dataset),
+            Way::Network { address, dataset, .. } => (Some(address.to_string()), *dataset),
             Way::Repository { place, dataset, .. } => (Some(place.to_string()), *dataset),
             Way::Source(dataset) | Way::Transform(dataset) => (None, Some(*dataset)),
             Way::Blocked(_) | Way::Nothing => (None, None),

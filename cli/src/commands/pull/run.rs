@@ -2,6 +2,7 @@
 
 use odf::metadata::DatasetId;
 
+use super::network::Asked;
 use super::plan::{self, Job, Way};
 use super::report::Before;
 use super::{PullArgs, Tally, network, open, repository, source, transform, watermark, workspace};
@@ -126,7 +127,14 @@ fn offline(label: &str, dataset: Option<&DatasetId>, session: &Session, io: &mut
 fn one(job: Job, args: &PullArgs, peers: &[odf_node::PeerId], session: &Session, io: &mut Io) -> Result<bool, Failure> {
     io.check()?;
     match job.way {
-        Way::Network { address, dataset } => network::one(&address, dataset, args, peers, session, io),
+        Way::Network {
+            address,
+            ticket,
+            dataset,
+        } => match ticket {
+            Some(ticket) => network::by_ticket(&ticket, dataset, args, peers, session, io),
+            None => network::one(&address, dataset, args, &Asked::of(peers), session, io),
+        },
         Way::Repository { place, alias, dataset } => {
             repository::one(&place, &alias, dataset.as_ref(), args, session, io)
         }

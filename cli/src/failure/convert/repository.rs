@@ -6,14 +6,33 @@ use odf::receive::{ReceiveError, SourceError};
 use odf::registry::RegistryError;
 use odf::repository::kamu_workspace::KamuWorkspaceError;
 use odf::repository::{PushError, ReadError, SmartError};
+use odf::ticket::TicketError;
 
 use super::{damaged, of_io};
 use crate::failure::{Failure, Kind, chain};
+
+impl From<TicketError> for Failure {
+    fn from(error: TicketError) -> Self {
+        let again = "copy all of it once more: `odfs ticket DATASET` prints it on the other machine";
+        match error {
+            TicketError::NotOne
+            | TicketError::Cut { .. }
+            | TicketError::Mistyped
+            | TicketError::WrongCharacter { .. } => Failure::usage(error).next(again),
+            TicketError::Later(_) => Failure::new(Kind::BadInput, error)
+                .next("copy all of it once more; if it begins so there too, update odfs"),
+            TicketError::OtherKind(_) => Failure::new(Kind::BadInput, error).next("update odfs"),
+            error => Failure::new(Kind::BadInput, error)
+                .next("ask for another, which `odfs ticket DATASET` prints, or for the name of the dataset"),
+        }
+    }
+}
 
 impl From<PlaceError> for Failure {
     fn from(error: PlaceError) -> Self {
         let failure = Failure::usage(&error);
         match error {
+            PlaceError::Ticket(error) => error.into(),
             PlaceError::Unknown(_) => failure.next("`odfs list` shows the datasets that are here by their names"),
             PlaceError::Unsupported { .. } => {
                 failure.next("mount it, or put a web server before it, and use file:// or http(s)://")

@@ -144,5 +144,8 @@ impl Driver {
         for address in change.gone {
             self.swarm.remove_external_address(&address);
         }
+        let confirmed: Vec<Multiaddr> = self.swarm.external_addresses().cloned().collect();
+        self.external
+            .send_if_modified(|known| std::mem::replace(known, confirmed.clone()) != confirmed);
     }
 }

@@ -57,3 +57,35 @@ async fn a_port_that_others_have_in_use_is_no_reason_not_to_dial() {
     let _other = std::net::TcpListener::bind(("127.0.0.3", port.unwrap())).unwrap();
     a.dial(address(&b)).await.unwrap();
 }
+
+#[tokio::test]
+async fn an_address_that_is_dead_or_somebody_elses_holds_up_nothing() {
+    let (a, b, other) = (start().await, start().await, start().await);
+    // Takes connections, and never says a word.
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = |port: u16| -> Multiaddr { format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap() };
+    let closed = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let plain = |node: &Node| crate::address::split_peer(address(node)).0;
+    let addresses = vec![
+        at(mute.local_addr().unwrap().port()),
+        at(closed),
+        plain(&other),
+        plain(&a),
+        plain(&b),
+    ];
+    let started = Instant::now();
+    assert_eq!(a.dial_any(b.peer_id(), addresses).await.unwrap(), b.peer_id());
+    assert!(started.elapsed() < NO_TIMER, "{:?}", started.elapsed());
+
+    let wrong = a
+        .dial_any(libp2p::PeerId::random(), vec![plain(&other), at(closed)])
+        .await;
+    assert!(wrong.is_err());
+    let myself = a.dial_any(a.peer_id(), vec![plain(&a)]).await;
+    assert!(matches!(myself, Err(DialError::Myself)));
+    let nowhere = a.dial_any(libp2p::PeerId::random(), Vec::new()).await;
+    assert!(matches!(nowhere, Err(DialError::NoAddresses)));
+}
