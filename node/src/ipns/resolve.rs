@@ -104,7 +104,8 @@ impl Names {
     /// best valid one is kept, given to those who hold an older one, and returned. That is the best of what the peers closest to
     /// the name say: it is waited for until all of them have answered, more than 16 have a valid record, or ten seconds are
     /// over. On a local network that takes milliseconds. Without any answer, what is known here is returned, marked as such. Just after the start of a peer,
-    /// that takes until the networks have been joined or are found to be out of reach, ten seconds at most.
+    /// that takes until the networks have been joined or are found to be out of reach, ten seconds at most; a network from which
+    /// nobody at all answers is not waited for if something is known here.
     ///
     /// # Errors
     /// See [`ResolveError`].
@@ -115,7 +116,11 @@ impl Names {
             let record = known.ok_or_else(|| ResolveError::NotCached { name: *name })?;
             return self.remembered(record, entry.confirmed);
         }
-        let mut arrivals = self.inner.routing.arrivals();
+        let routing = &self.inner.routing;
+        let mut arrivals = match &known {
+            Some(_) => routing.arrivals_unless_silent(),
+            None => routing.arrivals(),
+        };
         let mut survey = self.survey(name, PATIENCE).await?;
         while survey.holders.is_empty() && arrivals.next().await {
             survey = self.survey(name, PATIENCE).await?;
