@@ -130,14 +130,15 @@ fn nobody_waits_for_hosts_that_are_dead() -> Outcome {
 fn a_dataset_of_bootstrap_peers_is_followed() -> Outcome {
     let (there, here) = (Workspace::new()?, Workspace::new()?);
     let far = there.node()?;
-    let file = there.write("t.csv", table(10))?.display().to_string();
-    let name = there.publish(&[&file, "--name", "t"])?.name;
     let seeds = format!("operator,address\nnobody,/ip4/127.0.0.1\nwe,{}\n", far.address);
     let seeds = there.write("seeds.csv", seeds)?.display().to_string();
     let list = there.publish(&[&seeds, "--name", "seeds"])?.name;
-
     here.odfs(["pull", &list, "--as", "seeds", "--peer", &far.address])?;
-    assert!(!here.run(["pull", &name, "--as", "early"])?.succeeded());
+
+    // Of what is published later it has not heard yet.
+    let file = there.write("t.csv", table(10))?.display().to_string();
+    let name = there.publish(&[&file, "--name", "t"])?.name;
+    assert!(!here.run(["pull", &name, "--as", "t"])?.succeeded());
     for text in [&list, "seeds"] {
         here.odfs(["config", "set", "network.bootstrapDataset", text])?;
         let pulled = here.odfs(["-v", "pull", &name, "--as", "t"])?;
@@ -146,6 +147,7 @@ fn a_dataset_of_bootstrap_peers_is_followed() -> Outcome {
             "{}",
             pulled.stderr
         );
+        assert_eq!(here.dataset("t")?.records, 10);
         here.odfs(["--yes", "delete", "t"])?;
     }
     // One that is not here costs nothing but a line in the log.
