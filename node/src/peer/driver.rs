@@ -418,6 +418,9 @@ impl Driver {
                             reason: "it hung up at once".to_owned(),
                         }));
                     }
+                    if self.state.peers.is_empty() {
+                        self.state.contact.lost(Instant::now());
+                    }
                 } else if let Some(peer) = self.state.peers.get_mut(&peer_id) {
                     peer.connections.remove(&connection_id);
                     peer.info.addresses = peer.connections.values().cloned().collect();

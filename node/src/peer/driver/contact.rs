@@ -161,6 +161,14 @@ impl Contact {
             self.begin(now);
         }
     }
+
+    /// Nobody at all is connected any more: the next attempt is soon, though not at once, as whoever hangs up on us may do so again.
+    pub(super) fn lost(&mut self, now: Instant) {
+        if let Phase::Resting { at } = &mut self.phase {
+            *at = (now + FIRST_WAIT).min(*at);
+            self.wait = FIRST_WAIT * 2;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -243,6 +251,19 @@ mod tests {
             contact.due(second(9002), false, true),
             [Source::Listed, Source::Remembered]
         );
+    }
+
+    #[test]
+    fn who_has_lost_everybody_tries_again_soon() {
+        let start = Instant::now();
+        let second = |n: u64| start + Duration::from_secs(n);
+        let mut contact = Contact::new(true, false, start);
+        run(&mut contact, start, 0, 400);
+        contact.lost(second(400));
+        assert!(contact.due(second(419), false, false).is_empty());
+        assert_eq!(contact.due(second(420), false, false), [Source::Listed]);
+        contact.lost(second(421));
+        assert!(contact.due(second(440), false, false).is_empty());
     }
 
     #[test]
