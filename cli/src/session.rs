@@ -28,6 +28,7 @@ use crate::settings::{self, Settings};
 use crate::workspace::WorkspaceDir;
 
 mod batches;
+mod bootstrap;
 mod lazy;
 mod turns;
 
@@ -276,10 +277,15 @@ impl Session {
             let Settings {
                 listen,
                 bootstrap,
+                bootstrap_dataset,
                 mdns,
                 ..
             } = &self.settings;
-            let store = self.workspace()?.store();
+            let workspace = self.workspace()?;
+            let last = bootstrap_dataset
+                .as_ref()
+                .map(|text| bootstrap::peers_of(workspace, text));
+            let store = workspace.store();
             let keys = self.keys()?.clone();
             let public = || BOOTSTRAP_PEERS.map(str::to_owned).to_vec();
             let default = || DEFAULT_LISTEN.map(str::to_owned).to_vec();
@@ -292,6 +298,7 @@ impl Session {
                     "network.bootstrap",
                     &bootstrap.clone().unwrap_or_else(public),
                 )?)
+                .bootstrap_last(last.unwrap_or_default())
                 .mdns(*mdns)
                 .exchange(patient())
                 .keys(KeySource::from_fn(move |name| keys.find(&name.peer_id(), &[])));

@@ -278,6 +278,7 @@ mod tests {
             ("gateway.listen", "8080x"),
             ("gateway.public", "example.org"),
             ("network.listen", "[1]"),
+            ("network.bootstrapDataset", "[]"),
             ("network.listen", "tcp/0"),
             ("source.http.connectTimeout", "30"),
             ("source.http.connectTimeout", "30x"),

@@ -3,6 +3,8 @@
 use crate::peers::{required, skip};
 use crate::process::run;
 use crate::{Failure, Outcome};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -79,6 +81,16 @@ impl Wire {
         Ok(Self { left, right })
     }
 
+    /// Makes both ends a world in which everything else is dead: packets to other addresses are dropped, as the namespaces pass on
+    /// nothing, and DNS servers are among those who do not answer.
+    ///
+    /// # Errors
+    /// The settings of a namespace cannot be written.
+    pub fn cut_off(&self) -> Outcome {
+        self.left.cut_off()?;
+        self.right.cut_off()
+    }
+
     /// The namespace at one end.
     pub fn left(&self) -> &Namespace {
         &self.left
@@ -96,6 +108,21 @@ impl Namespace {
         Ok(Self { name, address })
     }
 
+    fn cut_off(&self) -> Outcome {
+        let forwarding = "echo 0 >/proc/sys/net/ipv4/ip_forward";
+        ip(&["netns", "exec", &self.name, "sh", "-c", forwarding])?;
+        // `ip netns exec` puts what is here in place of the files in /etc.
+        fs::create_dir_all(self.settings())?;
+        Ok(fs::write(
+            self.settings().join("resolv.conf"),
+            "nameserver 192.0.2.53\n",
+        )?)
+    }
+
+    fn settings(&self) -> PathBuf {
+        Path::new("/etc/netns").join(&self.name)
+    }
+
     /// The name by which `ip netns` knows it.
     pub fn name(&self) -> &str {
         &self.name
@@ -106,6 +133,7 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         // Whoever looks at `ip netns list` later sees what could not be removed; a drop has nobody to tell.
         let _ = ip(&["netns", "delete", &self.name]);
+        let _ = fs::remove_dir_all(self.settings());
     }
 }
 

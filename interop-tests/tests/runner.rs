@@ -9,6 +9,7 @@ mod corrections;
 mod cost;
 mod crashes;
 mod cuts;
+mod dead_world;
 mod differential;
 mod disks;
 mod first_week;

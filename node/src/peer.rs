@@ -15,6 +15,7 @@
 //! process may run several. One task, the driver, owns the swarm; everything else talks to it through bounded queues.
 
 mod driver;
+mod remembered;
 mod search;
 mod start;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId};
+pub use remembered::{Memory, memory};
 pub use start::{BOOTSTRAP_PEERS, Builder, DEFAULT_LISTEN};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};

@@ -12,6 +12,7 @@
 //!
 //! [`Routing`] is a handle: cheap to clone, and of no use once its peer is shut down ([`RoutingError::Stopped`]).
 
+mod arrivals;
 pub(crate) mod command;
 pub(crate) mod desk;
 pub(crate) mod dht;
@@ -19,6 +20,7 @@ mod network;
 pub(crate) mod queries;
 pub mod records;
 pub mod schedule;
+mod signs;
 mod turns;
 
 use std::collections::HashSet;
@@ -30,10 +32,12 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
+pub use arrivals::Arrivals;
 use command::{Command, MAX_ANSWERS_WAITING, Walk};
 pub use command::{DialError, PeerInfo, Provider};
 pub use network::Network;
 use schedule::{LAN_ONLY_INTERVAL, REPROVIDE_INTERVAL, RETRY_INTERVAL, Schedule};
+pub(crate) use signs::{Expected, Signs};
 
 use crate::block::Cid;
 use crate::clock::Clock;
@@ -48,19 +52,6 @@ const MAX_ANNOUNCEMENTS: usize = 16;
 const DUE_AT_ONCE: usize = 16 * MAX_ANNOUNCEMENTS;
 /// How often the schedule is looked at when nothing happens; it bounds how late a laptop that slept finds out.
 const SCHEDULE_TICK: Duration = Duration::from_secs(60);
-
-/// How long after the start the public DHT may take to be joined before it counts as out of reach.
-const JOIN_WAN: Duration = Duration::from_secs(10);
-/// How long after the start peers on the local network may take to be found. mDNS asks at once, after one and after three
-/// seconds, and a question may get lost.
-const JOIN_LAN: Duration = Duration::from_secs(5);
-
-/// Where peers may still come from, just after the start.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Expected {
-    pub(crate) lan: bool,
-    pub(crate) wan: bool,
-}
 
 /// Why routing cannot answer.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +103,7 @@ pub struct Routing {
     announcements: Arc<Semaphore>,
     local: PeerId,
     expected: Expected,
+    signs: watch::Receiver<Signs>,
     started: Instant,
 }
 
@@ -121,7 +113,7 @@ impl Routing {
         sizes: watch::Receiver<TableSizes>,
         schedule: Schedule,
         local: PeerId,
-        expected: Expected,
+        (expected, signs): (Expected, watch::Receiver<Signs>),
     ) -> Self {
         let announcements = Arc::new(Semaphore::new(MAX_ANNOUNCEMENTS));
         Self {
@@ -131,6 +123,7 @@ impl Routing {
             announcements,
             local,
             expected,
+            signs,
             started: Instant::now(),
         }
     }
@@ -138,23 +131,6 @@ impl Routing {
     /// How many peers of each DHT are known now.
     pub fn table_sizes(&self) -> TableSizes {
         *self.sizes.borrow()
-    }
-
-    /// Until when peers are still expected to appear: only just after the start, and only in a network where nobody is
-    /// known yet.
-    fn joining_until(&self) -> Option<Instant> {
-        let sizes = self.table_sizes();
-        let wan = (self.expected.wan && sizes.wan == 0).then(|| self.started + JOIN_WAN);
-        let lan = (self.expected.lan && sizes.lan == 0).then(|| self.started + JOIN_LAN);
-        wan.max(lan).filter(|until| *until > Instant::now())
-    }
-
-    /// To be taken before a question that perhaps nobody can answer yet.
-    pub fn arrivals(&self) -> Arrivals {
-        Arrivals {
-            known: self.table_sizes(),
-            routing: self.clone(),
-        }
     }
 
     /// Waits until one of the tables changes in size. Returns false when the peer is shut down.
@@ -510,34 +486,6 @@ impl Routing {
 pub fn unprovide(store: &Store, cids: &[Cid]) -> Result<(), StoreError> {
     let schedule = Schedule::open(store.table(schedule::TABLE)?, Clock::system());
     cids.iter().try_for_each(|cid| schedule.remove(&cid.hash().to_bytes()))
-}
-
-/// The peers that appear just after the start.
-///
-/// A command that starts a peer and asks it something right away asks again after each arrival, and so gets its answer
-/// instead of "nobody knows" within a millisecond.
-pub struct Arrivals {
-    known: TableSizes,
-    routing: Routing,
-}
-
-impl Arrivals {
-    /// Waits until somebody new can be asked. Returns false if nobody is to be expected any more, which is at once for
-    /// a peer that has been running for a while.
-    pub async fn next(&mut self) -> bool {
-        loop {
-            let known = std::mem::replace(&mut self.known, self.routing.table_sizes());
-            if self.known.lan > known.lan || self.known.wan > known.wan {
-                return true;
-            }
-            let Some(until) = self.routing.joining_until() else {
-                return false;
-            };
-            if let Ok(Err(_)) = timeout_at(until, self.routing.sizes.changed()).await {
-                return false;
-            }
-        }
-    }
 }
 
 /// Failed announcements made due again at once when the first peer appears.

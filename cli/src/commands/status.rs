@@ -51,6 +51,7 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
     };
     let kept = odf_node::ipns::kept(workspace.store())?;
     let stats = workspace.store().stats()?;
+    let memory = odf_node::peer::memory(workspace.store())?;
     let entries = workspace.catalog().entries()?;
     let (names, tickets) = names_listing(&kept, &entries, node.filter(|_| session.is_lasting()));
     let damaged: Vec<&Entry> = entries.iter().filter(|entry| entry.damaged.is_some()).collect();
@@ -82,6 +83,8 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
             "peerId": peer_id.to_string(),
             "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "peers": peers,
+            "rememberedPeers": memory.peers,
+            "networkReached": memory.reached.map(|at| output::time(DateTime::<Utc>::from(at))),
             "names": names.to_json()?,
             "attention": attention,
             "damaged": damaged
@@ -113,6 +116,14 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
         io.line(format_args!("Address: {address}"))?;
     }
     io.line(format_args!("Peers: {}", peers.len()))?;
+    if let Some(at) = memory.reached {
+        let ago = SystemTime::now().duration_since(at).unwrap_or_default();
+        io.line(format_args!(
+            "Remembered: {} peer(s), dialled first; the network was last reached {} ago",
+            memory.peers,
+            output::duration(ago)
+        ))?;
+    }
     io.line(format_args!(
         "Store: {} in {} blocks ({} in files of datasets, {} in packs, index {})",
         output::bytes(size),

@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) listen: Option<Vec<String>>,
     /// Peers dialled to join the public network. `None` stands for the public list; an empty list joins nothing.
     pub(crate) bootstrap: Option<Vec<String>>,
+    /// Name, id or address of a dataset with the addresses of more of them.
+    pub(crate) bootstrap_dataset: Option<String>,
     /// Whether peers on the local network are found by mDNS.
     pub(crate) mdns: bool,
     /// Address of the HTTP gateway of `odfs node`.
@@ -71,6 +73,7 @@ impl Default for Settings {
         Self {
             listen: None,
             bootstrap: None,
+            bootstrap_dataset: None,
             mdns: true,
             gateway_listen: "127.0.0.1:8080".to_owned(),
             gateway_url: None,
@@ -124,7 +127,8 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         name: "network.bootstrap",
-        about: "peers dialled to join the network; [] dials nobody, \"public\" the public IPFS bootstrap peers",
+        about: "peers dialled to join the network, after those remembered from earlier runs: addresses ending in /p2p/ID, several of \
+                one peer if need be; [] dials nobody, remembered peers included, \"public\" the public IPFS bootstrap peers",
         show: |settings| {
             Some(match &settings.bootstrap {
                 None => Value::String("public".to_owned()),
@@ -136,6 +140,18 @@ pub(crate) const KEYS: &[Key] = &[
                 Some("public") => None,
                 _ => Some(multiaddrs(value)?),
             };
+            Ok(())
+        },
+    },
+    Key {
+        name: "network.bootstrapDataset",
+        about: "dataset here, by name, id or address, whose column `address` has more such addresses, dialled last; `odfs pull` \
+                keeps it up to date like any other",
+        show: |settings| settings.bootstrap_dataset.clone().map(Value::String),
+        set: |settings, value| {
+            let text = value.as_str().map(str::trim).filter(|text| !text.is_empty());
+            let text = text.ok_or("the name, id or address of a dataset is expected")?;
+            settings.bootstrap_dataset = Some(text.to_owned());
             Ok(())
         },
     },

@@ -30,8 +30,8 @@ pub struct PublishOptions {
     pub validity: Duration,
     /// How long readers may keep it before they look again.
     pub ttl: Duration,
-    /// Whether to wait, just after the start of this peer, until a network has been joined or is out of reach (ten
-    /// seconds at most). Without, a record of somebody else with the same key may go unnoticed, and nobody may hold
+    /// Whether to wait, just after the start of this peer, until a network has been joined or is out of reach: a second and a
+    /// half where nobody at all answers, ten seconds at most. Without, a record of somebody else with the same key may go unnoticed, and nobody may hold
     /// the new one yet when the call returns; it is put as soon as somebody appears.
     pub join: bool,
     /// How many peers must hold it before the call returns; it returns with fewer if there are no more.
@@ -113,7 +113,7 @@ impl Names {
 
         let entry = self.entry(&name).await?;
         let patience = if entry.own { ASK_OWN } else { ASK_STRANGER };
-        let mut arrivals = self.inner.routing.arrivals();
+        let mut arrivals = self.inner.routing.arrivals_unless_silent();
         let survey = loop {
             // Looked at before anybody is asked: who comes while nobody could be asked has not been.
             let somebody = self.inner.routing.table_sizes().target().is_some();

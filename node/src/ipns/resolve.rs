@@ -111,7 +111,8 @@ impl Names {
     /// best valid one is kept, given to those who hold an older one, and returned. That is the best of what the peers closest to
     /// the name say: it is waited for until all of them have answered, more than 16 have a valid record, or ten seconds are
     /// over. On a local network that takes milliseconds. Without any answer, what is known here is returned, marked as such. Just after the start of a peer,
-    /// that takes until the networks have been joined or are found to be out of reach, ten seconds at most.
+    /// that takes until the networks have been joined or are found to be out of reach, ten seconds at most; a network from which
+    /// nobody at all answers is not waited for if something is known here.
     ///
     /// # Errors
     /// See [`ResolveError`].
@@ -122,7 +123,11 @@ impl Names {
             let record = known.ok_or_else(|| ResolveError::NotCached { name: *name })?;
             return self.remembered(record, entry.confirmed);
         }
-        let mut arrivals = self.inner.routing.arrivals();
+        let routing = &self.inner.routing;
+        let mut arrivals = match &known {
+            Some(_) => routing.arrivals_unless_silent(),
+            None => routing.arrivals(),
+        };
         let near = match freshness {
             Freshness::Near => Some(self.survey_near(name, NEAR_PATIENCE).await?),
             Freshness::Network | Freshness::Cached => None,

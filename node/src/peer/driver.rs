@@ -4,7 +4,9 @@
 //! swarm and that queue: answers go out through channels with room reserved or are dropped, and work that takes time is
 //! spawned. Who belongs to which routing table is decided in [`neighbours`].
 
+mod contact;
 mod dial;
+mod joining;
 mod neighbours;
 mod observed;
 mod redial;
@@ -24,8 +26,10 @@ use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
+use self::contact::Contact;
 use self::observed::Observed;
 use self::redial::Redial;
+use super::remembered::Remembered;
 use super::search::Search;
 use crate::address::{Reach, prefer_tcp_nearby, reach, split_peer};
 use crate::exchange;
@@ -33,7 +37,7 @@ use crate::routing::command::{Command, DialReply};
 use crate::routing::dht::Dht;
 use crate::routing::queries::Queries;
 use crate::routing::records::Records;
-use crate::routing::{DialError, Network, PeerInfo, Routing, TableSizes};
+use crate::routing::{DialError, Network, PeerInfo, Routing, Signs, TableSizes};
 use crate::swarm::{Behaviour, BehaviourEvent};
 
 /// Searches for providers that run for the exchange at the same time.
@@ -56,14 +60,14 @@ const FLUSH: Duration = Duration::from_millis(500);
 const FLUSH_AT_LEAST: Duration = Duration::from_millis(50);
 /// To open a stream, agree on its protocol and send the message takes two; as many again are for a peer that is busy.
 const FLUSH_ROUND_TRIPS: u32 = 4;
-/// First wait before unreachable bootstrap peers are tried again; doubles up to [`REFRESH_INTERVAL`].
-const BOOTSTRAP_RETRY: Duration = Duration::from_secs(20);
 
 struct Dialling {
     peer: Option<PeerId>,
     addresses: Vec<Multiaddr>,
     /// From a port of its own, not the one that is listened on.
     new_port: bool,
+    /// Nobody has named this peer: it is dialled to join a network.
+    unasked: bool,
     waiting: Vec<DialReply>,
 }
 
@@ -102,6 +106,9 @@ pub(crate) struct Driver {
     pub(crate) exchange: exchange::Handle,
     pub(crate) routing: Routing,
     pub(crate) bootstrap: Vec<Multiaddr>,
+    pub(crate) bootstrap_last: Vec<Multiaddr>,
+    pub(crate) remembered: Remembered,
+    pub(crate) signs: watch::Sender<Signs>,
     pub(crate) state: State,
 }
 
@@ -119,8 +126,9 @@ pub(crate) struct State {
     announced_at: Option<Instant>,
     refresh_at: Instant,
     sweep_at: Instant,
-    bootstrap_at: Instant,
-    bootstrap_wait: Duration,
+    contact: Contact,
+    /// Remembered peers that were dialled since all of them were.
+    tried: HashSet<PeerId>,
 }
 
 impl Default for State {
@@ -138,8 +146,8 @@ impl Default for State {
             announced_at: None,
             refresh_at: now + REFRESH_INTERVAL,
             sweep_at: now + SWEEP_INTERVAL,
-            bootstrap_at: now,
-            bootstrap_wait: BOOTSTRAP_RETRY,
+            contact: Contact::new(false, false, now),
+            tried: HashSet::new(),
         }
     }
 }
@@ -163,6 +171,7 @@ impl Driver {
         short_tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut reap = tokio::time::interval(REAP_TICK);
         reap.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.begin_contact();
         loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
@@ -171,6 +180,7 @@ impl Driver {
                     None => break,
                 },
                 _ = tick.tick() => self.on_tick(),
+                () = self.state.contact.turn() => self.on_contact(),
                 _ = short_tick.tick(), if !self.state.peers.is_empty() || !self.state.redial.is_empty() => {
                     self.on_short_tick();
                 }
@@ -262,6 +272,7 @@ impl Driver {
             peer,
             addresses,
             new_port: false,
+            unasked: false,
             waiting: vec![reply],
         });
     }
@@ -310,14 +321,6 @@ impl Driver {
         self.start_dial(peer, options.build());
     }
 
-    /// Dials without anybody waiting for it.
-    fn dial_quietly(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
-        let options = DialOpts::peer_id(peer)
-            .condition(PeerCondition::DisconnectedAndNotDialing)
-            .addresses(prefer_tcp_nearby(addresses));
-        self.start_dial(peer, options.build());
-    }
-
     fn start_dial(&mut self, peer: PeerId, options: DialOpts) {
         if let Err(error) = self.swarm.dial(options) {
             tracing::trace!(%peer, %error, "not dialled");
@@ -348,22 +351,7 @@ impl Driver {
         });
         let table = table.into_iter().flatten().map(|(peer, _)| peer).collect();
         behaviour.admission.set_table(table);
-        let sizes = *self.sizes.borrow();
-        if sizes.wan > 0 {
-            self.state.bootstrap_wait = BOOTSTRAP_RETRY;
-        } else if !self.bootstrap.is_empty() && now >= self.state.bootstrap_at {
-            self.state.bootstrap_at = now + self.state.bootstrap_wait;
-            self.state.bootstrap_wait = (self.state.bootstrap_wait * 2).min(REFRESH_INTERVAL);
-            for address in self.bootstrap.clone() {
-                let (address, peer) = split_peer(address);
-                match peer {
-                    Some(peer) => self.dial_quietly(peer, vec![address]),
-                    None => {
-                        let _ = self.swarm.dial(address);
-                    }
-                }
-            }
-        }
+        self.on_contact();
         if now >= self.state.refresh_at {
             self.state.refresh_at = now + REFRESH_INTERVAL;
             for network in Network::BOTH {
@@ -385,8 +373,7 @@ impl Driver {
                 tracing::debug!(%address, "listening");
                 if reach(&address) > Reach::Loopback {
                     // A network has come up: those who could not be reached before are tried again at once.
-                    self.state.bootstrap_at = Instant::now();
-                    self.state.bootstrap_wait = BOOTSTRAP_RETRY;
+                    self.state.contact.hurry(Instant::now());
                 }
                 self.listening.send_modify(|all| {
                     if !all.contains(&address) {
@@ -432,6 +419,9 @@ impl Driver {
                         let _ = reply.send(Err(DialError::Unreachable {
                             reason: "it hung up at once".to_owned(),
                         }));
+                    }
+                    if self.state.peers.is_empty() {
+                        self.state.contact.lost(Instant::now());
                     }
                 } else if let Some(peer) = self.state.peers.get_mut(&peer_id) {
                     peer.connections.remove(&connection_id);
@@ -492,6 +482,7 @@ impl Driver {
         self.state.redial.forget(&peer);
         let named = self.state.named.contains(&peer);
         entry.answer(named, answered);
+        self.show_signs();
     }
 
     fn on_dial_failed(&mut self, connection: ConnectionId, peer: Option<PeerId>, error: &libp2p::swarm::DialError) {
@@ -503,6 +494,7 @@ impl Driver {
             for reply in dial.waiting {
                 let _ = reply.send(Err(DialError::from_libp2p(error)));
             }
+            self.show_signs();
         }
         use libp2p::swarm::DialError::{LocalPeerId, NoAddresses, Transport, WrongPeerId};
         if let (Some(peer), Transport(_) | WrongPeerId { .. } | NoAddresses | LocalPeerId { .. }) = (peer, error)
@@ -512,6 +504,7 @@ impl Driver {
             // only those who answer may count.
             self.forget(peer, Network::Lan);
             self.forget(peer, Network::Wan);
+            self.remembered.failed(peer);
         }
     }
 
@@ -524,6 +517,7 @@ impl Driver {
             }) => {
                 self.swarm.behaviour_mut().admission.identified(&connection_id);
                 self.on_identified(peer_id, info);
+                self.show_signs();
             }
             BehaviourEvent::Identify(identify::Event::Error { peer_id, .. }) => {
                 // It does not speak identify, or not well. It is connected all the same.
@@ -551,6 +545,7 @@ impl Driver {
                 result: Ok(latency),
                 ..
             }) => {
+                self.remembered.alive(&peer);
                 if let Some(peer) = self.state.peers.get_mut(&peer) {
                     peer.info.latency = Some(latency);
                 }

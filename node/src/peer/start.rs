@@ -8,6 +8,7 @@ use libp2p::identity::Keypair;
 use tokio::sync::{mpsc, watch};
 
 use super::driver::{Driver, State};
+use super::remembered::{self, Remembered};
 use super::{Inner, Node};
 use crate::clock::Clock;
 use crate::exchange;
@@ -17,17 +18,22 @@ use crate::routing::desk::Offered;
 use crate::routing::dht::Dht;
 use crate::routing::records::Records;
 use crate::routing::schedule::Schedule;
-use crate::routing::{Expected, Network, Routing, TableSizes};
+use crate::routing::{Expected, Network, Routing, Signs, TableSizes};
 use crate::store::{Blocks, Store, StoreError, Table};
 use crate::swarm::{self, StartError};
 use crate::threads::blocking;
 
-/// The public bootstrap peers of IPFS, as Kubo 0.43 has them.
-pub const BOOTSTRAP_PEERS: [&str; 6] = [
+/// The public bootstrap peers of IPFS, as Kubo 0.43 has them, each also with the IP address that its DNS name last stood for: it
+/// is found without DNS as well, and its id says whether it is who answers there.
+pub const BOOTSTRAP_PEERS: [&str; 10] = [
     "/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
+    "/ip4/139.178.91.71/tcp/4001/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
     "/dnsaddr/bootstrap.libp2p.io/p2p/QmQCU2EcMqAqQPR2i9bChDtGNJchTbq5TbXJJ16u19uLTa",
+    "/ip4/139.178.65.157/tcp/4001/p2p/QmQCU2EcMqAqQPR2i9bChDtGNJchTbq5TbXJJ16u19uLTa",
     "/dnsaddr/bootstrap.libp2p.io/p2p/QmbLHAnMoJPWSCR5Zhtx6BHJX9KiKNN6tpvbUcqanj75Nb",
+    "/ip4/147.75.87.27/tcp/4001/p2p/QmbLHAnMoJPWSCR5Zhtx6BHJX9KiKNN6tpvbUcqanj75Nb",
     "/dnsaddr/bootstrap.libp2p.io/p2p/QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt",
+    "/ip4/145.40.118.135/tcp/4001/p2p/QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt",
     "/dnsaddr/va1.bootstrap.libp2p.io/p2p/12D3KooWKnDdG3iXw9eTFijk3EWSunZcFi54Zka4wmtqtt6rPxc8",
     "/ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ",
 ];
@@ -57,10 +63,12 @@ pub struct Builder {
     dht_table: Table,
     provide_table: Table,
     names_table: Table,
+    peers_table: Table,
     keypair: Option<Keypair>,
     listen: Vec<Multiaddr>,
     port_fallback: bool,
     bootstrap: Vec<Multiaddr>,
+    bootstrap_last: Vec<Multiaddr>,
     mdns: bool,
     max_connections: u32,
     idle_timeout: Duration,
@@ -91,6 +99,7 @@ impl Builder {
         builder.dht_table = store.table(crate::routing::records::TABLE)?;
         builder.provide_table = store.table(crate::routing::schedule::TABLE)?;
         builder.names_table = store.table(crate::ipns::TABLE)?;
+        builder.peers_table = store.table(remembered::TABLE)?;
         Ok(builder)
     }
 
@@ -100,11 +109,13 @@ impl Builder {
             dht_table: Table::in_memory(),
             provide_table: Table::in_memory(),
             names_table: Table::in_memory(),
+            peers_table: Table::in_memory(),
             keypair: None,
             // Constants of this file, checked by a test.
             listen: DEFAULT_LISTEN.iter().filter_map(|text| text.parse().ok()).collect(),
             port_fallback: false,
             bootstrap: BOOTSTRAP_PEERS.iter().filter_map(|text| text.parse().ok()).collect(),
+            bootstrap_last: Vec::new(),
             mdns: true,
             max_connections: DEFAULT_MAX_CONNECTIONS,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
@@ -134,9 +145,16 @@ impl Builder {
     }
 
     /// The peers to ask for the way into the public DHT, dialled in the background after the start and again whenever
-    /// nobody of it is known. Default: [`BOOTSTRAP_PEERS`]. Empty: nobody is dialled unasked.
+    /// nobody of it is known, a second after peers that are remembered from earlier runs. A peer may be there with several
+    /// addresses. Default: [`BOOTSTRAP_PEERS`]. Empty: nobody is dialled unasked, unless [`Self::bootstrap_last`] names somebody.
     pub fn bootstrap(mut self, peers: Vec<Multiaddr>) -> Self {
         self.bootstrap = peers;
+        self
+    }
+
+    /// More of them, for when nobody has answered a second after those of [`Self::bootstrap`]. Default: none.
+    pub fn bootstrap_last(mut self, peers: Vec<Multiaddr>) -> Self {
+        self.bootstrap_last = peers;
         self
     }
 
@@ -201,10 +219,11 @@ impl Builder {
         let keypair = self.keypair.unwrap_or_else(Keypair::generate_ed25519);
         let local = keypair.public().to_peer_id();
         let (provide_table, dht_table, clock) = (self.provide_table, self.dht_table, self.clock.clone());
-        let (schedule, [lan, wan]) = blocking(move || {
+        let peers_table = self.peers_table;
+        let (schedule, [lan, wan], remembered) = blocking(move || {
             let schedule = Schedule::open(provide_table, clock.clone());
             let records = Records::open(&dht_table, &schedule, local, &clock);
-            (schedule, records)
+            (schedule, records, Remembered::open(&peers_table, &clock))
         })
         .await;
 
@@ -226,12 +245,13 @@ impl Builder {
         let (listening_sender, mut listening) = watch::channel(Vec::new());
         let (external_sender, external) = watch::channel(Vec::new());
         let (sizes_sender, sizes) = watch::channel(TableSizes::default());
+        let (signs_sender, signs) = watch::channel(Signs::default());
         let (stop, stopped) = watch::channel(false);
         let expected = Expected {
             lan: self.mdns && listeners > 0,
-            wan: !self.bootstrap.is_empty(),
+            wan: !(self.bootstrap.is_empty() && self.bootstrap_last.is_empty()),
         };
-        let routing = Routing::new(command_sender.clone(), sizes, schedule, local, expected);
+        let routing = Routing::new(command_sender.clone(), sizes, schedule, local, (expected, signs));
         let parts = NamesParts {
             table: self.names_table,
             records: records.clone(),
@@ -255,12 +275,22 @@ impl Builder {
             exchange: exchange.clone(),
             routing: routing.clone(),
             bootstrap: self.bootstrap,
+            bootstrap_last: self.bootstrap_last,
+            remembered: remembered.clone(),
+            signs: signs_sender,
             state: State::default(),
         };
         let tasks = vec![
             tokio::spawn(driver.run()),
             tokio::spawn(until_stopped(stopped.clone(), routing.clone().run_schedule())),
             tokio::spawn(until_stopped(stopped.clone(), names.clone().run_schedule())),
+            tokio::spawn({
+                let stopped = stopped.clone();
+                async move {
+                    until_stopped(stopped, remembered.clone().run_writer()).await;
+                    blocking(move || remembered.write_out()).await;
+                }
+            }),
             tokio::spawn(async move {
                 until_stopped(stopped, records.clone().run_writer()).await;
                 blocking(move || records.write_out()).await;

@@ -308,6 +308,44 @@ async fn announcements_go_on_after_a_restart() {
     assert!(reader.find_providers(&cid("dropped")).await.unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn who_ran_before_dials_those_it_remembers_if_anybody_is_to_be_dialled() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+    let friend = start().await;
+    let first = private(Node::builder(&store).unwrap()).start().await.unwrap();
+    introduce(&first, &friend).await;
+    first.shutdown().await;
+    let memory = super::memory(&store).unwrap();
+    assert!(memory.peers == 1 && memory.reached.is_some(), "{memory:?}");
+
+    let silent = private(Node::builder(&store).unwrap()).start().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(silent.peers().await.is_empty());
+    silent.shutdown().await;
+
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nobody = format!("/ip4/127.0.0.1/tcp/{dead}/p2p/{}", libp2p::PeerId::random());
+    let builder = private(Node::builder(&store).unwrap()).bootstrap(vec![nobody.parse().unwrap()]);
+    let again = builder.start().await.unwrap();
+    until("the second meeting", async || again.routing().table_sizes().lan == 1).await;
+    // All who can be asked have been: nobody waits for more.
+    let started = Instant::now();
+    let mut arrivals = again.routing().arrivals();
+    while arrivals.next().await {}
+    assert!(started.elapsed() < NO_TIMER);
+}
+
+#[tokio::test]
+async fn bootstrap_peers_may_have_several_addresses_and_a_last_list_is_asked_too() {
+    let (one, other) = (start().await, start().await);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let dead = format!("/ip4/127.0.0.1/tcp/{port}/p2p/{}", one.peer_id());
+    let builder = quiet().bootstrap(vec![dead.parse().unwrap(), address(&one)]);
+    let node = builder.bootstrap_last(vec![address(&other)]).start().await.unwrap();
+    until("both to be found", async || node.routing().table_sizes().lan == 2).await;
+}
+
 /// Runs one ignored test of this file in a network namespace of its own, which has one segment with these addresses: no
 /// packet of it ever reaches a real network.
 fn in_namespace(test: &str, addresses: &[&str]) {

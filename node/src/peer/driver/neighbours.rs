@@ -7,7 +7,7 @@ use libp2p::{Multiaddr, PeerId, identify};
 use tokio::time::Instant;
 
 use super::Driver;
-use crate::address::{Reach, ip_group, reach, split_peer};
+use crate::address::{Reach, ip, ip_group, reach, split_peer};
 use crate::routing::Network;
 
 /// Addresses taken from one peer's identify message.
@@ -19,11 +19,27 @@ const CLAIMS_WITHIN: Duration = Duration::from_secs(60);
 /// Peers in one WAN routing table from one /16 of IPv4 or /32 of IPv6, as in go-libp2p-kad-dht.
 const MAX_PER_IP_GROUP: usize = 3;
 
+/// Where a peer that was reached at `dialled` is found again: there, or if that is a name, at the addresses that it says it has.
+fn where_it_is(dialled: &Multiaddr, claimed: &[Multiaddr]) -> Vec<Multiaddr> {
+    if ip(dialled).is_some() {
+        return vec![dialled.clone()];
+    }
+    let claimed = claimed
+        .iter()
+        .filter(|address| reach(address) == Reach::Public && ip(address).is_some());
+    claimed
+        .take(MAX_PEER_ADDRESSES)
+        .map(|address| split_peer(address.clone()).0)
+        .collect()
+}
+
 impl Driver {
     /// Decides from what a peer says of itself to which routing tables it belongs.
     pub(super) fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
         self.state.identified = Some(peer);
         let named = self.state.named.contains(&peer);
+        // A peer that the user once named is asked like a neighbour also when it was dialled because it is remembered.
+        let trusted = named || self.remembered.is_named(&peer);
         let Some(connected) = self.state.peers.get_mut(&peer) else {
             return;
         };
@@ -53,12 +69,16 @@ impl Driver {
         for network in Network::BOTH {
             let speaks = info.protocols.contains(&network.protocol());
             let belongs = match network {
-                Network::Lan => nearby || named,
+                Network::Lan => nearby || trusted,
                 Network::Wan => remotes.contains(&Reach::Public),
             };
             if !(speaks && belongs) {
                 self.forget(peer, network);
                 continue;
+            }
+            if let Some(dialled) = &dialled {
+                self.remembered
+                    .answered(peer, &where_it_is(dialled, &info.listen_addrs), named);
             }
             // An address that we have just dialled is the one that certainly works.
             let mut addresses: Vec<Multiaddr> = dialled.iter().cloned().collect();
@@ -66,7 +86,7 @@ impl Driver {
             addresses.retain(|address| match (network, reach(address)) {
                 (Network::Lan, Reach::Loopback) => same_machine,
                 (Network::Lan, Reach::Private) => true,
-                (Network::Lan, Reach::Public) => named,
+                (Network::Lan, Reach::Public) => trusted,
                 (Network::Wan, reach) => reach == Reach::Public,
                 (Network::Lan, Reach::Nowhere) => false,
             });
