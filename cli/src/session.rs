@@ -50,6 +50,7 @@ struct Owned {
     dir: WorkspaceDir,
     disk: Disk,
     lasting: Arc<AtomicBool>,
+    public: AtomicBool,
     runtime: Lazy<tokio::runtime::Runtime>,
     keys: Lazy<Keystore>,
     workspace: Lazy<Workspace>,
@@ -71,6 +72,7 @@ impl Session {
             dir,
             disk,
             lasting: Arc::default(),
+            public: AtomicBool::new(false),
             runtime: Lazy::new(),
             keys: Lazy::new(),
             workspace: Lazy::new(),
@@ -210,6 +212,11 @@ impl Session {
         self.owned.lasting.store(true, Ordering::Release);
     }
 
+    /// The peer helps others to be reached, whatever network.public says. For [`Session::node`], before it is called first.
+    pub(crate) fn set_public(&self) {
+        self.owned.public.store(true, Ordering::Release);
+    }
+
     /// The flag behind [`Session::is_lasting`].
     pub(crate) fn lasting(&self) -> Arc<AtomicBool> {
         self.owned.lasting.clone()
@@ -277,11 +284,13 @@ impl Session {
                 listen,
                 bootstrap,
                 mdns,
+                public,
                 ..
             } = &self.settings;
+            let helps = *public || self.owned.public.load(Ordering::Acquire);
             let store = self.workspace()?.store();
             let keys = self.keys()?.clone();
-            let public = || BOOTSTRAP_PEERS.map(str::to_owned).to_vec();
+            let well_known = || BOOTSTRAP_PEERS.map(str::to_owned).to_vec();
             let default = || DEFAULT_LISTEN.map(str::to_owned).to_vec();
             let builder = Node::builder(store)?
                 .keypair(keys.get_or_generate(PEER_KEY)?)
@@ -290,9 +299,10 @@ impl Session {
                 .port_fallback(listen.is_none())
                 .bootstrap(parse_all(
                     "network.bootstrap",
-                    &bootstrap.clone().unwrap_or_else(public),
+                    &bootstrap.clone().unwrap_or_else(well_known),
                 )?)
                 .mdns(*mdns)
+                .public(helps)
                 .exchange(patient())
                 .keys(KeySource::from_fn(move |name| keys.find(&name.peer_id(), &[])));
             let runtime = self.runtime()?;

@@ -22,6 +22,7 @@ mod indexes;
 mod kubo;
 mod lan;
 mod memory;
+mod nat;
 mod newcomers;
 mod next_steps;
 mod pages;
