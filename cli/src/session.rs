@@ -51,6 +51,7 @@ struct Owned {
     dir: WorkspaceDir,
     disk: Disk,
     lasting: Arc<AtomicBool>,
+    public: AtomicBool,
     runtime: Lazy<tokio::runtime::Runtime>,
     keys: Lazy<Keystore>,
     workspace: Lazy<Workspace>,
@@ -72,6 +73,7 @@ impl Session {
             dir,
             disk,
             lasting: Arc::default(),
+            public: AtomicBool::new(false),
             runtime: Lazy::new(),
             keys: Lazy::new(),
             workspace: Lazy::new(),
@@ -211,6 +213,11 @@ impl Session {
         self.owned.lasting.store(true, Ordering::Release);
     }
 
+    /// The peer helps others to be reached, whatever network.public says. For [`Session::node`], before it is called first.
+    pub(crate) fn set_public(&self) {
+        self.owned.public.store(true, Ordering::Release);
+    }
+
     /// The flag behind [`Session::is_lasting`].
     pub(crate) fn lasting(&self) -> Arc<AtomicBool> {
         self.owned.lasting.clone()
@@ -279,6 +286,7 @@ impl Session {
                 bootstrap,
                 bootstrap_dataset,
                 mdns,
+                public,
                 ..
             } = &self.settings;
             let workspace = self.workspace()?;
@@ -286,8 +294,9 @@ impl Session {
                 .as_ref()
                 .map(|text| bootstrap::peers_of(workspace, text));
             let store = workspace.store();
+            let helps = *public || self.owned.public.load(Ordering::Acquire);
             let keys = self.keys()?.clone();
-            let public = || BOOTSTRAP_PEERS.map(str::to_owned).to_vec();
+            let well_known = || BOOTSTRAP_PEERS.map(str::to_owned).to_vec();
             let default = || DEFAULT_LISTEN.map(str::to_owned).to_vec();
             let builder = Node::builder(store)?
                 .keypair(keys.get_or_generate(PEER_KEY)?)
@@ -296,10 +305,11 @@ impl Session {
                 .port_fallback(listen.is_none())
                 .bootstrap(parse_all(
                     "network.bootstrap",
-                    &bootstrap.clone().unwrap_or_else(public),
+                    &bootstrap.clone().unwrap_or_else(well_known),
                 )?)
                 .bootstrap_last(last.unwrap_or_default())
                 .mdns(*mdns)
+                .public(helps)
                 .exchange(patient())
                 .keys(KeySource::from_fn(move |name| keys.find(&name.peer_id(), &[])));
             let runtime = self.runtime()?;

@@ -1,4 +1,4 @@
-//! Two machines on one wire: a pair of network namespaces joined by a veth pair.
+//! Machines of their own: a pair of network namespaces on one wire, and a small internet with two homes behind routers.
 
 use crate::peers::{required, skip};
 use crate::process::run;
@@ -18,6 +18,105 @@ pub struct Wire {
     right: Namespace,
 }
 
+/// How a router at home treats connections from inside.
+#[derive(Clone, Copy)]
+pub enum Router {
+    /// Whoever is spoken to sees the same port: a hole can be punched.
+    Plain,
+    /// Each connection has a port of its own, by chance: no hole can be foreseen.
+    Symmetric,
+}
+
+/// A public server and two homes behind routers of their own, on an internet of their own: its addresses look public, since
+/// those of private networks are treated otherwise. All is removed when the value goes away.
+pub struct Internet {
+    server: Namespace,
+    homes: [Namespace; 2],
+    // What makes up the rest.
+    _routers: [Namespace; 2],
+    _hub: Namespace,
+}
+
+impl Internet {
+    /// Makes it, `router` being the program of that name; or nothing when this user may not and need not: then the test has
+    /// been reported as skipped.
+    ///
+    /// # Errors
+    /// Namespaces are required and cannot be made.
+    pub fn lay(router: &str, kinds: [Router; 2]) -> Outcome<Option<Self>> {
+        needed(Self::lay_as(&id(), router, kinds))
+    }
+
+    fn lay_as(id: &str, router: &str, kinds: [Router; 2]) -> Outcome<Self> {
+        let hub = Namespace::add(format!("odfs-{id}h"), "")?;
+        ip(&["-n", &hub.name, "link", "add", "hub", "type", "bridge"])?;
+        ip(&["-n", &hub.name, "link", "set", "hub", "up"])?;
+        // Each is a network of its own to those who count them by the first half of the address.
+        let server = Namespace::add(format!("odfs-{id}s"), "45.1.0.1")?;
+        let routers = [
+            Namespace::add(format!("odfs-{id}q"), "45.2.0.1")?,
+            Namespace::add(format!("odfs-{id}r"), "45.3.0.1")?,
+        ];
+        for (count, end) in [&server, &routers[0], &routers[1]].into_iter().enumerate() {
+            let port = format!("port{count}");
+            end.join("out", 8, (&hub, &port))?;
+            ip(&["-n", &hub.name, "link", "set", &port, "master", "hub"])?;
+        }
+        let homes = [
+            Namespace::add(format!("odfs-{id}a"), "10.0.1.2")?,
+            Namespace::add(format!("odfs-{id}b"), "10.0.2.2")?,
+        ];
+        for ((home, gate), (inside, kind)) in homes
+            .iter()
+            .zip(&routers)
+            .zip([("10.0.1.1", kinds[0]), ("10.0.2.1", kinds[1])])
+        {
+            home.join("out", 24, (gate, "in"))?;
+            ip(&["-n", &gate.name, "addr", "add", &format!("{inside}/24"), "dev", "in"])?;
+            ip(&["-n", &home.name, "route", "add", "default", "via", inside])?;
+            let kind = match kind {
+                Router::Plain => "",
+                Router::Symmetric => " symmetric",
+            };
+            let script = format!("echo 1 > /proc/sys/net/ipv4/ip_forward && exec '{router}' out{kind}");
+            ip(&["netns", "exec", &gate.name, "sh", "-c", &script])?;
+        }
+        Ok(Self {
+            server,
+            homes,
+            _routers: routers,
+            _hub: hub,
+        })
+    }
+
+    /// The machine that everybody reaches.
+    pub fn server(&self) -> &Namespace {
+        &self.server
+    }
+
+    /// The machines that nobody reaches unasked.
+    pub fn homes(&self) -> &[Namespace; 2] {
+        &self.homes
+    }
+}
+
+/// A name for what one call makes. Interface names hold 15 bytes; process id and count keep concurrent runs apart.
+fn id() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{:x}n{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn needed<T>(laid: Outcome<T>) -> Outcome<Option<T>> {
+    match laid {
+        Ok(laid) => Ok(Some(laid)),
+        Err(failure) if required() => Err(failure.during("a network namespace is needed (run as root)")),
+        Err(failure) => {
+            skip(&format!("no network namespace can be made here: {failure}"));
+            Ok(None)
+        }
+    }
+}
+
 /// One end.
 pub struct Namespace {
     name: String,
@@ -31,17 +130,7 @@ impl Wire {
     /// # Errors
     /// Namespaces are required and cannot be made.
     pub fn lay() -> Outcome<Option<Self>> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        // Interface names hold 15 bytes; process id and count keep concurrent runs apart.
-        let id = format!("{:x}n{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        match Self::lay_as(&id) {
-            Ok(wire) => Ok(Some(wire)),
-            Err(failure) if required() => Err(failure.during("a network namespace is needed (run as root)")),
-            Err(failure) => {
-                skip(&format!("no network namespace can be made here: {failure}"));
-                Ok(None)
-            }
-        }
+        needed(Self::lay_as(&id()))
     }
 
     fn lay_as(id: &str) -> Outcome<Self> {
@@ -121,6 +210,25 @@ impl Namespace {
 
     fn settings(&self) -> PathBuf {
         Path::new("/etc/netns").join(&self.name)
+    }
+
+    /// Gives it an interface with its address, whose other end is `far` in another namespace.
+    fn join(&self, near: &str, prefix: u8, (other, far): (&Self, &str)) -> Outcome {
+        let pair = ["type", "veth", "peer", "name", far, "netns", &other.name];
+        ip(&[&["link", "add", near, "netns", &self.name], pair.as_slice()].concat())?;
+        ip(&[
+            "-n",
+            &self.name,
+            "addr",
+            "add",
+            &format!("{}/{prefix}", self.address),
+            "dev",
+            near,
+        ])?;
+        for (namespace, interface) in [(self, near), (self, "lo"), (other, far)] {
+            ip(&["-n", &namespace.name, "link", "set", interface, "up"])?;
+        }
+        Ok(())
     }
 
     /// The name by which `ip netns` knows it.

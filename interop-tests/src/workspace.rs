@@ -251,7 +251,15 @@ impl Workspace {
     /// # Errors
     /// It does not come up within [`LIMIT`].
     pub fn node(&self) -> Outcome<Node> {
-        let mut process = self.start(["node"])?;
+        self.node_with(&[])
+    }
+
+    /// As [`Self::node`], with `args` after `odfs node`.
+    ///
+    /// # Errors
+    /// It does not come up within [`LIMIT`].
+    pub fn node_with(&self, args: &[&str]) -> Outcome<Node> {
+        let mut process = self.start(["node"].iter().chain(args))?;
         // The node prints one `key: value` line for each address once it serves there.
         let gateway = process.wait_for(LIMIT, |said| {
             field(said, "Gateway").map(|url| url.trim_end_matches('/').to_owned())

@@ -23,6 +23,7 @@ mod indexes;
 mod kubo;
 mod lan;
 mod memory;
+mod nat;
 mod newcomers;
 mod next_steps;
 mod pages;

@@ -14,8 +14,8 @@ pub use told::{fixed, worth_telling};
 /// From where an address can be dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
-    /// From nowhere: unspecified, multicast, reserved, link-local IPv6 (which needs a zone), through a relay, or of a
-    /// transport that is not spoken here.
+    /// From nowhere: unspecified, multicast, reserved, link-local IPv6 (which needs a zone), or of a transport that is not
+    /// spoken here.
     Nowhere,
     /// From this machine.
     Loopback,
@@ -25,20 +25,19 @@ pub enum Reach {
     Public,
 }
 
-/// The reach of `address`, judged by its first component.
+/// The reach of `address`, judged by its first component. Through a relay it is the relay's.
 pub fn reach(address: &Multiaddr) -> Reach {
-    let mut parts = address.iter();
-    let first = match parts.next() {
+    match address.iter().next() {
         Some(Protocol::Ip4(ip)) => reach_v4(ip),
         Some(Protocol::Ip6(ip)) => reach_v6(ip),
         Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_)) => Reach::Public,
         _ => Reach::Nowhere,
-    };
-    if parts.any(|part| matches!(part, Protocol::P2pCircuit)) {
-        Reach::Nowhere
-    } else {
-        first
     }
+}
+
+/// Whether `address` leads through a relay (circuit relay v2).
+pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
+    address.iter().any(|part| part == Protocol::P2pCircuit)
 }
 
 fn reach_v4(ip: Ipv4Addr) -> Reach {
@@ -120,7 +119,7 @@ pub(crate) fn ip_group(address: &Multiaddr) -> Option<IpGroup> {
 pub(crate) fn prefer_tcp_nearby(addresses: Vec<Multiaddr>) -> Vec<Multiaddr> {
     let by_tcp: Vec<IpAddr> = addresses
         .iter()
-        .filter(|address| is_tcp(address))
+        .filter(|address| is_tcp(address) && !is_relayed(address))
         .filter_map(ip)
         .collect();
     let has_tcp_twin = |address: &Multiaddr| ip(address).is_some_and(|ip| by_tcp.contains(&ip));
@@ -175,10 +174,11 @@ mod tests {
             assert_eq!(reach_of(address), expected, "{address}");
         }
         let relay = PeerId::random();
-        assert_eq!(
-            reach_of(&format!("/ip4/8.8.8.8/tcp/1/p2p/{relay}/p2p-circuit")),
-            Reach::Nowhere
-        );
+        for (address, expected) in [("8.8.8.8", Reach::Public), ("10.0.0.1", Reach::Private)] {
+            let circuit = format!("/ip4/{address}/tcp/1/p2p/{relay}/p2p-circuit");
+            assert_eq!(reach_of(&circuit), expected, "{circuit}");
+            assert!(is_relayed(&circuit.parse().unwrap()));
+        }
     }
 
     #[test]
@@ -205,6 +205,8 @@ mod tests {
             "/ip4/127.0.0.1/udp/1/quic-v1",
             "/ip4/127.0.0.1/tcp/1",
             "/ip4/10.0.0.1/udp/1/quic-v1",
+            // The way through a relay is none to the relay's own port.
+            "/ip4/10.0.0.1/tcp/1/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ/p2p-circuit",
             "/ip4/8.8.8.8/tcp/1",
             "/ip4/8.8.8.8/udp/1/quic-v1",
         ]
@@ -217,6 +219,7 @@ mod tests {
             [
                 "/ip4/127.0.0.1/tcp/1",
                 "/ip4/10.0.0.1/udp/1/quic-v1",
+                "/ip4/10.0.0.1/tcp/1/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ/p2p-circuit",
                 "/ip4/8.8.8.8/tcp/1",
                 "/ip4/8.8.8.8/udp/1/quic-v1"
             ]

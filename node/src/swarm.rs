@@ -3,6 +3,7 @@
 //! Nothing here decides anything: whoever owns the swarm does.
 
 mod admission;
+mod guard;
 mod hold;
 mod muxer;
 mod wire;
@@ -16,9 +17,10 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::{Multiaddr, Protocol};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{Swarm, SwarmBuilder, dns, identify, mdns, noise, ping, quic, tcp};
+use libp2p::{Swarm, SwarmBuilder, autonat, dcutr, dns, identify, mdns, noise, ping, quic, relay, tcp};
 
 use self::admission::Admission;
+use self::guard::Guarded;
 use self::hold::HeldPeers;
 use self::wire::Buffered;
 use crate::exchange;
@@ -39,6 +41,16 @@ const LEAST_UNREAD: usize = 512 << 10;
 /// What may lie unread on one connection over QUIC, which has no room in common: enough for 40 MB/s at 50 ms. Libp2p has
 /// 15 MB, a gigabyte for as many connections as there may be.
 const MAX_UNREAD_QUIC: u32 = 2 << 20;
+/// Peers that a relay keeps an open door for, and those of one peer id.
+const MAX_RESERVATIONS: usize = 256;
+const MAX_RESERVATIONS_PER_PEER: usize = 2;
+/// Connections that a relay carries at the same time, and those from one peer.
+const MAX_CIRCUITS: usize = 64;
+const MAX_CIRCUITS_PER_PEER: usize = 4;
+/// How long a relay carries one connection, and how much of it either way. Two peers whose routers cannot be got through
+/// have no other way: enough for a dataset of some size, which goes on over the next connection. Kubo carries 128 KiB.
+const MAX_CIRCUIT_TIME: Duration = Duration::from_secs(30 * 60);
+const MAX_CIRCUIT_BYTES: u64 = 256 << 20;
 
 /// Why a peer did not start. No socket is left open.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +89,16 @@ pub(crate) struct Behaviour {
     pub(crate) wan: Dht,
     pub(crate) exchange: exchange::Behaviour,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+    /// The way in through a relay.
+    pub(crate) relayed: relay::client::Behaviour,
+    /// From there to a direct connection, through both routers.
+    pub(crate) holes: Guarded<dcutr::Behaviour>,
+    /// Has others find out which addresses are reached from outside.
+    pub(crate) autonat: Guarded<autonat::v2::client::Behaviour>,
+    /// Carries others' connections.
+    pub(crate) relay: Toggle<relay::Behaviour>,
+    /// Finds that out for others.
+    pub(crate) dial_back: Toggle<Guarded<autonat::v2::server::Behaviour>>,
 }
 
 /// What [`build`] needs besides the parts that are made elsewhere.
@@ -86,6 +108,8 @@ pub(crate) struct Settings {
     pub(crate) mdns: bool,
     pub(crate) max_connections: u32,
     pub(crate) idle_timeout: Duration,
+    /// Whether others are relayed, and told how they are reached.
+    pub(crate) public: bool,
 }
 
 /// Makes the swarm. Opens no socket but those of mDNS.
@@ -108,7 +132,12 @@ pub(crate) fn build(
         .with_push_listen_addr_updates(true)
         // Addresses come from the DHTs, which check them; identify would remember and dial whatever peers claim.
         .with_cache_size(0);
-    let behaviour = Behaviour {
+    let helps = settings.public.then(|| {
+        let relay = relay::Behaviour::new(local, relay_limits());
+        (relay, Guarded::new(autonat::v2::server::Behaviour::default()))
+    });
+    let (relay, dial_back) = helps.unzip();
+    let behaviour = |relayed| Behaviour {
         admission: Admission::new(settings.max_connections, settings.idle_timeout),
         hold: HeldPeers::default(),
         identify: identify::Behaviour::new(identify),
@@ -117,13 +146,18 @@ pub(crate) fn build(
         wan,
         exchange,
         mdns: mdns.into(),
+        relayed,
+        holes: Guarded::new(dcutr::Behaviour::new(local)),
+        autonat: Guarded::new(autonat::v2::client::Behaviour::default()),
+        relay: relay.into(),
+        dial_back: dial_back.into(),
     };
 
     let transport = |error: &dyn std::fmt::Display| StartError::Transport {
         reason: error.to_string(),
     };
     let unread = Room::new(MAX_UNREAD, LEAST_UNREAD);
-    let muxer = || muxer::Upgrade::new(unread);
+    let muxer = || muxer::Upgrade::new(unread.clone());
     let quic = |mut config: quic::Config| {
         (config.max_connection_data, config.max_stream_data) = (MAX_UNREAD_QUIC, MAX_UNREAD_QUIC);
         config
@@ -142,8 +176,11 @@ pub(crate) fn build(
     // The transports of both arms have different types; the swarms do not.
     let swarm = if system_resolver_is_usable() {
         let with_dns = transports.with_dns().map_err(|error| transport(&error))?;
-        let with_behaviour = with_dns
-            .with_behaviour(move |_| behaviour)
+        let with_relays = with_dns
+            .with_relay_client(with_noise, muxer)
+            .map_err(|error| transport(&error))?;
+        let with_behaviour = with_relays
+            .with_behaviour(move |_, relayed| behaviour(relayed))
             .map_err(|error| transport(&error))?;
         with_behaviour
             .with_swarm_config(swarm_config)
@@ -151,8 +188,11 @@ pub(crate) fn build(
             .build()
     } else {
         tracing::warn!("names in addresses cannot be looked up: the system's resolver configuration is unreadable");
-        let with_behaviour = transports
-            .with_behaviour(move |_| behaviour)
+        let with_relays = transports
+            .with_relay_client(with_noise, muxer)
+            .map_err(|error| transport(&error))?;
+        let with_behaviour = with_relays
+            .with_behaviour(move |_, relayed| behaviour(relayed))
             .map_err(|error| transport(&error))?;
         with_behaviour
             .with_swarm_config(swarm_config)
@@ -160,6 +200,19 @@ pub(crate) fn build(
             .build()
     };
     Ok(swarm)
+}
+
+/// How much a relay does for others: see the constants. How often one peer or address may ask is libp2p's figure.
+fn relay_limits() -> relay::Config {
+    relay::Config {
+        max_reservations: MAX_RESERVATIONS,
+        max_reservations_per_peer: MAX_RESERVATIONS_PER_PEER,
+        max_circuits: MAX_CIRCUITS,
+        max_circuits_per_peer: MAX_CIRCUITS_PER_PEER,
+        max_circuit_duration: MAX_CIRCUIT_TIME,
+        max_circuit_bytes: MAX_CIRCUIT_BYTES,
+        ..relay::Config::default()
+    }
 }
 
 /// Whether the DNS transport can be made: it refuses to exist without a resolver configuration, and consumes the

@@ -46,10 +46,17 @@ pub(crate) struct NodeArgs {
     /// Let the gateway serve only what is here, whatever gateway.fetch says
     #[arg(long)]
     no_fetch: bool,
+    /// Help others to be reached: relay connections between peers behind routers, and tell peers at which addresses they are
+    /// seen. For a machine that everybody reaches; docs/how-to/public-node.md says what it may cost
+    #[arg(long)]
+    public: bool,
 }
 
 /// Connects to the peers that were named, before it serves. One that is not there now is only told.
 pub(super) fn run(args: &NodeArgs, session: &Session, io: &mut Io) -> Result<After, Failure> {
+    if args.public {
+        session.set_public();
+    }
     let serving = After::Serve {
         gateway: Some(Gateway { fetch: !args.no_fetch }),
     };

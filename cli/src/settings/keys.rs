@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) bootstrap_dataset: Option<String>,
     /// Whether peers on the local network are found by mDNS.
     pub(crate) mdns: bool,
+    /// Whether `odfs node` helps others to be reached.
+    pub(crate) public: bool,
     /// Address of the HTTP gateway of `odfs node`.
     pub(crate) gateway_listen: String,
     /// Address under which others reach the gateway of `odfs node`, ending in a slash; absent: the one they use.
@@ -75,6 +77,7 @@ impl Default for Settings {
             bootstrap: None,
             bootstrap_dataset: None,
             mdns: true,
+            public: false,
             gateway_listen: "127.0.0.1:8080".to_owned(),
             gateway_url: None,
             gateway_proxies: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
@@ -161,6 +164,15 @@ pub(crate) const KEYS: &[Key] = &[
         show: |settings| Some(Value::Boolean(settings.mdns)),
         set: |settings, value| {
             settings.mdns = value.as_bool().ok_or("true or false is expected")?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "network.public",
+        about: "relay connections for peers behind routers, and tell others how they are reached, as `odfs node --public`",
+        show: |settings| Some(Value::Boolean(settings.public)),
+        set: |settings, value| {
+            settings.public = value.as_bool().ok_or("true or false is expected")?;
             Ok(())
         },
     },

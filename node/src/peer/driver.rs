@@ -9,6 +9,7 @@ mod dial;
 mod joining;
 mod neighbours;
 mod observed;
+mod reachable;
 mod redial;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 
 use self::contact::Contact;
 use self::observed::Observed;
+use self::reachable::Reachable;
 use self::redial::Redial;
 use super::remembered::Remembered;
 use super::search::Search;
@@ -74,6 +76,8 @@ struct Dialling {
 struct Connected {
     info: PeerInfo,
     connections: HashMap<ConnectionId, Multiaddr>,
+    /// Those of them that a relay carries.
+    relayed: HashSet<ConnectionId>,
     dialled: Option<Multiaddr>,
     /// How often it said what it is, since when.
     claims: (u32, Instant),
@@ -109,6 +113,8 @@ pub(crate) struct Driver {
     pub(crate) bootstrap_last: Vec<Multiaddr>,
     pub(crate) remembered: Remembered,
     pub(crate) signs: watch::Sender<Signs>,
+    /// Whether others are helped to be reached.
+    pub(crate) public: bool,
     pub(crate) state: State,
 }
 
@@ -120,6 +126,9 @@ pub(crate) struct State {
     named: HashSet<PeerId>,
     redial: Redial,
     observed: Observed,
+    reachable: Reachable,
+    /// Who has a place at this relay.
+    relayed_for: HashSet<PeerId>,
     /// Who spoke of itself last: what libp2p says next of where we are seen is from this peer.
     identified: Option<PeerId>,
     searches: Arc<Semaphore>,
@@ -141,6 +150,8 @@ impl Default for State {
             named: HashSet::new(),
             redial: Redial::default(),
             observed: Observed::default(),
+            reachable: Reachable::default(),
+            relayed_for: HashSet::new(),
             identified: None,
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
             announced_at: None,
@@ -329,9 +340,11 @@ impl Driver {
 
     fn on_short_tick(&mut self) {
         let behaviour = self.swarm.behaviour_mut();
-        let (mut connections, peers) = (behaviour.lan.take_active(), behaviour.exchange.take_in_use());
+        let (mut connections, mut peers) = (behaviour.lan.take_active(), behaviour.exchange.take_in_use());
+        peers.extend(&self.state.relayed_for);
         connections.extend(behaviour.wan.take_active());
         behaviour.admission.used(connections, &peers);
+        self.look_whether_reached();
         for (peer, addresses) in self.state.redial.due(Instant::now()) {
             tracing::debug!(%peer, "dialling again");
             let options = DialOpts::peer_id(peer)
@@ -371,6 +384,11 @@ impl Driver {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event),
             SwarmEvent::NewListenAddr { address, .. } => {
                 tracing::debug!(%address, "listening");
+                self.have_dialled_back(&address);
+                if self.public && reach(&address) > Reach::Loopback {
+                    // A relay offers nothing while it knows no address of its own that others reach, and this is one.
+                    self.swarm.add_external_address(address.clone());
+                }
                 if reach(&address) > Reach::Loopback {
                     // A network has come up: those who could not be reached before are tried again at once.
                     self.state.contact.hurry(Instant::now());
@@ -381,11 +399,19 @@ impl Driver {
                     }
                 });
             }
+            SwarmEvent::ExternalAddrExpired { address } => self.on_address_gone(&address),
             SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.on_address_gone(&address);
+                self.swarm.remove_external_address(&address);
                 self.listening.send_modify(|all| all.retain(|one| *one != address));
             }
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
-                if let Err(error) = reason {
+            SwarmEvent::ListenerClosed {
+                listener_id,
+                addresses,
+                reason,
+            } => {
+                let relayed = self.on_listener_closed(listener_id);
+                if let (Err(error), false) = (reason, relayed) {
                     tracing::warn!(%error, ?addresses, "no longer listening");
                 }
                 self.listening
@@ -406,6 +432,8 @@ impl Driver {
                 ..
             } => {
                 if num_established == 0 {
+                    self.state.reachable.gone(&peer_id);
+                    self.state.relayed_for.remove(&peer_id);
                     let gone = self.state.peers.remove(&peer_id);
                     if self.state.named.contains(&peer_id) {
                         let address = gone.as_ref().and_then(|peer| peer.dialled.clone());
@@ -425,6 +453,7 @@ impl Driver {
                     }
                 } else if let Some(peer) = self.state.peers.get_mut(&peer_id) {
                     peer.connections.remove(&connection_id);
+                    peer.relayed.remove(&connection_id);
                     peer.info.addresses = peer.connections.values().cloned().collect();
                 }
             }
@@ -442,16 +471,11 @@ impl Driver {
 
     fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         let remote = endpoint.get_remote_address().clone();
-        if let ConnectedPoint::Listener {
-            local_addr,
-            send_back_addr,
-        } = endpoint
-            && reach(local_addr) == Reach::Public
-            && reach(send_back_addr) == Reach::Public
-        {
-            // Somebody from the internet got through to a public address of ours: that is what a DHT server needs.
-            self.swarm.behaviour_mut().wan.serve();
-        }
+        let local = match endpoint {
+            ConnectedPoint::Listener { local_addr, .. } => Some(local_addr),
+            ConnectedPoint::Dialer { .. } => None,
+        };
+        self.on_reached(local, &remote);
         let entry = self.state.peers.entry(peer).or_insert_with(|| Connected {
             info: PeerInfo {
                 peer,
@@ -461,11 +485,15 @@ impl Driver {
                 latency: None,
             },
             connections: HashMap::new(),
+            relayed: HashSet::new(),
             dialled: None,
             claims: (0, Instant::now()),
             waiting: Vec::new(),
         });
-        if endpoint.is_dialer() {
+        if endpoint.is_relayed() {
+            entry.relayed.insert(connection);
+        }
+        if endpoint.is_dialer() && !endpoint.is_relayed() {
             entry.dialled = Some(split_peer(remote.clone()).0);
         }
         entry.connections.insert(connection, remote);
@@ -526,6 +554,10 @@ impl Driver {
                     peer.answer(false, waiting);
                 }
             }
+            BehaviourEvent::Autonat(event) => self.on_dialled_back(event),
+            BehaviourEvent::Relayed(event) => self.on_relayed(event),
+            BehaviourEvent::Holes(event) => self.on_hole(event),
+            BehaviourEvent::Relay(event) => self.on_relay(event),
             BehaviourEvent::Lan(event) => self.on_kad(Network::Lan, event),
             BehaviourEvent::Wan(event) => self.on_kad(Network::Wan, event),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {

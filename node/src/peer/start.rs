@@ -70,6 +70,7 @@ pub struct Builder {
     bootstrap: Vec<Multiaddr>,
     bootstrap_last: Vec<Multiaddr>,
     mdns: bool,
+    public: bool,
     max_connections: u32,
     idle_timeout: Duration,
     agent: String,
@@ -117,6 +118,7 @@ impl Builder {
             bootstrap: BOOTSTRAP_PEERS.iter().filter_map(|text| text.parse().ok()).collect(),
             bootstrap_last: Vec::new(),
             mdns: true,
+            public: false,
             max_connections: DEFAULT_MAX_CONNECTIONS,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
             agent: concat!("odfs/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -162,6 +164,14 @@ impl Builder {
     /// warning in the log and goes on without.
     pub fn mdns(mut self, yes: bool) -> Self {
         self.mdns = yes;
+        self
+    }
+
+    /// Whether this peer helps others to be reached: it relays their connections, within the bounds of
+    /// `docs/how-to/public-node.md`, and dials them back to tell them how they are seen. For a peer that everybody can reach.
+    /// Default: no.
+    pub fn public(mut self, yes: bool) -> Self {
+        self.public = yes;
         self
     }
 
@@ -232,6 +242,7 @@ impl Builder {
             keypair,
             agent: self.agent,
             mdns: self.mdns,
+            public: self.public,
             max_connections: self.max_connections,
             idle_timeout: self.idle_timeout,
         };
@@ -278,6 +289,7 @@ impl Builder {
             bootstrap_last: self.bootstrap_last,
             remembered: remembered.clone(),
             signs: signs_sender,
+            public: self.public,
             state: State::default(),
         };
         let tasks = vec![

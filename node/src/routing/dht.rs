@@ -119,10 +119,12 @@ impl Dht {
         self.kad.on_connection_handler_event(peer, connection, event);
     }
 
-    /// Answers requests of others from now on.
-    pub(crate) fn serve(&mut self) {
-        if self.kad.mode() == Mode::Client {
-            self.kad.set_mode(Some(Mode::Server));
+    /// Answers requests of others from now on, or no longer.
+    pub(crate) fn serve(&mut self, yes: bool) {
+        let mode = if yes { Mode::Server } else { Mode::Client };
+        if self.kad.mode() != mode {
+            tracing::debug!(network = %self.network, yes, "answering others");
+            self.kad.set_mode(Some(mode));
         }
     }
 
@@ -135,6 +137,8 @@ impl Dht {
     /// Kademlia keeps [`MAX_TOLD`] addresses and forgets the oldest for one more: what others say of us must not push out
     /// where we listen.
     fn tell(&mut self, address: &Multiaddr, listens: bool) {
+        // The address through a relay ends in this peer's id, which is told beside.
+        let address = &split_peer(address.clone()).0;
         if let Some(told) = self.told.iter_mut().find(|(told, _)| told == address) {
             told.1 |= listens;
         } else if self.network.admits(reach(address)) {
@@ -154,6 +158,7 @@ impl Dht {
     }
 
     fn untell(&mut self, address: &Multiaddr) {
+        let address = &split_peer(address.clone()).0;
         if self.told.iter().any(|(told, _)| told == address) {
             self.told.retain(|(told, _)| told != address);
             self.kad

@@ -7,7 +7,7 @@ use libp2p::{Multiaddr, PeerId, identify};
 use tokio::time::Instant;
 
 use super::Driver;
-use crate::address::{Reach, ip, ip_group, reach, split_peer};
+use crate::address::{Reach, ip, ip_group, is_relayed, reach, split_peer};
 use crate::routing::Network;
 
 /// Addresses taken from one peer's identify message.
@@ -109,6 +109,7 @@ impl Driver {
         for reply in waiting {
             let _ = reply.send(Ok(peer));
         }
+        self.on_offer(peer, &info.protocols, &info.listen_addrs);
     }
 
     /// Whether the WAN table holds as many peers of this IP group as one operator may have there.
@@ -152,11 +153,14 @@ impl Driver {
     pub(super) fn on_observed(&mut self, address: Multiaddr) {
         let observer = self.state.identified.and_then(|peer| self.state.peers.get(&peer));
         let mut remotes = observer.into_iter().flat_map(|peer| &peer.info.addresses);
-        let group = remotes.find(|remote| reach(remote) == Reach::Public).and_then(ip_group);
-        let (Some(group), Reach::Public) = (group, reach(&address)) else {
+        // Through a relay, the other side sees nothing but that.
+        let sees = |remote: &&Multiaddr| reach(remote) == Reach::Public && !is_relayed(remote);
+        let group = remotes.find(sees).and_then(ip_group);
+        let (Some(group), Reach::Public, false) = (group, reach(&address), is_relayed(&address)) else {
             return;
         };
         let change = self.state.observed.hear(group, address);
+        self.on_likely(self.state.observed.likely());
         for address in change.new {
             tracing::debug!(%address, "seen from outside");
             self.swarm.add_external_address(address);

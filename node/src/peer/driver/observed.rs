@@ -61,12 +61,21 @@ impl Observed {
         }
     }
 
+    /// Where we most likely are, the likeliest first: to be tried, not to be told.
+    pub(super) fn likely(&self) -> Vec<Multiaddr> {
+        self.heard_from(1)
+    }
+
     fn agreed(&self) -> Vec<Multiaddr> {
+        self.heard_from(MIN_NETWORKS)
+    }
+
+    fn heard_from(&self, networks: usize) -> Vec<Multiaddr> {
         let mut voices: HashMap<&Multiaddr, usize> = HashMap::new();
         for (_, address) in &self.sightings {
             *voices.entry(address).or_default() += 1;
         }
-        let mut agreed: Vec<_> = voices.into_iter().filter(|(_, count)| *count >= MIN_NETWORKS).collect();
+        let mut agreed: Vec<_> = voices.into_iter().filter(|(_, count)| *count >= networks).collect();
         agreed.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
         agreed.truncate(MAX_CONFIRMED);
         agreed.into_iter().map(|(address, _)| address.clone()).collect()
