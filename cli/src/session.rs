@@ -277,6 +277,7 @@ impl Session {
                 listen,
                 bootstrap,
                 mdns,
+                pubsub,
                 ..
             } = &self.settings;
             let store = self.workspace()?.store();
@@ -293,6 +294,7 @@ impl Session {
                     &bootstrap.clone().unwrap_or_else(public),
                 )?)
                 .mdns(*mdns)
+                .pubsub(*pubsub)
                 .exchange(patient())
                 .keys(KeySource::from_fn(move |name| keys.find(&name.peer_id(), &[])));
             let runtime = self.runtime()?;

@@ -22,6 +22,7 @@ use self::admission::Admission;
 use self::hold::HeldPeers;
 use self::wire::Buffered;
 use crate::exchange;
+use crate::pubsub::PubSub;
 use crate::room::Room;
 use crate::routing::dht::Dht;
 
@@ -77,6 +78,8 @@ pub(crate) struct Behaviour {
     pub(crate) wan: Dht,
     pub(crate) exchange: exchange::Behaviour,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+    /// The last, since it keeps what it has noted of a connection that one after it refuses.
+    pub(crate) pubsub: Toggle<PubSub>,
 }
 
 /// What [`build`] needs besides the parts that are made elsewhere.
@@ -84,6 +87,7 @@ pub(crate) struct Settings {
     pub(crate) keypair: Keypair,
     pub(crate) agent: String,
     pub(crate) mdns: bool,
+    pub(crate) pubsub: bool,
     pub(crate) max_connections: u32,
     pub(crate) idle_timeout: Duration,
 }
@@ -108,6 +112,7 @@ pub(crate) fn build(
         .with_push_listen_addr_updates(true)
         // Addresses come from the DHTs, which check them; identify would remember and dial whatever peers claim.
         .with_cache_size(0);
+    let pubsub = settings.pubsub.then(|| PubSub::new(settings.keypair.clone()));
     let behaviour = Behaviour {
         admission: Admission::new(settings.max_connections, settings.idle_timeout),
         hold: HeldPeers::default(),
@@ -117,6 +122,7 @@ pub(crate) fn build(
         wan,
         exchange,
         mdns: mdns.into(),
+        pubsub: pubsub.flatten().into(),
     };
 
     let transport = |error: &dyn std::fmt::Display| StartError::Transport {

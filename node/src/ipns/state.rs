@@ -373,6 +373,25 @@ impl States {
         Ok(all)
     }
 
+    /// Names that are kept, at most `most`, the followed ones last: of the first `looked_at` that are known.
+    pub(super) fn some_kept(&self, looked_at: usize, most: usize) -> Result<Vec<Name>, StoreError> {
+        let (mut own, mut followed) = (Vec::new(), Vec::new());
+        for stored in self.table.scan_prefix(&[]).take(looked_at) {
+            let (key, value) = stored?;
+            if key.first() == Some(&ROOTS) || followed.len() >= most {
+                break;
+            }
+            match (PeerId::from_bytes(&key).map(Name::from_peer_id), decode(&value)) {
+                (Ok(name), Some(entry)) if entry.followed => followed.push(name),
+                (Ok(name), Some(entry)) if entry.own && own.len() < most => own.push(name),
+                _ => {}
+            }
+        }
+        own.truncate(most.saturating_sub(followed.len()));
+        own.append(&mut followed);
+        Ok(own)
+    }
+
     fn make_room(&self) -> Result<(), StoreError> {
         let mut cached = self.all()?;
         cached.retain(|(_, entry)| !entry.is_kept() && !entry.withdrawn);

@@ -1,5 +1,7 @@
 //! Names between real peers over loopback sockets.
 
+mod pubsub;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};

@@ -7,6 +7,7 @@
 mod dial;
 mod neighbours;
 mod observed;
+mod pubsub;
 mod redial;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use self::redial::Redial;
 use super::search::Search;
 use crate::address::{Reach, prefer_tcp_nearby, reach, split_peer};
 use crate::exchange;
+use crate::pubsub::link::{Command as PubSubCommand, Event as PubSubEvent};
 use crate::routing::command::{Command, DialReply};
 use crate::routing::dht::Dht;
 use crate::routing::queries::Queries;
@@ -100,6 +102,8 @@ pub(crate) struct Driver {
     pub(crate) exchange: exchange::Handle,
     pub(crate) routing: Routing,
     pub(crate) bootstrap: Vec<Multiaddr>,
+    pub(crate) said: mpsc::Receiver<PubSubCommand>,
+    pub(crate) heard: mpsc::Sender<PubSubEvent>,
     pub(crate) state: State,
 }
 
@@ -114,6 +118,7 @@ pub(crate) struct State {
     /// Who spoke of itself last: what libp2p says next of where we are seen is from this peer.
     identified: Option<PeerId>,
     searches: Arc<Semaphore>,
+    fetches: pubsub::Fetches,
     announced_at: Option<Instant>,
     refresh_at: Instant,
     sweep_at: Instant,
@@ -133,6 +138,7 @@ impl Default for State {
             observed: Observed::default(),
             identified: None,
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
+            fetches: pubsub::Fetches::new(),
             announced_at: None,
             refresh_at: now + REFRESH_INTERVAL,
             sweep_at: now + SWEEP_INTERVAL,
@@ -168,6 +174,7 @@ impl Driver {
                     Some(command) => self.on_command(command),
                     None => break,
                 },
+                Some(command) = self.said.recv() => self.on_pubsub_command(command),
                 _ = tick.tick() => self.on_tick(),
                 _ = short_tick.tick(), if !self.state.peers.is_empty() || !self.state.redial.is_empty() => {
                     self.on_short_tick();
@@ -327,6 +334,9 @@ impl Driver {
         let (mut connections, peers) = (behaviour.lan.take_active(), behaviour.exchange.take_in_use());
         connections.extend(behaviour.wan.take_active());
         behaviour.admission.used(connections, &peers);
+        if let Some(pubsub) = behaviour.pubsub.as_ref() {
+            behaviour.admission.used([], &pubsub.gossip.mesh());
+        }
         for (peer, addresses) in self.state.redial.due(Instant::now()) {
             tracing::debug!(%peer, "dialling again");
             let options = DialOpts::peer_id(peer)
@@ -553,6 +563,7 @@ impl Driver {
                     peer.info.latency = Some(latency);
                 }
             }
+            BehaviourEvent::Pubsub(event) => self.on_pubsub(event),
             BehaviourEvent::Exchange(exchange::Event::NeedProviders { session, cid }) => {
                 let search = Search::new(self.routing.clone(), self.exchange.clone(), session);
                 tokio::spawn(search.run(cid, Arc::clone(&self.state.searches), self.stop.clone()));
