@@ -287,6 +287,7 @@ impl Session {
                 bootstrap_dataset,
                 mdns,
                 public,
+                pubsub,
                 ..
             } = &self.settings;
             let workspace = self.workspace()?;
@@ -310,6 +311,7 @@ impl Session {
                 .bootstrap_last(last.unwrap_or_default())
                 .mdns(*mdns)
                 .public(helps)
+                .pubsub(*pubsub)
                 .exchange(patient())
                 .keys(KeySource::from_fn(move |name| keys.find(&name.peer_id(), &[])));
             let runtime = self.runtime()?;

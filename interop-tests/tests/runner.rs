@@ -29,6 +29,7 @@ mod next_steps;
 mod pages;
 mod plain_words;
 mod progress;
+mod pubsub;
 mod reach;
 mod refusals;
 mod replay;

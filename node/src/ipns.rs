@@ -15,7 +15,7 @@
 //!
 //! # Not goals
 //!
-//! - Names by DNS, and records over PubSub.
+//! - Names by DNS.
 //! - Keys other than ed25519: they are refused in words.
 //! - The history of a name. Only the best record is kept; what it stood for before is for datasets to remember.
 //! - Deciding between two writers who hold the same key. [`PublishOptions::expected`] notices the other one, if any
@@ -30,6 +30,7 @@
 //! publication, followed ones have to be followed again.
 
 mod inbox;
+mod listener;
 mod publish;
 pub mod record;
 mod resolve;
@@ -38,23 +39,29 @@ mod survey;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use libp2p::identity::Keypair;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use inbox::Inbox;
+pub(crate) use listener::Listener;
+use listener::Wish;
+pub use listener::{MAX_TOPICS, RESAY_INTERVAL};
 pub use publish::{PublishError, PublishOptions, Published};
 pub use record::Name;
 pub use resolve::{Freshness, Origin, ResolveError, Resolved};
 pub use state::{DHT_MEMORY, NameStatus, Rival};
 use state::{Known, States};
+pub use watch::{Change, Changes, Watch};
 
 use crate::block::Cid;
 use crate::clock::Clock;
+use crate::pubsub::link::Link;
 use crate::routing::Routing;
 use crate::routing::records::{self, Records};
 use crate::store::{Store, StoreError, Table};
@@ -100,6 +107,9 @@ pub struct Names {
 struct Inner {
     states: States,
     records: Records,
+    inbox: Inbox,
+    /// Where it is said which names are to be heard over PubSub; nothing without it.
+    wishes: Option<mpsc::Sender<Wish>>,
     routing: Routing,
     keys: KeySource,
     /// Keys used since the start; as many as there are own names.
@@ -118,14 +128,22 @@ pub(crate) struct NamesParts {
     pub(crate) routing: Routing,
     pub(crate) keys: KeySource,
     pub(crate) clock: Clock,
+    /// Where records are said and heard over PubSub, if they are.
+    pub(crate) pubsub: Option<Link>,
 }
 
 impl Names {
-    /// The names that `parts` remember, and where records that other peers put are to be offered.
-    pub(crate) fn open(parts: NamesParts) -> (Self, Inbox) {
+    /// The names that `parts` remember, where records that other peers put are to be offered, and what is to run if records
+    /// are heard over PubSub.
+    pub(crate) fn open(parts: NamesParts) -> (Self, Inbox, Option<Listener>) {
+        let states = States::new(parts.table);
+        let inbox = Inbox::new(states.clone(), parts.records.clone(), parts.clock.clone());
+        let (wishes, granted) = listener::wishes();
         let inner = Inner {
-            states: States::new(parts.table),
+            states,
             records: parts.records,
+            inbox: inbox.clone(),
+            wishes: parts.pubsub.is_some().then_some(wishes),
             routing: parts.routing,
             keys: parts.keys,
             used_keys: Mutex::default(),
@@ -134,12 +152,13 @@ impl Names {
             clock: parts.clock,
             wake: Notify::new(),
         };
-        let inbox = Inbox::new(inner.states.clone(), inner.records.clone(), inner.clock.clone());
-        (Self { inner: Arc::new(inner) }, inbox)
+        let names = Self { inner: Arc::new(inner) };
+        let listener = parts.pubsub.map(|link| Listener::new(names.clone(), link, granted));
+        (names, inbox, listener)
     }
 
-    /// Keeps `name` alive from now on, and its newest value at hand: it is asked for and put again like an own one. The
-    /// first time is in the background, at once. What is known of it is served to others when this returns.
+    /// Keeps `name` alive from now on, and its newest value at hand: it is asked for and put again like an own one, and heard
+    /// of over PubSub. The first time is in the background, at once. What is known of it is served to others when this returns.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -155,6 +174,7 @@ impl Names {
         })
         .await?;
         self.inner.wake.notify_one();
+        self.hear(name).await;
         Ok(())
     }
 
@@ -163,7 +183,14 @@ impl Names {
     /// # Errors
     /// The store cannot be written.
     pub async fn unfollow(&self, name: &Name) -> Result<(), StoreError> {
-        self.update(name, |entry| entry.followed = false).await
+        let is_own = self.update(name, |entry| {
+            entry.followed = false;
+            entry.own
+        });
+        if !is_own.await? {
+            self.ignore(name).await;
+        }
+        Ok(())
     }
 
     /// Stops keeping an own name alive, followed or not: it is neither put again nor signed anew, and not served to others
@@ -189,7 +216,9 @@ impl Names {
             records.forget_value(&at.routing_key());
             entry.status(at)
         });
-        Ok(Some(status.await?))
+        let status = status.await?;
+        self.ignore(name).await;
+        Ok(Some(status))
     }
 
     /// Forgets `name` altogether, own or not, and serves its record no longer. Others forget it when the record expires.
@@ -198,6 +227,7 @@ impl Names {
     /// The store cannot be written.
     pub async fn forget(&self, name: &Name) -> Result<(), StoreError> {
         lock(&self.inner.used_keys).remove(name);
+        self.ignore(name).await;
         let (states, records, name) = (self.inner.states.clone(), self.inner.records.clone(), *name);
         blocking(move || {
             states.remove(&name)?;

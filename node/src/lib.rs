@@ -20,6 +20,7 @@ pub mod ipns;
 pub mod keystore;
 pub mod peer;
 mod protobuf;
+mod pubsub;
 mod room;
 pub mod routing;
 pub mod store;

@@ -24,6 +24,7 @@ use self::guard::Guarded;
 use self::hold::HeldPeers;
 use self::wire::Buffered;
 use crate::exchange;
+use crate::pubsub::PubSub;
 use crate::room::Room;
 use crate::routing::dht::Dht;
 
@@ -99,6 +100,8 @@ pub(crate) struct Behaviour {
     pub(crate) relay: Toggle<relay::Behaviour>,
     /// Finds that out for others.
     pub(crate) dial_back: Toggle<Guarded<autonat::v2::server::Behaviour>>,
+    /// The last, since it keeps what it has noted of a connection that one after it refuses.
+    pub(crate) pubsub: Toggle<PubSub>,
 }
 
 /// What [`build`] needs besides the parts that are made elsewhere.
@@ -106,6 +109,7 @@ pub(crate) struct Settings {
     pub(crate) keypair: Keypair,
     pub(crate) agent: String,
     pub(crate) mdns: bool,
+    pub(crate) pubsub: bool,
     pub(crate) max_connections: u32,
     pub(crate) idle_timeout: Duration,
     /// Whether others are relayed, and told how they are reached.
@@ -137,6 +141,7 @@ pub(crate) fn build(
         (relay, Guarded::new(autonat::v2::server::Behaviour::default()))
     });
     let (relay, dial_back) = helps.unzip();
+    let pubsub = settings.pubsub.then(|| PubSub::new(settings.keypair.clone()));
     let behaviour = |relayed| Behaviour {
         admission: Admission::new(settings.max_connections, settings.idle_timeout),
         hold: HeldPeers::default(),
@@ -151,6 +156,7 @@ pub(crate) fn build(
         autonat: Guarded::new(autonat::v2::client::Behaviour::default()),
         relay: relay.into(),
         dial_back: dial_back.into(),
+        pubsub: pubsub.flatten().into(),
     };
 
     let transport = |error: &dyn std::fmt::Display| StartError::Transport {

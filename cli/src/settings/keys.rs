@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) mdns: bool,
     /// Whether `odfs node` helps others to be reached.
     pub(crate) public: bool,
+    /// Whether own and followed names are said and heard over PubSub.
+    pub(crate) pubsub: bool,
     /// Address of the HTTP gateway of `odfs node`.
     pub(crate) gateway_listen: String,
     /// Address under which others reach the gateway of `odfs node`, ending in a slash; absent: the one they use.
@@ -78,6 +80,7 @@ impl Default for Settings {
             bootstrap_dataset: None,
             mdns: true,
             public: false,
+            pubsub: true,
             gateway_listen: "127.0.0.1:8080".to_owned(),
             gateway_url: None,
             gateway_proxies: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
@@ -173,6 +176,15 @@ pub(crate) const KEYS: &[Key] = &[
         show: |settings| Some(Value::Boolean(settings.public)),
         set: |settings, value| {
             settings.public = value.as_bool().ok_or("true or false is expected")?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "network.pubsub",
+        about: "tell connected peers of a new version the moment it is published, and hear of theirs",
+        show: |settings| Some(Value::Boolean(settings.pubsub)),
+        set: |settings, value| {
+            settings.pubsub = value.as_bool().ok_or("true or false is expected")?;
             Ok(())
         },
     },

@@ -1,4 +1,4 @@
-//! Records that other peers put to us.
+//! Records that come from other peers: put to us, or heard over PubSub.
 
 use bytes::Bytes;
 
@@ -9,10 +9,30 @@ use crate::clock::to_unix;
 use crate::routing::records::{Owner, Records};
 
 /// Checks and keeps records that come in.
+#[derive(Clone)]
 pub(crate) struct Inbox {
     states: States,
     records: Records,
     clock: Clock,
+}
+
+/// What a record that was heard is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It is none, of another name, forged, or expired.
+    Invalid,
+    /// It is not better than what is known of the name; or the name is neither own nor followed.
+    Known,
+    /// It is better than what was known, and kept.
+    Better,
+}
+
+/// What came of a good record.
+#[derive(Default)]
+struct Noted {
+    is_better: bool,
+    is_kept: bool,
+    is_withdrawn: bool,
 }
 
 impl Inbox {
@@ -26,27 +46,60 @@ impl Inbox {
     /// Blocking: the signatures of the new record and of the two that may be kept of the name are checked, with reads and writes
     /// of a table. Whoever put the record is told what this returns.
     pub(crate) fn offer(&self, key: &[u8], value: &[u8], owner: Owner) -> bool {
+        let Some(record) = self.check(key, value) else {
+            return false;
+        };
+        !self.note(&record).is_withdrawn && keep(&self.records, &record.name(), &record, owner)
+    }
+
+    /// Keeps `value` if it is a valid record for `key`, an own or followed name, and better than what is kept. Blocking, as
+    /// [`Self::offer`].
+    pub(super) fn hear(&self, key: &[u8], value: &[u8]) -> Heard {
+        let Some(record) = self.check(key, value) else {
+            return Heard::Invalid;
+        };
+        match self.note(&record) {
+            Noted {
+                is_better: true,
+                is_kept: true,
+                ..
+            } => {
+                keep_kept(&self.records, &record.name(), &record);
+                Heard::Better
+            }
+            _ => Heard::Known,
+        }
+    }
+
+    fn check(&self, key: &[u8], value: &[u8]) -> Option<Record> {
         // Kubo also takes `/pk/`, for keys that names did not hold before 2018; it is refused here.
         let Some(name) = Name::from_routing_key(key) else {
             tracing::debug!("a record outside /ipns/ is refused");
-            return false;
+            return None;
         };
-        let record = match Record::verify(name, Bytes::copy_from_slice(value), self.clock.now()) {
-            Ok(record) => record,
+        match Record::verify(name, Bytes::copy_from_slice(value), self.clock.now()) {
+            Ok(record) => Some(record),
             Err(error) => {
                 tracing::debug!(%name, %error, "a record is refused");
-                return false;
+                None
             }
-        };
-        let now = self.clock.unix();
-        let mut withdrawn = false;
-        if let Err(error) = self.states.update_known(&name, |entry| {
-            withdrawn = entry.withdrawn;
-            entry.hear(&record, now);
-        }) {
-            tracing::warn!(%name, %error, "a newer record could not be noted");
         }
-        !withdrawn && keep(&self.records, &name, &record, owner)
+    }
+
+    /// Notes a checked record in what is known of its name, if anything is.
+    fn note(&self, record: &Record) -> Noted {
+        let (name, now) = (record.name(), self.clock.unix());
+        let mut noted = Noted::default();
+        let updated = self.states.update_known(&name, |entry| {
+            noted.is_kept = entry.is_kept();
+            noted.is_withdrawn = entry.withdrawn;
+            noted.is_better = entry.hear(record, now);
+        });
+        if let Err(error) = updated {
+            tracing::warn!(%name, %error, "a newer record could not be noted");
+            noted.is_better = false;
+        }
+        noted
     }
 }
 

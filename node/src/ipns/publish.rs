@@ -165,6 +165,8 @@ impl Names {
             }
         };
         self.keep_own(&name, &record, note).await?;
+        // Before anybody is put to, which takes a walk.
+        self.say(&record).await;
 
         let (network, holders) = self.put(&name, &record, &survey, options.enough).await?;
         self.note_put(&name, &record, network, holders).await;

@@ -113,6 +113,7 @@ impl Names {
             match signed {
                 Some(anew) => {
                     self.keep_own(name, &anew, |_| ()).await?;
+                    self.say(&anew).await;
                     record = anew;
                 }
                 None => tracing::warn!(%name, "the record ends soon and the key to sign it anew is not at hand"),

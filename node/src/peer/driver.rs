@@ -9,6 +9,7 @@ mod dial;
 mod joining;
 mod neighbours;
 mod observed;
+mod pubsub;
 mod reachable;
 mod redial;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use super::remembered::Remembered;
 use super::search::Search;
 use crate::address::{Reach, prefer_tcp_nearby, reach, split_peer};
 use crate::exchange;
+use crate::pubsub::link::{Command as PubSubCommand, Event as PubSubEvent};
 use crate::routing::command::{Command, DialReply};
 use crate::routing::dht::Dht;
 use crate::routing::queries::Queries;
@@ -115,6 +117,8 @@ pub(crate) struct Driver {
     pub(crate) signs: watch::Sender<Signs>,
     /// Whether others are helped to be reached.
     pub(crate) public: bool,
+    pub(crate) said: mpsc::Receiver<PubSubCommand>,
+    pub(crate) heard: mpsc::Sender<PubSubEvent>,
     pub(crate) state: State,
 }
 
@@ -132,6 +136,7 @@ pub(crate) struct State {
     /// Who spoke of itself last: what libp2p says next of where we are seen is from this peer.
     identified: Option<PeerId>,
     searches: Arc<Semaphore>,
+    fetches: pubsub::Fetches,
     announced_at: Option<Instant>,
     refresh_at: Instant,
     sweep_at: Instant,
@@ -154,6 +159,7 @@ impl Default for State {
             relayed_for: HashSet::new(),
             identified: None,
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
+            fetches: pubsub::Fetches::new(),
             announced_at: None,
             refresh_at: now + REFRESH_INTERVAL,
             sweep_at: now + SWEEP_INTERVAL,
@@ -190,6 +196,7 @@ impl Driver {
                     Some(command) => self.on_command(command),
                     None => break,
                 },
+                Some(command) = self.said.recv() => self.on_pubsub_command(command),
                 _ = tick.tick() => self.on_tick(),
                 () = self.state.contact.turn() => self.on_contact(),
                 _ = short_tick.tick(), if !self.state.peers.is_empty() || !self.state.redial.is_empty() => {
@@ -344,6 +351,9 @@ impl Driver {
         peers.extend(&self.state.relayed_for);
         connections.extend(behaviour.wan.take_active());
         behaviour.admission.used(connections, &peers);
+        if let Some(pubsub) = behaviour.pubsub.as_ref() {
+            behaviour.admission.used([], &pubsub.gossip.mesh());
+        }
         self.look_whether_reached();
         for (peer, addresses) in self.state.redial.due(Instant::now()) {
             tracing::debug!(%peer, "dialling again");
@@ -582,6 +592,7 @@ impl Driver {
                     peer.info.latency = Some(latency);
                 }
             }
+            BehaviourEvent::Pubsub(event) => self.on_pubsub(event),
             BehaviourEvent::Exchange(exchange::Event::NeedProviders { session, cid }) => {
                 let search = Search::new(self.routing.clone(), self.exchange.clone(), session);
                 tokio::spawn(search.run(cid, Arc::clone(&self.state.searches), self.stop.clone()));

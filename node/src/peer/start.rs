@@ -13,6 +13,7 @@ use super::{Inner, Node};
 use crate::clock::Clock;
 use crate::exchange;
 use crate::ipns::{KeySource, Names, NamesParts};
+use crate::pubsub::link as pubsub;
 use crate::routing::command::MAX_COMMANDS;
 use crate::routing::desk::Offered;
 use crate::routing::dht::Dht;
@@ -71,6 +72,7 @@ pub struct Builder {
     bootstrap_last: Vec<Multiaddr>,
     mdns: bool,
     public: bool,
+    pubsub: bool,
     max_connections: u32,
     idle_timeout: Duration,
     agent: String,
@@ -119,6 +121,7 @@ impl Builder {
             bootstrap_last: Vec::new(),
             mdns: true,
             public: false,
+            pubsub: true,
             max_connections: DEFAULT_MAX_CONNECTIONS,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
             agent: concat!("odfs/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -172,6 +175,12 @@ impl Builder {
     /// Default: no.
     pub fn public(mut self, yes: bool) -> Self {
         self.public = yes;
+        self
+    }
+
+    /// Whether records of own and followed names are said and heard over PubSub, besides the DHTs. Default: yes.
+    pub fn pubsub(mut self, yes: bool) -> Self {
+        self.pubsub = yes;
         self
     }
 
@@ -243,6 +252,7 @@ impl Builder {
             agent: self.agent,
             mdns: self.mdns,
             public: self.public,
+            pubsub: self.pubsub,
             max_connections: self.max_connections,
             idle_timeout: self.idle_timeout,
         };
@@ -263,14 +273,16 @@ impl Builder {
             wan: !(self.bootstrap.is_empty() && self.bootstrap_last.is_empty()),
         };
         let routing = Routing::new(command_sender.clone(), sizes, schedule, local, (expected, signs));
+        let (link, swarm_end) = pubsub::pair();
         let parts = NamesParts {
             table: self.names_table,
             records: records.clone(),
             routing: routing.clone(),
             keys: self.keys,
             clock: self.clock,
+            pubsub: swarm.behaviour().pubsub.is_enabled().then_some(link),
         };
-        let (names, inbox) = Names::open(parts);
+        let (names, inbox, listener) = Names::open(parts);
         let offered: Arc<Offered> = Arc::new(move |key, value, owner| inbox.offer(key, value, owner));
         let behaviour = swarm.behaviour_mut();
         behaviour.lan.check_with(Arc::clone(&offered));
@@ -290,9 +302,12 @@ impl Builder {
             remembered: remembered.clone(),
             signs: signs_sender,
             public: self.public,
+            said: swarm_end.commands,
+            heard: swarm_end.events,
             state: State::default(),
         };
-        let tasks = vec![
+        let listening_stop = stopped.clone();
+        let mut tasks = vec![
             tokio::spawn(driver.run()),
             tokio::spawn(until_stopped(stopped.clone(), routing.clone().run_schedule())),
             tokio::spawn(until_stopped(stopped.clone(), names.clone().run_schedule())),
@@ -308,6 +323,9 @@ impl Builder {
                 blocking(move || records.write_out()).await;
             }),
         ];
+        if let Some(listener) = listener {
+            tasks.push(tokio::spawn(until_stopped(listening_stop, listener.run())));
+        }
         if listeners > 0 {
             let _ = tokio::time::timeout(LISTEN_WAIT, listening.wait_for(|all| !all.is_empty())).await;
             let _ = tokio::time::timeout(ALL_LISTEN_WAIT, listening.wait_for(|all| all.len() >= listeners)).await;
