@@ -38,6 +38,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -52,6 +53,7 @@ pub use record::Name;
 pub use resolve::{Freshness, Origin, ResolveError, Resolved};
 pub use state::{DHT_MEMORY, NameStatus, Rival};
 use state::{Known, States};
+pub use watch::{Change, Changes, Watch};
 
 use crate::block::Cid;
 use crate::clock::Clock;

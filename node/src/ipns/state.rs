@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use libp2p::PeerId;
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
 
 use super::record::{Name, Record};
 use crate::block::Cid;
@@ -21,6 +22,8 @@ use crate::threads::lock;
 pub const DHT_MEMORY: Duration = Duration::from_secs(48 * 3600);
 /// Names remembered that are neither own nor followed, at most; the one confirmed longest ago makes room.
 pub(super) const MAX_CACHED_NAMES: usize = 1024;
+/// Changes that may wait for somebody who watches names. One who is slower is told that some were missed.
+pub(super) const MAX_UNSEEN: usize = 256;
 /// What the key of a root that a name stands for begins with; no multihash of a name does, and all are before it. Alone it
 /// says that every name that is kept has its root here.
 const ROOTS: u8 = 0xff;
@@ -235,6 +238,8 @@ pub(super) struct States {
     writing: Arc<Mutex<()>>,
     /// When each name that is kept is to be put again; nothing before that was asked for the first time.
     due: Arc<Mutex<Option<Due>>>,
+    /// Tells those who watch of which name a better record is kept.
+    changed: broadcast::Sender<Name>,
 }
 
 impl States {
@@ -243,7 +248,13 @@ impl States {
             table,
             writing: Arc::default(),
             due: Arc::default(),
+            changed: broadcast::Sender::new(MAX_UNSEEN),
         }
+    }
+
+    /// The names of which a better record is kept from now on.
+    pub(super) fn changes(&self) -> broadcast::Receiver<Name> {
+        self.changed.subscribe()
     }
 
     pub(super) fn get(&self, name: &Name) -> Result<Option<Known>, StoreError> {
@@ -271,6 +282,10 @@ impl States {
             changes.push((key, Some(serde_ipld_dagcbor::to_vec(&entry).unwrap_or_default())));
             self.table.apply(&changes)?;
             self.note_due(name, &before, &entry);
+            if before.record != entry.record {
+                // Nobody may be watching.
+                let _ = self.changed.send(*name);
+            }
         }
         Ok(result)
     }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use libp2p::identity::Keypair;
 
 use super::record::{Contents, Record};
-use super::{Freshness, KeySource, Name, Origin, PublishError, PublishOptions, ResolveError};
+use super::state::MAX_UNSEEN;
+use super::{Change, Freshness, KeySource, Name, Origin, PublishError, PublishOptions, ResolveError};
 use crate::clock::Clock;
 use crate::peer::Node;
 use crate::peer::tests::{NO_TIMER, address, introduce, private, quiet, start, until};
@@ -453,4 +454,41 @@ async fn an_own_record_is_signed_anew_before_it_ends_if_the_key_is_at_hand() {
         assert_eq!(after.valid_until > before.valid_until, with_key);
         second.shutdown().await;
     }
+}
+
+#[tokio::test]
+async fn whoever_watches_a_name_is_told_of_every_better_record_however_it_came() {
+    let (a, b) = (start().await, start().await);
+    introduce(&a, &b).await;
+    let (key, name) = key();
+    let (mut here, mut there) = (a.names().watch(&name), b.names().watch(&name));
+    let soon = |waiting: bool| assert!(waiting, "the peer is still there");
+    b.names().follow(&name).await.unwrap();
+    for value in [ONE, TWO] {
+        a.names().publish(&key, value, PublishOptions::default()).await.unwrap();
+        soon(tokio::time::timeout(NO_TIMER, here.changed()).await.unwrap());
+        soon(tokio::time::timeout(NO_TIMER, there.changed()).await.unwrap());
+        let resolved = b.names().resolve(&name, Freshness::Cached).await.unwrap();
+        assert_eq!(resolved.value, value);
+    }
+    // The same record again is no change; nor is that of another name for who watches one.
+    b.names().resolve(&name, Freshness::Network).await.unwrap();
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), there.changed())
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn one_change_more_than_may_wait_and_a_watcher_is_told_that_it_missed_some() {
+    let node = start().await;
+    let mut changes = node.names().changes();
+    let (first, name) = key();
+    for number in 0..=MAX_UNSEEN as u64 {
+        let record = record(&first, ONE, number, Duration::from_secs(3600));
+        node.names().keep_own(&name, &record, |_| ()).await.unwrap();
+    }
+    assert_eq!(changes.next().await, Some(Change::Many));
+    assert_eq!(changes.next().await, Some(Change::Of(name)));
 }
