@@ -12,6 +12,7 @@ mod cuts;
 mod differential;
 mod disks;
 mod first_week;
+mod follow;
 mod gateway;
 mod harness;
 mod helia;

@@ -84,6 +84,7 @@ impl Pair {
                 name: Some(wanted.name.parse().unwrap()),
                 alias: true,
                 force: wanted.force,
+                heard: false,
             };
             let (local, fetcher) = (self.there.workspace.local(), self.there.fetcher());
             let pulled = pull_from(local, &self.there.node, &fetcher, &address, options, quiet()).await;

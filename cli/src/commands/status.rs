@@ -1,7 +1,7 @@
 //! `odfs status`
 
 use std::cell::LazyCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -10,10 +10,10 @@ use odf::catalog::Entry;
 use odf::dataset::RemoteAliases;
 use odf::metadata::DatasetId;
 use odf::pull::id_of;
-use odf_node::ipns::NameStatus;
+use odf_node::ipns::{Name, NameStatus};
 use serde_json::{Value, json};
 
-use super::{rival, safety};
+use super::{follow, rival, safety};
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::output::{self, Cell, Format, Listing, OutputArgs};
@@ -48,7 +48,10 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
     let kept = odf_node::ipns::kept(workspace.store())?;
     let stats = workspace.store().stats()?;
     let entries = workspace.catalog().entries()?;
-    let names = names_listing(&kept, &entries);
+    let wishes = session.wishes(io)?;
+    let followed: HashSet<Name> = wishes.iter().map(|wish| wish.name).collect();
+    let names = names_listing(&kept, &followed, &entries);
+    let follows = follow::listing(&wishes, session)?;
     let damaged: Vec<&Entry> = entries.iter().filter(|entry| entry.damaged.is_some()).collect();
     let format = args.output.format(io);
     if !matches!(format, Format::Table | Format::Json) {
@@ -58,6 +61,7 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
     for name in &kept {
         attention.extend(rival::sentence(name, session, io)?);
     }
+    attention.extend(follow::sentences(&wishes, session)?);
     let size = stats.pack_bytes + stats.file_bytes + stats.index_bytes;
     if format == Format::Json {
         let peers: Vec<Value> = peers
@@ -79,6 +83,7 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
             "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "peers": peers,
             "names": names.to_json()?,
+            "followed": follows.to_json()?,
             "attention": attention,
             "damaged": damaged
                 .iter()
@@ -122,6 +127,9 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
         io.line(format_args!("Damaged: {} ({reason})", entry.label()))?;
     }
     names.write(Format::Table, io)?;
+    if !wishes.is_empty() {
+        follows.write(Format::Table, io)?;
+    }
     for sentence in attention {
         io.line(sentence)?;
     }
@@ -136,7 +144,7 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
     }
 }
 
-fn names_listing(names: &[NameStatus], datasets: &[Entry]) -> Listing {
+fn names_listing(names: &[NameStatus], followed: &HashSet<Name>, datasets: &[Entry]) -> Listing {
     let columns = [
         "Name",
         "Dataset",
@@ -171,7 +179,9 @@ fn names_listing(names: &[NameStatus], datasets: &[Entry]) -> Listing {
             .map(|name| name.as_str().to_owned());
         let role = match (status.own, status.followed) {
             (true, _) => "published",
-            (false, true) => "followed",
+            (false, true) if followed.contains(&status.name) => "followed",
+            // Kept alive, and brought up to date by whoever asks for that.
+            (false, true) => "pulled",
             (false, false) if status.withdrawn => "unpublished",
             (false, false) => "known",
         };

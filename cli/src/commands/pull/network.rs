@@ -49,18 +49,20 @@ pub(super) fn one(
     let listener: PullListener = Arc::new(move |at| heard.hear(at));
     let progress = io.progress().clone();
     let show = || progress.show(|| far.step(&fetcher));
-    // Who holds the key of a name owns what it stands for, and is kept from nothing by having pulled it.
-    let key = address
-        .name()
-        .map(|name| session.keys().map(|keys| keys.find(&name.peer_id(), &[])));
-    let is_own = key.transpose()?.flatten().is_some();
-    let dataset = dataset.map(|id| open(&id, session)).transpose()?;
+    let is_own = is_own(address, session)?;
+    let mut dataset = dataset.map(|id| open(&id, session)).transpose()?;
+    // A node that follows the name brings the same at the same time. A rebase has turns of its own.
+    let _turn = match &mut dataset {
+        Some(dataset) if !args.rebase => Some(session.turn(dataset, io)?),
+        _ => None,
+    };
     let pull = |force: bool, io: &Io| -> Result<Result<Pulled, PullError>, Failure> {
         let options = PullOptions {
             dataset: dataset.clone(),
             name: args.name.clone(),
             alias: !args.no_alias && !is_own,
             force,
+            ..PullOptions::default()
         };
         let listener = Arc::clone(&listener);
         let work = pull_from(workspace.local(), node, &fetcher, address, options, listener);
@@ -132,6 +134,14 @@ pub(super) fn one(
     done(&pull(true, io)??, address, args, peers, session, io)
 }
 
+/// Whether the key of the name is here: who holds it owns what the name stands for, and is kept from nothing by having pulled it.
+pub(super) fn is_own(address: &Address, session: &Session) -> Result<bool, Failure> {
+    let key = address
+        .name()
+        .map(|name| session.keys().map(|keys| keys.find(&name.peer_id(), &[])));
+    Ok(key.transpose()?.flatten().is_some())
+}
+
 /// Whether an address is that of a dataset that is made here, under another name than this: what is there is looked at then.
 fn is_own_by_another_name(address: &Address, name: &DatasetName, session: &Session) -> Result<bool, Failure> {
     let Some(id) = address.dataset_id().or_else(|| id_of(address.name()?)) else {
@@ -174,7 +184,7 @@ fn done(
 }
 
 /// That the owner of a dataset has published less than is here of it, where it is only followed here: it is not up to date.
-fn taken_back(pulled: &Pulled, address: &Address, session: &Session) -> Result<Option<Failure>, Failure> {
+pub(super) fn taken_back(pulled: &Pulled, address: &Address, session: &Session) -> Result<Option<Failure>, Failure> {
     let Received::Ahead { dataset, by, .. } = &pulled.received else {
         return Ok(None);
     };

@@ -41,6 +41,8 @@ pub struct PullOptions {
     pub alias: bool,
     /// Take the remote chain also if the local one diverged from it or is ahead; local blocks that it lacks are given up.
     pub force: bool,
+    /// Ask nobody what the name stands for: news of it has just been heard, and what was heard is taken.
+    pub heard: bool,
 }
 
 /// Hears how far a pull is, from several threads, and can end it.
@@ -70,8 +72,12 @@ pub async fn pull_from(
     let store = local.store().clone();
     // The first blocks are kept before anything is received.
     let hold = blocking(move || store.hold()).await?;
+    let freshness = match options.heard {
+        true => Freshness::Cached,
+        false => Freshness::Network,
+    };
     let resolved = match address.name() {
-        Some(name) => Some(node.names().resolve(name, Freshness::Network).await?),
+        Some(name) => Some(node.names().resolve(name, freshness).await?),
         None => None,
     };
     let root = root(fetcher, address, resolved.as_ref()).await?;
