@@ -5,7 +5,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use odf::dataset::Dataset;
 use odf::metadata::{DatasetId, Multihash};
-use odf_node::ipns::{self, Name};
+use odf_node::ipns::{self, Freshness, Name, Origin};
 use odf_node::peer::Node;
 use tokio::time::Instant;
 
@@ -156,9 +156,18 @@ impl Watch {
         let mut told = None;
         loop {
             self.print(session, io)?;
-            let heard = match session.wait(io, self.wait(node, session, due, after))? {
-                Woken::Heard => true,
-                Woken::Due => false,
+            match session.wait(io, self.wait(node, session, due, after))? {
+                Woken::Heard => {}
+                Woken::Due => {
+                    due = Instant::now() + about(self.interval);
+                    let unasked = match session.wait(io, self.ask(node)) {
+                        Ok(unasked) => unasked.then(|| "nobody can be asked for news at the moment".to_owned()),
+                        Err(failure) if is_passing(&failure) => Some(failure.message().to_owned()),
+                        Err(failure) => return Err(failure),
+                    };
+                    tell(&mut told, unasked, io);
+                    continue;
+                }
                 Woken::Ending => {
                     return Err(Failure::new(
                         Kind::Busy,
@@ -166,16 +175,13 @@ impl Watch {
                     )
                     .next("run the command again; rows that come meanwhile are printed then"));
                 }
-            };
+            }
             let known = session.wait(io, value(node, &self.name))?;
-            match session.wait(io, bring(&self.subject, heard, session)) {
-                Ok(brought) => {
+            match session.wait(io, bring(&self.subject, true, session)) {
+                Ok(_) => {
                     self.taken = known;
                     rest = RETRY[0];
-                    let unasked = brought
-                        .unasked
-                        .then(|| "nobody can be asked for news at the moment".to_owned());
-                    tell(&mut told, unasked, io);
+                    tell(&mut told, None, io);
                 }
                 Err(failure) if is_passing(&failure) => {
                     after = Instant::now() + rest;
@@ -184,10 +190,29 @@ impl Watch {
                 }
                 Err(failure) => return Err(failure),
             }
-            if !heard {
-                due = Instant::now() + about(self.interval);
+        }
+    }
+
+    /// Asks what the name stands for, until something is heard. Whether nobody could be asked.
+    async fn ask(&mut self, node: &Node) -> Result<bool, Failure> {
+        let name = self.name;
+        tokio::select! {
+            resolved = node.names().resolve(&name, Freshness::Network) => {
+                Ok(matches!(resolved?.source, Origin::Cache { .. }))
+            }
+            heard = self.heard(node) => heard.map(|()| false),
+        }
+    }
+
+    /// Waits until the name stands for something else than what is here.
+    async fn heard(&mut self, node: &Node) -> Result<(), Failure> {
+        while value(node, &self.name).await? == self.taken {
+            if !self.news.changed().await {
+                // The peer has stopped, and so will this.
+                std::future::pending::<()>().await;
             }
         }
+        Ok(())
     }
 
     /// Prints the rows that are here and were not printed.
@@ -219,17 +244,11 @@ impl Watch {
     async fn wait(&mut self, node: &Node, session: &Session, due: Instant, after: Instant) -> Result<Woken, Failure> {
         let heard = async {
             tokio::time::sleep_until(after).await;
-            while value(node, &self.name).await? == self.taken {
-                if !self.news.changed().await {
-                    // The peer has stopped, and so will this.
-                    std::future::pending::<()>().await;
-                }
-            }
-            Ok::<_, Failure>(Woken::Heard)
+            self.heard(node).await
         };
         tokio::select! {
             () = session.ending().wait() => Ok(Woken::Ending),
-            heard = heard => heard,
+            heard = heard => heard.map(|()| Woken::Heard),
             () = tokio::time::sleep_until(due) => Ok(Woken::Due),
         }
     }
