@@ -14,6 +14,7 @@ mod alter;
 mod announce;
 mod approve;
 mod as_of;
+mod audit;
 mod batch;
 mod completions;
 mod config;
@@ -25,6 +26,7 @@ mod dial;
 mod diff;
 mod effect;
 mod export;
+mod follow;
 mod ingest;
 mod init;
 mod input;
@@ -71,6 +73,9 @@ pub(crate) enum Command {
     Alter(alter::AlterArgs),
     Pull(pull::PullArgs),
     Ticket(ticket::TicketArgs),
+    Follow(follow::FollowArgs),
+    Unfollow(follow::UnfollowArgs),
+    Audit(audit::AuditArgs),
     Approve(approve::ApproveArgs),
     Push(push::PushArgs),
     Unpublish(unpublish::UnpublishArgs),
@@ -113,6 +118,7 @@ impl Command {
             Self::Completions(_) | Self::Demo(_) | Self::Init(_) | Self::New(_) => Place::Anywhere,
             Self::System(command) => command.place(),
             Self::Config(_) => Place::Files,
+            Self::Pull(args) if args.stays() => Place::Staying,
             Self::Node(_) => Place::Serving { published: false },
             _ => Place::Owner,
         }
@@ -156,6 +162,9 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Alter(args) => alter::run(&args, session, io)?,
         Command::Pull(args) => pull::run(&args, session, io)?,
         Command::Ticket(args) => ticket::run(&args, session, io)?,
+        Command::Follow(args) => follow::run(&args, session, io)?,
+        Command::Unfollow(args) => follow::stop(&args, session, io)?,
+        Command::Audit(args) => audit::run(&args, session, io)?,
         Command::Approve(args) => approve::run(&args, session, io)?,
         Command::Push(args) => push::run(&args, session, io)?,
         Command::Unpublish(args) => unpublish::run(&args, session, io)?,

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::io::{Io, Terminal};
 
+pub(crate) mod flow;
 pub(crate) mod records;
 mod table;
 mod words;

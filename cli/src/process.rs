@@ -150,7 +150,8 @@ impl Search {
                 )
                 .next("use it: every odfs command works through it; or stop it first"));
             }
-            Place::Serving { .. } => {
+            Place::Staying if welcome.lasting => {}
+            Place::Staying | Place::Serving { .. } => {
                 if !self.told {
                     self.told = true;
                     io.say(format_args!(
@@ -192,7 +193,7 @@ fn own(
     let session = Arc::new(Session::new(workspace, settings, Disk::new()));
     let through = session.clone();
     let runner: attach::Runner = Arc::new(move |argv, io| run_attached(&through, argv, io));
-    let door = match Door::open(&socket, words, session.lasting(), runner) {
+    let door = match Door::open(&socket, words, session.staying(), runner) {
         Ok(door) => Some(slot.get_or_init(|| Arc::new(door))),
         // Without room for the socket other processes have to wait, but space can still be made from here.
         Err(failure) if failure.kind() == Kind::DiskFull => None,
@@ -216,6 +217,7 @@ fn own(
     } else {
         conclude(result, io)
     };
+    session.ending().set();
     if let Some(door) = door {
         door.close(|count| {
             if io.terminal().messages {

@@ -10,10 +10,12 @@ use std::time::{Duration, SystemTime};
 
 use odf::dataset::Dataset;
 use odf::disk::{Access, Disk};
+use odf::follows::{Follows, FollowsError, Wish};
 use odf::metadata::DatasetId;
+use odf::pull::{Address, name_of};
 use odf::registry::Repositories;
 use odf::repository::server::{PushLog, Tokens};
-use odf::retention::retain;
+use odf::retention::{Retention, retain};
 use odf::workspace::{PEER_KEY, Workspace};
 use odf_node::block::Cid;
 use odf_node::exchange;
@@ -21,9 +23,10 @@ use odf_node::ipns::{KeySource, Name};
 use odf_node::keystore::Keystore;
 use odf_node::peer::{BOOTSTRAP_PEERS, DEFAULT_LISTEN, Node};
 use odf_node::store::StoreOptions;
+use tokio::sync::Notify;
 
 use crate::failure::{Failure, Kind};
-use crate::io::Io;
+use crate::io::{Cancel, Io};
 use crate::settings::{self, Settings};
 use crate::workspace::WorkspaceDir;
 
@@ -50,8 +53,14 @@ pub(crate) struct Session {
 struct Owned {
     dir: WorkspaceDir,
     disk: Disk,
-    lasting: Arc<AtomicBool>,
     public: AtomicBool,
+    lasting: AtomicBool,
+    /// Whether it stays, to serve or for a command that goes on.
+    staying: Arc<AtomicBool>,
+    /// Set when the process has done what it was started for, and only waits for the commands of others.
+    ending: Cancel,
+    /// Told when other names are followed than before.
+    follows_changed: Notify,
     runtime: Lazy<tokio::runtime::Runtime>,
     keys: Lazy<Keystore>,
     workspace: Lazy<Workspace>,
@@ -72,8 +81,11 @@ impl Session {
         let owned = Owned {
             dir,
             disk,
-            lasting: Arc::default(),
             public: AtomicBool::new(false),
+            lasting: AtomicBool::new(false),
+            staying: Arc::default(),
+            ending: Cancel::new(),
+            follows_changed: Notify::new(),
             runtime: Lazy::new(),
             keys: Lazy::new(),
             workspace: Lazy::new(),
@@ -162,7 +174,7 @@ impl Session {
     /// The store failed.
     pub(crate) fn retain(&self, dataset: &Dataset) -> Result<(), Failure> {
         let local = self.workspace()?.local();
-        let given_up = retain(local, dataset, &self.settings.retention, SystemTime::now())?;
+        let given_up = retain(local, dataset, &self.retention_of(dataset)?, SystemTime::now())?;
         let withdrawn = given_up.withdraw(local, self.running_node());
         Ok(self.runtime()?.block_on(withdrawn)?)
     }
@@ -188,6 +200,55 @@ impl Session {
         Repositories::of(self.owned.dir.root(), &self.owned.disk)
     }
 
+    /// The names that are followed.
+    pub(crate) fn follows(&self) -> Follows {
+        Follows::of(self.owned.dir.root(), &self.owned.disk)
+    }
+
+    /// Whoever follows a name, or no longer, tells the node by this.
+    pub(crate) fn follows_changed(&self) -> &Notify {
+        &self.owned.follows_changed
+    }
+
+    /// What is followed. What cannot be read of it is only told.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(crate) fn wishes(&self, io: &mut Io) -> Result<Vec<Wish>, Failure> {
+        let (wishes, damaged) = self.follows().list()?;
+        for error in damaged {
+            io.warn(format_args!(
+                "{}, so what it is about is not followed",
+                Failure::from(error).message()
+            ));
+        }
+        Ok(wishes)
+    }
+
+    /// Which older roots of a dataset stay: as whoever follows it wished, else by the settings.
+    ///
+    /// # Errors
+    /// What was wished cannot be read.
+    pub(crate) fn retention_of(&self, dataset: &Dataset) -> Result<Retention, Failure> {
+        let wished = self.follows_of(dataset)?.and_then(|wish| wish.retention());
+        Ok(wished.unwrap_or_else(|| self.settings.retention.clone()))
+    }
+
+    /// The wish to follow what the dataset is pulled by, if there is one.
+    fn follows_of(&self, dataset: &Dataset) -> Result<Option<Wish>, Failure> {
+        let aliases = dataset.remote_aliases()?.pull_aliases;
+        let addresses = aliases.iter().filter_map(|alias| alias.parse::<Address>().ok());
+        let names = addresses.filter_map(|address| address.name().copied());
+        let wishes = names
+            .chain(name_of(&dataset.id()))
+            .map(|name| self.follows().get(&name));
+        Ok(wishes
+            .collect::<Result<Vec<_>, FollowsError>>()?
+            .into_iter()
+            .flatten()
+            .next())
+    }
+
     /// The tokens of others for this workspace.
     pub(crate) fn tokens(&self) -> Tokens {
         Tokens::of(self.owned.dir.root(), &self.owned.disk)
@@ -211,6 +272,7 @@ impl Session {
     /// From now on this process stays and serves.
     pub(crate) fn set_lasting(&self) {
         self.owned.lasting.store(true, Ordering::Release);
+        self.set_staying();
     }
 
     /// The peer helps others to be reached, whatever network.public says. For [`Session::node`], before it is called first.
@@ -218,9 +280,20 @@ impl Session {
         self.owned.public.store(true, Ordering::Release);
     }
 
-    /// The flag behind [`Session::is_lasting`].
-    pub(crate) fn lasting(&self) -> Arc<AtomicBool> {
-        self.owned.lasting.clone()
+    /// From now on this process stays until it is stopped, and its peer gives others what is here.
+    pub(crate) fn set_staying(&self) {
+        self.owned.staying.store(true, Ordering::Release);
+    }
+
+    /// Set while this process stays until it is stopped: commands that go on for as long can work through it.
+    pub(crate) fn staying(&self) -> Arc<AtomicBool> {
+        self.owned.staying.clone()
+    }
+
+    /// Set once this process has done what it was started for: it ends when the commands of others are done, and those that
+    /// would go on for ever end then.
+    pub(crate) fn ending(&self) -> &Cancel {
+        &self.owned.ending
     }
 
     /// The runtime of the peer and everything else that waits for the network.

@@ -13,7 +13,7 @@ use odf::disk::{Access, Disk};
 
 use crate::failure::{Failure, Kind};
 
-mod duration;
+pub(crate) mod duration;
 mod keys;
 mod retention;
 

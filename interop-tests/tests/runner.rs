@@ -13,6 +13,7 @@ mod dead_world;
 mod differential;
 mod disks;
 mod first_week;
+mod follow;
 mod gateway;
 mod harness;
 mod helia;

@@ -7,6 +7,7 @@
 //! [`verify`] checks every byte.
 
 pub mod copies;
+pub mod follows;
 pub mod instance;
 pub mod origins;
 pub mod place;
@@ -22,7 +23,7 @@ pub use odf_exchange::export;
 pub use odf_ingest as ingest;
 pub use odf_ingest::poll;
 pub use odf_ipfs::{
-    CollectError, Local, OpenError, SharedOnly, elsewhere, layout, publish, pull, retention, ticket, unpublish,
+    CollectError, Local, OpenError, SharedOnly, elsewhere, layout, proof, publish, pull, retention, ticket, unpublish,
 };
 pub use odf_metadata as metadata;
 pub use odf_metadata::{chain, codec, yaml};

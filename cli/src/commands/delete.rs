@@ -10,6 +10,7 @@ use odf_node::ipns;
 use serde_json::{Value, json};
 
 use super::announce::ReportArgs;
+use super::follow;
 use super::verify::entries;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -93,6 +94,11 @@ fn delete(args: &DeleteArgs, told: &mut Vec<Value>, session: &Session, io: &mut 
         let workspace = session.workspace()?;
         workspace.delete(&entry.id)?;
         io.say(format_args!("Deleted {name}"));
+        // Or the node would bring it again.
+        if let Ok(Some(wish)) = session.follows().of_dataset(&entry.id) {
+            follow::end(&wish, session)?;
+            io.say("It is followed no longer");
+        }
         // In this order: a dataset without its key could not be published by anybody.
         let key = workspace.key_name_of(&entry.id)?;
         let report =

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::dial::dial;
 use super::place::{After, Gateway};
-use super::{batch, safety};
+use super::{batch, follow, safety};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Progress, Step};
 use crate::output;
@@ -32,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// Run the peer, the HTTP gateway and the repository until stopped
 ///
 /// Serves the blocks of the workspace to other peers that know them, keeps the names that are published or followed here
-/// alive, and answers `/ipfs/…` and `/ipns/…` on gateway.listen. The same address is an ODF repository: odfs and kamu pull
+/// alive, brings what is new in datasets that are followed (`odfs follow`), and answers `/ipfs/…` and `/ipns/…` on gateway.listen. The same address is an ODF repository: odfs and kamu pull
 /// what is shared from `odf+http://ADDRESS/DATASET` (`odfs share`), and the rest, and push there, with a token (`odfs repo
 /// token add`). It answers to addresses, to localhost, to the name of this machine and to those of gateway.url and
 /// gateway.hosts. What is not here it gets from peers for programs on this machine (gateway.fetch), and keeps some of it in
@@ -141,6 +141,7 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
             () = show_status(node, &progress) => Ok(()),
             () = batch::upkeep(session) => Ok(()),
             () = look_elsewhere(session, node) => Ok(()),
+            () = follow::upkeep::run(session, node) => Ok(()),
         }
     });
     progress.clear();

@@ -9,6 +9,8 @@ pub(crate) enum Place {
     Files,
     /// In the process that owns the workspace.
     Owner,
+    /// In the process that owns the workspace, if that stays as long as this goes on; else as that process.
+    Staying,
     /// As the process that owns the workspace, for as long as it runs.
     Serving {
         /// A publish has been done and only wants to be served, by this or any other lasting process.

@@ -1,19 +1,22 @@
 //! `odfs pull`: brings datasets up to date, each in the way it has. One file a way; here is what they share.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use odf::dataset::{Dataset, DatasetName};
 use odf::metadata::{DatasetId, Timestamp};
 
-use super::announce::ReportArgs;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
+use crate::output::Format;
 use crate::session::Session;
+use crate::settings::duration::duration_of;
 
 mod beside;
 mod history;
 mod network;
+pub(in crate::commands) mod news;
 mod plan;
 mod rebase;
 mod report;
@@ -21,11 +24,15 @@ mod repository;
 mod run;
 mod source;
 mod transform;
+mod watch;
 mod watermark;
 mod workspace;
 
 pub(super) use history::history;
 pub(super) use run::run;
+
+/// The shortest time between two questions: peers answer out of kindness.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Bring datasets up to date: from where they were pulled, from their sources, or from their inputs
 ///
@@ -80,8 +87,69 @@ pub(crate) struct PullArgs {
     /// Address of a peer to ask, ending in /p2p/ID; may be repeated
     #[arg(long = "peer", value_name = "MULTIADDR")]
     peers: Vec<String>,
-    #[command(flatten)]
-    report: ReportArgs,
+    /// Stay, and print the rows that are new as they arrive, until Ctrl-C. Needs the name of one dataset. What a pull tells
+    /// goes where messages go
+    #[arg(long, conflicts_with_all = [
+        "all", "recursive", "no_alias", "force", "rebase", "fetch_uncacheable", "allow_empty", "set_watermark", "offline",
+        "reset_derivatives_on_diverged_input", "from_workspace",
+    ])]
+    watch: bool,
+    /// How often --watch asks for news that nobody told it of, such as 10s or 5m
+    #[arg(long, value_name = "TIME", requires = "watch", default_value = "30s", value_parser = interval)]
+    interval: Interval,
+    /// Form of the result [default: text], or of the rows that --watch prints [default: table on a terminal, ndjson otherwise]
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<PullFormat>,
+}
+
+impl PullArgs {
+    /// Whether the command goes on until it is told to stop.
+    pub(crate) fn stays(&self) -> bool {
+        self.watch
+    }
+}
+
+/// The form of what a pull tells, or of the rows that it prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PullFormat {
+    /// For people
+    Text,
+    /// One JSON object for each dataset; with --watch an array of rows, which ends with the command
+    Json,
+    /// Rows in columns for people; only with --watch
+    Table,
+    /// Rows as one JSON object a line; only with --watch
+    Ndjson,
+    /// Rows as comma-separated values with a header; only with --watch
+    Csv,
+}
+
+impl PullFormat {
+    /// The form of rows.
+    fn of_rows(self) -> Format {
+        match self {
+            Self::Text | Self::Table => Format::Table,
+            Self::Json => Format::Json,
+            Self::Ndjson => Format::Ndjson,
+            Self::Csv => Format::Csv,
+        }
+    }
+}
+
+/// A time between two questions.
+#[derive(Clone, Copy, Debug)]
+struct Interval(Duration);
+
+impl Default for Interval {
+    fn default() -> Self {
+        Self(Duration::from_secs(30))
+    }
+}
+
+fn interval(text: &str) -> Result<Interval, String> {
+    let time = duration_of(text).filter(|time| *time >= MIN_INTERVAL);
+    time.map(Interval)
+        .ok_or_else(|| "a time of a second or more is expected, such as 10s or 5m".to_owned())
 }
 
 /// How many datasets came to what.

@@ -1,7 +1,7 @@
 //! `odfs status`
 
 use std::cell::LazyCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -10,11 +10,11 @@ use odf::catalog::Entry;
 use odf::dataset::RemoteAliases;
 use odf::metadata::DatasetId;
 use odf::pull::{Address, id_of};
-use odf_node::ipns::NameStatus;
+use odf_node::ipns::{Name, NameStatus};
 use odf_node::peer::Node;
 use serde_json::{Value, json};
 
-use super::{contact, rival, safety};
+use super::{contact, follow, rival, safety};
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::output::{self, Cell, Format, Listing, OutputArgs};
@@ -53,7 +53,10 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
     let stats = workspace.store().stats()?;
     let memory = odf_node::peer::memory(workspace.store())?;
     let entries = workspace.catalog().entries()?;
-    let (names, tickets) = names_listing(&kept, &entries, node.filter(|_| session.is_lasting()));
+    let wishes = session.wishes(io)?;
+    let followed: HashSet<Name> = wishes.iter().map(|wish| wish.name).collect();
+    let (names, tickets) = names_listing(&kept, &followed, &entries, node.filter(|_| session.is_lasting()));
+    let follows = follow::listing(&wishes, session)?;
     let damaged: Vec<&Entry> = entries.iter().filter(|entry| entry.damaged.is_some()).collect();
     let format = args.output.format(io);
     if !matches!(format, Format::Table | Format::Json) {
@@ -63,6 +66,7 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
     for name in &kept {
         attention.extend(rival::sentence(name, session, io)?);
     }
+    attention.extend(follow::sentences(&wishes, session)?);
     let size = stats.pack_bytes + stats.file_bytes + stats.index_bytes;
     if format == Format::Json {
         let peers: Vec<Value> = peers
@@ -86,6 +90,7 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
             "rememberedPeers": memory.peers,
             "networkReached": memory.reached.map(|at| output::time(DateTime::<Utc>::from(at))),
             "names": names.to_json()?,
+            "followed": follows.to_json()?,
             "attention": attention,
             "damaged": damaged
                 .iter()
@@ -144,6 +149,9 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
             io.line(format_args!("Ticket of {dataset}: {ticket}"))?;
         }
     }
+    if !wishes.is_empty() {
+        follows.write(Format::Table, io)?;
+    }
     for sentence in attention {
         io.line(sentence)?;
     }
@@ -159,7 +167,12 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
 }
 
 /// The names, and the tickets of those that are published here, with what they are called.
-fn names_listing(names: &[NameStatus], datasets: &[Entry], node: Option<&Node>) -> (Listing, Vec<(String, String)>) {
+fn names_listing(
+    names: &[NameStatus],
+    followed: &HashSet<Name>,
+    datasets: &[Entry],
+    node: Option<&Node>,
+) -> (Listing, Vec<(String, String)>) {
     let columns = [
         "Name",
         "Dataset",
@@ -204,7 +217,9 @@ fn names_listing(names: &[NameStatus], datasets: &[Entry], node: Option<&Node>) 
         let dataset = dataset.map(|name| name.as_str().to_owned());
         let role = match (status.own, status.followed) {
             (true, _) => "published",
-            (false, true) => "followed",
+            (false, true) if followed.contains(&status.name) => "followed",
+            // Kept alive, and brought up to date by whoever asks for that.
+            (false, true) => "pulled",
             (false, false) if status.withdrawn => "unpublished",
             (false, false) => "known",
         };

@@ -74,20 +74,13 @@ pub(crate) fn write<E: Into<Failure>>(
 }
 
 fn tables(batches: impl Iterator<Item = Result<RecordBatch, Failure>>, io: &mut Io) -> Result<(), Failure> {
-    let options = FormatOptions::default().with_null("-").with_display_error(false);
     let mut page: Option<(Rows, usize)> = None;
     let terminal = io.terminal();
     for batch in batches {
         let batch = batch?;
-        let columns = batch
-            .columns()
-            .iter()
-            .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
-            .collect::<Result<Vec<_>, _>>()?;
-        for row in 0..batch.num_rows() {
+        for cells in cells(&batch)? {
             let (rows, count) = page.get_or_insert_with(|| (header(&batch), 0));
-            let cells = columns.iter().map(|column| column.value(row).try_to_string());
-            rows.push(cells.collect::<Result<_, _>>()?);
+            rows.push(cells);
             *count += 1;
             if *count == TABLE_ROWS
                 && let Some((rows, _)) = page.take()
@@ -100,6 +93,33 @@ fn tables(batches: impl Iterator<Item = Result<RecordBatch, Failure>>, io: &mut 
         Some((rows, _)) => io.line(rows.table(terminal)),
         None => Ok(()),
     }
+}
+
+/// The cells of each row, as people read them.
+fn cells(batch: &RecordBatch) -> Result<Vec<Vec<String>>, ArrowError> {
+    let options = FormatOptions::default().with_null("-").with_display_error(false);
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
+        .collect::<Result<Vec<_>, _>>()?;
+    let row = |row: usize| -> Result<Vec<String>, ArrowError> {
+        columns.iter().map(|column| column.value(row).try_to_string()).collect()
+    };
+    (0..batch.num_rows()).map(row).collect()
+}
+
+/// Rows that [`readable`] made so, as one table.
+pub(super) fn page(batch: &RecordBatch) -> Result<Rows, ArrowError> {
+    let mut rows = header(batch);
+    cells(batch)?.into_iter().for_each(|cells| rows.push(cells));
+    Ok(rows)
+}
+
+/// Rows that [`readable`] made so, as an object of JSON a line. NaN and infinities are words; where they are counted, null.
+pub(super) fn lines(batch: &RecordBatch, absent: Option<&Arc<AtomicU64>>) -> Result<Vec<u8>, ArrowError> {
+    let floats = absent.map_or(Floats::Text, |absent| Floats::Null(absent.clone()));
+    json::text(batch, floats)
 }
 
 fn header(batch: &RecordBatch) -> Rows {
@@ -122,18 +142,24 @@ fn csv(
     // The header stands also where there is no row.
     let nothing = readable(&RecordBatch::new_empty(schema.clone())).map_err(Failure::from);
     for batch in std::iter::once(nothing).chain(batches) {
-        // Before the header, so that columns without a form as text leave nothing half written.
-        let batch = flat(&batch?)?;
-        let mut text = String::new();
-        if !begun {
-            let names: Vec<_> = batch.schema().fields().iter().map(|f| csv_field(f.name())).collect();
-            text = names.join(",") + "\n";
-        }
-        csv_rows(&batch, &mut text)?;
+        let text = csv_text(&batch?, !begun)?;
         io.write(text.as_bytes())?;
         begun = true;
     }
     Ok(())
+}
+
+/// Rows that [`readable`] made so, as lines of CSV, below the names of the columns if that is wanted.
+pub(super) fn csv_text(batch: &RecordBatch, named: bool) -> Result<String, ArrowError> {
+    // Before the header, so that columns without a form as text leave nothing half written.
+    let batch = flat(batch)?;
+    let mut text = String::new();
+    if named {
+        let names: Vec<_> = batch.schema().fields().iter().map(|f| csv_field(f.name())).collect();
+        text = names.join(",") + "\n";
+    }
+    csv_rows(&batch, &mut text)?;
+    Ok(text)
 }
 
 /// Adds rows as lines of CSV: a null is nothing, and an empty text is `""`, as `odfs publish` reads them.

@@ -12,7 +12,7 @@ const UNITS: [(&str, u64); 5] = [
 ];
 
 /// A number with its unit: `30s`, `100ms`, `5m`, `1h`, `30d`. None for anything else, and for no time at all.
-pub(super) fn duration_of(text: &str) -> Option<Duration> {
+pub(crate) fn duration_of(text: &str) -> Option<Duration> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
     let (_, length) = UNITS.iter().find(|(name, _)| *name == unit)?;
@@ -22,7 +22,7 @@ pub(super) fn duration_of(text: &str) -> Option<Duration> {
 }
 
 /// The text that stands for it, in the longest unit that does without a fraction.
-pub(super) fn duration_text(duration: Duration) -> String {
+pub(crate) fn duration_text(duration: Duration) -> String {
     let millis = duration.as_millis();
     let whole = |(_, length): &&(&str, u64)| millis.is_multiple_of(u128::from(*length));
     match UNITS.iter().find(whole) {

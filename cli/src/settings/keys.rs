@@ -8,12 +8,15 @@ use odf::poll::{Bounds, HttpOptions, UNPACK_RATIO};
 use odf::retention::Retention;
 use odf::slice::SliceOptions;
 use odf_node::gateway::Fetching;
+use odf_node::ipns::DEFAULT_TTL;
 use toml::Value;
 use url::Url;
 
 use super::duration::{duration_of, duration_text};
 use super::retention;
 
+/// The shortest time between two questions for the same news: peers answer out of kindness.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest that several appends wait for one root. A name that lags by more is better moved by hand.
 const MAX_BATCH: Duration = Duration::from_secs(3600);
 
@@ -57,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) allow_empty: bool,
     /// Within what time appends get one root from a process that stays. `None` makes one for each.
     pub(crate) batch: Option<Duration>,
+    /// How often a node asks for news of datasets that are followed.
+    pub(crate) follow_interval: Duration,
     /// Which older roots of a dataset stay pinned and served.
     pub(crate) retention: Retention,
 }
@@ -93,6 +98,7 @@ impl Default for Settings {
             unpack_ratio: UNPACK_RATIO,
             allow_empty: false,
             batch: None,
+            follow_interval: DEFAULT_TTL,
             retention: Retention::default(),
         }
     }
@@ -417,6 +423,16 @@ pub(crate) const KEYS: &[Key] = &[
                         .ok_or("\"off\" or a time up to 1h such as 1s or 500ms is expected")?,
                 ),
             };
+            Ok(())
+        },
+    },
+    Key {
+        name: "follow.interval",
+        about: "how often a node asks for news of each dataset that is followed, beside what it is told of; 1s or more",
+        show: |settings| Some(duration_text(settings.follow_interval).into()),
+        set: |settings, value| {
+            let interval = duration(&value).ok().filter(|interval| *interval >= MIN_INTERVAL);
+            settings.follow_interval = interval.ok_or("a time of 1s or more such as 30s or 5m is expected")?;
             Ok(())
         },
     },

@@ -16,9 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const NEAR_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Whether the network is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Freshness {
     /// Always, whatever is known here; what is known here is the answer only if nobody else has one.
+    #[default]
     Network,
     /// As [`Self::Network`], but peers on the local network and those that were named are asked first, and if one of them has a
     /// valid record, nobody else is: what they say may be older than what the internet would. For those who were told whom

@@ -1,10 +1,11 @@
 //! Datasets on IPFS: their shape as a DAG ([`layout`]), publishing one under a name ([`publish`]) and no longer ([`mod@unpublish`]), bringing one here
-//! ([`pull`]), one word by which others find it ([`ticket`]), and which of its roots stay ([`retention`]), who else has one ([`elsewhere`]). The only crate that knows the IPFS node.
+//! ([`pull`]), one word by which others find it ([`ticket`]), and which of its roots stay ([`retention`]), who else has one ([`elsewhere`]), that one was rewritten ([`proof`]). The only crate that knows the IPFS node.
 
 pub mod elsewhere;
 mod gate;
 pub mod layout;
 mod local;
+pub mod proof;
 pub mod publish;
 pub mod pull;
 pub mod retention;

@@ -12,7 +12,7 @@ use odf::receive::{Progress, Received};
 use odf::ticket::Ticket;
 use odf_node::PeerId;
 use odf_node::fetch::Fetcher;
-use odf_node::ipns::Origin;
+use odf_node::ipns::{Freshness, Origin};
 
 use super::beside::{self, Apart};
 use super::repository::{finish, tell};
@@ -32,8 +32,8 @@ const TICK: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     peers: &'a [PeerId],
-    /// One of them is connected and was named as who has it: what that one says is enough.
-    near: bool,
+    /// Whether these are enough, as one of them is connected and was named as who has it.
+    freshness: Freshness,
     /// What the dataset is called there.
     label: Option<&'a DatasetName>,
 }
@@ -43,7 +43,7 @@ impl<'a> Asked<'a> {
     pub(super) fn of(peers: &'a [PeerId]) -> Self {
         Self {
             peers,
-            near: false,
+            freshness: Freshness::Network,
             label: None,
         }
     }
@@ -62,7 +62,10 @@ pub(super) fn by_ticket(
     let peers: Vec<PeerId> = peers.iter().copied().chain(met).collect();
     let asked = Asked {
         peers: &peers,
-        near: met.is_some(),
+        freshness: match met {
+            Some(_) => Freshness::Near,
+            None => Freshness::Network,
+        },
         label: ticket.label(),
     };
     one(ticket.address(), dataset, args, &asked, session, io).map_err(|failure| match failure.kind() {
@@ -99,21 +102,23 @@ pub(super) fn one(
     let listener: PullListener = Arc::new(move |at| heard.hear(at));
     let progress = io.progress().clone();
     let show = || progress.show(|| far.step(&fetcher));
-    // Who holds the key of a name owns what it stands for, and is kept from nothing by having pulled it.
-    let key = address
-        .name()
-        .map(|name| session.keys().map(|keys| keys.find(&name.peer_id(), &[])));
-    let is_own = key.transpose()?.flatten().is_some();
-    let dataset = dataset.map(|id| open(&id, session)).transpose()?;
+    let is_own = is_own(address, session)?;
+    let mut dataset = dataset.map(|id| open(&id, session)).transpose()?;
     let label = asked.label.filter(|_| args.name.is_none());
     let label = label.map(|label| workspace.catalog().free_name(label)).transpose()?;
+    // A node that follows the name brings the same at the same time. A rebase has turns of its own.
+    let _turn = match &mut dataset {
+        Some(dataset) if !args.rebase => Some(session.turn(dataset, io)?),
+        _ => None,
+    };
     let pull = |force: bool, io: &Io| -> Result<Result<Pulled, PullError>, Failure> {
         let options = PullOptions {
             dataset: dataset.clone(),
             name: args.name.clone().or_else(|| label.clone()),
             alias: !args.no_alias && !is_own,
-            near: asked.near,
+            freshness: asked.freshness,
             force,
+            ..PullOptions::default()
         };
         let listener = Arc::clone(&listener);
         let work = pull_from(workspace.local(), node, &fetcher, address, options, listener);
@@ -185,6 +190,14 @@ pub(super) fn one(
     done(&pull(true, io)??, address, args, peers, session, io)
 }
 
+/// Whether the key of the name is here: who holds it owns what the name stands for, and is kept from nothing by having pulled it.
+pub(super) fn is_own(address: &Address, session: &Session) -> Result<bool, Failure> {
+    let key = address
+        .name()
+        .map(|name| session.keys().map(|keys| keys.find(&name.peer_id(), &[])));
+    Ok(key.transpose()?.flatten().is_some())
+}
+
 /// Whether an address is that of a dataset that is made here, under another name than this: what is there is looked at then.
 fn is_own_by_another_name(address: &Address, name: &DatasetName, session: &Session) -> Result<bool, Failure> {
     let Some(id) = address.dataset_id().or_else(|| id_of(address.name()?)) else {
@@ -227,7 +240,7 @@ fn done(
 }
 
 /// That the owner of a dataset has published less than is here of it, where it is only followed here: it is not up to date.
-fn taken_back(pulled: &Pulled, address: &Address, session: &Session) -> Result<Option<Failure>, Failure> {
+pub(super) fn taken_back(pulled: &Pulled, address: &Address, session: &Session) -> Result<Option<Failure>, Failure> {
     let Received::Ahead { dataset, by, .. } = &pulled.received else {
         return Ok(None);
     };

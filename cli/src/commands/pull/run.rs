@@ -5,8 +5,7 @@ use odf::metadata::DatasetId;
 use super::network::Asked;
 use super::plan::{self, Job, Way};
 use super::report::Before;
-use super::{PullArgs, Tally, network, open, repository, source, transform, watermark, workspace};
-use crate::commands::announce::ReportFormat;
+use super::{PullArgs, PullFormat, Tally, network, open, repository, source, transform, watch, watermark, workspace};
 use crate::commands::dial::dial;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -17,7 +16,19 @@ pub(in crate::commands) fn run(args: &PullArgs, session: &Session, io: &mut Io) 
     if args.name.is_some() && args.targets.len() > 1 {
         return Err(Failure::usage("--as names one dataset, and several are to be pulled"));
     }
-    let as_json = args.report.output == ReportFormat::Json;
+    if args.watch {
+        return watch::run(args, session, io);
+    }
+    let as_json = match args.output {
+        None | Some(PullFormat::Text) => false,
+        Some(PullFormat::Json) => true,
+        Some(PullFormat::Table | PullFormat::Ndjson | PullFormat::Csv) => {
+            return Err(
+                Failure::usage("table, ndjson and csv are forms of the rows that --watch prints")
+                    .next("say --watch too, or -o json for a report of the pull; `odfs tail` shows rows that are here"),
+            );
+        }
+    };
     if as_json && (args.from_workspace.is_some() || args.set_watermark.is_some()) {
         return Err(Failure::usage(
             "-o json tells what came of pulls; --from-workspace and --set-watermark have no such report",

@@ -1,6 +1,8 @@
 //! Errors of datasets that come and go: addresses, receiving, pushing.
 
+use odf::follows::FollowsError;
 use odf::place::PlaceError;
+use odf::proof::ProofError;
 use odf::pull::RemoteError;
 use odf::receive::{ReceiveError, SourceError};
 use odf::registry::RegistryError;
@@ -38,6 +40,30 @@ impl From<PlaceError> for Failure {
                 failure.next("mount it, or put a web server before it, and use file:// or http(s)://")
             }
             _ => failure.next("mend the address"),
+        }
+    }
+}
+
+impl From<FollowsError> for Failure {
+    fn from(error: FollowsError) -> Self {
+        match error {
+            FollowsError::Disk(error) => error.into(),
+            FollowsError::Damaged { ref path, .. } => Failure::new(Kind::Storage, &error).next(format!(
+                "remove {}, then `odfs follow` what it was about again",
+                path.display()
+            )),
+            error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<ProofError> for Failure {
+    fn from(error: ProofError) -> Self {
+        match error {
+            ProofError::Fetch(error) => error.into(),
+            ProofError::Store(error) => error.into(),
+            ProofError::Layout(error) => error.into(),
+            error => Failure::new(Kind::Integrity, chain(&error)),
         }
     }
 }

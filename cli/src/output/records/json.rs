@@ -34,6 +34,17 @@ pub(super) fn lines(batches: impl Iterator<Item = Result<RecordBatch, Failure>>,
     write::<LineDelimited>(batches, Floats::Text, io)
 }
 
+/// Rows as an object a line.
+pub(super) fn text(batch: &RecordBatch, floats: Floats) -> Result<Vec<u8>, ArrowError> {
+    let builder = JsonBuilder::new()
+        .with_explicit_nulls(true)
+        .with_encoder_factory(Arc::new(floats));
+    let mut writer = builder.build::<_, LineDelimited>(Vec::new());
+    writer.write(batch)?;
+    writer.finish()?;
+    Ok(writer.into_inner())
+}
+
 /// Writes an array of arrays: each row, and each struct in it, as its values in the order of the columns.
 pub(super) fn arrays(
     batches: impl Iterator<Item = Result<RecordBatch, Failure>>,

@@ -39,11 +39,11 @@ pub struct PullOptions {
     pub name: Option<DatasetName>,
     /// Remember the address with a dataset that was not given, so that its name is enough next time.
     pub alias: bool,
-    /// Somebody who has the dataset was named and is connected: what such peers, and those nearby, say of a name is taken
-    /// without asking anybody else, if they say anything.
-    pub near: bool,
     /// Take the remote chain also if the local one diverged from it or is ahead; local blocks that it lacks are given up.
     pub force: bool,
+    /// Who is asked what a name stands for: everybody; peers nearby and those that were named first, where somebody who has the
+    /// dataset was named and is connected; or nobody, where news of it has just been heard.
+    pub freshness: Freshness,
 }
 
 /// Hears how far a pull is, from several threads, and can end it.
@@ -74,14 +74,7 @@ pub async fn pull_from(
     // The first blocks are kept before anything is received.
     let hold = blocking(move || store.hold()).await?;
     let resolved = match address.name() {
-        Some(name) => {
-            let freshness = if options.near {
-                Freshness::Near
-            } else {
-                Freshness::Network
-            };
-            Some(node.names().resolve(name, freshness).await?)
-        }
+        Some(name) => Some(node.names().resolve(name, options.freshness).await?),
         None => None,
     };
     let root = root(fetcher, address, resolved.as_ref()).await?;
