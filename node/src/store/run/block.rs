@@ -152,7 +152,11 @@ impl<'a> Entries<'a> {
         }
         self.key.truncate(shared);
         self.key.extend_from_slice(new);
-        self.value.splice(begin..kept, rest.iter().copied());
+        match self.value.get_mut(begin..kept) {
+            // Nearly always: a map has values of one length.
+            Some(known) if known.len() == rest.len() => known.copy_from_slice(rest),
+            _ => drop(self.value.splice(begin..kept, rest.iter().copied())),
+        }
         Some(())
     }
 
