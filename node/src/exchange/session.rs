@@ -33,7 +33,7 @@ pub struct SessionId(pub(super) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Ticket(pub(super) u64);
 
-pub(super) type Reply = oneshot::Sender<Result<Block, FetchError>>;
+pub(crate) type Reply = oneshot::Sender<Result<Block, FetchError>>;
 pub(super) type SharedSessionStats = Arc<Mutex<SessionStats>>;
 
 /// What callers ask of the behaviour.
@@ -182,6 +182,29 @@ impl Handle {
     /// What has been moved since the start, and what is under way.
     pub fn stats(&self) -> Stats {
         lock(&self.shared.stats).clone()
+    }
+}
+
+/// The other side of a handle, in place of a behaviour with peers: for tests of those who fetch.
+#[cfg(test)]
+pub(crate) struct Answering(Arc<Shared>);
+
+#[cfg(test)]
+impl Answering {
+    pub(crate) fn new() -> (Handle, Self) {
+        let shared = Shared::new();
+        let handle = Handle { shared: shared.clone() };
+        (handle, Self(shared))
+    }
+
+    /// What was asked for since this was asked last, and where the answers go.
+    pub(crate) fn asked(&self) -> Vec<(Cid, Reply)> {
+        let commands = std::mem::take(&mut lock(&self.0.inbox).commands);
+        let fetch = |command| match command {
+            Command::Fetch { cid, reply, .. } => Some((cid, reply)),
+            _ => None,
+        };
+        commands.into_iter().filter_map(fetch).collect()
     }
 }
 

@@ -80,8 +80,7 @@ pub(super) async fn gather<W: Walk>(fetcher: &Fetcher, walk: &mut W, in_flight: 
                 looking = fetcher.job(move |store| look(store, next));
             }
         }
-        let small = BYTES_IN_FLIGHT * blocks / bytes.max(1);
-        let most = in_flight.max(small.min(MAX_SMALL_IN_FLIGHT));
+        let most = at_once(in_flight, blocks, bytes);
         while asked.len() + came.len() + being_kept < most {
             let Some(item) = missing.pop_front() else { break };
             asked.push(ask(fetcher, item));
@@ -132,6 +131,12 @@ pub(super) async fn gather<W: Walk>(fetcher: &Fetcher, walk: &mut W, in_flight: 
     }
 }
 
+/// How many blocks are asked for at once after so many came, of so many bytes together.
+fn at_once(in_flight: usize, blocks: usize, bytes: usize) -> usize {
+    let small = BYTES_IN_FLIGHT.saturating_mul(blocks) / bytes.max(1);
+    in_flight.max(small.min(MAX_SMALL_IN_FLIGHT))
+}
+
 async fn ask<I: Item>(fetcher: &Fetcher, item: I) -> Result<(I, Block), FetchError> {
     Ok((item, fetcher.remote(&item.cid()).await?))
 }
@@ -143,4 +148,141 @@ fn look<I: Item>(store: &Store, items: Vec<I>) -> Result<Looked<I>, FetchError> 
 fn keep<I: Item>(store: &Store, came: Vec<(I, Block)>) -> Result<Kept<I>, FetchError> {
     let here = I::keep(store, &came)?;
     Ok(came.into_iter().map(|(item, _)| item).zip(here).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::ops::Range;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::block::RAW;
+    use crate::exchange::Answering;
+    use crate::store::{Blocks as _, StoreOptions};
+
+    #[test]
+    fn small_blocks_are_asked_for_by_bytes_and_never_too_many() {
+        const KIB: usize = 1 << 10;
+        let least = BYTES_IN_FLIGHT / MAX_SMALL_IN_FLIGHT;
+        for (blocks, bytes, most) in [
+            (0, 0, 64),
+            (1, 0, MAX_SMALL_IN_FLIGHT),
+            (1, 1, MAX_SMALL_IN_FLIGHT),
+            (100, 100 * least, MAX_SMALL_IN_FLIGHT),
+            (100, 100 * least + 100, MAX_SMALL_IN_FLIGHT - 1),
+            (10, 10 * 100 * KIB, 163),
+            (10, 10 * 255 * KIB, 64),
+            (10, 10 * 256 * KIB, 64),
+            (10, 10 << 20, 64),
+            (usize::MAX, 1, MAX_SMALL_IN_FLIGHT),
+        ] {
+            let found = at_once(64, blocks, bytes);
+            assert_eq!(found, most, "{blocks} blocks of {bytes} bytes");
+            let mean = bytes / blocks.max(1);
+            assert!(found == 64 || found * mean <= BYTES_IN_FLIGHT);
+            assert!(found == MAX_SMALL_IN_FLIGHT || blocks == 0 || (found + 1) * mean.max(1) > BYTES_IN_FLIGHT);
+        }
+        assert_eq!(at_once(1024, 1, 1), 1024, "more where the walk says so");
+    }
+
+    #[derive(Clone, Copy)]
+    struct One(Cid);
+
+    impl Item for One {
+        type Here = ();
+
+        fn cid(&self) -> Cid {
+            self.0
+        }
+
+        fn look(&self, store: &Store) -> Result<Option<()>, FetchError> {
+            Ok(store.has(&self.0)?.then_some(()))
+        }
+
+        fn keep(store: &Store, came: &[(Self, Block)]) -> Result<Vec<()>, FetchError> {
+            let blocks: Vec<Block> = came.iter().map(|(_, block)| block.clone()).collect();
+            store.put(&blocks)?;
+            Ok(vec![(); came.len()])
+        }
+    }
+
+    struct Many {
+        left: Vec<Cid>,
+        taken: usize,
+    }
+
+    impl Walk for Many {
+        type Item = One;
+
+        fn next(&mut self) -> Option<One> {
+            self.left.pop().map(One)
+        }
+
+        fn take(&mut self, _: One, (): ()) -> Result<(), FetchError> {
+            self.taken += 1;
+            Ok(())
+        }
+    }
+
+    fn blocks(numbers: Range<u64>, len: usize) -> HashMap<Cid, Block> {
+        let one = |number: u64| {
+            let mut bytes = vec![0; len];
+            bytes[..8].copy_from_slice(&number.to_le_bytes());
+            Block::new(RAW, bytes).unwrap()
+        };
+        numbers.map(one).map(|block| (*block.cid(), block)).collect()
+    }
+
+    /// Peers that answer only when nobody asks them for more: how many blocks they are asked for then, before any of them
+    /// came and after a first lot.
+    async fn asked_for(count: usize, len: usize) -> (usize, usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let options = StoreOptions {
+            min_free_bytes: 0,
+            reserve_bytes: 0,
+            ..StoreOptions::default()
+        };
+        let store = Store::open(dir.path(), options).unwrap();
+        let (handle, answering) = Answering::new();
+        let fetcher = Fetcher::new(store, Some(handle.session()));
+        let all = blocks(0..count as u64, len);
+        let mut walk = Many {
+            left: all.keys().copied().collect(),
+            taken: 0,
+        };
+        let peers = async {
+            let (mut open, mut seen) = (Vec::new(), Vec::new());
+            loop {
+                let mut quiet = 0;
+                while quiet < 20 {
+                    let new = answering.asked();
+                    quiet = if new.is_empty() { quiet + 1 } else { 0 };
+                    open.extend(new);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                if open.is_empty() {
+                    break seen;
+                }
+                seen.push(open.len());
+                for (cid, reply) in open.drain(..) {
+                    assert!(reply.send(Ok(all[&cid].clone())).is_ok());
+                }
+            }
+        };
+        let (gathered, seen) = tokio::join!(gather(&fetcher, &mut walk, MAX_IN_FLIGHT), peers);
+        gathered.unwrap();
+        assert_eq!(walk.taken, count);
+        (seen[0], seen.into_iter().skip(1).max().unwrap())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_more_is_under_way_than_there_may_be() {
+        assert_eq!(asked_for(700, 16).await, (MAX_IN_FLIGHT, MAX_SMALL_IN_FLIGHT));
+        // A little more than what would allow one more.
+        let len = BYTES_IN_FLIGHT / 101 + 1;
+        assert_eq!(asked_for(230, len).await, (MAX_IN_FLIGHT, 100));
+        let len = BYTES_IN_FLIGHT / MAX_IN_FLIGHT;
+        assert_eq!(asked_for(200, len).await, (MAX_IN_FLIGHT, MAX_IN_FLIGHT));
+    }
 }

@@ -6,20 +6,25 @@
 //! |---|---|
 //! | n × 4096 | entries in the order of their keys, in blocks |
 //! | m | fences: for each block what its first key begins with, enough of it to come behind the last key of the block before; of the first block the whole first key; then the last key of the run. Each is its length (u16) and its bytes. There are none without blocks |
-//! | 76 | `index run v2\r\n\0\xf0`, then little endian: identity, first and last number, generation, entries, tombstones (u64 each), n, crc32 of the fences, crc32 of these bytes up to here (u32 each) |
+//! | 76 | `index run v3\r\n\0\xf0`, then little endian: identity, first and last number, generation, entries, tombstones (u64 each), n, crc32 of the fences, crc32 of these bytes up to here (u32 each) |
 //!
-//! A block is the crc32 of what follows (u32), the number of its entries (u16), then for each entry the lengths of key and
-//! value (u16 each), key and value; zeros up to its end. An entry never lies in two blocks. A value without bytes is a
-//! tombstone: it hides the entries of older runs.
+//! A block is the crc32 of what follows (u32), the number of its entries (u16), then the entries; zeros up to its end. An entry
+//! never lies in two blocks. Its first entry is the lengths of key and value, key and value. Each other one is five lengths and
+//! bytes: how much of its beginning the key has of the key before, how much is its own; how much of its beginning the value has
+//! of the value before, how much is its own, how much of its end it has of the end of the value before; then what is their own.
+//! A length below 128 is one byte, any other two: the low seven bits with the eighth set, then the rest. A value without bytes
+//! is a tombstone: it hides the entries of older runs.
 //!
-//! Earlier versions wrote `v1`, and for fences the first 8 bytes of the first key of each block, with zeros if it is shorter.
-//! Such runs are read, until they are merged.
+//! Earlier versions wrote `v2`, where each entry is the lengths of key and value (u16 each), key and value, and before that
+//! `v1`, with for fences the first 8 bytes of the first key of each block, with zeros if it is shorter. Such runs are read,
+//! until they are merged.
 //!
 //! What a run says of itself, and that it is whole but for its blocks, is checked when it is opened, each block when it is
 //! read.
 
 use std::{fs::File, io::ErrorKind, os::unix::fs::FileExt as _, path::Path, sync::Arc};
 
+mod block;
 mod fences;
 mod form;
 mod writer;
@@ -30,8 +35,9 @@ pub(super) use self::{
 };
 
 use self::{
+    block::Entries,
     fences::Fences,
-    form::{BLOCK_BYTES, BLOCKS_AT_ONCE, Entries, FOOTER_BYTES, Footer},
+    form::{BLOCK_BYTES, BLOCKS_AT_ONCE, FOOTER_BYTES, Footer, Form},
 };
 use super::{error::StoreError, guard::Guard, handles};
 
@@ -39,6 +45,7 @@ use super::{error::StoreError, guard::Guard, handles};
 pub(super) struct Run {
     guard: Guard,
     file: File,
+    form: Form,
     pub(super) label: Label,
     pub(super) entries: u64,
     pub(super) tombstones: u64,
@@ -93,6 +100,7 @@ impl Run {
             guard: guard.clone(),
             fences,
             file,
+            form: footer.form,
             label,
             entries: footer.entries,
             tombstones: footer.tombstones,
@@ -118,7 +126,8 @@ impl Run {
         // One block, but for runs of earlier versions.
         while self.fences.begins_by(at, key) {
             self.read(&mut block, at as u64)?;
-            for entry in self.entries_of(&block)? {
+            let mut entries = self.entries_of(&block)?;
+            while let Some(entry) = entries.advance() {
                 let (known, value) = entry.ok_or_else(|| self.damaged())?;
                 match known.cmp(key) {
                     std::cmp::Ordering::Equal => return Ok(Some(value.to_vec())),
@@ -142,7 +151,7 @@ impl Run {
 
     /// The entries of a block that was read.
     fn entries_of<'a>(&self, block: &'a [u8]) -> Result<Entries<'a>, StoreError> {
-        Entries::of(block).ok_or_else(|| self.damaged())
+        Entries::of(self.form, block).ok_or_else(|| self.damaged())
     }
 
     fn damaged(&self) -> StoreError {
@@ -201,7 +210,8 @@ impl Cursor {
         self.next += count;
         let mut pairs = Vec::new();
         for block in buffer.chunks(BLOCK_BYTES) {
-            for entry in self.run.entries_of(block)? {
+            let mut entries = self.run.entries_of(block)?;
+            while let Some(entry) = entries.advance() {
                 let (key, value) = entry.ok_or_else(|| self.run.damaged())?;
                 if self.to.as_ref().is_some_and(|to| key >= &to[..]) {
                     self.next = self.run.blocks;

@@ -52,18 +52,17 @@ mod fit;
 mod frame;
 mod ground;
 mod json;
+mod known;
 mod linked;
 mod moment;
 mod number;
+mod options;
 mod push;
 mod shapes;
 mod stage;
 mod widen;
 
-use arrow::datatypes::{DataType, TimeUnit};
-use odf_metadata::chain::ChainState;
-use odf_metadata::{MergeStrategy, MetadataEvent, SetDataSchema, SetVocab, SourceState, Timestamp};
-use odf_tables::slice::SliceOptions;
+use odf_metadata::{MergeStrategy, MetadataEvent, SetVocab, Timestamp};
 
 pub use odf_tables::ddl::{ColumnType, DdlError, parse_types};
 
@@ -76,81 +75,16 @@ pub use ground::{
 };
 pub use json::MAX_DEPTH as MAX_JSON_DEPTH;
 pub use merge::merge_option;
+pub use options::{Changed, Options};
 pub use push::{Polled, PushOptions, polled, push, set_watermark};
 pub use widen::add_columns;
 
-use before::Before;
 use commit::{Additions, Reached};
-use infer::Inferred;
-use merge::OperationColumn;
+use known::{Known, Part, Settled};
 use plan::Plan;
-use shape::type_name;
 use source::{MAX_READINGS, OnProgress, Problem, Source, Span};
 use stage::{Empty, Staging, Unstaged};
-use taken::{Check, Comparison, Growth, Memory, Taken};
-
-/// What to do with a file of an append dataset that is not the one taken before, or not with more behind it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Changed {
-    /// Refuse, and say the ways out.
-    #[default]
-    Refuse,
-    /// Append all of its rows.
-    TakeAll,
-}
-
-/// How a table is taken into a dataset.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// The merge strategy; absent: what the dataset has, for a new one append.
-    pub merge: Option<MergeStrategy>,
-    /// The primary key, where `merge` is absent: of the strategy that the dataset has; for a new dataset, and one that has
-    /// append, of ledger. Empty: what the strategy has.
-    pub primary_key: Vec<String>,
-    /// The event time column; absent: what the dataset has, for a new one `event_time`.
-    pub event_time: Option<String>,
-    /// Types that columns get whatever their values suggest, where the dataset has no schema yet; where it has one they
-    /// must agree with it. The unit of integers in a time column holds for this reading, and for those after the first.
-    pub types: Vec<ColumnType>,
-    /// Event time of rows that have none; absent: the system time.
-    pub default_event_time: Option<Timestamp>,
-    /// What to do with a file that changed otherwise than by growing.
-    pub changed: Changed,
-    /// The file is finished: its last line is taken though nothing ends it.
-    pub finished: bool,
-    /// Columns that the dataset does not have become optional columns of it.
-    pub add_columns: bool,
-    /// How many rows a snapshot may retract.
-    pub retracting: Retracting,
-    /// How the part of the file is looked at that was taken earlier.
-    pub check: Check,
-    /// How far a file had been taken when the rows were changed otherwise. What is just as far is an old state, and is
-    /// [refused](IngestError::Superseded) if it would change rows.
-    pub superseded: Option<SourceState>,
-    /// For a new dataset: events written behind the source, such as SetInfo, SetLicense, SetAttachments.
-    pub events: Vec<MetadataEvent>,
-    /// How slices are written.
-    pub slice: SliceOptions,
-}
-
-impl Options {
-    /// The merge strategy that is asked for, for a dataset that has this one; none if none is.
-    fn strategy(&self, recorded: Option<&MergeStrategy>) -> Option<MergeStrategy> {
-        if self.merge.is_some() || self.primary_key.is_empty() {
-            return self.merge.clone();
-        }
-        let primary_key = self.primary_key.clone();
-        Some(match recorded {
-            Some(MergeStrategy::Snapshot { compare_columns, .. }) => MergeStrategy::Snapshot {
-                primary_key,
-                compare_columns: compare_columns.clone(),
-            },
-            Some(MergeStrategy::ChangelogStream { .. }) => MergeStrategy::ChangelogStream { primary_key },
-            Some(MergeStrategy::UpsertStream { .. }) => MergeStrategy::UpsertStream { primary_key },
-            Some(MergeStrategy::Append | MergeStrategy::Ledger { .. }) | None => MergeStrategy::Ledger { primary_key },
-        })
-    }
-}
+use taken::{Comparison, Growth, Memory, Taken};
 
 /// Takes the rows of `source` that are new. Nothing is to be committed if the dataset is up to date.
 ///
@@ -341,270 +275,4 @@ fn rows_in(source: &Source, plan: &Plan, part: Span) -> Result<u64, IngestError>
         rows += batch.num_rows() as u64;
     }
     Ok(rows)
-}
-
-/// What a published table meets.
-struct Known {
-    before: Before,
-    /// The strategy in the chain is another one, or there is none and one was asked for.
-    new_source: bool,
-    /// The columns that the source in the chain declares, where there is no schema yet.
-    declared: Option<Inferred>,
-    /// In which unit integers count in its time columns, as that source says.
-    integer_times: Vec<(String, TimeUnit)>,
-    taken: Option<Taken>,
-}
-
-/// The part of a table to be read.
-struct Part {
-    span: Span,
-    /// The state after it.
-    taken: Taken,
-    /// The new part of a file that grew.
-    new: Option<Span>,
-}
-
-/// Which column of the table becomes which of the dataset.
-struct Settled {
-    plan: Plan,
-    /// The columns of the table, where they were looked at.
-    columns: Option<Inferred>,
-    /// The schema that the dataset gets, where the table adds columns to it.
-    added: Option<SetDataSchema>,
-    /// Why new columns are text.
-    notes: Vec<ColumnNote>,
-}
-
-impl Known {
-    fn nothing(options: &Options) -> Known {
-        let strategy = options.strategy(None).unwrap_or(MergeStrategy::Append);
-        Known {
-            before: Before::nothing(strategy, options.event_time.as_deref()),
-            new_source: true,
-            declared: None,
-            integer_times: Vec::new(),
-            taken: None,
-        }
-    }
-
-    /// How the file may be looked at if that is wanted. Where all of its rows are looked at, all of it is read anyway, and
-    /// then the hash must be of just those bytes: growth is not believed.
-    fn check(&self, wanted: Check) -> Check {
-        let all_rows = self.new_source || merge::needs_history(&self.before.strategy);
-        match wanted {
-            Check::Quick if all_rows => Check::Touched,
-            wanted => wanted,
-        }
-    }
-
-    fn of(history: &dyn History, state: &ChainState, options: &Options) -> Result<Known, IngestError> {
-        let recorded = state.merge_strategy();
-        let wanted = options.strategy(recorded);
-        let new_source = wanted.is_some() && wanted.as_ref() != recorded;
-        if new_source && state.polling_source.is_some() {
-            return Err(IngestError::Polling);
-        }
-        if state.push_source().is_some_and(|source| source.preprocess.is_some()) {
-            return Err(IngestError::Preprocessed);
-        }
-        let strategy = wanted.as_ref().or(recorded);
-        let before = Before::of(history, state, strategy.cloned().unwrap_or(MergeStrategy::Append))?;
-        if let Some(wanted) = &options.event_time
-            && *wanted != before.vocabulary.event_time_column
-        {
-            return Err(IngestError::EventTimeFixed {
-                actual: before.vocabulary.event_time_column,
-                wanted: wanted.clone(),
-            });
-        }
-        let declared = if before.schema.is_none() {
-            declare::declared_columns(state)?
-        } else {
-            None
-        };
-        Ok(Known {
-            new_source,
-            declared,
-            integer_times: declare::declared_integer_times(state),
-            taken: before.source_state.as_ref().and_then(Taken::from_state),
-            before,
-        })
-    }
-
-    /// Which part of the file to read; none if there is nothing new.
-    fn part(
-        &self,
-        source: &Source,
-        changed: Changed,
-        growth: Growth,
-        memory: &mut Memory,
-        progress: &mut OnProgress<'_>,
-    ) -> Result<Option<Part>, IngestError> {
-        let comparison = taken::compare(source, self.taken.as_ref(), growth, memory, progress)?;
-        let whole = |taken: Taken| Part {
-            span: Span {
-                start: 0,
-                line: 0,
-                end: taken.length,
-            },
-            taken,
-            new: None,
-        };
-        // A strategy that does not look at earlier rows would write every row again.
-        let append = !merge::needs_history(&self.before.strategy);
-        let is_snapshot = matches!(self.before.strategy, MergeStrategy::Snapshot { .. });
-        Ok(match comparison {
-            // The same file under another strategy may still change what is there.
-            Comparison::Same if self.new_source => self.taken.clone().map(whole),
-            Comparison::Same | Comparison::Waits => None,
-            // A snapshot is the whole state, so half a row goes when the whole one comes. Elsewhere it would stay.
-            Comparison::WentOn { taken } if is_snapshot || changed == Changed::TakeAll => Some(whole(taken)),
-            Comparison::WentOn { .. } => return Err(IngestError::WentOn(source.name().to_owned())),
-            Comparison::Fresh { taken, .. } | Comparison::Changed { taken, .. } if !append => Some(whole(taken)),
-            Comparison::Grew { taken, .. } if !append && self.new_source => Some(whole(taken)),
-            Comparison::Grew { span, taken } if !append => Some(Part {
-                new: Some(span),
-                ..whole(taken)
-            }),
-            Comparison::Grew { span, taken } => Some(Part { span, taken, new: None }),
-            Comparison::Fresh { taken, .. } if self.before.rows == 0 || changed == Changed::TakeAll => {
-                Some(whole(taken))
-            }
-            Comparison::Fresh { .. } => {
-                return Err(IngestError::Unknown {
-                    name: source.name().to_owned(),
-                    rows: self.before.rows,
-                });
-            }
-            Comparison::Changed { taken, .. } if changed == Changed::TakeAll => Some(whole(taken)),
-            Comparison::Changed { change, .. } => {
-                return Err(IngestError::Changed {
-                    name: source.name().to_owned(),
-                    length: self.taken.as_ref().map_or(0, |taken| taken.length),
-                    change,
-                });
-            }
-        })
-    }
-
-    /// Settles which column of the table becomes which of the dataset.
-    fn settle(
-        &self,
-        source: &Source,
-        span: Span,
-        options: &Options,
-        progress: &mut OnProgress<'_>,
-    ) -> Result<Settled, IngestError> {
-        let Before {
-            strategy,
-            vocabulary,
-            schema,
-            ..
-        } = &self.before;
-        let wanted = options.types.iter();
-        let said = wanted.filter_map(|column| Some((column.field.name().clone(), column.integer_time?)));
-        // What is said now goes before what was said once.
-        let mut integer_times: Vec<(String, TimeUnit)> = said.collect();
-        for known in &self.integer_times {
-            if !integer_times.iter().any(|(name, _)| *name == known.0) {
-                integer_times.push(known.clone());
-            }
-        }
-        if let Some(schema) = schema {
-            let mut settled = Settled {
-                plan: Plan::fit(source, schema, vocabulary, strategy)?,
-                columns: None,
-                added: None,
-                notes: Vec::new(),
-            };
-            if options.add_columns {
-                let mut found = source.infer(span.end, progress)?;
-                let operation = OperationColumn::of(strategy);
-                if let Some(column) = found
-                    .columns
-                    .iter()
-                    .find(|column| operation.reserves(&column.name, vocabulary))
-                {
-                    return Err(source.column_error(&column.name, Problem::Reserved).into());
-                }
-                for ColumnType { field, .. } in &options.types {
-                    for column in found.columns.iter_mut().filter(|column| column.name == *field.name()) {
-                        column.data_type = field.data_type().clone();
-                        column.note = None;
-                    }
-                }
-                if let Some(wider) = declare::widened(schema, &found, &self.before, source)? {
-                    found
-                        .columns
-                        .retain(|column| schema.fields.iter().all(|field| field.name != column.name));
-                    settled.notes = notes(&found);
-                    settled.plan = Plan::fit(source, &wider, vocabulary, strategy)?;
-                    settled.added = Some(SetDataSchema {
-                        raw_arrow_schema: None,
-                        schema: Some(wider),
-                    });
-                }
-            }
-            let plan = &settled.plan;
-            for ColumnType { field, .. } in &options.types {
-                let actual = plan.schema().field_with_name(field.name());
-                let actual = actual
-                    .map_err(|_| source.column_error(field.name(), Problem::NotInDataset(plan.shape().names())))?;
-                if actual.data_type() != field.data_type() {
-                    return Err(IngestError::TypeFixed {
-                        column: field.name().clone(),
-                        actual: type_name(actual.data_type()),
-                        wanted: type_name(field.data_type()),
-                    });
-                }
-            }
-            settled.plan = settled.plan.with_integer_times(&integer_times);
-            return Ok(settled);
-        }
-        let (mut inferred, declared) = match &self.declared {
-            Some(declared) => (declared.clone(), true),
-            None => (source.infer(span.end, progress)?, false),
-        };
-        for column in &mut inferred.columns {
-            // Whatever the unit in which a source reads its times, the dataset has milliseconds.
-            if matches!(column.data_type, DataType::Timestamp(..)) {
-                column.data_type = infer::timestamp();
-            }
-        }
-        for ColumnType { field, .. } in &options.types {
-            let Some(column) = inferred.columns.iter().position(|column| column.name == *field.name()) else {
-                return Err(source
-                    .column_error(field.name(), Problem::NoColumn(inferred.names()))
-                    .into());
-            };
-            let column = &mut inferred.columns[column];
-            column.data_type = field.data_type().clone();
-            column.nullable = field.is_nullable();
-            column.note = None;
-        }
-        if !declared && inferred.rows == 0 {
-            return Err(source.error(Problem::NoRows).into());
-        }
-        // What a source declares is taken as it stands.
-        let required = if declared { &[][..] } else { strategy.primary_key() };
-        let wanted = options.event_time.is_some() || vocabulary.event_time_column != plan::EVENT_TIME;
-        let plan = Plan::infer(source, &inferred, vocabulary, wanted, required, strategy)?;
-        Ok(Settled {
-            plan: plan.with_integer_times(&integer_times),
-            notes: notes(&inferred),
-            columns: Some(inferred),
-            added: None,
-        })
-    }
-}
-
-/// Why columns are text although they look like something else.
-fn notes(inferred: &Inferred) -> Vec<ColumnNote> {
-    let note = |column: &infer::InferredColumn| {
-        Some(ColumnNote {
-            column: column.name.clone(),
-            note: column.note.clone()?,
-        })
-    };
-    inferred.columns.iter().filter_map(note).collect()
 }

@@ -30,7 +30,7 @@ impl Fences {
             ends: Vec::with_capacity(blocks.min(bytes.len() / LEN_BYTES) + 1),
         };
         match form {
-            Form::Whole => {
+            Form::Shared | Form::Whole => {
                 let mut rest = bytes;
                 while let Some((len, behind)) = rest.split_first_chunk() {
                     let (fence, behind) = behind.split_at_checked(u16::from_le_bytes(*len).into())?;
@@ -85,7 +85,7 @@ impl Fences {
         }
         // Of short ones only those that differ tell where a block ends.
         let begin_before = match self.form {
-            Form::Whole => self.count(|fence| fence <= key),
+            Form::Shared | Form::Whole => self.count(|fence| fence <= key),
             Form::Short => self.count(|fence| fence < short_of(key)),
         };
         (self.blocks > 0).then_some(begin_before.saturating_sub(1))

@@ -1,13 +1,16 @@
-//! The form of runs: names, the entries of a block, and the end that says what a run is.
+//! The form of runs: names, and the end that says what a run is.
 
-/// Of runs with fences of any length.
-pub(super) const MAGIC: &[u8; 16] = b"index run v2\r\n\0\xf0";
-/// Of runs of earlier versions.
-pub(super) const EARLIER_MAGIC: &[u8; 16] = b"index run v1\r\n\0\xf0";
+/// Of runs whose entries share what they have in common.
+pub(super) const MAGIC: &[u8; 16] = b"index run v3\r\n\0\xf0";
+/// Of runs of earlier versions, with fences of any length.
+pub(super) const WHOLE_MAGIC: &[u8; 16] = b"index run v2\r\n\0\xf0";
+/// Of runs of still earlier ones, with short fences.
+pub(super) const SHORT_MAGIC: &[u8; 16] = b"index run v1\r\n\0\xf0";
 /// Length of a block.
 pub(super) const BLOCK_BYTES: usize = 4096;
 /// Checksum and number of entries.
 pub(super) const BLOCK_HEADER_BYTES: usize = 4 + 2;
+/// Lengths of the key and the value of the first entry of a block, at most.
 pub(super) const ENTRY_HEADER_BYTES: usize = 2 + 2;
 /// The most bytes of a key with its value.
 pub(in crate::store) const MAX_ENTRY_BYTES: usize = BLOCK_BYTES - BLOCK_HEADER_BYTES - ENTRY_HEADER_BYTES;
@@ -49,12 +52,15 @@ pub(in crate::store) fn folds_of(name: &str) -> Option<(u64, u64)> {
     (name_of(folds.0, folds.1) == name).then_some(folds)
 }
 
-/// How the fences are written.
+/// How entries and fences are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Each with its length, and one more for the end of the run.
+    /// Entries without what they share with the one before. Fences each with its length, and one more for the end of the run.
+    Shared,
+    /// As earlier versions did: whole entries, and such fences.
     Whole,
-    /// As earlier versions did: the first 8 bytes of the first key of each block, with zeros if it is shorter.
+    /// As still earlier ones did: whole entries, and of the first key of each block the first 8 bytes, with zeros if it is
+    /// shorter.
     Short,
 }
 
@@ -73,8 +79,9 @@ pub(super) struct Footer {
 impl Footer {
     pub(super) fn encode(&self) -> Vec<u8> {
         let magic = match self.form {
-            Form::Whole => MAGIC,
-            Form::Short => EARLIER_MAGIC,
+            Form::Shared => MAGIC,
+            Form::Whole => WHOLE_MAGIC,
+            Form::Short => SHORT_MAGIC,
         };
         let mut footer = magic.to_vec();
         let label = self.label;
@@ -104,8 +111,9 @@ impl Footer {
         }
         let (magic, mut rest) = checked.split_first_chunk()?;
         let form = match magic {
-            MAGIC => Form::Whole,
-            EARLIER_MAGIC => Form::Short,
+            MAGIC => Form::Shared,
+            WHOLE_MAGIC => Form::Whole,
+            SHORT_MAGIC => Form::Short,
             _ => return None,
         };
         let mut next = || {
@@ -138,48 +146,9 @@ impl Footer {
         let fences = body.checked_sub(u64::from(self.blocks) * BLOCK_BYTES as u64)?;
         let fences = usize::try_from(fences).ok()?;
         let fits = match self.form {
-            Form::Whole => fences <= MAX_FENCES_BYTES,
+            Form::Shared | Form::Whole => fences <= MAX_FENCES_BYTES,
             Form::Short => fences == self.blocks as usize * EARLIER_FENCE_BYTES,
         };
         (fits && self.blocks <= MAX_BLOCKS).then_some(fences)
-    }
-}
-
-/// The entries of one block.
-pub(super) struct Entries<'a> {
-    rest: &'a [u8],
-    left: u16,
-}
-
-impl<'a> Entries<'a> {
-    /// Nothing if the checksum is wrong.
-    pub(super) fn of(block: &'a [u8]) -> Option<Self> {
-        let (check, rest) = block.split_first_chunk()?;
-        if crc32fast::hash(rest) != u32::from_le_bytes(*check) {
-            return None;
-        }
-        let (count, rest) = rest.split_first_chunk()?;
-        let left = u16::from_le_bytes(*count);
-        Some(Self { rest, left })
-    }
-
-    fn take(&mut self) -> Option<(&'a [u8], &'a [u8])> {
-        let (key_len, rest) = self.rest.split_first_chunk()?;
-        let (value_len, rest) = rest.split_first_chunk()?;
-        let (key, rest) = rest.split_at_checked(u16::from_le_bytes(*key_len).into())?;
-        let (value, rest) = rest.split_at_checked(u16::from_le_bytes(*value_len).into())?;
-        self.rest = rest;
-        Some((key, value))
-    }
-}
-
-impl<'a> Iterator for Entries<'a> {
-    type Item = Option<(&'a [u8], &'a [u8])>;
-
-    /// Nothing in place of an entry that the block promises and does not have, which its checksum makes as good as
-    /// impossible.
-    fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        Some(self.take())
     }
 }

@@ -3,7 +3,8 @@ use std::{collections::BTreeMap, fs};
 use odf_disk::Disk;
 
 use super::{
-    form::{EARLIER_FENCE_BYTES, Form, MAGIC, MAX_FENCES_BYTES},
+    fences::Growing,
+    form::{BLOCK_HEADER_BYTES, EARLIER_FENCE_BYTES, MAGIC, MAX_FENCES_BYTES},
     *,
 };
 use crate::block::sha2_256;
@@ -37,35 +38,59 @@ impl Place {
         Arc::new(self.open().unwrap())
     }
 
-    /// As a version wrote it that knew short fences only.
-    fn write_earlier(&self, entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> Arc<Run> {
-        let run = self.write(entries);
-        let blocks = run.blocks as usize * BLOCK_BYTES;
-        let mut bytes = fs::read(self.path()).unwrap();
-        bytes.truncate(blocks);
-        let mut fences = Vec::new();
-        for block in bytes.chunks(BLOCK_BYTES) {
-            let (first, _) = Entries::of(block).unwrap().next().unwrap().unwrap();
-            let mut fence = [0; EARLIER_FENCE_BYTES];
-            fence.iter_mut().zip(first).for_each(|(to, from)| *to = *from);
-            fences.extend(fence);
+    /// As an earlier version wrote it.
+    fn write_earlier(&self, form: Form, entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> Arc<Run> {
+        let (mut blocks, mut block, mut in_block) = (Vec::new(), Vec::new(), 0_u16);
+        let (mut growing, mut short) = (Growing::default(), Vec::new());
+        let (mut last, mut tombstones): (Option<&[u8]>, u64) = (None, 0);
+        let close = |block: &mut Vec<u8>, count: u16| {
+            let mut bytes = [&count.to_le_bytes()[..], block].concat();
+            bytes.resize(BLOCK_BYTES - 4, 0);
+            block.clear();
+            [&crc32fast::hash(&bytes).to_le_bytes()[..], &bytes].concat()
+        };
+        for (key, value) in entries {
+            let lens = [key.len(), value.len()].map(|len| (len as u16).to_le_bytes()).concat();
+            let entry = [&lens[..], key, value].concat();
+            if BLOCK_HEADER_BYTES + block.len() + entry.len() > BLOCK_BYTES {
+                blocks.extend(close(&mut block, std::mem::take(&mut in_block)));
+            }
+            if in_block == 0 {
+                assert!(growing.begin(last, key));
+                let mut fence = [0; EARLIER_FENCE_BYTES];
+                fence.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+                short.extend(fence);
+            }
+            block.extend(entry);
+            in_block += 1;
+            last = Some(key);
+            tombstones += u64::from(value.is_empty());
         }
+        if in_block > 0 {
+            blocks.extend(close(&mut block, in_block));
+            assert!(growing.end(last.unwrap()));
+        }
+        let fences = if form == Form::Short {
+            short
+        } else {
+            growing.encoded().to_vec()
+        };
         let footer = Footer {
-            form: Form::Short,
+            form,
             label: LABEL,
-            entries: run.entries,
-            tombstones: run.tombstones,
-            blocks: run.blocks,
+            entries: entries.len() as u64,
+            tombstones,
+            blocks: (blocks.len() / BLOCK_BYTES) as u32,
             fences: crc32fast::hash(&fences),
         };
-        fs::write(self.path(), [bytes, fences, footer.encode()].concat()).unwrap();
+        fs::write(self.path(), [blocks, fences, footer.encode()].concat()).unwrap();
         Arc::new(self.open().unwrap())
     }
 
     fn write_as(&self, form: Form, entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> Arc<Run> {
         match form {
-            Form::Whole => self.write(entries),
-            Form::Short => self.write_earlier(entries),
+            Form::Shared => self.write(entries),
+            Form::Whole | Form::Short => self.write_earlier(form, entries),
         }
     }
 
@@ -121,7 +146,7 @@ fn many() -> BTreeMap<Vec<u8>, Vec<u8>> {
 #[test]
 fn what_was_written_is_found_and_nothing_else() {
     let entries = many();
-    for form in [Form::Whole, Form::Short] {
+    for form in [Form::Shared, Form::Whole, Form::Short] {
         let place = Place::new();
         let run = place.write_as(form, &entries);
         check(&run, &entries);
@@ -138,7 +163,7 @@ fn what_was_written_is_found_and_nothing_else() {
 fn a_walk_over_a_part_shows_that_part() {
     let entries = many();
     let keys: Vec<&Vec<u8>> = entries.keys().collect();
-    for form in [Form::Whole, Form::Short] {
+    for form in [Form::Shared, Form::Whole, Form::Short] {
         let place = Place::new();
         let run = place.write_as(form, &entries);
         let walked = |from: &[u8], to: Option<&[u8]>| -> Vec<Pair> {
@@ -169,7 +194,7 @@ fn a_walk_over_a_part_shows_that_part() {
 fn a_run_may_be_empty() {
     let place = Place::new();
     let none = BTreeMap::new();
-    for form in [Form::Whole, Form::Short] {
+    for form in [Form::Shared, Form::Whole, Form::Short] {
         let run = place.write_as(form, &none);
         check(&run, &none);
         assert_eq!(run.get(b"k").unwrap(), None);
@@ -180,20 +205,32 @@ fn a_run_may_be_empty() {
 #[test]
 fn runs_have_a_fixed_form() {
     let place = Place::new();
+    let long = [9; 200];
     place.write(&BTreeMap::from([
-        (b"ab".to_vec(), b"c".to_vec()),
+        (b"ab".to_vec(), b"cde".to_vec()),
+        (b"abc".to_vec(), b"cxe".to_vec()),
         (b"b".to_vec(), vec![]),
+        (b"bb".to_vec(), long.to_vec()),
     ]));
     let bytes = fs::read(place.path()).unwrap();
-    assert_eq!(bytes[4..17], *b"\x02\0\x02\0\x01\0abc\x01\0\0\0");
-    assert_eq!(bytes[17], b'b');
-    assert!(bytes[18..BLOCK_BYTES].iter().all(|byte| *byte == 0));
+    let expected = [
+        &b"\x04\0"[..],
+        b"\x02\x03abcde",
+        b"\x02\x01\x01\x01\x01cx",
+        b"\0\x01\0\0\0b",
+        b"\x01\x01\0\xc8\x01\0b",
+        &long,
+    ]
+    .concat();
+    let end = 4 + expected.len();
+    assert_eq!(bytes[4..end], expected);
+    assert!(bytes[end..BLOCK_BYTES].iter().all(|byte| *byte == 0));
     assert_eq!(bytes[..4], crc32fast::hash(&bytes[4..BLOCK_BYTES]).to_le_bytes());
     let tail = &bytes[BLOCK_BYTES..];
-    let (fences, footer) = tail.split_at(7);
-    assert_eq!(fences, *b"\x02\0ab\x01\0b");
+    let (fences, footer) = tail.split_at(8);
+    assert_eq!(fences, *b"\x02\0ab\x02\0bb");
     assert_eq!(footer[..16], *MAGIC);
-    let numbers = [7, 3, 4, 9, 2, 1].map(u64::to_le_bytes).concat();
+    let numbers = [7, 3, 4, 9, 4, 1].map(u64::to_le_bytes).concat();
     assert_eq!(footer[16..64], numbers);
     assert_eq!(footer[64..68], [1, 0, 0, 0]);
     assert_eq!(footer[68..72], crc32fast::hash(fences).to_le_bytes());
@@ -201,16 +238,81 @@ fn runs_have_a_fixed_form() {
     assert_eq!(name_of(3, 0x1f), "0000000000000003-000000000000001f.run");
 }
 
+/// The bytes that earlier versions wrote.
 #[test]
 fn runs_of_earlier_versions_have_a_fixed_form() {
-    let place = Place::new();
-    place.write_earlier(&BTreeMap::from([(b"ab".to_vec(), b"c".to_vec())]));
-    let bytes = fs::read(place.path()).unwrap();
-    let tail = &bytes[BLOCK_BYTES..];
-    assert_eq!(tail[..8], *b"ab\0\0\0\0\0\0");
-    assert_eq!(tail[8..24], *b"index run v1\r\n\0\xf0");
-    assert_eq!(tail[76..80], crc32fast::hash(&tail[..8]).to_le_bytes());
-    assert_eq!(tail[80..], crc32fast::hash(&tail[8..80]).to_le_bytes());
+    for (form, magic, fences) in [
+        (Form::Whole, b"index run v2\r\n\0\xf0", &b"\x02\0ab\x01\0b"[..]),
+        (Form::Short, b"index run v1\r\n\0\xf0", b"ab\0\0\0\0\0\0"),
+    ] {
+        let place = Place::new();
+        place.write_as(
+            form,
+            &BTreeMap::from([(b"ab".to_vec(), b"c".to_vec()), (b"b".to_vec(), vec![])]),
+        );
+        let bytes = fs::read(place.path()).unwrap();
+        assert_eq!(bytes[4..18], *b"\x02\0\x02\0\x01\0abc\x01\0\0\0b");
+        assert!(bytes[18..BLOCK_BYTES].iter().all(|byte| *byte == 0));
+        assert_eq!(bytes[..4], crc32fast::hash(&bytes[4..BLOCK_BYTES]).to_le_bytes());
+        let (found, footer) = bytes[BLOCK_BYTES..].split_at(fences.len());
+        assert_eq!(found, fences);
+        assert_eq!(footer[..16], *magic);
+        assert_eq!(footer[68..72], crc32fast::hash(fences).to_le_bytes());
+        assert_eq!(footer[72..], crc32fast::hash(&footer[..72]).to_le_bytes());
+    }
+}
+
+/// What an append writes beside very many others is for the most part entries that are merged once more.
+#[test]
+fn what_keys_and_values_share_is_not_written_for_each() {
+    let path = |n: u32| {
+        let hash: String = sha2_256(&n.to_le_bytes())
+            .to_bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let dataset = "fed0101cca4e3913cabeab1ebc6b9292c73cf3892e478961f39c38a3ad79678ae1f0b";
+        format!("datasets/{dataset}/data/f{hash}").into_bytes()
+    };
+    let entry_of = |n: u32| {
+        let begin = [0, 1, 7, 0, 0, 0];
+        let offset = u64::from(n.wrapping_mul(7919) % (64 << 20));
+        [
+            &begin[..],
+            &offset.to_le_bytes(),
+            &(300 + n % 900).to_le_bytes(),
+            &3_u64.to_le_bytes(),
+        ]
+        .concat()
+    };
+    let numbers = 0..20_000_u32;
+    let maps = [
+        (
+            "paths",
+            numbers.clone().map(|n| (path(n), n.to_be_bytes().to_vec())).collect(),
+            80,
+        ),
+        (
+            "files",
+            numbers.clone().map(|n| (n.to_be_bytes().to_vec(), path(n))).collect(),
+            80,
+        ),
+        (
+            "blocks",
+            numbers
+                .map(|n| (sha2_256(&n.to_be_bytes()).to_bytes(), entry_of(n)))
+                .collect(),
+            48,
+        ),
+    ];
+    for (name, entries, most) in maps {
+        let entries: BTreeMap<Vec<u8>, Vec<u8>> = entries;
+        let place = Place::new();
+        let run = place.write(&entries);
+        check(&run, &entries);
+        let each = run.bytes() / run.entries;
+        assert!(each <= most, "{name}: {each} bytes an entry, {most} wanted");
+    }
 }
 
 #[test]
@@ -233,8 +335,9 @@ fn names_that_are_none_of_ours_are_none() {
 /// Whatever single byte is wrong, and wherever the file is cut: an error that says so, or the right values.
 #[test]
 fn damage_is_noticed_wherever_it_is() {
-    damage_is_noticed(Form::Whole);
-    damage_is_noticed(Form::Short);
+    for form in [Form::Shared, Form::Whole, Form::Short] {
+        damage_is_noticed(form);
+    }
 }
 
 fn damage_is_noticed(form: Form) {
@@ -274,6 +377,25 @@ fn damage_is_noticed(form: Form) {
     assert!(!noticed(&whole));
 }
 
+/// So that an index is made again by a version that cannot read it.
+#[test]
+fn a_run_of_a_later_version_is_damage() {
+    let place = Place::new();
+    place.write(&BTreeMap::from([(b"k".to_vec(), b"v".to_vec())]));
+    let bytes = fs::read(place.path()).unwrap();
+    let (before, footer) = bytes.split_at(bytes.len() - FOOTER_BYTES);
+    let footer = &footer[..FOOTER_BYTES - 4];
+    let later = [b"index run v4\r\n\0\xf0", &footer[MAGIC.len()..]].concat();
+    for (footer, is_read) in [(footer, true), (&later, false)] {
+        let check = crc32fast::hash(footer).to_le_bytes();
+        fs::write(place.path(), [before, footer, &check].concat()).unwrap();
+        match place.open() {
+            Ok(_) => assert!(is_read),
+            Err(error) => assert!(!is_read && matches!(error, StoreError::IndexDamaged)),
+        }
+    }
+}
+
 #[test]
 fn a_run_of_another_index_or_name_is_damage() {
     let place = Place::new();
@@ -310,17 +432,20 @@ fn limits() {
     let bytes = |form, blocks, body| footer(form, blocks).fences_bytes(body);
     let of_blocks = u64::from(MAX_BLOCKS) * BLOCK_BYTES as u64;
     let most = MAX_FENCES_BYTES as u64;
-    assert_eq!(bytes(Form::Whole, MAX_BLOCKS, of_blocks + most), Some(MAX_FENCES_BYTES));
-    assert_eq!(bytes(Form::Whole, MAX_BLOCKS, of_blocks + most + 1), None);
-    assert_eq!(bytes(Form::Whole, MAX_BLOCKS, of_blocks - 1), None);
+    assert_eq!(
+        bytes(Form::Shared, MAX_BLOCKS, of_blocks + most),
+        Some(MAX_FENCES_BYTES)
+    );
+    assert_eq!(bytes(Form::Shared, MAX_BLOCKS, of_blocks + most + 1), None);
+    assert_eq!(bytes(Form::Shared, MAX_BLOCKS, of_blocks - 1), None);
     let one_more = of_blocks + BLOCK_BYTES as u64;
-    assert_eq!(bytes(Form::Whole, MAX_BLOCKS + 1, one_more + most), None);
+    assert_eq!(bytes(Form::Shared, MAX_BLOCKS + 1, one_more + most), None);
     let short = EARLIER_FENCE_BYTES as u64 * u64::from(MAX_BLOCKS);
     assert!(bytes(Form::Short, MAX_BLOCKS, of_blocks + short).is_some());
     assert_eq!(bytes(Form::Short, MAX_BLOCKS, of_blocks + short + 1), None);
     assert_eq!(bytes(Form::Short, MAX_BLOCKS + 1, one_more + short + 8), None);
     for body in [0, u64::MAX] {
-        assert_eq!(bytes(Form::Whole, 1, body), None);
+        assert_eq!(bytes(Form::Shared, 1, body), None);
     }
     let contradicts = Footer {
         tombstones: 1,
@@ -328,5 +453,7 @@ fn limits() {
     };
     let decoded = |footer: Footer| Footer::decode(&footer.encode().try_into().unwrap());
     assert_eq!(decoded(contradicts), None);
-    assert_eq!(decoded(footer(Form::Whole, 5)), Some(footer(Form::Whole, 5)));
+    for form in [Form::Shared, Form::Whole, Form::Short] {
+        assert_eq!(decoded(footer(form, 5)), Some(footer(form, 5)));
+    }
 }

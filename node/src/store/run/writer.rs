@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use odf_disk::{Access, Disk, DiskFile, PENDING_PREFIX};
 
 use super::{
+    block::Filling,
     fences::Growing,
-    form::{
-        BLOCK_BYTES, BLOCK_HEADER_BYTES, BLOCKS_AT_ONCE, ENTRY_HEADER_BYTES, Footer, Form, Label, MAX_BLOCKS,
-        MAX_ENTRY_BYTES, name_of,
-    },
+    form::{BLOCK_BYTES, BLOCKS_AT_ONCE, Footer, Form, Label, MAX_BLOCKS, MAX_ENTRY_BYTES, name_of},
 };
 use crate::store::error::StoreError;
 
@@ -22,13 +20,10 @@ pub(in crate::store) struct Writer<'a> {
     /// Whole blocks that are not written yet, and where they belong.
     full: Vec<u8>,
     at: u64,
-    block: Vec<u8>,
-    in_block: u16,
+    block: Filling,
     /// Those that have begun.
     blocks: u32,
     fences: Growing,
-    /// The key that was added last.
-    last: Vec<u8>,
     entries: u64,
     tombstones: u64,
 }
@@ -47,11 +42,9 @@ impl<'a> Writer<'a> {
             label,
             full: Vec::new(),
             at: 0,
-            block: vec![0; BLOCK_HEADER_BYTES],
-            in_block: 0,
+            block: Filling::new(),
             blocks: 0,
             fences: Growing::default(),
-            last: Vec::new(),
             entries: 0,
             tombstones: 0,
         })
@@ -67,25 +60,16 @@ impl<'a> Writer<'a> {
             let limit = MAX_ENTRY_BYTES;
             return Err(StoreError::EntryTooLarge { len, limit });
         }
-        if self.block.len() + ENTRY_HEADER_BYTES + len > BLOCK_BYTES {
+        if self.block.is_empty() || !self.block.push(key, value) {
             self.close_block()?;
-        }
-        if self.in_block == 0 {
-            let before = (self.blocks > 0).then_some(&self.last[..]);
-            if self.blocks >= MAX_BLOCKS || !self.fences.begin(before, key) {
+            let before = (self.blocks > 0).then_some(self.block.last_key());
+            if self.blocks >= MAX_BLOCKS || !self.fences.begin(before, key) || !self.block.push(key, value) {
                 return Err(self.too_long());
             }
             self.blocks += 1;
         }
-        self.block.extend_from_slice(&(key.len() as u16).to_le_bytes());
-        self.block.extend_from_slice(&(value.len() as u16).to_le_bytes());
-        self.block.extend_from_slice(key);
-        self.block.extend_from_slice(value);
-        self.in_block += 1;
         self.entries += 1;
         self.tombstones += u64::from(value.is_empty());
-        self.last.clear();
-        self.last.extend_from_slice(key);
         Ok(())
     }
 
@@ -95,18 +79,10 @@ impl<'a> Writer<'a> {
     }
 
     fn close_block(&mut self) -> Result<(), StoreError> {
-        if self.in_block == 0 {
+        if self.block.is_empty() {
             return Ok(());
         }
-        self.block.resize(BLOCK_BYTES, 0);
-        let (_, checked) = self.block.split_at_mut(4);
-        let (count, _) = checked.split_at_mut(2);
-        count.copy_from_slice(&self.in_block.to_le_bytes());
-        let check = crc32fast::hash(checked);
-        self.full.extend_from_slice(&check.to_le_bytes());
-        self.full.extend_from_slice(checked);
-        self.block.truncate(BLOCK_HEADER_BYTES);
-        self.in_block = 0;
+        self.block.close(&mut self.full);
         if self.full.len() >= BLOCKS_AT_ONCE * BLOCK_BYTES {
             self.write_out()?;
         }
@@ -126,11 +102,11 @@ impl<'a> Writer<'a> {
     /// It cannot be written or synced. It may count all the same if only its name could not be synced.
     pub(in crate::store) fn publish(mut self) -> Result<(), StoreError> {
         self.close_block()?;
-        if self.blocks > 0 && !self.fences.end(&self.last) {
+        if self.blocks > 0 && !self.fences.end(self.block.last_key()) {
             return Err(self.too_long());
         }
         let footer = Footer {
-            form: Form::Whole,
+            form: Form::Shared,
             label: self.label,
             entries: self.entries,
             tombstones: self.tombstones,
