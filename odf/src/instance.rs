@@ -13,6 +13,7 @@ use odf_ipfs::pull::{Address, AddressError, PullError, PullOptions, meet, pull_f
 use odf_ipfs::ticket::{Ticket, TicketError};
 use odf_metadata::Timestamp;
 use odf_node::fetch::Fetcher;
+use odf_node::ipns::Freshness;
 use odf_node::peer::{Builder, DialError, Node, StartError};
 use odf_node::store::{StoreError, StoreOptions};
 use odf_query::select::{self, SelectError};
@@ -124,16 +125,20 @@ impl Instance {
     pub async fn pull(&self, address: &str) -> Result<Dataset, InstanceError> {
         let session = self.node.exchange().session();
         let fetcher = Fetcher::new(self.workspace.store().clone(), Some(session));
-        let (address, near) = match Ticket::is_meant(address) {
+        let (address, freshness) = match Ticket::is_meant(address) {
             true => {
                 let ticket: Ticket = address.parse()?;
-                (ticket.address().clone(), meet(&self.node, &ticket).await.is_ok())
+                let freshness = match meet(&self.node, &ticket).await {
+                    Ok(_) => Freshness::Near,
+                    Err(_) => Freshness::Network,
+                };
+                (ticket.address().clone(), freshness)
             }
-            false => (address.parse::<Address>()?, false),
+            false => (address.parse::<Address>()?, Freshness::Network),
         };
         let options = PullOptions {
             alias: true,
-            near,
+            freshness,
             ..PullOptions::default()
         };
         let go_on = Arc::new(|_| ControlFlow::Continue(()));

@@ -158,6 +158,7 @@ async fn once(session: &Session, node: &Node, wish: Wish, heard: bool) -> Done {
         dataset: wish.dataset,
         called: wish.called.clone(),
         peers: Vec::new(),
+        ticket: None,
     };
     let brought = bring(&subject, heard, session).await;
     if brought.as_ref().is_err_and(|failure| failure.kind() == Kind::Refused) {

@@ -10,13 +10,14 @@ use odf::proof;
 use odf::pull::{Address, PullError, PullOptions, id_of, pull_from};
 use odf::receive::Received;
 use odf::retention::retain;
+use odf::ticket::Ticket;
 use odf_node::PeerId;
 use odf_node::fetch::Fetcher;
 use odf_node::ipns::{Freshness, Name, Origin};
 
 use super::PullArgs;
 use super::beside::Apart;
-use super::network::{self, is_own, taken_back};
+use super::network::{self, Asked, is_own, taken_back};
 use super::plan::{self, Way};
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -33,6 +34,8 @@ pub(in crate::commands) struct Subject {
     pub(in crate::commands) called: Option<DatasetName>,
     /// Peers that are asked first.
     pub(in crate::commands) peers: Vec<PeerId>,
+    /// What it was named by, if that says where others are who have it.
+    pub(in crate::commands) ticket: Option<Box<Ticket>>,
 }
 
 /// What came of asking once.
@@ -137,7 +140,11 @@ pub(in crate::commands) fn pull_once(subject: &Subject, session: &Session, io: &
         name: subject.called.clone(),
         ..PullArgs::default()
     };
-    network::one(&subject.address, subject.dataset, &args, &subject.peers, session, io)?;
+    let (dataset, peers) = (subject.dataset, &subject.peers);
+    match &subject.ticket {
+        Some(ticket) => network::by_ticket(ticket, dataset, &args, peers, session, io)?,
+        None => network::one(&subject.address, dataset, &args, &Asked::of(peers), session, io)?,
+    };
     if let Some(id) = subject.dataset {
         return Ok(id);
     }
@@ -190,8 +197,12 @@ impl Subject {
                 "name a dataset that was pulled by its published name, or such a name: `odfs list --wide` shows those of datasets",
             )
         };
-        let (address, dataset) = match job.way {
-            Way::Network { address, dataset } => (address, dataset),
+        let (address, dataset, ticket) = match job.way {
+            Way::Network {
+                address,
+                dataset,
+                ticket,
+            } => (address, dataset, ticket),
             Way::Blocked(failure) => return Err(failure),
             Way::Repository { .. } => {
                 return Err(refused("it comes from a repository, which tells nobody what is new"));
@@ -206,6 +217,7 @@ impl Subject {
             dataset,
             called: None,
             peers: Vec::new(),
+            ticket,
         };
         Ok((name, subject))
     }
