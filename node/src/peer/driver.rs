@@ -542,7 +542,7 @@ impl Driver {
             // only those who answer may count.
             self.forget(peer, Network::Lan);
             self.forget(peer, Network::Wan);
-            self.remembered.failed(peer);
+            self.remembered.failed(peer, Instant::now());
         }
     }
 
@@ -587,7 +587,7 @@ impl Driver {
                 result: Ok(latency),
                 ..
             }) => {
-                self.remembered.alive(&peer);
+                self.remembered.alive(&peer, Instant::now());
                 if let Some(peer) = self.state.peers.get_mut(&peer) {
                     peer.info.latency = Some(latency);
                 }

@@ -191,7 +191,7 @@ impl Remembered {
     }
 
     /// A DHT server that was reached at `addresses` has answered. `named`: the user named it.
-    pub(super) fn answered(&self, peer: PeerId, addresses: &[Multiaddr], named: bool) {
+    pub(super) fn answered(&self, peer: PeerId, addresses: &[Multiaddr], named: bool, at: Instant) {
         let now = self.shared.clock.unix();
         let mut kept = lock(&self.shared.kept);
         let before = kept.peers.remove(&peer);
@@ -228,11 +228,11 @@ impl Remembered {
         if (admitted && !same) || (!admitted && existed) {
             kept.changed.insert(peer);
         }
-        kept.heard(network, now);
+        kept.heard(network, now, at);
     }
 
     /// A connected peer has answered again; nothing if it is not remembered.
-    pub(super) fn alive(&self, peer: &PeerId) {
+    pub(super) fn alive(&self, peer: &PeerId, at: Instant) {
         let now = self.shared.clock.unix();
         let mut kept = lock(&self.shared.kept);
         let Some(entry) = kept.peers.get_mut(peer) else {
@@ -243,21 +243,20 @@ impl Remembered {
         if due {
             kept.changed.insert(*peer);
         }
-        kept.heard(network, now);
+        kept.heard(network, now, at);
     }
 
     /// A remembered peer could not be reached at any of its addresses.
-    pub(super) fn failed(&self, peer: PeerId) {
-        let now = Instant::now();
+    pub(super) fn failed(&self, peer: PeerId, at: Instant) {
         let mut kept = lock(&self.shared.kept);
         let Some(entry) = kept.peers.get(&peer) else {
             return;
         };
         let heard = kept.heard_of(entry.network());
-        if heard.is_some_and(|at| now.saturating_duration_since(at) < HEARD_BEFORE) {
-            kept.count_failure(peer, now);
+        if heard.is_some_and(|heard| at.saturating_duration_since(heard) < HEARD_BEFORE) {
+            kept.count_failure(peer, at);
         } else if kept.waiting.len() < MAX_WAITING {
-            kept.waiting.push((peer, now));
+            kept.waiting.push((peer, at));
         }
     }
 
@@ -363,9 +362,9 @@ impl Kept {
         }
     }
 
-    fn heard(&mut self, network: Network, now: u64) {
+    fn heard(&mut self, network: Network, now: u64, at: Instant) {
         self.reached = self.reached.max(now);
-        let (at, [lan, wan]) = (Instant::now(), &mut self.heard);
+        let [lan, wan] = &mut self.heard;
         match network {
             Network::Lan => *lan = Some(at),
             Network::Wan => *wan = Some(at),

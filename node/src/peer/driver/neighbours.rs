@@ -78,7 +78,7 @@ impl Driver {
             }
             if let Some(dialled) = &dialled {
                 self.remembered
-                    .answered(peer, &where_it_is(dialled, &info.listen_addrs), named);
+                    .answered(peer, &where_it_is(dialled, &info.listen_addrs), named, Instant::now());
             }
             // An address that we have just dialled is the one that certainly works.
             let mut addresses: Vec<Multiaddr> = dialled.iter().cloned().collect();

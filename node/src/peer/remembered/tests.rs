@@ -22,9 +22,9 @@ fn len(remembered: &Remembered) -> usize {
 fn who_answered_is_there_again_after_a_restart() {
     let (remembered, table) = empty();
     let (one, other) = (PeerId::random(), PeerId::random());
-    remembered.answered(one, &at("/ip4/192.168.1.7/tcp/4001"), true);
-    remembered.answered(other, &public(1), false);
-    remembered.answered(PeerId::random(), &at("/dns4/example.org/tcp/1"), false);
+    remembered.answered(one, &at("/ip4/192.168.1.7/tcp/4001"), true, Instant::now());
+    remembered.answered(other, &public(1), false, Instant::now());
+    remembered.answered(PeerId::random(), &at("/dns4/example.org/tcp/1"), false, Instant::now());
     remembered.write_out();
 
     let again = Remembered::open(&table, &Clock::system());
@@ -48,11 +48,12 @@ fn no_network_of_addresses_fills_it_and_neither_do_all_together() {
             PeerId::random(),
             &at(&format!("/ip4/93.184.1.1/tcp/{}", 1 + port)),
             false,
+            Instant::now(),
         );
     }
     assert_eq!(len(&remembered), MAX_PER_GROUP);
     for n in 0..=MAX_WAN {
-        remembered.answered(PeerId::random(), &public(n), false);
+        remembered.answered(PeerId::random(), &public(n), false, Instant::now());
     }
     assert_eq!(len(&remembered), MAX_WAN);
     // Newcomers took the places of those who had more than their part, and of nobody else.
@@ -64,7 +65,12 @@ fn no_network_of_addresses_fills_it_and_neither_do_all_together() {
     assert!((1..=2).contains(&crowd.count()));
     drop(kept);
     for n in 0..=MAX_LAN {
-        remembered.answered(PeerId::random(), &at(&format!("/ip4/10.0.0.{n}/tcp/1")), false);
+        remembered.answered(
+            PeerId::random(),
+            &at(&format!("/ip4/10.0.0.{n}/tcp/1")),
+            false,
+            Instant::now(),
+        );
     }
     assert_eq!(len(&remembered), MAX_WAN + MAX_LAN);
 }
@@ -77,62 +83,76 @@ fn who_was_silent_makes_room() {
     let remembered = Remembered::open(&table, &Clock::from_fn(move || from_unix(*lock(&time))));
     let peers: Vec<PeerId> = (0..MAX_LAN).map(|_| PeerId::random()).collect();
     for (n, peer) in peers.iter().enumerate() {
-        remembered.answered(*peer, &at(&format!("/ip4/10.0.0.{n}/tcp/1")), false);
+        remembered.answered(*peer, &at(&format!("/ip4/10.0.0.{n}/tcp/1")), false, Instant::now());
     }
     *lock(&now) += STALE + 1;
     for peer in &peers[1..] {
-        remembered.alive(peer);
+        remembered.alive(peer, Instant::now());
     }
     let newcomer = PeerId::random();
-    remembered.answered(newcomer, &at("/ip4/10.0.1.1/tcp/1"), false);
+    remembered.answered(newcomer, &at("/ip4/10.0.1.1/tcp/1"), false, Instant::now());
     let kept = lock(&remembered.shared.kept);
     assert!(kept.peers.contains_key(&newcomer) && !kept.peers.contains_key(&peers[0]));
     assert_eq!(kept.peers.len(), MAX_LAN);
 }
 
-#[tokio::test(start_paused = true)]
-async fn failures_count_while_others_answer_and_in_the_end_a_peer_leaves() {
+#[test]
+fn failures_count_while_others_answer_and_in_the_end_a_peer_leaves() {
     let (remembered, table) = empty();
     let (gone, there) = (PeerId::random(), PeerId::random());
-    remembered.answered(gone, &public(1), false);
-    remembered.answered(there, &public(2), false);
+    let mut now = Instant::now();
+    remembered.answered(gone, &public(1), false, now);
+    remembered.answered(there, &public(2), false, now);
     // Without any network nobody is at fault.
-    tokio::time::advance(HEARD_BEFORE).await;
+    now += HEARD_BEFORE;
     for _ in 0..3 * MAX_FAILURES {
-        tokio::time::advance(FAILURES_APART).await;
-        remembered.failed(gone);
+        now += FAILURES_APART;
+        remembered.failed(gone, now);
     }
     assert_eq!(len(&remembered), 2);
     // It comes to light after the failure that others are there.
     for _ in 0..MAX_FAILURES - 1 {
-        tokio::time::advance(FAILURES_APART).await;
-        remembered.failed(gone);
-        remembered.failed(gone);
-        tokio::time::advance(HEARD_AFTER / 2).await;
-        remembered.alive(&there);
+        now += FAILURES_APART;
+        remembered.failed(gone, now);
+        remembered.failed(gone, now);
+        now += HEARD_AFTER / 2;
+        remembered.alive(&there, now);
     }
     assert_eq!(len(&remembered), 2);
-    assert_eq!(
-        remembered.choose(Network::Wan, 1, &HashSet::new())[0].0,
-        there,
-        "who failed comes last"
-    );
-    tokio::time::advance(FAILURES_APART).await;
-    remembered.alive(&there);
-    remembered.failed(gone);
+    let chosen = remembered.choose(Network::Wan, 1, &HashSet::new());
+    assert_eq!(chosen[0].0, there, "who failed comes last");
+    now += FAILURES_APART;
+    remembered.alive(&there, now);
+    remembered.failed(gone, now);
     assert_eq!(len(&remembered), 1);
     remembered.write_out();
     assert_eq!(len(&Remembered::open(&table, &Clock::system())), 1);
 }
 
 #[test]
+fn no_more_failures_wait_than_there_is_room_for() {
+    let (remembered, _) = empty();
+    let (peer, now) = (PeerId::random(), Instant::now());
+    remembered.answered(peer, &public(1), false, now);
+    for _ in 0..=MAX_WAITING {
+        remembered.failed(peer, now + HEARD_BEFORE);
+    }
+    assert_eq!(lock(&remembered.shared.kept).waiting.len(), MAX_WAITING);
+}
+
+#[test]
 fn a_handful_is_of_different_groups() {
     let (remembered, _) = empty();
     for port in 1..=4 {
-        remembered.answered(PeerId::random(), &at(&format!("/ip4/93.184.1.1/tcp/{port}")), false);
+        remembered.answered(
+            PeerId::random(),
+            &at(&format!("/ip4/93.184.1.1/tcp/{port}")),
+            false,
+            Instant::now(),
+        );
     }
-    remembered.answered(PeerId::random(), &public(1), false);
-    remembered.answered(PeerId::random(), &public(2), false);
+    remembered.answered(PeerId::random(), &public(1), false, Instant::now());
+    remembered.answered(PeerId::random(), &public(2), false, Instant::now());
     let chosen = remembered.choose(Network::Wan, 3, &HashSet::new());
     let groups: HashSet<_> = chosen.iter().map(|(_, addresses)| ip_group(&addresses[0])).collect();
     assert_eq!((chosen.len(), groups.len()), (3, 3));
@@ -145,7 +165,7 @@ fn what_is_no_entry_is_forgotten() {
     let key = |peer: PeerId| [&[PEER], &peer.to_bytes()[..]].concat();
     let good = {
         let (remembered, table) = empty();
-        remembered.answered(PeerId::random(), &public(1), false);
+        remembered.answered(PeerId::random(), &public(1), false, Instant::now());
         remembered.write_out();
         table.scan_prefix(&[PEER]).next().unwrap().unwrap().1
     };
