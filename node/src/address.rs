@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libp2p::PeerId;
 use libp2p::multiaddr::{Multiaddr, Protocol};
+use odf_doors::{Network, network};
 
 pub use told::{fixed, worth_telling};
 
@@ -76,38 +77,29 @@ pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
-/// What counts as one operator's network: a /16 of IPv4, a /32 of IPv6. Each private or loopback address is one of its own: a
-/// local network is not one stranger.
+/// One operator's network, as [`odf_doors::Network`] has it, in as few bytes as may be: each record of others carries one.
 pub(crate) type IpGroup = [u8; 5];
 
 /// The network that an address is in; none of an address that does not begin with an IP address.
 pub(crate) fn ip_group(address: &Multiaddr) -> Option<IpGroup> {
-    let own = matches!(reach(address), Reach::Loopback | Reach::Private);
-    let ip = match ip(address)? {
-        IpAddr::V6(ip) => ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4),
-        ip => ip,
-    };
-    Some(match ip {
-        IpAddr::V4(ip) => {
+    Some(match network(ip(address)?) {
+        Network::V4([a, b]) => [4, a, b, 0, 0],
+        Network::V6([a, b, c, d]) => [6, a, b, c, d],
+        Network::Alone(IpAddr::V4(ip)) => {
             let [a, b, c, d] = ip.octets();
-            if own { [1, a, b, c, d] } else { [4, a, b, 0, 0] }
+            [1, a, b, c, d]
         }
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.octets();
-            if own {
-                // Of 16 bytes there is room for 4: two who share these share what they may do here.
-                let folded = ip
-                    .segments()
-                    .chunks_exact(2)
-                    .fold([0u16; 2], |[left, right], pair| match pair {
-                        [one, other] => [left ^ one, right ^ other],
-                        _ => [left, right],
-                    });
-                let [[e, f], [g, h]] = folded.map(u16::to_be_bytes);
-                [2, e, f, g, h]
-            } else {
-                [6, a, b, c, d]
-            }
+        Network::Alone(IpAddr::V6(ip)) => {
+            // Of 16 bytes there is room for 4: two who share these share what they may do here.
+            let folded = ip
+                .segments()
+                .chunks_exact(2)
+                .fold([0u16; 2], |[left, right], pair| match pair {
+                    [one, other] => [left ^ one, right ^ other],
+                    _ => [left, right],
+                });
+            let [[a, b], [c, d]] = folded.map(u16::to_be_bytes);
+            [2, a, b, c, d]
         }
     })
 }
