@@ -10,6 +10,7 @@ fn connected(latency: Option<Duration>) -> Connected {
             latency,
         },
         connections: HashMap::new(),
+        relayed: HashSet::new(),
         dialled: None,
         claims: (0, Instant::now()),
         waiting: Vec::new(),
