@@ -43,7 +43,9 @@ pub(crate) struct FollowArgs {
     output: OutputArgs,
 }
 
-/// Stop keeping a dataset up to date; it stays here
+/// Stop keeping a dataset up to date
+///
+/// The rows stay here, and the name is kept findable from here like that of everything that was pulled.
 #[derive(Args, Debug)]
 pub(crate) struct UnfollowArgs {
     /// What is followed: the dataset's name or id here, or the address that was given

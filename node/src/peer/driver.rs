@@ -29,6 +29,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use self::contact::Contact;
+use self::dial::Dialling;
 use self::observed::Observed;
 use self::reachable::Reachable;
 use self::redial::Redial;
@@ -64,16 +65,6 @@ const FLUSH: Duration = Duration::from_millis(500);
 const FLUSH_AT_LEAST: Duration = Duration::from_millis(50);
 /// To open a stream, agree on its protocol and send the message takes two; as many again are for a peer that is busy.
 const FLUSH_ROUND_TRIPS: u32 = 4;
-
-struct Dialling {
-    peer: Option<PeerId>,
-    addresses: Vec<Multiaddr>,
-    /// From a port of its own, not the one that is listened on.
-    new_port: bool,
-    /// Nobody has named this peer: it is dialled to join a network.
-    unasked: bool,
-    waiting: Vec<DialReply>,
-}
 
 struct Connected {
     info: PeerInfo,
@@ -257,94 +248,6 @@ impl Driver {
         }
     }
 
-    fn dial(&mut self, peer: Option<PeerId>, addresses: Vec<Multiaddr>, named: bool, reply: DialReply) {
-        if let Some(peer) = peer {
-            if peer == *self.swarm.local_peer_id() {
-                return drop(reply.send(Err(DialError::Myself)));
-            }
-            if named {
-                self.state.named.insert(peer);
-                self.swarm.behaviour_mut().hold.hold(peer, true);
-                self.swarm.behaviour_mut().admission.name(peer);
-            }
-            if let Some(connected) = self.state.peers.get_mut(&peer) {
-                connected.answer(named, vec![reply]);
-                return;
-            }
-            let under_way = self
-                .state
-                .dials
-                .values_mut()
-                .find(|dial| dial.peer == Some(peer) && dial.addresses == addresses);
-            if let Some(dial) = under_way {
-                if dial.waiting.len() < MAX_DIAL_WAITERS {
-                    dial.waiting.push(reply);
-                } else {
-                    let reason = format!("{MAX_DIAL_WAITERS} others wait for this peer already");
-                    let _ = reply.send(Err(DialError::Denied { reason }));
-                }
-                return;
-            }
-        }
-        self.dial_for(Dialling {
-            peer,
-            addresses,
-            new_port: false,
-            unasked: false,
-            waiting: vec![reply],
-        });
-    }
-
-    fn dial_for(&mut self, dialling: Dialling) {
-        let (new_port, addresses) = (dialling.new_port, dialling.addresses.clone());
-        let options = match (dialling.peer, addresses.first().cloned()) {
-            (Some(peer), None) => {
-                let options = DialOpts::peer_id(peer).condition(PeerCondition::Disconnected);
-                if new_port { options.allocate_new_port() } else { options }.build()
-            }
-            (Some(peer), Some(_)) => {
-                let options = DialOpts::peer_id(peer).condition(PeerCondition::Disconnected);
-                let options = options.addresses(prefer_tcp_nearby(addresses));
-                if new_port { options.allocate_new_port() } else { options }.build()
-            }
-            (None, Some(address)) => {
-                let options = DialOpts::unknown_peer_id().address(address);
-                if new_port { options.allocate_new_port() } else { options }.build()
-            }
-            (None, None) => {
-                let replies = dialling.waiting.into_iter();
-                return replies.for_each(|reply| drop(reply.send(Err(DialError::NoAddresses))));
-            }
-        };
-        let id = options.connection_id();
-        match self.swarm.dial(options) {
-            Ok(()) => {
-                self.state.dials.insert(id, dialling);
-            }
-            Err(error) => {
-                for reply in dialling.waiting {
-                    let _ = reply.send(Err(DialError::from_libp2p(&error)));
-                }
-            }
-        }
-    }
-
-    /// Dials a peer that mDNS found. It finds us in the same instant and dials too: from the ports both listen on that
-    /// would be one TCP connection opened from both ends, on which each side waits for the other to answer.
-    fn dial_neighbour(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
-        let options = DialOpts::peer_id(peer)
-            .condition(PeerCondition::DisconnectedAndNotDialing)
-            .addresses(prefer_tcp_nearby(addresses))
-            .allocate_new_port();
-        self.start_dial(peer, options.build());
-    }
-
-    fn start_dial(&mut self, peer: PeerId, options: DialOpts) {
-        if let Err(error) = self.swarm.dial(options) {
-            tracing::trace!(%peer, %error, "not dialled");
-        }
-    }
-
     fn on_short_tick(&mut self) {
         let behaviour = self.swarm.behaviour_mut();
         let (mut connections, mut peers) = (behaviour.lan.take_active(), behaviour.exchange.take_in_use());
@@ -521,29 +424,6 @@ impl Driver {
         let named = self.state.named.contains(&peer);
         entry.answer(named, answered);
         self.show_signs();
-    }
-
-    fn on_dial_failed(&mut self, connection: ConnectionId, peer: Option<PeerId>, error: &libp2p::swarm::DialError) {
-        if let Some(dial) = self.state.dials.remove(&connection) {
-            if !dial.new_port && dial::is_port_taken(error) {
-                // What another program has, or a connection that ended a moment ago, is no fault of the peer's.
-                return self.dial_for(Dialling { new_port: true, ..dial });
-            }
-            for reply in dial.waiting {
-                let _ = reply.send(Err(DialError::from_libp2p(error)));
-            }
-            self.show_signs();
-        }
-        use libp2p::swarm::DialError::{LocalPeerId, NoAddresses, Transport, WrongPeerId};
-        if let (Some(peer), Transport(_) | WrongPeerId { .. } | NoAddresses | LocalPeerId { .. }) = (peer, error)
-            && !self.swarm.is_connected(&peer)
-        {
-            // libp2p keeps the unreachable in its tables. Here the size of a table decides which network is used, so
-            // only those who answer may count.
-            self.forget(peer, Network::Lan);
-            self.forget(peer, Network::Wan);
-            self.remembered.failed(peer, Instant::now());
-        }
     }
 
     fn on_behaviour(&mut self, event: BehaviourEvent) {

@@ -3,8 +3,9 @@
 use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
+use super::Driver;
 use super::contact::{Contact, Source};
-use super::{Dialling, Driver};
+use super::dial::Dialling;
 use crate::address::{Reach, reach, split_peer};
 use crate::routing::Network;
 
