@@ -6,11 +6,13 @@
 
 mod contact;
 mod dial;
+mod dialling;
 mod joining;
 mod neighbours;
 mod observed;
 mod pubsub;
 mod reachable;
+mod reaching;
 mod redial;
 #[cfg(test)]
 mod tests;

@@ -4,22 +4,17 @@
 //! nobody came. Only a peer that is reached serves the public DHT, since others wait for those who do not answer. One that
 //! is not reached takes a place at some relays among its neighbours, whose addresses are then its own.
 //!
-//! [`Reachable`] only decides; the driver does.
+//! Here it is only decided; `reaching` does it.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use libp2p::core::transport::ListenerId;
-use libp2p::multiaddr::Protocol;
-use libp2p::swarm::StreamProtocol;
-use libp2p::{Multiaddr, PeerId, autonat, dcutr, relay};
+use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
-use super::Driver;
-use crate::address::{Reach, ip_group, is_relayed, reach};
+use crate::address::ip_group;
 
-/// What a relay says that it speaks: the hop protocol of circuit relay v2.
-pub(super) const HOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/hop");
 /// Relays that a peer has a place at. One may go away at any time.
 const MAX_RELAYS: usize = 2;
 /// Neighbours that offer to relay, of whom it is remembered.
@@ -39,20 +34,20 @@ pub(super) struct Reachable {
     /// Since when somebody is connected who could have said how we are seen.
     outside_since: Option<Instant>,
     /// Addresses that were dialled back.
-    confirmed: HashSet<Multiaddr>,
+    pub(super) confirmed: HashSet<Multiaddr>,
     /// When the last peer from the internet came in.
     came_in: Option<Instant>,
     /// AutoNAT had an address dialled, and nobody got through.
-    failed: bool,
+    pub(super) failed: bool,
     offers: HashMap<PeerId, Multiaddr>,
-    relays: HashMap<ListenerId, PeerId>,
+    pub(super) relays: HashMap<ListenerId, PeerId>,
     refused: HashMap<PeerId, Instant>,
     suggested: HashSet<Multiaddr>,
 }
 
 impl Reachable {
     /// Somebody from the internet is connected, whoever dialled.
-    fn outside(&mut self, now: Instant) {
+    pub(super) fn outside(&mut self, now: Instant) {
         self.outside_since.get_or_insert(now);
     }
 
@@ -63,7 +58,7 @@ impl Reachable {
     }
 
     /// A connected peer offers to relay; it is reached at `address`, which has no peer id at its end.
-    fn offered(&mut self, peer: PeerId, address: Multiaddr) {
+    pub(super) fn offered(&mut self, peer: PeerId, address: Multiaddr) {
         if self.offers.len() < MAX_OFFERS {
             self.offers.insert(peer, address);
         }
@@ -81,7 +76,7 @@ impl Reachable {
     }
 
     /// The next relay to take a place at.
-    fn wanted(&self, now: Instant) -> Option<(PeerId, Multiaddr)> {
+    pub(super) fn wanted(&self, now: Instant) -> Option<(PeerId, Multiaddr)> {
         let waited = |since: Instant| now.saturating_duration_since(since) >= PATIENCE;
         let known = self.failed || self.outside_since.is_some_and(waited);
         if !known || self.is_reached(now) || self.relays.len() >= MAX_RELAYS {
@@ -102,12 +97,12 @@ impl Reachable {
     }
 
     /// Whether AutoNAT is to be asked about `address`: each once, and not without end.
-    fn suggest(&mut self, address: &Multiaddr) -> bool {
+    pub(super) fn suggest(&mut self, address: &Multiaddr) -> bool {
         self.suggested.len() < MAX_SUGGESTED && self.suggested.insert(address.clone())
     }
 
     /// A listener has ended. Returns the relay that it was a place at.
-    fn closed(&mut self, listener: ListenerId, now: Instant) -> Option<PeerId> {
+    pub(super) fn closed(&mut self, listener: ListenerId, now: Instant) -> Option<PeerId> {
         let peer = self.relays.remove(&listener)?;
         self.refused
             .retain(|_, at| now.saturating_duration_since(*at) < REFUSED_FOR);
@@ -116,168 +111,6 @@ impl Reachable {
             self.refused.insert(peer, now);
         }
         Some(peer)
-    }
-}
-
-impl Driver {
-    /// A connection is there: `by_us` dialled, from or to a public address, or through a relay.
-    pub(super) fn on_reached(&mut self, local: Option<&Multiaddr>, remote: &Multiaddr) {
-        let now = Instant::now();
-        if reach(remote) != Reach::Public || is_relayed(remote) {
-            return;
-        }
-        self.state.reachable.outside(now);
-        if local.is_some_and(|local| reach(local) == Reach::Public && !is_relayed(local)) {
-            // That is what a DHT server needs.
-            self.state.reachable.came_in(now);
-            self.look_whether_reached();
-        }
-    }
-
-    /// Remembers a neighbour that relays for others: one on the internet, or that the user named.
-    pub(super) fn on_offer(&mut self, peer: PeerId, protocols: &[StreamProtocol], said: &[Multiaddr]) {
-        let named = self.state.named.contains(&peer);
-        let Some(connected) = self.state.peers.get(&peer).filter(|_| protocols.contains(&HOP)) else {
-            return;
-        };
-        let useful = |address: &&Multiaddr| {
-            !is_relayed(address) && (reach(address) == Reach::Public || (named && reach(address) > Reach::Nowhere))
-        };
-        // Where it was dialled is where it is; what it says of itself comes second.
-        let address = connected.dialled.iter().chain(said).find(useful).cloned();
-        if let Some(address) = address {
-            if named {
-                self.state.reachable.outside(Instant::now());
-            }
-            self.state.reachable.offered(peer, address);
-        }
-    }
-
-    /// Somebody who may know says that we are at `address`, as others do that are `likely`, the likeliest first.
-    pub(super) fn on_likely(&mut self, likely: Vec<Multiaddr>) {
-        for address in likely.into_iter().rev() {
-            self.swarm.behaviour_mut().holes.suggest(&address);
-            self.have_dialled_back(&address);
-        }
-    }
-
-    /// Has somebody find out whether this peer is reached at `address`.
-    pub(super) fn have_dialled_back(&mut self, address: &Multiaddr) {
-        if reach(address) == Reach::Public && !is_relayed(address) && self.state.reachable.suggest(address) {
-            self.swarm.behaviour_mut().autonat.suggest(address);
-        }
-    }
-
-    pub(super) fn on_dialled_back(&mut self, event: autonat::v2::client::Event) {
-        let autonat::v2::client::Event {
-            tested_addr: address,
-            server,
-            result,
-            ..
-        } = event;
-        match result {
-            Ok(()) => {
-                tracing::debug!(%address, %server, "reached from outside");
-                self.state.reachable.confirmed.insert(address);
-            }
-            Err(error) => {
-                tracing::debug!(%address, %server, %error, "not reached from outside");
-                self.state.reachable.failed = true;
-            }
-        }
-        self.look_whether_reached();
-    }
-
-    /// An address at which this peer was reached is none of its own any more.
-    pub(super) fn on_address_gone(&mut self, address: &Multiaddr) {
-        self.state.reachable.confirmed.remove(address);
-        self.look_whether_reached();
-    }
-
-    pub(super) fn on_relayed(&mut self, event: relay::client::Event) {
-        if let relay::client::Event::ReservationReqAccepted {
-            relay_peer_id: relay,
-            renewal: false,
-            ..
-        } = event
-        {
-            tracing::debug!(%relay, "reached through a relay");
-        }
-    }
-
-    /// A hole was punched, or not. Through it goes everything from now on.
-    pub(super) fn on_hole(&mut self, event: dcutr::Event) {
-        let peer = event.remote_peer_id;
-        match event.result {
-            Ok(_) => {
-                let relayed = self.state.peers.get(&peer).into_iter().flat_map(|peer| &peer.relayed);
-                for connection in relayed.copied().collect::<Vec<_>>() {
-                    self.swarm.close_connection(connection);
-                }
-                tracing::debug!(%peer, "connected directly, no longer through a relay");
-            }
-            Err(error) => tracing::debug!(%peer, %error, "no direct connection through both routers"),
-        }
-    }
-
-    /// Remembers for whom this peer relays: their connections are in use although nothing is said on them.
-    pub(super) fn on_relay(&mut self, event: relay::Event) {
-        let clients = &mut self.state.relayed_for;
-        match event {
-            relay::Event::ReservationReqAccepted { src_peer_id, .. } => {
-                clients.insert(src_peer_id);
-            }
-            relay::Event::ReservationClosed { src_peer_id } | relay::Event::ReservationTimedOut { src_peer_id } => {
-                clients.remove(&src_peer_id);
-            }
-            _ => {}
-        }
-    }
-
-    /// A listener has ended. Returns whether it was a place at a relay.
-    pub(super) fn on_listener_closed(&mut self, listener: ListenerId) -> bool {
-        let Some(relay) = self.state.reachable.closed(listener, Instant::now()) else {
-            return false;
-        };
-        tracing::debug!(%relay, "no longer reached through this relay");
-        if !self.state.named.contains(&relay) {
-            self.swarm.behaviour_mut().hold.release(&relay);
-            self.swarm.behaviour_mut().admission.forget(&relay);
-        }
-        true
-    }
-
-    /// Serves the public DHT or not, and takes places at relays or gives them up.
-    pub(super) fn look_whether_reached(&mut self) {
-        let now = Instant::now();
-        let reached = self.state.reachable.is_reached(now);
-        self.swarm.behaviour_mut().wan.serve(reached);
-        if reached {
-            for listener in self.state.reachable.relays.keys().copied().collect::<Vec<_>>() {
-                self.swarm.remove_listener(listener);
-            }
-            return;
-        }
-        // One that listens nowhere does not want to be reached.
-        if self.listening.borrow().is_empty() {
-            return;
-        }
-        while let Some((peer, address)) = self.state.reachable.wanted(now) {
-            let circuit = address.with(Protocol::P2p(peer)).with(Protocol::P2pCircuit);
-            match self.swarm.listen_on(circuit) {
-                Ok(listener) => {
-                    tracing::debug!(relay = %peer, "asking a relay for a place");
-                    let behaviour = self.swarm.behaviour_mut();
-                    behaviour.hold.hold(peer, true);
-                    behaviour.admission.name(peer);
-                    self.state.reachable.relays.insert(listener, peer);
-                }
-                Err(error) => {
-                    tracing::debug!(relay = %peer, %error, "no place at a relay");
-                    self.state.reachable.gone(&peer);
-                }
-            }
-        }
     }
 }
 
