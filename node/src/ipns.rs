@@ -40,6 +40,7 @@ mod survey;
 mod tests;
 mod upkeep;
 mod watch;
+mod wish;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -50,7 +51,6 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 use inbox::Inbox;
 pub(crate) use listener::Listener;
-use listener::Wish;
 pub use listener::{MAX_TOPICS, RESAY_INTERVAL};
 pub use publish::{PublishError, PublishOptions, Published};
 pub use record::Name;
@@ -58,10 +58,10 @@ pub use resolve::{Freshness, Origin, ResolveError, Resolved};
 pub use state::{DHT_MEMORY, NameStatus, Rival};
 use state::{Known, States};
 pub use watch::{Change, Changes, Watch};
+pub(crate) use wish::{MAX_WISHES, Wish};
 
 use crate::block::Cid;
 use crate::clock::Clock;
-use crate::pubsub::link::Link;
 use crate::routing::Routing;
 use crate::routing::records::{self, Records};
 use crate::store::{Store, StoreError, Table};
@@ -128,22 +128,20 @@ pub(crate) struct NamesParts {
     pub(crate) routing: Routing,
     pub(crate) keys: KeySource,
     pub(crate) clock: Clock,
-    /// Where records are said and heard over PubSub, if they are.
-    pub(crate) pubsub: Option<Link>,
+    /// Where it is said which records are to be said and heard over PubSub, if any are.
+    pub(crate) wishes: Option<mpsc::Sender<Wish>>,
 }
 
 impl Names {
-    /// The names that `parts` remember, where records that other peers put are to be offered, and what is to run if records
-    /// are heard over PubSub.
-    pub(crate) fn open(parts: NamesParts) -> (Self, Inbox, Option<Listener>) {
+    /// The names that `parts` remember, and where records that other peers put are to be offered.
+    pub(crate) fn open(parts: NamesParts) -> (Self, Inbox) {
         let states = States::new(parts.table);
         let inbox = Inbox::new(states.clone(), parts.records.clone(), parts.clock.clone());
-        let (wishes, granted) = listener::wishes();
         let inner = Inner {
             states,
             records: parts.records,
             inbox: inbox.clone(),
-            wishes: parts.pubsub.is_some().then_some(wishes),
+            wishes: parts.wishes,
             routing: parts.routing,
             keys: parts.keys,
             used_keys: Mutex::default(),
@@ -152,9 +150,7 @@ impl Names {
             clock: parts.clock,
             wake: Notify::new(),
         };
-        let names = Self { inner: Arc::new(inner) };
-        let listener = parts.pubsub.map(|link| Listener::new(names.clone(), link, granted));
-        (names, inbox, listener)
+        (Self { inner: Arc::new(inner) }, inbox)
     }
 
     /// Keeps `name` alive from now on, and its newest value at hand: it is asked for and put again like an own one, and heard

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::Names;
 use super::inbox::Heard;
 use super::record::{Name, Record};
+use super::wish::Wish;
 use crate::pubsub::fetch::Answer;
 use crate::pubsub::link::{Command, Event, Link};
 use crate::threads::blocking;
@@ -39,20 +40,8 @@ const MAX_JOINED: usize = 4096;
 const MAX_ANSWERS: usize = 64;
 /// Events that are looked at in one go.
 const AT_ONCE: usize = 64;
-/// Wishes that wait. Whoever has one more waits.
-const MAX_WISHES: usize = 256;
 /// Between wake-ups when nothing is due.
 const LONG: Duration = Duration::from_secs(3600);
-
-/// What the handle wants.
-pub(super) enum Wish {
-    /// Listen to what is said of a name.
-    Hear(Name),
-    /// Listen no longer.
-    Ignore(Name),
-    /// Say a record, and listen to what is said of its name. The answer comes when it was said, or nobody was there to hear it.
-    Say(Record, oneshot::Sender<()>),
-}
 
 /// The names that are listened to.
 #[derive(Default)]
@@ -138,13 +127,9 @@ pub(crate) struct Listener {
     answers: JoinSet<()>,
 }
 
-/// Where wishes go, and where they come from.
-pub(super) fn wishes() -> (mpsc::Sender<Wish>, mpsc::Receiver<Wish>) {
-    mpsc::channel(MAX_WISHES)
-}
-
 impl Listener {
-    pub(super) fn new(names: Names, link: Link, wishes: mpsc::Receiver<Wish>) -> Self {
+    /// A listener for the names of a peer. Their handle is to have the other end of `wishes`.
+    pub(crate) fn new(names: Names, link: Link, wishes: mpsc::Receiver<Wish>) -> Self {
         Self {
             names,
             link,

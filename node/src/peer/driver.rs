@@ -39,7 +39,7 @@ use super::remembered::Remembered;
 use super::search::Search;
 use crate::address::{Reach, prefer_tcp_nearby, reach, split_peer};
 use crate::exchange;
-use crate::pubsub::link::{Command as PubSubCommand, Event as PubSubEvent};
+use crate::pubsub::link::{Command as PubSubCommand, Event as PubSubEvent, Fetches};
 use crate::routing::command::{Command, DialReply};
 use crate::routing::dht::Dht;
 use crate::routing::queries::Queries;
@@ -129,7 +129,7 @@ pub(crate) struct State {
     /// Who spoke of itself last: what libp2p says next of where we are seen is from this peer.
     identified: Option<PeerId>,
     searches: Arc<Semaphore>,
-    fetches: pubsub::Fetches,
+    fetches: Fetches,
     announced_at: Option<Instant>,
     refresh_at: Instant,
     sweep_at: Instant,
@@ -152,7 +152,7 @@ impl Default for State {
             relayed_for: HashSet::new(),
             identified: None,
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
-            fetches: pubsub::Fetches::new(),
+            fetches: Fetches::new(),
             announced_at: None,
             refresh_at: now + REFRESH_INTERVAL,
             sweep_at: now + SWEEP_INTERVAL,

@@ -12,7 +12,7 @@ use super::remembered::{self, Remembered};
 use super::{Inner, Node};
 use crate::clock::Clock;
 use crate::exchange;
-use crate::ipns::{KeySource, Names, NamesParts};
+use crate::ipns::{KeySource, Listener, MAX_WISHES, Names, NamesParts};
 use crate::pubsub::link as pubsub;
 use crate::routing::command::MAX_COMMANDS;
 use crate::routing::desk::Offered;
@@ -273,16 +273,19 @@ impl Builder {
             wan: !(self.bootstrap.is_empty() && self.bootstrap_last.is_empty()),
         };
         let routing = Routing::new(command_sender.clone(), sizes, schedule, local, (expected, signs));
+        let has_pubsub = swarm.behaviour().pubsub.is_enabled();
         let (link, swarm_end) = pubsub::pair();
+        let (wishes, granted) = mpsc::channel(MAX_WISHES);
         let parts = NamesParts {
             table: self.names_table,
             records: records.clone(),
             routing: routing.clone(),
             keys: self.keys,
             clock: self.clock,
-            pubsub: swarm.behaviour().pubsub.is_enabled().then_some(link),
+            wishes: has_pubsub.then_some(wishes),
         };
-        let (names, inbox, listener) = Names::open(parts);
+        let (names, inbox) = Names::open(parts);
+        let listener = has_pubsub.then(|| Listener::new(names.clone(), link, granted));
         let offered: Arc<Offered> = Arc::new(move |key, value, owner| inbox.offer(key, value, owner));
         let behaviour = swarm.behaviour_mut();
         behaviour.lan.check_with(Arc::clone(&offered));

@@ -11,7 +11,7 @@ use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use libp2p::StreamProtocol;
 use libp2p::request_response::{self, Config, ProtocolSupport};
 
-use super::MAX_RECORD_BYTES;
+use super::topic::MAX_RECORD_BYTES;
 use crate::protobuf::{self, Value};
 use crate::routing::records::MAX_VALUE_KEY_BYTES;
 

@@ -14,8 +14,8 @@ use std::time::Duration;
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::gossipsub::{
-    self, ConfigBuilder, Message, MessageAcceptance, MessageAuthenticity, MessageId, PublishError, TopicHash,
-    ValidationMode,
+    self, AllowAllSubscriptionFilter, ConfigBuilder, IdentityTransform, Message, MessageAcceptance,
+    MessageAuthenticity, MessageId, PublishError, RawMessage, TopicHash, ValidationMode,
 };
 use libp2p::identity::Keypair;
 use libp2p::swarm::{
@@ -26,7 +26,7 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
 use super::budget::{Budgets, FORGERY, Kind};
-use super::{MAX_OTHER_TOPICS, MAX_RECORD_BYTES, MAX_TOPIC_BYTES, key, topic};
+use super::topic::{MAX_OTHER_TOPICS, MAX_RECORD_BYTES, MAX_TOPIC_BYTES, key, topic};
 
 /// What a peer may say at once. A peer says all its topics when it connects, 80 bytes each.
 const MAX_SAID_BYTES: usize = 256 << 10;
@@ -42,12 +42,14 @@ const MAX_UNSAID: usize = 16;
 /// How long.
 const UNSAID_FOR: Duration = Duration::from_secs(10);
 
+/// gossipsub without the filter that it has by default: see the module's words.
+type Unfiltered = gossipsub::Behaviour<IdentityTransform, AllowAllSubscriptionFilter>;
 /// What a connection tells gossipsub.
-type FromPeer = THandlerOutEvent<gossipsub::Behaviour>;
+type FromPeer = THandlerOutEvent<Unfiltered>;
 
 /// See the module's words.
 pub(crate) struct Gossip {
-    inner: gossipsub::Behaviour,
+    inner: Unfiltered,
     joined: HashSet<TopicHash>,
     /// Topics of each connected peer that were passed on though this peer is not in them, by their hash.
     others: HashMap<PeerId, HashSet<u64>>,
@@ -90,9 +92,9 @@ impl Gossip {
             .flood_publish(true)
             .heartbeat_initial_delay(FIRST_HEARTBEAT)
             .build();
-        let behaviour = config.map_err(|error| error.to_string()).and_then(|config| {
-            gossipsub::Behaviour::new(MessageAuthenticity::Signed(keypair), config).map_err(str::to_owned)
-        });
+        let behaviour = config
+            .map_err(|error| error.to_string())
+            .and_then(|config| Unfiltered::new(MessageAuthenticity::Signed(keypair), config).map_err(str::to_owned));
         match behaviour {
             Ok(inner) => Some(Self {
                 inner,
@@ -199,6 +201,11 @@ impl Gossip {
         }
     }
 
+    /// Whether a message may be one that matters here. On a topic that was left a moment ago there may be an honest one, too.
+    fn may_be_heard(&self, message: &RawMessage) -> bool {
+        message.data.len() <= MAX_RECORD_BYTES && self.joined.contains(&message.topic)
+    }
+
     /// Whether it is remembered that `peer` is in `topic`, or no longer is.
     fn may_remember(&mut self, peer: &PeerId, topic: &TopicHash) -> bool {
         if self.joined.contains(topic) {
@@ -214,7 +221,7 @@ impl Gossip {
 }
 
 impl NetworkBehaviour for Gossip {
-    type ConnectionHandler = <gossipsub::Behaviour as NetworkBehaviour>::ConnectionHandler;
+    type ConnectionHandler = <Unfiltered as NetworkBehaviour>::ConnectionHandler;
     type ToSwarm = gossipsub::Event;
 
     fn handle_established_inbound_connection(
@@ -257,9 +264,7 @@ impl NetworkBehaviour for Gossip {
             } => {
                 let now = Instant::now();
                 let said = rpc.messages.len() + rpc.subscriptions.len() + rpc.control_msgs.len();
-                // On a topic that was left a moment ago there may be an honest one.
-                rpc.messages
-                    .retain(|message| message.data.len() <= MAX_RECORD_BYTES && self.joined.contains(&message.topic));
+                rpc.messages.retain(|message| self.may_be_heard(message));
                 let paid = self.budgets.spend(&peer, Kind::Message, rpc.messages.len(), now);
                 rpc.messages.truncate(paid);
                 let paid = self
@@ -336,6 +341,24 @@ mod tests {
         gossip.note_faults(&peer, 1, now);
         gossip.note_faults(&peer, 1, now);
         assert_eq!(gossip.closing, [peer]);
+    }
+
+    #[tokio::test]
+    async fn a_message_one_byte_over_the_limit_or_on_another_topic_is_not_heard() {
+        let mut gossip = Gossip::new(Keypair::generate_ed25519()).unwrap();
+        gossip.join(&[key_of_number(1)]);
+        let message = |number, bytes| RawMessage {
+            source: None,
+            data: vec![0; bytes],
+            sequence_number: None,
+            topic: topic(&key_of_number(number)).hash(),
+            signature: None,
+            key: None,
+            validated: false,
+        };
+        assert!(gossip.may_be_heard(&message(1, MAX_RECORD_BYTES)));
+        assert!(!gossip.may_be_heard(&message(1, MAX_RECORD_BYTES + 1)));
+        assert!(!gossip.may_be_heard(&message(2, MAX_RECORD_BYTES)));
     }
 
     #[tokio::test]

@@ -1,8 +1,10 @@
 //! Between the task that owns the swarm and whoever knows what a record is worth.
 
+use std::collections::HashMap;
+
 use libp2p::PeerId;
 use libp2p::gossipsub::{MessageAcceptance, MessageId};
-use libp2p::request_response::ResponseChannel;
+use libp2p::request_response::{OutboundRequestId, ResponseChannel};
 use tokio::sync::{mpsc, oneshot};
 
 use super::fetch::Answer;
@@ -11,6 +13,9 @@ use super::fetch::Answer;
 pub(crate) const MAX_COMMANDS: usize = 256;
 /// Events waiting for whoever knows what a record is worth. One more is dropped: a message is forgotten, a request fails.
 pub(crate) const MAX_EVENTS: usize = 1024;
+
+/// Fetches under way, with those who wait for them: no more than these are.
+pub(crate) type Fetches = HashMap<OutboundRequestId, oneshot::Sender<Option<Vec<u8>>>>;
 
 /// What the swarm is to do. Names stand as their routing keys.
 pub(crate) enum Command {

@@ -1,11 +1,8 @@
 //! What is said over PubSub, passed between the swarm and those who judge it.
 
-use std::collections::HashMap;
-
 use libp2p::PeerId;
 use libp2p::gossipsub::{self, MessageAcceptance};
-use libp2p::request_response::{self, OutboundRequestId};
-use tokio::sync::oneshot;
+use libp2p::request_response;
 use tokio::time::Instant;
 
 use super::Driver;
@@ -13,9 +10,6 @@ use crate::pubsub::PubSubEvent;
 use crate::pubsub::fetch::{Answer, Wanted};
 use crate::pubsub::gossip::key_of;
 use crate::pubsub::link::{Command, Event};
-
-/// Fetches under way, by who waits for them: as many as these are.
-pub(super) type Fetches = HashMap<OutboundRequestId, oneshot::Sender<Option<Vec<u8>>>>;
 
 impl Driver {
     pub(super) fn on_pubsub_command(&mut self, command: Command) {
