@@ -70,9 +70,9 @@ fn world(kinds: [Router; 2]) -> Outcome<Option<World>> {
     }))
 }
 
-/// Publishes at one home, pulls at the other, and returns the addresses at which they are connected then: as soon as
-/// one is direct, or when none was for a while.
-fn moved(world: &World) -> Outcome<Vec<String>> {
+/// Publishes at one home, pulls at the other, and returns their nodes and the addresses at which they are connected then: as
+/// soon as all are direct, or when they were not for a while.
+fn moved(world: &World) -> Outcome<([Node; 2], Vec<String>)> {
     let [here, there] = &world.homes;
     let owner = here.node()?;
     let file = here.write("t.csv", table(1_500))?.display().to_string();
@@ -84,7 +84,7 @@ fn moved(world: &World) -> Outcome<Vec<String>> {
     })?;
     let published = here.publish(&[&file, "--name", "t"])?;
 
-    let _reader = there.node()?;
+    let reader = there.node()?;
     there.odfs(["pull", &format!("ipns://{}", published.name), "--as", "t"])?;
     same_dataset((here, "t"), (there, "t"))?;
     let direct = until(DIRECT, "a direct connection", || {
@@ -92,10 +92,11 @@ fn moved(world: &World) -> Outcome<Vec<String>> {
         let direct = !all.is_empty() && all.iter().all(|address| !address.contains("/p2p-circuit"));
         Ok(if direct { Ok(all) } else { Err(format!("{all:?}")) })
     });
-    match direct {
-        Ok(all) => Ok(all),
-        Err(_) => connected(there, &owner.peer_id),
-    }
+    let addresses = match direct {
+        Ok(all) => all,
+        Err(_) => connected(there, &owner.peer_id)?,
+    };
+    Ok(([owner, reader], addresses))
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn what_is_behind_a_router_is_pulled_through_a_relay_and_then_directly() -> Outc
     let Some(world) = world([Router::Plain; 2])? else {
         return Ok(());
     };
-    let addresses = moved(&world)?;
+    let (_nodes, addresses) = moved(&world)?;
     assert!(
         !addresses.is_empty() && addresses.iter().all(|address| address.contains("/45.2.0.1/")),
         "{addresses:?}"
@@ -121,7 +122,7 @@ fn between_routers_with_ports_by_chance_all_goes_through_the_relay() -> Outcome 
     let Some(world) = world([Router::Symmetric; 2])? else {
         return Ok(());
     };
-    let addresses = moved(&world)?;
+    let (_nodes, addresses) = moved(&world)?;
     assert!(
         !addresses.is_empty() && addresses.iter().all(|address| address.contains("/p2p-circuit")),
         "{addresses:?}"

@@ -30,8 +30,9 @@ use crate::routing::dht::Dht;
 
 /// What identify calls the family of protocols; Kubo says the same.
 const PROTOCOL_VERSION: &str = "ipfs/0.1.0";
-/// Time from the first packet to the end of the handshakes.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time from the first packet to the end of the handshakes. Who has a peer dialled back (AutoNAT) is answered within ten
+/// seconds, or asks again and again.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Streams that negotiate their protocol at the same time on one connection. A serving Kubo opens a stream for each
 /// response, so the default of 128 is kept in mind rather than lowered.
 const MAX_NEGOTIATING_STREAMS: usize = 128;
