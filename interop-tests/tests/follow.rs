@@ -98,7 +98,7 @@ fn rows_are_printed_as_they_arrive_and_no_others() -> Outcome {
     // What was missed is news for who has the dataset; an array ends with the command.
     publisher.grow(8)?;
     let mut watch = there.start(["pull", "t", "--peer", peer, "--watch", "-o", "json"])?;
-    lines(&mut watch, 1)?;
+    watch.wait_for(LIMIT, |said| said.contains("\"id\":7").then_some(()))?;
     begun(&mut watch)?;
     publisher.grow(9)?;
     watch.wait_for(LIMIT, |said| said.contains("\"id\":8").then_some(()))?;

@@ -118,7 +118,6 @@ pub(super) fn one(
             alias: !args.no_alias && !is_own,
             freshness: asked.freshness,
             force,
-            ..PullOptions::default()
         };
         let listener = Arc::clone(&listener);
         let work = pull_from(workspace.local(), node, &fetcher, address, options, listener);

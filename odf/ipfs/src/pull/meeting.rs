@@ -13,7 +13,7 @@ use crate::ticket::{Contact, Ticket};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Dials all whom a ticket names, at all of their addresses at once, and gives whoever answers first: with that one connected a
-/// pull can be [`near`](super::PullOptions::near).
+/// pull can be [`near`](super::PullOptions::freshness).
 ///
 /// # Errors
 /// Nobody answered in time; why the last did not, as far as that is known.
