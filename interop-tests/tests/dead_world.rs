@@ -36,7 +36,6 @@ fn within(limit: Duration, workspace: &Workspace, args: &[&str]) -> Outcome<Fini
     let begun = Instant::now();
     let finished = workspace.odfs(args)?;
     let took = begun.elapsed();
-    eprintln!("{} took {} ms", args.join(" "), took.as_millis());
     match took < limit {
         true => Ok(finished),
         false => Err(finished.failure(&format!("took {took:?}, and {limit:?} are allowed"))),
@@ -114,7 +113,6 @@ fn nobody_waits_for_hosts_that_are_dead() -> Outcome {
     let begun = Instant::now();
     let nobodys = "k51qzi5uqu5dlvj2baxnqndepeb86cbk3ng7n3i46uzyxzyqj2xjonzllnv0v8";
     let refused = here.refused(["pull", nobodys, "--as", "far"])?;
-    eprintln!("the verdict took {} ms", begun.elapsed().as_millis());
     assert!(begun.elapsed() < VERDICT);
     assert!(refused.stderr.contains("Next: "), "{}", refused.stderr);
     // With a node, too.

@@ -174,7 +174,10 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            #[allow(clippy::print_stderr)] // where a program says why it failed
+            {
+                eprintln!("router: {failure}");
+            }
             ExitCode::FAILURE
         }
     }
