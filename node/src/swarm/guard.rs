@@ -2,8 +2,10 @@
 //!
 //! Anybody who is connected may say that it sees this peer at any address. AutoNAT has each of them dialled by somebody
 //! else and keeps them for good, and a hole punched through two routers begins with dialling what the other side says. So
-//! both are told only what the owner of the swarm thinks worth trying, and dial a bounded number of times.
+//! both are told only what the owner of the swarm thinks worth trying, dial a bounded number of times, and no address that is
+//! not on the internet: a stranger has nobody knock at the doors of the network that this peer is in.
 
+use std::collections::HashSet;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -16,14 +18,23 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId};
 
+use crate::address::{Reach, ip, reach};
+
 /// Dials that others may have one behaviour make within [`DIALS_WITHIN`]; Kubo's figure for AutoNAT.
 const MAX_DIALS: u32 = 60;
 const DIALS_WITHIN: Duration = Duration::from_secs(60);
+
+/// Somebody else's dial leads into a network that only this peer is in.
+#[derive(Debug, thiserror::Error)]
+#[error("a stranger has only addresses on the internet dialled")]
+struct NotPublic;
 
 /// A behaviour that is told nothing by strangers of where this peer is, and that does not dial without end for them.
 pub(crate) struct Guarded<B> {
     inner: B,
     dials: Dials,
+    /// Those that are about to begin.
+    begun: HashSet<ConnectionId>,
 }
 
 /// How many dials there were, since when.
@@ -42,7 +53,11 @@ impl Dials {
 impl<B: NetworkBehaviour> Guarded<B> {
     pub(crate) fn new(inner: B) -> Self {
         let dials = Dials(0, Instant::now());
-        Self { inner, dials }
+        Self {
+            inner,
+            dials,
+            begun: HashSet::new(),
+        }
     }
 
     /// This peer may be reached at `address`.
@@ -85,6 +100,9 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Guarded<B> {
         addresses: &[Multiaddr],
         role: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        if self.begun.remove(&connection) && !are_public(addresses) {
+            return Err(ConnectionDenied::new(NotPublic));
+        }
         self.inner
             .handle_pending_outbound_connection(connection, peer, addresses, role)
     }
@@ -102,9 +120,15 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Guarded<B> {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
-        if !matches!(event, FromSwarm::NewExternalAddrCandidate(_)) {
-            self.inner.on_swarm_event(event);
+        match event {
+            FromSwarm::NewExternalAddrCandidate(_) => return,
+            // Somebody else may have refused it before this was asked.
+            FromSwarm::DialFailure(failure) => {
+                self.begun.remove(&failure.connection_id);
+            }
+            _ => {}
         }
+        self.inner.on_swarm_event(event);
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
@@ -122,15 +146,42 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Guarded<B> {
                         connection_id: opts.connection_id(),
                     }));
                 }
+                ToSwarm::Dial { opts } => {
+                    self.begun.insert(opts.connection_id());
+                    return Poll::Ready(ToSwarm::Dial { opts });
+                }
                 other => return Poll::Ready(other),
             }
         }
     }
 }
 
+/// Whether each of these is on the internet, by its number: what a name stands for is for others to say.
+fn are_public(addresses: &[Multiaddr]) -> bool {
+    let is_public = |address| reach(address) == Reach::Public && ip(address).is_some();
+    addresses.iter().all(is_public)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strangers_have_nobody_dialled_in_the_network_of_this_peer() {
+        let public: Multiaddr = "/ip4/93.184.216.34/tcp/1".parse().unwrap();
+        assert!(are_public(std::slice::from_ref(&public)));
+        for inside in [
+            "/ip4/127.0.0.1/tcp/22",
+            "/ip4/192.168.1.1/tcp/80",
+            "/ip4/169.254.169.254/tcp/80",
+            "/ip6/::1/tcp/22",
+            "/ip6/::ffff:10.0.0.1/tcp/1",
+            "/ip6/fd00::1/udp/1/quic-v1",
+            "/dns4/localhost/tcp/22",
+        ] {
+            assert!(!are_public(&[public.clone(), inside.parse().unwrap()]), "{inside}");
+        }
+    }
 
     #[test]
     fn one_dial_over_the_limit_waits_for_the_next_minute() {

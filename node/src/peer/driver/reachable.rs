@@ -6,7 +6,9 @@
 //!
 //! Here it is only decided; `reaching` does it.
 
+use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher as _;
 use std::time::Duration;
 
 use libp2p::core::transport::ListenerId;
@@ -43,6 +45,8 @@ pub(super) struct Reachable {
     pub(super) relays: HashMap<ListenerId, PeerId>,
     refused: HashMap<PeerId, Instant>,
     suggested: HashSet<Multiaddr>,
+    /// Which of two relays comes first is for chance to say: ids can be made to come before others.
+    order: RandomState,
 }
 
 impl Reachable {
@@ -92,7 +96,12 @@ impl Reachable {
             .iter()
             .filter(|(peer, _)| !left_alone(peer) && !self.relays.values().any(|other| other == *peer))
             // A relay of another operator's, if there is one.
-            .min_by_key(|(peer, address)| (ip_group(address).is_some_and(|group| groups.contains(&group)), **peer))
+            .min_by_key(|(peer, address)| {
+                (
+                    ip_group(address).is_some_and(|group| groups.contains(&group)),
+                    self.order.hash_one(peer),
+                )
+            })
             .map(|(peer, address)| (*peer, address.clone()))
     }
 
