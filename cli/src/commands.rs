@@ -118,6 +118,7 @@ impl Command {
             Self::Completions(_) | Self::Demo(_) | Self::Init(_) | Self::New(_) => Place::Anywhere,
             Self::System(command) => command.place(),
             Self::Config(_) => Place::Files,
+            Self::Node(args) if args.prints_service() => Place::Files,
             Self::Pull(args) if args.stays() => Place::Staying,
             Self::Node(_) => Place::Serving { published: false },
             _ => Place::Owner,
@@ -148,6 +149,7 @@ pub(crate) fn run_on_files(
 ) -> Result<After, Failure> {
     match command {
         Command::Config(command) => config::run(&command, disk, workspace, environment, io)?,
+        Command::Node(_) => node::service::run(workspace, io)?,
         other => return Err(misplaced(&other)),
     }
     Ok(After::Done)

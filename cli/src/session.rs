@@ -40,6 +40,8 @@ use lazy::Lazy;
 pub(crate) use turns::Turn;
 use turns::Turns;
 
+/// Connections of a peer on a metered link, unless a number was set.
+const LOW_POWER_CONNECTIONS: u32 = 20;
 /// How long a fetch waits for the next block before it fails with what was tried.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -360,6 +362,8 @@ impl Session {
                 bootstrap_dataset,
                 mdns,
                 public,
+                low_power,
+                max_connections,
                 pubsub,
                 ..
             } = &self.settings;
@@ -372,7 +376,7 @@ impl Session {
             let keys = self.keys()?.clone();
             let well_known = || BOOTSTRAP_PEERS.map(str::to_owned).to_vec();
             let default = || DEFAULT_LISTEN.map(str::to_owned).to_vec();
-            let builder = Node::builder(store)?
+            let mut builder = Node::builder(store)?
                 .keypair(keys.get_or_generate(PEER_KEY)?)
                 .listen(parse_all("network.listen", &listen.clone().unwrap_or_else(default))?)
                 // Somebody else on the usual port is no reason to fail; on a port that was asked for, it is.
@@ -384,9 +388,14 @@ impl Session {
                 .bootstrap_last(last.unwrap_or_default())
                 .mdns(*mdns)
                 .public(helps)
+                .serves_dht(!low_power)
                 .pubsub(*pubsub)
                 .exchange(patient())
                 .keys(KeySource::from_fn(move |name| keys.find(&name.peer_id(), &[])));
+            let few = low_power.then_some(LOW_POWER_CONNECTIONS);
+            if let Some(limit) = max_connections.or(few) {
+                builder = builder.max_connections(limit);
+            }
             let runtime = self.runtime()?;
             Ok(runtime.block_on(builder.start())?)
         })

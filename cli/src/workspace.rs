@@ -14,7 +14,7 @@ use rustix::fs::FlockOperation;
 use crate::failure::{Failure, Kind};
 
 /// Name of the directory that makes its parent, and everything below, use a workspace of their own.
-const MARK: &str = ".odfs";
+pub(crate) const MARK: &str = ".odfs";
 /// The directories in it.
 const PARTS: [&str; 6] = ["datasets", "keys", "packs", "repos", "spool", "store"];
 /// What lets others than the owner write.

@@ -32,6 +32,8 @@ pub struct Kubo {
     binary: PathBuf,
     dir: TempDir,
     daemon: Option<Running>,
+    /// The network namespace that its commands run in, if they do not run here.
+    namespace: Option<String>,
 }
 
 impl Kubo {
@@ -65,6 +67,7 @@ impl Kubo {
             binary,
             dir,
             daemon: None,
+            namespace: None,
         };
         let mut profile = "test".to_owned();
         for more in profiles {
@@ -73,6 +76,20 @@ impl Kubo {
         }
         kubo.ok(["init", "--algorithm", key, "--profile", &profile])?;
         Ok(Some(kubo))
+    }
+
+    /// Moves it to the network namespace of this name, as a server of the public DHT there, on port 4001 of every interface.
+    /// Before the daemon is started.
+    ///
+    /// # Errors
+    /// The configuration cannot be changed.
+    pub fn move_to(&mut self, namespace: &str, bootstrap: &[&str]) -> Outcome {
+        self.ok(["config", "Routing.Type", "dhtserver"])?;
+        let listen = r#"["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"]"#;
+        self.ok(["config", "--json", "Addresses.Swarm", listen])?;
+        self.ok(["config", "--json", "Bootstrap", &format!("{bootstrap:?}")])?;
+        self.namespace = Some(namespace.to_owned());
+        Ok(())
     }
 
     /// A fresh repository with its daemon running, or nothing as for [`Kubo::init`].
@@ -106,6 +123,15 @@ impl Kubo {
         daemon.finish(LIMIT)?.success().map(drop)
     }
 
+    /// Kills the daemon.
+    ///
+    /// # Errors
+    /// None runs.
+    pub fn kill(&mut self) -> Outcome {
+        let daemon = self.daemon.take().ok_or("no Kubo daemon runs")?;
+        daemon.kill().map(drop)
+    }
+
     /// The folder that holds the repository; free for files of the test, too.
     pub fn path(&self) -> &Path {
         self.dir.path()
@@ -123,7 +149,14 @@ impl Kubo {
 
     /// `ipfs ARGS` on this repository.
     pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = match &self.namespace {
+            None => Command::new(&self.binary),
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(&self.binary);
+                command
+            }
+        };
         command.args(args).current_dir(self.path()).env_clear();
         command
             .env("IPFS_PATH", self.repository())

@@ -1,4 +1,5 @@
-//! Machines of their own: a pair of network namespaces on one wire, and a small internet with two homes behind routers.
+//! Machines of their own: a pair of network namespaces on one wire, many on one hub, and a small internet with two homes
+//! behind routers.
 
 use crate::peers::{required, skip};
 use crate::process::run;
@@ -34,7 +35,64 @@ pub struct Internet {
     homes: [Namespace; 2],
     // What makes up the rest.
     _routers: [Namespace; 2],
-    _hub: Namespace,
+    _hub: Hub,
+}
+
+/// Machines that all reach each other, each in a network of its own by its address, which looks public. All is removed when
+/// the value goes away.
+pub struct Cloud {
+    machines: Vec<Namespace>,
+    _hub: Hub,
+}
+
+impl Cloud {
+    /// Makes so many machines, 250 at most, or nothing when this user may not and need not; then the test has been reported
+    /// as skipped.
+    ///
+    /// # Errors
+    /// Namespaces are required and cannot be made.
+    pub fn lay(count: u8) -> Outcome<Option<Self>> {
+        needed(Self::lay_as(&id(), count))
+    }
+
+    fn lay_as(id: &str, count: u8) -> Outcome<Self> {
+        let mut hub = Hub::add(id)?;
+        let mut machines = Vec::new();
+        for number in 1..=count {
+            // Networks are told apart by the first half of an address.
+            let machine = Namespace::add(format!("odfs-{id}{number}"), &format!("45.{number}.0.1"))?;
+            hub.attach(&machine)?;
+            machines.push(machine);
+        }
+        Ok(Self { machines, _hub: hub })
+    }
+
+    /// The machines.
+    pub fn machines(&self) -> &[Namespace] {
+        &self.machines
+    }
+}
+
+/// What the machines of one network are plugged into.
+struct Hub {
+    namespace: Namespace,
+    ports: u32,
+}
+
+impl Hub {
+    fn add(id: &str) -> Outcome<Self> {
+        let namespace = Namespace::add(format!("odfs-{id}h"), "")?;
+        ip(&["-n", &namespace.name, "link", "add", "hub", "type", "bridge"])?;
+        ip(&["-n", &namespace.name, "link", "set", "hub", "up"])?;
+        Ok(Self { namespace, ports: 0 })
+    }
+
+    fn attach(&mut self, machine: &Namespace) -> Outcome {
+        let port = format!("port{}", self.ports);
+        self.ports += 1;
+        machine.join("out", 8, (&self.namespace, &port))?;
+        ip(&["-n", &self.namespace.name, "link", "set", &port, "master", "hub"])
+    }
 }
 
 impl Internet {
@@ -48,19 +106,15 @@ impl Internet {
     }
 
     fn lay_as(id: &str, router: &str, kinds: [Router; 2]) -> Outcome<Self> {
-        let hub = Namespace::add(format!("odfs-{id}h"), "")?;
-        ip(&["-n", &hub.name, "link", "add", "hub", "type", "bridge"])?;
-        ip(&["-n", &hub.name, "link", "set", "hub", "up"])?;
+        let mut hub = Hub::add(id)?;
         // Each is a network of its own to those who count them by the first half of the address.
         let server = Namespace::add(format!("odfs-{id}s"), "45.1.0.1")?;
         let routers = [
             Namespace::add(format!("odfs-{id}q"), "45.2.0.1")?,
             Namespace::add(format!("odfs-{id}r"), "45.3.0.1")?,
         ];
-        for (count, end) in [&server, &routers[0], &routers[1]].into_iter().enumerate() {
-            let port = format!("port{count}");
-            end.join("out", 8, (&hub, &port))?;
-            ip(&["-n", &hub.name, "link", "set", &port, "master", "hub"])?;
+        for end in [&server, &routers[0], &routers[1]] {
+            hub.attach(end)?;
         }
         let homes = [
             Namespace::add(format!("odfs-{id}a"), "10.0.1.2")?,
@@ -121,7 +175,7 @@ fn needed<T>(laid: Outcome<T>) -> Outcome<Option<T>> {
 pub struct Namespace {
     name: String,
     /// Its address on the wire.
-    pub address: &'static str,
+    pub address: String,
 }
 
 impl Wire {
@@ -165,7 +219,7 @@ impl Wire {
             ])?;
             ip(&["-n", &end.name, "link", "set", interface, "up"])?;
             // As on a real LAN: without a default route the kernel has no way for multicast.
-            ip(&["-n", &end.name, "route", "add", "default", "via", other.address])?;
+            ip(&["-n", &end.name, "route", "add", "default", "via", &other.address])?;
         }
         Ok(Self { left, right })
     }
@@ -192,9 +246,12 @@ impl Wire {
 }
 
 impl Namespace {
-    fn add(name: String, address: &'static str) -> Outcome<Self> {
+    fn add(name: String, address: &str) -> Outcome<Self> {
         ip(&["netns", "add", &name])?;
-        Ok(Self { name, address })
+        Ok(Self {
+            name,
+            address: address.to_owned(),
+        })
     }
 
     fn cut_off(&self) -> Outcome {

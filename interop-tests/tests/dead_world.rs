@@ -52,7 +52,7 @@ fn who_ran_before_finds_its_network_through_those_it_remembers() -> Outcome {
     let file = there.write("t.csv", table(1_500))?.display().to_string();
     let published = there.publish(&[&file, "--name", "t"])?;
     let name = format!("ipns://{}", published.name);
-    let address = far.address.replace("127.0.0.1", wire.left().address);
+    let address = far.address.replace("127.0.0.1", &wire.left().address);
 
     // The first time, somebody has to say where.
     within(REMEMBERED, &here, &["pull", &name, "--as", "t", "--peer", &address])?;

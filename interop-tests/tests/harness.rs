@@ -71,7 +71,7 @@ fn two_namespaces_reach_each_other_and_nothing_else() -> Outcome {
     );
     let neighbours = format!("ip route get {} && ip -o addr", wire.right().address);
     let routes = inside(&neighbours)?.success()?.text();
-    assert!(routes.contains(wire.left().address), "{routes}");
+    assert!(routes.contains(&wire.left().address), "{routes}");
     let name = wire.left().name().to_owned();
     drop(wire);
     let left = run(shell("ip netns list"), SOON)?.text();

@@ -4,6 +4,7 @@
 //! under `cargo xtask test` and in CI.
 
 mod browser;
+mod churn;
 mod clone;
 mod corrections;
 mod cost;

@@ -38,7 +38,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
 
 pub use self::asking::{
-    Fetching, MAX_BLOCKS_AHEAD, MAX_BLOCKS_AHEAD_OF_ONE, MAX_NAME_DEPTH, MAX_READS, MAX_WAITS, MAX_WAITS_OF_ONE,
+    Audience, MAX_BLOCKS_AHEAD, MAX_BLOCKS_AHEAD_OF_ONE, MAX_NAME_DEPTH, MAX_READS, MAX_WAITS, MAX_WAITS_OF_ONE,
     Options,
 };
 pub use self::cache::MAX_CACHED_BYTES;

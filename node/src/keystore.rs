@@ -7,6 +7,7 @@
 
 mod error;
 pub mod format;
+pub mod words;
 
 use std::collections::HashMap;
 use std::fs;

@@ -93,6 +93,11 @@ impl Node {
         worth_telling(&self.external_addrs(), &self.inner.listening.borrow())
     }
 
+    /// Whether the peer runs: it was not shut down, and the task that owns its connections did not end.
+    pub fn is_running(&self) -> bool {
+        !self.inner.commands.is_closed()
+    }
+
     /// The peers that are connected now. Empty once the peer is shut down.
     pub async fn peers(&self) -> Vec<PeerInfo> {
         let (reply, answer) = oneshot::channel();

@@ -1,14 +1,14 @@
 //! `odfs key`
 
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{BufRead as _, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum as _};
 use odf::pull::name_of;
 use odf_node::ipns::Name;
-use odf_node::keystore::{self, Keypair, Keystore, MAX_KEY_BYTES};
+use odf_node::keystore::{self, Keypair, Keystore, MAX_KEY_BYTES, words};
 
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -33,20 +33,27 @@ pub(crate) enum KeyCommand {
         /// Name of the new key
         name: String,
     },
-    /// Write a private key to a file, in the form of `ipfs key export`
+    /// Write a private key to a file, in the form of `ipfs key export`, or print it as words for paper
     Export {
         /// Name of the dataset whose key it is, name of the key, or the published name (`k51…`)
         name: String,
-        /// File to write; `-` for standard output [default: NAME.key]
+        /// File to write; `-` for standard output [default: NAME.key, and with --words standard output]
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// The key as 24 words (BIP-39), to be written down on paper
+        #[arg(long)]
+        words: bool,
     },
     /// Read a private key that `odfs key export` or `ipfs key export` wrote, and print its IPNS name
     Import {
         /// Name for the key
         name: String,
         /// File to read; `-` for standard input
-        file: PathBuf,
+        #[arg(required_unless_present = "words")]
+        file: Option<PathBuf>,
+        /// Read the 24 words that `odfs key export --words` printed; without a file they are asked for
+        #[arg(long)]
+        words: bool,
     },
     /// Remove keys; without a copy, what was published under them can never be changed again
     #[command(visible_alias = "remove")]
@@ -79,11 +86,24 @@ pub(super) fn run(command: &KeyCommand, session: &Session, io: &mut Io) -> Resul
             let key = keys.generate(name)?;
             io.line(Name::from_public_key(&key.public()))
         }
-        KeyCommand::Export { name, output } => export(&meant(name, session)?, name, output.as_deref(), io),
-        KeyCommand::Import { name, file } => {
+        KeyCommand::Export { name, output, words } => {
+            let key = meant(name, session)?;
+            if *words {
+                let text = on_paper(&words::to_words(&key)?);
+                let output = output.as_deref().unwrap_or(Path::new("-"));
+                return export(text.as_bytes(), name, output, io);
+            }
+            let output = output.clone().unwrap_or_else(|| format!("{name}.key").into());
+            export(&keystore::encode(&key)?, name, &output, io)
+        }
+        KeyCommand::Import { name, file, words } => {
             refuse_reserved(name)?;
-            let bytes = read(file, io)?;
-            let key = keystore::decode(&bytes, &file.display().to_string())?;
+            let file = file.as_deref().unwrap_or(Path::new("-"));
+            let key = if *words {
+                spoken(file, io)?
+            } else {
+                keystore::decode(&read(file, io)?, &file.display().to_string())?
+            };
             keys.insert(name, &key)?;
             io.line(Name::from_public_key(&key.public()))
         }
@@ -122,25 +142,61 @@ fn meant(name: &str, session: &Session) -> Result<Keypair, Failure> {
     }
 }
 
-fn export(key: &Keypair, name: &str, output: Option<&Path>, io: &mut Io) -> Result<(), Failure> {
-    let bytes = keystore::encode(key)?;
+/// Words in lines of six.
+fn on_paper(words: &[&str]) -> String {
+    let lines = words.chunks(6).map(|line| line.join(" ") + "\n");
+    lines.collect()
+}
+
+/// The key that the words in a file, or typed at the terminal, stand for.
+fn spoken(file: &Path, io: &mut Io) -> Result<Keypair, Failure> {
+    let (text, what) = if file == Path::new("-") {
+        if io.terminal().input {
+            io.say(format_args!("Type the {} words, in one line or more:", words::WORDS));
+        }
+        (typed(io)?, "what was typed".to_owned())
+    } else {
+        let text = String::from_utf8_lossy(&read(file, io)?).into_owned();
+        (text, file.display().to_string())
+    };
+    words::from_words(&text, &what).map_err(|error| {
+        Failure::new(Kind::BadInput, error).next("compare each word with the paper; four letters of each are enough")
+    })
+}
+
+/// Lines from standard input until they hold as many words as a key has, so that nobody at a terminal needs to end them.
+fn typed(io: &mut Io) -> Result<String, Failure> {
+    let mut text = String::new();
+    let mut input = io.input().take(MAX_KEY_BYTES + 1);
+    while text
+        .split_whitespace()
+        .filter(|word| word.starts_with(char::is_alphabetic))
+        .count()
+        < words::WORDS
+    {
+        if input.read_line(&mut text)? == 0 {
+            break;
+        }
+    }
+    Ok(text)
+}
+
+fn export(bytes: &[u8], name: &str, shown: &Path, io: &mut Io) -> Result<(), Failure> {
     // `-o json` is the form of a report elsewhere, and would be a private key in a file of that name here.
-    let is_a_form = |path: &Path| path.to_str().is_some_and(|text| Format::from_str(text, true).is_ok());
-    if let Some(form) = output.filter(|path| is_a_form(path)) {
+    if shown.to_str().is_some_and(|text| Format::from_str(text, true).is_ok()) {
         return Err(Failure::usage("-o is the file to write here, not a form")
-            .next(format!("`--output ./{}` if a file is to be called so", form.display())));
+            .next(format!("`--output ./{}` if a file is to be called so", shown.display())));
     }
-    if output == Some(Path::new("-")) {
-        return io.write(&bytes);
+    if shown == Path::new("-") {
+        return io.write(bytes);
     }
-    let shown = output.map_or_else(|| PathBuf::from(format!("{name}.key")), Path::to_path_buf);
-    let path = io.resolve(&shown);
+    let path = io.resolve(shown);
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&path)
-        .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()));
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
     written.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {
             Failure::new(Kind::Refused, format!("{} is there already", shown.display()))

@@ -11,10 +11,14 @@ use odf::receive::Arrived;
 use odf::repository::server;
 use odf::retention::retain;
 use odf_doors::{Doors, Hosts, raise_descriptors};
-use odf_node::gateway::{self, Fetching, PeerSource};
+use odf_node::gateway::{self, Audience, PeerSource};
 use odf_node::peer::Node;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+
+mod metrics;
+mod monitoring;
+pub(super) mod service;
 
 use super::dial::dial;
 use super::place::{After, Gateway};
@@ -50,6 +54,16 @@ pub(crate) struct NodeArgs {
     /// seen. For a machine that everybody reaches; docs/how-to/public-node.md says what it may cost
     #[arg(long)]
     public: bool,
+    /// Print a systemd unit that runs this node at each start of the machine, and end
+    #[arg(long, conflicts_with_all = ["peers", "no_fetch", "public"])]
+    service: bool,
+}
+
+impl NodeArgs {
+    /// Whether nothing is to be run.
+    pub(super) fn prints_service(&self) -> bool {
+        self.service
+    }
 }
 
 /// Connects to the peers that were named, before it serves. One that is not there now is only told.
@@ -116,6 +130,7 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
             let source = PeerSource::new(workspace.store().clone(), node);
             let source = SharedOnly::new(source, workspace.catalog().clone());
             let gateway = gateway::router(source, options(session, fetch));
+            let gateway = gateway.merge(monitoring::router(session, node)?);
             let router = repository(session, node, gateway)?;
             let (doors, stop) = (doors(session), io.cancel().clone());
             let served =
@@ -159,13 +174,20 @@ fn options(session: &Session, fetch: bool) -> gateway::Options {
     let settings = session.settings();
     let mut options = gateway::Options::default();
     options.proxies.clone_from(&settings.gateway_proxies);
-    options.fetching = match settings.gateway_fetch {
-        _ if !fetch => Fetching::Nobody,
-        // Not every proxy says for whom it asks, and it may well run on this machine.
-        Fetching::ThisMachine if settings.gateway_url.is_some() => Fetching::Nobody,
-        fetching => fetching,
+    options.fetching = match fetch {
+        true => told_apart(settings.gateway_fetch, session),
+        false => Audience::Nobody,
     };
     options
+}
+
+/// Whom something is done for by the settings, as far as that can be told.
+fn told_apart(audience: Audience, session: &Session) -> Audience {
+    match audience {
+        // Not every proxy says for whom it asks, and it may well run on this machine.
+        Audience::ThisMachine if session.settings().gateway_url.is_some() => Audience::Nobody,
+        audience => audience,
+    }
 }
 
 /// Who is let in, and under which names.

@@ -1,13 +1,14 @@
 //! The settings, and the list of them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use odf::poll::{Bounds, HttpOptions, UNPACK_RATIO};
 use odf::retention::Retention;
 use odf::slice::SliceOptions;
-use odf_node::gateway::Fetching;
+use odf_node::gateway::Audience;
 use odf_node::ipns::DEFAULT_TTL;
 use toml::Value;
 use url::Url;
@@ -19,6 +20,9 @@ use super::retention;
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest that several appends wait for one root. A name that lags by more is better moved by hand.
 const MAX_BATCH: Duration = Duration::from_secs(3600);
+
+/// Connections that can be asked for: with fewer a peer finds nobody, and each takes a descriptor and some memory.
+const CONNECTIONS: RangeInclusive<u32> = 4..=4096;
 
 /// The settings of one process.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +38,10 @@ pub(crate) struct Settings {
     pub(crate) mdns: bool,
     /// Whether `odfs node` helps others to be reached.
     pub(crate) public: bool,
+    /// Whether the peer does without what costs traffic for others: few connections, and nobody is served as a DHT server.
+    pub(crate) low_power: bool,
+    /// Connections open at the same time; `None` leaves it to the peer, or to `low_power`.
+    pub(crate) max_connections: Option<u32>,
     /// Whether own and followed names are said and heard over PubSub.
     pub(crate) pubsub: bool,
     /// Address of the HTTP gateway of `odfs node`.
@@ -45,7 +53,9 @@ pub(crate) struct Settings {
     /// Names that the gateway answers to, beside addresses, `localhost` and those that it is known by.
     pub(crate) gateway_hosts: Vec<String>,
     /// For whom the gateway gets from peers what is not here.
-    pub(crate) gateway_fetch: Fetching,
+    pub(crate) gateway_fetch: Audience,
+    /// Who may read the figures of the node.
+    pub(crate) gateway_metrics: Audience,
     /// Base URL of a public gateway that `odfs publish` prints links for, without a slash at its end; absent: none.
     pub(crate) gateway_public: Option<String>,
     /// `created_by` in the footer of Parquet slices.
@@ -85,12 +95,15 @@ impl Default for Settings {
             bootstrap_dataset: None,
             mdns: true,
             public: false,
+            low_power: false,
+            max_connections: None,
             pubsub: true,
             gateway_listen: "127.0.0.1:8080".to_owned(),
             gateway_url: None,
             gateway_proxies: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             gateway_hosts: Vec::new(),
-            gateway_fetch: Fetching::ThisMachine,
+            gateway_fetch: Audience::ThisMachine,
+            gateway_metrics: Audience::ThisMachine,
             gateway_public: None,
             parquet_created_by: None,
             source_http: HttpOptions::default(),
@@ -186,6 +199,30 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "network.maxConnections",
+        about: "connections to peers open at the same time, 4 at least; those you named do not count. Unset: 96, or 20 with \
+                network.lowPower",
+        show: |settings| settings.max_connections.map(|limit| Value::Integer(limit.into())),
+        set: |settings, value| {
+            let limit = value.as_integer().and_then(|limit| u32::try_from(limit).ok());
+            let limit = limit.filter(|limit| CONNECTIONS.contains(limit));
+            let (least, most) = (CONNECTIONS.start(), CONNECTIONS.end());
+            settings.max_connections =
+                Some(limit.ok_or_else(|| format!("a number from {least} to {most} is expected"))?);
+            Ok(())
+        },
+    },
+    Key {
+        name: "network.lowPower",
+        about: "for a machine on a metered link: keep few connections, and do not serve the public DHT even if others get \
+                through",
+        show: |settings| Some(Value::Boolean(settings.low_power)),
+        set: |settings, value| {
+            settings.low_power = value.as_bool().ok_or("true or false is expected")?;
+            Ok(())
+        },
+    },
+    Key {
         name: "network.pubsub",
         about: "tell connected peers of a new version the moment it is published, and hear of theirs",
         show: |settings| Some(Value::Boolean(settings.pubsub)),
@@ -250,20 +287,19 @@ pub(crate) const KEYS: &[Key] = &[
         name: "gateway.fetch",
         about: "for whom the gateway gets from peers what is not here: \"local\" for programs on this machine (for nobody if \
                 gateway.url says that a proxy is before it), true for whoever asks, false for nobody",
-        show: |settings| {
-            Some(match settings.gateway_fetch {
-                Fetching::Anybody => Value::Boolean(true),
-                Fetching::ThisMachine => Value::String(LOCAL.to_owned()),
-                Fetching::Nobody => Value::Boolean(false),
-            })
-        },
+        show: |settings| Some(audience_value(settings.gateway_fetch)),
         set: |settings, value| {
-            settings.gateway_fetch = match (value.as_str(), value.as_bool()) {
-                (Some(LOCAL), _) => Fetching::ThisMachine,
-                (_, Some(true)) => Fetching::Anybody,
-                (_, Some(false)) => Fetching::Nobody,
-                _ => return Err("true, false or \"local\" is expected".to_owned()),
-            };
+            settings.gateway_fetch = audience(&value)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.metrics",
+        about: "who may read `/metrics`: \"local\" for programs on this machine (nobody if gateway.url says that a proxy is before \
+                it), true for whoever asks, false for nobody",
+        show: |settings| Some(audience_value(settings.gateway_metrics)),
+        set: |settings, value| {
+            settings.gateway_metrics = audience(&value)?;
             Ok(())
         },
     },
@@ -453,6 +489,23 @@ pub(crate) const KEYS: &[Key] = &[
 fn duration(value: &Value) -> Result<Duration, String> {
     let wanted = || "a time such as 30s, 500ms or 5m is expected".to_owned();
     value.as_str().and_then(duration_of).ok_or_else(wanted)
+}
+
+fn audience_value(audience: Audience) -> Value {
+    match audience {
+        Audience::Anybody => Value::Boolean(true),
+        Audience::ThisMachine => Value::String(LOCAL.to_owned()),
+        Audience::Nobody => Value::Boolean(false),
+    }
+}
+
+fn audience(value: &Value) -> Result<Audience, String> {
+    match (value.as_str(), value.as_bool()) {
+        (Some(LOCAL), _) => Ok(Audience::ThisMachine),
+        (_, Some(true)) => Ok(Audience::Anybody),
+        (_, Some(false)) => Ok(Audience::Nobody),
+        _ => Err("true, false or \"local\" is expected".to_owned()),
+    }
 }
 
 fn list_value(list: &[String]) -> Value {

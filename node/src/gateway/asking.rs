@@ -48,15 +48,26 @@ pub(super) const AHEAD: Room = Room {
     many: MAX_BLOCKS_AHEAD / 4 * 3,
 };
 
-/// For whom a gateway asks peers for what is not here.
+/// Whom something is done for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fetching {
+pub enum Audience {
     /// For whoever asks.
     Anybody,
     /// For programs on this machine: others are served what is here.
     ThisMachine,
     /// For nobody.
     Nobody,
+}
+
+impl Audience {
+    /// Whether whoever asks from this address is among them.
+    pub fn has(self, client: IpAddr) -> bool {
+        match self {
+            Self::Anybody => true,
+            Self::ThisMachine => client.to_canonical().is_loopback(),
+            Self::Nobody => false,
+        }
+    }
 }
 
 /// How a gateway behaves.
@@ -71,7 +82,7 @@ pub struct Options {
     /// dag-cbor block too. Without it such requests get 406 and 501, as IPIP-524 has it for public gateways.
     pub convert: bool,
     /// For whom peers are asked.
-    pub fetching: Fetching,
+    pub fetching: Audience,
     /// Proxies whose word is taken for where a request comes from.
     pub proxies: Vec<IpAddr>,
 }
@@ -82,7 +93,7 @@ impl Default for Options {
             block_limit: Duration::from_secs(60),
             name_limit: Duration::from_secs(60),
             convert: true,
-            fetching: Fetching::ThisMachine,
+            fetching: Audience::ThisMachine,
             proxies: Vec::new(),
         }
     }
@@ -171,13 +182,12 @@ impl<S: Source> Asking<S> {
         late: impl Fn() -> String,
         asked: impl Future<Output = Result<T, SourceError>>,
     ) -> Result<T, SourceError> {
-        let whom = match self.gateway.options.fetching {
-            Fetching::Anybody => None,
-            Fetching::ThisMachine if self.client.to_canonical().is_loopback() => None,
-            Fetching::ThisMachine => Some("for others than this machine"),
-            Fetching::Nobody => Some("from peers"),
-        };
-        if let Some(whom) = whom {
+        let audience = self.gateway.options.fetching;
+        if !audience.has(self.client) {
+            let whom = match audience {
+                Audience::Nobody => "from peers",
+                _ => "for others than this machine",
+            };
             return Err(SourceError::NotFound(format!(
                 "{what} is not here, and this gateway gets nothing {whom}; its owner changes that with `odfs config set \
                  gateway.fetch true`"

@@ -110,6 +110,8 @@ pub(crate) struct Driver {
     pub(crate) signs: watch::Sender<Signs>,
     /// Whether others are helped to be reached.
     pub(crate) public: bool,
+    /// Whether others may ask this peer as a server of the public DHT.
+    pub(crate) serves_dht: bool,
     pub(crate) said: mpsc::Receiver<PubSubCommand>,
     pub(crate) heard: mpsc::Sender<PubSubEvent>,
     pub(crate) state: State,

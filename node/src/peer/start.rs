@@ -72,6 +72,7 @@ pub struct Builder {
     bootstrap_last: Vec<Multiaddr>,
     mdns: bool,
     public: bool,
+    serves_dht: bool,
     pubsub: bool,
     max_connections: u32,
     idle_timeout: Duration,
@@ -121,6 +122,7 @@ impl Builder {
             bootstrap_last: Vec::new(),
             mdns: true,
             public: false,
+            serves_dht: true,
             pubsub: true,
             max_connections: DEFAULT_MAX_CONNECTIONS,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
@@ -175,6 +177,13 @@ impl Builder {
     /// Default: no.
     pub fn public(mut self, yes: bool) -> Self {
         self.public = yes;
+        self
+    }
+
+    /// Whether the public DHT is served while others get through to this peer. One on a link that costs money only asks, as
+    /// one that nobody gets through to. Default: yes.
+    pub fn serves_dht(mut self, yes: bool) -> Self {
+        self.serves_dht = yes;
         self
     }
 
@@ -305,6 +314,7 @@ impl Builder {
             remembered: remembered.clone(),
             signs: signs_sender,
             public: self.public,
+            serves_dht: self.serves_dht,
             said: swarm_end.commands,
             heard: swarm_end.events,
             state: State::default(),

@@ -67,8 +67,8 @@ impl Guard {
 
     /// Whether this many bytes can be written without touching what is to be left free.
     pub(super) fn has_room_for(&self, bytes: u64) -> bool {
-        let free = self.disk.free_bytes(&self.root);
-        free.is_none_or(|free| free > self.min_free_bytes.saturating_add(bytes))
+        self.free_bytes()
+            .is_none_or(|free| free > self.min_free_bytes.saturating_add(bytes))
     }
 
     /// Refuses to go on when less than the reserve is free, or when a sync failed before: sled's files do not go through
@@ -88,8 +88,12 @@ impl Guard {
 
     /// Whether less than the reserve is free.
     pub(super) fn is_short(&self) -> bool {
-        let free = self.disk.free_bytes(&self.root);
-        free.is_some_and(|free| free < self.min_free_bytes)
+        self.free_bytes().is_some_and(|free| free < self.min_free_bytes)
+    }
+
+    /// Bytes that are free where the store is, if the system says.
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        self.disk.free_bytes(&self.root)
     }
 }
 

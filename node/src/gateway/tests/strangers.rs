@@ -7,7 +7,7 @@ use futures::future::join_all;
 use super::*;
 
 /// A gateway behind a proxy on this machine, so that a request says whose it is.
-async fn behind_a_proxy(shelf: Shelf, fetching: Fetching) -> Server {
+async fn behind_a_proxy(shelf: Shelf, fetching: Audience) -> Server {
     let options = Options {
         fetching,
         proxies: vec![IpAddr::from([127, 0, 0, 1])],
@@ -22,7 +22,7 @@ async fn clients_that_wait_for_what_nobody_has_refuse_nobody_else() {
     let file = shelf.file(b"text\n");
     let other = shelf.file(b"other\n");
     shelf.stuck.insert(file.cid);
-    let server = Arc::new(behind_a_proxy(shelf, Fetching::Anybody).await);
+    let server = Arc::new(behind_a_proxy(shelf, Audience::Anybody).await);
     let path = format!("/ipfs/{}", file.cid);
     let ask = |client: String| {
         let (server, path) = (Arc::clone(&server), path.clone());
@@ -53,9 +53,9 @@ async fn clients_that_wait_for_what_nobody_has_refuse_nobody_else() {
 #[tokio::test]
 async fn nothing_is_fetched_for_those_for_whom_it_is_not() {
     for (fetching, local, stranger) in [
-        (Fetching::Anybody, 200, 200),
-        (Fetching::ThisMachine, 200, 404),
-        (Fetching::Nobody, 404, 404),
+        (Audience::Anybody, 200, 200),
+        (Audience::ThisMachine, 200, 404),
+        (Audience::Nobody, 404, 404),
     ] {
         let mut shelf = Shelf::default();
         let (root, _) = published(&mut shelf);

@@ -145,7 +145,7 @@ impl Driver {
     pub(super) fn look_whether_reached(&mut self) {
         let now = Instant::now();
         let reached = self.state.reachable.is_reached(now);
-        self.swarm.behaviour_mut().wan.serve(reached);
+        self.swarm.behaviour_mut().wan.serve(reached && self.serves_dht);
         if reached {
             for listener in self.state.reachable.relays.keys().copied().collect::<Vec<_>>() {
                 self.swarm.remove_listener(listener);
