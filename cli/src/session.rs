@@ -361,6 +361,7 @@ impl Session {
                 bootstrap,
                 bootstrap_dataset,
                 mdns,
+                port_mapping,
                 public,
                 low_power,
                 max_connections,
@@ -387,6 +388,7 @@ impl Session {
                 )?)
                 .bootstrap_last(last.unwrap_or_default())
                 .mdns(*mdns)
+                .port_mapping(*port_mapping)
                 .public(helps)
                 .serves_dht(!low_power)
                 .pubsub(*pubsub)

@@ -15,6 +15,7 @@
 //! process may run several. One task, the driver, owns the swarm; everything else talks to it through bounded queues.
 
 mod driver;
+mod portmap;
 mod remembered;
 mod search;
 mod start;

@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) bootstrap_dataset: Option<String>,
     /// Whether peers on the local network are found by mDNS.
     pub(crate) mdns: bool,
+    /// Whether a router that speaks UPnP is asked to open a port.
+    pub(crate) port_mapping: bool,
     /// Whether `odfs node` helps others to be reached.
     pub(crate) public: bool,
     /// Whether the peer does without what costs traffic for others: few connections, and nobody is served as a DHT server.
@@ -94,6 +96,7 @@ impl Default for Settings {
             bootstrap: None,
             bootstrap_dataset: None,
             mdns: true,
+            port_mapping: true,
             public: false,
             low_power: false,
             max_connections: None,
@@ -186,6 +189,15 @@ pub(crate) const KEYS: &[Key] = &[
         show: |settings| Some(Value::Boolean(settings.mdns)),
         set: |settings, value| {
             settings.mdns = value.as_bool().ok_or("true or false is expected")?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "network.portMapping",
+        about: "ask the router at home (UPnP) to let others in, while a node runs that is to be of the public network",
+        show: |settings| Some(Value::Boolean(settings.port_mapping)),
+        set: |settings, value| {
+            settings.port_mapping = value.as_bool().ok_or("true or false is expected")?;
             Ok(())
         },
     },

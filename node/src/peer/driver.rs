@@ -125,6 +125,8 @@ pub(crate) struct State {
     named: HashSet<PeerId>,
     redial: Redial,
     observed: Observed,
+    /// Addresses that the router leads here.
+    mapped: Vec<Multiaddr>,
     reachable: Reachable,
     /// Who has a place at this relay.
     relayed_for: HashSet<PeerId>,
@@ -150,6 +152,7 @@ impl Default for State {
             named: HashSet::new(),
             redial: Redial::default(),
             observed: Observed::default(),
+            mapped: Vec::new(),
             reachable: Reachable::default(),
             relayed_for: HashSet::new(),
             identified: None,
@@ -241,6 +244,7 @@ impl Driver {
             Command::Peers { reply } => {
                 let _ = reply.send(self.state.peers.values().map(|peer| peer.info.clone()).collect());
             }
+            Command::Mapped { addresses } => self.on_mapped(addresses),
             Command::Walk { network, walk } => {
                 let behaviour = self.swarm.behaviour_mut();
                 let dht = match network {

@@ -8,6 +8,7 @@ use libp2p::identity::Keypair;
 use tokio::sync::{mpsc, watch};
 
 use super::driver::{Driver, State};
+use super::portmap;
 use super::remembered::{self, Remembered};
 use super::{Inner, Node};
 use crate::clock::Clock;
@@ -71,6 +72,7 @@ pub struct Builder {
     bootstrap: Vec<Multiaddr>,
     bootstrap_last: Vec<Multiaddr>,
     mdns: bool,
+    port_mapping: bool,
     public: bool,
     serves_dht: bool,
     pubsub: bool,
@@ -121,6 +123,7 @@ impl Builder {
             bootstrap: BOOTSTRAP_PEERS.iter().filter_map(|text| text.parse().ok()).collect(),
             bootstrap_last: Vec::new(),
             mdns: true,
+            port_mapping: true,
             public: false,
             serves_dht: true,
             pubsub: true,
@@ -169,6 +172,13 @@ impl Builder {
     /// warning in the log and goes on without.
     pub fn mdns(mut self, yes: bool) -> Self {
         self.mdns = yes;
+        self
+    }
+
+    /// Whether a router that speaks UPnP is asked to lead a port here, if the peer is to be of a public network and listens at
+    /// private addresses alone. Default: yes.
+    pub fn port_mapping(mut self, yes: bool) -> Self {
+        self.port_mapping = yes;
         self
     }
 
@@ -336,6 +346,10 @@ impl Builder {
                 blocking(move || records.write_out()).await;
             }),
         ];
+        if self.port_mapping && expected.wan {
+            let (commands, stopped) = (command_sender.clone(), listening_stop.clone());
+            tasks.push(tokio::spawn(portmap::run(listening.clone(), commands, stopped)));
+        }
         if let Some(listener) = listener {
             tasks.push(tokio::spawn(until_stopped(listening_stop, listener.run())));
         }

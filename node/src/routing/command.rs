@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Disconnect { peer: PeerId, reply: oneshot::Sender<bool> },
     /// The peers that are connected.
     Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
+    /// The router leads these addresses here from now on, and no others.
+    Mapped { addresses: Vec<Multiaddr> },
     /// Ask one of the DHTs.
     Walk { network: Network, walk: Walk },
 }

@@ -166,8 +166,15 @@ impl Driver {
             self.swarm.add_external_address(address);
         }
         for address in change.gone {
-            self.swarm.remove_external_address(&address);
+            if !self.state.mapped.contains(&address) {
+                self.swarm.remove_external_address(&address);
+            }
         }
+        self.note_external();
+    }
+
+    /// Has others told where this peer is seen now.
+    pub(super) fn note_external(&mut self) {
         let confirmed: Vec<Multiaddr> = self.swarm.external_addresses().cloned().collect();
         self.external
             .send_if_modified(|known| std::mem::replace(known, confirmed.clone()) != confirmed);

@@ -62,6 +62,22 @@ impl Driver {
         }
     }
 
+    /// The router leads these addresses here from now on, and no others.
+    pub(super) fn on_mapped(&mut self, addresses: Vec<Multiaddr>) {
+        let before = std::mem::replace(&mut self.state.mapped, addresses.clone());
+        for gone in before.iter().filter(|address| !addresses.contains(address)) {
+            self.swarm.remove_external_address(gone);
+        }
+        for address in addresses {
+            if !before.contains(&address) {
+                tracing::debug!(%address, "the router leads here");
+                self.have_dialled_back(&address);
+                self.swarm.add_external_address(address);
+            }
+        }
+        self.note_external();
+    }
+
     pub(super) fn on_dialled_back(&mut self, event: autonat::v2::client::Event) {
         let autonat::v2::client::Event {
             tested_addr: address,
