@@ -5,6 +5,7 @@
 //! anything but loopback and namespaces that a test made itself. Whatever is started is killed and whatever is made
 //! is removed when its value goes away, also when a test fails half-way.
 
+pub mod clock;
 pub mod content;
 pub mod differential;
 pub mod failure;
@@ -21,6 +22,7 @@ pub mod terminal;
 pub mod trial;
 pub mod workspace;
 
+pub use clock::Clock;
 pub use failure::{Failure, Outcome};
 pub use helia::Helia;
 pub use kubo::Kubo;

@@ -6,7 +6,7 @@ pub mod disk;
 use self::disk::Disk;
 use crate::peers::odfs_binary;
 use crate::process::{Finished, Running, run};
-use crate::{Failure, Outcome};
+use crate::{Clock, Failure, Outcome};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,8 @@ pub struct Workspace {
     disk: Option<Disk>,
     dir: TempDir,
     reach: Reach,
+    /// What its commands have in their environment besides.
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 /// The folders of a workspace as they once were.
@@ -67,6 +69,12 @@ impl Workspace {
         Self::with(Reach::Namespace(name.to_owned()))
     }
 
+    /// The same, whose commands go by this clock.
+    pub fn by(mut self, clock: &Clock) -> Self {
+        self.environment.extend(clock.environment());
+        self
+    }
+
     /// A workspace on a disk of `bytes` bytes, or nothing when this user may not mount one and need not; then the
     /// test has been reported as skipped.
     ///
@@ -83,7 +91,12 @@ impl Workspace {
     }
 
     fn at(dir: TempDir, reach: Reach, disk: Option<Disk>) -> Outcome<Self> {
-        let workspace = Self { disk, dir, reach };
+        let workspace = Self {
+            disk,
+            dir,
+            reach,
+            environment: Vec::new(),
+        };
         fs::create_dir_all(workspace.store())?;
         fs::create_dir(workspace.home())?;
         workspace.know(&[])?;
@@ -203,6 +216,7 @@ impl Workspace {
                 command.env(kept, value);
             }
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
             .env("LANG", "C.UTF-8")
             .env("NO_COLOR", "1")

@@ -3,6 +3,7 @@
 //! One binary for all of them. A test that needs a foreign peer says so on the terminal when it has none, and fails
 //! under `cargo xtask test` and in CI.
 
+mod absence;
 mod browser;
 mod churn;
 mod clone;

@@ -51,7 +51,7 @@ const MAX_ANNOUNCEMENTS: usize = 16;
 /// Keys that are taken from the schedule at once: nobody begins another walk while the last of these are under way.
 const DUE_AT_ONCE: usize = 16 * MAX_ANNOUNCEMENTS;
 /// How often the schedule is looked at when nothing happens; it bounds how late a laptop that slept finds out.
-const SCHEDULE_TICK: Duration = Duration::from_secs(60);
+const SCHEDULE_TICK: Duration = Duration::from_secs(5);
 
 /// Why routing cannot answer.
 #[derive(Debug, thiserror::Error)]

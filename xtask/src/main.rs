@@ -8,6 +8,7 @@ mod bench;
 mod cargo;
 mod check;
 mod peers;
+mod soak;
 mod test;
 
 use interop_tests::Failure;
@@ -27,6 +28,7 @@ cargo xtask TASK
       --lengths LIST metadata blocks at which `scale` measures (10,1000,10000,100000)
       --flights FILE real flights for `ingest`: Parquet with date, delay, distance, origin, destination
       --duckdb PYTHON the same tables beside DuckDB, by a Python that has it (pip install duckdb)
+  soak [MINUTES]   eight nodes that publish, follow and pull for half an hour; fails when one of them grows
   check            what the tree looks like (crates, arrows, circles), then formatting, lints and documentation, as
                    CI checks them
 ";
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         }),
         "test" => test::run_tests(rest),
         "bench" => bench::run(rest),
+        "soak" => soak::run(rest),
         "check" if rest.is_empty() => check::run_checks(),
         _ => {
             eprint!("{USAGE}");

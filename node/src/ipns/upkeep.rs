@@ -16,7 +16,7 @@ use crate::threads::blocking;
 /// An own record with less time left than this is signed anew: half its life.
 const RENEW_BEFORE: Duration = Duration::from_secs(15 * 24 * 3600);
 /// How often due names are looked for when nothing happens; it bounds how late a laptop that slept finds out.
-const TICK: Duration = Duration::from_secs(60);
+const TICK: Duration = Duration::from_secs(5);
 /// Names looked after at the same time.
 const MAX_AT_ONCE: usize = 4;
 /// How long the network is asked for a newer record before the known one is put.

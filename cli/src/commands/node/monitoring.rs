@@ -71,7 +71,7 @@ async fn health(State(watched): State<Arc<Watched>>) -> Response {
 
 async fn figures(State(watched): State<Arc<Watched>>, request: Request) -> Response {
     let client = odf_doors::client(request.extensions(), request.headers(), &watched.proxies);
-    if !watched.audience.has(client.address) {
+    if !client.address.is_some_and(|address| watched.audience.has(address)) {
         let reason = "the figures of this node are not for you; its owner changes that with `odfs config set \
                       gateway.metrics true`\n";
         return (StatusCode::FORBIDDEN, reason).into_response();

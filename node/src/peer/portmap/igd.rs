@@ -177,10 +177,10 @@ fn elements(xml: &str, mut tell: impl FnMut(&str, &str)) {
     loop {
         match reader.read_event() {
             Ok(Event::Start(_)) => content.clear(),
-            Ok(Event::Text(text)) => content.push_str(&String::from_utf8_lossy(&text)),
+            Ok(Event::Text(text)) => content.push_str(&text),
             Ok(Event::End(end)) => {
                 let name = end.local_name();
-                tell(&String::from_utf8_lossy(name.as_ref()), content.trim());
+                tell(name.as_ref(), content.trim());
                 content.clear();
             }
             Ok(Event::Eof) | Err(_) => return,
