@@ -5,14 +5,13 @@
 //! is not remembered: that is read each time.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
 use odf_disk::{Access, read_small};
 use odf_metadata::DatasetId;
+use rustix::fs::{AtFlags, Mode, OFlags, open, statat};
 use serde::{Deserialize, Serialize};
 
 use super::listing::Listed;
@@ -45,6 +44,8 @@ struct Record {
 /// What was seen the last time.
 #[derive(Default)]
 pub(super) struct Seen {
+    /// The directory of datasets, from which the way to their files is short: most of the time goes into that.
+    datasets: Option<OwnedFd>,
     text: Vec<u8>,
     /// Where the record of each dataset lies in it.
     records: BTreeMap<DatasetId, Range<usize>>,
@@ -65,7 +66,11 @@ impl Seen {
             begin += line.len();
             records.insert(DatasetId::from_multibase(std::str::from_utf8(id).ok()?).ok()?, at);
         }
-        Some(Self { text, records })
+        Some(Self {
+            datasets: None,
+            text,
+            records,
+        })
     }
 
     fn text_of(&self, id: &DatasetId) -> Option<&[u8]> {
@@ -92,31 +97,32 @@ pub(super) struct Look {
 }
 
 impl Look {
-    fn of(id: &DatasetId, dir: &Path) -> Option<Self> {
+    fn of(id: &DatasetId, datasets: &OwnedFd) -> Option<Self> {
         // In the directory itself is what notes damage, and a chain that is about to take the place of the other.
-        let files = ["", "refs/head", "chain", "info/alias", "info/config"];
+        let files = ["", "/refs/head", "/chain", "/info/alias", "/info/config"];
+        let dir = id.to_multibase();
         let mut numbers = Vec::new();
         let mut changed = Some(SystemTime::UNIX_EPOCH);
         for file in files {
-            let Ok(found) = fs::metadata(dir.join(file)) else {
+            let Ok(found) = statat(datasets, format!("{dir}{file}"), AtFlags::empty()) else {
                 // Nothing is pulled or pushed without one.
-                if file == "info/config" {
+                if file == "/info/config" {
                     continue;
                 }
                 return None;
             };
             for number in [
-                found.dev().cast_signed(),
-                found.ino().cast_signed(),
-                found.size().cast_signed(),
-                found.mtime(),
-                found.mtime_nsec(),
-                found.ctime(),
-                found.ctime_nsec(),
+                i128::from(found.st_dev),
+                i128::from(found.st_ino),
+                i128::from(found.st_size),
+                i128::from(found.st_mtime),
+                i128::from(found.st_mtime_nsec),
+                i128::from(found.st_ctime),
+                i128::from(found.st_ctime_nsec),
             ] {
                 numbers.extend_from_slice(&number.to_le_bytes());
             }
-            let at = u64::try_from(found.ctime()).ok();
+            let at = u64::try_from(found.st_ctime).ok();
             let at = at.and_then(|at| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(at)));
             changed = changed.zip(at).map(|(changed, at)| changed.max(at));
         }
@@ -141,7 +147,11 @@ impl Catalog {
             return Seen::default();
         };
         let text = read_small(&mark.beside(FILE), MAX_FILE_BYTES).ok().flatten();
-        text.and_then(Seen::read).unwrap_or_default()
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Seen {
+            datasets: open(&self.dir, flags, Mode::empty()).ok(),
+            ..text.and_then(Seen::read).unwrap_or_default()
+        }
     }
 
     /// A dataset of a listing, read only if its files look otherwise than they did.
@@ -154,18 +164,13 @@ impl Catalog {
 
     /// How a dataset looks, and what is remembered of it if it looked so then.
     fn remembered(&self, id: &DatasetId, seen: &Seen) -> (Option<Look>, Option<Listed>) {
-        // Without a memory to compare with or to write nobody has a use for it.
-        if self.medium.mark.is_none() {
-            return (None, None);
-        }
-        let dir = self.dataset_dir(id);
-        let look = Look::of(id, &dir);
+        let look = seen.datasets.as_ref().and_then(|datasets| Look::of(id, datasets));
         let record = look.as_ref().and_then(|look| seen.of(id, look.check));
         let listed = record.and_then(|record| {
             let entry = Entry {
                 id: *id,
                 name: Some(record.name.parse::<DatasetName>().ok()?),
-                dir,
+                dir: self.dataset_dir(id),
                 head: Some(record.summary.head),
                 damaged: None,
             };

@@ -80,13 +80,16 @@ fn computed(catalog: &Catalog, key: u8, name: &str, from: &DatasetId) -> Dataset
     let transform = SetTransform {
         inputs: vec![TransformInput {
             dataset_ref: from.to_string(),
-            alias: None,
+            alias: Some("input".to_owned()),
         }],
         transform: Transform::Sql(odf_metadata::TransformSql {
             engine: "datafusion".to_owned(),
             version: None,
-            query: Some("select 1".to_owned()),
-            queries: None::<Vec<SqlQueryStep>>,
+            query: None,
+            queries: Some(vec![SqlQueryStep {
+                alias: None,
+                query: "select 1".to_owned(),
+            }]),
             temporal_tables: None,
         }),
     };
