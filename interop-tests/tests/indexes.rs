@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use interop_tests::workspace::dataset::tree;
 use interop_tests::{Outcome, Workspace};
@@ -14,6 +15,8 @@ type Files = BTreeMap<String, Vec<u8>>;
 
 /// More metadata blocks than a chain has without an index.
 const ROWS: usize = 140;
+/// Longer than files may be changed again and look the same.
+const SETTLED: Duration = Duration::from_millis(2_200);
 /// Exit code of a dataset that is not here.
 const NOT_FOUND: i32 = 3;
 
@@ -174,5 +177,57 @@ fn whatever_a_killed_node_remembered_of_names_the_datasets_decide() -> Outcome {
         node.process.kill()?;
         right()?;
     }
+    workspace.odfs(["verify", "--all"]).map(drop)
+}
+
+#[test]
+fn whatever_is_left_of_what_was_seen_of_datasets_a_listing_says_what_they_are() -> Outcome {
+    let workspace = Workspace::new()?;
+    for (name, n) in [("a", 1), ("b", 2), ("c", 3)] {
+        add(&workspace, name)?;
+        push(&workspace, name, n..n + 1)?;
+    }
+    let listed = || workspace.odfs(["list", "--wide", "-o", "json"]).map(|said| said.text());
+    let answers = || -> Outcome<Vec<String>> {
+        let row = |name: &str| workspace.odfs(["tail", name, "-o", "ndjson"]).map(|said| said.text());
+        Ok(vec![row("a")?, row("b")?, row("c")?, listed()?])
+    };
+    // What was changed just now is not remembered.
+    std::thread::sleep(SETTLED);
+    let through = answers()?;
+    let files = ["datasets.names", "datasets.seen"].map(|name| workspace.store().join(name));
+    let whole = [fs::read(&files[0])?, fs::read(&files[1])?];
+    for (path, whole) in files.iter().zip(&whole) {
+        let mut changed = whole.clone();
+        changed[whole.len() / 2] ^= 1;
+        let torn = [&whole[..whole.len() / 2], &vec![0; whole.len() - whole.len() / 2][..]].concat();
+        for (what, left) in [
+            ("cut", Some(&whole[..whole.len() / 2])),
+            ("not all on the disk", Some(&torn[..])),
+            ("with a byte that is wrong", Some(&changed[..])),
+            ("empty", Some(&[][..])),
+            ("not there", None),
+        ] {
+            match left {
+                Some(left) => fs::write(path, left)?,
+                None => fs::remove_file(path)?,
+            }
+            assert_eq!(answers()?, through, "{}: {what}", path.display());
+            // Nothing that was there is free, or gone.
+            assert!(workspace.run(["rename", "a", "b"])?.code() != Some(0), "{what}");
+        }
+    }
+    // Those of before datasets had other names, came and went.
+    workspace.odfs(["rename", "a", "d"])?;
+    workspace.odfs(["delete", "b", "--yes"])?;
+    add(&workspace, "a")?;
+    let now = listed()?;
+    for (path, whole) in files.iter().zip(&whole) {
+        fs::write(path, whole)?;
+    }
+    assert_eq!(listed()?, now);
+    assert_eq!(workspace.run(["tail", "b"])?.code(), Some(NOT_FOUND));
+    assert!(workspace.run(["rename", "c", "d"])?.code() != Some(0));
+    workspace.odfs(["rename", "c", "b"])?;
     workspace.odfs(["verify", "--all"]).map(drop)
 }

@@ -292,13 +292,12 @@ pub fn kept(store: &Store) -> Result<Vec<NameStatus>, StoreError> {
     kept_in(&States::new(store.table(TABLE)?))
 }
 
-/// The names that were published from `store` and are no longer. Needs no running peer.
+/// The names that were published from `store` and are no longer, however many others there are. Needs no running peer.
 ///
 /// # Errors
-/// The store cannot be read.
+/// The store cannot be read; or written, the first time after an update.
 pub fn withdrawn(store: &Store) -> Result<Vec<Name>, StoreError> {
-    let all = States::new(store.table(TABLE)?).all()?.into_iter();
-    Ok(all.filter(|(_, entry)| entry.withdrawn).map(|(name, _)| name).collect())
+    States::new(store.table(TABLE)?).withdrawn()
 }
 
 /// Whether a name that is own or followed, as `store` remembers it, stands for `root` or something below it. However many

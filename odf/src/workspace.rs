@@ -140,8 +140,8 @@ impl Workspace {
         now: Timestamp,
         progress: &mut OnProgress<'_>,
     ) -> Result<(Dataset, Growth), TakeError> {
-        match self.catalog().find_entry(name.as_str()) {
-            Ok(entry) => {
+        match self.catalog().named(name)? {
+            Some(entry) => {
                 let mut dataset = self.catalog().open_entry(&entry)?;
                 check_ground(&dataset)?;
                 let ingested = on_ground(&dataset, |ground| {
@@ -150,7 +150,7 @@ impl Workspace {
                 let growth = commit(&mut dataset, ingested)?;
                 Ok((dataset, growth))
             }
-            Err(CatalogError::Unknown { .. }) => {
+            None => {
                 let (id, made) = self.new_id(name)?;
                 let taken = self.make(id, name, source, options, now, progress);
                 if let (Err(_), Some(key)) = (&taken, made) {
@@ -158,7 +158,6 @@ impl Workspace {
                 }
                 taken
             }
-            Err(error) => Err(error.into()),
         }
     }
 

@@ -60,8 +60,11 @@ fn delete(args: &DeleteArgs, told: &mut Vec<Value>, session: &Session, io: &mut 
         }
         entries(&rest, session)?
     };
-    let lineage = Lineage::of(catalog)?;
     let ids: Vec<DatasetId> = asked.iter().map(|entry| entry.id).collect();
+    let lineage = match args.all {
+        true => Lineage::of(catalog)?,
+        false => Lineage::below(catalog, &ids)?,
+    };
     // What is computed from a dataset goes before it, so nothing is ever left without its input.
     let order = lineage.downstream(&ids);
     if !args.recursive {
@@ -74,11 +77,8 @@ fn delete(args: &DeleteArgs, told: &mut Vec<Value>, session: &Session, io: &mut 
             }
         }
     }
-    let here = catalog.entries()?;
     let order = order.iter().filter(|id| args.recursive || ids.contains(id));
-    let gone: Vec<&Entry> = order
-        .filter_map(|id| here.iter().find(|entry| entry.id == *id))
-        .collect();
+    let gone: Vec<Entry> = order.filter_map(|id| catalog.entry_of(id)).collect();
     if gone.is_empty() {
         io.say("there is nothing to delete");
         return Ok(());

@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 
 use clap::{Args, ValueEnum};
-use odf::catalog::CatalogError;
 use odf::dataset::{Dataset, DatasetName};
 use odf::ingest::source::{Phase, Progress, ReadOptions};
 use odf::ingest::taken::{Check, STATE_KIND, waiting};
@@ -457,11 +456,9 @@ pub(super) fn say_filled(dataset: &Dataset, rows: u64, hint: &str, io: &mut Io) 
 }
 
 fn find(name: &DatasetName, session: &Session) -> Result<Option<Dataset>, Failure> {
-    match session.workspace()?.catalog().find(name.as_str()) {
-        Ok(dataset) => Ok(Some(dataset)),
-        Err(CatalogError::Unknown { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let catalog = session.workspace()?.catalog();
+    let found = catalog.named(name)?.map(|entry| catalog.open_entry(&entry));
+    Ok(found.transpose()?)
 }
 
 /// The dataset's own key, if it is here.

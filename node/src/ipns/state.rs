@@ -1,8 +1,8 @@
 //! What is remembered of each name, on disk.
 //!
 //! Beside the names are, in the same table, the roots that own and followed ones stand for, so that whoever wants to know
-//! whether a root is named need not look at all names. Such an entry is written in one step with that of its name and counts
-//! only if the name says the same.
+//! whether a root is named need not look at all names; and so are those that were withdrawn. Such an entry is written in one step
+//! with that of its name and counts only if the name says the same.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -27,6 +27,8 @@ pub(super) const MAX_UNSEEN: usize = 256;
 /// What the key of a root that a name stands for begins with; no multihash of a name does, and all are before it. Alone it
 /// says that every name that is kept has its root here.
 const ROOTS: u8 = 0xff;
+/// What the key of a withdrawn name begins with beside its own; else as [`ROOTS`].
+const WITHDRAWN: u8 = 0xfe;
 
 /// What is known here of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -269,6 +271,8 @@ impl States {
         let mut entry = known.clone().unwrap_or_default();
         let result = change(&mut entry);
         if known.as_ref() != Some(&entry) {
+            // Now, since whoever only reads may end without a flush.
+            self.find_withdrawn()?;
             if stored.is_none() && !entry.is_kept() {
                 self.make_room()?;
             }
@@ -277,6 +281,9 @@ impl States {
             if !before.stands_as(&entry) {
                 changes.extend(before.root(name).map(|root| (root_key(&root, name), None)));
                 changes.extend(entry.root(name).map(|root| (root_key(&root, name), Some(Vec::new()))));
+            }
+            if before.withdrawn != entry.withdrawn {
+                changes.push((withdrawn_key(name), entry.withdrawn.then(Vec::new)));
             }
             // Encoding plain integers, booleans and bytes has no way to fail.
             changes.push((key, Some(serde_ipld_dagcbor::to_vec(&entry).unwrap_or_default())));
@@ -325,6 +332,7 @@ impl States {
         let before = self.get(name)?.unwrap_or_default();
         let mut changes = vec![(key(name), None)];
         changes.extend(before.root(name).map(|root| (root_key(&root, name), None)));
+        changes.extend(before.withdrawn.then(|| (withdrawn_key(name), None)));
         self.table.apply(&changes)?;
         self.note_due(name, &before, &Known::default());
         Ok(())
@@ -348,6 +356,32 @@ impl States {
         Ok(false)
     }
 
+    /// Makes the entries of the names that were withdrawn, unless they are there: earlier versions had none.
+    fn find_withdrawn(&self) -> Result<(), StoreError> {
+        if self.table.get(&[WITHDRAWN])?.is_some() {
+            return Ok(());
+        }
+        let all = self.all()?.into_iter().filter(|(_, entry)| entry.withdrawn);
+        let mut changes: Vec<Change> = all.map(|(name, _)| (withdrawn_key(&name), Some(Vec::new()))).collect();
+        changes.push((vec![WITHDRAWN], Some(Vec::new())));
+        self.table.apply(&changes)
+    }
+
+    /// The names that were withdrawn, without a look at the others.
+    pub(super) fn withdrawn(&self) -> Result<Vec<Name>, StoreError> {
+        self.find_withdrawn()?;
+        let mut withdrawn = Vec::new();
+        for stored in self.table.scan_prefix(&[WITHDRAWN]) {
+            let (key, _) = stored?;
+            if let Ok(name) = PeerId::from_bytes(&key[1..]).map(Name::from_peer_id)
+                && self.get(&name)?.is_some_and(|entry| entry.withdrawn)
+            {
+                withdrawn.push(name);
+            }
+        }
+        Ok(withdrawn)
+    }
+
     /// Makes the entries of all roots: earlier versions had none. What changes meanwhile has its own.
     fn find_roots(&self) -> Result<(), StoreError> {
         let roots = self.all()?.into_iter().filter_map(|(name, entry)| {
@@ -363,7 +397,7 @@ impl States {
         let mut all = Vec::new();
         for stored in self.table.scan_prefix(&[]) {
             let (key, value) = stored?;
-            if key.first() == Some(&ROOTS) {
+            if key.first() >= Some(&WITHDRAWN) {
                 break;
             }
             if let (Ok(name), Some(entry)) = (PeerId::from_bytes(&key).map(Name::from_peer_id), decode(&value)) {
@@ -378,7 +412,7 @@ impl States {
         let (mut own, mut followed) = (Vec::new(), Vec::new());
         for stored in self.table.scan_prefix(&[]).take(looked_at) {
             let (key, value) = stored?;
-            if key.first() == Some(&ROOTS) || followed.len() >= most {
+            if key.first() >= Some(&WITHDRAWN) || followed.len() >= most {
                 break;
             }
             match (PeerId::from_bytes(&key).map(Name::from_peer_id), decode(&value)) {
@@ -412,6 +446,10 @@ fn key(name: &Name) -> Vec<u8> {
 /// What the keys of all names that stand for a root begin with. No CID is the beginning of another.
 fn root_prefix(root: &Cid) -> Vec<u8> {
     [&[ROOTS], &root.to_bytes()[..]].concat()
+}
+
+fn withdrawn_key(name: &Name) -> Vec<u8> {
+    [&[WITHDRAWN], &key(name)[..]].concat()
 }
 
 fn root_key(root: &Cid, name: &Name) -> Vec<u8> {
@@ -498,6 +536,34 @@ mod tests {
         assert_eq!(roots_kept(&table), 1, "nothing is left of roots that are not named");
         states.update(&other, |entry| entry.followed = true).unwrap();
         assert_eq!(named(), [false, false, true]);
+    }
+
+    #[test]
+    fn the_names_that_were_withdrawn_are_known_without_looking_at_the_others() {
+        let table = Table::in_memory();
+        let states = States::new(table.clone());
+        let [a, b, c] = [0; 3].map(|_| key_and_name().1);
+        let set = |name: &Name, withdrawn| states.update(name, |entry| entry.withdrawn = withdrawn).unwrap();
+        // As an earlier version wrote it.
+        let entry = Known {
+            withdrawn: true,
+            ..Known::default()
+        };
+        table
+            .insert(&key(&a), &serde_ipld_dagcbor::to_vec(&entry).unwrap())
+            .unwrap();
+        states.update(&b, |entry| entry.own = true).unwrap();
+        assert_eq!(states.withdrawn().unwrap(), [a]);
+        set(&c, true);
+        set(&a, false);
+        assert_eq!(states.withdrawn().unwrap(), [c]);
+        set(&b, true);
+        states.remove(&c).unwrap();
+        assert_eq!(states.withdrawn().unwrap(), [b]);
+        // What is written down counts only if the name says the same.
+        table.insert(&withdrawn_key(&a), &[]).unwrap();
+        assert_eq!(states.withdrawn().unwrap(), [b]);
+        assert_eq!(states.all().unwrap().len(), 2);
     }
 
     #[test]

@@ -1,19 +1,22 @@
 //! The datasets of a workspace, found by name or id.
 //!
 //! The directory is the truth: one folder per dataset, named by its id. There is no second list that could disagree with
-//! it, so a listing reads three small things per dataset and stays fast with a thousand of them. A look-up of one name reads
-//! one dataset: which one is remembered, and what is remembered is believed only if the dataset itself says so (`names`).
+//! it, and what is remembered of datasets is compared with it. A listing looks at five files of each dataset and reads those that
+//! were touched (`seen`); a look-up of one name reads one dataset: which one is remembered, and that is believed only if the
+//! dataset itself says so (`names`).
 //!
 //! Opening looks at every dataset only if the last end was not in order (see [`Mark`](crate::Mark)).
 
 mod listing;
 mod many;
 mod names;
+mod seen;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use listing::Listed;
 use odf_disk::{Access, DiskError, PENDING_PREFIX};
@@ -23,8 +26,8 @@ use crate::dataset::{
     Dataset, DatasetError, DatasetName, Incoming, NewDataset, ObjectKind, STATES, Standing, UNNAMED_OBJECTS, WHOLE,
     has_arrived, is_shared_in, standing,
 };
-use crate::settled::Stamp;
 use many::look_at_each;
+use names::Names;
 use odf_metadata::{DatasetId, Multihash};
 
 /// The shortest part of an id, in characters after `fed01`, that may stand for a dataset.
@@ -137,6 +140,7 @@ impl Entry {
 pub struct Catalog {
     dir: PathBuf,
     medium: Medium,
+    names: Arc<Names>,
 }
 
 impl Catalog {
@@ -152,6 +156,7 @@ impl Catalog {
         let catalog = Catalog {
             dir: dir.to_owned(),
             medium,
+            names: Arc::default(),
         };
         if catalog.is_settled() {
             return Ok(catalog);
@@ -209,7 +214,8 @@ impl Catalog {
             }
         };
         if touched.iter().all(is_done) && !is_there(self.swap_dir()) {
-            mark.put_back(words)?;
+            let names = self.keep_names(mark);
+            mark.put_back(words, names)?;
         }
         Ok(())
     }
@@ -273,9 +279,16 @@ impl Catalog {
     /// # Errors
     /// The directory of datasets cannot be read. One that cannot is a damaged dataset.
     pub fn entries(&self) -> Result<Vec<Entry>, CatalogError> {
-        let mut entries = look_at_each(&self.ids()?, &|id| self.entry(id));
+        let seen = self.seen();
+        let mut entries = look_at_each(&self.ids()?, &|id| self.seen_entry(id, &seen));
         entries.sort_by_cached_key(Entry::place);
+        self.compare_names(&entries);
         Ok(entries)
+    }
+
+    /// The dataset with this id, if it is here and not being received, whatever is wrong with it.
+    pub fn entry_of(&self, id: &DatasetId) -> Option<Entry> {
+        if self.holds(id) { self.entry(*id) } else { None }
     }
 
     /// A dataset whose directory is there; nothing while it is being received.
@@ -331,12 +344,12 @@ impl Catalog {
 
     /// As [`Self::find`], without opening it.
     pub fn find_entry(&self, text: &str) -> Result<Entry, CatalogError> {
-        if let Some(entry) = self.remembered(text).or_else(|| self.written_out(text)) {
+        let named = |name: DatasetName| self.named(&name).ok().flatten();
+        let named = text.parse().ok().and_then(named);
+        if let Some(entry) = named.or_else(|| self.written_out(text)) {
             return Ok(entry);
         }
-        let stamp = Stamp::of(&self.dir).ok();
         let entries = self.entries()?;
-        self.remember(stamp, &entries);
         let named = |entry: &&Entry| {
             entry
                 .name
@@ -369,8 +382,7 @@ impl Catalog {
 
     /// The dataset whose whole id is the text, if it is here.
     fn written_out(&self, text: &str) -> Option<Entry> {
-        let id = DatasetId::from_multibase(text.strip_prefix(DID_PREFIX)?).ok()?;
-        if self.holds(&id) { self.entry(id) } else { None }
+        self.entry_of(&DatasetId::from_multibase(text.strip_prefix(DID_PREFIX)?).ok()?)
     }
 
     /// The datasets whose name matches a pattern with `%` for any text, in any case.
@@ -428,11 +440,8 @@ impl Catalog {
     }
 
     fn check_free(&self, name: &DatasetName, except: Option<DatasetId>) -> Result<(), CatalogError> {
-        let called = self.called()?;
-        let mut taken = called
-            .iter()
-            .filter(|(id, called)| called == name && Some(*id) != except);
-        match taken.find_map(|(id, _)| self.entry(*id)) {
+        let called = self.called(name)?;
+        match called.into_iter().find(|entry| Some(entry.id) != except) {
             Some(entry) => Err(CatalogError::NameTaken {
                 name: name.to_string(),
                 id: entry.id,
@@ -441,22 +450,14 @@ impl Catalog {
         }
     }
 
-    /// What is called how, by the names alone: a third of what there is to be read. Datasets that are still being received may
-    /// be among them, and what has no name that can be read is not.
-    fn called(&self) -> Result<Vec<(DatasetId, DatasetName)>, CatalogError> {
-        let called = |id: DatasetId| Some((id, self.name(&id)?));
-        Ok(look_at_each(&self.ids()?, &called))
-    }
-
     /// A name that is free: `wanted`, or `wanted-2` and so on.
     pub fn free_name(&self, wanted: &DatasetName) -> Result<DatasetName, CatalogError> {
-        let called = self.called()?;
-        let free = |name: &DatasetName| !called.iter().any(|(_, called)| called == name);
-        let numbered = (2..=called.len() + 2).filter_map(|n| format!("{wanted}-{n}").parse().ok());
-        Ok(std::iter::once(wanted.clone())
-            .chain(numbered)
-            .find(free)
-            .unwrap_or_else(|| wanted.clone()))
+        self.with_names(|names| {
+            let free = |name: &DatasetName| !names.values().any(|called| called.name == *name);
+            let numbered = (2..=names.len() + 2).filter_map(|n| format!("{wanted}-{n}").parse().ok());
+            let free = std::iter::once(wanted.clone()).chain(numbered).find(free);
+            free.unwrap_or_else(|| wanted.clone())
+        })
     }
 
     /// What is left of a deleted dataset must go before another of the same id can come: what refers to it does so by id.
@@ -479,6 +480,7 @@ impl Catalog {
         self.medium.changing(Some(*id))?;
         let disk = &self.medium.disk;
         disk.rename(&self.dataset_dir(id), &self.set_aside_dir(id))?;
+        self.medium.changed(Some(*id));
         disk.sync_dir(&self.dir)?;
         // Both parts: the key of the lasting one begins with that of the other.
         self.medium.cache.forget(STATES, &id.to_bytes());

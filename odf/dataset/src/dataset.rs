@@ -63,6 +63,7 @@ pub(crate) use damage::{Standing, standing};
 pub use error::DatasetError;
 pub use incoming::{INCOMING_PREFIX, Incoming};
 pub(crate) use incoming::{UNNAMED_OBJECTS, has_arrived};
+pub(crate) use index::check;
 pub use journal::{BlockPlace, StoredBlock};
 pub use keyed::StateError;
 pub use object::{Object, ObjectKind};
@@ -231,7 +232,12 @@ impl Dataset {
 
     /// Gives the dataset another name. That it is free is for the [catalog](crate::catalog) to see to.
     pub(crate) fn set_name(&self, name: &DatasetName) -> Result<(), DatasetError> {
-        aliases::write_name(self.disk(), &self.dir, name)
+        // What is remembered of names must not outlive a cut.
+        let id = Some(self.id());
+        self.medium.changing(id)?;
+        let written = aliases::write_name(self.disk(), &self.dir, name);
+        self.medium.changed(id);
+        written
     }
 
     /// Where it is pulled from and pushed to.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{Catalog, CatalogError, Entry};
 use crate::dataset::DatasetName;
 use odf_metadata::chain::ChainState;
 use odf_metadata::{DatasetId, DatasetKind};
@@ -58,6 +58,20 @@ pub fn inputs_of(state: &ChainState) -> Vec<Input> {
     resolved.collect()
 }
 
+/// What a dataset of the listing is computed from; nothing, with a warning, if it cannot be opened.
+fn node_of(catalog: &Catalog, entry: Entry) -> Option<(DatasetId, Node)> {
+    let opened = catalog.open_entry(&entry);
+    let opened = opened.inspect_err(|error| tracing::warn!(dataset = %entry.id, %error, "left out of the lineage"));
+    let dataset = opened.ok()?;
+    let node = Node {
+        id: entry.id,
+        name: entry.name,
+        kind: dataset.kind(),
+        inputs: inputs_of(dataset.state()),
+    };
+    Some((entry.id, node))
+}
+
 impl Lineage {
     /// Reads what every dataset of the workspace is computed from. Chains are not read: the kept states say it. A damaged
     /// dataset that cannot be opened is left out, with a warning in the log.
@@ -67,18 +81,25 @@ impl Lineage {
     pub fn of(catalog: &Catalog) -> Result<Self, CatalogError> {
         let mut nodes = BTreeMap::new();
         for entry in catalog.entries()? {
-            match catalog.open_entry(&entry) {
-                Ok(dataset) => {
-                    let node = Node {
-                        id: entry.id,
-                        name: entry.name,
-                        kind: dataset.kind(),
-                        inputs: inputs_of(dataset.state()),
-                    };
-                    nodes.insert(entry.id, node);
-                }
-                Err(error) => tracing::warn!(dataset = %entry.id, %error, "left out of the lineage"),
+            nodes.extend(node_of(catalog, entry));
+        }
+        Ok(Self { nodes })
+    }
+
+    /// As [`Self::of`], of these datasets and all that is computed from them: others are not read.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn below(catalog: &Catalog, ids: &[DatasetId]) -> Result<Self, CatalogError> {
+        let mut nodes = BTreeMap::new();
+        let (mut met, mut due) = (BTreeSet::new(), ids.to_vec());
+        while let Some(id) = due.pop() {
+            if !met.insert(id) {
+                continue;
             }
+            let entry = catalog.entry_of(&id);
+            nodes.extend(entry.and_then(|entry| node_of(catalog, entry)));
+            due.extend(catalog.computed_from(&id)?);
         }
         Ok(Self { nodes })
     }

@@ -61,7 +61,7 @@ impl Cache for MemoryCache {
 pub struct Medium {
     /// Through what files are changed.
     pub disk: Disk,
-    /// What remembers the states of chains, names, and metadata blocks that are on their way.
+    /// What remembers the states of chains, and metadata blocks that are on their way.
     pub cache: Arc<dyn Cache>,
     /// What says that nothing is left to be done in the datasets; without it they are always looked at.
     pub mark: Option<Arc<Mark>>,
@@ -83,6 +83,14 @@ impl Medium {
     /// The mark could not be taken away: nothing may be changed.
     pub(crate) fn changing(&self, id: Option<DatasetId>) -> Result<(), DiskError> {
         self.mark.as_ref().map_or(Ok(()), |mark| mark.changing(id))
+    }
+
+    /// Says that what was announced by [`Self::changing`] was done, or failed: whoever remembers something of the dataset looks at
+    /// it again.
+    pub(crate) fn changed(&self, id: Option<DatasetId>) {
+        if let (Some(mark), Some(id)) = (&self.mark, id) {
+            mark.changed(id);
+        }
     }
 }
 

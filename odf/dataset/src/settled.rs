@@ -7,7 +7,8 @@
 //! it goes before the first change that a cut could leave half done, durably, and comes back with the end of the process, when
 //! everything that was changed is known to be finished. That needs no sync: either the mark is there later or not. Nor does
 //! it stand for long for datasets that somebody else put there or took away: it names the directory as it was, by inode and
-//! times, so a copy of a workspace is looked at too.
+//! times, so a copy of a workspace is looked at too. For the same reasons what the mark speaks of can be believed as long as it
+//! stands: it has the check of the names that the datasets had (see `catalog::names`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,6 +22,8 @@ use odf_metadata::DatasetId;
 
 /// The longest mark that is read.
 const MAX_MARK_BYTES: u64 = 1024;
+/// What a mark says that speaks of no names.
+const NO_NAMES: &str = "-";
 
 /// What a directory looks like from outside: it changes with the names in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +54,15 @@ impl Stamp {
     }
 }
 
+/// The names of datasets that a mark speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SpokenOf {
+    /// The check of the file that has them.
+    pub(crate) check: u64,
+    /// How the directory looked then.
+    pub(crate) stamp: Stamp,
+}
+
 /// The mark of one directory of datasets.
 #[derive(Debug)]
 pub struct Mark {
@@ -72,6 +84,10 @@ struct State {
     is_kept_away: bool,
     /// The datasets that were changed.
     touched: BTreeSet<DatasetId>,
+    /// Those of them that nobody looked at since.
+    doubted: BTreeSet<DatasetId>,
+    /// What it spoke of when it was opened, until somebody has read it.
+    names: Option<SpokenOf>,
 }
 
 impl Mark {
@@ -86,11 +102,17 @@ impl Mark {
             state: Mutex::default(),
         };
         let says = read_small_text(path, MAX_MARK_BYTES).ok().flatten().unwrap_or_default();
-        let stands = mark.text(words).is_ok_and(|wanted| wanted == says);
+        let names = says.lines().last().and_then(names_of);
+        let stamp = Stamp::of(datasets).ok();
+        let stands = names
+            .zip(stamp)
+            .is_some_and(|(names, stamp)| text(words, &stamp, names) == says);
+        let spoken_of = names.flatten().zip(stamp).filter(|_| stands);
         *mark.state() = State {
             is_there: path.symlink_metadata().is_ok(),
             stands,
             says,
+            names: spoken_of.map(|(check, stamp)| SpokenOf { check, stamp }),
             ..State::default()
         };
         mark
@@ -100,8 +122,32 @@ impl Mark {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn text(&self, words: &str) -> io::Result<String> {
-        Ok(format!("{words}\n{}\n", Stamp::of(&self.datasets)?.text()))
+    /// A file beside the mark.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.path.with_file_name(name)
+    }
+
+    /// The names that the mark spoke of, which are those of now but for the datasets that are doubted, and those that came since
+    /// the directory looked so. Once: who has read them keeps them.
+    pub(crate) fn take_names(&self) -> Option<SpokenOf> {
+        self.state().names.take()
+    }
+
+    /// The same, for whoever does not read them, if no dataset is doubted.
+    pub(crate) fn names_as_they_were(&self) -> Option<u64> {
+        let state = self.state();
+        let names = state.names.filter(|_| state.doubted.is_empty() && state.stands)?;
+        Some(names.check)
+    }
+
+    /// The datasets that may be other than when they were asked for last.
+    pub(crate) fn take_doubted(&self) -> BTreeSet<DatasetId> {
+        std::mem::take(&mut self.state().doubted)
+    }
+
+    /// Says that a dataset was changed, or may have been.
+    pub(crate) fn changed(&self, id: DatasetId) {
+        self.state().doubted.insert(id);
     }
 
     /// Whether nothing is to be done in any dataset.
@@ -111,7 +157,8 @@ impl Mark {
 
     /// Datasets have to be looked at whatever the mark says.
     pub fn distrust(&self) {
-        self.state().stands = false;
+        let mut state = self.state();
+        (state.stands, state.names) = (false, None);
     }
 
     /// The mark does not come back with the end of this process: something stays to be done.
@@ -145,14 +192,15 @@ impl Mark {
         (!is_kept_away).then(|| state.touched.clone())
     }
 
-    /// Puts the mark back with these words, unless it stands and has them. Not durable, and need not be.
+    /// Puts the mark back with these words and the check of the names, unless it stands and has them. Not durable, and need not
+    /// be.
     ///
     /// # Errors
     /// It cannot be written; it does not stand then.
-    pub(crate) fn put_back(&self, words: &str) -> Result<(), DiskError> {
+    pub(crate) fn put_back(&self, words: &str, names: Option<u64>) -> Result<(), DiskError> {
         let mut state = self.state();
-        let text = self.text(words);
-        let text = text.map_err(|error| DiskError::new("look at", &self.datasets, error))?;
+        let stamp = Stamp::of(&self.datasets).map_err(|error| DiskError::new("look at", &self.datasets, error))?;
+        let text = text(words, &stamp, names);
         if state.stands && state.says == text {
             return Ok(());
         }
@@ -163,6 +211,20 @@ impl Mark {
         (state.stands, state.says) = (true, text);
         state.touched.clear();
         Ok(())
+    }
+}
+
+/// What a mark says.
+fn text(words: &str, stamp: &Stamp, names: Option<u64>) -> String {
+    let names = names.map_or_else(|| NO_NAMES.to_owned(), |check| format!("{check:016x}"));
+    format!("{words}\n{}\n{names}\n", stamp.text())
+}
+
+/// What the last line of a mark says of names.
+fn names_of(line: &str) -> Option<Option<u64>> {
+    match line {
+        NO_NAMES => Some(None),
+        check => u64::from_str_radix(check, 16).ok().map(Some),
     }
 }
 
@@ -207,7 +269,7 @@ mod tests {
         let place = Place::new();
         let mark = place.open();
         assert!(!mark.stands(), "nobody knows");
-        mark.put_back("1").unwrap();
+        mark.put_back("1", None).unwrap();
         assert!(place.open().stands());
         assert!(!place.open_as("2").stands(), "another version looks again");
         let mark = place.open();
@@ -215,13 +277,13 @@ mod tests {
         mark.changing(Some(id)).unwrap();
         assert!(!mark.stands() && !place.open().stands());
         assert_eq!(mark.touched(), Some(BTreeSet::from([id])));
-        mark.put_back("1").unwrap();
+        mark.put_back("1", None).unwrap();
         assert!(place.open().stands());
         assert_eq!(mark.touched(), Some(BTreeSet::new()));
         // What it says follows what is kept elsewhere.
-        mark.put_back("2").unwrap();
+        mark.put_back("2", Some(7)).unwrap();
         assert!(!place.open().stands() && place.open_as("2").stands());
-        mark.put_back("1").unwrap();
+        mark.put_back("1", None).unwrap();
         // It is no use to somebody who must look anyway, and stays on the disk until something changes.
         let mark = place.open();
         mark.distrust();
@@ -234,7 +296,7 @@ mod tests {
     fn it_says_nothing_of_datasets_that_came_or_went_and_nothing_when_it_is_torn() {
         let place = Place::new();
         let stands = || {
-            place.open().put_back("1").unwrap();
+            place.open().put_back("1", None).unwrap();
             assert!(place.open().stands());
         };
         stands();
@@ -262,7 +324,7 @@ mod tests {
     #[test]
     fn no_cut_after_a_change_was_allowed_leaves_it() {
         let place = Place::new();
-        place.open().put_back("1").unwrap();
+        place.open().put_back("1", None).unwrap();
         let before = tempfile::tempdir().unwrap();
         odf_disk::crash::copy_tree(place.dir.path(), before.path()).unwrap();
         let recorder = Recorder::new(place.dir.path());
@@ -287,7 +349,7 @@ mod tests {
         }
         // The other way no sync is made.
         let syncs = recorder.syncs().len();
-        mark.put_back("1").unwrap();
+        mark.put_back("1", None).unwrap();
         assert_eq!(recorder.syncs().len(), syncs);
     }
 }

@@ -137,6 +137,7 @@ impl Datasets {
             }
             disk.rename(&dir.join(id.to_multibase()), &catalog.dataset_dir(id))
                 .map_err(CatalogError::from)?;
+            catalog.medium().changed(Some(*id));
         }
         let done = || -> Result<PathBuf, CatalogError> {
             // In one step, which the sync makes durable with the names that were given above: what is carried out must

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use odf::catalog::{CatalogError, Entry};
+use odf::catalog::Entry;
 use odf::dataset::DatasetName;
 use odf::metadata::DatasetId;
 use odf::origins::{self, Origin};
@@ -293,9 +293,5 @@ impl Choice<'_> {
 }
 
 fn find(name: &DatasetName, session: &Session) -> Result<Option<Entry>, Failure> {
-    match session.workspace()?.catalog().find_entry(name.as_str()) {
-        Ok(entry) => Ok(Some(entry)),
-        Err(CatalogError::Unknown { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    Ok(session.workspace()?.catalog().named(name)?)
 }

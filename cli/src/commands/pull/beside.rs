@@ -153,10 +153,7 @@ fn at_head(head: &Multihash, session: &Session) -> Option<Dataset> {
 pub(super) fn is_copy(name: Option<&DatasetName>, session: &Session) -> Result<bool, Failure> {
     let workspace = session.workspace()?;
     let Some(name) = name else { return Ok(false) };
-    match workspace.catalog().find_entry(name.as_str()) {
-        Err(CatalogError::Unknown { .. }) => Ok(workspace.copies().holds(name)),
-        _ => Ok(false),
-    }
+    Ok(workspace.copies().holds(name) && workspace.catalog().called(name)?.is_empty())
 }
 
 /// Brings a history here as a copy beside the dataset; whether anything was new.
@@ -169,7 +166,7 @@ pub(super) fn take(
     io: &mut Io,
 ) -> Result<bool, Failure> {
     let workspace = session.workspace()?;
-    if let Ok(entry) = workspace.catalog().find_entry(name.as_str()) {
+    if let Some(entry) = workspace.catalog().called(name)?.pop() {
         let (name, id) = (name.to_string(), entry.id);
         return Err(CatalogError::NameTaken { name, id }.into());
     }

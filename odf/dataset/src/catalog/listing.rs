@@ -1,8 +1,8 @@
 //! What a listing tells of each dataset.
 //!
-//! The files are the truth here, too: name, head, note of damage and aliases are read of each dataset, because another program
-//! may have written them. What the chain amounts to is kept beside it, in few bytes, and counts for the head that it names
-//! only; a dataset without it is opened.
+//! The files are the truth here, too: name, head, note of damage and aliases are read of each dataset whose files were touched
+//! since they were read last, because another program may have written them. What the chain amounts to is kept beside it, in few
+//! bytes, and counts for the head that it names only; a dataset without it is opened.
 
 use odf_metadata::DatasetId;
 
@@ -27,7 +27,7 @@ impl Catalog {
     /// # Errors
     /// As [`Self::entries`].
     pub fn listing(&self) -> Result<Vec<Listed>, CatalogError> {
-        let look = |id: DatasetId| {
+        let read = |id: DatasetId| {
             let entry = self.entry(id)?;
             Some(Listed {
                 summary: match &entry.head {
@@ -38,7 +38,17 @@ impl Catalog {
                 entry,
             })
         };
-        let mut listed = look_at_each(&self.ids()?, &look);
+        let seen = self.seen();
+        let looked_at = look_at_each(&self.ids()?, &|id| self.seen_listed(id, &seen, &read));
+        let (mut listed, mut kept, mut records) = (Vec::with_capacity(looked_at.len()), Vec::new(), Vec::new());
+        for (found, record) in looked_at {
+            match record {
+                Some(record) => records.push((found.entry.id, record)),
+                None => kept.push(found.entry.id),
+            }
+            listed.push(found);
+        }
+        self.remember_seen(&seen, &kept, &records);
         listed.sort_by_cached_key(|listed| listed.entry.place());
         Ok(listed)
     }

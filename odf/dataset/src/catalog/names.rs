@@ -1,64 +1,317 @@
-//! Which dataset has a name, remembered so that a look-up reads one dataset instead of all.
+//! What the datasets are called and computed from, remembered so that what is about one dataset reads one.
 //!
-//! What is remembered may be older than the files, newer, or lost in part. So a hit counts only if the dataset says itself
-//! that this is its name, and a miss is no answer: all datasets are read then. What the dataset itself cannot say is whether
-//! another one has the same name, as after a copy by hand; a look-up of such a name tells of all of them. So nothing
-//! remembered counts once a dataset came or went, and a name that several have is not remembered.
+//! The names are in memory and in a file beside the mark ([`Mark`](crate::Mark)), which says by a check that the file is that of
+//! the last end in order. Without that, as after a cut, all datasets are read. While a process has the workspace it looks again
+//! at those that it changed, and, when the directory of datasets looks otherwise than before, at those that came.
+//!
+//! What is changed by hand in a dataset that stays is not seen. So who finds a dataset by its name asks the dataset itself, and
+//! who finds none and has no use for that reads all of them. Only whether a name is free for a new dataset is believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use odf_disk::{Access, read_small_text};
 use odf_metadata::DatasetId;
 
-use super::{Catalog, Entry};
-use crate::dataset::DatasetName;
+use super::many::look_at_each;
+use super::{Catalog, CatalogError, Entry, io_error};
+use crate::Mark;
+use crate::dataset::{Dataset, DatasetName, check};
 use crate::settled::Stamp;
 
-/// Area of the cache that holds them.
-const AREA: &str = "names";
-/// Under this key is how the directory looked when all names in it were read. No key of a name is that short.
-const STAMP: &[u8] = b"d";
+/// The file, beside the mark.
+const FILE: &str = "datasets.names";
+/// Version of its form; another one is not read.
+const FORM: u64 = 1;
+/// The longest file that is read: names of some two million datasets.
+pub(super) const MAX_FILE_BYTES: u64 = 256 << 20;
 
-/// The key of a name, whatever its case.
-fn key(name: &DatasetName) -> Vec<u8> {
-    format!("n{}", name.as_str().to_ascii_lowercase()).into_bytes()
+/// What is remembered of a dataset.
+#[derive(Debug, Clone)]
+pub(super) struct Called {
+    pub(super) name: DatasetName,
+    /// What it is computed from.
+    pub(super) inputs: Vec<DatasetId>,
+}
+
+impl Called {
+    fn says_as(&self, other: &Self) -> bool {
+        self.name.as_str() == other.name.as_str() && self.inputs == other.inputs
+    }
+}
+
+/// The names, once somebody has asked for them.
+#[derive(Default)]
+pub(super) struct Names(Mutex<Option<Table>>);
+
+impl Names {
+    fn table(&self) -> MutexGuard<'_, Option<Table>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Table {
+    /// How the directory looked before the datasets were read.
+    stamp: Option<Stamp>,
+    called: BTreeMap<DatasetId, Called>,
+    /// What has to be looked at each time: it is being received, or is damaged.
+    unsure: BTreeSet<DatasetId>,
+    /// The check of the file that says the same.
+    file: Option<u64>,
+}
+
+/// What a look at a dataset brings.
+enum Look {
+    /// There is nothing of this id.
+    Gone,
+    /// There is something, which has no name yet, or none that can be read.
+    Nameless,
+    /// A dataset that is whole as far as names go, or is not.
+    Called(Called, bool),
+}
+
+impl Table {
+    fn take(&mut self, id: DatasetId, look: Look) {
+        let before = self.called.remove(&id);
+        let was_unsure = self.unsure.remove(&id);
+        let is_same = match (&look, &before) {
+            (Look::Gone, None) => !was_unsure,
+            (Look::Nameless, None) => was_unsure,
+            (Look::Called(now, is_sure), Some(before)) => was_unsure != *is_sure && now.says_as(before),
+            _ => false,
+        };
+        if !is_same {
+            self.file = None;
+        }
+        if matches!(look, Look::Nameless | Look::Called(_, false)) {
+            self.unsure.insert(id);
+        }
+        if let Look::Called(called, _) = look {
+            self.called.insert(id, called);
+        }
+    }
+
+    /// A line for each dataset: id, name, and the ids of what it is computed from. Of what has to be looked at, the id alone.
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (id, called) in &self.called {
+            if self.unsure.contains(id) {
+                continue;
+            }
+            // Writing to a text has no way to fail.
+            let _ = write!(text, "{} {}", id.to_multibase(), called.name);
+            for input in &called.inputs {
+                let _ = write!(text, " {}", input.to_multibase());
+            }
+            text.push('\n');
+        }
+        for id in &self.unsure {
+            let _ = writeln!(text, "{}", id.to_multibase());
+        }
+        text
+    }
+
+    /// Nothing if a line is none.
+    fn read(text: &str) -> Option<Self> {
+        let mut table = Self {
+            stamp: None,
+            called: BTreeMap::new(),
+            unsure: BTreeSet::new(),
+            file: Some(sum(text)),
+        };
+        for line in text.lines() {
+            let mut words = line.split(' ');
+            let id = DatasetId::from_multibase(words.next()?).ok()?;
+            let Some(name) = words.next() else {
+                table.unsure.insert(id);
+                continue;
+            };
+            let name = name.parse().ok()?;
+            let inputs = words.map(|input| DatasetId::from_multibase(input).ok());
+            let inputs = inputs.collect::<Option<_>>()?;
+            table.called.insert(id, Called { name, inputs });
+        }
+        Some(table)
+    }
+}
+
+/// The check of the file.
+fn sum(text: &str) -> u64 {
+    check(&DatasetId::from_public_key([0; 32]), FORM, text.as_bytes())
 }
 
 impl Catalog {
-    /// The dataset that is remembered under a name, if it has it still and no other came or went.
-    pub(super) fn remembered(&self, text: &str) -> Option<Entry> {
-        let name: DatasetName = text.parse().ok()?;
-        let cache = &self.medium.cache;
-        let id = DatasetId::from_bytes(&cache.get(AREA, &key(&name))?).ok()?;
-        let stamp = Stamp::of(&self.dir).ok()?;
-        if cache.get(AREA, STAMP)? != stamp.text().as_bytes() || !self.holds(&id) {
-            return None;
-        }
-        self.entry(id).filter(|entry| entry.name.as_ref() == Some(&name))
+    /// Does something with what all datasets are called, which reads those that nothing is known of.
+    ///
+    /// # Errors
+    /// The directory of datasets cannot be read.
+    pub(super) fn with_names<T>(
+        &self,
+        work: impl FnOnce(&BTreeMap<DatasetId, Called>) -> T,
+    ) -> Result<T, CatalogError> {
+        let Some(mark) = &self.medium.mark else {
+            return Ok(work(&self.read_all_names()?.called));
+        };
+        let mut kept = self.names.table();
+        let table = self.names_of_now(kept.take(), mark)?;
+        let done = work(&table.called);
+        *kept = Some(table);
+        Ok(done)
     }
 
-    /// Remembers the names of all datasets that are here. `stamp` is how the directory looked before they were read.
-    pub(super) fn remember(&self, stamp: Option<Stamp>, entries: &[Entry]) {
-        let cache = &self.medium.cache;
-        let mut owners: BTreeMap<Vec<u8>, Option<DatasetId>> = BTreeMap::new();
-        for entry in entries {
-            if let Some(name) = &entry.name {
-                let owner = owners.entry(key(name));
-                owner.and_modify(|owner| *owner = None).or_insert(Some(entry.id));
-            }
+    /// What is remembered, brought up to date.
+    fn names_of_now(&self, table: Option<Table>, mark: &Mark) -> Result<Table, CatalogError> {
+        let Some(mut table) = table.or_else(|| self.names_on_file(mark)) else {
+            mark.take_doubted();
+            return self.read_all_names();
+        };
+        let stamp = Stamp::of(&self.dir).map_err(|error| io_error("read", &self.dir, error))?;
+        // After the stamp and before the files: what is changed from now on is looked at the next time.
+        let mut due = mark.take_doubted();
+        if table.stamp != Some(stamp) {
+            let ids: BTreeSet<DatasetId> = self.ids()?.into_iter().collect();
+            let known = table.called.keys().chain(&table.unsure);
+            let gone: Vec<DatasetId> = known.filter(|id| !ids.contains(*id)).copied().collect();
+            gone.into_iter().for_each(|id| table.take(id, Look::Gone));
+            due.extend(ids.into_iter().filter(|id| !table.called.contains_key(id)));
+            table.stamp = Some(stamp);
         }
-        for (key, owner) in owners {
-            // What is no id is remembered of a name that several have.
-            let value = owner.map_or_else(Vec::new, |id| id.to_bytes().to_vec());
-            if cache.get(AREA, &key).as_ref() != Some(&value) {
-                cache.put(AREA, &key, &value);
-            }
+        due.extend(&table.unsure);
+        let due: Vec<DatasetId> = due.into_iter().collect();
+        let looks = look_at_each(&due, &|id| Some((id, self.look_at_name(&id))));
+        looks.into_iter().for_each(|(id, look)| table.take(id, look));
+        Ok(table)
+    }
+
+    /// The names of the file that the mark speaks of: those of the directory as the mark describes it, which is as it was when
+    /// this process began.
+    fn names_on_file(&self, mark: &Mark) -> Option<Table> {
+        let wanted = mark.take_names()?;
+        let text = read_small_text(&mark.beside(FILE), MAX_FILE_BYTES).ok()??;
+        let table = Table::read(&text).filter(|table| table.file == Some(wanted.check));
+        if table.is_none() {
+            tracing::debug!("the names of datasets are read again");
         }
-        // Last, since it makes the rest count.
-        match stamp {
-            Some(stamp) if Stamp::of(&self.dir).is_ok_and(|now| now == stamp) => {
-                cache.put(AREA, STAMP, stamp.text().as_bytes());
-            }
-            _ => {}
+        table.map(|table| Table {
+            stamp: Some(wanted.stamp),
+            ..table
+        })
+    }
+
+    fn read_all_names(&self) -> Result<Table, CatalogError> {
+        let stamp = Stamp::of(&self.dir).ok();
+        let looks = look_at_each(&self.ids()?, &|id| Some((id, self.look_at_name(&id))));
+        let mut table = Table {
+            stamp,
+            called: BTreeMap::new(),
+            unsure: BTreeSet::new(),
+            file: None,
+        };
+        looks.into_iter().for_each(|(id, look)| table.take(id, look));
+        Ok(table)
+    }
+
+    fn look_at_name(&self, id: &DatasetId) -> Look {
+        if !self.holds(id) {
+            return Look::Gone;
         }
+        let Some((entry, name)) = self.entry(*id).and_then(|entry| {
+            let name = entry.name.clone()?;
+            Some((entry, name))
+        }) else {
+            return Look::Nameless;
+        };
+        let inputs = Dataset::open(&entry.dir, &self.medium).map(|dataset| {
+            let inputs = dataset.state().transform.iter().flat_map(|transform| &transform.inputs);
+            inputs.filter_map(|input| input.dataset_ref.parse().ok()).collect()
+        });
+        let is_sure = inputs.is_ok();
+        let inputs = inputs.unwrap_or_default();
+        Look::Called(Called { name, inputs }, is_sure)
+    }
+
+    /// The dataset of this name, if there is one. That none has it is known without a look at the others.
+    ///
+    /// # Errors
+    /// [`CatalogError::Ambiguous`], or the directory of datasets cannot be read.
+    pub fn named(&self, name: &DatasetName) -> Result<Option<Entry>, CatalogError> {
+        let mut entries = self.called(name)?;
+        match entries.len() {
+            0 | 1 => Ok(entries.pop()),
+            _ => Err(CatalogError::Ambiguous {
+                name: name.to_string(),
+                candidates: entries.iter().map(|entry| entry.id.to_string()).collect(),
+            }),
+        }
+    }
+
+    /// The datasets that have this name and say so: as a rule one at most.
+    ///
+    /// # Errors
+    /// The directory of datasets cannot be read.
+    pub fn called(&self, name: &DatasetName) -> Result<Vec<Entry>, CatalogError> {
+        let ids: Vec<DatasetId> = self.with_names(|names| {
+            let called = names.iter().filter(|(_, called)| called.name == *name);
+            called.map(|(id, _)| *id).collect()
+        })?;
+        let entries = ids.into_iter().filter_map(|id| self.entry(id));
+        Ok(entries.filter(|entry| entry.name.as_ref() == Some(name)).collect())
+    }
+
+    /// The datasets that are computed from this one.
+    ///
+    /// # Errors
+    /// The directory of datasets cannot be read.
+    pub fn computed_from(&self, id: &DatasetId) -> Result<Vec<DatasetId>, CatalogError> {
+        self.with_names(|names| {
+            let computed = names.iter().filter(|(_, called)| called.inputs.contains(id));
+            computed.map(|(id, _)| *id).collect()
+        })
+    }
+
+    /// Somebody has read what all datasets are called: those that are remembered otherwise are looked at again.
+    pub(super) fn compare_names(&self, entries: &[Entry]) {
+        let Some(mark) = &self.medium.mark else { return };
+        let mut kept = self.names.table();
+        if kept.is_none() {
+            *kept = self.names_on_file(mark);
+        }
+        let Some(table) = &mut *kept else { return };
+        let is_same = |entry: &Entry| {
+            let called = table.called.get(&entry.id).map(|called| called.name.as_str());
+            called == entry.name.as_ref().map(DatasetName::as_str)
+        };
+        let others: Vec<DatasetId> = entries
+            .iter()
+            .filter(|entry| !is_same(entry))
+            .map(|entry| entry.id)
+            .collect();
+        table.unsure.extend(others);
+    }
+
+    /// Writes down the names at an end that is in order. Gives the check by which the mark is to speak of them; nothing if they
+    /// are not known, or cannot be written.
+    pub(super) fn keep_names(&self, mark: &Mark) -> Option<u64> {
+        if let Some(check) = mark.names_as_they_were() {
+            return Some(check);
+        }
+        let mut kept = self.names.table();
+        let known = kept.take().or_else(|| self.names_on_file(mark))?;
+        let table = self.names_of_now(Some(known), mark).ok()?;
+        let table = kept.insert(table);
+        if table.file.is_none() {
+            let text = table.text();
+            let written = self
+                .medium
+                .disk
+                .replace_unsynced(&mark.beside(FILE), text.as_bytes(), Access::Owner);
+            if let Err(error) = written {
+                tracing::debug!(%error, "the names of datasets are not remembered");
+                return None;
+            }
+            table.file = Some(sum(&text));
+        }
+        table.file
     }
 }

@@ -418,78 +418,6 @@ fn a_removal_that_was_cut_is_finished_and_nothing_of_the_id_comes_before() {
     make(&catalog, 1, "a");
 }
 
-fn call(dataset: &Dataset, name: &str) {
-    fs::write(dataset.dir().join("info/alias"), name).unwrap();
-}
-
-#[test]
-fn a_name_that_was_looked_up_costs_one_dataset_from_then_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let catalog = open(dir.path());
-    let datasets: Vec<Dataset> = (0..20).map(|key| make(&catalog, key, &format!("d{key}"))).collect();
-    let of = |name: &str| catalog.find_entry(name).map(|entry| entry.id);
-    assert_eq!(of("D7").unwrap(), datasets[7].id());
-    // Whoever reads the others would say that each is called so.
-    for (key, dataset) in datasets.iter().enumerate().filter(|(key, _)| *key != 7) {
-        call(dataset, &format!("d{}", if key == 3 { 3 } else { 7 }));
-    }
-    assert_eq!(of("d7").unwrap(), datasets[7].id());
-    assert_eq!(of("d3").unwrap(), datasets[3].id());
-    assert_eq!(
-        of(&datasets[5].id().to_string()).unwrap(),
-        datasets[5].id(),
-        "by its id, too"
-    );
-    // As soon as any comes or goes all are read. Some file systems know no two times within a tick of the clock.
-    std::thread::sleep(std::time::Duration::from_millis(30));
-    fs::create_dir(dir.path().join("other")).unwrap();
-    assert!(matches!(of("d7"), Err(CatalogError::Ambiguous { candidates, .. }) if candidates.len() == 19));
-    assert!(
-        matches!(of("d7"), Err(CatalogError::Ambiguous { .. })),
-        "and it is not remembered"
-    );
-}
-
-#[test]
-fn what_is_remembered_of_names_is_never_believed() {
-    let dir = tempfile::tempdir().unwrap();
-    let catalog = open(dir.path());
-    let [a, b, c] = [(1, "a"), (2, "b"), (3, "c")].map(|(key, name)| make(&catalog, key, name));
-    let of = |name: &str| catalog.find_entry(name).ok().map(|entry| entry.id);
-    let all = |names: [&str; 3]| names.map(of);
-    assert_eq!(all(["a", "b", "c"]), [Some(a.id()), Some(b.id()), Some(c.id())]);
-    // By hand, so that nobody was told.
-    call(&a, "b");
-    call(&b, "a");
-    assert_eq!(all(["a", "b", "c"]), [Some(b.id()), Some(a.id()), Some(c.id())]);
-    call(&a, "new");
-    assert_eq!(all(["a", "b", "new"]), [Some(b.id()), None, Some(a.id())]);
-    catalog.rename(&c, &"b".parse().unwrap()).unwrap();
-    assert_eq!(all(["c", "b", "new"]), [None, Some(c.id()), Some(a.id())]);
-    call(&a, "no good name");
-    assert_eq!(all(["new", "b", "a"]), [None, Some(c.id()), Some(b.id())]);
-    call(&a, "a2");
-    // What remembers is of another workspace, or lost, or says nothing that could be read.
-    let cache = &catalog.medium().cache;
-    let (here, away) = (a.id().to_bytes(), DatasetId::from_public_key([9; 32]).to_bytes());
-    for value in [&here[..], &away[..], b"", b"junk"] {
-        cache.put("names", b"nb", value);
-        assert_eq!(
-            all(["a2", "b", "a"]),
-            [Some(a.id()), Some(c.id()), Some(b.id())],
-            "{value:?}"
-        );
-    }
-    cache.forget("names", b"");
-    assert_eq!(all(["a2", "b", "a"]), [Some(a.id()), Some(c.id()), Some(b.id())]);
-    Datasets::new(catalog.clone(), std::sync::Arc::new(NoMirror))
-        .delete(&b.id())
-        .unwrap();
-    assert_eq!(all(["a2", "b", "a"]), [Some(a.id()), Some(c.id()), None]);
-    make(&catalog, 4, "a");
-    assert_eq!(of("a"), Some(DatasetId::from_public_key([4; 32])));
-}
-
 /// The datasets below a directory, with a mark beside them.
 fn marked(root: &Path) -> Catalog {
     let (disk, datasets) = (Disk::new(), root.join("datasets"));
@@ -559,3 +487,5 @@ fn unfinished_work_is_looked_for_only_after_an_end_that_was_not_in_order() {
     settle(&catalog, true);
     assert!(!marked(dir.path()).is_settled());
 }
+
+mod remembered;

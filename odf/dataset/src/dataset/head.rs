@@ -16,9 +16,12 @@ pub(super) const MAX_HEAD_BYTES: u64 = 1024;
 /// Moves the head: durable when this returns.
 pub(super) fn write_head(medium: &Medium, dir: &Path, head: &Multihash) -> Result<(), DatasetError> {
     // What follows a new head, its second form first of all, may be cut off.
-    medium.changing(id_of(dir))?;
+    let id = id_of(dir);
+    medium.changing(id)?;
     let (path, text) = (dir.join("refs/head"), head.to_string());
-    Ok(medium.disk.replace(&path, text.as_bytes(), Access::Readable)?)
+    let moved = medium.disk.replace(&path, text.as_bytes(), Access::Readable);
+    medium.changed(id);
+    Ok(moved?)
 }
 
 /// Reads a small text file that must be there.

@@ -168,7 +168,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 }
 
 /// Tells bytes that were written from those that were not. Nobody but this program writes them, so it is no hash.
-pub(super) fn check(id: &DatasetId, sequence: u64, bytes: &[u8]) -> u64 {
+pub(crate) fn check(id: &DatasetId, sequence: u64, bytes: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |sum: u64, word: u64| {
         let sum = (sum ^ word).wrapping_mul(FACTOR);

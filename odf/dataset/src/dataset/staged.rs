@@ -165,8 +165,9 @@ impl WrittenDataset {
     /// # Errors
     /// The place is taken, or the system refused.
     fn put_in_place(self) -> Result<(Dataset, Vec<StoredBlock>), DatasetError> {
-        let disk = &self.new.medium.disk;
+        let (medium, disk) = (&self.new.medium, &self.new.medium.disk);
         disk.rename(&self.new.staged, &self.new.target)?;
+        medium.changed(Some(self.new.id));
         if let Some(datasets) = self.new.target.parent() {
             disk.sync_dir(datasets)?;
         }

@@ -97,7 +97,7 @@ fn lasting_key(id: &DatasetId) -> Vec<u8> {
 }
 
 /// What a listing tells of a dataset, without its schema and sources.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Whether data comes from outside or is computed.
     pub kind: DatasetKind,

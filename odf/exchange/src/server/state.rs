@@ -122,12 +122,11 @@ impl Server {
         {
             return Ok(Some(dataset));
         }
-        let entries = catalog.entries()?;
-        let Some(entry) = entries.iter().find(|entry| entry.name.as_ref() == Some(name)) else {
+        let Some(entry) = catalog.called(name)?.into_iter().next() else {
             return Ok(None);
         };
         self.names().keep(key, entry.id);
-        Ok(Some(catalog.open_entry(entry)?))
+        Ok(Some(catalog.open_entry(&entry)?))
     }
 
     /// The dataset of this name, if `sender` may read it. Whoever may not is told what is told where there is none.
