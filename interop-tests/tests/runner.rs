@@ -29,6 +29,7 @@ mod newcomers;
 mod next_steps;
 mod pages;
 mod plain_words;
+mod private;
 mod progress;
 mod pubsub;
 mod reach;

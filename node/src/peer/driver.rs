@@ -110,6 +110,8 @@ pub(crate) struct Driver {
     pub(crate) signs: watch::Sender<Signs>,
     /// Whether others are helped to be reached.
     pub(crate) public: bool,
+    /// Whether this is a private network: who is remembered is of it.
+    pub(crate) private: bool,
     pub(crate) said: mpsc::Receiver<PubSubCommand>,
     pub(crate) heard: mpsc::Sender<PubSubEvent>,
     pub(crate) state: State,
@@ -238,6 +240,9 @@ impl Driver {
             }
             Command::Peers { reply } => {
                 let _ = reply.send(self.state.peers.values().map(|peer| peer.info.clone()).collect());
+            }
+            Command::Reachable { reply } => {
+                let _ = reply.send(self.state.reachable.standing(Instant::now()));
             }
             Command::Walk { network, walk } => {
                 let behaviour = self.swarm.behaviour_mut();

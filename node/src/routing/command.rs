@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Disconnect { peer: PeerId, reply: oneshot::Sender<bool> },
     /// The peers that are connected.
     Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
+    /// Whether peers on the internet get through to this one.
+    Reachable { reply: oneshot::Sender<Reachability> },
     /// Ask one of the DHTs.
     Walk { network: Network, walk: Walk },
 }
@@ -87,6 +89,19 @@ pub struct PeerInfo {
     pub dialled_by_us: bool,
     /// Round-trip time of the last ping.
     pub latency: Option<Duration>,
+}
+
+/// Whether peers on the internet get through to this one, as far as others showed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reachability {
+    /// Somebody from the internet came in, or had an address dialled back.
+    pub reached: bool,
+    /// Somebody tried to dial an address back, and nobody got through.
+    pub failed: bool,
+    /// Somebody was connected who could have told.
+    pub asked: bool,
+    /// The relays that stand in.
+    pub relays: Vec<PeerId>,
 }
 
 /// Why a connection could not be opened.
