@@ -12,6 +12,7 @@ mod cuts;
 mod dead_world;
 mod differential;
 mod disks;
+mod doctor;
 mod first_week;
 mod follow;
 mod gateway;
