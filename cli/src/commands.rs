@@ -24,6 +24,7 @@ mod demo;
 mod describe;
 mod dial;
 mod diff;
+mod doctor;
 mod effect;
 mod export;
 mod follow;
@@ -102,6 +103,7 @@ pub(crate) enum Command {
     Key(key::KeyCommand),
     Node(node::NodeArgs),
     Status(status::StatusArgs),
+    Doctor(doctor::DoctorArgs),
     #[command(subcommand)]
     Config(config::ConfigCommand),
     Completions(completions::CompletionsArgs),
@@ -175,6 +177,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Export(args) => export::run(&args, session, io)?,
         Command::Delete(args) => delete::run(&args, session, io)?,
         Command::Status(args) => status::run(&args, session, io)?,
+        Command::Doctor(args) => doctor::run(&args, session, io)?,
         Command::List(args) => list::run(&args, session, io)?,
         Command::Log(args) => log::run(&args, session, io)?,
         Command::Diff(args) => diff::run(&args, session, io)?,

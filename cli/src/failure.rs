@@ -46,6 +46,8 @@ pub(crate) enum Kind {
     Permission,
     /// What a stranger may have written would do something here that nobody here has approved.
     NotApproved,
+    /// `odfs doctor` found something that is wrong.
+    Unwell,
     /// A defect of odfs.
     Bug,
     /// Stopped by Ctrl-C or a signal.
@@ -56,7 +58,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the exit codes.
-    const ALL: [Kind; 20] = [
+    const ALL: [Kind; 21] = [
         Kind::General,
         Kind::Usage,
         Kind::NotFound,
@@ -74,6 +76,7 @@ impl Kind {
         Kind::Busy,
         Kind::Permission,
         Kind::NotApproved,
+        Kind::Unwell,
         Kind::Bug,
         Kind::Interrupted,
         Kind::PipeClosed,
@@ -99,6 +102,7 @@ impl Kind {
             Kind::Busy => (15, "the workspace is in use and cannot take this command now"),
             Kind::Permission => (16, "the workspace or a file belongs to another user"),
             Kind::NotApproved => (17, "a source waits for your approval: `odfs approve`"),
+            Kind::Unwell => (18, "`odfs doctor` found something wrong"),
             Kind::Bug => (70, "a bug in odfs"),
             Kind::Interrupted => (130, "interrupted"),
             Kind::PipeClosed => (141, "the reader of the output went away"),

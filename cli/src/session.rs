@@ -17,12 +17,14 @@ use odf::registry::Repositories;
 use odf::repository::server::{PushLog, Tokens};
 use odf::retention::{Retention, retain};
 use odf::workspace::{PEER_KEY, Workspace};
+use odf_node::address::Protocol;
 use odf_node::block::Cid;
 use odf_node::exchange;
 use odf_node::ipns::{KeySource, Name};
 use odf_node::keystore::Keystore;
-use odf_node::peer::{BOOTSTRAP_PEERS, DEFAULT_LISTEN, Node};
+use odf_node::peer::{BOOTSTRAP_PEERS, DEFAULT_LISTEN, NetworkKey, Node};
 use odf_node::store::StoreOptions;
+use odf_node::{Multiaddr, PeerId};
 use tokio::sync::Notify;
 
 use crate::failure::{Failure, Kind};
@@ -33,6 +35,7 @@ use crate::workspace::WorkspaceDir;
 mod batches;
 mod bootstrap;
 mod lazy;
+mod private;
 mod turns;
 
 pub(crate) use batches::{Batches, Wanted};
@@ -358,8 +361,6 @@ impl Session {
         self.owned.node.get_or_start(|| {
             let Settings {
                 listen,
-                bootstrap,
-                bootstrap_dataset,
                 mdns,
                 port_mapping,
                 public,
@@ -368,25 +369,18 @@ impl Session {
                 pubsub,
                 ..
             } = &self.settings;
-            let workspace = self.workspace()?;
-            let last = bootstrap_dataset
-                .as_ref()
-                .map(|text| bootstrap::peers_of(workspace, text));
-            let store = workspace.store();
+            let store = self.workspace()?.store();
             let helps = *public || self.owned.public.load(Ordering::Acquire);
             let keys = self.keys()?.clone();
-            let well_known = || BOOTSTRAP_PEERS.map(str::to_owned).to_vec();
-            let default = || DEFAULT_LISTEN.map(str::to_owned).to_vec();
+            let network_key = self.network_key()?;
             let mut builder = Node::builder(store)?
                 .keypair(keys.get_or_generate(PEER_KEY)?)
-                .listen(parse_all("network.listen", &listen.clone().unwrap_or_else(default))?)
+                .listen(self.listen_addresses(network_key.as_ref())?)
                 // Somebody else on the usual port is no reason to fail; on a port that was asked for, it is.
                 .port_fallback(listen.is_none())
-                .bootstrap(parse_all(
-                    "network.bootstrap",
-                    &bootstrap.clone().unwrap_or_else(well_known),
-                )?)
-                .bootstrap_last(last.unwrap_or_default())
+                .bootstrap(self.bootstrap_addresses(network_key.as_ref())?)
+                .network_key(network_key)
+                .bootstrap_last(self.later_bootstrap_addresses()?)
                 .mdns(*mdns)
                 .port_mapping(*port_mapping)
                 .public(helps)
@@ -401,6 +395,60 @@ impl Session {
             let runtime = self.runtime()?;
             Ok(runtime.block_on(builder.start())?)
         })
+    }
+
+    /// Where the peer is to listen.
+    ///
+    /// # Errors
+    /// A setting is no address, or none that a private network can use.
+    pub(crate) fn listen_addresses(&self, key: Option<&NetworkKey>) -> Result<Vec<Multiaddr>, Failure> {
+        let over_udp = |address: &Multiaddr| address.iter().any(|part| matches!(part, Protocol::Udp(_)));
+        let Some(listen) = &self.settings.listen else {
+            let mut all = parse_all("network.listen", &DEFAULT_LISTEN.map(str::to_owned))?;
+            all.retain(|address| key.is_none() || !over_udp(address));
+            return Ok(all);
+        };
+        let all = parse_all("network.listen", listen)?;
+        match all.iter().find(|address| key.is_some() && over_udp(address)) {
+            Some(address) => Err(Failure::usage(format!(
+                "network.listen has {address}, and a private network is over TCP only"
+            ))
+            .next("leave it out: `odfs config set network.listen '[\"/ip4/0.0.0.0/tcp/4001\"]'`")),
+            None => Ok(all),
+        }
+    }
+
+    /// Who is dialled to join the network: in a private one nobody but those whom the user named.
+    ///
+    /// # Errors
+    /// A setting is no address.
+    pub(crate) fn bootstrap_addresses(&self, key: Option<&NetworkKey>) -> Result<Vec<Multiaddr>, Failure> {
+        let well_known = || match key {
+            Some(_) => Vec::new(),
+            None => BOOTSTRAP_PEERS.map(str::to_owned).to_vec(),
+        };
+        let listed = self.settings.bootstrap.clone().unwrap_or_else(well_known);
+        parse_all("network.bootstrap", &listed)
+    }
+
+    /// Who is dialled when none of those answers: the bootstrap peers of a dataset.
+    ///
+    /// # Errors
+    /// The workspace cannot be opened.
+    pub(crate) fn later_bootstrap_addresses(&self) -> Result<Vec<Multiaddr>, Failure> {
+        let workspace = self.workspace()?;
+        let dataset = self.settings.bootstrap_dataset.as_ref();
+        Ok(dataset
+            .map(|text| bootstrap::peers_of(workspace, text))
+            .unwrap_or_default())
+    }
+
+    /// Who the peer of this workspace is, running or not.
+    ///
+    /// # Errors
+    /// The key cannot be read or made.
+    pub(crate) fn own_peer_id(&self) -> Result<PeerId, Failure> {
+        Ok(self.keys()?.get_or_generate(PEER_KEY)?.public().to_peer_id())
     }
 
     /// The IPNS name of the peer's own key.

@@ -279,6 +279,7 @@ mod tests {
             ("gateway.public", "example.org"),
             ("network.listen", "[1]"),
             ("network.bootstrapDataset", "[]"),
+            ("network.key", "[]"),
             ("network.listen", "tcp/0"),
             ("source.http.connectTimeout", "30"),
             ("source.http.connectTimeout", "30x"),

@@ -234,6 +234,15 @@ impl Wire {
         self.right.cut_off()
     }
 
+    /// Takes the addresses and ways of the left end away, as where a cable is pulled.
+    ///
+    /// # Errors
+    /// They cannot be taken away.
+    pub fn unplug(&self) -> Outcome {
+        ip(&["-n", &self.left.name, "addr", "flush", "scope", "global"])?;
+        ip(&["-n", &self.left.name, "route", "flush", "table", "main"])
+    }
+
     /// The namespace at one end.
     pub fn left(&self) -> &Namespace {
         &self.left

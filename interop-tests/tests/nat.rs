@@ -1,5 +1,6 @@
 //! Two homes behind routers that let nobody in, and a public server: what one has, the other gets.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use interop_tests::netns::{Internet, Router};
@@ -46,12 +47,15 @@ struct World {
     homes: [Workspace; 2],
 }
 
-/// A public node, and two workspaces at home that know no other peer.
-fn world(kinds: [Router; 2]) -> Outcome<Option<World>> {
+/// A public node, and two workspaces at home that know no other peer, all of one private network or of the public one.
+fn world(kinds: [Router; 2], private: bool) -> Outcome<Option<World>> {
     let Some(internet) = Internet::lay(env!("CARGO_BIN_EXE_router"), kinds)? else {
         return Ok(None);
     };
     let server = Workspace::in_namespace(internet.server().name())?;
+    if private {
+        server.odfs(["key", "swarm"])?;
+    }
     let public = server.node_with(&["--public"])?;
     let status = server.odfs(["status", "--output", "json"])?.json()?;
     let address = texts(&status["addresses"]);
@@ -61,6 +65,9 @@ fn world(kinds: [Router; 2]) -> Outcome<Option<World>> {
     let homes = [Workspace::in_namespace(a.name())?, Workspace::in_namespace(b.name())?];
     for home in &homes {
         home.know(&[address])?;
+        if private {
+            fs::copy(server.store().join("swarm.key"), home.store().join("swarm.key"))?;
+        }
     }
     Ok(Some(World {
         internet,
@@ -101,7 +108,7 @@ fn moved(world: &World) -> Outcome<([Node; 2], Vec<String>)> {
 
 #[test]
 fn what_is_behind_a_router_is_pulled_through_a_relay_and_then_directly() -> Outcome {
-    let Some(world) = world([Router::Plain; 2])? else {
+    let Some(world) = world([Router::Plain; 2], false)? else {
         return Ok(());
     };
     let (_nodes, addresses) = moved(&world)?;
@@ -119,7 +126,7 @@ fn what_is_behind_a_router_is_pulled_through_a_relay_and_then_directly() -> Outc
 
 #[test]
 fn between_routers_with_ports_by_chance_all_goes_through_the_relay() -> Outcome {
-    let Some(world) = world([Router::Symmetric; 2])? else {
+    let Some(world) = world([Router::Symmetric; 2], false)? else {
         return Ok(());
     };
     let (_nodes, addresses) = moved(&world)?;
@@ -133,6 +140,20 @@ fn between_routers_with_ports_by_chance_all_goes_through_the_relay() -> Outcome 
         Some(2),
         "{}: {status}",
         world.internet.server().name()
+    );
+    Ok(())
+}
+
+/// The key is part of what a relay carries, and of what goes through a hole.
+#[test]
+fn in_a_private_network_relays_and_holes_do_the_same() -> Outcome {
+    let Some(world) = world([Router::Plain; 2], true)? else {
+        return Ok(());
+    };
+    let (_nodes, addresses) = moved(&world)?;
+    assert!(
+        !addresses.is_empty() && addresses.iter().all(|address| address.contains("/45.2.0.1/tcp/")),
+        "{addresses:?}"
     );
     Ok(())
 }

@@ -7,7 +7,8 @@ mod told;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libp2p::PeerId;
-use libp2p::multiaddr::{Multiaddr, Protocol};
+use libp2p::multiaddr::Multiaddr;
+pub use libp2p::multiaddr::Protocol;
 use odf_doors::{Network, network};
 
 pub use told::{fixed, worth_telling};
@@ -102,6 +103,19 @@ pub(crate) fn ip_group(address: &Multiaddr) -> Option<IpGroup> {
             [2, a, b, c, d]
         }
     })
+}
+
+/// Addresses that end in `/p2p/ID` put together by peer, without those ends, in their order; each of the others by itself.
+pub fn by_peer(addresses: impl IntoIterator<Item = Multiaddr>) -> Vec<(Option<PeerId>, Vec<Multiaddr>)> {
+    let mut peers: Vec<(Option<PeerId>, Vec<Multiaddr>)> = Vec::new();
+    for address in addresses {
+        let (address, peer) = split_peer(address);
+        match peers.iter_mut().find(|(of, _)| peer.is_some() && *of == peer) {
+            Some((_, of_peer)) => of_peer.push(address),
+            None => peers.push((peer, vec![address])),
+        }
+    }
+    peers
 }
 
 /// Drops the QUIC addresses of a host that also offers TCP, where the path is local.

@@ -57,6 +57,7 @@ pub use record::Name;
 pub use resolve::{Freshness, Origin, ResolveError, Resolved};
 pub use state::{DHT_MEMORY, NameStatus, Rival};
 use state::{Known, States};
+pub use survey::Asked;
 pub use watch::{Change, Changes, Watch};
 pub(crate) use wish::{MAX_WISHES, Wish};
 

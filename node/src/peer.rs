@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId};
-pub use remembered::{Memory, memory};
+pub use remembered::{Memory, memory, remembered};
 pub use start::{BOOTSTRAP_PEERS, Builder, DEFAULT_LISTEN};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -37,9 +37,9 @@ use crate::exchange;
 use crate::ipns::Names;
 use crate::routing::command::Command;
 use crate::routing::{Announced, DEFAULT_PROVIDERS, Provider, Routing, RoutingError};
-pub use crate::routing::{DialError, PeerInfo};
+pub use crate::routing::{DialError, PeerInfo, Reachability};
 use crate::store::Blocks;
-pub use crate::swarm::StartError;
+pub use crate::swarm::{MAX_NETWORK_KEY_BYTES, NetworkKey, NetworkKeyError, StartError, probe};
 use crate::threads::lock;
 
 /// How long [`Node::provide`] and [`Node::find_providers`] take at most.
@@ -105,6 +105,15 @@ impl Node {
         match self.inner.commands.send(Command::Peers { reply }).await {
             Ok(()) => answer.await.unwrap_or_default(),
             Err(_) => Vec::new(),
+        }
+    }
+
+    /// Whether peers on the internet get through to this one, as far as others showed. Nothing is known once it is shut down.
+    pub async fn reachability(&self) -> Reachability {
+        let (reply, answer) = oneshot::channel();
+        match self.inner.commands.send(Command::Reachable { reply }).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => Reachability::default(),
         }
     }
 

@@ -34,7 +34,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 pub use arrivals::Arrivals;
 use command::{Command, MAX_ANSWERS_WAITING, Walk};
-pub use command::{DialError, PeerInfo, Provider};
+pub use command::{DialError, PeerInfo, Provider, Reachability};
 pub use network::Network;
 use schedule::{LAN_ONLY_INTERVAL, REPROVIDE_INTERVAL, RETRY_INTERVAL, Schedule};
 pub(crate) use signs::{Expected, Signs};

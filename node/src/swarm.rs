@@ -6,6 +6,7 @@ mod admission;
 mod guard;
 mod hold;
 mod muxer;
+mod private;
 mod wire;
 
 use std::collections::HashSet;
@@ -22,6 +23,7 @@ use libp2p::{Swarm, SwarmBuilder, autonat, dcutr, dns, identify, mdns, noise, pi
 use self::admission::Admission;
 use self::guard::Guarded;
 use self::hold::HeldPeers;
+pub use self::private::{MAX_NETWORK_KEY_BYTES, NetworkKey, NetworkKeyError};
 use self::wire::Buffered;
 use crate::exchange;
 use crate::pubsub::PubSub;
@@ -115,6 +117,8 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Duration,
     /// Whether others are relayed, and told how they are reached.
     pub(crate) public: bool,
+    /// Of a private network: nobody is spoken to who has another.
+    pub(crate) network_key: Option<NetworkKey>,
 }
 
 /// Makes the swarm. Opens no socket but those of mDNS.
@@ -170,16 +174,24 @@ pub(crate) fn build(
         config
     };
     let with_noise = |keypair: &Keypair| noise::Config::new(keypair).map(Buffered);
-    let transports = SwarmBuilder::with_existing_identity(settings.keypair.clone())
-        .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), with_noise, muxer)
-        .map_err(|error| transport(&error))?
-        .with_quic_config(quic);
     let swarm_config = |config: libp2p::swarm::Config| {
         config
             .with_idle_connection_timeout(settings.idle_timeout)
             .with_max_negotiating_inbound_streams(MAX_NEGOTIATING_STREAMS)
     };
+    if let Some(key) = &settings.network_key {
+        let noise = with_noise(&settings.keypair).map_err(|error| transport(&error))?;
+        let names = system_resolver_is_usable();
+        let (transports, relayed) = private::transports(local, key, noise, muxer(), names, CONNECT_TIMEOUT)
+            .map_err(|error| transport(&error))?;
+        let config = swarm_config(libp2p::swarm::Config::with_tokio_executor());
+        return Ok(Swarm::new(transports, behaviour(relayed), local, config));
+    }
+    let transports = SwarmBuilder::with_existing_identity(settings.keypair.clone())
+        .with_tokio()
+        .with_tcp(tcp::Config::default().nodelay(true), with_noise, muxer)
+        .map_err(|error| transport(&error))?
+        .with_quic_config(quic);
     // The transports of both arms have different types; the swarms do not.
     let swarm = if system_resolver_is_usable() {
         let with_dns = transports.with_dns().map_err(|error| transport(&error))?;
@@ -269,11 +281,14 @@ pub(crate) fn listen(
     Ok(listening.len())
 }
 
-/// Whether nobody listens on `address` yet.
+/// Whether `address` can be listened on: nobody else does yet.
 ///
 /// libp2p sets SO_REUSEPORT on its TCP listeners, and so does Kubo: the kernel would let both of them, or two of us, listen on
 /// one port and deal connections out at random. A plain bind before is told the truth.
-fn probe(address: &Multiaddr) -> io::Result<()> {
+///
+/// # Errors
+/// [`io::ErrorKind::AddrInUse`] if another program has the port; or whatever else the system says.
+pub fn probe(address: &Multiaddr) -> io::Result<()> {
     let mut parts = address.iter();
     let ip = match parts.next() {
         Some(Protocol::Ip4(ip)) => ip.into(),

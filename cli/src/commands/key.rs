@@ -55,6 +55,11 @@ pub(crate) enum KeyCommand {
         #[arg(long)]
         words: bool,
     },
+    /// Make the key of a private network in the workspace, or show which is there
+    ///
+    /// It is written to swarm.key, in the form of Kubo. Peers with a copy of that file speak with each other and with nobody else,
+    /// from their next start on. Its fingerprint says whether two machines have the same, and gives nothing away.
+    Swarm,
     /// Remove keys; without a copy, what was published under them can never be changed again
     #[command(visible_alias = "remove")]
     Rm {
@@ -106,6 +111,18 @@ pub(super) fn run(command: &KeyCommand, session: &Session, io: &mut Io) -> Resul
             };
             keys.insert(name, &key)?;
             io.line(Name::from_public_key(&key.public()))
+        }
+        KeyCommand::Swarm => {
+            let (key, is_new) = session.network_key_or_new()?;
+            io.line(format_args!(
+                "{} {}",
+                key.fingerprint(),
+                session.network_key_file().display()
+            ))?;
+            if is_new {
+                io.say("Copy that file to the other machines of the network, and keep it to yourselves: whoever has it can join");
+            }
+            Ok(())
         }
         KeyCommand::Rm { names } => remove(keys, names, session, io),
     }

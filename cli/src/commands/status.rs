@@ -37,11 +37,7 @@ pub(crate) struct StatusArgs {
 pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let workspace = session.workspace()?;
     let node = session.running_node();
-    let peer_id = session
-        .keys()?
-        .get_or_generate(odf::workspace::PEER_KEY)?
-        .public()
-        .to_peer_id();
+    let peer_id = session.own_peer_id()?;
     let (addresses, peers) = match node {
         Some(node) => {
             let peers = session.wait(io, async { Ok::<_, Failure>(node.peers().await) })?;
@@ -51,7 +47,8 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
     };
     let kept = odf_node::ipns::kept(workspace.store())?;
     let stats = workspace.store().stats()?;
-    let memory = odf_node::peer::memory(workspace.store())?;
+    let network_key = session.network_key()?;
+    let memory = odf_node::peer::memory(workspace.store(), network_key.as_ref())?;
     let entries = workspace.catalog().entries()?;
     let wishes = session.wishes(io)?;
     let followed: HashSet<Name> = wishes.iter().map(|wish| wish.name).collect();
@@ -84,6 +81,7 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
         return io.line(json!({
             "workspace": session.root(),
             "running": node.is_some(),
+            "privateNetwork": network_key.map(|key| key.fingerprint()),
             "peerId": peer_id.to_string(),
             "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "peers": peers,
@@ -117,6 +115,12 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
             " (not running; `odfs node` starts it)"
         }
     ))?;
+    if let Some(key) = &network_key {
+        io.line(format_args!(
+            "Network: private, fingerprint {} of its key",
+            key.fingerprint()
+        ))?;
+    }
     for address in &addresses {
         io.line(format_args!("Address: {address}"))?;
     }

@@ -103,7 +103,7 @@ fn nobody_there(name: &DatasetName, is_running: bool) -> Failure {
 
 /// By what others find a dataset that is here: the name that is published or followed here, else the content that it was
 /// pulled as.
-fn address_of(dataset: &Dataset, session: &Session) -> Result<Address, Failure> {
+pub(super) fn address_of(dataset: &Dataset, session: &Session) -> Result<Address, Failure> {
     let store = session.workspace()?.store();
     let aliases = dataset.remote_aliases()?;
     let places = aliases.push_aliases.iter().chain(&aliases.pull_aliases);

@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) max_connections: Option<u32>,
     /// Whether own and followed names are said and heard over PubSub.
     pub(crate) pubsub: bool,
+    /// File with the key of the private network to be in. `None` stands for `swarm.key` in the workspace, if it is there.
+    pub(crate) network_key: Option<String>,
     /// Address of the HTTP gateway of `odfs node`.
     pub(crate) gateway_listen: String,
     /// Address under which others reach the gateway of `odfs node`, ending in a slash; absent: the one they use.
@@ -101,6 +103,7 @@ impl Default for Settings {
             low_power: false,
             max_connections: None,
             pubsub: true,
+            network_key: None,
             gateway_listen: "127.0.0.1:8080".to_owned(),
             gateway_url: None,
             gateway_proxies: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
@@ -240,6 +243,17 @@ pub(crate) const KEYS: &[Key] = &[
         show: |settings| Some(Value::Boolean(settings.pubsub)),
         set: |settings, value| {
             settings.pubsub = value.as_bool().ok_or("true or false is expected")?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "network.key",
+        about: "file with the key of the private network to be in, from the workspace on: only peers with the same key are spoken \
+                to; unset: swarm.key in the workspace if it is there, else the public network",
+        show: |settings| settings.network_key.clone().map(Value::String),
+        set: |settings, value| {
+            let path = value.as_str().filter(|path| !path.is_empty());
+            settings.network_key = Some(path.ok_or("the path of a file is expected")?.to_owned());
             Ok(())
         },
     },

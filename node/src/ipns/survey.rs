@@ -81,7 +81,45 @@ impl Survey {
     }
 }
 
+/// What the network says of a name, and how many of those who were asked say it; see [`Names::ask`].
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// The best valid record, if anybody had one.
+    pub best: Option<Record>,
+    /// The peers that hold that one.
+    pub holders: Vec<PeerId>,
+    /// How many hold an older one.
+    pub behind: usize,
+    /// How many of the closest answered and hold none that is valid.
+    pub without: usize,
+    /// How many gave one that was refused, and why the last of them was.
+    pub refused: usize,
+    /// See `refused`.
+    pub refusal: Option<String>,
+}
+
 impl Names {
+    /// Asks the networks for the record of `name`, for `patience` at most, and counts. Nothing is set right, unlike by
+    /// [`Names::resolve`], and what is known here is no part of the answer.
+    ///
+    /// # Errors
+    /// The peer has been shut down.
+    pub async fn ask(&self, name: &Name, patience: Duration) -> Result<Asked, RoutingError> {
+        let survey = self.survey(name, patience).await?;
+        let has_best = |held: &Record| survey.best.as_ref().is_some_and(|best| best.bytes() == held.bytes());
+        let (holders, behind): (Vec<_>, Vec<_>) = survey.holders.into_iter().partition(|(_, _, held)| has_best(held));
+        // One that is asked in both networks counts once.
+        let holders: HashSet<PeerId> = holders.into_iter().map(|(_, peer, _)| peer).collect();
+        Ok(Asked {
+            holders: holders.into_iter().collect(),
+            behind: behind.len(),
+            without: survey.without.len(),
+            refused: survey.refused,
+            refusal: survey.refusal,
+            best: survey.best,
+        })
+    }
+
     /// Asks both networks until nobody is left to ask, enough have answered, or `patience` is over.
     pub(super) async fn survey(&self, name: &Name, patience: Duration) -> Result<Survey, RoutingError> {
         let until = Instant::now() + patience;

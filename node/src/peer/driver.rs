@@ -112,6 +112,8 @@ pub(crate) struct Driver {
     pub(crate) public: bool,
     /// Whether others may ask this peer as a server of the public DHT.
     pub(crate) serves_dht: bool,
+    /// Whether this is a private network: who is remembered is of it.
+    pub(crate) private: bool,
     pub(crate) said: mpsc::Receiver<PubSubCommand>,
     pub(crate) heard: mpsc::Sender<PubSubEvent>,
     pub(crate) state: State,
@@ -245,6 +247,9 @@ impl Driver {
                 let _ = reply.send(self.state.peers.values().map(|peer| peer.info.clone()).collect());
             }
             Command::Mapped { addresses } => self.on_mapped(addresses),
+            Command::Reachable { reply } => {
+                let _ = reply.send(self.state.reachable.standing(Instant::now()));
+            }
             Command::Walk { network, walk } => {
                 let behaviour = self.swarm.behaviour_mut();
                 let dht = match network {

@@ -13,6 +13,8 @@
 //! |---|---|
 //! | `P` peer id | answered `u64 BE` (seconds since 1970), failures `u8`, named `u8`, then `length u16 BE` address, … |
 //! | `R` | when anybody last answered, `u64 BE` |
+//!
+//! Of a private network, before each key: `K` and the fingerprint of its key. Those of one network are strangers in another.
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ use crate::address::{IpGroup, Reach, ip_group, reach};
 use crate::clock::{Clock, from_unix};
 use crate::routing::Network;
 use crate::store::{Change, Store, StoreError, Table};
+use crate::swarm::NetworkKey;
 use crate::threads::{blocking, lock};
 
 /// Table of a store in which they are.
@@ -65,7 +68,8 @@ const NOTED_EVERY: u64 = 600;
 const WRITE_INTERVAL: Duration = Duration::from_secs(5);
 
 const PEER: u8 = b'P';
-const REACHED: &[u8] = b"R";
+const REACHED: u8 = b'R';
+const PRIVATE: u8 = b'K';
 
 /// What is remembered of earlier runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -77,18 +81,33 @@ pub struct Memory {
     pub reached: Option<SystemTime>,
 }
 
-/// What a store remembers of the network. A running peer writes what changed every few seconds.
+/// What a store remembers of the network, the private one of a key or the public one. A running peer writes what changed every
+/// few seconds.
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn memory(store: &Store) -> Result<Memory, StoreError> {
+pub fn memory(store: &Store, key: Option<&NetworkKey>) -> Result<Memory, StoreError> {
     let table = store.table(TABLE)?;
-    let remembered = Remembered::open(&table, &Clock::system());
+    let remembered = Remembered::open(&table, key, &Clock::system());
     let kept = lock(&remembered.shared.kept);
     Ok(Memory {
         peers: kept.peers.len(),
         reached: (kept.reached > 0).then(|| from_unix(kept.reached)),
     })
+}
+
+/// Up to `limit` of the peers that a store remembers of each network, those first that would be dialled first.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn remembered(
+    store: &Store,
+    key: Option<&NetworkKey>,
+    limit: usize,
+) -> Result<Vec<(PeerId, Vec<Multiaddr>)>, StoreError> {
+    let remembered = Remembered::open(&store.table(TABLE)?, key, &Clock::system());
+    let of = |network| remembered.choose(network, limit, &HashSet::new());
+    Ok(Network::BOTH.into_iter().flat_map(of).collect())
 }
 
 /// The memory. Clones share it.
@@ -99,6 +118,8 @@ pub(crate) struct Remembered {
 
 struct Shared {
     table: Table,
+    /// What every key begins with.
+    realm: Vec<u8>,
     clock: Clock,
     kept: Mutex<Kept>,
     /// Held from reading what is to be written until it is.
@@ -153,18 +174,20 @@ impl Peer {
 
 impl Remembered {
     /// Reads the table once: call it where blocking is allowed. What cannot be read is forgotten.
-    pub(super) fn open(table: &Table, clock: &Clock) -> Self {
+    pub(super) fn open(table: &Table, key: Option<&NetworkKey>, clock: &Clock) -> Self {
+        let realm = key.map_or_else(Vec::new, |key| [&[PRIVATE], key.fingerprint().as_bytes()].concat());
         let now = clock.unix();
         let mut kept = Kept::default();
-        match table.get(REACHED) {
-            Ok(Some(at)) => {
-                kept.reached = at.first_chunk().map_or(0, |at| u64::from_be_bytes(*at)).min(now);
+        match table.get(&at(&realm, REACHED, &[])) {
+            Ok(Some(value)) => {
+                kept.reached = value.first_chunk().map_or(0, |at| u64::from_be_bytes(*at)).min(now);
                 kept.reached_written = kept.reached;
             }
             Ok(None) => {}
             Err(error) => log(Err(error)),
         }
-        for entry in table.scan_prefix(&[PEER]).take(MAX_READ) {
+        let peers = at(&realm, PEER, &[]);
+        for entry in table.scan_prefix(&peers).take(MAX_READ) {
             let (key, value) = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
@@ -172,7 +195,7 @@ impl Remembered {
                     break;
                 }
             };
-            let Some(peer) = key.get(1..).and_then(|id| PeerId::from_bytes(id).ok()) else {
+            let Some(peer) = key.get(peers.len()..).and_then(|id| PeerId::from_bytes(id).ok()) else {
                 continue;
             };
             let admitted = decode(&value, now).is_some_and(|entry| kept.admit(peer, entry, now));
@@ -183,6 +206,7 @@ impl Remembered {
         Self {
             shared: Arc::new(Shared {
                 table: table.clone(),
+                realm,
                 clock: clock.clone(),
                 kept: Mutex::new(kept),
                 writing: Mutex::default(),
@@ -306,18 +330,26 @@ impl Remembered {
                     peer.written = peer.answered;
                     encode(peer)
                 });
-                changes.push(([&[PEER], &id.to_bytes()[..]].concat(), value));
+                changes.push((at(&self.shared.realm, PEER, &id.to_bytes()), value));
             }
             let reached = kept.reached;
             if reached >= kept.reached_written.saturating_add(NOTED_EVERY) || (!changes.is_empty() && reached > 0) {
                 kept.reached_written = reached;
-                changes.push((REACHED.to_vec(), Some(reached.to_be_bytes().to_vec())));
+                changes.push((
+                    at(&self.shared.realm, REACHED, &[]),
+                    Some(reached.to_be_bytes().to_vec()),
+                ));
             }
         }
         if !changes.is_empty() {
             log(self.shared.table.apply(&changes));
         }
     }
+}
+
+/// A key of the table.
+fn at(realm: &[u8], kind: u8, rest: &[u8]) -> Vec<u8> {
+    [realm, &[kind], rest].concat()
 }
 
 impl Kept {

@@ -22,7 +22,7 @@ use crate::routing::records::Records;
 use crate::routing::schedule::Schedule;
 use crate::routing::{Expected, Network, Routing, Signs, TableSizes};
 use crate::store::{Blocks, Store, StoreError, Table};
-use crate::swarm::{self, StartError};
+use crate::swarm::{self, NetworkKey, StartError};
 use crate::threads::blocking;
 
 /// The public bootstrap peers of IPFS, as Kubo 0.43 has them, each also with the IP address that its DNS name last stood for: it
@@ -76,6 +76,7 @@ pub struct Builder {
     public: bool,
     serves_dht: bool,
     pubsub: bool,
+    network_key: Option<NetworkKey>,
     max_connections: u32,
     idle_timeout: Duration,
     agent: String,
@@ -127,6 +128,7 @@ impl Builder {
             public: false,
             serves_dht: true,
             pubsub: true,
+            network_key: None,
             max_connections: DEFAULT_MAX_CONNECTIONS,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
             agent: concat!("odfs/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -203,6 +205,13 @@ impl Builder {
         self
     }
 
+    /// The key of the private network that this peer is of: it speaks with nobody who has another or none, and only over TCP.
+    /// Peers remembered from it are dialled even where nobody is named by [`Self::bootstrap`]. Default: none, the public network.
+    pub fn network_key(mut self, key: Option<NetworkKey>) -> Self {
+        self.network_key = key;
+        self
+    }
+
     /// Connections open at the same time, at most; peers named by [`Node::dial`] do not count. Default: 96.
     pub fn max_connections(mut self, limit: u32) -> Self {
         self.max_connections = limit;
@@ -257,11 +266,15 @@ impl Builder {
         let keypair = self.keypair.unwrap_or_else(Keypair::generate_ed25519);
         let local = keypair.public().to_peer_id();
         let (provide_table, dht_table, clock) = (self.provide_table, self.dht_table, self.clock.clone());
-        let peers_table = self.peers_table;
+        let (peers_table, network_key) = (self.peers_table, self.network_key);
         let (schedule, [lan, wan], remembered) = blocking(move || {
             let schedule = Schedule::open(provide_table, clock.clone());
             let records = Records::open(&dht_table, &schedule, local, &clock);
-            (schedule, records, Remembered::open(&peers_table, &clock))
+            (
+                schedule,
+                records,
+                Remembered::open(&peers_table, network_key.as_ref(), &clock),
+            )
         })
         .await;
 
@@ -274,6 +287,7 @@ impl Builder {
             pubsub: self.pubsub,
             max_connections: self.max_connections,
             idle_timeout: self.idle_timeout,
+            network_key,
         };
         // What is done with all records, and value records, are shared by both.
         let records = lan.clone();
@@ -325,6 +339,7 @@ impl Builder {
             signs: signs_sender,
             public: self.public,
             serves_dht: self.serves_dht,
+            private: network_key.is_some(),
             said: swarm_end.commands,
             heard: swarm_end.events,
             state: State::default(),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 mod connections;
 pub(crate) mod keys;
+mod networks;
 mod records;
 
 use libp2p::Multiaddr;
@@ -316,7 +317,7 @@ async fn who_ran_before_dials_those_it_remembers_if_anybody_is_to_be_dialled() {
     let first = private(Node::builder(&store).unwrap()).start().await.unwrap();
     introduce(&first, &friend).await;
     first.shutdown().await;
-    let memory = super::memory(&store).unwrap();
+    let memory = super::memory(&store, None).unwrap();
     assert!(memory.peers == 1 && memory.reached.is_some(), "{memory:?}");
 
     let silent = private(Node::builder(&store).unwrap()).start().await.unwrap();

@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
     /// The router leads these addresses here from now on, and no others.
     Mapped { addresses: Vec<Multiaddr> },
+    /// Whether peers on the internet get through to this one.
+    Reachable { reply: oneshot::Sender<Reachability> },
     /// Ask one of the DHTs.
     Walk { network: Network, walk: Walk },
 }
@@ -89,6 +91,19 @@ pub struct PeerInfo {
     pub dialled_by_us: bool,
     /// Round-trip time of the last ping.
     pub latency: Option<Duration>,
+}
+
+/// Whether peers on the internet get through to this one, as far as others showed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reachability {
+    /// Somebody from the internet came in, or had an address dialled back.
+    pub reached: bool,
+    /// Somebody tried to dial an address back, and nobody got through.
+    pub failed: bool,
+    /// Somebody was connected who could have told.
+    pub asked: bool,
+    /// The relays that stand in.
+    pub relays: Vec<PeerId>,
 }
 
 /// Why a connection could not be opened.

@@ -154,7 +154,7 @@ impl From<DialError> for Failure {
         match &error {
             DialError::Myself => Failure::usage(&error).next("name the address of the other peer"),
             _ => Failure::new(Kind::Unreachable, chain(&error))
-                .next("check that a node runs there (`odfs status`) and that nothing in between blocks it"),
+                .next("check that a node runs there (`odfs status`), and what `odfs doctor` finds here and there"),
         }
     }
 }
@@ -172,7 +172,7 @@ impl From<ResolveError> for Failure {
     fn from(error: ResolveError) -> Self {
         match error {
             ResolveError::NobodyToAsk { .. } => Failure::new(Kind::Unreachable, &error)
-                .next("check the connection, or name a peer with --peer, where the command takes it"),
+                .next("see what `odfs doctor` finds, or name a peer with --peer, where the command takes it"),
             ResolveError::NotFound { .. } | ResolveError::NotCached { .. } => Failure::new(Kind::UnknownName, &error)
                 .next("check the name; its publisher has to be on-line once for others to know it"),
             ResolveError::Refused { .. } => Failure::new(Kind::BadRecord, &error)

@@ -101,11 +101,10 @@ pub(crate) async fn ask(stream: &mut Stream, message: &[u8]) -> io::Result<Vec<u
 }
 
 /// The key of a name in the DHT, and a good record of it that is `padding` bytes longer than it must be.
-pub(crate) fn name(key: &Keypair, padding: usize) -> io::Result<(Vec<u8>, Vec<u8>)> {
+pub(crate) fn name(key: &Keypair, value: &str, until: &str) -> io::Result<(Vec<u8>, Vec<u8>)> {
     const BYTES: u8 = 2 << 5;
     const TEXT: u8 = 3 << 5;
     let at = [b"/ipns/", &key.public().to_peer_id().to_bytes()[..]].concat();
-    let value = format!("/ipfs/bafkqaaa/{}", "a".repeat(padding));
     let mut data = vec![5 << 5 | 5];
     let mut put = |name: &str, content: &[u8]| {
         data.push(TEXT | name.len() as u8);
@@ -124,7 +123,7 @@ pub(crate) fn name(key: &Keypair, padding: usize) -> io::Result<(Vec<u8>, Vec<u8
     put("TTL", &[0]);
     put("Value", &bytes(value.as_bytes()));
     put("Sequence", &[1]);
-    put("Validity", &bytes(b"2999-01-01T00:00:00Z"));
+    put("Validity", &bytes(until.as_bytes()));
     put("ValidityType", &[0]);
     let signature = key
         .sign(&[b"ipns-signature:", &data[..]].concat())

@@ -5,7 +5,8 @@
 //! - `names`: `--connections` peers put signed records of fresh names, on 32 streams each, `--count` in all, and go on.
 //! - `questions`: `--connections` peers ask who is close, as fast as they can.
 //! - `provides`: an honest peer says that it has `--key`, and ends. `holders`: prints who has it.
-//! - `publishes`: an honest peer puts a record of a new name, and prints whether that was confirmed and whether it is there.
+//! - `publishes`: an honest peer puts a record of a new name, and prints it, whether that was confirmed and whether it is there.
+//!   With `--value` and `--until` it says that the name stands for this, and until when.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,6 +20,9 @@ use libp2p::{Multiaddr, PeerId};
 use super::wire::{Manners, Stream, Wire};
 use super::{Orders, kad, ready, text};
 
+/// What names stand for that stand for nothing in particular, and until when.
+const VALUE: &str = "/ipfs/bafkqaaa/";
+const UNTIL: &str = "2999-01-01T00:00:00Z";
 /// Messages that are written in one go.
 const AT_ONCE: usize = 64;
 /// Streams of one connection; a peer answers no more at the same time.
@@ -121,11 +125,11 @@ async fn say(stream: &mut Stream, peer: &PeerId, addresses: &[Multiaddr], length
 
 pub(crate) async fn names(orders: &Orders) -> Result<(), Failure> {
     let sent = Sent::new(orders, 8_000)?;
-    let padding = orders.number("padding", 0)?;
+    let value = format!("{VALUE}{}", "a".repeat(orders.number("padding", 0)?));
     let put = async |wire: &Wire| -> std::io::Result<()> {
         let mut stream = wire.open(kad::PROTOCOL).await?;
         loop {
-            let (key, record) = kad::name(&Keypair::generate_ed25519(), padding)?;
+            let (key, record) = kad::name(&Keypair::generate_ed25519(), &value, UNTIL)?;
             let answer = tokio::time::timeout(LIMIT, kad::ask(&mut stream, &kad::put_value(&key, &record))).await;
             sent.add(1);
             // One that was refused ends the stream.
@@ -212,7 +216,9 @@ pub(crate) async fn holders(orders: &Orders) -> Result<(), Failure> {
 pub(crate) async fn publishes(orders: &Orders) -> Result<(), Failure> {
     let wire = connect(orders, &Keypair::generate_ed25519()).await?;
     let mut stream = wire.open(kad::PROTOCOL).await.map_err(text)?;
-    let (key, record) = kad::name(&Keypair::generate_ed25519(), 0).map_err(text)?;
+    let (identity, value) = (Keypair::generate_ed25519(), orders.text("value").unwrap_or(VALUE));
+    let until = orders.text("until").unwrap_or(UNTIL);
+    let (key, record) = kad::name(&identity, value, until).map_err(text)?;
     let put = kad::put_value(&key, &record);
     let put = tokio::time::timeout(LIMIT, kad::ask(&mut stream, &put)).await;
     let confirmed = matches!(put, Ok(Ok(answer)) if kad::value(&answer).as_ref() == Some(&record));
@@ -223,6 +229,10 @@ pub(crate) async fn publishes(orders: &Orders) -> Result<(), Failure> {
         .map_err(text)?
         .map_err(text)?;
     let kept = kad::value(&answer) == Some(record);
-    println!("{}", serde_json::json!({ "confirmed": confirmed, "kept": kept }));
+    let name = identity.public().to_peer_id().to_string();
+    println!(
+        "{}",
+        serde_json::json!({ "name": name, "confirmed": confirmed, "kept": kept })
+    );
     Ok(())
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::Driver;
 use super::contact::{Contact, Source};
 use super::dial::Dialling;
-use crate::address::{Reach, reach, split_peer};
+use crate::address::{Reach, by_peer, reach};
 use crate::routing::Network;
 
 /// Remembered peers of each network that are dialled at once.
@@ -15,7 +15,10 @@ const HANDFUL: usize = 4;
 impl Driver {
     /// To be called when the driver begins to run.
     pub(super) fn begin_contact(&mut self) {
-        let (listed, last) = (!self.bootstrap.is_empty(), !self.bootstrap_last.is_empty());
+        let (listed, last) = (
+            self.private || !self.bootstrap.is_empty(),
+            !self.bootstrap_last.is_empty(),
+        );
         self.state.contact = Contact::new(listed, last, Instant::now());
     }
 
@@ -55,15 +58,7 @@ impl Driver {
 
     /// Dials each peer once, at all its addresses together, so that none of them holds up the others.
     fn dial_all(&mut self, addresses: Vec<Multiaddr>) {
-        let mut peers: Vec<(Option<PeerId>, Vec<Multiaddr>)> = Vec::new();
-        for address in addresses {
-            let (address, peer) = split_peer(address);
-            match peers.iter_mut().find(|(of, _)| peer.is_some() && *of == peer) {
-                Some((_, of_peer)) => of_peer.push(address),
-                None => peers.push((peer, vec![address])),
-            }
-        }
-        for (peer, addresses) in peers {
+        for (peer, addresses) in by_peer(addresses) {
             self.dial_to_join(peer, addresses);
         }
     }

@@ -16,6 +16,7 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
 use crate::address::ip_group;
+use crate::routing::Reachability;
 
 /// Relays that a peer has a place at. One may go away at any time.
 const MAX_RELAYS: usize = 2;
@@ -77,6 +78,16 @@ impl Reachable {
     pub(super) fn is_reached(&self, now: Instant) -> bool {
         let came_in = |at: Instant| now.saturating_duration_since(at) < REACHED_FOR;
         !self.confirmed.is_empty() || self.came_in.is_some_and(came_in)
+    }
+
+    /// What is known of it, for those who ask.
+    pub(super) fn standing(&self, now: Instant) -> Reachability {
+        Reachability {
+            reached: self.is_reached(now),
+            failed: self.failed,
+            asked: self.outside_since.is_some(),
+            relays: self.relays.values().copied().collect(),
+        }
     }
 
     /// The next relay to take a place at.

@@ -11,7 +11,7 @@ fn public(n: usize) -> Vec<Multiaddr> {
 
 fn empty() -> (Remembered, Table) {
     let table = Table::in_memory();
-    (Remembered::open(&table, &Clock::system()), table)
+    (Remembered::open(&table, None, &Clock::system()), table)
 }
 
 fn len(remembered: &Remembered) -> usize {
@@ -27,7 +27,7 @@ fn who_answered_is_there_again_after_a_restart() {
     remembered.answered(PeerId::random(), &at("/dns4/example.org/tcp/1"), false, Instant::now());
     remembered.write_out();
 
-    let again = Remembered::open(&table, &Clock::system());
+    let again = Remembered::open(&table, None, &Clock::system());
     assert_eq!(len(&again), 2);
     assert!(again.is_named(&one) && !again.is_named(&other));
     let none = HashSet::new();
@@ -80,7 +80,7 @@ fn who_was_silent_makes_room() {
     let table = Table::in_memory();
     let now = Arc::new(Mutex::new(1_800_000_000));
     let time = Arc::clone(&now);
-    let remembered = Remembered::open(&table, &Clock::from_fn(move || from_unix(*lock(&time))));
+    let remembered = Remembered::open(&table, None, &Clock::from_fn(move || from_unix(*lock(&time))));
     let peers: Vec<PeerId> = (0..MAX_LAN).map(|_| PeerId::random()).collect();
     for (n, peer) in peers.iter().enumerate() {
         remembered.answered(*peer, &at(&format!("/ip4/10.0.0.{n}/tcp/1")), false, Instant::now());
@@ -126,7 +126,7 @@ fn failures_count_while_others_answer_and_in_the_end_a_peer_leaves() {
     remembered.failed(gone, now);
     assert_eq!(len(&remembered), 1);
     remembered.write_out();
-    assert_eq!(len(&Remembered::open(&table, &Clock::system())), 1);
+    assert_eq!(len(&Remembered::open(&table, None, &Clock::system())), 1);
 }
 
 #[test]
@@ -185,8 +185,8 @@ fn what_is_no_entry_is_forgotten() {
         table.insert(&key(PeerId::random()), &bad).unwrap();
     }
     table.insert(b"Pnobody", &good).unwrap();
-    table.insert(REACHED, b"short").unwrap();
-    let remembered = Remembered::open(&table, &Clock::system());
+    table.insert(&[REACHED], b"short").unwrap();
+    let remembered = Remembered::open(&table, None, &Clock::system());
     assert_eq!(len(&remembered), 0);
     remembered.write_out();
     assert_eq!(table.scan_prefix(&[PEER]).count(), 1, "what has no id stays");
@@ -198,5 +198,22 @@ fn what_is_no_entry_is_forgotten() {
         entry.extend_from_slice(address.as_ref());
         table.insert(&key(PeerId::random()), &entry).unwrap();
     }
-    assert!(len(&Remembered::open(&table, &Clock::system())) <= MAX_WAN);
+    assert!(len(&Remembered::open(&table, None, &Clock::system())) <= MAX_WAN);
+}
+
+#[test]
+fn those_of_one_private_network_are_strangers_in_every_other() {
+    let table = Table::in_memory();
+    let [one, other] = [NetworkKey::generate(), NetworkKey::generate()];
+    let peers = [None, Some(&one), Some(&other)].map(|key| {
+        let (remembered, peer) = (Remembered::open(&table, key, &Clock::system()), PeerId::random());
+        remembered.answered(peer, &public(1), false, Instant::now());
+        remembered.write_out();
+        peer
+    });
+    for (key, peer) in [None, Some(&one), Some(&other)].into_iter().zip(peers) {
+        let again = Remembered::open(&table, key, &Clock::system());
+        assert_eq!(again.choose(Network::Wan, 8, &HashSet::new()), [(peer, public(1))]);
+        assert!(lock(&again.shared.kept).reached > 0);
+    }
 }
