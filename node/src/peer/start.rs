@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
+use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, watch};
 
 use super::driver::{Driver, State};
@@ -19,9 +19,9 @@ use crate::routing::desk::Offered;
 use crate::routing::dht::Dht;
 use crate::routing::records::Records;
 use crate::routing::schedule::Schedule;
-use crate::routing::{Expected, Network, Routing, Signs, TableSizes};
+use crate::routing::{Expected, Network, Routing, Signs, Strategy, TableSizes};
 use crate::store::{Blocks, Store, StoreError, Table};
-use crate::swarm::{self, StartError};
+use crate::swarm::{self, Refuses, StartError};
 use crate::threads::blocking;
 
 /// The public bootstrap peers of IPFS, as Kubo 0.43 has them, each also with the IP address that its DNS name last stood for: it
@@ -73,6 +73,8 @@ pub struct Builder {
     mdns: bool,
     public: bool,
     pubsub: bool,
+    strategy: Strategy,
+    refuses: Option<Refuses>,
     max_connections: u32,
     idle_timeout: Duration,
     agent: String,
@@ -122,6 +124,8 @@ impl Builder {
             mdns: true,
             public: false,
             pubsub: true,
+            strategy: Strategy::default(),
+            refuses: None,
             max_connections: DEFAULT_MAX_CONNECTIONS,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
             agent: concat!("odfs/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -181,6 +185,18 @@ impl Builder {
     /// Whether records of own and followed names are said and heard over PubSub, besides the DHTs. Default: yes.
     pub fn pubsub(mut self, yes: bool) -> Self {
         self.pubsub = yes;
+        self
+    }
+
+    /// Which blocks of what is published others are told of. Default: [`Strategy::Entities`].
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// Whom this peer never has a connection with. Default: nobody.
+    pub fn refuse(mut self, refuses: impl Fn(&PeerId) -> bool + Send + Sync + 'static) -> Self {
+        self.refuses = Some(Arc::new(refuses));
         self
     }
 
@@ -255,6 +271,7 @@ impl Builder {
             pubsub: self.pubsub,
             max_connections: self.max_connections,
             idle_timeout: self.idle_timeout,
+            refuses: self.refuses,
         };
         // What is done with all records, and value records, are shared by both.
         let records = lan.clone();
@@ -272,7 +289,16 @@ impl Builder {
             lan: self.mdns && listeners > 0,
             wan: !(self.bootstrap.is_empty() && self.bootstrap_last.is_empty()),
         };
-        let routing = Routing::new(command_sender.clone(), sizes, schedule, local, (expected, signs));
+        let blocks = Arc::clone(&self.blocks);
+        let announced = (blocks, self.strategy);
+        let routing = Routing::new(
+            command_sender.clone(),
+            sizes,
+            schedule,
+            announced,
+            local,
+            (expected, signs),
+        );
         let has_pubsub = swarm.behaviour().pubsub.is_enabled();
         let (link, swarm_end) = pubsub::pair();
         let (wishes, granted) = mpsc::channel(MAX_WISHES);
