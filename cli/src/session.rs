@@ -8,21 +8,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use odf::Local;
+use odf::announce::announce_rest;
 use odf::dataset::Dataset;
 use odf::disk::{Access, Disk};
 use odf::follows::{Follows, FollowsError, Wish};
+use odf::layout::Root;
 use odf::metadata::DatasetId;
 use odf::pull::{Address, name_of};
 use odf::registry::Repositories;
 use odf::repository::server::{PushLog, Tokens};
 use odf::retention::{Retention, retain};
 use odf::workspace::{PEER_KEY, Workspace};
+use odf_node::Multiaddr;
 use odf_node::block::Cid;
 use odf_node::exchange;
 use odf_node::ipns::{KeySource, Name};
 use odf_node::keystore::Keystore;
-use odf_node::peer::{BOOTSTRAP_PEERS, DEFAULT_LISTEN, Node};
-use odf_node::store::StoreOptions;
+use odf_node::peer::{BOOTSTRAP_PEERS, Builder, DEFAULT_LISTEN, Node};
+use odf_node::store::{MemoryStore, StoreOptions};
 use tokio::sync::Notify;
 
 use crate::failure::{Failure, Kind};
@@ -361,6 +365,7 @@ impl Session {
                 mdns,
                 public,
                 pubsub,
+                strategy,
                 ..
             } = &self.settings;
             let workspace = self.workspace()?;
@@ -385,10 +390,29 @@ impl Session {
                 .mdns(*mdns)
                 .public(helps)
                 .pubsub(*pubsub)
+                .strategy(*strategy)
                 .exchange(patient())
                 .keys(KeySource::from_fn(move |name| keys.find(&name.peer_id(), &[])));
             let runtime = self.runtime()?;
             Ok(runtime.block_on(builder.start())?)
+        })
+    }
+
+    /// Makes peers that know the network as this one was told it, have a key of their own and nothing here, and are in nobody's way.
+    ///
+    /// # Errors
+    /// A setting is no address.
+    pub(crate) fn stranger(&self) -> Result<impl Fn() -> Builder + use<>, Failure> {
+        let well_known = || BOOTSTRAP_PEERS.map(str::to_owned).to_vec();
+        let bootstrap = self.settings.bootstrap.clone().unwrap_or_else(well_known);
+        let bootstrap: Vec<Multiaddr> = parse_all("network.bootstrap", &bootstrap)?;
+        Ok(move || {
+            Node::throwaway(Arc::new(MemoryStore::default()))
+                .listen(Vec::new())
+                .bootstrap(bootstrap.clone())
+                .mdns(false)
+                .pubsub(false)
+                .exchange(patient())
         })
     }
 
@@ -474,6 +498,23 @@ pub(crate) fn spread(node: &Node, runtime: &tokio::runtime::Handle, roots: &[Cid
     runtime.spawn(async move {
         if let Err(error) = node.provide(roots).await {
             tracing::warn!(%error, "content that was added is not announced");
+        }
+    });
+}
+
+/// As [`spread`], of a dataset that came from elsewhere than from peers and is everybody's.
+pub(crate) fn spread_dataset(
+    local: &Local,
+    node: &Node,
+    runtime: &tokio::runtime::Handle,
+    id: &DatasetId,
+    root: &Root,
+) {
+    spread(node, runtime, &root.entities());
+    let (local, node, id, root) = (local.clone(), node.clone(), *id, root.clone());
+    runtime.spawn(async move {
+        if let Err(error) = announce_rest(&local, &node, &id, &root).await {
+            tracing::warn!(%error, dataset = %id, "not all of a dataset is announced");
         }
     });
 }
