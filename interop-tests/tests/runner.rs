@@ -15,6 +15,7 @@ mod disks;
 mod first_week;
 mod follow;
 mod gateway;
+mod going_offline;
 mod harness;
 mod helia;
 mod history;
