@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use odf::Local;
+use odf::announce::announce_rest;
 use odf::dataset::Dataset;
 use odf::disk::{Access, Disk};
 use odf::follows::{Follows, FollowsError, Wish};
+use odf::layout::Root;
 use odf::metadata::DatasetId;
 use odf::pull::{Address, name_of};
 use odf::registry::Repositories;
@@ -22,8 +25,8 @@ use odf_node::block::Cid;
 use odf_node::exchange;
 use odf_node::ipns::{KeySource, Name};
 use odf_node::keystore::Keystore;
-use odf_node::peer::{BOOTSTRAP_PEERS, DEFAULT_LISTEN, NetworkKey, Node};
-use odf_node::store::StoreOptions;
+use odf_node::peer::{BOOTSTRAP_PEERS, Builder, DEFAULT_LISTEN, NetworkKey, Node};
+use odf_node::store::{MemoryStore, StoreOptions};
 use odf_node::{Multiaddr, PeerId};
 use tokio::sync::Notify;
 
@@ -367,6 +370,7 @@ impl Session {
                 low_power,
                 max_connections,
                 pubsub,
+                strategy,
                 ..
             } = &self.settings;
             let store = self.workspace()?.store();
@@ -386,6 +390,7 @@ impl Session {
                 .public(helps)
                 .serves_dht(!low_power)
                 .pubsub(*pubsub)
+                .strategy(*strategy)
                 .exchange(patient())
                 .keys(KeySource::from_fn(move |name| keys.find(&name.peer_id(), &[])));
             let few = low_power.then_some(LOW_POWER_CONNECTIONS);
@@ -449,6 +454,24 @@ impl Session {
     /// The key cannot be read or made.
     pub(crate) fn own_peer_id(&self) -> Result<PeerId, Failure> {
         Ok(self.keys()?.get_or_generate(PEER_KEY)?.public().to_peer_id())
+    }
+
+    /// Makes peers that know the network as this one was told it, have a key of their own and nothing here, and are in nobody's way.
+    ///
+    /// # Errors
+    /// A setting is no address, or the key of a private network cannot be read.
+    pub(crate) fn stranger(&self) -> Result<impl Fn() -> Builder + use<>, Failure> {
+        let key = self.network_key()?;
+        let bootstrap = self.bootstrap_addresses(key.as_ref())?;
+        Ok(move || {
+            Node::throwaway(Arc::new(MemoryStore::default()))
+                .listen(Vec::new())
+                .bootstrap(bootstrap.clone())
+                .network_key(key)
+                .mdns(false)
+                .pubsub(false)
+                .exchange(patient())
+        })
     }
 
     /// The IPNS name of the peer's own key.
@@ -533,6 +556,23 @@ pub(crate) fn spread(node: &Node, runtime: &tokio::runtime::Handle, roots: &[Cid
     runtime.spawn(async move {
         if let Err(error) = node.provide(roots).await {
             tracing::warn!(%error, "content that was added is not announced");
+        }
+    });
+}
+
+/// As [`spread`], of a dataset that came from elsewhere than from peers and is everybody's.
+pub(crate) fn spread_dataset(
+    local: &Local,
+    node: &Node,
+    runtime: &tokio::runtime::Handle,
+    id: &DatasetId,
+    root: &Root,
+) {
+    spread(node, runtime, &root.entities());
+    let (local, node, id, root) = (local.clone(), node.clone(), *id, root.clone());
+    runtime.spawn(async move {
+        if let Err(error) = announce_rest(&local, &node, &id, &root).await {
+            tracing::warn!(%error, dataset = %id, "not all of a dataset is announced");
         }
     });
 }

@@ -275,6 +275,7 @@ mod tests {
             ("publish.batch", "0s"),
             ("publish.batch", "61m"),
             ("publish.batch", "1"),
+            ("provide.strategy", "pinned"),
             ("gateway.listen", "8080x"),
             ("gateway.public", "example.org"),
             ("network.listen", "[1]"),

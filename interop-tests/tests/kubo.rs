@@ -3,7 +3,7 @@
 use interop_tests::kubo::KAMU_FLAGS;
 use interop_tests::workspace::dataset::{same_dataset, table, tree};
 use interop_tests::{Kubo, Outcome, Workspace, content, http};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long two connected peers may take to have each other in their DHTs.
 const SOON: Duration = Duration::from_secs(20);
@@ -124,6 +124,40 @@ fn kubo_walks_every_path_of_a_dataset_of_many_blocks() -> Outcome {
         tree(&fetched)? == exported,
         "the files that Kubo got differ from the export"
     );
+    Ok(())
+}
+
+#[test]
+fn kubo_is_told_of_every_slice_and_names_who_has_it() -> Outcome {
+    let Some(kubo) = Kubo::daemon()? else { return Ok(()) };
+    let workspace = Workspace::new()?;
+    let node = workspace.node()?;
+    kubo.connect(&node.address)?;
+    kubo.wait_for_dht_peer(&node.peer_id, SOON)?;
+    let published = workspace.publish_often("t", MANY)?;
+    let slices = kubo.ok(["ls", &format!("/ipfs/{}/files/data", published.root)])?;
+    let slices: Vec<&str> = slices
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(slices.len() as u64 >= MANY);
+    let deadline = Instant::now() + SOON;
+    let provided = loop {
+        let provided = workspace.odfs(["status", "-o", "json"])?.json()?["provided"].clone();
+        if provided["waiting"] == 0 {
+            break provided;
+        }
+        assert!(Instant::now() < deadline, "{provided}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert!(provided["keys"].as_u64() > Some(MANY), "{provided}");
+    let peer_id = node.peer_id.clone();
+    node.stop()?;
+    // Only Kubo is left to ask, and it was told.
+    for slice in slices {
+        let found = kubo.ok(["routing", "findprovs", slice])?;
+        assert!(found.contains(&peer_id), "{slice}: {found}");
+    }
     Ok(())
 }
 

@@ -18,6 +18,7 @@ mod doctor;
 mod first_week;
 mod follow;
 mod gateway;
+mod going_offline;
 mod harness;
 mod helia;
 mod history;

@@ -319,6 +319,6 @@ async fn announce(dir: &Path, number: u64) -> Outcome<()> {
         "start with that schedule",
         format!("{:.2} ms", began.elapsed().as_secs_f64() * 1e3),
     );
-    line("keys", again.routing().provided().await);
+    line("keys", again.routing().provided().await?.keys);
     Ok(())
 }

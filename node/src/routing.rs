@@ -5,10 +5,8 @@
 //! limits and validation, turns for those who ask, a [`schedule`] of announcements that survives restarts, answers checked and counted.
 //!
 //! # Limitations
-//! Whether this peer can be reached from the internet is only found out when somebody does reach it; there is no relay
-//! and no hole punching yet. Every announced key is a walk of its own: fine for the tens of keys a dataset needs, slow
-//! for a hundred thousand. A walk asks until the twenty closest have answered, so on the public network an announcement
-//! takes seconds.
+//! A walk asks until the twenty closest have answered, so on the public network an announcement takes seconds. A few keys are a
+//! walk each; many are sorted by where they lie, and a walk finds whom to tell of a whole region of them (`sweep.rs`).
 //!
 //! [`Routing`] is a handle: cheap to clone, and of no use once its peer is shut down ([`RoutingError::Stopped`]).
 
@@ -16,42 +14,44 @@ mod arrivals;
 pub(crate) mod command;
 pub(crate) mod desk;
 pub(crate) mod dht;
+mod keyspace;
 mod network;
+mod provided;
 pub(crate) mod queries;
 pub mod records;
 pub mod schedule;
 mod signs;
+mod sweep;
+pub(crate) mod tell;
 mod turns;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 pub use arrivals::Arrivals;
 use command::{Command, MAX_ANSWERS_WAITING, Walk};
 pub use command::{DialError, PeerInfo, Provider, Reachability};
 pub use network::Network;
-use schedule::{LAN_ONLY_INTERVAL, REPROVIDE_INTERVAL, RETRY_INTERVAL, Schedule};
+pub use provided::{Provided, Strategy, Swept, UnknownStrategy};
+use schedule::{LAN_ONLY_INTERVAL, RETRY_INTERVAL, Schedule};
 pub(crate) use signs::{Expected, Signs};
 
 use crate::block::Cid;
 use crate::clock::Clock;
-use crate::store::{Store, StoreError};
-use crate::threads::blocking;
+use crate::store::{Blocks, Store, StoreError};
+use crate::threads::{blocking, lock};
 
 /// Providers collected by one search, unless told otherwise: enough to pull from, few enough to dial.
 pub const DEFAULT_PROVIDERS: usize = 20;
-/// Announcements under way at the same time. Each is a walk with ten requests in flight.
+/// Announcements under way at the same time. Each is a walk with ten requests in flight. With more keys than this, regions of
+/// them are told.
 const MAX_ANNOUNCEMENTS: usize = 16;
-/// Keys that are taken from the schedule at once: nobody begins another walk while the last of these are under way.
-const DUE_AT_ONCE: usize = 16 * MAX_ANNOUNCEMENTS;
-/// How often the schedule is looked at when nothing happens; it bounds how late a laptop that slept finds out.
-const SCHEDULE_TICK: Duration = Duration::from_secs(5);
 
 /// Why routing cannot answer.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +101,12 @@ pub struct Routing {
     sizes: watch::Receiver<TableSizes>,
     schedule: Schedule,
     announcements: Arc<Semaphore>,
+    /// What is in it is announced for as long as it is here.
+    blocks: Arc<dyn Blocks>,
+    strategy: Strategy,
+    /// Says that keys were added that nobody waits for.
+    added: Arc<Notify>,
+    swept: Arc<Mutex<Swept>>,
     local: PeerId,
     expected: Expected,
     signs: watch::Receiver<Signs>,
@@ -112,6 +118,7 @@ impl Routing {
         commands: mpsc::Sender<Command>,
         sizes: watch::Receiver<TableSizes>,
         schedule: Schedule,
+        (blocks, strategy): (Arc<dyn Blocks>, Strategy),
         local: PeerId,
         (expected, signs): (Expected, watch::Receiver<Signs>),
     ) -> Self {
@@ -121,6 +128,10 @@ impl Routing {
             sizes,
             schedule,
             announcements,
+            blocks,
+            strategy,
+            added: Arc::default(),
+            swept: Arc::default(),
             local,
             expected,
             signs,
@@ -173,20 +184,44 @@ impl Routing {
         Ok(blocking(move || schedule.add(keys.iter().map(Vec::as_slice)).map(|()| keys)).await?)
     }
 
+    /// As [`Self::provide`], for keys that nobody asks for first: nobody waits for peers to be told of them, and they are told
+    /// region by region, after those that are few.
+    ///
+    /// # Errors
+    /// The schedule cannot be written.
+    pub async fn provide_later(&self, cids: Vec<Cid>) -> Result<(), RoutingError> {
+        self.schedule(cids).await?;
+        self.added.notify_one();
+        Ok(())
+    }
+
     /// Announces keys that are in the schedule, for at most `deadline`.
     async fn announce_all(&self, keys: HashSet<Vec<u8>>, deadline: Duration) -> Result<Announced, RoutingError> {
         let total = keys.len();
-        if self.table_sizes().target().is_none() {
-            return Ok(Announced {
-                reached: 0,
-                pending: total,
-            });
+        let mut reached = 0;
+        if self.table_sizes().target().is_some() {
+            let until = Instant::now() + deadline;
+            reached = match total > MAX_ANNOUNCEMENTS {
+                true => self.tell_regions(keys, until).await?,
+                false => self.announce_each(keys, until).await?,
+            };
         }
-        let until = Instant::now() + deadline;
+        let pending = total.saturating_sub(reached);
+        if pending > 0 {
+            self.added.notify_one();
+        }
+        Ok(Announced { reached, pending })
+    }
+
+    /// Announces keys, each in a walk of its own; returns how many reached anybody until then.
+    async fn announce_each(
+        &self,
+        keys: impl IntoIterator<Item = Vec<u8>>,
+        until: Instant,
+    ) -> Result<usize, RoutingError> {
         let mut walks = JoinSet::new();
         let mut reached = 0;
         for key in keys {
-            // Started as permits come free, so that a million keys are not a million tasks.
             let Ok(permit) = timeout_at(until, Arc::clone(&self.announcements).acquire_owned()).await else {
                 break;
             };
@@ -195,9 +230,6 @@ impl Routing {
                 let _permit = permit;
                 routing.announce(key).await
             });
-            while let Some(result) = walks.try_join_next() {
-                reached += usize::from(matches!(result, Ok(Ok(true))));
-            }
         }
         while let Ok(Some(result)) = timeout_at(until, walks.join_next()).await {
             match result {
@@ -207,10 +239,7 @@ impl Routing {
             }
         }
         walks.detach_all();
-        Ok(Announced {
-            reached,
-            pending: total.saturating_sub(reached),
-        })
+        Ok(reached)
     }
 
     /// Stops announcing `cids`. Others forget them within 48 hours.
@@ -219,13 +248,38 @@ impl Routing {
     /// The schedule cannot be written.
     pub async fn unprovide(&self, cids: Vec<Cid>) -> Result<(), RoutingError> {
         let schedule = self.schedule.clone();
-        blocking(move || cids.iter().try_for_each(|cid| schedule.remove(&cid.hash().to_bytes()))).await?;
+        blocking(move || {
+            let keys: Vec<Vec<u8>> = cids.iter().map(|cid| cid.hash().to_bytes()).collect();
+            schedule.remove(keys.iter().map(Vec::as_slice))
+        })
+        .await?;
         Ok(())
     }
 
-    /// Number of keys this peer announces.
-    pub async fn provided(&self) -> usize {
-        self.schedule.len()
+    /// What this peer announces, and how far it is with that.
+    ///
+    /// # Errors
+    /// The schedule cannot be read.
+    pub async fn provided(&self) -> Result<Provided, RoutingError> {
+        let schedule = self.schedule.clone();
+        let behind = blocking(move || schedule.behind()).await?;
+        Ok(Provided {
+            keys: self.schedule.len(),
+            waiting: self.schedule.waiting(),
+            lap: self.schedule.progress(),
+            behind,
+            done: *lock(&self.swept),
+        })
+    }
+
+    /// Which blocks of what is announced here others are to be told of.
+    pub fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+
+    /// Whether `cid` is announced.
+    pub fn is_provided(&self, cid: &Cid) -> bool {
+        self.schedule.contains(&cid.hash().to_bytes())
     }
 
     /// Announcements that are due now.
@@ -245,12 +299,16 @@ impl Routing {
             reached = self.announce_on(Network::Lan, &key).await?.then_some(Network::Lan);
         }
         let wait = match reached {
-            Some(network) if self.is_makeshift(network) => LAN_ONLY_INTERVAL,
-            Some(_) => REPROVIDE_INTERVAL,
-            None => RETRY_INTERVAL,
+            Some(network) if self.is_makeshift(network) => Some(LAN_ONLY_INTERVAL),
+            Some(_) => None,
+            None => Some(RETRY_INTERVAL),
         };
         let schedule = self.schedule.clone();
-        blocking(move || schedule.announced(&key, wait)).await?;
+        blocking(move || match wait {
+            Some(wait) => schedule.put_off([&key[..]], wait),
+            None => schedule.told([&key[..]]),
+        })
+        .await?;
         Ok(reached.is_some())
     }
 
@@ -304,6 +362,18 @@ impl Routing {
             }
         });
         providers
+    }
+
+    /// The peers of `network` that are closest to `key`, twenty at most; nothing if it does not answer.
+    ///
+    /// # Errors
+    /// The peer has been shut down.
+    pub async fn closest(&self, network: Network, key: &[u8]) -> Result<Option<Vec<Provider>>, RoutingError> {
+        let (reply, answer) = oneshot::channel();
+        let key = key.to_vec();
+        let walk = Walk::Closest { key, reply };
+        self.send(Command::Walk { network, walk }).await?;
+        Ok(answer.await.ok())
     }
 
     /// Collects up to `limit` providers of `cid`, for at most `deadline`.
@@ -422,61 +492,6 @@ impl Routing {
     async fn send(&self, command: Command) -> Result<(), RoutingError> {
         self.commands.send(command).await.map_err(|_| RoutingError::Stopped)
     }
-
-    /// Announces what is due, for as long as the peer runs.
-    pub(crate) async fn run_schedule(mut self) {
-        loop {
-            let pause = match self.announce_due().await {
-                Ok(0) => SCHEDULE_TICK,
-                Ok(_) => Duration::ZERO,
-                Err(RoutingError::Stopped) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "announcements are put off");
-                    SCHEDULE_TICK
-                }
-            };
-            let before = self.table_sizes().target();
-            if let Ok(running) = timeout(pause, self.tables_changed()).await {
-                if !running {
-                    return;
-                }
-                if self.table_sizes().target() > before {
-                    let schedule = self.schedule.clone();
-                    let retried = blocking(move || schedule.retry_now(MAX_RETRIES_AT_ONCE)).await;
-                    if let Err(error) = retried {
-                        tracing::warn!(%error, "announcements are put off");
-                    }
-                }
-            }
-        }
-    }
-
-    /// Announces one batch of what is due; returns how many keys that was.
-    async fn announce_due(&self) -> Result<usize, RoutingError> {
-        if self.table_sizes().target().is_none() {
-            return Ok(0);
-        }
-        let schedule = self.schedule.clone();
-        let due = blocking(move || schedule.due(DUE_AT_ONCE)).await?;
-        let mut walks = JoinSet::new();
-        let count = due.len();
-        for key in due {
-            let Ok(permit) = Arc::clone(&self.announcements).acquire_owned().await else {
-                break;
-            };
-            let routing = self.clone();
-            walks.spawn(async move {
-                let _permit = permit;
-                routing.announce(key).await
-            });
-        }
-        while let Some(result) = walks.join_next().await {
-            if let Ok(Err(error)) = result {
-                return Err(error);
-            }
-        }
-        Ok(count)
-    }
 }
 
 /// As [`Routing::unprovide`], for a store on which no peer runs.
@@ -485,11 +500,9 @@ impl Routing {
 /// The schedule cannot be written.
 pub fn unprovide(store: &Store, cids: &[Cid]) -> Result<(), StoreError> {
     let schedule = Schedule::open(store.table(schedule::TABLE)?, Clock::system());
-    cids.iter().try_for_each(|cid| schedule.remove(&cid.hash().to_bytes()))
+    let keys: Vec<Vec<u8>> = cids.iter().map(|cid| cid.hash().to_bytes()).collect();
+    schedule.remove(keys.iter().map(Vec::as_slice))
 }
-
-/// Failed announcements made due again at once when the first peer appears.
-const MAX_RETRIES_AT_ONCE: usize = 10_000;
 
 /// A search for value records under way.
 pub(crate) struct Values {

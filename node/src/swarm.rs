@@ -21,6 +21,7 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{Swarm, SwarmBuilder, autonat, dcutr, dns, identify, mdns, noise, ping, quic, relay, tcp};
 
 use self::admission::Admission;
+pub(crate) use self::admission::Refuses;
 use self::guard::Guarded;
 use self::hold::HeldPeers;
 pub use self::private::{MAX_NETWORK_KEY_BYTES, NetworkKey, NetworkKeyError};
@@ -28,7 +29,9 @@ use self::wire::Buffered;
 use crate::exchange;
 use crate::pubsub::PubSub;
 use crate::room::Room;
+use crate::routing::Network;
 use crate::routing::dht::Dht;
+use crate::routing::tell::{self, Tell};
 
 /// What identify calls the family of protocols; Kubo says the same.
 const PROTOCOL_VERSION: &str = "ipfs/0.1.0";
@@ -91,6 +94,9 @@ pub(crate) struct Behaviour {
     pub(crate) ping: ping::Behaviour,
     pub(crate) lan: Dht,
     pub(crate) wan: Dht,
+    /// Tell peers of either that many keys are here.
+    pub(crate) tell_lan: Tell,
+    pub(crate) tell_wan: Tell,
     pub(crate) exchange: exchange::Behaviour,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
     /// The way in through a relay.
@@ -115,6 +121,7 @@ pub(crate) struct Settings {
     pub(crate) pubsub: bool,
     pub(crate) max_connections: u32,
     pub(crate) idle_timeout: Duration,
+    pub(crate) refuses: Option<Refuses>,
     /// Whether others are relayed, and told how they are reached.
     pub(crate) public: bool,
     /// Of a private network: nobody is spoken to who has another.
@@ -148,12 +155,18 @@ pub(crate) fn build(
     let (relay, dial_back) = helps.unzip();
     let pubsub = settings.pubsub.then(|| PubSub::new(settings.keypair.clone()));
     let behaviour = |relayed| Behaviour {
-        admission: Admission::new(settings.max_connections, settings.idle_timeout),
+        admission: Admission::new(
+            settings.max_connections,
+            settings.idle_timeout,
+            settings.refuses.clone(),
+        ),
         hold: HeldPeers::default(),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::default(),
         lan,
         wan,
+        tell_lan: tell::behaviour(Network::Lan),
+        tell_wan: tell::behaviour(Network::Wan),
         exchange,
         mdns: mdns.into(),
         relayed,

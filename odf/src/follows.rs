@@ -9,6 +9,7 @@ use odf_dataset::DatasetName;
 use odf_disk::{Access, Disk, DiskError, read_small_text};
 use odf_ipfs::pull::{Address, id_of};
 use odf_ipfs::retention::{Retention, Rule};
+use odf_ipfs::ticket::Ticket;
 use odf_metadata::DatasetId;
 use odf_node::ipns::Name;
 use odf_node::store::{Store, StoreError};
@@ -55,6 +56,8 @@ pub struct Wish {
     pub mirror: bool,
     /// How many older versions stay; nothing: as the settings say.
     pub keep: Option<u64>,
+    /// What it was named by, if that says where others are who have it: they are met again.
+    pub ticket: Option<Ticket>,
 }
 
 impl Wish {
@@ -68,6 +71,7 @@ impl Wish {
             called: None,
             mirror: false,
             keep: None,
+            ticket: None,
         })
     }
 
@@ -99,6 +103,8 @@ struct File {
     mirror: bool,
     #[serde(default)]
     keep: Option<u64>,
+    #[serde(default)]
+    ticket: Option<String>,
 }
 
 /// What came of following a name. Times are seconds since 1970, 0 for never.
@@ -187,6 +193,8 @@ impl Follows {
         wish.called = called.map_err(|_| damaged("it has no name for a dataset".to_owned()))?;
         wish.mirror = file.mirror;
         wish.keep = file.keep;
+        let ticket = file.ticket.map(|ticket| ticket.parse()).transpose();
+        wish.ticket = ticket.map_err(|_| damaged("it has no ticket".to_owned()))?;
         Ok(Some(wish))
     }
 
@@ -210,6 +218,7 @@ impl Follows {
             called: wish.called.as_ref().map(|called| called.to_string()),
             mirror: wish.mirror,
             keep: wish.keep,
+            ticket: wish.ticket.as_ref().map(|ticket| ticket.to_string()),
         };
         self.disk.create_dirs(&self.dir, Access::Readable)?;
         // Plain texts and numbers have no way to fail.
@@ -301,6 +310,7 @@ mod tests {
         let wish = Wish {
             called: Some("birds".parse().unwrap()),
             keep: Some(3),
+            ticket: Some(Ticket::new(&Address::Name(first), None, Vec::new()).unwrap()),
             ..Wish::of(Address::Dataset { id, name: first }).unwrap()
         };
         follows.put(&wish).unwrap();

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use odf::dataset::Dataset;
+use odf::elsewhere::Copies;
 use odf::ingest::{ColumnNote, Effect};
 use odf::publish::{self, Before, Published};
 use odf::pull::{Address, name_of};
@@ -13,6 +14,7 @@ use odf_node::ipns::{self, Name};
 use odf_node::keystore::Keypair;
 
 use super::effect::{in_words, into_json};
+use super::safety::Demand;
 use super::{contact, rival, safety};
 use crate::failure::Failure;
 use crate::io::{Io, Step};
@@ -135,16 +137,30 @@ impl Announcement {
         }
     }
 
+    /// Waits until other machines have what the name stands for; see [`safety::wait`]. Nobody has it if the name is still to be
+    /// moved.
+    ///
+    /// # Errors
+    /// The peer cannot be used, or the user wants to stop.
+    pub(super) fn until_safe(&self, demand: &Demand, session: &Session, io: &mut Io) -> Result<Copies, Failure> {
+        match &self.state {
+            State::Published(published) => safety::wait(demand, &self.name, published.root.cid, session, io),
+            State::Left(_) => Ok(Copies::default()),
+        }
+    }
+
     /// Tells the user what was done and how others get it. `update` is what was appended just before, if anything was, and
-    /// `effect` what the rows did that were read for it.
+    /// `effect` what the rows did that were read for it; `copies` is who else was found to have it, if that was waited for.
     ///
     /// # Errors
     /// The reader went away.
+    #[expect(clippy::too_many_arguments, reason = "a report has all of it")]
     pub(super) fn report(
         &self,
         dataset: &Dataset,
         update: Option<&Grown>,
         effect: &Effect,
+        copies: Option<&Copies>,
         args: ReportArgs,
         session: &Session,
         io: &mut Io,
@@ -194,6 +210,9 @@ impl Announcement {
                 "ticket": ticket.map(|ticket| ticket.to_string()),
             });
             into_json(effect, &mut report);
+            if let (Some(copies), Some(report)) = (copies, report.as_object_mut()) {
+                report.extend(safety::in_json(copies));
+            }
             io.line(report)?;
             return self.say_end(session, io);
         }

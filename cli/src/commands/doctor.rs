@@ -126,14 +126,8 @@ async fn outside(
     until: Instant,
 ) -> Result<(Vec<hosts::Dialled>, Option<content::Seen>), Failure> {
     let mdns = session.settings().mdns;
-    let stranger = Node::throwaway(Arc::new(MemoryStore::new()))
-        .listen(Vec::new())
-        .bootstrap(Vec::new())
-        .mdns(mdns)
-        .pubsub(false)
-        .network_key(key.copied())
-        .start()
-        .await?;
+    // Each host is dialled by itself, to be told of.
+    let stranger = session.stranger()?().bootstrap(Vec::new()).mdns(mdns).start().await?;
     let (progress, joined) = hosts::progress();
     let look = async {
         match subject {

@@ -90,6 +90,7 @@ pub(super) fn run(args: &FollowArgs, session: &Session, io: &mut Io) -> Result<(
         called: args.name.clone(),
         mirror: args.mirror,
         keep: args.keep,
+        ticket: subject.ticket.as_deref().cloned(),
         ..wish
     });
     let Some(wish) = wish else {

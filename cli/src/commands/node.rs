@@ -26,7 +26,7 @@ use super::{batch, follow, safety};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Progress, Step};
 use crate::output;
-use crate::session::{Session, spread};
+use crate::session::{Session, spread_dataset};
 
 /// How often the status line is drawn anew.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
@@ -227,7 +227,8 @@ fn repository(session: &Session, node: &Node, gateway: server::Router) -> Result
             return;
         }
         match pins.layout().latest(&arrived.dataset.id()) {
-            Ok(root) => spread(&node, &runtime, &root.map(|root| root.entities()).unwrap_or_default()),
+            Ok(Some(root)) => spread_dataset(pins.local(), &node, &runtime, &arrived.dataset.id(), &root),
+            Ok(None) => {}
             Err(error) => tracing::warn!(%error, "a dataset that was pushed here is not announced"),
         }
     };

@@ -1,6 +1,7 @@
 //! `odfs publish`
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use odf::dataset::{Dataset, DatasetName};
@@ -14,7 +15,7 @@ use odf::origins;
 use odf::workspace::{Grown, Growth};
 use odf_node::keystore::Keypair;
 
-use super::announce::{Announcement, ReportArgs};
+use super::announce::{Announcement, ReportArgs, ReportFormat};
 use super::batch;
 use super::describe::{DescribeArgs, Description};
 use super::effect::{may_go, say_passed_over};
@@ -23,10 +24,12 @@ use super::inspect::type_in_words;
 use super::newest::{Change, check_newest};
 use super::owner::pulled_from;
 use super::place::After;
+use super::safety::{self, Demand};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output::{self, Rows};
 use crate::session::{Session, Turn, Wanted};
+use crate::settings::duration::duration_of;
 
 mod reading;
 mod target;
@@ -105,8 +108,25 @@ pub(crate) struct PublishArgs {
     /// End with 9 if fewer other machines than this know the name in the end; the rows are taken all the same
     #[arg(long, value_name = "N", requires = "exit")]
     require_holders: Option<usize>,
+    /// Serve until other machines have the dataset and this one may be off, then end
+    ///
+    /// A stranger to this machine looks for the name, and each machine that it finds is asked for blocks chosen by chance. The
+    /// command ends with 9 if that does not come about within --timeout.
+    #[arg(long, conflicts_with = "exit")]
+    until_safe: bool,
+    /// How many other machines must have it [default: 1]
+    #[arg(long, value_name = "N", requires = "until_safe", value_parser = clap::value_parser!(u16).range(1..))]
+    copies: Option<u16>,
+    /// How long --until-safe waits, such as 10m or 12h [default: as long as it takes]
+    #[arg(long, value_name = "TIME", requires = "until_safe", value_parser = waiting_time)]
+    timeout: Option<Duration>,
     #[command(flatten)]
     report: ReportArgs,
+}
+
+/// How long a command waits.
+fn waiting_time(text: &str) -> Result<Duration, String> {
+    duration_of(text).ok_or_else(|| "a time such as 30s, 10m or 12h is expected".to_owned())
 }
 
 impl PublishArgs {
@@ -227,7 +247,8 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
     let key = own_key(&dataset, session)?;
     let stays = !args.exit || session.is_lasting();
     // What publishes over something else, or has nothing new, is not one of many; nor is it where holders are counted.
-    let due = match grown.as_ref().filter(|_| !args.force && args.require_holders.is_none()) {
+    let is_counted = args.require_holders.is_some() || args.until_safe;
+    let due = match grown.as_ref().filter(|_| !args.force && !is_counted) {
         Some(_) => batch::leave(&dataset, Wanted::Name, session)?,
         None => None,
     };
@@ -241,8 +262,34 @@ pub(super) fn run(args: &PublishArgs, session: &Session, io: &mut Io) -> Result<
         let of_types = [("--decimal", args.decimal), ("--cut-times", args.cut_times)];
         reading::say_recorded(&args.source, of_types, &dataset, io)?;
     }
-    announcement.report(&dataset, grown.as_ref(), &effect, args.report, session, io)?;
+    let demand = args.until_safe.then(|| Demand {
+        copies: usize::from(args.copies.unwrap_or(1)),
+        timeout: args.timeout,
+    });
+    // Programs get one object, at the end; people see now by what name others get it.
+    let in_one = args.report.output == ReportFormat::Json;
+    let mut safe = None;
+    if let Some(demand) = demand.as_ref().filter(|_| in_one) {
+        safe = Some(announcement.until_safe(demand, session, io)?);
+    }
+    announcement.report(
+        &dataset,
+        grown.as_ref(),
+        &effect,
+        safe.as_ref(),
+        args.report,
+        session,
+        io,
+    )?;
     say_passed_over(&dataset, &effect, args.source.table(), session, io)?;
+    if let Some(demand) = &demand {
+        let safe = safe.map_or_else(|| announcement.until_safe(demand, session, io), Ok)?;
+        if !in_one {
+            io.finish()?;
+        }
+        safety::say_copies(demand, &safe, &dataset, io)?;
+        return Ok(After::Done);
+    }
     if args.exit {
         return match args.require_holders.zip(announcement.holders()) {
             Some((wanted, holders)) if holders < wanted => Err(Failure::new(

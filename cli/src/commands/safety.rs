@@ -1,17 +1,24 @@
 //! Whether this machine may be switched off: what becomes of the names that are published from here and of the rows that
 //! they lead to, in a sentence.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
-use odf::elsewhere;
+use odf::dataset::Dataset;
+use odf::elsewhere::{self, Copies};
+use odf_node::block::Cid;
 use odf_node::ipns::{self, NameStatus};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
+use crate::io::{Io, Step};
+use crate::output;
 use crate::session::Session;
 
 /// How long somebody who waits for an answer waits for others to be found who have the rows.
 pub(super) const LOOK: Duration = Duration::from_secs(3);
+
+/// How long it is waited at first until others are looked for again, and at most.
+const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
 /// The same where the process is to end: less than it may take for that.
 pub(super) const LOOK_AT_END: Duration = Duration::from_secs(1);
@@ -41,6 +48,104 @@ pub(super) fn is_elsewhere(name: &ipns::Name, session: &Session) -> Result<bool,
         .map(|status| elsewhere::seen(store, &status, SystemTime::now()))
         .transpose()?;
     Ok(seen.flatten().is_some())
+}
+
+/// How many other machines must have a dataset, and how long that is waited for.
+#[derive(Clone, Debug)]
+pub(super) struct Demand {
+    pub(super) copies: usize,
+    pub(super) timeout: Option<Duration>,
+}
+
+impl Demand {
+    fn is_granted(&self, copies: &Copies) -> bool {
+        copies.are_enough(self.copies)
+    }
+}
+
+/// Waits until as many other machines as wished have proved that they have `root`, which `name` stands for, and a stranger finds
+/// the name without this machine; gives what was found last, when the time is over.
+///
+/// # Errors
+/// The peer cannot be used, or the user wants to stop.
+pub(super) fn wait(
+    demand: &Demand,
+    name: &ipns::Name,
+    root: Cid,
+    session: &Session,
+    io: &mut Io,
+) -> Result<Copies, Failure> {
+    let (local, node) = (session.workspace()?.local(), session.node()?);
+    let stranger = session.stranger()?;
+    let progress = io.progress().clone();
+    let until = demand.timeout.map(|timeout| Instant::now() + timeout);
+    let work = async {
+        let mut pause = LOOK_AGAIN[0];
+        loop {
+            let copies = elsewhere::challenge(local, node, name, root, &stranger).await?;
+            let is_over = until.is_some_and(|until| Instant::now() + pause > until);
+            if demand.is_granted(&copies) || is_over {
+                return Ok::<_, Failure>(copies);
+            }
+            progress.show(|| Step {
+                text: format!(
+                    "{} of {} other machine(s) have it; `odfs follow ipns://{name} --mirror` on one makes it one more",
+                    copies.holders.len(),
+                    demand.copies
+                ),
+                ..Step::default()
+            });
+            tokio::time::sleep(pause).await;
+            pause = LOOK_AGAIN[1].min(pause * 2);
+        }
+    };
+    session.wait(io, work)
+}
+
+/// Says until when this machine may be off, or what there is to do about that it may not.
+///
+/// # Errors
+/// Fewer machines than wished have it.
+pub(super) fn say_copies(demand: &Demand, copies: &Copies, dataset: &Dataset, io: &mut Io) -> Result<(), Failure> {
+    if let Some(until) = copies.until.filter(|_| demand.is_granted(copies)) {
+        io.say(format_args!(
+            "You may go off-line until {} UTC: {} other machine(s) have the newest rows and gave what they were asked for.",
+            minute(until),
+            copies.holders.len(),
+        ));
+        return Ok(());
+    }
+    let name = dataset.name()?;
+    let message = match copies.holders.len() {
+        0 => format!("nobody else has the newest rows of {name} yet"),
+        some if some < demand.copies => {
+            format!(
+                "{some} other machine(s) have the newest rows of {name}, and {} are wanted",
+                demand.copies
+            )
+        }
+        _ => format!("others have the newest rows of {name}, but nobody finds its name without this machine"),
+    };
+    Err(Failure::new(Kind::Unreachable, message).next(
+        "the rows are published; on another machine run `odfs follow` with the name and --mirror, and `odfs node` there; keep \
+         `odfs node` running here until then",
+    ))
+}
+
+/// The same for programs.
+pub(super) fn in_json(copies: &Copies) -> serde_json::Map<String, serde_json::Value> {
+    let holders = copies.holders.iter().map(ToString::to_string);
+    let until = copies.until.filter(|_| copies.resolves);
+    let until = until.map(|until| output::time(DateTime::<Utc>::from(until)));
+    let fields = [
+        ("copies", serde_json::Value::from(holders.collect::<Vec<_>>())),
+        ("nameResolves", copies.resolves.into()),
+        ("offlineUntil", until.into()),
+    ];
+    fields
+        .map(|(name, value)| (name.to_owned(), value))
+        .into_iter()
+        .collect()
 }
 
 /// The sentence, by what is remembered.

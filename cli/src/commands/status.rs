@@ -12,6 +12,7 @@ use odf::metadata::DatasetId;
 use odf::pull::{Address, id_of};
 use odf_node::ipns::{Name, NameStatus};
 use odf_node::peer::Node;
+use odf_node::routing::Provided;
 use serde_json::{Value, json};
 
 use super::{contact, follow, rival, safety};
@@ -38,12 +39,13 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
     let workspace = session.workspace()?;
     let node = session.running_node();
     let peer_id = session.own_peer_id()?;
-    let (addresses, peers) = match node {
+    let (addresses, peers, provided) = match node {
         Some(node) => {
-            let peers = session.wait(io, async { Ok::<_, Failure>(node.peers().await) })?;
-            (node.listen_addrs(), peers)
+            let asked = async { Ok::<_, Failure>((node.peers().await, node.routing().provided().await?)) };
+            let (peers, provided) = session.wait(io, asked)?;
+            (node.listen_addrs(), peers, Some(provided))
         }
-        None => (Vec::new(), Vec::new()),
+        None => (Vec::new(), Vec::new(), None),
     };
     let kept = odf_node::ipns::kept(workspace.store())?;
     let stats = workspace.store().stats()?;
@@ -94,6 +96,16 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
                 .iter()
                 .map(|entry| json!({ "dataset": entry.label(), "reason": entry.damaged }))
                 .collect::<Vec<_>>(),
+            "provided": provided.map(|provided| json!({
+                "strategy": session.settings().strategy.to_string(),
+                "keys": provided.keys,
+                "waiting": provided.waiting,
+                "lap": provided.lap,
+                "behindSeconds": provided.behind.as_secs(),
+                "walks": provided.done.walks,
+                "regions": provided.done.regions,
+                "messages": provided.done.messages,
+            })),
             "servedBlocks": exchange.as_ref().map(|stats| stats.blocks_sent),
             "servedBytes": exchange.as_ref().map(|stats| stats.bytes_sent),
             "store": {
@@ -133,6 +145,9 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
             output::duration(ago)
         ))?;
     }
+    if let Some(provided) = provided {
+        io.line(format_args!("Announced: {}", announced(&provided)))?;
+    }
     io.line(format_args!(
         "Store: {} in {} blocks ({} in files of datasets, {} in packs, index {})",
         output::bytes(size),
@@ -168,6 +183,25 @@ pub(super) fn run(args: &StatusArgs, session: &Session, io: &mut Io) -> Result<(
         Some(sentence) => io.line(sentence),
         None => Ok(()),
     }
+}
+
+/// How far a peer is with what it announces.
+fn announced(provided: &Provided) -> String {
+    let mut text = format!("{} key(s)", output::count(provided.keys as u64));
+    if provided.waiting > 0 {
+        text.push_str(&format!(
+            ", {} of them still to nobody or to the local network only",
+            output::count(provided.waiting as u64)
+        ));
+    }
+    match provided.behind.as_secs() {
+        0 => {}
+        _ => text.push_str(&format!(
+            "; telling them again is {} late",
+            output::duration(provided.behind)
+        )),
+    }
+    text
 }
 
 /// The names, and the tickets of those that are published here, with what they are called.

@@ -10,6 +10,7 @@ use odf::retention::Retention;
 use odf::slice::SliceOptions;
 use odf_node::gateway::Audience;
 use odf_node::ipns::DEFAULT_TTL;
+use odf_node::routing::Strategy;
 use toml::Value;
 use url::Url;
 
@@ -74,6 +75,8 @@ pub(crate) struct Settings {
     pub(crate) allow_empty: bool,
     /// Within what time appends get one root from a process that stays. `None` makes one for each.
     pub(crate) batch: Option<Duration>,
+    /// Which blocks of what is published others are told of.
+    pub(crate) strategy: Strategy,
     /// How often a node asks for news of datasets that are followed.
     pub(crate) follow_interval: Duration,
     /// Which older roots of a dataset stay pinned and served.
@@ -117,6 +120,7 @@ impl Default for Settings {
             unpack_ratio: UNPACK_RATIO,
             allow_empty: false,
             batch: None,
+            strategy: Strategy::default(),
             follow_interval: DEFAULT_TTL,
             retention: Retention::default(),
         }
@@ -485,6 +489,17 @@ pub(crate) const KEYS: &[Key] = &[
                         .ok_or("\"off\" or a time up to 1h such as 1s or 500ms is expected")?,
                 ),
             };
+            Ok(())
+        },
+    },
+    Key {
+        name: "provide.strategy",
+        about: "which blocks of what is published others are told of: \"roots\", by which it is asked for; \"entities\", also each \
+                slice and checkpoint; \"all\"",
+        show: |settings| Some(settings.strategy.to_string().into()),
+        set: |settings, value| {
+            let strategy = value.as_str().unwrap_or_default().parse::<Strategy>();
+            settings.strategy = strategy.map_err(|error| error.to_string())?;
             Ok(())
         },
     },

@@ -14,6 +14,7 @@ mod pubsub;
 mod reachable;
 mod reaching;
 mod redial;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ use self::dial::Dialling;
 use self::observed::Observed;
 use self::reachable::Reachable;
 use self::redial::Redial;
+use self::telling::Telling;
 use super::remembered::Remembered;
 use super::search::Search;
 use crate::address::{Reach, prefer_tcp_nearby, reach, split_peer};
@@ -44,7 +46,7 @@ use crate::routing::command::{Command, DialReply};
 use crate::routing::dht::Dht;
 use crate::routing::queries::Queries;
 use crate::routing::records::Records;
-use crate::routing::{DialError, Network, PeerInfo, Routing, Signs, TableSizes};
+use crate::routing::{DialError, Network, PeerInfo, Provider, Routing, Signs, TableSizes};
 use crate::swarm::{Behaviour, BehaviourEvent};
 
 /// Searches for providers that run for the exchange at the same time.
@@ -122,6 +124,7 @@ pub(crate) struct Driver {
 /// What the driver remembers between events.
 pub(crate) struct State {
     queries: Queries,
+    telling: Telling,
     dials: HashMap<ConnectionId, Dialling>,
     peers: HashMap<PeerId, Connected>,
     named: HashSet<PeerId>,
@@ -149,6 +152,7 @@ impl Default for State {
         let now = Instant::now();
         Self {
             queries: Queries::default(),
+            telling: Telling::default(),
             dials: HashMap::new(),
             peers: HashMap::new(),
             named: HashSet::new(),
@@ -258,6 +262,13 @@ impl Driver {
                 };
                 self.state.queries.start(network, dht, walk);
             }
+            Command::Tell {
+                network,
+                peer,
+                addresses,
+                keys,
+                reply,
+            } => self.tell_of(network, Provider { peer, addresses }, keys, reply),
         }
     }
 
@@ -463,6 +474,8 @@ impl Driver {
             BehaviourEvent::Relay(event) => self.on_relay(event),
             BehaviourEvent::Lan(event) => self.on_kad(Network::Lan, event),
             BehaviourEvent::Wan(event) => self.on_kad(Network::Wan, event),
+            BehaviourEvent::TellLan(event) => self.on_told(Network::Lan, event),
+            BehaviourEvent::TellWan(event) => self.on_told(Network::Wan, event),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
                 let mut by_peer: HashMap<PeerId, Vec<Multiaddr>> = HashMap::new();
                 for (peer, address) in found {

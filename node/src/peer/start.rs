@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
+use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, watch};
 
 use super::driver::{Driver, State};
@@ -20,9 +20,9 @@ use crate::routing::desk::Offered;
 use crate::routing::dht::Dht;
 use crate::routing::records::Records;
 use crate::routing::schedule::Schedule;
-use crate::routing::{Expected, Network, Routing, Signs, TableSizes};
+use crate::routing::{Expected, Network, Routing, Signs, Strategy, TableSizes};
 use crate::store::{Blocks, Store, StoreError, Table};
-use crate::swarm::{self, NetworkKey, StartError};
+use crate::swarm::{self, NetworkKey, Refuses, StartError};
 use crate::threads::blocking;
 
 /// The public bootstrap peers of IPFS, as Kubo 0.43 has them, each also with the IP address that its DNS name last stood for: it
@@ -77,6 +77,8 @@ pub struct Builder {
     serves_dht: bool,
     pubsub: bool,
     network_key: Option<NetworkKey>,
+    strategy: Strategy,
+    refuses: Option<Refuses>,
     max_connections: u32,
     idle_timeout: Duration,
     agent: String,
@@ -129,6 +131,8 @@ impl Builder {
             serves_dht: true,
             pubsub: true,
             network_key: None,
+            strategy: Strategy::default(),
+            refuses: None,
             max_connections: DEFAULT_MAX_CONNECTIONS,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
             agent: concat!("odfs/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -212,6 +216,18 @@ impl Builder {
         self
     }
 
+    /// Which blocks of what is published others are told of. Default: [`Strategy::Entities`].
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// Whom this peer never has a connection with. Default: nobody.
+    pub fn refuse(mut self, refuses: impl Fn(&PeerId) -> bool + Send + Sync + 'static) -> Self {
+        self.refuses = Some(Arc::new(refuses));
+        self
+    }
+
     /// Connections open at the same time, at most; peers named by [`Node::dial`] do not count. Default: 96.
     pub fn max_connections(mut self, limit: u32) -> Self {
         self.max_connections = limit;
@@ -288,6 +304,7 @@ impl Builder {
             max_connections: self.max_connections,
             idle_timeout: self.idle_timeout,
             network_key,
+            refuses: self.refuses,
         };
         // What is done with all records, and value records, are shared by both.
         let records = lan.clone();
@@ -305,7 +322,16 @@ impl Builder {
             lan: self.mdns && listeners > 0,
             wan: !(self.bootstrap.is_empty() && self.bootstrap_last.is_empty()),
         };
-        let routing = Routing::new(command_sender.clone(), sizes, schedule, local, (expected, signs));
+        let blocks = Arc::clone(&self.blocks);
+        let announced = (blocks, self.strategy);
+        let routing = Routing::new(
+            command_sender.clone(),
+            sizes,
+            schedule,
+            announced,
+            local,
+            (expected, signs),
+        );
         let has_pubsub = swarm.behaviour().pubsub.is_enabled();
         let (link, swarm_end) = pubsub::pair();
         let (wishes, granted) = mpsc::channel(MAX_WISHES);

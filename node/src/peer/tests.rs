@@ -8,6 +8,7 @@ mod connections;
 pub(crate) mod keys;
 mod networks;
 mod records;
+mod sweep;
 
 use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
@@ -297,7 +298,7 @@ async fn announcements_go_on_after_a_restart() {
     drop(alone);
 
     let (again, hub, reader) = (open().await, start().await, start().await);
-    assert_eq!(again.routing().provided().await, 1);
+    assert_eq!(again.routing().provided().await.unwrap().keys, 1);
     introduce(&again, &hub).await;
     introduce(&reader, &hub).await;
     until("the announcement", async || again.routing().due() == 0).await;

@@ -35,6 +35,14 @@ pub(crate) enum Command {
     Reachable { reply: oneshot::Sender<Reachability> },
     /// Ask one of the DHTs.
     Walk { network: Network, walk: Walk },
+    /// Tell a peer of one of the DHTs that these keys are here; whether it has read that.
+    Tell {
+        network: Network,
+        peer: PeerId,
+        addresses: Vec<Multiaddr>,
+        keys: Vec<Vec<u8>>,
+        reply: oneshot::Sender<bool>,
+    },
 }
 
 pub(crate) type DialReply = oneshot::Sender<Result<PeerId, DialError>>;
@@ -55,6 +63,11 @@ pub(crate) enum Walk {
     },
     /// Tell the closest peers that `key` is here; whether anybody heard.
     Announce { key: Vec<u8>, reply: oneshot::Sender<bool> },
+    /// The peers closest to `key`, if the walk comes to an end.
+    Closest {
+        key: Vec<u8>,
+        reply: oneshot::Sender<Vec<Provider>>,
+    },
     /// Where `peer` can be dialled, if it or somebody close to it tells.
     Peer {
         peer: PeerId,

@@ -134,6 +134,11 @@ impl Dht {
         !self.told.is_empty()
     }
 
+    /// What others of this network are told about where this peer can be dialled.
+    pub(crate) fn told(&self) -> Vec<Multiaddr> {
+        self.told.iter().map(|(address, _)| address.clone()).collect()
+    }
+
     /// Kademlia keeps [`MAX_TOLD`] addresses and forgets the oldest for one more: what others say of us must not push out
     /// where we listen.
     fn tell(&mut self, address: &Multiaddr, listens: bool) {

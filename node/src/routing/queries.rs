@@ -31,6 +31,7 @@ enum Waiting {
         peer: PeerId,
         reply: oneshot::Sender<Vec<Multiaddr>>,
     },
+    Closest(oneshot::Sender<Vec<Provider>>),
     Done(oneshot::Sender<bool>),
 }
 
@@ -41,6 +42,7 @@ impl Waiting {
             Self::Providers { found, .. } => found.is_closed(),
             Self::Values { found, until, .. } => found.is_closed() || now >= *until,
             Self::Peer { reply, .. } => reply.is_closed(),
+            Self::Closest(reply) => reply.is_closed(),
             Self::Done(_) => false,
         }
     }
@@ -73,6 +75,7 @@ impl Queries {
                 },
             ),
             Walk::Peer { peer, reply } => (dht.get_closest_peers(peer), Waiting::Peer { peer, reply }),
+            Walk::Closest { key, reply } => (dht.get_closest_peers(key), Waiting::Closest(reply)),
             Walk::Announce { reply, .. } if !dht.is_reachable() => {
                 let _ = reply.send(false);
                 return;
@@ -173,6 +176,13 @@ impl Queries {
                         .take(MAX_PROVIDER_ADDRESSES)
                         .collect(),
                 );
+            }
+            (Some(Waiting::Closest(reply)), QueryResult::GetClosestPeers(Ok(closest))) => {
+                let peers = closest.peers.into_iter().map(|peer| Provider {
+                    peer: peer.peer_id,
+                    addresses: peer.addrs.into_iter().take(MAX_PROVIDER_ADDRESSES).collect(),
+                });
+                let _ = reply.send(peers.collect());
             }
             (Some(Waiting::Done(reply)), QueryResult::StartProviding(result)) => {
                 let _ = reply.send(result.is_ok() && reached > 0);

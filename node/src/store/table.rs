@@ -111,12 +111,21 @@ impl Table {
     ///
     /// Changes made while iterating may or may not be seen.
     pub fn scan_prefix(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>> + use<> {
+        self.scan_from(prefix, prefix)
+    }
+
+    /// As [`Self::scan_prefix`], without those before `first`, which begins with `prefix`.
+    pub fn scan_from(
+        &self,
+        first: &[u8],
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>> + use<> {
         match &self.0 {
-            Backing::Sled(tree, guard) => Scan::Sled(Box::new(tree.scan_prefix(prefix)), guard.clone()),
+            Backing::Sled(tree, guard) => Scan::Sled(Box::new(tree.range(first..)), guard.clone(), prefix.to_vec()),
             Backing::Memory(map) => {
                 let map = map.read().unwrap_or_else(PoisonError::into_inner);
                 let entries: Vec<_> = map
-                    .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
+                    .range::<[u8], _>((Bound::Included(first), Bound::Unbounded))
                     .take_while(|(key, _)| key.starts_with(prefix))
                     .map(|(key, value)| (key.clone(), value.clone()))
                     .collect();
@@ -127,7 +136,7 @@ impl Table {
 }
 
 enum Scan {
-    Sled(Box<sled::Iter>, Guard),
+    Sled(Box<sled::Iter>, Guard, Vec<u8>),
     Memory(std::vec::IntoIter<(Vec<u8>, Vec<u8>)>),
 }
 
@@ -136,9 +145,12 @@ impl Iterator for Scan {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Self::Sled(iter, guard) => {
+            Self::Sled(iter, guard, prefix) => {
                 let entry = guard.run(|| iter.next().transpose()).transpose()?;
-                Some(entry.map(|(key, value)| (key.to_vec(), value.to_vec())))
+                match entry {
+                    Ok((key, _)) if !key.starts_with(prefix) => None,
+                    entry => Some(entry.map(|(key, value)| (key.to_vec(), value.to_vec()))),
+                }
             }
             Self::Memory(iter) => iter.next().map(Ok),
         }

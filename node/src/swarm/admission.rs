@@ -11,6 +11,7 @@ mod tests;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -34,18 +35,24 @@ const MAX_PENDING_OUTBOUND: usize = 64;
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Too many handshakes under way.
+/// Why a connection is not made, besides that all seats are taken.
 #[derive(Debug, thiserror::Error)]
-enum Busy {
+enum NotNow {
+    #[error("this peer does not deal with that one")]
+    Refused,
     #[error("too many connections are being made from that network")]
     Inbound,
     #[error("{MAX_PENDING_OUTBOUND} peers are being dialled already")]
     Outbound,
 }
 
+/// Whom a peer never connects to, and lets in from nowhere.
+pub(crate) type Refuses = Arc<dyn Fn(&PeerId) -> bool + Send + Sync>;
+
 /// The behaviour. It must be the first one that the swarm asks.
 pub(crate) struct Admission {
     seats: Seats,
+    refuses: Option<Refuses>,
     arriving: HashMap<ConnectionId, Option<IpGroup>>,
     dialling: HashSet<ConnectionId>,
     ending: VecDeque<(PeerId, ConnectionId)>,
@@ -56,7 +63,7 @@ pub(crate) struct Admission {
 
 impl Admission {
     /// At most `max_connections`, three quarters of them from outside. Must be called within a runtime.
-    pub(crate) fn new(max_connections: u32, idle: Duration) -> Self {
+    pub(crate) fn new(max_connections: u32, idle: Duration, refuses: Option<Refuses>) -> Self {
         let total = max_connections as usize;
         Self {
             seats: Seats::new(Limits {
@@ -64,6 +71,7 @@ impl Admission {
                 inbound: total.saturating_mul(3).div_ceil(4),
                 idle,
             }),
+            refuses,
             arriving: HashMap::new(),
             dialling: HashSet::new(),
             ending: VecDeque::new(),
@@ -105,6 +113,13 @@ impl Admission {
         self.seats.set_table(peers);
     }
 
+    fn check(&self, peer: &PeerId) -> Result<(), ConnectionDenied> {
+        match self.refuses.as_ref().is_some_and(|refuses| refuses(peer)) {
+            true => Err(ConnectionDenied::new(NotNow::Refused)),
+            false => Ok(()),
+        }
+    }
+
     fn end(&mut self, (peer, connection): (PeerId, ConnectionId)) {
         self.seats.send_away(connection);
         self.ending.push_back((peer, connection));
@@ -142,7 +157,7 @@ impl NetworkBehaviour for Admission {
     ) -> Result<(), ConnectionDenied> {
         let group = ip_group(remote);
         if !self.may_arrive(group) {
-            return Err(ConnectionDenied::new(Busy::Inbound));
+            return Err(ConnectionDenied::new(NotNow::Inbound));
         }
         // A handshake takes a millisecond of a processor: a crowd that would be sent away after it is not let begin. The price
         // is that a peer whom the user named waits to be dialled while a crowd comes from its network.
@@ -161,6 +176,7 @@ impl NetworkBehaviour for Admission {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.arriving.remove(&connection);
+        self.check(&peer)?;
         // Room is made when all behaviours have agreed, see `established`.
         match self.seats.ask(&peer, ip_group(remote), true, Instant::now()) {
             Ok(_) => Ok(dummy::ConnectionHandler),
@@ -175,9 +191,10 @@ impl NetworkBehaviour for Admission {
         _: &[Multiaddr],
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        peer.map_or(Ok(()), |peer| self.check(&peer))?;
         if !peer.is_some_and(|peer| self.seats.is_named(&peer)) {
             if self.dialling.len() >= MAX_PENDING_OUTBOUND {
-                return Err(ConnectionDenied::new(Busy::Outbound));
+                return Err(ConnectionDenied::new(NotNow::Outbound));
             }
             self.dialling.insert(connection);
         }
@@ -193,6 +210,7 @@ impl NetworkBehaviour for Admission {
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.dialling.remove(&connection);
+        self.check(&peer)?;
         match self.seats.ask(&peer, ip_group(address), false, Instant::now()) {
             Ok(_) => Ok(dummy::ConnectionHandler),
             Err(full) => Err(ConnectionDenied::new(full)),

@@ -3,6 +3,8 @@
 //! A name that others keep alive says nothing of the rows that it leads to. So others are looked for who give them, and what
 //! was found is remembered in the index of the store, by name: it counts for as long as the name stands for the same.
 
+mod challenge;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use odf_node::block::Cid;
@@ -13,6 +15,8 @@ use tokio::task::JoinSet;
 
 use crate::Local;
 use crate::pull::blocking;
+
+pub use challenge::{Copies, challenge};
 
 /// Table of who was seen to have what names stand for.
 const SEEN: &str = "odf.elsewhere";

@@ -15,6 +15,7 @@ use odf_node::routing::RoutingError;
 use odf_node::store::StoreError;
 
 use crate::Local;
+use crate::announce::announce_rest;
 use crate::layout::{LayoutError, Root};
 use crate::pull::{self, RemoteError};
 use crate::retention::value;
@@ -151,6 +152,7 @@ pub async fn publish(
                     standing::clear_due(local.store(), &dataset.id());
                 }
                 node.provide(root.entities()).await?;
+                announce_rest(local, node, &dataset.id(), &root).await?;
                 let before = before(local, dataset, &expected, &path)?;
                 return Ok(Published {
                     name,

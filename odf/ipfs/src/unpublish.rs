@@ -11,6 +11,7 @@ use odf_node::peer::Node;
 use odf_node::store::{Store, StoreError};
 
 use crate::Local;
+use crate::announce::beside_entities;
 use crate::publish::PublishError;
 use crate::pull;
 use crate::retention::entities;
@@ -70,7 +71,7 @@ pub async fn unpublish(
 
 /// What may be announced of a dataset: of each root that is pinned for it, what is provided when it is published.
 fn announced(store: &Store, id: &DatasetId) -> Result<Vec<Cid>, StoreError> {
-    let mut cids = Vec::new();
+    let mut cids = beside_entities(store, id)?;
     for pin in store.pins(Some(&id.to_string()))? {
         cids.extend(entities(store, &pin.cid)?);
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use odf::follows::{self, Wish};
+use odf::pull;
 use odf_node::ipns::{Change, Name};
 use odf_node::peer::Node;
 use tokio::time::Instant;
@@ -152,6 +153,11 @@ struct Done {
 }
 
 async fn once(session: &Session, node: &Node, wish: Wish, heard: bool) -> Done {
+    if let Some(ticket) = wish.ticket.as_ref().filter(|_| !heard)
+        && pull::meet(node, ticket).await.is_err()
+    {
+        tracing::debug!(name = %wish.name, "nobody of the ticket that it is followed by answers");
+    }
     let known = node.names().status(&wish.name).await.ok().flatten();
     let subject = Subject {
         address: wish.address.clone(),

@@ -15,7 +15,7 @@ use crate::commands::transfer::Watch;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::output;
-use crate::session::Session;
+use crate::session::{Session, spread_dataset};
 
 /// Pulls one dataset; whether anything was new. `alias` is how a new one remembers where it is from.
 pub(super) fn one(
@@ -142,8 +142,10 @@ fn received_from(
     if let Received::Updated(arrived) = received {
         if arrived.dataset.is_shared()
             && let Some(root) = workspace.layout().latest(&arrived.dataset.id())?
+            && let Some(node) = session.running_node()
         {
-            session.added(&root.entities());
+            let runtime = session.runtime()?.handle();
+            spread_dataset(workspace.local(), node, runtime, &arrived.dataset.id(), &root);
         }
         io.say(format_args!("{} of data came", output::bytes(watch.bytes())));
     }

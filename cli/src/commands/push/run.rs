@@ -53,7 +53,7 @@ fn announce(dataset: &Dataset, key: &Keypair, args: &PushArgs, session: &Session
         let name = Name::from_public_key(&key.public());
         remember(dataset, &Place::Ipfs(Address::Name(name)), session)?;
     }
-    announcement.report(dataset, None, &Effect::default(), args.report, session, io)
+    announcement.report(dataset, None, &Effect::default(), None, args.report, session, io)
 }
 
 /// What the text after `--to`, or an alias, stands for.

@@ -195,7 +195,7 @@ fn one_over_each_limit() {
 
 #[tokio::test]
 async fn handshakes_under_way_are_limited_for_each_network_and_in_all() {
-    let mut admission = Admission::new(96, IDLE);
+    let mut admission = Admission::new(96, IDLE, None);
     let here: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
     let mut next = 0;
     let mut arrives = |admission: &mut Admission, group: usize| {

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::source::IpfsSource;
 use super::{Address, PullError, RemoteError, blocking, open, root_of};
 use crate::Local;
+use crate::announce::announce_rest;
 use crate::layout::Root;
 
 /// What a pull found out and did.
@@ -152,5 +153,6 @@ async fn announce(
     node.exchange().blocks_added(&root.entities());
     // Whoever pulls has what it came for: others are told while it goes on, or by the next peer here.
     node.provide_beside(root.entities()).await?;
+    announce_rest(local, node, &id, &root).await?;
     Ok(Some(root))
 }
