@@ -320,7 +320,8 @@ impl Builder {
         let (stop, stopped) = watch::channel(false);
         let expected = Expected {
             lan: self.mdns && listeners > 0,
-            wan: !(self.bootstrap.is_empty() && self.bootstrap_last.is_empty()),
+            // Of a private network those who are remembered are dialled in any case.
+            wan: network_key.is_some() || !(self.bootstrap.is_empty() && self.bootstrap_last.is_empty()),
         };
         let blocks = Arc::clone(&self.blocks);
         let announced = (blocks, self.strategy);
