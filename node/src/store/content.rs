@@ -24,8 +24,6 @@ use crate::block::{Block, BlockError, Cid, inherent};
 const SPAN_BYTES: u64 = 8 << 20;
 /// Behind everything there is in packs.
 pub(super) const EVERYTHING: Position = (u32::MAX, u64::MAX);
-/// Says that a file had a block and was found to have it no longer, so that what a pin needs of that file may be in others only.
-pub(super) const PLACES_LOST: &str = "blocks of files were damaged";
 
 /// The epoch of the mark of completeness that a multihash is to get.
 type Marks<'a> = dyn Fn(&[u8]) -> Option<u64> + 'a;
@@ -241,9 +239,6 @@ impl Store {
         let others = self.places(&key)?.iter().filter(|known| *known != place).count();
         if others == 0 {
             self.lose(&key)?;
-        }
-        if matches!(place.holder, Holder::File(_)) && self.inner.index.number(PLACES_LOST)? == 0 {
-            self.inner.index.set_number(PLACES_LOST, 1)?;
         }
         self.update(&key, |entry| {
             let before = entry.places.len();

@@ -36,7 +36,7 @@ impl Store {
             }
             replaced.extend(other);
         }
-        self.keep_needed(&replaced, &|_| true)?;
+        self.keep_needed(&replaced, None)?;
         self.unregister(&replaced)?;
         // sled loses what it has not flushed when the process dies, so the intent is flushed before the deed.
         for (file, to) in renames {
@@ -104,7 +104,7 @@ impl Store {
     /// [`StoreError::Full`] when there is no room for blocks that must move: nothing is gone then. The index cannot be
     /// written, or a file not be removed; what was done until then stays done.
     pub fn remove_files(&self, files: &[FileId]) -> Result<(), StoreError> {
-        self.keep_needed(files, &|_| true)?;
+        self.keep_needed(files, None)?;
         self.drop_files(files)
     }
 
@@ -122,22 +122,10 @@ impl Store {
     /// move to packs. Durable. Nothing else changes, so the files may stay after all; else
     /// [`forget_files`](Self::forget_files) comes next.
     ///
-    /// `has_own` tells of an owner that what its pins need of any file is in files of its own, too: those pins are not followed,
-    /// as long as no block was found to be damaged.
-    ///
     /// # Errors
     /// [`StoreError::Full`] when there is no room, or the index or a file cannot be read. Nothing is gone.
-    pub fn keep_for_others(
-        &self,
-        files: &[FileId],
-        owner: &str,
-        has_own: &dyn Fn(&str) -> bool,
-    ) -> Result<(), StoreError> {
-        let is_followed: &dyn Fn(&str) -> bool = match self.may_lack_places()? {
-            true => &|other| other != owner,
-            false => &|other| other != owner && !has_own(other),
-        };
-        self.keep_needed(files, is_followed)
+    pub fn keep_for_others(&self, files: &[FileId], owner: &str) -> Result<(), StoreError> {
+        self.keep_needed(files, Some(owner))
     }
 
     /// Drops what refers to these files, which are gone or about to go. The files themselves are not touched. Durable.
@@ -175,8 +163,8 @@ impl Store {
         self.remove_files(&[file])
     }
 
-    /// Before files go: blocks that only they hold and that pins of these owners need move to packs, durably.
-    fn keep_needed(&self, files: &[FileId], owners: &dyn Fn(&str) -> bool) -> Result<(), StoreError> {
+    /// Before files go: blocks that only they hold and that somebody but this owner needs move to packs, durably.
+    fn keep_needed(&self, files: &[FileId], but: Option<&str>) -> Result<(), StoreError> {
         let going: HashSet<Holder> = files.iter().map(|file| Holder::File(file.0)).collect();
         let mut only = Vec::new();
         for file in files {
@@ -190,7 +178,7 @@ impl Store {
         if only.is_empty() {
             return Ok(());
         }
-        let reach = self.reach_of_pins(owners)?;
+        let reach = self.reach_of_pins(but)?;
         let (mut batch, mut bytes, mut moved) = (Vec::new(), 0, false);
         for hash in only {
             let Some(cid) = cid_of(&hash) else { continue };

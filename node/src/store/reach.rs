@@ -4,7 +4,7 @@ use multihash::Multihash;
 
 use super::{
     blocks::Blocks as _,
-    content::{EVERYTHING, PLACES_LOST},
+    content::EVERYTHING,
     error::StoreError,
     met::{Met, Visited},
     pins::Pin,
@@ -160,22 +160,12 @@ impl Store {
         Ok(reach)
     }
 
-    /// Follows every pin of these owners, with the codecs that are known here.
-    pub(super) fn reach_of_pins(&self, owners: &dyn Fn(&str) -> bool) -> Result<Reach, StoreError> {
+    /// Follows every pin but those of one owner, with the codecs that are known here.
+    pub(super) fn reach_of_pins(&self, but: Option<&str>) -> Result<Reach, StoreError> {
         let mut pins = self.pins(None)?;
-        pins.retain(|pin| owners(&pin.owner));
+        pins.retain(|pin| Some(pin.owner.as_str()) != but);
         let links = |block: &Block| crate::dag::links(block).map_err(Into::into);
         self.reach_of(pins, &links, Leaves::Believed)
-    }
-
-    /// Whether the index may not know all files that have a block, because one of them was found to be damaged.
-    pub(super) fn may_lack_places(&self) -> Result<bool, StoreError> {
-        for number in [PLACES_LOST, UNSETTLED, IN_PART] {
-            if self.inner.index.number(number)? != 0 {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Up to where in the packs there may be blocks that only this missing one linked to; nothing if it never was here.

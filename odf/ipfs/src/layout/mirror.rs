@@ -24,11 +24,7 @@ impl Layout {
 
     /// Copies to the packs what pins of others need of the files of a dataset.
     fn keep_for_others(&self, id: &DatasetId, dir: &Path) -> Result<(), LayoutError> {
-        // Whatever other datasets have in common with this one, slices and metadata blocks, each has in its own directory.
-        let has_own = |owner: &str| owner.parse::<DatasetId>().is_ok();
-        Ok(self
-            .store
-            .keep_for_others(&self.files_in(dir)?, &id.to_string(), &has_own)?)
+        Ok(self.store.keep_for_others(&self.files_in(dir)?, &id.to_string())?)
     }
 
     /// Drops the layout of a dataset, its pins, and the references into its files.
