@@ -83,7 +83,7 @@ enum Target {
     /// To an address that anybody can pull from.
     Address(String),
     /// To another workspace, whose node listens there while the command runs.
-    Server(Workspace),
+    Server(Box<Workspace>),
 }
 
 /// What a trial knows before it cuts a command off.

@@ -195,7 +195,7 @@ fn push_between(workspace: Workspace, server: Workspace) -> Outcome<Trial> {
     workspace.odfs(["repo", "add", "there", &url, "--token", &token])?;
     let args = ["push", "t", "--to", "there"];
     let mut trial = Trial::new("push odf+http", workspace, &args);
-    trial.target = Target::Server(server);
+    trial.target = Target::Server(Box::new(server));
     trial = trial.start_here()?;
     if let Target::Server(server) = &trial.target {
         let node = server.node()?;
