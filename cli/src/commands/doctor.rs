@@ -11,12 +11,9 @@ mod hosts;
 mod inside;
 mod machine;
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use odf_node::peer::{NetworkKey, Node};
-use odf_node::store::MemoryStore;
 use tokio::time::Instant;
 
 use self::finding::Finding;
@@ -95,7 +92,7 @@ async fn examine(subject: Option<content::Subject>, session: &Session, io: &Io) 
     let names = hosts::host_names(&hosts);
     let (stated, routes) = (clock::ask(session, io, until), hosts::routes());
     let (outside, dns, stated) = tokio::join!(
-        outside(subject, hosts, key.as_ref(), session, until),
+        outside(subject, hosts, session, until),
         hosts::look_up(names, until),
         stated
     );
@@ -121,7 +118,6 @@ async fn examine(subject: Option<content::Subject>, session: &Session, io: &Io) 
 async fn outside(
     subject: Option<content::Subject>,
     hosts: Vec<Host>,
-    key: Option<&NetworkKey>,
     session: &Session,
     until: Instant,
 ) -> Result<(Vec<hosts::Dialled>, Option<content::Seen>), Failure> {
