@@ -167,12 +167,12 @@ fn a_port_that_the_router_keeps_closed() -> Outcome {
     let server = Workspace::in_namespace(internet.server().name())?;
     let _public = server.node_with(&["--public"])?;
     let status = server.odfs(["status", "--output", "json"])?.json()?;
-    let addresses = status["addresses"]
+    let mut addresses = status["addresses"]
         .as_array()
         .into_iter()
         .flatten()
         .filter_map(Value::as_str);
-    let address = addresses.filter(|address| address.contains("/45.1.0.1/tcp/")).next();
+    let address = addresses.find(|address| address.contains("/45.1.0.1/tcp/"));
     let home = Workspace::in_namespace(internet.homes()[0].name())?;
     home.know(&[address.ok_or("the server listens nowhere")?])?;
     let _node = home.node()?;

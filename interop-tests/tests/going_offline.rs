@@ -6,7 +6,11 @@ use interop_tests::{Outcome, Workspace};
 
 #[test]
 fn a_publisher_may_go_when_a_follower_has_proved_that_it_has_the_rows() -> Outcome {
+    // A stranger finds what is published here by whom everybody knows.
+    let between = Workspace::new()?;
+    let known = between.node()?;
     let here = Workspace::new()?;
+    here.know(&[&known.address])?;
     let file = here.write("t.csv", table(3_000))?.display().to_string();
     let mut publishing = here.start(["publish", &file, "--name", "t", "--until-safe", "--copies", "1"])?;
     let ticket = publishing.wait_for(LIMIT, |said| {
@@ -33,6 +37,7 @@ fn a_publisher_may_go_when_a_follower_has_proved_that_it_has_the_rows() -> Outco
     late.odfs(["pull", &name, "--as", "t", "--peer", &node.address])?;
     same_dataset((&here, "t"), (&late, "t"))?;
     node.stop()?;
+    known.stop()?;
     Ok(())
 }
 

@@ -76,7 +76,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
             appended += 1;
             let at = appended as usize % PUBLISHERS;
             append(&members[at].1, at, appended)?;
-            if appended % NEWCOMER_EVERY == 0 {
+            if appended.is_multiple_of(NEWCOMER_EVERY) {
                 let newcomer = Workspace::new()?;
                 newcomer.odfs(["pull", &names[at], "--as", "t", "--peer", &known])?;
             }

@@ -175,19 +175,10 @@ fn options(session: &Session, fetch: bool) -> gateway::Options {
     let mut options = gateway::Options::default();
     options.proxies.clone_from(&settings.gateway_proxies);
     options.fetching = match fetch {
-        true => told_apart(settings.gateway_fetch, session),
+        true => monitoring::told_apart(settings.gateway_fetch, session),
         false => Audience::Nobody,
     };
     options
-}
-
-/// Whom something is done for by the settings, as far as that can be told.
-fn told_apart(audience: Audience, session: &Session) -> Audience {
-    match audience {
-        // Not every proxy says for whom it asks, and it may well run on this machine.
-        Audience::ThisMachine if session.settings().gateway_url.is_some() => Audience::Nobody,
-        audience => audience,
-    }
 }
 
 /// Who is let in, and under which names.

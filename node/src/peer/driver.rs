@@ -25,10 +25,11 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use libp2p::core::ConnectedPoint;
 use libp2p::kad::{self, QueryResult};
+use libp2p::request_response::OutboundRequestId;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify, mdns, ping};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use self::contact::Contact;
@@ -36,7 +37,6 @@ use self::dial::Dialling;
 use self::observed::Observed;
 use self::reachable::Reachable;
 use self::redial::Redial;
-use self::telling::Telling;
 use super::remembered::Remembered;
 use super::search::Search;
 use crate::address::{Reach, prefer_tcp_nearby, reach, split_peer};
@@ -124,7 +124,8 @@ pub(crate) struct Driver {
 /// What the driver remembers between events.
 pub(crate) struct State {
     queries: Queries,
-    telling: Telling,
+    /// Who waits for peers to have read what they are told. As many as there are callers, who are bounded where they are made.
+    telling: HashMap<(Network, OutboundRequestId), oneshot::Sender<bool>>,
     dials: HashMap<ConnectionId, Dialling>,
     peers: HashMap<PeerId, Connected>,
     named: HashSet<PeerId>,
@@ -152,7 +153,7 @@ impl Default for State {
         let now = Instant::now();
         Self {
             queries: Queries::default(),
-            telling: Telling::default(),
+            telling: HashMap::new(),
             dials: HashMap::new(),
             peers: HashMap::new(),
             named: HashSet::new(),

@@ -16,6 +16,19 @@ pub(super) const SYNCED_PACK: &str = "scanned pack";
 pub(super) const SYNCED_OFFSET: &str = "scanned offset";
 
 impl Store {
+    /// Whether anything can be written: no sync has failed since the opening, and more than the reserve is free.
+    ///
+    /// # Errors
+    /// What the next change would end with for one of these reasons.
+    pub fn check_writable(&self) -> Result<(), StoreError> {
+        self.inner.index.guard.room()
+    }
+
+    /// Bytes that are free where the store is, if the system says.
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.inner.index.guard.free_bytes()
+    }
+
     /// Makes everything put, written, pinned or set so far survive a power loss: first packs, files and pins, then sled.
     ///
     /// # Errors

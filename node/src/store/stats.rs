@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::error::StoreError;
 use super::place::{Holder, IndexEntry};
 
 /// What a store holds. Kept as counters, so asking is cheap; [`Store::gc`](super::Store::gc) counts them anew.
@@ -21,21 +20,6 @@ pub struct StoreStats {
     pub pins: u64,
     /// Size of the index on disk, in bytes.
     pub index_bytes: u64,
-}
-
-impl super::Store {
-    /// Whether anything can be written: no sync has failed since the opening, and more than the reserve is free.
-    ///
-    /// # Errors
-    /// What the next change would end with for one of these reasons.
-    pub fn check_writable(&self) -> Result<(), StoreError> {
-        self.inner.index.guard.room()
-    }
-
-    /// Bytes that are free where the store is, if the system says.
-    pub fn free_bytes(&self) -> Option<u64> {
-        self.inner.index.guard.free_bytes()
-    }
 }
 
 #[derive(Default)]

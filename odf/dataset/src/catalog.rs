@@ -7,6 +7,7 @@
 //!
 //! Opening looks at every dataset only if the last end was not in order (see [`Mark`](crate::Mark)).
 
+mod called;
 mod listing;
 mod many;
 mod names;
@@ -26,8 +27,8 @@ use crate::dataset::{
     Dataset, DatasetError, DatasetName, Incoming, NewDataset, ObjectKind, STATES, Standing, UNNAMED_OBJECTS, WHOLE,
     has_arrived, is_shared_in, standing,
 };
+use called::Names;
 use many::look_at_each;
-use names::Names;
 use odf_metadata::{DatasetId, Multihash};
 
 /// The shortest part of an id, in characters after `fed01`, that may stand for a dataset.

@@ -14,7 +14,7 @@ use odf_node::peer::Node;
 use odf_node::store::Store;
 use serde_json::json;
 
-use super::{metrics, told_apart};
+use super::metrics;
 use crate::failure::{Failure, chain};
 use crate::session::Session;
 
@@ -44,6 +44,15 @@ pub(super) fn router(session: &Session, node: &Node) -> Result<Router, Failure> 
         .route("/healthz", get(health))
         .route("/metrics", get(figures));
     Ok(router.with_state(Arc::new(watched)))
+}
+
+/// Whom something is done for by the settings, as far as that can be told.
+pub(super) fn told_apart(audience: Audience, session: &Session) -> Audience {
+    match audience {
+        // Not every proxy says for whom it asks, and it may well run on this machine.
+        Audience::ThisMachine if session.settings().gateway_url.is_some() => Audience::Nobody,
+        audience => audience,
+    }
 }
 
 /// 200 while the node can do its work, 503 with the reasons while it cannot. Says nothing else, so that anybody may ask.

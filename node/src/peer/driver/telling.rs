@@ -1,17 +1,12 @@
 //! Telling peers of many keys at once.
 
-use std::collections::HashMap;
-
-use libp2p::request_response::{self, OutboundRequestId};
+use libp2p::request_response;
 use tokio::sync::oneshot;
 
 use super::Driver;
 use crate::address::reach;
 use crate::routing::tell::Provided;
 use crate::routing::{Network, Provider};
-
-/// Who waits for peers to have read what they are told. As many as there are callers, who are bounded where they are made.
-pub(super) type Telling = HashMap<(Network, OutboundRequestId), oneshot::Sender<bool>>;
 
 impl Driver {
     pub(super) fn tell_of(&mut self, network: Network, to: Provider, keys: Vec<Vec<u8>>, reply: oneshot::Sender<bool>) {
