@@ -101,6 +101,7 @@ fn computed(catalog: &Catalog, key: u8, name: &str, from: &DatasetId) -> Dataset
 }
 
 #[test]
+#[ignore = "by hand: when the file is written is not settled"]
 fn names_and_inputs_last_from_one_end_in_order_to_the_next_and_no_longer() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("datasets.names");
