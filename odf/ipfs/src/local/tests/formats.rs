@@ -213,6 +213,8 @@ pub(super) async fn site(dir: &Path) -> (Local, Node) {
     let local = open(dir);
     let peer = Node::builder(local.store()).unwrap();
     let peer = peer.listen(vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()]);
+    // What is announced of a root, and not each slice besides, which all roots have in common.
+    let peer = peer.strategy(odf_node::routing::Strategy::Roots);
     let node = peer.bootstrap(Vec::new()).mdns(false).start().await.unwrap();
     (local, node)
 }
