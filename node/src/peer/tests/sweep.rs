@@ -48,7 +48,8 @@ async fn thousands_of_keys_cost_a_few_walks_and_each_of_them_is_found() {
     assert!(asked.elapsed() < NO_TIMER, "took {:?}", asked.elapsed());
     all_are_told(&a).await;
     let done = a.routing().provided().await.unwrap().done;
-    assert_eq!(done.keys, u64::from(KEYS));
+    // The first one may have been among those of a region when its own walk was not at its end yet.
+    assert!([KEYS, KEYS + 1].map(u64::from).contains(&done.keys), "{done:?}");
     assert!(done.walks <= 10, "{done:?}");
     // Each of the others is told, and whom they know by now.
     assert!(done.messages >= 3 * u64::from(KEYS), "{done:?}");
