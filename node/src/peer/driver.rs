@@ -337,6 +337,7 @@ impl Driver {
                     }
                 });
             }
+            SwarmEvent::ExternalAddrConfirmed { .. } => self.note_external(),
             SwarmEvent::ExternalAddrExpired { address } => self.on_address_gone(&address),
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.on_address_gone(&address);

@@ -71,8 +71,8 @@ impl Driver {
         for address in addresses {
             if !before.contains(&address) {
                 tracing::debug!(%address, "the router leads here");
+                // Whoever answers as a router may name somebody else's address: it is told to others once it led here.
                 self.have_dialled_back(&address);
-                self.swarm.add_external_address(address);
             }
         }
         self.note_external();
