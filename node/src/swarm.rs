@@ -7,6 +7,7 @@ mod guard;
 mod hold;
 mod muxer;
 mod private;
+mod streams;
 mod wire;
 
 use std::collections::HashSet;
@@ -25,6 +26,7 @@ pub(crate) use self::admission::Refuses;
 use self::guard::Guarded;
 use self::hold::HeldPeers;
 pub use self::private::{MAX_NETWORK_KEY_BYTES, NetworkKey, NetworkKeyError};
+pub use self::streams::{ByteStream, ByteStreams};
 use self::wire::Buffered;
 use crate::exchange;
 use crate::pubsub::PubSub;
@@ -126,11 +128,13 @@ pub(crate) struct Settings {
     pub(crate) public: bool,
     /// Of a private network: nobody is spoken to who has another.
     pub(crate) network_key: Option<NetworkKey>,
+    /// What dials and listens, if not the sockets of the system.
+    pub(crate) streams: Option<ByteStreams>,
 }
 
 /// Makes the swarm. Opens no socket but those of mDNS.
 pub(crate) fn build(
-    settings: &Settings,
+    settings: Settings,
     [lan, wan]: [Dht; 2],
     exchange: exchange::Behaviour,
 ) -> Result<Swarm<Behaviour>, StartError> {
@@ -192,12 +196,17 @@ pub(crate) fn build(
             .with_idle_connection_timeout(settings.idle_timeout)
             .with_max_negotiating_inbound_streams(MAX_NEGOTIATING_STREAMS)
     };
-    if let Some(key) = &settings.network_key {
+    if settings.streams.is_some() || settings.network_key.is_some() {
         let noise = with_noise(&settings.keypair).map_err(|error| transport(&error))?;
-        let names = system_resolver_is_usable();
-        let (transports, relayed) = private::transports(local, key, noise, muxer(), names, CONNECT_TIMEOUT)
-            .map_err(|error| transport(&error))?;
+        let key = settings.network_key.as_ref();
         let config = swarm_config(libp2p::swarm::Config::with_tokio_executor());
+        let (transports, relayed) = match settings.streams {
+            Some(streams) => streams::transports(local, streams, key, noise, muxer(), CONNECT_TIMEOUT),
+            None => {
+                let sockets = private::sockets(system_resolver_is_usable()).map_err(|error| transport(&error))?;
+                streams::transports(local, sockets, key, noise, muxer(), CONNECT_TIMEOUT)
+            }
+        };
         return Ok(Swarm::new(transports, behaviour(relayed), local, config));
     }
     let transports = SwarmBuilder::with_existing_identity(settings.keypair.clone())

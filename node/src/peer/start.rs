@@ -22,7 +22,7 @@ use crate::routing::records::Records;
 use crate::routing::schedule::Schedule;
 use crate::routing::{Expected, Network, Routing, Signs, Strategy, TableSizes};
 use crate::store::{Blocks, Store, StoreError, Table};
-use crate::swarm::{self, NetworkKey, Refuses, StartError};
+use crate::swarm::{self, ByteStreams, NetworkKey, Refuses, StartError};
 use crate::threads::blocking;
 
 /// The public bootstrap peers of IPFS, as Kubo 0.43 has them, each also with the IP address that its DNS name last stood for: it
@@ -77,6 +77,7 @@ pub struct Builder {
     serves_dht: bool,
     pubsub: bool,
     network_key: Option<NetworkKey>,
+    streams: Option<ByteStreams>,
     strategy: Strategy,
     refuses: Option<Refuses>,
     max_connections: u32,
@@ -131,6 +132,7 @@ impl Builder {
             serves_dht: true,
             pubsub: true,
             network_key: None,
+            streams: None,
             strategy: Strategy::default(),
             refuses: None,
             max_connections: DEFAULT_MAX_CONNECTIONS,
@@ -213,6 +215,14 @@ impl Builder {
     /// Peers remembered from it are dialled even where nobody is named by [`Self::bootstrap`]. Default: none, the public network.
     pub fn network_key(mut self, key: Option<NetworkKey>) -> Self {
         self.network_key = key;
+        self
+    }
+
+    /// Has connections go over `streams` in place of TCP and QUIC: whatever it dials and listens on, as [`Self::listen`] and
+    /// [`Self::bootstrap`] say. Names in addresses are not looked up then. For networks that are simulated. Default: the sockets of
+    /// the system.
+    pub fn over(mut self, streams: ByteStreams) -> Self {
+        self.streams = Some(streams);
         self
     }
 
@@ -304,12 +314,13 @@ impl Builder {
             max_connections: self.max_connections,
             idle_timeout: self.idle_timeout,
             network_key,
+            streams: self.streams,
             refuses: self.refuses,
         };
         // What is done with all records, and value records, are shared by both.
         let records = lan.clone();
         let dhts = [Dht::new(Network::Lan, local, lan), Dht::new(Network::Wan, local, wan)];
-        let mut swarm = swarm::build(&settings, dhts, behaviour)?;
+        let mut swarm = swarm::build(settings, dhts, behaviour)?;
         let listeners = swarm::listen(&mut swarm, &self.listen, self.port_fallback)?;
 
         let (command_sender, commands) = mpsc::channel(MAX_COMMANDS);

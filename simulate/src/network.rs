@@ -1,0 +1,208 @@
+//! A network in memory: machines with addresses, links with delay, cuts that heal.
+//!
+//! What libp2p is given is a transport of byte streams at addresses like `/ip4/4.3.2.1/tcp/4001`, so that everything above it,
+//! which addresses are told to whom included, is what a real network gets.
+
+mod pipe;
+mod transport;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::channel::mpsc;
+use futures::task::Waker;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+pub use transport::Wire;
+
+use pipe::Stream;
+
+/// The longest way across the world and back takes twice this.
+const MAX_LATENCY: Duration = Duration::from_millis(150);
+/// What a lost packet costs a stream: TCP sends it again.
+const RESENT_AFTER: Duration = Duration::from_millis(220);
+
+/// A connection as it arrives at a listener: where it comes from, and its bytes.
+pub(super) type Arrival = (Ipv4Addr, u16, Stream);
+
+/// The network. Clones are the same one.
+#[derive(Clone)]
+pub struct Network(Arc<Mutex<State>>);
+
+struct State {
+    random: StdRng,
+    hosts: BTreeMap<Ipv4Addr, Host>,
+    /// On which side of a cut each machine is; where two differ, nothing gets through.
+    sides: HashMap<Ipv4Addr, u32>,
+    /// Of a thousand pieces of data, how many come late.
+    lost: u32,
+    /// Everybody who waits for bytes, to be woken when a cut heals.
+    waiting: Vec<Waker>,
+    next_port: u16,
+    sent: u64,
+}
+
+#[derive(Default)]
+struct Host {
+    listeners: HashMap<u16, mpsc::Sender<Arrival>>,
+    /// Grows when the machine is switched off without a word: streams of before are dead, and nobody is told.
+    life: u64,
+    is_on: bool,
+    /// Nobody gets in from outside.
+    is_behind_router: bool,
+}
+
+/// What becomes of an attempt to connect.
+enum Attempt {
+    /// Nobody answers.
+    Silence,
+    /// The machine is there, and no program listens.
+    Refused(Duration),
+    /// After so long.
+    Through(Duration, Stream),
+}
+
+impl Network {
+    /// One without machines, on which chance follows `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            random: StdRng::seed_from_u64(seed),
+            hosts: BTreeMap::new(),
+            sides: HashMap::new(),
+            lost: 0,
+            waiting: Vec::new(),
+            next_port: 20_000,
+            sent: 0,
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A machine is switched on; gives what its programs make connections by.
+    pub fn switch_on(&self, at: Ipv4Addr, is_behind_router: bool) -> Wire {
+        let mut state = self.state();
+        let host = state.hosts.entry(at).or_default();
+        (host.is_on, host.is_behind_router) = (true, is_behind_router);
+        Wire::new(self.clone(), at)
+    }
+
+    /// Its program ended: the system says so on every connection, and nobody listens.
+    pub fn end_program(&self, at: Ipv4Addr) {
+        if let Some(host) = self.state().hosts.get_mut(&at) {
+            host.listeners.clear();
+        }
+    }
+
+    /// Its power is cut: from one moment to the next it says nothing.
+    pub fn cut_power(&self, at: Ipv4Addr) {
+        if let Some(host) = self.state().hosts.get_mut(&at) {
+            host.listeners.clear();
+            host.is_on = false;
+            host.life += 1;
+        }
+    }
+
+    /// From now on nothing gets through between those of different numbers; who is not named is on side 0.
+    pub fn cut(&self, sides: impl IntoIterator<Item = (Ipv4Addr, u32)>) {
+        self.state().sides = sides.into_iter().collect();
+        self.wake_all();
+    }
+
+    /// Everybody reaches everybody again.
+    pub fn heal(&self) {
+        self.cut([]);
+    }
+
+    /// Of a thousand pieces of data so many come late from now on.
+    pub fn lose(&self, of_a_thousand: u32) {
+        self.state().lost = of_a_thousand;
+    }
+
+    /// How many pieces of data were sent so far.
+    pub fn sent(&self) -> u64 {
+        self.state().sent
+    }
+
+    fn wake_all(&self) {
+        let waiting = std::mem::take(&mut self.state().waiting);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// When a piece of data that leaves now arrives. Those of one stream never overtake each other.
+    fn arrives(&self, from: Ipv4Addr, to: Ipv4Addr) -> Instant {
+        let mut state = self.state();
+        state.sent += 1;
+        let late = state.lost > 0 && state.random.random_range(0..1000) < state.lost;
+        let latency = latency(from, to);
+        Instant::now() + if late { latency + RESENT_AFTER } else { latency }
+    }
+
+    /// Whether bytes get from one to the other now. Whoever is told no is woken when that may have changed.
+    fn is_open(&self, ends: [(Ipv4Addr, u64); 2], waker: Option<&Waker>) -> Passage {
+        let mut state = self.state();
+        let dead = ends.iter().any(|(at, life)| {
+            let host = state.hosts.get(at);
+            host.is_none_or(|host| host.life != *life)
+        });
+        let side = |at| state.sides.get(at).copied().unwrap_or_default();
+        if dead {
+            return Passage::Dead;
+        }
+        if side(&ends[0].0) != side(&ends[1].0) {
+            state.waiting.extend(waker.cloned());
+            return Passage::Cut;
+        }
+        Passage::Open
+    }
+
+    fn connect(&self, from: Ipv4Addr, to: Ipv4Addr, port: u16) -> Attempt {
+        let mut state = self.state();
+        let side = |at| state.sides.get(&at).copied().unwrap_or_default();
+        let is_cut = side(from) != side(to);
+        let own_port = state.next_port;
+        state.next_port = state.next_port.checked_add(1).unwrap_or(20_000);
+        let lives = [from, to].map(|at| state.hosts.get(&at).map_or(0, |host| host.life));
+        let Some(host) = state.hosts.get(&to).filter(|host| host.is_on) else {
+            return Attempt::Silence;
+        };
+        if is_cut || (host.is_behind_router && from != to) {
+            return Attempt::Silence;
+        }
+        let round = 2 * latency(from, to);
+        let Some(mut listener) = host.listeners.get(&port).cloned() else {
+            return Attempt::Refused(round);
+        };
+        // A stream that nobody takes asks the network when it is dropped.
+        drop(state);
+        let (near, far) = Stream::pair(self, [(from, lives[0]), (to, lives[1])]);
+        match listener.try_send((from, own_port, far)) {
+            Ok(()) => Attempt::Through(round, near),
+            // As a full queue of connections that were not taken yet: the first packet is dropped.
+            Err(_) => Attempt::Silence,
+        }
+    }
+}
+
+/// Whether bytes get through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passage {
+    Open,
+    /// Not now.
+    Cut,
+    /// Never more: an end was switched off.
+    Dead,
+}
+
+/// How long one byte takes: given by the two addresses, the same both ways.
+fn latency(from: Ipv4Addr, to: Ipv4Addr) -> Duration {
+    let (low, high) = (from.min(to).to_bits(), from.max(to).to_bits());
+    let mixed =
+        u64::from(low).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(high).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+    let share = (mixed >> 40) as f64 / f64::from(1 << 24);
+    Duration::from_millis(2) + MAX_LATENCY.mul_f64(share * share)
+}

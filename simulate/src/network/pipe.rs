@@ -1,0 +1,150 @@
+//! One connection: bytes that arrive later than they were sent, in order.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
+
+use futures::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
+
+use super::{Network, Passage};
+
+/// What may be on its way in one direction.
+const WINDOW: usize = 256 << 10;
+
+/// One end of a connection.
+pub(super) struct Stream {
+    network: Network,
+    /// This end and the other, each with the life that its machine was in.
+    ends: [(Ipv4Addr, u64); 2],
+    incoming: Arc<Mutex<Flow>>,
+    outgoing: Arc<Mutex<Flow>>,
+    /// Until what comes next is here.
+    arrival: Option<Pin<Box<Sleep>>>,
+}
+
+/// Bytes on their way in one direction.
+#[derive(Default)]
+struct Flow {
+    pieces: VecDeque<(Instant, Vec<u8>)>,
+    /// How much of the first piece was read.
+    read: usize,
+    bytes: usize,
+    /// When the reader learns that there is no more.
+    ends: Option<Instant>,
+    /// Nobody reads any more.
+    unread: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Stream {
+    /// Both ends of a connection between two machines.
+    pub(super) fn pair(network: &Network, [one, other]: [(Ipv4Addr, u64); 2]) -> (Self, Self) {
+        let (there, back) = <(Arc<Mutex<Flow>>, Arc<Mutex<Flow>>)>::default();
+        let end = |ends, incoming, outgoing| Self {
+            network: network.clone(),
+            ends,
+            incoming,
+            outgoing,
+            arrival: None,
+        };
+        let near = end([one, other], back.clone(), there.clone());
+        (near, end([other, one], there, back))
+    }
+
+    fn end_outgoing(&self) {
+        let ends = self.network.arrives(self.ends[0].0, self.ends[1].0);
+        let mut flow = lock(&self.outgoing);
+        flow.ends.get_or_insert(ends);
+        flow.reader.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        loop {
+            if let Some(arrival) = &mut this.arrival {
+                ready!(arrival.as_mut().poll(cx));
+                this.arrival = None;
+            }
+            let mut flow = lock(&this.incoming);
+            let due = flow.pieces.front().map(|(at, _)| *at).or(flow.ends);
+            let Some(due) = due else {
+                flow.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
+            if due > Instant::now() {
+                drop(flow);
+                this.arrival = Some(Box::pin(tokio::time::sleep_until(due.into())));
+                continue;
+            }
+            if this.network.is_open(this.ends, Some(cx.waker())) != Passage::Open {
+                return Poll::Pending;
+            }
+            let flow = &mut *flow;
+            let Some((_, piece)) = flow.pieces.front() else {
+                return Poll::Ready(Ok(0));
+            };
+            let rest = piece.get(flow.read..).unwrap_or_default();
+            let count = rest.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&rest[..count]);
+            flow.read += count;
+            flow.bytes -= count;
+            if count == rest.len() {
+                flow.pieces.pop_front();
+                flow.read = 0;
+            }
+            flow.writer.take().into_iter().for_each(Waker::wake);
+            return Poll::Ready(Ok(count));
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let arrives = self.network.arrives(self.ends[0].0, self.ends[1].0);
+        let mut flow = lock(&self.outgoing);
+        if flow.unread || flow.ends.is_some() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let count = WINDOW.saturating_sub(flow.bytes).min(bytes.len());
+        if count == 0 {
+            flow.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        // In order: one that was lost holds up those behind it.
+        let at = flow.pieces.back().map_or(arrives, |(last, _)| arrives.max(*last));
+        flow.pieces.push_back((at, bytes[..count].to_vec()));
+        flow.bytes += count;
+        flow.reader.take().into_iter().for_each(Waker::wake);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.end_outgoing();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.end_outgoing();
+        let mut flow = lock(&self.incoming);
+        flow.unread = true;
+        flow.writer.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+fn lock(flow: &Mutex<Flow>) -> MutexGuard<'_, Flow> {
+    flow.lock().unwrap_or_else(PoisonError::into_inner)
+}
