@@ -51,7 +51,7 @@
 
 #define STOP(...) (dprintf(2, "lockstep: " __VA_ARGS__), _exit(70))
 
-enum { THREADS = 8192, QUEUES = 256, ANY = -1, ALL = INT_MAX, TIMED_OUT = -1000 };
+enum { THREADS = 8192, QUEUES = 256, ALL = INT_MAX, TIMED_OUT = -1000 };
 static const uint64_t SECOND = 1000000000, NEVER = UINT64_MAX, GOLDEN = 0x9e3779b97f4a7c15;
 /* What looking at a clock or yielding takes: who does so until a time has come does not do so for ever. */
 static const uint64_t LOOK = 20;
@@ -123,21 +123,8 @@ static long fill(uint8_t *to, size_t length) {
 }
 
 /* Who waits: in queues by what for, in a heap by how long, and in a ring those that can run. */
-static void append(struct queue *queue, struct thread *t) {
-    t->queue = queue;
-    t->before = queue->last;
-    t->after = NULL;
-    *(queue->last ? &queue->last->after : &queue->first) = t;
-    queue->last = t;
-}
-
-static struct queue *queue_of(const void *address) {
-    return &futexes[((uintptr_t)address * GOLDEN) >> 56];
-}
-
-static void heap_put(struct thread *t, uint32_t place) {
-    (heap[place] = t)->place = place;
-}
+static struct queue *queue_of(const void *address) { return &futexes[((uintptr_t)address * GOLDEN) >> 56]; }
+static void heap_put(struct thread *t, uint32_t place) { (heap[place] = t)->place = place; }
 
 /* Puts the thread at the place or, where the order asks for it, above or below. */
 static void heap_settle(struct thread *t, uint32_t place) {
@@ -153,9 +140,7 @@ static void heap_settle(struct thread *t, uint32_t place) {
     heap_put(t, place);
 }
 
-static void make_ready(struct thread *t) {
-    ready[(ready_first + ready_count++) % THREADS] = t;
-}
+static void make_ready(struct thread *t) { ready[(ready_first + ready_count++) % THREADS] = t; }
 
 static void wake(struct thread *t, int result) {
     if (t->queue) {
@@ -193,9 +178,7 @@ static int look_at(struct thread *t) {
     return n < 0 ? -errno : n;
 }
 
-static bool has_nothing(const struct thread *t) {
-    return t->kind == EPOLL && t->idle == t->epoll && t->idle_at == changes;
-}
+static bool has_nothing(const struct thread *t) { return t->kind == EPOLL && t->idle == t->epoll && t->idle_at == changes; }
 
 static void look_at_descriptors(void) {
     changes_seen = changes;
@@ -285,8 +268,13 @@ static void let_others_run(enum wait kind) {
 /* Waits, in the queue if there is one, until woken or until the deadline. With what it was woken, or TIMED_OUT. */
 static int wait_for(enum wait kind, struct queue *queue, uint64_t deadline) {
     me->deadline = deadline;
-    if (queue)
-        append(queue, me);
+    if (queue) {
+        me->queue = queue;
+        me->before = queue->last;
+        me->after = NULL;
+        *(queue->last ? &queue->last->after : &queue->first) = me;
+        queue->last = me;
+    }
     if (deadline != NEVER)
         heap_settle(me, ++heap_count);
     let_others_run(kind);
@@ -309,14 +297,10 @@ static enum clock kind_of(clockid_t clock) {
     return steady || clock == CLOCK_BOOTTIME ? STEADY : OTHER;
 }
 
-static bool is_time(const struct timespec *time) {
-    return time->tv_sec >= 0 && (uint64_t)time->tv_nsec < SECOND;
-}
+static bool is_time(const struct timespec *time) { return time->tv_sec >= 0 && (uint64_t)time->tv_nsec < SECOND; }
 
 /* A deadline: so long from now, or at that time of the clock. */
-static uint64_t after(uint64_t nanoseconds) {
-    return nanoseconds > NEVER - now ? NEVER : now + nanoseconds;
-}
+static uint64_t after(uint64_t nanoseconds) { return nanoseconds > NEVER - now ? NEVER : now + nanoseconds; }
 
 static uint64_t deadline_of(const struct timespec *time, bool absolute, enum clock clock) {
     if ((uint64_t)time->tv_sec >= INT64_MAX / SECOND)
@@ -328,9 +312,7 @@ static uint64_t deadline_of(const struct timespec *time, bool absolute, enum clo
     return steady < 0 ? 0 : (uint64_t)steady;
 }
 
-static uint64_t deadline_in(int milliseconds) {
-    return milliseconds < 0 ? NEVER : after((uint64_t)milliseconds * 1000000);
-}
+static uint64_t deadline_in(int milliseconds) { return milliseconds < 0 ? NEVER : after((uint64_t)milliseconds * 1000000); }
 
 static struct timespec look(enum clock clock) {
     now += LOOK;
@@ -380,6 +362,8 @@ int sched_yield(void) {
     return 0;
 }
 
+static int fail(int error) { return errno = error, -1; }
+
 /* Futexes are decided here: all who know of them are in this process, and nobody changes them while we look. */
 static long futex(uint32_t *at, int operation, uint32_t value, const struct timespec *time, uint32_t bits) {
     int command = operation & FUTEX_CMD_MASK;
@@ -388,23 +372,17 @@ static long futex(uint32_t *at, int operation, uint32_t value, const struct time
     else if (command != FUTEX_WAIT_BITSET && command != FUTEX_WAKE_BITSET)
         STOP("futex operation %d is not known here\n", command);
     bool waits = command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
-    int error = 0;
-    if (bits == 0 || (waits && time && !is_time(time))) {
-        error = EINVAL;
-    } else if (!waits) {
+    if (bits == 0 || (waits && time && !is_time(time)))
+        return fail(EINVAL);
+    if (!waits)
         return wake_those_at(at, (int)value < 1 ? 1 : (int)value, bits);
-    } else if (__atomic_load_n(at, __ATOMIC_SEQ_CST) != value) {
-        error = EAGAIN;
-    } else {
-        enum clock clock = operation & FUTEX_CLOCK_REALTIME ? WALL : STEADY;
-        me->address = at;
-        me->bits = bits;
-        uint64_t deadline = time ? deadline_of(time, command == FUTEX_WAIT_BITSET, clock) : NEVER;
-        error = wait_for(FUTEX, queue_of(at), deadline) == TIMED_OUT ? ETIMEDOUT : 0;
-    }
-    if (error)
-        errno = error;
-    return error ? -1 : 0;
+    if (__atomic_load_n(at, __ATOMIC_SEQ_CST) != value)
+        return fail(EAGAIN);
+    me->address = at;
+    me->bits = bits;
+    enum clock clock = operation & FUTEX_CLOCK_REALTIME ? WALL : STEADY;
+    uint64_t deadline = time ? deadline_of(time, command == FUTEX_WAIT_BITSET, clock) : NEVER;
+    return wait_for(FUTEX, queue_of(at), deadline) == TIMED_OUT ? fail(ETIMEDOUT) : 0;
 }
 
 long syscall(long number, ...) {
@@ -432,10 +410,7 @@ static int wait_for_descriptors(enum wait kind, uint64_t deadline) {
     if (n == 0 && deadline > now)
         n = wait_for(kind, &descriptors, deadline);
     me->kind = RUNS;
-    if (n == TIMED_OUT || n >= 0)
-        return n < 0 ? 0 : n;
-    errno = -n;
-    return -1;
+    return n >= 0 ? n : n == TIMED_OUT ? 0 : fail(-n);
 }
 
 int epoll_wait(int epoll, struct epoll_event *events, int room, int milliseconds) {
@@ -451,18 +426,20 @@ int epoll_pwait(int epoll, struct epoll_event *events, int room, int millisecond
     return epoll_wait(epoll, events, room, milliseconds);
 }
 
-int poll(struct pollfd *files, nfds_t count, int milliseconds) {
-    LEAVE_UNLESS(me, poll, files, count, milliseconds);
+static int wait_for_files(struct pollfd *files, nfds_t count, uint64_t deadline) {
     me->files = files;
     me->count = count;
-    return wait_for_descriptors(POLL, deadline_in(milliseconds));
+    return wait_for_descriptors(POLL, deadline);
+}
+
+int poll(struct pollfd *files, nfds_t count, int milliseconds) {
+    LEAVE_UNLESS(me, poll, files, count, milliseconds);
+    return wait_for_files(files, count, deadline_in(milliseconds));
 }
 
 int ppoll(struct pollfd *files, nfds_t count, const struct timespec *time, const sigset_t *signals) {
     LEAVE_UNLESS(me, ppoll, files, count, time, signals);
-    me->files = files;
-    me->count = count;
-    return wait_for_descriptors(POLL, time ? deadline_of(time, false, STEADY) : NEVER);
+    return wait_for_files(files, count, time ? deadline_of(time, false, STEADY) : NEVER);
 }
 
 /* All by which a descriptor can become ready for somebody: reading makes room for the other end's writing. */
@@ -539,24 +516,22 @@ int pthread_create(pthread_t *handle, const pthread_attr_t *attributes, void *(*
     t->skew = me->skew;
     t->joinable = detached == PTHREAD_CREATE_JOINABLE;
     int error = REAL(pthread_create)(&t->handle, attributes, begin, t);
-    if (error) {
-        t->used = false;
-    } else {
-        *handle = t->handle;
-        make_ready(t);
-    }
-    return error;
+    t->used = error == 0;
+    if (error)
+        return error;
+    *handle = t->handle;
+    make_ready(t);
+    return 0;
 }
 
 int pthread_join(pthread_t handle, void **result) {
     struct thread *t = thread_of(handle);
-    if (t && !t->ended) {
-        me->address = t;
-        me->bits = FUTEX_BITSET_MATCH_ANY;
+    LEAVE_UNLESS(t, pthread_join, handle, result);
+    me->address = t;
+    me->bits = FUTEX_BITSET_MATCH_ANY;
+    if (!t->ended)
         wait_for(JOIN, queue_of(t), NEVER);
-    }
-    if (t)
-        t->used = false;
+    t->used = false;
     return REAL(pthread_join)(handle, result);
 }
 
@@ -602,14 +577,10 @@ void lockstep_skew(int64_t nanoseconds) {
 }
 
 /* The monotonic clock in nanoseconds, which looking here does not move. */
-uint64_t lockstep_now(void) {
-    return now;
-}
+uint64_t lockstep_now(void) { return now; }
 
 /* A hash over who ran, after what wait and when, since the start: equal for equal runs; 0 without a seed. */
-uint64_t lockstep_trace(void) {
-    return trace;
-}
+uint64_t lockstep_trace(void) { return trace; }
 
 static uint64_t number(const char *name, uint64_t otherwise) {
     const char *text = getenv(name);
