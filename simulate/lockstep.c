@@ -52,7 +52,7 @@
 
 #define STOP(...) (dprintf(2, "lockstep: " __VA_ARGS__), _exit(70))
 
-enum { THREADS = 8192, QUEUES = 256, ANY = -1, ALL = INT_MAX, TIMED_OUT = -1000 };
+enum { THREADS = 8192, QUEUES = 256, ALL = INT_MAX, TIMED_OUT = -1000 };
 static const uint64_t SECOND = 1000000000, NEVER = UINT64_MAX, GOLDEN = 0x9e3779b97f4a7c15;
 /* What looking at a clock or yielding takes: who does so until a time has come does not do so for ever. */
 static const uint64_t LOOK = 20;
@@ -124,14 +124,6 @@ static long fill(uint8_t *to, size_t length) {
 }
 
 /* Who waits: in queues by what for, in a heap by how long, and in a ring those that can run. */
-static void append(struct queue *queue, struct thread *t) {
-    t->queue = queue;
-    t->before = queue->last;
-    t->after = NULL;
-    *(queue->last ? &queue->last->after : &queue->first) = t;
-    queue->last = t;
-}
-
 static struct queue *queue_of(const void *address) { return &futexes[((uintptr_t)address * GOLDEN) >> 56]; }
 static void heap_put(struct thread *t, uint32_t place) { (heap[place] = t)->place = place; }
 
@@ -277,8 +269,13 @@ static void let_others_run(enum wait kind) {
 /* Waits, in the queue if there is one, until woken or until the deadline. With what it was woken, or TIMED_OUT. */
 static int wait_for(enum wait kind, struct queue *queue, uint64_t deadline) {
     me->deadline = deadline;
-    if (queue)
-        append(queue, me);
+    if (queue) {
+        me->queue = queue;
+        me->before = queue->last;
+        me->after = NULL;
+        *(queue->last ? &queue->last->after : &queue->first) = me;
+        queue->last = me;
+    }
     if (deadline != NEVER)
         heap_settle(me, ++heap_count);
     let_others_run(kind);
@@ -366,6 +363,8 @@ int sched_yield(void) {
     return 0;
 }
 
+static int fail(int error) { return errno = error, -1; }
+
 /* Futexes are decided here: all who know of them are in this process, and nobody changes them while we look. */
 static long futex(uint32_t *at, int operation, uint32_t value, const struct timespec *time, uint32_t bits) {
     int command = operation & FUTEX_CMD_MASK;
@@ -374,23 +373,17 @@ static long futex(uint32_t *at, int operation, uint32_t value, const struct time
     else if (command != FUTEX_WAIT_BITSET && command != FUTEX_WAKE_BITSET)
         STOP("futex operation %d is not known here\n", command);
     bool waits = command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
-    int error = 0;
-    if (bits == 0 || (waits && time && !is_time(time))) {
-        error = EINVAL;
-    } else if (!waits) {
+    if (bits == 0 || (waits && time && !is_time(time)))
+        return fail(EINVAL);
+    if (!waits)
         return wake_those_at(at, (int)value < 1 ? 1 : (int)value, bits);
-    } else if (__atomic_load_n(at, __ATOMIC_SEQ_CST) != value) {
-        error = EAGAIN;
-    } else {
-        enum clock clock = operation & FUTEX_CLOCK_REALTIME ? WALL : STEADY;
-        me->address = at;
-        me->bits = bits;
-        uint64_t deadline = time ? deadline_of(time, command == FUTEX_WAIT_BITSET, clock) : NEVER;
-        error = wait_for(FUTEX, queue_of(at), deadline) == TIMED_OUT ? ETIMEDOUT : 0;
-    }
-    if (error)
-        errno = error;
-    return error ? -1 : 0;
+    if (__atomic_load_n(at, __ATOMIC_SEQ_CST) != value)
+        return fail(EAGAIN);
+    me->address = at;
+    me->bits = bits;
+    enum clock clock = operation & FUTEX_CLOCK_REALTIME ? WALL : STEADY;
+    uint64_t deadline = time ? deadline_of(time, command == FUTEX_WAIT_BITSET, clock) : NEVER;
+    return wait_for(FUTEX, queue_of(at), deadline) == TIMED_OUT ? fail(ETIMEDOUT) : 0;
 }
 
 long syscall(long number, ...) {
@@ -418,10 +411,7 @@ static int wait_for_descriptors(enum wait kind, uint64_t deadline) {
     if (n == 0 && deadline > now)
         n = wait_for(kind, &descriptors, deadline);
     me->kind = RUNS;
-    if (n == TIMED_OUT || n >= 0)
-        return n < 0 ? 0 : n;
-    errno = -n;
-    return -1;
+    return n >= 0 ? n : n == TIMED_OUT ? 0 : fail(-n);
 }
 
 int epoll_wait(int epoll, struct epoll_event *events, int room, int milliseconds) {
@@ -527,24 +517,22 @@ int pthread_create(pthread_t *handle, const pthread_attr_t *attributes, void *(*
     t->skew = me->skew;
     t->joinable = detached == PTHREAD_CREATE_JOINABLE;
     int error = REAL(pthread_create)(&t->handle, attributes, begin, t);
-    if (error) {
-        t->used = false;
-    } else {
-        *handle = t->handle;
-        make_ready(t);
-    }
-    return error;
+    t->used = error == 0;
+    if (error)
+        return error;
+    *handle = t->handle;
+    make_ready(t);
+    return 0;
 }
 
 int pthread_join(pthread_t handle, void **result) {
     struct thread *t = thread_of(handle);
-    if (t && !t->ended) {
-        me->address = t;
-        me->bits = FUTEX_BITSET_MATCH_ANY;
+    LEAVE_UNLESS(t, pthread_join, handle, result);
+    me->address = t;
+    me->bits = FUTEX_BITSET_MATCH_ANY;
+    if (!t->ended)
         wait_for(JOIN, queue_of(t), NEVER);
-    }
-    if (t)
-        t->used = false;
+    t->used = false;
     return REAL(pthread_join)(handle, result);
 }
 
@@ -568,6 +556,7 @@ int getentropy(void *to, size_t length) {
     fill(to, length);
     return 0;
 }
+
 /* Files have numbers in the order in which they are seen, and no times: what the kernel gives is another thing in each run, and
  * programs hash and compare it. A number that the kernel gives again stands for the same file here, too. */
 static struct { uint64_t device, inode; } *files;

@@ -13,7 +13,9 @@ mod preload;
 mod truth;
 mod world;
 
+use std::iter::Peekable;
 use std::process::ExitCode;
+use std::thread;
 
 use preload::Preload;
 use truth::Truth;
@@ -40,7 +42,11 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let done = match lockstep::is_here() {
-        true => one(task),
+        // Where the stack of the first thread lies hangs on the environment.
+        true => match thread::spawn(move || one(task)).join() {
+            Ok(done) => done,
+            Err(_) => Err("it panicked".to_owned()),
+        },
         false => Preload::make().and_then(|preload| preload.run(task)),
     };
     match done {
@@ -53,7 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn task(mut words: impl Iterator<Item = String>) -> Option<Task> {
+fn task(words: impl Iterator<Item = String>) -> Option<Task> {
     let mut task = Task {
         seed: 1,
         seeds: 1,
@@ -61,17 +67,18 @@ fn task(mut words: impl Iterator<Item = String>) -> Option<Task> {
         forgets_syncs: false,
         is_told: false,
     };
+    let mut words = words.peekable();
     while let Some(word) = words.next() {
         let number = match word.as_str() {
             "--seed" => &mut task.seed,
             "--seeds" => &mut task.seeds,
             "--days" => &mut task.days,
             "--forget-syncs" => {
-                task.forgets_syncs = true;
+                task.forgets_syncs = yes(&mut words);
                 continue;
             }
             "-v" => {
-                task.is_told = true;
+                task.is_told = yes(&mut words);
                 continue;
             }
             _ => return None,
@@ -81,9 +88,20 @@ fn task(mut words: impl Iterator<Item = String>) -> Option<Task> {
     Some(task)
 }
 
+/// Whether a word that needs no other is meant; the processes of the seeds are told so either way, in words of one length.
+fn yes(words: &mut Peekable<impl Iterator<Item = String>>) -> bool {
+    let said = words.next_if(|word| matches!(word.as_str(), "yes" | "no "));
+    said.is_none_or(|word| word == "yes")
+}
+
 /// Runs the first seed of a task in this process, which has the library. Whether nothing was that must never be.
 #[allow(clippy::print_stdout)]
 fn one(task: Task) -> Result<bool, String> {
+    // The first batch of sled in a process spins while another thread is in sled; in lockstep that would be for ever.
+    let said = |error: sled::Error| error.to_string();
+    let first = sled::Config::new().temporary(true).open().map_err(said)?;
+    first.apply_batch(sled::Batch::default()).map_err(said)?;
+    drop(first);
     let truth = Truth::new(task.is_told);
     let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut world = World::new(task, scratch.path(), truth.clone())?;

@@ -93,12 +93,16 @@ impl Preload {
     fn start(&self, seed: u64, task: Task) -> Result<Child, String> {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = Command::new(program);
-        command.args(["--seed", &seed.to_string(), "--days", &task.days.to_string()]);
-        command.args(task.forgets_syncs.then_some("--forget-syncs"));
-        command.args(task.is_told.then_some("-v"));
-        command
-            .env("LD_PRELOAD", self.library())
-            .env("LOCKSTEP_SEED", seed.to_string());
+        // Nothing that lies on the stack before the first thread may have another length in another run.
+        command.env_clear();
+        command.env("LD_PRELOAD", self.library()).env("LOCKSTEP_SEED", format!("{seed:020}"));
+        command.env("TMPDIR", std::env::temp_dir());
+        for (word, number) in [("--seed", seed), ("--days", task.days)] {
+            command.args([word, &format!("{number:020}")]);
+        }
+        for (word, yes) in [("--forget-syncs", task.forgets_syncs), ("-v", task.is_told)] {
+            command.args([word, if yes { "yes" } else { "no " }]);
+        }
         command.stdin(Stdio::null());
         command.spawn().map_err(|error| error.to_string())
     }

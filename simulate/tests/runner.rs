@@ -1,5 +1,7 @@
 //! Short simulations, by the built program.
 
+mod lockstep;
+
 use std::process::{Command, Output};
 
 fn simulate(words: &[&str]) -> Output {
