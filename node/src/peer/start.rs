@@ -22,7 +22,7 @@ use crate::routing::records::Records;
 use crate::routing::schedule::Schedule;
 use crate::routing::{Expected, Network, Routing, Signs, Strategy, TableSizes};
 use crate::store::{Blocks, Store, StoreError, Table};
-use crate::swarm::{self, NetworkKey, Refuses, StartError};
+use crate::swarm::{self, Bandwidth, NetworkKey, Refuses, StartError};
 use crate::threads::blocking;
 
 /// The public bootstrap peers of IPFS, as Kubo 0.43 has them, each also with the IP address that its DNS name last stood for: it
@@ -80,6 +80,7 @@ pub struct Builder {
     strategy: Strategy,
     refuses: Option<Refuses>,
     max_connections: u32,
+    bandwidth: Bandwidth,
     idle_timeout: Duration,
     agent: String,
     exchange: exchange::Config,
@@ -134,6 +135,7 @@ impl Builder {
             strategy: Strategy::default(),
             refuses: None,
             max_connections: DEFAULT_MAX_CONNECTIONS,
+            bandwidth: Bandwidth::default(),
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
             agent: concat!("odfs/", env!("CARGO_PKG_VERSION")).to_owned(),
             exchange: exchange::Config::default(),
@@ -234,6 +236,12 @@ impl Builder {
         self
     }
 
+    /// How much may be sent and received, over all connections together. Default: without a limit.
+    pub fn bandwidth(mut self, bandwidth: Bandwidth) -> Self {
+        self.bandwidth = bandwidth;
+        self
+    }
+
     /// How long a connection stays open on which nothing is under way. Connections to peers on the local network and to those
     /// named by [`Node::dial`] stay open anyway. Default: a minute.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
@@ -304,6 +312,7 @@ impl Builder {
             max_connections: self.max_connections,
             idle_timeout: self.idle_timeout,
             network_key,
+            bandwidth: self.bandwidth,
             refuses: self.refuses,
         };
         // What is done with all records, and value records, are shared by both.

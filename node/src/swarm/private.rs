@@ -7,18 +7,8 @@
 //! Spec: <https://github.com/libp2p/specs/blob/master/pnet/Private-Networks-PSK-V1.md>.
 
 use std::fmt;
-use std::io;
-use std::time::Duration;
 
-use libp2p::core::Transport as _;
-use libp2p::core::muxing::StreamMuxerBox;
-use libp2p::core::transport::Boxed;
-use libp2p::core::upgrade::Version;
-use libp2p::pnet::{PnetConfig, PreSharedKey};
-use libp2p::{PeerId, dns, noise, relay, tcp};
-
-use super::muxer;
-use super::wire::Buffered;
+use libp2p::pnet::PreSharedKey;
 
 /// The longest text that is read as a key: one has 95 bytes.
 pub const MAX_NETWORK_KEY_BYTES: usize = 1024;
@@ -84,7 +74,8 @@ impl NetworkKey {
         self.shared().fingerprint().to_string()
     }
 
-    fn shared(&self) -> PreSharedKey {
+    /// The key as libp2p wants it.
+    pub(super) fn shared(&self) -> PreSharedKey {
         PreSharedKey::new(self.0)
     }
 }
@@ -93,34 +84,6 @@ impl fmt::Debug for NetworkKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NetworkKey({})", self.fingerprint())
     }
-}
-
-/// The transports of a peer in the network of `key`: TCP, with names looked up if the system `has_resolver`, and relays. All
-/// handshakes of a connection together take `limit` at most.
-pub(super) fn transports(
-    local: PeerId,
-    key: &NetworkKey,
-    noise: Buffered<noise::Config>,
-    muxer: muxer::Upgrade,
-    has_resolver: bool,
-    limit: Duration,
-) -> io::Result<(Boxed<(PeerId, StreamMuxerBox)>, relay::client::Behaviour)> {
-    let sockets = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
-    let sockets = match has_resolver {
-        true => dns::tokio::Transport::system(sockets)?.boxed(),
-        false => sockets.boxed(),
-    };
-    let (relays, relayed) = relay::client::new(local);
-    let shared = key.shared();
-    let transports = relays
-        .or_transport(sockets)
-        .and_then(move |socket, _| PnetConfig::new(shared).handshake(socket))
-        .upgrade(Version::V1Lazy)
-        .authenticate(noise)
-        .multiplex(muxer)
-        .timeout(limit)
-        .boxed();
-    Ok((transports, relayed))
 }
 
 #[cfg(test)]
