@@ -25,7 +25,7 @@ use odf_node::block::Cid;
 use odf_node::exchange;
 use odf_node::ipns::{KeySource, Name};
 use odf_node::keystore::Keystore;
-use odf_node::peer::{BOOTSTRAP_PEERS, Builder, DEFAULT_LISTEN, NetworkKey, Node};
+use odf_node::peer::{BOOTSTRAP_PEERS, Bandwidth, Builder, DEFAULT_LISTEN, NetworkKey, Node};
 use odf_node::store::{MemoryStore, StoreOptions};
 use odf_node::{Multiaddr, PeerId};
 use tokio::sync::Notify;
@@ -73,6 +73,8 @@ struct Owned {
     keys: Lazy<Keystore>,
     workspace: Lazy<Workspace>,
     node: Lazy<Node>,
+    /// What all peers of this process may send and receive together.
+    bandwidth: Bandwidth,
     /// Whether the spool directory was made.
     spool: Lazy<()>,
     /// Held while a dataset comes into being.
@@ -98,6 +100,7 @@ impl Session {
             keys: Lazy::new(),
             workspace: Lazy::new(),
             node: Lazy::new(),
+            bandwidth: Bandwidth::new(settings.bandwidth_up, settings.bandwidth_down),
             spool: Lazy::new(),
             making: Mutex::default(),
             turns: Turns::default(),
@@ -389,6 +392,7 @@ impl Session {
                 .port_mapping(*port_mapping)
                 .public(helps)
                 .serves_dht(!low_power)
+                .bandwidth(self.owned.bandwidth.clone())
                 .pubsub(*pubsub)
                 .strategy(*strategy)
                 .exchange(patient())
@@ -463,11 +467,13 @@ impl Session {
     pub(crate) fn stranger(&self) -> Result<impl Fn() -> Builder + use<>, Failure> {
         let key = self.network_key()?;
         let bootstrap = self.bootstrap_addresses(key.as_ref())?;
+        let bandwidth = self.owned.bandwidth.clone();
         Ok(move || {
             Node::throwaway(Arc::new(MemoryStore::default()))
                 .listen(Vec::new())
                 .bootstrap(bootstrap.clone())
                 .network_key(key)
+                .bandwidth(bandwidth.clone())
                 .mdns(false)
                 .pubsub(false)
                 .exchange(patient())

@@ -15,7 +15,9 @@ use crate::failure::{Failure, Kind};
 
 pub(crate) mod duration;
 mod keys;
+mod rate;
 mod retention;
+mod values;
 
 pub(crate) use keys::{KEYS, Key, Settings};
 
@@ -230,6 +232,7 @@ fn edits(from: &str, to: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
     use std::time::Duration;
 
     use odf::retention::Retention;
@@ -281,6 +284,10 @@ mod tests {
             ("network.listen", "[1]"),
             ("network.bootstrapDataset", "[]"),
             ("network.key", "[]"),
+            ("network.bandwidth", "5MB/s"),
+            ("network.bandwidth.up", "5"),
+            ("network.bandwidth.up", "15999B/s"),
+            ("network.bandwidth.down", "0"),
             ("network.listen", "tcp/0"),
             ("source.http.connectTimeout", "30"),
             ("source.http.connectTimeout", "30x"),
@@ -308,18 +315,22 @@ mod tests {
         let file = dir.path().join("config.toml");
         store(&Disk::new(), &file, "network.bootstrap", Some("")).unwrap();
         store(&Disk::new(), &file, "network.mdns", Some("false")).unwrap();
+        store(&Disk::new(), &file, "network.bandwidth.up", Some("5 MB/s")).unwrap();
         store(&Disk::new(), &file, "parquet.createdBy", Some("my tool 1")).unwrap();
         store(&Disk::new(), &file, "source.http.userAgent", Some("me/1")).unwrap();
         store(&Disk::new(), &file, "source.http.connectTimeout", Some("1500ms")).unwrap();
         assert!(fs::read_to_string(&file).unwrap().contains("[source.http]"));
         let layers = load(&file, None).unwrap();
         assert_eq!(layers.settings.bootstrap, Some(vec![]));
+        assert_eq!(layers.settings.bandwidth_up, NonZeroU64::new(5_000_000));
+        assert_eq!(layers.settings.bandwidth_down, None);
         assert_eq!(layers.settings.parquet_created_by.as_deref(), Some("my tool 1"));
         assert_eq!(layers.settings.source_http.user_agent, "me/1");
         assert_eq!(layers.settings.source_http.connect_timeout, Duration::from_millis(1500));
         for key in [
             "network.bootstrap",
             "network.mdns",
+            "network.bandwidth.up",
             "parquet.createdBy",
             "source.http.userAgent",
             "source.http.connectTimeout",

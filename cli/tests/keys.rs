@@ -40,6 +40,11 @@ fn keys_are_not_lost_by_mistake() {
 fn what_is_no_key_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.run(&["key", "import", "x", "missing.key"]).failed(3);
+    let err = sandbox.run(&["key", "import", "x"]).failed(2);
+    assert!(
+        err.contains("odfs key import x FILE") && err.contains("odfs key import x --words"),
+        "{err}"
+    );
     sandbox.run_with_input(&["key", "import", "x", "-"], b"").failed(4);
     sandbox.run_with_input(&["key", "import", "x", "-"], b"junk").failed(5);
     assert_eq!(sandbox.run(&["key", "list", "-o", "json"]).ok(), "[]\n");

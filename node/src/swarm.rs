@@ -3,11 +3,12 @@
 //! Nothing here decides anything: whoever owns the swarm does.
 
 mod admission;
+mod bandwidth;
 mod guard;
 mod hold;
 mod muxer;
 mod private;
-mod streams;
+mod transports;
 mod wire;
 
 use std::collections::HashSet;
@@ -19,37 +20,26 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::{Multiaddr, Protocol};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{Swarm, SwarmBuilder, autonat, dcutr, dns, identify, mdns, noise, ping, quic, relay, tcp};
+use libp2p::{Swarm, autonat, dcutr, identify, mdns, ping, relay};
 
 use self::admission::Admission;
 pub(crate) use self::admission::Refuses;
+pub use self::bandwidth::Bandwidth;
 use self::guard::Guarded;
 use self::hold::HeldPeers;
 pub use self::private::{MAX_NETWORK_KEY_BYTES, NetworkKey, NetworkKeyError};
-pub use self::streams::{ByteStream, ByteStreams};
-use self::wire::Buffered;
+pub use self::transports::{ByteStream, ByteStreams};
 use crate::exchange;
 use crate::pubsub::PubSub;
-use crate::room::Room;
 use crate::routing::Network;
 use crate::routing::dht::Dht;
 use crate::routing::tell::{self, Tell};
 
 /// What identify calls the family of protocols; Kubo says the same.
 const PROTOCOL_VERSION: &str = "ipfs/0.1.0";
-/// Time from the first packet to the end of the handshakes. Who has a peer dialled back (AutoNAT) is answered within ten
-/// seconds, or asks again and again.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Streams that negotiate their protocol at the same time on one connection. A serving Kubo opens a stream for each
 /// response, so the default of 128 is kept in mind rather than lowered.
 const MAX_NEGOTIATING_STREAMS: usize = 128;
-/// What may lie unread on all connections over TCP together, their open streams counted in, besides [`LEAST_UNREAD`].
-const MAX_UNREAD: usize = 64 << 20;
-/// What may lie unread on one connection in any case: two windows, or some dozens of streams.
-const LEAST_UNREAD: usize = 512 << 10;
-/// What may lie unread on one connection over QUIC, which has no room in common: enough for 40 MB/s at 50 ms. Libp2p has
-/// 15 MB, a gigabyte for as many connections as there may be.
-const MAX_UNREAD_QUIC: u32 = 2 << 20;
 /// Peers that a relay keeps an open door for, and those of one peer id.
 const MAX_RESERVATIONS: usize = 256;
 const MAX_RESERVATIONS_PER_PEER: usize = 2;
@@ -128,6 +118,7 @@ pub(crate) struct Settings {
     pub(crate) public: bool,
     /// Of a private network: nobody is spoken to who has another.
     pub(crate) network_key: Option<NetworkKey>,
+    pub(crate) bandwidth: Bandwidth,
     /// What dials and listens, if not the sockets of the system.
     pub(crate) streams: Option<ByteStreams>,
 }
@@ -181,66 +172,15 @@ pub(crate) fn build(
         pubsub: pubsub.flatten().into(),
     };
 
-    let transport = |error: &dyn std::fmt::Display| StartError::Transport {
+    let (key, bandwidth) = (settings.network_key.as_ref(), &settings.bandwidth);
+    let transports = transports::transports(&settings.keypair, key, bandwidth, settings.streams);
+    let (transports, relayed) = transports.map_err(|error| StartError::Transport {
         reason: error.to_string(),
-    };
-    let unread = Room::new(MAX_UNREAD, LEAST_UNREAD);
-    let muxer = || muxer::Upgrade::new(unread.clone());
-    let quic = |mut config: quic::Config| {
-        (config.max_connection_data, config.max_stream_data) = (MAX_UNREAD_QUIC, MAX_UNREAD_QUIC);
-        config
-    };
-    let with_noise = |keypair: &Keypair| noise::Config::new(keypair).map(Buffered);
-    let swarm_config = |config: libp2p::swarm::Config| {
-        config
-            .with_idle_connection_timeout(settings.idle_timeout)
-            .with_max_negotiating_inbound_streams(MAX_NEGOTIATING_STREAMS)
-    };
-    if settings.streams.is_some() || settings.network_key.is_some() {
-        let noise = with_noise(&settings.keypair).map_err(|error| transport(&error))?;
-        let key = settings.network_key.as_ref();
-        let config = swarm_config(libp2p::swarm::Config::with_tokio_executor());
-        let (transports, relayed) = match settings.streams {
-            Some(streams) => streams::transports(local, streams, key, noise, muxer(), CONNECT_TIMEOUT),
-            None => {
-                let sockets = private::sockets(system_resolver_is_usable()).map_err(|error| transport(&error))?;
-                streams::transports(local, sockets, key, noise, muxer(), CONNECT_TIMEOUT)
-            }
-        };
-        return Ok(Swarm::new(transports, behaviour(relayed), local, config));
-    }
-    let transports = SwarmBuilder::with_existing_identity(settings.keypair.clone())
-        .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), with_noise, muxer)
-        .map_err(|error| transport(&error))?
-        .with_quic_config(quic);
-    // The transports of both arms have different types; the swarms do not.
-    let swarm = if system_resolver_is_usable() {
-        let with_dns = transports.with_dns().map_err(|error| transport(&error))?;
-        let with_relays = with_dns
-            .with_relay_client(with_noise, muxer)
-            .map_err(|error| transport(&error))?;
-        let with_behaviour = with_relays
-            .with_behaviour(move |_, relayed| behaviour(relayed))
-            .map_err(|error| transport(&error))?;
-        with_behaviour
-            .with_swarm_config(swarm_config)
-            .with_connection_timeout(CONNECT_TIMEOUT)
-            .build()
-    } else {
-        tracing::warn!("names in addresses cannot be looked up: the system's resolver configuration is unreadable");
-        let with_relays = transports
-            .with_relay_client(with_noise, muxer)
-            .map_err(|error| transport(&error))?;
-        let with_behaviour = with_relays
-            .with_behaviour(move |_, relayed| behaviour(relayed))
-            .map_err(|error| transport(&error))?;
-        with_behaviour
-            .with_swarm_config(swarm_config)
-            .with_connection_timeout(CONNECT_TIMEOUT)
-            .build()
-    };
-    Ok(swarm)
+    })?;
+    let config = libp2p::swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(settings.idle_timeout)
+        .with_max_negotiating_inbound_streams(MAX_NEGOTIATING_STREAMS);
+    Ok(Swarm::new(transports, behaviour(relayed), local, config))
 }
 
 /// How much a relay does for others: see the constants. How often one peer or address may ask is libp2p's figure.
@@ -254,12 +194,6 @@ fn relay_limits() -> relay::Config {
         max_circuit_bytes: MAX_CIRCUIT_BYTES,
         ..relay::Config::default()
     }
-}
-
-/// Whether the DNS transport can be made: it refuses to exist without a resolver configuration, and consumes the
-/// builder when it does.
-fn system_resolver_is_usable() -> bool {
-    dns::tokio::Transport::system(tcp::tokio::Transport::new(tcp::Config::default())).is_ok()
 }
 
 /// Listens on `addresses`. A port that somebody else listens on is an error, or replaced by a free one with

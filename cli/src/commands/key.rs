@@ -49,7 +49,6 @@ pub(crate) enum KeyCommand {
         /// Name for the key
         name: String,
         /// File to read; `-` for standard input
-        #[arg(required_unless_present = "words")]
         file: Option<PathBuf>,
         /// Read the 24 words that `odfs key export --words` printed; without a file they are asked for
         #[arg(long)]
@@ -103,11 +102,15 @@ pub(super) fn run(command: &KeyCommand, session: &Session, io: &mut Io) -> Resul
         }
         KeyCommand::Import { name, file, words } => {
             refuse_reserved(name)?;
-            let file = file.as_deref().unwrap_or(Path::new("-"));
-            let key = if *words {
-                spoken(file, io)?
-            } else {
-                keystore::decode(&read(file, io)?, &file.display().to_string())?
+            let key = match (file, words) {
+                (file, true) => spoken(file.as_deref().unwrap_or(Path::new("-")), io)?,
+                (Some(file), false) => keystore::decode(&read(file, io)?, &file.display().to_string())?,
+                (None, false) => {
+                    return Err(Failure::usage("there is no file to read the key from").next(format!(
+                        "`odfs key import {name} FILE` reads one that `odfs key export` wrote, `odfs key import {name} --words` \
+                         asks for the words"
+                    )));
+                }
             };
             keys.insert(name, &key)?;
             io.line(Name::from_public_key(&key.public()))

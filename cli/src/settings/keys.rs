@@ -1,6 +1,7 @@
 //! The settings, and the list of them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,8 +15,12 @@ use odf_node::routing::Strategy;
 use toml::Value;
 use url::Url;
 
-use super::duration::{duration_of, duration_text};
+use super::duration::duration_text;
 use super::retention;
+use super::values::{
+    APPROVED, OFF, approved, audience, audience_value, duration, is_host, list_value, multiaddrs, rate, rate_value,
+    words,
+};
 
 /// The shortest time between two questions for the same news: peers answer out of kindness.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,6 +50,10 @@ pub(crate) struct Settings {
     pub(crate) low_power: bool,
     /// Connections open at the same time; `None` leaves it to the peer, or to `low_power`.
     pub(crate) max_connections: Option<u32>,
+    /// Bytes a second sent to peers, all together; `None` for as many as there are.
+    pub(crate) bandwidth_up: Option<NonZeroU64>,
+    /// The same of bytes received from them.
+    pub(crate) bandwidth_down: Option<NonZeroU64>,
     /// Whether own and followed names are said and heard over PubSub.
     pub(crate) pubsub: bool,
     /// File with the key of the private network to be in. `None` stands for `swarm.key` in the workspace, if it is there.
@@ -105,6 +114,8 @@ impl Default for Settings {
             public: false,
             low_power: false,
             max_connections: None,
+            bandwidth_up: None,
+            bandwidth_down: None,
             pubsub: true,
             network_key: None,
             gateway_listen: "127.0.0.1:8080".to_owned(),
@@ -228,6 +239,24 @@ pub(crate) const KEYS: &[Key] = &[
             let (least, most) = (CONNECTIONS.start(), CONNECTIONS.end());
             settings.max_connections =
                 Some(limit.ok_or_else(|| format!("a number from {least} to {most} is expected"))?);
+            Ok(())
+        },
+    },
+    Key {
+        name: "network.bandwidth.up",
+        about: "bytes a second sent to peers, all of them together, such as 500kB/s or 5MB/s; \"off\": as many as the line carries",
+        show: |settings| Some(rate_value(settings.bandwidth_up)),
+        set: |settings, value| {
+            settings.bandwidth_up = rate(&value)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "network.bandwidth.down",
+        about: "the same of bytes received from peers",
+        show: |settings| Some(rate_value(settings.bandwidth_down)),
+        set: |settings, value| {
+            settings.bandwidth_down = rate(&value)?;
             Ok(())
         },
     },
@@ -525,78 +554,3 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
 ];
-
-/// A length of time; the error says what was expected.
-fn duration(value: &Value) -> Result<Duration, String> {
-    let wanted = || "a time such as 30s, 500ms or 5m is expected".to_owned();
-    value.as_str().and_then(duration_of).ok_or_else(wanted)
-}
-
-fn audience_value(audience: Audience) -> Value {
-    match audience {
-        Audience::Anybody => Value::Boolean(true),
-        Audience::ThisMachine => Value::String(LOCAL.to_owned()),
-        Audience::Nobody => Value::Boolean(false),
-    }
-}
-
-fn audience(value: &Value) -> Result<Audience, String> {
-    match (value.as_str(), value.as_bool()) {
-        (Some(LOCAL), _) => Ok(Audience::ThisMachine),
-        (_, Some(true)) => Ok(Audience::Anybody),
-        (_, Some(false)) => Ok(Audience::Nobody),
-        _ => Err("true, false or \"local\" is expected".to_owned()),
-    }
-}
-
-fn list_value(list: &[String]) -> Value {
-    Value::Array(list.iter().cloned().map(Value::String).collect())
-}
-
-/// What is not done.
-const OFF: &str = "off";
-/// For programs on this machine.
-const LOCAL: &str = "local";
-/// Where an approval alone decides.
-const APPROVED: &str = "approved";
-
-fn approved() -> Value {
-    Value::String(APPROVED.to_owned())
-}
-
-fn multiaddrs(value: Value) -> Result<Vec<String>, String> {
-    const WANTED: &str = "a list of multiaddrs such as [\"/ip4/127.0.0.1/tcp/4001\"] is expected";
-    words(value, |word| word.starts_with('/'), WANTED)
-}
-
-/// Whether a word has the form of a host's name, without a port.
-fn is_host(word: &str) -> bool {
-    let is_part = |part: &str| {
-        let is_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        !part.is_empty() && part.chars().all(is_char)
-    };
-    word.strip_suffix('.').unwrap_or(word).split('.').all(is_part)
-}
-
-/// A list as an array, or as words separated by commas, each of them `valid`.
-fn words(value: Value, valid: fn(&str) -> bool, wanted: &str) -> Result<Vec<String>, String> {
-    let words: Vec<String> = match value {
-        Value::String(text) => text
-            .split(',')
-            .map(str::trim)
-            .filter(|word| !word.is_empty())
-            .map(str::to_owned)
-            .collect(),
-        Value::Array(values) => values
-            .into_iter()
-            .map(|value| value.as_str().map(str::to_owned))
-            .collect::<Option<_>>()
-            .ok_or(wanted)?,
-        _ => return Err(wanted.to_owned()),
-    };
-    if words.iter().all(|word| valid(word)) {
-        Ok(words)
-    } else {
-        Err(wanted.to_owned())
-    }
-}

@@ -415,4 +415,21 @@ mod tests {
         assert_eq!(topics.next_due(), Some(now + RESAY_INTERVAL));
         assert!(topics.remove(&names[0]) && !topics.remove(&names[0]) && !topics.remove(&names[1]));
     }
+
+    #[tokio::test]
+    async fn one_who_joins_over_the_limit_is_not_asked() {
+        let node = crate::peer::tests::start().await;
+        let (link, _swarm) = crate::pubsub::link::pair();
+        let (_wishes, granted) = mpsc::channel(1);
+        let mut listener = Listener::new(node.names().clone(), link, granted);
+        let key = Name::from_peer_id(PeerId::random()).routing_key();
+        let joined = |peer| Event::Joined { peer, key: key.clone() };
+        let first = PeerId::random();
+        let mut events: Vec<Event> = [first, first].map(joined).into();
+        events.extend((0..MAX_JOINED).map(|_| joined(PeerId::random())));
+        listener.take(&mut events).await;
+        // Whoever joins twice is asked once.
+        assert_eq!((listener.joined.len(), listener.wanted.len()), (MAX_JOINED, MAX_JOINED));
+        assert_eq!(listener.joined[0].0, first);
+    }
 }

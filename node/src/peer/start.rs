@@ -22,7 +22,7 @@ use crate::routing::records::Records;
 use crate::routing::schedule::Schedule;
 use crate::routing::{Expected, Network, Routing, Signs, Strategy, TableSizes};
 use crate::store::{Blocks, Store, StoreError, Table};
-use crate::swarm::{self, ByteStreams, NetworkKey, Refuses, StartError};
+use crate::swarm::{self, Bandwidth, ByteStreams, NetworkKey, Refuses, StartError};
 use crate::threads::blocking;
 
 /// The public bootstrap peers of IPFS, as Kubo 0.43 has them, each also with the IP address that its DNS name last stood for: it
@@ -81,6 +81,7 @@ pub struct Builder {
     strategy: Strategy,
     refuses: Option<Refuses>,
     max_connections: u32,
+    bandwidth: Bandwidth,
     idle_timeout: Duration,
     agent: String,
     exchange: exchange::Config,
@@ -136,6 +137,7 @@ impl Builder {
             strategy: Strategy::default(),
             refuses: None,
             max_connections: DEFAULT_MAX_CONNECTIONS,
+            bandwidth: Bandwidth::default(),
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
             agent: concat!("odfs/", env!("CARGO_PKG_VERSION")).to_owned(),
             exchange: exchange::Config::default(),
@@ -244,6 +246,12 @@ impl Builder {
         self
     }
 
+    /// How much may be sent and received, over all connections together. Default: without a limit.
+    pub fn bandwidth(mut self, bandwidth: Bandwidth) -> Self {
+        self.bandwidth = bandwidth;
+        self
+    }
+
     /// How long a connection stays open on which nothing is under way. Connections to peers on the local network and to those
     /// named by [`Node::dial`] stay open anyway. Default: a minute.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
@@ -314,6 +322,7 @@ impl Builder {
             max_connections: self.max_connections,
             idle_timeout: self.idle_timeout,
             network_key,
+            bandwidth: self.bandwidth,
             streams: self.streams,
             refuses: self.refuses,
         };

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+mod bandwidth;
 mod connections;
 pub(crate) mod keys;
 mod networks;

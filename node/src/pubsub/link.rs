@@ -93,3 +93,21 @@ pub(crate) fn pair() -> (Link, SwarmEnd) {
     };
     (link, end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_event_over_the_limit_finds_no_room_until_one_is_taken() {
+        let (mut link, end) = pair();
+        let event = || Event::Joined {
+            peer: PeerId::random(),
+            key: Vec::new(),
+        };
+        assert!((0..MAX_EVENTS).all(|_| end.events.try_send(event()).is_ok()));
+        assert!(end.events.try_send(event()).is_err());
+        assert!(link.events.try_recv().is_ok());
+        assert!(end.events.try_send(event()).is_ok());
+    }
+}

@@ -7,13 +7,8 @@
 //! Spec: <https://github.com/libp2p/specs/blob/master/pnet/Private-Networks-PSK-V1.md>.
 
 use std::fmt;
-use std::io;
 
-use libp2p::core::Transport as _;
-use libp2p::core::transport::Boxed;
 use libp2p::pnet::PreSharedKey;
-use libp2p::tcp::tokio::TcpStream;
-use libp2p::{dns, tcp};
 
 /// The longest text that is read as a key: one has 95 bytes.
 pub const MAX_NETWORK_KEY_BYTES: usize = 1024;
@@ -79,6 +74,7 @@ impl NetworkKey {
         self.shared().fingerprint().to_string()
     }
 
+    /// The key as libp2p wants it.
     pub(super) fn shared(&self) -> PreSharedKey {
         PreSharedKey::new(self.0)
     }
@@ -88,18 +84,6 @@ impl fmt::Debug for NetworkKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NetworkKey({})", self.fingerprint())
     }
-}
-
-/// The connections of private networks: TCP, with names looked up if the system `has_resolver`.
-///
-/// # Errors
-/// The resolver cannot be set up.
-pub(super) fn sockets(has_resolver: bool) -> io::Result<Boxed<TcpStream>> {
-    let sockets = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
-    Ok(match has_resolver {
-        true => dns::tokio::Transport::system(sockets)?.boxed(),
-        false => sockets.boxed(),
-    })
 }
 
 #[cfg(test)]

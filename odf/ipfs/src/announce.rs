@@ -206,3 +206,98 @@ impl Walk {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::made_up::{leaf, node, open};
+
+    const NODES: usize = 5;
+
+    fn slice(number: usize) -> Cid {
+        leaf(2 * number)
+    }
+
+    fn checkpoint(number: usize) -> Cid {
+        leaf(2 * number + 1)
+    }
+
+    /// A chain, the oldest node first, each with a slice and a checkpoint.
+    fn chain(store: &Store) -> Vec<Cid> {
+        let mut nodes: Vec<Cid> = Vec::new();
+        for number in 0..NODES {
+            let mut links = vec![
+                ("data".to_owned(), slice(number)),
+                ("checkpoint".to_owned(), checkpoint(number)),
+            ];
+            links.extend(nodes.last().map(|prev| ("prev".to_owned(), *prev)));
+            nodes.push(node(store, &links));
+        }
+        nodes
+    }
+
+    fn walk(store: &Store, links: Links, from: Cid, announced: &[Cid]) -> HashSet<Cid> {
+        let mut walk = Walk {
+            links,
+            open: vec![from],
+            seen: HashSet::new(),
+        };
+        let mut all = HashSet::new();
+        while !walk.is_over() {
+            for cid in walk.some(store, &|cid| announced.contains(cid)).unwrap() {
+                assert!(all.insert(cid), "announced twice: {cid}");
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn an_append_announces_what_it_adds() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir);
+        let nodes = chain(&store);
+        let head = nodes[NODES - 1];
+        let files = |from: usize| -> HashSet<Cid> {
+            let numbers = from..NODES;
+            numbers.flat_map(|number| [slice(number), checkpoint(number)]).collect()
+        };
+        assert_eq!(walk(&store, Links::Files(None), head, &[]), files(0));
+        assert_eq!(walk(&store, Links::Files(Some(nodes[2])), head, &[]), files(3));
+        assert!(walk(&store, Links::Files(Some(head)), head, &[]).is_empty());
+        let mut without = files(0);
+        without.remove(&slice(1));
+        assert_eq!(walk(&store, Links::Files(None), head, &[slice(1)]), without);
+
+        let everything: HashSet<Cid> = files(0).into_iter().chain(nodes.iter().copied()).collect();
+        assert_eq!(walk(&store, Links::All, head, &[]), everything);
+        let last = HashSet::from([head, slice(NODES - 1), checkpoint(NODES - 1)]);
+        assert_eq!(walk(&store, Links::New, head, &[nodes[NODES - 2]]), last);
+    }
+
+    #[test]
+    fn one_key_over_what_is_added_at_once_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir);
+        let links: Vec<(String, Cid)> = (0..AT_ONCE).map(|number| (number.to_string(), leaf(number))).collect();
+        let mut walk = Walk {
+            open: vec![node(&store, &links)],
+            ..Walk::default()
+        };
+        assert_eq!(walk.some(&store, &|_| false).unwrap().len(), AT_ONCE);
+        assert_eq!(walk.some(&store, &|_| false).unwrap().len(), 1);
+        assert!(walk.is_over());
+    }
+
+    #[test]
+    fn how_far_it_went_is_remembered_and_what_did_not_end_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, id) = (open(&dir), DatasetId::from_public_key([1; 32]));
+        assert_eq!(last(&store, &id).unwrap(), None);
+        for strategy in ["", "entities"] {
+            save(&store, &id, strategy, leaf(1)).unwrap();
+            assert_eq!(last(&store, &id).unwrap(), Some((strategy.to_owned(), leaf(1))));
+        }
+        store.table(TABLE).unwrap().insert(&id.to_bytes(), b"junk").unwrap();
+        assert_eq!(last(&store, &id).unwrap(), None);
+    }
+}

@@ -6,6 +6,8 @@ pub mod elsewhere;
 mod gate;
 pub mod layout;
 mod local;
+#[cfg(test)]
+mod made_up;
 pub mod proof;
 pub mod publish;
 pub mod pull;

@@ -9,6 +9,7 @@ use multibase::Base;
 use super::super::listener::{MAX_LOOKED_AT, MAX_TOPICS};
 use super::super::state::{Known, States};
 use super::*;
+use crate::peer::tests::keys::of_every_type;
 use crate::store::Table;
 
 const LIFE: Duration = Duration::from_secs(3600);
@@ -291,4 +292,25 @@ async fn one_known_name_over_the_limit_is_not_looked_at_and_followed_ones_come_f
         [sorted[0], sorted[3], sorted[4]]
     );
     assert_eq!(states.some_kept(MAX_LOOKED_AT, 1).unwrap(), [sorted[3]]);
+}
+
+#[tokio::test]
+async fn names_of_keys_of_every_type_resolve_and_are_followed() {
+    let (a, b) = (start().await, start().await);
+    introduce(&a, &b).await;
+    for key in of_every_type() {
+        let (kind, name) = (key.key_type(), Name::from_public_key(&key.public()));
+        let published = a.names().publish(&key, ONE, PublishOptions::default()).await.unwrap();
+        let resolved = b.names().resolve(&name, Freshness::Network).await.unwrap();
+        assert_eq!(resolved.value, ONE, "{kind}");
+        b.names().follow(&name).await.unwrap();
+        let news = record(&key, TWO, published.record.sequence() + 1, LIFE);
+        say(&a, &news).await;
+        until_heard(&b, &name, news.sequence()).await;
+        // One of another key is none of this name.
+        let forged = record(&Keypair::generate_ed25519(), ONE, news.sequence() + 1, LIFE);
+        plant(&a, &name, forged.bytes());
+        let resolved = b.names().resolve(&name, Freshness::Network).await.unwrap();
+        assert_eq!(resolved.value, TWO, "{kind}");
+    }
 }

@@ -89,3 +89,18 @@ async fn an_address_that_is_dead_or_somebody_elses_holds_up_nothing() {
     let nowhere = a.dial_any(libp2p::PeerId::random(), Vec::new()).await;
     assert!(matches!(nowhere, Err(DialError::NoAddresses)));
 }
+
+#[tokio::test]
+async fn who_is_refused_is_neither_dialled_nor_let_in_and_all_others_are() {
+    let unwanted = start().await;
+    let refused = unwanted.peer_id();
+    let here = quiet().refuse(move |peer| *peer == refused).start().await.unwrap();
+    let dialled = here.dial(address(&unwanted)).await;
+    assert!(dialled.is_err(), "{dialled:?}");
+    // The other side may have taken the connection for made before it was ended.
+    let _ = unwanted.dial(address(&here)).await;
+    until("the end of the connection", async || unwanted.peers().await.is_empty()).await;
+    assert!(here.peers().await.is_empty());
+    start().await.dial(address(&here)).await.unwrap();
+    here.dial(address(&start().await)).await.unwrap();
+}

@@ -195,3 +195,80 @@ fn sample(store: &Store, root: Cid) -> Result<Vec<Cid>, StoreError> {
     }
     Ok(chosen.into_iter().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::made_up::{leaf, node, open};
+
+    #[test]
+    fn whoever_is_asked_cannot_foresee_for_what() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir);
+        let named = |links: &[Cid]| -> Vec<(String, Cid)> {
+            links
+                .iter()
+                .enumerate()
+                .map(|(number, cid)| (number.to_string(), *cid))
+                .collect()
+        };
+        let leaves: Vec<Cid> = (0..300).map(leaf).collect();
+        let nodes: Vec<Cid> = leaves.chunks(10).map(|some| node(&store, &named(some))).collect();
+        let root = node(&store, &named(&nodes));
+        let all: HashSet<Cid> = leaves.iter().chain(&nodes).chain([&root]).copied().collect();
+        let samples: Vec<HashSet<Cid>> = (0..3)
+            .map(|_| sample(&store, root).unwrap().into_iter().collect())
+            .collect();
+        for sample in &samples {
+            assert_eq!(sample.len(), BLOCKS);
+            assert!(sample.contains(&root) && sample.is_subset(&all));
+        }
+        assert_ne!(samples[0], samples[1]);
+        assert_ne!(samples[1], samples[2]);
+    }
+
+    #[test]
+    fn what_is_small_deep_or_not_here_is_sampled_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir);
+        assert_eq!(sample(&store, leaf(1)).unwrap(), [leaf(1)]);
+        let missing = *odf_node::block::Block::new(odf_node::block::DAG_CBOR, vec![0xa0])
+            .unwrap()
+            .cid();
+        assert_eq!(sample(&store, missing).unwrap(), [missing]);
+        let mut chain = vec![leaf(0)];
+        for _ in 0..2 * MAX_DEPTH {
+            let next = node(&store, &[("next".to_owned(), chain[chain.len() - 1])]);
+            chain.push(next);
+        }
+        let root = chain[chain.len() - 1];
+        let within: HashSet<Cid> = chain.iter().rev().take(MAX_DEPTH + 1).copied().collect();
+        let sampled: HashSet<Cid> = sample(&store, root).unwrap().into_iter().collect();
+        assert!(sampled.contains(&root) && sampled.is_subset(&within));
+    }
+
+    #[test]
+    fn a_machine_may_be_off_when_others_resolve_and_hold_and_keep_the_name() {
+        let whole = Copies {
+            resolves: true,
+            holders: vec![PeerId::random()],
+            until: Some(SystemTime::now()),
+        };
+        assert!(whole.are_enough(0) && whole.are_enough(1) && !whole.are_enough(2));
+        let without = [
+            Copies {
+                resolves: false,
+                ..whole.clone()
+            },
+            Copies {
+                holders: Vec::new(),
+                ..whole.clone()
+            },
+            Copies {
+                until: None,
+                ..whole.clone()
+            },
+        ];
+        assert!(without.iter().all(|copies| !copies.are_enough(0)));
+    }
+}
