@@ -48,7 +48,8 @@ fn a_publisher_is_gone_and_one_follower_keeps_its_name_and_its_data() -> Outcome
     let owner = among()?;
     let node = owner.node()?;
     let file = owner.write("t.csv", table(5_000))?.display().to_string();
-    let name = format!("ipns://{}", owner.publish(&[&file])?.name);
+    let published = owner.publish(&[&file])?;
+    let name = format!("ipns://{}", published.name);
     let follower = among()?;
     let following = follower.node()?;
     follower.odfs(["follow", &name, "--as", "t", "--mirror"])?;
@@ -76,11 +77,15 @@ fn a_publisher_is_gone_and_one_follower_keeps_its_name_and_its_data() -> Outcome
         same_dataset((&follower, "t"), (&newcomer, "t"))?;
     }
 
-    // A signature lasts for 30 days; what it was for stays with whoever has it.
+    // A signature lasts for 30 days; what it was for stays with whoever has it, and is found by its root.
     clock.set(31 * 24 * HOUR)?;
     let late = among()?;
     let refused = late.refused(["pull", &name, "--as", "t"])?;
-    assert!(refused.stderr.contains("expired"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("no record of"), "{}", refused.stderr);
+    let told = follower.run(["doctor", "t"])?.refusal()?.text();
+    assert!(told.contains("the record of the name expired"), "{told}");
+    late.odfs(["pull", &format!("ipfs://{}", published.root), "--as", "t"])?;
+    same_dataset((&follower, "t"), (&late, "t"))?;
     assert_eq!(follower.dataset("t")?.records, 5_000);
     following.stop()?;
     known.stop()?;
