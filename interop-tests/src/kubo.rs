@@ -179,9 +179,13 @@ impl Kubo {
     /// Runs `ipfs ARGS`, which must succeed, and returns what it printed without the white space around it.
     ///
     /// # Errors
-    /// It fails; the failure shows its output.
+    /// It fails; the failure shows its output, and what the daemon has said, which may have died of it.
     pub fn ok<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Outcome<String> {
-        Ok(self.run(args)?.success()?.text())
+        let finished = self.run(args)?.success();
+        let said = || self.daemon.as_ref().map(Running::stderr).unwrap_or_default();
+        finished
+            .map(|finished| finished.text())
+            .map_err(|failure| Failure::new(format!("{failure}\n--- its daemon\n{}", said())))
     }
 
     /// The peer id.

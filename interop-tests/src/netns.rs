@@ -297,6 +297,16 @@ impl Namespace {
         Ok(())
     }
 
+    /// What a web server in it answers to a request for `url`.
+    ///
+    /// # Errors
+    /// It does not answer with success, or there is no `curl`.
+    pub fn get(&self, url: &str) -> Outcome<String> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, "curl", "-sSf", url]);
+        Ok(run(command, LIMIT)?.success()?.text())
+    }
+
     /// The name by which `ip netns` knows it.
     pub fn name(&self) -> &str {
         &self.name

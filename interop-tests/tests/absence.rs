@@ -11,26 +11,6 @@ const STEP: Duration = Duration::from_secs(44 * 3600);
 /// What a node may take to see that the clock has moved, and to put and announce what is due then.
 const NOTICED: Duration = Duration::from_secs(30);
 
-/// Waits until others can resolve the one name here until `until`: it was put again.
-fn kept(follower: &Workspace, until: SystemTime) -> Outcome {
-    let deadline = Instant::now() + NOTICED;
-    let wanted = chrono::DateTime::<chrono::Utc>::from(until);
-    loop {
-        let status = follower.odfs(["status", "--output", "json"])?.json()?;
-        let safe = status["names"][0]["SafeUntil"].as_str().unwrap_or_default();
-        // Both in the same form, which sorts as time does.
-        if safe >= wanted.to_rfc3339_opts(chrono::SecondsFormat::Secs, true).as_str() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            return Err(Failure::new(format!(
-                "the name was not put again by {wanted}: {status}"
-            )));
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    }
-}
-
 #[test]
 #[ignore = "takes minutes"]
 fn a_publisher_is_gone_and_one_follower_keeps_its_name_and_its_data() -> Outcome {
@@ -48,7 +28,8 @@ fn a_publisher_is_gone_and_one_follower_keeps_its_name_and_its_data() -> Outcome
     let owner = among()?;
     let node = owner.node()?;
     let file = owner.write("t.csv", table(5_000))?.display().to_string();
-    let name = format!("ipns://{}", owner.publish(&[&file])?.name);
+    let published = owner.publish(&[&file])?;
+    let name = format!("ipns://{}", published.name);
     let follower = among()?;
     let following = follower.node()?;
     follower.odfs(["follow", &name, "--as", "t", "--mirror"])?;
@@ -69,18 +50,22 @@ fn a_publisher_is_gone_and_one_follower_keeps_its_name_and_its_data() -> Outcome
             ahead = until.min(ahead + STEP);
             clock.set(ahead)?;
             // Others remember a record for 48 hours, and none beyond its end.
-            kept(&follower, (SystemTime::now() + ahead + 47 * HOUR).min(end))?;
+            follower.names_are_safe((SystemTime::now() + ahead + 47 * HOUR).min(end), NOTICED)?;
         }
         let newcomer = among()?;
         newcomer.odfs(["pull", &name, "--as", "t"])?;
         same_dataset((&follower, "t"), (&newcomer, "t"))?;
     }
 
-    // A signature lasts for 30 days; what it was for stays with whoever has it.
+    // A signature lasts for 30 days; what it was for stays with whoever has it, and is found by its root.
     clock.set(31 * 24 * HOUR)?;
     let late = among()?;
     let refused = late.refused(["pull", &name, "--as", "t"])?;
-    assert!(refused.stderr.contains("expired"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("no record of"), "{}", refused.stderr);
+    let told = follower.run(["doctor", "t"])?.refusal()?.text();
+    assert!(told.contains("the record of the name expired"), "{told}");
+    late.odfs(["pull", &format!("ipfs://{}", published.root), "--as", "t"])?;
+    same_dataset((&follower, "t"), (&late, "t"))?;
     assert_eq!(follower.dataset("t")?.records, 5_000);
     following.stop()?;
     known.stop()?;

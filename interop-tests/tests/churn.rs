@@ -20,6 +20,9 @@ const KILLED: usize = 7;
 const ROUNDS: usize = 2;
 /// Within what a newcomer has what was just published, from its own start on. On an idle machine 2 s are promised.
 const FOUND: Duration = Duration::from_secs(5);
+/// Servers of the DHT that each node knows once the network has come together. As the closest peers of a name are twenty, all but
+/// three hold its record.
+const MET: usize = NODES;
 /// How long the network may take to come together.
 const JOINED: Duration = Duration::from_secs(60);
 
@@ -42,6 +45,15 @@ impl<'a> Member<'a> {
 
     fn address(&self) -> String {
         format!("/ip4/{}/tcp/4001/p2p/{}", self.machine.address, self.node.peer_id)
+    }
+
+    /// How many servers of the public DHT it knows.
+    fn known(&self) -> Outcome<usize> {
+        let figures = self.machine.get(&format!("{}/metrics", self.node.gateway))?;
+        let line = "odfs_dht_peers{network=\"wan\"} ";
+        let known = figures.lines().find_map(|found| found.strip_prefix(line));
+        let known = known.and_then(|known| known.parse::<f64>().ok());
+        Ok(known.ok_or_else(|| Failure::new(format!("no {line}in:\n{figures}")))? as usize)
     }
 
     /// Dies without a word, and another one comes in its place.
@@ -100,38 +112,32 @@ fn found_by(kubo: &Kubo, published: &Published, owner: &Member<'_>) -> Outcome {
     Ok(())
 }
 
-/// Waits until every node serves the DHT, that is, until it is reached from outside.
-fn joined(members: &[Member<'_>], kubo: &Kubo) -> Outcome {
+/// Waits until every node serves the DHT, that is, until each has been reached from outside and all have heard of it.
+fn joined(members: &[Member<'_>]) -> Outcome {
     let deadline = Instant::now() + JOINED;
     loop {
-        let table = kubo.ok(["stats", "dht", "wan"])?;
-        let missing = members
-            .iter()
-            .filter(|member| !table.contains(&member.node.peer_id))
-            .count();
-        if missing == 0 {
+        let known = members.iter().map(Member::known).collect::<Result<Vec<_>, _>>()?;
+        if known.iter().all(|known| *known >= MET) {
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(Failure::new(format!(
-                "{missing} node(s) are not in Kubo's table:\n{table}"
-            )));
+            return Err(Failure::new(format!("the nodes know only so many others: {known:?}")));
         }
         std::thread::sleep(Duration::from_millis(500));
     }
 }
 
-// Not done: whether all have joined is seen in Kubo's table, which is refreshed by chance, and a name published by Kubo in such a
-// network has once ended with "EOF".
 #[test]
-#[ignore = "by hand: the network does not always come together in time"]
+#[ignore = "takes minutes"]
 fn a_third_of_a_network_is_replaced_again_and_again_and_nothing_is_lost() -> Outcome {
-    let Some(cloud) = Cloud::lay((NODES + KEYS.len() + 1) as u8)? else {
+    let Some(cloud) = Cloud::lay((NODES + KEYS.len() + 1 + ROUNDS) as u8)? else {
         return Ok(());
     };
     let (homes, rest) = cloud.machines().split_at(NODES);
     let (of_kubo, newcomers) = rest.split_at(KEYS.len());
-    let newcomer = &newcomers[0];
+    let [newcomer, visitors @ ..] = newcomers else {
+        return Err(Failure::new("there is no machine for newcomers"));
+    };
 
     let first = Member::start(&homes[0], &[], &["--public"])?;
     let known = vec![first.address()];
@@ -146,7 +152,7 @@ fn a_third_of_a_network_is_replaced_again_and_again_and_nothing_is_lost() -> Out
         };
         kubos.push(kubo);
     }
-    joined(&members, &kubos[0])?;
+    joined(&members)?;
 
     let mut published = Vec::new();
     for (number, member) in members.iter().enumerate().take(PUBLISHERS) {
@@ -159,10 +165,13 @@ fn a_third_of_a_network_is_replaced_again_and_again_and_nothing_is_lost() -> Out
     // Kubo's own, which it announces itself.
     std::fs::write(kubos[1].path().join("file"), "from Kubo")?;
     let file = kubos[1].add(&kubos[1].path().join("file"), &["--cid-version=1"])?;
+    kubos[1].ok(["routing", "provide", &file])?;
     kubos[1].ok(["name", "publish", &format!("/ipfs/{file}")])?;
     let kubos_name = kubos[1].peer_id()?;
 
-    for round in 0..ROUNDS {
+    // Kubo lets only sixteen connections from one address in at once, and one in five seconds from then on: who is to be served by
+    // one is on a machine of their own.
+    for (round, visitor) in visitors.iter().enumerate() {
         let begin = PUBLISHERS + round * KILLED;
         let rest = members.split_off(begin.min(NODES - KILLED));
         let (killed, kept) = rest
@@ -190,7 +199,7 @@ fn a_third_of_a_network_is_replaced_again_and_again_and_nothing_is_lost() -> Out
             }
             *one = publish(&members[at], &format!("t{at}"), rows + 10)?;
         }
-        let visitor = workspace(newcomer, &known)?;
+        let visitor = workspace(visitor, &known)?;
         let read = visitor.odfs(["ipfs", "cat", &format!("/ipns/{kubos_name}")])?;
         assert_eq!(read.text(), "from Kubo");
     }

@@ -28,6 +28,7 @@ mod indexes;
 mod kubo;
 mod lan;
 mod memory;
+mod names;
 mod nat;
 mod newcomers;
 mod next_steps;

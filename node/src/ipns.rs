@@ -16,7 +16,8 @@
 //! # Not goals
 //!
 //! - Names by DNS.
-//! - Keys other than ed25519: they are refused in words.
+//! - Keys of its own other than ed25519: names of RSA, secp256k1 and ECDSA keys are resolved, followed and put again, and published
+//!   by others.
 //! - The history of a name. Only the best record is kept; what it stood for before is for datasets to remember.
 //! - Deciding between two writers who hold the same key. [`PublishOptions::expected`] notices the other one, if any
 //!   peer that can be reached has heard of it.

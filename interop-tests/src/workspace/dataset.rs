@@ -5,6 +5,9 @@ use crate::process::Finished;
 use crate::{Failure, Outcome};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use chrono::{DateTime, SecondsFormat, Utc};
 
 /// What `odfs publish` said.
 pub struct Published {
@@ -118,6 +121,30 @@ impl Workspace {
     pub fn dataset(&self, name: &str) -> Outcome<Listed> {
         self.listed(name)?
             .ok_or_else(|| Failure::new(format!("there is no dataset {name}")))
+    }
+
+    /// Waits, for `limit` at most, until every name that is own or followed here can be resolved by others until `until` without
+    /// this node: each was put again.
+    ///
+    /// # Errors
+    /// One was not; or `odfs status` fails.
+    pub fn names_are_safe(&self, until: SystemTime, limit: Duration) -> Outcome {
+        let deadline = Instant::now() + limit;
+        // Both in the same form, which sorts as time does.
+        let wanted = DateTime::<Utc>::from(until).to_rfc3339_opts(SecondsFormat::Secs, true);
+        loop {
+            let status = self.odfs(["status", "--output", "json"])?.json()?;
+            let names = status["names"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let safe =
+                |name: &serde_json::Value| name["SafeUntil"].as_str().is_some_and(|safe| safe >= wanted.as_str());
+            if !names.is_empty() && names.iter().all(safe) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(Failure::new(format!("a name was not put again by {wanted}: {status}")));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// The last `rows` rows as CSV.

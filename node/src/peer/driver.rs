@@ -14,6 +14,7 @@ mod pubsub;
 mod reachable;
 mod reaching;
 mod redial;
+mod refresh;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use self::dial::Dialling;
 use self::observed::Observed;
 use self::reachable::Reachable;
 use self::redial::Redial;
+use self::refresh::Refresh;
 use super::remembered::Remembered;
 use super::search::Search;
 use crate::address::{Reach, prefer_tcp_nearby, reach, split_peer};
@@ -59,8 +61,6 @@ const SHORT_TICK: Duration = Duration::from_secs(1);
 const REAP_TICK: Duration = Duration::from_millis(200);
 /// How often housekeeping runs.
 const TICK: Duration = Duration::from_secs(10);
-/// How often the buckets of both tables are refreshed; Kubo's figure.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 /// How often expired records are dropped.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// How long after its last announcement a peer stays up at most, so that the message is really sent.
@@ -141,7 +141,7 @@ pub(crate) struct State {
     searches: Arc<Semaphore>,
     fetches: Fetches,
     announced_at: Option<Instant>,
-    refresh_at: Instant,
+    refresh: Refresh,
     sweep_at: Instant,
     contact: Contact,
     /// Remembered peers that were dialled since all of them were.
@@ -166,7 +166,7 @@ impl Default for State {
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
             fetches: Fetches::new(),
             announced_at: None,
-            refresh_at: now + REFRESH_INTERVAL,
+            refresh: Refresh::new(now),
             sweep_at: now + SWEEP_INTERVAL,
             contact: Contact::new(false, false, now),
             tried: HashSet::new(),
@@ -303,8 +303,7 @@ impl Driver {
         let table = table.into_iter().flatten().map(|(peer, _)| peer).collect();
         behaviour.admission.set_table(table);
         self.on_contact();
-        if now >= self.state.refresh_at {
-            self.state.refresh_at = now + REFRESH_INTERVAL;
+        if self.state.refresh.is_due(now) {
             for network in Network::BOTH {
                 // Refuses when the table is empty, and then there is nothing to refresh.
                 let _ = self.dht(network).bootstrap();

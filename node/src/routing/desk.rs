@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use libp2p::kad::{self, RecordKey};
+use libp2p::kad::{self, Record, RecordKey};
 use libp2p::swarm::{ConnectionId, THandlerInEvent, THandlerOutEvent};
 use libp2p::{Multiaddr, PeerId};
 use tokio::task::JoinHandle;
@@ -335,17 +335,21 @@ fn record(request: &Request) -> (Vec<u8>, Vec<u8>) {
     }
 }
 
-/// A refusal of what was asked, if anybody waits for an answer: nothing is known here. In answer to a put that is no confirmation,
-/// neither to libp2p nor to go-libp2p, which looks for the value.
+/// A refusal of what was asked, if anybody waits for an answer: nothing is known here. In answer to a put that is a record without a
+/// value, as if it had been asked for: libp2p takes an answer to a put for a confirmation whatever is in it, and go-libp2p-kad-dht
+/// (0.42 at least, which is Kubo's) looks at the value in the record of any answer, and dies of one that has no record.
 pub(super) fn refusal(request: Request) -> Option<ToPeer> {
     let closer_peers = Vec::new();
     match request.event {
-        FromPeer::FindNodeReq { request_id, .. } | FromPeer::PutRecord { request_id, .. } => {
-            Some(ToPeer::FindNodeRes {
-                closer_peers,
-                request_id,
-            })
-        }
+        FromPeer::PutRecord { record, request_id } => Some(ToPeer::GetRecordRes {
+            record: Some(Record::new(record.key, Vec::new())),
+            closer_peers,
+            request_id,
+        }),
+        FromPeer::FindNodeReq { request_id, .. } => Some(ToPeer::FindNodeRes {
+            closer_peers,
+            request_id,
+        }),
         FromPeer::GetProvidersReq { request_id, .. } => Some(ToPeer::GetProvidersRes {
             closer_peers,
             provider_peers: Vec::new(),

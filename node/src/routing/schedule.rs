@@ -65,6 +65,8 @@ pub(crate) struct Schedule {
     numbers: RandomState,
     /// How many keys wait.
     waiting: Arc<AtomicUsize>,
+    /// Held from looking at what is noted of keys until that is changed: what one tells of and another drops is to count once.
+    changing: Arc<Mutex<()>>,
     position: Arc<Mutex<Position>>,
 }
 
@@ -153,6 +155,7 @@ impl Schedule {
             known: Arc::default(),
             numbers: RandomState::new(),
             waiting: Arc::default(),
+            changing: Arc::default(),
             position: Arc::new(Mutex::new(position)),
         };
         if let Err(error) = schedule.read_table() {
@@ -391,9 +394,14 @@ impl Schedule {
             // There was nothing to sweep for however long.
             self.move_to(|_| Position::at(self.clock.unix()))?;
         }
-        let mut keys = keys.into_iter().peekable();
-        while keys.peek().is_some() {
+        let mut keys = keys.into_iter();
+        loop {
+            // Which keys there are is asked under the lock, too.
+            let _changing = lock(&self.changing);
             let step: HashSet<&[u8]> = keys.by_ref().take(KEYS_AT_ONCE).collect();
+            if step.is_empty() {
+                return Ok(());
+            }
             let mut changes: Vec<Change> = Vec::with_capacity(4 * step.len());
             let due = to.flatten();
             let (mut began, mut ended) = (0, 0);
@@ -428,6 +436,5 @@ impl Schedule {
                 };
             }
         }
-        Ok(())
     }
 }

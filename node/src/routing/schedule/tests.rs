@@ -185,3 +185,21 @@ fn what_is_removed_stays_removed() {
     assert!(schedule.due(10).unwrap().is_empty() && schedule.next().unwrap().is_none());
     assert_eq!((table.scan_prefix(b"").count(), schedule.waiting()), (1, 0));
 }
+
+#[test]
+fn keys_that_several_change_at_once_are_counted_once() {
+    let table = Table::in_memory();
+    let schedule = schedule(&table, &Arc::new(AtomicU64::new(1_000_000)));
+    let keys = keys(200);
+    let all = || keys.iter().map(Vec::as_slice);
+    for _ in 0..20 {
+        schedule.add(all()).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| schedule.told(all()).unwrap());
+                scope.spawn(|| schedule.remove(all()).unwrap());
+            }
+        });
+        assert_eq!((schedule.waiting(), schedule.len()), (0, 0));
+    }
+}
