@@ -39,7 +39,9 @@ use crate::routing::command::Command;
 use crate::routing::{Announced, DEFAULT_PROVIDERS, Provider, Routing, RoutingError};
 pub use crate::routing::{DialError, PeerInfo, Reachability};
 use crate::store::Blocks;
-pub use crate::swarm::{Bandwidth, ByteStream, ByteStreams, MAX_NETWORK_KEY_BYTES, NetworkKey, NetworkKeyError, StartError, probe};
+pub use crate::swarm::{
+    Bandwidth, ByteStream, ByteStreams, MAX_NETWORK_KEY_BYTES, NetworkKey, NetworkKeyError, StartError, probe,
+};
 use crate::threads::lock;
 
 /// How long [`Node::provide`] and [`Node::find_providers`] take at most.

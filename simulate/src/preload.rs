@@ -95,7 +95,9 @@ impl Preload {
         let mut command = Command::new(program);
         // Nothing that lies on the stack before the first thread may have another length in another run.
         command.env_clear();
-        command.env("LD_PRELOAD", self.library()).env("LOCKSTEP_SEED", format!("{seed:020}"));
+        command
+            .env("LD_PRELOAD", self.library())
+            .env("LOCKSTEP_SEED", format!("{seed:020}"));
         command.env("TMPDIR", std::env::temp_dir());
         for (word, number) in [("--seed", seed), ("--days", task.days)] {
             command.args([word, &format!("{number:020}")]);
