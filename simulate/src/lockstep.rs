@@ -19,22 +19,22 @@ fn number(name: &CStr) -> u64 {
 }
 
 /// Whether this process has the clock, the randomness and the order of threads that a seed decides.
-pub fn is_here() -> bool {
+pub(crate) fn is_here() -> bool {
     symbol(c"lockstep_trace").is_some() && std::env::var_os("LOCKSTEP_SEED").is_some()
 }
 
 /// Nanoseconds since the beginning.
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     number(c"lockstep_now")
 }
 
 /// A number in which everything is mixed that was decided so far: two runs that are alike have the same.
-pub fn trace() -> u64 {
+pub(crate) fn trace() -> u64 {
     number(c"lockstep_trace")
 }
 
 /// Sets the wall clock of this thread, and of those that it starts later, off by so many nanoseconds.
-pub fn skew(nanoseconds: i64) {
+pub(crate) fn skew(nanoseconds: i64) {
     if let Some(found) = symbol(c"lockstep_skew") {
         // SAFETY: the function takes an int64_t and gives nothing.
         let function: extern "C" fn(i64) = unsafe { std::mem::transmute(found) };

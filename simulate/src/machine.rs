@@ -34,7 +34,7 @@ use crate::network::Wire;
 use crate::truth::{Machine, Series, Truth};
 
 /// Where every peer listens.
-pub const PORT: u16 = 4001;
+pub(crate) const PORT: u16 = 4001;
 /// How often a follower asks when it hears nothing.
 const ASK_EVERY: Duration = Duration::from_secs(5 * 60);
 /// How often it is looked whether there is more to be followed.
@@ -48,7 +48,7 @@ const CACHE_BYTES: u64 = 4 << 20;
 
 /// What its owner has a machine do.
 #[derive(Debug, Clone, Copy)]
-pub enum Order {
+pub(crate) enum Order {
     /// So many rows are added to a series and published.
     Append(Series, u64),
     /// Everything here is checked again.
@@ -58,38 +58,38 @@ pub enum Order {
 }
 
 /// What a life begins with.
-pub struct Life {
+pub(crate) struct Life {
     /// Which machine.
-    pub machine: Machine,
+    pub(crate) machine: Machine,
     /// Its address.
-    pub at: Ipv4Addr,
+    pub(crate) at: Ipv4Addr,
     /// Its workspace.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Its disk.
-    pub recorder: Arc<Recorder>,
+    pub(crate) recorder: Arc<Recorder>,
     /// Set when its power was cut: whatever it says then is of no account.
-    pub is_cut: Arc<AtomicBool>,
+    pub(crate) is_cut: Arc<AtomicBool>,
     /// Its network.
-    pub wire: Wire,
+    pub(crate) wire: Wire,
     /// How wrong its clock is, in nanoseconds.
-    pub skew: i64,
+    pub(crate) skew: i64,
     /// Whom it is told to ask first.
-    pub bootstrap: Vec<Multiaddr>,
+    pub(crate) bootstrap: Vec<Multiaddr>,
     /// Whether it helps others to be reached.
-    pub public: bool,
+    pub(crate) public: bool,
     /// Series that it adds to.
-    pub owns: Vec<Series>,
+    pub(crate) owns: Vec<Series>,
     /// Those of them that another machine adds to as well.
-    pub shares: Vec<Series>,
+    pub(crate) shares: Vec<Series>,
     /// What is to be done.
-    pub orders: mpsc::Receiver<Order>,
+    pub(crate) orders: mpsc::Receiver<Order>,
     /// What really happened.
-    pub truth: Truth,
+    pub(crate) truth: Truth,
 }
 
 impl Life {
     /// Lives it to its end.
-    pub fn live(self) {
+    pub(crate) fn live(self) {
         lockstep::skew(self.skew);
         let (truth, machine, is_cut) = (self.truth.clone(), self.machine, self.is_cut.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -507,7 +507,7 @@ fn name(series: Series) -> String {
 }
 
 /// The peer id of the machine whose workspace is in `dir`, which is made.
-pub fn identity(dir: &Path) -> Result<odf_node::PeerId, String> {
+pub(crate) fn identity(dir: &Path) -> Result<odf_node::PeerId, String> {
     let keys = odf_node::keystore::Keystore::open(&dir.join("keys")).map_err(|error| error.to_string())?;
     let key = keys.get_or_generate(PEER_KEY).map_err(|error| error.to_string())?;
     Ok(key.public().to_peer_id())

@@ -16,7 +16,7 @@ use futures::task::Waker;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-pub use transport::Wire;
+pub(crate) use transport::Wire;
 
 use pipe::Stream;
 
@@ -26,11 +26,11 @@ const MAX_LATENCY: Duration = Duration::from_millis(150);
 const RESENT_AFTER: Duration = Duration::from_millis(220);
 
 /// A connection as it arrives at a listener: where it comes from, and its bytes.
-pub(super) type Arrival = (Ipv4Addr, u16, Stream);
+type Arrival = (Ipv4Addr, u16, Stream);
 
 /// The network. Clones are the same one.
 #[derive(Clone)]
-pub struct Network(Arc<Mutex<State>>);
+pub(crate) struct Network(Arc<Mutex<State>>);
 
 struct State {
     random: StdRng,
@@ -67,7 +67,7 @@ enum Attempt {
 
 impl Network {
     /// One without machines, on which chance follows `seed`.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
             random: StdRng::seed_from_u64(seed),
             hosts: BTreeMap::new(),
@@ -84,7 +84,7 @@ impl Network {
     }
 
     /// A machine is switched on; gives what its programs make connections by.
-    pub fn switch_on(&self, at: Ipv4Addr, is_behind_router: bool) -> Wire {
+    pub(crate) fn switch_on(&self, at: Ipv4Addr, is_behind_router: bool) -> Wire {
         let mut state = self.state();
         let host = state.hosts.entry(at).or_default();
         (host.is_on, host.is_behind_router) = (true, is_behind_router);
@@ -92,14 +92,14 @@ impl Network {
     }
 
     /// Its program ended: the system says so on every connection, and nobody listens.
-    pub fn end_program(&self, at: Ipv4Addr) {
+    pub(crate) fn end_program(&self, at: Ipv4Addr) {
         if let Some(host) = self.state().hosts.get_mut(&at) {
             host.listeners.clear();
         }
     }
 
     /// Its power is cut: from one moment to the next it says nothing.
-    pub fn cut_power(&self, at: Ipv4Addr) {
+    pub(crate) fn cut_power(&self, at: Ipv4Addr) {
         if let Some(host) = self.state().hosts.get_mut(&at) {
             host.listeners.clear();
             host.is_on = false;
@@ -108,23 +108,23 @@ impl Network {
     }
 
     /// From now on nothing gets through between those of different numbers; who is not named is on side 0.
-    pub fn cut(&self, sides: impl IntoIterator<Item = (Ipv4Addr, u32)>) {
+    pub(crate) fn cut(&self, sides: impl IntoIterator<Item = (Ipv4Addr, u32)>) {
         self.state().sides = sides.into_iter().collect();
         self.wake_all();
     }
 
     /// Everybody reaches everybody again.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.cut([]);
     }
 
     /// Of a thousand pieces of data so many come late from now on.
-    pub fn lose(&self, of_a_thousand: u32) {
+    pub(crate) fn lose(&self, of_a_thousand: u32) {
         self.state().lost = of_a_thousand;
     }
 
     /// How many pieces of data were sent so far.
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.state().sent
     }
 

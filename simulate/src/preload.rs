@@ -14,7 +14,7 @@ const SOURCE: &str = include_str!("../lockstep.c");
 const REPLAY: &str = "cargo xtask simulate";
 
 /// The library, in a directory of its own.
-pub struct Preload {
+pub(crate) struct Preload {
     dir: TempDir,
 }
 
@@ -23,7 +23,7 @@ impl Preload {
     ///
     /// # Errors
     /// There is no C compiler.
-    pub fn make() -> Result<Self, String> {
+    pub(crate) fn make() -> Result<Self, String> {
         let said = |error: std::io::Error| error.to_string();
         let dir = tempfile::tempdir().map_err(said)?;
         let source = dir.path().join("lockstep.c");
@@ -49,7 +49,7 @@ impl Preload {
     /// # Errors
     /// A process cannot be started, or ended otherwise than a simulation does.
     #[allow(clippy::print_stdout)]
-    pub fn run(&self, task: Task) -> Result<bool, String> {
+    pub(crate) fn run(&self, task: Task) -> Result<bool, String> {
         let most = thread::available_parallelism().map_or(1, usize::from);
         let mut running: Vec<(u64, Child)> = Vec::new();
         let mut failed = Vec::new();

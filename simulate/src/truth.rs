@@ -12,13 +12,13 @@ use odf_node::keystore::Keypair;
 use crate::lockstep;
 
 /// A dataset that one machine, or two with one key, add to.
-pub type Series = usize;
+pub(crate) type Series = usize;
 /// A machine.
-pub type Machine = usize;
+pub(crate) type Machine = usize;
 
 /// Shared by everybody who has something to say. Clones are the same one.
 #[derive(Clone)]
-pub struct Truth(Arc<Mutex<State>>);
+pub(crate) struct Truth(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -48,7 +48,7 @@ struct Known {
 
 impl Truth {
     /// Of nothing yet; what happens is printed if `told`.
-    pub fn new(told: bool) -> Self {
+    pub(crate) fn new(told: bool) -> Self {
         Self(Arc::new(Mutex::new(State {
             is_told: told,
             ..State::default()
@@ -61,7 +61,7 @@ impl Truth {
 
     /// Something happened.
     #[allow(clippy::print_stdout)]
-    pub fn tell(&self, kind: &'static str, what: impl fmt::Display) {
+    pub(crate) fn tell(&self, kind: &'static str, what: impl fmt::Display) {
         let mut state = self.state();
         *state.counts.entry(kind).or_default() += 1;
         if state.is_told {
@@ -70,28 +70,28 @@ impl Truth {
     }
 
     /// How often each kind of thing happened.
-    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+    pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.state().counts.clone()
     }
 
     /// Something must never be, and is.
-    pub fn violated(&self, what: impl fmt::Display) {
+    pub(crate) fn violated(&self, what: impl fmt::Display) {
         let text = format!("{} {what}", time());
         self.state().violation.get_or_insert(text);
     }
 
     /// The first thing that was and must never be.
-    pub fn violation(&self) -> Option<String> {
+    pub(crate) fn violation(&self) -> Option<String> {
         self.state().violation.clone()
     }
 
     /// The name and the key of a series, once it was begun.
-    pub fn key(&self, series: Series) -> Option<(Name, Keypair)> {
+    pub(crate) fn key(&self, series: Series) -> Option<(Name, Keypair)> {
         self.state().series.get(&series).and_then(|known| known.key.clone())
     }
 
     /// The names of all series that were begun.
-    pub fn names(&self) -> Vec<(Series, Name)> {
+    pub(crate) fn names(&self) -> Vec<(Series, Name)> {
         let state = self.state();
         let all = state.series.iter();
         all.filter_map(|(series, known)| known.key.as_ref().map(|(name, _)| (*series, *name)))
@@ -99,7 +99,7 @@ impl Truth {
     }
 
     /// The first rows of a series are durable: this is its key.
-    pub fn begun(&self, series: Series, name: Name, key: Keypair) {
+    pub(crate) fn begun(&self, series: Series, name: Name, key: Keypair) {
         self.state()
             .series
             .entry(series)
@@ -109,7 +109,7 @@ impl Truth {
     }
 
     /// A machine with the key committed this head and was told that it is durable; or has it when it starts.
-    pub fn committed(&self, series: Series, machine: Machine, dataset: &Dataset) {
+    pub(crate) fn committed(&self, series: Series, machine: Machine, dataset: &Dataset) {
         let (head, sequence) = (*dataset.head(), dataset.state().sequence_number);
         let mut state = self.state();
         let known = state.series.entry(series).or_default();
@@ -119,7 +119,7 @@ impl Truth {
     }
 
     /// A machine has this head after a pull that told it so.
-    pub fn pulled(&self, series: Series, machine: Machine, dataset: &Dataset) {
+    pub(crate) fn pulled(&self, series: Series, machine: Machine, dataset: &Dataset) {
         let (head, sequence) = (*dataset.head(), dataset.state().sequence_number);
         let (before, is_known) = {
             let mut state = self.state();
@@ -143,7 +143,7 @@ impl Truth {
     }
 
     /// What a machine has of a series when it starts: all that it was told to be durable must be there.
-    pub fn found(&self, series: Series, machine: Machine, dataset: Option<&Dataset>) {
+    pub(crate) fn found(&self, series: Series, machine: Machine, dataset: Option<&Dataset>) {
         let told = self
             .state()
             .series
@@ -161,7 +161,7 @@ impl Truth {
     }
 
     /// A pull or a publish was refused because two histories were signed.
-    pub fn refused(&self, series: Series, machine: Machine) {
+    pub(crate) fn refused(&self, series: Series, machine: Machine) {
         let is_forked = {
             let mut state = self.state();
             let known = state.series.entry(series).or_default();
@@ -177,19 +177,19 @@ impl Truth {
     }
 
     /// A machine has a proof of it that holds.
-    pub fn proved(&self, series: Series, machine: Machine) {
+    pub(crate) fn proved(&self, series: Series, machine: Machine) {
         self.state().series.entry(series).or_default().proofs.insert(machine);
     }
 
     /// What came of pulls so far does not count for the end.
-    pub fn forget_outcomes(&self) {
+    pub(crate) fn forget_outcomes(&self) {
         let mut state = self.state();
         state.series.values_mut().for_each(|known| known.outcomes.clear());
     }
 
     /// At the end, with everybody awake and in reach for long enough: all who ask, by series, have what the name stands for, which is
     /// the newest if there is one history only; of two, those who have the other one say so.
-    pub fn settled(&self, followers: &dyn Fn(Series) -> Vec<Machine>) {
+    pub(crate) fn settled(&self, followers: &dyn Fn(Series) -> Vec<Machine>) {
         let mut faults = Vec::new();
         for (series, known) in &self.state().series {
             let newest = known.heads.values().max().copied();
@@ -211,7 +211,7 @@ impl Truth {
     }
 
     /// How many series have two histories, machines that refused one, and those with a proof.
-    pub fn forks(&self) -> [usize; 3] {
+    pub(crate) fn forks(&self) -> [usize; 3] {
         let state = self.state();
         let forked = || state.series.values().filter(|known| known.is_forked);
         [
@@ -222,7 +222,7 @@ impl Truth {
     }
 
     /// Blocks of all series together.
-    pub fn blocks(&self) -> u64 {
+    pub(crate) fn blocks(&self) -> u64 {
         let state = self.state();
         state
             .series

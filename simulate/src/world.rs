@@ -104,7 +104,7 @@ struct Place {
 }
 
 /// All of it.
-pub struct World {
+pub(crate) struct World {
     random: StdRng,
     network: Network,
     truth: Truth,
@@ -121,7 +121,7 @@ impl World {
     ///
     /// # Errors
     /// A directory or a key cannot be made.
-    pub fn new(task: Task, scratch: &Path, truth: Truth) -> Result<Self, String> {
+    pub(crate) fn new(task: Task, scratch: &Path, truth: Truth) -> Result<Self, String> {
         let mut world = Self {
             random: StdRng::seed_from_u64(task.seed),
             network: Network::new(task.seed.rotate_left(32)),
@@ -159,7 +159,7 @@ impl World {
     ///
     /// # Errors
     /// The simulation itself cannot go on.
-    pub fn run(&mut self) -> Result<(), String> {
+    pub(crate) fn run(&mut self) -> Result<(), String> {
         let every = if self.task.days > MANY_DAYS {
             7 * 24 * HOUR
         } else {
@@ -489,7 +489,7 @@ impl World {
     }
 
     /// Pieces of data that the network carried.
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.network.sent()
     }
 }

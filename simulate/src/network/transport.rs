@@ -20,7 +20,7 @@ use super::{Arrival, Attempt, Network};
 const MAX_WAITING: usize = 64;
 
 /// What the programs of one machine make connections by.
-pub struct Wire {
+pub(crate) struct Wire {
     network: Network,
     at: Ipv4Addr,
     listeners: SelectAll<Listener>,
@@ -49,12 +49,12 @@ impl Wire {
     }
 
     /// One that leads nowhere.
-    pub fn dead() -> Self {
+    pub(crate) fn dead() -> Self {
         Self::new(Network::new(0), Ipv4Addr::UNSPECIFIED)
     }
 
     /// In the form that a peer takes.
-    pub fn streams(self) -> ByteStreams {
+    pub(crate) fn streams(self) -> ByteStreams {
         self.boxed()
     }
 }
