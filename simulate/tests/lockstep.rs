@@ -1,5 +1,7 @@
 //! Threads under `lockstep.c`: one seed is one run, and another seed is another.
 
+#![allow(unsafe_code)]
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

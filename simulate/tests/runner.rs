@@ -1,5 +1,7 @@
 //! Short simulations, by the built program.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod lockstep;
 
 use std::process::{Command, Output};
