@@ -75,7 +75,8 @@ async fn streams_of_one_connection_share_its_portion() {
     assert!(others.iter_mut().all(|other| other.poll_share(&mut cx).is_pending()));
     assert_eq!(lock(&lane).waiting, 4);
     // The next turn is for all four.
-    tokio::time::sleep_until(lock(&lane).next).await;
+    let next = lock(&lane).next;
+    tokio::time::sleep_until(next).await;
     let share = greedy.poll_share(&mut cx);
     assert_eq!(share, Poll::Ready(meter.portion() / 4));
     greedy.carried(meter.portion() / 4);
