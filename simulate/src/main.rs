@@ -10,34 +10,23 @@ mod lockstep;
 mod machine;
 mod network;
 mod preload;
+mod task;
 mod truth;
 mod world;
 
-use std::iter::Peekable;
 use std::process::ExitCode;
 use std::thread;
 
 use preload::Preload;
+use task::Task;
 use truth::Truth;
 use world::World;
 
 const USAGE: &str = "simulate --seed N --days D [--seeds COUNT] [--forget-syncs] [-v]";
 
-/// What is to be simulated.
-#[derive(Debug, Clone, Copy)]
-struct Task {
-    /// The first seed, and how many follow it.
-    seed: u64,
-    seeds: u64,
-    days: u64,
-    /// Disks take nothing for durable. The simulation must find that: it says whether it can find anything.
-    forgets_syncs: bool,
-    is_told: bool,
-}
-
 #[allow(clippy::print_stderr)]
 fn main() -> ExitCode {
-    let Some(task) = task(std::env::args().skip(1)) else {
+    let Some(task) = Task::read(std::env::args().skip(1)) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
@@ -57,41 +46,6 @@ fn main() -> ExitCode {
             ExitCode::from(3)
         }
     }
-}
-
-fn task(words: impl Iterator<Item = String>) -> Option<Task> {
-    let mut task = Task {
-        seed: 1,
-        seeds: 1,
-        days: 30,
-        forgets_syncs: false,
-        is_told: false,
-    };
-    let mut words = words.peekable();
-    while let Some(word) = words.next() {
-        let number = match word.as_str() {
-            "--seed" => &mut task.seed,
-            "--seeds" => &mut task.seeds,
-            "--days" => &mut task.days,
-            "--forget-syncs" => {
-                task.forgets_syncs = yes(&mut words);
-                continue;
-            }
-            "-v" => {
-                task.is_told = yes(&mut words);
-                continue;
-            }
-            _ => return None,
-        };
-        *number = words.next()?.parse().ok()?;
-    }
-    Some(task)
-}
-
-/// Whether a word that needs no other is meant; the processes of the seeds are told so either way, in words of one length.
-fn yes(words: &mut Peekable<impl Iterator<Item = String>>) -> bool {
-    let said = words.next_if(|word| matches!(word.as_str(), "yes" | "no "));
-    said.is_none_or(|word| word == "yes")
 }
 
 /// Runs the first seed of a task in this process, which has the library. Whether nothing was that must never be.

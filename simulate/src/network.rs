@@ -3,8 +3,9 @@
 //! What libp2p is given is a transport of byte streams at addresses like `/ip4/4.3.2.1/tcp/4001`, so that everything above it,
 //! which addresses are told to whom included, is what a real network gets.
 
-mod pipe;
-mod transport;
+mod flow;
+mod stream;
+pub(crate) mod wire;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -16,9 +17,7 @@ use futures::task::Waker;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-pub(crate) use transport::Wire;
-
-use pipe::Stream;
+use flow::Half;
 
 /// The longest way across the world and back takes twice this.
 const MAX_LATENCY: Duration = Duration::from_millis(150);
@@ -26,7 +25,7 @@ const MAX_LATENCY: Duration = Duration::from_millis(150);
 const RESENT_AFTER: Duration = Duration::from_millis(220);
 
 /// A connection as it arrives at a listener: where it comes from, and its bytes.
-type Arrival = (Ipv4Addr, u16, Stream);
+type Arrival = (Ipv4Addr, u16, Half);
 
 /// The network. Clones are the same one.
 #[derive(Clone)]
@@ -62,7 +61,7 @@ enum Attempt {
     /// The machine is there, and no program listens.
     Refused(Duration),
     /// After so long.
-    Through(Duration, Stream),
+    Through(Duration, Half),
 }
 
 impl Network {
@@ -83,12 +82,11 @@ impl Network {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A machine is switched on; gives what its programs make connections by.
-    pub(crate) fn switch_on(&self, at: Ipv4Addr, is_behind_router: bool) -> Wire {
+    /// A machine is switched on.
+    pub(crate) fn switch_on(&self, at: Ipv4Addr, is_behind_router: bool) {
         let mut state = self.state();
         let host = state.hosts.entry(at).or_default();
         (host.is_on, host.is_behind_router) = (true, is_behind_router);
-        Wire::new(self.clone(), at)
     }
 
     /// Its program ended: the system says so on every connection, and nobody listens.
@@ -177,9 +175,7 @@ impl Network {
         let Some(mut listener) = host.listeners.get(&port).cloned() else {
             return Attempt::Refused(round);
         };
-        // A stream that nobody takes asks the network when it is dropped.
-        drop(state);
-        let (near, far) = Stream::pair(self, [(from, lives[0]), (to, lives[1])]);
+        let (near, far) = Half::pair([(from, lives[0]), (to, lives[1])]);
         match listener.try_send((from, own_port, far)) {
             Ok(()) => Attempt::Through(round, near),
             // As a full queue of connections that were not taken yet: the first packet is dropped.

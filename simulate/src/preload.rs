@@ -7,7 +7,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
-use crate::Task;
+use crate::task::Task;
 
 const SOURCE: &str = include_str!("../lockstep.c");
 /// What is told of seeds that went well, of many: one line each, and of those that did not, how to see them again.

@@ -17,9 +17,10 @@ use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::mpsc;
 
-use crate::Task;
 use crate::machine::{self, Life, Order, PORT};
 use crate::network::Network;
+use crate::network::wire::Wire;
+use crate::task::Task;
 use crate::truth::{Machine, Series, Truth};
 
 /// The index of the store, in a workspace: sled writes it when it likes.
@@ -360,6 +361,7 @@ impl World {
             });
         }
         let is_behind_router = matches!(kind, Kind::Laptop { behind_router: true });
+        self.network.switch_on(place.at, is_behind_router);
         let (orders, received) = mpsc::channel(64);
         let life = Life {
             machine,
@@ -367,7 +369,7 @@ impl World {
             dir: place.dir.clone(),
             recorder: recorder.clone(),
             is_cut: is_cut.clone(),
-            wire: self.network.switch_on(place.at, is_behind_router),
+            wire: Wire::new(self.network.clone(), place.at),
             skew,
             bootstrap: self.bootstrap.clone(),
             public: kind == Kind::Server,

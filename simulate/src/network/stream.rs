@@ -1,16 +1,14 @@
 //! One connection: bytes that arrive later than they were sent, in order.
 
-use std::collections::VecDeque;
 use std::io;
-use std::net::Ipv4Addr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use futures::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
+use super::flow::{Half, lock};
 use super::{Network, Passage};
 
 /// What may be on its way in one direction.
@@ -19,47 +17,24 @@ const WINDOW: usize = 256 << 10;
 /// One end of a connection.
 pub(super) struct Stream {
     network: Network,
-    /// This end and the other, each with the life that its machine was in.
-    ends: [(Ipv4Addr, u64); 2],
-    incoming: Arc<Mutex<Flow>>,
-    outgoing: Arc<Mutex<Flow>>,
+    half: Half,
     /// Until what comes next is here.
     arrival: Option<Pin<Box<Sleep>>>,
 }
 
-/// Bytes on their way in one direction.
-#[derive(Default)]
-struct Flow {
-    pieces: VecDeque<(Instant, Vec<u8>)>,
-    /// How much of the first piece was read.
-    read: usize,
-    bytes: usize,
-    /// When the reader learns that there is no more.
-    ends: Option<Instant>,
-    /// Nobody reads any more.
-    unread: bool,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-}
-
 impl Stream {
-    /// Both ends of a connection between two machines.
-    pub(super) fn pair(network: &Network, [one, other]: [(Ipv4Addr, u64); 2]) -> (Self, Self) {
-        let (there, back) = <(Arc<Mutex<Flow>>, Arc<Mutex<Flow>>)>::default();
-        let end = |ends, incoming, outgoing| Self {
-            network: network.clone(),
-            ends,
-            incoming,
-            outgoing,
+    /// This end of a connection over `network`.
+    pub(super) fn new(network: Network, half: Half) -> Self {
+        Self {
+            network,
+            half,
             arrival: None,
-        };
-        let near = end([one, other], back.clone(), there.clone());
-        (near, end([other, one], there, back))
+        }
     }
 
     fn end_outgoing(&self) {
-        let ends = self.network.arrives(self.ends[0].0, self.ends[1].0);
-        let mut flow = lock(&self.outgoing);
+        let ends = self.network.arrives(self.half.ends[0].0, self.half.ends[1].0);
+        let mut flow = lock(&self.half.outgoing);
         flow.ends.get_or_insert(ends);
         flow.reader.take().into_iter().for_each(Waker::wake);
     }
@@ -73,7 +48,7 @@ impl AsyncRead for Stream {
                 ready!(arrival.as_mut().poll(cx));
                 this.arrival = None;
             }
-            let mut flow = lock(&this.incoming);
+            let mut flow = lock(&this.half.incoming);
             let due = flow.pieces.front().map(|(at, _)| *at).or(flow.ends);
             let Some(due) = due else {
                 flow.reader = Some(cx.waker().clone());
@@ -84,7 +59,7 @@ impl AsyncRead for Stream {
                 this.arrival = Some(Box::pin(tokio::time::sleep_until(due.into())));
                 continue;
             }
-            if this.network.is_open(this.ends, Some(cx.waker())) != Passage::Open {
+            if this.network.is_open(this.half.ends, Some(cx.waker())) != Passage::Open {
                 return Poll::Pending;
             }
             let flow = &mut *flow;
@@ -108,8 +83,8 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let arrives = self.network.arrives(self.ends[0].0, self.ends[1].0);
-        let mut flow = lock(&self.outgoing);
+        let arrives = self.network.arrives(self.half.ends[0].0, self.half.ends[1].0);
+        let mut flow = lock(&self.half.outgoing);
         if flow.unread || flow.ends.is_some() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
@@ -139,12 +114,8 @@ impl AsyncWrite for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.end_outgoing();
-        let mut flow = lock(&self.incoming);
+        let mut flow = lock(&self.half.incoming);
         flow.unread = true;
         flow.writer.take().into_iter().for_each(Waker::wake);
     }
-}
-
-fn lock(flow: &Mutex<Flow>) -> MutexGuard<'_, Flow> {
-    flow.lock().unwrap_or_else(PoisonError::into_inner)
 }

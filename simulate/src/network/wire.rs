@@ -14,6 +14,7 @@ use libp2p::core::{Multiaddr, Transport};
 use libp2p::multiaddr::Protocol;
 use odf_node::peer::{ByteStream, ByteStreams};
 
+use super::stream::Stream;
 use super::{Arrival, Attempt, Network};
 
 /// Connections that wait to be taken.
@@ -31,6 +32,7 @@ pub(crate) struct Wire {
 struct Listener {
     id: ListenerId,
     address: Multiaddr,
+    network: Network,
     arrivals: mpsc::Receiver<Arrival>,
 }
 
@@ -38,7 +40,8 @@ type Bytes = Box<dyn ByteStream>;
 type Event = TransportEvent<Ready<io::Result<Bytes>>, io::Error>;
 
 impl Wire {
-    pub(super) fn new(network: Network, at: Ipv4Addr) -> Self {
+    /// Those of the machine at this address.
+    pub(crate) fn new(network: Network, at: Ipv4Addr) -> Self {
         Self {
             network,
             at,
@@ -64,8 +67,8 @@ impl futures::Stream for Listener {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         let arrival = futures::ready!(self.arrivals.poll_next_unpin(cx));
-        Poll::Ready(arrival.map(|(from, port, stream)| {
-            let bytes: Bytes = Box::new(stream);
+        Poll::Ready(arrival.map(|(from, port, half)| {
+            let bytes: Bytes = Box::new(Stream::new(self.network.clone(), half));
             TransportEvent::Incoming {
                 listener_id: self.id,
                 upgrade: ready(Ok(bytes)),
@@ -95,7 +98,12 @@ impl Transport for Wire {
             listener_id: id,
             listen_addr: address.clone(),
         });
-        self.listeners.push(Listener { id, address, arrivals });
+        self.listeners.push(Listener {
+            id,
+            address,
+            network: self.network.clone(),
+            arrivals,
+        });
         self.waker.take().into_iter().for_each(Waker::wake);
         Ok(())
     }
@@ -116,9 +124,9 @@ impl Transport for Wire {
                     tokio::time::sleep(after).await;
                     Err(io::ErrorKind::ConnectionRefused.into())
                 }
-                Attempt::Through(after, stream) => {
+                Attempt::Through(after, half) => {
                     tokio::time::sleep(after).await;
-                    let bytes: Bytes = Box::new(stream);
+                    let bytes: Bytes = Box::new(Stream::new(network, half));
                     Ok(bytes)
                 }
             }
