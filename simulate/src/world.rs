@@ -348,15 +348,11 @@ impl World {
             let calls = self.random.random_range(1..MAX_CALLS);
             recorder.set_refusal(Refusal::From(calls), io::ErrorKind::Other);
             let (network, at, is_cut) = (self.network.clone(), place.at, is_cut.clone());
-            let is_power = matches!(end, End::Cut(Unsynced::Dropped | Unsynced::Torn, _));
             recorder.watch(move |call| {
                 // The last call that the disk takes.
                 if call + 1 >= calls && !is_cut.swap(true, Ordering::AcqRel) {
                     // Whatever it would say from here on is not heard.
                     network.cut_power(at);
-                    if !is_power {
-                        network.end_program(at);
-                    }
                 }
             });
         }

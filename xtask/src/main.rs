@@ -29,8 +29,8 @@ cargo xtask TASK
       --flights FILE real flights for `ingest`: Parquet with date, delay, distance, origin, destination
       --duckdb PYTHON the same tables beside DuckDB, by a Python that has it (pip install duckdb)
   soak [MINUTES]   eight nodes that publish, follow and pull for half an hour; fails when one of them grows
-  simulate --seed N --days D [--seeds COUNT] [-v]   twelve machines for so many days of their time, in one process a seed;
-                   fails when something is lost, shown unverified or goes back; a seed that failed is the same run again
+  simulate --seed N --days D [--seeds COUNT] [--forget-syncs] [-v]   twelve machines for so many days of their time, in
+                   one process a seed; fails when something is lost, shown unverified or goes back; a seed that failed is the same run again
   check            what the tree looks like (crates, arrows, circles), then formatting, lints and documentation, as
                    CI checks them
 ";
