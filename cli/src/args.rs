@@ -73,7 +73,8 @@ mod tests {
         let mut root = tree().term_width(WIDTH);
         root.build();
         describe(&mut root, &mut page);
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli-reference.md");
+        let path =
+            std::path::Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../docs/cli-reference.md");
         if std::env::var_os("ODFS_BLESS").is_some() {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, &page).unwrap();

@@ -135,7 +135,8 @@ fn socks(reader: &mut BufReader<TcpStream>, mut out: &TcpStream) -> std::io::Res
 
 /// A dataset made by kamu.
 fn dataset() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop-tests/reference/golden/sensors.push/dataset")
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+    Path::new(&package).join("../interop-tests/reference/golden/sensors.push/dataset")
 }
 
 fn run(mut command: Command, variables: &[(&str, &str)]) -> Outcome {

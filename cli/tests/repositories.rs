@@ -14,7 +14,8 @@ use crate::sandbox::{Outcome, Sandbox, wait_for};
 
 /// The datasets made by kamu.
 fn golden() -> PathBuf {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop-tests/reference/golden");
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+    let golden = Path::new(&package).join("../interop-tests/reference/golden");
     golden.canonicalize().unwrap()
 }
 

@@ -28,3 +28,16 @@ pub use helia::Helia;
 pub use kubo::Kubo;
 pub use process::{Finished, Running};
 pub use workspace::{Node, Workspace};
+
+use std::path::PathBuf;
+
+/// The root of the checkout whose tests or tasks run. Where cargo says the package is, not where this crate was when it was
+/// built: clones that share a target directory share what is built in it. Without cargo, the one around the working
+/// directory.
+pub fn repository() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let here = package.or_else(|| std::env::current_dir().ok()).unwrap_or_default();
+    let mut folders = here.ancestors();
+    let root = folders.find(|folder| folder.join("Cargo.lock").is_file());
+    root.unwrap_or(&here).to_path_buf()
+}

@@ -81,7 +81,7 @@ fn build() -> Outcome<PathBuf> {
     let target = profile.parent().ok_or("the test binary lies in no target directory")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(crate::repository())
         .args(["build", "--quiet", "--package", "odfs", "--bin", "odfs"]);
     cargo.arg("--target-dir").arg(target);
     if profile.ends_with("release") {

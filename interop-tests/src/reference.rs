@@ -1,6 +1,7 @@
 //! Data made by others that ours is compared with, in `reference/` of this crate; its README says how each was made.
 
-use std::path::{Path, PathBuf};
+use crate::repository;
+use std::path::PathBuf;
 
 /// Where they are, from the root of a checkout.
 pub const IN_CHECKOUT: &str = "interop-tests/reference";
@@ -9,15 +10,15 @@ pub const MAX_BYTES: u64 = 1_500_000;
 
 /// The datasets that kamu made, a folder for each.
 pub fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/golden")
+    repository().join(IN_CHECKOUT).join("golden")
 }
 
 /// The cases that kamu was given and what came of them.
 pub fn differential() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/differential")
+    repository().join(IN_CHECKOUT).join("differential")
 }
 
 /// Workbooks that other programs wrote.
 pub fn workbooks() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/workbooks")
+    repository().join(IN_CHECKOUT).join("workbooks")
 }

@@ -352,5 +352,5 @@ fn unexpected(wanted: &str, found: &serde_json::Value) -> Failure {
 
 /// The table that ships with the repository: earthquakes of one week, in order of time.
 pub fn earthquakes() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/earthquakes.csv")
+    crate::repository().join("examples/earthquakes.csv")
 }

@@ -4,7 +4,7 @@ use interop_tests::peers::{required, skip};
 use interop_tests::process::run;
 use interop_tests::reference::{IN_CHECKOUT, MAX_BYTES};
 use interop_tests::workspace::LIMIT;
-use interop_tests::{Outcome, Workspace};
+use interop_tests::{Outcome, Workspace, repository};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
@@ -23,7 +23,7 @@ impl Clone {
     /// Clones the repository that this test was built in, or nothing where that is no checkout and need not be one; then
     /// the test has been reported as skipped.
     fn make() -> Outcome<Option<Self>> {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+        let here = repository().canonicalize()?;
         let top = run(git(["rev-parse", "--show-toplevel"], &here), LIMIT);
         let top = top
             .and_then(|said| said.success())
@@ -118,6 +118,11 @@ fn no_test_reads_from_outside_of_a_clone() -> Outcome {
             // In pieces, so that this file does not name it either.
             if line.contains(&["ODFS", "SHARED"].join("_")) {
                 faults.push(fault("data from a place that is not in the repository"));
+            }
+            if line.contains(&["env!(", "\"CARGO_MANIFEST_DIR"].concat()) {
+                faults.push(fault(
+                    "the path of whichever clone was built first: ask for it at run time",
+                ));
             }
             faults.extend(
                 literals(line)

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use interop_tests::workspace::dataset::table;
-use interop_tests::{Outcome, Workspace};
+use interop_tests::{Outcome, Workspace, repository};
 
 mod followed;
 
@@ -28,7 +28,7 @@ const SNAPSHOT: [&str; 4] = ["--primary-key", "id", "--merge", "snapshot"];
 
 #[test]
 fn words_in_capitals_are_explained() -> Outcome {
-    let page: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/how-to/refusals.md");
+    let page: PathBuf = repository().join("docs/how-to/refusals.md");
     let page = fs::read_to_string(page)?;
     for word in PLACEHOLDERS {
         assert!(

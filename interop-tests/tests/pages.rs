@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use interop_tests::peers::odfs_binary;
 use interop_tests::process::run;
-use interop_tests::{Failure, Outcome, Workspace};
+use interop_tests::{Failure, Outcome, Workspace, repository};
 
 /// How long the commands of one page may take together.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -141,7 +141,7 @@ fn check(page: &Path) -> Outcome {
 }
 
 fn docs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
+    repository().join("docs")
 }
 
 #[test]

@@ -1,10 +1,9 @@
 //! What commands that do something tell programs: `docs/json.md` lists it.
 
 use std::fs;
-use std::path::Path;
 
 use interop_tests::workspace::dataset::table;
-use interop_tests::{Failure, Outcome, Workspace};
+use interop_tests::{Failure, Outcome, Workspace, repository};
 use serde_json::Value;
 
 #[test]
@@ -121,7 +120,7 @@ content:
 
 #[test]
 fn keys_have_the_style_that_the_page_says() -> Outcome {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/json.md"))?;
+    let page = fs::read_to_string(repository().join("docs/json.md"))?;
     let workspace = Workspace::new()?;
     let file = workspace
         .write("t.csv", "id,city\n1,Oslo\n2,Rome\n")?

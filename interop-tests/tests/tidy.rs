@@ -1,11 +1,11 @@
 //! What `ARCHITECTURE.md` promises about the tree, held by reading the tree.
 
-use interop_tests::Outcome;
 use interop_tests::peers::note;
 use interop_tests::structure::{Source, Tree};
+use interop_tests::{Outcome, repository};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A source file over this many lines is reported.
 const LONG: usize = 600;
@@ -69,12 +69,8 @@ const LAYERS: [(&str, &[&str]); 8] = [
     ("xtask", &["disk", "odf", "interop-tests"]),
 ];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
 fn tree() -> Outcome<Tree> {
-    let tree = Tree::read(&root())?;
+    let tree = Tree::read(&repository())?;
     assert!(tree.sources.len() > 20, "the walk found the tree");
     Ok(tree)
 }
@@ -307,7 +303,7 @@ fn files_are_short_named_and_introduced() -> Outcome {
 fn every_test_file_is_in_its_runner() -> Outcome {
     let mut faults = Vec::new();
     for member in tree()?.members.iter().map(|member| member.folder.as_str()) {
-        let tests = root().join(member).join("tests");
+        let tests = repository().join(member).join("tests");
         if !tests.is_dir() {
             continue;
         }
@@ -322,7 +318,7 @@ fn every_test_file_is_in_its_runner() -> Outcome {
         }
         let runner = fs::read_to_string(tests.join("runner.rs"))
             .map_err(|error| format!("{member}/tests/runner.rs: {error}: one test binary a crate"))?;
-        let manifest = fs::read_to_string(root().join(member).join("Cargo.toml"))?;
+        let manifest = fs::read_to_string(repository().join(member).join("Cargo.toml"))?;
         if !manifest.contains("autotests = false") {
             let why = "without `autotests = false` every file is a binary of its own";
             faults.push(format!("{member}/Cargo.toml: {why}"));
@@ -341,7 +337,7 @@ fn every_test_file_is_in_its_runner() -> Outcome {
 
 #[test]
 fn the_code_map_is_the_code() -> Outcome {
-    let map = fs::read_to_string(root().join("ARCHITECTURE.md"))?;
+    let map = fs::read_to_string(repository().join("ARCHITECTURE.md"))?;
     let mut faults = Vec::new();
     for path in map
         .split('`')
@@ -349,7 +345,7 @@ fn the_code_map_is_the_code() -> Outcome {
         .step_by(2)
         .filter(|quoted| quoted.contains("/src/") || quoted.ends_with(".md"))
     {
-        if !path.contains('*') && !root().join(path).exists() {
+        if !path.contains('*') && !repository().join(path).exists() {
             faults.push(format!("ARCHITECTURE.md names {path}, which does not exist"));
         }
     }
@@ -367,7 +363,7 @@ fn the_code_map_is_the_code() -> Outcome {
 
 #[test]
 fn the_tests_that_hold_an_invariant_are_there() -> Outcome {
-    let map = fs::read_to_string(root().join("ARCHITECTURE.md"))?;
+    let map = fs::read_to_string(repository().join("ARCHITECTURE.md"))?;
     let sources = sources()?;
     let quoted = map.split('`').skip(1).step_by(2);
     // Nothing else that the page quotes has so many words.
@@ -397,7 +393,7 @@ fn no_package_registry_is_named() -> Outcome {
     ];
     let mut faults = Vec::new();
     for path in tree()?.paths {
-        let text = String::from_utf8_lossy(&fs::read(root().join(&path))?).into_owned();
+        let text = String::from_utf8_lossy(&fs::read(repository().join(&path))?).into_owned();
         for host in hosts
             .iter()
             .map(|pieces| pieces.concat())

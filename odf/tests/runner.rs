@@ -16,7 +16,7 @@ mod world;
 #[test]
 fn every_file_is_listed() {
     let source = include_str!("runner.rs");
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests")).unwrap() {
+    for entry in std::fs::read_dir(odf_reference::repository().join("odf/tests")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let module = name.trim_end_matches(".rs");
         assert!(

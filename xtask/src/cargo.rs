@@ -1,19 +1,14 @@
 //! Running cargo and other programs from the root of the repository.
 
 use crate::Failure;
-use std::path::{Path, PathBuf};
+use interop_tests::repository;
+use std::path::PathBuf;
 use std::process::Command;
-
-/// The root of the repository: this crate's folder is one below it.
-pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_path_buf()
-}
 
 /// The cargo that runs this task.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root());
+    command.current_dir(repository());
     // What cargo tells this task about itself is not about what the inner cargo builds; a build script that looks at it
     // (ring's does) would have half of the dependencies built again each time this task and a shell take turns.
     for (name, _) in std::env::vars_os() {

@@ -6,8 +6,9 @@
 //! other.
 
 use crate::Failure;
-use crate::cargo::{root, run};
+use crate::cargo::run;
 use interop_tests::peers::{ODFS_HELIA_DIR, ODFS_HELIA_NODE, ODFS_KUBO};
+use interop_tests::repository;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -52,8 +53,8 @@ pub(crate) fn install() -> Result<Peers, Failure> {
     fs::create_dir_all(&home).map_err(|error| format!("cannot create {}: {error}", home.display()))?;
     let lock = fs::File::create(home.join("lock"))?;
     lock.lock()?;
-    let kubo = install_kubo(&root().join("interop-tests/peers/kubo"), &home.join("kubo"))?;
-    let helia = install_helia(&root().join("interop-tests/peers/helia"), &home.join("helia"))?;
+    let kubo = install_kubo(&repository().join("interop-tests/peers/kubo"), &home.join("kubo"))?;
+    let helia = install_helia(&repository().join("interop-tests/peers/helia"), &home.join("helia"))?;
     Ok(Peers { kubo, helia })
 }
 

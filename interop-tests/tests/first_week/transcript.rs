@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use interop_tests::process::Finished;
 use interop_tests::terminal::{self, Messages};
-use interop_tests::{Failure, Node, Outcome, Workspace};
+use interop_tests::{Failure, Node, Outcome, Workspace, repository};
 
 use crate::next_steps::Followed;
 
@@ -319,9 +319,7 @@ impl Transcript {
 
     /// Compares the text with the file, or writes it there if that is wanted.
     pub(super) fn end(self) -> Outcome {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/first_week")
-            .join(self.file);
+        let path = repository().join("interop-tests/tests/first_week").join(self.file);
         if std::env::var_os("ODFS_BLESS").is_some() {
             return Ok(fs::write(path, self.text)?);
         }

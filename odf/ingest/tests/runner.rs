@@ -298,7 +298,7 @@ fn offsets(batch: &RecordBatch) -> Vec<i64> {
 
 #[test]
 fn the_example_table_is_read_as_people_would_read_it() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/earthquakes.csv");
+    let path = odf_reference::repository().join("examples/earthquakes.csv");
     let mut world = World::new();
     let source = Source::file(&path, None, ReadOptions::default()).unwrap();
     let options = Options {

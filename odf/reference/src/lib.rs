@@ -7,7 +7,7 @@
 )]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use odf_metadata::Multihash;
 use odf_metadata::codec::EncodedBlock;
@@ -33,9 +33,20 @@ pub struct Golden {
     pub dir: PathBuf,
 }
 
+/// The root of the checkout whose tests run. Where cargo says the tested package is, not where this crate was when it
+/// was built: clones that share a target directory share what is built in it.
+pub fn repository() -> PathBuf {
+    let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
+    let mut folders = package.ancestors();
+    folders
+        .find(|folder| folder.join("Cargo.lock").is_file())
+        .unwrap()
+        .to_path_buf()
+}
+
 /// All of them.
 pub fn datasets() -> Vec<Golden> {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop-tests/reference/golden");
+    let golden = repository().join("interop-tests/reference/golden");
     assert!(golden.is_dir(), "{} is missing", golden.display());
     NAMES
         .iter()
