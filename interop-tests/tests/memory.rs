@@ -19,9 +19,10 @@ const PARQUET_BYTES: u64 = 416 << 20;
 
 /// Short rows: more than fit into what is held, were each of them kept with its key.
 const MANY_ROWS: u64 = 4_000_000;
-/// What they take, and what it takes when all but one go.
-const MANY_BYTES: u64 = 288 << 20;
-const MANY_GO_BYTES: u64 = 224 << 20;
+/// What they take, and what it takes when all but one go. Much of it lies in queues between threads, and there is more the
+/// busier the machine is: when they go, 180 MiB to 225 MiB were seen. A table of the keys of
+/// all rows would take 200 MiB more.
+const MANY_BYTES: u64 = 320 << 20;
 
 const FILE: &str = "table.csv";
 
@@ -192,7 +193,7 @@ fn many_rows_that_come_and_go() -> Outcome {
     tables.write_many(0..MANY_ROWS)?;
     assert_eq!(tables.publish(&merge, MANY_BYTES)?, MANY_ROWS);
     tables.write_many(MANY_ROWS - 1..MANY_ROWS)?;
-    assert_eq!(tables.publish(&merge, MANY_GO_BYTES)?, 2 * MANY_ROWS - 1);
+    assert_eq!(tables.publish(&merge, MANY_BYTES)?, 2 * MANY_ROWS - 1);
     Ok(())
 }
 
