@@ -15,6 +15,10 @@ mod session;
 mod settings;
 mod workspace;
 
+/// See the root `Cargo.toml` for why.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> std::process::ExitCode {
     std::process::ExitCode::from(process::run())
 }

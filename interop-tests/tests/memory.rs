@@ -1,12 +1,14 @@
 //! Memory follows neither how many rows there are nor how long they are, whatever becomes of them: `docs/limitations.md`
 //! says within which bound.
 
-use interop_tests::process::Finished;
+use interop_tests::process::{Finished, resident};
+use interop_tests::workspace::LIMIT;
 use interop_tests::{Outcome, Workspace};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// What an odfs process that takes rows may have resident.
 const BOUND_BYTES: u64 = 512 << 20;
@@ -23,6 +25,9 @@ const MANY_ROWS: u64 = 4_000_000;
 /// busier the machine is: when they go, 180 MiB to 225 MiB were seen. A table of the keys of
 /// all rows would take 200 MiB more.
 const MANY_BYTES: u64 = 320 << 20;
+
+/// What a follower holds half a minute after it has pulled a thousand slices.
+const FOLLOWER_BYTES: u64 = 40 << 20;
 
 const FILE: &str = "table.csv";
 
@@ -194,6 +199,36 @@ fn many_rows_that_come_and_go() -> Outcome {
     assert_eq!(tables.publish(&merge, MANY_BYTES)?, MANY_ROWS);
     tables.write_many(MANY_ROWS - 1..MANY_ROWS)?;
     assert_eq!(tables.publish(&merge, MANY_BYTES)?, 2 * MANY_ROWS - 1);
+    Ok(())
+}
+
+#[test]
+fn a_follower_gives_back_what_its_first_pull_took() -> Outcome {
+    const SLICES: usize = 1_000;
+    let publisher = Workspace::new()?;
+    let slices: Vec<String> = (0..SLICES).map(|number| format!("{number}.csv")).collect();
+    for (number, file) in slices.iter().enumerate() {
+        publisher.write(file, format!("id,at\n{number},2024-01-02\n"))?;
+    }
+    let published = publisher.publish(&[&slices[0], "--name", "t", "--event-time", "at"])?;
+    publisher.odfs(
+        ["ingest", "t"]
+            .into_iter()
+            .chain(slices[1..].iter().map(String::as_str)),
+    )?;
+    let known = publisher.node()?;
+    publisher.odfs(["push", "t"])?;
+    let follower = Workspace::new()?;
+    let node = follower.node_with(&["--peer", &known.address])?;
+    follower.odfs(["follow", &published.name, "--as", "t"])?;
+    let held = || resident(node.process.id(), "RssAnon").ok_or("the node has ended");
+    let pulled = Instant::now();
+    while follower.dataset("t")?.records < SLICES as u64 || held()? > FOLLOWER_BYTES {
+        if pulled.elapsed() > LIMIT {
+            return Err(format!("the follower holds {} MiB", held()? >> 20).into());
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
     Ok(())
 }
 

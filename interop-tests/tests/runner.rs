@@ -27,6 +27,7 @@ mod identity;
 mod indexes;
 mod kubo;
 mod lan;
+mod limits;
 mod memory;
 mod names;
 mod nat;

@@ -98,8 +98,17 @@ pub(crate) fn serve(session: &Session, gateway: Option<Gateway>, io: &mut Io) ->
     served
 }
 
+/// Has the system get back, ten seconds later, what is free again: otherwise a thread does that with its own, when it next
+/// takes some, and those of a node are idle for hours.
+fn give_memory_back() {
+    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
+        tracing::debug!("the allocator starts no thread of its own: {error}");
+    }
+}
+
 fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io) -> Result<(), Failure> {
     raise_descriptors();
+    give_memory_back();
     let listener = gateway.is_some().then(|| listen(session)).transpose()?;
     let node = session.node()?;
     // Where everything is, one `key: value` a line.
