@@ -227,3 +227,59 @@ fn latency(from: Ipv4Addr, to: Ipv4Addr) -> Duration {
     let share = (mixed >> 40) as f64 / f64::from(1 << 24);
     Duration::from_millis(2) + MAX_LATENCY.mul_f64(share * share)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::timeout;
+
+    use super::stream::Stream;
+    use super::*;
+
+    const HERE: Ipv4Addr = Ipv4Addr::new(80, 1, 1, 1);
+    const THERE: Ipv4Addr = Ipv4Addr::new(90, 1, 1, 1);
+    /// Longer than anything is on its way between the two.
+    const LONG: Duration = Duration::from_secs(1);
+
+    /// A connection between both machines, on which something was sent from there.
+    async fn connected(network: &Network) -> (Stream, Stream) {
+        let (sender, mut arrivals) = mpsc::channel(1);
+        for at in [HERE, THERE] {
+            network.switch_on(at, false);
+        }
+        let mut state = network.state();
+        state.hosts.get_mut(&THERE).unwrap().listeners.insert(1, sender);
+        drop(state);
+        let Attempt::Through(_, near) = network.connect(HERE, THERE, 1) else {
+            panic!("nobody listens");
+        };
+        let (_, _, far) = arrivals.try_recv().unwrap();
+        let [near, mut far] = [near, far].map(|half| Stream::new(network.clone(), half));
+        far.write_all(b"said before").await.unwrap();
+        (near, far)
+    }
+
+    #[tokio::test]
+    async fn the_connections_of_a_program_that_is_killed_are_closed() {
+        let network = Network::new(1);
+        let (mut near, mut far) = connected(&network).await;
+        network.end_program(THERE);
+        let mut heard = Vec::new();
+        timeout(LONG, near.read_to_end(&mut heard)).await.unwrap().unwrap();
+        assert_eq!(heard, b"said before");
+        assert!(near.write_all(b"?").await.is_err());
+        assert!(far.write_all(b"said after").await.is_err());
+        assert!(matches!(network.connect(HERE, THERE, 1), Attempt::Refused(_)));
+    }
+
+    #[tokio::test]
+    async fn a_machine_without_power_says_nothing_not_even_that_it_ends() {
+        let network = Network::new(1);
+        let (mut near, _far) = connected(&network).await;
+        network.cut_power(THERE);
+        assert!(timeout(LONG, near.read(&mut [0; 64])).await.is_err());
+        assert!(near.write_all(b"?").await.is_ok());
+        assert!(matches!(network.connect(HERE, THERE, 1), Attempt::Silence));
+    }
+}
