@@ -58,6 +58,9 @@ fn one(task: Task) -> Result<bool, String> {
     first.apply_batch(sled::Batch::default()).map_err(said)?;
     drop(first);
     let truth = Truth::new(task.is_told);
+    // Whichever thread or task it is in, a panic is of a machine, which may go on with a part of itself.
+    let panicked = truth.clone();
+    std::panic::set_hook(Box::new(move |panic| panicked.violated(panic)));
     let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut world = World::new(task, scratch.path(), truth.clone())?;
     world.run()?;
