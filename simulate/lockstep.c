@@ -623,6 +623,13 @@ void lockstep_skew(int64_t nanoseconds) {
         me->skew = nanoseconds;
 }
 
+/* So much time passes at once: what waits for a time in between wakes at its end, and once. For when all that could take note is
+ * asleep for so long; threads that look for work every second would be woken every second. */
+void lockstep_jump(uint64_t nanoseconds) {
+    if (me)
+        now = after(nanoseconds);
+}
+
 /* The monotonic clock in nanoseconds, which looking here does not move. */
 uint64_t lockstep_now(void) { return now; }
 

@@ -5,6 +5,7 @@
 //! anything but loopback and namespaces that a test made itself. Whatever is started is killed and whatever is made
 //! is removed when its value goes away, also when a test fails half-way.
 
+pub mod bitswap;
 pub mod clock;
 pub mod content;
 pub mod differential;
@@ -15,6 +16,7 @@ pub mod kubo;
 pub mod netns;
 pub mod peers;
 pub mod process;
+pub mod protobuf;
 pub mod reference;
 pub mod site;
 pub mod structure;

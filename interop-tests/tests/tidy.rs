@@ -65,7 +65,7 @@ const LAYERS: [(&str, &[&str]); 8] = [
     ("odf", &["disk", "doors", "node", "odf"]),
     ("cli", &["disk", "doors", "node", "odf"]),
     ("interop-tests", &["disk"]),
-    ("simulate", &["disk", "node", "odf"]),
+    ("simulate", &["disk", "node", "odf", "interop-tests"]),
     ("xtask", &["disk", "odf", "interop-tests"]),
 ];
 

@@ -33,6 +33,15 @@ pub(crate) fn trace() -> u64 {
     number(c"lockstep_trace")
 }
 
+/// So much time passes at once: what waits for a time in between wakes once, at its end.
+pub(crate) fn jump(nanoseconds: u64) {
+    if let Some(found) = symbol(c"lockstep_jump") {
+        // SAFETY: the function takes a uint64_t and gives nothing.
+        let function: extern "C" fn(u64) = unsafe { std::mem::transmute(found) };
+        function(nanoseconds);
+    }
+}
+
 /// Sets the wall clock of this thread, and of those that it starts later, off by so many nanoseconds.
 pub(crate) fn skew(nanoseconds: i64) {
     if let Some(found) = symbol(c"lockstep_skew") {

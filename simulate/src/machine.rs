@@ -40,7 +40,7 @@ const ASK_EVERY: Duration = Duration::from_secs(5 * 60);
 /// How often it is looked whether there is more to be followed.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// How long what failed is left alone.
-const RETRY: Duration = Duration::from_secs(30);
+const RETRY: Duration = Duration::from_secs(20);
 /// How long an owner waits for the network before the first command of a life.
 const NEW_HANDS: Duration = Duration::from_secs(5);
 /// Memory for the cache of the index of one machine.
@@ -51,6 +51,8 @@ const CACHE_BYTES: u64 = 4 << 20;
 pub(crate) enum Order {
     /// So many rows are added to a series and published.
     Append(Series, u64),
+    /// What all names stand for is asked for now.
+    Ask,
     /// Everything here is checked again.
     Verify,
     /// It is shut down.
@@ -147,6 +149,7 @@ impl Life {
                 biased;
                 order = self.orders.recv() => match order {
                     Some(Order::Append(series, rows)) => { work.spawn(home.clone().append(series, rows)); }
+                    Some(Order::Ask) => followed.iter_mut().for_each(|one| one.due = Instant::now()),
                     Some(Order::Verify) => home.verify()?,
                     Some(Order::End) | None => break,
                 },

@@ -1,11 +1,12 @@
-//! `simulate --seed N --days D [--seeds COUNT] [--forget-syncs] [-v]`: twelve machines for so many days of their time, in one
-//! process for each seed.
+//! `simulate --seed N --days D [--seeds COUNT] [--forget-syncs] [-v]`: twelve machines, and one that lies,
+//! for so many days of their time, in one process for each seed.
 //!
 //! The code of the machines is that of the product. What the seed decides is below it: the clock, randomness and the order of
 //! threads come from a preloaded library (`lockstep.c`), the network is in memory, and disks lose and tear what was not synced.
 //! After each event nothing that was acknowledged may be lost, nothing be shown that its owner never committed, and no name go
 //! back; two histories under one key are said by all who meet both; and in the end all agree. One seed is one run, always.
 
+mod liar;
 mod lockstep;
 mod machine;
 mod network;
@@ -57,6 +58,9 @@ fn one(task: Task) -> Result<bool, String> {
     first.apply_batch(sled::Batch::default()).map_err(said)?;
     drop(first);
     let truth = Truth::new(task.is_told);
+    // Whichever thread or task it is in, a panic is of a machine, which may go on with a part of itself.
+    let panicked = truth.clone();
+    std::panic::set_hook(Box::new(move |panic| panicked.violated(panic)));
     let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut world = World::new(task, scratch.path(), truth.clone())?;
     world.run()?;
@@ -67,10 +71,11 @@ fn one(task: Task) -> Result<bool, String> {
         .collect();
     let [forked, refused, proved] = truth.forks();
     println!(
-        "seed {}: {} blocks, {} pieces of data sent, {forked} forked ({refused} refusals, {proved} proofs); {}; trace {:016x}",
+        "seed {}: {} blocks, {} pieces of data sent, {} lies, {forked} forked ({refused} refusals, {proved} proofs); {}; trace {:016x}",
         task.seed,
         truth.blocks(),
         world.sent(),
+        world.lies(),
         counts.join(", "),
         lockstep::trace()
     );

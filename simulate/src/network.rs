@@ -17,10 +17,12 @@ use futures::task::Waker;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use flow::Half;
+use flow::{End, Half, Open};
 
 /// The longest way across the world and back takes twice this.
 const MAX_LATENCY: Duration = Duration::from_millis(150);
+/// What arrives does so at multiples of so many nanoseconds, as with a card that tells its system of many packets at once.
+const TICK: u64 = 20_000_000;
 /// What a lost packet costs a stream: TCP sends it again.
 const RESENT_AFTER: Duration = Duration::from_millis(220);
 
@@ -33,6 +35,7 @@ pub(crate) struct Network(Arc<Mutex<State>>);
 
 struct State {
     random: StdRng,
+    began: Instant,
     hosts: BTreeMap<Ipv4Addr, Host>,
     /// On which side of a cut each machine is; where two differ, nothing gets through.
     sides: HashMap<Ipv4Addr, u32>,
@@ -42,12 +45,14 @@ struct State {
     waiting: Vec<Waker>,
     next_port: u16,
     sent: u64,
+    /// All that was ever connected and has two ends yet.
+    connections: Vec<Open>,
 }
 
 #[derive(Default)]
 struct Host {
     listeners: HashMap<u16, mpsc::Sender<Arrival>>,
-    /// Grows when the machine is switched off without a word: streams of before are dead, and nobody is told.
+    /// Grows when its program ends or its power is cut: for it, streams of before are dead.
     life: u64,
     is_on: bool,
     /// Nobody gets in from outside.
@@ -69,12 +74,14 @@ impl Network {
     pub(crate) fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
             random: StdRng::seed_from_u64(seed),
+            began: Instant::now(),
             hosts: BTreeMap::new(),
             sides: HashMap::new(),
             lost: 0,
             waiting: Vec::new(),
             next_port: 20_000,
             sent: 0,
+            connections: Vec::new(),
         })))
     }
 
@@ -89,11 +96,23 @@ impl Network {
         (host.is_on, host.is_behind_router) = (true, is_behind_router);
     }
 
-    /// Its program ended: the system says so on every connection, and nobody listens.
+    /// Its program ended, by itself or not: nobody listens, and its system closes every connection. What was sent before arrives.
     pub(crate) fn end_program(&self, at: Ipv4Addr) {
-        if let Some(host) = self.state().hosts.get_mut(&at) {
-            host.listeners.clear();
-        }
+        let mut state = self.state();
+        let Some(host) = state.hosts.get_mut(&at) else {
+            return;
+        };
+        host.listeners.clear();
+        let ended = (at, host.life);
+        // Whatever it would still say or hear is no longer its own.
+        host.life += 1;
+        let all = std::mem::take(&mut state.connections);
+        let (closed, open) = all.into_iter().partition(|open: &Open| open.ends().contains(&ended));
+        state.connections = open;
+        drop(state);
+        closed
+            .into_iter()
+            .for_each(|open: Open| open.close(ended, |to| self.arrives(at, to)));
     }
 
     /// Its power is cut: from one moment to the next it says nothing.
@@ -131,28 +150,29 @@ impl Network {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// When a piece of data that leaves now arrives. Those of one stream never overtake each other.
+    /// When a piece of data that leaves now arrives, at the next [`TICK`]. Those of one stream never overtake each other.
     fn arrives(&self, from: Ipv4Addr, to: Ipv4Addr) -> Instant {
         let mut state = self.state();
         state.sent += 1;
         let late = state.lost > 0 && state.random.random_range(0..1000) < state.lost;
         let latency = latency(from, to);
-        Instant::now() + if late { latency + RESENT_AFTER } else { latency }
+        let latency = if late { latency + RESENT_AFTER } else { latency };
+        let arrives = u64::try_from((state.began.elapsed() + latency).as_nanos()).unwrap_or(u64::MAX);
+        state.began + Duration::from_nanos(arrives.div_ceil(TICK).saturating_mul(TICK))
     }
 
-    /// Whether bytes get from one to the other now. Whoever is told no is woken when that may have changed.
-    fn is_open(&self, ends: [(Ipv4Addr, u64); 2], waker: Option<&Waker>) -> Passage {
+    /// Whether bytes get to the first end from the other now, which `is_closed` if its system has said that there are no more.
+    /// Whoever is told no is woken when that may have changed.
+    fn is_open(&self, ends: [End; 2], is_closed: bool, waker: &Waker) -> Passage {
         let mut state = self.state();
-        let dead = ends.iter().any(|(at, life)| {
-            let host = state.hosts.get(at);
-            host.is_none_or(|host| host.life != *life)
-        });
+        let lives = |(at, life): &End| state.hosts.get(at).is_some_and(|host| host.life == *life);
+        let dead = !lives(&ends[0]) || !(is_closed || lives(&ends[1]));
         let side = |at| state.sides.get(at).copied().unwrap_or_default();
         if dead {
             return Passage::Dead;
         }
         if side(&ends[0].0) != side(&ends[1].0) {
-            state.waiting.extend(waker.cloned());
+            state.waiting.push(waker.clone());
             return Passage::Cut;
         }
         Passage::Open
@@ -176,8 +196,13 @@ impl Network {
             return Attempt::Refused(round);
         };
         let (near, far) = Half::pair([(from, lives[0]), (to, lives[1])]);
+        let open = near.open();
         match listener.try_send((from, own_port, far)) {
-            Ok(()) => Attempt::Through(round, near),
+            Ok(()) => {
+                state.connections.retain(Open::is_held);
+                state.connections.push(open);
+                Attempt::Through(round, near)
+            }
             // As a full queue of connections that were not taken yet: the first packet is dropped.
             Err(_) => Attempt::Silence,
         }
@@ -201,4 +226,60 @@ fn latency(from: Ipv4Addr, to: Ipv4Addr) -> Duration {
         u64::from(low).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(high).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
     let share = (mixed >> 40) as f64 / f64::from(1 << 24);
     Duration::from_millis(2) + MAX_LATENCY.mul_f64(share * share)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::timeout;
+
+    use super::stream::Stream;
+    use super::*;
+
+    const HERE: Ipv4Addr = Ipv4Addr::new(80, 1, 1, 1);
+    const THERE: Ipv4Addr = Ipv4Addr::new(90, 1, 1, 1);
+    /// Longer than anything is on its way between the two.
+    const LONG: Duration = Duration::from_secs(1);
+
+    /// A connection between both machines, on which something was sent from there.
+    async fn connected(network: &Network) -> (Stream, Stream) {
+        let (sender, mut arrivals) = mpsc::channel(1);
+        for at in [HERE, THERE] {
+            network.switch_on(at, false);
+        }
+        let mut state = network.state();
+        state.hosts.get_mut(&THERE).unwrap().listeners.insert(1, sender);
+        drop(state);
+        let Attempt::Through(_, near) = network.connect(HERE, THERE, 1) else {
+            panic!("nobody listens");
+        };
+        let (_, _, far) = arrivals.try_recv().unwrap();
+        let [near, mut far] = [near, far].map(|half| Stream::new(network.clone(), half));
+        far.write_all(b"said before").await.unwrap();
+        (near, far)
+    }
+
+    #[tokio::test]
+    async fn the_connections_of_a_program_that_is_killed_are_closed() {
+        let network = Network::new(1);
+        let (mut near, mut far) = connected(&network).await;
+        network.end_program(THERE);
+        let mut heard = Vec::new();
+        timeout(LONG, near.read_to_end(&mut heard)).await.unwrap().unwrap();
+        assert_eq!(heard, b"said before");
+        assert!(near.write_all(b"?").await.is_err());
+        assert!(far.write_all(b"said after").await.is_err());
+        assert!(matches!(network.connect(HERE, THERE, 1), Attempt::Refused(_)));
+    }
+
+    #[tokio::test]
+    async fn a_machine_without_power_says_nothing_not_even_that_it_ends() {
+        let network = Network::new(1);
+        let (mut near, _far) = connected(&network).await;
+        network.cut_power(THERE);
+        assert!(timeout(LONG, near.read(&mut [0; 64])).await.is_err());
+        assert!(near.write_all(b"?").await.is_ok());
+        assert!(matches!(network.connect(HERE, THERE, 1), Attempt::Silence));
+    }
 }

@@ -17,28 +17,33 @@ use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::mpsc;
 
+use crate::liar::Liar;
+use crate::lockstep;
 use crate::machine::{self, Life, Order, PORT};
 use crate::network::Network;
 use crate::network::wire::Wire;
 use crate::task::Task;
 use crate::truth::{Machine, Series, Truth};
 
-/// The index of the store, in a workspace: sled writes it when it likes.
+/// The index of the store, in a workspace: sled writes it when it likes, but for the sorted files, which go through the disk.
 const INDEX: &str = "store";
-/// Days after which machines are awake once a week, not four times a day.
+const SORTED: &str = "runs";
+/// Days after which machines meet every ten days or so, not twice a day.
 const MANY_DAYS: u64 = 60;
 const DAY: Duration = Duration::from_secs(86_400);
 /// How long machines are awake together.
-const SHORTEST: u64 = 60;
-const LONGEST: u64 = 360;
+const SHORTEST: u64 = 45;
+const LONGEST: u64 = 120;
 /// Of the time between two meetings, by how much the next may be off.
 const HOUR: u64 = 3_600;
-/// How long everybody is awake and in reach at the end.
-const AT_LAST: Duration = Duration::from_secs(11 * 60);
+/// How long everybody is awake and in reach after all were told to ask once more.
+const AT_LAST: u64 = 120;
+/// How long it takes at most until all have heard of new rows, if nothing is in the way.
+const HEARD: u64 = 30;
 /// How long a machine may take to shut down.
 const ENDS: Duration = Duration::from_secs(30);
 /// The most calls to the disk of one life after which the power may be cut.
-const MAX_CALLS: usize = 400;
+const MAX_CALLS: usize = 250;
 /// How far a clock may be off.
 const MAX_SKEW: i64 = 3_600 * 1_000_000_000;
 
@@ -68,6 +73,8 @@ const MACHINES: [(Kind, &[Series]); 12] = [
     (Kind::Field, &[3]),
     (Kind::Field, &[]),
 ];
+/// Where the liar is.
+const LIAR: Ipv4Addr = Ipv4Addr::new(120, 40, 7, 9);
 /// The series with two owners.
 const SHARED: Series = 2;
 
@@ -78,6 +85,9 @@ enum End {
     /// At a call to the disk the program is killed, or the power is cut, with this left of what was not synced.
     Cut(Unsynced, Index),
 }
+
+/// What is left of what was not synced when a program is killed: the system has all of it.
+const KILLED: Unsynced = Unsynced::Kept;
 
 /// What is left of the index.
 #[derive(Clone, Copy)]
@@ -115,6 +125,7 @@ pub(crate) struct World {
     bootstrap: Vec<Multiaddr>,
     task: Task,
     began: Instant,
+    liar: Liar,
 }
 
 impl World {
@@ -133,6 +144,7 @@ impl World {
             bootstrap: Vec::new(),
             task,
             began: Instant::now(),
+            liar: Liar::new(LIAR),
         };
         for (machine, (kind, _)) in MACHINES.iter().enumerate() {
             // Each in a network of its own, as those of the world are.
@@ -153,6 +165,7 @@ impl World {
             });
             world.awake.push(None);
         }
+        world.liar.accuse(&world.bootstrap);
         Ok(world)
     }
 
@@ -162,15 +175,17 @@ impl World {
     /// The simulation itself cannot go on.
     pub(crate) fn run(&mut self) -> Result<(), String> {
         let every = if self.task.days > MANY_DAYS {
-            7 * 24 * HOUR
+            14 * 24 * HOUR
         } else {
-            6 * HOUR
+            16 * HOUR
         };
         let end = self.task.days * DAY.as_secs();
         while self.seconds() + every < end && self.truth.violation().is_none() {
             self.meet()?;
             let next = self.seconds() + every - self.random.random_range(0..every / 2);
-            self.pass(next);
+            // What the machines left behind comes to its end; then nothing happens.
+            self.pass(self.seconds() + ENDS.as_secs());
+            self.sleep(next);
         }
         self.at_last()
     }
@@ -178,11 +193,14 @@ impl World {
     /// Some of the machines are awake at about the same time, and things happen.
     fn meet(&mut self) -> Result<(), String> {
         let until = self.seconds() + self.random.random_range(SHORTEST..LONGEST);
+        if self.random.random_bool(0.8) {
+            self.liar.switch_on(&self.network, &self.bootstrap)?;
+        }
         let mut events = self.plan(until);
         events.sort_by_key(|(at, _)| *at);
         for (at, event) in events {
             self.pass(at);
-            self.take_down_the_dead()?;
+            self.raise_the_dead()?;
             if self.truth.violation().is_some() {
                 break;
             }
@@ -190,10 +208,7 @@ impl World {
         }
         self.network.heal();
         self.network.lose(0);
-        for machine in 0..MACHINES.len() {
-            self.switch_off(machine)?;
-        }
-        Ok(())
+        self.end()
     }
 
     /// What happens from now until then.
@@ -221,19 +236,19 @@ impl World {
             let on = now + late;
             events.push((on, Event::On(machine)));
             for series in *owns {
-                let mut at = on + self.random.random_range(3..40);
+                let mut at = on + self.random.random_range(3..25);
                 while at < until {
                     events.push((
                         at,
                         Event::Order(machine, Order::Append(*series, self.random.random_range(1..20))),
                     ));
-                    at += self.random.random_range(20..200);
+                    at += self.random.random_range(15..90);
                 }
             }
             if self.random.random_bool(0.05) {
                 events.push((until, Event::Order(machine, Order::Verify)));
             }
-            if self.random.random_bool(0.15) {
+            if self.random.random_bool(0.35) {
                 let off = self.random.random_range(on..=until);
                 events.push((off, Event::Off(machine)));
                 if self.random.random_bool(0.5) {
@@ -241,10 +256,12 @@ impl World {
                 }
             }
         }
-        if self.random.random_bool(0.4) {
-            let at = self.random.random_range(now..until);
-            events.push((at, Event::Cut));
-            events.push((at + self.random.random_range(5..120), Event::Heal));
+        for share in [0.9, 0.5] {
+            if self.random.random_bool(share) {
+                let at = self.random.random_range(now..until);
+                events.push((at, Event::Cut));
+                events.push((at + self.random.random_range(5..60), Event::Heal));
+            }
         }
         if self.random.random_bool(0.3) {
             events.push((now, Event::Lose(self.random.random_range(1..150))));
@@ -289,19 +306,21 @@ impl World {
             return self.end();
         }
         self.truth.tell("at last", "everybody is awake");
+        self.liar.switch_on(&self.network, &self.bootstrap)?;
         for machine in 0..MACHINES.len() {
             self.switch_on(machine, false)?;
         }
         // Whoever was cut off before what it had committed was published publishes it with its next rows.
         for (machine, (_, owns)) in MACHINES.iter().enumerate() {
             for series in *owns {
-                self.pass(self.seconds() + 2 * SHORTEST);
+                self.pass(self.seconds() + HEARD);
                 self.order(machine, Order::Append(*series, 1));
             }
         }
-        self.pass(self.seconds() + 2 * SHORTEST);
+        self.pass(self.seconds() + HEARD);
         self.truth.forget_outcomes();
-        self.pass(self.seconds() + AT_LAST.as_secs());
+        (0..MACHINES.len()).for_each(|machine| self.order(machine, Order::Ask));
+        self.pass(self.seconds() + AT_LAST);
         (0..MACHINES.len()).for_each(|machine| self.order(machine, Order::Verify));
         self.pass(self.seconds() + 10);
         self.end()?;
@@ -320,7 +339,8 @@ impl World {
     }
 
     fn end(&mut self) -> Result<(), String> {
-        (0..MACHINES.len()).try_for_each(|machine| self.switch_off(machine))
+        (0..MACHINES.len()).try_for_each(|machine| self.switch_off(machine))?;
+        self.liar.switch_off(&self.network)
     }
 
     fn switch_on(&mut self, machine: Machine, may_be_cut: bool) -> Result<(), String> {
@@ -329,7 +349,7 @@ impl World {
         }
         let (kind, owns) = MACHINES[machine];
         let is_cut = Arc::new(AtomicBool::new(false));
-        let end = match self.random.random_bool(0.25) {
+        let end = match self.random.random_bool(0.5) {
             true if may_be_cut => self.some_cut(),
             _ => End::Well,
         };
@@ -342,17 +362,21 @@ impl World {
         if self.task.forgets_syncs {
             (0..MAX_CALLS).for_each(|sync| recorder.forget_sync(sync));
         }
-        if let End::Cut(..) = end {
+        if let End::Cut(unsynced, _) = end {
             let before = place.dir.with_extension("before");
             copy_tree(&place.dir, &before).map_err(said(&before))?;
             let calls = self.random.random_range(1..MAX_CALLS);
             recorder.set_refusal(Refusal::From(calls), io::ErrorKind::Other);
             let (network, at, is_cut) = (self.network.clone(), place.at, is_cut.clone());
+            let is_killed = unsynced == KILLED;
             recorder.watch(move |call| {
                 // The last call that the disk takes.
                 if call + 1 >= calls && !is_cut.swap(true, Ordering::AcqRel) {
                     // Whatever it would say from here on is not heard.
-                    network.cut_power(at);
+                    match is_killed {
+                        true => network.end_program(at),
+                        false => network.cut_power(at),
+                    }
                 }
             });
         }
@@ -395,7 +419,7 @@ impl World {
             .unwrap_or(Unsynced::Kept);
         // A program that is killed leaves what the system has; the power takes what it likes.
         let index = match unsynced {
-            Unsynced::Kept => Index::Then,
+            KILLED => Index::Then,
             _ => *[Index::Before, Index::Then, Index::Gone]
                 .choose(&mut self.random)
                 .unwrap_or(&Index::Gone),
@@ -403,14 +427,17 @@ impl World {
         End::Cut(unsynced, index)
     }
 
-    /// Takes note of machines whose power was cut.
-    fn take_down_the_dead(&mut self) -> Result<(), String> {
+    /// Takes note of machines that were killed or whose power was cut. Some are on again at once.
+    fn raise_the_dead(&mut self) -> Result<(), String> {
         for machine in 0..MACHINES.len() {
             if self.awake[machine]
                 .as_ref()
                 .is_some_and(|awake| awake.is_cut.load(Ordering::Acquire))
             {
                 self.switch_off(machine)?;
+                if self.random.random_bool(0.6) {
+                    self.switch_on(machine, true)?;
+                }
             }
         }
         Ok(())
@@ -433,22 +460,15 @@ impl World {
                 .recorder
                 .describe(usize::MAX)
                 .replace(&self.scratch.display().to_string(), "");
+            let kind = if *unsynced == KILLED { "kill" } else { "power" };
             self.truth
-                .tell("power", format_args!("machine {machine} is cut off after {last}"));
+                .tell(kind, format_args!("machine {machine} is cut off after {last}"));
             let before = place.dir.with_extension("before");
-            let is_index = |path: &Path| path.starts_with(INDEX);
             awake
                 .recorder
-                .image(&before, usize::MAX, *unsynced, &next, &is_index)
+                .image(&before, usize::MAX, *unsynced, &next, &is_sleds)
                 .map_err(said(&next))?;
-            let from = match index {
-                Index::Before => Some(before.join(INDEX)),
-                Index::Then => Some(place.dir.join(INDEX)),
-                Index::Gone => None,
-            };
-            if let Some(from) = from.filter(|from| from.exists()) {
-                copy_tree(&from, &next.join(INDEX)).map_err(said(&from))?;
-            }
+            leave_index(*index, &before, &place.dir, &next).map_err(said(&next))?;
         }
         let _ = awake.orders.try_send(Order::End);
         drop(awake.orders);
@@ -482,14 +502,63 @@ impl World {
         thread::sleep(until.saturating_duration_since(Instant::now()));
     }
 
+    /// All sleep until then.
+    fn sleep(&self, until: u64) {
+        let until = self.began + Duration::from_secs(until);
+        let left = until.saturating_duration_since(Instant::now()).as_nanos();
+        lockstep::jump(u64::try_from(left).unwrap_or(u64::MAX));
+    }
+
     fn seconds(&self) -> u64 {
         self.began.elapsed().as_secs()
+    }
+
+    /// What the liar said that is not so.
+    pub(crate) fn lies(&self) -> u64 {
+        self.liar.told()
     }
 
     /// Pieces of data that the network carried.
     pub(crate) fn sent(&self) -> u64 {
         self.network.sent()
     }
+}
+
+/// Whether a path in a workspace is one of the index that sled writes.
+fn is_sleds(path: &Path) -> bool {
+    let below = path.strip_prefix(INDEX).ok();
+    below.is_some_and(|below| !below.as_os_str().is_empty() && !below.starts_with(SORTED))
+}
+
+/// Puts into `next`, which has what went through the disk, what is left of the index.
+fn leave_index(index: Index, before: &Path, then: &Path, next: &Path) -> io::Result<()> {
+    let to = next.join(INDEX);
+    if !matches!(index, Index::Then) {
+        match fs::remove_dir_all(&to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    match index {
+        Index::Gone => return Ok(()),
+        Index::Before if before.join(INDEX).exists() => return copy_tree(&before.join(INDEX), &to),
+        Index::Before => return Ok(()),
+        Index::Then if !then.join(INDEX).exists() => return Ok(()),
+        Index::Then => {}
+    }
+    fs::create_dir_all(&to)?;
+    for entry in fs::read_dir(then.join(INDEX))? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_name() == SORTED {
+            continue;
+        }
+        match entry.file_type()?.is_dir() {
+            true => copy_tree(&entry.path(), &to)?,
+            false => fs::copy(entry.path(), to).map(|_| ())?,
+        }
+    }
+    Ok(())
 }
 
 /// Something that happens at a time.

@@ -319,8 +319,9 @@ impl Driver {
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event),
-            SwarmEvent::NewListenAddr { address, .. } => {
+            SwarmEvent::NewListenAddr { address, listener_id } => {
                 tracing::debug!(%address, "listening");
+                self.state.reachable.granted(listener_id);
                 self.have_dialled_back(&address);
                 if self.public && reach(&address) > Reach::Loopback {
                     // A relay offers nothing while it knows no address of its own that others reach, and this is one.

@@ -59,22 +59,11 @@ impl AsyncRead for Stream {
                 this.arrival = Some(Box::pin(tokio::time::sleep_until(due.into())));
                 continue;
             }
-            if this.network.is_open(this.half.ends, Some(cx.waker())) != Passage::Open {
+            let passage = this.network.is_open(this.half.ends, flow.is_closed, cx.waker());
+            if passage != Passage::Open {
                 return Poll::Pending;
             }
-            let flow = &mut *flow;
-            let Some((_, piece)) = flow.pieces.front() else {
-                return Poll::Ready(Ok(0));
-            };
-            let rest = piece.get(flow.read..).unwrap_or_default();
-            let count = rest.len().min(buffer.len());
-            buffer[..count].copy_from_slice(&rest[..count]);
-            flow.read += count;
-            flow.bytes -= count;
-            if count == rest.len() {
-                flow.pieces.pop_front();
-                flow.read = 0;
-            }
+            let count = flow.take(buffer, Instant::now());
             flow.writer.take().into_iter().for_each(Waker::wake);
             return Poll::Ready(Ok(count));
         }

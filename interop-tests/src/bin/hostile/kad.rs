@@ -9,7 +9,8 @@ use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, PeerId};
 
 use super::protobuf;
-use super::wire::{Stream, read_varint};
+use super::protobuf::read_varint;
+use super::wire::Stream;
 
 /// The protocol, of the DHT of a local network.
 pub(crate) const PROTOCOL: &str = "/ipfs/lan/kad/1.0.0";

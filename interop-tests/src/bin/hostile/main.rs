@@ -4,7 +4,6 @@
 //! stopped, at most [`LONGEST`]. Each process speaks from one address of the loopback network, so that a test says which
 //! attackers share an IP group. `hostile neighbour` fetches as everybody does, prints its times as JSON and ends.
 
-mod bitswap;
 mod blocks;
 mod claims;
 mod crowd;
@@ -17,7 +16,6 @@ mod identify;
 mod idle;
 mod kad;
 mod neighbour;
-mod protobuf;
 mod records;
 mod takers;
 mod wants;
@@ -28,7 +26,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use interop_tests::Failure;
+use interop_tests::{Failure, bitswap, protobuf};
 use libp2p::PeerId;
 use libp2p::multiaddr::{Multiaddr, Protocol};
 

@@ -19,6 +19,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::protobuf::read_varint;
 use super::{Orders, identify};
 
 const MULTISTREAM: &str = "/multistream/1.0.0";
@@ -172,20 +173,6 @@ async fn read_line<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<String> {
     stream.read_exact(&mut line).await?;
     line.pop();
     String::from_utf8(line).map_err(|_| io::ErrorKind::InvalidData.into())
-}
-
-/// A varint, as lengths of frames are.
-pub(crate) async fn read_varint<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<usize> {
-    let mut number = 0;
-    for shift in (0..63).step_by(7) {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).await?;
-        number |= usize::from(byte[0] & 0x7f) << shift;
-        if byte[0] & 0x80 == 0 {
-            return Ok(number);
-        }
-    }
-    Err(io::ErrorKind::InvalidData.into())
 }
 
 async fn drive(

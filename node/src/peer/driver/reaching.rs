@@ -162,10 +162,10 @@ impl Driver {
         let now = Instant::now();
         let reached = self.state.reachable.is_reached(now);
         self.swarm.behaviour_mut().wan.serve(reached && self.serves_dht);
+        for listener in self.state.reachable.unneeded(now) {
+            self.swarm.remove_listener(listener);
+        }
         if reached {
-            for listener in self.state.reachable.relays.keys().copied().collect::<Vec<_>>() {
-                self.swarm.remove_listener(listener);
-            }
             return;
         }
         // One that listens nowhere does not want to be reached.

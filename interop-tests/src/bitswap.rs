@@ -2,13 +2,13 @@
 //!
 //! Spec: <https://specs.ipfs.tech/bitswap-protocol/>.
 
-use super::protobuf;
+use crate::protobuf;
 
 /// The protocol.
-pub(crate) const PROTOCOL: &str = "/ipfs/bitswap/1.2.0";
+pub const PROTOCOL: &str = "/ipfs/bitswap/1.2.0";
 
 /// An entry of a wantlist that asks for the block of a CID, and to be told if it is not there.
-pub(crate) fn want(cid: &[u8]) -> Vec<u8> {
+pub fn want(cid: &[u8]) -> Vec<u8> {
     let mut want = Vec::new();
     protobuf::bytes(1, cid, &mut want);
     protobuf::number(2, 1, &mut want);
@@ -17,7 +17,7 @@ pub(crate) fn want(cid: &[u8]) -> Vec<u8> {
 }
 
 /// An entry of a wantlist that withdraws a want.
-pub(crate) fn cancel(cid: &[u8]) -> Vec<u8> {
+pub fn cancel(cid: &[u8]) -> Vec<u8> {
     let mut cancel = Vec::new();
     protobuf::bytes(1, cid, &mut cancel);
     protobuf::number(3, 1, &mut cancel);
@@ -25,7 +25,7 @@ pub(crate) fn cancel(cid: &[u8]) -> Vec<u8> {
 }
 
 /// A message with these blocks (version 1, raw, sha2-256), with its length before it.
-pub(crate) fn payloads<'a>(blocks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+pub fn payloads<'a>(blocks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut message = Vec::new();
     for data in blocks {
         let mut payload = Vec::new();
@@ -37,7 +37,7 @@ pub(crate) fn payloads<'a>(blocks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8
 }
 
 /// A message that says of each CID that the sender has it, with its length before it.
-pub(crate) fn haves(cids: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
+pub fn haves(cids: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
     let mut message = Vec::new();
     for cid in cids {
         let mut presence = Vec::new();
@@ -48,7 +48,7 @@ pub(crate) fn haves(cids: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
 }
 
 /// A message with a wantlist of these entries, with its length before it; `full` if it replaces what was wanted before.
-pub(crate) fn wantlist(entries: impl IntoIterator<Item = Vec<u8>>, full: bool) -> Vec<u8> {
+pub fn wantlist(entries: impl IntoIterator<Item = Vec<u8>>, full: bool) -> Vec<u8> {
     let mut list = Vec::new();
     for entry in entries {
         protobuf::bytes(1, &entry, &mut list);
@@ -60,7 +60,7 @@ pub(crate) fn wantlist(entries: impl IntoIterator<Item = Vec<u8>>, full: bool) -
 }
 
 /// The blocks in a message.
-pub(crate) fn blocks(message: &[u8]) -> Vec<Vec<u8>> {
+pub fn blocks(message: &[u8]) -> Vec<Vec<u8>> {
     let payloads = protobuf::byte_fields(message)
         .into_iter()
         .filter(|(field, _)| *field == 3);
@@ -71,7 +71,7 @@ pub(crate) fn blocks(message: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// The CID (version 1, raw, sha2-256) of a block that nobody has; another one for each two numbers.
-pub(crate) fn nobodys(round: u64, entry: u64) -> Vec<u8> {
+pub fn nobodys(round: u64, entry: u64) -> Vec<u8> {
     let mut cid = vec![1, 0x55, 0x12, 32];
     cid.extend_from_slice(&[round.to_be_bytes(), entry.to_be_bytes()].concat());
     cid.resize(36, 0);
