@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::lockstep;
-use crate::network::wire::Wire;
+use simulate::network::wire::Wire;
 use crate::truth::{Machine, Series, Truth};
 
 /// Where every peer listens.

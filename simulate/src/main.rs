@@ -8,7 +8,6 @@
 
 mod lockstep;
 mod machine;
-mod network;
 mod preload;
 mod task;
 mod truth;

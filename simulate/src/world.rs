@@ -18,8 +18,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::mpsc;
 
 use crate::machine::{self, Life, Order, PORT};
-use crate::network::Network;
-use crate::network::wire::Wire;
+use simulate::network::Network;
+use simulate::network::wire::Wire;
 use crate::task::Task;
 use crate::truth::{Machine, Series, Truth};
 

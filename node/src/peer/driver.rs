@@ -516,12 +516,19 @@ impl Driver {
                 stats,
                 step,
             } => {
+                let hops = match step.last {
+                    true => self.dht(network).take_hops(id),
+                    false => 0,
+                };
                 match result {
                     QueryResult::Bootstrap(_) => return,
                     QueryResult::StartProviding(Ok(_)) if stats.num_successes() > 0 => {
                         self.state.announced_at = Some(Instant::now());
                     }
                     _ => {}
+                }
+                if step.last {
+                    self.routing.note_walk(stats.num_requests(), stats.num_successes(), hops);
                 }
                 let behaviour = self.swarm.behaviour_mut();
                 let dht = match network {
