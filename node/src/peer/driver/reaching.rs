@@ -112,6 +112,9 @@ impl Driver {
         } = event
         {
             tracing::debug!(%relay, "reached through a relay");
+            self.state.reachable.given(relay);
+            // It may be of no use any more.
+            self.look_whether_reached();
         }
     }
 
@@ -163,7 +166,7 @@ impl Driver {
         let reached = self.state.reachable.is_reached(now);
         self.swarm.behaviour_mut().wan.serve(reached && self.serves_dht);
         if reached {
-            for listener in self.state.reachable.relays.keys().copied().collect::<Vec<_>>() {
+            for listener in self.state.reachable.to_give_up() {
                 self.swarm.remove_listener(listener);
             }
             return;
