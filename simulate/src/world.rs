@@ -18,10 +18,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::mpsc;
 
 use crate::machine::{self, Life, Order, PORT};
-use simulate::network::Network;
-use simulate::network::wire::Wire;
 use crate::task::Task;
 use crate::truth::{Machine, Series, Truth};
+use simulate::network::Network;
+use simulate::network::wire::Wire;
 
 /// The index of the store, in a workspace: sled writes it when it likes.
 const INDEX: &str = "store";

@@ -528,7 +528,8 @@ impl Driver {
                     _ => {}
                 }
                 if step.last {
-                    self.routing.note_walk(stats.num_requests(), stats.num_successes(), hops);
+                    self.routing
+                        .note_walk(stats.num_requests(), stats.num_successes(), hops);
                 }
                 let behaviour = self.swarm.behaviour_mut();
                 let dht = match network {

@@ -24,17 +24,17 @@ const KNOWN_ONE_OF: usize = 50;
 const LEAST_KNOWN: usize = 4;
 /// How many of those a peer is told when it comes.
 const TOLD: usize = 8;
-/// Connections of one peer, and of one that is known to all. Half a megabyte each is what they cost in memory.
-const CONNECTIONS: u32 = 32;
+/// Connections of one peer, and of one that is known to all. Each end of one is 0.2 MB of memory.
+const CONNECTIONS: u32 = 64;
 const CONNECTIONS_OF_KNOWN: u32 = 192;
 /// How long a connection without use stays open.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(20);
 /// Peers that come at the same time.
 const AT_ONCE: usize = 24;
 /// How long a peer may take to become a server of the DHT.
 const JOIN_WITHIN: Duration = Duration::from_secs(300);
-/// After the last one has come: the first refresh of its tables is within this.
-const SETTLE: Duration = Duration::from_secs(25);
+/// After the last one has come: the first refresh of its tables has begun by then.
+const SETTLE: Duration = Duration::from_secs(12);
 
 /// One peer and where it is.
 pub(crate) struct Member {
@@ -85,7 +85,12 @@ impl Crowd {
     fn next_place(&mut self) -> Ipv4Addr {
         let number = self.came as u32;
         self.came += 1;
-        let at = Ipv4Addr::new(20 + (number % 79) as u8, (number / 79 % 256) as u8, (number / 20_224) as u8, 1);
+        let at = Ipv4Addr::new(
+            20 + (number % 79) as u8,
+            (number / 79 % 256) as u8,
+            (number / 20_224) as u8,
+            1,
+        );
         self.network.switch_on(at, false);
         at
     }
@@ -218,7 +223,10 @@ impl Crowd {
 
     /// Peers in the routing table of one of them, on average.
     pub(crate) fn tables(&self) -> f64 {
-        let sizes = self.members.iter().map(|member| member.node.routing().table_sizes().wan);
+        let sizes = self
+            .members
+            .iter()
+            .map(|member| member.node.routing().table_sizes().wan);
         sizes.sum::<usize>() as f64 / self.members.len() as f64
     }
 }

@@ -14,11 +14,12 @@ use crate::crowd::Crowd;
 use crate::report::Cost;
 
 /// Operations under way at the same time.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 /// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Until walks that nobody waits for any more have ended, and are counted.
-const END_OF_WALKS: Duration = Duration::from_secs(12);
+/// Walks that nobody waits for any more go on, and are counted: they have ended when none ends for so long, or after so long.
+const QUIET: Duration = Duration::from_secs(1);
+const END_OF_WALKS: Duration = Duration::from_secs(15);
 
 /// A key, and who said to have what it stands for.
 pub(crate) struct Announced {
@@ -49,7 +50,11 @@ async fn measure<T>(
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    sleep(END_OF_WALKS).await;
+    let (began, mut so_far) = (Instant::now(), None);
+    while so_far != Some(crowd.walked()) && began.elapsed() < END_OF_WALKS {
+        so_far = Some(crowd.walked());
+        sleep(QUIET).await;
+    }
     let times = all.iter().map(|(_, took)| *took).collect();
     let count = all.len();
     let done: Vec<T> = all.into_iter().filter_map(|(done, _)| done).collect();

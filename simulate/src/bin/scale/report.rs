@@ -110,8 +110,10 @@ impl Report {
 
     /// Whether 99 of 100 did, of each kind.
     pub(crate) fn succeeded(&self) -> bool {
-        let all = self.costs.iter();
-        all.clone().all(|cost| 100 * cost.succeeded >= SUCCEED * cost.count) && self.costs.len() == all.count()
+        let operations = self.costs.iter().map(|cost| (cost.succeeded, cost.count));
+        let found = self.swept.iter().map(Swept::found);
+        let mut all = operations.chain(found);
+        all.all(|(succeeded, count)| 100 * succeeded >= SUCCEED * count)
     }
 }
 
@@ -144,6 +146,9 @@ fn tell(what: &impl fmt::Display) {
 /// Memory of this process, in bytes; 0 where that cannot be read.
 pub(crate) fn resident() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    let pages = text
+        .split_whitespace()
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or(0) * 4096
 }

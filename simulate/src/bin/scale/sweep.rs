@@ -33,6 +33,13 @@ pub(crate) struct Swept {
     sampled: usize,
 }
 
+impl Swept {
+    /// How many of the keys that were looked for afterwards were found, and how many those are.
+    pub(crate) fn found(&self) -> (usize, usize) {
+        (self.found, self.sampled)
+    }
+}
+
 impl fmt::Display for Swept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
