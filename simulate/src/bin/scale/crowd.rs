@@ -251,3 +251,13 @@ fn add(sum: &mut Walked, more: Walked) {
     sum.answered += more.answered;
     sum.hops += more.hops;
 }
+
+/// Memory of this process, in bytes; 0 where that cannot be read.
+pub(crate) fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text
+        .split_whitespace()
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * 4096
+}

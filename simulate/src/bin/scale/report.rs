@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use odf_node::routing::Walked;
 
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, resident};
 use crate::sweep::Swept;
 
 /// Of a hundred operations so many have to succeed.
@@ -141,14 +141,4 @@ impl fmt::Display for Report {
 #[allow(clippy::print_stderr)]
 fn tell(what: &impl fmt::Display) {
     eprintln!("{what}");
-}
-
-/// Memory of this process, in bytes; 0 where that cannot be read.
-pub(crate) fn resident() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = text
-        .split_whitespace()
-        .nth(1)
-        .and_then(|pages| pages.parse::<u64>().ok());
-    pages.unwrap_or(0) * 4096
 }

@@ -8,8 +8,7 @@ use odf_node::peer::Node;
 use odf_node::store::{Store, StoreOptions};
 use tokio::time::{Instant, sleep};
 
-use crate::crowd::Crowd;
-use crate::report::resident;
+use crate::crowd::{Crowd, resident};
 
 /// Keys that are put into the schedule in one call.
 const AT_ONCE: usize = 50_000;
