@@ -38,7 +38,7 @@ pub use arrivals::Arrivals;
 use command::{Command, MAX_ANSWERS_WAITING, Walk};
 pub use command::{DialError, PeerInfo, Provider, Reachability};
 pub use network::Network;
-pub use provided::{Provided, Strategy, Swept, UnknownStrategy};
+pub use provided::{Provided, Strategy, Swept, UnknownStrategy, Walked};
 use schedule::{LAN_ONLY_INTERVAL, RETRY_INTERVAL, Schedule};
 pub(crate) use signs::{Expected, Signs};
 
@@ -107,6 +107,7 @@ pub struct Routing {
     /// Says that keys were added that nobody waits for.
     added: Arc<Notify>,
     swept: Arc<Mutex<Swept>>,
+    walked: Arc<Mutex<Walked>>,
     local: PeerId,
     expected: Expected,
     signs: watch::Receiver<Signs>,
@@ -132,6 +133,7 @@ impl Routing {
             strategy,
             added: Arc::default(),
             swept: Arc::default(),
+            walked: Arc::default(),
             local,
             expected,
             signs,
@@ -270,6 +272,20 @@ impl Routing {
             behind,
             done: *lock(&self.swept),
         })
+    }
+
+    /// What walks have cost since the start.
+    pub fn walked(&self) -> Walked {
+        *lock(&self.walked)
+    }
+
+    /// Notes what a walk has cost that is over.
+    pub(crate) fn note_walk(&self, messages: u32, answered: u32, hops: u32) {
+        let mut walked = lock(&self.walked);
+        walked.walks += u64::from(hops > 0);
+        walked.messages += u64::from(messages);
+        walked.answered += u64::from(answered);
+        walked.hops += u64::from(hops);
     }
 
     /// Which blocks of what is announced here others are to be told of.

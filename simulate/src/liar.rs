@@ -22,9 +22,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, interval_at};
 
 use crate::machine::PORT;
-use crate::network::Network;
-use crate::network::wire::Wire;
 use lies::Lies;
+use simulate::network::Network;
+use simulate::network::wire::Wire;
 
 /// How often it puts what is false on all machines that it is connected with.
 const PUTS_EVERY: Duration = Duration::from_secs(15);

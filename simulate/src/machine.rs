@@ -30,8 +30,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::lockstep;
-use crate::network::wire::Wire;
 use crate::truth::{Machine, Series, Truth};
+use simulate::network::wire::Wire;
 
 /// Where every peer listens.
 pub(crate) const PORT: u16 = 4001;

@@ -9,7 +9,6 @@
 mod liar;
 mod lockstep;
 mod machine;
-mod network;
 mod preload;
 mod task;
 mod truth;

@@ -5,7 +5,7 @@
 
 mod flow;
 mod stream;
-pub(crate) mod wire;
+pub mod wire;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -31,7 +31,7 @@ type Arrival = (Ipv4Addr, u16, Half);
 
 /// The network. Clones are the same one.
 #[derive(Clone)]
-pub(crate) struct Network(Arc<Mutex<State>>);
+pub struct Network(Arc<Mutex<State>>);
 
 struct State {
     random: StdRng,
@@ -71,7 +71,7 @@ enum Attempt {
 
 impl Network {
     /// One without machines, on which chance follows `seed`.
-    pub(crate) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
             random: StdRng::seed_from_u64(seed),
             began: Instant::now(),
@@ -90,14 +90,14 @@ impl Network {
     }
 
     /// A machine is switched on.
-    pub(crate) fn switch_on(&self, at: Ipv4Addr, is_behind_router: bool) {
+    pub fn switch_on(&self, at: Ipv4Addr, is_behind_router: bool) {
         let mut state = self.state();
         let host = state.hosts.entry(at).or_default();
         (host.is_on, host.is_behind_router) = (true, is_behind_router);
     }
 
     /// Its program ended, by itself or not: nobody listens, and its system closes every connection. What was sent before arrives.
-    pub(crate) fn end_program(&self, at: Ipv4Addr) {
+    pub fn end_program(&self, at: Ipv4Addr) {
         let mut state = self.state();
         let Some(host) = state.hosts.get_mut(&at) else {
             return;
@@ -116,7 +116,7 @@ impl Network {
     }
 
     /// Its power is cut: from one moment to the next it says nothing.
-    pub(crate) fn cut_power(&self, at: Ipv4Addr) {
+    pub fn cut_power(&self, at: Ipv4Addr) {
         if let Some(host) = self.state().hosts.get_mut(&at) {
             host.listeners.clear();
             host.is_on = false;
@@ -125,23 +125,23 @@ impl Network {
     }
 
     /// From now on nothing gets through between those of different numbers; who is not named is on side 0.
-    pub(crate) fn cut(&self, sides: impl IntoIterator<Item = (Ipv4Addr, u32)>) {
+    pub fn cut(&self, sides: impl IntoIterator<Item = (Ipv4Addr, u32)>) {
         self.state().sides = sides.into_iter().collect();
         self.wake_all();
     }
 
     /// Everybody reaches everybody again.
-    pub(crate) fn heal(&self) {
+    pub fn heal(&self) {
         self.cut([]);
     }
 
     /// Of a thousand pieces of data so many come late from now on.
-    pub(crate) fn lose(&self, of_a_thousand: u32) {
+    pub fn lose(&self, of_a_thousand: u32) {
         self.state().lost = of_a_thousand;
     }
 
     /// How many pieces of data were sent so far.
-    pub(crate) fn sent(&self) -> u64 {
+    pub fn sent(&self) -> u64 {
         self.state().sent
     }
 

@@ -20,10 +20,10 @@ use tokio::sync::mpsc;
 use crate::liar::Liar;
 use crate::lockstep;
 use crate::machine::{self, Life, Order, PORT};
-use crate::network::Network;
-use crate::network::wire::Wire;
 use crate::task::Task;
 use crate::truth::{Machine, Series, Truth};
+use simulate::network::Network;
+use simulate::network::wire::Wire;
 
 /// The index of the store, in a workspace: sled writes it when it likes, but for the sorted files, which go through the disk.
 const INDEX: &str = "store";

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod lockstep;
+mod scale;
 
 use std::process::{Command, Output};
 

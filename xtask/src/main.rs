@@ -8,6 +8,7 @@ mod bench;
 mod cargo;
 mod check;
 mod peers;
+mod scale;
 mod soak;
 mod test;
 
@@ -31,6 +32,12 @@ cargo xtask TASK
   soak [MINUTES]   eight nodes that publish, follow and pull for half an hour; fails when one of them grows
   simulate --seed N --days D [--seeds COUNT] [--forget-syncs] [-v]   twelve machines for so many days of their time, in
                    one process a seed; fails when something is lost, shown unverified or goes back; a seed that failed is the same run again
+  scale [OPTION]...  very many peers in one process each time, over a network in memory, with churn: hops, messages, time, success
+      --nodes LIST   how many peers (100,1000,5000; some 0.2 GB for each hundred connections, see docs/scale.md)
+      --operations N of each kind (200)
+      --sweep KEYS   and so many keys of one peer announced region by region
+      --keep         writes docs/scale/; --draw only draws what was kept
+      --output json  a line for each number of peers
   check            what the tree looks like (crates, arrows, circles), then formatting, lints and documentation, as
                    CI checks them
 ";
@@ -50,6 +57,7 @@ fn main() -> ExitCode {
         "test" => test::run_tests(rest),
         "bench" => bench::run(rest),
         "soak" => soak::run(rest),
+        "scale" => scale::run(rest),
         "simulate" => cargo::release_binary()
             .and_then(|_| cargo::built("simulate"))
             .and_then(|program| cargo::run(Command::new(program).args(rest))),

@@ -319,9 +319,8 @@ impl Driver {
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event),
-            SwarmEvent::NewListenAddr { address, listener_id } => {
+            SwarmEvent::NewListenAddr { address, .. } => {
                 tracing::debug!(%address, "listening");
-                self.state.reachable.granted(listener_id);
                 self.have_dialled_back(&address);
                 if self.public && reach(&address) > Reach::Loopback {
                     // A relay offers nothing while it knows no address of its own that others reach, and this is one.
@@ -517,12 +516,20 @@ impl Driver {
                 stats,
                 step,
             } => {
+                let hops = match step.last {
+                    true => self.dht(network).take_hops(id),
+                    false => 0,
+                };
                 match result {
                     QueryResult::Bootstrap(_) => return,
                     QueryResult::StartProviding(Ok(_)) if stats.num_successes() > 0 => {
                         self.state.announced_at = Some(Instant::now());
                     }
                     _ => {}
+                }
+                if step.last {
+                    self.routing
+                        .note_walk(stats.num_requests(), stats.num_successes(), hops);
                 }
                 let behaviour = self.swarm.behaviour_mut();
                 let dht = match network {

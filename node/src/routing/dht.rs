@@ -6,6 +6,7 @@
 //! nobody can make us dial inside our own network. libp2p's behaviour has neither rule, hence this wrapper. What others ask
 //! passes the [desk](super::desk) before it reaches libp2p.
 
+mod hops;
 mod requests;
 
 use std::collections::HashSet;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
-use libp2p::kad::{self, BucketInserts, Caching, K_VALUE, Mode, StoreInserts};
+use libp2p::kad::{self, BucketInserts, Caching, K_VALUE, Mode, QueryId, StoreInserts};
 use libp2p::swarm::behaviour::{ExternalAddrConfirmed, ExternalAddrExpired};
 use libp2p::swarm::{
     CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
@@ -26,6 +27,7 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
+use self::hops::Hops;
 use super::desk::{Desk, FromPeer, Offered, Outcome, Request, ToPeer, refusal};
 use super::network::{Network, PROVIDER_TTL};
 use super::records::Records;
@@ -52,6 +54,7 @@ pub(crate) struct Dht {
     desk: Desk,
     /// What is to be told to connections before anything else.
     refusals: VecDeque<(PeerId, ConnectionId, ToPeer)>,
+    hops: Hops,
 }
 
 impl Dht {
@@ -91,6 +94,7 @@ impl Dht {
             active: HashSet::new(),
             desk: Desk::new(),
             refusals: VecDeque::new(),
+            hops: Hops::default(),
         }
     }
 
@@ -174,6 +178,11 @@ impl Dht {
     /// The connections on which somebody asked or answered something since this was last called.
     pub(crate) fn take_active(&mut self) -> HashSet<ConnectionId> {
         std::mem::take(&mut self.active)
+    }
+
+    /// How many answers led a walk, which is over, to the one who answered closest to its key; 0 if nobody answered.
+    pub(crate) fn take_hops(&mut self, walk: QueryId) -> u32 {
+        self.hops.ends(walk)
     }
 
     /// Peers in the routing table.
@@ -318,7 +327,22 @@ impl NetworkBehaviour for Dht {
                 };
                 self.desk.take(request, Instant::now());
             }
-            answer => self.kad.on_connection_handler_event(peer, connection, answer),
+            answer => {
+                match &answer {
+                    FromPeer::FindNodeRes { closer_peers, query_id }
+                    | FromPeer::GetProvidersRes {
+                        closer_peers, query_id, ..
+                    }
+                    | FromPeer::GetRecordRes {
+                        closer_peers, query_id, ..
+                    } => {
+                        let named = closer_peers.iter().map(|peer| peer.node_id);
+                        self.hops.answers(*query_id, &peer, named);
+                    }
+                    _ => {}
+                }
+                self.kad.on_connection_handler_event(peer, connection, answer);
+            }
         }
     }
 
@@ -339,7 +363,17 @@ impl NetworkBehaviour for Dht {
                 event,
             });
         }
-        self.kad.poll(cx)
+        let polled = self.kad.poll(cx);
+        if let Poll::Ready(ToSwarm::NotifyHandler { peer_id, event, .. }) = &polled {
+            match event {
+                ToPeer::FindNodeReq { key, query_id } => self.hops.asks(*query_id, *peer_id, key),
+                ToPeer::GetProvidersReq { key, query_id } | ToPeer::GetRecord { key, query_id } => {
+                    self.hops.asks(*query_id, *peer_id, key.as_ref());
+                }
+                _ => {}
+            }
+        }
+        polled
     }
 }
 

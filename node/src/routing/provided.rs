@@ -71,3 +71,17 @@ pub struct Swept {
     /// Keys that were sent, counted for each peer.
     pub messages: u64,
 }
+
+/// What walks of this peer cost since its start: questions to a DHT, and announcements and records that were put. Those by which
+/// it looks after its own tables are not among them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Walked {
+    /// Walks that somebody answered.
+    pub walks: u64,
+    /// Messages to other peers, of all walks.
+    pub messages: u64,
+    /// Of these, such as were answered or needed no answer.
+    pub answered: u64,
+    /// How many answers, one after another, led to the one who answered closest to the key: the sum over [`Self::walks`].
+    pub hops: u64,
+}

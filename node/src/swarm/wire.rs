@@ -1,17 +1,88 @@
 //! What lies between a socket and its encryption: reads of many frames at once.
 //!
 //! Noise of libp2p reads 8 KiB at a time from what it is given, a system call each. Through a buffer it takes from memory
-//! what the kernel had for it in one go.
+//! what the kernel had for it in one go. The buffer grows on connections on which much arrives: most carry a question now and
+//! then, and a peer has hundreds.
 
-use futures::io::{AsyncRead, AsyncWrite, BufReader};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::io::{AsyncRead, AsyncWrite};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo};
 
-/// What is read from a socket at once. Memory that was never read into is not resident.
-const READ_BYTES: usize = 256 << 10;
+/// What is read from a socket at once in the beginning, and at most. What fills it once has it grow.
+const FIRST_READ_BYTES: usize = 4 << 10;
+const LARGEST_READ_BYTES: usize = 256 << 10;
+/// By how much it grows.
+const GROWTH: usize = 4;
 
 /// An upgrade to an encrypted connection, which reads from its socket through a buffer.
 #[derive(Debug, Clone)]
 pub(super) struct Buffered<U>(pub(super) U);
+
+/// A socket, and what was read from it at once.
+pub(super) struct Reader<S> {
+    socket: S,
+    buffer: Vec<u8>,
+    /// The part of it that was not taken yet.
+    from: usize,
+    to: usize,
+}
+
+impl<S> Reader<S> {
+    fn new(socket: S) -> Self {
+        Self {
+            socket,
+            buffer: vec![0; FIRST_READ_BYTES],
+            from: 0,
+            to: 0,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Reader<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.from == this.to {
+            if this.to == this.buffer.len() && this.buffer.len() < LARGEST_READ_BYTES {
+                this.buffer = vec![0; GROWTH * this.buffer.len()];
+            }
+            (this.from, this.to) = (0, 0);
+            this.to = ready!(Pin::new(&mut this.socket).poll_read(cx, &mut this.buffer))?;
+        }
+        let waiting = this.buffer.get(this.from..this.to).unwrap_or_default();
+        let count = waiting.len().min(into.len());
+        let (Some(into), Some(waiting)) = (into.get_mut(..count), waiting.get(..count)) else {
+            return Poll::Ready(Ok(0));
+        };
+        into.copy_from_slice(waiting);
+        this.from += count;
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Reader<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, pieces)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_close(cx)
+    }
+}
 
 impl<U: UpgradeInfo> UpgradeInfo for Buffered<U> {
     type Info = U::Info;
@@ -22,26 +93,45 @@ impl<U: UpgradeInfo> UpgradeInfo for Buffered<U> {
     }
 }
 
-impl<C: AsyncRead + AsyncWrite, U: InboundConnectionUpgrade<BufReader<C>>> InboundConnectionUpgrade<C> for Buffered<U> {
+impl<C, U: InboundConnectionUpgrade<Reader<C>>> InboundConnectionUpgrade<C> for Buffered<U> {
     type Output = U::Output;
     type Error = U::Error;
     type Future = U::Future;
 
     fn upgrade_inbound(self, socket: C, info: Self::Info) -> Self::Future {
-        self.0
-            .upgrade_inbound(BufReader::with_capacity(READ_BYTES, socket), info)
+        self.0.upgrade_inbound(Reader::new(socket), info)
     }
 }
 
-impl<C: AsyncRead + AsyncWrite, U: OutboundConnectionUpgrade<BufReader<C>>> OutboundConnectionUpgrade<C>
-    for Buffered<U>
-{
+impl<C, U: OutboundConnectionUpgrade<Reader<C>>> OutboundConnectionUpgrade<C> for Buffered<U> {
     type Output = U::Output;
     type Error = U::Error;
     type Future = U::Future;
 
     fn upgrade_outbound(self, socket: C, info: Self::Info) -> Self::Future {
-        self.0
-            .upgrade_outbound(BufReader::with_capacity(READ_BYTES, socket), info)
+        self.0.upgrade_outbound(Reader::new(socket), info)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::io::{AsyncReadExt as _, Cursor};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_buffer_grows_with_what_arrives_and_gives_it_as_it_was() {
+        let bytes: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
+        let mut reader = Reader::new(Cursor::new(bytes.clone()));
+        let mut first = [0; 3];
+        reader.read_exact(&mut first).await.unwrap();
+        assert_eq!(reader.buffer.len(), FIRST_READ_BYTES);
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).await.unwrap();
+        assert!([&first[..], &rest].concat() == bytes);
+        assert_eq!(reader.buffer.len(), LARGEST_READ_BYTES, "and no more");
+        let mut quiet = Reader::new(Cursor::new(vec![7; FIRST_READ_BYTES - 1]));
+        quiet.read_to_end(&mut Vec::new()).await.unwrap();
+        assert_eq!(quiet.buffer.len(), FIRST_READ_BYTES);
     }
 }

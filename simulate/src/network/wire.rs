@@ -21,7 +21,7 @@ use super::{Arrival, Attempt, Network};
 const MAX_WAITING: usize = 64;
 
 /// What the programs of one machine make connections by.
-pub(crate) struct Wire {
+pub struct Wire {
     network: Network,
     at: Ipv4Addr,
     listeners: SelectAll<Listener>,
@@ -41,7 +41,7 @@ type Event = TransportEvent<Ready<io::Result<Bytes>>, io::Error>;
 
 impl Wire {
     /// Those of the machine at this address.
-    pub(crate) fn new(network: Network, at: Ipv4Addr) -> Self {
+    pub fn new(network: Network, at: Ipv4Addr) -> Self {
         Self {
             network,
             at,
@@ -52,12 +52,12 @@ impl Wire {
     }
 
     /// One that leads nowhere.
-    pub(crate) fn dead() -> Self {
+    pub fn dead() -> Self {
         Self::new(Network::new(0), Ipv4Addr::UNSPECIFIED)
     }
 
     /// In the form that a peer takes.
-    pub(crate) fn streams(self) -> ByteStreams {
+    pub fn streams(self) -> ByteStreams {
         self.boxed()
     }
 }

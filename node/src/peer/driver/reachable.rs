@@ -44,8 +44,8 @@ pub(super) struct Reachable {
     pub(super) failed: bool,
     offers: HashMap<PeerId, Multiaddr>,
     pub(super) relays: HashMap<ListenerId, PeerId>,
-    /// Those of them that the relay has said yes to.
-    granted: HashSet<ListenerId>,
+    /// Those of them that have given the place.
+    given: HashSet<PeerId>,
     refused: HashMap<PeerId, Instant>,
     suggested: HashSet<Multiaddr>,
     /// Which of two relays comes first is for chance to say: ids can be made to come before others.
@@ -92,6 +92,18 @@ impl Reachable {
         }
     }
 
+    /// A relay has given the place that it was asked for.
+    pub(super) fn given(&mut self, relay: PeerId) {
+        self.given.insert(relay);
+    }
+
+    /// The places at relays that can be given up. One that was only asked for has to be answered first: libp2p panics at a place
+    /// that is given when nobody listens there any more.
+    pub(super) fn to_give_up(&self) -> Vec<ListenerId> {
+        let given = self.relays.iter().filter(|(_, relay)| self.given.contains(relay));
+        given.map(|(listener, _)| *listener).collect()
+    }
+
     /// The next relay to take a place at.
     pub(super) fn wanted(&self, now: Instant) -> Option<(PeerId, Multiaddr)> {
         let waited = |since: Instant| now.saturating_duration_since(since) >= PATIENCE;
@@ -123,24 +135,10 @@ impl Reachable {
         self.suggested.len() < MAX_SUGGESTED && self.suggested.insert(address.clone())
     }
 
-    /// A listener has an address: if it is a place at a relay, the relay has granted it.
-    pub(super) fn granted(&mut self, listener: ListenerId) {
-        if self.relays.contains_key(&listener) {
-            self.granted.insert(listener);
-        }
-    }
-
-    /// Places at relays that are to be given up. One that is still asked for is not: libp2p-relay 0.22 panics when the relay
-    /// grants what was given up meanwhile.
-    pub(super) fn unneeded(&self, now: Instant) -> Vec<ListenerId> {
-        let is_reached = self.is_reached(now);
-        self.granted.iter().copied().filter(|_| is_reached).collect()
-    }
-
     /// A listener has ended. Returns the relay that it was a place at.
     pub(super) fn closed(&mut self, listener: ListenerId, now: Instant) -> Option<PeerId> {
         let peer = self.relays.remove(&listener)?;
-        self.granted.remove(&listener);
+        self.given.remove(&peer);
         self.refused
             .retain(|_, at| now.saturating_duration_since(*at) < REFUSED_FOR);
         // As many as there are offers in that time.
@@ -182,6 +180,12 @@ mod tests {
         assert_eq!(reachable.closed(listener, later), Some(lost));
         let (next, _) = reachable.wanted(later).unwrap();
         assert!(!taken.contains(&next), "the one that ended is left alone");
+        let (listener, left) = reachable.relays.iter().next().map(|(id, peer)| (*id, *peer)).unwrap();
+        assert!(reachable.to_give_up().is_empty(), "it has not answered yet");
+        reachable.given(lost);
+        assert!(reachable.to_give_up().is_empty(), "that is another one");
+        reachable.given(left);
+        assert_eq!(reachable.to_give_up(), [listener]);
         reachable.came_in(later);
         assert!(reachable.is_reached(later) && reachable.wanted(later).is_none());
         let much_later = later + REACHED_FOR;
@@ -203,24 +207,6 @@ mod tests {
         assert_eq!(reachable.wanted(now).map(|(peer, _)| peer), Some(other));
         reachable.gone(&other);
         assert_eq!(reachable.wanted(now).map(|(peer, _)| peer), Some(twin));
-    }
-
-    #[test]
-    fn a_place_that_is_still_asked_for_is_not_given_up() {
-        let now = Instant::now();
-        let mut reachable = Reachable::default();
-        let [granted, asked_for, not_a_place] = [(); 3].map(|()| ListenerId::next());
-        for listener in [granted, asked_for] {
-            reachable.relays.insert(listener, PeerId::random());
-        }
-        reachable.granted(granted);
-        reachable.granted(not_a_place);
-        assert_eq!(reachable.unneeded(now), []);
-        reachable.came_in(now);
-        assert_eq!(reachable.unneeded(now), [granted]);
-        reachable.granted(asked_for);
-        assert!(reachable.closed(granted, now).is_some());
-        assert_eq!(reachable.unneeded(now), [asked_for]);
     }
 
     #[test]

@@ -112,6 +112,9 @@ impl Driver {
         } = event
         {
             tracing::debug!(%relay, "reached through a relay");
+            self.state.reachable.given(relay);
+            // It may be of no use any more.
+            self.look_whether_reached();
         }
     }
 
@@ -162,10 +165,10 @@ impl Driver {
         let now = Instant::now();
         let reached = self.state.reachable.is_reached(now);
         self.swarm.behaviour_mut().wan.serve(reached && self.serves_dht);
-        for listener in self.state.reachable.unneeded(now) {
-            self.swarm.remove_listener(listener);
-        }
         if reached {
+            for listener in self.state.reachable.to_give_up() {
+                self.swarm.remove_listener(listener);
+            }
             return;
         }
         // One that listens nowhere does not want to be reached.
