@@ -248,9 +248,8 @@ mod tests {
         for at in [HERE, THERE] {
             network.switch_on(at, false);
         }
-        let mut state = network.state();
-        state.hosts.get_mut(&THERE).unwrap().listeners.insert(1, sender);
-        drop(state);
+        let listens = |state: &mut State| state.hosts.get_mut(&THERE).unwrap().listeners.insert(1, sender);
+        listens(&mut network.state());
         let Attempt::Through(_, near) = network.connect(HERE, THERE, 1) else {
             panic!("nobody listens");
         };
