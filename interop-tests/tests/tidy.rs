@@ -5,7 +5,6 @@ use interop_tests::structure::{Source, Tree};
 use interop_tests::{Outcome, repository};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
 /// A source file over this many lines is reported.
 const LONG: usize = 600;

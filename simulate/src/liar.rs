@@ -32,12 +32,15 @@ const PUTS_EVERY: Duration = Duration::from_secs(15);
 const NOWHERE: Ipv4Addr = Ipv4Addr::new(121, 41, 7, 9);
 const DHT: StreamProtocol = StreamProtocol::new("/ipfs/kad/1.0.0");
 
+/// How the thread of a life is told to end, and what it has to say then.
+type Life = (oneshot::Sender<()>, JoinHandle<Result<(), String>>);
+
 /// The liar, over all its lives.
 pub(crate) struct Liar {
     at: Ipv4Addr,
     key: Keypair,
     lies: Lies,
-    life: Option<(oneshot::Sender<()>, JoinHandle<Result<(), String>>)>,
+    life: Option<Life>,
 }
 
 #[derive(NetworkBehaviour)]

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use interop_tests::{Failure, Outcome};
+use interop_tests::{Failure, Outcome, repository};
 use serde_json::Value;
 
 use crate::cargo;
@@ -128,7 +128,7 @@ fn print_table(measured: &Value) {
 }
 
 fn directory() -> PathBuf {
-    cargo::root().join("docs/scale")
+    repository().join("docs/scale")
 }
 
 /// What was measured and kept, by the number of peers.

@@ -5,7 +5,6 @@
 //! number: `NAME1` is the same name wherever it stands, and `HASH2` the same block.
 
 use std::fs;
-use std::path::PathBuf;
 
 use interop_tests::process::Finished;
 use interop_tests::terminal::{self, Messages};
