@@ -15,7 +15,6 @@ pub mod dag;
 pub mod exchange;
 pub mod fetch;
 pub mod gateway;
-mod heap;
 pub mod ipns;
 pub mod keystore;
 pub mod peer;

@@ -98,7 +98,7 @@ pub(crate) fn serve(session: &Session, gateway: Option<Gateway>, io: &mut Io) ->
     served
 }
 
-/// Has the system get back, ten seconds later, what is free again: otherwise a thread does that with its own, when it next
+/// Has the system get back, a second later, what is free again: otherwise a thread does that with its own, when it next
 /// takes some, and those of a node are idle for hours.
 fn give_memory_back() {
     if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {

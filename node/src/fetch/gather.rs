@@ -13,7 +13,6 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use super::error::FetchError;
 use super::fetcher::Fetcher;
 use crate::block::{Block, Cid};
-use crate::heap;
 use crate::store::Store;
 
 /// How many blocks one operation asks for at once. With leaves of 1 MiB this is also its memory, in MiB.
@@ -64,7 +63,6 @@ type Job<T> = Fuse<BoxFuture<'static, Result<T, FetchError>>>;
 /// # Errors
 /// The first failure. What had arrived is kept.
 pub(super) async fn gather<W: Walk>(fetcher: &Fetcher, walk: &mut W, in_flight: usize) -> Result<(), FetchError> {
-    heap::keep_freed();
     let mut looking: Job<Looked<W::Item>> = Fuse::terminated();
     let mut keeping: Job<Kept<W::Item>> = Fuse::terminated();
     let mut missing = VecDeque::new();

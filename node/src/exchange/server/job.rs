@@ -7,7 +7,6 @@ use libp2p::PeerId;
 
 use crate::block::{self, Block};
 use crate::exchange::message::WantKind;
-use crate::heap;
 use crate::store::{Blocks, StoreError};
 
 /// A wanted presence of a block this small is answered with the block.
@@ -54,7 +53,6 @@ impl Job {
     /// Reads the store until the message is full or the time is up; at least one want is looked up. A store error is
     /// logged and answered like a missing block, so that the peer asks elsewhere.
     pub(in crate::exchange) fn run(self, store: &dyn Blocks) -> Answered {
-        heap::keep_freed();
         let began = Instant::now();
         let (mut answers, mut bytes) = (Vec::with_capacity(self.wants.len()), 0);
         for (cid, kind) in &self.wants {
