@@ -257,7 +257,9 @@ fn one_task_owns_the_swarm() -> Outcome {
 fn only_the_command_line_reads_the_environment_or_prints() -> Outcome {
     let mut faults = Vec::new();
     for source in sources()?.iter().filter(|source| !source.is_test) {
-        if !(source.path.starts_with("node/src/") || source.path.starts_with("odf/")) {
+        let is_library = source.path.starts_with("node/src/") || source.path.starts_with("odf/");
+        // The data that tests have.
+        if !is_library || source.path.starts_with("odf/reference/") {
             continue;
         }
         for (n, line) in source.lines() {
