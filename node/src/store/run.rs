@@ -6,7 +6,8 @@
 //! |---|---|
 //! | n × 4096 | entries in the order of their keys, in blocks |
 //! | m | fences: for each block what its first key begins with, enough of it to come behind the last key of the block before; of the first block the whole first key; then the last key of the run. Each is its length (u16) and its bytes. There are none without blocks |
-//! | 76 | `index run v3\r\n\0\xf0`, then little endian: identity, first and last number, generation, entries, tombstones (u64 each), n, crc32 of the fences, crc32 of these bytes up to here (u32 each) |
+//! | k × 32 | the [filter](filter) of its keys: eight words (u32) for each of its blocks; k is as large as the writer chose |
+//! | 76 | `index run v4\r\n\0\xf0`, then little endian: identity, first and last number, generation, entries, tombstones (u64 each), n, crc32 of the fences and the filter, crc32 of these bytes up to here (u32 each) |
 //!
 //! A block is the crc32 of what follows (u32), the number of its entries (u16), then the entries; zeros up to its end. An entry
 //! never lies in two blocks. Its first entry is the lengths of key and value, key and value. Each other one is five lengths and
@@ -15,8 +16,8 @@
 //! A length below 128 is one byte, any other two: the low seven bits with the eighth set, then the rest. A value without bytes
 //! is a tombstone: it hides the entries of older runs.
 //!
-//! Earlier versions wrote `v2`, where each entry is the lengths of key and value (u16 each), key and value, and before that
-//! `v1`, with for fences the first 8 bytes of the first key of each block, with zeros if it is shorter. Such runs are read,
+//! Earlier versions wrote `v3`, without a filter, before that `v2`, where each entry is the lengths of key and value (u16 each),
+//! key and value, and before that `v1`, with for fences the first 8 bytes of the first key of each block, with zeros if it is shorter. Such runs are read,
 //! until they are merged.
 //!
 //! What a run says of itself, and that it is whole but for its blocks, is checked when it is opened, each block when it is
@@ -26,6 +27,7 @@ use std::{fs::File, io::ErrorKind, os::unix::fs::FileExt as _, path::Path, sync:
 
 mod block;
 mod fences;
+mod filter;
 mod form;
 mod writer;
 
@@ -37,6 +39,7 @@ pub(super) use self::{
 use self::{
     block::Entries,
     fences::Fences,
+    filter::Filter,
     form::{BLOCK_BYTES, BLOCKS_AT_ONCE, FOOTER_BYTES, Footer, Form},
 };
 use super::{error::StoreError, guard::Guard, handles};
@@ -52,6 +55,7 @@ pub(super) struct Run {
     pub(super) blocks: u32,
     bytes: u64,
     fences: Fences,
+    filter: Filter,
 }
 
 impl Run {
@@ -82,14 +86,17 @@ impl Run {
         let Some(footer) = Footer::decode(&footer) else {
             return Err(damaged("its end is damaged"));
         };
-        let Some(len) = footer.fences_bytes(body) else {
+        let Some(len) = footer.resident_bytes(body) else {
             return Err(damaged("it is not as long as it says"));
         };
-        let mut fences = vec![0; len];
-        read(&mut fences, body - len as u64)?;
-        let is_whole = crc32fast::hash(&fences) == footer.fences;
-        let fences = Fences::decode(footer.form, footer.blocks, &fences);
-        let Some(fences) = fences.filter(|_| is_whole) else {
+        let mut resident = vec![0; len];
+        read(&mut resident, body - len as u64)?;
+        let decode = || {
+            let (fences, behind) = Fences::decode(footer.form, footer.blocks, &resident)?;
+            Some((fences, Filter::decode(identity, behind)?))
+        };
+        let is_whole = crc32fast::hash(&resident) == footer.resident;
+        let Some((fences, filter)) = is_whole.then(decode).flatten() else {
             return Err(damaged("its fences are damaged"));
         };
         let label = footer.label;
@@ -99,6 +106,7 @@ impl Run {
         Ok(Self {
             guard: guard.clone(),
             fences,
+            filter,
             file,
             form: footer.form,
             label,
@@ -119,7 +127,8 @@ impl Run {
     /// # Errors
     /// [`StoreError::IndexDamaged`] if the block is damaged, or it cannot be read.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(mut at) = self.fences.block_for(key) else {
+        let block = self.filter.may_have(key).then(|| self.fences.block_for(key)).flatten();
+        let Some(mut at) = block else {
             return Ok(None);
         };
         let mut block = [0; BLOCK_BYTES];

@@ -352,7 +352,8 @@ impl Tiers {
         };
         let sources = merging.iter().rev().map(|run| Box::new(run.cursor()) as Source<'_>);
         let mut merged = Merged::of(sources.collect())?;
-        let run = self.write(label, stay.is_empty(), || merged.next())?;
+        let entries = merging.iter().map(|run| run.entries).sum();
+        let run = self.write(label, stay.is_empty(), entries, || merged.next())?;
         self.set_runs(stay.iter().cloned().chain([run]).collect());
         for old in merging {
             // One that stays is within the new one, and goes when the store is opened.
@@ -364,15 +365,16 @@ impl Tiers {
         Ok(true)
     }
 
-    /// Writes a run; with `is_oldest` there is nothing that its tombstones could hide.
+    /// Writes a run of so many entries at most; with `is_oldest` there is nothing that its tombstones could hide.
     fn write(
         &self,
         label: Label,
         is_oldest: bool,
+        entries: u64,
         mut next: impl FnMut() -> Result<Option<Pair>, StoreError>,
     ) -> Result<Arc<Run>, StoreError> {
         let mut write = || {
-            let mut writer = Writer::begin(&self.disk, &self.dir, label)?;
+            let mut writer = Writer::begin(&self.disk, &self.dir, label, entries)?;
             while let Some((key, value)) = next()? {
                 if !(is_oldest && value.is_empty()) {
                     writer.push(&key, &value)?;
@@ -421,7 +423,7 @@ impl Fold<'_> {
             };
             tiers.disk.create_dirs(&tiers.dir, Access::Owner)?;
             let mut entries = self.entries.iter();
-            let run = tiers.write(label, runs.is_empty(), || {
+            let run = tiers.write(label, runs.is_empty(), self.entries.len() as u64, || {
                 Ok(entries.next().map(|(key, value)| (key.to_vec(), value.to_vec())))
             })?;
             tiers.set_runs(runs.iter().cloned().chain([run]).collect());

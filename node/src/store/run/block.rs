@@ -134,8 +134,8 @@ impl<'a> Entries<'a> {
     pub(super) fn advance(&mut self) -> Option<Option<(&[u8], &[u8])>> {
         self.left = self.left.checked_sub(1)?;
         let is_read = match self.form {
-            Form::Shared if !self.is_first => self.read_shared(),
-            Form::Shared => self.read_first(),
+            Form::Filtered | Form::Shared if !self.is_first => self.read_shared(),
+            Form::Filtered | Form::Shared => self.read_first(),
             Form::Whole | Form::Short => self.read_whole(),
         };
         self.is_first = false;

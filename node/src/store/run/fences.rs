@@ -20,8 +20,9 @@ pub(super) struct Fences {
 }
 
 impl Fences {
-    /// Nothing if the bytes are not the fences of a run of so many blocks.
-    pub(super) fn decode(form: Form, blocks: u32, bytes: &[u8]) -> Option<Self> {
+    /// The fences, and the bytes behind them. Nothing if those are not the fences of a run of so many blocks, or there are
+    /// bytes behind them in a form that has nothing there.
+    pub(super) fn decode(form: Form, blocks: u32, bytes: &[u8]) -> Option<(Self, &[u8])> {
         let blocks = blocks as usize;
         let mut fences = Self {
             form,
@@ -30,20 +31,21 @@ impl Fences {
             ends: Vec::with_capacity(blocks.min(bytes.len() / LEN_BYTES) + 1),
         };
         match form {
-            Form::Shared | Form::Whole => {
+            Form::Filtered | Form::Shared | Form::Whole => {
                 let mut rest = bytes;
-                while let Some((len, behind)) = rest.split_first_chunk() {
+                let count = if blocks == 0 { 0 } else { blocks + 1 };
+                while fences.ends.len() < count {
+                    let (len, behind) = rest.split_first_chunk()?;
                     let (fence, behind) = behind.split_at_checked(u16::from_le_bytes(*len).into())?;
                     fences.push(fence)?;
                     rest = behind;
                 }
-                let count = if blocks == 0 { 0 } else { blocks + 1 };
-                (rest.is_empty() && fences.ends.len() == count).then_some(fences)
+                (rest.is_empty() || form == Form::Filtered).then_some((fences, rest))
             }
             Form::Short => {
                 let (short, rest) = bytes.as_chunks::<EARLIER_FENCE_BYTES>();
                 short.iter().try_for_each(|fence| fences.push(short_of(fence)))?;
-                (rest.is_empty() && short.len() == blocks).then_some(fences)
+                (rest.is_empty() && short.len() == blocks).then_some((fences, rest))
             }
         }
     }
@@ -85,7 +87,7 @@ impl Fences {
         }
         // Of short ones only those that differ tell where a block ends.
         let begin_before = match self.form {
-            Form::Shared | Form::Whole => self.count(|fence| fence <= key),
+            Form::Filtered | Form::Shared | Form::Whole => self.count(|fence| fence <= key),
             Form::Short => self.count(|fence| fence < short_of(key)),
         };
         (self.blocks > 0).then_some(begin_before.saturating_sub(1))
@@ -138,8 +140,8 @@ impl Growing {
         true
     }
 
-    pub(super) fn encoded(&self) -> &[u8] {
-        &self.bytes
+    pub(super) fn into_encoded(self) -> Vec<u8> {
+        self.bytes
     }
 }
 
@@ -156,7 +158,9 @@ mod tests {
             last = Some(end);
         }
         assert!(last.is_none_or(|last| growing.end(last.as_bytes())));
-        Fences::decode(Form::Whole, blocks.len() as u32, growing.encoded()).unwrap()
+        let encoded = growing.into_encoded();
+        let decoded = Fences::decode(Form::Whole, blocks.len() as u32, &encoded);
+        decoded.unwrap().0
     }
 
     #[test]
@@ -209,6 +213,9 @@ mod tests {
         assert!(is_read(1, &bytes(&[b"", b""])) && is_read(0, b"") && !is_read(1, b""));
         let (longest, longer) = ([1; MAX_ENTRY_BYTES], [1; MAX_ENTRY_BYTES + 1]);
         assert!(is_read(1, &bytes(&[b"a", &longest])) && !is_read(1, &bytes(&[b"a", &longer])));
+        let behind =
+            Fences::decode(Form::Filtered, 2, &[&two[..], b"filter"].concat()).map(|(_, behind)| behind.to_vec());
+        assert_eq!(behind.as_deref(), Some(&b"filter"[..]));
         let short = |blocks, bytes: &[u8]| Fences::decode(Form::Short, blocks, bytes).is_some();
         assert!(short(2, &[0; 16]) && !short(2, &[0; 15]) && !short(2, &[0; 24]) && short(0, b""));
     }
@@ -218,11 +225,11 @@ mod tests {
         let mut growing = Growing::default();
         let long = [7; MAX_ENTRY_BYTES];
         while growing.begin(None, &long) {}
-        let left = MAX_FENCES_BYTES - growing.encoded().len();
+        let left = MAX_FENCES_BYTES - growing.bytes.len();
         assert!(left < LEN_BYTES + MAX_ENTRY_BYTES);
         assert!(!growing.end(&long[..left - 1]), "one over");
         assert!(growing.end(&long[..left - LEN_BYTES]));
-        assert_eq!(growing.encoded().len(), MAX_FENCES_BYTES);
+        assert_eq!(growing.into_encoded().len(), MAX_FENCES_BYTES);
     }
 
     #[test]
@@ -238,7 +245,8 @@ mod tests {
         .concat();
         let mut sorted: Vec<[u8; 8]> = bytes.as_chunks().0.to_vec();
         sorted.sort_unstable();
-        let fences = Fences::decode(Form::Short, 5, &sorted.concat()).unwrap();
+        let sorted = sorted.concat();
+        let (fences, _) = Fences::decode(Form::Short, 5, &sorted).unwrap();
         for (key, block) in [
             (&b""[..], 0),
             (b"aaaaaaaa", 0),

@@ -1,10 +1,12 @@
 //! The form of runs: names, and the end that says what a run is.
 
-/// Of runs whose entries share what they have in common.
-pub(super) const MAGIC: &[u8; 16] = b"index run v3\r\n\0\xf0";
-/// Of runs of earlier versions, with fences of any length.
+/// Of runs that have a filter.
+pub(super) const MAGIC: &[u8; 16] = b"index run v4\r\n\0\xf0";
+/// Of runs of earlier versions, whose entries share what they have in common.
+pub(super) const SHARED_MAGIC: &[u8; 16] = b"index run v3\r\n\0\xf0";
+/// Of runs of still earlier ones, with fences of any length.
 pub(super) const WHOLE_MAGIC: &[u8; 16] = b"index run v2\r\n\0\xf0";
-/// Of runs of still earlier ones, with short fences.
+/// Of the earliest, with short fences.
 pub(super) const SHORT_MAGIC: &[u8; 16] = b"index run v1\r\n\0\xf0";
 /// Length of a block.
 pub(super) const BLOCK_BYTES: usize = 4096;
@@ -19,7 +21,11 @@ pub(super) const FOOTER_BYTES: usize = 16 + 6 * 8 + 3 * 4;
 pub(in crate::store) const MAX_BLOCKS: u32 = 1 << 24;
 /// The most bytes of the fences of a run, which are in memory for as long as it is open.
 pub(super) const MAX_FENCES_BYTES: usize = 128 << 20;
-/// Length of the fences of earlier versions.
+/// The most bytes of the filter of a run, which is in memory, too. Of a run with more keys it lets more pass.
+pub(super) const MAX_FILTER_BYTES: usize = 64 << 20;
+/// Length of a block of it.
+pub(super) const FILTER_BLOCK_BYTES: usize = 32;
+/// Length of the fences of the earliest versions.
 pub(super) const EARLIER_FENCE_BYTES: usize = 8;
 /// How many blocks are written, and read by a cursor, at once.
 pub(super) const BLOCKS_AT_ONCE: usize = 64;
@@ -52,14 +58,17 @@ pub(in crate::store) fn folds_of(name: &str) -> Option<(u64, u64)> {
     (name_of(folds.0, folds.1) == name).then_some(folds)
 }
 
-/// How entries and fences are written.
+/// How entries and what is in memory are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// Entries without what they share with the one before. Fences each with its length, and one more for the end of the run.
+    /// A filter behind them.
+    Filtered,
+    /// As earlier versions did: such entries and fences, and no filter.
     Shared,
-    /// As earlier versions did: whole entries, and such fences.
+    /// As still earlier ones did: whole entries, and such fences.
     Whole,
-    /// As still earlier ones did: whole entries, and of the first key of each block the first 8 bytes, with zeros if it is
+    /// As the earliest did: whole entries, and of the first key of each block the first 8 bytes, with zeros if it is
     /// shorter.
     Short,
 }
@@ -72,14 +81,15 @@ pub(super) struct Footer {
     pub(super) entries: u64,
     pub(super) tombstones: u64,
     pub(super) blocks: u32,
-    /// Checksum of the fences.
-    pub(super) fences: u32,
+    /// Checksum of the fences with the filter.
+    pub(super) resident: u32,
 }
 
 impl Footer {
     pub(super) fn encode(&self) -> Vec<u8> {
         let magic = match self.form {
-            Form::Shared => MAGIC,
+            Form::Filtered => MAGIC,
+            Form::Shared => SHARED_MAGIC,
             Form::Whole => WHOLE_MAGIC,
             Form::Short => SHORT_MAGIC,
         };
@@ -97,7 +107,7 @@ impl Footer {
             footer.extend_from_slice(&number.to_le_bytes());
         }
         footer.extend_from_slice(&self.blocks.to_le_bytes());
-        footer.extend_from_slice(&self.fences.to_le_bytes());
+        footer.extend_from_slice(&self.resident.to_le_bytes());
         let check = crc32fast::hash(&footer);
         footer.extend_from_slice(&check.to_le_bytes());
         footer
@@ -111,7 +121,8 @@ impl Footer {
         }
         let (magic, mut rest) = checked.split_first_chunk()?;
         let form = match magic {
-            MAGIC => Form::Shared,
+            MAGIC => Form::Filtered,
+            SHARED_MAGIC => Form::Shared,
             WHOLE_MAGIC => Form::Whole,
             SHORT_MAGIC => Form::Short,
             _ => return None,
@@ -129,7 +140,7 @@ impl Footer {
         };
         let (entries, tombstones) = (next()?, next()?);
         let (blocks, rest) = rest.split_first_chunk()?;
-        let fences = u32::from_le_bytes(*rest.first_chunk()?);
+        let resident = u32::from_le_bytes(*rest.first_chunk()?);
         let blocks = u32::from_le_bytes(*blocks);
         (tombstones <= entries).then_some(Self {
             form,
@@ -137,18 +148,19 @@ impl Footer {
             entries,
             tombstones,
             blocks,
-            fences,
+            resident,
         })
     }
 
-    /// How long the fences are in a file that has this many bytes before its footer, if it can be such a run.
-    pub(super) fn fences_bytes(&self, body: u64) -> Option<usize> {
-        let fences = body.checked_sub(u64::from(self.blocks) * BLOCK_BYTES as u64)?;
-        let fences = usize::try_from(fences).ok()?;
+    /// How long the fences and the filter are together in a file that has this many bytes before its footer, if it can be such a run.
+    pub(super) fn resident_bytes(&self, body: u64) -> Option<usize> {
+        let len = body.checked_sub(u64::from(self.blocks) * BLOCK_BYTES as u64)?;
+        let len = usize::try_from(len).ok()?;
         let fits = match self.form {
-            Form::Shared | Form::Whole => fences <= MAX_FENCES_BYTES,
-            Form::Short => fences == self.blocks as usize * EARLIER_FENCE_BYTES,
+            Form::Filtered => len <= MAX_FENCES_BYTES + MAX_FILTER_BYTES,
+            Form::Shared | Form::Whole => len <= MAX_FENCES_BYTES,
+            Form::Short => len == self.blocks as usize * EARLIER_FENCE_BYTES,
         };
-        (fits && self.blocks <= MAX_BLOCKS).then_some(fences)
+        (fits && self.blocks <= MAX_BLOCKS).then_some(len)
     }
 }

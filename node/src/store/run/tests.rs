@@ -4,7 +4,7 @@ use odf_disk::Disk;
 
 use super::{
     fences::Growing,
-    form::{BLOCK_HEADER_BYTES, EARLIER_FENCE_BYTES, MAGIC, MAX_FENCES_BYTES},
+    form::{BLOCK_HEADER_BYTES, EARLIER_FENCE_BYTES, FILTER_BLOCK_BYTES, MAGIC, MAX_FENCES_BYTES, MAX_FILTER_BYTES},
     *,
 };
 use crate::block::sha2_256;
@@ -15,6 +15,8 @@ const LABEL: Label = Label {
     last: 4,
     generation: 9,
 };
+
+const FORMS: [Form; 4] = [Form::Filtered, Form::Shared, Form::Whole, Form::Short];
 
 struct Place {
     dir: tempfile::TempDir,
@@ -30,7 +32,7 @@ impl Place {
     }
 
     fn write(&self, entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> Arc<Run> {
-        let mut writer = Writer::begin(&self.disk, self.dir.path(), LABEL).unwrap();
+        let mut writer = Writer::begin(&self.disk, self.dir.path(), LABEL, entries.len() as u64).unwrap();
         for (key, value) in entries {
             writer.push(key, value).unwrap();
         }
@@ -73,7 +75,7 @@ impl Place {
         let fences = if form == Form::Short {
             short
         } else {
-            growing.encoded().to_vec()
+            growing.into_encoded()
         };
         let footer = Footer {
             form,
@@ -81,15 +83,33 @@ impl Place {
             entries: entries.len() as u64,
             tombstones,
             blocks: (blocks.len() / BLOCK_BYTES) as u32,
-            fences: crc32fast::hash(&fences),
+            resident: crc32fast::hash(&fences),
         };
         fs::write(self.path(), [blocks, fences, footer.encode()].concat()).unwrap();
         Arc::new(self.open().unwrap())
     }
 
+    /// As the version before this one wrote it.
+    fn write_without_filter(&self, entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> Arc<Run> {
+        let run = self.write(entries);
+        let bytes = fs::read(self.path()).unwrap();
+        let (blocks, rest) = bytes.split_at(run.blocks as usize * BLOCK_BYTES);
+        let (resident, footer) = rest.split_at(rest.len() - FOOTER_BYTES);
+        let (_, filter) = Fences::decode(Form::Filtered, run.blocks, resident).unwrap();
+        let fences = &resident[..resident.len() - filter.len()];
+        let footer = Footer {
+            form: Form::Shared,
+            resident: crc32fast::hash(fences),
+            ..Footer::decode(footer.try_into().unwrap()).unwrap()
+        };
+        fs::write(self.path(), [blocks, fences, &footer.encode()].concat()).unwrap();
+        Arc::new(self.open().unwrap())
+    }
+
     fn write_as(&self, form: Form, entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> Arc<Run> {
         match form {
-            Form::Shared => self.write(entries),
+            Form::Filtered => self.write(entries),
+            Form::Shared => self.write_without_filter(entries),
             Form::Whole | Form::Short => self.write_earlier(form, entries),
         }
     }
@@ -146,7 +166,7 @@ fn many() -> BTreeMap<Vec<u8>, Vec<u8>> {
 #[test]
 fn what_was_written_is_found_and_nothing_else() {
     let entries = many();
-    for form in [Form::Shared, Form::Whole, Form::Short] {
+    for form in FORMS {
         let place = Place::new();
         let run = place.write_as(form, &entries);
         check(&run, &entries);
@@ -163,7 +183,7 @@ fn what_was_written_is_found_and_nothing_else() {
 fn a_walk_over_a_part_shows_that_part() {
     let entries = many();
     let keys: Vec<&Vec<u8>> = entries.keys().collect();
-    for form in [Form::Shared, Form::Whole, Form::Short] {
+    for form in FORMS {
         let place = Place::new();
         let run = place.write_as(form, &entries);
         let walked = |from: &[u8], to: Option<&[u8]>| -> Vec<Pair> {
@@ -194,7 +214,7 @@ fn a_walk_over_a_part_shows_that_part() {
 fn a_run_may_be_empty() {
     let place = Place::new();
     let none = BTreeMap::new();
-    for form in [Form::Shared, Form::Whole, Form::Short] {
+    for form in FORMS {
         let run = place.write_as(form, &none);
         check(&run, &none);
         assert_eq!(run.get(b"k").unwrap(), None);
@@ -227,13 +247,23 @@ fn runs_have_a_fixed_form() {
     assert!(bytes[end..BLOCK_BYTES].iter().all(|byte| *byte == 0));
     assert_eq!(bytes[..4], crc32fast::hash(&bytes[4..BLOCK_BYTES]).to_le_bytes());
     let tail = &bytes[BLOCK_BYTES..];
-    let (fences, footer) = tail.split_at(8);
+    let (resident, footer) = tail.split_at(8 + FILTER_BLOCK_BYTES);
+    let (fences, filter) = resident.split_at(8);
     assert_eq!(fences, *b"\x02\0ab\x02\0bb");
+    let words = filter
+        .as_chunks()
+        .0
+        .iter()
+        .map(|word| u32::from_le_bytes(*word).count_ones());
+    assert!(
+        words.clone().count() == 8 && words.clone().all(|bits| (1..=4).contains(&bits)),
+        "{filter:?}"
+    );
     assert_eq!(footer[..16], *MAGIC);
     let numbers = [7, 3, 4, 9, 4, 1].map(u64::to_le_bytes).concat();
     assert_eq!(footer[16..64], numbers);
     assert_eq!(footer[64..68], [1, 0, 0, 0]);
-    assert_eq!(footer[68..72], crc32fast::hash(fences).to_le_bytes());
+    assert_eq!(footer[68..72], crc32fast::hash(resident).to_le_bytes());
     assert_eq!(footer[72..], crc32fast::hash(&footer[..72]).to_le_bytes());
     assert_eq!(name_of(3, 0x1f), "0000000000000003-000000000000001f.run");
 }
@@ -335,7 +365,7 @@ fn names_that_are_none_of_ours_are_none() {
 /// Whatever single byte is wrong, and wherever the file is cut: an error that says so, or the right values.
 #[test]
 fn damage_is_noticed_wherever_it_is() {
-    for form in [Form::Shared, Form::Whole, Form::Short] {
+    for form in FORMS {
         damage_is_noticed(form);
     }
 }
@@ -385,7 +415,7 @@ fn a_run_of_a_later_version_is_damage() {
     let bytes = fs::read(place.path()).unwrap();
     let (before, footer) = bytes.split_at(bytes.len() - FOOTER_BYTES);
     let footer = &footer[..FOOTER_BYTES - 4];
-    let later = [b"index run v4\r\n\0\xf0", &footer[MAGIC.len()..]].concat();
+    let later = [b"index run v5\r\n\0\xf0", &footer[MAGIC.len()..]].concat();
     for (footer, is_read) in [(footer, true), (&later, false)] {
         let check = crc32fast::hash(footer).to_le_bytes();
         fs::write(place.path(), [before, footer, &check].concat()).unwrap();
@@ -411,7 +441,7 @@ fn a_run_of_another_index_or_name_is_damage() {
 #[test]
 fn limits() {
     let place = Place::new();
-    let mut writer = Writer::begin(&place.disk, place.dir.path(), LABEL).unwrap();
+    let mut writer = Writer::begin(&place.disk, place.dir.path(), LABEL, 1).unwrap();
     writer.push(&[0; MAX_ENTRY_BYTES - 1], &[1]).unwrap();
     let refused = writer.push(&[1; MAX_ENTRY_BYTES], &[1]).unwrap_err();
     assert!(matches!(
@@ -427,9 +457,9 @@ fn limits() {
         entries: 0,
         tombstones: 0,
         blocks,
-        fences: 0,
+        resident: 0,
     };
-    let bytes = |form, blocks, body| footer(form, blocks).fences_bytes(body);
+    let bytes = |form, blocks, body| footer(form, blocks).resident_bytes(body);
     let of_blocks = u64::from(MAX_BLOCKS) * BLOCK_BYTES as u64;
     let most = MAX_FENCES_BYTES as u64;
     assert_eq!(
@@ -438,6 +468,9 @@ fn limits() {
     );
     assert_eq!(bytes(Form::Shared, MAX_BLOCKS, of_blocks + most + 1), None);
     assert_eq!(bytes(Form::Shared, MAX_BLOCKS, of_blocks - 1), None);
+    let with_filter = of_blocks + most + MAX_FILTER_BYTES as u64;
+    assert!(bytes(Form::Filtered, MAX_BLOCKS, with_filter).is_some());
+    assert_eq!(bytes(Form::Filtered, MAX_BLOCKS, with_filter + 1), None);
     let one_more = of_blocks + BLOCK_BYTES as u64;
     assert_eq!(bytes(Form::Shared, MAX_BLOCKS + 1, one_more + most), None);
     let short = EARLIER_FENCE_BYTES as u64 * u64::from(MAX_BLOCKS);
@@ -453,7 +486,7 @@ fn limits() {
     };
     let decoded = |footer: Footer| Footer::decode(&footer.encode().try_into().unwrap());
     assert_eq!(decoded(contradicts), None);
-    for form in [Form::Shared, Form::Whole, Form::Short] {
+    for form in FORMS {
         assert_eq!(decoded(footer(form, 5)), Some(footer(form, 5)));
     }
 }

@@ -7,6 +7,7 @@ use odf_disk::{Access, Disk, DiskFile, PENDING_PREFIX};
 use super::{
     block::Filling,
     fences::Growing,
+    filter::Filter,
     form::{BLOCK_BYTES, BLOCKS_AT_ONCE, Footer, Form, Label, MAX_BLOCKS, MAX_ENTRY_BYTES, name_of},
 };
 use crate::store::error::StoreError;
@@ -24,14 +25,22 @@ pub(in crate::store) struct Writer<'a> {
     /// Those that have begun.
     blocks: u32,
     fences: Growing,
+    filter: Filter,
     entries: u64,
     tombstones: u64,
 }
 
 impl<'a> Writer<'a> {
+    /// A run of so many entries at most.
+    ///
     /// # Errors
     /// The file cannot be made.
-    pub(in crate::store) fn begin(disk: &'a Disk, dir: &'a Path, label: Label) -> Result<Self, StoreError> {
+    pub(in crate::store) fn begin(
+        disk: &'a Disk,
+        dir: &'a Path,
+        label: Label,
+        entries: u64,
+    ) -> Result<Self, StoreError> {
         let pending = pending_path(dir, label);
         // One that a cut left may have other permissions, so it is not written into.
         disk.remove_file_if_there(&pending)?;
@@ -45,6 +54,7 @@ impl<'a> Writer<'a> {
             block: Filling::new(),
             blocks: 0,
             fences: Growing::default(),
+            filter: Filter::for_keys(label.identity, entries),
             entries: 0,
             tombstones: 0,
         })
@@ -68,6 +78,7 @@ impl<'a> Writer<'a> {
             }
             self.blocks += 1;
         }
+        self.filter.add(key);
         self.entries += 1;
         self.tombstones += u64::from(value.is_empty());
         Ok(())
@@ -105,15 +116,17 @@ impl<'a> Writer<'a> {
         if self.blocks > 0 && !self.fences.end(self.block.last_key()) {
             return Err(self.too_long());
         }
+        let mut resident = std::mem::take(&mut self.fences).into_encoded();
+        self.filter.encode(&mut resident);
         let footer = Footer {
-            form: Form::Shared,
+            form: Form::Filtered,
             label: self.label,
             entries: self.entries,
             tombstones: self.tombstones,
             blocks: self.blocks,
-            fences: crc32fast::hash(self.fences.encoded()),
+            resident: crc32fast::hash(&resident),
         };
-        self.full.extend_from_slice(self.fences.encoded());
+        self.full.extend_from_slice(&resident);
         self.full.extend_from_slice(&footer.encode());
         self.write_out()?;
         self.file.sync()?;
