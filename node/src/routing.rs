@@ -39,6 +39,7 @@ use command::{Command, MAX_ANSWERS_WAITING, Walk};
 pub use command::{DialError, PeerInfo, Provider, Reachability};
 pub use network::Network;
 pub use provided::{Provided, Strategy, Swept, UnknownStrategy, Walked};
+use records::Records;
 use schedule::{LAN_ONLY_INTERVAL, RETRY_INTERVAL, Schedule};
 pub(crate) use signs::{Expected, Signs};
 
@@ -74,6 +75,19 @@ pub struct Announced {
     pub pending: usize,
 }
 
+/// Memory that records take which peers left with this one, in bytes, keys and indexes included. Others put them and they last for
+/// up to two days, so a node that serves the DHT holds more and more of them until its first ones expire, or its budget is full:
+/// [`records::MAX_PROVIDER_BYTES`], [`records::MAX_VALUE_BYTES_IN_ALL`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecordBytes {
+    /// Provider records of the local network.
+    pub lan: usize,
+    /// Provider records of the public network.
+    pub wan: usize,
+    /// Value records, those of this peer's names among them.
+    pub values: usize,
+}
+
 /// Number of peers in the two routing tables.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TableSizes {
@@ -100,6 +114,7 @@ pub struct Routing {
     commands: mpsc::Sender<Command>,
     sizes: watch::Receiver<TableSizes>,
     schedule: Schedule,
+    records: [Records; 2],
     announcements: Arc<Semaphore>,
     /// What is in it is announced for as long as it is here.
     blocks: Arc<dyn Blocks>,
@@ -118,7 +133,7 @@ impl Routing {
     pub(crate) fn new(
         commands: mpsc::Sender<Command>,
         sizes: watch::Receiver<TableSizes>,
-        schedule: Schedule,
+        (schedule, records): (Schedule, [Records; 2]),
         (blocks, strategy): (Arc<dyn Blocks>, Strategy),
         local: PeerId,
         (expected, signs): (Expected, watch::Receiver<Signs>),
@@ -128,6 +143,7 @@ impl Routing {
             commands,
             sizes,
             schedule,
+            records,
             announcements,
             blocks,
             strategy,
@@ -144,6 +160,16 @@ impl Routing {
     /// How many peers of each DHT are known now.
     pub fn table_sizes(&self) -> TableSizes {
         *self.sizes.borrow()
+    }
+
+    /// What records of others take now.
+    pub fn record_bytes(&self) -> RecordBytes {
+        let [lan, wan] = &self.records;
+        RecordBytes {
+            lan: lan.provider_bytes(),
+            wan: wan.provider_bytes(),
+            values: lan.value_bytes(),
+        }
     }
 
     /// Waits until one of the tables changes in size. Returns false when the peer is shut down.

@@ -328,6 +328,7 @@ impl Builder {
         };
         // What is done with all records, and value records, are shared by both.
         let records = lan.clone();
+        let held = [lan.clone(), wan.clone()];
         let dhts = [Dht::new(Network::Lan, local, lan), Dht::new(Network::Wan, local, wan)];
         let mut swarm = swarm::build(settings, dhts, behaviour)?;
         let listeners = swarm::listen(&mut swarm, &self.listen, self.port_fallback)?;
@@ -348,7 +349,7 @@ impl Builder {
         let routing = Routing::new(
             command_sender.clone(),
             sizes,
-            schedule,
+            (schedule, held),
             announced,
             local,
             (expected, signs),

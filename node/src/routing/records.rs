@@ -189,6 +189,16 @@ impl Records {
         }
     }
 
+    /// Bytes that the provider records of this DHT hold.
+    pub(crate) fn provider_bytes(&self) -> usize {
+        self.shelf_of(self.network).used()
+    }
+
+    /// Bytes that the value records of both DHTs hold.
+    pub(crate) fn value_bytes(&self) -> usize {
+        self.values().used()
+    }
+
     fn values(&self) -> MutexGuard<'_, Shelf> {
         lock(&self.shared.values)
     }

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use odf_node::exchange::Stats;
 use odf_node::ipns::NameStatus;
 use odf_node::peer::Node;
-use odf_node::routing::TableSizes;
+use odf_node::routing::{RecordBytes, TableSizes};
 use odf_node::store::{Store, StoreStats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -29,6 +29,7 @@ pub(super) async fn text(node: &Node, store: &Store) -> Result<String, String> {
     let figures = Figures {
         exchange: node.exchange().stats(),
         tables: node.routing().table_sizes(),
+        records: node.routing().record_bytes(),
         addresses: node.reachable_at().len(),
         names: node.names().list().await.map_err(|error| error.to_string())?,
         store: store.stats().map_err(|error| error.to_string())?,
@@ -48,6 +49,7 @@ pub(super) async fn text(node: &Node, store: &Store) -> Result<String, String> {
 struct Figures {
     exchange: Stats,
     tables: TableSizes,
+    records: RecordBytes,
     addresses: usize,
     names: Vec<NameStatus>,
     store: StoreStats,
@@ -68,6 +70,13 @@ impl Collector for Figures {
             ([("network", "wan")], self.tables.wan as f64),
         ];
         family(out, "odfs_dht_peers", "Peers in the routing table of each DHT", &tables)?;
+        let records = [
+            ([("kind", "providers lan")], self.records.lan as f64),
+            ([("kind", "providers wan")], self.records.wan as f64),
+            ([("kind", "values")], self.records.values as f64),
+        ];
+        let help = "Memory of the records that peers left here, within a budget";
+        family(out, "odfs_dht_record_bytes", help, &records)?;
         gauge(
             out,
             "odfs_told_addresses",
@@ -241,6 +250,10 @@ mod tests {
         let figures = Figures {
             exchange: Stats::default(),
             tables: TableSizes { lan: 3, wan: 0 },
+            records: RecordBytes {
+                values: 9,
+                ..RecordBytes::default()
+            },
             addresses: 1,
             names: Vec::new(),
             store: StoreStats::default(),
@@ -255,6 +268,7 @@ mod tests {
         for expected in [
             "# TYPE odfs_peers gauge\nodfs_peers 0\n",
             "odfs_dht_peers{network=\"lan\"} 3.0\n",
+            "odfs_dht_record_bytes{kind=\"values\"} 9.0\n",
             "# TYPE odfs_blocks_sent counter\nodfs_blocks_sent_total 0\n",
             "odfs_disk_free_bytes 7\n",
             "process_cpu_seconds_total ",

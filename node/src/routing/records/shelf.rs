@@ -113,6 +113,11 @@ impl Shelf {
         entries.take_while(move |(key, _)| key.starts_with(prefix))
     }
 
+    /// Bytes that all of it holds.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
     /// Bytes that the network of `owner` holds.
     pub(super) fn share(&self, owner: &Owner) -> usize {
         self.groups.get(&owner.group).copied().unwrap_or_default()
