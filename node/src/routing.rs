@@ -302,7 +302,7 @@ impl Routing {
     /// Notes what a walk has cost by which this peer looks after its tables.
     pub(crate) fn note_refresh(&self, messages: u32) {
         let mut walked = lock(&self.walked);
-        walked.refreshes += 1;
+        walked.refreshes += u64::from(messages > 0);
         walked.refresh_messages += u64::from(messages);
     }
 

@@ -46,8 +46,8 @@ impl Task {
             }
         }
         task.nodes = nodes.split(',').map(str::to_owned).collect();
-        let enough = |nodes: &String| nodes.parse::<usize>().is_ok_and(|nodes| nodes >= FEWEST);
-        match task.nodes.iter().find(|nodes| !enough(nodes)) {
+        let are_enough = |nodes: &str| nodes.parse::<usize>().is_ok_and(|nodes| nodes >= FEWEST);
+        match task.nodes.iter().find(|nodes| !are_enough(nodes.as_str())) {
             Some(nodes) => {
                 Err(format!("--nodes wants numbers from {FEWEST} on, as in {NODES}; not \"{nodes}\"").into())
             }

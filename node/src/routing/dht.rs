@@ -463,7 +463,7 @@ mod tests {
             dht.add_address(&PeerId::random(), at);
         }
         let start = Instant::now();
-        let mut goes_on = |dht: &mut Dht, id: QueryId, after: Duration| {
+        let goes_on = |dht: &mut Dht, id: QueryId, after: Duration| {
             dht.refresh_goes_on(id, start + after);
             let mut cx = Context::from_waker(std::task::Waker::noop());
             // A refresh that was ended says so before it does anything else.
@@ -481,7 +481,7 @@ mod tests {
         };
         let first = dht.bootstrap().unwrap();
         assert!(goes_on(&mut dht, first, Duration::ZERO));
-        assert!(goes_on(&mut dht, first, Duration::from_secs(1)), "to the next bucket");
+        assert!(goes_on(&mut dht, first, Duration::from_secs(1)), "to another bucket");
         let second = dht.bootstrap().unwrap();
         assert!(!goes_on(&mut dht, second, BUCKETS_FRESH / 2));
         let third = dht.bootstrap().unwrap();
