@@ -138,12 +138,17 @@ impl Dht {
         }
     }
 
-    /// Answers requests of others from now on, or no longer.
+    /// Answers requests of others from now on, or no longer. Who begins to looks around where it is: those who are there ask it
+    /// only when they have met it as a server.
     pub(crate) fn serve(&mut self, yes: bool) {
         let mode = if yes { Mode::Server } else { Mode::Client };
         if self.kad.mode() != mode {
             tracing::debug!(network = %self.network, yes, "answering others");
             self.kad.set_mode(Some(mode));
+            if yes {
+                // Refuses when the table is empty, and then there is nobody to be met.
+                let _ = self.kad.bootstrap();
+            }
         }
     }
 
@@ -450,6 +455,19 @@ mod tests {
         assert_eq!(dht.told.len(), MAX_TOLD);
         assert!([1, 2, 101].into_iter().all(|port| told(&dht, port)));
         assert!(dht.told.iter().all(|(_, listens)| *listens));
+    }
+
+    #[test]
+    fn who_begins_to_serve_makes_itself_known_once() {
+        let (local, clock) = (PeerId::random(), Clock::system());
+        let schedule = Schedule::open(Table::in_memory(), clock.clone());
+        let [_, records] = Records::open(&Table::in_memory(), &schedule, local, &clock);
+        let mut dht = Dht::new(Network::Wan, local, records);
+        dht.add_address(&PeerId::random(), "/ip4/93.184.216.34/tcp/1".parse().unwrap());
+        for (serves, walks) in [(false, 0), (true, 1), (true, 1), (false, 1)] {
+            dht.serve(serves);
+            assert_eq!(dht.iter_queries().count(), walks);
+        }
     }
 
     #[test]
