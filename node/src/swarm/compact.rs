@@ -1,7 +1,7 @@
 //! Connections that take little memory.
 //!
-//! What all behaviours keep of a connection is 8 KiB, and libp2p moves it by value into the future that drives the connection,
-//! which has room for it more than once. Here it is in one place of its own.
+//! What all behaviours keep of a connection is some 8 KB, and libp2p moves it by value into the future that drives the connection,
+//! which has room for it more than once: 32 KB. Here it is in one place of its own.
 
 use std::ops::{Deref, DerefMut};
 use std::task::{Context, Poll};
