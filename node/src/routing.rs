@@ -11,6 +11,7 @@
 //! [`Routing`] is a handle: cheap to clone, and of no use once its peer is shut down ([`RoutingError::Stopped`]).
 
 mod arrivals;
+mod claims;
 pub(crate) mod command;
 pub(crate) mod desk;
 pub(crate) mod dht;
@@ -35,6 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 pub use arrivals::Arrivals;
+use claims::{Claim, Claims};
 use command::{Command, MAX_ANSWERS_WAITING, Walk};
 pub use command::{DialError, PeerInfo, Provider, Reachability};
 pub use network::Network;
@@ -116,6 +118,7 @@ pub struct Routing {
     schedule: Schedule,
     records: [Records; 2],
     announcements: Arc<Semaphore>,
+    claims: Claims,
     /// What is in it is announced for as long as it is here.
     blocks: Arc<dyn Blocks>,
     strategy: Strategy,
@@ -145,6 +148,7 @@ impl Routing {
             schedule,
             records,
             announcements,
+            claims: Claims::default(),
             blocks,
             strategy,
             added: Arc::default(),
@@ -185,8 +189,8 @@ impl Routing {
     /// # Errors
     /// The schedule cannot be written, or the peer has been shut down.
     pub async fn provide(&self, cids: Vec<Cid>, deadline: Duration) -> Result<Announced, RoutingError> {
-        let keys = self.schedule(cids).await?;
-        self.announce_all(keys, deadline).await
+        let claims = self.claim(cids).await?;
+        self.announce_all(claims, deadline).await
     }
 
     /// As [`Self::provide`], with nobody waiting for the peers to be told: that begins now and goes on beside. What is not told
@@ -195,21 +199,27 @@ impl Routing {
     /// # Errors
     /// The schedule cannot be written.
     pub async fn provide_beside(&self, cids: Vec<Cid>, deadline: Duration) -> Result<(), RoutingError> {
-        let keys = self.schedule(cids).await?;
+        let claims = self.claim(cids).await?;
         let routing = self.clone();
         tokio::spawn(async move {
-            if let Err(error) = routing.announce_all(keys, deadline).await {
+            if let Err(error) = routing.announce_all(claims, deadline).await {
                 tracing::debug!(%error, "announcements are put off");
             }
         });
         Ok(())
     }
 
-    /// Makes keys due now.
-    async fn schedule(&self, cids: Vec<Cid>) -> Result<HashSet<Vec<u8>>, RoutingError> {
+    /// Makes keys due now, to be told by whoever asks for that.
+    async fn claim(&self, cids: Vec<Cid>) -> Result<Vec<Claim>, RoutingError> {
         let keys: HashSet<Vec<u8>> = cids.iter().map(|cid| cid.hash().to_bytes()).collect();
+        let claims = self.claims.claim(keys);
         let schedule = self.schedule.clone();
-        Ok(blocking(move || schedule.add(keys.iter().map(Vec::as_slice)).map(|()| keys)).await?)
+        Ok(blocking(move || {
+            schedule
+                .add(claims.iter().map(|claim| claim.key.as_slice()))
+                .map(|()| claims)
+        })
+        .await?)
     }
 
     /// As [`Self::provide`], for keys that nobody asks for first: nobody waits for peers to be told of them, and they are told
@@ -218,20 +228,25 @@ impl Routing {
     /// # Errors
     /// The schedule cannot be written.
     pub async fn provide_later(&self, cids: Vec<Cid>) -> Result<(), RoutingError> {
-        self.schedule(cids).await?;
+        drop(self.claim(cids).await?);
         self.added.notify_one();
         Ok(())
     }
 
     /// Announces keys that are in the schedule, for at most `deadline`.
-    async fn announce_all(&self, keys: HashSet<Vec<u8>>, deadline: Duration) -> Result<Announced, RoutingError> {
-        let total = keys.len();
+    async fn announce_all(&self, claims: Vec<Claim>, deadline: Duration) -> Result<Announced, RoutingError> {
+        let total = claims.len();
         let mut reached = 0;
         if self.table_sizes().target().is_some() {
             let until = Instant::now() + deadline;
             reached = match total > MAX_ANNOUNCEMENTS {
-                true => self.tell_regions(keys, until).await?,
-                false => self.announce_each(keys, until).await?,
+                true => {
+                    let keys = claims.iter().map(|claim| claim.key.clone());
+                    let told = self.tell_regions(keys, until).await;
+                    drop(claims);
+                    told?
+                }
+                false => self.announce_each(claims, until).await?,
             };
         }
         let pending = total.saturating_sub(reached);
@@ -242,21 +257,17 @@ impl Routing {
     }
 
     /// Announces keys, each in a walk of its own; returns how many reached anybody until then.
-    async fn announce_each(
-        &self,
-        keys: impl IntoIterator<Item = Vec<u8>>,
-        until: Instant,
-    ) -> Result<usize, RoutingError> {
+    async fn announce_each(&self, claims: Vec<Claim>, until: Instant) -> Result<usize, RoutingError> {
         let mut walks = JoinSet::new();
         let mut reached = 0;
-        for key in keys {
+        for claim in claims {
             let Ok(permit) = timeout_at(until, Arc::clone(&self.announcements).acquire_owned()).await else {
                 break;
             };
             let routing = self.clone();
             walks.spawn(async move {
                 let _permit = permit;
-                routing.announce(key).await
+                routing.announce(&claim.key).await
             });
         }
         while let Ok(Some(result)) = timeout_at(until, walks.join_next()).await {
@@ -314,6 +325,13 @@ impl Routing {
         walked.hops += u64::from(hops);
     }
 
+    /// Notes what a walk has cost by which this peer looks after its tables.
+    pub(crate) fn note_refresh(&self, messages: u32) {
+        let mut walked = lock(&self.walked);
+        walked.refreshes += u64::from(messages > 0);
+        walked.refresh_messages += u64::from(messages);
+    }
+
     /// Which blocks of what is announced here others are to be told of.
     pub fn strategy(&self) -> Strategy {
         self.strategy
@@ -331,21 +349,21 @@ impl Routing {
     }
 
     /// Tells the peers closest to `key`, and notes in the schedule how it went.
-    async fn announce(&self, key: Vec<u8>) -> Result<bool, RoutingError> {
+    async fn announce(&self, key: &[u8]) -> Result<bool, RoutingError> {
         let Some(network) = self.table_sizes().target() else {
             return Ok(false);
         };
-        let mut reached = self.announce_on(network, &key).await?.then_some(network);
+        let mut reached = self.announce_on(network, key).await?.then_some(network);
         if reached.is_none() && network == Network::Wan && self.table_sizes().lan > 0 {
             // The way to the internet is down, though the table does not know it yet.
-            reached = self.announce_on(Network::Lan, &key).await?.then_some(Network::Lan);
+            reached = self.announce_on(Network::Lan, key).await?.then_some(Network::Lan);
         }
         let wait = match reached {
             Some(network) if self.is_makeshift(network) => Some(LAN_ONLY_INTERVAL),
             Some(_) => None,
             None => Some(RETRY_INTERVAL),
         };
-        let schedule = self.schedule.clone();
+        let (schedule, key) = (self.schedule.clone(), key.to_vec());
         blocking(move || match wait {
             Some(wait) => schedule.put_off([&key[..]], wait),
             None => schedule.told([&key[..]]),

@@ -4,6 +4,8 @@
 
 mod admission;
 mod bandwidth;
+mod compact;
+mod ended;
 mod guard;
 mod hold;
 mod muxer;
@@ -25,6 +27,7 @@ use libp2p::{Swarm, autonat, dcutr, identify, mdns, ping, relay};
 use self::admission::Admission;
 pub(crate) use self::admission::Refuses;
 pub use self::bandwidth::Bandwidth;
+pub(crate) use self::compact::Compact;
 use self::guard::Guarded;
 use self::hold::HeldPeers;
 pub use self::private::{MAX_NETWORK_KEY_BYTES, NetworkKey, NetworkKeyError};
@@ -128,7 +131,7 @@ pub(crate) fn build(
     settings: Settings,
     [lan, wan]: [Dht; 2],
     exchange: exchange::Behaviour,
-) -> Result<Swarm<Behaviour>, StartError> {
+) -> Result<Swarm<Compact<Behaviour>>, StartError> {
     let local = settings.keypair.public().to_peer_id();
     let mdns = settings
         .mdns
@@ -180,7 +183,7 @@ pub(crate) fn build(
     let config = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(settings.idle_timeout)
         .with_max_negotiating_inbound_streams(MAX_NEGOTIATING_STREAMS);
-    Ok(Swarm::new(transports, behaviour(relayed), local, config))
+    Ok(Swarm::new(transports, Compact(behaviour(relayed)), local, config))
 }
 
 /// How much a relay does for others: see the constants. How often one peer or address may ask is libp2p's figure.
@@ -199,7 +202,7 @@ fn relay_limits() -> relay::Config {
 /// Listens on `addresses`. A port that somebody else listens on is an error, or replaced by a free one with
 /// `port_fallback`. Returns how many listeners there are.
 pub(crate) fn listen(
-    swarm: &mut Swarm<Behaviour>,
+    swarm: &mut Swarm<Compact<Behaviour>>,
     addresses: &[Multiaddr],
     port_fallback: bool,
 ) -> Result<usize, StartError> {

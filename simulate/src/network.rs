@@ -45,8 +45,11 @@ struct State {
     waiting: Vec<Waker>,
     next_port: u16,
     sent: u64,
-    /// All that was ever connected and has two ends yet.
+    made: u64,
+    /// All that was ever connected and has two ends yet, and some of what has none any more.
     connections: Vec<Open>,
+    /// With how many of them those are looked for.
+    tidy_at: usize,
 }
 
 #[derive(Default)]
@@ -81,7 +84,9 @@ impl Network {
             waiting: Vec::new(),
             next_port: 20_000,
             sent: 0,
+            made: 0,
             connections: Vec::new(),
+            tidy_at: 0,
         })))
     }
 
@@ -145,6 +150,11 @@ impl Network {
         self.state().sent
     }
 
+    /// How many connections were made so far.
+    pub fn made(&self) -> u64 {
+        self.state().made
+    }
+
     fn wake_all(&self) {
         let waiting = std::mem::take(&mut self.state().waiting);
         waiting.into_iter().for_each(Waker::wake);
@@ -178,12 +188,20 @@ impl Network {
         Passage::Open
     }
 
-    fn connect(&self, from: Ipv4Addr, to: Ipv4Addr, port: u16) -> Attempt {
+    /// With `reuse` the connection comes from where the machine listens, if it does, as with TCP of libp2p.
+    fn connect(&self, from: Ipv4Addr, to: Ipv4Addr, port: u16, reuse: bool) -> Attempt {
         let mut state = self.state();
         let side = |at| state.sides.get(&at).copied().unwrap_or_default();
         let is_cut = side(from) != side(to);
-        let own_port = state.next_port;
-        state.next_port = state.next_port.checked_add(1).unwrap_or(20_000);
+        let listens = state.hosts.get(&from).and_then(|host| host.listeners.keys().min());
+        let own_port = match listens.copied().filter(|_| reuse) {
+            Some(port) => port,
+            None => {
+                let port = state.next_port;
+                state.next_port = state.next_port.checked_add(1).unwrap_or(20_000);
+                port
+            }
+        };
         let lives = [from, to].map(|at| state.hosts.get(&at).map_or(0, |host| host.life));
         let Some(host) = state.hosts.get(&to).filter(|host| host.is_on) else {
             return Attempt::Silence;
@@ -199,7 +217,11 @@ impl Network {
         let open = near.open();
         match listener.try_send((from, own_port, far)) {
             Ok(()) => {
-                state.connections.retain(Open::is_held);
+                state.made += 1;
+                if state.connections.len() >= state.tidy_at {
+                    state.connections.retain(Open::is_held);
+                    state.tidy_at = 2 * state.connections.len();
+                }
                 state.connections.push(open);
                 Attempt::Through(round, near)
             }
@@ -250,7 +272,7 @@ mod tests {
         }
         let listens = |state: &mut State| state.hosts.get_mut(&THERE).unwrap().listeners.insert(1, sender);
         listens(&mut network.state());
-        let Attempt::Through(_, near) = network.connect(HERE, THERE, 1) else {
+        let Attempt::Through(_, near) = network.connect(HERE, THERE, 1, false) else {
             panic!("nobody listens");
         };
         let (_, _, far) = arrivals.try_recv().unwrap();
@@ -269,7 +291,7 @@ mod tests {
         assert_eq!(heard, b"said before");
         assert!(near.write_all(b"?").await.is_err());
         assert!(far.write_all(b"said after").await.is_err());
-        assert!(matches!(network.connect(HERE, THERE, 1), Attempt::Refused(_)));
+        assert!(matches!(network.connect(HERE, THERE, 1, false), Attempt::Refused(_)));
     }
 
     #[tokio::test]
@@ -279,6 +301,6 @@ mod tests {
         network.cut_power(THERE);
         assert!(timeout(LONG, near.read(&mut [0; 64])).await.is_err());
         assert!(near.write_all(b"?").await.is_ok());
-        assert!(matches!(network.connect(HERE, THERE, 1), Attempt::Silence));
+        assert!(matches!(network.connect(HERE, THERE, 1, false), Attempt::Silence));
     }
 }

@@ -33,7 +33,7 @@ cargo xtask TASK
   simulate --seed N --days D [--seeds COUNT] [--forget-syncs] [-v]   twelve machines for so many days of their time, in
                    one process a seed; fails when something is lost, shown unverified or goes back; a seed that failed is the same run again
   scale [OPTION]...  very many peers in one process each time, over a network in memory, with churn: hops, messages, time, success
-      --nodes LIST   how many peers (100,1000,5000; some 0.2 GB for each hundred connections, see docs/scale.md)
+      --nodes LIST   how many peers (100,1000,5000; some 8 MB and seconds of a processor for each, see docs/scale.md)
       --operations N of each kind (200)
       --sweep KEYS   and so many keys of one peer announced region by region
       --keep         writes docs/scale/; --draw only draws what was kept

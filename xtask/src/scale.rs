@@ -17,6 +17,8 @@ use crate::cargo;
 
 /// Numbers of peers unless told otherwise.
 const NODES: &str = "100,1000,5000";
+/// One peer has nobody to ask.
+const FEWEST: usize = 2;
 
 #[derive(Default)]
 struct Task {
@@ -44,7 +46,13 @@ impl Task {
             }
         }
         task.nodes = nodes.split(',').map(str::to_owned).collect();
-        Ok(task)
+        let are_enough = |nodes: &str| nodes.parse::<usize>().is_ok_and(|nodes| nodes >= FEWEST);
+        match task.nodes.iter().find(|nodes| !are_enough(nodes.as_str())) {
+            Some(nodes) => {
+                Err(format!("--nodes wants numbers from {FEWEST} on, as in {NODES}; not \"{nodes}\"").into())
+            }
+            None => Ok(task),
+        }
     }
 }
 

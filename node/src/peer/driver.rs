@@ -49,7 +49,7 @@ use crate::routing::dht::Dht;
 use crate::routing::queries::Queries;
 use crate::routing::records::Records;
 use crate::routing::{DialError, Network, PeerInfo, Provider, Routing, Signs, TableSizes};
-use crate::swarm::{Behaviour, BehaviourEvent};
+use crate::swarm::{Behaviour, BehaviourEvent, Compact};
 
 /// Searches for providers that run for the exchange at the same time.
 const MAX_SEARCHES: usize = 32;
@@ -96,7 +96,7 @@ impl Connected {
 
 /// See the module's words.
 pub(crate) struct Driver {
-    pub(crate) swarm: Swarm<Behaviour>,
+    pub(crate) swarm: Swarm<Compact<Behaviour>>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) listening: watch::Sender<Vec<Multiaddr>>,
@@ -279,8 +279,8 @@ impl Driver {
         peers.extend(&self.state.relayed_for);
         connections.extend(behaviour.wan.take_active());
         behaviour.admission.used(connections, &peers);
-        if let Some(pubsub) = behaviour.pubsub.as_ref() {
-            behaviour.admission.used([], &pubsub.gossip.mesh());
+        if let Some(mesh) = behaviour.pubsub.as_ref().map(|pubsub| pubsub.gossip.mesh()) {
+            behaviour.admission.used([], &mesh);
         }
         self.look_whether_reached();
         for (peer, addresses) in self.state.redial.due(Instant::now()) {
@@ -521,7 +521,13 @@ impl Driver {
                     false => 0,
                 };
                 match result {
-                    QueryResult::Bootstrap(_) => return,
+                    QueryResult::Bootstrap(_) => {
+                        self.routing.note_refresh(stats.num_requests());
+                        if !step.last {
+                            self.dht(network).refresh_goes_on(id, Instant::now());
+                        }
+                        return;
+                    }
                     QueryResult::StartProviding(Ok(_)) if stats.num_successes() > 0 => {
                         self.state.announced_at = Some(Instant::now());
                     }

@@ -338,9 +338,9 @@ fn record(request: &Request) -> (Vec<u8>, Vec<u8>) {
 /// A refusal of what was asked, if anybody waits for an answer: nothing is known here. In answer to a put that is a record without a
 /// value, as if it had been asked for: libp2p takes an answer to a put for a confirmation whatever is in it, and go-libp2p-kad-dht
 /// (0.42 at least, which is Kubo's) looks at the value in the record of any answer, and dies of one that has no record.
-pub(super) fn refusal(request: Request) -> Option<ToPeer> {
+pub(super) fn refusal(request: FromPeer) -> Option<ToPeer> {
     let closer_peers = Vec::new();
-    match request.event {
+    match request {
         FromPeer::PutRecord { record, request_id } => Some(ToPeer::GetRecordRes {
             record: Some(Record::new(record.key, Vec::new())),
             closer_peers,

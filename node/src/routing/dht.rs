@@ -6,6 +6,7 @@
 //! nobody can make us dial inside our own network. libp2p's behaviour has neither rule, hence this wrapper. What others ask
 //! passes the [desk](super::desk) before it reaches libp2p.
 
+mod closest;
 mod hops;
 mod requests;
 
@@ -27,6 +28,7 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
+use self::closest::closest;
 use self::hops::Hops;
 use super::desk::{Desk, FromPeer, Offered, Outcome, Request, ToPeer, refusal};
 use super::network::{Network, PROVIDER_TTL};
@@ -40,6 +42,9 @@ const PARALLELISM: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
 const MAX_PACKET_BYTES: usize = 512 << 10;
 /// Ceiling on one walk. Callers have deadlines of their own, which are shorter.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long buckets are not looked for again. Refreshes begin more often than that: in the first minutes of a peer, and libp2p
+/// begins one whenever it meets somebody while it knows fewer than twenty.
+const BUCKETS_FRESH: Duration = Duration::from_secs(300);
 /// Addresses that libp2p keeps of us to tell to others.
 const MAX_TOLD: usize = 20;
 
@@ -53,8 +58,10 @@ pub(crate) struct Dht {
     active: HashSet<ConnectionId>,
     desk: Desk,
     /// What is to be told to connections before anything else.
-    refusals: VecDeque<(PeerId, ConnectionId, ToPeer)>,
+    answers: VecDeque<(PeerId, ConnectionId, ToPeer)>,
     hops: Hops,
+    /// Which refresh looked last for somebody for each bucket, and when it began to.
+    buckets: Option<(QueryId, Instant)>,
 }
 
 impl Dht {
@@ -93,8 +100,9 @@ impl Dht {
             told: Vec::new(),
             active: HashSet::new(),
             desk: Desk::new(),
-            refusals: VecDeque::new(),
+            answers: VecDeque::new(),
             hops: Hops::default(),
+            buckets: None,
         }
     }
 
@@ -103,32 +111,44 @@ impl Dht {
         self.desk.check_with(offered);
     }
 
-    /// Hands a request that has passed the desk to libp2p, or refuses it.
+    /// Hands a request that has passed the desk to libp2p, answers or refuses it.
     fn on_decided(&mut self, request: Request, outcome: Outcome) {
-        match outcome {
-            Outcome::Answer(owner) => self.kad.store_mut().expect_from(owner),
-            Outcome::Kept => self.kad.store_mut().expect_kept(),
-            Outcome::Refuse => {
-                let (peer, connection) = (request.peer, request.connection);
-                self.refusals
-                    .extend(refusal(request).map(|refusal| (peer, connection, refusal)));
-                return;
+        let (peer, connection) = (request.peer, request.connection);
+        match (outcome, request.event) {
+            (Outcome::Answer(_), FromPeer::FindNodeReq { key, request_id }) => {
+                let closer_peers = closest(&mut self.kad, key, &peer);
+                let answer = ToPeer::FindNodeRes {
+                    closer_peers,
+                    request_id,
+                };
+                self.answers.push_back((peer, connection, answer));
+            }
+            (Outcome::Answer(owner), event) => {
+                self.kad.store_mut().expect_from(owner);
+                self.kad.on_connection_handler_event(peer, connection, event);
+            }
+            (Outcome::Kept, event) => {
+                self.kad.store_mut().expect_kept();
+                self.kad.on_connection_handler_event(peer, connection, event);
+            }
+            (Outcome::Refuse, event) => {
+                let refusal = refusal(event);
+                self.answers.extend(refusal.map(|refusal| (peer, connection, refusal)));
             }
         }
-        let Request {
-            peer,
-            connection,
-            event,
-        } = request;
-        self.kad.on_connection_handler_event(peer, connection, event);
     }
 
-    /// Answers requests of others from now on, or no longer.
+    /// Answers requests of others from now on, or no longer. Who begins to looks around where it is: those who are there ask it
+    /// only when they have met it as a server.
     pub(crate) fn serve(&mut self, yes: bool) {
         let mode = if yes { Mode::Server } else { Mode::Client };
         if self.kad.mode() != mode {
             tracing::debug!(network = %self.network, yes, "answering others");
             self.kad.set_mode(Some(mode));
+            if yes {
+                // Refuses when the table is empty, and then there is nobody to be met.
+                let _ = self.kad.bootstrap();
+            }
         }
     }
 
@@ -183,6 +203,25 @@ impl Dht {
     /// How many answers led a walk, which is over, to the one who answered closest to its key; 0 if nobody answered.
     pub(crate) fn take_hops(&mut self, walk: QueryId) -> u32 {
         self.hops.ends(walk)
+    }
+
+    /// A refresh has found those who are closest to this peer, or somebody for a bucket, and is to look for the next bucket. It
+    /// ends if that was done lately: what is asked often is only where this peer is itself, which makes it known there.
+    pub(crate) fn refresh_goes_on(&mut self, id: QueryId, now: Instant) {
+        match self.buckets {
+            Some((of, _)) if of == id => {}
+            Some((_, at)) if now.saturating_duration_since(at) < BUCKETS_FRESH => {
+                if let Some(mut query) = self.kad.query_mut(&id) {
+                    query.finish();
+                }
+            }
+            _ => self.buckets = Some((id, now)),
+        }
+    }
+
+    /// Nobody of the network is known any more.
+    pub(crate) fn lost(&mut self) {
+        self.buckets = None;
     }
 
     /// Peers in the routing table.
@@ -356,7 +395,7 @@ impl NetworkBehaviour for Dht {
                 connection: CloseConnection::One(connection),
             });
         }
-        if let Some((peer_id, connection, event)) = self.refusals.pop_front() {
+        if let Some((peer_id, connection, event)) = self.answers.pop_front() {
             return Poll::Ready(ToSwarm::NotifyHandler {
                 peer_id,
                 handler: NotifyHandler::One(connection),
@@ -416,5 +455,57 @@ mod tests {
         assert_eq!(dht.told.len(), MAX_TOLD);
         assert!([1, 2, 101].into_iter().all(|port| told(&dht, port)));
         assert!(dht.told.iter().all(|(_, listens)| *listens));
+    }
+
+    #[test]
+    fn who_begins_to_serve_makes_itself_known_once() {
+        let (local, clock) = (PeerId::random(), Clock::system());
+        let schedule = Schedule::open(Table::in_memory(), clock.clone());
+        let [_, records] = Records::open(&Table::in_memory(), &schedule, local, &clock);
+        let mut dht = Dht::new(Network::Wan, local, records);
+        dht.add_address(&PeerId::random(), "/ip4/93.184.216.34/tcp/1".parse().unwrap());
+        for (serves, walks) in [(false, 0), (true, 1), (true, 1), (false, 1)] {
+            dht.serve(serves);
+            assert_eq!(dht.iter_queries().count(), walks);
+        }
+    }
+
+    #[test]
+    fn buckets_are_looked_for_once_in_a_while_however_many_refreshes_begin() {
+        let (local, clock) = (PeerId::random(), Clock::system());
+        let schedule = Schedule::open(Table::in_memory(), clock.clone());
+        let [_, records] = Records::open(&Table::in_memory(), &schedule, local, &clock);
+        let mut dht = Dht::new(Network::Wan, local, records);
+        for number in 1..40 {
+            let at = format!("/ip4/93.184.216.{number}/tcp/1").parse().unwrap();
+            dht.add_address(&PeerId::random(), at);
+        }
+        let start = Instant::now();
+        let goes_on = |dht: &mut Dht, id: QueryId, after: Duration| {
+            dht.refresh_goes_on(id, start + after);
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            // A refresh that was ended says so before it does anything else.
+            loop {
+                match dht.kad.poll(&mut cx) {
+                    Poll::Ready(ToSwarm::GenerateEvent(kad::Event::OutboundQueryProgressed { id: of, .. }))
+                        if of == id =>
+                    {
+                        return false;
+                    }
+                    Poll::Ready(_) => {}
+                    Poll::Pending => return true,
+                }
+            }
+        };
+        let first = dht.bootstrap().unwrap();
+        assert!(goes_on(&mut dht, first, Duration::ZERO));
+        assert!(goes_on(&mut dht, first, Duration::from_secs(1)), "to another bucket");
+        let second = dht.bootstrap().unwrap();
+        assert!(!goes_on(&mut dht, second, BUCKETS_FRESH / 2));
+        let third = dht.bootstrap().unwrap();
+        assert!(goes_on(&mut dht, third, BUCKETS_FRESH));
+        dht.lost();
+        let fourth = dht.bootstrap().unwrap();
+        assert!(goes_on(&mut dht, fourth, BUCKETS_FRESH));
     }
 }

@@ -73,7 +73,7 @@ pub struct Swept {
 }
 
 /// What walks of this peer cost since its start: questions to a DHT, and announcements and records that were put. Those by which
-/// it looks after its own tables are not among them.
+/// it looks after its own tables are counted apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Walked {
     /// Walks that somebody answered.
@@ -84,4 +84,8 @@ pub struct Walked {
     pub answered: u64,
     /// How many answers, one after another, led to the one who answered closest to the key: the sum over [`Self::walks`].
     pub hops: u64,
+    /// Walks by which this peer looked after its tables.
+    pub refreshes: u64,
+    /// Messages to other peers, of all of these.
+    pub refresh_messages: u64,
 }

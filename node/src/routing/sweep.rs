@@ -81,16 +81,18 @@ impl Routing {
         let Some(network) = self.table_sizes().target() else {
             return Ok(SCHEDULE_TICK);
         };
-        let schedule = self.schedule.clone();
+        let (schedule, claims) = (self.schedule.clone(), self.claims.clone());
         let (waiting, next) = blocking(move || {
-            let waiting = schedule.due(MAX_ANNOUNCEMENTS + 1)?;
+            let mut waiting = schedule.due(claims.len() + MAX_ANNOUNCEMENTS + 1)?;
+            waiting.retain(|key| claims.leave(key));
             Ok::<_, RoutingError>((waiting, schedule.next()?))
         })
         .await?;
         if let Some(first) = waiting.first().cloned() {
             if waiting.len() <= MAX_ANNOUNCEMENTS {
                 // Each of them is told, or waits for longer.
-                self.announce_each(waiting, Instant::now() + LONGEST_WALKS).await?;
+                let claims = self.claims.claim(waiting);
+                self.announce_each(claims, Instant::now() + LONGEST_WALKS).await?;
                 return Ok(Duration::ZERO);
             }
             return self.announce_waiting(network, &first).await;
@@ -107,10 +109,14 @@ impl Routing {
         let Some(region) = self.explore(network, first).await? else {
             return Ok(SCHEDULE_TICK);
         };
-        let (schedule, prefix) = (self.schedule.clone(), region.prefix);
-        let keys = blocking(move || match schedule.waiting() > MAX_STRETCH {
-            true => schedule.due_within(&prefix, MAX_STRETCH),
-            false => Ok(within(&prefix, schedule.due(MAX_STRETCH)?)),
+        let (schedule, prefix, claims) = (self.schedule.clone(), region.prefix, self.claims.clone());
+        let keys = blocking(move || {
+            let mut keys = match schedule.waiting() > MAX_STRETCH {
+                true => schedule.due_within(&prefix, MAX_STRETCH)?,
+                false => within(&prefix, schedule.due(MAX_STRETCH)?),
+            };
+            keys.retain(|(_, key)| claims.leave(key));
+            Ok::<_, RoutingError>(keys)
         });
         let keys = keys.await?;
         self.tell_region(network, region, keys).await?;

@@ -23,6 +23,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use yamux::{Connection, ConnectionError, Mode};
 
 use self::books::Books;
+use super::ended::Ended;
 use crate::room::{LOOK_AGAIN, Room};
 use crate::threads::lock;
 
@@ -30,6 +31,8 @@ use crate::threads::lock;
 const MAX_STREAMS: usize = 1024;
 /// Streams of the other side that wait to be taken in; more are reset. Implementations open no more than this unasked.
 const MAX_WAITING_STREAMS: usize = 256;
+/// Of these, such as are met at once: all that drives a connection is looked at for each time that it wants to go on.
+const STREAMS_AT_ONCE: usize = 16;
 /// What may lie unread on one connection, and by how much its windows may grow for a long and fast way.
 const MAX_UNREAD: usize = 16 << 20;
 /// The window that every stream has at least, by the protocol.
@@ -119,6 +122,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
             Some(stream) => Poll::Ready(stream.map(|stream| Stream {
                 stream,
                 books: self.books.clone(),
+                ended: Ended::default(),
             })),
             None => Poll::Ready(Err(ConnectionError::Closed)),
         }
@@ -146,6 +150,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
         Poll::Ready(Ok(Stream {
             stream,
             books: self.books.clone(),
+            ended: Ended::default(),
         }))
     }
 
@@ -158,14 +163,17 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, ConnectionError>> {
-        let stream = ready!(self.poll_next(cx))?;
-        if self.waiting.len() < MAX_WAITING_STREAMS {
-            self.waiting.push_back(stream);
-            if let Some(waker) = self.waker.take() {
-                waker.wake();
+        for _ in 0..STREAMS_AT_ONCE {
+            let stream = ready!(self.poll_next(cx))?;
+            if self.waiting.len() < MAX_WAITING_STREAMS {
+                self.waiting.push_back(stream);
+                // Whoever drives this connection looks for streams anyway after it has let it make progress.
+                if let Some(waker) = self.waker.take().filter(|waker| !waker.will_wake(cx.waker())) {
+                    waker.wake();
+                }
             }
         }
-        // Others have their turn before the next one.
+        // Others have their turn before the next ones.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -248,6 +256,7 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Counted<C> {
 pub(crate) struct Stream {
     stream: yamux::Stream,
     books: Arc<Mutex<Books>>,
+    ended: Ended,
 }
 
 impl Drop for Stream {
@@ -258,7 +267,8 @@ impl Drop for Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let read = ready!(self.ended.told(read, buffer.len()))?;
         lock(&self.books).read(self.stream.id().val(), read);
         Poll::Ready(Ok(read))
     }

@@ -17,6 +17,7 @@ use libp2p::pnet::PnetConfig;
 use libp2p::{PeerId, dns, noise, quic, relay, tcp};
 
 use super::bandwidth::Bandwidth;
+use super::ended::Ending;
 use super::muxer;
 use super::private::NetworkKey;
 use super::wire::Buffered;
@@ -83,7 +84,7 @@ fn over_sockets(
         let mut config = quic::Config::new(keypair);
         (config.max_connection_data, config.max_stream_data) = (MAX_UNREAD_QUIC, MAX_UNREAD_QUIC);
         let quic = quic::tokio::Transport::new(config)
-            .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)))
+            .map(|(peer, connection), _| (peer, StreamMuxerBox::new(Ending(connection))))
             .boxed();
         direct = either(direct, quic);
     }

@@ -1,8 +1,8 @@
 //! What lies between a socket and its encryption: reads of many frames at once.
 //!
 //! Noise of libp2p reads 8 KiB at a time from what it is given, a system call each. Through a buffer it takes from memory
-//! what the kernel had for it in one go. The buffer grows on connections on which much arrives: most carry a question now and
-//! then, and a peer has hundreds.
+//! what the kernel had for it in one go. Only connections on which much arrives have a buffer, and while it does: most carry a
+//! question now and then, and a peer has hundreds.
 
 use std::io;
 use std::pin::Pin;
@@ -11,11 +11,13 @@ use std::task::{Context, Poll, ready};
 use futures::io::{AsyncRead, AsyncWrite};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo};
 
-/// What is read from a socket at once in the beginning, and at most. What fills it once has it grow.
-const FIRST_READ_BYTES: usize = 4 << 10;
+/// What is read from a socket at once with a buffer, at least and at most. What fills it once has it grow.
+const FIRST_READ_BYTES: usize = 16 << 10;
 const LARGEST_READ_BYTES: usize = 256 << 10;
 /// By how much it grows.
 const GROWTH: usize = 4;
+/// After so many reads in a row that would have done without it, the buffer is let go.
+const SMALL_READS: u32 = 32;
 
 /// An upgrade to an encrypted connection, which reads from its socket through a buffer.
 #[derive(Debug, Clone)]
@@ -24,19 +26,23 @@ pub(super) struct Buffered<U>(pub(super) U);
 /// A socket, and what was read from it at once.
 pub(super) struct Reader<S> {
     socket: S,
+    /// Empty while little arrives.
     buffer: Vec<u8>,
     /// The part of it that was not taken yet.
     from: usize,
     to: usize,
+    /// Reads in a row of no more than was asked for.
+    small: u32,
 }
 
 impl<S> Reader<S> {
     fn new(socket: S) -> Self {
         Self {
             socket,
-            buffer: vec![0; FIRST_READ_BYTES],
+            buffer: Vec::new(),
             from: 0,
             to: 0,
+            small: 0,
         }
     }
 }
@@ -45,11 +51,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Reader<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.from == this.to {
+            if this.small >= SMALL_READS {
+                this.buffer = Vec::new();
+            }
+            if this.buffer.is_empty() {
+                let count = ready!(Pin::new(&mut this.socket).poll_read(cx, into))?;
+                if count == into.len() && count > 0 {
+                    // There is more, most likely.
+                    (this.buffer, this.small) = (vec![0; FIRST_READ_BYTES], 0);
+                }
+                return Poll::Ready(Ok(count));
+            }
             if this.to == this.buffer.len() && this.buffer.len() < LARGEST_READ_BYTES {
                 this.buffer = vec![0; GROWTH * this.buffer.len()];
             }
             (this.from, this.to) = (0, 0);
             this.to = ready!(Pin::new(&mut this.socket).poll_read(cx, &mut this.buffer))?;
+            this.small = if this.to < into.len() { this.small + 1 } else { 0 };
         }
         let waiting = this.buffer.get(this.from..this.to).unwrap_or_default();
         let count = waiting.len().min(into.len());
@@ -119,6 +137,19 @@ mod tests {
 
     use super::*;
 
+    /// What arrives in pieces, each by a read of its own.
+    struct Pieces(Vec<Vec<u8>>);
+
+    impl AsyncRead for Pieces {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+            let Some(piece) = self.0.pop() else {
+                return Poll::Ready(Ok(0));
+            };
+            into[..piece.len()].copy_from_slice(&piece);
+            Poll::Ready(Ok(piece.len()))
+        }
+    }
+
     #[tokio::test]
     async fn a_buffer_grows_with_what_arrives_and_gives_it_as_it_was() {
         let bytes: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
@@ -130,8 +161,25 @@ mod tests {
         reader.read_to_end(&mut rest).await.unwrap();
         assert!([&first[..], &rest].concat() == bytes);
         assert_eq!(reader.buffer.len(), LARGEST_READ_BYTES, "and no more");
-        let mut quiet = Reader::new(Cursor::new(vec![7; FIRST_READ_BYTES - 1]));
-        quiet.read_to_end(&mut Vec::new()).await.unwrap();
-        assert_eq!(quiet.buffer.len(), FIRST_READ_BYTES);
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_little_arrives_has_no_buffer() {
+        let mut into = [0; 64];
+        let mut pieces = vec![vec![7; 63]; 2 * SMALL_READS as usize];
+        let mut quiet = Reader::new(Pieces(pieces.clone()));
+        while quiet.read(&mut into).await.unwrap() > 0 {
+            assert!(quiet.buffer.is_empty());
+        }
+        // Nor one on which no more than that has come for a while.
+        pieces.push(vec![7; 64]);
+        let mut reader = Reader::new(Pieces(pieces));
+        reader.read(&mut into).await.unwrap();
+        assert_eq!(reader.buffer.len(), FIRST_READ_BYTES);
+        let mut after = 0;
+        while !reader.buffer.is_empty() {
+            after += reader.read(&mut into).await.unwrap().min(1);
+        }
+        assert_eq!(after, 1 + SMALL_READS as usize);
     }
 }

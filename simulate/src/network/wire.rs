@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use futures::channel::mpsc;
 use futures::future::{BoxFuture, Ready, ready};
 use futures::stream::{SelectAll, Stream as _, StreamExt as _};
-use libp2p::core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
+use libp2p::core::transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent};
 use libp2p::core::{Multiaddr, Transport};
 use libp2p::multiaddr::Protocol;
 use odf_node::peer::{ByteStream, ByteStreams};
@@ -112,13 +112,14 @@ impl Transport for Wire {
         false
     }
 
-    fn dial(&mut self, to: Multiaddr, _: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+    fn dial(&mut self, to: Multiaddr, options: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
         let Some((machine, port)) = place(&to) else {
             return Err(TransportError::MultiaddrNotSupported(to));
         };
         let (network, from) = (self.network.clone(), self.at);
+        let reuse = matches!(options.port_use, PortUse::Reuse);
         Ok(Box::pin(async move {
-            match network.connect(from, machine, port) {
+            match network.connect(from, machine, port, reuse) {
                 Attempt::Silence => std::future::pending().await,
                 Attempt::Refused(after) => {
                     tokio::time::sleep(after).await;

@@ -136,7 +136,11 @@ impl Driver {
     }
 
     pub(super) fn count(&mut self, network: Network) {
-        let len = self.dht(network).table_len();
+        let dht = self.dht(network);
+        let len = dht.table_len();
+        if len == 0 {
+            dht.lost();
+        }
         self.sizes.send_if_modified(|sizes| {
             let size = match network {
                 Network::Lan => &mut sizes.lan,

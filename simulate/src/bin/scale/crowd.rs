@@ -1,5 +1,6 @@
 //! Peers that found each other through a few that everybody knows.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +20,16 @@ use tokio::time::{Instant, sleep};
 /// Where every peer listens.
 const PORT: u16 = 4001;
 /// One peer of so many is known to all who come, and has others find out whether they are reached.
-const KNOWN_ONE_OF: usize = 50;
+const KNOWN_ONE_OF: usize = 25;
 /// How many are known at least.
 const LEAST_KNOWN: usize = 4;
 /// How many of those a peer is told when it comes.
 const TOLD: usize = 8;
-/// Connections of one peer, and of one that is known to all. Each end of one is 0.2 MB of memory.
-const CONNECTIONS: u32 = 64;
-const CONNECTIONS_OF_KNOWN: u32 = 192;
-/// How long a connection without use stays open.
-const IDLE: Duration = Duration::from_secs(20);
+/// Connections of one that is known to all: with fewer than come to it at a time nobody gets in. Others have as many as the
+/// product has unless told otherwise, and for as long.
+const CONNECTIONS_OF_KNOWN: u32 = 768;
+/// How many peers come until it is said again how many there are.
+const SAY_AFTER: usize = 50;
 /// Peers that come at the same time.
 const AT_ONCE: usize = 24;
 /// How long a peer may take to become a server of the DHT.
@@ -43,6 +44,16 @@ pub(crate) struct Member {
     is_known: bool,
 }
 
+/// What all peers together have spent on joining, and on looking around afterwards.
+#[derive(Default)]
+pub(crate) struct Joining {
+    /// Of a processor.
+    pub(crate) processor: Duration,
+    pub(crate) connections: u64,
+    pub(crate) walks: u64,
+    pub(crate) messages: u64,
+}
+
 /// All peers that run, on one network.
 pub(crate) struct Crowd {
     network: Network,
@@ -52,8 +63,9 @@ pub(crate) struct Crowd {
     came: usize,
     /// The addresses that everybody is told some of.
     known: Vec<Multiaddr>,
-    /// How long it took until the last one had joined.
+    /// How long it took until the last one had joined, and what it has cost.
     pub(crate) took: Duration,
+    pub(crate) joining: Joining,
     /// What the walks of those that are gone have cost.
     gone: Walked,
 }
@@ -68,6 +80,7 @@ impl Crowd {
             came: 0,
             known: Vec::new(),
             took: Duration::ZERO,
+            joining: Joining::default(),
             gone: Walked::default(),
         };
         let began = Instant::now();
@@ -78,6 +91,13 @@ impl Crowd {
         }
         crowd.fill_up().await?;
         crowd.took = began.elapsed();
+        let walked = crowd.walked();
+        crowd.joining = Joining {
+            processor: processor_time(),
+            connections: crowd.network.made(),
+            walks: walked.refreshes,
+            messages: walked.refresh_messages,
+        };
         Ok(crowd)
     }
 
@@ -104,8 +124,6 @@ impl Crowd {
             .mdns(false)
             .port_mapping(false)
             .pubsub(false)
-            .idle_timeout(IDLE)
-            .max_connections(CONNECTIONS)
             .over(Wire::new(self.network.clone(), at).streams())
     }
 
@@ -143,6 +161,13 @@ impl Crowd {
             .buffer_unordered(AT_ONCE);
         while let Some(member) = coming.next().await {
             self.members.push(member?);
+            if self.members.len().is_multiple_of(SAY_AFTER) {
+                let (peers, took, memory) = (self.members.len(), processor_time().as_secs(), resident() >> 20);
+                let (made, sent) = (self.network.made(), self.walked().refresh_messages);
+                tell(&format!(
+                    "{peers} peers after {took} s of a processor: {memory} MiB, {made} connections made, {sent} messages"
+                ));
+            }
         }
         drop(coming);
         for member in &self.members {
@@ -250,6 +275,8 @@ fn add(sum: &mut Walked, more: Walked) {
     sum.messages += more.messages;
     sum.answered += more.answered;
     sum.hops += more.hops;
+    sum.refreshes += more.refreshes;
+    sum.refresh_messages += more.refresh_messages;
 }
 
 /// Memory of this process, in bytes; 0 where that cannot be read.
@@ -260,4 +287,19 @@ pub(crate) fn resident() -> u64 {
         .nth(1)
         .and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or(0) * 4096
+}
+
+/// What this process has had of processors so far; 0 where that cannot be read.
+pub(crate) fn processor_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the name, which is in parentheses: the 12th and the 13th, in hundredths of a second.
+    let rest = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks = rest.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
+    Duration::from_millis(10 * ticks.sum::<u64>())
+}
+
+/// Says how far it is.
+#[allow(clippy::print_stderr)]
+pub(crate) fn tell(what: &impl fmt::Display) {
+    eprintln!("{what}");
 }

@@ -15,6 +15,10 @@ use crowd::Crowd;
 use operations::Published;
 use report::Report;
 
+/// As the product has it: see the root `Cargo.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const USAGE: &str = "scale --nodes N [--operations COUNT] [--sweep KEYS]";
 
 /// What is asked for.
@@ -75,7 +79,7 @@ fn main() -> ExitCode {
 async fn run(task: &Task) -> Result<Report, String> {
     let mut report = Report::default();
     let mut crowd = Crowd::gather(task.nodes).await?;
-    report.gathered(&crowd).await;
+    report.gathered(&mut crowd).await;
     if task.operations > 0 {
         report.add(operations::look_up(&crowd, task.operations, "lookup").await);
         let (announced, cost) = operations::announce(&crowd, task.operations).await;

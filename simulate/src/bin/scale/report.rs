@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use odf_node::routing::Walked;
 
-use crate::crowd::{Crowd, resident};
+use crate::crowd::{Crowd, Joining, processor_time, resident, tell};
 use crate::sweep::Swept;
 
 /// Of a hundred operations so many have to succeed.
@@ -16,6 +16,7 @@ const SUCCEED: usize = 99;
 pub(crate) struct Report {
     nodes: usize,
     joined: Duration,
+    joining: Joining,
     connections: f64,
     tables: f64,
     resident: u64,
@@ -86,16 +87,21 @@ impl fmt::Display for Cost {
 
 impl Report {
     /// Notes how the peers stand that have gathered.
-    pub(crate) async fn gathered(&mut self, crowd: &Crowd) {
+    pub(crate) async fn gathered(&mut self, crowd: &mut Crowd) {
         self.nodes = crowd.members.len();
         self.joined = crowd.took;
+        self.joining = std::mem::take(&mut crowd.joining);
         self.connections = crowd.connections().await;
         self.tables = crowd.tables();
         self.resident = resident();
         tell(&format!(
-            "{} peers in {:.0} s, {:.1} connections, {:.1} peers in a table, {} MiB",
+            "{} peers in {:.0} s, {:.0} s of a processor, {} connections made, {} walks, {} messages; {:.1} connections, {:.1} peers in a table, {} MiB",
             self.nodes,
             self.joined.as_secs_f64(),
+            self.joining.processor.as_secs_f64(),
+            self.joining.connections,
+            self.joining.walks,
+            self.joining.messages,
             self.connections,
             self.tables,
             self.resident >> 20
@@ -122,9 +128,14 @@ impl fmt::Display for Report {
         let costs: Vec<String> = self.costs.iter().map(Cost::to_string).collect();
         write!(
             f,
-            r#"{{"nodes":{},"joined_s":{:.0},"connections":{:.1},"table":{:.1},"resident_mib":{},"operations":[{}]"#,
+            r#"{{"nodes":{},"joined_s":{:.0},"joining":{{"cpu_s":{:.0},"connections":{},"walks":{},"messages":{}}},"cpu_s":{:.0},"connections":{:.1},"table":{:.1},"resident_mib":{},"operations":[{}]"#,
             self.nodes,
             self.joined.as_secs_f64(),
+            self.joining.processor.as_secs_f64(),
+            self.joining.connections,
+            self.joining.walks,
+            self.joining.messages,
+            processor_time().as_secs_f64(),
             self.connections,
             self.tables,
             self.resident >> 20,
@@ -135,10 +146,4 @@ impl fmt::Display for Report {
         }
         f.write_str("}")
     }
-}
-
-/// Says how far it is.
-#[allow(clippy::print_stderr)]
-fn tell(what: &impl fmt::Display) {
-    eprintln!("{what}");
 }
