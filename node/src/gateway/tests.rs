@@ -1,7 +1,9 @@
 //! A gateway over blocks in memory, asked over a real socket.
 
+mod archives;
 mod directories;
 mod files;
+mod hosts;
 mod refusals;
 mod strangers;
 mod values;
@@ -32,6 +34,9 @@ const NAME: &str = "k51qzi5uqu5dgqj09ikt2befzowhv78qa9bmoyttb02n34blh6wahonsfzmq
 struct Shelf {
     blocks: HashMap<Cid, Block>,
     names: HashMap<String, String>,
+    records: HashMap<String, Bytes>,
+    /// How long names hold, if not 300 s.
+    ages: HashMap<String, Duration>,
     /// Blocks that never come.
     stuck: HashSet<Cid>,
     delay: Duration,
@@ -65,10 +70,12 @@ impl Source for Arc<Shelf> {
     }
 
     async fn resolve_name(&self, name: &str) -> Result<NameValue, SourceError> {
-        match self.names.get(name) {
+        let key = name.parse::<crate::ipns::Name>().map_or(name.to_owned(), |key| key.to_string());
+        match self.names.get(&key) {
             Some(path) => Ok(NameValue {
                 path: path.clone(),
-                max_age: Duration::from_secs(300),
+                max_age: self.ages.get(name).copied().unwrap_or(Duration::from_secs(300)),
+                record: self.records.get(name).cloned(),
             }),
             None if name.starts_with("k51") => Err(SourceError::NotFound(format!("no record of {name}"))),
             None => Err(SourceError::BadName(format!("{name} is no name"))),
@@ -137,11 +144,14 @@ impl Server {
     }
 
     async fn start_with(shelf: Shelf, options: Options) -> Self {
-        let shelf = Arc::new(shelf);
+        Self::serve(Arc::new(shelf), |shelf| router(shelf, options)).await
+    }
+
+    async fn serve(shelf: Arc<Shelf>, router: impl FnOnce(Arc<Shelf>) -> Router) -> Self {
         odf_doors::raise_descriptors();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = router(Arc::clone(&shelf), options);
+        let router = router(Arc::clone(&shelf));
         tokio::spawn(odf_doors::serve(
             listener,
             router,
