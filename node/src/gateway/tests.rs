@@ -35,8 +35,6 @@ struct Shelf {
     blocks: HashMap<Cid, Block>,
     names: HashMap<String, String>,
     records: HashMap<String, Bytes>,
-    /// How long names hold, if not 300 s.
-    ages: HashMap<String, Duration>,
     /// Blocks that never come.
     stuck: HashSet<Cid>,
     delay: Duration,
@@ -57,7 +55,9 @@ impl Source for Arc<Shelf> {
         if self.stuck.contains(cid) {
             std::future::pending::<()>().await;
         }
-        tokio::time::sleep(self.delay).await;
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
+        }
         self.running.fetch_sub(1, Ordering::SeqCst);
         self.blocks
             .get(cid)
@@ -70,11 +70,10 @@ impl Source for Arc<Shelf> {
     }
 
     async fn resolve_name(&self, name: &str) -> Result<NameValue, SourceError> {
-        let key = name.parse::<crate::ipns::Name>().map_or(name.to_owned(), |key| key.to_string());
-        match self.names.get(&key) {
+        match self.names.get(name) {
             Some(path) => Ok(NameValue {
                 path: path.clone(),
-                max_age: self.ages.get(name).copied().unwrap_or(Duration::from_secs(300)),
+                max_age: Duration::from_secs(300),
                 record: self.records.get(name).cloned(),
             }),
             None if name.starts_with("k51") => Err(SourceError::NotFound(format!("no record of {name}"))),
