@@ -16,6 +16,7 @@ mod approve;
 mod as_of;
 mod audit;
 mod batch;
+mod car;
 mod completions;
 mod config;
 mod contact;
@@ -110,6 +111,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     System(system::SystemCommand),
     #[command(subcommand)]
+    Car(car::CarCommand),
+    #[command(subcommand)]
     Ipfs(ipfs::IpfsCommand),
 }
 
@@ -190,6 +193,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Repo(command) => repo::run(&command, session, io)?,
         Command::Key(command) => key::run(&command, session, io)?,
         Command::Node(args) => return node::run(&args, session, io),
+        Command::Car(command) => car::run(&command, session, io)?,
         Command::Ipfs(command) => ipfs::run(&command, session, io)?,
         Command::System(command) => system::run(&command, session, io)?,
         other @ (Command::Config(_)

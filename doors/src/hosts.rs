@@ -10,6 +10,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
     names: Vec<String>,
+    /// Ends of names, each with a dot in front.
+    below: Vec<String>,
 }
 
 impl Hosts {
@@ -21,7 +23,16 @@ impl Hosts {
                 .map(|name| plain(&name))
                 .filter(|name| !name.is_empty())
                 .collect(),
+            below: Vec::new(),
         }
+    }
+
+    /// Answers to all names below these, too.
+    #[must_use]
+    pub fn and_below(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.below
+            .extend(names.into_iter().map(|name| format!(".{}", plain(&name))));
+        self
     }
 
     /// Whether a server answers to what a `Host` field says: a name or an address, perhaps with a port.
@@ -38,7 +49,10 @@ impl Hosts {
             return true;
         }
         let name = plain(name);
-        name == "localhost" || name.ends_with(".localhost") || self.names.contains(&name)
+        name == "localhost"
+            || name.ends_with(".localhost")
+            || self.names.contains(&name)
+            || self.below.iter().any(|end| name.ends_with(end))
     }
 }
 
@@ -57,7 +71,7 @@ mod tests {
 
     #[test]
     fn addresses_and_own_names_are_answered_and_no_others() {
-        let hosts = Hosts::new(["Data.Example.org".to_owned()]);
+        let hosts = Hosts::new(["Data.Example.org".to_owned()]).and_below(["ipfs.Gateway.example".to_owned()]);
         for own in [
             "127.0.0.1",
             "127.0.0.1:8080",
@@ -69,6 +83,7 @@ mod tests {
             "k51x.ipns.localhost:8080",
             "data.example.org",
             "DATA.example.org.:443",
+            "b.ipfs.gateway.example:80",
         ] {
             assert!(hosts.allow(own), "{own}");
         }
@@ -79,6 +94,8 @@ mod tests {
             "localhost.evil.example",
             "evillocalhost",
             "sub.data.example.org",
+            "ipfs.gateway.example",
+            "bipfs.gateway.example",
             "0x7f.1",
             "[evil.example]",
             "[::1]evil.example",

@@ -15,7 +15,7 @@ mod network;
 mod serve;
 mod shares;
 
-pub use self::client::{Client, client};
+pub use self::client::{Asked, Client, asked, client};
 pub use self::descriptors::raise_descriptors;
 pub use self::hosts::Hosts;
 pub use self::network::{Network, network, one_client};

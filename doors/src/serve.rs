@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{Request, Response, StatusCode, header};
+use axum::http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
@@ -157,19 +158,50 @@ impl Front {
         stream: TcpStream,
         address: SocketAddr,
         seat: Seat,
-        mut stopped: watch::Receiver<bool>,
+        stopped: watch::Receiver<bool>,
     ) {
         // An answer whose body follows its head would wait for the client to confirm the head, which takes it up to 40 ms.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection that collects what it sends");
         }
         let seat = Arc::new(seat);
-        seat.enter(Phase::Head);
         let socket = TokioIo::new(Seated::new(stream, Arc::clone(&seat)));
-        let seat_of_service = Arc::clone(&seat);
-        let service = service_fn(move |request| {
+        self.requests(socket, address, seat, stopped).await;
+    }
+
+    /// Answers the requests that come over a socket. Boxed, because one of them may be that it becomes a tunnel for others.
+    fn requests(
+        self: Arc<Self>,
+        socket: impl Read + Write + Unpin + Send + 'static,
+        address: SocketAddr,
+        seat: Arc<Seat>,
+        stopped: watch::Receiver<bool>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.until_end(socket, address, seat, stopped))
+    }
+
+    async fn until_end(
+        self: Arc<Self>,
+        socket: impl Read + Write + Unpin + Send + 'static,
+        address: SocketAddr,
+        seat: Arc<Seat>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        seat.enter(Phase::Head);
+        let (seat_of_service, stopped_of_service) = (Arc::clone(&seat), stopped.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
             seat_of_service.enter(Phase::Work);
-            Arc::clone(&self).answer(request, address, Arc::clone(&seat_of_service))
+            let (front, seat, stopped) = (
+                Arc::clone(&self),
+                Arc::clone(&seat_of_service),
+                stopped_of_service.clone(),
+            );
+            async move {
+                match request.method() == Method::CONNECT {
+                    true => Ok(front.tunnel(request, address, seat, stopped)),
+                    false => front.answer(request, address, seat).await,
+                }
+            }
         });
         // Deadlines are kept outside: the seat knows in which part of a request its connection is.
         let mut builder = http1::Builder::new();
@@ -193,6 +225,27 @@ impl Front {
         if let Err(error) = outcome {
             tracing::trace!(%error, %address, "a connection failed");
         }
+    }
+
+    /// Lets a client that takes this server for a proxy send its requests through a tunnel. It ends here: no other server is
+    /// reached through this one.
+    fn tunnel(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        address: SocketAddr,
+        seat: Arc<Seat>,
+        stopped: watch::Receiver<bool>,
+    ) -> Response<Body> {
+        if let Some(refusal) = self.other_host(&request) {
+            return refusal;
+        }
+        tokio::spawn(async move {
+            match hyper::upgrade::on(request).await {
+                Ok(socket) => self.requests(socket, address, seat, stopped).await,
+                Err(error) => tracing::trace!(%error, %address, "a tunnel failed"),
+            }
+        });
+        Response::new(Body::empty())
     }
 
     async fn answer(

@@ -15,6 +15,8 @@ pub const RAW: u64 = 0x55;
 pub const DAG_PB: u64 = 0x70;
 /// Multicodec of dag-cbor.
 pub const DAG_CBOR: u64 = 0x71;
+/// Multicodec of dag-json.
+pub const DAG_JSON: u64 = 0x0129;
 /// Multicodec of an IPNS name written as a CID.
 pub const LIBP2P_KEY: u64 = 0x72;
 /// Multihash code of the identity hash: the digest is the content.

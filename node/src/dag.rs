@@ -4,16 +4,17 @@
 //! than a small multiple of the block; see [`MAX_LINKS`], [`MAX_DEPTH`] and [`MAX_VALUES`].
 
 mod cbor;
+mod json;
 mod malformed;
 mod pb;
 
 use cid::Cid;
 use ipld_core::ipld::Ipld;
 
-pub(crate) use self::cbor::{Walked, walk};
+pub(crate) use self::cbor::Walked;
 pub use self::malformed::{MAX_DEPTH, MAX_LINKS, MAX_VALUES, Malformed};
 pub use self::pb::{PbLink, PbNode};
-use crate::block::{Block, DAG_CBOR, DAG_PB, RAW};
+use crate::block::{Block, DAG_CBOR, DAG_JSON, DAG_PB, RAW};
 
 /// Multicodec of CBOR that is not dag-cbor, and has no links.
 const PLAIN_CBOR: u64 = 0x51;
@@ -54,13 +55,14 @@ pub enum DagError {
 /// plain JSON and plain CBOR.
 ///
 /// # Errors
-/// Malformed bytes, or a codec other than these, dag-pb and dag-cbor.
+/// Malformed bytes, or a codec other than these, dag-pb, dag-cbor and dag-json.
 pub fn links(block: &Block) -> Result<Vec<Cid>, DagError> {
     let cid = *block.cid();
     let found = match cid.codec() {
         RAW | PLAIN_CBOR | PLAIN_JSON => Ok(Vec::new()),
         DAG_PB => PbNode::decode(block.data()).map(|node| node.links.into_iter().map(|link| link.cid).collect()),
         DAG_CBOR => cbor::links(block.data()),
+        DAG_JSON => json::links(block.data()),
         codec => return Err(DagError::UnsupportedCodec { cid, codec }),
     };
     found.map_err(|source| DagError::Malformed { cid, source })
@@ -69,7 +71,8 @@ pub fn links(block: &Block) -> Result<Vec<Cid>, DagError> {
 /// A block as a value of the IPLD data model: raw as bytes, dag-pb as `{Data, Links: [{Hash, Name, Tsize}]}`.
 ///
 /// # Errors
-/// Malformed bytes, a codec other than raw, dag-pb and dag-cbor, and a dag-cbor block of more than [`MAX_VALUES`] values.
+/// Malformed bytes, a codec other than raw, dag-pb, dag-cbor and dag-json, and a block of the latter two of more than
+/// [`MAX_VALUES`] values.
 pub fn value(block: &Block) -> Result<Ipld, DagError> {
     let cid = *block.cid();
     let value = match cid.codec() {
@@ -78,6 +81,7 @@ pub fn value(block: &Block) -> Result<Ipld, DagError> {
         DAG_CBOR => cbor::check_expandable(block.data()).and_then(|()| {
             serde_ipld_dagcbor::from_slice(block.data()).map_err(|error| Malformed::BadValue(error.to_string()))
         }),
+        DAG_JSON => json::value(block.data()),
         codec => return Err(DagError::UnsupportedCodec { cid, codec }),
     };
     value.map_err(|source| DagError::Malformed { cid, source })
@@ -105,6 +109,14 @@ pub fn value_at<S: AsRef<str>>(block: &Block, path: &[S]) -> Result<Ipld, DagErr
         })?;
     }
     Ok(at)
+}
+
+/// Follows `path` within a block of dag-cbor or dag-json.
+pub(crate) fn walk<S: AsRef<str>>(block: &Block, path: &[S]) -> Result<Walked, Malformed> {
+    match block.cid().codec() {
+        DAG_JSON => Ok(json::walk(&json::value(block.data())?, path)),
+        _ => cbor::walk(block.data(), path),
+    }
 }
 
 fn pb_value(node: PbNode) -> Ipld {

@@ -10,6 +10,7 @@
 pub mod add;
 pub mod address;
 pub mod block;
+pub mod car;
 pub mod clock;
 pub mod dag;
 pub mod exchange;

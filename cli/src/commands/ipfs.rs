@@ -16,7 +16,7 @@ mod ignore;
 mod ls;
 mod name;
 mod path;
-mod pin;
+pub(super) mod pin;
 mod repo;
 mod source;
 mod swarm;

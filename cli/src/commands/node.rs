@@ -11,7 +11,7 @@ use odf::receive::Arrived;
 use odf::repository::server;
 use odf::retention::retain;
 use odf_doors::{Doors, Hosts, raise_descriptors};
-use odf_node::gateway::{self, Audience, PeerSource};
+use odf_node::gateway::{self, Audience, DnsLinks, PeerSource};
 use odf_node::peer::Node;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -136,11 +136,13 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
     let server = match listener.zip(gateway) {
         Some(((listener, _), Gateway { fetch })) => {
             let workspace = session.workspace()?;
-            let source = PeerSource::new(workspace.store().clone(), node);
+            let source = PeerSource::new(workspace.store().clone(), node).with_domains(domains(session));
             let source = SharedOnly::new(source, workspace.catalog().clone());
-            let gateway = gateway::router(source, options(session, fetch));
-            let gateway = gateway.merge(monitoring::router(session, node)?);
-            let router = repository(session, node, gateway)?;
+            let monitoring = monitoring::router(session, node)?;
+            let repository = repository(session, node)?;
+            let router = gateway::beside(source, options(session, fetch), |gateway| {
+                repository(gateway.merge(monitoring))
+            });
             let (doors, stop) = (doors(session), io.cancel().clone());
             let served =
                 async move { odf_doors::serve(listener, router, doors, async move { stop.wait().await }).await };
@@ -183,11 +185,21 @@ fn options(session: &Session, fetch: bool) -> gateway::Options {
     let settings = session.settings();
     let mut options = gateway::Options::default();
     options.proxies.clone_from(&settings.gateway_proxies);
+    options.subdomains.clone_from(&settings.gateway_subdomains);
+    options.sites.clone_from(&settings.gateway_sites);
+    options.convert = settings.gateway_convert;
     options.fetching = match fetch {
         true => monitoring::told_apart(settings.gateway_fetch, session),
         false => Audience::Nobody,
     };
     options
+}
+
+/// What domains stand for, by the settings and by DNS.
+fn domains(session: &Session) -> DnsLinks {
+    let fixed = session.settings().gateway_dnslinks.iter();
+    let fixed = fixed.filter_map(|link| link.split_once('='));
+    DnsLinks::system(fixed.map(|(domain, path)| (domain.to_owned(), path.to_owned())))
 }
 
 /// Who is let in, and under which names.
@@ -199,15 +211,22 @@ fn doors(session: &Session) -> Doors {
     let nearby = [machine.to_owned(), format!("{machine}.local")];
     let url = settings.gateway_url.as_ref().and_then(|url| url.host_str());
     let names = nearby.into_iter().chain(url.map(str::to_owned));
+    let content = settings.gateway_sites.iter().chain(&settings.gateway_subdomains);
+    let names = names.chain(settings.gateway_hosts.iter().chain(content).cloned());
+    let spaces = settings.gateway_subdomains.iter();
+    let spaces = spaces.flat_map(|name| [format!("ipfs.{name}"), format!("ipns.{name}")]);
     Doors {
-        hosts: Hosts::new(names.chain(settings.gateway_hosts.iter().cloned())),
+        hosts: Hosts::new(names).and_below(spaces),
         proxies: settings.gateway_proxies.clone(),
         other_host: "its owner adds names with `odfs config set gateway.hosts NAME,NAME`".to_owned(),
     }
 }
 
-/// The workspace as a repository; what it does not answer goes to the gateway.
-fn repository(session: &Session, node: &Node, gateway: server::Router) -> Result<server::Router, Failure> {
+/// The workspace as a repository; what it does not answer goes to the gateway that it is given.
+fn repository(
+    session: &Session,
+    node: &Node,
+) -> Result<impl FnOnce(server::Router) -> server::Router + use<>, Failure> {
     let workspace = session.workspace()?.clone();
     let (node, runtime) = (node.clone(), session.runtime()?.handle().clone());
     let (retention, pins) = (session.settings().retention.clone(), workspace.clone());
@@ -237,13 +256,9 @@ fn repository(session: &Session, node: &Node, gateway: server::Router) -> Result
         proxies: session.settings().gateway_proxies.clone(),
         on_arrived: Some(Arc::new(on_arrived)),
     };
-    Ok(server::router(
-        workspace.datasets().clone(),
-        session.tokens(),
-        session.pushes(),
-        options,
-        gateway,
-    ))
+    let datasets = workspace.datasets().clone();
+    let (tokens, pushes) = (session.tokens(), session.pushes());
+    Ok(move |gateway| server::router(datasets, tokens, pushes, options, gateway))
 }
 
 fn listen(session: &Session) -> Result<(TcpListener, std::net::SocketAddr), Failure> {

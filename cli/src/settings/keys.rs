@@ -18,8 +18,8 @@ use url::Url;
 use super::duration::duration_text;
 use super::retention;
 use super::values::{
-    APPROVED, OFF, approved, audience, audience_value, duration, is_host, list_value, multiaddrs, rate, rate_value,
-    words,
+    APPROVED, OFF, approved, audience, audience_value, duration, is_dnslink, is_host, list_value, multiaddrs, rate,
+    rate_value, words,
 };
 
 /// The shortest time between two questions for the same news: peers answer out of kindness.
@@ -66,6 +66,14 @@ pub(crate) struct Settings {
     pub(crate) gateway_proxies: Vec<IpAddr>,
     /// Names that the gateway answers to, beside addresses, `localhost` and those that it is known by.
     pub(crate) gateway_hosts: Vec<String>,
+    /// Names, without ports, below which the gateway gives each root a host of its own.
+    pub(crate) gateway_subdomains: Vec<String>,
+    /// Domains at which the gateway serves what their DNSLink says.
+    pub(crate) gateway_sites: Vec<String>,
+    /// What domains stand for without asking DNS: `domain=path`.
+    pub(crate) gateway_dnslinks: Vec<String>,
+    /// Whether the gateway shows values in other codecs than they are stored in.
+    pub(crate) gateway_convert: bool,
     /// For whom the gateway gets from peers what is not here.
     pub(crate) gateway_fetch: Audience,
     /// Who may read the figures of the node.
@@ -122,6 +130,10 @@ impl Default for Settings {
             gateway_url: None,
             gateway_proxies: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             gateway_hosts: Vec::new(),
+            gateway_subdomains: Vec::new(),
+            gateway_sites: Vec::new(),
+            gateway_dnslinks: Vec::new(),
+            gateway_convert: true,
             gateway_fetch: Audience::ThisMachine,
             gateway_metrics: Audience::ThisMachine,
             gateway_public: None,
@@ -339,6 +351,47 @@ pub(crate) const KEYS: &[Key] = &[
         set: |settings, value| {
             const WANTED: &str = "a list of names such as [\"data.example.org\"], without ports, is expected";
             settings.gateway_hosts = words(value, is_host, WANTED)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.subdomains",
+        about: "names below which the gateway gives each root a host, and so an origin, of its own, such as localhost: paths of content \
+                redirect to CID.ipfs.NAME and NAME-OF-KEY.ipns.NAME",
+        show: |settings| Some(list_value(&settings.gateway_subdomains)),
+        set: |settings, value| {
+            const WANTED: &str = "a list of names such as [\"localhost\"], without ports, is expected";
+            settings.gateway_subdomains = words(value, is_host, WANTED)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.sites",
+        about: "domains that point to this gateway and at which it serves, to whoever asks, what their DNSLink says",
+        show: |settings| Some(list_value(&settings.gateway_sites)),
+        set: |settings, value| {
+            const WANTED: &str = "a list of domains such as [\"www.example.org\"], without ports, is expected";
+            settings.gateway_sites = words(value, is_host, WANTED)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.dnslinks",
+        about: "what domains stand for without asking DNS: DOMAIN=PATH, where PATH begins with /ipfs/ or /ipns/",
+        show: |settings| Some(list_value(&settings.gateway_dnslinks)),
+        set: |settings, value| {
+            const WANTED: &str = "a list such as [\"www.example.org=/ipns/k51…\"] is expected";
+            settings.gateway_dnslinks = words(value, is_dnslink, WANTED)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.convert",
+        about: "whether the gateway shows values as dag-json, dag-cbor, JSON or CBOR that are stored in another codec; without it, as \
+                IPIP-524 has it for public gateways, that is refused",
+        show: |settings| Some(Value::Boolean(settings.gateway_convert)),
+        set: |settings, value| {
+            settings.gateway_convert = value.as_bool().ok_or("true or false is expected")?;
             Ok(())
         },
     },

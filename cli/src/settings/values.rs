@@ -78,6 +78,12 @@ pub(super) fn is_host(word: &str) -> bool {
     word.strip_suffix('.').unwrap_or(word).split('.').all(is_part)
 }
 
+/// Whether a word says what a domain stands for.
+pub(super) fn is_dnslink(word: &str) -> bool {
+    word.split_once('=')
+        .is_some_and(|(domain, path)| is_host(domain) && (path.starts_with("/ipfs/") || path.starts_with("/ipns/")))
+}
+
 /// A list as an array, or as words separated by commas, each of them `valid`.
 pub(super) fn words(value: Value, valid: fn(&str) -> bool, wanted: &str) -> Result<Vec<String>, String> {
     let words: Vec<String> = match value {

@@ -161,6 +161,28 @@ async fn names_that_are_not_the_servers_are_refused_with_a_way_on() {
 }
 
 #[tokio::test]
+async fn a_tunnel_leads_to_this_server_and_to_no_other() {
+    let server = server().await;
+    let connect_to = |host: &str| format!("CONNECT {host}:80 HTTP/1.1\r\nHost: {host}:80\r\n\r\n");
+    let through = connect_to("localhost") + &request("/", "localhost");
+    let answers = ask([127, 0, 0, 1], server, &through).await;
+    assert!(
+        answers.starts_with("HTTP/1.1 200 OK\r\n") && answers.ends_with("hello"),
+        "{answers}"
+    );
+    let through = connect_to("localhost") + &request("/", "evil.example");
+    assert!(ask([127, 0, 0, 1], server, &through).await.contains("HTTP/1.1 421"));
+    let mut stream = connect([127, 0, 0, 1], server).await;
+    stream.write_all(connect_to("evil.example").as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    tokio::time::timeout(SOON, stream.read_exact(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 421");
+}
+
+#[tokio::test]
 async fn a_head_that_is_too_long_is_refused() {
     let server = server().await;
     let head = |bytes: usize| {

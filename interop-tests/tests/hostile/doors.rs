@@ -20,7 +20,7 @@ impl Stage {
     fn slice(&self) -> Outcome<(String, String)> {
         let page = http::get(&format!("{}/ipfs/{}/data/", self.node.gateway, self.root), &[])?.text();
         let hash = page
-            .split("href=\"./")
+            .split("/data/")
             .find_map(|rest| rest.split('"').next().filter(|name| name.starts_with("f1620")))
             .ok_or("no slice is listed")?
             .to_owned();

@@ -159,7 +159,7 @@ fn cbor_walks_stop_at_links_and_say_where_they_failed() {
     let child = raw(b"child");
     let inner = Ipld::Map([("c".into(), Ipld::Link(*child.cid())), ("d".into(), Ipld::Integer(1))].into());
     let block = cbor_block(&Ipld::Map([("a".into(), Ipld::List(vec![Ipld::Null, inner]))].into()));
-    let go = |path: &[&str]| walk(block.data(), path).unwrap();
+    let go = |path: &[&str]| walk(&block, path).unwrap();
     assert_eq!(go(&[]), Walked::Value);
     assert_eq!(go(&["a", "1"]), Walked::Value);
     assert_eq!(go(&["a", "1", "c"]), Walked::Link(*child.cid(), 3));
@@ -220,7 +220,7 @@ proptest! {
         let block = Block::new([RAW, DAG_PB, DAG_CBOR][codec], bytes).unwrap();
         let _ = links(&block);
         let _ = value(&block);
-        let _ = walk(block.data(), &["a", "0", "b"]);
+        let _ = walk(&block, &["a", "0", "b"]);
     }
 
     #[test]
@@ -235,7 +235,7 @@ proptest! {
             let block = Block::new(codec, bytes).unwrap();
             let _ = links(&block);
             let _ = value(&block);
-            let _ = walk(block.data(), &["a", "0"]);
+            let _ = walk(&block, &["a", "0"]);
         }
     }
 

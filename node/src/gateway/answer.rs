@@ -6,7 +6,9 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 
-use super::question::{Question, encode};
+use super::host::Mount;
+use super::percent::encode;
+use super::question::Question;
 use super::refusal::{set, set_nosniff};
 use crate::unixfs::resolve::Resolved;
 
@@ -80,37 +82,20 @@ impl Destination {
         set(headers, X_IPFS_ROOTS, &roots.join(","));
     }
 
+    /// The last segment of the path below the root.
+    pub(super) fn name(&self) -> Option<&str> {
+        let path = &self.question.inner_path;
+        path.rsplit('/').find(|segment| !segment.is_empty())
+    }
+
     /// `Content-Disposition` with the name that the client asked for, or `fallback`.
     pub(super) fn disposition(&self, headers: &mut HeaderMap, attachment: bool, fallback: Option<&str>) {
-        let question = &self.question;
-        let Some(name) = question.filename.as_deref().or(fallback) else {
-            return;
-        };
-        let how = if attachment || question.download {
-            "attachment"
-        } else {
-            "inline"
-        };
-        let plain: String = name
-            .chars()
-            .map(|c| {
-                if c.is_ascii_graphic() && !matches!(c, '"' | '\\') {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .collect();
-        set(
-            headers,
-            header::CONTENT_DISPOSITION,
-            &format!("{how}; filename=\"{plain}\"; filename*=UTF-8''{}", encode(name)),
-        );
+        disposition(headers, &self.question, attachment, fallback);
     }
 
     /// Says where a form that `Accept` chose is found by its URL alone.
     pub(super) fn content_location(&self, headers: &mut HeaderMap) {
-        if let Some(format) = self.question.format.filter(|_| self.question.format_from_accept) {
+        if let Some(format) = self.question.wanted.format.filter(|_| self.question.wanted.by_accept) {
             let query = self
                 .question
                 .query
@@ -122,8 +107,36 @@ impl Destination {
     }
 }
 
-/// A page of content has an origin of its own, which none of this server's answers share: what it runs reads nothing here
-/// that pages of other sites do not read. It shows, runs, and leads to other pages and to downloads.
+/// `Content-Disposition` with the name that the client asked for, or `fallback`.
+pub(super) fn disposition(headers: &mut HeaderMap, question: &Question, attachment: bool, fallback: Option<&str>) {
+    let Some(name) = question.filename.as_deref().or(fallback) else {
+        return;
+    };
+    let how = if attachment || question.download {
+        "attachment"
+    } else {
+        "inline"
+    };
+    let plain: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_graphic() && !matches!(c, '"' | '\\') {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    set(
+        headers,
+        header::CONTENT_DISPOSITION,
+        &format!("{how}; filename=\"{plain}\"; filename*=UTF-8''{}", encode(name)),
+    );
+}
+
+/// A page of content at a path has an origin of its own, which none of this server's answers share: what it runs reads nothing
+/// here that pages of other sites do not read. It shows, runs, and leads to other pages and to downloads. At a host of its own
+/// it has that origin anyway.
 const SANDBOX: HeaderValue =
     HeaderValue::from_static("sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts");
 /// Browsers show PDF in a viewer of their own, which does not work in a sandbox and runs nothing on the page's origin.
@@ -131,7 +144,7 @@ const PDF: &[u8] = b"application/pdf";
 
 /// What browsers are told of every answer. Pages of any origin may read: everything here is public and nothing depends on who
 /// asks.
-pub(super) fn for_browsers(mut response: Response) -> Response {
+pub(super) fn for_browsers(mut response: Response, mount: &Mount) -> Response {
     const FIELDS: [(HeaderName, &str); 4] = [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, OPTIONS"),
@@ -141,7 +154,7 @@ pub(super) fn for_browsers(mut response: Response) -> Response {
         ),
         (
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "Content-Length, Content-Range, X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, X-Stream-Output",
+            "Content-Length, Content-Range, Ipfs-Uri, X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, X-Stream-Output",
         ),
     ];
     let headers = response.headers_mut();
@@ -149,10 +162,10 @@ pub(super) fn for_browsers(mut response: Response) -> Response {
         headers.insert(name, HeaderValue::from_static(value));
     }
     set_nosniff(headers);
-    if headers
+    let is_pdf = headers
         .get(header::CONTENT_TYPE)
-        .is_none_or(|kind| kind.as_bytes() != PDF)
-    {
+        .is_some_and(|kind| kind.as_bytes() == PDF);
+    if *mount == Mount::Path && !is_pdf {
         headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
     }
     response

@@ -14,8 +14,10 @@ use odf_doors::{Full, Room, Seat, Shares};
 use tokio::sync::Semaphore;
 
 use super::held::Held;
-use super::question::{Question, Root, split};
+use super::options::{Audience, Options};
+use super::question::Question;
 use super::refusal::Refusal;
+use super::root::{Root, split};
 use super::source::{NameValue, Source, SourceError};
 use crate::block::{Block, inherent};
 use crate::unixfs::resolve::{Resolved, Resolver, Step};
@@ -30,6 +32,11 @@ pub const MAX_WAITS_OF_ONE: usize = 16;
 pub const MAX_BLOCKS_AHEAD: usize = 64;
 /// How many of them may be of one client. This machine itself has three quarters of all.
 pub const MAX_BLOCKS_AHEAD_OF_ONE: usize = 16;
+/// The most archives, CAR and tar, that are made at once; one more takes the place of one whose client does not read, or is told to
+/// come back.
+pub const MAX_ARCHIVES: usize = 64;
+/// How many of them may be of one client. This machine itself has half of all.
+pub const MAX_ARCHIVES_OF_ONE: usize = 8;
 /// The most names that one path may lead through.
 pub const MAX_NAME_DEPTH: usize = 32;
 
@@ -47,57 +54,13 @@ pub(super) const AHEAD: Room = Room {
     one: MAX_BLOCKS_AHEAD_OF_ONE,
     many: MAX_BLOCKS_AHEAD / 4 * 3,
 };
-
-/// Whom something is done for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audience {
-    /// For whoever asks.
-    Anybody,
-    /// For programs on this machine: others are served what is here.
-    ThisMachine,
-    /// For nobody.
-    Nobody,
-}
-
-impl Audience {
-    /// Whether whoever asks from this address is among them.
-    pub fn has(self, client: IpAddr) -> bool {
-        match self {
-            Self::Anybody => true,
-            Self::ThisMachine => client.to_canonical().is_loopback(),
-            Self::Nobody => false,
-        }
-    }
-}
-
-/// How a gateway behaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Options {
-    /// How long one block may take. A [`Source`] with a better reason to give up gives it earlier.
-    pub block_limit: Duration,
-    /// How long one name may take.
-    pub name_limit: Duration,
-    /// Whether dag-cbor and dag-pb are shown as JSON to whoever asks for `dag-json` or `json`, and values within a
-    /// dag-cbor block too. Without it such requests get 406 and 501, as IPIP-524 has it for public gateways.
-    pub convert: bool,
-    /// For whom peers are asked.
-    pub fetching: Audience,
-    /// Proxies whose word is taken for where a request comes from.
-    pub proxies: Vec<IpAddr>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            block_limit: Duration::from_secs(60),
-            name_limit: Duration::from_secs(60),
-            convert: true,
-            fetching: Audience::ThisMachine,
-            proxies: Vec::new(),
-        }
-    }
-}
+/// Room for what is known of archives on their way.
+const ARCHIVES: Room = Room {
+    all: MAX_ARCHIVES,
+    network: 2 * MAX_ARCHIVES_OF_ONE,
+    one: MAX_ARCHIVES_OF_ONE,
+    many: MAX_ARCHIVES / 2,
+};
 
 /// A gateway over a source, shared by all requests.
 pub(super) struct Gateway<S> {
@@ -106,6 +69,7 @@ pub(super) struct Gateway<S> {
     reads: Semaphore,
     waits: Shares,
     ahead: Shares,
+    archives: Shares,
     pub(super) held: Held,
 }
 
@@ -127,6 +91,7 @@ impl<S: Source> Gateway<S> {
             reads: Semaphore::new(MAX_READS),
             waits: room(WAITS),
             ahead: room(AHEAD),
+            archives: room(ARCHIVES),
             held: Held::default(),
         }
     }
@@ -164,7 +129,7 @@ impl<S: Source> Asking<S> {
     }
 
     /// What a name stands for.
-    async fn name(&self, name: &str) -> Result<NameValue, SourceError> {
+    pub(super) async fn name(&self, name: &str) -> Result<NameValue, SourceError> {
         if let Some(value) = self.gateway.source.known_name(name).await? {
             return Ok(value);
         }
@@ -183,7 +148,13 @@ impl<S: Source> Asking<S> {
         asked: impl Future<Output = Result<T, SourceError>>,
     ) -> Result<T, SourceError> {
         let audience = self.gateway.options.fetching;
-        if !audience.has(self.client) {
+        let is_site = self
+            .gateway
+            .options
+            .sites
+            .iter()
+            .any(|site| site.eq_ignore_ascii_case(what));
+        if !(audience.has(self.client) || is_site) {
             let whom = match audience {
                 Audience::Nobody => "from peers",
                 _ => "for others than this machine",
@@ -223,19 +194,29 @@ impl<S: Source> Asking<S> {
         Ok(seat)
     }
 
+    /// Room for an archive.
+    pub(super) fn archive(&self) -> Result<Seat, SourceError> {
+        self.gateway.archives.take(self.client).map_err(|full| {
+            SourceError::Busy(match full {
+                Full::Own => "too many archives are on their way to your address; try again in a moment".to_owned(),
+                Full::All => "too many archives are on their way; try again in a moment".to_owned(),
+            })
+        })
+    }
+
     /// Room for one block before its turn, if there is any.
     pub(super) fn ahead(&self) -> Option<Seat> {
         self.gateway.ahead.spare(self.client)
     }
 
-    /// Follows names to a CID; the path within it, and how long a name's answer holds.
-    pub(super) async fn root(&self, question: &Question) -> Result<(Cid, String, Option<Duration>), Refusal> {
+    /// Follows names to a CID.
+    pub(super) async fn root(&self, question: &Question) -> Result<Rooted, Refusal> {
         let mut root = question.root.clone();
-        let mut path = question.inner_path.clone();
+        let mut base = String::new();
         let mut max_age: Option<Duration> = None;
         for _ in 0..=MAX_NAME_DEPTH {
             let name = match root {
-                Root::Cid(cid) => return Ok((cid, path, max_age)),
+                Root::Cid(cid) => return Ok(Rooted { cid, base, max_age }),
                 Root::Name(name) => name,
             };
             let value = self.name(&name).await;
@@ -245,11 +226,9 @@ impl<S: Source> Asking<S> {
                 let reason = format!("{name} stands for {:?}: {}", value.path, refusal.reason());
                 Refusal::new(StatusCode::BAD_GATEWAY, reason).at(question)
             })?;
-            path = if inner.is_empty() {
-                path
-            } else {
-                format!("{inner}/{path}")
-            };
+            if !inner.is_empty() {
+                base = format!("{inner}/{base}");
+            }
             root = next;
         }
         let reason = format!("the name leads through more than {MAX_NAME_DEPTH} others");
@@ -257,13 +236,33 @@ impl<S: Source> Asking<S> {
     }
 
     /// Follows a path from a root.
-    pub(super) async fn resolve(&self, root: Cid, path: &str) -> Result<Resolved, Refusal> {
+    pub(super) async fn resolve(&self, root: Cid, path: &str) -> Result<Way, Refusal> {
         let mut resolver = Resolver::new(root, path)?;
+        let mut trail = Vec::new();
         loop {
             match resolver.step() {
-                Step::Need(cid) => resolver.feed(&self.block(&cid).await?)?,
-                Step::Done(resolved) => return Ok(resolved),
+                Step::Need(cid) => {
+                    resolver.feed(&self.block(&cid).await?)?;
+                    trail.push(cid);
+                }
+                Step::Done(resolved) => return Ok(Way { resolved, trail }),
             }
         }
     }
+}
+
+/// What a question begins with, all names followed.
+pub(super) struct Rooted {
+    pub(super) cid: Cid,
+    /// The path within that at which the question's own begins: empty, or with a slash at its end.
+    pub(super) base: String,
+    /// How long the names hold; nothing without a name.
+    pub(super) max_age: Option<Duration>,
+}
+
+/// Where a path has led.
+pub(super) struct Way {
+    pub(super) resolved: Resolved,
+    /// The blocks that show it, in order: at most [`MAX_SEGMENTS`](crate::unixfs::resolve::MAX_SEGMENTS) times the depth of a HAMT.
+    pub(super) trail: Vec<Cid>,
 }

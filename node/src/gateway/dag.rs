@@ -11,11 +11,11 @@ use ipld_core::ipld::Ipld;
 use super::answer::Destination;
 use super::asking::Asking;
 use super::directory::page_answer;
-use super::question::Format;
+use super::format::Format;
 use super::refusal::{Refusal, set};
 use super::source::Source;
 use super::{file, html};
-use crate::block::{Block, DAG_CBOR, DAG_PB, RAW, sha2_256};
+use crate::block::{Block, DAG_CBOR, DAG_JSON, DAG_PB, RAW, sha2_256};
 use crate::dag;
 use crate::unixfs::resolve::Resolved;
 
@@ -23,8 +23,6 @@ use crate::unixfs::resolve::Resolved;
 const CBOR: u64 = 0x51;
 /// Multicodec of plain JSON.
 const JSON: u64 = 0x0200;
-/// Multicodec of dag-json.
-const DAG_JSON: u64 = 0x0129;
 /// Goes up when the page of a value changes, so that caches fetch the new one.
 const PAGE_VERSION: u32 = 1;
 
@@ -66,8 +64,8 @@ pub(super) async fn node<S: Source>(
         _ => None,
     };
     if wanted.is_none()
-        && natural == Some(Format::DagCbor)
-        && destination.question.wants_html
+        && matches!(natural, Some(Format::DagCbor | Format::DagJson))
+        && destination.question.wanted.html
         && !destination.question.download
     {
         return page(asking, destination).await;
@@ -90,7 +88,8 @@ pub(super) async fn node<S: Source>(
                 (Format::DagCbor, Format::Cbor) | (Format::DagJson, Format::Json)
             )
     });
-    let convertible = asking.gateway.options.convert && format.is_json() && matches!(cid.codec(), DAG_CBOR | DAG_PB);
+    let convertible =
+        asking.gateway.options.convert && wanted.is_some() && matches!(cid.codec(), DAG_CBOR | DAG_JSON | DAG_PB);
     if !(as_it_is || convertible) {
         let reason = format!(
             "{cid} has codec 0x{:x} and is not shown as {}",
@@ -107,10 +106,10 @@ pub(super) async fn node<S: Source>(
         return Ok(destination.not_modified(&etag));
     }
     let block = asking.block(&cid).await?;
-    let data = if as_it_is {
+    let data = if as_it_is && destination.resolved.remainder.is_empty() {
         checked(&block)?
     } else {
-        json(&dag::value_at(&block, &destination.resolved.remainder)?)?
+        encoded(&dag::value_at(&block, &destination.resolved.remainder)?, format)?
     };
 
     let mut response = destination.answer(&etag);
@@ -128,7 +127,7 @@ pub(super) async fn node<S: Source>(
 
 /// The bytes of a block whose codec is read here are checked to be of it before they are passed on as such.
 fn checked(block: &Block) -> Result<Bytes, Refusal> {
-    if block.cid().codec() == DAG_CBOR {
+    if matches!(block.cid().codec(), DAG_CBOR | DAG_JSON) {
         dag::links(block)?;
     }
     Ok(block.data().clone())
@@ -144,7 +143,7 @@ async fn page<S: Source>(asking: &Arc<Asking<S>>, destination: &Destination) -> 
     let block = asking.block(&cid).await?;
     let value = dag::value_at(&block, &destination.resolved.remainder)?;
     let links = links(&value);
-    let json = json(&value)?;
+    let json = encoded(&value, Format::DagJson)?;
     let pretty =
         serde_json::from_slice::<serde_json::Value>(&json).and_then(|value| serde_json::to_string_pretty(&value));
     let text = pretty.unwrap_or_else(|_| String::from_utf8_lossy(&json).into_owned());
@@ -152,7 +151,7 @@ async fn page<S: Source>(asking: &Arc<Asking<S>>, destination: &Destination) -> 
         asking,
         destination,
         &etag,
-        html::value(&destination.question.path, &cid, &text, &links),
+        html::value(&destination.question, &cid, &text, &links),
     ))
 }
 
@@ -186,14 +185,19 @@ fn links(value: &Ipld) -> Vec<(String, Cid)> {
     }
 }
 
-fn json(value: &Ipld) -> Result<Bytes, Refusal> {
-    let failed = |error: String| Refusal::new(StatusCode::BAD_GATEWAY, format!("the value has no JSON form: {error}"));
-    serde_ipld_dagjson::to_vec(value)
-        .map(Bytes::from)
-        .map_err(|error| failed(error.to_string()))
+/// A value in a form that it was not stored in.
+fn encoded(value: &Ipld, format: Format) -> Result<Bytes, Refusal> {
+    let encoded = match format.is_json() {
+        true => serde_ipld_dagjson::to_vec(value).map_err(|error| error.to_string()),
+        false => serde_ipld_dagcbor::to_vec(value).map_err(|error| error.to_string()),
+    };
+    encoded.map(Bytes::from).map_err(|error| {
+        let reason = format!("the value has no form as {}: {error}", format.media_type());
+        Refusal::new(StatusCode::BAD_GATEWAY, reason)
+    })
 }
 
-fn no_remainder(destination: &Destination) -> Result<(), Refusal> {
+pub(super) fn no_remainder(destination: &Destination) -> Result<(), Refusal> {
     let Resolved { cid, remainder, .. } = &destination.resolved;
     if remainder.is_empty() {
         return Ok(());

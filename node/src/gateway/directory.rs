@@ -18,7 +18,7 @@ use crate::unixfs::node::{Stat, stat};
 /// The most entries that a listing shows.
 pub(super) const MAX_ROWS: usize = 10_000;
 /// Goes up when the page changes, so that caches fetch the new one.
-const PAGE_VERSION: u32 = 1;
+const PAGE_VERSION: u32 = 2;
 /// Served in place of a listing where a directory has it.
 const INDEX: &str = "index.html";
 
@@ -27,11 +27,7 @@ const INDEX: &str = "index.html";
 /// # Errors
 /// Its blocks cannot be had, or are malformed.
 pub(super) async fn entry<S: Source>(asking: &Arc<Asking<S>>, destination: &Destination) -> Result<Response, Refusal> {
-    let name = destination
-        .question
-        .inner_path
-        .rsplit('/')
-        .find(|segment| !segment.is_empty());
+    let name = destination.name();
     if destination.resolved.cid.codec() == crate::block::RAW {
         return file::file(asking, destination, name, &destination.resolved.cid).await;
     }
@@ -71,7 +67,7 @@ async fn directory<S: Source>(asking: &Arc<Asking<S>>, destination: &Destination
     if destination.question.has(&etag) {
         return Ok(destination.not_modified(&etag));
     }
-    let (links, hidden) = list(asking, destination.resolved.cid).await?;
+    let (links, hidden) = list(asking, destination.resolved.cid, MAX_ROWS).await?;
     let rows: Vec<_> = links
         .iter()
         .map(|link| html::Row {
@@ -80,7 +76,7 @@ async fn directory<S: Source>(asking: &Arc<Asking<S>>, destination: &Destination
             cid: &link.cid,
         })
         .collect();
-    let page = html::listing(&destination.question.path, &destination.resolved.cid, &rows, hidden);
+    let page = html::listing(&destination.question, &destination.resolved.cid, &rows, hidden);
     Ok(page_answer(asking, destination, &etag, page))
 }
 
@@ -111,8 +107,8 @@ async fn find<S: Source>(asking: &Asking<S>, root: Cid, name: &str) -> Result<Op
     }
 }
 
-/// The entries in order of their names, at most [`MAX_ROWS`], and whether there are more.
-async fn list<S: Source>(asking: &Asking<S>, root: Cid) -> Result<(Vec<Link>, bool), Refusal> {
+/// The entries in order of their names, at most so many, and whether there are more.
+pub(super) async fn list<S: Source>(asking: &Asking<S>, root: Cid, most: usize) -> Result<(Vec<Link>, bool), Refusal> {
     let mut listing = Listing::new(root);
     let mut links = Vec::new();
     let mut under_way = FuturesUnordered::new();
@@ -130,14 +126,14 @@ async fn list<S: Source>(asking: &Asking<S>, root: Cid) -> Result<(Vec<Link>, bo
             break;
         };
         links.append(&mut listing.feed(&block?)?);
-        if links.len() > MAX_ROWS {
+        if links.len() > most {
             break;
         }
     }
-    let hidden = links.len() > MAX_ROWS;
+    let more = links.len() > most;
     links.sort_by(|a, b| a.name.cmp(&b.name));
-    links.truncate(MAX_ROWS);
-    Ok((links, hidden))
+    links.truncate(most);
+    Ok((links, more))
 }
 
 impl Destination {

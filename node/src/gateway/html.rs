@@ -2,7 +2,9 @@
 
 use cid::Cid;
 
-use super::question::encode;
+use super::host::Mount;
+use super::percent::{encode, encode_path};
+use super::question::Question;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:60em;padding:0 1em}\
 h1{font-size:1.2em;overflow-wrap:anywhere}table{border-collapse:collapse;width:100%}td{padding:.15em .8em .15em 0}\
@@ -17,19 +19,22 @@ pub(super) struct Row<'a> {
     pub(super) cid: &'a Cid,
 }
 
-/// The listing of a directory. `path` ends with a slash. Entries that are not in `rows` are `hidden`.
-pub(super) fn listing(path: &str, cid: &Cid, rows: &[Row<'_>], hidden: bool) -> String {
+/// The listing of a directory. Entries that are not in `rows` are `hidden`.
+pub(super) fn listing(question: &Question, cid: &Cid, rows: &[Row<'_>], hidden: bool) -> String {
+    let here = here(question);
     let mut body = String::from("<table>\n");
-    if path.matches('/').count() > 3 {
-        body.push_str("<tr><td><a href=\"../\">..</a></td><td></td><td></td></tr>\n");
+    if !question.inner_path.trim_matches('/').is_empty() {
+        body.push_str(&format!(
+            "<tr><td><a href=\"{here}/..\">..</a></td><td></td><td></td></tr>\n"
+        ));
     }
     for row in rows {
         body.push_str(&format!(
-            "<tr><td><a href=\"./{}\">{}</a></td><td>{}</td><td><a href=\"/ipfs/{cid}\">{cid}</a></td></tr>\n",
+            "<tr><td><a href=\"{here}/{}\">{}</a></td><td>{}</td><td>{}</td></tr>\n",
             encode(row.name),
             escape(row.name),
             size(row.size),
-            cid = row.cid
+            block_link(question, row),
         ));
     }
     body.push_str("</table>\n");
@@ -39,41 +44,85 @@ pub(super) fn listing(path: &str, cid: &Cid, rows: &[Row<'_>], hidden: bool) -> 
             rows.len()
         ));
     }
-    page(path, cid, &body)
+    page(question, cid, &body)
 }
 
 /// A value, written as JSON, with a way into each of its `links`: name within the value, target.
-pub(super) fn value(path: &str, cid: &Cid, json: &str, links: &[(String, Cid)]) -> String {
+pub(super) fn value(question: &Question, cid: &Cid, json: &str, links: &[(String, Cid)]) -> String {
+    let here = here(question);
     let mut body = format!(
         "<pre>{}</pre>\n<p><a href=\"?format=raw\">raw block</a></p>\n",
         escape(json)
     );
     if !links.is_empty() {
-        let base = path
-            .trim_end_matches('/')
-            .split('/')
-            .map(encode)
-            .collect::<Vec<_>>()
-            .join("/");
         body.push_str("<table>\n");
         for (name, target) in links {
-            let href = format!("{base}/{}", encode(name));
             body.push_str(&format!(
-                "<tr><td><a href=\"{href}\">{}</a></td><td></td><td>{target}</td></tr>\n",
+                "<tr><td><a href=\"{here}/{}\">{}</a></td><td></td><td>{target}</td></tr>\n",
+                encode(name),
                 escape(name)
             ));
         }
         body.push_str("</table>\n");
     }
-    page(path, cid, &body)
+    page(question, cid, &body)
 }
 
-fn page(path: &str, cid: &Cid, body: &str) -> String {
-    let path = escape(path);
+/// The path of the URL of a page, encoded, without a slash at its end.
+fn here(question: &Question) -> String {
+    let inner = question.inner_path.trim_matches('/');
+    let path = match question.mount {
+        Mount::Path => question.path.trim_end_matches('/').to_owned(),
+        Mount::Subdomain(_) | Mount::Site(_) if inner.is_empty() => String::new(),
+        Mount::Subdomain(_) | Mount::Site(_) => format!("/{inner}"),
+    };
+    encode_path(&path)
+}
+
+/// An entry under its CID. A site serves nothing by CID: there it leads to what other gateways of the kind lead to, a page that
+/// explains the CID.
+fn block_link(question: &Question, row: &Row<'_>) -> String {
+    let cid = row.cid;
+    let link = match &question.mount {
+        Mount::Site(_) => {
+            format!("href=\"https://cid.ipfs.tech/#{cid}\" target=\"_blank\" rel=\"noreferrer noopener\"")
+        }
+        mount => {
+            let gateway = match mount {
+                Mount::Subdomain(gateway) => format!("//{}", escape(gateway)),
+                _ => String::new(),
+            };
+            format!("href=\"{gateway}/ipfs/{cid}?filename={}\"", encode(&encode(row.name)))
+        }
+    };
+    format!("<a class=\"ipfs-hash\" translate=\"no\" {link}>{cid}</a>")
+}
+
+/// The path of a page, each segment of it a link.
+fn crumbs(question: &Question) -> String {
+    let mut segments = question.path.split('/').filter(|segment| !segment.is_empty());
+    let space = segments.next().unwrap_or_default();
+    let root = segments.next().unwrap_or_default();
+    let (mut at, first) = match &question.mount {
+        Mount::Path => (format!("/{space}/{}", encode(root)), ""),
+        Mount::Subdomain(gateway) => (format!("//{}/{space}/{}", escape(gateway), encode(root)), ""),
+        Mount::Site(host) => (format!("//{}", escape(host)), "/"),
+    };
+    let mut crumbs = format!("/{space}/<a href=\"{at}{first}\">{}</a>", escape(root));
+    for segment in segments {
+        at.push_str(&format!("/{}", encode(segment)));
+        crumbs.push_str(&format!("/<a href=\"{at}\">{}</a>", escape(segment)));
+    }
+    crumbs
+}
+
+fn page(question: &Question, cid: &Cid, body: &str) -> String {
+    let path = escape(&question.path);
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\
 <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{path}</title>\
-<style>{STYLE}</style></head>\n<body>\n<h1>{path}</h1>\n<p><code>{cid}</code></p>\n{body}</body>\n</html>\n"
+<style>{STYLE}</style></head>\n<body>\n<h1>Index of {}</h1>\n<p><code>{cid}</code></p>\n{body}</body>\n</html>\n",
+        crumbs(question)
     )
 }
 

@@ -73,6 +73,9 @@ pub(super) fn by_content(beginning: &[u8]) -> &'static str {
         return media_type;
     }
     let Some(text) = as_text(beginning) else { return BYTES };
+    if is_json(text) {
+        return "application/json";
+    }
     let text = text.trim_start().as_bytes();
     let begins = |tag: &str| {
         text.get(..tag.len())
@@ -82,6 +85,17 @@ pub(super) fn by_content(beginning: &[u8]) -> &'static str {
         "text/html; charset=utf-8"
     } else {
         PLAIN
+    }
+}
+
+/// Whether a text is an object or a list in JSON, or the beginning of one.
+fn is_json(text: &str) -> bool {
+    if !text.trim_start().starts_with(['{', '[']) {
+        return false;
+    }
+    match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        Ok(_) => true,
+        Err(error) => error.is_eof() && text.len() as u64 >= SNIFFED_BYTES - 3,
     }
 }
 
@@ -110,6 +124,9 @@ mod tests {
         assert_eq!(by_content(b"\xff\xfe"), BYTES);
         assert_eq!(by_content(b"PAR1\x15"), "application/vnd.apache.parquet");
         assert_eq!(by_content(b" <!DOCTYPE HTML>"), "text/html; charset=utf-8");
+        let (json, cut) = ("application/json", format!("[{}", "1,".repeat(255)));
+        assert_eq!([by_content(b" {\"a\": [1]}\n"), by_content(cut.as_bytes())], [json; 2]);
+        assert_eq!([by_content(b"{a}"), by_content(b"[1"), by_content(b"1")], [PLAIN; 3]);
     }
 
     #[test]

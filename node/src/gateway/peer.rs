@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use cid::Cid;
 
 use super::cache::Cache;
+use super::dnslink::{DnsLinks, is_domain};
 use super::source::{NameValue, Source, SourceError};
 use crate::block::Block;
 use crate::exchange::{self, FetchError, Session};
@@ -23,6 +24,7 @@ pub struct PeerSource {
     store: Store,
     exchange: exchange::Handle,
     names: Names,
+    dns: DnsLinks,
     cache: Mutex<Cache>,
 }
 
@@ -33,8 +35,15 @@ impl PeerSource {
             store,
             exchange: node.exchange().clone(),
             names: node.names().clone(),
+            dns: DnsLinks::default(),
             cache: Mutex::default(),
         }
+    }
+
+    /// The same, which knows domains, too.
+    #[must_use]
+    pub fn with_domains(self, dns: DnsLinks) -> Self {
+        Self { dns, ..self }
     }
 
     fn cached<T>(&self, work: impl FnOnce(&mut Cache) -> T) -> T {
@@ -92,11 +101,20 @@ impl Source for PeerSource {
     }
 
     async fn known_name(&self, name: &str) -> Result<Option<NameValue>, SourceError> {
-        Ok(self.remembered(&parsed(name)?).await.map(value))
+        match parsed(name) {
+            Ok(name) => Ok(self.remembered(&name).await.map(value)),
+            Err(_) if is_domain(name) => Ok(self.dns.fixed(name)),
+            Err(error) => Err(error),
+        }
     }
 
     async fn resolve_name(&self, name: &str) -> Result<NameValue, SourceError> {
-        let resolved = self.names.resolve(&parsed(name)?, Freshness::Network).await;
+        let key = match parsed(name) {
+            Ok(key) => key,
+            Err(_) if is_domain(name) => return self.dns.look_up(name).await,
+            Err(error) => return Err(error),
+        };
+        let resolved = self.names.resolve(&key, Freshness::Network).await;
         resolved.map(value).map_err(|error| match error {
             ResolveError::Store(_) | ResolveError::Routing(_) => SourceError::Failed(error.to_string()),
             error => SourceError::NotFound(error.to_string()),
@@ -115,5 +133,6 @@ fn value(resolved: Resolved) -> NameValue {
     NameValue {
         path: resolved.value,
         max_age: resolved.record.ttl().min(left),
+        record: Some(resolved.record.bytes().clone()),
     }
 }

@@ -13,10 +13,12 @@ use crate::unixfs::resolve::ResolveError;
 
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
-/// Why a request is not answered, and with which status.
+/// Why a request is not answered, or not here, and with which status.
 pub(super) struct Refusal {
     status: StatusCode,
     reason: String,
+    /// Whether the content was there, and the path in it was not.
+    no_such_path: bool,
     /// Boxed, because every result carries room for a refusal.
     pub(super) headers: Box<HeaderMap>,
 }
@@ -26,6 +28,7 @@ impl Refusal {
         Self {
             status,
             reason: reason.into(),
+            no_such_path: false,
             headers: Box::default(),
         }
     }
@@ -33,6 +36,16 @@ impl Refusal {
     /// 400.
     pub(super) fn bad(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, reason)
+    }
+
+    /// A redirection.
+    pub(super) fn elsewhere(status: StatusCode, location: &str) -> Self {
+        Self::new(status, format!("it is at {location}")).with(header::LOCATION, location)
+    }
+
+    /// Whether the content was there, and the path in it was not.
+    pub(super) fn is_no_such_path(&self) -> bool {
+        self.no_such_path
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -83,7 +96,10 @@ impl From<ResolveError> for Refusal {
             ResolveError::UnsupportedCodec { .. } => StatusCode::NOT_IMPLEMENTED,
             _ => StatusCode::BAD_GATEWAY,
         };
-        Self::new(status, error.to_string())
+        Self {
+            no_such_path: matches!(error, ResolveError::NotFound { .. } | ResolveError::NothingBelow { .. }),
+            ..Self::new(status, error.to_string())
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cid::Cid;
 
 use crate::block::Block;
@@ -56,8 +57,10 @@ pub trait Source: Send + Sync + 'static {
 pub struct NameValue {
     /// A path: `/ipfs/{cid}…` or `/ipns/{name}…`.
     pub path: String,
-    /// How long the answer may be kept: the record's TTL, or what is left of its validity if that is less.
+    /// How long the answer may be kept: the TTL, or what is left of the record's validity if that is less.
     pub max_age: Duration,
+    /// The signed record that says so, as it goes over the network; nothing where something else does.
+    pub record: Option<Bytes>,
 }
 
 /// Why a [`Source`] has nothing. The text is shown to whoever asked, as a whole sentence without a full stop.

@@ -287,6 +287,27 @@ impl Lookup {
     }
 }
 
+/// The blocks below that make up the same entry: those of a file, and the nodes of a sharded directory.
+///
+/// # Errors
+/// Not UnixFS, or malformed.
+pub fn own_blocks(block: &Block) -> Result<Vec<Cid>, DirectoryError> {
+    let (node, data) = decode(block)?;
+    Ok(match data.kind {
+        Kind::File | Kind::Raw => node.links.into_iter().map(|link| link.cid).collect(),
+        Kind::HamtShard => {
+            let slots = Shard::decode(block, node, &data)?.slots.into_values();
+            slots
+                .filter_map(|slot| match slot {
+                    Slot::Node { cid, .. } => Some(cid),
+                    Slot::Entry(_) => None,
+                })
+                .collect()
+        }
+        _ => Vec::new(),
+    })
+}
+
 /// Finds one entry; loads one block per level: at most eight at 256 buckets, 21 at 8.
 ///
 /// # Errors

@@ -1,13 +1,13 @@
-//! Paths: from a root through directories, HAMTs and dag-cbor values to a block and what is left of the path.
+//! Paths: from a root through directories, HAMTs and values to a block and what is left of the path.
 //!
-//! Rules of the IPFS path gateway: in UnixFS a segment is the name of an entry; in dag-cbor it is a key or an index,
+//! Rules of the IPFS path gateway: in UnixFS a segment is the name of an entry; in dag-cbor and dag-json it is a key or an index,
 //! and links are crossed without a segment of their own. Symlinks are not followed.
 
 use cid::Cid;
 
 use super::directory::{DirectoryError, Found, Lookup};
 use super::node::NodeError;
-use crate::block::{Block, DAG_CBOR, DAG_PB};
+use crate::block::{Block, DAG_CBOR, DAG_JSON, DAG_PB};
 use crate::dag::{Malformed, Walked, walk};
 
 /// The most segments of a path.
@@ -182,10 +182,10 @@ impl Resolver {
             }
             // A node of a HAMT that is not dag-pb is no node of a HAMT.
             _ if self.lookup.is_some() => return Err(ResolveError::Directory(NodeError::NotUnixFs { cid }.into())),
-            DAG_CBOR => {
+            DAG_CBOR | DAG_JSON => {
                 let rest = &self.path[self.used..];
                 let malformed = |source| ResolveError::Malformed { cid, source };
-                match walk(block.data(), rest).map_err(malformed)? {
+                match walk(block, rest).map_err(malformed)? {
                     Walked::Link(target, used) => self.cross(target, used)?,
                     Walked::Value => self.arrived = true,
                     Walked::Missing(at) => {

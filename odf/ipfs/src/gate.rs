@@ -122,6 +122,7 @@ mod tests {
             Ok(NameValue {
                 path: name.to_owned(),
                 max_age: Duration::ZERO,
+                record: None,
             })
         }
     }

@@ -14,7 +14,7 @@ use crate::output;
 use crate::session::Session;
 
 /// Who pins what these commands keep.
-pub(super) const PIN_OWNER: &str = "ipfs";
+pub(in crate::commands) const PIN_OWNER: &str = "ipfs";
 
 /// Keep content from being collected as garbage
 #[derive(Subcommand, Debug)]

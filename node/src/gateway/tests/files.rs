@@ -78,6 +78,34 @@ async fn every_range_is_that_part_of_the_file() {
     }
     let answer = server.ask("GET", &path, &[("Range", "bytes=-5")]).await;
     assert_eq!((answer.status, &answer.body[..]), (206, &content[9_996..]));
+    let answer = server.ask("GET", &path, &[("Range", "bytes=0-1,9999-,20000-")]).await;
+    let kind = answer.header("content-type");
+    let boundary = kind.strip_prefix("multipart/byteranges; boundary=").unwrap();
+    let part = |range: &str, bytes: &[u8]| {
+        let head = format!(
+            "\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes {range}/10001\r\n\r\n"
+        );
+        [head.as_bytes(), bytes].concat()
+    };
+    let end = format!("\r\n--{boundary}--\r\n").into_bytes();
+    let parts = [part("0-1", &content[..2]), part("9999-10000", &content[9999..]), end].concat();
+    assert!(
+        answer.status == 206 && answer.whole && answer.body == parts,
+        "{}",
+        answer.text()
+    );
+    let raw = server
+        .ask(
+            "GET",
+            "/ipfs/bafkqaddwgevxmmraojswg33smq",
+            &[("Range", "bytes=0-0,2-3")],
+        )
+        .await;
+    assert!(
+        raw.status == 206 && raw.whole && raw.text().contains("Content-Range: bytes 2-3/12"),
+        "{}",
+        raw.text()
+    );
     let answer = server.ask("GET", &path, &[("Range", "bytes=10001-")]).await;
     assert_eq!((answer.status, answer.header("content-range")), (416, "bytes */10001"));
     let answer = server

@@ -24,7 +24,7 @@ async fn refusals_say_why_and_whether_to_come_back() {
         ("GET", "/elsewhere".to_owned(), 404, "/ipfs/CID"),
         ("GET", "/ipns/k51loop".to_owned(), 502, "more than 32"),
         ("GET", "/ipns/k51odd".to_owned(), 502, "/somewhere"),
-        ("GET", format!("/ipfs/{root}?format=car"), 406, "vnd.ipld.car"),
+        ("GET", format!("/ipfs/{root}?format=tar"), 406, "x-tar"),
         ("POST", format!("/ipfs/{root}"), 405, "GET and HEAD"),
     ] {
         let answer = server.ask(method, &path, &[]).await;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use futures::future::join_all;
 
+use super::body::Pieces as _;
 use super::*;
 
 /// A gateway behind a proxy on this machine, so that a request says whose it is.

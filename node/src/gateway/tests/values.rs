@@ -117,6 +117,97 @@ async fn values_come_as_they_are_as_json_and_as_a_page() {
 }
 
 #[tokio::test]
+async fn values_go_from_each_codec_into_the_others() {
+    let mut shelf = Shelf::default();
+    let leaf = shelf.file(b"leaf").cid;
+    let text = format!("{{\"a\":{{\"/\":\"{leaf}\"}},\"b\":{{\"c\":[1]}}}}");
+    let json = Block::new(crate::block::DAG_JSON, text.clone().into_bytes()).unwrap();
+    let root = *json.cid();
+    shelf.put([json]);
+    let value = map([
+        ("a", Ipld::Link(leaf)),
+        ("b", map([("c", Ipld::List(vec![Ipld::Integer(1)]))])),
+    ]);
+    let cbor = shelf.cbor(&value);
+    let public = Options {
+        convert: false,
+        ..Options::default()
+    };
+    let blocks = shelf.blocks.clone();
+    let server = Server::start(shelf).await;
+    let as_cbor = serde_ipld_dagcbor::to_vec(&value).unwrap();
+    for cid in [root, cbor] {
+        assert_eq!(server.get(&format!("/ipfs/{cid}?format=dag-json")).await.text(), text);
+        assert_eq!(server.get(&format!("/ipfs/{cid}?format=dag-cbor")).await.body, as_cbor);
+        assert_eq!(server.get(&format!("/ipfs/{cid}/b/c?format=json")).await.text(), "[1]");
+        assert_eq!(server.get(&format!("/ipfs/{cid}/a")).await.text(), "leaf");
+        assert_eq!(server.get(&format!("/ipfs/{cid}/none")).await.status, 404);
+        let page = server
+            .ask("GET", &format!("/ipfs/{cid}"), &[("Accept", "text/html")])
+            .await;
+        assert!(page.header("etag").contains("DagIndex-") && page.text().contains(&format!("href=\"/ipfs/{cid}/a\"")));
+    }
+    let server = Server::start_with(
+        Shelf {
+            blocks,
+            ..Shelf::default()
+        },
+        public,
+    )
+    .await;
+    for (path, status) in [
+        (format!("/ipfs/{root}?format=dag-json"), 200),
+        (format!("/ipfs/{root}?format=json"), 200),
+        (format!("/ipfs/{root}?format=dag-cbor"), 406),
+        (format!("/ipfs/{cbor}?format=dag-json"), 406),
+        (format!("/ipfs/{cbor}/b?format=dag-cbor"), 501),
+    ] {
+        assert_eq!(server.get(&path).await.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_record_of_a_name_comes_as_it_was_signed() {
+    let mut shelf = Shelf::default();
+    shelf.names.insert(NAME.to_owned(), "/ipfs/bafkqaaa".to_owned());
+    shelf.records.insert(NAME.to_owned(), Bytes::from_static(b"signed"));
+    shelf
+        .names
+        .insert("site.example.org".to_owned(), "/ipfs/bafkqaaa".to_owned());
+    let server = Server::start(shelf).await;
+    let path = format!("/ipns/{NAME}");
+    let answer = server.get(&format!("{path}?format=ipns-record")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "signed"));
+    assert_eq!(answer.header("content-type"), "application/vnd.ipfs.ipns-record");
+    assert_eq!(answer.header("cache-control"), "public, max-age=300");
+    let name = format!("attachment; filename=\"{NAME}.ipns-record\"");
+    assert!(answer.header("content-disposition").starts_with(&name));
+    let etag = answer.header("etag").to_owned();
+    let accept = ("Accept", "application/vnd.ipfs.ipns-record");
+    assert_eq!(server.ask("GET", &path, &[accept]).await.text(), "signed");
+    let known = [accept, ("If-None-Match", etag.as_str())];
+    assert_eq!(server.ask("GET", &path, &known).await.status, 304);
+    for path in [
+        format!("{path}/a"),
+        "/ipfs/bafkqaaa".to_owned(),
+        "/ipns/site.example.org".to_owned(),
+    ] {
+        assert_eq!(
+            server.get(&format!("{path}?format=ipns-record")).await.status,
+            400,
+            "{path}"
+        );
+    }
+    // A name has one spelling in URLs.
+    let other: crate::ipns::Name = NAME.parse().unwrap();
+    let answer = server.get(&format!("/ipns/{}/a%20b?c", other.peer_id())).await;
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (302, format!("{path}/a%20b?c").as_str())
+    );
+}
+
+#[tokio::test]
 async fn raw_blocks_come_by_query_and_by_accept() {
     let mut shelf = Shelf::default();
     let file = shelf.file(b"{}");
