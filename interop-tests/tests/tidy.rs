@@ -15,7 +15,7 @@ const EMPTY_NAMES: [&str; 8] = [
     "util", "utils", "common", "helper", "helpers", "misc", "manager", "shared",
 ];
 /// Pure modules (I1): no I/O, no clock, no randomness of their own. A name stands for `name.rs` and `name/`.
-const PURE: [&str; 7] = [
+const PURE: [&str; 8] = [
     "node/src/block",
     "node/src/car",
     "node/src/dag",
@@ -42,6 +42,7 @@ const IMPURE: [&str; 9] = [
 const OUTSIDE: [&str; 15] = [
     "doors/src",
     "node/src/block",
+    "node/src/car",
     "node/src/dag",
     "node/src/unixfs",
     "node/src/exchange/message",

@@ -57,6 +57,7 @@ mod tests {
     use crate::block::{Cid, RAW, sha2_256};
     use crate::clock::Clock;
     use crate::routing::command::{Command, Walk};
+    use crate::routing::records::Records;
     use crate::routing::schedule::Schedule;
     use crate::routing::{Expected, Routing, Signs, Strategy, TableSizes};
     use crate::store::{MemoryStore, Table};
@@ -66,11 +67,12 @@ mod tests {
         let (sender, mut commands) = mpsc::channel(8);
         let (_sizes, sizes) = watch::channel(TableSizes { lan: 0, wan: 1 });
         let (_signs, signs) = watch::channel(Signs::default());
-        let schedule = Schedule::open(Table::in_memory(), Clock::system());
+        let (clock, local) = (Clock::system(), PeerId::random());
+        let schedule = Schedule::open(Table::in_memory(), clock.clone());
+        let records = Records::open(&Table::in_memory(), &schedule, local, &clock);
         let announced = (std::sync::Arc::new(MemoryStore::default()) as _, Strategy::default());
         let expected = Expected { lan: false, wan: true };
-        let local = PeerId::random();
-        let routing = Routing::new(sender, sizes, schedule, announced, local, (expected, signs));
+        let routing = Routing::new(sender, sizes, (schedule, records), announced, local, (expected, signs));
         let mut next = async || match commands.recv().await {
             Some(Command::Walk {
                 walk: Walk::Announce { key, reply },
