@@ -161,7 +161,7 @@ fn a_strangers_pin_does_not_keep_gc_from_running() {
     let store = open(dir.path());
     let (leaf, never, garbage) = (block(1, 100), node(&[&block(2, 100)]), block(3, 100));
     let malformed = Block::new(DAG_CBOR, &b"\xff\xff"[..]).unwrap();
-    let unknown = Block::new(0x0200, &b"{}"[..]).unwrap();
+    let unknown = Block::new(0x78, &b"{}"[..]).unwrap();
     let root = node(&[&leaf, &never, &malformed, &unknown]);
     store
         .put(&[leaf.clone(), garbage.clone(), malformed.clone(), unknown, root.clone()])
