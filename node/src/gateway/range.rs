@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn ranges_are_cut_to_the_file() {
-        let part = |start, end| Some(Span::Parts(vec![start..end]));
+        let part = |start, end| Some(Span::Parts(Vec::from_iter([std::ops::Range { start, end }])));
         for (range, expected) in [
             ("bytes=0-0", part(0, 1)),
             ("bytes=0-", part(0, 10)),

@@ -79,7 +79,7 @@ impl Filter {
         let mut hasher = SipHasher13::new_with_keys(self.identity, 0);
         hasher.write(key);
         let hash = hasher.finish();
-        let at = (hash >> 32) * self.blocks.len() as u64 >> 32;
+        let at = ((hash >> 32) * self.blocks.len() as u64) >> 32;
         let bits = SALT.map(|salt| 1 << ((hash as u32).wrapping_mul(salt) >> 27));
         (at as usize, bits)
     }
