@@ -79,23 +79,16 @@ fn here(question: &Question) -> String {
     encode_path(&path)
 }
 
-/// An entry under its CID. A site serves nothing by CID: there it leads to what other gateways of the kind lead to, a page that
-/// explains the CID.
+/// An entry under its CID. A site serves nothing by CID, and no page leads to a host of somebody else's: there it is no link.
 fn block_link(question: &Question, row: &Row<'_>) -> String {
     let cid = row.cid;
-    let link = match &question.mount {
-        Mount::Site(_) => {
-            format!("href=\"https://cid.ipfs.tech/#{cid}\" target=\"_blank\" rel=\"noreferrer noopener\"")
-        }
-        mount => {
-            let gateway = match mount {
-                Mount::Subdomain(gateway) => format!("//{}", escape(gateway)),
-                _ => String::new(),
-            };
-            format!("href=\"{gateway}/ipfs/{cid}?filename={}\"", encode(&encode(row.name)))
-        }
+    let gateway = match &question.mount {
+        Mount::Site(_) => return format!("<span class=\"ipfs-hash\" translate=\"no\">{cid}</span>"),
+        Mount::Subdomain(gateway) => format!("//{}", escape(gateway)),
+        _ => String::new(),
     };
-    format!("<a class=\"ipfs-hash\" translate=\"no\" {link}>{cid}</a>")
+    let name = encode(&encode(row.name));
+    format!("<a class=\"ipfs-hash\" translate=\"no\" href=\"{gateway}/ipfs/{cid}?filename={name}\">{cid}</a>")
 }
 
 /// The path of a page, each segment of it a link.
