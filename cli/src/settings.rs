@@ -14,12 +14,14 @@ use odf::disk::{Access, Disk};
 use crate::failure::{Failure, Kind};
 
 pub(crate) mod duration;
+mod fields;
 mod keys;
 mod rate;
 mod retention;
 mod values;
 
-pub(crate) use keys::{KEYS, Key, Settings};
+pub(crate) use fields::Settings;
+pub(crate) use keys::{KEYS, Key};
 
 /// The largest settings file that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;

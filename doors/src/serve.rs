@@ -166,18 +166,19 @@ impl Front {
         }
         let seat = Arc::new(seat);
         let socket = TokioIo::new(Seated::new(stream, Arc::clone(&seat)));
-        self.requests(socket, address, seat, stopped).await;
+        self.requests(socket, address, seat, stopped, false).await;
     }
 
-    /// Answers the requests that come over a socket. Boxed, because one of them may be that it becomes a tunnel for others.
+    /// Answers the requests that come over a socket, which may be a tunnel itself. Boxed, because one of them may be that it becomes a tunnel for others.
     fn requests(
         self: Arc<Self>,
         socket: impl Read + Write + Unpin + Send + 'static,
         address: SocketAddr,
         seat: Arc<Seat>,
         stopped: watch::Receiver<bool>,
+        is_tunnel: bool,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(self.until_end(socket, address, seat, stopped))
+        Box::pin(self.until_end(socket, address, seat, stopped, is_tunnel))
     }
 
     async fn until_end(
@@ -186,6 +187,7 @@ impl Front {
         address: SocketAddr,
         seat: Arc<Seat>,
         mut stopped: watch::Receiver<bool>,
+        is_tunnel: bool,
     ) {
         seat.enter(Phase::Head);
         let (seat_of_service, stopped_of_service) = (Arc::clone(&seat), stopped.clone());
@@ -197,7 +199,8 @@ impl Front {
                 stopped_of_service.clone(),
             );
             async move {
-                match request.method() == Method::CONNECT {
+                // Not within another: each has buffers, and all that goes through it goes through those around it.
+                match request.method() == Method::CONNECT && !is_tunnel {
                     true => Ok(front.tunnel(request, address, seat, stopped)),
                     false => front.answer(request, address, seat).await,
                 }
@@ -241,7 +244,7 @@ impl Front {
         }
         tokio::spawn(async move {
             match hyper::upgrade::on(request).await {
-                Ok(socket) => self.requests(socket, address, seat, stopped).await,
+                Ok(socket) => self.requests(socket, address, seat, stopped, true).await,
                 Err(error) => tracing::trace!(%error, %address, "a tunnel failed"),
             }
         });

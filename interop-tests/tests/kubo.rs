@@ -245,6 +245,45 @@ fn files_move_between_kubo_and_odfs() -> Outcome {
 }
 
 #[test]
+fn cars_move_between_kubo_and_odfs() -> Outcome {
+    let Some(kubo) = Kubo::daemon()? else { return Ok(()) };
+    let file = kubo.path().join("file.bin");
+    let content = content::bytes(3_000_000, 9);
+    std::fs::write(&file, &content)?;
+    let cid = kubo.add(&file, &["--cid-version=1"])?;
+    let car = kubo.run(["dag", "export", &cid])?.success()?.stdout;
+
+    // Without a network, and kept through a collection.
+    let workspace = Workspace::new()?;
+    workspace.write("theirs.car", &car)?;
+    assert_eq!(workspace.odfs(["car", "import", "theirs.car"])?.text(), cid);
+    workspace.odfs(["ipfs", "repo", "gc"])?;
+    assert!(workspace.odfs(["ipfs", "cat", &cid])?.stdout == content);
+
+    // Part of one is told from all of it, and its root is neither said nor kept.
+    workspace.write("cut.car", &car[..car.len() - 1])?;
+    let cut = workspace.run(["car", "import", "cut.car"])?;
+    assert!(cut.stderr.contains("cut off or damaged at byte"), "{}", cut.stderr);
+    assert!(cut.code() == Some(5) && cut.stdout.is_empty(), "{:?}", cut.code());
+    // Nor is a root whose block does not come with it.
+    let header = 1 + usize::from(car[0]);
+    let other = Workspace::new()?;
+    other.write("none.car", &car[..header])?;
+    let none = other.odfs(["car", "import", "none.car"])?;
+    assert!(none.stdout.is_empty() && none.stderr.contains("does not have that block"), "{}", none.stderr);
+
+    // What our gateway sends is what Kubo takes.
+    let node = workspace.node()?;
+    let ours = http::get(&format!("{}/ipfs/{cid}?format=car", node.gateway), &[])?;
+    let Some(there) = Kubo::init()? else { return Ok(()) };
+    let path = there.path().join("ours.car");
+    std::fs::write(&path, &ours.body)?;
+    there.ok(["dag", "import", &path.display().to_string()])?;
+    assert!(there.run(["cat", &cid])?.success()?.stdout == content);
+    Ok(())
+}
+
+#[test]
 fn keys_move_between_kubo_and_odfs() -> Outcome {
     let Some(kubo) = Kubo::init()? else { return Ok(()) };
     let workspace = Workspace::new()?;

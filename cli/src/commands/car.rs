@@ -1,6 +1,6 @@
 //! `odfs car`: blocks from files.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,8 @@ use odf_node::store::{Blocks as _, Store};
 
 use super::ipfs::pin::PIN_OWNER;
 use crate::failure::{Failure, Kind, chain};
-use crate::io::Io;
+use crate::io::{Io, Step};
+use crate::output;
 use crate::session::Session;
 
 /// Bytes of blocks that are kept at once.
@@ -31,36 +32,49 @@ pub(crate) enum CarCommand {
     },
 }
 
+/// A root is said once it is on the disk with all that came with it.
 pub(super) fn run(command: &CarCommand, session: &Session, io: &mut Io) -> Result<(), Failure> {
     let CarCommand::Import { files, no_pin } = command;
     let store = session.workspace()?.store();
     let _hold = store.hold();
-    let mut roots = Vec::new();
+    let (mut roots, mut absent) = (Vec::new(), Vec::new());
     for file in files {
         let path = io.resolve(file);
-        roots.extend(import(&path, store, io)?);
+        for root in import(&path, store, io)? {
+            match store.has(&root)? {
+                true => roots.push(root),
+                false => absent.push((root, path.clone())),
+            }
+        }
     }
-    for root in &roots {
-        if !no_pin {
+    if !no_pin {
+        for root in &roots {
             store.pin(PIN_OWNER, root)?;
         }
-        io.line(root)?;
     }
     store.flush()?;
     session.added(&roots);
+    for root in &roots {
+        io.line(root)?;
+    }
+    for (root, path) in absent {
+        let path = path.display();
+        io.warn(format_args!("{path} says that it is of {root}, and does not have that block: it is not kept"));
+    }
     Ok(())
 }
 
-/// Takes the blocks of one file; gives its roots.
-fn import(path: &Path, store: &Store, io: &mut Io) -> Result<Vec<Cid>, Failure> {
+/// Takes the blocks of one file; gives its roots, whatever they are.
+fn import(path: &Path, store: &Store, io: &Io) -> Result<Vec<Cid>, Failure> {
     let failed = |error: CarError| match error {
         CarError::Read(error) => Failure::file(path, &error),
         error => Failure::new(Kind::BadInput, format!("{}: {}", path.display(), chain(&error)))
             .next("get the file again; the blocks before that place are kept"),
     };
     let file = File::open(path).map_err(|error| Failure::file(path, &error))?;
+    let total = file.metadata().ok().filter(fs::Metadata::is_file).map(|file| file.len());
     let mut reader = Reader::new(BufReader::new(file)).map_err(failed)?;
-    let (mut batch, mut bytes): (Vec<Block>, usize) = (Vec::new(), 0);
+    let (mut batch, mut bytes, mut done): (Vec<Block>, usize, u64) = (Vec::new(), 0, 0);
     loop {
         let block = reader.block().map_err(failed)?;
         let is_end = block.is_none();
@@ -71,6 +85,12 @@ fn import(path: &Path, store: &Store, io: &mut Io) -> Result<Vec<Cid>, Failure> 
         if is_end || bytes >= BATCH_BYTES {
             io.check()?;
             store.put(&batch)?;
+            done += bytes as u64;
+            io.progress().show(|| Step {
+                text: output::bytes(done),
+                done,
+                total,
+            });
             batch.clear();
             bytes = 0;
         }

@@ -170,6 +170,11 @@ async fn a_tunnel_leads_to_this_server_and_to_no_other() {
         answers.starts_with("HTTP/1.1 200 OK\r\n") && answers.ends_with("hello"),
         "{answers}"
     );
+    let within = connect_to("localhost") + &connect_to("localhost");
+    let answers = ask([127, 0, 0, 1], server, &(within + &request("/", "localhost"))).await;
+    // That of the tunnel, and that of the request: what came between is a request like others, of a method that nobody answers.
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+    assert_eq!(answers.matches("HTTP/1.1 404").count(), 1, "{answers}");
     let through = connect_to("localhost") + &request("/", "evil.example");
     assert!(ask([127, 0, 0, 1], server, &through).await.contains("HTTP/1.1 421"));
     let mut stream = connect([127, 0, 0, 1], server).await;

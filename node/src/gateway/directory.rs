@@ -17,6 +17,8 @@ use crate::unixfs::node::{Stat, stat};
 
 /// The most entries that a listing shows.
 pub(super) const MAX_ROWS: usize = 10_000;
+/// The most bytes of names that a listing has: one may be nearly as long as a block, and a page says each several times.
+pub(super) const MAX_NAME_BYTES: usize = 4 << 20;
 /// Goes up when the page changes, so that caches fetch the new one.
 const PAGE_VERSION: u32 = 2;
 /// Served in place of a listing where a directory has it.
@@ -67,7 +69,7 @@ async fn directory<S: Source>(asking: &Arc<Asking<S>>, destination: &Destination
     if destination.question.has(&etag) {
         return Ok(destination.not_modified(&etag));
     }
-    let (links, hidden) = list(asking, destination.resolved.cid, MAX_ROWS).await?;
+    let (links, hidden) = list(asking, destination.resolved.cid, (MAX_ROWS, MAX_NAME_BYTES)).await?;
     let rows: Vec<_> = links
         .iter()
         .map(|link| html::Row {
@@ -107,10 +109,14 @@ async fn find<S: Source>(asking: &Asking<S>, root: Cid, name: &str) -> Result<Op
     }
 }
 
-/// The entries in order of their names, at most so many, and whether there are more.
-pub(super) async fn list<S: Source>(asking: &Asking<S>, root: Cid, most: usize) -> Result<(Vec<Link>, bool), Refusal> {
+/// The entries in order of their names, and whether there are more than so many, or than so many bytes of names.
+pub(super) async fn list<S: Source>(
+    asking: &Asking<S>,
+    root: Cid,
+    (most, most_bytes): (usize, usize),
+) -> Result<(Vec<Link>, bool), Refusal> {
     let mut listing = Listing::new(root);
-    let mut links = Vec::new();
+    let (mut links, mut bytes): (Vec<Link>, usize) = (Vec::new(), 0);
     let mut under_way = FuturesUnordered::new();
     loop {
         // A sharded directory may have a node for every other entry: they are fetched side by side, where there is room.
@@ -125,12 +131,14 @@ pub(super) async fn list<S: Source>(asking: &Asking<S>, root: Cid, most: usize) 
         let Some((block, _room)) = under_way.next().await else {
             break;
         };
-        links.append(&mut listing.feed(&block?)?);
-        if links.len() > most {
+        let mut found = listing.feed(&block?)?;
+        bytes += found.iter().map(|link| link.name.len()).sum::<usize>();
+        links.append(&mut found);
+        if links.len() > most || bytes > most_bytes {
             break;
         }
     }
-    let more = links.len() > most;
+    let more = links.len() > most || bytes > most_bytes;
     links.sort_by(|a, b| a.name.cmp(&b.name));
     links.truncate(most);
     Ok((links, more))

@@ -25,6 +25,8 @@ use crate::unixfs::node::{Stat, stat};
 
 /// The most entries that wait while one of their neighbours is sent.
 pub(super) const MAX_WAITING: usize = 1 << 16;
+/// The most bytes of where they are: each says the names of all directories that it is in.
+pub(super) const MAX_WAITING_BYTES: usize = 8 << 20;
 const RECORD: usize = 512;
 /// The first size that the field of a header cannot hold.
 const HUGE: u64 = 1 << 33;
@@ -50,6 +52,7 @@ pub(super) async fn tar<S: Source>(asking: &Arc<Asking<S>>, destination: &Destin
     let mut sending = Sending {
         asking: Arc::clone(asking),
         waiting: Vec::new(),
+        waiting_bytes: 0,
         file: None,
         padding: 0,
         ended: false,
@@ -73,6 +76,8 @@ struct Sending<S: Source> {
     asking: Arc<Asking<S>>,
     /// Entries that come later, the next one last: where they are in the archive, and what they are.
     waiting: Vec<(String, Cid)>,
+    /// Bytes of these places.
+    waiting_bytes: usize,
     /// The content that follows the header that was sent.
     file: Option<file::Sending<S>>,
     /// Bytes between the end of that and the next record.
@@ -97,6 +102,7 @@ impl<S: Source> Pieces for Sending<S> {
             }
         }
         if let Some((path, cid)) = self.waiting.pop() {
+            self.waiting_bytes -= path.len();
             return Ok(Some(self.entry(path, cid).await?.into()));
         }
         let end = (!self.ended).then(|| vec![0; 2 * RECORD].into());
@@ -117,14 +123,23 @@ impl<S: Source> Sending<S> {
             }
             Stat::Symlink(target) => Ok(header(&path, b'2', 0, &target)),
             Stat::Directory => {
-                let room = MAX_WAITING - self.waiting.len();
+                let room = (MAX_WAITING - self.waiting.len(), MAX_WAITING_BYTES - self.waiting_bytes);
                 let (links, more) = list(&self.asking, cid, room).await?;
+                let too_much = || {
+                    let reason =
+                        format!("a directory in {cid} has too many entries, or too long names, for an archive");
+                    Refusal::new(StatusCode::NOT_IMPLEMENTED, reason)
+                };
                 if more {
-                    let reason = format!("more than {MAX_WAITING} entries are beside each other at {path}");
-                    return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, reason));
+                    return Err(too_much());
                 }
                 for Link { name, cid, .. } in links.into_iter().rev() {
-                    self.waiting.push((joined(&path, &name)?, cid));
+                    let place = joined(&path, &name)?;
+                    self.waiting_bytes += place.len();
+                    if self.waiting_bytes > MAX_WAITING_BYTES {
+                        return Err(too_much());
+                    }
+                    self.waiting.push((place, cid));
                 }
                 Ok(header(&format!("{path}/"), b'5', 0, b""))
             }

@@ -217,14 +217,22 @@ impl Schedule {
         self.change(keys.into_iter().filter(|key| self.contains(key)), Some(Some(due)))
     }
 
-    /// Up to `limit` keys that wait and are due, the longest overdue first.
-    pub(crate) fn due(&self, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.waiting_until(self.clock.unix(), limit)
+    /// Up to `limit` keys that wait and are due, and that are wanted, the longest overdue first.
+    pub(crate) fn due(&self, limit: usize, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.waiting_until(self.clock.unix(), limit, is_wanted)
     }
 
-    fn waiting_until(&self, time: u64, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+    fn waiting_until(
+        &self,
+        time: u64,
+        limit: usize,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
         let mut keys = Vec::new();
-        for entry in self.table.scan_prefix(&[DUE]).take(limit) {
+        for entry in self.table.scan_prefix(&[DUE]) {
+            if keys.len() >= limit {
+                break;
+            }
             let (at, _) = entry?;
             let Some((due, key)) = at.get(1..).and_then(|rest| rest.split_first_chunk::<8>()) else {
                 continue;
@@ -232,20 +240,27 @@ impl Schedule {
             if u64::from_be_bytes(*due) > time {
                 break;
             }
-            keys.push(key.to_vec());
+            if is_wanted(key) {
+                keys.push(key.to_vec());
+            }
         }
         Ok(keys)
     }
 
-    /// Up to `limit` keys within `prefix` that wait and are due. Reads all that are provided there.
-    pub(crate) fn due_within(&self, prefix: &Prefix, limit: usize) -> Result<Vec<(Place, Vec<u8>)>, StoreError> {
+    /// Up to `limit` keys within `prefix` that wait and are due, and that are wanted. Reads all that are provided there.
+    pub(crate) fn due_within(
+        &self,
+        prefix: &Prefix,
+        limit: usize,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<(Place, Vec<u8>)>, StoreError> {
         let (now, mut keys) = (self.clock.unix(), Vec::new());
         for entry in self.sorted_from(prefix.first()) {
             let (place, key) = entry?;
             if keys.len() >= limit || !prefix.holds(&place) {
                 break;
             }
-            if self.due_of(&key)?.is_some_and(|due| due <= now) {
+            if is_wanted(&key) && self.due_of(&key)?.is_some_and(|due| due <= now) {
                 keys.push((place, key));
             }
         }
@@ -255,7 +270,7 @@ impl Schedule {
     /// Makes what failed lately, or reached the local network only, due now: somebody to tell has appeared.
     pub(crate) fn retry_now(&self, limit: usize) -> Result<(), StoreError> {
         let now = self.clock.unix();
-        let retries = self.waiting_until(now + LAN_ONLY_INTERVAL.as_secs(), limit)?;
+        let retries = self.waiting_until(now + LAN_ONLY_INTERVAL.as_secs(), limit, |_| true)?;
         self.change(retries.iter().map(Vec::as_slice), Some(Some(now)))
     }
 

@@ -83,8 +83,7 @@ impl Routing {
         };
         let (schedule, claims) = (self.schedule.clone(), self.claims.clone());
         let (waiting, next) = blocking(move || {
-            let mut waiting = schedule.due(claims.len() + MAX_ANNOUNCEMENTS + 1)?;
-            waiting.retain(|key| claims.leave(key));
+            let waiting = schedule.due(MAX_ANNOUNCEMENTS + 1, |key| claims.leave(key))?;
             Ok::<_, RoutingError>((waiting, schedule.next()?))
         })
         .await?;
@@ -110,13 +109,10 @@ impl Routing {
             return Ok(SCHEDULE_TICK);
         };
         let (schedule, prefix, claims) = (self.schedule.clone(), region.prefix, self.claims.clone());
-        let keys = blocking(move || {
-            let mut keys = match schedule.waiting() > MAX_STRETCH {
-                true => schedule.due_within(&prefix, MAX_STRETCH)?,
-                false => within(&prefix, schedule.due(MAX_STRETCH)?),
-            };
-            keys.retain(|(_, key)| claims.leave(key));
-            Ok::<_, RoutingError>(keys)
+        let is_free = move |key: &[u8]| claims.leave(key);
+        let keys = blocking(move || match schedule.waiting() > MAX_STRETCH {
+            true => schedule.due_within(&prefix, MAX_STRETCH, is_free),
+            false => Ok(within(&prefix, schedule.due(MAX_STRETCH, is_free)?)),
         });
         let keys = keys.await?;
         self.tell_region(network, region, keys).await?;

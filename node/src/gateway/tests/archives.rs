@@ -1,5 +1,7 @@
 //! CARs and tar archives: which blocks and files are in them, in which order, and what bounds them.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::walk::{MAX_DEPTH, MAX_DISTINCT, MAX_KEPT_LINKS, Met, Walk};
 use super::*;
 use crate::block::RAW;
@@ -391,4 +393,31 @@ async fn no_tar_is_made_of_what_leads_out_of_it_or_is_no_directory() {
         let answer = server.get(&format!("/ipfs/{cid}?format=tar")).await;
         assert_eq!(answer.status, status, "{}", answer.text());
     }
+}
+
+/// Each entry that waits says again in which directories it is.
+#[tokio::test]
+async fn a_tar_breaks_off_where_more_bytes_of_names_would_wait_than_may() {
+    let mut shelf = Shelf::default();
+    let file = shelf.file(b"x");
+    let long = "n".repeat(1 << 20);
+    let mut below = |count: usize| {
+        let names: Vec<String> = (0..count).map(|n| n.to_string()).collect();
+        let inner = shelf.directory(names.iter().map(|name| (name.as_str(), file)).collect());
+        shelf.directory(vec![(long.as_str(), inner)]).cid
+    };
+    let most = (tar::MAX_WAITING_BYTES >> 20) - 1;
+    let (fits, over) = (below(most), below(most + 1));
+    let server = Server::start(shelf).await;
+    let whole = server.get(&format!("/ipfs/{fits}?format=tar")).await;
+    assert!(whole.body.ends_with(b"0\r\n\r\n"));
+    assert_eq!(entries(&unchunked(&whole)).len(), 2 + most);
+    // This soon not even the head need have gone out.
+    let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let request = format!("GET /ipfs/{over}?format=tar HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut cut = Vec::new();
+    // The end of the connection may be an error here, too.
+    let _ = stream.read_to_end(&mut cut).await;
+    assert!(!cut.ends_with(b"0\r\n\r\n") && cut.len() < 10_000, "{}", cut.len());
 }

@@ -84,3 +84,23 @@ async fn one_entry_over_the_limit_is_left_out_and_that_is_said() {
     assert_eq!(rows(&page), directory::MAX_ROWS);
     assert!(page.contains("Only the first 10000 entries"));
 }
+
+#[tokio::test]
+async fn one_byte_of_names_over_the_limit_ends_a_listing() {
+    let mut shelf = Shelf::default();
+    let file = shelf.file(b"x");
+    // Of so many that shards with a few of them each fit into blocks.
+    let len = 2048;
+    let count = directory::MAX_NAME_BYTES / len;
+    let mut names: Vec<String> = (0..count).map(|n| format!("{n:0len$}")).collect();
+    let mut listed = |names: &[String]| shelf.directory(names.iter().map(|name| (name.as_str(), file)).collect());
+    let full = listed(&names);
+    names[0].push('0');
+    let over = listed(&names);
+    let server = Server::start(shelf).await;
+    for (cid, is_cut) in [(full.cid, false), (over.cid, true)] {
+        let page = server.get(&format!("/ipfs/{cid}/")).await;
+        assert_eq!(page.status, 200);
+        assert_eq!(page.text().contains("Only the first"), is_cut);
+    }
+}

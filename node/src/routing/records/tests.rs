@@ -48,7 +48,9 @@ fn size(shelf: &Mutex<Shelf>) -> usize {
 #[test]
 fn records_survive_a_restart_and_expire_by_the_clock() {
     let mut bench = bench();
+    assert_eq!((bench.records.provider_bytes(), bench.records.value_bytes()), (0, 0));
     add(&mut bench.records, provider(b"key", "/ip4/10.0.0.1/tcp/1"), owner(1)).unwrap();
+    assert!(bench.records.provider_bytes() > 0 && bench.records.value_bytes() == 0);
     bench
         .records
         .put_value(b"/ipns/x", b"record", 1_000_100, owner(1))

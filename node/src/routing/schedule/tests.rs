@@ -15,19 +15,19 @@ fn what_waits_survives_a_restart() {
     let (table, now) = (Table::in_memory(), Arc::new(AtomicU64::new(1_000_000)));
     let first = schedule(&table, &now);
     first.add([&b"a"[..], b"b", b"c"]).unwrap();
-    assert_eq!((first.due(10).unwrap().len(), first.waiting()), (3, 3));
+    assert_eq!((first.due(10, |_| true).unwrap().len(), first.waiting()), (3, 3));
     first.told([&b"a"[..]]).unwrap();
     first.put_off([&b"b"[..]], RETRY_INTERVAL).unwrap();
 
     let second = schedule(&table, &now);
-    assert_eq!(second.due(10).unwrap(), [b"c".to_vec()]);
+    assert_eq!(second.due(10, |_| true).unwrap(), [b"c".to_vec()]);
     assert!(second.contains(b"a"));
     assert_eq!((second.len(), second.waiting()), (3, 2));
     now.fetch_add(RETRY_INTERVAL.as_secs(), Ordering::Relaxed);
-    assert_eq!(second.due(10).unwrap(), [b"c".to_vec(), b"b".to_vec()]);
-    assert_eq!(second.due(1).unwrap().len(), 1);
+    assert_eq!(second.due(10, |_| true).unwrap(), [b"c".to_vec(), b"b".to_vec()]);
+    assert_eq!(second.due(1, |_| true).unwrap().len(), 1);
     let all = Prefix::of(&[0; 32], 0);
-    assert_eq!(second.due_within(&all, 10).unwrap().len(), 2);
+    assert_eq!(second.due_within(&all, 10, |_| true).unwrap().len(), 2);
     second.told([&b"b"[..], b"c"]).unwrap();
     assert_eq!(second.waiting(), 0);
 }
@@ -137,9 +137,9 @@ fn what_an_earlier_version_wrote_is_told_when_it_is_due_and_swept_from_then_on()
     table.insert(b"kold", &due).unwrap();
     table.insert(&[b"d", &due[..], b"old"].concat(), b"").unwrap();
     let schedule = schedule(&table, &now);
-    assert!(schedule.contains(b"old") && schedule.due(9).unwrap().is_empty());
+    assert!(schedule.contains(b"old") && schedule.due(9, |_| true).unwrap().is_empty());
     now.fetch_add(500, Ordering::Relaxed);
-    assert_eq!(schedule.due(9).unwrap(), [b"old".to_vec()]);
+    assert_eq!(schedule.due(9, |_| true).unwrap(), [b"old".to_vec()]);
     schedule.told([&b"old"[..]]).unwrap();
     assert_eq!(schedule.next().unwrap().unwrap().0, b"old");
 }
@@ -151,9 +151,9 @@ fn failures_are_retried_when_somebody_appears_but_fresh_announcements_are_not() 
     schedule.add([&b"a"[..], b"b"]).unwrap();
     schedule.put_off([&b"a"[..]], RETRY_INTERVAL).unwrap();
     schedule.told([&b"b"[..]]).unwrap();
-    assert!(schedule.due(10).unwrap().is_empty());
+    assert!(schedule.due(10, |_| true).unwrap().is_empty());
     schedule.retry_now(10).unwrap();
-    assert_eq!(schedule.due(10).unwrap(), [b"a".to_vec()]);
+    assert_eq!(schedule.due(10, |_| true).unwrap(), [b"a".to_vec()]);
 }
 
 #[test]
@@ -164,7 +164,11 @@ fn more_keys_than_change_in_one_step_are_all_there_and_a_key_twice_is_one() {
     let twice = keys.iter().chain(&keys).map(Vec::as_slice);
     schedule.add(twice).unwrap();
     assert_eq!(
-        (schedule.len(), schedule.due(1000).unwrap().len(), schedule.waiting()),
+        (
+            schedule.len(),
+            schedule.due(1000, |_| true).unwrap().len(),
+            schedule.waiting()
+        ),
         (keys.len(), keys.len(), keys.len())
     );
     now.fetch_add(1, Ordering::Relaxed);
@@ -182,7 +186,7 @@ fn what_is_removed_stays_removed() {
     schedule.told([&b"a"[..]]).unwrap();
     schedule.put_off([&b"a"[..]], RETRY_INTERVAL).unwrap();
     assert!(!schedule.contains(b"a"));
-    assert!(schedule.due(10).unwrap().is_empty() && schedule.next().unwrap().is_none());
+    assert!(schedule.due(10, |_| true).unwrap().is_empty() && schedule.next().unwrap().is_none());
     assert_eq!((table.scan_prefix(b"").count(), schedule.waiting()), (1, 0));
 }
 
@@ -202,4 +206,17 @@ fn keys_that_several_change_at_once_are_counted_once() {
         });
         assert_eq!((schedule.waiting(), schedule.len()), (0, 0));
     }
+}
+
+#[test]
+fn keys_that_are_not_wanted_take_nobodys_place() {
+    let schedule = schedule(&Table::in_memory(), &Arc::new(AtomicU64::new(1_000_000)));
+    let keys: Vec<[u8; 1]> = (0..50).map(|number| [number]).collect();
+    schedule.add(keys.iter().map(|key| &key[..])).unwrap();
+    let is_wanted = |key: &[u8]| key[0] >= 40;
+    let all = Prefix::of(&[0; 32], 0);
+    assert_eq!(schedule.due(5, is_wanted).unwrap().len(), 5);
+    assert_eq!(schedule.due(50, is_wanted).unwrap().len(), 10);
+    assert_eq!(schedule.due_within(&all, 5, is_wanted).unwrap().len(), 5);
+    assert_eq!(schedule.due_within(&all, 50, is_wanted).unwrap().len(), 10);
 }

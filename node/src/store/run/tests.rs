@@ -490,3 +490,18 @@ fn limits() {
         assert_eq!(decoded(footer(form, 5)), Some(footer(form, 5)));
     }
 }
+
+/// Blocks that cannot be read show whether they are read.
+#[test]
+fn what_the_filter_rules_out_is_not_read_for() {
+    let place = Place::new();
+    let of = |number: u32| sha2_256(&number.to_le_bytes()).to_bytes();
+    let run = place.write(&(0..5_000).map(|number| (of(number), vec![1])).collect());
+    let mut bytes = fs::read(place.path()).unwrap();
+    bytes[..run.blocks as usize * BLOCK_BYTES].fill(0xff);
+    fs::write(place.path(), bytes).unwrap();
+    let run = place.open().unwrap();
+    assert!(run.get(&of(7)).is_err());
+    let read = (5_000..15_000).filter(|number| run.get(&of(*number)).is_err()).count();
+    assert!(read < 200, "{read} of 10,000");
+}
