@@ -16,6 +16,7 @@ mod approve;
 mod as_of;
 mod audit;
 mod batch;
+mod bundle;
 mod car;
 mod completions;
 mod config;
@@ -29,6 +30,7 @@ mod doctor;
 mod effect;
 mod export;
 mod follow;
+mod import;
 mod ingest;
 mod init;
 mod input;
@@ -56,6 +58,7 @@ mod share;
 mod status;
 mod system;
 mod tail;
+mod target;
 mod ticket;
 mod transfer;
 mod unpublish;
@@ -91,6 +94,8 @@ pub(crate) enum Command {
     Verify(verify::VerifyArgs),
     Repair(repair::RepairArgs),
     Export(export::ExportArgs),
+    Bundle(bundle::BundleArgs),
+    Import(import::ImportArgs),
     #[command(visible_alias = "rm")]
     Delete(delete::DeleteArgs),
     #[command(visible_alias = "mv")]
@@ -122,6 +127,7 @@ impl Command {
         match self {
             Self::Completions(_) | Self::Demo(_) | Self::Init(_) | Self::New(_) => Place::Anywhere,
             Self::System(command) => command.place(),
+            Self::Car(command) => command.place(),
             Self::Config(_) => Place::Files,
             Self::Node(args) if args.prints_service() => Place::Files,
             Self::Pull(args) if args.stays() => Place::Staying,
@@ -139,6 +145,7 @@ pub(crate) fn run_anywhere(command: Command, tree: clap::Command, io: &mut Io) -
         Command::Init(args) => init::run(&args, io)?,
         Command::New(args) => new::run(&args, io)?,
         Command::System(command) => system::run_anywhere(&command, io)?,
+        Command::Car(command) => car::run_anywhere(&command, io)?,
         other => return Err(misplaced(&other)),
     }
     Ok(After::Done)
@@ -178,6 +185,8 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Verify(args) => verify::run(&args, session, io)?,
         Command::Repair(args) => repair::run(&args, session, io)?,
         Command::Export(args) => export::run(&args, session, io)?,
+        Command::Bundle(args) => bundle::run(&args, session, io)?,
+        Command::Import(args) => import::run(&args, session, io)?,
         Command::Delete(args) => delete::run(&args, session, io)?,
         Command::Status(args) => status::run(&args, session, io)?,
         Command::Doctor(args) => doctor::run(&args, session, io)?,

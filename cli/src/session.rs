@@ -401,8 +401,9 @@ impl Session {
             if let Some(limit) = max_connections.or(few) {
                 builder = builder.max_connections(limit);
             }
-            let runtime = self.runtime()?;
-            Ok(runtime.block_on(builder.start())?)
+            let node = self.runtime()?.block_on(builder.start())?;
+            node.exchange().gateways().add(&self.settings.gateways)?.keep();
+            Ok(node)
         })
     }
 

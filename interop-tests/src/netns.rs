@@ -297,6 +297,18 @@ impl Namespace {
         Ok(())
     }
 
+    /// Lets nothing out but what goes to one TCP port, as a firewall that knows of web sites alone.
+    ///
+    /// # Errors
+    /// The rules cannot be added.
+    pub fn let_out_only(&self, port: u16) -> Outcome {
+        let port = port.to_string();
+        let rule = ["-n", &self.name, "rule", "add", "priority"];
+        ip(&[&rule[..], &["100", "ipproto", "tcp", "dport", &port, "lookup", "main"]].concat())?;
+        ip(&[&rule[..], &["200", "prohibit"]].concat())?;
+        ip(&[&["-6"], &rule[..], &["200", "prohibit"]].concat())
+    }
+
     /// What a web server in it answers to a request for `url`.
     ///
     /// # Errors

@@ -183,6 +183,8 @@ fn keys_have_the_style_that_the_page_says() -> Outcome {
     assert_eq!(told["blocks"], workspace.dataset("t")?.blocks);
     let both = workspace.refused(["export", "t", "-", "-o", "json"])?;
     assert_eq!(both.code(), Some(2), "{}", both.stderr);
+    assert_eq!(report(&["bundle", "t", "t.car"])?["dataset"], "t");
+    assert_eq!(report(&["import", "t.car"])?["updated"], false);
     report(&["unpublish", "t"])?;
     let listed = workspace.odfs(["list", "-o", "json"])?.json()?;
     assert_eq!(
@@ -224,6 +226,7 @@ fn keys_have_the_style_that_the_page_says() -> Outcome {
         &["repo", "token", "list"],
         &["config", "list"],
         &["inspect", "schema", "u"],
+        &["car", "ls", "t.car"],
         &["approve", "--list"],
     ] {
         let told = workspace.odfs([&["--yes"], args, &["-o", "json"]].concat())?.json()?;

@@ -5,6 +5,7 @@
 
 mod absence;
 mod browser;
+mod bundles;
 mod churn;
 mod clone;
 mod corrections;
@@ -12,6 +13,7 @@ mod cost;
 mod crashes;
 mod cuts;
 mod dead_world;
+mod delegated;
 mod differential;
 mod disks;
 mod doctor;
@@ -33,6 +35,7 @@ mod names;
 mod nat;
 mod newcomers;
 mod next_steps;
+mod over_http;
 mod pages;
 mod plain_words;
 mod private;

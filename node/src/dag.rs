@@ -6,6 +6,7 @@
 mod cbor;
 mod json;
 mod malformed;
+mod order;
 mod pb;
 
 use cid::Cid;
@@ -13,6 +14,7 @@ use ipld_core::ipld::Ipld;
 
 pub(crate) use self::cbor::Walked;
 pub use self::malformed::{MAX_DEPTH, MAX_LINKS, MAX_VALUES, Malformed};
+pub use self::order::{DepthFirst, MAX_WAITING};
 pub use self::pb::{PbLink, PbNode};
 use crate::block::{Block, DAG_CBOR, DAG_JSON, DAG_PB, RAW};
 
@@ -40,6 +42,12 @@ pub enum DagError {
         cid: Cid,
         /// Multicodec.
         codec: u64,
+    },
+    /// More links wait for their turn in a walk than may.
+    #[error("the links of {cid} are more than a walk keeps (at most {} in all that it is within)", order::MAX_WAITING)]
+    TooWide {
+        /// The block.
+        cid: Cid,
     },
     /// A path within the block that leads nowhere.
     #[error("{cid} has no value named {segment:?}")]

@@ -17,15 +17,14 @@
 //!    list, frame and queue has a named bound.
 //! 2. Be a good peer of Kubo and Helia: HAVE and DONT_HAVE, cancels, messages well under 4 MiB, parallel streams.
 //! 3. Keep a fast link full.
-//! 4. Spread the load over all providers by what they deliver.
+//! 4. Spread the load over all providers by what they deliver, gateways among them ([`crate::retrieval`]).
 //!
 //! # Not goals
 //!
 //! - Finding providers: the peer around is asked ([`Event::NeedProviders`]).
 //! - Keeping blocks: what came is handed to whoever fetched it, and that one keeps it.
 //! - Accounts: the ledger counts nothing, whoever asks is served.
-//! - Retrieval over HTTP, and hash functions other than sha2-256, sha2-512 and identity: what cannot be checked is
-//!   neither fetched nor kept.
+//! - Hash functions other than sha2-256, sha2-512 and identity: what cannot be checked is neither fetched nor kept.
 //!
 //! # What a sudden stop loses
 //!
@@ -54,6 +53,7 @@ pub use session::{Handle, Session, SessionId};
 pub use stats::{SessionStats, Stats};
 pub use verdict::{FetchError, Verdict};
 
+use crate::retrieval::Gateways;
 use crate::store::Blocks;
 
 /// Whether this is a Bitswap message that a peer may send, frame length not included: the first thing that happens to
@@ -65,7 +65,8 @@ pub fn is_message(frame: &bytes::Bytes) -> bool {
 /// Makes an exchange that serves from `store`.
 pub fn new(store: Arc<dyn Blocks>, config: Config) -> (Behaviour, Handle) {
     let shared = session::Shared::new();
-    (Behaviour::new(store, &config, shared.clone()), Handle { shared })
+    let gateways = Gateways::default();
+    (Behaviour::new(store, &config, shared.clone()), Handle { shared, gateways })
 }
 
 #[cfg(test)]

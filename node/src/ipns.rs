@@ -57,6 +57,7 @@ pub use publish::{PublishError, PublishOptions, Published};
 pub use record::Name;
 pub use resolve::{Freshness, Origin, ResolveError, Resolved};
 pub use state::{DHT_MEMORY, NameStatus, Rival};
+use record::Record;
 use state::{Known, States};
 pub use survey::Asked;
 pub use watch::{Change, Changes, Watch};
@@ -64,8 +65,9 @@ pub(crate) use wish::{MAX_WISHES, Wish};
 
 use crate::block::Cid;
 use crate::clock::Clock;
-use crate::routing::Routing;
-use crate::routing::records::{self, Records};
+use crate::retrieval::Gateways;
+use crate::routing::records::{self, Owner, Records};
+use crate::routing::{Routing, RoutingError};
 use crate::store::{Store, StoreError, Table};
 use crate::threads::{blocking, lock};
 
@@ -113,6 +115,7 @@ struct Inner {
     /// Where it is said which names are to be heard over PubSub; nothing without it.
     wishes: Option<mpsc::Sender<Wish>>,
     routing: Routing,
+    gateways: Gateways,
     keys: KeySource,
     /// Keys used since the start; as many as there are own names.
     used_keys: Mutex<HashMap<Name, Keypair>>,
@@ -128,6 +131,8 @@ pub(crate) struct NamesParts {
     pub(crate) table: Table,
     pub(crate) records: Records,
     pub(crate) routing: Routing,
+    /// Who is asked over HTTP beside the network.
+    pub(crate) gateways: Gateways,
     pub(crate) keys: KeySource,
     pub(crate) clock: Clock,
     /// Where it is said which records are to be said and heard over PubSub, if any are.
@@ -145,6 +150,7 @@ impl Names {
             inbox: inbox.clone(),
             wishes: parts.wishes,
             routing: parts.routing,
+            gateways: parts.gateways,
             keys: parts.keys,
             used_keys: Mutex::default(),
             publishing: Mutex::default(),
@@ -173,6 +179,34 @@ impl Names {
         .await?;
         self.inner.wake.notify_one();
         self.hear(name).await;
+        Ok(())
+    }
+
+    /// Remembers a record that came some other way than over the network, if it is better than what is known. It counts also
+    /// when its time is over, since it was checked by whoever brings it; whether it is fresh is told with what the name stands
+    /// for. Returns whether it is remembered.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn take(&self, record: Record) -> Result<bool, StoreError> {
+        let (name, now) = (record.name(), self.inner.clock.unix());
+        self.update(&name, move |entry| entry.hear(&record, now)).await
+    }
+
+    /// Gives a valid record, which somebody else brought, to the peers that keep it, and keeps it as one that a peer put here.
+    /// Nothing is done with one that is older than what they have.
+    ///
+    /// # Errors
+    /// The peer has been shut down.
+    pub async fn relay(&self, record: Record, enough: usize) -> Result<(), RoutingError> {
+        let (inbox, kept) = (self.inner.inbox.clone(), record.clone());
+        let key = record.name().routing_key();
+        blocking(move || inbox.offer(&key, kept.bytes(), Owner::default())).await;
+        let name = record.name();
+        let survey = self.survey(&name, resolve::PATIENCE).await?;
+        if survey.best.as_ref().is_none_or(|best| best.compare(&record).is_le()) {
+            self.put(&name, &record, &survey, enough).await?;
+        }
         Ok(())
     }
 
@@ -309,6 +343,16 @@ pub fn withdrawn(store: &Store) -> Result<Vec<Name>, StoreError> {
 /// The store cannot be read; or written, the first time after an update.
 pub fn is_named(store: &Store, root: &Cid) -> Result<bool, StoreError> {
     States::new(store.table(TABLE)?).is_named(root)
+}
+
+/// The best record known of a name, without a peer; it was checked against the name when it came, and is again. Nothing for a
+/// name that is not known.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn record(store: &Store, name: &Name) -> Result<Option<Record>, StoreError> {
+    let entry = States::new(store.table(TABLE)?).get(name)?;
+    Ok(entry.and_then(|entry| entry.record(name)))
 }
 
 /// What `store` remembers of one name, own, followed or neither. Needs no running peer.

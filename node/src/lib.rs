@@ -1,9 +1,10 @@
 //! `odfs-node`: an embedded IPFS peer that knows nothing of datasets.
 //!
 //! The modules follow the way of the data: a [`block`] is bytes under a CID, [`dag`] and [`unixfs`] give blocks
-//! their shape, [`store`] keeps them, [`exchange`] moves them between peers, [`routing`] and [`ipns`] find them and
+//! their shape, [`store`] keeps them, [`exchange`] moves them between peers, [`retrieval`] takes them from gateways,
+//! [`routing`] and [`ipns`] find them and
 //! name them. [`peer`] ties these to one libp2p swarm behind a cloneable [`Node`](peer::Node) handle, and [`gateway`]
-//! serves them over HTTP.
+//! serves them over HTTP, and [`delegated`] answers who has what.
 //!
 //! Nothing here prints, reads the environment or keeps global state, so a process may run several peers.
 
@@ -13,6 +14,7 @@ pub mod block;
 pub mod car;
 pub mod clock;
 pub mod dag;
+pub mod delegated;
 pub mod exchange;
 pub mod fetch;
 pub mod gateway;
@@ -22,6 +24,7 @@ pub mod peer;
 mod protobuf;
 mod pubsub;
 mod room;
+pub mod retrieval;
 pub mod routing;
 pub mod store;
 mod swarm;

@@ -15,10 +15,10 @@ mod get;
 mod ignore;
 mod ls;
 mod name;
-mod path;
+pub(super) mod path;
 pub(super) mod pin;
 mod repo;
-mod source;
+pub(super) mod source;
 mod swarm;
 
 /// IPFS commands with Kubo's flags and output

@@ -11,6 +11,7 @@ use odf::receive::Arrived;
 use odf::repository::server;
 use odf::retention::retain;
 use odf_doors::{Doors, Hosts, raise_descriptors};
+use odf_node::delegated;
 use odf_node::gateway::{self, Audience, DnsLinks, PeerSource};
 use odf_node::peer::Node;
 use tokio::net::TcpListener;
@@ -139,9 +140,10 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
             let source = PeerSource::new(workspace.store().clone(), node).with_domains(domains(session));
             let source = SharedOnly::new(source, workspace.catalog().clone());
             let monitoring = monitoring::router(session, node)?;
+            let routing = delegated::router(node.clone(), routing_options(session));
             let repository = repository(session, node)?;
             let router = gateway::beside(source, options(session, fetch), |gateway| {
-                repository(gateway.merge(monitoring))
+                repository(gateway.merge(monitoring).merge(routing))
             });
             let (doors, stop) = (doors(session), io.cancel().clone());
             let served =
@@ -193,6 +195,15 @@ fn options(session: &Session, fetch: bool) -> gateway::Options {
         false => Audience::Nobody,
     };
     options
+}
+
+/// For whom the DHTs are looked in, by the settings.
+fn routing_options(session: &Session) -> delegated::Options {
+    let settings = session.settings();
+    delegated::Options {
+        audience: monitoring::told_apart(settings.gateway_routing, session),
+        proxies: settings.gateway_proxies.clone(),
+    }
 }
 
 /// What domains stand for, by the settings and by DNS.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use odf::dataset::{Dataset, DatasetName};
 use odf::metadata::{DatasetId, Timestamp};
+use url::Url;
 
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -29,6 +30,7 @@ mod watermark;
 mod workspace;
 
 pub(super) use history::history;
+pub(super) use network::carried;
 pub(super) use run::run;
 
 /// The shortest time between two questions: peers answer out of kindness.
@@ -76,7 +78,7 @@ pub(crate) struct PullArgs {
     #[arg(long, value_name = "TIME", conflicts_with_all = ["all", "recursive", "name", "fetch_uncacheable"])]
     set_watermark: Option<Timestamp>,
     /// Ask nobody: say of what time that is which is here, and compute what is computed from it
-    #[arg(long, conflicts_with_all = ["force", "fetch_uncacheable", "peers", "from_workspace", "set_watermark", "rebase"])]
+    #[arg(long, conflicts_with_all = ["force", "fetch_uncacheable", "peers", "gateways", "from_workspace", "set_watermark", "rebase"])]
     offline: bool,
     /// Drop the rows of a derivative dataset and compute all anew if the history of an input was rewritten
     #[arg(long)]
@@ -87,6 +89,10 @@ pub(crate) struct PullArgs {
     /// Address of a peer to ask, ending in /p2p/ID; may be repeated
     #[arg(long = "peer", value_name = "MULTIADDR")]
     peers: Vec<String>,
+    /// Trustless gateway to ask over HTTP as well, such as https://gateway.example; may be repeated. Everything that comes is
+    /// checked; network.gateways has those that are always asked
+    #[arg(long = "gateway", value_name = "URL")]
+    gateways: Vec<Url>,
     /// Stay, and print the rows that are new as they arrive, until Ctrl-C. Needs the name of one dataset. What a pull tells
     /// goes where messages go
     #[arg(long, conflicts_with_all = [

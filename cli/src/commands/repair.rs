@@ -14,6 +14,7 @@ use odf::repository::files::FilesSource;
 use odf::repository::http::HttpSource;
 use odf_node::PeerId;
 use odf_node::fetch::Fetcher;
+use odf_node::ipns::Freshness;
 use serde_json::{Value, json};
 
 use super::batch::catch_up;
@@ -167,7 +168,7 @@ fn from_peers(
                 continue;
             }
             seen.push(address.name());
-            match FromPeers::at(local, node, &fetcher(), address).await {
+            match FromPeers::at(local, node, &fetcher(), address, Freshness::Network).await {
                 Ok(place) => found.push(place),
                 Err(error) => note(format!("{address} is passed over: {error}")),
             }
@@ -231,7 +232,7 @@ pub(super) fn peers_at<'a>(
     let fetcher = Fetcher::new(local.store().clone(), Some(exchange));
     let place = session
         .runtime()?
-        .block_on(FromPeers::at(local, node, &fetcher, address))?;
+        .block_on(FromPeers::at(local, node, &fetcher, address, Freshness::Network))?;
     Ok(vec![Box::new(place)])
 }
 

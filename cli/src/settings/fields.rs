@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) bootstrap: Option<Vec<String>>,
     /// Name, id or address of a dataset with the addresses of more of them.
     pub(crate) bootstrap_dataset: Option<String>,
+    /// Trustless gateways that are asked over HTTP beside peers.
+    pub(crate) gateways: Vec<Url>,
     /// Whether peers on the local network are found by mDNS.
     pub(crate) mdns: bool,
     /// Whether a router that speaks UPnP is asked to open a port.
@@ -60,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) gateway_fetch: Audience,
     /// Who may read the figures of the node.
     pub(crate) gateway_metrics: Audience,
+    /// For whom the node looks in the DHTs.
+    pub(crate) gateway_routing: Audience,
     /// Base URL of a public gateway that `odfs publish` prints links for, without a slash at its end; absent: none.
     pub(crate) gateway_public: Option<String>,
     /// `created_by` in the footer of Parquet slices.
@@ -99,6 +103,7 @@ impl Default for Settings {
             listen: None,
             bootstrap: None,
             bootstrap_dataset: None,
+            gateways: Vec::new(),
             mdns: true,
             port_mapping: true,
             public: false,
@@ -118,6 +123,7 @@ impl Default for Settings {
             gateway_convert: true,
             gateway_fetch: Audience::ThisMachine,
             gateway_metrics: Audience::ThisMachine,
+            gateway_routing: Audience::ThisMachine,
             gateway_public: None,
             parquet_created_by: None,
             source_http: HttpOptions::default(),

@@ -13,7 +13,7 @@ use super::Settings;
 use super::duration::duration_text;
 use super::retention;
 use super::values::{
-    APPROVED, OFF, approved, audience, audience_value, duration, is_dnslink, is_host, list_value, multiaddrs, rate,
+    APPROVED, OFF, approved, audience, audience_value, duration, gateways, is_dnslink, is_host, list_value, multiaddrs, rate,
     rate_value, words,
 };
 
@@ -85,6 +85,19 @@ pub(crate) const KEYS: &[Key] = &[
             let text = value.as_str().map(str::trim).filter(|text| !text.is_empty());
             let text = text.ok_or("the name, id or address of a dataset is expected")?;
             settings.bootstrap_dataset = Some(text.to_owned());
+            Ok(())
+        },
+    },
+    Key {
+        name: "network.gateways",
+        about: "trustless gateways that are asked over HTTP beside peers, for blocks and names, such as \"https://gateway.example\"; \
+                what they give is checked",
+        show: |settings| {
+            let urls: Vec<String> = settings.gateways.iter().map(Url::to_string).collect();
+            Some(list_value(&urls))
+        },
+        set: |settings, value| {
+            settings.gateways = gateways(value)?;
             Ok(())
         },
     },
@@ -287,6 +300,16 @@ pub(crate) const KEYS: &[Key] = &[
         show: |settings| Some(audience_value(settings.gateway_metrics)),
         set: |settings, value| {
             settings.gateway_metrics = audience(&value)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.routing",
+        about: "for whom `/routing/v1` (Delegated Routing) looks in the DHTs: \"local\" for programs on this machine (nobody if \
+                gateway.url says that a proxy is before it), true for whoever asks, false for nobody",
+        show: |settings| Some(audience_value(settings.gateway_routing)),
+        set: |settings, value| {
+            settings.gateway_routing = audience(&value)?;
             Ok(())
         },
     },

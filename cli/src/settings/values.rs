@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use odf_node::gateway::Audience;
 use odf_node::peer::Bandwidth;
+use odf_node::retrieval::{MAX_GATEWAYS, base};
 use toml::Value;
+use url::Url;
 
 use super::duration::duration_of;
 use super::rate::{rate_of, rate_text};
@@ -67,6 +69,16 @@ pub(super) fn approved() -> Value {
 pub(super) fn multiaddrs(value: Value) -> Result<Vec<String>, String> {
     const WANTED: &str = "a list of multiaddrs such as [\"/ip4/127.0.0.1/tcp/4001\"] is expected";
     words(value, |word| word.starts_with('/'), WANTED)
+}
+
+/// Addresses of gateways.
+pub(super) fn gateways(value: Value) -> Result<Vec<Url>, String> {
+    const WANTED: &str = "a list of addresses such as [\"https://gateway.example\"] is expected, 16 at most";
+    let words = words(value, |word| word.parse().is_ok_and(|url| base(&url).is_ok()), WANTED)?;
+    match words.len() {
+        0..=MAX_GATEWAYS => Ok(words.iter().filter_map(|word| word.parse().ok()).collect()),
+        _ => Err(WANTED.to_owned()),
+    }
 }
 
 /// Whether a word has the form of a host's name, without a port.

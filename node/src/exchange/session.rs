@@ -8,20 +8,25 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use cid::Cid;
 use libp2p::PeerId;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
 
 use super::stats::{SessionStats, Stats};
 use super::verdict::FetchError;
 use crate::block::{self, Block};
+use crate::retrieval::Gateways;
 use crate::threads::lock;
 
 /// The most fetches under way in one exchange; the next one waits.
 pub(super) const MAX_FETCHES: usize = 65_536;
 /// The most new blocks the inbox names one by one.
 pub(super) const MAX_ADDED: usize = 65_536;
+/// When a block does not come from gateways, peers are asked as well after this long, and the other way round.
+const STAND_IN_AFTER: Duration = Duration::from_secs(2);
 /// The most providers taken from one answer to a search.
 pub(super) const MAX_PROVIDERS: usize = 128;
 
@@ -138,6 +143,7 @@ impl Shared {
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(super) shared: Arc<Shared>,
+    pub(super) gateways: Gateways,
 }
 
 impl Handle {
@@ -151,8 +157,14 @@ impl Handle {
                 id,
                 shared: self.shared.clone(),
                 stats,
+                gateways: self.gateways.clone(),
             }),
         }
+    }
+
+    /// The gateways that are asked beside peers.
+    pub fn gateways(&self) -> &Gateways {
+        &self.gateways
     }
 
     /// Names a peer found by a search that goes on, as [`Session::add_provider`] does.
@@ -193,7 +205,10 @@ pub(crate) struct Answering(Arc<Shared>);
 impl Answering {
     pub(crate) fn new() -> (Handle, Self) {
         let shared = Shared::new();
-        let handle = Handle { shared: shared.clone() };
+        let handle = Handle {
+            shared: shared.clone(),
+            gateways: Gateways::default(),
+        };
         (handle, Self(shared))
     }
 
@@ -219,6 +234,7 @@ struct Inner {
     id: SessionId,
     shared: Arc<Shared>,
     stats: SharedSessionStats,
+    gateways: Gateways,
 }
 
 impl Drop for Inner {
@@ -238,7 +254,7 @@ impl Session {
         self.inner.shared.command(Command::Provider(self.inner.id, peer));
     }
 
-    /// Fetches one block from whichever peer has it. The bytes are checked against `cid`; they are **not** put into
+    /// Fetches one block from whichever peer or gateway has it. The bytes are checked against `cid`; they are **not** put into
     /// the store, which is the caller's to do, as is looking there first. Any number of calls may run at once, up to
     /// `MAX_FETCHES` for the whole exchange. Dropping the future withdraws the want.
     ///
@@ -255,6 +271,49 @@ impl Session {
                 code: cid.hash().code(),
             });
         }
+        let gateways = &self.inner.gateways;
+        match gateways.count() {
+            0 => self.ask_peers(cid).await,
+            count => {
+                let fetched = self.ask_both(cid).await;
+                fetched.map_err(|error| error.beside_gateways(count))
+            }
+        }
+    }
+
+    /// Both have as much to do as they can: what gateways cannot take at once is for the peers that give blocks, if any do.
+    async fn ask_both(&self, cid: &Cid) -> Result<Block, FetchError> {
+        let gateways = &self.inner.gateways;
+        let by_http = async { gateways.block(cid).await };
+        let peers_first = !gateways.has_room() && self.stats().providers > 0;
+        let peers = self.ask_peers(cid);
+        tokio::pin!(by_http, peers);
+        if !peers_first {
+            match timeout(STAND_IN_AFTER, &mut by_http).await {
+                Ok(Some(block)) => return Ok(block),
+                Ok(None) => return peers.await,
+                Err(_) => {}
+            }
+        } else {
+            match timeout(STAND_IN_AFTER, &mut peers).await {
+                Ok(Ok(block)) => return Ok(block),
+                Ok(Err(error)) => return by_http.await.ok_or(error),
+                Err(_) => {}
+            }
+        }
+        tokio::select! {
+            block = &mut by_http => match block {
+                Some(block) => Ok(block),
+                None => peers.await,
+            },
+            block = &mut peers => match block {
+                Ok(block) => Ok(block),
+                Err(error) => by_http.await.ok_or(error),
+            },
+        }
+    }
+
+    async fn ask_peers(&self, cid: &Cid) -> Result<Block, FetchError> {
         let shared = &self.inner.shared;
         let closed = || FetchError::Closed { cid: *cid };
         let _permit = shared.fetches.clone().acquire_owned().await.map_err(|_| closed())?;
@@ -276,7 +335,12 @@ impl Session {
         answer.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// What this session has fetched, from whom, and how fast.
+    /// How many gateways are asked beside peers.
+    pub fn gateways(&self) -> u32 {
+        self.inner.gateways.count()
+    }
+
+    /// What this session has fetched from peers, from whom, and how fast.
     pub fn stats(&self) -> SessionStats {
         lock(&self.inner.stats).clone()
     }

@@ -18,6 +18,8 @@ pub struct Verdict {
     pub refused: u32,
     /// Of these, how many did not answer in time.
     pub silent: u32,
+    /// Gateways that were asked over HTTP, and did not give it either.
+    pub gateways: u32,
 }
 
 impl fmt::Display for Verdict {
@@ -34,9 +36,14 @@ impl fmt::Display for Verdict {
             write!(f, ", {} not answering", self.silent)?;
         }
         match (self.known, self.unreachable) {
-            (0, _) if self.asked == 0 => write!(f, ", no provider is known"),
-            (_, 0) => Ok(()),
-            (_, lost) => write!(f, ", {lost} {} not reachable", peers(lost)),
+            (0, _) if self.asked == 0 => write!(f, ", no provider is known")?,
+            (_, 0) => {}
+            (_, lost) => write!(f, ", {lost} {} not reachable", peers(lost))?,
+        }
+        match self.gateways {
+            0 => Ok(()),
+            1 => write!(f, ", 1 gateway did not give it"),
+            count => write!(f, ", {count} gateways did not give it"),
         }
     }
 }
@@ -77,4 +84,14 @@ pub enum FetchError {
         /// The block.
         cid: Cid,
     },
+}
+
+impl FetchError {
+    /// The same, where so many gateways did not give the block either.
+    pub(super) fn beside_gateways(mut self, count: u32) -> Self {
+        if let Self::NotFound { verdict, .. } | Self::Stalled { verdict, .. } = &mut self {
+            verdict.gateways = count;
+        }
+        self
+    }
 }

@@ -49,20 +49,6 @@ impl PeerSource {
     fn cached<T>(&self, work: impl FnOnce(&mut Cache) -> T) -> T {
         work(&mut self.cache.lock().unwrap_or_else(PoisonError::into_inner))
     }
-
-    /// What memory knows of the name, if that will do.
-    async fn remembered(&self, name: &Name) -> Option<Resolved> {
-        let own = self
-            .names
-            .status(name)
-            .await
-            .ok()
-            .flatten()
-            .is_some_and(|status| status.own);
-        let known = self.names.resolve(name, Freshness::Cached).await.ok()?;
-        let fresh = known.age.is_some_and(|age| age < known.record.ttl());
-        (!known.expired && (own || fresh)).then_some(known)
-    }
 }
 
 impl Source for PeerSource {
@@ -102,7 +88,7 @@ impl Source for PeerSource {
 
     async fn known_name(&self, name: &str) -> Result<Option<NameValue>, SourceError> {
         match parsed(name) {
-            Ok(name) => Ok(self.remembered(&name).await.map(value)),
+            Ok(name) => Ok(self.names.at_hand(&name).await.map(value)),
             Err(_) if is_domain(name) => Ok(self.dns.fixed(name)),
             Err(error) => Err(error),
         }

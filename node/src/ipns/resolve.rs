@@ -2,16 +2,23 @@
 
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
+use futures::FutureExt as _;
+use tokio::time::timeout;
+
 use super::Names;
-use super::record::{Name, Record, RecordError};
+use super::record::{MAX_RECORD_BYTES, Name, Record, RecordError};
+use super::survey::Survey;
 use crate::clock::from_unix;
 use crate::routing::RoutingError;
 use crate::store::StoreError;
 use crate::threads::blocking;
 
 /// How long the network is asked at most; a peer that does not answer holds it up that long.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long peers are waited for when gateways have given a record.
+const AFTER_GATEWAYS: Duration = Duration::from_secs(1);
 /// How long peers that are near are waited for before all are asked.
 const NEAR_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -108,7 +115,7 @@ pub enum ResolveError {
 impl Names {
     /// What `name` stands for.
     ///
-    /// With [`Freshness::Network`], both DHTs are asked for a newer record than the one known here, every time; the
+    /// With [`Freshness::Network`], both DHTs and the gateways are asked for a newer record than the one known here, every time; the
     /// best valid one is kept, given to those who hold an older one, and returned. That is the best of what the peers closest to
     /// the name say: it is waited for until all of them have answered, more than 16 have a valid record, or ten seconds are
     /// over. On a local network that takes milliseconds. Without any answer, what is known here is returned, marked as such. Just after the start of a peer,
@@ -124,24 +131,22 @@ impl Names {
             let record = known.ok_or_else(|| ResolveError::NotCached { name: *name })?;
             return self.remembered(record, entry.confirmed);
         }
-        let routing = &self.inner.routing;
-        let mut arrivals = match &known {
-            Some(_) => routing.arrivals_unless_silent(),
-            None => routing.arrivals(),
-        };
-        let near = match freshness {
-            Freshness::Near => Some(self.survey_near(name, NEAR_PATIENCE).await?),
-            Freshness::Network | Freshness::Cached => None,
-        };
-        let mut survey = match near.filter(|near| !near.holders.is_empty()) {
-            Some(near) => near,
-            None => self.survey(name, PATIENCE).await?,
-        };
-        while survey.holders.is_empty() && arrivals.next().await {
-            survey = self.survey(name, PATIENCE).await?;
+        let network = self.ask_peers(name, freshness, known.is_some());
+        let (mut survey, given) = self.beside_gateways(name, network).await?;
+        let now = self.inner.clock.now();
+        let mut by_http = Vec::new();
+        for bytes in given {
+            match Record::verify(*name, bytes, now) {
+                Ok(record) => by_http.push(record),
+                Err(error) => {
+                    survey.refused += 1;
+                    survey.refusal = Some(error.to_string());
+                }
+            }
         }
         let sizes = self.inner.routing.table_sizes();
-        let Some(found) = survey.best.clone() else {
+        let found = survey.best.iter().chain(&by_http).max_by(|one, other| one.compare(other));
+        let Some(found) = found.cloned() else {
             let name = *name;
             return match known {
                 Some(record) => self.remembered(record, entry.confirmed),
@@ -161,8 +166,8 @@ impl Names {
             Some(known) if known.compare(&found).is_gt() && known.valid_until() > self.inner.clock.now() => known,
             _ => found,
         };
-        self.note_found(name, &best, survey.holders.is_empty()).await?;
-        let answers = survey.holders.len();
+        let answers = survey.holders.len() + by_http.len();
+        self.note_found(name, &best, answers == 0).await?;
         if answers == 0 {
             // It is from this peer's own records: nobody else said anything.
             return self.remembered(best, entry.confirmed);
@@ -177,6 +182,69 @@ impl Names {
         let (names, name) = (self.clone(), *name);
         tokio::spawn(async move { names.correct(&name, &best, &survey).await });
         Ok(resolved)
+    }
+
+    /// What is remembered of a name, where nobody has to be asked: of an own one, and of another for as long as its record may be
+    /// kept.
+    pub async fn at_hand(&self, name: &Name) -> Option<Resolved> {
+        let status = self.status(name).await.ok().flatten();
+        let known = self.resolve(name, Freshness::Cached).await.ok()?;
+        let is_fresh = known.age.is_some_and(|age| age < known.record.ttl());
+        (!known.expired && (is_fresh || status.is_some_and(|status| status.own))).then_some(known)
+    }
+
+    /// Asks peers, those nearby first if that is wanted, and waits until there are any.
+    async fn ask_peers(&self, name: &Name, freshness: Freshness, is_known: bool) -> Result<Survey, ResolveError> {
+        let routing = &self.inner.routing;
+        let mut arrivals = match is_known {
+            true => routing.arrivals_unless_silent(),
+            false => routing.arrivals(),
+        };
+        let near = match freshness {
+            Freshness::Near => Some(self.survey_near(name, NEAR_PATIENCE).await?),
+            Freshness::Network | Freshness::Cached => None,
+        };
+        let mut survey = match near.filter(|near| !near.holders.is_empty()) {
+            Some(near) => near,
+            None => self.survey(name, PATIENCE).await?,
+        };
+        while survey.holders.is_empty() && arrivals.next().await {
+            survey = self.survey(name, PATIENCE).await?;
+        }
+        Ok(survey)
+    }
+
+    /// What peers say, and what gateways give as the record. Where peers have none, the gateways are waited for; where gateways have
+    /// one, the peers are for a moment only, as there may be none.
+    async fn beside_gateways(
+        &self,
+        name: &Name,
+        peers: impl Future<Output = Result<Survey, ResolveError>>,
+    ) -> Result<(Survey, Vec<Bytes>), ResolveError> {
+        let gateways = &self.inner.gateways;
+        if gateways.count() == 0 {
+            return Ok((peers.await?, Vec::new()));
+        }
+        let name = name.to_string();
+        let by_http = gateways.records(&name, MAX_RECORD_BYTES);
+        tokio::pin!(peers, by_http);
+        tokio::select! {
+            survey = &mut peers => {
+                let survey = survey?;
+                let records = match survey.holders.is_empty() {
+                    true => by_http.await,
+                    false => by_http.now_or_never().unwrap_or_default(),
+                };
+                Ok((survey, records))
+            }
+            records = &mut by_http => {
+                let survey = match records.is_empty() {
+                    true => peers.await?,
+                    false => timeout(AFTER_GATEWAYS, peers).await.unwrap_or_else(|_| Ok(Survey::default()))?,
+                };
+                Ok((survey, records))
+            }
+        }
     }
 
     /// Notes what the network says.
@@ -199,7 +267,7 @@ impl Names {
 
     /// Gives the best record to those of the closest peers that hold an older one or none, in each network where
     /// anybody holds one.
-    pub(super) async fn correct(&self, name: &Name, best: &Record, survey: &super::survey::Survey) {
+    pub(super) async fn correct(&self, name: &Name, best: &Record, survey: &Survey) {
         for network in crate::routing::Network::BOTH {
             if survey.holders.iter().any(|(of, ..)| *of == network) {
                 // Whether it worked matters to nobody here.

@@ -361,6 +361,7 @@ impl Builder {
             table: self.names_table,
             records: records.clone(),
             routing: routing.clone(),
+            gateways: exchange.gateways().clone(),
             keys: self.keys,
             clock: self.clock,
             wishes: has_pubsub.then_some(wishes),

@@ -22,7 +22,7 @@ const READ_AHEAD: usize = 32;
 const MAX_NAME_DEPTH: usize = 32;
 
 /// Where a command reads blocks from.
-pub(super) struct Source<'a> {
+pub(in crate::commands) struct Source<'a> {
     session: &'a Session,
     store: &'a Store,
     /// Made when the first block is missing here, so that reading what is here starts no peer.
@@ -47,7 +47,7 @@ impl Drop for Peers {
 
 impl<'a> Source<'a> {
     /// Reads through the session's store and, where needed, its peer.
-    pub(super) fn new(session: &'a Session) -> Result<Self, Failure> {
+    pub(in crate::commands) fn new(session: &'a Session) -> Result<Self, Failure> {
         Ok(Self {
             session,
             store: session.workspace()?.store(),
@@ -64,7 +64,7 @@ impl<'a> Source<'a> {
     ///
     /// # Errors
     /// Nobody who can be reached has it, the store fails, or the user stops the wait.
-    pub(super) fn block(&mut self, cid: &Cid, io: &Io) -> Result<Block, Failure> {
+    pub(in crate::commands) fn block(&mut self, cid: &Cid, io: &Io) -> Result<Block, Failure> {
         if let Some(block) = self.store.get(cid)? {
             return Ok(block);
         }
@@ -78,7 +78,7 @@ impl<'a> Source<'a> {
     }
 
     /// Lets blocks come that will be needed soon, if peers are in use anyway.
-    fn read_ahead(&mut self, upcoming: impl Iterator<Item = Cid>) -> Result<(), Failure> {
+    pub(in crate::commands) fn read_ahead(&mut self, upcoming: impl Iterator<Item = Cid>) -> Result<(), Failure> {
         if self.peers.is_none() {
             return Ok(());
         }
@@ -117,7 +117,7 @@ impl<'a> Source<'a> {
     ///
     /// # Errors
     /// A name that nobody knows, a segment that does not exist, or a block that cannot be had.
-    pub(super) fn resolve(&mut self, path: &IpfsPath, io: &Io) -> Result<Resolved, Failure> {
+    pub(in crate::commands) fn resolve(&mut self, path: &IpfsPath, io: &Io) -> Result<Resolved, Failure> {
         let mut root = path.root.clone();
         let mut rest = path.rest.clone();
         for _ in 0..=MAX_NAME_DEPTH {
@@ -177,7 +177,7 @@ impl<'a> Source<'a> {
 ///
 /// # Errors
 /// The path goes on inside the block.
-pub(super) fn whole_block(resolved: &Resolved, path: &IpfsPath) -> Result<Cid, Failure> {
+pub(in crate::commands) fn whole_block(resolved: &Resolved, path: &IpfsPath) -> Result<Cid, Failure> {
     if resolved.remainder.is_empty() {
         return Ok(resolved.cid);
     }

@@ -32,7 +32,8 @@ const TICK: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     peers: &'a [PeerId],
-    /// Whether these are enough, as one of them is connected and was named as who has it.
+    /// Whether these are enough, as one of them is connected and was named as who has it; or whether nobody is asked, as all of
+    /// it was brought here.
     freshness: Freshness,
     /// What the dataset is called there.
     label: Option<&'a DatasetName>,
@@ -47,6 +48,29 @@ impl<'a> Asked<'a> {
             label: None,
         }
     }
+}
+
+/// As [`one`], of what was carried here: the blocks are in the store, and the record of the name is remembered. Nobody is
+/// asked.
+pub(in crate::commands) fn carried(
+    address: &Address,
+    label: &DatasetName,
+    name: Option<DatasetName>,
+    force: bool,
+    session: &Session,
+    io: &mut Io,
+) -> Result<bool, Failure> {
+    let args = PullArgs {
+        name,
+        force,
+        ..PullArgs::default()
+    };
+    let asked = Asked {
+        peers: &[],
+        freshness: Freshness::Cached,
+        label: Some(label),
+    };
+    one(address, None, &args, &asked, session, io)
 }
 
 /// As [`one`], of what a ticket is for: those whom it names are met first.
@@ -88,10 +112,12 @@ pub(super) fn one(
 ) -> Result<bool, Failure> {
     let workspace = session.workspace()?;
     let node = session.node()?;
-    let exchange = node.exchange().session();
     let peers = asked.peers;
-    peers.iter().for_each(|peer| exchange.add_provider(*peer));
-    let fetcher = Fetcher::new(workspace.store().clone(), Some(exchange));
+    let exchange = (asked.freshness != Freshness::Cached).then(|| node.exchange().session());
+    if let Some(exchange) = &exchange {
+        peers.iter().for_each(|peer| exchange.add_provider(*peer));
+    }
+    let fetcher = Fetcher::new(workspace.store().clone(), exchange);
     io.progress().show(|| Step {
         text: format!("looking for {}", address),
         ..Step::default()
@@ -133,7 +159,7 @@ pub(super) fn one(
         })
     };
     let beside = |name: &DatasetName, apart: Option<&Apart>, io: &mut Io| {
-        let source = session.wait(io, FromPeers::at(workspace.local(), node, &fetcher, address))?;
+        let source = session.wait(io, FromPeers::at(workspace.local(), node, &fetcher, address, asked.freshness))?;
         let memory = Memory::of(source.answer());
         let is_new = beside::take(name, &source.apart(), &address.to_string(), apart, session, io)?;
         match memory {
@@ -144,7 +170,7 @@ pub(super) fn one(
         Ok(is_new)
     };
     if args.rebase {
-        let source = session.wait(io, FromPeers::at(workspace.local(), node, &fetcher, address))?;
+        let source = session.wait(io, FromPeers::at(workspace.local(), node, &fetcher, address, asked.freshness))?;
         if let Some(memory) = Memory::of(source.answer()) {
             // What is remembered can be what was published here, which is nothing to put rows behind.
             let refusal = memory.refusal(&format!("what {address} has"), "nothing was changed");
@@ -359,11 +385,14 @@ impl Far {
         );
         if let Some(session) = fetcher.session() {
             let stats = session.stats();
-            text.push_str(&format!(
-                ", {}/s, {} provider(s)",
-                output::bytes(stats.rate as u64),
-                stats.providers
-            ));
+            match session.gateways() {
+                gateways if stats.providers == 0 && gateways > 0 => text.push_str(&format!(", {gateways} gateway(s)")),
+                _ => text.push_str(&format!(
+                    ", {}/s, {} provider(s)",
+                    output::bytes(stats.rate as u64),
+                    stats.providers
+                )),
+            }
         }
         Step {
             text,

@@ -76,13 +76,14 @@ pub(in crate::commands) async fn bring(subject: &Subject, heard: bool, session: 
         name: subject.called.clone(),
         alias: !is_own(address, session)?,
         freshness: match heard {
+            // What was heard a moment ago is as good as an answer.
             true => Freshness::Cached,
             false => Freshness::Network,
         },
         ..PullOptions::default()
     };
     let go_on = Arc::new(|_| ControlFlow::Continue(()));
-    let mut pulled = match pull_from(workspace.local(), node, &fetcher, address, options, go_on).await {
+    let pulled = match pull_from(workspace.local(), node, &fetcher, address, options, go_on).await {
         Ok(pulled) => pulled,
         Err(PullError::Receive(error)) => {
             let (apart, error) = Apart::of(error, session)?;
@@ -90,10 +91,6 @@ pub(in crate::commands) async fn bring(subject: &Subject, heard: bool, session: 
         }
         Err(error) => return Err(Failure::of_pull(error, &format!("the newest rows of {address}"))),
     };
-    if heard {
-        // What was heard a moment ago is as good as an answer.
-        pulled.answer = None;
-    }
     if let Some(failure) = taken_back(&pulled, address, session)? {
         return Err(failure);
     }

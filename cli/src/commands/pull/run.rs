@@ -1,6 +1,7 @@
 //! From the arguments to the ways of the datasets, one after the other.
 
 use odf::metadata::DatasetId;
+use odf_node::retrieval::Gateways;
 
 use super::network::Asked;
 use super::plan::{self, Job, Way};
@@ -51,8 +52,22 @@ pub(in crate::commands) fn run(args: &PullArgs, session: &Session, io: &mut Io) 
     } else {
         Vec::new()
     };
+    let asked = match from_network && !args.offline {
+        true => Some(session.node()?.exchange().gateways()),
+        false => None,
+    };
+    let _added = asked.map(|gateways| gateways.add(&args.gateways)).transpose()?;
     let mut told = Vec::new();
     let done = all(jobs, args, &peers, as_json.then_some(&mut told), session, io);
+    for gateway in asked.map(Gateways::stats).unwrap_or_default() {
+        let reason = match done {
+            Ok(()) => gateway.refused,
+            Err(_) => gateway.refused.or(gateway.last_failure),
+        };
+        if let Some(reason) = reason {
+            io.warn(format_args!("{}: {reason}", gateway.url));
+        }
+    }
     if as_json {
         io.object(&told.into())?;
     }

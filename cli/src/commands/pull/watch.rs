@@ -56,6 +56,7 @@ pub(super) fn run(args: &PullArgs, session: &Session, io: &mut Io) -> Result<(),
     let (name, mut subject) = Subject::named(target, "watched", session)?;
     subject.called.clone_from(&args.name);
     subject.peers = dial(&args.peers, session, io)?;
+    let _added = session.node()?.exchange().gateways().add(&args.gateways)?;
     let before = subject.dataset.map(|id| open(&id, session)).transpose()?;
     let id = match (pull_once(&subject, session, io), subject.dataset) {
         (Ok(id), _) => id,

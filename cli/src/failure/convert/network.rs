@@ -8,6 +8,7 @@ use odf_node::fetch::FetchError;
 use odf_node::ipns::{PublishError, ResolveError};
 use odf_node::keystore::KeystoreError;
 use odf_node::peer::{DialError, StartError};
+use odf_node::retrieval::GatewayError;
 use odf_node::routing::RoutingError;
 use odf_node::store::StoreError;
 use odf_node::unixfs::directory::DirectoryError;
@@ -17,6 +18,12 @@ use odf_node::unixfs::resolve;
 
 use super::{disk_full, of_io};
 use crate::failure::{Failure, Kind, chain};
+
+impl From<GatewayError> for Failure {
+    fn from(error: GatewayError) -> Self {
+        Failure::usage(error).next("such an address is that of a site which serves /ipfs/: https://gateway.example")
+    }
+}
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {

@@ -1,5 +1,6 @@
 //! Errors of datasets that come and go: addresses, receiving, pushing.
 
+use odf::bundle::BundleError;
 use odf::follows::FollowsError;
 use odf::place::PlaceError;
 use odf::proof::ProofError;
@@ -53,6 +54,15 @@ impl From<FollowsError> for Failure {
                 path.display()
             )),
             error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
+
+impl From<BundleError> for Failure {
+    fn from(error: BundleError) -> Self {
+        match error {
+            BundleError::NotOne(_) | BundleError::Later(_) => Failure::new(Kind::BadInput, chain(&error)),
+            error => Failure::new(Kind::Integrity, chain(&error)),
         }
     }
 }

@@ -23,16 +23,23 @@ pub struct FromPeers {
 }
 
 impl FromPeers {
-    /// What an address stands for now. `fetcher` looks here first and then asks peers.
+    /// What an address stands for now, as far as those know who are asked by `freshness`. `fetcher` looks here first and then
+    /// asks peers.
     ///
     /// # Errors
     /// The name cannot be resolved, or leads to no dataset.
-    pub async fn at(local: &Local, node: &Node, fetcher: &Fetcher, address: &Address) -> Result<Self, PullError> {
+    pub async fn at(
+        local: &Local,
+        node: &Node,
+        fetcher: &Fetcher,
+        address: &Address,
+        freshness: Freshness,
+    ) -> Result<Self, PullError> {
         let (value, answer) = match (address, address.name()) {
             (Address::Root { cid, path }, _) => (format!("/ipfs/{cid}/{path}"), None),
             (_, Some(name)) => {
-                let resolved = node.names().resolve(name, Freshness::Network).await?;
-                (resolved.value, Some(resolved.source))
+                let resolved = node.names().resolve(name, freshness).await?;
+                (resolved.value, Some(resolved.source).filter(|_| freshness != Freshness::Cached))
             }
             (_, None) => (address.to_string(), None),
         };

@@ -26,8 +26,8 @@ pub struct Pulled {
     pub root: Option<Root>,
     /// What the network gave and what was here.
     pub fetched: Fetched,
-    /// Where the answer is from to what the name stands for; none of a fixed root, which nobody has to be asked for. One
-    /// from memory says nothing of whether there is something newer.
+    /// Where the answer is from to what the name stands for; none of a fixed root, which nobody has to be asked for, and of a
+    /// name of which nobody was to be asked. One from memory says nothing of whether there is something newer.
     pub answer: Option<Origin>,
 }
 
@@ -121,7 +121,9 @@ pub async fn pull_from(
         received,
         root,
         fetched: fetcher.fetched(),
-        answer: resolved.map(|resolved| resolved.source),
+        answer: resolved
+            .filter(|_| options.freshness != Freshness::Cached)
+            .map(|resolved| resolved.source),
     })
 }
 

@@ -1,0 +1,506 @@
+//! Retrieval over HTTP: blocks and records from trustless gateways, for where firewalls let nothing else out.
+//!
+//! Spec: <https://specs.ipfs.tech/http-gateways/trustless-gateway/>, of it blocks (`?format=raw`) and records
+//! (`?format=ipns-record`).
+//!
+//! # Goals, the first before the second
+//!
+//! 1. Believe no gateway. Every block is hashed before anybody sees it, and a gateway that gave another block than the one that
+//!    was asked for is not asked again. Lengths and times have named bounds. Records are verified where names are
+//!    ([`crate::ipns`]).
+//! 2. Do not wait for a slow one where another can be asked: it gets as much as it can do, and is left out for a while when others
+//!    had to stand in for it.
+//! 3. Go where the owner said, and nowhere else: a redirect leads to the same host or one below it.
+//!
+//! Blocks come one by one; many requests go on at the same time, over HTTP/2 where the gateway has it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use cid::Cid;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use reqwest::header::{ACCEPT, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, StatusCode};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until, timeout};
+use url::Url;
+
+use crate::block::{Block, MAX_BLOCK_BYTES};
+use crate::threads::lock;
+
+/// Requests for blocks under way at all gateways together.
+const MAX_REQUESTS: usize = 32;
+/// The most gateways.
+pub const MAX_GATEWAYS: usize = 16;
+/// How long an answer may take to begin.
+const BEGINS_WITHIN: Duration = Duration::from_secs(10);
+/// How long it may then pause.
+const GOES_ON_WITHIN: Duration = Duration::from_secs(5);
+/// How long it may take in all.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+/// How long a record is waited for.
+const RECORD_WITHIN: Duration = Duration::from_secs(5);
+/// The least time after which another gateway is asked for the same block as well; else four times what it usually takes.
+const STAND_IN_AFTER: Duration = Duration::from_millis(500);
+/// The same for one that has not given anything yet.
+const FIRST_STAND_IN_AFTER: Duration = Duration::from_secs(2);
+/// A gateway for which others had to stand in so often, one after the other, is left out for a while.
+const MAX_STRIKES: u32 = 2;
+/// How long.
+const LEFT_OUT: Duration = Duration::from_secs(60);
+/// Redirects that are followed.
+const MAX_REDIRECTS: usize = 3;
+
+/// Why an address is none of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// Neither http nor https, or with what a gateway's address does not have.
+    #[error("`{0}` is no address of a gateway: http:// or https:// and a host, maybe a port and a folder, and nothing behind")]
+    NotOne(String),
+    /// More than can be asked.
+    #[error("more than {MAX_GATEWAYS} gateways")]
+    TooMany,
+}
+
+/// What one gateway gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GatewayStats {
+    /// Where it is.
+    pub url: Url,
+    /// Blocks that came.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Requests that brought nothing.
+    pub failures: u64,
+    /// Why it is not asked any more.
+    pub refused: Option<String>,
+    /// Why the last request brought nothing.
+    pub last_failure: Option<String>,
+}
+
+/// Trustless gateways that are asked beside peers. Clones are the same ones.
+#[derive(Debug, Clone, Default)]
+pub struct Gateways {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    gateways: Mutex<Vec<Arc<Gateway>>>,
+    /// Made when it is needed first.
+    client: OnceLock<Client>,
+    slots: Semaphore,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            gateways: Mutex::default(),
+            client: OnceLock::new(),
+            slots: Semaphore::new(MAX_REQUESTS),
+        }
+    }
+}
+
+/// Gateways that are asked until this is dropped.
+#[derive(Debug)]
+#[must_use = "they are asked until this is dropped"]
+pub struct Added {
+    gateways: Gateways,
+    added: Vec<Arc<Gateway>>,
+}
+
+impl Added {
+    /// They are asked for as long as there is anybody to ask them for.
+    pub fn keep(mut self) {
+        self.added.clear();
+    }
+}
+
+impl Drop for Added {
+    fn drop(&mut self) {
+        self.gateways.remove(&self.added);
+    }
+}
+
+impl Gateways {
+    /// Asks these too from now on. Those that are asked already are asked once.
+    ///
+    /// # Errors
+    /// One is no address of a gateway, or there are too many; none is added then.
+    pub fn add(&self, urls: &[Url]) -> Result<Added, GatewayError> {
+        let urls: Vec<Url> = urls.iter().map(base).collect::<Result<_, _>>()?;
+        let mut gateways = lock(&self.inner.gateways);
+        let mut added = Vec::new();
+        for url in urls {
+            if gateways.iter().chain(&added).all(|gateway: &Arc<Gateway>| gateway.url != url) {
+                added.push(Arc::new(Gateway::new(url)));
+            }
+        }
+        if gateways.len() + added.len() > MAX_GATEWAYS {
+            return Err(GatewayError::TooMany);
+        }
+        gateways.extend(added.iter().cloned());
+        Ok(Added {
+            gateways: self.clone(),
+            added,
+        })
+    }
+
+    fn remove(&self, removed: &[Arc<Gateway>]) {
+        lock(&self.inner.gateways).retain(|gateway| !removed.iter().any(|gone| Arc::ptr_eq(gone, gateway)));
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u32 {
+        // At most `MAX_GATEWAYS`.
+        lock(&self.inner.gateways).len() as u32
+    }
+
+    /// Whether one more request could begin at once.
+    pub(crate) fn has_room(&self) -> bool {
+        self.inner.slots.available_permits() > 0
+    }
+
+    /// What each gave.
+    pub fn stats(&self) -> Vec<GatewayStats> {
+        let gateways = lock(&self.inner.gateways).clone();
+        gateways.iter().map(|gateway| gateway.stats()).collect()
+    }
+
+    /// A block, from whichever gateway has it; nothing if none gives it.
+    pub(crate) async fn block(&self, cid: &Cid) -> Option<Block> {
+        let _slot = self.inner.slots.acquire().await.ok()?;
+        let mut tried: Vec<Arc<Gateway>> = Vec::new();
+        let mut attempts = FuturesUnordered::new();
+        loop {
+            // At first, when one had nothing, and when the last one is slow.
+            let next = self.next(&tried);
+            if next.is_none() && attempts.is_empty() {
+                return None;
+            }
+            let late = next.as_ref().map(|gateway| Instant::now() + gateway.patience());
+            if let Some(gateway) = next {
+                attempts.push(self.attempt(tried.len(), gateway.clone(), cid));
+                tried.push(gateway);
+            }
+            let late = async {
+                match late {
+                    Some(late) => sleep_until(late).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some((index, block)) = attempts.next() => if let Some(block) = block {
+                    let running = tried[..index].iter().filter(|gateway| gateway.is_busy());
+                    running.for_each(|slow| slow.strike());
+                    return Some(block);
+                },
+                () = late => {}
+            }
+        }
+    }
+
+    /// What gateways give as the record of a name, if it has no more than `most` bytes: whether it is one is for others to say.
+    pub(crate) async fn records(&self, name: &str, most: usize) -> Vec<Bytes> {
+        let gateways = lock(&self.inner.gateways).clone();
+        let asked = gateways.iter().filter(|gateway| gateway.may_be_asked(true));
+        let path = format!("ipns/{name}?format=ipns-record");
+        let answers = asked.map(|gateway| async {
+            let begun = self.get(gateway, &path, "application/vnd.ipfs.ipns-record", most);
+            let answer = timeout(RECORD_WITHIN, begun).await;
+            let answer = answer.unwrap_or_else(|_| Err(Missed::Slow("no answer".to_owned())));
+            answer.map_err(|missed| gateway.note(&missed)).ok()
+        });
+        let answers: Vec<_> = answers.collect();
+        futures::future::join_all(answers).await.into_iter().flatten().collect()
+    }
+
+    /// The one that is likely to be the quickest of those that were not tried.
+    fn next(&self, tried: &[Arc<Gateway>]) -> Option<Arc<Gateway>> {
+        let gateways = lock(&self.inner.gateways);
+        let untried = |gateway: &&Arc<Gateway>| !tried.iter().any(|other| Arc::ptr_eq(other, gateway));
+        let of = |also_left_out: bool| {
+            let asked = gateways.iter().filter(untried);
+            asked
+                .filter(|gateway| gateway.may_be_asked(also_left_out))
+                .min_by_key(|gateway| gateway.expected())
+                .cloned()
+        };
+        // Where nobody else is left, one that is slow is better than none.
+        of(false).or_else(|| tried.is_empty().then(|| of(true))?)
+    }
+
+    async fn attempt(&self, index: usize, gateway: Arc<Gateway>, cid: &Cid) -> (usize, Option<Block>) {
+        let _busy = Busy::begin(&gateway);
+        let begun = Instant::now();
+        let (path, media) = (format!("ipfs/{cid}?format=raw"), "application/vnd.ipld.raw");
+        let answer = match timeout(ENDS_WITHIN, self.get(&gateway, &path, media, MAX_BLOCK_BYTES)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Missed::Slow(format!("no end after {} seconds", ENDS_WITHIN.as_secs()))),
+        };
+        let block = answer.and_then(|bytes| {
+            Block::verify(*cid, bytes).map_err(|_| Missed::False(format!("it gave another block as {cid}")))
+        });
+        let block = match block {
+            Ok(block) => {
+                gateway.gave(block.data().len(), begun.elapsed());
+                Some(block)
+            }
+            Err(missed) => {
+                gateway.note(&missed);
+                None
+            }
+        };
+        (index, block)
+    }
+
+    /// What is at a path below a gateway, if it is not longer than `limit`.
+    async fn get(&self, gateway: &Gateway, path: &str, media: &str, limit: usize) -> Result<Bytes, Missed> {
+        let url = gateway.url.join(path).map_err(|error| Missed::Absent(error.to_string()))?;
+        let sent = self.client()?.get(url).header(ACCEPT, media).send();
+        let mut response = match timeout(BEGINS_WITHIN, sent).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(Missed::Slow(in_words(&error))),
+            Err(_) => return Err(Missed::Slow("no answer".to_owned())),
+        };
+        match response.status() {
+            StatusCode::OK => {}
+            status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
+                let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+                return Err(Missed::Later(status, Duration::from_secs(after.unwrap_or(1))));
+            }
+            status => return Err(Missed::Absent(status.to_string())),
+        }
+        let too_long = || Missed::False(format!("it gave more than {limit} bytes as {path}"));
+        if response.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(too_long());
+        }
+        let mut bytes = BytesMut::new();
+        loop {
+            match timeout(GOES_ON_WITHIN, response.chunk()).await {
+                Ok(Ok(Some(chunk))) if bytes.len() + chunk.len() > limit => {
+                    drop(chunk);
+                    return Err(too_long());
+                }
+                Ok(Ok(Some(chunk))) => bytes.extend_from_slice(&chunk),
+                Ok(Ok(None)) => return Ok(bytes.freeze()),
+                Ok(Err(error)) => return Err(Missed::Slow(in_words(&error))),
+                Err(_) => return Err(Missed::Slow("it stopped within an answer".to_owned())),
+            }
+        }
+    }
+
+    fn client(&self) -> Result<&Client, Missed> {
+        if let Some(client) = self.inner.client.get() {
+            return Ok(client);
+        }
+        let made = client().map_err(Missed::Absent)?;
+        Ok(self.inner.client.get_or_init(|| made))
+    }
+}
+
+/// A client that goes nowhere but where it is sent.
+fn client() -> Result<Client, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = rustls::RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let redirects = Policy::custom(|attempt| match attempt.previous() {
+        [first, ..] if attempt.previous().len() <= MAX_REDIRECTS && is_below(attempt.url(), first) => attempt.follow(),
+        _ => attempt.stop(),
+    });
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(redirects)
+        .connect_timeout(BEGINS_WITHIN)
+        .user_agent(concat!("odfs/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+/// Whether a redirect stays with the host it came from, or goes to one below it, as gateways with an origin for each root do.
+fn is_below(to: &Url, from: &Url) -> bool {
+    let (Some(host), Some(above)) = (to.host_str(), from.host_str()) else {
+        return false;
+    };
+    let is_of_host = host == above || host.strip_suffix(above).is_some_and(|before| before.ends_with('.'));
+    let is_as_safe = to.scheme() == from.scheme() || to.scheme() == "https";
+    let is_same_door = to.scheme() != from.scheme() || to.port_or_known_default() == from.port_or_known_default();
+    is_of_host && is_as_safe && is_same_door
+}
+
+/// The address below which paths begin.
+///
+/// # Errors
+/// It is none of a gateway.
+pub fn base(url: &Url) -> Result<Url, GatewayError> {
+    let none = || GatewayError::NotOne(url.to_string());
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || url.query().is_some() || url.fragment().is_some() {
+        return Err(none());
+    }
+    let mut base = url.clone();
+    if !base.path().ends_with('/') {
+        let path = format!("{}/", base.path());
+        base.set_path(&path);
+    }
+    Ok(base)
+}
+
+/// An error without the address, which is said beside it.
+fn in_words(error: &reqwest::Error) -> String {
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+/// Why a request brought nothing.
+enum Missed {
+    /// Not there.
+    Absent(String),
+    /// Not there yet, or not for us now.
+    Later(StatusCode, Duration),
+    /// Nothing came in time.
+    Slow(String),
+    /// Something else came.
+    False(String),
+}
+
+#[derive(Debug)]
+struct Gateway {
+    url: Url,
+    blocks: AtomicU64,
+    bytes: AtomicU64,
+    failures: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Requests under way.
+    busy: u32,
+    /// What a block took lately.
+    usual: Option<Duration>,
+    strikes: u32,
+    left_out: Option<Instant>,
+    refused: Option<String>,
+    last_failure: Option<String>,
+}
+
+impl Gateway {
+    fn new(url: Url) -> Self {
+        Self {
+            url,
+            blocks: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    fn stats(&self) -> GatewayStats {
+        let state = lock(&self.state);
+        GatewayStats {
+            url: self.url.clone(),
+            blocks: self.blocks.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+            refused: state.refused.clone(),
+            last_failure: state.last_failure.clone(),
+        }
+    }
+
+    fn may_be_asked(&self, also_left_out: bool) -> bool {
+        let state = lock(&self.state);
+        state.refused.is_none() && (also_left_out || state.left_out.is_none_or(|until| until <= Instant::now()))
+    }
+
+    /// When one more block would be here, by what it did lately; at once of one that was not asked yet.
+    fn expected(&self) -> Duration {
+        let state = lock(&self.state);
+        state.usual.unwrap_or_default() * (state.busy + 1)
+    }
+
+    /// How long it is waited for alone.
+    fn patience(&self) -> Duration {
+        let usual = lock(&self.state).usual;
+        usual.map_or(FIRST_STAND_IN_AFTER, |usual| STAND_IN_AFTER.max(usual * 4))
+    }
+
+    fn is_busy(&self) -> bool {
+        lock(&self.state).busy > 0
+    }
+
+    fn gave(&self, bytes: usize, took: Duration) {
+        self.blocks.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let mut state = lock(&self.state);
+        state.usual = Some(state.usual.map_or(took, |usual| (usual * 7 + took) / 8));
+        state.strikes = 0;
+    }
+
+    fn strike(&self) {
+        let mut state = lock(&self.state);
+        state.strikes += 1;
+        if state.strikes >= MAX_STRIKES {
+            state.strikes = 0;
+            state.left_out = Some(Instant::now() + LEFT_OUT);
+        }
+    }
+
+    fn note(&self, missed: &Missed) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        let url = &self.url;
+        let reason = match missed {
+            Missed::Absent(reason) => reason.clone(),
+            Missed::Later(status, after) => {
+                lock(&self.state).left_out = Some(Instant::now() + (*after).min(LEFT_OUT));
+                status.to_string()
+            }
+            Missed::Slow(reason) => {
+                self.strike();
+                reason.clone()
+            }
+            Missed::False(reason) => {
+                tracing::warn!(%url, reason, "a gateway is not asked any more");
+                lock(&self.state).refused = Some(reason.clone());
+                reason.clone()
+            }
+        };
+        tracing::debug!(%url, reason, "a gateway gave nothing");
+        lock(&self.state).last_failure = Some(reason);
+    }
+}
+
+/// A request under way.
+struct Busy<'a>(&'a Gateway);
+
+impl<'a> Busy<'a> {
+    fn begin(gateway: &'a Gateway) -> Self {
+        lock(&gateway.state).busy += 1;
+        Self(gateway)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.state).busy -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests;
