@@ -27,7 +27,10 @@ fn kubo_finds_and_publishes_by_an_odfs_node_alone() -> Outcome {
     let name = &published.name;
     let resolved = kubo.ok(["name", "resolve", "--nocache", name])?;
     assert_eq!(resolved, format!("/ipfs/{}", published.root));
-    assert_eq!(kubo.ok(["cat", &format!("/ipns/{name}/refs/head")])?, here.dataset("t")?.head);
+    assert_eq!(
+        kubo.ok(["cat", &format!("/ipns/{name}/refs/head")])?,
+        here.dataset("t")?.head
+    );
 
     // And the other way: what it publishes is known by the node.
     let path = kubo.path().join("theirs");
@@ -35,7 +38,10 @@ fn kubo_finds_and_publishes_by_an_odfs_node_alone() -> Outcome {
     let cid = kubo.add(&path, &["--cid-version=1"])?;
     let key = kubo.ok(["key", "gen", "--ipns-base=base36", "mine"])?;
     kubo.ok(["name", "publish", "--key=mine", &format!("/ipfs/{cid}")])?;
-    assert_eq!(here.odfs(["ipfs", "name", "resolve", &key])?.text(), format!("/ipfs/{cid}"));
+    assert_eq!(
+        here.odfs(["ipfs", "name", "resolve", &key])?.text(),
+        format!("/ipfs/{cid}")
+    );
 
     let answer = http::get(&format!("{endpoint}/providers/nonsense"), &[])?;
     assert_eq!(answer.status, 422, "{}", answer.text());

@@ -270,7 +270,11 @@ fn cars_move_between_kubo_and_odfs() -> Outcome {
     let other = Workspace::new()?;
     other.write("none.car", &car[..header])?;
     let none = other.odfs(["car", "import", "none.car"])?;
-    assert!(none.stdout.is_empty() && none.stderr.contains("does not have that block"), "{}", none.stderr);
+    assert!(
+        none.stdout.is_empty() && none.stderr.contains("does not have that block"),
+        "{}",
+        none.stderr
+    );
 
     // What our gateway sends is what Kubo takes.
     let node = workspace.node()?;

@@ -76,7 +76,18 @@ fn false_and_silent_gateways_are_found_out_and_an_honest_one_stands_in() -> Outc
     let silent = format!("http://{}", silent.local_addr()?);
 
     let there = Workspace::new()?;
-    let args = ["pull", &name, "--as", "t", "--gateway", &liar, "--gateway", &silent, "--gateway", &node.gateway];
+    let args = [
+        "pull",
+        &name,
+        "--as",
+        "t",
+        "--gateway",
+        &liar,
+        "--gateway",
+        &silent,
+        "--gateway",
+        &node.gateway,
+    ];
     let pulled = there.odfs(args)?;
     same_dataset((&here, "t"), (&there, "t"))?;
     there.odfs(["verify", "t"])?;
@@ -133,7 +144,11 @@ fn pass_on(mut stream: &TcpStream, behind: &str, every: usize, counter: &AtomicU
             // Of a record, the last byte is of what is signed.
             answer.body.iter_mut().rev().take(1).for_each(|byte| *byte ^= 1);
         }
-        let head = format!("HTTP/1.1 {} x\r\nContent-Length: {}\r\n\r\n", answer.status, answer.body.len());
+        let head = format!(
+            "HTTP/1.1 {} x\r\nContent-Length: {}\r\n\r\n",
+            answer.status,
+            answer.body.len()
+        );
         stream.write_all(&[head.as_bytes(), &answer.body].concat())?;
     }
 }

@@ -98,7 +98,10 @@ impl<R: Read> Reader<R> {
             .length()?
             .filter(|length| *length <= MAX_HEADER_BYTES)
             .ok_or_else(none)?;
-        self.bytes(length)
+        self.bytes(length).map_err(|error| match error {
+            CarError::Damaged { .. } => none(),
+            error => error,
+        })
     }
 
     /// Goes to where the header of version 2 says that one of version 1 is.

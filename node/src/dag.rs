@@ -44,7 +44,10 @@ pub enum DagError {
         codec: u64,
     },
     /// More links wait for their turn in a walk than may.
-    #[error("the links of {cid} are more than a walk keeps (at most {} in all that it is within)", order::MAX_WAITING)]
+    #[error(
+        "the links of {cid} are more than a walk keeps (at most {} in all that it is within)",
+        order::MAX_WAITING
+    )]
     TooWide {
         /// The block.
         cid: Cid,

@@ -128,11 +128,19 @@ pub fn router(node: Node, options: Options) -> Router {
 async fn admit(State(server): State<Arc<Server>>, mut request: Request, next: Next) -> Response {
     let client = odf_doors::client(request.extensions(), request.headers(), &server.options.proxies).address;
     if !client.is_some_and(|client| server.options.audience.has(client)) {
-        return refused(StatusCode::FORBIDDEN, "this node answers such questions for others than you");
+        return refused(
+            StatusCode::FORBIDDEN,
+            "this node answers such questions for others than you",
+        );
     }
     let Some(turn) = server.begin(client) else {
-        let mut response = refused(StatusCode::TOO_MANY_REQUESTS, "too many questions are under way; ask again");
-        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        let mut response = refused(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many questions are under way; ask again",
+        );
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
         return response;
     };
     let turn = Arc::new(turn);
@@ -140,7 +148,10 @@ async fn admit(State(server): State<Arc<Server>>, mut request: Request, next: Ne
     let mut response = next.run(request).await;
     drop(turn);
     let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, header::HeaderValue::from_static("*"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        header::HeaderValue::from_static("*"),
+    );
     headers.insert(header::VARY, header::HeaderValue::from_static("Accept"));
     response
 }
@@ -231,11 +242,17 @@ async fn peers(State(server): State<Arc<Server>>, Path(peer): Path<String>, requ
     let found = server.node.routing().find_peer(peer, SEARCHES_AT_ONCE_FOR).await;
     let addresses = found.unwrap_or_default();
     let found = (!addresses.is_empty()).then_some(Provider { peer, addresses });
-    let peers: Vec<Peer> = found.into_iter().filter_map(|found| filter.apply(Peer::of(found))).collect();
+    let peers: Vec<Peer> = found
+        .into_iter()
+        .filter_map(|found| filter.apply(Peer::of(found)))
+        .collect();
     if !takes_stream(request.headers()) {
         return listed("Peers", &peers);
     }
-    let lines: Vec<String> = peers.iter().map(|peer| serde_json::to_string(peer).unwrap_or_default() + "\n").collect();
+    let lines: Vec<String> = peers
+        .iter()
+        .map(|peer| serde_json::to_string(peer).unwrap_or_default() + "\n")
+        .collect();
     let mut response = Response::new(Body::from(lines.concat()));
     describe(response.headers_mut(), NDJSON, !peers.is_empty());
     response
@@ -267,7 +284,10 @@ async fn record(State(server): State<Arc<Server>>, Path(name): Path<String>) -> 
         }
         Err(error) => return refused(StatusCode::NOT_FOUND, &error.to_string()),
     };
-    let left = record.valid_until().duration_since(SystemTime::now()).unwrap_or_default();
+    let left = record
+        .valid_until()
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
     let kept = format!("public, max-age={}", record.ttl().min(left).as_secs());
     let etag = format!("\"{}\"", Cid::new_v1(RAW, sha2_256(record.bytes())));
     let headers = [
@@ -297,8 +317,13 @@ async fn put_record(State(server): State<Arc<Server>>, Path(name): Path<String>,
 
 /// Whether the client takes lines as they come.
 fn takes_stream(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    accepted.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with(NDJSON))
+    let accepted = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    accepted
+        .flat_map(|value| value.split(','))
+        .any(|kind| kind.trim().starts_with(NDJSON))
 }
 
 fn listed(name: &str, peers: &[Peer]) -> Response {

@@ -66,7 +66,10 @@ pub fn is_message(frame: &bytes::Bytes) -> bool {
 pub fn new(store: Arc<dyn Blocks>, config: Config) -> (Behaviour, Handle) {
     let shared = session::Shared::new();
     let gateways = Gateways::default();
-    (Behaviour::new(store, &config, shared.clone()), Handle { shared, gateways })
+    (
+        Behaviour::new(store, &config, shared.clone()),
+        Handle { shared, gateways },
+    )
 }
 
 #[cfg(test)]

@@ -59,7 +59,9 @@ const MAX_REDIRECTS: usize = 3;
 #[non_exhaustive]
 pub enum GatewayError {
     /// Neither http nor https, or with what a gateway's address does not have.
-    #[error("`{0}` is no address of a gateway: http:// or https:// and a host, maybe a port and a folder, and nothing behind")]
+    #[error(
+        "`{0}` is no address of a gateway: http:// or https:// and a host, maybe a port and a folder, and nothing behind"
+    )]
     NotOne(String),
     /// More than can be asked.
     #[error("more than {MAX_GATEWAYS} gateways")]
@@ -139,7 +141,11 @@ impl Gateways {
         let mut gateways = lock(&self.inner.gateways);
         let mut added = Vec::new();
         for url in urls {
-            if gateways.iter().chain(&added).all(|gateway: &Arc<Gateway>| gateway.url != url) {
+            if gateways
+                .iter()
+                .chain(&added)
+                .all(|gateway: &Arc<Gateway>| gateway.url != url)
+            {
                 added.push(Arc::new(Gateway::new(url)));
             }
         }
@@ -263,7 +269,10 @@ impl Gateways {
 
     /// What is at a path below a gateway, if it is not longer than `limit`.
     async fn get(&self, gateway: &Gateway, path: &str, media: &str, limit: usize) -> Result<Bytes, Missed> {
-        let url = gateway.url.join(path).map_err(|error| Missed::Absent(error.to_string()))?;
+        let url = gateway
+            .url
+            .join(path)
+            .map_err(|error| Missed::Absent(error.to_string()))?;
         let sent = self.client()?.get(url).header(ACCEPT, media).send();
         let mut response = match timeout(BEGINS_WITHIN, sent).await {
             Ok(Ok(response)) => response,
@@ -273,7 +282,10 @@ impl Gateways {
         match response.status() {
             StatusCode::OK => {}
             status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
-                let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+                let after = response
+                    .headers()
+                    .get(RETRY_AFTER)
+                    .and_then(|value| value.to_str().ok()?.parse().ok());
                 return Err(Missed::Later(status, Duration::from_secs(after.unwrap_or(1))));
             }
             status => return Err(Missed::Absent(status.to_string())),
@@ -348,7 +360,8 @@ fn is_below(to: &Url, from: &Url) -> bool {
 /// It is none of a gateway.
 pub fn base(url: &Url) -> Result<Url, GatewayError> {
     let none = || GatewayError::NotOne(url.to_string());
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || url.query().is_some() || url.fragment().is_some() {
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || url.query().is_some() || url.fragment().is_some()
+    {
         return Err(none());
     }
     let mut base = url.clone();

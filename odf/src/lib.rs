@@ -23,8 +23,8 @@ pub use odf_exchange::export;
 pub use odf_ingest as ingest;
 pub use odf_ingest::poll;
 pub use odf_ipfs::{
-    CollectError, Local, OpenError, SharedOnly, announce, bundle, elsewhere, layout, proof, publish, pull, retention, ticket,
-    unpublish,
+    CollectError, Local, OpenError, SharedOnly, announce, bundle, elsewhere, layout, proof, publish, pull, retention,
+    ticket, unpublish,
 };
 pub use odf_metadata as metadata;
 pub use odf_metadata::{chain, codec, yaml};

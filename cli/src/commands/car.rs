@@ -53,12 +53,12 @@ pub(crate) enum CarCommand {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Check a CAR: that each block is what its CID says, and that all is there that its roots lead to
+    /// Check a CAR: that no block of it was changed, and that all is there that it says that it is of
     Verify {
         /// The file, of version 1 or 2; `-` for standard input
         #[arg(value_name = "FILE|-")]
         file: PathBuf,
-        /// Ask only that each block is what its CID says: a part of a DAG is well
+        /// Ask only that no block was changed, where the file has a part of something
         #[arg(long)]
         part: bool,
     },
@@ -109,7 +109,11 @@ impl Opened {
         } else {
             let path = io.resolve(file);
             let file = File::open(&path).map_err(|error| Failure::file(&path, &error))?;
-            let total = file.metadata().ok().filter(fs::Metadata::is_file).map(|file| file.len());
+            let total = file
+                .metadata()
+                .ok()
+                .filter(fs::Metadata::is_file)
+                .map(|file| file.len());
             (path.display().to_string(), total, Box::new(BufReader::new(file)))
         };
         let reader = Reader::new(bytes).map_err(|error| failed(&what, error))?;

@@ -47,7 +47,9 @@ pub(super) fn run(args: &ImportArgs, session: &Session, io: &mut Io) -> Result<(
     })?;
     let first = car.reader.block().map_err(|error| car.failed(error))?;
     let none = || not_one(&args.file, &car.what);
-    let first = first.filter(|first| car.reader.roots() == [*first.cid()]).ok_or_else(none)?;
+    let first = first
+        .filter(|first| car.reader.roots() == [*first.cid()])
+        .ok_or_else(none)?;
     let bundle = Bundle::read(&first).map_err(|error| match error {
         odf::bundle::BundleError::NotOne(_) => none(),
         error => Failure::from(error).about(&car.what),
@@ -74,13 +76,32 @@ pub(super) fn run(args: &ImportArgs, session: &Session, io: &mut Io) -> Result<(
                  the owner signs it anew"
             ));
         }
-        is_new = pull::carried(&address, &bundle.label, args.name.clone(), args.force, session, io)?;
+        let carried = pull::carried(&address, &bundle.label, args.name.clone(), args.force, session, io);
+        is_new = carried.map_err(|failure| match failure.kind() {
+            Kind::Unreachable => Failure::new(
+                Kind::NotFound,
+                format!("{} is not whole: {}", car.what, failure.message()),
+            )
+            .next(format!(
+                "get the file again; or `odfs pull {address}` asks others for all of it"
+            )),
+            _ => failure,
+        })?;
     } else {
         let (here, there) = (known.record.sequence(), bundle.record.sequence());
-        let what = format!("{} is of number {there} of {name}, and number {here} is known here", car.what);
-        if id_of(&name).map(|id| workspace.catalog().by_id(&id)).transpose()?.flatten().is_none() {
-            return Err(Failure::new(Kind::Refused, what)
-                .next(format!("`odfs pull {address}` brings what is newer, once somebody who has it can be reached")));
+        let what = format!(
+            "{} is of number {there} of {name}, and number {here} is known here",
+            car.what
+        );
+        if id_of(&name)
+            .map(|id| workspace.catalog().by_id(&id))
+            .transpose()?
+            .flatten()
+            .is_none()
+        {
+            return Err(Failure::new(Kind::Refused, what).next(format!(
+                "`odfs pull {address}` brings what is newer, once somebody who has it can be reached"
+            )));
         }
         io.line(format_args!("{what}: nothing was changed"))?;
     }
@@ -100,7 +121,7 @@ pub(super) fn run(args: &ImportArgs, session: &Session, io: &mut Io) -> Result<(
 /// A file of something else.
 fn not_one(file: &Path, what: &str) -> Failure {
     Failure::new(Kind::BadInput, format!("{what} is no bundle that `odfs bundle` made")).next(format!(
-        "`odfs car import {}` takes the blocks of any CAR, and `odfs add` or `odfs ingest` rows",
+        "`odfs car import {}` takes the blocks of any CAR, and `odfs publish` rows",
         file.display()
     ))
 }

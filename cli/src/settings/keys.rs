@@ -13,8 +13,8 @@ use super::Settings;
 use super::duration::duration_text;
 use super::retention;
 use super::values::{
-    APPROVED, OFF, approved, audience, audience_value, duration, gateways, is_dnslink, is_host, list_value, multiaddrs, rate,
-    rate_value, words,
+    APPROVED, OFF, approved, audience, audience_value, duration, gateways, is_dnslink, is_host, list_value, multiaddrs,
+    rate, rate_value, words,
 };
 
 /// The shortest time between two questions for the same news: peers answer out of kindness.

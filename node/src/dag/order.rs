@@ -79,7 +79,9 @@ mod tests {
         let mut seen = Vec::new();
         while let Some(cid) = order.next_block() {
             seen.push(cid);
-            order.enter(blocks.iter().find(|block| *block.cid() == cid).unwrap()).unwrap();
+            order
+                .enter(blocks.iter().find(|block| *block.cid() == cid).unwrap())
+                .unwrap();
         }
         assert_eq!(seen, [&root, &a, &left, &b, &c].map(|block| *block.cid()));
     }

@@ -55,7 +55,8 @@ impl Filter {
                 Err(_) => return false,
             };
             let has = |word: &str| parts.contains(&word);
-            let (without, with): (Vec<&String>, Vec<&String>) = self.addrs.iter().partition(|word| word.starts_with('!'));
+            let (without, with): (Vec<&String>, Vec<&String>) =
+                self.addrs.iter().partition(|word| word.starts_with('!'));
             let with: Vec<&&String> = with.iter().filter(|word| *word != &UNKNOWN).collect();
             without.iter().all(|word| !has(&word[1..])) && (with.is_empty() || with.iter().any(|word| has(word)))
         };
@@ -82,7 +83,8 @@ mod tests {
     fn addresses_and_protocols_are_filtered_as_the_specification_says() {
         const TCP: &str = "/ip4/192.0.2.1/tcp/4001";
         const QUIC: &str = "/ip4/192.0.2.1/udp/4001/quic-v1";
-        const RELAYED: &str = "/ip4/192.0.2.2/tcp/4001/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN/p2p-circuit";
+        const RELAYED: &str =
+            "/ip4/192.0.2.2/tcp/4001/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN/p2p-circuit";
         let all = [TCP, QUIC, RELAYED];
         let owned = |addresses: &[&str]| Some(addresses.iter().map(|&address| address.to_owned()).collect::<Vec<_>>());
         assert_eq!(left("", &all, &[]), owned(&all));
@@ -98,7 +100,13 @@ mod tests {
         assert_eq!(left(&last(MAX_WORDS), &[TCP], &[]), None);
         assert_eq!(left("filter-protocols=unknown", &all, &[]), owned(&all));
         assert_eq!(left("filter-protocols=transport-bitswap", &all, &[]), None);
-        assert_eq!(left("filter-protocols=transport-bitswap", &all, &["transport-bitswap"]), owned(&all));
-        assert_eq!(left("filter-protocols=transport-graphsync", &all, &["transport-bitswap"]), None);
+        assert_eq!(
+            left("filter-protocols=transport-bitswap", &all, &["transport-bitswap"]),
+            owned(&all)
+        );
+        assert_eq!(
+            left("filter-protocols=transport-graphsync", &all, &["transport-bitswap"]),
+            None
+        );
     }
 }

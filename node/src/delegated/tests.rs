@@ -61,22 +61,42 @@ async fn it_names_itself_for_what_it_has_and_nobody_for_what_nobody_has() {
     let router = router(node.clone(), options());
     let path = format!("/routing/v1/providers/{}", block.cid());
     let found = get(&router, &path, JSON).await;
-    assert_eq!((found.status, &found.headers[header::CONTENT_TYPE]), (StatusCode::OK, &JSON.parse().unwrap()));
+    assert_eq!(
+        (found.status, &found.headers[header::CONTENT_TYPE]),
+        (StatusCode::OK, &JSON.parse().unwrap())
+    );
     let said: serde_json::Value = serde_json::from_slice(&found.body).unwrap();
     let provider = &said["Providers"][0];
-    assert_eq!((provider["Schema"].as_str(), provider["ID"].as_str()), (Some("peer"), Some(&*node.peer_id().to_string())));
-    assert!(provider["Addrs"][0].as_str().is_some_and(|address| address.starts_with("/ip4/127.0.0.1/tcp/")), "{said}");
+    assert_eq!(
+        (provider["Schema"].as_str(), provider["ID"].as_str()),
+        (Some("peer"), Some(&*node.peer_id().to_string()))
+    );
+    assert!(
+        provider["Addrs"][0]
+            .as_str()
+            .is_some_and(|address| address.starts_with("/ip4/127.0.0.1/tcp/")),
+        "{said}"
+    );
     let lines = get(&router, &path, "application/x-ndjson, application/json").await;
     assert_eq!(lines.headers[header::CONTENT_TYPE], NDJSON);
-    assert_eq!(serde_json::from_slice::<serde_json::Value>(lines.body.trim_ascii_end()).unwrap(), *provider);
+    assert_eq!(
+        serde_json::from_slice::<serde_json::Value>(lines.body.trim_ascii_end()).unwrap(),
+        *provider
+    );
     let filtered = get(&router, &format!("{path}?filter-addrs=webtransport"), JSON).await;
     assert_eq!(filtered.body, r#"{"Providers":[]}"#);
 
     let absent = Block::new(RAW, b"absent".to_vec()).unwrap();
     let absent = get(&router, &format!("/routing/v1/providers/{}", absent.cid()), JSON).await;
-    assert_eq!((absent.status, &absent.body[..]), (StatusCode::OK, &br#"{"Providers":[]}"#[..]));
+    assert_eq!(
+        (absent.status, &absent.body[..]),
+        (StatusCode::OK, &br#"{"Providers":[]}"#[..])
+    );
     for path in ["providers/x", "peers/x", "ipns/x", "ipns/example.com"] {
-        assert_eq!(get(&router, &format!("/routing/v1/{path}"), JSON).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(
+            get(&router, &format!("/routing/v1/{path}"), JSON).await.status,
+            StatusCode::UNPROCESSABLE_ENTITY
+        );
     }
     node.shutdown().await;
 }
@@ -97,7 +117,10 @@ async fn a_record_that_is_put_is_given_to_who_asks_and_a_forged_one_is_not_taken
     let put = |bytes: Vec<u8>| ask(&router, "127.0.0.1:9", Request::put(&path), bytes);
     let forged = Record::create(&other, &contents).unwrap().bytes().to_vec();
     assert_eq!(put(forged).await.status, StatusCode::BAD_REQUEST);
-    assert_eq!(put(vec![0; MAX_RECORD_BYTES + 1]).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(
+        put(vec![0; MAX_RECORD_BYTES + 1]).await.status,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
     assert_eq!(get(&router, &path, RECORD).await.status, StatusCode::NOT_FOUND);
     let good = Record::create(&key, &contents).unwrap().bytes().to_vec();
     assert_eq!(put(good.clone()).await.status, StatusCode::OK);

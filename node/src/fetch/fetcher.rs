@@ -8,7 +8,7 @@ use futures::future::{BoxFuture, Fuse};
 
 use super::error::FetchError;
 use crate::block::{Block, Cid};
-use crate::exchange::{FetchError as ExchangeError, Session};
+use crate::exchange::{FetchError as ExchangeError, Session, Verdict};
 use crate::store::{Blocks as _, Store, StoreError};
 use crate::threads::blocking;
 
@@ -76,7 +76,11 @@ impl Fetcher {
 
     /// A block from a peer. It is not kept.
     pub(super) async fn remote(&self, cid: &Cid) -> Result<Block, FetchError> {
-        let session = self.session.as_ref().ok_or(ExchangeError::Closed { cid: *cid })?;
+        let nobody = || ExchangeError::NotFound {
+            cid: *cid,
+            verdict: Verdict::default(),
+        };
+        let session = self.session.as_ref().ok_or_else(nobody)?;
         let block = session.fetch(cid).await?;
         self.counters.blocks.fetch_add(1, Ordering::Relaxed);
         self.counters

@@ -145,7 +145,11 @@ impl Names {
             }
         }
         let sizes = self.inner.routing.table_sizes();
-        let found = survey.best.iter().chain(&by_http).max_by(|one, other| one.compare(other));
+        let found = survey
+            .best
+            .iter()
+            .chain(&by_http)
+            .max_by(|one, other| one.compare(other));
         let Some(found) = found.cloned() else {
             let name = *name;
             return match known {

@@ -33,7 +33,10 @@ impl Site {
     async fn open(blocks: &[Block], does: Does) -> (Url, Arc<Self>) {
         let site = Arc::new(Self {
             does,
-            blocks: blocks.iter().map(|block| (block.cid().to_string(), block.data().clone())).collect(),
+            blocks: blocks
+                .iter()
+                .map(|block| (block.cid().to_string(), block.data().clone()))
+                .collect(),
             asked: AtomicUsize::new(0),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -52,27 +55,39 @@ async fn answer(Shared(site): Shared<Arc<Site>>, uri: Uri) -> Response {
     let before = site.asked.fetch_add(1, Ordering::Relaxed);
     match (site.does)(&site, before, &uri) {
         Answer::Honest => {
-            assert!(uri.query() == Some("format=raw") && uri.path().starts_with("/ipfs/"), "{uri}");
+            assert!(
+                uri.query() == Some("format=raw") && uri.path().starts_with("/ipfs/"),
+                "{uri}"
+            );
             match site.blocks.get(&uri.path()["/ipfs/".len()..]) {
                 Some(bytes) => bytes.clone().into_response(),
                 None => axum::http::StatusCode::NOT_FOUND.into_response(),
             }
         }
         Answer::Bytes(bytes) => bytes.into_response(),
-        Answer::Status(status) => axum::http::StatusCode::from_u16(status.as_u16()).unwrap().into_response(),
+        Answer::Status(status) => axum::http::StatusCode::from_u16(status.as_u16())
+            .unwrap()
+            .into_response(),
         Answer::Elsewhere(url) => Redirect::temporary(&url).into_response(),
         Answer::Never => std::future::pending().await,
     }
 }
 
 fn blocks(count: u32) -> Vec<Block> {
-    (0..count).map(|n| Block::new(RAW, n.to_le_bytes().to_vec()).unwrap()).collect()
+    (0..count)
+        .map(|n| Block::new(RAW, n.to_le_bytes().to_vec()).unwrap())
+        .collect()
 }
 
 async fn all(gateways: &Gateways, blocks: &[Block]) {
     let fetched = blocks.iter().map(|block| gateways.block(block.cid()));
     let fetched = futures::future::join_all(fetched).await;
-    assert!(fetched.iter().zip(blocks).all(|(fetched, block)| fetched.as_ref() == Some(block)));
+    assert!(
+        fetched
+            .iter()
+            .zip(blocks)
+            .all(|(fetched, block)| fetched.as_ref() == Some(block))
+    );
 }
 
 #[tokio::test]
@@ -107,8 +122,15 @@ async fn one_that_gives_another_block_is_not_asked_again_and_another_stands_in()
     let _added = gateways.add(&[false_one.clone(), honest]).unwrap();
     all(&gateways, &blocks).await;
     let stats = gateways.stats();
-    let lied = stats.iter().find(|stats| stats.url == base(&false_one).unwrap()).unwrap();
-    assert!(lied.refused.as_ref().is_some_and(|reason| reason.contains("gave another block")));
+    let lied = stats
+        .iter()
+        .find(|stats| stats.url == base(&false_one).unwrap())
+        .unwrap();
+    assert!(
+        lied.refused
+            .as_ref()
+            .is_some_and(|reason| reason.contains("gave another block"))
+    );
     let asked = site.asked();
     all(&gateways, &blocks).await;
     assert_eq!(site.asked(), asked);
@@ -157,7 +179,12 @@ async fn more_bytes_than_a_block_has_are_not_read() {
     let gateways = Gateways::default();
     let _added = gateways.add(&[too_long]).unwrap();
     assert_eq!(gateways.block(over.cid()).await, None);
-    assert!(gateways.stats()[0].refused.as_ref().is_some_and(|reason| reason.contains("more than")));
+    assert!(
+        gateways.stats()[0]
+            .refused
+            .as_ref()
+            .is_some_and(|reason| reason.contains("more than"))
+    );
 }
 
 #[tokio::test]
@@ -237,8 +264,16 @@ async fn what_gateways_give_as_a_record_comes_if_it_is_not_too_long() {
 fn addresses_that_are_none_of_a_gateway_are_refused_and_one_too_many_is() {
     let parse = |text: &str| base(&text.parse().unwrap()).map(|url| url.to_string());
     assert_eq!(parse("https://g.example").unwrap(), "https://g.example/");
-    assert_eq!(parse("http://[::1]:8080/gateway").unwrap(), "http://[::1]:8080/gateway/");
-    for text in ["ftp://g.example", "https://g.example/?format=raw", "https://g.example/#x", "data:text"] {
+    assert_eq!(
+        parse("http://[::1]:8080/gateway").unwrap(),
+        "http://[::1]:8080/gateway/"
+    );
+    for text in [
+        "ftp://g.example",
+        "https://g.example/?format=raw",
+        "https://g.example/#x",
+        "data:text",
+    ] {
         assert!(parse(text).is_err(), "{text}");
     }
     let gateways = Gateways::default();

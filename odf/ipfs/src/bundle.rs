@@ -87,7 +87,10 @@ impl Bundle {
         ];
         let map = Ipld::Map(fields.map(|(name, value)| (name.to_owned(), value)).into());
         // Text, bytes, links and small numbers always have a form.
-        Ok(Block::new(DAG_CBOR, serde_ipld_dagcbor::to_vec(&map).unwrap_or_default())?)
+        Ok(Block::new(
+            DAG_CBOR,
+            serde_ipld_dagcbor::to_vec(&map).unwrap_or_default(),
+        )?)
     }
 
     /// Reads the first block of a file. The record was signed for what it says, at whatever time.
@@ -119,7 +122,8 @@ impl Bundle {
         let name: Option<Name> = text("name").and_then(|name| name.parse().ok());
         let label = label.ok_or(not_one("its label is no name of a dataset"))?;
         let name = name.ok_or(not_one("its name is none"))?;
-        let (Some(Ipld::Bytes(record)), Some(Ipld::Link(root))) = (fields.remove("record"), fields.remove("root")) else {
+        let (Some(Ipld::Bytes(record)), Some(Ipld::Link(root))) = (fields.remove("record"), fields.remove("root"))
+        else {
             return Err(not_one("it has no record or no root"));
         };
         let record = Record::verify_signature(name, Bytes::from(record))?;
@@ -171,13 +175,19 @@ mod tests {
 
     #[test]
     fn nothing_is_believed_that_the_owner_did_not_sign() {
-        let (mine, other) = (bundle(&Keypair::generate_ed25519()), bundle(&Keypair::generate_ed25519()));
+        let (mine, other) = (
+            bundle(&Keypair::generate_ed25519()),
+            bundle(&Keypair::generate_ed25519()),
+        );
         let name = Ipld::String(other.record.name().to_string());
         assert!(matches!(with(&mine, "name", name), Err(BundleError::Record(_))));
         let raw = Block::new(odf_node::block::RAW, vec![1]).unwrap();
         let root = Ipld::Link(*raw.cid());
         assert!(matches!(with(&mine, "root", root), Err(BundleError::OtherRoot { .. })));
-        assert!(matches!(with(&mine, "version", Ipld::Integer(2)), Err(BundleError::Later(2))));
+        assert!(matches!(
+            with(&mine, "version", Ipld::Integer(2)),
+            Err(BundleError::Later(2))
+        ));
         let not_one = [
             with(&mine, "kind", Ipld::String("odfs proof".to_owned())),
             with(&mine, "label", Ipld::String("../../x".to_owned())),

@@ -42,12 +42,15 @@ pub(super) fn verify(file: &Path, part: bool, io: &mut Io) -> Result<(), Failure
             total: car.total,
         });
         if !part {
-            let links = dag::links(&block).map_err(|error| Failure::new(Kind::BadInput, format!("{}: {error}", car.what)))?;
+            let links =
+                dag::links(&block).map_err(|error| Failure::new(Kind::BadInput, format!("{}: {error}", car.what)))?;
             wanted.extend(links);
         }
         here.insert(*block.cid());
     }
-    let mut absent = wanted.iter().filter(|cid| inherent(cid).is_none() && !here.contains(*cid));
+    let mut absent = wanted
+        .iter()
+        .filter(|cid| inherent(cid).is_none() && !here.contains(*cid));
     if let Some(first) = absent.next() {
         let others = match absent.count() {
             0 => String::new(),
@@ -55,7 +58,10 @@ pub(super) fn verify(file: &Path, part: bool, io: &mut Io) -> Result<(), Failure
         };
         return Err(Failure::new(
             Kind::NotFound,
-            format!("{} is not whole: it lacks {first}{others}; what it has is what it says", car.what),
+            format!(
+                "{} is not whole: it lacks {first}{others}; what it has is what it says",
+                car.what
+            ),
         )
         .next("get the file again, or say --part if it is to be a part of something"));
     }

@@ -159,7 +159,10 @@ pub(super) fn one(
         })
     };
     let beside = |name: &DatasetName, apart: Option<&Apart>, io: &mut Io| {
-        let source = session.wait(io, FromPeers::at(workspace.local(), node, &fetcher, address, asked.freshness))?;
+        let source = session.wait(
+            io,
+            FromPeers::at(workspace.local(), node, &fetcher, address, asked.freshness),
+        )?;
         let memory = Memory::of(source.answer());
         let is_new = beside::take(name, &source.apart(), &address.to_string(), apart, session, io)?;
         match memory {
@@ -170,7 +173,10 @@ pub(super) fn one(
         Ok(is_new)
     };
     if args.rebase {
-        let source = session.wait(io, FromPeers::at(workspace.local(), node, &fetcher, address, asked.freshness))?;
+        let source = session.wait(
+            io,
+            FromPeers::at(workspace.local(), node, &fetcher, address, asked.freshness),
+        )?;
         if let Some(memory) = Memory::of(source.answer()) {
             // What is remembered can be what was published here, which is nothing to put rows behind.
             let refusal = memory.refusal(&format!("what {address} has"), "nothing was changed");
@@ -297,6 +303,10 @@ fn report(pulled: &Pulled, address: &Address, io: &mut Io) -> Result<bool, Failu
     tell(received, io)?;
     if is_new {
         let fetched = pulled.fetched;
+        // Of what was carried here nothing is.
+        if fetched.blocks == 0 && pulled.answer.is_none() {
+            return Ok(true);
+        }
         let bytes = output::bytes(fetched.bytes);
         match io.in_terms() {
             // Other blocks than those of the history.

@@ -39,7 +39,10 @@ impl FromPeers {
             (Address::Root { cid, path }, _) => (format!("/ipfs/{cid}/{path}"), None),
             (_, Some(name)) => {
                 let resolved = node.names().resolve(name, freshness).await?;
-                (resolved.value, Some(resolved.source).filter(|_| freshness != Freshness::Cached))
+                (
+                    resolved.value,
+                    Some(resolved.source).filter(|_| freshness != Freshness::Cached),
+                )
             }
             (_, None) => (address.to_string(), None),
         };
