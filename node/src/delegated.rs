@@ -7,6 +7,7 @@
 //! ends after [`SEARCHES_FOR`]. Answers come as they are found where the client takes a stream.
 
 mod filter;
+mod peer;
 #[cfg(test)]
 mod tests;
 
@@ -24,11 +25,11 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use cid::Cid;
 use futures::stream::{self, StreamExt as _};
-use libp2p::{Multiaddr, PeerId};
-use serde::Serialize;
+use libp2p::PeerId;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::filter::Filter;
+use self::peer::Peer;
 use crate::block::{RAW, sha2_256};
 use crate::gateway::Audience;
 use crate::ipns::record::{MAX_RECORD_BYTES, Name, Record};
@@ -158,30 +159,6 @@ async fn admit(State(server): State<Arc<Server>>, mut request: Request, next: Ne
 
 fn refused(status: StatusCode, reason: &str) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], format!("{reason}\n")).into_response()
-}
-
-/// A peer, in the schema of that name.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Peer {
-    schema: &'static str,
-    #[serde(rename = "ID")]
-    id: String,
-    addrs: Vec<String>,
-    protocols: &'static [&'static str],
-}
-
-impl Peer {
-    fn of(Provider { peer, addresses }: Provider) -> Self {
-        let addrs = addresses.iter().map(Multiaddr::to_string).collect();
-        // Whoever is found by the DHTs of IPFS speaks that.
-        Self {
-            schema: "peer",
-            id: peer.to_string(),
-            addrs,
-            protocols: &["transport-bitswap"],
-        }
-    }
 }
 
 async fn providers(State(server): State<Arc<Server>>, Path(cid): Path<String>, request: Request) -> Response {

@@ -66,8 +66,8 @@ pub(crate) use wish::{MAX_WISHES, Wish};
 use crate::block::Cid;
 use crate::clock::Clock;
 use crate::retrieval::Gateways;
-use crate::routing::records::{self, Owner, Records};
-use crate::routing::{Routing, RoutingError};
+use crate::routing::Routing;
+use crate::routing::records::{self, Records};
 use crate::store::{Store, StoreError, Table};
 use crate::threads::{blocking, lock};
 
@@ -191,23 +191,6 @@ impl Names {
     pub async fn take(&self, record: Record) -> Result<bool, StoreError> {
         let (name, now) = (record.name(), self.inner.clock.unix());
         self.update(&name, move |entry| entry.hear(&record, now)).await
-    }
-
-    /// Gives a valid record, which somebody else brought, to the peers that keep it, and keeps it as one that a peer put here.
-    /// Nothing is done with one that is older than what they have.
-    ///
-    /// # Errors
-    /// The peer has been shut down.
-    pub async fn relay(&self, record: Record, enough: usize) -> Result<(), RoutingError> {
-        let (inbox, kept) = (self.inner.inbox.clone(), record.clone());
-        let key = record.name().routing_key();
-        blocking(move || inbox.offer(&key, kept.bytes(), Owner::default())).await;
-        let name = record.name();
-        let survey = self.survey(&name, resolve::PATIENCE).await?;
-        if survey.best.as_ref().is_none_or(|best| best.compare(&record).is_le()) {
-            self.put(&name, &record, &survey, enough).await?;
-        }
-        Ok(())
     }
 
     /// Stops keeping `name` alive. Its last value stays at hand. An own name goes on.

@@ -3,23 +3,22 @@
 mod export;
 mod import;
 mod look;
+mod open;
 
-use std::fs::{self, File};
-use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Subcommand;
-use odf_node::car::{CarError, Reader};
 
 use super::Place;
 use super::ipfs::path::IpfsPath;
-use crate::failure::{Failure, Kind, chain};
+use crate::failure::Failure;
 use crate::io::Io;
 use crate::output::OutputArgs;
 use crate::session::Session;
 
 pub(super) use export::{Sink, export};
 pub(super) use import::{import, take};
+pub(super) use open::Opened;
 
 /// Work with CARs: files of blocks
 #[derive(Subcommand, Debug)]
@@ -88,54 +87,5 @@ pub(super) fn run(command: &CarCommand, session: &Session, io: &mut Io) -> Resul
         CarCommand::Export { path, to, force } => export(path, to, *force, session, io),
         CarCommand::Import { files, no_pin } => import::run(files, !no_pin, session, io),
         CarCommand::Ls { .. } | CarCommand::Verify { .. } => run_anywhere(command, io),
-    }
-}
-
-/// A CAR that is read.
-pub(super) struct Opened {
-    /// What messages call it.
-    pub(super) what: String,
-    /// Its bytes, where it says how many there are.
-    pub(super) total: Option<u64>,
-    pub(super) reader: Reader<Box<dyn Read + Send>>,
-}
-
-impl Opened {
-    /// # Errors
-    /// It cannot be opened, or is no CAR.
-    pub(super) fn new(file: &Path, io: &mut Io) -> Result<Self, Failure> {
-        let (what, total, bytes): (_, _, Box<dyn Read + Send>) = if file == Path::new("-") {
-            ("standard input".to_owned(), None, Box::new(io.take_input()))
-        } else {
-            let path = io.resolve(file);
-            let file = File::open(&path).map_err(|error| Failure::file(&path, &error))?;
-            let total = file
-                .metadata()
-                .ok()
-                .filter(fs::Metadata::is_file)
-                .map(|file| file.len());
-            (path.display().to_string(), total, Box::new(BufReader::new(file)))
-        };
-        let reader = Reader::new(bytes).map_err(|error| failed(&what, error))?;
-        Ok(Self { what, total, reader })
-    }
-
-    /// What went wrong with it.
-    pub(super) fn failed(&self, error: CarError) -> Failure {
-        failed(&self.what, error)
-    }
-}
-
-fn failed(what: &str, error: CarError) -> Failure {
-    match error {
-        CarError::Read(error) => Failure::from(error).about(what),
-        error => {
-            let kind = match error {
-                CarError::Block { .. } => Kind::Integrity,
-                _ => Kind::BadInput,
-            };
-            Failure::new(kind, format!("{what}: {}", chain(&error)))
-                .next("get the file again; what was taken before that place was checked, and is kept")
-        }
     }
 }

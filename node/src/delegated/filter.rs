@@ -4,7 +4,7 @@
 
 use libp2p::Multiaddr;
 
-use super::Peer;
+use super::peer::Peer;
 
 /// What is not said of a peer.
 const UNKNOWN: &str = "unknown";

@@ -11,11 +11,12 @@ use super::record::{MAX_RECORD_BYTES, Name, Record, RecordError};
 use super::survey::Survey;
 use crate::clock::from_unix;
 use crate::routing::RoutingError;
+use crate::routing::records::Owner;
 use crate::store::StoreError;
 use crate::threads::blocking;
 
 /// How long the network is asked at most; a peer that does not answer holds it up that long.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long peers are waited for when gateways have given a record.
 const AFTER_GATEWAYS: Duration = Duration::from_secs(1);
@@ -186,6 +187,23 @@ impl Names {
         let (names, name) = (self.clone(), *name);
         tokio::spawn(async move { names.correct(&name, &best, &survey).await });
         Ok(resolved)
+    }
+
+    /// Gives a valid record, which somebody else brought, to the peers that keep it, and keeps it as one that a peer put here.
+    /// Nothing is done with one that is older than what they have.
+    ///
+    /// # Errors
+    /// The peer has been shut down.
+    pub async fn relay(&self, record: Record, enough: usize) -> Result<(), RoutingError> {
+        let (inbox, kept) = (self.inner.inbox.clone(), record.clone());
+        let key = record.name().routing_key();
+        blocking(move || inbox.offer(&key, kept.bytes(), Owner::default())).await;
+        let name = record.name();
+        let survey = self.survey(&name, PATIENCE).await?;
+        if survey.best.as_ref().is_none_or(|best| best.compare(&record).is_le()) {
+            self.put(&name, &record, &survey, enough).await?;
+        }
+        Ok(())
     }
 
     /// What is remembered of a name, where nobody has to be asked: of an own one, and of another for as long as its record may be

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use odf_node::block::{Block, Cid};
 use odf_node::store::{Blocks as _, Store};
 
-use super::Opened;
+use super::open::Opened;
 use crate::commands::ipfs::pin::PIN_OWNER;
 use crate::failure::Failure;
 use crate::io::{Io, Step};

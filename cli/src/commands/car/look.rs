@@ -7,7 +7,7 @@ use odf_node::block::{Cid, inherent};
 use odf_node::car::CarError;
 use odf_node::dag;
 
-use super::Opened;
+use super::open::Opened;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output::{self, Cell, Listing, OutputArgs};
