@@ -89,7 +89,7 @@ pub(crate) struct PullArgs {
     /// Address of a peer to ask, ending in /p2p/ID; may be repeated
     #[arg(long = "peer", value_name = "MULTIADDR")]
     peers: Vec<String>,
-    /// Trustless gateway to ask over HTTP as well, such as https://gateway.example; may be repeated. Everything that comes is
+    /// Trustless gateway to ask over HTTP as well, such as `https://gateway.example`; may be repeated. Everything that comes is
     /// checked; network.gateways has those that are always asked
     #[arg(long = "gateway", value_name = "URL")]
     gateways: Vec<Url>,
