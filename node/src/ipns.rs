@@ -1,11 +1,11 @@
 //! Names: what a key says that it stands for, published, found, and kept alive.
 //!
-//! [`record`] is the signed statement itself, pure. [`Names`] is the handle that sends it into the DHTs and finds it
+//! [`mod@record`] is the signed statement itself, pure. [`Names`] is the handle that sends it into the DHTs and finds it
 //! there, and remembers it.
 //!
 //! # Goals, the first before the second
 //!
-//! 1. Believe a record for what it says of the name that was *asked for*, and nothing else: see [`record`].
+//! 1. Believe a record for what it says of the name that was *asked for*, and nothing else: see [`mod@record`].
 //! 2. Never go back. The best record known is kept, whoever brings an older one; a new record of an own name has a
 //!    greater sequence number than any known here or on the network.
 //! 3. Keep names alive without their keys. A DHT forgets a record after 48 hours, so own **and followed** names are put
