@@ -184,7 +184,9 @@ fn keys_have_the_style_that_the_page_says() -> Outcome {
     let both = workspace.refused(["export", "t", "-", "-o", "json"])?;
     assert_eq!(both.code(), Some(2), "{}", both.stderr);
     assert_eq!(report(&["bundle", "t", "t.car"])?["dataset"], "t");
-    assert_eq!(report(&["import", "t.car"])?["updated"], false);
+    let told = report(&["import", "t.car"])?;
+    assert_eq!((&told["updated"], &told["dataset"]), (&false.into(), &"t".into()));
+    assert_eq!(told["id"], workspace.dataset("t")?.id);
     report(&["unpublish", "t"])?;
     let listed = workspace.odfs(["list", "-o", "json"])?.json()?;
     assert_eq!(

@@ -106,9 +106,13 @@ pub(super) fn run(args: &ImportArgs, session: &Session, io: &mut Io) -> Result<(
         io.line(format_args!("{what}: nothing was changed"))?;
     }
     drop(hold);
+    let id = id_of(&name);
+    let dataset = id.map(|id| workspace.catalog().by_id(&id)).transpose()?.flatten();
+    let label = dataset.map(|dataset| dataset.name()).transpose()?;
     args.report.object(io, || {
         json!({
-            "dataset": id_of(&name).map(|id| id.to_string()),
+            "dataset": label.map(|label| label.to_string()),
+            "id": id.map(|id| id.to_string()),
             "name": name.to_string(),
             "sequence": bundle.record.sequence(),
             "root": bundle.root.to_string(),
