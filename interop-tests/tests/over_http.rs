@@ -94,6 +94,22 @@ fn false_and_silent_gateways_are_found_out_and_an_honest_one_stands_in() -> Outc
     assert!(asked.load(Ordering::Relaxed) >= 20, "the liar was hardly asked");
     assert!(pulled.stderr.contains("gave another block"), "{}", pulled.stderr);
 
+    // A peer stands in for a gateway that never answers, and is then asked first.
+    let beside = Workspace::new()?;
+    let args = [
+        "pull",
+        &name,
+        "--as",
+        "t",
+        "--gateway",
+        &silent,
+        "--peer",
+        &node.address,
+    ];
+    let pulled = beside.odfs(args)?;
+    assert!(pulled.took < SOON, "{:?}", pulled.took);
+    same_dataset((&here, "t"), (&beside, "t"))?;
+
     // The liar alone is no way to a dataset, and nothing of it is believed.
     let alone = Workspace::new()?;
     let refused = alone.refused(["pull", &name, "--as", "t", "--gateway", &liar])?;

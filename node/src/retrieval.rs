@@ -169,9 +169,10 @@ impl Gateways {
         lock(&self.inner.gateways).len() as u32
     }
 
-    /// Whether one more request could begin at once.
-    pub(crate) fn has_room(&self) -> bool {
-        self.inner.slots.available_permits() > 0
+    /// Whether one more request could begin at once, at a gateway that is not left out.
+    pub(crate) fn is_ready(&self) -> bool {
+        let gateways = lock(&self.inner.gateways);
+        self.inner.slots.available_permits() > 0 && gateways.iter().any(|gateway| gateway.may_be_asked(false))
     }
 
     /// What each gave.
@@ -193,7 +194,7 @@ impl Gateways {
             }
             let late = next.as_ref().map(|gateway| Instant::now() + gateway.patience());
             if let Some(gateway) = next {
-                attempts.push(self.attempt(tried.len(), gateway.clone(), cid));
+                attempts.push(self.attempt(gateway.clone(), cid));
                 tried.push(gateway);
             }
             let late = async {
@@ -203,10 +204,8 @@ impl Gateways {
                 }
             };
             tokio::select! {
-                Some((index, block)) = attempts.next() => if let Some(block) = block {
-                    let running = tried[..index].iter().filter(|gateway| gateway.is_busy());
-                    running.for_each(|slow| slow.strike());
-                    return Some(block);
+                Some(block) = attempts.next() => if block.is_some() {
+                    return block;
                 },
                 () = late => {}
             }
@@ -243,9 +242,8 @@ impl Gateways {
         of(false).or_else(|| tried.is_empty().then(|| of(true))?)
     }
 
-    async fn attempt(&self, index: usize, gateway: Arc<Gateway>, cid: &Cid) -> (usize, Option<Block>) {
-        let _busy = Busy::begin(&gateway);
-        let begun = Instant::now();
+    async fn attempt(&self, gateway: Arc<Gateway>, cid: &Cid) -> Option<Block> {
+        let busy = Busy::begin(&gateway);
         let (path, media) = (format!("ipfs/{cid}?format=raw"), "application/vnd.ipld.raw");
         let answer = match timeout(ENDS_WITHIN, self.get(&gateway, &path, media, MAX_BLOCK_BYTES)).await {
             Ok(answer) => answer,
@@ -254,17 +252,16 @@ impl Gateways {
         let block = answer.and_then(|bytes| {
             Block::verify(*cid, bytes).map_err(|_| Missed::False(format!("it gave another block as {cid}")))
         });
-        let block = match block {
-            Ok(block) => {
-                gateway.gave(block.data().len(), begun.elapsed());
+        match (block, busy.end()) {
+            (Ok(block), took) => {
+                gateway.gave(block.data().len(), took);
                 Some(block)
             }
-            Err(missed) => {
+            (Err(missed), _) => {
                 gateway.note(&missed);
                 None
             }
-        };
-        (index, block)
+        }
     }
 
     /// What is at a path below a gateway, if it is not longer than `limit`.
@@ -454,10 +451,6 @@ impl Gateway {
         usual.map_or(FIRST_STAND_IN_AFTER, |usual| STAND_IN_AFTER.max(usual * 4))
     }
 
-    fn is_busy(&self) -> bool {
-        lock(&self.state).busy > 0
-    }
-
     fn gave(&self, bytes: usize, took: Duration) {
         self.blocks.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -499,19 +492,38 @@ impl Gateway {
     }
 }
 
-/// A request under way.
-struct Busy<'a>(&'a Gateway);
+/// A request under way. One that is given up, because others stood in, tells against a gateway that was waited for long enough.
+struct Busy<'a> {
+    gateway: &'a Gateway,
+    begun: Instant,
+    patience: Duration,
+    has_ended: bool,
+}
 
 impl<'a> Busy<'a> {
     fn begin(gateway: &'a Gateway) -> Self {
         lock(&gateway.state).busy += 1;
-        Self(gateway)
+        Self {
+            gateway,
+            begun: Instant::now(),
+            patience: gateway.patience(),
+            has_ended: false,
+        }
+    }
+
+    /// There was an answer, or none is waited for any more. Gives how long it took.
+    fn end(mut self) -> Duration {
+        self.has_ended = true;
+        self.begun.elapsed()
     }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        lock(&self.0.state).busy -= 1;
+        lock(&self.gateway.state).busy -= 1;
+        if !self.has_ended && self.begun.elapsed() >= self.patience {
+            self.gateway.strike();
+        }
     }
 }
 

@@ -285,7 +285,7 @@ impl Session {
     async fn ask_both(&self, cid: &Cid) -> Result<Block, FetchError> {
         let gateways = &self.inner.gateways;
         let by_http = async { gateways.block(cid).await };
-        let peers_first = !gateways.has_room() && self.stats().providers > 0;
+        let peers_first = !gateways.is_ready() && self.stats().providers > 0;
         let peers = self.ask_peers(cid);
         tokio::pin!(by_http, peers);
         if !peers_first {

@@ -152,6 +152,20 @@ async fn one_that_does_not_answer_holds_nobody_up_for_long() {
 }
 
 #[tokio::test]
+async fn one_that_lacks_many_blocks_is_asked_for_the_others() {
+    let blocks = blocks(200);
+    let half: Vec<Block> = blocks.iter().step_by(2).cloned().collect();
+    let (partial, site) = Site::open(&half, |_, _, _| Answer::Honest).await;
+    let (whole, _) = Site::open(&blocks, |_, _, _| Answer::Honest).await;
+    let gateways = Gateways::default();
+    let _added = gateways.add(&[partial, whole]).unwrap();
+    all(&gateways, &blocks).await;
+    assert!(site.asked() > 0 && gateways.is_ready());
+    let left_out = |gateway: &Arc<Gateway>| !gateway.may_be_asked(false);
+    assert!(!lock(&gateways.inner.gateways).iter().any(left_out));
+}
+
+#[tokio::test]
 async fn one_that_wants_a_pause_gets_it() {
     let blocks = blocks(2);
     let (full, site) = Site::open(&blocks, |_, _, _| Answer::Status(StatusCode::TOO_MANY_REQUESTS)).await;
