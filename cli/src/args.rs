@@ -1,9 +1,12 @@
 //! The command line: global options and the root of the command tree.
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use odf::metadata::Timestamp;
 
-use crate::commands::Command;
+use crate::commands::{self, Command};
 use crate::failure;
 
 /// Heading of the options that every command has.
@@ -36,19 +39,31 @@ pub(crate) struct Cli {
 
 /// The command tree, with the exit codes at the end of the long help.
 pub(crate) fn tree() -> clap::Command {
-    Cli::command().after_long_help(failure::exit_codes())
+    Cli::command()
+        .mut_subcommand("ipfs", commands::ipfs_switches)
+        .after_long_help(failure::exit_codes())
 }
 
-/// Reads a command line, program name first.
+/// Reads a command line, program name first. A program called `ipfs` has the commands of [`Command::Ipfs`].
 ///
 /// # Errors
 /// It is wrong, or asks for help or the version; the error knows what to print and where.
-pub(crate) fn parse<I, T>(argv: I) -> Result<Cli, clap::Error>
-where
-    I: IntoIterator<Item = T>,
-    T: Into<std::ffi::OsString> + Clone,
-{
-    Cli::from_arg_matches(&tree().try_get_matches_from(argv)?)
+pub(crate) fn parse(argv: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut words = argv.to_vec();
+    if is_ipfs(argv) {
+        let after_name = words.len().min(1);
+        words.splice(..after_name, ["odfs".into(), "ipfs".into()]);
+        for word in words.iter_mut().skip(2).take(1).filter(|word| *word == "--version") {
+            *word = "version".into();
+        }
+    }
+    Cli::from_arg_matches(&tree().try_get_matches_from(words)?)
+}
+
+/// Whether the program was called by the name of Kubo's, by a link or a copy: for programs that know no other.
+pub(crate) fn is_ipfs(argv: &[OsString]) -> bool {
+    let name = argv.first().map(Path::new).and_then(Path::file_name);
+    name.is_some_and(|name| name == "ipfs")
 }
 
 #[cfg(test)]

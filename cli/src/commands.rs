@@ -64,6 +64,7 @@ mod transfer;
 mod unpublish;
 mod verify;
 
+pub(crate) use ipfs::switches as ipfs_switches;
 pub(crate) use place::{After, Place};
 
 /// What odfs does.
@@ -117,8 +118,7 @@ pub(crate) enum Command {
     System(system::SystemCommand),
     #[command(subcommand)]
     Car(car::CarCommand),
-    #[command(subcommand)]
-    Ipfs(ipfs::IpfsCommand),
+    Ipfs(ipfs::IpfsArgs),
 }
 
 impl Command {
@@ -128,6 +128,7 @@ impl Command {
             Self::Completions(_) | Self::Demo(_) | Self::Init(_) | Self::New(_) => Place::Anywhere,
             Self::System(command) => command.place(),
             Self::Car(command) => command.place(),
+            Self::Ipfs(args) => args.place(),
             Self::Config(_) => Place::Files,
             Self::Node(args) if args.prints_service() => Place::Files,
             Self::Pull(args) if args.stays() => Place::Staying,
@@ -146,6 +147,7 @@ pub(crate) fn run_anywhere(command: Command, tree: clap::Command, io: &mut Io) -
         Command::New(args) => new::run(&args, io)?,
         Command::System(command) => system::run_anywhere(&command, io)?,
         Command::Car(command) => car::run_anywhere(&command, io)?,
+        Command::Ipfs(args) => ipfs::run_anywhere(&args, io)?,
         other => return Err(misplaced(&other)),
     }
     Ok(After::Done)
@@ -162,6 +164,7 @@ pub(crate) fn run_on_files(
     match command {
         Command::Config(command) => config::run(&command, disk, workspace, environment, io)?,
         Command::Node(_) => node::service::run(workspace, io)?,
+        Command::Ipfs(args) => ipfs::run_on_files(&args, disk, workspace, environment, io)?,
         other => return Err(misplaced(&other)),
     }
     Ok(After::Done)
@@ -203,7 +206,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Key(command) => key::run(&command, session, io)?,
         Command::Node(args) => return node::run(&args, session, io),
         Command::Car(command) => car::run(&command, session, io)?,
-        Command::Ipfs(command) => ipfs::run(&command, session, io)?,
+        Command::Ipfs(args) => return ipfs::run(&args, session, io),
         Command::System(command) => system::run(&command, session, io)?,
         other @ (Command::Config(_)
         | Command::Completions(_)

@@ -82,8 +82,13 @@ impl Kind {
         Kind::PipeClosed,
     ];
 
+    /// The exit code.
+    pub(crate) const fn code(self) -> u8 {
+        self.meaning().0
+    }
+
     /// The exit code and what it stands for.
-    const fn code(self) -> (u8, &'static str) {
+    const fn meaning(self) -> (u8, &'static str) {
         match self {
             Kind::General => (1, "any other error"),
             Kind::Usage => (2, "wrong arguments or settings"),
@@ -113,7 +118,7 @@ impl Kind {
 /// The exit codes as the help shows them.
 pub(crate) fn exit_codes() -> String {
     let mut text = String::from("Exit codes:\n    0  done\n");
-    for (code, meaning) in Kind::ALL.map(Kind::code) {
+    for (code, meaning) in Kind::ALL.map(Kind::meaning) {
         text.push_str(&format!("  {code:>3}  {meaning}\n"));
     }
     text
@@ -189,7 +194,7 @@ impl Failure {
 
     /// What the process returns to its parent.
     pub(crate) fn exit_code(&self) -> u8 {
-        self.kind.code().0
+        self.kind.code()
     }
 
     /// Writes the message and the next step. A closed pipe has nobody to tell, so it stays quiet.
@@ -267,7 +272,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_own_code() {
-        let mut codes: Vec<u8> = Kind::ALL.iter().map(|kind| kind.code().0).collect();
+        let mut codes: Vec<u8> = Kind::ALL.iter().map(|kind| kind.code()).collect();
         let all = codes.len();
         codes.dedup();
         assert_eq!(codes.len(), all);

@@ -25,6 +25,8 @@ const OWNER_POLL: Duration = Duration::from_millis(10);
 const WAIT_POLL: Duration = Duration::from_millis(200);
 /// How long a command that was told to stop may take before the process ends anyway. Everything on disk is safe then.
 const STOP_GRACE: Duration = Duration::from_secs(3);
+/// The one exit code of Kubo's `ipfs` for whatever went wrong.
+const IPFS_FAILED: u8 = 1;
 
 /// Runs the process; the result is its exit code.
 pub(crate) fn run() -> u8 {
@@ -34,7 +36,12 @@ pub(crate) fn run() -> u8 {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return u8::try_from(error.exit_code()).unwrap_or(2);
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            return if args::is_ipfs(&argv) {
+                code.min(IPFS_FAILED)
+            } else {
+                code
+            };
         }
     };
     log_to_stderr(cli.verbose);
@@ -54,10 +61,15 @@ pub(crate) fn run() -> u8 {
     stop_on_signals(cancel, door.clone());
     // A panic anywhere in the command has been told by the hook; what is left is the exit code.
     let outcome = std::panic::AssertUnwindSafe(|| dispatch(cli, &argv, &door, &mut io));
-    match std::panic::catch_unwind(outcome) {
+    let code = match std::panic::catch_unwind(outcome) {
         Ok(Ok(ending)) => ending.code,
         Ok(Err(failure)) => conclude(Err(failure), &mut io).code,
         Err(_) => failure::bug().exit_code(),
+    };
+    // What is above the codes of kinds says that a signal ended it.
+    match args::is_ipfs(&argv) && (1..=Kind::Bug.code()).contains(&code) {
+        true => IPFS_FAILED,
+        false => code,
     }
 }
 
@@ -68,7 +80,10 @@ fn dispatch(cli: Cli, argv: &[OsString], door: &OnceLock<Arc<Door>>, io: &mut Io
         let result = commands::run_anywhere(cli.command, args::tree(), io);
         return Ok(conclude(result, io));
     }
-    let workspace = WorkspaceDir::discover(io.cwd(), &Places::of_process())?;
+    let workspace = match args::is_ipfs(argv) {
+        true => WorkspaceDir::of_ipfs(io.cwd(), &Places::of_process())?,
+        false => WorkspaceDir::discover(io.cwd(), &Places::of_process())?,
+    };
     let environment = io.environment().settings()?;
     if let Some(word) = workspace.create()? {
         io.say(word);
@@ -235,7 +250,7 @@ fn own(
 /// Runs a command line that came through the socket.
 fn run_attached(session: &Session, argv: Vec<OsString>, io: &mut Io) -> Ending {
     // The sender has parsed the same words with the same version, so this fails only for a stranger.
-    let cli = match args::parse(argv) {
+    let cli = match args::parse(&argv) {
         Ok(cli) => cli,
         Err(error) => return conclude(Err(Failure::usage(error)), io),
     };

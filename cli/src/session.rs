@@ -62,11 +62,15 @@ struct Owned {
     dir: WorkspaceDir,
     disk: Disk,
     public: AtomicBool,
+    /// Whether the peer is to speak with nobody.
+    offline: AtomicBool,
     lasting: AtomicBool,
     /// Whether it stays, to serve or for a command that goes on.
     staying: Arc<AtomicBool>,
     /// Set when the process has done what it was started for, and only waits for the commands of others.
     ending: Cancel,
+    /// Set when somebody asked the process to stop serving.
+    stopping: Cancel,
     /// Told when other names are followed than before.
     follows_changed: Notify,
     runtime: Lazy<tokio::runtime::Runtime>,
@@ -92,9 +96,11 @@ impl Session {
             dir,
             disk,
             public: AtomicBool::new(false),
+            offline: AtomicBool::new(false),
             lasting: AtomicBool::new(false),
             staying: Arc::default(),
             ending: Cancel::new(),
+            stopping: Cancel::new(),
             follows_changed: Notify::new(),
             runtime: Lazy::new(),
             keys: Lazy::new(),
@@ -130,6 +136,11 @@ impl Session {
     /// The workspace directory.
     pub(crate) fn root(&self) -> &Path {
         self.owned.dir.root()
+    }
+
+    /// The workspace as a directory, for what needs no more of it.
+    pub(crate) fn dir(&self) -> &WorkspaceDir {
+        &self.owned.dir
     }
 
     /// What everything here is written through.
@@ -291,6 +302,18 @@ impl Session {
         self.owned.public.store(true, Ordering::Release);
     }
 
+    /// The peer listens nowhere and dials nobody by itself. For [`Session::node`], before it is called first.
+    pub(crate) fn set_offline(&self) {
+        if self.running_node().is_none() {
+            self.owned.offline.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether the peer of this process speaks with nobody.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.owned.offline.load(Ordering::Acquire)
+    }
+
     /// From now on this process stays until it is stopped, and its peer gives others what is here.
     pub(crate) fn set_staying(&self) {
         self.owned.staying.store(true, Ordering::Release);
@@ -305,6 +328,11 @@ impl Session {
     /// would go on for ever end then.
     pub(crate) fn ending(&self) -> &Cancel {
         &self.owned.ending
+    }
+
+    /// Set when a command asked the process to stop serving.
+    pub(crate) fn stopping(&self) -> &Cancel {
+        &self.owned.stopping
     }
 
     /// The runtime of the peer and everything else that waits for the network.
@@ -377,19 +405,29 @@ impl Session {
                 ..
             } = &self.settings;
             let store = self.workspace()?.store();
+            let offline = self.is_offline();
             let helps = *public || self.owned.public.load(Ordering::Acquire);
             let keys = self.keys()?.clone();
             let network_key = self.network_key()?;
             let mut builder = Node::builder(store)?
                 .keypair(keys.get_or_generate(PEER_KEY)?)
-                .listen(self.listen_addresses(network_key.as_ref())?)
+                .listen(match offline {
+                    true => Vec::new(),
+                    false => self.listen_addresses(network_key.as_ref())?,
+                })
                 // Somebody else on the usual port is no reason to fail; on a port that was asked for, it is.
                 .port_fallback(listen.is_none())
-                .bootstrap(self.bootstrap_addresses(network_key.as_ref())?)
+                .bootstrap(match offline {
+                    true => Vec::new(),
+                    false => self.bootstrap_addresses(network_key.as_ref())?,
+                })
                 .network_key(network_key)
-                .bootstrap_last(self.later_bootstrap_addresses()?)
-                .mdns(*mdns)
-                .port_mapping(*port_mapping)
+                .bootstrap_last(match offline {
+                    true => Vec::new(),
+                    false => self.later_bootstrap_addresses()?,
+                })
+                .mdns(*mdns && !offline)
+                .port_mapping(*port_mapping && !offline)
                 .public(helps)
                 .serves_dht(!low_power)
                 .bandwidth(self.owned.bandwidth.clone())
@@ -402,7 +440,9 @@ impl Session {
                 builder = builder.max_connections(limit);
             }
             let node = self.runtime()?.block_on(builder.start())?;
-            node.exchange().gateways().add(&self.settings.gateways)?.keep();
+            if !offline {
+                node.exchange().gateways().add(&self.settings.gateways)?.keep();
+            }
             Ok(node)
         })
     }

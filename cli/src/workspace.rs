@@ -15,6 +15,8 @@ use crate::failure::{Failure, Kind};
 
 /// Name of the directory that makes its parent, and everything below, use a workspace of their own.
 pub(crate) const MARK: &str = ".odfs";
+/// A file that each repository of Kubo has, and no workspace.
+const KUBO_MARK: &str = "datastore_spec";
 /// The directories in it.
 const PARTS: [&str; 6] = ["datasets", "keys", "packs", "repos", "spool", "store"];
 /// What lets others than the owner write.
@@ -31,6 +33,8 @@ pub(crate) struct Places {
     pub(crate) xdg_data_home: Option<PathBuf>,
     /// `$HOME`.
     pub(crate) home: Option<PathBuf>,
+    /// `$IPFS_PATH`, for a program that is called `ipfs`.
+    pub(crate) ipfs_path: Option<PathBuf>,
 }
 
 impl Places {
@@ -45,6 +49,7 @@ impl Places {
             odfs_path: variable("ODFS_PATH"),
             xdg_data_home: variable("XDG_DATA_HOME"),
             home: variable("HOME"),
+            ipfs_path: variable("IPFS_PATH"),
         }
     }
 }
@@ -107,6 +112,28 @@ impl WorkspaceDir {
         Ok(Self {
             root: data.join("odfs"),
         })
+    }
+
+    /// As [`Self::discover`], where the program is called `ipfs`: `$IPFS_PATH` says first where its repository is.
+    ///
+    /// # Errors
+    /// There is a repository of Kubo, whose files are others; or no home directory.
+    pub(crate) fn of_ipfs(cwd: &Path, places: &Places) -> Result<Self, Failure> {
+        let Some(root) = &places.ipfs_path else {
+            return Self::discover(cwd, places);
+        };
+        let root = cwd.join(root);
+        if root.join(KUBO_MARK).exists() {
+            return Err(Failure::new(
+                Kind::Refused,
+                format!(
+                    "{} is a repository of Kubo, which odfs neither reads nor changes",
+                    root.display()
+                ),
+            )
+            .next("set IPFS_PATH to another directory, or unset it for the workspace of odfs"));
+        }
+        Ok(Self { root })
     }
 
     /// The directory.

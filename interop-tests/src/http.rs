@@ -50,6 +50,18 @@ pub fn head(url: &str, headers: &[(&str, &str)]) -> Outcome<Answer> {
     ask(url, agent().head(url), headers)
 }
 
+/// POST `body` to `url` with the given header fields.
+///
+/// # Errors
+/// As for [`get`].
+pub fn post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Outcome<Answer> {
+    let mut request = agent().post(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    read(url, request.send(body))
+}
+
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -67,8 +79,12 @@ fn ask(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
+    read(url, request.call())
+}
+
+fn read(url: &str, response: Result<Response<ureq::Body>, ureq::Error>) -> Outcome<Answer> {
     let failed = |error: ureq::Error| Failure::new(format!("{url}: {error}"));
-    let response: Response<ureq::Body> = request.call().map_err(failed)?;
+    let response = response.map_err(failed)?;
     let (parts, mut body) = response.into_parts();
     let body = body.with_config().limit(MAX_BODY_BYTES).read_to_vec().map_err(failed)?;
     Ok(Answer {

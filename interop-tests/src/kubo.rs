@@ -1,6 +1,6 @@
 //! Kubo: a throw-away repository, its daemon and its command line.
 
-use crate::peers::{ODFS_KUBO, installed};
+use crate::peers::{ODFS_KUBO, installed, odfs_binary};
 use crate::process::{Finished, Running, run};
 use crate::{Failure, Outcome};
 use std::ffi::OsStr;
@@ -62,13 +62,7 @@ impl Kubo {
         let Some(binary) = installed(ODFS_KUBO)? else {
             return Ok(None);
         };
-        let dir = tempfile::Builder::new().prefix("odfs-kubo-").tempdir()?;
-        let kubo = Self {
-            binary,
-            dir,
-            daemon: None,
-            namespace: None,
-        };
+        let kubo = Self::uninitialized(binary)?;
         let mut profile = "test".to_owned();
         for more in profiles {
             profile.push(',');
@@ -76,6 +70,27 @@ impl Kubo {
         }
         kubo.ok(["init", "--algorithm", key, "--profile", &profile])?;
         Ok(Some(kubo))
+    }
+
+    /// A fresh workspace of odfs that is called by the name `ipfs`, as if it were Kubo: the same commands, the same answers.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn of_odfs() -> Outcome<Self> {
+        let mut shim = Self::uninitialized(PathBuf::new())?;
+        shim.binary = shim.path().join("ipfs");
+        std::os::unix::fs::symlink(odfs_binary()?, &shim.binary)?;
+        shim.ok(["init", "--profile", "test"])?;
+        Ok(shim)
+    }
+
+    fn uninitialized(binary: PathBuf) -> Outcome<Self> {
+        Ok(Self {
+            binary,
+            dir: tempfile::Builder::new().prefix("odfs-kubo-").tempdir()?,
+            daemon: None,
+            namespace: None,
+        })
     }
 
     /// Moves it to the network namespace of this name, as a server of the public DHT there, on port 4001 of every interface.

@@ -4,6 +4,7 @@
 //! under `cargo xtask test` and in CI.
 
 mod absence;
+mod as_ipfs;
 mod browser;
 mod bundles;
 mod churn;

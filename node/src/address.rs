@@ -140,7 +140,7 @@ fn is_tcp(address: &Multiaddr) -> bool {
 }
 
 /// Splits the trailing `/p2p/<peer>` off an address.
-pub(crate) fn split_peer(mut address: Multiaddr) -> (Multiaddr, Option<PeerId>) {
+pub fn split_peer(mut address: Multiaddr) -> (Multiaddr, Option<PeerId>) {
     match address.pop() {
         Some(Protocol::P2p(peer)) => (address, Some(peer)),
         Some(other) => (address.with(other), None),

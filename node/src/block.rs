@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 pub use cid::Cid;
+pub use multibase::Base;
 use multihash::Multihash;
 use sha2::Digest as _;
 

@@ -10,7 +10,7 @@ mod order;
 mod pb;
 
 use cid::Cid;
-use ipld_core::ipld::Ipld;
+pub use ipld_core::ipld::Ipld;
 
 pub(crate) use self::cbor::Walked;
 pub use self::malformed::{MAX_DEPTH, MAX_LINKS, MAX_VALUES, Malformed};

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId};
 pub use remembered::{Memory, memory, remembered};
-pub use start::{BOOTSTRAP_PEERS, Builder, DEFAULT_LISTEN};
+pub use start::{AGENT, BOOTSTRAP_PEERS, Builder, DEFAULT_LISTEN};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 

@@ -98,13 +98,13 @@ pub(super) fn run(command: &KeyCommand, session: &Session, io: &mut Io) -> Resul
                 return export(text.as_bytes(), name, output, io);
             }
             let output = output.clone().unwrap_or_else(|| format!("{name}.key").into());
-            export(&keystore::encode(&key)?, name, &output, io)
+            write_private(&key, name, &output, io)
         }
         KeyCommand::Import { name, file, words } => {
             refuse_reserved(name)?;
             let key = match (file, words) {
                 (file, true) => spoken(file.as_deref().unwrap_or(Path::new("-")), io)?,
-                (Some(file), false) => keystore::decode(&read(file, io)?, &file.display().to_string())?,
+                (Some(file), false) => read_private(file, io)?,
                 (None, false) => {
                     return Err(Failure::usage("there is no file to read the key from").next(format!(
                         "`odfs key import {name} FILE` reads one that `odfs key export` wrote, `odfs key import {name} --words` \
@@ -246,6 +246,29 @@ fn read(file: &Path, io: &mut Io) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// The name of the dataset here that is published with a key, if it has one.
+pub(super) fn dataset_of(key: &Keypair, session: &Session) -> Result<Option<String>, Failure> {
+    published_under(&Name::from_public_key(&key.public()), session)
+}
+
+fn published_under(name: &Name, session: &Session) -> Result<Option<String>, Failure> {
+    let entries = session.workspace()?.catalog().entries()?;
+    let used = entries
+        .into_iter()
+        .find(|entry| name_of(&entry.id).is_some_and(|own| own == *name));
+    Ok(used.and_then(|entry| entry.name).map(|name| name.to_string()))
+}
+
+/// Writes a private key to a file that is not there yet, in the form of Kubo.
+pub(super) fn write_private(key: &Keypair, name: &str, file: &Path, io: &mut Io) -> Result<(), Failure> {
+    export(&keystore::encode(key)?, name, file, io)
+}
+
+/// Reads a private key in the form of Kubo from a file.
+pub(super) fn read_private(file: &Path, io: &mut Io) -> Result<Keypair, Failure> {
+    Ok(keystore::decode(&read(file, io)?, &file.display().to_string())?)
+}
+
 fn remove(keys: &Keystore, names: &[String], session: &Session, io: &mut Io) -> Result<(), Failure> {
     let mut gone = Vec::new();
     for name in names {
@@ -256,11 +279,7 @@ fn remove(keys: &Keystore, names: &[String], session: &Session, io: &mut Io) -> 
         gone.push((name, Name::from_public_key(&key.public())));
     }
     for (name, ipns) in &gone {
-        let used = session.workspace()?.catalog().entries()?;
-        let used = used
-            .into_iter()
-            .find(|entry| name_of(&entry.id).is_some_and(|own| own == *ipns));
-        let use_of = match used.and_then(|entry| entry.name) {
+        let use_of = match published_under(ipns, session)? {
             Some(dataset) => format!("; the dataset {dataset} is published with it"),
             None => String::new(),
         };

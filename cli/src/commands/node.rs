@@ -1,11 +1,14 @@
 //! `odfs node`, and the serving that a publish goes on with.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use clap::Args;
 use odf::SharedOnly;
+use odf::disk::{Access, Disk};
 use odf::elsewhere;
 use odf::receive::Arrived;
 use odf::repository::server;
@@ -17,13 +20,15 @@ use odf_node::peer::Node;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+mod form;
 mod metrics;
 mod monitoring;
+mod rpc;
 pub(super) mod service;
 
 use super::dial::dial;
-use super::place::{After, Gateway};
-use super::{batch, follow, safety};
+use super::place::{After, Gateway, Greeting};
+use super::{batch, follow, ipfs, safety};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Progress, Step};
 use crate::output;
@@ -73,7 +78,10 @@ pub(super) fn run(args: &NodeArgs, session: &Session, io: &mut Io) -> Result<Aft
         session.set_public();
     }
     let serving = After::Serve {
-        gateway: Some(Gateway { fetch: !args.no_fetch }),
+        gateway: Some(Gateway {
+            fetch: !args.no_fetch,
+            greeting: Greeting::Odfs,
+        }),
     };
     if args.peers.is_empty() {
         return Ok(serving);
@@ -110,20 +118,29 @@ fn give_memory_back() {
 fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io) -> Result<(), Failure> {
     raise_descriptors();
     give_memory_back();
-    let listener = gateway.is_some().then(|| listen(session)).transpose()?;
+    let settings = session.settings();
+    let listener = gateway
+        .map(|_| listen(&settings.gateway_listen, "gateway.listen", session))
+        .transpose()?;
+    let as_kubo = gateway.is_some_and(|gateway| gateway.greeting == Greeting::Kubo);
+    let default_api = as_kubo.then_some(ipfs::DEFAULT_API);
+    let api = gateway.and(settings.api_listen.or(default_api));
+    let api = api
+        .map(|address| listen(&address.to_string(), "api.listen", session))
+        .transpose()?;
     let node = session.node()?;
-    // Where everything is, one `key: value` a line.
-    let mut lines = vec![format!("Peer: {}", node.peer_id())];
-    lines.extend(node.listen_addrs().iter().map(|address| format!("Address: {address}")));
-    if let Some((_, address)) = &listener {
-        lines.push(format!("Gateway: http://{address}/"));
-        lines.push(match &session.settings().gateway_url {
-            Some(url) => format!("Repository: odf+{url}"),
-            None => format!("Repository: odf+http://{address}/"),
-        });
-    }
-    if let Some((_, address)) = &listener {
-        session.set_gateway(*address);
+    let at = |listener: &Option<(TcpListener, SocketAddr)>| listener.as_ref().map(|(_, address)| *address);
+    let at = Addresses {
+        gateway: at(&listener),
+        api: at(&api),
+    };
+    let lines = match as_kubo {
+        true => kubo_greeting(node, at),
+        false => greeting(session, node, at),
+    };
+    let _told = at.tell(session)?;
+    if let Some(address) = at.gateway {
+        session.set_gateway(address);
     }
     session.set_lasting();
     for line in lines {
@@ -135,7 +152,7 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
     }
     io.finish()?;
     let server = match listener.zip(gateway) {
-        Some(((listener, _), Gateway { fetch })) => {
+        Some(((listener, _), Gateway { fetch, .. })) => {
             let workspace = session.workspace()?;
             let source = PeerSource::new(workspace.store().clone(), node).with_domains(domains(session));
             let source = SharedOnly::new(source, workspace.catalog().clone());
@@ -152,6 +169,13 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
         }
         None => None,
     };
+    if let Some((listener, _)) = api {
+        let router = rpc::router(session.for_sender(io)?);
+        let stop = io.cancel().clone();
+        let served =
+            async move { odf_doors::serve(listener, router, Doors::default(), async move { stop.wait().await }).await };
+        session.runtime()?.spawn(served);
+    }
     batch::resume(session);
     let progress = io.progress().clone();
     let ended = async {
@@ -170,6 +194,7 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
             () = batch::upkeep(session) => Ok(()),
             () = look_elsewhere(session, node) => Ok(()),
             () = follow::upkeep::run(session, node) => Ok(()),
+            () = session.stopping().wait() => Ok(()),
         }
     });
     progress.clear();
@@ -180,6 +205,74 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
         Err(failure) => tracing::warn!(reason = failure.message(), "whether the names are safe cannot be told"),
     }
     outcome
+}
+
+/// Where a node is reached over HTTP.
+#[derive(Clone, Copy)]
+struct Addresses {
+    gateway: Option<SocketAddr>,
+    api: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// Files in the workspace that say so, as those in the repository of Kubo do, for as long as what is returned is kept.
+    fn tell(self, session: &Session) -> Result<Vec<Told<'_>>, Failure> {
+        let gateway = self.gateway.map(|address| ("gateway", format!("http://{address}")));
+        let api = self
+            .api
+            .map(|address| ("api", ipfs::multiaddr_of(&address.to_string())));
+        let files = gateway.into_iter().chain(api);
+        files
+            .map(|(name, text)| {
+                let (file, disk) = (session.root().join(name), session.disk());
+                disk.replace(&file, text.as_bytes(), Access::Readable)?;
+                Ok(Told { file, disk })
+            })
+            .collect()
+    }
+}
+
+/// A file that goes when this does.
+struct Told<'a> {
+    file: PathBuf,
+    disk: &'a Disk,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.disk.remove_file(&self.file) {
+            tracing::debug!(%error, "a file that said where this node was");
+        }
+    }
+}
+
+/// Where everything is, one `key: value` a line.
+fn greeting(session: &Session, node: &Node, at: Addresses) -> Vec<String> {
+    let mut lines = vec![format!("Peer: {}", node.peer_id())];
+    lines.extend(node.listen_addrs().iter().map(|address| format!("Address: {address}")));
+    if let Some(address) = at.gateway {
+        lines.push(format!("Gateway: http://{address}/"));
+        lines.push(match &session.settings().gateway_url {
+            Some(url) => format!("Repository: odf+{url}"),
+            None => format!("Repository: odf+http://{address}/"),
+        });
+    }
+    lines.extend(at.api.map(|address| format!("RPC: http://{address}/api/v0")));
+    lines
+}
+
+/// What Kubo's daemon says: programs that start it wait for the last line, or read where the gateway is.
+fn kubo_greeting(node: &Node, at: Addresses) -> Vec<String> {
+    let mut lines = vec![ipfs::release(), format!("PeerID: {}", node.peer_id())];
+    let swarm = node.listen_addrs();
+    lines.extend(swarm.iter().map(|address| format!("Swarm listening on {address}")));
+    let servers = [("RPC API", at.api), ("Gateway", at.gateway)];
+    lines.extend(servers.into_iter().filter_map(|(name, address)| {
+        let address = ipfs::multiaddr_of(&address?.to_string());
+        Some(format!("{name} server listening on {address}"))
+    }));
+    lines.push("Daemon is ready".to_owned());
+    lines
 }
 
 /// How the gateway behaves by the settings; nobody has it ask peers unless `fetch`.
@@ -272,8 +365,8 @@ fn repository(
     Ok(move |gateway| server::router(datasets, tokens, pushes, options, gateway))
 }
 
-fn listen(session: &Session) -> Result<(TcpListener, std::net::SocketAddr), Failure> {
-    let address = &session.settings().gateway_listen;
+/// A socket for HTTP at what a setting says.
+fn listen(address: &str, setting: &str, session: &Session) -> Result<(TcpListener, SocketAddr), Failure> {
     let bound = session.runtime()?.block_on(async {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
@@ -282,9 +375,11 @@ fn listen(session: &Session) -> Result<(TcpListener, std::net::SocketAddr), Fail
     bound.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => Failure::new(
             Kind::PortInUse,
-            format!("{address}, the address of the gateway, is in use by another program"),
+            format!("{address}, which {setting} says, is in use by another program"),
         )
-        .next("stop that program, or choose another address: odfs config set gateway.listen 127.0.0.1:8081"),
+        .next(format!(
+            "stop that program, or choose another address: odfs config set {setting} 127.0.0.1:PORT"
+        )),
         _ => Failure::from(error).about(format!("listening on {address}")),
     })
 }

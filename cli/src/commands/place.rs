@@ -35,4 +35,15 @@ pub(crate) enum After {
 pub(crate) struct Gateway {
     /// Whether it may get from peers what is not here, as far as the settings say so.
     pub(crate) fetch: bool,
+    /// How it is said where everything is.
+    pub(crate) greeting: Greeting,
+}
+
+/// What a node says when it has started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    /// One `key: value` a line.
+    Odfs,
+    /// What programs wait for that start Kubo's daemon.
+    Kubo,
 }

@@ -1,6 +1,6 @@
 //! The settings in force, each with what it is for and what it is when nobody sets it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) gateway_metrics: Audience,
     /// For whom the node looks in the DHTs.
     pub(crate) gateway_routing: Audience,
+    /// Address of Kubo's RPC in `odfs node`; absent: none.
+    pub(crate) api_listen: Option<SocketAddr>,
     /// Base URL of a public gateway that `odfs publish` prints links for, without a slash at its end; absent: none.
     pub(crate) gateway_public: Option<String>,
     /// `created_by` in the footer of Parquet slices.
@@ -124,6 +126,7 @@ impl Default for Settings {
             gateway_fetch: Audience::ThisMachine,
             gateway_metrics: Audience::ThisMachine,
             gateway_routing: Audience::ThisMachine,
+            api_listen: None,
             gateway_public: None,
             parquet_created_by: None,
             source_http: HttpOptions::default(),

@@ -314,6 +314,17 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "api.listen",
+        about: "address at which `odfs node` answers as Kubo's RPC (`/api/v0`), for programs that speak only that; whoever reaches it \
+                may change the workspace. Unset: none, and of `ipfs daemon` 127.0.0.1:5001",
+        show: |settings| settings.api_listen.map(|address| Value::String(address.to_string())),
+        set: |settings, value| {
+            let address = value.as_str().and_then(|text| text.parse().ok());
+            settings.api_listen = Some(address.ok_or("an address such as 127.0.0.1:5001 is expected")?);
+            Ok(())
+        },
+    },
+    Key {
         name: "gateway.public",
         about: "public gateway of the links that `odfs publish` and `push` print beside that of `odfs node`; unset: none",
         show: |settings| settings.gateway_public.clone().map(Value::String),

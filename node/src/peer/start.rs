@@ -48,6 +48,8 @@ pub const DEFAULT_LISTEN: [&str; 4] = [
     "/ip6/::/udp/4001/quic-v1",
 ];
 
+/// What a peer of this version calls itself to others.
+pub const AGENT: &str = concat!("odfs/", env!("CARGO_PKG_VERSION"));
 /// Connections open at the same time, unless told otherwise. A home router takes this without complaint.
 const DEFAULT_MAX_CONNECTIONS: u32 = 96;
 /// How long a connection that nobody uses or holds stays open, unless told otherwise.
@@ -139,7 +141,7 @@ impl Builder {
             max_connections: DEFAULT_MAX_CONNECTIONS,
             bandwidth: Bandwidth::default(),
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
-            agent: concat!("odfs/", env!("CARGO_PKG_VERSION")).to_owned(),
+            agent: AGENT.to_owned(),
             exchange: exchange::Config::default(),
             keys: KeySource::none(),
             clock: Clock::system(),

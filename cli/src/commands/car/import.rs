@@ -17,7 +17,7 @@ const BATCH_BYTES: usize = 8 << 20;
 
 /// A root is said once it is on the disk with all that came with it.
 pub(super) fn run(files: &[PathBuf], pin: bool, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    for root in import(files, pin, session, io)? {
+    for root in import(files, pin, session, io)?.roots {
         io.line(root)?;
     }
     Ok(())
@@ -32,13 +32,16 @@ pub(in crate::commands) fn import(
     pin: bool,
     session: &Session,
     io: &mut Io,
-) -> Result<Vec<Cid>, Failure> {
+) -> Result<Imported, Failure> {
     let store = session.workspace()?.store();
     let _hold = store.hold();
     let (mut roots, mut absent) = (Vec::new(), Vec::new());
+    let mut taken = Taken::default();
     for file in files {
         let mut car = Opened::new(file, io)?;
-        take(&mut car, store, io)?;
+        let of_one = take(&mut car, store, io)?;
+        taken.blocks += of_one.blocks;
+        taken.bytes += of_one.bytes;
         for root in car.reader.roots() {
             match store.has(root)? {
                 true => roots.push(*root),
@@ -58,15 +61,33 @@ pub(in crate::commands) fn import(
             "{what} says that it is of {root}, and does not have that block: it is not kept"
         ));
     }
-    Ok(roots)
+    Ok(Imported { roots, taken })
+}
+
+/// What several files brought.
+pub(in crate::commands) struct Imported {
+    /// The roots that are here.
+    pub(in crate::commands) roots: Vec<Cid>,
+    /// The blocks.
+    pub(in crate::commands) taken: Taken,
+}
+
+/// Blocks that were in files, those that were here before included.
+#[derive(Default)]
+pub(in crate::commands) struct Taken {
+    /// How many.
+    pub(in crate::commands) blocks: u64,
+    /// Their bytes.
+    pub(in crate::commands) bytes: u64,
 }
 
 /// Takes the blocks of one file that have not been read.
 ///
 /// # Errors
 /// It is damaged or cannot be read, or the store fails. The blocks before that are in the store.
-pub(in crate::commands) fn take(car: &mut Opened, store: &Store, io: &Io) -> Result<(), Failure> {
-    let (mut batch, mut bytes, mut done): (Vec<Block>, usize, u64) = (Vec::new(), 0, 0);
+pub(in crate::commands) fn take(car: &mut Opened, store: &Store, io: &Io) -> Result<Taken, Failure> {
+    let (mut batch, mut bytes): (Vec<Block>, usize) = (Vec::new(), 0);
+    let mut taken = Taken::default();
     loop {
         let block = car.reader.block();
         let block = block.map_err(|error| car.failed(error));
@@ -82,10 +103,11 @@ pub(in crate::commands) fn take(car: &mut Opened, store: &Store, io: &Io) -> Res
         if is_end || bytes >= BATCH_BYTES {
             io.check()?;
             store.put(&batch)?;
-            done += bytes as u64;
+            taken.blocks += batch.len() as u64;
+            taken.bytes += bytes as u64;
             io.progress().show(|| Step {
-                text: output::bytes(done),
-                done,
+                text: output::bytes(taken.bytes),
+                done: taken.bytes,
                 total: car.total,
             });
             batch.clear();
@@ -93,7 +115,7 @@ pub(in crate::commands) fn take(car: &mut Opened, store: &Store, io: &Io) -> Res
         }
         match failure {
             Some(failure) => return Err(failure),
-            None if is_end => return Ok(()),
+            None if is_end => return Ok(taken),
             None => {}
         }
     }

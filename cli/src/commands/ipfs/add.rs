@@ -12,14 +12,15 @@ use odf_node::block::Cid;
 use odf_node::store::{Blocks as _, Store};
 use odf_node::unixfs::directory;
 use odf_node::unixfs::{Entry, KUBO_CIDV1, Profile, UNIXFS_V0_2015, UNIXFS_V1_2025};
+use serde::Serialize;
 
+use super::call::Call;
 use super::escape;
 use super::ignore::Ignore;
 use super::pin::PIN_OWNER;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
-use crate::session::Session;
 
 /// The longest chunk that Kubo takes: a block less the space for a wrapping.
 const MAX_CHUNK_BYTES: usize = (2 << 20) - 256;
@@ -143,7 +144,7 @@ impl AddArgs {
     }
 }
 
-pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
+pub(super) fn run(args: &AddArgs, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
     let ignore = args.ignore_rules(io)?;
     let dash = PathBuf::from("-");
     let paths = if args.paths.is_empty() {
@@ -156,14 +157,14 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
         .iter()
         .map(|path| Input::find(path, args, io))
         .collect::<Result<Vec<_>, _>>()?;
-    let store = session.workspace()?.store();
+    let store = call.session.workspace()?.store();
     let hold = store.hold();
 
     let profile = args.import_profile();
     let shows = args.progress.unwrap_or(true) && !args.quiet && !args.quieter && !args.silent;
     let total = inputs.iter().map(|input| input.bytes).sum::<Option<u64>>();
     let (done, cancel, progress) = (AtomicU64::new(0), io.cancel().clone(), io.progress().clone());
-    let added: Mutex<Vec<(Cid, String)>> = Mutex::default();
+    let added: Mutex<Vec<(Entry, String)>> = Mutex::default();
     let watch = |at: Progress<'_>| match at {
         Progress::Bytes(count) => {
             let done = done.fetch_add(count, Ordering::Relaxed) + count;
@@ -177,7 +178,7 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
         }
         Progress::Added { path, entry } => {
             let mut added = added.lock().unwrap_or_else(PoisonError::into_inner);
-            added.push((entry.cid, path.display().to_string()));
+            added.push((entry, path.display().to_string()));
         }
         _ => {}
     };
@@ -197,10 +198,10 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
         let name = input.name.unwrap_or_else(|| entry.cid.to_string());
         let mut listed = std::mem::take(&mut *added.lock().unwrap_or_else(PoisonError::into_inner));
         if listed.is_empty() {
-            listed.push((entry.cid, name.clone()));
+            listed.push((entry, name.clone()));
         }
-        for (cid, name) in listed {
-            args.tell(cid, &name, io)?;
+        for (entry, name) in listed {
+            args.tell(&entry, &name, call, io)?;
         }
         last = Some(entry.cid);
         roots.push((name, entry));
@@ -210,12 +211,12 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
         if !args.only_hash {
             store.put(&built.blocks)?;
         }
-        args.tell(built.entry.cid, "", io)?;
+        args.tell(&built.entry, "", call, io)?;
         last = Some(built.entry.cid);
         roots = vec![(String::new(), built.entry)];
     }
-    if let Some(cid) = last.filter(|_| args.quieter && !args.silent) {
-        io.line(cid)?;
+    if let Some(cid) = last.filter(|_| args.quieter && !args.silent && !call.is_json()) {
+        io.line(call.cid(&cid))?;
     }
     if !args.only_hash {
         let roots: Vec<Cid> = roots.into_iter().map(|(_, entry)| entry.cid).collect();
@@ -223,20 +224,34 @@ pub(super) fn run(args: &AddArgs, session: &Session, io: &mut Io) -> Result<(), 
             store.pin_all(PIN_OWNER, &roots)?;
         }
         store.flush()?;
-        session.added(&roots);
+        call.session.added(&roots);
     }
     drop(hold);
     Ok(())
 }
 
+/// What was added, as programs are told of it.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Added<'a> {
+    name: &'a str,
+    hash: String,
+    size: String,
+}
+
 impl AddArgs {
-    fn tell(&self, cid: Cid, name: &str, io: &mut Io) -> Result<(), Failure> {
+    fn tell(&self, entry: &Entry, name: &str, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
+        let hash = call.cid(&entry.cid);
+        if call.is_json() {
+            let size = entry.tsize.to_string();
+            return call.answer(&Added { name, hash, size }, "", io);
+        }
         if self.silent || self.quieter {
             Ok(())
         } else if self.quiet {
-            io.line(cid)
+            io.line(hash)
         } else {
-            io.line(format_args!("added {cid} {}", escape::name(name)))
+            io.line(format_args!("added {hash} {}", escape::name(name)))
         }
     }
 }

@@ -4,12 +4,12 @@ use clap::Args;
 use odf_node::unixfs::export::FileCursor;
 use odf_node::unixfs::node::{Stat, stat};
 
+use super::call::Call;
 use super::path::IpfsPath;
-use super::source::{Source, whole_block};
+use super::source::whole_block;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
-use crate::session::Session;
 
 /// Write the content of files to standard output
 #[derive(Args, Debug)]
@@ -25,8 +25,8 @@ pub(crate) struct CatArgs {
     length: Option<u64>,
 }
 
-pub(super) fn run(args: &CatArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let mut source = Source::new(session)?;
+pub(super) fn run(args: &CatArgs, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
+    let mut source = call.source()?;
     let mut skip = args.offset;
     let mut left = args.length.unwrap_or(u64::MAX);
     for path in &args.paths {

@@ -11,12 +11,12 @@ use odf_node::unixfs::directory::{Listing, is_plain_name};
 use odf_node::unixfs::export::FileCursor;
 use odf_node::unixfs::node::{Stat, stat};
 
+use super::call::Call;
 use super::path::IpfsPath;
 use super::source::{Source, whole_block};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
-use crate::session::Session;
 
 /// Save files and directories
 #[derive(Args, Debug)]
@@ -32,8 +32,8 @@ pub(crate) struct GetArgs {
     progress: bool,
 }
 
-pub(super) fn run(args: &GetArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let mut source = Source::new(session)?;
+pub(super) fn run(args: &GetArgs, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
+    let mut source = call.source()?;
     let resolved = source.resolve(&args.path, io)?;
     let cid = whole_block(&resolved, &args.path)?;
     let root = source.block(&cid, io)?;

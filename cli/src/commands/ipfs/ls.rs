@@ -1,19 +1,18 @@
 //! `odfs ipfs ls`
 
-use std::io::Write as _;
-
 use clap::{ArgAction, Args};
 use odf_node::block::{Block, DAG_PB};
 use odf_node::dag::PbNode;
 use odf_node::unixfs::directory::{Link, Listing};
 use odf_node::unixfs::node::{NodeError, Stat, stat};
+use serde::Serialize;
 
+use super::call::{Call, columns};
 use super::escape;
 use super::path::IpfsPath;
 use super::source::{Source, whole_block};
 use crate::failure::Failure;
 use crate::io::Io;
-use crate::session::Session;
 
 /// List the entries of directories
 #[derive(Args, Debug)]
@@ -30,25 +29,73 @@ pub(crate) struct LsArgs {
     /// Print sizes of files
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", action = ArgAction::Set)]
     size: bool,
+    /// Taken for Kubo's sake: entries are printed in the order of names
+    #[arg(short, long)]
+    stream: bool,
 }
 
 /// One line of a listing.
 struct Row {
-    cid: String,
-    /// Nothing for a directory.
-    size: Option<u64>,
-    name: String,
+    link: LinkTo,
+    is_directory: bool,
 }
 
-pub(super) fn run(args: &LsArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let mut source = Source::new(session)?;
+/// What programs are told of an entry.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct LinkTo {
+    name: String,
+    hash: String,
+    size: u64,
+    r#type: u8,
+    target: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Objects {
+    objects: Vec<Object>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Object {
+    hash: String,
+    links: Vec<LinkTo>,
+}
+
+/// The numbers that UnixFS has for kinds of entries.
+const DIRECTORY: u8 = 1;
+const FILE: u8 = 2;
+const SYMLINK: u8 = 4;
+
+pub(super) fn run(args: &LsArgs, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
+    let mut source = call.source()?;
+    let mut objects = Vec::new();
     for (index, path) in args.paths.iter().enumerate() {
         let resolved = source.resolve(path, io)?;
         let root = source.block(&whole_block(&resolved, path)?, io)?;
         let links = links(&mut source, &root, io)?;
         let mut rows = Vec::with_capacity(links.len());
         for link in links {
-            rows.push(row(&mut source, link, args, io)?);
+            rows.push(row(&mut source, link, args, call, io)?);
+        }
+        if call.is_json() {
+            let object = |links| Object {
+                hash: path.typed.clone(),
+                links,
+            };
+            let links = rows.into_iter().map(|row| row.link);
+            match args.stream {
+                true => {
+                    for link in links {
+                        let objects = vec![object(vec![link])];
+                        call.answer(&Objects { objects }, "", io)?;
+                    }
+                }
+                false => objects.push(object(links.collect())),
+            }
+            continue;
         }
         if args.paths.len() > 1 {
             if index > 0 {
@@ -56,10 +103,12 @@ pub(super) fn run(args: &LsArgs, session: &Session, io: &mut Io) -> Result<(), F
             }
             io.line(format_args!("{}:", path.typed))?;
         }
-        let text = columns(&rows, args);
-        io.out().write_all(text.as_bytes())?;
+        io.text(&text(&rows, args))?;
     }
-    Ok(())
+    match call.is_json() && !args.stream {
+        true => call.answer(&Objects { objects }, "", io),
+        false => Ok(()),
+    }
 }
 
 /// The entries of a directory by name, or the parts of a file in order.
@@ -88,42 +137,46 @@ fn links(source: &mut Source<'_>, root: &Block, io: &Io) -> Result<Vec<Link>, Fa
     Ok(links)
 }
 
-fn row(source: &mut Source<'_>, link: Link, args: &LsArgs, io: &Io) -> Result<Row, Failure> {
-    let (size, slash) = if link.cid.codec() != DAG_PB || !args.resolve_type {
-        (Some(link.tsize), "")
+fn row(source: &mut Source<'_>, link: Link, args: &LsArgs, call: &Call<'_>, io: &Io) -> Result<Row, Failure> {
+    let (size, kind, target) = if link.cid.codec() != DAG_PB || !args.resolve_type {
+        (link.tsize, FILE, String::new())
     } else {
         match stat(&source.block(&link.cid, io)?)? {
-            Stat::Directory => (None, "/"),
-            Stat::File(size) => (Some(size), ""),
-            Stat::Symlink(_) => (Some(0), ""),
+            Stat::Directory => (0, DIRECTORY, String::new()),
+            Stat::File(size) => (size, FILE, String::new()),
+            Stat::Symlink(target) => (0, SYMLINK, String::from_utf8_lossy(&target).into_owned()),
         }
     };
     Ok(Row {
-        cid: link.cid.to_string(),
-        size,
-        name: format!("{}{slash}", escape::name(&link.name)),
+        link: LinkTo {
+            name: link.name,
+            hash: call.cid(&link.cid),
+            size,
+            r#type: kind,
+            target,
+        },
+        is_directory: kind == DIRECTORY,
     })
 }
 
-/// Columns as Go's tabwriter aligns them: each as wide as its longest cell and one space.
-fn columns(rows: &[Row], args: &LsArgs) -> String {
-    let mut cells: Vec<[String; 3]> = Vec::with_capacity(rows.len() + 1);
+fn text(rows: &[Row], args: &LsArgs) -> String {
+    let mut cells = Vec::with_capacity(rows.len() + 1);
     if args.headers {
-        cells.push(["Hash".to_owned(), "Size".to_owned(), "Name".to_owned()]);
+        cells.push(["Hash", "Size", "Name"].map(str::to_owned).to_vec());
     }
-    for row in rows {
-        let size = row.size.map_or_else(|| "-".to_owned(), |size| size.to_string());
-        cells.push([row.cid.clone(), size, row.name.clone()]);
-    }
-    let width = |column: fn(&[String; 3]) -> &String| cells.iter().map(|row| column(row).len()).max().unwrap_or(0) + 1;
-    let (first, second) = (width(|[cid, _, _]| cid), width(|[_, size, _]| size));
-    let mut text = Vec::new();
-    for [cid, size, name] in &cells {
-        let _ = if args.size {
-            writeln!(text, "{cid:first$}{size:second$}{name}")
-        } else {
-            writeln!(text, "{cid:first$}{name}")
+    for Row { link, is_directory } in rows {
+        let (size, slash) = match is_directory {
+            true => ("-".to_owned(), "/"),
+            false => (link.size.to_string(), ""),
         };
+        cells.push(vec![
+            link.hash.clone(),
+            size,
+            format!("{}{slash}", escape::name(&link.name)),
+        ]);
     }
-    String::from_utf8_lossy(&text).into_owned()
+    if !args.size {
+        cells.iter_mut().for_each(|row| drop(row.remove(1)));
+    }
+    columns(&cells, false)
 }

@@ -1,5 +1,6 @@
 //! Paths as people type them: `/ipfs/CID/a/b`, `/ipns/NAME/a`, `CID/a`, `ipfs://CID/a`.
 
+use std::fmt;
 use std::str::FromStr;
 
 use odf_node::block::{Cid, cid_from_text};
@@ -34,6 +35,19 @@ impl IpfsPath {
                 Root::Cid(cid) => cid.to_string(),
                 Root::Name(name) => name.to_string(),
             },
+        }
+    }
+}
+
+impl fmt::Display for IpfsPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.root {
+            Root::Cid(cid) => write!(f, "/ipfs/{cid}")?,
+            Root::Name(name) => write!(f, "/ipns/{name}")?,
+        }
+        match self.rest.trim_matches('/') {
+            "" => Ok(()),
+            rest => write!(f, "/{rest}"),
         }
     }
 }

@@ -1,17 +1,21 @@
 //! `odfs ipfs pin`
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
+use odf_node::block::{Cid, RAW};
+use odf_node::dag::DepthFirst;
 use odf_node::fetch::Fetcher;
-use odf_node::store::Pin;
+use odf_node::store::{Blocks as _, Store};
+use serde::Serialize;
 
+use super::call::Call;
 use super::path::IpfsPath;
-use super::source::{Source, whole_block};
+use super::source::whole_block;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
-use crate::session::Session;
 
 /// Who pins what these commands keep.
 pub(in crate::commands) const PIN_OWNER: &str = "ipfs";
@@ -24,71 +28,293 @@ pub(crate) enum PinCommand {
         /// Paths to the content: /ipfs/CID/…, /ipns/NAME/… or CID/…
         #[arg(required = true, value_name = "IPFS_PATH")]
         paths: Vec<IpfsPath>,
+        /// What is below the content, too: it always is
+        #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", action = clap::ArgAction::Set, hide = true)]
+        recursive: bool,
+        /// Show progress on a terminal
+        #[arg(long)]
+        progress: bool,
     },
     /// List what is kept, that of datasets included
-    Ls,
+    Ls {
+        /// Only these
+        #[arg(value_name = "IPFS_PATH")]
+        paths: Vec<IpfsPath>,
+        /// Which: recursive are those that were pinned, indirect what is below them
+        #[arg(short, long = "type", value_enum, default_value_t = PinType::All, value_name = "TYPE")]
+        kind: PinType,
+        /// Print CIDs only
+        #[arg(short, long)]
+        quiet: bool,
+        /// Print each as soon as it is met
+        #[arg(short, long)]
+        stream: bool,
+        /// Taken for Kubo's sake: pins have no names here
+        #[arg(short, long, hide = true)]
+        names: bool,
+    },
     /// Stop keeping content
     Rm {
         /// Paths to the content
         #[arg(required = true, value_name = "IPFS_PATH")]
         paths: Vec<IpfsPath>,
+        /// What is below the content, too: it always is
+        #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", action = clap::ArgAction::Set, hide = true)]
+        recursive: bool,
+    },
+    /// Keep other content in place of some
+    Update {
+        /// What is kept now
+        #[arg(value_name = "FROM")]
+        from: IpfsPath,
+        /// What is to be kept
+        #[arg(value_name = "TO")]
+        to: IpfsPath,
+        /// Stop keeping the old one
+        #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", action = clap::ArgAction::Set)]
+        unpin: bool,
     },
 }
 
-pub(super) fn run(command: &PinCommand, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let store = session.workspace()?.store();
+/// The kinds of pins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PinType {
+    /// Roots, and what is below them
+    All,
+    /// Single blocks: there are none here
+    Direct,
+    /// What is below roots
+    Indirect,
+    /// Roots
+    Recursive,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Pins {
+    pins: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    keys: BTreeMap<String, Kept>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Kept {
+    r#type: &'static str,
+    name: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Streamed {
+    cid: String,
+    r#type: &'static str,
+}
+
+const RECURSIVE: &str = "recursive";
+const INDIRECT: &str = "indirect";
+
+pub(super) fn run(command: &PinCommand, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
     match command {
-        PinCommand::Add { paths } => {
-            for path in paths {
-                let hold = store.hold();
-                let mut source = Source::new(session)?;
-                let cid = whole_block(&source.resolve(path, io)?, path)?;
-                let fetcher = Fetcher::new(store.clone(), Some(session.node()?.exchange().session()));
-                let (watched, progress) = (fetcher.clone(), io.progress().clone());
-                session.wait(io, async {
-                    let work = fetcher.dag(cid);
-                    tokio::pin!(work);
-                    let mut tick = tokio::time::interval(Duration::from_millis(200));
-                    loop {
-                        tokio::select! {
-                            done = &mut work => return done.map_err(Failure::from),
-                            _ = tick.tick() => progress.show(|| {
-                                let done = watched.fetched();
-                                let text = format!("{} blocks, {}", output::count(done.blocks), output::bytes(done.bytes));
-                                Step { text, ..Step::default() }
-                            }),
-                        }
-                    }
-                })?;
-                store.pin(PIN_OWNER, &cid)?;
-                store.flush()?;
-                drop(hold);
-                session.added(&[cid]);
-                io.line(format_args!("pinned {cid} recursively"))?;
+        PinCommand::Add { paths, recursive, .. } => {
+            if !recursive {
+                return Err(Failure::usage(
+                    "single blocks cannot be pinned, only with what is below them",
+                ));
             }
-            Ok(())
-        }
-        PinCommand::Ls => {
-            let mut pins: Vec<Pin> = store.pins(None)?;
-            pins.sort_by_key(|pin| pin.cid.to_string());
-            pins.dedup_by_key(|pin| pin.cid);
-            pins.into_iter()
-                .try_for_each(|pin| io.line(format_args!("{} recursive", pin.cid)))
-        }
-        PinCommand::Rm { paths } => {
+            let mut pins = Vec::new();
             for path in paths {
-                let mut source = Source::new(session)?;
-                let cid = whole_block(&source.resolve(path, io)?, path)?;
-                if !store.unpin(PIN_OWNER, &cid)? {
-                    return Err(
-                        Failure::new(Kind::NotFound, format!("{cid} is not pinned or pinned indirectly"))
-                            .next("`odfs delete DATASET` gives up what a dataset keeps"),
-                    );
+                let cid = call.cid(&add(path, call, io)?);
+                if !call.is_json() {
+                    io.line(format_args!("pinned {cid} recursively"))?;
                 }
-                io.line(format_args!("unpinned {cid}"))?;
+                pins.push(cid);
+            }
+            in_json(pins, call, io)
+        }
+        PinCommand::Ls {
+            paths,
+            kind,
+            quiet,
+            stream,
+            ..
+        } => list(paths, *kind, *quiet, *stream, call, io),
+        PinCommand::Rm { paths, .. } => {
+            let store = call.session.workspace()?.store();
+            let mut pins = Vec::new();
+            for path in paths {
+                let cid = whole_block(&call.source()?.resolve(path, io)?, path)?;
+                unpin(store, &cid)?;
+                let cid = call.cid(&cid);
+                if !call.is_json() {
+                    io.line(format_args!("unpinned {cid}"))?;
+                }
+                pins.push(cid);
             }
             store.flush()?;
-            Ok(())
+            in_json(pins, call, io)
         }
+        PinCommand::Update {
+            from,
+            to,
+            unpin: gives_up,
+        } => {
+            let store = call.session.workspace()?.store();
+            let old = whole_block(&call.source()?.resolve(from, io)?, from)?;
+            if !is_own(store, &old)? {
+                return Err(Failure::new(
+                    Kind::NotFound,
+                    "'from' cid was not recursively pinned already",
+                ));
+            }
+            let new = add(to, call, io)?;
+            if *gives_up && old != new {
+                unpin(store, &old)?;
+                store.flush()?;
+            }
+            let [old, new] = [old, new].map(|cid| format!("/ipfs/{}", call.cid(&cid)));
+            match call.is_json() {
+                true => in_json(vec![old, new], call, io),
+                false => io.line(format_args!("updated {old} to {new}")),
+            }
+        }
+    }
+}
+
+fn in_json(pins: Vec<String>, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
+    match call.is_json() {
+        true => call.answer(&Pins { pins }, "", io),
+        false => Ok(()),
+    }
+}
+
+/// Fetches all below the path and pins it.
+fn add(path: &IpfsPath, call: &Call<'_>, io: &mut Io) -> Result<Cid, Failure> {
+    let store = call.session.workspace()?.store();
+    let hold = store.hold();
+    let mut source = call.source()?;
+    let cid = whole_block(&source.resolve(path, io)?, path)?;
+    if call.is_offline() {
+        source.below(&cid, io)?;
+    } else {
+        fetch(cid, store, call, io)?;
+    }
+    store.pin(PIN_OWNER, &cid)?;
+    store.flush()?;
+    drop(hold);
+    call.session.added(&[cid]);
+    Ok(cid)
+}
+
+fn fetch(cid: Cid, store: &Store, call: &Call<'_>, io: &Io) -> Result<(), Failure> {
+    let fetcher = Fetcher::new(store.clone(), Some(call.node()?.exchange().session()));
+    let (watched, progress) = (fetcher.clone(), io.progress().clone());
+    call.wait(io, async {
+        let work = fetcher.dag(cid);
+        tokio::pin!(work);
+        let mut tick = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            tokio::select! {
+                done = &mut work => return done.map_err(Failure::from),
+                _ = tick.tick() => progress.show(|| {
+                    let done = watched.fetched();
+                    let text = format!("{} blocks, {}", output::count(done.blocks), output::bytes(done.bytes));
+                    Step { text, ..Step::default() }
+                }),
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn is_own(store: &Store, cid: &Cid) -> Result<bool, Failure> {
+    Ok(store.pins(Some(PIN_OWNER))?.iter().any(|pin| pin.cid == *cid))
+}
+
+fn unpin(store: &Store, cid: &Cid) -> Result<(), Failure> {
+    if store.unpin(PIN_OWNER, cid)? {
+        return Ok(());
+    }
+    let failure = Failure::new(Kind::NotFound, "not pinned or pinned indirectly");
+    let of_others = store.pins(None)?.iter().any(|pin| pin.cid == *cid);
+    Err(match of_others {
+        true => failure.next("a dataset keeps it: `odfs delete DATASET` gives up what a dataset keeps"),
+        false => failure,
+    })
+}
+
+/// Whoever pinned it: everything that stays.
+fn list(
+    paths: &[IpfsPath],
+    kind: PinType,
+    quiet: bool,
+    stream: bool,
+    call: &Call<'_>,
+    io: &mut Io,
+) -> Result<(), Failure> {
+    let store = call.session.workspace()?.store();
+    let mut roots: Vec<Cid> = store.pins(None)?.into_iter().map(|pin| pin.cid).collect();
+    roots.sort_by_key(Cid::to_string);
+    roots.dedup();
+    let mut wanted = HashSet::new();
+    for path in paths {
+        wanted.insert(whole_block(&call.source()?.resolve(path, io)?, path)?);
+    }
+    let mut keys = BTreeMap::new();
+    let mut met = HashSet::new();
+    let mut meet = |cid: Cid, kind: &'static str, io: &mut Io| -> Result<(), Failure> {
+        met.insert(cid);
+        if !wanted.is_empty() && !wanted.contains(&cid) {
+            return Ok(());
+        }
+        let cid = call.cid(&cid);
+        match (call.is_json(), stream) {
+            (true, false) => {
+                keys.insert(cid, Kept { r#type: kind, name: "" });
+                Ok(())
+            }
+            (true, true) => call.answer(&Streamed { cid, r#type: kind }, "", io),
+            (false, _) if quiet => io.line(cid),
+            (false, _) => io.line(format_args!("{cid} {kind}")),
+        }
+    };
+    if matches!(kind, PinType::All | PinType::Recursive) {
+        for root in &roots {
+            meet(*root, RECURSIVE, io)?;
+        }
+    }
+    if matches!(kind, PinType::All | PinType::Indirect) {
+        let mut seen: HashSet<Cid> = roots.iter().copied().collect();
+        for root in &roots {
+            let mut order = DepthFirst::new(*root);
+            while let Some(cid) = order.next_block() {
+                if cid != *root && !seen.insert(cid) {
+                    continue;
+                }
+                if cid != *root {
+                    meet(cid, INDIRECT, io)?;
+                }
+                // What is not here is kept when it comes; raw blocks have nothing below them.
+                if cid.codec() != RAW
+                    && let Some(block) = store.get(&cid)?
+                {
+                    order.enter(&block)?;
+                }
+            }
+        }
+    }
+    if let Some(missing) = wanted.iter().find(|cid| !met.contains(*cid)) {
+        return Err(Failure::new(
+            Kind::NotFound,
+            format!("path '/ipfs/{}' is not pinned", call.cid(missing)),
+        ));
+    }
+    match call.is_json() && !stream {
+        true => call.answer(&Listed { keys }, "", io),
+        false => Ok(()),
     }
 }

@@ -1,59 +1,197 @@
 //! `odfs ipfs repo`
 
 use clap::Subcommand;
+use odf_node::store::Blocks as _;
+use serde::Serialize;
 
-use crate::failure::Failure;
-use crate::io::Io;
+use super::call::{Call, go_bytes};
+use super::version::REPO;
+use crate::failure::{Failure, Kind};
+use crate::io::{Io, Step};
 use crate::output;
-use crate::session::Session;
 
 /// Work with the block store
 #[derive(Subcommand, Debug)]
 pub(crate) enum RepoCommand {
     /// Remove blocks that nothing pinned needs, and data files that no history needs, and give their space back
-    Gc,
+    Gc {
+        /// Print nothing
+        #[arg(long, visible_alias = "silent", short)]
+        quiet: bool,
+        /// Taken for Kubo's sake; what could not be read is always told
+        #[arg(long, hide = true)]
+        stream_errors: bool,
+    },
     /// Print figures of the store
-    Stat,
+    Stat {
+        /// The size only
+        #[arg(short, long)]
+        size_only: bool,
+        /// Sizes in units of 1000
+        #[arg(short = 'H', long)]
+        human: bool,
+    },
+    /// Read every block, and check that it is what its CID says
+    Verify,
+    /// Print the form of the repository that Kubo has at this release
+    Version {
+        /// The number only
+        #[arg(short, long)]
+        quiet: bool,
+    },
 }
 
-pub(super) fn run(command: &RepoCommand, session: &Session, io: &mut Io) -> Result<(), Failure> {
-    let workspace = session.workspace()?;
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Stat {
+    repo_size: u64,
+    storage_max: u64,
+    num_objects: u64,
+    repo_path: String,
+    version: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SizeStat {
+    repo_size: u64,
+    storage_max: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Version {
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Verified {
+    msg: String,
+    progress: u64,
+}
+
+pub(super) fn run(command: &RepoCommand, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
     match command {
-        RepoCommand::Gc => {
-            let report = workspace.collect_garbage()?;
-            if report.removed_files > 0 {
-                let files = output::count(report.removed_files);
-                io.say(format_args!("removed {files} data file(s) that no history needs"));
-            }
-            for missing in &report.missing {
-                io.say(format_args!(
-                    "block {}, which {} needs: {}{}; fetch it again (`odfs pull`, `odfs ipfs pin add`) or give up the pin",
-                    missing.cid,
-                    missing.owner,
-                    missing.reason,
-                    if missing.was_here { ", and what it may have linked to is kept" } else { "" }
-                ));
-            }
-            io.line(format_args!(
-                "removed {} block(s), {}; {} freed on disk; {} block(s) are kept by {} pin(s)",
-                output::count(report.removed_blocks),
-                output::bytes(report.removed_bytes),
-                output::bytes(report.freed_bytes),
-                output::count(report.kept_blocks),
-                output::count(report.pins)
-            ))
-        }
-        RepoCommand::Stat => {
-            let stats = workspace.store().stats()?;
-            let size = stats.pack_bytes + stats.file_bytes + stats.index_bytes;
-            let path = session.root().display().to_string();
-            let rows = [
-                ("NumObjects:", stats.blocks.to_string()),
-                ("RepoSize:", size.to_string()),
-                ("RepoPath:", path),
-            ];
-            rows.iter()
-                .try_for_each(|(name, value)| io.line(format_args!("{name:<11} {value}")))
+        RepoCommand::Gc { quiet, .. } => collect(*quiet, call, io),
+        RepoCommand::Stat { size_only, human } => stat(*size_only, *human, call, io),
+        RepoCommand::Verify => verify(call, io),
+        RepoCommand::Version { quiet } => {
+            let text = match quiet {
+                true => format!("fs-repo@{REPO}"),
+                false => format!("ipfs repo version fs-repo@{REPO}"),
+            };
+            call.answer(&Version { version: REPO }, text, io)
         }
     }
+}
+
+fn collect(quiet: bool, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
+    let report = call.session.workspace()?.collect_garbage()?;
+    if report.removed_files > 0 {
+        let files = output::count(report.removed_files);
+        io.say(format_args!("removed {files} data file(s) that no history needs"));
+    }
+    for missing in &report.missing {
+        io.say(format_args!(
+            "block {}, which {} needs: {}{}; fetch it again (`odfs pull`, `odfs ipfs pin add`) or give up the pin",
+            missing.cid,
+            missing.owner,
+            missing.reason,
+            if missing.was_here {
+                ", and what it may have linked to is kept"
+            } else {
+                ""
+            }
+        ));
+    }
+    if quiet || call.is_json() {
+        return Ok(());
+    }
+    io.line(format_args!(
+        "removed {} block(s), {}; {} freed on disk; {} block(s) are kept by {} pin(s)",
+        output::count(report.removed_blocks),
+        output::bytes(report.removed_bytes),
+        output::bytes(report.freed_bytes),
+        output::count(report.kept_blocks),
+        output::count(report.pins)
+    ))
+}
+
+/// There is no limit but the disk, which therefore is the most that the store may have.
+fn stat(size_only: bool, human: bool, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
+    let store = call.session.workspace()?.store();
+    let stats = store.stats()?;
+    let size = stats.pack_bytes + stats.file_bytes + stats.index_bytes;
+    let free = store.disk().free_bytes(call.session.root()).unwrap_or_default();
+    let stat = Stat {
+        repo_size: size,
+        storage_max: size + free,
+        num_objects: stats.blocks,
+        repo_path: call.session.root().display().to_string(),
+        version: format!("fs-repo@{REPO}"),
+    };
+    if size_only && call.is_json() {
+        let sizes = SizeStat {
+            repo_size: stat.repo_size,
+            storage_max: stat.storage_max,
+        };
+        return call.answer(&sizes, "", io);
+    }
+    let bytes = |count: u64| match human {
+        true => go_bytes(count),
+        false => count.to_string(),
+    };
+    let sizes = [
+        ("RepoSize:", bytes(stat.repo_size)),
+        ("StorageMax:", bytes(stat.storage_max)),
+    ];
+    let rows = [
+        ("NumObjects:", stat.num_objects.to_string()),
+        sizes[0].clone(),
+        sizes[1].clone(),
+        ("RepoPath:", stat.repo_path.clone()),
+        ("Version:", stat.version.clone()),
+    ];
+    let rows: &[(&str, String)] = if size_only { &sizes } else { &rows };
+    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<11} {value}")).collect();
+    call.answer(&stat, lines.join("\n"), io)
+}
+
+fn verify(call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
+    let store = call.session.workspace()?.store();
+    let total = store.stats()?.blocks;
+    let (mut done, mut bad) = (0, Vec::new());
+    let mut failed = Ok(());
+    store.each_block(&mut |cid| {
+        match store.get(cid) {
+            Ok(Some(_)) => {}
+            Ok(None) => bad.push(*cid),
+            Err(error) => failed = Err(Failure::from(error)),
+        }
+        done += 1;
+        io.progress().show(|| Step {
+            text: format!("{} blocks", output::count(done)),
+            done,
+            total: Some(total),
+        });
+        failed = std::mem::replace(&mut failed, Ok(())).and_then(|()| io.check());
+        failed.is_ok()
+    })?;
+    failed?;
+    io.progress().clear();
+    for cid in &bad {
+        let msg = format!("block {} was corrupt", call.cid(cid));
+        let told = msg.clone();
+        call.answer(&Verified { msg, progress: 0 }, told, io)?;
+    }
+    if bad.is_empty() {
+        let msg = "verify complete, all blocks validated.".to_owned();
+        let told = msg.clone();
+        return call.answer(&Verified { msg, progress: done }, told, io);
+    }
+    Err(
+        Failure::new(Kind::Integrity, "verify complete, some blocks were corrupt")
+            .next("they are not served any more: `odfs repair` mends those of datasets, others can be fetched again"),
+    )
 }

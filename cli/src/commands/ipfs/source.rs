@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use odf_node::block::{Block, Cid};
+use odf_node::dag::DepthFirst;
 use odf_node::fetch::{FetchError, Fetcher};
 use odf_node::ipns::Freshness;
 use odf_node::store::{Blocks as _, Store};
 use odf_node::unixfs::export::{self, FileCursor};
 use odf_node::unixfs::resolve::{Resolved, Resolver, Step};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use super::call::wait_until;
 use super::path::{IpfsPath, Root};
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -25,6 +28,10 @@ const MAX_NAME_DEPTH: usize = 32;
 pub(in crate::commands) struct Source<'a> {
     session: &'a Session,
     store: &'a Store,
+    /// Whether only what is here is given.
+    offline: bool,
+    /// When it is no longer waited for peers.
+    deadline: Option<Instant>,
     /// Made when the first block is missing here, so that reading what is here starts no peer.
     peers: Option<Peers>,
 }
@@ -51,8 +58,15 @@ impl<'a> Source<'a> {
         Ok(Self {
             session,
             store: session.workspace()?.store(),
+            offline: false,
+            deadline: None,
             peers: None,
         })
+    }
+
+    /// Asks nobody from now on if `offline`, and waits for peers until `deadline` only.
+    pub(super) fn bound(&mut self, offline: bool, deadline: Option<Instant>) {
+        (self.offline, self.deadline) = (offline, deadline);
     }
 
     /// How many bytes are free on the disk of a directory, for as much as the system tells.
@@ -68,8 +82,14 @@ impl<'a> Source<'a> {
         if let Some(block) = self.store.get(cid)? {
             return Ok(block);
         }
+        if self.offline {
+            return Err(Failure::new(
+                Kind::NotFound,
+                format!("block was not found locally (offline): ipld: could not find {cid}"),
+            ));
+        }
         let task = self.fetch(cid)?;
-        self.session.wait(io, async {
+        wait_until(self.deadline, self.session, io, async {
             match task.await {
                 Ok(fetched) => fetched.map_err(Failure::from),
                 Err(_) => Err(Failure::new(Kind::Bug, format!("the fetch of {cid} was lost"))),
@@ -134,7 +154,13 @@ impl<'a> Source<'a> {
                 Root::Name(name) => name,
             };
             let node = self.session.node()?;
-            let found = self.session.wait(io, node.names().resolve(&name, Freshness::Network))?;
+            let freshness = if self.offline {
+                Freshness::Cached
+            } else {
+                Freshness::Network
+            };
+            let asked = node.names().resolve(&name, freshness);
+            let found = wait_until(self.deadline, self.session, io, asked)?;
             let next: IpfsPath = found.value.parse().map_err(|reason: String| {
                 Failure::new(Kind::BadRecord, format!("{name} leads to {:?}: {reason}", found.value))
             })?;
@@ -149,6 +175,23 @@ impl<'a> Source<'a> {
             Kind::BadRecord,
             format!("{} leads through more than {MAX_NAME_DEPTH} names", path.typed),
         ))
+    }
+
+    /// All blocks below a block, in the order of a CAR; the block itself is not among them.
+    ///
+    /// # Errors
+    /// One cannot be had, or its links cannot be read.
+    pub(super) fn below(&mut self, root: &Cid, io: &Io) -> Result<Vec<Cid>, Failure> {
+        let mut order = DepthFirst::new(*root);
+        let mut below = Vec::new();
+        while let Some(cid) = order.next_block() {
+            order.enter(&self.block(&cid, io)?)?;
+            self.read_ahead(order.upcoming())?;
+            if cid != *root {
+                below.push(cid);
+            }
+        }
+        Ok(below)
     }
 
     /// Reads a file, or a range of it, in order. `take` gets each piece and the length of the whole file.
