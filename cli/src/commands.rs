@@ -30,6 +30,7 @@ mod doctor;
 mod effect;
 mod export;
 mod follow;
+mod gc;
 mod import;
 mod ingest;
 mod init;
@@ -43,6 +44,7 @@ mod new;
 mod newest;
 pub(crate) mod node;
 mod owner;
+mod pin;
 mod place;
 mod publish;
 mod pull;
@@ -108,6 +110,9 @@ pub(crate) enum Command {
     Repo(repo::RepoCommand),
     #[command(subcommand)]
     Key(key::KeyCommand),
+    #[command(subcommand)]
+    Pin(pin::PinCommand),
+    Gc(gc::GcArgs),
     Node(node::NodeArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
@@ -204,6 +209,8 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Reset(args) => reset::run(&args, session, io)?,
         Command::Repo(command) => repo::run(&command, session, io)?,
         Command::Key(command) => key::run(&command, session, io)?,
+        Command::Pin(command) => pin::run(&command, session, io)?,
+        Command::Gc(args) => gc::run(&args, session, io)?,
         Command::Node(args) => return node::run(&args, session, io),
         Command::Car(command) => car::run(&command, session, io)?,
         Command::Ipfs(args) => return ipfs::run(&args, session, io),

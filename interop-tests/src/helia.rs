@@ -1,4 +1,4 @@
-//! Helia: a script that fetches one path from one peer.
+//! Helia: a script that fetches one path from one peer; and another that works over Kubo's RPC.
 
 use crate::Outcome;
 use crate::peers::{ODFS_HELIA_DIR, ODFS_HELIA_NODE, installed};
@@ -32,6 +32,16 @@ impl Helia {
             return Ok(None);
         };
         Ok(Some(Self { node, dir }))
+    }
+
+    /// Works over Kubo's RPC at `url` as programs in JavaScript do; prints what came back, as JSON.
+    ///
+    /// # Errors
+    /// As for [`Helia::fetch`].
+    pub fn work_over_rpc(&self, url: &str) -> Outcome<Finished> {
+        let mut command = Command::new(&self.node);
+        command.current_dir(&self.dir).args(["rpc.mjs", url]);
+        run(command, LIMIT)
     }
 
     /// Fetches `/ipns/NAME/…` or `/ipfs/CID/…` from the peer at `address`, dialling nobody else.

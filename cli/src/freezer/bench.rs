@@ -390,7 +390,8 @@ impl Bench {
         };
         let always = ["odfs", "--yes", "--system-time", NOW].map(str::to_owned);
         let words = always.into_iter().chain(argv.iter().map(|word| stands_for(word)));
-        let cli = args::parse(words).unwrap();
+        let words: Vec<std::ffi::OsString> = words.map(Into::into).collect();
+        let cli = args::parse(&words).unwrap();
         io.assume_yes(cli.yes);
         io.set_system_time(cli.system_time);
         let session = self.session();

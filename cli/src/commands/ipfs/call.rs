@@ -26,6 +26,17 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    /// One without options.
+    pub(super) fn plain(session: &'a Session) -> Self {
+        Self {
+            session,
+            offline: false,
+            encoding: Encoding::Text,
+            base: None,
+            deadline: None,
+        }
+    }
+
     pub(super) fn new(session: &'a Session, globals: &Globals) -> Self {
         Self {
             session,

@@ -135,6 +135,8 @@ struct Stats {
 struct Summary {
     unique_blocks: u64,
     total_size: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    shared_size: u64,
     ratio: f32,
     dag_stats: Vec<DagStat>,
 }
@@ -323,6 +325,7 @@ fn stat(paths: &[IpfsPath], call: &Call<'_>, io: &mut Io) -> Result<(), Failure>
     }
     summary.unique_blocks = seen.len() as u64;
     summary.total_size = seen.values().sum();
+    summary.shared_size = all_bytes - summary.total_size;
     summary.ratio = match summary.total_size {
         0 => 1.0,
         total => all_bytes as f32 / total as f32,
@@ -330,12 +333,16 @@ fn stat(paths: &[IpfsPath], call: &Call<'_>, io: &mut Io) -> Result<(), Failure>
     if call.is_json() {
         return call.answer(&summary, "", io);
     }
-    io.text(&summary.text(all_bytes))
+    io.text(&summary.text())
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Summary {
     /// As Kubo prints it, the empty lines included.
-    fn text(&self, all_bytes: u64) -> String {
+    fn text(&self) -> String {
         let widest = self.dag_stats.iter().map(|stat| stat.cid.len()).max().unwrap_or(0);
         let mut text = format!("\n{:<widest$}\t{:<15}\tSize\n", "CID", "Blocks");
         for stat in &self.dag_stats {
@@ -344,14 +351,14 @@ impl Summary {
                 stat.cid, stat.num_blocks, stat.size
             ));
         }
-        let shared = all_bytes - self.total_size;
         text.push_str(&format!(
-            "\nSummary\nTotal Size: {0} ({1})\nUnique Blocks: {2}\nShared Size: {shared} ({3})\nRatio: {4:.6}\n\n\n",
+            "\nSummary\nTotal Size: {0} ({1})\nUnique Blocks: {2}\nShared Size: {5} ({3})\nRatio: {4:.6}\n\n\n",
             self.total_size,
             go_bytes(self.total_size),
             self.unique_blocks,
-            go_bytes(shared),
-            self.ratio
+            go_bytes(self.shared_size),
+            self.ratio,
+            self.shared_size
         ));
         text
     }

@@ -49,6 +49,8 @@ struct LinkTo {
     size: u64,
     r#type: u8,
     target: String,
+    mode: u32,
+    mod_time: &'static str,
 }
 
 #[derive(Serialize)]
@@ -64,6 +66,8 @@ struct Object {
     links: Vec<LinkTo>,
 }
 
+/// The time that Go has for none.
+const NEVER: &str = "0001-01-01T00:00:00Z";
 /// The numbers that UnixFS has for kinds of entries.
 const DIRECTORY: u8 = 1;
 const FILE: u8 = 2;
@@ -154,6 +158,8 @@ fn row(source: &mut Source<'_>, link: Link, args: &LsArgs, call: &Call<'_>, io: 
             size,
             r#type: kind,
             target,
+            mode: 0,
+            mod_time: NEVER,
         },
         is_directory: kind == DIRECTORY,
     })

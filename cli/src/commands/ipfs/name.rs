@@ -128,7 +128,6 @@ pub(super) fn run(command: &NameCommand, call: &Call<'_>, io: &mut Io) -> Result
                 join: !allow_offline,
                 ..PublishOptions::default()
             };
-            let key = key_of(key, call)?;
             if call.is_offline() && !allow_offline {
                 return Err(Failure::new(
                     Kind::Refused,
@@ -139,6 +138,7 @@ pub(super) fn run(command: &NameCommand, call: &Call<'_>, io: &mut Io) -> Result
             if *resolve {
                 let _: odf_node::unixfs::resolve::Resolved = call.source()?.resolve(path, io)?;
             }
+            let key = key_of(key, call)?;
             publish(&key, path, options, *quieter, call, io)
         }
     }

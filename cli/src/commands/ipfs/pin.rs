@@ -16,6 +16,7 @@ use super::source::whole_block;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
+use crate::session::Session;
 
 /// Who pins what these commands keep.
 pub(in crate::commands) const PIN_OWNER: &str = "ipfs";
@@ -193,6 +194,26 @@ fn in_json(pins: Vec<String>, call: &Call<'_>, io: &mut Io) -> Result<(), Failur
 }
 
 /// Fetches all below the path and pins it.
+///
+/// # Errors
+/// A block cannot be had, or the store fails.
+pub(in crate::commands) fn keep(path: &IpfsPath, session: &Session, io: &mut Io) -> Result<Cid, Failure> {
+    add(path, &Call::plain(session), io)
+}
+
+/// Takes a pin of these commands away.
+///
+/// # Errors
+/// There is none, or the store fails.
+pub(in crate::commands) fn stop_keeping(path: &IpfsPath, session: &Session, io: &mut Io) -> Result<Cid, Failure> {
+    let cid = whole_block(&Call::plain(session).source()?.resolve(path, io)?, path)?;
+    let store = session.workspace()?.store();
+    unpin(store, &cid)?;
+    store.flush()?;
+    Ok(cid)
+}
+
+/// As [`keep`], within a call.
 fn add(path: &IpfsPath, call: &Call<'_>, io: &mut Io) -> Result<Cid, Failure> {
     let store = call.session.workspace()?.store();
     let hold = store.hold();

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::call::{Call, go_bytes};
 use super::version::REPO;
+use crate::commands::gc;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
@@ -87,35 +88,11 @@ pub(super) fn run(command: &RepoCommand, call: &Call<'_>, io: &mut Io) -> Result
 }
 
 fn collect(quiet: bool, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
-    let report = call.session.workspace()?.collect_garbage()?;
-    if report.removed_files > 0 {
-        let files = output::count(report.removed_files);
-        io.say(format_args!("removed {files} data file(s) that no history needs"));
+    let report = gc::collect(call.session, io)?;
+    match quiet || call.is_json() {
+        true => Ok(()),
+        false => io.line(gc::sentence(&report)),
     }
-    for missing in &report.missing {
-        io.say(format_args!(
-            "block {}, which {} needs: {}{}; fetch it again (`odfs pull`, `odfs ipfs pin add`) or give up the pin",
-            missing.cid,
-            missing.owner,
-            missing.reason,
-            if missing.was_here {
-                ", and what it may have linked to is kept"
-            } else {
-                ""
-            }
-        ));
-    }
-    if quiet || call.is_json() {
-        return Ok(());
-    }
-    io.line(format_args!(
-        "removed {} block(s), {}; {} freed on disk; {} block(s) are kept by {} pin(s)",
-        output::count(report.removed_blocks),
-        output::bytes(report.removed_bytes),
-        output::bytes(report.freed_bytes),
-        output::count(report.kept_blocks),
-        output::count(report.pins)
-    ))
 }
 
 /// There is no limit but the disk, which therefore is the most that the store may have.
