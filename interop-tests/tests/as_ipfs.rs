@@ -205,6 +205,7 @@ fn what_fails_fails_in_the_same_words() -> Outcome {
         "name",
         "publish",
         "--allow-offline",
+        "--resolve=false",
         "--key=nothing",
         &format!("/ipfs/{nobody}"),
     ])?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum};
 use odf_node::block::{Block, DAG_CBOR, DAG_JSON, DAG_PB, MAX_BLOCK_BYTES, RAW};
 use odf_node::dag::{self, DepthFirst, Ipld};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::block::{self, or_stdin};
 use super::call::{Call, go_bytes};
@@ -137,6 +137,7 @@ struct Summary {
     total_size: u64,
     #[serde(skip_serializing_if = "is_zero")]
     shared_size: u64,
+    #[serde(serialize_with = "as_go_number")]
     ratio: f32,
     dag_stats: Vec<DagStat>,
 }
@@ -334,6 +335,14 @@ fn stat(paths: &[IpfsPath], call: &Call<'_>, io: &mut Io) -> Result<(), Failure>
         return call.answer(&summary, "", io);
     }
     io.text(&summary.text())
+}
+
+/// Go writes a whole number without a point.
+fn as_go_number<S: Serializer>(number: &f32, to: S) -> Result<S::Ok, S::Error> {
+    match number.fract() == 0.0 {
+        true => to.serialize_u64(*number as u64),
+        false => to.serialize_f32(*number),
+    }
 }
 
 fn is_zero(number: &u64) -> bool {

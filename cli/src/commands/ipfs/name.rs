@@ -136,7 +136,9 @@ pub(super) fn run(command: &NameCommand, call: &Call<'_>, io: &mut Io) -> Result
                 ));
             }
             if *resolve {
-                let _: odf_node::unixfs::resolve::Resolved = call.source()?.resolve(path, io)?;
+                let mut source = call.source()?;
+                let there = source.resolve(path, io)?.cid;
+                source.block(&there, io)?;
             }
             let key = key_of(key, call)?;
             publish(&key, path, options, *quieter, call, io)

@@ -1,6 +1,6 @@
 //! `odfs ipfs pin`
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
@@ -105,7 +105,7 @@ struct Listed {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Kept {
-    r#type: &'static str,
+    r#type: String,
     name: &'static str,
 }
 
@@ -113,7 +113,7 @@ struct Kept {
 #[serde(rename_all = "PascalCase")]
 struct Streamed {
     cid: String,
-    r#type: &'static str,
+    r#type: String,
 }
 
 const RECURSIVE: &str = "recursive";
@@ -281,17 +281,27 @@ fn list(
     let mut roots: Vec<Cid> = store.pins(None)?.into_iter().map(|pin| pin.cid).collect();
     roots.sort_by_key(Cid::to_string);
     roots.dedup();
-    let mut wanted = HashSet::new();
+    // What was asked for, with how it was asked for until it is met.
+    let mut wanted = HashMap::new();
     for path in paths {
-        wanted.insert(whole_block(&call.source()?.resolve(path, io)?, path)?);
+        let cid = whole_block(&call.source()?.resolve(path, io)?, path)?;
+        wanted.insert(cid, Some(path.typed.clone()));
     }
+    let all = wanted.is_empty();
     let mut keys = BTreeMap::new();
-    let mut met = HashSet::new();
-    let mut meet = |cid: Cid, kind: &'static str, io: &mut Io| -> Result<(), Failure> {
-        met.insert(cid);
-        if !wanted.is_empty() && !wanted.contains(&cid) {
-            return Ok(());
-        }
+    let mut meet = |cid: Cid, through: Option<&Cid>, io: &mut Io| -> Result<(), Failure> {
+        let kind = match (through, wanted.get_mut(&cid)) {
+            (_, None) if !all => return Ok(()),
+            (None, asked) => {
+                asked.map(Option::take);
+                RECURSIVE.to_owned()
+            }
+            (Some(_), None) => INDIRECT.to_owned(),
+            (Some(root), Some(asked)) => {
+                *asked = None;
+                format!("{INDIRECT} through {}", call.cid(root))
+            }
+        };
         let cid = call.cid(&cid);
         match (call.is_json(), stream) {
             (true, false) => {
@@ -305,7 +315,7 @@ fn list(
     };
     if matches!(kind, PinType::All | PinType::Recursive) {
         for root in &roots {
-            meet(*root, RECURSIVE, io)?;
+            meet(*root, None, io)?;
         }
     }
     if matches!(kind, PinType::All | PinType::Indirect) {
@@ -317,7 +327,7 @@ fn list(
                     continue;
                 }
                 if cid != *root {
-                    meet(cid, INDIRECT, io)?;
+                    meet(cid, Some(root), io)?;
                 }
                 // What is not here is kept when it comes; raw blocks have nothing below them.
                 if cid.codec() != RAW
@@ -328,11 +338,8 @@ fn list(
             }
         }
     }
-    if let Some(missing) = wanted.iter().find(|cid| !met.contains(*cid)) {
-        return Err(Failure::new(
-            Kind::NotFound,
-            format!("path '/ipfs/{}' is not pinned", call.cid(missing)),
-        ));
+    if let Some(missing) = wanted.into_values().flatten().next() {
+        return Err(Failure::new(Kind::NotFound, format!("path '{missing}' is not pinned")));
     }
     match call.is_json() && !stream {
         true => call.answer(&Listed { keys }, "", io),

@@ -71,7 +71,7 @@ struct Strings {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Peers {
-    peers: Vec<Peer>,
+    peers: Option<Vec<Peer>>,
 }
 
 #[derive(Serialize)]
@@ -132,6 +132,7 @@ pub(super) fn run(command: &SwarmCommand, call: &Call<'_>, io: &mut Io) -> Resul
                 .collect();
             peers.sort_by(|a, b| (&a.addr, &a.peer).cmp(&(&b.addr, &b.peer)));
             if call.is_json() {
+                let peers = (!peers.is_empty()).then_some(peers);
                 return call.answer(&Peers { peers }, "", io);
             }
             peers.iter().try_for_each(|peer| io.line(peer.text()))

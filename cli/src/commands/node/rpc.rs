@@ -49,62 +49,64 @@ enum Takes {
 /// What a call gives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Gives {
+    /// One JSON object.
+    Object,
     /// JSON objects, one a line.
-    Json,
+    Objects,
     /// Bytes.
     Bytes,
 }
 
 /// What can be called.
 const CALLS: &[(&str, Takes, Gives)] = &[
-    ("add", Takes::Tree, Gives::Json),
+    ("add", Takes::Tree, Gives::Objects),
     ("block/get", Takes::Nothing, Gives::Bytes),
-    ("block/put", Takes::File, Gives::Json),
-    ("block/stat", Takes::Nothing, Gives::Json),
-    ("bootstrap/add", Takes::Nothing, Gives::Json),
-    ("bootstrap/list", Takes::Nothing, Gives::Json),
-    ("bootstrap/rm", Takes::Nothing, Gives::Json),
+    ("block/put", Takes::File, Gives::Objects),
+    ("block/stat", Takes::Nothing, Gives::Object),
+    ("bootstrap/add", Takes::Nothing, Gives::Object),
+    ("bootstrap/list", Takes::Nothing, Gives::Object),
+    ("bootstrap/rm", Takes::Nothing, Gives::Object),
     ("cat", Takes::Nothing, Gives::Bytes),
-    ("config/show", Takes::Nothing, Gives::Json),
+    ("config/show", Takes::Nothing, Gives::Object),
     ("dag/export", Takes::Nothing, Gives::Bytes),
     ("dag/get", Takes::Nothing, Gives::Bytes),
-    ("dag/import", Takes::File, Gives::Json),
-    ("dag/put", Takes::File, Gives::Json),
-    ("dag/resolve", Takes::Nothing, Gives::Json),
-    ("dag/stat", Takes::Nothing, Gives::Json),
-    ("id", Takes::Nothing, Gives::Json),
-    ("key/gen", Takes::Nothing, Gives::Json),
-    ("key/import", Takes::File, Gives::Json),
-    ("key/list", Takes::Nothing, Gives::Json),
-    ("key/ls", Takes::Nothing, Gives::Json),
-    ("key/rename", Takes::Nothing, Gives::Json),
-    ("key/rm", Takes::Nothing, Gives::Json),
-    ("ls", Takes::Nothing, Gives::Json),
-    ("name/publish", Takes::Nothing, Gives::Json),
-    ("name/resolve", Takes::Nothing, Gives::Json),
-    ("pin/add", Takes::Nothing, Gives::Json),
-    ("pin/ls", Takes::Nothing, Gives::Json),
-    ("pin/rm", Takes::Nothing, Gives::Json),
-    ("pin/update", Takes::Nothing, Gives::Json),
-    ("refs", Takes::Nothing, Gives::Json),
-    ("refs/local", Takes::Nothing, Gives::Json),
-    ("repo/gc", Takes::Nothing, Gives::Json),
-    ("repo/stat", Takes::Nothing, Gives::Json),
-    ("repo/verify", Takes::Nothing, Gives::Json),
-    ("repo/version", Takes::Nothing, Gives::Json),
-    ("resolve", Takes::Nothing, Gives::Json),
-    ("routing/findpeer", Takes::Nothing, Gives::Json),
-    ("routing/findprovs", Takes::Nothing, Gives::Json),
-    ("routing/get", Takes::Nothing, Gives::Json),
-    ("routing/provide", Takes::Nothing, Gives::Json),
-    ("routing/put", Takes::File, Gives::Json),
-    ("shutdown", Takes::Nothing, Gives::Json),
-    ("swarm/addrs/listen", Takes::Nothing, Gives::Json),
-    ("swarm/addrs/local", Takes::Nothing, Gives::Json),
-    ("swarm/connect", Takes::Nothing, Gives::Json),
-    ("swarm/disconnect", Takes::Nothing, Gives::Json),
-    ("swarm/peers", Takes::Nothing, Gives::Json),
-    ("version", Takes::Nothing, Gives::Json),
+    ("dag/import", Takes::File, Gives::Objects),
+    ("dag/put", Takes::File, Gives::Objects),
+    ("dag/resolve", Takes::Nothing, Gives::Object),
+    ("dag/stat", Takes::Nothing, Gives::Objects),
+    ("id", Takes::Nothing, Gives::Object),
+    ("key/gen", Takes::Nothing, Gives::Object),
+    ("key/import", Takes::File, Gives::Object),
+    ("key/list", Takes::Nothing, Gives::Object),
+    ("key/ls", Takes::Nothing, Gives::Object),
+    ("key/rename", Takes::Nothing, Gives::Object),
+    ("key/rm", Takes::Nothing, Gives::Object),
+    ("ls", Takes::Nothing, Gives::Object),
+    ("name/publish", Takes::Nothing, Gives::Object),
+    ("name/resolve", Takes::Nothing, Gives::Object),
+    ("pin/add", Takes::Nothing, Gives::Object),
+    ("pin/ls", Takes::Nothing, Gives::Object),
+    ("pin/rm", Takes::Nothing, Gives::Object),
+    ("pin/update", Takes::Nothing, Gives::Object),
+    ("refs", Takes::Nothing, Gives::Objects),
+    ("refs/local", Takes::Nothing, Gives::Objects),
+    ("repo/gc", Takes::Nothing, Gives::Objects),
+    ("repo/stat", Takes::Nothing, Gives::Object),
+    ("repo/verify", Takes::Nothing, Gives::Objects),
+    ("repo/version", Takes::Nothing, Gives::Object),
+    ("resolve", Takes::Nothing, Gives::Object),
+    ("routing/findpeer", Takes::Nothing, Gives::Objects),
+    ("routing/findprovs", Takes::Nothing, Gives::Objects),
+    ("routing/get", Takes::Nothing, Gives::Objects),
+    ("routing/provide", Takes::Nothing, Gives::Objects),
+    ("routing/put", Takes::File, Gives::Objects),
+    ("shutdown", Takes::Nothing, Gives::Object),
+    ("swarm/addrs/listen", Takes::Nothing, Gives::Object),
+    ("swarm/addrs/local", Takes::Nothing, Gives::Object),
+    ("swarm/connect", Takes::Nothing, Gives::Object),
+    ("swarm/disconnect", Takes::Nothing, Gives::Object),
+    ("swarm/peers", Takes::Nothing, Gives::Object),
+    ("version", Takes::Nothing, Gives::Object),
 ];
 
 /// Those of them that take a name before the file.
@@ -182,10 +184,11 @@ async fn call(State(rpc): State<Arc<Rpc>>, UrlPath(command): UrlPath<String>, re
         },
     };
     let words = words(&command, &query, *takes, *gives, &sent);
+    let named = sent.paths.first().map(|path| spool.path().join(path));
     let job = Job {
         session: rpc.session.clone(),
         words,
-        input: sent.input,
+        input: sent.input.or(named.filter(|_| *takes == Takes::File)),
         spool,
     };
     let (out, mut pieces) = mpsc::channel(QUEUE);
@@ -261,7 +264,7 @@ fn is_own(headers: &HeaderMap) -> bool {
 fn words(command: &str, query: &str, takes: Takes, gives: Gives, sent: &Sent) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["ipfs".into()];
     words.extend(command.split('/').map(OsString::from));
-    if gives == Gives::Json {
+    if gives != Gives::Bytes {
         words.push("--encoding=json".into());
     }
     let known = flags_of(command);
@@ -383,11 +386,15 @@ impl Write for Pieces {
 }
 
 fn answer(gives: Gives, body: Body) -> Response {
-    let headers = match gives {
-        Gives::Json => [("content-type", "application/json"), ("x-chunked-output", "1")],
-        Gives::Bytes => [("content-type", "application/octet-stream"), ("x-stream-output", "1")],
-    };
-    (headers, body).into_response()
+    const JSON: (&str, &str) = ("content-type", "application/json");
+    match gives {
+        Gives::Object => ([JSON], body).into_response(),
+        Gives::Objects => ([JSON, ("x-chunked-output", "1")], body).into_response(),
+        Gives::Bytes => {
+            let headers = [("content-type", "application/octet-stream"), ("x-stream-output", "1")];
+            (headers, body).into_response()
+        }
+    }
 }
 
 fn status(kind: Kind) -> StatusCode {
@@ -440,7 +447,7 @@ mod tests {
             ..Sent::default()
         };
         let last = |command, query, takes| {
-            let words = words(command, query, takes, Gives::Json, &sent);
+            let words = words(command, query, takes, Gives::Object, &sent);
             let after = words.iter().position(|word| word == "--").unwrap() + 1;
             words.into_iter().skip(after).collect::<Vec<_>>()
         };
