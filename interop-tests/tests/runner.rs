@@ -45,6 +45,7 @@ mod reach;
 mod refusals;
 mod replay;
 mod reports;
+mod s3;
 mod shapes;
 mod strangers;
 mod stumbles;

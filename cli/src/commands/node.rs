@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use clap::Args;
+use futures::future::OptionFuture;
 use odf::SharedOnly;
 use odf::elsewhere;
+use odf::pull::id_of;
 use odf::receive::Arrived;
 use odf::repository::server;
 use odf::retention::retain;
@@ -110,7 +112,15 @@ fn give_memory_back() {
 fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io) -> Result<(), Failure> {
     raise_descriptors();
     give_memory_back();
-    let listener = gateway.is_some().then(|| listen(session)).transpose()?;
+    let settings = session.settings();
+    let listener = match &gateway {
+        Some(_) => Some(listen(session, "gateway.listen", &settings.gateway_listen)?),
+        None => None,
+    };
+    let buckets = match (&gateway, &settings.gateway_s3) {
+        (Some(_), Some(address)) => Some(listen(session, "gateway.s3", address)?),
+        _ => None,
+    };
     let node = session.node()?;
     // Where everything is, one `key: value` a line.
     let mut lines = vec![format!("Peer: {}", node.peer_id())];
@@ -122,6 +132,7 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
             None => format!("Repository: odf+http://{address}/"),
         });
     }
+    lines.extend(buckets.iter().map(|(_, address)| format!("S3: http://{address}/")));
     if let Some((_, address)) = &listener {
         session.set_gateway(*address);
     }
@@ -142,13 +153,18 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
             let monitoring = monitoring::router(session, node)?;
             let routing = delegated::router(node.clone(), routing_options(session));
             let repository = repository(session, node)?;
-            let router = gateway::beside(source, options(session, fetch), |gateway| {
-                repository(gateway.merge(monitoring).merge(routing))
+            let router = gateway::beside(source, options(session, fetch)?, |gateway| {
+                repository.router(gateway.merge(monitoring).merge(routing))
             });
-            let (doors, stop) = (doors(session), io.cancel().clone());
-            let served =
-                async move { odf_doors::serve(listener, router, doors, async move { stop.wait().await }).await };
-            Some(session.runtime()?.spawn(served))
+            let served = |listener, router| {
+                let (doors, stop) = (doors(session), io.cancel().clone());
+                async move { odf_doors::serve(listener, router, doors, async move { stop.wait().await }).await }
+            };
+            let content = served(listener, router);
+            let buckets = buckets.map(|(listener, _)| served(listener, repository.s3()));
+            Some(session.runtime()?.spawn(async move {
+                tokio::join!(content, OptionFuture::from(buckets));
+            }))
         }
         None => None,
     };
@@ -183,7 +199,7 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
 }
 
 /// How the gateway behaves by the settings; nobody has it ask peers unless `fetch`.
-fn options(session: &Session, fetch: bool) -> gateway::Options {
+fn options(session: &Session, fetch: bool) -> Result<gateway::Options, Failure> {
     let settings = session.settings();
     let mut options = gateway::Options::default();
     options.proxies.clone_from(&settings.gateway_proxies);
@@ -194,7 +210,7 @@ fn options(session: &Session, fetch: bool) -> gateway::Options {
         true => monitoring::told_apart(settings.gateway_fetch, session),
         false => Audience::Nobody,
     };
-    options
+    Ok(options)
 }
 
 /// For whom the DHTs are looked in, by the settings.
@@ -233,11 +249,8 @@ fn doors(session: &Session) -> Doors {
     }
 }
 
-/// The workspace as a repository; what it does not answer goes to the gateway that it is given.
-fn repository(
-    session: &Session,
-    node: &Node,
-) -> Result<impl FnOnce(server::Router) -> server::Router + use<>, Failure> {
+/// The workspace as a repository.
+fn repository(session: &Session, node: &Node) -> Result<server::Repository, Failure> {
     let workspace = session.workspace()?.clone();
     let (node, runtime) = (node.clone(), session.runtime()?.handle().clone());
     let (retention, pins) = (session.settings().retention.clone(), workspace.clone());
@@ -269,11 +282,12 @@ fn repository(
     };
     let datasets = workspace.datasets().clone();
     let (tokens, pushes) = (session.tokens(), session.pushes());
-    Ok(move |gateway| server::router(datasets, tokens, pushes, options, gateway))
+        dataset_of_key: Some(|name| id_of(&name.parse().ok()?)),
+    Ok(server::Repository::new(datasets, tokens, pushes, options))
 }
 
-fn listen(session: &Session) -> Result<(TcpListener, std::net::SocketAddr), Failure> {
-    let address = &session.settings().gateway_listen;
+/// A listener at the address that a setting says.
+fn listen(session: &Session, setting: &str, address: &str) -> Result<(TcpListener, std::net::SocketAddr), Failure> {
     let bound = session.runtime()?.block_on(async {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
@@ -282,9 +296,11 @@ fn listen(session: &Session) -> Result<(TcpListener, std::net::SocketAddr), Fail
     bound.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => Failure::new(
             Kind::PortInUse,
-            format!("{address}, the address of the gateway, is in use by another program"),
+            format!("{address}, the address of {setting}, is in use by another program"),
         )
-        .next("stop that program, or choose another address: odfs config set gateway.listen 127.0.0.1:8081"),
+        .next(format!(
+            "stop that program, or choose another address: odfs config set {setting} 127.0.0.1:8081"
+        )),
         _ => Failure::from(error).about(format!("listening on {address}")),
     })
 }

@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) gateway_listen: String,
     /// Address under which others reach the gateway of `odfs node`, ending in a slash; absent: the one they use.
     pub(crate) gateway_url: Option<Url>,
+    /// Address at which what is shared is read as buckets of S3; absent: nowhere.
+    pub(crate) gateway_s3: Option<String>,
     /// Proxies before the gateway whose word is taken.
     pub(crate) gateway_proxies: Vec<IpAddr>,
     /// Names that the gateway answers to, beside addresses, `localhost` and those that it is known by.
@@ -119,6 +121,7 @@ impl Default for Settings {
             gateway_hosts: Vec::new(),
             gateway_subdomains: Vec::new(),
             gateway_sites: Vec::new(),
+            gateway_s3: None,
             gateway_dnslinks: Vec::new(),
             gateway_convert: true,
             gateway_fetch: Audience::ThisMachine,

@@ -1,6 +1,6 @@
 //! The list of what can be set: the name of each setting, and how it is read and shown.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -195,10 +195,16 @@ pub(crate) const KEYS: &[Key] = &[
         about: "address of the HTTP gateway of `odfs node`",
         show: |settings| Some(Value::String(settings.gateway_listen.clone())),
         set: |settings, value| {
-            let text = value.as_str().ok_or("an address such as 127.0.0.1:8080 is expected")?;
-            text.parse::<SocketAddr>()
-                .map_err(|_| "an address such as 127.0.0.1:8080 is expected")?;
-            settings.gateway_listen = text.to_owned();
+            settings.gateway_listen = address(&value, "an address such as 127.0.0.1:8080 is expected")?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.s3",
+        about: "address at which `odfs node` has what is shared read as buckets of S3, such as 127.0.0.1:9000; unset: nowhere",
+        show: |settings| settings.gateway_s3.clone().map(Value::String),
+        set: |settings, value| {
+            settings.gateway_s3 = Some(address(&value, "an address such as 127.0.0.1:9000 is expected")?);
             Ok(())
         },
     },

@@ -1,5 +1,6 @@
 //! The forms of values in the file, each read and shown here.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -26,6 +27,12 @@ pub(super) fn duration(value: &Value) -> Result<Duration, String> {
 }
 
 /// Bytes a second, or "off" for any number of them.
+/// An address to listen at, with its port; the error is what was expected.
+pub(super) fn address(value: &Value, wanted: &str) -> Result<String, String> {
+    let text = value.as_str().filter(|text| text.parse::<SocketAddr>().is_ok());
+    text.map(str::to_owned).ok_or_else(|| wanted.to_owned())
+}
+
 pub(super) fn rate(value: &Value) -> Result<Option<NonZeroU64>, String> {
     if value.as_str() == Some(OFF) {
         return Ok(None);
