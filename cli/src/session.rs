@@ -22,6 +22,7 @@ use odf::retention::{Retention, retain};
 use odf::workspace::{PEER_KEY, Workspace};
 use odf_node::address::Protocol;
 use odf_node::block::Cid;
+use odf_node::denylist::Denylist;
 use odf_node::exchange;
 use odf_node::ipns::{KeySource, Name};
 use odf_node::keystore::Keystore;
@@ -38,6 +39,7 @@ use crate::workspace::WorkspaceDir;
 mod batches;
 mod bootstrap;
 mod lazy;
+mod denied;
 mod private;
 mod turns;
 
@@ -74,6 +76,7 @@ struct Owned {
     workspace: Lazy<Workspace>,
     node: Lazy<Node>,
     /// What all peers of this process may send and receive together.
+    denylist: Lazy<Denylist>,
     bandwidth: Bandwidth,
     /// Whether the spool directory was made.
     spool: Lazy<()>,
@@ -101,6 +104,7 @@ impl Session {
             workspace: Lazy::new(),
             node: Lazy::new(),
             bandwidth: Bandwidth::new(settings.bandwidth_up, settings.bandwidth_down),
+            denylist: Lazy::new(),
             spool: Lazy::new(),
             making: Mutex::default(),
             turns: Turns::default(),

@@ -179,6 +179,7 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
             None => std::future::pending().await,
         }
     };
+    let denylist = session.denylist()?;
     let outcome: Result<(), Failure> = session.wait(io, async {
         tokio::select! {
             ended = ended => ended,
@@ -186,6 +187,7 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
             () = batch::upkeep(session) => Ok(()),
             () = look_elsewhere(session, node) => Ok(()),
             () = follow::upkeep::run(session, node) => Ok(()),
+            () = denylist.watch() => Ok(()),
         }
     });
     progress.clear();
@@ -206,6 +208,7 @@ fn options(session: &Session, fetch: bool) -> Result<gateway::Options, Failure> 
     options.subdomains.clone_from(&settings.gateway_subdomains);
     options.sites.clone_from(&settings.gateway_sites);
     options.convert = settings.gateway_convert;
+    options.denylist = session.denylist()?.clone();
     options.fetching = match fetch {
         true => monitoring::told_apart(settings.gateway_fetch, session),
         false => Audience::Nobody,

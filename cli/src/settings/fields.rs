@@ -60,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) gateway_dnslinks: Vec<String>,
     /// Whether the gateway shows values in other codecs than they are stored in.
     pub(crate) gateway_convert: bool,
+    /// Files with what the peer and its gateway serve nobody, from the workspace on; the last goes first.
+    pub(crate) gateway_denylist: Vec<String>,
     /// For whom the gateway gets from peers what is not here.
     pub(crate) gateway_fetch: Audience,
     /// Who may read the figures of the node.
@@ -126,6 +128,7 @@ impl Default for Settings {
             gateway_convert: true,
             gateway_fetch: Audience::ThisMachine,
             gateway_metrics: Audience::ThisMachine,
+            gateway_denylist: Vec::new(),
             gateway_routing: Audience::ThisMachine,
             gateway_public: None,
             parquet_created_by: None,

@@ -292,6 +292,17 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         name: "gateway.fetch",
         about: "for whom the gateway gets from peers what is not here: \"local\" for programs on this machine (for nobody if \
+    Key {
+        name: "gateway.denylist",
+        about: "files, from the workspace on, with content and names that are served to nobody, by the gateway or to peers, in the \
+                compact format of IPIP-383; read again when they change, and of two that say different things the later counts",
+        show: |settings| Some(list_value(&settings.gateway_denylist)),
+        set: |settings, value| {
+            const WANTED: &str = "a list of files such as [\"badbits.deny\"] is expected";
+            settings.gateway_denylist = words(value, |word| !word.is_empty(), WANTED)?;
+            Ok(())
+        },
+    },
                 gateway.url says that a proxy is before it), true for whoever asks, false for nobody",
         show: |settings| Some(audience_value(settings.gateway_fetch)),
         set: |settings, value| {

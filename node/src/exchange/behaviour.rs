@@ -31,6 +31,7 @@ use super::message::Presence;
 use super::server::{Answered, Limits, Server};
 use super::session::{Command, Replies, SessionId, Shared};
 use super::stats::Stats;
+use crate::denylist::Denylist;
 use crate::room::Room;
 use crate::store::Blocks;
 
@@ -75,6 +76,8 @@ pub struct Config {
     pub total_outstanding: usize,
     /// How many messages are read from the store at the same time.
     pub store_reads: usize,
+    /// What is served to nobody.
+    pub denylist: Denylist,
 }
 
 impl Default for Config {
@@ -88,6 +91,7 @@ impl Default for Config {
             peer_outstanding: 4 << 20,
             total_outstanding: 64 << 20,
             store_reads: 8,
+            denylist: Denylist::default(),
         }
     }
 }
@@ -123,6 +127,7 @@ type Job = BoxFuture<'static, (PeerId, Result<Answered, JoinError>)>;
 /// The exchange within a swarm; made by [`exchange::new`](super::new).
 pub struct Behaviour {
     store: Arc<dyn Blocks>,
+    denylist: Denylist,
     client: Client,
     server: Server,
     shared: Arc<Shared>,
@@ -176,6 +181,7 @@ impl Behaviour {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             store,
+            denylist: config.denylist.clone(),
             client: Client::new(times),
             server: Server::new(limits),
             shared,
@@ -385,8 +391,8 @@ impl Behaviour {
         }
         for _ in 0..ANSWERS_PER_TURN {
             while let Some(job) = self.server.next_job() {
-                let (store, peer) = (self.store.clone(), job.peer());
-                let read = tokio::task::spawn_blocking(move || job.run(&*store));
+                let (store, denylist, peer) = (self.store.clone(), self.denylist.clone(), job.peer());
+                let read = tokio::task::spawn_blocking(move || job.run(&*store, &denylist));
                 self.jobs.push(Box::pin(async move { (peer, read.await) }));
             }
             let Poll::Ready(Some((peer, found))) = self.jobs.poll_next_unpin(cx) else {
