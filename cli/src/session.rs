@@ -27,6 +27,7 @@ use odf_node::exchange;
 use odf_node::ipns::{KeySource, Name};
 use odf_node::keystore::Keystore;
 use odf_node::peer::{BOOTSTRAP_PEERS, Bandwidth, Builder, DEFAULT_LISTEN, NetworkKey, Node};
+use odf_node::routing::Routers;
 use odf_node::store::{MemoryStore, StoreOptions};
 use odf_node::{Multiaddr, PeerId};
 use tokio::sync::Notify;
@@ -38,8 +39,8 @@ use crate::workspace::WorkspaceDir;
 
 mod batches;
 mod bootstrap;
-mod lazy;
 mod denied;
+mod lazy;
 mod private;
 mod turns;
 
@@ -75,8 +76,8 @@ struct Owned {
     keys: Lazy<Keystore>,
     workspace: Lazy<Workspace>,
     node: Lazy<Node>,
-    /// What all peers of this process may send and receive together.
     denylist: Lazy<Denylist>,
+    /// What all peers of this process may send and receive together.
     bandwidth: Bandwidth,
     /// Whether the spool directory was made.
     spool: Lazy<()>,
@@ -103,8 +104,8 @@ impl Session {
             keys: Lazy::new(),
             workspace: Lazy::new(),
             node: Lazy::new(),
-            bandwidth: Bandwidth::new(settings.bandwidth_up, settings.bandwidth_down),
             denylist: Lazy::new(),
+            bandwidth: Bandwidth::new(settings.bandwidth_up, settings.bandwidth_down),
             spool: Lazy::new(),
             making: Mutex::default(),
             turns: Turns::default(),
@@ -399,7 +400,8 @@ impl Session {
                 .bandwidth(self.owned.bandwidth.clone())
                 .pubsub(*pubsub)
                 .strategy(*strategy)
-                .exchange(patient())
+                .routers(Routers::new(&self.settings.routers)?)
+                .exchange(self.exchange_config()?)
                 .keys(KeySource::from_fn(move |name| keys.find(&name.peer_id(), &[])));
             let few = low_power.then_some(LOW_POWER_CONNECTIONS);
             if let Some(limit) = max_connections.or(few) {

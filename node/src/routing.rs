@@ -20,6 +20,7 @@ mod network;
 mod provided;
 pub(crate) mod queries;
 pub mod records;
+mod routers;
 pub mod schedule;
 mod signs;
 mod sweep;
@@ -42,6 +43,7 @@ pub use command::{DialError, PeerInfo, Provider, Reachability};
 pub use network::Network;
 pub use provided::{Provided, Strategy, Swept, UnknownStrategy, Walked};
 use records::Records;
+pub use routers::{MAX_ROUTERS, PROVIDERS_WITHIN, RECORD_WITHIN, RouterError, Routers};
 use schedule::{LAN_ONLY_INTERVAL, RETRY_INTERVAL, Schedule};
 pub(crate) use signs::{Expected, Signs};
 
@@ -129,6 +131,7 @@ pub struct Routing {
     local: PeerId,
     expected: Expected,
     signs: watch::Receiver<Signs>,
+    routers: Routers,
     started: Instant,
 }
 
@@ -140,6 +143,7 @@ impl Routing {
         (blocks, strategy): (Arc<dyn Blocks>, Strategy),
         local: PeerId,
         (expected, signs): (Expected, watch::Receiver<Signs>),
+        routers: Routers,
     ) -> Self {
         let announcements = Arc::new(Semaphore::new(MAX_ANNOUNCEMENTS));
         Self {
@@ -157,8 +161,14 @@ impl Routing {
             local,
             expected,
             signs,
+            routers,
             started: Instant::now(),
         }
+    }
+
+    /// Those who are asked over HTTP beside the DHTs.
+    pub fn routers(&self) -> &Routers {
+        &self.routers
     }
 
     /// How many peers of each DHT are known now.
@@ -390,13 +400,25 @@ impl Routing {
         answer.await.map_err(|_| RoutingError::Stopped)
     }
 
-    /// Searches both DHTs for providers of `cid`: a channel that gives each of them once, as they are found, and ends
-    /// when nobody is left to ask. Dropping it ends the search. This peer itself is left out.
+    /// Searches both DHTs, and asks the routers, for providers of `cid`: a channel that gives each of them once, as they are
+    /// found, and ends when nobody is left to ask. Dropping it ends the search. This peer itself is left out.
     pub fn providers(&self, cid: &Cid) -> mpsc::Receiver<Provider> {
+        self.search(cid, true)
+    }
+
+    /// As [`Self::providers`], without the routers: for who asks this peer as a router, or two would ask each other without end.
+    pub fn providers_in_dhts(&self, cid: &Cid) -> mpsc::Receiver<Provider> {
+        self.search(cid, false)
+    }
+
+    fn search(&self, cid: &Cid, asks_routers: bool) -> mpsc::Receiver<Provider> {
         let (found, providers) = mpsc::channel(MAX_ANSWERS_WAITING);
-        let (routing, key) = (self.clone(), cid.hash().to_bytes());
+        let (routing, cid, key) = (self.clone(), *cid, cid.hash().to_bytes());
         tokio::spawn(async move {
             let (walk_found, mut walk_providers) = mpsc::channel(MAX_ANSWERS_WAITING);
+            if asks_routers {
+                routing.routers.providers(&cid, &walk_found);
+            }
             for network in Network::BOTH {
                 let walk = Walk::Providers {
                     key: key.clone(),
@@ -504,11 +526,31 @@ impl Routing {
         answer.await.map_err(|_| RoutingError::Stopped)
     }
 
-    /// Asks both DHTs where `peer` can be dialled, for at most `deadline`. Only peers that serve a DHT are found.
+    /// Asks both DHTs where `peer` can be dialled, for at most `deadline`, and the routers, which count where the DHTs do not know.
     ///
     /// # Errors
     /// The peer has been shut down.
     pub async fn find_peer(&self, peer: PeerId, deadline: Duration) -> Result<Vec<Multiaddr>, RoutingError> {
+        let found = self.find_peer_in_dhts(peer, deadline);
+        let by_http = tokio::time::timeout(deadline, self.routers.peer(&peer));
+        tokio::pin!(found, by_http);
+        tokio::select! {
+            found = &mut found => match found {
+                Ok(addresses) if addresses.is_empty() => Ok(by_http.await.unwrap_or_default()),
+                found => found,
+            },
+            addresses = &mut by_http => match addresses {
+                Ok(addresses) if !addresses.is_empty() => Ok(addresses),
+                _ => found.await,
+            },
+        }
+    }
+
+    /// Asks both DHTs where `peer` can be dialled, for at most `deadline`. Only peers that serve a DHT are found.
+    ///
+    /// # Errors
+    /// The peer has been shut down.
+    pub async fn find_peer_in_dhts(&self, peer: PeerId, deadline: Duration) -> Result<Vec<Multiaddr>, RoutingError> {
         let until = Instant::now() + deadline;
         let mut addresses = Vec::new();
         let mut walks = JoinSet::new();

@@ -282,10 +282,10 @@ fn repository(session: &Session, node: &Node) -> Result<server::Repository, Fail
         public_url: session.settings().gateway_url.clone(),
         proxies: session.settings().gateway_proxies.clone(),
         on_arrived: Some(Arc::new(on_arrived)),
+        dataset_of_key: Some(|name| id_of(&name.parse().ok()?)),
     };
     let datasets = workspace.datasets().clone();
     let (tokens, pushes) = (session.tokens(), session.pushes());
-        dataset_of_key: Some(|name| id_of(&name.parse().ok()?)),
     Ok(server::Repository::new(datasets, tokens, pushes, options))
 }
 

@@ -13,8 +13,8 @@ use super::Settings;
 use super::duration::duration_text;
 use super::retention;
 use super::values::{
-    APPROVED, OFF, approved, audience, audience_value, duration, gateways, is_dnslink, is_host, list_value, multiaddrs,
-    rate, rate_value, words,
+    APPROVED, OFF, address, approved, audience, audience_value, duration, gateways, is_dnslink, is_host, list_value,
+    multiaddrs, rate, rate_value, routers, words,
 };
 
 /// The shortest time between two questions for the same news: peers answer out of kindness.
@@ -98,6 +98,19 @@ pub(crate) const KEYS: &[Key] = &[
         },
         set: |settings, value| {
             settings.gateways = gateways(value)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "network.routers",
+        about: "who is asked over HTTP, beside the DHTs, who has a block, where a peer is and what a name stands for, and is told of names \
+                that are published (Delegated Routing V1), such as \"https://router.example/routing/v1\"",
+        show: |settings| {
+            let urls: Vec<String> = settings.routers.iter().map(Url::to_string).collect();
+            Some(list_value(&urls))
+        },
+        set: |settings, value| {
+            settings.routers = routers(value)?;
             Ok(())
         },
     },
@@ -280,6 +293,17 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "gateway.denylist",
+        about: "files, from the workspace on, with content and names that are served to nobody, by the gateway or to peers, in the \
+                compact format of IPIP-383; read again when they change, and of two that say different things the later counts",
+        show: |settings| Some(list_value(&settings.gateway_denylist)),
+        set: |settings, value| {
+            const WANTED: &str = "a list of files such as [\"badbits.deny\"] is expected";
+            settings.gateway_denylist = words(value, |word| !word.is_empty(), WANTED)?;
+            Ok(())
+        },
+    },
+    Key {
         name: "gateway.convert",
         about: "whether the gateway shows values as dag-json, dag-cbor, JSON or CBOR that are stored in another codec; without it, as \
                 IPIP-524 has it for public gateways, that is refused",
@@ -292,17 +316,6 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         name: "gateway.fetch",
         about: "for whom the gateway gets from peers what is not here: \"local\" for programs on this machine (for nobody if \
-    Key {
-        name: "gateway.denylist",
-        about: "files, from the workspace on, with content and names that are served to nobody, by the gateway or to peers, in the \
-                compact format of IPIP-383; read again when they change, and of two that say different things the later counts",
-        show: |settings| Some(list_value(&settings.gateway_denylist)),
-        set: |settings, value| {
-            const WANTED: &str = "a list of files such as [\"badbits.deny\"] is expected";
-            settings.gateway_denylist = words(value, |word| !word.is_empty(), WANTED)?;
-            Ok(())
-        },
-    },
                 gateway.url says that a proxy is before it), true for whoever asks, false for nobody",
         show: |settings| Some(audience_value(settings.gateway_fetch)),
         set: |settings, value| {

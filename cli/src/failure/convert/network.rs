@@ -10,7 +10,7 @@ use odf_node::ipns::{PublishError, ResolveError};
 use odf_node::keystore::KeystoreError;
 use odf_node::peer::{DialError, StartError};
 use odf_node::retrieval::GatewayError;
-use odf_node::routing::RoutingError;
+use odf_node::routing::{RouterError, RoutingError};
 use odf_node::store::StoreError;
 use odf_node::unixfs::directory::DirectoryError;
 use odf_node::unixfs::export::ExportError;
@@ -23,6 +23,12 @@ use crate::failure::{Failure, Kind, chain};
 impl From<GatewayError> for Failure {
     fn from(error: GatewayError) -> Self {
         Failure::usage(error).next("such an address is that of a site which serves /ipfs/: https://gateway.example")
+    }
+}
+
+impl From<RouterError> for Failure {
+    fn from(error: RouterError) -> Self {
+        Failure::usage(error).next("such an address is that of a site which serves /routing/v1: https://router.example")
     }
 }
 
