@@ -72,7 +72,8 @@ fn slices_of_a_dataset_are_listed_and_read() -> Outcome {
         );
     }
     // What is new is there at once.
-    workspace.publish_often("weather", ROWS + 1)?;
+    workspace.write("often.csv", table(ROWS + 1))?;
+    workspace.publish(&["often.csv", "--name", "weather"])?;
     let listing = http::get(&format!("{url}weather?prefix=data/"), &[])?.text();
     assert_eq!(keys(&listing).len() as u64, ROWS + 1);
     Ok(())
@@ -107,7 +108,8 @@ fn duckdb_reads_all_slices_by_one_pattern() -> Outcome {
     // Extensions come from the package, not from the network.
     let script = format!(
         "import duckdb, duckdb_extension_httpfs, pathlib\n\
-         at = pathlib.Path(duckdb_extension_httpfs.__file__).parent / 'httpfs.duckdb_extension'\n\
+         package = pathlib.Path(duckdb_extension_httpfs.__file__).parent\n\
+         at = next(package.rglob('httpfs.duckdb_extension'))\n\
          db = duckdb.connect(config={{'autoinstall_known_extensions': 'false'}})\n\
          db.sql(f\"LOAD '{{at}}'\")\n\
          db.sql(\"CREATE SECRET (TYPE s3, ENDPOINT '{endpoint}', URL_STYLE 'path', USE_SSL false)\")\n\

@@ -1,9 +1,8 @@
 //! The exchange as a part of a libp2p swarm: moves inputs to the state machines and their outputs to the swarm.
 //!
-//! Runs on the task that polls the swarm and never blocks there: store reads go to Tokio's blocking threads, hashing
-//! is done by the connections, and what one message can ask for is bounded there. The swarm listens to connections only
-//! when nobody here has anything to do, and to new peers only when no connection has: so each piece of work is small, and
-//! the turn is given away after each.
+//! Runs on the task that polls the swarm and never blocks there: store reads go to Tokio's blocking threads, hashing is done by
+//! the connections, and what one message can ask for is bounded there. The swarm listens to connections only when nobody here
+//! has anything to do, and to new peers only when no connection has: so each piece of work is small, then the turn is given away.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;

@@ -19,9 +19,9 @@ mod object;
 mod problem;
 mod xml;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -31,12 +31,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use odf_dataset::Dataset;
 
+use self::list::Parameters;
 use self::problem::Problem;
 use super::sender::Sender;
-use super::{Router, Server, access, body, request};
-
-/// The parameters of a query.
-type Parameters = HashMap<String, String>;
+use super::{Server, access, body, request};
 
 /// The most of a query that is read. A key has at most 1,024 bytes, each three characters, and a query three of them.
 const MAX_QUERY_BYTES: usize = 16 << 10;

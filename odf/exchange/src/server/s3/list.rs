@@ -1,5 +1,6 @@
 //! Listings, a page at a time.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use axum::response::Response;
@@ -9,7 +10,10 @@ use super::super::Server;
 use super::super::answer::Refusal;
 use super::keys::{self, Entry, Part};
 use super::problem::Problem;
-use super::{Parameters, xml};
+use super::xml;
+
+/// The parameters of a query.
+pub(super) type Parameters = HashMap<String, String>;
 
 /// The most keys and common prefixes on one page, as S3 has it.
 const MAX_KEYS: usize = 1000;
