@@ -22,10 +22,12 @@ use odf::retention::{Retention, retain};
 use odf::workspace::{PEER_KEY, Workspace};
 use odf_node::address::Protocol;
 use odf_node::block::Cid;
+use odf_node::denylist::Denylist;
 use odf_node::exchange;
 use odf_node::ipns::{KeySource, Name};
 use odf_node::keystore::Keystore;
 use odf_node::peer::{BOOTSTRAP_PEERS, Bandwidth, Builder, DEFAULT_LISTEN, NetworkKey, Node};
+use odf_node::routing::Routers;
 use odf_node::store::{MemoryStore, StoreOptions};
 use odf_node::{Multiaddr, PeerId};
 use tokio::sync::Notify;
@@ -37,6 +39,7 @@ use crate::workspace::WorkspaceDir;
 
 mod batches;
 mod bootstrap;
+mod denied;
 mod lazy;
 mod private;
 mod turns;
@@ -77,6 +80,7 @@ struct Owned {
     keys: Lazy<Keystore>,
     workspace: Lazy<Workspace>,
     node: Lazy<Node>,
+    denylist: Lazy<Denylist>,
     /// What all peers of this process may send and receive together.
     bandwidth: Bandwidth,
     /// Whether the spool directory was made.
@@ -106,6 +110,7 @@ impl Session {
             keys: Lazy::new(),
             workspace: Lazy::new(),
             node: Lazy::new(),
+            denylist: Lazy::new(),
             bandwidth: Bandwidth::new(settings.bandwidth_up, settings.bandwidth_down),
             spool: Lazy::new(),
             making: Mutex::default(),
@@ -433,7 +438,8 @@ impl Session {
                 .bandwidth(self.owned.bandwidth.clone())
                 .pubsub(*pubsub)
                 .strategy(*strategy)
-                .exchange(patient())
+                .routers(Routers::new(&self.settings.routers)?)
+                .exchange(self.exchange_config()?)
                 .keys(KeySource::from_fn(move |name| keys.find(&name.peer_id(), &[])));
             let few = low_power.then_some(LOW_POWER_CONNECTIONS);
             if let Some(limit) = max_connections.or(few) {

@@ -18,6 +18,8 @@ pub const ODFS_KUBO: &str = "ODFS_KUBO";
 pub const ODFS_HELIA_NODE: &str = "ODFS_HELIA_NODE";
 /// Names the folder in which Helia and its scripts are installed.
 pub const ODFS_HELIA_DIR: &str = "ODFS_HELIA_DIR";
+/// Names the folder with `rclone`, and with a `python` that has DuckDB.
+pub const ODFS_S3_CLIENTS: &str = "ODFS_S3_CLIENTS";
 /// Set to `1` where a missing peer is a failure.
 pub const REQUIRE_PEERS: &str = "ODFS_REQUIRE_PEERS";
 

@@ -47,3 +47,49 @@ fn kubo_finds_and_publishes_by_an_odfs_node_alone() -> Outcome {
     assert_eq!(answer.status, 422, "{}", answer.text());
     Ok(())
 }
+
+/// The reader has no network but the address of the router, and the owner's is not told to it in any other way.
+#[test]
+fn a_dataset_is_found_through_a_router_without_a_common_dht() -> Outcome {
+    let (owner, between, reader) = (Workspace::new()?, Workspace::new()?, Workspace::new()?);
+    let router = between.node()?;
+    owner.know(&[&router.address])?;
+    let _node = owner.node()?;
+    let file = owner.write("t.csv", table(500))?.display().to_string();
+    let published = owner.publish(&[&file, "--name", "t"])?;
+    // One that never answers beside it.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let dead = format!("http://{}", silent.local_addr()?);
+    reader.odfs([
+        "config",
+        "set",
+        "network.routers",
+        &format!("{dead},{}", router.gateway),
+    ])?;
+    reader.odfs(["pull", &format!("ipns://{}", published.name), "--as", "t"])?;
+    assert_eq!(reader.dataset("t")?.head, owner.dataset("t")?.head);
+
+    // What it publishes is known to the router.
+    let file = reader.write("r.csv", table(3))?.display().to_string();
+    let published = reader.publish(&[&file, "--name", "r"])?;
+    let found = between.odfs(["ipfs", "name", "resolve", &published.name])?.text();
+    assert_eq!(found, format!("/ipfs/{}", published.root));
+    Ok(())
+}
+
+#[test]
+fn a_dataset_is_found_through_kubo_as_a_router() -> Outcome {
+    let Some(mut kubo) = Kubo::init()? else { return Ok(()) };
+    kubo.ok(["config", "--json", "Gateway.ExposeRoutingAPI", "true"])?;
+    kubo.start()?;
+    let (owner, reader) = (Workspace::new()?, Workspace::new()?);
+    owner.know(&[&kubo.address()?])?;
+    let node = owner.node()?;
+    kubo.wait_for_dht_peer(&node.peer_id, std::time::Duration::from_secs(30))?;
+    let file = owner.write("t.csv", table(500))?.display().to_string();
+    let published = owner.publish(&[&file, "--name", "t"])?;
+    reader.odfs(["config", "set", "network.routers", &kubo.gateway()?])?;
+    reader.odfs(["pull", &format!("ipns://{}", published.name), "--as", "t"])?;
+    assert_eq!(reader.dataset("t")?.head, owner.dataset("t")?.head);
+    Ok(())
+}

@@ -5,6 +5,7 @@ use interop_tests::workspace::dataset::table;
 use interop_tests::{Kubo, Outcome, Workspace, content};
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
 
 /// Header fields that both have to agree on. (Kubo's `Content-Type` depends on the tables of the machine.)
 const FIELDS: [&str; 8] = [
@@ -142,5 +143,78 @@ fn a_dataset_is_browsed_by_name() -> Outcome {
     assert!(page.text().contains("AddData"), "{}", page.text());
     let slices = http::get(&format!("{base}/data/"), &[])?.text();
     assert!(slices.contains("f1620"), "{slices}");
+    Ok(())
+}
+
+/// How long a changed list may take to count.
+const REREAD: Duration = Duration::from_secs(20);
+
+#[test]
+fn what_a_denylist_denies_is_gone_as_at_kubos_gateway() -> Outcome {
+    let Some(mut kubo) = Kubo::init()? else { return Ok(()) };
+    let workspace = Workspace::new()?;
+    let site = workspace.path().join("site");
+    fs::create_dir_all(site.join("b"))?;
+    for name in ["a.txt", "b/c.txt", "b/cd.txt", "b/e.txt", "hashed.txt", "later.txt"] {
+        fs::write(site.join(name), format!("{name}\n"))?;
+    }
+    let flags = ["--cid-version=1"];
+    let root = kubo.add(&site, &flags)?;
+    workspace.odfs(["ipfs", "add", "-Q", "-r", "--cid-version=1", "site"])?;
+    let cid = |path: &str| {
+        let resolved = kubo.ok(["resolve", &format!("/ipfs/{root}/{path}")]);
+        resolved.map(|path| path.replace("/ipfs/", ""))
+    };
+    let (file, hashed, later) = (cid("a.txt")?, cid("hashed.txt")?, cid("later.txt")?);
+    // As the specification has it made: the hash of the multihash in base58.
+    let multihash = kubo.ok(["cid", "format", "-f", "%M", "-b", "base58btc", &hashed])?;
+    workspace.write("multihash", &multihash)?;
+    let double = kubo.add(&workspace.path().join("multihash"), &["--cid-version=1", "--only-hash"])?;
+    let double = kubo.ok(["cid", "format", "-f", "%M", "-b", "base58btc", &double])?;
+    let rules = format!(
+        "version: 1\nname: test\n---\n# a comment\n/ipfs/{file}\n/ipfs/{root}/b/c*\n!/ipfs/{root}/b/cd.txt\n//{double}\n\
+         /ipns/denied.example\n"
+    );
+    let lists = kubo.repository().join("denylists");
+    fs::create_dir_all(&lists)?;
+    fs::write(lists.join("test.deny"), &rules)?;
+    let list = workspace.write("test.deny", &rules)?;
+    workspace.odfs(["config", "set", "gateway.denylist", &list.display().to_string()])?;
+    kubo.start()?;
+    let node = workspace.node()?;
+    let theirs = kubo.gateway()?;
+    for (path, status) in [
+        (format!("/ipfs/{file}"), 410),
+        (format!("/ipfs/{file}?format=raw"), 410),
+        (format!("/ipfs/{root}/a.txt"), 410),
+        (format!("/ipfs/{root}/b/c.txt"), 410),
+        (format!("/ipfs/{root}/b/cd.txt"), 200),
+        (format!("/ipfs/{root}/b/e.txt"), 200),
+        (format!("/ipfs/{hashed}"), 410),
+        (format!("/ipfs/{root}/hashed.txt"), 410),
+        (format!("/ipfs/{root}/"), 200),
+        (format!("/ipfs/{later}"), 200),
+        ("/ipns/denied.example".to_owned(), 410),
+    ] {
+        for gateway in [&node.gateway, &theirs] {
+            let answer = http::get(&format!("{gateway}{path}"), &[])?;
+            assert_eq!(answer.status, status, "{gateway}{path}: {}", answer.text());
+        }
+    }
+    // The block is not in a CAR of what is above it either.
+    let car = http::get(&format!("{}/ipfs/{root}?format=car", node.gateway), &[]);
+    let has_it = |body: &[u8]| body.windows(6).any(|window| window == b"a.txt\n");
+    assert!(!car.is_ok_and(|car| has_it(&car.body)));
+
+    fs::write(&list, format!("{rules}/ipfs/{later}\n"))?;
+    let deadline = Instant::now() + REREAD;
+    while http::get(&format!("{}/ipfs/{later}", node.gateway), &[])?.status != 410 {
+        assert!(Instant::now() < deadline, "the list was not read again");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    node.stop()?;
+    fs::remove_file(&list)?;
+    let refused = workspace.refused(["node"])?;
+    assert!(refused.stderr.contains("test.deny"), "{}", refused.stderr);
     Ok(())
 }

@@ -46,6 +46,7 @@ mod reach;
 mod refusals;
 mod replay;
 mod reports;
+mod s3;
 mod shapes;
 mod strangers;
 mod stumbles;

@@ -167,7 +167,7 @@ async fn providers(State(server): State<Arc<Server>>, Path(cid): Path<String>, r
     };
     let filter = Filter::read(request.uri().query().unwrap_or_default());
     let here = own(&server.node, &cid).await;
-    let search = server.node.routing().providers(&cid);
+    let search = server.node.routing().providers_in_dhts(&cid);
     let until = |limit: Duration| Instant::now() + limit;
     let found = move |until: Instant| {
         let searched = stream::unfold(search, move |mut search| async move {
@@ -216,7 +216,11 @@ async fn peers(State(server): State<Arc<Server>>, Path(peer): Path<String>, requ
         return refused(StatusCode::UNPROCESSABLE_ENTITY, "this is no id of a peer");
     };
     let filter = Filter::read(request.uri().query().unwrap_or_default());
-    let found = server.node.routing().find_peer(peer, SEARCHES_AT_ONCE_FOR).await;
+    let found = server
+        .node
+        .routing()
+        .find_peer_in_dhts(peer, SEARCHES_AT_ONCE_FOR)
+        .await;
     let addresses = found.unwrap_or_default();
     let found = (!addresses.is_empty()).then_some(Provider { peer, addresses });
     let peers: Vec<Peer> = found

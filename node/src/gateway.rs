@@ -30,7 +30,6 @@ mod media;
 mod options;
 mod parts;
 mod peer;
-mod percent;
 mod question;
 mod range;
 mod record;

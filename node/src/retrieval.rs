@@ -316,7 +316,7 @@ impl Gateways {
 }
 
 /// A client that goes nowhere but where it is sent.
-fn client() -> Result<Client, String> {
+pub(crate) fn client() -> Result<Client, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let roots = rustls::RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),

@@ -20,7 +20,9 @@ mod network;
 mod provided;
 pub(crate) mod queries;
 pub mod records;
+mod routers;
 pub mod schedule;
+mod search;
 mod signs;
 mod sweep;
 pub(crate) mod tell;
@@ -42,6 +44,7 @@ pub use command::{DialError, PeerInfo, Provider, Reachability};
 pub use network::Network;
 pub use provided::{Provided, Strategy, Swept, UnknownStrategy, Walked};
 use records::Records;
+pub use routers::{MAX_ROUTERS, PROVIDERS_WITHIN, RECORD_WITHIN, RouterError, Routers};
 use schedule::{LAN_ONLY_INTERVAL, RETRY_INTERVAL, Schedule};
 pub(crate) use signs::{Expected, Signs};
 
@@ -129,6 +132,7 @@ pub struct Routing {
     local: PeerId,
     expected: Expected,
     signs: watch::Receiver<Signs>,
+    routers: Routers,
     started: Instant,
 }
 
@@ -140,6 +144,7 @@ impl Routing {
         (blocks, strategy): (Arc<dyn Blocks>, Strategy),
         local: PeerId,
         (expected, signs): (Expected, watch::Receiver<Signs>),
+        routers: Routers,
     ) -> Self {
         let announcements = Arc::new(Semaphore::new(MAX_ANNOUNCEMENTS));
         Self {
@@ -157,8 +162,14 @@ impl Routing {
             local,
             expected,
             signs,
+            routers,
             started: Instant::now(),
         }
+    }
+
+    /// Those who are asked over HTTP beside the DHTs.
+    pub fn routers(&self) -> &Routers {
+        &self.routers
     }
 
     /// How many peers of each DHT are known now.
@@ -390,40 +401,6 @@ impl Routing {
         answer.await.map_err(|_| RoutingError::Stopped)
     }
 
-    /// Searches both DHTs for providers of `cid`: a channel that gives each of them once, as they are found, and ends
-    /// when nobody is left to ask. Dropping it ends the search. This peer itself is left out.
-    pub fn providers(&self, cid: &Cid) -> mpsc::Receiver<Provider> {
-        let (found, providers) = mpsc::channel(MAX_ANSWERS_WAITING);
-        let (routing, key) = (self.clone(), cid.hash().to_bytes());
-        tokio::spawn(async move {
-            let (walk_found, mut walk_providers) = mpsc::channel(MAX_ANSWERS_WAITING);
-            for network in Network::BOTH {
-                let walk = Walk::Providers {
-                    key: key.clone(),
-                    found: walk_found.clone(),
-                };
-                if routing.send(Command::Walk { network, walk }).await.is_err() {
-                    return;
-                }
-            }
-            drop(walk_found);
-            let mut seen = HashSet::from([routing.local]);
-            loop {
-                let provider: Provider = tokio::select! {
-                    () = found.closed() => return,
-                    provider = walk_providers.recv() => match provider {
-                        Some(provider) => provider,
-                        None => return,
-                    },
-                };
-                if seen.insert(provider.peer) && found.send(provider).await.is_err() {
-                    return;
-                }
-            }
-        });
-        providers
-    }
-
     /// The peers of `network` that are closest to `key`, twenty at most; nothing if it does not answer.
     ///
     /// # Errors
@@ -434,33 +411,6 @@ impl Routing {
         let walk = Walk::Closest { key, reply };
         self.send(Command::Walk { network, walk }).await?;
         Ok(answer.await.ok())
-    }
-
-    /// Collects up to `limit` providers of `cid`, for at most `deadline`.
-    ///
-    /// On a local network this takes milliseconds: the search ends when nobody is left to ask.
-    ///
-    /// # Errors
-    /// The peer has been shut down.
-    pub async fn find_providers(
-        &self,
-        cid: &Cid,
-        limit: usize,
-        deadline: Duration,
-    ) -> Result<Vec<Provider>, RoutingError> {
-        if self.commands.is_closed() {
-            return Err(RoutingError::Stopped);
-        }
-        let until = Instant::now() + deadline;
-        let mut search = self.providers(cid);
-        let mut providers = Vec::new();
-        while providers.len() < limit {
-            match timeout_at(until, search.recv()).await {
-                Ok(Some(provider)) => providers.push(provider),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        Ok(providers)
     }
 
     /// Asks the peers of `network` closest to `key` for its value record. Records stream through the first channel,
@@ -502,33 +452,6 @@ impl Routing {
         })
         .await?;
         answer.await.map_err(|_| RoutingError::Stopped)
-    }
-
-    /// Asks both DHTs where `peer` can be dialled, for at most `deadline`. Only peers that serve a DHT are found.
-    ///
-    /// # Errors
-    /// The peer has been shut down.
-    pub async fn find_peer(&self, peer: PeerId, deadline: Duration) -> Result<Vec<Multiaddr>, RoutingError> {
-        let until = Instant::now() + deadline;
-        let mut addresses = Vec::new();
-        let mut walks = JoinSet::new();
-        for network in Network::BOTH {
-            let (reply, answer) = oneshot::channel();
-            self.send(Command::Walk {
-                network,
-                walk: Walk::Peer { peer, reply },
-            })
-            .await?;
-            walks.spawn(answer);
-        }
-        while let Ok(Some(answer)) = timeout_at(until, walks.join_next()).await {
-            for address in answer.into_iter().flatten().flatten() {
-                if !addresses.contains(&address) {
-                    addresses.push(address);
-                }
-            }
-        }
-        Ok(addresses)
     }
 
     /// Opens a connection to `peer`, if there is none.

@@ -10,7 +10,7 @@ use odf::pull::{Address, PullError, PullOptions, pull_from};
 use odf::receive::{Arrived, Destination, ReceiveError, Received, Source, receive};
 use odf::repository::files::{self, FilesSource};
 use odf::repository::http::HttpSource;
-use odf::repository::server::{self, PushLog, Router, Tokens};
+use odf::repository::server::{PushLog, Repository, Router, Tokens};
 use odf::repository::smart::{Endpoint, SmartSource};
 use odf::verify::{Depth, verify};
 use url::Url;
@@ -53,7 +53,7 @@ impl Pair {
         let tokens = Tokens::of(dir.path(), &Disk::new());
         let datasets = here.workspace.datasets().clone();
         let pushes = PushLog::of(dir.path(), &Disk::new());
-        let router = server::router(datasets, tokens, pushes, server::Options::default(), Router::new());
+        let router = Repository::new(datasets, tokens, pushes, Default::default()).router(Router::new());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });

@@ -18,7 +18,7 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "\
 cargo xtask TASK
 
-  peers            install Kubo and Helia into the user's cache directory; quick when they are there
+  peers            install Kubo, Helia, DuckDB and rclone into the user's cache directory; quick when they are there
   test [ARG]...    peers, then every test of the workspace and a small run of the benchmarks; with ARGs only
                    `cargo test ARG...`
   bench [OPTION]...  odfs beside Kubo in one table

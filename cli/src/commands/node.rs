@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use clap::Args;
+use futures::future::OptionFuture;
 use odf::SharedOnly;
 use odf::disk::{Access, Disk};
 use odf::elsewhere;
+use odf::pull::id_of;
 use odf::receive::Arrived;
 use odf::repository::server;
 use odf::retention::retain;
@@ -120,19 +122,24 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
     give_memory_back();
     let settings = session.settings();
     let listener = gateway
-        .map(|_| listen(&settings.gateway_listen, "gateway.listen", session))
+        .map(|_| listen(session, "gateway.listen", &settings.gateway_listen))
+        .transpose()?;
+    let buckets = gateway.and(settings.gateway_s3.as_ref());
+    let buckets = buckets
+        .map(|address| listen(session, "gateway.s3", address))
         .transpose()?;
     let as_kubo = gateway.is_some_and(|gateway| gateway.greeting == Greeting::Kubo);
     let default_api = as_kubo.then_some(ipfs::DEFAULT_API);
     let api = gateway.and(settings.api_listen.or(default_api));
     let api = api
-        .map(|address| listen(&address.to_string(), "api.listen", session))
+        .map(|address| listen(session, "api.listen", &address.to_string()))
         .transpose()?;
     let node = session.node()?;
     let at = |listener: &Option<(TcpListener, SocketAddr)>| listener.as_ref().map(|(_, address)| *address);
     let at = Addresses {
         gateway: at(&listener),
         api: at(&api),
+        s3: at(&buckets),
     };
     let lines = match as_kubo {
         true => kubo_greeting(node, at),
@@ -159,13 +166,18 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
             let monitoring = monitoring::router(session, node)?;
             let routing = delegated::router(node.clone(), routing_options(session));
             let repository = repository(session, node)?;
-            let router = gateway::beside(source, options(session, fetch), |gateway| {
-                repository(gateway.merge(monitoring).merge(routing))
+            let router = gateway::beside(source, options(session, fetch)?, |gateway| {
+                repository.router(gateway.merge(monitoring).merge(routing))
             });
-            let (doors, stop) = (doors(session), io.cancel().clone());
-            let served =
-                async move { odf_doors::serve(listener, router, doors, async move { stop.wait().await }).await };
-            Some(session.runtime()?.spawn(served))
+            let served = |listener, router| {
+                let (doors, stop) = (doors(session), io.cancel().clone());
+                async move { odf_doors::serve(listener, router, doors, async move { stop.wait().await }).await }
+            };
+            let content = served(listener, router);
+            let buckets = buckets.map(|(listener, _)| served(listener, repository.s3()));
+            Some(session.runtime()?.spawn(async move {
+                tokio::join!(content, OptionFuture::from(buckets));
+            }))
         }
         None => None,
     };
@@ -187,6 +199,7 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
             None => std::future::pending().await,
         }
     };
+    let denylist = session.denylist()?;
     let outcome: Result<(), Failure> = session.wait(io, async {
         tokio::select! {
             ended = ended => ended,
@@ -195,6 +208,7 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
             () = look_elsewhere(session, node) => Ok(()),
             () = follow::upkeep::run(session, node) => Ok(()),
             () = session.stopping().wait() => Ok(()),
+            () = denylist.watch() => Ok(()),
         }
     });
     progress.clear();
@@ -212,6 +226,7 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
 struct Addresses {
     gateway: Option<SocketAddr>,
     api: Option<SocketAddr>,
+    s3: Option<SocketAddr>,
 }
 
 impl Addresses {
@@ -257,6 +272,7 @@ fn greeting(session: &Session, node: &Node, at: Addresses) -> Vec<String> {
             None => format!("Repository: odf+http://{address}/"),
         });
     }
+    lines.extend(at.s3.map(|address| format!("S3: http://{address}/")));
     lines.extend(at.api.map(|address| format!("RPC: http://{address}/api/v0")));
     lines
 }
@@ -276,18 +292,19 @@ fn kubo_greeting(node: &Node, at: Addresses) -> Vec<String> {
 }
 
 /// How the gateway behaves by the settings; nobody has it ask peers unless `fetch`.
-fn options(session: &Session, fetch: bool) -> gateway::Options {
+fn options(session: &Session, fetch: bool) -> Result<gateway::Options, Failure> {
     let settings = session.settings();
     let mut options = gateway::Options::default();
     options.proxies.clone_from(&settings.gateway_proxies);
     options.subdomains.clone_from(&settings.gateway_subdomains);
     options.sites.clone_from(&settings.gateway_sites);
     options.convert = settings.gateway_convert;
+    options.denylist = session.denylist()?.clone();
     options.fetching = match fetch {
         true => monitoring::told_apart(settings.gateway_fetch, session),
         false => Audience::Nobody,
     };
-    options
+    Ok(options)
 }
 
 /// For whom the DHTs are looked in, by the settings.
@@ -326,11 +343,8 @@ fn doors(session: &Session) -> Doors {
     }
 }
 
-/// The workspace as a repository; what it does not answer goes to the gateway that it is given.
-fn repository(
-    session: &Session,
-    node: &Node,
-) -> Result<impl FnOnce(server::Router) -> server::Router + use<>, Failure> {
+/// The workspace as a repository.
+fn repository(session: &Session, node: &Node) -> Result<server::Repository, Failure> {
     let workspace = session.workspace()?.clone();
     let (node, runtime) = (node.clone(), session.runtime()?.handle().clone());
     let (retention, pins) = (session.settings().retention.clone(), workspace.clone());
@@ -359,14 +373,15 @@ fn repository(
         public_url: session.settings().gateway_url.clone(),
         proxies: session.settings().gateway_proxies.clone(),
         on_arrived: Some(Arc::new(on_arrived)),
+        dataset_of_key: Some(|name| id_of(&name.parse().ok()?)),
     };
     let datasets = workspace.datasets().clone();
     let (tokens, pushes) = (session.tokens(), session.pushes());
-    Ok(move |gateway| server::router(datasets, tokens, pushes, options, gateway))
+    Ok(server::Repository::new(datasets, tokens, pushes, options))
 }
 
-/// A socket for HTTP at what a setting says.
-fn listen(address: &str, setting: &str, session: &Session) -> Result<(TcpListener, SocketAddr), Failure> {
+/// A listener at the address that a setting says.
+fn listen(session: &Session, setting: &str, address: &str) -> Result<(TcpListener, SocketAddr), Failure> {
     let bound = session.runtime()?.block_on(async {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
@@ -375,10 +390,10 @@ fn listen(address: &str, setting: &str, session: &Session) -> Result<(TcpListene
     bound.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => Failure::new(
             Kind::PortInUse,
-            format!("{address}, which {setting} says, is in use by another program"),
+            format!("{address}, the address of {setting}, is in use by another program"),
         )
         .next(format!(
-            "stop that program, or choose another address: odfs config set {setting} 127.0.0.1:PORT"
+            "stop that program, or choose another address: odfs config set {setting} 127.0.0.1:8081"
         )),
         _ => Failure::from(error).about(format!("listening on {address}")),
     })

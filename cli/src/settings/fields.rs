@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) bootstrap_dataset: Option<String>,
     /// Trustless gateways that are asked over HTTP beside peers.
     pub(crate) gateways: Vec<Url>,
+    /// Routers that are asked over HTTP beside the DHTs.
+    pub(crate) routers: Vec<Url>,
     /// Whether peers on the local network are found by mDNS.
     pub(crate) mdns: bool,
     /// Whether a router that speaks UPnP is asked to open a port.
@@ -44,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) network_key: Option<String>,
     /// Address of the HTTP gateway of `odfs node`.
     pub(crate) gateway_listen: String,
+    /// Address at which what is shared is read as buckets of S3; absent: nowhere.
+    pub(crate) gateway_s3: Option<String>,
     /// Address under which others reach the gateway of `odfs node`, ending in a slash; absent: the one they use.
     pub(crate) gateway_url: Option<Url>,
     /// Proxies before the gateway whose word is taken.
@@ -56,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) gateway_sites: Vec<String>,
     /// What domains stand for without asking DNS: `domain=path`.
     pub(crate) gateway_dnslinks: Vec<String>,
+    /// Files with what the peer and its gateway serve nobody, from the workspace on; the last goes first.
+    pub(crate) gateway_denylist: Vec<String>,
     /// Whether the gateway shows values in other codecs than they are stored in.
     pub(crate) gateway_convert: bool,
     /// For whom the gateway gets from peers what is not here.
@@ -106,6 +112,7 @@ impl Default for Settings {
             bootstrap: None,
             bootstrap_dataset: None,
             gateways: Vec::new(),
+            routers: Vec::new(),
             mdns: true,
             port_mapping: true,
             public: false,
@@ -116,12 +123,14 @@ impl Default for Settings {
             pubsub: true,
             network_key: None,
             gateway_listen: "127.0.0.1:8080".to_owned(),
+            gateway_s3: None,
             gateway_url: None,
             gateway_proxies: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             gateway_hosts: Vec::new(),
             gateway_subdomains: Vec::new(),
             gateway_sites: Vec::new(),
             gateway_dnslinks: Vec::new(),
+            gateway_denylist: Vec::new(),
             gateway_convert: true,
             gateway_fetch: Audience::ThisMachine,
             gateway_metrics: Audience::ThisMachine,

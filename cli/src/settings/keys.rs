@@ -1,6 +1,6 @@
 //! The list of what can be set: the name of each setting, and how it is read and shown.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use super::Settings;
 use super::duration::duration_text;
 use super::retention;
 use super::values::{
-    APPROVED, OFF, approved, audience, audience_value, duration, gateways, is_dnslink, is_host, list_value, multiaddrs,
-    rate, rate_value, words,
+    APPROVED, OFF, address, approved, audience, audience_value, duration, gateways, is_dnslink, is_host, list_value,
+    multiaddrs, rate, rate_value, routers, words,
 };
 
 /// The shortest time between two questions for the same news: peers answer out of kindness.
@@ -98,6 +98,19 @@ pub(crate) const KEYS: &[Key] = &[
         },
         set: |settings, value| {
             settings.gateways = gateways(value)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "network.routers",
+        about: "who is asked over HTTP, beside the DHTs, who has a block, where a peer is and what a name stands for, and is told of names \
+                that are published (Delegated Routing V1), such as \"https://router.example/routing/v1\"",
+        show: |settings| {
+            let urls: Vec<String> = settings.routers.iter().map(Url::to_string).collect();
+            Some(list_value(&urls))
+        },
+        set: |settings, value| {
+            settings.routers = routers(value)?;
             Ok(())
         },
     },
@@ -195,10 +208,16 @@ pub(crate) const KEYS: &[Key] = &[
         about: "address of the HTTP gateway of `odfs node`",
         show: |settings| Some(Value::String(settings.gateway_listen.clone())),
         set: |settings, value| {
-            let text = value.as_str().ok_or("an address such as 127.0.0.1:8080 is expected")?;
-            text.parse::<SocketAddr>()
-                .map_err(|_| "an address such as 127.0.0.1:8080 is expected")?;
-            settings.gateway_listen = text.to_owned();
+            settings.gateway_listen = address(&value, "an address such as 127.0.0.1:8080 is expected")?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.s3",
+        about: "address at which `odfs node` has what is shared read as buckets of S3, such as 127.0.0.1:9000; unset: nowhere",
+        show: |settings| settings.gateway_s3.clone().map(Value::String),
+        set: |settings, value| {
+            settings.gateway_s3 = Some(address(&value, "an address such as 127.0.0.1:9000 is expected")?);
             Ok(())
         },
     },
@@ -270,6 +289,17 @@ pub(crate) const KEYS: &[Key] = &[
         set: |settings, value| {
             const WANTED: &str = "a list such as [\"www.example.org=/ipns/k51…\"] is expected";
             settings.gateway_dnslinks = words(value, is_dnslink, WANTED)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.denylist",
+        about: "files, from the workspace on, with content and names that are served to nobody, by the gateway or to peers, in the \
+                compact format of IPIP-383; read again when they change, and of two that say different things the later counts",
+        show: |settings| Some(list_value(&settings.gateway_denylist)),
+        set: |settings, value| {
+            const WANTED: &str = "a list of files such as [\"badbits.deny\"] is expected";
+            settings.gateway_denylist = words(value, |word| !word.is_empty(), WANTED)?;
             Ok(())
         },
     },

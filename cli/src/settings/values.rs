@@ -1,11 +1,13 @@
 //! The forms of values in the file, each read and shown here.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use odf_node::gateway::Audience;
 use odf_node::peer::Bandwidth;
 use odf_node::retrieval::{MAX_GATEWAYS, base};
+use odf_node::routing::Routers;
 use toml::Value;
 use url::Url;
 
@@ -23,6 +25,12 @@ pub(super) const APPROVED: &str = "approved";
 pub(super) fn duration(value: &Value) -> Result<Duration, String> {
     let wanted = || "a time such as 30s, 500ms or 5m is expected".to_owned();
     value.as_str().and_then(duration_of).ok_or_else(wanted)
+}
+
+/// An address to listen at, with its port; the error is what was expected.
+pub(super) fn address(value: &Value, wanted: &str) -> Result<String, String> {
+    let text = value.as_str().filter(|text| text.parse::<SocketAddr>().is_ok());
+    text.map(str::to_owned).ok_or_else(|| wanted.to_owned())
 }
 
 /// Bytes a second, or "off" for any number of them.
@@ -78,6 +86,17 @@ pub(super) fn gateways(value: Value) -> Result<Vec<Url>, String> {
     match words.len() {
         0..=MAX_GATEWAYS => Ok(words.iter().filter_map(|word| word.parse().ok()).collect()),
         _ => Err(WANTED.to_owned()),
+    }
+}
+
+/// Addresses of routers.
+pub(super) fn routers(value: Value) -> Result<Vec<Url>, String> {
+    const WANTED: &str = "a list of addresses such as [\"https://router.example/routing/v1\"] is expected, 8 at most";
+    let words = words(value, |word| word.parse::<Url>().is_ok(), WANTED)?;
+    let urls: Vec<Url> = words.iter().filter_map(|word| word.parse().ok()).collect();
+    match Routers::new(&urls) {
+        Ok(_) => Ok(urls),
+        Err(_) => Err(WANTED.to_owned()),
     }
 }
 

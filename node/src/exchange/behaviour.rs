@@ -1,9 +1,8 @@
 //! The exchange as a part of a libp2p swarm: moves inputs to the state machines and their outputs to the swarm.
 //!
-//! Runs on the task that polls the swarm and never blocks there: store reads go to Tokio's blocking threads, hashing
-//! is done by the connections, and what one message can ask for is bounded there. The swarm listens to connections only
-//! when nobody here has anything to do, and to new peers only when no connection has: so each piece of work is small, and
-//! the turn is given away after each.
+//! Runs on the task that polls the swarm and never blocks there: store reads go to Tokio's blocking threads, hashing is done by
+//! the connections, and what one message can ask for is bounded there. The swarm listens to connections only when nobody here
+//! has anything to do, and to new peers only when no connection has: so each piece of work is small, then the turn is given away.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
@@ -31,6 +30,7 @@ use super::message::Presence;
 use super::server::{Answered, Limits, Server};
 use super::session::{Command, Replies, SessionId, Shared};
 use super::stats::Stats;
+use crate::denylist::Denylist;
 use crate::room::Room;
 use crate::store::Blocks;
 
@@ -75,6 +75,8 @@ pub struct Config {
     pub total_outstanding: usize,
     /// How many messages are read from the store at the same time.
     pub store_reads: usize,
+    /// What is served to nobody.
+    pub denylist: Denylist,
 }
 
 impl Default for Config {
@@ -88,6 +90,7 @@ impl Default for Config {
             peer_outstanding: 4 << 20,
             total_outstanding: 64 << 20,
             store_reads: 8,
+            denylist: Denylist::default(),
         }
     }
 }
@@ -123,6 +126,7 @@ type Job = BoxFuture<'static, (PeerId, Result<Answered, JoinError>)>;
 /// The exchange within a swarm; made by [`exchange::new`](super::new).
 pub struct Behaviour {
     store: Arc<dyn Blocks>,
+    denylist: Denylist,
     client: Client,
     server: Server,
     shared: Arc<Shared>,
@@ -176,6 +180,7 @@ impl Behaviour {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             store,
+            denylist: config.denylist.clone(),
             client: Client::new(times),
             server: Server::new(limits),
             shared,
@@ -385,8 +390,8 @@ impl Behaviour {
         }
         for _ in 0..ANSWERS_PER_TURN {
             while let Some(job) = self.server.next_job() {
-                let (store, peer) = (self.store.clone(), job.peer());
-                let read = tokio::task::spawn_blocking(move || job.run(&*store));
+                let (store, denylist, peer) = (self.store.clone(), self.denylist.clone(), job.peer());
+                let read = tokio::task::spawn_blocking(move || job.run(&*store, &denylist));
                 self.jobs.push(Box::pin(async move { (peer, read.await) }));
             }
             let Poll::Ready(Some((peer, found))) = self.jobs.poll_next_unpin(cx) else {

@@ -7,9 +7,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use super::host::Mount;
-use super::percent::encode;
 use super::question::Question;
 use super::refusal::{set, set_nosniff};
+use crate::percent::encode;
 use crate::unixfs::resolve::Resolved;
 
 const X_IPFS_ROOTS: HeaderName = HeaderName::from_static("x-ipfs-roots");

@@ -113,6 +113,9 @@ impl<S: Source> Asking<S> {
         if let Some(block) = inherent(cid) {
             return Ok(block);
         }
+        if self.gateway.options.denylist.denies(cid) {
+            return Err(SourceError::Denied(format!("/ipfs/{cid}")));
+        }
         if let Some(block) = self.here(cid).await? {
             return Ok(block);
         }
@@ -128,8 +131,11 @@ impl<S: Source> Asking<S> {
         self.gateway.source.here(cid).await
     }
 
-    /// What a name stands for.
-    pub(super) async fn name(&self, name: &str) -> Result<NameValue, SourceError> {
+    /// What a name stands for, for somebody who wants what is at a path below it.
+    pub(super) async fn name(&self, name: &str, path: &str) -> Result<NameValue, SourceError> {
+        if self.gateway.options.denylist.denies_name(name, path) {
+            return Err(SourceError::Denied(format!("/ipns/{name}")));
+        }
         if let Some(value) = self.gateway.source.known_name(name).await? {
             return Ok(value);
         }
@@ -219,7 +225,7 @@ impl<S: Source> Asking<S> {
                 Root::Cid(cid) => return Ok(Rooted { cid, base, max_age }),
                 Root::Name(name) => name,
             };
-            let value = self.name(&name).await;
+            let value = self.name(&name, &format!("{base}{}", question.inner_path)).await;
             let value = value.map_err(|error| Refusal::from(error).at(question))?;
             max_age = Some(max_age.map_or(value.max_age, |least| least.min(value.max_age)));
             let (next, inner) = split(&value.path).map_err(|refusal| {
@@ -240,6 +246,11 @@ impl<S: Source> Asking<S> {
         let mut resolver = Resolver::new(root, path)?;
         let mut trail = Vec::new();
         loop {
+            if let Some((root, path)) = resolver.ahead()
+                && self.gateway.options.denylist.denies_path(&root, &path)
+            {
+                return Err(SourceError::Denied(format!("/ipfs/{root}/{path}")).into());
+            }
             match resolver.step() {
                 Step::Need(cid) => {
                     resolver.feed(&self.block(&cid).await?)?;

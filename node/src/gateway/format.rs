@@ -2,9 +2,9 @@
 
 use axum::http::{HeaderMap, header};
 
-use super::percent::find;
 use super::refusal::Refusal;
 use super::scope::Selection;
+use crate::percent::find;
 
 /// The forms that a client can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,11 +10,11 @@ use cid::Cid;
 use multibase::Base;
 
 use super::options::Options;
-use super::percent::decode;
 use super::refusal::Refusal;
 use super::root::{Root, split};
 use crate::block::cid_from_text;
 use crate::ipns::Name;
+use crate::percent::decode;
 
 /// The longest part of a host name between two dots that DNS has.
 const MAX_LABEL: usize = 63;

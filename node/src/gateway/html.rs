@@ -3,8 +3,8 @@
 use cid::Cid;
 
 use super::host::Mount;
-use super::percent::{encode, encode_path};
 use super::question::Question;
+use crate::percent::{encode, encode_path};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:60em;padding:0 1em}\
 h1{font-size:1.2em;overflow-wrap:anywhere}table{border-collapse:collapse;width:100%}td{padding:.15em .8em .15em 0}\

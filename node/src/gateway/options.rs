@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::denylist::Denylist;
+
 /// Whom something is done for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
@@ -44,6 +46,8 @@ pub struct Options {
     pub subdomains: Vec<String>,
     /// Hosts, without ports, at which there is what their DNSLink says. Their names are looked up for whoever asks.
     pub sites: Vec<String>,
+    /// What is shown to nobody.
+    pub denylist: Denylist,
 }
 
 impl Default for Options {
@@ -56,6 +60,7 @@ impl Default for Options {
             proxies: Vec::new(),
             subdomains: Vec::new(),
             sites: Vec::new(),
+            denylist: Denylist::default(),
         }
     }
 }

@@ -7,11 +7,11 @@ use cid::Cid;
 use super::format::Wanted;
 use super::host::{Mount, Place};
 use super::options::Options;
-use super::percent::{decode, encode_path, find};
 use super::range::{Span, span};
 use super::refusal::{Refusal, set};
 use super::root::{Root, split};
 use crate::ipns::Name;
+use crate::percent::{decode, encode_path, find};
 
 const X_IPFS_PATH: HeaderName = HeaderName::from_static("x-ipfs-path");
 const IPFS_URI: HeaderName = HeaderName::from_static("ipfs-uri");

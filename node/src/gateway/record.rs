@@ -31,7 +31,7 @@ pub(super) async fn record<S: Source>(asking: &Arc<Asking<S>>, question: &Questi
             ));
         }
     };
-    let value = asking.name(name).await?;
+    let value = asking.name(name, "").await?;
     let Some(record) = value.record else {
         let reason = format!("{name} is not the name of a key, so nobody signs what it stands for");
         return Err(Refusal::bad(reason));

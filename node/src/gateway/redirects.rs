@@ -8,10 +8,10 @@ use axum::http::StatusCode;
 
 use super::asking::{Asking, Rooted};
 use super::file;
-use super::percent::encode;
 use super::question::Question;
 use super::refusal::Refusal;
 use super::source::Source;
+use crate::percent::encode;
 
 /// The most bytes that such a file may have.
 pub(super) const MAX_FILE_BYTES: u64 = 64 << 10;

@@ -75,6 +75,7 @@ impl From<SourceError> for Refusal {
     fn from(error: SourceError) -> Self {
         let status = match error {
             SourceError::NotFound(_) => StatusCode::NOT_FOUND,
+            SourceError::Denied(_) => StatusCode::GONE,
             SourceError::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
             SourceError::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             SourceError::BadName(_) => StatusCode::BAD_REQUEST,

@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use super::percent::find;
 use super::refusal::Refusal;
+use crate::percent::find;
 
 /// What of a DAG is wanted, beside the blocks that prove the path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -70,6 +70,9 @@ pub enum SourceError {
     /// It does not exist, or nobody who can be reached has it. Answered with 404.
     #[error("{0}")]
     NotFound(String),
+    /// It is denied here. Answered with 410.
+    #[error("{0} is blocked and cannot be provided")]
+    Denied(String),
     /// Time ran out before that was known; the same request may succeed later. Answered with 504.
     #[error("{0}")]
     TimedOut(String),

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::identity::Keypair;
+use tokio::time::timeout;
 
 use super::record::{Contents, Name, Record, RecordError};
 use super::state::Known;
+use super::survey::Survey;
 use super::{DEFAULT_TTL, DEFAULT_VALIDITY, Names};
-use crate::routing::{Network, RoutingError};
+use crate::routing::{Network, RECORD_WITHIN, RoutingError};
 use crate::store::StoreError;
 use crate::threads::{blocking, lock};
 
@@ -16,6 +18,8 @@ use crate::threads::{blocking, lock};
 const ASK_STRANGER: Duration = Duration::from_secs(15);
 /// The same when this peer published the name last: another writer is possible, but not likely.
 const ASK_OWN: Duration = Duration::from_secs(5);
+/// How long routers are waited for when peers hold the record.
+const AFTER_PEERS: Duration = Duration::from_secs(1);
 /// Peers that have to hold the record before `publish` returns, unless told otherwise; the others get theirs in the background.
 const DEFAULT_ENOUGH: usize = 5;
 
@@ -168,7 +172,7 @@ impl Names {
         // Before anybody is put to, which takes a walk.
         self.say(&record).await;
 
-        let (network, holders) = self.put(&name, &record, &survey, options.enough).await?;
+        let (network, holders) = self.put_everywhere(&name, &record, &survey, options.enough).await?;
         self.note_put(&name, &record, network, holders).await;
         self.inner.wake.notify_one();
         Ok(Published {
@@ -178,6 +182,25 @@ impl Names {
             network,
             holders,
         })
+    }
+
+    /// Puts a record to the peers that keep it and to the routers. Where peers hold it these are waited for a moment only.
+    pub(super) async fn put_everywhere(
+        &self,
+        name: &Name,
+        record: &Record,
+        survey: &Survey,
+        enough: usize,
+    ) -> Result<(Option<Network>, usize), RoutingError> {
+        let (routing, text, bytes) = (self.inner.routing.clone(), name.to_string(), record.bytes().clone());
+        // Goes on beside where it is not waited for.
+        let by_http = tokio::spawn(async move { routing.routers().put(&text, &bytes).await });
+        let put = self.put(name, record, survey, enough).await?;
+        let wait = if put.1 > 0 { AFTER_PEERS } else { RECORD_WITHIN };
+        if let Ok(Ok(took)) = timeout(wait, by_http).await {
+            tracing::debug!(%name, took, "given to routers");
+        }
+        Ok(put)
     }
 
     /// Keeps a record of an own name, for ourselves and for whoever asks, and in the same step what `note` changes.

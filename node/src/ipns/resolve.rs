@@ -116,7 +116,7 @@ pub enum ResolveError {
 impl Names {
     /// What `name` stands for.
     ///
-    /// With [`Freshness::Network`], both DHTs and the gateways are asked for a newer record than the one known here, every time; the
+    /// With [`Freshness::Network`], both DHTs, the routers and the gateways are asked for a newer record than the one known here, every time; the
     /// best valid one is kept, given to those who hold an older one, and returned. That is the best of what the peers closest to
     /// the name say: it is waited for until all of them have answered, more than 16 have a valid record, or ten seconds are
     /// over. On a local network that takes milliseconds. Without any answer, what is known here is returned, marked as such. Just after the start of a peer,
@@ -236,19 +236,17 @@ impl Names {
         Ok(survey)
     }
 
-    /// What peers say, and what gateways give as the record. Where peers have none, the gateways are waited for; where gateways have
+    /// What peers say, and what is given over HTTP as the record. Where peers have none, gateways and routers are waited for; where these have
     /// one, the peers are for a moment only, as there may be none.
     async fn beside_gateways(
         &self,
         name: &Name,
         peers: impl Future<Output = Result<Survey, ResolveError>>,
     ) -> Result<(Survey, Vec<Bytes>), ResolveError> {
-        let gateways = &self.inner.gateways;
-        if gateways.count() == 0 {
+        if self.inner.gateways.count() == 0 && self.inner.routing.routers().is_empty() {
             return Ok((peers.await?, Vec::new()));
         }
-        let name = name.to_string();
-        let by_http = gateways.records(&name, MAX_RECORD_BYTES);
+        let by_http = self.by_http(name);
         tokio::pin!(peers, by_http);
         tokio::select! {
             survey = &mut peers => {
@@ -267,6 +265,26 @@ impl Names {
                 Ok((survey, records))
             }
         }
+    }
+
+    /// What gateways and routers give as the record. When one kind has given something, the other is waited for a moment only.
+    async fn by_http(&self, name: &Name) -> Vec<Bytes> {
+        let name = name.to_string();
+        let gateways = self.inner.gateways.records(&name, MAX_RECORD_BYTES);
+        let routers = self.inner.routing.routers().records(&name, MAX_RECORD_BYTES);
+        tokio::pin!(gateways, routers);
+        let (mut records, more) = tokio::select! {
+            records = &mut gateways => match records.is_empty() {
+                true => (records, routers.await),
+                false => (records, timeout(AFTER_GATEWAYS, routers).await.unwrap_or_default()),
+            },
+            records = &mut routers => match records.is_empty() {
+                true => (records, gateways.await),
+                false => (records, timeout(AFTER_GATEWAYS, gateways).await.unwrap_or_default()),
+            },
+        };
+        records.extend(more);
+        records
     }
 
     /// Notes what the network says.

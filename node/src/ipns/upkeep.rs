@@ -72,7 +72,8 @@ impl Names {
 
     /// Puts every name that is due. Returns how many were.
     pub(super) async fn put_due(&self) -> Result<usize, UpkeepError> {
-        if self.inner.routing.table_sizes().target().is_none() {
+        let routing = &self.inner.routing;
+        if routing.table_sizes().target().is_none() && routing.routers().is_empty() {
             return Ok(0);
         }
         let (states, now) = (self.inner.states.clone(), self.inner.clock.unix());
@@ -122,7 +123,7 @@ impl Names {
         if record.valid_until() <= now {
             return Ok(self.postpone(name).await?);
         }
-        let (network, holders) = self.put(name, &record, &survey, usize::MAX).await?;
+        let (network, holders) = self.put_everywhere(name, &record, &survey, usize::MAX).await?;
         tracing::debug!(%name, holders, sequence = record.sequence(), "put again");
         self.note_put(name, &record, network, holders).await;
         Ok(())

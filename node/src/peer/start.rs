@@ -20,7 +20,7 @@ use crate::routing::desk::Offered;
 use crate::routing::dht::Dht;
 use crate::routing::records::Records;
 use crate::routing::schedule::Schedule;
-use crate::routing::{Expected, Network, Routing, Signs, Strategy, TableSizes};
+use crate::routing::{Expected, Network, Routers, Routing, Signs, Strategy, TableSizes};
 use crate::store::{Blocks, Store, StoreError, Table};
 use crate::swarm::{self, Bandwidth, ByteStreams, NetworkKey, Refuses, StartError};
 use crate::threads::blocking;
@@ -88,6 +88,7 @@ pub struct Builder {
     agent: String,
     exchange: exchange::Config,
     keys: KeySource,
+    routers: Routers,
     clock: Clock,
 }
 
@@ -144,6 +145,7 @@ impl Builder {
             agent: AGENT.to_owned(),
             exchange: exchange::Config::default(),
             keys: KeySource::none(),
+            routers: Routers::default(),
             clock: Clock::system(),
         }
     }
@@ -219,6 +221,12 @@ impl Builder {
     /// Peers remembered from it are dialled even where nobody is named by [`Self::bootstrap`]. Default: none, the public network.
     pub fn network_key(mut self, key: Option<NetworkKey>) -> Self {
         self.network_key = key;
+        self
+    }
+
+    /// Who is asked over HTTP beside the DHTs. Default: nobody.
+    pub fn routers(mut self, routers: Routers) -> Self {
+        self.routers = routers;
         self
     }
 
@@ -355,6 +363,7 @@ impl Builder {
             announced,
             local,
             (expected, signs),
+            self.routers,
         );
         let has_pubsub = swarm.behaviour().pubsub.is_enabled();
         let (link, swarm_end) = pubsub::pair();

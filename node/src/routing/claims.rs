@@ -54,7 +54,7 @@ mod tests {
     use crate::routing::command::{Command, Walk};
     use crate::routing::records::Records;
     use crate::routing::schedule::Schedule;
-    use crate::routing::{Expected, Routing, Signs, Strategy, TableSizes};
+    use crate::routing::{Expected, Routers, Routing, Signs, Strategy, TableSizes};
     use crate::store::{MemoryStore, Table};
 
     #[tokio::test]
@@ -67,7 +67,15 @@ mod tests {
         let records = Records::open(&Table::in_memory(), &schedule, local, &clock);
         let announced = (std::sync::Arc::new(MemoryStore::default()) as _, Strategy::default());
         let expected = Expected { lan: false, wan: true };
-        let routing = Routing::new(sender, sizes, (schedule, records), announced, local, (expected, signs));
+        let routing = Routing::new(
+            sender,
+            sizes,
+            (schedule, records),
+            announced,
+            local,
+            (expected, signs),
+            Routers::default(),
+        );
         let mut next = async || match commands.recv().await {
             Some(Command::Walk {
                 walk: Walk::Announce { key, reply },

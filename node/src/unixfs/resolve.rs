@@ -130,6 +130,12 @@ impl Resolver {
         })
     }
 
+    /// The entry or value that has been reached, and the path that is left below it; nothing in the middle of a directory.
+    pub fn ahead(&self) -> Option<(Cid, String)> {
+        let rest = || self.path[self.used.min(self.path.len())..].join("/");
+        self.lookup.is_none().then(|| (self.at, rest()))
+    }
+
     /// What to do next.
     pub fn step(&self) -> Step {
         if !self.arrived {

@@ -30,8 +30,10 @@ mod objects;
 mod pull;
 mod push;
 mod pushes;
+mod range;
 mod reading;
 mod request;
+mod s3;
 mod sender;
 mod socket;
 mod state;
@@ -75,22 +77,41 @@ pub use self::tokens::{
     Entry as TokenEntry, MAX_LABEL_CHARS, MAX_PATTERNS, MAX_TOKENS, Rights, TokenError, Tokens, Verb,
 };
 
-/// The repository as a router; what it does not answer goes to `gateway`. To tell clients from each other it must be
-/// served with [`ConnectInfo`](axum::extract::ConnectInfo) of socket addresses.
-pub fn router(datasets: Datasets, tokens: Tokens, pushes: PushLog, options: Options, gateway: Router) -> Router {
-    let server = Arc::new(Server {
-        datasets,
-        tokens,
-        pushes,
-        options,
-        blocks: Blocks::default(),
-        uploads: Uploads::default(),
-        requests: Turns::new("requests", REQUESTS),
-        transfers: Turns::new("transfers", TRANSFERS),
-        bundles: Arc::new(Semaphore::new(MAX_BUNDLES_BYTES)),
-        names: Mutex::default(),
-        opened: Mutex::default(),
-    });
+/// A workspace that is served. What comes in by one router or another has turns of the same shares.
+#[derive(Clone)]
+pub struct Repository(Arc<Server>);
+
+impl Repository {
+    /// Serves the datasets to whom they are for, and lets holders of tokens push.
+    pub fn new(datasets: Datasets, tokens: Tokens, pushes: PushLog, options: Options) -> Self {
+        Self(Arc::new(Server {
+            datasets,
+            tokens,
+            pushes,
+            options,
+            blocks: Blocks::default(),
+            uploads: Uploads::default(),
+            requests: Turns::new("requests", REQUESTS),
+            transfers: Turns::new("transfers", TRANSFERS),
+            bundles: Arc::new(Semaphore::new(MAX_BUNDLES_BYTES)),
+            names: Mutex::default(),
+            opened: Mutex::default(),
+        }))
+    }
+
+    /// The repository as a router; what it does not answer goes to `gateway`. To tell clients from each other it must be
+    /// served with [`ConnectInfo`](axum::extract::ConnectInfo) of socket addresses.
+    pub fn router(&self, gateway: Router) -> Router {
+        router(Arc::clone(&self.0), gateway)
+    }
+
+    /// What is shared as buckets, in the words of S3, to be read. To be served as [`Self::router`], at an address of its own.
+    pub fn s3(&self) -> Router {
+        s3::router(Arc::clone(&self.0))
+    }
+}
+
+fn router(server: Arc<Server>, gateway: Router) -> Router {
     let mut plain = Router::new()
         .route("/info", get(reading::info))
         .route("/accounts/me", get(reading::account))
@@ -108,8 +129,9 @@ pub fn router(datasets: Datasets, tokens: Tokens, pushes: PushLog, options: Opti
             );
         for kind in ObjectKind::ALL {
             let path = format!("{base}/{}/{{hash}}", kind.directory());
-            let methods = get(move |server, params, sender| objects::download(kind, server, params, sender))
-                .put(move |server, params, request| objects::upload(kind, server, params, request));
+            let methods =
+                get(move |server, params, sender, headers| objects::download(kind, server, params, sender, headers))
+                    .put(move |server, params, request| objects::upload(kind, server, params, request));
             plain = plain.route(&path, methods);
         }
         transfers = transfers

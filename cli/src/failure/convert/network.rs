@@ -3,13 +3,14 @@
 use odf_node::add::AddError;
 use odf_node::block::BlockError;
 use odf_node::dag::DagError;
+use odf_node::denylist::DenylistError;
 use odf_node::exchange;
 use odf_node::fetch::FetchError;
 use odf_node::ipns::{PublishError, ResolveError};
 use odf_node::keystore::KeystoreError;
 use odf_node::peer::{DialError, StartError};
 use odf_node::retrieval::GatewayError;
-use odf_node::routing::RoutingError;
+use odf_node::routing::{RouterError, RoutingError};
 use odf_node::store::StoreError;
 use odf_node::unixfs::directory::DirectoryError;
 use odf_node::unixfs::export::ExportError;
@@ -22,6 +23,20 @@ use crate::failure::{Failure, Kind, chain};
 impl From<GatewayError> for Failure {
     fn from(error: GatewayError) -> Self {
         Failure::usage(error).next("such an address is that of a site which serves /ipfs/: https://gateway.example")
+    }
+}
+
+impl From<RouterError> for Failure {
+    fn from(error: RouterError) -> Self {
+        Failure::usage(error).next("such an address is that of a site which serves /routing/v1: https://router.example")
+    }
+}
+
+impl From<DenylistError> for Failure {
+    fn from(error: DenylistError) -> Self {
+        Failure::new(Kind::BadInput, &error).about("gateway.denylist").next(
+            "nothing is served without it; put the file there, or take it out of the list: odfs config set gateway.denylist FILE,FILE",
+        )
     }
 }
 

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::block::RAW;
+use crate::denylist::Denylist;
 use crate::exchange::message::{Message, WantKind};
 use crate::exchange::server::{Limits, Server};
 use crate::exchange::session::Ticket;
@@ -103,7 +104,7 @@ impl Remote {
             }
         }
         while let Some(job) = self.server.next_job() {
-            if let Some(outgoing) = self.server.finished(job.run(&self.store)) {
+            if let Some(outgoing) = self.server.finished(job.run(&self.store, &Denylist::default())) {
                 self.server.sent(client, outgoing.id);
                 if !self.is_lost() {
                     self.from.push_back((step + self.nature.delay, outgoing.message));

@@ -6,6 +6,7 @@ use cid::Cid;
 use libp2p::PeerId;
 
 use crate::block::{self, Block};
+use crate::denylist::Denylist;
 use crate::exchange::message::WantKind;
 use crate::store::{Blocks, StoreError};
 
@@ -52,13 +53,17 @@ impl Job {
 
     /// Reads the store until the message is full or the time is up; at least one want is looked up. A store error is
     /// logged and answered like a missing block, so that the peer asks elsewhere.
-    pub(in crate::exchange) fn run(self, store: &dyn Blocks) -> Answered {
+    ///
+    /// What is denied is answered like a missing block, too.
+    pub(in crate::exchange) fn run(self, store: &dyn Blocks, denylist: &Denylist) -> Answered {
         let began = Instant::now();
         let (mut answers, mut bytes) = (Vec::with_capacity(self.wants.len()), 0);
         for (cid, kind) in &self.wants {
             let over = bytes >= MESSAGE_BYTES || (!answers.is_empty() && began.elapsed() >= JOB_TIME);
             let answer = if over {
                 Answer::Unread
+            } else if denylist.denies(cid) {
+                Answer::Missing
             } else {
                 look_up(store, cid, *kind).unwrap_or_else(|error| {
                     tracing::warn!(%cid, %error, "a wanted block could not be read");

@@ -1,6 +1,7 @@
 use super::job::INLINE_BYTES;
 use super::*;
 use crate::block::{self, Block, MAX_BLOCK_BYTES, RAW};
+use crate::denylist::Denylist;
 use crate::exchange::message::{MAX_FRAME_BYTES, Version, WantlistEntry};
 use crate::store::{Blocks as _, MemoryStore};
 
@@ -43,6 +44,7 @@ fn cancel(block: &Block) -> WantlistEntry {
 struct Bench {
     server: Server,
     store: MemoryStore,
+    denylist: Denylist,
 }
 
 impl Bench {
@@ -50,6 +52,7 @@ impl Bench {
         Self {
             server: Server::new(limits),
             store: MemoryStore::new(),
+            denylist: Denylist::default(),
         }
     }
 
@@ -71,7 +74,7 @@ impl Bench {
                 return sent;
             }
             for job in jobs {
-                sent.extend(self.server.finished(job.run(&self.store)));
+                sent.extend(self.server.finished(job.run(&self.store, &self.denylist)));
             }
         }
     }
@@ -190,7 +193,7 @@ fn a_block_that_arrives_while_it_is_looked_up_is_not_missed() {
         let (mut bench, peer) = (Bench::new(LIMITS), PeerId::random());
         let late = block(1, 10);
         bench.wantlist(peer, vec![want(&late)], false);
-        let found = bench.server.next_job().unwrap().run(&bench.store);
+        let found = bench.server.next_job().unwrap().run(&bench.store, &bench.denylist);
         bench.store.put(std::slice::from_ref(&late)).unwrap();
         if named {
             bench.server.blocks_added([late.cid()]);
@@ -238,7 +241,7 @@ fn a_cancel_stops_what_is_being_read() {
     let wanted = block(1, 10);
     bench.put(std::slice::from_ref(&wanted));
     bench.wantlist(peer, vec![want(&wanted)], false);
-    let found = bench.server.next_job().unwrap().run(&bench.store);
+    let found = bench.server.next_job().unwrap().run(&bench.store, &bench.denylist);
     bench.wantlist(peer, vec![cancel(&wanted)], false);
     assert!(bench.server.finished(found).is_none());
     bench.server.disconnected(&peer);
@@ -251,7 +254,7 @@ fn a_question_raised_to_a_want_while_it_is_read_gets_the_block() {
     let wanted = block(1, 5000);
     bench.put(std::slice::from_ref(&wanted));
     bench.wantlist(peer, vec![have(&wanted)], false);
-    let found = bench.server.next_job().unwrap().run(&bench.store);
+    let found = bench.server.next_job().unwrap().run(&bench.store, &bench.denylist);
     bench.wantlist(peer, vec![want(&wanted)], false);
     assert!(bench.server.finished(found).is_none());
     assert_eq!(cids(&bench.drain()), [*wanted.cid()]);
@@ -403,7 +406,7 @@ fn a_peer_that_leaves_while_its_blocks_are_read_gets_nothing() {
     let wanted = block(1, 10);
     bench.put(std::slice::from_ref(&wanted));
     bench.wantlist(peer, vec![want(&wanted)], false);
-    let found = bench.server.next_job().unwrap().run(&bench.store);
+    let found = bench.server.next_job().unwrap().run(&bench.store, &bench.denylist);
     bench.server.disconnected(&peer);
     bench.wantlist(peer, vec![want(&wanted)], false);
     assert!(bench.server.finished(found).is_none());
@@ -448,21 +451,21 @@ fn who_asks_for_little_goes_before_those_who_ask_for_much() {
     }
     // Each has had a turn.
     for _ in &greedy {
-        let found = bench.server.next_job().unwrap().run(&bench.store);
+        let found = bench.server.next_job().unwrap().run(&bench.store, &bench.denylist);
         bench.server.finished(found);
     }
     let modest = PeerId::random();
     bench.wantlist(modest, vec![want(&block(99_999, 8))], false);
     let next = bench.server.next_job().unwrap();
     assert_eq!(next.peer(), modest);
-    let found = next.run(&bench.store);
+    let found = next.run(&bench.store, &bench.denylist);
     bench.server.finished(found);
     // It does not get every turn by asking again.
     let turns = (0..1000).map(|at| {
         bench.wantlist(modest, vec![want(&block(100_000 + at, 8))], false);
         let job = bench.server.next_job().unwrap();
         let peer = job.peer();
-        let found = job.run(&bench.store);
+        let found = job.run(&bench.store, &bench.denylist);
         bench.server.finished(found);
         peer
     });
@@ -532,4 +535,20 @@ fn a_block_that_is_added_costs_the_same_however_many_peers_there_are() {
     let taken = began.elapsed();
     // A tenth of that in an optimized build; a look at every peer for each block takes ten times as long there.
     assert!(taken < std::time::Duration::from_secs(2), "{taken:?}");
+}
+
+#[test]
+fn what_is_denied_is_answered_like_what_is_missing() {
+    let (mut bench, peer) = (Bench::new(LIMITS), PeerId::random());
+    let [shown, denied, known_of] = [1, 2, 3].map(|seed| block(seed, 100));
+    bench.put(&[shown.clone(), denied.clone(), known_of.clone()]);
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("test.deny");
+    std::fs::write(&list, format!("/ipfs/{}\n/ipfs/{}\n", denied.cid(), known_of.cid())).unwrap();
+    bench.denylist = Denylist::open(&[list]).unwrap();
+    bench.wantlist(peer, vec![want(&shown), want(&denied), have(&known_of)], false);
+    let sent = bench.drain();
+    assert_eq!(cids(&sent), [*shown.cid()]);
+    let said = sent.iter().flat_map(|outgoing| &outgoing.message.presences);
+    assert!(said.clone().count() == 2 && said.clone().all(|(_, said)| *said == Presence::DontHave));
 }

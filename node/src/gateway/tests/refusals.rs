@@ -141,3 +141,49 @@ async fn malformed_content_is_the_fault_of_its_maker() {
         b"\xff\xff"
     );
 }
+
+#[tokio::test]
+async fn what_is_denied_is_gone_on_every_way_to_it() {
+    let mut shelf = Shelf::default();
+    let (root, node) = published(&mut shelf);
+    let file = shelf.file(b"shown").cid;
+    let other = shelf.file(b"denied").cid;
+    for (name, path) in [
+        ("k51denied", format!("/ipfs/{file}")),
+        ("k51leads", format!("/ipfs/{root}")),
+    ] {
+        shelf.names.insert(name.to_owned(), path);
+    }
+    shelf.names.insert("k51below".to_owned(), "/ipns/k51denied".to_owned());
+    let rules = format!("/ipfs/{other}\n/ipfs/{node}\n/ipfs/{root}/refs/*\n/ipns/k51denied\n");
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("test.deny");
+    std::fs::write(&list, rules).unwrap();
+    let mut options = Options::default();
+    options.denylist = crate::denylist::Denylist::open(&[list]).unwrap();
+    let server = Server::start_with(shelf, options).await;
+    for path in [
+        format!("/ipfs/{other}"),
+        format!("/ipfs/{other}?format=raw"),
+        format!("/ipfs/{root}/head/event"),
+        format!("/ipfs/{root}/refs/head"),
+        format!("/ipfs/{root}/refs?format=car"),
+        "/ipns/k51leads/refs/head".to_owned(),
+        "/ipns/k51denied".to_owned(),
+        "/ipns/k51denied?format=ipns-record".to_owned(),
+        "/ipns/k51below/x".to_owned(),
+    ] {
+        let answer = server.ask("GET", &path, &[]).await;
+        assert_eq!(answer.status, 410, "{path}: {}", answer.text());
+        assert!(answer.text().contains("is blocked and cannot be provided"), "{path}");
+    }
+    assert_eq!(server.ask("GET", &format!("/ipfs/{file}"), &[]).await.status, 200);
+    // A CAR of all that is below the root ends before what is denied.
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = format!("GET /ipfs/{root}?format=car HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut car = Vec::new();
+    stream.read_to_end(&mut car).await.unwrap();
+    let denied = server.shelf.blocks[&node].data();
+    assert!(!car.windows(denied.len()).any(|window| window == &denied[..]));
+}

@@ -20,6 +20,19 @@ impl Dataset {
         ChainReader::of(self)
     }
 
+    /// The blocks from this sequence number on, read one by one. Those before are not read.
+    ///
+    /// # Errors
+    /// As [`Self::blocks`].
+    pub fn blocks_from(
+        &self,
+        sequence: u64,
+    ) -> Result<impl Iterator<Item = Result<StoredBlock, DatasetError>> + '_, DatasetError> {
+        let mut blocks = ChainReader::of(self)?;
+        blocks.rest.start = sequence.min(blocks.rest.end);
+        Ok(blocks)
+    }
+
     /// The block with this sequence number.
     ///
     /// # Errors

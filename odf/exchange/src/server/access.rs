@@ -18,14 +18,14 @@ use crate::smart::messages::{VERSION, VERSION_HEADER};
 use odf_metadata::Timestamp;
 
 /// How a request came here.
-fn way(server: &Server, request: &Request) -> Way {
+pub(super) fn way(server: &Server, request: &Request) -> Way {
     let Client { address, secure } = client(request.extensions(), request.headers(), &server.options.proxies);
     Way { from: address, secure }
 }
 
 /// Whether a request is of a page of another web site: what pages may read they would otherwise read with the reach of the
 /// person who looks at them, whose own machine this may be.
-fn is_of_another_site(server: &Server, headers: &HeaderMap) -> bool {
+pub(super) fn is_of_another_site(server: &Server, headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return false;
     };

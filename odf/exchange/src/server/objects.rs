@@ -4,16 +4,18 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom};
 use std::ops::ControlFlow;
+use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::RequestExt as _;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 
 use super::answer::{self, Refusal};
+use super::range::{self, Wanted};
 use super::request::{Params, blocking, dataset_in, hash_in};
 use super::sender::Sender;
 use super::uploads::Upload;
@@ -24,34 +26,30 @@ use odf_dataset::{DatasetName, Object, ObjectKind};
 /// How much of a file is read at a time.
 const READ_BYTES: usize = 256 << 10;
 
-/// GET and HEAD: the file.
+/// GET and HEAD: the file, or the part of it that `Range` says.
 pub(super) async fn download(
     kind: ObjectKind,
     State(server): State<Arc<Server>>,
     Path(params): Params,
     Extension(sender): Extension<Sender>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let (name, hash) = (dataset_in(&params)?, hash_in(&params)?);
-    let (length, content) = blocking(move || {
+    blocking(move || {
         let missing = || Refusal::not_found(format!("{name} has no {}/{hash}", kind.directory()));
         let dataset = server.readable(&name, &sender)?;
         let path = dataset.dir().join(kind.directory()).join(hash.to_string());
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(missing()),
-            Err(error) => return Err(Refusal::internal(&error)),
-        };
-        let found = file.metadata().map_err(|error| Refusal::internal(&error))?;
-        match found.is_file() {
-            true => Ok((found.len(), content(file, found.len())?)),
-            false => Err(missing()),
+        match path.metadata() {
+            Ok(found) if found.is_file() => file_answer(&path, found.len(), &headers),
+            Ok(_) => Err(missing()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(missing()),
+            Err(error) => Err(Refusal::internal(&error)),
         }
     })
-    .await??;
-    Ok(answer::bytes(content.into_body(), length))
+    .await?
 }
 
-/// GET and HEAD: the chain, all of it or, as `Range` says, from a byte on.
+/// GET and HEAD: the chain, or the part of it that `Range` says.
 pub(super) async fn chain(
     State(server): State<Arc<Server>>,
     Path(params): Params,
@@ -59,49 +57,27 @@ pub(super) async fn chain(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let name = dataset_in(&params)?;
-    let from = headers.get(header::RANGE).and_then(first_byte);
-    let (length, content) = blocking(move || -> Result<(u64, Option<(u64, Content)>), Refusal> {
+    blocking(move || {
         let dataset = server.readable(&name, &sender)?;
-        let length = dataset.chain_len();
-        let Some(left) = length.checked_sub(from.unwrap_or(0)).filter(|left| *left > 0) else {
-            return Ok((length, None));
-        };
-        let mut file = File::open(dataset.chain_path()).map_err(|error| Refusal::internal(&error))?;
-        file.seek(SeekFrom::Start(length - left))
-            .map_err(|error| Refusal::internal(&error))?;
-        Ok((length, Some((left, content(file, left)?))))
+        file_answer(&dataset.chain_path(), dataset.chain_len(), &headers)
     })
-    .await??;
-    let Some((left, content)) = content else {
-        let mut refused = answer::bytes(Body::empty(), 0);
-        *refused.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
-        return Ok(with_range(refused, format!("bytes */{length}")));
-    };
-    let mut response = answer::bytes(content.into_body(), left);
-    if from.is_none() {
-        return Ok(response);
-    }
-    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    let range = format!("bytes {}-{}/{length}", length - left, length - 1);
-    Ok(with_range(response, range))
+    .await?
 }
 
-fn with_range(mut response: Response, range: String) -> Response {
-    if let Ok(range) = HeaderValue::try_from(range) {
-        response.headers_mut().insert(header::CONTENT_RANGE, range);
+/// What `headers` want of the first `length` bytes of a file.
+pub(super) fn file_answer(path: &FilePath, length: u64, headers: &HeaderMap) -> Result<Response, Refusal> {
+    let open = || File::open(path).map_err(|error| Refusal::internal(&error));
+    match range::wanted(headers, length) {
+        Wanted::All => Ok(answer::bytes(content(open()?, length)?.into_body(), length)),
+        Wanted::Part(part) => {
+            let (mut file, left) = (open()?, part.end - part.start);
+            file.seek(SeekFrom::Start(part.start))
+                .map_err(|error| Refusal::internal(&error))?;
+            let whole = answer::bytes(content(file, left)?.into_body(), left);
+            Ok(range::part(whole, &part, length))
+        }
+        Wanted::Nothing => Ok(range::nothing(answer::bytes(Body::empty(), 0), length)),
     }
-    response
-}
-
-/// The byte from which on the rest of a file is wanted: `bytes=7-`. Other ranges get the whole file, as RFC 9110 §14.2 has it.
-fn first_byte(range: &HeaderValue) -> Option<u64> {
-    range
-        .to_str()
-        .ok()?
-        .strip_prefix("bytes=")?
-        .strip_suffix('-')?
-        .parse()
-        .ok()
 }
 
 /// What is sent of a file.

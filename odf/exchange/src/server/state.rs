@@ -33,6 +33,8 @@ pub struct Options {
     pub proxies: Vec<IpAddr>,
     /// Hears of everything that was pushed here, after it is safe.
     pub on_arrived: Option<Arc<OnArrived>>,
+    /// The dataset whose own key an IPNS name is of: buckets have such names beside those of datasets.
+    pub dataset_of_key: Option<fn(&str) -> Option<DatasetId>>,
 }
 
 impl std::fmt::Debug for Options {
@@ -94,7 +96,7 @@ impl Opened {
 
 impl Server {
     /// The dataset of this id, at its head.
-    fn by_id(&self, id: &DatasetId) -> Result<Option<Dataset>, DatasetError> {
+    pub(super) fn by_id(&self, id: &DatasetId) -> Result<Option<Dataset>, DatasetError> {
         let known = self.opened().0.get(id).cloned();
         if let Some(known) = known.filter(|known| known.is_at_head()) {
             return Ok(Some((*known).clone()));

@@ -33,6 +33,8 @@ pub(super) struct Served {
     pub(super) tokens: Tokens,
     pub(super) pushes: PushLog,
     address: SocketAddr,
+    /// Where the buckets are.
+    pub(super) s3: SocketAddr,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -60,22 +62,28 @@ impl Served {
         let tokens = Tokens::of(dir.path(), &odf_disk::Disk::new());
         let gateway = Router::new().fallback(async || (StatusCode::IM_A_TEAPOT, "the gateway"));
         let pushes = PushLog::of(dir.path(), &odf_disk::Disk::new());
-        let router = router(workspace.clone(), tokens.clone(), pushes.clone(), options, gateway);
+        let repository = Repository::new(workspace.clone(), tokens.clone(), pushes.clone(), options);
+        let router = repository.router(gateway);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = listener.local_addr().unwrap();
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        runtime.spawn(async move { axum::serve(listener, service).await });
+        let serve = |router: Router| {
+            let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+            let address = listener.local_addr().unwrap();
+            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            runtime.spawn(async move { axum::serve(listener, service).await });
+            address
+        };
+        let (address, s3) = (serve(router), serve(repository.s3()));
         Self {
             _dir: dir,
             workspace,
             tokens,
             pushes,
             address,
+            s3,
             _runtime: runtime,
         }
     }

@@ -157,7 +157,11 @@ fn the_chain_is_a_file_that_can_be_had_from_a_byte_on() {
         let asked = ask(Some(&format!("bytes={behind}-")));
         assert_eq!(asked, (416, Some(format!("bytes */{length}")), Vec::new()));
     }
-    for other in ["bytes=-5", "bytes=1-2", "bytes=x-", "lines=1-"] {
+    for (asked, from, to) in [("bytes=-5", length - 5, length), ("bytes=1-2", 1, 3)] {
+        let range = format!("bytes {from}-{}/{length}", to - 1);
+        assert_eq!(ask(Some(asked)), (206, Some(range), whole[from..to].to_vec()));
+    }
+    for other in ["bytes=x-", "lines=1-"] {
         assert_eq!(ask(Some(other)), (200, None, whole.clone()), "{other}");
     }
     // Whoever may not read is told what is told of a dataset that is not there.

@@ -1,7 +1,7 @@
 //! Percent signs and parameters of URLs.
 
 /// Percent-decoding. Nothing if the result is not UTF-8; a percent sign without two hex digits stands for itself.
-pub(super) fn decode(text: &str) -> Option<String> {
+pub(crate) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
@@ -22,7 +22,7 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 /// Percent-encodes what a segment of a path in HTML or in a header field cannot hold.
-pub(super) fn encode(segment: &str) -> String {
+pub(crate) fn encode(segment: &str) -> String {
     let mut encoded = String::with_capacity(segment.len());
     for byte in segment.bytes() {
         match byte {
@@ -34,12 +34,12 @@ pub(super) fn encode(segment: &str) -> String {
 }
 
 /// Percent-encodes a path, slashes kept.
-pub(super) fn encode_path(path: &str) -> String {
+pub(crate) fn encode_path(path: &str) -> String {
     path.split('/').map(encode).collect::<Vec<_>>().join("/")
 }
 
 /// The first value of a parameter in a query.
-pub(super) fn find(query: &str, name: &str) -> Option<String> {
+pub(crate) fn find(query: &str, name: &str) -> Option<String> {
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (key == name).then(|| decode(&value.replace('+', " "))).flatten()
