@@ -35,6 +35,7 @@ use crate::io::{Cancel, Io};
 use crate::settings::{self, Settings};
 use crate::workspace::WorkspaceDir;
 
+pub(crate) mod authorities;
 mod batches;
 mod bootstrap;
 mod lazy;
@@ -198,7 +199,7 @@ impl Session {
     /// The URL of the HTTP gateway of this process, ending in a slash, if it has one.
     pub(crate) fn gateway(&self) -> Option<String> {
         let address = self.owned.gateway.get()?;
-        Some(match &self.settings.gateway_url {
+        Some(match self.settings.public_url() {
             Some(url) => url.to_string(),
             // Bound to every interface, it is reached at this machine too.
             None if address.ip().is_unspecified() => format!("http://127.0.0.1:{}/", address.port()),
@@ -402,6 +403,7 @@ impl Session {
                 builder = builder.max_connections(limit);
             }
             let node = self.runtime()?.block_on(builder.start())?;
+            node.exchange().gateways().believe(self.authorities()?);
             node.exchange().gateways().add(&self.settings.gateways)?.keep();
             Ok(node)
         })

@@ -1,5 +1,6 @@
 //! `odfs node`, and the serving that a publish goes on with.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +11,7 @@ use odf::elsewhere;
 use odf::receive::Arrived;
 use odf::repository::server;
 use odf::retention::retain;
-use odf_doors::{Doors, Hosts, raise_descriptors};
+use odf_doors::{Doors, Entrance, Hosts, raise_descriptors};
 use odf_node::delegated;
 use odf_node::gateway::{self, Audience, DnsLinks, PeerSource};
 use odf_node::peer::Node;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 mod metrics;
 mod monitoring;
 pub(super) mod service;
+mod tls;
 
 use super::dial::dial;
 use super::place::{After, Gateway};
@@ -111,13 +113,20 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
     raise_descriptors();
     give_memory_back();
     let listener = gateway.is_some().then(|| listen(session)).transpose()?;
+    let secure = match gateway {
+        Some(_) => tls::open(session)?,
+        None => None,
+    };
     let node = session.node()?;
     // Where everything is, one `key: value` a line.
     let mut lines = vec![format!("Peer: {}", node.peer_id())];
     lines.extend(node.listen_addrs().iter().map(|address| format!("Address: {address}")));
     if let Some((_, address)) = &listener {
         lines.push(format!("Gateway: http://{address}/"));
-        lines.push(match &session.settings().gateway_url {
+        if let Some((_, address, _)) = &secure {
+            lines.push(format!("HTTPS: https://{address}/"));
+        }
+        lines.push(match session.settings().public_url() {
             Some(url) => format!("Repository: odf+{url}"),
             None => format!("Repository: odf+http://{address}/"),
         });
@@ -134,6 +143,10 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
         }
     }
     io.finish()?;
+    let (encrypted, secure) = match secure {
+        Some((entrance, _, secure)) => (Some(entrance), Some(secure)),
+        None => (None, None),
+    };
     let server = match listener.zip(gateway) {
         Some(((listener, _), Gateway { fetch })) => {
             let workspace = session.workspace()?;
@@ -146,8 +159,9 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
                 repository(gateway.merge(monitoring).merge(routing))
             });
             let (doors, stop) = (doors(session), io.cancel().clone());
+            let entrances = std::iter::once(Entrance::plain(listener)).chain(encrypted).collect();
             let served =
-                async move { odf_doors::serve(listener, router, doors, async move { stop.wait().await }).await };
+                async move { odf_doors::serve(entrances, router, doors, async move { stop.wait().await }).await };
             Some(session.runtime()?.spawn(served))
         }
         None => None,
@@ -170,6 +184,7 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
             () = batch::upkeep(session) => Ok(()),
             () = look_elsewhere(session, node) => Ok(()),
             () = follow::upkeep::run(session, node) => Ok(()),
+            () = keep_certificate(secure, node) => Ok(()),
         }
     });
     progress.clear();
@@ -180,6 +195,14 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
         Err(failure) => tracing::warn!(reason = failure.message(), "whether the names are safe cannot be told"),
     }
     outcome
+}
+
+/// Keeps the certificate new, if there is to be one. Never ends.
+async fn keep_certificate(secure: Option<tls::Secure>, node: &Node) {
+    match secure {
+        Some(secure) => secure.keep(node).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// How the gateway behaves by the settings; nobody has it ask peers unless `fetch`.
@@ -220,8 +243,10 @@ fn doors(session: &Session) -> Doors {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let machine = machine.trim();
     let nearby = [machine.to_owned(), format!("{machine}.local")];
-    let url = settings.gateway_url.as_ref().and_then(|url| url.host_str());
-    let names = nearby.into_iter().chain(url.map(str::to_owned));
+    let url = settings.public_url();
+    let url = url.iter().filter_map(|url| url.host_str());
+    let own = url.map(str::to_owned).chain(settings.gateway_domain.clone());
+    let names = nearby.into_iter().chain(own);
     let content = settings.gateway_sites.iter().chain(&settings.gateway_subdomains);
     let names = names.chain(settings.gateway_hosts.iter().chain(content).cloned());
     let spaces = settings.gateway_subdomains.iter();
@@ -263,7 +288,7 @@ fn repository(
         }
     };
     let options = server::Options {
-        public_url: session.settings().gateway_url.clone(),
+        public_url: session.settings().public_url(),
         proxies: session.settings().gateway_proxies.clone(),
         on_arrived: Some(Arc::new(on_arrived)),
     };
@@ -272,8 +297,15 @@ fn repository(
     Ok(move |gateway| server::router(datasets, tokens, pushes, options, gateway))
 }
 
-fn listen(session: &Session) -> Result<(TcpListener, std::net::SocketAddr), Failure> {
-    let address = &session.settings().gateway_listen;
+fn listen(session: &Session) -> Result<(TcpListener, SocketAddr), Failure> {
+    bind(session, &session.settings().gateway_listen, "gateway.listen")
+}
+
+/// Listens at the address that a setting has.
+///
+/// # Errors
+/// Somebody else does, or it is not for this user to do so.
+fn bind(session: &Session, address: &str, setting: &str) -> Result<(TcpListener, SocketAddr), Failure> {
     let bound = session.runtime()?.block_on(async {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
@@ -284,7 +316,15 @@ fn listen(session: &Session) -> Result<(TcpListener, std::net::SocketAddr), Fail
             Kind::PortInUse,
             format!("{address}, the address of the gateway, is in use by another program"),
         )
-        .next("stop that program, or choose another address: odfs config set gateway.listen 127.0.0.1:8081"),
+        .next(format!(
+            "stop that program, or choose another address: odfs config set {setting} 127.0.0.1:8081"
+        )),
+        std::io::ErrorKind::PermissionDenied => Failure::from(error)
+            .about(format!("listening on {address}"))
+            .next(format!(
+                "ports below 1024 need a permission: `sudo setcap cap_net_bind_service=+ep $(which odfs)`, or have a port above \
+                 led there and set it with `odfs config set {setting} 0.0.0.0:8443`"
+            )),
         _ => Failure::from(error).about(format!("listening on {address}")),
     })
 }

@@ -1,6 +1,6 @@
 //! The list of what can be set: the name of each setting, and how it is read and shown.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use super::Settings;
 use super::duration::duration_text;
 use super::retention;
 use super::values::{
-    APPROVED, OFF, approved, audience, audience_value, duration, gateways, is_dnslink, is_host, list_value, multiaddrs,
-    rate, rate_value, words,
+    APPROVED, OFF, approved, audience, audience_value, duration, file, gateways, is_dnslink, is_host, list_value,
+    multiaddrs, rate, rate_value, socket_address, words,
 };
 
 /// The shortest time between two questions for the same news: peers answer out of kindness.
@@ -102,6 +102,16 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "network.authorities",
+        about: "file with certificates, in PEM, of authorities that are believed about gateways and gateway.acme, beside those that \
+                browsers believe",
+        show: |settings| settings.authorities.clone().map(Value::String),
+        set: |settings, value| {
+            settings.authorities = Some(file(&value)?);
+            Ok(())
+        },
+    },
+    Key {
         name: "network.mdns",
         about: "find peers on the local network",
         show: |settings| Some(Value::Boolean(settings.mdns)),
@@ -185,8 +195,7 @@ pub(crate) const KEYS: &[Key] = &[
                 to; unset: swarm.key in the workspace if it is there, else the public network",
         show: |settings| settings.network_key.clone().map(Value::String),
         set: |settings, value| {
-            let path = value.as_str().filter(|path| !path.is_empty());
-            settings.network_key = Some(path.ok_or("the path of a file is expected")?.to_owned());
+            settings.network_key = Some(file(&value)?);
             Ok(())
         },
     },
@@ -195,16 +204,74 @@ pub(crate) const KEYS: &[Key] = &[
         about: "address of the HTTP gateway of `odfs node`",
         show: |settings| Some(Value::String(settings.gateway_listen.clone())),
         set: |settings, value| {
-            let text = value.as_str().ok_or("an address such as 127.0.0.1:8080 is expected")?;
-            text.parse::<SocketAddr>()
-                .map_err(|_| "an address such as 127.0.0.1:8080 is expected")?;
-            settings.gateway_listen = text.to_owned();
+            settings.gateway_listen = socket_address(&value)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.domain",
+        about: "name of this machine for which `odfs node` gets a certificate by itself (ACME) and serves the gateway by HTTPS; \
+                whoever sets it agrees to the terms of the authority, see gateway.acme",
+        show: |settings| settings.gateway_domain.clone().map(Value::String),
+        set: |settings, value| {
+            let name = value.as_str().filter(|name| is_host(name) && !name.contains('_'));
+            let name = name.ok_or("the name of a host such as data.example.org is expected")?;
+            settings.gateway_domain = Some(name.trim_end_matches('.').to_ascii_lowercase());
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.tls",
+        about: "address at which the gateway is served by HTTPS; unset: [::]:443 with gateway.domain, else none",
+        show: |settings| settings.gateway_tls.clone().map(Value::String),
+        set: |settings, value| {
+            settings.gateway_tls = Some(socket_address(&value)?);
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.certificate",
+        about: "file with the certificate of gateway.tls, in PEM, and those it is signed with; read again when it changes",
+        show: |settings| settings.gateway_certificate.clone().map(Value::String),
+        set: |settings, value| {
+            settings.gateway_certificate = Some(file(&value)?);
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.key",
+        about: "file with the key of that certificate, in PEM",
+        show: |settings| settings.gateway_key.clone().map(Value::String),
+        set: |settings, value| {
+            settings.gateway_key = Some(file(&value)?);
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.acme",
+        about: "directory of the authority that signs the certificate for gateway.domain; unset: that of Let's Encrypt",
+        show: |settings| settings.gateway_acme.as_ref().map(|url| Value::String(url.to_string())),
+        set: |settings, value| {
+            let url = value.as_str().and_then(|text| text.parse::<Url>().ok());
+            let url = url.filter(|url| url.scheme() == "https" && url.has_host());
+            settings.gateway_acme = Some(url.ok_or("a URL that begins with https:// is expected")?);
+            Ok(())
+        },
+    },
+    Key {
+        name: "gateway.acmeContact",
+        about: "address of mail at which that authority reaches the owner of this machine; unset: none",
+        show: |settings| settings.gateway_acme_contact.clone().map(Value::String),
+        set: |settings, value| {
+            let address = value.as_str().filter(|text| text.contains('@') && !text.contains(':'));
+            settings.gateway_acme_contact = Some(address.ok_or("an address such as me@example.org is expected")?.to_owned());
             Ok(())
         },
     },
     Key {
         name: "gateway.url",
-        about: "address under which others reach the gateway and repository of `odfs node`, if a proxy is before it",
+        about: "address under which others reach the gateway and repository of `odfs node`, if a proxy is before it or its port is \
+                another",
         show: |settings| settings.gateway_url.as_ref().map(|url| Value::String(url.to_string())),
         set: |settings, value| {
             let url = value.as_str().and_then(|text| text.parse::<Url>().ok());

@@ -1,5 +1,6 @@
 //! The forms of values in the file, each read and shown here.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -69,6 +70,19 @@ pub(super) fn approved() -> Value {
 pub(super) fn multiaddrs(value: Value) -> Result<Vec<String>, String> {
     const WANTED: &str = "a list of multiaddrs such as [\"/ip4/127.0.0.1/tcp/4001\"] is expected";
     words(value, |word| word.starts_with('/'), WANTED)
+}
+
+/// An address to listen on.
+pub(super) fn socket_address(value: &Value) -> Result<String, String> {
+    let text = value.as_str().filter(|text| text.parse::<SocketAddr>().is_ok());
+    let wanted = || "an address such as 127.0.0.1:8080 is expected".to_owned();
+    text.map(str::to_owned).ok_or_else(wanted)
+}
+
+/// The path of a file.
+pub(super) fn file(value: &Value) -> Result<String, String> {
+    let path = value.as_str().filter(|path| !path.is_empty());
+    path.map(str::to_owned).ok_or_else(|| "the path of a file is expected".to_owned())
 }
 
 /// Addresses of gateways.

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use tokio::net::TcpListener;
 
 use super::*;
+use super::clients::MAX_REDIRECTS;
 use crate::block::RAW;
 
 /// What a gateway does about a request, by how many came before.
@@ -80,7 +81,7 @@ fn blocks(count: u32) -> Vec<Block> {
 }
 
 async fn all(gateways: &Gateways, blocks: &[Block]) {
-    let fetched = blocks.iter().map(|block| gateways.block(block.cid()));
+    let fetched = blocks.iter().map(|block| gateways.block(block.cid(), None));
     let fetched = futures::future::join_all(fetched).await;
     assert!(
         fetched
@@ -95,17 +96,17 @@ async fn blocks_come_and_are_counted_until_the_gateway_is_given_up() {
     let blocks = blocks(100);
     let (url, site) = Site::open(&blocks, |_, _, _| Answer::Honest).await;
     let gateways = Gateways::default();
-    assert_eq!(gateways.block(blocks[0].cid()).await, None);
+    assert_eq!(gateways.block(blocks[0].cid(), None).await, None);
     let added = gateways.add(&[url.clone(), url.clone()]).unwrap();
     let again = gateways.add(&[url]).unwrap();
     all(&gateways, &blocks).await;
     let [stats] = &gateways.stats()[..] else { panic!("one") };
     assert_eq!((stats.blocks, stats.bytes, stats.failures), (100, 400, 0));
     let absent = Block::new(RAW, b"absent".to_vec()).unwrap();
-    assert_eq!(gateways.block(absent.cid()).await, None);
+    assert_eq!(gateways.block(absent.cid(), None).await, None);
     assert_eq!(site.asked(), 101);
     drop((added, again));
-    assert_eq!((gateways.count(), gateways.block(blocks[0].cid()).await), (0, None));
+    assert_eq!((gateways.count(), gateways.block(blocks[0].cid(), None).await), (0, None));
     assert_eq!(site.asked(), 101);
 }
 
@@ -172,8 +173,8 @@ async fn one_that_wants_a_pause_gets_it() {
     let (honest, _) = Site::open(&blocks, |_, _, _| Answer::Honest).await;
     let gateways = Gateways::default();
     let _added = gateways.add(&[full, honest]).unwrap();
-    assert!(gateways.block(blocks[0].cid()).await.is_some());
-    assert!(gateways.block(blocks[1].cid()).await.is_some());
+    assert!(gateways.block(blocks[0].cid(), None).await.is_some());
+    assert!(gateways.block(blocks[1].cid(), None).await.is_some());
     assert_eq!(site.asked(), 1);
 }
 
@@ -185,10 +186,10 @@ async fn more_bytes_than_a_block_has_are_not_read() {
     let (too_long, _) = Site::open(&[], |_, _, _| Answer::Bytes(vec![0; MAX_BLOCK_BYTES + 1])).await;
     let gateways = Gateways::default();
     let _added = gateways.add(&[url]).unwrap();
-    assert_eq!(gateways.block(largest.cid()).await, Some(largest));
+    assert_eq!(gateways.block(largest.cid(), None).await, Some(largest));
     let gateways = Gateways::default();
     let _added = gateways.add(&[too_long]).unwrap();
-    assert_eq!(gateways.block(over.cid()).await, None);
+    assert_eq!(gateways.block(over.cid(), None).await, None);
     assert!(
         gateways.stats()[0]
             .refused
@@ -206,10 +207,10 @@ async fn a_redirect_leads_to_no_other_host() {
     let (url, _) = Site::open(&[], |_, _, _| Answer::Elsewhere(lock(&ELSEWHERE).clone())).await;
     let gateways = Gateways::default();
     let _added = gateways.add(&[url]).unwrap();
-    assert_eq!(gateways.block(block.cid()).await, None);
+    assert_eq!(gateways.block(block.cid(), None).await, None);
     assert_eq!(visited.asked(), 0);
 
-    let is_below = |to: &str, from: &str| super::is_below(&to.parse().unwrap(), &from.parse().unwrap());
+    let is_below = |to: &str, from: &str| super::clients::is_below(&to.parse().unwrap(), &from.parse().unwrap());
     assert!(is_below("https://b.ipfs.g.example/x", "https://g.example/"));
     assert!(is_below("https://g.example/x", "http://g.example/"));
     assert!(!is_below("http://g.example/x", "https://g.example/"));
@@ -224,7 +225,7 @@ async fn redirects_end_and_one_request_too_many_waits_for_its_turn() {
         let (url, _) = Site::open(std::slice::from_ref(block), does).await;
         let gateways = Gateways::default();
         let _added = gateways.add(&[url]).unwrap();
-        gateways.block(block.cid()).await
+        gateways.block(block.cid(), None).await
     };
     let most = fetched(|_, before, uri| match before < MAX_REDIRECTS {
         true => Answer::Elsewhere(uri.to_string()),
@@ -241,7 +242,7 @@ async fn redirects_end_and_one_request_too_many_waits_for_its_turn() {
     let (url, site) = Site::open(&[], |_, _, _| Answer::Never).await;
     let gateways = Gateways::default();
     let _added = gateways.add(&[url]).unwrap();
-    let waiting = many.iter().map(|block| gateways.block(block.cid()));
+    let waiting = many.iter().map(|block| gateways.block(block.cid(), None));
     let waiting = futures::future::join_all(waiting);
     assert!(timeout(Duration::from_millis(500), waiting).await.is_err());
     assert_eq!(site.asked(), MAX_REQUESTS);

@@ -111,7 +111,7 @@ struct Disk {
 impl Source for Arc<Disk> {
     type Session = ();
 
-    fn session(&self) {}
+    fn session(&self, _: &[String]) {}
 
     async fn here(&self, _: &Cid) -> Result<Option<Block>, SourceError> {
         let reading = self.reading.fetch_add(1, Ordering::SeqCst) + 1;
@@ -143,7 +143,7 @@ async fn so_many_blocks_are_read_at_once_and_so_many_ahead_for_one_client() {
         most: AtomicUsize::new(0),
     });
     let gateway = Arc::new(Gateway::new(Arc::clone(&disk), Options::default()));
-    let asking = |client: &str| Asking::new(&gateway, Some(client.parse().unwrap()));
+    let asking = |client: &str| Asking::new(&gateway, Some(client.parse().unwrap()), &[]);
     let one = asking("8.8.8.8");
     let blocks = join_all((0..=MAX_READS).map(|_| one.block(block.cid()))).await;
     assert!(blocks.iter().all(|found| *found == Ok(block.clone())));
@@ -160,7 +160,7 @@ async fn a_block_that_others_needed_the_room_of_is_read_again() {
     let (file, blocks) = import::file(&UNIXFS_V1_2025, &Bytes::from(content.clone())).unwrap();
     shelf.put(blocks);
     let gateway = Arc::new(Gateway::new(Arc::new(shelf), Options::default()));
-    let asking = Arc::new(Asking::new(&gateway, Some(IpAddr::from([127, 0, 0, 1]))));
+    let asking = Arc::new(Asking::new(&gateway, Some(IpAddr::from([127, 0, 0, 1])), &[]));
     let mut sending = file::Sending::new(&asking, file.cid, 10..1_400_000);
     let mut sent = Vec::new();
     while let Ok(Some(bytes)) = sending.next().await {
