@@ -98,6 +98,7 @@ pub(crate) struct Answering {
     id: u64,
     /// Room for one of many on its connection.
     room: Option<Seat>,
+    has_answer: bool,
     goes_on: bool,
 }
 
@@ -108,6 +109,7 @@ impl Answering {
             seat,
             id,
             room,
+            has_answer: false,
             goes_on: false,
         }
     }
@@ -124,8 +126,13 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        if !self.goes_on {
-            self.seat.end(self.id);
+        if self.goes_on {
+            return;
+        }
+        self.seat.end(self.id);
+        match self.has_answer {
+            true => self.seat.answers(),
+            false => self.seat.taken_back(),
         }
     }
 }
@@ -139,7 +146,8 @@ pub(crate) struct Answered {
 }
 
 impl Answered {
-    pub(crate) fn new(body: Body, answering: Answering) -> Self {
+    pub(crate) fn new(body: Body, mut answering: Answering) -> Self {
+        answering.has_answer = true;
         if answering.is_one_of_many() {
             // It is not asked for anything before the client has room.
             answering.seat.offers(answering.id);

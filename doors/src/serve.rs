@@ -26,7 +26,7 @@ use crate::client::OverTls;
 use crate::connection::{Answered, Answering, Seated};
 use crate::descriptors::descriptors;
 use crate::hosts::Hosts;
-use crate::shares::{Activity, Full, Phase, Room, Seat, Shares};
+use crate::shares::{Activity, Full, MAX_TAKEN_BACK, Phase, Room, Seat, Shares};
 use crate::tls::{Certificates, Handshakes, Version};
 
 /// How long a client may take for the head of a request.
@@ -46,8 +46,6 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 /// The most requests that are answered at the same time on one connection, where that is possible (HTTP/2). In all, and for
 /// one client, there are as many as there may be connections.
 pub const MAX_STREAMS: u32 = 64;
-/// The most requests that were taken back before they were looked at; then the connection ends.
-const MAX_TAKEN_BACK: usize = 32;
 /// The most streams that a client has closed for breaking the rules; then the connection ends.
 const MAX_FAULTS: usize = 64;
 /// The most bytes of one answer that are on their way on a shared connection.
@@ -241,7 +239,9 @@ impl Front {
         let seat = Arc::new(seat);
         let socket = Seated::new(stream, Arc::clone(&seat));
         let Some(handshakes) = handshakes else {
-            return self.requests(TokioIo::new(socket), address, seat, stopped, Way::Plain).await;
+            return self
+                .requests(TokioIo::new(socket), address, seat, stopped, Way::Plain)
+                .await;
         };
         seat.enter(Phase::Head);
         let shaken = tokio::select! {

@@ -20,6 +20,9 @@ use crate::network::{Network, network, one_client};
 /// Whoever takes nothing of what is there for so long can be spared.
 pub const STALLED_AFTER: Duration = Duration::from_secs(2);
 
+/// The most questions that are taken back one after the other, with no answer waited for in between.
+pub(crate) const MAX_TAKEN_BACK: usize = 256;
+
 /// How much room there is.
 #[derive(Debug, Clone, Copy)]
 pub struct Room {
@@ -94,6 +97,8 @@ pub(crate) struct Activity {
     last: u64,
     /// Those of them that there is something for, and since when the client does not take it.
     offered: Vec<(u64, Instant)>,
+    /// Questions that were taken back one after the other, while none was answered.
+    taken_back: usize,
 }
 
 impl Activity {
@@ -107,6 +112,7 @@ impl Activity {
             open: 0,
             last: 0,
             offered: Vec::new(),
+            taken_back: 0,
         }
     }
 
@@ -357,6 +363,20 @@ impl Seat {
         activity.offered.retain(|(of, _)| *of != id);
         if activity.open == 0 {
             (activity.phase, activity.since) = (Phase::Idle, Instant::now());
+        }
+    }
+
+    /// One was answered.
+    pub(crate) fn answers(&self) {
+        lock(&self.state.activity).taken_back = 0;
+    }
+
+    /// One was taken back before it was answered. Whoever does nothing else loses the seat.
+    pub(crate) fn taken_back(&self) {
+        let mut activity = lock(&self.state.activity);
+        activity.taken_back += 1;
+        if activity.taken_back > MAX_TAKEN_BACK {
+            self.state.cut();
         }
     }
 

@@ -72,7 +72,9 @@ impl Pebble {
         // It would wait up to fifteen seconds before it looks.
         command.env("PEBBLE_VA_NOSLEEP", "1");
         let mut process = Running::start(command)?;
-        process.wait_for(START_LIMIT, |said| said.contains("ACME directory available").then_some(()))?;
+        process.wait_for(START_LIMIT, |said| {
+            said.contains("ACME directory available").then_some(())
+        })?;
         self.process = Some(process);
         Ok(())
     }

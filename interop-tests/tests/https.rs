@@ -40,7 +40,10 @@ fn secured(here: &Workspace, host: &str, port: u16) -> Outcome<Certificate> {
     let certificate = Certificate::of(host)?;
     certificate.write(&here.store(), "own")?;
     for (setting, value) in [
-        ("gateway.tls", format!("{}:{port}", if host == "localhost" { "127.0.0.1" } else { host })),
+        (
+            "gateway.tls",
+            format!("{}:{port}", if host == "localhost" { "127.0.0.1" } else { host }),
+        ),
         ("gateway.certificate", "own.pem".to_owned()),
         ("gateway.key", "own.key".to_owned()),
         ("gateway.url", format!("https://{host}:{port}/")),
@@ -77,7 +80,11 @@ fn a_certificate_that_cannot_be_shown_is_said_before_anything_is_served() -> Out
     secured(&here, "localhost", free_port()?)?;
     std::fs::write(here.store().join("own.key"), Certificate::of("localhost")?.key)?;
     let refused = here.refused(["node"])?;
-    assert!(refused.stderr.contains("does not go with the certificate"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("does not go with the certificate"),
+        "{}",
+        refused.stderr
+    );
     here.odfs(["config", "set", "gateway.key"])?;
     let refused = here.refused(["node"])?;
     assert!(refused.stderr.contains("go together"), "{}", refused.stderr);
@@ -90,7 +97,9 @@ fn a_certificate_that_cannot_be_shown_is_said_before_anything_is_served() -> Out
 #[test]
 fn a_node_gets_its_certificate_by_itself_and_a_new_one_in_time() -> Outcome {
     // A third of that is left when it is renewed.
-    let Some(mut pebble) = Pebble::init(15)? else { return Ok(()) };
+    let Some(mut pebble) = Pebble::init(15)? else {
+        return Ok(());
+    };
     let here = Workspace::new()?;
     for (setting, value) in [
         ("gateway.domain", "localhost".to_owned()),
@@ -122,7 +131,10 @@ fn a_node_gets_its_certificate_by_itself_and_a_new_one_in_time() -> Outcome {
     }
     let version = Command::new("curl")
         .args(["-ksS", "-o", "/dev/null", "-w", "%{http_version}"])
-        .arg(format!("https://localhost:{}/ipfs/bafkqaaa?format=raw", pebble.looks_at))
+        .arg(format!(
+            "https://localhost:{}/ipfs/bafkqaaa?format=raw",
+            pebble.looks_at
+        ))
         .output()?;
     assert_eq!(String::from_utf8_lossy(&version.stdout), "2");
     assert!(!node.process.has_ended()?);
@@ -154,7 +166,10 @@ fn kubo_fetches_what_a_node_has_over_https_alone() -> Outcome {
     }
     kubo.start()?;
     kubo.ok(["pin", "add", &published.root])?;
-    assert_eq!(kubo.ok(["cat", &format!("{}/refs/head", published.root)])?, here.dataset("t")?.head);
+    assert_eq!(
+        kubo.ok(["cat", &format!("{}/refs/head", published.root)])?,
+        here.dataset("t")?.head
+    );
     // Nobody spoke libp2p for it.
     assert!(!kubo.ok(["swarm", "peers"])?.contains(&node.peer_id));
     Ok(())

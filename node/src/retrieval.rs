@@ -187,7 +187,9 @@ impl Gateways {
             let found = gateways.iter().filter(|gateway| gateway.found);
             if found.clone().count() >= MAX_FOUND {
                 // The one that gave least, and of those the oldest.
-                let least = found.min_by_key(|gateway| gateway.blocks.load(Ordering::Relaxed)).cloned();
+                let least = found
+                    .min_by_key(|gateway| gateway.blocks.load(Ordering::Relaxed))
+                    .cloned();
                 gateways.retain(|gateway| least.as_ref().is_none_or(|least| !Arc::ptr_eq(gateway, least)));
             }
             tracing::debug!(%url, "a provider speaks HTTP");
@@ -263,7 +265,9 @@ impl Gateways {
     pub(crate) async fn records(&self, name: &str, most: usize) -> Vec<Bytes> {
         let gateways = lock(&self.inner.gateways).clone();
         // What names one is interested in is nothing for strangers.
-        let asked = gateways.iter().filter(|gateway| !gateway.found && gateway.may_be_asked(true));
+        let asked = gateways
+            .iter()
+            .filter(|gateway| !gateway.found && gateway.may_be_asked(true));
         let path = format!("ipns/{name}?format=ipns-record");
         let answers = asked.map(|gateway| async {
             let begun = self.get(gateway, &path, "application/vnd.ipfs.ipns-record", most, None);

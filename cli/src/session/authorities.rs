@@ -23,7 +23,8 @@ impl Session {
         };
         let path = self.root().join(file);
         let next = "`odfs config set network.authorities`, without a value, unsets it";
-        let pem = read_pem(&path).map_err(|error| Failure::file(&path, &error).about("network.authorities").next(next))?;
+        let pem =
+            read_pem(&path).map_err(|error| Failure::file(&path, &error).about("network.authorities").next(next))?;
         let authorities = Authorities::default().and(&pem);
         authorities.map_err(|error| Failure::usage(error).about(path.display()).next(next))
     }
@@ -34,7 +35,10 @@ pub(crate) fn read_pem(path: &Path) -> io::Result<Vec<u8>> {
     let mut pem = Vec::new();
     File::open(path)?.take(MAX_PEM_BYTES + 1).read_to_end(&mut pem)?;
     match pem.len() as u64 > MAX_PEM_BYTES {
-        true => Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long for certificates")),
+        true => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is too long for certificates",
+        )),
         false => Ok(pem),
     }
 }

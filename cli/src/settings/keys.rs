@@ -264,7 +264,11 @@ pub(crate) const KEYS: &[Key] = &[
         show: |settings| settings.gateway_acme_contact.clone().map(Value::String),
         set: |settings, value| {
             let address = value.as_str().filter(|text| text.contains('@') && !text.contains(':'));
-            settings.gateway_acme_contact = Some(address.ok_or("an address such as me@example.org is expected")?.to_owned());
+            settings.gateway_acme_contact = Some(
+                address
+                    .ok_or("an address such as me@example.org is expected")?
+                    .to_owned(),
+            );
             Ok(())
         },
     },

@@ -82,7 +82,8 @@ pub(super) fn socket_address(value: &Value) -> Result<String, String> {
 /// The path of a file.
 pub(super) fn file(value: &Value) -> Result<String, String> {
     let path = value.as_str().filter(|path| !path.is_empty());
-    path.map(str::to_owned).ok_or_else(|| "the path of a file is expected".to_owned())
+    path.map(str::to_owned)
+        .ok_or_else(|| "the path of a file is expected".to_owned())
 }
 
 /// Addresses of gateways.

@@ -52,10 +52,7 @@ pub(crate) fn public_server(address: &Multiaddr) -> Option<Url> {
         return None;
     };
     let rest: Vec<Protocol<'_>> = parts.collect();
-    let is_https = matches!(
-        rest.as_slice(),
-        [Protocol::Tls, Protocol::Http] | [Protocol::Https] | [Protocol::Tls, Protocol::Sni(_), Protocol::Http]
-    );
+    let is_https = matches!(rest.as_slice(), [Protocol::Tls, Protocol::Http] | [Protocol::Https]);
     is_https.then(|| format!("https://{host}:{port}/").parse().ok())?
 }
 
@@ -72,7 +69,10 @@ mod tests {
     fn a_server_is_told_by_its_host_and_port() {
         for (url, address) in [
             ("https://data.example.org/", "/dns/data.example.org/tcp/443/tls/http"),
-            ("https://data.example.org:8443/x", "/dns/data.example.org/tcp/8443/tls/http"),
+            (
+                "https://data.example.org:8443/x",
+                "/dns/data.example.org/tcp/8443/tls/http",
+            ),
             ("https://93.184.216.34/", "/ip4/93.184.216.34/tcp/443/tls/http"),
             ("http://[2a00::1]:8080/", "/ip6/2a00::1/tcp/8080/http"),
         ] {
@@ -89,9 +89,12 @@ mod tests {
         let server = |text: &str| public_server(&text.parse().unwrap()).map(|url| url.to_string());
         for (address, url) in [
             ("/dns/data.example.org/tcp/443/tls/http", "https://data.example.org/"),
-            ("/dns4/data.example.org/tcp/8443/https", "https://data.example.org:8443/"),
+            (
+                "/dns4/data.example.org/tcp/8443/https",
+                "https://data.example.org:8443/",
+            ),
             ("/ip4/93.184.216.34/tcp/443/tls/http", "https://93.184.216.34/"),
-            ("/ip6/2a00::1/tcp/443/tls/sni/a.example/http", "https://[2a00::1]/"),
+            ("/ip6/2a00::1/tcp/443/tls/http", "https://[2a00::1]/"),
         ] {
             assert_eq!(server(address).as_deref(), Some(url));
         }
@@ -106,6 +109,7 @@ mod tests {
             "/dns/0x7f.1/tcp/443/tls/http",
             "/dns/data.example.org/udp/443/quic-v1",
             "/dns/data.example.org/tcp/443/tls/ws",
+            "/dns/data.example.org/tcp/443/tls/sni/a.example/http",
             "/dns/data.example.org/tcp/443",
             "/dnsaddr/data.example.org/tcp/443/tls/http",
             "/ip4/93.184.216.34/tcp/443/tls/http/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ/p2p-circuit",

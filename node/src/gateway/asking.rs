@@ -64,7 +64,7 @@ const ARCHIVES: Room = Room {
 };
 
 /// The most gateways that a request may have come through before others are asked for it.
-const MAX_THROUGH: usize = 8;
+pub(super) const MAX_THROUGH: usize = 8;
 
 /// Through whom a request came, by what it says.
 pub(super) fn through(headers: &HeaderMap) -> Vec<String> {
@@ -72,7 +72,10 @@ pub(super) fn through(headers: &HeaderMap) -> Vec<String> {
     let ids = fields.flat_map(|field| field.split(','));
     // What stands behind a semicolon is for people.
     let ids = ids.filter_map(|id| id.split(';').next()).map(str::trim);
-    ids.filter(|id| !id.is_empty()).take(MAX_THROUGH + 1).map(str::to_owned).collect()
+    ids.filter(|id| !id.is_empty())
+        .take(MAX_THROUGH + 1)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// A gateway over a source, shared by all requests.

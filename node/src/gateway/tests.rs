@@ -48,6 +48,10 @@ impl Source for Arc<Shelf> {
 
     fn session(&self, _: &[String]) {}
 
+    fn id(&self) -> &str {
+        "own"
+    }
+
     async fn block(&self, (): &(), cid: &Cid) -> Result<Block, SourceError> {
         self.fetched.fetch_add(1, Ordering::SeqCst);
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;

@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn a_name_that_stands_for_an_address_inside_leads_nowhere() {
-        let addresses = |texts: &[&str]| -> Vec<SocketAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        let addresses =
+            |texts: &[&str]| -> Vec<SocketAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
         let inside = addresses(&[
             "127.0.0.1:0",
             "192.168.1.1:0",

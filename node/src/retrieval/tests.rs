@@ -9,8 +9,8 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Redirect, Response};
 use tokio::net::TcpListener;
 
-use super::*;
 use super::clients::MAX_REDIRECTS;
+use super::*;
 use crate::block::RAW;
 
 /// What a gateway does about a request, by how many came before.
@@ -106,7 +106,10 @@ async fn blocks_come_and_are_counted_until_the_gateway_is_given_up() {
     assert_eq!(gateways.block(absent.cid(), None).await, None);
     assert_eq!(site.asked(), 101);
     drop((added, again));
-    assert_eq!((gateways.count(), gateways.block(blocks[0].cid(), None).await), (0, None));
+    assert_eq!(
+        (gateways.count(), gateways.block(blocks[0].cid(), None).await),
+        (0, None)
+    );
     assert_eq!(site.asked(), 101);
 }
 
@@ -293,4 +296,89 @@ fn addresses_that_are_none_of_a_gateway_are_refused_and_one_too_many_is() {
     let _most = gateways.add(&most).unwrap();
     let over: Vec<Url> = urls(MAX_GATEWAYS + 1).collect();
     assert_eq!(gateways.add(&over).err(), Some(GatewayError::TooMany));
+}
+
+#[tokio::test]
+async fn strangers_send_nobody_inside_nor_make_anybody_ask_without_end() {
+    let block = &blocks(1)[0];
+    let (plain, site) = Site::open(std::slice::from_ref(block), |_, _, _| Answer::Honest).await;
+    let port = plain.port().unwrap();
+    let by_name: Url = format!("https://localhost:{port}/").parse().unwrap();
+    let gateways = Gateways::default();
+    let mut changes = gateways.changes();
+    assert!(gateways.found(&[plain.clone(), by_name]));
+    assert!(changes.has_changed().unwrap());
+    changes.mark_unchanged();
+    assert_eq!(gateways.block(block.cid(), None).await, None);
+    assert_eq!(site.asked(), 0);
+    let reasons: Vec<String> = gateways
+        .stats()
+        .into_iter()
+        .filter_map(|stats| stats.last_failure)
+        .collect();
+    assert!(
+        reasons.iter().any(|reason| reason.contains("nothing on the internet")),
+        "{reasons:?}"
+    );
+
+    let many: Vec<Url> = (0..=MAX_FOUND)
+        .map(|n| format!("https://{n}.example/").parse().unwrap())
+        .collect();
+    for url in &many {
+        assert!(gateways.found(std::slice::from_ref(url)));
+    }
+    assert_eq!(gateways.count() as usize, MAX_FOUND);
+    assert!(changes.has_changed().unwrap());
+    // What is known already is no news.
+    changes.mark_unchanged();
+    assert!(gateways.found(&many[1..2]));
+    assert!(!changes.has_changed().unwrap());
+}
+
+#[test]
+fn what_strangers_announced_is_forgotten_when_it_gives_nothing() {
+    let url: Url = "https://a.example/".parse().unwrap();
+    let absent = || Missed::Absent("404".to_owned());
+    let (found, named) = (Gateway::new(url.clone(), true), Gateway::new(url, false));
+    for _ in 0..MAX_MISSES - 1 {
+        found.note(&absent());
+    }
+    assert!(!found.is_useless());
+    found.gave(1, Duration::from_millis(1));
+    for _ in 0..MAX_MISSES {
+        assert!(!found.is_useless());
+        found.note(&absent());
+        named.note(&absent());
+    }
+    assert!(found.is_useless() && !named.is_useless());
+}
+
+#[tokio::test]
+async fn a_gateway_hears_through_whom_a_request_came_and_nobody_reads_its_password() {
+    static HEARD: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().fallback(async |headers: axum::http::HeaderMap| {
+        let field = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+        lock(&HEARD).push((field(THROUGH), field("authorization")));
+        axum::http::StatusCode::NOT_FOUND
+    });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let gateways = Gateways::default();
+    let url: Url = format!("http://me:secret@{address}/").parse().unwrap();
+    let _added = gateways.add(std::slice::from_ref(&url)).unwrap();
+    let block = &blocks(1)[0];
+    gateways.block(block.cid(), Some("a, b")).await;
+    gateways.block(block.cid(), None).await;
+    let heard = lock(&HEARD).clone();
+    assert_eq!(heard.len(), 2);
+    assert_eq!((heard[0].0.as_str(), heard[1].0.as_str()), ("a, b", ""));
+    assert!(
+        heard.iter().all(|(_, password)| password.starts_with("Basic ")),
+        "{heard:?}"
+    );
+    let shown = gateways.stats()[0].url.to_string();
+    assert!(shown.contains("me@") && !shown.contains("secret"), "{shown}");
+    let error = base(&format!("{url}?x").parse().unwrap()).unwrap_err().to_string();
+    assert!(!error.contains("secret"), "{error}");
 }

@@ -110,8 +110,10 @@ pub(super) fn open(session: &Session) -> Result<Option<(Entrance, SocketAddr, Se
             ));
         }
         _ => {
-            return Err(Failure::usage("gateway.certificate and gateway.key go together, and one of them is not set")
-                .next("set both, or none and gateway.domain"));
+            return Err(
+                Failure::usage("gateway.certificate and gateway.key go together, and one of them is not set")
+                    .next("set both, or none and gateway.domain"),
+            );
         }
     };
     let (listener, bound) = bind(session, address, "gateway.tls")?;
@@ -171,7 +173,8 @@ impl Secure {
 
 /// Has others told where HTTPS is spoken, if that is where they reach it.
 async fn tell(url: Option<&Url>, node: &Node) {
-    let https = url.filter(|url| url.scheme() == "https");
+    // An address has a host and a port, and no folder.
+    let https = url.filter(|url| url.scheme() == "https" && url.path() == "/");
     let addresses = https.and_then(http_address).into_iter().collect();
     node.serve_http_at(addresses).await;
 }
@@ -262,7 +265,9 @@ impl Acme {
     /// The account that is kept, if it is one of this authority and there still, or a new one.
     async fn account(&self) -> Result<Account, Missed> {
         let file = self.dir.join("account.json");
-        let kept = read_pem(&file).ok().and_then(|kept| serde_json::from_slice::<Kept>(&kept).ok());
+        let kept = read_pem(&file)
+            .ok()
+            .and_then(|kept| serde_json::from_slice::<Kept>(&kept).ok());
         if let Some(kept) = kept.filter(|kept| kept.directory == self.authority.directory) {
             return Ok(Account::open(&self.authority, kept.account.get().as_bytes()).await?);
         }

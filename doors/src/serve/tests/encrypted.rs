@@ -212,7 +212,12 @@ async fn clients_that_give_no_room_for_answers_refuse_nobody() {
     let mut deaf = Vec::new();
     for number in 0..MAX_CONNECTIONS_OF_ONE {
         // Some take a little: as much as is on its way without being taken.
-        let window = u32::try_from(if number % 2 == 0 { 0 } else { MAX_PIECE_BYTES.min(MAX_UNSENT_BYTES) }).unwrap();
+        let window = u32::try_from(if number % 2 == 0 {
+            0
+        } else {
+            MAX_PIECE_BYTES.min(MAX_UNSENT_BYTES)
+        })
+        .unwrap();
         let client = server.client([127, 0, 1, 2], Some(window)).await.unwrap();
         let mut client = client.ready().await.unwrap();
         let (answer, _) = client.send_request(request("/big"), true).unwrap();

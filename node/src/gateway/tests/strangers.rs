@@ -172,3 +172,26 @@ async fn a_block_that_others_needed_the_room_of_is_read_again() {
     }
     assert!(sent == content[10..1_400_000]);
 }
+
+#[tokio::test]
+async fn a_request_that_was_here_before_goes_no_further() {
+    let mut shelf = Shelf::default();
+    let file = shelf.file(b"there");
+    let server = Server::start(shelf).await;
+    let path = format!("/ipfs/{}?format=raw", file.cid);
+    let other = |count: usize| {
+        let ids: Vec<String> = (0..count).map(|n| format!("other{n}; v=1")).collect();
+        ids.join(", ")
+    };
+    for (through, status) in [
+        (String::new(), 200),
+        (other(1), 200),
+        (other(MAX_THROUGH), 200),
+        (other(MAX_THROUGH + 1), 404),
+        ("other, own".to_owned(), 404),
+        ("own; v=1".to_owned(), 404),
+    ] {
+        let answer = server.ask("GET", &path, &[("CDN-Loop", &through)]).await;
+        assert_eq!(answer.status, status, "{through}");
+    }
+}
