@@ -544,20 +544,36 @@ mod tests {
         let shares = Shares::new(ROOM, &[]);
         let seat = shares.take(ip("8.8.0.1")).unwrap();
         seat.share();
-        let activity = || lock(&seat.state.activity);
+        let stalls = || {
+            let activity = lock(&seat.state.activity);
+            (activity.longest_stalled().is_some(), activity.all_stalled().is_some())
+        };
+        let phase = || lock(&seat.state.activity).phase;
         let (one, other) = (seat.begin(), seat.begin());
         seat.offers(one);
-        assert!(activity().longest_stalled().is_some() && activity().all_stalled().is_none());
+        assert_eq!(stalls(), (true, false));
         seat.offers(other);
-        assert!(activity().all_stalled() >= activity().longest_stalled());
+        assert_eq!(stalls(), (true, true));
         seat.takes(one);
-        assert!(activity().longest_stalled().is_some() && activity().all_stalled().is_none());
+        assert_eq!(stalls(), (true, false));
         seat.end(other);
-        assert!(activity().longest_stalled().is_none() && activity().phase == Phase::Work);
+        assert_eq!((stalls(), phase()), ((false, false), Phase::Work));
         // What comes meanwhile is the head of nothing.
         seat.end(one);
         seat.heard();
-        assert_eq!(activity().phase, Phase::Idle);
+        assert_eq!(phase(), Phase::Idle);
+    }
+
+    #[test]
+    fn whoever_takes_back_one_question_too_many_loses_the_seat() {
+        let shares = Shares::new(ROOM, &[]);
+        let seat = shares.take(ip("8.8.0.1")).unwrap();
+        (0..MAX_TAKEN_BACK).for_each(|_| seat.taken_back());
+        seat.answers();
+        (0..MAX_TAKEN_BACK).for_each(|_| seat.taken_back());
+        assert!(!seat.is_cut());
+        seat.taken_back();
+        assert!(seat.is_cut());
     }
 
     #[tokio::test]

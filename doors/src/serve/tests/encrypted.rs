@@ -13,30 +13,33 @@ use super::*;
 use crate::connection::MAX_PIECE_BYTES;
 use crate::tls::Authorities;
 
-/// Requests that are being answered with nothing.
-static WAITING: AtomicUsize = AtomicUsize::new(0);
-/// The most of them at once.
-static MOST_WAITING: AtomicUsize = AtomicUsize::new(0);
+/// Requests that are being answered with nothing: now, and at most at once.
+#[derive(Default)]
+struct Waiting {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
 
-struct Waits;
+struct Waits(Arc<Waiting>);
 
 impl Waits {
-    fn begin() -> Self {
-        let now = WAITING.fetch_add(1, Ordering::SeqCst) + 1;
-        MOST_WAITING.fetch_max(now, Ordering::SeqCst);
-        Self
+    fn begin(waiting: &Arc<Waiting>) -> Self {
+        let now = waiting.now.fetch_add(1, Ordering::SeqCst) + 1;
+        waiting.most.fetch_max(now, Ordering::SeqCst);
+        Self(Arc::clone(waiting))
     }
 }
 
 impl Drop for Waits {
     fn drop(&mut self) {
-        WAITING.fetch_sub(1, Ordering::SeqCst);
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 struct Server {
     address: SocketAddr,
     connector: TlsConnector,
+    waiting: Arc<Waiting>,
 }
 
 async fn server() -> Server {
@@ -49,9 +52,14 @@ async fn server() -> Server {
         let client = crate::client(request.extensions(), request.headers(), &[]);
         format!("{:?} {}", request.version(), client.secure)
     };
-    let never = async || {
-        let _waits = Waits::begin();
-        std::future::pending::<()>().await;
+    let waiting = Arc::new(Waiting::default());
+    let of_never = Arc::clone(&waiting);
+    let never = move || {
+        let waits = Waits::begin(&of_never);
+        async move {
+            let _waits = waits;
+            std::future::pending::<()>().await;
+        }
     };
     let router = Router::new()
         .route("/", get(how))
@@ -65,6 +73,7 @@ async fn server() -> Server {
     Server {
         address,
         connector: TlsConnector::from(Arc::new(config)),
+        waiting,
     }
 }
 
@@ -153,20 +162,28 @@ async fn requests_share_a_connection_up_to_a_limit() {
     assert_eq!(server.ask([127, 0, 0, 1]).await.as_deref(), Some("HTTP/2.0 true"));
 
     let mut client = server.client([127, 0, 1, 2], None).await.unwrap();
+    // With the first answer it has been told.
+    client = client.ready().await.unwrap();
+    client.send_request(request("/"), true).unwrap().0.await.unwrap();
     let mut waiting = Vec::new();
-    for _ in 0..MAX_STREAMS {
+    for _ in 0..=MAX_STREAMS {
         client = client.ready().await.unwrap();
         waiting.push(client.send_request(request("/never"), true).unwrap());
     }
-    // A client that keeps to the rules waits with one more.
-    let one_more = tokio::time::timeout(Duration::from_millis(300), client.ready()).await;
-    assert!(one_more.is_err());
+    // A client that keeps to the rules waits with the last of them.
+    let since = Instant::now();
+    while server.waiting.now.load(Ordering::SeqCst) < MAX_STREAMS as usize {
+        assert!(since.elapsed() < SOON);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(server.waiting.most.load(Ordering::SeqCst), MAX_STREAMS as usize);
     drop(waiting);
 
     // One that does not is told so, and none but these is answered at once; it does not get through so often without end.
     let has_ended = flood(&server, [127, 0, 1, 3], 10_000, raw::never).await;
     assert!(has_ended, "after {MAX_FAULTS} faults");
-    assert!(MOST_WAITING.load(Ordering::SeqCst) <= 2 * MAX_STREAMS as usize);
+    assert!(server.waiting.most.load(Ordering::SeqCst) <= 2 * MAX_STREAMS as usize);
     assert!(server.ask([127, 0, 1, 3]).await.is_some());
 }
 

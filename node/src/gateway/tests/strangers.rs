@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use futures::future::join_all;
 
+use super::super::asking::MAX_THROUGH;
 use super::body::Pieces as _;
 use super::*;
 
