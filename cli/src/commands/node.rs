@@ -18,11 +18,13 @@ use odf_node::peer::Node;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+mod bind;
 mod metrics;
 mod monitoring;
 pub(super) mod service;
 mod tls;
 
+use self::bind::bind;
 use super::dial::dial;
 use super::place::{After, Gateway};
 use super::{batch, follow, safety};
@@ -299,34 +301,6 @@ fn repository(
 
 fn listen(session: &Session) -> Result<(TcpListener, SocketAddr), Failure> {
     bind(session, &session.settings().gateway_listen, "gateway.listen")
-}
-
-/// Listens at the address that a setting has.
-///
-/// # Errors
-/// Somebody else does, or it is not for this user to do so.
-fn bind(session: &Session, address: &str, setting: &str) -> Result<(TcpListener, SocketAddr), Failure> {
-    let bound = session.runtime()?.block_on(async {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        Ok::<_, std::io::Error>((listener, address))
-    });
-    bound.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => Failure::new(
-            Kind::PortInUse,
-            format!("{address}, the address of the gateway, is in use by another program"),
-        )
-        .next(format!(
-            "stop that program, or choose another address: odfs config set {setting} 127.0.0.1:8081"
-        )),
-        std::io::ErrorKind::PermissionDenied => Failure::from(error)
-            .about(format!("listening on {address}"))
-            .next(format!(
-                "ports below 1024 need a permission: `sudo setcap cap_net_bind_service=+ep $(which odfs)`, or have a port above \
-                 led there and set it with `odfs config set {setting} 0.0.0.0:8443`"
-            )),
-        _ => Failure::from(error).about(format!("listening on {address}")),
-    })
 }
 
 /// Looks from time to time who else has what is published here, so that it is known also where nobody asks. Never ends.

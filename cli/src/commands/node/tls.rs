@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 use url::Url;
 
-use super::bind;
+use super::bind::bind;
 use crate::failure::{Failure, Kind, chain};
 use crate::session::Session;
 use crate::session::authorities::read_pem;
