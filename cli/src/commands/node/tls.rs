@@ -61,7 +61,7 @@ struct Acme {
 /// What is kept of an account.
 #[derive(Serialize, Deserialize)]
 struct Kept {
-    directory: Url,
+    directory: String,
     account: Box<serde_json::value::RawValue>,
 }
 
@@ -268,12 +268,12 @@ impl Acme {
         let kept = read_pem(&file)
             .ok()
             .and_then(|kept| serde_json::from_slice::<Kept>(&kept).ok());
-        if let Some(kept) = kept.filter(|kept| kept.directory == self.authority.directory) {
+        if let Some(kept) = kept.filter(|kept| kept.directory == self.authority.directory.as_str()) {
             return Ok(Account::open(&self.authority, kept.account.get().as_bytes()).await?);
         }
         let (account, kept) = Account::create(&self.authority).await?;
         let kept = Kept {
-            directory: self.authority.directory.clone(),
+            directory: self.authority.directory.to_string(),
             account: serde_json::from_slice(&kept)?,
         };
         self.keep(&file, &serde_json::to_vec(&kept)?)?;
