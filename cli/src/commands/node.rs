@@ -16,6 +16,7 @@ use odf_node::delegated;
 use odf_node::gateway::{self, Audience, DnsLinks, PeerSource};
 use odf_node::peer::Node;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 mod bind;
@@ -35,6 +36,8 @@ use crate::session::{Session, spread_dataset};
 
 /// How often the status line is drawn anew.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// Messages about what goes on beside that wait to be shown.
+const MAX_MESSAGES: usize = 8;
 /// How often others are looked for who have what is published here.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 
@@ -179,16 +182,31 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
             None => std::future::pending().await,
         }
     };
-    let outcome: Result<(), Failure> = session.wait(io, async {
+    let (tell, mut told) = mpsc::channel(MAX_MESSAGES);
+    let mut work = Box::pin(async {
         tokio::select! {
             ended = ended => ended,
             () = show_status(node, &progress) => Ok(()),
             () = batch::upkeep(session) => Ok(()),
             () = look_elsewhere(session, node) => Ok(()),
             () = follow::upkeep::run(session, node) => Ok(()),
-            () = keep_certificate(secure, node) => Ok(()),
+            () = keep_certificate(secure, node, tell) => Ok(()),
         }
     });
+    let outcome = loop {
+        let next = session.wait(io, async {
+            tokio::select! {
+                outcome = &mut work => outcome.map(|()| None),
+                Some(message) = told.recv() => Ok::<_, Failure>(Some(message)),
+            }
+        });
+        match next {
+            Ok(Some(message)) => io.warn(message),
+            Ok(None) => break Ok(()),
+            Err(failure) => break Err(failure),
+        }
+    };
+    drop(work);
     progress.clear();
     // The last chance to be told whether the machine may be switched off.
     match safety::look(None, safety::LOOK_AT_END, session).and_then(|()| safety::of(session)) {
@@ -200,9 +218,9 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
 }
 
 /// Keeps the certificate new, if there is to be one. Never ends.
-async fn keep_certificate(secure: Option<tls::Secure>, node: &Node) {
+async fn keep_certificate(secure: Option<tls::Secure>, node: &Node, tell: mpsc::Sender<String>) {
     match secure {
-        Some(secure) => secure.keep(node).await,
+        Some(secure) => secure.keep(node, &tell).await,
         None => std::future::pending().await,
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use libp2p::multiaddr::{Multiaddr, Protocol};
 use url::{Host, Url};
 
-use super::{Reach, reach};
+use super::{Reach, reach, split_peer};
 
 /// The multiaddr of a server; nothing for a URL of something else. What is behind its host and port has none.
 pub fn http_address(url: &Url) -> Option<Multiaddr> {
@@ -37,6 +37,8 @@ pub(crate) fn public_server(address: &Multiaddr) -> Option<Url> {
     if reach(address) != Reach::Public {
         return None;
     }
+    // DHTs have the id of whom they name at the end.
+    let (address, _) = split_peer(address.clone());
     let mut parts = address.iter();
     let host = match parts.next()? {
         Protocol::Ip4(ip) => Host::<String>::Ipv4(ip),
@@ -95,6 +97,10 @@ mod tests {
             ),
             ("/ip4/93.184.216.34/tcp/443/tls/http", "https://93.184.216.34/"),
             ("/ip6/2a00::1/tcp/443/tls/http", "https://[2a00::1]/"),
+            (
+                "/dns/data.example.org/tcp/443/tls/http/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ",
+                "https://data.example.org/",
+            ),
         ] {
             assert_eq!(server(address).as_deref(), Some(url));
         }

@@ -10,6 +10,7 @@ use odf_doors::{Certificates, Entrance, Validity};
 use odf_node::address::http_address;
 use odf_node::peer::Node;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
@@ -128,15 +129,16 @@ pub(super) fn open(session: &Session) -> Result<Option<(Entrance, SocketAddr, Se
 }
 
 impl Secure {
-    /// Keeps the certificate new, and has others told where HTTPS is spoken once there is one. Never ends.
-    pub(super) async fn keep(mut self, node: &Node) {
+    /// Keeps the certificate new, and has others told where HTTPS is spoken once there is one. What goes wrong is said to `tell`.
+    /// Never ends.
+    pub(super) async fn keep(mut self, node: &Node, tell: &mpsc::Sender<String>) {
         if self.certificates.are_there() {
-            self.tell(node).await;
+            announce(self.url.as_ref(), node).await;
         }
         match self.source {
             Source::Files(ref mut files) => loop {
                 sleep(LOOK_EVERY).await;
-                files.look(&self.certificates);
+                files.look(&self.certificates, tell).await;
             },
             Source::Acme(ref mut acme) => {
                 let mut failures = 0;
@@ -152,12 +154,12 @@ impl Secure {
                         Ok(()) => {
                             failures = 0;
                             tracing::info!(domain = acme.domain, "there is a new certificate");
-                            tell(self.url.as_ref(), node).await;
+                            announce(self.url.as_ref(), node).await;
                         }
                         Err(error) => {
                             let wait = again_after(failures);
                             failures += 1;
-                            acme.complain(&error, wait);
+                            say(tell, acme.complaint(&error, wait)).await;
                             sleep(wait).await;
                         }
                     }
@@ -165,18 +167,21 @@ impl Secure {
             }
         }
     }
-
-    async fn tell(&self, node: &Node) {
-        tell(self.url.as_ref(), node).await;
-    }
 }
 
 /// Has others told where HTTPS is spoken, if that is where they reach it.
-async fn tell(url: Option<&Url>, node: &Node) {
+async fn announce(url: Option<&Url>, node: &Node) {
     // An address has a host and a port, and no folder.
     let https = url.filter(|url| url.scheme() == "https" && url.path() == "/");
     let addresses = https.and_then(http_address).into_iter().collect();
     node.serve_http_at(addresses).await;
+}
+
+/// Has something shown to whoever runs the node.
+async fn say(tell: &mpsc::Sender<String>, message: String) {
+    tracing::warn!("{message}");
+    // Nobody listens any more when the node ends.
+    let _ = tell.send(message).await;
 }
 
 /// How long it waits after so many failures before.
@@ -205,7 +210,7 @@ impl Files {
     }
 
     /// Shows what is new in them. While one of them is not, or they do not go together, the certificate before is shown.
-    fn look(&mut self, certificates: &Certificates) {
+    async fn look(&mut self, certificates: &Certificates, tell: &mpsc::Sender<String>) {
         let now = (read_pem(&self.chain), read_pem(&self.key));
         let (Ok(chain), Ok(key)) = now else { return };
         if (&chain, &key) == (&self.seen.0, &self.seen.1) {
@@ -213,10 +218,14 @@ impl Files {
         }
         match certificates.show(&chain, &key) {
             Ok(_) => tracing::info!(file = %self.chain.display(), "there is a new certificate"),
-            Err(error) => tracing::warn!(
-                file = %self.chain.display(),
-                "the new certificate is not shown, the one before is: {error}"
-            ),
+            Err(error) => {
+                let file = self.chain.display();
+                say(
+                    tell,
+                    format!("{file}: the new certificate is not shown, the one before is: {error}"),
+                )
+                .await;
+            }
         }
         self.seen = (chain, key);
     }
@@ -285,7 +294,7 @@ impl Acme {
         Ok(self.disk.replace(file, bytes, Access::Owner)?)
     }
 
-    fn complain(&self, error: &Missed, wait: Duration) {
+    fn complaint(&self, error: &Missed, wait: Duration) -> String {
         let next = match error {
             Missed::Acme(AcmeError::Unanswered(_)) => {
                 "the name must stand for this machine, and port 443 of it lead to gateway.tls"
@@ -298,12 +307,12 @@ impl Acme {
             Some(_) => "the certificate before has expired",
             None => "HTTPS is not served until there is one",
         };
-        tracing::warn!(
-            domain = self.domain,
-            "no certificate: {}; {still}; {next}; it is tried again in {} minutes",
+        format!(
+            "no certificate for {}: {}; {still}; it is tried again in {} minutes\nNext: {next}",
+            self.domain,
             chain(error),
             wait.as_secs().div_ceil(60)
-        );
+        )
     }
 }
 
