@@ -11,7 +11,7 @@
 //! 2. Do not wait for a slow one where another can be asked: it gets as much as it can do, and is left out for a while when others
 //!    had to stand in for it.
 //! 3. Go where the owner said, and nowhere else: a redirect leads to the same host or one below it. Servers that strangers
-//!    announce ([`Gateways::found`]) are on the internet, whatever their names stand for, and redirect nobody.
+//!    announce are on the internet, whatever their names stand for, and redirect nobody.
 //!
 //! Blocks come one by one; many requests go on at the same time, over HTTP/2 where the gateway has it.
 
