@@ -37,6 +37,7 @@ use crate::io::{Cancel, Io};
 use crate::settings::{self, Settings};
 use crate::workspace::WorkspaceDir;
 
+pub(crate) mod authorities;
 mod batches;
 mod bootstrap;
 mod denied;
@@ -214,7 +215,7 @@ impl Session {
     /// The URL of the HTTP gateway of this process, ending in a slash, if it has one.
     pub(crate) fn gateway(&self) -> Option<String> {
         let address = self.owned.gateway.get()?;
-        Some(match &self.settings.gateway_url {
+        Some(match self.settings.public_url() {
             Some(url) => url.to_string(),
             // Bound to every interface, it is reached at this machine too.
             None if address.ip().is_unspecified() => format!("http://127.0.0.1:{}/", address.port()),
@@ -438,7 +439,10 @@ impl Session {
                 .bandwidth(self.owned.bandwidth.clone())
                 .pubsub(*pubsub)
                 .strategy(*strategy)
-                .routers(Routers::new(&self.settings.routers)?)
+                .routers(match offline {
+                    true => Routers::default(),
+                    false => Routers::new(&self.settings.routers, self.authorities()?)?,
+                })
                 .exchange(self.exchange_config()?)
                 .keys(KeySource::from_fn(move |name| keys.find(&name.peer_id(), &[])));
             let few = low_power.then_some(LOW_POWER_CONNECTIONS);
@@ -446,6 +450,7 @@ impl Session {
                 builder = builder.max_connections(limit);
             }
             let node = self.runtime()?.block_on(builder.start())?;
+            node.exchange().gateways().believe(self.authorities()?);
             if !offline {
                 node.exchange().gateways().add(&self.settings.gateways)?.keep();
             }

@@ -282,6 +282,12 @@ mod tests {
             ("publish.batch", "1"),
             ("provide.strategy", "pinned"),
             ("gateway.listen", "8080x"),
+            ("gateway.tls", "443"),
+            ("gateway.certificate", ""),
+            ("gateway.domain", "https://data.example.org"),
+            ("gateway.domain", "data.example.org:443"),
+            ("gateway.acme", "http://authority.example/directory"),
+            ("gateway.acmeContact", "mailto:me@example.org"),
             ("gateway.public", "example.org"),
             ("network.listen", "[1]"),
             ("network.bootstrapDataset", "[]"),
@@ -344,7 +350,7 @@ mod tests {
 
     #[test]
     fn every_default_is_a_value_that_can_be_set() {
-        for key in KEYS {
+        for key in &KEYS {
             let mut settings = Settings::default();
             if let Some(value) = (key.show)(&settings) {
                 (key.set)(&mut settings, value).unwrap();

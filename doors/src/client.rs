@@ -11,9 +11,13 @@ use axum::http::{Extensions, HeaderMap};
 pub struct Client {
     /// From which address, as far as that is known.
     pub address: Option<IpAddr>,
-    /// Whether it was encrypted on the way to the proxy that it came through.
+    /// Whether it was encrypted on the way here, or to the proxy that it came through.
     pub secure: bool,
 }
+
+/// Marks a request that came over TLS.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OverTls;
 
 /// What a request was sent to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,10 +32,11 @@ pub struct Asked {
 /// served with [`ConnectInfo`] of a socket address.
 pub fn client(extensions: &Extensions, headers: &HeaderMap, proxies: &[IpAddr]) -> Client {
     let (peer, is_proxy) = peer(extensions, proxies);
+    let over_tls = extensions.get::<OverTls>().is_some();
     if !is_proxy {
         return Client {
             address: peer,
-            secure: false,
+            secure: over_tls,
         };
     }
     // What the proxy itself has seen is the last address in the field; those before are what it was told.
@@ -39,7 +44,8 @@ pub fn client(extensions: &Extensions, headers: &HeaderMap, proxies: &[IpAddr]) 
     let said = said.and_then(|list| list.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
     Client {
         address: said.map(|said| said.to_canonical()).or(peer),
-        secure: told(headers, "x-forwarded-proto").is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https")),
+        secure: told(headers, "x-forwarded-proto")
+            .map_or(over_tls, |scheme| scheme.trim().eq_ignore_ascii_case("https")),
     }
 }
 

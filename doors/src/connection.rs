@@ -10,7 +10,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::shares::{Phase, Seat};
+use crate::shares::Seat;
 
 /// The socket of a connection. The seat is kept for as long as it is open, whoever has it.
 pub(crate) struct Seated {
@@ -88,15 +88,80 @@ impl AsyncWrite for Seated {
     }
 }
 
-/// The body of an answer. When it has been sent or is dropped, the connection waits for another question.
+/// The most bytes of an answer that are handed over at once where requests share a connection: only when they are on their way
+/// is it seen that the client takes more.
+pub(crate) const MAX_PIECE_BYTES: usize = 64 << 10;
+
+/// A request that is being answered. When all of a connection have been, it waits for others.
+pub(crate) struct Answering {
+    seat: Arc<Seat>,
+    id: u64,
+    /// Room for one of many on its connection.
+    room: Option<Seat>,
+    has_answer: bool,
+    goes_on: bool,
+}
+
+impl Answering {
+    pub(crate) fn new(seat: Arc<Seat>, room: Option<Seat>) -> Self {
+        let id = seat.begin();
+        Self {
+            seat,
+            id,
+            room,
+            has_answer: false,
+            goes_on: false,
+        }
+    }
+
+    /// Somebody else has the connection from now on: it waits for no other request.
+    pub(crate) fn goes_on(mut self) {
+        self.goes_on = true;
+    }
+
+    fn is_one_of_many(&self) -> bool {
+        self.room.is_some()
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        if self.goes_on {
+            return;
+        }
+        self.seat.end(self.id);
+        match self.has_answer {
+            true => self.seat.answers(),
+            false => self.seat.taken_back(),
+        }
+    }
+}
+
+/// The body of an answer.
 pub(crate) struct Answered {
     body: Body,
-    seat: Arc<Seat>,
+    /// What of the last piece of it was not handed over yet.
+    rest: Bytes,
+    answering: Answering,
 }
 
 impl Answered {
-    pub(crate) fn new(body: Body, seat: Arc<Seat>) -> Self {
-        Self { body, seat }
+    pub(crate) fn new(body: Body, mut answering: Answering) -> Self {
+        answering.has_answer = true;
+        if answering.is_one_of_many() {
+            // It is not asked for anything before the client has room.
+            answering.seat.offers(answering.id);
+        }
+        Self {
+            body,
+            rest: Bytes::new(),
+            answering,
+        }
+    }
+
+    fn next_piece(&mut self) -> Bytes {
+        let length = self.rest.len().min(MAX_PIECE_BYTES);
+        self.rest.split_to(length)
     }
 }
 
@@ -108,20 +173,37 @@ impl HttpBody for Answered {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        if !self.answering.is_one_of_many() {
+            return Pin::new(&mut self.body).poll_frame(context);
+        }
+        let Answering { seat, id, .. } = &self.answering;
+        seat.takes(*id);
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                other => return Poll::Ready(other),
+            }
+        }
+        let piece = self.next_piece();
+        // It is asked for more when the client has room for more.
+        let Answering { seat, id, .. } = &self.answering;
+        seat.offers(*id);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Answered {
-    fn drop(&mut self) {
-        self.seat.enter(Phase::Idle);
+        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
     }
 }

@@ -4,9 +4,13 @@
 //! request, send another, take an answer), with room for so many connections of one address, of one network and in all,
 //! and with descriptors left over for everything else. It refuses requests for names that are not this server's.
 //!
+//! An entrance may speak TLS, with certificates that are exchanged while it is open ([`Certificates`]) and that an authority
+//! signs for the asking ([`acme`]); HTTP/2 is spoken there with whoever offers it.
+//!
 //! Room that many want is given out by [`Shares`], here for connections and elsewhere for whatever work is scarce: a limit
 //! that one client has reached never refuses another, because where all is taken, whoever has most makes room.
 
+pub mod acme;
 mod client;
 mod connection;
 mod descriptors;
@@ -14,10 +18,14 @@ mod hosts;
 mod network;
 mod serve;
 mod shares;
+mod tls;
 
 pub use self::client::{Asked, Client, asked, client};
 pub use self::descriptors::raise_descriptors;
 pub use self::hosts::Hosts;
 pub use self::network::{Network, network, one_client};
-pub use self::serve::{Doors, HEAD_LIMIT, IDLE_LIMIT, MAX_CONNECTIONS, MAX_CONNECTIONS_OF_ONE, STALL_LIMIT, serve};
+pub use self::serve::{
+    Doors, Entrance, HEAD_LIMIT, IDLE_LIMIT, MAX_CONNECTIONS, MAX_CONNECTIONS_OF_ONE, MAX_STREAMS, STALL_LIMIT, serve,
+};
 pub use self::shares::{Full, Room, STALLED_AFTER, Seat, Shares};
+pub use self::tls::{Authorities, CertificateError, Certificates, Validity};

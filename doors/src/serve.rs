@@ -15,17 +15,19 @@ use axum::extract::ConnectInfo;
 use axum::http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::connection::{Answered, Seated};
+use crate::client::OverTls;
+use crate::connection::{Answered, Answering, Seated};
 use crate::descriptors::descriptors;
 use crate::hosts::Hosts;
-use crate::shares::{Activity, Full, Phase, Room, Seat, Shares};
+use crate::shares::{Activity, Full, MAX_TAKEN_BACK, Phase, Room, Seat, Shares};
+use crate::tls::{Certificates, Handshakes, Version};
 
 /// How long a client may take for the head of a request.
 pub const HEAD_LIMIT: Duration = Duration::from_secs(10);
@@ -41,6 +43,16 @@ pub const MAX_CONNECTIONS_OF_ONE: usize = 64;
 const PART_OF_DESCRIPTORS: u64 = 4;
 /// The most bytes of a head that are held.
 const MAX_HEAD_BYTES: usize = 64 << 10;
+/// The most requests that are answered at the same time on one connection, where that is possible (HTTP/2). In all, and for
+/// one client, there are as many as there may be connections.
+pub const MAX_STREAMS: u32 = 64;
+/// The most streams that a client has closed for breaking the rules; then the connection ends.
+const MAX_FAULTS: usize = 64;
+/// The most bytes of one answer that are on their way on a shared connection.
+const MAX_UNSENT_BYTES: usize = 128 << 10;
+/// How long nothing may come from a client that waits for an answer before it is asked whether it is there, and how long that
+/// may take.
+const IS_THERE_AFTER: Duration = Duration::from_secs(30);
 /// How often deadlines are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How long nothing is accepted where the system has no descriptor for it.
@@ -79,7 +91,9 @@ fn room(descriptors: u64) -> Room {
 /// Whether a connection has had its time.
 fn is_over(activity: &Activity, now: Instant) -> bool {
     let since = now.saturating_duration_since(activity.since);
-    let stalled = activity.stalled.map(|stalled| now.saturating_duration_since(stalled));
+    let stalled = activity
+        .longest_stalled()
+        .map(|stalled| now.saturating_duration_since(stalled));
     match activity.phase {
         _ if stalled.is_some_and(|stalled| stalled > STALL_LIMIT) => true,
         Phase::Idle => since > IDLE_LIMIT,
@@ -88,29 +102,75 @@ fn is_over(activity: &Activity, now: Instant) -> bool {
     }
 }
 
-/// Serves `router` on `listener` until `stop` is done, then lets running requests end, for a few seconds. Requests have the
+/// A socket at which clients come in.
+pub struct Entrance {
+    listener: TcpListener,
+    handshakes: Option<Handshakes>,
+}
+
+impl Entrance {
+    /// One where HTTP/1.1 is spoken in the clear.
+    pub fn plain(listener: TcpListener) -> Self {
+        Self {
+            listener,
+            handshakes: None,
+        }
+    }
+
+    /// One where TLS is spoken, and HTTP/2 or 1.1 in it.
+    ///
+    /// # Errors
+    /// The versions of TLS that are usual are not there.
+    pub fn tls(listener: TcpListener, certificates: &Certificates) -> Result<Self, rustls::Error> {
+        Ok(Self {
+            listener,
+            handshakes: Some(Handshakes::new(certificates)?),
+        })
+    }
+}
+
+/// The next one who comes in, and where. `turn` says who is looked at first.
+async fn accept(entrances: &[Entrance], turn: usize) -> (&Entrance, io::Result<(TcpStream, SocketAddr)>) {
+    poll_fn(|context| {
+        let in_turn = entrances.iter().cycle().skip(turn % entrances.len().max(1));
+        for entrance in in_turn.take(entrances.len()) {
+            if let Poll::Ready(accepted) = entrance.listener.poll_accept(context) {
+                return Poll::Ready((entrance, accepted));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Serves `router` at `entrances` until `stop` is done, then lets running requests end, for a few seconds. Requests have the
 /// address that they come from as [`ConnectInfo`].
-pub async fn serve(listener: TcpListener, router: Router, doors: Doors, stop: impl Future<Output = ()> + Send) {
+pub async fn serve(entrances: Vec<Entrance>, router: Router, doors: Doors, stop: impl Future<Output = ()> + Send) {
     let seats = Shares::new(room(descriptors()), &doors.proxies);
-    let front = Arc::new(Front { router, doors });
+    let streams = Shares::new(room(descriptors()), &doors.proxies);
+    let front = Arc::new(Front { router, doors, streams });
     let (stopping, stopped) = watch::channel(false);
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     let mut stop = pin!(stop);
+    let mut turn = 0;
     loop {
-        let accepted = tokio::select! {
+        turn += 1;
+        let (entrance, accepted) = tokio::select! {
             () = &mut stop => break,
             _ = sweep.tick() => {
                 let now = Instant::now();
                 seats.sweep(|activity| is_over(activity, now));
                 continue;
             }
-            accepted = listener.accept() => accepted,
+            accepted = accept(&entrances, turn) => accepted,
         };
         match accepted {
             Ok((stream, address)) => match seats.take(address.ip()) {
                 Ok(seat) => {
-                    tokio::spawn(Arc::clone(&front).connection(stream, address, seat, stopped.clone()));
+                    let handshakes = entrance.handshakes.clone();
+                    tokio::spawn(Arc::clone(&front).connection(stream, handshakes, address, seat, stopped.clone()));
                 }
+                Err(full) if entrance.handshakes.is_some() => tracing::debug!(%address, ?full, "a connection too many"),
                 Err(full) => refuse(&stream, address, full),
             },
             Err(error) if is_of_connection(&error) => {}
@@ -122,7 +182,7 @@ pub async fn serve(listener: TcpListener, router: Router, doors: Doors, stop: im
             }
         }
     }
-    drop(listener);
+    drop(entrances);
     let _ = stopping.send(true);
     let ended = async {
         while seats.taken() > 0 {
@@ -150,23 +210,52 @@ fn refuse(stream: &TcpStream, address: SocketAddr, full: Full) {
 struct Front {
     router: Router,
     doors: Doors,
+    /// Room for requests that share a connection with others.
+    streams: Shares,
+}
+
+/// How the requests of one connection come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Plain,
+    /// Through a server that takes this one for a proxy.
+    Tunnel,
+    Tls(Version),
 }
 
 impl Front {
     async fn connection(
         self: Arc<Self>,
         stream: TcpStream,
+        handshakes: Option<Handshakes>,
         address: SocketAddr,
         seat: Seat,
-        stopped: watch::Receiver<bool>,
+        mut stopped: watch::Receiver<bool>,
     ) {
         // An answer whose body follows its head would wait for the client to confirm the head, which takes it up to 40 ms.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection that collects what it sends");
         }
         let seat = Arc::new(seat);
-        let socket = TokioIo::new(Seated::new(stream, Arc::clone(&seat)));
-        self.requests(socket, address, seat, stopped, false).await;
+        let socket = Seated::new(stream, Arc::clone(&seat));
+        let Some(handshakes) = handshakes else {
+            return self
+                .requests(TokioIo::new(socket), address, seat, stopped, Way::Plain)
+                .await;
+        };
+        seat.enter(Phase::Head);
+        let shaken = tokio::select! {
+            shaken = handshakes.shake(socket) => shaken,
+            _ = stopped.wait_for(|stopping| *stopping) => return,
+        };
+        match shaken {
+            Ok(Some((socket, version))) => {
+                let way = Way::Tls(version);
+                self.requests(TokioIo::new(socket), address, seat, stopped, way).await;
+            }
+            Ok(None) => tracing::debug!(%address, "an authority has the answer to its challenge"),
+            Err(error) => tracing::trace!(%error, %address, "a handshake failed"),
+        }
     }
 
     /// Answers the requests that come over a socket, which may be a tunnel itself. Boxed, because one of them may be that it becomes a tunnel for others.
@@ -176,9 +265,9 @@ impl Front {
         address: SocketAddr,
         seat: Arc<Seat>,
         stopped: watch::Receiver<bool>,
-        is_tunnel: bool,
+        way: Way,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(self.until_end(socket, address, seat, stopped, is_tunnel))
+        Box::pin(self.until_end(socket, address, seat, stopped, way))
     }
 
     async fn until_end(
@@ -186,13 +275,12 @@ impl Front {
         socket: impl Read + Write + Unpin + Send + 'static,
         address: SocketAddr,
         seat: Arc<Seat>,
-        mut stopped: watch::Receiver<bool>,
-        is_tunnel: bool,
+        stopped: watch::Receiver<bool>,
+        way: Way,
     ) {
         seat.enter(Phase::Head);
         let (seat_of_service, stopped_of_service) = (Arc::clone(&seat), stopped.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            seat_of_service.enter(Phase::Work);
             let (front, seat, stopped) = (
                 Arc::clone(&self),
                 Arc::clone(&seat_of_service),
@@ -200,31 +288,35 @@ impl Front {
             );
             async move {
                 // Not within another: each has buffers, and all that goes through it goes through those around it.
-                match request.method() == Method::CONNECT && !is_tunnel {
+                match request.method() == Method::CONNECT && way == Way::Plain {
                     true => Ok(front.tunnel(request, address, seat, stopped)),
-                    false => front.answer(request, address, seat).await,
+                    false => front.answer(request, address, seat, way).await,
                 }
             }
         });
         // Deadlines are kept outside: the seat knows in which part of a request its connection is.
-        let mut builder = http1::Builder::new();
-        builder
-            .header_read_timeout(None::<Duration>)
-            .max_buf_size(MAX_HEAD_BYTES);
-        let mut connection = pin!(builder.serve_connection(socket, service).with_upgrades());
-        let mut is_stopping = pin!(stopped.wait_for(|stopping| *stopping));
-        let mut has_stopped = false;
-        let outcome = poll_fn(|context| {
-            if seat.poll_cut(context).is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-            if !has_stopped && is_stopping.as_mut().poll(context).is_ready() {
-                has_stopped = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            connection.as_mut().poll(context)
-        })
-        .await;
+        let outcome = if way == Way::Tls(Version::Http2) {
+            seat.share();
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
+                .max_pending_accept_reset_streams(MAX_TAKEN_BACK)
+                .max_local_error_reset_streams(MAX_FAULTS)
+                .max_send_buf_size(MAX_UNSENT_BYTES)
+                .keep_alive_interval(IS_THERE_AFTER)
+                .keep_alive_timeout(IS_THERE_AFTER);
+            let connection = builder.serve_connection(socket, service);
+            to_its_end(connection, |connection| connection.graceful_shutdown(), &seat, stopped).await
+        } else {
+            let mut builder = http1::Builder::new();
+            builder
+                .header_read_timeout(None::<Duration>)
+                .max_buf_size(MAX_HEAD_BYTES);
+            let connection = builder.serve_connection(socket, service).with_upgrades();
+            to_its_end(connection, |connection| connection.graceful_shutdown(), &seat, stopped).await
+        };
         if let Err(error) = outcome {
             tracing::trace!(%error, %address, "a connection failed");
         }
@@ -242,9 +334,10 @@ impl Front {
         if let Some(refusal) = self.other_host(&request) {
             return refusal;
         }
+        seat.enter(Phase::Work);
         tokio::spawn(async move {
             match hyper::upgrade::on(request).await {
-                Ok(socket) => self.requests(socket, address, seat, stopped, true).await,
+                Ok(socket) => self.requests(socket, address, seat, stopped, Way::Tunnel).await,
                 Err(error) => tracing::trace!(%error, %address, "a tunnel failed"),
             }
         });
@@ -256,20 +349,33 @@ impl Front {
         mut request: Request<Incoming>,
         address: SocketAddr,
         seat: Arc<Seat>,
+        way: Way,
     ) -> Result<Response<Body>, Infallible> {
+        let room = match way {
+            Way::Tls(Version::Http2) => match self.streams.spare(address.ip()) {
+                Some(room) => Some(room),
+                None => return Ok(too_many_requests()),
+            },
+            _ => None,
+        };
+        let answering = Answering::new(seat, room);
         let response = match self.other_host(&request) {
             Some(refusal) => refusal,
             None => {
                 request.extensions_mut().insert(ConnectInfo(address));
+                if matches!(way, Way::Tls(_)) {
+                    request.extensions_mut().insert(OverTls);
+                }
                 let service = TowerToHyperService::new(self.router.clone());
                 service.call(request.map(Body::new)).await?
             }
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             // From here on it is whoever took it over that sets deadlines.
+            answering.goes_on();
             return Ok(response);
         }
-        Ok(response.map(|body| Body::new(Answered::new(body, seat))))
+        Ok(response.map(|body| Body::new(Answered::new(body, answering))))
     }
 
     /// The refusal of a request for a name that is not this server's.
@@ -293,6 +399,38 @@ impl Front {
         fields.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
         Some(response)
     }
+}
+
+/// Drives a connection until it ends, its seat is cut, or the server stops and its last request is answered.
+async fn to_its_end<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    end: impl Fn(Pin<&mut C>),
+    seat: &Seat,
+    mut stopped: watch::Receiver<bool>,
+) -> hyper::Result<()> {
+    let mut connection = pin!(connection);
+    let mut is_stopping = pin!(stopped.wait_for(|stopping| *stopping));
+    let mut has_stopped = false;
+    poll_fn(|context| {
+        if seat.poll_cut(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if !has_stopped && is_stopping.as_mut().poll(context).is_ready() {
+            has_stopped = true;
+            end(connection.as_mut());
+        }
+        connection.as_mut().poll(context)
+    })
+    .await
+}
+
+/// What is told where there is no room for one more request on a connection that has others.
+fn too_many_requests() -> Response<Body> {
+    let mut response = Response::new(Body::from("too many requests at once; try again in a moment.\n"));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let after = header::HeaderValue::from_static("1");
+    response.headers_mut().insert(header::RETRY_AFTER, after);
+    response
 }
 
 /// As much of a name as is worth showing.

@@ -20,6 +20,9 @@ use crate::network::{Network, network, one_client};
 /// Whoever takes nothing of what is there for so long can be spared.
 pub const STALLED_AFTER: Duration = Duration::from_secs(2);
 
+/// The most questions that are taken back one after the other, with no answer waited for in between.
+pub(crate) const MAX_TAKEN_BACK: usize = 256;
+
 /// How much room there is.
 #[derive(Debug, Clone, Copy)]
 pub struct Room {
@@ -79,13 +82,52 @@ pub(crate) enum Phase {
     Work,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Activity {
     pub(crate) phase: Phase,
     /// Since when.
     pub(crate) since: Instant,
     /// Since when there is something that the client does not take, or does not bring.
     pub(crate) stalled: Option<Instant>,
+    /// Whether questions are asked while others are being answered: then what comes is not the head of one.
+    shared: bool,
+    /// Questions that are being answered.
+    open: usize,
+    /// The number of the last one.
+    last: u64,
+    /// Those of them that there is something for, and since when the client does not take it.
+    offered: Vec<(u64, Instant)>,
+    /// Questions that were taken back one after the other, while none was answered.
+    taken_back: usize,
+}
+
+impl Activity {
+    /// What begins, where nothing was asked before.
+    pub(crate) fn new(phase: Phase, since: Instant) -> Self {
+        Self {
+            phase,
+            since,
+            stalled: None,
+            shared: false,
+            open: 0,
+            last: 0,
+            offered: Vec::new(),
+            taken_back: 0,
+        }
+    }
+
+    /// Since when the client does not take something that is there for it.
+    pub(crate) fn longest_stalled(&self) -> Option<Instant> {
+        let offered = self.offered.iter().map(|(_, since)| *since);
+        offered.chain(self.stalled).min()
+    }
+
+    /// Since when it takes nothing at all.
+    fn all_stalled(&self) -> Option<Instant> {
+        let takes_none = self.open > 0 && self.offered.len() >= self.open;
+        let last = self.offered.iter().map(|(_, since)| *since).max();
+        self.stalled.or(last.filter(|_| takes_none))
+    }
 }
 
 struct State {
@@ -259,8 +301,8 @@ impl Table {
 impl Entry {
     /// Whether it can be spared, and how well: whether nothing is asked for, and for how long nothing has come of it.
     fn sparable(&self, now: Instant) -> Option<(bool, Duration)> {
-        let activity = *lock(&self.state.activity);
-        match (activity.phase, activity.stalled) {
+        let activity = lock(&self.state.activity);
+        match (activity.phase, activity.all_stalled()) {
             (Phase::Idle | Phase::Head, _) => Some((true, now.saturating_duration_since(activity.since))),
             (Phase::Work, Some(since)) => {
                 let stalled = now.saturating_duration_since(since);
@@ -274,11 +316,7 @@ impl Entry {
 impl State {
     fn new(now: Instant) -> Self {
         Self {
-            activity: Mutex::new(Activity {
-                phase: Phase::Work,
-                since: now,
-                stalled: None,
-            }),
+            activity: Mutex::new(Activity::new(Phase::Work, now)),
             cut: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             notify: Notify::new(),
@@ -304,10 +342,58 @@ impl Seat {
         activity.since = Instant::now();
     }
 
+    /// Questions may be asked while others are being answered.
+    pub(crate) fn share(&self) {
+        lock(&self.state.activity).shared = true;
+    }
+
+    /// A question is answered from now on. Gives back its number.
+    pub(crate) fn begin(&self) -> u64 {
+        let mut activity = lock(&self.state.activity);
+        activity.last += 1;
+        activity.open += 1;
+        (activity.phase, activity.since) = (Phase::Work, Instant::now());
+        activity.last
+    }
+
+    /// It has been answered, or nobody wants that any more.
+    pub(crate) fn end(&self, id: u64) {
+        let mut activity = lock(&self.state.activity);
+        activity.open = activity.open.saturating_sub(1);
+        activity.offered.retain(|(of, _)| *of != id);
+        if activity.open == 0 {
+            (activity.phase, activity.since) = (Phase::Idle, Instant::now());
+        }
+    }
+
+    /// One was answered.
+    pub(crate) fn answers(&self) {
+        lock(&self.state.activity).taken_back = 0;
+    }
+
+    /// One was taken back before it was answered. Whoever does nothing else loses the seat.
+    pub(crate) fn taken_back(&self) {
+        let mut activity = lock(&self.state.activity);
+        activity.taken_back += 1;
+        if activity.taken_back > MAX_TAKEN_BACK {
+            self.state.cut();
+        }
+    }
+
+    /// There is something for the one who asked it.
+    pub(crate) fn offers(&self, id: u64) {
+        lock(&self.state.activity).offered.push((id, Instant::now()));
+    }
+
+    /// Who asked it has room for more.
+    pub(crate) fn takes(&self, id: u64) {
+        lock(&self.state.activity).offered.retain(|(of, _)| *of != id);
+    }
+
     /// Bytes came: a question has begun if none was being answered.
     pub(crate) fn heard(&self) {
         let mut activity = lock(&self.state.activity);
-        if activity.phase == Phase::Idle {
+        if activity.phase == Phase::Idle && !activity.shared {
             activity.phase = Phase::Head;
             activity.since = Instant::now();
         }
@@ -451,6 +537,43 @@ mod tests {
         assert!(seats[1].is_cut());
         drop(second);
         drop(new);
+    }
+
+    #[test]
+    fn questions_that_share_a_connection_stall_each_by_itself() {
+        let shares = Shares::new(ROOM, &[]);
+        let seat = shares.take(ip("8.8.0.1")).unwrap();
+        seat.share();
+        let stalls = || {
+            let activity = lock(&seat.state.activity);
+            (activity.longest_stalled().is_some(), activity.all_stalled().is_some())
+        };
+        let phase = || lock(&seat.state.activity).phase;
+        let (one, other) = (seat.begin(), seat.begin());
+        seat.offers(one);
+        assert_eq!(stalls(), (true, false));
+        seat.offers(other);
+        assert_eq!(stalls(), (true, true));
+        seat.takes(one);
+        assert_eq!(stalls(), (true, false));
+        seat.end(other);
+        assert_eq!((stalls(), phase()), ((false, false), Phase::Work));
+        // What comes meanwhile is the head of nothing.
+        seat.end(one);
+        seat.heard();
+        assert_eq!(phase(), Phase::Idle);
+    }
+
+    #[test]
+    fn whoever_takes_back_one_question_too_many_loses_the_seat() {
+        let shares = Shares::new(ROOM, &[]);
+        let seat = shares.take(ip("8.8.0.1")).unwrap();
+        (0..MAX_TAKEN_BACK).for_each(|_| seat.taken_back());
+        seat.answers();
+        (0..MAX_TAKEN_BACK).for_each(|_| seat.taken_back());
+        assert!(!seat.is_cut());
+        seat.taken_back();
+        assert!(seat.is_cut());
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 //! is removed when its value goes away, also when a test fails half-way.
 
 pub mod bitswap;
+pub mod certificate;
 pub mod clock;
 pub mod content;
 pub mod differential;
@@ -14,6 +15,7 @@ pub mod helia;
 pub mod http;
 pub mod kubo;
 pub mod netns;
+pub mod pebble;
 pub mod peers;
 pub mod process;
 pub mod protobuf;
@@ -24,10 +26,12 @@ pub mod terminal;
 pub mod trial;
 pub mod workspace;
 
+pub use certificate::Certificate;
 pub use clock::Clock;
 pub use failure::{Failure, Outcome};
 pub use helia::Helia;
 pub use kubo::Kubo;
+pub use pebble::Pebble;
 pub use process::{Finished, Running};
 pub use workspace::{Node, Workspace};
 

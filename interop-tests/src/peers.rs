@@ -14,6 +14,8 @@ use std::sync::OnceLock;
 pub const ODFS_BIN: &str = "ODFS_BIN";
 /// Names the `ipfs` binary of Kubo.
 pub const ODFS_KUBO: &str = "ODFS_KUBO";
+/// Names the `pebble` binary, an authority that signs certificates.
+pub const ODFS_PEBBLE: &str = "ODFS_PEBBLE";
 /// Names the `node` binary that runs Helia.
 pub const ODFS_HELIA_NODE: &str = "ODFS_HELIA_NODE";
 /// Names the folder in which Helia and its scripts are installed.

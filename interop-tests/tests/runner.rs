@@ -26,6 +26,7 @@ mod harness;
 mod helia;
 mod history;
 mod hostile;
+mod https;
 mod identity;
 mod indexes;
 mod kubo;

@@ -2,6 +2,7 @@
 //!
 //! The ranges are those of go-multiaddr's `manet` package, so that two peers agree on what is "private".
 
+mod http;
 mod told;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,6 +12,8 @@ use libp2p::multiaddr::Multiaddr;
 pub use libp2p::multiaddr::Protocol;
 use odf_doors::{Network, network};
 
+pub use http::http_address;
+pub(crate) use http::{is_http, is_public, public_server};
 pub use told::{fixed, worth_telling};
 
 /// From where an address can be dialled.

@@ -202,6 +202,7 @@ async fn own(node: &Node, cid: &Cid) -> Option<Provider> {
     is_here.then(|| {
         let mut addresses = node.reachable_at();
         addresses.extend(node.listen_addrs());
+        addresses.extend(node.http_addrs());
         addresses.sort();
         addresses.dedup();
         Provider {

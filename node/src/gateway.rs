@@ -140,7 +140,8 @@ async fn respond<S: Source>(
     question: Question,
 ) -> Result<Response, Refusal> {
     let client = odf_doors::client(&request.extensions, &request.headers, &gateway.options.proxies);
-    let asking = Arc::new(Asking::new(&gateway, client.address));
+    let through = asking::through(&request.headers);
+    let asking = Arc::new(Asking::new(&gateway, client.address, &through));
     if question.wanted.format == Some(Format::IpnsRecord) {
         let answered = record::record(&asking, &question).await;
         return answered.map_err(|refusal| refusal.at(&question));

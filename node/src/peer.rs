@@ -64,6 +64,7 @@ struct Inner {
     blocks: Arc<dyn Blocks>,
     listening: watch::Receiver<Vec<Multiaddr>>,
     external: watch::Receiver<Vec<Multiaddr>>,
+    served: watch::Receiver<Vec<Multiaddr>>,
     stop: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -94,6 +95,18 @@ impl Node {
     /// What others are told of where this peer can be dialled; see [`worth_telling`].
     pub fn reachable_at(&self) -> Vec<Multiaddr> {
         worth_telling(&self.external_addrs(), &self.inner.listening.borrow())
+    }
+
+    /// Has others told that what is here is also had over HTTP at these addresses, as [`http_address`](crate::address::http_address)
+    /// makes them, and at no others.
+    pub async fn serve_http_at(&self, addresses: Vec<Multiaddr>) {
+        // A peer that has ended tells nobody.
+        let _ = self.inner.commands.send(Command::Serves { addresses }).await;
+    }
+
+    /// Where others are told that HTTP is spoken.
+    pub fn http_addrs(&self) -> Vec<Multiaddr> {
+        self.inner.served.borrow().clone()
     }
 
     /// Whether the peer runs: it was not shut down, and the task that owns its connections did not end.

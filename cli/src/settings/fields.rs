@@ -12,6 +12,9 @@ use odf_node::ipns::DEFAULT_TTL;
 use odf_node::routing::Strategy;
 use url::Url;
 
+/// Where TLS is spoken for a domain: every interface, and the port at which authorities and others look.
+const TLS_LISTEN: &str = "[::]:443";
+
 /// The settings of one process.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
@@ -26,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) gateways: Vec<Url>,
     /// Routers that are asked over HTTP beside the DHTs.
     pub(crate) routers: Vec<Url>,
+    /// File with authorities that are believed, beside those of browsers, about servers of HTTPS.
+    pub(crate) authorities: Option<String>,
     /// Whether peers on the local network are found by mDNS.
     pub(crate) mdns: bool,
     /// Whether a router that speaks UPnP is asked to open a port.
@@ -48,6 +53,18 @@ pub(crate) struct Settings {
     pub(crate) gateway_listen: String,
     /// Address at which what is shared is read as buckets of S3; absent: nowhere.
     pub(crate) gateway_s3: Option<String>,
+    /// Address at which the gateway speaks TLS; absent: none, or with a domain the usual one.
+    pub(crate) gateway_tls: Option<String>,
+    /// File with its certificate, in PEM.
+    pub(crate) gateway_certificate: Option<String>,
+    /// File with the key of that.
+    pub(crate) gateway_key: Option<String>,
+    /// Name for which it gets a certificate by itself.
+    pub(crate) gateway_domain: Option<String>,
+    /// Directory of the authority that it asks for that.
+    pub(crate) gateway_acme: Option<Url>,
+    /// Where that authority reaches the owner by mail.
+    pub(crate) gateway_acme_contact: Option<String>,
     /// Address under which others reach the gateway of `odfs node`, ending in a slash; absent: the one they use.
     pub(crate) gateway_url: Option<Url>,
     /// Proxies before the gateway whose word is taken.
@@ -95,6 +112,23 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Where the gateway speaks TLS, if it does.
+    pub(crate) fn tls(&self) -> Option<&str> {
+        let usual = self.gateway_domain.is_some().then_some(TLS_LISTEN);
+        self.gateway_tls.as_deref().or(usual)
+    }
+
+    /// The address under which others reach the gateway, ending in a slash, if it is known.
+    pub(crate) fn public_url(&self) -> Option<Url> {
+        let of_domain = || format!("https://{}/", self.gateway_domain.as_ref()?).parse().ok();
+        self.gateway_url.clone().or_else(of_domain)
+    }
+
+    /// Whether requests may come through a proxy that does not say for whom.
+    pub(crate) fn is_behind_proxy(&self) -> bool {
+        self.gateway_url.is_some() && self.tls().is_none()
+    }
+
     /// How slices are written.
     pub(crate) fn slice_options(&self) -> SliceOptions {
         let mut options = SliceOptions::default();
@@ -113,6 +147,7 @@ impl Default for Settings {
             bootstrap_dataset: None,
             gateways: Vec::new(),
             routers: Vec::new(),
+            authorities: None,
             mdns: true,
             port_mapping: true,
             public: false,
@@ -124,6 +159,12 @@ impl Default for Settings {
             network_key: None,
             gateway_listen: "127.0.0.1:8080".to_owned(),
             gateway_s3: None,
+            gateway_tls: None,
+            gateway_certificate: None,
+            gateway_key: None,
+            gateway_domain: None,
+            gateway_acme: None,
+            gateway_acme_contact: None,
             gateway_url: None,
             gateway_proxies: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             gateway_hosts: Vec::new(),

@@ -1,31 +1,26 @@
 //! The list of what can be set: the name of each setting, and how it is read and shown.
 
-use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use odf_node::routing::Strategy;
 use toml::Value;
-use url::Url;
+
+mod gateway;
+mod network;
 
 use super::Settings;
 use super::duration::duration_text;
 use super::retention;
-use super::values::{
-    APPROVED, OFF, address, approved, audience, audience_value, duration, gateways, is_dnslink, is_host, list_value,
-    multiaddrs, rate, rate_value, routers, words,
-};
+use super::values::{APPROVED, OFF, approved, duration, list_value, words};
 
 /// The shortest time between two questions for the same news: peers answer out of kindness.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest that several appends wait for one root. A name that lags by more is better moved by hand.
 const MAX_BATCH: Duration = Duration::from_secs(3600);
 
-/// Connections that can be asked for: with fewer a peer finds nobody, and each takes a descriptor and some memory.
-const CONNECTIONS: RangeInclusive<u32> = 4..=4096;
-
 /// One thing that can be set.
+#[derive(Clone, Copy)]
 pub(crate) struct Key {
     /// Dotted name, as in the file.
     pub(crate) name: &'static str,
@@ -38,335 +33,27 @@ pub(crate) struct Key {
 }
 
 /// Everything that can be set, in the order of `odfs config list`.
-pub(crate) const KEYS: &[Key] = &[
-    Key {
-        name: "network.listen",
-        about: "multiaddrs that the peer listens on; \"default\" is port 4001 on every interface, or any if that is taken",
-        show: |settings| {
-            Some(
-                settings
-                    .listen
-                    .as_ref()
-                    .map_or_else(|| "default".into(), |list| list_value(list)),
-            )
-        },
-        set: |settings, value| {
-            settings.listen = match value.as_str() {
-                Some("default") => None,
-                _ => Some(multiaddrs(value)?),
-            };
-            Ok(())
-        },
-    },
-    Key {
-        name: "network.bootstrap",
-        about: "peers dialled to join the network, after those remembered from earlier runs: addresses ending in /p2p/ID, several of \
-                one peer if need be; [] dials nobody, remembered peers included, \"public\" the public IPFS bootstrap peers",
-        show: |settings| {
-            Some(match &settings.bootstrap {
-                None => Value::String("public".to_owned()),
-                Some(list) => list_value(list),
-            })
-        },
-        set: |settings, value| {
-            settings.bootstrap = match value.as_str() {
-                Some("public") => None,
-                _ => Some(multiaddrs(value)?),
-            };
-            Ok(())
-        },
-    },
-    Key {
-        name: "network.bootstrapDataset",
-        about: "dataset here, by name, id or address, whose column `address` has more such addresses, dialled last; `odfs pull` \
-                keeps it up to date like any other",
-        show: |settings| settings.bootstrap_dataset.clone().map(Value::String),
-        set: |settings, value| {
-            let text = value.as_str().map(str::trim).filter(|text| !text.is_empty());
-            let text = text.ok_or("the name, id or address of a dataset is expected")?;
-            settings.bootstrap_dataset = Some(text.to_owned());
-            Ok(())
-        },
-    },
-    Key {
-        name: "network.gateways",
-        about: "trustless gateways that are asked over HTTP beside peers, for blocks and names, such as \"https://gateway.example\"; \
-                what they give is checked",
-        show: |settings| {
-            let urls: Vec<String> = settings.gateways.iter().map(Url::to_string).collect();
-            Some(list_value(&urls))
-        },
-        set: |settings, value| {
-            settings.gateways = gateways(value)?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "network.routers",
-        about: "who is asked over HTTP, beside the DHTs, who has a block, where a peer is and what a name stands for, and is told of names \
-                that are published (Delegated Routing V1), such as \"https://router.example/routing/v1\"",
-        show: |settings| {
-            let urls: Vec<String> = settings.routers.iter().map(Url::to_string).collect();
-            Some(list_value(&urls))
-        },
-        set: |settings, value| {
-            settings.routers = routers(value)?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "network.mdns",
-        about: "find peers on the local network",
-        show: |settings| Some(Value::Boolean(settings.mdns)),
-        set: |settings, value| {
-            settings.mdns = value.as_bool().ok_or("true or false is expected")?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "network.portMapping",
-        about: "ask the router at home (UPnP) to let others in, while a node runs that is to be of the public network",
-        show: |settings| Some(Value::Boolean(settings.port_mapping)),
-        set: |settings, value| {
-            settings.port_mapping = value.as_bool().ok_or("true or false is expected")?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "network.public",
-        about: "relay connections for peers behind routers, and tell others how they are reached, as `odfs node --public`",
-        show: |settings| Some(Value::Boolean(settings.public)),
-        set: |settings, value| {
-            settings.public = value.as_bool().ok_or("true or false is expected")?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "network.maxConnections",
-        about: "connections to peers open at the same time, 4 at least; those you named do not count. Unset: 96, or 20 with \
-                network.lowPower",
-        show: |settings| settings.max_connections.map(|limit| Value::Integer(limit.into())),
-        set: |settings, value| {
-            let limit = value.as_integer().and_then(|limit| u32::try_from(limit).ok());
-            let limit = limit.filter(|limit| CONNECTIONS.contains(limit));
-            let (least, most) = (CONNECTIONS.start(), CONNECTIONS.end());
-            settings.max_connections =
-                Some(limit.ok_or_else(|| format!("a number from {least} to {most} is expected"))?);
-            Ok(())
-        },
-    },
-    Key {
-        name: "network.bandwidth.up",
-        about: "bytes a second sent to peers, all of them together, such as 500kB/s or 5MB/s; \"off\": as many as the line carries",
-        show: |settings| Some(rate_value(settings.bandwidth_up)),
-        set: |settings, value| {
-            settings.bandwidth_up = rate(&value)?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "network.bandwidth.down",
-        about: "the same of bytes received from peers",
-        show: |settings| Some(rate_value(settings.bandwidth_down)),
-        set: |settings, value| {
-            settings.bandwidth_down = rate(&value)?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "network.lowPower",
-        about: "for a machine on a metered link: keep few connections, and do not serve the public DHT even if others get \
-                through",
-        show: |settings| Some(Value::Boolean(settings.low_power)),
-        set: |settings, value| {
-            settings.low_power = value.as_bool().ok_or("true or false is expected")?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "network.pubsub",
-        about: "tell connected peers of a new version the moment it is published, and hear of theirs",
-        show: |settings| Some(Value::Boolean(settings.pubsub)),
-        set: |settings, value| {
-            settings.pubsub = value.as_bool().ok_or("true or false is expected")?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "network.key",
-        about: "file with the key of the private network to be in, from the workspace on: only peers with the same key are spoken \
-                to; unset: swarm.key in the workspace if it is there, else the public network",
-        show: |settings| settings.network_key.clone().map(Value::String),
-        set: |settings, value| {
-            let path = value.as_str().filter(|path| !path.is_empty());
-            settings.network_key = Some(path.ok_or("the path of a file is expected")?.to_owned());
-            Ok(())
-        },
-    },
-    Key {
-        name: "gateway.listen",
-        about: "address of the HTTP gateway of `odfs node`",
-        show: |settings| Some(Value::String(settings.gateway_listen.clone())),
-        set: |settings, value| {
-            settings.gateway_listen = address(&value, "an address such as 127.0.0.1:8080 is expected")?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "gateway.s3",
-        about: "address at which `odfs node` has what is shared read as buckets of S3, such as 127.0.0.1:9000; unset: nowhere",
-        show: |settings| settings.gateway_s3.clone().map(Value::String),
-        set: |settings, value| {
-            settings.gateway_s3 = Some(address(&value, "an address such as 127.0.0.1:9000 is expected")?);
-            Ok(())
-        },
-    },
-    Key {
-        name: "gateway.url",
-        about: "address under which others reach the gateway and repository of `odfs node`, if a proxy is before it",
-        show: |settings| settings.gateway_url.as_ref().map(|url| Value::String(url.to_string())),
-        set: |settings, value| {
-            let url = value.as_str().and_then(|text| text.parse::<Url>().ok());
-            let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            let mut url = url.ok_or("a URL such as https://data.example.org/ is expected")?;
-            if !url.path().ends_with('/') {
-                url.set_path(&format!("{}/", url.path()));
-            }
-            settings.gateway_url = Some(url);
-            Ok(())
-        },
-    },
-    Key {
-        name: "gateway.proxies",
-        about: "addresses of proxies that are believed about where requests come from, and whether those were encrypted",
-        show: |settings| {
-            let texts: Vec<String> = settings.gateway_proxies.iter().map(IpAddr::to_string).collect();
-            Some(list_value(&texts))
-        },
-        set: |settings, value| {
-            const WANTED: &str = "a list of IP addresses such as [\"127.0.0.1\"] is expected";
-            let words = words(value, |word| word.parse::<IpAddr>().is_ok(), WANTED)?;
-            settings.gateway_proxies = words.iter().filter_map(|word| word.parse().ok()).collect();
-            Ok(())
-        },
-    },
-    Key {
-        name: "gateway.hosts",
-        about: "names under which others reach the gateway, such as data.example.org; requests for names that are not its own are \
-                refused, so that no web site makes its name stand for this machine",
-        show: |settings| Some(list_value(&settings.gateway_hosts)),
-        set: |settings, value| {
-            const WANTED: &str = "a list of names such as [\"data.example.org\"], without ports, is expected";
-            settings.gateway_hosts = words(value, is_host, WANTED)?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "gateway.subdomains",
-        about: "names below which the gateway gives each root a host, and so an origin, of its own, such as localhost: paths of content \
-                redirect to CID.ipfs.NAME and NAME-OF-KEY.ipns.NAME",
-        show: |settings| Some(list_value(&settings.gateway_subdomains)),
-        set: |settings, value| {
-            const WANTED: &str = "a list of names such as [\"localhost\"], without ports, is expected";
-            settings.gateway_subdomains = words(value, is_host, WANTED)?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "gateway.sites",
-        about: "domains that point to this gateway and at which it serves, to whoever asks, what their DNSLink says",
-        show: |settings| Some(list_value(&settings.gateway_sites)),
-        set: |settings, value| {
-            const WANTED: &str = "a list of domains such as [\"www.example.org\"], without ports, is expected";
-            settings.gateway_sites = words(value, is_host, WANTED)?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "gateway.dnslinks",
-        about: "what domains stand for without asking DNS: DOMAIN=PATH, where PATH begins with /ipfs/ or /ipns/",
-        show: |settings| Some(list_value(&settings.gateway_dnslinks)),
-        set: |settings, value| {
-            const WANTED: &str = "a list such as [\"www.example.org=/ipns/k51…\"] is expected";
-            settings.gateway_dnslinks = words(value, is_dnslink, WANTED)?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "gateway.denylist",
-        about: "files, from the workspace on, with content and names that are served to nobody, by the gateway or to peers, in the \
-                compact format of IPIP-383; read again when they change, and of two that say different things the later counts",
-        show: |settings| Some(list_value(&settings.gateway_denylist)),
-        set: |settings, value| {
-            const WANTED: &str = "a list of files such as [\"badbits.deny\"] is expected";
-            settings.gateway_denylist = words(value, |word| !word.is_empty(), WANTED)?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "gateway.convert",
-        about: "whether the gateway shows values as dag-json, dag-cbor, JSON or CBOR that are stored in another codec; without it, as \
-                IPIP-524 has it for public gateways, that is refused",
-        show: |settings| Some(Value::Boolean(settings.gateway_convert)),
-        set: |settings, value| {
-            settings.gateway_convert = value.as_bool().ok_or("true or false is expected")?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "gateway.fetch",
-        about: "for whom the gateway gets from peers what is not here: \"local\" for programs on this machine (for nobody if \
-                gateway.url says that a proxy is before it), true for whoever asks, false for nobody",
-        show: |settings| Some(audience_value(settings.gateway_fetch)),
-        set: |settings, value| {
-            settings.gateway_fetch = audience(&value)?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "gateway.metrics",
-        about: "who may read `/metrics`: \"local\" for programs on this machine (nobody if gateway.url says that a proxy is before \
-                it), true for whoever asks, false for nobody",
-        show: |settings| Some(audience_value(settings.gateway_metrics)),
-        set: |settings, value| {
-            settings.gateway_metrics = audience(&value)?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "gateway.routing",
-        about: "for whom `/routing/v1` (Delegated Routing) looks in the DHTs: \"local\" for programs on this machine (nobody if \
-                gateway.url says that a proxy is before it), true for whoever asks, false for nobody",
-        show: |settings| Some(audience_value(settings.gateway_routing)),
-        set: |settings, value| {
-            settings.gateway_routing = audience(&value)?;
-            Ok(())
-        },
-    },
-    Key {
-        name: "api.listen",
-        about: "address at which `odfs node` answers as Kubo's RPC (`/api/v0`), for programs that speak only that; whoever reaches it \
-                may change the workspace. Unset: none, and of `ipfs daemon` 127.0.0.1:5001",
-        show: |settings| settings.api_listen.map(|address| Value::String(address.to_string())),
-        set: |settings, value| {
-            let address = value.as_str().and_then(|text| text.parse().ok());
-            settings.api_listen = Some(address.ok_or("an address such as 127.0.0.1:5001 is expected")?);
-            Ok(())
-        },
-    },
-    Key {
-        name: "gateway.public",
-        about: "public gateway of the links that `odfs publish` and `push` print beside that of `odfs node`; unset: none",
-        show: |settings| settings.gateway_public.clone().map(Value::String),
-        set: |settings, value| {
-            let text = value.as_str().map(|text| text.trim_end_matches('/'));
-            let text = text
-                .filter(|text| text.starts_with("http://") || text.starts_with("https://"))
-                .ok_or("a URL such as https://ipfs.io is expected")?;
-            settings.gateway_public = Some(text.to_owned());
-            Ok(())
-        },
-    },
+pub(crate) static KEYS: [Key; COUNT] = {
+    let mut all = [DATA[0]; COUNT];
+    let (mut at, mut part) = (0, 0);
+    while part < PARTS.len() {
+        let mut index = 0;
+        while index < PARTS[part].len() {
+            all[at] = PARTS[part][index];
+            at += 1;
+            index += 1;
+        }
+        part += 1;
+    }
+    all
+};
+
+/// What the list is of.
+const PARTS: [&[Key]; 3] = [network::KEYS, gateway::KEYS, DATA];
+const COUNT: usize = network::KEYS.len() + gateway::KEYS.len() + DATA.len();
+
+/// What is set of datasets: how they are read, written, announced and kept.
+const DATA: &[Key] = &[
     Key {
         name: "parquet.createdBy",
         about: "`created_by` in the footer of new Parquet files",

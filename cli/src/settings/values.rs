@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use odf_doors::Authorities;
 use odf_node::gateway::Audience;
 use odf_node::peer::Bandwidth;
 use odf_node::retrieval::{MAX_GATEWAYS, base};
@@ -25,12 +26,6 @@ pub(super) const APPROVED: &str = "approved";
 pub(super) fn duration(value: &Value) -> Result<Duration, String> {
     let wanted = || "a time such as 30s, 500ms or 5m is expected".to_owned();
     value.as_str().and_then(duration_of).ok_or_else(wanted)
-}
-
-/// An address to listen at, with its port; the error is what was expected.
-pub(super) fn address(value: &Value, wanted: &str) -> Result<String, String> {
-    let text = value.as_str().filter(|text| text.parse::<SocketAddr>().is_ok());
-    text.map(str::to_owned).ok_or_else(|| wanted.to_owned())
 }
 
 /// Bytes a second, or "off" for any number of them.
@@ -79,6 +74,20 @@ pub(super) fn multiaddrs(value: Value) -> Result<Vec<String>, String> {
     words(value, |word| word.starts_with('/'), WANTED)
 }
 
+/// An address to listen on.
+pub(super) fn socket_address(value: &Value) -> Result<String, String> {
+    let text = value.as_str().filter(|text| text.parse::<SocketAddr>().is_ok());
+    let wanted = || "an address such as 127.0.0.1:8080 is expected".to_owned();
+    text.map(str::to_owned).ok_or_else(wanted)
+}
+
+/// The path of a file.
+pub(super) fn file(value: &Value) -> Result<String, String> {
+    let path = value.as_str().filter(|path| !path.is_empty());
+    path.map(str::to_owned)
+        .ok_or_else(|| "the path of a file is expected".to_owned())
+}
+
 /// Addresses of gateways.
 pub(super) fn gateways(value: Value) -> Result<Vec<Url>, String> {
     const WANTED: &str = "a list of addresses such as [\"https://gateway.example\"] is expected, 16 at most";
@@ -94,7 +103,7 @@ pub(super) fn routers(value: Value) -> Result<Vec<Url>, String> {
     const WANTED: &str = "a list of addresses such as [\"https://router.example/routing/v1\"] is expected, 8 at most";
     let words = words(value, |word| word.parse::<Url>().is_ok(), WANTED)?;
     let urls: Vec<Url> = words.iter().filter_map(|word| word.parse().ok()).collect();
-    match Routers::new(&urls) {
+    match Routers::new(&urls, Authorities::default()) {
         Ok(_) => Ok(urls),
         Err(_) => Err(WANTED.to_owned()),
     }

@@ -1,5 +1,7 @@
 //! The doors over real sockets.
 
+mod encrypted;
+
 use std::net::Ipv4Addr;
 
 use axum::routing::get;
@@ -27,7 +29,12 @@ async fn server() -> SocketAddr {
         other_host: "there is a way".to_owned(),
         ..Doors::default()
     };
-    tokio::spawn(serve(listener, router, doors, std::future::pending()));
+    tokio::spawn(serve(
+        vec![Entrance::plain(listener)],
+        router,
+        doors,
+        std::future::pending(),
+    ));
     address
 }
 
@@ -209,30 +216,19 @@ fn each_thing_that_a_client_leaves_undone_has_its_time() {
     for (phase, limit) in [(Phase::Head, HEAD_LIMIT), (Phase::Idle, IDLE_LIMIT)] {
         for (time, over) in [(limit, false), (limit + more, true)] {
             let since = ago(time);
-            let activity = Activity {
-                phase,
-                since,
-                stalled: None,
-            };
+            let activity = Activity::new(phase, since);
             assert_eq!(is_over(&activity, now), over, "{activity:?}");
         }
     }
     for phase in [Phase::Head, Phase::Idle, Phase::Work] {
         for (time, over) in [(STALL_LIMIT, false), (STALL_LIMIT + more, true)] {
             let stalled = Some(ago(time));
-            let activity = Activity {
-                phase,
-                since: now,
-                stalled,
-            };
+            let mut activity = Activity::new(phase, now);
+            activity.stalled = stalled;
             assert_eq!(is_over(&activity, now), over, "{activity:?}");
         }
     }
-    let working = Activity {
-        phase: Phase::Work,
-        since: ago(IDLE_LIMIT * 2),
-        stalled: None,
-    };
+    let working = Activity::new(Phase::Work, ago(IDLE_LIMIT * 2));
     assert!(!is_over(&working, now));
 }
 

@@ -3,6 +3,7 @@
 use libp2p::Multiaddr;
 use serde::Serialize;
 
+use crate::address::is_http;
 use crate::routing::Provider;
 
 /// A peer, in the schema of that name.
@@ -21,11 +22,15 @@ impl Peer {
     pub(super) fn of(Provider { peer, addresses }: Provider) -> Self {
         let addrs = addresses.iter().map(Multiaddr::to_string).collect();
         // Whoever is found by the DHTs of IPFS speaks that.
+        let protocols: &[&str] = match addresses.iter().any(is_http) {
+            true => &["transport-bitswap", "transport-ipfs-gateway-http"],
+            false => &["transport-bitswap"],
+        };
         Self {
             schema: "peer",
             id: peer.to_string(),
             addrs,
-            protocols: &["transport-bitswap"],
+            protocols,
         }
     }
 }

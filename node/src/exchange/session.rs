@@ -149,6 +149,11 @@ pub struct Handle {
 impl Handle {
     /// Begins a session: blocks that belong together and are likely to be found at the same peers.
     pub fn session(&self) -> Session {
+        self.session_through(None)
+    }
+
+    /// The same, of blocks that somebody else asked for: gateways are told through whom that came, in the words of RFC 8586.
+    pub fn session_through(&self, through: Option<Arc<str>>) -> Session {
         let id = SessionId(self.shared.next());
         let stats = SharedSessionStats::default();
         self.shared.command(Command::Open(id, stats.clone()));
@@ -158,6 +163,7 @@ impl Handle {
                 shared: self.shared.clone(),
                 stats,
                 gateways: self.gateways.clone(),
+                through,
             }),
         }
     }
@@ -235,6 +241,7 @@ struct Inner {
     shared: Arc<Shared>,
     stats: SharedSessionStats,
     gateways: Gateways,
+    through: Option<Arc<str>>,
 }
 
 impl Drop for Inner {
@@ -273,7 +280,7 @@ impl Session {
         }
         let gateways = &self.inner.gateways;
         match gateways.count() {
-            0 => self.ask_peers(cid).await,
+            0 => self.ask_peers_and_found(cid).await,
             count => {
                 let fetched = self.ask_both(cid).await;
                 fetched.map_err(|error| error.beside_gateways(count))
@@ -284,9 +291,9 @@ impl Session {
     /// Both have as much to do as they can: what gateways cannot take at once is for the peers that give blocks, if any do.
     async fn ask_both(&self, cid: &Cid) -> Result<Block, FetchError> {
         let gateways = &self.inner.gateways;
-        let by_http = async { gateways.block(cid).await };
+        let by_http = gateways.block(cid, self.inner.through.as_deref());
         let peers_first = !gateways.is_ready() && self.stats().providers > 0;
-        let peers = self.ask_peers(cid);
+        let peers = self.ask_peers_and_found(cid);
         tokio::pin!(by_http, peers);
         if !peers_first {
             match timeout(STAND_IN_AFTER, &mut by_http).await {
@@ -310,6 +317,33 @@ impl Session {
                 Ok(block) => Ok(block),
                 Err(error) => by_http.await.ok_or(error),
             },
+        }
+    }
+
+    /// Asks peers, and over HTTP those of whom a search says meanwhile that they have the block.
+    async fn ask_peers_and_found(&self, cid: &Cid) -> Result<Block, FetchError> {
+        let gateways = &self.inner.gateways;
+        let mut found = gateways.changes();
+        let peers = self.ask_peers(cid);
+        tokio::pin!(peers);
+        loop {
+            let before = found.clone();
+            let by_http = async {
+                // The sender is kept by the gateways.
+                let _ = found.changed().await;
+                gateways.block(cid, self.inner.through.as_deref()).await
+            };
+            tokio::pin!(by_http);
+            tokio::select! {
+                answer = &mut peers => return match answer {
+                    // The search that failed has found somebody else.
+                    Err(error) if before.has_changed().unwrap_or_default() => by_http.await.ok_or(error),
+                    answer => answer,
+                },
+                block = &mut by_http => if let Some(block) = block {
+                    return Ok(block);
+                },
+            }
         }
     }
 

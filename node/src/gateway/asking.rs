@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use cid::Cid;
 use odf_doors::{Full, Room, Seat, Shares};
 use tokio::sync::Semaphore;
@@ -20,6 +20,7 @@ use super::refusal::Refusal;
 use super::root::{Root, split};
 use super::source::{NameValue, Source, SourceError};
 use crate::block::{Block, inherent};
+use crate::retrieval::THROUGH;
 use crate::unixfs::resolve::{Resolved, Resolver, Step};
 
 /// The most blocks that are read from the disk at once.
@@ -62,6 +63,21 @@ const ARCHIVES: Room = Room {
     many: MAX_ARCHIVES / 2,
 };
 
+/// The most gateways that a request may have come through before others are asked for it.
+pub(super) const MAX_THROUGH: usize = 8;
+
+/// Through whom a request came, by what it says.
+pub(super) fn through(headers: &HeaderMap) -> Vec<String> {
+    let fields = headers.get_all(THROUGH).iter().filter_map(|field| field.to_str().ok());
+    let ids = fields.flat_map(|field| field.split(','));
+    // What stands behind a semicolon is for people.
+    let ids = ids.filter_map(|id| id.split(';').next()).map(str::trim);
+    ids.filter(|id| !id.is_empty())
+        .take(MAX_THROUGH + 1)
+        .map(str::to_owned)
+        .collect()
+}
+
 /// A gateway over a source, shared by all requests.
 pub(super) struct Gateway<S> {
     pub(super) source: S,
@@ -78,6 +94,8 @@ pub(super) struct Asking<S: Source> {
     pub(super) gateway: Arc<Gateway<S>>,
     session: S::Session,
     client: IpAddr,
+    /// Whether it came through this gateway before, or through too many.
+    is_circle: bool,
     /// The share of the room for waiting, while anything is waited for.
     wait: Mutex<Weak<Seat>>,
 }
@@ -99,9 +117,11 @@ impl<S: Source> Gateway<S> {
 
 impl<S: Source> Asking<S> {
     /// Begins a request of the client at an address; those of whom none is known are one client.
-    pub(super) fn new(gateway: &Arc<Gateway<S>>, client: Option<IpAddr>) -> Self {
+    pub(super) fn new(gateway: &Arc<Gateway<S>>, client: Option<IpAddr>, through: &[String]) -> Self {
+        let source = &gateway.source;
         Self {
-            session: gateway.source.session(),
+            is_circle: through.len() > MAX_THROUGH || through.iter().any(|id| id == source.id()),
+            session: source.session(through),
             gateway: Arc::clone(gateway),
             client: client.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
             wait: Mutex::default(),
@@ -153,6 +173,11 @@ impl<S: Source> Asking<S> {
         late: impl Fn() -> String,
         asked: impl Future<Output = Result<T, SourceError>>,
     ) -> Result<T, SourceError> {
+        if self.is_circle {
+            return Err(SourceError::NotFound(format!(
+                "{what} is not here, and those that are asked for it ask this gateway again"
+            )));
+        }
         let audience = self.gateway.options.fetching;
         let is_site = self
             .gateway

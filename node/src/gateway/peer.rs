@@ -21,6 +21,8 @@ use crate::threads::blocking;
 /// ([`MAX_CACHED_BYTES`](super::MAX_CACHED_BYTES)), and nobody else is served them. Names that the peer owns are answered from memory,
 /// others too for as long as their record's TTL says.
 pub struct PeerSource {
+    /// The id of the peer.
+    id: String,
     store: Store,
     exchange: exchange::Handle,
     names: Names,
@@ -32,6 +34,7 @@ impl PeerSource {
     /// A source over a peer and the store that it serves from.
     pub fn new(store: Store, node: &Node) -> Self {
         Self {
+            id: node.peer_id().to_string(),
             store,
             exchange: node.exchange().clone(),
             names: node.names().clone(),
@@ -54,8 +57,14 @@ impl PeerSource {
 impl Source for PeerSource {
     type Session = Session;
 
-    fn session(&self) -> Session {
-        self.exchange.session()
+    fn session(&self, through: &[String]) -> Session {
+        let through = through.iter().chain([&self.id]).map(String::as_str);
+        let through: Vec<&str> = through.collect();
+        self.exchange.session_through(Some(through.join(", ").into()))
+    }
+
+    fn id(&self) -> &str {
+        &self.id
     }
 
     async fn here(&self, cid: &Cid) -> Result<Option<Block>, SourceError> {

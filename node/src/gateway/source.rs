@@ -15,8 +15,13 @@ pub trait Source: Send + Sync + 'static {
     /// What one request keeps between its blocks, which are likely to be found in the same destination.
     type Session: Send + Sync + 'static;
 
-    /// Begins a request.
-    fn session(&self) -> Self::Session;
+    /// Begins a request that has come through these other gateways.
+    fn session(&self, through: &[String]) -> Self::Session;
+
+    /// What this gateway is called where requests say through whom they came; empty where it asks no other.
+    fn id(&self) -> &str {
+        ""
+    }
 
     /// The block, if it can be had without asking anybody. Nothing is unless the source says so.
     ///

@@ -46,7 +46,11 @@ struct Shelf {
 impl Source for Arc<Shelf> {
     type Session = ();
 
-    fn session(&self) {}
+    fn session(&self, _: &[String]) {}
+
+    fn id(&self) -> &str {
+        "own"
+    }
 
     async fn block(&self, (): &(), cid: &Cid) -> Result<Block, SourceError> {
         self.fetched.fetch_add(1, Ordering::SeqCst);
@@ -152,7 +156,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let router = router(Arc::clone(&shelf));
         tokio::spawn(odf_doors::serve(
-            listener,
+            vec![odf_doors::Entrance::plain(listener)],
             router,
             odf_doors::Doors::default(),
             std::future::pending(),

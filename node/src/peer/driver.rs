@@ -102,6 +102,8 @@ pub(crate) struct Driver {
     pub(crate) listening: watch::Sender<Vec<Multiaddr>>,
     /// Where several networks on the internet see this peer.
     pub(crate) external: watch::Sender<Vec<Multiaddr>>,
+    /// Where it speaks HTTP.
+    pub(crate) served: watch::Sender<Vec<Multiaddr>>,
     pub(crate) sizes: watch::Sender<TableSizes>,
     pub(crate) records: Records,
     pub(crate) exchange: exchange::Handle,
@@ -252,6 +254,12 @@ impl Driver {
                 let _ = reply.send(self.state.peers.values().map(|peer| peer.info.clone()).collect());
             }
             Command::Mapped { addresses } => self.on_mapped(addresses),
+            Command::Serves { addresses } => {
+                let behaviour = self.swarm.behaviour_mut();
+                behaviour.lan.serves(&addresses);
+                behaviour.wan.serves(&addresses);
+                self.served.send_replace(addresses);
+            }
             Command::Reachable { reply } => {
                 let _ = reply.send(self.state.reachable.standing(Instant::now()));
             }
@@ -501,7 +509,7 @@ impl Driver {
             }
             BehaviourEvent::Pubsub(event) => self.on_pubsub(event),
             BehaviourEvent::Exchange(exchange::Event::NeedProviders { session, cid }) => {
-                let search = Search::new(self.routing.clone(), self.exchange.clone(), session);
+                let search = Search::new(self.routing.clone(), self.exchange.clone(), session, !self.private);
                 tokio::spawn(search.run(cid, Arc::clone(&self.state.searches), self.stop.clone()));
             }
             _ => {}

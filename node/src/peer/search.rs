@@ -7,7 +7,9 @@ use libp2p::PeerId;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use url::Url;
 
+use crate::address::{is_http, public_server};
 use crate::block::Cid;
 use crate::exchange;
 use crate::routing::{Provider, Routing};
@@ -22,17 +24,28 @@ pub(super) struct Search {
     routing: Routing,
     exchange: exchange::Handle,
     session: exchange::SessionId,
+    /// Whether providers that speak HTTP are asked over that, too.
+    over_http: bool,
     connected: usize,
+    /// Whether there was one of those.
+    has_servers: bool,
     unreachable: Vec<PeerId>,
 }
 
 impl Search {
-    pub(super) fn new(routing: Routing, exchange: exchange::Handle, session: exchange::SessionId) -> Self {
+    pub(super) fn new(
+        routing: Routing,
+        exchange: exchange::Handle,
+        session: exchange::SessionId,
+        over_http: bool,
+    ) -> Self {
         Self {
             routing,
             exchange,
             session,
+            over_http,
             connected: 0,
+            has_servers: false,
             unreachable: Vec::new(),
         }
     }
@@ -70,7 +83,16 @@ impl Search {
         loop {
             tokio::select! {
                 provider = found.recv(), if searching && dials.len() < MAX_PROVIDERS_DIALLED => match provider {
-                    Some(Provider { peer, addresses }) => {
+                    Some(Provider { peer, mut addresses }) => {
+                        if self.over_http {
+                            let servers: Vec<Url> = addresses.iter().filter_map(public_server).collect();
+                            self.has_servers |= self.exchange.gateways().found(&servers);
+                        }
+                        let told = addresses.len();
+                        addresses.retain(|address| !is_http(address));
+                        if addresses.is_empty() && told > 0 {
+                            continue;
+                        }
                         let routing = self.routing.clone();
                         dials.spawn(async move { (peer, routing.connect(Some(peer), addresses, false).await) });
                     }
@@ -86,7 +108,7 @@ impl Search {
                         self.unreachable.push(peer);
                     }
                 },
-                else => return self.connected > 0,
+                else => return self.connected > 0 || self.has_servers,
             }
         }
     }

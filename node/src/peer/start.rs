@@ -346,6 +346,7 @@ impl Builder {
         let (command_sender, commands) = mpsc::channel(MAX_COMMANDS);
         let (listening_sender, mut listening) = watch::channel(Vec::new());
         let (external_sender, external) = watch::channel(Vec::new());
+        let (served_sender, served) = watch::channel(Vec::new());
         let (sizes_sender, sizes) = watch::channel(TableSizes::default());
         let (signs_sender, signs) = watch::channel(Signs::default());
         let (stop, stopped) = watch::channel(false);
@@ -389,6 +390,7 @@ impl Builder {
             stop: stopped.clone(),
             listening: listening_sender,
             external: external_sender,
+            served: served_sender,
             sizes: sizes_sender,
             records: records.clone(),
             exchange: exchange.clone(),
@@ -442,6 +444,7 @@ impl Builder {
                 blocks: self.blocks,
                 listening,
                 external,
+                served,
                 stop,
                 tasks: Mutex::new(tasks),
             }),

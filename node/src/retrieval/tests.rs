@@ -9,6 +9,7 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Redirect, Response};
 use tokio::net::TcpListener;
 
+use super::clients::MAX_REDIRECTS;
 use super::*;
 use crate::block::RAW;
 
@@ -80,7 +81,7 @@ fn blocks(count: u32) -> Vec<Block> {
 }
 
 async fn all(gateways: &Gateways, blocks: &[Block]) {
-    let fetched = blocks.iter().map(|block| gateways.block(block.cid()));
+    let fetched = blocks.iter().map(|block| gateways.block(block.cid(), None));
     let fetched = futures::future::join_all(fetched).await;
     assert!(
         fetched
@@ -95,17 +96,20 @@ async fn blocks_come_and_are_counted_until_the_gateway_is_given_up() {
     let blocks = blocks(100);
     let (url, site) = Site::open(&blocks, |_, _, _| Answer::Honest).await;
     let gateways = Gateways::default();
-    assert_eq!(gateways.block(blocks[0].cid()).await, None);
+    assert_eq!(gateways.block(blocks[0].cid(), None).await, None);
     let added = gateways.add(&[url.clone(), url.clone()]).unwrap();
     let again = gateways.add(&[url]).unwrap();
     all(&gateways, &blocks).await;
     let [stats] = &gateways.stats()[..] else { panic!("one") };
     assert_eq!((stats.blocks, stats.bytes, stats.failures), (100, 400, 0));
     let absent = Block::new(RAW, b"absent".to_vec()).unwrap();
-    assert_eq!(gateways.block(absent.cid()).await, None);
+    assert_eq!(gateways.block(absent.cid(), None).await, None);
     assert_eq!(site.asked(), 101);
     drop((added, again));
-    assert_eq!((gateways.count(), gateways.block(blocks[0].cid()).await), (0, None));
+    assert_eq!(
+        (gateways.count(), gateways.block(blocks[0].cid(), None).await),
+        (0, None)
+    );
     assert_eq!(site.asked(), 101);
 }
 
@@ -172,8 +176,8 @@ async fn one_that_wants_a_pause_gets_it() {
     let (honest, _) = Site::open(&blocks, |_, _, _| Answer::Honest).await;
     let gateways = Gateways::default();
     let _added = gateways.add(&[full, honest]).unwrap();
-    assert!(gateways.block(blocks[0].cid()).await.is_some());
-    assert!(gateways.block(blocks[1].cid()).await.is_some());
+    assert!(gateways.block(blocks[0].cid(), None).await.is_some());
+    assert!(gateways.block(blocks[1].cid(), None).await.is_some());
     assert_eq!(site.asked(), 1);
 }
 
@@ -185,10 +189,10 @@ async fn more_bytes_than_a_block_has_are_not_read() {
     let (too_long, _) = Site::open(&[], |_, _, _| Answer::Bytes(vec![0; MAX_BLOCK_BYTES + 1])).await;
     let gateways = Gateways::default();
     let _added = gateways.add(&[url]).unwrap();
-    assert_eq!(gateways.block(largest.cid()).await, Some(largest));
+    assert_eq!(gateways.block(largest.cid(), None).await, Some(largest));
     let gateways = Gateways::default();
     let _added = gateways.add(&[too_long]).unwrap();
-    assert_eq!(gateways.block(over.cid()).await, None);
+    assert_eq!(gateways.block(over.cid(), None).await, None);
     assert!(
         gateways.stats()[0]
             .refused
@@ -206,10 +210,10 @@ async fn a_redirect_leads_to_no_other_host() {
     let (url, _) = Site::open(&[], |_, _, _| Answer::Elsewhere(lock(&ELSEWHERE).clone())).await;
     let gateways = Gateways::default();
     let _added = gateways.add(&[url]).unwrap();
-    assert_eq!(gateways.block(block.cid()).await, None);
+    assert_eq!(gateways.block(block.cid(), None).await, None);
     assert_eq!(visited.asked(), 0);
 
-    let is_below = |to: &str, from: &str| super::is_below(&to.parse().unwrap(), &from.parse().unwrap());
+    let is_below = |to: &str, from: &str| super::clients::is_below(&to.parse().unwrap(), &from.parse().unwrap());
     assert!(is_below("https://b.ipfs.g.example/x", "https://g.example/"));
     assert!(is_below("https://g.example/x", "http://g.example/"));
     assert!(!is_below("http://g.example/x", "https://g.example/"));
@@ -224,7 +228,7 @@ async fn redirects_end_and_one_request_too_many_waits_for_its_turn() {
         let (url, _) = Site::open(std::slice::from_ref(block), does).await;
         let gateways = Gateways::default();
         let _added = gateways.add(&[url]).unwrap();
-        gateways.block(block.cid()).await
+        gateways.block(block.cid(), None).await
     };
     let most = fetched(|_, before, uri| match before < MAX_REDIRECTS {
         true => Answer::Elsewhere(uri.to_string()),
@@ -241,7 +245,7 @@ async fn redirects_end_and_one_request_too_many_waits_for_its_turn() {
     let (url, site) = Site::open(&[], |_, _, _| Answer::Never).await;
     let gateways = Gateways::default();
     let _added = gateways.add(&[url]).unwrap();
-    let waiting = many.iter().map(|block| gateways.block(block.cid()));
+    let waiting = many.iter().map(|block| gateways.block(block.cid(), None));
     let waiting = futures::future::join_all(waiting);
     assert!(timeout(Duration::from_millis(500), waiting).await.is_err());
     assert_eq!(site.asked(), MAX_REQUESTS);
@@ -292,4 +296,89 @@ fn addresses_that_are_none_of_a_gateway_are_refused_and_one_too_many_is() {
     let _most = gateways.add(&most).unwrap();
     let over: Vec<Url> = urls(MAX_GATEWAYS + 1).collect();
     assert_eq!(gateways.add(&over).err(), Some(GatewayError::TooMany));
+}
+
+#[tokio::test]
+async fn strangers_send_nobody_inside_nor_make_anybody_ask_without_end() {
+    let block = &blocks(1)[0];
+    let (plain, site) = Site::open(std::slice::from_ref(block), |_, _, _| Answer::Honest).await;
+    let port = plain.port().unwrap();
+    let by_name: Url = format!("https://localhost:{port}/").parse().unwrap();
+    let gateways = Gateways::default();
+    let mut changes = gateways.changes();
+    assert!(gateways.found(&[plain.clone(), by_name]));
+    assert!(changes.has_changed().unwrap());
+    changes.mark_unchanged();
+    assert_eq!(gateways.block(block.cid(), None).await, None);
+    assert_eq!(site.asked(), 0);
+    let reasons: Vec<String> = gateways
+        .stats()
+        .into_iter()
+        .filter_map(|stats| stats.last_failure)
+        .collect();
+    assert!(
+        reasons.iter().any(|reason| reason.contains("nothing on the internet")),
+        "{reasons:?}"
+    );
+
+    let many: Vec<Url> = (0..=MAX_FOUND)
+        .map(|n| format!("https://{n}.example/").parse().unwrap())
+        .collect();
+    for url in &many {
+        assert!(gateways.found(std::slice::from_ref(url)));
+    }
+    assert_eq!(gateways.count() as usize, MAX_FOUND);
+    assert!(changes.has_changed().unwrap());
+    // What is known already is no news.
+    changes.mark_unchanged();
+    assert!(gateways.found(&many[1..2]));
+    assert!(!changes.has_changed().unwrap());
+}
+
+#[test]
+fn what_strangers_announced_is_forgotten_when_it_gives_nothing() {
+    let url: Url = "https://a.example/".parse().unwrap();
+    let absent = || Missed::Absent("404".to_owned());
+    let (found, named) = (Gateway::new(url.clone(), true), Gateway::new(url, false));
+    for _ in 0..MAX_MISSES - 1 {
+        found.note(&absent());
+    }
+    assert!(!found.is_useless());
+    found.gave(1, Duration::from_millis(1));
+    for _ in 0..MAX_MISSES {
+        assert!(!found.is_useless());
+        found.note(&absent());
+        named.note(&absent());
+    }
+    assert!(found.is_useless() && !named.is_useless());
+}
+
+#[tokio::test]
+async fn a_gateway_hears_through_whom_a_request_came_and_nobody_reads_its_password() {
+    static HEARD: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().fallback(async |headers: axum::http::HeaderMap| {
+        let field = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+        lock(&HEARD).push((field(THROUGH), field("authorization")));
+        axum::http::StatusCode::NOT_FOUND
+    });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let gateways = Gateways::default();
+    let url: Url = format!("http://me:secret@{address}/").parse().unwrap();
+    let _added = gateways.add(std::slice::from_ref(&url)).unwrap();
+    let block = &blocks(1)[0];
+    gateways.block(block.cid(), Some("a, b")).await;
+    gateways.block(block.cid(), None).await;
+    let heard = lock(&HEARD).clone();
+    assert_eq!(heard.len(), 2);
+    assert_eq!((heard[0].0.as_str(), heard[1].0.as_str()), ("a, b", ""));
+    assert!(
+        heard.iter().all(|(_, password)| password.starts_with("Basic ")),
+        "{heard:?}"
+    );
+    let shown = gateways.stats()[0].url.to_string();
+    assert!(shown.contains("me@") && !shown.contains("secret"), "{shown}");
+    let error = base(&format!("{url}?x").parse().unwrap()).unwrap_err().to_string();
+    assert!(!error.contains("secret"), "{error}");
 }

@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
     /// The router leads these addresses here from now on, and no others.
     Mapped { addresses: Vec<Multiaddr> },
+    /// HTTP is spoken at these addresses from now on, and at no others.
+    Serves { addresses: Vec<Multiaddr> },
     /// Whether peers on the internet get through to this one.
     Reachable { reply: oneshot::Sender<Reachability> },
     /// Ask one of the DHTs.

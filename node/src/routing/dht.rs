@@ -33,7 +33,7 @@ use self::hops::Hops;
 use super::desk::{Desk, FromPeer, Offered, Outcome, Request, ToPeer, refusal};
 use super::network::{Network, PROVIDER_TTL};
 use super::records::Records;
-use crate::address::{prefer_tcp_nearby, reach, split_peer};
+use crate::address::{is_http, prefer_tcp_nearby, reach, split_peer};
 
 /// Requests in flight of one walk; Kubo's alpha.
 const PARALLELISM: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
@@ -183,6 +183,21 @@ impl Dht {
                 .on_swarm_event(FromSwarm::ExternalAddrConfirmed(ExternalAddrConfirmed {
                     addr: address,
                 }));
+        }
+    }
+
+    /// Has others told of these addresses at which HTTP is spoken, and of no others of that kind.
+    pub(crate) fn serves(&mut self, addresses: &[Multiaddr]) {
+        let told = self.told.iter().map(|(address, _)| address);
+        let gone: Vec<Multiaddr> = told
+            .filter(|address| is_http(address) && !addresses.contains(address))
+            .cloned()
+            .collect();
+        for address in &gone {
+            self.untell(address);
+        }
+        for address in addresses {
+            self.tell(address, true);
         }
     }
 

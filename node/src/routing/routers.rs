@@ -8,15 +8,16 @@
 //! strangers said of themselves: where a router is on the internet, so are the addresses that are taken from it.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use cid::Cid;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use libp2p::{Multiaddr, PeerId};
+use odf_doors::Authorities;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -26,7 +27,7 @@ use url::{Host, Url};
 use super::command::Provider;
 use crate::address::{Reach, reach, split_peer};
 use crate::block::LIBP2P_KEY;
-use crate::retrieval::{base, client};
+use crate::retrieval::{Clients, base};
 use crate::threads::lock;
 
 /// The most routers.
@@ -77,8 +78,7 @@ pub struct Routers {
 #[derive(Debug, Default)]
 struct Inner {
     routers: Vec<Router>,
-    /// Made when it is needed first.
-    client: OnceLock<Client>,
+    clients: Clients,
 }
 
 #[derive(Debug)]
@@ -102,19 +102,22 @@ struct Found {
 }
 
 impl Routers {
-    /// Asks these, each named by the address below which `/routing/v1` is, or by that itself.
+    /// Asks these, each named by the address below which `/routing/v1` is, or by that itself; who speaks HTTPS is believed as those
+    /// authorities say.
     ///
     /// # Errors
     /// One is no such address, or there are too many.
-    pub fn new(urls: &[Url]) -> Result<Self, RouterError> {
+    pub fn new(urls: &[Url], authorities: Authorities) -> Result<Self, RouterError> {
         if urls.len() > MAX_ROUTERS {
             return Err(RouterError::TooMany);
         }
         let routers: Result<Vec<Router>, RouterError> = urls.iter().map(Router::new).collect();
+        let clients = Clients::default();
+        clients.believe(authorities);
         Ok(Self {
             inner: Arc::new(Inner {
                 routers: routers?,
-                client: OnceLock::new(),
+                clients,
             }),
         })
     }
@@ -298,13 +301,7 @@ impl Routers {
             .url
             .join(path)
             .map_err(|error| error.to_string())?;
-        let client = match self.inner.client.get() {
-            Some(client) => client,
-            None => {
-                let made = client()?;
-                self.inner.client.get_or_init(|| made)
-            }
-        };
+        let client = self.inner.clients.for_named()?;
         Ok(client.request(method, url).header(ACCEPT, kinds))
     }
 

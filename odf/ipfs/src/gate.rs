@@ -28,8 +28,12 @@ impl<S> SharedOnly<S> {
 impl<S: Source> Source for SharedOnly<S> {
     type Session = S::Session;
 
-    fn session(&self) -> S::Session {
-        self.inner.session()
+    fn session(&self, through: &[String]) -> S::Session {
+        self.inner.session(through)
+    }
+
+    fn id(&self) -> &str {
+        self.inner.id()
     }
 
     async fn here(&self, cid: &Cid) -> Result<Option<Block>, SourceError> {
@@ -103,7 +107,7 @@ mod tests {
     impl Source for Shelf {
         type Session = ();
 
-        fn session(&self) {}
+        fn session(&self, _: &[String]) {}
 
         async fn here(&self, cid: &Cid) -> Result<Option<Block>, SourceError> {
             Ok(self.0.iter().find(|block| block.cid() == cid).cloned())

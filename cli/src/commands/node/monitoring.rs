@@ -50,7 +50,7 @@ pub(super) fn router(session: &Session, node: &Node) -> Result<Router, Failure> 
 pub(super) fn told_apart(audience: Audience, session: &Session) -> Audience {
     match audience {
         // Not every proxy says for whom it asks, and it may well run on this machine.
-        Audience::ThisMachine if session.settings().gateway_url.is_some() => Audience::Nobody,
+        Audience::ThisMachine if session.settings().is_behind_proxy() => Audience::Nobody,
         audience => audience,
     }
 }

@@ -189,7 +189,7 @@ async fn a_car_breaks_off_where_a_block_is_missing() {
 
 fn walk_of(shelf: Shelf, root: Cid) -> Walk<Arc<Shelf>> {
     let gateway = Arc::new(Gateway::new(Arc::new(shelf), Options::default()));
-    let asking = Arc::new(Asking::new(&gateway, Some([127, 0, 0, 1].into())));
+    let asking = Arc::new(Asking::new(&gateway, Some([127, 0, 0, 1].into()), &[]));
     Walk::new(&asking, root, |block| Ok(crate::dag::links(block)?))
 }
 
@@ -285,7 +285,7 @@ fn one_distinct_block_too_many_is_refused() {
 #[tokio::test]
 async fn so_many_archives_are_made_at_once_for_one_client_and_for_all() {
     let gateway = Arc::new(Gateway::new(Arc::new(Shelf::default()), Options::default()));
-    let of = |client: [u8; 4]| Asking::new(&gateway, Some(client.into()));
+    let of = |client: [u8; 4]| Asking::new(&gateway, Some(client.into()), &[]);
     let one: Vec<_> = (0..MAX_ARCHIVES_OF_ONE)
         .map(|_| of([8, 8, 8, 8]).archive().ok().unwrap())
         .collect();

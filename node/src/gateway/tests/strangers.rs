@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use futures::future::join_all;
 
+use super::super::asking::MAX_THROUGH;
 use super::body::Pieces as _;
 use super::*;
 
@@ -111,7 +112,7 @@ struct Disk {
 impl Source for Arc<Disk> {
     type Session = ();
 
-    fn session(&self) {}
+    fn session(&self, _: &[String]) {}
 
     async fn here(&self, _: &Cid) -> Result<Option<Block>, SourceError> {
         let reading = self.reading.fetch_add(1, Ordering::SeqCst) + 1;
@@ -143,7 +144,7 @@ async fn so_many_blocks_are_read_at_once_and_so_many_ahead_for_one_client() {
         most: AtomicUsize::new(0),
     });
     let gateway = Arc::new(Gateway::new(Arc::clone(&disk), Options::default()));
-    let asking = |client: &str| Asking::new(&gateway, Some(client.parse().unwrap()));
+    let asking = |client: &str| Asking::new(&gateway, Some(client.parse().unwrap()), &[]);
     let one = asking("8.8.8.8");
     let blocks = join_all((0..=MAX_READS).map(|_| one.block(block.cid()))).await;
     assert!(blocks.iter().all(|found| *found == Ok(block.clone())));
@@ -160,7 +161,7 @@ async fn a_block_that_others_needed_the_room_of_is_read_again() {
     let (file, blocks) = import::file(&UNIXFS_V1_2025, &Bytes::from(content.clone())).unwrap();
     shelf.put(blocks);
     let gateway = Arc::new(Gateway::new(Arc::new(shelf), Options::default()));
-    let asking = Arc::new(Asking::new(&gateway, Some(IpAddr::from([127, 0, 0, 1]))));
+    let asking = Arc::new(Asking::new(&gateway, Some(IpAddr::from([127, 0, 0, 1])), &[]));
     let mut sending = file::Sending::new(&asking, file.cid, 10..1_400_000);
     let mut sent = Vec::new();
     while let Ok(Some(bytes)) = sending.next().await {
@@ -171,4 +172,27 @@ async fn a_block_that_others_needed_the_room_of_is_read_again() {
         drop(others);
     }
     assert!(sent == content[10..1_400_000]);
+}
+
+#[tokio::test]
+async fn a_request_that_was_here_before_goes_no_further() {
+    let mut shelf = Shelf::default();
+    let file = shelf.file(b"there");
+    let server = Server::start(shelf).await;
+    let path = format!("/ipfs/{}?format=raw", file.cid);
+    let other = |count: usize| {
+        let ids: Vec<String> = (0..count).map(|n| format!("other{n}; v=1")).collect();
+        ids.join(", ")
+    };
+    for (through, status) in [
+        (String::new(), 200),
+        (other(1), 200),
+        (other(MAX_THROUGH), 200),
+        (other(MAX_THROUGH + 1), 404),
+        ("other, own".to_owned(), 404),
+        ("own; v=1".to_owned(), 404),
+    ] {
+        let answer = server.ask("GET", &path, &[("CDN-Loop", &through)]).await;
+        assert_eq!(answer.status, status, "{through}");
+    }
 }

@@ -7,6 +7,8 @@ use axum::http::{Request, Uri};
 use axum::response::IntoResponse as _;
 use libp2p::identity::Keypair;
 
+use odf_doors::Authorities;
+
 use super::*;
 
 const CID: &str = "bafkreif2pall7dybz7vecqka3zo24irdwabwdi4wc55jznaq75q7eaavvu";
@@ -41,7 +43,7 @@ fn peer() -> PeerId {
 
 /// All providers that are said, in the order of their ids.
 async fn providers(urls: &[Url]) -> Vec<Provider> {
-    let routers = Routers::new(urls).unwrap();
+    let routers = Routers::new(urls, Authorities::default()).unwrap();
     let (sender, mut receiver) = mpsc::channel(1);
     routers.providers(&CID.parse().unwrap(), &sender);
     drop(sender);
@@ -138,20 +140,29 @@ async fn a_dead_router_holds_nobody_up() {
         ([(CONTENT_TYPE.as_str(), RECORD)], bytes).into_response()
     });
     let urls = [dead().await, serve(app).await, "http://127.0.0.1:1/".parse().unwrap()];
-    let routers = Routers::new(&urls).unwrap();
+    let routers = Routers::new(&urls, Authorities::default()).unwrap();
     assert_eq!(routers.records(name, record.len()).await, [record.clone()]);
     assert!(begun.elapsed() < RECORD_WITHIN, "{:?}", begun.elapsed());
     // One that cannot be reached is left out for a while.
     assert_eq!(routers.asked().collect::<Vec<_>>(), [0, 1]);
-    assert_eq!(Routers::new(&urls[1..]).unwrap().put(name, &record).await, 1);
+    assert_eq!(
+        Routers::new(&urls[1..], Authorities::default())
+            .unwrap()
+            .put(name, &record)
+            .await,
+        1
+    );
     assert_eq!(*lock(&taken), [(format!("/routing/v1/ipns/{name}"), record.clone())]);
-    let short = Routers::new(&urls[1..2]).unwrap();
+    let short = Routers::new(&urls[1..2], Authorities::default()).unwrap();
     assert!(short.records(name, record.len() - 1).await.is_empty());
 
     let most = vec![urls[0].clone(); MAX_ROUTERS + 1];
-    assert!(Routers::new(&most[1..]).is_ok());
-    assert_eq!(Routers::new(&most).unwrap_err(), RouterError::TooMany);
-    assert!(Routers::new(&["ftp://x/".parse().unwrap()]).is_err());
+    assert!(Routers::new(&most[1..], Authorities::default()).is_ok());
+    assert_eq!(
+        Routers::new(&most, Authorities::default()).unwrap_err(),
+        RouterError::TooMany
+    );
+    assert!(Routers::new(&["ftp://x/".parse().unwrap()], Authorities::default()).is_err());
     for url in ["http://x/routing/v1", "http://x/routing/v1/", "http://x"] {
         assert_eq!(
             Router::new(&url.parse().unwrap()).unwrap().url.as_str(),
