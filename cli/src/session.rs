@@ -20,16 +20,15 @@ use odf::registry::Repositories;
 use odf::repository::server::{PushLog, Tokens};
 use odf::retention::{Retention, retain};
 use odf::workspace::{PEER_KEY, Workspace};
-use odf_node::address::Protocol;
+use odf_node::PeerId;
 use odf_node::block::Cid;
 use odf_node::denylist::Denylist;
 use odf_node::exchange;
 use odf_node::ipns::{KeySource, Name};
 use odf_node::keystore::Keystore;
-use odf_node::peer::{BOOTSTRAP_PEERS, Bandwidth, Builder, DEFAULT_LISTEN, NetworkKey, Node};
+use odf_node::peer::{Bandwidth, Builder, Node};
 use odf_node::routing::Routers;
 use odf_node::store::{MemoryStore, StoreOptions};
-use odf_node::{Multiaddr, PeerId};
 use tokio::sync::Notify;
 
 use crate::failure::{Failure, Kind};
@@ -40,6 +39,7 @@ use crate::workspace::WorkspaceDir;
 pub(crate) mod authorities;
 mod batches;
 mod bootstrap;
+mod contact;
 mod denied;
 mod lazy;
 mod private;
@@ -458,52 +458,6 @@ impl Session {
         })
     }
 
-    /// Where the peer is to listen.
-    ///
-    /// # Errors
-    /// A setting is no address, or none that a private network can use.
-    pub(crate) fn listen_addresses(&self, key: Option<&NetworkKey>) -> Result<Vec<Multiaddr>, Failure> {
-        let over_udp = |address: &Multiaddr| address.iter().any(|part| matches!(part, Protocol::Udp(_)));
-        let Some(listen) = &self.settings.listen else {
-            let mut all = parse_all("network.listen", &DEFAULT_LISTEN.map(str::to_owned))?;
-            all.retain(|address| key.is_none() || !over_udp(address));
-            return Ok(all);
-        };
-        let all = parse_all("network.listen", listen)?;
-        match all.iter().find(|address| key.is_some() && over_udp(address)) {
-            Some(address) => Err(Failure::usage(format!(
-                "network.listen has {address}, and a private network is over TCP only"
-            ))
-            .next("leave it out: `odfs config set network.listen '[\"/ip4/0.0.0.0/tcp/4001\"]'`")),
-            None => Ok(all),
-        }
-    }
-
-    /// Who is dialled to join the network: in a private one nobody but those whom the user named.
-    ///
-    /// # Errors
-    /// A setting is no address.
-    pub(crate) fn bootstrap_addresses(&self, key: Option<&NetworkKey>) -> Result<Vec<Multiaddr>, Failure> {
-        let well_known = || match key {
-            Some(_) => Vec::new(),
-            None => BOOTSTRAP_PEERS.map(str::to_owned).to_vec(),
-        };
-        let listed = self.settings.bootstrap.clone().unwrap_or_else(well_known);
-        parse_all("network.bootstrap", &listed)
-    }
-
-    /// Who is dialled when none of those answers: the bootstrap peers of a dataset.
-    ///
-    /// # Errors
-    /// The workspace cannot be opened.
-    pub(crate) fn later_bootstrap_addresses(&self) -> Result<Vec<Multiaddr>, Failure> {
-        let workspace = self.workspace()?;
-        let dataset = self.settings.bootstrap_dataset.as_ref();
-        Ok(dataset
-            .map(|text| bootstrap::peers_of(workspace, text))
-            .unwrap_or_default())
-    }
-
     /// Who the peer of this workspace is, running or not.
     ///
     /// # Errors
@@ -591,20 +545,6 @@ fn patient() -> exchange::Config {
     let mut config = exchange::Config::default();
     config.patience = PATIENCE;
     config
-}
-
-fn parse_all<T>(setting: &str, texts: &[String]) -> Result<Vec<T>, Failure>
-where
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
-{
-    texts
-        .iter()
-        .map(|text| {
-            text.parse()
-                .map_err(|error| Failure::usage(format!("{setting} has {text:?}: {error}")))
-        })
-        .collect()
 }
 
 /// Tells the running peer of content that was added, so that it goes to peers that wait for it.

@@ -83,7 +83,7 @@ impl Resolve for OnlyPublic {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            Ok(only_public(found)?)
+            only_public(found)
         })
     }
 }

@@ -157,9 +157,9 @@ impl Routers {
         let asked = self.asked().map(|at| {
             let (found, path) = (found.clone(), format!("peers/{key}"));
             async move {
-                match timeout(RECORD_WITHIN, self.search(at, &path, "Peers", &found)).await {
-                    Ok(Err(reason)) => self.note(at, &reason),
-                    Ok(Ok(())) | Err(_) => {}
+                let asked = timeout(RECORD_WITHIN, self.search(at, &path, "Peers", &found));
+                if let Ok(Err(reason)) = asked.await {
+                    self.note(at, &reason);
                 }
             }
         });

@@ -65,12 +65,9 @@ pub(crate) enum PinCommand {
     },
     /// Keep other content in place of some
     Update {
-        /// What is kept now
-        #[arg(value_name = "FROM")]
-        from: IpfsPath,
-        /// What is to be kept
-        #[arg(value_name = "TO")]
-        to: IpfsPath,
+        /// What is kept now, and what is to be kept
+        #[arg(num_args = 2, required = true, value_names = ["FROM", "TO"])]
+        paths: Vec<IpfsPath>,
         /// Stop keeping the old one
         #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", action = clap::ArgAction::Set)]
         unpin: bool,
@@ -159,11 +156,12 @@ pub(super) fn run(command: &PinCommand, call: &Call<'_>, io: &mut Io) -> Result<
             store.flush()?;
             in_json(pins, call, io)
         }
-        PinCommand::Update {
-            from,
-            to,
-            unpin: gives_up,
-        } => {
+        PinCommand::Update { paths, unpin: gives_up } => {
+            let [from, to] = paths.as_slice() else {
+                return Err(Failure::usage(
+                    "what is kept now, and what is to be kept, are two paths",
+                ));
+            };
             let store = call.session.workspace()?.store();
             let old = whole_block(&call.source()?.resolve(from, io)?, from)?;
             if !is_own(store, &old)? {
