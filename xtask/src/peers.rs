@@ -41,7 +41,7 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// The environment by which tests and benchmarks find the peers.
-    pub(crate) fn env(&self) -> [(&'static str, PathBuf); 4] {
+    pub(crate) fn env(&self) -> [(&'static str, PathBuf); 5] {
         [
             (ODFS_KUBO, self.kubo.clone()),
             (ODFS_PEBBLE, self.pebble.clone()),
