@@ -313,7 +313,7 @@ fn a_removal_that_was_cut_is_finished_at_the_next_start() {
     fs::rename(&dir, &aside).unwrap();
     assert_eq!(sandbox.run(&["list"]).ok(), "[]\n");
     assert!(!aside.exists());
-    assert_eq!(sandbox.run(&["ipfs", "pin", "ls"]).ok().trim(), "");
+    assert_eq!(sandbox.run(&["ipfs", "pin", "ls", "--type=recursive"]).ok().trim(), "");
     assert!(sandbox.run(&["ipfs", "repo", "gc"]).ok().starts_with("removed "));
     let stat = sandbox.run(&["ipfs", "repo", "stat"]).ok();
     assert!(stat.lines().next().unwrap().ends_with(" 0"), "{stat}");

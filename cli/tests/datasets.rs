@@ -455,7 +455,7 @@ fn older_roots_stay_as_long_as_the_setting_says() {
         let report = json(sandbox.run(&["publish", "t.csv", "--exit", "-o", "json"]));
         roots.push(report["root"].as_str().unwrap().to_owned());
     }
-    let pins = sandbox.run(&["ipfs", "pin", "ls"]).ok();
+    let pins = sandbox.run(&["ipfs", "pin", "ls", "--type=recursive"]).ok();
     assert!(
         !pins.contains(&roots[0]) && pins.contains(&roots[1]) && pins.contains(&roots[2]),
         "{pins}"

@@ -29,7 +29,7 @@ fn root(report: &Value) -> String {
 }
 
 fn pins(sandbox: &Sandbox) -> BTreeSet<String> {
-    let pins = sandbox.run(&["ipfs", "pin", "ls"]).ok();
+    let pins = sandbox.run(&["ipfs", "pin", "ls", "--type=recursive"]).ok();
     pins.lines()
         .map(|line| line.split_whitespace().next().unwrap().to_owned())
         .collect()

@@ -112,7 +112,7 @@ fn a_disk_that_can_only_be_read() -> Outcome {
         &["key", "list"],
         &["config", "list"],
         &["repo", "list"],
-        &["ipfs", "pin", "ls"],
+        &["ipfs", "pin", "ls", "--type=recursive"],
         &["ipfs", "repo", "stat"],
         &["ipfs", "cat", &format!("{}/refs/head", published.root)],
         &["ipfs", "dag", "get", &published.root],

@@ -195,7 +195,7 @@ fn a_node_follows_and_gives_on_what_the_owner_has_gone_with() -> Outcome {
     assert_eq!(status["names"][0]["Role"], "followed");
     assert_eq!(status["followed"][0]["Dataset"], "t");
     let id = mirror.dataset("t")?.id;
-    let pins = mirror.odfs(["ipfs", "pin", "ls"])?.text();
+    let pins = mirror.odfs(["ipfs", "pin", "ls", "--type=recursive"])?.text();
     assert!(
         pins.lines().count() <= 3,
         "the newest and one older stay of {id}:\n{pins}"

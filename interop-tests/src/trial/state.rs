@@ -46,7 +46,11 @@ impl Seen {
             }
         }
         let mut roots = BTreeMap::new();
-        for line in workspace.odfs(["ipfs", "pin", "ls"])?.text().lines() {
+        for line in workspace
+            .odfs(["ipfs", "pin", "ls", "--type=recursive"])?
+            .text()
+            .lines()
+        {
             let cid = line.split(' ').next().unwrap_or_default();
             if cid.starts_with(ROOT_PREFIX) {
                 roots.insert(cid.to_owned(), heads.of(cid, workspace)?);

@@ -150,7 +150,7 @@ impl Rules {
             "ipfs" | "ipld" => {
                 let cid = cid_from_text(root).map_err(|_| "it has no CID")?;
                 let is_empty = |text: &&str| cid_from_text(text).is_ok_and(|empty| empty.hash() == cid.hash());
-                if inherent(&cid).is_some() || EMPTY.iter().any(|text| is_empty(text)) {
+                if inherent(&cid).is_some() || EMPTY.iter().any(is_empty) {
                     return Err("it is about content that is empty");
                 }
                 self.content.entry(cid.hash().to_bytes().into()).or_default().push(rule);
