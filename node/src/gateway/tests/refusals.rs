@@ -159,8 +159,10 @@ async fn what_is_denied_is_gone_on_every_way_to_it() {
     let dir = tempfile::tempdir().unwrap();
     let list = dir.path().join("test.deny");
     std::fs::write(&list, rules).unwrap();
-    let mut options = Options::default();
-    options.denylist = crate::denylist::Denylist::open(&[list]).unwrap();
+    let options = Options {
+        denylist: crate::denylist::Denylist::open(&[list]).unwrap(),
+        ..Options::default()
+    };
     let server = Server::start_with(shelf, options).await;
     for path in [
         format!("/ipfs/{other}"),

@@ -86,7 +86,7 @@ async fn providers_are_read_in_either_form_and_schema_and_nonsense_is_passed_ove
     let stream = router(NDJSON, lines.join("\n")).await;
     let list = router(JSON, format!("{{\"Providers\":[{}]}}", lines[..6].join(","))).await;
     for url in [stream, list] {
-        let found = providers(&[url.clone()]).await;
+        let found = providers(std::slice::from_ref(&url)).await;
         let found: Vec<_> = found.into_iter().map(|found| (found.peer, found.addresses)).collect();
         assert_eq!(found, expected, "{url}");
     }
@@ -141,7 +141,7 @@ async fn a_dead_router_holds_nobody_up() {
     });
     let urls = [dead().await, serve(app).await, "http://127.0.0.1:1/".parse().unwrap()];
     let routers = Routers::new(&urls, Authorities::default()).unwrap();
-    assert_eq!(routers.records(name, record.len()).await, [record.clone()]);
+    assert_eq!(routers.records(name, record.len()).await, std::slice::from_ref(&record));
     assert!(begun.elapsed() < RECORD_WITHIN, "{:?}", begun.elapsed());
     // One that cannot be reached is left out for a while.
     assert_eq!(routers.asked().collect::<Vec<_>>(), [0, 1]);
