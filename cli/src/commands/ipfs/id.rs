@@ -18,7 +18,7 @@ pub(crate) struct IdArgs {
     /// The peer; this one without it
     #[arg(value_name = "PEER")]
     peer: Option<PeerId>,
-    /// What to print in place of JSON: <id>, <aver>, <pubkey>, <addrs>, <protocols>, \n and \t stand for what they say
+    /// What to print in place of JSON: `<id>`, `<aver>`, `<pubkey>`, `<addrs>`, `<protocols>`, \n and \t stand for what they say
     #[arg(short, long, value_name = "FORMAT")]
     format: Option<String>,
     /// Taken for Kubo's sake; peers are written in base58btc

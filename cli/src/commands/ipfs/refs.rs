@@ -23,7 +23,7 @@ pub(crate) struct RefsArgs {
     /// Paths to the blocks: /ipfs/CID/…, /ipns/NAME/… or CID/…
     #[arg(required = true, value_name = "IPFS_PATH")]
     paths: Vec<IpfsPath>,
-    /// What to print: <src>, <dst> and <linkname> stand for what they say
+    /// What to print: `<src>`, `<dst>` and `<linkname>` stand for what they say
     #[arg(long, value_name = "FORMAT", conflicts_with = "edges")]
     format: Option<String>,
     /// Print `<src> -> <dst>`
