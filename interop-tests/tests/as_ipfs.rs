@@ -415,7 +415,6 @@ fn the_rpc_answers_as_that_of_kubo() -> Outcome {
     // What fails has the same status and the same form.
     for call in [
         "nothing",
-        "add/more",
         "block/get",
         "pin/rm?arg=bafkqaaa",
         "key/gen?arg=self",

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use multihash::Multihash;
 use odf_disk::Disk;
 
 use super::{
@@ -23,7 +24,7 @@ use super::{
     stats::{Counters, StoreStats},
     table::Table,
 };
-use crate::block::Cid;
+use crate::block::{Cid, RAW};
 
 pub(super) const EPOCH: &str = "epoch";
 pub(super) const NEXT_FILE: &str = "next file";
@@ -191,6 +192,21 @@ impl Store {
     pub fn is_pinned(&self, owner: &str, cid: &Cid) -> bool {
         let (owner, cid) = (owner.to_owned(), *cid);
         self.inner.pins.contains(&Pin { owner, cid })
+    }
+
+    /// Gives `visit` every block that is here, in the order of multihashes, until it answers no. A block is known by its
+    /// multihash, so each is a CID of version 1 whose codec is raw, whatever it was put as.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn each_block(&self, visit: &mut dyn FnMut(&Cid) -> bool) -> Result<(), StoreError> {
+        let mut goes_on = true;
+        self.inner.index.each_entry(|key, entry| {
+            if let (true, false, Ok(hash)) = (goes_on, entry.places.is_empty(), Multihash::from_bytes(key)) {
+                goes_on = visit(&Cid::new_v1(RAW, hash));
+            }
+            Ok(())
+        })
     }
 
     /// What the store holds.

@@ -2,12 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use cid::Cid;
-use multihash::Multihash;
-
 use super::place::{Holder, IndexEntry};
-use super::{Store, StoreError};
-use crate::block::RAW;
 
 /// What a store holds. Kept as counters, so asking is cheap; [`Store::gc`](super::Store::gc) counts them anew.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,23 +20,6 @@ pub struct StoreStats {
     pub pins: u64,
     /// Size of the index on disk, in bytes.
     pub index_bytes: u64,
-}
-
-impl Store {
-    /// Gives `visit` every block that is here, in the order of multihashes, until it answers no. A block is known by its
-    /// multihash, so each is a CID of version 1 whose codec is raw, whatever it was put as.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    pub fn each_block(&self, visit: &mut dyn FnMut(&Cid) -> bool) -> Result<(), StoreError> {
-        let mut goes_on = true;
-        self.inner.index.each_entry(|key, entry| {
-            if let (true, false, Ok(hash)) = (goes_on, entry.places.is_empty(), Multihash::from_bytes(key)) {
-                goes_on = visit(&Cid::new_v1(RAW, hash));
-            }
-            Ok(())
-        })
-    }
 }
 
 #[derive(Default)]
