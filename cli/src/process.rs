@@ -10,6 +10,7 @@ use odf::disk::Disk;
 
 use crate::args::{self, Cli};
 use crate::attach::{self, Door, Ending};
+use crate::commands::node::Calls;
 use crate::commands::{self, After, Place};
 use crate::failure::{self, Failure, Kind};
 use crate::io::{Cancel, Io};
@@ -222,7 +223,7 @@ fn own(
     let result = match result {
         Ok(After::Serve { gateway }) => {
             let _ = io.finish();
-            commands::node::serve(&session, gateway, io).map(|()| After::Done)
+            commands::node::serve(&session, gateway, CALLS, io).map(|()| After::Done)
         }
         other => other,
     };
@@ -263,6 +264,30 @@ fn run_attached(session: &Session, argv: Vec<OsString>, io: &mut Io) -> Ending {
         .for_sender(io)
         .and_then(|session| commands::run(cli.command, &session, io));
     conclude(result, io)
+}
+
+/// Calls of the RPC that a node serves.
+const CALLS: Calls = Calls {
+    tree: args::tree,
+    run: run_call,
+};
+
+/// Runs a command line that came over HTTP.
+fn run_call(words: &[OsString], session: &Session, io: &mut Io) -> Result<(), Failure> {
+    let cli = args::parse(words).map_err(|error| {
+        let text = error.render().to_string();
+        let line = text.lines().next().unwrap_or_default();
+        Failure::usage(line.strip_prefix("error: ").unwrap_or(line))
+    })?;
+    match cli.command.place() {
+        Place::Anywhere => commands::run_anywhere(cli.command, args::tree(), io).map(drop),
+        Place::Files => {
+            let environment = io.environment().settings()?;
+            let (disk, dir) = (session.disk(), session.dir());
+            commands::run_on_files(cli.command, disk, dir, environment.as_deref(), io).map(drop)
+        }
+        _ => commands::run(cli.command, session, io).map(drop),
+    }
 }
 
 /// Hands over what is still in buffers, tells a failure, and gives the exit code.

@@ -1,10 +1,7 @@
 //! `odfs ipfs`: the commands of Kubo's `ipfs`, with the same flags and the same output; also what a program called `ipfs` runs.
 
-use std::time::Duration;
-
-use clap::{ArgAction, Args, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Subcommand};
 use odf::disk::Disk;
-use odf_node::block::Base;
 
 use super::place::{After, Place};
 use crate::failure::Failure;
@@ -39,7 +36,7 @@ pub(super) mod source;
 mod swarm;
 mod version;
 
-use call::Call;
+use call::{Call, Globals};
 pub(super) use config::{DEFAULT_API, multiaddr_of};
 pub(super) use version::release;
 
@@ -53,38 +50,6 @@ pub(crate) struct IpfsArgs {
     globals: Globals,
     #[command(subcommand)]
     command: IpfsCommand,
-}
-
-/// What every command of Kubo takes.
-#[derive(Args, Debug)]
-struct Globals {
-    /// Form of the output
-    #[arg(long, visible_alias = "enc", global = true, value_enum, default_value_t = Encoding::Text, hide_default_value = true)]
-    encoding: Encoding,
-    /// Multibase of CIDs in the output, such as base32; one of version 0 then has version 1
-    #[arg(long, global = true, value_name = "BASE", value_parser = call::base)]
-    cid_base: Option<Base>,
-    /// The longest that the command may wait for others, such as 30s
-    #[arg(long, global = true, value_name = "TIME", value_parser = call::duration)]
-    timeout: Option<Duration>,
-    /// Ask nobody
-    #[arg(long, visible_short_alias = 'L', visible_alias = "local", global = true)]
-    offline: bool,
-    /// Taken for Kubo's sake: commands find the process that owns the workspace by themselves
-    #[arg(long, global = true, value_name = "ADDRESS", hide = true)]
-    api: Option<String>,
-    /// Taken for Kubo's sake; the workspace is said by IPFS_PATH or ODFS_PATH
-    #[arg(short = 'D', long, global = true, hide = true)]
-    debug: bool,
-}
-
-/// The forms of output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Encoding {
-    /// Lines for people and scripts
-    Text,
-    /// One JSON object a line
-    Json,
 }
 
 /// What `ipfs` does.

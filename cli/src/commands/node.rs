@@ -32,6 +32,7 @@ mod tls;
 
 use self::addresses::Addresses;
 use self::bind::bind;
+pub(crate) use self::rpc::Calls;
 use super::dial::dial;
 use super::place::{After, Gateway, Greeting};
 use super::{batch, follow, ipfs, safety};
@@ -109,8 +110,8 @@ pub(super) fn run(args: &NodeArgs, session: &Session, io: &mut Io) -> Result<Aft
 ///
 /// # Errors
 /// The peer or the gateway cannot start; being told to stop is an interruption.
-pub(crate) fn serve(session: &Session, gateway: Option<Gateway>, io: &mut Io) -> Result<(), Failure> {
-    let served = serve_until_stopped(session, gateway, io);
+pub(crate) fn serve(session: &Session, gateway: Option<Gateway>, calls: Calls, io: &mut Io) -> Result<(), Failure> {
+    let served = serve_until_stopped(session, gateway, calls, io);
     batch::settle(session);
     served
 }
@@ -123,7 +124,7 @@ fn give_memory_back() {
     }
 }
 
-fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io) -> Result<(), Failure> {
+fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, calls: Calls, io: &mut Io) -> Result<(), Failure> {
     raise_descriptors();
     give_memory_back();
     let settings = session.settings();
@@ -195,7 +196,7 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, io: &mut Io)
         None => None,
     };
     if let Some((listener, _)) = api {
-        let router = rpc::router(session.for_sender(io)?);
+        let router = rpc::router(session.for_sender(io)?, calls);
         let stop = io.cancel().clone();
         let entrances = vec![Entrance::plain(listener)];
         let served = async move {

@@ -52,6 +52,12 @@ pub(super) struct Ran {
     pub(super) calls: usize,
 }
 
+/// Nobody calls a bench over HTTP.
+const NO_CALLS: commands::node::Calls = commands::node::Calls {
+    tree: args::tree,
+    run: |_, _, _| Ok(()),
+};
+
 impl Ran {
     #[track_caller]
     pub(super) fn ok(self, what: &str) -> String {
@@ -405,7 +411,7 @@ impl Bench {
         // What only serves is served here, too.
         let result = match result {
             Ok(After::Serve { gateway }) if gateway.is_some() => {
-                commands::node::serve(&session, gateway, &mut io).map(|()| After::Done)
+                commands::node::serve(&session, gateway, NO_CALLS, &mut io).map(|()| After::Done)
             }
             other => other,
         };

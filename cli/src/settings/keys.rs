@@ -7,9 +7,11 @@ use odf_node::routing::Strategy;
 use toml::Value;
 
 mod gateway;
+mod key;
 mod network;
 
-use super::Settings;
+pub(crate) use key::Key;
+
 use super::duration::duration_text;
 use super::retention;
 use super::values::{APPROVED, OFF, approved, duration, list_value, words};
@@ -18,19 +20,6 @@ use super::values::{APPROVED, OFF, approved, duration, list_value, words};
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest that several appends wait for one root. A name that lags by more is better moved by hand.
 const MAX_BATCH: Duration = Duration::from_secs(3600);
-
-/// One thing that can be set.
-#[derive(Clone, Copy)]
-pub(crate) struct Key {
-    /// Dotted name, as in the file.
-    pub(crate) name: &'static str,
-    /// What it does.
-    pub(crate) about: &'static str,
-    /// The value in force, as it would stand in the file; nothing stands for "decided by odfs".
-    pub(crate) show: fn(&Settings) -> Option<Value>,
-    /// Takes a value of the file. The error says what was expected.
-    pub(super) set: fn(&mut Settings, Value) -> Result<(), String>,
-}
 
 /// Everything that can be set, in the order of `odfs config list`.
 pub(crate) static KEYS: [Key; COUNT] = {

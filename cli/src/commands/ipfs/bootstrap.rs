@@ -7,8 +7,7 @@ use odf_node::address::Protocol;
 use odf_node::peer::BOOTSTRAP_PEERS;
 use serde::Serialize;
 
-use super::Encoding;
-use super::call::answer;
+use super::call::{Encoding, answer};
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::settings;

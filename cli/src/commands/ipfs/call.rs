@@ -4,16 +4,48 @@ use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
+use clap::{Args, ValueEnum};
 use odf_node::block::{Base, Cid};
 use odf_node::peer::Node;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::source::Source;
-use super::{Encoding, Globals};
-use crate::failure::{Failure, Kind};
+use super::source::{Source, wait_until};
+use crate::failure::Failure;
 use crate::io::Io;
 use crate::session::Session;
+
+/// What every command of Kubo takes.
+#[derive(Args, Debug)]
+pub(super) struct Globals {
+    /// Form of the output
+    #[arg(long, visible_alias = "enc", global = true, value_enum, default_value_t = Encoding::Text, hide_default_value = true)]
+    pub(super) encoding: Encoding,
+    /// Multibase of CIDs in the output, such as base32; one of version 0 then has version 1
+    #[arg(long, global = true, value_name = "BASE", value_parser = base)]
+    cid_base: Option<Base>,
+    /// The longest that the command may wait for others, such as 30s
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// Ask nobody
+    #[arg(long, visible_short_alias = 'L', visible_alias = "local", global = true)]
+    offline: bool,
+    /// Taken for Kubo's sake: commands find the process that owns the workspace by themselves
+    #[arg(long, global = true, value_name = "ADDRESS", hide = true)]
+    api: Option<String>,
+    /// Taken for Kubo's sake; the workspace is said by IPFS_PATH or ODFS_PATH
+    #[arg(short = 'D', long, global = true, hide = true)]
+    debug: bool,
+}
+
+/// The forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Encoding {
+    /// Lines for people and scripts
+    Text,
+    /// One JSON object a line
+    Json,
+}
 
 /// One call.
 pub(super) struct Call<'a> {
@@ -110,28 +142,6 @@ impl<'a> Call<'a> {
         source.bound(self.is_offline(), self.deadline);
         Ok(source)
     }
-}
-
-/// Waits for `work` until `deadline`, if there is one.
-///
-/// # Errors
-/// That of `work`, interrupted, or the time is up.
-pub(super) fn wait_until<T, E: Into<Failure>>(
-    deadline: Option<Instant>,
-    session: &Session,
-    io: &Io,
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<T, Failure> {
-    let Some(deadline) = deadline else {
-        return session.wait(io, work);
-    };
-    session.wait(io, async {
-        match tokio::time::timeout_at(deadline, work).await {
-            Ok(done) => done.map_err(Into::into),
-            Err(_) => Err(Failure::new(Kind::Unreachable, "context deadline exceeded")
-                .next("wait for longer, as with --timeout 5m")),
-        }
-    })
 }
 
 /// Lines of columns as Go's tabwriter aligns them: each as wide as its longest cell and one space. Of the last column only

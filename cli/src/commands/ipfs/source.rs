@@ -1,6 +1,7 @@
 //! Blocks for one command: from the store, else from peers. What comes from peers is kept until the next GC.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::path::Path;
 
 use odf_node::block::{Block, Cid};
@@ -13,7 +14,6 @@ use odf_node::unixfs::resolve::{Resolved, Resolver, Step};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::call::wait_until;
 use super::path::{IpfsPath, Root};
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
@@ -214,6 +214,28 @@ impl<'a> Source<'a> {
             }
         }
     }
+}
+
+/// Waits for `work` until `deadline`, if there is one.
+///
+/// # Errors
+/// That of `work`, interrupted, or the time is up.
+pub(super) fn wait_until<T, E: Into<Failure>>(
+    deadline: Option<Instant>,
+    session: &Session,
+    io: &Io,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure> {
+    let Some(deadline) = deadline else {
+        return session.wait(io, work);
+    };
+    session.wait(io, async {
+        match tokio::time::timeout_at(deadline, work).await {
+            Ok(done) => done.map_err(Into::into),
+            Err(_) => Err(Failure::new(Kind::Unreachable, "context deadline exceeded")
+                .next("wait for longer, as with --timeout 5m")),
+        }
+    })
 }
 
 /// A path that has to end at a block: a value within a dag-cbor block is none.

@@ -3,8 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::Encoding;
-use super::call::answer;
+use super::call::{Encoding, answer};
 use crate::failure::Failure;
 use crate::io::Io;
 

@@ -21,8 +21,6 @@ use tempfile::TempDir;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::form::{self, Sent};
-use crate::args;
-use crate::commands::{self, Place};
 use crate::environment::Environment;
 use crate::failure::{Failure, Kind};
 use crate::io::{Cancel, Io, Progress, Remote, Terminal};
@@ -112,14 +110,25 @@ const CALLS: &[(&str, Takes, Gives)] = &[
 /// Those of them that take a name before the file.
 const NAMED_FILES: [&str; 2] = ["key/import", "routing/put"];
 
+/// How command lines are read and run: by what is above the commands, of which this serves.
+#[derive(Clone, Copy)]
+pub(crate) struct Calls {
+    /// All commands.
+    pub(crate) tree: fn() -> clap::Command,
+    /// Runs a command line, program name first, in the process that owns the workspace.
+    pub(crate) run: fn(&[OsString], &Session, &mut Io) -> Result<(), Failure>,
+}
+
 struct Rpc {
+    calls: Calls,
     session: Arc<Session>,
     places: Arc<Semaphore>,
 }
 
 /// All calls, on a workspace whose node runs in this process.
-pub(super) fn router(session: Session) -> Router {
+pub(super) fn router(session: Session, calls: Calls) -> Router {
     let rpc = Rpc {
+        calls,
         session: Arc::new(session),
         places: Arc::new(Semaphore::new(MAX_CALLS)),
     };
@@ -183,9 +192,11 @@ async fn call(State(rpc): State<Arc<Rpc>>, UrlPath(command): UrlPath<String>, re
             Err(failure) => return problem(StatusCode::BAD_REQUEST, &failure),
         },
     };
-    let words = words(&command, &query, *takes, *gives, &sent);
+    let known = flags_of(&(rpc.calls.tree)(), &command);
+    let words = words(&command, &query, &known, *takes, *gives, &sent);
     let named = sent.paths.first().map(|path| spool.path().join(path));
     let job = Job {
+        calls: rpc.calls,
         session: rpc.session.clone(),
         words,
         input: sent.input.or(named.filter(|_| *takes == Takes::File)),
@@ -261,13 +272,12 @@ fn is_own(headers: &HeaderMap) -> bool {
 }
 
 /// The command line of a call. Flags that the command does not have are left out, as Kubo does.
-fn words(command: &str, query: &str, takes: Takes, gives: Gives, sent: &Sent) -> Vec<OsString> {
+fn words(command: &str, query: &str, known: &[String], takes: Takes, gives: Gives, sent: &Sent) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["ipfs".into()];
     words.extend(command.split('/').map(OsString::from));
     if gives != Gives::Bytes {
         words.push("--encoding=json".into());
     }
-    let known = flags_of(command);
     let mut arguments: Vec<OsString> = Vec::new();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match name.as_ref() {
@@ -301,8 +311,7 @@ fn words(command: &str, query: &str, takes: Takes, gives: Gives, sent: &Sent) ->
 }
 
 /// The long flags of a command, those that every command has included.
-fn flags_of(command: &str) -> Vec<String> {
-    let tree = args::tree();
+fn flags_of(tree: &clap::Command, command: &str) -> Vec<String> {
     let mut found = tree.find_subcommand("ipfs");
     let mut flags = Vec::new();
     for word in command.split('/').map(Some).chain([None]) {
@@ -319,6 +328,7 @@ fn flags_of(command: &str) -> Vec<String> {
 
 /// A call that is to run.
 struct Job {
+    calls: Calls,
     session: Arc<Session>,
     words: Vec<OsString>,
     input: Option<PathBuf>,
@@ -348,26 +358,10 @@ impl Job {
             cancel,
             sender: None,
         });
-        let cli = args::parse(&self.words).map_err(usage)?;
         let session = self.session.for_sender(&io)?;
-        match cli.command.place() {
-            Place::Anywhere => commands::run_anywhere(cli.command, args::tree(), &mut io).map(drop),
-            Place::Files => {
-                let environment = io.environment().settings()?;
-                let (disk, dir) = (session.disk(), session.dir());
-                commands::run_on_files(cli.command, disk, dir, environment.as_deref(), &mut io).map(drop)
-            }
-            _ => commands::run(cli.command, &session, &mut io).map(drop),
-        }?;
+        (self.calls.run)(&self.words, &session, &mut io)?;
         io.finish()
     }
-}
-
-/// A wrong command line in one line.
-fn usage(error: clap::Error) -> Failure {
-    let text = error.render().to_string();
-    let line = text.lines().next().unwrap_or_default();
-    Failure::usage(line.strip_prefix("error: ").unwrap_or(line))
 }
 
 /// The answer, as it is written.
@@ -417,6 +411,7 @@ fn problem(status: StatusCode, failure: &Failure) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args;
 
     #[test]
     fn each_call_is_a_command() {
@@ -432,7 +427,8 @@ mod tests {
     fn a_query_is_a_command_line_that_names_no_flag_it_has_not() {
         let sent = Sent::default();
         let query = "arg=-x&arg=%2Fipfs%2Fa&offset=3&nonsense=1&encoding=xml&timeout=5s";
-        let words = words("cat", query, Takes::Nothing, Gives::Bytes, &sent);
+        let known = flags_of(&args::tree(), "cat");
+        let words = words("cat", query, &known, Takes::Nothing, Gives::Bytes, &sent);
         let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
         assert_eq!(
             words,
@@ -447,7 +443,7 @@ mod tests {
             ..Sent::default()
         };
         let last = |command, query, takes| {
-            let words = words(command, query, takes, Gives::Object, &sent);
+            let words = words(command, query, &[], takes, Gives::Object, &sent);
             let after = words.iter().position(|word| word == "--").unwrap() + 1;
             words.into_iter().skip(after).collect::<Vec<_>>()
         };
@@ -459,7 +455,7 @@ mod tests {
     #[test]
     fn no_call_writes_a_file_that_it_names() {
         for (command, ..) in CALLS {
-            let flags = flags_of(command);
+            let flags = flags_of(&args::tree(), command);
             assert!(!flags.iter().any(|flag| flag == "output"), "{command}: {flags:?}");
         }
     }

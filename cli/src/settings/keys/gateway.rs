@@ -5,7 +5,7 @@ use toml::Value;
 use url::Url;
 
 use super::super::values::{audience, audience_value, file, is_dnslink, is_host, list_value, socket_address, words};
-use super::Key;
+use super::key::Key;
 
 /// In the order of `odfs config list`.
 pub(super) const KEYS: &[Key] = &[

@@ -6,7 +6,7 @@ use url::Url;
 use toml::Value;
 
 use super::super::values::{file, gateways, list_value, multiaddrs, rate, rate_value, routers};
-use super::Key;
+use super::key::Key;
 
 /// Connections that can be asked for: with fewer a peer finds nobody, and each takes a descriptor and some memory.
 const CONNECTIONS: RangeInclusive<u32> = 4..=4096;
