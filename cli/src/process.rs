@@ -275,9 +275,11 @@ const CALLS: Calls = Calls {
 /// Runs a command line that came over HTTP.
 fn run_call(words: &[OsString], session: &Session, io: &mut Io) -> Result<(), Failure> {
     let cli = args::parse(words).map_err(|error| {
+        // What is wrong is the first paragraph; how it is typed comes after.
         let text = error.render().to_string();
-        let line = text.lines().next().unwrap_or_default();
-        Failure::usage(line.strip_prefix("error: ").unwrap_or(line))
+        let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+        let what = lines.collect::<Vec<_>>().join(" ");
+        Failure::usage(what.strip_prefix("error: ").unwrap_or(&what))
     })?;
     match cli.command.place() {
         Place::Anywhere => commands::run_anywhere(cli.command, args::tree(), io).map(drop),
