@@ -95,15 +95,16 @@ fn collect(quiet: bool, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
     }
 }
 
-/// There is no limit but the disk, which therefore is the most that the store may have.
+/// What is said of the most that the store may have: there is none but the disk.
+const NO_LIMIT: u64 = 0;
+
 fn stat(size_only: bool, human: bool, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
     let store = call.session.workspace()?.store();
     let stats = store.stats()?;
     let size = stats.pack_bytes + stats.file_bytes + stats.index_bytes;
-    let free = store.disk().free_bytes(call.session.root()).unwrap_or_default();
     let stat = Stat {
         repo_size: size,
-        storage_max: size + free,
+        storage_max: NO_LIMIT,
         num_objects: stats.blocks,
         repo_path: call.session.root().display().to_string(),
         version: format!("fs-repo@{REPO}"),
