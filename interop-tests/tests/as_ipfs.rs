@@ -425,6 +425,15 @@ fn the_rpc_answers_as_that_of_kubo() -> Outcome {
     }
     let url = &urls[1];
     assert_eq!(http::get(&format!("{url}/version"), &[])?.status, 405);
+    // A query that is as long as one may be, and one over.
+    for (length, status) in [(32 << 10, 200), ((32 << 10) + 1, 414)] {
+        let query = "x".repeat(length);
+        assert_eq!(
+            http::post(&format!("{url}/version?{query}"), &[], b"")?.status,
+            status,
+            "{length}"
+        );
+    }
     for header in [
         ("Origin", "http://evil.example"),
         ("User-Agent", "Mozilla/5.0"),
