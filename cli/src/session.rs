@@ -88,6 +88,8 @@ struct Owned {
     spool: Lazy<()>,
     /// Held while a dataset comes into being.
     making: Mutex<()>,
+    /// Held while the tree of `ipfs files` is changed.
+    changing_files: Mutex<()>,
     turns: Turns,
     batches: Batches,
     /// Where the HTTP gateway of this process is reached.
@@ -115,6 +117,7 @@ impl Session {
             bandwidth: Bandwidth::new(settings.bandwidth_up, settings.bandwidth_down),
             spool: Lazy::new(),
             making: Mutex::default(),
+            changing_files: Mutex::default(),
             turns: Turns::default(),
             batches: Batches::default(),
             gateway: OnceLock::new(),
@@ -173,6 +176,11 @@ impl Session {
     /// A turn at making a dataset, so that two commands with one new name make one dataset.
     pub(crate) fn making(&self) -> MutexGuard<'_, ()> {
         self.owned.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A turn at changing the tree of `ipfs files`, so that no change of two is lost.
+    pub(crate) fn changing_files(&self) -> MutexGuard<'_, ()> {
+        self.owned.changing_files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for this command's turn at changing the dataset, and opens it anew: whoever was before has moved its head.

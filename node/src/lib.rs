@@ -30,6 +30,7 @@ mod room;
 pub mod routing;
 pub mod store;
 mod swarm;
+pub mod tar;
 mod threads;
 pub mod unixfs;
 

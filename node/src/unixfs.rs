@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://specs.ipfs.tech/unixfs/>, profiles: IPIP-499. All of it is pure: blocks go in and out as values,
 //! and where a block is missing the caller is told which one. [`import`] makes files, [`directory`] and [`update`]
-//! make directories, [`export`] reads files, [`resolve`] follows paths.
+//! make directories, [`mod@write`] changes files, [`export`] reads them, [`resolve`] follows paths.
 
 pub mod directory;
 pub mod export;
@@ -12,6 +12,7 @@ mod link;
 pub mod node;
 pub mod resolve;
 pub mod update;
+pub mod write;
 
 use cid::{Cid, Version};
 

@@ -10,6 +10,7 @@ use crate::session::Session;
 use crate::workspace::WorkspaceDir;
 
 mod add;
+mod archive;
 mod block;
 mod bootstrap;
 mod call;
@@ -18,6 +19,7 @@ mod config;
 mod daemon;
 mod dag;
 mod escape;
+pub(super) mod files;
 mod get;
 mod id;
 mod ignore;
@@ -80,6 +82,7 @@ enum IpfsCommand {
     Bootstrap(bootstrap::BootstrapArgs),
     #[command(subcommand)]
     Routing(routing::RoutingCommand),
+    Files(files::FilesArgs),
     Config(config::ConfigArgs),
     Daemon(daemon::DaemonArgs),
     Shutdown(daemon::ShutdownArgs),
@@ -140,6 +143,7 @@ pub(super) fn run(args: &IpfsArgs, session: &Session, io: &mut Io) -> Result<Aft
         IpfsCommand::Id(args) => id::run(args, call, io)?,
         IpfsCommand::Swarm(command) => swarm::run(command, call, io)?,
         IpfsCommand::Routing(command) => routing::run(command, call, io)?,
+        IpfsCommand::Files(args) => files::run(args, call, io)?,
         IpfsCommand::Daemon(args) => return daemon::run(args, call, io),
         IpfsCommand::Shutdown(_) => daemon::stop(call)?,
         IpfsCommand::Init(_) | IpfsCommand::Config(_) | IpfsCommand::Bootstrap(_) | IpfsCommand::Version(_) => {

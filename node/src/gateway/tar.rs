@@ -1,6 +1,5 @@
 //! Files and directories as tar archives.
 //!
-//! Headers are those of POSIX (ustar), with a pax header before where a name is not short ASCII or a file is 8 GiB and more.
 //! Names come from strangers: one that leads out of the archive's root ends it.
 
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use super::format::Format;
 use super::refusal::{Refusal, set};
 use super::source::Source;
 use crate::block::{DAG_PB, RAW};
+use crate::tar::{DIRECTORY, END, FILE, SYMLINK, header, joined, padding};
 use crate::unixfs::directory::Link;
 use crate::unixfs::node::{Stat, stat};
 
@@ -27,9 +27,6 @@ use crate::unixfs::node::{Stat, stat};
 pub(super) const MAX_WAITING: usize = 1 << 16;
 /// The most bytes of where they are: each says the names of all directories that it is in.
 pub(super) const MAX_WAITING_BYTES: usize = 8 << 20;
-const RECORD: usize = 512;
-/// The first size that the field of a header cannot hold.
-const HUGE: u64 = 1 << 33;
 
 /// Answers with a tar archive.
 ///
@@ -105,7 +102,7 @@ impl<S: Source> Pieces for Sending<S> {
             self.waiting_bytes -= path.len();
             return Ok(Some(self.entry(path, cid).await?.into()));
         }
-        let end = (!self.ended).then(|| vec![0; 2 * RECORD].into());
+        let end = (!self.ended).then(|| Bytes::from_static(&END));
         self.ended = true;
         Ok(end)
     }
@@ -118,10 +115,10 @@ impl<S: Source> Sending<S> {
         match stat(&block)? {
             Stat::File(size) => {
                 self.file = Some(file::Sending::new(&self.asking, cid, 0..size));
-                self.padding = usize::try_from(size.wrapping_neg() % RECORD as u64).unwrap_or(0);
-                Ok(header(&path, b'0', size, b""))
+                self.padding = padding(size);
+                Ok(header(&path, FILE, size, b""))
             }
-            Stat::Symlink(target) => Ok(header(&path, b'2', 0, &target)),
+            Stat::Symlink(target) => Ok(header(&path, SYMLINK, 0, &target)),
             Stat::Directory => {
                 let room = (MAX_WAITING - self.waiting.len(), MAX_WAITING_BYTES - self.waiting_bytes);
                 let (links, more) = list(&self.asking, cid, room).await?;
@@ -134,130 +131,18 @@ impl<S: Source> Sending<S> {
                     return Err(too_much());
                 }
                 for Link { name, cid, .. } in links.into_iter().rev() {
-                    let place = joined(&path, &name)?;
+                    let place = joined(&path, &name).ok_or_else(|| {
+                        let reason = format!("{name:?} in {path} would lie outside of the archive");
+                        Refusal::new(StatusCode::BAD_GATEWAY, reason)
+                    })?;
                     self.waiting_bytes += place.len();
                     if self.waiting_bytes > MAX_WAITING_BYTES {
                         return Err(too_much());
                     }
                     self.waiting.push((place, cid));
                 }
-                Ok(header(&format!("{path}/"), b'5', 0, b""))
+                Ok(header(&format!("{path}/"), DIRECTORY, 0, b""))
             }
         }
-    }
-}
-
-/// Where an entry of a directory is in the archive. The root has the one name without a slash.
-fn joined(directory: &str, name: &str) -> Result<String, Refusal> {
-    let mut segments: Vec<&str> = directory.split('/').collect();
-    for segment in name.split('/') {
-        match segment {
-            "" | "." => {}
-            ".." => {
-                segments.pop();
-            }
-            segment => segments.push(segment),
-        }
-        if segments.is_empty() {
-            break;
-        }
-    }
-    let inside = segments.len() > 1 && segments.first() == directory.split('/').next().as_ref();
-    if !inside || name.contains('\0') {
-        let reason = format!("{name:?} in {directory} would lie outside of the archive");
-        return Err(Refusal::new(StatusCode::BAD_GATEWAY, reason));
-    }
-    Ok(segments.join("/"))
-}
-
-/// The header of one entry.
-fn header(path: &str, kind: u8, size: u64, link: &[u8]) -> Vec<u8> {
-    let short = |text: &[u8]| text.len() < 100 && text.is_ascii();
-    let mut records = Vec::new();
-    if !short(path.as_bytes()) {
-        record(&mut records, "path", path.as_bytes());
-    }
-    if !short(link) {
-        record(&mut records, "linkpath", link);
-    }
-    if size >= HUGE {
-        record(&mut records, "size", size.to_string().as_bytes());
-    }
-    let mut bytes = Vec::with_capacity(3 * RECORD);
-    if !records.is_empty() {
-        bytes.extend_from_slice(&plain(b"PaxHeader", b'x', records.len() as u64, b""));
-        bytes.extend_from_slice(&records);
-        bytes.resize(bytes.len().next_multiple_of(RECORD), 0);
-    }
-    bytes.extend_from_slice(&plain(path.as_bytes(), kind, if size < HUGE { size } else { 0 }, link));
-    bytes
-}
-
-/// `{length} {key}={value}\n`, where the length counts its own digits.
-fn record(records: &mut Vec<u8>, key: &str, value: &[u8]) {
-    let rest = key.len() + value.len() + 3;
-    let mut length = rest + 1;
-    while length != rest + length.to_string().len() {
-        length = rest + length.to_string().len();
-    }
-    records.extend_from_slice(format!("{length} {key}=").as_bytes());
-    records.extend_from_slice(value);
-    records.push(b'\n');
-}
-
-/// A header with no room for anything long.
-fn plain(path: &[u8], kind: u8, size: u64, link: &[u8]) -> [u8; RECORD] {
-    let mut header = [0; RECORD];
-    let mut put = |at: usize, field: &[u8]| header[at..at + field.len()].copy_from_slice(field);
-    let mode: &[u8] = if kind == b'5' { b"0000755\0" } else { b"0000644\0" };
-    put(0, &path[..path.len().min(99)]);
-    put(100, mode);
-    put(108, b"0000000\0");
-    put(116, b"0000000\0");
-    put(124, format!("{size:011o}\0").as_bytes());
-    put(136, b"00000000000\0");
-    put(148, b"        ");
-    put(156, &[kind]);
-    put(157, &link[..link.len().min(99)]);
-    put(257, b"ustar\x0000");
-    let sum: u32 = header.iter().copied().map(u32::from).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    header
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_stay_within_the_archive() {
-        let at = |directory: &str, name: &str| joined(directory, name).ok();
-        assert_eq!(at("b", "a").as_deref(), Some("b/a"));
-        assert_eq!(at("b/c/d", "../file").as_deref(), Some("b/c/file"));
-        assert_eq!(at("b", "a//./c").as_deref(), Some("b/a/c"));
-        for (directory, name) in [
-            ("b", ".."),
-            ("b", "../a"),
-            ("b", "../../a"),
-            ("b/c", "../../b/x/../../a"),
-            ("b", "."),
-            ("b", "a\0"),
-        ] {
-            assert_eq!(at(directory, name), None, "{directory} {name}");
-        }
-    }
-
-    #[test]
-    fn long_values_have_a_record_that_counts_itself() {
-        for length in [1, 90, 91, 92, 93, 990, 991, 992] {
-            let mut records = Vec::new();
-            record(&mut records, "path", &vec![b'x'; length]);
-            let text = String::from_utf8(records).unwrap();
-            let (count, _) = text.split_once(' ').unwrap();
-            assert_eq!(count.parse::<usize>().unwrap(), text.len());
-        }
-        let huge = header("a", b'0', HUGE, b"");
-        assert_eq!(huge.len(), 3 * RECORD);
-        assert!(String::from_utf8_lossy(&huge).contains("size=8589934592\n"));
     }
 }

@@ -4,6 +4,7 @@ mod directories;
 mod files;
 mod paths;
 mod profiles;
+mod writes;
 
 use std::collections::HashMap;
 

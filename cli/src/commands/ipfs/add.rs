@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::call::Call;
 use super::escape;
+use super::files::{Place, Tree};
 use super::ignore::Ignore;
 use super::pin::PIN_OWNER;
 use crate::failure::{Failure, Kind};
@@ -77,6 +78,9 @@ pub(crate) struct AddArgs {
     /// Keep what is added from being collected as garbage
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", action = ArgAction::Set, value_name = "BOOL")]
     pin: bool,
+    /// Put what is added into the tree of `odfs ipfs files`, too: at this place, or in this directory if it ends with a slash
+    #[arg(long, value_name = "PLACE", conflicts_with_all = ["only_hash", "wrap"])]
+    to_files: Option<String>,
     /// What decides the CIDs, before the flags above; the default is that of `ipfs add`
     #[arg(long, value_enum, default_value_t = ProfileName::UnixfsV02015)]
     profile: ProfileName,
@@ -203,6 +207,9 @@ pub(super) fn run(args: &AddArgs, call: &Call<'_>, io: &mut Io) -> Result<(), Fa
         for (entry, name) in listed {
             args.tell(&entry, &name, call, io)?;
         }
+        if let Some(place) = &args.to_files {
+            link(place, &name, &entry.cid, !roots.is_empty(), call, io)?;
+        }
         last = Some(entry.cid);
         roots.push((name, entry));
     }
@@ -228,6 +235,33 @@ pub(super) fn run(args: &AddArgs, call: &Call<'_>, io: &mut Io) -> Result<(), Fa
     }
     drop(hold);
     Ok(())
+}
+
+/// Puts what was added into the tree of `files`.
+fn link(place: &str, name: &str, cid: &Cid, is_second: bool, call: &Call<'_>, io: &Io) -> Result<(), Failure> {
+    let work = || {
+        let mut place = match place {
+            "" => Place::parse("/")?,
+            place => Place::parse(place)?,
+        };
+        let mut tree = Tree::change(call)?;
+        if place.is_directory() {
+            let names = place.names().to_vec();
+            let directory = tree.directory(&names, io);
+            directory.map_err(|failure| failure.about(format_args!("MFS destination directory \"{place}\"")))?;
+            place = place.child(name);
+        } else if is_second {
+            return Err(Failure::new(
+                Kind::Refused,
+                format!("MFS destination is a file: only one entry can be copied to \"{place}\""),
+            ));
+        }
+        let node = tree.block(cid, io)?;
+        tree.add(&place, &node, io)
+            .map_err(|failure| failure.about(format_args!("cannot put node in path \"{place}\"")))?;
+        tree.commit()
+    };
+    work().map_err(|failure: Failure| failure.about("to-files"))
 }
 
 /// What was added, as programs are told of it.

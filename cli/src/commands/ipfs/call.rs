@@ -133,6 +133,17 @@ impl<'a> Call<'a> {
         wait_until(self.deadline, self.session, io, work)
     }
 
+    /// As [`Call::source`], and no block is waited for longer than `most`.
+    ///
+    /// # Errors
+    /// The store cannot be opened.
+    pub(super) fn source_within(&self, most: Duration) -> Result<Source<'a>, Failure> {
+        let mut source = Source::new(self.session)?;
+        let latest = Instant::now().checked_add(most);
+        source.bound(self.is_offline(), self.deadline.or(latest));
+        Ok(source)
+    }
+
     /// Blocks for this call.
     ///
     /// # Errors

@@ -1,16 +1,19 @@
 //! `odfs ipfs get`
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use odf_node::add::MAX_DEPTH;
 use odf_node::block::{Block, Cid};
-use odf_node::unixfs::directory::{Listing, is_plain_name};
+use odf_node::unixfs::directory::is_plain_name;
 use odf_node::unixfs::export::FileCursor;
 use odf_node::unixfs::node::{Stat, stat};
 
+use super::archive::{Archiver, Sink};
 use super::call::Call;
 use super::path::IpfsPath;
 use super::source::{Source, whole_block};
@@ -18,15 +21,27 @@ use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
 
+/// How much of an archive is written at once.
+const BUFFER_BYTES: usize = 1 << 20;
+
 /// Save files and directories
 #[derive(Args, Debug)]
 pub(crate) struct GetArgs {
     /// Path to save: /ipfs/CID/…, /ipns/NAME/… or CID/…
     #[arg(value_name = "IPFS_PATH")]
     path: IpfsPath,
-    /// Where to save it [default: the last part of the path, in this directory]
+    /// Where to save it, `-` for an archive on standard output [default: the last part of the path, in this directory]
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
+    /// Save one tar archive
+    #[arg(short, long)]
+    archive: bool,
+    /// Compress it with gzip; without --archive that is one file
+    #[arg(short = 'C', long)]
+    compress: bool,
+    /// How much, from 1 to 9
+    #[arg(short = 'l', long, value_parser = clap::value_parser!(u32).range(1..=9), value_name = "LEVEL")]
+    compression_level: Option<u32>,
     /// Show progress on a terminal
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", action = clap::ArgAction::Set)]
     progress: bool,
@@ -49,6 +64,9 @@ pub(super) fn run(args: &GetArgs, call: &Call<'_>, io: &mut Io) -> Result<(), Fa
             PathBuf::from(name)
         }
     };
+    if args.archive || args.compress {
+        return save_archive(args, source, &root, shown, io);
+    }
     let mut target = io.resolve(&shown);
     if !matches!(kind, Stat::Directory) && target.is_dir() {
         target.push(args.path.last_segment());
@@ -60,6 +78,49 @@ pub(super) fn run(args: &GetArgs, call: &Call<'_>, io: &mut Io) -> Result<(), Fa
         progress: args.progress,
     };
     saver.save(&root, &kind, &target, 0, io)
+}
+
+/// Saves one file that has everything in it.
+fn save_archive(
+    args: &GetArgs,
+    source: Source<'_>,
+    root: &Block,
+    mut shown: PathBuf,
+    io: &mut Io,
+) -> Result<(), Failure> {
+    if !args.archive && !matches!(stat(root)?, Stat::File(_)) {
+        return Err(Failure::new(Kind::BadInput, "file is not regular")
+            .next("add --archive: only one file is compressed alone"));
+    }
+    let is_stream = shown.as_os_str() == "-";
+    let ends = |path: &Path, suffix: &str| path.to_string_lossy().ends_with(suffix);
+    if args.archive && !is_stream && !ends(&shown, ".tar") && !ends(&shown, ".tar.gz") {
+        shown.as_mut_os_string().push(".tar");
+    }
+    if args.compress && !is_stream && !ends(&shown, ".gz") {
+        shown.as_mut_os_string().push(".gz");
+    }
+    let file = match is_stream {
+        true => None,
+        false => {
+            let target = io.resolve(&shown);
+            io.line(format_args!("Saving archive to {}", shown.display()))?;
+            let file = replace(&target).map_err(|error| Failure::file(&target, &error))?;
+            Some(BufWriter::with_capacity(BUFFER_BYTES, file))
+        }
+    };
+    let level = args.compression_level.map_or(Compression::default(), Compression::new);
+    let gzip = args.compress.then(|| GzEncoder::new(Vec::new(), level));
+    let mut archiver = Archiver {
+        source,
+        sink: Sink { file, gzip },
+        saved: 0,
+    };
+    match args.archive {
+        true => archiver.archive(root, &args.path.last_segment(), io)?,
+        false => archiver.content(root, io)?,
+    }
+    archiver.sink.finish(io)
 }
 
 struct Saver<'a> {
@@ -142,25 +203,20 @@ impl Saver<'_> {
     }
 
     fn entries(&mut self, root: &Block, io: &Io) -> Result<Vec<(String, Cid)>, Failure> {
-        let mut listing = Listing::new(*root.cid());
-        let mut entries = Vec::new();
-        while let Some(next) = listing.ask() {
-            for link in listing.feed(&self.source.block(&next, io)?)? {
-                if !is_plain_name(&link.name) {
-                    return Err(Failure::new(
-                        Kind::BadInput,
-                        format!(
-                            "{} has an entry {:?}, which cannot be a file name",
-                            root.cid(),
-                            link.name
-                        ),
-                    ));
-                }
-                entries.push((link.name, link.cid));
-            }
-        }
-        entries.sort();
-        Ok(entries)
+        let links = self.source.list(root, io)?.into_iter();
+        links
+            .map(|link| match is_plain_name(&link.name) {
+                true => Ok((link.name, link.cid)),
+                false => Err(Failure::new(
+                    Kind::BadInput,
+                    format!(
+                        "{} has an entry {:?}, which cannot be a file name",
+                        root.cid(),
+                        link.name
+                    ),
+                )),
+            })
+            .collect()
     }
 }
 

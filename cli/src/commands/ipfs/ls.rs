@@ -3,7 +3,7 @@
 use clap::{ArgAction, Args};
 use odf_node::block::{Block, DAG_PB};
 use odf_node::dag::PbNode;
-use odf_node::unixfs::directory::{Link, Listing};
+use odf_node::unixfs::directory::Link;
 use odf_node::unixfs::node::{NodeError, Stat, stat};
 use serde::Serialize;
 
@@ -132,13 +132,7 @@ fn links(source: &mut Source<'_>, root: &Block, io: &Io) -> Result<Vec<Link>, Fa
         };
         return Ok(node.links.into_iter().map(unnamed).collect());
     }
-    let mut listing = Listing::new(*root.cid());
-    let mut links = Vec::new();
-    while let Some(next) = listing.ask() {
-        links.append(&mut listing.feed(&source.block(&next, io)?)?);
-    }
-    links.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(links)
+    source.list(root, io)
 }
 
 fn row(source: &mut Source<'_>, link: Link, args: &LsArgs, call: &Call<'_>, io: &Io) -> Result<Row, Failure> {

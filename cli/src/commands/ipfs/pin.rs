@@ -11,6 +11,7 @@ use odf_node::store::{Blocks as _, Store};
 use serde::Serialize;
 
 use super::call::Call;
+use super::files::TREE_OWNER;
 use super::path::IpfsPath;
 use super::source::whole_block;
 use crate::failure::{Failure, Kind};
@@ -266,7 +267,7 @@ fn unpin(store: &Store, cid: &Cid) -> Result<(), Failure> {
     })
 }
 
-/// Whoever pinned it: everything that stays.
+/// Whoever pinned it. What stays for the tree of `ipfs files` is no pin to Kubo.
 fn list(
     paths: &[IpfsPath],
     kind: PinType,
@@ -276,7 +277,8 @@ fn list(
     io: &mut Io,
 ) -> Result<(), Failure> {
     let store = call.session.workspace()?.store();
-    let mut roots: Vec<Cid> = store.pins(None)?.into_iter().map(|pin| pin.cid).collect();
+    let pins = store.pins(None)?.into_iter().filter(|pin| pin.owner != TREE_OWNER);
+    let mut roots: Vec<Cid> = pins.map(|pin| pin.cid).collect();
     roots.sort_by_key(Cid::to_string);
     roots.dedup();
     // What was asked for, with how it was asked for until it is met.

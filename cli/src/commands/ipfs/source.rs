@@ -9,6 +9,7 @@ use odf_node::dag::DepthFirst;
 use odf_node::fetch::{FetchError, Fetcher};
 use odf_node::ipns::Freshness;
 use odf_node::store::{Blocks as _, Store};
+use odf_node::unixfs::directory::{Link, Listing};
 use odf_node::unixfs::export::{self, FileCursor};
 use odf_node::unixfs::resolve::{Resolved, Resolver, Step};
 use tokio::task::JoinHandle;
@@ -175,6 +176,20 @@ impl<'a> Source<'a> {
             Kind::BadRecord,
             format!("{} leads through more than {MAX_NAME_DEPTH} names", path.typed),
         ))
+    }
+
+    /// The entries of a directory by name.
+    ///
+    /// # Errors
+    /// A block cannot be had, or it is no directory.
+    pub(super) fn list(&mut self, directory: &Block, io: &Io) -> Result<Vec<Link>, Failure> {
+        let mut listing = Listing::new(*directory.cid());
+        let mut links = Vec::new();
+        while let Some(next) = listing.ask() {
+            links.append(&mut listing.feed(&self.block(&next, io)?)?);
+        }
+        links.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(links)
     }
 
     /// All blocks below a block, in the order of a CAR; the block itself is not among them.

@@ -53,6 +53,8 @@ enum Gives {
     Objects,
     /// Bytes.
     Bytes,
+    /// A tar archive, or what is compressed.
+    Archive,
 }
 
 /// What can be called.
@@ -72,6 +74,17 @@ const CALLS: &[(&str, Takes, Gives)] = &[
     ("dag/put", Takes::File, Gives::Objects),
     ("dag/resolve", Takes::Nothing, Gives::Object),
     ("dag/stat", Takes::Nothing, Gives::Objects),
+    ("files/chcid", Takes::Nothing, Gives::Object),
+    ("files/cp", Takes::Nothing, Gives::Object),
+    ("files/flush", Takes::Nothing, Gives::Object),
+    ("files/ls", Takes::Nothing, Gives::Object),
+    ("files/mkdir", Takes::Nothing, Gives::Object),
+    ("files/mv", Takes::Nothing, Gives::Object),
+    ("files/read", Takes::Nothing, Gives::Bytes),
+    ("files/rm", Takes::Nothing, Gives::Objects),
+    ("files/stat", Takes::Nothing, Gives::Object),
+    ("files/write", Takes::File, Gives::Object),
+    ("get", Takes::Nothing, Gives::Archive),
     ("id", Takes::Nothing, Gives::Object),
     ("key/gen", Takes::Nothing, Gives::Object),
     ("key/import", Takes::File, Gives::Object),
@@ -108,7 +121,7 @@ const CALLS: &[(&str, Takes, Gives)] = &[
 ];
 
 /// Those of them that take a name before the file.
-const NAMED_FILES: [&str; 2] = ["key/import", "routing/put"];
+const NAMED_FILES: [&str; 3] = ["files/write", "key/import", "routing/put"];
 
 /// How command lines are read and run: by what is above the commands, of which this serves.
 #[derive(Clone, Copy)]
@@ -275,18 +288,25 @@ fn is_own(headers: &HeaderMap) -> bool {
 fn words(command: &str, query: &str, known: &[String], takes: Takes, gives: Gives, sent: &Sent) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["ipfs".into()];
     words.extend(command.split('/').map(OsString::from));
-    if gives != Gives::Bytes {
-        words.push("--encoding=json".into());
+    match gives {
+        Gives::Object | Gives::Objects => words.push("--encoding=json".into()),
+        Gives::Bytes => {}
+        Gives::Archive => words.push("--output=-".into()),
     }
     let mut arguments: Vec<OsString> = Vec::new();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match name.as_ref() {
             "arg" => arguments.push(value.into_owned().into()),
             // What these mean comes with being a call.
-            "encoding" | "enc" | "output" | "archive" => {}
+            "encoding" | "enc" | "output" => {}
             name if known.iter().any(|flag| flag == name) => words.push(format!("--{name}={value}").into()),
             _ => {}
         }
+    }
+    let is_set = |flag: &str| words.iter().any(|word| word.to_str() == Some(flag));
+    if gives == Gives::Archive && !is_set("--compress=true") && !is_set("--archive=true") {
+        words.retain(|word| word.to_str() != Some("--archive=false"));
+        words.push("--archive=true".into());
     }
     match takes {
         Takes::Nothing => {}
@@ -384,6 +404,10 @@ fn answer(gives: Gives, body: Body) -> Response {
     match gives {
         Gives::Object => ([JSON], body).into_response(),
         Gives::Objects => ([JSON, ("x-chunked-output", "1")], body).into_response(),
+        Gives::Archive => {
+            let headers = [("content-type", "application/x-tar"), ("x-stream-output", "1")];
+            (headers, body).into_response()
+        }
         Gives::Bytes => {
             let headers = [("content-type", "application/octet-stream"), ("x-stream-output", "1")];
             (headers, body).into_response()
@@ -454,9 +478,14 @@ mod tests {
 
     #[test]
     fn no_call_writes_a_file_that_it_names() {
-        for (command, ..) in CALLS {
-            let flags = flags_of(&args::tree(), command);
-            assert!(!flags.iter().any(|flag| flag == "output"), "{command}: {flags:?}");
+        let sent = Sent::default();
+        for (command, takes, gives) in CALLS {
+            let known = flags_of(&args::tree(), command);
+            let words = words(command, "output=/tmp/x&o=/tmp/x", &known, *takes, *gives, &sent);
+            assert!(
+                !words.iter().any(|word| word.to_string_lossy().contains("/tmp/x")),
+                "{words:?}"
+            );
         }
     }
 

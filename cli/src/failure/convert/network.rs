@@ -12,7 +12,7 @@ use odf_node::peer::{DialError, StartError};
 use odf_node::retrieval::GatewayError;
 use odf_node::routing::{RouterError, RoutingError};
 use odf_node::store::StoreError;
-use odf_node::unixfs::directory::DirectoryError;
+use odf_node::unixfs::directory::{DirectoryError, LoadError};
 use odf_node::unixfs::export::ExportError;
 use odf_node::unixfs::node::NodeError;
 use odf_node::unixfs::resolve;
@@ -83,6 +83,15 @@ impl From<NodeError> for Failure {
 impl From<DirectoryError> for Failure {
     fn from(error: DirectoryError) -> Self {
         Failure::new(Kind::BadInput, chain(&error))
+    }
+}
+
+impl From<LoadError<Failure>> for Failure {
+    fn from(error: LoadError<Failure>) -> Self {
+        match error {
+            LoadError::Load(failure) => failure,
+            LoadError::Directory(error) => error.into(),
+        }
     }
 }
 
