@@ -40,6 +40,7 @@ mod ipfs;
 mod key;
 mod list;
 mod log;
+mod matching;
 mod new;
 mod newest;
 pub(crate) mod node;
@@ -55,6 +56,7 @@ mod repo;
 mod reset;
 mod restore;
 mod rival;
+pub(crate) mod room;
 mod safety;
 mod share;
 mod status;
@@ -141,6 +143,14 @@ impl Command {
             _ => Place::Owner,
         }
     }
+
+    /// Whether it may put much into the store.
+    fn stores(&self) -> bool {
+        matches!(
+            self,
+            Self::Publish(_) | Self::Ingest(_) | Self::Pull(_) | Self::Import(_)
+        )
+    }
 }
 
 /// Runs a command whose place is [`Place::Anywhere`]. `tree` is the whole command line.
@@ -177,6 +187,9 @@ pub(crate) fn run_on_files(
 
 /// Runs a command in the process that owns the workspace, for a terminal here or elsewhere.
 pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<After, Failure> {
+    if command.stores() {
+        room::before(session)?;
+    }
     match command {
         Command::Add(args) => add::run(&args, session, io)?,
         Command::Publish(args) => return publish::run(&args, session, io),

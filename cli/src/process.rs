@@ -243,6 +243,7 @@ fn own(
             }
         });
     }
+    commands::room::after(&session);
     session.close();
     drop(ownership);
     Ok(ending)

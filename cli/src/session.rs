@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use odf::Local;
 use odf::announce::announce_rest;
+use odf::catalog::Entry;
 use odf::dataset::Dataset;
 use odf::disk::{Access, Disk};
 use odf::follows::{Follows, FollowsError, Wish};
@@ -19,6 +21,7 @@ use odf::pull::{Address, name_of};
 use odf::registry::Repositories;
 use odf::repository::server::{PushLog, Tokens};
 use odf::retention::{Retention, retain};
+use odf::room::{self, Room};
 use odf::workspace::{PEER_KEY, Workspace};
 use odf_node::PeerId;
 use odf_node::block::Cid;
@@ -68,6 +71,8 @@ struct Owned {
     public: AtomicBool,
     /// Whether the peer is to speak with nobody.
     offline: AtomicBool,
+    /// Whether the index is to be made again when the workspace is opened.
+    rebuild: AtomicBool,
     lasting: AtomicBool,
     /// Whether it stays, to serve or for a command that goes on.
     staying: Arc<AtomicBool>,
@@ -104,6 +109,7 @@ impl Session {
             disk,
             public: AtomicBool::new(false),
             offline: AtomicBool::new(false),
+            rebuild: AtomicBool::new(false),
             lasting: AtomicBool::new(false),
             staying: Arc::default(),
             ending: Cancel::new(),
@@ -140,6 +146,14 @@ impl Session {
             owned: self.owned.clone(),
             settings: layers.settings,
         })
+    }
+
+    /// The same, for work beside the command.
+    pub(crate) fn for_background(&self) -> Self {
+        Self {
+            owned: self.owned.clone(),
+            settings: self.settings.clone(),
+        }
     }
 
     /// The workspace directory.
@@ -384,14 +398,41 @@ impl Session {
         self.owned.workspace.get_or_start(|| {
             let options = StoreOptions {
                 disk: self.owned.disk.clone(),
+                max_bytes: self.settings.store_max.map(NonZeroU64::get),
+                rebuild: self.owned.rebuild.load(Ordering::Acquire),
                 ..StoreOptions::default()
             };
             Ok(Workspace::open(self.owned.dir.root(), options)?)
         })
     }
 
+    /// The index of the store is to be made again from the files when the workspace is opened. False if it is open already.
+    pub(crate) fn set_rebuild(&self) -> bool {
+        self.owned.rebuild.store(true, Ordering::Release);
+        self.owned.workspace.get().is_none()
+    }
+
+    /// Makes room in a store that is near its limit. Gives what went, or nothing if there is room enough, or if somebody is at
+    /// work for whom it stays as it is.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(crate) fn make_room(&self) -> Result<Option<Room>, Failure> {
+        let workspace = self.workspace()?;
+        let local = workspace.local();
+        let retention = |entry: &Entry| {
+            let opened = workspace.catalog().open_entry(entry).map_err(Failure::from);
+            // What nobody can tell of a dataset that is damaged takes nothing away.
+            let retention = opened.and_then(|dataset| self.retention_of(&dataset));
+            retention.unwrap_or(Retention::All)
+        };
+        match room::make_room(local, &retention, SystemTime::now()) {
+            Err(error) if error.is_busy() => Ok(None),
+            made => Ok(made?),
+        }
+    }
+
     /// The store and the datasets, if a command has needed them yet.
-    #[cfg(test)]
     pub(crate) fn open_workspace(&self) -> Option<&Workspace> {
         self.owned.workspace.get()
     }

@@ -49,6 +49,7 @@ mod replay;
 mod reports;
 mod s3;
 mod shapes;
+mod store;
 mod strangers;
 mod stumbles;
 mod terminals;

@@ -44,6 +44,20 @@ impl Fetcher {
         Ok(block)
     }
 
+    /// As [`Fetcher::block`], for somebody who only looks at it: it is kept while the store has room to spare.
+    ///
+    /// # Errors
+    /// As [`Fetcher::block`].
+    pub async fn passing(&self, cid: &Cid) -> Result<Block, FetchError> {
+        match self.store().has_room_to_spare() {
+            true => self.block(cid).await,
+            false => match self.local(*cid).await? {
+                Some(block) => Ok(block),
+                None => self.remote(cid).await,
+            },
+        }
+    }
+
     /// As [`Fetcher::block`], without reading a block that is here.
     ///
     /// # Errors

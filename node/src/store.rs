@@ -34,13 +34,15 @@
 //! so pins are followed by CID.
 //!
 //! The files of this module use each other one way only, each those that come before it: ground (`error`, `place`,
-//! `blocks`, `group_commit`, `gate`, `away`, `stats`, `handles`, `reserve`, `met`), what stands on the disk (`guard`, `numbers`,
+//! `blocks`, `group_commit`, `gate`, `away`, `stats`, `uses`, `handles`, `reserve`, `met`), what stands on the disk (`guard`, `numbers`,
 //! `witness`, `table`, `run`, `merged`, `tiers`, `index`, `registered`, `record`, `pack`, `pins`, `due`), the open store
-//! (`state`) and one block of it (`content`), then `flush`, `complete`, `files`, `reach`, `names`, `compact`, `gc`, `recover`
+//! (`state`) and one block of it (`content`), then `flush`, `complete`, `files`, `reach`, `budget`, `names`, `compact`, `check`, `gc`, `recover`
 //! and `open`.
 
 mod away;
 mod blocks;
+mod budget;
+mod check;
 mod compact;
 mod complete;
 mod content;
@@ -75,9 +77,12 @@ mod state;
 mod stats;
 mod table;
 mod tiers;
+mod uses;
 mod witness;
 
 pub use blocks::Blocks;
+pub use budget::Survey;
+pub use check::{Bad, Checked, MAX_TOLD};
 pub use complete::Walk;
 pub use error::StoreError;
 pub use files::MAX_PATH_BYTES;

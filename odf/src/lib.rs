@@ -24,7 +24,7 @@ pub use odf_ingest as ingest;
 pub use odf_ingest::poll;
 pub use odf_ipfs::{
     CollectError, Local, OpenError, SharedOnly, announce, bundle, elsewhere, layout, proof, publish, pull, retention,
-    ticket, unpublish,
+    room, ticket, unpublish,
 };
 pub use odf_metadata as metadata;
 pub use odf_metadata::{chain, codec, yaml};

@@ -7,7 +7,7 @@ use odf::metadata::{DatasetId, SetPollingSource};
 use odf::poll::{self, Consent, Needs};
 use serde_json::Value;
 
-use super::verify::entries;
+use super::matching::entries;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::output::{Cell, Listing, OutputArgs};

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::announce::ReportArgs;
 use super::follow;
-use super::verify::entries;
+use super::matching::entries;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::session::Session;

@@ -35,7 +35,7 @@ use self::bind::bind;
 pub(crate) use self::rpc::Calls;
 use super::dial::dial;
 use super::place::{After, Gateway, Greeting};
-use super::{batch, follow, ipfs, safety};
+use super::{batch, follow, ipfs, room, safety};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Progress, Step};
 use crate::output;
@@ -226,6 +226,7 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, calls: Calls
             () = follow::upkeep::run(session, node) => Ok(()),
             () = session.stopping().wait() => Ok(()),
             () = denylist.watch() => Ok(()),
+            () = room::keep(session) => Ok(()),
             () = keep_certificate(secure, node, tell) => Ok(()),
         }
     });

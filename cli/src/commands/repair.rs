@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::batch::catch_up;
 use super::dial::dial;
-use super::verify::entries;
+use super::matching::entries;
 use crate::failure::{Failure, Kind};
 use crate::io::{Cancel, Io, Progress, Step};
 use crate::output::{self, Cell, Listing, OutputArgs};
@@ -80,6 +80,16 @@ pub(super) fn run(args: &RepairArgs, session: &Session, io: &mut Io) -> Result<(
     }
     listing.write(args.output.format(io), io)?;
     first.map_or(Ok(()), Err)
+}
+
+/// As `odfs repair` of one dataset, and says what was mended and what is lost.
+///
+/// # Errors
+/// The dataset cannot be opened, or the store fails; the user stops it.
+pub(super) fn heal(entry: &Entry, peers: &[PeerId], session: &Session, io: &mut Io) -> Result<Repaired, Failure> {
+    let repaired = one(entry, peers, session, io)?;
+    tell(&entry.label(), &repaired, io);
+    Ok(repaired)
 }
 
 fn one(entry: &Entry, peers: &[PeerId], session: &Session, io: &mut Io) -> Result<Repaired, Failure> {

@@ -14,9 +14,12 @@ use crate::output::{Listing, OutputArgs};
 use crate::session::Session;
 
 mod alias;
+mod blocks;
 mod token;
 
-/// Work with repositories: places where datasets are exchanged, known by a name
+pub(super) use blocks::check;
+
+/// Work with repositories: places where datasets are exchanged, known by a name; and with the store of this workspace
 ///
 /// A repository is a directory (file://), a web server (http(s)://, only to pull from), or a server that speaks kamu's
 /// protocol (odf+http(s)://). Its datasets are then called NAME/DATASET, or NAME/ACCOUNT/DATASET.
@@ -57,6 +60,22 @@ pub(crate) enum RepoCommand {
         /// How many at most
         #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
         limit: usize,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Show what the store of this workspace holds, for what, and what goes first when there is no room
+    Stat {
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Read and hash every block of the store of this workspace, and look whether all that is kept is whole
+    Verify(blocks::VerifyArgs),
+    /// Make the index of the store of this workspace again from its files
+    ///
+    /// Blocks and what is kept come from the store's own files, datasets from theirs. What is known of names that are not datasets
+    /// here, and what is announced, is found out again. No other process may work on the workspace. An index that is lost or
+    /// damaged is made again by itself when the workspace is opened.
+    Rebuild {
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -104,6 +123,9 @@ pub(super) fn run(command: &RepoCommand, session: &Session, io: &mut Io) -> Resu
             }
             Ok(())
         }
+        RepoCommand::Stat { output } => blocks::stat(*output, session, io),
+        RepoCommand::Verify(args) => blocks::verify(args, session, io),
+        RepoCommand::Rebuild { output } => blocks::rebuild(*output, session, io),
         RepoCommand::Alias(command) => alias::run(command, session, io),
         RepoCommand::Log { limit, output } => token::log(*limit, *output, session, io),
         RepoCommand::Token(command) => token::run(command, session, io),

@@ -4,7 +4,7 @@ use clap::Args;
 use odf::dataset::Sharing;
 use serde_json::Value;
 
-use super::verify::entries;
+use super::matching::entries;
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::output::{Cell, Listing, OutputArgs};

@@ -8,6 +8,9 @@ use odf::verify::{self, Depth, Verified};
 use serde_json::{Value, json};
 
 use super::batch::catch_up;
+use super::dial::dial;
+use super::matching::entries;
+use super::repair;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output::{self, Cell, Listing, OutputArgs};
@@ -27,6 +30,12 @@ pub(crate) struct VerifyArgs {
     /// Decode the rows too and check their logical hashes, not only every byte of the files
     #[arg(long)]
     logical: bool,
+    /// Mend what is damaged, as `odfs repair` does: from copies here and from wherever the dataset is
+    #[arg(long)]
+    heal: bool,
+    /// Address of a peer to ask, ending in /p2p/ID; may be repeated
+    #[arg(long = "peer", value_name = "MULTIADDR", requires = "heal")]
+    peers: Vec<String>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -50,6 +59,10 @@ pub(super) fn run(args: &VerifyArgs, session: &Session, io: &mut Io) -> Result<(
     } else {
         entries(&args.datasets, session)?
     };
+    let peers = match args.peers.is_empty() {
+        true => Vec::new(),
+        false => dial(&args.peers, session, io)?,
+    };
     let mut first = None;
     for entry in entries {
         io.check()?;
@@ -62,7 +75,11 @@ pub(super) fn run(args: &VerifyArgs, session: &Session, io: &mut Io) -> Result<(
                 "what is due of a dataset is not made"
             );
         }
-        let (files, served) = one(&entry, &name, depth, session, io);
+        let (mut files, mut served) = one(&entry, &name, depth, session, io);
+        if args.heal && (files.is_err() || served.is_err()) {
+            repair::heal(&entry, &peers, session, io)?;
+            (files, served) = one(&entry, &name, depth, session, io);
+        }
         let is_ok = files.is_ok() && served.is_ok();
         let null = || Cell::from(Value::Null);
         let (figures, fault) = match files {
@@ -159,27 +176,4 @@ fn one(
         .next(format!("`odfs repair {name}` makes it again from the files"))),
     });
     (files.map_err(Failure::from), served)
-}
-
-/// The datasets that names and patterns stand for, each once.
-pub(super) fn entries(names: &[String], session: &Session) -> Result<Vec<Entry>, Failure> {
-    let catalog = session.workspace()?.catalog();
-    let mut found: Vec<Entry> = Vec::new();
-    for name in names {
-        let matching = if name.contains('%') {
-            catalog.matching(name)?
-        } else {
-            vec![catalog.find_entry(name)?]
-        };
-        if matching.is_empty() {
-            return Err(Failure::new(Kind::NotFound, format!("no dataset matches {name}"))
-                .next("`odfs list` shows all datasets"));
-        }
-        for entry in matching {
-            if !found.contains(&entry) {
-                found.push(entry);
-            }
-        }
-    }
-    Ok(found)
 }

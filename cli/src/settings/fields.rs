@@ -109,6 +109,8 @@ pub(crate) struct Settings {
     pub(crate) follow_interval: Duration,
     /// Which older roots of a dataset stay pinned and served.
     pub(crate) retention: Retention,
+    /// The most bytes of disk that the store holds; absent: as many as there are.
+    pub(crate) store_max: Option<NonZeroU64>,
 }
 
 impl Settings {
@@ -187,6 +189,7 @@ impl Default for Settings {
             strategy: Strategy::default(),
             follow_interval: DEFAULT_TTL,
             retention: Retention::default(),
+            store_max: None,
         }
     }
 }

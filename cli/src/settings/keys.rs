@@ -1,5 +1,6 @@
 //! The list of what can be set: the name of each setting, and how it is read and shown.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,12 +15,18 @@ pub(crate) use key::Key;
 
 use super::duration::duration_text;
 use super::retention;
-use super::values::{APPROVED, OFF, approved, duration, list_value, words};
+use super::values::{APPROVED, OFF, approved, duration, list_value, size, size_value, words};
 
 /// The shortest time between two questions for the same news: peers answer out of kindness.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest that several appends wait for one root. A name that lags by more is better moved by hand.
 const MAX_BATCH: Duration = Duration::from_secs(3600);
+
+/// The least that a store may be limited to: an index and some packs need as much.
+const LEAST_STORE: NonZeroU64 = match NonZeroU64::new(16 << 20) {
+    Some(size) => size,
+    None => NonZeroU64::MIN,
+};
 
 /// Everything that can be set, in the order of `odfs config list`.
 pub(crate) static KEYS: [Key; COUNT] = {
@@ -218,6 +225,17 @@ const DATA: &[Key] = &[
         show: |settings| Some(retention::show(&settings.retention)),
         set: |settings, value| {
             settings.retention = retention::read(&value)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "store.max",
+        about: "the most of the disk that the workspace holds, such as 10GiB, as of the start of the process; \"off\": no limit. \
+                Near it, what nobody asked to keep goes first, used least lately, then older versions that \"retention\" keeps \
+                only because they were announced",
+        show: |settings| Some(size_value(settings.store_max)),
+        set: |settings, value| {
+            settings.store_max = size(&value, LEAST_STORE)?;
             Ok(())
         },
     },

@@ -13,7 +13,7 @@ use toml::Value;
 use url::Url;
 
 use super::duration::duration_of;
-use super::rate::{rate_of, rate_text};
+use super::rate::{rate_of, rate_text, size_of, size_text};
 
 /// What is not done.
 pub(super) const OFF: &str = "off";
@@ -38,6 +38,22 @@ pub(super) fn rate(value: &Value) -> Result<Option<NonZeroU64>, String> {
         let least = rate_text(Bandwidth::LEAST);
         format!("\"off\" or bytes a second such as 500kB/s or 5MB/s, {least} at least, are expected")
     })
+}
+
+/// Bytes of disk, or "off" for as many as there are.
+pub(super) fn size(value: &Value, least: NonZeroU64) -> Result<Option<NonZeroU64>, String> {
+    if value.as_str() == Some(OFF) {
+        return Ok(None);
+    }
+    let size = value.as_str().and_then(size_of).filter(|size| *size >= least);
+    size.map(Some).ok_or_else(|| {
+        let least = size_text(least);
+        format!("\"off\" or a size such as 10GiB or 500MB, {least} at least, is expected")
+    })
+}
+
+pub(super) fn size_value(size: Option<NonZeroU64>) -> Value {
+    Value::String(size.map_or_else(|| OFF.to_owned(), size_text))
 }
 
 pub(super) fn rate_value(rate: Option<NonZeroU64>) -> Value {

@@ -1,5 +1,7 @@
 //! Counts of what has been moved.
 
+use libp2p::PeerId;
+
 use super::verdict::Verdict;
 
 /// What an exchange has moved since it began, and what is under way.
@@ -42,6 +44,8 @@ pub struct SessionStats {
     pub duplicates: u64,
     /// Peers that gave at least one block.
     pub providers: usize,
+    /// Who gave the last block that came from a peer.
+    pub last_from: Option<PeerId>,
     /// Bytes per second, averaged over the last moments in which blocks came.
     pub rate: f64,
     /// What was tried for the last block that did not come.

@@ -149,10 +149,10 @@ impl Store {
             }
         }
         if wanting.is_empty() {
-            Ok(())
-        } else {
-            self.append_marked(&wanting, marks)
+            return Ok(());
         }
+        self.check_room_for(wanting.iter().map(|(_, data)| data.len() as u64).sum())?;
+        self.append_marked(&wanting, marks)
     }
 
     fn is_wanting(&self, claims: &Claiming<'_>, key: &[u8]) -> Result<bool, StoreError> {
@@ -210,6 +210,13 @@ impl Store {
             Read::Unreachable(..) => {}
         }
         Ok(None)
+    }
+
+    /// Somebody reads from a place. Only a store with a limit has to know.
+    fn note_use(&self, place: &Place) {
+        if self.inner.options.max_bytes.is_some() {
+            self.inner.uses.note(place, self.inner.packs.watermark());
+        }
     }
 
     /// Writes bytes that are there already once more, so that the next sync counts for them whatever became of an
@@ -305,7 +312,10 @@ impl Blocks for Store {
             };
             match self.read(place)? {
                 Read::Bytes(data) => match Block::verify(*cid, data) {
-                    Ok(block) => return Ok(Some(block)),
+                    Ok(block) => {
+                        self.note_use(place);
+                        return Ok(Some(block));
+                    }
                     Err(BlockError::UnsupportedHash { .. }) => return Ok(None),
                     Err(_) => self.quarantine(cid, place)?,
                 },

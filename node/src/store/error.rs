@@ -19,6 +19,14 @@ pub enum StoreError {
         /// What was being written.
         path: PathBuf,
     },
+    /// The store holds as much as its owner lets it. What was there before is unchanged and readable.
+    #[error("the store holds {held} of {max} bytes, the most that it may")]
+    OverLimit {
+        /// The limit, in bytes.
+        max: u64,
+        /// What the store holds, in bytes.
+        held: u64,
+    },
     /// The operating system refused. After a sync that failed, every later change gives this until the store is opened
     /// again ([`StoreError::is_poisoned`]).
     #[error("cannot {operation} {}", .path.display())]
@@ -84,10 +92,10 @@ impl StoreError {
         }
     }
 
-    /// Whether the disk, or the quota on it, had no room.
+    /// Whether the disk, the quota on it, or the limit of the store had no room.
     pub fn is_full(&self) -> bool {
         match self {
-            Self::Full { .. } => true,
+            Self::Full { .. } | Self::OverLimit { .. } => true,
             Self::Io { source, .. } => odf_disk::is_full(source),
             Self::Index(sled::Error::Io(source)) => odf_disk::is_full(source),
             _ => false,

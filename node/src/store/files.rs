@@ -123,9 +123,10 @@ impl Store {
     /// [`write_leaf`](Self::write_leaf) does.
     ///
     /// # Errors
-    /// [`StoreError::Full`], or the file is unknown or cannot be written.
+    /// [`StoreError::Full`], [`StoreError::OverLimit`], or the file is unknown or cannot be written.
     pub fn write_at(&self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         self.inner.index.guard.room()?;
+        self.check_room_for(bytes.len() as u64)?;
         let handle = self.writable(file)?;
         if let Handle::Write(handle) = &*handle {
             handle.write_at(bytes, offset)?;

@@ -18,11 +18,13 @@ use super::{
     content::EVERYTHING,
     error::StoreError,
     files::check_path,
-    place::{Holder, IndexEntry, Place, Position},
+    place::{Holder, Place, Position},
     reach::{IN_PART, Links, Missing, Reach, UNSETTLED},
     record, reserve,
     state::Store,
+    uses::Part,
 };
+use crate::block::Block;
 
 /// Packs with at least this share of dead bytes, in percent, are copied together; others only get holes.
 const COMPACT_DEAD_PERCENT: u64 = 50;
@@ -47,6 +49,17 @@ pub struct GcReport {
     pub missing: Vec<Missing>,
     /// Blocks that stayed only because a missing one may have linked to them.
     pub doubtful_blocks: u64,
+    /// Bytes of blocks in packs that no pin reaches and that stayed, as they were used of late or came meanwhile.
+    pub passing_bytes: u64,
+}
+
+/// How much a collection takes away of what no pin reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// All of it.
+    Everything,
+    /// About so many bytes: what was used least lately.
+    Bytes(u64),
 }
 
 /// Files in the workspace that their owner has no use for, to be removed if no pin needs them.
@@ -111,14 +124,33 @@ impl Store {
         &self,
         files: &mut dyn FnMut(&mut GivenUp<'_>) -> Result<(), StoreError>,
     ) -> Result<GcReport, StoreError> {
-        self.gc_following(&|block| crate::dag::links(block).map_err(Into::into), files)
+        self.gc_following(
+            &|block| crate::dag::links(block).map_err(Into::into),
+            files,
+            Goal::Everything,
+        )
     }
 
-    /// As [`gc_with_files`](Self::gc_with_files), with other links.
+    /// As [`gc_with_files`](Self::gc_with_files), but only about `bytes` of blocks go: of what no pin reaches, what was used
+    /// least lately. Blocks used at about the same time go together.
+    ///
+    /// # Errors
+    /// As [`gc_with_files`](Self::gc_with_files).
+    pub fn make_room(
+        &self,
+        bytes: u64,
+        files: &mut dyn FnMut(&mut GivenUp<'_>) -> Result<(), StoreError>,
+    ) -> Result<GcReport, StoreError> {
+        let links = |block: &Block| crate::dag::links(block).map_err(Into::into);
+        self.gc_following(&links, files, Goal::Bytes(bytes))
+    }
+
+    /// As [`gc_with_files`](Self::gc_with_files), with other links, up to a goal.
     pub(super) fn gc_following(
         &self,
         links: Links<'_>,
         files: &mut dyn FnMut(&mut GivenUp<'_>) -> Result<(), StoreError>,
+        goal: Goal,
     ) -> Result<GcReport, StoreError> {
         let inner = &*self.inner;
         let Some(_collecting) = inner.gate.collect() else {
@@ -127,6 +159,10 @@ impl Store {
         if self.rebuilt() {
             let reason = "the index was rebuilt and the datasets' files are not all registered again".to_owned();
             return Err(StoreError::GcRefused { reason });
+        }
+        if goal != Goal::Everything {
+            // So that what goes of the last pack gives its space back, too.
+            inner.packs.roll();
         }
         // What is put from here on is young, and stays whatever the pins say.
         let watermark = inner.packs.watermark();
@@ -147,12 +183,12 @@ impl Store {
         let reserve = inner.packs.dir().join("reserve");
         reserve::release(self.disk(), &reserve);
         let outcome = self
-            .collect(&reach, watermark, &mut report)
+            .collect(&reach, watermark, goal, &mut report)
             .and_then(|met| {
                 self.settle(&reach)?;
                 // What follows pins does not look for leaves: those that are missing are as many as were not met.
                 if met + reach.gone < reach.blocks {
-                    report.missing = self.missing(links)?;
+                    report.missing = self.first_missing(links)?;
                 }
                 Ok(())
             })
@@ -174,7 +210,12 @@ impl Store {
             inner.options.reserve_bytes,
             inner.options.min_free_bytes,
         );
-        outcome.map(|()| report)
+        outcome?;
+        inner
+            .uses
+            .retain(|pack| inner.packs.list().binary_search(&pack).is_ok());
+        inner.refused.store(false, Ordering::Relaxed);
+        Ok(report)
     }
 
     /// Remembers up to where there may be something that only the missing blocks linked to, and forgets those that are
@@ -197,13 +238,23 @@ impl Store {
     }
 
     /// Gives how many of the blocks that pins reach are here.
-    fn collect(&self, reach: &Reach, watermark: Position, report: &mut GcReport) -> Result<u64, StoreError> {
+    fn collect(
+        &self,
+        reach: &Reach,
+        watermark: Position,
+        goal: Goal,
+        report: &mut GcReport,
+    ) -> Result<u64, StoreError> {
         let inner = &*self.inner;
         // sled needs space even to forget. Without any, bytes that nothing needs go first.
         if inner.index.guard.is_short() {
-            self.make_room(reach, watermark, report)?;
+            self.drop_first(reach, watermark, report)?;
         }
-        let Swept { met, mut used } = self.sweep(reach, watermark, report)?;
+        let spared = match goal {
+            Goal::Everything => None,
+            Goal::Bytes(bytes) => Some(self.spared_from(reach, bytes)?),
+        };
+        let Swept { met, mut used } = self.sweep(reach, watermark, spared, report)?;
         // The index must not come back to bytes that are gone.
         self.flush()?;
         inner.packs.distrust_index(false)?;
@@ -237,7 +288,7 @@ impl Store {
     }
 
     /// Gives space back before the index is told. Nobody comes to count on what is here meanwhile.
-    fn make_room(&self, reach: &Reach, watermark: Position, report: &mut GcReport) -> Result<(), StoreError> {
+    fn drop_first(&self, reach: &Reach, watermark: Position, report: &mut GcReport) -> Result<(), StoreError> {
         let inner = &*self.inner;
         let claims = inner.gate.dropping();
         let used = self.used_bytes(&|key, hash, place| reach.needs(hash, place) || claims.is_claimed(key))?;
@@ -274,30 +325,29 @@ impl Store {
         Ok(used)
     }
 
-    fn each_entry(
+    /// Takes everything out of the index that is in packs before the watermark and must not stay, and counts the rest. What was
+    /// used from `spared` on stays.
+    fn sweep(
         &self,
-        mut visit: impl FnMut(&[u8], &Multihash<64>, IndexEntry) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.inner.index.each_entry(|key, entry| {
-            let hash = Multihash::from_bytes(key);
-            hash.map_or(Ok(()), |hash| visit(key, &hash, entry))
-        })
-    }
-
-    /// Takes everything out of the index that is in packs before the watermark and must not stay, and counts the rest.
-    fn sweep(&self, reach: &Reach, watermark: Position, report: &mut GcReport) -> Result<Swept, StoreError> {
+        reach: &Reach,
+        watermark: Position,
+        spared: Option<Part>,
+        report: &mut GcReport,
+    ) -> Result<Swept, StoreError> {
         let (mut blocks, mut pack_bytes, mut file_bytes) = (0, 0, 0);
         let mut swept = Swept::default();
         let young = |place: &Place| place.position().is_none_or(|position| position >= watermark);
         self.each_entry(|key, hash, mut left| {
             let is_reached = reach.contains(hash);
-            let stays =
-                |place: &Place| self.is_whole(place) && (young(place) || is_reached || reach.needs(hash, place));
+            let is_spared = spared.is_some_and(|from| self.last_use(&left).is_some_and(|used| used >= from));
+            let stays = |place: &Place| {
+                self.is_whole(place) && (young(place) || is_spared || is_reached || reach.needs(hash, place))
+            };
             if !is_reached && left.places.iter().any(|place| !young(place)) {
                 // Nobody begins to count on the block in between.
                 let claims = self.inner.gate.dropping();
                 if left.places.iter().all(stays) {
-                    report.doubtful_blocks += 1;
+                    report.doubtful_blocks += u64::from(!is_spared);
                 } else if !claims.is_claimed(key) {
                     let changed = self.inner.index.update(key, |entry| {
                         entry.places.retain(stays);
@@ -315,6 +365,9 @@ impl Store {
                 }
             }
             left.places.retain(|place| self.is_whole(place));
+            if !is_reached {
+                report.passing_bytes += self.packed_bytes(&left);
+            }
             blocks += i64::from(!left.places.is_empty());
             swept.met += u64::from(is_reached && left.places.iter().any(|place| !self.is_away(place)));
             for place in &left.places {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -29,10 +29,15 @@ use super::{
     state::{EPOCH, Inner, NEXT_FILE, Store, StoreOptions},
     stats::Counters,
     tiers::Limits,
+    uses::Uses,
     witness::Witness,
 };
 
 const REBUILT: &str = "rebuilt";
+/// So many packs take up the limit of a store.
+const PACKS_OF_LIMIT: u64 = 32;
+/// Packs are not smaller than this.
+const LEAST_PACK_BYTES: u64 = 256 << 10;
 
 /// Paths of the store's own files in a workspace.
 struct Layout {
@@ -147,7 +152,7 @@ impl Store {
                 indexed: flushed,
             }
         };
-        let packs = Packs::open(&disk, &layout.packs, options.pack_bytes, &witness, synced)?;
+        let packs = Packs::open(&disk, &layout.packs, roll_bytes(&options), &witness, synced)?;
         let (pins, unreadable) = Pins::open(&disk, &layout.journal)?;
         let store = Self {
             inner: Arc::new(Inner {
@@ -165,6 +170,9 @@ impl Store {
                 rebuilt: AtomicBool::new(rebuilt || index.number(REBUILT)? != 0),
                 left_open: known.is_none_or(|known| known.in_use),
                 due: Due::default(),
+                uses: Uses::default(),
+                beside: AtomicI64::new(0),
+                refused: AtomicBool::new(false),
                 skipped: Mutex::default(),
                 options,
                 index,
@@ -180,6 +188,9 @@ impl Store {
             );
         }
         store.recover(rebuilt, packed, &layout)?;
+        if store.max_bytes().is_some() {
+            store.measure()?;
+        }
         if let Err(error) = store.inner.packs.note_in_use() {
             tracing::debug!(%error, "nothing can be written here");
         }
@@ -219,6 +230,14 @@ impl Store {
         self.inner.rebuilt.store(false, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// A pack of a store with a limit is a small part of it.
+fn roll_bytes(options: &StoreOptions) -> u64 {
+    let part = options
+        .max_bytes
+        .map(|max| (max / PACKS_OF_LIMIT).max(LEAST_PACK_BYTES));
+    part.map_or(options.pack_bytes, |part| part.min(options.pack_bytes))
 }
 
 fn error_is_full(error: &StoreError) -> bool {

@@ -46,8 +46,8 @@ pub struct Missing {
 enum Leaves {
     /// They lead nowhere, so what is kept does not depend on whether they are here. Nine of ten blocks are leaves.
     Believed,
-    /// So that those that are missing are named. Ends when as many are as are told.
-    LookedFor,
+    /// So that those that are missing are named, so many at most. Ends then.
+    LookedFor(usize),
 }
 
 /// The blocks that pins keep.
@@ -85,8 +85,8 @@ impl Reach {
         self.limit > NOTHING
     }
 
-    fn miss(&mut self, owner: &str, cid: &Cid, reason: String, was_here: bool) {
-        if self.missing.len() < MAX_NAMED {
+    fn miss(&mut self, most: usize, owner: &str, cid: &Cid, reason: String, was_here: bool) {
+        if self.missing.len() < most {
             self.missing.push(Missing {
                 owner: owner.to_owned(),
                 cid: *cid,
@@ -108,12 +108,30 @@ impl Store {
     }
 
     /// The first blocks that pins need and that are missing, leaves among them. Each is looked for, which takes a long time.
-    pub(super) fn missing(&self, links: Links<'_>) -> Result<Vec<Missing>, StoreError> {
-        Ok(self.reach_of(self.pins(None)?, links, Leaves::LookedFor)?.missing)
+    pub(super) fn first_missing(&self, links: Links<'_>) -> Result<Vec<Missing>, StoreError> {
+        Ok(self
+            .reach_of(self.pins(None)?, links, Leaves::LookedFor(MAX_NAMED))?
+            .missing)
+    }
+
+    /// Blocks that pins need and that are missing, or cannot be followed, leaves among them: so many at most. What is below one
+    /// that is missing is not known.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn missing(&self, most: usize) -> Result<Vec<Missing>, StoreError> {
+        let links = |block: &Block| crate::dag::links(block).map_err(Into::into);
+        Ok(self
+            .reach_of(self.pins(None)?, &links, Leaves::LookedFor(most))?
+            .missing)
     }
 
     fn reach_of(&self, pins: Vec<Pin>, links: Links<'_>, leaves: Leaves) -> Result<Reach, StoreError> {
         let mut reach = Reach::default();
+        let most = match leaves {
+            Leaves::Believed => MAX_NAMED,
+            Leaves::LookedFor(most) => most,
+        };
         let mut followed = Visited::new();
         let mut due = Vec::new();
         for pin in pins {
@@ -125,10 +143,10 @@ impl Store {
                 reach.blocks += u64::from(is_new);
                 if cid.codec() == RAW {
                     // Followed too, so that one that is missing is named once.
-                    let looked_for = own.is_none() && leaves == Leaves::LookedFor && followed.insert(&cid);
+                    let looked_for = own.is_none() && leaves != Leaves::Believed && followed.insert(&cid);
                     if looked_for && !self.has(&cid)? {
-                        reach.miss(&pin.owner, &cid, "it is missing".to_owned(), false);
-                        if reach.missing.len() >= MAX_NAMED {
+                        reach.miss(most, &pin.owner, &cid, "it is missing".to_owned(), false);
+                        if reach.missing.len() >= most {
                             return Ok(reach);
                         }
                     }
@@ -148,12 +166,12 @@ impl Store {
                         reach.limit = reach.limit.max(limit);
                         reach.doubted.push(cid.hash().to_bytes());
                     }
-                    reach.miss(&pin.owner, &cid, "it is missing".to_owned(), doubt.is_some());
+                    reach.miss(most, &pin.owner, &cid, "it is missing".to_owned(), doubt.is_some());
                     continue;
                 };
                 match links(&block) {
                     Ok(links) => due.extend(links),
-                    Err(error) => reach.miss(&pin.owner, &cid, format!("it cannot be read: {error}"), false),
+                    Err(error) => reach.miss(most, &pin.owner, &cid, format!("it cannot be read: {error}"), false),
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -23,11 +23,14 @@ use super::{
     place::{FileId, Holder, IndexEntry, Place},
     stats::{Counters, StoreStats},
     table::Table,
+    uses::Uses,
 };
 use crate::block::{Cid, RAW};
 
 pub(super) const EPOCH: &str = "epoch";
 pub(super) const NEXT_FILE: &str = "next file";
+/// Of a limit, in percent: up to here blocks are kept that nobody asked to keep, and above it room is made.
+const FULL_PERCENT: u64 = 90;
 /// The most that is remembered of what was passed over.
 const MAX_SKIPPED: usize = 1000;
 
@@ -42,6 +45,8 @@ pub struct StoreOptions {
     pub pack_bytes: u64,
     /// Nothing more is written when less than this is free, so that the index never meets a full disk.
     pub min_free_bytes: u64,
+    /// The most that the store may hold, in bytes: see [`Store::held_bytes`]. Packs are smaller then, so that the oldest go whole.
+    pub max_bytes: Option<u64>,
     /// Space held back in a file, so that GC can work when others filled the disk. 0 holds none back.
     pub reserve_bytes: u64,
     /// How many packs and files are kept open.
@@ -62,6 +67,7 @@ impl Default for StoreOptions {
             cache_bytes: 8 << 20,
             pack_bytes: 256 << 20,
             min_free_bytes: 16 << 20,
+            max_bytes: None,
             reserve_bytes: 4 << 20,
             open_files: 128,
             recent_entries: 256,
@@ -69,6 +75,11 @@ impl Default for StoreOptions {
             rebuild: false,
         }
     }
+}
+
+/// From how many bytes on a store with this limit makes room.
+pub(super) fn full_at(max: u64) -> u64 {
+    max / 100 * FULL_PERCENT
 }
 
 /// The durable store of a workspace. Cloning gives another handle on the same store.
@@ -102,6 +113,12 @@ pub(super) struct Inner {
     /// The last process did not close the store.
     pub(super) left_open: bool,
     pub(super) due: Due,
+    /// When parts of packs were last read.
+    pub(super) uses: Uses,
+    /// Bytes of disk beside those of blocks, as measured last.
+    pub(super) beside: AtomicI64,
+    /// Something was refused since room was made last.
+    pub(super) refused: AtomicBool,
     pub(super) skipped: Mutex<Vec<Skipped>>,
 }
 
@@ -223,6 +240,42 @@ impl Store {
             pins: self.inner.pins.len() as u64,
             index_bytes: self.inner.index.size_on_disk()?,
         })
+    }
+
+    /// The most that the store may hold, in bytes.
+    pub fn max_bytes(&self) -> Option<u64> {
+        self.inner.options.max_bytes
+    }
+
+    /// What the store holds on the disk, in bytes: packs, index, and blocks in registered files. Of what lies beside the bytes
+    /// of blocks it knows what was measured last.
+    pub fn held_bytes(&self) -> u64 {
+        let counters = &self.inner.counters;
+        let read = |counter| i64::try_from(Counters::read(counter)).unwrap_or(i64::MAX);
+        let beside = self.inner.beside.load(Ordering::Relaxed);
+        let held = read(&counters.pack_bytes).saturating_add(read(&counters.file_bytes));
+        u64::try_from(held.saturating_add(beside)).unwrap_or(0)
+    }
+
+    /// Whether there is room for blocks that nobody asked to keep.
+    pub fn has_room_to_spare(&self) -> bool {
+        self.max_bytes().is_none_or(|max| self.held_bytes() < full_at(max))
+    }
+
+    /// Refuses to take more than the limit allows.
+    ///
+    /// # Errors
+    /// [`StoreError::OverLimit`].
+    pub fn check_room_for(&self, bytes: u64) -> Result<(), StoreError> {
+        let Some(max) = self.max_bytes() else {
+            return Ok(());
+        };
+        let held = self.held_bytes();
+        if held.saturating_add(bytes) <= max {
+            return Ok(());
+        }
+        self.inner.refused.store(true, Ordering::Relaxed);
+        Err(StoreError::OverLimit { max, held })
     }
 
     /// Whether the index was made again from the packs. Registered files and tables are not known any more then: the

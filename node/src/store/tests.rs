@@ -1,5 +1,6 @@
 //! Tests of the store as a whole: one contract on both kinds, then what only the durable one promises.
 
+mod budget;
 mod collection;
 mod crash;
 mod damage;

@@ -1,5 +1,5 @@
 //! Datasets on IPFS: their shape as a DAG ([`layout`]), what others are told of it ([`announce`]), publishing one under a name ([`publish`]) and no longer ([`mod@unpublish`]), bringing one here
-//! ([`pull`]), one word by which others find it ([`ticket`]), all of it in one file ([`bundle`]), and which of its roots stay ([`retention`]), who else has one ([`elsewhere`]), that one was rewritten ([`proof`]). The only crate that knows the IPFS node.
+//! ([`pull`]), one word by which others find it ([`ticket`]), all of it in one file ([`bundle`]), and which of its roots stay ([`retention`]) and when there is no room ([`room`]), who else has one ([`elsewhere`]), that one was rewritten ([`proof`]). The only crate that knows the IPFS node.
 
 pub mod announce;
 pub mod bundle;
@@ -13,6 +13,7 @@ pub mod proof;
 pub mod publish;
 pub mod pull;
 pub mod retention;
+pub mod room;
 mod standing;
 pub mod ticket;
 pub mod unpublish;

@@ -8,7 +8,7 @@ use odf_dataset::catalog::{Catalog, CatalogError, Entry};
 use odf_dataset::{Cache, Dataset, DatasetError, Datasets, Mark, Medium, Mirror as _, MirrorError};
 use odf_metadata::{DatasetId, Multihash};
 use odf_node::add::AddError;
-use odf_node::store::{GcReport, MAX_VALUE_BYTES, Store, StoreError, StoreOptions, Table};
+use odf_node::store::{GcReport, GivenUp, MAX_VALUE_BYTES, Store, StoreError, StoreOptions, Table};
 
 use crate::layout::{Layout, LayoutError};
 
@@ -248,9 +248,17 @@ impl Local {
     /// # Errors
     /// As [`Store::gc_with_files`].
     pub fn collect_garbage(&self) -> Result<GcReport, CollectError> {
+        self.collect(None)
+    }
+
+    /// As [`Self::collect_garbage`]; of blocks only about so many bytes, those used least lately, if a number is given.
+    ///
+    /// # Errors
+    /// As [`Self::collect_garbage`].
+    pub(crate) fn collect(&self, bytes: Option<u64>) -> Result<GcReport, CollectError> {
         let entries = self.catalog().entries()?;
         let mut passed_over = Vec::new();
-        let report = self.store.gc_with_files(&mut |files| {
+        let mut files = |files: &mut GivenUp<'_>| {
             for entry in &entries {
                 let swept = self.catalog().open_entry(entry).and_then(|dataset| {
                     let mut failed = None;
@@ -269,7 +277,11 @@ impl Local {
                 }
             }
             Ok(())
-        })?;
+        };
+        let report = match bytes {
+            Some(bytes) => self.store.make_room(bytes, &mut files),
+            None => self.store.gc_with_files(&mut files),
+        }?;
         for (id, error) in passed_over {
             tracing::warn!(dataset = %id, %error, "the files of a dataset were passed over by the collection of garbage");
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipld_core::ipld::Ipld;
 use odf_dataset::Dataset;
-use odf_metadata::Timestamp;
+use odf_metadata::{DatasetId, Timestamp};
 use odf_node::block::Cid;
 use odf_node::dag;
 use odf_node::ipns;
@@ -83,6 +83,13 @@ pub struct GivenUp {
 }
 
 impl GivenUp {
+    /// Both together.
+    pub(crate) fn and(mut self, more: Self) -> Self {
+        self.roots += more.roots;
+        self.entities.extend(more.entities);
+        self
+    }
+
     /// Stops announcing what was given up. `node` is the peer that runs on the store, if one does.
     ///
     /// # Errors
@@ -148,6 +155,72 @@ pub fn retain(
             _ => standing.staying(newest.cid),
         };
         given_up.entities = only_of(store, &unwanted, &staying)?;
+    }
+    Ok(given_up)
+}
+
+/// An older root that goes when the store has no room left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Spare {
+    /// When the metadata block was made that the root was made at, in milliseconds since 1970.
+    made: i64,
+    dataset: DatasetId,
+    root: Cid,
+}
+
+/// The older roots of a dataset that may go when there is no room: those that are kept although no rule wants them. None, if
+/// the newest one became that within [`ANNOUNCED_FOR`], since others may be about to fetch the one before it.
+pub(crate) fn spare(
+    local: &Local,
+    id: DatasetId,
+    retention: &Retention,
+    now: SystemTime,
+) -> Result<Vec<Spare>, LayoutError> {
+    let (store, newest) = (local.store(), local.layout().latest(&id)?);
+    let (Retention::Announced(_), Some(newest)) = (retention, newest) else {
+        return Ok(Vec::new());
+    };
+    let standing = Standing::of(store, &id);
+    let since = standing
+        .roots
+        .iter()
+        .find(|(root, _)| *root == newest.cid)
+        .map(|(_, since)| *since);
+    let stands = since.and_then(|since| now.duration_since(UNIX_EPOCH + Duration::from_millis(since)).ok());
+    if stands.is_none_or(|stands| stands <= ANNOUNCED_FOR) {
+        return Ok(Vec::new());
+    }
+    let mut spare = Vec::new();
+    for pin in store.pins(Some(&id.to_string()))? {
+        if pin.cid != newest.cid && !ipns::is_named(store, &pin.cid)? {
+            spare.extend(age_of(store, &pin.cid)?.map(|(made, _)| Spare {
+                made: made.millis(),
+                dataset: id,
+                root: pin.cid,
+            }));
+        }
+    }
+    Ok(spare)
+}
+
+/// Gives up roots that [`spare`] gave.
+pub(crate) fn give_up(local: &Local, roots: &[Spare]) -> Result<GivenUp, LayoutError> {
+    let store = local.store();
+    let mut given_up = GivenUp::default();
+    for spare in roots {
+        given_up.roots += u64::from(store.unpin(&spare.dataset.to_string(), &spare.root)?);
+    }
+    let mut of_dataset: Vec<(DatasetId, Cid)> = roots.iter().map(|spare| (spare.dataset, spare.root)).collect();
+    of_dataset.sort_unstable();
+    for gone in of_dataset.chunk_by(|left, right| left.0 == right.0) {
+        let Some((id, _)) = gone.first() else { continue };
+        let staying: Vec<Cid> = store
+            .pins(Some(&id.to_string()))?
+            .into_iter()
+            .map(|pin| pin.cid)
+            .collect();
+        let gone: Vec<Cid> = gone.iter().map(|(_, root)| *root).collect();
+        given_up.entities.extend(only_of(store, &gone, &staying)?);
     }
     Ok(given_up)
 }

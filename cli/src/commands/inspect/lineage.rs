@@ -50,7 +50,7 @@ pub(super) fn run(args: &LineageArgs, session: &Session, io: &mut Io) -> Result<
     let entries = if args.datasets.is_empty() {
         catalog.entries()?
     } else {
-        crate::commands::verify::entries(&args.datasets, session)?
+        crate::commands::matching::entries(&args.datasets, session)?
     };
     let lineage = Lineage::of(catalog)?;
     let asked: Vec<DatasetId> = entries.iter().map(|entry| entry.id).collect();

@@ -1,15 +1,14 @@
 //! `odfs ipfs repo`
 
 use clap::Subcommand;
-use odf_node::store::Blocks as _;
 use serde::Serialize;
 
 use super::call::{Call, go_bytes};
 use super::version::REPO;
 use crate::commands::gc;
+use crate::commands::repo::check;
 use crate::failure::{Failure, Kind};
-use crate::io::{Io, Step};
-use crate::output;
+use crate::io::Io;
 
 /// Work with the block store
 #[derive(Subcommand, Debug)]
@@ -95,7 +94,7 @@ fn collect(quiet: bool, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
     }
 }
 
-/// What is said of the most that the store may have: there is none but the disk.
+/// What is said of the most that the store may have where there is no limit but the disk.
 const NO_LIMIT: u64 = 0;
 
 fn stat(size_only: bool, human: bool, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
@@ -104,7 +103,7 @@ fn stat(size_only: bool, human: bool, call: &Call<'_>, io: &mut Io) -> Result<()
     let size = stats.pack_bytes + stats.file_bytes + stats.index_bytes;
     let stat = Stat {
         repo_size: size,
-        storage_max: NO_LIMIT,
+        storage_max: store.max_bytes().unwrap_or(NO_LIMIT),
         num_objects: stats.blocks,
         repo_path: call.session.root().display().to_string(),
         version: format!("fs-repo@{REPO}"),
@@ -137,27 +136,10 @@ fn stat(size_only: bool, human: bool, call: &Call<'_>, io: &mut Io) -> Result<()
 }
 
 fn verify(call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
-    let store = call.session.workspace()?.store();
-    let total = store.stats()?.blocks;
-    let (mut done, mut bad) = (0, Vec::new());
-    let mut failed = Ok(());
-    store.each_block(&mut |cid| {
-        match store.get(cid) {
-            Ok(Some(_)) => {}
-            Ok(None) => bad.push(*cid),
-            Err(error) => failed = Err(Failure::from(error)),
-        }
-        done += 1;
-        io.progress().show(|| Step {
-            text: format!("{} blocks", output::count(done)),
-            done,
-            total: Some(total),
-        });
-        failed = std::mem::replace(&mut failed, Ok(())).and_then(|()| io.check());
-        failed.is_ok()
-    })?;
-    failed?;
-    io.progress().clear();
+    let checked = check(call.session.workspace()?.store(), io)?;
+    let done = checked.blocks;
+    let mut bad: Vec<_> = checked.bad.iter().map(|bad| bad.cid).collect();
+    bad.dedup();
     for cid in &bad {
         let msg = format!("block {} was corrupt", call.cid(cid));
         let told = msg.clone();
@@ -170,6 +152,6 @@ fn verify(call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
     }
     Err(
         Failure::new(Kind::Integrity, "verify complete, some blocks were corrupt")
-            .next("they are not served any more: `odfs repair` mends those of datasets, others can be fetched again"),
+            .next("they are not served any more: `odfs repo verify --heal` gets them again"),
     )
 }

@@ -1,4 +1,5 @@
-//! Blocks for one command: from the store, else from peers. What comes from peers is kept until the next GC.
+//! Blocks for one command: from the store, else from peers. What comes from peers is kept until the next GC, or until a limit
+//! makes it go (`store.max`).
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -131,7 +132,10 @@ impl<'a> Source<'a> {
             return Ok(task);
         }
         let (fetcher, cid) = (peers.fetcher.clone(), *cid);
-        Ok(self.session.runtime()?.spawn(async move { fetcher.block(&cid).await }))
+        Ok(self
+            .session
+            .runtime()?
+            .spawn(async move { fetcher.passing(&cid).await }))
     }
 
     /// Follows a path to the block it means.

@@ -7,8 +7,8 @@ use odf::catalog::Entry;
 use odf::compact::{self, Compacted, DEFAULT_MAX_SLICE_BYTES, DEFAULT_MAX_SLICE_RECORDS, Options, Outcome};
 use odf::verify::{Depth, verify};
 
+use super::super::matching::entries;
 use super::super::reset::tell_followers;
-use super::super::verify::entries;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output::{self, Cell, Listing, OutputArgs};

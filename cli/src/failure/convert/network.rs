@@ -1,5 +1,6 @@
 //! Errors of the peer: blocks, store, exchange, names.
 
+use odf::room::RoomError;
 use odf_node::add::AddError;
 use odf_node::block::BlockError;
 use odf_node::dag::DagError;
@@ -19,6 +20,22 @@ use odf_node::unixfs::resolve;
 
 use super::{disk_full, of_io};
 use crate::failure::{Failure, Kind, chain};
+
+/// What to do about a store that is at its limit.
+const LIMITED: &str = "run the command again, since what nobody needs has gone meanwhile; else `odfs repo stat` shows what holds it: \
+                       give up pins (`odfs pin rm`), older versions (`odfs config set retention`) or datasets (`odfs delete`), or \
+                       raise the limit: `odfs config set store.max SIZE`, and start a node that runs again";
+
+impl From<RoomError> for Failure {
+    fn from(error: RoomError) -> Self {
+        match error {
+            RoomError::Collect(error) => error.into(),
+            RoomError::Store(error) => error.into(),
+            RoomError::Layout(error) => error.into(),
+            error => Failure::new(Kind::General, chain(&error)),
+        }
+    }
+}
 
 impl From<GatewayError> for Failure {
     fn from(error: GatewayError) -> Self {
@@ -44,6 +61,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Full { .. } => disk_full(&error),
+            StoreError::OverLimit { .. } => Failure::new(Kind::DiskFull, format!("{error} (store.max)")).next(LIMITED),
             StoreError::Io { source, .. } => of_io(&error, source),
             StoreError::Index(_) | StoreError::IndexDamaged => Failure::new(Kind::Storage, chain(&error))
                 .next("run the command again: the index is made anew from the files"),

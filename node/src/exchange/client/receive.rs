@@ -146,6 +146,7 @@ impl Client {
         stats.blocks += 1;
         stats.bytes += bytes as u64;
         stats.providers += usize::from(first);
+        stats.last_from = self.peers.get(&no).map(|peer| peer.id);
         stats.rate = session.meter.rate().unwrap_or(0.0);
     }
 

@@ -187,12 +187,14 @@ fn a_provider_is_asked_for_the_block_and_strangers_whether_they_have_it() {
     assert!(bench.is_clean());
     assert!(bench.searches.is_empty());
     let stats = lock(&bench.stats).clone();
+    assert!(stats.last_from.is_some());
     assert_eq!(
         stats,
         SessionStats {
             blocks: 1,
             bytes: 8,
             providers: 1,
+            last_from: stats.last_from,
             rate: stats.rate,
             ..SessionStats::default()
         }

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use super::super::gc::Goal;
 use super::*;
 
 fn pack_bytes(dir: &Path) -> u64 {
@@ -239,7 +240,7 @@ fn blocks_put_while_gc_runs_stay() {
             }
             crate::dag::links(block).map_err(Into::into)
         };
-        let report = store.gc_following(&links, &mut |_| Ok(()));
+        let report = store.gc_following(&links, &mut |_| Ok(()), Goal::Everything);
         assert_eq!(report.unwrap().removed_blocks, 199);
     });
     for block in young.iter().chain([&old[0]]) {
@@ -301,7 +302,13 @@ fn a_block_put_again_while_gc_runs_stays() {
         store.put(std::slice::from_ref(&again))?;
         crate::dag::links(block).map_err(Into::into)
     };
-    assert_eq!(store.gc_following(&links, &mut |_| Ok(())).unwrap().removed_blocks, 30);
+    assert_eq!(
+        store
+            .gc_following(&links, &mut |_| Ok(()), Goal::Everything)
+            .unwrap()
+            .removed_blocks,
+        30
+    );
     assert_eq!(store.get(again.cid()).unwrap(), Some(again));
 }
 
