@@ -1,5 +1,7 @@
 //! odfs, called by the name `ipfs`: what it prints is what Kubo prints, and what programs do that know Kubo only.
 
+mod files;
+
 use interop_tests::process::Finished;
 use interop_tests::workspace::dataset::{same_dataset, table, tree};
 use interop_tests::{Failure, Helia, Kubo, Outcome, Workspace, content, http};

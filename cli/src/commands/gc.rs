@@ -1,10 +1,9 @@
 //! `odfs gc`
 
 use clap::Args;
-use odf_node::store::{GcReport, Missing};
+use odf_node::store::GcReport;
 use serde_json::json;
 
-use super::ipfs::files::TREE_OWNER;
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::output::{self, Format, OutputArgs};
@@ -46,9 +45,7 @@ pub(super) fn collect(session: &Session, io: &mut Io) -> Result<GcReport, Failur
         let files = output::count(report.removed_files);
         io.say(format_args!("removed {files} data file(s) that no history needs"));
     }
-    // What was put into the tree of `ipfs files` need never have been here.
-    let asked_for = |missing: &&Missing| missing.was_here || missing.owner != TREE_OWNER;
-    for missing in report.missing.iter().filter(asked_for) {
+    for missing in &report.missing {
         io.say(format_args!(
             "block {}, which {} needs: {}{}; fetch it again (`odfs pull`, `odfs pin add`) or give up the pin",
             missing.cid,

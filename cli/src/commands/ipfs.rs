@@ -19,7 +19,7 @@ mod config;
 mod daemon;
 mod dag;
 mod escape;
-pub(super) mod files;
+mod files;
 mod get;
 mod id;
 mod ignore;

@@ -17,7 +17,7 @@ use std::{
 use multihash::Multihash;
 use odf_disk::{Access, Disk, DiskFile, read_small};
 
-pub use self::line::{MAX_OWNER_BYTES, Pin};
+pub use self::line::{MAX_OWNER_BYTES, PARTIAL_OWNER, Pin};
 use self::{
     line::{change, check_owner, follow, line},
     sorted::Sorted,

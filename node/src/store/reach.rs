@@ -7,7 +7,7 @@ use super::{
     content::EVERYTHING,
     error::StoreError,
     met::{Met, Visited},
-    pins::Pin,
+    pins::{PARTIAL_OWNER, Pin},
     place::{Place, Position},
     state::Store,
 };
@@ -86,6 +86,9 @@ impl Reach {
     }
 
     fn miss(&mut self, most: usize, owner: &str, cid: &Cid, reason: String, was_here: bool) {
+        if owner == PARTIAL_OWNER && !was_here {
+            return;
+        }
         if self.missing.len() < most {
             self.missing.push(Missing {
                 owner: owner.to_owned(),
@@ -126,8 +129,10 @@ impl Store {
             .missing)
     }
 
-    fn reach_of(&self, pins: Vec<Pin>, links: Links<'_>, leaves: Leaves) -> Result<Reach, StoreError> {
+    fn reach_of(&self, mut pins: Vec<Pin>, links: Links<'_>, leaves: Leaves) -> Result<Reach, StoreError> {
         let mut reach = Reach::default();
+        // Those last that miss nothing, so that what another pin misses is named.
+        pins.sort_by_key(|pin| pin.owner == PARTIAL_OWNER);
         let most = match leaves {
             Leaves::Believed => MAX_NAMED,
             Leaves::LookedFor(most) => most,

@@ -1,30 +1,29 @@
 //! `odfs ipfs files`: a tree of names that can be changed, as Kubo's MFS.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
-use odf_node::block::{Block, Cid, DAG_PB, RAW, cid_from_text};
+use odf_node::block::{Cid, DAG_PB, RAW, cid_from_text};
 use odf_node::store::Blocks as _;
 use odf_node::unixfs::directory;
 use odf_node::unixfs::node::{Stat, stat as kind_of};
-use odf_node::unixfs::{Entry, KUBO_CIDV1, Profile, UNIXFS_V0_2015};
+use odf_node::unixfs::{Entry, UNIXFS_V0_2015};
 use serde::Serialize;
 
 use super::call::Call;
-use super::path::IpfsPath;
-use super::source::{Source, whole_block};
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 
+mod form;
 mod list;
 mod place;
 mod stat;
 mod tree;
+mod what;
 mod write;
 
+use form::Form;
 pub(super) use place::Place;
-pub(in crate::commands) use tree::TREE_OWNER;
 pub(super) use tree::Tree;
+use what::What;
 
 /// Keep content under names, in a tree of directories that can be changed
 ///
@@ -115,33 +114,6 @@ enum FilesCommand {
     },
 }
 
-/// What decides the CIDs of what is made.
-#[derive(Args, Debug)]
-pub(crate) struct Form {
-    /// Version of the CIDs, 0 or 1
-    #[arg(long, visible_alias = "cid-ver", value_parser = clap::value_parser!(u8).range(0..=1), value_name = "VERSION")]
-    cid_version: Option<u8>,
-    /// Hash function; CIDs have version 1 then
-    #[arg(long, value_parser = ["sha2-256"], value_name = "HASH")]
-    hash: Option<String>,
-}
-
-impl Form {
-    /// What was asked for.
-    fn asked(&self) -> Option<Profile> {
-        match (self.cid_version, &self.hash) {
-            (None, None) => None,
-            (Some(0), None) => Some(UNIXFS_V0_2015),
-            _ => Some(KUBO_CIDV1),
-        }
-    }
-
-    /// What is made where nothing is asked for, too.
-    fn profile(&self) -> Profile {
-        self.asked().unwrap_or(UNIXFS_V0_2015)
-    }
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Flushed {
@@ -199,53 +171,6 @@ pub(super) fn run(args: &FilesArgs, call: &Call<'_>, io: &mut Io) -> Result<(), 
         }
         FilesCommand::Chcid { path, form } => change_version(path, form, call, io),
         FilesCommand::Chroot { cid, confirm } => replace_root(cid.as_deref(), *confirm, call, io),
-    }
-}
-
-/// What is said to be copied or looked at: content, or a place in the tree.
-enum What {
-    Content(IpfsPath),
-    Place(Place),
-}
-
-impl What {
-    fn parse(typed: &str) -> Result<Self, Failure> {
-        let is_content = ["/ipfs/", "/ipns/", "ipfs://", "ipns://"]
-            .iter()
-            .any(|space| typed.starts_with(space));
-        match typed.parse() {
-            Ok(path) if is_content => Ok(Self::Content(path)),
-            _ => Ok(Self::Place(Place::parse(typed)?)),
-        }
-    }
-
-    /// The root of what is meant.
-    fn find(&self, call: &Call<'_>, io: &Io) -> Result<Block, Failure> {
-        match self {
-            Self::Content(path) => {
-                let mut source: Source<'_> = call.source()?;
-                let resolved = source.resolve(path, io)?;
-                source.block(&whole_block(&resolved, path)?, io)
-            }
-            Self::Place(place) => Tree::read(call)?.find(&place.names, io),
-        }
-    }
-
-    /// The last part of the path.
-    fn name(&self) -> String {
-        match self {
-            Self::Content(path) => path.last_segment(),
-            Self::Place(place) => place.names.last().cloned().unwrap_or_default(),
-        }
-    }
-}
-
-impl std::fmt::Display for What {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Content(path) => path.fmt(f),
-            Self::Place(place) => f.write_str(place.to_string().trim_end_matches('/')),
-        }
     }
 }
 
@@ -437,9 +362,4 @@ fn replace_root(cid: Option<&str>, confirm: bool, call: &Call<'_>, io: &mut Io) 
     };
     let text = message.trim_end().to_owned();
     call.answer(&Message { message }, text, io)
-}
-
-/// Standard input, where there is no file.
-fn input(file: &Option<PathBuf>) -> PathBuf {
-    file.clone().unwrap_or_else(|| PathBuf::from("-"))
 }

@@ -7,11 +7,10 @@ use clap::{Subcommand, ValueEnum};
 use odf_node::block::{Cid, RAW};
 use odf_node::dag::DepthFirst;
 use odf_node::fetch::Fetcher;
-use odf_node::store::{Blocks as _, Store};
+use odf_node::store::{Blocks as _, PARTIAL_OWNER, Store};
 use serde::Serialize;
 
 use super::call::Call;
-use super::files::TREE_OWNER;
 use super::path::IpfsPath;
 use super::source::whole_block;
 use crate::failure::{Failure, Kind};
@@ -277,7 +276,7 @@ fn list(
     io: &mut Io,
 ) -> Result<(), Failure> {
     let store = call.session.workspace()?.store();
-    let pins = store.pins(None)?.into_iter().filter(|pin| pin.owner != TREE_OWNER);
+    let pins = store.pins(None)?.into_iter().filter(|pin| pin.owner != PARTIAL_OWNER);
     let mut roots: Vec<Cid> = pins.map(|pin| pin.cid).collect();
     roots.sort_by_key(Cid::to_string);
     roots.dedup();

@@ -5,6 +5,9 @@ use crate::block::{Cid, cid_from_text, sha2_256};
 
 /// The longest name of an owner of pins, in bytes.
 pub const MAX_OWNER_BYTES: usize = 256;
+/// Whose pins keep what is here of a DAG, while the rest may never have come: nothing is said of that. The name is that of the
+/// command whose tree is kept so.
+pub const PARTIAL_OWNER: &str = "ipfs files";
 /// Digits of a check: half as many bytes.
 const CHECK_DIGITS: usize = 8;
 

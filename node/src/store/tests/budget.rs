@@ -87,7 +87,8 @@ fn what_was_used_least_lately_goes_first_and_what_is_pinned_stays() {
         assert!(disk_bytes(dir.path()) <= MAX);
     }
     assert!(collections > 10, "{collections}");
-    assert!(!store.has(block(1, SIZE).cid()).unwrap());
+    // Uses are known by parts of packs, and the one that was read stands beside the first ones.
+    assert!(!store.has(block(500, SIZE).cid()).unwrap());
     for block in kept.iter().chain([&root]) {
         assert_eq!(store.get(block.cid()).unwrap().as_ref(), Some(block));
     }
@@ -116,11 +117,8 @@ fn what_is_pinned_alone_makes_no_room_and_is_said() {
     store.put(std::slice::from_ref(&root)).unwrap();
     store.pin("p", root.cid()).unwrap();
     // Some of it is pinned, and a hold keeps the rest.
-    while store.put(&[block(900, SIZE)]).is_ok() && store.room_wanted().unwrap() == 0 {
-        store
-            .put(&(901..910).map(|seed| block(seed, SIZE)).collect::<Vec<_>>())
-            .unwrap_or_default();
-    }
+    let more = (900..).take_while(|seed| store.put(&[block(*seed, SIZE)]).is_ok());
+    assert!(more.into_iter().any(|_| store.room_wanted().unwrap() > 0));
     let hold = store.hold();
     let busy = store.make_room(MAX, &mut |_| Ok(()));
     assert!(matches!(busy, Err(StoreError::Busy)), "{busy:?}");

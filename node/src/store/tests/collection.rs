@@ -366,3 +366,27 @@ fn what_a_lost_block_may_have_linked_to_stays_and_gc_goes_on() {
     store.unpin("dataset d", root.cid()).unwrap();
     assert_eq!(store.gc().unwrap().removed_blocks, 3);
 }
+
+#[test]
+fn what_is_kept_in_part_is_not_missed_and_others_miss_it_still() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (here, never) = (block(1, 100), block(2, 100));
+    let inner = node(&[&never]);
+    let root = node(&[&here, &never, &inner]);
+    store.put(&[here.clone(), root.clone(), block(3, 100)]).unwrap();
+    store.pin(PARTIAL_OWNER, root.cid()).unwrap();
+    let report = store.gc().unwrap();
+    assert_eq!((report.removed_blocks, &report.missing[..]), (1, &[][..]));
+    assert!(store.has(here.cid()).unwrap());
+    assert_eq!(store.missing(10).unwrap(), []);
+
+    store.pin("z", root.cid()).unwrap();
+    let missing: Vec<_> = store
+        .missing(10)
+        .unwrap()
+        .into_iter()
+        .map(|missing| missing.cid)
+        .collect();
+    assert_eq!(missing.len(), 2, "{missing:?}");
+}

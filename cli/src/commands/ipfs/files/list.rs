@@ -7,7 +7,8 @@ use odf_node::unixfs::node::{Stat, stat};
 use serde::Serialize;
 
 use super::super::call::Call;
-use super::{Place, Tree};
+use super::place::Place;
+use super::tree::Tree;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 

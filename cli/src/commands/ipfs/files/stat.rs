@@ -8,8 +8,8 @@ use odf_node::unixfs::node::{Kind as NodeKind, decode};
 use serde::Serialize;
 
 use super::super::call::{Call, go_bytes};
-use super::What;
 use super::tree::{entry, links};
+use super::what::What;
 use crate::failure::Failure;
 use crate::io::Io;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use odf::disk::{Access, read_small_text};
 use odf_node::block::{Block, Cid, DAG_PB, RAW};
 use odf_node::dag::PbNode;
-use odf_node::store::{Blocks as _, Hold, Store};
+use odf_node::store::{Blocks as _, Hold, PARTIAL_OWNER, Store};
 use odf_node::unixfs::directory::{self, Found, Link, Lookup};
 use odf_node::unixfs::node::{NodeError, Stat, decode, stat};
 use odf_node::unixfs::update::update;
@@ -22,8 +22,6 @@ use super::place::{Place, written};
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 
-/// Who pins the root.
-pub(in crate::commands) const TREE_OWNER: &str = "ipfs files";
 /// Where it is said which root counts.
 const ROOT_FILE: &str = "files.root";
 /// The longest such file.
@@ -289,7 +287,7 @@ impl<'a> Tree<'a> {
     /// As [`Tree::commit`].
     pub(super) fn replace(self, root: Cid) -> Result<(), Failure> {
         // The pin first: a root that counts is never one that a collection takes.
-        self.store.pin(TREE_OWNER, &root)?;
+        self.store.pin(PARTIAL_OWNER, &root)?;
         self.store.flush()?;
         let session = self.call.session;
         let file = session.root().join(ROOT_FILE);
@@ -297,9 +295,9 @@ impl<'a> Tree<'a> {
             .disk()
             .replace(&file, format!("{root}\n").as_bytes(), Access::Owner);
         replaced.map_err(|error| Failure::file(&error.path, &error.source))?;
-        for pin in self.store.pins(Some(TREE_OWNER))? {
+        for pin in self.store.pins(Some(PARTIAL_OWNER))? {
             if pin.cid != root {
-                self.store.unpin(TREE_OWNER, &pin.cid)?;
+                self.store.unpin(PARTIAL_OWNER, &pin.cid)?;
             }
         }
         Ok(self.store.flush()?)

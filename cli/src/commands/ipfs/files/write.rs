@@ -11,8 +11,10 @@ use odf_node::unixfs::node::{Mtime, Stat, stat};
 use odf_node::unixfs::write::{BATCH_BYTES, FileWriter, WriteError};
 
 use super::super::call::Call;
+use super::form::Form;
+use super::place::Place;
+use super::tree::Tree;
 use super::tree::{missing, profile_of};
-use super::{Form, Place, Tree, input};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
@@ -54,7 +56,7 @@ pub(super) fn run(args: &WriteArgs, call: &Call<'_>, io: &mut Io) -> Result<(), 
     let new = args.form.profile();
     let not_a_file = || Failure::new(Kind::BadInput, format!("{place} was not a file"));
     // Before the turn of this command: whoever writes may take long.
-    let file = input(&args.data);
+    let file = args.data.clone().unwrap_or_else(|| PathBuf::from("-"));
     let mut reader: Box<dyn Read> = match file.as_os_str() == "-" {
         true => Box::new(io.take_input()),
         false => {
