@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, SystemTime};
 
 use odf::Local;
@@ -54,6 +54,8 @@ use turns::Turns;
 
 /// Connections of a peer on a metered link, unless a number was set.
 const LOW_POWER_CONNECTIONS: u32 = 20;
+/// How often it is looked whether the turn at the tree of `ipfs files` is free.
+const TURN_TICK: Duration = Duration::from_millis(5);
 /// How long a fetch waits for the next block before it fails with what was tried.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -192,8 +194,19 @@ impl Session {
     }
 
     /// A turn at changing the tree of `ipfs files`, so that no change of two is lost.
-    pub(crate) fn changing_files(&self) -> MutexGuard<'_, ()> {
-        self.owned.changing_files.lock().unwrap_or_else(PoisonError::into_inner)
+    ///
+    /// # Errors
+    /// The user does not want to wait any longer: whoever has the turn may read from somebody who types.
+    pub(crate) fn changing_files(&self, io: &Io) -> Result<MutexGuard<'_, ()>, Failure> {
+        loop {
+            match self.owned.changing_files.try_lock() {
+                Ok(turn) => return Ok(turn),
+                Err(TryLockError::Poisoned(turn)) => return Ok(turn.into_inner()),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            io.check()?;
+            std::thread::sleep(TURN_TICK);
+        }
     }
 
     /// Waits for this command's turn at changing the dataset, and opens it anew: whoever was before has moved its head.

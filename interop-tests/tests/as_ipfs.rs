@@ -318,6 +318,13 @@ fn form(parts: &[(&str, &str, &[u8])]) -> Vec<u8> {
     body
 }
 
+/// The same call of both.
+fn ask_both(urls: &[String; 2], call: &str, body: &[u8]) -> Outcome<[http::Answer; 2]> {
+    let headers: &[_] = if body.is_empty() { &[] } else { &[FORM] };
+    let ask = |url: &str| http::post(&format!("{url}/{call}"), headers, body);
+    Ok([ask(&urls[0])?, ask(&urls[1])?])
+}
+
 /// The URL of a daemon's RPC, without a slash at the end.
 fn rpc(of: &Kubo) -> Outcome<String> {
     let address = of.api()?;
@@ -334,13 +341,7 @@ fn the_rpc_answers_as_that_of_kubo() -> Outcome {
     both.kubo.start()?;
     both.shim.start()?;
     let urls = [rpc(&both.kubo)?, rpc(&both.shim)?];
-    let ask = |call: &str, body: &[u8]| -> Outcome<[http::Answer; 2]> {
-        let headers: &[_] = if body.is_empty() { &[] } else { &[FORM] };
-        Ok([
-            http::post(&format!("{}/{call}", urls[0]), headers, body)?,
-            http::post(&format!("{}/{call}", urls[1]), headers, body)?,
-        ])
-    };
+    let ask = |call: &str, body: &[u8]| ask_both(&urls, call, body);
     let differences = RefCell::new(Vec::new());
     let same = |call: &str, body: &[u8]| -> Outcome<String> {
         let [kubo, shim] = ask(call, body)?;

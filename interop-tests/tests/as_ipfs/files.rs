@@ -1,8 +1,8 @@
 //! `ipfs files`: the tree has the CIDs that Kubo gives it, whatever is done to it, and loses nothing.
 
-use super::{Both, FORM, form, rpc};
+use super::{Both, ask_both, form, rpc};
 use interop_tests::workspace::LIMIT;
-use interop_tests::{Kubo, Outcome, Workspace, content, http};
+use interop_tests::{Kubo, Outcome, Workspace, content};
 
 /// Files to write from.
 fn make(dir: &std::path::Path) -> Outcome {
@@ -130,6 +130,8 @@ fn what_is_in_the_tree_is_kept_and_comes_when_it_is_read() -> Outcome {
     let collected = here.odfs(["gc"])?;
     assert!(!collected.stderr.contains("needs"), "{collected:?}");
     here.odfs(["repo", "verify"])?;
+    let stat = here.odfs(["repo", "stat", "--output", "json"])?.json()?;
+    assert_eq!(stat["missing"], 0, "{stat}");
     assert!(here.odfs(["ipfs", "files", "read", "/f"])?.stdout == content::bytes(3_000_000, 9));
     assert_ne!(size(&here)?, before);
     node.stop()?;
@@ -182,11 +184,7 @@ fn the_rpc_changes_the_tree_and_gives_archives() -> Outcome {
     both.kubo.start()?;
     both.shim.start()?;
     let urls = [rpc(&both.kubo)?, rpc(&both.shim)?];
-    let ask = |call: &str, body: &[u8]| -> Outcome<[http::Answer; 2]> {
-        let headers: &[_] = if body.is_empty() { &[] } else { &[FORM] };
-        let ask = |url: &str| http::post(&format!("{url}/{call}"), headers, body);
-        Ok([ask(&urls[0])?, ask(&urls[1])?])
-    };
+    let ask = |call: &str, body: &[u8]| ask_both(&urls, call, body);
     let same = |call: &str, body: &[u8]| -> Outcome<String> {
         let [kubo, shim] = ask(call, body)?;
         assert_eq!((shim.status, shim.text()), (kubo.status, kubo.text()), "{call}");

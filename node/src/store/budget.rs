@@ -104,7 +104,7 @@ impl Store {
             held_bytes: self.measure()?,
             pins: reach.pins,
             pinned_blocks: reach.blocks,
-            missing: reach.gone,
+            missing: reach.gone - reach.not_missed,
             file_bytes: stats.file_bytes,
             files: stats.files,
             packs: self.inner.packs.list().len() as u64,

@@ -59,6 +59,8 @@ pub(super) struct Reach {
     pub(super) blocks: u64,
     /// How many of them were found to be missing.
     pub(super) gone: u64,
+    /// How many of these are missing for pins that keep a DAG in part only.
+    pub(super) not_missed: u64,
     /// How many pins were followed.
     pub(super) pins: u64,
     /// Those that could not be followed, up to a bound.
@@ -167,6 +169,7 @@ impl Store {
                 let Some(block) = found else {
                     reach.gone += u64::from(is_new);
                     let doubt = self.doubt(&cid)?;
+                    reach.not_missed += u64::from(is_new && doubt.is_none() && pin.owner == PARTIAL_OWNER);
                     if let Some(limit) = doubt {
                         reach.limit = reach.limit.max(limit);
                         reach.doubted.push(cid.hash().to_bytes());

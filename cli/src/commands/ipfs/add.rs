@@ -244,7 +244,7 @@ fn link(place: &str, name: &str, cid: &Cid, is_second: bool, call: &Call<'_>, io
             "" => Place::parse("/")?,
             place => Place::parse(place)?,
         };
-        let mut tree = Tree::change(call)?;
+        let mut tree = Tree::change(call, io)?;
         if place.is_directory() {
             let names = place.names().to_vec();
             let directory = tree.directory(&names, io);

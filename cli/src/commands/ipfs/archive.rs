@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::path::PathBuf;
 
 use flate2::write::GzEncoder;
 use odf_node::add::MAX_DEPTH;
@@ -17,8 +18,8 @@ use crate::output;
 
 /// Where an archive goes.
 pub(super) struct Sink {
-    /// A file; none for standard output.
-    pub(super) file: Option<BufWriter<File>>,
+    /// A file and where it is; none for standard output.
+    pub(super) file: Option<(PathBuf, BufWriter<File>)>,
     /// What has been compressed and not passed on is within.
     pub(super) gzip: Option<GzEncoder<Vec<u8>>>,
 }
@@ -35,7 +36,7 @@ impl Sink {
 
     fn pass_on(&mut self, bytes: &[u8], io: &mut Io) -> Result<(), Failure> {
         match &mut self.file {
-            Some(file) => Ok(file.write_all(bytes)?),
+            Some((path, file)) => file.write_all(bytes).map_err(|error| Failure::file(path, &error)),
             None => io.write(bytes),
         }
     }
@@ -50,7 +51,7 @@ impl Sink {
             self.pass_on(&rest, io)?;
         }
         match &mut self.file {
-            Some(file) => Ok(file.flush()?),
+            Some((path, file)) => file.flush().map_err(|error| Failure::file(path, &error)),
             None => Ok(()),
         }
     }
@@ -100,6 +101,9 @@ impl Archiver<'_> {
         io.check()?;
         match stat(root)? {
             Stat::File(size) => {
+                if let Some((path, _)) = &self.sink.file {
+                    self.source.check_room(size, path)?;
+                }
                 self.sink.write(&header(path, FILE, size, b""), io)?;
                 self.content(root, io)?;
                 let zeros = END.get(..padding(size)).unwrap_or_default();

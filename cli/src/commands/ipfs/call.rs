@@ -133,7 +133,7 @@ impl<'a> Call<'a> {
         wait_until(self.deadline, self.session, io, work)
     }
 
-    /// As [`Call::source`], and no block is waited for longer than `most`.
+    /// As [`Call::source`], and when `most` has passed nothing is waited for any more.
     ///
     /// # Errors
     /// The store cannot be opened.

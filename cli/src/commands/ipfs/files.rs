@@ -142,7 +142,7 @@ pub(super) fn run(args: &FilesArgs, call: &Call<'_>, io: &mut Io) -> Result<(), 
                     "cannot create directory '/': Already exists",
                 ));
             }
-            let mut tree = Tree::change(call)?;
+            let mut tree = Tree::change(call, io)?;
             tree.make(&place, *parents, &form.profile(), io)?;
             tree.commit()
         }
@@ -180,6 +180,8 @@ fn copy(source: &str, dest: &str, force: bool, parents: bool, call: &Call<'_>, i
     if dest.is_directory() {
         dest = dest.child(&source.name());
     }
+    // What is fetched here, or was never pinned, is not collected before the tree has it.
+    let _hold = call.session.workspace()?.store().hold();
     // Not in the turn of this command: who has it may take long to answer.
     let node = source
         .find(call, io)
@@ -195,7 +197,7 @@ fn copy(source: &str, dest: &str, force: bool, parents: bool, call: &Call<'_>, i
             "cp: source must be a valid UnixFS (dag-pb or raw codec)",
         ));
     }
-    let mut tree = Tree::change(call)?;
+    let mut tree = Tree::change(call, io)?;
     let Some((dir, name)) = dest.split() else {
         return Err(Failure::usage("cannot create file with empty name"));
     };
@@ -221,7 +223,7 @@ fn copy(source: &str, dest: &str, force: bool, parents: bool, call: &Call<'_>, i
 }
 
 fn rename(source: &Place, dest: Place, call: &Call<'_>, io: &Io) -> Result<(), Failure> {
-    let mut tree = Tree::change(call)?;
+    let mut tree = Tree::change(call, io)?;
     let Some((from, name)) = source.split().filter(|_| !source.is_directory) else {
         return Err(tree::missing());
     };
@@ -253,7 +255,7 @@ fn rename(source: &Place, dest: Place, call: &Call<'_>, io: &Io) -> Result<(), F
 }
 
 fn remove_all(paths: &[String], recursive: bool, force: bool, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
-    let mut tree = Tree::change(call)?;
+    let mut tree = Tree::change(call, io)?;
     let mut failed = Vec::new();
     for typed in paths {
         match Place::parse(typed) {
@@ -301,7 +303,7 @@ fn change_version(path: &str, form: &Form, call: &Call<'_>, io: &Io) -> Result<(
             "cannot change CID format of the MFS root; use 'ipfs config Import.CidVersion' and 'ipfs config Import.HashFunction' instead",
         ));
     };
-    let mut tree = Tree::change(call)?;
+    let mut tree = Tree::change(call, io)?;
     let Some(profile) = form.asked() else { return Ok(()) };
     let there = tree.find(&place.names, io)?;
     if kind_of(&there)? != Stat::Directory {
@@ -328,6 +330,7 @@ fn replace_root(cid: Option<&str>, confirm: bool, call: &Call<'_>, io: &mut Io) 
         ));
     }
     let store = call.session.workspace()?.store();
+    let _hold = store.hold();
     let new: Cid = match cid {
         Some(text) => cid_from_text(text).map_err(|error| Failure::usage(format!("invalid CID {text:?}: {error}")))?,
         None => Tree::empty(store)?,
@@ -345,12 +348,12 @@ fn replace_root(cid: Option<&str>, confirm: bool, call: &Call<'_>, io: &mut Io) 
         return Err(Failure::new(Kind::BadInput, "new root must be a directory, got File"));
     }
     // A root that cannot be read is what this is there to mend.
-    let (tree, old) = match Tree::change(call) {
+    let (tree, old) = match Tree::change(call, io) {
         Ok(tree) => {
             let old = tree.root();
             (tree, Some(old))
         }
-        Err(_) => (Tree::anew(call)?, None),
+        Err(_) => (Tree::anew(call, io)?, None),
     };
     tree.replace(new)?;
     let new = call.cid(&new);

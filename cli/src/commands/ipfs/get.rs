@@ -106,7 +106,7 @@ fn save_archive(
             let target = io.resolve(&shown);
             io.line(format_args!("Saving archive to {}", shown.display()))?;
             let file = replace(&target).map_err(|error| Failure::file(&target, &error))?;
-            Some(BufWriter::with_capacity(BUFFER_BYTES, file))
+            Some((target, BufWriter::with_capacity(BUFFER_BYTES, file)))
         }
     };
     let level = args.compression_level.map_or(Compression::default(), Compression::new);
@@ -141,7 +141,7 @@ impl Saver<'_> {
         let failed = |error: io::Error| Failure::file(target, &error);
         match kind {
             Stat::File(size) => {
-                self.check_room(*size, target)?;
+                self.source.check_room(*size, target)?;
                 let mut file = replace(target).map_err(failed)?;
                 let (mut saved, progress) = (self.saved, self.progress);
                 self.source
@@ -184,21 +184,6 @@ impl Saver<'_> {
                 }
                 Ok(())
             }
-        }
-    }
-
-    /// Whoever made a file may say in a few blocks that it has as many bytes as they like.
-    fn check_room(&self, size: u64, target: &Path) -> Result<(), Failure> {
-        match target.parent().and_then(|dir| self.source.free_bytes(dir)) {
-            Some(free) if free < size => {
-                let (size, free) = (output::bytes(size), output::bytes(free));
-                let target = target.display();
-                let said = format!("{target} would take {size}, and {free} are free on its disk");
-                Err(Failure::new(Kind::DiskFull, said).next(
-                    "make room, save it on another disk with --output, or read a part with `odfs ipfs cat --offset N --length N`",
-                ))
-            }
-            _ => Ok(()),
         }
     }
 

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::path::{IpfsPath, Root};
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
+use crate::output;
 use crate::session::Session;
 
 /// Blocks that are fetched before their turn.
@@ -71,9 +72,23 @@ impl<'a> Source<'a> {
         (self.offline, self.deadline) = (offline, deadline);
     }
 
-    /// How many bytes are free on the disk of a directory, for as much as the system tells.
-    pub(super) fn free_bytes(&self, dir: &Path) -> Option<u64> {
-        self.store.disk().free_bytes(dir)
+    /// Refuses a file that its disk has no room for: whoever made it may say in a few blocks that it has as many bytes as they
+    /// like.
+    ///
+    /// # Errors
+    /// Less is free than `size` bytes.
+    pub(super) fn check_room(&self, size: u64, target: &Path) -> Result<(), Failure> {
+        match target.parent().and_then(|dir| self.store.disk().free_bytes(dir)) {
+            Some(free) if free < size => {
+                let (size, free) = (output::bytes(size), output::bytes(free));
+                let target = target.display();
+                let said = format!("{target} would take {size}, and {free} are free on its disk");
+                Err(Failure::new(Kind::DiskFull, said).next(
+                    "make room, save it on another disk with --output, or read a part with `odfs ipfs cat --offset N --length N`",
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The block, wherever it is.

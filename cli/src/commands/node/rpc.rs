@@ -303,9 +303,11 @@ fn words(command: &str, query: &str, known: &[String], takes: Takes, gives: Give
             _ => {}
         }
     }
-    let is_set = |flag: &str| words.iter().any(|word| word.to_str() == Some(flag));
-    if gives == Gives::Archive && !is_set("--compress=true") && !is_set("--archive=true") {
-        words.retain(|word| word.to_str() != Some("--archive=false"));
+    // A client gets a tar archive where Kubo's own would unpack it; one file alone may come compressed.
+    let value = |flag| words.iter().find_map(|word| word.to_str()?.strip_prefix(flag));
+    let is_set = |flag| value(flag).is_some_and(|value| matches!(value, "1" | "t" | "true"));
+    if gives == Gives::Archive && !is_set("--compress=") && !is_set("--archive=") {
+        words.retain(|word| !word.to_string_lossy().starts_with("--archive="));
         words.push("--archive=true".into());
     }
     match takes {

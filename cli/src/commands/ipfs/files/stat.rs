@@ -1,8 +1,10 @@
 //! `odfs ipfs files stat`
 
+use std::collections::HashMap;
+
 use chrono::DateTime;
 use clap::Args;
-use odf_node::block::{Block, RAW};
+use odf_node::block::{Block, Cid, RAW};
 use odf_node::store::Blocks as _;
 use odf_node::unixfs::node::{Kind as NodeKind, decode};
 use serde::Serialize;
@@ -89,8 +91,9 @@ pub(super) fn run(args: &StatArgs, call: &Call<'_>, io: &mut Io) -> Result<(), F
     let block = What::parse(&args.path)?.find(call, io)?;
     let mut told = look(&block, call)?;
     if args.with_local {
-        let (local, bytes) = local(&block, call, io)?;
-        (told.with_locality, told.local, told.size_local) = (true, local, bytes);
+        let store = call.session.workspace()?.store();
+        let here = local(&block, io, &|cid| Ok(store.get(cid)?))?;
+        (told.with_locality, told.local, told.size_local) = (true, here.whole, here.bytes);
     }
     if call.is_json() {
         return call.answer(&told, "", io);
@@ -183,31 +186,100 @@ fn permissions(bits: u32) -> String {
     std::iter::once(kind).chain(letters).collect()
 }
 
-/// Whether all below a node is here, and how many bytes are; what is linked to twice counts twice, as in the size of all.
-fn local(root: &Block, call: &Call<'_>, io: &Io) -> Result<(bool, u64), Failure> {
-    let store = call.session.workspace()?.store();
-    let (mut whole, mut bytes) = (true, 0_u64);
-    let mut due = vec![root.clone()];
-    while let Some(block) = due.pop() {
+/// What is here of a node and all below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Here {
+    /// Whether that is all.
+    whole: bool,
+    /// Bytes. What is linked to twice counts twice, as in the size of all.
+    bytes: u64,
+}
+
+/// Looks at each block once: whoever made the DAG may have made very many ways through few blocks.
+fn local(root: &Block, io: &Io, get: &dyn Fn(&Cid) -> Result<Option<Block>, Failure>) -> Result<Here, Failure> {
+    let mut known: HashMap<Cid, Here> = HashMap::new();
+    let mut due = vec![(*root.cid(), Some(root.clone()))];
+    while let Some((cid, block)) = due.pop() {
         io.check()?;
-        bytes = bytes.saturating_add(block.data().len() as u64);
-        for cid in links(&block)? {
-            match store.get(&cid)? {
-                Some(child) => due.push(child),
-                None => whole = false,
-            }
+        if known.contains_key(&cid) {
+            continue;
+        }
+        let block = match block {
+            Some(block) => Some(block),
+            None => get(&cid)?,
+        };
+        let Some(block) = block else {
+            let nothing = Here { whole: false, bytes: 0 };
+            known.insert(cid, nothing);
+            continue;
+        };
+        let links = links(&block)?;
+        let unknown: Vec<Cid> = links
+            .iter()
+            .filter(|link| !known.contains_key(*link))
+            .copied()
+            .collect();
+        if unknown.is_empty() {
+            let own = Here {
+                whole: true,
+                bytes: block.data().len() as u64,
+            };
+            let below = links.iter().filter_map(|link| known.get(link));
+            let all = below.fold(own, |sum, below| Here {
+                whole: sum.whole && below.whole,
+                bytes: sum.bytes.saturating_add(below.bytes),
+            });
+            known.insert(cid, all);
+        } else {
+            // What is below first. It is read again then: memory is that of the CIDs.
+            due.push((cid, None));
+            due.extend(unknown.into_iter().map(|cid| (cid, None)));
         }
     }
-    Ok((whole, bytes))
+    let nothing = Here { whole: false, bytes: 0 };
+    Ok(known.get(root.cid()).copied().unwrap_or(nothing))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::permissions;
+    use odf_node::block::DAG_PB;
+    use odf_node::dag::{PbLink, PbNode};
+
+    use super::*;
+    use crate::io::Cancel;
 
     #[test]
     fn permissions_are_written_as_go_does() {
         assert_eq!(permissions(0o644), "-rw-r--r--");
-        assert_eq!(permissions(super::SYMLINK | 0o777), "lrwxrwxrwx");
+        assert_eq!(permissions(SYMLINK | 0o777), "lrwxrwxrwx");
+    }
+
+    #[test]
+    fn very_many_ways_through_few_blocks_are_not_all_gone() {
+        let mut blocks = HashMap::new();
+        let leaf = Block::new(RAW, vec![1; 3]).unwrap();
+        let mut root = leaf.clone();
+        for _ in 0..200 {
+            let link = PbLink {
+                cid: *root.cid(),
+                name: "".into(),
+                tsize: 0,
+            };
+            let node = PbNode {
+                links: vec![link.clone(), link],
+                data: None,
+            };
+            blocks.insert(*root.cid(), root);
+            root = Block::new(DAG_PB, node.encode()).unwrap();
+        }
+        let io = Io::apart(std::io::sink(), Cancel::new());
+        let look = |blocks: &HashMap<Cid, Block>| local(&root, &io, &|cid| Ok(blocks.get(cid).cloned())).unwrap();
+        let all = Here {
+            whole: true,
+            bytes: u64::MAX,
+        };
+        assert_eq!(look(&blocks), all);
+        blocks.remove(leaf.cid());
+        assert!(!look(&blocks).whole);
     }
 }

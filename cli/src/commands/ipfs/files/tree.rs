@@ -26,7 +26,7 @@ use crate::io::Io;
 const ROOT_FILE: &str = "files.root";
 /// The longest such file.
 const MAX_ROOT_BYTES: u64 = 256;
-/// How long a change waits for a block of others, so that the changes behind it come to their turn.
+/// How long after its turn came a change still waits for blocks of others, so that the changes behind it come to theirs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The tree as one command sees it.
@@ -66,18 +66,18 @@ impl<'a> Tree<'a> {
     /// The tree, to be changed by nobody else until this is dropped.
     ///
     /// # Errors
-    /// As [`Tree::read`].
-    pub(in crate::commands::ipfs) fn change(call: &'a Call<'a>) -> Result<Self, Failure> {
-        let turn = call.session.changing_files();
+    /// As [`Tree::read`], or the user does not want to wait for whoever changes it now.
+    pub(in crate::commands::ipfs) fn change(call: &'a Call<'a>, io: &Io) -> Result<Self, Failure> {
+        let turn = call.session.changing_files(io)?;
         Self::open(call, call.source_within(PATIENCE)?, Some(turn))
     }
 
     /// As [`Tree::change`], of an empty tree, whatever the workspace remembers.
     ///
     /// # Errors
-    /// The store cannot be opened.
-    pub(super) fn anew(call: &'a Call<'a>) -> Result<Self, Failure> {
-        let turn = call.session.changing_files();
+    /// As [`Tree::change`], but for the file that says which root counts.
+    pub(super) fn anew(call: &'a Call<'a>, io: &Io) -> Result<Self, Failure> {
+        let turn = call.session.changing_files(io)?;
         let store = call.session.workspace()?.store();
         Ok(Self {
             call,

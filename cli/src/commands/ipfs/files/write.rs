@@ -68,7 +68,7 @@ pub(super) fn run(args: &WriteArgs, call: &Call<'_>, io: &mut Io) -> Result<(), 
     let mut left = count;
     fill(&mut reader, &mut first, &mut left)?;
 
-    let mut tree = Tree::change(call)?;
+    let mut tree = Tree::change(call, io)?;
     let (dir, name) = place.split().filter(|_| !place.is_directory).ok_or_else(not_a_file)?;
     if args.parents {
         let above = Place {
