@@ -180,6 +180,10 @@ impl Store {
             self.set_lost(key, EVERYTHING)?;
         }
 
+        if goal != Goal::Everything {
+            // Of a DAG that nobody keeps the leaves may go and the nodes stay, which are complete no more. Said before.
+            self.forget_completeness()?;
+        }
         let reserve = inner.packs.dir().join("reserve");
         reserve::release(self.disk(), &reserve);
         let outcome = self

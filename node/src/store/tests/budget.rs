@@ -107,6 +107,29 @@ fn what_was_used_least_lately_goes_first_and_what_is_pinned_stays() {
     assert!(store.held_bytes().abs_diff(survey.held_bytes) < MAX / 4);
 }
 
+/// Of a DAG that nobody keeps a part may go: it is not taken for whole then.
+#[test]
+fn what_is_left_of_a_dag_is_not_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = limited(dir.path());
+    let leaf = block(0, SIZE);
+    let root = node(&[&leaf]);
+    store.put(std::slice::from_ref(&leaf)).unwrap();
+    store
+        .put(&(1..100).map(|seed| block(seed, SIZE)).collect::<Vec<_>>())
+        .unwrap();
+    let walk = store.walk();
+    store.put(std::slice::from_ref(&root)).unwrap();
+    store.mark_complete(&walk, &[*root.cid()]).unwrap();
+    assert!(store.is_complete(root.cid()).unwrap());
+    store.make_room(20 * SIZE as u64, &mut |_| Ok(())).unwrap();
+    assert!(!store.has(leaf.cid()).unwrap() && store.has(root.cid()).unwrap());
+    assert!(!store.is_complete(root.cid()).unwrap());
+    drop(store);
+    let store = limited(dir.path());
+    assert!(!store.is_complete(root.cid()).unwrap(), "after a restart");
+}
+
 #[test]
 fn what_is_pinned_alone_makes_no_room_and_is_said() {
     let dir = tempfile::tempdir().unwrap();
