@@ -272,6 +272,7 @@ mod tests {
             blocks.insert(*root.cid(), root);
             root = Block::new(DAG_PB, node.encode()).unwrap();
         }
+        blocks.insert(*root.cid(), root.clone());
         let io = Io::apart(std::io::sink(), Cancel::new());
         let look = |blocks: &HashMap<Cid, Block>| local(&root, &io, &|cid| Ok(blocks.get(cid).cloned())).unwrap();
         let all = Here {
