@@ -33,8 +33,8 @@ const SYMLINK: u32 = 1 << 27;
 pub(super) struct StatArgs {
     /// Which: a place in the tree, or /ipfs/CID/…
     path: String,
-    /// Print this, with <hash> <size> <cumulsize> <type> <childs> <mode> <mode-octal> <mtime> <mtime-secs> <mtime-nsecs>
-    /// filled in
+    /// Print this, with values for `<hash>`, `<size>`, `<cumulsize>`, `<type>`, `<childs>`, `<mode>`, `<mode-octal>`, `<mtime>`,
+    /// `<mtime-secs>` and `<mtime-nsecs>`
     #[arg(long)]
     format: Option<String>,
     /// Print the CID only
