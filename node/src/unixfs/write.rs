@@ -1,7 +1,7 @@
 //! Bytes written into a file that exists: over what it has, and behind its end.
 //!
 //! The outcome has the CID that Kubo's `ipfs files write` gives. What is overwritten keeps the shape of the file. What comes
-//! behind the end follows the trickle layout: a node has [`Profile::max_links`] leaves first, then subtrees, [`REPEATS`] of
+//! behind the end follows the trickle layout: a node has [`Profile::max_links`] leaves first, then subtrees, four of
 //! each depth. Each write continues where the file ends, and a leaf that is not full is not filled up.
 
 use bytes::Bytes;
