@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use interop_tests::netns::Wire;
+use interop_tests::pebble::free_port;
 use interop_tests::workspace::dataset::{same_dataset, table};
-use interop_tests::{Kubo, Outcome, Workspace, http};
+use interop_tests::{Certificate, Kubo, Outcome, Workspace, http};
 
 /// How long two connected peers may take to have each other in their DHTs.
 const SOON: Duration = Duration::from_secs(20);
@@ -65,12 +66,64 @@ fn a_dataset_comes_through_a_gateway_of_kubo() -> Outcome {
 }
 
 #[test]
+fn a_thousand_slices_come_in_few_answers_from_each_kind_of_gateway() -> Outcome {
+    const SLICES: u64 = 1_000;
+    let Some(kubo) = Kubo::daemon()? else { return Ok(()) };
+    let here = Workspace::new()?;
+    let published = here.publish_often("t", SLICES)?;
+    let port = free_port()?;
+    let certificate = Certificate::of("localhost")?;
+    certificate.write(&here.store(), "own")?;
+    here.configure(&format!(
+        "[gateway]\ntls = \"127.0.0.1:{port}\"\ncertificate = \"own.pem\"\nkey = \"own.key\"\n"
+    ))?;
+    let node = here.node()?;
+    kubo.connect(&node.address)?;
+    kubo.wait_for_dht_peer(&node.peer_id, SOON)?;
+    kubo.ok(["pin", "add", &published.root])?;
+    let by_kubo = PassingOn::to(&kubo.gateway()?, usize::MAX)?;
+    let by_odfs = PassingOn::to(&node.gateway, usize::MAX)?;
+    let liar = PassingOn::to(&node.gateway, 100)?;
+    // Connections are taken by the system, and nobody ever answers.
+    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let silent = format!("http://{}", silent.local_addr()?);
+    let encrypted = format!("https://localhost:{port}");
+    let address = format!("ipfs://{}", published.root);
+    let ways: [&[&str]; 5] = [
+        &[&by_kubo.url],
+        &[&by_odfs.url],
+        &[&encrypted],
+        &[&liar.url, &node.gateway],
+        &[&silent, &encrypted],
+    ];
+    for way in ways {
+        let there = Workspace::new()?;
+        std::fs::create_dir_all(there.store())?;
+        std::fs::write(there.store().join("own.pem"), &certificate.pem)?;
+        there.odfs(["config", "set", "network.authorities", "own.pem"])?;
+        let gateways = way.iter().flat_map(|gateway| ["--gateway", gateway]);
+        let pulled = there.odfs(["pull", &address, "--as", "t"].into_iter().chain(gateways))?;
+        eprintln!("{way:?}: {:?}", pulled.took);
+        same_dataset((&here, "t"), (&there, "t"))?;
+        there.odfs(["verify", "t"])?;
+    }
+    for gateway in [&by_kubo, &by_odfs] {
+        let (blocks, requests) = (gateway.blocks(), gateway.requests());
+        assert!(
+            blocks as u64 > 2 * SLICES && requests < blocks / 20,
+            "{requests} requests for {blocks} blocks"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn false_and_silent_gateways_are_found_out_and_an_honest_one_stands_in() -> Outcome {
     let here = Workspace::new()?;
     let published = here.publish_often("t", 30)?;
     let node = here.node()?;
     let name = format!("ipns://{}", published.name);
-    let (liar, asked) = liar(node.gateway.clone(), 20)?;
+    let liar = PassingOn::to(&node.gateway, 20)?;
     // Connections are taken by the system, and nobody ever answers.
     let silent = TcpListener::bind("127.0.0.1:0")?;
     let silent = format!("http://{}", silent.local_addr()?);
@@ -82,7 +135,7 @@ fn false_and_silent_gateways_are_found_out_and_an_honest_one_stands_in() -> Outc
         "--as",
         "t",
         "--gateway",
-        &liar,
+        &liar.url,
         "--gateway",
         &silent,
         "--gateway",
@@ -91,7 +144,7 @@ fn false_and_silent_gateways_are_found_out_and_an_honest_one_stands_in() -> Outc
     let pulled = there.odfs(args)?;
     same_dataset((&here, "t"), (&there, "t"))?;
     there.odfs(["verify", "t"])?;
-    assert!(asked.load(Ordering::Relaxed) >= 20, "the liar was hardly asked");
+    assert!(liar.blocks() >= 20, "the liar was hardly asked");
     assert!(pulled.stderr.contains("gave another block"), "{}", pulled.stderr);
 
     // A peer stands in for a gateway that never answers, and is then asked first.
@@ -112,12 +165,12 @@ fn false_and_silent_gateways_are_found_out_and_an_honest_one_stands_in() -> Outc
 
     // The liar alone is no way to a dataset, and nothing of it is believed.
     let alone = Workspace::new()?;
-    let refused = alone.refused(["pull", &name, "--as", "t", "--gateway", &liar])?;
+    let refused = alone.refused(["pull", &name, "--as", "t", "--gateway", &liar.url])?;
     assert!(refused.stderr.contains("gave another block"), "{}", refused.stderr);
     // Nor is what it gives as a record.
-    let (forger, _) = self::liar(node.gateway.clone(), 1)?;
+    let forger = PassingOn::to(&node.gateway, 1)?;
     let other = Workspace::new()?;
-    let forged = other.refused(["pull", &name, "--as", "t", "--gateway", &forger])?;
+    let forged = other.refused(["pull", &name, "--as", "t", "--gateway", &forger.url])?;
     assert_eq!(forged.code(), Some(11), "{}", forged.stderr);
     let wrong = alone.refused(["pull", &name, "--as", "t", "--gateway", "ftp://127.0.0.1"])?;
     assert_eq!(wrong.code(), Some(2), "{}", wrong.stderr);
@@ -125,24 +178,48 @@ fn false_and_silent_gateways_are_found_out_and_an_honest_one_stands_in() -> Outc
     Ok(())
 }
 
-/// A gateway that passes requests for blocks on to another, and gives one bit otherwise in one of so many answers; in all, records
-/// too, if that is one. Tells how many blocks it was asked for.
-fn liar(behind: String, every: usize) -> Outcome<(String, Arc<AtomicUsize>)> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let url = format!("http://{}", listener.local_addr()?);
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counter = asked.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let (behind, counter) = (behind.clone(), counter.clone());
-            std::thread::spawn(move || pass_on(&stream, &behind, every, &counter));
-        }
-    });
-    Ok((url, asked))
+/// A gateway that passes requests on to another, and gives one bit otherwise in one of so many blocks; in all, records too, if
+/// that is one.
+struct PassingOn {
+    url: String,
+    /// How many blocks it was asked for.
+    blocks: Arc<AtomicUsize>,
+    /// With how many requests.
+    requests: Arc<AtomicUsize>,
 }
 
-fn pass_on(mut stream: &TcpStream, behind: &str, every: usize, counter: &AtomicUsize) -> Outcome {
-    let mut head = BufReader::new(stream.take(64 << 10));
+impl PassingOn {
+    fn to(behind: &str, every: usize) -> Outcome<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let (blocks, requests) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+        let counters = (blocks.clone(), requests.clone());
+        let behind = behind.to_owned();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (behind, (blocks, requests)) = (behind.clone(), counters.clone());
+                std::thread::spawn(move || pass_on(&stream, &behind, every, (&blocks, &requests)));
+            }
+        });
+        Ok(Self { url, blocks, requests })
+    }
+
+    fn blocks(&self) -> usize {
+        self.blocks.load(Ordering::Relaxed)
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+fn pass_on(
+    mut stream: &TcpStream,
+    behind: &str,
+    every: usize,
+    (blocks, requests): (&AtomicUsize, &AtomicUsize),
+) -> Outcome {
+    let mut head = BufReader::new(stream.take(1 << 20));
     loop {
         let mut line = String::new();
         head.read_line(&mut line)?;
@@ -153,12 +230,20 @@ fn pass_on(mut stream: &TcpStream, behind: &str, every: usize, counter: &AtomicU
             line.clear();
             head.read_line(&mut line)?;
         }
+        requests.fetch_add(1, Ordering::Relaxed);
         let mut answer = http::get(&format!("{behind}{path}"), &[])?;
+        let is_car = path.contains("format=car") && answer.status == 200;
+        let ends = match is_car {
+            true => ends_of_blocks(&answer.body),
+            false => vec![answer.body.len()],
+        };
         let is_block = path.starts_with("/ipfs/");
-        let is_due = is_block && counter.fetch_add(1, Ordering::Relaxed) % every == every - 1;
-        if is_due || every == 1 {
-            // Of a record, the last byte is of what is signed.
-            answer.body.iter_mut().rev().take(1).for_each(|byte| *byte ^= 1);
+        for end in ends {
+            let is_due = is_block && blocks.fetch_add(1, Ordering::Relaxed) % every == every - 1;
+            if is_due || every == 1 {
+                // Of a record, the last byte is of what is signed.
+                answer.body[..end].iter_mut().rev().take(1).for_each(|byte| *byte ^= 1);
+            }
         }
         let head = format!(
             "HTTP/1.1 {} x\r\nContent-Length: {}\r\n\r\n",
@@ -167,4 +252,17 @@ fn pass_on(mut stream: &TcpStream, behind: &str, every: usize, counter: &AtomicU
         );
         stream.write_all(&[head.as_bytes(), &answer.body].concat())?;
     }
+}
+
+/// Where the blocks of a CAR end.
+fn ends_of_blocks(car: &[u8]) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let mut rest = car;
+    while let Ok((length, after)) = unsigned_varint::decode::usize(rest) {
+        let Some(after) = after.get(length..) else { break };
+        rest = after;
+        ends.push(car.len() - rest.len());
+    }
+    // The first is the header.
+    ends.split_off(1.min(ends.len()))
 }

@@ -49,7 +49,7 @@ use std::sync::Arc;
 pub use behaviour::{Behaviour, Config, Event};
 #[cfg(test)]
 pub(crate) use session::Answering;
-pub use session::{Handle, Session, SessionId};
+pub use session::{AheadOf, Handle, Session, SessionId};
 pub use stats::{SessionStats, Stats};
 pub use verdict::{FetchError, Verdict};
 

@@ -120,6 +120,7 @@ impl Fetcher {
     /// A block is missing or malformed. What arrived is kept.
     pub async fn dag(&self, root: Cid) -> Result<(), FetchError> {
         let walk = self.store().walk();
+        let _ahead = self.ahead(&root).await?;
         let mut all = Everything::below(root);
         gather(self, &mut all, MAX_IN_FLIGHT).await?;
         let nodes = all.nodes;

@@ -1,7 +1,7 @@
 //! Retrieval over HTTP: blocks and records from trustless gateways, for where firewalls let nothing else out.
 //!
-//! Spec: <https://specs.ipfs.tech/http-gateways/trustless-gateway/>, of it blocks (`?format=raw`) and records
-//! (`?format=ipns-record`).
+//! Spec: <https://specs.ipfs.tech/http-gateways/trustless-gateway/>, of it blocks (`?format=raw`), whole DAGs (`?format=car`) and
+//! records (`?format=ipns-record`).
 //!
 //! # Goals, the first before the second
 //!
@@ -13,11 +13,15 @@
 //! 3. Go where the owner said, and nowhere else: a redirect leads to the same host or one below it. Servers that strangers
 //!    announce are on the internet, whatever their names stand for, and redirect nobody.
 //!
-//! Blocks come one by one; many requests go on at the same time, over HTTP/2 where the gateway has it.
+//! Blocks come one by one; many requests go on at the same time, over HTTP/2 where the gateway has it. Of a DAG of which nothing is
+//! here, they come as one CAR (`car.rs`), and lie ready for whoever walks over it (`ahead.rs`).
 
+mod ahead;
+mod car;
 mod clients;
+mod gateway;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,14 +29,18 @@ use bytes::{Bytes, BytesMut};
 use cid::Cid;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use odf_doors::Authorities;
-use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use url::Url;
 
+pub(crate) use self::ahead::Ahead;
+pub use self::ahead::MAX_HELD_BYTES as MAX_AHEAD_BYTES;
 use self::clients::BEGINS_WITHIN;
 pub(crate) use self::clients::Clients;
+pub use self::gateway::GatewayStats;
+use self::gateway::{Busy, Gateway, Missed, shown};
 use crate::block::{Block, MAX_BLOCK_BYTES};
 use crate::threads::lock;
 
@@ -42,8 +50,6 @@ const MAX_REQUESTS: usize = 32;
 pub const MAX_GATEWAYS: usize = 16;
 /// The most gateways that strangers announced.
 const MAX_FOUND: usize = 16;
-/// A gateway that a stranger announced is forgotten when it gave nothing so often, one after the other.
-const MAX_MISSES: u32 = 32;
 /// The field that says through whom a request came (RFC 8586).
 pub(crate) const THROUGH: &str = "cdn-loop";
 /// How long it may then pause.
@@ -52,15 +58,6 @@ const GOES_ON_WITHIN: Duration = Duration::from_secs(5);
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
 /// How long a record is waited for.
 const RECORD_WITHIN: Duration = Duration::from_secs(5);
-/// The least time after which another gateway is asked for the same block as well; else four times what it usually takes.
-const STAND_IN_AFTER: Duration = Duration::from_millis(500);
-/// The same for one that has not given anything yet.
-const FIRST_STAND_IN_AFTER: Duration = Duration::from_secs(2);
-/// A gateway for which others had to stand in so often, one after the other, is left out for a while.
-const MAX_STRIKES: u32 = 2;
-/// How long.
-const LEFT_OUT: Duration = Duration::from_secs(60);
-
 /// Why an address is none of a gateway.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -73,24 +70,6 @@ pub enum GatewayError {
     /// More than can be asked.
     #[error("more than {MAX_GATEWAYS} gateways")]
     TooMany,
-}
-
-/// What one gateway gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GatewayStats {
-    /// Where it is.
-    pub url: Url,
-    /// Blocks that came.
-    pub blocks: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Requests that brought nothing.
-    pub failures: u64,
-    /// Why it is not asked any more.
-    pub refused: Option<String>,
-    /// Why the last request brought nothing.
-    pub last_failure: Option<String>,
 }
 
 /// Trustless gateways that are asked beside peers. Clones are the same ones.
@@ -238,7 +217,7 @@ impl Gateways {
         let mut attempts = FuturesUnordered::new();
         loop {
             // At first, when one had nothing, and when the last one is slow.
-            let next = self.next(&tried);
+            let next = self.next(&tried, |_| true);
             if next.is_none() && attempts.is_empty() {
                 return None;
             }
@@ -280,12 +259,12 @@ impl Gateways {
         futures::future::join_all(answers).await.into_iter().flatten().collect()
     }
 
-    /// The one that is likely to be the quickest of those that were not tried.
-    fn next(&self, tried: &[Arc<Gateway>]) -> Option<Arc<Gateway>> {
+    /// The one that is likely to be the quickest of those that can do it and were not tried.
+    fn next(&self, tried: &[Arc<Gateway>], can: fn(&Gateway) -> bool) -> Option<Arc<Gateway>> {
         let gateways = lock(&self.inner.gateways);
         let untried = |gateway: &&Arc<Gateway>| !tried.iter().any(|other| Arc::ptr_eq(other, gateway));
         let of = |also_left_out: bool| {
-            let asked = gateways.iter().filter(untried);
+            let asked = gateways.iter().filter(untried).filter(|gateway| can(gateway));
             asked
                 .filter(|gateway| gateway.may_be_asked(also_left_out))
                 .min_by_key(|gateway| gateway.expected())
@@ -321,15 +300,14 @@ impl Gateways {
         }
     }
 
-    /// What is at a path below a gateway, if it is not longer than `limit`.
-    async fn get(
+    /// The begin of what is at a path below a gateway.
+    async fn open(
         &self,
         gateway: &Gateway,
         path: &str,
         media: &str,
-        limit: usize,
         through: Option<&str>,
-    ) -> Result<Bytes, Missed> {
+    ) -> Result<Response, Missed> {
         let url = gateway
             .url
             .join(path)
@@ -343,22 +321,34 @@ impl Gateways {
             request = request.header(THROUGH, through);
         }
         let sent = request.send();
-        let mut response = match timeout(BEGINS_WITHIN, sent).await {
+        let response = match timeout(BEGINS_WITHIN, sent).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(Missed::Slow(in_words(&error))),
             Err(_) => return Err(Missed::Slow("no answer".to_owned())),
         };
         match response.status() {
-            StatusCode::OK => {}
+            StatusCode::OK => Ok(response),
             status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
                 let after = response
                     .headers()
                     .get(RETRY_AFTER)
                     .and_then(|value| value.to_str().ok()?.parse().ok());
-                return Err(Missed::Later(status, Duration::from_secs(after.unwrap_or(1))));
+                Err(Missed::Later(status, Duration::from_secs(after.unwrap_or(1))))
             }
-            status => return Err(Missed::Absent(status.to_string())),
+            status => Err(Missed::Absent(status.to_string())),
         }
+    }
+
+    /// What is at a path below a gateway, if it is not longer than `limit`.
+    async fn get(
+        &self,
+        gateway: &Gateway,
+        path: &str,
+        media: &str,
+        limit: usize,
+        through: Option<&str>,
+    ) -> Result<Bytes, Missed> {
+        let mut response = self.open(gateway, path, media, through).await?;
         let too_long = || Missed::False(format!("it gave more than {limit} bytes as {path}"));
         if response.content_length().is_some_and(|length| length > limit as u64) {
             return Err(too_long());
@@ -397,14 +387,6 @@ pub fn base(url: &Url) -> Result<Url, GatewayError> {
     Ok(base)
 }
 
-/// An address as it is shown to people: without the password in it.
-fn shown(url: &Url) -> Url {
-    let mut shown = url.clone();
-    // What has no host has no password.
-    let _ = shown.set_password(None);
-    shown
-}
-
 /// An error without the address, which is said beside it.
 fn in_words(error: &reqwest::Error) -> String {
     let mut deepest: &dyn std::error::Error = error;
@@ -412,169 +394,6 @@ fn in_words(error: &reqwest::Error) -> String {
         deepest = source;
     }
     deepest.to_string()
-}
-
-/// Why a request brought nothing.
-enum Missed {
-    /// Not there.
-    Absent(String),
-    /// Not there yet, or not for us now.
-    Later(StatusCode, Duration),
-    /// Nothing came in time.
-    Slow(String),
-    /// Something else came.
-    False(String),
-}
-
-#[derive(Debug)]
-struct Gateway {
-    url: Url,
-    /// Whether a stranger announced it.
-    found: bool,
-    /// How often it gave nothing, since it gave something.
-    misses: AtomicU32,
-    blocks: AtomicU64,
-    bytes: AtomicU64,
-    failures: AtomicU64,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Requests under way.
-    busy: u32,
-    /// What a block took lately.
-    usual: Option<Duration>,
-    strikes: u32,
-    left_out: Option<Instant>,
-    refused: Option<String>,
-    last_failure: Option<String>,
-}
-
-impl Gateway {
-    fn new(url: Url, found: bool) -> Self {
-        Self {
-            url,
-            found,
-            misses: AtomicU32::new(0),
-            blocks: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            state: Mutex::default(),
-        }
-    }
-
-    fn stats(&self) -> GatewayStats {
-        let state = lock(&self.state);
-        GatewayStats {
-            url: shown(&self.url),
-            blocks: self.blocks.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-            failures: self.failures.load(Ordering::Relaxed),
-            refused: state.refused.clone(),
-            last_failure: state.last_failure.clone(),
-        }
-    }
-
-    fn may_be_asked(&self, also_left_out: bool) -> bool {
-        let state = lock(&self.state);
-        state.refused.is_none() && (also_left_out || state.left_out.is_none_or(|until| until <= Instant::now()))
-    }
-
-    /// Whether it was found, and found wanting.
-    fn is_useless(&self) -> bool {
-        let is_refused = lock(&self.state).refused.is_some();
-        self.found && !is_refused && self.misses.load(Ordering::Relaxed) >= MAX_MISSES
-    }
-
-    /// When one more block would be here, by what it did lately; at once of one that was not asked yet.
-    fn expected(&self) -> Duration {
-        let state = lock(&self.state);
-        state.usual.unwrap_or_default() * (state.busy + 1)
-    }
-
-    /// How long it is waited for alone.
-    fn patience(&self) -> Duration {
-        let usual = lock(&self.state).usual;
-        usual.map_or(FIRST_STAND_IN_AFTER, |usual| STAND_IN_AFTER.max(usual * 4))
-    }
-
-    fn gave(&self, bytes: usize, took: Duration) {
-        self.blocks.fetch_add(1, Ordering::Relaxed);
-        self.misses.store(0, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        let mut state = lock(&self.state);
-        state.usual = Some(state.usual.map_or(took, |usual| (usual * 7 + took) / 8));
-        state.strikes = 0;
-    }
-
-    fn strike(&self) {
-        let mut state = lock(&self.state);
-        state.strikes += 1;
-        if state.strikes >= MAX_STRIKES {
-            state.strikes = 0;
-            state.left_out = Some(Instant::now() + LEFT_OUT);
-        }
-    }
-
-    fn note(&self, missed: &Missed) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
-        self.misses.fetch_add(1, Ordering::Relaxed);
-        let url = shown(&self.url);
-        let reason = match missed {
-            Missed::Absent(reason) => reason.clone(),
-            Missed::Later(status, after) => {
-                lock(&self.state).left_out = Some(Instant::now() + (*after).min(LEFT_OUT));
-                status.to_string()
-            }
-            Missed::Slow(reason) => {
-                self.strike();
-                reason.clone()
-            }
-            Missed::False(reason) => {
-                tracing::warn!(%url, reason, "a gateway is not asked any more");
-                lock(&self.state).refused = Some(reason.clone());
-                reason.clone()
-            }
-        };
-        tracing::debug!(%url, reason, "a gateway gave nothing");
-        lock(&self.state).last_failure = Some(reason);
-    }
-}
-
-/// A request under way. One that is given up, because others stood in, tells against a gateway that was waited for long enough.
-struct Busy<'a> {
-    gateway: &'a Gateway,
-    begun: Instant,
-    patience: Duration,
-    has_ended: bool,
-}
-
-impl<'a> Busy<'a> {
-    fn begin(gateway: &'a Gateway) -> Self {
-        lock(&gateway.state).busy += 1;
-        Self {
-            gateway,
-            begun: Instant::now(),
-            patience: gateway.patience(),
-            has_ended: false,
-        }
-    }
-
-    /// There was an answer, or none is waited for any more. Gives how long it took.
-    fn end(mut self) -> Duration {
-        self.has_ended = true;
-        self.begun.elapsed()
-    }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        lock(&self.gateway.state).busy -= 1;
-        if !self.has_ended && self.begun.elapsed() >= self.patience {
-            self.gateway.strike();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -13,12 +13,13 @@ use std::time::Duration;
 use cid::Cid;
 use libp2p::PeerId;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::stats::{SessionStats, Stats};
 use super::verdict::FetchError;
 use crate::block::{self, Block};
-use crate::retrieval::Gateways;
+use crate::retrieval::{Ahead, Gateways};
 use crate::threads::lock;
 
 /// The most fetches under way in one exchange; the next one waits.
@@ -27,6 +28,8 @@ pub(super) const MAX_FETCHES: usize = 65_536;
 pub(super) const MAX_ADDED: usize = 65_536;
 /// When a block does not come from gateways, peers are asked as well after this long, and the other way round.
 const STAND_IN_AFTER: Duration = Duration::from_secs(2);
+/// The most DAGs that come to one session ahead of being asked for.
+const MAX_AHEAD: usize = 4;
 /// The most providers taken from one answer to a search.
 pub(super) const MAX_PROVIDERS: usize = 128;
 
@@ -164,6 +167,7 @@ impl Handle {
                 stats,
                 gateways: self.gateways.clone(),
                 through,
+                ahead: Mutex::default(),
             }),
         }
     }
@@ -242,6 +246,8 @@ struct Inner {
     stats: SharedSessionStats,
     gateways: Gateways,
     through: Option<Arc<str>>,
+    /// DAGs that come ahead of being asked for.
+    ahead: Mutex<Vec<Arc<Ahead>>>,
 }
 
 impl Drop for Inner {
@@ -277,6 +283,12 @@ impl Session {
                 cid: *cid,
                 code: cid.hash().code(),
             });
+        }
+        let ahead = lock(&self.inner.ahead).clone();
+        for dag in ahead {
+            if let Some(block) = dag.take(cid).await {
+                return Ok(block);
+            }
         }
         let gateways = &self.inner.gateways;
         match gateways.count() {
@@ -369,6 +381,26 @@ impl Session {
         answer.unwrap_or_else(|_| Err(closed()))
     }
 
+    /// Has a DAG of which nothing is here come from a gateway in one answer, where there is one: [`fetch`](Self::fetch) gives its
+    /// blocks from there as long as what this returns is kept. It changes nothing but how long that takes. Not much is fetched
+    /// in vain, provided that all of the DAG is fetched, and soon. Within a runtime of tokio.
+    pub fn ahead(&self, root: &Cid) -> Option<AheadOf> {
+        let inner = &self.inner;
+        if inner.gateways.count() == 0 || lock(&inner.ahead).len() >= MAX_AHEAD {
+            return None;
+        }
+        let dag = Arc::new(Ahead::of(root));
+        lock(&inner.ahead).push(dag.clone());
+        let (gateways, through, root, coming) = (inner.gateways.clone(), inner.through.clone(), *root, dag.clone());
+        let task = tokio::spawn(async move {
+            gateways.bring(&root, &coming, through.as_deref()).await;
+            coming.end();
+        });
+        let task = task.abort_handle();
+        let session = self.clone();
+        Some(AheadOf { session, dag, task })
+    }
+
     /// How many gateways are asked beside peers.
     pub fn gateways(&self) -> u32 {
         self.inner.gateways.count()
@@ -377,6 +409,23 @@ impl Session {
     /// What this session has fetched from peers, from whom, and how fast.
     pub fn stats(&self) -> SessionStats {
         lock(&self.inner.stats).clone()
+    }
+}
+
+/// A DAG that comes ahead of being asked for, until this is dropped.
+#[derive(Debug)]
+#[must_use = "it comes until this is dropped"]
+pub struct AheadOf {
+    session: Session,
+    dag: Arc<Ahead>,
+    task: AbortHandle,
+}
+
+impl Drop for AheadOf {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.dag.end();
+        lock(&self.session.inner.ahead).retain(|dag| !Arc::ptr_eq(dag, &self.dag));
     }
 }
 

@@ -8,7 +8,7 @@ use futures::future::{BoxFuture, Fuse};
 
 use super::error::FetchError;
 use crate::block::{Block, Cid};
-use crate::exchange::{FetchError as ExchangeError, Session, Verdict};
+use crate::exchange::{AheadOf, FetchError as ExchangeError, Session, Verdict};
 use crate::store::{Blocks as _, Store, StoreError};
 use crate::threads::blocking;
 
@@ -52,6 +52,20 @@ impl Fetcher {
     /// The session, for its statistics and to name providers.
     pub fn session(&self) -> Option<&Session> {
         self.session.as_ref()
+    }
+
+    /// Has all of a DAG come in one answer where a gateway gives it, see [`Session::ahead`]; unless its root is here, and
+    /// then most of it as a rule.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn ahead(&self, root: &Cid) -> Result<Option<AheadOf>, FetchError> {
+        let Some(session) = self.session.as_ref().filter(|session| session.gateways() > 0) else {
+            return Ok(None);
+        };
+        let root = *root;
+        let is_here = self.on_store(move |store| store.has(&root)).await?;
+        Ok(if is_here { None } else { session.ahead(&root) })
     }
 
     /// What has been done so far.

@@ -259,8 +259,9 @@ impl Walk for Everything {
     fn take(&mut self, Any(cid): Any, links: Option<Vec<Cid>>) -> Result<(), FetchError> {
         let Some(links) = links else { return Ok(()) };
         self.nodes.push(cid);
-        let new = links.into_iter().filter(|link| self.seen.insert(link));
-        self.open.extend(new);
+        let new: Vec<Cid> = links.into_iter().filter(|link| self.seen.insert(link)).collect();
+        // The first of them is the next one: the order in which a gateway gives a DAG.
+        self.open.extend(new.into_iter().rev());
         if self.seen.len() > MAX_DAG_NODES {
             return Err(FetchError::TooManyNodes { root: self.root });
         }

@@ -1,6 +1,7 @@
 //! Gateways that are honest, false, slow, full, and gone.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
 use axum::Router;
@@ -10,8 +11,11 @@ use axum::response::{IntoResponse, Redirect, Response};
 use tokio::net::TcpListener;
 
 use super::clients::MAX_REDIRECTS;
+use super::gateway::{FIRST_STAND_IN_AFTER, MAX_MISSES};
 use super::*;
 use crate::block::RAW;
+
+mod ahead;
 
 /// What a gateway does about a request, by how many came before.
 type Does = fn(&Site, usize, &Uri) -> Answer;

@@ -18,7 +18,9 @@ use odf_dataset::{INCOMING_PREFIX, Object, ObjectKind};
 use odf_metadata::Multihash;
 use odf_metadata::codec::MAX_BLOCK_BYTES;
 use odf_node::block::{Cid, RAW};
+use odf_node::exchange::AheadOf;
 use odf_node::fetch::{FetchError, Fetcher, MAX_NODES_IN_FLIGHT};
+use odf_node::retrieval::MAX_AHEAD_BYTES;
 use odf_node::store::{FileId, Store, StoreError, Walk};
 use odf_node::unixfs::Entry;
 use odf_tables::digest;
@@ -51,6 +53,8 @@ pub(super) struct IpfsSource {
     foreseen: Mutex<Option<Foreseen>>,
     /// Files are written as bytes, and the store does not hear of them.
     apart: bool,
+    /// Nothing of the dataset is here.
+    is_new: bool,
 }
 
 /// The metadata blocks of the `blocks` directory, as far as they were asked for.
@@ -120,7 +124,14 @@ impl IpfsSource {
             listing: Mutex::default(),
             foreseen: Mutex::default(),
             apart: false,
+            is_new: false,
         }
+    }
+
+    /// The same for a dataset of which nothing is here.
+    pub(super) fn of_a_new_one(mut self) -> Self {
+        self.is_new = true;
+        self
     }
 
     /// The same for a copy that is not served.
@@ -202,8 +213,17 @@ impl IpfsSource {
         })
     }
 
+    /// Of a dataset that is new here, all of a directory is wanted.
+    async fn ahead(&self, directory: &Cid) -> Result<Option<AheadOf>, RemoteError> {
+        match self.is_new {
+            true => Ok(self.fetcher.ahead(directory).await?),
+            false => Ok(None),
+        }
+    }
+
     async fn list(&self, extent: Extent) -> Result<HashMap<Multihash, Cid>, RemoteError> {
         let skip_complete = extent == Extent::New;
+        let _ahead = self.ahead(&self.remote.blocks).await?;
         let (links, _) = self.fetcher.directory(self.remote.blocks, skip_complete).await?;
         let named = links
             .into_iter()
@@ -445,6 +465,14 @@ impl Source for IpfsSource {
         let walk = self.store.walk();
         let mut files = KnownFiles::new();
         if !objects.is_empty() {
+            // Many large ones would lie here until their turn comes, and gain nothing: they take longer than the way to them.
+            let bytes: u64 = objects.iter().map(|object| object.size).sum();
+            let _ahead = match self.remote.data {
+                Some(data) if bytes <= MAX_AHEAD_BYTES as u64 && objects.len() > 1 => {
+                    self.wait(self.ahead(&data))??
+                }
+                _ => None,
+            };
             let located = match self.locate_by_hints(objects) {
                 Some(located) => located,
                 None => self.wait(self.locate(objects))??,

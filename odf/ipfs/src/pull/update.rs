@@ -93,9 +93,16 @@ pub async fn pull_from(
         force: options.force,
     };
     let (waiting, wanted) = watch::channel(());
-    let source = IpfsSource::new(address.to_string(), remote, local, fetcher, wanted.clone());
+    let mut source = IpfsSource::new(address.to_string(), remote, local, fetcher, wanted.clone());
     let datasets = local.datasets().clone();
     let received = blocking(move || {
+        let is_here = match (&destination.dataset, &destination.expected_id) {
+            (None, Some(id)) => datasets.catalog().by_id(id)?.is_some(),
+            (dataset, _) => dataset.is_some(),
+        };
+        if !is_here {
+            source = source.of_a_new_one();
+        }
         let listener = |at| match wanted.has_changed() {
             Ok(_) => listener(at),
             Err(_) => ControlFlow::Break(()),
