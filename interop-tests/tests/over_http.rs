@@ -1,18 +1,22 @@
 //! Pulls over HTTP alone: through gateways of odfs and of Kubo, through false and silent ones, and with every other port closed.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use interop_tests::netns::Wire;
 use interop_tests::pebble::free_port;
+use interop_tests::peers::note;
 use interop_tests::workspace::dataset::{same_dataset, table};
 use interop_tests::{Certificate, Kubo, Outcome, Workspace, http};
+use sha2::{Digest as _, Sha256};
 
 /// How long two connected peers may take to have each other in their DHTs.
 const SOON: Duration = Duration::from_secs(20);
+/// The most memory of a pull, in MiB, whatever a gateway gives.
+const MOST_MIB: u64 = 200;
 
 #[test]
 fn a_dataset_comes_through_a_firewall_that_knows_of_web_sites_alone() -> Outcome {
@@ -75,7 +79,7 @@ fn a_thousand_slices_come_in_few_answers_from_each_kind_of_gateway() -> Outcome 
     let certificate = Certificate::of("localhost")?;
     certificate.write(&here.store(), "own")?;
     here.configure(&format!(
-        "[gateway]\ntls = \"127.0.0.1:{port}\"\ncertificate = \"own.pem\"\nkey = \"own.key\"\n"
+        "[gateway]\nlisten = \"127.0.0.1:0\"\ntls = \"127.0.0.1:{port}\"\ncertificate = \"own.pem\"\nkey = \"own.key\"\n"
     ))?;
     let node = here.node()?;
     kubo.connect(&node.address)?;
@@ -103,7 +107,10 @@ fn a_thousand_slices_come_in_few_answers_from_each_kind_of_gateway() -> Outcome 
         there.odfs(["config", "set", "network.authorities", "own.pem"])?;
         let gateways = way.iter().flat_map(|gateway| ["--gateway", gateway]);
         let pulled = there.odfs(["pull", &address, "--as", "t"].into_iter().chain(gateways))?;
-        eprintln!("{way:?}: {:?}", pulled.took);
+        note(&format!(
+            "{SLICES} slices by {way:?}: {:.2} s",
+            pulled.took.as_secs_f64()
+        ));
         same_dataset((&here, "t"), (&there, "t"))?;
         there.odfs(["verify", "t"])?;
     }
@@ -178,6 +185,83 @@ fn false_and_silent_gateways_are_found_out_and_an_honest_one_stands_in() -> Outc
     Ok(())
 }
 
+#[test]
+fn cars_without_an_end_and_cut_ones_cost_little_and_others_stand_in() -> Outcome {
+    let here = Workspace::new()?;
+    let published = here.publish_often("t", 20)?;
+    let node = here.node()?;
+    let address = format!("ipfs://{}", published.root);
+    let gives: [(&str, Gives); 7] = [
+        ("the same again without an end", |to, car| {
+            to.write_all(car)?;
+            let ends = ends_of_blocks(car);
+            loop {
+                to.write_all(&car[ends[0]..])?;
+            }
+        }),
+        ("blocks of nothing without an end", |to, car| {
+            to.write_all(&car[..ends_of_blocks(car)[0]])?;
+            loop {
+                to.write_all(&framed(&vec![7; 1 << 20]))?;
+            }
+        }),
+        ("a header without an end", |to, _| {
+            endless(to, &[0xff, 0xff, 0xff, 0x7f])
+        }),
+        ("a block without an end", |to, car| {
+            to.write_all(&car[..ends_of_blocks(car)[0]])?;
+            endless(to, &[0xff, 0xff, 0xff, 0x7f])
+        }),
+        ("no CAR", |to, _| endless(to, b"<html>")),
+        ("one that is cut", |to, car| to.write_all(&car[..car.len() / 2])),
+        ("a byte at a time", |to, car| {
+            for byte in car {
+                to.write_all(&[*byte])?;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Ok(())
+        }),
+    ];
+    for (what, gives) in gives {
+        // Blocks one by one are honest, and come as soon as the CAR is given up.
+        let alone = PassingOn::giving(&node.gateway, gives)?;
+        for gateways in [&[alone.url.as_str(), node.gateway.as_str()][..], &[alone.url.as_str()]] {
+            let there = Workspace::new()?;
+            let gateways = gateways.iter().flat_map(|gateway| ["--gateway", gateway]);
+            let pulled = there.odfs(["pull", &address, "--as", "t"].into_iter().chain(gateways))?;
+            same_dataset((&here, "t"), (&there, "t"))?;
+            let mib = pulled.peak_memory >> 20;
+            note(&format!("{what}: {:.2} s, {mib} MiB", pulled.took.as_secs_f64()));
+            assert!(pulled.took < SOON, "{what}: {:?}", pulled.took);
+            assert!(mib < MOST_MIB, "{what}: {mib} MiB");
+        }
+    }
+    Ok(())
+}
+
+/// What a gateway gives in place of a CAR: that is there to be made use of.
+type Gives = fn(&mut TcpStream, &[u8]) -> std::io::Result<()>;
+
+fn endless(to: &mut TcpStream, begin: &[u8]) -> std::io::Result<()> {
+    to.write_all(begin)?;
+    loop {
+        to.write_all(&[0; 1 << 16])?;
+    }
+}
+
+/// A raw block as it stands in a CAR.
+fn framed(data: &[u8]) -> Vec<u8> {
+    let hash = Sha256::digest(data);
+    let cid = [&[0x01, 0x55, 0x12, 0x20][..], &hash].concat();
+    let mut buffer = unsigned_varint::encode::usize_buffer();
+    [
+        unsigned_varint::encode::usize(cid.len() + data.len(), &mut buffer),
+        &cid,
+        data,
+    ]
+    .concat()
+}
+
 /// A gateway that passes requests on to another, and gives one bit otherwise in one of so many blocks; in all, records too, if
 /// that is one.
 struct PassingOn {
@@ -189,7 +273,17 @@ struct PassingOn {
 }
 
 impl PassingOn {
+    /// One that lies in one of so many blocks.
     fn to(behind: &str, every: usize) -> Outcome<Self> {
+        Self::open(behind, every, None)
+    }
+
+    /// One that is honest but for CARs.
+    fn giving(behind: &str, cars: Gives) -> Outcome<Self> {
+        Self::open(behind, usize::MAX, Some(cars))
+    }
+
+    fn open(behind: &str, every: usize, cars: Option<Gives>) -> Outcome<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let url = format!("http://{}", listener.local_addr()?);
         let (blocks, requests) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
@@ -198,7 +292,7 @@ impl PassingOn {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (behind, (blocks, requests)) = (behind.clone(), counters.clone());
-                std::thread::spawn(move || pass_on(&stream, &behind, every, (&blocks, &requests)));
+                std::thread::spawn(move || pass_on(&stream, &behind, (every, cars), (&blocks, &requests)));
             }
         });
         Ok(Self { url, blocks, requests })
@@ -216,7 +310,7 @@ impl PassingOn {
 fn pass_on(
     mut stream: &TcpStream,
     behind: &str,
-    every: usize,
+    (every, cars): (usize, Option<Gives>),
     (blocks, requests): (&AtomicUsize, &AtomicUsize),
 ) -> Outcome {
     let mut head = BufReader::new(stream.take(1 << 20));
@@ -233,6 +327,11 @@ fn pass_on(
         requests.fetch_add(1, Ordering::Relaxed);
         let mut answer = http::get(&format!("{behind}{path}"), &[])?;
         let is_car = path.contains("format=car") && answer.status == 200;
+        if let Some(gives) = cars.filter(|_| is_car) {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+            let _ = gives(&mut stream.try_clone()?, &answer.body);
+            return Ok(stream.shutdown(Shutdown::Both)?);
+        }
         let ends = match is_car {
             true => ends_of_blocks(&answer.body),
             false => vec![answer.body.len()],

@@ -40,7 +40,7 @@ pub use self::ahead::MAX_HELD_BYTES as MAX_AHEAD_BYTES;
 use self::clients::BEGINS_WITHIN;
 pub(crate) use self::clients::Clients;
 pub use self::gateway::GatewayStats;
-use self::gateway::{Busy, Gateway, Missed, shown};
+use self::gateway::{Busy, Gateway, Missed, Wanted, shown};
 use crate::block::{Block, MAX_BLOCK_BYTES};
 use crate::threads::lock;
 
@@ -217,7 +217,7 @@ impl Gateways {
         let mut attempts = FuturesUnordered::new();
         loop {
             // At first, when one had nothing, and when the last one is slow.
-            let next = self.next(&tried, |_| true);
+            let next = self.next(&tried, Wanted::Block);
             if next.is_none() && attempts.is_empty() {
                 return None;
             }
@@ -260,14 +260,17 @@ impl Gateways {
     }
 
     /// The one that is likely to be the quickest of those that can do it and were not tried.
-    fn next(&self, tried: &[Arc<Gateway>], can: fn(&Gateway) -> bool) -> Option<Arc<Gateway>> {
+    fn next(&self, tried: &[Arc<Gateway>], wanted: Wanted) -> Option<Arc<Gateway>> {
         let gateways = lock(&self.inner.gateways);
         let untried = |gateway: &&Arc<Gateway>| !tried.iter().any(|other| Arc::ptr_eq(other, gateway));
         let of = |also_left_out: bool| {
-            let asked = gateways.iter().filter(untried).filter(|gateway| can(gateway));
+            let asked = gateways
+                .iter()
+                .filter(untried)
+                .filter(|gateway| gateway.can_give(wanted));
             asked
                 .filter(|gateway| gateway.may_be_asked(also_left_out))
-                .min_by_key(|gateway| gateway.expected())
+                .min_by_key(|gateway| gateway.expected(wanted))
                 .cloned()
         };
         // Where nobody else is left, one that is slow is better than none.

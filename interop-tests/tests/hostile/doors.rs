@@ -32,6 +32,10 @@ impl Stage {
 
     /// Attackers of one kind, and what others notice: the gateway within its time, and a newcomer who pulls.
     fn at_the_doors(&self, how: &str, path: &str, count: &str, attackers: u8) -> Outcome {
+        self.at_the_host(self.address(), how, path, count, attackers)
+    }
+
+    fn at_the_host(&self, host: &str, how: &str, path: &str, count: &str, attackers: u8) -> Outcome {
         let args = [
             "http",
             "--gateway",
@@ -42,6 +46,8 @@ impl Stage {
             path,
             "--count",
             count,
+            "--host",
+            host,
         ];
         let _attackers = self.attacked(&args, attackers, From::Many)?;
         let what = format!("{attackers} x {count} clients, {how}");
@@ -90,5 +96,51 @@ fn clients_who_leave_things_undone_are_in_nobodys_way() -> Outcome {
         stage.at_the_doors(how, path, one, 1)?;
         stage.at_the_doors(how, path, each, 8)?;
     }
+    Ok(())
+}
+
+#[test]
+fn requests_that_are_dear_are_in_nobodys_way() -> Outcome {
+    let stage = Stage::new()?;
+    let (slice, _) = stage.slice()?;
+    // As many rules as a file may have, of which none fits; the site has an origin of its own, where they are asked.
+    let rule = "/:a/:b/:c/:d/:e/:f/:g/:h/:i/*  /x/:splat  301\n";
+    let site = stage.workspace.path().join("site");
+    std::fs::create_dir(&site)?;
+    std::fs::write(site.join("_redirects"), rule.repeat((64 << 10) / rule.len()))?;
+    let added = stage
+        .workspace
+        .odfs(["ipfs", "add", "-Qr", &site.display().to_string()])?;
+    let root = added.text().trim().to_owned();
+    let at_site = format!("{root}.ipfs.localhost");
+    let here = stage.address().to_owned();
+    let deep = format!("/{}x", "a/".repeat(500));
+    let out = "/ipfs/../../etc/passwd/%2e%2e/%2e%2e/..%2f..%2f";
+    for (host, how, path) in [
+        (here.as_str(), "head", "/"),
+        (here.as_str(), "ranges", slice.as_str()),
+        (at_site.as_str(), "asks", deep.as_str()),
+        (here.as_str(), "asks", out),
+        ("attacker.example", "asks", slice.as_str()),
+    ] {
+        stage.at_the_host(host, how, path, "40", 1)?;
+        stage.at_the_host(host, how, path, "10", 8)?;
+    }
+    // And this is what they get.
+    let gateway = &stage.node.gateway;
+    let status = |path: &str, headers: &[(&str, &str)]| -> Outcome<u16> {
+        Ok(http::get(&format!("{gateway}{path}"), headers)?.status)
+    };
+    assert_eq!(status(&slice, &[("Host", "attacker.example")])?, 403);
+    assert_eq!(status(&deep, &[("Host", &at_site)])?, 404);
+    assert!((400..500).contains(&status("/ipfs/..%2f..%2fetc/passwd", &[])?));
+    let parts = format!("bytes=0-1{}", ",0-".repeat(2_000));
+    let answer = http::get(&format!("{gateway}{slice}"), &[("Range", &parts)])?;
+    let length = http::get(&format!("{gateway}{slice}"), &[])?.body.len();
+    assert!(
+        answer.body.len() <= 2 * length,
+        "{} bytes of {length}",
+        answer.body.len()
+    );
     Ok(())
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::ahead::{Ahead, Unwanted};
-use super::gateway::{Gateway, Missed};
+use super::gateway::{Gateway, Missed, Wanted};
 use super::{GOES_ON_WITHIN, Gateways, in_words};
 use crate::block::{Block, BlockError};
 use crate::car::{CarError, Reader};
@@ -27,7 +27,7 @@ impl Gateways {
     /// when nothing comes any more; the caller ends `ahead` then, or by dropping this.
     pub(crate) async fn bring(&self, root: &Cid, ahead: &Ahead, through: Option<&str>) {
         let mut tried: Vec<Arc<Gateway>> = Vec::new();
-        while let Some(gateway) = self.next(&tried, Gateway::gives_cars) {
+        while let Some(gateway) = self.next(&tried, Wanted::Dag) {
             ahead.begin();
             match self.car(&gateway, root, ahead, through).await {
                 Ok(()) => return,

@@ -47,6 +47,14 @@ pub(super) fn shown(url: &Url) -> Url {
     shown
 }
 
+/// What a gateway is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Block,
+    /// All below a root, as a CAR.
+    Dag,
+}
+
 /// Why a request brought nothing.
 #[derive(Debug)]
 pub(super) enum Missed {
@@ -124,10 +132,12 @@ impl Gateway {
         self.found && !is_refused && self.misses.load(Ordering::Relaxed) >= MAX_MISSES
     }
 
-    /// When one more block would be here, by what it did lately; at once of one that was not asked yet.
-    pub(super) fn expected(&self) -> Duration {
+    /// When one more block would be here, by what it did lately. One that was not asked yet is tried at once for a block, and
+    /// after all others for a DAG, for which so much more waits.
+    pub(super) fn expected(&self, wanted: Wanted) -> (bool, Duration) {
         let state = lock(&self.state);
-        state.usual.unwrap_or_default() * (state.busy + 1)
+        let is_new = state.usual.is_none() && wanted == Wanted::Dag;
+        (is_new, state.usual.unwrap_or_default() * (state.busy + 1))
     }
 
     /// How long it is waited for alone.
@@ -136,9 +146,9 @@ impl Gateway {
         usual.map_or(FIRST_STAND_IN_AFTER, |usual| STAND_IN_AFTER.max(usual * 4))
     }
 
-    /// Whether it may be asked for a whole DAG.
-    pub(super) fn gives_cars(&self) -> bool {
-        !self.only_blocks.load(Ordering::Relaxed)
+    /// Whether there is a point in asking it.
+    pub(super) fn can_give(&self, wanted: Wanted) -> bool {
+        wanted == Wanted::Block || !self.only_blocks.load(Ordering::Relaxed)
     }
 
     /// It would not give a DAG as a CAR, or not in the order of its links: it is asked for blocks alone from now on.

@@ -6,6 +6,9 @@
 //! - `nobody`: blocks are asked for that nobody has.
 //! - `slow`: the body of an upload to `--path` comes a byte at a time.
 //! - `socket`: nothing is said on a WebSocket at `--path`.
+//! - `head`: a head that has no end, as quickly as it is taken.
+//! - `ranges`: as many parts of `--path` as fit into a head, again and again on one connection.
+//! - `asks`: `--path` at the host `--host`, again and again on one connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +17,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use interop_tests::Failure;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::{Orders, ready, text};
@@ -27,11 +30,18 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 const DRIP: Duration = Duration::from_secs(1);
 /// What a client that takes nothing lets the system take for it.
 const BUFFER: u32 = 4 << 10;
+/// Parts of which a request asks.
+const PARTS: usize = 2_000;
+/// Requests on one connection.
+const ASKED_AT_ONCE: usize = 50;
 
 pub(crate) async fn run(orders: &Orders) -> Result<(), Failure> {
     let gateway: SocketAddr = orders.text("gateway")?.parse().map_err(text)?;
     let how = orders.text("how")?;
-    if !["half", "trickle", "deaf", "nobody", "slow", "socket"].contains(&how) {
+    const HOWS: [&str; 9] = [
+        "half", "trickle", "deaf", "nobody", "slow", "socket", "head", "ranges", "asks",
+    ];
+    if !HOWS.contains(&how) {
         return Err(Failure::new(format!("--how {how}")));
     }
     let path = orders.text("path").unwrap_or("/");
@@ -65,14 +75,21 @@ async fn once(orders: &Orders, gateway: SocketAddr, how: &str, path: &str, numbe
     }
     socket.bind(SocketAddr::new(orders.from.into(), 0))?;
     let mut stream = socket.connect(gateway).await?;
-    let host = format!("Host: {gateway}\r\n");
+    let host = format!(
+        "Host: {}\r\n",
+        orders.text("host").map_or(gateway.to_string(), str::to_owned)
+    );
     let head = match how {
-        "half" | "trickle" => format!("GET {path} HTTP/1.1\r\n{host}X: "),
+        "half" | "trickle" | "head" => format!("GET {path} HTTP/1.1\r\n{host}X: "),
         "nobody" => format!("GET /ipfs/{} HTTP/1.1\r\n{host}\r\n", nobodys(orders, number)),
         "slow" => format!("PUT {path} HTTP/1.1\r\n{host}Content-Length: 1000000\r\n\r\n"),
         "socket" => format!(
             "GET {path} HTTP/1.1\r\n{host}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nx-odf-smtp-version: 1\r\n\r\n"
+        ),
+        "ranges" => format!(
+            "GET {path} HTTP/1.1\r\n{host}Range: bytes=0-1{}\r\n\r\n",
+            ",0-".repeat(PARTS)
         ),
         _ => format!("GET {path} HTTP/1.1\r\n{host}\r\n"),
     };
@@ -87,12 +104,25 @@ async fn once(orders: &Orders, gateway: SocketAddr, how: &str, path: &str, numbe
             tokio::time::sleep(DRIP).await;
             stream.write_all(b"x").await?;
         },
+        "head" => loop {
+            stream.write_all(&[b'x'; 1 << 12]).await?;
+        },
+        "ranges" | "asks" => {
+            let (mut answers, mut questions) = stream.split();
+            let ask = async {
+                for _ in 0..ASKED_AT_ONCE {
+                    questions.write_all(head.as_bytes()).await?;
+                }
+                Ok(())
+            };
+            tokio::try_join!(ask, ended(&mut answers)).map(|_| ())
+        }
         _ => ended(&mut stream).await,
     }
 }
 
 /// Takes what comes until nothing does.
-async fn ended(stream: &mut TcpStream) -> io::Result<()> {
+async fn ended(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
     let mut taken = [0; 1 << 12];
     while stream.read(&mut taken).await? > 0 {}
     Ok(())

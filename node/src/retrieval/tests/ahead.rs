@@ -142,7 +142,7 @@ async fn a_gateway_without_cars_is_asked_for_blocks_alone() {
 
 #[tokio::test]
 async fn nobody_waits_for_a_stream_that_does_not_get_on() {
-    let blocks = dag(1, 3 * STEP_BLOCKS);
+    let blocks = dag(1, 6 * STEP_BLOCKS);
     let ahead = Ahead::of(blocks[0].cid());
     let absent = Block::new(RAW, b"of another DAG".to_vec()).unwrap();
     assert_eq!(ahead.take(absent.cid()).await, None);
@@ -150,10 +150,11 @@ async fn nobody_waits_for_a_stream_that_does_not_get_on() {
     let (taken, ()) = tokio::join!(ahead.take(root.cid()), async { ahead.came(root.clone()).unwrap() });
     assert_eq!(taken, Some(root));
     // While it gets on, a block is waited for as long as it takes.
+    ahead.came(blocks[1].clone()).unwrap();
     let begun = Instant::now();
     let feed = async {
-        for block in &blocks[1..] {
-            tokio::time::sleep(STEP_WITHIN / (STEP_BLOCKS + 1)).await;
+        for block in &blocks[2..] {
+            tokio::time::sleep(STEP_WITHIN / (2 * STEP_BLOCKS)).await;
             ahead.came(block.clone()).unwrap();
         }
     };
