@@ -288,6 +288,26 @@ fn the_commands_of_kamu_work_on_odfs() -> Outcome {
 }
 
 #[test]
+fn what_a_collection_removes_is_named_as_by_kubo() -> Outcome {
+    let Some(both) = Both::new()? else { return Ok(()) };
+    // What is there from the beginning is not the same.
+    both.run(&["repo", "gc", "--silent"])?;
+    both.same(&["add", "-Qr", "d"])?;
+    both.same(&["add", "-Q", "--pin=false", "d/a.txt"])?;
+    both.same_lines(&["repo", "gc"])?;
+    let root = both.same(&["add", "-Qr", "--pin=false", "d/sub"])?;
+    both.same_lines(&["repo", "gc"])?;
+    both.same(&["add", "-Q", "--pin=false", "d/sub/large", "--chunker", "size-100000"])?;
+    both.same_lines(&["repo", "gc", "--quiet"])?;
+    both.same(&["add", "-Q", "--pin=false", "d/sub/large", "--chunker", "size-90000"])?;
+    both.same_lines(&["repo", "gc", "--enc", "json"])?;
+    both.same(&["add", "-Q", "--pin=false", "d/sub/large", "--chunker", "size-80000"])?;
+    both.same(&["repo", "gc", "--silent"])?;
+    assert!(!root.is_empty());
+    both.end()
+}
+
+#[test]
 fn a_repository_of_kubo_is_left_alone() -> Outcome {
     let Some(kubo) = Kubo::init()? else { return Ok(()) };
     let shim = Kubo::of_odfs()?;

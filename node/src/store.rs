@@ -87,7 +87,7 @@ pub use complete::Walk;
 pub use error::StoreError;
 pub use files::MAX_PATH_BYTES;
 pub use gate::Hold;
-pub use gc::{GcReport, GivenUp};
+pub use gc::{GcReport, GivenUp, MAX_REMOVED_NAMED};
 pub use memory::MemoryStore;
 pub(crate) use met::Visited;
 pub use pins::{MAX_OWNER_BYTES, PARTIAL_OWNER, Pin};

@@ -29,6 +29,9 @@ use crate::block::Block;
 /// Packs with at least this share of dead bytes, in percent, are copied together; others only get holes.
 const COMPACT_DEAD_PERCENT: u64 = 50;
 
+/// The most removed blocks that are named one by one.
+pub const MAX_REMOVED_NAMED: usize = 1 << 18;
+
 /// What a collection did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -39,6 +42,8 @@ pub struct GcReport {
     pub kept_blocks: u64,
     /// Blocks removed.
     pub removed_blocks: u64,
+    /// The hashes of the first [`MAX_REMOVED_NAMED`] of them; of none where only so much went as room was needed for.
+    pub removed: Vec<Multihash<64>>,
     /// Bytes of the blocks removed.
     pub removed_bytes: u64,
     /// Files removed that their owner gave up and no pin needed.
@@ -362,6 +367,9 @@ impl Store {
                         report.removed_bytes += dropped.map(|place| u64::from(place.len)).sum::<u64>();
                         if after.places.is_empty() {
                             report.removed_blocks += 1;
+                            if spared.is_none() && report.removed.len() < MAX_REMOVED_NAMED {
+                                report.removed.push(*hash);
+                            }
                             self.inner.index.run(|| self.inner.index.complete.remove(key))?;
                         }
                         left = after;

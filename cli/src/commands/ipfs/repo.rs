@@ -1,7 +1,9 @@
 //! `odfs ipfs repo`
 
 use clap::Subcommand;
+use odf_node::block::{Cid, RAW};
 use serde::Serialize;
+use serde_json::json;
 
 use super::call::{Call, go_bytes};
 use super::version::REPO;
@@ -9,15 +11,19 @@ use crate::commands::gc;
 use crate::commands::repo::check;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
+use crate::output;
 
 /// Work with the block store
 #[derive(Subcommand, Debug)]
 pub(crate) enum RepoCommand {
     /// Remove blocks that nothing pinned needs, and data files that no history needs, and give their space back
     Gc {
-        /// Print nothing
-        #[arg(long, visible_alias = "silent", short)]
+        /// Print CIDs only
+        #[arg(long, short)]
         quiet: bool,
+        /// Print nothing
+        #[arg(long)]
+        silent: bool,
         /// Taken for Kubo's sake; what could not be read is always told
         #[arg(long, hide = true)]
         stream_errors: bool,
@@ -73,7 +79,7 @@ struct Verified {
 
 pub(super) fn run(command: &RepoCommand, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
     match command {
-        RepoCommand::Gc { quiet, .. } => collect(*quiet, call, io),
+        RepoCommand::Gc { quiet, silent, .. } => collect(*quiet, *silent, call, io),
         RepoCommand::Stat { size_only, human } => stat(*size_only, *human, call, io),
         RepoCommand::Verify => verify(call, io),
         RepoCommand::Version { quiet } => {
@@ -86,12 +92,26 @@ pub(super) fn run(command: &RepoCommand, call: &Call<'_>, io: &mut Io) -> Result
     }
 }
 
-fn collect(quiet: bool, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
+fn collect(quiet: bool, silent: bool, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
     let report = gc::collect(call.session, io)?;
-    match quiet || call.is_json() {
-        true => Ok(()),
-        false => io.line(gc::sentence(&report)),
+    if silent {
+        return Ok(());
     }
+    for hash in &report.removed {
+        // What goes is a block, whatever CIDs named it.
+        let key = call.cid(&Cid::new_v1(RAW, *hash));
+        let text = match quiet {
+            true => key.clone(),
+            false => format!("removed {key}"),
+        };
+        call.answer(&json!({ "Key": { "/": key } }), text, io)?;
+    }
+    let unnamed = report.removed_blocks - report.removed.len() as u64;
+    if unnamed > 0 {
+        io.say(format_args!("and {} more", output::count(unnamed)));
+    }
+    io.say(gc::sentence(&report));
+    Ok(())
 }
 
 /// What is said of the most that the store may have where there is no limit but the disk.

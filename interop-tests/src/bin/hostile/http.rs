@@ -18,7 +18,7 @@ use futures::future::join_all;
 use interop_tests::Failure;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 
 use super::{Orders, ready, text};
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::super::gc::Goal;
+use super::super::gc::{Goal, MAX_REMOVED_NAMED};
 use super::*;
 
 fn pack_bytes(dir: &Path) -> u64 {
@@ -393,4 +393,23 @@ fn what_is_kept_in_part_is_not_missed_and_others_miss_it_still() {
         .collect();
     assert_eq!(missing.len(), 2, "{missing:?}");
     assert_eq!(store.survey().unwrap().missing, 1, "of the two one is a leaf");
+}
+
+#[test]
+fn what_went_is_named_up_to_so_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let kept = block(1, 100);
+    let gone = block(2, 100);
+    store.put(&[kept.clone(), gone.clone()]).unwrap();
+    store.pin("p", kept.cid()).unwrap();
+    assert_eq!(store.gc().unwrap().removed, [*gone.cid().hash()]);
+    assert!(store.gc().unwrap().removed.is_empty());
+    let many: Vec<Block> = (0..=MAX_REMOVED_NAMED as u32)
+        .map(|number| Block::new(RAW, number.to_le_bytes().to_vec()).unwrap())
+        .collect();
+    store.put(&many).unwrap();
+    let report = store.gc().unwrap();
+    assert_eq!(report.removed_blocks, many.len() as u64);
+    assert_eq!(report.removed.len(), MAX_REMOVED_NAMED);
 }
