@@ -8,18 +8,17 @@ use std::task::{Context, Poll, ready};
 use axum::body::{Body, Bytes};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::shares::Seat;
 
-/// The socket of a connection. The seat is kept for as long as it is open, whoever has it.
-pub(crate) struct Seated {
-    stream: TcpStream,
+/// The socket of a connection, or what stands for one. The seat is kept for as long as it is open, whoever has it.
+pub(crate) struct Seated<S> {
+    stream: S,
     seat: Arc<Seat>,
 }
 
-impl Seated {
-    pub(crate) fn new(stream: TcpStream, seat: Arc<Seat>) -> Self {
+impl<S> Seated<S> {
+    pub(crate) fn new(stream: S, seat: Arc<Seat>) -> Self {
         Self { stream, seat }
     }
 
@@ -40,7 +39,7 @@ impl Seated {
     }
 }
 
-impl AsyncRead for Seated {
+impl<S: AsyncRead + Unpin> AsyncRead for Seated<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -56,7 +55,7 @@ impl AsyncRead for Seated {
     }
 }
 
-impl AsyncWrite for Seated {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Seated<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.go_on(context)?;
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);

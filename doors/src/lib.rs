@@ -18,6 +18,7 @@ mod hosts;
 mod network;
 mod serve;
 mod shares;
+mod streams;
 mod tls;
 
 pub use self::client::{Asked, Client, asked, client};
@@ -28,4 +29,5 @@ pub use self::serve::{
     Doors, Entrance, HEAD_LIMIT, IDLE_LIMIT, MAX_CONNECTIONS, MAX_CONNECTIONS_OF_ONE, MAX_STREAMS, STALL_LIMIT, serve,
 };
 pub use self::shares::{Full, Room, STALLED_AFTER, Seat, Shares};
+pub use self::streams::{Arrival, MAX_ARRIVALS, MAX_ARRIVALS_OF_ONE, serve_streams};
 pub use self::tls::{Authorities, CertificateError, Certificates, Validity};

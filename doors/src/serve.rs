@@ -42,7 +42,7 @@ pub const MAX_CONNECTIONS_OF_ONE: usize = 64;
 /// Of the descriptors that this process may have, one in so many is for connections here.
 const PART_OF_DESCRIPTORS: u64 = 4;
 /// The most bytes of a head that are held.
-const MAX_HEAD_BYTES: usize = 64 << 10;
+pub(crate) const MAX_HEAD_BYTES: usize = 64 << 10;
 /// The most requests that are answered at the same time on one connection, where that is possible (HTTP/2). In all, and for
 /// one client, there are as many as there may be connections.
 pub const MAX_STREAMS: u32 = 64;
@@ -54,7 +54,7 @@ const MAX_UNSENT_BYTES: usize = 128 << 10;
 /// may take.
 const IS_THERE_AFTER: Duration = Duration::from_secs(30);
 /// How often deadlines are looked at.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How long nothing is accepted where the system has no descriptor for it.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long running requests may take for their end when the server stops.
@@ -89,7 +89,7 @@ fn room(descriptors: u64) -> Room {
 }
 
 /// Whether a connection has had its time.
-fn is_over(activity: &Activity, now: Instant) -> bool {
+pub(crate) fn is_over(activity: &Activity, now: Instant) -> bool {
     let since = now.saturating_duration_since(activity.since);
     let stalled = activity
         .longest_stalled()
@@ -184,6 +184,11 @@ pub async fn serve(entrances: Vec<Entrance>, router: Router, doors: Doors, stop:
     }
     drop(entrances);
     let _ = stopping.send(true);
+    until_empty(&seats).await;
+}
+
+/// Done when nobody has a seat any more, or has had the time to end.
+pub(crate) async fn until_empty(seats: &Shares) {
     let ended = async {
         while seats.taken() > 0 {
             tokio::time::sleep(PAUSE).await;
@@ -402,7 +407,7 @@ impl Front {
 }
 
 /// Drives a connection until it ends, its seat is cut, or the server stops and its last request is answered.
-async fn to_its_end<C: Future<Output = hyper::Result<()>>>(
+pub(crate) async fn to_its_end<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     end: impl Fn(Pin<&mut C>),
     seat: &Seat,

@@ -174,6 +174,9 @@ fn what_is_printed_is_what_kubo_prints() -> Outcome {
     both.same(&["pin", "add", root])?;
     both.same(&["pin", "rm", "--enc=json", root])?;
     both.same(&["pin", "add", "--enc=json", root])?;
+    let sub = both.same(&["dag", "resolve", &format!("{root}/sub")])?;
+    let sub = sub.trim();
+    pins_have_names(&both, root, sub)?;
     both.same(&["version"])?;
     both.same(&["version", "--number"])?;
     both.same(&["--version"])?;
@@ -191,6 +194,59 @@ fn what_is_printed_is_what_kubo_prints() -> Outcome {
     both.same(&["config", "Addresses.Swarm"])?;
     both.same(&["swarm", "peers"])?;
     both.end()
+}
+
+/// Names of pins, of a directory and of one in it.
+fn pins_have_names(both: &Both, root: &str, sub: &str) -> Outcome {
+    both.same(&["pin", "add", "--name", "two words", root])?;
+    both.same(&["pin", "ls", "--type=recursive", root])?;
+    both.same(&["pin", "ls", "--names", root])?;
+    both.same(&["pin", "ls", "--names", "--enc=json", root])?;
+    both.same(&["pin", "ls", "--names", "--stream", root])?;
+    both.same(&["pin", "ls", "--names", "--stream", "--enc=json", root])?;
+    both.same(&["pin", "ls", "--stream", "--enc=json", root])?;
+    both.same(&["pin", "ls", "--names", "--quiet", root])?;
+    both.same(&["pin", "ls", "--names", sub])?;
+    both.same(&["pin", "ls", "--name", "o w"])?;
+    both.same(&["pin", "ls", "-n", "o w", "-t", "recursive", "--enc=json"])?;
+    both.same(&["pin", "ls", "-n", "o w", "--stream"])?;
+    // A path is listed whatever it is called, and upper case is another name.
+    both.same(&["pin", "ls", "--name", "other", root])?;
+    both.same(&["pin", "ls", "--name", "O W"])?;
+    both.same(&["pin", "ls", "--name", "O W", "--enc=json"])?;
+    // A new name takes the place of the old one, and none does, too.
+    both.same(&["pin", "add", "-n", "a\tb %25\nc", "--enc=json", root])?;
+    both.same(&["pin", "ls", "--names", "--enc=json", root])?;
+    both.same(&["pin", "ls", "--name", "two"])?;
+    both.same(&["pin", "add", root])?;
+    both.same(&["pin", "ls", "--names", root])?;
+    // What is pinned in place of something has its name.
+    both.same(&["pin", "add", "--name=kept", root])?;
+    both.same(&["pin", "update", root, sub])?;
+    both.same(&["pin", "ls", "--names", "--name=kept"])?;
+    both.same(&["pin", "add", "--name=other", root])?;
+    both.same_failure(&["pin", "update", root, sub])?;
+    both.same(&["pin", "update", root, root])?;
+    both.same(&["pin", "rm", sub])?;
+    both.same(&["pin", "update", "--unpin=false", root, sub])?;
+    both.same_lines(&["pin", "ls", "--name=other"])?;
+    both.same(&["pin", "rm", sub])?;
+    both.same(&["pin", "rm", root])?;
+    both.same(&["pin", "add", root])?;
+    both.same(&["pin", "ls", "--names", root])?;
+    both.same(&["add", "-Q", "--pin-name=added", "value.json"])?;
+    both.same(&["pin", "ls", "--name=added"])?;
+    both.same(&["add", "-Q", "value.json"])?;
+    both.same(&["pin", "ls", "--name=added"])?;
+    let (longest, longer) = ("n".repeat(255), "n".repeat(256));
+    both.same(&["pin", "add", "--name", &longest, root])?;
+    both.same(&["pin", "ls", "--name", &longest])?;
+    both.same_failure(&["pin", "add", "--name", &longer, root])?;
+    both.same_failure(&["pin", "ls", "--name", &longer])?;
+    both.same_failure(&["add", "--pin-name", &longer, "value.json"])?;
+    both.same_failure(&["add", "--pin=false", "--pin-name=n", "value.json"])?;
+    both.same(&["pin", "add", root])?;
+    Ok(())
 }
 
 #[test]

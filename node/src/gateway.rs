@@ -4,7 +4,7 @@
 //!
 //! A question (`question`, with the host that it was sent to: `host`) is led to its destination (`asking`) and answered in the
 //! form that it wants (`format`): a file, a directory, a block or a value (`dag`), blocks that prove themselves (`car`), a tar
-//! archive, a signed name (`record`). Where it leads nowhere, a site may say what is to be done (`redirects`).
+//! archive, a signed name (`record`). Other peers ask what is here alone (`local`). Where it leads nowhere, a site may say what is to be done (`redirects`).
 //!
 //! Goals, in order: serve only checked content; say why something cannot be served (404 with the reason where content
 //! does not exist or nobody has it, 504 only where time ran out, so that clients know when to retry); bounded memory:
@@ -26,6 +26,7 @@ mod format;
 mod held;
 mod host;
 mod html;
+mod local;
 mod media;
 mod options;
 mod parts;
@@ -60,6 +61,7 @@ pub use self::asking::{
 pub use self::cache::MAX_CACHED_BYTES;
 pub use self::dnslink::DnsLinks;
 pub use self::held::MAX_HELD;
+pub use self::local::{LocalSource, for_peers};
 pub use self::options::{Audience, Options};
 pub use self::peer::PeerSource;
 pub use self::source::{NameValue, Source, SourceError};
@@ -72,6 +74,10 @@ use self::question::Question;
 use self::redirects::Instead;
 use self::refusal::Refusal;
 use crate::block::{DAG_PB, RAW, inherent};
+
+/// What is said where a trustless gateway is asked for more; Kubo's words.
+const TRUSTLESS_ONLY: &str =
+    "only trustless requests are accepted on this gateway: https://specs.ipfs.tech/http-gateways/trustless-gateway/";
 
 /// The gateway as a router, to be served by itself or nested into another. To tell clients from each other it must be served
 /// with [`ConnectInfo`](axum::extract::ConnectInfo) of socket addresses.
@@ -108,7 +114,10 @@ async fn handle<S: Source>(State(gateway): State<Arc<Gateway<S>>>, request: Requ
         Method::GET | Method::HEAD => match Question::read(&request, &gateway.options) {
             Ok(question) => {
                 mount = question.mount.clone();
-                respond(gateway, &request, question).await
+                match gateway.options.trustless && !question.is_trustless() {
+                    true => Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, TRUSTLESS_ONLY).at(&question)),
+                    false => respond(gateway, &request, question).await,
+                }
             }
             Err(refusal) => Err(refusal),
         },

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId};
+use odf_doors::Arrival;
 pub use remembered::{Memory, memory, remembered};
 pub use start::{AGENT, BOOTSTRAP_PEERS, Builder, DEFAULT_LISTEN};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -39,8 +40,10 @@ use crate::routing::command::Command;
 use crate::routing::{Announced, DEFAULT_PROVIDERS, Provider, Routing, RoutingError};
 pub use crate::routing::{DialError, PeerInfo, Reachability};
 use crate::store::Blocks;
+use crate::swarm::HttpStreams;
 pub use crate::swarm::{
-    Bandwidth, ByteStream, ByteStreams, MAX_NETWORK_KEY_BYTES, NetworkKey, NetworkKeyError, StartError, probe,
+    Bandwidth, ByteStream, ByteStreams, HttpStream, MAX_NETWORK_KEY_BYTES, NetworkKey, NetworkKeyError, StartError,
+    probe,
 };
 use crate::threads::lock;
 
@@ -65,6 +68,7 @@ struct Inner {
     listening: watch::Receiver<Vec<Multiaddr>>,
     external: watch::Receiver<Vec<Multiaddr>>,
     served: watch::Receiver<Vec<Multiaddr>>,
+    http: HttpStreams,
     stop: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -107,6 +111,12 @@ impl Node {
     /// Where others are told that HTTP is spoken.
     pub fn http_addrs(&self) -> Vec<Multiaddr> {
         self.inner.served.borrow().clone()
+    }
+
+    /// Offers HTTP to other peers, and gives the streams on which they speak it, to be served with
+    /// [`serve_streams`](odf_doors::serve_streams). It is offered until the receiver is dropped, or somebody else takes them.
+    pub fn http_streams(&self) -> mpsc::Receiver<Arrival<HttpStream>> {
+        self.inner.http.take()
     }
 
     /// Whether the peer runs: it was not shut down, and the task that owns its connections did not end.

@@ -90,7 +90,7 @@ pub use gate::Hold;
 pub use gc::{GcReport, GivenUp, MAX_REMOVED_NAMED};
 pub use memory::MemoryStore;
 pub(crate) use met::Visited;
-pub use pins::{MAX_OWNER_BYTES, PARTIAL_OWNER, Pin};
+pub use pins::{MAX_OWNER_BYTES, MAX_PIN_NAME_BYTES, PARTIAL_OWNER, Pin};
 pub use place::{FileId, Leaf};
 pub use reach::{LinksError, Missing};
 pub use state::{Skipped, Store, StoreOptions};

@@ -8,6 +8,7 @@ mod compact;
 mod ended;
 mod guard;
 mod hold;
+mod http;
 mod muxer;
 mod private;
 mod transports;
@@ -30,6 +31,11 @@ pub use self::bandwidth::Bandwidth;
 pub(crate) use self::compact::Compact;
 use self::guard::Guarded;
 use self::hold::HeldPeers;
+use self::http::Http;
+pub use self::http::HttpStream;
+pub(crate) use self::http::HttpStreams;
+#[cfg(test)]
+pub(crate) use self::http::MAX_HTTP_WAITING;
 pub use self::private::{MAX_NETWORK_KEY_BYTES, NetworkKey, NetworkKeyError};
 pub use self::transports::{ByteStream, ByteStreams};
 use crate::exchange;
@@ -93,6 +99,8 @@ pub(crate) struct Behaviour {
     pub(crate) tell_lan: Tell,
     pub(crate) tell_wan: Tell,
     pub(crate) exchange: exchange::Behaviour,
+    /// Takes in streams on which HTTP is spoken.
+    pub(crate) http: Http,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
     /// The way in through a relay.
     pub(crate) relayed: relay::client::Behaviour,
@@ -122,6 +130,8 @@ pub(crate) struct Settings {
     /// Of a private network: nobody is spoken to who has another.
     pub(crate) network_key: Option<NetworkKey>,
     pub(crate) bandwidth: Bandwidth,
+    /// Where streams go on which HTTP is spoken.
+    pub(crate) http: HttpStreams,
     /// What dials and listens, if not the sockets of the system.
     pub(crate) streams: Option<ByteStreams>,
 }
@@ -166,6 +176,7 @@ pub(crate) fn build(
         tell_lan: tell::behaviour(Network::Lan),
         tell_wan: tell::behaviour(Network::Wan),
         exchange,
+        http: Http::new(settings.http.clone()),
         mdns: mdns.into(),
         relayed,
         holes: Guarded::new(dcutr::Behaviour::new(local)),

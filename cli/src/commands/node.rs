@@ -13,9 +13,10 @@ use odf::pull::id_of;
 use odf::receive::Arrived;
 use odf::repository::server;
 use odf::retention::retain;
+use odf::workspace::Workspace;
 use odf_doors::{Doors, Entrance, Hosts, raise_descriptors};
 use odf_node::delegated;
-use odf_node::gateway::{self, Audience, DnsLinks, PeerSource};
+use odf_node::gateway::{self, Audience, DnsLinks, LocalSource, PeerSource};
 use odf_node::peer::Node;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -176,6 +177,10 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, calls: Calls
             let workspace = session.workspace()?;
             let source = PeerSource::new(workspace.store().clone(), node).with_domains(domains(session));
             let source = SharedOnly::new(source, workspace.catalog().clone());
+            let peers = settings
+                .gateway_libp2p
+                .then(|| serve_peers(session, node, workspace, io));
+            let peers = peers.transpose()?;
             let monitoring = monitoring::router(session, node)?;
             let routing = delegated::router(node.clone(), routing_options(session));
             let repository = repository(session, node)?;
@@ -190,7 +195,7 @@ fn serve_until_stopped(session: &Session, gateway: Option<Gateway>, calls: Calls
             let content = served(entrances, router);
             let buckets = buckets.map(|(listener, _)| served(vec![Entrance::plain(listener)], repository.s3()));
             Some(session.runtime()?.spawn(async move {
-                tokio::join!(content, OptionFuture::from(buckets));
+                tokio::join!(content, OptionFuture::from(buckets), OptionFuture::from(peers));
             }))
         }
         None => None,
@@ -260,6 +265,20 @@ async fn keep_certificate(secure: Option<tls::Secure>, node: &Node, tell: mpsc::
         Some(secure) => secure.keep(node, &tell).await,
         None => std::future::pending().await,
     }
+}
+
+/// Answers other peers who speak HTTP, until the process is to stop.
+fn serve_peers(
+    session: &Session,
+    node: &Node,
+    workspace: &Workspace,
+    io: &Io,
+) -> Result<impl Future<Output = ()> + Send + use<>, Failure> {
+    let source = LocalSource::new(workspace.store().clone(), node);
+    let source = SharedOnly::new(source, workspace.catalog().clone());
+    let router = gateway::for_peers(source, session.denylist()?.clone());
+    let (streams, stop) = (node.http_streams(), io.cancel().clone());
+    Ok(async move { odf_doors::serve_streams(streams, router, async move { stop.wait().await }).await })
 }
 
 /// How the gateway behaves by the settings; nobody has it ask peers unless `fetch`.

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 
 use clap::Subcommand;
+use serde_json::{Value, json};
 
+use super::announce::ReportArgs;
 use super::ipfs::path::IpfsPath;
-use super::ipfs::pin::{PIN_OWNER, keep, stop_keeping};
+use super::ipfs::pin::{PIN_OWNER, check_name, keep, stop_keeping};
 use crate::failure::Failure;
 use crate::io::Io;
 use crate::output::{Cell, Listing, OutputArgs};
@@ -21,6 +23,11 @@ pub(crate) enum PinCommand {
         /// What to keep: a CID, /ipfs/CID/…, or /ipns/NAME/… as it is now
         #[arg(required = true, value_name = "ADDRESS")]
         paths: Vec<IpfsPath>,
+        /// Name by which it is listed; without one, a name that it had is forgotten
+        #[arg(short, long)]
+        name: Option<String>,
+        #[command(flatten)]
+        report: ReportArgs,
     },
     /// List what is kept, and for whom
     #[command(visible_alias = "list")]
@@ -33,19 +40,35 @@ pub(crate) enum PinCommand {
         /// What was kept
         #[arg(required = true, value_name = "ADDRESS")]
         paths: Vec<IpfsPath>,
+        #[command(flatten)]
+        report: ReportArgs,
     },
 }
 
 pub(super) fn run(command: &PinCommand, session: &Session, io: &mut Io) -> Result<(), Failure> {
     match command {
-        PinCommand::Add { paths } => paths.iter().try_for_each(|path| {
-            let cid = keep(path, session, io)?;
-            io.line(cid)
-        }),
-        PinCommand::Rm { paths } => paths.iter().try_for_each(|path| {
-            let cid = stop_keeping(path, session, io)?;
-            io.line(cid)
-        }),
+        PinCommand::Add { paths, name, report } => {
+            let name = name.as_deref().unwrap_or_default();
+            check_name(name)?;
+            report.begin(io);
+            let mut kept = Vec::new();
+            for path in paths {
+                let cid = keep(path, name, session, io)?;
+                io.line(cid)?;
+                kept.push(json!({ "cid": cid.to_string(), "name": name }));
+            }
+            report.object(io, || Value::Array(kept))
+        }
+        PinCommand::Rm { paths, report } => {
+            report.begin(io);
+            let mut given_up = Vec::new();
+            for path in paths {
+                let (cid, name) = stop_keeping(path, session, io)?;
+                io.line(cid)?;
+                given_up.push(json!({ "cid": cid.to_string(), "name": name }));
+            }
+            report.object(io, || Value::Array(given_up))
+        }
         PinCommand::Ls { output } => {
             let workspace = session.workspace()?;
             let named = workspace.catalog().entries()?.into_iter().filter_map(|entry| {
@@ -55,7 +78,8 @@ pub(super) fn run(command: &PinCommand, session: &Session, io: &mut Io) -> Resul
             let names: HashMap<String, String> = named.collect();
             let mut pins = workspace.store().pins(None)?;
             pins.sort();
-            let mut listing = Listing::new(&["CID", "For", "Dataset"]).when_empty("nothing is kept yet");
+            let called: HashMap<_, _> = workspace.store().pin_names(PIN_OWNER).into_iter().collect();
+            let mut listing = Listing::new(&["CID", "For", "Dataset", "Name"]).when_empty("nothing is kept yet");
             for pin in pins {
                 let dataset = names.get(&pin.owner).cloned();
                 let whom = match (&dataset, pin.owner.as_str()) {
@@ -64,8 +88,10 @@ pub(super) fn run(command: &PinCommand, session: &Session, io: &mut Io) -> Resul
                     (None, other) => other,
                 };
                 let whom = whom.to_owned();
-                let dataset = dataset.map_or(Cell::from(serde_json::Value::Null), Cell::from);
-                listing.row([pin.cid.to_string().into(), whom.into(), dataset]);
+                let dataset = dataset.map_or(Cell::from(Value::Null), Cell::from);
+                let name = called.get(&pin.cid).filter(|_| pin.owner == PIN_OWNER);
+                let name = name.map_or(Cell::from(Value::Null), |name| name.clone().into());
+                listing.row([pin.cid.to_string().into(), whom.into(), dataset, name]);
             }
             listing.write(output.format(io), io)
         }

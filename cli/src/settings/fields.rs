@@ -81,6 +81,8 @@ pub(crate) struct Settings {
     pub(crate) gateway_denylist: Vec<String>,
     /// Whether the gateway shows values in other codecs than they are stored in.
     pub(crate) gateway_convert: bool,
+    /// Whether other peers may ask the gateway over libp2p.
+    pub(crate) gateway_libp2p: bool,
     /// For whom the gateway gets from peers what is not here.
     pub(crate) gateway_fetch: Audience,
     /// Who may read the figures of the node.
@@ -175,6 +177,7 @@ impl Default for Settings {
             gateway_dnslinks: Vec::new(),
             gateway_denylist: Vec::new(),
             gateway_convert: true,
+            gateway_libp2p: true,
             gateway_fetch: Audience::ThisMachine,
             gateway_metrics: Audience::ThisMachine,
             gateway_routing: Audience::ThisMachine,

@@ -40,6 +40,8 @@ pub struct Options {
     pub convert: bool,
     /// For whom peers are asked.
     pub fetching: Audience,
+    /// Whether nothing is answered but what proves itself: blocks, CARs and records. Other requests get 406.
+    pub trustless: bool,
     /// Proxies whose word is taken for where a request comes from, and for which host it is.
     pub proxies: Vec<IpAddr>,
     /// Hosts, without ports, below which each root has one of its own: `{root}.ipfs.{host}`. Paths of content redirect there.
@@ -57,6 +59,7 @@ impl Default for Options {
             name_limit: Duration::from_secs(60),
             convert: true,
             fetching: Audience::ThisMachine,
+            trustless: false,
             proxies: Vec::new(),
             subdomains: Vec::new(),
             sites: Vec::new(),

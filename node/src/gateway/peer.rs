@@ -117,12 +117,12 @@ impl Source for PeerSource {
     }
 }
 
-fn parsed(name: &str) -> Result<Name, SourceError> {
+pub(super) fn parsed(name: &str) -> Result<Name, SourceError> {
     name.parse()
         .map_err(|error| SourceError::BadName(format!("{name:?} is no name: {error}")))
 }
 
-fn value(resolved: Resolved) -> NameValue {
+pub(super) fn value(resolved: Resolved) -> NameValue {
     let valid_until = resolved.record.valid_until();
     let left = valid_until.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
     NameValue {

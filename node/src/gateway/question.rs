@@ -4,7 +4,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use cid::Cid;
 
-use super::format::Wanted;
+use super::format::{Format, Wanted};
 use super::host::{Mount, Place};
 use super::options::Options;
 use super::range::{Span, span};
@@ -116,6 +116,20 @@ impl Question {
             self.range = None;
         }
         self
+    }
+
+    /// Whether the answer proves itself: a block by its CID, a CAR below one, the record of a key's name. Everything else has to
+    /// be believed, what a name leads to included.
+    ///
+    /// Spec: <https://specs.ipfs.tech/http-gateways/trustless-gateway/>.
+    pub(super) fn is_trustless(&self) -> bool {
+        let is_root = self.inner_path.trim_matches('/').is_empty();
+        match (&self.root, self.wanted.format) {
+            (Root::Cid(_), Some(Format::Car)) => true,
+            (Root::Cid(_), Some(Format::Raw)) => is_root,
+            (Root::Name(name), Some(Format::IpnsRecord)) => is_root && name.parse::<Name>().is_ok(),
+            _ => false,
+        }
     }
 
     /// Whether the client has this version already.

@@ -4,6 +4,7 @@ mod archives;
 mod directories;
 mod files;
 mod hosts;
+mod peers;
 mod refusals;
 mod strangers;
 mod values;

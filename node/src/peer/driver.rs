@@ -285,6 +285,7 @@ impl Driver {
         let behaviour = self.swarm.behaviour_mut();
         let (mut connections, mut peers) = (behaviour.lan.take_active(), behaviour.exchange.take_in_use());
         peers.extend(&self.state.relayed_for);
+        peers.extend(behaviour.http.in_use());
         connections.extend(behaviour.wan.take_active());
         behaviour.admission.used(connections, &peers);
         if let Some(mesh) = behaviour.pubsub.as_ref().map(|pubsub| pubsub.gossip.mesh()) {

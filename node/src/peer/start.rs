@@ -22,7 +22,7 @@ use crate::routing::records::Records;
 use crate::routing::schedule::Schedule;
 use crate::routing::{Expected, Network, Routers, Routing, Signs, Strategy, TableSizes};
 use crate::store::{Blocks, Store, StoreError, Table};
-use crate::swarm::{self, Bandwidth, ByteStreams, NetworkKey, Refuses, StartError};
+use crate::swarm::{self, Bandwidth, ByteStreams, HttpStreams, NetworkKey, Refuses, StartError};
 use crate::threads::blocking;
 
 /// The public bootstrap peers of IPFS, as Kubo 0.43 has them, each also with the IP address that its DNS name last stood for: it
@@ -323,6 +323,7 @@ impl Builder {
         .await;
 
         let (behaviour, exchange) = exchange::new(Arc::clone(&self.blocks), self.exchange);
+        let http = HttpStreams::default();
         let settings = swarm::Settings {
             keypair,
             agent: self.agent,
@@ -333,6 +334,7 @@ impl Builder {
             idle_timeout: self.idle_timeout,
             network_key,
             bandwidth: self.bandwidth,
+            http: http.clone(),
             streams: self.streams,
             refuses: self.refuses,
         };
@@ -445,6 +447,7 @@ impl Builder {
                 listening,
                 external,
                 served,
+                http,
                 stop,
                 tasks: Mutex::new(tasks),
             }),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 mod bandwidth;
 mod connections;
+mod http;
 pub(crate) mod keys;
 mod networks;
 mod records;

@@ -67,6 +67,14 @@ pub enum StoreError {
     /// The name of an owner of pins is empty, too long or has control characters.
     #[error("{0:?} cannot own pins")]
     BadOwner(String),
+    /// The name of a pin is longer than it may be. Kubo's words.
+    #[error("pin name is {bytes} bytes (max {most} bytes)")]
+    PinNameTooLong {
+        /// How long it is.
+        bytes: usize,
+        /// How long it may be.
+        most: usize,
+    },
     /// Work in progress, or another collection, keeps GC out.
     #[error("garbage collection has to wait: a publish, a pull or another collection is under way")]
     Busy,

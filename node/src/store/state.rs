@@ -167,7 +167,7 @@ impl Store {
         self.inner.gate.hold()
     }
 
-    /// Keeps the DAG below `cid` for `owner`, until [`unpin`](Self::unpin). Pinning again changes nothing. The blocks
+    /// Keeps the DAG below `cid` for `owner`, until [`unpin`](Self::unpin). Pinning again changes nothing, its name included. The blocks
     /// need not be here yet; what is here of them and is reached stays. Durable after a flush; blocks that were put
     /// before are synced first, so a power cut never leaves a pin of blocks that it took.
     ///
@@ -186,6 +186,29 @@ impl Store {
         self.inner.index.guard.room()?;
         self.sync_blocks()?;
         self.inner.pins.insert(owner, roots)
+    }
+
+    /// As [`pin_all`](Self::pin_all), with a name, which pins that are there have from now on; an empty one is none. It is of use
+    /// to people alone.
+    ///
+    /// # Errors
+    /// As [`pin`](Self::pin), and [`StoreError::PinNameTooLong`] for a name over
+    /// [`MAX_PIN_NAME_BYTES`](super::MAX_PIN_NAME_BYTES).
+    pub fn pin_named(&self, owner: &str, roots: &[Cid], name: &str) -> Result<(), StoreError> {
+        self.inner.index.guard.room()?;
+        self.sync_blocks()?;
+        self.inner.pins.insert_named(owner, roots, name)
+    }
+
+    /// The name of a pin, empty if it has none; nothing if there is no such pin.
+    pub fn pin_name(&self, owner: &str, cid: &Cid) -> Option<String> {
+        let (owner, cid) = (owner.to_owned(), *cid);
+        self.inner.pins.name(&Pin { owner, cid })
+    }
+
+    /// The names of those pins of an owner that have one.
+    pub fn pin_names(&self, owner: &str) -> Vec<(Cid, String)> {
+        self.inner.pins.names(owner)
     }
 
     /// Ends a pin; false if there was none. Durable after a flush.

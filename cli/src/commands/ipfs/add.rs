@@ -18,7 +18,7 @@ use super::call::Call;
 use super::escape;
 use super::files::{Place, Tree};
 use super::ignore::Ignore;
-use super::pin::PIN_OWNER;
+use super::pin::{PIN_OWNER, check_name};
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};
 use crate::output;
@@ -78,6 +78,9 @@ pub(crate) struct AddArgs {
     /// Keep what is added from being collected as garbage
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", action = ArgAction::Set, value_name = "BOOL")]
     pin: bool,
+    /// Name of the pins, which `pin ls --names` shows; without it they have none
+    #[arg(long, value_name = "NAME")]
+    pin_name: Option<String>,
     /// Put what is added into the tree of `odfs ipfs files`, too: at this place, or in this directory if it ends with a slash
     #[arg(long, value_name = "PLACE", conflicts_with_all = ["only_hash", "wrap"])]
     to_files: Option<String>,
@@ -149,6 +152,10 @@ impl AddArgs {
 }
 
 pub(super) fn run(args: &AddArgs, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
+    check_name(args.pin_name.as_deref().unwrap_or_default())?;
+    if args.pin_name.is_some() && !args.pin {
+        return Err(Failure::usage("pin-name option requires pin to be set"));
+    }
     let ignore = args.ignore_rules(io)?;
     let dash = PathBuf::from("-");
     let paths = if args.paths.is_empty() {
@@ -228,7 +235,7 @@ pub(super) fn run(args: &AddArgs, call: &Call<'_>, io: &mut Io) -> Result<(), Fa
     if !args.only_hash {
         let roots: Vec<Cid> = roots.into_iter().map(|(_, entry)| entry.cid).collect();
         if args.pin {
-            store.pin_all(PIN_OWNER, &roots)?;
+            store.pin_named(PIN_OWNER, &roots, args.pin_name.as_deref().unwrap_or_default())?;
         }
         store.flush()?;
         call.session.added(&roots);

@@ -110,6 +110,12 @@ const OPTIONS: &[Setting] = &[
         set: |value| value.as_bool().map(|on| on.to_string()),
     },
     Setting {
+        name: "Experimental.GatewayOverLibp2p",
+        own: "gateway.libp2p",
+        show: |settings| json!(settings.gateway_libp2p),
+        set: |value| value.as_bool().map(|on| on.to_string()),
+    },
+    Setting {
         name: "Gateway.NoFetch",
         own: "gateway.fetch",
         show: |settings| json!(settings.gateway_fetch == Audience::Nobody),

@@ -7,7 +7,7 @@ use clap::{Subcommand, ValueEnum};
 use odf_node::block::{Cid, RAW};
 use odf_node::dag::DepthFirst;
 use odf_node::fetch::Fetcher;
-use odf_node::store::{Blocks as _, PARTIAL_OWNER, Store};
+use odf_node::store::{Blocks as _, MAX_PIN_NAME_BYTES, PARTIAL_OWNER, Store, StoreError};
 use serde::Serialize;
 
 use super::call::Call;
@@ -32,6 +32,9 @@ pub(crate) enum PinCommand {
         /// What is below the content, too: it always is
         #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", action = clap::ArgAction::Set, hide = true)]
         recursive: bool,
+        /// Name of the pins, which `pin ls --names` shows; without it they have none
+        #[arg(short, long)]
+        name: Option<String>,
         /// Show progress on a terminal
         #[arg(long)]
         progress: bool,
@@ -42,7 +45,7 @@ pub(crate) enum PinCommand {
         #[arg(value_name = "IPFS_PATH")]
         paths: Vec<IpfsPath>,
         /// Which: recursive are those that were pinned, indirect what is below them
-        #[arg(short, long = "type", value_enum, default_value_t = PinType::All, value_name = "TYPE")]
+        #[arg(short = 't', long = "type", value_enum, default_value_t = PinType::All, value_name = "TYPE")]
         kind: PinType,
         /// Print CIDs only
         #[arg(short, long)]
@@ -50,8 +53,11 @@ pub(crate) enum PinCommand {
         /// Print each as soon as it is met
         #[arg(short, long)]
         stream: bool,
-        /// Taken for Kubo's sake: pins have no names here
-        #[arg(short, long, hide = true)]
+        /// Only those whose names contain this, if no paths are given; shows names, too
+        #[arg(short, long)]
+        name: Option<String>,
+        /// Show the names that they were given (`pin add --name`)
+        #[arg(long)]
         names: bool,
     },
     /// Stop keeping content
@@ -96,6 +102,7 @@ struct Pins {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Listed {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     keys: BTreeMap<String, Kept>,
 }
 
@@ -103,13 +110,15 @@ struct Listed {
 #[serde(rename_all = "PascalCase")]
 struct Kept {
     r#type: String,
-    name: &'static str,
+    name: String,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Streamed {
     cid: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
     r#type: String,
 }
 
@@ -118,7 +127,11 @@ const INDIRECT: &str = "indirect";
 
 pub(super) fn run(command: &PinCommand, call: &Call<'_>, io: &mut Io) -> Result<(), Failure> {
     match command {
-        PinCommand::Add { paths, recursive, .. } => {
+        PinCommand::Add {
+            paths, recursive, name, ..
+        } => {
+            let name = name.as_deref().unwrap_or_default();
+            check_name(name)?;
             if !recursive {
                 return Err(Failure::usage(
                     "single blocks cannot be pinned, only with what is below them",
@@ -126,7 +139,7 @@ pub(super) fn run(command: &PinCommand, call: &Call<'_>, io: &mut Io) -> Result<
             }
             let mut pins = Vec::new();
             for path in paths {
-                let cid = call.cid(&add(path, call, io)?);
+                let cid = call.cid(&add(path, name, call, io)?);
                 if !call.is_json() {
                     io.line(format_args!("pinned {cid} recursively"))?;
                 }
@@ -139,8 +152,18 @@ pub(super) fn run(command: &PinCommand, call: &Call<'_>, io: &mut Io) -> Result<
             kind,
             quiet,
             stream,
-            ..
-        } => list(paths, *kind, *quiet, *stream, call, io),
+            name,
+            names,
+        } => {
+            let name = name.as_deref().unwrap_or_default();
+            check_name(name)?;
+            let form = Form {
+                quiet: *quiet,
+                stream: *stream,
+                names: *names || !name.is_empty(),
+            };
+            list(paths, *kind, name, form, call, io)
+        }
         PinCommand::Rm { paths, .. } => {
             let store = call.session.workspace()?.store();
             let mut pins = Vec::new();
@@ -164,18 +187,25 @@ pub(super) fn run(command: &PinCommand, call: &Call<'_>, io: &mut Io) -> Result<
             };
             let store = call.session.workspace()?.store();
             let old = whole_block(&call.source()?.resolve(from, io)?, from)?;
-            if !is_own(store, &old)? {
+            if !is_own(store, &old) {
                 return Err(Failure::new(
                     Kind::NotFound,
                     "'from' cid was not recursively pinned already",
                 ));
             }
-            let new = add(to, call, io)?;
+            let new = whole_block(&call.source()?.resolve(to, io)?, to)?;
+            if old != new {
+                if is_own(store, &new) {
+                    return Err(Failure::new(Kind::Refused, "'to' cid was already recursively pinned"));
+                }
+                let name = store.pin_name(PIN_OWNER, &old).unwrap_or_default();
+                add(to, &name, call, io)?;
+            }
             if *gives_up && old != new {
                 unpin(store, &old)?;
                 store.flush()?;
             }
-            let [old, new] = [old, new].map(|cid| format!("/ipfs/{}", call.cid(&cid)));
+            let [old, new] = [old, new].map(|cid| call.cid(&cid));
             match call.is_json() {
                 true => in_json(vec![old, new], call, io),
                 false => io.line(format_args!("updated {old} to {new}")),
@@ -191,28 +221,33 @@ fn in_json(pins: Vec<String>, call: &Call<'_>, io: &mut Io) -> Result<(), Failur
     }
 }
 
-/// Fetches all below the path and pins it.
+/// Fetches all below the path and pins it, under a name if that is not empty.
 ///
 /// # Errors
 /// A block cannot be had, or the store fails.
-pub(in crate::commands) fn keep(path: &IpfsPath, session: &Session, io: &mut Io) -> Result<Cid, Failure> {
-    add(path, &Call::plain(session), io)
+pub(in crate::commands) fn keep(path: &IpfsPath, name: &str, session: &Session, io: &mut Io) -> Result<Cid, Failure> {
+    add(path, name, &Call::plain(session), io)
 }
 
-/// Takes a pin of these commands away.
+/// Takes a pin of these commands away. Gives its name, too.
 ///
 /// # Errors
 /// There is none, or the store fails.
-pub(in crate::commands) fn stop_keeping(path: &IpfsPath, session: &Session, io: &mut Io) -> Result<Cid, Failure> {
+pub(in crate::commands) fn stop_keeping(
+    path: &IpfsPath,
+    session: &Session,
+    io: &mut Io,
+) -> Result<(Cid, String), Failure> {
     let cid = whole_block(&Call::plain(session).source()?.resolve(path, io)?, path)?;
     let store = session.workspace()?.store();
+    let name = store.pin_name(PIN_OWNER, &cid).unwrap_or_default();
     unpin(store, &cid)?;
     store.flush()?;
-    Ok(cid)
+    Ok((cid, name))
 }
 
 /// As [`keep`], within a call.
-fn add(path: &IpfsPath, call: &Call<'_>, io: &mut Io) -> Result<Cid, Failure> {
+fn add(path: &IpfsPath, name: &str, call: &Call<'_>, io: &mut Io) -> Result<Cid, Failure> {
     let store = call.session.workspace()?.store();
     let hold = store.hold();
     let mut source = call.source()?;
@@ -222,7 +257,7 @@ fn add(path: &IpfsPath, call: &Call<'_>, io: &mut Io) -> Result<Cid, Failure> {
     } else {
         fetch(cid, store, call, io)?;
     }
-    store.pin(PIN_OWNER, &cid)?;
+    store.pin_named(PIN_OWNER, &[cid], name)?;
     store.flush()?;
     drop(hold);
     call.session.added(&[cid]);
@@ -250,8 +285,22 @@ fn fetch(cid: Cid, store: &Store, call: &Call<'_>, io: &Io) -> Result<(), Failur
     Ok(())
 }
 
-fn is_own(store: &Store, cid: &Cid) -> Result<bool, Failure> {
-    Ok(store.pins(Some(PIN_OWNER))?.iter().any(|pin| pin.cid == *cid))
+fn is_own(store: &Store, cid: &Cid) -> bool {
+    store.is_pinned(PIN_OWNER, cid)
+}
+
+/// Before anything is fetched for a pin of this name.
+///
+/// # Errors
+/// It is too long.
+pub(in crate::commands) fn check_name(name: &str) -> Result<(), Failure> {
+    match name.len() {
+        0..=MAX_PIN_NAME_BYTES => Ok(()),
+        bytes => {
+            let most = MAX_PIN_NAME_BYTES;
+            Err(StoreError::PinNameTooLong { bytes, most }.into())
+        }
+    }
 }
 
 fn unpin(store: &Store, cid: &Cid) -> Result<(), Failure> {
@@ -266,12 +315,23 @@ fn unpin(store: &Store, cid: &Cid) -> Result<(), Failure> {
     })
 }
 
-/// Whoever pinned it. What stays for the tree of `ipfs files` is no pin to Kubo.
+/// How pins are listed.
+#[derive(Clone, Copy)]
+struct Form {
+    /// CIDs only.
+    quiet: bool,
+    /// Each as soon as it is met.
+    stream: bool,
+    /// With their names.
+    names: bool,
+}
+
+/// Whoever pinned it, and without paths those alone whose names contain `part`. What stays for the tree of `ipfs files` is no pin to Kubo.
 fn list(
     paths: &[IpfsPath],
     kind: PinType,
-    quiet: bool,
-    stream: bool,
+    part: &str,
+    form: Form,
     call: &Call<'_>,
     io: &mut Io,
 ) -> Result<(), Failure> {
@@ -287,8 +347,20 @@ fn list(
         wanted.insert(cid, Some(path.typed.clone()));
     }
     let all = wanted.is_empty();
+    let names: HashMap<Cid, String> = match form.names {
+        true => store.pin_names(PIN_OWNER).into_iter().collect(),
+        false => HashMap::new(),
+    };
     let mut keys = BTreeMap::new();
     let mut meet = |cid: Cid, through: Option<&Cid>, io: &mut Io| -> Result<(), Failure> {
+        let name = names
+            .get(&cid)
+            .filter(|_| through.is_none())
+            .cloned()
+            .unwrap_or_default();
+        if all && !name.contains(part) {
+            return Ok(());
+        }
         let kind = match (through, wanted.get_mut(&cid)) {
             (_, None) if !all => return Ok(()),
             (None, asked) => {
@@ -302,14 +374,23 @@ fn list(
             }
         };
         let cid = call.cid(&cid);
-        match (call.is_json(), stream) {
+        match (call.is_json(), form.stream) {
             (true, false) => {
-                keys.insert(cid, Kept { r#type: kind, name: "" });
+                keys.insert(cid, Kept { r#type: kind, name });
                 Ok(())
             }
-            (true, true) => call.answer(&Streamed { cid, r#type: kind }, "", io),
-            (false, _) if quiet => io.line(cid),
-            (false, _) => io.line(format_args!("{cid} {kind}")),
+            (true, true) => call.answer(
+                &Streamed {
+                    cid,
+                    name,
+                    r#type: kind,
+                },
+                "",
+                io,
+            ),
+            (false, _) if form.quiet => io.line(cid),
+            (false, _) if name.is_empty() => io.line(format_args!("{cid} {kind}")),
+            (false, _) => io.line(format_args!("{cid} {kind} {name}")),
         }
     };
     if matches!(kind, PinType::All | PinType::Recursive) {
@@ -340,7 +421,7 @@ fn list(
     if let Some(missing) = wanted.into_values().flatten().next() {
         return Err(Failure::new(Kind::NotFound, format!("path '{missing}' is not pinned")));
     }
-    match call.is_json() && !stream {
+    match call.is_json() && !form.stream {
         true => call.answer(&Listed { keys }, "", io),
         false => Ok(()),
     }

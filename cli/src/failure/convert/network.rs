@@ -66,6 +66,7 @@ impl From<StoreError> for Failure {
             StoreError::Index(_) | StoreError::IndexDamaged => Failure::new(Kind::Storage, chain(&error))
                 .next("run the command again: the index is made anew from the files"),
             StoreError::Busy | StoreError::GcRefused { .. } => Failure::new(Kind::Busy, chain(&error)),
+            StoreError::PinNameTooLong { .. } => Failure::usage(&error),
             _ => Failure::new(Kind::General, chain(&error)),
         }
     }

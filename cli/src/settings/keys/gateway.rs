@@ -185,6 +185,16 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "gateway.libp2p",
+        about: "whether `odfs node` answers HTTP over libp2p (`/http/1.1`): with blocks, CARs and records of names that are here and that \
+                other peers may have, and nothing else",
+        show: |settings| Some(Value::Boolean(settings.gateway_libp2p)),
+        set: |settings, value| {
+            settings.gateway_libp2p = value.as_bool().ok_or("true or false is expected")?;
+            Ok(())
+        },
+    },
+    Key {
         name: "gateway.fetch",
         about: "for whom the gateway gets from peers what is not here: \"local\" for programs on this machine (for nobody if \
                 gateway.url says that a proxy is before it), true for whoever asks, false for nobody",

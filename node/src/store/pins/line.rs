@@ -2,9 +2,12 @@
 
 use super::super::error::StoreError;
 use crate::block::{Cid, cid_from_text, sha2_256};
+use crate::percent;
 
 /// The longest name of an owner of pins, in bytes.
 pub const MAX_OWNER_BYTES: usize = 256;
+/// The longest name of a pin, in bytes; Kubo's figure.
+pub const MAX_PIN_NAME_BYTES: usize = 255;
 /// Whose pins keep what is here of a DAG, while the rest may never have come: nothing is said of that. The name is that of the
 /// command whose tree is kept so.
 pub const PARTIAL_OWNER: &str = "ipfs files";
@@ -20,9 +23,30 @@ pub struct Pin {
     pub cid: Cid,
 }
 
-/// The line that says that a pin came (`+`) or went (`-`).
-pub(super) fn line(sign: char, pin: &Pin) -> String {
-    checked(&format!("{sign} {} {}", pin.cid, pin.owner))
+/// The line that says that a pin came, or what it is called from now on; an empty name is none.
+pub(super) fn came(pin: &Pin, name: &str) -> String {
+    let text = format!("+ {} {}", pin.cid, pin.owner);
+    match name.is_empty() {
+        true => checked(&text),
+        false => checked(&format!("{text}\t{}", written(name))),
+    }
+}
+
+/// The line that says that a pin went.
+pub(super) fn went(pin: &Pin) -> String {
+    checked(&format!("- {} {}", pin.cid, pin.owner))
+}
+
+/// A name without what means something in the journal.
+fn written(name: &str) -> String {
+    let mut written = String::with_capacity(name.len());
+    for letter in name.chars() {
+        match letter {
+            '%' | '\u{7f}' | '\0'..='\u{1f}' => written.push_str(&format!("%{:02x}", u32::from(letter))),
+            _ => written.push(letter),
+        }
+    }
+    written
 }
 
 /// A line that says this, with its check.
@@ -36,22 +60,23 @@ pub(super) fn unchecked(line: &[u8]) -> Option<&str> {
     (found == check(text)).then_some(text)
 }
 
-/// The pin of a line, and whether it came. The lines of the first form had no check.
-pub(super) fn change(line: &[u8], has_check: bool) -> Option<(bool, Pin)> {
+/// The pin of a line, and its name if it came. The lines of the first form had no check.
+pub(super) fn change(line: &[u8], has_check: bool) -> Option<(Pin, Option<String>)> {
     let text = match has_check {
         true => unchecked(line)?,
         false => std::str::from_utf8(line).ok()?,
     };
     let (sign, rest) = text.split_once(' ')?;
-    let (cid, owner) = rest.split_once(' ')?;
+    let (cid, rest) = rest.split_once(' ')?;
+    let (owner, name) = rest.split_once('\t').unwrap_or((rest, ""));
     check_owner(owner).ok()?;
     let pin = Pin {
         owner: owner.to_owned(),
         cid: cid_from_text(cid).ok()?,
     };
     match sign {
-        "+" => Some((true, pin)),
-        "-" => Some((false, pin)),
+        "+" => Some((pin, Some(percent::decode(name)?))),
+        "-" if name.is_empty() => Some((pin, None)),
         _ => None,
     }
 }
@@ -79,4 +104,14 @@ pub(super) fn check_owner(owner: &str) -> Result<(), StoreError> {
         return Err(StoreError::BadOwner(owner.chars().take(MAX_OWNER_BYTES).collect()));
     }
     Ok(())
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
+    match name.len() {
+        0..=MAX_PIN_NAME_BYTES => Ok(()),
+        bytes => Err(StoreError::PinNameTooLong {
+            bytes,
+            most: MAX_PIN_NAME_BYTES,
+        }),
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use super::line::{Pin, change, checked, follow, line, unchecked};
+use super::line::{Pin, came, change, checked, follow, unchecked};
 use crate::block::{Cid, cid_from_text};
 
 /// With what the line begins that tells of the part behind it.
@@ -20,10 +20,11 @@ pub(super) struct Sorted {
 }
 
 impl Sorted {
-    /// Those pins, which come in their order.
-    pub(super) fn of(pins: &[Pin]) -> Self {
+    /// Those pins with their names, which come in their order.
+    pub(super) fn of(pins: &[(Pin, String)]) -> Self {
         let mut text = Vec::new();
-        pins.iter().for_each(|pin| text.extend(line('+', pin).into_bytes()));
+        pins.iter()
+            .for_each(|(pin, name)| text.extend(came(pin, name).into_bytes()));
         Self {
             text,
             pins: pins.len() as u64,
@@ -68,24 +69,31 @@ impl Sorted {
         }
     }
 
+    /// The name of the pin, if it is among them.
+    pub(super) fn name(&self, pin: &Pin) -> Option<String> {
+        let found = self.lines(self.position(&pin.owner, &pin.cid)).next()?;
+        if compare(found, &pin.owner, &pin.cid) != Some(Ordering::Equal) {
+            return None;
+        }
+        Some(change(found, true).and_then(|(_, name)| name).unwrap_or_default())
+    }
+
     /// Whether the pin is among them.
     pub(super) fn contains(&self, pin: &Pin) -> bool {
-        let at = self.position(&pin.owner, &pin.cid);
-        self.lines(at)
-            .next()
-            .is_some_and(|line| compare(line, &pin.owner, &pin.cid) == Some(Ordering::Equal))
+        let found = self.lines(self.position(&pin.owner, &pin.cid)).next();
+        found.is_some_and(|line| compare(line, &pin.owner, &pin.cid) == Some(Ordering::Equal))
     }
 
     /// Those of one owner, `least` being the first CID there is.
-    pub(super) fn of_owner(&self, owner: &str, least: &Cid) -> Vec<Pin> {
+    pub(super) fn of_owner(&self, owner: &str, least: &Cid) -> Vec<(Pin, String)> {
         let found = self.lines(self.position(owner, least));
         let found = found.take_while(|line| parts(line).is_some_and(|(of, _)| of == owner.as_bytes()));
-        found.filter_map(|line| Some(change(line, true)?.1)).collect()
+        found.filter_map(named).collect()
     }
 
     /// All of them.
-    pub(super) fn all(&self) -> impl Iterator<Item = Pin> + '_ {
-        self.lines(0).filter_map(|line| Some(change(line, true)?.1))
+    pub(super) fn all(&self) -> impl Iterator<Item = (Pin, String)> + '_ {
+        self.lines(0).filter_map(named)
     }
 
     /// The lines from the one on that begins at `at`.
@@ -133,12 +141,19 @@ fn numbers(line: &[u8]) -> Option<(usize, u64, u32)> {
     ))
 }
 
+/// The pin of a line, and its name.
+fn named(line: &[u8]) -> Option<(Pin, String)> {
+    let (pin, name) = change(line, true)?;
+    Some((pin, name?))
+}
+
 /// The owner of a line, and the text of its CID.
 fn parts(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = line.strip_prefix(b"+ ")?;
     let cid = rest.split(|byte| *byte == b' ').next()?;
     let owner = rest.get(cid.len() + 1..)?;
-    let end = owner.iter().rposition(|byte| *byte == b'\t')?;
+    // What follows is a name, if there is one, and the check.
+    let end = owner.iter().position(|byte| *byte == b'\t')?;
     Some((owner.get(..end)?, cid))
 }
 
