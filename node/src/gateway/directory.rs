@@ -20,7 +20,7 @@ pub(super) const MAX_ROWS: usize = 10_000;
 /// The most bytes of names that a listing has: one may be nearly as long as a block, and a page says each several times.
 pub(super) const MAX_NAME_BYTES: usize = 4 << 20;
 /// Goes up when the page changes, so that caches fetch the new one.
-const PAGE_VERSION: u32 = 2;
+const PAGE_VERSION: u32 = 3;
 /// Served in place of a listing where a directory has it.
 const INDEX: &str = "index.html";
 

@@ -79,11 +79,20 @@ fn here(question: &Question) -> String {
     encode_path(&path)
 }
 
-/// An entry under its CID. A site serves nothing by CID, and no page leads to a host of somebody else's: there it is no link.
+/// Says what a CID consists of. What stands behind `#` stays in the browser, so that the host is not told which.
+const INSPECTOR: &str = "https://cid.ipfs.tech/";
+
+/// An entry under its CID. A site serves nothing by CID: there it leads to the [`INSPECTOR`], as Kubo's listings do, which is not
+/// told where the visitor was.
 fn block_link(question: &Question, row: &Row<'_>) -> String {
     let cid = row.cid;
     let gateway = match &question.mount {
-        Mount::Site(_) => return format!("<span class=\"ipfs-hash\" translate=\"no\">{cid}</span>"),
+        Mount::Site(_) => {
+            return format!(
+                "<a class=\"ipfs-hash\" translate=\"no\" href=\"{INSPECTOR}#{cid}\" target=\"_blank\" \
+                 rel=\"noreferrer noopener\">{cid}</a>"
+            );
+        }
         Mount::Subdomain(gateway) => format!("//{}", escape(gateway)),
         _ => String::new(),
     };

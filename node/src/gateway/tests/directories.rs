@@ -39,7 +39,7 @@ async fn directories_redirect_list_and_show_their_index() {
     );
     assert!(!answer.text().contains("<b>"));
     let etag = answer.header("etag").to_owned();
-    assert_eq!(etag, format!("\"DirIndex-2_CID-{}\"", root.cid));
+    assert_eq!(etag, format!("\"DirIndex-3_CID-{}\"", root.cid));
     assert_eq!(server.ask("GET", &path, &[("If-None-Match", &etag)]).await.status, 304);
 
     let answer = server.get(&format!("/ipfs/{}/link", root.cid)).await;

@@ -160,6 +160,28 @@ async fn a_site_is_served_to_whoever_asks() {
 }
 
 #[tokio::test]
+async fn a_listing_at_a_site_leads_to_no_path_that_the_site_does_not_have() {
+    let mut shelf = Shelf::default();
+    let file = shelf.file(b"hello");
+    let root = shelf.directory(vec![("a", file.clone())]).cid;
+    shelf.names.insert(SITE.to_owned(), format!("/ipfs/{root}"));
+    let server = Server::start_with(
+        shelf,
+        Options {
+            fetching: Audience::Anybody,
+            ..options()
+        },
+    )
+    .await;
+    let listing = server.at(SITE, "/").await.text();
+    let cid = file.cid;
+    assert!(!listing.contains("/ipfs/"), "{listing}");
+    let inspected =
+        format!("href=\"https://cid.ipfs.tech/#{cid}\" target=\"_blank\" rel=\"noreferrer noopener\">{cid}</a>");
+    assert!(listing.contains(&inspected), "{listing}");
+}
+
+#[tokio::test]
 async fn a_site_says_what_stands_for_paths_that_it_does_not_have() {
     let mut shelf = Shelf::default();
     let rules = "/old/:page /new/:page 302\n/gone/* /410.html 410\n/app/* /index.html 200\n/loop /none 200\n";
