@@ -58,7 +58,7 @@ pub use self::asking::{
     MAX_ARCHIVES, MAX_ARCHIVES_OF_ONE, MAX_BLOCKS_AHEAD, MAX_BLOCKS_AHEAD_OF_ONE, MAX_NAME_DEPTH, MAX_READS, MAX_WAITS,
     MAX_WAITS_OF_ONE,
 };
-pub use self::cache::MAX_CACHED_BYTES;
+pub use self::cache::{MAX_CACHED_BYTES, MAX_READ_BYTES};
 pub use self::dnslink::DnsLinks;
 pub use self::held::MAX_HELD;
 pub use self::local::{LocalSource, for_peers};

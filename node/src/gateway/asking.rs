@@ -151,6 +151,15 @@ impl<S: Source> Asking<S> {
         self.gateway.source.here(cid).await
     }
 
+    /// The first of these blocks that are here and not denied, in one turn at reading; see [`Source::here_together`].
+    pub(super) async fn here_together(&self, cids: &[Cid], most: usize) -> Result<Vec<Block>, SourceError> {
+        let denylist = &self.gateway.options.denylist;
+        let served = cids.iter().take_while(|cid| !denylist.denies(cid)).count();
+        let stopping = |_| SourceError::Failed("the gateway is stopping".to_owned());
+        let _turn = self.gateway.reads.acquire().await.map_err(stopping)?;
+        self.gateway.source.here_together(&cids[..served], most).await
+    }
+
     /// What a name stands for, for somebody who wants what is at a path below it.
     pub(super) async fn name(&self, name: &str, path: &str) -> Result<NameValue, SourceError> {
         if self.gateway.options.denylist.denies_name(name, path) {

@@ -1,5 +1,5 @@
-//! Blocks that came from peers because a gateway was asked for them, in memory and bounded: whoever asks for much has it pass
-//! through and leaves nothing on the disk.
+//! Blocks in memory, and bounded: those that came from peers because a gateway was asked for them, so that whoever asks for much has
+//! it pass through and leaves nothing on the disk, and those that were read of late, so that what many ask for is hashed once.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,14 +7,17 @@ use cid::Cid;
 
 use crate::block::Block;
 
-/// The most bytes of blocks that are kept. What was asked for least lately goes first.
+/// The most bytes of blocks from peers that are kept. What was asked for least lately goes first.
 pub const MAX_CACHED_BYTES: usize = 64 << 20;
+/// The most bytes of blocks that are kept although they are here: nodes that lead to others, and what several clients are being
+/// sent.
+pub const MAX_READ_BYTES: usize = 16 << 20;
 /// What a block takes up beside its bytes, about: its names and its places in two tables.
 const ENTRY_BYTES: usize = 512;
 
 /// Blocks by their names, and by when each was last asked for.
-#[derive(Default)]
 pub(super) struct Cache {
+    most: usize,
     blocks: HashMap<Cid, (u64, Block)>,
     uses: BTreeMap<u64, Cid>,
     used: u64,
@@ -22,6 +25,17 @@ pub(super) struct Cache {
 }
 
 impl Cache {
+    /// One that keeps so many bytes at most.
+    pub(super) fn of(most: usize) -> Self {
+        Self {
+            most,
+            blocks: HashMap::new(),
+            uses: BTreeMap::new(),
+            used: 0,
+            bytes: 0,
+        }
+    }
+
     pub(super) fn has(&self, cid: &Cid) -> bool {
         self.blocks.contains_key(cid)
     }
@@ -37,14 +51,14 @@ impl Cache {
 
     pub(super) fn keep(&mut self, block: Block) {
         let (cid, size) = (*block.cid(), cost(&block));
-        if size > MAX_CACHED_BYTES || self.get(&cid).is_some() {
+        if size > self.most || self.get(&cid).is_some() {
             return;
         }
         self.used += 1;
         self.bytes += size;
         self.blocks.insert(cid, (self.used, block));
         self.uses.insert(self.used, cid);
-        while self.bytes > MAX_CACHED_BYTES {
+        while self.bytes > self.most {
             let Some((_, oldest)) = self.uses.pop_first() else {
                 return;
             };
@@ -67,8 +81,6 @@ mod tests {
     use crate::block::RAW;
 
     const SIZE: usize = 1 << 20;
-    /// As many of that size as are kept.
-    const MOST: usize = MAX_CACHED_BYTES / (SIZE + ENTRY_BYTES);
 
     fn block(n: usize) -> Block {
         let mut data = vec![0; SIZE];
@@ -78,18 +90,26 @@ mod tests {
 
     #[test]
     fn one_block_too_many_takes_the_place_of_the_one_that_was_asked_for_least_lately() {
-        let mut cache = Cache::default();
-        let cids: Vec<Cid> = (0..=MOST).map(|n| *block(n).cid()).collect();
-        for n in 0..MOST {
+        for most in [MAX_CACHED_BYTES, MAX_READ_BYTES] {
+            holds(most);
+        }
+    }
+
+    fn holds(bytes: usize) {
+        let mut cache = Cache::of(bytes);
+        // As many of that size as are kept.
+        let most = bytes / (SIZE + ENTRY_BYTES);
+        let cids: Vec<Cid> = (0..=most).map(|n| *block(n).cid()).collect();
+        for n in 0..most {
             cache.keep(block(n));
             cache.keep(block(n));
         }
-        assert!(cids[..MOST].iter().all(|cid| cache.has(cid)));
+        assert!(cids[..most].iter().all(|cid| cache.has(cid)));
         assert_eq!(cache.get(&cids[0]).unwrap(), block(0));
-        cache.keep(block(MOST));
-        let gone: Vec<usize> = (0..=MOST).filter(|n| !cache.has(&cids[*n])).collect();
+        cache.keep(block(most));
+        let gone: Vec<usize> = (0..=most).filter(|n| !cache.has(&cids[*n])).collect();
         assert_eq!(gone, [1]);
-        assert!(cache.bytes <= MAX_CACHED_BYTES && cache.uses.len() == cache.blocks.len());
+        assert!(cache.bytes <= bytes && cache.uses.len() == cache.blocks.len());
         assert!(cache.get(&cids[1]).is_none());
     }
 

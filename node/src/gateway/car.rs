@@ -10,7 +10,7 @@ use axum::http::header;
 use axum::response::Response;
 use cid::Cid;
 
-use super::ahead::{Ahead, READ_AHEAD};
+use super::ahead::{Ahead, MAX_LOT};
 use super::answer::Destination;
 use super::asking::Asking;
 use super::body::{Pieces, body_within};
@@ -129,8 +129,7 @@ impl<S: Source> Rest<S> {
         loop {
             match cursor.step() {
                 Step::Need(cid) => {
-                    let upcoming: Vec<Cid> = cursor.upcoming().take(READ_AHEAD).collect();
-                    let block = ahead.block(&cid, upcoming.into_iter()).await?;
+                    let block = ahead.block(&cid, cursor.upcoming().take(MAX_LOT)).await?;
                     cursor.feed(&block)?;
                     if met.is_new(&cid)? && inherent(&cid).is_none() {
                         return Ok(Some(block));
@@ -170,16 +169,18 @@ impl<S: Source> Pieces for Sending<S> {
         if let Some(bytes) = self.of_block().await? {
             return Ok(Some(bytes));
         }
-        let Some(block) = self.next_block().await? else {
-            return Ok(None);
-        };
-        let mut bytes = car::frame(block.cid(), block.data().len());
-        if block.data().len() <= PIECE_BYTES {
+        let mut bytes = Vec::new();
+        // Small ones go together, as long as nothing is waited for.
+        while bytes.len() < PIECE_BYTES && (bytes.is_empty() || self.rest.ahead().has_read()) {
+            let Some(block) = self.next_block().await? else { break };
+            bytes.extend_from_slice(&car::frame(block.cid(), block.data().len()));
+            if block.data().len() > PIECE_BYTES {
+                self.block = Some((self.lend(block.data().clone()), *block.cid(), 0));
+                break;
+            }
             bytes.extend_from_slice(block.data());
-        } else {
-            self.block = Some((self.lend(block.data().clone()), *block.cid(), 0));
         }
-        Ok(Some(bytes.into()))
+        Ok((!bytes.is_empty()).then(|| bytes.into()))
     }
 }
 

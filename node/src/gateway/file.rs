@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::Response;
 use cid::Cid;
 
-use super::ahead::{Ahead, READ_AHEAD};
+use super::ahead::{Ahead, MAX_LOT};
 use super::answer::Destination;
 use super::asking::Asking;
 use super::body::{Pieces, body};
@@ -101,8 +101,7 @@ impl<S: Source> Reader<S> {
         loop {
             match self.cursor.step() {
                 Step::Need(cid) => {
-                    let upcoming: Vec<Cid> = self.cursor.upcoming().take(READ_AHEAD).collect();
-                    let block = self.ahead.block(&cid, upcoming.into_iter()).await?;
+                    let block = self.ahead.block(&cid, self.cursor.upcoming().take(MAX_LOT)).await?;
                     self.cursor.feed(&block)?;
                 }
                 Step::Data { bytes, .. } => return Ok(Some(bytes)),

@@ -1,19 +1,19 @@
 //! The gateway over a peer: blocks from the store or the network, names from memory or the network.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use cid::Cid;
 
-use super::cache::Cache;
+use super::cache::{Cache, MAX_CACHED_BYTES, MAX_READ_BYTES};
 use super::dnslink::{DnsLinks, is_domain};
 use super::source::{NameValue, Source, SourceError};
 use crate::block::Block;
 use crate::exchange::{self, FetchError, Session};
 use crate::ipns::{Freshness, Name, Names, ResolveError, Resolved};
 use crate::peer::Node;
-use crate::store::{Blocks as _, Store};
-use crate::threads::blocking;
+use crate::store::{Blocks as _, Store, StoreError};
+use crate::threads::{blocking, lock};
 
 /// Everything that a peer has and can get.
 ///
@@ -27,7 +27,10 @@ pub struct PeerSource {
     exchange: exchange::Handle,
     names: Names,
     dns: DnsLinks,
+    /// From peers.
     cache: Mutex<Cache>,
+    /// From the store.
+    read: Arc<Mutex<Cache>>,
 }
 
 impl PeerSource {
@@ -39,7 +42,8 @@ impl PeerSource {
             exchange: node.exchange().clone(),
             names: node.names().clone(),
             dns: DnsLinks::default(),
-            cache: Mutex::default(),
+            cache: Mutex::new(Cache::of(MAX_CACHED_BYTES)),
+            read: Arc::new(Mutex::new(Cache::of(MAX_READ_BYTES))),
         }
     }
 
@@ -71,9 +75,28 @@ impl Source for PeerSource {
         if let Some(block) = self.cached(|cache| cache.get(cid)) {
             return Ok(Some(block));
         }
-        let (store, cid) = (self.store.clone(), *cid);
-        let found = blocking(move || store.get(&cid)).await;
+        let (store, read, cid) = (self.store.clone(), Arc::clone(&self.read), *cid);
+        let found = blocking(move || read_once(&store, &read, &cid)).await;
         found.map_err(|error| SourceError::Failed(error.to_string()))
+    }
+
+    async fn here_together(&self, cids: &[Cid], most: usize) -> Result<Vec<Block>, SourceError> {
+        let (store, cids) = (self.store.clone(), cids.to_vec());
+        let found = blocking(move || {
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            for cid in &cids {
+                let is_room = found.is_empty() || store.size(cid)?.is_some_and(|size| bytes + size <= most);
+                let Some(block) = is_room.then(|| store.get(cid)).transpose()?.flatten() else {
+                    break;
+                };
+                bytes += block.data().len();
+                found.push(block);
+            }
+            Ok(found)
+        });
+        found
+            .await
+            .map_err(|error: StoreError| SourceError::Failed(error.to_string()))
     }
 
     async fn block(&self, session: &Session, cid: &Cid) -> Result<Block, SourceError> {
@@ -115,6 +138,19 @@ impl Source for PeerSource {
             error => SourceError::NotFound(error.to_string()),
         })
     }
+}
+
+/// A block of the store, from memory if it was read of late and is there still.
+fn read_once(store: &Store, read: &Mutex<Cache>, cid: &Cid) -> Result<Option<Block>, StoreError> {
+    let known = lock(read).get(cid);
+    if let Some(block) = known {
+        return store.still(block);
+    }
+    let found = store.get(cid)?;
+    if let Some(block) = &found {
+        lock(read).keep(block.clone());
+    }
+    Ok(found)
 }
 
 pub(super) fn parsed(name: &str) -> Result<Name, SourceError> {

@@ -32,6 +32,21 @@ pub trait Source: Send + Sync + 'static {
         async { Ok(None) }
     }
 
+    /// The first of these blocks that can be had without asking anybody, up to the first that cannot, or is beyond so many bytes in
+    /// all; the very first whatever its length. One look at the disk may give them all.
+    ///
+    /// # Errors
+    /// As for [`here`](Self::here), of the very first.
+    fn here_together(&self, cids: &[Cid], most: usize) -> impl Future<Output = Result<Vec<Block>, SourceError>> + Send {
+        let _ = most;
+        async move {
+            match cids.first() {
+                Some(cid) => Ok(self.here(cid).await?.into_iter().collect()),
+                None => Ok(Vec::new()),
+            }
+        }
+    }
+
     /// The block, from peers. Asked for what is not [`here`](Self::here).
     ///
     /// # Errors

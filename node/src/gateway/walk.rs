@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use cid::Cid;
 
-use super::ahead::{Ahead, READ_AHEAD};
+use super::ahead::{Ahead, MAX_LOT};
 use super::asking::Asking;
 use super::refusal::Refusal;
 use super::source::Source;
@@ -71,8 +71,8 @@ impl<S: Source> Walk<S> {
                 continue;
             }
             let siblings = self.open.last().and_then(|open| open.links.as_ref()?.get(open.next..));
-            let upcoming: Vec<Cid> = siblings.unwrap_or_default().iter().take(READ_AHEAD).copied().collect();
-            let block = self.ahead.block(&cid, upcoming.into_iter()).await?;
+            let upcoming = siblings.unwrap_or_default().iter().take(MAX_LOT).copied();
+            let block = self.ahead.block(&cid, upcoming).await?;
             let links = (self.below)(&block)?;
             self.enter(cid, links)?;
             if inherent(&cid).is_none() {

@@ -212,6 +212,21 @@ impl Store {
         Ok(None)
     }
 
+    /// A block that was read before and kept, if it is here still: that is looked up, nothing is read again.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub(crate) fn still(&self, block: Block) -> Result<Option<Block>, StoreError> {
+        if inherent(block.cid()).is_some() {
+            return Ok(Some(block));
+        }
+        let places = self.seen(&block.cid().hash().to_bytes())?;
+        Ok(places.first().map(|place| {
+            self.note_use(place);
+            block
+        }))
+    }
+
     /// Somebody reads from a place. Only a store with a limit has to know.
     fn note_use(&self, place: &Place) {
         if self.inner.options.max_bytes.is_some() {

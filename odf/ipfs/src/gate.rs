@@ -43,6 +43,19 @@ impl<S: Source> Source for SharedOnly<S> {
         }
     }
 
+    async fn here_together(&self, cids: &[Cid], most: usize) -> Result<Vec<Block>, SourceError> {
+        let mut shown = Vec::new();
+        for block in self.inner.here_together(cids, most).await? {
+            match self.shown(block).await {
+                Ok(block) => shown.push(block),
+                // Whoever asks for it by itself is told why.
+                Err(_) if !shown.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(shown)
+    }
+
     async fn block(&self, session: &S::Session, cid: &Cid) -> Result<Block, SourceError> {
         let block = self.inner.block(session, cid).await?;
         self.shown(block).await
@@ -113,6 +126,15 @@ mod tests {
             Ok(self.0.iter().find(|block| block.cid() == cid).cloned())
         }
 
+        async fn here_together(&self, cids: &[Cid], _: usize) -> Result<Vec<Block>, SourceError> {
+            Ok(self
+                .0
+                .iter()
+                .filter(|block| cids.contains(block.cid()))
+                .cloned()
+                .collect())
+        }
+
         async fn block(&self, (): &(), cid: &Cid) -> Result<Block, SourceError> {
             let found = self.0.iter().find(|block| block.cid() == cid).cloned();
             found.ok_or_else(|| SourceError::NotFound(cid.to_string()))
@@ -168,6 +190,9 @@ mod tests {
         dataset.set_sharing(Sharing::Published).unwrap();
         assert_eq!(shown().await, [true; 4]);
         dataset.set_sharing(Sharing::Stopped).unwrap();
+        // Nor are they among others that are read with them.
+        assert_eq!(source.here_together(&cids[1..], 1 << 20).await.unwrap().len(), 3);
+        assert!(source.here_together(&cids, 1 << 20).await.is_err());
         let error = source.block(&(), &cids[0]).await.unwrap_err();
         assert!(error.to_string().contains("odfs share"), "{error}");
         assert!(source.has(&cids[0]).await && source.resolve_name("x").await.is_ok());

@@ -421,3 +421,99 @@ async fn a_tar_breaks_off_where_more_bytes_of_names_would_wait_than_may() {
     let _ = stream.read_to_end(&mut cut).await;
     assert!(!cut.ends_with(b"0\r\n\r\n") && cut.len() < 10_000, "{}", cut.len());
 }
+
+/// Has all blocks here but some, which peers have, and counts how often it is looked for them.
+struct Near {
+    shelf: Shelf,
+    elsewhere: HashSet<Cid>,
+    looks: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Near {
+    fn find(&self, cid: &Cid) -> Option<Block> {
+        (!self.elsewhere.contains(cid)).then(|| self.shelf.blocks.get(cid).cloned())?
+    }
+}
+
+impl Source for Arc<Near> {
+    type Session = ();
+
+    fn session(&self, _: &[String]) {}
+
+    async fn here(&self, cid: &Cid) -> Result<Option<Block>, SourceError> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        Ok(self.find(cid))
+    }
+
+    async fn here_together(&self, cids: &[Cid], most: usize) -> Result<Vec<Block>, SourceError> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.most.fetch_max(cids.len(), Ordering::SeqCst);
+        let mut bytes = 0;
+        let fits = |block: &Block| {
+            bytes += block.data().len();
+            bytes <= most
+        };
+        Ok(cids.iter().map_while(|cid| self.find(cid)).take_while(fits).collect())
+    }
+
+    async fn block(&self, (): &(), cid: &Cid) -> Result<Block, SourceError> {
+        self.shelf
+            .blocks
+            .get(cid)
+            .cloned()
+            .ok_or_else(|| SourceError::NotFound(cid.to_string()))
+    }
+
+    async fn has(&self, cid: &Cid) -> bool {
+        self.find(cid).is_some()
+    }
+
+    async fn resolve_name(&self, name: &str) -> Result<NameValue, SourceError> {
+        Err(SourceError::NotFound(name.to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn small_blocks_that_are_here_are_read_many_at_once_and_come_in_order() {
+    const WIDE: Profile = Profile {
+        max_links: 1 + 3 * ahead::MAX_LOT,
+        ..TINY
+    };
+    // A chunk in the middle that comes again and again, and one behind it that is not here.
+    let mut content = content(WIDE.max_links * WIDE.chunk_bytes);
+    for at in (80..120).step_by(2) {
+        content[at * WIDE.chunk_bytes..(at + 1) * WIDE.chunk_bytes].fill(0);
+    }
+    let (file, blocks) = import::file(&WIDE, &Bytes::from(content.clone())).unwrap();
+    let mut shelf = Shelf::default();
+    shelf.put(blocks);
+    let order = walked(&shelf, file.cid);
+    assert_eq!(order.len(), 1 + WIDE.max_links);
+    for missing in [None, Some(150)] {
+        let near = Arc::new(Near {
+            shelf: Shelf {
+                blocks: shelf.blocks.clone(),
+                ..Shelf::default()
+            },
+            elsewhere: missing.map(|at: usize| order[at]).into_iter().collect(),
+            looks: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+        });
+        let server = Server::serve(Arc::default(), |_| router(Arc::clone(&near), Options::default())).await;
+        assert_eq!(
+            server.car(&format!("/ipfs/{}?format=car&car-dups=y", file.cid)).await,
+            order
+        );
+        let looks = near.looks.swap(0, Ordering::SeqCst);
+        if missing.is_none() {
+            assert!(looks <= 40, "{looks} looks for {} blocks", order.len());
+        }
+        assert_eq!(near.most.load(Ordering::SeqCst), ahead::MAX_LOT);
+        let answer = server.get(&format!("/ipfs/{}", file.cid)).await;
+        assert!(answer.whole && answer.body == content);
+        let mut met = HashSet::new();
+        let once: Vec<Cid> = order.iter().filter(|cid| met.insert(**cid)).copied().collect();
+        assert_eq!(server.car(&format!("/ipfs/{}?format=car", file.cid)).await, once);
+    }
+}
