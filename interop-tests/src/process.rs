@@ -65,6 +65,26 @@ pub fn resident(id: u32, line: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
+/// Begins to count `VmHWM` of a process anew, from what it has resident now (proc(5), `clear_refs`).
+///
+/// # Errors
+/// The process has ended, or is somebody else's.
+pub fn forget_peak(id: u32) -> Outcome {
+    Ok(std::fs::write(format!("/proc/{id}/clear_refs"), "5")?)
+}
+
+/// The time that processors have worked for a process since it began, in its own code and in the system for it; `None` once it
+/// has ended.
+pub fn processor_time(id: u32) -> Option<Duration> {
+    /// Ticks a second in `/proc`: `USER_HZ`, which is the same wherever Rust runs on Linux.
+    const TICKS: u32 = 100;
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The name may hold anything; what follows it does not have its closing bracket (proc(5)).
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u32>().ok();
+    Some(Duration::from_secs(1) * (ticks()? + ticks()?) / TICKS)
+}
+
 impl Running {
     /// Starts `command` in a process group of its own, with nothing on standard input unless the command says so.
     ///

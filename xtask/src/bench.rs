@@ -4,6 +4,7 @@
 //! their ratio: the other's divided by odfs's, so above 1 odfs is faster or smaller. Where the only program to compare
 //! with cannot be installed here (kamu), the row has odfs alone and its bound. Nothing dials anything but loopback.
 
+mod gateway;
 mod grow;
 mod idle;
 mod import;
@@ -33,6 +34,8 @@ fn full() -> Scale {
         chains: &[10, 1_000, 10_000],
         slices: &[1_000, 10_000],
         small_blocks: 100_000,
+        served_blocks: 10_000,
+        ranges: 4_000,
         blocks: 5_000,
         flights: 3_000_000,
         real_flights: None,
@@ -50,6 +53,8 @@ fn small() -> Scale {
         chains: &[3, 10],
         slices: &[10],
         small_blocks: 500,
+        served_blocks: 300,
+        ranges: 50,
         blocks: 40,
         flights: 30_000,
         real_flights: None,
@@ -63,12 +68,13 @@ fn small() -> Scale {
 
 type Measure = fn(&Scale) -> Result<Vec<Row>, Failure>;
 
-const ROWS: [(&str, Measure); 13] = [
+const ROWS: [(&str, Measure); 14] = [
     ("import", import::rows),
     ("transfer", transfer::rows),
     ("push", push::rows),
     ("pull", pull::rows),
     ("repositories", repositories::rows),
+    ("gateway", gateway::rows),
     ("start", start::rows),
     ("idle", idle::rows),
     ("ingest", ingest::rows),

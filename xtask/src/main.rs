@@ -24,8 +24,8 @@ cargo xtask TASK
   bench [OPTION]...  odfs beside Kubo in one table
       --size SIZE    what is imported and moved (1GiB; also 64MiB, 500KB, ...)
       --small        a run of seconds that proves that every row works
-      --only NAME    one row: import, transfer, push, pull, repositories, start, idle, ingest, grow, verify,
-                     scale (some ten minutes; its parts are scale-keyed, scale-along, scale-beside)
+      --only NAME    one row: import, transfer, push, pull, repositories, gateway, start, idle, ingest, grow,
+                     verify, scale (some ten minutes; its parts are scale-keyed, scale-along, scale-beside)
       --lengths LIST metadata blocks at which `scale` measures (10,1000,10000,100000)
       --flights FILE real flights for `ingest`: Parquet with date, delay, distance, origin, destination
       --duckdb PYTHON the same tables beside DuckDB, by a Python that has it (pip install duckdb)

@@ -15,6 +15,10 @@ pub(crate) struct Scale {
     pub(crate) slices: &'static [u32],
     /// Small blocks that are moved.
     pub(crate) small_blocks: u32,
+    /// Small blocks that a gateway gives.
+    pub(crate) served_blocks: u32,
+    /// Ranges that a gateway gives.
+    pub(crate) ranges: u32,
     /// Blocks of the chain that moves between repositories.
     pub(crate) blocks: u32,
     /// Flights that are taken in.
