@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::asking::Asking;
 use super::source::{Source, SourceError};
-use crate::block::Block;
+use crate::block::{Block, RAW};
 
 /// The most blocks of one answer that are fetched one by one before their turn.
 pub(super) const READ_AHEAD: usize = 8;
@@ -26,8 +26,11 @@ pub(super) struct Ahead<S: Source> {
     running: HashMap<Cid, Running>,
     /// What is being read at once.
     lot: Option<Lot>,
-    /// What is left of the last lot, and the room for it.
+    /// Blocks that came otherwise since that began.
+    passed: usize,
+    /// What is left of the last lot, how many it had, and the room for it.
     read: HashMap<Cid, Block>,
+    had: usize,
     room: Option<Seat>,
     /// The last block was small.
     is_small: bool,
@@ -66,7 +69,9 @@ impl<S: Source> Ahead<S> {
             asking: Arc::clone(asking),
             running: HashMap::new(),
             lot: None,
+            passed: 0,
             read: HashMap::new(),
+            had: 0,
             room: None,
             is_small: false,
             is_elsewhere: false,
@@ -80,10 +85,19 @@ impl<S: Source> Ahead<S> {
             self.end_lot().await;
             ready = self.read.remove(cid);
         }
+        if ready.is_none() {
+            self.passed += 1;
+            // Of a lot that nobody comes to, the answer has no use any more.
+            self.lot.take_if(|_| self.passed > MAX_LOT);
+        }
+        let is_due = self.lot.is_none() && (ready.is_none() || 2 * self.read.len() <= self.had);
         let early = self.running.remove(cid);
-        let upcoming = upcoming.filter(|next| next != cid);
-        match self.is_small && !self.is_elsewhere {
-            true => self.begin_lot(upcoming),
+        let mut upcoming = upcoming.filter(|next| next != cid).peekable();
+        // What follows a block with links may be below it: only leaves come for certain one after the other.
+        let is_leaf = upcoming.peek().is_some_and(|next| next.codec() == RAW);
+        match self.is_small && is_leaf && !self.is_elsewhere {
+            true if is_due => self.begin_lot(upcoming),
+            true => {}
             false => self.begin(upcoming.take(READ_AHEAD)),
         }
         let block = match (ready, early) {
@@ -105,19 +119,18 @@ impl<S: Source> Ahead<S> {
 
     /// Begins to read the next blocks, unless enough of them are here already.
     fn begin_lot(&mut self, upcoming: impl Iterator<Item = Cid>) {
-        if self.lot.is_some() {
-            return;
-        }
         let (ready, mut cids): (Vec<Cid>, Vec<Cid>) = upcoming
             .take(MAX_LOT)
-            .filter(|cid| !self.running.contains_key(cid))
-            .partition(|cid| self.read.contains_key(cid));
+            .take_while(|next| next.codec() == RAW)
+            .filter(|next| !self.running.contains_key(next))
+            .partition(|next| self.read.contains_key(next));
         if cids.len() <= ready.len() {
             return;
         }
         let Some(room) = self.asking.ahead() else { return };
         let mut met = HashSet::new();
         cids.retain(|cid| met.insert(*cid));
+        self.passed = 0;
         let (asking, wanted) = (Arc::clone(&self.asking), cids.clone());
         self.lot = Some(Lot {
             cids,
@@ -135,6 +148,7 @@ impl<S: Source> Ahead<S> {
             Ok(Err(_)) | Err(_) => Vec::new(),
         };
         self.is_elsewhere = blocks.is_empty();
+        self.had = blocks.len();
         self.read = blocks.into_iter().map(|block| (*block.cid(), block)).collect();
         self.room = lot.room.take().filter(|_| !self.read.is_empty());
     }
