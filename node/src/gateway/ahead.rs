@@ -90,15 +90,25 @@ impl<S: Source> Ahead<S> {
             // Of a lot that nobody comes to, the answer has no use any more.
             self.lot.take_if(|_| self.passed > MAX_LOT);
         }
-        let is_due = self.lot.is_none() && (ready.is_none() || 2 * self.read.len() <= self.had);
+        let is_due = self.lot.is_none() && 2 * self.read.len() <= self.had;
         let early = self.running.remove(cid);
-        let mut upcoming = upcoming.filter(|next| next != cid).peekable();
+        let upcoming = upcoming.filter(|next| next != cid).take(MAX_LOT);
         // What follows a block with links may be below it: only leaves come for certain one after the other.
-        let is_leaf = upcoming.peek().is_some_and(|next| next.codec() == RAW);
-        match self.is_small && is_leaf && !self.is_elsewhere {
-            true if is_due => self.begin_lot(upcoming),
-            true => {}
-            false => self.begin(upcoming.take(READ_AHEAD)),
+        let is_one_of_many = self.is_small && !self.is_elsewhere && cid.codec() == RAW && early.is_none();
+        match (is_one_of_many, ready.is_some()) {
+            (true, true) if is_due => self.begin_lot(upcoming),
+            (true, true) => {}
+            (true, false) if self.lot.is_none() => {
+                // With those that follow, and the answer does not wait for them if they are elsewhere.
+                let upcoming: Vec<Cid> = upcoming.collect();
+                self.begin_lot([*cid].into_iter().chain(upcoming.iter().copied()));
+                self.end_lot().await;
+                ready = self.read.remove(cid);
+                if ready.is_none() {
+                    self.begin(upcoming.into_iter().take(READ_AHEAD));
+                }
+            }
+            _ => self.begin(upcoming.take(READ_AHEAD)),
         }
         let block = match (ready, early) {
             (Some(block), _) => block,
