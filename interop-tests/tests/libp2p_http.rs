@@ -91,7 +91,7 @@ fn kubo_is_given_over_libp2p_what_kubo_gives() -> Outcome {
         (format!("/ipfs/{root}?format=car&dag-scope=block"), ""),
         (format!("/ipfs/{root}/sub/large?format=car"), ""),
         (
-            format!("/ipfs/{root}/sub/large?format=car&entity-bytes=1000000:1000001"),
+            format!("/ipfs/{root}/sub/large?format=car&dag-scope=entity&entity-bytes=500000:500001"),
             "",
         ),
         (format!("/ipfs/{root}"), ""),
