@@ -163,7 +163,7 @@ async fn a_site_is_served_to_whoever_asks() {
 async fn a_listing_at_a_site_leads_to_no_path_that_the_site_does_not_have() {
     let mut shelf = Shelf::default();
     let file = shelf.file(b"hello");
-    let root = shelf.directory(vec![("a", file.clone())]).cid;
+    let root = shelf.directory(vec![("a", file)]).cid;
     shelf.names.insert(SITE.to_owned(), format!("/ipfs/{root}"));
     let server = Server::start_with(
         shelf,

@@ -7,7 +7,7 @@ use crate::denylist::Denylist;
 async fn peers_are_given_what_proves_itself_and_nothing_else() {
     let mut shelf = Shelf::default();
     let file = shelf.file(&content(5_000));
-    let root = shelf.directory(vec![("a", file.clone())]);
+    let root = shelf.directory(vec![("a", file)]);
     shelf.names.insert(NAME.to_owned(), format!("/ipfs/{}", root.cid));
     shelf.records.insert(NAME.to_owned(), Bytes::from_static(b"signed"));
     shelf
