@@ -125,7 +125,7 @@ fn a_thousand_slices_come_in_few_answers_from_each_kind_of_gateway() -> Outcome 
 }
 
 #[test]
-fn false_and_silent_gateways_are_found_out_and_an_honest_one_stands_in() -> Outcome {
+fn false_and_silent_gateways_are_found_out_and_a_peer_stands_in() -> Outcome {
     let here = Workspace::new()?;
     let published = here.publish_often("t", 30)?;
     let node = here.node()?;
@@ -145,8 +145,8 @@ fn false_and_silent_gateways_are_found_out_and_an_honest_one_stands_in() -> Outc
         &liar.url,
         "--gateway",
         &silent,
-        "--gateway",
-        &node.gateway,
+        "--peer",
+        &node.address,
     ];
     let pulled = there.odfs(args)?;
     same_dataset((&here, "t"), (&there, "t"))?;
