@@ -25,8 +25,10 @@ use crate::dag;
 use crate::store::Visited;
 use crate::threads::lock;
 
-/// Bytes of blocks that may lie here before the stream stands still.
+/// Bytes that blocks which lie here may take before the stream stands still.
 pub const MAX_HELD_BYTES: usize = 32 << 20;
+/// What a block that lies here takes beside its bytes: very many may have hardly any.
+pub(super) const ENTRY_BYTES: usize = 256;
 /// The most blocks that are linked to and have not come. A CAR goes down before it goes on, so this is many for any DAG but a
 /// node with very many links.
 pub(super) const MAX_EXPECTED: usize = 1 << 18;
@@ -126,8 +128,8 @@ impl State {
             .into_iter()
             .filter_map(|waiting| waiting.send(block.clone()).ok());
         if given.count() == 0 {
-            self.held_bytes += bytes;
-            self.held.insert(*block.cid(), block.alone());
+            self.held_bytes += bytes + ENTRY_BYTES;
+            self.held.insert(*block.cid(), block);
         }
     }
 }
@@ -162,7 +164,7 @@ impl Ahead {
         let mut coming = {
             let mut state = lock(&self.state);
             if let Some(block) = state.held.remove(cid) {
-                state.held_bytes -= block.data().len();
+                state.held_bytes -= block.data().len() + ENTRY_BYTES;
                 if !state.is_full() {
                     self.room.notify_one();
                 }

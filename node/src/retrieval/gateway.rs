@@ -146,9 +146,9 @@ impl Gateway {
         usual.map_or(FIRST_STAND_IN_AFTER, |usual| STAND_IN_AFTER.max(usual * 4))
     }
 
-    /// Whether there is a point in asking it.
+    /// Whether there is a point in asking it. Strangers announce blocks, and so much is not let wait for any of them.
     pub(super) fn can_give(&self, wanted: Wanted) -> bool {
-        wanted == Wanted::Block || !self.only_blocks.load(Ordering::Relaxed)
+        wanted == Wanted::Block || !self.found && !self.only_blocks.load(Ordering::Relaxed)
     }
 
     /// It would not give a DAG as a CAR, or not in the order of its links: it is asked for blocks alone from now on.

@@ -2,7 +2,7 @@
 
 use ipld_core::ipld::Ipld;
 
-use super::super::ahead::{MAX_EXPECTED, MAX_IN_VAIN, STEP_BLOCKS, STEP_WITHIN, Unwanted};
+use super::super::ahead::{ENTRY_BYTES, MAX_EXPECTED, MAX_IN_VAIN, STEP_BLOCKS, STEP_WITHIN, Unwanted};
 use super::*;
 use crate::block::{DAG_CBOR, SHA2_256};
 use crate::car;
@@ -176,7 +176,7 @@ async fn nobody_waits_for_a_stream_that_does_not_get_on() {
 #[tokio::test]
 async fn a_stream_stands_still_when_too_much_lies_here_and_holds_nobody_up() {
     let leaf = |number: u8| Block::new(RAW, vec![number; MAX_BLOCK_BYTES]).unwrap();
-    let most = MAX_AHEAD_BYTES / MAX_BLOCK_BYTES;
+    let most = MAX_AHEAD_BYTES / (MAX_BLOCK_BYTES + ENTRY_BYTES);
     let leaves: Vec<Block> = (0..most as u8 + 2).map(leaf).collect();
     let root = node(&leaves.iter().map(|leaf| *leaf.cid()).collect::<Vec<_>>());
     let ahead = Ahead::of(root.cid());
@@ -197,6 +197,40 @@ async fn a_stream_stands_still_when_too_much_lies_here_and_holds_nobody_up() {
     // It was asked for elsewhere, and does not stay.
     ahead.came(leaves[most + 1].clone()).unwrap();
     assert_eq!(ahead.take(leaves[most + 1].cid()).await, None);
+}
+
+#[tokio::test]
+async fn very_many_small_blocks_are_as_many_as_their_entries_take() {
+    let most = (MAX_AHEAD_BYTES / (ENTRY_BYTES + 4)) as u32;
+    let leaves = self::blocks(most + 1);
+    let nodes: Vec<Block> = leaves
+        .chunks(40_000)
+        .map(|leaves| node(&leaves.iter().map(|leaf| *leaf.cid()).collect::<Vec<_>>()))
+        .collect();
+    let root = node(&nodes.iter().map(|node| *node.cid()).collect::<Vec<_>>());
+    let ahead = Ahead::of(root.cid());
+    for above in std::iter::once(&root).chain(&nodes) {
+        ahead.came(above.clone()).unwrap();
+        assert!(ahead.take(above.cid()).await.is_some());
+    }
+    let (last, others) = leaves.split_last().unwrap();
+    for leaf in others {
+        ahead.came(leaf.clone()).unwrap();
+    }
+    let has_room = async || timeout(Duration::from_millis(50), ahead.room()).await.is_ok();
+    assert!(has_room().await);
+    ahead.came(last.clone()).unwrap();
+    assert!(!has_room().await);
+}
+
+#[test]
+fn strangers_are_asked_for_blocks_alone() {
+    use super::super::gateway::Wanted;
+    for (found, gives_dags) in [(false, true), (true, false)] {
+        let gateway = Gateway::new("https://a.example/".parse().unwrap(), found);
+        assert!(gateway.can_give(Wanted::Block));
+        assert_eq!(gateway.can_give(Wanted::Dag), gives_dags);
+    }
 }
 
 #[test]
