@@ -59,6 +59,7 @@ mod rival;
 pub(crate) mod room;
 mod safety;
 mod share;
+mod sql;
 mod status;
 mod system;
 mod tail;
@@ -94,6 +95,8 @@ pub(crate) enum Command {
     Log(log::LogArgs),
     Diff(diff::DiffArgs),
     Tail(tail::TailArgs),
+    Sql(sql::SqlArgs),
+    Replay(sql::replay::ReplayArgs),
     #[command(subcommand)]
     Inspect(inspect::InspectCommand),
     Verify(verify::VerifyArgs),
@@ -133,6 +136,7 @@ impl Command {
     pub(crate) fn place(&self) -> Place {
         match self {
             Self::Completions(_) | Self::Demo(_) | Self::Init(_) | Self::New(_) => Place::Anywhere,
+            Self::Sql(args) if args.is_shell() => Place::Anywhere,
             Self::System(command) => command.place(),
             Self::Car(command) => command.place(),
             Self::Ipfs(args) => args.place(),
@@ -142,6 +146,11 @@ impl Command {
             Self::Node(_) => Place::Serving { published: false },
             _ => Place::Owner,
         }
+    }
+
+    /// Whether it has programs of its own do what the user asks for, which Ctrl-C is meant for then.
+    pub(crate) fn leaves_interrupts(&self) -> bool {
+        matches!(self, Self::Sql(args) if args.is_shell())
     }
 
     /// Whether it may put much into the store.
@@ -160,6 +169,7 @@ pub(crate) fn run_anywhere(command: Command, tree: clap::Command, io: &mut Io) -
         Command::Demo(args) => demo::run(&args, io)?,
         Command::Init(args) => init::run(&args, io)?,
         Command::New(args) => new::run(&args, io)?,
+        Command::Sql(args) => sql::run_anywhere(&args, io)?,
         Command::System(command) => system::run_anywhere(&command, io)?,
         Command::Car(command) => car::run_anywhere(&command, io)?,
         Command::Ipfs(args) => ipfs::run_anywhere(&args, io)?,
@@ -215,6 +225,8 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Log(args) => log::run(&args, session, io)?,
         Command::Diff(args) => diff::run(&args, session, io)?,
         Command::Tail(args) => tail::run(&args, session, io)?,
+        Command::Sql(args) => sql::run(&args, session, io)?,
+        Command::Replay(args) => sql::replay::run(&args, session, io)?,
         Command::Inspect(command) => inspect::run(&command, session, io)?,
         Command::Rename(args) => rename::run(&args, session, io)?,
         Command::Share(args) => share::run(&args, session, io)?,

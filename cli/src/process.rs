@@ -59,7 +59,7 @@ pub(crate) fn run() -> u8 {
     io.be_quiet(cli.quiet);
     io.set_system_time(cli.system_time);
     let door = Arc::new(OnceLock::new());
-    stop_on_signals(cancel, door.clone());
+    stop_on_signals(cancel, door.clone(), cli.command.leaves_interrupts());
     // A panic anywhere in the command has been told by the hook; what is left is the exit code.
     let outcome = std::panic::AssertUnwindSafe(|| dispatch(cli, &argv, &door, &mut io));
     let code = match std::panic::catch_unwind(outcome) {
@@ -326,8 +326,9 @@ fn conclude_serving(result: Result<After, Failure>, io: &mut Io) -> Ending {
 }
 
 /// The first Ctrl-C or SIGTERM asks the command to stop; a second one, or a command that does not listen, ends the
-/// process. Commands of other processes are only cut off by a second Ctrl-C, or by SIGTERM.
-fn stop_on_signals(cancel: Cancel, door: Arc<OnceLock<Arc<Door>>>) {
+/// process. Commands of other processes are only cut off by a second Ctrl-C, or by SIGTERM. With `leaves_interrupts` Ctrl-C
+/// is for programs that this one started.
+fn stop_on_signals(cancel: Cancel, door: Arc<OnceLock<Arc<Door>>>, leaves_interrupts: bool) {
     // Without a runtime or a thread Ctrl-C still ends the process, only less politely.
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return;
@@ -341,6 +342,12 @@ fn stop_on_signals(cancel: Cancel, door: Arc<OnceLock<Arc<Door>>>) {
         return;
     };
     let listen = async move {
+        while leaves_interrupts
+            && tokio::select! {
+                _ = interrupt.recv() => true,
+                _ = terminate.recv() => std::process::exit(i32::from(Failure::interrupted().exit_code())),
+            }
+        {}
         let polite = tokio::select! {
             _ = interrupt.recv() => true,
             _ = terminate.recv() => false,

@@ -85,7 +85,7 @@ fn nothing_comes_out_of_a_bundle_that_was_not_put_in_by_the_owner() -> Outcome {
         (
             "bent.car",
             [&whole[..whole.len() - 1], &[!whole[whole.len() - 1]]].concat(),
-            "the block at byte",
+            "the block in bytes",
             10,
         ),
         (

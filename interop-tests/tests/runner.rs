@@ -44,6 +44,7 @@ mod plain_words;
 mod private;
 mod progress;
 mod pubsub;
+mod queries;
 mod reach;
 mod refusals;
 mod replay;

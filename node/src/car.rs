@@ -39,10 +39,12 @@ pub enum CarError {
         at: u64,
     },
     /// A block that is not what its CID says.
-    #[error("the block at byte {at}")]
+    #[error("the block in bytes {at} to {end}")]
     Block {
         /// Where the block begins, from the beginning of the header.
         at: u64,
+        /// Where the next one begins.
+        end: u64,
         /// What is wrong.
         source: BlockError,
     },
@@ -137,7 +139,11 @@ impl<R: Read> Reader<R> {
         let data = bytes.slice_ref(rest);
         match Block::verify(cid, data) {
             Ok(block) => Ok(Some(block)),
-            Err(source) => Err(CarError::Block { at, source }),
+            Err(source) => Err(CarError::Block {
+                at,
+                end: self.at,
+                source,
+            }),
         }
     }
 

@@ -10,7 +10,12 @@ mod error;
 mod fetcher;
 mod gather;
 mod nodes;
+mod parts;
 mod walks;
+
+use std::ops::Range;
+
+use bytes::Bytes;
 
 use crate::block::{Block, Cid};
 use crate::store::{Blocks as _, FileId};
@@ -20,6 +25,7 @@ pub use error::{FetchError, MAX_DAG_NODES};
 pub use fetcher::{Fetched, Fetcher};
 pub use gather::MAX_IN_FLIGHT;
 use gather::gather;
+use parts::Parts;
 use walks::{Content, Everything, Tree};
 
 /// How many small nodes one operation asks for at once.
@@ -34,7 +40,7 @@ impl Fetcher {
     /// Nobody gave it, or the store failed.
     pub async fn block(&self, cid: &Cid) -> Result<Block, FetchError> {
         if let Some(block) = self.local(*cid).await? {
-            self.count_local();
+            self.count_local(cid);
             return Ok(block);
         }
         let block = self.remote(cid).await?;
@@ -52,7 +58,10 @@ impl Fetcher {
         match self.store().has_room_to_spare() {
             true => self.block(cid).await,
             false => match self.local(*cid).await? {
-                Some(block) => Ok(block),
+                Some(block) => {
+                    self.note(cid);
+                    Ok(block)
+                }
                 None => self.remote(cid).await,
             },
         }
@@ -65,7 +74,7 @@ impl Fetcher {
     pub async fn ensure(&self, cid: &Cid) -> Result<(), FetchError> {
         let cid = *cid;
         if self.on_store(move |store| store.has(&cid)).await? {
-            self.count_local();
+            self.count_local(&cid);
             return Ok(());
         }
         let block = self.remote(&cid).await?;
@@ -111,6 +120,17 @@ impl Fetcher {
         let mut walk = Content::new(root, file, limit);
         gather(self, &mut walk, MAX_IN_FLIGHT).await?;
         Ok((walk.size.unwrap_or(0), walk.nodes))
+    }
+
+    /// The bytes of some ranges of the file with this root, which has `size` bytes. Only leaves in which something of them lies
+    /// are had, many at once; what arrives is kept while the store has room to spare.
+    ///
+    /// # Errors
+    /// A block is missing, the DAG is not that of a file of this length, or a range reaches behind it.
+    pub async fn parts(&self, root: Cid, size: u64, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, FetchError> {
+        let mut walk = Parts::new(root, size, ranges);
+        gather(self, &mut walk, MAX_IN_FLIGHT).await?;
+        walk.bytes(&root)
     }
 
     /// Every block below `root` into the store. Complete subtrees are not visited; afterwards `root` is marked

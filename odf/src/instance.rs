@@ -1,12 +1,12 @@
 //! One handle for programs that embed odfs: a workspace, and the peer that publishes and finds for it.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use odf_dataset::Dataset;
-use odf_dataset::catalog::CatalogError;
 use odf_ingest::source::{Source, SourceError};
 use odf_ipfs::publish::{self, PublishError, Published};
 use odf_ipfs::pull::{Address, AddressError, PullError, PullOptions, meet, pull_from};
@@ -16,9 +16,14 @@ use odf_node::fetch::Fetcher;
 use odf_node::ipns::Freshness;
 use odf_node::peer::{Builder, DialError, Node, StartError};
 use odf_node::store::{StoreError, StoreOptions};
-use odf_query::select::{self, SelectError};
+use odf_query::select::{Query, SelectError, Session, Settings};
 
+use crate::tables::WorkspaceTables;
 use crate::workspace::{TakeError, Workspace, WorkspaceError};
+
+/// Memory for rows that a query has to hold, in bytes, and of temporary files beyond it.
+const QUERY_MEMORY: u64 = 1 << 30;
+const QUERY_SPILL: u64 = 64 << 30;
 
 /// Why an [`Instance`] could not do what it was asked. Whatever it is, no dataset is half changed.
 #[derive(Debug, thiserror::Error)]
@@ -60,9 +65,6 @@ pub enum InstanceError {
     /// The dataset could not be pulled.
     #[error(transparent)]
     Pull(#[from] PullError),
-    /// The datasets cannot be listed.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
     /// The query cannot be run.
     #[error(transparent)]
     Select(#[from] SelectError),
@@ -146,7 +148,8 @@ impl Instance {
         Ok(pulled.received.dataset().clone())
     }
 
-    /// The rows that a query gives over the datasets of the workspace, which are its tables by their names.
+    /// The rows that a query gives over the datasets of the workspace, which are its tables by their names; of several
+    /// queries, those of each in turn. All of them are held in memory.
     ///
     /// # Errors
     /// The query cannot be understood, or the rows not be read.
@@ -174,12 +177,26 @@ impl Instance {
 
 /// The rows that a query gives over the datasets of a workspace. Blocks.
 fn rows_of(workspace: &Workspace, sql: &str) -> Result<Vec<RecordBatch>, InstanceError> {
-    let mut datasets = Vec::new();
-    for entry in workspace.catalog().entries()? {
-        if let Ok(dataset) = workspace.catalog().open_entry(&entry) {
-            datasets.extend(entry.name.map(|name| (name.to_string(), dataset)));
+    let now = Timestamp::try_from(chrono::Utc::now()).map_err(|_| InstanceError::Clock)?;
+    let settings = Settings {
+        memory: QUERY_MEMORY,
+        spill: QUERY_SPILL,
+        scratch: workspace.store().root().join("query"),
+        now,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let tables = WorkspaceTables {
+        workspace: workspace.clone(),
+        elsewhere: HashMap::new(),
+        by_blocks: false,
+    };
+    let session = Session::open(Arc::new(tables), settings)?;
+    let mut rows = Vec::new();
+    for query in Query::all(sql)? {
+        let mut answer = session.select(&query)?;
+        while let Some(batch) = answer.next(&|_| true)? {
+            rows.push(batch);
         }
     }
-    let now = Timestamp::try_from(chrono::Utc::now()).map_err(|_| InstanceError::Clock)?;
-    Ok(select::select(&datasets, sql, workspace.store().root(), now)?)
+    Ok(rows)
 }

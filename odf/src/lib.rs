@@ -12,6 +12,7 @@ pub mod instance;
 pub mod origins;
 pub mod place;
 pub mod registry;
+pub mod tables;
 pub mod workspace;
 
 pub use instance::Instance;
@@ -23,8 +24,8 @@ pub use odf_exchange::export;
 pub use odf_ingest as ingest;
 pub use odf_ingest::poll;
 pub use odf_ipfs::{
-    CollectError, Local, OpenError, SharedOnly, announce, bundle, elsewhere, layout, proof, publish, pull, retention,
-    room, ticket, unpublish,
+    CollectError, Local, OpenError, SharedOnly, announce, bundle, citation, elsewhere, layout, proof, publish, pull,
+    retention, room, ticket, unpublish,
 };
 pub use odf_metadata as metadata;
 pub use odf_metadata::{chain, codec, yaml};

@@ -7,6 +7,7 @@ mod layouts;
 mod manifests;
 mod old_blocks;
 mod pulls;
+mod queries;
 mod receiving;
 mod rewrites;
 mod rewriting;

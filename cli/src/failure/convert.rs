@@ -13,6 +13,7 @@ mod network;
 mod poll;
 mod repository;
 mod smart;
+mod sql;
 mod tables;
 mod transform;
 

@@ -15,6 +15,12 @@ use url::Url;
 /// Where TLS is spoken for a domain: every interface, and the port at which authorities and others look.
 const TLS_LISTEN: &str = "[::]:443";
 
+/// What a query has for rows that it must hold, beyond which it goes on in files: 1 GiB.
+const QUERY_MEMORY: NonZeroU64 = match NonZeroU64::new(1 << 30) {
+    Some(size) => size,
+    None => NonZeroU64::MIN,
+};
+
 /// The settings of one process.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
@@ -111,6 +117,8 @@ pub(crate) struct Settings {
     pub(crate) follow_interval: Duration,
     /// Which older roots of a dataset stay pinned and served.
     pub(crate) retention: Retention,
+    /// The most bytes of memory that a query has for rows that it must hold.
+    pub(crate) query_memory: NonZeroU64,
     /// The most bytes of disk that the store holds; absent: as many as there are.
     pub(crate) store_max: Option<NonZeroU64>,
 }
@@ -192,6 +200,7 @@ impl Default for Settings {
             strategy: Strategy::default(),
             follow_interval: DEFAULT_TTL,
             retention: Retention::default(),
+            query_memory: QUERY_MEMORY,
             store_max: None,
         }
     }

@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use odf::select::LEAST_MEMORY;
 use odf_node::routing::Strategy;
 use toml::Value;
 
@@ -24,6 +25,12 @@ const MAX_BATCH: Duration = Duration::from_secs(3600);
 
 /// The least that a store may be limited to: an index and some packs need as much.
 const LEAST_STORE: NonZeroU64 = match NonZeroU64::new(16 << 20) {
+    Some(size) => size,
+    None => NonZeroU64::MIN,
+};
+
+/// The least that a query may be limited to.
+const LEAST_QUERY: NonZeroU64 = match NonZeroU64::new(LEAST_MEMORY) {
     Some(size) => size,
     None => NonZeroU64::MIN,
 };
@@ -225,6 +232,16 @@ const DATA: &[Key] = &[
         show: |settings| Some(retention::show(&settings.retention)),
         set: |settings, value| {
             settings.retention = retention::read(&value)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "query.memory",
+        about: "the memory, such as 512MiB, that a query of `odfs sql` has for rows that it must hold to sort, group or join; \
+                beyond it, it goes on in temporary files of the workspace; 16MiB or more",
+        show: |settings| Some(size_value(Some(settings.query_memory))),
+        set: |settings, value| {
+            settings.query_memory = size(&value, LEAST_QUERY)?.ok_or("a size such as 512MiB is expected")?;
             Ok(())
         },
     },

@@ -1,7 +1,8 @@
 //! Where blocks come from: the store, and the peers of one session.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Fuse};
@@ -37,6 +38,15 @@ pub struct Fetcher {
     store: Store,
     session: Option<Session>,
     counters: Arc<Counters>,
+    /// What was looked into, for those who want to know.
+    looked_into: Option<Arc<Mutex<LookedInto>>>,
+}
+
+/// Blocks in the order in which they were first looked into.
+#[derive(Debug, Default)]
+struct LookedInto {
+    order: Vec<Cid>,
+    seen: HashSet<Cid>,
 }
 
 impl Fetcher {
@@ -46,6 +56,40 @@ impl Fetcher {
             store,
             session,
             counters: Arc::default(),
+            looked_into: None,
+        }
+    }
+
+    /// The same, with a memory for all blocks that it gives.
+    #[must_use]
+    pub fn recording(self) -> Self {
+        Self {
+            looked_into: Some(Arc::default()),
+            ..self
+        }
+    }
+
+    /// Whether it remembers which blocks it gave.
+    pub fn is_recording(&self) -> bool {
+        self.looked_into.is_some()
+    }
+
+    /// The blocks that it and its clones gave, each once, in the order in which they were first wanted; none unless it
+    /// [records](Self::recording).
+    pub fn recorded(&self) -> Vec<Cid> {
+        self.looked_into.as_ref().map_or_else(Vec::new, |looked_into| {
+            let looked_into = looked_into.lock().unwrap_or_else(PoisonError::into_inner);
+            looked_into.order.clone()
+        })
+    }
+
+    /// A block was given.
+    pub(super) fn note(&self, cid: &Cid) {
+        if let Some(looked_into) = &self.looked_into {
+            let mut looked_into = looked_into.lock().unwrap_or_else(PoisonError::into_inner);
+            if looked_into.seen.insert(*cid) {
+                looked_into.order.push(*cid);
+            }
         }
     }
 
@@ -84,7 +128,8 @@ impl Fetcher {
     }
 
     /// Something that was asked for was here.
-    pub(super) fn count_local(&self) {
+    pub(super) fn count_local(&self, cid: &Cid) {
+        self.note(cid);
         self.counters.local.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -96,6 +141,7 @@ impl Fetcher {
         };
         let session = self.session.as_ref().ok_or_else(nobody)?;
         let block = session.fetch(cid).await?;
+        self.note(cid);
         self.counters.blocks.fetch_add(1, Ordering::Relaxed);
         self.counters
             .bytes

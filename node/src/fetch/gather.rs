@@ -95,7 +95,7 @@ pub(super) async fn gather<W: Walk>(fetcher: &Fetcher, walk: &mut W, in_flight: 
             looked = &mut looking, if !looking.is_terminated() => for (item, here) in looked? {
                 match here {
                     Some(here) => {
-                        fetcher.count_local();
+                        fetcher.count_local(&item.cid());
                         walk.take(item, here)?;
                     }
                     None => missing.push_back(item),

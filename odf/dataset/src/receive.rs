@@ -17,6 +17,7 @@ mod parallel;
 mod progress;
 mod settle;
 mod source;
+mod survey;
 
 use odf_metadata::chain::Relation;
 use odf_metadata::{DatasetId, Multihash};
@@ -33,6 +34,7 @@ pub use parallel::{MAX_PARALLEL_TRANSFERS, in_parallel};
 pub use progress::{Cancelled, Listener, Progress, tell};
 pub use settle::{TOGETHER, TOGETHER_BYTES};
 pub use source::Source;
+pub use survey::{Surveyed, survey};
 
 /// What to receive into.
 #[derive(Debug, Clone)]

@@ -1,8 +1,9 @@
 //! Datasets on IPFS: their shape as a DAG ([`layout`]), what others are told of it ([`announce`]), publishing one under a name ([`publish`]) and no longer ([`mod@unpublish`]), bringing one here
-//! ([`pull`]), one word by which others find it ([`ticket`]), all of it in one file ([`bundle`]), and which of its roots stay ([`retention`]) and when there is no room ([`room`]), who else has one ([`elsewhere`]), that one was rewritten ([`proof`]). The only crate that knows the IPFS node.
+//! ([`pull`]), one word by which others find it ([`ticket`]), all of it in one file ([`bundle`]), a question to it with what was answered ([`citation`]), and which of its roots stay ([`retention`]) and when there is no room ([`room`]), who else has one ([`elsewhere`]), that one was rewritten ([`proof`]). The only crate that knows the IPFS node.
 
 pub mod announce;
 pub mod bundle;
+pub mod citation;
 pub mod elsewhere;
 mod gate;
 pub mod layout;

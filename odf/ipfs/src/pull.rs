@@ -11,6 +11,7 @@
 mod address;
 mod chain;
 mod meeting;
+mod on_demand;
 mod peers;
 mod source;
 mod update;
@@ -28,6 +29,7 @@ use crate::layout::{Format, LayoutError};
 
 pub use address::{Address, AddressError, id_of, name_of};
 pub use meeting::meet;
+pub use on_demand::OnDemand;
 pub use peers::FromPeers;
 pub use update::{PullListener, PullOptions, Pulled, pull_from};
 

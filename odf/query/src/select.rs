@@ -1,78 +1,211 @@
-//! A query over whole datasets: each is a table by its name.
+//! Queries over whole datasets, for people and programs: each dataset is a table by its name.
+//!
+//! A [`Session`] has DataFusion plan and run them. Which tables there are is for [`Tables`] to say, and where the bytes of
+//! their slices come from for a [`SliceSource`]: from files here, or block by block from whoever has them. Only what a query
+//! needs is read: footers, and of the row groups that can hold its rows the columns that it looks at (`select/reader.rs`);
+//! what the chain says of slices spares even footers (`select/provider.rs`).
+//!
+//! Queries reach nothing but these tables, neither files nor the network, and change nothing. Rows that have to be held
+//! (sorting, grouping, joining) take as much memory as the session may, and then files below its scratch directory.
 
-use std::path::Path;
+mod current;
+mod error;
+mod names;
+mod provider;
+mod query;
+mod reader;
+mod table;
+
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use odf_dataset::{Dataset, DatasetError};
-use odf_ingest::QueryError;
-use odf_ingest::source::{Batches as _, SourceError};
-use odf_metadata::{SqlQueryStep, Timestamp, Transform, TransformSql};
-use odf_tables::types::{NoCounterpart, to_arrow};
+use datafusion::common::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use futures::StreamExt as _;
+use odf_metadata::Timestamp;
+use tokio::runtime::Runtime;
 
-use crate::slices::{Slices, unknown};
-use crate::sql::{ENGINE, Query};
+use crate::sql::{CATALOG, Spill};
+pub use error::SelectError;
+use names::Names;
+pub use provider::Read;
+pub use query::Query;
+use reader::Stores;
+pub use table::{Files, SliceSource, Table, Tables};
 
-/// Why a query gave no rows.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SelectError {
-    /// The query cannot be understood.
-    #[error(transparent)]
-    Query(#[from] QueryError),
-    /// Rows cannot be read.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// A chain cannot be read.
-    #[error(transparent)]
-    Dataset(#[from] DatasetError),
-    /// A column of a dataset has a type that has no counterpart.
-    #[error(transparent)]
-    Type(#[from] NoCounterpart),
+/// How often a running query looks whether it is still wanted.
+const TICK: Duration = Duration::from_millis(50);
+/// The least memory that a session can work with, in bytes: below it even small sorts fail.
+pub const LEAST_MEMORY: u64 = 16 << 20;
+
+/// The engine and its version.
+pub fn engine() -> String {
+    format!("DataFusion {}", datafusion::DATAFUSION_VERSION)
 }
 
-/// The rows that `sql` gives over `datasets`, which are tables by these names; those without a schema are none. The whole
-/// result is held in memory. Temporary files go below `scratch`; `now` is the time that `now()` gives.
-///
-/// # Errors
-/// See [`SelectError`].
-pub fn select(
-    datasets: &[(String, Dataset)],
-    sql: &str,
-    scratch: &Path,
-    now: Timestamp,
-) -> Result<Vec<RecordBatch>, SelectError> {
-    let mut tables = Vec::new();
-    for (name, dataset) in datasets {
-        let Some(schema) = dataset.state().schema.as_ref().and_then(|event| event.schema.as_ref()) else {
-            continue;
+/// What queries may take.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Bytes of memory for rows that have to be held, of all queries of the session together.
+    pub memory: u64,
+    /// Bytes of files beyond that.
+    pub spill: u64,
+    /// Directory for these files; it is made when the session is opened.
+    pub scratch: PathBuf,
+    /// The time that `now()` gives.
+    pub now: Timestamp,
+    /// How many threads compute.
+    pub threads: usize,
+}
+
+/// An engine over tables. Whoever uses it blocks, and is not a task of an async runtime.
+pub struct Session {
+    context: SessionContext,
+    settings: Settings,
+    read: Arc<Read>,
+    // Dropped behind the context, whose tasks live in it.
+    runtime: Runtime,
+    _spill: Spill,
+}
+
+impl Session {
+    /// Opens a session over tables. Nothing is read yet.
+    ///
+    /// # Errors
+    /// The scratch directory cannot be made, or threads not be started.
+    pub fn open(tables: Arc<dyn Tables>, settings: Settings) -> Result<Session, SelectError> {
+        let engineless = |error: DataFusionError| SelectError::of(error, 0);
+        let spill = Spill::new(settings.scratch.clone()).map_err(SelectError::Scratch)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(settings.threads.max(1))
+            .thread_name("query")
+            .enable_time()
+            .build()
+            .map_err(SelectError::Scratch)?;
+        let memory = usize::try_from(settings.memory.max(LEAST_MEMORY)).unwrap_or(usize::MAX);
+        let files = DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![settings.scratch.clone()]))
+            .with_max_temp_directory_size(settings.spill);
+        let environment = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(memory)))
+            .with_disk_manager_builder(files)
+            .with_object_store_registry(Arc::new(Stores::default()))
+            .build_arc()
+            .map_err(engineless)?;
+        let read = Arc::new(Read::default());
+        let names = Names::new(tables, read.clone());
+        let state = SessionStateBuilder::new()
+            .with_config(config(settings.threads))
+            .with_runtime_env(environment)
+            .with_default_features()
+            .with_catalog_list(names.catalogs());
+        let mut state = state.build();
+        datafusion_functions_json::register_all(&mut state).map_err(engineless)?;
+        let context = SessionContext::new_with_state(state);
+        names.register_functions(&context);
+        Ok(Session {
+            context,
+            settings,
+            read,
+            runtime,
+            _spill: spill,
+        })
+    }
+
+    /// Plans a query and begins to run it.
+    ///
+    /// # Errors
+    /// A table or column is not there, a type does not fit, a dataset cannot be read.
+    pub fn select(&self, query: &Query) -> Result<Answer<'_>, SelectError> {
+        let mut state = self.context.state();
+        state.execution_props_mut().query_execution_start_time = Some(self.settings.now.datetime());
+        let start = async {
+            let plan = state.statement_to_plan(query.statement().clone()).await?;
+            let only_read = SQLOptions::new()
+                .with_allow_ddl(false)
+                .with_allow_dml(false)
+                .with_allow_statements(false);
+            only_read.verify_plan(&plan)?;
+            let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
+            let physical = state.create_physical_plan(&plan).await?;
+            Ok((schema, execute_stream(physical, state.task_ctx())?))
         };
-        let files = dataset.slices()?.into_iter();
-        tables.push(Slices {
-            name: name.clone(),
-            schema: Arc::new(to_arrow(schema)?),
-            files: files
-                .map(|slice| (dataset.slice_path(&slice.physical_hash), slice))
-                .collect(),
-        });
+        let started: Result<_, DataFusionError> = self.runtime.block_on(start);
+        let (_, stream) = started.map_err(|error| SelectError::of(error, self.settings.memory))?;
+        Ok(Answer {
+            schema: stream.schema(),
+            stream,
+            session: self,
+        })
     }
-    let transform = Transform::Sql(TransformSql {
-        engine: ENGINE.to_owned(),
-        version: None,
-        query: None,
-        queries: Some(vec![SqlQueryStep {
-            alias: None,
-            query: sql.to_owned(),
-        }]),
-        temporal_tables: None,
-    });
-    let inputs = tables.iter().map(|table| (table.name.clone(), table.schema.clone()));
-    let query = Query::plan(&transform, inputs.collect(), now)?;
-    let open = Box::new(|at: usize, _: Option<&[usize]>| tables.get(at).map(Slices::open).ok_or_else(|| unknown(at)));
-    let mut answer = query.run("the query", scratch, open)?;
-    let mut rows = Vec::new();
-    while let Some(batch) = answer.next_batch()? {
-        rows.push(batch);
+
+    /// What the queries of this session have read.
+    pub fn read(&self) -> &Read {
+        &self.read
     }
-    Ok(rows)
+}
+
+fn config(threads: usize) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG, CATALOG)
+        .with_information_schema(true)
+        .with_target_partitions(threads.max(1));
+    let options = config.options_mut();
+    // Names of columns and datasets keep their case, as in preprocess queries.
+    options.sql_parser.enable_ident_normalization = false;
+    options.sql_parser.collect_spans = true;
+    // Text is read as views, which costs no copy, and is given as plain text, which every reader knows.
+    options.optimizer.expand_views_at_output = true;
+    options.execution.parquet.pushdown_filters = true;
+    config
+}
+
+/// The rows of a running query. Dropping it ends the query.
+pub struct Answer<'a> {
+    schema: SchemaRef,
+    stream: SendableRecordBatchStream,
+    session: &'a Session,
+}
+
+impl Answer<'_> {
+    /// The columns of the rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The next rows; none behind the last. `is_wanted` is asked several times a second, and ends the query by saying no.
+    ///
+    /// # Errors
+    /// [`SelectError::Stopped`]; slices cannot be had or read; a value does not fit; there is not memory enough.
+    pub fn next(&mut self, is_wanted: &dyn Fn(&Read) -> bool) -> Result<Option<RecordBatch>, SelectError> {
+        let Session {
+            runtime,
+            settings,
+            read,
+            ..
+        } = self.session;
+        loop {
+            let next = runtime.block_on(async { tokio::time::timeout(TICK, self.stream.next()).await });
+            if !is_wanted(read) {
+                return Err(SelectError::Stopped);
+            }
+            match next {
+                Err(_) => {}
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(batch))) if batch.num_rows() == 0 => {}
+                Ok(Some(batch)) => {
+                    return batch.map(Some).map_err(|error| SelectError::of(error, settings.memory));
+                }
+            }
+        }
+    }
 }

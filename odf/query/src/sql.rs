@@ -62,7 +62,7 @@ pub const MAX_STEPS: usize = 256;
 pub const MAX_QUERY_BYTES: usize = 1 << 20;
 
 /// Catalog and schema that queries see as theirs; kamu's names.
-const CATALOG: &str = "kamu";
+pub(crate) const CATALOG: &str = "kamu";
 
 /// Directory for temporary files beside the slices, swept away with unfinished slices.
 const SPILL_DIR: &str = ".pending-query";
@@ -412,7 +412,7 @@ fn invalid(called: &str, error: &DataFusionError) -> QueryError {
 }
 
 /// What an error of the engine says, without its inner life.
-fn message(error: &DataFusionError) -> String {
+pub(crate) fn message(error: &DataFusionError) -> String {
     match error {
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => message(inner),
         DataFusionError::Shared(inner) => message(inner),
@@ -422,10 +422,10 @@ fn message(error: &DataFusionError) -> String {
 }
 
 /// Directory for temporary files. The engine removes its files when a query ends, and this the directory.
-struct Spill(PathBuf);
+pub(crate) struct Spill(PathBuf);
 
 impl Spill {
-    fn new(dir: PathBuf) -> std::io::Result<Spill> {
+    pub(crate) fn new(dir: PathBuf) -> std::io::Result<Spill> {
         fs::create_dir_all(&dir)?;
         Ok(Spill(dir))
     }

@@ -115,6 +115,28 @@ impl Sink {
         }
     }
 
+    /// Writes `first`, which is said to be what the CAR is of, and these blocks behind it.
+    ///
+    /// # Errors
+    /// That of `blocks`, or the bytes cannot be written.
+    pub(in crate::commands) fn write_these(
+        &mut self,
+        first: &Block,
+        blocks: impl Iterator<Item = Result<Block, Failure>>,
+        io: &mut Io,
+    ) -> Result<Written, Failure> {
+        let mut written = Written { blocks: 0, bytes: 0 };
+        written.bytes += self.put(&header(&[*first.cid()]), io)?;
+        for block in std::iter::once(Ok(first.clone())).chain(blocks) {
+            io.check()?;
+            let block = block?;
+            written.blocks += 1;
+            written.bytes += self.put(&frame(block.cid(), block.data().len()), io)?;
+            written.bytes += self.put(block.data(), io)?;
+        }
+        Ok(written)
+    }
+
     /// Gives the file its name.
     ///
     /// # Errors

@@ -71,6 +71,11 @@ impl FromPeers {
         self.answer
     }
 
+    /// The directory of its slices.
+    pub(super) fn data(&self) -> Option<Cid> {
+        self.source.data()
+    }
+
     /// The same for a copy that is not served: its files are plain ones, which the block store does not hear of.
     #[must_use]
     pub fn apart(self) -> Self {

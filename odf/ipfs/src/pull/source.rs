@@ -140,6 +140,11 @@ impl IpfsSource {
         self
     }
 
+    /// The directory of slices.
+    pub(super) fn data(&self) -> Option<Cid> {
+        self.remote.data
+    }
+
     /// Waits for something async.
     fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, RemoteError> {
         let mut wanted = self.wanted.clone();
