@@ -187,13 +187,13 @@ impl Proof {
     fn relation(&self) -> Result<Option<Relation>, Missing> {
         let [first, second] = [self.head(&self.records[0])?, self.head(&self.records[1])?];
         let [(one, from), (other, to)] = [(first, self.number(&first)?), (second, self.number(&second)?)];
-        if one == other {
+        if self.are_same(&one, &other)? {
             return Ok(None);
         }
         let back = self.back(if from > to { one } else { other }, from.max(to), from.min(to))?;
-        Ok(Some(if from > to && back == other {
+        Ok(Some(if from > to && self.are_same(&back, &other)? {
             Relation::WentBack { by: from - to }
-        } else if to > from && back == one {
+        } else if to > from && self.are_same(&back, &one)? {
             Relation::GoesOn { by: to - from }
         } else {
             Relation::Forked { at: from.min(to) }
@@ -216,6 +216,17 @@ impl Proof {
             _ => None,
         }
         .ok_or_else(|| Missing::Sense(format!("{node} has no number")))
+    }
+
+    /// Whether two chain nodes stand for one metadata block: a dataset that goes over to another format has other nodes.
+    fn are_same(&self, one: &Cid, other: &Cid) -> Result<bool, Missing> {
+        if one == other {
+            return Ok(true);
+        }
+        Ok(match (self.value(one, "hash")?, self.value(other, "hash")?) {
+            (Some(Ipld::Bytes(one)), Some(Ipld::Bytes(other))) => one == other,
+            _ => false,
+        })
     }
 
     /// The node with the number `to` in the chain that ends with `node`, whose number is `from`.
