@@ -401,6 +401,8 @@ async fn pull_every_format(key: u8) {
         let pulled = pull(root.cid).await;
         let copy = pulled.root.unwrap();
         assert_eq!((copy.cid, copy.format), (root.cid, format));
+        let slices = dataset.state().blocks() as usize - 2;
+        assert_eq!(root.cid, made_from_nothing(key, slices, format), "whatever was before");
         assert!(ours.store().is_complete(&copy.cid).unwrap());
         check_served(&ours, "copy");
         append(key, &mut dataset);
