@@ -202,7 +202,8 @@ impl Layout {
     /// Lays out everything up to the dataset's head and returns the root.
     ///
     /// A layout of another format than is written now is made again in whole, once: its chain is read, and of its slices and
-    /// checkpoints those that the two formats cut in different ways. Afterwards all blocks of the DAG are in the store, durable, and marked complete.
+    /// checkpoints those that the two formats may cut in different ways. Afterwards all blocks of the DAG are in the store,
+    /// durable, and marked complete.
     ///
     /// # Errors
     /// See [`LayoutError`].

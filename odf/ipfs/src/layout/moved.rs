@@ -8,7 +8,7 @@ use odf_node::dag;
 use odf_node::store::{Blocks as _, Leaf, StoreError};
 use odf_node::unixfs::import;
 
-use super::{BATCH, Cut, Foresight, Format, Layout, LayoutError, PROFILE, Work, len_of};
+use super::{BATCH, Cut, Foresight, Format, Layout, LayoutError, PROFILE, WHOLE_BYTES, Work, len_of};
 use odf_dataset::{Dataset, Object};
 
 impl Layout {
@@ -76,10 +76,16 @@ impl Layout {
             for stored in dataset.blocks_after(None)? {
                 for object in Object::of(&stored?.block) {
                     let path = object.path(dataset.dir());
-                    match len_of(&path).and_then(|len| work.content(&path, len, cut)) {
+                    let made = match len_of(&path) {
+                        // Cut alike in every format.
+                        Ok(len) if len <= WHOLE_BYTES => continue,
+                        Ok(len) => work.content(&path, len, cut).map(drop),
+                        Err(error) => Err(error),
+                    };
+                    match made {
                         Err(LayoutError::Store(error)) => return Err(error.into()),
                         Err(error) => tracing::debug!(%error, "not made blocks of for older roots"),
-                        Ok(_) => {}
+                        Ok(()) => {}
                     }
                 }
             }
@@ -107,9 +113,8 @@ impl Layout {
 
     fn content_of(&self, dataset: &Dataset, paths: &[PathBuf]) -> Result<(), LayoutError> {
         let mut work = Work::new(self, dataset, Foresight::default());
-        // Roots of every format may need them.
-        for (path, cut) in paths.iter().flat_map(|path| Cut::ALL.map(|cut| (path, cut))) {
-            work.content(path, len_of(path)?, cut)?;
+        for path in paths {
+            work.every_content(path)?;
         }
         work.flush_pending()?;
         Ok(self.store.mark_complete(&work.walk, &work.nodes)?)
@@ -135,12 +140,7 @@ impl Layout {
             self.store.put_references(chain, &[part])?;
             for object in Object::of(&stored.block) {
                 let path = object.path(dataset.dir());
-                let content = |work: &mut Work<'_>, len| {
-                    Cut::ALL
-                        .iter()
-                        .try_for_each(|cut| work.content(&path, len, *cut).map(drop))
-                };
-                match len_of(&path).and_then(|len| content(&mut work, len)) {
+                match work.every_content(&path) {
                     Err(LayoutError::Store(error)) => return Err(error.into()),
                     Err(error) => self.store.skip(&path, error.to_string()),
                     Ok(()) => {}
@@ -167,5 +167,18 @@ impl Layout {
         self.store.put_references(file, same)?;
         self.store.rename_file(file, chain)?;
         Ok(true)
+    }
+}
+
+impl Work<'_> {
+    /// As [`Self::content`], for roots of every format.
+    fn every_content(&mut self, path: &Path) -> Result<(), LayoutError> {
+        let len = len_of(path)?;
+        let cuts = if len > WHOLE_BYTES {
+            &Cut::ALL[..]
+        } else {
+            &Cut::ALL[..1]
+        };
+        cuts.iter().try_for_each(|cut| self.content(path, len, *cut).map(drop))
     }
 }
