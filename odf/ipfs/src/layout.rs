@@ -45,6 +45,8 @@ use odf_metadata::{DatasetId, Multihash};
 
 /// How many new blocks are put into the store at once.
 const BATCH: usize = 1024;
+/// A file of no more bytes is hashed without workers: to start them takes longer than they save.
+const ALONE_BYTES: u64 = 4 << 20;
 /// How many nodes of a long chain are marked complete at once: each time what was put is synced.
 const MARKED_AT_ONCE: usize = 16 * BATCH;
 /// Table that holds where the layout of each dataset stands.
@@ -423,12 +425,14 @@ impl<'a> Work<'a> {
             path: path.to_owned(),
             source,
         };
-        if len <= PROFILE.chunk_bytes as u64 {
-            // What is not long needs no workers.
+        if len <= ALONE_BYTES {
             let content = std::fs::read(path).map_err(unreadable)?;
-            let lengths = cut.of_bytes(&content).map_err(unreadable)?;
+            let lengths = cut.of_bytes(&content).map_err(unreadable)?.unwrap_or_else(|| {
+                let chunks = import::chunks(&PROFILE, content.len() as u64);
+                chunks.map(|(_, len)| len).collect()
+            });
             let mut rest = &content[..];
-            let leaves = lengths.unwrap_or_else(|| vec![content.len()]).into_iter().map(|len| {
+            let leaves = lengths.into_iter().map(|len| {
                 let (leaf, behind) = rest.split_at(len.min(rest.len()));
                 rest = behind;
                 Ok(import::hash_leaf(&PROFILE, leaf)?)
