@@ -36,8 +36,8 @@ fn the_least_and_the_most_are_what_they_are_said_to_be() {
     assert_eq!(at_chunks(100_000, &[0..least, least..90_000]), [8_192, 81_808, 10_000]);
     assert_eq!(at_chunks(100_000, &[0..least - 1, least - 1..90_000]), [90_000, 10_000]);
     let most = MOST_BYTES;
-    assert_eq!(at_chunks(most + 1, &[0..most]), [262_144, 1]);
-    assert_eq!(at_chunks(most + 2, &[0..most + 1]), [131_073, 131_072, 1]);
+    assert_eq!(at_chunks(most + 1, &[0..1, 0..most]), [262_144, 1]);
+    assert_eq!(at_chunks(most + 2, &[0..1, 0..most + 1]), [131_073, 131_072, 1]);
 }
 
 #[test]
