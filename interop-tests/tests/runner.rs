@@ -31,6 +31,7 @@ mod identity;
 mod indexes;
 mod kubo;
 mod lan;
+mod leaves;
 mod libp2p_http;
 mod limits;
 mod memory;

@@ -32,9 +32,11 @@ pub fn add_reader(
     let source = Input {
         path: name.to_path_buf(),
         reader: Box::new(reader),
+        lengths: None,
     };
     let sink = if options.only_hash { Sink::Nothing } else { Sink::Packs };
-    run(store, std::iter::once(Ok(source)), sink, options)?.single(name)
+    let sources = std::iter::once(Ok(source));
+    run(store, sources, sink, options, options.profile.chunk_bytes)?.single(name)
 }
 
 /// Adds a file, a symlink (as what it is) or a directory with everything in it.
@@ -50,6 +52,29 @@ pub fn add_path(store: &Store, path: &Path, options: &AddOptions<'_>) -> Result<
 /// # Errors
 /// [`AddError::WrapsLeaves`] for a profile without raw leaves, or see [`AddError`].
 pub fn add_in_place(store: &Store, file: FileId, options: &AddOptions<'_>) -> Result<Added, AddError> {
+    in_place(store, file, options, None)
+}
+
+/// As [`add_in_place`], with leaves of these lengths, none of them 0, in place of those of the profile. They are those of the
+/// whole file: what is behind the last one is not taken.
+///
+/// # Errors
+/// As [`add_in_place`].
+pub fn add_in_place_cut(
+    store: &Store,
+    file: FileId,
+    options: &AddOptions<'_>,
+    lengths: &[usize],
+) -> Result<Added, AddError> {
+    in_place(store, file, options, Some(lengths))
+}
+
+fn in_place<'a>(
+    store: &Store,
+    file: FileId,
+    options: &'a AddOptions<'a>,
+    lengths: Option<&'a [usize]>,
+) -> Result<Added, AddError> {
     if !options.profile.raw_leaves {
         return Err(AddError::WrapsLeaves {
             profile: options.profile.name,
@@ -64,13 +89,17 @@ pub fn add_in_place(store: &Store, file: FileId, options: &AddOptions<'_>) -> Re
     let source = Input {
         path,
         reader: Box::new(reader),
+        lengths,
     };
     let sink = if options.only_hash {
         Sink::Nothing
     } else {
         Sink::InPlace(file)
     };
-    run(store, std::iter::once(Ok(source)), sink, options)?.single(&name)
+    let longest = lengths.map_or(options.profile.chunk_bytes, |lengths| {
+        lengths.iter().copied().max().unwrap_or(0)
+    });
+    run(store, std::iter::once(Ok(source)), sink, options, longest)?.single(&name)
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ pub(super) enum Sink {
 pub(super) struct Input<'a> {
     pub(super) path: PathBuf,
     pub(super) reader: Box<dyn Read + Send + 'a>,
+    /// Lengths of its chunks, where they are not those of the profile. What is behind the last of them is not read.
+    pub(super) lengths: Option<&'a [usize]>,
 }
 
 /// Gives out the chunks of one source after the other.
@@ -52,13 +54,21 @@ struct Reading<S> {
     source: S,
     file: usize,
     chunks: u64,
+    /// Bytes that were given out.
+    offset: u64,
 }
 
 /// What a worker is given.
 enum Fed {
-    /// `len` bytes of chunk `number` of a file are in the buffer. A short one is the last, and so is one that is told to
-    /// be by [`Fed::End`].
-    Chunk { file: usize, number: u64, len: usize },
+    /// `len` bytes of chunk `number` of a file are in the buffer. It is the last if that is known, or if [`Fed::End`] says so
+    /// afterwards.
+    Chunk {
+        file: usize,
+        number: u64,
+        offset: u64,
+        len: usize,
+        is_last: bool,
+    },
     /// A file has this many chunks.
     End { file: usize, chunks: u64 },
     /// Everything has been given out.
@@ -78,26 +88,37 @@ impl<'a, I: Iterator<Item = Result<Input<'a>, AddError>>> Feeder<I, Input<'a>> {
                     source: source?,
                     file: self.opened - 1,
                     chunks: 0,
+                    offset: 0,
                 })
             }
         };
-        let len = fill(&mut reading.source.reader, buffer).map_err(|source| AddError::Read {
+        let wanted = match reading.source.lengths {
+            Some(lengths) => lengths.get(reading.chunks as usize).copied().unwrap_or(0),
+            None => buffer.len(),
+        };
+        // The buffer is as long as the longest.
+        let wanted = wanted.min(buffer.len());
+        let len = fill(&mut reading.source.reader, &mut buffer[..wanted]).map_err(|source| AddError::Read {
             path: reading.source.path.clone(),
             source,
         })?;
-        let (file, chunks) = (reading.file, reading.chunks);
+        let (file, chunks, offset) = (reading.file, reading.chunks, reading.offset);
         if len == 0 {
             self.current = None;
             return Ok(Fed::End { file, chunks });
         }
         reading.chunks += 1;
-        if len < buffer.len() {
+        reading.offset += len as u64;
+        let is_last = len < wanted;
+        if is_last {
             self.current = None;
         }
         Ok(Fed::Chunk {
             file,
             number: chunks,
+            offset,
             len,
+            is_last,
         })
     }
 }
@@ -222,6 +243,8 @@ struct Work<'a, I> {
     store: &'a Store,
     sink: Sink,
     options: &'a AddOptions<'a>,
+    /// Length of the longest chunk.
+    chunk_bytes: usize,
     feeder: Mutex<Feeder<I, Input<'a>>>,
     assembler: Mutex<Assembler>,
     bytes: AtomicU64,
@@ -237,11 +260,13 @@ pub(super) fn run<'a>(
     sources: impl Iterator<Item = Result<Input<'a>, AddError>> + Send,
     sink: Sink,
     options: &'a AddOptions<'a>,
+    chunk_bytes: usize,
 ) -> Result<Run, AddError> {
     let work = Work {
         store,
         sink,
         options,
+        chunk_bytes: chunk_bytes.max(1),
         feeder: Mutex::new(Feeder {
             sources,
             current: None,
@@ -317,20 +342,24 @@ impl<'a, I: Iterator<Item = Result<Input<'a>, AddError>> + Send> Work<'a, I> {
     }
 
     fn until_done(&self) -> Result<(), AddError> {
-        let chunk_bytes = self.options.profile.chunk_bytes.max(1);
-        let mut buffer = vec![0; chunk_bytes];
+        let mut buffer = vec![0; self.chunk_bytes];
         while !self.failed.load(Ordering::Relaxed) {
             self.options.check()?;
             let fed = lock(&self.feeder).next(&mut buffer)?;
             match fed {
                 Fed::Done => return Ok(()),
                 Fed::End { file, chunks } => lock(&self.assembler).take(file, None, Some(chunks))?,
-                Fed::Chunk { file, number, len } => {
+                Fed::Chunk {
+                    file,
+                    number,
+                    offset,
+                    len,
+                    is_last,
+                } => {
                     let leaf = self.leaf(&buffer[..len])?;
-                    let last = (len < chunk_bytes).then_some(number + 1);
+                    let last = is_last.then_some(number + 1);
                     let mut assembler = lock(&self.assembler);
                     if let Sink::InPlace(_) = self.sink {
-                        let offset = number * chunk_bytes as u64;
                         assembler.leaves.push(Leaf {
                             cid: leaf.cid,
                             offset,

@@ -20,7 +20,10 @@ use crate::{
     block::Block,
     dag,
     store::{Blocks as _, StoreError, StoreOptions},
-    unixfs::{KUBO_CIDV1, Profile, UNIXFS_V0_2015, UNIXFS_V1_2025, import},
+    unixfs::{
+        KUBO_CIDV1, Profile, UNIXFS_V0_2015, UNIXFS_V1_2025,
+        import::{self, FileBuilder},
+    },
 };
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -127,6 +130,37 @@ fn a_file_in_place_is_not_copied() {
             profile: "unixfs-v0-2015"
         })
     ));
+}
+
+#[test]
+fn a_file_in_place_is_cut_as_is_said() {
+    let (dir, store) = store();
+    let content = content(12_345);
+    fs::write(dir.path().join("f"), &content).unwrap();
+    let file = store.add_file(Path::new("f")).unwrap();
+    let profile = small(UNIXFS_V1_2025);
+    // Longer and shorter ones than the profile has.
+    let lengths: Vec<usize> = [1, 5000, 99, 100]
+        .into_iter()
+        .chain(std::iter::repeat_n(29, 246))
+        .chain([11])
+        .collect();
+    assert_eq!(lengths.iter().sum::<usize>(), content.len());
+    let added = add_in_place_cut(&store, file, &AddOptions::new(profile), &lengths).unwrap();
+    let (mut builder, mut nodes, mut at) = (FileBuilder::new(&profile), Vec::new(), 0);
+    for len in &lengths {
+        let leaf = import::hash_leaf(&profile, &content[at..at + len]).unwrap();
+        assert_eq!(store.get(&leaf.cid).unwrap().unwrap().data()[..], content[at..at + len]);
+        builder.push(leaf, &mut nodes).unwrap();
+        at += len;
+    }
+    assert_eq!(added.entry, builder.finish(&mut nodes).unwrap());
+    assert_eq!(added.bytes, 12_345);
+    walk_all(&store, added.entry.cid);
+    // As many as the profile has, of the same length, are its own.
+    let same: Vec<usize> = import::chunks(&profile, 12_345).map(|(_, len)| len).collect();
+    let cut = add_in_place_cut(&store, file, &AddOptions::new(profile), &same).unwrap();
+    assert_eq!(cut.entry, import::file(&profile, &content.into()).unwrap().0);
 }
 
 fn tree(dir: &Path) -> PathBuf {

@@ -40,10 +40,11 @@ pub(super) fn add(store: &Store, path: &Path, options: &AddOptions<'_>) -> Resul
         Ok(Input {
             path: path.to_path_buf(),
             reader: Box::new(file),
+            lengths: None,
         })
     });
     let sink = if options.only_hash { Sink::Nothing } else { Sink::Packs };
-    let run = run(store, sources, sink, options)?;
+    let run = run(store, sources, sink, options, options.profile.chunk_bytes)?;
 
     let base = path.parent().unwrap_or(Path::new(""));
     let shown = |path: &Path| {

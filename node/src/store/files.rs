@@ -67,7 +67,7 @@ impl Store {
     /// [`StoreError::UnknownFile`], or the index cannot be written.
     pub fn put_references(&self, file: FileId, leaves: &[Leaf]) -> Result<(), StoreError> {
         self.referring(file)?;
-        leaves.iter().try_for_each(|leaf| self.refer(file, leaf))
+        leaves.iter().try_for_each(|leaf| self.refer_too(file, leaf))
     }
 
     /// Before more is said of a file: what could not be checked when the store was opened is forgotten. Gives its path.
@@ -95,7 +95,7 @@ impl Store {
         self.mark_dirty(file, path.parent().map(Path::to_path_buf))?;
         let found = leaves.iter().zip(&there).filter(|(_, there)| **there);
         for (leaf, _) in found {
-            self.refer(file, leaf)?;
+            self.refer_too(file, leaf)?;
         }
         Ok(there)
     }
@@ -168,6 +168,32 @@ impl Store {
                 None => self.drop_leaf(file, leaf.offset, &before)?,
             }
         }
+        self.update(&hash, |entry| entry.add(place_of(file, leaf)))?;
+        Ok(())
+    }
+
+    /// As [`Self::refer`], for a leaf that nobody wrote: one of another length that begins where it does stays known if it is
+    /// there. A file may be cut in several ways.
+    fn refer_too(&self, file: FileId, leaf: &Leaf) -> Result<(), StoreError> {
+        let hash = leaf.cid.hash().to_bytes();
+        let before = match inherent(&leaf.cid) {
+            Some(_) => None,
+            None => self.inner.index.leaf_at(file, leaf.offset)?,
+        };
+        let Some(before) = before.filter(|before| *before != hash) else {
+            return self.refer(file, leaf);
+        };
+        let entry = self.inner.index.entry(&before)?.unwrap_or_default();
+        let here = |place: &&Place| place.holder == Holder::File(file.0) && place.offset == leaf.offset;
+        let known = entry.places.iter().find(here).filter(|place| place.len != leaf.len);
+        let is_there = match (known, cid_of(&before)) {
+            (Some(place), Some(cid)) => self.read_as(&cid, place)?.is_some(),
+            _ => false,
+        };
+        if !is_there {
+            return self.refer(file, leaf);
+        }
+        self.inner.index.set_other_leaf(file, leaf.offset, leaf.len, &hash)?;
         self.update(&hash, |entry| entry.add(place_of(file, leaf)))?;
         Ok(())
     }

@@ -280,7 +280,7 @@ impl Store {
                     entry.places.len() < count
                 })?;
                 drop(claims);
-                index.remove_leaf(*file, offset)?;
+                index.remove_leaf_of(*file, offset, &hash)?;
             }
             index.forget_path(*file)?;
             for tree in [&index.writing, &index.renames] {

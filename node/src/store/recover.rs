@@ -207,7 +207,7 @@ impl Store {
             // Last, because the same block may lie whole at another place of the file, which counts by now.
             for (offset, hash) in &torn {
                 self.drop_leaf(file, *offset, hash)?;
-                index.remove_leaf(file, *offset)?;
+                index.remove_leaf_of(file, *offset, hash)?;
             }
             tracing::info!(path = %path.display(), whole, torn = torn.len(), "parts of a file that was being written");
             self.mark_dirty(file, self.dirs_above(&path))?;

@@ -66,19 +66,39 @@ impl Index {
         Ok(before)
     }
 
-    /// Nothing is known of what the file has at this offset.
-    pub(super) fn remove_leaf(&self, file: FileId, offset: u64) -> Result<(), StoreError> {
-        self.change(&self.leaves, &leaf_key(file, offset), |_| Change::Removed)
+    /// The block that [`Self::set_leaf`] said the file to have at this offset.
+    pub(super) fn leaf_at(&self, file: FileId, offset: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.leaves.get(&leaf_key(file, offset))?.map(|hash| hash.to_vec()))
     }
 
-    /// As [`Self::remove_leaf`], if it is this block that the file is said to have there.
+    /// The file has this block at this offset besides the one of [`Self::set_leaf`], which has another length.
+    pub(super) fn set_other_leaf(&self, file: FileId, offset: u64, len: u32, hash: &[u8]) -> Result<(), StoreError> {
+        let key = [&leaf_key(file, offset)[..], &len.to_be_bytes()].concat();
+        self.change(&self.leaves, &key, |_| Change::Value(hash.to_vec()))
+    }
+
+    /// The file is not said any more to have this block at this offset.
     pub(super) fn remove_leaf_of(&self, file: FileId, offset: u64, hash: &[u8]) -> Result<(), StoreError> {
+        let mut is_it = false;
         self.change(&self.leaves, &leaf_key(file, offset), |known| {
-            match known == Some(hash) {
+            is_it = known == Some(hash);
+            match is_it {
                 true => Change::Removed,
                 false => Change::Nothing,
             }
-        })
+        })?;
+        if is_it {
+            return Ok(());
+        }
+        let end = leaf_end(file, offset.checked_add(1));
+        let others = self
+            .leaves
+            .range(&leaf_key(file, offset), end.as_ref().map(|end| &end[..]));
+        let others = others.filter(|entry| entry.as_ref().map_or(true, |(_, known)| *known == hash));
+        for entry in others.collect::<Result<Vec<_>, _>>()? {
+            self.change(&self.leaves, &entry.0, |_| Change::Removed)?;
+        }
+        Ok(())
     }
 
     /// The leaves of a file from the offset `from` on, those before `to` if it is given, in order.
@@ -88,10 +108,7 @@ impl Index {
         from: u64,
         to: Option<u64>,
     ) -> impl Iterator<Item = Result<KnownLeaf, StoreError>> + '_ {
-        let to = match to {
-            Some(to) => Some(leaf_key(file, to)),
-            None => file.0.checked_add(1).map(|next| leaf_key(FileId(next), 0)),
-        };
+        let to = leaf_end(file, to);
         let to = to.as_ref().map(|to| &to[..]);
         decoded(self.leaves.range(&leaf_key(file, from), to)).map(|leaf| leaf.map(|(_, leaf)| leaf))
     }
@@ -107,8 +124,12 @@ fn decoded(
     entries: impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>>,
 ) -> impl Iterator<Item = Result<(FileId, KnownLeaf), StoreError>> {
     let decode = |(key, hash): (Vec<u8>, Vec<u8>)| {
-        let (file, offset) = key.split_first_chunk()?;
-        let offset = u64::from_be_bytes(offset.try_into().ok()?);
+        let (file, rest) = key.split_first_chunk()?;
+        let (offset, len) = rest.split_first_chunk()?;
+        if !matches!(len.len(), 0 | OTHER_LEN_BYTES) {
+            return None;
+        }
+        let offset = u64::from_be_bytes(*offset);
         Some((FileId(u32::from_be_bytes(*file)), (offset, hash)))
     };
     entries.filter_map(move |entry| entry.map(decode).transpose())
@@ -121,6 +142,17 @@ fn key_of(file: FileId) -> [u8; 4] {
 
 fn file_of(key: &[u8]) -> Option<FileId> {
     Some(FileId(u32::from_be_bytes(key.try_into().ok()?)))
+}
+
+/// What the key of a leaf has at its end that is not the first one that was known at its offset: its length (u32).
+const OTHER_LEN_BYTES: usize = 4;
+
+/// The least key that is behind those of the file's leaves before the offset `to`, or of all of them.
+fn leaf_end(file: FileId, to: Option<u64>) -> Option<[u8; 12]> {
+    match to {
+        Some(to) => Some(leaf_key(file, to)),
+        None => file.0.checked_add(1).map(|next| leaf_key(FileId(next), 0)),
+    }
 }
 
 /// Key of a leaf.

@@ -10,6 +10,7 @@
 
 mod arrived;
 mod chain_node;
+mod cut;
 mod error;
 mod format;
 mod leaves;
@@ -18,20 +19,23 @@ mod moved;
 mod whole;
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use ipld_core::ipld::Ipld;
-use odf_node::add::{AddOptions, add_in_place};
+use odf_node::add::{AddOptions, add_in_place, add_in_place_cut};
 use odf_node::block::{Block, Cid, RAW};
 use odf_node::store::{Blocks as _, FileId, Leaf, Store, Table, Walk};
-use odf_node::unixfs::import::{FileBuilder, Leaves};
+use odf_node::unixfs::import::FileBuilder;
 use odf_node::unixfs::{Entry, Profile, directory, import, update};
 use serde::{Deserialize, Serialize};
 
 use self::arrived::ArrivedLeaves;
 use self::chain_node::{Links, chain_node, encode};
+pub use self::cut::Cut;
+use self::cut::WHOLE_BYTES;
 pub use self::error::LayoutError;
 pub use self::format::{Format, PROFILE};
 pub use self::leaves::FileLeaf;
@@ -41,6 +45,8 @@ use odf_metadata::{DatasetId, Multihash};
 
 /// How many new blocks are put into the store at once.
 const BATCH: usize = 1024;
+/// A file of no more bytes is hashed without workers: to start them takes longer than they save.
+const ALONE_BYTES: u64 = 4 << 20;
 /// How many nodes of a long chain are marked complete at once: each time what was put is synced.
 const MARKED_AT_ONCE: usize = 16 * BATCH;
 /// Table that holds where the layout of each dataset stands.
@@ -197,8 +203,9 @@ impl Layout {
 
     /// Lays out everything up to the dataset's head and returns the root.
     ///
-    /// A layout of another format than is written now is made again in whole, once: its chain is read, and none of its slices
-    /// and checkpoints. Afterwards all blocks of the DAG are in the store, durable, and marked complete.
+    /// A layout of another format than is written now is made again in whole, once: its chain is read, and of its slices and
+    /// checkpoints those that the two formats may cut in different ways. Afterwards all blocks of the DAG are in the store,
+    /// durable, and marked complete.
     ///
     /// # Errors
     /// See [`LayoutError`].
@@ -236,8 +243,12 @@ impl Layout {
             return Work::new(self, dataset, foresight).run(Some(before));
         }
         tracing::info!(dataset = %dataset.id(), from = before.format.number(), to = foresight.format.number(), "a dataset goes over to another layout format");
+        let are_cut_alike = before.format.cut() == foresight.format.cut();
         for directory in [before.data.cid, before.checkpoints.cid] {
             for link in directory::list(&directory, &mut |cid| self.node(cid))? {
+                if !are_cut_alike && (link.cid.codec() != RAW || link.tsize > WHOLE_BYTES) {
+                    continue;
+                }
                 let entry = Entry {
                     cid: link.cid,
                     tsize: link.tsize,
@@ -375,23 +386,31 @@ impl<'a> Work<'a> {
             });
         }
         match self.arrived.take(&self.dataset.id(), hash, found) {
-            Some(leaves) => self.known(path, &leaves),
-            None => self.content(path, found),
+            Some(leaves) => {
+                let file = self.register(path)?;
+                self.refer(file, leaves.each().map(|(_, leaf)| Ok(leaf)))
+            }
+            None => self.content(path, found, self.foresight.format.cut()),
         }
     }
 
-    /// Registers a file whose leaves are known, and makes the nodes above them.
-    fn known(&mut self, path: &Path, leaves: &Leaves) -> Result<Entry, LayoutError> {
-        let file = self.register(path)?;
+    /// Refers to the leaves of a file, and makes the nodes above them.
+    fn refer(
+        &mut self,
+        file: FileId,
+        leaves: impl Iterator<Item = Result<import::Leaf, LayoutError>>,
+    ) -> Result<Entry, LayoutError> {
         let (mut builder, mut nodes) = (FileBuilder::new(&PROFILE), Vec::new());
-        let mut parts = Vec::with_capacity(leaves.count());
-        for (offset, leaf) in leaves.each() {
+        let (mut parts, mut offset) = (Vec::new(), 0);
+        for leaf in leaves {
+            let leaf = leaf?;
             builder.push(leaf, &mut nodes)?;
             parts.push(Leaf {
                 cid: leaf.cid,
                 offset,
                 len: leaf.size as u32,
             });
+            offset += leaf.size;
         }
         let entry = builder.finish(&mut nodes)?;
         self.store.put_references(file, &parts)?;
@@ -400,34 +419,34 @@ impl<'a> Work<'a> {
     }
 
     /// As [`Self::file`], for a file of this length that is not looked for elsewhere.
-    fn content(&mut self, path: &Path, len: u64) -> Result<Entry, LayoutError> {
+    fn content(&mut self, path: &Path, len: u64, cut: Cut) -> Result<Entry, LayoutError> {
         let file = self.register(path)?;
-        if len <= PROFILE.chunk_bytes as u64 {
-            return self.single_leaf(file, path);
-        }
-        let added = add_in_place(self.store, file, &AddOptions::new(PROFILE))?;
-        self.nodes.push(added.entry.cid);
-        Ok(added.entry)
-    }
-
-    /// A file that is one leaf needs no workers and no nodes.
-    fn single_leaf(&self, file: FileId, path: &Path) -> Result<Entry, LayoutError> {
-        let content = std::fs::read(path).map_err(|source| LayoutError::Read {
+        let unreadable = |source| LayoutError::Read {
             path: path.to_owned(),
             source,
-        })?;
-        let leaf = import::hash_leaf(&PROFILE, &content)?;
-        let part = Leaf {
-            cid: leaf.cid,
-            offset: 0,
-            len: content.len() as u32,
         };
-        self.store.put_references(file, &[part])?;
-        Ok(Entry {
-            cid: leaf.cid,
-            tsize: leaf.tsize,
-            size: leaf.size,
-        })
+        if len <= ALONE_BYTES {
+            let content = std::fs::read(path).map_err(unreadable)?;
+            let lengths = cut.of_bytes(&content).map_err(unreadable)?.unwrap_or_else(|| {
+                let chunks = import::chunks(&PROFILE, content.len() as u64);
+                chunks.map(|(_, len)| len).collect()
+            });
+            let mut rest = &content[..];
+            let leaves = lengths.into_iter().map(|len| {
+                let (leaf, behind) = rest.split_at(len.min(rest.len()));
+                rest = behind;
+                Ok(import::hash_leaf(&PROFILE, leaf)?)
+            });
+            return self.refer(file, leaves);
+        }
+        let lengths = File::open(path).and_then(|opened| cut.of_file(&opened, len));
+        let options = AddOptions::new(PROFILE);
+        let added = match lengths.map_err(unreadable)? {
+            Some(lengths) => add_in_place_cut(self.store, file, &options, &lengths)?,
+            None => add_in_place(self.store, file, &options)?,
+        };
+        self.nodes.push(added.entry.cid);
+        Ok(added.entry)
     }
 
     /// The directories with their new entries, and the root above them.

@@ -194,6 +194,7 @@ impl Local {
             // Of roots that are older than the index nothing is known but their pins. First what is there whatever becomes
             // of the rest: older roots may need it.
             self.layout.adopt_unnamed(dataset)?;
+            self.layout.adopt_pinned(dataset)?;
             self.store.flush().map_err(LayoutError::from)?;
         }
         // Nothing is hashed in vain at every start.

@@ -187,13 +187,13 @@ impl Proof {
     fn relation(&self) -> Result<Option<Relation>, Missing> {
         let [first, second] = [self.head(&self.records[0])?, self.head(&self.records[1])?];
         let [(one, from), (other, to)] = [(first, self.number(&first)?), (second, self.number(&second)?)];
-        if one == other {
+        if self.are_same(&one, &other)? {
             return Ok(None);
         }
         let back = self.back(if from > to { one } else { other }, from.max(to), from.min(to))?;
-        Ok(Some(if from > to && back == other {
+        Ok(Some(if from > to && self.are_same(&back, &other)? {
             Relation::WentBack { by: from - to }
-        } else if to > from && back == one {
+        } else if to > from && self.are_same(&back, &one)? {
             Relation::GoesOn { by: to - from }
         } else {
             Relation::Forked { at: from.min(to) }
@@ -216,6 +216,17 @@ impl Proof {
             _ => None,
         }
         .ok_or_else(|| Missing::Sense(format!("{node} has no number")))
+    }
+
+    /// Whether two chain nodes stand for one metadata block: a dataset that goes over to another format has other nodes.
+    fn are_same(&self, one: &Cid, other: &Cid) -> Result<bool, Missing> {
+        if one == other {
+            return Ok(true);
+        }
+        Ok(match (self.value(one, "hash")?, self.value(other, "hash")?) {
+            (Some(Ipld::Bytes(one)), Some(Ipld::Bytes(other))) => one == other,
+            _ => false,
+        })
     }
 
     /// The node with the number `to` in the chain that ends with `node`, whose number is `from`.
@@ -368,6 +379,21 @@ mod tests {
             Self(blocks)
         }
 
+        /// As [`Self::new`]; the nodes say which metadata blocks they stand for, and are others in another format.
+        fn of_format(format: i128, marks: &[u8]) -> Self {
+            let mut blocks: Vec<Block> = Vec::new();
+            for (number, mark) in marks.iter().enumerate() {
+                let prev = blocks.last().map_or(Ipld::Null, |block| Ipld::Link(*block.cid()));
+                blocks.push(node(&[
+                    ("seq", Ipld::Integer(number as i128)),
+                    ("hash", Ipld::Bytes(vec![number as u8, *mark])),
+                    ("data", Ipld::Integer(format)),
+                    ("prev", prev),
+                ]));
+            }
+            Self(blocks)
+        }
+
         fn root(&self) -> Block {
             node(&[
                 ("odf", Ipld::Integer(2)),
@@ -442,6 +468,26 @@ mod tests {
         let mut bare = proof(&key, [(&short, 7), (&other, 8)]);
         bare.blocks.clear();
         assert!(matches!(bare.check(), Err(ProofError::NoContradiction(_))));
+    }
+
+    #[test]
+    fn a_history_in_another_format_is_the_same_one() {
+        let key = Keypair::generate_ed25519();
+        let old = Chain::of_format(2, &[0, 0, 0]);
+        let relation = |marks: &[u8]| {
+            let new = Chain::of_format(3, marks);
+            proof(&key, [(&old, 1), (&new, 2)])
+                .check()
+                .map(|verdict| verdict.relation)
+        };
+        assert!(matches!(relation(&[0, 0, 0]), Err(ProofError::NoContradiction(_))));
+        assert!(matches!(
+            relation(&[0, 0, 0, 0, 0]),
+            Err(ProofError::NoContradiction(_))
+        ));
+        assert_eq!(relation(&[0, 0]).unwrap(), Some(Relation::WentBack { by: 1 }));
+        assert_eq!(relation(&[0, 0, 1]).unwrap(), Some(Relation::Forked { at: 2 }));
+        assert_eq!(relation(&[0, 0, 1, 1]).unwrap(), Some(Relation::Forked { at: 2 }));
     }
 
     #[test]

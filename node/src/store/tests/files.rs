@@ -255,3 +255,89 @@ fn blocks_put_beside_files_outlive_the_file() {
     assert!(store.get(blocks[0].cid()).unwrap().is_none());
     assert_eq!(store.get(blocks[1].cid()).unwrap().as_ref(), Some(&blocks[1]));
 }
+
+#[test]
+fn a_file_may_be_cut_in_several_ways() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bytes, path) = (block(1, 1000).data().clone(), Path::new("f"));
+    let parts = |lens: &[usize]| -> Vec<Leaf> {
+        let mut offset = 0;
+        let mut leaves = Vec::new();
+        for len in lens {
+            let part = bytes.slice(offset..offset + len);
+            leaves.push(Leaf {
+                cid: *Block::new(crate::block::RAW, part).unwrap().cid(),
+                offset: offset as u64,
+                len: *len as u32,
+            });
+            offset += len;
+        }
+        leaves
+    };
+    let cuts = [parts(&[600, 400]), parts(&[300, 300, 400]), parts(&[1000])];
+    let all_here = |store: &Store, cuts: &[Vec<Leaf>]| {
+        let mut leaves = cuts.iter().flatten();
+        leaves.all(|leaf| {
+            store
+                .get(&leaf.cid)
+                .unwrap()
+                .is_some_and(|block| block.data().len() == leaf.len as usize)
+        })
+    };
+    fs::write(dir.path().join(path), &bytes).unwrap();
+    let store = open(dir.path());
+    let file = store.add_file(path).unwrap();
+    for cut in &cuts {
+        store.put_references(file, cut).unwrap();
+        store.put_references(file, cut).unwrap();
+    }
+    assert!(all_here(&store, &cuts));
+    // The last part is the same in two.
+    assert_eq!(store.leaves_of(file).count(), 5);
+    drop(store);
+    let store = open(dir.path());
+    assert!(all_here(&store, &cuts));
+
+    // A name of its own, and a copy for whom needs one part when the file goes.
+    store.rename_file(file, Path::new("g")).unwrap();
+    assert!(all_here(&store, &cuts));
+    store.pin("somebody", &cuts[1][0].cid).unwrap();
+    store.pin("somebody", &cuts[2][0].cid).unwrap();
+    store.remove_file(file).unwrap();
+    let left: Vec<bool> = cuts
+        .iter()
+        .flatten()
+        .map(|leaf| store.has(&leaf.cid).unwrap())
+        .collect();
+    assert_eq!(left, [false, false, true, false, false, true]);
+    assert_eq!(store.leaves_of(file).count(), 0);
+}
+
+#[test]
+fn a_part_that_is_not_there_any_more_gives_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (old, new) = (block(1, 1000), block(2, 500));
+    let leaf = |block: &Block| Leaf {
+        cid: *block.cid(),
+        offset: 0,
+        len: block.data().len() as u32,
+    };
+    fs::write(dir.path().join("f"), old.data()).unwrap();
+    let file = store.add_file(Path::new("f")).unwrap();
+    store.put_references(file, &[leaf(&old)]).unwrap();
+    fs::write(dir.path().join("f"), new.data()).unwrap();
+    store.put_references(file, &[leaf(&new)]).unwrap();
+    assert!(store.get(new.cid()).unwrap().is_some() && !store.has(old.cid()).unwrap());
+    assert_eq!(store.leaves_of(file).count(), 1);
+
+    // What is written over is found out by whoever reads it.
+    let half = Block::new(crate::block::RAW, new.data().slice(..250)).unwrap();
+    store.put_references(file, &[leaf(&half)]).unwrap();
+    assert_eq!(store.leaves_of(file).count(), 2);
+    let other = block(3, 500);
+    store.write_leaf(file, 0, &other).unwrap();
+    assert!(store.get(half.cid()).unwrap().is_none() && store.get(new.cid()).unwrap().is_none());
+    assert_eq!(store.get(other.cid()).unwrap().as_ref(), Some(&other));
+    assert_eq!(store.leaves_of(file).count(), 1);
+}

@@ -1,4 +1,5 @@
-//! The leaves of objects as they were while the objects arrived, so that those need not be read again.
+//! The leaves of small objects as they were while the objects arrived, so that those need not be read again: there may be very
+//! many. Where larger ones are cut is said at their ends, so those are read when they are here.
 //!
 //! What is remembered is of bytes whose length and physical hash were found to be the object's, and lasts no longer than the
 //! arrival they came with. Whether a file still has these bytes is asked, as always, whenever a leaf is read from it.
@@ -10,9 +11,10 @@ use odf_dataset::{Arriving, ArrivingObject, Object};
 use odf_metadata::{DatasetId, Multihash};
 use odf_node::unixfs::import::{LeafHasher, Leaves};
 
+use super::cut::WHOLE_BYTES;
 use super::format::PROFILE;
 
-/// So many leaves are remembered at once, of all that arrives. Objects that come later are read again.
+/// So many leaves are remembered at once, of all that arrives. Objects that come later are read when they are here.
 const MAX_LEAVES: usize = 1 << 17;
 
 /// What is remembered of all datasets. Cheap to clone.
@@ -70,6 +72,9 @@ pub(super) struct Listening {
 
 impl Arriving for Listening {
     fn object(&self, object: &Object) -> Option<Box<dyn ArrivingObject>> {
+        if object.size > WHOLE_BYTES {
+            return None;
+        }
         Some(Box::new(Coming {
             id: self.id,
             hash: object.hash,
@@ -154,6 +159,20 @@ mod tests {
         late.unwrap().complete();
         assert_eq!(all.lock().count, 0);
         assert!(all.lock().datasets.is_empty());
+    }
+
+    #[test]
+    fn what_may_be_more_than_one_leaf_is_not_remembered() {
+        let all = ArrivedLeaves::default();
+        let listening = all.listen(id(1));
+        for (size, is_heard) in [(WHOLE_BYTES, true), (WHOLE_BYTES + 1, false)] {
+            let object = Object {
+                kind: ObjectKind::Slice,
+                hash: Multihash::sha3_256(b"x"),
+                size,
+            };
+            assert_eq!(listening.object(&object).is_some(), is_heard, "{size}");
+        }
     }
 
     #[test]

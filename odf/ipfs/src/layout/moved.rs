@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use ipld_core::ipld::Ipld;
 use odf_node::block::Block;
+use odf_node::dag;
 use odf_node::store::{Blocks as _, Leaf, StoreError};
 use odf_node::unixfs::import;
 
-use super::{BATCH, Foresight, Layout, LayoutError, PROFILE, Work, len_of};
+use super::{BATCH, Cut, Foresight, Format, Layout, LayoutError, PROFILE, WHOLE_BYTES, Work, len_of};
 use odf_dataset::{Dataset, Object};
 
 impl Layout {
@@ -55,6 +57,42 @@ impl Layout {
         self.content_of(dataset, &paths)
     }
 
+    /// Makes blocks of slices and checkpoints as pinned roots of other formats than the current one have them, for an index that
+    /// was made again. What is not there is passed over.
+    ///
+    /// # Errors
+    /// The chain cannot be read, or the store failed.
+    pub(crate) fn adopt_pinned(&self, dataset: &Dataset) -> Result<(), LayoutError> {
+        let mut cuts = Vec::new();
+        for pin in self.store.pins(Some(&dataset.id().to_string()))? {
+            let root = self.store.get(&pin.cid)?;
+            let number = root.and_then(|root| dag::value_at(&root, &["odf"]).ok());
+            let Some(Ipld::Integer(number)) = number else { continue };
+            let cut = Format::of_number(number).map(Format::cut);
+            cuts.extend(cut.filter(|cut| *cut != Format::CURRENT.cut() && !cuts.contains(cut)));
+        }
+        let mut work = Work::new(self, dataset, Foresight::default());
+        for cut in cuts {
+            for stored in dataset.blocks_after(None)? {
+                for object in Object::of(&stored?.block) {
+                    let path = object.path(dataset.dir());
+                    let made = match len_of(&path) {
+                        // Cut alike in every format.
+                        Ok(len) if len <= WHOLE_BYTES => continue,
+                        Ok(len) => work.content(&path, len, cut).map(drop),
+                        Err(error) => Err(error),
+                    };
+                    match made {
+                        Err(LayoutError::Store(error)) => return Err(error.into()),
+                        Err(error) => tracing::debug!(%error, "not made blocks of for older roots"),
+                        Ok(()) => {}
+                    }
+                }
+            }
+        }
+        work.flush_pending()
+    }
+
     /// Makes blocks of files of the dataset that somebody else put in place again.
     ///
     /// # Errors
@@ -76,7 +114,7 @@ impl Layout {
     fn content_of(&self, dataset: &Dataset, paths: &[PathBuf]) -> Result<(), LayoutError> {
         let mut work = Work::new(self, dataset, Foresight::default());
         for path in paths {
-            work.content(path, len_of(path)?)?;
+            work.every_content(path)?;
         }
         work.flush_pending()?;
         Ok(self.store.mark_complete(&work.walk, &work.nodes)?)
@@ -102,10 +140,10 @@ impl Layout {
             self.store.put_references(chain, &[part])?;
             for object in Object::of(&stored.block) {
                 let path = object.path(dataset.dir());
-                match len_of(&path).and_then(|len| work.content(&path, len)) {
+                match work.every_content(&path) {
                     Err(LayoutError::Store(error)) => return Err(error.into()),
                     Err(error) => self.store.skip(&path, error.to_string()),
-                    Ok(_) => {}
+                    Ok(()) => {}
                 }
             }
         }
@@ -129,5 +167,18 @@ impl Layout {
         self.store.put_references(file, same)?;
         self.store.rename_file(file, chain)?;
         Ok(true)
+    }
+}
+
+impl Work<'_> {
+    /// As [`Self::content`], for roots of every format.
+    fn every_content(&mut self, path: &Path) -> Result<(), LayoutError> {
+        let len = len_of(path)?;
+        let cuts = if len > WHOLE_BYTES {
+            &Cut::ALL[..]
+        } else {
+            &Cut::ALL[..1]
+        };
+        cuts.iter().try_for_each(|cut| self.content(path, len, *cut).map(drop))
     }
 }

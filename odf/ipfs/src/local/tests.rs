@@ -14,6 +14,7 @@ use odf_node::dag;
 use odf_node::store::Blocks as _;
 
 use super::*;
+use crate::made_up::parquet;
 
 mod arriving;
 mod formats;
@@ -26,8 +27,19 @@ fn open(root: &Path) -> Local {
     Local::open(root, StoreOptions::default()).unwrap()
 }
 
+/// The key of a dataset whose slices have column chunks: one of one leaf, one of several that is not long, one of several that is.
+const CHUNKS: u8 = 101;
+
 /// What stands for the rows of the `n`th slice: nothing here reads them. Some have several leaves, if not of [`SHORT`].
 fn content(key: u8, n: u64) -> Vec<u8> {
+    if key == CHUNKS {
+        let chunks: [&[usize]; 3] = [
+            &[30_000, 20_000],
+            &[60_000, 300_000, 500, 9_000, 50_000],
+            &[700_000, 900_000, 100],
+        ];
+        return parquet(n, chunks[n as usize % 3]);
+    }
     let more = if key == SHORT { 0 } else { n as usize % 2 };
     format!("dataset {key}, slice {n}. ")
         .repeat(1 + more * 100_000)

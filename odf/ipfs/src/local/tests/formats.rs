@@ -95,6 +95,10 @@ fn roots_are_functions_of_the_chain_and_the_format() {
     assert_eq!(old.cid, made_from_nothing(1, 12, Format::One));
     let new = laid_out_as(&local, &dataset, Format::Two);
     assert_eq!(new.cid, made_from_nothing(1, 12, Format::Two));
+    // What is no Parquet file is cut as before.
+    let newest = laid_out_as(&local, &dataset, Format::Three);
+    assert_eq!((newest.chain_node, newest.files), (new.chain_node, new.files));
+    assert_eq!(newest.cid, made_from_nothing(1, 12, Format::Three));
     assert_eq!(old.chain_node, new.chain_node, "chain nodes are the same in both");
     assert_eq!(paths(&local, &old), paths(&local, &new), "and so is every path");
 
@@ -171,13 +175,9 @@ fn a_dataset_goes_over_to_the_new_format_when_it_is_published_next() {
     let dataset = local.catalog().find("a").unwrap();
     let found = local.layout().latest(&dataset.id()).unwrap().unwrap();
     assert_eq!(found, old, "nothing happens at a start");
-    // Going over reads no slice.
-    let (data, aside) = (dataset.dir().join("data"), dir.path().join("aside"));
-    fs::rename(&data, &aside).unwrap();
     let new = local.layout().update(&dataset).unwrap();
-    fs::rename(&aside, &data).unwrap();
     local.store().pin(&dataset.id().to_string(), &new.cid).unwrap();
-    assert_eq!(new.cid, made_from_nothing(1, 12, Format::Two));
+    assert_eq!(new.cid, made_from_nothing(1, 12, Format::CURRENT));
     assert!(local.store().is_complete(&new.cid).unwrap());
     assert_eq!(local.layout().update(&dataset).unwrap(), new, "once");
     check_served(&local, "a");
@@ -194,6 +194,107 @@ fn a_dataset_goes_over_to_the_new_format_when_it_is_published_next() {
 }
 
 #[test]
+fn going_over_reads_only_what_is_cut_in_another_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let local = open(dir.path());
+    let dataset = make(&local, CHUNKS, "a", 9);
+    let old = laid_out_as(&local, &dataset, Format::Two);
+    let aside = |n: u64, data: &Path| {
+        let name = Multihash::sha3_256(&content(CHUNKS, n)).to_string();
+        (data.join(&name), dir.path().join(name))
+    };
+    for n in [0, 3, 6] {
+        let (from, to) = aside(n, &dataset.dir().join("data"));
+        fs::rename(from, to).unwrap();
+    }
+    let new = local.layout().update(&dataset).unwrap();
+    for n in [0, 3, 6] {
+        let (to, from) = aside(n, &dataset.dir().join("data"));
+        fs::rename(from, to).unwrap();
+    }
+    assert_eq!(
+        (new.format, new.cid),
+        (Format::Three, made_from_nothing(CHUNKS, 9, Format::Three))
+    );
+    assert_ne!(new.chain_node, old.chain_node);
+    local.store().pin(&dataset.id().to_string(), &new.cid).unwrap();
+    check_served(&local, "a");
+}
+
+#[test]
+fn files_that_are_cut_in_two_ways_serve_both_roots() {
+    let dir = tempfile::tempdir().unwrap();
+    let local = open(dir.path());
+    let dataset = make(&local, CHUNKS, "a", 9);
+    let old = laid_out_as(&local, &dataset, Format::Two);
+    let new = laid_out_as(&local, &dataset, Format::Three);
+    let count = |local: &Local, root: &Root| new_below(local, root.cid, &mut HashSet::new()).len();
+    let (old_blocks, new_blocks) = (count(&local, &old), count(&local, &new));
+    assert!(
+        old_blocks > 50 && new_blocks > old_blocks + 20,
+        "{old_blocks}, {new_blocks}"
+    );
+    local.collect_garbage().unwrap();
+    assert_eq!(count(&local, &old), old_blocks);
+    // Also by whoever has to make the index again.
+    drop((dataset, local));
+    let options = StoreOptions {
+        rebuild: true,
+        ..StoreOptions::default()
+    };
+    let local = Local::open(dir.path(), options).unwrap();
+    assert_eq!((count(&local, &old), count(&local, &new)), (old_blocks, new_blocks));
+    // And of a file that is put in place again.
+    let dataset = local.catalog().find("a").unwrap();
+    let path = dataset.slice_path(&Multihash::sha3_256(&content(CHUNKS, 2)));
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, vec![0; bytes.len()]).unwrap();
+    assert!(!local.layout().check(&dataset, &|_| {}).unwrap().is_whole());
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    local.layout().mended(&dataset, &[path]).unwrap();
+    assert_eq!((count(&local, &old), count(&local, &new)), (old_blocks, new_blocks));
+    // Until the old one is given up. What others need of it is copied when the dataset goes.
+    local.store().pin("somebody", &old.cid).unwrap();
+    let id = dataset.id();
+    drop(dataset);
+    local.datasets().delete(&id).unwrap();
+    local.collect_garbage().unwrap();
+    assert_eq!(count(&local, &old), old_blocks);
+    assert_eq!(local.store().get(&new.cid).unwrap(), None);
+}
+
+#[test]
+fn leaves_are_the_parts_of_a_file_that_a_footer_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let local = open(dir.path());
+    let dataset = make(&local, CHUNKS, "a", 3);
+    let leaves = |format, n| -> Vec<u64> {
+        laid_out_as(&local, &dataset, format);
+        let content = content(CHUNKS, n);
+        let found = local.layout().leaves(&dataset.id(), &Multihash::sha3_256(&content));
+        let (mut at, mut lengths) = (0, Vec::new());
+        for leaf in found.unwrap().unwrap() {
+            let len = leaf.len.unwrap_or(content.len() as u64);
+            assert_eq!(leaf.offset, at);
+            let part = &content[at as usize..(at + len) as usize];
+            assert_eq!(block(&local, &leaf.cid).data()[..], *part);
+            (at, lengths) = (at + len, [lengths, vec![len]].concat());
+        }
+        assert_eq!(at, content.len() as u64);
+        lengths
+    };
+    assert_eq!(leaves(Format::Three, 0), [50_038]);
+    assert_eq!(leaves(Format::Three, 1), [60_004, 150_000, 150_000, 9_500, 50_000, 66]);
+    assert_eq!(
+        leaves(Format::Three, 2),
+        [233_335, 233_335, 233_334, 225_000, 225_000, 225_000, 225_000, 100, 45]
+    );
+    assert_eq!(leaves(Format::Two, 1), [419_570]);
+    assert_eq!(leaves(Format::Two, 2), [1 << 20, 551_573]);
+}
+
+#[test]
 fn nodes_of_the_old_format_that_are_gone_do_not_stop_the_way_over() {
     let dir = tempfile::tempdir().unwrap();
     let local = open(dir.path());
@@ -205,7 +306,7 @@ fn nodes_of_the_old_format_that_are_gone_do_not_stop_the_way_over() {
     let dataset = local.catalog().find("a").unwrap();
     local.layout().moved(&dataset).unwrap();
     let new = local.layout().latest(&dataset.id()).unwrap().unwrap();
-    assert_eq!(new.cid, made_from_nothing(1, 12, Format::Two));
+    assert_eq!(new.cid, made_from_nothing(1, 12, Format::CURRENT));
     check_served(&local, "a");
 }
 
@@ -267,6 +368,12 @@ async fn a_pull_that_broke_off_does_not_look_again_at_what_it_had_checked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_pulls_a_root_serves_that_root_whatever_its_format() {
+    for key in [SHORT, CHUNKS] {
+        pull_every_format(key).await;
+    }
+}
+
+async fn pull_every_format(key: u8) {
     let dir = tempfile::tempdir().unwrap();
     let (theirs, there) = site(&dir.path().join("there")).await;
     let (ours, here) = site(&dir.path().join("here")).await;
@@ -286,22 +393,26 @@ async fn who_pulls_a_root_serves_that_root_whatever_its_format() {
             .await
             .unwrap()
     };
-    let mut dataset = make(&theirs, SHORT, "a", 30);
+    let mut dataset = make(&theirs, key, "a", 10);
     // A publisher that is not brought up to date, and later is; it goes on in between.
-    for format in [Format::One, Format::One, Format::Two, Format::Two] {
+    let (one, two, three) = (Format::One, Format::Two, Format::Three);
+    for format in [one, one, two, two, three, three, two] {
         let root = laid_out_as(&theirs, &dataset, format);
         let pulled = pull(root.cid).await;
         let copy = pulled.root.unwrap();
         assert_eq!((copy.cid, copy.format), (root.cid, format));
+        let slices = dataset.state().blocks() as usize - 2;
+        assert_eq!(root.cid, made_from_nothing(key, slices, format), "whatever was before");
         assert!(ours.store().is_complete(&copy.cid).unwrap());
-        append(SHORT, &mut dataset);
+        check_served(&ours, "copy");
+        append(key, &mut dataset);
     }
     // What is in no format that is known is refused, with the reason.
     let root = laid_out_as(&theirs, &dataset, Format::Two);
     let Ipld::Map(mut map) = dag::value(&block(&theirs, &root.cid)).unwrap() else {
         panic!("the root is no map");
     };
-    for (number, reason) in [(3, "layout format 3, this odfs reads none above 2"), (0, "below 1")] {
+    for (number, reason) in [(4, "layout format 4, this odfs reads none above 3"), (0, "below 1")] {
         map.insert("odf".to_owned(), Ipld::Integer(number));
         let bytes = serde_ipld_dagcbor::to_vec(&map).unwrap();
         let strange = Block::new(odf_node::block::DAG_CBOR, bytes).unwrap();
