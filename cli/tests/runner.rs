@@ -15,6 +15,7 @@ mod manifests;
 mod polling;
 mod proxies;
 mod pushing;
+mod replays;
 mod repositories;
 mod roots;
 mod sandbox;
