@@ -19,6 +19,7 @@ mod replays;
 mod repositories;
 mod roots;
 mod sandbox;
+mod searching;
 mod settings;
 mod smart;
 mod tables;
