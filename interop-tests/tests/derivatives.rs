@@ -123,7 +123,7 @@ fn a_derivative_of_a_derivative_follows_a_root_of_somebody_else_and_can_be_compu
     // Whoever has a dataset and not what it is computed from is told what to get.
     let exported = here.export("one", "exported")?;
     let alone = Workspace::new()?;
-    alone.odfs(["pull", &exported.display().to_string(), "--as", "one"])?;
+    alone.odfs(["pull", &format!("file://{}", exported.display()), "--as", "one"])?;
     alone.odfs(["verify", "one"])?;
     for args in [
         &["verify", "one", "--replay"][..],
