@@ -1,12 +1,11 @@
 //! An input, walked along from run to run: each of its blocks is read once.
 
 use odf_dataset::catalog::Catalog;
-use odf_dataset::{BlockPlace, Dataset, StoredBlock};
+use odf_dataset::{BlockPlace, Dataset, DatasetError, StoredBlock};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{DatasetId, ExecuteTransformInput, MetadataEvent, Multihash, TransformInput};
 
-use super::ReplayError;
-use crate::transform::TransformError;
+use crate::transform::error::TransformError;
 use crate::transform::inputs::{News, Part};
 
 /// An input up to some block.
@@ -23,7 +22,7 @@ impl Along {
     ///
     /// # Errors
     /// [`TransformError::NoInput`], or it cannot be read.
-    pub(super) fn open(input: &TransformInput, catalog: &Catalog) -> Result<Along, ReplayError> {
+    pub(super) fn open(input: &TransformInput, catalog: &Catalog) -> Result<Along, TransformError> {
         let id: DatasetId = input
             .dataset_ref
             .parse()
@@ -47,7 +46,7 @@ impl Along {
         alias: &str,
         record: &ExecuteTransformInput,
         has_gap: bool,
-    ) -> Result<Result<Part, String>, ReplayError> {
+    ) -> Result<Result<Part, String>, TransformError> {
         let missing =
             |hash: &Multihash| format!("read up to {hash}, which is not in its chain behind what was read before");
         if record.prev_block_hash != self.head() {
@@ -99,10 +98,10 @@ impl Along {
     }
 
     /// Goes on up to this block, and shows those on the way, it included. Whether it is there.
-    fn go(&mut self, to: &Multihash, each: &mut dyn FnMut(&Dataset, &MetadataEvent)) -> Result<bool, ReplayError> {
+    fn go(&mut self, to: &Multihash, each: &mut dyn FnMut(&Dataset, &MetadataEvent)) -> Result<bool, TransformError> {
         for stored in self.dataset.blocks_after(self.place)? {
             let StoredBlock { block, place } = stored?;
-            ChainState::append(&mut self.state, &block)?;
+            ChainState::append(&mut self.state, &block).map_err(DatasetError::from)?;
             self.place = Some(place);
             each(&self.dataset, &block.block().event);
             if block.hash() == to {

@@ -16,7 +16,7 @@ use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 use odf_ingest::source::{Problem, SourceError};
 
-use super::TransformError;
+use crate::transform::error::TransformError;
 
 /// The most rows of either side that are shown.
 pub const MAX_SHOWN_ROWS: usize = 10;
