@@ -58,6 +58,7 @@ mod restore;
 mod rival;
 pub(crate) mod room;
 mod safety;
+mod search;
 mod share;
 mod sql;
 mod status;
@@ -92,6 +93,7 @@ pub(crate) enum Command {
     Unpublish(unpublish::UnpublishArgs),
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
+    Search(search::SearchArgs),
     Log(log::LogArgs),
     Diff(diff::DiffArgs),
     Tail(tail::TailArgs),
@@ -222,6 +224,7 @@ pub(crate) fn run(command: Command, session: &Session, io: &mut Io) -> Result<Af
         Command::Status(args) => status::run(&args, session, io)?,
         Command::Doctor(args) => doctor::run(&args, session, io)?,
         Command::List(args) => list::run(&args, session, io)?,
+        Command::Search(args) => search::run(&args, session, io)?,
         Command::Log(args) => log::run(&args, session, io)?,
         Command::Diff(args) => diff::run(&args, session, io)?,
         Command::Tail(args) => tail::run(&args, session, io)?,

@@ -5,14 +5,14 @@ use serde_json::Value;
 use crate::sandbox::{Outcome, Sandbox};
 
 /// A sandbox with a dataset `t` of two rows.
-fn with_root() -> Sandbox {
+pub(crate) fn with_root() -> Sandbox {
     let sandbox = Sandbox::new();
     publish(&sandbox, "t", &[(1, "Oslo"), (2, "Rome")]);
     sandbox
 }
 
 /// Publishes a table whose rows are keyed by their number.
-fn publish(sandbox: &Sandbox, name: &str, rows: &[(u32, &str)]) {
+pub(crate) fn publish(sandbox: &Sandbox, name: &str, rows: &[(u32, &str)]) {
     let mut text = String::from("id,at,city\n");
     for (id, city) in rows {
         text.push_str(&format!("{id},2024-01-{id:02}T00:00:00Z,{city}\n"));
@@ -24,7 +24,7 @@ fn publish(sandbox: &Sandbox, name: &str, rows: &[(u32, &str)]) {
         .ok();
 }
 
-fn derive(sandbox: &Sandbox, name: &str, inputs: &str, transform: &str) {
+pub(crate) fn derive(sandbox: &Sandbox, name: &str, inputs: &str, transform: &str) {
     declare(sandbox, name, inputs, transform).ok();
 }
 
@@ -39,7 +39,7 @@ fn declare(sandbox: &Sandbox, name: &str, inputs: &str, transform: &str) -> Outc
     sandbox.run(&["add", "derivative.yaml"])
 }
 
-fn sql(query: &str) -> String {
+pub(crate) fn sql(query: &str) -> String {
     format!("{{kind: Sql, engine: datafusion, query: \"{query}\"}}")
 }
 
@@ -56,7 +56,7 @@ fn column(sandbox: &Sandbox, name: &str, column: &str) -> Vec<Value> {
     rows.into_iter().map(|mut row| row[column].take()).collect()
 }
 
-fn newest(sandbox: &Sandbox, name: &str) -> Value {
+pub(crate) fn newest(sandbox: &Sandbox, name: &str) -> Value {
     let mut log: Vec<Value> = serde_json::from_str(&sandbox.run(&["log", name]).ok()).unwrap();
     log.swap_remove(0)
 }

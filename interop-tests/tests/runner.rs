@@ -15,6 +15,7 @@ mod crashes;
 mod cuts;
 mod dead_world;
 mod delegated;
+mod derivatives;
 mod differential;
 mod disks;
 mod doctor;

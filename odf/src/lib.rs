@@ -17,7 +17,7 @@ pub mod workspace;
 
 pub use instance::Instance;
 pub use odf_dataset as dataset;
-pub use odf_dataset::{catalog, compact, lineage, receive, repair, rewrite, snapshot, verify};
+pub use odf_dataset::{catalog, compact, lineage, receive, repair, rewrite, search, snapshot, verify};
 pub use odf_disk as disk;
 pub use odf_exchange as repository;
 pub use odf_exchange::export;

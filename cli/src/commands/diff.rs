@@ -13,7 +13,7 @@ use crate::io::Io;
 use crate::output::{self, Cell, Format, Listing, OutputArgs};
 use crate::session::Session;
 
-pub(super) use rows::{Counts, count};
+pub(super) use rows::{Counts, count, for_table, table};
 pub(super) use words::of as in_words;
 
 /// Show what changed in a dataset: rows that were added (+), corrected (~) and retracted (-), and what is said about them

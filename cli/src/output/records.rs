@@ -122,6 +122,13 @@ pub(super) fn lines(batch: &RecordBatch, absent: Option<&Arc<AtomicU64>>) -> Res
     json::text(batch, floats)
 }
 
+/// A few rows as values of JSON. NaN and infinities are words.
+pub(crate) fn values(batch: &RecordBatch) -> Result<Vec<serde_json::Value>, Failure> {
+    let text = lines(&readable(batch)?, None)?;
+    let values = serde_json::Deserializer::from_slice(&text).into_iter();
+    Ok(values.collect::<Result<_, _>>().map_err(std::io::Error::from)?)
+}
+
 fn header(batch: &RecordBatch) -> Rows {
     let names = batch
         .schema()

@@ -17,6 +17,7 @@ mod mirror;
 pub mod receive;
 pub mod repair;
 pub mod rewrite;
+pub mod search;
 mod settled;
 pub mod snapshot;
 mod swap;

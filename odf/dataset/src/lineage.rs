@@ -104,6 +104,23 @@ impl Lineage {
         Ok(Self { nodes })
     }
 
+    /// As [`Self::of`], of these datasets and all that they are computed from: others are not read.
+    pub fn above(catalog: &Catalog, ids: &[DatasetId]) -> Self {
+        let mut nodes = BTreeMap::new();
+        let (mut met, mut due) = (BTreeSet::new(), ids.to_vec());
+        while let Some(id) = due.pop() {
+            if !met.insert(id) {
+                continue;
+            }
+            let entry = catalog.entry_of(&id);
+            if let Some((id, node)) = entry.and_then(|entry| node_of(catalog, entry)) {
+                due.extend(node.inputs.iter().map(|input| input.id));
+                nodes.insert(id, node);
+            }
+        }
+        Self { nodes }
+    }
+
     /// The dataset with this id, if it is here.
     pub fn node(&self, id: &DatasetId) -> Option<&Node> {
         self.nodes.get(id)
@@ -112,6 +129,12 @@ impl Lineage {
     /// All datasets that are here, by id.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
+    }
+
+    /// What transforms call the dataset `id`, which need not be here.
+    pub fn alias(&self, id: &DatasetId) -> Option<&str> {
+        let mut inputs = self.nodes.values().flat_map(|node| &node.inputs);
+        inputs.find(|input| input.id == *id).map(|input| input.alias.as_str())
     }
 
     /// The datasets that have `id` among their inputs, by id.

@@ -8,18 +8,18 @@
 //!
 //! The chain says of every run which part of each input it read (odf-facts §10), so anyone can run it again.
 
+mod compute;
 mod error;
 mod inputs;
 mod output;
+pub mod replay;
 #[cfg(test)]
 mod tests;
 
-use std::ops::ControlFlow;
-
-use crate::sql::{ENGINE, Query};
+use crate::sql::ENGINE;
 use odf_dataset::Dataset;
 use odf_dataset::catalog::Catalog;
-use odf_ingest::source::{Batches as _, OnProgress, Phase, Progress};
+use odf_ingest::source::OnProgress;
 use odf_ingest::{Effect, Prepared};
 use odf_metadata::chain::ChainState;
 use odf_metadata::{
@@ -31,8 +31,9 @@ use odf_tables::types::from_arrow;
 
 pub use error::TransformError;
 
-use crate::slices::unknown;
+use compute::{Run, Watch};
 use inputs::Part;
+#[cfg(test)]
 use output::Output;
 
 /// What there is to compute.
@@ -108,28 +109,20 @@ pub fn run(
         return Err(TransformError::Moved);
     }
     let system_time = now.max(state.system_time);
-    let inputs = plan
-        .parts
-        .iter()
-        .map(|part| (part.slices.name.clone(), part.slices.schema.clone()));
-    let query = Query::plan(&plan.transform, inputs.collect(), system_time)?;
-    if let Some(gathering) = query.gathering() {
-        return Err(TransformError::Gathers(gathering.clone()));
-    }
-    let output = Output::new(query.schema(), &state.vocabulary(), state.schema.as_ref())?;
     let name = dataset.name()?.to_string();
-    let written = write(&name, &query, &output, plan, dataset, slice, system_time, progress)?;
+    let run = Run::new(name, &plan.transform, &plan.parts, state, system_time)?;
+    let written = write(&run, dataset, slice, progress)?;
 
     let mut events = Vec::new();
     if state.schema.is_none() {
         events.push(MetadataEvent::SetDataSchema(SetDataSchema {
             raw_arrow_schema: None,
-            schema: Some(from_arrow(output.schema())?),
+            schema: Some(from_arrow(run.schema())?),
         }));
     }
     let data = written.as_ref().map(|slice| describe(state, slice));
     // Runs of earlier versions may have come further than an input that had no news then.
-    let watermark = state.watermark.max(plan.watermark());
+    let watermark = state.watermark.max(watermark(&plan.parts));
     if data.is_some() || watermark.is_some() {
         events.push(MetadataEvent::ExecuteTransform(ExecuteTransform {
             query_inputs: plan.parts.iter().map(|part| part.record.clone()).collect(),
@@ -160,12 +153,12 @@ impl Plan {
     pub fn rows(&self) -> u64 {
         self.parts.iter().map(|part| part.slices.rows()).sum()
     }
+}
 
-    /// How far the result is complete: as far as the input that is behind, whether it has news or not. Nothing can be said
-    /// while one of them says nothing.
-    fn watermark(&self) -> Option<Timestamp> {
-        lowest(self.parts.iter().map(|part| part.watermark))
-    }
+/// How far the result is complete: as far as the input that is behind, whether it has news or not. Nothing can be said
+/// while one of them says nothing.
+fn watermark(parts: &[Part]) -> Option<Timestamp> {
+    lowest(parts.iter().map(|part| part.watermark))
 }
 
 /// The lowest of watermarks; none if there is an input without one.
@@ -175,49 +168,23 @@ fn lowest(watermarks: impl Iterator<Item = Option<Timestamp>>) -> Option<Timesta
 }
 
 /// Computes, completes and writes the rows; none if there is none.
-#[expect(clippy::too_many_arguments, reason = "one step of one function, split for reading")]
 fn write(
-    name: &str,
-    query: &Query,
-    output: &Output,
-    plan: &Plan,
+    run: &Run<'_>,
     dataset: &Dataset,
     slice: &SliceOptions,
-    system_time: Timestamp,
     progress: &mut OnProgress<'_>,
 ) -> Result<Option<WrittenSlice>, TransformError> {
-    let state = dataset.state();
     let data_dir = dataset.data_dir();
-    let total_bytes = plan.parts.iter().map(|part| part.slices.bytes()).sum();
-    let mut writer = SliceWriter::create(dataset.disk(), &data_dir, output.schema().clone(), slice)?;
-    let mut answer = query.run(
-        name,
-        &data_dir,
-        Box::new(|at, _| match plan.parts.get(at) {
-            Some(part) => Ok(part.slices.open()),
-            None => Err(unknown(at)),
-        }),
-    )?;
-    let mut rows = 0;
-    while let Some(batch) = answer.next_batch()? {
-        let first = state.next_offset().checked_add(rows);
-        let first = first
-            .and_then(|first| i64::try_from(first).ok())
-            .ok_or(TransformError::Full)?;
-        rows += batch.num_rows() as u64;
-        writer.write(output.complete(&batch, first, system_time)?)?;
-        let at = Progress {
-            phase: Phase::Reading,
-            bytes: answer.bytes().min(total_bytes),
-            total_bytes,
-            rows,
-        };
-        if let ControlFlow::Break(()) = progress(at) {
-            return Err(TransformError::Stopped);
-        }
+    let mut writer = SliceWriter::create(dataset.disk(), &data_dir, run.schema().clone(), slice)?;
+    let watch = Watch::new(progress, run.bytes());
+    let mut rows = run.rows(&data_dir, &watch)?;
+    while let Some(batch) = rows.next_batch()? {
+        writer.write(batch)?;
     }
-    drop(answer);
-    Ok(if rows == 0 { None } else { Some(writer.finish()?) })
+    Ok(match rows.count() {
+        0 => None,
+        _ => Some(writer.finish()?),
+    })
 }
 
 fn describe(state: &ChainState, slice: &WrittenSlice) -> DataSlice {

@@ -108,7 +108,7 @@ fn for_programs(rows: &SchemaRef) -> SchemaRef {
 }
 
 /// A first column with a sign, and all others as text, which may be that of two values.
-fn for_table(rows: &SchemaRef) -> SchemaRef {
+pub(in crate::commands) fn for_table(rows: &SchemaRef) -> SchemaRef {
     let text = |name: &str| Arc::new(Field::new(name, DataType::Utf8, true));
     let others = rows.fields().iter().map(|field| text(field.name()));
     Arc::new(Schema::new(std::iter::once(text("")).chain(others).collect::<Vec<_>>()))
@@ -129,7 +129,7 @@ fn with_words(changed: &Changed, schema: &SchemaRef) -> Result<RecordBatch, Arro
 }
 
 /// One line a change: of a corrected row the values that are another one now, old and new.
-fn table(changed: &Changed, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+pub(in crate::commands) fn table(changed: &Changed, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let rows = records::readable(&changed.rows)?;
     let options = FormatOptions::default().with_null("-").with_display_error(false);
     let formatters = rows

@@ -1,7 +1,9 @@
 //! Errors of derivative datasets.
 
 use odf::ingest::source::{Problem, SourceError};
+use odf::pull::name_of;
 use odf::transform::TransformError;
+use odf::transform::replay::{Difference, ReplayError};
 
 use crate::failure::{Failure, Kind, chain};
 
@@ -45,6 +47,42 @@ impl From<TransformError> for Failure {
             TransformError::Moved => failure(Kind::Busy).next("run the command again"),
             TransformError::Stopped => Failure::interrupted(),
             _ => failure(Kind::Refused),
+        }
+    }
+}
+
+impl From<ReplayError> for Failure {
+    fn from(error: ReplayError) -> Self {
+        let message = chain(&error);
+        match error {
+            ReplayError::Differs { what, .. } => {
+                let failure = Failure::new(Kind::Integrity, message);
+                match *what {
+                    Difference::Interval { .. } => failure.next(
+                        "if the history of the input was written again since, \
+                         `odfs pull --reset-derivatives-on-diverged-input` computes the dataset anew",
+                    ),
+                    _ => failure.next(
+                        "do not rely on its rows: ask who made it, or add a dataset with the same SetTransform (`odfs inspect query` \
+                         shows it) and compute it here",
+                    ),
+                }
+            }
+            ReplayError::Failed { source, .. } => Failure {
+                message,
+                ..Failure::from(source)
+            }
+            .next("nothing is wrong with its files; ask who made it, and with which version of which engine"),
+            ReplayError::Transform(TransformError::NoInput { id, .. }) => {
+                let failure = Failure::new(Kind::NotFound, message);
+                match name_of(&id) {
+                    Some(name) => failure.next(format!("`odfs pull ipns://{name}` brings it here, then verify again")),
+                    None => failure,
+                }
+            }
+            ReplayError::Transform(error) => error.into(),
+            ReplayError::Dataset(error) => error.into(),
+            error => Failure::new(Kind::Integrity, chain(&error)),
         }
     }
 }

@@ -1,13 +1,15 @@
 //! What of an input is to be read.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::TransformError;
 use crate::slices::Slices;
 use odf_dataset::Dataset;
 use odf_dataset::catalog::Catalog;
+use odf_metadata::chain::ChainState;
 use odf_metadata::{
-    DatasetId, ExecuteTransformInput, MetadataEvent, Multihash, SetDataSchema, Timestamp, TransformInput,
+    DataSlice, DatasetId, ExecuteTransformInput, MetadataEvent, Multihash, SetDataSchema, Timestamp, TransformInput,
 };
 use odf_tables::types::to_arrow;
 
@@ -18,8 +20,8 @@ pub(super) struct Part {
     pub(super) record: ExecuteTransformInput,
     /// The watermark of the input at the end of the part, be it said in the part or before.
     pub(super) watermark: Option<Timestamp>,
-    /// Whether a block of the part says a watermark.
-    speaks_of_time: bool,
+    /// The earliest watermark that a block of the part says.
+    pub(super) said: Option<Timestamp>,
     /// The rows.
     pub(super) slices: Slices,
 }
@@ -39,9 +41,39 @@ impl Part {
         let Some(dataset) = catalog.by_id(&id)? else {
             return Err(TransformError::NoInput { alias, id });
         };
+        let read_block = before.and_then(|before| before.new_block_hash.or(before.prev_block_hash));
+        let read_offset = before.and_then(|before| before.new_offset.or(before.prev_offset));
         let state = dataset.state();
-        let schema = match &state.schema {
-            None => return Ok(Err(dataset.name()?.to_string())),
+        let record = ExecuteTransformInput {
+            dataset_id: id,
+            prev_block_hash: read_block,
+            new_block_hash: Some(state.head).filter(|head| read_block != Some(*head)),
+            prev_offset: read_offset,
+            new_offset: state.last_offset.filter(|last| read_offset != Some(*last)),
+        };
+        let news = match record.new_block_hash {
+            Some(_) => News::behind(&dataset, read_block)?,
+            None => News::default(),
+        };
+        match Part::new(alias, record, &dataset, state, news)? {
+            Some(part) => Ok(Ok(part)),
+            None => Ok(Err(dataset.name()?.to_string())),
+        }
+    }
+
+    /// A part with these news that ends where the chain of the input is in this state. None if the input has no schema there.
+    ///
+    /// # Errors
+    /// The schema says less than is needed.
+    pub(super) fn new(
+        alias: String,
+        record: ExecuteTransformInput,
+        dataset: &Dataset,
+        end: &ChainState,
+        news: News,
+    ) -> Result<Option<Part>, TransformError> {
+        let schema = match &end.schema {
+            None => return Ok(None),
             Some(SetDataSchema {
                 schema: Some(schema), ..
             }) => Arc::new(to_arrow(schema)?),
@@ -49,63 +81,68 @@ impl Part {
                 return Err(TransformError::LegacySchema(dataset.name()?.to_string()));
             }
         };
-        let read_block = before.and_then(|before| before.new_block_hash.or(before.prev_block_hash));
-        let read_offset = before.and_then(|before| before.new_offset.or(before.prev_offset));
-        let head = state.head;
-        let mut part = Part {
-            record: ExecuteTransformInput {
-                dataset_id: id,
-                prev_block_hash: read_block,
-                new_block_hash: Some(head).filter(|head| read_block != Some(*head)),
-                prev_offset: read_offset,
-                new_offset: state.last_offset.filter(|last| read_offset != Some(*last)),
-            },
-            watermark: state.watermark,
-            speaks_of_time: false,
+        Ok(Some(Part {
+            record,
+            watermark: end.watermark,
+            said: news.said,
             slices: Slices {
                 name: alias,
                 schema,
-                files: Vec::new(),
+                files: news.files,
             },
-        };
-        if part.record.new_block_hash.is_some() {
-            part.collect(&dataset, read_block)?;
-        }
-        Ok(Ok(part))
+        }))
     }
 
-    /// Takes the slices and watermarks of the blocks behind `read`.
-    fn collect(&mut self, dataset: &Dataset, read: Option<Multihash>) -> Result<(), TransformError> {
-        let mut found = read.is_none();
+    /// Whether it says nothing new: the input may have moved on all the same, with new information about itself.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slices.files.is_empty() && self.said.is_none()
+    }
+}
+
+/// What blocks of an input say.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Their slices, in the order in which they were taken.
+    files: Vec<(PathBuf, DataSlice)>,
+    /// The earliest watermark.
+    said: Option<Timestamp>,
+}
+
+impl News {
+    /// That of the blocks behind `read`, up to the head.
+    fn behind(dataset: &Dataset, read: Option<Multihash>) -> Result<News, TransformError> {
+        let (mut news, mut found) = (News::default(), read.is_none());
         for stored in dataset.blocks()?.rev() {
             let block = stored?.block;
             if Some(*block.hash()) == read {
                 found = true;
                 break;
             }
-            let (data, watermark) = match block.into_block().event {
-                MetadataEvent::AddData(event) => (event.new_data, event.new_watermark),
-                MetadataEvent::ExecuteTransform(event) => (event.new_data, event.new_watermark),
-                _ => continue,
-            };
-            self.slices
-                .files
-                .extend(data.map(|slice| (dataset.slice_path(&slice.physical_hash), slice)));
-            self.speaks_of_time |= watermark.is_some();
+            news.take(dataset, &block.block().event);
         }
-        self.slices.files.reverse();
+        news.files.reverse();
         match (found, read) {
             (false, Some(read)) => Err(TransformError::Diverged {
                 input: dataset.name()?.to_string(),
                 read,
                 head: *dataset.head(),
             }),
-            _ => Ok(()),
+            _ => Ok(news),
         }
     }
 
-    /// Whether it says nothing new: the input may have moved on all the same, with new information about itself.
-    pub(super) fn is_empty(&self) -> bool {
-        self.slices.files.is_empty() && !self.speaks_of_time
+    /// Takes what one block says.
+    pub(super) fn take(&mut self, dataset: &Dataset, event: &MetadataEvent) {
+        let (data, watermark) = match event {
+            MetadataEvent::AddData(event) => (&event.new_data, event.new_watermark),
+            MetadataEvent::ExecuteTransform(event) => (&event.new_data, event.new_watermark),
+            _ => return,
+        };
+        let file = |slice: &DataSlice| (dataset.slice_path(&slice.physical_hash), slice.clone());
+        self.files.extend(data.as_ref().map(file));
+        self.said = match (self.said, watermark) {
+            (Some(said), Some(watermark)) => Some(said.min(watermark)),
+            (said, watermark) => said.or(watermark),
+        };
     }
 }
