@@ -93,7 +93,10 @@ impl SqlArgs {
                 .next("`odfs sql 'select * from \"NAME\" limit 10'` shows rows of a dataset"));
         }
         Ok(match self.explain {
-            true => queries.into_iter().map(Query::explained).collect(),
+            true => {
+                let explained: Result<_, _> = queries.into_iter().map(Query::explained).collect();
+                explained.map_err(|error| failed(error, session))?
+            }
             false => queries,
         })
     }

@@ -40,7 +40,7 @@ use names::Names;
 pub use provider::Read;
 pub use query::Query;
 use reader::Stores;
-pub use table::{Files, SliceSource, Table, Tables};
+pub use table::{Files, SliceSource, Table, TableError, Tables};
 
 /// How often a running query looks whether it is still wanted.
 const TICK: Duration = Duration::from_millis(50);

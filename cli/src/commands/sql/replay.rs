@@ -12,6 +12,7 @@ use odf::tables::WorkspaceTables;
 use odf::workspace::Workspace;
 use odf_node::block::Block;
 use odf_node::fetch::Fetcher;
+use odf_node::store::Blocks as _;
 
 use super::cite::answerer;
 use super::rows::{self, RowFormat};
@@ -49,7 +50,7 @@ pub(in crate::commands) fn run(args: &ReplayArgs, session: &Session, io: &mut Io
     let fetcher = Fetcher::new(workspace.store().clone(), None);
     let mut elsewhere = HashMap::new();
     for cited in &citation.datasets {
-        let name = cited.record.name();
+        let name = &cited.record.name();
         let (local, place) = (workspace.local(), name.to_string());
         let far = session.wait(io, OnDemand::below(local, &fetcher, cited.root, place, id_of(name)))?;
         let head = far.chain().state.head;

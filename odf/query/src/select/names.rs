@@ -62,14 +62,7 @@ impl Names {
     pub(super) fn register_functions(&self, context: &SessionContext) {
         for (name, is_current) in [("to_table", true), ("as_of", false)] {
             let names = self.clone();
-            context.register_udtf(
-                name,
-                Arc::new(Function {
-                    name,
-                    is_current,
-                    names,
-                }),
-            );
+            context.register_udtf(name, Arc::new(Function { is_current, names }));
         }
     }
 
@@ -180,7 +173,6 @@ impl SchemaProvider for Prefix {
 /// A table function over a dataset.
 #[derive(Debug)]
 struct Function {
-    name: &'static str,
     /// Its current state; else all rows as they came.
     is_current: bool,
     names: Names,

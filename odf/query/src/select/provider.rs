@@ -17,7 +17,7 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use odf_metadata::DataSlice;
@@ -73,7 +73,10 @@ impl Provider {
         let schema = self.table.schema.clone().to_dfschema()?;
         let filter = state.create_physical_expr(filter, &schema)?;
         // What cannot be decided by what the chain says is decided by footers and rows.
-        let Ok(predicate) = PruningPredicate::try_new(filter, self.table.schema.clone()) else {
+        let Ok(predicate) = PruningPredicateBuilder::new()
+            .with_file_schema(self.table.schema.clone())
+            .try_build(filter)
+        else {
             return Ok(all.collect());
         };
         let offsets = Offsets {

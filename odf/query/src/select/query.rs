@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::ControlFlow;
 
-use datafusion::sql::parser::{DFParserBuilder, ExplainStatement, Statement};
+use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, ObjectName, Statement as SqlStatement, TableFactor, Value, Visit as _, Visitor,
 };
@@ -66,19 +66,17 @@ impl Query {
         mentions.0
     }
 
-    /// The plan of this query in place of its rows.
-    #[must_use]
-    pub fn explained(self) -> Query {
-        match self.0 {
-            Statement::Statement(inner) if matches!(*inner, SqlStatement::Query(_)) => {
-                Query(Statement::Explain(ExplainStatement {
-                    analyze: false,
-                    verbose: false,
-                    format: None,
-                    statement: Box::new(Statement::Statement(inner)),
-                }))
+    /// The plan of this query in place of its rows; of what has none, itself.
+    ///
+    /// # Errors
+    /// None that is known: what was written down is read again.
+    pub fn explained(self) -> Result<Query, SelectError> {
+        match &self.0 {
+            Statement::Statement(inner) if matches!(**inner, SqlStatement::Query(_)) => {
+                let mut explained = Query::all(&format!("EXPLAIN {inner}"))?;
+                Ok(explained.pop().unwrap_or(self))
             }
-            other => Query(other),
+            _ => Ok(self),
         }
     }
 }

@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use datafusion::common::{DataFusionError, Result, exec_err, internal_datafusion_err};
+use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::ParquetFileReaderFactory;
 use datafusion::execution::object_store::{ObjectStoreRegistry, ObjectStoreUrl};
@@ -146,13 +145,13 @@ impl AsyncFileReader for Reader {
             if let Some(footer) = self.footers.get(&slice) {
                 return Ok(footer);
             }
-            let size = self.slice.size;
+            let (size, footers) = (self.slice.size, self.footers.clone());
             let reader = ParquetMetaDataReader::new()
                 .with_arrow_reader_options(options)
                 .with_page_index_policy(PageIndexPolicy::Optional)
                 .with_prefetch_hint(Some(self.source.footer_bytes()));
             let footer = Arc::new(reader.load_and_finish(self, size).await?);
-            self.footers.keep(slice, &footer);
+            footers.keep(slice, &footer);
             Ok(footer)
         }
         .boxed()

@@ -183,7 +183,7 @@ impl SliceSource for Files {
 /// A file that could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the data file {} cannot be read: {source}", .path.display())]
-pub struct Unread {
+struct Unread {
     path: PathBuf,
     source: std::io::Error,
 }
