@@ -13,9 +13,6 @@ use odf_query::select::{Files, SliceSource, Table, TableError, Tables};
 
 use crate::workspace::Workspace;
 
-/// The end of a Parquet file: the length of its footer, and the sign of the format.
-const FOOTER_LENGTH_BYTES: usize = 8;
-
 /// The datasets that are here, by name or id; copies by theirs; and some that are elsewhere, by what a query calls them.
 #[derive(Clone)]
 pub struct WorkspaceTables {
@@ -105,8 +102,7 @@ impl SliceSource for Far {
         self.far.read(slice, ranges).await.map_err(TableError::new)
     }
 
-    /// The block with the last of them comes whole, and as a rule has all of the footer.
-    fn footer_bytes(&self) -> usize {
-        FOOTER_LENGTH_BYTES
+    fn is_far(&self) -> bool {
+        true
     }
 }

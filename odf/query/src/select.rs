@@ -165,7 +165,6 @@ fn config(threads: usize) -> SessionConfig {
     options.sql_parser.collect_spans = true;
     // Text is read as views, which costs no copy, and is given as plain text, which every reader knows.
     options.optimizer.expand_views_at_output = true;
-    options.execution.parquet.pushdown_filters = true;
     config
 }
 

@@ -23,6 +23,8 @@ use crate::io::{Io, Step};
 use crate::output;
 use crate::session::Session;
 
+/// What to do with a file that is not what it should be.
+const AGAIN: &str = "do not rely on what was cited; get the file again from who cited it";
 /// How many bytes of blocks are kept at once.
 const LOT_BYTES: usize = 8 << 20;
 
@@ -124,7 +126,8 @@ pub(in crate::commands) fn run(args: &ReplayArgs, session: &Session, io: &mut Io
 /// Reads the file into a workspace of its own.
 fn load(args: &ReplayArgs, workspace: &Workspace, io: &mut Io) -> Result<Citation, Failure> {
     let mut car = Opened::new(&args.file, io)?;
-    let first = car.reader.block().map_err(|error| car.failed(error))?;
+    let broken = |car: &Opened, error| car.failed(error).next(AGAIN);
+    let first = car.reader.block().map_err(|error| broken(&car, error))?;
     let first = first.filter(|first| car.reader.roots() == [*first.cid()]);
     let first = first.ok_or_else(|| {
         Failure::new(Kind::BadInput, format!("{} is no citation that odfs made", car.what))
@@ -134,7 +137,7 @@ fn load(args: &ReplayArgs, workspace: &Workspace, io: &mut Io) -> Result<Citatio
     let (mut lot, mut waiting, mut bytes) = (Vec::<Block>::new(), 0, 0u64);
     loop {
         io.check()?;
-        let block = car.reader.block().map_err(|error| car.failed(error))?;
+        let block = car.reader.block().map_err(|error| broken(&car, error))?;
         let is_last = block.is_none();
         if let Some(block) = block {
             waiting += block.data().len();
@@ -156,5 +159,5 @@ fn load(args: &ReplayArgs, workspace: &Workspace, io: &mut Io) -> Result<Citatio
 }
 
 fn not_right(reason: String) -> Failure {
-    Failure::new(Kind::Integrity, reason).next("do not rely on what was cited; get the file again from who cited it")
+    Failure::new(Kind::Integrity, reason).next(AGAIN)
 }

@@ -63,8 +63,7 @@ pub(super) fn write(
     match format {
         RowFormat::Table => {
             records::write(schema, batches, Format::Table, io)?;
-            io.say(format_args!("{} row(s)", output::count(count)));
-            Ok(())
+            io.line(format_args!("{} row(s)", output::count(count)))
         }
         RowFormat::Json => records::write(schema, batches, Format::Json, io),
         RowFormat::Ndjson => records::write(schema, batches, Format::Ndjson, io),

@@ -5,7 +5,7 @@
 
 mod editor;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -112,7 +112,7 @@ impl Shell {
             (Some("\\q" | "exit" | "quit"), None) => return Ok(false),
             (Some("exit;" | "quit;"), None) => return Ok(false),
             (Some("\\?" | "\\h" | "help"), None) => io.say(HELP),
-            (Some("\\d"), None) => self.query("show tables", true, io)?,
+            (Some("\\d"), None) => self.answer(&["list".as_ref(), "--output".as_ref(), "table".as_ref()], io)?,
             (Some("\\d"), Some(name)) => {
                 let name = name.trim_matches('"').trim_end_matches(';').replace('"', "\"\"");
                 self.query(&format!("describe \"{name}\""), true, io)?;
@@ -132,18 +132,21 @@ impl Shell {
         Ok(true)
     }
 
-    /// Has one text of statements answered. What goes wrong with them was told by whoever answered.
+    /// Has one text of statements answered.
     fn query(&self, text: &str, is_listing: bool, io: &mut Io) -> Result<(), Failure> {
+        let format = self.format.as_deref().filter(|_| !is_listing).unwrap_or("table");
+        let mut words: Vec<&OsStr> = ["sql", "--output", format].map(OsStr::new).to_vec();
+        words.extend(self.passed_on.iter().map(OsString::as_os_str));
+        words.extend(["--command", text].map(OsStr::new));
+        self.answer(&words, io)
+    }
+
+    /// Runs a command of odfs. What goes wrong with it, it tells itself.
+    fn answer(&self, words: &[&OsStr], io: &mut Io) -> Result<(), Failure> {
         let began = Instant::now();
         let program = std::env::current_exe()?;
         let mut command = Command::new(program);
-        let format = self.format.as_deref().filter(|_| !is_listing).unwrap_or("table");
-        command
-            .args(["sql", "--output", format])
-            .args(&self.passed_on)
-            .arg("--command")
-            .arg(text);
-        command.stdin(Stdio::null());
+        command.args(words).stdin(Stdio::null());
         match pager() {
             None => drop(command.status()?),
             Some(mut pager) => {
@@ -151,7 +154,7 @@ impl Shell {
                 let paging = answering.stdout.take().map(|rows| pager.stdin(rows).spawn());
                 match paging {
                     Some(Ok(mut paging)) => drop(paging.wait()?),
-                    // There is no such program: without it next time.
+                    // There is no such program.
                     _ => drop(command.stdout(Stdio::inherit()).status()?),
                 }
                 answering.wait()?;

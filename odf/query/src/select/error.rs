@@ -65,6 +65,9 @@ impl SelectError {
         }
         let place = error.diagnostic().and_then(|diagnostic| diagnostic.span);
         let text = message(&error);
+        let text = text
+            .strip_prefix("Schema error: ")
+            .map_or_else(|| text.clone(), str::to_owned);
         match error.find_root() {
             DataFusionError::ResourcesExhausted(_) => Self::Memory {
                 limit: memory,

@@ -171,6 +171,8 @@ impl TableProvider for Provider {
         let parquet = state.default_table_options().parquet;
         let source = ParquetSource::new(self.table.schema.clone())
             .with_table_parquet_options(parquet)
+            // Looking at the columns of filters first spares bytes, and takes longer where they cost nothing.
+            .with_pushdown_filters(self.table.source.is_far())
             .with_parquet_file_reader_factory(Arc::new(Slices {
                 source: self.table.source.clone(),
                 footers: self.footers.clone(),

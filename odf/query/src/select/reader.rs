@@ -24,6 +24,10 @@ use url::Url;
 use super::provider::Read;
 use super::table::SliceSource;
 
+/// How much of the end of a file here is read first, for its footer: most are shorter.
+const FOOTER_BYTES: usize = 32 << 10;
+/// How much of one elsewhere: how long the footer is. The block with that comes whole, and as a rule has all of the footer.
+const FOOTER_LENGTH_BYTES: usize = 8;
 /// Bytes of footers that are kept for the next time that a query reads the same slices.
 const MAX_FOOTERS_BYTES: usize = 64 << 20;
 
@@ -149,7 +153,10 @@ impl AsyncFileReader for Reader {
             let reader = ParquetMetaDataReader::new()
                 .with_arrow_reader_options(options)
                 .with_page_index_policy(PageIndexPolicy::Optional)
-                .with_prefetch_hint(Some(self.source.footer_bytes()));
+                .with_prefetch_hint(Some(match self.source.is_far() {
+                    true => FOOTER_LENGTH_BYTES,
+                    false => FOOTER_BYTES,
+                }));
             let footer = Arc::new(reader.load_and_finish(self, size).await?);
             footers.keep(slice, &footer);
             Ok(footer)

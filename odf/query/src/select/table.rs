@@ -15,9 +15,6 @@ use odf_metadata::chain::ChainState;
 use odf_metadata::{DataSlice, Vocabulary};
 use odf_tables::types::{NoCounterpart, to_arrow};
 
-/// How much of the end of a file is read first, for its footer: most are shorter.
-const FOOTER_BYTES: usize = 32 << 10;
-
 /// Why a dataset could not be opened, or its bytes not be had: an error of whoever gave the table.
 #[derive(Debug, Clone)]
 pub struct TableError(Arc<dyn std::error::Error + Send + Sync>);
@@ -72,10 +69,9 @@ pub trait SliceSource: fmt::Debug + Send + Sync {
     /// They cannot be had.
     async fn read(&self, slice: &DataSlice, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, TableError>;
 
-    /// How many bytes of the end of a slice are asked for first, to have its footer at once: at least 8, which say how long
-    /// it is.
-    fn footer_bytes(&self) -> usize {
-        FOOTER_BYTES
+    /// Whether bytes come from somebody else, so that those that are not needed are worth some processor time.
+    fn is_far(&self) -> bool {
+        false
     }
 }
 
