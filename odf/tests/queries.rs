@@ -181,6 +181,17 @@ fn what_the_chain_says_is_not_read_from_files() {
 }
 
 #[test]
+fn what_is_least_of_several_expressions_is_found_in_every_slice() {
+    let dir = tempfile::tempdir().unwrap();
+    let workspace = open(dir.path());
+    counted(&workspace, "t", 5);
+    let session = over(&workspace);
+    // Found by queries made at random: the least word is in the first slice, and the least difference in the last.
+    let least = rows(&session, "select min(1 - n), min(word), max(n + 1), max(word) from t");
+    assert_eq!(least.unwrap(), "-48,word 0,50,word 6");
+}
+
+#[test]
 fn the_current_state_is_that_of_exports() {
     let dir = tempfile::tempdir().unwrap();
     let workspace = open(dir.path());
