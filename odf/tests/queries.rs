@@ -202,12 +202,12 @@ fn the_current_state_is_that_of_exports() {
         }),
         ..Options::default()
     };
-    take(&workspace, "s", "city,size\nA,1\nB,2\nC,3\n,4\n", &snapshot, day(1));
-    take(&workspace, "s", "city,size\nA,1\nB,5\n,6\n", &snapshot, day(2));
-    let dataset = take(&workspace, "s", "city,size\nA,1\nB,5\nC,7\n,6\n", &snapshot, day(3));
+    take(&workspace, "s", "city,size\nA,1\nB,2\nC,3\nD,4\n", &snapshot, day(1));
+    take(&workspace, "s", "city,size\nA,1\nB,5\nD,6\n", &snapshot, day(2));
+    let dataset = take(&workspace, "s", "city,size\nA,1\nB,5\nC,7\nD,6\n", &snapshot, day(3));
     let session = over(&workspace);
     let current = rows(&session, "select city, size from to_table('s') order by size").unwrap();
-    assert_eq!(current, "A,1;B,5;,6;C,7");
+    assert_eq!(current, "A,1;B,5;D,6;C,7");
     let exported = dataset
         .current()
         .unwrap()
@@ -216,7 +216,7 @@ fn the_current_state_is_that_of_exports() {
     assert_eq!(exported.sum::<usize>(), 4);
     assert_eq!(
         rows(&session, "select city from to_table('s', '2026-06-02') order by size").unwrap(),
-        "A;B;"
+        "A;B;D"
     );
     let all = rows(&session, "select count(*) from s")
         .unwrap()
@@ -289,7 +289,7 @@ fn a_query_that_does_not_fit_says_so_and_one_that_spills_goes_on() {
         Ok(found) => assert_eq!(found, "3000000"),
         Err(error) => panic!("{error}"),
     }
-    let dense = "select count(*) from (select array_agg(a.value) from generate_series(1, 4000000) a)";
+    let dense = "select array_length(array_agg(a.value)) from generate_series(1, 4000000) a";
     match rows(&session, dense) {
         Err(SelectError::Memory { limit, .. }) => assert_eq!(limit, LEAST_MEMORY),
         other => panic!("{other:?}"),

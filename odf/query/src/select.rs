@@ -33,6 +33,8 @@ use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use futures::StreamExt as _;
 use odf_metadata::Timestamp;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::sql::{CATALOG, Spill};
 pub use error::SelectError;
@@ -42,6 +44,8 @@ pub use query::Query;
 use reader::Stores;
 pub use table::{Files, SliceSource, Table, TableError, Tables};
 
+/// How many batches of rows lie ready for who takes them.
+const READY: usize = 2;
 /// How often a running query looks whether it is still wanted.
 const TICK: Duration = Duration::from_millis(50);
 /// The least memory that a session can work with, in bytes: below it even small sorts fail.
@@ -72,9 +76,18 @@ pub struct Session {
     context: SessionContext,
     settings: Settings,
     read: Arc<Read>,
-    // Dropped behind the context, whose tasks live in it.
-    runtime: Runtime,
+    /// There until the end of the session.
+    runtime: Option<Runtime>,
     _spill: Spill,
+}
+
+impl Drop for Session {
+    /// Whoever ends a session does not wait for a task that is in the middle of something.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Session {
@@ -116,7 +129,7 @@ impl Session {
             context,
             settings,
             read,
-            runtime,
+            runtime: Some(runtime),
             _spill: spill,
         })
     }
@@ -135,15 +148,27 @@ impl Session {
                 .with_allow_dml(false)
                 .with_allow_statements(false);
             only_read.verify_plan(&plan)?;
-            let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
             let physical = state.create_physical_plan(&plan).await?;
-            Ok((schema, execute_stream(physical, state.task_ctx())?))
+            execute_stream(physical, state.task_ctx())
         };
-        let started: Result<_, DataFusionError> = self.runtime.block_on(start);
-        let (_, stream) = started.map_err(|error| SelectError::of(error, self.settings.memory))?;
+        let runtime = self.runtime.as_ref().ok_or(SelectError::Stopped)?;
+        let started: Result<SendableRecordBatchStream, DataFusionError> = runtime.block_on(start);
+        let mut stream = started.map_err(|error| SelectError::of(error, self.settings.memory))?;
+        let schema = stream.schema();
+        let (give, rows) = mpsc::channel(READY);
+        // A task may be long in the middle of something; who waits for its rows looks up in between.
+        let task = runtime.spawn(async move {
+            while let Some(batch) = stream.next().await {
+                if give.send(batch).await.is_err() {
+                    return;
+                }
+            }
+        });
         Ok(Answer {
-            schema: stream.schema(),
-            stream,
+            schema,
+            rows,
+            task,
+            runtime,
             session: self,
         })
     }
@@ -174,8 +199,16 @@ fn config(threads: usize) -> SessionConfig {
 /// The rows of a running query. Dropping it ends the query.
 pub struct Answer<'a> {
     schema: SchemaRef,
-    stream: SendableRecordBatchStream,
+    rows: mpsc::Receiver<Result<RecordBatch, DataFusionError>>,
+    task: JoinHandle<()>,
+    runtime: &'a Runtime,
     session: &'a Session,
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Answer<'_> {
@@ -189,20 +222,24 @@ impl Answer<'_> {
     /// # Errors
     /// [`SelectError::Stopped`]; slices cannot be had or read; a value does not fit; there is not memory enough.
     pub fn next(&mut self, is_wanted: &dyn Fn(&Read) -> bool) -> Result<Option<RecordBatch>, SelectError> {
-        let Session {
-            runtime,
-            settings,
-            read,
-            ..
-        } = self.session;
+        let Session { settings, read, .. } = self.session;
         loop {
-            let next = runtime.block_on(async { tokio::time::timeout(TICK, self.stream.next()).await });
+            let next = self
+                .runtime
+                .block_on(async { tokio::time::timeout(TICK, self.rows.recv()).await });
             if !is_wanted(read) {
                 return Err(SelectError::Stopped);
             }
             match next {
                 Err(_) => {}
-                Ok(None) => return Ok(None),
+                // The task ends without a word where the engine panics.
+                Ok(None) => {
+                    let ended = self.runtime.block_on(&mut self.task);
+                    return match ended {
+                        Ok(()) => Ok(None),
+                        Err(_) => Err(SelectError::Failed("the query engine broke down".to_owned())),
+                    };
+                }
                 Ok(Some(Ok(batch))) if batch.num_rows() == 0 => {}
                 Ok(Some(batch)) => {
                     return batch.map(Some).map_err(|error| SelectError::of(error, settings.memory));

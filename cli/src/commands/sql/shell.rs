@@ -6,7 +6,8 @@
 mod editor;
 
 use std::ffi::{OsStr, OsString};
-use std::process::{Command, Stdio};
+use std::io::{Read as _, Write as _};
+use std::process::{ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use rustyline::Editor;
@@ -147,23 +148,51 @@ impl Shell {
         let program = std::env::current_exe()?;
         let mut command = Command::new(program);
         command.args(words).stdin(Stdio::null());
-        match pager() {
-            None => drop(command.status()?),
-            Some(mut pager) => {
-                let mut answering = command.stdout(Stdio::piped()).spawn()?;
-                let paging = answering.stdout.take().map(|rows| pager.stdin(rows).spawn());
-                match paging {
-                    Some(Ok(mut paging)) => drop(paging.wait()?),
-                    // There is no such program.
-                    _ => drop(command.stdout(Stdio::inherit()).status()?),
-                }
-                answering.wait()?;
-            }
+        let mut answering = command.stdout(Stdio::piped()).spawn()?;
+        if let Some(rows) = answering.stdout.take() {
+            show(rows, io)?;
         }
+        answering.wait()?;
         if self.timing {
             io.say(output::duration(began.elapsed()));
         }
         Ok(())
+    }
+}
+
+/// Shows an answer: as it is if it fits on the screen, else by the pager, if there is one.
+fn show(mut rows: ChildStdout, io: &mut Io) -> Result<(), Failure> {
+    let screen = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+    let (mut first, mut lines, mut is_whole) = (Vec::new(), 0, false);
+    let mut buffer = [0; 1 << 12];
+    while lines < screen && !is_whole {
+        let count = rows.read(&mut buffer)?;
+        is_whole = count == 0;
+        let read = buffer.get(..count).unwrap_or_default();
+        lines += read.iter().filter(|byte| **byte == b'\n').count();
+        first.extend_from_slice(read);
+    }
+    let pager = match is_whole {
+        true => None,
+        false => pager().and_then(|mut pager| pager.stdin(Stdio::piped()).spawn().ok()),
+    };
+    match pager {
+        Some(mut pager) => {
+            if let Some(mut input) = pager.stdin.take() {
+                // Whoever has seen enough closes the pager.
+                let _ = input
+                    .write_all(&first)
+                    .and_then(|()| std::io::copy(&mut rows, &mut input).map(drop));
+            }
+            drop(rows);
+            pager.wait()?;
+            Ok(())
+        }
+        None => {
+            io.write(&first)?;
+            std::io::copy(&mut rows, io.out())?;
+            Ok(io.out().flush()?)
+        }
     }
 }
 
