@@ -2,19 +2,17 @@
 
 mod cite;
 mod elsewhere;
+mod engine;
 pub(super) mod replay;
 mod rows;
 mod shell;
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::record_batch::RecordBatch;
 use clap::Args;
-use odf::metadata::Timestamp;
-use odf::select::{Answer, Query, Read, SelectError, Session as Engine, Settings};
+use odf::select::Query;
 use odf::sql::MAX_QUERY_BYTES;
 use odf::tables::WorkspaceTables;
 use url::Url;
@@ -22,14 +20,13 @@ use url::Url;
 use super::dial::dial;
 use super::input;
 use crate::failure::Failure;
-use crate::io::{Io, Step};
+use crate::io::Io;
 use crate::output;
 use crate::session::Session;
 use elsewhere::Elsewhere;
+use engine::{batches, engine, failed, processors};
 use rows::RowFormat;
 
-/// Of the free disk, a query leaves this part alone: one in so many.
-const LEFT_FREE: u64 = 10;
 /// From so many bytes on it is said before how much may have to be fetched.
 const MUCH: u64 = 64 << 20;
 
@@ -104,7 +101,16 @@ impl SqlArgs {
 
 /// Has statements typed at a terminal.
 pub(super) fn run_anywhere(args: &SqlArgs, io: &mut Io) -> Result<(), Failure> {
-    shell::run(args, io)
+    let mut passed_on = Vec::new();
+    let peers = args.peers.iter().map(|peer| ("--peer", peer.clone()));
+    let gateways = args.gateways.iter().map(|url| ("--gateway", url.to_string()));
+    for (name, value) in peers.chain(gateways) {
+        passed_on.extend([OsString::from(name), OsString::from(value)]);
+    }
+    if args.explain {
+        passed_on.push("--explain".into());
+    }
+    shell::run(passed_on, io)
 }
 
 pub(super) fn run(args: &SqlArgs, session: &Session, io: &mut Io) -> Result<(), Failure> {
@@ -145,67 +151,4 @@ pub(super) fn run(args: &SqlArgs, session: &Session, io: &mut Io) -> Result<(), 
     }
     elsewhere.report(began, io);
     Ok(())
-}
-
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// An engine over these tables.
-fn engine(tables: WorkspaceTables, threads: usize, now: Timestamp, session: &Session) -> Result<Engine, Failure> {
-    let free = session.disk().free_bytes(session.root()).unwrap_or(0);
-    let settings = Settings {
-        memory: session.settings().query_memory.get(),
-        spill: free - free / LEFT_FREE,
-        scratch: scratch(session)?,
-        now,
-        threads,
-    };
-    Engine::open(Arc::new(tables), settings).map_err(|error| failed(error, session))
-}
-
-/// Where temporary files of queries go.
-fn scratch(session: &Session) -> Result<PathBuf, Failure> {
-    Ok(session.spool_dir()?.join("query"))
-}
-
-/// The rows of an answer, while somebody wants them.
-fn batches<'a>(
-    mut answer: Answer<'a>,
-    session: &'a Session,
-    io: &Io,
-) -> impl Iterator<Item = Result<RecordBatch, Failure>> + 'a {
-    let (cancel, progress) = (io.cancel().clone(), io.progress().clone());
-    let is_wanted = move |read: &Read| {
-        progress.show(|| Step {
-            text: format!(
-                "reading: {} of at most {}",
-                output::bytes(read.bytes()),
-                output::bytes(read.wanted())
-            ),
-            done: read.bytes().min(read.wanted()),
-            total: Some(read.wanted()).filter(|wanted| *wanted > 0),
-        });
-        !cancel.is_set()
-    };
-    std::iter::from_fn(move || {
-        let next = answer.next(&is_wanted).transpose();
-        next.map(|batch| batch.map_err(|error| failed(error, session)))
-    })
-}
-
-/// What a person is told of a query that gave no rows.
-fn failed(error: SelectError, session: &Session) -> Failure {
-    match error {
-        SelectError::NoTable(name) => {
-            let nearest = session
-                .workspace()
-                .map(|workspace| workspace.catalog().find_entry(&name));
-            match nearest {
-                Ok(Err(error)) => error.into(),
-                _ => SelectError::NoTable(name).into(),
-            }
-        }
-        error => error.into(),
-    }
 }

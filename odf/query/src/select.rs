@@ -13,11 +13,13 @@ mod error;
 mod names;
 mod provider;
 mod query;
+mod read;
 mod reader;
 mod table;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -33,14 +35,13 @@ use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use futures::StreamExt as _;
 use odf_metadata::Timestamp;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 use crate::sql::{CATALOG, Spill};
 pub use error::SelectError;
 use names::Names;
-pub use provider::Read;
 pub use query::Query;
+pub use read::Read;
 use reader::Stores;
 pub use table::{Files, SliceSource, Table, TableError, Tables};
 
@@ -155,21 +156,37 @@ impl Session {
         let started: Result<SendableRecordBatchStream, DataFusionError> = runtime.block_on(start);
         let mut stream = started.map_err(|error| SelectError::of(error, self.settings.memory))?;
         let schema = stream.schema();
-        let (give, rows) = mpsc::channel(READY);
-        // A task may be long in the middle of something; who waits for its rows looks up in between.
-        let task = runtime.spawn(async move {
-            while let Some(batch) = stream.next().await {
-                if give.send(batch).await.is_err() {
-                    return;
+        let (give, rows) = mpsc::sync_channel(READY);
+        let (wanted, mut unwanted) = oneshot::channel::<()>();
+        let handle = runtime.handle().clone();
+        // The engine may be long in the middle of something, on every thread that it has; who waits looks up in between.
+        let take = move || {
+            loop {
+                let next = handle.block_on(async {
+                    tokio::select! {
+                        biased;
+                        _ = &mut unwanted => None,
+                        next = stream.next() => Some(next),
+                    }
+                });
+                match next {
+                    Some(next) => {
+                        let is_last = next.is_none();
+                        if give.send(next).is_err() || is_last {
+                            return;
+                        }
+                    }
+                    None => return,
                 }
             }
-        });
+        };
+        let thread = std::thread::Builder::new().name("rows of a query".to_owned());
+        thread.spawn(take).map_err(SelectError::Scratch)?;
         Ok(Answer {
             schema,
             rows,
-            task,
-            runtime,
             session: self,
+            _wanted: wanted,
         })
     }
 
@@ -196,19 +213,13 @@ fn config(threads: usize) -> SessionConfig {
     config
 }
 
-/// The rows of a running query. Dropping it ends the query.
+/// The rows of a running query. Dropping it ends the query, as soon as the engine looks up.
 pub struct Answer<'a> {
     schema: SchemaRef,
-    rows: mpsc::Receiver<Result<RecordBatch, DataFusionError>>,
-    task: JoinHandle<()>,
-    runtime: &'a Runtime,
+    /// Nothing behind the last rows.
+    rows: mpsc::Receiver<Option<Result<RecordBatch, DataFusionError>>>,
     session: &'a Session,
-}
-
-impl Drop for Answer<'_> {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _wanted: oneshot::Sender<()>,
 }
 
 impl Answer<'_> {
@@ -224,22 +235,17 @@ impl Answer<'_> {
     pub fn next(&mut self, is_wanted: &dyn Fn(&Read) -> bool) -> Result<Option<RecordBatch>, SelectError> {
         let Session { settings, read, .. } = self.session;
         loop {
-            let next = self
-                .runtime
-                .block_on(async { tokio::time::timeout(TICK, self.rows.recv()).await });
+            let next = self.rows.recv_timeout(TICK);
             if !is_wanted(read) {
                 return Err(SelectError::Stopped);
             }
             match next {
-                Err(_) => {}
-                // The task ends without a word where the engine panics.
-                Ok(None) => {
-                    let ended = self.runtime.block_on(&mut self.task);
-                    return match ended {
-                        Ok(()) => Ok(None),
-                        Err(_) => Err(SelectError::Failed("the query engine broke down".to_owned())),
-                    };
+                Err(RecvTimeoutError::Timeout) => {}
+                // It ends without a word where the engine panics.
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(SelectError::Failed("the query engine broke down".to_owned()));
                 }
+                Ok(None) => return Ok(None),
                 Ok(Some(Ok(batch))) if batch.num_rows() == 0 => {}
                 Ok(Some(batch)) => {
                     return batch.map(Some).map_err(|error| SelectError::of(error, settings.memory));

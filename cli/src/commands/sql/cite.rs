@@ -13,8 +13,8 @@ use odf_node::ipns::{self, Name};
 use odf_node::{PeerId, store::Blocks as _};
 
 use super::elsewhere::{Elsewhere, Place};
+use super::engine::{batches, engine, failed};
 use super::rows::{self, RowFormat};
-use super::{batches, engine, failed};
 use crate::commands::car::Sink;
 use crate::commands::ticket::address_of;
 use crate::failure::{Failure, Kind};

@@ -15,8 +15,8 @@ use odf_node::fetch::Fetcher;
 use odf_node::store::Blocks as _;
 
 use super::cite::answerer;
+use super::engine::{batches, engine, failed};
 use super::rows::{self, RowFormat};
-use super::{batches, engine, failed};
 use crate::commands::car::Opened;
 use crate::failure::{Failure, Kind};
 use crate::io::{Io, Step};

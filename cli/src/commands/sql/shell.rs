@@ -14,7 +14,6 @@ use rustyline::Editor;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 
-use crate::commands::sql::SqlArgs;
 use crate::failure::{Failure, Kind};
 use crate::io::Io;
 use crate::output;
@@ -30,6 +29,9 @@ const MAX_HISTORY: usize = 1_000;
 /// What shows long answers where `$PAGER` names nothing: a screen of it at a time, lines cut at its edge.
 const PAGER: (&str, &str) = ("less", "-FRSX");
 
+/// Lines of a terminal that does not say how many it has.
+const USUAL_SCREEN: usize = 24;
+
 /// What is shown for `\?`.
 const HELP: &str = "\
 A statement ends with a semicolon and may have several lines; Tab completes names of datasets and columns.
@@ -40,11 +42,11 @@ A statement ends with a semicolon and may have several lines; Tab completes name
 \\q           leave; so does Ctrl-D
 Ctrl-C ends a query that runs, and drops what was typed.";
 
-/// Reads statements until the user leaves.
+/// Reads statements until the user leaves; each gets the options in `passed_on` too.
 ///
 /// # Errors
 /// The terminal cannot be read.
-pub(super) fn run(args: &SqlArgs, io: &mut Io) -> Result<(), Failure> {
+pub(super) fn run(passed_on: Vec<OsString>, io: &mut Io) -> Result<(), Failure> {
     let broken = |error: ReadlineError| Failure::new(Kind::Storage, format!("the terminal cannot be read: {error}"));
     let history = WorkspaceDir::discover(io.cwd(), &Places::of_process())?
         .root()
@@ -61,7 +63,7 @@ pub(super) fn run(args: &SqlArgs, io: &mut Io) -> Result<(), Failure> {
     let _ = editor.load_history(&history);
     io.say("SQL over the datasets of this workspace; \\? shows what can be typed");
     let mut shell = Shell {
-        passed_on: passed_on(args),
+        passed_on,
         format: None,
         timing: false,
     };
@@ -81,20 +83,6 @@ pub(super) fn run(args: &SqlArgs, io: &mut Io) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// The options of the shell that each statement gets too.
-fn passed_on(args: &SqlArgs) -> Vec<OsString> {
-    let mut options = Vec::new();
-    let peers = args.peers.iter().map(|peer| ("--peer", peer.clone()));
-    let gateways = args.gateways.iter().map(|url| ("--gateway", url.to_string()));
-    for (name, value) in peers.chain(gateways) {
-        options.extend([OsString::from(name), OsString::from(value)]);
-    }
-    if args.explain {
-        options.push("--explain".into());
-    }
-    options
 }
 
 struct Shell {
@@ -162,7 +150,9 @@ impl Shell {
 
 /// Shows an answer: as it is if it fits on the screen, else by the pager, if there is one.
 fn show(mut rows: ChildStdout, io: &mut Io) -> Result<(), Failure> {
-    let screen = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+    let rows_of = |size: rustix::termios::Winsize| usize::from(size.ws_row);
+    let screen = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, rows_of);
+    let screen = if screen == 0 { USUAL_SCREEN } else { screen };
     let (mut first, mut lines, mut is_whole) = (Vec::new(), 0, false);
     let mut buffer = [0; 1 << 12];
     while lines < screen && !is_whole {

@@ -14,7 +14,8 @@ use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 
 use super::current::current;
-use super::provider::{Provider, Read};
+use super::provider::Provider;
+use super::read::Read;
 use super::reader::Footers;
 use super::table::{TableError, Tables};
 use crate::sql::CATALOG;
@@ -26,11 +27,14 @@ const AT: char = '@';
 #[derive(Clone)]
 pub(super) struct Names(Arc<Inner>);
 
+/// A dataset by name, and its point if it is not meant at its head.
+type At = (String, Option<String>);
+
 struct Inner {
     tables: Arc<dyn Tables>,
     footers: Arc<Footers>,
     read: Arc<Read>,
-    found: Mutex<HashMap<(String, Option<String>), Arc<Provider>>>,
+    found: Mutex<HashMap<At, Arc<Provider>>>,
 }
 
 impl fmt::Debug for Names {
@@ -78,7 +82,7 @@ impl Names {
     }
 
     fn exactly(&self, name: &str, point: Option<&str>) -> Result<Option<Arc<Provider>>, TableError> {
-        let key = (name.to_owned(), point.map(str::to_owned));
+        let key: At = (name.to_owned(), point.map(str::to_owned));
         let found = |inner: &Inner| {
             inner
                 .found

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, UInt64Array};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -22,31 +21,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use odf_metadata::DataSlice;
 
+use super::read::Read;
 use super::reader::{Footers, Slices, Stores};
 use super::table::Table;
-
-/// What queries have read of slices.
-#[derive(Debug, Default)]
-pub struct Read {
-    bytes: AtomicU64,
-    wanted: AtomicU64,
-}
-
-impl Read {
-    /// Bytes of footers and columns that were read.
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of all slices that the queries might look into.
-    pub fn wanted(&self) -> u64 {
-        self.wanted.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn count(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
 
 /// A [`Table`] that the engine reads.
 pub(super) struct Provider {
@@ -167,7 +144,7 @@ impl TableProvider for Provider {
             return Ok(Arc::new(EmptyExec::new(Arc::new(schema))));
         }
         let bytes = slices.iter().map(|slice| slice.size).fold(0u64, u64::saturating_add);
-        self.read.wanted.fetch_add(bytes, Ordering::Relaxed);
+        self.read.want(bytes);
         let parquet = state.default_table_options().parquet;
         let source = ParquetSource::new(self.table.schema.clone())
             .with_table_parquet_options(parquet)

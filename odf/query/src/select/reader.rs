@@ -21,7 +21,7 @@ use object_store::memory::InMemory;
 use odf_metadata::{DataSlice, Multihash};
 use url::Url;
 
-use super::provider::Read;
+use super::read::Read;
 use super::table::SliceSource;
 
 /// How much of the end of a file here is read first, for its footer: most are shorter.
