@@ -3,11 +3,15 @@
 use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::peers::{required, skip};
 use crate::process::{Finished, Running};
 use crate::workspace::LIMIT;
 use crate::{Failure, Outcome, Workspace};
+
+/// How long is waited before each line that is typed slowly.
+const LINE_PAUSE: Duration = Duration::from_millis(700);
 
 /// Where what goes to standard error is to be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +43,15 @@ pub fn is_there() -> Outcome<bool> {
 /// # Errors
 /// It cannot be started, or has not ended after [`LIMIT`].
 pub fn run(workspace: &Workspace, columns: u16, messages: Messages, args: &[&str], typed: &str) -> Outcome<Finished> {
-    of(workspace, columns, messages, "exec", args, typed)
+    of(workspace, columns, messages, "exec", args, &[typed], Duration::ZERO)
+}
+
+/// As [`run`], with a pause before each line: what edits lines takes up what is typed once it is ready for it.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_slowly(workspace: &Workspace, columns: u16, args: &[&str], lines: &[&str]) -> Outcome<Finished> {
+    of(workspace, columns, Messages::There, "exec", args, lines, LINE_PAUSE)
 }
 
 /// Runs the command of the shell `feed`, and `odfs ARGS` on a terminal with what that prints as its input: what it shows
@@ -48,7 +60,15 @@ pub fn run(workspace: &Workspace, columns: u16, messages: Messages, args: &[&str
 /// # Errors
 /// It cannot be started, or has not ended after [`LIMIT`].
 pub fn run_fed(workspace: &Workspace, columns: u16, feed: &str, args: &[&str]) -> Outcome<Finished> {
-    of(workspace, columns, Messages::There, &format!("{feed} |"), args, "")
+    of(
+        workspace,
+        columns,
+        Messages::There,
+        &format!("{feed} |"),
+        args,
+        &[],
+        Duration::ZERO,
+    )
 }
 
 fn of(
@@ -57,7 +77,8 @@ fn of(
     messages: Messages,
     before: &str,
     args: &[&str],
-    typed: &str,
+    typed: &[&str],
+    pause: Duration,
 ) -> Outcome<Finished> {
     let plain = workspace.command(args)?;
     let words: Vec<String> = std::iter::once(plain.get_program())
@@ -87,7 +108,10 @@ fn of(
     let (running, input) = Running::start_fed(command, Stdio::piped())?;
     // What is asked beyond that is answered by the end of the input.
     let mut input = input.ok_or("a terminal without input")?;
-    input.write_all(typed.as_bytes())?;
+    for part in typed {
+        std::thread::sleep(pause);
+        input.write_all(part.as_bytes())?;
+    }
     drop(input);
     let mut finished = running.finish(LIMIT)?;
     if messages == Messages::Apart {

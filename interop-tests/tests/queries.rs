@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use interop_tests::terminal::{self, Messages};
+use interop_tests::terminal;
 use interop_tests::workspace::dataset::{Published, table};
 use interop_tests::{Failure, Kubo, Outcome, Workspace};
 
@@ -198,8 +198,18 @@ fn statements_are_typed_at_a_terminal() -> Outcome {
     let here = Workspace::new()?;
     let file = here.write("t.csv", table(4))?.display().to_string();
     here.publish(&[&file, "--name", "t"])?;
-    let typed = "\\d\nselect count(*)\n  as many from t;\n\\d t\n\\nothing\nselect wrong from t;\n\\o csv\nselect 7 as seven;\n\\q\n";
-    let shown = terminal::run(&here, 100, Messages::There, &["sql"], typed)?.text();
+    let lines = [
+        "\\d\n",
+        "select count(*)\n",
+        "  as many from t;\n",
+        "\\d t\n",
+        "\\nothing\n",
+        "select wrong from t;\n",
+        "\\o csv\n",
+        "select 7 as seven;\n",
+        "\\q\n",
+    ];
+    let shown = terminal::run_slowly(&here, 100, &["sql"], &lines)?.text();
     for part in [
         "odfs> ",
         "many",

@@ -17,8 +17,10 @@ mod read;
 mod reader;
 mod table;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -37,7 +39,7 @@ use odf_metadata::Timestamp;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use crate::sql::{CATALOG, Spill};
+use crate::sql::CATALOG;
 pub use error::SelectError;
 use names::Names;
 pub use query::Query;
@@ -64,7 +66,7 @@ pub struct Settings {
     pub memory: u64,
     /// Bytes of files beyond that.
     pub spill: u64,
-    /// Directory for these files; it is made when the session is opened.
+    /// Directory for these files, in a directory of its own for each session of the process.
     pub scratch: PathBuf,
     /// The time that `now()` gives.
     pub now: Timestamp,
@@ -79,7 +81,7 @@ pub struct Session {
     read: Arc<Read>,
     /// There until the end of the session.
     runtime: Option<Runtime>,
-    _spill: Spill,
+    _scratch: Scratch,
 }
 
 impl Drop for Session {
@@ -98,7 +100,7 @@ impl Session {
     /// The scratch directory cannot be made, or threads not be started.
     pub fn open(tables: Arc<dyn Tables>, settings: Settings) -> Result<Session, SelectError> {
         let engineless = |error: DataFusionError| SelectError::of(error, 0);
-        let spill = Spill::new(settings.scratch.clone()).map_err(SelectError::Scratch)?;
+        let scratch = Scratch::below(&settings.scratch).map_err(SelectError::Scratch)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings.threads.max(1))
             .thread_name("query")
@@ -107,7 +109,7 @@ impl Session {
             .map_err(SelectError::Scratch)?;
         let memory = usize::try_from(settings.memory.max(LEAST_MEMORY)).unwrap_or(usize::MAX);
         let files = DiskManagerBuilder::default()
-            .with_mode(DiskManagerMode::Directories(vec![settings.scratch.clone()]))
+            .with_mode(DiskManagerMode::Directories(vec![scratch.0.clone()]))
             .with_max_temp_directory_size(settings.spill);
         let environment = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(FairSpillPool::new(memory)))
@@ -131,7 +133,7 @@ impl Session {
             settings,
             read,
             runtime: Some(runtime),
-            _spill: spill,
+            _scratch: scratch,
         })
     }
 
@@ -193,6 +195,31 @@ impl Session {
     /// What the queries of this session have read.
     pub fn read(&self) -> &Read {
         &self.read
+    }
+}
+
+/// The directory for temporary files of one session. It goes with the session, also while the engine is still in the middle
+/// of something: files without a name stay readable.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn below(dir: &Path) -> std::io::Result<Self> {
+        static SESSIONS: AtomicU64 = AtomicU64::new(0);
+        let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
+        let own = dir.join(number.to_string());
+        fs::create_dir_all(&own)?;
+        Ok(Self(own))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let removed = fs::remove_dir_all(&self.0);
+        // The last session takes the directory of all of them along.
+        let parent = self.0.parent().map_or(Ok(()), fs::remove_dir);
+        if let (Err(error), _) = (removed, parent) {
+            tracing::debug!(path = %self.0.display(), %error, "temporary files of a query stay until the next start");
+        }
     }
 }
 

@@ -422,10 +422,10 @@ pub(crate) fn message(error: &DataFusionError) -> String {
 }
 
 /// Directory for temporary files. The engine removes its files when a query ends, and this the directory.
-pub(crate) struct Spill(PathBuf);
+struct Spill(PathBuf);
 
 impl Spill {
-    pub(crate) fn new(dir: PathBuf) -> std::io::Result<Spill> {
+    fn new(dir: PathBuf) -> std::io::Result<Spill> {
         fs::create_dir_all(&dir)?;
         Ok(Spill(dir))
     }
