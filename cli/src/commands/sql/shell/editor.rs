@@ -77,7 +77,7 @@ impl Assistant {
         match &*names {
             Some((asked, names)) if asked.elapsed() < FRESH => names.clone(),
             _ => {
-                let found = ask(&["list", "--output", "json"], "name");
+                let found = ask(&["list", "--output", "json"], "Name");
                 *names = Some((Instant::now(), found.clone()));
                 found
             }
